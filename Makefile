@@ -1,0 +1,48 @@
+# The front door. `make` alone lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help run setup lock check lint types lock-check test
+
+PYTHON ?= python3
+BIN := .venv/bin
+MEMBERS := libs/servicekit libs/sandbox libs/testkit libs/starter-cli \
+	services/auth services/conversation services/chat-agent services/billing-webhook services/notification
+PROJECTS := $(MEMBERS:%=%/pyproject.toml)
+# Certificates come from the operating system, so that a company's own authority is trusted too.
+export UV_SYSTEM_CERTS := 1
+
+##@ Run
+run: setup ## Start everything on this machine and hold one conversation (ONCE=1: stop after it)
+	@$(BIN)/python -m starter_cli.app start $(if $(ONCE),--once)
+
+##@ Work on it
+setup: .venv/.ready ## Install what is needed into .venv
+
+.venv/.ready: requirements.lock $(PROJECTS) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Acme needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11.")'
+	@echo "Installing into .venv (a minute the first time) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ;]*\).*/\1/p' requirements.lock)"
+	@$(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --no-deps $(MEMBERS:%=-e %)
+	@touch $@
+
+lock: setup ## Renew requirements.lock from every member's pyproject.toml (UP=1: newest versions)
+	@$(BIN)/python scripts/lock.py $(if $(UP),--upgrade)
+
+##@ Check it
+test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one member)
+	@$(BIN)/python -m pytest $(if $(S),$(wildcard libs/$(S) services/$(S))) -n 2
+
+check: lint types lock-check ## Lint, strict types, and whether the lock is current
+
+lint: setup ## Ruff: style and formatting
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: setup ## Mypy, strict
+	@$(BIN)/python scripts/types.py
+
+lock-check: setup ## Fail when requirements.lock does not match the members
+	@$(BIN)/python scripts/lock.py --check
+
+help:
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST); echo
