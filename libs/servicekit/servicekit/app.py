@@ -1,0 +1,226 @@
+"""Puts a service together: what all of them have, then what this one answers and does."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from functools import partial
+
+import httpx
+import uvicorn
+import uvloop
+from fastapi import APIRouter, FastAPI
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from servicekit import errors, health, logging, openapi, telemetry, workers
+from servicekit.auth import assert_policies
+from servicekit.database import Database
+from servicekit.health import Check
+from servicekit.http import TIMEOUT, ServiceClient, ServiceTokens
+from servicekit.jwks import JwksCache
+from servicekit.limits import Limits
+from servicekit.requests import RequestScope
+from servicekit.settings import ServiceSettings
+from servicekit.tokens import KeySource, TokenVerifier
+from servicekit.workers import Worker
+
+MAX_BODY_BYTES = 1024 * 1024
+GRACE_SECONDS = 20
+WARMUP_SECONDS = 5
+
+Workers = Callable[["Kit"], Sequence[Worker]]
+Lifespan = Callable[["Kit"], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kit:
+    """What every service has at hand; at `app.state.kit`."""
+
+    name: str
+    settings: ServiceSettings
+    database: Database
+    redis: Redis
+    limits: Limits
+    http: httpx.AsyncClient
+    tokens: ServiceTokens
+    keys: KeySource
+    verifier: TokenVerifier
+    checks: dict[str, Check] = field(default_factory=dict)
+
+    def client(self, audience: str, base_url: str, scope: str) -> ServiceClient:
+        """Make a client of another service's internal routes."""
+        return ServiceClient(self.http, self.tokens, base_url, audience, scope)
+
+
+def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
+    name: str,
+    settings: ServiceSettings,
+    *,
+    description: str = "",
+    routers: Sequence[APIRouter] = (),
+    internal: Sequence[APIRouter] = (),
+    workers: Workers = lambda _kit: (),
+    lifespan: Lifespan | None = None,
+    keys: KeySource | None = None,
+) -> FastAPI:
+    """Make the app that the gateway reaches, with the internal one at `app.state.internal`.
+
+    `keys` is where token keys come from; by default auth's key set over HTTP. Raises when a route does not say
+    who may call it.
+    """
+    telemetry.configure(name, settings)
+    kit = make_kit(name, settings, keys)
+    title = f"Acme {name}"
+    app = FastAPI(
+        title=title,
+        description=description,
+        lifespan=lambda _app: lifetime(kit, workers, lifespan),
+        max_body_size=MAX_BODY_BYTES,
+        docs_url="/docs" if settings.is_development else None,
+        redoc_url=None,
+    )
+    inside = FastAPI(
+        title=f"{title}, internal",
+        telemetry={"exclude": telemetry.is_probe},
+        max_body_size=MAX_BODY_BYTES,
+        docs_url=None,
+        redoc_url=None,
+    )
+    furnish(app, kit, routers)
+    furnish(inside, kit, [health.router, *internal])
+    app.state.internal = inside
+    return app
+
+
+def furnish(app: FastAPI, kit: Kit, routers: Sequence[APIRouter]) -> None:
+    """Give one of the two apps its routes and manners."""
+    app.state.kit = kit
+    app.add_middleware(RequestScope)
+    errors.install(app)
+    openapi.install(app)
+    for router in routers:
+        app.include_router(router)
+    assert_policies(app)
+
+
+def make_kit(name: str, settings: ServiceSettings, keys: KeySource | None = None) -> Kit:
+    """Make what every service has; nothing connects before it is used."""
+    database = Database(settings.database_url, name=name, pool_size=settings.database_pool_size)
+    redis = connect_redis(settings)
+    http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
+    telemetry.instrument(settings, database.engine, redis, http)
+    keys = keys or JwksCache(settings.auth_jwks_url)
+    kit = Kit(
+        name=name,
+        settings=settings,
+        database=database,
+        redis=redis,
+        limits=Limits(redis),
+        http=http,
+        tokens=ServiceTokens(http, settings.auth_internal_url, name, settings.service_client_secret),
+        keys=keys,
+        verifier=TokenVerifier(keys, issuer=settings.auth_issuer, audiences={settings.auth_audience, name}),
+    )
+    kit.checks.update(database=database.ping, redis=redis.ping)
+    return kit
+
+
+def connect_redis(settings: ServiceSettings) -> Redis:
+    """Make the Redis client: short timeouts, and two tries, so that a restart of Redis is not an error."""
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_connect_timeout=2,
+        socket_timeout=10,
+        health_check_interval=15,
+        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2),
+        retry_on_error=[RedisConnectionError],
+    )
+
+
+@contextlib.asynccontextmanager
+async def lifetime(kit: Kit, work: Workers, lifespan: Lifespan | None) -> AsyncIterator[None]:
+    """Run all that runs while the service answers; on leaving, end it in the opposite order."""
+    log = logging.configure(kit.name, kit.settings)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, log.flush)
+        stack.push_async_callback(kit.database.close)
+        stack.push_async_callback(kit.redis.aclose)
+        stack.push_async_callback(kit.http.aclose)
+        if isinstance(kit.keys, JwksCache):
+            stack.push_async_callback(kit.keys.aclose)
+            kit.checks["keys"] = partial(kit.keys.warmup, WARMUP_SECONDS)
+        if lifespan is not None:
+            await stack.enter_async_context(lifespan(kit))
+        if kit.settings.run_workers:
+            await stack.enter_async_context(at_work(kit, work))
+        yield
+
+
+@contextlib.asynccontextmanager
+async def at_work(kit: Kit, work: Workers) -> AsyncIterator[None]:
+    """Run the service's workers, each of them a named part of `/readyz`."""
+    staff = work(kit)
+    kit.checks.update({worker.name: partial(workers.check, worker) for worker in staff})
+    async with workers.running(staff):
+        yield
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to `serve`, because two of them share a process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def serve(app: FastAPI) -> None:
+    """Answer on the public and the internal port until told to stop; exits with 3 when it cannot start."""
+    settings: ServiceSettings = app.state.kit.settings
+    public = Server(server_config(app, settings, settings.port))
+    inside = Server(server_config(app.state.internal, settings, settings.internal_port, lifespan="off"))
+    uvloop.run(serve_both(public, inside))
+    if not public.started:
+        sys.exit(3)
+
+
+def server_config(app: FastAPI, settings: ServiceSettings, port: int, **options: str) -> uvicorn.Config:
+    """Set one server up; its lines go the way of all log lines."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # The gateway derives the client's address; nobody else may claim one.
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        **options,  # type: ignore[arg-type]  # `lifespan`, a literal there
+    )
+
+
+async def serve_both(public: Server, inside: Server) -> None:
+    """Run both servers; the internal one answers for as long as the public one does."""
+
+    def stop() -> None:
+        public.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, stop)
+    beside = asyncio.create_task(inside.serve())
+    await public.serve()
+    inside.should_exit = True
+    await beside
+
+
+def run_workers(name: str, settings: ServiceSettings, work: Workers) -> None:
+    """Run a service's workers in a process of their own (`python -m auth.worker`); it answers only for its health."""
+    serve(create_service(name, settings.model_copy(update={"run_workers": True}), workers=work))

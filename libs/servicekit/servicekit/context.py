@@ -1,0 +1,38 @@
+"""What is known about the work at hand: the request it belongs to, and whose it is.
+
+One mutable mapping a request, reached through a context variable: what a dependency binds deep inside
+is then also seen by the middleware around it, which a context variable a value would not give.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_bound: ContextVar[dict[str, str] | None] = ContextVar("bound", default=None)
+
+
+@contextmanager
+def scope(**values: str | None) -> Iterator[None]:
+    """Begin a piece of work (a request, an event); what is bound inside ends with it."""
+    token = _bound.set({key: value for key, value in values.items() if value is not None})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def bind(**values: str | None) -> None:
+    """Say something about the work at hand, such as `tenant_id` or `user_id`; every log line will tell it."""
+    current = _bound.get()
+    if current is not None:
+        current.update({key: value for key, value in values.items() if value is not None})
+
+
+def bound() -> Mapping[str, str]:
+    """Give all that is known about the work at hand."""
+    return _bound.get() or {}
+
+
+def request_id() -> str | None:
+    """Give the id of the request that this work belongs to, if it belongs to one."""
+    return bound().get("correlation_id")

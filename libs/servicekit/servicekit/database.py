@@ -1,0 +1,76 @@
+"""One Postgres database a service, and one transaction a request, committed before the answer leaves."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated
+
+from fastapi import Depends, Request
+from pydantic import SecretStr
+from sqlalchemy import MetaData, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+CONNECT_SECONDS = 5
+COMMAND_SECONDS = 15
+
+
+def metadata() -> MetaData:
+    """Make the table registry of one service, with names of constraints that migrations can rely on."""
+    return MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Database:
+    """The service's own database. Raises SQLAlchemy's errors; the kit answers 503 when it cannot be reached."""
+
+    def __init__(self, url: SecretStr | str, *, name: str, pool_size: int = 10) -> None:
+        plain = url.get_secret_value() if isinstance(url, SecretStr) else url
+        self.engine = create_async_engine(
+            make_url(plain).set(drivername="postgresql+asyncpg"),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=CONNECT_SECONDS,
+            # A database that went away and came back is met with a new connection, not with an error.
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": CONNECT_SECONDS,
+                "command_timeout": COMMAND_SECONDS,
+                "server_settings": {"application_name": name, "jit": "off"},
+            },
+        )
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+
+    def begin(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a transaction: leaving commits, raising rolls back."""
+        return self._sessions.begin()
+
+    async def ping(self) -> None:
+        """Raise unless the database answers."""
+        async with self.engine.connect() as connection:
+            await connection.execute(text("select 1"))
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        await self.engine.dispose()
+
+
+async def transaction(request: Request) -> AsyncIterator[AsyncSession]:
+    """Give the request its transaction, or the one that already owns it (see `idempotency`)."""
+    owned: AsyncSession | None = getattr(request.state, "session", None)
+    if owned is not None:
+        yield owned
+        return
+    database: Database = request.app.state.kit.database
+    async with database.begin() as session:
+        yield session
+
+
+# "function": commit before the answer leaves, or a client may hear of a success that never was.
+Session = Annotated[AsyncSession, Depends(transaction, scope="function")]

@@ -1,0 +1,218 @@
+"""What can go wrong, as a tree, and how it is told: problem details (RFC 9457).
+
+ServiceError
+├── BadRequest 400          ├── Gone 410
+├── Unauthenticated 401     ├── PreconditionFailed 412
+├── Forbidden 403           ├── PayloadTooLarge 413
+├── NotFound 404            ├── Unprocessable 422
+├── Conflict 409            ├── TooManyRequests 429
+└── Unavailable 503
+
+A service names its failures by subclassing: `class PlanUnknown(NotFound)` travels as the code
+`plan_unknown`. So the class name is the wire code, and renaming a class is a change of the API.
+"""
+
+import logging
+import math
+import re
+from http import HTTPStatus
+from typing import ClassVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import JsonValue
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from servicekit.context import request_id
+
+MEDIA_TYPE = "application/problem+json"
+FRAMEWORK_CODES = {400: "bad_request", 413: "payload_too_large", 422: "invalid_request"}
+
+logger = logging.getLogger(__name__)
+
+
+class ServiceError(Exception):
+    """Something went wrong that the caller should hear of; `detail` is a sentence for a person."""
+
+    status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
+    default_detail: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        retry_after: float | None = None,
+        headers: dict[str, str] | None = None,
+        **extensions: JsonValue,
+    ) -> None:
+        self.detail = detail or self.default_detail or HTTPStatus(self.status).phrase
+        self.retry_after = retry_after
+        self.headers = headers or {}
+        self.extensions = extensions
+        super().__init__(self.detail)
+
+    @classmethod
+    def code(cls) -> str:
+        """Give the stable word that clients switch on: the class name in snake_case."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+
+class BadRequest(ServiceError):
+    """The request cannot be understood."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class Unauthenticated(ServiceError):
+    """Nobody, or nobody we can believe, is asking."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class Forbidden(ServiceError):
+    """We know who asks, and they may not."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class NotFound(ServiceError):
+    """There is no such thing, as far as this caller may know."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class Conflict(ServiceError):
+    """The request contradicts what is already there."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class Gone(ServiceError):
+    """It was there, and will not come back."""
+
+    status = HTTPStatus.GONE
+
+
+class PreconditionFailed(ServiceError):
+    """Somebody else changed it first."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
+class PayloadTooLarge(ServiceError):
+    """The body is larger than this route takes."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class Unprocessable(ServiceError):
+    """The request is well formed and makes no sense."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class TooManyRequests(ServiceError):
+    """The caller should slow down."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+
+class Unavailable(ServiceError):
+    """Something that we need does not answer; trying again later may help."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    default_detail = "A part of the service does not answer. Try again shortly."
+
+    def __init__(self, detail: str = "", *, retry_after: float | None = 2, **extensions: JsonValue) -> None:
+        super().__init__(detail, retry_after=retry_after, **extensions)
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: dict[str, str] | None = None,
+    extensions: dict[str, JsonValue] | None = None,
+) -> JSONResponse:
+    """Render one problem the way every service does."""
+    body: dict[str, JsonValue] = {
+        "type": f"urn:acme:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "request_id": request_id(),
+        **(extensions or {}),
+    }
+    return JSONResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make an app answer every failure with a problem; nothing of the inside shows."""
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    for unreachable in (RedisConnectionError, RedisTimeoutError, PoolTimeout, OSError, TimeoutError):
+        app.add_exception_handler(unreachable, _unreachable)
+    app.add_exception_handler(DBAPIError, _database_error)
+
+
+async def _service_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)  # noqa: S101  # what it is registered for
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return problem(
+        error.status, error.code(), error.detail, headers=headers, extensions=error.extensions
+    )
+
+
+async def _http_exception(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
+    phrase = HTTPStatus(error.status_code).phrase
+    code = FRAMEWORK_CODES.get(error.status_code, phrase.lower().replace(" ", "_"))
+    return problem(error.status_code, code, f"{phrase}.", headers=dict(error.headers or {}))
+
+
+async def _invalid_request(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
+    unreadable = any(one["type"] == "json_invalid" for one in error.errors())
+    # What was sent is not sent back: it may be a password.
+    errors: list[JsonValue] = [
+        {"loc": [part if isinstance(part, int) else str(part) for part in one["loc"]], "msg": one["msg"], "type": one["type"]}
+        for one in error.errors()
+    ]
+    status = HTTPStatus.BAD_REQUEST if unreadable else HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "malformed_json" if unreadable else "invalid_request"
+    detail = "The body is not valid JSON." if unreadable else "The request does not fit; see `errors`."
+    return problem(status, code, detail, extensions={"errors": errors})
+
+
+async def _unreachable(_: Request, error: Exception) -> Response:
+    logger.warning("a dependency does not answer", extra={"error": type(error).__name__})
+    return await _service_error(_, Unavailable())
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)  # noqa: S101  # what it is registered for
+    # 57: the server is shutting down or was told to stop; 53: it is full; 08: the connection broke.
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if error.connection_invalidated or isinstance(error, InterfaceError) or state[:2] in {"08", "53", "57"}:
+        return await _unreachable(request, error)
+    return unexpected(error)
+
+
+def unexpected(error: Exception) -> Response:
+    """Log what nobody foresaw, and tell the caller nothing of it but where to ask."""
+    logger.error("unexpected error", exc_info=error)
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal_error",
+        "Something went wrong on our side. Tell us the request id.",
+    )

@@ -1,0 +1,47 @@
+"""Is the process alive, may it take traffic, and what does it count: on the internal port only."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from servicekit.auth import public
+
+Check = Callable[[], Awaitable[object]]
+
+CHECK_SECONDS = 2.0
+
+router = APIRouter(tags=["health"], dependencies=[public])
+
+
+@router.get("/healthz")
+async def is_alive() -> dict[str, str]:
+    """Tell that the process answers; nothing else is asked, so that a lost database restarts nobody."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses={503: {"description": "Something that the service needs does not answer."}})
+async def is_ready(request: Request) -> Response:
+    """Tell whether traffic may come, naming every dependency."""
+    checks: dict[str, Check] = request.app.state.kit.checks
+    outcomes = await asyncio.gather(*(outcome(check) for check in checks.values()))
+    named = dict(zip(checks, outcomes, strict=True))
+    ready = all(word == "ok" for word in outcomes)
+    return JSONResponse({"status": "ok" if ready else "unavailable", "checks": named}, 200 if ready else 503)
+
+
+@router.get("/metrics")
+def metrics() -> Response:
+    """Give the process's counters in Prometheus' text format."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def outcome(check: Check) -> str:
+    """Name how one check ended: ok, or the kind of failure (never its message, which may hold an address)."""
+    try:
+        await asyncio.wait_for(check(), CHECK_SECONDS)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is the answer
+        return type(error).__name__
+    return "ok"

@@ -1,0 +1,219 @@
+"""Structured logs: one JSON object a line, the same for every sink, never written on the event loop.
+
+Services use the standard library (`logging.getLogger(__name__)`), so that the lines of every library take
+the same road. Keys: ts, event, level, service, logger, correlation_id, tenant_id, user_id, trace_id, and
+`fields`, which are also laid flat beside them.
+"""
+
+import atexit
+import logging
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+import orjson
+import structlog
+from opentelemetry import trace
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from structlog.types import EventDict, WrappedLogger
+
+from servicekit.context import bound
+from servicekit.settings import ServiceSettings
+
+Write = Callable[[Sequence[str]], None]
+
+QUEUE_LINES = 20_000
+BATCH_LINES = 500
+POST_SECONDS = 5.0
+RESERVED = {"ts", "event", "level", "service", "logger", "trace_id", "fields", "exception"}
+
+
+def configure(service: str, settings: ServiceSettings) -> "LineQueue":
+    """Send every log line of this process to the sink that the settings name."""
+    handler = LineQueue(WRITERS[settings.logging_sink](settings))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_log_level],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                Shape(service),
+                lambda _logger, _name, line: orjson.dumps(line, default=str).decode(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old, LineQueue):
+            root.removeHandler(old)
+            old.close()
+    root.addHandler(handler)
+    root.setLevel(settings.log_level)
+    # Their lines repeat ours (`http.response`), or carry whole URLs with tokens in the query.
+    for noisy in ("uvicorn.access", "httpx", "httpx2", "httpcore", "httpcore2", "openai.agents"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return handler
+
+
+class Shape:
+    """Lay one event out in the schema that every sink receives."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+
+    def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> dict[str, Any]:
+        """Give the line as a mapping, in reading order."""
+        record: logging.LogRecord | None = event.pop("_record", None)
+        message, level = event.pop("event"), event.pop("level")
+        exception = event.pop("exception", None)
+        span = trace.get_current_span().get_span_context()
+        fields = {key if key not in RESERVED else f"{key}_": value for key, value in event.items()}
+        return {
+            "ts": structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "", {})["timestamp"],
+            "event": message,
+            "level": level,
+            "service": self.service,
+            **({"logger": record.name} if record else {}),
+            **bound(),
+            **({"trace_id": trace.format_trace_id(span.trace_id)} if span.is_valid else {}),
+            **fields,
+            "fields": fields,
+            **({"exception": exception} if exception else {}),
+        }
+
+
+class LineQueue(logging.Handler):
+    """Hands lines to a thread of its own; when the sink cannot keep up, lines are dropped and counted."""
+
+    def __init__(self, write: Write) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._write = write
+        self._lines: queue.Queue[str | None] = queue.Queue(QUEUE_LINES)
+        self._thread = threading.Thread(target=self._drain, name="logs", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Format here, where the request's context is known, and queue."""
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self.dropped += 1
+
+    def flush(self) -> None:
+        """Wait (a few seconds at most) until what is queued is written."""
+        deadline = time.monotonic() + POST_SECONDS
+        while self._lines.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """Write what is queued (for a few seconds at most) and end the thread."""
+        atexit.unregister(self.close)
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._lines.put(None, timeout=POST_SECONDS)
+            self._thread.join(POST_SECONDS)
+        super().close()
+
+    def _drain(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            try:
+                self._write(batch)
+            except Exception as error:  # noqa: BLE001  # the outermost loop of a worker; a log of it would come back here
+                self.dropped += len(batch)
+                sys.stderr.write(f"log sink failed, {self.dropped} lines lost so far: {type(error).__name__}\n")
+            for _ in batch:
+                self._lines.task_done()
+
+    def _next_batch(self) -> list[str] | None:
+        line = self._lines.get()
+        if line is None:
+            return None
+        batch = [line]
+        while len(batch) < BATCH_LINES and not self._lines.empty():
+            line = self._lines.get_nowait()
+            if line is None:
+                self._lines.put(None)
+                break
+            batch.append(line)
+        return batch
+
+
+def to_stdout(_: ServiceSettings) -> Write:
+    """Write to the standard output."""
+
+    def write(lines: Sequence[str]) -> None:
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+
+    return write
+
+
+def to_datadog(settings: ServiceSettings) -> Write:
+    """Post to Datadog's HTTP intake (docs.datadoghq.com/api/latest/logs, `POST /api/v2/logs`)."""
+    assert settings.logging_datadog_api_key  # noqa: S101  # the settings refuse to boot without it
+    client = httpx.Client(
+        base_url=datadog_intake(settings.logging_datadog_site),
+        headers={
+            "DD-API-KEY": settings.logging_datadog_api_key.get_secret_value(),
+            "Content-Type": "application/json",
+        },
+        timeout=POST_SECONDS,
+        transport=httpx.HTTPTransport(retries=2),
+    )
+
+    def write(lines: Sequence[str]) -> None:
+        entries = [{"message": line, "ddsource": "acme"} for line in lines]
+        client.post("/api/v2/logs", content=orjson.dumps(entries)).raise_for_status()
+
+    return write
+
+
+def datadog_intake(site: str) -> str:
+    """Give the address of a site's intake; a whole URL is taken as it is (a proxy, or an agent)."""
+    return site if "://" in site else f"https://http-intake.logs.{site}"
+
+
+def to_otlp(settings: ServiceSettings) -> Write:
+    """Send as OTLP log records whose body is the line, through the OpenTelemetry SDK's own batches."""
+    provider = LoggerProvider()
+    exporter = OTLPLogExporter(
+        endpoint=settings.logging_otlp_endpoint, headers=settings.logging_otlp_headers, timeout=POST_SECONDS
+    )
+    provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    logger = provider.get_logger("acme")
+
+    def write(lines: Sequence[str]) -> None:
+        for line in lines:
+            level = orjson.loads(line)["level"].upper()
+            severity = SEVERITIES.get(level, SeverityNumber.INFO)
+            logger.emit(LogRecord(body=line, severity_text=level, severity_number=severity))
+
+    return write
+
+
+def to_nowhere(_: ServiceSettings) -> Write:
+    """Write nothing."""
+    return lambda _lines: None
+
+
+SEVERITIES = {
+    "DEBUG": SeverityNumber.DEBUG,
+    "INFO": SeverityNumber.INFO,
+    "WARNING": SeverityNumber.WARN,
+    "ERROR": SeverityNumber.ERROR,
+    "CRITICAL": SeverityNumber.FATAL,
+}
+WRITERS: dict[str, Callable[[ServiceSettings], Write]] = {
+    "stdout": to_stdout,
+    "datadog": to_datadog,
+    "otlp": to_otlp,
+    "none": to_nowhere,
+}

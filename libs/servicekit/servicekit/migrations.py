@@ -1,0 +1,36 @@
+"""What every service's `migrations/env.py` calls."""
+
+import asyncio
+import os
+
+from alembic import context
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+# Replicas that start at once take turns: the first migrates, the others find nothing to do.
+LOCK = 7_263_549_018
+
+
+def run(metadata: MetaData) -> None:
+    """Bring the database at DATABASE_URL to the wanted revision, in one transaction.
+
+    Alembic's command line has no place for settings, so this is the one module besides the settings that
+    reads the environment.
+    """
+    asyncio.run(_run(make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg"), metadata))
+
+
+async def _run(url: URL, metadata: MetaData) -> None:
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.begin() as connection:
+        await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        await connection.run_sync(_migrate, metadata)
+    await engine.dispose()
+
+
+def _migrate(connection: Connection, metadata: MetaData) -> None:
+    context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
+    with context.begin_transaction():
+        context.run_migrations()

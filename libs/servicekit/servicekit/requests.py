@@ -1,0 +1,81 @@
+"""What happens around every request: its id, its context, its log line, and the failure nobody foresaw."""
+
+import logging
+import re
+import time
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from servicekit import context
+from servicekit.errors import unexpected
+
+logger = logging.getLogger(__name__)
+
+WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class RequestScope:
+    """ASGI middleware; a pure one, so that what a route binds (tenant, user) is seen here too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        with context.scope(correlation_id=request_id(scope)):
+            await Exchange(scope, send).run(self.app, receive)
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.scope = scope
+        self.status = 0
+        self._send = send
+        self._started = time.perf_counter()
+
+    async def run(self, app: ASGIApp, receive: Receive) -> None:
+        """Answer, also when the app fails, and log how it went."""
+        try:
+            await app(self.scope, receive, self.send)
+        except Exception as error:
+            answer = unexpected(error)
+            if self.status:
+                # The answer has begun; all that is left is to break it off, so that nobody takes it for whole.
+                raise
+            await answer(self.scope, receive, self.send)
+        finally:
+            self.log()
+
+    async def send(self, message: Message) -> None:
+        """Pass a part of the answer on, with the request's id on its head."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = context.request_id() or ""
+        await self._send(message)
+
+    def log(self) -> None:
+        """Tell the one line that every request leaves."""
+        if self.scope["path"] in PROBES:
+            return
+        fields = {
+            "method": self.scope["method"],
+            # Never the query: it may carry a token.
+            "path": self.scope["path"],
+            "status_code": self.status,
+            "duration_ms": round((time.perf_counter() - self._started) * 1000, 1),
+        }
+        logger.info("http.response", extra=fields)
+
+
+def request_id(scope: Scope) -> str:
+    """Take the caller's id for this request when it is well formed, else make one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if WELL_FORMED.fullmatch(given) else str(uuid4())

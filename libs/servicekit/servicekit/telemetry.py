@@ -1,0 +1,55 @@
+"""OpenTelemetry: traces through HTTP, Postgres and Redis, and metrics at `/metrics`.
+
+A trace context travels in and out of every service also when nobody collects the spans.
+"""
+
+from typing import Any
+
+import httpx
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.instrumentation.redis import RedisInstrumentor
+from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from servicekit.settings import ServiceSettings
+
+# A standing stream is not a slow request, and a probe is not a request that anybody waits for.
+UNTRACED = ("/healthz", "/readyz", "/metrics")
+
+
+def configure(service: str, settings: ServiceSettings) -> None:
+    """Set the process's providers once; spans leave over OTLP when OTEL_EXPORTER_OTLP_ENDPOINT says where to."""
+    if isinstance(trace.get_tracer_provider(), TracerProvider):
+        return
+    resource = Resource.create({"service.name": service, "service.namespace": "acme"})
+    tracing = TracerProvider(resource=resource)
+    if settings.otel_exporter_otlp_endpoint:
+        tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(tracing)
+    metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()], resource))
+
+
+def instrument(settings: ServiceSettings, *parts: AsyncEngine | Redis | httpx.AsyncClient) -> None:
+    """Trace what goes out through these, when the spans have somewhere to go."""
+    if not settings.otel_exporter_otlp_endpoint:
+        return
+    for part in parts:
+        if isinstance(part, AsyncEngine):
+            SQLAlchemyInstrumentor().instrument(engine=part.sync_engine)
+        elif isinstance(part, httpx.AsyncClient):
+            HTTPXClientInstrumentor.instrument_client(part)
+        else:
+            RedisInstrumentor.instrument_client(part)
+
+
+def is_probe(scope: Any) -> bool:
+    """Tell whether a request is a probe, which is not worth a span."""
+    return scope["path"] in UNTRACED

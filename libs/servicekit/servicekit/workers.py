@@ -1,0 +1,62 @@
+"""What a service does besides answering: relays, consumers, senders. Inside the API process, or in one of their own."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from servicekit import context
+
+logger = logging.getLogger(__name__)
+
+RESTART_SECONDS = (1.0, 30.0)
+
+
+class Worker(Protocol):
+    """Something that runs for as long as the process does."""
+
+    name: str
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+    def healthy(self) -> bool:
+        """Tell whether the work gets done."""
+
+
+@contextlib.asynccontextmanager
+async def running(workers: Sequence[Worker]) -> AsyncIterator[None]:
+    """Run workers in the background, each restarted when it fails, and end them all on leaving."""
+    tasks = [asyncio.create_task(supervise(worker), name=worker.name) for worker in workers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def supervise(worker: Worker) -> None:
+    """Run one worker for ever; a failure is logged and followed by a new start."""
+    shortest, longest = RESTART_SECONDS
+    pause = shortest
+    while True:
+        try:
+            with context.scope(worker_id=worker.name):
+                await worker.run()
+        except Exception:
+            logger.exception("worker failed", extra={"worker": worker.name})
+        await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
+        pause = min(pause * 2, longest)
+
+
+class WorkerStopped(Exception):
+    """A worker does not get its work done."""
+
+
+async def check(worker: Worker) -> None:
+    """Raise unless the worker is healthy; for `/readyz`."""
+    if not worker.healthy():
+        raise WorkerStopped(worker.name)

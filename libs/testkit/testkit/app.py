@@ -1,0 +1,21 @@
+"""An app under test: started as in production, and called through its public or its internal door."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+from fastapi import FastAPI
+
+
+@contextlib.asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[FastAPI]:
+    """Run an app's lifespan, workers included when its settings say so."""
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+def client(app: FastAPI, token: str | None = None, **headers: str) -> httpx.AsyncClient:
+    """Give a client of an app, signed in when there is a token; `app.state.internal` is the internal door."""
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", headers=headers)

@@ -1,0 +1,74 @@
+"""Databases for tests: made once a worker process, migrated as in production, emptied after each test."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from pytest import MonkeyPatch
+from sqlalchemy.engine import make_url
+
+TABLES = """
+    select string_agg(format('%I', tablename), ', ') from pg_tables
+    where schemaname = 'public' and tablename <> 'alembic_version'
+"""
+ATTEMPTS = 5
+
+
+class Databases:
+    """The databases of one test server."""
+
+    def __init__(self, admin_url: str) -> None:
+        self._admin = make_url(admin_url).set(drivername="postgresql")
+        self._made: dict[str, str] = {}
+
+    def fresh(self, name: str) -> str:
+        """Make an empty database, or give the one made before, and its URL."""
+        if name not in self._made:
+            asyncio.run(self._execute(self._admin.render_as_string(hide_password=False), f'create database "{name}"'))
+            self._made[name] = self._admin.set(database=name).render_as_string(hide_password=False)
+        return self._made[name]
+
+    def migrated(self, service: Path) -> str:
+        """Give the URL of a service's database, at its newest revision."""
+        known = service.name in self._made
+        url = self.fresh(service.name)
+        if not known:
+            self.alembic(service, url, lambda config: command.upgrade(config, "head"))
+        return url
+
+    def alembic(self, service: Path, url: str, run: Callable[[Config], object]) -> None:
+        """Run one of Alembic's commands on a database, as the service's image does."""
+        with MonkeyPatch.context() as patch:
+            patch.setenv("DATABASE_URL", url)
+            run(Config(toml_file=service / "pyproject.toml"))
+
+    def empty(self) -> None:
+        """Remove every row of every database; a worker that is just at work may be in the way for a moment."""
+        for url in self._made.values():
+            for left in reversed(range(ATTEMPTS)):
+                try:
+                    asyncio.run(self._truncate(url))
+                    break
+                except asyncpg.DeadlockDetectedError:
+                    if not left:
+                        raise
+
+    async def _truncate(self, url: str) -> None:
+        async def work(connection: asyncpg.Connection) -> None:
+            if tables := await connection.fetchval(TABLES):
+                await connection.execute(f"truncate {tables} restart identity cascade")
+
+        await self._connected(url, work)
+
+    async def _execute(self, url: str, statement: str) -> None:
+        await self._connected(url, lambda connection: connection.execute(statement))
+
+    async def _connected(self, url: str, work: Callable[[asyncpg.Connection], Awaitable[object]]) -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await work(connection)
+        finally:
+            await connection.close()

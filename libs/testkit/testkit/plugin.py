@@ -1,0 +1,94 @@
+"""The pytest plugin: real servers, started once a worker process and emptied after each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandbox.embedded import Postgres, Valkey
+
+from testkit.databases import Databases
+from testkit.issuer import Issuer
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--no-skips`."""
+    parser.addoption("--no-skips", action="store_true", help="fail the run when any test was skipped")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say which tests should have run and did not."""
+    if config.getoption("--no-skips") and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("--no-skips: some tests did not run", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in which a test that should run did not."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped") if reporter else None
+    if session.config.getoption("--no-skips") and skipped:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Run asynchronous tests on the loop that the services run on."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """Give a Postgres server of this worker's own."""
+    with Postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """Give a Redis server of this worker's own."""
+    with Valkey(tmp_path_factory.mktemp("redis"), durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: Postgres) -> Databases:
+    """Give the place where tests get their databases from."""
+    return Databases(postgres.url)
+
+
+@pytest.fixture(scope="session")
+def migrated(databases: Databases, pytestconfig: pytest.Config) -> Any:
+    """Give a function that makes a service's database: `migrated("conversation")` gives its URL."""
+    return lambda service: databases.migrated(service_folder(pytestconfig.rootpath, service))
+
+
+def service_folder(start: Path, service: str) -> Path:
+    """Find a service's folder from anywhere in the workspace."""
+    for folder in (start, *start.parents):
+        if (folder / "services" / service).is_dir():
+            return folder / "services" / service
+    raise FileNotFoundError(f"services/{service} above {start}")
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: Valkey) -> str:
+    """Give the address of this worker's Redis."""
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    """Give an issuer of tokens whose keys are served over real HTTP."""
+    with Issuer() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _emptied(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave nothing behind: what a test committed is gone before the next one."""
+    yield
+    # Only what this worker has started; a test that needs no server starts none.
+    if "databases" in request.fixturenames:
+        request.getfixturevalue("databases").empty()
+    if "redis_server" in request.fixturenames:
+        request.getfixturevalue("redis_server").flush()
