@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Annotated
 
 import httpx
 import uvicorn
 import uvloop
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
@@ -30,7 +31,6 @@ from servicekit.settings import ServiceSettings
 from servicekit.tokens import KeySource, TokenVerifier
 from servicekit.workers import Worker
 
-MAX_BODY_BYTES = 1024 * 1024
 GRACE_SECONDS = 20
 WARMUP_SECONDS = 5
 
@@ -58,6 +58,15 @@ class Kit:
         return ServiceClient(self.http, self.tokens, base_url, audience, scope)
 
 
+def kit_of(request: Request) -> Kit:
+    """Give the kit of the app that answers."""
+    kit: Kit = request.app.state.kit
+    return kit
+
+
+CurrentKit = Annotated[Kit, Depends(kit_of)]
+
+
 def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
     name: str,
     settings: ServiceSettings,
@@ -81,14 +90,12 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
         title=title,
         description=description,
         lifespan=lambda _app: lifetime(kit, workers, lifespan),
-        max_body_size=MAX_BODY_BYTES,
         docs_url="/docs" if settings.is_development else None,
         redoc_url=None,
     )
     inside = FastAPI(
         title=f"{title}, internal",
         telemetry={"exclude": telemetry.is_probe},
-        max_body_size=MAX_BODY_BYTES,
         docs_url=None,
         redoc_url=None,
     )
@@ -148,7 +155,7 @@ async def lifetime(kit: Kit, work: Workers, lifespan: Lifespan | None) -> AsyncI
     """Run all that runs while the service answers; on leaving, end it in the opposite order."""
     log = logging.configure(kit.name, kit.settings)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(asyncio.to_thread, log.flush)
+        stack.push_async_callback(asyncio.to_thread, log.close)
         stack.push_async_callback(kit.database.close)
         stack.push_async_callback(kit.redis.aclose)
         stack.push_async_callback(kit.http.aclose)
@@ -222,5 +229,5 @@ async def serve_both(public: Server, inside: Server) -> None:
 
 
 def run_workers(name: str, settings: ServiceSettings, work: Workers) -> None:
-    """Run a service's workers in a process of their own (`python -m auth.worker`); it answers only for its health."""
+    """Run a service's workers in a process of their own, which answers only for its health."""
     serve(create_service(name, settings.model_copy(update={"run_workers": True}), workers=work))

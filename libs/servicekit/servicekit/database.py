@@ -28,12 +28,14 @@ def metadata() -> MetaData:
 
 
 class Database:
-    """The service's own database. Raises SQLAlchemy's errors; the kit answers 503 when it cannot be reached."""
+    """The service's own database; the kit answers 503 when it cannot be reached."""
 
     def __init__(self, url: SecretStr | str, *, name: str, pool_size: int = 10) -> None:
         plain = url.get_secret_value() if isinstance(url, SecretStr) else url
         self.engine = create_async_engine(
             make_url(plain).set(drivername="postgresql+asyncpg"),
+            # What people say and who they are does not belong into the message of an error.
+            hide_parameters=True,
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=CONNECT_SECONDS,

@@ -128,8 +128,8 @@ class Unavailable(ServiceError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     default_detail = "A part of the service does not answer. Try again shortly."
 
-    def __init__(self, detail: str = "", *, retry_after: float | None = 2, **extensions: JsonValue) -> None:
-        super().__init__(detail, retry_after=retry_after, **extensions)
+    def __init__(self, detail: str = "", *, retry_after: float | None = 2) -> None:
+        super().__init__(detail, retry_after=retry_after)
 
 
 def problem(
@@ -168,9 +168,7 @@ async def _service_error(_: Request, error: Exception) -> Response:
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return problem(
-        error.status, error.code(), error.detail, headers=headers, extensions=error.extensions
-    )
+    return problem(error.status, error.code(), error.detail, headers=headers, extensions=error.extensions)
 
 
 async def _http_exception(_: Request, error: Exception) -> Response:
@@ -185,7 +183,11 @@ async def _invalid_request(_: Request, error: Exception) -> Response:
     unreadable = any(one["type"] == "json_invalid" for one in error.errors())
     # What was sent is not sent back: it may be a password.
     errors: list[JsonValue] = [
-        {"loc": [part if isinstance(part, int) else str(part) for part in one["loc"]], "msg": one["msg"], "type": one["type"]}
+        {
+            "loc": [part if isinstance(part, int) else str(part) for part in one["loc"]],
+            "msg": one["msg"],
+            "type": one["type"],
+        }
         for one in error.errors()
     ]
     status = HTTPStatus.BAD_REQUEST if unreadable else HTTPStatus.UNPROCESSABLE_ENTITY

@@ -32,9 +32,11 @@ class _TryAgain(Exception):
 
 
 class ServiceTokens:
-    """This service's own access tokens, fetched by client credentials (RFC 6749 4.4) and kept until they age."""
+    """A service's own access tokens, got by client credentials (RFC 6749 4.4) and kept until they age."""
 
-    def __init__(self, http: httpx.AsyncClient, auth_url: str, client_id: str, secret: SecretStr | None) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, auth_url: str, client_id: str, secret: SecretStr | None
+    ) -> None:
         self._http = http
         self._url = f"{auth_url.rstrip('/')}/internal/v1/oauth/token"
         self._credentials = (client_id, secret)
@@ -63,7 +65,9 @@ class ServiceTokens:
         }
         response = await send(self._http, "POST", self._url, data=form)
         if response.status_code != httpx.codes.OK:
-            logger.error("service token refused", extra={"status": response.status_code, "audience": audience})
+            logger.error(
+                "service token refused", extra={"status": response.status_code, "audience": audience}
+            )
             raise DependencyUnavailable
         answer = response.json()
         return answer["access_token"], time.monotonic() + answer["expires_in"]
@@ -79,7 +83,7 @@ class ServiceClient:
     audience: str
     scope: str
 
-    async def request(  # noqa: PLR0913  # the parts of a request
+    async def request(  # the parts of a request
         self,
         method: str,
         path: str,
@@ -111,14 +115,16 @@ async def send(  # noqa: PLR0913  # the parts of a request
     data: Mapping[str, str] | None = None,
     params: Mapping[str, str | int] | None = None,
 ) -> httpx.Response:
-    """Send one idempotent request, at most three times within eight seconds, carrying the trace and the request id."""
+    """Send one idempotent request, with trace and request id, at most three times within eight seconds."""
     carried = dict(headers or {})
     propagate.inject(carried)
     if request_id():
         carried["X-Request-Id"] = request_id() or ""
     request = http.build_request(method, url, headers=carried, json=json, data=data, params=params)
     try:
-        async for attempt in stamina.retry_context(on=_TryAgain, attempts=3, timeout=8, wait_initial=0.1, wait_max=1):
+        async for attempt in stamina.retry_context(
+            on=_TryAgain, attempts=3, timeout=8, wait_initial=0.1, wait_max=1
+        ):
             with attempt:
                 return await _attempt(http, request)
     except _TryAgain as failure:

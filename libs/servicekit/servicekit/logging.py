@@ -32,6 +32,8 @@ Write = Callable[[Sequence[str]], None]
 QUEUE_LINES = 20_000
 BATCH_LINES = 500
 POST_SECONDS = 5.0
+# What every record has; all else was given as `extra`.
+STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 RESERVED = {"ts", "event", "level", "service", "logger", "trace_id", "fields", "exception"}
 
 
@@ -40,9 +42,8 @@ def configure(service: str, settings: ServiceSettings) -> "LineQueue":
     handler = LineQueue(WRITERS[settings.logging_sink](settings))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_log_level],
+            foreign_pre_chain=[structlog.stdlib.add_log_level],
             processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 Shape(service),
                 lambda _logger, _name, line: orjson.dumps(line, default=str).decode(),
@@ -52,7 +53,6 @@ def configure(service: str, settings: ServiceSettings) -> "LineQueue":
     root = logging.getLogger()
     for old in root.handlers[:]:
         if isinstance(old, LineQueue):
-            root.removeHandler(old)
             old.close()
     root.addHandler(handler)
     root.setLevel(settings.log_level)
@@ -70,17 +70,20 @@ class Shape:
 
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> dict[str, Any]:
         """Give the line as a mapping, in reading order."""
-        record: logging.LogRecord | None = event.pop("_record", None)
-        message, level = event.pop("event"), event.pop("level")
-        exception = event.pop("exception", None)
+        record: logging.LogRecord = event["_record"]
+        exception = event.get("exception")
         span = trace.get_current_span().get_span_context()
-        fields = {key if key not in RESERVED else f"{key}_": value for key, value in event.items()}
+        fields = {
+            f"{key}_" if key in RESERVED else key: value
+            for key, value in vars(record).items()
+            if key not in STANDARD
+        }
         return {
             "ts": structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "", {})["timestamp"],
-            "event": message,
-            "level": level,
+            "event": event["event"],
+            "level": event["level"],
             "service": self.service,
-            **({"logger": record.name} if record else {}),
+            "logger": record.name,
             **bound(),
             **({"trace_id": trace.format_trace_id(span.trace_id)} if span.is_valid else {}),
             **fields,
@@ -115,7 +118,8 @@ class LineQueue(logging.Handler):
             time.sleep(0.01)
 
     def close(self) -> None:
-        """Write what is queued (for a few seconds at most) and end the thread."""
+        """Take no more lines, write what is queued (for a few seconds at most), and end the thread."""
+        logging.getLogger().removeHandler(self)
         atexit.unregister(self.close)
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._lines.put(None, timeout=POST_SECONDS)
@@ -126,9 +130,11 @@ class LineQueue(logging.Handler):
         while (batch := self._next_batch()) is not None:
             try:
                 self._write(batch)
-            except Exception as error:  # noqa: BLE001  # the outermost loop of a worker; a log of it would come back here
+            except Exception as error:  # the outermost loop of a worker; a log of it would come back here
                 self.dropped += len(batch)
-                sys.stderr.write(f"log sink failed, {self.dropped} lines lost so far: {type(error).__name__}\n")
+                sys.stderr.write(
+                    f"log sink failed, {self.dropped} lines lost so far: {type(error).__name__}\n"
+                )
             for _ in batch:
                 self._lines.task_done()
 

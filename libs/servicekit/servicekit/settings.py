@@ -48,7 +48,7 @@ class ServiceSettings(BaseSettings):
 
     @property
     def is_development(self) -> bool:
-        """Tell whether shortcuts are allowed: a development ENVIRONMENT, and DEBUG on. Either alone is not enough."""
+        """Tell whether shortcuts are allowed: in a development ENVIRONMENT, and only with DEBUG on."""
         return self.environment in DEVELOPMENT and self.debug
 
     @model_validator(mode="after")

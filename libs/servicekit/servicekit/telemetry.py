@@ -26,7 +26,7 @@ UNTRACED = ("/healthz", "/readyz", "/metrics")
 
 
 def configure(service: str, settings: ServiceSettings) -> None:
-    """Set the process's providers once; spans leave over OTLP when OTEL_EXPORTER_OTLP_ENDPOINT says where to."""
+    """Set the process's providers once; spans leave when OTEL_EXPORTER_OTLP_ENDPOINT says where to."""
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         return
     resource = Resource.create({"service.name": service, "service.namespace": "acme"})

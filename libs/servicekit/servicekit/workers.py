@@ -1,4 +1,4 @@
-"""What a service does besides answering: relays, consumers, senders. Inside the API process, or in one of their own."""
+"""What a service does besides answering: relays, consumers, senders; in its own process or beside the API."""
 
 import asyncio
 import contextlib

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
+import pytest
 from alembic import command
 from alembic.config import Config
-from pytest import MonkeyPatch
 from sqlalchemy.engine import make_url
 
 TABLES = """
@@ -27,7 +27,9 @@ class Databases:
     def fresh(self, name: str) -> str:
         """Make an empty database, or give the one made before, and its URL."""
         if name not in self._made:
-            asyncio.run(self._execute(self._admin.render_as_string(hide_password=False), f'create database "{name}"'))
+            asyncio.run(
+                self._execute(self._admin.render_as_string(hide_password=False), f'create database "{name}"')
+            )
             self._made[name] = self._admin.set(database=name).render_as_string(hide_password=False)
         return self._made[name]
 
@@ -41,12 +43,12 @@ class Databases:
 
     def alembic(self, service: Path, url: str, run: Callable[[Config], object]) -> None:
         """Run one of Alembic's commands on a database, as the service's image does."""
-        with MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DATABASE_URL", url)
             run(Config(toml_file=service / "pyproject.toml"))
 
     def empty(self) -> None:
-        """Remove every row of every database; a worker that is just at work may be in the way for a moment."""
+        """Remove every row of every database; a worker just at work may be in the way for a moment."""
         for url in self._made.values():
             for left in reversed(range(ATTEMPTS)):
                 try:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from sandbox.embedded import Postgres, Valkey
 
 from testkit.databases import Databases
@@ -90,5 +91,6 @@ def _emptied(request: pytest.FixtureRequest) -> Iterator[None]:
     # Only what this worker has started; a test that needs no server starts none.
     if "databases" in request.fixturenames:
         request.getfixturevalue("databases").empty()
-    if "redis_server" in request.fixturenames:
-        request.getfixturevalue("redis_server").flush()
+    if "redis_url" in request.fixturenames:
+        with Redis.from_url(request.getfixturevalue("redis_url")) as redis:
+            redis.flushall()

@@ -1,0 +1,15 @@
+"""The agent for code."""
+
+from agents import Agent
+
+from chat_agent.tools import RunContext, current_time, search_conversations
+
+code_assistant = Agent[RunContext](
+    name="code_assistant",
+    handoff_description="Writes, reviews and debugs code, and advises on architecture.",
+    instructions=(
+        "You are a senior engineer. Review, debug and write code; say what is wrong and why, and show the "
+        "smallest change that mends it. Prefer the standard library and established practice."
+    ),
+    tools=[current_time, search_conversations],
+)

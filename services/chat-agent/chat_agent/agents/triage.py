@@ -1,0 +1,20 @@
+"""The agent that hears everything first."""
+
+from agents import Agent
+
+from chat_agent.agents.code_assistant import code_assistant
+from chat_agent.agents.data_analyst import data_analyst
+from chat_agent.tools import RunContext, current_time, search_conversations
+
+triage = Agent[RunContext](
+    name="triage",
+    handoff_description="General questions, and finding who can answer the others.",
+    instructions=(
+        "You are the first to hear what a person wants. Answer general questions yourself, briefly and "
+        "plainly. Hand questions about writing, reviewing or debugging code to the code assistant, and "
+        "questions about data, statistics or charts to the data analyst. Use your tools for the time and for "
+        "what was said before; never guess either."
+    ),
+    tools=[current_time, search_conversations],
+    handoffs=[code_assistant, data_analyst],
+)

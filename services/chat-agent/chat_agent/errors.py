@@ -1,0 +1,113 @@
+"""What can go wrong here, beside what can go wrong everywhere."""
+
+from http import HTTPStatus
+
+from servicekit.errors import BadRequest, Conflict, Gone, NotFound, ServiceError, Unavailable
+
+
+class UnknownAgent(NotFound):
+    """No agent goes by this name."""
+
+
+class UnknownRun(NotFound):
+    """There is no such run, as far as this caller may know."""
+
+    default_detail = "There is no such run."
+
+
+class UnknownConversation(NotFound):
+    """There is no such conversation, as far as this caller may know."""
+
+    default_detail = "There is no such conversation."
+
+
+class ConversationBusy(Conflict):
+    """Another run is still answering in this conversation; two at once would garble what was said."""
+
+    default_detail = "This conversation is still being answered. Wait for the run to end, or use another one."
+
+
+class IdempotencyConflict(Conflict):
+    """The key was used before, for something else."""
+
+    default_detail = "This Idempotency-Key was used for another request."
+
+
+class BadIdempotencyKey(BadRequest):
+    """The key is not one."""
+
+    default_detail = "An Idempotency-Key is 1 to 255 visible ASCII characters."
+
+
+class BadEventId(BadRequest):
+    """The place to resume from is not one."""
+
+    default_detail = "Last-Event-ID (or `after`) must be the number of an event of this run."
+
+
+class RunLogExpired(Gone):
+    """The run is over for so long that its events are no longer kept; its result still is."""
+
+    default_detail = "The events of this run are no longer kept; read the run itself."
+
+
+class ConversationUnavailable(Unavailable):
+    """The conversation service does not answer, so nothing could be remembered."""
+
+
+class ModelUnavailable(Unavailable):
+    """The model does not answer, also after retries."""
+
+    default_detail = "The model does not answer. Try again shortly."
+
+
+class ModelRateLimited(Unavailable):
+    """The model's provider asks us to slow down, also after retries."""
+
+    default_detail = "The model's provider is rate limiting us. Try again shortly."
+
+
+class ModelTimedOut(ServiceError):
+    """The model took too long."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    default_detail = "The model took too long to answer."
+
+
+class ModelFailed(ServiceError):
+    """The model answered with something that cannot be used."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    default_detail = "The model's answer could not be used."
+
+
+class ModelRefusedRequest(ModelFailed):
+    """The model's provider does not accept what it was asked; trying again will not help."""
+
+    default_detail = "The model's provider did not accept the request."
+
+
+class MaxTurnsExceeded(ModelFailed):
+    """The agents went round in circles."""
+
+    default_detail = "The agents did not come to an end within the allowed number of turns."
+
+
+class RunTimedOut(ModelFailed):
+    """The run took longer than a run may."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    default_detail = "The run took longer than a run may."
+
+
+class ReplicaLost(ModelFailed):
+    """The process that ran this died."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    default_detail = "The process that answered was lost. What was said so far is kept; ask again."
+
+
+class InternalError(ServiceError):
+    """Something that nobody foresaw."""
+
+    default_detail = "Something went wrong on our side. Tell us the run's id."
