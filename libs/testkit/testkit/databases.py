@@ -74,3 +74,16 @@ class Databases:
             await work(connection)
         finally:
             await connection.close()
+
+
+def query(url: str, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    """Ask a database something, past the service, from a test that is not asynchronous."""
+
+    async def ask() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url)
+        try:
+            return list(await connection.fetch(statement, *arguments))
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())

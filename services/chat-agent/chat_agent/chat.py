@@ -8,6 +8,7 @@ import agents
 from fastapi import Depends, Header, Query, Request
 from opentelemetry import trace
 from servicekit.database import Database
+from servicekit.limits import tenant_key
 from servicekit.tokens import Principal
 from sqlalchemy import func
 
@@ -133,9 +134,9 @@ def answer(turn: Turn, ended: RunEvent) -> ChatAnswer:
     )
 
 
-def limit_key(what: str, caller: Principal) -> str:
-    """Name a person's limit; the braces keep a tenant's keys on one node of a cluster."""
-    return f"limit:{{{caller.tenant_id}}}:{what}:{caller.subject}"
+def limit_key(caller: Principal, what: str) -> str:
+    """Name a person's limit."""
+    return tenant_key(caller.tenant_id, what, caller.subject)
 
 
 def described(agent: agents.Agent[RunContext]) -> Agent:

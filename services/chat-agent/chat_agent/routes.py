@@ -1,7 +1,7 @@
 """What the chat-agent answers."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from servicekit.app import CurrentKit
 from servicekit.auth import allowed
 from servicekit.database import Session
+from servicekit.limits import Lease, Rate, Slots
 from servicekit.tokens import Principal
 
 from chat_agent import chat, models, runs, schemas
@@ -29,8 +30,6 @@ STREAM: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
-# A lease is renewed for as long as the stream stands, and frees itself when the process dies.
-STREAM_LEASE_SECONDS = 60
 
 router = APIRouter(prefix="/api/v1")
 
@@ -47,9 +46,9 @@ async def answer_whole(  # noqa: PLR0913, PLR0917  # what a request brings along
 ) -> schemas.ChatAnswer:
     """Say something to an agent, and get the whole answer."""
     per_minute = engine.settings.chat_rate_limit_per_minute
-    quota = await kit.limits.take(limit_key("chat", caller), limit=per_minute, per=60)
+    quota = await kit.limits.take(limit_key(caller, "chat"), limit=per_minute)
     turn = await chat.begin(engine, kit.database, caller, asked, key)
-    response.headers.update({**quota.headers, **replayed(turn)})
+    response.headers.update({**quota.headers(), **replayed(turn)})
     return chat.answer(turn, await terminal(turn.source))
 
 
@@ -58,18 +57,16 @@ async def answer_streamed(
     asked: schemas.ChatRequest, caller: Writer, engine: Runs, kit: CurrentKit, key: IdempotencyKey
 ) -> StreamingResponse:
     """Say something to an agent, and hear the answer as it is made, with every tool call and handoff."""
-    per_minute, at_once = (
-        engine.settings.chat_stream_rate_limit_per_minute,
-        engine.settings.chat_stream_concurrent_limit,
+    admission = await kit.limits.admit(
+        Rate(limit_key(caller, "stream"), engine.settings.chat_stream_rate_limit_per_minute),
+        Slots(limit_key(caller, "streams"), engine.settings.chat_stream_concurrent_limit),
     )
-    quota = await kit.limits.take(limit_key("stream", caller), limit=per_minute, per=60)
-    async with AsyncExitStack() as stack:
-        lease = kit.limits.lease(limit_key("streams", caller), limit=at_once, ttl=STREAM_LEASE_SECONDS)
-        await stack.enter_async_context(lease)
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(admission.lease.release)
         turn = await chat.begin(engine, kit.database, caller, asked, key)
-        held = stack.pop_all()
-    headers = {**quota.headers, **replayed(turn), "Acme-Run-Id": str(turn.run.id)}
-    return event_stream(turn.source, headers=headers, held=held)
+        undo.pop_all()
+    headers = {**admission.headers(), **replayed(turn), "Acme-Run-Id": str(turn.run.id)}
+    return event_stream(turn.source, headers=headers, lease=admission.lease)
 
 
 @router.get("/runs/{run_id}", response_model=schemas.Run, tags=["runs"])
@@ -119,12 +116,12 @@ def replayed(turn: Turn) -> dict[str, str]:
 
 
 def event_stream(
-    source: Source, after: int = 0, headers: dict[str, str] | None = None, held: AsyncExitStack | None = None
+    source: Source, after: int = 0, headers: dict[str, str] | None = None, lease: Lease | None = None
 ) -> StreamingResponse:
-    """Stream a run's events; what is `held` is let go when the stream ends, however it ends."""
+    """Stream a run's events; the lease is kept for as long as the stream stands, and then given back."""
 
     async def stream() -> AsyncIterator[bytes]:
-        async with held or AsyncExitStack():
+        async with lease or nullcontext():
             async for frame in frames(source, after):
                 yield frame
 

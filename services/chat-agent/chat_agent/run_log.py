@@ -186,8 +186,8 @@ def make_event(
     data = {
         "type": type,
         "seq": seq,
-        "run_id": run_id,
-        "conversation_id": conversation_id,
+        "run_id": str(run_id),
+        "conversation_id": str(conversation_id),
         "at": datetime.now(UTC),
         **fields,
     }

@@ -1,0 +1,45 @@
+"""An ASGI app behind a real socket, for tests of clients that speak real HTTP."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+START_SECONDS = 10.0
+
+
+class Server(uvicorn.Server):
+    """A server in a thread; signals are the test runner's."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@contextlib.contextmanager
+def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
+    """Serve an app on loopback until the block ends; gives its URL. Its lifespan runs in that loop."""
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        server = Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        try:
+            if not server.ready.wait(START_SECONDS):
+                raise TimeoutError("the app did not start")
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,170 @@
+"""What the tests of the chat-agent share: the service on a real socket, its neighbours, and callers."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from chat_agent.main import create_app
+from chat_agent.settings import Settings
+from fastapi import FastAPI, Request, Response
+from sandbox.model import create_model
+from testkit.issuer import Issuer
+from testkit.servers import serving
+
+TENANT = uuid4()
+
+
+class Neighbours:
+    """The services that the chat-agent calls: a small server of this test's own, on a real socket.
+
+    It keeps to what the pacts say; the real ones are verified against the same pacts.
+    """
+
+    def __init__(self, issuer: Issuer) -> None:
+        self.items: dict[str, list[dict[str, Any]]] = {}
+        self.owners: dict[str, str] = {}
+        self.down = False
+        self.tokens_issued = 0
+        self.stored = threading.Condition()
+        self.app = FastAPI()
+        self.app.middleware("http")(self._fail_when_down)
+        self.app.post("/internal/v1/oauth/token")(self._token(issuer))
+        self.app.put("/internal/v1/conversations/{id}")(self.ensure)
+        self.app.get("/internal/v1/conversations/{id}/items")(self.newest)
+        self.app.post("/internal/v1/conversations/{id}/items")(self.append)
+        self.app.get("/internal/v1/search")(self.search)
+
+    def said(self, conversation_id: str) -> list[tuple[str, str]]:
+        """Give what was said in a conversation: (role, text) of its messages."""
+        data = [item["data"] for item in self.items[conversation_id]]
+        return [(one["role"], text_of(one["content"])) for one in data if one.get("role")]
+
+    def reset(self) -> None:
+        """Forget everything, and answer again."""
+        self.items.clear()
+        self.owners.clear()
+        self.down = False
+
+    async def _fail_when_down(self, request: Request, call_next: Any) -> Response:
+        if self.down:
+            return Response(status_code=503)
+        answer: Response = await call_next(request)
+        return answer
+
+    def _token(self, issuer: Issuer) -> Any:
+        async def token(request: Request) -> dict[str, Any]:
+            form = {name: value for name, (value,) in parse_qs((await request.body()).decode()).items()}
+            self.tokens_issued += 1
+            token = issuer.service_token(form["client_id"], audience=form["audience"], scope=form["scope"])
+            return {"access_token": token, "token_type": "Bearer", "expires_in": 600, "scope": form["scope"]}
+
+        return token
+
+    async def ensure(self, id: str, request: Request, response: Response) -> dict[str, Any]:
+        owner = self.owners.setdefault(id, request.headers["acme-on-behalf-of"])
+        if owner != request.headers["acme-on-behalf-of"]:
+            response.status_code = 404
+        self.items.setdefault(id, [])
+        return {"conversation_id": id}
+
+    async def newest(self, id: str, last: int = 200) -> dict[str, Any]:
+        return {"items": self.items[id][-last:]}
+
+    async def append(self, id: str, request: Request) -> dict[str, Any]:
+        known = {item["id"] for item in self.items[id]}
+        new = [item for item in (await request.json())["items"] if item["id"] not in known]
+        with self.stored:
+            self.items[id] += new
+            self.stored.notify_all()
+        return {"items": new}
+
+    async def search(self, query: str) -> dict[str, Any]:
+        return {
+            "items": [
+                {"role": "user", "snippet": text, "created_at": "2026-01-02T03:04:05Z"}
+                for id in self.items
+                for role, text in self.said(id)
+                if any(word in text for word in query.split()) and role == "user"
+            ]
+        }
+
+
+def text_of(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+@pytest.fixture(scope="module")
+def neighbours(issuer: Issuer) -> Neighbours:
+    return Neighbours(issuer)
+
+
+@pytest.fixture(scope="module")
+def model_url() -> Iterator[str]:
+    with serving(create_model()) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def settings(
+    migrated: Callable[[str], str], redis_url: str, issuer: Issuer, neighbours: Neighbours, model_url: str
+) -> Iterator[Settings]:
+    with serving(neighbours.app) as neighbours_url:
+        yield Settings(
+            environment="test",
+            debug=True,
+            logging_sink="none",
+            database_url=migrated("chat-agent"),
+            redis_url=redis_url,
+            auth_issuer=issuer.issuer,
+            auth_jwks_url=issuer.jwks_url,
+            auth_internal_url=neighbours_url,
+            service_client_secret="a-secret-of-this-test",
+            conversation_internal_url=neighbours_url,
+            openai_api_key="sk-sandbox",
+            openai_base_url=f"{model_url}/v1",
+            agent_model_default="sandbox-large",
+            model_max_retries=1,
+            chat_stream_concurrent_limit=3,
+            run_max_turns=6,
+        )
+
+
+@pytest.fixture(scope="module")
+def app(settings: Settings) -> FastAPI:
+    return create_app(settings)
+
+
+@pytest.fixture(scope="module")
+def url(app: FastAPI) -> Iterator[str]:
+    with serving(app) as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(neighbours: Neighbours) -> Iterator[None]:
+    yield
+    neighbours.reset()
+
+
+@pytest.fixture
+def person(url: str, issuer: Issuer) -> Iterator[Callable[..., httpx.Client]]:
+    """Give a client of somebody, or of the one whose tenant and subject are given."""
+    clients: list[httpx.Client] = []
+
+    def door(tenant_id: UUID = TENANT, subject: str | None = None, role: str = "member") -> httpx.Client:
+        token = issuer.token(tenant_id=tenant_id, subject=subject, role=role)
+        clients.append(httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30))
+        return clients[-1]
+
+    yield door
+    for one in clients:
+        one.close()
+
+
+@pytest.fixture
+def ann(person: Callable[..., httpx.Client]) -> httpx.Client:
+    return person()

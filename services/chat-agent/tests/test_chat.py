@@ -1,0 +1,159 @@
+"""One turn of chat, whole."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+
+BOTH = "What time is it, and can you review this Python function? def add(a, b): return a - b"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/chat", "/api/v1/agents/chat"])
+def test_answers_whole(ann: httpx.Client, path: str) -> None:
+    answer = ann.post(path, json={"message": "Hello, how can you help me?"})
+    told = answer.json()
+    assert answer.status_code == 200
+    assert told["response"]
+    assert (told["agent_used"], told["handoff_occurred"]) == ("triage", False)
+    assert told["usage"]["input_tokens"] > 0
+    assert told["usage"]["output_tokens"] > 0
+    assert told["usage"]["models"][0]["model"] == told["metadata"]["model"] == "sandbox-large"
+
+
+def test_says_when_an_agent_handed_over(ann: httpx.Client) -> None:
+    told = ann.post("/api/v1/chat", json={"message": BOTH}).json()
+    assert (told["agent_used"], told["handoff_occurred"]) == ("code_assistant", True)
+    assert told["usage"]["requests"] >= 3
+
+
+def test_can_talk_to_a_specialist_at_once(ann: httpx.Client) -> None:
+    told = ann.post("/api/v1/chat", json={"message": "Hello", "agent_type": "data_analyst"}).json()
+    assert (told["agent_used"], told["handoff_occurred"]) == ("data_analyst", False)
+
+
+def test_keeps_what_was_said_and_goes_on_from_there(ann: httpx.Client, neighbours) -> None:
+    first = ann.post("/api/v1/chat", json={"message": "I work on a web app"}).json()
+    again = {"message": "What framework should I use?", "conversation_id": first["conversation_id"]}
+    second = ann.post("/api/v1/chat", json=again).json()
+    assert second["conversation_id"] == first["conversation_id"]
+    assert neighbours.said(first["conversation_id"]) == [
+        ("user", "I work on a web app"),
+        ("assistant", first["response"]),
+        ("user", "What framework should I use?"),
+        ("assistant", second["response"]),
+    ]
+    assert second["usage"]["input_tokens"] > first["usage"]["input_tokens"]
+
+
+def test_finds_what_was_said_before(ann: httpx.Client) -> None:
+    ann.post("/api/v1/chat", json={"message": "My dog is called Bello"})
+    told = ann.post("/api/v1/chat", json={"message": "Search what we said about Bello"}).json()
+    assert "Bello" in told["response"]
+
+
+def test_the_same_key_is_the_same_run(ann: httpx.Client, neighbours) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    first = ann.post("/api/v1/chat", json={"message": "Once"}, headers=key)
+    again = ann.post("/api/v1/chat", json={"message": "Once"}, headers=key)
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json() == first.json()
+    assert len(neighbours.items) == 1
+
+
+def test_the_same_key_for_something_else_is_a_conflict(ann: httpx.Client) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    ann.post("/api/v1/chat", json={"message": "Once"}, headers=key)
+    other = ann.post("/api/v1/chat", json={"message": "Twice"}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
+
+
+def test_a_key_belongs_to_who_sent_it(person: Callable[..., httpx.Client]) -> None:
+    key = {"Idempotency-Key": "the-same"}
+    runs = {
+        person().post("/api/v1/chat", json={"message": "Hi"}, headers=key).json()["run_id"] for _ in range(2)
+    }
+    assert len(runs) == 2
+
+
+def test_another_persons_conversation_does_not_exist(person: Callable[..., httpx.Client]) -> None:
+    of_ann = person().post("/api/v1/chat", json={"message": "Mine"}).json()["conversation_id"]
+    for stranger in (person(), person(tenant_id=uuid4())):
+        answer = stranger.post("/api/v1/chat", json={"message": "Yours?", "conversation_id": of_ann})
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_conversation")
+
+
+def test_a_run_can_be_read_by_its_owner_only(person: Callable[..., httpx.Client]) -> None:
+    ann, stranger, colleague = person(), person(tenant_id=uuid4()), person()
+    told = ann.post("/api/v1/chat", json={"message": "Hello"}).json()
+    run = ann.get(f"/api/v1/runs/{told['run_id']}").json()
+    assert (run["status"], run["output"], run["usage"]) == ("completed", told["response"], told["usage"])
+    for other in (stranger, colleague):
+        for path in (f"/api/v1/runs/{told['run_id']}", f"/api/v1/runs/{told['run_id']}/events"):
+            assert (other.get(path).status_code, other.get(path).json()["code"]) == (404, "unknown_run")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"message": ""}, 422, "invalid_request"),
+        ({"message": " \n\t "}, 422, "invalid_request"),
+        ({"message": "x" * 100_000}, 422, "invalid_request"),
+        ({"message": "nul \x00"}, 422, "invalid_request"),
+        ({"message": 7}, 422, "invalid_request"),
+        ({"message": "Hi", "temperature": 2}, 422, "invalid_request"),
+        ({"message": "Hi", "conversation_id": "mine"}, 422, "invalid_request"),
+        ({"message": "Hi", "agent_type": "oracle"}, 404, "unknown_agent"),
+        ({}, 422, "invalid_request"),
+        ([], 422, "invalid_request"),
+    ],
+)
+def test_bad_input_gets_a_clear_answer(ann: httpx.Client, body: object, status: int, code: str) -> None:
+    for path in ("/api/v1/chat", "/api/v1/chat/stream"):
+        answer = ann.post(path, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_unreadable_bodies_get_a_clear_answer(ann: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json"}
+    for content, status in (
+        (b"{", 400),
+        (b'"\xff"', 400),
+        (b'{"message": "\\ud800"}', 422),
+        (b"x" * 1_100_000, 413),
+    ):
+        assert ann.post("/api/v1/chat", content=content, headers=headers).status_code == status, content[:20]
+    bad_key = ann.post("/api/v1/chat", json={"message": "Hi"}, headers={"Idempotency-Key": "x" * 256})
+    assert (bad_key.status_code, bad_key.json()["code"]) == (400, "bad_idempotency_key")
+
+
+def test_a_viewer_may_look_but_not_talk(person: Callable[..., httpx.Client]) -> None:
+    viewer = person(role="viewer")
+    assert viewer.post("/api/v1/chat", json={"message": "Hi"}).status_code == 403
+    assert viewer.get("/api/v1/agents").status_code == 200
+
+
+def test_without_a_token_nobody_talks(url: str) -> None:
+    assert httpx.post(f"{url}/api/v1/chat", json={"message": "Hi"}).status_code == 401
+
+
+def test_tells_which_agents_and_tools_there_are(ann: httpx.Client) -> None:
+    agents = {agent["name"]: agent for agent in ann.get("/api/v1/agents").json()}
+    assert agents["triage"]["handoffs"] == ["code_assistant", "data_analyst"]
+    assert set(agents) == {"triage", "code_assistant", "data_analyst"}
+    tools = ann.get("/api/v1/tools").json()
+    assert tools["total_tools"] == len(tools["tool_names"]) == 2
+    assert tools["categories"] == {"time": ["current_time"], "memory": ["search_conversations"]}
+
+
+def test_tells_what_an_agent_has_done_in_this_tenant(person: Callable[..., httpx.Client]) -> None:
+    tenant = uuid4()
+    ann = person(tenant_id=tenant)
+    assert ann.get("/api/v1/agents/triage/status").json()["total_conversations"] == 0
+    ann.post("/api/v1/chat", json={"message": "Hi"})
+    status = person(tenant_id=tenant).get("/api/v1/agents/triage/status").json()
+    assert status["total_conversations"] == 1
+    assert status["last_used"]
+    assert person(tenant_id=uuid4()).get("/api/v1/agents/triage/status").json()["last_used"] is None
+    assert ann.get("/api/v1/agents/oracle/status").json()["code"] == "unknown_agent"

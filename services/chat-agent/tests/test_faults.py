@@ -1,0 +1,124 @@
+"""What happens when something that the chat-agent needs fails."""
+
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from chat_agent.main import create_app
+from chat_agent.settings import Settings
+from pydantic import SecretStr
+from testkit.databases import query
+from testkit.issuer import Issuer
+from testkit.servers import serving
+from testkit.sse import events
+
+STREAM = "/api/v1/chat/stream"
+DYING = {"message": "Hi [sandbox: tokens=60] [sandbox: die-after=20]"}
+LOST = """
+    insert into runs
+        (id, tenant_id, user_id, conversation_id, agent, model, message, owner, lease_expires_at)
+    select $1, tenant_id, user_id, conversation_id, agent, model, message, 'dead', now() - interval '1 s'
+    from runs where id = $2
+"""
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "code"),
+    [
+        ("error=500", 503, "model_unavailable"),
+        ("error=429", 503, "model_rate_limited"),
+        ("error=400", 502, "model_refused_request"),
+        ("loop", 502, "max_turns_exceeded"),
+    ],
+)
+def test_a_failing_model_has_a_name(ann: httpx.Client, order: str, status: int, code: str) -> None:
+    whole = ann.post("/api/v1/chat", json={"message": f"Hi [sandbox: {order}]"})
+    assert (whole.status_code, whole.json()["code"]) == (status, code)
+    with ann.stream("POST", STREAM, json={"message": f"Hi [sandbox: {order}]"}) as answer:
+        *_, last = events(answer.iter_lines())
+    assert (last.type, last.data["code"]) == ("run.failed", code)
+    run = ann.get(f"/api/v1/runs/{last.data['run_id']}").json()
+    assert (run["status"], run["error_code"]) == ("failed", code)
+
+
+def test_what_was_said_before_the_model_died_is_kept_and_counted(ann: httpx.Client, neighbours) -> None:
+    with ann.stream("POST", STREAM, json=DYING) as answer:
+        told = list(events(answer.iter_lines()))
+    said = "".join(event.data["delta"] for event in told if event.type == "message.delta")
+    last = told[-1]
+    assert (last.type, last.data["code"]) == ("run.failed", "model_unavailable")
+    assert said
+    assert last.data["output"] == said
+    assert last.data["usage"]["estimated"] is True
+    assert last.data["usage"]["output_tokens"] > 0
+    assert neighbours.said(last.data["conversation_id"])[-1] == ("assistant", said)
+
+
+def test_a_conversation_goes_on_after_a_failure(ann: httpx.Client) -> None:
+    with ann.stream("POST", STREAM, json=DYING) as answer:
+        *_, last = events(answer.iter_lines())
+    again = {"message": "Once more", "conversation_id": last.data["conversation_id"]}
+    assert ann.post("/api/v1/chat", json=again).status_code == 200
+
+
+def test_a_slow_model_has_a_name(settings: Settings, issuer: Issuer) -> None:
+    impatient = settings.model_copy(update={"model_read_seconds": 0.3, "model_max_retries": 0})
+    with serving(create_app(impatient)) as url:
+        answer = ask(url, issuer, "Hi [sandbox: delay=5s]")
+    assert (answer.status_code, answer.json()["code"]) == (504, "model_timed_out")
+
+
+def test_a_run_may_not_take_for_ever(settings: Settings, issuer: Issuer) -> None:
+    impatient = settings.model_copy(update={"run_seconds": 0.5})
+    with serving(create_app(impatient)) as url:
+        answer = ask(url, issuer, "Hi [sandbox: tokens=200] [sandbox: rate=20/s]")
+    assert (answer.status_code, answer.json()["code"]) == (504, "run_timed_out")
+
+
+def test_a_model_that_is_not_there_has_a_name(settings: Settings, issuer: Issuer) -> None:
+    nowhere = settings.model_copy(update={"openai_base_url": "http://127.0.0.1:1/v1", "model_max_retries": 0})
+    with serving(create_app(nowhere)) as url:
+        answer = ask(url, issuer, "Hi")
+    assert (answer.status_code, answer.json()["code"]) == (503, "model_unavailable")
+
+
+def test_without_the_conversation_service_nothing_is_half_done(
+    ann: httpx.Client, neighbours, settings: Settings
+) -> None:
+    neighbours.down = True
+    answer = ann.post("/api/v1/chat", json={"message": "Hi"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "conversation_unavailable")
+    assert answer.headers["retry-after"]
+    assert query(settings.database_url.get_secret_value(), "select id from runs") == []
+    neighbours.down = False
+    assert ann.post("/api/v1/chat", json={"message": "Hi"}).status_code == 200
+
+
+def test_without_redis_nobody_is_let_in(settings: Settings, issuer: Issuer) -> None:
+    lost = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1")})
+    with serving(create_app(lost)) as url:
+        answer = ask(url, issuer, "Hi")
+    assert (answer.status_code, answer.json()["code"]) == (503, "limits_unavailable")
+
+
+def test_without_postgres_nobody_is_let_in(settings: Settings, issuer: Issuer) -> None:
+    nowhere = SecretStr("postgresql://acme:x@127.0.0.1:1/none")
+    with serving(create_app(settings.model_copy(update={"database_url": nowhere}))) as url:
+        answer = ask(url, issuer, "Hi")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+def test_the_runs_of_a_dead_replica_end_by_name(ann: httpx.Client, settings: Settings) -> None:
+    done = ann.post("/api/v1/chat", json={"message": "Hi"}).json()
+    lost = uuid4()
+    query(settings.database_url.get_secret_value(), LOST, lost, UUID(done["run_id"]))
+    with ann.stream("GET", f"/api/v1/runs/{lost}/events") as answer:
+        (last,) = events(answer.iter_lines())
+    assert (last.id, last.type, last.data["code"]) == (1, "run.failed", "replica_lost")
+    assert ann.get(f"/api/v1/runs/{lost}").json()["status"] == "failed"
+
+
+def ask(url: str, issuer: Issuer, message: str) -> httpx.Response:
+    token = issuer.token(tenant_id=uuid4(), role="member")
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.post(f"{url}/api/v1/chat", json={"message": message}, headers=headers, timeout=30)
