@@ -1,6 +1,6 @@
 # The front door. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run setup lock check lint types lock-check test
+.PHONY: help run setup lock check lint types lock-check contracts contracts-check manifests test images
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -32,9 +32,9 @@ lock: setup ## Renew requirements.lock from every member's pyproject.toml (UP=1:
 
 ##@ Check it
 test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one member)
-	@$(BIN)/python -m pytest $(if $(S),$(wildcard libs/$(S) services/$(S))) -n 2
+	@$(BIN)/python -m pytest $(if $(S),$(wildcard libs/$(S) services/$(S))) --numprocesses 2 --dist loadfile --no-skips
 
-check: lint types lock-check ## Lint, strict types, and whether the lock is current
+check: lint types lock-check contracts-check ## All that needs no server: lint, types, lock, contracts
 
 lint: setup ## Ruff: style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -44,6 +44,22 @@ types: setup ## Mypy, strict
 
 lock-check: setup ## Fail when requirements.lock does not match the members
 	@$(BIN)/python scripts/lock.py --check
+
+contracts-check: setup ## Fail when a contract is stale, or breaks one that was given
+	@$(BIN)/python scripts/contracts.py --check
+
+##@ Publish
+contracts: setup ## Write every service's OpenAPI and event schemas, and docs/asyncapi.json
+	@$(BIN)/python scripts/contracts.py
+
+manifests: setup ## Render the Kubernetes overlays and validate them, offline (needs kubectl)
+	@for overlay in k8s/overlays/*; do \
+		kubectl kustomize $$overlay > .acme-manifests.yaml && \
+		$(BIN)/kubernetes-validate --strict --quiet -k 1.36 .acme-manifests.yaml && echo "$$overlay is valid"; \
+		status=$$?; rm -f .acme-manifests.yaml; [ $$status = 0 ] || exit 1; done
+
+images: ## Build every service's image (needs Docker)
+	@docker compose build
 
 help:
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST); echo

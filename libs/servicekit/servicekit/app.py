@@ -90,7 +90,9 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
         title=title,
         description=description,
         lifespan=lambda _app: lifetime(kit, workers, lifespan),
-        docs_url="/docs" if settings.is_development else None,
+        # Named after the service, so that the address is the same before and behind the gateway.
+        openapi_url=f"/openapi/{name}.json",
+        docs_url=f"/docs/{name}" if settings.is_development else None,
         redoc_url=None,
     )
     inside = FastAPI(

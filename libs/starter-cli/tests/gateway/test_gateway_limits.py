@@ -1,0 +1,130 @@
+"""How much and how long: bodies, streams, timeouts, rates and retries."""
+
+import pytest
+from sandbox.embedded import free_port
+
+MIB = 1024 * 1024
+HOOK = 256 * 1024
+
+
+def chunked(size):
+    step = 60_000
+    yield from (b"x" * min(step, size - start) for start in range(0, size, step))
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"), [("/api/v1/chat", MIB), ("/webhooks/stripe", HOOK), ("/webhooks/resend", HOOK)]
+)
+def test_takes_bodies_up_to_the_limit(client, path, limit):
+    assert client.post(path, content=b"x" * limit).json()["received"] == limit
+    assert client.post(path, content=chunked(limit)).json()["received"] == limit
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"), [("/api/v1/chat", MIB), ("/v1/responses", MIB), ("/webhooks/stripe", HOOK)]
+)
+def test_refuses_larger_bodies(client, path, limit, assert_problem):
+    assert_problem(client.post(path, content=b"x" * (limit + 1)), 413, "payload_too_large")
+    assert_problem(client.post(path, content=chunked(limit + 1)), 413, "payload_too_large")
+
+
+@pytest.mark.parametrize(("path", "size"), [("/api/v1/chat", 5 * 2**30), ("/webhooks/stripe", HOOK + 1)])
+def test_does_not_wait_for_a_body_that_says_it_is_too_large(gateway, path, size):
+    status, _, problem = gateway.send(
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+    )
+
+    assert (status, problem["code"]) == (413, "payload_too_large")
+
+
+def test_passes_each_part_of_a_stream_on_at_once(client, services):
+    services.second_half.clear()
+    with client.stream("POST", "/api/v1/chat/stream", json={"message": "hello"}) as answer:
+        parts = answer.iter_text()
+        assert next(parts) == "data: first\n\n"
+        services.second_half.set()
+        assert "".join(parts) == "data: second\n\n"
+
+
+def test_compresses_no_stream(client, services):
+    services.second_half.set()
+
+    answer = client.post("/api/v1/chat/stream", headers={"Accept-Encoding": "gzip, br"})
+
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert "content-encoding" not in answer.headers
+
+
+def test_gives_up_on_a_service_that_does_not_answer(tuned, assert_problem):
+    assert_problem(tuned.client.get("/api/v1/tools/never"), 504, "upstream_timeout")
+
+
+def test_waits_where_answers_take_their_time(tuned):
+    assert tuned.client.get("/v1/late").json() == {"late": True}
+
+
+def test_says_when_a_service_is_away(tuned, assert_problem):
+    refusal = tuned.client.get("/api/v1/notifications")
+
+    assert_problem(refusal, 503, "upstream_unavailable")
+    assert refusal.headers["retry-after"] == "2"
+
+
+def test_goes_on_as_soon_as_the_service_is_back(start, serve, services):
+    port = free_port()
+    with start(NOTIFICATION_PORT=port) as gateway:
+        gateway.client.headers["Authorization"] = f"Bearer {services.token()}"
+        gateway.until_it_trusts()
+        away = {gateway.client.get("/api/v1/notifications").status_code for _ in range(25)}
+        with serve(services.app("notification"), port=port):
+            back = {gateway.client.get("/api/v1/notifications").status_code for _ in range(5)}
+
+    assert (away, back) == ({503}, {200})
+
+
+@pytest.mark.parametrize(("method", "attempts"), [("GET", 2), ("POST", 1), ("PATCH", 1), ("DELETE", 1)])
+def test_repeats_only_what_is_safe_and_only_once(tuned, services, method, attempts, assert_problem):
+    services.attempts.clear()
+
+    assert_problem(tuned.client.request(method, "/api/v1/conversations"), 503, "upstream_unavailable")
+
+    assert services.attempts == [method] * attempts
+
+
+def sign_in(tuned, address, path="/api/v1/auth/token"):
+    return tuned.client.post(path, headers={"X-Forwarded-For": address})
+
+
+def test_limits_how_often_one_client_may_try_to_sign_in(tuned, assert_problem):
+    tries = [sign_in(tuned, "203.0.113.1") for _ in range(4)]
+
+    assert [each.status_code for each in tries] == [200, 200, 200, 429]
+    assert_problem(tries[-1], 429, "rate_limited")
+    assert tries[-1].headers["retry-after"] == "20"
+    assert tries[-1].headers["ratelimit"] == '"gateway-auth";r=0;t=20'
+    assert tries[-1].headers["ratelimit-policy"] == '"gateway-auth";q=3;w=60'
+
+
+def test_limits_nobody_else(tuned):
+    for _ in range(4):
+        sign_in(tuned, "203.0.113.2")
+
+    assert sign_in(tuned, "203.0.113.3").status_code == 200
+    assert sign_in(tuned, "203.0.113.2", "/api/v1/auth/me").status_code == 200
+
+
+def test_counts_a_network_of_version_6_as_one_client(tuned):
+    tries = [sign_in(tuned, f"2001:db8:0:1::{number}") for number in range(1, 5)]
+
+    assert [each.status_code for each in tries] == [200, 200, 200, 429]
+
+
+def test_refuses_web_sockets(gateway, services):
+    status, _, problem = gateway.get(
+        "/api/v1/chat/stream",
+        f"Authorization: Bearer {services.token()}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+    )
+
+    assert (status, problem["code"]) == (403, "forbidden")

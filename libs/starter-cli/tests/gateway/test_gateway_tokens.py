@@ -1,0 +1,138 @@
+"""Who is let in, and who is turned away."""
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sandbox.embedded import free_port
+
+WITHOUT_TOKEN = [
+    "/.well-known/jwks.json",
+    "/api/v1/auth/register",
+    "/api/v1/auth/token",
+    "/api/v1/auth/refresh",
+    "/api/v1/auth/email/verify",
+    "/api/v1/auth/password/forgot",
+    "/api/v1/auth/password/confirm",
+    "/api/v1/auth/oauth/token",
+    "/api/v1/auth/signup-policy",
+    "/webhooks/stripe",
+    "/webhooks/resend",
+    "/openapi/auth.json",
+    "/docs/auth",
+]
+WITH_TOKEN = [
+    "/api/v1/auth/me",
+    "/api/v1/auth/logout",
+    "/api/v1/auth/token/more",
+    "/api/v1/auth/token;x",
+    "/api/v1/auth/password/change",
+    "/api/v1/tenants",
+    "/api/v1/chat",
+    "/api/v1/chat/stream",
+    "/api/v1/runs/1/events",
+    "/v1/models",
+    "/api/v1/conversations",
+    "/api/v1/billing/plans",
+    "/api/v1/notifications",
+]
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize("path", WITHOUT_TOKEN)
+def test_lets_anyone_in_where_tokens_are_made_or_not_needed(stranger, path):
+    assert stranger.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", WITH_TOKEN)
+def test_asks_for_a_token_everywhere_else(stranger, path, assert_problem):
+    refusal = stranger.get(path)
+
+    assert_problem(refusal, 401, "invalid_token")
+    assert refusal.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+def test_passes_a_good_token_on(stranger, services, scheme):
+    header = f"{scheme} {services.token()}"
+
+    seen = stranger.get("/api/v1/auth/me", headers={"Authorization": header}).json()
+
+    assert seen["headers"]["authorization"] == header
+
+
+def test_takes_a_token_for_several_audiences(stranger, services):
+    token = services.token(aud=["conversation", "acme-api"])
+
+    assert stranger.get("/api/v1/conversations", headers=bearer(token)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": 1},
+        {"exp": None},
+        {"nbf": 9_999_999_999},
+        {"aud": "another-api"},
+        {"aud": None},
+        {"iss": "https://someone.example"},
+        {"iss": None},
+    ],
+    ids=str,
+)
+def test_turns_away_tokens_that_are_not_for_here_or_now(stranger, services, claims, assert_problem):
+    refusal = stranger.get("/api/v1/auth/me", headers=bearer(services.token(**claims)))
+
+    assert_problem(refusal, 401, "invalid_token")
+
+
+def test_turns_away_a_signature_by_another_key(stranger, services, assert_problem):
+    forged = services.token(key=Ed25519PrivateKey.generate())
+
+    assert_problem(stranger.get("/api/v1/auth/me", headers=bearer(forged)), 401, "invalid_token")
+
+
+def test_turns_away_an_unknown_key(stranger, services, assert_problem):
+    unknown = services.token(key=Ed25519PrivateKey.generate(), kid="two")
+
+    assert_problem(stranger.get("/api/v1/auth/me", headers=bearer(unknown)), 401, "invalid_token")
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256"])
+def test_turns_away_other_algorithms(stranger, services, algorithm, assert_problem):
+    claims = jwt.decode(services.token(), options={"verify_signature": False})
+    secret = None if algorithm == "none" else "k" * 32
+    token = jwt.encode(claims, secret, algorithm=algorithm, headers={"kid": "one"})
+
+    assert_problem(stranger.get("/api/v1/auth/me", headers=bearer(token)), 401, "invalid_token")
+
+
+@pytest.mark.parametrize(
+    "header", ["Bearer", "Bearer x", "Bearer a.b.c", "Basic dTpw", "Bearer acme_123", "Bearer ."]
+)
+def test_turns_away_what_is_no_token(stranger, header, assert_problem):
+    refusal = stranger.get("/api/v1/auth/me", headers={"Authorization": header})
+
+    assert_problem(refusal, 401, "invalid_token")
+
+
+def test_reads_no_token_from_the_query(stranger, services, assert_problem):
+    refusal = stranger.get("/api/v1/auth/me", params={"access_token": services.token()})
+
+    assert_problem(refusal, 401, "invalid_token")
+
+
+def test_blames_nobody_while_the_keys_cannot_be_had_and_recovers(start, serve, services, assert_problem):
+    port = free_port()
+    with start(AUTH_PORT=port) as gateway:
+        gateway.client.headers.update(bearer(services.token()))
+        refusal = gateway.client.get("/api/v1/tools")
+        assert_problem(refusal, 503, "upstream_unavailable")
+        assert refusal.headers["retry-after"] == "2"
+        assert_problem(gateway.client.get("/internal"), 404, "not_found")
+
+        with serve(services.app("auth"), port=port):
+            gateway.until_it_trusts()
+            assert gateway.client.get("/api/v1/tools").status_code == 200
