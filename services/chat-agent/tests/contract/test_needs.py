@@ -1,0 +1,140 @@
+"""What the chat-agent needs of others, played with its real clients, and so written down."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import httpx
+import pytest
+from chat_agent.conversations import SCOPE, Conversations, Item
+from chat_agent.errors import UnknownConversation
+from pact import match
+from pydantic import SecretStr
+from servicekit.http import ServiceClient, ServiceTokens
+from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, service_tokens
+
+CONVERSATION = UUID("c0000000-0000-4000-8000-000000000001")
+OF_ANOTHER = UUID("c0000000-0000-4000-8000-000000000002")
+ITEMS = f"/internal/v1/conversations/{CONVERSATION}/items"
+HELLO = {"type": "message", "role": "user", "content": "Hello"}
+BEARER = machine("chat-agent", "conversation", SCOPE)
+
+
+@asynccontextmanager
+async def conversations(url: str) -> AsyncIterator[Conversations]:
+    async with httpx.AsyncClient() as http:
+        client = ServiceClient(http, service_tokens("chat-agent"), url, "conversation", SCOPE)
+        yield Conversations(client, TENANT, USER)
+
+
+def asked(pact, what: str, given: str, method: str, path: str):
+    """Begin an interaction: who asks, for whom, and what."""
+    return (
+        pact.upon_receiving(what)
+        .given(given)
+        .with_request(method, path)
+        .with_header("Authorization", BEARER)
+        .with_header("Acme-On-Behalf-Of", ON_BEHALF_OF)
+    )
+
+
+async def test_makes_a_conversation_unless_it_is_there() -> None:
+    with consumer_pact("chat-agent", "conversation") as pact:
+        path = f"/internal/v1/conversations/{CONVERSATION}"
+        asked(pact, "a conversation to be there", "no conversation", "PUT", path).with_body(
+            {}, "application/json"
+        ).will_respond_with(200)
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                await mine.ensure(CONVERSATION)
+
+
+async def test_does_not_see_the_conversation_of_another() -> None:
+    with consumer_pact("chat-agent", "conversation") as pact:
+        path = f"/internal/v1/conversations/{OF_ANOTHER}"
+        asked(pact, "the conversation of another", "a conversation of another", "PUT", path).with_body(
+            {}, "application/json"
+        ).will_respond_with(404)
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                with pytest.raises(UnknownConversation):
+                    await mine.ensure(OF_ANOTHER)
+
+
+async def test_reads_the_last_items() -> None:
+    item = {"id": match.str("item-1"), "data": match.like(HELLO)}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        asked(pact, "the last items", "a conversation with one message", "GET", ITEMS).with_query_parameter(
+            "last", "200"
+        ).will_respond_with(200).with_body({"items": match.each_like(item)}, "application/json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert await mine.items(CONVERSATION, last=200) == [Item(id="item-1", data=HELLO)]
+
+
+async def test_adds_items() -> None:
+    with consumer_pact("chat-agent", "conversation") as pact:
+        asked(pact, "items to be kept", "an empty conversation", "POST", ITEMS).with_body(
+            {"items": [{"id": "item-1", "data": HELLO}]}, "application/json"
+        ).will_respond_with(200)
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                await mine.append(CONVERSATION, [Item(id="item-1", data=HELLO)])
+
+
+async def test_takes_an_item_away() -> None:
+    with consumer_pact("chat-agent", "conversation") as pact:
+        asked(
+            pact, "an item to be taken away", "a conversation with one message", "DELETE", f"{ITEMS}/item-1"
+        ).will_respond_with(204)
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                await mine.remove(CONVERSATION, "item-1")
+
+
+async def test_takes_all_items_away() -> None:
+    with consumer_pact("chat-agent", "conversation") as pact:
+        asked(
+            pact, "all items to be taken away", "a conversation with one message", "DELETE", ITEMS
+        ).will_respond_with(204)
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                await mine.clear(CONVERSATION)
+
+
+async def test_searches_what_was_said() -> None:
+    found = {
+        "role": match.str("user"),
+        "snippet": match.str("Hello"),
+        "created_at": match.regex("2026-01-02T03:04:05Z", regex=r"^\d{4}-\d\d-\d\dT.+$"),
+    }
+    with consumer_pact("chat-agent", "conversation") as pact:
+        asked(
+            pact, "where something was said", "a conversation with one message", "GET", "/internal/v1/search"
+        ).with_query_parameters({"query": "Hello", "limit": "5"}).will_respond_with(200).with_body(
+            {"items": match.each_like(found)}, "application/json"
+        )
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                (match_,) = await mine.search("Hello")
+    assert match_.role == "user"
+
+
+async def test_gets_a_token_of_its_own() -> None:
+    form = (
+        "grant_type=client_credentials&client_id=chat-agent&client_secret=a-secret-of-the-pacts"
+        "&audience=conversation&scope=conversations%3Aread+conversations%3Awrite"
+    )
+    with consumer_pact("chat-agent", "auth") as pact:
+        (
+            pact.upon_receiving("a token for the conversation service")
+            .given("the chat-agent has a secret", secret="a-secret-of-the-pacts")
+            .with_request("POST", "/internal/v1/oauth/token")
+            .with_body(form, "application/x-www-form-urlencoded")
+            .will_respond_with(200)
+            .with_body({"access_token": match.str("token"), "expires_in": match.int(600)}, "application/json")
+        )
+        with pact.serve() as server:
+            async with httpx.AsyncClient() as http:
+                tokens = ServiceTokens(http, str(server.url), "chat-agent", SecretStr("a-secret-of-the-pacts"))
+                assert await tokens.get("conversation", SCOPE) == "token"
