@@ -1,0 +1,182 @@
+"""Who may call a route: every route says so, by one of `Caller`, `allowed(...)`, `acting(...)` and `public`.
+
+    Reader = Annotated[Principal, allowed("conversations:read")]
+
+    @router.get("/{conversation_id}")
+    async def read(conversation_id: UUID, caller: Reader) -> Conversation: ...
+
+Tenant and role come from the token. `X-Tenant-Id` may repeat the tenant, `X-Tenant-Role` may lower the role.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import HTTPBearer
+from fastapi.routing import RouteContext, iter_route_contexts
+from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute, Mount
+
+from servicekit.context import bind
+from servicekit.errors import Forbidden, Unauthenticated
+from servicekit.narrowing import TenantMismatch, narrowed, on_behalf_of, single
+from servicekit.permissions import PERMISSIONS, allows, covers
+from servicekit.tokens import Principal, TokenVerifier
+
+
+class TokenMissing(Unauthenticated):
+    """The request carries no access token."""
+
+    default_detail = "Send an access token in the Authorization header: Bearer <token>."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+class InsufficientScope(Forbidden):
+    """The token was issued for less than this (RFC 6750 section 3.1)."""
+
+    default_detail = "The access token was not issued for this."
+
+    def __init__(self, scope: str) -> None:
+        challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+        super().__init__(headers={"WWW-Authenticate": challenge})
+
+
+class BearerToken(SecurityBase):
+    """Takes the access token from the Authorization header, and from nowhere else (RFC 6750 section 2.1)."""
+
+    model = HTTPBearer(bearerFormat="at+jwt", description="An access token of the auth service.")
+    scheme_name = "access_token"
+
+    async def __call__(self, connection: HTTPConnection) -> str:
+        """Give the token; raises TokenMissing."""
+        scheme, _, token = (single(connection, "Authorization") or "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise TokenMissing
+        return token.strip()
+
+
+async def authenticated(
+    connection: HTTPConnection, token: Annotated[str, Depends(BearerToken())]
+) -> Principal:
+    """Verify the token, and let the request's logs know whose it is."""
+    verifier: TokenVerifier = connection.app.state.kit.verifier
+    return known(connection, await verifier.verify(token))
+
+
+Authenticated = Annotated[Principal, Depends(authenticated)]
+
+
+def known(connection: HTTPConnection, principal: Principal) -> Principal:
+    """Make a caller known to the rest of the request."""
+    bind(
+        tenant_id=str(principal.tenant_id) if principal.tenant_id else None,
+        user_id=principal.subject,
+    )
+    connection.state.principal = principal
+    return principal
+
+
+@dataclass(frozen=True)
+class Anyone:
+    """The policy of a route that needs no token."""
+
+    async def __call__(self) -> None:
+        """Let everybody in."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """The policy of a route for anyone who belongs to a tenant, person or machine."""
+
+    async def __call__(self, connection: HTTPConnection, principal: Authenticated) -> Principal:
+        """Let the caller in, in the tenant and at most in the role that the token gives."""
+        if principal.tenant_id is None:
+            raise Forbidden("The token belongs to no tenant.")
+        return known(connection, narrowed(connection, principal))
+
+
+Caller = Annotated[Principal, Depends(Member())]
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The policy of a route for callers who have a permission."""
+
+    permission: str
+
+    async def __call__(self, caller: Caller) -> Principal:
+        """Let the caller in whose role has the permission, unless the token's scopes leave it out."""
+        if allows(self.permission, caller.role, caller.scopes):
+            return caller
+        if allows(self.permission, caller.role, frozenset()):
+            raise InsufficientScope(self.permission)
+        raise Forbidden("Your role does not allow this.")
+
+
+@dataclass(frozen=True)
+class Acting:
+    """The policy of an internal route: a service calls it, for someone."""
+
+    scope: str
+
+    async def __call__(self, connection: HTTPConnection, service: Authenticated) -> Principal:
+        """Let a service in that holds the scope here; give the one on whose behalf it calls."""
+        if not service.is_service or connection.app.state.kit.name not in service.audience:
+            raise Forbidden("Only services that were let in here may call this.")
+        if not covers(service.scopes, self.scope):
+            raise InsufficientScope(self.scope)
+        tenant_id, subject = on_behalf_of(connection)
+        if service.tenant_id not in {None, tenant_id}:
+            raise TenantMismatch
+        principal = replace(service, tenant_id=tenant_id, subject=subject, role=None, session_id=None)
+        return known(connection, narrowed(connection, principal))
+
+
+POLICIES = (Anyone, Member, Allowed, Acting)
+
+public: Any = Depends(Anyone())
+
+
+def allowed(permission: str) -> Any:
+    """Ask for a permission of the table; ValueError when there is no such one."""
+    if permission not in PERMISSIONS:
+        raise ValueError(f"no such permission: {permission}")
+    return Depends(Allowed(permission))
+
+
+def acting(scope: str) -> Any:
+    """Ask for a service that acts for someone; for internal routes only."""
+    return Depends(Acting(scope))
+
+
+class PolicyMissing(Exception):
+    """Some routes do not say who may call them."""
+
+
+def assert_policies(app: FastAPI) -> None:
+    """Refuse to start while a route does not say who may call it; raises PolicyMissing, naming them all."""
+    silent = [
+        f"{sorted(route.methods or ())} {route.path}"
+        for route in every_route(app.routes)
+        if (dependant := getattr(route, "dependant", None)) and not declares_policy(dependant)
+    ]
+    if silent:
+        raise PolicyMissing(f"say who may call: {', '.join(silent)}")
+
+
+def every_route(routes: Sequence[BaseRoute]) -> Iterator[RouteContext]:
+    """Walk all routes as they are answered, through included routers and mounted apps."""
+    for route in iter_route_contexts(routes):
+        yield route
+        if isinstance(route.original_route, Mount):
+            yield from every_route(route.original_route.routes)
+
+
+def declares_policy(dependant: Dependant) -> bool:
+    """Tell whether a policy is anywhere among what a route depends on."""
+    return isinstance(dependant.call, POLICIES) or any(map(declares_policy, dependant.dependencies))

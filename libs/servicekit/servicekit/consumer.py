@@ -1,0 +1,190 @@
+"""Reads the streams of other services, and sees to it that each event is handled or ends as a dead letter."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import Counter
+from redis.asyncio import Redis
+
+from servicekit.database import Database
+from servicekit.dead_letters import bury
+from servicekit.events import Received, Undecodable
+from servicekit.groups import Entry, Group, stream_of
+from servicekit.handling import Desk, Handler
+from servicekit.steady import PAUSES, Every, Steady, finish
+
+logger = logging.getLogger(__name__)
+
+HANDLED = Counter(
+    "events_handled_total",
+    "Events taken from streams: handled, duplicate, ignored, failed (to be retried), dead, lost.",
+    ["service", "type", "result"],
+)
+DEAD = Counter("events_dead_total", "Events put with the dead letters.", ["service"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a consumer tries and waits, in seconds.
+
+    The wait before a retry is four times the one before: like this, the last of eight deliveries comes after
+    about 40 minutes. `gone` is when a silent consumer is taken for dead.
+    """
+
+    max_deliveries: int = 8
+    first_retry: float = 2.0
+    last_retry: float = 900.0
+    handler: float = 30.0
+    grace: float = 5.0
+    block: float = 1.0
+    gone: float = 3600.0
+    pauses: tuple[float, float] = PAUSES
+
+    def before_retry(self, deliveries: int) -> float:
+        """Give the seconds that an entry rests after so many deliveries."""
+        return min(self.last_retry, self.first_retry * 4.0 ** min(max(deliveries - 1, 0), 16))
+
+
+class Consumer:
+    """Reads `events:<source>` of each source as the group `<service>` and calls the type's handler; a Worker.
+
+    An event whose handler raises is retried with growing pauses, then put into `dead:<service>`. An outage of
+    Postgres or Redis counts against no event. Handlers of one stream run one after another; streams do not
+    wait for each other.
+    """
+
+    def __init__(  # noqa: PLR0913  # each by its name
+        self,
+        database: Database,
+        redis: Redis,
+        *,
+        service: str,
+        sources: Sequence[str],
+        handlers: Mapping[str, Handler],
+        patience: Patience | None = None,
+    ) -> None:
+        self.name = f"consumer:{service}"
+        patience = patience or Patience()
+        desk = Desk(database, service, handlers, patience.handler)
+        consumer = f"{service}@{socket.gethostname()}:{os.getpid()}"
+        groups = [Group(redis, stream_of(source), service, consumer) for source in sources]
+        self._readers = [Reader(group, desk, patience) for group in groups]
+
+    async def run(self) -> None:
+        """Read until cancelled; what is being handled then may still end, or is rolled back."""
+        async with asyncio.TaskGroup() as tasks:
+            for reader in self._readers:
+                tasks.create_task(reader.run(), name=reader.name)
+
+    def healthy(self) -> bool:
+        """Tell whether all streams are being read."""
+        return all(reader.healthy() for reader in self._readers)
+
+
+class Reader(Steady):
+    """Takes one stream's entries, new ones and those that did not end well, whoever had them in hand."""
+
+    def __init__(self, group: Group, desk: Desk, patience: Patience) -> None:
+        super().__init__(f"{group.name} reading {group.stream}", patience.pauses)
+        self._group = group
+        self._desk = desk
+        self._patience = patience
+        self._retrying = Every(patience.block)
+        self._tidying = Every(patience.gone)
+
+    async def begin(self) -> None:
+        """Make sure of the database, without which entries would use up deliveries, and of the group."""
+        await self._desk.ping()
+        await self._group.ensure()
+
+    async def step(self) -> float:
+        """Take one entry that has rested before a retry, if any, and one new entry."""
+        if self._tidying.due():
+            await self._group.forget_consumers(self._patience.gone)
+        retried = self._retrying.due() and await self._retry()
+        if entry := await self._group.read(0 if retried else self._patience.block):
+            await self._in_hand(entry)
+        return 0
+
+    async def _retry(self) -> bool:
+        """Try the first entry again that has rested for long enough; tells whether there was one."""
+        async for pending in self._group.pending(self._patience.first_retry):
+            rest = self._patience.before_retry(pending.deliveries)
+            if pending.rested >= rest and await self._retry_from(pending.id, rest):
+                self._retrying.hurry()
+                return True
+        return False
+
+    async def _retry_from(self, entry_id: bytes, rest: float) -> bool:
+        entry, gone = await self._group.claim(entry_id, rest)
+        if gone:
+            await self._lost(gone)
+        if entry:
+            await self._in_hand(entry)
+        return entry is not None
+
+    async def _lost(self, gone: Sequence[bytes]) -> None:
+        """Raise the alarm for entries that were deleted before they were handled."""
+        ids = [entry_id.decode() for entry_id in gone]
+        logger.error(
+            "events lost before they were handled", extra={"stream": self._group.stream, "entries": ids}
+        )
+        self._count("other", "lost", len(gone))
+        await self._group.acknowledge(*gone)
+
+    async def _in_hand(self, entry: Entry) -> None:
+        await finish(self._take(entry), self._patience.grace)
+
+    async def _take(self, entry: Entry) -> None:
+        try:
+            received = Received.decode(entry.fields)
+        except Undecodable as error:
+            await self._bury(entry, "other", str(error))
+            return
+        if entry.deliveries > self._patience.max_deliveries:
+            # Each time before, the process ended over it. It shall not take this one along.
+            await self._bury(entry, received.type, "no delivery came to an end")
+            return
+        await self._attempt(entry, received)
+
+    async def _attempt(self, entry: Entry, received: Received) -> None:
+        try:
+            result = await self._desk.handle(received)
+        except Exception as error:
+            await self._unless_outage(entry)
+            await self._failed(entry, received, error)
+            return
+        await self._group.acknowledge(entry.id)
+        self._count(received.type, result)
+
+    async def _unless_outage(self, entry: Entry) -> None:
+        """Raise when it is the database that fails; it was not the event's fault, so it was no delivery."""
+        try:
+            await self._desk.ping()
+        except Exception:
+            await self._group.uncount(entry)
+            raise
+
+    async def _failed(self, entry: Entry, received: Received, error: Exception) -> None:
+        if entry.deliveries >= self._patience.max_deliveries:
+            await self._bury(entry, received.type, f"{type(error).__name__}: {error}")
+            return
+        about = {"event_id": str(received.id), "type": received.type, "deliveries": entry.deliveries}
+        logger.warning("event failed, and will be retried", extra=about, exc_info=error)
+        self._count(received.type, "failed")
+
+    async def _bury(self, entry: Entry, type_: str, reason: str) -> None:
+        """Put an entry with the dead letters and out of the way; a crash in between buries it twice."""
+        await bury(self._group, entry, reason)
+        await self._group.acknowledge(entry.id)
+        about = {"stream": self._group.stream, "entry": entry.id.decode(), "type": type_}
+        logger.error("event put with the dead letters", extra=about)
+        DEAD.labels(self._desk.service).inc()
+        self._count(type_, "dead")
+
+    def _count(self, type_: str, result: str, times: int = 1) -> None:
+        HANDLED.labels(self._desk.service, self._desk.describe(type_), result).inc(times)

@@ -1,0 +1,79 @@
+"""Events that a service could not handle, kept with the reason until an operator has seen to them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from servicekit.errors import NotFound
+from servicekit.groups import Entry, Group
+
+# Names of CloudEvents attributes have no underscore, so these cannot hide one.
+REASON, DELIVERIES, STREAM, ENTRY = b"dead_reason", b"dead_deliveries", b"dead_stream", b"dead_entry"
+MAX_REASON = 500
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """An entry of `dead:<service>`: where it came from, why it is here, and its fields as they were."""
+
+    entry_id: str
+    stream: str
+    reason: str
+    deliveries: int
+    fields: dict[bytes, bytes]
+
+
+class DeadLetterUnknown(NotFound):
+    """There is no such dead letter."""
+
+    default_detail = "There is no such dead letter."
+
+
+def grave_of(service: str) -> str:
+    """Give the key of the stream that holds a service's dead letters."""
+    return f"dead:{service}"
+
+
+async def bury(group: Group, entry: Entry, reason: str) -> None:
+    """Keep an entry as a dead letter of the group's service."""
+    letter: dict[Any, Any] = {
+        **entry.fields,
+        REASON: reason[:MAX_REASON],
+        DELIVERIES: entry.deliveries,
+        STREAM: group.stream,
+        ENTRY: entry.id,
+    }
+    await group.redis.xadd(grave_of(group.name), letter)
+
+
+async def list_dead(redis: Redis, service: str, *, count: int = 100, after: str = "") -> list[DeadLetter]:
+    """List a service's dead letters, oldest first; `after` is the last `entry_id` of the page before."""
+    start = f"({after}" if after else "-"
+    found: Any = await redis.xrange(grave_of(service), min=start, count=count)
+    return [_letter(*entry) for entry in found]
+
+
+async def replay_dead(redis: Redis, service: str, entry_id: str) -> None:
+    """Put a dead letter back into the stream that it came from; raises DeadLetterUnknown.
+
+    Every group of that stream gets it again; those that have handled it skip it, by its event id.
+    """
+    found: Any = await redis.xrange(grave_of(service), min=entry_id, max=entry_id)
+    if not found:
+        raise DeadLetterUnknown
+    letter = _letter(*found[0])
+    fields: dict[Any, Any] = letter.fields
+    # In this order a crash in between leaves it twice, which readers notice, not nowhere.
+    await redis.xadd(letter.stream, fields)
+    await redis.xdel(grave_of(service), entry_id)
+
+
+def _letter(entry_id: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
+    return DeadLetter(
+        entry_id=entry_id.decode(),
+        stream=fields[STREAM].decode(),
+        reason=fields[REASON].decode(errors="replace"),
+        deliveries=int(fields[DELIVERIES]),
+        fields={name: value for name, value in fields.items() if not name.startswith(b"dead_")},
+    )

@@ -1,0 +1,171 @@
+"""Consumer groups on the wire: one group of one stream, and what may be trimmed without harm to any."""
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+logger = logging.getLogger(__name__)
+
+PENDING_PAGE = 1000
+
+# A script, because between a look and the removal the consumer could be given an entry, which would be lost.
+FORGET = """
+local forgotten = 0
+for _, pairs in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+    local consumer = {}
+    for i = 1, #pairs, 2 do consumer[pairs[i]] = pairs[i + 1] end
+    if consumer.pending == 0 and consumer.idle > tonumber(ARGV[2]) then
+        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
+        forgotten = forgotten + 1
+    end
+end
+return forgotten
+"""
+
+
+def stream_of(source: str) -> str:
+    """Give the key of the stream that a service publishes to."""
+    return f"events:{source}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stream entry in hand, and how often it has been delivered, this time included."""
+
+    id: bytes
+    fields: dict[bytes, bytes]
+    deliveries: int
+
+
+@dataclass(frozen=True)
+class Pending:
+    """An entry that was delivered and not acknowledged: how often, and how many seconds ago."""
+
+    id: bytes
+    deliveries: int
+    rested: float
+
+
+class Group:
+    """One consumer's view of a group; raises redis-py's errors, ResponseError when the group is gone.
+
+    redis-py types an answer as all that any server may say to any client; here it is narrowed.
+    """
+
+    def __init__(self, redis: Redis, stream: str, name: str, consumer: str = "") -> None:
+        self.redis = redis
+        self.stream = stream
+        self.name = name
+        self.consumer = consumer
+
+    async def ensure(self) -> None:
+        """Make the group, reading the stream from its beginning, unless it is there; the stream too."""
+        try:
+            await self.redis.xgroup_create(self.stream, self.name, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+        else:
+            logger.info("consumer group made", extra={"stream": self.stream, "group": self.name})
+
+    async def read(self, seconds: float) -> Entry | None:
+        """Take the next new entry; waits for one for so many seconds, or not at all.
+
+        One at a time: what is read ahead would wait in a process while its time to be retried elsewhere runs.
+        """
+        block = int(seconds * 1000) or None
+        streams: dict[Any, Any] = {self.stream: ">"}
+        answer: Any = await self.redis.xreadgroup(self.name, self.consumer, streams, count=1, block=block)
+        for _, entries in answer:
+            for entry_id, fields in entries:
+                return Entry(entry_id, fields, 1)
+        return None
+
+    async def pending(self, rested: float) -> AsyncIterator[Pending]:
+        """List what was delivered at least so many seconds ago and is not acknowledged, oldest first."""
+        start = "-"
+        while True:
+            page = await self._pending(start, "+", PENDING_PAGE, idle=int(rested * 1000))
+            for one in page:
+                yield one
+            if len(page) < PENDING_PAGE:
+                return
+            start = f"({page[-1].id.decode()}"
+
+    async def claim(self, entry_id: bytes, rested: float) -> tuple[Entry | None, list[bytes]]:
+        """Take over the first pending entry from this one on that has rested for so many seconds, if any.
+
+        Gives also the ids that were pending and are gone from the stream; only XAUTOCLAIM tells of those, and
+        only once.
+        """
+        answer: Any = await self.redis.xautoclaim(
+            self.stream, self.name, self.consumer, int(rested * 1000), start_id=entry_id, count=1
+        )
+        _, entries, gone = answer
+        for claimed, fields in entries:
+            for pending in await self._pending(claimed, claimed, 1):
+                return Entry(claimed, fields, pending.deliveries), gone
+        return None, gone
+
+    async def uncount(self, entry: Entry) -> None:
+        """Let the delivery that is just under way not count; the entry rests from now on."""
+        await self.redis.xclaim(
+            self.stream,
+            self.name,
+            self.consumer,
+            0,
+            [entry.id],
+            retrycount=entry.deliveries - 1,
+            justid=True,
+        )
+
+    async def acknowledge(self, *entry_ids: bytes) -> None:
+        """Say that entries have been dealt with."""
+        await self.redis.xack(self.stream, self.name, *entry_ids)
+
+    async def forget_consumers(self, silent: float) -> int:
+        """Remove consumers that have nothing pending and were silent for so many seconds; gives how many."""
+        forgotten: Any = await self.redis.eval(FORGET, 1, self.stream, self.name, int(silent * 1000))
+        return int(forgotten)
+
+    async def _pending(
+        self, first: bytes | str, last: bytes | str, count: int, idle: int | None = None
+    ) -> list[Pending]:
+        answer: Any = await self.redis.xpending_range(self.stream, self.name, first, last, count, idle=idle)
+        return [
+            Pending(one["message_id"], one["times_delivered"], one["time_since_delivered"] / 1000)
+            for one in answer
+        ]
+
+
+async def trim(redis: Redis, stream: str) -> int:
+    """Remove what every group has dealt with, and nothing else; gives how many entries.
+
+    By the slowest group, never by length: MAXLEN deletes what a group has not read, and hides it. So a group
+    whose reader is gone for good keeps the stream from shrinking until an operator destroys it.
+    """
+    groups: Any = await redis.xinfo_groups(stream)
+    floors = [await _floor(redis, stream, group) for group in groups]
+    if not floors:
+        return 0
+    return int(await redis.xtrim(stream, minid=min(floors, key=_position), approximate=False))
+
+
+async def _floor(redis: Redis, stream: str, group: dict[str, bytes]) -> bytes:
+    """Give the first entry that a group still needs.
+
+    Its position was read before its pending entries, and both only move on: the answer may be too low, never
+    too high.
+    """
+    pending: Any = await redis.xpending(stream, group["name"])
+    oldest: bytes = pending["min"] or group["last-delivered-id"]
+    return oldest
+
+
+def _position(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, number = entry_id.split(b"-")
+    return int(milliseconds), int(number)

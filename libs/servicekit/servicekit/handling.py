@@ -1,0 +1,71 @@
+"""Handles events, each once: the inbox row and the handler's effect are one transaction."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from prometheus_client import Histogram
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from servicekit import context
+from servicekit.database import Database
+from servicekit.events import Received, inbox
+
+tracer = trace.get_tracer(__name__)
+
+Handler = Callable[[AsyncSession, Received], Awaitable[None]]
+
+SECONDS = Histogram("events_handler_seconds", "Time to handle an event.", ["service", "type"])
+
+
+class Desk:
+    """Where one service's events are handled: its handlers by type, and `seconds` for each at most."""
+
+    def __init__(
+        self, database: Database, service: str, handlers: Mapping[str, Handler], seconds: float
+    ) -> None:
+        self.service = service
+        self.ping = database.ping
+        self._database = database
+        self._handlers = handlers
+        self._seconds = seconds
+
+    async def handle(self, received: Received) -> str:
+        """Call the event's handler, unless there is none or it has been called; raises what that raises."""
+        handler = self._handlers.get(received.type)
+        if handler is None:
+            return "ignored"
+        with self._observed(received):
+            async with asyncio.timeout(self._seconds), self._database.begin() as session:
+                if not await is_first(session, received):
+                    return "duplicate"
+                await handler(session, received)
+        return "handled"
+
+    def describe(self, type_: str) -> str:
+        """Give the label of an event's type; all that nobody handles share one, or the metrics would grow."""
+        return type_ if type_ in self._handlers else "other"
+
+    @contextlib.contextmanager
+    def _observed(self, received: Received) -> Iterator[None]:
+        """Let logs and the span tell which event this is; the trace goes on where the publisher's was."""
+        span = tracer.start_as_current_span(
+            f"handle {received.type}",
+            context=TraceContextTextMapPropagator().extract({"traceparent": received.traceparent or ""}),
+            kind=SpanKind.CONSUMER,
+            attributes={"messaging.system": "redis", "messaging.message.id": str(received.id)},
+        )
+        tenant = str(received.tenant_id) if received.tenant_id else None
+        clock = SECONDS.labels(self.service, received.type).time()
+        with context.scope(correlation_id=str(received.id), tenant_id=tenant), clock, span:
+            yield
+
+
+async def is_first(session: AsyncSession, received: Received) -> bool:
+    """Record an event, and tell whether that was the first time; waits for whoever is just recording it."""
+    row = insert(inbox).values(event_id=received.id).on_conflict_do_nothing().returning(inbox.c.event_id)
+    return await session.scalar(row) is not None

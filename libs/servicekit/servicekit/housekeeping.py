@@ -1,0 +1,66 @@
+"""Removes rows that nobody will ask for again: sent events, handled event ids, kept answers."""
+
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Table, delete, func, select, text
+
+from servicekit.database import Database
+from servicekit.events import inbox, outbox
+from servicekit.idempotency import idempotency_keys
+from servicekit.steady import PAUSES, Steady
+
+
+class Housekeeping(Steady):
+    """Deletes in small batches, a transaction each, from those of the kit's tables that exist; a Worker.
+
+    `every` is the time between two rounds, in seconds. What is kept of the outbox is what can be sent again
+    when Redis loses it; the inbox must remember for longer, or it would be handled again.
+    """
+
+    def __init__(  # noqa: PLR0913  # each by its name
+        self,
+        database: Database,
+        *,
+        every: float = 300.0,
+        batch: int = 1000,
+        outbox_kept: timedelta = timedelta(days=3),
+        inbox_kept: timedelta = timedelta(days=30),
+        pauses: tuple[float, float] = PAUSES,
+    ) -> None:
+        if inbox_kept <= outbox_kept:
+            raise ValueError("the inbox must remember for longer than the outbox is kept")
+        super().__init__("housekeeping", pauses)
+        self._database = database
+        self._every = every
+        self._batch = batch
+        self._rules: list[tuple[Table, ColumnElement[bool]]] = [
+            (outbox, outbox.c.published_at < func.now() - outbox_kept),
+            (inbox, inbox.c.handled_at < func.now() - inbox_kept),
+            (idempotency_keys, idempotency_keys.c.expires_at < func.now()),
+        ]
+
+    async def begin(self) -> None:
+        """Make sure that the database answers."""
+        await self._database.ping()
+
+    async def step(self) -> float:
+        """Clean all tables once."""
+        for table, expired in self._rules:
+            if await self._exists(table):
+                await self._clean(table, expired)
+        return self._every
+
+    async def _exists(self, table: Table) -> bool:
+        async with self._database.begin() as session:
+            found = await session.scalar(text("select to_regclass(:name)"), {"name": table.name})
+        return found is not None
+
+    async def _clean(self, table: Table, expired: ColumnElement[bool]) -> None:
+        key = table.primary_key.columns[0]
+        # Replicas clean at the same time; each takes rows of its own.
+        some = select(key).where(expired).limit(self._batch).with_for_update(skip_locked=True)
+        deleted = self._batch
+        while deleted == self._batch:
+            async with self._database.begin() as session:
+                removed = await session.execute(delete(table).where(key.in_(some)).returning(key))
+                deleted = len(removed.all())

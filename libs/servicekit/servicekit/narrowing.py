@@ -1,0 +1,75 @@
+"""What a request's headers say about who is asking, none of which may add to what the token says."""
+
+from dataclasses import replace
+from uuid import UUID
+
+from starlette.requests import HTTPConnection
+
+from servicekit.claims import TENANT_AND_SUBJECT
+from servicekit.errors import BadRequest, Forbidden
+from servicekit.permissions import Role
+from servicekit.tokens import Principal
+
+
+class TenantMismatch(Forbidden):
+    """The request names another tenant than the token does."""
+
+    default_detail = "The token belongs to another tenant. Get one for this tenant first."
+
+
+class RoleEscalation(Forbidden):
+    """The request claims a higher role than the token gives."""
+
+    default_detail = "X-Tenant-Role may only lower the role that the token gives."
+
+
+class RoleUnknown(BadRequest):
+    """X-Tenant-Role does not name exactly one role."""
+
+    default_detail = "X-Tenant-Role takes one of owner, admin, member, viewer."
+
+
+class HeaderRepeated(BadRequest):
+    """A header that must have one meaning came more than once."""
+
+
+class OnBehalfOfMalformed(BadRequest):
+    """A service does not say for whom it calls."""
+
+    default_detail = "Acme-On-Behalf-Of must be <tenant id>/<subject>."
+
+
+def single(connection: HTTPConnection, name: str) -> str | None:
+    """Give a header that may come once."""
+    values = connection.headers.getlist(name)
+    if len(values) > 1:
+        raise HeaderRepeated(f"{name} came more than once.")
+    return values[0] if values else None
+
+
+def narrowed(connection: HTTPConnection, principal: Principal) -> Principal:
+    """Apply `X-Tenant-Id` and `X-Tenant-Role`, which can only take away."""
+    tenant = single(connection, "X-Tenant-Id")
+    if tenant is not None and tenant.lower() != str(principal.tenant_id):
+        raise TenantMismatch
+    role = single(connection, "X-Tenant-Role")
+    return principal if role is None else replace(principal, role=lowered(principal.role, role))
+
+
+def lowered(held: Role | None, wanted: str) -> Role:
+    """Give the wanted role if it is not above the one held."""
+    try:
+        role = Role(wanted)
+    except ValueError:
+        raise RoleUnknown from None
+    if held is None or role > held:
+        raise RoleEscalation
+    return role
+
+
+def on_behalf_of(connection: HTTPConnection) -> tuple[UUID, str]:
+    """Read for whom a service calls: a tenant, and a person or machine of it."""
+    match = TENANT_AND_SUBJECT.fullmatch(single(connection, "Acme-On-Behalf-Of") or "")
+    if match is None:
+        raise OnBehalfOfMalformed
+    return UUID(match[1]), match[2]

@@ -1,0 +1,83 @@
+"""How often a source is asked: backing off while it fails, a bucket of tries, and what it does not have."""
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+
+Clock = Callable[[], float]
+
+
+class Backoff:
+    """Waits longer after each failure in a row.
+
+    The step doubles up to `longest`, and up to one more step is added at random: replicas spread out, and
+    none asks more than once in `longest` seconds while a source stays away.
+    """
+
+    def __init__(self, shortest: float, longest: float, clock: Clock) -> None:
+        self.failures = 0
+        self._until = 0.0
+        self._shortest = shortest
+        self._longest = longest
+        self._clock = clock
+
+    def fail(self, retry_after: float = 0) -> None:
+        """Count a failure; the source may ask for a longer pause, up to the longest."""
+        step = min(self._longest, self._shortest * 2.0 ** min(self.failures, 32))
+        pause = step * random.uniform(1, 2)  # noqa: S311  # spreads load, keeps no secret
+        self._until = self._clock() + max(pause, min(retry_after, self._longest))
+        self.failures += 1
+
+    def reset(self) -> None:
+        """Forget the failures."""
+        self.failures = 0
+        self._until = 0.0
+
+    def remaining(self) -> float:
+        """Give the seconds until the next try, 0 when it may be made."""
+        return max(0.0, self._until - self._clock()) if self.failures else 0.0
+
+
+class Bucket:
+    """Lets `burst` through at once, then one every `refill` seconds."""
+
+    def __init__(self, burst: int, refill: float, clock: Clock) -> None:
+        self._burst = burst
+        self._refill = refill
+        self._clock = clock
+        self._level = float(burst)
+        self._at = clock()
+
+    def take(self) -> bool:
+        """Take one if there is one."""
+        now = self._clock()
+        self._level = min(self._burst, self._level + (now - self._at) / self._refill)
+        self._at = now
+        if self._level < 1:
+            return False
+        self._level -= 1
+        return True
+
+
+class Absent:
+    """Remembers for `ttl` seconds what was looked for and not found: the last `most` of it."""
+
+    def __init__(self, ttl: float, most: int, clock: Clock) -> None:
+        self._ttl = ttl
+        self._most = most
+        self._clock = clock
+        self._until: OrderedDict[str, float] = OrderedDict()
+
+    def add(self, name: str) -> None:
+        """Remember a name, and forget the oldest when there are too many."""
+        self._until[name] = self._clock() + self._ttl
+        self._until.move_to_end(name)
+        if len(self._until) > self._most:
+            self._until.popitem(last=False)
+
+    def __contains__(self, name: str) -> bool:
+        return self._clock() < self._until.get(name, float("-inf"))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._until.clear()

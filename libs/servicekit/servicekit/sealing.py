@@ -1,0 +1,63 @@
+"""Secrets inside event data (the token of a reset link), readable by the service they are meant for alone.
+
+AES-256-GCM (NIST SP 800-38D) with random nonces: one key is good for 2^32 texts.
+"""
+
+import base64
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import SecretStr
+
+PREFIX = "s1."
+KEY_BYTES = 32
+NONCE_BYTES = 12
+
+
+class SealBroken(ValueError):
+    """A sealed text was changed, belongs elsewhere, or was sealed with another key: nobody can tell which."""
+
+
+class BadSealingKey(ValueError):
+    """A sealing key is not 32 bytes in URL-safe base64."""
+
+
+def seal(key: SecretStr, text: str, *, context: str) -> str:
+    """Encrypt text for holders of the key; it opens with the same `context` (`auth.reset:<user>`) only."""
+    nonce = os.urandom(NONCE_BYTES)
+    sealed = _cipher(key).encrypt(nonce, text.encode(), _bound_to(context))
+    return PREFIX + base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
+
+
+def unseal(key: SecretStr, sealed: str, *, context: str) -> str:
+    """Decrypt what `seal` gave for the same key and context; raises SealBroken."""
+    cipher = _cipher(key)
+    version, packed = sealed[: len(PREFIX)], sealed[len(PREFIX) :]
+    if version != PREFIX:
+        raise SealBroken("not a sealed text")
+    try:
+        raw = _decode(packed)
+        return cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound_to(context)).decode()
+    except (InvalidTag, ValueError) as error:
+        raise SealBroken("the seal is broken") from error
+
+
+def _bound_to(context: str) -> bytes:
+    # The version is under the seal too: a text cannot be passed off as one of a later format.
+    return f"{PREFIX}{context}".encode()
+
+
+def _cipher(key: SecretStr) -> AESGCM:
+    try:
+        raw = _decode(key.get_secret_value())
+    except ValueError as error:
+        raise BadSealingKey("a sealing key is URL-safe base64") from error
+    if len(raw) != KEY_BYTES:
+        raise BadSealingKey(f"a sealing key has {KEY_BYTES} bytes")
+    return AESGCM(raw)
+
+
+def _decode(packed: str) -> bytes:
+    plain = packed.rstrip("=")
+    return base64.b64decode(plain + "=" * (-len(plain) % 4), altchars=b"-_", validate=True)

@@ -1,0 +1,108 @@
+"""What relays, consumers and housekeeping have in common: they go on, whatever happens around them."""
+
+import asyncio
+import logging
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+# Seconds to wait after the first failure in a row, and at most.
+PAUSES = (0.1, 5.0)
+
+
+class Steady(ABC):
+    """A worker that takes the same step for ever; an outage is logged when it begins and when it is over."""
+
+    def __init__(self, name: str, pauses: tuple[float, float] = PAUSES) -> None:
+        self.name = name
+        self._pauses = pauses
+        self._failures = 0
+
+    @abstractmethod
+    async def begin(self) -> None:
+        """Make sure of what the steps rely on: at the start, and after every failure."""
+
+    @abstractmethod
+    async def step(self) -> float:
+        """Do a part of the work; gives the seconds to rest before the next."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            try:
+                await self.begin()
+                await self._go_on()
+            except Exception as error:
+                self._held_up(error)
+            await asyncio.sleep(self._pause())
+
+    def healthy(self) -> bool:
+        """Tell whether the last step could be taken."""
+        return not self._failures
+
+    async def _go_on(self) -> None:
+        while True:
+            heed_cancellation()
+            rest = await self.step()
+            self._recovered()
+            await asyncio.sleep(rest)
+
+    def _held_up(self, error: Exception) -> None:
+        if not self._failures:
+            logger.warning("worker is held up", extra={"worker": self.name}, exc_info=error)
+        self._failures += 1
+
+    def _recovered(self) -> None:
+        if self._failures:
+            logger.info("worker goes on", extra={"worker": self.name, "failures": self._failures})
+        self._failures = 0
+
+    def _pause(self) -> float:
+        first, longest = self._pauses
+        pause = min(longest, first * 2 ** min(self._failures, 20))
+        return random.uniform(pause / 2, pause)  # noqa: S311  # so that replicas do not come back all at once
+
+
+def heed_cancellation() -> None:
+    """Raise a cancellation that Python 3.11's wait_for, which redis-py uses, has swallowed on its way."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+class Every:
+    """Tells, at most once in so many seconds, that something is due; at once the first time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = 0.0
+
+    def due(self) -> bool:
+        """Tell whether it is time, and count from now if it is."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
+
+    def hurry(self) -> None:
+        """Be due at once again."""
+        self._next = 0.0
+
+
+async def finish(work: Coroutine[Any, Any, None], grace: float) -> None:
+    """Do work that, when we are told to stop, may still end within `grace` seconds; else it is cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        try:
+            await asyncio.wait({task}, timeout=grace)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+        raise

@@ -1,0 +1,167 @@
+"""The bus between services: a Relay empties the outbox into a Redis stream, a Consumer reads others' streams.
+
+At least once and in no promised order: relays of several replicas take turns, and a crash between sending and
+committing sends again. Readers skip what they have handled, so an effect happens once.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from prometheus_client import Counter, Gauge
+from redis.asyncio import Redis
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from servicekit.consumer import Consumer, Patience
+from servicekit.database import Database
+from servicekit.events import encode, outbox
+from servicekit.groups import Group, stream_of, trim
+from servicekit.handling import Handler
+from servicekit.steady import PAUSES, Every, Steady
+
+__all__ = ["Consumer", "Handler", "Patience", "Relay", "republish"]
+
+PUBLISHED = Counter("events_published_total", "Events sent to the stream, repeats included.", ["source"])
+OLDEST = Gauge("outbox_oldest_seconds", "Age of the oldest event that waits to be sent.", ["source"])
+
+# Redis answers before its disk or its replica has the entry; a crash can take the last second or two back.
+FORGETFUL = timedelta(seconds=10)
+REPUBLISH_ROWS = 5000
+
+
+class StreamLost(Exception):
+    """Redis has lost the stream: it was flushed, or came back without its data."""
+
+
+class Relay(Steady):
+    """Moves committed events from a service's outbox to `events:<source>`; a Worker.
+
+    `readers` are the services known to read them. `poll` is the least and the greatest pause, `trim_every`
+    the time between two trimmings, in seconds.
+    """
+
+    def __init__(  # noqa: PLR0913  # each by its name
+        self,
+        database: Database,
+        redis: Redis,
+        *,
+        source: str,
+        readers: Sequence[str],
+        batch: int = 100,
+        # Polling, not LISTEN/NOTIFY: asking an empty partial index costs less than NOTIFY's lock at every
+        # commit, and works through a connection pooler. An event waits half a second at most.
+        poll: tuple[float, float] = (0.02, 0.5),
+        trim_every: float = 10.0,
+        pauses: tuple[float, float] = PAUSES,
+    ) -> None:
+        super().__init__(f"relay:{source}", pauses)
+        self._database = database
+        self._redis = redis
+        self._source = source
+        self._stream = stream_of(source)
+        # Whatever loses the stream loses this key too, and no reader makes it anew before we look. The braces
+        # put both into one slot of a cluster.
+        self._mark = f"{{{self._stream}}}:kept"
+        self._groups = [Group(redis, self._stream, reader) for reader in readers]
+        self._batch = batch
+        self._poll = poll
+        self._idle = poll[0]
+        self._trimming = Every(trim_every)
+        self._waiting_since: float | None = None
+        OLDEST.labels(source).set_function(self._oldest_age)
+
+    async def begin(self) -> None:
+        """Have every reader's group at the stream's beginning, and send again what Redis may have forgotten.
+
+        All that the outbox still has if the stream was lost; else the last seconds.
+        """
+        lost = not await self._redis.exists(self._mark)
+        if lost or (since := await self._last_seconds()):
+            await republish(self._database, None if lost else since)
+        for group in self._groups:
+            await group.ensure()
+        # Last, so that a crash before this does all of it again.
+        await self._redis.set(self._mark, 1)
+
+    async def step(self) -> float:
+        """Send one batch, and trim when it is time."""
+        sent = await self._send_batch()
+        if self._trimming.due():
+            await self._trim()
+        if sent:
+            self._idle = self._poll[0]
+            return 0
+        self._idle = min(self._idle * 1.5, self._poll[1])
+        return self._idle
+
+    async def _send_batch(self) -> int:
+        async with self._database.begin() as session:
+            rows = await self._claim(session)
+            self._waiting_since = rows[0].time.timestamp() if rows else None
+            if rows:
+                await self._send(rows)
+                sent = outbox.c.id.in_([row.id for row in rows])
+                await session.execute(update(outbox).where(sent).values(published_at=func.now()))
+        PUBLISHED.labels(self._source).inc(len(rows))
+        return len(rows)
+
+    async def _claim(self, session: AsyncSession) -> Sequence[Row[Any]]:
+        """Take the next unpublished rows that no other relay has in hand."""
+        waiting = select(outbox).where(outbox.c.published_at.is_(None)).order_by(outbox.c.seq)
+        claimed = await session.execute(waiting.limit(self._batch).with_for_update(skip_locked=True))
+        return claimed.all()
+
+    async def _send(self, rows: Sequence[Row[Any]]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for row in rows:
+            pipeline.xadd(self._stream, encode(self._source, row))  # type: ignore[arg-type]  # a dict is invariant
+        pipeline.exists(self._mark)
+        *_, kept = await pipeline.execute()
+        if not kept:
+            raise StreamLost(self._stream)
+
+    async def _trim(self) -> None:
+        # A lost stream is noticed without new events, too; and no trimming while a reader's group is missing.
+        if not await self._redis.exists(self._mark):
+            raise StreamLost(self._stream)
+        for group in self._groups:
+            await group.ensure()
+        await trim(self._redis, self._stream)
+
+    async def _last_seconds(self) -> datetime | None:
+        async with self._database.begin() as session:
+            newest = await session.scalar(select(func.max(outbox.c.published_at)))
+        return newest - FORGETFUL if newest else None
+
+    def _oldest_age(self) -> float:
+        return 0.0 if self._waiting_since is None else time.time() - self._waiting_since
+
+
+async def republish(database: Database, since: datetime | None = None) -> int:
+    """Send again what was sent at or after `since`, or all that the outbox still has; gives how many events.
+
+    Harmless: readers skip what they have handled, by the event's id.
+    """
+    total = 0
+    async with database.begin() as session:
+        until = await session.scalar(select(func.clock_timestamp()))
+    while True:
+        async with database.begin() as session:
+            again = await _unmark(session, since, until)
+        total += again
+        if again < REPUBLISH_ROWS:
+            return total
+
+
+async def _unmark(session: AsyncSession, since: datetime | None, until: datetime | None) -> int:
+    """Make some published rows unpublished; not all at once, which could take longer than a statement may."""
+    chosen = select(outbox.c.id).where(outbox.c.published_at <= until)
+    if since is not None:
+        chosen = chosen.where(outbox.c.published_at >= since)
+    some = chosen.limit(REPUBLISH_ROWS).with_for_update(skip_locked=True)
+    done = await session.execute(
+        update(outbox).where(outbox.c.id.in_(some)).values(published_at=None).returning(outbox.c.id)
+    )
+    return len(done.all())
