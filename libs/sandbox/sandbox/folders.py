@@ -6,13 +6,16 @@ import secrets
 import shutil
 import stat
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 from sandbox.processes import Account, PartUnavailable, run, wait_until
 
-_SHARED = "acme-embedded"
+_LASTING = Path("/var/lib")
+_PASSING = (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 the first may be private
+_OURS = "acme-embedded"
 
 
 def hold(part: str, folder: Path, *, seconds: float = 10.0) -> int:
@@ -32,7 +35,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def kept_secret(path: Path) -> str:
-    """The secret in a file that only we can read, made at the first call."""
+    """Read the secret in a file that only we can read; make one at the first call."""
     with suppress(FileNotFoundError):
         return path.read_text()
     write_private(path, secret := secrets.token_urlsafe(24))
@@ -47,30 +50,28 @@ def write_private(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def can_enter(folder: Path, account: Account) -> bool:
-    """Whether the account may traverse to the folder. It is tried, so that access lists count too."""
+def can_use(path: Path, account: Account) -> bool:
+    """Whether the account may enter the folder or run the file. It is tried, so access lists count too."""
     try:
-        run("probe", ["/bin/sh", "-c", 'test -x "$0"', folder], account=account)
+        run("probe", ["/bin/sh", "-c", 'test -x "$0"', path], account=account)
     except PartUnavailable:
         return False
     return True
 
 
-def home_for(data_dir: Path, account: Account | None, *, durable: bool) -> Path:
-    """A folder that the account can reach for the files of data_dir: itself, or else a system folder.
+def home_for(part: str, data_dir: Path, account: Account | None, *, durable: bool) -> Path:
+    """Find a folder that the account can reach for the files of data_dir: itself, or else a system folder.
 
-    A system folder is remembered in data_dir, which may be moved, and swept away when data_dir is gone
-    (only where it lies in the temporary folder; durable data is nobody's but its owner's to delete).
+    A system folder is remembered in data_dir, which may be moved. In a temporary folder everything is swept
+    away when its origin is gone; durable data is only its owner's to delete.
     """
-    if account is None or can_enter(data_dir, account):
+    if account is None or can_use(data_dir, account):
         return data_dir
     note = data_dir / "home"
-    shared = shared_folder(durable=durable)
-    _sweep(shared)
-    home = Path(note.read_text()) if note.exists() else shared / secrets.token_hex(8)
-    if _belongs_elsewhere(home, data_dir):
-        home = shared / secrets.token_hex(8)
-    home.mkdir(exist_ok=True, mode=0o755)
+    home = Path(note.read_text()) if note.exists() else None
+    if home is None or _belongs_elsewhere(home, data_dir):
+        home = _shared_folder(part, account, lasting=durable) / secrets.token_hex(8)
+    home.mkdir(exist_ok=True)
     home.chmod(0o755)
     write_private(home / "origin", str(data_dir))
     write_private(note, str(home))
@@ -86,39 +87,58 @@ def _belongs_elsewhere(home: Path, data_dir: Path) -> bool:
     return note.exists() and note.read_text() == str(home)
 
 
+def _shared_folder(part: str, account: Account, *, lasting: bool) -> Path:
+    """Make our folder in a system folder that the account can enter."""
+    candidates = [_LASTING, *_PASSING] if lasting else _PASSING
+    for parent in candidates:
+        if os.access(parent, os.W_OK) and can_use(parent, account):
+            folder = _claimed(part, parent / _OURS)
+            if parent != _LASTING:
+                _sweep(folder)
+            return folder
+    raise PartUnavailable(part, f"no folder of {[str(each) for each in candidates]} can be used")
+
+
+def _claimed(part: str, folder: Path) -> Path:
+    """Make a folder that is ours; temporary folders are open to all, so another's is refused."""
+    folder.mkdir(exist_ok=True, mode=0o755)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise PartUnavailable(part, f"{folder} is not a folder of ours alone; remove it")
+    folder.chmod(0o755)
+    return folder
+
+
 def _sweep(shared: Path) -> None:
-    if not shared.is_relative_to(tempfile.gettempdir()):
-        return
     for origin in shared.glob("*/origin"):
         with suppress(OSError):
             if not Path(origin.read_text()).exists():
                 shutil.rmtree(origin.parent, ignore_errors=True)
 
 
-def shared_folder(*, durable: bool) -> Path:
-    """Our folder in a system folder that every account can enter: /var/lib for what must last."""
-    lasting = durable and os.access("/var/lib", os.W_OK)
-    folder = Path("/var/lib" if lasting else tempfile.gettempdir()) / _SHARED
-    folder.mkdir(exist_ok=True, mode=0o755)
-    found = folder.lstat()
-    # The temporary folder is open to all: take nothing over that another user has laid out there.
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise PartUnavailable("Postgres", f"{folder} is not a folder of ours alone; remove it")
-    folder.chmod(0o755)
-    return folder
-
-
-def reachable_copy(source: Path, account: Account | None) -> Path:
-    """The folder itself, or a kept copy of it where the account cannot enter it."""
-    if account is None or can_enter(source, account):
-        return source
-    found = source.stat()
-    key = sha256(f"{source}:{found.st_ino}:{found.st_mtime_ns}".encode()).hexdigest()[:16]
-    copy = shared_folder(durable=False) / f"{source.name}-{key}"
+def reachable_copy(
+    part: str, site: Path, program: str, needs: Sequence[str], account: Account | None
+) -> Path:
+    """Return `site` itself, or a kept copy of the folders a program needs where the account cannot run it."""
+    if account is None or can_use(site / program, account):
+        return site
+    found = (site / program).stat()
+    key = sha256(f"{site}:{found.st_ino}:{found.st_mtime_ns}".encode()).hexdigest()[:16]
+    copy = _shared_folder(part, account, lasting=False) / key
     if not copy.exists():
-        partial = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}")
-        shutil.copytree(source, partial, symlinks=True)
-        with suppress(OSError):  # somebody else was faster
-            partial.rename(copy)
-        shutil.rmtree(partial, ignore_errors=True)
+        _copy_for_all(site, needs, copy)
     return copy
+
+
+def _copy_for_all(site: Path, needs: Sequence[str], copy: Path) -> None:
+    partial = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}")
+    for name in needs:
+        if (site / name).exists():
+            shutil.copytree(site / name, partial / name)
+    for path in (partial, *partial.rglob("*")):
+        mode = path.stat().st_mode
+        path.chmod(mode | (0o555 if path.is_dir() or mode & 0o100 else 0o444))
+    (partial / "origin").write_text(str(site))
+    with suppress(OSError):  # somebody else was faster
+        partial.rename(copy)
+    shutil.rmtree(partial, ignore_errors=True)

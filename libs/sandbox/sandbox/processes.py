@@ -51,7 +51,7 @@ def _surroundings(account: Account | None) -> _Surroundings:
 
 
 def unprivileged() -> Account | None:
-    """The account for servers that refuse to run as root; None where we are not root ourselves."""
+    """Choose the account for servers that refuse to run as root; None where we are not root ourselves."""
     if os.geteuid() != 0:
         return None
     try:
@@ -62,7 +62,7 @@ def unprivileged() -> Account | None:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that was free a moment ago."""
+    """Find a TCP port on 127.0.0.1 that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -142,7 +142,7 @@ class Child:
         return self._process.poll() is None
 
     def said(self) -> str:
-        """What it logged since it was started."""
+        """Read what it logged since it was started."""
         with self._log.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")

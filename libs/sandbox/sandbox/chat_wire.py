@@ -1,0 +1,120 @@
+"""The answer on the Chat Completions wire (https://platform.openai.com/docs/api-reference/chat)."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Literal
+from uuid import uuid4
+
+from sandbox.delivery import Step
+from sandbox.tokens import Usage, pieces
+from sandbox.turn import Json, Reply
+
+
+class ChatAnswer:
+    """A reply as a chat completion and as its stream of chunks.
+
+    Reasoning travels as `reasoning_content`, as compatible servers do it; OpenAI's own has no place for it.
+    """
+
+    def __init__(self, model: str, reply: Reply, usage: Usage, *, wants_usage: bool) -> None:
+        self.id = f"chatcmpl-{uuid4().hex}"
+        self.usage = usage
+        self._reply = reply
+        self._model = model
+        self._created = int(time.time())
+        self._calls = [(f"call_{uuid4().hex}", *call) for call in reply.calls]
+        self._words = "refusal" if reply.is_refusal else "content"
+        self._wants_usage = wants_usage
+
+    def steps(self) -> Iterator[Step]:
+        """Tell it as a stream of events."""
+        yield self._delta({"role": "assistant", "content": None if self._calls else ""})
+        for token in pieces(self._reply.reasoning):
+            yield self._delta({"reasoning_content": token}, token)
+        for index, call in enumerate(self._calls):
+            yield from self._call(index, *call)
+        for token in pieces(self._reply.text):
+            yield self._delta({self._words: token}, token, is_text=True)
+        yield self._delta({}, finish=self._finish())
+        if self._wants_usage:
+            yield Step(self._head("chat.completion.chunk") | {"choices": [], "usage": _usage(self.usage)})
+
+    def whole(self) -> Json:
+        """Tell it at once."""
+        choice: Json = {
+            "index": 0,
+            "message": self._message(),
+            "logprobs": None,
+            "finish_reason": self._finish(),
+        }
+        return self._head("chat.completion") | {"choices": [choice], "usage": _usage(self.usage)}
+
+    def failure(self) -> Json:
+        """Tell of a failure in the middle of the stream."""
+        message = "The sandbox was asked to fail here."
+        return {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
+
+    def frame(self, event: Json) -> bytes:
+        """Write an event as server-sent event."""
+        return f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+
+    def closing(self) -> bytes:
+        """Write what ends a stream."""
+        return b"data: [DONE]\n\n"
+
+    def _head(self, kind: str) -> Json:
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self._created,
+            "model": self._model,
+            "service_tier": "default",
+            "system_fingerprint": "fp_sandbox",
+        }
+
+    def _delta(
+        self, delta: Json, token: str = "", *, is_text: bool = False, finish: str | None = None
+    ) -> Step:
+        choice: Json = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        usage: Json = {"usage": None} if self._wants_usage else {}
+        return Step(self._head("chat.completion.chunk") | {"choices": [choice]} | usage, token, is_text)
+
+    def _call(self, index: int, call_id: str, name: str, arguments: str) -> Iterator[Step]:
+        first: Json = {
+            "index": index,
+            "id": call_id,
+            "type": "function",
+            "function": {"name": name, "arguments": ""},
+        }
+        yield self._delta({"tool_calls": [first]})
+        for token in pieces(arguments):
+            yield self._delta({"tool_calls": [{"index": index, "function": {"arguments": token}}]}, token)
+
+    def _message(self) -> Json:
+        message: Json = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
+        if self._reply.reasoning:
+            message["reasoning_content"] = self._reply.reasoning
+        if self._calls:
+            message["tool_calls"] = [
+                {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+                for call_id, name, arguments in self._calls
+            ]
+        else:
+            message[self._words] = self._reply.text
+        return message
+
+    def _finish(self) -> Literal["tool_calls", "length", "stop"]:
+        if self._calls:
+            return "tool_calls"
+        return "length" if self._reply.is_cut else "stop"
+
+
+def _usage(usage: Usage) -> Json:
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.total,
+        "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": 0},
+    }

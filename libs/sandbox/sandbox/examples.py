@@ -1,0 +1,117 @@
+"""Values for a JSON Schema, taken from what the person wrote where that is possible."""
+
+import re
+
+from pydantic import JsonValue
+
+from sandbox.turn import Json
+
+_DEEPEST = 8
+_FIXED = {"timezone": "UTC", "time_zone": "UTC", "tz": "UTC"}
+_WHOLE = {"input", "message", "prompt", "question", "task", "text"}
+_SMALL_WORDS = """
+a about again all an and any are ask asked can could data did discuss discussed do does earlier find for from
+had have her him his how i in is it last let me mention mentioned my of on or our please remember said say
+search show so talk talked tell than that the their them then there they this time to told us was we were what
+when where which who why will with would you your
+"""
+
+
+def example(schema: Json, text: str) -> JsonValue:
+    """Make a value that fits the schema. `name=value` in the text decides a property."""
+    return _value(schema, _Source(text, schema), "", 0)
+
+
+class _Source:
+    def __init__(self, text: str, root: Json) -> None:
+        self.text = text
+        self.root = root
+
+    def hint(self, name: str) -> str | None:
+        found = (
+            re.search(rf"(?<!\w){re.escape(name)}\s*=\s*(?:\"([^\"]*)\"|([^\s,;]+))", self.text)
+            if name
+            else None
+        )
+        return next((group for group in found.groups() if group is not None), None) if found else None
+
+    def resolve(self, reference: str) -> Json:
+        place: JsonValue = self.root
+        for step in reference.removeprefix("#/").split("/"):
+            place = place.get(step, {}) if isinstance(place, dict) else {}
+        return place if isinstance(place, dict) else {}
+
+
+def _value(schema: JsonValue, source: _Source, name: str, depth: int) -> JsonValue:
+    if not isinstance(schema, dict) or depth > _DEEPEST:
+        return None
+    if isinstance(reference := schema.get("$ref"), str):
+        return _value(source.resolve(reference), source, name, depth + 1)
+    for alternatives in ("anyOf", "oneOf", "allOf"):
+        if isinstance(choices := schema.get(alternatives), list):
+            return _value(_first_that_is_something(choices), source, name, depth + 1)
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("default") is not None and source.hint(name) is None:
+        return schema["default"]
+    return _typed(schema, source, name, depth)
+
+
+def _first_that_is_something(choices: list[JsonValue]) -> JsonValue:
+    return next((each for each in choices if isinstance(each, dict) and each.get("type") != "null"), None)
+
+
+def _typed(schema: Json, source: _Source, name: str, depth: int) -> JsonValue:
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    if isinstance(kind, list):
+        kind = next((each for each in kind if each != "null"), "null")
+    hint = source.hint(name)
+    match kind:
+        case "object":
+            return _object(schema, source, depth)
+        case "array":
+            return [_value(schema.get("items", {"type": "string"}), source, name, depth + 1)]
+        case "boolean":
+            return hint is not None and hint.lower() in {"true", "yes", "1"}
+        case "integer" | "number":
+            return _number(schema, hint or source.text, whole=kind == "integer")
+        case "null":
+            return None
+        case _:
+            return _string(schema, hint or _FIXED.get(name), name, source.text)
+
+
+def _object(schema: Json, source: _Source, depth: int) -> Json:
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, dict):
+        return {}
+    needed = required if isinstance(required, list) else []
+    wanted = [name for name in properties if name in needed or source.hint(name) is not None]
+    return {name: _value(properties[name], source, name, depth + 1) for name in wanted}
+
+
+def _number(schema: Json, text: str, *, whole: bool) -> int | float:
+    found = re.search(r"-?\d+(?:\.\d+)?", text)
+    number = float(found.group()) if found else 1.0
+    if isinstance(least := schema.get("minimum"), int | float):
+        number = max(number, least)
+    if isinstance(most := schema.get("maximum"), int | float):
+        number = min(number, most)
+    return int(number) if whole else number
+
+
+def _string(schema: Json, hint: str | None, name: str, text: str) -> JsonValue:
+    choices = schema.get("enum")
+    if isinstance(choices, list) and choices:
+        return hint if hint in choices else choices[0]
+    if hint is not None:
+        return hint
+    return text if name in _WHOLE else subject(text)
+
+
+def subject(text: str) -> str:
+    """Name what a text is about: its two longest words that mean something, in their order."""
+    small = _SMALL_WORDS.split()
+    words = [word for word in re.findall(r"\w+", text) if word.lower() not in small]
+    longest = sorted(set(words), key=lambda word: (-len(word), words.index(word)))[:2]
+    return " ".join(sorted(longest, key=words.index)) or text[:80]

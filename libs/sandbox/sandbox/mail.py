@@ -1,0 +1,155 @@
+"""A mail API that delivers to a page: Resend's POST /emails and /emails/batch, and an inbox to read."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader
+from starlette.exceptions import HTTPException
+
+from sandbox.mailbox import Attempt, Fault, Kept, Mailbox
+from sandbox.posting import Posting, ResendError
+from sandbox.turn import Json
+
+_PAGES = Environment(loader=PackageLoader("sandbox"), autoescape=True)
+# The mails are strangers' HTML: no script runs, and nothing is fetched.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def _mailbox(request: Request) -> Mailbox:
+    mailbox: Mailbox = request.app.state.mailbox
+    return mailbox
+
+
+def _authorised(request: Request) -> None:
+    kind, _, key = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not key.strip():
+        raise ResendError(401, "There is no API key in the Authorization header.")
+    if key.startswith("re_invalid"):
+        raise ResendError(403, "This API key is not valid.")
+
+
+Box = Annotated[Mailbox, Depends(_mailbox)]
+
+
+async def _posting(request: Request, box: Box) -> Posting:
+    try:
+        return Posting(request, box, await request.json())
+    except ValueError as error:
+        raise ResendError(400, "The body is not JSON.") from error
+
+
+Posted = Annotated[Posting, Depends(_posting)]
+
+resend = APIRouter(prefix="/emails", dependencies=[Depends(_authorised)])
+inbox = APIRouter()
+
+
+@resend.post("")
+async def send_email(posted: Posted) -> Json:
+    """Accept a mail."""
+    return await posted.one()
+
+
+@resend.post("/batch")
+async def send_batch(posted: Posted) -> Json:
+    """Accept up to 100 mails: all or none, or with `x-batch-validation: permissive` those that are valid."""
+    return await posted.batch()
+
+
+@resend.get("/{mail_id}")
+async def show_email(mail_id: str, box: Box) -> Json:
+    """Show an accepted mail as Resend does."""
+    mail = _found(box, mail_id)
+    return mail.model_dump(exclude={"idempotency_key"}) | {"object": "email", "last_event": mail.last_event}
+
+
+def _found(box: Mailbox, mail_id: str) -> Kept:
+    if (mail := box.find(mail_id)) is None:
+        raise ResendError(404, "There is no such mail.")
+    return mail
+
+
+def _shown(box: Mailbox, mail: Kept) -> Json:
+    return mail.model_dump() | {"last_event": mail.last_event, "attempts": box.attempts_for(mail)}
+
+
+@inbox.get("/", response_class=HTMLResponse)
+async def show_page(box: Box) -> HTMLResponse:
+    """Show the mails to a person, newest first."""
+    page = _PAGES.get_template("inbox.html").render(mails=box.inbox()[::-1])
+    return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
+
+
+@inbox.get("/inbox")
+async def read_inbox(box: Box, to: str | None = None) -> list[Json]:
+    """List the mails, oldest first."""
+    return [_shown(box, mail) for mail in box.inbox(to)]
+
+
+@inbox.get("/inbox/{mail_id}")
+async def read_mail(mail_id: str, box: Box) -> Json:
+    """Show one mail."""
+    return _shown(box, _found(box, mail_id))
+
+
+@inbox.delete("/inbox", status_code=204)
+async def clear_inbox(box: Box) -> None:
+    """Forget everything."""
+    box.clear()
+
+
+@inbox.post("/_sandbox/faults", status_code=201)
+async def add_fault(fault: Fault, box: Box) -> Fault:
+    """Let the next requests to send fail."""
+    box.faults.append(fault)
+    return fault
+
+
+@inbox.delete("/_sandbox/faults", status_code=204)
+async def clear_faults(box: Box) -> None:
+    """Call the faults off."""
+    box.faults.clear()
+
+
+@inbox.get("/_sandbox/attempts")
+async def list_attempts(box: Box, key: str | None = None) -> list[Attempt]:
+    """List the requests to send, oldest first; those with one idempotency key, or all."""
+    return [attempt for attempt in box.attempts if key is None or attempt.idempotency_key == key]
+
+
+def create_mail(data: Path | None = None, clock: Callable[[], float] = time.time) -> FastAPI:
+    """Build the mail API; with a folder the mails outlive the process."""
+    app = FastAPI(title="Acme sandbox mail", openapi_url=None)
+    if data is not None:
+        data.mkdir(parents=True, exist_ok=True)
+    app.state.mailbox = Mailbox(data / "mails.jsonl" if data else None, clock)
+    app.include_router(resend)
+    app.include_router(inbox)
+    for kind, told in _TOLD.items():
+        app.add_exception_handler(kind, told)
+    return app
+
+
+def _resend_error(_: Request, error: Exception) -> Response:
+    return (error if isinstance(error, ResendError) else ResendError(500, str(error))).response()
+
+
+def _http_error(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return ResendError(status, "The sandbox has nothing here.").response()
+
+
+def _invalid(_: Request, error: Exception) -> Response:
+    return ResendError(422, str(error)).response()
+
+
+_TOLD: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+    ResendError: _resend_error,
+    HTTPException: _http_error,
+    RequestValidationError: _invalid,
+}

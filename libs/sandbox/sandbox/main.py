@@ -1,0 +1,44 @@
+"""The sandbox as one process: `python -m sandbox.main --port 8900`."""
+
+import argparse
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader
+
+from sandbox.mail import create_mail
+from sandbox.model import create_model
+
+
+def create_sandbox(tokens_per_second: float = 0, data: Path | None = None) -> FastAPI:
+    """Build the whole: the model at /v1, mail at /resend, and a page at / that says so."""
+    app = FastAPI(title="Acme sandbox", openapi_url=None)
+    page = Environment(loader=PackageLoader("sandbox"), autoescape=True).get_template("index.html").render()
+    app.get("/", response_class=HTMLResponse)(lambda: page)
+    app.get("/healthz")(lambda: {"status": "ok"})
+    app.mount("/resend", create_mail(data))
+    app.mount("/", create_model(tokens_per_second))
+    return app
+
+
+def main() -> None:
+    """Serve the sandbox until it is told to end."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.main", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8900)
+    parser.add_argument("--tokens-per-second", type=float, default=0, help="0: as fast as possible")
+    parser.add_argument("--data", type=Path, help="a folder in which mails outlive the process")
+    given = parser.parse_args()
+    uvicorn.run(
+        create_sandbox(given.tokens_per_second, given.data),
+        host=given.host,
+        port=given.port,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The answer on the Responses wire (https://platform.openai.com/docs/api-reference/responses)."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Literal
+from uuid import uuid4
+
+from pydantic import JsonValue
+
+from sandbox.delivery import Step
+from sandbox.tokens import Usage, pieces
+from sandbox.turn import Json, Reply
+
+_ECHOED: dict[str, JsonValue] = {
+    "background": False,
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "store": True,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": 1.0,
+    "truncation": "disabled",
+}
+
+
+def _id(kind: str) -> str:
+    return f"{kind}_{uuid4().hex}"
+
+
+class ResponsesAnswer:
+    """A reply as a response object and as its stream of numbered events."""
+
+    def __init__(self, body: Json, reply: Reply, usage: Usage) -> None:
+        self.id = _id("resp")
+        self.usage = usage
+        self._created = time.time()
+        self._body = body
+        self._reply = reply
+        self._items = _items(reply)
+        self._number = -1
+
+    def steps(self) -> Iterator[Step]:
+        """Tell it as a stream of events."""
+        for moment in ("created", "in_progress"):
+            yield self._event(f"response.{moment}", {"response": self._response("in_progress")})
+        for index, item in enumerate(self._items):
+            yield from self._item(index, item)
+        end = "incomplete" if self._reply.is_cut else "completed"
+        yield self._event(f"response.{end}", {"response": self.whole()})
+
+    def whole(self) -> Json:
+        """Tell it at once."""
+        return self._response("incomplete" if self._reply.is_cut else "completed")
+
+    def failure(self) -> Json:
+        """Tell of a failure in the middle of the stream."""
+        self._number -= 1  # it stands in for an event that was not sent any more
+        return self._event("response.failed", {"response": self._response("failed")}).event
+
+    def frame(self, event: Json) -> bytes:
+        """Write an event as server-sent event."""
+        return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+
+    def closing(self) -> bytes:
+        """Write nothing: the last event is the end."""
+        return b""
+
+    def _event(self, kind: str, fields: Json, token: str = "", *, is_text: bool = False) -> Step:
+        self._number += 1
+        event: Json = {"type": kind, "sequence_number": self._number}
+        return Step(event | fields, token, is_text)
+
+    def _response(self, status: Literal["in_progress", "completed", "incomplete", "failed"]) -> Json:
+        is_over = status in {"completed", "incomplete"}
+        error: JsonValue = {"code": "server_error", "message": "The sandbox was asked to fail here."}
+        echoed = {name: self._body.get(name, default) for name, default in _ECHOED.items()}
+        return echoed | {
+            "id": self.id,
+            "object": "response",
+            "created_at": self._created,
+            "completed_at": time.time() if status == "completed" else None,
+            "model": self._body["model"],
+            "status": status,
+            "service_tier": "default",
+            "error": error if status == "failed" else None,
+            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "output": list(self._items) if is_over else [],
+            "usage": _usage(self.usage) if is_over else None,
+        }
+
+    def _item(self, index: int, item: Json) -> Iterator[Step]:
+        yield self._event("response.output_item.added", {"output_index": index, "item": _unfinished(item)})
+        place: Json = {"item_id": item["id"], "output_index": index}
+        match item["type"]:
+            case "reasoning":
+                yield from self._summary(place | {"summary_index": 0})
+            case "function_call":
+                yield from self._arguments(place, str(item["name"]), str(item["arguments"]))
+            case _:
+                yield from self._content(place | {"content_index": 0})
+        yield self._event("response.output_item.done", {"output_index": index, "item": item})
+
+    def _summary(self, place: Json) -> Iterator[Step]:
+        kind, text = "response.reasoning_summary", self._reply.reasoning
+        yield self._event(f"{kind}_part.added", place | {"part": _summary_text("")})
+        for token in pieces(text):
+            yield self._event(f"{kind}_text.delta", place | {"delta": token}, token)
+        yield self._event(f"{kind}_text.done", place | {"text": text})
+        yield self._event(f"{kind}_part.done", place | {"part": _summary_text(text)})
+
+    def _arguments(self, place: Json, name: str, arguments: str) -> Iterator[Step]:
+        kind = "response.function_call_arguments"
+        for token in pieces(arguments):
+            yield self._event(f"{kind}.delta", place | {"delta": token}, token)
+        yield self._event(f"{kind}.done", place | {"name": name, "arguments": arguments})
+
+    def _content(self, place: Json) -> Iterator[Step]:
+        is_refusal, text = self._reply.is_refusal, self._reply.text
+        kind = "refusal" if is_refusal else "output_text"
+        more: Json = place if is_refusal else place | {"logprobs": []}
+        empty, full = _part("", is_refusal=is_refusal), _part(text, is_refusal=is_refusal)
+        yield self._event("response.content_part.added", place | {"part": empty})
+        for token in pieces(text):
+            yield self._event(f"response.{kind}.delta", more | {"delta": token}, token, is_text=True)
+        yield self._event(f"response.{kind}.done", more | {"refusal" if is_refusal else "text": text})
+        yield self._event("response.content_part.done", place | {"part": full})
+
+
+def _items(reply: Reply) -> list[Json]:
+    items = [_call(name, arguments) for name, arguments in reply.calls] or [_message(reply)]
+    return [_reasoning(reply.reasoning), *items] if reply.reasoning else items
+
+
+def _reasoning(text: str) -> Json:
+    return {"type": "reasoning", "id": _id("rs"), "summary": [_summary_text(text)], "status": "completed"}
+
+
+def _summary_text(text: str) -> Json:
+    return {"type": "summary_text", "text": text}
+
+
+def _call(name: str, arguments: str) -> Json:
+    ids: Json = {"id": _id("fc"), "call_id": _id("call")}
+    return {"type": "function_call", **ids, "name": name, "arguments": arguments, "status": "completed"}
+
+
+def _message(reply: Reply) -> Json:
+    return {
+        "type": "message",
+        "id": _id("msg"),
+        "role": "assistant",
+        "status": "incomplete" if reply.is_cut else "completed",
+        "content": [_part(reply.text, is_refusal=reply.is_refusal)],
+    }
+
+
+def _part(text: str, *, is_refusal: bool) -> Json:
+    if is_refusal:
+        return {"type": "refusal", "refusal": text}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _unfinished(item: Json) -> Json:
+    empty: Json = {
+        "reasoning": {"summary": []},
+        "function_call": {"arguments": ""},
+        "message": {"content": []},
+    }
+    emptied = empty[str(item["type"])]
+    return item | {"status": "in_progress"} | (emptied if isinstance(emptied, dict) else {})
+
+
+def _usage(usage: Usage) -> Json:
+    return {
+        "input_tokens": usage.input,
+        "input_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": 0},
+        "output_tokens": usage.output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.total,
+    }

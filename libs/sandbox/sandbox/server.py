@@ -1,0 +1,115 @@
+"""A server binary kept running on a data folder of its own."""
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from sandbox.folders import hold
+from sandbox.processes import Child, PartUnavailable, free_port, wait_until
+
+_SECONDS_TO_START = 60
+
+
+class Server(ABC):
+    """A server on a data folder of its own, as a context manager.
+
+    `durable` pays for surviving a power loss; without it the data still survives stopping and starting.
+    """
+
+    part: ClassVar[str]
+
+    def __init__(self, data_dir: Path | str, port: int | None = None, *, durable: bool = False) -> None:
+        self.data_dir = Path(data_dir).absolute()
+        self.log = self.data_dir / "log"
+        self.durable = durable
+        self._wanted_port = port
+        self._port = port
+        self._child: Child | None = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port on 127.0.0.1; known before start() only where it was given."""
+        if self._port is None:
+            raise PartUnavailable(self.part, "it has not been started")
+        return self._port
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        if self._child is None:
+            raise PartUnavailable(self.part, "it is not running")
+        return self._child.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, not stopped, and has not died."""
+        return self._child is not None and self._child.is_running
+
+    def start(self) -> Self:
+        """Start the server and return when it answers; PartUnavailable when it cannot."""
+        if self.is_running:
+            return self
+        self.stop()
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            lock = hold(self.part, self.data_dir)
+            try:
+                self._prepare()
+                self._child = self._serve(lock)
+            finally:
+                os.close(lock)  # the server has inherited it, and holds the folder for as long as it lives
+        except OSError as error:
+            raise PartUnavailable(self.part, str(error), self.log) from error
+        return self
+
+    def stop(self) -> None:
+        """Stop the server in good order; does nothing if it is not running."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.stop()
+
+    def _serve(self, lock: int) -> Child:
+        for _ in range(5):
+            self._port = self._wanted_port or free_port()
+            child = self._launch(self._port, lock)
+            if self._comes_up(child):
+                return child
+            reason = self._end(child)
+            if "address already in use" not in reason.lower():
+                raise PartUnavailable(self.part, f"it did not start: {reason}", self.log)
+            if self._wanted_port:
+                break
+        raise PartUnavailable(self.part, f"port {self._port} is taken", self.log)
+
+    def _comes_up(self, child: Child) -> bool:
+        def settled() -> bool:
+            return not child.is_running or self._answers(child.pid)
+
+        return wait_until(settled, seconds=_SECONDS_TO_START) and child.is_running
+
+    def _end(self, child: Child) -> str:
+        """End a server that does not come up, and say why it does not."""
+        was_running = child.is_running
+        child.stop(seconds=5)
+        if was_running:
+            return f"no answer within {_SECONDS_TO_START} seconds"
+        return child.said().strip()[-400:] or "it ended without a word"
+
+    @abstractmethod
+    def _prepare(self) -> None: ...
+
+    @abstractmethod
+    def _launch(self, port: int, lock: int) -> Child: ...
+
+    @abstractmethod
+    def _answers(self, pid: int) -> bool: ...
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

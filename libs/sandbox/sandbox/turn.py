@@ -1,0 +1,113 @@
+"""What a model is asked and what it answers, whichever wire it travels on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from pydantic import JsonValue
+
+Json = dict[str, JsonValue]
+HANDOFF = "transfer_to_"
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message of a person or of the model."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Called:
+    """A tool call that the model made."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What a tool gave back."""
+
+    id: str
+    output: str
+
+
+Item = Said | Called | Returned
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool on offer, with the JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: Json
+
+    @property
+    def is_handoff(self) -> bool:
+        """Whether calling it hands over to another agent."""
+        return self.name.startswith(HANDOFF)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One request to the model. `tool_choice` is auto, none, required or the name of a tool."""
+
+    model: str
+    instructions: str
+    items: tuple[Item, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"
+    is_parallel: bool = True
+    schema: Json | None = None
+    max_tokens: int | None = None
+
+    @cached_property
+    def question(self) -> str:
+        """The last thing that the person wrote."""
+        return next(
+            (item.text for item in reversed(self.items) if isinstance(item, Said) and item.role == "user"), ""
+        )
+
+    @cached_property
+    def since(self) -> tuple[Item, ...]:
+        """What has happened since the person wrote that."""
+        asked = [index for index, item in enumerate(self.items) if _is_users(item)]
+        return self.items[asked[-1] + 1 :] if asked else self.items
+
+    @cached_property
+    def called(self) -> tuple[str, ...]:
+        """The names of the tools called since then, in order."""
+        return tuple(item.name for item in self.since if isinstance(item, Called))
+
+
+def _is_users(item: Item) -> bool:
+    return isinstance(item, Said) and item.role == "user"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model answers: tool calls as (name, arguments), or words."""
+
+    text: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+    reasoning: str = ""
+    is_refusal: bool = False
+    is_cut: bool = False
+
+
+def text_of(content: JsonValue) -> str:
+    """Gather the text of a message's or an output's content: a string, or a list of typed parts."""
+    if isinstance(content, list):
+        return "\n".join(filter(None, (_part(part) for part in content)))
+    return content if isinstance(content, str) else ""
+
+
+def _part(part: JsonValue) -> str:
+    if not isinstance(part, dict):
+        return ""
+    text = part.get("text") or part.get("refusal")
+    return text if isinstance(text, str) else f"[{part.get('type', 'part')}]"

@@ -1,0 +1,33 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+from sandbox.processes import free_port, wait_until
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_one_process_serves_everything_and_ends_in_good_order(tmp_path: Path) -> None:
+    url, port = "http://127.0.0.1", str(free_port())
+    options = ["--port", port, "--tokens-per-second", "100", "--data", str(tmp_path / "data")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "sandbox.main", *options], stderr=subprocess.PIPE
+    ) as process:
+        assert wait_until(lambda: answers(f"{url}:{port}/healthz"), seconds=20)
+        with httpx.Client(base_url=f"{url}:{port}", headers={"Authorization": "Bearer key"}) as client:
+            assert "Nothing here is the real thing" in client.get("/").text
+            assert client.get("/v1/models").json()["object"] == "list"
+            assert client.get("/resend/").is_success
+            asked = {"model": "m", "input": "Hello [sandbox: tokens=21]"}
+            assert client.post("/v1/responses", json=asked).elapsed.total_seconds() >= 0.2
+            assert client.get("/nothing").json()["error"]["code"] == "not_found"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) in {0, -signal.SIGTERM, os.EX_OK}

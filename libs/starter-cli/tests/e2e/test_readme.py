@@ -1,0 +1,44 @@
+"""What the README says to type, typed."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from starter_cli.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[4]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/*/README.md")])
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TARGET = re.compile(r"^make ([a-z][a-z-]*)", re.MULTILINE)
+LINK = re.compile(r"\]\((?!http)([^)#\s]+)")
+
+
+def blocks(page: Path) -> list[str]:
+    return BLOCK.findall(page.read_text())
+
+
+def test_the_commands_of_the_readme_do_what_it_says(stack: Stack) -> None:
+    [talk] = [block for block in blocks(ROOT / "README.md") if "curl" in block]
+    said = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", talk.replace("http://localhost:8000", stack.gateway_url)],
+        env={**os.environ, "EMAIL": stack.owner.email, "PASSWORD": stack.owner.password},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert "event: tool.called" in said
+    assert "event: run.completed" in said
+    assert '"handoff_occurred":false' in said
+    assert "What time is it in Vienna?" in said.rpartition('"items":')[2]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_target_and_link_that_a_page_names_is_there(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(TARGET.findall("\n".join(re.findall(r"`([^`]+)`", page.read_text()) + blocks(page))))
+    assert named <= targets
+    for link in LINK.findall(page.read_text()):
+        assert (page.parent / link).exists(), link
