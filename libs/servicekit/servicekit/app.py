@@ -80,8 +80,8 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
 ) -> FastAPI:
     """Make the app that the gateway reaches, with the internal one at `app.state.internal`.
 
-    `keys` is where token keys come from; by default auth's key set over HTTP. Raises when a route does not say
-    who may call it.
+    `keys` is where token keys come from; by default auth's key set over HTTP. Raises when a route does not
+    say who may call it.
     """
     telemetry.configure(name, settings)
     kit = make_kit(name, settings, keys)

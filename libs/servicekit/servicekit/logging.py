@@ -33,7 +33,7 @@ QUEUE_LINES = 20_000
 BATCH_LINES = 500
 POST_SECONDS = 5.0
 # What every record has; all else was given as `extra`.
-STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 RESERVED = {"ts", "event", "level", "service", "logger", "trace_id", "fields", "exception"}
 
 

@@ -60,7 +60,7 @@ class Exchange:
             self.log()
 
     async def receive(self) -> Message:
-        """Take in a part of the body; raises 413 for more than a body may have, and before reading when it says so.
+        """Take in a part of the body; 413 for more than it may have, before reading when it says so.
 
         The framework's own limit answers in plain text.
         """

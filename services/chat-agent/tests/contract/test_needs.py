@@ -136,5 +136,6 @@ async def test_gets_a_token_of_its_own() -> None:
         )
         with pact.serve() as server:
             async with httpx.AsyncClient() as http:
-                tokens = ServiceTokens(http, str(server.url), "chat-agent", SecretStr("a-secret-of-the-pacts"))
+                secret = SecretStr("a-secret-of-the-pacts")
+                tokens = ServiceTokens(http, str(server.url), "chat-agent", secret)
                 assert await tokens.get("conversation", SCOPE) == "token"
