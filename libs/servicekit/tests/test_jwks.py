@@ -232,6 +232,21 @@ async def test_may_look_for_another_unknown_key_every_thirty_seconds(cache, issu
     assert len(issuer.requests) == 4
 
 
+async def test_saves_no_searches_up(cache, issuer, clock):
+    await cache.get(issuer.key.kid)
+    clock.now += 290
+    for n in range(5):
+        await refusal(cache, f"unknown-{n}")
+    assert len(issuer.requests) == 3
+
+
+async def test_takes_a_stranger_for_a_stranger_while_the_source_is_well(issuer, clock):
+    cache = JwksCache(issuer.jwks_url, JwksPolicy(miss_burst=0), clock=clock)
+    await cache.get(issuer.key.kid)
+    clock.now += 301
+    assert isinstance(await refusal(cache, "unknown"), InvalidToken)
+
+
 async def test_remembers_for_a_minute_that_a_key_is_not_there(cache, issuer, clock, counts):
     await cache.get(issuer.key.kid)
     await refusal(cache, "absent")
@@ -255,13 +270,16 @@ async def test_remembers_only_so_many_absent_keys(issuer, clock, counts):
     assert counts("jwks_kid_miss_total", "negative") == 2
 
 
-async def test_forgets_what_was_absent_when_the_set_changes(cache, issuer):
+async def test_forgets_what_was_absent_when_the_set_changes(cache, issuer, counts):
     await cache.get(issuer.key.kid)
-    new = issuer.rotate(publish=False)
-    await refusal(cache, new.kid)
-    issuer.publish(new)
+    late = issuer.rotate(publish=False)
+    await refusal(cache, late.kid)
+    await refusal(cache, late.kid)
+    assert counts("jwks_kid_miss_total", "negative") == 1
+    issuer.rotate()
     await cache.refresh_now()
-    assert (await cache.get(new.kid)).kid == new.kid
+    issuer.publish(late)
+    assert (await cache.get(late.kid)).kid == late.kid
 
 
 async def test_finds_a_new_key_that_nobody_announced(cache, issuer, counts):
@@ -307,16 +325,22 @@ async def test_renews_an_unchanged_set_by_its_etag(cache, issuer, clock, counts)
     assert len(issuer.requests) == 2
 
 
-async def test_forgets_its_troubles_after_an_unchanged_answer(cache, issuer, clock):
+async def test_forgets_its_troubles_after_an_unchanged_answer(cache, issuer, clock, counts, caplog):
     await cache.get(issuer.key.kid)
-    issuer.answer = FAILING
-    await cache.refresh_now()
-    issuer.answer = Answer()
-    await cache.refresh_now()
-    clock.now += 3590
+    for _ in range(2):
+        issuer.answer = FAILING
+        for _ in range(8):
+            await cache.refresh_now()
+        issuer.answer = Answer()
+        await cache.refresh_now()
+    assert [record.message for record in caplog.records].count("key set source fails") == 2
+    asked = len(issuer.requests)
+    clock.now += 301
     await cache.get(issuer.key.kid)
     await landed()
-    assert len(issuer.requests) == 4
+    assert len(issuer.requests) == asked + 1
+    assert counts("jwks_serve_total", "stale") == 1
+    assert counts("jwks_serve_total", "stale_error") == 0
 
 
 async def test_does_not_ask_while_backing_off_not_even_for_an_unknown_key(cache, issuer, clock):
