@@ -8,6 +8,7 @@ import agents
 from fastapi import Depends, Header, Query, Request
 from opentelemetry import trace
 from servicekit.database import Database
+from servicekit.idempotency import WELL_FORMED, BadIdempotencyKey
 from servicekit.limits import tenant_key
 from servicekit.tokens import Principal
 from sqlalchemy import func
@@ -15,7 +16,7 @@ from sqlalchemy import func
 from chat_agent import failures, runs
 from chat_agent.agents import AGENTS
 from chat_agent.engine import Engine
-from chat_agent.errors import BadEventId, BadIdempotencyKey, ConversationBusy, UnknownAgent
+from chat_agent.errors import BadEventId, ConversationBusy, UnknownAgent
 from chat_agent.models import Run
 from chat_agent.run_log import RunEvent, Source
 from chat_agent.schemas import Agent, ChatAnswer, ChatRequest, Usage
@@ -39,9 +40,7 @@ def engine_of(request: Request) -> Engine:
 
 def key_of(idempotency_key: Annotated[str | None, Header()] = None) -> str | None:
     """Give the request's Idempotency-Key; raises BadIdempotencyKey."""
-    if idempotency_key is not None and not (
-        0 < len(idempotency_key) <= 255 and all("!" <= character <= "~" for character in idempotency_key)
-    ):
+    if idempotency_key is not None and not WELL_FORMED.fullmatch(idempotency_key):
         raise BadIdempotencyKey
     return idempotency_key
 

@@ -27,18 +27,6 @@ class ConversationBusy(Conflict):
     default_detail = "This conversation is still being answered. Wait for the run to end, or use another one."
 
 
-class IdempotencyConflict(Conflict):
-    """The key was used before, for something else."""
-
-    default_detail = "This Idempotency-Key was used for another request."
-
-
-class BadIdempotencyKey(BadRequest):
-    """The key is not one."""
-
-    default_detail = "An Idempotency-Key is 1 to 255 visible ASCII characters."
-
-
 class BadEventId(BadRequest):
     """The place to resume from is not one."""
 

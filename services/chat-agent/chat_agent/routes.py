@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from servicekit.app import CurrentKit
 from servicekit.auth import allowed
 from servicekit.database import Session
+from servicekit.idempotency import REPLAYED
 from servicekit.limits import Lease, Rate, Slots
 from servicekit.tokens import Principal
 
@@ -112,7 +113,7 @@ async def list_tools(_caller: ToolReader) -> schemas.Tools:
 
 def replayed(turn: Turn) -> dict[str, str]:
     """Say that the answer is to an earlier request with the same Idempotency-Key."""
-    return {} if turn.is_new else {"Idempotent-Replayed": "true"}
+    return {} if turn.is_new else {REPLAYED: "true"}
 
 
 def event_stream(

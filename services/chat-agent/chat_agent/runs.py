@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from servicekit.events import publish
+from servicekit.idempotency import IdempotencyConflict
 from servicekit.tokens import Principal
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.errors import IdempotencyConflict, ReplicaLost, UnknownRun
+from chat_agent.errors import ReplicaLost, UnknownRun
 from chat_agent.events import RunCompleted
 from chat_agent.models import RUNNING, Run
 from chat_agent.schemas import AgentStatus, Usage
