@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, nullcontext
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 from servicekit.app import CurrentKit
 from servicekit.auth import allowed
@@ -23,12 +23,21 @@ from chat_agent.tools import TOOLS
 
 Writer = Annotated[Principal, allowed("conversations:write")]
 Reader = Annotated[Principal, allowed("conversations:read")]
+AgentName = Annotated[str, Path(pattern="^[a-z_]{1,64}$")]
 ToolReader = Annotated[Principal, allowed("tools:read")]
 
+EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[1-9][0-9]*$", "description": "1, 2, 3 ... without holes."},
+        "event": {"type": "string", "examples": ["run.started", "message.delta", "run.completed"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The run's events; `GET /api/v1/runs/{run_id}/events` with `Last-Event-ID` resumes.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": EVENT}},
     }
 }
 
@@ -96,7 +105,7 @@ async def list_agents(_caller: ToolReader) -> list[schemas.Agent]:
 
 
 @router.get("/agents/{name}/status", response_model=schemas.AgentStatus, tags=["agents"])
-async def read_agent_status(name: str, caller: ToolReader, session: Session) -> schemas.AgentStatus:
+async def read_agent_status(name: AgentName, caller: ToolReader, session: Session) -> schemas.AgentStatus:
     """Tell what one agent has done in this tenant."""
     if name not in AGENTS:
         raise UnknownAgent(f"There is no agent called {name!r}.")

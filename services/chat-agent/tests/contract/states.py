@@ -1,0 +1,35 @@
+"""How things stand with the chat-agent, in the words of those who need something of it."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from chat_agent import runs
+from chat_agent.runs import Outcome
+from chat_agent.schemas import ModelUsage, Usage
+from servicekit.app import Kit
+from testkit.pacts import TENANT, USER
+from testkit.providers import State
+
+
+async def a_run_is_over(kit: Kit) -> None:
+    """Leave what a run tells at its end in the outbox."""
+    begun = {
+        "id": uuid4(),
+        "tenant_id": TENANT,
+        "user_id": USER,
+        "conversation_id": uuid4(),
+        "agent": "triage",
+        "model": "sandbox-large",
+        "message": "Hello",
+        "owner": "a replica",
+        "lease_expires_at": datetime.now(UTC) + timedelta(minutes=1),
+    }
+    used = ModelUsage(model="sandbox-large", requests=1, input_tokens=20, output_tokens=10)
+    outcome = Outcome("completed", "triage", output="Hi", usage=Usage(models=[used]))
+    async with kit.database.begin() as session:
+        run = await runs.begin(session, begun)
+        assert run is not None
+        await runs.end(session, run, outcome)
+
+
+STATES: dict[str, State] = {"a run is over": a_run_is_over}

@@ -1,0 +1,26 @@
+"""What other services need of the chat-agent, and whether it answers as its document says."""
+
+import pytest
+from chat_agent.main import create_app
+from testkit.contracts import answers_as_documented, operations
+from testkit.providers import verify_provider
+
+from .states import STATES
+
+
+def test_provides_what_others_need(settings, issuer, databases) -> None:
+    assert verify_provider(create_app(settings), issuer, states=STATES, reset=databases.empty) > 0
+
+
+def a_run(person):
+    """Make what the paths speak of."""
+    told = person.post("/api/v1/chat", json={"message": "Hello"}).json()
+    return {"run_id": told["run_id"], "name": "triage"}
+
+
+@pytest.mark.parametrize("operation", operations("chat-agent"))
+def test_answers_as_its_document_says(operation, settings, issuer) -> None:
+    # Its quotas would answer for it: 429, again and again.
+    patient = {"chat_rate_limit_per_minute": 10_000, "chat_stream_rate_limit_per_minute": 10_000}
+    app = create_app(settings.model_copy(update={**patient, "chat_stream_concurrent_limit": 1000}))
+    answers_as_documented(operation, app, issuer, known=a_run)
