@@ -15,7 +15,7 @@ from servicekit.dead_letters import bury
 from servicekit.events import Received, Undecodable
 from servicekit.groups import Entry, Group, stream_of
 from servicekit.handling import Desk, Handler
-from servicekit.steady import PAUSES, Every, Steady, finish
+from servicekit.steady import GRACE, PAUSES, Every, Steady, finish
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ class Patience:
     max_deliveries: int = 8
     first_retry: float = 2.0
     last_retry: float = 900.0
-    handler: float = 30.0
-    grace: float = 5.0
+    handling: float = 30.0
+    grace: float = GRACE
     block: float = 1.0
     gone: float = 3600.0
     pauses: tuple[float, float] = PAUSES
@@ -69,7 +69,7 @@ class Consumer:
     ) -> None:
         self.name = f"consumer:{service}"
         patience = patience or Patience()
-        desk = Desk(database, service, handlers, patience.handler)
+        desk = Desk(database, service, handlers, patience.handling)
         consumer = f"{service}@{socket.gethostname()}:{os.getpid()}"
         groups = [Group(redis, stream_of(source), service, consumer) for source in sources]
         self._readers = [Reader(group, desk, patience) for group in groups]

@@ -64,6 +64,9 @@ class Group:
 
     async def ensure(self) -> None:
         """Make the group, reading the stream from its beginning, unless it is there; the stream too."""
+        # Asked first, because a full Redis refuses to make even what is there, and must still be emptied.
+        if self.name.encode() in {group["name"] for group in await _groups(self.redis, self.stream)}:
+            return
         try:
             await self.redis.xgroup_create(self.stream, self.name, id="0", mkstream=True)
         except ResponseError as error:
@@ -148,11 +151,17 @@ async def trim(redis: Redis, stream: str) -> int:
     By the slowest group, never by length: MAXLEN deletes what a group has not read, and hides it. So a group
     whose reader is gone for good keeps the stream from shrinking until an operator destroys it.
     """
-    groups: Any = await redis.xinfo_groups(stream)
-    floors = [await _floor(redis, stream, group) for group in groups]
+    floors = [await _floor(redis, stream, group) for group in await _groups(redis, stream)]
     if not floors:
         return 0
     return int(await redis.xtrim(stream, minid=min(floors, key=_position), approximate=False))
+
+
+async def _groups(redis: Redis, stream: str) -> list[dict[str, bytes]]:
+    if not await redis.exists(stream):
+        return []
+    groups: Any = await redis.xinfo_groups(stream)
+    return list(groups)
 
 
 async def _floor(redis: Redis, stream: str, group: dict[str, bytes]) -> bytes:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Table, delete, func, select, text
 from servicekit.database import Database
 from servicekit.events import inbox, outbox
 from servicekit.idempotency import idempotency_keys
-from servicekit.steady import PAUSES, Steady
+from servicekit.steady import PAUSES, Steady, finish
 
 
 class Housekeeping(Steady):
@@ -47,7 +47,7 @@ class Housekeeping(Steady):
         """Clean all tables once."""
         for table, expired in self._rules:
             if await self._exists(table):
-                await self._clean(table, expired)
+                await finish(self._clean(table, expired))
         return self._every
 
     async def _exists(self, table: Table) -> bool:

@@ -168,7 +168,7 @@ async def once(request: Request, claim: Claim, answer: Answer) -> Response:
         # Held until this transaction ends; a process that dies lets go of it.
         if not await session.scalar(select(func.pg_try_advisory_xact_lock(claim.lock))):
             raise IdempotencyInProgress(retry_after=1)
-        if kept := await find(session, claim):
+        if (kept := await find(session, claim)) is not None:
             return kept
         request.state.session = session
         response = await answer(request)

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from servicekit.errors import TooManyRequests, Unavailable
+from servicekit.steady import heed_cancellation
 
 logger = logging.getLogger(__name__)
 
@@ -273,6 +274,7 @@ class Lease:
             await asyncio.sleep(pause)
             with contextlib.suppress(LimitsUnavailable):
                 held = await self.renew()
+            heed_cancellation()
         logger.warning("lease lapsed before the work was done", extra={"slots": self.keys})
 
 

@@ -6,10 +6,14 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+# Seconds that what is in hand may still take when a worker is told to stop.
+GRACE = 5.0
 # Seconds to wait after the first failure in a row, and at most.
 PAUSES = (0.1, 5.0)
 
@@ -34,10 +38,11 @@ class Steady(ABC):
         """Work until cancelled."""
         while True:
             try:
-                await self.begin()
+                await finish(self.begin())
                 await self._go_on()
             except Exception as error:
                 self._held_up(error)
+            heed_cancellation()
             await asyncio.sleep(self._pause())
 
     def healthy(self) -> bool:
@@ -46,8 +51,8 @@ class Steady(ABC):
 
     async def _go_on(self) -> None:
         while True:
-            heed_cancellation()
             rest = await self.step()
+            heed_cancellation()
             self._recovered()
             await asyncio.sleep(rest)
 
@@ -65,13 +70,6 @@ class Steady(ABC):
         first, longest = self._pauses
         pause = min(longest, first * 2 ** min(self._failures, 20))
         return random.uniform(pause / 2, pause)  # noqa: S311  # so that replicas do not come back all at once
-
-
-def heed_cancellation() -> None:
-    """Raise a cancellation that Python 3.11's wait_for, which redis-py uses, has swallowed on its way."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 class Every:
@@ -94,11 +92,22 @@ class Every:
         self._next = 0.0
 
 
-async def finish(work: Coroutine[Any, Any, None], grace: float) -> None:
+def heed_cancellation() -> None:
+    """Raise CancelledError if this task was cancelled and somebody has swallowed it.
+
+    redis-py sends through `asyncio.wait_for`, which before Python 3.12 returns in place of a cancellation
+    that comes at the wrong moment; the task would go on, and whoever stops it would wait, for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def finish(work: Coroutine[Any, Any, T], grace: float = GRACE) -> T:
     """Do work that, when we are told to stop, may still end within `grace` seconds; else it is cancelled."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         try:
             await asyncio.wait({task}, timeout=grace)

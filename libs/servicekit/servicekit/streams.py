@@ -4,9 +4,8 @@ At least once and in no promised order: relays of several replicas take turns, a
 committing sends again. Readers skip what they have handled, so an effect happens once.
 """
 
-import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prometheus_client import Counter, Gauge
@@ -19,7 +18,7 @@ from servicekit.database import Database
 from servicekit.events import encode, outbox
 from servicekit.groups import Group, stream_of, trim
 from servicekit.handling import Handler
-from servicekit.steady import PAUSES, Every, Steady
+from servicekit.steady import PAUSES, Every, Steady, finish
 
 __all__ = ["Consumer", "Handler", "Patience", "Relay", "republish"]
 
@@ -69,7 +68,8 @@ class Relay(Steady):
         self._poll = poll
         self._idle = poll[0]
         self._trimming = Every(trim_every)
-        self._waiting_since: float | None = None
+        self._has_sent = True
+        self._waiting_since: datetime | None = None
         OLDEST.labels(source).set_function(self._oldest_age)
 
     async def begin(self) -> None:
@@ -77,20 +77,28 @@ class Relay(Steady):
 
         All that the outbox still has if the stream was lost; else the last seconds.
         """
+        # Before Redis is asked: while it is away, events are getting older.
+        self._waiting_since = await self._oldest()
         lost = not await self._redis.exists(self._mark)
-        if lost or (since := await self._last_seconds()):
-            await republish(self._database, None if lost else since)
+        if lost:
+            await republish(self._database)
+        elif self._has_sent:
+            await self._republish_last_seconds()
+        # Not again before something new was sent, or each failure in a row would go back further.
+        self._has_sent = False
         for group in self._groups:
             await group.ensure()
-        # Last, so that a crash before this does all of it again.
-        await self._redis.set(self._mark, 1)
+        if lost:
+            # Last, so that a crash before this does all of it again.
+            await self._redis.set(self._mark, 1)
 
     async def step(self) -> float:
-        """Send one batch, and trim when it is time."""
-        sent = await self._send_batch()
+        """Trim when it is time, which makes room where there is none; then send one batch."""
         if self._trimming.due():
             await self._trim()
-        if sent:
+        # A batch that is sent and not committed would be sent again by the next relay.
+        if await finish(self._send_batch()):
+            self._has_sent = True
             self._idle = self._poll[0]
             return 0
         self._idle = min(self._idle * 1.5, self._poll[1])
@@ -99,7 +107,7 @@ class Relay(Steady):
     async def _send_batch(self) -> int:
         async with self._database.begin() as session:
             rows = await self._claim(session)
-            self._waiting_since = rows[0].time.timestamp() if rows else None
+            self._waiting_since = rows[0].time if rows else None
             if rows:
                 await self._send(rows)
                 sent = outbox.c.id.in_([row.id for row in rows])
@@ -130,13 +138,19 @@ class Relay(Steady):
             await group.ensure()
         await trim(self._redis, self._stream)
 
-    async def _last_seconds(self) -> datetime | None:
+    async def _republish_last_seconds(self) -> None:
         async with self._database.begin() as session:
             newest = await session.scalar(select(func.max(outbox.c.published_at)))
-        return newest - FORGETFUL if newest else None
+        if newest is not None:
+            await republish(self._database, newest - FORGETFUL)
+
+    async def _oldest(self) -> datetime | None:
+        waiting = select(outbox.c.time).where(outbox.c.published_at.is_(None)).order_by(outbox.c.seq).limit(1)
+        async with self._database.begin() as session:
+            return await session.scalar(waiting)
 
     def _oldest_age(self) -> float:
-        return 0.0 if self._waiting_since is None else time.time() - self._waiting_since
+        return (datetime.now(UTC) - self._waiting_since).total_seconds() if self._waiting_since else 0.0
 
 
 async def republish(database: Database, since: datetime | None = None) -> int:

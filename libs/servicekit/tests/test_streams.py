@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -181,11 +183,22 @@ async def test_a_redis_that_lost_everything_gets_everything_again(
     await bus.publish(*range(10))
     async with running([bus.relay()]):
         await until(bus.all_sent)
+    await execute(bus, "update outbox set published_at = published_at - seq * interval '1 hour'")
     await bus.redis.flushall()
     if reader_notices_first:
         await bus.redis.xgroup_create(bus.stream, "notification", id="0", mkstream=True)
     async with running([bus.relay(), bus.consumer()]):
         await until(lambda: bus.settled(*range(10)))
+
+
+async def test_a_loss_is_noticed_by_the_next_event(bus: Any, until: Any) -> None:
+    await bus.publish(1)
+    async with running([bus.relay(trim_every=3600)]):
+        await until(bus.all_sent)
+        await bus.redis.flushall()
+        await bus.publish(2)
+        async with running([bus.consumer()]):
+            await until(lambda: bus.settled(1, 2))
 
 
 async def test_a_loss_is_noticed_while_nothing_is_published(bus: Any, until: Any) -> None:
@@ -213,14 +226,49 @@ async def test_what_was_sent_just_before_a_crash_of_redis_is_sent_again(bus: Any
 async def test_the_age_of_the_oldest_waiting_event_is_known(bus: Any, until: Any) -> None:
     async with running([bus.relay()]):
         await until(lambda: bus.redis.exists(bus.stream))
-        await bus.redis.config_set("maxmemory", "1")
-        try:
+        async with full(bus.redis):
             await bus.publish(1)
             await until(lambda: asyncio.sleep(0, metric("outbox_oldest_seconds", source="auth") > 0.05))
-        finally:
-            await bus.redis.config_set("maxmemory", "0")
         await until(bus.all_sent)
         await until(lambda: asyncio.sleep(0, metric("outbox_oldest_seconds", source="auth") == 0))
+
+
+@asynccontextmanager
+async def full(redis: Any) -> AsyncIterator[None]:
+    """Let Redis have no memory left; as on a bus, it evicts nothing."""
+    await redis.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        await redis.config_set("maxmemory", "0")
+
+
+async def test_a_full_redis_is_emptied_and_loses_nothing(bus: Any, until: Any) -> None:
+    await bus.publish(*range(20))
+    async with running([bus.relay()]):
+        await until(bus.all_sent)
+    async with full(bus.redis):
+        await bus.publish(20)
+        async with running([bus.relay(), bus.consumer()]):
+            await until(lambda: stream_is(bus, 1))
+            assert await bus.unpublished()
+    async with running([bus.relay(), bus.consumer()]):
+        await until(lambda: bus.settled(*range(21)))
+
+
+async def test_failures_in_a_row_do_not_send_more_and_more_again(bus: Any, until: Any) -> None:
+    await bus.publish(1, 2, 3)
+    async with running([bus.relay()]):
+        await until(bus.all_sent)
+    async with bus.database.begin() as session:
+        for number in (1, 2, 3):
+            then = datetime.now(UTC) - timedelta(minutes=number)
+            one = update(outbox).where(outbox.c.subject == f"thing:{number}")
+            await session.execute(one.values(published_at=then))
+    relay = bus.relay()
+    for _ in range(5):
+        await relay.begin()
+    assert await bus.unpublished() == 1
 
 
 async def test_an_idle_relay_asks_more_and_more_rarely(bus: Any) -> None:
