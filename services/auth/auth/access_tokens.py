@@ -1,0 +1,86 @@
+"""Access tokens (RFC 9068): what they say, and how they are signed. Nobody's name or address is in them."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+from uuid import uuid4
+
+import jwt
+from pydantic import JsonValue
+from servicekit.permissions import Role, scopes_for
+from servicekit.tokens import ALGORITHM, TYPE
+
+from auth.models import Session, User
+from auth.settings import Settings
+from auth.signing_keys import SigningKeys
+
+# All people's clients are ours for now; an application that registers itself will go by its own id.
+FIRST_PARTY_CLIENT = "acme-web"
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A token as handed out."""
+
+    token: str
+    kid: str
+    expires_at: datetime
+    scopes: list[str]
+
+
+@dataclass(frozen=True)
+class AccessTokens:
+    """Issues tokens to people and to machines."""
+
+    keys: SigningKeys
+    issuer: str
+    audience: str
+    lifetime: timedelta
+
+    @classmethod
+    def of(cls, settings: Settings, keys: SigningKeys) -> Self:
+        """Build from the settings."""
+        lifetime = timedelta(minutes=settings.access_token_expire_minutes)
+        return cls(keys, settings.auth_issuer, settings.auth_audience, lifetime)
+
+    async def for_person(self, user: User, session: Session, role: Role) -> Issued:
+        """Issue a token for a session, with all that the role may do."""
+        scopes = sorted(scopes_for(role))
+        return await self._sign(
+            scopes,
+            {
+                "aud": self.audience,
+                "sub": user.subject,
+                "client_id": FIRST_PARTY_CLIENT,
+                "sid": str(session.id),
+                "tenant_id": str(session.tenant_id),
+                "role": role.value,
+                "email_verified": user.email_verified_at is not None,
+                "amr": list(session.amr),
+                "auth_time": int(session.created_at.timestamp()),
+            },
+        )
+
+    async def for_service(self, client_id: str, audience: str, scopes: Collection[str]) -> Issued:
+        """Issue a token with which one service calls one other; for whom, it says with each call."""
+        machine: dict[str, JsonValue] = {"sub": f"service:{client_id}", "client_id": client_id}
+        return await self._sign(sorted(scopes), {**machine, "aud": audience})
+
+    async def _sign(self, scopes: list[str], claims: dict[str, JsonValue]) -> Issued:
+        key = await self.keys.current()
+        now = int(time.time())
+        expires = now + int(self.lifetime.total_seconds())
+        common: dict[str, JsonValue] = {
+            "iss": self.issuer,
+            "iat": now,
+            "nbf": now,
+            "exp": expires,
+            "jti": str(uuid4()),
+            "scope": " ".join(scopes),
+        }
+        token = jwt.encode(
+            {**common, **claims}, key.private, ALGORITHM, headers={"typ": TYPE, "kid": key.kid}
+        )
+        return Issued(token, key.kid, datetime.fromtimestamp(expires, UTC), scopes)

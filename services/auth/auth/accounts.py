@@ -1,0 +1,129 @@
+"""Accounts: people, the tenants that they belong to, and what they are there."""
+
+import re
+import secrets
+import unicodedata
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from servicekit.permissions import Role
+from servicekit.tokens import Principal
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth.addresses import key_of
+from auth.errors import PeopleOnly
+from auth.models import Membership, Status, Tenant, User
+
+MAX_SLUG = 48
+SLUG_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A person who may come in, the tenant, and what they are in it: as it is now."""
+
+    user: User
+    tenant: Tenant
+    role: Role
+
+
+async def find(db: AsyncSession, email: str) -> User | None:
+    """Give the account of an address."""
+    found: User | None = await db.scalar(select(User).where(User.email_key == key_of(email)))
+    return found
+
+
+async def hold(db: AsyncSession, email: str) -> User | None:
+    """Give the account of an address, and keep others from changing it meanwhile."""
+    found: User | None = await db.scalar(
+        select(User).where(User.email_key == key_of(email)).with_for_update()
+    )
+    return found
+
+
+async def standing(
+    db: AsyncSession, user_id: UUID, tenant_id: UUID | None, *, verified_only: bool
+) -> Standing | None:
+    """Tell what a person is in a tenant (by default the one joined first); None if they may not come in."""
+    asked = (
+        select(User, Tenant, Membership.role)
+        .join(Membership, Membership.user_id == User.id)
+        .join(Tenant, Tenant.id == Membership.tenant_id)
+        .where(User.id == user_id, User.status == Status.ACTIVE)
+        .order_by(Membership.created_at, Tenant.id)
+        .limit(1)
+    )
+    if tenant_id:
+        asked = asked.where(Tenant.id == tenant_id)
+    if verified_only:
+        asked = asked.where(User.email_verified_at.is_not(None))
+    row = (await db.execute(asked)).one_or_none()
+    return Standing(*row) if row else None
+
+
+async def add_user(db: AsyncSession, user: User) -> bool:
+    """Add an account, unless its address has one; tells whether it did."""
+    # Not an error but nothing when the address is taken: Postgres' error would quote it into the logs.
+    added = await db.scalar(
+        insert(User)
+        .values(
+            id=user.id,
+            email=user.email,
+            email_key=user.email_key,
+            display_name=user.display_name,
+            password_hash=user.password_hash,
+            status=user.status,
+            email_verified_at=user.email_verified_at,
+            terms_accepted_at=user.terms_accepted_at,
+        )
+        .on_conflict_do_nothing(index_elements=[User.email_key])
+        .returning(User.id)
+    )
+    return added is not None
+
+
+async def add_tenant(db: AsyncSession, name: str) -> Tenant:
+    """Add a tenant with a readable slug of its own."""
+    wanted = slug_of(name)
+    slugs = [wanted, *(f"{wanted}-{secrets.token_hex(3)}" for _ in range(SLUG_ATTEMPTS))]
+    for slug in slugs:
+        added: Tenant | None = await db.scalar(
+            insert(Tenant)
+            .values(name=name, slug=slug)
+            .on_conflict_do_nothing(index_elements=[Tenant.slug])
+            .returning(Tenant)
+        )
+        if added is not None:
+            return added
+    raise RuntimeError(f"{len(slugs)} slugs were all taken")
+
+
+def slug_of(name: str) -> str:
+    """Write a name so that it can stand in an address."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_SLUG].strip("-") or "tenant"
+
+
+async def discard(db: AsyncSession, user: User) -> None:
+    """Remove an account that nobody has ever entered, and the tenants that it was to own."""
+    owned = select(Membership.tenant_id).where(Membership.user_id == user.id, Membership.role == Role.OWNER)
+    shared = select(Membership.tenant_id).where(Membership.user_id != user.id)
+    await db.execute(delete(Tenant).where(Tenant.id.in_(owned), Tenant.id.not_in(shared)))
+    await db.execute(delete(User).where(User.id == user.id))
+
+
+def person(caller: Principal) -> UUID:
+    """Give the account that a caller is; raises PeopleOnly."""
+    if caller.is_service:
+        raise PeopleOnly
+    return UUID(caller.subject.removeprefix("user:"))
+
+
+def confirm(user: User) -> None:
+    """Take an address as its owner's: the account may be used from now on."""
+    user.email_verified_at = user.email_verified_at or datetime.now(UTC)
+    if user.status is Status.PENDING:
+        user.status = Status.ACTIVE

@@ -1,0 +1,46 @@
+"""Addresses of mail: written one way, and one account for each however it is spelt."""
+
+import unicodedata
+from typing import Annotated
+
+from email_validator import EmailNotValidError, ValidatedEmail, validate_email
+from pydantic import AfterValidator, Field
+
+MAX_LENGTH = 254
+
+
+def parse(address: str) -> ValidatedEmail:
+    """Read an address by its form alone, without asking the network; raises ValueError."""
+    try:
+        # A name that only a company's own network knows (.internal, .test) is an address too.
+        found = validate_email(
+            address, check_deliverability=False, globally_deliverable=False, test_environment=True
+        )
+    except EmailNotValidError:
+        # Its own message quotes what was sent.
+        raise ValueError("this is not an e-mail address") from None
+    if "." not in found.ascii_domain:
+        raise ValueError("this is not an e-mail address")
+    return found
+
+
+def written(address: str) -> str:
+    """Give an address as mail is sent to it: the domain in lower case, the rest as its owner writes it."""
+    return parse(address).normalized
+
+
+def key_of(address: str) -> str:
+    """Give the normal form that an account is found by.
+
+    Tags (`ann+shop@…`) make different addresses: some providers deliver them elsewhere. Mail always goes to
+    the address as its owner wrote it, never to what somebody else typed that has the same key.
+    """
+    found = parse(address)
+    return f"{unicodedata.normalize('NFKC', found.local_part).lower()}@{found.ascii_domain.lower()}"
+
+
+Email = Annotated[
+    str,
+    Field(max_length=MAX_LENGTH, json_schema_extra={"format": "email"}, examples=["ann@example.com"]),
+    AfterValidator(written),
+]

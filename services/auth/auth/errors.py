@@ -1,0 +1,105 @@
+"""What can go wrong in auth, named as clients read it."""
+
+from servicekit.errors import BadRequest, Forbidden, Unauthenticated, Unavailable, Unprocessable
+
+
+class Challenged(Unauthenticated):
+    """A refusal with the challenge that every 401 carries (RFC 9110 section 15.5.2)."""
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": "Bearer"})
+
+
+class InvalidCredentials(Challenged):
+    """One answer for an unknown address, a wrong password, an unconfirmed and a disabled account."""
+
+    default_detail = (
+        "Address and password do not open an account. If you have just signed up, confirm your address first."
+    )
+
+
+class InvalidRefreshToken(Challenged):
+    """The refresh token is not one of ours, has run out, or its session has ended."""
+
+    default_detail = "The session is over. Sign in again."
+
+
+class RefreshTokenReused(Challenged):
+    """A refresh token came a second time, so somebody has a copy: the session has ended for everybody."""
+
+    default_detail = "This refresh token was used before, so the session was ended. Sign in again."
+
+
+class SessionEnded(Unauthenticated):
+    """The access token is genuine, and its session is over."""
+
+    default_detail = "The session is over. Sign in again."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
+class PeopleOnly(Forbidden):
+    """A machine asks for what only a person has."""
+
+    default_detail = "This is for people; the token is a machine's."
+
+
+class EmailTokenInvalid(BadRequest):
+    """The token of a mail is unknown, used, replaced by a newer one, or too old; which, is not told."""
+
+    default_detail = "The link is not valid, or no longer. Ask for a new one."
+
+
+class PasswordTooShort(Unprocessable):
+    """A password that is the only factor has at least 15 characters (NIST SP 800-63B-4, 3.1.1.2)."""
+
+    default_detail = "Use at least 15 characters. A few words with spaces are easy to remember."
+
+
+class PasswordTooLong(Unprocessable):
+    """A password is hashed whole or not at all."""
+
+    default_detail = "Use at most 256 characters."
+
+
+class PasswordTooGuessable(Unprocessable):
+    """Nearly all of the password is what anybody would try first."""
+
+    default_detail = (
+        "Too much of this is a common password, or made of your names. Use a few unrelated words instead."
+    )
+
+
+class TooManySignIns(Unavailable):
+    """More passwords wait to be hashed than can be in good time."""
+
+    default_detail = "Too many people are signing in right now. Try again shortly."
+
+
+class SigningKeysUnavailable(Unavailable):
+    """There is no key to sign with."""
+
+
+class InvalidClient(Challenged):
+    """One answer for an unknown client and a wrong secret (RFC 6749 section 5.2)."""
+
+    default_detail = "Client id and secret do not match."
+
+
+class InvalidTarget(BadRequest):
+    """The client may not call this service (RFC 8707 section 2)."""
+
+    default_detail = "This client gets no tokens for this audience."
+
+
+class InvalidScope(BadRequest):
+    """The client may not do this there (RFC 6749 section 5.2)."""
+
+    default_detail = "This client may not have all of these scopes at this audience."
+
+
+class UnsupportedGrantType(BadRequest):
+    """Machines get tokens by client_credentials alone (RFC 6749 section 5.2)."""
+
+    default_detail = "Use grant_type=client_credentials."

@@ -1,0 +1,157 @@
+"""Signing keys and their lives: published first, signing later, and published on while their tokens live.
+
+Nothing switches a key over: each has a time from which it signs, and what follows from that is worked out at
+every look. So all replicas change keys at the same moment, and none needs to be told.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from functools import cached_property
+from itertools import pairwise
+from typing import Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import JsonValue
+from servicekit import jose
+from servicekit.tokens import ALGORITHM
+
+
+class State(Enum):
+    """Where a key is in its life."""
+
+    NEXT = "next"
+    ACTIVE = "active"
+    RETIRING = "retiring"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How long a key is published before it signs, and how long after another has taken its place.
+
+    The lead must outlast every cache of the key set; the lag every token that the key has signed.
+    """
+
+    publish_lead: timedelta
+    retire_lag: timedelta
+
+
+@dataclass(frozen=True, eq=False)
+class SigningKey:
+    """An Ed25519 key, and the time (epoch seconds) from which it signs."""
+
+    active_from: int
+    private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+
+    @cached_property
+    def jwk(self) -> dict[str, str]:
+        """The public key as the key set shows it (RFC 7517, RFC 8037)."""
+        members = {
+            "crv": "Ed25519",
+            "kty": "OKP",
+            "x": jose.encode(self.private.public_key().public_bytes_raw()),
+        }
+        return {**members, "use": "sig", "alg": ALGORITHM, "kid": thumbprint(members)}
+
+    @property
+    def kid(self) -> str:
+        """The key's id."""
+        return self.jwk["kid"]
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Write the whole key, private part included."""
+        return {
+            **self.jwk,
+            "d": jose.encode(self.private.private_bytes_raw()),
+            "active_from": self.active_from,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, JsonValue]) -> Self:
+        """Read what `to_json` wrote; raises ValueError."""
+        seed, active_from = entry.get("d"), entry.get("active_from")
+        if not isinstance(seed, str) or not isinstance(active_from, int):
+            raise ValueError("not a signing key")
+        return cls(active_from, Ed25519PrivateKey.from_private_bytes(jose.decode(seed)))
+
+
+def thumbprint(members: Mapping[str, str]) -> str:
+    """Give a key the id that follows from it (RFC 7638), so that two keys never share one."""
+    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
+    return jose.encode(hashlib.sha256(canonical.encode()).digest())
+
+
+class NoActiveKey(Exception):
+    """None of the keys may sign yet."""
+
+
+class RotationPending(Exception):
+    """A new key is already on its way."""
+
+
+class KeyUnknown(Exception):
+    """There is no such key."""
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """All keys that there are, in the order in which they sign; never changed, only replaced."""
+
+    keys: tuple[SigningKey, ...] = ()
+
+    def states(self, now: float, overlap: Overlap) -> dict[SigningKey, State]:
+        """Tell where every key is in its life at a moment."""
+        lag = overlap.retire_lag.total_seconds()
+        replaced = {old: new.active_from for old, new in pairwise(self.keys)}
+        return {key: state_of(key.active_from, replaced.get(key), lag, now) for key in self.keys}
+
+    def active(self, now: float) -> SigningKey:
+        """Give the key that signs at a moment; raises NoActiveKey."""
+        due = [key for key in self.keys if key.active_from <= now]
+        if not due:
+            raise NoActiveKey
+        return due[-1]
+
+    def published(self, now: float, overlap: Overlap) -> list[SigningKey]:
+        """List the keys of the key set: next, active and retiring ones."""
+        return [key for key, state in self.states(now, overlap).items() if state is not State.RETIRED]
+
+    def find(self, kid: str) -> SigningKey | None:
+        """Give a key by its id."""
+        return next((key for key in self.keys if key.kid == kid), None)
+
+    def rotated(self, now: float, overlap: Overlap, *, at_once: bool = False) -> Self:
+        """Add a key, to sign once everybody can have it; drop the retired. Raises RotationPending."""
+        if State.NEXT in self.states(now, overlap).values():
+            raise RotationPending
+        lead = 0 if at_once or not self.keys else overlap.publish_lead.total_seconds()
+        return self.with_keys(*self.published(now, overlap), SigningKey(int(now + lead)))
+
+    def without(self, kid: str, now: float) -> Self:
+        """Take a key out at once, with all tokens it has signed; a new one signs if it was the active one.
+
+        Raises KeyUnknown.
+        """
+        gone = self.find(kid)
+        if gone is None:
+            raise KeyUnknown
+        rest = [key for key in self.keys if key != gone]
+        was_active = gone.active_from <= now and gone == self.active(now)
+        return self.with_keys(*rest, *([SigningKey(int(now))] if was_active else []))
+
+    def with_keys(self, *keys: SigningKey) -> Self:
+        """Make a ring of these keys."""
+        return type(self)(tuple(sorted(keys, key=lambda key: key.active_from)))
+
+
+def state_of(active_from: float, replaced_at: float | None, lag: float, now: float) -> State:
+    """Tell the state of a key that signs from one time to another, if there is one after it."""
+    if now < active_from:
+        return State.NEXT
+    if replaced_at is None or now < replaced_at:
+        return State.ACTIVE
+    return State.RETIRING if now < replaced_at + lag else State.RETIRED

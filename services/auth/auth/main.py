@@ -1,0 +1,42 @@
+"""auth: who you are. Accounts, tenants, tokens, and the keys that tokens are verified with."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from servicekit.app import Kit, create_service, serve
+
+from auth.parts import Parts
+from auth.routes import accounts_api, machines_api, well_known
+from auth.settings import Settings
+from auth.signing_keys import SigningKeys
+from auth.worker import workers
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Put the service together."""
+    settings = settings or Settings()
+    keys = SigningKeys(settings.auth_key_storage_path, settings.overlap)
+
+    @asynccontextmanager
+    async def ready_to_sign(kit: Kit) -> AsyncIterator[None]:
+        await keys.start()
+        kit.checks["keys"] = keys.current
+        yield
+
+    app = create_service(
+        "auth",
+        settings,
+        description="Who you are in Acme: accounts, tenants, sessions and their tokens.",
+        routers=[accounts_api, well_known],
+        internal=[machines_api],
+        workers=workers,
+        lifespan=ready_to_sign,
+        keys=keys,
+    )
+    app.state.parts = app.state.internal.state.parts = Parts.of(settings, app.state.kit, keys)
+    return app
+
+
+if __name__ == "__main__":
+    serve(create_app())

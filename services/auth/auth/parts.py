@@ -1,0 +1,53 @@
+"""What auth is made of, built once from the settings and within reach of every route."""
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from fastapi import Depends, Request
+from servicekit.app import Kit
+from servicekit.database import Database
+
+from auth.access_tokens import AccessTokens
+from auth.email_tokens import EmailTokens
+from auth.passwords import Passwords
+from auth.rates import Rates
+from auth.refresh_tokens import RefreshTokens
+from auth.settings import Settings
+from auth.signing_keys import SigningKeys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The parts; at `app.state.parts`."""
+
+    settings: Settings
+    database: Database
+    keys: SigningKeys
+    passwords: Passwords
+    access_tokens: AccessTokens
+    refresh_tokens: RefreshTokens
+    email_tokens: EmailTokens
+    rates: Rates
+
+    @classmethod
+    def of(cls, settings: Settings, kit: Kit, keys: SigningKeys) -> Self:
+        """Build all parts."""
+        return cls(
+            settings=settings,
+            database=kit.database,
+            keys=keys,
+            passwords=Passwords(settings.auth_password_pepper, settings.auth_previous_password_pepper),
+            access_tokens=AccessTokens.of(settings, keys),
+            refresh_tokens=RefreshTokens.of(settings),
+            email_tokens=EmailTokens.of(settings),
+            rates=Rates.of(settings, kit.limits),
+        )
+
+
+def parts(request: Request) -> Parts:
+    """Give the parts of the app that answers the request."""
+    found: Parts = request.app.state.parts
+    return found
+
+
+PartsOfAuth = Annotated[Parts, Depends(parts)]

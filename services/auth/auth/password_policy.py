@@ -1,0 +1,57 @@
+"""Which passwords are refused: short ones, and those that anybody would try first. No rules on characters.
+
+A password that is the only factor has at least 15 characters; 8 would do only beside a second factor.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from auth.errors import PasswordTooGuessable, PasswordTooLong, PasswordTooShort
+
+MIN_LENGTH = 15
+MAX_LENGTH = 256
+# What must be left when everything guessable is taken out.
+MIN_REST = 4
+MIN_WORD = 3
+
+# The heads of the usual lists of leaked passwords; longer ones are mostly made of these.
+WORST = """
+    1234567890 0987654321 123456 654321 12345 123123 123321 112233 111111 000000 666666 123 321 2024 2025 2026
+    qwertyuiop qwerty azerty asdfghjkl asdfgh zxcvbnm zxcvbn 1q2w3e4r 1qaz2wsx q1w2e3r4 abcdefgh abcdef abc
+    password passwort passw0rd p4ssw0rd passphrase welcome letmein iloveyou admin administrator root login
+    secret changeme default guest master monkey dragon sunshine princess football baseball superman batman
+"""
+PRODUCT = ("acme",)
+
+_WORD = re.compile(r"[^\W_]+")
+_BETWEEN_WORDS = re.compile(r"[\s._-]+")
+
+
+def check(password: str, names: Iterable[str | None]) -> None:
+    """Refuse a bad password; `names` are the person's and the tenant's own.
+
+    Raises PasswordTooShort, PasswordTooLong or PasswordTooGuessable.
+    """
+    length = len(unicodedata.normalize("NFC", password))
+    if length < MIN_LENGTH:
+        raise PasswordTooShort
+    if length > MAX_LENGTH:
+        raise PasswordTooLong
+    if rest(password, names) < MIN_REST:
+        raise PasswordTooGuessable
+
+
+def rest(password: str, names: Iterable[str | None]) -> int:
+    """Count the characters that are left without common words, known names, and repetition."""
+    left = _BETWEEN_WORDS.sub("", folded(password))
+    own = [word for name in names for word in _WORD.findall(folded(name or "")) if len(word) >= MIN_WORD]
+    for word in sorted({*WORST.split(), *PRODUCT, *own}, key=len, reverse=True):
+        left = left.replace(word, "")
+    # "abababab…" is one guess more than "ab": a stretch that comes again counts once.
+    return len(re.sub(r"(.+?)\1+", r"\1", left))
+
+
+def folded(text: str) -> str:
+    """Write text one way, whatever its case and form."""
+    return unicodedata.normalize("NFKC", text).casefold()

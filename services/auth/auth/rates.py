@@ -1,0 +1,63 @@
+"""How often somebody may try: counted by where the request comes from, and by whom it is about.
+
+All replicas count together. When Redis is away nobody gets in: unlimited guessing is worse than a pause.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from fastapi import Depends, Request
+from pydantic import SecretStr
+from servicekit.limits import Limits, RateLimited
+
+from auth.client_address import ClientAddress
+from auth.digests import digest
+from auth.settings import Settings
+
+Limit = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The limits of this service; `by_address` and `by_subject` give (how many, in how many seconds)."""
+
+    limits: Limits
+    by_address: Mapping[str, Limit]
+    by_subject: Mapping[str, Limit]
+    key: SecretStr
+
+    @classmethod
+    def of(cls, settings: Settings, limits: Limits) -> Self:
+        """Build from the settings."""
+        key = settings.auth_email_verification_token_pepper
+        return cls(limits, settings.address_limits, settings.subject_limits, key)
+
+    async def of_address(self, use: str, address: str) -> None:
+        """Count a use from an address; raises RateLimited."""
+        limit, per = self.by_address[use]
+        await self.limits.take(f"auth:{use}:from:{address}", limit=limit, per=per)
+
+    async def of_subject(self, use: str, subject: str) -> None:
+        """Count a use for an account, mailbox or session, unnamed in Redis; raises RateLimited."""
+        limit, per = self.by_subject[use]
+        hidden = digest(self.key, "rate", subject).hex()[:32]
+        await self.limits.take(f"auth:{use}:for:{hidden}", limit=limit, per=per)
+
+    async def may_mail(self, email_key: str) -> bool:
+        """Tell whether a mailbox may get one more mail; nobody is told when it may not."""
+        try:
+            await self.of_subject("mail", email_key)
+        except RateLimited:
+            return False
+        return True
+
+
+def limited(use: str) -> Any:
+    """Limit a route by the client's address."""
+
+    async def limit(request: Request, address: ClientAddress) -> None:
+        rates: Rates = request.app.state.parts.rates
+        await rates.of_address(use, address)
+
+    return Depends(limit)

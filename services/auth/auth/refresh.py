@@ -1,0 +1,97 @@
+"""Exchanging refresh tokens: each is good once, and a copy that is used gives itself away."""
+
+import logging
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from prometheus_client import Counter
+from sqlalchemy import Row, and_, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from auth import sessions
+from auth.errors import Challenged, InvalidRefreshToken, RefreshTokenReused
+from auth.models import EndReason, RefreshToken, Session
+from auth.parts import Parts
+from auth.schemas import SessionBundle
+
+logger = logging.getLogger(__name__)
+
+REFRESHES = Counter("auth_refreshes_total", "Refresh tokens that came in.", ["result"])
+
+UNUSED = and_(RefreshToken.consumed_at.is_(None), RefreshToken.expires_at > func.now())
+
+
+async def refresh(parts: Parts, token: str) -> SessionBundle:
+    """Exchange a refresh token for its successor; raises InvalidRefreshToken or RefreshTokenReused."""
+    async with parts.database.begin() as db:
+        # Given back and not raised: raising would undo the end of a session that was just found to be stolen.
+        outcome = await exchange(db, parts, token)
+    if isinstance(outcome, Challenged):
+        raise outcome
+    return outcome
+
+
+async def exchange(db: AsyncSession, parts: Parts, token: str) -> SessionBundle | Challenged:
+    """Use a token up, or give its successor again to who asks a second time within the grace."""
+    digest = parts.refresh_tokens.digest(token)
+    used = await consume(db, digest)
+    again = None if used else await successor_of(db, digest, parts.refresh_tokens.grace)
+    if (link := used or again) is None:
+        return await refuse(db, digest)
+    session = await db.get_one(Session, link.session_id)
+    standing = await sessions.entering(db, parts, session.user_id, session.tenant_id)
+    if standing is None:
+        await sessions.end(db, EndReason.ACCOUNT, Session.id == session.id)
+        return counted("refused", InvalidRefreshToken())
+    successor = parts.refresh_tokens.after(token, session.key)
+    expires_at = (
+        again.expires_at if again else sessions.keep(db, parts, session, successor, link.generation + 1)
+    )
+    REFRESHES.labels("repeated" if again else "rotated").inc()
+    return await sessions.bundle(parts, standing, session, successor, expires_at)
+
+
+async def consume(db: AsyncSession, digest: bytes) -> Row[UUID, int] | None:
+    """Use a token up, in one statement: of many at once, exactly one finds it unused."""
+    used = await db.execute(
+        update(RefreshToken)
+        .where(RefreshToken.digest == digest, UNUSED, RefreshToken.session_id == Session.id, sessions.LIVE)
+        .values(consumed_at=func.now())
+        .returning(RefreshToken.session_id, RefreshToken.generation)
+        .execution_options(synchronize_session=False)
+    )
+    return used.one_or_none()
+
+
+async def successor_of(db: AsyncSession, digest: bytes, grace: timedelta) -> Row[UUID, int, datetime] | None:
+    """Find what followed a token that was used a moment ago, as long as nobody has used that in turn."""
+    used = aliased(RefreshToken)
+    found = await db.execute(
+        select(RefreshToken.session_id, RefreshToken.generation, RefreshToken.expires_at)
+        .join(
+            used,
+            and_(used.session_id == RefreshToken.session_id, used.generation == RefreshToken.generation - 1),
+        )
+        .join(Session, Session.id == RefreshToken.session_id)
+        .where(used.digest == digest, used.consumed_at >= func.now() - grace, UNUSED, sessions.LIVE)
+    )
+    return found.one_or_none()
+
+
+async def refuse(db: AsyncSession, digest: bytes) -> Challenged:
+    """Tell a token that is no good from one that somebody has copied, which ends its session."""
+    used = select(RefreshToken.session_id).where(
+        RefreshToken.digest == digest, RefreshToken.consumed_at.is_not(None)
+    )
+    stolen = await sessions.end(db, EndReason.TOKEN_REUSED, Session.id.in_(used))
+    if not stolen:
+        return counted("refused", InvalidRefreshToken())
+    logger.warning("refresh token reused", extra={"session": str(stolen[0])})
+    return counted("reused", RefreshTokenReused())
+
+
+def counted(result: str, refusal: Challenged) -> Challenged:
+    """Count a refusal."""
+    REFRESHES.labels(result).inc()
+    return refusal

@@ -1,0 +1,59 @@
+"""Refresh tokens: 256 opaque bits each, of which only digests are kept.
+
+A session's first token is random. Each further one is derived from the one before, the session's key and the
+pepper. So whoever holds a token can be given its successor again (when the answer was lost, or twenty tabs
+asked at once), and yet nothing that is stored, with or without the pepper, makes a token.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self
+
+from pydantic import SecretStr
+from servicekit import jose
+
+from auth.digests import digest
+from auth.models import Session
+from auth.settings import Settings
+
+# Lets scanners of repositories and logs recognise a leaked one.
+PREFIX = "acme_rt_"
+RANDOM_BYTES = 32
+
+
+@dataclass(frozen=True)
+class RefreshTokens:
+    """Makes tokens, and tells how long they last.
+
+    Within `grace` of its use a token gives the same successor again; after `idle` without use it is void.
+    """
+
+    pepper: SecretStr
+    idle: timedelta
+    grace: timedelta
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Build from the settings."""
+        return cls(
+            settings.auth_refresh_token_pepper,
+            idle=timedelta(minutes=settings.auth_refresh_token_ttl_minutes),
+            grace=timedelta(seconds=settings.auth_refresh_grace_seconds),
+        )
+
+    def first(self) -> str:
+        """Make the first token of a session."""
+        return PREFIX + jose.encode(secrets.token_bytes(RANDOM_BYTES))
+
+    def after(self, token: str, session_key: bytes) -> str:
+        """Derive the one successor of a token."""
+        return PREFIX + jose.encode(digest(self.pepper, "refresh token successor", token, session_key))
+
+    def digest(self, token: str) -> bytes:
+        """Give what a token is found by."""
+        return digest(self.pepper, "refresh token", token)
+
+    def expiry(self, session: Session, now: datetime) -> datetime:
+        """Tell until when a token issued now is good: never longer than its session."""
+        return min(now + self.idle, session.expires_at)

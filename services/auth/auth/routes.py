@@ -1,0 +1,128 @@
+"""The addresses of auth."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Header, Response, status
+from fastapi.responses import JSONResponse
+from servicekit.auth import Caller, public
+from servicekit.database import Session
+from servicekit.permissions import PERMISSIONS
+from servicekit.tokens import ALGORITHM
+
+from auth import jwks, machines, refresh, registration, schemas, sessions, sign_in
+from auth.addresses import key_of
+from auth.errors import UnsupportedGrantType
+from auth.parts import PartsOfAuth
+from auth.rates import limited
+
+GRANT_TYPE = "client_credentials"
+
+
+def no_store(response: Response) -> None:
+    """Keep what holds tokens out of every cache (RFC 6749 section 5.1)."""
+    response.headers["Cache-Control"] = "no-store"
+
+
+accounts_api = APIRouter(prefix="/api/v1/auth", tags=["auth"], dependencies=[Depends(no_store)])
+well_known = APIRouter(prefix="/.well-known", tags=["keys"], dependencies=[public])
+machines_api = APIRouter(
+    prefix="/internal/v1/oauth", tags=["machines"], dependencies=[public, Depends(no_store)]
+)
+
+
+@accounts_api.post(
+    "/register", status_code=status.HTTP_202_ACCEPTED, dependencies=[public, limited("register")]
+)
+async def sign_up(wanted: schemas.Registration, parts: PartsOfAuth) -> schemas.Accepted:
+    """Sign up, with a tenant of one's own; what comes next is in the mail."""
+    await registration.register(parts, wanted)
+    return schemas.Accepted()
+
+
+@accounts_api.post("/token", dependencies=[public, limited("token")])
+async def begin_session(credentials: schemas.Credentials, parts: PartsOfAuth) -> schemas.SessionBundle:
+    """Sign in with address and password."""
+    await parts.rates.of_subject("token", key_of(credentials.email))
+    return await sign_in.sign_in(parts, credentials)
+
+
+@accounts_api.post("/refresh", dependencies=[public, limited("refresh")])
+async def continue_session(held: schemas.Refresh, parts: PartsOfAuth) -> schemas.SessionBundle:
+    """Exchange the refresh token for a new one, with a new access token."""
+    token = held.refresh_token.get_secret_value()
+    await parts.rates.of_subject("refresh", token)
+    return await refresh.refresh(parts, token)
+
+
+@accounts_api.post("/logout", status_code=status.HTTP_204_NO_CONTENT, dependencies=[public])
+async def end_session(held: schemas.Refresh, parts: PartsOfAuth, session: Session) -> None:
+    """End a session, known by its refresh token; also when it is over already."""
+    await sessions.sign_out(session, parts, held.refresh_token.get_secret_value())
+
+
+@accounts_api.post("/logout/all", status_code=status.HTTP_204_NO_CONTENT)
+async def end_all_sessions(caller: Caller, session: Session) -> None:
+    """End all of one's sessions, on every device and in every tenant."""
+    await sessions.sign_out_everywhere(session, caller)
+
+
+@accounts_api.get("/me")
+async def who_am_i(caller: Caller, session: Session) -> schemas.Me:
+    """Tell who the token belongs to."""
+    return await sessions.me(session, caller)
+
+
+@accounts_api.post(
+    "/email/send", status_code=status.HTTP_202_ACCEPTED, dependencies=[public, limited("email/send")]
+)
+async def send_confirmation(asked: schemas.MailRequest, parts: PartsOfAuth) -> schemas.Accepted:
+    """Send the confirming mail again; the link of the one before is void."""
+    await registration.send_again(parts, asked.email)
+    return schemas.Accepted()
+
+
+@accounts_api.post("/email/verify", dependencies=[public, limited("email/verify")])
+async def confirm_address(
+    mail: schemas.MailToken, parts: PartsOfAuth, session: Session
+) -> schemas.EmailVerified:
+    """Confirm an address with the token of its mail. No GET does: scanners of mail follow links."""
+    await registration.verify(session, parts, mail.token.get_secret_value())
+    return schemas.EmailVerified()
+
+
+@well_known.get(
+    "/jwks.json",
+    response_class=jwks.JwkSetResponse,
+    response_model=schemas.JwkSet,
+    responses={304: {"description": "The keys are those that the ETag names."}},
+)
+async def key_set(
+    parts: PartsOfAuth, if_none_match: Annotated[list[str] | None, Header(include_in_schema=False)] = None
+) -> Response:
+    """Give the keys that access tokens are verified with."""
+    return await jwks.answer(parts, if_none_match or [])
+
+
+@well_known.get("/openid-configuration")
+async def discover(parts: PartsOfAuth) -> schemas.Discovery:
+    """Tell a library where the keys are."""
+    issuer = parts.settings.auth_issuer
+    return schemas.Discovery(
+        issuer=issuer,
+        jwks_uri=f"{issuer.rstrip('/')}/.well-known/jwks.json",
+        id_token_signing_alg_values_supported=[ALGORITHM],
+        subject_types_supported=["public"],
+        scopes_supported=sorted(PERMISSIONS),
+    )
+
+
+@machines_api.post("/token", response_class=JSONResponse)
+async def machine_token(
+    asked: Annotated[schemas.MachineCredentials, Form()], parts: PartsOfAuth
+) -> schemas.MachineToken:
+    """Give a service a token with which it calls one other (client credentials, RFC 6749 section 4.4)."""
+    if asked.grant_type != GRANT_TYPE:
+        raise UnsupportedGrantType
+    issued = await machines.issue(parts.access_tokens, parts.settings.auth_service_secrets, asked)
+    lifetime = int(parts.access_tokens.lifetime.total_seconds())
+    return schemas.MachineToken(access_token=issued.token, expires_in=lifetime, scope=" ".join(issued.scopes))

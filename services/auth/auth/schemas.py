@@ -1,0 +1,160 @@
+"""What goes over the wire."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from servicekit.permissions import Role
+from servicekit.wire import Body
+
+from auth.addresses import Email
+from auth.password_policy import MAX_LENGTH, MIN_LENGTH
+
+# Room for 256 characters however they are composed; what is longer is not worth a look.
+MAX_PASSWORD = 1024
+
+
+def printable(text: str) -> str:
+    """Refuse control characters, and what is not a character at all."""
+    if not text.isprintable():
+        raise ValueError("only characters that can be shown")
+    return text
+
+
+def encodable(secret: SecretStr) -> SecretStr:
+    """Refuse half characters (lone surrogates), which JSON can spell and nobody can type."""
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise ValueError("not text") from None
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(encodable)]
+Password = Annotated[
+    Secret, Field(min_length=1, max_length=MAX_PASSWORD, examples=["four unrelated words here"])
+]
+# Told in the document; refused by password_policy, which says why and counts composed characters.
+NewPassword = Annotated[Password, Field(json_schema_extra={"minLength": MIN_LENGTH, "maxLength": MAX_LENGTH})]
+Word = Annotated[str, Field(min_length=1, max_length=256)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=128), AfterValidator(printable)]
+TenantName = Annotated[Name, StringConstraints(min_length=2)]
+DisplayName = Annotated[Name, StringConstraints(min_length=1)]
+OpaqueToken = Annotated[Secret, Field(min_length=1, max_length=256)]
+
+
+class Registration(Body):
+    """What somebody signs up with."""
+
+    email: Email
+    password: NewPassword
+    tenant_name: TenantName
+    display_name: DisplayName | None = None
+    accept_terms: Literal[True] | None = None
+
+
+class Accepted(BaseModel):
+    """The same answer whatever is known of the address."""
+
+    detail: str = "If this address can be used, a mail with what to do next is on its way."
+
+
+class Credentials(Body):
+    """What somebody signs in with; without a tenant, it is the one that they joined first."""
+
+    email: Email
+    password: Password
+    tenant_id: UUID | None = None
+
+
+class Refresh(Body):
+    """A session's newest refresh token."""
+
+    refresh_token: OpaqueToken
+
+
+class MailRequest(Body):
+    """Where to send the confirming mail again."""
+
+    email: Email
+
+
+class MailToken(Body):
+    """The token of a mail's link."""
+
+    token: OpaqueToken
+
+
+class SessionBundle(BaseModel):
+    """All that a client needs to go on."""
+
+    access_token: str
+    refresh_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # RFC 6750's word
+    expires_at: datetime
+    refresh_expires_at: datetime
+    kid: str
+    scopes: list[str]
+    tenant_id: UUID
+    user_id: str
+    email_verified: bool
+    session_id: UUID
+
+
+class EmailVerified(BaseModel):
+    """The address is confirmed."""
+
+    email_verified: Literal[True] = True
+
+
+class Me(BaseModel):
+    """Who is asking; `role` and `scopes` as the token has them."""
+
+    user_id: str
+    email: str
+    email_verified: bool
+    display_name: str | None
+    tenant_id: UUID
+    tenant_name: str
+    tenant_slug: str
+    role: Role
+    scopes: list[str]
+    session_id: UUID
+
+
+class MachineCredentials(BaseModel):
+    """A service's own credentials, and what it wants to do where (RFC 6749 section 4.4.2, RFC 8707)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    grant_type: Word
+    client_id: Word
+    client_secret: OpaqueToken
+    audience: Word
+    scope: Annotated[str, Field(max_length=1024)] = ""
+
+
+class MachineToken(BaseModel):
+    """A service's access token (RFC 6749 section 5.1)."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # RFC 6750's word
+    expires_in: int
+    scope: str
+
+
+class JwkSet(BaseModel):
+    """The public keys that access tokens are verified with (RFC 7517)."""
+
+    keys: list[dict[str, str]]
+
+
+class Discovery(BaseModel):
+    """Where to find what a verifier needs (RFC 8414)."""
+
+    issuer: str
+    jwks_uri: str
+    id_token_signing_alg_values_supported: list[str]
+    subject_types_supported: list[str]
+    scopes_supported: list[str]

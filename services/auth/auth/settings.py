@@ -1,0 +1,202 @@
+"""What auth is told from outside."""
+
+from datetime import timedelta
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+from servicekit.sealing import BadSealingKey, seal
+from servicekit.settings import ServiceSettings, is_placeholder
+
+from auth.key_ring import Overlap
+
+MINUTE = 60
+HOUR = 3600
+DAY_MINUTES = 24 * 60
+# NIST SP 800-63B-4, 3.1.1.2: a pepper has at least 112 bits.
+MIN_SECRET_BYTES = 14
+# The sample value that the seed's environment file carries.
+SAMPLE_ETAG_SALT = "local-jwks-salt"
+# How far apart clocks may be, and how long an answer may lie in a cache on its way.
+SLACK_SECONDS = 60
+
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[int, Field(ge=1)]
+Minutes = Annotated[int, Field(ge=1)]
+
+
+class Settings(ServiceSettings):
+    """The variables of this service, beside those that every service has."""
+
+    # An environment file names what it leaves open: `VAULT_ADDR=` means that there is none.
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    # Without a default that would do: empty is refused below, all of them in one message.
+    auth_password_pepper: SecretStr = SecretStr("")
+    auth_refresh_token_pepper: SecretStr = SecretStr("")
+    auth_email_verification_token_pepper: SecretStr = SecretStr("")
+    auth_password_reset_token_pepper: SecretStr = SecretStr("")
+    auth_jwks_etag_salt: SecretStr = SecretStr("")
+    event_sealing_key: SecretStr = SecretStr("")
+    # The pepper before this one: what it keyed still verifies, and is hashed anew at the next sign-in.
+    auth_previous_password_pepper: SecretStr | None = None
+    # What each service proves itself with, by its client id: {"chat-agent": "..."}.
+    auth_service_secrets: dict[str, SecretStr] = Field(default_factory=dict)
+
+    auth_key_storage_path: Path
+    auth_jwks_max_age_seconds: Annotated[int, Field(ge=0, le=3600)] = 300
+    auth_key_publish_lead_minutes: Minutes = DAY_MINUTES
+    auth_key_retire_lag_minutes: Minutes = DAY_MINUTES
+
+    access_token_expire_minutes: Annotated[int, Field(ge=1, le=15)] = 10
+    # How long a refresh token may lie unused, and how long a session may go on (at most 30 days: NIST 2.1.3).
+    auth_refresh_token_ttl_minutes: Minutes = 7 * DAY_MINUTES
+    auth_session_ttl_minutes: Annotated[int, Field(ge=1, le=30 * DAY_MINUTES)] = 30 * DAY_MINUTES
+    auth_refresh_grace_seconds: Annotated[int, Field(ge=0, le=10)] = 10
+    require_email_verification: bool = True
+    email_verification_token_ttl_minutes: Annotated[int, Field(ge=1, le=DAY_MINUTES)] = 60
+
+    # How many proxies of ours stand in front: each adds one address to X-Forwarded-For.
+    trusted_proxy_count: Annotated[int, Field(ge=0, le=8)] = 1
+    signup_rate_limit_per_hour: Count = 20
+    auth_token_rate_limit_per_minute: Count = 60
+    auth_token_account_rate_limit_per_minute: Count = 30
+    auth_refresh_rate_limit_per_minute: Count = 60
+    auth_refresh_session_rate_limit_per_minute: Count = 30
+    email_verification_ip_rate_limit_per_hour: Count = 10
+    email_verification_email_rate_limit_per_hour: Count = 3
+    email_verification_attempt_rate_limit_per_minute: Count = 30
+
+    vault_verify_enabled: bool = False
+    vault_addr: str | None = None
+    vault_token: SecretStr | None = None
+    vault_transit_key: str | None = None
+
+    @property
+    def address_limits(self) -> dict[str, tuple[int, Seconds]]:
+        """How often one address may use a route, and in how many seconds."""
+        return {
+            "register": (self.signup_rate_limit_per_hour, HOUR),
+            "token": (self.auth_token_rate_limit_per_minute, MINUTE),
+            "refresh": (self.auth_refresh_rate_limit_per_minute, MINUTE),
+            "email/send": (self.email_verification_ip_rate_limit_per_hour, HOUR),
+            "email/verify": (self.email_verification_attempt_rate_limit_per_minute, MINUTE),
+        }
+
+    @property
+    def subject_limits(self) -> dict[str, tuple[int, Seconds]]:
+        """How often a route may be used for one account, address of mail or session, from wherever."""
+        return {
+            "token": (self.auth_token_account_rate_limit_per_minute, MINUTE),
+            "refresh": (self.auth_refresh_session_rate_limit_per_minute, MINUTE),
+            "mail": (self.email_verification_email_rate_limit_per_hour, HOUR),
+        }
+
+    @property
+    def overlap(self) -> Overlap:
+        """How long a key is published before it signs and after it has signed."""
+        return Overlap(
+            publish_lead=timedelta(minutes=self.auth_key_publish_lead_minutes),
+            retire_lag=timedelta(minutes=self.auth_key_retire_lag_minutes),
+        )
+
+    @model_validator(mode="after")
+    def refuse_to_boot_unsafe(self) -> Self:
+        """Refuse, wherever it runs, what could never work; names everything in one message."""
+        complaints = [*self.missing_secrets(), *self.broken_sealing_key(), *self.too_short_overlap()]
+        if complaints:
+            raise ValueError("; ".join(complaints))
+        return self
+
+    def unfit_for_production(self) -> list[str]:
+        """Add what nobody may run in front of real people."""
+        return [
+            *super().unfit_for_production(),
+            *self.weak_secrets(),
+            *self.shared_peppers(),
+            *self.without_vault(),
+        ]
+
+    def peppers(self) -> dict[str, str]:
+        """Give the keys that must differ from each other, by their variables."""
+        names = [
+            "auth_password_pepper",
+            "auth_previous_password_pepper",
+            "auth_refresh_token_pepper",
+            "auth_email_verification_token_pepper",
+            "auth_password_reset_token_pepper",
+        ]
+        held = {name.upper(): getattr(self, name) for name in names}
+        return {name: secret.get_secret_value() for name, secret in held.items() if secret is not None}
+
+    def missing_secrets(self) -> list[str]:
+        """List what has no value at all."""
+        salts = {"AUTH_JWKS_ETAG_SALT": self.auth_jwks_etag_salt, "EVENT_SEALING_KEY": self.event_sealing_key}
+        values = self.peppers() | {name: salt.get_secret_value() for name, salt in salts.items()}
+        return [f"{name} is missing" for name, value in values.items() if not value]
+
+    def broken_sealing_key(self) -> list[str]:
+        """Complain of a sealing key that cannot seal."""
+        if not self.event_sealing_key.get_secret_value():
+            return []
+        try:
+            seal(self.event_sealing_key, "", context="")
+        except BadSealingKey as error:
+            return [f"EVENT_SEALING_KEY: {error}"]
+        return []
+
+    def too_short_overlap(self) -> list[str]:
+        """Complain of keys that would sign before all can have them, or vanish while their tokens live."""
+        lead, lag = self.overlap.publish_lead.total_seconds(), self.overlap.retire_lag.total_seconds()
+        cached = self.auth_jwks_max_age_seconds * 1.1 + SLACK_SECONDS
+        living = self.access_token_expire_minutes * MINUTE + SLACK_SECONDS
+        return [
+            *(
+                ["AUTH_KEY_PUBLISH_LEAD_MINUTES is shorter than caches keep the key set"]
+                if lead < cached
+                else []
+            ),
+            *(["AUTH_KEY_RETIRE_LAG_MINUTES is shorter than an access token lives"] if lag < living else []),
+        ]
+
+    def weak_secrets(self) -> list[str]:
+        """List secrets that are known, or short enough to be guessed."""
+        services = {
+            f"AUTH_SERVICE_SECRETS[{client}]": secret for client, secret in self.auth_service_secrets.items()
+        }
+        plain = {name: secret.get_secret_value() for name, secret in services.items()}
+        known = [
+            f"{name} is a placeholder: set a real secret"
+            for name, value in plain.items()
+            if is_placeholder(value)
+        ]
+        if self.auth_jwks_etag_salt.get_secret_value() == SAMPLE_ETAG_SALT:
+            known.append("AUTH_JWKS_ETAG_SALT is a placeholder: set a real secret")
+        short = [
+            f"{name} is shorter than {MIN_SECRET_BYTES} bytes"
+            for name, value in {**self.peppers(), **plain}.items()
+            if not is_placeholder(value) and len(value.encode()) < MIN_SECRET_BYTES
+        ]
+        return [*known, *short]
+
+    def shared_peppers(self) -> list[str]:
+        """List peppers that are the same: the loss of one would be the loss of both."""
+        return [
+            f"{one} and {other} must differ"
+            for (one, first), (other, second) in combinations(self.peppers().items(), 2)
+            if first and first == second
+        ]
+
+    def without_vault(self) -> list[str]:
+        """List what is missing of Vault, which machine accounts are verified with."""
+        fields = {
+            "VAULT_ADDR": self.vault_addr,
+            "VAULT_TOKEN": self.vault_token,
+            "VAULT_TRANSIT_KEY": self.vault_transit_key,
+        }
+        return [
+            *([] if self.vault_verify_enabled else ["VAULT_VERIFY_ENABLED must be true"]),
+            *(f"{name} is missing" for name, value in fields.items() if not value),
+        ]

@@ -1,0 +1,114 @@
+"""The keys that tokens are signed with, as a running service has them: a file that all replicas share."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from servicekit.tokens import InvalidToken, VerificationKey
+
+from auth import key_file
+from auth.errors import SigningKeysUnavailable
+from auth.key_ring import KeyRing, NoActiveKey, Overlap, SigningKey
+
+logger = logging.getLogger(__name__)
+
+# How old what we know of the file may be; a rotated key takes effect everywhere within this time.
+LOOK_SECONDS = 0.5
+
+Change = Callable[[KeyRing], KeyRing]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What was read, and of which state of the file."""
+
+    stamp: key_file.Stamp
+    ring: KeyRing
+
+
+class SigningKeys:
+    """Auth's own key ring; a KeySource, so that auth verifies tokens without asking itself over HTTP."""
+
+    def __init__(self, path: Path, overlap: Overlap, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._overlap = overlap
+        self._clock = clock
+        self._held: Held | None = None
+        self._looked = -LOOK_SECONDS
+
+    async def start(self) -> None:
+        """Make the first key if there is none."""
+        await asyncio.to_thread(self.change, lambda ring: ring if ring.keys else self._rotated(ring))
+        await self.current()
+
+    async def current(self) -> SigningKey:
+        """Give the key to sign with; raises SigningKeysUnavailable."""
+        try:
+            return (await self._ring()).active(self._clock())
+        except NoActiveKey:
+            raise SigningKeysUnavailable from None
+
+    async def get(self, kid: str) -> VerificationKey:
+        """Give the public half of a published key; raises InvalidToken("unknown_key")."""
+        # A second look, past the interval: the key may have come a moment ago.
+        for fresh in (False, True):
+            ring = await self._ring(fresh=fresh)
+            key = ring.find(kid)
+            if key and key in ring.published(self._clock(), self._overlap):
+                return VerificationKey(kid, key.private.public_key())
+        raise InvalidToken("unknown_key")
+
+    async def key_set(self) -> bytes:
+        """Write the public key set (RFC 7517): the same bytes for the same keys, in every replica."""
+        published = (await self._ring()).published(self._clock(), self._overlap)
+        return json.dumps(
+            {"keys": [key.jwk for key in published]}, separators=(",", ":"), sort_keys=True
+        ).encode()
+
+    def read(self) -> KeyRing:
+        """Give what the file holds now, if there is one; blocks on the disk. Raises KeyFileUnreadable."""
+        return key_file.load(self._path) if self._path.exists() else KeyRing()
+
+    def change(self, change: Change) -> KeyRing:
+        """Change the file, while no other process does; blocks on the disk."""
+        with key_file.held(self._path):
+            ring = self.read()
+            changed = change(ring)
+            if changed != ring:
+                key_file.save(self._path, changed)
+        return changed
+
+    def rotate(self, *, at_once: bool = False) -> SigningKey:
+        """Add a key that signs after the publish lead, or at once; gives it. Raises RotationPending."""
+        return self.change(lambda ring: self._rotated(ring, at_once=at_once)).keys[-1]
+
+    def revoke(self, kid: str) -> None:
+        """Take a key away with all the tokens it signed; raises KeyUnknown."""
+        self.change(lambda ring: ring.without(kid, self._clock()))
+
+    def _rotated(self, ring: KeyRing, *, at_once: bool = False) -> KeyRing:
+        return ring.rotated(self._clock(), self._overlap, at_once=at_once)
+
+    async def _ring(self, *, fresh: bool = False) -> KeyRing:
+        """Give what the file holds, looked at seldom and in a thread; when it is unreadable, what it held."""
+        if fresh or not self._held or time.monotonic() - self._looked >= LOOK_SECONDS:
+            # Before the look: others go on with what is held instead of looking too.
+            self._looked = time.monotonic()
+            try:
+                self._held = await asyncio.to_thread(self._look)
+            except (OSError, key_file.KeyFileUnreadable) as error:
+                logger.error("signing keys cannot be read", extra={"reason": type(error).__name__})
+        if not self._held:
+            raise SigningKeysUnavailable
+        return self._held.ring
+
+    def _look(self) -> Held:
+        stamp = key_file.stamp(self._path)
+        if self._held and self._held.stamp == stamp:
+            return self._held
+        # The stamp is older than what is read, never newer: a change in between is seen at the next look.
+        return Held(stamp, key_file.load(self._path))

@@ -1,0 +1,63 @@
+"""What auth does besides answering: it sends its events on, and clears away what nobody needs any more."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from servicekit.app import Kit, run_workers
+from servicekit.database import Database
+from servicekit.housekeeping import Housekeeping
+from servicekit.steady import Steady
+from servicekit.streams import Relay
+from servicekit.workers import Worker
+from sqlalchemy import delete, func, select
+
+from auth import accounts
+from auth.models import EmailToken, RefreshToken, Session, Status, User
+from auth.settings import Settings
+
+HOUR_SECONDS = 3600.0
+# Who has not confirmed an address by then does not want the account.
+PENDING_LIFE = timedelta(days=7)
+BATCH = 500
+
+
+class Expiry(Steady):
+    """Removes sessions, tokens and registrations that have run out. Several replicas may do so at once."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__("expiry")
+        self._database = database
+
+    async def begin(self) -> None:
+        """Make sure that the database answers."""
+        await self._database.ping()
+
+    async def step(self) -> float:
+        """Clear away once."""
+        for table in (RefreshToken, EmailToken, Session):
+            async with self._database.begin() as db:
+                await db.execute(delete(table).where(table.expires_at < func.now()))
+        while await self._discard_pending() == BATCH:
+            pass
+        return HOUR_SECONDS
+
+    async def _discard_pending(self) -> int:
+        old = select(User).where(User.status == Status.PENDING, User.created_at < func.now() - PENDING_LIFE)
+        async with self._database.begin() as db:
+            users = (await db.scalars(old.limit(BATCH).with_for_update(skip_locked=True))).all()
+            for user in users:
+                await accounts.discard(db, user)
+        return len(users)
+
+
+def workers(kit: Kit) -> Sequence[Worker]:
+    """List the workers of this service."""
+    return [
+        Relay(kit.database, kit.redis, source="auth", readers=("notification",)),
+        Housekeeping(kit.database),
+        Expiry(kit.database),
+    ]
+
+
+if __name__ == "__main__":
+    run_workers("auth", Settings(), workers)

@@ -1,0 +1,4 @@
+from auth.models import Base
+from servicekit import migrations
+
+migrations.run(Base.metadata)

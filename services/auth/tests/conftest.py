@@ -1,0 +1,162 @@
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import asyncpg
+import httpx
+import pytest
+from auth.main import create_app
+from auth.settings import Settings
+from fastapi import FastAPI
+from pydantic import SecretStr
+from servicekit import jose
+from servicekit.sealing import unseal
+from testkit.app import client, running
+
+PASSWORD = "four unrelated words here"
+SEALING_KEY = SecretStr("c2VhbGluZy1rZXktb2YtdGhpcnR5LXR3by1ieXRlcyE=")
+ISSUER = "http://acme.test"
+MACHINE_SECRET = "what-chat-agent-proves-itself-with"
+
+Variables = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """One loop for all tests, so that they can share a running service."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def variables(
+    migrated: Callable[[str], str], redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Variables:
+    """What a service of these tests is told; `start` takes changes."""
+    return {
+        "environment": "test",
+        "debug": True,
+        "run_workers": False,
+        "logging_sink": "none",
+        "database_url": migrated("auth"),
+        "redis_url": redis_url,
+        "auth_issuer": ISSUER,
+        "auth_jwks_url": f"{ISSUER}/.well-known/jwks.json",
+        "auth_key_storage_path": tmp_path_factory.mktemp("auth") / "keys" / "keys.json",
+        "auth_password_pepper": "pepper of passwords",
+        "auth_refresh_token_pepper": "pepper of refresh tokens",
+        "auth_email_verification_token_pepper": "pepper of confirming mails",
+        "auth_password_reset_token_pepper": "pepper of password resets",
+        "auth_jwks_etag_salt": "salt of entity tags",
+        "auth_service_secrets": {"chat-agent": MACHINE_SECRET},
+        "event_sealing_key": SEALING_KEY,
+        **{name: 1000 for name in Settings.model_fields if "_rate_limit_" in name},
+    }
+
+
+@dataclass
+class Auth:
+    """A running auth service, with what its clients and its readers do."""
+
+    app: FastAPI
+    settings: Settings
+    public: httpx.AsyncClient
+    internal: httpx.AsyncClient
+    database: asyncpg.Connection
+
+    password: ClassVar = PASSWORD
+
+    async def post(self, path: str, bearer: str | None = None, **body: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        return await self.public.post(f"/api/v1/auth/{path}", json=body, headers=headers)
+
+    async def me(self, token: str, **headers: str) -> httpx.Response:
+        return await self.public.get(
+            "/api/v1/auth/me", headers={"Authorization": f"Bearer {token}", **headers}
+        )
+
+    async def register(self, email: str = "ann@example.com", **changes: Any) -> httpx.Response:
+        wanted = {"email": email, "password": PASSWORD, "tenant_name": "Ann's Bakery", **changes}
+        return await self.post("register", **wanted)
+
+    async def sign_in(
+        self, email: str = "ann@example.com", password: str = PASSWORD, **more: Any
+    ) -> httpx.Response:
+        return await self.post("token", email=email, password=password, **more)
+
+    async def events(self) -> list[asyncpg.Record]:
+        return await self.database.fetch("select * from outbox order by seq")
+
+    async def mail_tokens(self) -> list[str]:
+        """The tokens that the readers of our events would put into mails, oldest first."""
+        found = [jose.parse_object(event["data"].encode()) for event in await self.events()]
+        return [
+            unseal(SEALING_KEY, data["verification"]["token"], context=str(data["user_id"])) for data in found
+        ]
+
+    async def confirm(self) -> httpx.Response:
+        return await self.post("email/verify", token=(await self.mail_tokens())[-1])
+
+    async def somebody(self, email: str = "ann@example.com", **changes: Any) -> dict[str, Any]:
+        """Sign somebody up and in, and give what their client gets."""
+        assert (await self.register(email, **changes)).status_code == 202
+        assert (await self.confirm()).status_code == 200
+        return await self.session(email, changes.get("password", PASSWORD))
+
+    async def session(self, email: str = "ann@example.com", password: str = PASSWORD) -> dict[str, Any]:
+        answer = await self.sign_in(email, password)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def machine(self, **changes: str) -> httpx.Response:
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": "chat-agent",
+            "client_secret": MACHINE_SECRET,
+            "audience": "conversation",
+            "scope": "conversations:read",
+        }
+        return await self.internal.post("/internal/v1/oauth/token", data={**form, **changes})
+
+    async def refresh(self, bundle: dict[str, Any]) -> httpx.Response:
+        return await self.post("refresh", refresh_token=bundle["refresh_token"])
+
+    @staticmethod
+    def claims(bundle: dict[str, Any]) -> dict[str, Any]:
+        """What an access token says, unverified."""
+        return jose.parse_object(jose.decode(bundle["access_token"].split(".")[1]))
+
+    async def role(self, email: str, role: str) -> None:
+        await self.database.execute(
+            "update memberships set role = $2 from users where user_id = users.id and email_key = $1",
+            email,
+            role,
+        )
+
+
+Start = Callable[..., Any]
+
+
+@contextlib.asynccontextmanager
+async def started(variables: Variables, **changes: Any) -> AsyncIterator[Auth]:
+    """Run a service, and give what its clients and readers need."""
+    settings = Settings(**{**variables, **changes})
+    database = await asyncpg.connect(variables["database_url"])
+    app = create_app(settings)
+    async with running(app), client(app) as public, client(app.state.internal) as internal:
+        yield Auth(app, settings, public, internal, database)
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+async def auth(variables: Variables) -> AsyncIterator[Auth]:
+    """A service as in production, but that nobody is slowed down."""
+    async with started(variables) as running_service:
+        yield running_service
+
+
+@pytest.fixture
+async def start(variables: Variables) -> AsyncIterator[Start]:
+    """A function that starts another: `await start(require_email_verification=False)`; all are replicas."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield lambda **changes: stack.enter_async_context(started(variables, **changes))

@@ -1,0 +1,20 @@
+import pytest
+from auth.key_file import held, save
+from auth.key_ring import KeyRing, SigningKey
+from auth.settings import Settings
+
+from .states import MACHINE_SECRET
+
+
+@pytest.fixture
+def settings(variables, issuer, tmp_path):
+    """An auth that signs with the key of the tests' issuer, and so believes its tokens."""
+    path = tmp_path / "keys.json"
+    with held(path):
+        save(path, KeyRing((SigningKey(0, issuer.key.private),)))
+    own = {
+        "auth_issuer": issuer.issuer,
+        "auth_key_storage_path": path,
+        "auth_service_secrets": {"chat-agent": MACHINE_SECRET},
+    }
+    return Settings(**{**variables, **own})

@@ -1,0 +1,146 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+
+async def grow_older(auth, seconds):
+    """Let time pass for what was used."""
+    await auth.database.execute(
+        "update refresh_tokens set consumed_at = consumed_at - make_interval(secs => $1)", seconds
+    )
+
+
+async def test_gives_a_new_pair_in_the_same_session(auth):
+    before = await auth.somebody()
+    answer = await auth.refresh(before)
+    after = answer.json()
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    assert after["session_id"] == before["session_id"]
+    assert after["refresh_token"] != before["refresh_token"]
+    assert auth.claims(after)["jti"] != auth.claims(before)["jti"]
+    assert auth.claims(after)["auth_time"] == auth.claims(before)["auth_time"]
+    assert (await auth.me(after["access_token"])).status_code == 200
+
+
+async def test_gives_twenty_at_once_the_same_one_successor(auth, start):
+    bundle = await auth.somebody()
+    replica = await start()
+    answers = await asyncio.gather(*(one.refresh(bundle) for one in [auth, replica] * 10))
+    assert {answer.status_code for answer in answers} == {200}
+    [successor] = {answer.json()["refresh_token"] for answer in answers}
+    assert await auth.database.fetchval("select count(*) from refresh_tokens") == 2
+    assert (await auth.post("refresh", refresh_token=successor)).status_code == 200
+
+
+async def test_gives_the_successor_again_when_the_answer_was_lost(auth):
+    bundle = await auth.somebody()
+    first = (await auth.refresh(bundle)).json()
+    await grow_older(auth, 8)
+    second = (await auth.refresh(bundle)).json()
+    assert first["refresh_token"] == second["refresh_token"]
+    assert first["refresh_expires_at"] == second["refresh_expires_at"]
+
+
+async def test_ends_the_session_for_everybody_when_a_used_token_comes_again(auth):
+    bundle = await auth.somebody()
+    newest = (await auth.refresh(bundle)).json()
+    await grow_older(auth, 11)
+    answer = await auth.refresh(bundle)
+    assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token_reused")
+    assert (await auth.refresh(newest)).json()["code"] == "invalid_refresh_token"
+    assert (await auth.me(newest["access_token"])).json()["code"] == "session_ended"
+    assert await auth.database.fetchval("select end_reason from sessions") == "token_reused"
+
+
+async def test_ends_the_session_at_once_when_a_grandparent_comes_again(auth):
+    bundle = await auth.somebody()
+    child = (await auth.refresh(bundle)).json()
+    grandchild = (await auth.refresh(child)).json()
+    assert (await auth.refresh(bundle)).json()["code"] == "refresh_token_reused"
+    assert (await auth.refresh(grandchild)).status_code == 401
+
+
+async def test_ends_one_session_and_not_the_others(auth):
+    stolen, other = await auth.somebody(), await auth.session()
+    await auth.refresh(stolen)
+    await grow_older(auth, 11)
+    assert (await auth.refresh(stolen)).status_code == 401
+    assert (await auth.refresh(other)).status_code == 200
+
+
+async def test_grants_no_grace_where_none_is_set(start):
+    auth = await start(auth_refresh_grace_seconds=0)
+    bundle = await auth.somebody()
+    await auth.refresh(bundle)
+    assert (await auth.refresh(bundle)).json()["code"] == "refresh_token_reused"
+
+
+async def test_reads_role_and_address_anew(auth):
+    bundle = await auth.somebody()
+    await auth.role("ann@example.com", "viewer")
+    renewed = (await auth.refresh(bundle)).json()
+    assert auth.claims(renewed)["role"] == "viewer"
+    assert "conversations:write" not in renewed["scopes"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update users set status = 'disabled'",
+        "update users set email_verified_at = null",
+        "delete from memberships",
+        "delete from tenants",
+        "delete from users",
+        "update sessions set expires_at = now() - interval '1 second'",
+        "update refresh_tokens set expires_at = now() - interval '1 second'",
+    ],
+)
+async def test_refuses_who_may_no_longer_come_in(auth, change):
+    bundle = await auth.somebody()
+    await auth.database.execute(change)
+    for _ in range(2):
+        answer = await auth.refresh(bundle)
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_refresh_token")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_does_not_let_a_disabled_person_back_into_the_session(auth):
+    bundle = await auth.somebody()
+    await auth.database.execute("update users set status = 'disabled'")
+    await auth.refresh(bundle)
+    await auth.database.execute("update users set status = 'active'")
+    assert (await auth.refresh(bundle)).status_code == 401
+    assert (await auth.sign_in()).status_code == 200
+
+
+async def test_lets_a_session_rest_for_so_long_and_last_for_so_long(start):
+    auth = await start(auth_refresh_token_ttl_minutes=60, auth_session_ttl_minutes=90)
+    bundle = await auth.somebody()
+    rests_until = datetime.fromisoformat(bundle["refresh_expires_at"])
+    assert abs(rests_until - datetime.now(UTC) - timedelta(minutes=60)) < timedelta(seconds=30)
+    await auth.database.execute("update sessions set expires_at = expires_at - interval '80 minutes'")
+    last = (await auth.refresh(bundle)).json()
+    ends_at = await auth.database.fetchval("select expires_at from sessions")
+    assert datetime.fromisoformat(last["refresh_expires_at"]) == ends_at
+
+
+@pytest.mark.parametrize("token", ["x", "acme_rt_", "acme_rt_" + "A" * 43, "🥐", "' or 1=1 --", "\x00"])
+async def test_refuses_what_it_never_gave_out(auth, token):
+    await auth.somebody()
+    assert (await auth.post("refresh", refresh_token=token)).json()["code"] == "invalid_refresh_token"
+
+
+async def test_keeps_nothing_in_the_database_that_opens_a_session(auth):
+    bundle = await auth.somebody()
+    later = (await auth.refresh(bundle)).json()
+    rows = [
+        *await auth.database.fetch("select * from sessions"),
+        *await auth.database.fetch("select * from refresh_tokens"),
+    ]
+    kept = "".join(str(dict(row)) for row in rows)
+    for token in (bundle["refresh_token"], later["refresh_token"]):
+        assert token.removeprefix("acme_rt_") not in kept
+    digests = [row["digest"] for row in rows if "digest" in row]
+    for thing in [*digests, rows[0]["key"]]:
+        assert (await auth.post("refresh", refresh_token=f"acme_rt_{thing.hex()}")).status_code == 401

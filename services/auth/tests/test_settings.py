@@ -1,0 +1,123 @@
+"""What auth refuses to start with, and that it says all of it at once."""
+
+import pytest
+from auth.settings import Settings
+from pydantic import SecretStr, ValidationError
+
+SEALING_KEY = "c2VhbGluZy1rZXktb2YtdGhpcnR5LXR3by1ieXRlcyE="
+FIT = {
+    "ENVIRONMENT": "production",
+    "DATABASE_URL": "postgresql://auth:a-real-one@db/auth",
+    "REDIS_URL": "redis://:a-real-one@redis/0",
+    "AUTH_ISSUER": "https://api.acme.test",
+    "AUTH_JWKS_URL": "http://auth:8000/.well-known/jwks.json",
+    "AUTH_KEY_STORAGE_PATH": "/var/lib/auth/keys.json",
+    "AUTH_PASSWORD_PEPPER": "Kq3-first-of-the-peppers",
+    "AUTH_REFRESH_TOKEN_PEPPER": "Kq3-second-of-the-peppers",
+    "AUTH_EMAIL_VERIFICATION_TOKEN_PEPPER": "Kq3-third-of-the-peppers",
+    "AUTH_PASSWORD_RESET_TOKEN_PEPPER": "Kq3-fourth-of-the-peppers",
+    "AUTH_JWKS_ETAG_SALT": "Kq3-a-salt-of-our-own",
+    "AUTH_SERVICE_SECRETS": '{"chat-agent": "Kq3-the-secret-of-chat-agent"}',
+    "EVENT_SEALING_KEY": SEALING_KEY,
+    "VAULT_VERIFY_ENABLED": "true",
+    "VAULT_ADDR": "https://vault:8200",
+    "VAULT_TOKEN": "hvs.Kq3",
+    "VAULT_TRANSIT_KEY": "auth-service",
+}
+SECRETS = [
+    "AUTH_PASSWORD_PEPPER",
+    "AUTH_REFRESH_TOKEN_PEPPER",
+    "AUTH_EMAIL_VERIFICATION_TOKEN_PEPPER",
+    "AUTH_PASSWORD_RESET_TOKEN_PEPPER",
+    "AUTH_JWKS_ETAG_SALT",
+    "EVENT_SEALING_KEY",
+]
+PLACES = [
+    {"ENVIRONMENT": "production"},
+    {"ENVIRONMENT": "staging", "DEBUG": "true"},
+    {"ENVIRONMENT": "test", "DEBUG": "false"},
+]
+VAULT = ["VAULT_VERIFY_ENABLED", "VAULT_ADDR", "VAULT_TOKEN", "VAULT_TRANSIT_KEY"]
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """A function that tells the settings some variables, and nothing else."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+    def tell(variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return Settings()
+
+    return tell
+
+
+def complaint(told, **changes):
+    with pytest.raises(ValidationError) as refused:
+        told({**FIT, **changes})
+    return str(refused.value)
+
+
+def test_starts_when_everything_is_set(told):
+    settings = told(FIT)
+    assert settings.auth_service_secrets == {"chat-agent": SecretStr("Kq3-the-secret-of-chat-agent")}
+    assert (settings.access_token_expire_minutes, settings.require_email_verification) == (10, True)
+
+
+def test_needs_no_vault_in_development(told):
+    without = {name: value for name, value in FIT.items() if name not in VAULT}
+    assert told({**without, "ENVIRONMENT": "development", "DEBUG": "true"}).is_development
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{"ENVIRONMENT": "production"}, {"ENVIRONMENT": "staging", "DEBUG": "true"}, {"ENVIRONMENT": "test"}],
+)
+def test_names_everything_that_is_missing_in_one_message(told, place):
+    said = complaint(told, **place, **dict.fromkeys([*SECRETS, *VAULT], ""))
+    assert [name for name in [*SECRETS, *VAULT] if name not in said] == []
+
+
+def test_wants_its_secrets_in_development_too(told):
+    said = complaint(told, ENVIRONMENT="development", DEBUG="true", **dict.fromkeys(SECRETS, ""))
+    assert [name for name in SECRETS if f"{name} is missing" not in said] == []
+
+
+@pytest.mark.parametrize("sample", ["change-me-too", "changeme", "CHANGE-ME-email"])
+@pytest.mark.parametrize("name", SECRETS[:5])
+def test_takes_no_sample_for_a_secret(told, name, sample):
+    said = complaint(told, **{name: sample})
+    assert f"{name} is a placeholder" in said
+    assert sample not in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"AUTH_JWKS_ETAG_SALT": "local-jwks-salt"}, "AUTH_JWKS_ETAG_SALT is a placeholder"),
+        (
+            {"AUTH_SERVICE_SECRETS": '{"chat-agent": "change-me"}'},
+            "AUTH_SERVICE_SECRETS[chat-agent] is a placeholder",
+        ),
+        ({"AUTH_SERVICE_SECRETS": '{"chat-agent": "short"}'}, "AUTH_SERVICE_SECRETS[chat-agent] is shorter"),
+        ({"AUTH_PASSWORD_PEPPER": "short"}, "AUTH_PASSWORD_PEPPER is shorter than 14 bytes"),
+        (
+            {"AUTH_PASSWORD_RESET_TOKEN_PEPPER": FIT["AUTH_PASSWORD_PEPPER"]},
+            "AUTH_PASSWORD_PEPPER and AUTH_PASSWORD_RESET_TOKEN_PEPPER must differ",
+        ),
+        ({"VAULT_VERIFY_ENABLED": "false"}, "VAULT_VERIFY_ENABLED must be true"),
+        ({"VAULT_ADDR": ""}, "VAULT_ADDR is missing"),
+        ({"EVENT_SEALING_KEY": "dG9vIHNob3J0"}, "EVENT_SEALING_KEY: a sealing key has 32 bytes"),
+        ({"ACCESS_TOKEN_EXPIRE_MINUTES": "16"}, "access_token_expire_minutes"),
+        ({"AUTH_REFRESH_GRACE_SECONDS": "11"}, "auth_refresh_grace_seconds"),
+        ({"AUTH_SESSION_TTL_MINUTES": "43201"}, "auth_session_ttl_minutes"),
+        ({"AUTH_KEY_PUBLISH_LEAD_MINUTES": "6"}, "AUTH_KEY_PUBLISH_LEAD_MINUTES is shorter"),
+        ({"AUTH_KEY_RETIRE_LAG_MINUTES": "10"}, "AUTH_KEY_RETIRE_LAG_MINUTES is shorter"),
+    ],
+)
+def test_refuses_what_would_be_unsafe(told, changes, expected):
+    said = complaint(told, **changes)
+    assert expected in said
+    assert "Kq3" not in said

@@ -1,0 +1,259 @@
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from auth import keys as command
+from auth.errors import SigningKeysUnavailable
+from auth.key_file import KeyFileUnreadable
+from auth.key_ring import KeyUnknown, Overlap, RotationPending
+from auth.settings import Settings
+from auth.signing_keys import SigningKeys
+from joserfc.jwk import KeySet
+from servicekit.keyset import PRIVATE_MEMBERS
+from servicekit.tokens import InvalidToken
+
+HOUR = 3600
+OVERLAP = Overlap(publish_lead=timedelta(hours=24), retire_lag=timedelta(hours=12))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "keys" / "keys.json"
+
+
+@pytest.fixture
+async def ring(path, clock):
+    keys = SigningKeys(path, OVERLAP, clock)
+    await keys.start()
+    return keys
+
+
+async def published(path, clock):
+    keys = SigningKeys(path, OVERLAP, clock)
+    return [jwk["kid"] for jwk in json.loads(await keys.key_set())["keys"]]
+
+
+async def signing(path, clock):
+    return (await SigningKeys(path, OVERLAP, clock).current()).kid
+
+
+async def test_keeps_the_keys_where_only_we_can_read_them(ring, path):
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    ring.rotate()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [".keys.json.lock", "keys.json"]
+
+
+async def test_publishes_a_key_a_day_before_it_signs_and_half_a_day_after(ring, path, clock):
+    old = await signing(path, clock)
+    new = ring.rotate().kid
+    assert (await published(path, clock), await signing(path, clock)) == ([old, new], old)
+    clock.now += 24 * HOUR - 1
+    assert await signing(path, clock) == old
+    clock.now += 1
+    assert (await published(path, clock), await signing(path, clock)) == ([old, new], new)
+    clock.now += 12 * HOUR - 1
+    assert await published(path, clock) == [old, new]
+    clock.now += 1
+    assert (await published(path, clock), await signing(path, clock)) == ([new], new)
+
+
+async def test_verifies_with_every_published_key_and_with_no_other(ring, path, clock):
+    old, new = await signing(path, clock), ring.rotate().kid
+    reader = SigningKeys(path, OVERLAP, clock)
+    assert [(await reader.get(kid)).kid for kid in (old, new)] == [old, new]
+    clock.now += 36 * HOUR
+    assert (await reader.get(new)).kid == new
+    for gone in (old, "unknown"):
+        with pytest.raises(InvalidToken):
+            await reader.get(gone)
+
+
+async def test_has_one_key_on_its_way_at_a_time(ring):
+    ring.rotate()
+    with pytest.raises(RotationPending):
+        ring.rotate()
+
+
+async def test_forgets_retired_keys_at_the_next_rotation(ring, path, clock):
+    for _ in range(4):
+        ring.rotate()
+        clock.now += 48 * HOUR
+    assert len(json.loads(path.read_text())["keys"]) == 2
+
+
+async def test_takes_a_leaked_key_out_at_once_and_signs_with_another(ring, path, clock):
+    leaked = await signing(path, clock)
+    ring.revoke(leaked)
+    assert leaked not in await published(path, clock)
+    assert await signing(path, clock) != leaked
+    with pytest.raises(KeyUnknown):
+        ring.revoke(leaked)
+
+
+async def test_notices_a_change_by_another_process(ring, path, clock):
+    other = SigningKeys(path, OVERLAP, clock)
+    before = (await other.current()).kid
+    new = ring.rotate(at_once=True).kid
+    # An unknown key is worth a look at once; else there is one twice a second.
+    assert (await other.get(new)).kid == new
+    assert (await other.current()).kid == new != before
+
+
+async def test_goes_on_with_the_keys_it_has_while_the_file_is_away(ring, path):
+    kid = (await ring.current()).kid
+    path.unlink()
+    assert (await ring.get(kid)).kid == kid
+    with pytest.raises(InvalidToken):
+        await ring.get("unknown")
+    assert (await ring.current()).kid == kid
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"version": 1, "keys": [{"kid": "x"}]}', '{"version": 2, "keys": []}']
+)
+async def test_refuses_to_start_on_a_file_that_it_cannot_read(path, clock, text):
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(KeyFileUnreadable):
+        await SigningKeys(path, OVERLAP, clock).start()
+    with pytest.raises(SigningKeysUnavailable):
+        await SigningKeys(path, OVERLAP, clock).current()
+    assert path.read_text() == text
+
+
+async def test_makes_one_first_key_however_many_replicas_start(path, clock):
+    replicas = [SigningKeys(path, OVERLAP, clock) for _ in range(8)]
+    await asyncio.gather(*(replica.start() for replica in replicas))
+    assert len({(await replica.current()).kid for replica in replicas}) == 1
+
+
+async def test_shows_public_members_only(start, path):
+    keys = SigningKeys(path, OVERLAP)
+    await keys.start()
+    keys.rotate()
+    auth = await start(auth_key_storage_path=path)
+    answer = await auth.public.get("/.well-known/jwks.json")
+    assert answer.headers["content-type"] == "application/jwk-set+json"
+    keys = answer.json()["keys"]
+    assert len({jwk["kid"] for jwk in keys}) == len(keys) == 2
+    for jwk in keys:
+        assert set(jwk) == {"kty", "crv", "x", "kid", "use", "alg"}
+        assert not PRIVATE_MEMBERS & set(jwk)
+        assert (jwk["kty"], jwk["crv"], jwk["use"], jwk["alg"]) == ("OKP", "Ed25519", "sig", "EdDSA")
+    assert [key.thumbprint() for key in KeySet.import_key_set(answer.json())] == [jwk["kid"] for jwk in keys]
+
+
+async def test_spares_caches_the_body_they_have(start, tmp_path):
+    auth = await start(auth_jwks_max_age_seconds=120, auth_key_storage_path=tmp_path / "own" / "keys.json")
+    whole = await auth.public.get("/.well-known/jwks.json")
+    tag = whole.headers["etag"]
+    assert whole.headers["cache-control"] == "public, max-age=120"
+    for known in (tag, f"W/{tag}", f'"other", W/{tag}, "another"', "*", f'"a,b",{tag}'):
+        answer = await auth.public.get("/.well-known/jwks.json", headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+        assert answer.headers["cache-control"] == "public, max-age=120"
+    for unknown in ('"other"', tag.strip('"'), f'"{tag}"'[:-2], ""):
+        answer = await auth.public.get("/.well-known/jwks.json", headers={"If-None-Match": unknown})
+        assert answer.status_code == 200
+    lines = [("If-None-Match", '"other"'), ("If-None-Match", tag)]
+    assert (await auth.public.get("/.well-known/jwks.json", headers=lines)).status_code == 304
+
+
+async def test_tags_the_same_keys_alike_in_every_replica_and_not_to_be_guessed(start, tmp_path):
+    storage = tmp_path / "own" / "keys.json"
+    first = await start(auth_key_storage_path=storage)
+    second = await start(auth_key_storage_path=storage)
+    salted = await start(auth_key_storage_path=storage, auth_jwks_etag_salt="another salt of entity tags")
+
+    async def tag(one):
+        return (await one.public.get("/.well-known/jwks.json")).headers["etag"]
+
+    assert await tag(first) == await tag(second) != await tag(salted)
+    before = await tag(first)
+    first.app.state.parts.keys.rotate()
+    assert await tag(await start(auth_key_storage_path=storage)) != before
+
+
+async def test_tells_libraries_where_the_keys_are(auth):
+    found = (await auth.public.get("/.well-known/openid-configuration")).json()
+    assert found["issuer"] == auth.settings.auth_issuer
+    assert found["jwks_uri"] == f"{auth.settings.auth_issuer}/.well-known/jwks.json"
+    assert found["id_token_signing_alg_values_supported"] == ["EdDSA"]
+
+
+async def test_refuses_no_token_while_keys_change(start, tmp_path):
+    auth = await start(auth_key_storage_path=tmp_path / "own" / "keys.json")
+    held = [await auth.somebody()]
+    for _ in range(3):
+        # As when the publish lead is over: the running service finds out by itself.
+        await asyncio.to_thread(auth.app.state.parts.keys.rotate, at_once=True)
+        newest = held[-1]
+        async with asyncio.timeout(10):
+            while newest["kid"] == held[-1]["kid"]:
+                await asyncio.sleep(0.05)
+                newest = (await auth.refresh(newest)).json()
+                assert (await auth.me(newest["access_token"])).status_code == 200
+        held.append(newest)
+    assert len({bundle["kid"] for bundle in held}) == 4
+    assert {(await auth.me(bundle["access_token"])).status_code for bundle in held} == {200}
+
+
+def environment(variables, path):
+    plain = {
+        name.upper(): str(value) for name, value in variables.items() if isinstance(value, str | bool | int)
+    }
+    sealing = variables["event_sealing_key"].get_secret_value()
+    return {**plain, "EVENT_SEALING_KEY": sealing, "AUTH_KEY_STORAGE_PATH": str(path), "PATH": os.defpath}
+
+
+def test_is_rotated_from_the_command_line(variables, path):
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "auth.keys", *arguments],
+            env=environment(variables, path),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    first = run("rotate")
+    assert (first.returncode, len(first.stdout.splitlines())) == (0, 1), first.stderr
+    assert " active " in first.stdout
+    private = json.loads(Path(path).read_text())["keys"][0]["d"]
+    assert private not in first.stdout
+
+
+def test_explains_itself_on_the_command_line(variables, path, monkeypatch, capsys):
+    for name, value in environment(variables, path).items():
+        monkeypatch.setenv(name, value)
+    overlap = Settings().overlap
+    assert overlap.publish_lead == timedelta(days=1)
+    assert [command.main(["rotate"]), command.main(["rotate"]), command.main(["rotate"])] == [0, 0, 1]
+    told = capsys.readouterr()
+    assert "already published" in told.err
+    active, following = told.out.splitlines()[-2:]
+    assert (active.split()[1], following.split()[1]) == ("active", "next")
+    assert command.main(["revoke", active.split()[0]]) == 0
+    assert command.main(["revoke", "unknown"]) == 1
+    assert command.main(["list"]) == 0
+    assert active.split()[0] not in capsys.readouterr().out.splitlines()[-2:][0]

@@ -1,0 +1,72 @@
+import pytest
+from auth.worker import Expiry, workers
+from redis.asyncio import Redis
+from servicekit.app import Kit
+from servicekit.events import Received
+
+
+@pytest.fixture
+async def redis(redis_url):
+    async with Redis.from_url(redis_url) as connected:
+        yield connected
+
+
+async def test_sends_events_to_the_stream_that_notification_reads(auth, start, redis):
+    await auth.register(display_name="Ann")
+    await start(run_workers=True)
+    [(_, [(_, fields)])] = await redis.xread({"events:auth": "0"}, count=1, block=10_000)
+    event = Received.decode(fields)
+    assert (event.type, event.source) == ("auth.user.registered.v1", "acme/auth")
+    assert event.subject == event.data["user_id"]
+    assert str(event.tenant_id) == event.data["tenant_id"]
+    assert set(event.data) == {"user_id", "tenant_id", "email", "display_name", "tenant_name", "verification"}
+    assert (event.data["email"], event.data["display_name"]) == ("ann@example.com", "Ann")
+    assert set(event.data["verification"]) == {"token", "expires_at"}
+    [group] = await redis.xinfo_groups("events:auth")
+    assert group["name"] == b"notification"
+
+
+async def test_is_part_of_being_ready(start):
+    auth = await start(run_workers=True)
+    answer = await auth.internal.get("/readyz")
+    assert answer.status_code == 200
+    assert set(answer.json()["checks"]) == {
+        "database",
+        "redis",
+        "keys",
+        "relay:auth",
+        "housekeeping",
+        "expiry",
+    }
+
+
+async def test_clears_away_what_has_run_out(auth):
+    bundle = await auth.somebody()
+    await auth.refresh(bundle)
+    await auth.session()
+    await auth.register("late@example.com")
+    await auth.register("recent@example.com")
+    for change in (
+        "update sessions set expires_at = now() - interval '1 day' where id = $1",
+        "update refresh_tokens set expires_at = now() - interval '1 day' where session_id = $1",
+    ):
+        await auth.database.execute(change, bundle["session_id"])
+    await auth.database.execute(
+        "update users set created_at = now() - interval '8 days' where email_key like 'late%'"
+    )
+    kit: Kit = auth.app.state.kit
+    await Expiry(kit.database).step()
+    assert await auth.database.fetchval("select count(*) from sessions") == 1
+    assert await auth.database.fetchval("select count(*) from refresh_tokens") == 1
+    assert await auth.database.fetchval("select count(*) from tenants") == 2
+    kept = {row["email"] for row in await auth.database.fetch("select email from users")}
+    assert kept == {"ann@example.com", "recent@example.com"}
+    assert [worker.name for worker in workers(kit)] == ["relay:auth", "housekeeping", "expiry"]
+
+
+async def test_keeps_the_account_of_somebody_who_never_had_to_confirm(start):
+    auth = await start(require_email_verification=False)
+    await auth.register()
+    await auth.database.execute("update users set created_at = now() - interval '8 days'")
+    await Expiry(auth.app.state.kit.database).step()
+    assert (await auth.sign_in()).status_code == 200
