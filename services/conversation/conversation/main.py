@@ -1,0 +1,24 @@
+"""conversation: what was said. The one history of every conversation."""
+
+from fastapi import FastAPI
+from servicekit.app import create_service, serve
+
+from conversation import internal, routes
+from conversation.settings import Settings
+from conversation.worker import workers
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Put the service together."""
+    return create_service(
+        "conversation",
+        settings or Settings(),
+        description="What was said: the one history of every conversation.",
+        routers=[routes.router],
+        internal=[internal.router],
+        workers=workers,
+    )
+
+
+if __name__ == "__main__":
+    serve(create_app())

@@ -1,0 +1,158 @@
+"""What crosses the wire."""
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
+from servicekit.wire import Body
+
+DEEPEST = 100
+SNIPPET_LENGTH = 500
+
+
+def storable(text: str) -> str:
+    """Refuse text that Postgres cannot hold, in so many words."""
+    if "\0" in text:
+        raise PydanticCustomError("nul_character", "must not contain the character U+0000")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("lone_surrogate", "must not contain half of a surrogate pair") from None
+    return text
+
+
+def keepable(value: object) -> object:
+    """Refuse JSON that could not be given back as it came: NUL, lone surrogates, NaN, bottomless nesting."""
+    for part, depth in walk(value):
+        if depth > DEEPEST:
+            raise PydanticCustomError(
+                "too_deep", "must not be nested more than {deepest} deep", {"deepest": DEEPEST}
+            )
+        if isinstance(part, str):
+            storable(part)
+        elif isinstance(part, float) and not math.isfinite(part):
+            raise PydanticCustomError("not_finite", "must not contain NaN or an infinite number")
+    return value
+
+
+def walk(value: object) -> Iterator[tuple[object, int]]:
+    """Give every key and value inside a JSON value, and how deep it lies."""
+    waiting: list[tuple[object, int]] = [(value, 0)]
+    while waiting:
+        part, depth = waiting.pop()
+        yield part, depth
+        if isinstance(part, dict):
+            waiting += [(inner, depth + 1) for pair in part.items() for inner in pair]
+        elif isinstance(part, list):
+            waiting += [(inner, depth + 1) for inner in part]
+
+
+def on_one_line(text: str) -> str:
+    """Make one line of it."""
+    return " ".join(text.split())
+
+
+Title = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(storable),
+    AfterValidator(on_one_line),
+]
+Query = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
+# Nothing that would need escaping in an address, where it may come to stand.
+ItemId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$")]
+Data = Annotated[dict[str, JsonValue], BeforeValidator(keepable)]
+
+
+class NewConversation(Body):
+    """A conversation to begin; without a title it takes one from the first thing that the user says."""
+
+    title: Title | None = None
+
+
+class NewItem(Body):
+    """An item of the Agents SDK to keep; its id is the sender's, and makes sending it again harmless."""
+
+    id: ItemId
+    data: Data
+
+
+def distinct(items: list[NewItem]) -> list[NewItem]:
+    """Refuse a list that names an id twice."""
+    if len({item.id for item in items}) < len(items):
+        raise PydanticCustomError("id_repeated", "must not name an item id twice")
+    return items
+
+
+class NewItems(Body):
+    """Items to keep, in the order in which they were said."""
+
+    items: Annotated[list[NewItem], Field(min_length=1, max_length=100), AfterValidator(distinct)]
+
+
+class FromRow(BaseModel):
+    """A row, as it is shown."""
+
+    model_config = ConfigDict(from_attributes=True, validate_by_name=True, validate_by_alias=True)
+
+
+class Conversation(FromRow):
+    """A conversation, with the beginning of what was said last in it."""
+
+    conversation_id: UUID = Field(validation_alias="id")
+    title: str | None
+    message_count: int
+    last_message: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Message(FromRow):
+    """What the user or the assistant said."""
+
+    role: str
+    content: str = Field(validation_alias="text")
+    timestamp: datetime = Field(validation_alias="created_at")
+
+
+class WholeConversation(Conversation):
+    """A conversation with its newest messages, oldest of them first; all of it is in its items."""
+
+    messages: list[Message]
+
+
+class Item(FromRow):
+    """One kept item."""
+
+    id: str
+    position: int
+    data: dict[str, JsonValue]
+    created_at: datetime
+
+
+class Items(FromRow):
+    """Kept items, oldest first."""
+
+    items: list[Item]
+
+
+class Match(FromRow):
+    """A message in which the words were found; `snippet` is plain text around them, not HTML."""
+
+    conversation_id: UUID
+    title: str | None
+    role: str
+    snippet: Annotated[str, AfterValidator(lambda text: on_one_line(text)[:SNIPPET_LENGTH])]
+    created_at: datetime

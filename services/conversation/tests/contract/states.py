@@ -1,0 +1,63 @@
+"""How things stand with conversations, in the words of those who need something of them."""
+
+from uuid import UUID
+
+from conversation import conversations, items
+from conversation.schemas import NewItem
+from servicekit.app import Kit
+from servicekit.tokens import Principal
+from testkit.pacts import TENANT, USER
+from testkit.providers import State
+
+CONVERSATION = "c0000000-0000-4000-8000-000000000001"
+OF_ANOTHER = "c0000000-0000-4000-8000-000000000002"
+
+
+def caller(subject: str = USER) -> Principal:
+    """Give somebody of the tenant that pacts speak of."""
+    return Principal(
+        subject=subject,
+        tenant_id=TENANT,
+        role=None,
+        scopes=frozenset(),
+        client_id="acme-web",
+        session_id=None,
+        token_id="-",
+        email_verified=True,
+        amr=(),
+        auth_time=None,
+        audience=(),
+        expires_at=0,
+    )
+
+
+async def nothing(kit: Kit) -> None:
+    """There is no conversation."""
+
+
+async def an_empty_conversation(kit: Kit, conversation_id: str = CONVERSATION) -> None:
+    async with kit.database.begin() as session:
+        await conversations.ensure(session, caller(), UUID(conversation_id), None)
+
+
+async def a_conversation_with_one_message(
+    kit: Kit, conversation_id: str = CONVERSATION, item_id: str = "item-1", text: str = "Hello"
+) -> None:
+    hello = NewItem(id=item_id, data={"type": "message", "role": "user", "content": text})
+    await an_empty_conversation(kit, conversation_id)
+    async with kit.database.begin() as session:
+        await items.append(session, caller(), UUID(conversation_id), [hello])
+
+
+async def a_conversation_of_another(kit: Kit, conversation_id: str = OF_ANOTHER) -> None:
+    another = caller("user:05e70000-0000-4000-8000-00000000000f")
+    async with kit.database.begin() as session:
+        await conversations.ensure(session, another, UUID(conversation_id), None)
+
+
+STATES: dict[str, State] = {
+    "no conversation": nothing,
+    "an empty conversation": an_empty_conversation,
+    "a conversation with one message": a_conversation_with_one_message,
+    "a conversation of another": a_conversation_of_another,
+}

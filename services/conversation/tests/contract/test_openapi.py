@@ -1,0 +1,16 @@
+import pytest
+from conversation.main import create_app
+from testkit.contracts import answers_as_documented, operations
+
+
+def a_conversation(person):
+    """Make what the paths speak of."""
+    conversation_id = person.post("/api/v1/conversations", json={}).json()["conversation_id"]
+    items = [{"id": "kept", "data": {"role": "user", "content": "Hello"}}]
+    person.post(f"/api/v1/conversations/{conversation_id}/items", json={"items": items}).raise_for_status()
+    return {"conversation_id": conversation_id, "item_id": "kept"}
+
+
+@pytest.mark.parametrize("operation", operations("conversation"))
+def test_answers_as_its_documents_say(operation, settings, issuer):
+    answers_as_documented(operation, create_app(settings), issuer, known=a_conversation)

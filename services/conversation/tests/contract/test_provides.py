@@ -1,0 +1,10 @@
+"""What other services need of conversation, as they have written it down."""
+
+from conversation.main import create_app
+from testkit.providers import verify_provider
+
+from .states import STATES
+
+
+def test_provides_what_others_need(settings, issuer, databases):
+    assert verify_provider(create_app(settings), issuer, states=STATES, reset=databases.empty) > 0

@@ -1,0 +1,99 @@
+"""What other services do here, for somebody."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+
+def note(item_id, text="noted", role="user"):
+    return {"id": item_id, "data": {"role": role, "content": text}}
+
+
+@pytest.fixture
+def bob():
+    return uuid4(), f"user:{uuid4()}"
+
+
+@pytest.fixture
+async def talk(service, bob):
+    path = f"/internal/v1/conversations/{uuid4()}"
+    assert (await service(*bob).put(path, json={})).status_code == 200
+    return path
+
+
+async def test_begins_a_conversation_under_a_chosen_id_once(service, person, bob):
+    path = f"/internal/v1/conversations/{uuid4()}"
+    first = await service(*bob).put(path, json={"title": "First"})
+    again = await service(*bob).put(path, json={"title": "Second"})
+
+    assert first.status_code == again.status_code == 200
+    assert first.json() == again.json()
+    assert first.json()["title"] == "First"
+    assert len((await person(*bob).get("/api/v1/conversations")).json()["items"]) == 1
+
+
+async def test_begins_it_once_also_when_all_ask_at_the_same_time(service, bob):
+    path = f"/internal/v1/conversations/{uuid4()}"
+    answers = await asyncio.gather(*(service(*bob).put(path, json={}) for _ in range(10)))
+
+    assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_one_history_is_seen_through_both_doors(service, person, bob, talk):
+    await service(*bob).post(f"{talk}/items", json={"items": [note("a", "from inside")]})
+    public = talk.replace("/internal", "/api")
+    await person(*bob).post(f"{public}/items", json={"items": [note("b", "from outside")]})
+
+    inside = (await service(*bob).get(f"{talk}/items")).json()["items"]
+
+    assert [one["id"] for one in inside] == ["a", "b"]
+    assert inside == (await person(*bob).get(f"{public}/items")).json()["items"]
+
+
+async def test_gives_the_last_items_oldest_first(service, bob, talk):
+    await service(*bob).post(f"{talk}/items", json={"items": [note(str(number)) for number in range(10)]})
+
+    answer = await service(*bob).get(f"{talk}/items", params={"last": 3})
+
+    assert [one["id"] for one in answer.json()["items"]] == ["7", "8", "9"]
+
+
+async def test_takes_an_item_out_and_tells_of_what_is_left(service, person, bob, talk):
+    await service(*bob).post(f"{talk}/items", json={"items": [note("a", "first"), note("b", "second")]})
+    for _ in range(2):
+        assert (await service(*bob).delete(f"{talk}/items/b")).status_code == 204
+
+    [listed] = (await person(*bob).get("/api/v1/conversations")).json()["items"]
+    assert (listed["message_count"], listed["last_message"]) == (1, "first")
+    await service(*bob).post(f"{talk}/items", json={"items": [note("b", "anew")]})
+    assert [one["position"] for one in (await service(*bob).get(f"{talk}/items")).json()["items"]] == [1, 3]
+
+
+async def test_clears_a_conversation_and_leaves_it_there(service, person, bob, talk):
+    await service(*bob).post(f"{talk}/items", json={"items": [note("a"), note("b")]})
+    for _ in range(2):
+        assert (await service(*bob).delete(f"{talk}/items")).status_code == 204
+
+    assert (await service(*bob).get(f"{talk}/items")).json() == {"items": []}
+    [listed] = (await person(*bob).get("/api/v1/conversations")).json()["items"]
+    assert (listed["message_count"], listed["last_message"]) == (0, None)
+
+
+async def test_finds_what_was_said(service, bob, talk):
+    await service(*bob).post(
+        f"{talk}/items", json={"items": [note("a", "The parcel arrives on Tuesday", "assistant")]}
+    )
+
+    answer = await service(*bob).get("/internal/v1/search", params={"query": "parcels", "limit": 5})
+
+    [match] = answer.json()["items"]
+    assert match["conversation_id"] == talk.rpartition("/")[2]
+    assert (match["role"], match["snippet"]) == ("assistant", "The parcel arrives on Tuesday")
+
+
+async def test_says_on_its_internal_door_whether_it_may_take_traffic(app, service):
+    answer = await service().get("/readyz")
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["checks"] == {"database": "ok", "redis": "ok", "keys": "ok", "housekeeping": "ok"}

@@ -1,0 +1,91 @@
+import pytest
+
+SEARCH = "/api/v1/conversations/search"
+
+
+@pytest.fixture
+def find(ann):
+    async def matches(query, **params):
+        answer = await ann.get(SEARCH, params={"query": query, **params})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    return matches
+
+
+@pytest.fixture
+async def said(ann, begin):
+    return await begin(
+        ann,
+        "Running dogs cross the bridge",
+        "Die Häuser an der Brücke",
+        "Ship order 66-b to the harbour",
+        "日本語 の テスト",
+        title="Notes",
+    )
+
+
+FOUND = [
+    ("dog", ["Running dogs cross the bridge"]),
+    ("run bridges", ["Running dogs cross the bridge"]),
+    ("häuser", ["Die Häuser an der Brücke"]),
+    ("Häus", []),
+    ("テスト", ["日本語 の テスト"]),
+    ("the", ["Ship order 66-b to the harbour", "Running dogs cross the bridge"]),
+    ('"cross the bridge"', ["Running dogs cross the bridge"]),
+    ('"bridge the cross"', []),
+    ("dogs or harbour", ["Ship order 66-b to the harbour", "Running dogs cross the bridge"]),
+    ("the -dogs", ["Ship order 66-b to the harbour"]),
+    ("nothing", []),
+    ("!!! & | ( :*", []),
+    ("' or 1=1 --", []),
+    ("%", []),
+]
+
+
+async def test_finds_words_as_a_person_would_ask_for_them(find, said):
+    for query, snippets in FOUND:
+        assert [match["snippet"] for match in (await find(query))["items"]] == snippets, query
+
+
+async def test_tells_where_and_by_whom_it_was_said(find, said):
+    [match] = (await find("harbour"))["items"]
+
+    assert match["conversation_id"] == said
+    assert match["title"] == "Notes"
+    assert match["role"] == "user"
+    assert match["created_at"].endswith("Z")
+
+
+async def test_shows_the_words_around_a_match_in_a_long_message_as_plain_text(ann, begin, find):
+    text = "filler <script>alert(1)</script>\n" * 500 + "the needle is here" + " more filler" * 500
+    await begin(ann, text)
+
+    [match] = (await find("needle"))["items"]
+
+    assert "needle" in match["snippet"]
+    assert len(match["snippet"]) <= 500
+    assert "\n" not in match["snippet"]
+    assert "<b>" not in match["snippet"]
+
+
+async def test_finds_nothing_in_tool_calls_and_their_outputs(ann, begin, find):
+    conversation_id = await begin(ann)
+    data = {"type": "function_call_output", "call_id": "c", "output": "xylophone"}
+    path = f"/api/v1/conversations/{conversation_id}/items"
+    assert (await ann.post(path, json={"items": [{"id": "o", "data": data}]})).status_code == 200
+
+    assert (await find("xylophone"))["items"] == []
+
+
+async def test_turns_the_pages_of_what_it_finds(ann, begin, find):
+    for _ in range(3):
+        await begin(ann, "tea one", "tea two", "coffee", "tea three")
+    snippets, cursor = [], None
+    while True:
+        page = await find("tea", limit=2, **({"cursor": cursor} if cursor else {}))
+        snippets += [match["snippet"] for match in page["items"]]
+        if not (cursor := page["next_cursor"]):
+            break
+
+    assert snippets == ["tea three", "tea two", "tea one"] * 3
