@@ -1,0 +1,39 @@
+"""What this service hears, with only the fields that it reads."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class ModelUsage(BaseModel):
+    """What a run used of one model."""
+
+    model: Annotated[str, Field(min_length=1, max_length=200)]
+    requests: Count
+    input_tokens: Count
+    output_tokens: Count
+    cached_tokens: Count
+    reasoning_tokens: Count
+
+
+def one_per_model(usage: list[ModelUsage]) -> list[ModelUsage]:
+    """Refuse a list that names a model twice, because it does not say which counts."""
+    if len({one.model for one in usage}) < len(usage):
+        raise ValueError("a model is named twice")
+    return usage
+
+
+class RunCompleted(BaseModel):
+    """`chat.run.completed.v1`: a run is over, however it ended."""
+
+    run_id: UUID
+    conversation_id: UUID
+    tenant_id: UUID
+    user_id: str
+    agent: str
+    usage: Annotated[list[ModelUsage], AfterValidator(one_per_model)]
+    estimated: bool
+    completed_at: AwareDatetime

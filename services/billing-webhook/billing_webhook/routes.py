@@ -1,0 +1,86 @@
+"""The addresses of billing-webhook."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Request, status
+from servicekit.auth import allowed, public
+from servicekit.database import Session
+from servicekit.tokens import Principal
+
+from billing_webhook import schemas, stripe_webhook, usage
+from billing_webhook.errors import PayloadTooLarge, UnsupportedMediaType
+
+BillingReader = Annotated[Principal, allowed("billing:read")]
+
+billing = APIRouter(prefix="/api/v1/billing", tags=["billing"])
+webhooks = APIRouter(prefix="/webhooks", tags=["webhooks"], dependencies=[public])
+
+
+def period(
+    start: Annotated[
+        schemas.Moment | None, Query(alias="from", description="From this time (UTC) on.")
+    ] = None,
+    end: Annotated[
+        schemas.Moment | None, Query(alias="to", description="Up to, and without, this time.")
+    ] = None,
+) -> usage.Period:
+    """Read the period from the query; by default, this calendar month."""
+    return usage.Period.of(start, end)
+
+
+@billing.get("/tenants/{tenant_id}/usage")
+async def usage_of_tenant(
+    tenant_id: UUID,
+    caller: BillingReader,
+    session: Session,
+    period: Annotated[usage.Period, Depends(period)],
+) -> schemas.TenantUsage:
+    """Tell what a tenant's runs used, in all and by model."""
+    return await usage.summarise(session, caller, tenant_id, period)
+
+
+async def signed(
+    request: Request,
+    signature: Annotated[str, Header(alias="Stripe-Signature", description="Stripe's `t=…,v1=…`.")] = "",
+) -> stripe_webhook.Delivery:
+    """Take the body byte for byte, since that is what is signed, and verify it."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaType
+    secrets = request.app.state.kit.settings.webhook_secrets
+    return stripe_webhook.read(await body_of(request), signature, secrets)
+
+
+async def body_of(request: Request) -> bytes:
+    """Read a body of a webhook's size, and not a byte further; raises PayloadTooLarge.
+
+    The framework's `max_body_size` would answer in plain text.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > stripe_webhook.MAX_BODY_BYTES:
+        raise PayloadTooLarge
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > stripe_webhook.MAX_BODY_BYTES:
+            raise PayloadTooLarge
+    return bytes(body)
+
+
+@webhooks.post(
+    "/stripe",
+    status_code=status.HTTP_202_ACCEPTED,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"type": "object", "description": "An event of Stripe's."}}
+            },
+        }
+    },
+)
+async def hear_stripe(
+    delivery: Annotated[stripe_webhook.Delivery, Depends(signed)], session: Session
+) -> schemas.Receipt:
+    """Keep an event of Stripe's; what it means is worked out later."""
+    return schemas.Receipt(duplicate=not await stripe_webhook.store(session, delivery))

@@ -1,0 +1,53 @@
+"""What crosses the wire."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Give a time in UTC, which is also what a time without a zone is taken for."""
+    if not 2000 <= moment.year < 2200:
+        raise ValueError("must be between the years 2000 and 2200")
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+Moment = Annotated[datetime, AfterValidator(in_utc)]
+
+
+class Usage(BaseModel):
+    """Sums over a period; cached tokens are part of the input, reasoning tokens of the output."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    runs: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+
+
+class ModelUsage(Usage):
+    """Sums of one model. A run that used two models counts in both."""
+
+    model: str
+
+
+class TenantUsage(BaseModel):
+    """What a tenant used from `period_start` up to, and without, `period_end`."""
+
+    tenant_id: UUID
+    period_start: datetime
+    period_end: datetime
+    totals: Usage
+    models: list[ModelUsage]
+
+
+class Receipt(BaseModel):
+    """The event is kept; `duplicate` when it already was."""
+
+    received: bool = True
+    duplicate: bool

@@ -1,0 +1,36 @@
+"""What billing-webhook is told from outside."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+from servicekit.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """The variables of this service, beside those that every service has."""
+
+    # An environment file names what it leaves open: `STRIPE_SECRET_KEY=` means that there is none.
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    enable_billing: bool = False
+    stripe_secret_key: SecretStr | None = None
+    # Several while one is being replaced, with commas between them.
+    stripe_webhook_secret: SecretStr | None = None
+    # From a plan's code to the id of its price: {"starter": "price_..."}.
+    stripe_product_price_map: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def webhook_secrets(self) -> list[str]:
+        """List the secrets that a webhook may be signed with; an empty one would be everybody's."""
+        text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
+        return [secret.strip() for secret in text.split(",") if secret.strip()]
+
+    def unfit_for_production(self) -> list[str]:
+        """Add what billing cannot do without."""
+        needed = {
+            "STRIPE_SECRET_KEY": self.stripe_secret_key,
+            "STRIPE_WEBHOOK_SECRET": self.webhook_secrets,
+            "STRIPE_PRODUCT_PRICE_MAP": self.stripe_product_price_map,
+        }
+        missing = [name for name, value in needed.items() if not value] if self.enable_billing else []
+        complaint = [f"ENABLE_BILLING=true needs {', '.join(missing)}"] if missing else []
+        return [*super().unfit_for_production(), *complaint]

@@ -1,0 +1,167 @@
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from billing_webhook.main import create_app
+from billing_webhook.settings import Settings
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from testkit.app import client, running
+from testkit.issuer import Issuer
+
+SECRET = "whsec_for_these_tests"
+
+
+@pytest.fixture(scope="session")
+def settings(migrated: Callable[[str], str], redis_url: str, issuer: Issuer) -> Settings:
+    return Settings(
+        environment="test",
+        debug=True,
+        database_url=migrated("billing-webhook"),
+        redis_url=redis_url,
+        auth_issuer=issuer.issuer,
+        auth_jwks_url=issuer.jwks_url,
+        logging_sink="none",
+        stripe_webhook_secret=SECRET,
+    )
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    async with running(create_app(settings)) as app:
+        yield app
+
+
+@pytest.fixture
+def tenant() -> UUID:
+    return uuid4()
+
+
+@pytest.fixture
+async def reader(app: FastAPI, issuer: Issuer, tenant: UUID) -> AsyncIterator[httpx.AsyncClient]:
+    """A viewer of the tenant."""
+    async with client(app, issuer.token(tenant_id=tenant, role="viewer")) as http:
+        yield http
+
+
+@pytest.fixture
+async def stripe(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Stripe, as far as we hear of it."""
+    async with client(app) as http:
+        yield http
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as redis:
+        yield redis
+
+
+def a_run(tenant: UUID, *usage: tuple[str, int, int], **changes: Any) -> dict[str, Any]:
+    """Make the data of a `chat.run.completed.v1`; `usage` is (model, tokens in, tokens out) for each."""
+    now = datetime.now(UTC).isoformat()
+    return {
+        "run_id": str(uuid4()),
+        "conversation_id": str(uuid4()),
+        "tenant_id": str(tenant),
+        "user_id": f"user:{uuid4()}",
+        "agent": "triage",
+        "status": "completed",
+        "usage": [
+            {
+                "model": model,
+                "requests": 1,
+                "input_tokens": taken,
+                "output_tokens": given,
+                "cached_tokens": 2,
+                "reasoning_tokens": 1,
+            }
+            for model, taken, given in usage
+        ],
+        "estimated": False,
+        "started_at": now,
+        "completed_at": now,
+        **changes,
+    }
+
+
+async def send(redis: Redis, data: object, event_id: UUID | None = None, **attributes: str) -> UUID:
+    """Put an event on the bus, as the contracts say that it looks."""
+    event_id = event_id or uuid4()
+    entry = {
+        "specversion": "1.0",
+        "id": str(event_id),
+        "source": "acme/chat-agent",
+        "type": "chat.run.completed.v1",
+        "subject": f"run:{uuid4()}",
+        "time": datetime.now(UTC).isoformat(),
+        "datacontenttype": "application/json",
+        "data": json.dumps(data),
+        **attributes,
+    }
+    await redis.xadd("events:chat-agent", entry)
+    return event_id
+
+
+@pytest.fixture
+def tell(redis: Redis) -> Callable[..., Awaitable[UUID]]:
+    """Tell this service of something that happened in chat-agent."""
+    return lambda *what, **attributes: send(redis, *what, **attributes)
+
+
+@pytest.fixture
+def ran(redis: Redis, tenant: UUID) -> Callable[..., Awaitable[UUID]]:
+    """Tell this service of a run of the tenant; gives the event's id."""
+
+    async def tell_of(*usage: tuple[str, int, int], event_id: UUID | None = None, **changes: Any) -> UUID:
+        return await send(redis, a_run(tenant, *usage, **changes), event_id)
+
+    return tell_of
+
+
+@pytest.fixture
+def until() -> Callable[..., Awaitable[Any]]:
+    """Ask again and again, for some seconds, until the answer is a true one."""
+
+    async def ask(question: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (answer := await question()):
+            assert time.monotonic() < deadline, f"still {answer} after {seconds} s"
+            await asyncio.sleep(0.05)
+        return answer
+
+    return ask
+
+
+@pytest.fixture
+def usage(reader: httpx.AsyncClient, tenant: UUID) -> Callable[..., Awaitable[Any]]:
+    """Ask for the tenant's usage."""
+
+    async def get(**query: str) -> Any:
+        answer = await reader.get(f"/api/v1/billing/tenants/{tenant}/usage", params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    return get
+
+
+@pytest.fixture
+def runs(
+    usage: Callable[..., Awaitable[Any]], until: Callable[..., Awaitable[Any]]
+) -> Callable[[int], Awaitable[Any]]:
+    """Wait until so many runs are in the ledger, and give the whole answer."""
+
+    async def counted(number: int) -> Any:
+        async def enough() -> Any:
+            now = await usage()
+            return now if now["totals"]["runs"] >= number else None
+
+        return await until(enough)
+
+    return counted

@@ -1,0 +1,53 @@
+"""What billing-webhook needs of the chat-agent: its event, heard by the real handler, and so written down."""
+
+from datetime import UTC, datetime
+
+import pytest
+from billing_webhook.models import UsageEntry
+from billing_webhook.worker import HANDLERS
+from pact import match
+from servicekit.database import Database
+from sqlalchemy import select
+from testkit.pacts import TENANT, USER, consumer_pact
+
+RUN = "4a000000-0000-4000-8000-000000000001"
+CONVERSATION = "c0000000-0000-4000-8000-000000000001"
+OVER = {
+    "run_id": match.uuid(RUN),
+    "conversation_id": match.uuid(CONVERSATION),
+    "tenant_id": match.uuid(str(TENANT)),
+    "user_id": match.regex(USER, regex=r"^user:[0-9a-f-]{36}$"),
+    "agent": match.like("triage"),
+    "usage": match.each_like(
+        {
+            "model": match.like("gpt-5.1"),
+            "requests": match.int(2),
+            "input_tokens": match.int(120),
+            "output_tokens": match.int(30),
+            "cached_tokens": match.int(20),
+            "reasoning_tokens": match.int(10),
+        },
+        min=1,
+    ),
+    "estimated": match.bool(False),
+    "completed_at": match.regex("2026-01-02T03:04:05Z", regex=r"^\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)$"),
+}
+
+
+@pytest.fixture
+async def database(settings):
+    database = Database(settings.database_url, name="test")
+    yield database
+    await database.close()
+
+
+async def test_enters_what_a_run_used(database):
+    with consumer_pact("billing-webhook", "chat-agent") as pact:
+        received = pact.event("a run is over", "chat.run.completed.v1", OVER, given="a run is over")
+        async with database.begin() as session:
+            await HANDLERS[received.type](session, received)
+    async with database.begin() as session:
+        [entry] = await session.scalars(select(UsageEntry))
+    assert (str(entry.run_id), entry.tenant_id, entry.event_id) == (RUN, TENANT, received.id)
+    assert (entry.model, entry.requests, entry.input_tokens, entry.cached_tokens) == ("gpt-5.1", 2, 120, 20)
+    assert entry.occurred_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

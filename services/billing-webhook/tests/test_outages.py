@@ -1,0 +1,87 @@
+"""The service's own Postgres and Redis, stopped and started under it."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from sandbox.embedded import Postgres, Valkey, free_port
+from stripe import WebhookSignature
+from testkit.app import client
+from testkit.databases import Databases
+
+FOLDER = Path(__file__).parents[1]
+BODY = (
+    '{"id": "evt_1", "object": "event", "type": "customer.created", "livemode": false, "created": 1790000000}'
+)
+
+
+def signature():
+    return WebhookSignature.generate_signature_header(BODY, "whsec_for_these_tests")
+
+
+@pytest.fixture(scope="module")
+def own_postgres(tmp_path_factory):
+    with Postgres(tmp_path_factory.mktemp("postgres"), free_port()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_redis(tmp_path_factory):
+    with Valkey(tmp_path_factory.mktemp("redis"), free_port(), durable=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def settings(settings, own_postgres, own_redis):
+    database = Databases(own_postgres.url).migrated(FOLDER)
+    return settings.model_copy(
+        update={"database_url": SecretStr(database), "redis_url": SecretStr(own_redis.url)}
+    )
+
+
+@pytest.fixture
+async def redis(own_redis):
+    async with Redis.from_url(own_redis.url) as redis:
+        yield redis
+
+
+async def test_says_so_while_postgres_is_away(app, own_postgres, reader, tenant, stripe):
+    own_postgres.stop()
+    usage = await reader.get(f"/api/v1/billing/tenants/{tenant}/usage")
+    headers = {"Content-Type": "application/json", "Stripe-Signature": signature()}
+    webhook = await stripe.post("/webhooks/stripe", content=BODY, headers=headers)
+    for answer in (usage, webhook):
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert answer.headers["Retry-After"]
+    forged = await stripe.post("/webhooks/stripe", content=BODY, headers={**headers, "Stripe-Signature": "x"})
+    assert forged.status_code == 400
+    async with client(app.state.internal) as inside:
+        assert (await inside.get("/healthz")).status_code == 200
+        ready = await inside.get("/readyz")
+        assert (ready.status_code, ready.json()["checks"]["database"] != "ok") == (503, True)
+    own_postgres.start()
+    again = await stripe.post(
+        "/webhooks/stripe", content=BODY, headers={**headers, "Stripe-Signature": signature()}
+    )
+    assert (again.status_code, again.json()["duplicate"]) == (202, False)
+
+
+async def test_events_wait_while_postgres_is_away(own_postgres, ran, runs):
+    await ran(("gpt", 3, 1))
+    await runs(1)
+    own_postgres.stop()
+    await ran(("gpt", 4, 1))
+    own_postgres.start()
+    assert (await runs(2))["totals"]["input_tokens"] == 7
+
+
+async def test_goes_on_when_redis_comes_back(own_redis, redis, ran, usage, runs):
+    await ran(("gpt", 1, 1))
+    own_redis.stop()
+    # What needs no Redis is answered without it.
+    assert await usage()
+    own_redis.start()
+    await redis.connection_pool.disconnect()
+    await ran(("gpt", 1, 1))
+    await runs(2)

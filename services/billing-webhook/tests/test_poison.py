@@ -1,0 +1,80 @@
+import pytest
+from billing_webhook.worker import HANDLERS
+from servicekit.app import make_kit
+from servicekit.dead_letters import list_dead, replay_dead
+from servicekit.streams import Consumer, Patience
+from servicekit.workers import running
+
+IMPATIENT = Patience(max_deliveries=2, first_retry=0.05, block=0.1)
+
+
+@pytest.fixture
+async def laid_aside(settings, redis, until):
+    """Wait for dead letters; the service's own reactions run under a consumer that gives up soon."""
+    kit = make_kit("billing-webhook", settings)
+    service = Consumer(
+        kit.database,
+        kit.redis,
+        service="billing-webhook",
+        sources=("chat-agent",),
+        handlers=HANDLERS,
+        patience=IMPATIENT,
+    )
+    async with running([service]):
+
+        async def all_of(number):
+            letters = await list_dead(redis, "billing-webhook")
+            return letters if len(letters) == number else None
+
+        yield lambda number: until(lambda: all_of(number))
+    await kit.database.close()
+    await kit.redis.aclose()
+    await kit.http.aclose()
+
+
+USED = {
+    "model": "gpt",
+    "requests": 1,
+    "input_tokens": 1,
+    "output_tokens": 0,
+    "cached_tokens": 0,
+    "reasoning_tokens": 0,
+}
+
+
+async def test_what_cannot_be_counted_is_laid_aside_whole_with_its_reason(laid_aside, ran):
+    broken = [
+        {"usage": [{"model": "gpt"}]},
+        {"usage": [USED, USED]},
+        {"usage": [{**USED, "input_tokens": -1}]},
+        {"usage": [{**USED, "input_tokens": 10**20}]},
+        {"usage": [{**USED, "model": ""}]},
+        {"usage": "much"},
+        {"tenant_id": "acme"},
+        {"completed_at": "2026-11-01T00:00:00"},
+    ]
+    told = {str(await ran(**change)) for change in broken}
+    letters = await laid_aside(len(broken))
+    assert {letter.fields[b"id"].decode() for letter in letters} == told
+    assert {letter.reason.partition(":")[0] for letter in letters} == {"ValidationError"}
+
+
+async def test_what_was_laid_aside_does_not_hold_up_the_rest(ran, tell, runs):
+    await ran(usage="much")
+    await ran(("gpt", 3, 1))
+    await tell({"of": "no interest"}, type="chat.run.failed.v1")
+    await ran(("gpt", 4, 1))
+
+    assert (await runs(2))["totals"]["input_tokens"] == 7
+
+
+async def test_a_dead_letter_can_be_told_again(laid_aside, redis, ran, until):
+    await ran(usage="much")
+    [letter] = await laid_aside(1)
+    await replay_dead(redis, "billing-webhook", letter.entry_id)
+
+    async def back():
+        letters = await list_dead(redis, "billing-webhook")
+        return [again.entry_id for again in letters] not in ([], [letter.entry_id])
+
+    await until(back)

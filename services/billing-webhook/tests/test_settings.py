@@ -1,0 +1,65 @@
+import pytest
+from billing_webhook.settings import Settings
+from pydantic import SecretStr, ValidationError
+
+COMMON = {
+    "database_url": "postgresql://billing@db/billing",
+    "redis_url": "redis://redis/0",
+    "auth_issuer": "https://auth.acme.test",
+    "auth_jwks_url": "http://auth:8000/.well-known/jwks.json",
+}
+STRIPE = {
+    "stripe_secret_key": "sk_test_1",
+    "stripe_webhook_secret": "whsec_1",
+    "stripe_product_price_map": {"starter": "price_1"},
+}
+
+
+def test_boots_without_stripe_while_billing_is_off():
+    assert Settings(**COMMON).webhook_secrets == []
+
+
+def test_boots_with_all_that_billing_needs():
+    assert Settings(**COMMON, **STRIPE, enable_billing=True).enable_billing
+
+
+def test_names_everything_that_billing_lacks_at_once():
+    with pytest.raises(
+        ValidationError,
+        match="ENABLE_BILLING=true needs STRIPE_SECRET_KEY, STRIPE_WEBHOOK_SECRET, STRIPE_PRODUCT_PRICE_MAP",
+    ):
+        Settings(**COMMON, enable_billing=True)
+
+
+def test_names_placeholders_and_what_is_missing_in_one_message():
+    with pytest.raises(ValidationError) as refusal:
+        Settings(
+            **COMMON,
+            **{**STRIPE, "stripe_secret_key": "change-me", "stripe_webhook_secret": ","},
+            enable_billing=True,
+        )
+    assert "STRIPE_SECRET_KEY is a placeholder" in str(refusal.value)
+    assert "needs STRIPE_WEBHOOK_SECRET" in str(refusal.value)
+
+
+def test_development_gets_by_without_stripe():
+    assert Settings(**COMMON, environment="development", debug=True, enable_billing=True)
+
+
+def test_reads_the_environment_where_what_is_empty_is_not_set(monkeypatch):
+    for name, value in COMMON.items():
+        monkeypatch.setenv(name.upper(), value)
+    monkeypatch.setenv("STRIPE_SECRET_KEY", "")
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", "whsec_new, whsec_old")
+    monkeypatch.setenv("STRIPE_PRODUCT_PRICE_MAP", '{"starter": "price_1"}')
+    settings = Settings()
+    assert settings.stripe_secret_key is None
+    assert settings.webhook_secrets == ["whsec_new", "whsec_old"]
+    assert settings.stripe_product_price_map == {"starter": "price_1"}
+
+
+def test_secrets_do_not_show():
+    settings = Settings(**COMMON, **STRIPE)
+    assert isinstance(settings.stripe_secret_key, SecretStr)
+    assert "sk_test_1" not in repr(settings)
+    assert "whsec_1" not in repr(settings)
