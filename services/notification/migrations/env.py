@@ -1,0 +1,4 @@
+from notification.models import Base
+from servicekit import migrations
+
+migrations.run(Base.metadata)

@@ -1,0 +1,35 @@
+"""What is heard, and which mail it leads to."""
+
+from servicekit.events import Received
+from servicekit.streams import Handler
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from notification import deliveries
+from notification.events import VerificationNeeded
+
+
+async def ask_to_verify(session: AsyncSession, received: Received) -> None:
+    """Ask a person to confirm their address."""
+    event = VerificationNeeded.model_validate(received.data)
+    expires_at = event.verification.expires_at
+    await deliveries.enqueue(
+        session,
+        dedupe_key=str(received.id),
+        tenant_id=event.tenant_id,
+        user_id=event.user_id,
+        template="email_verification",
+        address=event.email,
+        payload={
+            "name": event.display_name,
+            "tenant_name": event.tenant_name,
+            "expires_at": f"{expires_at:%d %B %Y, %H:%M} UTC",
+        },
+        sealed_token=event.verification.token,
+        expires_at=expires_at,
+    )
+
+
+HANDLERS: dict[str, Handler] = {
+    "auth.user.registered.v1": ask_to_verify,
+    "auth.email_verification.requested.v1": ask_to_verify,
+}

@@ -1,0 +1,62 @@
+"""The tables of notification."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from servicekit.database import metadata
+from servicekit.events import inbox
+from sqlalchemy import CheckConstraint, Index, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+UNFINISHED = ("queued", "sending")
+STATES = (*UNFINISHED, "sent", "failed", "expired", "skipped")
+
+
+class Base(DeclarativeBase):
+    """The registry of this service's tables."""
+
+    metadata = metadata()
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: TIMESTAMP(timezone=True),
+        dict[str, Any]: JSONB,
+        str: Text,
+    }
+
+
+class Delivery(Base):
+    """One mail to one person, from the event that asks for it until it is out of our hands."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        CheckConstraint(f"status in {STATES}", name="status"),
+        Index("ix_deliveries_due", "due_at", postgresql_where=text(f"status in {UNFINISHED}")),
+        Index("ix_deliveries_listing", "tenant_id", "user_id", "created_at", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    # The event that asked for it; an event that comes twice finds this taken.
+    dedupe_key: Mapped[str] = mapped_column(unique=True)
+    tenant_id: Mapped[UUID]
+    user_id: Mapped[str]
+    template: Mapped[str]
+    address: Mapped[str]
+    # What the template says beside the token; never a secret.
+    payload: Mapped[dict[str, Any]]
+    # As auth has sealed it; opened only to be sent, and gone once that is settled.
+    sealed_token: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default="queued")
+    # Counts the claims, so it also tells a sender whose lease has run out that the mail is no longer its own.
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    # When to try (again). While it is being sent: when the sender's lease runs out.
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # From here on it is dropped rather than sent late.
+    expires_at: Mapped[datetime]
+    provider_id: Mapped[str | None]
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    sent_at: Mapped[datetime | None]
+
+
+inbox.to_metadata(Base.metadata)

@@ -1,0 +1,18 @@
+"""The addresses of notification."""
+
+from fastapi import APIRouter
+from servicekit.auth import Caller
+from servicekit.database import Session
+from servicekit.wire import Cursor, Limit, Page
+
+from notification import deliveries, schemas
+
+router = APIRouter(prefix="/api/v1/notifications", tags=["notifications"])
+
+
+@router.get("")
+async def own_notifications(
+    caller: Caller, session: Session, limit: Limit = 20, cursor: Cursor = None
+) -> Page[schemas.Notification]:
+    """List what was sent to the caller, or will be; newest first."""
+    return await deliveries.list_own(session, caller, limit, cursor)

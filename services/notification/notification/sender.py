@@ -1,0 +1,104 @@
+"""Sends what is due: each mail once, later when the provider is down, and never when it would be too late."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from prometheus_client import Counter
+from servicekit.database import Database
+from servicekit.pacing import Backoff
+from servicekit.sealing import SealBroken
+from servicekit.steady import Steady, finish
+
+from notification import deliveries, letters
+from notification.deliveries import Outcome
+from notification.models import Delivery
+from notification.resend_mailer import NotNow, Refused, Resend, connected
+from notification.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+BATCH = 5
+# The shortest and the longest pause between two looks for mails; the longer there are none, the rarer.
+POLL_SECONDS = (0.02, 0.5)
+# The shortest and the longest pause while the provider takes no mail at all.
+BREAK_SECONDS = (0.5, 15.0)
+# How long a mail that is on its way may still take when we are told to stop.
+GRACE_SECONDS = 5
+ATTEMPTS = Counter("notification_attempts_total", "Attempts to send a mail.", ["template", "status"])
+
+
+class Sender(Steady):
+    """Claims deliveries that are due and hands them to the provider; a Worker. Any number may run."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        super().__init__("sender")
+        self._database = database
+        self._settings = settings
+        self._break = Backoff(*BREAK_SECONDS, time.monotonic)
+        self._idle = POLL_SECONDS[0]
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        async with connected(self._settings) as self._resend:
+            await super().run()
+
+    async def begin(self) -> None:
+        """Rely on nothing but what the next step finds out by itself."""
+
+    async def step(self) -> float:
+        """Send one batch; while the provider takes nothing, rest longer and longer."""
+        # No transaction is open while the provider is talking: the lease keeps the mails ours.
+        async with self._database.begin() as session:
+            batch = await deliveries.claim(session, BATCH)
+        if not batch:
+            self._idle = min(self._idle * 1.5, POLL_SECONDS[1])
+            return self._idle
+        self._idle = POLL_SECONDS[0]
+        await finish(self._send_all(batch), GRACE_SECONDS)
+        return self._break.remaining()
+
+    async def _send_all(self, batch: Sequence[Delivery]) -> None:
+        outcomes = await asyncio.gather(*map(self._send, batch))
+        if "sent" in outcomes:
+            self._break.reset()
+        elif "queued" in outcomes:
+            self._break.fail()
+
+    async def _send(self, delivery: Delivery) -> str:
+        about = {"delivery_id": str(delivery.id), "template": delivery.template, "attempt": delivery.attempts}
+        try:
+            outcome = await attempt(delivery, self._resend, self._settings)
+            async with self._database.begin() as session:
+                is_ours = await deliveries.settle(session, delivery, outcome)
+        except Exception:
+            # One mail that breaks must not hold up the others. It is tried again when its lease runs out.
+            logger.exception("mail broke", extra=about)
+            return "broken"
+        ATTEMPTS.labels(delivery.template, outcome.status).inc()
+        level = logging.WARNING if outcome.error else logging.INFO
+        result = {"status": outcome.status, "error": outcome.error, "lease_lost": not is_ours}
+        logger.log(level, "mail", extra={**about, **result})
+        return outcome.status
+
+
+async def attempt(delivery: Delivery, resend: Resend, settings: Settings) -> Outcome:
+    """Try to send one mail. Under the same key always, so that a repeated attempt is not a second mail."""
+    if delivery.expires_at <= datetime.now(UTC):
+        return Outcome("expired", error="too_late")
+    if not settings.resend_email_enabled:
+        return Outcome("skipped", error="mail_is_off")
+    try:
+        mail = letters.compose(delivery, settings)
+        provider_id = await resend.send(mail, idempotency_key=f"acme-delivery-{delivery.id}")
+    except Refused as refusal:
+        return Outcome("failed", error=str(refusal))
+    except NotNow as reason:
+        pause = max(deliveries.pause_after(delivery.attempts), reason.retry_after)
+        return Outcome("queued", error=str(reason), retry_in=pause)
+    except SealBroken:
+        # EVENT_SEALING_KEY differs from auth's; once that is mended, the mail can still go out.
+        return Outcome("queued", error="seal_broken", retry_in=deliveries.LONGEST_PAUSE)
+    return Outcome("sent", provider_id)

@@ -1,0 +1,52 @@
+"""What notification is told from outside."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, SecretStr, StringConstraints
+from pydantic_settings import SettingsConfigDict
+from servicekit.sealing import seal
+from servicekit.settings import ServiceSettings
+
+
+def fit_for_sealing(key: SecretStr) -> SecretStr:
+    """Refuse at boot a key that would fail at the first mail."""
+    seal(key, "", context="")
+    return key
+
+
+Address = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+
+
+class Settings(ServiceSettings):
+    """The variables of this service, beside those that every service has."""
+
+    # An environment file names what it leaves open: `RESEND_API_KEY=` means that there is none.
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    # Where people find the web application; links in mails are built from it.
+    app_public_url: Address
+    # Opens what auth has sealed for us; the same value there.
+    event_sealing_key: Annotated[SecretStr, AfterValidator(fit_for_sealing)]
+
+    resend_email_enabled: bool = False
+    resend_api_key: SecretStr | None = None
+    resend_default_from: str | None = None
+    resend_base_url: Address = "https://api.resend.com"
+    # Templates kept at Resend; without an id, the template of that name in `templates/` is used.
+    resend_email_verification_template_id: str | None = None
+    resend_password_reset_template_id: str | None = None
+
+    @property
+    def template_ids(self) -> dict[str, str | None]:
+        """Tell which of our templates is replaced by one that is kept at Resend."""
+        return {
+            "email_verification": self.resend_email_verification_template_id,
+            "password_reset": self.resend_password_reset_template_id,
+        }
+
+    def incomplete_sinks(self) -> list[str]:
+        """Add what sending mail cannot do without, in development too."""
+        needed = {"RESEND_API_KEY": self.resend_api_key, "RESEND_DEFAULT_FROM": self.resend_default_from}
+        missing = [name for name, value in needed.items() if not value] if self.resend_email_enabled else []
+        complaint = [f"RESEND_EMAIL_ENABLED=true needs {', '.join(missing)}"] if missing else []
+        return [*super().incomplete_sinks(), *complaint]

@@ -1,0 +1,34 @@
+"""What notification does besides answering: it listens, and it sends."""
+
+import logging
+from collections.abc import Sequence
+
+from servicekit.app import Kit, run_workers
+from servicekit.housekeeping import Housekeeping
+from servicekit.streams import Consumer
+from servicekit.workers import Worker
+
+from notification.handlers import HANDLERS
+from notification.sender import Sender
+from notification.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def workers(kit: Kit) -> Sequence[Worker]:
+    """List the workers of this service."""
+    always: list[Worker] = [
+        Consumer(kit.database, kit.redis, service="notification", sources=("auth",), handlers=HANDLERS),
+        Housekeeping(kit.database),
+    ]
+    settings = kit.settings
+    assert isinstance(settings, Settings)  # noqa: S101  # what create_app has passed on
+    if not settings.resend_email_enabled and not settings.is_development:
+        # Nothing is thrown away here as it is in development: what is still in time goes out once mail is on.
+        logger.warning("mail is off (RESEND_EMAIL_ENABLED): mails are kept and not sent")
+        return always
+    return [*always, Sender(kit.database, settings)]
+
+
+if __name__ == "__main__":
+    run_workers("notification", Settings(), workers)

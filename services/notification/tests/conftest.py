@@ -1,0 +1,196 @@
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from notification.main import create_app
+from notification.settings import Settings
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from sandbox.mail import create_mail
+from servicekit.sealing import seal
+from testkit.app import running
+from testkit.issuer import Issuer
+from testkit.servers import serving
+
+SEALING_KEY = "c2l4dGVlbi1ieXRlcy1hbmQtc2l4dGVlbi1tb3JlLi4"
+API_KEY = "re_for_these_tests"
+
+
+@pytest.fixture(scope="session")
+def mail_url() -> Iterator[str]:
+    """A mail server on a real socket: the sandbox, which speaks Resend's protocol."""
+    with serving(create_mail()) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def settings(migrated: Callable[[str], str], redis_url: str, issuer: Issuer, mail_url: str) -> Settings:
+    return Settings(
+        environment="test",
+        debug=True,
+        database_url=migrated("notification"),
+        redis_url=redis_url,
+        auth_issuer=issuer.issuer,
+        auth_jwks_url=issuer.jwks_url,
+        logging_sink="none",
+        app_public_url="https://app.acme.test/",
+        event_sealing_key=SEALING_KEY,
+        resend_email_enabled=True,
+        resend_api_key=API_KEY,
+        resend_default_from="Acme <hello@acme.test>",
+        resend_base_url=mail_url,
+    )
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    async with running(create_app(settings)) as app:
+        yield app
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as redis:
+        yield redis
+
+
+async def ask_until(question: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
+    """Ask again and again, for some seconds, until the answer is a true one."""
+    deadline = time.monotonic() + seconds
+    while not (answer := await question()):
+        assert time.monotonic() < deadline, f"still {answer} after {seconds} s"
+        await asyncio.sleep(0.05)
+    return answer
+
+
+@pytest.fixture
+def until() -> Callable[..., Awaitable[Any]]:
+    return ask_until
+
+
+@dataclass
+class PostOffice:
+    """What a person sees of the mail server, and how a test disturbs it."""
+
+    http: httpx.AsyncClient
+
+    async def mails(self, to: str) -> list[Any]:
+        """List the mails to an address."""
+        return list((await self.http.get("/inbox", params={"to": to})).json())
+
+    async def arrival(self, to: str) -> Any:
+        """Wait for the mail to an address, and give it; it is the only one."""
+        [mail] = await ask_until(lambda: self.mails(to))
+        return mail
+
+    async def attempts(self) -> list[Any]:
+        """List the requests to send, whatever came of them."""
+        return list((await self.http.get("/_sandbox/attempts")).json())
+
+    async def fail(self, status: int, **how: Any) -> None:
+        """Let the next request fail."""
+        assert (await self.http.post("/_sandbox/faults", json={"status": status, **how})).is_success
+
+
+@pytest.fixture
+async def post_office(mail_url: str) -> AsyncIterator[PostOffice]:
+    async with httpx.AsyncClient(base_url=mail_url) as http:
+        yield PostOffice(http)
+
+
+@pytest.fixture(autouse=True)
+def _mail_is_cleared(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "mail_url" in request.fixturenames:
+        url = request.getfixturevalue("mail_url")
+        httpx.delete(f"{url}/_sandbox/faults")
+        httpx.delete(f"{url}/inbox")
+
+
+@dataclass
+class Person:
+    """Someone who has signed up, and the event that tells of it."""
+
+    email: str
+    user_id: str
+    tenant_id: str
+    token: str
+    sealed: str
+    event_id: UUID
+
+
+@pytest.fixture
+def sign_up(redis: Redis) -> Callable[..., Awaitable[Person]]:
+    """Tell this service, as auth does, that someone has signed up; changes replace parts of the data."""
+
+    async def tell(
+        *,
+        event_id: UUID | None = None,
+        expires_in: float = 3600,
+        type: str = "auth.user.registered.v1",
+        **changes: Any,
+    ) -> Person:
+        user_id, token = f"user:{uuid4()}", f"{uuid4()}.s3cr+t/{uuid4().hex}"
+        sealed = seal(SecretStr(SEALING_KEY), token, context=user_id)
+        expires_at = datetime.now(UTC) + timedelta(seconds=expires_in)
+        data = {
+            "user_id": user_id,
+            "tenant_id": str(uuid4()),
+            "email": f"{uuid4().hex}@example.com",
+            "display_name": "Ada Lovelace",
+            "tenant_name": "Analytical Engines",
+            "verification": {"token": sealed, "expires_at": expires_at.isoformat()},
+            **changes,
+        }
+        event_id = event_id or uuid4()
+        entry = {
+            "specversion": "1.0",
+            "id": str(event_id),
+            "source": "acme/auth",
+            "type": type,
+            "subject": data["user_id"],
+            "time": datetime.now(UTC).isoformat(),
+            "datacontenttype": "application/json",
+            "data": json.dumps(data),
+        }
+        await redis.xadd("events:auth", entry)
+        return Person(data["email"], data["user_id"], data["tenant_id"], token, sealed, event_id)
+
+    return tell
+
+
+@pytest.fixture
+async def rows(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """The service's database, as an operator sees it."""
+    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def row_of(rows: asyncpg.Connection) -> Callable[..., Awaitable[Any]]:
+    """Wait until the row of a person's mail has such values, and give it."""
+
+    async def reached(person: Person, **values: Any) -> Any:
+        async def row() -> Any:
+            found = await rows.fetchrow("select * from deliveries where address = $1", person.email)
+            return found if found and all(found[name] == value for name, value in values.items()) else None
+
+        return await ask_until(row)
+
+    return reached
+
+
+@pytest.fixture
+def mailed(post_office: PostOffice) -> Callable[[Person], Awaitable[Any]]:
+    """Wait for the mail to a person, and give it; it is the only one."""
+    return lambda person: post_office.arrival(person.email)
