@@ -1,0 +1,156 @@
+"""Does a service answer as its OpenAPI documents say? Asked of every operation by schemathesis, over HTTP.
+
+    @pytest.mark.parametrize("operation", operations("conversation"))
+    def test_answers_as_its_documents_say(operation, settings, issuer):
+        answers_as_documented(operation, create_app(settings), issuer)
+
+Each operation gets a few requests that fit its description and a few that do not, always the same ones.
+Whoever asks is signed in: at the public door as the owner of a tenant, at the internal one as a service with
+every scope that acts for this owner.
+
+Checked of every answer: it is no 5xx; its status, media type, headers and body are as described; and a
+request that does not fit is refused. Left out, since it would complain of what is meant to be so:
+
+- that each fitting request is accepted: JSON Schema cannot tell a good cursor, a known id, storable text;
+- that wrong tokens are refused: the services' own tests and servicekit's try many more of them;
+- that other methods are refused and deleted things stay gone: the services' own tests.
+"""
+
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import HypothesisDeprecationWarning
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from servicekit.permissions import PERMISSIONS
+
+from testkit.breaking import METHODS
+from testkit.documents import app_of, internal_openapi, openapi
+from testkit.doors import doors
+from testkit.issuer import Issuer
+from testkit.pacts import ON_BEHALF_OF, TENANT, USER
+from testkit.servers import serving
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
+EXAMPLES = 12
+
+Operation = APIOperation[Any, Any, Any, Any]
+Headers = Mapping[str, str]
+# Makes something through the public door, and gives its ids as the paths name them.
+Known = Callable[[httpx.Client], Mapping[str, str]]
+
+
+def operations(service: str, *, without: Collection[str] = ()) -> list[Any]:
+    """Give every operation of a service's documents, for `parametrize`; `without` names some to leave out."""
+    app = app_of(service)
+    documents = [openapi(app, "0"), internal_openapi(app, "0")]
+    found = {one.label: one for document in documents for one in operations_of(document)}
+    unknown = set(without) - found.keys()
+    assert not unknown, f"{service} has no {', '.join(sorted(unknown))}"
+    return [pytest.param(one, id=label) for label, one in found.items() if label not in without]
+
+
+def operations_of(document: Mapping[str, Any]) -> list[Operation]:
+    """Read a document."""
+    # Requests are signed in by us; a made-up token would be replaced, and what was wrong with it, too.
+    generation = GenerationConfig(with_security_parameters=False)
+    project = ProjectConfig(generation=generation)
+    config = SchemathesisConfig(projects=ProjectsConfig(default=project))
+    schema = schemathesis.openapi.from_dict(dict(document), config=config)
+    found = [one for one in schema.get_all_operations() if isinstance(one, Ok)]
+    expected = sum(len(METHODS & item.keys()) for item in document["paths"].values())
+    assert len(found) == expected, "schemathesis cannot read all of the document"
+    return [one.ok() for one in found]
+
+
+def answers_as_documented(
+    operation: Operation, app: FastAPI, issuer: Issuer, *, known: Known = lambda _: {}
+) -> None:
+    """Ask one operation of a running service; raises when an answer is not as its document says.
+
+    With `known`, every second fitting request is for something that exists.
+    """
+    headers = signed_in(operation, app.state.kit.name, issuer)
+    person = signed_in_person(issuer)
+    with serving(doors(app)) as url, httpx.Client(base_url=url, headers=person) as client:
+        for mode in modes(operation):
+            ask(operation, mode, Asking(url, headers, lambda: known(client)))
+
+
+def modes(operation: Operation) -> list[GenerationMode]:
+    """Tell what kinds of requests there are: no request can misfit an operation that takes nothing."""
+    takes_something = [*operation.iter_parameters(), *operation.body]
+    return [*GenerationMode] if takes_something else [GenerationMode.POSITIVE]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Where, as whom and for what an operation is asked."""
+
+    url: str
+    headers: Headers
+    known: Callable[[], Mapping[str, str]]
+
+
+def ask(operation: Operation, mode: GenerationMode, asking: Asking) -> None:
+    """Send an operation requests of one kind, and check the answers."""
+    numbers = count()
+
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case: Case[Any]) -> None:
+        if mode.is_positive and next(numbers) % 2 and case.path_parameters:
+            existing = asking.known()
+            case.path_parameters.update(
+                {key: existing[key] for key in case.path_parameters if key in existing}
+            )
+        case.call_and_validate(base_url=asking.url, headers=dict(asking.headers), checks=CHECKS)
+
+    with warnings.catch_warnings():
+        # The service runs in a thread beside, and its jitter is not the strategy's doing.
+        warnings.filterwarnings("ignore", "Do not use the `random` module", HypothesisDeprecationWarning)
+        send()
+
+
+def signed_in(operation: Operation, service: str, issuer: Issuer) -> Headers:
+    """Give the headers of a caller who may use an operation."""
+    if not operation.path.startswith("/internal/"):
+        return signed_in_person(issuer)
+    token = issuer.service_token("contract-test", audience=service, scope=" ".join(PERMISSIONS))
+    return {"Authorization": f"Bearer {token}", "Acme-On-Behalf-Of": ON_BEHALF_OF}
+
+
+def signed_in_person(issuer: Issuer) -> Headers:
+    """Give the headers of the owner of a tenant."""
+    return {"Authorization": f"Bearer {issuer.token(tenant_id=TENANT, subject=USER, role='owner')}"}

@@ -1,0 +1,180 @@
+"""Pact for providers: every need that is written down of a service, verified against the running service.
+
+STATES = {"a conversation with one message": a_conversation_with_one_message}
+
+def test_provides_what_others_need(settings, issuer, databases):
+    verify_provider(create_app(settings), issuer, states=STATES, reset=databases.empty)
+"""
+
+import asyncio
+import base64
+import json
+import logging
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from pact import Verifier
+from servicekit.app import Kit
+from servicekit.events import Event, outbox
+from sqlalchemy import select
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from testkit.doors import doors
+from testkit.issuer import Issuer
+from testkit.pacts import ROOT, TENANT, USER, Json
+from testkit.servers import serving
+
+# Where Pact asks for a provider state, and for an event.
+SET, TELL = "/_pact/state", "/_pact/message"
+logger = logging.getLogger(__name__)
+
+PLACEHOLDER = re.compile(r"Bearer placeholder/(?:person/(\w+)|service/([^/]+)/([^/]+)/([^/]+))")
+
+# Makes a state so: `async def a_conversation(kit: Kit, **parameters) -> None`.
+State = Callable[..., Coroutine[Any, Any, object]]
+# Builds an event as the service does, for those that a state does not leave in the outbox.
+Tell = Callable[[Kit], Coroutine[Any, Any, Event]]
+
+
+def verify_provider(  # noqa: PLR0913  # each by its name
+    app: FastAPI,
+    issuer: Issuer,
+    *,
+    states: Mapping[str, State],
+    events: Mapping[str, Tell] | None = None,
+    reset: Callable[[], object] = lambda: None,
+    root: Path = ROOT,
+) -> int:
+    """Verify all pacts that name a service, on a real socket; gives how many interactions there were.
+
+    Each state runs where the app runs; `reset` runs before the first state of an interaction that follows
+    another. An event is taken from `events` by its type, else from the outbox, where the state has left it.
+    Raises AssertionError with Pact's report, also when no pact names the service.
+    """
+    name: str = app.state.kit.name
+    pacts = naming(name, root)
+    needs = [need for pact in pacts.values() for need in pact["interactions"]]
+    assert needs, f"no pact names {name}"
+    unknown = {state["name"] for need in needs for state in need.get("providerStates", [])} - set(states)
+    assert not unknown, f"tests/contract/states.py of {name} does not know: {', '.join(sorted(unknown))}"
+    stage = Stage(app, issuer, states, events or {}, reset, needs)
+    with serving(stage) as url:
+        verifier = Verifier(name, host="127.0.0.1").add_transport(url=url)
+        verifier.add_transport(protocol="message", port=urlsplit(url).port, path=TELL, scheme="http")
+        verifier.state_handler(url + SET, body=True)
+        for path in pacts:
+            verifier.add_source(path)
+        verify(verifier, len(needs))
+    return len(needs)
+
+
+def verify(verifier: Verifier, expected: int) -> None:
+    """Run a verification; raises AssertionError with its report."""
+    try:
+        verifier.verify()
+    except RuntimeError as failure:
+        raise AssertionError(f"{failure}\n{verifier.output(strip_ansi=True)}") from None
+    done = len(verifier.results["interactionResults"])
+    assert done == expected, f"{done} of {expected} interactions were verified"
+
+
+def naming(provider: str, root: Path = ROOT) -> dict[Path, Json]:
+    """Find the pacts that name a provider, whoever the consumer is."""
+    found = {
+        path: json.loads(path.read_text()) for path in sorted(root.glob("services/*/contract/pacts/*.json"))
+    }
+    return {path: pact for path, pact in found.items() if pact["provider"]["name"] == provider}
+
+
+class Stage:
+    """A service under verification: behind its doors, and beside them what Pact asks of whoever runs it."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  # all that `verify_provider` was given
+        self,
+        app: FastAPI,
+        issuer: Issuer,
+        states: Mapping[str, State],
+        events: Mapping[str, Tell],
+        reset: Callable[[], object],
+        needs: list[Json],
+    ) -> None:
+        self._kit: Kit = app.state.kit
+        self._doors = doors(app)
+        self._issuer = issuer
+        self._states = states
+        self._events = events
+        self._reset = reset
+        self._types = {need["description"]: need.get("metadata", {}).get("type") for need in needs}
+        self._used = False
+        routes = [Route(SET, self.set, methods=["POST"]), Route(TELL, self.tell, methods=["POST"])]
+        self._beside = Starlette(routes=routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on, with real tokens where a pact has placeholders."""
+        if scope["type"] != "http":
+            await self._doors(scope, receive, send)
+        elif scope["path"] in {SET, TELL}:
+            await self._beside(scope, receive, send)
+        else:
+            self._used = True
+            headers = [(name, self.token(value)) for name, value in scope["headers"]]
+            await self._doors({**scope, "headers": headers}, receive, send)
+
+    def token(self, value: bytes) -> bytes:
+        """Issue the token that a placeholder stands for; anything else stays as it is."""
+        match = PLACEHOLDER.fullmatch(value.decode("latin-1"))
+        if not match:
+            return value
+        role, client_id, audience, scope = match.groups()
+        if role:
+            token = self._issuer.token(tenant_id=TENANT, subject=USER, role=role)
+        else:
+            token = self._issuer.service_token(client_id, audience=audience, scope=scope.replace("+", " "))
+        return f"Bearer {token}".encode()
+
+    async def set(self, request: Request) -> Response:
+        """Make a provider state so; the first one of an interaction begins anew."""
+        change = await request.json()
+        if self._used:
+            self._used = False
+            await asyncio.to_thread(self._reset)
+        try:
+            if change["state"]:
+                await self._states[change["state"]](self._kit, **(change.get("params") or {}))
+        except Exception as error:
+            logger.exception("a provider state could not be made", extra={"state": change["state"]})
+            # Not a 5xx: Pact would try again and again, for two minutes.
+            return Response(repr(error), status_code=HTTPStatus.CONFLICT)
+        return Response()
+
+    async def tell(self, request: Request) -> Response:
+        """Give the event that a consumer knows by a description, as the service tells it."""
+        self._used = True
+        type_ = self._types[(await request.json())["description"]]
+        if type_ in self._events:
+            event = await self._events[type_](self._kit)
+            type_, data = event.type, event.model_dump(mode="json")
+        else:
+            data = await newest(self._kit, type_)
+        metadata = {"type": type_, "contentType": "application/json"}
+        encoded = base64.b64encode(json.dumps(metadata).encode()).decode()
+        return JSONResponse(data, headers={"Pact-Message-Metadata": encoded})
+
+
+async def newest(kit: Kit, type_: str) -> Json:
+    """Give the data of the newest event of a type in the outbox; raises LookupError."""
+    told = select(outbox.c.data).where(outbox.c.type == type_).order_by(outbox.c.seq.desc()).limit(1)
+    async with kit.database.begin() as session:
+        data: Json | None = await session.scalar(told)
+    if data is None:
+        raise LookupError(f"{kit.name} has told no {type_}")
+    return data
