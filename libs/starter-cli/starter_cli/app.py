@@ -1,0 +1,131 @@
+"""The operator's command line: `python -m starter_cli.app`, or `acme`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from starter_cli import doctor as examination
+from starter_cli import first_turn, guide, interrupts, owner, progress, record, standing
+from starter_cli.failures import Failure
+from starter_cli.layout import DEFAULT_DATA, Folders
+from starter_cli.progress import say
+from starter_cli.stack import Stack
+
+INTERRUPTED = 130
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Acme on this machine.")
+users = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
+app.add_typer(users, name="users")
+
+Once = Annotated[bool, typer.Option("--once", envvar="ONCE", help="Stop after the first turn.")]
+Data = Annotated[Path, typer.Option(help="The folder that holds everything that is kept.")]
+Port = Annotated[int, typer.Option(envvar="GATEWAY_PORT", min=1, max=65535, help="The gateway's port.")]
+
+
+@app.command()
+def start(once: Once = False, data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
+    """Start everything, hold one conversation, and stay until Ctrl-C."""
+    console = Console()
+    shown = progress.on(console)
+    stack = Stack(data, port, tell=shown)
+    is_standing = False
+    with interrupts.once():
+        try:
+            with told(console), shown:
+                stack.start()
+            with told(console):
+                converse(stack, console, once)
+            is_standing = True
+            if not once:
+                Event().wait()
+        except KeyboardInterrupt:
+            if not is_standing:
+                raise typer.Exit(INTERRUPTED) from None
+        finally:
+            say(console, "\nStopping ...", "dim")
+            stack.stop()
+            say(console, f"Stopped; the data is kept in {stack.folders.root}", "dim")
+
+
+def converse(stack: Stack, console: Console, once: bool) -> None:
+    """Hold the first turn and say what to try next; without `once`, a turn that fails is told and no more."""
+    guide.who_answers(console)
+    try:
+        first_turn.hold(stack, console)
+    except Failure as failure:
+        if once:
+            raise
+        tell_failure(console, failure)
+    if not once:
+        guide.show(stack, console)
+        say(console, "Ctrl-C stops everything.", "dim")
+
+
+@app.command()
+def status(data: Data = DEFAULT_DATA) -> None:
+    """Show what of a running stack answers."""
+    console = Console()
+    with told(console):
+        found = list(standing.of(Folders(data.absolute())))
+    table = Table("part", "address", "process", "state", box=None, pad_edge=False)
+    for part, state in found:
+        table.add_row(part.name, part.address, str(part.pid or ""), state)
+    console.print(table)
+    raise typer.Exit(any(state != "ok" for _, state in found))
+
+
+@app.command()
+def doctor(data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
+    """Show whether Acme can run on this machine."""
+    found = examination.examine(Folders(data.absolute()), port)
+    table = Table("", "what", "found", box=None, pad_edge=False)
+    for finding in found:
+        table.add_row("✓" if finding.is_good else "✗", finding.what, finding.detail)
+    Console().print(table)
+    raise typer.Exit(not all(finding.is_good for finding in found))
+
+
+@users.command()
+def seed(  # noqa: PLR0913, PLR0917  # the options of a command
+    email: Annotated[str, typer.Option(help="Counts as verified.")],
+    tenant_slug: Annotated[str, typer.Option(help="The tenant's short name; made if it is new.")],
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
+    tenant_name: Annotated[str | None, typer.Option(help="By default, the short name.")] = None,
+    role: Annotated[str, typer.Option(help="owner, admin, member or viewer.")] = "owner",
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Make somebody who can sign in at the stack that runs."""
+    console = Console()
+    names = ["--tenant-slug", tenant_slug, "--tenant-name", tenant_name or tenant_slug]
+    with told(console):
+        layout = record.layout(Folders(data.absolute()))
+        say(console, owner.seed(layout, ["--email", email, "--role", role, *names], password).strip())
+
+
+@contextmanager
+def told(console: Console) -> Iterator[None]:
+    """Turn a failure into a sentence and exit code 1."""
+    try:
+        yield
+    except Failure as failure:
+        tell_failure(console, failure)
+        raise typer.Exit(1) from None
+
+
+def tell_failure(console: Console, failure: Failure) -> None:
+    """Say what went wrong, with the end of the log that explains it, and where that is."""
+    say(console, f"✗ {failure.part}: {failure.reason}", "bold red")
+    for line in failure.last_lines:
+        say(console, f"  {line}", "dim")
+    if failure.log:
+        say(console, f"The whole log: {failure.log}")
+
+
+if __name__ == "__main__":
+    app()

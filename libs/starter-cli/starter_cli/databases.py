@@ -1,0 +1,84 @@
+"""Databases: one with its own role for each service, brought to its newest revision."""
+
+import asyncio
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
+
+from starter_cli import environment
+from starter_cli.layout import SERVICES, Layout, service_folder
+from starter_cli.processes import Process, Program
+
+REVISION = re.compile(r"^(down_)?revision\b[^=\n]*= *[\"']([^\"']+)", re.MULTILINE)
+
+
+def prepare(layout: Layout, cancelled: Event) -> None:
+    """Make what is missing, and migrate those databases that are behind, all at once."""
+    behind = asyncio.run(make(layout))
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        for done in [pool.submit(migrate, layout, service, cancelled) for service in behind]:
+            done.result()
+
+
+async def make(layout: Layout) -> list[str]:
+    """Make every service's role and database, and name the services whose database is behind."""
+    admin = await asyncpg.connect(layout.postgres.admin_url)
+    try:
+        for service, name in SERVICES.items():
+            await make_one(admin, name, layout.secrets[f"{service}-database"])
+        await admin.execute(f"revoke all on database postgres, {layout.postgres.user} from public")
+    finally:
+        await admin.close()
+    revisions = await asyncio.gather(*(revision_of(layout.database_url(service)) for service in SERVICES))
+    return [
+        service
+        for service, revision in zip(SERVICES, revisions, strict=True)
+        if {revision} != heads(service_folder(service))
+    ]
+
+
+async def make_one(admin: asyncpg.Connection, name: str, password: str) -> None:
+    """Make a role and a database of one name, unless they are there; nobody else may enter it."""
+    if not await admin.fetchval("select true from pg_roles where rolname = $1", name):
+        await admin.execute(f'create role "{name}" login')
+    # Each time, so that a new secrets file fits an old database. Passwords are URL-safe base64.
+    await admin.execute(f"alter role \"{name}\" password '{password}'")
+    if not await admin.fetchval("select true from pg_database where datname = $1", name):
+        await admin.execute(f'create database "{name}" owner "{name}"')
+        await admin.execute(f'revoke all on database "{name}" from public')
+
+
+async def revision_of(url: str) -> str | None:
+    """Tell at which revision a database is."""
+    connection = await asyncpg.connect(url)
+    try:
+        revision: str | None = await connection.fetchval("select version_num from alembic_version")
+    except asyncpg.UndefinedTableError:
+        return None
+    finally:
+        await connection.close()
+    return revision
+
+
+def heads(service: Path) -> set[str]:
+    """Read the newest revisions out of a service's migrations; asking Alembic takes a second for each."""
+    files = (service / "migrations" / "versions").glob("*.py")
+    found = [match for file in files for match in REVISION.findall(file.read_text())]
+    return {name for is_down, name in found if not is_down} - {name for is_down, name in found if is_down}
+
+
+def migrate(layout: Layout, service: str, cancelled: Event) -> None:
+    """Run a service's migrations, as its image does."""
+    name = f"{service} migrations"
+    program = Program(
+        name=name,
+        argv=[sys.executable, "-P", "-m", "alembic", "upgrade", "head"],
+        cwd=service_folder(service),
+        environment={**environment.python(), "DATABASE_URL": layout.database_url(service)},
+        log=layout.folders.log(f"{service}-migrations"),
+    )
+    Process(program).wait(cancelled)

@@ -1,0 +1,73 @@
+"""Acme as its clients see it: signing in, talking to an agent, reading what was kept and counted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import httpx
+
+from starter_cli import events
+from starter_cli.events import RunEvent
+from starter_cli.owner import Owner
+
+# A model may think for a while between two events; comments come every fifteen seconds.
+TIMEOUT = httpx.Timeout(60, connect=5)
+
+
+class Unexpected(Exception):
+    """An answer that is not the one hoped for; the message is a sentence."""
+
+
+class Gateway:
+    """A client of the gateway, signed in as one person."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False)
+        self.tenant_id = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._http.close()
+
+    def sign_in(self, owner: Owner) -> None:
+        """Get an access token, and use it from now on."""
+        session = self._json(
+            "POST", "/api/v1/auth/token", json={"email": owner.email, "password": owner.password}
+        )
+        self._http.headers["Authorization"] = f"Bearer {session['access_token']}"
+        self.tenant_id = session["tenant_id"]
+
+    @contextmanager
+    def chat(self, message: str) -> Iterator[Iterator[RunEvent]]:
+        """Say something to the triage agent, and hear the run's events as they come."""
+        with self._http.stream("POST", "/api/v1/chat/stream", json={"message": message}) as response:
+            if response.status_code != httpx.codes.OK:
+                response.read()
+                raise Unexpected(described(response))
+            yield events.read(response.iter_lines())
+
+    def conversation(self, conversation_id: str) -> dict[str, Any]:
+        """Read a conversation with its messages."""
+        return self._json("GET", f"/api/v1/conversations/{conversation_id}")
+
+    def usage(self) -> dict[str, Any]:
+        """Read what the tenant used this month, in all."""
+        totals: dict[str, Any] = self._json("GET", f"/api/v1/billing/tenants/{self.tenant_id}/usage")[
+            "totals"
+        ]
+        return totals
+
+    def _json(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
+        response = self._http.request(method, path, **parts)
+        if response.status_code != httpx.codes.OK:
+            raise Unexpected(described(response))
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def described(response: httpx.Response) -> str:
+    """Say in a sentence what was answered instead of what was hoped for."""
+    request = response.request
+    return f"{request.method} {request.url.path} answered {response.status_code}: {response.text[:300]}"

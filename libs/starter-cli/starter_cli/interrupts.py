@@ -1,0 +1,30 @@
+"""Ctrl-C, and the signals that mean the same."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Turn the first of these signals into a KeyboardInterrupt; others do not disturb the tidying up."""
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End what is going on."""
+    for number in SIGNALS:
+        signal.signal(number, ignore)
+    raise KeyboardInterrupt
+
+
+def ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing; unlike SIG_IGN, this is not inherited by programs that are started now."""

@@ -1,0 +1,158 @@
+"""Where things are: the checkout, the data folder, the addresses of a stack."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.embedded import Postgres, Valkey
+
+from starter_cli.failures import Failure
+from starter_cli.ports import HOST
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+DEFAULT_DATA = CHECKOUT / ".acme"
+
+# Each with the name of its Python package; started and stopped together, listed in this order.
+SERVICES: Mapping[str, str] = {
+    "auth": "auth",
+    "conversation": "conversation",
+    "chat-agent": "chat_agent",
+    "billing-webhook": "billing_webhook",
+    "notification": "notification",
+}
+PORTS: Sequence[str] = (
+    "postgres",
+    "valkey",
+    "sandbox",
+    "gateway",
+    "gateway-admin",
+    *SERVICES,
+    *(f"{service}-internal" for service in SERVICES),
+)
+SECRETS: Sequence[str] = (
+    "owner-password",
+    "password-pepper",
+    "refresh-token-pepper",
+    "email-verification-token-pepper",
+    "password-reset-token-pepper",
+    "jwks-etag-salt",
+    "event-sealing-key",
+    "stripe-webhook-secret",
+    *(f"{service}-database" for service in SERVICES),
+    *(f"{service}-client" for service in SERVICES),
+)
+
+
+def service_folder(service: str) -> Path:
+    """Give the folder of a service; raises Failure outside a checkout."""
+    folder = CHECKOUT / "services" / service
+    if not folder.is_dir():
+        raise Failure(
+            service, f"{folder} is missing; the stack runs from a checkout with its packages installed there"
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class Folders:
+    """One data folder. Others may pass through it (as root, Postgres is somebody else), but read nothing."""
+
+    root: Path
+
+    @property
+    def databases(self) -> Path:
+        """What Postgres keeps."""
+        return self.root / "databases"
+
+    @property
+    def redis(self) -> Path:
+        """What Valkey keeps."""
+        return self.root / "redis"
+
+    @property
+    def keys(self) -> Path:
+        """What auth signs tokens with."""
+        return self.root / "keys"
+
+    @property
+    def mails(self) -> Path:
+        """What the sandbox keeps of the mail that it took."""
+        return self.root / "mails"
+
+    @property
+    def secrets(self) -> Path:
+        """All that was generated and must not be shown."""
+        return self.root / "secrets.json"
+
+    @property
+    def run(self) -> Path:
+        """What runs on this folder at the moment."""
+        return self.root / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the runner for as long as it lives."""
+        return self.root / "lock"
+
+    @property
+    def logs(self) -> Path:
+        """What the parts write about what they do."""
+        return self.root / "logs"
+
+    def log(self, part: str) -> Path:
+        """Where one part writes."""
+        embedded = {"postgres": self.databases, "valkey": self.redis}
+        return embedded[part] / "log" if part in embedded else self.logs / f"{part}.log"
+
+    def make(self) -> None:
+        """Make them; raises Failure when that is not possible."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.databases.mkdir(mode=0o711, exist_ok=True)
+            for folder in (self.redis, self.keys, self.mails, self.logs):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Failure(
+                "data folder", f"{error.filename or self.root} cannot be made: {error.strerror}"
+            ) from error
+        if not os.access(self.root, os.W_OK):
+            raise Failure("data folder", f"{self.root} cannot be written to by this user")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One stack: its folders, its ports and its secrets, by name."""
+
+    folders: Folders
+    ports: Mapping[str, int]
+    secrets: Mapping[str, str]
+
+    def url(self, port: str) -> str:
+        """Give the HTTP address of a port."""
+        return f"http://{HOST}:{self.ports[port]}"
+
+    @property
+    def gateway_url(self) -> str:
+        """Where clients go."""
+        return self.url("gateway")
+
+    @property
+    def sandbox_url(self) -> str:
+        """Where the sandbox's model and the inbox of its mail are."""
+        return self.url("sandbox")
+
+    @property
+    def postgres(self) -> Postgres:
+        """The database server of this stack, not necessarily running."""
+        return Postgres(self.folders.databases, self.ports["postgres"], durable=True)
+
+    @property
+    def valkey(self) -> Valkey:
+        """The Redis server of this stack, not necessarily running."""
+        return Valkey(self.folders.redis, self.ports["valkey"], durable=True)
+
+    def database_url(self, service: str) -> str:
+        """Give the address of a service's own database, as its own role."""
+        name, password = SERVICES[service], self.secrets[f"{service}-database"]
+        return f"postgresql://{name}:{password}@{HOST}:{self.ports['postgres']}/{name}"

@@ -1,0 +1,109 @@
+"""The parts of a stack: servers that are started, watched and stopped."""
+
+from threading import Event
+from typing import Protocol
+
+from sandbox.embedded import PartUnavailable, Postgres, Valkey
+
+from starter_cli.failures import Failure
+from starter_cli.processes import Process, Program
+
+
+class Part(Protocol):
+    """A server of the stack."""
+
+    name: str
+    address: str
+
+    @property
+    def ready_url(self) -> str | None:
+        """What answers 200 when it is ready, if it speaks HTTP."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+
+    def start(self, cancelled: Event) -> None:
+        """Start it and wait until it answers; raises Failure."""
+
+    def stop(self) -> None:
+        """Stop it in good order; does nothing when it does not run."""
+
+
+class Daemon:
+    """A part that is a program of ours; it is ready when a URL of its answers 200."""
+
+    def __init__(self, program: Program, address: str, ready_url: str) -> None:
+        self.name, self.address = program.name, address
+        self.ready_url = ready_url
+        self._program = program
+        self._process: Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid if self._process and self._process.is_running else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self.pid is not None
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        return self._process.ending if self._process else "never started"
+
+    def start(self, cancelled: Event) -> None:
+        """Start it and wait until it answers; raises Failure."""
+        self.stop()
+        self._process = Process(self._program)
+        self._process.wait_for(self.ready_url, cancelled)
+
+    def stop(self) -> None:
+        """Stop it in good order; does nothing when it does not run."""
+        if self._process:
+            self._process.stop()
+
+
+class Embedded:
+    """A part from a wheel: Postgres or Valkey."""
+
+    ready_url = None
+    ending = "its process is gone"
+
+    def __init__(self, name: str, server: Postgres | Valkey) -> None:
+        self.name, self.address = name, f"127.0.0.1:{server.port}"
+        self._server = server
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._server.pid if self.is_running else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self._server.is_running
+
+    def start(self, cancelled: Event) -> None:
+        """Start it and wait until it answers; raises Failure."""
+        self._server.stop()
+        try:
+            self._server.start()
+        except PartUnavailable as error:
+            raise Failure(self.name, error.reason, error.log) from error
+        if cancelled.is_set():
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop it in good order; does nothing when it does not run."""
+        self._server.stop()

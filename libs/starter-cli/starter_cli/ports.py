@@ -1,0 +1,84 @@
+"""Ports: a block of free ones that no other stack on this machine takes, and who holds a given one."""
+
+import random
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
+from sandbox.processes import wait_until
+
+from starter_cli.failures import Failure
+
+HOST = "127.0.0.1"
+# Below the ranges that systems take the ports of outgoing connections from, which could come in between.
+LOWEST, HIGHEST, BLOCK = 20_000, 30_000, 25
+
+
+class PortBlock:
+    """Ports by name, ours until released: a socket on the block's first port keeps other stacks out."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        for base in random.sample(range(LOWEST, HIGHEST, BLOCK), (HIGHEST - LOWEST) // BLOCK):
+            with suppress(OSError):
+                self._claim = claim(base)
+                self.ports: Mapping[str, int] = dict(zip(names, range(base + 1, base + BLOCK), strict=False))
+                if all(is_free(port) for port in self.ports.values()):
+                    return
+                self.release()
+        raise Failure("ports", f"there are no {len(names)} free ports between {LOWEST} and {HIGHEST}")
+
+    def release(self) -> None:
+        """Let others have the block."""
+        self._claim.close()
+
+
+def claim(port: int) -> socket.socket:
+    """Take a port without listening on it; OSError when somebody has it."""
+    holder = socket.socket()
+    try:
+        holder.bind((HOST, port))
+    except OSError:
+        holder.close()
+        raise
+    return holder
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on a port now."""
+    # Some systems let a server listen on one address beside another that listens on all of them.
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return False
+    with suppress(OSError), socket.create_server((HOST, port)):
+        return True
+    return False
+
+
+def require(port: int, patience: float = 0) -> None:
+    """Raise, saying who has it, unless the gateway can have this port, if need be after some seconds."""
+    if wait_until(lambda: is_free(port), seconds=patience):
+        return
+    reason = f"port {port} is taken by {holder_of(port)}; stop that, or choose another with --port"
+    if is_reserved(port):
+        reason = f"port {port} is not for ordinary users; choose one above 1023 with --port"
+    raise Failure("gateway", reason)
+
+
+def is_reserved(port: int) -> bool:
+    """Tell whether the system keeps a port from this account."""
+    try:
+        claim(port).close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def holder_of(port: int) -> str:
+    """Name the program that listens on a port, as far as the system tells us."""
+    with suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return "another program"

@@ -1,0 +1,150 @@
+"""Programs of ours: start one, see when it answers, stop it. None of them outlives us, however we go."""
+
+import http.client
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Event
+from urllib.parse import urlsplit
+
+from starter_cli.failures import Cancelled, Failure
+
+START_SECONDS = 90
+# A service lets open streams come to their end for twenty seconds.
+STOP_SECONDS = 25
+POLL_SECONDS = 0.05
+# How our own lines begin in a program's log.
+NOTE = "[starter-cli]"
+LARGE_LOG = 8 * 1024 * 1024
+
+# No program outlives us. (Linux could tell a program itself that its parent has died, but means the thread
+# that started it.)
+LEASH = Path(__file__).with_name("leash.sh")
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run, where, with which environment, and where its output goes."""
+
+    name: str
+    argv: Sequence[str | Path]
+    cwd: Path
+    environment: Mapping[str, str]
+    log: Path
+
+
+class Process:
+    """One running program, in a process group of its own, so that Ctrl-C is for us alone."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._is_swept = False
+        rotate(program.log)
+        try:
+            with program.log.open("ab") as output:
+                self._popen = subprocess.Popen(  # noqa: S603
+                    ["/bin/sh", LEASH, *program.argv],
+                    cwd=program.cwd,
+                    env=program.environment,
+                    stdin=lifeline(),
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise Failure(program.name, f"it cannot be run: {error}", program.log) from error
+
+    @property
+    def pid(self) -> int:
+        """The process id of the program itself."""
+        return self._popen.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        code = self._popen.returncode
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def wait(self, cancelled: Event, seconds: float = START_SECONDS) -> None:
+        """Wait for a program that does one thing, and raise Failure when it fails."""
+        self._until(lambda: not self.is_running, cancelled, seconds)
+        self._sweep()
+        if self._popen.returncode != 0:
+            raise Failure(self.program.name, f"it failed ({self.ending})", self.program.log)
+
+    def wait_for(self, url: str, cancelled: Event, seconds: float = START_SECONDS) -> None:
+        """Wait until a server answers 200 at a URL, and raise Failure when it ends before."""
+        self._until(lambda: not self.is_running or answers(url), cancelled, seconds)
+        if not self.is_running:
+            raise Failure(self.program.name, f"it stopped while it started ({self.ending})", self.program.log)
+
+    def _until(self, condition: Callable[[], bool], cancelled: Event, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                self.stop()
+                raise Failure(
+                    self.program.name, f"it was not ready within {seconds:g} seconds", self.program.log
+                )
+            if cancelled.wait(POLL_SECONDS):
+                self.stop()
+                raise Cancelled(self.program.name)
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Ask it to end, and end it if it has not within the time; nothing of its group is left."""
+        if self.is_running:
+            self._popen.terminate()
+            try:
+                self._popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._note(f"it did not end within {seconds:g} seconds of being told to, and is killed")
+        self._sweep()
+        self._popen.wait()
+
+    def _note(self, sentence: str) -> None:
+        with self.program.log.open("a") as log:
+            log.write(f"{NOTE} {sentence}\n")
+
+    def _sweep(self) -> None:
+        """End what is left of the group; its number is nobody else's for as long as the leash is in it."""
+        if not self._is_swept:
+            self._is_swept = True
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
+
+
+@cache
+def lifeline() -> int:
+    """Give the end of a pipe at which the leashes wait; the other end lives as long as this process."""
+    waiting, _ours = os.pipe()
+    return waiting
+
+
+def rotate(log: Path) -> None:
+    """Make room in a log that has grown large; the last one is kept."""
+    if log.exists() and log.stat().st_size > LARGE_LOG:
+        log.replace(log.with_suffix(".1.log"))
+
+
+def answers(url: str) -> bool:
+    """Tell whether a URL on this machine answers 200 now."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
+    try:
+        connection.request("GET", address.path or "/")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

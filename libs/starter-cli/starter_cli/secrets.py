@@ -1,0 +1,35 @@
+"""The secrets of a stack: made once, kept in one file that only its owner can read."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from secrets import token_urlsafe
+
+from sandbox.folders import write_private
+
+from starter_cli.failures import Failure
+
+SECRET_BYTES = 32
+
+
+def keep(file: Path, names: Iterable[str]) -> Mapping[str, str]:
+    """Give the secrets of these names from the file, making those that it does not have yet."""
+    kept = read(file)
+    missing = {name: token_urlsafe(SECRET_BYTES) for name in names if name not in kept}
+    if missing:
+        kept = {**kept, **missing}
+        write_private(file, json.dumps(kept, indent=2) + "\n")
+    return kept
+
+
+def read(file: Path) -> dict[str, str]:
+    """Give what a secrets file holds, nothing when there is none; raises Failure when it is damaged."""
+    try:
+        kept: dict[str, str] = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise Failure(
+            "secrets", f"{file} is damaged; restore it, or remove the whole folder around it"
+        ) from error
+    return kept

@@ -1,0 +1,152 @@
+"""The stack as one thing: start all of Acme on this machine, handle its parts by name, stop it."""
+
+import fcntl
+import os
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+from starter_cli import binaries, owner, plan, ports, record, secrets
+from starter_cli.failures import Failure
+from starter_cli.keeper import Keeper
+from starter_cli.layout import DEFAULT_DATA, PORTS, SECRETS, Folders, Layout
+from starter_cli.owner import Owner
+from starter_cli.parts import Part
+from starter_cli.plan import Plan
+from starter_cli.steps import Happening, Tell, run_all
+
+# The parts of a run that was killed need a moment to notice.
+GIVE_WAY_SECONDS = 12
+
+
+def tell_nobody(_happening: Happening) -> None:
+    """Keep it to ourselves."""
+
+
+class Stack(AbstractContextManager["Stack"]):
+    """All of Acme on this machine, as a context manager; without a port for the gateway, on a free one."""
+
+    layout: Layout
+
+    def __init__(
+        self, data: Path | str = DEFAULT_DATA, port: int | None = None, tell: Tell = tell_nobody
+    ) -> None:
+        self.folders = Folders(Path(data).absolute())
+        self._port, self._tell = port, tell
+        self._ending = Event()
+        self._undo = ExitStack()
+        self._keepers: dict[str, Keeper] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start every part and return when all answer. Raises Failure; what was started is for stop()."""
+        self._prepare()
+        parts = plan.make(self.layout)
+        self._promise_to_stop(parts)
+        run_all(plan.steps(parts, self.layout, self._ending), self._ending, self._tell)
+        self._keep(parts)
+
+    def stop(self) -> None:
+        """Stop all that was started, the last part first."""
+        self._ending.set()
+        self._undo.close()
+
+    @property
+    def gateway_url(self) -> str:
+        """Where clients go."""
+        return self.layout.gateway_url
+
+    @property
+    def sandbox_url(self) -> str:
+        """Where the sandbox is."""
+        return self.layout.sandbox_url
+
+    @property
+    def inbox_url(self) -> str:
+        """Where the mail that the sandbox took can be read."""
+        return f"{self.sandbox_url}/resend/"
+
+    @property
+    def owner(self) -> Owner:
+        """The owner of the first tenant."""
+        return owner.of(self.layout)
+
+    def pid(self, part: str) -> int | None:
+        """Give the process id of a part, while it runs."""
+        return self._keepers[part].part.pid
+
+    def kill(self, part: str) -> None:
+        """End a part at once, as kill -9 does; like any that dies, it is started again."""
+        if pid := self.pid(part):
+            os.kill(pid, signal.SIGKILL)
+
+    def stopped(self, part: str) -> AbstractContextManager[None]:
+        """Have a part stopped for a while."""
+        return self._keepers[part].paused()
+
+    def restart(self, part: str) -> None:
+        """Stop a part in good order, and start it again."""
+        with self.stopped(part):
+            pass
+
+    def _prepare(self) -> None:
+        binaries.require_all()
+        self.folders.make()
+        self._hold_folder()
+        if self._port is not None:
+            ports.require(self._port, GIVE_WAY_SECONDS if self.folders.run.exists() else 0)
+        block = ports.PortBlock(PORTS)
+        self._undo.callback(block.release)
+        numbers = {**block.ports, "gateway": self._port or block.ports["gateway"]}
+        self.layout = Layout(self.folders, numbers, secrets.keep(self.folders.secrets, SECRETS))
+
+    def _hold_folder(self) -> None:
+        lock = os.open(self.folders.lock, os.O_CREAT | os.O_RDWR, 0o600)
+        self._undo.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Failure(
+                "data folder", f"Acme runs on {self.folders.root} already; stop it first"
+            ) from error
+
+    def _promise_to_stop(self, parts: Plan) -> None:
+        """See to it that the parts are stopped, the last first."""
+        for layer in parts.layers:
+            self._undo.callback(stop_together, layer)
+        self._undo.callback(self.folders.run.unlink, missing_ok=True)
+
+    def _keep(self, parts: Plan) -> None:
+        self._keepers = {
+            part.name: Keeper(part, self._ending, self._tell, self._record) for part in parts.parts
+        }
+        self._record()
+        for keeper in self._keepers.values():
+            self._undo.callback(keeper.join)
+            keeper.start()
+
+    def _record(self) -> None:
+        record.write(self.layout, [keeper.part for keeper in self._keepers.values()])
+
+
+def stop_together(parts: Sequence[Part]) -> None:
+    """Stop parts that do not need each other."""
+    with ThreadPoolExecutor(len(parts)) as pool:
+        list(pool.map(lambda part: part.stop(), parts))

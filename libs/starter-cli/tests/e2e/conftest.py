@@ -1,0 +1,166 @@
+"""The real stack, once for all of these tests, and people who use it through the gateway."""
+
+import math
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import httpx
+import pytest
+from starter_cli import events
+from starter_cli.events import RunEvent
+from starter_cli.stack import Stack
+
+PASSWORD = "seven purple walruses juggle"
+# What reaches its place as an event, or after a part was started again, may take so long.
+PATIENCE_SECONDS = 45
+
+
+Seen = TypeVar("Seen")
+
+
+def until(look: Callable[[], Seen], *, seconds: float = PATIENCE_SECONDS) -> Seen:
+    """Look again and again until there is something to see, and give it."""
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"still {seen!r} after {seconds} seconds"
+        time.sleep(0.1)
+    return seen
+
+
+@dataclass
+class Person:
+    """Somebody at the gateway, signed in or not."""
+
+    http: httpx.Client
+    tenant_id: str = ""
+    signed_in_at: float = -math.inf
+
+    def sign_in(self, email: str, password: str) -> httpx.Response:
+        answer = self.http.post("/api/v1/auth/token", json={"email": email, "password": password})
+        if answer.is_success:
+            self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            self.tenant_id = answer.json()["tenant_id"]
+            self.signed_in_at = time.monotonic()
+        return answer
+
+    def stream(self, message: str, **more: Any) -> list[tuple[float, RunEvent]]:
+        """Say something, and give all events of the run with the times of their arrival."""
+        with self.http.stream("POST", "/api/v1/chat/stream", json={"message": message, **more}) as answer:
+            assert answer.status_code == 200, answer.read()
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            return [(time.time(), event) for event in events.read(answer.iter_lines())]
+
+    def messages(self, conversation_id: str) -> list[dict[str, Any]]:
+        answer = self.http.get(f"/api/v1/conversations/{conversation_id}")
+        assert answer.status_code == 200, answer.text
+        messages: list[dict[str, Any]] = answer.json()["messages"]
+        return messages
+
+    def usage(self) -> dict[str, int]:
+        answer = self.http.get(f"/api/v1/billing/tenants/{self.tenant_id}/usage")
+        assert answer.status_code == 200, answer.text
+        totals: dict[str, int] = answer.json()["totals"]
+        return totals
+
+
+class Inbox:
+    """The mail that the sandbox took."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._url = f"{stack.inbox_url}inbox"
+
+    def mails(self, to: str) -> list[dict[str, Any]]:
+        mails: list[dict[str, Any]] = httpx.get(self._url, params={"to": to}, trust_env=False).json()
+        return mails
+
+    def token(self, to: str) -> str:
+        """Wait for the mail to an address, and take out of it the token that proves that it arrived."""
+        text = until(lambda: self.mails(to))[0]["text"]
+        found = re.search(r"token: (\S+)", text)
+        assert found, text
+        return found[1]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Start the stack. (As root, Postgres is somebody else, who cannot enter pytest's own folders.)"""
+    data = Path(tempfile.mkdtemp(prefix="acme e2e "))
+    data.chmod(0o711)
+    try:
+        with Stack(data) as stack:
+            yield stack
+    finally:
+        shutil.rmtree(data)
+
+
+@pytest.fixture
+def someone(stack: Stack) -> Iterator[Callable[[], Person]]:
+    """Give a function that makes people who have not signed in."""
+    made: list[Person] = []
+
+    def make() -> Person:
+        made.append(Person(httpx.Client(base_url=stack.gateway_url, timeout=60, trust_env=False)))
+        return made[-1]
+
+    yield make
+    for person in made:
+        person.http.close()
+
+
+@pytest.fixture
+def stranger(someone: Callable[[], Person]) -> Person:
+    """Give somebody who has not signed in."""
+    return someone()
+
+
+@pytest.fixture(scope="session")
+def the_owner(stack: Stack) -> Iterator[Person]:
+    """Give the owner of the first tenant, who has not signed in yet."""
+    with httpx.Client(base_url=stack.gateway_url, timeout=60, trust_env=False) as client:
+        yield Person(client)
+
+
+@pytest.fixture
+def owner(stack: Stack, the_owner: Person) -> Person:
+    """Give the owner of the first tenant, signed in, and not long ago: a token lives for ten minutes."""
+    if time.monotonic() - the_owner.signed_in_at > 300:
+        assert the_owner.sign_in(stack.owner.email, stack.owner.password).status_code == 200
+    return the_owner
+
+
+@pytest.fixture(scope="session")
+def inbox(stack: Stack) -> Inbox:
+    """Give the inbox of the sandbox."""
+    return Inbox(stack)
+
+
+@pytest.fixture
+def register(stack: Stack) -> Callable[..., str]:
+    """Give a function that signs somebody new up and gives the address; the password is PASSWORD."""
+
+    def sign_up(email: str = "") -> str:
+        email = email or f"{uuid4().hex}@example.com"
+        body = {"email": email, "password": PASSWORD, "tenant_name": "Of somebody new", "accept_terms": True}
+        url = f"{stack.gateway_url}/api/v1/auth/register"
+        answer = httpx.post(url, json=body, timeout=30, trust_env=False)
+        assert answer.status_code == 202, answer.text
+        return email
+
+    return sign_up
+
+
+@pytest.fixture
+def neighbour(register: Callable[..., str], inbox: Inbox, someone: Callable[[], Person]) -> Person:
+    """Give the owner of another tenant, signed in."""
+    email, person = register(), someone()
+    verified = person.http.post("/api/v1/auth/email/verify", json={"token": inbox.token(email)})
+    assert verified.is_success, verified.text
+    assert person.sign_in(email, PASSWORD).status_code == 200
+    return person

@@ -1,0 +1,69 @@
+"""The commands beside `start`, at a stack that runs."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from starter_cli.ports import HOST, PortBlock
+from starter_cli.stack import Stack
+
+from .conftest import PASSWORD, Person
+
+pytestmark = pytest.mark.xdist_group("stack")
+
+
+def acme(*arguments: object) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "starter_cli.app", *map(str, arguments)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_status_shows_every_part(stack: Stack) -> None:
+    told = acme("status", "--data", stack.folders.root)
+    assert told.returncode == 0, told.stdout
+    rows = {line.split()[0]: line.split()[-1] for line in told.stdout.splitlines()[1:]}
+    parts = ["postgres", "valkey", "sandbox", "auth", "conversation", "chat-agent", "billing-webhook"]
+    assert rows == dict.fromkeys([*parts, "notification", "gateway"], "ok")
+
+
+def test_status_shows_a_part_that_is_gone(stack: Stack) -> None:
+    with stack.stopped("notification"):
+        told = acme("status", "--data", stack.folders.root)
+    assert told.returncode == 1
+    assert [line.split()[0] for line in told.stdout.splitlines()[1:] if line.split()[-1] != "ok"] == [
+        "notification"
+    ]
+
+
+def test_status_of_nothing_says_so(tmp_path: Path) -> None:
+    told = acme("status", "--data", tmp_path)
+    assert told.returncode == 1
+    assert f"does not run on {tmp_path}" in told.stdout
+
+
+def test_somebody_made_by_hand_can_sign_in(stack: Stack, someone: Callable[[], Person]) -> None:
+    names = ("--email", "viewer@example.com", "--tenant-slug", "by-hand", "--role", "viewer")
+    for _ in range(2):
+        told = acme("users", "seed", *names, "--password", PASSWORD, "--data", stack.folders.root)
+        assert told.returncode == 0, told.stdout + told.stderr
+    person = someone()
+    assert person.sign_in("viewer@example.com", PASSWORD).status_code == 200
+    assert person.http.get("/api/v1/conversations").status_code == 200
+    assert person.http.post("/api/v1/conversations", json={}).status_code == 403
+
+
+def test_doctor_finds_nothing_wrong_here(tmp_path: Path) -> None:
+    block = PortBlock(["gateway"])
+    told = acme("doctor", "--data", tmp_path, "--port", block.ports["gateway"])
+    block.release()
+    assert told.returncode == 0, told.stdout
+    assert "✗" not in told.stdout
+
+
+def test_doctor_finds_a_taken_port(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as somebody:
+        told = acme("doctor", "--data", tmp_path, "--port", somebody.getsockname()[1])
+    assert told.returncode == 1
+    assert [line.split()[1] for line in told.stdout.splitlines() if line.startswith("✗")] == ["gateway's"]

@@ -1,0 +1,57 @@
+"""What the gateway lets through, with the real services behind it."""
+
+import httpx
+import pytest
+from starter_cli.stack import Stack
+
+from .conftest import Person, until
+
+pytestmark = pytest.mark.xdist_group("stack")
+
+INSIDE = [
+    "/internal/v1/oauth/token",
+    "/internal/v1/conversations",
+    "//internal/v1/oauth/token",
+    "/api/v1/auth/../../../internal/v1/oauth/token",
+    "/api/v1/auth/%2e%2e/%2e%2e/%2e%2e/internal/v1/oauth/token",
+    "/api/v1/auth/..%2f..%2f..%2finternal/v1/oauth/token",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/docs",
+    "/openapi.json",
+    "/",
+]
+
+
+@pytest.mark.parametrize("path", INSIDE)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_inside_cannot_be_reached(owner: Person, method: str, path: str) -> None:
+    raw = httpx.URL(owner.http.base_url).copy_with(raw_path=path.encode())
+    answer = owner.http.request(method, raw)
+    assert answer.status_code in {400, 404}, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_keys_that_verify_tokens_are_public(stranger: Person) -> None:
+    answer = stranger.http.get("/.well-known/jwks.json")
+    assert [key["crv"] for key in answer.json()["keys"]] == ["Ed25519"] * len(answer.json()["keys"])
+    assert "d" not in answer.json()["keys"][0]
+
+
+def test_a_browser_of_a_listed_origin_may_call(stack: Stack, stranger: Person) -> None:
+    asked = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization"}
+    listed = {"Origin": "http://localhost:3000", **asked}
+    answer = stranger.http.options("/api/v1/conversations", headers=listed)
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert "PATCH" in answer.headers["access-control-allow-methods"]
+    foreign = stranger.http.options(
+        "/api/v1/conversations", headers={**listed, "Origin": "http://evil.example"}
+    )
+    assert "access-control-allow-origin" not in foreign.headers
+
+
+def test_a_request_id_goes_all_the_way_and_comes_back(stack: Stack, owner: Person) -> None:
+    answer = owner.http.get("/api/v1/conversations", headers={"X-Request-Id": "from-the-outside-1"})
+    assert answer.headers["x-request-id"] == "from-the-outside-1"
+    until(lambda: "from-the-outside-1" in stack.folders.log("conversation").read_text())

@@ -1,0 +1,182 @@
+"""The runner as an operator has it: a process in a terminal that starts, talks, and leaves nothing behind."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from starter_cli.ports import HOST, PortBlock, is_free
+
+pytestmark = pytest.mark.xdist_group("stack")
+
+START = [sys.executable, "-m", "starter_cli.app", "start"]
+# Enough for a start on a machine that has other things to do.
+SECONDS = 240
+
+
+class Runner:
+    """One run of the command, with an environment as bare as that of a new account."""
+
+    def __init__(self, data: Path, port: int, *options: str, **environment: str) -> None:
+        self.port = port
+        bare = {"PATH": os.environ["PATH"], "HOME": str(data / "no such home"), **environment}
+        self._process = subprocess.Popen(
+            [*START, "--data", str(data), "--port", str(port), *options],
+            cwd="/",
+            env=bare,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said = ""
+        self._started: dict[int, psutil.Process] = {}
+
+    def until_it_says(self, words: str) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self.said += line
+            self.look_around()
+            if words in line:
+                return
+        raise AssertionError(self.said)
+
+    def look_around(self) -> None:
+        """Remember every process that it has started."""
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        self._started |= {child.pid: child for child in children}
+
+    def send(self, number: signal.Signals) -> None:
+        self.look_around()
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """Wait for its end; gives the exit code."""
+        self.said += self._process.communicate(timeout=SECONDS)[0]
+        self.exit_code = self._process.returncode
+        return self.exit_code
+
+    def left_behind(self) -> list[str]:
+        """Wait for what it started to be gone; gives what is not, and its port if that is taken."""
+        psutil.wait_procs(self._started.values(), timeout=20)
+        living = [child for child in self._started.values() if child.is_running()]
+        left = [str(child) for child in living if child.status() != psutil.STATUS_ZOMBIE]
+        return left if is_free(self.port) else [*left, f"port {self.port}"]
+
+
+@pytest.fixture(scope="module")
+def data() -> Iterator[Path]:
+    """Give a folder, with a space in its path, that the runs of this module share."""
+    folder = Path(tempfile.mkdtemp(prefix="acme runner "))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Give a free port."""
+    block = PortBlock(["gateway"])
+    yield block.ports["gateway"]
+    block.release()
+
+
+@pytest.fixture(scope="module")
+def first_run(data: Path) -> Runner:
+    """Give a run with `--once` that has ended; its data is there for the runs that follow."""
+    block = PortBlock(["gateway"])
+    run = Runner(data, block.ports["gateway"], "--once")
+    block.release()
+    run.until_it_says("scripted stand-in")
+    run.end()
+    return run
+
+
+def test_once_starts_talks_and_stops(data: Path, first_run: Runner) -> None:
+    assert first_run.exit_code == 0, first_run.said
+    for words in (
+        "postgres ",
+        "chat-agent ",
+        "gateway ",
+        "→ handoff: triage → code_assistant",
+        "⚙ current_time",
+    ):
+        assert words in first_run.said
+    assert "kept in the conversation, counted in the usage ledger" in first_run.said
+    assert first_run.left_behind() == []
+    assert [log.name for log in (data / "logs").glob("*.log") if "is killed" in log.read_text()] == []
+
+
+def test_it_stays_until_ctrl_c_with_the_data_of_the_run_before(
+    data: Path, first_run: Runner, port: int
+) -> None:
+    password = json.loads((data / "secrets.json").read_text())["owner-password"]
+    run = Runner(data, port)
+    run.until_it_says("Ctrl-C stops everything")
+    assert password in run.said
+    token, stream, conversations, usage = re.findall(r"^(?:eval|curl) .*$", run.said, re.MULTILINE)
+    script = "\n".join([token, stream, f"echo; {conversations}", f"echo; {usage}"])
+    tried = subprocess.run(["/bin/sh", "-ec", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "event: message.delta" in tried.stdout
+    listed, counted = map(json.loads, tried.stdout.splitlines()[-2:])
+    assert len(listed["items"]) == 3
+    assert counted["totals"]["runs"] >= 2
+    run.send(signal.SIGINT)
+    assert run.end() == 0, run.said
+    assert run.left_behind() == []
+
+
+def test_ctrl_c_during_the_start_leaves_nothing(data: Path, port: int) -> None:
+    run = Runner(data, port)
+    run.until_it_says("databases ")
+    run.send(signal.SIGTERM)
+    assert run.end() == 130, run.said
+    assert "Traceback" not in run.said
+    assert run.left_behind() == []
+
+
+def test_what_it_started_ends_with_it_when_it_is_killed(data: Path, port: int) -> None:
+    run = Runner(data, port)
+    run.until_it_says("sandbox ")
+    run.send(signal.SIGKILL)
+    run.end()
+    assert run.left_behind() == []
+
+
+def test_a_service_that_cannot_start_is_told_with_its_log(data: Path, first_run: Runner, port: int) -> None:
+    keys = list((data / "keys").iterdir())
+    kept = [(key, key.read_bytes()) for key in keys]
+    for key in keys:
+        key.write_bytes(b"not a key")
+    run = Runner(data, port)
+    assert run.end() == 1
+    for key, content in kept:
+        key.write_bytes(content)
+    assert re.search(r"^✗ auth: it stopped while it started \(exit code \d+\)$", run.said, re.MULTILINE)
+    assert f"The whole log: {data / 'logs' / 'auth.log'}" in run.said
+    assert run.left_behind() == []
+
+
+def test_a_taken_port_is_told_before_anything_is_started(data: Path) -> None:
+    with socket.create_server((HOST, 0)) as somebody:
+        run = Runner(data, somebody.getsockname()[1], "--once")
+        assert run.end() == 1
+    assert re.search(rf"port \d+ is taken by .* \(process {os.getpid()}\); .*--port", run.said)
+    assert "postgres" not in run.said
+
+
+def test_a_folder_in_use_is_told(data: Path, port: int) -> None:
+    with (data / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run = Runner(data, port, "--once")
+        assert run.end() == 1
+    assert f"Acme runs on {data} already" in run.said

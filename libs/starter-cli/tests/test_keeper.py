@@ -1,0 +1,96 @@
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+from sandbox.processes import free_port, wait_until
+from starter_cli.keeper import Keeper
+from starter_cli.parts import Daemon
+from starter_cli.processes import Program
+from starter_cli.steps import Happening
+
+# Answers, unless there is a file that keeps it from starting.
+SERVE = """
+import pathlib, sys
+from http.server import SimpleHTTPRequestHandler, test
+if pathlib.Path("broken").exists():
+    sys.exit("broken")
+test(SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")
+"""
+
+
+class Kept:
+    """A part that is kept alive, and what is said of it."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/"
+        argv = [sys.executable, "-c", SERVE, str(port)]
+        self.folder = folder
+        self.part = Daemon(Program("part", argv, folder, {}, folder / "part.log"), url, url)
+        self.said: list[str] = []
+        self.changes: list[int | None] = []
+        self.ending = Event()
+        self.keeper = Keeper(
+            self.part, self.ending, self.hear, changed=lambda: self.changes.append(self.part.pid)
+        )
+        self.part.start(self.ending)
+        self.keeper.start()
+
+    def hear(self, happening: Happening) -> None:
+        self.said.append(happening.sentence)
+
+    def kill(self) -> None:
+        assert self.part.pid
+        os.kill(self.part.pid, signal.SIGKILL)
+
+    def has_said(self, words: str, times: int = 1) -> bool:
+        return wait_until(lambda: sum(words in each for each in self.said) >= times, seconds=20)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    kept = Kept(tmp_path)
+    yield kept
+    kept.ending.set()
+    kept.keeper.join()
+    kept.part.stop()
+
+
+def test_starts_a_part_again_that_died_and_says_so(kept: Kept) -> None:
+    before = kept.part.pid
+    kept.kill()
+    assert kept.has_said("is back")
+    assert kept.said[0] == "part stopped (killed by SIGKILL); starting it again in 0.5 s"
+    assert kept.changes == [kept.part.pid]
+    assert kept.part.pid != before
+
+
+def test_waits_longer_each_time_while_it_cannot_be_started(kept: Kept) -> None:
+    broken = kept.folder / "broken"
+    broken.touch()
+    kept.kill()
+    assert kept.has_said("in 2 s")
+    broken.unlink()
+    assert kept.has_said("is back")
+    pauses = [each.split("again in ")[1] for each in kept.said if "again in" in each]
+    assert pauses == ["0.5 s", "1 s", "2 s"]
+    assert f"log: {kept.folder / 'part.log'}" in kept.said[1]
+
+
+def test_leaves_a_part_alone_that_was_stopped_on_purpose(kept: Kept) -> None:
+    with kept.keeper.paused():
+        assert not kept.part.is_running
+    assert kept.part.is_running
+    assert kept.said == []
+
+
+def test_ends_while_it_waits_to_start_a_part_again(kept: Kept) -> None:
+    kept.kill()
+    assert kept.has_said("starting it again")
+    kept.ending.set()
+    kept.keeper.join()
+    assert not kept.part.is_running

@@ -1,0 +1,140 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from threading import Event, Timer
+
+import psutil
+import pytest
+from sandbox.processes import free_port, wait_until
+from starter_cli.failures import Cancelled, Failure
+from starter_cli.processes import Process, Program
+
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+def program(folder: Path, code: str, *arguments: object, **environment: str) -> Program:
+    argv = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    return Program("part", argv, folder, environment, folder / "part.log")
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_waits_until_a_server_answers(tmp_path: Path) -> None:
+    port = free_port()
+    argv = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    server = Process(Program("part", argv, tmp_path, {}, tmp_path / "part.log"))
+    server.wait_for(f"http://127.0.0.1:{port}/", Event())
+    assert server.is_running
+    server.stop()
+    assert not server.is_running
+
+
+def test_tells_of_a_server_that_ends_while_it_starts_with_the_end_of_its_log(tmp_path: Path) -> None:
+    server = Process(program(tmp_path, "print('no database'); raise SystemExit(7)"))
+    with pytest.raises(Failure, match="exit code 7") as failed:
+        server.wait_for("http://127.0.0.1:9/", Event())
+    assert failed.value.last_lines == ["no database"]
+    assert failed.value.log == tmp_path / "part.log"
+
+
+def test_tells_of_a_server_that_never_answers_and_stops_it(tmp_path: Path) -> None:
+    server = Process(program(tmp_path, "import time; time.sleep(600)"))
+    with pytest.raises(Failure, match=r"not ready within 0\.2 seconds"):
+        server.wait_for("http://127.0.0.1:9/", Event(), seconds=0.2)
+    assert not server.is_running
+
+
+def test_gives_up_waiting_when_the_start_is_cancelled(tmp_path: Path) -> None:
+    cancelled = Event()
+    Timer(0.1, cancelled.set).start()
+    server = Process(program(tmp_path, "import time; time.sleep(600)"))
+    with pytest.raises(Cancelled):
+        server.wait_for("http://127.0.0.1:9/", cancelled)
+    assert not server.is_running
+
+
+def test_tells_of_a_program_that_cannot_be_run(tmp_path: Path) -> None:
+    missing = Program("part", [tmp_path / "missing"], tmp_path, {}, tmp_path / "part.log")
+    with pytest.raises(Failure, match="exit code 127") as failed:
+        Process(missing).wait(Event())
+    assert "missing" in failed.value.last_lines[-1]
+
+
+def test_passes_on_no_variable_that_was_not_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the caller")
+    Process(program(tmp_path, "import os; print(dict(os.environ))", GIVEN="1")).wait(Event())
+    told = (tmp_path / "part.log").read_text()
+    assert "GIVEN" in told
+    assert "AWS_SECRET_ACCESS_KEY" not in told
+
+
+def test_stops_what_the_program_started_too(tmp_path: Path) -> None:
+    parent = """
+        import subprocess, sys
+        print(subprocess.Popen([sys.executable, "-c", sys.argv[1]]).pid, flush=True)
+        raise SystemExit(subprocess.signal.pause())
+    """
+    log = tmp_path / "part.log"
+    server = Process(program(tmp_path, parent, STUBBORN))
+    assert wait_until(lambda: "up" in log.read_text(), seconds=10)
+    child = int(log.read_text().split()[0])
+    server.stop()
+    assert wait_until(lambda: is_gone(child), seconds=5)
+
+
+def test_ends_a_program_that_does_not_want_to(tmp_path: Path) -> None:
+    log = tmp_path / "part.log"
+    server = Process(program(tmp_path, STUBBORN))
+    assert wait_until(lambda: log.exists() and "up" in log.read_text(), seconds=10)
+    server.stop(seconds=0.1)
+    assert server.ending == "killed by SIGKILL"
+    assert "did not end within 0.1 seconds" in log.read_text()
+
+
+def test_programs_end_with_us_even_when_we_are_killed(tmp_path: Path) -> None:
+    runner = f"""
+        import signal, sys
+        from pathlib import Path
+        from starter_cli.processes import Process, Program
+        folder = Path({str(tmp_path)!r})
+        argv = [sys.executable, "-c", "import time; time.sleep(600)"]
+        print(Process(Program("part", argv, folder, {{}}, folder / "part.log")).pid, flush=True)
+        signal.pause()
+    """
+    us = subprocess.Popen([sys.executable, "-c", textwrap.dedent(runner)], stdout=subprocess.PIPE, text=True)
+    assert us.stdout
+    pid = int(us.stdout.readline())
+    assert not is_gone(pid)
+    us.kill()
+    us.communicate()
+    assert wait_until(lambda: is_gone(pid), seconds=10)
+
+
+def test_ctrl_c_in_the_terminal_reaches_us_alone(tmp_path: Path) -> None:
+    server = Process(program(tmp_path, "import time; time.sleep(600)"))
+    try:
+        assert os.getpgid(server.pid) != os.getpgid(0)
+    finally:
+        server.stop()
+    assert server.ending == f"killed by {signal.SIGTERM.name}"
+
+
+def test_keeps_the_last_large_log_and_begins_a_new_one(tmp_path: Path) -> None:
+    log = tmp_path / "part.log"
+    log.write_bytes(b"old\n" * 3_000_000)
+    Process(program(tmp_path, "print('new')")).wait(Event())
+    assert log.read_text() == "new\n"
+    assert (tmp_path / "part.1.log").stat().st_size == 12_000_000
