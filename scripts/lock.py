@@ -19,11 +19,17 @@ def member_projects() -> list[Path]:
 def compile_lock(output: Path, *, upgrade: bool) -> None:
     """Resolve for all platforms at once, with hashes; what `output` pins already is kept."""
     projects = member_projects()
-    own = [tomllib.loads(project.read_text())["project"]["name"] for project in projects]
+    tables = [tomllib.loads(project.read_text()) for project in projects]
+    own = [table["project"]["name"] for table in tables]
+    groups = [
+        f"{project}:test"
+        for project, table in zip(projects, tables, strict=True)
+        if "test" in table.get("dependency-groups", {})
+    ]
     command = [
         *(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"),
         *("--no-header", "--no-annotate", "--python-version", "3.11"),
-        *("--group", f"{ROOT / 'pyproject.toml'}:dev"),
+        *(part for group in (f"{ROOT / 'pyproject.toml'}:dev", *groups) for part in ("--group", group)),
         *(str(project) for project in projects),
         *(part for name in own for part in ("--no-emit-package", name)),
         *(["--upgrade"] if upgrade else []),

@@ -17,6 +17,7 @@ from starter_cli import events
 from starter_cli.events import RunEvent
 from starter_cli.stack import Stack
 
+HERE = Path(__file__).parent
 PASSWORD = "seven purple walruses juggle"
 # What reaches its place as an event, or after a part was started again, may take so long.
 PATIENCE_SECONDS = 45
@@ -86,6 +87,13 @@ class Inbox:
         found = re.search(r"token: (\S+)", text)
         assert found, text
         return found[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep these tests on one worker, where the work is shared out by groups: one stack is enough."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.xdist_group("stack"))
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,6 @@ from starter_cli.stack import Stack
 
 from .conftest import PASSWORD, Inbox, Person, until
 
-pytestmark = pytest.mark.xdist_group("stack")
-
 
 def test_somebody_new_signs_up_confirms_the_mail_and_signs_in(
     register: Callable[..., str], inbox: Inbox, stranger: Person

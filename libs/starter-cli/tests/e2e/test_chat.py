@@ -7,8 +7,6 @@ import pytest
 
 from .conftest import Person, until
 
-pytestmark = pytest.mark.xdist_group("stack")
-
 REVIEW = "What time is it, and can you review this Python function? def add(a, b): return a - b"
 
 

@@ -6,13 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from starter_cli.ports import HOST, PortBlock
 from starter_cli.stack import Stack
 
 from .conftest import PASSWORD, Person
-
-pytestmark = pytest.mark.xdist_group("stack")
 
 
 def acme(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -8,8 +8,6 @@ import pytest
 from starter_cli.layout import SERVICES
 from starter_cli.stack import Stack
 
-pytestmark = pytest.mark.xdist_group("stack")
-
 
 async def connect(url: str, database: str) -> None:
     connection = await asyncpg.connect(urlsplit(url)._replace(path=f"/{database}").geturl())

@@ -6,8 +6,6 @@ from starter_cli.stack import Stack
 
 from .conftest import Person, until
 
-pytestmark = pytest.mark.xdist_group("stack")
-
 INSIDE = [
     "/internal/v1/oauth/token",
     "/internal/v1/conversations",

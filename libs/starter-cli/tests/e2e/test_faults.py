@@ -7,8 +7,6 @@ from starter_cli.stack import Stack
 
 from .conftest import Inbox, Person, until
 
-pytestmark = pytest.mark.xdist_group("stack")
-
 
 def chat(person: Person) -> tuple[int, str | None]:
     answer = person.http.post("/api/v1/chat", json={"message": "Hello"})

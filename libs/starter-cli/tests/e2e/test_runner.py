@@ -17,8 +17,6 @@ import psutil
 import pytest
 from starter_cli.ports import HOST, PortBlock, is_free
 
-pytestmark = pytest.mark.xdist_group("stack")
-
 START = [sys.executable, "-m", "starter_cli.app", "start"]
 # Enough for a start on a machine that has other things to do.
 SECONDS = 240
