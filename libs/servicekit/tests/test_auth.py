@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Annotated
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -22,8 +22,9 @@ from servicekit.jwks import JwksCache
 from servicekit.tokens import Principal, TokenVerifier
 from testkit.issuer import Answer, Issuer
 
-TENANT = uuid4()
-PERSON = f"user:{uuid4()}"
+TENANT = UUID("7e4a0000-0000-4000-8000-000000000001")
+OTHER = UUID("7e4a0000-0000-4000-8000-0000000000ff")
+PERSON = "user:05e70000-0000-4000-8000-000000000002"
 FOR_PERSON = {"Acme-On-Behalf-Of": f"{TENANT}/{PERSON}"}
 
 Reader = Annotated[Principal, allowed("conversations:read")]
@@ -239,7 +240,7 @@ async def test_takes_the_tokens_own_tenant_when_it_is_repeated(http, issuer):
 
 @pytest.mark.parametrize(
     "tenant",
-    [str(uuid4()), "", "*", TENANT.hex, f"{TENANT},{TENANT}", f"{TENANT}, {uuid4()}", "null", "' OR 1=1"],
+    [str(OTHER), "", "*", TENANT.hex, f"{TENANT},{TENANT}", f"{TENANT}, {OTHER}", "null", "' OR 1=1"],
 )
 async def test_refuses_any_other_tenant(http, issuer, tenant):
     token = issuer.token(tenant_id=TENANT)

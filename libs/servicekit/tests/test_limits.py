@@ -139,7 +139,7 @@ async def test_a_slot_is_free_again_when_its_task_is_cancelled(limits: Limits) -
     assert await admitted(limits, Slots("k", 1))
 
 
-async def test_a_slot_is_free_again_when_the_client_goes_away(limits: Limits) -> None:
+async def test_a_slot_is_free_again_when_the_client_goes_away(limits: Limits, redis: Redis) -> None:
     # The framework cancels a stream's scope, and in a cancelled scope every await is cancelled anew.
     held = asyncio.Event()
 
@@ -151,6 +151,7 @@ async def test_a_slot_is_free_again_when_the_client_goes_away(limits: Limits) ->
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hold)
         await held.wait()
+        await redis.connection_pool.disconnect()
         tasks.cancel_scope.cancel()
     assert await admitted(limits, Slots("k", 1))
 

@@ -8,7 +8,7 @@ import logging
 import time
 import timeit
 from collections.abc import Iterator
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -19,8 +19,9 @@ from servicekit.permissions import Role
 from servicekit.tokens import InvalidToken, KeySourceUnavailable, Principal, TokenVerifier
 from testkit.issuer import Answer, Issuer, SigningKey, compact
 
-TENANT = uuid4()
-PERSON = f"user:{uuid4()}"
+TENANT = UUID("7e4a0000-0000-4000-8000-000000000001")
+OTHER = UUID("7e4a0000-0000-4000-8000-0000000000ff")
+PERSON = "user:05e70000-0000-4000-8000-000000000002"
 
 
 class Clock:
@@ -292,13 +293,13 @@ async def test_takes_only_whole_numbers_for_times(verifier, issuer, claim, value
         ("aud", {"acme-api": 1}),
         ("aud", ["acme-api", "with space"]),
         ("sub", "alice@example.com"),
-        ("sub", str(uuid4())),
-        ("sub", f"user:{uuid4()}\n"),
-        ("sub", f"user:{str(uuid4()).upper()}"),
+        ("sub", str(OTHER)),
+        ("sub", f"user:{OTHER}\n"),
+        ("sub", f"user:{str(OTHER).upper()}"),
         ("sub", "user:' OR 1=1 --"),
         ("sub", "service:other"),
         ("sub", "user:\ud800"),
-        ("client_id", f"user:{uuid4()}"),
+        ("client_id", f"user:{OTHER}"),
         ("client_id", ""),
         ("client_id", 7),
         ("jti", ""),
@@ -310,9 +311,9 @@ async def test_takes_only_whole_numbers_for_times(verifier, issuer, claim, value
         ("sid", 7),
         ("tenant_id", "*"),
         ("tenant_id", ""),
-        ("tenant_id", f"{{{uuid4()}}}"),
-        ("tenant_id", uuid4().hex),
-        ("tenant_id", f"urn:uuid:{uuid4()}"),
+        ("tenant_id", f"{{{OTHER}}}"),
+        ("tenant_id", OTHER.hex),
+        ("tenant_id", f"urn:uuid:{OTHER}"),
         ("tenant_id", 7),
         ("scope", ""),
         ("scope", "a  b"),

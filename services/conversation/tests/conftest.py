@@ -20,6 +20,8 @@ def settings(migrated: Callable[[str], str], redis_url: str, issuer: Issuer) -> 
         environment="test",
         debug=True,
         logging_sink="none",
+        # Between two tests nothing runs, and a worker that stopped amid a transaction would be in the way.
+        run_workers=False,
         database_url=migrated("conversation"),
         redis_url=redis_url,
         auth_issuer=issuer.issuer,

@@ -4,6 +4,8 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+from conversation.main import create_app
+from testkit.app import client, running
 
 
 def note(item_id, text="noted", role="user"):
@@ -92,8 +94,10 @@ async def test_finds_what_was_said(service, bob, talk):
     assert (match["role"], match["snippet"]) == ("assistant", "The parcel arrives on Tuesday")
 
 
-async def test_says_on_its_internal_door_whether_it_may_take_traffic(app, service):
-    answer = await service().get("/readyz")
+async def test_says_whether_it_may_take_traffic(settings):
+    working = create_app(settings.model_copy(update={"run_workers": True}))
+    async with running(working), client(working.state.internal) as probe:
+        answer = await probe.get("/readyz")
 
     assert answer.status_code == 200, answer.text
     assert answer.json()["checks"] == {"database": "ok", "redis": "ok", "keys": "ok", "housekeeping": "ok"}
