@@ -44,7 +44,12 @@ class Database:
             connect_args={
                 "timeout": CONNECT_SECONDS,
                 "command_timeout": COMMAND_SECONDS,
-                "server_settings": {"application_name": name, "jit": "off"},
+                "server_settings": {
+                    "application_name": name,
+                    "jit": "off",
+                    # A replica that was cut off lets go of its locks.
+                    "idle_in_transaction_session_timeout": "60000",
+                },
             },
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)

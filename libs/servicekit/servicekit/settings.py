@@ -12,7 +12,13 @@ PLACEHOLDERS = ("change-me", "changeme", "replace-me", "placeholder", "secret", 
 class ServiceSettings(BaseSettings):
     """What a service is told from outside. A variable is the upper-cased name of its field."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        # An environment file names what it leaves open: `STRIPE_SECRET_KEY=` means that there is none.
+        env_ignore_empty=True,
+    )
 
     environment: str = "production"
     debug: bool = False

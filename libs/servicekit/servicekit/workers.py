@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
@@ -43,11 +44,14 @@ async def supervise(worker: Worker) -> None:
     shortest, longest = RESTART_SECONDS
     pause = shortest
     while True:
+        started = time.monotonic()
         try:
             with context.scope(worker_id=worker.name):
                 await worker.run()
         except Exception:
             logger.exception("worker failed", extra={"worker": worker.name})
+        if time.monotonic() - started > longest:
+            pause = shortest
         await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
         pause = min(pause * 2, longest)
 

@@ -171,7 +171,7 @@ def until() -> Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]:
     """Give a function that waits for what some worker will bring about."""
 
     async def wait(condition: Callable[[], Awaitable[object]]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await holds(condition):  # noqa: ASYNC110  # what happens in Redis sets no event here
                 await asyncio.sleep(0.005)
 

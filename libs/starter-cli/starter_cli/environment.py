@@ -69,6 +69,12 @@ def of_auth(layout: Layout) -> Environment:
         "AUTH_KEY_STORAGE_PATH": str(layout.folders.keys / "keyset.json"),
         "AUTH_SERVICE_SECRETS": json.dumps({service: secrets[f"{service}-client"] for service in SERVICES}),
         "EVENT_SEALING_KEY": secrets["event-sealing-key"],
+        # Everybody comes from this one machine, whatever they try out.
+        "SIGNUP_RATE_LIMIT_PER_HOUR": "1000",
+        "AUTH_TOKEN_RATE_LIMIT_PER_MINUTE": "1000",
+        "AUTH_REFRESH_RATE_LIMIT_PER_MINUTE": "1000",
+        "EMAIL_VERIFICATION_IP_RATE_LIMIT_PER_HOUR": "1000",
+        "EMAIL_VERIFICATION_ATTEMPT_RATE_LIMIT_PER_MINUTE": "1000",
     }
 
 

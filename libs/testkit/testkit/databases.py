@@ -54,13 +54,15 @@ class Databases:
                 try:
                     asyncio.run(self._truncate(url))
                     break
-                except asyncpg.DeadlockDetectedError:
+                except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
                     if not left:
                         raise
 
     async def _truncate(self, url: str) -> None:
         async def work(connection: asyncpg.Connection) -> None:
             if tables := await connection.fetchval(TABLES):
+                # An app whose loop stands still may hold a lock: an error is better than waiting for ever.
+                await connection.execute("set lock_timeout = '5s'")
                 await connection.execute(f"truncate {tables} restart identity cascade")
 
         await self._connected(url, work)

@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 from sandbox.embedded import Postgres, Valkey
 
+from testkit import backend
 from testkit.databases import Databases
 from testkit.issuer import Issuer
 
@@ -15,6 +16,11 @@ from testkit.issuer import Issuer
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--no-skips`."""
     parser.addoption("--no-skips", action="store_true", help="fail the run when any test was skipped")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Come after anyio's own plugin, whose fixture of the same name would win otherwise."""
+    config.pluginmanager.register(backend, "testkit-backend")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -29,12 +35,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     skipped = reporter.stats.get("skipped") if reporter else None
     if session.config.getoption("--no-skips") and skipped:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """Run asynchronous tests on the loop that the services run on."""
-    return "asyncio", {"use_uvloop": True}
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import SettingsConfigDict
 from servicekit.sealing import BadSealingKey, seal
 from servicekit.settings import ServiceSettings, is_placeholder
 
@@ -29,9 +28,6 @@ Minutes = Annotated[int, Field(ge=1)]
 
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
-
-    # An environment file names what it leaves open: `VAULT_ADDR=` means that there is none.
-    model_config = SettingsConfigDict(env_ignore_empty=True)
 
     # Without a default that would do: empty is refused below, all of them in one message.
     auth_password_pepper: SecretStr = SecretStr("")

@@ -23,12 +23,6 @@ Variables = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    """One loop for all tests, so that they can share a running service."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(scope="session")
 def variables(
     migrated: Callable[[str], str], redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Variables:

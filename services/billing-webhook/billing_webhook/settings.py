@@ -1,15 +1,11 @@
 """What billing-webhook is told from outside."""
 
 from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
 from servicekit.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
-
-    # An environment file names what it leaves open: `STRIPE_SECRET_KEY=` means that there is none.
-    model_config = SettingsConfigDict(env_ignore_empty=True)
 
     enable_billing: bool = False
     stripe_secret_key: SecretStr | None = None

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr, StringConstraints
-from pydantic_settings import SettingsConfigDict
 from servicekit.sealing import seal
 from servicekit.settings import ServiceSettings
 
@@ -19,9 +18,6 @@ Address = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
-
-    # An environment file names what it leaves open: `RESEND_API_KEY=` means that there is none.
-    model_config = SettingsConfigDict(env_ignore_empty=True)
 
     # Where people find the web application; links in mails are built from it.
     app_public_url: Address

@@ -219,6 +219,7 @@ def test_lets_listed_origins_read_answers_and_refusals(client, stranger):
             "ratelimit",
             "ratelimit-policy",
             "idempotent-replayed",
+            "acme-run-id",
         } == listed(each, "access-control-expose-headers")
         assert "Origin" in each.headers["vary"]
 

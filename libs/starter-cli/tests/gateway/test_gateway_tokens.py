@@ -10,6 +10,8 @@ WITHOUT_TOKEN = [
     "/api/v1/auth/register",
     "/api/v1/auth/token",
     "/api/v1/auth/refresh",
+    "/api/v1/auth/logout",
+    "/api/v1/auth/email/send",
     "/api/v1/auth/email/verify",
     "/api/v1/auth/password/forgot",
     "/api/v1/auth/password/confirm",
@@ -22,7 +24,7 @@ WITHOUT_TOKEN = [
 ]
 WITH_TOKEN = [
     "/api/v1/auth/me",
-    "/api/v1/auth/logout",
+    "/api/v1/auth/logout/all",
     "/api/v1/auth/token/more",
     "/api/v1/auth/token;x",
     "/api/v1/auth/password/change",
