@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from starter_cli import doctor as examination
 from starter_cli import first_turn, guide, interrupts, owner, progress, record, standing
@@ -19,7 +19,12 @@ from starter_cli.stack import Stack
 
 INTERRUPTED = 130
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Acme on this machine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # there are secrets among them
+    help="Acme on this machine.",
+)
 users = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
 app.add_typer(users, name="users")
 
@@ -84,7 +89,7 @@ def status(data: Data = DEFAULT_DATA) -> None:
 def doctor(data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
     """Show whether Acme can run on this machine."""
     found = examination.examine(Folders(data.absolute()), port)
-    table = Table("", "what", "found", box=None, pad_edge=False)
+    table = Table("", "what", Column("found", overflow="fold"), box=None, pad_edge=False)
     for finding in found:
         table.add_row("✓" if finding.is_good else "✗", finding.what, finding.detail)
     Console().print(table)
@@ -113,8 +118,8 @@ def told(console: Console) -> Iterator[None]:
     """Turn a failure into a sentence and exit code 1."""
     try:
         yield
-    except Failure as failure:
-        tell_failure(console, failure)
+    except (Failure, OSError) as error:
+        tell_failure(console, error if isinstance(error, Failure) else Failure("Acme", str(error)))
         raise typer.Exit(1) from None
 
 

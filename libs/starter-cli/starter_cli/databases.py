@@ -10,6 +10,7 @@ from threading import Event
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 
 from starter_cli import environment
+from starter_cli.failures import Failure
 from starter_cli.layout import SERVICES, Layout, service_folder
 from starter_cli.processes import Process, Program
 
@@ -17,8 +18,11 @@ REVISION = re.compile(r"^(down_)?revision\b[^=\n]*= *[\"']([^\"']+)", re.MULTILI
 
 
 def prepare(layout: Layout, cancelled: Event) -> None:
-    """Make what is missing, and migrate those databases that are behind, all at once."""
-    behind = asyncio.run(make(layout))
+    """Make what is missing, and migrate those databases that are behind, all at once; raises Failure."""
+    try:
+        behind = asyncio.run(make(layout))
+    except asyncpg.PostgresError as error:
+        raise Failure("databases", f"Postgres says: {error}", layout.folders.log("postgres")) from error
     with ThreadPoolExecutor(len(SERVICES)) as pool:
         for done in [pool.submit(migrate, layout, service, cancelled) for service in behind]:
             done.result()

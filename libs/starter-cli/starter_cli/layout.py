@@ -127,6 +127,7 @@ class Layout:
     folders: Folders
     ports: Mapping[str, int]
     secrets: Mapping[str, str]
+    durable: bool = True
 
     def url(self, port: str) -> str:
         """Give the HTTP address of a port."""
@@ -145,12 +146,12 @@ class Layout:
     @property
     def postgres(self) -> Postgres:
         """The database server of this stack, not necessarily running."""
-        return Postgres(self.folders.databases, self.ports["postgres"], durable=True)
+        return Postgres(self.folders.databases, self.ports["postgres"], durable=self.durable)
 
     @property
     def valkey(self) -> Valkey:
         """The Redis server of this stack, not necessarily running."""
-        return Valkey(self.folders.redis, self.ports["valkey"], durable=True)
+        return Valkey(self.folders.redis, self.ports["valkey"], durable=self.durable)
 
     def database_url(self, service: str) -> str:
         """Give the address of a service's own database, as its own role."""

@@ -29,15 +29,23 @@ def tell_nobody(_happening: Happening) -> None:
 
 
 class Stack(AbstractContextManager["Stack"]):
-    """All of Acme on this machine, as a context manager; without a port for the gateway, on a free one."""
+    """All of Acme on this machine, as a context manager; without a port for the gateway, on a free one.
+
+    What is `durable` survives a loss of power, too.
+    """
 
     layout: Layout
 
     def __init__(
-        self, data: Path | str = DEFAULT_DATA, port: int | None = None, tell: Tell = tell_nobody
+        self,
+        data: Path | str = DEFAULT_DATA,
+        port: int | None = None,
+        tell: Tell = tell_nobody,
+        *,
+        durable: bool = True,
     ) -> None:
         self.folders = Folders(Path(data).absolute())
-        self._port, self._tell = port, tell
+        self._port, self._tell, self._durable = port, tell, durable
         self._ending = Event()
         self._undo = ExitStack()
         self._keepers: dict[str, Keeper] = {}
@@ -115,7 +123,8 @@ class Stack(AbstractContextManager["Stack"]):
         block = ports.PortBlock(PORTS)
         self._undo.callback(block.release)
         numbers = {**block.ports, "gateway": self._port or block.ports["gateway"]}
-        self.layout = Layout(self.folders, numbers, secrets.keep(self.folders.secrets, SECRETS))
+        kept = secrets.keep(self.folders.secrets, SECRETS)
+        self.layout = Layout(self.folders, numbers, kept, self._durable)
 
     def _hold_folder(self) -> None:
         lock = os.open(self.folders.lock, os.O_CREAT | os.O_RDWR, 0o600)

@@ -102,7 +102,7 @@ def stack() -> Iterator[Stack]:
     data = Path(tempfile.mkdtemp(prefix="acme e2e "))
     data.chmod(0o711)
     try:
-        with Stack(data) as stack:
+        with Stack(data, durable=False) as stack:
             yield stack
     finally:
         shutil.rmtree(data)

@@ -41,8 +41,11 @@ def test_nobody_learns_whether_an_address_is_known(register: Callable[..., str],
     assert answers[0].content == answers[1].content
 
 
-def test_signing_out_ends_the_session(stack: Stack, stranger: Person) -> None:
+def test_signing_out_ends_the_session_also_when_its_access_token_is_gone(
+    stack: Stack, stranger: Person
+) -> None:
     bundle = stranger.sign_in(stack.owner.email, stack.owner.password).json()
+    del stranger.http.headers["Authorization"]
     refresh = {"refresh_token": bundle["refresh_token"]}
     assert stranger.http.post("/api/v1/auth/logout", json=refresh).is_success
     assert stranger.http.post("/api/v1/auth/refresh", json=refresh).status_code == 401

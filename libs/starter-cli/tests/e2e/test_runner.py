@@ -178,3 +178,17 @@ def test_a_folder_in_use_is_told(data: Path, port: int) -> None:
         run = Runner(data, port, "--once")
         assert run.end() == 1
     assert f"Acme runs on {data} already" in run.said
+
+
+def test_a_lost_password_of_the_database_is_told_without_a_traceback(
+    data: Path, first_run: Runner, port: int
+) -> None:
+    file = data / "databases" / "admin-password"
+    password = file.read_text()
+    file.write_text("lost")
+    run = Runner(data, port, "--once")
+    assert run.end() == 1
+    file.write_text(password)
+    assert "✗ databases: Postgres says: password authentication failed" in run.said
+    assert "Traceback" not in run.said
+    assert run.left_behind() == []
