@@ -10,6 +10,10 @@ PACKAGES := $(notdir $(patsubst %/__init__.py,%,$(wildcard libs/*/*/__init__.py 
 PROJECTS := $(MEMBERS:%=%/pyproject.toml)
 # Certificates come from the operating system, so that a company's own authority is trusted too.
 export UV_SYSTEM_CERTS := 1
+# A home that cannot be written to is no reason not to run.
+ifneq ($(shell test -w "$$HOME" && echo yes),yes)
+export UV_CACHE_DIR := $(CURDIR)/.acme/uv-cache
+endif
 
 ##@ Run
 run: setup ## Start everything on this machine and hold one conversation (ONCE=1: stop after it)
@@ -32,7 +36,7 @@ lock: setup ## Renew requirements.lock from every member's pyproject.toml (UP=1:
 
 ##@ Check it
 test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one member)
-	@$(BIN)/python -m pytest $(if $(S),$(wildcard libs/$(S) services/$(S))) --numprocesses 2 --dist loadfile --no-skips
+	@$(BIN)/python -m pytest $(if $(S),$(wildcard libs/$(S) services/$(S))) --numprocesses 2 --dist loadgroup --no-skips
 
 check: lint types lock-check contracts-check ## All that needs no server: lint, types, lock, contracts
 

@@ -23,6 +23,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(backend, "testkit-backend")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker, where they share what they start; a file may say otherwise."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say which tests should have run and did not."""
     if config.getoption("--no-skips") and terminalreporter.stats.get("skipped"):
