@@ -193,7 +193,7 @@ class Server(uvicorn.Server):
 def serve(app: FastAPI) -> None:
     """Answer on the public and the internal port until told to stop; exits with 3 when it cannot start."""
     settings: ServiceSettings = app.state.kit.settings
-    # What was made while starting stays; the collector need not look at it again, nor take it apart at the end.
+    # What was made while starting stays; the collector need not look at it, nor take it apart at the end.
     gc.freeze()
     public = Server(server_config(app, settings, settings.port))
     inside = Server(server_config(app.state.internal, settings, settings.internal_port, lifespan="off"))

@@ -23,7 +23,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(backend, "testkit-backend")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file on one worker, where they share what they start; a file may say otherwise."""
     for item in items:
