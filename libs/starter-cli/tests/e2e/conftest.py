@@ -17,7 +17,6 @@ from starter_cli import events
 from starter_cli.events import RunEvent
 from starter_cli.stack import Stack
 
-HERE = Path(__file__).parent
 PASSWORD = "seven purple walruses juggle"
 # What reaches its place as an event, or after a part was started again, may take so long.
 PATIENCE_SECONDS = 45
@@ -90,9 +89,9 @@ class Inbox:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests on one worker, where the work is shared out by groups: one stack is enough."""
+    """Keep those that use the stack on one worker, where the work is shared out by groups: one is enough."""
     for item in items:
-        if item.path.is_relative_to(HERE):
+        if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("stack"))
 
 

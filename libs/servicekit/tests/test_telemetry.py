@@ -1,0 +1,103 @@
+"""Spans leave a service that is told where to; in a process of its own, which has its own providers."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SHOP = """
+import asyncio
+
+from fastapi import APIRouter
+from opentelemetry import trace
+from servicekit.app import CurrentKit, create_service
+from servicekit.auth import public
+from servicekit.database import Session
+from servicekit.settings import ServiceSettings
+from sqlalchemy import text
+from testkit.app import client, running
+
+router = APIRouter(dependencies=[public])
+
+
+@router.get("/all")
+async def all_(session: Session, kit: CurrentKit) -> None:
+    await session.execute(text("select 1"))
+    await kit.redis.get("nothing")
+    await kit.http.get(f"{kit.settings.otel_exporter_otlp_endpoint}/elsewhere")
+
+
+async def main() -> None:
+    shop = create_service("shop", ServiceSettings(), routers=[router])
+    async with running(shop) as app, client(app) as http:
+        answer = await http.get("/all", headers={"traceparent": "00-%s-b7ad6b7169203331-01"})
+        assert answer.status_code == 200, answer.text
+    trace.get_tracer_provider().force_flush()
+
+
+asyncio.run(main())
+""".replace("%s", TRACE)
+
+
+class Collector(ThreadingHTTPServer):
+    """A collector that keeps the spans, and the headers of other requests."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, str]] = []
+        self.carried: list[str | None] = []
+        super().__init__(("127.0.0.1", 0), Request)
+
+
+class Request(BaseHTTPRequestHandler):
+    server: Collector
+
+    def do_POST(self) -> None:
+        export = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+        for resource in export.resource_spans:
+            for scope in resource.scope_spans:
+                name = scope.scope.name
+                self.server.spans += [(name, span.trace_id.hex()) for span in scope.spans]
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.server.carried.append(self.headers["traceparent"])
+        self.answer()
+
+    def answer(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with Collector() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_one_trace_goes_through_http_postgres_and_redis(collector, databases, redis_url, issuer) -> None:
+    variables = {
+        "ENVIRONMENT": "test",
+        "DEBUG": "true",
+        "LOGGING_SINK": "none",
+        "DATABASE_URL": databases.fresh("shop"),
+        "REDIS_URL": redis_url,
+        "AUTH_ISSUER": issuer.issuer,
+        "AUTH_JWKS_URL": issuer.jwks_url,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_address[1]}",
+    }
+    subprocess.run([sys.executable, "-c", SHOP], env={**os.environ, **variables}, check=True, timeout=60)
+    ours = {scope for scope, trace in collector.spans if trace == TRACE}
+    assert {name.rpartition(".")[2] for name in ours} >= {"fastapi", "sqlalchemy", "redis", "httpx"}
+    assert collector.carried[0]
+    assert TRACE in collector.carried[0]
