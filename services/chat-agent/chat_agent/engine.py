@@ -88,7 +88,7 @@ class Engine:
         self._live[run.id] = live
         log.append("run.started", agent=run.agent, model=run.model)
         self._spawn(self._work(live))
-        self._spawn(record(log, self._kit.redis, self.settings.run_log_seconds))
+        self._spawn(self._record(live))
         return log
 
     def source(self, run_id: UUID) -> Source:
@@ -131,7 +131,13 @@ class Engine:
         # A context of its own: the request that asked is answered, and logged, long before the run ends.
         with context.scope(correlation_id=context.request_id(), **ids), tracer.start_as_current_span("run"):
             await self._end(live, await self._converse(live))
-        self._live.pop(run.id, None)
+
+    async def _record(self, live: Live) -> None:
+        """Copy the log to where other replicas read it; until that is done, readers are served from here."""
+        try:
+            await record(live.log, self._kit.redis, self.settings.run_log_seconds)
+        finally:
+            del self._live[live.run.id]
 
     async def _converse(self, live: Live) -> Outcome:
         try:
@@ -186,13 +192,14 @@ class Engine:
     async def _end(self, live: Live, outcome: Outcome) -> None:
         """Commit the end, then tell it: whoever hears of it finds it in the database."""
         ended = await self._commit_end(live.run, outcome)
+        if not ended:
+            # Another replica took us for dead, or will: that is what the database says, so the stream does.
+            outcome = runs.lost_outcome(live.run)
         type_, fields = terminal_event(outcome)
-        if ended is None:
-            type_, fields = terminal_event(runs.lost_outcome(live.run))
         live.log.append(type_, **fields)
         logger.info("run ended", extra={"status": outcome.status, "tokens": outcome.usage.output_tokens})
 
-    async def _commit_end(self, run: Run, outcome: Outcome) -> bool | None:
+    async def _commit_end(self, run: Run, outcome: Outcome) -> bool:
         deadline, pause = asyncio.get_running_loop().time() + END_SECONDS, 0.1
         while asyncio.get_running_loop().time() < deadline:
             try:
@@ -202,7 +209,7 @@ class Engine:
                 logger.warning("run end not committed yet", extra={"error": type(error).__name__})
                 await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter
                 pause = min(pause * 2, 5)
-        return None
+        return False
 
     async def _renew(self) -> None:
         if self._live:
@@ -216,7 +223,8 @@ class Engine:
             logger.error("run lost", extra={"run_id": str(run.id), "owner": run.owner})
             log = RecordedLog(self._kit.redis, run.id)
             type_, fields = terminal_event(runs.lost_outcome(run))
-            event = make_event(await log.last() + 1, type_, run.id, run.conversation_id, fields)
+            newest = await log.last()
+            event = make_event(newest.seq + 1 if newest else 1, type_, run.id, run.conversation_id, fields)
             await log.write([event], self.settings.run_log_seconds)
 
 

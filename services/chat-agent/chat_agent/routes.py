@@ -18,7 +18,7 @@ from chat_agent import chat, models, runs, schemas
 from chat_agent.agents import AGENTS
 from chat_agent.chat import IdempotencyKey, ResumeAfter, Runs, Turn, limit_key
 from chat_agent.errors import BadEventId, RunLogExpired, UnknownAgent
-from chat_agent.run_log import RecordedLog, Source, frames, terminal
+from chat_agent.run_log import Source, frames, terminal
 from chat_agent.tools import TOOLS
 
 Writer = Annotated[Principal, allowed("conversations:write")]
@@ -39,6 +39,10 @@ STREAM: dict[int | str, dict[str, Any]] = {
         "description": "The run's events; `GET /api/v1/runs/{run_id}/events` with `Last-Event-ID` resumes.",
         "content": {"text/event-stream": {"schema": EVENT}},
     }
+}
+RESUMED: dict[int | str, dict[str, Any]] = {
+    **STREAM,
+    204: {"description": "The run is over, and all of it was heard."},
 }
 
 router = APIRouter(prefix="/api/v1")
@@ -85,16 +89,22 @@ async def read_run(run_id: UUID, caller: Reader, session: Session) -> models.Run
     return await runs.find(session, caller, run_id)
 
 
-@router.get("/runs/{run_id}/events", response_class=StreamingResponse, responses=STREAM, tags=["runs"])
+@router.get("/runs/{run_id}/events", response_class=StreamingResponse, responses=RESUMED, tags=["runs"])
 async def read_run_events(
     run_id: UUID, caller: Reader, engine: Runs, kit: CurrentKit, after: ResumeAfter
-) -> StreamingResponse:
-    """Hear a run's events, from the beginning or from where a stream broke off."""
+) -> Response:
+    """Hear a run's events, from the beginning or from where a stream broke off; 204 when all was heard."""
     async with kit.database.begin() as session:
-        await runs.find(session, caller, run_id)
+        run = await runs.find(session, caller, run_id)
     source = engine.source(run_id)
-    if isinstance(source, RecordedLog) and after > await source.last():
-        raise BadEventId if await source.exists() else RunLogExpired
+    last = await source.last()
+    if last is None and (after or run.ended_at):
+        raise RunLogExpired
+    if last is not None and after > last.seq:
+        raise BadEventId
+    if last is not None and last.is_terminal and after == last.seq:
+        # What tells an EventSource not to come again (WHATWG HTML 9.2.3).
+        return Response(status_code=204)
     return event_stream(source, after)
 
 

@@ -62,6 +62,9 @@ class Source(Protocol):
     async def after(self, seq: int) -> Sequence[RunEvent]:
         """Give the events after number `seq`, waiting a while for the first; none when nothing came."""
 
+    async def last(self) -> "RunEvent | None":
+        """Give the newest event, if there is one (yet, or still)."""
+
 
 class RunLog:
     """The log of a run that is alive in this process."""
@@ -86,6 +89,10 @@ class RunLog:
         """Tell whether the run is over."""
         return bool(self._events) and self._events[-1].is_terminal
 
+    async def last(self) -> RunEvent | None:
+        """See `Source`."""
+        return self._events[-1] if self._events else None
+
     async def after(self, seq: int) -> Sequence[RunEvent]:
         """See `Source`."""
         if seq >= len(self._events) and not self.is_closed:
@@ -105,24 +112,20 @@ class RecordedLog:
         self._redis = redis
         self._key = key(run_id)
 
-    async def exists(self) -> bool:
-        """Tell whether the log is (still) there."""
-        return bool(await self._redis.exists(self._key))
-
-    async def last(self) -> int:
-        """Give the number of the newest event, or 0."""
-        newest = await self._redis.xrevrange(self._key, count=1)
-        return number(newest[0][0]) if newest else 0
+    async def last(self) -> RunEvent | None:
+        """See `Source`."""
+        newest: Any = await self._redis.xrevrange(self._key, count=1)
+        return event_of(*newest[0]) if newest else None
 
     async def after(self, seq: int) -> Sequence[RunEvent]:
         """See `Source`."""
         answer = await self._redis.xread({self._key: f"{seq}-0"}, count=BATCH, block=BLOCK_MS)
-        entries = entries_of(answer)
-        return [RunEvent(number(id_), fields[b"type"].decode(), fields[b"data"]) for id_, fields in entries]
+        return [event_of(id_, fields) for id_, fields in entries_of(answer)]
 
     async def write(self, events: Sequence[RunEvent], keep_seconds: int) -> None:
         """Add events; what is there already is left as it is."""
-        there = await self.last()
+        newest = await self.last()
+        there = newest.seq if newest else 0
         pipeline = self._redis.pipeline(transaction=False)
         for event in events:
             if event.seq > there:
@@ -199,9 +202,9 @@ def key(run_id: UUID) -> str:
     return f"run:{{{run_id}}}:events"
 
 
-def number(entry_id: Any) -> int:
-    """Read an event's number from its entry id."""
-    return int(entry_id.split(b"-")[0])
+def event_of(entry_id: bytes, fields: dict[bytes, bytes]) -> RunEvent:
+    """Read an event from its entry; its number is in the id."""
+    return RunEvent(int(entry_id.split(b"-")[0]), fields[b"type"].decode(), fields[b"data"])
 
 
 def entries_of(answer: object) -> list[tuple[bytes, dict[bytes, bytes]]]:

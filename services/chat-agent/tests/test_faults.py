@@ -14,6 +14,9 @@ from testkit.sse import events
 
 STREAM = "/api/v1/chat/stream"
 DYING = {"message": "Hi [sandbox: tokens=60] [sandbox: die-after=20]"}
+TAKEN_FOR_DEAD = """
+    update runs set status = 'failed', error_code = 'replica_lost', ended_at = now() where id = $1
+"""
 LOST = """
     insert into runs
         (id, tenant_id, user_id, conversation_id, agent, model, message, owner, lease_expires_at)
@@ -116,6 +119,16 @@ def test_the_runs_of_a_dead_replica_end_by_name(ann: httpx.Client, settings: Set
         (last,) = events(answer.iter_lines())
     assert (last.id, last.type, last.data["code"]) == (1, "run.failed", "replica_lost")
     assert ann.get(f"/api/v1/runs/{lost}").json()["status"] == "failed"
+
+
+def test_a_stream_says_what_the_database_says(ann: httpx.Client, settings: Settings) -> None:
+    slowly = {"message": "Slowly [sandbox: tokens=40] [sandbox: rate=60/s]"}
+    with ann.stream("POST", STREAM, json=slowly) as answer:
+        told = events(answer.iter_lines())
+        run_id = UUID(next(told).data["run_id"])
+        query(settings.database_url.get_secret_value(), TAKEN_FOR_DEAD, run_id)
+        *_, last = told
+    assert (last.type, last.data["code"]) == ("run.failed", "replica_lost")
 
 
 def ask(url: str, issuer: Issuer, message: str) -> httpx.Response:
