@@ -1,7 +1,7 @@
 """Consumer groups on the wire: one group of one stream, and what may be trimmed without harm to any."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,13 +145,17 @@ class Group:
         ]
 
 
-async def trim(redis: Redis, stream: str) -> int:
+async def trim(redis: Redis, stream: str, readers: Collection[str] = ()) -> int:
     """Remove what every group has dealt with, and nothing else; gives how many entries.
 
     By the slowest group, never by length: MAXLEN deletes what a group has not read, and hides it. So a group
     whose reader is gone for good keeps the stream from shrinking until an operator destroys it.
     """
-    floors = [await _floor(redis, stream, group) for group in await _groups(redis, stream)]
+    groups = await _groups(redis, stream)
+    # A known reader's group may be destroyed at any moment; without it, nobody knows what it needs.
+    if not {name.encode() for name in readers} <= {group["name"] for group in groups}:
+        return 0
+    floors = [await _floor(redis, stream, group) for group in groups]
     if not floors:
         return 0
     return int(await redis.xtrim(stream, minid=min(floors, key=_position), approximate=False))

@@ -136,7 +136,7 @@ class Relay(Steady):
             raise StreamLost(self._stream)
         for group in self._groups:
             await group.ensure()
-        await trim(self._redis, self._stream)
+        await trim(self._redis, self._stream, [group.name for group in self._groups])
 
     async def _republish_last_seconds(self) -> None:
         async with self._database.begin() as session:
