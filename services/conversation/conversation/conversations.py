@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import paging, schemas
 from conversation.errors import ConversationUnknown
+from conversation.keeping import Place
 from conversation.models import Conversation, Item
 
 MESSAGES_SHOWN = 200
@@ -29,6 +30,15 @@ async def find(
     if conversation is None:
         raise ConversationUnknown
     return conversation
+
+
+async def lock(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Place:
+    """Lock one of the caller's conversations, so that items may be added; raises ConversationUnknown."""
+    wanted = select(Conversation.last_position).where(owned_by(caller), Conversation.id == conversation_id)
+    position = await session.scalar(wanted.with_for_update())
+    if position is None:
+        raise ConversationUnknown
+    return Place(conversation_id, position)
 
 
 async def create(session: AsyncSession, caller: Principal, title: str | None) -> Conversation:

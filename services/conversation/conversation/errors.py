@@ -1,6 +1,6 @@
 """What can go wrong in this service."""
 
-from servicekit.errors import Conflict, NotFound, PayloadTooLarge
+from servicekit.errors import Conflict, NotFound, PayloadTooLarge, Unprocessable
 
 
 class ConversationUnknown(NotFound):
@@ -17,3 +17,9 @@ class ItemConflict(Conflict):
 
 class ItemTooLarge(PayloadTooLarge):
     """An item is larger than one may be."""
+
+
+class ItemOfAnotherRun(Unprocessable):
+    """An item's id does not begin with that of the run."""
+
+    default_detail = "The id of an item must begin with the id of its run and a hyphen."

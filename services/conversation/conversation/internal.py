@@ -3,13 +3,14 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import APIRouter, Query, Response, status
 from servicekit.auth import acting
 from servicekit.database import Session
 from servicekit.tokens import Principal
 from servicekit.wire import Limit, Page
 
-from conversation import conversations, items, models, schemas, search
+from conversation import conversations, items, models, schemas, search, turns
+from conversation.keeping import answer
 
 Reader = Annotated[Principal, acting("conversations:read")]
 Writer = Annotated[Principal, acting("conversations:write")]
@@ -25,20 +26,37 @@ async def ensure_conversation(
     return await conversations.ensure(session, caller, conversation_id, new.title)
 
 
-@router.get("/conversations/{conversation_id}/items")
+@router.put("/conversations/{conversation_id}/turns/{run_id}", response_model=schemas.Items)
+async def begin_turn(
+    conversation_id: UUID, run_id: UUID, new: schemas.NewTurn, caller: Writer, session: Session
+) -> Response:
+    """Keep what a run begins with, and give the conversation's last items; make it unless it is there.
+
+    An item whose id is there is left as it is, or 409 when it says something else.
+    """
+    return answer(await turns.begin(session, caller, conversation_id, run_id, new))
+
+
+@router.delete("/conversations/{conversation_id}/turns/{run_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def forget_turn(conversation_id: UUID, run_id: UUID, caller: Writer, session: Session) -> None:
+    """Take all items of a run out, if there are any."""
+    await turns.forget(session, caller, conversation_id, run_id)
+
+
+@router.get("/conversations/{conversation_id}/items", response_model=schemas.Items)
 async def newest_items(
     conversation_id: UUID, caller: Reader, session: Session, last: Annotated[int, Query(ge=1, le=1000)] = 200
-) -> schemas.Items:
+) -> Response:
     """Give the last so many items, oldest first."""
-    return await items.newest(session, caller, conversation_id, last)
+    return answer(await items.newest(session, caller, conversation_id, last))
 
 
-@router.post("/conversations/{conversation_id}/items")
+@router.post("/conversations/{conversation_id}/items", response_model=schemas.Items)
 async def append_items(
     conversation_id: UUID, new: schemas.NewItems, caller: Writer, session: Session
-) -> schemas.Items:
+) -> Response:
     """Keep items. One whose id is there is left as it is, or 409 when it says something else."""
-    return await items.append(session, caller, conversation_id, new.items)
+    return answer(await items.append(session, caller, conversation_id, new.items))
 
 
 @router.delete("/conversations/{conversation_id}/items/{item_id}", status_code=status.HTTP_204_NO_CONTENT)

@@ -63,5 +63,10 @@ class Item(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     words: Mapped[str | None] = mapped_column(TSVECTOR, Computed(WORDS, persisted=True), deferred=True)
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Tell whether the answer was cut off here."""
+        return self.data.get("status") == "incomplete"
+
 
 idempotency_keys.to_metadata(Base.metadata)

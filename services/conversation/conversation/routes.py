@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import APIRouter, Query, Response, status
 from servicekit.auth import allowed
 from servicekit.database import Session
 from servicekit.idempotency import IdempotentRoute
@@ -11,6 +11,7 @@ from servicekit.tokens import Principal
 from servicekit.wire import Cursor, Limit, Page
 
 from conversation import conversations, items, models, schemas, search
+from conversation.keeping import answer
 
 Reader = Annotated[Principal, allowed("conversations:read")]
 Writer = Annotated[Principal, allowed("conversations:write")]
@@ -73,9 +74,9 @@ async def list_items(
     return await items.page(session, caller, conversation_id, limit, cursor)
 
 
-@router.post("/{conversation_id}/items")
+@router.post("/{conversation_id}/items", response_model=schemas.Items)
 async def append_items(
     conversation_id: UUID, new: schemas.NewItems, caller: Writer, session: Session
-) -> schemas.Items:
+) -> Response:
     """Add items. One whose id is there is left as it is, or 409 when it says something else."""
-    return await items.append(session, caller, conversation_id, new.items)
+    return answer(await items.append(session, caller, conversation_id, new.items))

@@ -102,6 +102,13 @@ class NewItems(Body):
     items: Annotated[list[NewItem], Field(min_length=1, max_length=100), AfterValidator(distinct)]
 
 
+class NewTurn(Body):
+    """What a run begins with, and how many of the conversation's last items it wants to hear of."""
+
+    items: Annotated[list[NewItem], Field(max_length=100), AfterValidator(distinct)]
+    last: int = Field(200, ge=1, le=1000, strict=True)
+
+
 class FromRow(BaseModel):
     """A row, as it is shown."""
 
@@ -120,10 +127,11 @@ class Conversation(FromRow):
 
 
 class Message(FromRow):
-    """What the user or the assistant said."""
+    """What the user or the assistant said; incomplete where an answer was cut off."""
 
     role: str
     content: str = Field(validation_alias="text")
+    is_incomplete: bool
     timestamp: datetime = Field(validation_alias="created_at")
 
 

@@ -188,6 +188,44 @@ async def test_refuses_an_item_id_that_is_none(service):
         assert (await service().delete(f"{path}/items/{item_id}")).status_code == 422, item_id
 
 
+RUN = "7c0e7a3e-0000-4000-8000-000000000001"
+TURN = f"/internal/v1/conversations/7c0e7a3e-0000-4000-8000-000000000000/turns/{RUN}"
+NO_TURNS = [
+    None,
+    [],
+    {},
+    {"items": None},
+    {"items": [], "more": 1},
+    {"items": [{"id": f"{RUN}-1"}]},
+    {"items": [{"id": f"{RUN}-1", "data": {}}] * 2},
+    {"items": [{"id": f"{RUN}-{number}", "data": {}} for number in range(101)]},
+    *({"items": [], "last": last} for last in (0, 1001, -1, "x", "200", None, 1.5, True, 10**20)),
+]
+
+
+async def test_refuses_a_turn_of_another_shape(service):
+    ann = service()
+    for body in NO_TURNS:
+        answer = await ann.put(TURN, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), body
+
+    assert (await ann.get(TURN.replace(f"turns/{RUN}", "items"))).status_code == 404
+
+
+async def test_names_what_cannot_be_kept_of_a_turn(service):
+    for kind, examples in UNSTORABLE.items():
+        for data in examples:
+            answer = await service().put(TURN, content=with_data(data), headers=JSON)
+            assert [error["type"] for error in answer.json()["errors"]] == [kind]
+
+
+async def test_refuses_a_run_id_that_is_none(service):
+    for run_id in ("x", "%00", "7c0e7a3e", "%25"):
+        path = TURN.replace(RUN, run_id)
+        assert (await service().put(path, json={"items": []})).status_code == 422, run_id
+        assert (await service().delete(path)).status_code == 422, run_id
+
+
 async def test_answers_an_unknown_path_and_method_with_a_problem(ann):
     for method, path, code in [
         ("GET", "/nowhere", "not_found"),

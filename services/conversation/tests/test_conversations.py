@@ -48,6 +48,25 @@ async def test_shows_what_was_said_and_by_whom(ann, begin):
     assert conversation["title"] == "Greetings"
 
 
+async def test_shows_which_answer_was_cut_off(ann, begin):
+    conversation_id = await begin(ann, "Tell me everything")
+    reply = {
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": "In the begi"}],
+    }
+    items = [
+        {"id": "a", "data": {**reply, "status": "incomplete"}},
+        {"id": "b", "data": {**reply, "status": "completed"}},
+        {"id": "c", "data": {**reply, "status": ["incomplete"]}},
+    ]
+    await ann.post(f"{CONVERSATIONS}/{conversation_id}/items", json={"items": items})
+
+    messages = (await ann.get(f"{CONVERSATIONS}/{conversation_id}")).json()["messages"]
+
+    assert [one["is_incomplete"] for one in messages] == [False, True, False, False]
+
+
 async def test_takes_its_title_from_the_first_thing_the_user_says(ann, begin):
     conversation_id = await begin(ann, "  What is\n\n the\ttime" + " now" * 50, "And tomorrow?")
 

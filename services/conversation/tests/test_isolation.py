@@ -8,6 +8,9 @@ from testkit.app import client
 
 ITEM = {"items": [{"id": "intruder", "data": {"role": "user", "content": "mine now"}}]}
 
+RUN = uuid4()
+TURN = {"items": [{"id": f"{RUN}-0001", "data": {"role": "user", "content": "mine now"}}]}
+
 # Every route that names a conversation: how to call it, and with what.
 PUBLIC = {
     ("get", "/api/v1/conversations/{conversation_id}"): None,
@@ -26,6 +29,8 @@ INTERNAL = {
     ("post", "/internal/v1/conversations/{conversation_id}/items"): ITEM,
     ("delete", "/internal/v1/conversations/{conversation_id}/items/{item_id}"): None,
     ("delete", "/internal/v1/conversations/{conversation_id}/items"): None,
+    ("put", "/internal/v1/conversations/{conversation_id}/turns/{run_id}"): TURN,
+    ("delete", "/internal/v1/conversations/{conversation_id}/turns/{run_id}"): None,
 }
 INTERNAL_LISTS = {("get", "/internal/v1/search"): None}
 
@@ -96,7 +101,7 @@ async def test_a_service_acts_only_on_what_is_its_principals(person, service, an
     before = await seen_by_ann(person, anns)
 
     answer = await other.request(
-        method, path.format(conversation_id=conversation_id, item_id="m1"), json=body
+        method, path.format(conversation_id=conversation_id, item_id="m1", run_id=RUN), json=body
     )
 
     assert (answer.status_code, answer.json()["code"]) == (404, "conversation_unknown")
@@ -144,7 +149,7 @@ async def test_the_public_door_wants_a_token_that_it_believes(app, issuer, anns,
 async def test_the_internal_door_lets_only_services_in_that_may(app, issuer, service, anns, route):
     method, path, body = route
     tenant_id, subject, conversation_id = anns
-    path = path.format(conversation_id=conversation_id, item_id="m1")
+    path = path.format(conversation_id=conversation_id, item_id="m1", run_id=RUN)
     mine = {"Acme-On-Behalf-Of": f"{tenant_id}/{subject}"}
     scope = "conversations:read conversations:write"
     of_a_service = issuer.service_token("chat-agent", audience="conversation", scope=scope)

@@ -10,6 +10,7 @@ from testkit.pacts import TENANT, USER
 from testkit.providers import State
 
 CONVERSATION = "c0000000-0000-4000-8000-000000000001"
+RUN = "a0000000-0000-4000-8000-000000000001"
 OF_ANOTHER = "c0000000-0000-4000-8000-000000000002"
 
 
@@ -49,6 +50,10 @@ async def a_conversation_with_one_message(
         await items.append(session, caller(), UUID(conversation_id), [hello])
 
 
+async def a_conversation_with_one_turn(kit: Kit) -> None:
+    await a_conversation_with_one_message(kit, item_id=f"{RUN}-0001")
+
+
 async def a_conversation_of_another(kit: Kit, conversation_id: str = OF_ANOTHER) -> None:
     another = caller("user:05e70000-0000-4000-8000-00000000000f")
     async with kit.database.begin() as session:
@@ -59,5 +64,6 @@ STATES: dict[str, State] = {
     "no conversation": nothing,
     "an empty conversation": an_empty_conversation,
     "a conversation with one message": a_conversation_with_one_message,
+    "a conversation with one turn": a_conversation_with_one_turn,
     "a conversation of another": a_conversation_of_another,
 }

@@ -1,3 +1,5 @@
+from uuid import uuid4
+
 import pytest
 from conversation.main import create_app
 from testkit.contracts import answers_as_documented, operations
@@ -6,9 +8,10 @@ from testkit.contracts import answers_as_documented, operations
 def a_conversation(person):
     """Make what the paths speak of."""
     conversation_id = person.post("/api/v1/conversations", json={}).json()["conversation_id"]
-    items = [{"id": "kept", "data": {"role": "user", "content": "Hello"}}]
+    run_id = str(uuid4())
+    items = [{"id": one, "data": {"role": "user", "content": "Hello"}} for one in ("kept", f"{run_id}-1")]
     person.post(f"/api/v1/conversations/{conversation_id}/items", json={"items": items}).raise_for_status()
-    return {"conversation_id": conversation_id, "item_id": "kept"}
+    return {"conversation_id": conversation_id, "item_id": "kept", "run_id": run_id}
 
 
 @pytest.mark.parametrize("operation", operations("conversation"))
