@@ -29,7 +29,7 @@ from chat_agent.run_log import RecordedLog, RunLog, Source, make_event, record
 from chat_agent.runs import Outcome
 from chat_agent.settings import Settings
 from chat_agent.tools import RunContext
-from chat_agent.usage import UsageMeter
+from chat_agent.usage import METER, UsageMeter
 
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
@@ -37,8 +37,6 @@ tracer = trace.get_tracer(__name__)
 # Postgres down at the end of a run: it is tried again for this long, then the run counts as lost.
 END_SECONDS = 60.0
 CLOSE_SECONDS = 20.0
-# Rough, and marked so: the provider tells nothing of an answer that broke off.
-CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class Engine:
         self.lease = timedelta(seconds=settings.run_lease_seconds)
         self._kit = kit
         self.settings = settings
-        self._openai = model.connect(settings)
-        self._config = model.run_config(settings, self._openai)
+        self._models = model.connect(settings)
+        self._config = model.run_config(settings, self._models)
         self._conversation = kit.client("conversation", settings.conversation_internal_url, SCOPE)
         self._live: dict[UUID, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,7 +82,7 @@ class Engine:
         log = RunLog(run.id, run.conversation_id)
         agent = AGENTS[run.agent]
         conversations = Conversations(self._conversation, run.tenant_id, run.user_id)
-        live = Live(run, log, Narrator(log, agent), UsageMeter(run.model), conversations)
+        live = Live(run, log, Narrator(log, agent), UsageMeter(), conversations)
         self._live[run.id] = live
         log.append("run.started", agent=run.agent, model=run.model)
         self._spawn(self._work(live))
@@ -118,7 +116,7 @@ class Engine:
             _, late = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
             for task in late:
                 task.cancel()
-        await self._openai.close()
+        await self._models.close()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -127,6 +125,7 @@ class Engine:
 
     async def _work(self, live: Live) -> None:
         run = live.run
+        METER.set(live.meter)
         ids = {"tenant_id": str(run.tenant_id), "user_id": run.user_id, "run_id": str(run.id)}
         # A context of its own: the request that asked is answered, and logged, long before the run ends.
         with context.scope(correlation_id=context.request_id(), **ids), tracer.start_as_current_span("run"):
@@ -158,7 +157,6 @@ class Engine:
             run.message,
             context=RunContext(live.conversations),
             max_turns=self.settings.run_max_turns,
-            hooks=live.meter,
             run_config=self._config,
             session=session,
         )
@@ -177,7 +175,6 @@ class Engine:
         )
         partial = live.narrator.unfinished_text
         if partial:
-            live.meter.estimate(len(partial) // CHARACTERS_PER_TOKEN + 1)
             await keep_partial(live, partial)
         return Outcome(
             "failed",

@@ -75,6 +75,25 @@ class ModelRefusedRequest(ModelFailed):
     default_detail = "The model's provider did not accept the request."
 
 
+class ModelAuthenticationFailed(ModelFailed):
+    """The model's provider does not accept our credentials; only an operator can help."""
+
+    default_detail = "The model's provider does not accept this service's credentials."
+
+
+class ModelAnswerIncomplete(ModelFailed):
+    """The model stopped in the middle: at its limit of tokens, or at its provider's filter."""
+
+    default_detail = "The model stopped before its answer was complete."
+
+
+class TokenBudgetExceeded(ServiceError):
+    """The run used more tokens than a run may."""
+
+    status = HTTPStatus.BAD_GATEWAY
+    default_detail = "The run used more tokens than a run may."
+
+
 class MaxTurnsExceeded(ModelFailed):
     """The agents went round in circles."""
 

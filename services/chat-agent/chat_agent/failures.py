@@ -17,6 +17,23 @@ def name(error: BaseException) -> ServiceError:
     return errors.InternalError()
 
 
+def of_model(error: Exception) -> ServiceError:
+    """Name what went wrong while a model was asked; what cannot be read is the model's failure too."""
+    failure = errors.ModelFailed() if isinstance(error, ValueError) else name(error)
+    if isinstance(error, openai.APIStatusError):
+        failure.retry_after = seconds_of(error.response.headers.get("retry-after"))
+    return failure
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """Read a Retry-After that gives seconds; None when it gives something else, or nothing."""
+    try:
+        seconds = float(retry_after or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
 def named(code: str | None, detail: str | None) -> ServiceError:
     """Give the error that a failed run's code stands for."""
     return BY_CODE.get(code or "", errors.InternalError)(detail or "")
@@ -30,6 +47,9 @@ FAILURES: tuple[tuple[type[BaseException], type[ServiceError]], ...] = (
     (openai.APITimeoutError, errors.ModelTimedOut),
     (openai.APIConnectionError, errors.ModelUnavailable),
     (openai.RateLimitError, errors.ModelRateLimited),
+    (openai.AuthenticationError, errors.ModelAuthenticationFailed),
+    (openai.PermissionDeniedError, errors.ModelAuthenticationFailed),
+    (openai.ConflictError, errors.ModelUnavailable),
     (openai.InternalServerError, errors.ModelUnavailable),
     (openai.APIStatusError, errors.ModelRefusedRequest),
     (openai.APIError, errors.ModelUnavailable),
@@ -39,6 +59,8 @@ NAMED: list[type[ServiceError]] = [
     *(kind for _, kind in FAILURES),
     errors.ConversationUnavailable,
     errors.UnknownConversation,
+    errors.ModelAnswerIncomplete,
+    errors.TokenBudgetExceeded,
     errors.ReplicaLost,
 ]
 BY_CODE = {kind.code(): kind for kind in NAMED}

@@ -45,6 +45,9 @@ class ModelUsage(BaseModel):
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    # Included in the tokens above, and known only roughly: the answer broke off.
+    estimated_input_tokens: int = 0
+    estimated_output_tokens: int = 0
 
 
 class Usage(BaseModel):
@@ -55,6 +58,8 @@ class Usage(BaseModel):
     output_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    estimated_input_tokens: int = 0
+    estimated_output_tokens: int = 0
     estimated: bool = False
     models: list[ModelUsage] = []
 

@@ -2,8 +2,10 @@
 
 from typing import Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from servicekit.settings import ServiceSettings
+
+from chat_agent.usage import Price
 
 
 class Settings(ServiceSettings):
@@ -14,9 +16,19 @@ class Settings(ServiceSettings):
     # Compatible servers that speak only the older protocol: `chat_completions`.
     openai_api: Literal["responses", "chat_completions"] = "responses"
     agent_model_default: str = "gpt-5.1"
+    # `stock`: the vendor's own client, at about seven times the cost of a token.
+    model_client: Literal["lean", "stock"] = "lean"
     model_connect_seconds: float = 5
-    model_read_seconds: float = 60
+    model_first_token_seconds: float = 60
+    model_between_tokens_seconds: float = 30
+    # Before the first token only; what was said is never said again.
     model_max_retries: int = 2
+    # Who answers when the model does not: at the same provider, unless another is named.
+    model_fallback: str | None = None
+    model_fallback_base_url: str | None = None
+    model_fallback_api_key: SecretStr | None = None
+    # As JSON, by model: {"gpt-5.1": {"input": 1250000, "cached": 125000, "output": 10000000}}.
+    model_prices: dict[str, Price] = Field(default_factory=dict)
 
     conversation_internal_url: str = "http://conversation:9000"
 
@@ -26,6 +38,7 @@ class Settings(ServiceSettings):
 
     run_max_turns: int = 20
     run_seconds: float = 600
+    run_token_budget: int = 1_000_000
     run_lease_seconds: float = 10
     # For how long after its end a run's stream can be read again.
     run_log_seconds: int = 3600

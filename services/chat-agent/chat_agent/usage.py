@@ -1,52 +1,99 @@
-"""How many tokens a run has used, by model, as each answer of a model tells it."""
+"""How many tokens a run has used, by model: as the provider tells it, or estimated where it tells nothing."""
 
-from typing import Any
+from contextvars import ContextVar
 
-from agents import Agent, ModelResponse, RunContextWrapper, RunHooks
+import agents
+from openai.types.responses import ResponseUsage
+from pydantic import BaseModel, Field
 
 from chat_agent.schemas import ModelUsage, Usage
-from chat_agent.tools import RunContext
+
+# Rough, and marked so: the provider tells nothing of an answer that broke off.
+CHARACTERS_PER_TOKEN = 4
+TOKENS_PER_PRICE = 1_000_000
+COUNTED = [name for name in ModelUsage.model_fields if name != "model"]
 
 
-class UsageMeter(RunHooks[RunContext]):
+class Price(BaseModel):
+    """What a model's tokens cost, in millionths of a dollar for a million of them."""
+
+    input: int = Field(ge=0)
+    cached: int = Field(ge=0)
+    output: int = Field(ge=0)
+
+
+# What a provider tells of one answer, in OpenAI's words or in the SDK's.
+Told = ResponseUsage | agents.Usage
+
+
+class UsageMeter:
     """Counts as the run goes, so that what a failed run has used is known too."""
 
-    def __init__(self, model: str) -> None:
-        self._model = model
+    def __init__(self) -> None:
+        self.tokens = 0
         self._models: dict[str, ModelUsage] = {}
-        self._estimated = False
 
-    async def on_llm_end(
-        self,
-        context: RunContextWrapper[RunContext],  # noqa: ARG002  # the SDK's signature
-        agent: Agent[RunContext],
-        response: ModelResponse,
-    ) -> None:
+    @classmethod
+    def resume(cls, usage: Usage) -> "UsageMeter":
+        """Go on from what was counted before, maybe in another process."""
+        meter = cls()
+        meter._models = {each.model: each.model_copy() for each in usage.models}
+        meter.tokens = usage.input_tokens + usage.output_tokens
+        return meter
+
+    def count(self, model: str, told: Told) -> None:
         """Count one answer of a model."""
-        name = agent.model if isinstance(agent.model, str) else self._model
-        used, counted = response.usage, self._of(name)
-        counted.requests += used.requests
-        counted.input_tokens += used.input_tokens
-        counted.output_tokens += used.output_tokens
-        counted.cached_tokens += used.input_tokens_details.cached_tokens or 0
-        counted.reasoning_tokens += used.output_tokens_details.reasoning_tokens or 0
+        self._add(
+            model,
+            input_tokens=told.input_tokens or 0,
+            output_tokens=told.output_tokens or 0,
+            cached_tokens=getattr(told.input_tokens_details, "cached_tokens", 0) or 0,
+            reasoning_tokens=getattr(told.output_tokens_details, "reasoning_tokens", 0) or 0,
+        )
 
-    def estimate(self, output_tokens: int) -> None:
-        """Count an answer that broke off, for which the provider told nothing."""
-        counted = self._of(self._model)
-        counted.requests += 1
-        counted.output_tokens += output_tokens
-        self._estimated = True
+    def estimate(self, model: str, input_characters: int, output_characters: int) -> None:
+        """Count an answer for which the provider told nothing."""
+        sent, came = estimated_tokens(input_characters), estimated_tokens(output_characters)
+        self._add(
+            model,
+            input_tokens=sent,
+            output_tokens=came,
+            estimated_input_tokens=sent,
+            estimated_output_tokens=came,
+        )
 
     def total(self) -> Usage:
         """Give what was used so far."""
-        models = list(self._models.values())
-        sums: dict[str, Any] = {
-            name: sum(getattr(model, name) for model in models)
-            for name in ModelUsage.model_fields
-            if name != "model"
-        }
-        return Usage(**sums, estimated=self._estimated, models=models)
+        models = [each.model_copy() for each in self._models.values()]
+        sums = {name: sum(getattr(model, name) for model in models) for name in COUNTED}
+        is_estimated = bool(sums["estimated_input_tokens"] or sums["estimated_output_tokens"])
+        return Usage.model_validate({**sums, "estimated": is_estimated, "models": models})
 
-    def _of(self, model: str) -> ModelUsage:
-        return self._models.setdefault(model, ModelUsage(model=model))
+    def cost(self, prices: dict[str, Price]) -> int | None:
+        """Give what that costs in millionths of a dollar, rounded up; None when a price is not known."""
+        if any(model not in prices for model in self._models):
+            return None
+        parts = sum(parts_of_cost(usage, prices[model]) for model, usage in self._models.items())
+        return -(-parts // TOKENS_PER_PRICE)
+
+    def _add(self, model: str, **tokens: int) -> None:
+        counted = self._models.setdefault(model, ModelUsage(model=model))
+        counted.requests += 1
+        for name, number in tokens.items():
+            setattr(counted, name, getattr(counted, name) + number)
+        self.tokens += tokens["input_tokens"] + tokens["output_tokens"]
+
+
+def estimated_tokens(characters: int) -> int:
+    """Estimate the tokens of a text; of any text at all at least one."""
+    return -(-characters // CHARACTERS_PER_TOKEN)
+
+
+def parts_of_cost(usage: ModelUsage, price: Price) -> int:
+    """Give a model's cost in millionths of its price's unit."""
+    fresh = usage.input_tokens - usage.cached_tokens
+    return fresh * price.input + usage.cached_tokens * price.cached + usage.output_tokens * price.output
+
+
+# The meter of the run that the current task works for, and all that it starts: agents as tools, fallbacks.
+METER: ContextVar[UsageMeter | None] = ContextVar("METER", default=None)

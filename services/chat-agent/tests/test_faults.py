@@ -65,7 +65,7 @@ def test_a_conversation_goes_on_after_a_failure(ann: httpx.Client) -> None:
 
 
 def test_a_slow_model_has_a_name(settings: Settings, issuer: Issuer) -> None:
-    impatient = settings.model_copy(update={"model_read_seconds": 0.3, "model_max_retries": 0})
+    impatient = settings.model_copy(update={"model_first_token_seconds": 0.3, "model_max_retries": 0})
     with serving(create_app(impatient)) as url:
         answer = ask(url, issuer, "Hi [sandbox: delay=5s]")
     assert (answer.status_code, answer.json()["code"]) == (504, "model_timed_out")

@@ -1,0 +1,37 @@
+"""An id of its own for every tool call: some providers give none, or give the same ones again."""
+
+from collections.abc import Iterable
+from uuid import uuid4
+
+from agents.items import TResponseStreamEvent
+from openai.types.responses import (
+    ResponseCompletedEvent,
+    ResponseFunctionToolCall,
+    ResponseOutputItem,
+    ResponseOutputItemAddedEvent,
+    ResponseOutputItemDoneEvent,
+)
+
+
+class CallIds:
+    """The ids of one answer's calls; none that was taken before it is given again."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = {"", *taken}
+        self._given: dict[int, str] = {}
+
+    def mend(self, event: TResponseStreamEvent) -> None:
+        """See to it that the calls in an event have their ids."""
+        if isinstance(event, ResponseOutputItemAddedEvent | ResponseOutputItemDoneEvent):
+            self._mend(event.output_index, event.item)
+        elif isinstance(event, ResponseCompletedEvent):
+            for place, item in enumerate(event.response.output):
+                self._mend(place, item)
+
+    def _mend(self, place: int, item: ResponseOutputItem) -> None:
+        if isinstance(item, ResponseFunctionToolCall):
+            if place not in self._given:
+                told = getattr(item, "call_id", None) or ""
+                self._given[place] = f"call_{uuid4().hex}" if told in self._taken else told
+                self._taken.add(self._given[place])
+            item.call_id = self._given[place]

@@ -1,0 +1,83 @@
+"""Where models come from: one provider for the process, so that connections are kept."""
+
+import httpx2
+from agents import (
+    Model,
+    ModelProvider,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    RunConfig,
+    set_tracing_disabled,
+)
+from openai import AsyncOpenAI
+
+from chat_agent.model.call import Candidate, Limits
+from chat_agent.model.lean import LeanClient
+from chat_agent.model.resilient import ResilientModel
+from chat_agent.settings import Settings
+
+# The SDK's own tracing sends inputs and outputs to its vendor. Ours is OpenTelemetry; theirs stays off.
+set_tracing_disabled(disabled=True)
+
+
+class Provider(ModelProvider):
+    """Gives a model by its name, with all that stands by it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limits = Limits(
+            settings.model_first_token_seconds,
+            settings.model_between_tokens_seconds,
+            settings.run_token_budget,
+        )
+        self._main = client(settings, settings.openai_base_url, settings.openai_api_key.get_secret_value())
+        self._second = self._main
+        if settings.model_fallback_base_url:
+            key = settings.model_fallback_api_key or settings.openai_api_key
+            self._second = client(settings, settings.model_fallback_base_url, key.get_secret_value())
+
+    def get_model(self, model_name: str | None) -> Model:
+        """Give the model of this name, or the default one, and its fallback."""
+        name, fallback = model_name or self._settings.agent_model_default, self._settings.model_fallback
+        candidates = [Candidate(name, self._model(name, self._main))]
+        if fallback and (fallback, self._second) != (name, self._main):
+            candidates.append(Candidate(fallback, self._model(fallback, self._second)))
+        return ResilientModel(candidates, self._limits, self._settings.model_max_retries)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._main.close()
+        await self._second.close()
+
+    def _model(self, name: str, at: AsyncOpenAI | LeanClient) -> Model:
+        if self._settings.openai_api == "responses":
+            return OpenAIResponsesModel(name, at)  # type: ignore[arg-type]  # it asks no more of its client
+        return OpenAIChatCompletionsModel(name, at)  # type: ignore[arg-type]  # likewise
+
+
+def client(settings: Settings, base_url: str, api_key: str) -> AsyncOpenAI | LeanClient:
+    """Make a client; its own retries are off, ours know more."""
+    if settings.model_client == "lean":
+        return LeanClient(base_url, api_key, settings.model_connect_seconds)
+    longest = max(settings.model_first_token_seconds, settings.model_between_tokens_seconds)
+    timeout = httpx2.Timeout(longest, connect=settings.model_connect_seconds)
+    return AsyncOpenAI(api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout)
+
+
+def connect(settings: Settings) -> Provider:
+    """Make the provider."""
+    return Provider(settings)
+
+
+def run_config(settings: Settings, provider: ModelProvider) -> RunConfig:
+    """Make what every run is told: which model, spoken to how; usage is always asked for."""
+    return RunConfig(
+        model=settings.agent_model_default,
+        model_provider=provider,
+        model_settings=ModelSettings(include_usage=True, store=False),
+        tool_not_found_behavior="return_error_to_model",
+        tracing_disabled=True,
+        trace_include_sensitive_data=False,
+        workflow_name="acme",
+    )

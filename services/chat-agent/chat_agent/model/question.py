@@ -1,0 +1,64 @@
+"""What a model is asked."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import orjson
+from agents import Handoff, Model, ModelSettings, Tool
+from agents.agent_output import AgentOutputSchemaBase
+from agents.items import TResponseInputItem, TResponseStreamEvent
+from agents.models.interface import ModelTracing
+from openai.types.responses.response_prompt_param import ResponsePromptParam
+
+# How servers that fail on purpose, and those that count, know which attempt this is.
+ATTEMPT = "x-stainless-retry-count"
+
+
+@dataclass(frozen=True)
+class Question:
+    """The arguments of the SDK's `Model`, under its names and in its order."""
+
+    system_instructions: str | None
+    input: str | list[TResponseInputItem]
+    model_settings: ModelSettings
+    tools: list[Tool]
+    output_schema: AgentOutputSchemaBase | None
+    handoffs: list[Handoff]
+    tracing: ModelTracing
+    previous_response_id: str | None = None
+    conversation_id: str | None = None
+    prompt: ResponsePromptParam | None = None
+
+    def ask(self, model: Model, attempt: int) -> AsyncIterator[TResponseStreamEvent]:
+        """Ask a model; nothing is sent before the first event is waited for."""
+        headers = {**(self.model_settings.extra_headers or {}), ATTEMPT: str(attempt)}
+        return model.stream_response(
+            self.system_instructions,
+            self.input,
+            replace(self.model_settings, extra_headers=headers),
+            self.tools,
+            self.output_schema,
+            self.handoffs,
+            self.tracing,
+            previous_response_id=self.previous_response_id,
+            conversation_id=self.conversation_id,
+            prompt=self.prompt,
+        )
+
+    @cached_property
+    def characters(self) -> int:
+        """Measure what is sent, near enough for an estimate."""
+        schemas = [
+            *(getattr(tool, "params_json_schema", None) for tool in self.tools),
+            *(handoff.input_json_schema for handoff in self.handoffs),
+        ]
+        return len(orjson.dumps([self.system_instructions, self.input, schemas], default=str).decode())
+
+    def call_ids(self) -> Iterator[str]:
+        """Give the ids of the tool calls that were made before."""
+        for item in self.input if isinstance(self.input, list) else []:
+            told: Any = item
+            if isinstance(told, dict) and told.get("type") == "function_call":
+                yield str(told.get("call_id"))
