@@ -12,7 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from sandbox.directives import Directives
 from sandbox.tokens import Usage
-from sandbox.turn import Json
+from sandbox.turn import UNSAYABLE, Json
+
+NO_TEXT = b"\xff\xfe"
+STALL_SECONDS = 3600.0
 
 
 class Step(NamedTuple):
@@ -95,7 +98,7 @@ class Delivery:
         """Send the events one by one; raises Dropped where the connection is to end."""
         try:
             async for step in self._steps():
-                yield self._answer.frame(step.event)
+                yield self._answer.frame(step.event).replace(UNSAYABLE.encode(), NO_TEXT)
             yield self._answer.closing()
             self._call.status = "completed"
         except Failed:
@@ -138,6 +141,8 @@ class Delivery:
             raise Dropped
         if sent == self._directives.fail_after:
             raise Failed
+        if sent == self._directives.stall_after:
+            await asyncio.sleep(STALL_SECONDS)
         if self._rate and (early := self._started + sent / self._rate - time.monotonic()) > 0:
             await asyncio.sleep(early)
 

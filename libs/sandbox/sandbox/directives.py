@@ -32,7 +32,10 @@ class Directives(BaseModel):
     retry_after: Number = 1
     die_after: Annotated[int, Field(ge=0)] | None = None
     fail_after: Annotated[int, Field(ge=0)] | None = None
+    stall_after: Annotated[int, Field(ge=0)] | None = None
+    invalid_utf8: bool = False
     malformed_arguments: bool = False
+    invent: str | None = None
     refuse: bool = False
     reasoning: bool = False
     loop: bool = False

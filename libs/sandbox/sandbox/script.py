@@ -7,7 +7,7 @@ from zlib import crc32
 from sandbox.directives import Directives, strip
 from sandbox.examples import example
 from sandbox.tokens import count, pieces
-from sandbox.turn import HANDOFF, Called, Reply, Returned, Said, Tool, Turn
+from sandbox.turn import HANDOFF, UNSAYABLE, Called, Reply, Returned, Said, Tool, Turn
 
 HONEST = "I am Acme's sandbox model, a scripted stand-in: no language model wrote this."
 REFUSAL = "I am Acme's sandbox model, a scripted stand-in, and I was asked to refuse."
@@ -34,10 +34,13 @@ _FILLERS = (
 def reply(turn: Turn, directives: Directives) -> Reply:
     """Decide between tool calls and words."""
     reasoning = REASONING if directives.reasoning else ""
+    if directives.invent and directives.invent not in turn.called:
+        return Reply(calls=((directives.invent, "{}"),), reasoning=reasoning)
     calls = tuple((tool.name, _arguments(tool, turn, directives)) for tool in _next_tools(turn, directives))
     if calls:
         return Reply(calls=calls, reasoning=reasoning)
     text = REFUSAL if directives.refuse else _answer(turn, directives)
+    text += f" {UNSAYABLE}." if directives.invalid_utf8 else ""
     room = max(turn.max_tokens - count(reasoning), 0) if turn.max_tokens else None
     said = pieces(text)[:room]
     return Reply("".join(said), (), reasoning, directives.refuse, is_cut="".join(said) != text)

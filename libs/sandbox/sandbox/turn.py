@@ -8,6 +8,8 @@ from pydantic import JsonValue
 
 Json = dict[str, JsonValue]
 HANDOFF = "transfer_to_"
+# Stands for bytes that are no text; it is written as such where the answer becomes a stream.
+UNSAYABLE = "\ue000"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ import time
 from typing import Any
 
 import httpx
+import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI
@@ -101,6 +102,35 @@ async def test_the_model_fails_in_the_middle(model: AsyncOpenAI, wire: str, call
     assert (await last_call(calls))["status"] == "failed"
     with pytest.raises(openai.InternalServerError):
         await whole(model, wire, "[sandbox: fail-after=5]")
+
+
+@WIRES
+async def test_the_model_falls_silent_in_the_middle(model: AsyncOpenAI, wire: str) -> None:
+    with pytest.raises((httpx2.ReadTimeout, openai.APITimeoutError)):
+        await words(model.with_options(timeout=0.3), wire, "Hello [sandbox: stall-after=5]")
+
+
+@WIRES
+async def test_a_stream_can_have_bytes_that_are_no_text(calls: httpx.AsyncClient, wire: str) -> None:
+    path, said = {
+        "responses": ("responses", {"input": "Hello [sandbox: invalid-utf8]"}),
+        "chat": ("chat/completions", {"messages": [{"role": "user", "content": "[sandbox: invalid-utf8]"}]}),
+    }[wire]
+    answer = await calls.post(
+        f"/v1/{path}", json={"model": "m", "stream": True, **said}, headers={"Authorization": "Bearer sk"}
+    )
+    with pytest.raises(UnicodeDecodeError):
+        answer.content.decode()
+
+
+async def test_a_tool_that_nobody_offered_is_called_once(model: AsyncOpenAI) -> None:
+    asked: Any = [{"role": "user", "content": "Hello [sandbox: invent=open_pod_bay_doors]"}]
+    first = await model.chat.completions.create(model="m", messages=asked)
+    (call,) = first.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name == "open_pod_bay_doors"
+    again = [*asked, first.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "?"}]
+    assert (await model.chat.completions.create(model="m", messages=again)).choices[0].message.content
 
 
 @WIRES
