@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 from servicekit.http import DependencyUnavailable, ServiceClient
 
 from chat_agent.errors import ConversationUnavailable, UnknownConversation
@@ -30,7 +30,21 @@ class Match(BaseModel):
     created_at: datetime
 
 
-ITEMS, MATCHES = TypeAdapter(list[Item]), TypeAdapter(list[Match])
+class Items(BaseModel):
+    """The service's answer with items."""
+
+    items: list[Item]
+
+
+class Matches(BaseModel):
+    """The service's answer to a search."""
+
+    items: list[Match]
+
+
+def written(items: Sequence[Item]) -> dict[str, Any]:
+    """Write items down for a body."""
+    return {"items": [item.model_dump(mode="json") for item in items]}
 
 
 @dataclass(frozen=True)
@@ -48,15 +62,29 @@ class Conversations:
         """Make the conversation unless it is there."""
         await self._call("PUT", f"/conversations/{conversation_id}", json={})
 
+    async def open_turn(
+        self, conversation_id: UUID, run_id: UUID, items: Sequence[Item], last: int
+    ) -> list[Item]:
+        """Add a run's first items, to a new conversation unless it is there; give the last, oldest first.
+
+        The ids of the items begin with `<run_id>-`; one whose id is there already is left as it is.
+        """
+        body = {**written(items), "last": last}
+        answer = await self._call("PUT", f"/conversations/{conversation_id}/turns/{run_id}", json=body)
+        return Items.model_validate_json(answer).items
+
+    async def forget_turn(self, conversation_id: UUID, run_id: UUID) -> None:
+        """Take away all items whose ids begin with `<run_id>-`, if there are any."""
+        await self._call("DELETE", f"/conversations/{conversation_id}/turns/{run_id}")
+
     async def items(self, conversation_id: UUID, last: int) -> list[Item]:
         """Give the last items, oldest first."""
         answer = await self._call("GET", f"/conversations/{conversation_id}/items", params={"last": last})
-        return ITEMS.validate_python(answer["items"])
+        return Items.model_validate_json(answer).items
 
     async def append(self, conversation_id: UUID, items: Sequence[Item]) -> None:
         """Add items; one whose id is there already is left as it is."""
-        body = {"items": [item.model_dump(mode="json") for item in items]}
-        await self._call("POST", f"/conversations/{conversation_id}/items", json=body)
+        await self._call("POST", f"/conversations/{conversation_id}/items", json=written(items))
 
     async def remove(self, conversation_id: UUID, item_id: str) -> None:
         """Take one item away, if it is there."""
@@ -69,9 +97,9 @@ class Conversations:
     async def search(self, query: str, limit: int = 5) -> list[Match]:
         """Find what was said, best first."""
         answer = await self._call("GET", "/search", params={"query": query, "limit": limit})
-        return MATCHES.validate_python(answer["items"])
+        return Matches.model_validate_json(answer).items
 
-    async def _call(self, method: str, path: str, **parts: Any) -> Any:
+    async def _call(self, method: str, path: str, **parts: Any) -> bytes:
         try:
             response = await self.client.request(
                 method, path, on_behalf_of=(self.tenant_id, self.subject), **parts
@@ -82,4 +110,4 @@ class Conversations:
             raise UnknownConversation
         if response.is_error:
             raise ConversationUnavailable(f"The conversation service answered {response.status_code}.")
-        return response.json() if response.content else None
+        return response.content

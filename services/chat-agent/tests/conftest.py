@@ -36,6 +36,8 @@ class Neighbours:
         self.app.put("/internal/v1/conversations/{id}")(self.ensure)
         self.app.get("/internal/v1/conversations/{id}/items")(self.newest)
         self.app.post("/internal/v1/conversations/{id}/items")(self.append)
+        self.app.put("/internal/v1/conversations/{id}/turns/{run_id}")(self.open_turn)
+        self.app.delete("/internal/v1/conversations/{id}/turns/{run_id}", status_code=204)(self.forget_turn)
         self.app.get("/internal/v1/search")(self.search)
 
     def said(self, conversation_id: str) -> list[tuple[str, str]]:
@@ -81,6 +83,25 @@ class Neighbours:
             self.items[id] += new
             self.stored.notify_all()
         return {"items": new}
+
+    async def open_turn(self, id: str, run_id: str, request: Request, response: Response) -> dict[str, Any]:
+        await self.ensure(id, request, response)
+        body = await request.json()
+        if not all(item["id"].startswith(f"{run_id}-") for item in body["items"]):
+            response.status_code = 422
+        if response.status_code:
+            return {}
+        await self.append(id, request)
+        return await self.newest(id, body["last"])
+
+    async def forget_turn(self, id: str, run_id: str, response: Response) -> None:
+        if id not in self.items:
+            response.status_code = 404
+            return
+        with self.stored:
+            kept = [item for item in self.items[id] if not item["id"].startswith(f"{run_id}-")]
+            self.items[id] = kept
+            self.stored.notify_all()
 
     async def search(self, query: str) -> dict[str, Any]:
         return {

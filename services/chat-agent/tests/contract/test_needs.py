@@ -16,6 +16,8 @@ from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, se
 CONVERSATION = UUID("c0000000-0000-4000-8000-000000000001")
 OF_ANOTHER = UUID("c0000000-0000-4000-8000-000000000002")
 ITEMS = f"/internal/v1/conversations/{CONVERSATION}/items"
+RUN = UUID("a0000000-0000-4000-8000-000000000001")
+TURN = f"/internal/v1/conversations/{CONVERSATION}/turns/{RUN}"
 HELLO = {"type": "message", "role": "user", "content": "Hello"}
 BEARER = machine("chat-agent", "conversation", SCOPE)
 
@@ -80,6 +82,53 @@ async def test_adds_items() -> None:
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
                 await mine.append(CONVERSATION, [Item(id="item-1", data=HELLO)])
+
+
+@pytest.mark.parametrize(
+    ("what", "given"),
+    [
+        ("a turn that begins a conversation", "no conversation"),
+        ("a turn in a conversation", "a conversation with one message"),
+        ("a turn that is there already", "a conversation with one turn"),
+    ],
+)
+async def test_opens_a_turn(what: str, given: str) -> None:
+    first = Item(id=f"{RUN}-0001", data=HELLO)
+    item = {"id": match.str(first.id), "data": match.like(HELLO)}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        asked(pact, what, given, "PUT", TURN).with_body(
+            {"items": [{"id": first.id, "data": HELLO}], "last": 200}, "application/json"
+        ).will_respond_with(200).with_body({"items": match.each_like(item)}, "application/json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert await mine.open_turn(CONVERSATION, RUN, [first], last=200) == [first]
+
+
+async def test_opens_no_turn_in_the_conversation_of_another() -> None:
+    path = f"/internal/v1/conversations/{OF_ANOTHER}/turns/{RUN}"
+    with consumer_pact("chat-agent", "conversation") as pact:
+        asked(
+            pact, "a turn in the conversation of another", "a conversation of another", "PUT", path
+        ).with_body({"items": [], "last": 1}, "application/json").will_respond_with(404)
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                with pytest.raises(UnknownConversation):
+                    await mine.open_turn(OF_ANOTHER, RUN, [], last=1)
+
+
+@pytest.mark.parametrize(
+    ("what", "given"),
+    [
+        ("a turn to be taken back", "a conversation with one turn"),
+        ("a turn that is not there to be taken back", "an empty conversation"),
+    ],
+)
+async def test_forgets_a_turn(what: str, given: str) -> None:
+    with consumer_pact("chat-agent", "conversation") as pact:
+        asked(pact, what, given, "DELETE", TURN).will_respond_with(204)
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                await mine.forget_turn(CONVERSATION, RUN)
 
 
 async def test_takes_an_item_away() -> None:
