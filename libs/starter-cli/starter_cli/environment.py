@@ -37,16 +37,17 @@ def python() -> Environment:
     return {**machine(), "PYTHONUNBUFFERED": "1"}
 
 
-def of_service(layout: Layout, service: str) -> Environment:
-    """Tell a service what all of them are told, then what it alone is."""
+def of_service(layout: Layout, replica: str) -> Environment:
+    """Tell a replica of a service what all of them are told, then what its service alone is."""
+    service = layout.replicas[replica]
     return {
         **python(),
         "ENVIRONMENT": "development",
         "DEBUG": "true",
         "LOGGING_SINK": "stdout",
         "HOST": HOST,
-        "PORT": str(layout.ports[service]),
-        "INTERNAL_PORT": str(layout.ports[f"{service}-internal"]),
+        "PORT": str(layout.ports[replica]),
+        "INTERNAL_PORT": str(layout.ports[f"{replica}-internal"]),
         "DATABASE_URL": layout.database_url(service),
         "REDIS_URL": layout.valkey.url,
         "AUTH_ISSUER": layout.gateway_url,
@@ -54,6 +55,7 @@ def of_service(layout: Layout, service: str) -> Environment:
         "AUTH_INTERNAL_URL": layout.url("auth-internal"),
         "SERVICE_CLIENT_SECRET": layout.secrets[f"{service}-client"],
         **OWN[service](layout),
+        **layout.settings.get(service, {}),
     }
 
 
@@ -120,9 +122,9 @@ def of_notification(layout: Layout) -> Environment:
 def of_gateway(layout: Layout, envoy: str) -> Environment:
     """Tell the gateway where it listens and where it sends what it hears."""
     services = {
-        f"{package.upper()}_{what}": value
-        for service, package in SERVICES.items()
-        for what, value in (("ADDRESS", HOST), ("PORT", str(layout.ports[service])))
+        f"{replica.upper().replace('-', '_')}_{what}": value
+        for replica in layout.replicas
+        for what, value in (("ADDRESS", HOST), ("PORT", str(layout.ports[replica])))
     }
     return {
         **machine(),
@@ -134,6 +136,7 @@ def of_gateway(layout: Layout, envoy: str) -> Environment:
         "AUTH_ISSUER": layout.gateway_url,
         "ALLOWED_ORIGINS": f"http://localhost:3000,http://localhost:{layout.ports['gateway']}",
         **services,
+        **layout.settings.get("gateway", {}),
     }
 
 

@@ -1,8 +1,8 @@
 """Where things are: the checkout, the data folder, the addresses of a stack."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.embedded import Postgres, Valkey
@@ -21,15 +21,8 @@ SERVICES: Mapping[str, str] = {
     "billing-webhook": "billing_webhook",
     "notification": "notification",
 }
-PORTS: Sequence[str] = (
-    "postgres",
-    "valkey",
-    "sandbox",
-    "gateway",
-    "gateway-admin",
-    *SERVICES,
-    *(f"{service}-internal" for service in SERVICES),
-)
+# About as fast as a model; slow enough for an eye to follow.
+TOKENS_PER_SECOND = 80
 SECRETS: Sequence[str] = (
     "owner-password",
     "password-pepper",
@@ -42,6 +35,21 @@ SECRETS: Sequence[str] = (
     *(f"{service}-database" for service in SERVICES),
     *(f"{service}-client" for service in SERVICES),
 )
+
+
+def replicas_of(counts: Mapping[str, int] | None = None) -> Mapping[str, str]:
+    """Name every replica, with its service: the first is called like it, the second `<service>-2`."""
+    return {
+        service if number == 1 else f"{service}-{number}": service
+        for service in SERVICES
+        for number in range(1, (counts or {}).get(service, 1) + 1)
+    }
+
+
+def port_names(replicas: Iterable[str]) -> Sequence[str]:
+    """Name the ports of a stack."""
+    foundation = ("postgres", "valkey", "sandbox", "gateway", "gateway-admin")
+    return [*foundation, *(name for replica in replicas for name in (replica, f"{replica}-internal"))]
 
 
 def service_folder(service: str) -> Path:
@@ -128,6 +136,11 @@ class Layout:
     ports: Mapping[str, int]
     secrets: Mapping[str, str]
     durable: bool = True
+    # Each by its own name, with its service's.
+    replicas: Mapping[str, str] = field(default_factory=replicas_of)
+    # What parts are told beyond the usual: services, all replicas of each alike, or the gateway.
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    tokens_per_second: float = TOKENS_PER_SECOND
 
     def url(self, port: str) -> str:
         """Give the HTTP address of a port."""

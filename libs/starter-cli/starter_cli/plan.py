@@ -16,8 +16,6 @@ from starter_cli.steps import Step
 
 # -P: no module is taken from the folder that a program happens to run in.
 PYTHON = (sys.executable, "-P", "-m")
-# About as fast as a model; slow enough for an eye to follow.
-TOKENS_PER_SECOND = 80
 
 
 @dataclass(frozen=True)
@@ -25,20 +23,25 @@ class Plan:
     """The parts of a stack, by what they are."""
 
     foundation: Sequence[Part]
-    services: Mapping[str, Part]
+    services: Mapping[str, Sequence[Part]]
     gateway: Part
 
     @property
     def layers(self) -> Sequence[Sequence[Part]]:
         """All of them: what a part needs for its work is in a layer before its own."""
         auth, chat = self.services["auth"], self.services["chat-agent"]
-        between = [part for part in self.services.values() if part not in {auth, chat}]
-        return [self.foundation, [auth], between, [chat], [self.gateway]]
+        between = [part for parts in self.services.values() if parts not in (auth, chat) for part in parts]
+        return [self.foundation, auth, between, chat, [self.gateway]]
 
     @property
     def parts(self) -> Sequence[Part]:
         """All of them."""
-        return [*self.foundation, *self.services.values(), self.gateway]
+        return [*self.foundation, *self.replicas, self.gateway]
+
+    @property
+    def replicas(self) -> Sequence[Part]:
+        """Those that are services of ours."""
+        return [part for parts in self.services.values() for part in parts]
 
 
 def make(layout: Layout) -> Plan:
@@ -49,7 +52,10 @@ def make(layout: Layout) -> Plan:
             Embedded("valkey", layout.valkey),
             sandbox(layout),
         ],
-        services={name: service(layout, name) for name in SERVICES},
+        services={
+            name: [service(layout, replica) for replica, its in layout.replicas.items() if its == name]
+            for name in SERVICES
+        },
         gateway=gateway(layout),
     )
 
@@ -60,9 +66,9 @@ def steps(plan: Plan, layout: Layout, cancelled: Event) -> Sequence[Step]:
     return [
         *(start(part, cancelled) for part in plan.foundation),
         Step("databases", partial(databases.prepare, layout, cancelled), "one a service", needs=["postgres"]),
-        *(start(part, cancelled, "databases", "valkey") for part in plan.services.values()),
+        *(start(part, cancelled, "databases", "valkey") for part in plan.replicas),
         Step("first tenant", partial(owner.ensure, layout, cancelled), first_tenant, needs=["databases"]),
-        start(plan.gateway, cancelled, *SERVICES),
+        start(plan.gateway, cancelled, *(part.name for part in plan.replicas)),
     ]
 
 
@@ -88,20 +94,21 @@ def sandbox_options(layout: Layout) -> Sequence[str]:
     return [
         *("--port", str(layout.ports["sandbox"])),
         *("--data", str(layout.folders.mails)),
-        *("--tokens-per-second", str(TOKENS_PER_SECOND)),
+        *("--tokens-per-second", str(layout.tokens_per_second)),
     ]
 
 
-def service(layout: Layout, name: str) -> Daemon:
-    """Describe one of our services; it is ready when all that it needs answers."""
+def service(layout: Layout, replica: str) -> Daemon:
+    """Describe a replica of one of our services; it is ready when all that it needs answers."""
+    name = layout.replicas[replica]
     program = Program(
-        name=name,
+        name=replica,
         argv=[*PYTHON, f"{SERVICES[name]}.main"],
         cwd=service_folder(name),
-        environment=environment.of_service(layout, name),
-        log=layout.folders.log(name),
+        environment=environment.of_service(layout, replica),
+        log=layout.folders.log(replica),
     )
-    return Daemon(program, layout.url(name), f"{layout.url(f'{name}-internal')}/readyz")
+    return Daemon(program, layout.url(replica), f"{layout.url(f'{replica}-internal')}/readyz")
 
 
 def gateway(layout: Layout) -> Daemon:

@@ -19,6 +19,8 @@ class PortBlock:
     """Ports by name, ours until released: a socket on the block's first port keeps other stacks out."""
 
     def __init__(self, names: Sequence[str]) -> None:
+        if len(names) >= BLOCK:
+            raise Failure("ports", f"{len(names)} are needed, and a stack has {BLOCK - 1}")
         for base in random.sample(range(LOWEST, HIGHEST, BLOCK), (HIGHEST - LOWEST) // BLOCK):
             with suppress(OSError):
                 self._claim = claim(base)

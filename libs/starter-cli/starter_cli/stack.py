@@ -3,7 +3,7 @@
 import fcntl
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -14,7 +14,15 @@ from typing import Self
 from starter_cli import binaries, owner, plan, ports, record, secrets
 from starter_cli.failures import Failure
 from starter_cli.keeper import Keeper
-from starter_cli.layout import DEFAULT_DATA, PORTS, SECRETS, Folders, Layout
+from starter_cli.layout import (
+    DEFAULT_DATA,
+    SECRETS,
+    TOKENS_PER_SECOND,
+    Folders,
+    Layout,
+    port_names,
+    replicas_of,
+)
 from starter_cli.owner import Owner
 from starter_cli.parts import Part
 from starter_cli.plan import Plan
@@ -31,21 +39,27 @@ def tell_nobody(_happening: Happening) -> None:
 class Stack(AbstractContextManager["Stack"]):
     """All of Acme on this machine, as a context manager; without a port for the gateway, on a free one.
 
-    What is `durable` survives a loss of power, too.
+    What is `durable` survives a loss of power, too. `replicas` says of which services there are more than one
+    (`{"chat-agent": 2}`), `settings` what a service, or the gateway, is told beyond the usual.
     """
 
     layout: Layout
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each by its name
         self,
         data: Path | str = DEFAULT_DATA,
         port: int | None = None,
         tell: Tell = tell_nobody,
         *,
         durable: bool = True,
+        replicas: Mapping[str, int] | None = None,
+        settings: Mapping[str, Mapping[str, str]] | None = None,
+        tokens_per_second: float = TOKENS_PER_SECOND,
     ) -> None:
         self.folders = Folders(Path(data).absolute())
         self._port, self._tell, self._durable = port, tell, durable
+        self._replicas, self._settings = replicas_of(replicas), settings or {}
+        self._tokens_per_second = tokens_per_second
         self._ending = Event()
         self._undo = ExitStack()
         self._keepers: dict[str, Keeper] = {}
@@ -120,11 +134,19 @@ class Stack(AbstractContextManager["Stack"]):
         self._hold_folder()
         if self._port is not None:
             ports.require(self._port, GIVE_WAY_SECONDS if self.folders.run.exists() else 0)
-        block = ports.PortBlock(PORTS)
+        block = ports.PortBlock(port_names(self._replicas))
         self._undo.callback(block.release)
         numbers = {**block.ports, "gateway": self._port or block.ports["gateway"]}
         kept = secrets.keep(self.folders.secrets, SECRETS)
-        self.layout = Layout(self.folders, numbers, kept, self._durable)
+        self.layout = Layout(
+            self.folders,
+            numbers,
+            kept,
+            self._durable,
+            self._replicas,
+            self._settings,
+            self._tokens_per_second,
+        )
 
     def _hold_folder(self) -> None:
         lock = os.open(self.folders.lock, os.O_CREAT | os.O_RDWR, 0o600)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from starter_cli import environment
-from starter_cli.layout import PORTS, SECRETS, SERVICES, Folders, Layout
+from starter_cli.layout import SECRETS, SERVICES, Folders, Layout, port_names, replicas_of
 
 CALLERS = (
     "OPENAI_API_KEY",
@@ -19,8 +19,10 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
         monkeypatch.delenv(name, raising=False)
     folders = Folders(tmp_path)
     folders.make()
-    ports = {name: 20_001 + number for number, name in enumerate(PORTS)}
-    return Layout(folders, ports, {name: f"secret of {name}" for name in SECRETS})
+    named = replicas_of({"chat-agent": 2})
+    ports = {name: 20_001 + number for number, name in enumerate(port_names(named))}
+    secrets = {name: f"secret of {name}" for name in SECRETS}
+    return Layout(folders, ports, secrets, replicas=named, settings={"chat-agent": {"CHAT_RATE": "7"}})
 
 
 def test_without_a_key_the_model_and_the_mail_are_the_sandbox(layout: Layout) -> None:
@@ -66,3 +68,14 @@ def test_each_service_gets_its_own_database_and_credentials_alone(layout: Layout
         others = [f"secret of {other}-database" for other in SERVICES if other != service]
         assert f"secret of {service}-database" in told
         assert [secret for secret in others if secret in told] == []
+
+
+def test_a_second_replica_differs_from_the_first_in_its_ports_alone(layout: Layout) -> None:
+    first, second = (environment.of_service(layout, name) for name in ("chat-agent", "chat-agent-2"))
+    assert {name for name in first if first[name] != second[name]} == {"PORT", "INTERNAL_PORT"}
+    assert environment.of_gateway(layout, "envoy")["CHAT_AGENT_2_PORT"] == second["PORT"]
+
+
+def test_a_service_is_told_what_was_asked_for_beyond_the_usual(layout: Layout) -> None:
+    told = {name for name in layout.replicas if "CHAT_RATE" in environment.of_service(layout, name)}
+    assert told == {"chat-agent", "chat-agent-2"}

@@ -39,3 +39,8 @@ def test_is_content_with_a_free_port() -> None:
     block = PortBlock(["gateway"])
     ports.require(block.ports["gateway"])
     block.release()
+
+
+def test_asks_for_no_more_ports_than_a_block_has() -> None:
+    with pytest.raises(Failure, match="25 are needed, and a stack has 24"):
+        PortBlock([str(number) for number in range(ports.BLOCK)])

@@ -174,6 +174,10 @@ class Gateway:
         """Wait for it to have fetched the keys, which it does beside its start."""
         until(lambda: self.client.get("/api/v1/tools").status_code != 503, self.log)
 
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something to be so."""
+        until(condition, self.log)
+
     def get(self, path: str, *headers: str) -> tuple[int, http.client.HTTPMessage, Any]:
         """Ask for a path exactly as it is spelled."""
         lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers, "", ""]
