@@ -53,6 +53,8 @@ class Kit:
     keys: KeySource
     verifier: TokenVerifier
     checks: dict[str, Check] = field(default_factory=dict)
+    # Set when the process is told to end, while it still answers: what stands should come to its end.
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def client(self, audience: str, base_url: str, scope: str) -> ServiceClient:
         """Make a client of another service's internal routes."""
@@ -197,7 +199,7 @@ def serve(app: FastAPI) -> None:
     gc.freeze()
     public = Server(server_config(app, settings, settings.port))
     inside = Server(server_config(app.state.internal, settings, settings.internal_port, lifespan="off"))
-    uvloop.run(serve_both(public, inside))
+    uvloop.run(serve_both(public, inside, app.state.kit.stopping))
     if not public.started:
         sys.exit(3)
 
@@ -218,10 +220,11 @@ def server_config(app: FastAPI, settings: ServiceSettings, port: int, **options:
     )
 
 
-async def serve_both(public: Server, inside: Server) -> None:
+async def serve_both(public: Server, inside: Server, stopping: asyncio.Event) -> None:
     """Run both servers; the internal one answers for as long as the public one does."""
 
     def stop() -> None:
+        stopping.set()
         public.should_exit = True
 
     loop = asyncio.get_running_loop()

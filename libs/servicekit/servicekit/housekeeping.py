@@ -1,5 +1,6 @@
 """Removes rows that nobody will ask for again: sent events, handled event ids, kept answers."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Table, delete, func, select, text
@@ -9,12 +10,16 @@ from servicekit.events import inbox, outbox
 from servicekit.idempotency import idempotency_keys
 from servicekit.steady import PAUSES, Steady, finish
 
+# A table, and which of its rows are to go.
+Rule = tuple[Table, ColumnElement[bool]]
+
 
 class Housekeeping(Steady):
     """Deletes in small batches, a transaction each, from those of the kit's tables that exist; a Worker.
 
-    `every` is the time between two rounds, in seconds. What is kept of the outbox is what can be sent again
-    when Redis loses it; the inbox must remember for longer, or it would be handled again.
+    `every` is the time between two rounds, in seconds; `rules` are a service's own. What is kept of the outbox
+    is what can be sent again when Redis loses it; the inbox must remember for longer, or it would be handled
+    again.
     """
 
     def __init__(  # noqa: PLR0913  # each by its name
@@ -25,6 +30,7 @@ class Housekeeping(Steady):
         batch: int = 1000,
         outbox_kept: timedelta = timedelta(days=3),
         inbox_kept: timedelta = timedelta(days=30),
+        rules: Sequence[Rule] = (),
         pauses: tuple[float, float] = PAUSES,
     ) -> None:
         if inbox_kept <= outbox_kept:
@@ -33,7 +39,8 @@ class Housekeeping(Steady):
         self._database = database
         self._every = every
         self._batch = batch
-        self._rules: list[tuple[Table, ColumnElement[bool]]] = [
+        self._rules: list[Rule] = [
+            *rules,
             (outbox, outbox.c.published_at < func.now() - outbox_kept),
             (inbox, inbox.c.handled_at < func.now() - inbox_kept),
             (idempotency_keys, idempotency_keys.c.expires_at < func.now()),

@@ -174,6 +174,15 @@ class Admission:
         """Give the headers that tell the caller what is left."""
         return self.quota.headers() if self.quota else {}
 
+    @contextlib.asynccontextmanager
+    async def undone_on_error(self) -> AsyncIterator[None]:
+        """Give the slots back when what they were taken for does not come about."""
+        try:
+            yield
+        except BaseException:
+            await self.lease.release()
+            raise
+
 
 class Limits:
     """Grants what rates and slots allow; LimitsUnavailable when Redis is silent for `timeout` seconds."""

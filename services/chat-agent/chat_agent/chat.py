@@ -1,5 +1,6 @@
 """One turn of chat, from the request to the run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -7,28 +8,24 @@ from uuid import UUID, uuid4
 import agents
 from fastapi import Depends, Header, Query, Request
 from opentelemetry import trace
-from servicekit.database import Database
-from servicekit.idempotency import WELL_FORMED, BadIdempotencyKey
-from servicekit.limits import tenant_key
+from servicekit.idempotency import WELL_FORMED, BadIdempotencyKey, IdempotencyInProgress
 from servicekit.tokens import Principal
-from sqlalchemy import func
 
 from chat_agent import failures, runs
 from chat_agent.agents import AGENTS
 from chat_agent.engine import Engine
-from chat_agent.errors import BadEventId, ConversationBusy, UnknownAgent
-from chat_agent.models import Run
-from chat_agent.run_log import RunEvent, Source
+from chat_agent.errors import BadEventId, RunCancelled, UnknownAgent
+from chat_agent.models import RUNNING, Run
+from chat_agent.run_log import WAITING, RunEvent
 from chat_agent.schemas import Agent, ChatAnswer, ChatRequest, Usage
-from chat_agent.tools import RunContext
+from chat_agent.toolbox import RunContext
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A run that was asked for, and where to hear of it."""
+    """A run that was asked for."""
 
     run: Run
-    source: Source
     is_new: bool
 
 
@@ -64,78 +61,91 @@ IdempotencyKey = Annotated[str | None, Depends(key_of)]
 
 
 async def begin(
-    engine: Engine, database: Database, caller: Principal, asked: ChatRequest, key: str | None
+    engine: Engine,
+    caller: Principal,
+    asked: ChatRequest,
+    key: str | None,
+    prelude: Sequence[dict[str, Any]] = (),
 ) -> Turn:
     """Begin a run, or find the one that this key began; it is committed before anybody hears of it.
 
-    Raises UnknownAgent, UnknownConversation, ConversationBusy while another run answers in the conversation,
-    and IdempotencyConflict when the key was used for another message.
+    `prelude` are items of the SDK that stand before the message. Raises UnknownAgent, UnknownConversation,
+    ConversationBusy, and IdempotencyConflict when the key was used for another message.
     """
     if asked.agent_type not in AGENTS:
         raise UnknownAgent(f"There is no agent called {asked.agent_type!r}. There are: {', '.join(AGENTS)}.")
-    if earlier := await find_earlier(database, caller, asked, key):
-        return Turn(earlier, engine.source(earlier.id), is_new=False)
-    conversation_id = asked.conversation_id or uuid4()
-    await engine.conversations_of(caller).ensure(conversation_id)
-    async with database.begin() as session:
-        run = await runs.begin(session, first_values(engine, caller, asked, conversation_id, key))
-    if run is not None:
-        return Turn(run, engine.start(run), is_new=True)
-    # Another request was faster: with the same key, then it is the same run; else one in this conversation.
-    if earlier := await find_earlier(database, caller, asked, key):
-        return Turn(earlier, engine.source(earlier.id), is_new=False)
-    raise ConversationBusy(retry_after=2)
+    if earlier := await find_earlier(engine, caller, asked, key):
+        return Turn(earlier, is_new=False)
+    if asked.conversation_id is not None:
+        await see_to_owner(engine, caller, asked.conversation_id)
+    values = {**first_values(engine, caller, asked, key), "prelude": list(prelude)}
+    async with engine.database.begin() as session:
+        begun = await runs.begin(
+            session, values, engine.lease, asked.on_conflict, is_alone=asked.conversation_id is None
+        )
+    if begun is None:
+        # Another request with the same key was faster.
+        if earlier := await find_earlier(engine, caller, asked, key):
+            return Turn(earlier, is_new=False)
+        raise IdempotencyInProgress(retry_after=1)
+    if begun.run.status == RUNNING:
+        engine.start(begun.run)
+    await engine.stop(begun.to_stop)
+    return Turn(begun.run, is_new=True)
 
 
-async def find_earlier(
-    database: Database, caller: Principal, asked: ChatRequest, key: str | None
-) -> Run | None:
+async def see_to_owner(engine: Engine, caller: Principal, conversation_id: UUID) -> None:
+    """Make sure that a conversation is the caller's; raises UnknownConversation."""
+    async with engine.database.begin() as session:
+        is_known = await runs.has_run_in(session, caller, conversation_id)
+    if not is_known:
+        await engine.conversations_of(caller).ensure(conversation_id)
+
+
+async def find_earlier(engine: Engine, caller: Principal, asked: ChatRequest, key: str | None) -> Run | None:
     """Find the run that this key began, if there is a key and a run."""
     if key is None:
         return None
-    async with database.begin() as session:
+    async with engine.database.begin() as session:
         return await runs.find_by_key(session, caller, key, asked.message, asked.agent_type)
 
 
-def first_values(
-    engine: Engine, caller: Principal, asked: ChatRequest, conversation_id: UUID, key: str | None
-) -> dict[str, Any]:
+def first_values(engine: Engine, caller: Principal, asked: ChatRequest, key: str | None) -> dict[str, Any]:
     """Give the row of a run that begins."""
     span = trace.get_current_span().get_span_context()
     return {
         "id": uuid4(),
         "tenant_id": caller.tenant_id,
         "user_id": caller.subject,
-        "conversation_id": conversation_id,
+        "conversation_id": asked.conversation_id or uuid4(),
         "agent": asked.agent_type,
         "model": engine.model,
         "message": asked.message,
         "idempotency_key": key,
-        "owner": engine.owner,
-        "lease_expires_at": func.now() + engine.lease,
         "trace_id": trace.format_trace_id(span.trace_id) if span.is_valid else None,
     }
 
 
 def answer(turn: Turn, ended: RunEvent) -> ChatAnswer:
-    """Make the whole answer of a run that has ended; raises the error by which it failed."""
-    told = ended.json()
-    if ended.type != "run.completed":
-        raise failures.named(str(told.get("code")), str(told.get("detail") or ""))
+    """Make the whole answer of a run that has ended, or waits; raises the error by which it failed."""
+    told: dict[str, Any] = ended.json()
+    if ended.type == "run.cancelled":
+        raise RunCancelled(run_id=str(turn.run.id))
+    if ended.type == "run.failed":
+        raise failures.named(told.get("code"), told.get("detail"))
     return ChatAnswer(
-        response=str(told["output"]),
+        response=told["output"] or "",
         conversation_id=turn.run.conversation_id,
         run_id=turn.run.id,
-        agent_used=str(told["agent"]),
+        agent_used=told["agent"],
         handoff_occurred=bool(told["handoffs"]),
         usage=Usage.model_validate(told["usage"]),
-        metadata={"model": turn.run.model, "handoffs": told["handoffs"]},
+        metadata={
+            "model": turn.run.model,
+            "handoffs": told["handoffs"],
+            "status": "waiting" if ended.type == WAITING else "completed",
+        },
     )
-
-
-def limit_key(caller: Principal, what: str) -> str:
-    """Name a person's limit."""
-    return tenant_key(caller.tenant_id, what, caller.subject)
 
 
 def described(agent: agents.Agent[RunContext]) -> Agent:

@@ -25,6 +25,7 @@ class Item(BaseModel):
 class Match(BaseModel):
     """A place where something was said."""
 
+    conversation_id: UUID
     role: str
     snippet: str
     created_at: datetime

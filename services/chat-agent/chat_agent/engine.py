@@ -1,71 +1,76 @@
-"""Runs agents. A run is a task of its own: it goes on when the client that asked for it goes away."""
+"""The runs that are worked on in this process. A run goes on when the client that asked for it goes away."""
 
 import asyncio
 import logging
 import os
 import random
 import socket
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
-from agents import Runner
+import stamina
 from opentelemetry import trace
 from redis.exceptions import RedisError
 from servicekit import context
 from servicekit.app import Kit
 from servicekit.tokens import Principal
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent import failures, model, runs
+from chat_agent import approvals, leases, model, resumption, runs
 from chat_agent.agents import AGENTS
-from chat_agent.conversations import SCOPE, Conversations, Item
-from chat_agent.errors import InternalError
+from chat_agent.conversations import SCOPE, Conversations
 from chat_agent.history import ConversationSession
-from chat_agent.models import Run
-from chat_agent.narrator import Narrator
-from chat_agent.run_log import RecordedLog, RunLog, Source, make_event, record
+from chat_agent.journal import Journal
+from chat_agent.leases import Lease
+from chat_agent.live import Live
+from chat_agent.models import OVER, QUEUED, Run
+from chat_agent.models import WAITING as WAITING_FOR_A_PERSON
+from chat_agent.narrator import Narrator, presentable
+from chat_agent.performance import Performer, Question
+from chat_agent.recorder import Recorder
+from chat_agent.run_log import WAITING, RecordedLog, RunLog, Source, make_event
 from chat_agent.runs import Outcome
+from chat_agent.schemas import Usage
 from chat_agent.settings import Settings
-from chat_agent.tools import RunContext
+from chat_agent.signals import Signals
 from chat_agent.usage import METER, UsageMeter
 
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
 
-# Postgres down at the end of a run: it is tried again for this long, then the run counts as lost.
+T = TypeVar("T")
+
+# Postgres down at the end of a run: it is tried again for this long, then left to whoever takes the run over.
 END_SECONDS = 60.0
-CLOSE_SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class Live:
-    """A run that is alive in this process."""
-
-    run: Run
-    log: RunLog
-    narrator: Narrator
-    meter: UsageMeter
-    conversations: Conversations
+# Redis down: for so long the end of a run waits until all that was said is recorded.
+RECORD_SECONDS = 30.0
+# What is about to end may still do so when the process is told to.
+ENDING_SECONDS = 5.0
 
 
 class Engine:
     """All the runs that are alive in this process, and what they share."""
 
-    name = "runs"
-
     def __init__(self, kit: Kit, settings: Settings) -> None:
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"  # a name
-        self.lease = timedelta(seconds=settings.run_lease_seconds)
-        self._kit = kit
         self.settings = settings
+        owner = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"  # a name
+        self.lease = Lease(owner, timedelta(seconds=settings.run_lease_seconds))
+        self.database = kit.database
+        self.recorder = Recorder(kit.redis)
+        self.signals = Signals(kit.redis, self.hear)
+        self.live: dict[UUID, Live] = {}
+        self.is_closing = False
+        # Something may be there to be taken: see `Claimer`.
+        self.due = asyncio.Event()
+        self._redis = kit.redis
         self._models = model.connect(settings)
-        self._config = model.run_config(settings, self._models)
+        self._performer = Performer(kit.database, model.run_config(settings, self._models), settings)
         self._conversation = kit.client("conversation", settings.conversation_internal_url, SCOPE)
-        self._live: dict[UUID, Live] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._healthy = True
 
     @property
     def model(self) -> str:
@@ -77,180 +82,249 @@ class Engine:
         assert caller.tenant_id  # noqa: S101  # the token of a person has one
         return Conversations(self._conversation, caller.tenant_id, caller.subject)
 
-    def start(self, run: Run) -> RunLog:
-        """Begin to work on a run, and give its log."""
-        log = RunLog(run.id, run.conversation_id)
-        agent = AGENTS[run.agent]
-        conversations = Conversations(self._conversation, run.tenant_id, run.user_id)
-        live = Live(run, log, Narrator(log, agent), UsageMeter(), conversations)
-        self._live[run.id] = live
-        log.append("run.started", agent=run.agent, model=run.model)
-        self._spawn(self._work(live))
-        self._spawn(self._record(live))
-        return log
-
     def source(self, run_id: UUID) -> Source:
-        """Give the place where a run's events can be read: here when it is alive here, else in Redis."""
-        live = self._live.get(run_id)
-        return live.log if live else RecordedLog(self._kit.redis, run_id)
+        """Give the place where a run's events can be read: here when it is worked on here, else in Redis."""
+        live = self.live.get(run_id)
+        return live.log if live and not live.log.is_left else RecordedLog(self._redis, run_id)
 
-    async def run(self) -> None:
-        """Keep the leases of the runs that are alive here, and end those that nobody keeps any more."""
-        while True:
-            try:
-                await self._renew()
-                await self._bury()
-                self._healthy = True
-            except (SQLAlchemyError, RedisError, OSError) as error:
-                self._healthy = False
-                logger.warning("leases not renewed", extra={"error": type(error).__name__})
-            await asyncio.sleep(self.lease.total_seconds() / 3)
+    def start(self, run: Run) -> None:
+        """Begin to work on a run that has been taken."""
+        if run.id in self.live:
+            self.lose(self.live[run.id])
+        live = self.live[run.id] = self._prepared(run)
+        live.task = asyncio.create_task(self._work(live))
 
-    def healthy(self) -> bool:
-        """Tell whether leases are being renewed."""
-        return self._healthy
+    def _prepared(self, run: Run) -> Live:
+        log = RunLog(
+            run.id,
+            run.conversation_id,
+            RecordedLog(self._redis, run.id),
+            attempt=run.attempt,
+            keep_seconds=self.settings.run_log_seconds,
+            note=self.recorder.note,
+        )
+        conversations = Conversations(self._conversation, run.tenant_id, run.user_id)
 
-    async def close(self) -> None:
-        """Give what is running a while to end; what does not is lost, and ended as such by another."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
-            for task in late:
-                task.cancel()
-        await self._models.close()
+        async def kept() -> None:
+            await self._checkpoint(live)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        live = Live(
+            run=run,
+            log=log,
+            narrator=Narrator(log, AGENTS[run.agent]),
+            meter=UsageMeter.resume(Usage.model_validate(run.usage)),
+            conversations=conversations,
+            session=ConversationSession(conversations, run, self.settings, kept),
+            journal=Journal(self.database, run),
+        )
+        return live
+
+    async def hear(self, stopped: dict[str, str]) -> None:
+        """Hear from another replica: that runs are to stop, and how, or that some may be taken."""
+        self.due.set()
+        for run_id, how in stopped.items():
+            if (live := self.live.get(UUID(run_id))) is not None:
+                live.stop(how)
+
+    async def stop(self, stopped: Iterable[Run]) -> None:
+        """Let those hear that work on these runs that they are to stop; how is written in the rows."""
+        elsewhere: dict[str, str] = {}
+        for run in stopped:
+            how = run.stop or "cancel"
+            if (live := self.live.get(run.id)) is not None:
+                live.stop(how)
+            elif run.status == QUEUED:
+                await self.tell_end(run.id)
+            else:
+                elsewhere[str(run.id)] = how
+        self.due.set()
+        await self.signals.tell(elsewhere)
 
     async def _work(self, live: Live) -> None:
         run = live.run
         METER.set(live.meter)
         ids = {"tenant_id": str(run.tenant_id), "user_id": run.user_id, "run_id": str(run.id)}
         # A context of its own: the request that asked is answered, and logged, long before the run ends.
-        with context.scope(correlation_id=context.request_id(), **ids), tracer.start_as_current_span("run"):
-            await self._end(live, await self._converse(live))
-
-    async def _record(self, live: Live) -> None:
-        """Copy the log to where other replicas read it; until that is done, readers are served from here."""
         try:
-            await record(live.log, self._kit.redis, self.settings.run_log_seconds)
+            with (
+                context.scope(correlation_id=context.request_id(), **ids),
+                tracer.start_as_current_span("run"),
+            ):
+                result = await self._performer.perform(live)
+                live.is_ending = True
+                if isinstance(result, Outcome):
+                    result = replace(result, cost=live.meter.cost(self.settings.model_prices))
+                if isinstance(result, Question):
+                    await self._ask(live, result)
+                else:
+                    await self._end(live, result)
         finally:
-            del self._live[live.run.id]
-
-    async def _converse(self, live: Live) -> Outcome:
-        try:
-            async with asyncio.timeout(self.settings.run_seconds):
-                output = await self._follow(live)
-        except Exception as error:  # whatever it is, the run must end, and by a name
-            return await self._failed(live, error)
-        narrator = live.narrator
-        return Outcome("completed", narrator.agent.name, narrator.handoffs, output, live.meter.total())
-
-    async def _follow(self, live: Live) -> str:
-        run = live.run
-        session = ConversationSession(
-            live.conversations, run.conversation_id, run.id, self.settings.history_items
-        )
-        result = Runner.run_streamed(
-            AGENTS[run.agent],
-            run.message,
-            context=RunContext(live.conversations),
-            max_turns=self.settings.run_max_turns,
-            run_config=self._config,
-            session=session,
-        )
-        async for event in result.stream_events():
-            live.narrator.tell(event)
-        return str(result.final_output)
-
-    async def _failed(self, live: Live, error: Exception) -> Outcome:
-        failure = failures.name(error)
-        level = logging.ERROR if isinstance(failure, InternalError) else logging.WARNING
-        logger.log(
-            level,
-            "run failed",
-            extra={"code": failure.code()},
-            exc_info=error if level == logging.ERROR else None,
-        )
-        partial = live.narrator.unfinished_text
-        if partial:
-            await keep_partial(live, partial)
-        return Outcome(
-            "failed",
-            live.narrator.agent.name,
-            live.narrator.handoffs,
-            partial or None,
-            live.meter.total(),
-            failure.code(),
-            failure.detail,
-        )
+            live.log.leave()
+            if self.live.get(run.id) is live:
+                del self.live[run.id]
 
     async def _end(self, live: Live, outcome: Outcome) -> None:
         """Commit the end, then tell it: whoever hears of it finds it in the database."""
-        ended = await self._commit_end(live.run, outcome)
+        # Before the end is committed, so that from then on nothing but the end is missing in the log.
+        await self.recorder.recorded(live.log, RECORD_SECONDS)
+
+        async def commit() -> tuple[bool, Run | None]:
+            async with self.database.begin() as session:
+                await leases.lock(session, live.run.conversation_id)
+                if not await runs.end(session, live.run, outcome):
+                    return False, None
+                return True, await self._next(session, live.run.conversation_id)
+
+        ended, following = await self._committed(commit)
         if not ended:
-            # Another replica took us for dead, or will: that is what the database says, so the stream does.
-            outcome = runs.lost_outcome(live.run)
+            logger.warning("run was taken over before its end")
+            return
+        if following is not None:
+            self.start(following)
         type_, fields = terminal_event(outcome)
         live.log.append(type_, **fields)
         logger.info("run ended", extra={"status": outcome.status, "tokens": outcome.usage.output_tokens})
+        await self.recorder.recorded(live.log, RECORD_SECONDS)
 
-    async def _commit_end(self, run: Run, outcome: Outcome) -> bool:
-        deadline, pause = asyncio.get_running_loop().time() + END_SECONDS, 0.1
-        while asyncio.get_running_loop().time() < deadline:
-            try:
-                async with self._kit.database.begin() as session:
-                    return await runs.end(session, run, outcome)
-            except (SQLAlchemyError, OSError) as error:
-                logger.warning("run end not committed yet", extra={"error": type(error).__name__})
-                await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter
-                pause = min(pause * 2, 5)
-        return False
+    async def _next(self, session: AsyncSession, conversation_id: UUID) -> Run | None:
+        """Take the run that waits for its turn after this one."""
+        return None if self.is_closing else await leases.promote(session, conversation_id, self.lease)
 
-    async def _renew(self) -> None:
-        if self._live:
-            async with self._kit.database.begin() as session:
-                await runs.keep_alive(session, self.owner, list(self._live), self.lease)
+    async def _ask(self, live: Live, question: Question) -> None:
+        """Commit that the run waits, then tell what it asks."""
+        lasts = timedelta(seconds=self.settings.approval_seconds)
+        so_far = live.outcome("waiting", None)
+        await self.recorder.recorded(live.log, RECORD_SECONDS)
 
-    async def _bury(self) -> None:
-        async with self._kit.database.begin() as session:
-            lost = await runs.lost(session)
-        for run in lost:
-            logger.error("run lost", extra={"run_id": str(run.id), "owner": run.owner})
-            log = RecordedLog(self._kit.redis, run.id)
-            type_, fields = terminal_event(runs.lost_outcome(run))
-            newest = await log.last()
-            event = make_event(newest.seq + 1 if newest else 1, type_, run.id, run.conversation_id, fields)
-            await log.write([event], self.settings.run_log_seconds)
+        async def commit() -> bool:
+            async with self.database.begin() as session:
+                return await approvals.rest(session, live.run, so_far, question.state, lasts, question.asked)
+
+        if not await self._committed(commit):
+            return
+        # Until it is answered, and for as long again as any run can be heard, the log must be there.
+        live.log.keep_seconds += self.settings.approval_seconds
+        for asked in question.asked:
+            live.log.append(
+                "approval.required",
+                approval_id=str(asked.id),
+                call_id=asked.call_id,
+                name=asked.name,
+                arguments=presentable(asked.arguments),
+            )
+        live.log.append(WAITING, output=None, **told_of(so_far))
+        await self.recorder.recorded(live.log, RECORD_SECONDS)
+
+    async def _checkpoint(self, live: Live) -> None:
+        """Keep what was used so far; an answer that is the last thing said is kept with the run's end."""
+        if resumption.answer(live.session.made) is not None:
+            return
+        try:
+            async with self.database.begin() as session:
+                kept = await leases.checkpoint(session, live.run, live.meter.total())
+        except (SQLAlchemyError, OSError) as error:
+            logger.warning("checkpoint not kept", extra={"error": type(error).__name__})
+            return
+        live.run.state = None
+        if not kept:
+            self.lose(live)
+
+    def lose(self, live: Live) -> None:
+        """Let go of a run that somebody else works on by now; not a word of ours may follow."""
+        logger.warning("run is somebody else's by now", extra={"run_id": str(live.run.id)})
+        live.log.supersede()
+        if live.task is not None:
+            live.task.cancel()
+
+    async def _committed(self, commit: Callable[[], Awaitable[T]]) -> T:
+        """Commit, and again while Postgres is away; raises when that takes too long."""
+        async for attempt in stamina.retry_context(
+            on=(SQLAlchemyError, OSError), attempts=None, timeout=END_SECONDS, wait_initial=0.1, wait_max=2
+        ):
+            with attempt:
+                return await commit()
+        raise AssertionError  # pragma: no cover - the loop above returns or raises
+
+    async def is_resting(self, run_id: UUID) -> bool:
+        """Tell whether a run waits for a person, or is over; then nothing comes after its last event."""
+        async with self.database.begin() as session:
+            status = await session.scalar(select(Run.status).where(Run.id == run_id))
+        return status in {WAITING_FOR_A_PERSON, *OVER, None}
+
+    async def tell_end(self, run_id: UUID) -> None:
+        """Tell the end of a run that nobody has told: it had no owner, or the owner was lost."""
+        async with self.database.begin() as session:
+            run = await session.get(Run, run_id)
+        if run is None or run.status not in OVER:
+            return
+        log = RecordedLog(self._redis, run_id)
+        newest = await log.last()
+        if newest.is_terminal if newest is not None else run.started_at is not None:
+            return
+        keep = self.settings.run_log_seconds
+        seq = await log.append(run.attempt + 1, keep) + 1
+        type_, fields = terminal_event(outcome_of(run))
+        event = make_event(seq, type_, run_id, run.conversation_id, fields, datetime.now(UTC))
+        await log.append(run.attempt + 1, keep, [event])
+
+    async def hand_over(self) -> None:
+        """Let others go on with what is alive here, at once; what is just ending may end."""
+        self.is_closing = True
+        ending = [live.task for live in self.live.values() if live.is_ending and live.task]
+        left = [live for live in self.live.values() if not live.is_ending]
+        for live in left:
+            if live.task is not None:
+                live.task.cancel()
+        await asyncio.gather(*(live.task for live in left if live.task), return_exceptions=True)
+        await asyncio.gather(*(self.recorder.recorded(live.log, 1) for live in left))
+        await self._let_go(left)
+        if ending:
+            await asyncio.wait(ending, timeout=ENDING_SECONDS)
+
+    async def _let_go(self, left: list[Live]) -> None:
+        if not left:
+            return
+        try:
+            async with self.database.begin() as session:
+                for live in left:
+                    await leases.keep_usage(session, live.run, live.meter.total())
+                await leases.let_go(session, self.lease.owner, [live.run.id for live in left])
+            await self.signals.tell({})
+        except (SQLAlchemyError, RedisError, OSError) as error:
+            # Then their leases run out.
+            logger.warning("runs not handed over", extra={"error": type(error).__name__, "runs": len(left)})
+
+    async def close(self) -> None:
+        """Hand over what is still alive, and let go of the model."""
+        await self.hand_over()
+        await self._models.close()
 
 
-async def keep_partial(live: Live, text: str) -> None:
-    """Keep what was said before the run broke off, marked as incomplete."""
-    data = {
-        "type": "message",
-        "role": "assistant",
-        "status": "incomplete",
-        "id": f"msg_{live.run.id.hex}",
-        "content": [{"type": "output_text", "text": text, "annotations": []}],
-    }
-    try:
-        await live.conversations.append(
-            live.run.conversation_id, [Item(id=f"{live.run.id}-partial", data=data)]
-        )
-    except Exception as error:  # the run has failed already; this must not hide why
-        logger.warning("partial answer not kept", extra={"error": type(error).__name__})
+def outcome_of(run: Run) -> Outcome:
+    """Say how a run ended, as its row has it."""
+    return Outcome(
+        run.status,
+        run.final_agent or run.agent,
+        run.handoffs,
+        run.output,
+        Usage.model_validate(run.usage),
+        run.error_code,
+        run.error_detail,
+    )
 
 
 def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
     """Give the last event of a run that ended so."""
-    usage = outcome.usage.model_dump(mode="json")
-    common: dict[str, object] = {
+    told = {"output": outcome.output, **told_of(outcome)}
+    if outcome.error_code is not None:
+        told |= {"code": outcome.error_code, "detail": outcome.error_detail}
+    return f"run.{outcome.status}", told
+
+
+def told_of(outcome: Outcome) -> dict[str, object]:
+    """Give what every last event says."""
+    return {
         "agent": outcome.agent,
         "handoffs": outcome.handoffs,
-        "output": outcome.output,
-        "usage": usage,
+        "usage": outcome.usage.model_dump(mode="json"),
     }
-    if outcome.status == "failed":
-        return "run.failed", {**common, "code": outcome.error_code, "detail": outcome.error_detail}
-    return f"run.{outcome.status}", common

@@ -21,10 +21,34 @@ class UnknownConversation(NotFound):
     default_detail = "There is no such conversation."
 
 
+class UnknownApproval(NotFound):
+    """The run has not asked for this approval."""
+
+    default_detail = "The run has not asked for this approval."
+
+
 class ConversationBusy(Conflict):
-    """Another run is still answering in this conversation; two at once would garble what was said."""
+    """Other runs are under way in this conversation; two at once would garble what was said."""
 
     default_detail = "This conversation is still being answered. Wait for the run to end, or use another one."
+
+
+class RunCancelled(Conflict):
+    """Somebody has cancelled the run while its answer was waited for."""
+
+    default_detail = "The run was cancelled."
+
+
+class RunOver(Conflict):
+    """The run has ended, and cannot be changed any more."""
+
+    default_detail = "The run is over."
+
+
+class ApprovalAnswered(Conflict):
+    """The approval is not open any more: it was answered, its time is over, or the run was stopped."""
+
+    default_detail = "This approval is not open any more."
 
 
 class BadEventId(BadRequest):
@@ -108,10 +132,29 @@ class RunTimedOut(ModelFailed):
 
 
 class ReplicaLost(ModelFailed):
-    """The process that ran this died."""
+    """The processes that ran this died, again and again."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    default_detail = "The process that answered was lost. What was said so far is kept; ask again."
+    default_detail = "The processes that worked on this were lost, again and again. What was said is kept."
+
+
+class ToolOutcomeUnknown(ModelFailed):
+    """A process died while it called a tool that must not be called twice."""
+
+    default_detail = "The process that called a tool was lost, and the call is not repeated."
+
+
+class ApprovalExpired(ModelFailed):
+    """Nobody answered in time what the run had asked."""
+
+    status = HTTPStatus.CONFLICT
+    default_detail = "Nobody allowed or refused in time what the run had asked for."
+
+
+class CheckpointUnreadable(ModelFailed):
+    """The run cannot go on from where it waited: the agents have changed since."""
+
+    default_detail = "The run cannot go on from where it waited: its agents have changed since."
 
 
 class InternalError(ServiceError):

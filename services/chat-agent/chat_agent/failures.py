@@ -1,5 +1,7 @@
 """Every way in which a run can fail, as an error with a stable code."""
 
+from collections.abc import Iterator
+
 import openai
 from agents.exceptions import AgentsException, MaxTurnsExceeded, ModelTimeoutError
 from servicekit.errors import ServiceError
@@ -9,12 +11,21 @@ from chat_agent import errors
 
 def name(error: BaseException) -> ServiceError:
     """Give what went wrong a name that clients can rely on; nothing of the other side's text shows."""
-    if isinstance(error, ServiceError):
-        return error
+    # What a tool of ours raises, the SDK wraps into an error of its own.
+    for cause in causes(error):
+        if isinstance(cause, ServiceError):
+            return cause
     for kind, named in FAILURES:
         if isinstance(error, kind):
             return named()
     return errors.InternalError()
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error, and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def of_model(error: Exception) -> ServiceError:
@@ -62,5 +73,8 @@ NAMED: list[type[ServiceError]] = [
     errors.ModelAnswerIncomplete,
     errors.TokenBudgetExceeded,
     errors.ReplicaLost,
+    errors.ToolOutcomeUnknown,
+    errors.ApprovalExpired,
+    errors.CheckpointUnreadable,
 ]
 BY_CODE = {kind.code(): kind for kind in NAMED}

@@ -1,53 +1,122 @@
-"""A conversation as the Agents SDK wants to remember it."""
+"""A conversation as the Agents SDK wants to remember it: what a run has stored here is how far it is."""
 
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
 
 from agents import TResponseInputItem
 from agents.memory import SessionABC
 from agents.memory.session_settings import SessionSettings
 
 from chat_agent.conversations import Conversations, Item
+from chat_agent.models import Run
+from chat_agent.patience import patiently
+from chat_agent.settings import Settings
+
+# Who says what a run begins with; all else is said and done by the agents.
+ASKING = frozenset({"user", "system", "developer"})
 
 
 class ConversationSession(SessionABC):
-    """The SDK's Session over the conversation service.
+    """The SDK's Session over the conversation service, for one run.
 
-    Items get ids made of the run's id and their number in the run, so that storing one again changes nothing.
+    Items get ids made of the run's id and their number in the run, so that storing one again changes nothing,
+    and whoever takes the run over finds what it has done.
     """
 
     session_settings: SessionSettings | None = None
 
-    def __init__(self, conversations: Conversations, conversation_id: UUID, run_id: UUID, last: int) -> None:
-        self.session_id = str(conversation_id)
+    def __init__(
+        self, conversations: Conversations, run: Run, settings: Settings, kept: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.session_id = str(run.conversation_id)
+        self._patience = settings.conversation_patience_seconds
         self._conversations = conversations
-        self._conversation_id = conversation_id
-        self._run_id = run_id
-        self._last = last
-        self._added = 0
+        self._run = run
+        self._last = settings.history_items
+        self._kept = kept
+        self._earlier: list[Item] = []
+        self._asked = opening(run)
+        self._made: list[Item] = []
+
+    async def open(self, patience: float) -> None:
+        """Keep what the run begins with, if it is not there yet, and learn what was said and done so far."""
+        asked = self._numbered(self._asked, 1)
+        items = await patiently(
+            lambda: self._conversations.open_turn(self._run.conversation_id, self._run.id, asked, self._last),
+            patience,
+        )
+        own = [item for item in items if item.id.startswith(f"{self._run.id}-")]
+        self._earlier = [item for item in items if item not in own]
+        self._made = own[len(asked) :]
+
+    @property
+    def asked(self) -> list[TResponseInputItem]:
+        """Give what the run begins with, unless it has gone on from there."""
+        return [] if self._made else [cast("TResponseInputItem", item) for item in self._asked]
+
+    @property
+    def made(self) -> list[dict[str, Any]]:
+        """Give what the run has said and done so far."""
+        return [item.data for item in self._made]
+
+    @property
+    def size(self) -> int:
+        """Count the characters of all that was said, roughly."""
+        return sum(len(str(item.data)) for item in (*self._earlier, *self._made)) + len(str(self._asked))
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
-        """Give what was said, oldest first; the newest `limit` items, or as many as the settings allow."""
-        items = await self._conversations.items(self._conversation_id, last=limit or self._last)
-        return [item.data for item in items]  # type: ignore[misc]  # stored as the SDK gave them
+        """Give what was said before, oldest first; the newest `limit` items, or as many as are known."""
+        own = [Item(id="", data=item) for item in self._asked] + self._made if self._made else []
+        return sound([item.data for item in (self._earlier + own)[-(limit or self._last) :]])
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
-        """Remember what was said."""
-        numbered = [
-            Item(id=f"{self._run_id}-{number:04}", data=dict(item))
-            for number, item in enumerate(items, start=self._added + 1)
-        ]
-        if numbered:
-            await self._conversations.append(self._conversation_id, numbered)
-        self._added += len(numbered)
+        """Remember what the agents said and did; what they were asked is remembered since the beginning."""
+        known = {call for item in self.made if (call := call_of(item))}
+        made = [dict(item) for item in items]
+        await self.add([one for one in made if one.get("role") not in ASKING and call_of(one) not in known])
+        await self._kept()
+
+    async def add(self, made: Sequence[dict[str, Any]]) -> None:
+        """Remember what was said and done, at the end of what there is."""
+        if not made:
+            return
+        numbered = self._numbered(made, len(self._asked) + len(self._made) + 1)
+        await patiently(
+            lambda: self._conversations.append(self._run.conversation_id, numbered), self._patience
+        )
+        self._made += numbered
+
+    async def forget(self) -> None:
+        """Take back all of the run, also what it was asked."""
+        await patiently(
+            lambda: self._conversations.forget_turn(self._run.conversation_id, self._run.id), self._patience
+        )
+
+    def _numbered(self, items: Sequence[dict[str, Any]], first: int) -> list[Item]:
+        return [Item(id=f"{self._run.id}-{number:04}", data=data) for number, data in enumerate(items, first)]
 
     async def pop_item(self) -> TResponseInputItem | None:
-        """Forget the last item, and give it."""
-        newest = await self._conversations.items(self._conversation_id, last=1)
-        if not newest:
-            return None
-        await self._conversations.remove(self._conversation_id, newest[0].id)
-        return newest[0].data  # type: ignore[return-value]  # stored as the SDK gave it
+        """Forget nothing: what was said was said, and a run is taken back as a whole."""
+        return None
 
     async def clear_session(self) -> None:
-        """Forget everything."""
-        await self._conversations.clear(self._conversation_id)
+        """Forget nothing; a conversation is cleared by the one whose it is."""
+
+
+def opening(run: Run) -> list[dict[str, Any]]:
+    """Give the items that a run begins with."""
+    return [*run.prelude, {"type": "message", "role": "user", "content": run.message}]
+
+
+def call_of(item: dict[str, Any]) -> tuple[str, str] | None:
+    """Name the tool call that an item is, or is the output of."""
+    call_id = item.get("call_id")
+    return (str(item.get("type")), str(call_id)) if call_id else None
+
+
+def sound(items: Sequence[dict[str, Any]]) -> list[TResponseInputItem]:
+    """Leave out calls without output and outputs without call: models refuse such a history for ever."""
+    calls = {item.get("call_id") for item in items if item.get("type") == "function_call"}
+    outputs = {item.get("call_id") for item in items if item.get("type") == "function_call_output"}
+    whole = {None, *(calls & outputs)}
+    return [cast("TResponseInputItem", item) for item in items if item.get("call_id") in whole]

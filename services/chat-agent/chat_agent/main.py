@@ -1,5 +1,6 @@
 """The chat-agent, put together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -7,9 +8,11 @@ from functools import partial
 from fastapi import FastAPI
 from servicekit import workers as background
 from servicekit.app import Kit, create_service, serve
+from servicekit.workers import Worker
 
 from chat_agent import routes
 from chat_agent.engine import Engine
+from chat_agent.keeping import Claimer, Keeper
 from chat_agent.settings import Settings
 from chat_agent.worker import workers
 
@@ -30,12 +33,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def running_agents(app: FastAPI, kit: Kit, settings: Settings) -> AsyncIterator[None]:
-    """Have an engine for as long as the app answers: runs are alive where they were asked for."""
+    """Have an engine for as long as the app answers: runs are worked on where they were asked for."""
     engine = app.state.engine = Engine(kit, settings)
-    kit.checks[engine.name] = partial(background.check, engine)
-    async with background.running([engine]):
+    staff: list[Worker] = [engine.recorder, engine.signals, Keeper(engine), Claimer(engine)]
+    kit.checks.update({worker.name: partial(background.check, worker) for worker in staff})
+    async with background.running(staff):
+        leaving = asyncio.create_task(leave(kit, engine))
         yield
+        leaving.cancel()
         await engine.close()
+
+
+async def leave(kit: Kit, engine: Engine) -> None:
+    """Hand everything over as soon as the process is told to end, while its streams still stand."""
+    await kit.stopping.wait()
+    await engine.hand_over()
 
 
 if __name__ == "__main__":

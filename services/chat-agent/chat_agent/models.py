@@ -6,12 +6,28 @@ from uuid import UUID
 
 from servicekit.database import metadata
 from servicekit.events import outbox
-from sqlalchemy import CheckConstraint, Index, Text, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-RUNNING = "running"
-STATES = (RUNNING, "completed", "failed", "cancelled")
+NEW, QUEUED, RUNNING, WAITING = "new", "queued", "running", "waiting"
+COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
+STATES = (QUEUED, RUNNING, WAITING, COMPLETED, FAILED, CANCELLED)
+OVER = frozenset({COMPLETED, FAILED, CANCELLED})
+# Every step that a run may take; a trigger of the database (enforce_run_transition) refuses all others.
+TRANSITIONS = (
+    (NEW, QUEUED),
+    (NEW, RUNNING),
+    (QUEUED, RUNNING),
+    (QUEUED, CANCELLED),
+    # Taken over by another replica.
+    (RUNNING, RUNNING),
+    (RUNNING, WAITING),
+    (RUNNING, COMPLETED),
+    (RUNNING, FAILED),
+    (RUNNING, CANCELLED),
+    (WAITING, RUNNING),
+)
 
 
 class Base(DeclarativeBase):
@@ -32,17 +48,23 @@ class Run(Base):
     __tablename__ = "runs"
     __table_args__ = (
         CheckConstraint(f"status in {STATES}", name="status"),
-        CheckConstraint("(status = 'running') = (ended_at is null)", name="ended"),
+        CheckConstraint(f"(status in {tuple(sorted(OVER))}) = (ended_at is not null)", name="ended"),
+        CheckConstraint("stop in ('cancel', 'interrupt', 'rollback')", name="stop"),
         # One at a time: two runs in one conversation would interleave what was said.
         Index(
-            "uq_runs_conversation_running",
+            "uq_runs_conversation_active",
             "conversation_id",
             unique=True,
-            postgresql_where=text("status = 'running'"),
+            postgresql_where=text("status in ('running', 'waiting')"),
         ),
         Index("uq_runs_idempotency_key", "tenant_id", "user_id", "idempotency_key", unique=True),
         Index("ix_runs_listing", "tenant_id", "user_id", "created_at", "id"),
+        Index("ix_runs_tenant", "tenant_id", "created_at", "id"),
+        Index("ix_runs_conversation", "conversation_id", "created_at", "id"),
         Index("ix_runs_lease", "lease_expires_at", postgresql_where=text("status = 'running'")),
+        Index("ix_runs_queue", "conversation_id", "position", postgresql_where=text("status = 'queued'")),
+        Index("ix_runs_waiting", "waiting_until", postgresql_where=text("status = 'waiting'")),
+        Index("ix_runs_ended_at", "ended_at"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -52,18 +74,72 @@ class Run(Base):
     agent: Mapped[str]
     model: Mapped[str]
     message: Mapped[str]
+    # Items that stand before the message, in a conversation that begins with this run.
+    prelude: Mapped[list[Any]] = mapped_column(server_default="[]")
     idempotency_key: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default=RUNNING)
-    owner: Mapped[str]
-    lease_expires_at: Mapped[datetime]
+    # In the order in which the messages came; what waits in a conversation goes on in this order.
+    position: Mapped[int] = mapped_column(BigInteger, Identity())
+    # Who works on it, and until when nobody else may. Nobody has let go of it while there is an owner.
+    owner: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    # Counts who has worked on it; the newest is the only one who may write.
+    attempt: Mapped[int] = mapped_column(server_default="1")
+    # How often the one who worked on it was lost.
+    losses: Mapped[int] = mapped_column(server_default="0")
+    # That it is to end, and how: cancel, interrupt, rollback.
+    stop: Mapped[str | None]
+    # The SDK's RunState while it waits for approvals, and until the first checkpoint after.
+    state: Mapped[str | None]
+    waiting_until: Mapped[datetime | None]
     output: Mapped[str | None]
     final_agent: Mapped[str | None]
     handoffs: Mapped[list[Any]] = mapped_column(server_default="[]")
     usage: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    # Micro-USD; none where a price is not known.
+    cost: Mapped[int | None] = mapped_column(BigInteger)
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None]
     trace_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class Approval(Base):
+    """A tool call that a person has to allow, and what they said."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (
+        CheckConstraint("status in ('pending', 'approved', 'rejected', 'expired')", name="status"),
+        CheckConstraint("(status = 'pending') = (decided_at is null)", name="decided"),
+        Index(None, "run_id", "call_id", unique=True),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    call_id: Mapped[str]
+    agent: Mapped[str]
+    name: Mapped[str]
+    arguments: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="pending")
+    reason: Mapped[str | None]
+    decided_by: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    decided_at: Mapped[datetime | None]
+
+
+class ToolCall(Base):
+    """A call of a tool that must not be made twice: written down before it is made, and what came of it."""
+
+    __tablename__ = "tool_calls"
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    call_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    arguments: Mapped[str]
+    output: Mapped[str | None]
+    begun_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]
 
 

@@ -1,13 +1,16 @@
 """Tells what the Agents SDK does in the words of the run's event stream."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from agents import Agent, AgentUpdatedStreamEvent, RawResponsesStreamEvent, RunItemStreamEvent, StreamEvent
 from agents.items import ToolCallOutputItem
 
+from chat_agent import resumption
+from chat_agent.resumption import HANDOFF, Told, text_of
 from chat_agent.run_log import RunLog
-from chat_agent.tools import RunContext
+from chat_agent.toolbox import RunContext
 
 MAX_OUTPUT = 8_000
 SECRETS = re.compile(r"(?i)\b(sk-[\w-]{8,}|eyJ[\w-]{10,}\.[\w-]+\.[\w-]+|(?<=bearer )[\w.~+/-]{16,}=*)")
@@ -30,6 +33,45 @@ class Narrator:
     def unfinished_text(self) -> str:
         """Give what was being said when the run broke off."""
         return "".join("".join(parts) for parts in self._unfinished.values())
+
+    def go_on(self, told: Told, made: Sequence[dict[str, Any]], agent: Agent[RunContext], why: str) -> None:
+        """Go on with what another process began: take back what is to be said anew, tell what is not told."""
+        self._items = told.items
+        self.handoffs = resumption.handoffs(made)
+        self._names = {item["call_id"]: item["name"] for item in made if item.get("type") == "function_call"}
+        self._log.append("run.resumed", withdrawn=resumption.withdrawn(told, made), reason=why)
+        self.agent = agent
+        if told.agent != agent.name:
+            self._log.append("agent.changed", **{"from": told.agent, "to": agent.name})
+        for item in resumption.untold(told, made):
+            self._retell(item)
+
+    def keep_partial(self) -> str:
+        """Tell that what was being said stays as it is, cut off; gives it."""
+        text = self.unfinished_text
+        for item_id, parts in self._unfinished.items():
+            item = {"id": item_id, "kind": "message", "role": "assistant", "text": "".join(parts)}
+            self._log.append("item.completed", item={**item, "incomplete": True})
+        self._unfinished.clear()
+        return text
+
+    def _retell(self, item: dict[str, Any]) -> None:
+        """Tell an item as a whole that is stored and was never told."""
+        item_id = self._new_item()
+        if item.get("type") == "function_call_output":
+            self._tell_output(item_id, item["call_id"], str(item["output"]))
+            return
+        kind = "handoff" if resumption.is_handoff(item) else KINDS[item.get("type", "message")]
+        self._log.append("item.started", item={"id": item_id, "kind": kind})
+        if kind in {"message", "reasoning"}:
+            text = text_of(item.get("content") or item.get("summary") or "")
+            self._log.append(f"{kind}.delta", item_id=item_id, delta=text)
+            content: dict[str, Any] = {"text": text}
+        else:
+            content = {name: item[name] for name in ("call_id", "name", "arguments")}
+        self._log.append("item.completed", item={"id": item_id, "kind": kind, **content})
+        if kind == "tool_call":
+            self._log.append("tool.called", **content)
 
     def tell(self, event: StreamEvent) -> None:
         """Add to the log what one event of the SDK means; most of its raw events mean nothing to a reader."""
@@ -77,9 +119,12 @@ class Narrator:
             )
 
     def _tool_output(self, item: ToolCallOutputItem) -> None:
-        call_id = item.call_id or ""
-        output = presentable(item.output if isinstance(item.output, str) else str(item.output))
-        content = {"id": self._new_item(), "kind": "tool_output", "call_id": call_id, "output": output}
+        output = item.output if isinstance(item.output, str) else str(item.output)
+        self._tell_output(self._new_item(), item.call_id or "", output)
+
+    def _tell_output(self, item_id: str, call_id: str, text: str) -> None:
+        output = presentable(text)
+        content = {"id": item_id, "kind": "tool_output", "call_id": call_id, "output": output}
         self._log.append("item.completed", item=content)
         self._log.append("tool.output", call_id=call_id, name=self._names.get(call_id, ""), output=output)
 
@@ -91,7 +136,7 @@ class Narrator:
 
     def _kind(self, item: Any) -> str | None:
         kind = KINDS.get(item.type)
-        is_handoff = kind == "tool_call" and item.name.startswith("transfer_to_")
+        is_handoff = kind == "tool_call" and item.name.startswith(HANDOFF)
         return "handoff" if is_handoff else kind
 
     def _new_item(self) -> str:
@@ -104,15 +149,15 @@ class Narrator:
             refused = any(part.type == "refusal" for part in item.content)
             return {
                 "role": item.role,
-                "text": text_of(item.content),
+                "text": spoken(item.content),
                 **({"refusal": True} if refused else {}),
             }
         if item.type == "function_call":
             return {"call_id": item.call_id, "name": item.name, "arguments": presentable(item.arguments)}
-        return {"text": text_of(item.summary)}
+        return {"text": spoken(item.summary)}
 
 
-def text_of(parts: Any) -> str:
+def spoken(parts: Any) -> str:
     """Join the text of a message's parts, or of a reasoning's summary; a refusal is text as well."""
     return "".join(part.refusal if part.type == "refusal" else part.text for part in parts)
 

@@ -1,29 +1,31 @@
 """What the chat-agent answers."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, nullcontext
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response, status
 from fastapi.responses import StreamingResponse
 from servicekit.app import CurrentKit
 from servicekit.auth import allowed
 from servicekit.database import Session
 from servicekit.idempotency import REPLAYED
-from servicekit.limits import Lease, Rate, Slots
+from servicekit.limits import Lease
 from servicekit.tokens import Principal
+from servicekit.wire import Cursor, Limit, Page
 
-from chat_agent import chat, models, runs, schemas
+from chat_agent import admission as admission_to
+from chat_agent import approvals, chat, listening, models, run_history, runs, schemas
 from chat_agent.agents import AGENTS
-from chat_agent.chat import IdempotencyKey, ResumeAfter, Runs, Turn, limit_key
-from chat_agent.errors import BadEventId, RunLogExpired, UnknownAgent
-from chat_agent.run_log import Source, frames, terminal
+from chat_agent.chat import IdempotencyKey, ResumeAfter, Runs, Turn
+from chat_agent.errors import UnknownAgent
+from chat_agent.run_log import WAITING
 from chat_agent.tools import TOOLS
 
 Writer = Annotated[Principal, allowed("conversations:write")]
 Reader = Annotated[Principal, allowed("conversations:read")]
 AgentName = Annotated[str, Path(pattern="^[a-z_]{1,64}$")]
+Wanted = Annotated[schemas.RunFilter, Query()]
 ToolReader = Annotated[Principal, allowed("tools:read")]
 
 EVENT = {
@@ -42,14 +44,23 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 RESUMED: dict[int | str, dict[str, Any]] = {
     **STREAM,
-    204: {"description": "The run is over, and all of it was heard."},
+    204: {"description": "The run is over, or waits for a person, and all of it was heard."},
+}
+WAITING_ANSWER: dict[int | str, dict[str, Any]] = {
+    202: {"model": schemas.ChatAnswer, "description": "The run waits for an approval; read the run."}
 }
 
 router = APIRouter(prefix="/api/v1")
 
 
-@router.post("/chat", response_model=schemas.ChatAnswer, tags=["chat"])
-@router.post("/agents/chat", response_model=schemas.ChatAnswer, tags=["chat"], operation_id="chat_with_agent")
+@router.post("/chat", response_model=schemas.ChatAnswer, responses=WAITING_ANSWER, tags=["chat"])
+@router.post(
+    "/agents/chat",
+    response_model=schemas.ChatAnswer,
+    responses=WAITING_ANSWER,
+    tags=["chat"],
+    operation_id="chat_with_agent",
+)
 async def answer_whole(  # noqa: PLR0913, PLR0917  # what a request brings along, each part typed
     asked: schemas.ChatRequest,
     caller: Writer,
@@ -58,12 +69,13 @@ async def answer_whole(  # noqa: PLR0913, PLR0917  # what a request brings along
     key: IdempotencyKey,
     response: Response,
 ) -> schemas.ChatAnswer:
-    """Say something to an agent, and get the whole answer."""
-    per_minute = engine.settings.chat_rate_limit_per_minute
-    quota = await kit.limits.take(limit_key(caller, "chat"), limit=per_minute)
-    turn = await chat.begin(engine, kit.database, caller, asked, key)
-    response.headers.update({**quota.headers(), **replayed(turn)})
-    return chat.answer(turn, await terminal(turn.source))
+    """Say something to an agent, and get the whole answer; 202 when the run waits for an approval first."""
+    admission = await admission_to.answer(kit, engine.settings, caller)
+    turn = await chat.begin(engine, caller, asked, key)
+    response.headers.update({**admission.headers(), **replayed(turn)})
+    ended = await listening.end(engine, turn.run.id)
+    response.status_code = status.HTTP_202_ACCEPTED if ended.type == WAITING else status.HTTP_200_OK
+    return chat.answer(turn, ended)
 
 
 @router.post("/chat/stream", response_class=StreamingResponse, responses=STREAM, tags=["chat"])
@@ -71,22 +83,50 @@ async def answer_streamed(
     asked: schemas.ChatRequest, caller: Writer, engine: Runs, kit: CurrentKit, key: IdempotencyKey
 ) -> StreamingResponse:
     """Say something to an agent, and hear the answer as it is made, with every tool call and handoff."""
-    admission = await kit.limits.admit(
-        Rate(limit_key(caller, "stream"), engine.settings.chat_stream_rate_limit_per_minute),
-        Slots(limit_key(caller, "streams"), engine.settings.chat_stream_concurrent_limit),
-    )
-    async with AsyncExitStack() as undo:
-        undo.push_async_callback(admission.lease.release)
-        turn = await chat.begin(engine, kit.database, caller, asked, key)
-        undo.pop_all()
+    admission = await admission_to.stream(kit, engine.settings, caller)
+    async with admission.undone_on_error():
+        turn = await chat.begin(engine, caller, asked, key)
     headers = {**admission.headers(), **replayed(turn), "Acme-Run-Id": str(turn.run.id)}
-    return event_stream(turn.source, headers=headers, lease=admission.lease)
+    return event_stream(listening.frames(engine, turn.run.id), admission.lease, headers)
 
 
-@router.get("/runs/{run_id}", response_model=schemas.Run, tags=["runs"])
-async def read_run(run_id: UUID, caller: Reader, session: Session) -> models.Run:
-    """Read one run: how far it is, and what came of it."""
-    return await runs.find(session, caller, run_id)
+@router.post("/runs", status_code=status.HTTP_202_ACCEPTED, response_model=schemas.Run, tags=["runs"])
+async def begin_run(  # noqa: PLR0913, PLR0917  # what a request brings along, each part typed
+    asked: schemas.ChatRequest,
+    caller: Writer,
+    engine: Runs,
+    kit: CurrentKit,
+    key: IdempotencyKey,
+    response: Response,
+) -> models.Run:
+    """Say something to an agent, and go away: the run can be read, heard and cancelled by its id."""
+    admission = await admission_to.answer(kit, engine.settings, caller)
+    turn = await chat.begin(engine, caller, asked, key)
+    where = {"Location": f"/api/v1/runs/{turn.run.id}"}
+    response.headers.update({**admission.headers(), **replayed(turn), **where})
+    return turn.run
+
+
+@router.get("/runs", tags=["runs"])
+async def list_runs(
+    wanted: Wanted, caller: Reader, session: Session, limit: Limit = 20, cursor: Cursor = None
+) -> Page[schemas.RunSummary]:
+    """List runs, the newest first: yours, or with `of=tenant` everybody's, for owners and admins."""
+    return await run_history.page(session, caller, wanted, limit, cursor)
+
+
+@router.get("/runs/totals", tags=["runs"])
+async def sum_up_runs(wanted: Wanted, caller: Reader, session: Session) -> list[schemas.RunTotals]:
+    """Sum runs up, by model and status: how many, their tokens, cost and time."""
+    return await run_history.totals(session, caller, wanted)
+
+
+@router.get("/runs/{run_id}", tags=["runs"])
+async def read_run(run_id: UUID, caller: Reader, session: Session) -> schemas.WholeRun:
+    """Read one run: how far it is, what it has asked, and what came of it."""
+    run = schemas.Run.model_validate(await runs.find(session, caller, run_id))
+    asked = await approvals.of_run(session, run_id)
+    return schemas.WholeRun(**run.model_dump(exclude={"duration_ms"}), approvals=asked)
 
 
 @router.get("/runs/{run_id}/events", response_class=StreamingResponse, responses=RESUMED, tags=["runs"])
@@ -94,18 +134,34 @@ async def read_run_events(
     run_id: UUID, caller: Reader, engine: Runs, kit: CurrentKit, after: ResumeAfter
 ) -> Response:
     """Hear a run's events, from the beginning or from where a stream broke off; 204 when all was heard."""
-    async with kit.database.begin() as session:
-        run = await runs.find(session, caller, run_id)
-    source = engine.source(run_id)
-    last = await source.last()
-    if last is None and (after or run.ended_at):
-        raise RunLogExpired
-    if last is not None and after > last.seq:
-        raise BadEventId
-    if last is not None and last.is_terminal and after == last.seq:
+    if not await listening.has_more(engine, caller, run_id, after):
         # What tells an EventSource not to come again (WHATWG HTML 9.2.3).
-        return Response(status_code=204)
-    return event_stream(source, after)
+        return Response(status_code=status.HTTP_204_NO_CONTENT)
+    admission = await admission_to.listen(kit, engine.settings, caller)
+    return event_stream(listening.frames(engine, run_id, after), admission.lease, admission.headers())
+
+
+@router.post("/runs/{run_id}/cancel", response_model=schemas.Run, tags=["runs"])
+async def cancel_run(run_id: UUID, caller: Writer, engine: Runs) -> models.Run:
+    """Stop a run. What it has said is kept, marked as incomplete, and counted; its last event says when."""
+    async with engine.database.begin() as session:
+        run = await runs.cancel(session, caller, run_id)
+    await engine.stop([run])
+    return run
+
+
+@router.post("/runs/{run_id}/approvals/{approval_id}", response_model=schemas.Run, tags=["runs"])
+async def answer_approval(
+    run_id: UUID, approval_id: UUID, given: schemas.Answer, caller: Writer, engine: Runs
+) -> models.Run:
+    """Allow or refuse what a run has asked for. When all is answered it goes on; its events go on, too."""
+    async with engine.database.begin() as session:
+        run, goes_on = await approvals.answer(
+            session, caller, run_id, approval_id, given.approve, given.reason, engine.lease
+        )
+    if goes_on:
+        engine.start(run)
+    return run
 
 
 @router.get("/agents", response_model=list[schemas.Agent], tags=["agents"])
@@ -135,18 +191,14 @@ def replayed(turn: Turn) -> dict[str, str]:
     return {} if turn.is_new else {REPLAYED: "true"}
 
 
-def event_stream(
-    source: Source, after: int = 0, headers: dict[str, str] | None = None, lease: Lease | None = None
-) -> StreamingResponse:
-    """Stream a run's events; the lease is kept for as long as the stream stands, and then given back."""
+def event_stream(events: AsyncIterator[bytes], lease: Lease, headers: dict[str, str]) -> StreamingResponse:
+    """Stream events; the lease is kept for as long as the stream stands, and then given back."""
 
     async def stream() -> AsyncIterator[bytes]:
-        async with lease or nullcontext():
-            async for frame in frames(source, after):
+        async with lease:
+            async for frame in events:
                 yield frame
 
     # X-Accel-Buffering: proxies that are not ours should pass every event on at once, too.
     unbuffered = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        stream(), media_type="text/event-stream", headers={**unbuffered, **(headers or {})}
-    )
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={**unbuffered, **headers})

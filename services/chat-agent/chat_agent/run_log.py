@@ -1,13 +1,14 @@
 """The log of a run: everything that happened, numbered without holes, and the one source of every stream.
 
-While a run is alive in this process its log is here, and readers get each event at once. A recorder copies
-it to Redis in small batches, where it can be read from any replica, during the run and for a while after.
-The entry ids in Redis are the event numbers, so Redis itself refuses a repeated or late event.
+Redis holds it (`run:{id}:events`; the entry ids are the event numbers), so any replica can read it, during
+the run and for a while after. The replica that works on the run is the only one that writes, and what it has
+written it still has at hand, for the readers that are connected to it. Nobody is shown what Redis does not
+have: what was shown could not be shown again if this process died.
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,19 +18,42 @@ from uuid import UUID
 import orjson
 from pydantic import JsonValue
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError
 
-logger = logging.getLogger(__name__)
-
-TERMINAL = frozenset({"run.completed", "run.failed", "run.cancelled", "run.waiting"})
-KEEP_ALIVE = b": keep-alive\n\n"
-KEEP_ALIVE_SECONDS = 15.0
-# Events wait this long for company on their way to Redis; readers in this process do not wait.
-GATHER_SECONDS = 0.01
+WAITING = "run.waiting"
+TERMINAL = frozenset({"run.completed", "run.failed", "run.cancelled"})
+DELTAS = frozenset({"message.delta", "reasoning.delta"})
+# So many events of a run stay at hand in the process that works on it; older ones are read from Redis.
+WINDOW = 1000
 BATCH = 500
+WAIT_SECONDS = 15.0
 BLOCK_MS = 5000
-RETRY_SECONDS = 0.5
-GIVE_UP_SECONDS = 30.0
+
+SUPERSEDED = -1
+# KEYS: the log, and who writes it. ARGV: the writer's attempt, seconds to keep both, 1 if a hole before the
+# events cannot be helped, the first event's number, then type and data of each. Gives the number of the last
+# event that is there afterwards, or -1 to a writer that has a successor. Events that would leave a hole are
+# not added: the writer sees by the number that something is lost, and sends it again.
+APPEND = """
+local writer = tonumber(redis.call('GET', KEYS[2]) or '0')
+local attempt, keep, torn, seq = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
+if writer > attempt then return -1 end
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local last = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
+if seq <= last + 1 or torn == '1' then
+    for i = 5, #ARGV, 2 do
+        if seq > last then
+            redis.call('XADD', KEYS[1], seq .. '-0', 'type', ARGV[i], 'data', ARGV[i + 1])
+            last = seq
+        end
+        seq = seq + 1
+    end
+end
+redis.call('SET', KEYS[2], attempt, 'EX', keep)
+redis.call('EXPIRE', KEYS[1], keep)
+return last
+"""
+SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -42,7 +66,7 @@ class RunEvent:
 
     @property
     def is_terminal(self) -> bool:
-        """Tell whether nothing comes after this."""
+        """Tell whether nothing comes after this, ever."""
         return self.type in TERMINAL
 
     @cached_property
@@ -66,124 +90,194 @@ class Source(Protocol):
         """Give the newest event, if there is one (yet, or still)."""
 
 
-class RunLog:
-    """The log of a run that is alive in this process."""
-
-    def __init__(self, run_id: UUID, conversation_id: UUID) -> None:
-        self.run_id = run_id
-        self._conversation_id = conversation_id
-        self._events: list[RunEvent] = []
-        self._changed = asyncio.Event()
-
-    def append(self, type: str, **fields: object) -> RunEvent:  # the word on the wire
-        """Add an event; raises AssertionError after the terminal one, of which there is exactly one."""
-        assert not self.is_closed, f"{type} after {self._events[-1].type}"  # noqa: S101
-        event = make_event(len(self._events) + 1, type, self.run_id, self._conversation_id, fields)
-        self._events.append(event)
-        self._changed.set()
-        self._changed = asyncio.Event()
-        return event
-
-    @property
-    def is_closed(self) -> bool:
-        """Tell whether the run is over."""
-        return bool(self._events) and self._events[-1].is_terminal
-
-    async def last(self) -> RunEvent | None:
-        """See `Source`."""
-        return self._events[-1] if self._events else None
-
-    async def after(self, seq: int) -> Sequence[RunEvent]:
-        """See `Source`."""
-        if seq >= len(self._events) and not self.is_closed:
-            changed = self._changed
-            try:
-                async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                    await changed.wait()
-            except TimeoutError:
-                return []
-        return self._events[seq:]
-
-
 class RecordedLog:
-    """The log of any run, read from Redis."""
+    """The log of any run, in Redis."""
 
     def __init__(self, redis: Redis, run_id: UUID) -> None:
+        # The braces keep all keys of one run on one node of a cluster.
+        self.keys = (f"run:{{{run_id}}}:events", f"run:{{{run_id}}}:writer")
         self._redis = redis
-        self._key = key(run_id)
 
     async def last(self) -> RunEvent | None:
         """See `Source`."""
-        newest: Any = await self._redis.xrevrange(self._key, count=1)
+        newest: Any = await self._redis.xrevrange(self.keys[0], count=1)
         return event_of(*newest[0]) if newest else None
 
     async def after(self, seq: int) -> Sequence[RunEvent]:
         """See `Source`."""
-        answer = await self._redis.xread({self._key: f"{seq}-0"}, count=BATCH, block=BLOCK_MS)
+        answer = await self._redis.xread({self.keys[0]: f"{seq}-0"}, count=BATCH, block=BLOCK_MS)
         return [event_of(id_, fields) for id_, fields in entries_of(answer)]
 
-    async def write(self, events: Sequence[RunEvent], keep_seconds: int) -> None:
-        """Add events; what is there already is left as it is."""
+    async def between(self, after: int, until: int) -> list[RunEvent]:
+        """Give the events after number `after`, up to number `until`, as far as they are there."""
+        found: Any = await self._redis.xrange(self.keys[0], f"({after}-0", f"{until}-0", count=BATCH)
+        return [event_of(id_, fields) for id_, fields in found]
+
+    async def all(self) -> list[RunEvent]:
+        """Give every event that is there."""
         newest = await self.last()
-        there = newest.seq if newest else 0
-        pipeline = self._redis.pipeline(transaction=False)
-        for event in events:
-            if event.seq > there:
-                pipeline.xadd(self._key, {"type": event.type, "data": event.data}, id=f"{event.seq}-0")
-        pipeline.expire(self._key, keep_seconds)
-        await pipeline.execute()
+        events: list[RunEvent] = []
+        while newest and (not events or events[-1].seq < newest.seq):
+            more = await self.between(events[-1].seq if events else 0, newest.seq)
+            if not more:
+                break
+            events += more
+        return events
 
-
-async def record(log: RunLog, redis: Redis, keep_seconds: int) -> None:
-    """Copy a log to Redis as it grows, until its end.
-
-    Redis down: readers in this process notice nothing; the copy is made up for when it is back, or given up
-    half a minute after the end of the run (the result is kept in the run's row all the same).
-    """
-    recorded, done, failing_since = RecordedLog(redis, log.run_id), 0, 0.0
-    clock = asyncio.get_running_loop().time
-    while not (log.is_closed and done == len(log._events)):  # same module
-        events = await log.after(done)
-        await asyncio.sleep(GATHER_SECONDS)
+    async def append(self, attempt: int, keep: int, events: Sequence[RunEvent] = ()) -> int:
+        """Add events as the writer of an attempt, and shut earlier writers out; gives what APPEND does."""
+        arguments = append_arguments(attempt, keep, events, torn=False)
         try:
-            events = await log.after(done)
-            await recorded.write(events, keep_seconds)
-            done, failing_since = done + len(events), 0.0
-        except (RedisError, OSError) as error:
-            failing_since = failing_since or clock()
-            if log.is_closed and clock() - failing_since > GIVE_UP_SECONDS:
-                logger.warning(
-                    "run log not recorded", extra={"run_id": str(log.run_id), "error": type(error).__name__}
-                )
-                return
-            await asyncio.sleep(RETRY_SECONDS)
+            return int(await self._redis.evalsha(SHA, 2, *self.keys, *arguments))
+        except NoScriptError:
+            return int(await self._redis.eval(APPEND, 2, *self.keys, *arguments))
 
 
-async def frames(source: Source, after: int) -> AsyncIterator[bytes]:
-    """Give a run's events as a stream of bytes, from the one after number `after` to the terminal one."""
-    while True:
-        events = await source.after(after)
-        if not events:
-            yield KEEP_ALIVE
-            continue
-        yield b"".join([event.frame for event in events])
-        after = events[-1].seq
-        if events[-1].is_terminal:
+class Happening:
+    """Something that happened and has no number yet."""
+
+    def __init__(self, type: str, fields: dict[str, Any]) -> None:  # the word on the wire
+        self.type = type
+        self.fields = fields
+        self.at = datetime.now(UTC)
+
+    def absorb(self, type: str, fields: dict[str, Any]) -> bool:
+        """Take in the next piece of the same text, if that is what it is."""
+        if type != self.type or type not in DELTAS or fields["item_id"] != self.fields["item_id"]:
+            return False
+        self.fields["delta"] += fields["delta"]
+        return True
+
+
+class RunLog:
+    """The log of a run, at the one who works on it: what happened, what is on its way, what is recorded.
+
+    Pieces of text that come faster than they can be recorded become one event, so that a slow Redis makes
+    fewer events, not a longer queue.
+    """
+
+    def __init__(  # noqa: PLR0913  # each by its name
+        self,
+        run_id: UUID,
+        conversation_id: UUID,
+        recorded: RecordedLog,
+        *,
+        attempt: int,
+        keep_seconds: int,
+        note: "Callable[[RunLog], None]",
+    ) -> None:
+        self.run_id = run_id
+        self.recorded = recorded
+        self.attempt = attempt
+        self.keep_seconds = keep_seconds
+        self._note = note
+        self.is_left = False
+        self._conversation_id = conversation_id
+        # The numbers of the last event that was numbered, and of the last that Redis has.
+        self._last = self._recorded = 0
+        self._is_torn = False
+        self._happened: list[Happening] = []
+        self._underway: list[RunEvent] = []
+        self._window: list[RunEvent] = []
+        self._is_closed = False
+        self._changed = asyncio.Event()
+
+    def go_on_after(self, seq: int) -> None:
+        """Begin after this number, which somebody else has written."""
+        self._last = self._recorded = seq
+
+    def append(self, type: str, **fields: object) -> None:  # the word on the wire
+        """Add an event; raises AssertionError after the terminal one, of which there is exactly one.
+
+        Who has been superseded is not heard any more.
+        """
+        assert not self._is_closed or self.is_left, f"{type} after the end"  # noqa: S101
+        if self._is_closed:
             return
+        self._is_closed = type in TERMINAL
+        if not (self._happened and self._happened[-1].absorb(type, fields)):
+            self._happened.append(Happening(type, fields))
+        self._note(self)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Tell whether nothing is on its way."""
+        return not self._happened and not self._underway
+
+    def underway(self) -> list[RunEvent]:
+        """Give what Redis is not known to have; what has just happened gets its numbers here."""
+        self._underway += [self._numbered(one) for one in self._happened]
+        self._happened.clear()
+        return self._underway[:BATCH]
+
+    def _numbered(self, one: Happening) -> RunEvent:
+        self._last += 1
+        return make_event(self._last, one.type, self.run_id, self._conversation_id, one.fields, one.at)
+
+    @property
+    def is_torn(self) -> bool:
+        """Tell whether Redis has lost events that are not at hand any more."""
+        return self._is_torn
+
+    def recorded_until(self, seq: int) -> None:
+        """Hear how far Redis has it; what it had and has lost is on its way again."""
+        if seq == SUPERSEDED:
+            self.supersede()
+            return
+        done = sum(event.seq <= seq for event in self._underway)
+        self._window += self._underway[:done]
+        lost = next((at for at, event in enumerate(self._window) if event.seq > seq), len(self._window))
+        self._underway = self._window[lost:] + self._underway[done:]
+        del self._window[lost:]
+        self._is_torn = bool(self._underway) and self._underway[0].seq > seq + 1
+        self._recorded = seq
+        if len(self._window) > 2 * WINDOW:
+            del self._window[:-WINDOW]
+        self._notify()
+
+    def leave(self) -> None:
+        """Let readers go elsewhere: this is not the place any more where the run goes on."""
+        self.is_left = True
+        self._notify()
+
+    def supersede(self) -> None:
+        """Leave, and say no more: somebody else writes this log by now."""
+        self._is_closed = True
+        self._happened.clear()
+        self._underway.clear()
+        self.leave()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self, seconds: float) -> bool:
+        """Wait until more is recorded or readers have to leave; tells whether that came in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def last(self) -> RunEvent | None:
+        """See `Source`."""
+        return self._window[-1] if self._window else await self.recorded.last()
+
+    async def after(self, seq: int) -> Sequence[RunEvent]:
+        """See `Source`."""
+        if self._recorded <= seq and not self.is_left:
+            await self.changed(WAIT_SECONDS)
+        if self._recorded <= seq:
+            return []
+        begin = self._window[0].seq if self._window else self._recorded + 1
+        if seq < begin - 1:
+            return await self.recorded.between(seq, begin - 1)
+        return self._window[seq - begin + 1 :]
 
 
-async def terminal(source: Source) -> RunEvent:
-    """Wait for the end of a run."""
-    after = 0
-    while True:
-        events = await source.after(after)
-        if events and events[-1].is_terminal:
-            return events[-1]
-        after = events[-1].seq if events else after
-
-
-def make_event(
-    seq: int, type: str, run_id: UUID, conversation_id: UUID, fields: dict[str, object]
+def make_event(  # noqa: PLR0913, PLR0917  # the parts of an event
+    seq: int, type: str, run_id: UUID, conversation_id: UUID, fields: dict[str, Any], at: datetime
 ) -> RunEvent:
     """Make one event of a run."""
     data = {
@@ -191,15 +285,16 @@ def make_event(
         "seq": seq,
         "run_id": str(run_id),
         "conversation_id": str(conversation_id),
-        "at": datetime.now(UTC),
+        "at": at,
         **fields,
     }
     return RunEvent(seq, type, orjson.dumps(data, option=orjson.OPT_UTC_Z))
 
 
-def key(run_id: UUID) -> str:
-    """Name a run's stream; the braces keep all keys of one run on one node of a cluster."""
-    return f"run:{{{run_id}}}:events"
+def append_arguments(attempt: int, keep: int, events: Sequence[RunEvent], *, torn: bool) -> list[Any]:
+    """Give the arguments of APPEND."""
+    first = events[0].seq if events else 0
+    return [attempt, keep, int(torn), first, *(part for event in events for part in (event.type, event.data))]
 
 
 def event_of(entry_id: bytes, fields: dict[bytes, bytes]) -> RunEvent:

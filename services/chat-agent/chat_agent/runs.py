@@ -1,21 +1,27 @@
-"""Runs as facts: begun, found, kept alive, ended."""
+"""Runs as facts: begun, found, stopped, ended."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 from uuid import UUID
 
 from servicekit.events import publish
 from servicekit.idempotency import IdempotencyConflict
 from servicekit.tokens import Principal
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.errors import ReplicaLost, UnknownRun
+from chat_agent.errors import ConversationBusy, RunOver, UnknownRun
 from chat_agent.events import RunCompleted
-from chat_agent.models import RUNNING, Run
+from chat_agent.leases import Lease, open_in
+from chat_agent.models import OVER, QUEUED, RUNNING, Run
 from chat_agent.schemas import AgentStatus, Usage
+
+Stop = Literal["cancel", "interrupt", "rollback"]
+OnConflict = Literal["enqueue", "reject", "interrupt", "rollback"]
+# So many messages may wait for their turn in one conversation.
+LONGEST_QUEUE = 20
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,44 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     error_code: str | None = None
     error_detail: str | None = None
+    cost: int | None = None
 
 
-async def begin(session: AsyncSession, values: dict[str, Any]) -> Run | None:
-    """Begin a run; none when another one answers in the conversation, or has the same Idempotency-Key."""
+@dataclass(frozen=True)
+class Begun:
+    """A run that was begun, and those that have to stop for it."""
+
+    run: Run
+    to_stop: list[Run] = field(default_factory=list)
+
+
+async def begin(
+    session: AsyncSession, values: dict[str, Any], lease: Lease, on_conflict: OnConflict, *, is_alone: bool
+) -> Begun | None:
+    """Begin a run, or line it up behind those of its conversation; none when its key has begun one before.
+
+    `is_alone`: nobody else can know the conversation yet. Raises ConversationBusy when `on_conflict` says so,
+    or when too many wait already.
+    """
+    open_runs = [] if is_alone else await open_in(session, values["conversation_id"])
+    if not open_runs:
+        return begun(await _insert(session, {**values, **lease.first()}))
+    if on_conflict == "reject" or len(open_runs) > LONGEST_QUEUE:
+        raise ConversationBusy(retry_after=2)
+    run = await _insert(session, {**values, "status": QUEUED})
+    if run is None or on_conflict == "enqueue":
+        return begun(run)
+    for one in open_runs:
+        await stop(session, one, on_conflict)
+    return Begun(run, open_runs)
+
+
+def begun(run: Run | None) -> Begun | None:
+    """Say that a run was begun, if there is one."""
+    return None if run is None else Begun(run)
+
+
+async def _insert(session: AsyncSession, values: dict[str, Any]) -> Run | None:
     statement = insert(Run).values(values).on_conflict_do_nothing().returning(Run)
     return (await session.scalars(statement)).one_or_none()
 
@@ -48,30 +88,61 @@ async def find_by_key(
     return run
 
 
-async def find(session: AsyncSession, caller: Principal, run_id: UUID) -> Run:
+async def has_run_in(session: AsyncSession, caller: Principal, conversation_id: UUID) -> bool:
+    """Tell whether the caller has talked in a conversation before, so that it is known to be theirs."""
+    own = exists().where(
+        Run.conversation_id == conversation_id,
+        Run.tenant_id == caller.tenant_id,
+        Run.user_id == caller.subject,
+    )
+    return bool(await session.scalar(select(own)))
+
+
+async def find(session: AsyncSession, caller: Principal, run_id: UUID, *, lock: bool = False) -> Run:
     """Find one of the caller's runs; raises UnknownRun."""
     own = select(Run).filter_by(id=run_id, tenant_id=caller.tenant_id, user_id=caller.subject)
-    run = (await session.scalars(own)).one_or_none()
+    run = (await session.scalars(own.with_for_update() if lock else own)).one_or_none()
     if run is None:
         raise UnknownRun
     return run
 
 
+async def cancel(session: AsyncSession, caller: Principal, run_id: UUID) -> Run:
+    """Ask a run to stop; raises RunOver when it has ended."""
+    run = await find(session, caller, run_id, lock=True)
+    if run.status in OVER:
+        raise RunOver(f"The run is over: it is {run.status}.")
+    await stop(session, run, "cancel")
+    return run
+
+
+async def stop(session: AsyncSession, run: Run, how: Stop) -> None:
+    """Stop a run: one that waits in the queue is over at once, of any other its owner hears."""
+    if run.stop is None:
+        run.stop = how
+        await session.flush()
+    if run.status == QUEUED:
+        await end(session, run, Outcome("cancelled", run.agent))
+
+
 async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
-    """End a run and tell it; does nothing, and says so, when somebody else has ended it before."""
+    """End a run and tell it; does nothing, and says so, when it is somebody else's by now, or over."""
     ended_at = datetime.now(UTC)
     statement = (
         update(Run)
-        .where(Run.id == run.id, Run.status == RUNNING)
+        .where(Run.id == run.id, Run.attempt == run.attempt, Run.status.in_((RUNNING, QUEUED)))
         .values(
             status=outcome.status,
             output=outcome.output,
             final_agent=outcome.agent,
             handoffs=outcome.handoffs,
             usage=outcome.usage.model_dump(mode="json"),
+            cost=outcome.cost,
             error_code=outcome.error_code,
             error_detail=outcome.error_detail,
             ended_at=ended_at,
+            state=None,
+            prelude=[],
         )
         .returning(Run.id)
     )
@@ -86,38 +157,11 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
         status=outcome.status,
         usage=outcome.usage.models,
         estimated=outcome.usage.estimated,
-        started_at=run.created_at,
+        started_at=run.started_at or run.created_at,
         completed_at=ended_at,
     )
     publish(session, completed, tenant_id=run.tenant_id, subject=str(run.id))
     return True
-
-
-async def keep_alive(session: AsyncSession, owner: str, run_ids: list[UUID], lease: timedelta) -> None:
-    """Say that this replica still works on these runs."""
-    mine = update(Run).where(Run.id.in_(run_ids), Run.owner == owner, Run.status == RUNNING)
-    await session.execute(mine.values(lease_expires_at=func.now() + lease))
-
-
-async def lost(session: AsyncSession) -> list[Run]:
-    """End the runs whose replica has died, and give them."""
-    expired = (
-        select(Run)
-        .where(Run.status == RUNNING, Run.lease_expires_at < func.now())
-        .limit(100)
-        .with_for_update(skip_locked=True)
-    )
-    runs = list(await session.scalars(expired))
-    for run in runs:
-        await end(session, run, lost_outcome(run))
-    return runs
-
-
-def lost_outcome(run: Run) -> Outcome:
-    """Say how a run ends whose replica has died."""
-    return Outcome(
-        "failed", run.agent, error_code=ReplicaLost.code(), error_detail=ReplicaLost.default_detail
-    )
 
 
 async def activity(session: AsyncSession, caller: Principal, agent: str) -> AgentStatus:

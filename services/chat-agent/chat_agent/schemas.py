@@ -1,10 +1,19 @@
 """What crosses the wire."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    computed_field,
+)
 from servicekit.wire import Body
 
 MAX_MESSAGE = 32_000
@@ -33,6 +42,11 @@ class ChatRequest(Body):
     )
     conversation_id: UUID | None = Field(
         None, description="Go on with this conversation; without it, a new one."
+    )
+    on_conflict: Literal["enqueue", "reject", "interrupt", "rollback"] = Field(
+        "enqueue",
+        description="What to do while another run answers in the conversation: wait for it, be refused "
+        "(409), cut it off and keep what it has said, or take it back as if it had never been asked.",
     )
 
 
@@ -76,25 +90,102 @@ class ChatAnswer(BaseModel):
     metadata: dict[str, JsonValue]
 
 
-class Run(BaseModel):
-    """A run, as its owner sees it."""
+class RunSummary(BaseModel):
+    """A run in a list: what it was and took, not what was said in it."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
+    user_id: str
     conversation_id: UUID
     agent: str
     model: str
     status: str
-    output: str | None
     final_agent: str | None
     handoffs: list[str]
     usage: Usage
+    cost: int | None = Field(description="In millionths of a US dollar; null where a price is not known.")
     error_code: str | None
     error_detail: str | None
     trace_id: str | None
     created_at: datetime
+    started_at: datetime | None
     ended_at: datetime | None
+
+    @computed_field
+    def duration_ms(self) -> int | None:
+        """How long it took, waiting for a person included."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return round((self.ended_at - self.started_at).total_seconds() * 1000)
+
+
+class Approval(BaseModel):
+    """A tool call that a person has to allow."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    call_id: str
+    agent: str
+    name: str
+    arguments: str
+    status: str
+    reason: str | None
+    decided_by: str | None
+    created_at: datetime
+    decided_at: datetime | None
+
+
+class Run(RunSummary):
+    """A run, as its owner sees it."""
+
+    message: str
+    output: str | None
+    waiting_until: datetime | None
+
+
+class WholeRun(Run):
+    """A run, with what it has asked people for."""
+
+    approvals: list[Approval] = []
+
+
+class Answer(Body):
+    """What a person says to a tool call."""
+
+    approve: bool
+    reason: Annotated[str, StringConstraints(max_length=1000), AfterValidator(storable)] | None = Field(
+        None, description="Is told to the agent when the call is refused."
+    )
+
+
+class RunFilter(BaseModel):
+    """Which runs are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    of: Literal["me", "tenant"] = Field("me", description="`tenant`: everybody's; for owners and admins.")
+    user_id: Annotated[str, StringConstraints(max_length=200)] | None = None
+    conversation_id: UUID | None = None
+    agent: Annotated[str, StringConstraints(max_length=64)] | None = None
+    status: Literal["queued", "running", "waiting", "completed", "failed", "cancelled"] | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+
+
+class RunTotals(BaseModel):
+    """What runs have used and cost, by model and status."""
+
+    model: str
+    status: str
+    runs: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost: int = Field(description="In millionths of a US dollar, of the runs whose price is known.")
+    unpriced_runs: int
+    duration_ms: int
 
 
 class Agent(BaseModel):

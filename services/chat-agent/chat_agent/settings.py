@@ -1,8 +1,9 @@
 """What the chat-agent is told from outside."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr
+from servicekit.app import Kit
 from servicekit.settings import ServiceSettings
 
 from chat_agent.usage import Price
@@ -10,6 +11,12 @@ from chat_agent.usage import Price
 
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
+
+    @classmethod
+    def of(cls, kit: Kit) -> Self:
+        """Give those that a service was made with."""
+        assert isinstance(kit.settings, cls)  # noqa: S101  # what `create_app` makes it with
+        return kit.settings
 
     openai_api_key: SecretStr
     openai_base_url: str = "https://api.openai.com/v1"
@@ -31,15 +38,28 @@ class Settings(ServiceSettings):
     model_prices: dict[str, Price] = Field(default_factory=dict)
 
     conversation_internal_url: str = "http://conversation:9000"
+    # How long a run that is under way waits for the conversation service; one that begins, a sixth of it.
+    conversation_patience_seconds: float = 60
 
     chat_rate_limit_per_minute: int = 60
     chat_stream_rate_limit_per_minute: int = 30
     chat_stream_concurrent_limit: int = 5
+    # Streams that are taken up again; more than one replica's end may have broken off at once.
+    chat_resume_rate_limit_per_minute: int = 300
+    chat_resume_concurrent_limit: int = 20
+    # All people of a tenant together.
+    chat_tenant_rate_limit_per_minute: int = 3000
+    chat_tenant_stream_rate_limit_per_minute: int = 1500
+    chat_tenant_stream_concurrent_limit: int = 500
 
     run_max_turns: int = 20
     run_seconds: float = 600
     run_token_budget: int = 1_000_000
-    run_lease_seconds: float = 10
+    # A lost replica's runs go on elsewhere after this and a look around: in all, within ten seconds.
+    run_lease_seconds: float = 6
     # For how long after its end a run's stream can be read again.
     run_log_seconds: int = 3600
+    # For how long a run waits for a person to allow what a tool is about to do.
+    approval_seconds: int = 86_400
+    run_retention_days: int = 90
     history_items: int = 200

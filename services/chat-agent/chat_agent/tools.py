@@ -1,26 +1,18 @@
 """What agents can do besides talking. A tool is one function; its docstring is what the model reads."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
+from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from agents import FunctionTool, RunContextWrapper, function_tool
+from agents import FunctionTool, RunContextWrapper
 from pydantic import Field
 
-from chat_agent.conversations import Conversations
-
-TOOL_SECONDS = 15.0
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """For whom a run works; tools reach what is theirs through it. The model never sees it."""
-
-    conversations: Conversations
+from chat_agent.errors import UnknownConversation
+from chat_agent.toolbox import RunContext, tool
 
 
-@function_tool(timeout=TOOL_SECONDS)
+@tool()
 async def current_time(
     timezone: Annotated[str, Field(description="An IANA name, such as Europe/Vienna.")] = "UTC",
 ) -> str:
@@ -32,7 +24,7 @@ async def current_time(
     return datetime.now(UTC).astimezone(zone).isoformat(timespec="seconds")
 
 
-@function_tool(timeout=TOOL_SECONDS)
+@tool()
 async def search_conversations(
     context: RunContextWrapper[RunContext],
     query: Annotated[str, Field(min_length=1, max_length=200, description="The words to look for.")],
@@ -41,7 +33,26 @@ async def search_conversations(
     found = await context.context.conversations.search(query)
     if not found:
         return "Nothing that was said before matches."
-    return "\n".join(f"- {match.created_at:%Y-%m-%d} ({match.role}): {match.snippet}" for match in found)
+    return "\n".join(
+        f"- {match.created_at:%Y-%m-%d} ({match.role}, conversation {match.conversation_id}): {match.snippet}"
+        for match in found
+    )
 
 
-TOOLS: dict[str, list[FunctionTool]] = {"time": [current_time], "memory": [search_conversations]}
+@tool(needs_approval=True, idempotent=False)
+async def forget_conversation(
+    context: RunContextWrapper[RunContext],
+    conversation_id: Annotated[str, Field(description="The id of the conversation, a UUID.")],
+) -> str:
+    """Delete for ever all that was said in one of this person's earlier conversations."""
+    try:
+        await context.context.conversations.clear(UUID(conversation_id))
+    except (ValueError, UnknownConversation):
+        return f"There is no conversation {conversation_id!r}."
+    return "All that was said in it is deleted."
+
+
+TOOLS: dict[str, list[FunctionTool]] = {
+    "time": [current_time],
+    "memory": [search_conversations, forget_conversation],
+}

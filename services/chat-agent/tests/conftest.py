@@ -106,7 +106,12 @@ class Neighbours:
     async def search(self, query: str) -> dict[str, Any]:
         return {
             "items": [
-                {"role": "user", "snippet": text, "created_at": "2026-01-02T03:04:05Z"}
+                {
+                    "conversation_id": id,
+                    "role": "user",
+                    "snippet": text,
+                    "created_at": "2026-01-02T03:04:05Z",
+                }
                 for id in self.items
                 for role, text in self.said(id)
                 if any(word in text for word in query.split()) and role == "user"
@@ -149,6 +154,7 @@ def settings(
             openai_base_url=f"{model_url}/v1",
             agent_model_default="sandbox-large",
             model_max_retries=1,
+            conversation_patience_seconds=6,
             chat_stream_concurrent_limit=3,
             run_max_turns=6,
         )

@@ -143,8 +143,11 @@ def test_tells_which_agents_and_tools_there_are(ann: httpx.Client) -> None:
     assert agents["triage"]["handoffs"] == ["code_assistant", "data_analyst"]
     assert set(agents) == {"triage", "code_assistant", "data_analyst"}
     tools = ann.get("/api/v1/tools").json()
-    assert tools["total_tools"] == len(tools["tool_names"]) == 2
-    assert tools["categories"] == {"time": ["current_time"], "memory": ["search_conversations"]}
+    assert tools["total_tools"] == len(tools["tool_names"]) == 3
+    assert tools["categories"] == {
+        "time": ["current_time"],
+        "memory": ["search_conversations", "forget_conversation"],
+    }
 
 
 def test_tells_what_an_agent_has_done_in_this_tenant(person: Callable[..., httpx.Client]) -> None:

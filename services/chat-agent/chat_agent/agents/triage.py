@@ -4,7 +4,8 @@ from agents import Agent
 
 from chat_agent.agents.code_assistant import code_assistant
 from chat_agent.agents.data_analyst import data_analyst
-from chat_agent.tools import RunContext, current_time, search_conversations
+from chat_agent.toolbox import RunContext
+from chat_agent.tools import current_time, forget_conversation, search_conversations
 
 triage = Agent[RunContext](
     name="triage",
@@ -15,6 +16,6 @@ triage = Agent[RunContext](
         "questions about data, statistics or charts to the data analyst. Use your tools for the time and for "
         "what was said before; never guess either."
     ),
-    tools=[current_time, search_conversations],
+    tools=[current_time, search_conversations, forget_conversation],
     handoffs=[code_assistant, data_analyst],
 )

@@ -153,6 +153,7 @@ async def test_takes_all_items_away() -> None:
 
 async def test_searches_what_was_said() -> None:
     found = {
+        "conversation_id": match.uuid(str(CONVERSATION)),
         "role": match.str("user"),
         "snippet": match.str("Hello"),
         "created_at": match.regex("2026-01-02T03:04:05Z", regex=r"^\d{4}-\d\d-\d\dT.+$"),

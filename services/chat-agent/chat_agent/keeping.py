@@ -1,0 +1,86 @@
+"""Keeps the leases of the runs that are worked on here, and takes those that nobody works on any more."""
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from servicekit.steady import Steady
+
+from chat_agent import leases
+from chat_agent.engine import Engine
+from chat_agent.models import Run
+
+logger = logging.getLogger(__name__)
+
+# So many are taken at once; the next ones follow at once.
+MOST = 50
+
+
+class Keeper(Steady):
+    """Renews leases, and hears from the rows what others have decided; a Worker."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__("leases")
+        self._engine = engine
+        self._every = engine.lease.lasts.total_seconds() / 4
+
+    async def begin(self) -> None:
+        """Begin with nothing."""
+
+    async def step(self) -> float:
+        """Renew all leases at once."""
+        engine = self._engine
+        if held := dict(engine.live):
+            async with engine.database.begin() as session:
+                kept = await leases.keep_alive(session, engine.lease, list(held))
+            for run_id, live in held.items():
+                attempt, stop = kept.get(run_id, (0, None))
+                if attempt == live.run.attempt:
+                    if stop is not None:
+                        live.stop(stop)
+                elif not live.is_ending and engine.live.get(run_id) is live:
+                    engine.lose(live)
+        return self._every
+
+
+class Claimer(Steady):
+    """Takes runs that nobody works on: lost, handed over, or next in their conversation; a Worker."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__("takeover")
+        self._engine = engine
+        self._every = engine.lease.lasts.total_seconds() / 6
+        self._since = 0.0
+
+    async def begin(self) -> None:
+        """Give others time after an outage: their leases ran out while nobody could renew them."""
+        self._since = time.monotonic() if self._failures else 0.0
+        await self._engine.database.ping()
+
+    async def step(self) -> float:
+        """Take what is due, and work on it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._every):
+                await self._engine.due.wait()
+        self._engine.due.clear()
+        if time.monotonic() - self._since > self._engine.lease.lasts.total_seconds():
+            for run in await self._take():
+                logger.info("run taken over", extra={"run_id": str(run.id), "attempt": run.attempt})
+                self._engine.start(run)
+        return 0
+
+    async def _take(self) -> list[Run]:
+        engine = self._engine
+        if engine.is_closing:
+            return []
+        async with engine.database.begin() as session:
+            taken = await leases.take_over(session, engine.lease, MOST)
+            waiting = await leases.waiting_conversations(session, MOST)
+        for conversation_id in waiting:
+            async with engine.database.begin() as session:
+                run = await leases.promote(session, conversation_id, engine.lease)
+            taken += [run] if run is not None else []
+        if len(taken) >= MOST:
+            engine.due.set()
+        return taken

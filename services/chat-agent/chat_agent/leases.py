@@ -1,0 +1,130 @@
+"""Who works on a run. A lease that is not renewed runs out, and another replica takes the run over.
+
+Each taking counts the run's `attempt` up; whoever has an older one can change nothing any more.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Integer, and_, cast, exists, func, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from chat_agent.models import QUEUED, RUNNING, WAITING, Run
+from chat_agent.schemas import Usage
+
+# What the statement gives, not what the session has seen before.
+FRESH = {"populate_existing": True}
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who works on a run, and for how long nobody else may."""
+
+    owner: str
+    lasts: timedelta
+
+    def values(self) -> dict[str, Any]:
+        """Give what a run gets that is taken."""
+        return {
+            "status": RUNNING,
+            "owner": self.owner,
+            "lease_expires_at": func.now() + self.lasts,
+            "started_at": func.coalesce(Run.started_at, func.now()),
+            "attempt": Run.attempt + 1,
+        }
+
+    def first(self) -> dict[str, Any]:
+        """Give what a run gets that is begun at once."""
+        return {
+            "status": RUNNING,
+            "owner": self.owner,
+            "lease_expires_at": func.now() + self.lasts,
+            "started_at": func.now(),
+        }
+
+
+async def lock(session: AsyncSession, conversation_id: UUID) -> None:
+    """Let nobody else begin, end or take a run in this conversation until the transaction is over."""
+    await session.execute(
+        text("select pg_advisory_xact_lock(hashtextextended(:id, 0))"), {"id": str(conversation_id)}
+    )
+
+
+async def open_in(session: AsyncSession, conversation_id: UUID) -> list[Run]:
+    """List a conversation's runs that are not over, in their order, and let nobody else change them."""
+    await lock(session, conversation_id)
+    wanted = select(Run).where(
+        Run.conversation_id == conversation_id, Run.status.in_((QUEUED, RUNNING, WAITING))
+    )
+    return list(await session.scalars(wanted.order_by(Run.position)))
+
+
+async def checkpoint(session: AsyncSession, run: Run, usage: Usage) -> bool:
+    """Keep how far a run is; what was said is kept in the conversation. False: it is somebody else's."""
+    mine = update(Run).where(Run.id == run.id, Run.attempt == run.attempt, Run.status == RUNNING)
+    kept = await session.scalars(
+        mine.values(usage=usage.model_dump(mode="json"), state=None).returning(Run.id)
+    )
+    return kept.one_or_none() is not None
+
+
+async def keep_usage(session: AsyncSession, run: Run, usage: Usage) -> None:
+    """Keep what was used by an attempt that others go on from."""
+    mine = update(Run).where(Run.id == run.id, Run.attempt == run.attempt, Run.status == RUNNING)
+    await session.execute(mine.values(usage=usage.model_dump(mode="json")))
+
+
+async def keep_alive(
+    session: AsyncSession, lease: Lease, run_ids: list[UUID]
+) -> dict[UUID, tuple[int, str | None]]:
+    """Say that this replica still works on these runs; gives each that is still its: attempt and stop."""
+    mine = update(Run).where(Run.id.in_(run_ids), Run.owner == lease.owner, Run.status == RUNNING)
+    kept = await session.execute(
+        mine.values(lease_expires_at=func.now() + lease.lasts).returning(Run.id, Run.attempt, Run.stop)
+    )
+    return {id_: (attempt, stop) for id_, attempt, stop in kept}
+
+
+async def let_go(session: AsyncSession, owner: str, run_ids: list[UUID]) -> None:
+    """Hand runs over to whoever takes them first."""
+    mine = update(Run).where(Run.id.in_(run_ids), Run.owner == owner, Run.status == RUNNING)
+    await session.execute(mine.values(owner=None, lease_expires_at=func.now()))
+
+
+async def take_over(session: AsyncSession, lease: Lease, most: int) -> list[Run]:
+    """Take runs that nobody works on: their owner was lost or let go, or nobody answered what they asked."""
+    abandoned = and_(Run.status == RUNNING, Run.lease_expires_at <= func.now())
+    unanswered = and_(Run.status == WAITING, or_(Run.waiting_until <= func.now(), Run.stop.is_not(None)))
+    due = select(Run.id).where(or_(abandoned, unanswered)).order_by(Run.position).limit(most)
+    taken = (
+        update(Run)
+        .where(Run.id.in_(due.with_for_update(skip_locked=True)))
+        .values(**lease.values(), losses=Run.losses + cast(lost_owner(), Integer))
+        .returning(Run)
+    )
+    return list(await session.scalars(taken))
+
+
+def lost_owner() -> Any:
+    """Tell, in SQL, whether the owner did not let go by itself."""
+    return and_(Run.status == RUNNING, Run.owner.is_not(None))
+
+
+async def waiting_conversations(session: AsyncSession, most: int) -> list[UUID]:
+    """List conversations in which a run waits for its turn, and nothing stands in its way."""
+    other = aliased(Run)
+    busy = exists().where(other.conversation_id == Run.conversation_id, other.status.in_((RUNNING, WAITING)))
+    free = select(Run.conversation_id).where(Run.status == QUEUED, ~busy).distinct().limit(most)
+    return list(await session.scalars(free))
+
+
+async def promote(session: AsyncSession, conversation_id: UUID, lease: Lease) -> Run | None:
+    """Take the first run that waits in a conversation, unless another one is under way there."""
+    waiting = await open_in(session, conversation_id)
+    if not waiting or waiting[0].status != QUEUED:
+        return None
+    taken = update(Run).where(Run.id == waiting[0].id, Run.status == QUEUED).values(**lease.values())
+    return (await session.scalars(taken.returning(Run), execution_options=FRESH)).one_or_none()

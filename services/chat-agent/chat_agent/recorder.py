@@ -1,0 +1,103 @@
+"""Records what happens in all the runs of this process, in one round trip for all of them."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+from servicekit.steady import heed_cancellation
+
+from chat_agent.run_log import APPEND, SHA, RunEvent, RunLog, append_arguments
+
+logger = logging.getLogger(__name__)
+
+# What happens within this time is recorded together; less than a frame of a screen.
+GATHER_SECONDS = 0.012
+PAUSES = (0.05, 1.0)
+
+
+class Recorder:
+    """Writes the logs of the runs that are alive here to Redis; a Worker.
+
+    Redis down: what happens waits here, and readers wait with it; runs go on.
+    """
+
+    name = "recorder"
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._dirty: dict[UUID, RunLog] = {}
+        self._wake = asyncio.Event()
+        self._failures = 0
+
+    def note(self, log: RunLog) -> None:
+        """Hear that something happened in a run."""
+        self._dirty[log.run_id] = log
+        self._wake.set()
+
+    async def recorded(self, log: RunLog, seconds: float) -> bool:
+        """Wait until all that happened in a run is recorded; tells whether it is."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while not log.is_recorded and loop.time() < deadline:
+            self.note(log)
+            await log.changed(deadline - loop.time())
+        return log.is_recorded
+
+    async def run(self) -> None:
+        """Record, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            begun = loop.time()
+            try:
+                await self._record(list(self._dirty.values()))
+                self._failures = 0
+            except (RedisError, OSError) as error:
+                self._held_up(error)
+            heed_cancellation()
+            await asyncio.sleep(self._rest(loop.time() - begun))
+
+    def healthy(self) -> bool:
+        """Tell whether Redis takes what is recorded."""
+        return not self._failures
+
+    async def _record(self, logs: Sequence[RunLog]) -> None:
+        batches = [(log, log.underway()) for log in logs]
+        pipeline = self._redis.pipeline(transaction=False)
+        for log, events in batches:
+            self._add(pipeline, log, events)
+        answers = await pipeline.execute(raise_on_error=False)
+        for (log, _), answer in zip(batches, answers, strict=True):
+            await self._heed(log, answer)
+
+    def _add(self, pipeline: Redis, log: RunLog, events: Sequence[RunEvent]) -> None:
+        arguments = append_arguments(log.attempt, log.keep_seconds, events, torn=log.is_torn)
+        pipeline.evalsha(SHA, 2, *log.recorded.keys, *arguments)
+
+    async def _heed(self, log: RunLog, answer: object) -> None:
+        if isinstance(answer, NoScriptError):
+            await self._redis.script_load(APPEND)
+            self._wake.set()
+            return
+        if isinstance(answer, Exception):
+            raise answer
+        log.recorded_until(int(answer))  # type: ignore[call-overload]  # what APPEND gives
+        if log.is_recorded:
+            self._dirty.pop(log.run_id, None)
+        else:
+            self._wake.set()
+
+    def _held_up(self, error: Exception) -> None:
+        if not self._failures:
+            logger.warning("runs are not recorded", extra={"error": type(error).__name__})
+        self._failures += 1
+        self._wake.set()
+
+    def _rest(self, took: float) -> float:
+        if not self._failures:
+            return max(0.0, GATHER_SECONDS - took)
+        return min(PAUSES[1], PAUSES[0] * 2.0 ** min(self._failures, 10))

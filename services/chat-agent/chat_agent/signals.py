@@ -1,0 +1,49 @@
+"""What the replicas call out to each other: that runs are to stop, that some are there to be taken.
+
+Nothing depends on it being heard: it is all in the database, where each replica looks every second or so.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from servicekit.steady import Steady
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "chat-agent:signals"
+LISTEN_SECONDS = 5.0
+
+
+class Signals(Steady):
+    """Hears what other replicas call out; a Worker."""
+
+    def __init__(self, redis: Redis, heard: Callable[[dict[str, str]], Awaitable[None]]) -> None:
+        super().__init__("signals")
+        self._redis = redis
+        self._heard = heard
+        self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
+
+    async def begin(self) -> None:
+        """Subscribe, anew after every failure."""
+        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        self._pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
+        await self._pubsub.subscribe(CHANNEL)
+
+    async def step(self) -> float:
+        """Hear one signal, if one comes."""
+        message = await self._pubsub.get_message(timeout=LISTEN_SECONDS)
+        if message is not None:
+            await self._heard(orjson.loads(message["data"]))
+        return 0
+
+    async def tell(self, stopped: Mapping[str, str]) -> None:
+        """Call out that these runs are to stop, and how, and that it is worth looking for some to take."""
+        try:
+            async with asyncio.timeout(1):
+                await self._redis.publish(CHANNEL, orjson.dumps(dict(stopped)))
+        except (RedisError, OSError) as error:
+            logger.warning("signal not sent", extra={"error": type(error).__name__})
