@@ -39,6 +39,7 @@ PRELUDE = {
     "response.content_part.added",
     "response.reasoning_summary_part.added",
 }
+Ending = ResponseCompletedEvent | ResponseFailedEvent | ResponseIncompleteEvent | ResponseErrorEvent
 # What a provider calls its own trouble, once it has begun to answer; anything else is about the request.
 TROUBLE: dict[str, type[ServiceError]] = {
     "server_error": ModelUnavailable,
@@ -136,11 +137,10 @@ class Call:
         delta = getattr(event, "delta", None)
         if isinstance(delta, str):
             self._speak(delta)
-        elif isinstance(
-            event, ResponseCompletedEvent | ResponseFailedEvent | ResponseIncompleteEvent | ResponseErrorEvent
-        ):
-            self._end(event)
+            return event
         self._call_ids.mend(event)
+        if isinstance(event, Ending):
+            self._end(event)
         return event
 
     def _speak(self, delta: str) -> None:
@@ -149,10 +149,7 @@ class Call:
         if self._meter.tokens + used > self._limits.token_budget:
             raise TokenBudgetExceeded
 
-    def _end(
-        self,
-        event: ResponseCompletedEvent | ResponseFailedEvent | ResponseIncompleteEvent | ResponseErrorEvent,
-    ) -> None:
+    def _end(self, event: Ending) -> None:
         told = None if isinstance(event, ResponseErrorEvent) else event.response.usage
         self._is_over = True
         if told is None:
