@@ -13,7 +13,7 @@ import orjson
 Json = dict[str, Any]  # what the SDK's classes are made from, and they are not typed by JsonValue
 
 # An answer is not this long, and nothing that never ends may fill the memory.
-MAX_EVENT = 16 * 1024 * 1024
+MAX_EVENT = 8 * 1024 * 1024
 # After the last event the connection is read to its end, so that it can be used again; not for ever.
 DRAIN_SECONDS = 0.1
 DONE = b"[DONE]"

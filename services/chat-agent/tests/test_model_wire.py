@@ -1,0 +1,368 @@
+"""What a provider may send that no protocol foresees, and what becomes of it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from agents import Model, ModelSettings, OpenAIChatCompletionsModel, OpenAIResponsesModel
+from agents.items import TResponseStreamEvent
+from agents.models.interface import ModelTracing
+from chat_agent.errors import (
+    ModelAnswerIncomplete,
+    ModelFailed,
+    ModelRateLimited,
+    ModelRefusedRequest,
+    ModelUnavailable,
+)
+from chat_agent.model import sse
+from chat_agent.model.call import Candidate, Limits
+from chat_agent.model.lean import LeanClient
+from chat_agent.model.resilient import ResilientModel
+from chat_agent.usage import METER, UsageMeter
+from hypothesis import given
+from hypothesis import strategies as st
+from openai import AsyncOpenAI
+from openai.types.responses import ResponseCompletedEvent
+from servicekit.errors import ServiceError
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+from testkit.servers import serving
+
+Json = dict[str, Any]
+DONE = b"data: [DONE]\n\n"
+CLIENTS = pytest.mark.parametrize("client", ["lean", "stock"])
+HI = [{"role": "user", "content": "Hi"}]
+
+
+class Provider:
+    """A server that sends the bytes it is given, and then ends, or waits for ever."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was set and what has come."""
+        self.parts: list[bytes] = []
+        self.requests = 0
+        self.connections: set[Any] = set()
+        self.is_endless = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self.requests += 1
+            self.connections.add(scope["client"])
+            await StreamingResponse(self._body(), media_type="text/event-stream")(scope, receive, send)
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            yield part
+        if self.is_endless:
+            await asyncio.sleep(60)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Provider, str]]:
+    provider = Provider()
+    with serving(provider) as url:
+        yield provider, url
+
+
+@pytest.fixture
+def provider(served: tuple[Provider, str]) -> Provider:
+    served[0].reset()
+    return served[0]
+
+
+@pytest.fixture
+async def models(served: tuple[Provider, str]) -> AsyncIterator[Any]:
+    """Give a function that makes a guarded model: of which protocol, through which client."""
+    url = served[1]
+    clients: Any = {
+        "lean": LeanClient(url, "sk", 5),
+        "stock": AsyncOpenAI(base_url=url, api_key="sk", max_retries=0),
+    }
+    kinds: Any = {"chat": OpenAIChatCompletionsModel, "responses": OpenAIResponsesModel}
+
+    def make(wire: str = "chat", client: str = "lean") -> Model:
+        return ResilientModel(
+            [Candidate("m", kinds[wire]("m", clients[client]))], Limits(5, 0.5, 1_000_000), 0
+        )
+
+    yield make
+    for client in clients.values():
+        await client.close()
+
+
+@pytest.fixture
+def meter() -> UsageMeter:
+    return UsageMeter()
+
+
+async def hear(model: Model, input: Any = HI, meter: UsageMeter | None = None) -> list[TResponseStreamEvent]:
+    METER.set(meter)
+    settings, off = ModelSettings(include_usage=True), ModelTracing.DISABLED
+    rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
+    return [event async for event in model.stream_response(None, input, settings, [], None, [], off, **rest)]
+
+
+def last(events: list[TResponseStreamEvent]) -> ResponseCompletedEvent:
+    assert isinstance(events[-1], ResponseCompletedEvent)
+    return events[-1]
+
+
+def text_of(events: list[TResponseStreamEvent]) -> str:
+    output: Any = last(events).response.output
+    return "".join(part.text for item in output for part in item.content)
+
+
+def frame(event: Json) -> bytes:
+    return f"data: {json.dumps(event)}\n\n".encode()
+
+
+def chunk(delta: Json, finish: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return frame(
+        {
+            "id": "c",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "m",
+            "choices": [choice],
+            **more,
+        }
+    )
+
+
+def call(arguments: str = "{}", **fields: Any) -> Json:
+    return {"type": "function", "function": {"name": "look", "arguments": arguments}, **fields}
+
+
+@CLIENTS
+async def test_what_is_no_json_fails_by_name(provider: Provider, models: Any, client: str) -> None:
+    provider.parts = [chunk({"content": "So"}), b"data: {not json\n\n", DONE]
+    with pytest.raises(ModelFailed):
+        await hear(models(client=client))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"5",
+        b"[]",
+        b'{"choices": "none"}',
+        b'{"choices": [5]}',
+        b'{"choices": [{"delta": "so"}]}',
+        b'{"choices": [{"delta": {"tool_calls": 5}}]}',
+    ],
+)
+async def test_json_of_another_shape_fails_by_name(provider: Provider, models: Any, odd: bytes) -> None:
+    provider.parts = [chunk({"content": "So"}), b"data: " + odd + b"\n\n", DONE]
+    with pytest.raises(ModelFailed):
+        await hear(models())
+
+
+async def test_bytes_that_are_no_text_are_replaced(provider: Provider, models: Any) -> None:
+    provider.parts = [chunk({"content": "So #"}).replace(b"#", b"\xff\xfe"), chunk({}, "stop"), DONE]
+    assert text_of(await hear(models())) == "So \ufffd\ufffd"
+
+
+async def test_halves_of_surrogate_pairs_are_replaced(provider: Provider, models: Any) -> None:
+    provider.parts = [chunk({"content": "So \ud83d"}), chunk({}, "stop"), DONE]
+    assert text_of(await hear(models())) == "So \ufffd"
+
+
+async def test_the_vendors_client_fails_by_name_at_bytes_that_are_no_text(
+    provider: Provider, models: Any
+) -> None:
+    provider.parts = [chunk({"content": "So #"}).replace(b"#", b"\xff\xfe"), chunk({}, "stop"), DONE]
+    with pytest.raises(ModelFailed):
+        await hear(models(client="stock"))
+
+
+@CLIENTS
+@pytest.mark.parametrize("choices", [[], None])
+async def test_an_answer_without_choices_fails_by_name(
+    provider: Provider, models: Any, client: str, choices: Any
+) -> None:
+    provider.parts = [frame({"id": "c", "choices": choices}), DONE]
+    with pytest.raises(ModelFailed, match="empty"):
+        await hear(models(client=client))
+
+
+@CLIENTS
+async def test_an_empty_stream_fails_by_name(provider: Provider, models: Any, client: str) -> None:
+    provider.parts = []
+    for wire in ("chat", "responses"):
+        with pytest.raises(ModelUnavailable if client == "lean" or wire == "responses" else ModelFailed):
+            await hear(models(wire, client))
+
+
+async def test_a_stream_that_stops_without_its_end_fails_by_name(
+    provider: Provider, models: Any, meter: UsageMeter
+) -> None:
+    provider.parts = [chunk({"content": "So it goes on"})]
+    with pytest.raises(ModelUnavailable):
+        await hear(models(), meter=meter)
+    assert meter.total().estimated_output_tokens == 4
+
+
+@CLIENTS
+async def test_a_stream_that_never_ends_is_cut_off(provider: Provider, models: Any, client: str) -> None:
+    provider.parts, provider.is_endless = [chunk({"content": "So"})], True
+    with pytest.raises(ServiceError) as caught:
+        await hear(models(client=client))
+    assert caught.value.code() == "model_timed_out"
+
+
+async def test_a_connection_that_stays_open_after_the_end_holds_nothing_up(
+    provider: Provider, models: Any
+) -> None:
+    provider.parts, provider.is_endless = [chunk({"content": "So"}, "stop"), DONE], True
+    async with asyncio.timeout(2):
+        assert text_of(await hear(models())) == "So"
+
+
+async def test_a_connection_is_used_again(provider: Provider, models: Any) -> None:
+    provider.parts = [chunk({"content": "So"}, "stop"), DONE]
+    model = models()
+    for _ in range(3):
+        await hear(model)
+    assert (provider.requests, len(provider.connections)) == (3, 1)
+
+
+async def test_an_error_in_the_middle_has_a_name(provider: Provider, models: Any) -> None:
+    provider.parts = [chunk({"content": "So"}), frame({"error": {"message": "secret", "code": "x"}})]
+    for client in ("lean", "stock"):
+        with pytest.raises(ModelUnavailable) as caught:
+            await hear(models(client=client))
+        assert "secret" not in caught.value.detail
+
+
+@CLIENTS
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("server_error", ModelUnavailable),
+        ("rate_limit_exceeded", ModelRateLimited),
+        ("invalid_prompt", ModelRefusedRequest),
+    ],
+)
+async def test_a_failure_that_is_told_has_a_name(
+    provider: Provider, models: Any, client: str, code: str, kind: type[ServiceError]
+) -> None:
+    error = {"code": code, "message": "secret"}
+    failed = {"type": "response.failed", "sequence_number": 1, "response": response("failed", error=error)}
+    provider.parts = [frame(failed)]
+    with pytest.raises(kind):
+        await hear(models("responses", client))
+    provider.parts = [frame({"type": "error", "sequence_number": 1, "param": None, **error})]
+    with pytest.raises(kind):
+        await hear(models("responses", client))
+
+
+@CLIENTS
+async def test_an_incomplete_answer_has_a_name_and_is_counted(
+    provider: Provider, models: Any, meter: UsageMeter, client: str
+) -> None:
+    usage = {
+        "input_tokens": 7,
+        "output_tokens": 5,
+        "total_tokens": 12,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
+    cut = {
+        "type": "response.incomplete",
+        "sequence_number": 1,
+        "response": response("incomplete", usage=usage),
+    }
+    provider.parts = [frame(cut)]
+    with pytest.raises(ModelAnswerIncomplete):
+        await hear(models("responses", client), meter=meter)
+    assert (meter.total().input_tokens, meter.total().estimated) == (7, False)
+
+
+async def test_kinds_of_events_that_nobody_knows_are_passed_over(provider: Provider, models: Any) -> None:
+    delta = {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "item_id": "i"}
+    provider.parts = [
+        frame({"type": "response.telepathy", "sequence_number": 1}),
+        frame(
+            {**delta, "delta": "So", "obfuscation": "xyz"}
+        ),  # without what the protocol asks for, and with more
+        frame({"type": "response.completed", "sequence_number": 3, "response": response("completed")}),
+    ]
+    heard = await hear(models("responses"))
+    assert [event.type for event in heard] == ["response.output_text.delta", "response.completed"]
+
+
+@CLIENTS
+@pytest.mark.parametrize("ids", [[None, None], ["", ""], ["a", "a"], ["old", "b"]])
+async def test_every_tool_call_has_an_id_of_its_own(
+    provider: Provider, models: Any, client: str, ids: list[str | None]
+) -> None:
+    calls = [{"tool_calls": [call(index=place, id=id)]} for place, id in enumerate(ids)]
+    provider.parts = [*map(chunk, calls), chunk({}, "tool_calls"), DONE]
+    old = {"type": "function_call", "call_id": "old", "name": "look", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "old", "output": "so"}
+    events = await hear(models(client=client), [*HI, old, output])
+    made = [item.call_id for item in last(events).response.output if item.type == "function_call"]
+    told = [event.item for event in events if event.type == "response.output_item.done"]
+    assert [item.call_id for item in told if item.type == "function_call"] == made
+    assert len({*made, "old", ""}) == 4
+
+
+async def test_a_tool_call_without_a_place_is_the_first(provider: Provider, models: Any) -> None:
+    provider.parts = [
+        chunk({"tool_calls": [call('{"a"', id="c")]}),
+        chunk({"tool_calls": [call(": 1}")]}, "tool_calls"),
+        DONE,
+    ]
+    (item,) = last(await hear(models())).response.output
+    assert item.type == "function_call"
+    assert json.loads(item.arguments) == {"a": 1}
+
+
+@given(st.lists(st.text(), min_size=1), st.integers(1, 9), st.sampled_from([b"\n", b"\r\n"]))
+def test_events_are_found_however_the_bytes_are_cut(texts: list[str], size: int, newline: bytes) -> None:
+    frames = [
+        b": beat",
+        b"",
+        *(line for text in texts for line in (b"data: " + json.dumps({"t": text}).encode(), b"")),
+    ]
+    sent = newline.join([b"event: x", *frames, b""])
+    decoder = sse.Decoder()
+    found = [data for at in range(0, len(sent), size) for data in decoder.feed(sent[at : at + size])]
+    assert [json.loads(data)["t"] for data in found] == texts
+
+
+@given(st.binary())
+def test_any_bytes_are_json_or_unreadable(data: bytes) -> None:
+    try:
+        value = sse.parse(data)
+    except sse.UnreadableAnswer:
+        return
+    json.dumps(value, ensure_ascii=False).encode()
+
+
+def test_an_event_without_an_end_does_not_fill_the_memory() -> None:
+    decoder = sse.Decoder()
+    assert not list(decoder.feed(b"data: so"))
+    with pytest.raises(sse.UnreadableAnswer):
+        list(decoder.feed(b"x" * sse.MAX_EVENT))
+
+
+def response(status: str, **more: Any) -> Json:
+    return {
+        "id": "r",
+        "object": "response",
+        "created_at": 1,
+        "model": "m",
+        "status": status,
+        "output": [],
+        "tools": [],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        **more,
+    }
