@@ -65,6 +65,7 @@ class Call:
     model: str
     attempt: int
     usage: Usage
+    question: str
     at: float = field(default_factory=time.time)
     status: Status = "streaming"
     tokens_sent: int = 0

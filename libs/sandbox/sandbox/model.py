@@ -24,7 +24,7 @@ from sandbox.turn import Json, Reply, Turn
 MODELS = ("sandbox-large", "sandbox-small")
 _KINDS = {401: "invalid_request_error", 404: "invalid_request_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
-_REMEMBERED = 1000
+_REMEMBERED = 10_000
 
 
 class ApiError(Exception):
@@ -96,7 +96,7 @@ async def _answer(
     await _fail_if_told(orders, attempt)
     reply = script.reply(turn, orders)
     answer = answer_with(reply, usage_of(turn, reply))
-    call = Call(answer.id, request.url.path, turn.model, attempt, answer.usage)
+    call = Call(answer.id, request.url.path, turn.model, attempt, answer.usage, turn.question)
     request.app.state.calls.append(call)
     delivery = Delivery(answer, call, orders, request.app.state.tokens_per_second)
     response = EventStream(delivery.streamed()) if is_streamed else await delivery.whole()

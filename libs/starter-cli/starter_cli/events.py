@@ -17,13 +17,26 @@ class RunEvent:
     data: dict[str, Any]
 
 
-def read(lines: Iterable[str]) -> Iterator[RunEvent]:
-    """Give each event as soon as its last line is there; comments, which only keep it open, are left out."""
-    fields: dict[str, str] = {}
-    for line in lines:
+class Reader:
+    """Puts events together line by line; comments, which only keep a stream open, are left out."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+
+    def feed(self, line: str) -> RunEvent | None:
+        """Take a line, and give the event if it was its last."""
         name, _, value = line.partition(":")
         if line and name:
-            fields[name] = value.removeprefix(" ")
-        elif not line and "data" in fields:
-            yield RunEvent(fields.get("id", ""), fields.get("event", "message"), json.loads(fields["data"]))
-            fields = {}
+            self._fields[name] = value.removeprefix(" ")
+        elif not line and "data" in self._fields:
+            fields, self._fields = self._fields, {}
+            return RunEvent(fields.get("id", ""), fields.get("event", "message"), json.loads(fields["data"]))
+        return None
+
+
+def read(lines: Iterable[str]) -> Iterator[RunEvent]:
+    """Give each event as soon as its last line is there."""
+    reader = Reader()
+    for line in lines:
+        if event := reader.feed(line):
+            yield event

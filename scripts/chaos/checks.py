@@ -1,0 +1,106 @@
+"""What must be so of every run. Each check gives how much is wrong with one."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from sandbox.tokens import pieces
+
+from chaos import heard
+from chaos.evidence import Evidence
+
+Check = Callable[[Evidence], int]
+# As a run's usage and the ledger name it, and as the sandbox does.
+COUNTED: Mapping[str, str] = {
+    "input_tokens": "input",
+    "output_tokens": "output",
+    "cached_tokens": "cached",
+    "reasoning_tokens": "reasoning",
+}
+
+
+def numbers(what: str) -> Check:
+    """Check the numbers of the events that were heard."""
+    return lambda run: int(getattr(heard.of_numbers(run.listener.events), what))
+
+
+def tokens(what: str) -> Check:
+    """Check the tokens that were heard against those that the model sent."""
+    return lambda run: int(
+        getattr(heard.of_tokens(pieces(run.said), heard.tokens(run.listener.events)), what)
+    )
+
+
+def text(run: Evidence) -> str:
+    """Give what the client has of the answer."""
+    return "".join(heard.tokens(run.listener.events))
+
+
+def log_differs(run: Evidence) -> int:
+    """Count the events that are other ones, or not there, when they are read again."""
+    pairs = itertools.zip_longest(run.listener.events, run.log)
+    return sum(one != other for one, other in pairs)
+
+
+def log_holes(run: Evidence) -> int:
+    """Count what is wrong with the numbers of the log itself."""
+    found = heard.of_numbers(run.log)
+    return found.missing + found.repeated + found.disordered
+
+
+def messages(role: str) -> Check:
+    """Check that somebody's message was kept once."""
+    return lambda run: abs(sum(item["data"].get("role") == role for item in run.items) - 1)
+
+
+def tools(run: Evidence) -> int:
+    """Count tool calls that were kept without exactly one output, and outputs without a call."""
+    of_kind = {
+        kind: Counter(item["data"]["call_id"] for item in run.items if item["data"].get("type") == kind)
+        for kind in ("function_call", "function_call_output")
+    }
+    calls, outputs = of_kind.values()
+    ids = calls.keys() | outputs.keys()
+    return sum((calls[call], outputs[call]) != (1, 1) for call in ids)
+
+
+def usage_differs(run: Evidence) -> int:
+    """Count the tokens by which an undisturbed run's usage is not what the model counted."""
+    if not run.is_undisturbed:
+        return 0
+    used = run.run["usage"]
+    return sum(
+        abs(used[name] - sum(call["usage"][its] for call in run.calls)) for name, its in COUNTED.items()
+    )
+
+
+# Of every run that was begun.
+ALWAYS: Mapping[str, Check] = {
+    "runs whose end was not heard": lambda run: int(not run.listener.is_over),
+    "runs that did not complete": lambda run: int(run.status != "completed"),
+    "runs that could not be read": lambda run: int(bool(run.unread)),
+    "sequence numbers missing": numbers("missing"),
+    "sequence numbers repeated": numbers("repeated"),
+    "sequence numbers out of order": numbers("disordered"),
+    "sequence numbers wrong in the log": log_holes,
+    "terminal events but for one in the log": lambda run: abs(heard.endings(run.log) - 1),
+}
+# Of one that completed.
+COMPLETED: Mapping[str, Check] = {
+    "tokens missing": tokens("missing"),
+    "tokens repeated": tokens("repeated"),
+    "tokens out of order": tokens("disordered"),
+    "texts other than the run's output": lambda run: int(text(run) != run.run["output"]),
+    "texts other than the last message": lambda run: int(text(run) != run.last_message),
+    "events other than in the log": log_differs,
+    "user messages but for one": messages("user"),
+    "assistant messages but for one": messages("assistant"),
+    "tool calls without their one output": tools,
+    "tokens of undisturbed runs miscounted": usage_differs,
+}
+
+
+def of(run: Evidence) -> dict[str, int]:
+    """Give what is wrong with a run, by check."""
+    checks = {**ALWAYS, **(COMPLETED if run.is_completed and not run.unread else {})}
+    return {name: wrong for name, check in checks.items() if (wrong := check(run))}

@@ -1,0 +1,94 @@
+"""All that can be known of a run when everything is over, gathered from everywhere."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from starter_cli import events
+from starter_cli.events import RunEvent
+
+from chaos import heard
+from chaos.clients import Client, Listener
+
+AT_ONCE = 8
+Call = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One run: what its client heard, what was kept of it, and what the model was asked and sent."""
+
+    listener: Listener
+    calls: Sequence[Call]
+    run: Mapping[str, Any] = field(default_factory=dict)
+    log: Sequence[RunEvent] = ()
+    items: Sequence[Mapping[str, Any]] = ()
+    last_message: str | None = None
+    unread: str = ""
+
+    @property
+    def status(self) -> str:
+        """How it ended, as its row says."""
+        return str(self.run.get("status", "unknown"))
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether it came to a good end, and this was heard."""
+        return self.status == "completed" and self.listener.is_over
+
+    @property
+    def answered(self) -> Sequence[Call]:
+        """What the model sent to its end."""
+        return [call for call in self.calls if call["status"] == "completed"]
+
+    @property
+    def is_undisturbed(self) -> bool:
+        """Whether no attempt of it broke off anywhere."""
+        events = self.listener.events
+        return self.is_completed and len(self.answered) == len(self.calls) and not heard.resumptions(events)
+
+    @property
+    def said(self) -> str:
+        """What the model said in the attempt that counts: the one that was heard, or else the last."""
+        texts = [call["text"] for call in self.answered if call["text"]]
+        whole = "".join(heard.tokens(self.listener.events))
+        return whole if whole in texts else (texts or [""])[-1]
+
+
+async def gather(client: Client, sandbox_url: str, listeners: Sequence[Listener]) -> list[Evidence]:
+    """Gather all that is known of these runs, a few at a time."""
+    async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=60) as sandbox:
+        calls: list[Call] = (await sandbox.get("/_sandbox/calls")).json()
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(listener: Listener) -> Evidence:
+        async with turn:
+            return await gather_one(
+                client, listener, [call for call in calls if call["question"] == listener.message]
+            )
+
+    return await asyncio.gather(*(one(listener) for listener in listeners))
+
+
+async def gather_one(client: Client, listener: Listener, calls: Sequence[Call]) -> Evidence:
+    """Gather what is known of one run."""
+    if not listener.run_id:
+        return Evidence(listener, calls, unread="it was never begun")
+    try:
+        run = (await client.get(f"/api/v1/runs/{listener.run_id}")).json()
+        log = await read_log(client, listener.run_id)
+        path = f"/api/v1/conversations/{run['conversation_id']}"
+        items, messages = await client.all(f"{path}/items"), (await client.get(path)).json()["messages"]
+    except httpx.HTTPError as error:
+        return Evidence(listener, calls, unread=str(error) or type(error).__name__)
+    return Evidence(listener, calls, run, log, items, messages[-1]["content"] if messages else None)
+
+
+async def read_log(client: Client, run_id: str) -> Sequence[RunEvent]:
+    """Read the events of a run that has ended from the beginning; of one that has not, nothing."""
+    run = (await client.get(f"/api/v1/runs/{run_id}")).json()
+    if run["ended_at"] is None:
+        return ()
+    return [*events.read((await client.get(f"/api/v1/runs/{run_id}/events")).text.splitlines())]

@@ -1,0 +1,45 @@
+"""What is shown while it works: one line that changes, and a line for each thing that happens."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from rich.console import Console
+from starter_cli import progress
+from starter_cli.steps import Happening
+
+REFRESH_SECONDS = 0.5
+
+
+class Progress:
+    """Tells the operator how far it is."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._began = time.monotonic()
+
+    def say(self, sentence: str) -> None:
+        """Print a line with the time."""
+        progress.say(self.console, f"{time.monotonic() - self._began:6.1f} s  {sentence}")
+
+    def heard(self, happening: Happening) -> None:
+        """Print what a keeper says; how parts start is not of interest."""
+        if happening.sentence:
+            self.say(happening.sentence)
+
+    @asynccontextmanager
+    async def line(self, describe: Callable[[], str]) -> AsyncIterator[None]:
+        """Show a line that is described anew again and again."""
+        with self.console.status(describe()) as status:
+
+            async def refresh() -> None:
+                while True:
+                    await asyncio.sleep(REFRESH_SECONDS)
+                    status.update(describe())
+
+            task = asyncio.create_task(refresh())
+            try:
+                yield
+            finally:
+                task.cancel()
