@@ -99,7 +99,9 @@ async def test_the_time_is_asked_for_anew_in_every_turn(wire: Model) -> None:
 
 async def test_usage_adds_up_to_what_the_sandbox_counted(wire: Model, calls: httpx.AsyncClient) -> None:
     _, result = await run(wire, "What time is it, and is this Python function right?")
-    counted = [call["usage"] for call in (await calls.get("/_sandbox/calls")).json()]
+    made = (await calls.get("/_sandbox/calls")).json()
+    assert {call["question"] for call in made} == {"What time is it, and is this Python function right?"}
+    counted = [call["usage"] for call in made]
     usage = result.context_wrapper.usage
     assert usage.requests == len(counted) == 3
     assert usage.input_tokens == sum(each["input"] for each in counted)

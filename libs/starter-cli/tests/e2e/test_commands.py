@@ -21,8 +21,8 @@ def test_status_shows_every_part(stack: Stack) -> None:
     told = acme("status", "--data", stack.folders.root)
     assert told.returncode == 0, told.stdout
     rows = {line.split()[0]: line.split()[-1] for line in told.stdout.splitlines()[1:]}
-    parts = ["postgres", "valkey", "sandbox", "auth", "conversation", "chat-agent", "billing-webhook"]
-    assert rows == dict.fromkeys([*parts, "notification", "gateway"], "ok")
+    parts = ["postgres", "valkey", "sandbox", "auth", "conversation", "chat-agent", "chat-agent-2"]
+    assert rows == dict.fromkeys([*parts, "billing-webhook", "notification", "gateway"], "ok")
 
 
 def test_status_shows_a_part_that_is_gone(stack: Stack) -> None:
