@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from starter_cli import events
-from starter_cli.events import RunEvent
+from starter_cli.events import Reader, RunEvent
 
 from chaos import heard
 from chaos.clients import Client, Listener
 
 AT_ONCE = 8
+# Events that are there come at once.
+LOG_SECONDS = 5
 Call = Mapping[str, Any]
 
 
@@ -87,8 +89,13 @@ async def gather_one(client: Client, listener: Listener, calls: Sequence[Call]) 
 
 
 async def read_log(client: Client, run_id: str) -> Sequence[RunEvent]:
-    """Read the events of a run that has ended from the beginning; of one that has not, nothing."""
-    run = (await client.get(f"/api/v1/runs/{run_id}")).json()
-    if run["ended_at"] is None:
-        return ()
-    return [*events.read((await client.get(f"/api/v1/runs/{run_id}/events")).text.splitlines())]
+    """Read what there is of a run's events, from the beginning; one that goes on is not waited for."""
+    reader, found = Reader(), list[RunEvent]()
+    path = f"/api/v1/runs/{run_id}/events"
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOG_SECONDS), client.http.stream("GET", path) as answer:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                if event := reader.feed(line):
+                    found.append(event)
+    return found

@@ -10,6 +10,8 @@ from starter_cli import progress
 from starter_cli.steps import Happening
 
 REFRESH_SECONDS = 0.5
+# Where there is no terminal, and every look is a line of its own.
+LINE_SECONDS = 10
 
 
 class Progress:
@@ -32,14 +34,18 @@ class Progress:
     async def line(self, describe: Callable[[], str]) -> AsyncIterator[None]:
         """Show a line that is described anew again and again."""
         with self.console.status(describe()) as status:
-
-            async def refresh() -> None:
-                while True:
-                    await asyncio.sleep(REFRESH_SECONDS)
-                    status.update(describe())
-
-            task = asyncio.create_task(refresh())
+            terminal = self.console.is_terminal
+            show = status.update if terminal else self.say
+            seconds = REFRESH_SECONDS if terminal else LINE_SECONDS
+            task = asyncio.create_task(repeat(lambda: show(describe()), seconds))
             try:
                 yield
             finally:
                 task.cancel()
+
+
+async def repeat(show: Callable[[], None], seconds: float) -> None:
+    """Show something again and again."""
+    while True:
+        await asyncio.sleep(seconds)
+        show()

@@ -1,0 +1,117 @@
+"""What scripts/chaos.py finds: a check that finds nothing must have looked."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starter_cli.events import RunEvent
+from starter_cli.layout import CHECKOUT
+
+TEXT = "One two three."
+QUESTION = {"data": {"type": "message", "role": "user"}}
+ANSWER = {"data": {"type": "message", "role": "assistant"}}
+CALL = {"data": {"type": "function_call", "call_id": "1"}}
+OUTPUT = {"data": {"type": "function_call_output", "call_id": "1"}}
+
+
+@pytest.fixture(scope="module")
+def chaos() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(CHECKOUT / "scripts")
+        yield SimpleNamespace(**{name: import_module(f"chaos.{name}") for name in ("checks", "evidence")})
+
+
+def events(*told: tuple[str, dict[str, Any]]) -> list[RunEvent]:
+    numbers = count(1)
+    return [RunEvent(str(next(numbers)), type_, data) for type_, data in told]
+
+
+def delta(text: str, item: str = "item_1") -> tuple[str, dict[str, Any]]:
+    return "message.delta", {"item_id": item, "delta": text}
+
+
+STARTED: tuple[str, dict[str, Any]] = ("run.started", {})
+COMPLETED: tuple[str, dict[str, Any]] = ("run.completed", {})
+GOOD = events(STARTED, *map(delta, ["One", " two", " three", "."]), COMPLETED)
+RESUMED = events(
+    STARTED,
+    delta("One"),
+    ("run.resumed", {"withdrawn": ["item_1"]}),
+    *(delta(token, "item_2") for token in ["One", " two", " three", "."]),
+    COMPLETED,
+)
+
+
+@pytest.fixture
+def wrong(chaos: Any) -> Any:
+    """Give a function that gives what is wrong with a run that is good but for what is said."""
+
+    def look(heard: list[RunEvent] = GOOD, log: list[RunEvent] | None = None, **more: Any) -> dict[str, int]:
+        listener = SimpleNamespace(events=heard, is_over=heard[-1].type == "run.completed")
+        counted = {"input": 10, "output": 4, "cached": 0, "reasoning": 0}
+        usage = {f"{name}_tokens": number for name, number in counted.items()}
+        good = {
+            "calls": [{"status": "completed", "text": TEXT, "usage": counted}],
+            "run": {"status": "completed", "output": TEXT, "usage": usage},
+            "items": [QUESTION, CALL, OUTPUT, ANSWER],
+            "last_message": TEXT,
+        }
+        run = chaos.evidence.Evidence(listener, log=heard if log is None else log, **{**good, **more})
+        found: dict[str, int] = chaos.checks.of(run)
+        return found
+
+    return look
+
+
+@pytest.mark.parametrize("heard", [GOOD, RESUMED], ids=["at once", "resumed"])
+def test_finds_nothing_where_nothing_is_wrong(wrong: Any, heard: list[RunEvent]) -> None:
+    assert wrong(heard) == {}
+
+
+def test_finds_numbers_that_are_missing_repeated_or_out_of_order(wrong: Any) -> None:
+    assert wrong([*GOOD[:2], *GOOD[3:]], GOOD)["sequence numbers missing"] == 1
+    assert wrong([*GOOD[:3], *GOOD[2:]], GOOD)["sequence numbers repeated"] == 1
+    assert wrong([GOOD[0], GOOD[2], GOOD[1], *GOOD[3:]], GOOD)["sequence numbers out of order"] == 1
+
+
+def test_finds_tokens_that_are_missing_repeated_or_out_of_order(wrong: Any) -> None:
+    def said(*tokens: str) -> list[RunEvent]:
+        return events(STARTED, *map(delta, tokens), COMPLETED)
+
+    assert wrong(said("One", " three", "."))["tokens missing"] == 1
+    assert wrong(said("One", " two", " two", " three", "."))["tokens repeated"] == 1
+    assert wrong(said("One", " three", " two", "."))["tokens out of order"] == 2
+
+
+def test_finds_what_was_said_before_it_was_withdrawn_if_it_is_not(wrong: Any) -> None:
+    kept = [event for event in RESUMED if event.type != "run.resumed"]
+    assert wrong(kept)["tokens repeated"] == 1
+
+
+def test_finds_what_was_kept_otherwise(wrong: Any) -> None:
+    assert wrong(last_message="One")["texts other than the last message"] == 1
+    assert wrong(items=[QUESTION, CALL, ANSWER])["tool calls without their one output"] == 1
+    assert wrong(items=[QUESTION, QUESTION, ANSWER])["user messages but for one"] == 1
+    assert wrong(items=[QUESTION])["assistant messages but for one"] == 1
+
+
+def test_finds_a_log_that_tells_something_else(wrong: Any) -> None:
+    assert wrong(log=GOOD[:-1])["terminal events but for one in the log"] == 1
+    assert wrong(log=events(STARTED, *map(delta, ["1", " two", " three", "."]), COMPLETED)) == {
+        "events other than in the log": 1
+    }
+
+
+def test_finds_runs_that_failed_or_were_not_heard_to_the_end(wrong: Any) -> None:
+    assert wrong(run={"status": "failed"})["runs that did not complete"] == 1
+    assert wrong(GOOD[:-1])["runs whose end was not heard"] == 1
+
+
+def test_finds_tokens_of_an_undisturbed_run_that_were_miscounted(wrong: Any) -> None:
+    usage = {"input_tokens": 10, "output_tokens": 5, "cached_tokens": 0, "reasoning_tokens": 0}
+    run = {"status": "completed", "output": TEXT, "usage": usage}
+    assert wrong(run=run) == {"tokens of undisturbed runs miscounted": 1}
+    assert wrong(RESUMED, run=run) == {}
