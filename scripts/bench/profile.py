@@ -1,0 +1,78 @@
+"""Which functions of a process spend its time, by py-spy, which samples it from outside."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from starter_cli import environment
+from starter_cli.processes import Process, Program
+
+from bench import environments
+from bench.rows import Load, hold
+from bench.systems import System
+
+SHOWN = 25
+LINE = re.compile(r":\d+\)$")
+
+
+async def take(system: System, part: str, load: Load, seconds: int, folder: Path) -> Path:
+    """Sample one process of a system under a load for some seconds, and give the file of the samples."""
+    samples = folder / f"{part}.samples"
+    pid = system.parts["services"][part]
+    argv = [environments.programs("py-spy") / "py-spy", "record", "-f", "raw", "-d", str(seconds)]
+    told = [*argv, "-o", str(samples), "-p", str(pid)]
+    log = folder / "py-spy.log"
+    process = Process(Program("py-spy", told, folder, environment.python(), log))
+    try:
+        request = await asyncio.to_thread(system.request, load.words)
+        await hold(request, load, while_running(process))
+    finally:
+        process.stop()
+    if not samples.exists():
+        raise RuntimeError(f"py-spy took no samples: {log.read_text().strip()}")
+    return samples
+
+
+def while_running(process: Process) -> Iterator[None]:
+    """Go on for as long as a process does."""
+    while process.is_running:
+        yield None
+
+
+def show(samples: Path, console: Console) -> None:
+    """Print in which packages and functions the time is spent, and for which."""
+    inside, packages, below = Counter[str](), Counter[str](), Counter[str]()
+    for stack, count in read(samples):
+        inside[stack[-1]] += count
+        packages[package(stack[-1])] += count
+        below.update(dict.fromkeys(stack, count))
+    for title, counts in (
+        ("package (C code counts for its caller)", packages),
+        ("function, itself", inside),
+        ("function, with what it calls", below),
+    ):
+        console.print(shares(title, counts, packages.total()))
+
+
+def read(samples: Path) -> Iterator[tuple[list[str], int]]:
+    """Read the stacks, without line numbers, and how often each was seen."""
+    for line in samples.read_text().splitlines():
+        stack, _, count = line.rpartition(" ")
+        yield [LINE.sub(")", frame) for frame in stack.split(";")], int(count)
+
+
+def package(frame: str) -> str:
+    """Name the package that a frame, `function (folder/file.py)`, is in."""
+    return frame.rpartition("(")[2].rstrip(")").split("/")[0].removesuffix(".py")
+
+
+def shares(title: str, counts: Counter[str], total: int) -> Table:
+    """Show the largest counts as shares of all the samples."""
+    table = Table("%", title)
+    for name, count in counts.most_common(SHOWN):
+        table.add_row(f"{100 * count / total:.1f}", name)
+    return table
