@@ -1,7 +1,6 @@
 """The commands of scripts/bench.py."""
 
 import argparse
-import asyncio
 import json
 import platform
 import sys
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import uvloop
 from rich.console import Console
 from starter_cli import interrupts
 from starter_cli.failures import Failure
@@ -32,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> None:
         try:
             for name in options.systems:
                 with told(console), started(name, console) as system:
-                    asyncio.run(put_through(system, options, console, measured))
+                    uvloop.run(put_through(system, options, console, measured))
         except KeyboardInterrupt:
             say(console, "interrupted; everything is stopped")
     finish(measured, options, console)
@@ -82,10 +82,13 @@ def counts(text: str) -> list[int]:
 def started(name: str, console: Console) -> Iterator[System]:
     """Run a system in a folder of its own."""
     say(console, f"{name}: starting", "bold")
-    with tempfile.TemporaryDirectory(prefix="acme-bench-") as folder, SYSTEMS[name](Path(folder)) as system:
-        say(console, f"{name}: {system.does}")
-        yield system
-        say(console, f"{name}: stopping")
+    with tempfile.TemporaryDirectory(prefix="acme-bench-") as folder:
+        # As root, Postgres is somebody else, who has to pass through; so all is gone with the folder.
+        Path(folder).chmod(0o711)
+        with SYSTEMS[name](Path(folder)) as system:
+            say(console, f"{name}: {system.does}")
+            yield system
+            say(console, f"{name}: stopping")
 
 
 @contextmanager

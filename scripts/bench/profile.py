@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from starter_cli import environment
 from starter_cli.processes import Process, Program
 
@@ -15,13 +16,16 @@ from bench import environments
 from bench.rows import Load, hold
 from bench.systems import System
 
-SHOWN = 25
+SHOWN = 30
+# Where threads wait, which py-spy cannot always tell from working.
+WAITING = frozenset({"Condition.wait (threading.py)", "_worker (concurrent/futures/thread.py)"})
 LINE = re.compile(r":\d+\)$")
 
 
 async def take(system: System, part: str, load: Load, seconds: int, folder: Path) -> Path:
     """Sample one process of a system under a load for some seconds, and give the file of the samples."""
     samples = folder / f"{part}.samples"
+    samples.unlink(missing_ok=True)
     pid = system.parts["services"][part]
     argv = [environments.programs("py-spy") / "py-spy", "record", "-f", "raw", "-d", str(seconds)]
     told = [*argv, "-o", str(samples), "-p", str(pid)]
@@ -59,10 +63,12 @@ def show(samples: Path, console: Console) -> None:
 
 
 def read(samples: Path) -> Iterator[tuple[list[str], int]]:
-    """Read the stacks, without line numbers, and how often each was seen."""
+    """Read the stacks of threads at work, without line numbers, and how often each was seen."""
     for line in samples.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
-        yield [LINE.sub(")", frame) for frame in stack.split(";")], int(count)
+        frames = [LINE.sub(")", frame) for frame in stack.split(";")]
+        if frames[-1] not in WAITING:
+            yield frames, int(count)
 
 
 def package(frame: str) -> str:
@@ -74,5 +80,5 @@ def shares(title: str, counts: Counter[str], total: int) -> Table:
     """Show the largest counts as shares of all the samples."""
     table = Table("%", title)
     for name, count in counts.most_common(SHOWN):
-        table.add_row(f"{100 * count / total:.1f}", name)
+        table.add_row(f"{100 * count / total:.1f}", Text(name))
     return table

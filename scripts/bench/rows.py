@@ -127,7 +127,9 @@ async def idle(parts: Parts, seconds: float = 3.0) -> float:
 
 
 def difference(before: Spent, after: Spent) -> Spent:
-    """Tell what was spent between."""
+    """Tell what was spent between; raises RuntimeError when a process has ended, and its time with it."""
+    if gone := [part for (group, part), ms in after.items() if ms < before[group, part]]:
+        raise RuntimeError(f"{', '.join(gone)} has ended on the way")
     return {key: after[key] - before[key] for key in after}
 
 

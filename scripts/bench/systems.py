@@ -1,6 +1,7 @@
 """The systems that are compared: each is started alone, with a model of its own, and stopped."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from urllib.parse import urlencode
 import httpx
 from sandbox.embedded import Postgres, free_port
 from starter_cli import environment
-from starter_cli.layout import SERVICES
 from starter_cli.ports import HOST
 from starter_cli.processes import Process, Program
 from starter_cli.stack import Stack
@@ -23,10 +23,10 @@ from bench.usage import Parts
 
 APPS = Path(__file__).with_name("apps")
 # One person talks for all: the limits are on, and out of the way.
-LIMITS: Mapping[str, Mapping[str, object]] = {
+LIMITS: Mapping[str, Mapping[str, str]] = {
     "chat-agent": {
-        "chat_stream_rate_limit_per_minute": 1_000_000,
-        "chat_stream_concurrent_limit": 10_000,
+        "CHAT_STREAM_RATE_LIMIT_PER_MINUTE": "1000000",
+        "CHAT_STREAM_CONCURRENT_LIMIT": "10000",
     }
 }
 
@@ -87,6 +87,8 @@ def agno(folder: Path) -> Iterator[System]:
 @contextmanager
 def acme(folder: Path) -> Iterator[System]:
     """Run Acme whole."""
+    # With a key in the environment, a stack asks the real model.
+    os.environ.pop("OPENAI_API_KEY", None)
     with Stack(folder / "acme", settings=LIMITS) as stack:
         does = "through the gateway; auth, limits, history, run log, metering"
         dialect = Dialect("message.delta", "run.completed", "delta")
@@ -152,7 +154,11 @@ def spoken(stack: Stack, said: str) -> Request:
 
 def parts_of(stack: Stack) -> Parts:
     """Give a stack's processes; the sandbox, which is the world outside, is none of them."""
-    groups = {"services": SERVICES, "gateway": ["gateway"], "databases": ["postgres", "valkey"]}
+    groups = {
+        "services": [*stack.layout.replicas],
+        "gateway": ["gateway"],
+        "databases": ["postgres", "valkey"],
+    }
     return {
         group: {name: pid for name in names if (pid := stack.pid(name))} for group, names in groups.items()
     }
