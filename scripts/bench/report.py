@@ -27,7 +27,7 @@ def measured(rows: Sequence[Row]) -> Table:
     table = Table(title="Times in ms, CPU in ms a turn, memory in MB a stream")
     for column in ("load", "system", "first token p50/p99", "token delay p50/p99", "turn p50/p99"):
         table.add_column(column, justify="left" if column in {"load", "system"} else "right")
-    for column in ("turns/s", "CPU", *GROUPS, "memory", "failed"):
+    for column in ("turns/s", "CPU", *GROUPS, "memory", "others", "failed"):
         table.add_column(column, justify="right")
     for load, group in by_load(rows):
         for row in group:
@@ -44,6 +44,7 @@ def cells(row: Row) -> Iterator[str]:
     yield number(row.cpu)
     yield from (number(row.cpu_by_group.get(group)) for group in GROUPS)
     yield f"{row.memory_kb_per_stream / 1024:.2f}"
+    yield f"{row.machine_taken_by_others:.0%}"
     yield f"{row.failed} of {row.turns}"
 
 

@@ -1,6 +1,7 @@
 """One row: so many streams at once on one system, and what they took."""
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,11 +39,15 @@ class Load:
 
 @dataclass(frozen=True)
 class Price:
-    """What a load took: seconds, CPU time by part, memory at the peak beyond what was there before."""
+    """What a load took: seconds, CPU time by part, memory at the peak beyond what was there before.
+
+    Also how much of the machine went to what is none of this, as a share.
+    """
 
     seconds: float
     cpu: Spent
     memory_kb: int
+    others: float
 
 
 @dataclass(frozen=True)
@@ -76,20 +81,22 @@ class Row:
     cpu_by_group: Mapping[str, float]
     cpu_by_part: Mapping[str, float]
     memory_kb_per_stream: float
+    machine_taken_by_others: float
 
 
 async def measure(system: System, load: Load) -> Row:
     """Put a load on a system, and tell what it took."""
     request = await asyncio.to_thread(system.request, load.words)
     memory = usage.memory_kb(system.parts)
-    before, began = usage.spent(system.parts), time.monotonic()
+    before, others, began = usage.spent(system.parts), usage.others_ms(), time.monotonic()
     watch = asyncio.create_task(peak(system.parts))
     heard = await hold(request, load, repeat(None, max(load.turns, load.streams)))
     took = time.monotonic() - began
+    taken = (usage.others_ms() - others) / (1000 * took * (os.cpu_count() or 1))
     watch.cancel()
     await asyncio.sleep(SETTLE_SECONDS)
     spent = difference(before, usage.spent(system.parts))
-    price = Price(took, spent, max(0, await watch - memory))
+    price = Price(took, spent, max(0, await watch - memory), taken)
     read = [turns.read(one, system.dialect, load.tokens, load.rate) for one in heard]
     return row(system.name, load, read, price)
 
@@ -155,4 +162,5 @@ def row(name: str, load: Load, read: Sequence[Turn], price: Price) -> Row:
         },
         cpu_by_part={part: ms for (_, part), ms in per_turn.items()},
         memory_kb_per_stream=price.memory_kb / load.streams,
+        machine_taken_by_others=price.others,
     )

@@ -22,6 +22,15 @@ def spent(parts: Parts, proc: Path = Path("/proc")) -> Spent:
     }
 
 
+def others_ms(proc: Path = Path("/proc")) -> float:
+    """Read the CPU time that the machine has spent on anything but us and what we have started."""
+    # user, nice, system, then idle and iowait, irq, softirq, steal: proc_stat(5).
+    first = (proc / "stat").read_text().splitlines()[0].split()[1:9]
+    busy = sum(int(ticks) for number, ticks in enumerate(first) if number not in {3, 4})
+    ours = sum(cpu_ms(proc, pid) for pid in family(os.getpid(), children(proc)))
+    return busy * 1000 / TICKS - ours
+
+
 def memory_kb(parts: Parts, proc: Path = Path("/proc")) -> int:
     """Read the memory of all parts (PSS: what is shared counts once)."""
     families = children(proc)

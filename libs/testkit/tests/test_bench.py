@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -132,6 +133,13 @@ def test_counts_the_time_and_memory_of_whole_families(tmp_path):
         ("databases", "postgres"): 0,
     }
     assert usage.memory_kb(parts, tmp_path) == 123
+
+
+def test_counts_what_others_take_of_the_machine(tmp_path):
+    process(tmp_path, os.getpid(), 1, "10 10 0 0", pss=1)
+    (tmp_path / "stat").write_text("cpu  50 10 30 9000 900 1 2 7 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+
+    assert usage.others_ms(tmp_path) == (100 - 20) * 1000 / usage.TICKS
 
 
 def test_a_process_that_has_ended_spoils_the_measurement():

@@ -4,7 +4,7 @@ import os
 
 from agno.agent import Agent
 from agno.db.postgres import AsyncPostgresDb
-from agno.models.openai import OpenAIChat
+from agno.models.openai import OpenAIResponses
 from agno.os import AgentOS
 
 app = AgentOS(
@@ -12,7 +12,7 @@ app = AgentOS(
         Agent(
             id="bench",
             name="Bench",
-            model=OpenAIChat(id="sandbox-large", api_key="sandbox", base_url=os.environ["MODEL_URL"]),
+            model=OpenAIResponses(id="sandbox-large", api_key="sandbox", base_url=os.environ["MODEL_URL"]),
             instructions="You are a helpful assistant.",
             db=AsyncPostgresDb(db_url=os.environ["DATABASE_URL"]),
             add_history_to_context=True,
