@@ -20,6 +20,7 @@ from bench import environments, profile, report, rows
 from bench.rows import Load, Row
 from bench.systems import SYSTEMS, System
 
+INTERRUPTED = 130
 WARM_UP_TURNS = 40
 WARM_UP_STREAMS = 8
 
@@ -28,6 +29,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     options, console = read(words), Console(width=None if sys.stdout.isatty() else 180)
     measured: list[Row] = []
+    code = 0
     with interrupts.once():
         try:
             for name in options.systems:
@@ -35,7 +37,10 @@ def main(words: Sequence[str] | None = None) -> None:
                     uvloop.run(put_through(system, options, console, measured))
         except KeyboardInterrupt:
             say(console, "interrupted; everything is stopped")
-    finish(measured, options, console)
+            code = INTERRUPTED
+    if measured:
+        finish(measured, options, console)
+    sys.exit(code or {row.system for row in measured} != set(options.systems))
 
 
 def read(words: Sequence[str] | None) -> argparse.Namespace:

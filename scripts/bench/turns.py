@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from sandbox.tokens import pieces
 from bench import client
 from bench.client import Event, Heard
 from bench.systems import Dialect
+
+CODE = re.compile(rb'"code": ?"(\w+)"')
 
 
 @dataclass(frozen=True)
@@ -28,16 +31,13 @@ class Turn:
 def read(heard: Heard, dialect: Dialect, tokens: int, rate: float) -> Turn:
     """Read one answer; it has failed unless it came to its end with all of its tokens."""
     if heard.error or client.status(heard) != 200:
-        return Turn(failure=heard.error or f"status {client.status(heard)}")
-    said: list[tuple[float, str]] = []
-    is_over = False
-    for event in client.events(heard):
-        is_over = is_over or event.type == dialect.end
-        if event.type == dialect.delta and (text := text_of(event, dialect)):
-            said.append((event.at - heard.asked, text))
-    arrivals = token_times(said)
-    if not is_over or len(arrivals) != tokens:
-        return Turn(failure=f"{len(arrivals)} of {tokens} tokens, {'an' if is_over else 'no'} end")
+        return Turn(failure=heard.error or f"status {client.status(heard)} {code_in(heard.reads)}".strip())
+    events = list(client.events(heard))
+    deltas = [event for event in events if event.type == dialect.delta]
+    arrivals = token_times([(event.at - heard.asked, text_of(event, dialect)) for event in deltas])
+    if len(arrivals) != tokens or all(event.type != dialect.end for event in events):
+        last = f"last {events[-1].type} {code_in(heard.reads)}" if events else "no event"
+        return Turn(failure=f"{len(arrivals)} of {tokens} tokens, {last.strip()}")
     delays = [1000 * (at - number / rate) for number, at in enumerate(arrivals)] if rate else []
     return Turn(1000 * arrivals[0], delays, 1000 * (heard.ended - heard.asked))
 
@@ -45,6 +45,12 @@ def read(heard: Heard, dialect: Dialect, tokens: int, rate: float) -> Turn:
 def text_of(event: Event, dialect: Dialect) -> str:
     """Read the text that a delta carries, if it does."""
     return str(json.loads(event.data).get(dialect.text) or "")
+
+
+def code_in(reads: Sequence[tuple[float, bytes]]) -> str:
+    """Find by which name an answer says that something went wrong, if it does."""
+    found = CODE.search(b"".join(data for _, data in reads[-3:]))
+    return found[1].decode() if found else ""
 
 
 def token_times(said: Sequence[tuple[float, str]]) -> list[float]:

@@ -74,9 +74,11 @@ def test_reads_line_ends_of_either_kind():
 @pytest.mark.parametrize(
     ("reads", "why"),
     [
-        ([HEAD + chunk(frame("delta", text="One")) + END], "1 of 1 tokens, no end"),
-        ([HEAD + chunk(frame("end")) + END], "0 of 1 tokens, an end"),
-        ([b"HTTP/1.1 503 Service Unavailable\r\n\r\n"], "status 503"),
+        ([HEAD + chunk(frame("delta", text="One")) + END], "1 of 1 tokens, last delta"),
+        ([HEAD + chunk(frame("end")) + END], "0 of 1 tokens, last end"),
+        ([HEAD + chunk(frame("failed", code="model_gone")) + END], "0 of 1 tokens, last failed model_gone"),
+        ([HEAD + END], "0 of 1 tokens, no event"),
+        ([b'HTTP/1.1 503 No\r\n\r\n{"code":"limits_unavailable"}'], "status 503 limits_unavailable"),
         ([], "status 0"),
     ],
 )

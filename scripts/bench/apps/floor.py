@@ -13,7 +13,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 CLIENT = httpx2.AsyncClient(
     base_url=os.environ["MODEL_URL"],
     headers={"Authorization": "Bearer sandbox"},
-    limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+    # Connections are given up before the model does, which is after five seconds.
+    limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2),
     timeout=60,
 )
 
