@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from starter_cli.events import RunEvent
 from starter_cli.progress import say
 
 from chaos import checks, heard
@@ -25,7 +26,7 @@ def print_all(console: Console, runs: Sequence[Evidence], ledger: Ledger) -> boo
     console.print(table_of_checks(wrong.values()))
     console.print(table_of_usage(runs))
     say(console, in_ledger(ledger))
-    lost = [run for run in runs if wrong[run.listener]]
+    lost = sorted((run for run in runs if wrong[run.listener]), key=lambda run: -len(wrong[run.listener]))
     for run in lost[:SHOWN]:
         say(console, f"✗ {complaint(run, wrong[run.listener])}", "red")
     if len(lost) > SHOWN:
@@ -38,7 +39,13 @@ def complaint(run: Evidence, wrong: Mapping[str, int]) -> str:
     why = [run.unread, str(run.run.get("error_code") or ""), run.listener.gave_up]
     known = f" ({', '.join(filter(None, why))})" if any(why) else ""
     found = "; ".join(f"{name}: {amount}" for name, amount in wrong.items())
-    return f"run {run.listener.run_id or run.listener.message}{known}: {found}"
+    ends = f"heard to {last(run.listener.events)}, log to {last(run.log)}"
+    return f"run {run.listener.run_id or run.listener.message}{known}: {found} ({ends})"
+
+
+def last(events: Sequence[RunEvent]) -> str:
+    """Name the last of some events."""
+    return f"{events[-1].id} {events[-1].type}" if events else "nothing"
 
 
 def described(runs: Sequence[Evidence]) -> str:
