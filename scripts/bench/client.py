@@ -82,7 +82,7 @@ async def ask(request: Request, seconds: float) -> Heard:
     loop = asyncio.get_running_loop()
     try:
         transport, listener = await loop.create_connection(
-            lambda: Listener(request.bytes()), address.hostname, address.port
+            lambda: Listener(request.bytes()), address.hostname or "", address.port or 80
         )
     except OSError as error:
         return Heard(time.monotonic(), error=type(error).__name__)

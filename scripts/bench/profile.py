@@ -27,10 +27,10 @@ async def take(system: System, part: str, load: Load, seconds: int, folder: Path
     samples = folder / f"{part}.samples"
     samples.unlink(missing_ok=True)
     pid = system.parts["services"][part]
-    argv = [environments.programs("py-spy") / "py-spy", "record", "-f", "raw", "-d", str(seconds)]
-    told = [*argv, "-o", str(samples), "-p", str(pid)]
+    options = ["-f", "raw", "-d", str(seconds), "-o", str(samples), "-p", str(pid)]
+    argv = [str(environments.programs("py-spy") / "py-spy"), "record", *options]
     log = folder / "py-spy.log"
-    process = Process(Program("py-spy", told, folder, environment.python(), log))
+    process = Process(Program("py-spy", argv, folder, environment.python(), log))
     try:
         request = await asyncio.to_thread(system.request, load.words)
         await hold(request, load, while_running(process))
