@@ -99,6 +99,12 @@ class ModelRefusedRequest(ModelFailed):
     default_detail = "The model's provider did not accept the request."
 
 
+class ModelRefusedAnswer(ModelFailed):
+    """The model refused where an answer of a certain shape was wanted; elsewhere a refusal is an answer."""
+
+    default_detail = "The model refused to answer."
+
+
 class ModelAuthenticationFailed(ModelFailed):
     """The model's provider does not accept our credentials; only an operator can help."""
 

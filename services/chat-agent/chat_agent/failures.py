@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import openai
-from agents.exceptions import AgentsException, MaxTurnsExceeded, ModelTimeoutError
+from agents.exceptions import AgentsException, MaxTurnsExceeded, ModelRefusalError, ModelTimeoutError
 from servicekit.errors import ServiceError
 
 from chat_agent import errors
@@ -31,18 +31,20 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 def of_model(error: Exception) -> ServiceError:
     """Name what went wrong while a model was asked; what cannot be read is the model's failure too."""
     failure = errors.ModelFailed() if isinstance(error, ValueError) else name(error)
-    if isinstance(error, openai.APIStatusError):
-        failure.retry_after = seconds_of(error.response.headers.get("retry-after"))
+    if seconds := asked_to_wait(error):
+        failure.retry_after = seconds
     return failure
 
 
-def seconds_of(retry_after: str | None) -> float | None:
-    """Read a Retry-After that gives seconds; None when it gives something else, or nothing."""
+def asked_to_wait(error: BaseException | None) -> float:
+    """Give the seconds for which the provider asks us to wait; 0 when it asks for none that can be read."""
+    if not isinstance(error, openai.APIStatusError):
+        return 0
     try:
-        seconds = float(retry_after or "")
+        seconds = float(error.response.headers.get("retry-after", "0"))
     except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
+        return 0
+    return seconds if 0 <= seconds < float("inf") else 0
 
 
 def named(code: str | None, detail: str | None) -> ServiceError:
@@ -54,6 +56,7 @@ def named(code: str | None, detail: str | None) -> ServiceError:
 FAILURES: tuple[tuple[type[BaseException], type[ServiceError]], ...] = (
     (MaxTurnsExceeded, errors.MaxTurnsExceeded),
     (ModelTimeoutError, errors.ModelTimedOut),
+    (ModelRefusalError, errors.ModelRefusedAnswer),
     (AgentsException, errors.ModelFailed),
     (openai.APITimeoutError, errors.ModelTimedOut),
     (openai.APIConnectionError, errors.ModelUnavailable),

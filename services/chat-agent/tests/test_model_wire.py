@@ -16,7 +16,7 @@ from chat_agent.errors import (
     ModelRefusedRequest,
     ModelUnavailable,
 )
-from chat_agent.model import sse
+from chat_agent.model import jsons, sse
 from chat_agent.model.call import Candidate, Limits
 from chat_agent.model.lean import LeanClient
 from chat_agent.model.resilient import ResilientModel
@@ -173,6 +173,11 @@ async def test_halves_of_surrogate_pairs_are_replaced(provider: Provider, models
     assert text_of(await hear(models())) == "So \ufffd"
 
 
+async def test_a_message_that_is_no_text_is_sent_all_the_same(provider: Provider, models: Any) -> None:
+    provider.parts = [chunk({"content": "So"}), chunk({}, "stop"), DONE]
+    assert text_of(await hear(models(), [{"role": "user", "content": "\ud83d"}])) == "So"
+
+
 async def test_the_vendors_client_fails_by_name_at_bytes_that_are_no_text(
     provider: Provider, models: Any
 ) -> None:
@@ -206,6 +211,11 @@ async def test_a_stream_that_stops_without_its_end_fails_by_name(
     with pytest.raises(ModelUnavailable):
         await hear(models(), meter=meter)
     assert meter.total().estimated_output_tokens == 4
+
+
+async def test_a_stream_that_says_why_it_finished_needs_no_other_end(provider: Provider, models: Any) -> None:
+    provider.parts = [chunk({"content": "So"}), chunk({}, "stop")]
+    assert text_of(await hear(models())) == "So"
 
 
 @CLIENTS
@@ -340,8 +350,8 @@ def test_events_are_found_however_the_bytes_are_cut(texts: list[str], size: int,
 @given(st.binary())
 def test_any_bytes_are_json_or_unreadable(data: bytes) -> None:
     try:
-        value = sse.parse(data)
-    except sse.UnreadableAnswer:
+        value = jsons.parse(data)
+    except jsons.UnreadableAnswer:
         return
     json.dumps(value, ensure_ascii=False).encode()
 
@@ -349,7 +359,7 @@ def test_any_bytes_are_json_or_unreadable(data: bytes) -> None:
 def test_an_event_without_an_end_does_not_fill_the_memory() -> None:
     decoder = sse.Decoder()
     assert not list(decoder.feed(b"data: so"))
-    with pytest.raises(sse.UnreadableAnswer):
+    with pytest.raises(jsons.UnreadableAnswer):
         list(decoder.feed(b"x" * sse.MAX_EVENT))
 
 

@@ -4,6 +4,6 @@
 counting) around the SDK's own models, which speak through the `lean` client or the vendor's.
 """
 
-from chat_agent.model.provider import Provider, connect, run_config
+from chat_agent.model.provider import ERROR_HANDLERS, Provider, connect, run_config
 
-__all__ = ["Provider", "connect", "run_config"]
+__all__ = ["ERROR_HANDLERS", "Provider", "connect", "run_config"]

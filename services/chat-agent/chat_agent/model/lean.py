@@ -8,13 +8,13 @@ from typing import Any
 import aiohttp
 import httpx2
 import openai
-import orjson
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 from pydantic import BaseModel
 
+from chat_agent.model.jsons import Json, encode, parse
 from chat_agent.model.shapes import chat_chunk, response_event
-from chat_agent.model.sse import BrokenOff, Json, parse, read_events
+from chat_agent.model.sse import BrokenOff, read_events
 
 # Of an error no more is read than says which one it is.
 MAX_ERROR = 64 * 1024
@@ -93,7 +93,7 @@ class LeanClient:
             self._session = aiohttp.ClientSession(timeout=timeout, trust_env=True)
         return self._session.post(
             url,
-            data=orjson.dumps(body_of(asked), default=plain),
+            data=encode(body_of(asked), default=plain),
             headers={**self._headers, **(asked.get("extra_headers") or {})},
             params=asked.get("extra_query"),
             allow_redirects=False,

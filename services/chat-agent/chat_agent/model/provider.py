@@ -1,15 +1,22 @@
 """Where models come from: one provider for the process, so that connections are kept."""
 
+from typing import Any
+
 import httpx2
 from agents import (
     Model,
     ModelProvider,
+    ModelRefusalError,
     ModelSettings,
     OpenAIChatCompletionsModel,
     OpenAIResponsesModel,
     RunConfig,
+    RunErrorHandlerInput,
+    RunErrorHandlerResult,
+    RunErrorHandlers,
     set_tracing_disabled,
 )
+from agents.models import get_default_model_settings
 from openai import AsyncOpenAI
 
 from chat_agent.model.call import Candidate, Limits
@@ -38,12 +45,14 @@ class Provider(ModelProvider):
             self._second = client(settings, settings.model_fallback_base_url, key.get_secret_value())
 
     def get_model(self, model_name: str | None) -> Model:
-        """Give the model of this name, or the default one, and its fallback."""
+        """Give the model of this name, or the default one for agents that name none; and its fallback."""
         name, fallback = model_name or self._settings.agent_model_default, self._settings.model_fallback
         candidates = [Candidate(name, self._model(name, self._main))]
         if fallback and (fallback, self._second) != (name, self._main):
             candidates.append(Candidate(fallback, self._model(fallback, self._second)))
-        return ResilientModel(candidates, self._limits, self._settings.model_max_retries)
+        return ResilientModel(
+            candidates, self._limits, self._settings.model_max_retries, get_default_model_settings(model_name)
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -70,10 +79,19 @@ def connect(settings: Settings) -> Provider:
     return Provider(settings)
 
 
-def run_config(settings: Settings, provider: ModelProvider) -> RunConfig:
-    """Make what every run is told: which model, spoken to how; usage is always asked for."""
+def refusal_as_answer(refused: RunErrorHandlerInput[Any]) -> RunErrorHandlerResult | None:
+    """Let a refusal be what the agent says; one that must say something of another shape fails by name."""
+    if not isinstance(refused.error, ModelRefusalError) or refused.run_data.last_agent.output_type:
+        return None
+    return RunErrorHandlerResult(refused.error.refusal, include_in_history=False)  # there it is already
+
+
+ERROR_HANDLERS: RunErrorHandlers[Any] = {"model_refusal": refusal_as_answer}
+
+
+def run_config(provider: ModelProvider) -> RunConfig:
+    """Make what every run is told: where models come from, spoken to how; usage is always asked for."""
     return RunConfig(
-        model=settings.agent_model_default,
         model_provider=provider,
         model_settings=ModelSettings(include_usage=True, store=False),
         tool_not_found_behavior="return_error_to_model",

@@ -5,15 +5,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import orjson
 from agents import Handoff, Model, ModelSettings, Tool
 from agents.agent_output import AgentOutputSchemaBase
 from agents.items import TResponseInputItem, TResponseStreamEvent
+from agents.models import get_default_model_settings
 from agents.models.interface import ModelTracing
 from openai.types.responses.response_prompt_param import ResponsePromptParam
 
+from chat_agent.model.jsons import encode
+
 # How servers that fail on purpose, and those that count, know which attempt this is.
 ATTEMPT = "x-stainless-retry-count"
+
+# Settings that some models do not know and that the SDK sets for those that do.
+CHOSEN_BY_NAME = ("reasoning", "verbosity")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,16 @@ class Question:
             prompt=self.prompt,
         )
 
+    def put_to(self, name: str, implicit: ModelSettings) -> "Question":
+        """Give the question for this model: what the SDK chose by another name is chosen by its own."""
+        given, own = self.model_settings, get_default_model_settings(name)
+        changed = {
+            field: getattr(own, field)
+            for field in CHOSEN_BY_NAME
+            if getattr(given, field) == getattr(implicit, field) != getattr(own, field)
+        }
+        return replace(self, model_settings=replace(given, **changed)) if changed else self
+
     @cached_property
     def characters(self) -> int:
         """Measure what is sent, near enough for an estimate."""
@@ -54,7 +69,7 @@ class Question:
             *(getattr(tool, "params_json_schema", None) for tool in self.tools),
             *(handoff.input_json_schema for handoff in self.handoffs),
         ]
-        return len(orjson.dumps([self.system_instructions, self.input, schemas], default=str).decode())
+        return len(encode([self.system_instructions, self.input, schemas], default=str).decode())
 
     def call_ids(self) -> Iterator[str]:
         """Give the ids of the tool calls that were made before."""

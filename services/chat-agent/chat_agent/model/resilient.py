@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from agents import Model, ModelResponse, Usage
+from agents import Model, ModelResponse, ModelSettings, Usage
 from agents.items import TResponseStreamEvent
 from openai.types.responses import ResponseCompletedEvent
 from servicekit.errors import ServiceError
@@ -38,8 +38,15 @@ FINAL = (ModelRefusedRequest, TokenBudgetExceeded)
 class ResilientModel(Model):
     """Candidates, the first choice first; nothing is asked again once a word was said."""
 
-    def __init__(self, candidates: Sequence[Candidate], limits: Limits, max_retries: int) -> None:
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        limits: Limits,
+        max_retries: int,
+        implicit: ModelSettings | None = None,
+    ) -> None:
         self._candidates = candidates
+        self._implicit = implicit or ModelSettings()
         self._limits = limits
         self._max_retries = max_retries
 
@@ -63,8 +70,9 @@ class ResilientModel(Model):
         meter = METER.get() or UsageMeter()
         failure: ServiceError = ModelUnavailable()
         for candidate in self._candidates:
+            asked = question.put_to(candidate.name, self._implicit)
             for attempt in range(self._max_retries + 1):
-                call = Call(candidate, question, attempt, self._limits, meter)
+                call = Call(candidate, asked, attempt, self._limits, meter)
                 try:
                     await call.begin()
                 except Exception as error:  # whatever it is, it gets a name
@@ -81,7 +89,8 @@ class ResilientModel(Model):
 def named_failure(error: Exception, candidate: Candidate, attempt: int) -> ServiceError:
     """Name why a model did not begin to answer, and log it."""
     failure = failures.of_model(error)
-    failure.__cause__ = error
+    if failure is not error:
+        failure.__cause__ = error
     extra = {"model": candidate.name, "attempt": attempt, "code": failure.code()}
     logger.warning("model did not answer", extra={**extra, "request": getattr(error, "request_id", None)})
     return failure
@@ -89,10 +98,11 @@ def named_failure(error: Exception, candidate: Candidate, attempt: int) -> Servi
 
 async def may_ask_again(failure: ServiceError, attempt: int) -> bool:
     """Wait as long as is decent and tell whether asking the same model again makes sense."""
-    if not isinstance(failure, PASSING) or (failure.retry_after or 0) > LONGEST_RETRY_AFTER:
+    wait = failures.asked_to_wait(failure.__cause__)
+    if not isinstance(failure, PASSING) or wait > LONGEST_RETRY_AFTER:
         return False
     longest = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
-    await asyncio.sleep(max(failure.retry_after or 0, random.uniform(longest / 2, longest)))  # noqa: S311  # jitter
+    await asyncio.sleep(max(wait, random.uniform(longest / 2, longest)))  # noqa: S311  # jitter
     return True
 
 

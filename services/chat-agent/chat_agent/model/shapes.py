@@ -17,7 +17,7 @@ from openai.types.responses import (
 )
 from pydantic import BaseModel, ValidationError
 
-from chat_agent.model.sse import Json, UnreadableAnswer
+from chat_agent.model.jsons import Json, UnreadableAnswer
 
 EVENTS: dict[str, type[BaseModel]] = {
     get_args(kind.model_fields["type"].annotation)[0]: kind

@@ -1,16 +1,12 @@
-"""The stream of a model: from bytes to JSON objects, whatever the bytes are."""
+"""The stream of a model: from bytes to events, whatever the bytes are."""
 
 import asyncio
 import contextlib
-import json
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Any
 
 import aiohttp
-import orjson
 
-Json = dict[str, Any]  # what the SDK's classes are made from, and they are not typed by JsonValue
+from chat_agent.model.jsons import Json, UnreadableAnswer, parse
 
 # An answer is not this long, and nothing that never ends may fill the memory.
 MAX_EVENT = 8 * 1024 * 1024
@@ -18,11 +14,6 @@ MAX_EVENT = 8 * 1024 * 1024
 DRAIN_SECONDS = 0.1
 DONE = b"[DONE]"
 TERMINAL = {"response.completed", "response.failed", "response.incomplete", "error"}
-SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class UnreadableAnswer(ValueError):
-    """What came is not what the protocol says."""
 
 
 class BrokenOff(Exception):
@@ -31,7 +22,7 @@ class BrokenOff(Exception):
 
 async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None]:
     """Give the objects of a stream; raises UnreadableAnswer, and BrokenOff when its end is missing."""
-    decoder = Decoder()
+    decoder, is_finished = Decoder(), False
     async for chunk in chunks:
         for data in decoder.feed(chunk):
             if data == DONE:
@@ -42,8 +33,17 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None
                 await drain(chunks)
                 yield event
                 return
+            is_finished = is_finished or says_why_it_finished(event)
             yield event
-    raise BrokenOff
+    if not is_finished:
+        raise BrokenOff
+
+
+def says_why_it_finished(event: Json) -> bool:
+    """Tell whether a chunk is the last of a chat completion: not every server says so after it as well."""
+    choices = event.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return isinstance(first, dict) and first.get("finish_reason") is not None
 
 
 class Decoder:
@@ -72,34 +72,3 @@ async def drain(chunks: AsyncIterator[bytes]) -> None:
         async with asyncio.timeout(DRAIN_SECONDS):
             async for _ in chunks:
                 pass
-
-
-def parse(data: bytes) -> Json:
-    """Read one JSON object; bytes and halves of surrogate pairs that are no text are replaced."""
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        value = parse_leniently(data)
-    if not isinstance(value, dict):
-        raise UnreadableAnswer("not a JSON object")
-    return value
-
-
-def parse_leniently(data: bytes) -> Any:
-    """Read JSON that is not quite UTF-8."""
-    try:
-        value = json.loads(data.decode(errors="replace"))
-    except ValueError as error:
-        raise UnreadableAnswer("not JSON") from error
-    return without_surrogates(value)
-
-
-def without_surrogates(value: Any) -> Any:
-    """Replace what could be neither stored nor sent on."""
-    if isinstance(value, str):
-        return SURROGATE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [without_surrogates(each) for each in value]
-    if isinstance(value, dict):
-        return {without_surrogates(key): without_surrogates(each) for key, each in value.items()}
-    return value

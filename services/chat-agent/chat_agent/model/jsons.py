@@ -1,0 +1,54 @@
+"""JSON that is not quite right, from the model and to it."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+Json = dict[str, Any]  # what the SDK's classes are made from, and they are not typed by JsonValue
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class UnreadableAnswer(ValueError):
+    """What came is not what the protocol says."""
+
+
+def encode(value: Any, default: Callable[[Any], Any]) -> bytes:
+    """Write JSON, also of text and numbers that other systems may not understand."""
+    try:
+        return orjson.dumps(value, default=default)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, default=default).encode()
+
+
+def parse(data: bytes) -> Json:
+    """Read one JSON object; bytes and halves of surrogate pairs that are no text are replaced."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        value = parse_leniently(data)
+    if not isinstance(value, dict):
+        raise UnreadableAnswer("not a JSON object")
+    return value
+
+
+def parse_leniently(data: bytes) -> Any:
+    """Read JSON that is not quite UTF-8."""
+    try:
+        value = json.loads(data.decode(errors="replace"))
+    except ValueError as error:
+        raise UnreadableAnswer("not JSON") from error
+    return without_surrogates(value)
+
+
+def without_surrogates(value: Any) -> Any:
+    """Replace what could be neither stored nor sent on."""
+    if isinstance(value, str):
+        return SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [without_surrogates(each) for each in value]
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(each) for key, each in value.items()}
+    return value
