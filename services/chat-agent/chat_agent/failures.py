@@ -1,6 +1,7 @@
 """Every way in which a run can fail, as an error with a stable code."""
 
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import openai
 from agents.exceptions import AgentsException, MaxTurnsExceeded, ModelRefusalError, ModelTimeoutError
@@ -31,6 +32,8 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 def of_model(error: Exception) -> ServiceError:
     """Name what went wrong while a model was asked; what cannot be read is the model's failure too."""
     failure = errors.ModelFailed() if isinstance(error, ValueError) else name(error)
+    if isinstance(error, openai.APIStatusError) and error.status_code == HTTPStatus.REQUEST_TIMEOUT:
+        failure = errors.ModelTimedOut()
     if seconds := asked_to_wait(error):
         failure.retry_after = seconds
     return failure

@@ -11,9 +11,11 @@ from agents.items import TResponseStreamEvent
 from agents.models.interface import ModelTracing
 from chat_agent.errors import (
     ModelAnswerIncomplete,
+    ModelAuthenticationFailed,
     ModelFailed,
     ModelRateLimited,
     ModelRefusedRequest,
+    ModelTimedOut,
     ModelUnavailable,
 )
 from chat_agent.model import jsons, sse
@@ -45,6 +47,7 @@ class Provider:
     def reset(self) -> None:
         """Forget what was set and what has come."""
         self.parts: list[bytes] = []
+        self.status = 200
         self.requests = 0
         self.connections: set[Any] = set()
         self.is_endless = False
@@ -53,7 +56,9 @@ class Provider:
         if scope["type"] == "http":
             self.requests += 1
             self.connections.add(scope["client"])
-            await StreamingResponse(self._body(), media_type="text/event-stream")(scope, receive, send)
+            await StreamingResponse(self._body(), self.status, media_type="text/event-stream")(
+                scope, receive, send
+            )
 
     async def _body(self) -> AsyncIterator[bytes]:
         for part in self.parts:
@@ -85,9 +90,9 @@ async def models(served: tuple[Provider, str]) -> AsyncIterator[Any]:
     }
     kinds: Any = {"chat": OpenAIChatCompletionsModel, "responses": OpenAIResponsesModel}
 
-    def make(wire: str = "chat", client: str = "lean") -> Model:
+    def make(wire: str = "chat", client: str = "lean", max_retries: int = 0) -> Model:
         return ResilientModel(
-            [Candidate("m", kinds[wire]("m", clients[client]))], Limits(5, 0.5, 1_000_000), 0
+            [Candidate("m", kinds[wire]("m", clients[client]))], Limits(5, 0.5, 1_000_000), max_retries
         )
 
     yield make
@@ -292,6 +297,47 @@ async def test_an_incomplete_answer_has_a_name_and_is_counted(
     with pytest.raises(ModelAnswerIncomplete):
         await hear(models("responses", client), meter=meter)
     assert (meter.total().input_tokens, meter.total().estimated) == (7, False)
+
+
+@CLIENTS
+@pytest.mark.parametrize(
+    ("status", "code", "requests", "kind"),
+    [
+        (429, "rate_limit_exceeded", 2, ModelRateLimited),
+        (429, "insufficient_quota", 1, ModelRateLimited),
+        (408, None, 2, ModelTimedOut),
+        (409, None, 2, ModelUnavailable),
+        (403, None, 1, ModelAuthenticationFailed),
+        (418, None, 1, ModelRefusedRequest),
+    ],
+)
+async def test_only_what_may_pass_is_asked_again(
+    provider: Provider,
+    models: Any,
+    client: str,
+    status: int,
+    code: str | None,
+    requests: int,
+    kind: type[ServiceError],
+) -> None:
+    provider.status = status
+    provider.parts = [json.dumps({"error": {"message": "secret", "code": code}}).encode()]
+    with pytest.raises(kind):
+        await hear(models(client=client, max_retries=1))
+    assert provider.requests == requests
+
+
+async def test_an_error_that_is_no_json_has_a_name(provider: Provider, models: Any) -> None:
+    provider.status, provider.parts = 502, [b"<html>Bad gateway</html>"]
+    with pytest.raises(ModelUnavailable):
+        await hear(models())
+
+
+async def test_many_are_answered_at_once(provider: Provider, models: Any) -> None:
+    provider.parts = [chunk({"content": "So"}, "stop"), DONE]
+    model = models()
+    answers = await asyncio.gather(*(hear(model) for _ in range(200)))
+    assert {text_of(events) for events in answers} == {"So"}
 
 
 async def test_kinds_of_events_that_nobody_knows_are_passed_over(provider: Provider, models: Any) -> None:

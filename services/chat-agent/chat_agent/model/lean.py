@@ -90,7 +90,9 @@ class LeanClient:
     def _send(self, url: str, asked: Json) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if self._session is None:  # it can be made only where a loop is running
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds)
-            self._session = aiohttp.ClientSession(timeout=timeout, trust_env=True)
+            # How many runs there may be is limited where they begin.
+            connector = aiohttp.TCPConnector(limit=0)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
         return self._session.post(
             url,
             data=encode(body_of(asked), default=plain),

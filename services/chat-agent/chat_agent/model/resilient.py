@@ -31,6 +31,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 # For longer than this nobody waits, whatever the provider asks for: others may do better.
 LONGEST_RETRY_AFTER = 20.0
 PASSING = (ModelUnavailable, ModelRateLimited, ModelTimedOut)
+# A rate limit that no waiting ends.
+UNPAID = "insufficient_quota"
 # Asking somebody else would not help either.
 FINAL = (ModelRefusedRequest, TokenBudgetExceeded)
 
@@ -99,7 +101,8 @@ def named_failure(error: Exception, candidate: Candidate, attempt: int) -> Servi
 async def may_ask_again(failure: ServiceError, attempt: int) -> bool:
     """Wait as long as is decent and tell whether asking the same model again makes sense."""
     wait = failures.asked_to_wait(failure.__cause__)
-    if not isinstance(failure, PASSING) or wait > LONGEST_RETRY_AFTER:
+    is_passing = isinstance(failure, PASSING) and getattr(failure.__cause__, "code", None) != UNPAID
+    if not is_passing or wait > LONGEST_RETRY_AFTER:
         return False
     longest = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
     await asyncio.sleep(max(wait, random.uniform(longest / 2, longest)))  # noqa: S311  # jitter
