@@ -27,6 +27,8 @@ LIMITS: Mapping[str, Mapping[str, str]] = {
     "chat-agent": {
         "CHAT_STREAM_RATE_LIMIT_PER_MINUTE": "1000000",
         "CHAT_STREAM_CONCURRENT_LIMIT": "10000",
+        "CHAT_TENANT_STREAM_RATE_LIMIT_PER_MINUTE": "1000000",
+        "CHAT_TENANT_STREAM_CONCURRENT_LIMIT": "10000",
     }
 }
 

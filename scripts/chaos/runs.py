@@ -62,6 +62,10 @@ def stack_for(plan: Plan, data: Path, progress: Progress) -> Stack:
     limits = {
         "CHAT_STREAM_RATE_LIMIT_PER_MINUTE": "1000000",
         "CHAT_STREAM_CONCURRENT_LIMIT": "1000000",
+        "CHAT_TENANT_STREAM_RATE_LIMIT_PER_MINUTE": "1000000",
+        "CHAT_TENANT_STREAM_CONCURRENT_LIMIT": "1000000",
+        "CHAT_RESUME_RATE_LIMIT_PER_MINUTE": "1000000",
+        "CHAT_RESUME_CONCURRENT_LIMIT": "1000000",
     }
     return Stack(
         data,

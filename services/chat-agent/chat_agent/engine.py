@@ -69,7 +69,7 @@ class Engine:
         self.due = asyncio.Event()
         self._redis = kit.redis
         self._models = model.connect(settings)
-        self._performer = Performer(kit.database, model.run_config(settings, self._models), settings)
+        self._performer = Performer(kit.database, model.run_config(self._models), settings)
         self._conversation = kit.client("conversation", settings.conversation_internal_url, SCOPE)
 
     @property

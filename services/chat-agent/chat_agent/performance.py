@@ -15,7 +15,7 @@ from servicekit.database import Database
 from servicekit.errors import ServiceError
 from sqlalchemy.exc import SQLAlchemyError
 
-from chat_agent import approvals, failures, resumption
+from chat_agent import approvals, failures, model, resumption
 from chat_agent.agents import AGENTS
 from chat_agent.errors import (
     ApprovalExpired,
@@ -123,10 +123,16 @@ class Performer:
             context=RunContext(live.conversations, live.journal),
             max_turns=self.settings.run_max_turns,
             run_config=self.config,
+            error_handlers=model.ERROR_HANDLERS,
             session=live.session,
         )
-        async for event in result.stream_events():
-            live.narrator.tell(event)
+        try:
+            async for event in result.stream_events():
+                live.narrator.tell(event)
+        finally:
+            # The SDK cancels its loop and does not wait for it; what broke off there has to be counted.
+            if result.run_loop_task is not None:
+                await asyncio.wait([result.run_loop_task])
         if result.interruptions:
             return question(live, result)
         return live.outcome("completed", str(result.final_output))
