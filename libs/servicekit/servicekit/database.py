@@ -1,13 +1,16 @@
 """One Postgres database a service, and one transaction a request, committed before the answer leaves."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 from fastapi import Depends, Request
 from pydantic import SecretStr
-from sqlalchemy import MetaData, text
+from sqlalchemy import MetaData, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 CONNECT_SECONDS = 5
@@ -39,8 +42,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=CONNECT_SECONDS,
-            # A database that went away and came back is met with a new connection, not with an error.
-            pool_pre_ping=True,
             connect_args={
                 "timeout": CONNECT_SECONDS,
                 "command_timeout": COMMAND_SECONDS,
@@ -52,7 +53,12 @@ class Database:
                 },
             },
         )
-        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        event.listen(self.engine.sync_engine.pool, "checkout", refuse_broken)
+        # Set by each commit that has published an event: a relay in this process need not look for it.
+        self.published = asyncio.Event()
+        self._sessions = async_sessionmaker(
+            self.engine, expire_on_commit=False, info={"published": self.published}
+        )
 
     def begin(self) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a transaction: leaving commits, raising rolls back."""
@@ -66,6 +72,15 @@ class Database:
     async def close(self) -> None:
         """Give all connections back."""
         await self.engine.dispose()
+
+
+def refuse_broken(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+    """Take no connection out of the pool that its server has closed: the pool makes a new one.
+
+    So a database that went away and came back is no error, at no round trip's cost.
+    """
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 async def transaction(request: Request) -> AsyncIterator[AsyncSession]:

@@ -14,6 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Row, Table, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry
 
@@ -112,6 +113,8 @@ def publish(session: AsyncSession, event: Event, *, tenant_id: UUID | None, subj
     carrier: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(carrier)
     event_id = uuid4()
+    if (published := session.info.get("published")) is not None:
+        listen(session.sync_session, "after_commit", lambda _session: published.set(), once=True)
     session.add(
         _Publication(
             id=event_id,

@@ -17,9 +17,9 @@ Rule = tuple[Table, ColumnElement[bool]]
 class Housekeeping(Steady):
     """Deletes in small batches, a transaction each, from those of the kit's tables that exist; a Worker.
 
-    `every` is the time between two rounds, in seconds; `rules` are a service's own. What is kept of the outbox
-    is what can be sent again when Redis loses it; the inbox must remember for longer, or it would be handled
-    again.
+    `every` is the time between two rounds, in seconds; `rules` are a service's own. What is kept of the
+    outbox is what can be sent again when Redis loses it; the inbox must remember for longer, or it would be
+    handled again.
     """
 
     def __init__(  # noqa: PLR0913  # each by its name

@@ -1,6 +1,7 @@
 """What relays, consumers and housekeeping have in common: they go on, whatever happens around them."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -34,6 +35,10 @@ class Steady(ABC):
     async def step(self) -> float:
         """Do a part of the work; gives the seconds to rest before the next."""
 
+    async def rest(self, seconds: float) -> None:
+        """Rest between two steps."""
+        await asyncio.sleep(seconds)
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
@@ -54,7 +59,7 @@ class Steady(ABC):
             rest = await self.step()
             heed_cancellation()
             self._recovered()
-            await asyncio.sleep(rest)
+            await self.rest(rest)
 
     def _held_up(self, error: Exception) -> None:
         if not self._failures:
@@ -70,6 +75,13 @@ class Steady(ABC):
         first, longest = self._pauses
         pause = min(longest, first * 2 ** min(self._failures, 20))
         return random.uniform(pause / 2, pause)  # noqa: S311  # so that replicas do not come back all at once
+
+
+async def until_set(event: asyncio.Event, seconds: float) -> None:
+    """Wait until something has happened, but no longer than so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 class Every:

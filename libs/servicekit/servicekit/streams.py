@@ -18,7 +18,7 @@ from servicekit.database import Database
 from servicekit.events import encode, outbox
 from servicekit.groups import Group, stream_of, trim
 from servicekit.handling import Handler
-from servicekit.steady import PAUSES, Every, Steady, finish
+from servicekit.steady import PAUSES, Every, Steady, finish, until_set
 
 __all__ = ["Consumer", "Handler", "Patience", "Relay", "republish"]
 
@@ -50,8 +50,9 @@ class Relay(Steady):
         readers: Sequence[str],
         batch: int = 100,
         # Polling, not LISTEN/NOTIFY: asking an empty partial index costs less than NOTIFY's lock at every
-        # commit, and works through a connection pooler. An event waits half a second at most.
-        poll: tuple[float, float] = (0.02, 0.5),
+        # commit, and works through a connection pooler. What this process has published is sent at once, what
+        # others have, after two seconds at most.
+        poll: tuple[float, float] = (0.02, 2.0),
         trim_every: float = 10.0,
         pauses: tuple[float, float] = PAUSES,
     ) -> None:
@@ -96,6 +97,7 @@ class Relay(Steady):
         """Trim when it is time, which makes room where there is none; then send one batch."""
         if self._trimming.due():
             await self._trim()
+        self._database.published.clear()
         # A batch that is sent and not committed would be sent again by the next relay.
         if await finish(self._send_batch()):
             self._has_sent = True
@@ -103,6 +105,10 @@ class Relay(Steady):
             return 0
         self._idle = min(self._idle * 1.5, self._poll[1])
         return self._idle
+
+    async def rest(self, seconds: float) -> None:
+        """Rest until it is time to look, or something is published here."""
+        await until_set(self._database.published, seconds)
 
     async def _send_batch(self) -> int:
         async with self._database.begin() as session:

@@ -170,7 +170,6 @@ class Engine:
 
         async def commit() -> tuple[bool, Run | None]:
             async with self.database.begin() as session:
-                await leases.lock(session, live.run.conversation_id)
                 if not await runs.end(session, live.run, outcome):
                     return False, None
                 return True, await self._next(session, live.run.conversation_id)

@@ -1,11 +1,9 @@
 """Keeps the leases of the runs that are worked on here, and takes those that nobody works on any more."""
 
-import asyncio
-import contextlib
 import logging
 import time
 
-from servicekit.steady import Steady
+from servicekit.steady import Every, Steady, until_set
 
 from chat_agent import leases
 from chat_agent.engine import Engine
@@ -13,6 +11,8 @@ from chat_agent.models import Run
 
 logger = logging.getLogger(__name__)
 
+# Proxies close what is silent for long.
+SIGN_OF_LIFE_SECONDS = 15.0
 # So many are taken at once; the next ones follow at once.
 MOST = 50
 
@@ -24,6 +24,7 @@ class Keeper(Steady):
         super().__init__("leases")
         self._engine = engine
         self._every = engine.lease.lasts.total_seconds() / 4
+        self._stirring = Every(SIGN_OF_LIFE_SECONDS)
 
     async def begin(self) -> None:
         """Begin with nothing."""
@@ -31,6 +32,9 @@ class Keeper(Steady):
     async def step(self) -> float:
         """Renew all leases at once."""
         engine = self._engine
+        if self._stirring.due():
+            for live in engine.live.values():
+                live.log.stir()
         if held := dict(engine.live):
             async with engine.database.begin() as session:
                 kept = await leases.keep_alive(session, engine.lease, list(held))
@@ -60,21 +64,24 @@ class Claimer(Steady):
 
     async def step(self) -> float:
         """Take what is due, and work on it."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._every):
-                await self._engine.due.wait()
         self._engine.due.clear()
         if time.monotonic() - self._since > self._engine.lease.lasts.total_seconds():
             for run in await self._take():
                 logger.info("run taken over", extra={"run_id": str(run.id), "attempt": run.attempt})
                 self._engine.start(run)
-        return 0
+        return self._every
+
+    async def rest(self, seconds: float) -> None:
+        """Rest until it is time to look, or there is word that something is due."""
+        await until_set(self._engine.due, seconds)
 
     async def _take(self) -> list[Run]:
         engine = self._engine
         if engine.is_closing:
             return []
         async with engine.database.begin() as session:
+            if not await leases.is_any_due(session):
+                return []
             taken = await leases.take_over(session, engine.lease, MOST)
             waiting = await leases.waiting_conversations(session, MOST)
         for conversation_id in waiting:

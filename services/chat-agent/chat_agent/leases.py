@@ -15,6 +15,12 @@ from sqlalchemy.orm import aliased
 from chat_agent.models import QUEUED, RUNNING, WAITING, Run
 from chat_agent.schemas import Usage
 
+# Asked every second by every replica.
+ANY_DUE = text("""
+    select exists(select from runs where status = 'running' and lease_expires_at <= now())
+        or exists(select from runs where status = 'queued')
+        or exists(select from runs where status = 'waiting' and (waiting_until <= now() or stop is not null))
+""")
 # What the statement gives, not what the session has seen before.
 FRESH = {"populate_existing": True}
 
@@ -92,6 +98,11 @@ async def let_go(session: AsyncSession, owner: str, run_ids: list[UUID]) -> None
     """Hand runs over to whoever takes them first."""
     mine = update(Run).where(Run.id.in_(run_ids), Run.owner == owner, Run.status == RUNNING)
     await session.execute(mine.values(owner=None, lease_expires_at=func.now()))
+
+
+async def is_any_due(session: AsyncSession) -> bool:
+    """Tell, at little cost, whether there may be a run to take."""
+    return bool(await session.scalar(ANY_DUE))
 
 
 async def take_over(session: AsyncSession, lease: Lease, most: int) -> list[Run]:

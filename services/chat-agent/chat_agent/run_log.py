@@ -26,7 +26,6 @@ DELTAS = frozenset({"message.delta", "reasoning.delta"})
 # So many events of a run stay at hand in the process that works on it; older ones are read from Redis.
 WINDOW = 1000
 BATCH = 500
-WAIT_SECONDS = 15.0
 BLOCK_MS = 5000
 
 SUPERSEDED = -1
@@ -224,11 +223,11 @@ class RunLog:
         if seq == SUPERSEDED:
             self.supersede()
             return
-        done = sum(event.seq <= seq for event in self._underway)
+        done = until(self._underway, seq)
         self._window += self._underway[:done]
-        lost = next((at for at, event in enumerate(self._window) if event.seq > seq), len(self._window))
-        self._underway = self._window[lost:] + self._underway[done:]
-        del self._window[lost:]
+        kept = until(self._window, seq)
+        self._underway = self._window[kept:] + self._underway[done:]
+        del self._window[kept:]
         self._is_torn = bool(self._underway) and self._underway[0].seq > seq + 1
         self._recorded = seq
         if len(self._window) > 2 * WINDOW:
@@ -251,14 +250,14 @@ class RunLog:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def changed(self, seconds: float) -> bool:
-        """Wait until more is recorded or readers have to leave; tells whether that came in time."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
+    @property
+    def changed(self) -> asyncio.Event:
+        """Give what is set when more is recorded, readers have to leave, or have heard nothing for long."""
+        return self._changed
+
+    def stir(self) -> None:
+        """Let readers look up who have heard nothing for a while."""
+        self._notify()
 
     async def last(self) -> RunEvent | None:
         """See `Source`."""
@@ -267,13 +266,18 @@ class RunLog:
     async def after(self, seq: int) -> Sequence[RunEvent]:
         """See `Source`."""
         if self._recorded <= seq and not self.is_left:
-            await self.changed(WAIT_SECONDS)
+            await self._changed.wait()
         if self._recorded <= seq:
             return []
         begin = self._window[0].seq if self._window else self._recorded + 1
         if seq < begin - 1:
             return await self.recorded.between(seq, begin - 1)
         return self._window[seq - begin + 1 :]
+
+
+def until(events: Sequence[RunEvent], seq: int) -> int:
+    """Count the events, whose numbers follow one another, up to this one."""
+    return min(max(seq - events[0].seq + 1, 0), len(events)) if events else 0
 
 
 def make_event(  # noqa: PLR0913, PLR0917  # the parts of an event
