@@ -89,7 +89,7 @@ async def begin(
             return Turn(earlier, is_new=False)
         raise IdempotencyInProgress(retry_after=1)
     if begun.run.status == RUNNING:
-        engine.start(begun.run)
+        engine.start(begun.run, begins_conversation=asked.conversation_id is None)
     await engine.stop(begun.to_stop)
     return Turn(begun.run, is_new=True)
 

@@ -87,11 +87,12 @@ class Engine:
         live = self.live.get(run_id)
         return live.log if live and not live.log.is_left else RecordedLog(self._redis, run_id)
 
-    def start(self, run: Run) -> None:
+    def start(self, run: Run, *, begins_conversation: bool = False) -> None:
         """Begin to work on a run that has been taken."""
         if run.id in self.live:
             self.lose(self.live[run.id])
         live = self.live[run.id] = self._prepared(run)
+        live.begins_conversation = begins_conversation
         live.task = asyncio.create_task(self._work(live))
 
     def _prepared(self, run: Run) -> Live:

@@ -1,5 +1,6 @@
 """A conversation as the Agents SDK wants to remember it: what a run has stored here is how far it is."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -37,6 +38,18 @@ class ConversationSession(SessionABC):
         self._earlier: list[Item] = []
         self._asked = opening(run)
         self._made: list[Item] = []
+        self._opening: asyncio.Task[None] | None = None
+
+    def open_ahead(self, patience: float) -> None:
+        """Do the same for a conversation that is new, while the agents begin: there is nothing to learn."""
+        self._opening = asyncio.create_task(self.open(patience))
+        # Whoever adds the first item hears of a failure.
+        self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def opened(self) -> None:
+        """Wait until what the run begins with is kept; raises ConversationUnavailable."""
+        if self._opening is not None:
+            await self._opening
 
     async def open(self, patience: float) -> None:
         """Keep what the run begins with, if it is not there yet, and learn what was said and done so far."""
@@ -78,6 +91,7 @@ class ConversationSession(SessionABC):
 
     async def add(self, made: Sequence[dict[str, Any]]) -> None:
         """Remember what was said and done, at the end of what there is."""
+        await self.opened()
         if not made:
             return
         numbered = self._numbered(made, len(self._asked) + len(self._made) + 1)
@@ -88,6 +102,7 @@ class ConversationSession(SessionABC):
 
     async def forget(self) -> None:
         """Take back all of the run, also what it was asked."""
+        await self.opened()
         await patiently(
             lambda: self._conversations.forget_turn(self._run.conversation_id, self._run.id), self._patience
         )

@@ -24,6 +24,8 @@ class Live:
     conversations: Conversations
     session: ConversationSession
     journal: Journal
+    # Nothing was said before, and nobody else can know of it yet.
+    begins_conversation: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     # From here on it is a matter of moments: it is better to end it than to hand it over.
     is_ending: bool = False

@@ -23,6 +23,8 @@ class Narrator:
     def __init__(self, log: RunLog, agent: Agent[RunContext]) -> None:
         self.agent = agent
         self.handoffs: list[str] = []
+        # What was said last, to its end.
+        self.last_text = ""
         self._log = log
         self._items = 0
         self._open: dict[int, str] = {}
@@ -108,7 +110,10 @@ class Narrator:
             return
         self._unfinished.pop(item_id, None)
         kind = self._kind(data.item)
-        self._log.append("item.completed", item={"id": item_id, "kind": kind, **self._content(data.item)})
+        content = self._content(data.item)
+        self._log.append("item.completed", item={"id": item_id, "kind": kind, **content})
+        if kind == "message":
+            self.last_text = content["text"]
         if kind == "tool_call":
             self._names[data.item.call_id] = data.item.name
             self._log.append(

@@ -75,7 +75,10 @@ class Performer:
         told = resumption.Told() if is_new else await read_log(live)
         # A person who has heard nothing yet hears soon that it cannot be; what is under way can wait.
         patience = self.settings.conversation_patience_seconds
-        await live.session.open(patience / 6 if is_new else patience)
+        if live.begins_conversation:
+            live.session.open_ahead(patience / 6)
+        else:
+            await live.session.open(patience / 6 if is_new else patience)
         made = live.session.made
         if told.last:
             agent = AGENTS.get((resumption.handoffs(made) or [run.agent])[-1], AGENTS[run.agent])
@@ -189,6 +192,7 @@ class Performer:
     async def _keep(self, live: Live) -> str | None:
         """Keep what was said, marked as incomplete, and leave no call without an output."""
         partial = live.narrator.keep_partial()
+        said = partial or live.narrator.last_text
         try:
             await live.session.add([*await self._loose_ends(live), *incomplete(live, partial)])
         except (
@@ -197,7 +201,7 @@ class Performer:
             OSError,
         ) as error:  # the run ends all the same; this must not hide why
             logger.warning("partial answer not kept", extra={"error": type(error).__name__})
-        return partial or None
+        return said or None
 
     async def _loose_ends(self, live: Live) -> list[dict[str, Any]]:
         made = live.session.made

@@ -13,9 +13,9 @@ from chat_agent.run_log import APPEND, SHA, RunEvent, RunLog, append_arguments
 
 logger = logging.getLogger(__name__)
 
-# What happens within this time is recorded together: less than a frame of a screen, and with each run that
-# has something to say a little more, so that many runs cost less each.
-GATHER_SECONDS = (0.012, 0.05)
+# What happens within this time is recorded together: far less than a frame of a screen, and with each run
+# that has something to say a little more, so that many runs cost less each.
+GATHER_SECONDS = (0.004, 0.04)
 GATHER_SECONDS_A_RUN = 0.0005
 PAUSES = (0.05, 1.0)
 
