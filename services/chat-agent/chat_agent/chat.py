@@ -90,6 +90,8 @@ async def begin(
         raise IdempotencyInProgress(retry_after=1)
     if begun.run.status == RUNNING:
         engine.start(begun.run, begins_conversation=asked.conversation_id is None)
+    else:
+        engine.due.set()
     await engine.stop(begun.to_stop)
     return Turn(begun.run, is_new=True)
 

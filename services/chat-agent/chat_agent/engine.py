@@ -5,7 +5,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -127,8 +127,10 @@ class Engine:
             if (live := self.live.get(UUID(run_id))) is not None:
                 live.stop(how)
 
-    async def stop(self, stopped: Iterable[Run]) -> None:
+    async def stop(self, stopped: Sequence[Run]) -> None:
         """Let those hear that work on these runs that they are to stop; how is written in the rows."""
+        if not stopped:
+            return
         elsewhere: dict[str, str] = {}
         for run in stopped:
             how = run.stop or "cancel"
@@ -188,7 +190,10 @@ class Engine:
 
     async def _next(self, session: AsyncSession, conversation_id: UUID) -> Run | None:
         """Take the run that waits for its turn after this one."""
-        return None if self.is_closing else await leases.promote(session, conversation_id, self.lease)
+        # One that lines up at this very moment is seen by those who look for what is due.
+        if self.is_closing or not await leases.is_anybody_waiting(session, conversation_id):
+            return None
+        return await leases.promote(session, conversation_id, self.lease)
 
     async def _ask(self, live: Live, question: Question) -> None:
         """Commit that the run waits, then tell what it asks."""

@@ -38,16 +38,29 @@ class ConversationSession(SessionABC):
         self._earlier: list[Item] = []
         self._asked = opening(run)
         self._made: list[Item] = []
+        self._ahead: float | None = None
         self._opening: asyncio.Task[None] | None = None
 
-    def open_ahead(self, patience: float) -> None:
-        """Do the same for a conversation that is new, while the agents begin: there is nothing to learn."""
-        self._opening = asyncio.create_task(self.open(patience))
-        # Whoever adds the first item hears of a failure.
-        self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+    def go_ahead(self, patience: float) -> None:
+        """Let the agents begin at once, in a conversation that is new: there is nothing to learn in it."""
+        self._ahead = patience
+
+    @property
+    def is_ahead(self) -> bool:
+        """Tell whether what the run begins with is still to be kept."""
+        return self._ahead is not None
+
+    def open_behind(self) -> None:
+        """Begin to keep it."""
+        if self._ahead is not None:
+            self._opening = asyncio.create_task(self.open(self._ahead))
+            # Whoever adds the first item hears of a failure.
+            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._ahead = None
 
     async def opened(self) -> None:
         """Wait until what the run begins with is kept; raises ConversationUnavailable."""
+        self.open_behind()
         if self._opening is not None:
             await self._opening
 
@@ -86,14 +99,16 @@ class ConversationSession(SessionABC):
         """Remember what the agents said and did; what they were asked is remembered since the beginning."""
         known = {call for item in self.made if (call := call_of(item))}
         made = [dict(item) for item in items]
-        await self.add([one for one in made if one.get("role") not in ASKING and call_of(one) not in known])
-        await self._kept()
+        new = [one for one in made if one.get("role") not in ASKING and call_of(one) not in known]
+        if new:
+            await self.add(new)
+            await self._kept()
 
     async def add(self, made: Sequence[dict[str, Any]]) -> None:
         """Remember what was said and done, at the end of what there is."""
-        await self.opened()
         if not made:
             return
+        await self.opened()
         numbered = self._numbered(made, len(self._asked) + len(self._made) + 1)
         await patiently(
             lambda: self._conversations.append(self._run.conversation_id, numbered), self._patience

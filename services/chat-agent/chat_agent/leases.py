@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, and_, cast, exists, func, or_, select, text, update
+from sqlalchemy import Integer, Uuid, and_, bindparam, cast, exists, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -21,6 +21,9 @@ ANY_DUE = text("""
         or exists(select from runs where status = 'queued')
         or exists(select from runs where status = 'waiting' and (waiting_until <= now() or stop is not null))
 """)
+ANYBODY_WAITING = text("""
+    select exists(select from runs where conversation_id = :id and status = 'queued')
+""").bindparams(bindparam("id", type_=Uuid))
 # What the statement gives, not what the session has seen before.
 FRESH = {"populate_existing": True}
 
@@ -130,6 +133,11 @@ async def waiting_conversations(session: AsyncSession, most: int) -> list[UUID]:
     busy = exists().where(other.conversation_id == Run.conversation_id, other.status.in_((RUNNING, WAITING)))
     free = select(Run.conversation_id).where(Run.status == QUEUED, ~busy).distinct().limit(most)
     return list(await session.scalars(free))
+
+
+async def is_anybody_waiting(session: AsyncSession, conversation_id: UUID) -> bool:
+    """Tell, at little cost, whether a run waits for its turn in a conversation."""
+    return bool(await session.scalar(ANYBODY_WAITING, {"id": conversation_id}))
 
 
 async def promote(session: AsyncSession, conversation_id: UUID, lease: Lease) -> Run | None:

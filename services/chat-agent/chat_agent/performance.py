@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from agents import RunConfig, RunContextWrapper, Runner, RunState, TResponseInputItem
+from agents import RawResponsesStreamEvent, RunConfig, RunContextWrapper, Runner, RunState, TResponseInputItem
 from agents.exceptions import UserError
 from agents.items import ToolApprovalItem
 from agents.result import RunResultStreaming
@@ -76,7 +76,7 @@ class Performer:
         # A person who has heard nothing yet hears soon that it cannot be; what is under way can wait.
         patience = self.settings.conversation_patience_seconds
         if live.begins_conversation:
-            live.session.open_ahead(patience / 6)
+            live.session.go_ahead(patience / 6)
         else:
             await live.session.open(patience / 6 if is_new else patience)
         made = live.session.made
@@ -132,6 +132,8 @@ class Performer:
         try:
             async for event in result.stream_events():
                 live.narrator.tell(event)
+                if live.session.is_ahead and isinstance(event, RawResponsesStreamEvent):
+                    live.session.open_behind()
         finally:
             # The SDK cancels its loop and does not wait for it; what broke off there has to be counted.
             if result.run_loop_task is not None:
@@ -142,6 +144,8 @@ class Performer:
 
     async def _items(self, live: Live) -> list[TResponseInputItem]:
         """Go on from what is stored, and from calls that were made once and for all."""
+        if live.run.attempt == 1:
+            return live.session.asked
         for call in await live.journal.beyond(live.session.made):
             if call.output is None:
                 raise ToolOutcomeUnknown(unknown(call.name))
