@@ -1,0 +1,55 @@
+"""A replica with an agent of these tests, whose tools leave a mark and can be held up; it serves when run."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from agents import Agent
+from chat_agent.agents import AGENTS
+from chat_agent.main import create_app
+from chat_agent.toolbox import RunContext, tool
+from servicekit.app import serve
+
+
+def marks() -> Path:
+    return Path(os.environ["MARKS"])
+
+
+def leave(mark: str) -> None:
+    with marks().open("a") as file:
+        file.write(f"{mark}\n")
+
+
+async def held_up() -> None:
+    while not marks().with_suffix(".go").exists():
+        await asyncio.sleep(0.02)
+
+
+@tool()
+async def look() -> str:
+    """Look something up; may be done again."""
+    leave("look")
+    await held_up()
+    return "looked"
+
+
+@tool(idempotent=False)
+async def book() -> str:
+    """Book something, at once; must not be done again."""
+    leave("book")
+    return "booked"
+
+
+@tool(idempotent=False)
+async def pay() -> str:
+    """Pay something, which takes a while; must not be done again."""
+    leave("pay")
+    await held_up()
+    return "paid"
+
+
+clerk = Agent[RunContext](name="clerk", instructions="You are a clerk.", tools=[look, book, pay])
+
+if __name__ == "__main__":
+    AGENTS["clerk"] = clerk
+    serve(create_app())

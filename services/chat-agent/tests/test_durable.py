@@ -1,0 +1,414 @@
+"""A run outlives the process that works on it: killed or told to end, another one goes on with it."""
+
+import contextlib
+import json
+import runpy
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from chat_agent.agents import AGENTS
+from chat_agent.main import create_app
+from chat_agent.settings import Settings
+from redis import Redis
+from testkit.databases import query
+from testkit.issuer import Issuer
+from testkit.polling import until
+from testkit.replicas import Replica
+from testkit.servers import serving
+from testkit.sse import Event, events
+
+STREAM = "/api/v1/chat/stream"
+SLOWLY = {"message": "Slowly [sandbox: tokens=60] [sandbox: rate=25/s]"}
+# So that two replicas, which ask two models, say different things.
+ONE_SAYS_LESS = {
+    "message": "Hi [sandbox: only=sandbox-small, tokens=40, rate=25/s] "
+    "[sandbox: only=sandbox-large, tokens=60, rate=25/s]"
+}
+TENANT, ANN = uuid4(), f"user:{uuid4()}"
+REPLICA = Path(__file__).parent / "replica.py"
+CLERK = runpy.run_path(str(REPLICA))["clerk"]
+LEASE = 2.0
+NEVER = 60.0
+
+
+@pytest.fixture(scope="module")
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"run_lease_seconds": LEASE})
+
+
+@pytest.fixture
+def marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the tools of the clerk leave behind, in this process and in others."""
+    monkeypatch.setenv("MARKS", str(tmp_path / "marks"))
+    monkeypatch.setitem(AGENTS, "clerk", CLERK)
+    return tmp_path / "marks"
+
+
+@pytest.fixture
+def replica(settings: Settings, marks: Path, tmp_path: Path) -> Iterator[Callable[..., Replica]]:
+    """Start a replica as a process of its own, with other settings where that is asked for."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**changed: object) -> Replica:
+            own = settings.model_copy(update=changed)
+            return stack.enter_context(Replica([str(REPLICA)], own, tmp_path / "log", {}))
+
+        yield start
+
+
+@pytest.fixture
+def other(settings: Settings, marks: Path) -> Iterator[str]:
+    """Another replica, which is never lost."""
+    with serving(create_app(settings)) as url:
+        yield url
+
+
+@pytest.fixture
+def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
+    """Give the same person's client of any replica."""
+    token = issuer.token(tenant_id=TENANT, subject=ANN, role="member")
+    with contextlib.ExitStack() as stack:
+
+        def door(url: str) -> httpx.Client:
+            headers = {"Authorization": f"Bearer {token}"}
+            return stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=40))
+
+        yield door
+
+
+def begun(client: httpx.Client, asked: dict[str, Any], most: int) -> list[Event]:
+    """Hear the beginning of a run, and no more."""
+    told = []
+    with client.stream("POST", STREAM, json=asked) as answer:
+        assert answer.status_code == 200, answer.read()
+        for event in events(answer.iter_lines()):
+            told.append(event)
+            if len(told) == most:
+                break
+    return told
+
+
+def rest(client: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
+    """Hear the rest of a run."""
+    headers = {"Last-Event-ID": str(after)}
+    with client.stream("GET", f"/api/v1/runs/{run_id}/events", headers=headers) as answer:
+        assert answer.status_code == 200, answer.read()
+        return list(events(answer.iter_lines()))
+
+
+def standing(told: list[Event]) -> str:
+    """Give the text of a stream that was not withdrawn."""
+    texts: dict[str, str] = {}
+    for event in told:
+        if event.type == "message.delta":
+            texts[event.data["item_id"]] = texts.get(event.data["item_id"], "") + event.data["delta"]
+        for item_id in event.data.get("withdrawn", ()):
+            texts.pop(item_id, None)
+    return "".join(texts.values())
+
+
+def is_whole(told: list[Event]) -> bool:
+    """Tell whether nothing is missing, doubled or out of its place, and the end is told once."""
+    terminal = [
+        event.type for event in told if event.type in {"run.completed", "run.failed", "run.cancelled"}
+    ]
+    return [event.id for event in told] == list(range(1, len(told) + 1)) and terminal == [told[-1].type]
+
+
+def row(settings: Settings, run_id: str) -> dict[str, Any]:
+    (found,) = query(settings.database_url.get_secret_value(), "select * from runs where id = $1", run_id)
+    return dict(found)
+
+
+def ledger(redis_url: str, run_id: str) -> list[dict[str, Any]]:
+    with Redis.from_url(redis_url) as redis:
+        told = [json.loads(fields[b"data"]) for _, fields in redis.xrange("events:chat-agent")]
+    return [data for data in told if data["run_id"] == run_id]
+
+
+def test_a_run_goes_on_where_a_killed_replica_left_it(
+    replica, other: str, at, neighbours, settings: Settings, redis_url: str
+) -> None:
+    lost, here = replica(), at(other)
+    heard = begun(at(lost.url), SLOWLY, most=14)
+    lost.kill()
+    run_id = heard[0].data["run_id"]
+    cursors = (0, 1, 7, 14)
+    with ThreadPoolExecutor() as readers:
+        rests = list(readers.map(lambda after: rest(here, run_id, after), cursors))
+    whole = rests[0]
+    assert is_whole(whole)
+    assert whole[:14] == heard
+    assert [whole[after:] for after in cursors] == rests
+    assert [rest(here, run_id, after) for after in range(len(whole))] == [
+        whole[after:] for after in range(len(whole))
+    ]
+
+    (resumed,) = [event.data for event in whole if event.type == "run.resumed"]
+    (message,) = [event.data["item"]["id"] for event in heard if event.type == "item.started"]
+    assert (resumed["withdrawn"], resumed["reason"]) == ([message], "replica_lost")
+    run, last = row(settings, run_id), whole[-1].data
+    assert_is_what_was_said(whole, run, neighbours)
+    assert (run["status"], run["attempt"], run["losses"]) == ("completed", 2, 1)
+    assert last["usage"]["estimated"] is True
+    assert last["usage"]["requests"] == 2
+    until(lambda: ledger(redis_url, run_id))
+    (told,) = ledger(redis_url, run_id)
+    assert told["estimated"] is True
+
+
+def test_a_killed_replica_is_followed_soon(replica, other: str, at) -> None:
+    lost = replica()
+    heard = begun(at(lost.url), SLOWLY, most=6)
+    lost.kill()
+    killed = time.monotonic()
+    path = f"/api/v1/runs/{heard[0].data['run_id']}/events"
+    with at(other).stream("GET", path, params={"after": 6}) as answer:
+        resumed = next(event for event in events(answer.iter_lines()) if event.type == "run.resumed")
+    # Somebody looks around each sixth of a lease; the rest is for a machine that others use, too.
+    assert time.monotonic() - killed < LEASE + LEASE / 6 + 2
+    assert resumed.data["reason"] == "replica_lost"
+
+
+def asks_clerk(*tools: str) -> dict[str, Any]:
+    orders = ", ".join(f"call={name}" for name in tools)
+    return {"message": f"Please [sandbox: {orders}]", "agent_type": "clerk"}
+
+
+def killed_in_tool(replica, at, marks: Path, *tools: str) -> str:
+    """Kill a replica while it calls tools; gives the run's id."""
+    lost = replica()
+    run_id = at(lost.url).post("/api/v1/runs", json=asks_clerk(*tools)).json()["id"]
+    until(lambda: marks.exists() and sorted(marks.read_text().split()) == sorted(tools))
+    until(lambda: "book" not in tools or outcome_of_booking(lost))
+    lost.kill()
+    marks.with_suffix(".go").touch()
+    return run_id
+
+
+def outcome_of_booking(lost: Replica) -> bool:
+    url = lost.settings.database_url.get_secret_value()
+    return bool(query(url, "select 1 from tool_calls where name = 'book' and output is not null"))
+
+
+def calls_and_outputs(neighbours, conversation_id: str) -> list[tuple[str, str]]:
+    """Give what was called in a conversation, and what came of it."""
+    data = [item["data"] for item in neighbours.items[conversation_id]]
+    return [
+        (item["type"], item.get("name") or item["output"])
+        for item in data
+        if item["type"].startswith("function_call")
+    ]
+
+
+def test_a_tool_that_may_be_called_again_is(replica, other: str, at, marks: Path, neighbours) -> None:
+    run_id = killed_in_tool(replica, at, marks, "look")
+    told = rest(at(other), run_id)
+    assert is_whole(told)
+    assert told[-1].type == "run.completed"
+    assert marks.read_text().split() == ["look", "look"]
+    conversation_id = told[0].data["conversation_id"]
+    assert calls_and_outputs(neighbours, conversation_id) == [
+        ("function_call", "look"),
+        ("function_call_output", "looked"),
+    ]
+
+
+def test_a_call_whose_outcome_is_written_down_is_not_made_again(
+    replica, other: str, at, marks: Path, neighbours
+) -> None:
+    run_id = killed_in_tool(replica, at, marks, "book", "look")
+    told = rest(at(other), run_id)
+    assert is_whole(told)
+    assert told[-1].type == "run.completed"
+    assert sorted(marks.read_text().split()) == ["book", "look", "look"]
+    assert calls_and_outputs(neighbours, told[0].data["conversation_id"]) == [
+        ("function_call", "book"),
+        ("function_call_output", "booked"),
+        ("function_call", "look"),
+        ("function_call_output", "looked"),
+    ]
+    called, outputs = of_kind(told, "tool.called"), of_kind(told, "tool.output")
+    assert [data["call_id"] for data in outputs] == [
+        data["call_id"] for data in called if data["call_id"] in {one["call_id"] for one in outputs}
+    ]
+
+
+def of_kind(told: list[Event], type: str) -> list[dict[str, Any]]:
+    return [event.data for event in told if event.type == type]
+
+
+def test_a_call_of_which_nobody_knows_how_it_ended_ends_the_run(
+    replica, other: str, at, marks: Path, neighbours
+) -> None:
+    run_id = killed_in_tool(replica, at, marks, "pay")
+    told = rest(at(other), run_id)
+    assert is_whole(told)
+    assert (told[-1].type, told[-1].data["code"]) == ("run.failed", "tool_outcome_unknown")
+    assert marks.read_text().split() == ["pay"]
+    (call, output) = calls_and_outputs(neighbours, told[0].data["conversation_id"])
+    assert call == ("function_call", "pay")
+    assert "nobody knows" in output[1]
+    again = {"message": "And now?", "conversation_id": told[0].data["conversation_id"]}
+    assert at(other).post("/api/v1/chat", json=again).status_code == 200
+
+
+def test_a_replica_that_is_told_to_end_hands_over_at_once(replica, other: str, at) -> None:
+    # Its lease would keep others away for longer than this test may take.
+    leaving, here = replica(run_lease_seconds=NEVER), at(other)
+    heard: list[Event] = []
+    with at(leaving.url).stream("POST", STREAM, json=SLOWLY) as answer:
+        for event in events(answer.iter_lines()):
+            heard.append(event)
+            if len(heard) == 10:
+                leaving.tell_to_end()
+                told = time.monotonic()
+    ended = time.monotonic() - told
+    going_on = rest(here, heard[0].data["run_id"], after=heard[-1].id)
+    whole = heard + going_on
+    assert ended < 5
+    assert not any(event.type.startswith("run.") for event in heard[1:])
+    assert is_whole(whole)
+    assert of_kind(whole, "run.resumed")[0]["reason"] == "handed_over"
+    assert standing(whole) == whole[-1].data["output"]
+    assert whole[-1].data["usage"]["requests"] == 2
+    assert leaving.ended() == 0
+
+
+def test_who_waits_for_the_whole_answer_gets_it_from_the_leaving_replica(
+    replica, other: str, at, settings: Settings, neighbours
+) -> None:
+    leaving = replica(run_lease_seconds=NEVER)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(at(leaving.url).post, "/api/v1/chat", json=SLOWLY)
+        until(lambda: neighbours.items)
+        leaving.tell_to_end()
+        answer = waiting.result()
+    assert answer.status_code == 200
+    run = row(settings, answer.json()["run_id"])
+    assert (answer.json()["response"], run["attempt"], run["losses"]) == (run["output"], 2, 0)
+    assert leaving.ended() == 0
+
+
+def test_a_replica_that_is_alone_takes_its_runs_up_again(replica, at) -> None:
+    before = replica(run_lease_seconds=NEVER)
+    heard = begun(at(before.url), SLOWLY, most=10)
+    before.tell_to_end()
+    assert before.ended() == 0
+    after = replica()
+    whole = heard + rest(at(after.url), heard[0].data["run_id"], after=10)
+    assert is_whole(whole)
+    assert standing(whole) == whole[-1].data["output"]
+
+
+def test_a_replica_that_stood_still_changes_nothing_any_more(
+    replica, other: str, at, settings: Settings, neighbours
+) -> None:
+    asleep, here = replica(agent_model_default="sandbox-small"), at(other)
+    heard = begun(at(asleep.url), ONE_SAYS_LESS, most=10)
+    asleep.pause()
+    whole: list[Event] = []
+    path = f"/api/v1/runs/{heard[0].data['run_id']}/events"
+    with here.stream("GET", path) as answer:
+        for event in events(answer.iter_lines()):
+            whole.append(event)
+            if event.type == "run.resumed":
+                asleep.go_on()
+    assert is_whole(whole)
+    assert whole[:10] == heard
+    assert_is_what_was_said(whole, row(settings, heard[0].data["run_id"]), neighbours)
+    assert rest(here, heard[0].data["run_id"]) == whole
+
+
+def assert_is_what_was_said(told: list[Event], run: dict[str, Any], neighbours) -> None:
+    """Hold stream, row and conversation against each other."""
+    assert run["output"]
+    assert standing(told) == told[-1].data["output"] == run["output"]
+    assert neighbours.said(str(run["conversation_id"]))[1:] == [("assistant", run["output"])]
+
+
+def left_behind(  # a run as a lost replica leaves it
+    settings: Settings, at_the_end: list[dict[str, Any]], neighbours, losses: int = 0
+) -> str:
+    run_id, conversation_id = str(uuid4()), str(uuid4())
+    values = (run_id, TENANT, ANN, conversation_id, losses)
+    query(
+        settings.database_url.get_secret_value(),
+        "insert into runs (id, tenant_id, user_id, conversation_id, agent, model, message, status, owner,"
+        " lease_expires_at, started_at, losses)"
+        " values ($1, $2, $3, $4, 'triage', 'sandbox-large', 'Hi', 'running', 'a lost one', now(), now(), $5)",
+        *values,
+    )
+    asked = {"type": "message", "role": "user", "content": "Hi"}
+    neighbours.owners[conversation_id] = f"{TENANT}/{ANN}"
+    neighbours.items[conversation_id] = [
+        {"id": f"{run_id}-{number:04}", "data": data} for number, data in enumerate([asked, *at_the_end], 1)
+    ]
+    return run_id
+
+
+def answered(text: str) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    return {"type": "message", "role": "assistant", "status": "completed", "id": "msg_1", "content": [part]}
+
+
+@pytest.mark.parametrize("said", ["", "I am do", "I am done."])
+def test_an_answer_that_is_stored_is_not_asked_for_again(
+    at, settings: Settings, neighbours, model_url: str, redis_url: str, said: str
+) -> None:
+    run_id = left_behind(settings, [answered("I am done.")], neighbours)
+    calls_before = httpx.get(f"{model_url}/_sandbox/calls").json()
+    log_of(redis_url, run_id, said, is_whole=said == "I am done.")
+    with serving(create_app(settings)) as url:
+        told = rest(at(url), run_id)
+    assert is_whole(told)
+    assert_is_what_was_said(told, row(settings, run_id), neighbours)
+    assert told[-1].type == "run.completed"
+    assert httpx.get(f"{model_url}/_sandbox/calls").json() == calls_before
+    assert told[-1].data["usage"]["estimated"] is True
+    assert told[-1].data["usage"]["output_tokens"] > 0
+
+
+def log_of(redis_url: str, run_id: str, said: str, *, is_whole: bool) -> None:
+    """Write down what a lost replica has told."""
+    item = {"id": "item_1", "kind": "message"}
+    told: list[tuple[str, dict[str, Any]]] = [("run.started", {"agent": "triage", "model": "sandbox-large"})]
+    if said:
+        told += [("item.started", {"item": item}), ("message.delta", {"item_id": "item_1", "delta": said})]
+    if is_whole:
+        told += [("item.completed", {"item": {**item, "role": "assistant", "text": said}})]
+    with Redis.from_url(redis_url) as redis:
+        for seq, (type_, fields) in enumerate(told, 1):
+            data = json.dumps({"type": type_, "seq": seq, **fields})
+            redis.xadd(f"run:{{{run_id}}}:events", {"type": type_, "data": data}, id=f"{seq}-0")
+        redis.set(f"run:{{{run_id}}}:writer", 1)
+
+
+def test_a_run_of_which_no_event_is_left_is_told_from_the_beginning(
+    at, settings: Settings, neighbours
+) -> None:
+    call = {"type": "function_call", "call_id": "c1", "name": "transfer_to_code_assistant", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c1", "output": "{'assistant': 'code_assistant'}"}
+    run_id = left_behind(settings, [call, output], neighbours)
+    with serving(create_app(settings)) as url:
+        told = rest(at(url), run_id)
+    assert is_whole(told)
+    assert told[0].type == "run.started"
+    assert [data["to"] for data in of_kind(told, "agent.changed")] == ["code_assistant"]
+    assert (told[-1].data["agent"], told[-1].data["handoffs"]) == ("code_assistant", ["code_assistant"])
+
+
+@pytest.mark.parametrize(("losses", "end"), [(4, "run.completed"), (5, "run.failed")])
+def test_a_run_is_not_taken_over_for_ever(at, settings: Settings, neighbours, losses: int, end: str) -> None:
+    run_id = left_behind(settings, [], neighbours, losses)
+    with serving(create_app(settings)) as url:
+        told = rest(at(url), run_id)
+    assert is_whole(told)
+    assert told[-1].type == end
+    assert told[-1].data.get("code") == ("replica_lost" if losses == 5 else None)
