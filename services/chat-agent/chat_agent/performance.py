@@ -80,18 +80,21 @@ class Performer:
         else:
             await live.session.open(patience / 6 if is_new else patience)
         made = live.session.made
-        if told.last:
+        if not is_new and not told.last:
+            live.log.append("run.started", agent=run.agent, model=run.model)
+            told.agent = run.agent
+        # What was done is stored even where nothing that was told is left.
+        if told.last or made:
             agent = AGENTS.get((resumption.handoffs(made) or [run.agent])[-1], AGENTS[run.agent])
             live.narrator.go_on(told, made, agent, why(live))
             self._estimate_lost(live, told)
-        elif not is_new:
-            live.log.append("run.started", agent=run.agent, model=run.model)
         if run.losses > MOST_LOSSES:
             raise ReplicaLost
 
     def _estimate_lost(self, live: Live, told: resumption.Told) -> None:
-        """Count the answer in the middle of which a process was lost; nobody has told what it cost."""
-        said = sum(map(len, told.begun.values()))
+        """Count the answer with which a process was lost; nobody has kept what it cost."""
+        answer = resumption.answer(live.session.made)
+        said = sum(map(len, told.begun.values())) if answer is None else len(answer)
         if said and live.run.losses:
             live.meter.estimate(live.run.model, live.session.size, said)
 
