@@ -85,7 +85,7 @@ class Run(Base):
     lease_expires_at: Mapped[datetime | None]
     # Counts who has worked on it; the newest is the only one who may write.
     attempt: Mapped[int] = mapped_column(server_default="1")
-    # How often the one who worked on it was lost.
+    # How often the one who worked on it was lost, since one has handed it over.
     losses: Mapped[int] = mapped_column(server_default="0")
     # That it is to end, and how: cancel, interrupt, rollback.
     stop: Mapped[str | None]
