@@ -333,22 +333,23 @@ def assert_is_what_was_said(told: list[Event], run: dict[str, Any], neighbours) 
     assert neighbours.said(str(run["conversation_id"]))[1:] == [("assistant", run["output"])]
 
 
-def left_behind(  # a run as a lost replica leaves it
-    settings: Settings, at_the_end: list[dict[str, Any]], neighbours, losses: int = 0
+def left_behind(
+    settings: Settings, made: list[dict[str, Any]], neighbours, losses: int = 0, message: str = "Hi"
 ) -> str:
+    """Make a run as a lost replica leaves it: with what is stored of it, and a lease that has run out."""
     run_id, conversation_id = str(uuid4()), str(uuid4())
-    values = (run_id, TENANT, ANN, conversation_id, losses)
+    values = (run_id, TENANT, ANN, conversation_id, losses, message)
     query(
         settings.database_url.get_secret_value(),
         "insert into runs (id, tenant_id, user_id, conversation_id, agent, model, message, status, owner,"
         " lease_expires_at, started_at, losses)"
-        " values ($1, $2, $3, $4, 'triage', 'sandbox-large', 'Hi', 'running', 'a lost one', now(), now(), $5)",
+        " values ($1, $2, $3, $4, 'triage', 'sandbox-large', $6, 'running', 'lost', now(), now(), $5)",
         *values,
     )
-    asked = {"type": "message", "role": "user", "content": "Hi"}
+    asked = {"type": "message", "role": "user", "content": message}
     neighbours.owners[conversation_id] = f"{TENANT}/{ANN}"
     neighbours.items[conversation_id] = [
-        {"id": f"{run_id}-{number:04}", "data": data} for number, data in enumerate([asked, *at_the_end], 1)
+        {"id": f"{run_id}-{number:04}", "data": data} for number, data in enumerate([asked, *made], 1)
     ]
     return run_id
 
@@ -373,6 +374,21 @@ def test_an_answer_that_is_stored_is_not_asked_for_again(
     assert httpx.get(f"{model_url}/_sandbox/calls").json() == calls_before
     assert told[-1].data["usage"]["estimated"] is True
     assert told[-1].data["usage"]["output_tokens"] > 0
+
+
+def test_what_a_lost_replica_said_is_counted_once(at, settings: Settings, neighbours, redis_url: str) -> None:
+    run_id = left_behind(settings, [], neighbours, message=SLOWLY["message"])
+    log_of(redis_url, run_id, "I am do", is_whole=False)
+    path = f"/api/v1/runs/{run_id}/events"
+    with serving(create_app(settings)) as url, at(url).stream("GET", path) as answer:
+        heard = events(answer.iter_lines())
+        next(event for event in heard if event.type == "message.delta" and event.id > 12)
+    with serving(create_app(settings)) as url:
+        told = rest(at(url), run_id)
+    assert is_whole(told)
+    assert [data["reason"] for data in of_kind(told, "run.resumed")] == ["replica_lost", "handed_over"]
+    # The lost one's, the one of the replica that was told to end, and the one that came to its end.
+    assert told[-1].data["usage"]["requests"] == 3
 
 
 def log_of(redis_url: str, run_id: str, said: str, *, is_whole: bool) -> None:
