@@ -270,9 +270,14 @@ class RunLog:
         if self._recorded <= seq:
             return []
         begin = self._window[0].seq if self._window else self._recorded + 1
-        if seq < begin - 1:
-            return await self.recorded.between(seq, begin - 1)
-        return self._window[seq - begin + 1 :]
+        if seq >= begin - 1:
+            return self._window[seq - begin + 1 :]
+        if older := await self.recorded.between(seq, begin - 1):
+            return older
+        # Lost for good: what comes after it is better than nothing for ever.
+        if not self._window and not self.is_left:
+            await self.changed(WAIT_SECONDS)
+        return self._window[:]
 
 
 def until(events: Sequence[RunEvent], seq: int) -> int:
