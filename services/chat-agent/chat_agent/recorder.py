@@ -74,25 +74,33 @@ class Recorder:
         for log, events in batches:
             self._add(pipeline, log, events)
         answers = await pipeline.execute(raise_on_error=False)
-        for (log, _), answer in zip(batches, answers, strict=True):
-            await self._heed(log, answer)
+        failures = [
+            failure
+            for (log, _), answer in zip(batches, answers, strict=True)
+            if (failure := await self._heed(log, answer)) is not None
+        ]
+        if failures:
+            raise failures[0]
 
     def _add(self, pipeline: Redis, log: RunLog, events: Sequence[RunEvent]) -> None:
         arguments = append_arguments(log.attempt, log.keep_seconds, events, torn=log.is_torn)
         pipeline.evalsha(SHA, 2, *log.recorded.keys, *arguments)
 
-    async def _heed(self, log: RunLog, answer: object) -> None:
+    async def _heed(self, log: RunLog, answer: object) -> Exception | None:
+        """Take in what Redis says to one log; gives the failure, which is not to hold up the others."""
         if isinstance(answer, NoScriptError):
             await self._redis.script_load(APPEND)
             self._wake.set()
-            return
+            return None
         if isinstance(answer, Exception):
-            raise answer
+            return answer
         log.recorded_until(int(answer))  # type: ignore[call-overload]  # what APPEND gives
-        if log.is_recorded:
-            self._dirty.pop(log.run_id, None)
-        else:
+        if not log.is_recorded:
             self._wake.set()
+        # Another writer of the same run may have begun here meanwhile.
+        elif self._dirty.get(log.run_id) is log:
+            del self._dirty[log.run_id]
+        return None
 
     def _held_up(self, error: Exception) -> None:
         if not self._failures:
