@@ -19,6 +19,8 @@ class Told:
     agent: str | None = None
     whole: dict[str, dict[str, Any]] = field(default_factory=dict)
     begun: dict[str, str] = field(default_factory=dict)
+    # The highest number that an item's name has had, `item_1` being the first; also of those withdrawn.
+    items: int = 0
 
     def hear(self, event: RunEvent) -> None:
         """Take in one event."""
@@ -30,10 +32,12 @@ class Told:
             case "agent.changed":
                 self.agent = data["to"]
             case "item.started":
+                self._name(data["item"]["id"])
                 self.begun[data["item"]["id"]] = ""
             case "message.delta":
                 self.begun[data["item_id"]] = self.begun.get(data["item_id"], "") + data["delta"]
             case "item.completed":
+                self._name(data["item"]["id"])
                 self.begun.pop(data["item"]["id"], None)
                 self.whole[data["item"]["id"]] = data["item"]
             case "run.resumed":
@@ -41,10 +45,8 @@ class Told:
                     self.begun.pop(item_id, None)
                     self.whole.pop(item_id, None)
 
-    @property
-    def items(self) -> int:
-        """Count the items that have a name, from `item_1` on."""
-        return max((int(name.removeprefix("item_")) for name in (*self.whole, *self.begun)), default=0)
+    def _name(self, item_id: str) -> None:
+        self.items = max(self.items, int(item_id.removeprefix("item_")))
 
 
 def read(events: Iterable[RunEvent]) -> Told:
