@@ -1,6 +1,7 @@
 """The runs that are worked on in this process. A run goes on when the client that asked for it goes away."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -28,7 +29,7 @@ from chat_agent.history import ConversationSession
 from chat_agent.journal import Journal
 from chat_agent.leases import Lease
 from chat_agent.live import Live
-from chat_agent.models import OVER, QUEUED, Run
+from chat_agent.models import OVER, Run
 from chat_agent.models import WAITING as WAITING_FOR_A_PERSON
 from chat_agent.narrator import Narrator, presentable
 from chat_agent.performance import Performer, Question
@@ -136,8 +137,10 @@ class Engine:
             how = run.stop or "cancel"
             if (live := self.live.get(run.id)) is not None:
                 live.stop(how)
-            elif run.status == QUEUED:
-                await self.tell_end(run.id)
+            elif run.status in OVER:
+                # It waited for its turn; without Redis, whoever listens tells it later.
+                with contextlib.suppress(RedisError, OSError):
+                    await self.tell_end(run.id)
             else:
                 elsewhere[str(run.id)] = how
         self.due.set()
