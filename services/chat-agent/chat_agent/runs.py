@@ -57,6 +57,8 @@ async def begin(
     open_runs = [] if is_alone else await open_in(session, values["conversation_id"])
     if not open_runs:
         return begun(await _insert(session, {**values, **lease.first()}))
+    if (key := values["idempotency_key"]) and any(one.idempotency_key == key for one in open_runs):
+        return None
     if on_conflict == "reject" or len(open_runs) > LONGEST_QUEUE:
         raise ConversationBusy(retry_after=2)
     run = await _insert(session, {**values, "status": QUEUED})
