@@ -171,6 +171,13 @@ def url(app: FastAPI) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def other_url(settings: Settings) -> Iterator[str]:
+    """Give a second replica of the service, on the same database and Redis."""
+    with serving(create_app(settings)) as url:
+        yield url
+
+
 @pytest.fixture(autouse=True)
 def _forgotten(neighbours: Neighbours) -> Iterator[None]:
     yield
