@@ -124,7 +124,7 @@ async def stop(session: AsyncSession, run: Run, how: Stop) -> None:
         run.stop = how
         await session.flush()
     if run.status == QUEUED:
-        await end(session, run, Outcome("cancelled", run.agent))
+        await end(session, run, Outcome("cancelled", run.agent, cost=0))
 
 
 async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
