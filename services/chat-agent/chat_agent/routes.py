@@ -12,7 +12,7 @@ from servicekit.database import Session
 from servicekit.idempotency import REPLAYED
 from servicekit.limits import Lease
 from servicekit.tokens import Principal
-from servicekit.wire import Cursor, Limit, Page
+from servicekit.wire import Page
 
 from chat_agent import admission as admission_to
 from chat_agent import approvals, chat, listening, models, run_history, runs, schemas
@@ -26,6 +26,7 @@ Writer = Annotated[Principal, allowed("conversations:write")]
 Reader = Annotated[Principal, allowed("conversations:read")]
 AgentName = Annotated[str, Path(pattern="^[a-z_]{1,64}$")]
 Wanted = Annotated[schemas.RunFilter, Query()]
+WantedPage = Annotated[schemas.RunPage, Query()]
 ToolReader = Annotated[Principal, allowed("tools:read")]
 
 EVENT = {
@@ -108,11 +109,9 @@ async def begin_run(  # noqa: PLR0913, PLR0917  # what a request brings along, e
 
 
 @router.get("/runs", tags=["runs"])
-async def list_runs(
-    wanted: Wanted, caller: Reader, session: Session, limit: Limit = 20, cursor: Cursor = None
-) -> Page[schemas.RunSummary]:
+async def list_runs(wanted: WantedPage, caller: Reader, session: Session) -> Page[schemas.RunSummary]:
     """List runs, the newest first: yours, or with `of=tenant` everybody's, for owners and admins."""
-    return await run_history.page(session, caller, wanted, limit, cursor)
+    return await run_history.page(session, caller, wanted)
 
 
 @router.get("/runs/totals", tags=["runs"])

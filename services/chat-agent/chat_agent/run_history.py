@@ -1,21 +1,25 @@
 """What runs there were, and what they have used: one person's, or all of a tenant."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TypeVarTuple
+from datetime import UTC, datetime
+from typing import Annotated, TypeVarTuple
 from uuid import UUID
 
+from pydantic import AfterValidator, AwareDatetime, TypeAdapter
 from servicekit.errors import Forbidden
 from servicekit.permissions import allows
 from servicekit.tokens import Principal
-from servicekit.wire import Page, decode_cursor, encode_cursor
+from servicekit.wire import BadCursor, Page, decode_cursor, encode_cursor
 from sqlalchemy import BigInteger, ColumnElement, Select, cast, extract, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.models import Run
-from chat_agent.schemas import RunFilter, RunSummary, RunTotals
+from chat_agent.schemas import RunFilter, RunPage, RunSummary, RunTotals
 
 Ts = TypeVarTuple("Ts")
+
+Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+PLACE = TypeAdapter(tuple[Moment, UUID])
 
 ALL_OF_A_TENANT = "tenant:manage"
 
@@ -26,19 +30,23 @@ class TenantRunsNotYours(Forbidden):
     default_detail = "Only owners and admins see the runs of everybody in the tenant."
 
 
-async def page(
-    session: AsyncSession, caller: Principal, wanted: RunFilter, limit: int, cursor: str | None
-) -> Page[RunSummary]:
+async def page(session: AsyncSession, caller: Principal, wanted: RunPage) -> Page[RunSummary]:
     """List runs, the newest first; raises TenantRunsNotYours, BadCursor."""
     order = (Run.created_at, Run.id)
     found = narrowed(select(Run), caller, wanted).order_by(*(column.desc() for column in order))
-    if cursor is not None:
-        moment, run_id = decode_cursor(cursor, str, str)
-        found = found.where(tuple_(*order) < tuple_(datetime.fromisoformat(str(moment)), UUID(str(run_id))))
-    rows = (await session.scalars(found.limit(limit + 1))).all()
-    return Page(
-        items=[RunSummary.model_validate(row) for row in rows[:limit]], next_cursor=after(rows, limit)
-    )
+    if wanted.cursor is not None:
+        found = found.where(tuple_(*order) < tuple_(*place(wanted.cursor)))
+    rows = (await session.scalars(found.limit(wanted.limit + 1))).all()
+    shown = [RunSummary.model_validate(row) for row in rows[: wanted.limit]]
+    return Page(items=shown, next_cursor=after(rows, wanted.limit))
+
+
+def place(cursor: str) -> tuple[datetime, UUID]:
+    """Read the values after which a page begins; raises BadCursor."""
+    try:
+        return PLACE.validate_python(decode_cursor(cursor, str, str))
+    except (ValueError, OverflowError) as error:
+        raise BadCursor from error
 
 
 def after(rows: Sequence[Run], limit: int) -> str | None:

@@ -14,7 +14,7 @@ from pydantic import (
     StringConstraints,
     computed_field,
 )
-from servicekit.wire import Body
+from servicekit.wire import Body, Cursor, Limit
 
 MAX_MESSAGE = 32_000
 
@@ -172,6 +172,13 @@ class RunFilter(BaseModel):
     status: Literal["queued", "running", "waiting", "completed", "failed", "cancelled"] | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
+
+
+class RunPage(RunFilter):
+    """Which runs are wanted, and how many at a time."""
+
+    limit: Limit = 20
+    cursor: Cursor = None
 
 
 class RunTotals(BaseModel):
