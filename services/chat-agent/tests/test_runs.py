@@ -16,7 +16,6 @@ from chat_agent.settings import Settings
 from chat_agent.toolbox import RunContext, tool
 from redis import Redis
 from testkit.databases import query
-from testkit.issuer import Issuer
 from testkit.servers import serving
 
 from .talking import (
@@ -251,10 +250,10 @@ class Slow:
 
 
 @pytest.fixture(params=[True, False], ids=["repeatable", "once"])
-def slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+def slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Slow:
     slow = Slow(idempotent=request.param)
     monkeypatch.setitem(AGENTS, "digger", slow.agent)
-    yield slow
+    return slow
 
 
 def test_a_call_that_was_cancelled_leaves_no_half_of_it_behind(
