@@ -1,0 +1,153 @@
+"""What the database itself makes sure of, and how it gets from one revision to the next and back."""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from alembic import command
+from chat_agent.models import NEW, OVER, QUEUED, RUNNING, STATES, TRANSITIONS, WAITING
+from chat_agent.settings import Settings
+from testkit.databases import Databases, query
+
+SERVICE = Path(__file__).parents[1]
+WAYS = {RUNNING: (), QUEUED: (), WAITING: (RUNNING,), **dict.fromkeys(OVER, (RUNNING,))}
+BEGIN = """
+insert into runs (id, tenant_id, user_id, conversation_id, agent, model, message, status)
+values ($1, gen_random_uuid(), 'user:ann', $2, 'triage', 'sandbox-large', 'Hi', $3)
+"""
+GO = """
+update runs set status = $2, ended_at = case when $2 in ('completed', 'failed', 'cancelled') then now() end
+where id = $1
+"""
+
+
+@pytest.fixture(scope="module")
+def database(settings: Settings) -> str:
+    return settings.database_url.get_secret_value()
+
+
+def a_run(database: str, status: str, conversation_id: UUID | None = None) -> UUID:
+    """Bring a new run to a state, by steps that are allowed."""
+    run_id = uuid4()
+    first, *more = (*WAYS[status], status)
+    query(database, BEGIN, run_id, conversation_id or uuid4(), first)
+    for step in more:
+        query(database, GO, run_id, step)
+    return run_id
+
+
+@pytest.mark.parametrize("to", STATES)
+@pytest.mark.parametrize("was", STATES)
+def test_a_run_takes_only_the_steps_that_it_may(database: str, was: str, to: str) -> None:
+    run_id = a_run(database, was)
+    if (was, to) in TRANSITIONS:
+        query(database, GO, run_id, to)
+    else:
+        with pytest.raises(asyncpg.CheckViolationError, match=f"a run cannot go from {was} to {to}"):
+            query(database, GO, run_id, to)
+    (row,) = query(database, "select status from runs where id = $1", run_id)
+    assert row["status"] == (to if (was, to) in TRANSITIONS else was)
+
+
+@pytest.mark.parametrize("status", STATES)
+def test_a_run_begins_only_as_it_may(database: str, status: str) -> None:
+    begin = (database, BEGIN, uuid4(), uuid4(), status)
+    if (NEW, status) in TRANSITIONS:
+        query(*begin)
+    else:
+        with pytest.raises(asyncpg.CheckViolationError, match=f"a run cannot go from new to {status}"):
+            query(*begin)
+
+
+@pytest.mark.parametrize("second", [RUNNING, WAITING])
+@pytest.mark.parametrize("first", [RUNNING, WAITING])
+def test_only_one_run_at_a_time_is_under_way_in_a_conversation(
+    database: str, first: str, second: str
+) -> None:
+    conversation_id = uuid4()
+    a_run(database, first, conversation_id)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        a_run(database, second, conversation_id)
+    a_run(database, QUEUED, conversation_id)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "status = 'asleep'",
+        "stop = 'please'",
+        "ended_at = now()",
+        "status = 'completed'",
+    ],
+)
+def test_what_makes_no_sense_is_not_stored(database: str, change: str) -> None:
+    run_id = a_run(database, RUNNING)
+    with pytest.raises(asyncpg.CheckViolationError):
+        query(database, f"update runs set {change} where id = $1", run_id)  # noqa: S608  # ours
+
+
+OLD_RUN = """
+insert into runs (id, tenant_id, user_id, conversation_id, agent, model, message, idempotency_key, status,
+    owner, lease_expires_at, ended_at)
+values ($1, gen_random_uuid(), 'user:ann', gen_random_uuid(), 'triage', 'sandbox-large', 'Hi', 'key', $2,
+    'replica', now(), case when $2 <> 'running' then now() end)
+"""
+ASKED = """
+insert into approvals (id, run_id, call_id, agent, name, arguments)
+values (gen_random_uuid(), $1, 'call_1', 'triage', 'forget_conversation', '{}')
+"""
+CALLED = """
+insert into tool_calls (run_id, call_id, name, arguments) values ($1, 'call_1', 'forget_conversation', '{}')
+"""
+
+
+@pytest.fixture
+def old(databases: Databases) -> Any:
+    """Give a database at the first revision, and how to bring it to another."""
+    url = databases.fresh("chat-agent-old")
+    go = {"up": command.upgrade, "down": command.downgrade}
+
+    def move(way: str, revision: str) -> None:
+        databases.alembic(SERVICE, url, lambda config: go[way](config, revision))
+
+    move("up", "0001")
+    yield url, move
+    move("down", "base")
+
+
+def test_runs_outlive_the_way_up_and_down(old: Any) -> None:
+    url, move = old
+    ids = {status: uuid4() for status in (RUNNING, *sorted(OVER))}
+    for status, run_id in ids.items():
+        query(url, OLD_RUN, run_id, status)
+    before = query(url, "select * from runs order by id")
+    move("up", "0002")
+    columns = "position, attempt, losses, started_at = created_at as is_started"
+    rows = query(url, f"select {columns} from runs order by position")  # noqa: S608  # ours
+    assert [row["position"] for row in rows] == [1, 2, 3, 4]
+    assert {(row["attempt"], row["losses"], row["is_started"]) for row in rows} == {(1, 0, True)}
+    move("down", "0001")
+    assert query(url, "select * from runs order by id") == before
+
+
+def test_what_the_older_schema_does_not_know_is_cancelled_on_the_way_down(old: Any) -> None:
+    url, move = old
+    move("up", "0002")
+    ids = {status: a_run(url, status) for status in STATES}
+    query(url, ASKED, ids[WAITING])
+    query(url, CALLED, ids[RUNNING])
+    move("down", "0001")
+    rows = query(url, "select id, status, owner, lease_expires_at, ended_at from runs")
+    now = {row["id"]: row for row in rows}
+    expected = {QUEUED: "cancelled", WAITING: "cancelled"}
+    assert {status: now[ids[status]]["status"] for status in STATES} == {
+        status: expected.get(status, status) for status in STATES
+    }
+    for row in rows:
+        assert (row["ended_at"] is None) == (row["status"] == RUNNING)
+        assert row["owner"] is not None
+        assert row["lease_expires_at"] is not None
+    move("up", "0002")
+    query(url, GO, ids[RUNNING], WAITING)
