@@ -52,14 +52,14 @@ async def begin(
     """Begin a run, or line it up behind those of its conversation; none when its key has begun one before.
 
     `is_alone`: nobody else can know the conversation yet. Raises ConversationBusy when `on_conflict` says so,
-    or when too many wait already.
+    or when it would have to wait behind too many.
     """
     open_runs = [] if is_alone else await open_in(session, values["conversation_id"])
     if not open_runs:
         return begun(await _insert(session, {**values, **lease.first()}))
     if (key := values["idempotency_key"]) and any(one.idempotency_key == key for one in open_runs):
         return None
-    if on_conflict == "reject" or len(open_runs) > LONGEST_QUEUE:
+    if on_conflict == "reject" or (on_conflict == "enqueue" and len(open_runs) > LONGEST_QUEUE):
         raise ConversationBusy(retry_after=2)
     run = await _insert(session, {**values, "status": QUEUED})
     if run is None or on_conflict == "enqueue":
