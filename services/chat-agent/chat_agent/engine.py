@@ -13,6 +13,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import stamina
+from agents import Agent
 from opentelemetry import trace
 from redis.exceptions import RedisError
 from servicekit import context
@@ -113,7 +114,8 @@ class Engine:
         live = Live(
             run=run,
             log=log,
-            narrator=Narrator(log, AGENTS[run.agent]),
+            # An agent that is gone by now has a name all the same; the run ends, and says why.
+            narrator=Narrator(log, AGENTS.get(run.agent) or Agent(name=run.agent)),
             meter=UsageMeter.resume(Usage.model_validate(run.usage)),
             conversations=conversations,
             session=ConversationSession(conversations, run, self.settings, kept),

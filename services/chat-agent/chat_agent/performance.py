@@ -85,7 +85,7 @@ class Performer:
             told.agent = run.agent
         # What was done is stored even where nothing that was told is left.
         if told.last or made:
-            agent = AGENTS.get((resumption.handoffs(made) or [run.agent])[-1], AGENTS[run.agent])
+            agent = AGENTS.get((resumption.handoffs(made) or [run.agent])[-1], live.narrator.agent)
             live.narrator.go_on(told, made, agent, why(live))
             self._estimate_lost(live, told)
         if run.losses > MOST_LOSSES:
@@ -122,6 +122,8 @@ class Performer:
         raise RunTimedOut
 
     async def _follow(self, live: Live) -> Outcome | Question:
+        if live.run.agent not in AGENTS:
+            raise CheckpointUnreadable
         given = await self._state(live) if live.run.state else await self._items(live)
         result = Runner.run_streamed(
             live.narrator.agent,
