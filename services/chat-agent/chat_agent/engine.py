@@ -180,6 +180,8 @@ class Engine:
             async with self.database.begin() as session:
                 if not await runs.end(session, live.run, outcome):
                     return False, None
+                if live.run.waiting_until is not None:
+                    await approvals.expire(session, live.run.id)
                 return True, await self._next(session, live.run.conversation_id)
 
         ended, following = await self._committed(commit)

@@ -161,7 +161,6 @@ class Performer:
         """Go on from where the run waited, with the answers that were given."""
         async with self.database.begin() as session:
             answers = {one.call_id: one for one in await approvals.of_run(session, live.run.id)}
-            await approvals.expire(session, live.run.id)
         context = RunContextWrapper(RunContext(live.conversations, live.journal))
         try:
             state = await RunState.from_string(
