@@ -36,6 +36,7 @@ class Neighbours:
         self.app.put("/internal/v1/conversations/{id}")(self.ensure)
         self.app.get("/internal/v1/conversations/{id}/items")(self.newest)
         self.app.post("/internal/v1/conversations/{id}/items")(self.append)
+        self.app.delete("/internal/v1/conversations/{id}/items", status_code=204)(self.clear)
         self.app.put("/internal/v1/conversations/{id}/turns/{run_id}")(self.open_turn)
         self.app.delete("/internal/v1/conversations/{id}/turns/{run_id}", status_code=204)(self.forget_turn)
         self.app.get("/internal/v1/search")(self.search)
@@ -101,6 +102,14 @@ class Neighbours:
         with self.stored:
             kept = [item for item in self.items[id] if not item["id"].startswith(f"{run_id}-")]
             self.items[id] = kept
+            self.stored.notify_all()
+
+    async def clear(self, id: str, request: Request, response: Response) -> None:
+        if self.owners.get(id) != request.headers["acme-on-behalf-of"]:
+            response.status_code = 404
+            return
+        with self.stored:
+            self.items[id] = []
             self.stored.notify_all()
 
     async def search(self, query: str) -> dict[str, Any]:
