@@ -8,7 +8,7 @@ from servicekit.tokens import Principal
 from chat_agent import runs
 from chat_agent.engine import Engine
 from chat_agent.errors import BadEventId, RunLogExpired
-from chat_agent.models import OVER
+from chat_agent.models import OVER, QUEUED
 from chat_agent.models import WAITING as RESTING
 from chat_agent.run_log import WAITING, RunEvent
 
@@ -48,6 +48,8 @@ async def has_more(engine: Engine, caller: Principal, run_id: UUID, after: int) 
     async with engine.database.begin() as session:
         run = await runs.find(session, caller, run_id)
     last = await engine.source(run_id).last()
+    if last is None and after and run.status == QUEUED:
+        raise BadEventId
     if last is None and (after or (run.status in OVER and run.started_at is not None)):
         raise RunLogExpired
     if last is not None and after > last.seq:
