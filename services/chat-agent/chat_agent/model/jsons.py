@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 Json = dict[str, Any]  # what the SDK's classes are made from, and they are not typed by JsonValue
-SURROGATE = re.compile("[\ud800-\udfff]")
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+NUL = rb"\u0000"
 
 
 class UnreadableAnswer(ValueError):
@@ -24,9 +25,10 @@ def encode(value: Any, default: Callable[[Any], Any]) -> bytes:
 
 
 def parse(data: bytes) -> Json:
-    """Read one JSON object; bytes and halves of surrogate pairs that are no text are replaced."""
+    """Read one JSON object; NUL, and bytes and halves of surrogate pairs that are no text, are replaced."""
     try:
         value = orjson.loads(data)
+        value = storable(value) if NUL in data else value
     except orjson.JSONDecodeError:
         value = parse_leniently(data)
     if not isinstance(value, dict):
@@ -40,15 +42,15 @@ def parse_leniently(data: bytes) -> Any:
         value = json.loads(data.decode(errors="replace"))
     except ValueError as error:
         raise UnreadableAnswer("not JSON") from error
-    return without_surrogates(value)
+    return storable(value)
 
 
-def without_surrogates(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """Replace what could be neither stored nor sent on."""
     if isinstance(value, str):
-        return SURROGATE.sub("\ufffd", value)
+        return UNSTORABLE.sub("\ufffd", value)
     if isinstance(value, list):
-        return [without_surrogates(each) for each in value]
+        return [storable(each) for each in value]
     if isinstance(value, dict):
-        return {without_surrogates(key): without_surrogates(each) for key, each in value.items()}
+        return {storable(key): storable(each) for key, each in value.items()}
     return value
