@@ -1,9 +1,10 @@
 """How things stand with the chat-agent, in the words of those who need something of it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import uuid4
 
 from chat_agent import runs
+from chat_agent.leases import Lease
 from chat_agent.runs import Outcome
 from chat_agent.schemas import ModelUsage, Usage
 from servicekit.app import Kit
@@ -21,15 +22,15 @@ async def a_run_is_over(kit: Kit) -> None:
         "agent": "triage",
         "model": "sandbox-large",
         "message": "Hello",
-        "owner": "a replica",
-        "lease_expires_at": datetime.now(UTC) + timedelta(minutes=1),
+        "idempotency_key": None,
     }
     used = ModelUsage(model="sandbox-large", requests=1, input_tokens=20, output_tokens=10)
     outcome = Outcome("completed", "triage", output="Hi", usage=Usage(models=[used]))
     async with kit.database.begin() as session:
-        run = await runs.begin(session, begun)
-        assert run is not None
-        await runs.end(session, run, outcome)
+        lease = Lease("a replica", timedelta(minutes=1))
+        is_begun = await runs.begin(session, begun, lease, "enqueue", is_alone=True)
+        assert is_begun is not None
+        await runs.end(session, is_begun.run, outcome)
 
 
 STATES: dict[str, State] = {"a run is over": a_run_is_over}
