@@ -15,8 +15,9 @@ from chat_agent import failures, runs
 from chat_agent.agents import AGENTS
 from chat_agent.engine import Engine
 from chat_agent.errors import BadEventId, RunCancelled, UnknownAgent
-from chat_agent.models import RUNNING, Run
+from chat_agent.models import QUEUED, RUNNING, Run
 from chat_agent.run_log import WAITING, RunEvent
+from chat_agent.runs import Begun
 from chat_agent.schemas import Agent, ChatAnswer, ChatRequest, Usage
 from chat_agent.toolbox import RunContext
 
@@ -79,21 +80,33 @@ async def begin(
     if asked.conversation_id is not None:
         await see_to_owner(engine, caller, asked.conversation_id)
     values = {**first_values(engine, caller, asked, key), "prelude": list(prelude)}
-    async with engine.database.begin() as session:
-        begun = await runs.begin(
-            session, values, engine.lease, asked.on_conflict, is_alone=asked.conversation_id is None
-        )
+    begun = await committed(engine, asked, values)
     if begun is None:
         # Another request with the same key was faster.
         if earlier := await find_earlier(engine, caller, asked, key):
             return Turn(earlier, is_new=False)
         raise IdempotencyInProgress(retry_after=1)
-    if begun.run.status == RUNNING:
-        engine.start(begun.run, begins_conversation=asked.conversation_id is None)
-    else:
+    if begun.run.status == QUEUED:
         engine.due.set()
     await engine.stop(begun.to_stop)
     return Turn(begun.run, is_new=True)
+
+
+async def committed(engine: Engine, asked: ChatRequest, values: dict[str, Any]) -> Begun | None:
+    """Commit the beginning of a run.
+
+    The model is asked while the commit is on its way, which on a real disk takes as long as all before it.
+    """
+    is_alone = asked.conversation_id is None
+    try:
+        async with engine.database.begin() as session:
+            begun = await runs.begin(session, values, engine.lease, asked.on_conflict, is_alone=is_alone)
+            if begun is not None and begun.run.status == RUNNING:
+                engine.start(begun.run, begins_conversation=is_alone)
+    except BaseException:
+        engine.drop(values["id"])
+        raise
+    return begun
 
 
 async def see_to_owner(engine: Engine, caller: Principal, conversation_id: UUID) -> None:

@@ -248,6 +248,11 @@ class Engine:
         if live.task is not None:
             live.task.cancel()
 
+    def drop(self, run_id: UUID) -> None:
+        """Let go of a run that was not committed after all, if it is worked on."""
+        if (live := self.live.get(run_id)) is not None:
+            self.lose(live)
+
     async def _committed(self, commit: Callable[[], Awaitable[T]]) -> T:
         """Commit, and again while Postgres is away; raises when that takes too long."""
         async for attempt in stamina.retry_context(

@@ -13,6 +13,8 @@ from chat_agent.models import Run
 from chat_agent.patience import patiently
 from chat_agent.settings import Settings
 
+# About as long as a model takes to say its first word.
+AHEAD_SECONDS = 0.05
 # Who says what a run begins with; all else is said and done by the agents.
 ASKING = frozenset({"user", "system", "developer"})
 
@@ -42,16 +44,14 @@ class ConversationSession(SessionABC):
         self._opening: asyncio.Task[None] | None = None
 
     def go_ahead(self, patience: float) -> None:
-        """Let the agents begin at once, in a conversation that is new: there is nothing to learn in it."""
+        """Let the agents begin at once, in a conversation that is new: there is nothing to learn in it.
+
+        What the run begins with is kept a moment later, when the model has been asked.
+        """
         self._ahead = patience
+        asyncio.get_running_loop().call_later(AHEAD_SECONDS, self._open_behind)
 
-    @property
-    def is_ahead(self) -> bool:
-        """Tell whether what the run begins with is still to be kept."""
-        return self._ahead is not None
-
-    def open_behind(self) -> None:
-        """Begin to keep it."""
+    def _open_behind(self) -> None:
         if self._ahead is not None:
             self._opening = asyncio.create_task(self.open(self._ahead))
             # Whoever adds the first item hears of a failure.
@@ -60,7 +60,7 @@ class ConversationSession(SessionABC):
 
     async def opened(self) -> None:
         """Wait until what the run begins with is kept; raises ConversationUnavailable."""
-        self.open_behind()
+        self._open_behind()
         if self._opening is not None:
             await self._opening
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from agents import RawResponsesStreamEvent, RunConfig, RunContextWrapper, Runner, RunState, TResponseInputItem
+from agents import RunConfig, RunContextWrapper, Runner, RunState, TResponseInputItem
 from agents.exceptions import UserError
 from agents.items import ToolApprovalItem
 from agents.result import RunResultStreaming
@@ -137,8 +137,6 @@ class Performer:
         try:
             async for event in result.stream_events():
                 live.narrator.tell(event)
-                if live.session.is_ahead and isinstance(event, RawResponsesStreamEvent):
-                    live.session.open_behind()
         finally:
             # The SDK cancels its loop and does not wait for it; what broke off there has to be counted.
             if result.run_loop_task is not None:
@@ -202,12 +200,10 @@ class Performer:
         partial = live.narrator.keep_partial()
         said = partial or live.narrator.last_text
         try:
+            await live.session.opened()
             await live.session.add([*await self._loose_ends(live), *incomplete(live, partial)])
-        except (
-            ServiceError,
-            SQLAlchemyError,
-            OSError,
-        ) as error:  # the run ends all the same; this must not hide why
+        except (ServiceError, SQLAlchemyError, OSError) as error:
+            # The run ends all the same, and this must not hide why.
             logger.warning("partial answer not kept", extra={"error": type(error).__name__})
         return said or None
 

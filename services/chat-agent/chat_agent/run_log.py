@@ -276,7 +276,7 @@ class RunLog:
             return older
         # Lost for good: what comes after it is better than nothing for ever.
         if not self._window and not self.is_left:
-            await self.changed(WAIT_SECONDS)
+            await self._changed.wait()
         return self._window[:]
 
 

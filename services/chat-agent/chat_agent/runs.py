@@ -11,15 +11,19 @@ from servicekit.tokens import Principal
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql import ClauseElement
 
 from chat_agent.errors import ConversationBusy, RunOver, UnknownRun
 from chat_agent.events import RunCompleted
 from chat_agent.leases import Lease, open_in
-from chat_agent.models import OVER, QUEUED, RUNNING, Run
+from chat_agent.models import OVER, QUEUED, RUNNING, Base, Run
 from chat_agent.schemas import AgentStatus, Usage
 
 Stop = Literal["cancel", "interrupt", "rollback"]
 OnConflict = Literal["enqueue", "reject", "interrupt", "rollback"]
+TABLE = Base.metadata.tables["runs"]
+# What a row has that says nothing of it.
+BLANK: dict[str, Any] = {"attempt": 1, "losses": 0, "handoffs": [], "usage": {}}
 # So many messages may wait for their turn in one conversation.
 LONGEST_QUEUE = 20
 
@@ -75,8 +79,14 @@ def begun(run: Run | None) -> Begun | None:
 
 
 async def _insert(session: AsyncSession, values: dict[str, Any]) -> Run | None:
-    statement = insert(Run).values(values).on_conflict_do_nothing().returning(Run)
-    return (await session.scalars(statement)).one_or_none()
+    # Past the mapper, which would read every column back: what they hold is known.
+    new = insert(TABLE).values(values).on_conflict_do_nothing().returning(TABLE.c.created_at)
+    created_at = await session.scalar(new)
+    if created_at is None:
+        return None
+    given = {name: value for name, value in values.items() if not isinstance(value, ClauseElement)}
+    started_at = created_at if values["status"] == RUNNING else None
+    return Run(**BLANK, **given, created_at=created_at, started_at=started_at)
 
 
 async def find_by_key(
