@@ -1,11 +1,11 @@
 """What runs there were, and what they have used: one person's, or all of a tenant."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Annotated, TypeVarTuple
+from datetime import datetime
+from typing import TypeVarTuple
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, TypeAdapter
+from pydantic import TypeAdapter
 from servicekit.errors import Forbidden
 from servicekit.permissions import allows
 from servicekit.tokens import Principal
@@ -14,11 +14,10 @@ from sqlalchemy import BigInteger, ColumnElement, Select, cast, extract, func, s
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.models import Run
-from chat_agent.schemas import RunFilter, RunPage, RunSummary, RunTotals
+from chat_agent.schemas import Moment, RunFilter, RunPage, RunSummary, RunTotals
 
 Ts = TypeVarTuple("Ts")
 
-Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 PLACE = TypeAdapter(tuple[Moment, UUID])
 
 ALL_OF_A_TENANT = "tenant:manage"
@@ -45,7 +44,7 @@ def place(cursor: str) -> tuple[datetime, UUID]:
     """Read the values after which a page begins; raises BadCursor."""
     try:
         return PLACE.validate_python(decode_cursor(cursor, str, str))
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise BadCursor from error
 
 

@@ -1,6 +1,7 @@
 """What crosses the wire."""
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -17,6 +19,7 @@ from pydantic import (
 from servicekit.wire import Body, Cursor, Limit
 
 MAX_MESSAGE = 32_000
+YEAR = re.compile(r"\d{4}-")
 
 
 def storable(value: str) -> str:
@@ -26,6 +29,22 @@ def storable(value: str) -> str:
     return value
 
 
+def written_out(value: object) -> object:
+    """Refuse a moment that is given as a number: nobody knows of what."""
+    if isinstance(value, str) and not YEAR.match(value):
+        raise ValueError("must be a date and a time")
+    return value
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Give the same moment in UTC, as the database has it."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be within the years 1 to 9999") from None
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(written_out), AfterValidator(in_utc)]
 Message = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_MESSAGE, pattern=r"\S"),
@@ -170,8 +189,8 @@ class RunFilter(BaseModel):
     conversation_id: UUID | None = None
     agent: Annotated[str, StringConstraints(max_length=64), AfterValidator(storable)] | None = None
     status: Literal["queued", "running", "waiting", "completed", "failed", "cancelled"] | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class RunPage(RunFilter):
