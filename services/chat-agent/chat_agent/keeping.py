@@ -3,7 +3,7 @@
 import logging
 import time
 
-from servicekit.steady import Every, Steady, until_set
+from servicekit.steady import PAUSES, Every, Steady, until_set
 
 from chat_agent import leases
 from chat_agent.engine import Engine
@@ -21,10 +21,11 @@ class Keeper(Steady):
     """Renews leases, and hears from the rows what others have decided; a Worker."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__("leases")
         self._engine = engine
         self._every = engine.lease.lasts.total_seconds() / 4
         self._stirring = Every(SIGN_OF_LIFE_SECONDS)
+        # After an outage, sooner than others may begin to take what was not renewed.
+        super().__init__("leases", pauses=(PAUSES[0], self._every))
 
     async def begin(self) -> None:
         """Begin with nothing."""
@@ -64,7 +65,12 @@ class Claimer(Steady):
 
     async def step(self) -> float:
         """Take what is due, and work on it."""
+        begun = time.monotonic()
         self._engine.due.clear()
+        await self._engine.database.ping()
+        if time.monotonic() - begun > self._every * 3:
+            # Postgres stood still, or this process did: nobody's lease says much now.
+            self._since = time.monotonic()
         if time.monotonic() - self._since > self._engine.lease.lasts.total_seconds():
             for run in await self._take():
                 logger.info("run taken over", extra={"run_id": str(run.id), "attempt": run.attempt})
