@@ -268,21 +268,28 @@ class Engine:
             status = await session.scalar(select(Run.status).where(Run.id == run_id))
         return status in {WAITING_FOR_A_PERSON, *OVER, None}
 
-    async def tell_end(self, run_id: UUID) -> None:
-        """Tell the end of a run that nobody has told: it had no owner, or the owner was lost."""
+    async def tell_end(self, run_id: UUID) -> int | None:
+        """Tell the end of a run that nobody has told: it had no owner, or the owner was lost.
+
+        Gives the number of the run's last event, 0 when its log is lost, none when the run is not over.
+        """
         async with self.database.begin() as session:
             run = await session.get(Run, run_id)
-        if run is None or run.status not in OVER:
-            return
+        if run is None:
+            return 0
+        if run.status not in OVER:
+            return None
         log = RecordedLog(self._redis, run_id)
         newest = await log.last()
-        if newest.is_terminal if newest is not None else run.started_at is not None:
-            return
+        if newest is None and run.started_at is not None:
+            return 0
+        if newest is not None and newest.is_terminal:
+            return newest.seq
         keep = self.settings.run_log_seconds
         seq = await log.append(run.attempt + 1, keep) + 1
         type_, fields = terminal_event(outcome_of(run))
         event = make_event(seq, type_, run_id, run.conversation_id, fields, datetime.now(UTC))
-        await log.append(run.attempt + 1, keep, [event])
+        return await log.append(run.attempt + 1, keep, [event])
 
     async def hand_over(self) -> None:
         """Let others go on with what is alive here, at once; what is just ending may end."""

@@ -1,9 +1,13 @@
 """Listening to a run: its events from any place on, wherever it is worked on, until nothing comes after."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
+from redis.exceptions import RedisError
 from servicekit.tokens import Principal
+from sqlalchemy.exc import SQLAlchemyError
 
 from chat_agent import runs
 from chat_agent.engine import Engine
@@ -12,6 +16,9 @@ from chat_agent.models import OVER, QUEUED
 from chat_agent.models import WAITING as RESTING
 from chat_agent.run_log import WAITING, RunEvent
 
+logger = logging.getLogger(__name__)
+
+READ_PAUSE = 0.5
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -21,23 +28,33 @@ async def listen(
     """Give a run's events as they come, several at once; none at all when it is time for a sign of life.
 
     Ends with the run, and when it waits for a person; when this process ends, too, so that the reader comes
-    again to another, unless it wants to stay `to_the_end`.
+    again to another, unless it wants to stay `to_the_end`; and when the run is over and its log is lost.
     """
     while to_the_end or not engine.is_closing:
-        # Asked for each time: the run may begin here, or go on elsewhere.
-        events = await engine.source(run_id).after(after)
+        events, last = await heard(engine, run_id, after)
+        yield events
         if events:
-            yield events
             after = events[-1].seq
             if events[-1].is_terminal:
                 return
             if events[-1].type == WAITING and await engine.is_resting(run_id):
                 return
-        elif run_id not in engine.live:
-            yield events
-            await engine.tell_end(run_id)
-        else:
-            yield events
+        elif last is not None and last <= after:
+            return
+
+
+async def heard(engine: Engine, run_id: UUID, after: int) -> tuple[Sequence[RunEvent], int | None]:
+    """Give what comes next, if it comes soon, else the number of the run's last event, if it has had that."""
+    try:
+        # Asked for each time: the run may begin here, or go on elsewhere.
+        events = await engine.source(run_id).after(after)
+        if events or run_id in engine.live:
+            return events, None
+        return events, await engine.tell_end(run_id)
+    except (RedisError, SQLAlchemyError, OSError) as error:
+        logger.warning("events not read yet", extra={"error": type(error).__name__})
+        await asyncio.sleep(READ_PAUSE)
+        return [], None
 
 
 async def has_more(engine: Engine, caller: Principal, run_id: UUID, after: int) -> bool:
@@ -66,9 +83,10 @@ async def frames(engine: Engine, run_id: UUID, after: int = 0) -> AsyncIterator[
 
 
 async def end(engine: Engine, run_id: UUID) -> RunEvent:
-    """Wait for the event with which a run ends, or begins to wait for a person."""
+    """Wait for the event with which a run ends, or begins to wait for a person; raises RunLogExpired."""
     last = None
     async for events in listen(engine, run_id, to_the_end=True):
         last = events[-1] if events else last
-    assert last is not None  # noqa: S101  # what `listen` ends with
+    if last is None or not (last.is_terminal or last.type == WAITING):
+        raise RunLogExpired
     return last
