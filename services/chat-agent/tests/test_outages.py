@@ -1,0 +1,222 @@
+"""Redis, Postgres or the conversation service go away for a while, and come back: runs wait, and go on."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from chat_agent.main import create_app
+from chat_agent.settings import Settings
+from pydantic import SecretStr
+from redis import Redis
+from sandbox.embedded import Valkey
+from sqlalchemy.engine import make_url
+from testkit.databases import query
+from testkit.issuer import Issuer
+from testkit.polling import until
+from testkit.proxy import Proxy
+from testkit.servers import serving
+from testkit.sse import Event, events
+
+STREAM = "/api/v1/chat/stream"
+SLOWLY = {"message": "Slowly [sandbox: tokens=60] [sandbox: rate=25/s]"}
+LEASE = 2.0
+
+
+@pytest.fixture(scope="module")
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"run_lease_seconds": LEASE})
+
+
+@pytest.fixture
+def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
+    """Give the same person's client of any replica."""
+    token = issuer.token(tenant_id=uuid4(), role="member")
+    clients: list[httpx.Client] = []
+
+    def door(url: str) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {token}"}
+        clients.append(httpx.Client(base_url=url, headers=headers, timeout=40))
+        return clients[-1]
+
+    yield door
+    for one in clients:
+        one.close()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+class Listener:
+    """Somebody who hears a run from its beginning to its end, meanwhile."""
+
+    def __init__(self) -> None:
+        self.told: list[Event] = []
+        self.end: Future[None]
+
+    def hear(self, client: httpx.Client, method: str, path: str, **asked: Any) -> None:
+        with client.stream(method, path, **asked) as answer:
+            assert answer.status_code == 200, answer.read()
+            for event in events(answer.iter_lines()):
+                self.told.append(event)
+
+    def has_heard(self, many: int) -> None:
+        """Wait until so many events have come."""
+        until(lambda: len(self.told) >= many or self.end.done())
+
+    def all(self) -> list[Event]:
+        """Wait for the end; gives all that came."""
+        self.end.result(40)
+        return self.told
+
+
+def asking(pool: ThreadPoolExecutor, client: httpx.Client, asked: dict[str, Any]) -> Listener:
+    listener = Listener()
+    listener.end = pool.submit(listener.hear, client, "POST", STREAM, json=asked)
+    listener.has_heard(1)
+    return listener
+
+
+def listening(pool: ThreadPoolExecutor, client: httpx.Client, run_id: str) -> Listener:
+    listener = Listener()
+    listener.end = pool.submit(listener.hear, client, "GET", f"/api/v1/runs/{run_id}/events")
+    listener.has_heard(1)
+    return listener
+
+
+def assert_is_whole(told: list[Event], settings: Settings) -> None:
+    """Hold a stream against the numbers it should have, against its own end and against the row."""
+    assert [event.id for event in told] == list(range(1, len(told) + 1))
+    assert [event.type for event in told if event.type.startswith("run.")] == ["run.started", "run.completed"]
+    said = "".join(event.data["delta"] for event in told if event.type == "message.delta")
+    (run,) = rows(settings, told[0].data["run_id"])
+    assert said == told[-1].data["output"] == run["output"]
+    # Nobody has taken it from the replica that was working on it all the time.
+    assert (run["status"], run["attempt"]) == ("completed", 1)
+
+
+def rows(settings: Settings, run_id: str) -> list[Any]:
+    return query(settings.database_url.get_secret_value(), "select * from runs where id = $1", run_id)
+
+
+def wait(seconds: float) -> None:
+    """Let an outage last."""
+    ends = time.monotonic() + seconds
+    until(lambda: time.monotonic() > ends)
+
+
+@pytest.fixture(params=["keeps", "loses"])
+def valkey(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A Redis of this test's own, which keeps or loses what it has when it is killed."""
+    with Proxy(0) as free:
+        port = free.port
+    is_durable = request.param == "keeps"
+    with Valkey(tmp_path_factory.mktemp("valkey"), port, durable=is_durable) as server:
+        yield server
+
+
+def test_redis_dies_in_mid_sentence_and_nothing_is_missing(
+    valkey: Valkey, settings: Settings, at, pool: ThreadPoolExecutor
+) -> None:
+    own = settings.model_copy(update={"redis_url": SecretStr(valkey.url)})
+    with serving(create_app(own)) as one, serving(create_app(own)) as other:
+        here = asking(pool, at(one), SLOWLY)
+        there = listening(pool, at(other), here.told[0].data["run_id"])
+        there.has_heard(10)
+        os.kill(valkey.pid, signal.SIGKILL)
+        until(lambda: not valkey.is_running)
+        wait(2)
+        valkey.start()
+        told = here.all()
+        assert_is_whole(told, settings)
+        assert there.all() == told
+        assert listening(pool, at(other), told[0].data["run_id"]).all() == told
+
+
+def test_redis_forgets_everything_in_mid_sentence(
+    settings: Settings, at, pool: ThreadPoolExecutor, redis_url: str
+) -> None:
+    with serving(create_app(settings)) as one, serving(create_app(settings)) as other:
+        here = asking(pool, at(one), SLOWLY)
+        there = listening(pool, at(other), here.told[0].data["run_id"])
+        there.has_heard(10)
+        with Redis.from_url(redis_url) as redis:
+            redis.flushall()
+            redis.script_flush()
+        told = here.all()
+        assert_is_whole(told, settings)
+        assert there.all() == told
+
+
+def test_a_reader_of_what_is_over_and_lost_is_let_go(
+    settings: Settings, at, pool: ThreadPoolExecutor, redis_url: str, neighbours
+) -> None:
+    with serving(create_app(settings)) as one, serving(create_app(settings)) as other:
+        here = asking(pool, at(one), SLOWLY)
+        run_id = here.told[0].data["run_id"]
+        log = f"run:{{{run_id}}}:events"
+        with Redis.from_url(redis_url) as redis:
+            here.all()
+            until(lambda: b"run.completed" in redis.xrevrange(log, count=1)[0][1].values())
+            # As if nothing had come after the third.
+            for id_, _ in redis.xrange(log)[3:]:
+                redis.xdel(log, id_)
+            there = listening(pool, at(other), run_id)
+            there.has_heard(3)
+            redis.delete(log)
+        assert len(there.all()) == 3
+
+
+@pytest.fixture
+def proxied(settings: Settings, postgres) -> Iterator[tuple[Proxy, Settings]]:
+    """The way to Postgres, and the settings of a replica that goes there on it."""
+    with Proxy(postgres.port) as proxy:
+        url = make_url(settings.database_url.get_secret_value()).set(port=proxy.port)
+        way = SecretStr(url.render_as_string(hide_password=False))
+        yield proxy, settings.model_copy(update={"database_url": way})
+
+
+@pytest.mark.parametrize("how", [Proxy.cut, Proxy.held])
+def test_postgres_is_away_at_the_end_of_a_run(
+    proxied, settings: Settings, at, pool: ThreadPoolExecutor, neighbours, how
+) -> None:
+    proxy, own = proxied
+    with serving(create_app(own)) as one, serving(create_app(own)) as other:
+        here = asking(pool, at(one), SLOWLY)
+        conversation_id, run_id = here.told[0].data["conversation_id"], here.told[0].data["run_id"]
+        there = listening(pool, at(other), run_id)
+        here.has_heard(40)
+        with how(proxy):
+            until(lambda: len(neighbours.said(conversation_id)) == 2)
+            # For longer than its lease.
+            wait(1.5 * LEASE)
+            assert not here.end.done()
+        told = here.all()
+        assert_is_whole(told, settings)
+        assert there.all() == told
+
+
+def test_the_conversation_service_is_away_in_mid_run(
+    settings: Settings, at, pool: ThreadPoolExecutor, neighbours
+) -> None:
+    with serving(create_app(settings)) as one:
+        here = asking(pool, at(one), SLOWLY)
+        here.has_heard(10)
+        neighbours.down = True
+        until(lambda: any(event.type == "item.completed" for event in here.told))
+        asked = [item["data"]["role"] for item in neighbours.items[here.told[0].data["conversation_id"]]]
+        assert asked == ["user"]
+        neighbours.down = False
+        told = here.all()
+        assert_is_whole(told, settings)
+        assert neighbours.said(told[0].data["conversation_id"])[1:] == [
+            ("assistant", told[-1].data["output"])
+        ]
