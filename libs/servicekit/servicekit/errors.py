@@ -203,11 +203,17 @@ async def _unreachable(_: Request, error: Exception) -> Response:
 
 async def _database_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DBAPIError)  # noqa: S101  # what it is registered for
+    return await _unreachable(request, error) if is_outage(error) else unexpected(error)
+
+
+def is_outage(error: Exception) -> bool:
+    """Tell whether a database fails us because it is away, full or being stopped: trying again may help."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, PoolTimeout | OSError | TimeoutError)
     # 57: the server is shutting down or was told to stop; 53: it is full; 08: the connection broke.
     state = str(getattr(error.orig, "sqlstate", None) or "")
-    if error.connection_invalidated or isinstance(error, InterfaceError) or state[:2] in {"08", "53", "57"}:
-        return await _unreachable(request, error)
-    return unexpected(error)
+    lost = error.connection_invalidated or isinstance(error, InterfaceError)
+    return lost or state[:2] in {"08", "53", "57"}
 
 
 def unexpected(error: Exception) -> Response:

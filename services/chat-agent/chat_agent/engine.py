@@ -18,6 +18,7 @@ from opentelemetry import trace
 from redis.exceptions import RedisError
 from servicekit import context
 from servicekit.app import Kit
+from servicekit.errors import is_outage
 from servicekit.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent import approvals, leases, model, resumption, runs
 from chat_agent.agents import AGENTS
 from chat_agent.conversations import SCOPE, Conversations
+from chat_agent.errors import InternalError
 from chat_agent.history import ConversationSession
 from chat_agent.journal import Journal
 from chat_agent.leases import Lease
@@ -160,19 +162,28 @@ class Engine:
             ):
                 result = await self._performer.perform(live)
                 live.is_ending = True
-                if isinstance(result, Outcome):
-                    result = replace(result, cost=live.meter.cost(self.settings.model_prices))
-                if isinstance(result, Question):
-                    await self._ask(live, result)
-                else:
-                    await self._end(live, result)
+                await self._conclude(live, result)
         finally:
             live.log.leave()
             if self.live.get(run.id) is live:
                 del self.live[run.id]
 
+    async def _conclude(self, live: Live, result: Outcome | Question) -> None:
+        """Commit what came of a run; what cannot be committed ends it by name, or it would begin anew."""
+        try:
+            if isinstance(result, Question):
+                await self._ask(live, result)
+            else:
+                await self._end(live, result)
+        except SQLAlchemyError as error:
+            logger.exception("what came of a run is not committed")
+            if not is_outage(error):
+                failure = InternalError()
+                await self._end(live, live.outcome("failed", None, failure.code(), failure.detail))
+
     async def _end(self, live: Live, outcome: Outcome) -> None:
         """Commit the end, then tell it: whoever hears of it finds it in the database."""
+        outcome = replace(outcome, cost=live.meter.cost(self.settings.model_prices))
         # Before the end is committed, so that from then on nothing but the end is missing in the log.
         await self.recorder.recorded(live.log, RECORD_SECONDS)
 
@@ -254,9 +265,9 @@ class Engine:
             self.lose(live)
 
     async def _committed(self, commit: Callable[[], Awaitable[T]]) -> T:
-        """Commit, and again while Postgres is away; raises when that takes too long."""
+        """Commit, and again while Postgres is away; raises when that takes too long, or cannot succeed."""
         async for attempt in stamina.retry_context(
-            on=(SQLAlchemyError, OSError), attempts=None, timeout=END_SECONDS, wait_initial=0.1, wait_max=2
+            on=is_outage, attempts=None, timeout=END_SECONDS, wait_initial=0.1, wait_max=2
         ):
             with attempt:
                 return await commit()

@@ -57,6 +57,7 @@ class Claimer(Steady):
         self._engine = engine
         self._every = engine.lease.lasts.total_seconds() / 6
         self._since = 0.0
+        self._looked = time.monotonic()
 
     async def begin(self) -> None:
         """Give others time after an outage: their leases ran out while nobody could renew them."""
@@ -65,13 +66,14 @@ class Claimer(Steady):
 
     async def step(self) -> float:
         """Take what is due, and work on it."""
-        begun = time.monotonic()
         self._engine.due.clear()
-        await self._engine.database.ping()
-        if time.monotonic() - begun > self._every * 3:
+        async with self._engine.database.begin() as session:
+            is_any_due = await leases.is_any_due(session)
+        before, self._looked = self._looked, time.monotonic()
+        if self._looked - before > self._every * 4:
             # Postgres stood still, or this process did: nobody's lease says much now.
-            self._since = time.monotonic()
-        if time.monotonic() - self._since > self._engine.lease.lasts.total_seconds():
+            self._since = self._looked
+        if is_any_due and self._looked - self._since > self._engine.lease.lasts.total_seconds():
             for run in await self._take():
                 logger.info("run taken over", extra={"run_id": str(run.id), "attempt": run.attempt})
                 self._engine.start(run)
@@ -86,8 +88,6 @@ class Claimer(Steady):
         if engine.is_closing:
             return []
         async with engine.database.begin() as session:
-            if not await leases.is_any_due(session):
-                return []
             taken = await leases.take_over(session, engine.lease, MOST)
             waiting = await leases.waiting_conversations(session, MOST)
         for conversation_id in waiting:
