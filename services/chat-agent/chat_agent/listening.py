@@ -12,12 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from chat_agent import runs
 from chat_agent.engine import Engine
 from chat_agent.errors import BadEventId, RunLogExpired
-from chat_agent.models import OVER, QUEUED
+from chat_agent.models import OVER, QUEUED, Run
 from chat_agent.models import WAITING as RESTING
+from chat_agent.remembered import remembered
 from chat_agent.run_log import WAITING, RunEvent
 
 logger = logging.getLogger(__name__)
 
+OUTAGES = (RedisError, SQLAlchemyError, OSError)
 READ_PAUSE = 0.5
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -28,8 +30,12 @@ async def listen(
     """Give a run's events as they come, several at once; none at all when it is time for a sign of life.
 
     Ends with the run, and when it waits for a person; when this process ends, too, so that the reader comes
-    again to another, unless it wants to stay `to_the_end`; and when the run is over and its log is lost.
+    again to another, unless it wants to stay `to_the_end`; and when the run is over and its log is lost. Of a
+    log that is no longer kept it gives what the run's row remembers.
     """
+    if not after and (kept := await kept_in_row(engine, run_id)):
+        yield kept
+        return
     while to_the_end or not engine.is_closing:
         events, last = await heard(engine, run_id, after)
         yield events
@@ -37,7 +43,7 @@ async def listen(
             after = events[-1].seq
             if events[-1].is_terminal:
                 return
-            if events[-1].type == WAITING and await engine.is_resting(run_id):
+            if events[-1].type == WAITING and await is_at_rest(engine, run_id, after):
                 return
         elif last is not None and last <= after:
             return
@@ -51,10 +57,54 @@ async def heard(engine: Engine, run_id: UUID, after: int) -> tuple[Sequence[RunE
         if events or run_id in engine.live:
             return events, None
         return events, await engine.tell_end(run_id)
-    except (RedisError, SQLAlchemyError, OSError) as error:
+    except OUTAGES as error:
         logger.warning("events not read yet", extra={"error": type(error).__name__})
         await asyncio.sleep(READ_PAUSE)
         return [], None
+
+
+async def is_at_rest(engine: Engine, run_id: UUID, seq: int) -> bool:
+    """Tell whether nothing has come, or will come by itself, after event number `seq`."""
+    # In this order: what is told before a run rests, or ends, is in its log before its row says so.
+    if not await engine.is_resting(run_id):
+        return False
+    last = await engine.source(run_id).last()
+    return last is None or last.seq <= seq
+
+
+async def kept_in_row(engine: Engine, run_id: UUID) -> list[RunEvent]:
+    """Give what the row of a run remembers when it is over for so long that its log is no longer kept."""
+    if run_id in engine.live:
+        return []
+    try:
+        async with engine.database.begin() as session:
+            run = await session.get(Run, run_id)
+        if run is None or run.status not in OVER or run.started_at is None:
+            return []
+        return [] if await engine.source(run_id).last() else remembered(run)
+    except OUTAGES:
+        # Nothing can be said of it yet; who listens goes on to try.
+        return []
+
+
+async def so_far(engine: Engine, run_id: UUID) -> list[RunEvent]:
+    """Give all that has happened in a run until now."""
+    last = await engine.source(run_id).last()
+    told = [] if last else await kept_in_row(engine, run_id)
+    while last and (not told or told[-1].seq < last.seq):
+        more = await engine.source(run_id).after(told[-1].seq if told else 0)
+        if not more:
+            break
+        told += more
+    return told
+
+
+async def to_the_end(engine: Engine, run_id: UUID) -> list[RunEvent]:
+    """Give all that happens in a run until it ends, or begins to wait for a person; raises RunLogExpired."""
+    told = [event async for events in listen(engine, run_id, to_the_end=True) for event in events]
+    if not told or not (told[-1].is_terminal or told[-1].type == WAITING):
+        raise RunLogExpired
+    return told
 
 
 async def has_more(engine: Engine, caller: Principal, run_id: UUID, after: int) -> bool:
@@ -84,9 +134,4 @@ async def frames(engine: Engine, run_id: UUID, after: int = 0) -> AsyncIterator[
 
 async def end(engine: Engine, run_id: UUID) -> RunEvent:
     """Wait for the event with which a run ends, or begins to wait for a person; raises RunLogExpired."""
-    last = None
-    async for events in listen(engine, run_id, to_the_end=True):
-        last = events[-1] if events else last
-    if last is None or not (last.is_terminal or last.type == WAITING):
-        raise RunLogExpired
-    return last
+    return (await to_the_end(engine, run_id))[-1]
