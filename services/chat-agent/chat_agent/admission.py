@@ -1,39 +1,108 @@
 """Who may ask how often, and listen to how many answers at once: each person, and a tenant as a whole."""
 
-from servicekit.app import Kit
-from servicekit.limits import Admission, Rate, Slots, tenant_key
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends
+from servicekit.app import CurrentKit
+from servicekit.auth import allowed
+from servicekit.idempotency import REPLAYED
+from servicekit.limits import Admission, Lease, Rate, Slots, tenant_key
 from servicekit.tokens import Principal
 
-from chat_agent.settings import Settings
+from chat_agent import chat
+from chat_agent.chat import IdempotencyKey, Prelude, Runs, Turn
+from chat_agent.schemas import Answer, ChatRequest
+
+Writer = Annotated[Principal, allowed("conversations:write")]
+Reader = Annotated[Principal, allowed("conversations:read")]
 
 # What a process that died has taken is free again after this.
 SLOT_SECONDS = 20.0
 
 
-async def answer(kit: Kit, settings: Settings, caller: Principal) -> Admission:
-    """Let a caller ask once more; raises RateLimited."""
-    return await kit.limits.admit(
-        Rate(key(caller, "chat"), settings.chat_rate_limit_per_minute),
-        Rate(shared(caller, "chat"), settings.chat_tenant_rate_limit_per_minute),
-    )
+@dataclass(frozen=True)
+class Admitted:
+    """A turn that was let in, what the head of its answer tells, and what is held while it is streamed."""
+
+    turn: Turn
+    headers: dict[str, str]
+    lease: Lease
 
 
-async def stream(kit: Kit, settings: Settings, caller: Principal) -> Admission:
-    """Let a caller ask once more and listen; raises RateLimited or ConcurrencyLimited."""
-    return await kit.limits.admit(
-        Rate(key(caller, "stream"), settings.chat_stream_rate_limit_per_minute),
-        Rate(shared(caller, "stream"), settings.chat_tenant_stream_rate_limit_per_minute),
-        Slots(key(caller, "streams"), settings.chat_stream_concurrent_limit, SLOT_SECONDS),
-        Slots(shared(caller, "streams"), settings.chat_tenant_stream_concurrent_limit, SLOT_SECONDS),
-    )
+@dataclass(frozen=True)
+class Desk:
+    """Where a caller asks for an answer, in whatever words, whole or as a stream.
+
+    Raises RateLimited, ConcurrencyLimited, and what `chat.begin` and `chat.go_on` raise.
+    """
+
+    caller: Writer
+    engine: Runs
+    kit: CurrentKit
+    key: IdempotencyKey
+
+    async def ask(self, asked: ChatRequest, prelude: Prelude = (), *, streamed: bool) -> Admitted:
+        """Let a caller ask once more."""
+        admission = await self._admission(streamed)
+        return await admitted(admission, chat.begin(self.engine, self.caller, asked, self.key, prelude))
+
+    async def allow(self, run_id: UUID, given: Mapping[UUID, Answer], *, streamed: bool) -> Admitted:
+        """Let a caller answer what a run has asked for, and hear how it goes on."""
+        admission = await self._admission(streamed)
+        return await admitted(admission, chat.go_on(self.engine, self.caller, run_id, given))
+
+    async def _admission(self, streamed: bool) -> Admission:
+        limits, settings = self.kit.limits, self.engine.settings
+        if not streamed:
+            return await limits.admit(
+                Rate(key(self.caller, "chat"), settings.chat_rate_limit_per_minute),
+                Rate(shared(self.caller, "chat"), settings.chat_tenant_rate_limit_per_minute),
+            )
+        return await limits.admit(
+            Rate(key(self.caller, "stream"), settings.chat_stream_rate_limit_per_minute),
+            Rate(shared(self.caller, "stream"), settings.chat_tenant_stream_rate_limit_per_minute),
+            Slots(key(self.caller, "streams"), settings.chat_stream_concurrent_limit, SLOT_SECONDS),
+            Slots(shared(self.caller, "streams"), settings.chat_tenant_stream_concurrent_limit, SLOT_SECONDS),
+        )
 
 
-async def listen(kit: Kit, settings: Settings, caller: Principal) -> Admission:
-    """Let a caller listen to what was asked before; raises ConcurrencyLimited."""
-    return await kit.limits.admit(
-        Rate(key(caller, "resume"), settings.chat_resume_rate_limit_per_minute),
-        Slots(key(caller, "resumes"), settings.chat_resume_concurrent_limit, SLOT_SECONDS),
-    )
+AtDesk = Annotated[Desk, Depends(Desk)]
+
+
+@dataclass(frozen=True)
+class Ear:
+    """Where a caller listens to what was asked before; raises RateLimited or ConcurrencyLimited."""
+
+    caller: Reader
+    engine: Runs
+    kit: CurrentKit
+
+    async def listen(self) -> Admission:
+        """Let a caller listen to one more."""
+        settings = self.engine.settings
+        return await self.kit.limits.admit(
+            Rate(key(self.caller, "resume"), settings.chat_resume_rate_limit_per_minute),
+            Slots(key(self.caller, "resumes"), settings.chat_resume_concurrent_limit, SLOT_SECONDS),
+        )
+
+
+Listener = Annotated[Ear, Depends(Ear)]
+
+
+async def admitted(admission: Admission, begun: Awaitable[Turn]) -> Admitted:
+    """Give a turn that begins; without one, nothing is held."""
+    async with admission.undone_on_error():
+        turn = await begun
+    return Admitted(turn, {**admission.headers(), **about(turn)}, admission.lease)
+
+
+def about(turn: Turn) -> dict[str, str]:
+    """Tell of a turn in headers: which run and conversation it is, and whether it was asked for before."""
+    ids = {"Acme-Run-Id": str(turn.run.id), "Acme-Conversation-Id": str(turn.run.conversation_id)}
+    return ids if turn.is_new else {**ids, REPLAYED: "true"}
 
 
 def key(caller: Principal, what: str) -> str:

@@ -1,6 +1,6 @@
 """One turn of chat, from the request to the run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -11,23 +11,27 @@ from opentelemetry import trace
 from servicekit.idempotency import WELL_FORMED, BadIdempotencyKey, IdempotencyInProgress
 from servicekit.tokens import Principal
 
-from chat_agent import failures, runs
+from chat_agent import approvals, failures, runs
 from chat_agent.agents import AGENTS
 from chat_agent.engine import Engine
 from chat_agent.errors import BadEventId, RunCancelled, UnknownAgent
 from chat_agent.models import QUEUED, RUNNING, Run
 from chat_agent.run_log import WAITING, RunEvent
 from chat_agent.runs import Begun
-from chat_agent.schemas import Agent, ChatAnswer, ChatRequest, Usage
+from chat_agent.schemas import Agent, Answer, ChatAnswer, ChatRequest, Usage
 from chat_agent.toolbox import RunContext
+
+# Items of the SDK: what was said elsewhere before.
+Prelude = Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A run that was asked for."""
+    """A run that was asked for; `heard` is the number of the last event that the client has heard."""
 
     run: Run
     is_new: bool
+    heard: int = 0
 
 
 def engine_of(request: Request) -> Engine:
@@ -62,24 +66,19 @@ IdempotencyKey = Annotated[str | None, Depends(key_of)]
 
 
 async def begin(
-    engine: Engine,
-    caller: Principal,
-    asked: ChatRequest,
-    key: str | None,
-    prelude: Sequence[dict[str, Any]] = (),
+    engine: Engine, caller: Principal, asked: ChatRequest, key: str | None, prelude: Prelude = ()
 ) -> Turn:
     """Begin a run, or find the one that this key began; it is committed before anybody hears of it.
 
-    `prelude` are items of the SDK that stand before the message. Raises UnknownAgent, UnknownConversation,
-    ConversationBusy, and IdempotencyConflict when the key was used for another message.
+    The prelude stands before the message if a conversation begins with it. Raises UnknownAgent,
+    UnknownConversation, ConversationBusy, and IdempotencyConflict when the key was used for another message.
     """
     if asked.agent_type not in AGENTS:
         raise UnknownAgent(f"There is no agent called {asked.agent_type!r}. There are: {', '.join(AGENTS)}.")
     if earlier := await find_earlier(engine, caller, asked, key):
         return Turn(earlier, is_new=False)
-    if asked.conversation_id is not None:
-        await see_to_owner(engine, caller, asked.conversation_id)
-    values = {**first_values(engine, caller, asked, key), "prelude": list(prelude)}
+    opening = await opening_of(engine, caller, asked.conversation_id, prelude)
+    values = {**first_values(engine, caller, asked, key), "prelude": opening}
     begun = await committed(engine, asked, values)
     if begun is None:
         # Another request with the same key was faster.
@@ -109,12 +108,20 @@ async def committed(engine: Engine, asked: ChatRequest, values: dict[str, Any]) 
     return begun
 
 
-async def see_to_owner(engine: Engine, caller: Principal, conversation_id: UUID) -> None:
-    """Make sure that a conversation is the caller's; raises UnknownConversation."""
+async def opening_of(
+    engine: Engine, caller: Principal, conversation_id: UUID | None, prelude: Prelude
+) -> list[dict[str, Any]]:
+    """Give what the conversation is to begin with: nothing where it has begun; raises UnknownConversation."""
+    if conversation_id is None:
+        return [*prelude]
     async with engine.database.begin() as session:
         is_known = await runs.has_run_in(session, caller, conversation_id)
-    if not is_known:
-        await engine.conversations_of(caller).ensure(conversation_id)
+    if is_known:
+        return []
+    conversations = engine.conversations_of(caller)
+    await conversations.ensure(conversation_id)
+    has_begun = bool(prelude and await conversations.items(conversation_id, last=1))
+    return [] if has_begun else [*prelude]
 
 
 async def find_earlier(engine: Engine, caller: Principal, asked: ChatRequest, key: str | None) -> Run | None:
@@ -139,6 +146,30 @@ def first_values(engine: Engine, caller: Principal, asked: ChatRequest, key: str
         "idempotency_key": key,
         "trace_id": trace.format_trace_id(span.trace_id) if span.is_valid else None,
     }
+
+
+async def go_on(engine: Engine, caller: Principal, run_id: UUID, given: Mapping[UUID, Answer]) -> Turn:
+    """Answer what a run has asked for, all or nothing; when that was the last it asked for, it goes on.
+
+    Raises UnknownRun, UnknownApproval, and ApprovalAnswered.
+    """
+    last = await engine.source(run_id).last()
+    async with engine.database.begin() as session:
+        for approval_id, said in given.items():
+            run, goes_on = await approvals.answer(
+                session, caller, run_id, approval_id, said.approve, said.reason, engine.lease
+            )
+    if goes_on:
+        engine.start(run)
+    return Turn(run, is_new=True, heard=last.seq if last and goes_on else 0)
+
+
+async def cancel(engine: Engine, caller: Principal, run_id: UUID) -> Run:
+    """Stop a run; raises UnknownRun, RunOver."""
+    async with engine.database.begin() as session:
+        run = await runs.cancel(session, caller, run_id)
+    await engine.stop([run])
+    return run
 
 
 def answer(turn: Turn, ended: RunEvent) -> ChatAnswer:

@@ -98,7 +98,7 @@ class ConversationSession(SessionABC):
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Remember what the agents said and did; what they were asked is remembered since the beginning."""
         known = {call for item in self.made if (call := call_of(item))}
-        made = [dict(item) for item in items]
+        made = [dict(item) for item in items if item not in self._asked]
         new = [one for one in made if one.get("role") not in ASKING and call_of(one) not in known]
         if new:
             await self.add(new)

@@ -1,29 +1,24 @@
 """What the chat-agent answers."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response, status
 from fastapi.responses import StreamingResponse
-from servicekit.app import CurrentKit
 from servicekit.auth import allowed
 from servicekit.database import Session
-from servicekit.idempotency import REPLAYED
-from servicekit.limits import Lease
 from servicekit.tokens import Principal
 from servicekit.wire import Page
 
-from chat_agent import admission as admission_to
 from chat_agent import approvals, chat, listening, models, run_history, runs, schemas
+from chat_agent.admission import AtDesk, Listener, Reader, Writer
 from chat_agent.agents import AGENTS
-from chat_agent.chat import IdempotencyKey, ResumeAfter, Runs, Turn
+from chat_agent.chat import ResumeAfter, Runs
 from chat_agent.errors import UnknownAgent
 from chat_agent.run_log import WAITING
+from chat_agent.streams import event_stream
 from chat_agent.tools import TOOLS
 
-Writer = Annotated[Principal, allowed("conversations:write")]
-Reader = Annotated[Principal, allowed("conversations:read")]
 AgentName = Annotated[str, Path(pattern="^[a-z_]{1,64}$")]
 Wanted = Annotated[schemas.RunFilter, Query()]
 WantedPage = Annotated[schemas.RunPage, Query()]
@@ -62,50 +57,30 @@ router = APIRouter(prefix="/api/v1")
     tags=["chat"],
     operation_id="chat_with_agent",
 )
-async def answer_whole(  # noqa: PLR0913, PLR0917  # what a request brings along, each part typed
-    asked: schemas.ChatRequest,
-    caller: Writer,
-    engine: Runs,
-    kit: CurrentKit,
-    key: IdempotencyKey,
-    response: Response,
-) -> schemas.ChatAnswer:
+async def answer_whole(asked: schemas.ChatRequest, desk: AtDesk, response: Response) -> schemas.ChatAnswer:
     """Say something to an agent, and get the whole answer; 202 when the run waits for an approval first."""
-    admission = await admission_to.answer(kit, engine.settings, caller)
-    turn = await chat.begin(engine, caller, asked, key)
-    response.headers.update({**admission.headers(), **replayed(turn)})
-    ended = await listening.end(engine, turn.run.id)
+    admitted = await desk.ask(asked, streamed=False)
+    ended = await listening.end(desk.engine, admitted.turn.run.id)
+    response.headers.update(admitted.headers)
     response.status_code = status.HTTP_202_ACCEPTED if ended.type == WAITING else status.HTTP_200_OK
-    return chat.answer(turn, ended)
+    return chat.answer(admitted.turn, ended)
 
 
 @router.post("/chat/stream", response_class=StreamingResponse, responses=STREAM, tags=["chat"])
-async def answer_streamed(
-    asked: schemas.ChatRequest, caller: Writer, engine: Runs, kit: CurrentKit, key: IdempotencyKey
-) -> StreamingResponse:
+async def answer_streamed(asked: schemas.ChatRequest, desk: AtDesk) -> StreamingResponse:
     """Say something to an agent, and hear the answer as it is made, with every tool call and handoff."""
-    admission = await admission_to.stream(kit, engine.settings, caller)
-    async with admission.undone_on_error():
-        turn = await chat.begin(engine, caller, asked, key)
-    headers = {**admission.headers(), **replayed(turn), "Acme-Run-Id": str(turn.run.id)}
-    return event_stream(listening.frames(engine, turn.run.id), admission.lease, headers)
+    admitted = await desk.ask(asked, streamed=True)
+    events = listening.frames(desk.engine, admitted.turn.run.id)
+    return event_stream(events, admitted.lease, admitted.headers)
 
 
 @router.post("/runs", status_code=status.HTTP_202_ACCEPTED, response_model=schemas.Run, tags=["runs"])
-async def begin_run(  # noqa: PLR0913, PLR0917  # what a request brings along, each part typed
-    asked: schemas.ChatRequest,
-    caller: Writer,
-    engine: Runs,
-    kit: CurrentKit,
-    key: IdempotencyKey,
-    response: Response,
-) -> models.Run:
+async def begin_run(asked: schemas.ChatRequest, desk: AtDesk, response: Response) -> models.Run:
     """Say something to an agent, and go away: the run can be read, heard and cancelled by its id."""
-    admission = await admission_to.answer(kit, engine.settings, caller)
-    turn = await chat.begin(engine, caller, asked, key)
-    where = {"Location": f"/api/v1/runs/{turn.run.id}"}
-    response.headers.update({**admission.headers(), **replayed(turn), **where})
-    return turn.run
+    admitted = await desk.ask(asked, streamed=False)
+    run = admitted.turn.run
+    response.headers.update({**admitted.headers, "Location": f"/api/v1/runs/{run.id}"})
+    return run
 
 
 @router.get("/runs", tags=["runs"])
@@ -129,24 +104,19 @@ async def read_run(run_id: UUID, caller: Reader, session: Session) -> schemas.Wh
 
 
 @router.get("/runs/{run_id}/events", response_class=StreamingResponse, responses=RESUMED, tags=["runs"])
-async def read_run_events(
-    run_id: UUID, caller: Reader, engine: Runs, kit: CurrentKit, after: ResumeAfter
-) -> Response:
+async def read_run_events(run_id: UUID, ear: Listener, after: ResumeAfter) -> Response:
     """Hear a run's events, from the beginning or from where a stream broke off; 204 when all was heard."""
-    if not await listening.has_more(engine, caller, run_id, after):
+    if not await listening.has_more(ear.engine, ear.caller, run_id, after):
         # What tells an EventSource not to come again (WHATWG HTML 9.2.3).
         return Response(status_code=status.HTTP_204_NO_CONTENT)
-    admission = await admission_to.listen(kit, engine.settings, caller)
-    return event_stream(listening.frames(engine, run_id, after), admission.lease, admission.headers())
+    admission = await ear.listen()
+    return event_stream(listening.frames(ear.engine, run_id, after), admission.lease, admission.headers())
 
 
 @router.post("/runs/{run_id}/cancel", response_model=schemas.Run, tags=["runs"])
 async def cancel_run(run_id: UUID, caller: Writer, engine: Runs) -> models.Run:
     """Stop a run. What it has said is kept, marked as incomplete, and counted; its last event says when."""
-    async with engine.database.begin() as session:
-        run = await runs.cancel(session, caller, run_id)
-    await engine.stop([run])
-    return run
+    return await chat.cancel(engine, caller, run_id)
 
 
 @router.post("/runs/{run_id}/approvals/{approval_id}", response_model=schemas.Run, tags=["runs"])
@@ -154,13 +124,7 @@ async def answer_approval(
     run_id: UUID, approval_id: UUID, given: schemas.Answer, caller: Writer, engine: Runs
 ) -> models.Run:
     """Allow or refuse what a run has asked for. When all is answered it goes on; its events go on, too."""
-    async with engine.database.begin() as session:
-        run, goes_on = await approvals.answer(
-            session, caller, run_id, approval_id, given.approve, given.reason, engine.lease
-        )
-    if goes_on:
-        engine.start(run)
-    return run
+    return (await chat.go_on(engine, caller, run_id, {approval_id: given})).run
 
 
 @router.get("/agents", response_model=list[schemas.Agent], tags=["agents"])
@@ -183,21 +147,3 @@ async def list_tools(_caller: ToolReader) -> schemas.Tools:
     categories = {category: [tool.name for tool in tools] for category, tools in TOOLS.items()}
     names = [name for tools in categories.values() for name in tools]
     return schemas.Tools(total_tools=len(names), tool_names=names, categories=categories)
-
-
-def replayed(turn: Turn) -> dict[str, str]:
-    """Say that the answer is to an earlier request with the same Idempotency-Key."""
-    return {} if turn.is_new else {REPLAYED: "true"}
-
-
-def event_stream(events: AsyncIterator[bytes], lease: Lease, headers: dict[str, str]) -> StreamingResponse:
-    """Stream events; the lease is kept for as long as the stream stands, and then given back."""
-
-    async def stream() -> AsyncIterator[bytes]:
-        async with lease:
-            async for frame in events:
-                yield frame
-
-    # X-Accel-Buffering: proxies that are not ours should pass every event on at once, too.
-    unbuffered = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream(), media_type="text/event-stream", headers={**unbuffered, **headers})

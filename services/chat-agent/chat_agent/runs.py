@@ -119,6 +119,15 @@ async def find(session: AsyncSession, caller: Principal, run_id: UUID, *, lock: 
     return run
 
 
+async def live_in(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Run | None:
+    """Find the caller's run that answers in a conversation, waits for a person there, or is next."""
+    own = select(Run).filter_by(
+        tenant_id=caller.tenant_id, user_id=caller.subject, conversation_id=conversation_id
+    )
+    live = own.where(Run.status.not_in(OVER)).order_by(Run.position).limit(1)
+    return (await session.scalars(live)).one_or_none()
+
+
 async def cancel(session: AsyncSession, caller: Principal, run_id: UUID) -> Run:
     """Ask a run to stop; raises RunOver when it has ended."""
     run = await find(session, caller, run_id, lock=True)

@@ -1,0 +1,20 @@
+"""How events are streamed to a client."""
+
+from collections.abc import AsyncIterator, Mapping
+
+from fastapi.responses import StreamingResponse
+from servicekit.limits import Lease
+
+# X-Accel-Buffering: proxies that are not ours should pass every event on at once, too.
+UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def event_stream(frames: AsyncIterator[bytes], lease: Lease, headers: Mapping[str, str]) -> StreamingResponse:
+    """Stream events; the lease is kept for as long as the stream stands, and then given back."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        async with lease:
+            async for frame in frames:
+                yield frame
+
+    return StreamingResponse(stream(), media_type="text/event-stream", headers={**UNBUFFERED, **headers})
