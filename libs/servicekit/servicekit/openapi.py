@@ -54,7 +54,7 @@ def install(app: FastAPI) -> None:
 
 
 def with_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the problem answer to every operation."""
+    """Add the problem answer to every operation that does not say how it tells one."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = PROBLEM
     for name in ("HTTPValidationError", "ValidationError"):
@@ -62,5 +62,5 @@ def with_problems(document: dict[str, Any]) -> dict[str, Any]:
     for path in document.get("paths", {}).values():
         for operation in path.values():
             operation["responses"].pop("422", None)
-            operation["responses"]["default"] = ANSWER
+            operation["responses"].setdefault("default", ANSWER)
     return document

@@ -14,6 +14,8 @@ from chat_agent import routes
 from chat_agent.engine import Engine
 from chat_agent.keeping import Claimer, Keeper
 from chat_agent.settings import Settings
+from chat_agent.voices import ag_ui_routes, openai_routes, ui_routes
+from chat_agent.voices.openai_errors import OpenAIErrors
 from chat_agent.worker import workers
 
 
@@ -24,10 +26,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "chat-agent",
         settings,
         description="Who answers: agents, tools, runs and their event streams.",
-        routers=[routes.router],
+        routers=[routes.router, openai_routes.router, ag_ui_routes.router, ui_routes.router],
         workers=workers,
         lifespan=lambda kit: running_agents(app, kit, settings),
     )
+    app.add_middleware(OpenAIErrors)
     return app
 
 

@@ -15,7 +15,8 @@ def test_provides_what_others_need(settings, issuer, databases) -> None:
 def a_run(person):
     """Make what the paths speak of."""
     told = person.post("/api/v1/chat", json={"message": "Hello"}).json()
-    return {"run_id": told["run_id"], "name": "triage"}
+    response_id = f"resp_{told['run_id'].replace('-', '')}"
+    return {"run_id": told["run_id"], "name": "triage", "response_id": response_id}
 
 
 @pytest.mark.parametrize("operation", operations("chat-agent"))

@@ -1,0 +1,124 @@
+"""What clients of other protocols ask, in our words: a prelude, and the one message that a run answers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Annotated, Any, TypeVar
+from uuid import UUID, uuid5
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from servicekit.errors import BadRequest
+from servicekit.tokens import Principal
+
+from chat_agent.errors import UnknownConversation
+from chat_agent.schemas import Answer, ChatRequest, storable
+
+Ours = TypeVar("Ours", bound=BaseModel)
+
+INSTRUCTING = {"system", "developer"}
+# With the message itself as many as the conversation service takes at once.
+LONGEST_PRELUDE = 99
+# An item of a conversation holds no more.
+MAX_TEXT = 60_000
+
+
+def short_enough(value: str) -> str:
+    """Refuse what could not be kept."""
+    if len(value) > MAX_TEXT:
+        raise ValueError(f"must have {MAX_TEXT} characters at most")
+    return value
+
+
+Text = Annotated[str, AfterValidator(storable), AfterValidator(short_enough)]
+
+
+class NoUserMessage(BadRequest):
+    """There is nothing to answer."""
+
+    default_detail = "The last message must be the user's, and have text."
+
+
+class UnsupportedContent(BadRequest):
+    """Something was sent that is not text."""
+
+    default_detail = "Only text can be sent to an agent."
+
+
+class Tolerant(BaseModel):
+    """A body whose form is somebody else's: strict about what it knows, and open to what it does not."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+@dataclass(frozen=True)
+class Said:
+    """One message of a conversation."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run shall answer, and what was said before as far as the client tells it."""
+
+    request: ChatRequest
+    prelude: Sequence[dict[str, Any]]
+
+
+def asked_of(
+    messages: Sequence[Said], agent: str, conversation_id: UUID | None, on_conflict: object = None
+) -> Asked:
+    """Take the last message as the one to answer; raises NoUserMessage when it is not the user's."""
+    if not messages or messages[-1].role != "user" or not messages[-1].text.strip():
+        raise NoUserMessage
+    values = {"message": messages[-1].text, "agent_type": agent, "conversation_id": conversation_id}
+    told = {} if on_conflict is None else {"on_conflict": on_conflict}
+    before = newest([one for one in messages[:-1] if one.text])
+    prelude = [{"role": one.role, "content": one.text} for one in before]
+    return Asked(made(ChatRequest, **values, **told), prelude)
+
+
+def newest(messages: list[Said]) -> list[Said]:
+    """Leave out the oldest of too many, but not what the agent was told before all."""
+    first = [*takewhile(lambda one: one.role in INSTRUCTING, messages)][: LONGEST_PRELUDE // 2]
+    if len(messages) <= LONGEST_PRELUDE:
+        return messages
+    return [*first, *messages[len(first) - LONGEST_PRELUDE :]]
+
+
+def answer_of(**values: object) -> Answer:
+    """Make an answer of ours to what a run has asked for."""
+    return made(Answer, **values)
+
+
+def made(kind: type[Ours], **values: object) -> Ours:
+    """Make a request of ours; what does not fit is refused as if the client had sent it so."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        errors = [{**one, "loc": ("body", *one["loc"])} for one in error.errors(include_context=False)]
+        raise RequestValidationError(errors) from error
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Make one text of several parts."""
+    return "\n".join(part for part in parts if part)
+
+
+def conversation_of(caller: Principal, name: str) -> UUID:
+    """Give the conversation that a client calls so: its id, or one made of the name, for this person only."""
+    try:
+        return UUID(name)
+    except ValueError:
+        assert caller.tenant_id  # noqa: S101  # the token of a person has one
+        return uuid5(caller.tenant_id, f"{caller.subject}/{name}")
+
+
+def conversation_named(name: str) -> UUID:
+    """Read the name of a conversation, a UUID or `conv_` and its hex; raises UnknownConversation."""
+    try:
+        return UUID(name.removeprefix("conv_"))
+    except ValueError:
+        raise UnknownConversation from None

@@ -1,0 +1,77 @@
+"""The response object of OpenAI's Responses, made of a run."""
+
+import re
+from typing import Any
+from uuid import UUID
+
+from chat_agent.errors import UnknownRun
+from chat_agent.models import QUEUED, Run
+
+Json = dict[str, Any]
+ID = re.compile(r"resp_[0-9a-f]{32}")
+
+
+def response_of(run: Run, asked: Json) -> Json:
+    """Give the response as it stands before anything was heard; what the client asked for is given back."""
+    id_, previous = response_id(run.id), asked.get("previous_response_id")
+    return {
+        "id": id_,
+        "object": "response",
+        "created_at": int(run.created_at.timestamp()),
+        "status": "queued" if run.status == QUEUED else "in_progress",
+        "background": bool(asked.get("background")),
+        "error": None,
+        "incomplete_details": None,
+        "instructions": asked.get("instructions"),
+        "max_output_tokens": None,
+        "metadata": asked.get("metadata") or {},
+        "model": run.agent,
+        "output": [],
+        "parallel_tool_calls": True,
+        # A response that goes on after an approval stays the same one.
+        "previous_response_id": None if previous == id_ else previous,
+        "conversation": {"id": conversation_name(run.conversation_id)},
+        "store": True,
+        "temperature": None,
+        "text": {"format": {"type": "text"}},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": None,
+        "truncation": "disabled",
+        "usage": None,
+        "user": None,
+    }
+
+
+def usage_of(usage: Json) -> Json:
+    """Give a run's usage as Responses has it."""
+    tokens_in, tokens_out = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+    return {
+        "input_tokens": tokens_in,
+        "input_tokens_details": {"cached_tokens": usage.get("cached_tokens", 0), "cache_write_tokens": 0},
+        "output_tokens": tokens_out,
+        "output_tokens_details": {"reasoning_tokens": usage.get("reasoning_tokens", 0)},
+        "total_tokens": tokens_in + tokens_out,
+    }
+
+
+def text_part(text: str) -> Json:
+    """Give a part of a message that is text."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def response_id(run_id: UUID) -> str:
+    """Name the response that a run is."""
+    return f"resp_{run_id.hex}"
+
+
+def run_id_of(name: str) -> UUID:
+    """Give the run that a response is; raises UnknownRun for what cannot be one."""
+    if not ID.fullmatch(name):
+        raise UnknownRun("There is no such response.")
+    return UUID(hex=name.removeprefix("resp_"))
+
+
+def conversation_name(conversation_id: UUID) -> str:
+    """Name a conversation as OpenAI does."""
+    return f"conv_{conversation_id.hex}"

@@ -1,0 +1,404 @@
+"""The OpenAI surface, spoken to by OpenAI's own client."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+
+from .scripted import until
+
+BOTH = "What time is it, and can you review this Python function? def add(a, b): return a - b"
+ENDLESS = "Tell me a long story [sandbox: tokens=60, stall-after=30]"
+FORGET = "Forget it [sandbox: call=forget_conversation]"
+LONG = "Tell me something [sandbox: tokens=50]"
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture
+def client_of(url: str) -> Iterator[Callable[..., OpenAI]]:
+    """Give OpenAI's client for somebody: an access token is its key."""
+    clients: list[OpenAI] = []
+
+    def client(person: httpx.Client) -> OpenAI:
+        token = person.headers["authorization"].removeprefix("Bearer ")
+        clients.append(OpenAI(base_url=f"{url}/v1", api_key=token, max_retries=0, timeout=30))
+        return clients[-1]
+
+    yield client
+    for one in clients:
+        one.close()
+
+
+@pytest.fixture
+def client(client_of: Callable[..., OpenAI], ann: httpx.Client) -> OpenAI:
+    return client_of(ann)
+
+
+def test_models_are_agents(client: OpenAI) -> None:
+    assert {model.id for model in client.models.list()} >= {"triage", "code_assistant", "data_analyst"}
+    assert client.models.retrieve("triage").object == "model"
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.models.retrieve("gpt-nobody")
+    assert refused.value.code == "unknown_agent"
+
+
+class TestChatCompletions:
+    def test_answers_whole(self, client: OpenAI) -> None:
+        whole = client.chat.completions.create(model="triage", messages=HELLO, temperature=0.3, user="x")
+        (choice,) = whole.choices
+        assert (whole.object, whole.model, whole.id[:9]) == ("chat.completion", "triage", "chatcmpl-")
+        assert "Hello" in choice.message.content
+        assert (choice.finish_reason, choice.message.tool_calls) == ("stop", None)
+        assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens > 0
+
+    def test_answers_in_chunks(self, client: OpenAI) -> None:
+        chunks = [*client.chat.completions.create(model="triage", messages=HELLO, stream=True)]
+        assert chunks[0].choices[0].delta.role == "assistant"
+        assert chunks[-1].choices[0].finish_reason == "stop"
+        assert len({chunk.id for chunk in chunks}) == 1
+        assert all(chunk.usage is None for chunk in chunks)
+
+    def test_says_the_same_whole_and_in_chunks(self, client: OpenAI) -> None:
+        asked: dict[str, Any] = {"model": "triage", "messages": [{"role": "user", "content": LONG}]}
+        asked["extra_headers"] = {"Idempotency-Key": str(uuid4())}
+        with client.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
+            told = "".join(event.delta for event in stream if event.type == "content.delta")
+            final = stream.get_final_completion()
+        whole = client.chat.completions.create(**asked)
+        assert told == final.choices[0].message.content == whole.choices[0].message.content
+        assert final.usage == whole.usage
+
+    def test_tells_usage_in_a_last_chunk_when_asked(self, client: OpenAI) -> None:
+        asked: dict[str, Any] = {"model": "triage", "messages": HELLO, "stream": True}
+        chunks = [*client.chat.completions.create(**asked, stream_options={"include_usage": True})]
+        assert chunks[-1].choices == []
+        assert chunks[-1].usage.completion_tokens > 0
+
+    def test_shows_tools_and_handoffs_beside_the_choice(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "user", "content": BOTH}]
+        chunks = [*client.chat.completions.create(model="triage", messages=messages, stream=True)]
+        asides = [chunk.acme["type"] for chunk in chunks if hasattr(chunk, "acme")]
+        assert sorted(asides) == ["agent.changed", "tool.called", "tool.output"]
+        assert not any(choice.delta.tool_calls for chunk in chunks for choice in chunk.choices)
+
+    def test_tells_reasoning_apart(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "user", "content": "Think about it [sandbox: reasoning]"}]
+        whole = client.chat.completions.create(model="triage", messages=messages)
+        assert whole.choices[0].message.reasoning_content
+        assert whole.usage.completion_tokens_details.reasoning_tokens > 0
+
+    def test_what_was_said_before_opens_the_conversation(self, client: OpenAI, neighbours) -> None:
+        before = [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "My name is Zoe."}]},
+            {"role": "assistant", "content": "Hello Zoe."},
+        ]
+        answer = client.chat.completions.with_raw_response.create(model="triage", messages=[*before, *HELLO])
+        said = neighbours.said(answer.headers["acme-conversation-id"])
+        assert said[:4] == [
+            ("system", "Be brief."),
+            ("user", "My name is Zoe."),
+            ("assistant", "Hello Zoe."),
+            ("user", "Hello"),
+        ]
+        assert said[4] == ("assistant", answer.parse().choices[0].message.content)
+
+    def test_goes_on_with_a_conversation(self, client: OpenAI, neighbours) -> None:
+        first = client.chat.completions.create(model="triage", messages=HELLO, metadata={"mine": "1"})
+        conversation = {"conversation_id": first.metadata["conversation_id"]}
+        messages: Any = [*HELLO, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "And?"}]
+        second = client.chat.completions.create(model="triage", messages=messages, metadata=conversation)
+        said = neighbours.said(conversation["conversation_id"])
+        assert first.metadata["mine"] == "1"
+        assert [role for role, _ in said] == ["user", "assistant", "user", "assistant"]
+        assert said[3][1] == second.choices[0].message.content
+
+    @pytest.mark.parametrize(
+        ("param", "value"),
+        [
+            ("tools", [{"type": "function", "function": {"name": "mine"}}]),
+            ("n", 2),
+            ("logprobs", True),
+            ("stop", ["."]),
+            ("response_format", {"type": "json_object"}),
+            ("modalities", ["text", "audio"]),
+        ],
+    )
+    def test_refuses_what_it_cannot_honour(self, client: OpenAI, param: str, value: Any) -> None:
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(model="triage", messages=HELLO, **{param: value})
+        assert (refused.value.code, refused.value.param) == ("unsupported_parameter", param)
+
+    def test_takes_such_parameters_when_they_are_not_set(self, client: OpenAI) -> None:
+        neutral: dict[str, Any] = {"n": 1, "logprobs": False, "tools": [], "stop": None, "store": False}
+        assert client.chat.completions.create(model="triage", messages=HELLO, **neutral).choices
+
+
+class TestErrors:
+    def test_unknown_model(self, client: OpenAI) -> None:
+        with pytest.raises(openai.NotFoundError) as refused:
+            client.chat.completions.create(model="gpt-nobody", messages=HELLO)
+        assert (refused.value.code, refused.value.type) == ("unknown_agent", "invalid_request_error")
+
+    def test_bad_token(self, url: str) -> None:
+        with (
+            OpenAI(base_url=f"{url}/v1", api_key="sk-nobody", max_retries=0) as nobody,
+            pytest.raises(openai.AuthenticationError) as refused,
+        ):
+            nobody.models.list()
+        assert refused.value.type == "authentication_error"
+
+    def test_bodies_that_do_not_fit(self, client: OpenAI) -> None:
+        for messages, param in (([{"role": "king", "content": "x"}], "messages.0.role"), ([], "messages")):
+            with pytest.raises(openai.BadRequestError) as refused:
+                client.chat.completions.create(model="triage", messages=messages)
+            assert (refused.value.code, refused.value.param) == ("invalid_request", param)
+
+    def test_nothing_to_answer(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "assistant", "content": "x"}]
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(model="triage", messages=messages)
+        assert refused.value.code == "no_user_message"
+
+    def test_pictures(self, client: OpenAI) -> None:
+        picture = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.chat.completions.create(model="triage", messages=[{"role": "user", "content": [picture]}])
+        assert refused.value.param == "messages[0].content"
+
+    def test_unknown_paths(self, ann: httpx.Client) -> None:
+        answer = ann.get("/v1/embeddings")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+        assert answer.headers["content-type"] == "application/json"
+
+    def test_too_often(self, person, client_of, settings) -> None:
+        client = client_of(person(tenant_id=uuid4()))
+        for _ in range(settings.chat_rate_limit_per_minute):
+            with pytest.raises(openai.NotFoundError):
+                client.chat.completions.create(model="gpt-nobody", messages=HELLO)
+        with pytest.raises(openai.RateLimitError) as refused:
+            client.chat.completions.create(model="triage", messages=HELLO)
+        assert refused.value.code == "rate_limited"
+        assert int(refused.value.response.headers["retry-after"]) >= 1
+
+    def test_a_run_that_fails(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "user", "content": "Fail [sandbox: error=400]"}]
+        with pytest.raises(openai.InternalServerError) as refused:
+            client.chat.completions.create(model="triage", messages=messages)
+        assert refused.value.code == "model_refused_request"
+
+    def test_a_stream_that_breaks_off(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "user", "content": "Fail [sandbox: fail-after=5, tokens=20]"}]
+        with pytest.raises(openai.APIError) as refused:
+            list(client.chat.completions.create(model="triage", messages=messages, stream=True))
+        assert refused.value.code == "model_unavailable"
+
+
+class TestResponses:
+    def test_answers_whole(self, client: OpenAI) -> None:
+        whole = client.responses.create(model="triage", input="Hello", metadata={"mine": "1"})
+        assert (whole.status, whole.model, whole.metadata) == ("completed", "triage", {"mine": "1"})
+        assert "Hello" in whole.output_text
+        assert whole.usage.total_tokens > 0
+
+    def test_answers_in_events(self, client: OpenAI) -> None:
+        told = [*client.responses.create(model="triage", input=BOTH, stream=True)]
+        assert [event.sequence_number for event in told] == list(range(len(told)))
+        assert (told[0].type, told[-1].type) == ("response.created", "response.completed")
+        final = told[-1].response
+        assert [item.type for item in final.output] == ["mcp_call", "message"]
+        call, message = final.output
+        assert (call.name, call.status, call.output[:2]) == ("current_time", "completed", "20")
+        deltas = [event.delta for event in told if event.type == "response.output_text.delta"]
+        assert "".join(deltas) == message.content[0].text == final.output_text
+
+    def test_the_stream_helper_follows(self, client: OpenAI) -> None:
+        thinking = "Think about it [sandbox: reasoning]"
+        with client.responses.stream(model="triage", input=thinking) as stream:
+            told = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+            final = stream.get_final_response()
+        assert told == final.output_text
+        assert [item.type for item in final.output] == ["reasoning", "message"]
+        assert final.output[0].summary[0].text
+
+    def test_goes_on_after_an_earlier_response(self, client: OpenAI, neighbours) -> None:
+        first = client.responses.create(model="triage", input="Hello", instructions="Be brief.")
+        second = client.responses.create(model="triage", input="And?", previous_response_id=first.id)
+        third = client.responses.create(model="triage", input="So?", conversation=first.conversation.id)
+        assert first.conversation == second.conversation == third.conversation
+        assert second.previous_response_id == first.id
+        (said,) = [neighbours.said(id) for id in neighbours.items]
+        roles = ["developer", "user", "assistant", "user", "assistant", "user", "assistant"]
+        assert [role for role, _ in said] == roles
+
+    def test_takes_an_earlier_output_as_input(self, client: OpenAI) -> None:
+        first = client.responses.create(model="triage", input=BOTH)
+        said: Any = [{"role": "user", "content": BOTH}]
+        items = [*said, *(item.to_dict() for item in first.output), {"role": "user", "content": "Thanks"}]
+        assert client.responses.create(model="triage", input=items).status == "completed"
+
+    def test_does_not_go_on_with_what_is_anothers(self, client: OpenAI, client_of, person) -> None:
+        first = client.responses.create(model="triage", input="Hello")
+        other = client_of(person())
+        for name in (first.id, f"resp_{uuid4().hex}", "resp_x"):
+            with pytest.raises(openai.NotFoundError) as refused:
+                other.responses.create(model="triage", input="And?", previous_response_id=name)
+            assert refused.value.code == "unknown_run"
+        with pytest.raises(openai.NotFoundError):
+            other.responses.create(model="triage", input="And?", conversation=first.conversation.id)
+        with pytest.raises(openai.NotFoundError):
+            other.responses.retrieve(first.id)
+
+    def test_can_be_read_again(self, client: OpenAI) -> None:
+        first = client.responses.create(model="triage", input=BOTH)
+        again = client.responses.retrieve(first.id)
+        assert again.output == first.output
+        assert (again.status, again.usage) == (first.status, first.usage)
+
+    def test_can_be_heard_again_from_any_event(self, client: OpenAI) -> None:
+        told = [*client.responses.create(model="triage", input=BOTH, stream=True)]
+        for after in (0, 3, len(told) - 2):
+            again = client.responses.retrieve(told[0].response.id, stream=True, starting_after=after)
+            assert [event.sequence_number for event in again] == list(range(after + 1, len(told)))
+
+    def test_goes_on_in_the_background(self, client: OpenAI) -> None:
+        slowly = "Slowly [sandbox: tokens=20] [sandbox: rate=60/s]"
+        begun = client.responses.create(model="triage", input=slowly, background=True)
+        assert (begun.status, begun.background) == ("in_progress", True)
+        told = [*client.responses.retrieve(begun.id, stream=True)]
+        assert told[-1].response.status == client.responses.retrieve(begun.id).status == "completed"
+
+    def test_a_run_that_fails(self, client: OpenAI) -> None:
+        with pytest.raises(openai.InternalServerError) as refused:
+            client.responses.create(model="triage", input="Fail [sandbox: error=400]")
+        assert refused.value.code == "model_refused_request"
+
+    def test_a_stream_that_breaks_off(self, client: OpenAI) -> None:
+        told = []
+        failing = "Fail [sandbox: fail-after=5, tokens=20]"
+        with pytest.raises(openai.APIError) as refused:
+            told.extend(client.responses.create(model="triage", input=failing, stream=True))
+        assert refused.value.code == "model_unavailable"
+
+    @pytest.mark.parametrize(
+        ("param", "value"),
+        [
+            ("tools", [{"type": "web_search"}]),
+            ("top_logprobs", 2),
+            ("input", [{"type": "function_call_output", "call_id": "x", "output": "y"}]),
+        ],
+    )
+    def test_refuses_what_it_cannot_honour(self, client: OpenAI, param: str, value: Any) -> None:
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.responses.create(**{"model": "triage", "input": "Hello", param: value})
+        assert refused.value.code == "unsupported_parameter"
+        assert refused.value.param.startswith(param)
+
+
+def requests_of(response: Any) -> list[Any]:
+    """Give what a response asks a person to allow."""
+    return [item for item in response.output if item.type == "mcp_approval_request"]
+
+
+def answers_to(response: Any, *, approve: bool) -> list[Any]:
+    """Answer all that a response asks for."""
+    return [
+        {"type": "mcp_approval_response", "approval_request_id": one.id, "approve": approve}
+        for one in requests_of(response)
+    ]
+
+
+class TestApprovals:
+    def test_a_response_goes_on_when_it_is_allowed(self, client: OpenAI) -> None:
+        first = client.responses.create(input=FORGET)
+        (asked,) = requests_of(first)
+        assert (first.status, asked.name) == ("completed", "forget_conversation")
+        second = client.responses.create(input=answers_to(first, approve=True), previous_response_id=first.id)
+        assert (second.id, second.status, second.previous_response_id) == (first.id, "completed", None)
+        call, _, message = second.output
+        assert (call.type, call.status, call.approval_request_id) == ("mcp_call", "completed", asked.id)
+        assert "no conversation" in call.output
+        assert message.content[0].text in second.output_text
+        assert client.responses.retrieve(first.id).output == second.output
+
+    def test_it_goes_on_as_a_stream(self, client: OpenAI) -> None:
+        with client.responses.stream(model="triage", input=FORGET) as stream:
+            before = [*stream]
+            first = stream.get_final_response()
+        given = answers_to(first, approve=True)
+        with client.responses.stream(model="triage", input=given, previous_response_id=first.id) as stream:
+            after = [*stream]
+            second = stream.get_final_response()
+        assert (after[0].type, after[-1].type) == ("response.created", "response.completed")
+        numbers = [event.sequence_number for event in (*before, *after)]
+        assert numbers == list(range(len(numbers)))
+        assert [item.type for item in second.output] == ["mcp_call", "mcp_approval_request", "message"]
+        *_, last = client.responses.retrieve(first.id, stream=True)
+        assert last.response.output_text == second.output_text
+        again = client.responses.retrieve(first.id, stream=True, starting_after=before[-1].sequence_number)
+        assert [event.sequence_number for event in again] == [event.sequence_number for event in after]
+
+    def test_the_agent_hears_that_it_may_not(self, client: OpenAI) -> None:
+        first = client.responses.create(input=FORGET)
+        given = [{**one, "reason": "It is dear to me."} for one in answers_to(first, approve=False)]
+        second = client.responses.create(input=given, previous_response_id=first.id)
+        assert second.output[0].output == "The person did not allow this. It is dear to me."
+
+    def test_what_was_answered_cannot_be_answered_again(self, client: OpenAI) -> None:
+        first = client.responses.create(input=FORGET)
+        given = answers_to(first, approve=False)
+        client.responses.create(input=given, previous_response_id=first.id)
+        with pytest.raises(openai.ConflictError) as refused:
+            client.responses.create(input=given, previous_response_id=first.id)
+        assert refused.value.code == "approval_answered"
+
+    def test_an_answer_needs_what_it_answers(self, client: OpenAI) -> None:
+        given: Any = [{"type": "mcp_approval_response", "approval_request_id": str(uuid4()), "approve": True}]
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.responses.create(input=given)
+        assert refused.value.param == "previous_response_id"
+        first = client.responses.create(input="Hello")
+        with pytest.raises(openai.NotFoundError) as unknown:
+            client.responses.create(input=given, previous_response_id=first.id)
+        assert unknown.value.code == "unknown_approval"
+        for more in ({"role": "user", "content": "And?"}, {"type": "mcp_approval_response"}):
+            with pytest.raises(openai.BadRequestError):
+                client.responses.create(input=[*given, more], previous_response_id=first.id)
+
+    def test_a_completion_tells_what_it_waits_for(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "user", "content": FORGET}]
+        whole: Any = client.chat.completions.create(model="triage", messages=messages)
+        assert (whole.choices[0].finish_reason, whole.acme["status"]) == ("stop", "waiting")
+        assert whole.acme["approvals"][0]["name"] == "forget_conversation"
+
+
+class TestCancelling:
+    def test_a_response_in_the_background_is_cancelled(self, client: OpenAI) -> None:
+        begun = client.responses.create(input=ENDLESS, background=True)
+        stream = client.responses.retrieve(begun.id, stream=True)
+        next(event for event in stream if event.type == "response.output_text.delta")
+        cancelled = client.responses.cancel(begun.id)
+        last = [*stream][-1]
+        assert (cancelled.status, last.type) == ("cancelled", "response.incomplete")
+        assert cancelled.output == last.response.output == client.responses.retrieve(begun.id).output
+        assert cancelled.output[0].status == "incomplete"
+        assert cancelled.output_text
+        assert cancelled.usage.output_tokens > 0
+        assert client.responses.cancel(begun.id) == cancelled
+
+    def test_one_that_waits_for_a_person_is_cancelled(self, client: OpenAI) -> None:
+        first = client.responses.create(input=FORGET)
+        assert client.responses.cancel(first.id).status == "cancelled"
+        until(lambda: client.responses.retrieve(first.id).status == "cancelled")
+
+    def test_what_is_over_or_anothers_is_not_cancelled(self, client: OpenAI, client_of, person) -> None:
+        first = client.responses.create(input="Hello")
+        with pytest.raises(openai.ConflictError) as over:
+            client.responses.cancel(first.id)
+        assert over.value.code == "run_over"
+        with pytest.raises(openai.NotFoundError):
+            client_of(person()).responses.cancel(first.id)
