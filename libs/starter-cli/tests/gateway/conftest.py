@@ -59,6 +59,7 @@ class Services:
             "/api/v1/chat/stream": self.stream,
             "/api/v1/tools/never": self.never,
             "/v1/late": self.late,
+            "/api/v1/agents/late/ag-ui": self.late,
             "/v1/traces": self.collect,
         }
 
