@@ -26,9 +26,7 @@ def numbers(what: str) -> Check:
 
 def tokens(what: str) -> Check:
     """Check the tokens that were heard against those that the model sent."""
-    return lambda run: int(
-        getattr(heard.of_tokens(pieces(run.said), heard.tokens(run.listener.events)), what)
-    )
+    return lambda run: int(getattr(heard.of_tokens(pieces(run.said), pieces(text(run))), what))
 
 
 def text(run: Evidence) -> str:

@@ -6,13 +6,12 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-import stamina
 from agents import Agent
 from opentelemetry import trace
 from redis.exceptions import RedisError
@@ -35,6 +34,7 @@ from chat_agent.live import Live
 from chat_agent.models import OVER, Run
 from chat_agent.models import WAITING as WAITING_FOR_A_PERSON
 from chat_agent.narrator import Narrator, presentable
+from chat_agent.patience import through_outages
 from chat_agent.performance import Performer, Question
 from chat_agent.recorder import Recorder
 from chat_agent.run_log import WAITING, RecordedLog, RunLog, Source, make_event
@@ -49,8 +49,6 @@ tracer = trace.get_tracer(__name__)
 
 T = TypeVar("T")
 
-# Postgres down at the end of a run: it is tried again for this long, then left to whoever takes the run over.
-END_SECONDS = 60.0
 # Redis down: for so long the end of a run waits until all that was said is recorded.
 RECORD_SECONDS = 30.0
 # What is about to end may still do so when the process is told to.
@@ -195,7 +193,7 @@ class Engine:
                     await approvals.expire(session, live.run.id)
                 return True, await self._next(session, live.run.conversation_id)
 
-        ended, following = await self._committed(commit)
+        ended, following = await through_outages(commit)
         if not ended:
             logger.warning("run was taken over before its end")
             return
@@ -223,7 +221,7 @@ class Engine:
             async with self.database.begin() as session:
                 return await approvals.rest(session, live.run, so_far, question.state, lasts, question.asked)
 
-        if not await self._committed(commit):
+        if not await through_outages(commit):
             return
         # Until it is answered, and for as long again as any run can be heard, the log must be there.
         live.log.keep_seconds += self.settings.approval_seconds
@@ -263,15 +261,6 @@ class Engine:
         """Let go of a run that was not committed after all, if it is worked on."""
         if (live := self.live.get(run_id)) is not None:
             self.lose(live)
-
-    async def _committed(self, commit: Callable[[], Awaitable[T]]) -> T:
-        """Commit, and again while Postgres is away; raises when that takes too long, or cannot succeed."""
-        async for attempt in stamina.retry_context(
-            on=is_outage, attempts=None, timeout=END_SECONDS, wait_initial=0.1, wait_max=2
-        ):
-            with attempt:
-                return await commit()
-        raise AssertionError  # pragma: no cover - the loop above returns or raises
 
     async def is_resting(self, run_id: UUID) -> bool:
         """Tell whether a run waits for a person, or is over; then nothing comes after its last event."""

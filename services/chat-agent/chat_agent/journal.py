@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from chat_agent.errors import ToolOutcomeUnknown
 from chat_agent.models import RUNNING, Run, ToolCall
+from chat_agent.patience import through_outages
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class Journal:
 
     async def once(self, call_id: str, name: str, arguments: str, make: Callable[[], Awaitable[str]]) -> str:
         """Make a call, or give what came of it; raises ToolOutcomeUnknown when that was not written down."""
-        if not await self._begin(call_id, name, arguments):
-            return await self._outcome(call_id, name)
+        if not await through_outages(lambda: self._begin(call_id, name, arguments)):
+            return await through_outages(lambda: self._outcome(call_id, name))
         output = await make()
-        await self._end(call_id, output)
+        await through_outages(lambda: self._end(call_id, output))
         return output
 
     async def _begin(self, call_id: str, name: str, arguments: str) -> bool:
@@ -52,9 +53,12 @@ class Journal:
     async def beyond(self, made: Sequence[dict[str, Any]]) -> list[ToolCall]:
         """List the calls that were begun and whose output is not among what is stored."""
         stored = {item["call_id"] for item in made if item.get("type") == "function_call_output"}
+        return [call for call in await through_outages(self._all) if call.call_id not in stored]
+
+    async def _all(self) -> list[ToolCall]:
         wanted = select(ToolCall).where(ToolCall.run_id == self.run.id).order_by(ToolCall.begun_at)
         async with self.database.begin() as session:
-            return [call for call in await session.scalars(wanted) if call.call_id not in stored]
+            return list(await session.scalars(wanted))
 
 
 def unknown(name: str) -> str:

@@ -28,6 +28,7 @@ from chat_agent.errors import (
 from chat_agent.journal import items_of, output_item, unknown
 from chat_agent.live import Live
 from chat_agent.models import Approval
+from chat_agent.patience import through_outages
 from chat_agent.runs import Outcome
 from chat_agent.settings import Settings
 from chat_agent.toolbox import RunContext
@@ -157,8 +158,7 @@ class Performer:
 
     async def _state(self, live: Live) -> RunState[RunContext]:
         """Go on from where the run waited, with the answers that were given."""
-        async with self.database.begin() as session:
-            answers = {one.call_id: one for one in await approvals.of_run(session, live.run.id)}
+        answers = {one.call_id: one for one in await through_outages(lambda: self._asked(live))}
         context = RunContextWrapper(RunContext(live.conversations, live.journal))
         try:
             state = await RunState.from_string(
@@ -175,6 +175,10 @@ class Performer:
             else:
                 state.reject(item, rejection_message=rejection(answer))
         return state
+
+    async def _asked(self, live: Live) -> list[Approval]:
+        async with self.database.begin() as session:
+            return await approvals.of_run(session, live.run.id)
 
     async def _stopped(self, live: Live) -> Outcome:
         """End a run that was told to: keep what was said, or forget it."""
