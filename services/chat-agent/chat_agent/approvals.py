@@ -11,7 +11,7 @@ from chat_agent import runs
 from chat_agent.errors import ApprovalAnswered, UnknownApproval
 from chat_agent.leases import FRESH, Lease
 from chat_agent.models import RUNNING, WAITING, Approval, Run
-from chat_agent.runs import Outcome
+from chat_agent.outcomes import Outcome
 
 
 async def rest(  # noqa: PLR0913, PLR0917  # what a run needs to go on later

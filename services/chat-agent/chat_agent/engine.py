@@ -8,8 +8,7 @@ import random
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from datetime import timedelta
 from uuid import UUID
 
 from agents import Agent
@@ -19,26 +18,25 @@ from servicekit import context
 from servicekit.app import Kit
 from servicekit.errors import is_outage
 from servicekit.tokens import Principal
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent import approvals, leases, model, resumption, runs
 from chat_agent.agents import AGENTS
 from chat_agent.conversations import SCOPE, Conversations
+from chat_agent.endings import Endings
 from chat_agent.errors import InternalError
 from chat_agent.history import ConversationSession
 from chat_agent.journal import Journal
 from chat_agent.leases import Lease
 from chat_agent.live import Live
 from chat_agent.models import OVER, Run
-from chat_agent.models import WAITING as WAITING_FOR_A_PERSON
 from chat_agent.narrator import Narrator, presentable
+from chat_agent.outcomes import Outcome, terminal_event, told_of
 from chat_agent.patience import through_outages
 from chat_agent.performance import Performer, Question
 from chat_agent.recorder import Recorder
-from chat_agent.run_log import WAITING, RecordedLog, RunLog, Source, make_event
-from chat_agent.runs import Outcome
+from chat_agent.run_log import WAITING, RecordedLog, RunLog, Source
 from chat_agent.schemas import Usage
 from chat_agent.settings import Settings
 from chat_agent.signals import Signals
@@ -46,8 +44,6 @@ from chat_agent.usage import METER, UsageMeter
 
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
-
-T = TypeVar("T")
 
 # Redis down: for so long the end of a run waits until all that was said is recorded.
 RECORD_SECONDS = 30.0
@@ -65,6 +61,7 @@ class Engine:
         self.database = kit.database
         self.recorder = Recorder(kit.redis)
         self.signals = Signals(kit.redis, self.hear)
+        self.endings = Endings(kit.database, kit.redis, settings.run_log_seconds)
         self.live: dict[UUID, Live] = {}
         self.is_closing = False
         # Something may be there to be taken: see `Claimer`.
@@ -142,7 +139,7 @@ class Engine:
             elif run.status in OVER:
                 # It waited for its turn; without Redis, whoever listens tells it later.
                 with contextlib.suppress(RedisError, OSError):
-                    await self.tell_end(run.id)
+                    await self.endings.tell(run.id)
             else:
                 elsewhere[str(run.id)] = how
         self.due.set()
@@ -262,35 +259,6 @@ class Engine:
         if (live := self.live.get(run_id)) is not None:
             self.lose(live)
 
-    async def is_resting(self, run_id: UUID) -> bool:
-        """Tell whether a run waits for a person, or is over; then nothing comes after its last event."""
-        async with self.database.begin() as session:
-            status = await session.scalar(select(Run.status).where(Run.id == run_id))
-        return status in {WAITING_FOR_A_PERSON, *OVER, None}
-
-    async def tell_end(self, run_id: UUID) -> int | None:
-        """Tell the end of a run that nobody has told: it had no owner, or the owner was lost.
-
-        Gives the number of the run's last event, 0 when its log is lost, none when the run is not over.
-        """
-        async with self.database.begin() as session:
-            run = await session.get(Run, run_id)
-        if run is None:
-            return 0
-        if run.status not in OVER:
-            return None
-        log = RecordedLog(self._redis, run_id)
-        newest = await log.last()
-        if newest is None and run.started_at is not None:
-            return 0
-        if newest is not None and newest.is_terminal:
-            return newest.seq
-        keep = self.settings.run_log_seconds
-        seq = await log.append(run.attempt + 1, keep) + 1
-        type_, fields = terminal_event(outcome_of(run))
-        event = make_event(seq, type_, run_id, run.conversation_id, fields, datetime.now(UTC))
-        return await log.append(run.attempt + 1, keep, [event])
-
     async def hand_over(self) -> None:
         """Let others go on with what is alive here, at once; what is just ending may end."""
         self.is_closing = True
@@ -322,33 +290,3 @@ class Engine:
         """Hand over what is still alive, and let go of the model."""
         await self.hand_over()
         await self._models.close()
-
-
-def outcome_of(run: Run) -> Outcome:
-    """Say how a run ended, as its row has it."""
-    return Outcome(
-        run.status,
-        run.final_agent or run.agent,
-        run.handoffs,
-        run.output,
-        Usage.model_validate(run.usage),
-        run.error_code,
-        run.error_detail,
-    )
-
-
-def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
-    """Give the last event of a run that ended so."""
-    told = {"output": outcome.output, **told_of(outcome)}
-    if outcome.error_code is not None:
-        told |= {"code": outcome.error_code, "detail": outcome.error_detail}
-    return f"run.{outcome.status}", told
-
-
-def told_of(outcome: Outcome) -> dict[str, object]:
-    """Give what every last event says."""
-    return {
-        "agent": outcome.agent,
-        "handoffs": outcome.handoffs,
-        "usage": outcome.usage.model_dump(mode="json"),
-    }

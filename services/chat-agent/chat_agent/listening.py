@@ -56,7 +56,7 @@ async def heard(engine: Engine, run_id: UUID, after: int) -> tuple[Sequence[RunE
         events = await engine.source(run_id).after(after)
         if events or run_id in engine.live:
             return events, None
-        return events, await engine.tell_end(run_id)
+        return events, await engine.endings.tell(run_id)
     except OUTAGES as error:
         logger.warning("events not read yet", extra={"error": type(error).__name__})
         await asyncio.sleep(READ_PAUSE)
@@ -66,7 +66,7 @@ async def heard(engine: Engine, run_id: UUID, after: int) -> tuple[Sequence[RunE
 async def is_at_rest(engine: Engine, run_id: UUID, seq: int) -> bool:
     """Tell whether nothing has come, or will come by itself, after event number `seq`."""
     # In this order: what is told before a run rests, or ends, is in its log before its row says so.
-    if not await engine.is_resting(run_id):
+    if not await engine.endings.is_resting(run_id):
         return False
     last = await engine.source(run_id).last()
     return last is None or last.seq <= seq

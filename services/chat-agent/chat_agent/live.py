@@ -8,8 +8,8 @@ from chat_agent.history import ConversationSession
 from chat_agent.journal import Journal
 from chat_agent.models import Run
 from chat_agent.narrator import Narrator
+from chat_agent.outcomes import Outcome
 from chat_agent.run_log import RunLog
-from chat_agent.runs import Outcome
 from chat_agent.usage import UsageMeter
 
 

@@ -28,8 +28,8 @@ from chat_agent.errors import (
 from chat_agent.journal import items_of, output_item, unknown
 from chat_agent.live import Live
 from chat_agent.models import Approval
+from chat_agent.outcomes import Outcome
 from chat_agent.patience import through_outages
-from chat_agent.runs import Outcome
 from chat_agent.settings import Settings
 from chat_agent.toolbox import RunContext
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from chat_agent.engine import outcome_of, terminal_event
 from chat_agent.models import Run
+from chat_agent.outcomes import outcome_of, terminal_event
 from chat_agent.run_log import RunEvent, make_event
 
 

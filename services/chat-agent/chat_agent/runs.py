@@ -17,7 +17,8 @@ from chat_agent.errors import ConversationBusy, RunOver, UnknownRun
 from chat_agent.events import RunCompleted
 from chat_agent.leases import Lease, open_in
 from chat_agent.models import OVER, QUEUED, RUNNING, Base, Run
-from chat_agent.schemas import AgentStatus, Usage
+from chat_agent.outcomes import Outcome
+from chat_agent.schemas import AgentStatus
 
 Stop = Literal["cancel", "interrupt", "rollback"]
 OnConflict = Literal["enqueue", "reject", "interrupt", "rollback"]
@@ -26,20 +27,6 @@ TABLE = Base.metadata.tables["runs"]
 BLANK: dict[str, Any] = {"attempt": 1, "losses": 0, "handoffs": [], "usage": {}}
 # So many messages may wait for their turn in one conversation.
 LONGEST_QUEUE = 20
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    status: str
-    agent: str
-    handoffs: list[str] = field(default_factory=list)
-    output: str | None = None
-    usage: Usage = field(default_factory=Usage)
-    error_code: str | None = None
-    error_detail: str | None = None
-    cost: int | None = None
 
 
 @dataclass(frozen=True)

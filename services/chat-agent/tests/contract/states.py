@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from chat_agent import runs
 from chat_agent.leases import Lease
-from chat_agent.runs import Outcome
+from chat_agent.outcomes import Outcome
 from chat_agent.schemas import ModelUsage, Usage
 from servicekit.app import Kit
 from testkit.pacts import TENANT, USER
