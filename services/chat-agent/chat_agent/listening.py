@@ -117,7 +117,8 @@ async def has_more(engine: Engine, caller: Principal, run_id: UUID, after: int) 
     last = await engine.source(run_id).last()
     if last is None and after and run.status == QUEUED:
         raise BadEventId
-    if last is None and (after or (run.status in OVER and run.started_at is not None)):
+    # Of a run that goes on, the log has not begun, or is lost and about to be written anew.
+    if last is None and run.status in {*OVER, RESTING} and run.started_at is not None:
         raise RunLogExpired
     if last is not None and after > last.seq:
         raise BadEventId
