@@ -31,8 +31,8 @@ from chat_agent.journal import Journal
 from chat_agent.leases import Lease
 from chat_agent.live import Live
 from chat_agent.models import OVER, Run
-from chat_agent.narrator import Narrator, presentable
-from chat_agent.outcomes import Outcome, terminal_event, told_of
+from chat_agent.narrator import Narrator
+from chat_agent.outcomes import Outcome, terminal_event, told_of, told_of_approval
 from chat_agent.patience import through_outages
 from chat_agent.performance import Performer, Question
 from chat_agent.recorder import Recorder
@@ -61,7 +61,7 @@ class Engine:
         self.database = kit.database
         self.recorder = Recorder(kit.redis)
         self.signals = Signals(kit.redis, self.hear)
-        self.endings = Endings(kit.database, kit.redis, settings.run_log_seconds)
+        self.endings = Endings(kit.database, kit.redis, settings)
         self.live: dict[UUID, Live] = {}
         self.is_closing = False
         # Something may be there to be taken: see `Claimer`.
@@ -223,13 +223,7 @@ class Engine:
         # Until it is answered, and for as long again as any run can be heard, the log must be there.
         live.log.keep_seconds += self.settings.approval_seconds
         for asked in question.asked:
-            live.log.append(
-                "approval.required",
-                approval_id=str(asked.id),
-                call_id=asked.call_id,
-                name=asked.name,
-                arguments=presentable(asked.arguments),
-            )
+            live.log.append("approval.required", **told_of_approval(asked))
         live.log.append(WAITING, output=None, **told_of(so_far))
         await self.recorder.recorded(live.log, RECORD_SECONDS)
 

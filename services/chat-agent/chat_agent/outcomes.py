@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from chat_agent.models import Run
+from chat_agent.models import Approval, Run
+from chat_agent.narrator import presentable
 from chat_agent.schemas import Usage
 
 
@@ -47,4 +48,14 @@ def told_of(outcome: Outcome) -> dict[str, object]:
         "agent": outcome.agent,
         "handoffs": outcome.handoffs,
         "usage": outcome.usage.model_dump(mode="json"),
+    }
+
+
+def told_of_approval(asked: Approval) -> dict[str, object]:
+    """Give what is told of a tool call that a person has to allow."""
+    return {
+        "approval_id": str(asked.id),
+        "call_id": asked.call_id,
+        "name": asked.name,
+        "arguments": presentable(asked.arguments),
     }
