@@ -1,11 +1,9 @@
 """A service in a process of its own, which a test may end as hard as it likes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,37 +20,39 @@ STOP_SECONDS = 40.0
 
 
 class Replica:
-    """A replica of a service: started with its settings as environment, ready when `/readyz` says so."""
+    """A replica of a service, as a program that reads its environment from a line of JSON on its input.
 
-    def __init__(
-        self, command: Sequence[str], settings: ServiceSettings, log: Path, environment: Mapping[str, str]
-    ) -> None:
-        self.settings = settings.model_copy(update={"port": free_port(), "internal_port": free_port()})
-        self.url = f"http://127.0.0.1:{self.settings.port}"
-        self._command = [sys.executable, *command]
-        self._environment = environment
+    What it imports it can import beforehand, while the test before is still at work.
+    """
+
+    def __init__(self, program: Path, log: Path) -> None:
+        self.url = ""
+        self._inside = ""
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        with log.open("ab") as said:
+            self._running = subprocess.Popen(  # noqa: S603  # what the test names
+                [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=said, stderr=said
+            )
+
+    def begin(self, settings: ServiceSettings, **environment: str) -> Self:
+        """Give it its settings, and wait until `/readyz` says that it is ready."""
+        own = settings.model_copy(update={"port": free_port(), "internal_port": free_port()})
+        self.url, self._inside = (f"http://127.0.0.1:{port}" for port in (own.port, own.internal_port))
+        assert self._running.stdin is not None
+        self._running.stdin.write(json.dumps({**environment_of(own), **environment}).encode() + b"\n")
+        self._running.stdin.close()
+        until(self._is_ready, START_SECONDS)
+        return self
 
     def __enter__(self) -> Self:
-        given = {**os.environ, **environment_of(self.settings), **self._environment}
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  # what the test names
-                self._command, env=given, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        until(self._is_ready, START_SECONDS)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._running.kill()
-        self._running.wait()
-
-    @property
-    def _running(self) -> "subprocess.Popen[bytes]":
-        assert self._process is not None, "it was not started"
-        return self._process
+        if self._running.stdin is not None:
+            self._running.stdin.close()
+        self.kill()
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -78,7 +78,7 @@ class Replica:
     def _is_ready(self) -> bool:
         assert self._running.poll() is None, self._log.read_text()[-2000:]
         try:
-            return httpx.get(f"http://127.0.0.1:{self.settings.internal_port}/readyz").is_success
+            return httpx.get(f"{self._inside}/readyz").is_success
         except httpx.TransportError:
             return False
 
