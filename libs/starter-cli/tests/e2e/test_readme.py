@@ -1,8 +1,11 @@
 """What the README says to type, typed."""
 
+import itertools
 import os
 import re
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/*/
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TARGET = re.compile(r"^make ([a-z][a-z-]*)", re.MULTILINE)
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+SCRIPT = re.compile(r"\bpython (scripts/\S+\.py.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!http)([^)#\s]+)")
 
 
@@ -33,7 +37,24 @@ def test_the_commands_of_the_readme_do_what_it_says(stack: Stack) -> None:
     assert "event: tool.called" in said
     assert "event: run.completed" in said
     assert '"handoff_occurred":false' in said
+    assert '"object":"chat.completion"' in said
     assert "What time is it in Vienna?" in said.rpartition('"items":')[2]
+
+
+SCRIPTS = sorted({line for page in PAGES for block in blocks(page) for line in SCRIPT.findall(block)})
+
+
+@pytest.mark.parametrize("line", SCRIPTS)
+def test_a_script_takes_what_a_page_says_to_type(line: str) -> None:
+    script, *words = shlex.split(line, comments=True)
+    command = [
+        sys.executable,
+        ROOT / script,
+        *itertools.takewhile(lambda word: word[0] != "-", words),
+        "--help",
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", shown))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
