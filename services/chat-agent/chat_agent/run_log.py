@@ -32,10 +32,11 @@ SUPERSEDED = -1
 # KEYS: the log, and who writes it. ARGV: the writer's attempt, seconds to keep both, 1 if a hole before the
 # events cannot be helped, the first event's number, then type and data of each. Gives the number of the last
 # event that is there afterwards, or -1 to a writer that has a successor. Events that would leave a hole are
-# not added: the writer sees by the number that something is lost, and sends it again.
+# not added: the writer sees by the number that something is lost, and sends it again. For how long both are
+# kept is renewed once a minute: with each event it would be twice as much to write as the events themselves.
 APPEND = """
 local writer = tonumber(redis.call('GET', KEYS[2]) or '0')
-local attempt, keep, torn, seq = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
+local attempt, keep, torn, seq = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 if writer > attempt then return -1 end
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local last = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
@@ -48,8 +49,10 @@ if seq <= last + 1 or torn == '1' then
         seq = seq + 1
     end
 end
-redis.call('SET', KEYS[2], attempt, 'EX', keep)
-redis.call('EXPIRE', KEYS[1], keep)
+if writer < attempt or redis.call('TTL', KEYS[1]) < math.max(keep - 60, keep / 2) then
+    redis.call('SET', KEYS[2], attempt, 'EX', keep + 60)
+    redis.call('EXPIRE', KEYS[1], keep)
+end
 return last
 """
 SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
