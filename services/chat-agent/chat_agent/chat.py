@@ -15,9 +15,8 @@ from chat_agent import approvals, failures, runs
 from chat_agent.agents import AGENTS
 from chat_agent.engine import Engine
 from chat_agent.errors import BadEventId, RunCancelled, UnknownAgent
-from chat_agent.models import QUEUED, RUNNING, Run
+from chat_agent.models import RUNNING, Run
 from chat_agent.run_log import WAITING, RunEvent
-from chat_agent.runs import Begun
 from chat_agent.schemas import Agent, Answer, ChatAnswer, ChatRequest, Usage
 from chat_agent.toolbox import RunContext
 
@@ -79,33 +78,20 @@ async def begin(
         return Turn(earlier, is_new=False)
     opening = await opening_of(engine, caller, asked.conversation_id, prelude)
     values = {**first_values(engine, caller, asked, key), "prelude": opening}
-    begun = await committed(engine, asked, values)
+    is_alone = asked.conversation_id is None
+    async with engine.database.begin() as session:
+        begun = await runs.begin(session, values, engine.lease, asked.on_conflict, is_alone=is_alone)
     if begun is None:
         # Another request with the same key was faster.
         if earlier := await find_earlier(engine, caller, asked, key):
             return Turn(earlier, is_new=False)
         raise IdempotencyInProgress(retry_after=1)
-    if begun.run.status == QUEUED:
+    if begun.run.status == RUNNING:
+        engine.start(begun.run, begins_conversation=is_alone)
+    else:
         engine.due.set()
     await engine.stop(begun.to_stop)
     return Turn(begun.run, is_new=True)
-
-
-async def committed(engine: Engine, asked: ChatRequest, values: dict[str, Any]) -> Begun | None:
-    """Commit the beginning of a run.
-
-    The model is asked while the commit is on its way, which on a real disk takes as long as all before it.
-    """
-    is_alone = asked.conversation_id is None
-    try:
-        async with engine.database.begin() as session:
-            begun = await runs.begin(session, values, engine.lease, asked.on_conflict, is_alone=is_alone)
-            if begun is not None and begun.run.status == RUNNING:
-                engine.start(begun.run, begins_conversation=is_alone)
-    except BaseException:
-        engine.drop(values["id"])
-        raise
-    return begun
 
 
 async def opening_of(

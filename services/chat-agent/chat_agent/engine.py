@@ -248,11 +248,6 @@ class Engine:
         if live.task is not None:
             live.task.cancel()
 
-    def drop(self, run_id: UUID) -> None:
-        """Let go of a run that was not committed after all, if it is worked on."""
-        if (live := self.live.get(run_id)) is not None:
-            self.lose(live)
-
     async def hand_over(self) -> None:
         """Let others go on with what is alive here, at once; what is just ending may end."""
         self.is_closing = True

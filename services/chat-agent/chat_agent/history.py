@@ -14,7 +14,7 @@ from chat_agent.patience import patiently
 from chat_agent.settings import Settings
 
 # About as long as a model takes to say its first word.
-AHEAD_SECONDS = 0.05
+AHEAD_SECONDS = 0.02
 # Who says what a run begins with; all else is said and done by the agents.
 ASKING = frozenset({"user", "system", "developer"})
 

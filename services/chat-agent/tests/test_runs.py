@@ -92,7 +92,9 @@ def test_the_same_key_many_times_at_once_is_one_run(ann: httpx.Client, neighbour
     (run_id,) = {answer.json()["id"] for answer in answers}
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
     run = ended(ann, {"id": run_id})
-    assert list(neighbours.items) == [run["conversation_id"]]
+    # Those of the test before may still be at work.
+    asked = [id_ for id_ in neighbours.items if ("user", "Once") in neighbours.said(id_)]
+    assert asked == [run["conversation_id"]]
     assert len(neighbours.items[run["conversation_id"]]) == 2
 
 

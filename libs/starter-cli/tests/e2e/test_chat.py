@@ -100,6 +100,8 @@ def test_a_client_that_goes_away_misses_nothing(neighbour: Person) -> None:
         started = next(line for line in lines if line.startswith("data: "))
         next(line for line in lines if "message.delta" in line)
     conversation_id = started.split('"conversation_id":"')[1].split('"')[0]
+    # A new conversation is kept a moment after its first run has begun.
+    until(lambda: neighbour.http.get(f"/api/v1/conversations/{conversation_id}").is_success)
     until(lambda: len(neighbour.messages(conversation_id)) == 2)
     reply = neighbour.messages(conversation_id)[-1]["content"]
     totals = until(lambda: (usage := neighbour.usage())["runs"] and usage)
