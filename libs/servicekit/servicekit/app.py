@@ -16,11 +16,8 @@ import uvicorn
 import uvloop
 from fastapi import APIRouter, Depends, FastAPI, Request
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 
-from servicekit import errors, health, logging, openapi, telemetry, workers
+from servicekit import errors, health, logging, openapi, redis_client, telemetry, workers
 from servicekit.auth import assert_policies
 from servicekit.database import Database
 from servicekit.health import Check
@@ -124,7 +121,7 @@ def furnish(app: FastAPI, kit: Kit, routers: Sequence[APIRouter]) -> None:
 def make_kit(name: str, settings: ServiceSettings, keys: KeySource | None = None) -> Kit:
     """Make what every service has; nothing connects before it is used."""
     database = Database(settings.database_url, name=name, pool_size=settings.database_pool_size)
-    redis = connect_redis(settings)
+    redis = redis_client.connect(settings)
     http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
     telemetry.instrument(settings, database.engine, redis, http)
     keys = keys or JwksCache(settings.auth_jwks_url)
@@ -141,18 +138,6 @@ def make_kit(name: str, settings: ServiceSettings, keys: KeySource | None = None
     )
     kit.checks.update(database=database.ping, redis=redis.ping)
     return kit
-
-
-def connect_redis(settings: ServiceSettings) -> Redis:
-    """Make the Redis client: short timeouts, and two tries, so that a restart of Redis is not an error."""
-    return Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        socket_connect_timeout=2,
-        socket_timeout=10,
-        health_check_interval=15,
-        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2),
-        retry_on_error=[RedisConnectionError],
-    )
 
 
 @contextlib.asynccontextmanager

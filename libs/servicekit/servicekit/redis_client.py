@@ -1,0 +1,44 @@
+"""The client of Redis that every service has."""
+
+from collections.abc import Iterable
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from servicekit.settings import ServiceSettings
+
+
+def connect(settings: ServiceSettings) -> Redis:
+    """Make the client: short timeouts, and two tries, so that a restart of Redis is not an error."""
+    pool = ConnectionPool.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_connect_timeout=2,
+        socket_timeout=10,
+        health_check_interval=15,
+        retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2),
+        retry_on_error=[RedisConnectionError],
+    )
+    pool.connection_class = told_of_loss(pool.connection_class)
+    return Redis.from_pool(pool)
+
+
+def told_of_loss(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Make a kind of connection that says in Redis' own words that it was lost.
+
+    uvloop raises RuntimeError where asyncio's own loop raises an OSError, when something is written to a
+    connection that was closed a moment ago.
+    """
+
+    class Connection(kind):  # type: ignore[misc, valid-type]  # plain or with TLS, as the address says
+        async def send_packed_command(
+            self, command: bytes | str | Iterable[bytes], check_health: bool = True
+        ) -> None:
+            try:
+                await super().send_packed_command(command, check_health)
+            except RuntimeError as error:
+                raise RedisConnectionError("The connection was closed.") from error
+
+    return Connection
