@@ -23,8 +23,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(backend, "testkit-backend")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist comes next, and takes the groups as they are then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, where they share what they start; a file may say otherwise."""
+    """Keep the tests of a file on one worker, where they share what they start.
+
+    A folder may say otherwise, in a hook of its own that is to be tried first, too.
+    """
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))

@@ -89,6 +89,7 @@ class Inbox:
         return found[1]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep those that use the stack on one worker, where the work is shared out by groups: one is enough."""
     for item in items:
