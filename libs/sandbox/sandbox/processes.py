@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from typing import NamedTuple, TypedDict
 # Reads until the pipe from us breaks, which the system does for us even on kill -9, on every platform.
 # (Linux' PR_SET_PDEATHSIG follows the thread that started the child, not the process.)
 _WATCH = 'read -r _; kill -s INT "$1" 2>/dev/null'
+# Below what Linux, macOS and IANA (RFC 6335) call ephemeral.
+QUIET_PORTS = range(20_000, 32_000)
 _LARGE_LOG = 8 * 1024 * 1024
 
 
@@ -62,10 +65,14 @@ def unprivileged() -> Account | None:
 
 
 def free_port() -> int:
-    """Find a TCP port on 127.0.0.1 that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """Find a TCP port on 127.0.0.1 that was free a moment ago.
+
+    The system gives it to nobody who asks for just any, so that nobody gets it meanwhile by chance.
+    """
+    while True:
+        port = random.choice(QUIET_PORTS)  # noqa: S311  # a place, not a secret
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
