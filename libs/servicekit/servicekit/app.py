@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated
 
-import httpx
 import uvicorn
 import uvloop
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -21,7 +20,7 @@ from servicekit import errors, health, logging, openapi, redis_client, telemetry
 from servicekit.auth import assert_policies
 from servicekit.database import Database
 from servicekit.health import Check
-from servicekit.http import TIMEOUT, ServiceClient, ServiceTokens
+from servicekit.http import Connections, ServiceClient, ServiceTokens
 from servicekit.jwks import JwksCache
 from servicekit.limits import Limits
 from servicekit.requests import RequestScope
@@ -45,7 +44,7 @@ class Kit:
     database: Database
     redis: Redis
     limits: Limits
-    http: httpx.AsyncClient
+    http: Connections
     tokens: ServiceTokens
     keys: KeySource
     verifier: TokenVerifier
@@ -122,8 +121,8 @@ def make_kit(name: str, settings: ServiceSettings, keys: KeySource | None = None
     """Make what every service has; nothing connects before it is used."""
     database = Database(settings.database_url, name=name, pool_size=settings.database_pool_size)
     redis = redis_client.connect(settings)
-    http = httpx.AsyncClient(timeout=TIMEOUT, trust_env=False)
-    telemetry.instrument(settings, database.engine, redis, http)
+    http = Connections(telemetry.client_traces(settings))
+    telemetry.instrument(settings, database.engine, redis)
     keys = keys or JwksCache(settings.auth_jwks_url)
     kit = Kit(
         name=name,

@@ -1,23 +1,29 @@
 """Calls from one service to another: own token, on somebody's behalf, bounded in time and number."""
 
 import asyncio
+import json as stdlib_json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
-import httpx
+import aiohttp
+import orjson
 import stamina
 from opentelemetry import propagate
-from pydantic import JsonValue, SecretStr
+from pydantic import BaseModel, JsonValue, SecretStr
 
 from servicekit.context import request_id
 from servicekit.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = httpx.Timeout(10, connect=2)
+TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=2)
+# Shorter than the five seconds of uvicorn, so that none is taken up again while it is being closed.
+KEEP_ALIVE_SECONDS = 4
 # A token is renewed this long before it expires, so that none expires on its way.
 RENEW_SECONDS = 60
 RETRIABLE = frozenset({502, 503, 504})
@@ -31,12 +37,71 @@ class _TryAgain(Exception):
     """An answer, or the lack of one, that another attempt may mend."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What another service has answered."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> JsonValue:
+        """Read the body."""
+        value: JsonValue = orjson.loads(self.body)
+        return value
+
+
+class Connections:
+    """The connections of a process to other services: opened when they are needed, and kept alive."""
+
+    def __init__(self, traces: Sequence[aiohttp.TraceConfig] = ()) -> None:
+        self._traces = list(traces)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        """Send a request, and take in the whole answer; raises what aiohttp raises, or _TryAgain."""
+        if self._session is None:
+            self._session = self._open()
+        async with self._session.request(
+            method, url, headers=headers, data=body, allow_redirects=False
+        ) as response:
+            return Answer(response.status, await response.read())
+
+    async def aclose(self) -> None:
+        """Close them all, for good."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Make the session, which can be made only where a loop is running."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=TIMEOUT,
+            trust_env=False,
+            middlewares=[_once],
+            trace_configs=self._traces,
+        )
+
+
+async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from trying again by itself, as it does when it knows a method for idempotent."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectionError as error:
+        raise _TryAgain(type(error).__name__) from error
+
+
+class IssuedToken(BaseModel):
+    """auth's answer with a token."""
+
+    access_token: str
+    expires_in: float
+
+
 class ServiceTokens:
     """A service's own access tokens, got by client credentials (RFC 6749 4.4) and kept until they age."""
 
-    def __init__(
-        self, http: httpx.AsyncClient, auth_url: str, client_id: str, secret: SecretStr | None
-    ) -> None:
+    def __init__(self, http: Connections, auth_url: str, client_id: str, secret: SecretStr | None) -> None:
         self._http = http
         self._url = f"{auth_url.rstrip('/')}/internal/v1/oauth/token"
         self._credentials = (client_id, secret)
@@ -63,21 +128,19 @@ class ServiceTokens:
             "audience": audience,
             "scope": scope,
         }
-        response = await send(self._http, "POST", self._url, data=form)
-        if response.status_code != httpx.codes.OK:
-            logger.error(
-                "service token refused", extra={"status": response.status_code, "audience": audience}
-            )
+        answer = await send(self._http, "POST", self._url, data=form)
+        if answer.status != HTTPStatus.OK:
+            logger.error("service token refused", extra={"status": answer.status, "audience": audience})
             raise DependencyUnavailable
-        answer = response.json()
-        return answer["access_token"], time.monotonic() + answer["expires_in"]
+        issued = IssuedToken.model_validate_json(answer.body)
+        return issued.access_token, time.monotonic() + issued.expires_in
 
 
 @dataclass(frozen=True)
 class ServiceClient:
     """One other service, called over its internal port."""
 
-    http: httpx.AsyncClient
+    http: Connections
     tokens: ServiceTokens
     base_url: str
     audience: str
@@ -91,7 +154,7 @@ class ServiceClient:
         on_behalf_of: tuple[UUID, str],
         json: JsonValue = None,
         params: Mapping[str, str | int] | None = None,
-    ) -> httpx.Response:
+    ) -> Answer:
         """Call `/internal/v1{path}` for a person of a tenant; every route called this way must be idempotent.
 
         Answers below 500 are given back as they are; raises DependencyUnavailable when there is none.
@@ -106,7 +169,7 @@ class ServiceClient:
 
 
 async def send(  # noqa: PLR0913  # the parts of a request
-    http: httpx.AsyncClient,
+    http: Connections,
     method: str,
     url: str,
     *,
@@ -114,32 +177,49 @@ async def send(  # noqa: PLR0913  # the parts of a request
     json: JsonValue = None,
     data: Mapping[str, str] | None = None,
     params: Mapping[str, str | int] | None = None,
-) -> httpx.Response:
+) -> Answer:
     """Send one idempotent request, with trace and request id, at most three times within eight seconds."""
-    carried = dict(headers or {})
+    body, carried = _written(json, data)
+    carried.update(headers or {})
     propagate.inject(carried)
-    if request_id():
-        carried["X-Request-Id"] = request_id() or ""
-    request = http.build_request(method, url, headers=carried, json=json, data=data, params=params)
+    if known_as := request_id():
+        carried["X-Request-Id"] = known_as
+    address = f"{url}?{urlencode(params)}" if params else url
     try:
         async for attempt in stamina.retry_context(
             on=_TryAgain, attempts=3, timeout=8, wait_initial=0.1, wait_max=1
         ):
             with attempt:
-                return await _attempt(http, request)
+                return await _attempt(http, method, address, carried, body)
     except _TryAgain as failure:
-        logger.warning("dependency unavailable", extra={"host": request.url.host, "reason": str(failure)})
+        extra = {"host": urlsplit(url).hostname, "reason": str(failure)}
+        logger.warning("dependency unavailable", extra=extra)
         raise DependencyUnavailable from failure
     raise AssertionError  # pragma: no cover - the loop above returns or raises
 
 
-async def _attempt(http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+def _written(json: JsonValue, form: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:
+    """Give the body, and the headers that say what it is."""
+    if form is not None:
+        return urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+    if json is None:
+        return None, {}
     try:
-        response = await http.send(request)
-    except httpx.TransportError as error:
+        body = orjson.dumps(json)
+    except orjson.JSONEncodeError:  # a number of more than 64 bits
+        body = stdlib_json.dumps(json).encode()
+    return body, {"Content-Type": "application/json"}
+
+
+async def _attempt(
+    http: Connections, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+) -> Answer:
+    try:
+        answer = await http.exchange(method, url, headers, body)
+    except (aiohttp.ClientError, TimeoutError) as error:
         raise _TryAgain(type(error).__name__) from error
-    if response.status_code in RETRIABLE:
-        raise _TryAgain(str(response.status_code))
-    if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+    if answer.status in RETRIABLE:
+        raise _TryAgain(str(answer.status))
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise DependencyUnavailable
-    return response
+    return answer

@@ -5,11 +5,11 @@ A trace context travels in and out of every service also when nobody collects th
 
 from typing import Any
 
-import httpx
+import aiohttp
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.instrumentation.aiohttp_client import create_trace_config
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -37,7 +37,7 @@ def configure(service: str, settings: ServiceSettings) -> None:
     metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()], resource))
 
 
-def instrument(settings: ServiceSettings, *parts: AsyncEngine | Redis | httpx.AsyncClient) -> None:
+def instrument(settings: ServiceSettings, *parts: AsyncEngine | Redis) -> None:
     """Trace what goes out through these, when the spans have somewhere to go."""
     if not settings.otel_exporter_otlp_endpoint:
         return
@@ -45,10 +45,13 @@ def instrument(settings: ServiceSettings, *parts: AsyncEngine | Redis | httpx.As
         if isinstance(part, AsyncEngine):
             # The instrumentation does not name 2.1 yet; test_telemetry.py shows that it goes well together.
             SQLAlchemyInstrumentor().instrument(engine=part.sync_engine, skip_dep_check=True)
-        elif isinstance(part, httpx.AsyncClient):
-            HTTPXClientInstrumentor.instrument_client(part)
         else:
             RedisInstrumentor.instrument_client(part)
+
+
+def client_traces(settings: ServiceSettings) -> list[aiohttp.TraceConfig]:
+    """Give what traces calls to other services, when the spans have somewhere to go."""
+    return [create_trace_config()] if settings.otel_exporter_otlp_endpoint else []
 
 
 def is_probe(scope: Any) -> bool:

@@ -1,17 +1,20 @@
 """Calls to other services, over real sockets."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import SecretStr
+from sandbox.embedded import free_port
 from servicekit import context
-from servicekit.http import DependencyUnavailable, ServiceClient, ServiceTokens
+from servicekit.http import Answer, Connections, DependencyUnavailable, ServiceClient, ServiceTokens, send
 from testkit.servers import serving
 
 TENANT = uuid4()
@@ -25,6 +28,8 @@ class Neighbour:
         self.answers: list[int] = []
         self.calls: list[Request] = []
         self.forms: list[str] = []
+        self.bodies: list[Any] = []
+        self.headers: dict[str, str] = {}
         self.expires_in = 600
         self.app = FastAPI()
         self.app.post("/internal/v1/oauth/token")(self.token)
@@ -36,7 +41,45 @@ class Neighbour:
 
     async def things(self, request: Request) -> Response:
         self.calls.append(request)
-        return Response("{}", self.answers.pop(0) if self.answers else 200, media_type="application/json")
+        self.bodies.append(json.loads(await request.body() or b"null"))
+        status = self.answers.pop(0) if self.answers else 200
+        return Response("{}", status, self.headers, media_type="application/json")
+
+
+class HangingUp:
+    """A side that says the same to so many requests of each connection, and hangs up on the next."""
+
+    def __init__(self, after: int, said: bytes) -> None:
+        self.url = ""
+        self.connections = 0
+        self.requests = 0
+        self._after = after
+        self._said = said
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        for number in range(self._after + 1):
+            try:
+                await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                break
+            self.requests += 1
+            if number < self._after:
+                writer.write(self._said)
+            if b"half" in self._said:
+                break
+        writer.close()
+
+
+@asynccontextmanager
+async def hanging_up(
+    after: int, said: bytes = b"HTTP/1.1 204 No Content\r\n\r\n"
+) -> AsyncIterator[HangingUp]:
+    side = HangingUp(after, said)
+    server = await asyncio.start_server(side.answer, "127.0.0.1", 0)
+    side.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server:
+        yield side
 
 
 @pytest.fixture
@@ -52,12 +95,12 @@ def url(neighbour: Neighbour) -> Iterator[str]:
 
 @pytest.fixture
 async def service(url: str) -> AsyncIterator[ServiceClient]:
-    async with httpx.AsyncClient(timeout=2) as http:
+    async with aclosing(Connections()) as http:
         tokens = ServiceTokens(http, url, "shop", SecretStr("a-secret-of-this-test"))
         yield ServiceClient(http, tokens, url, "stock", "things:read")
 
 
-async def call(service: ServiceClient) -> httpx.Response:
+async def call(service: ServiceClient) -> Answer:
     return await service.request("GET", "/things", on_behalf_of=(TENANT, ANN))
 
 
@@ -96,7 +139,7 @@ async def test_tries_again_when_the_other_side_is_away_for_a_moment(
     service: ServiceClient, neighbour: Neighbour
 ) -> None:
     neighbour.answers = [503, 502]
-    assert (await call(service)).status_code == 200
+    assert await call(service) == Answer(200, b"{}")
     assert len(neighbour.calls) == 3
 
 
@@ -119,17 +162,86 @@ async def test_a_refusal_is_the_callers_to_understand(
     service: ServiceClient, neighbour: Neighbour, status: int
 ) -> None:
     neighbour.answers = [status]
-    assert (await call(service)).status_code == status
+    assert (await call(service)).status == status
 
 
 async def test_nobody_there_is_unavailable() -> None:
-    async with httpx.AsyncClient(timeout=1) as http:
+    async with aclosing(Connections()) as http:
         tokens = ServiceTokens(http, "http://127.0.0.1:1", "shop", SecretStr("a-secret-of-this-test"))
         with pytest.raises(DependencyUnavailable):
             await tokens.get("stock", "things:read")
 
 
 async def test_without_credentials_there_is_no_token() -> None:
-    async with httpx.AsyncClient() as http:
-        with pytest.raises(DependencyUnavailable, match="SERVICE_CLIENT_SECRET"):
-            await ServiceTokens(http, "http://127.0.0.1:1", "shop", None).get("stock", "things:read")
+    with pytest.raises(DependencyUnavailable, match="SERVICE_CLIENT_SECRET"):
+        await ServiceTokens(Connections(), "http://127.0.0.1:1", "shop", None).get("stock", "things:read")
+
+
+async def test_sends_json_whatever_it_holds(service: ServiceClient, neighbour: Neighbour) -> None:
+    said = {"text": "Grüße", "count": 2**70, "more": [None, True, 1.5]}
+    answer = await service.request("POST", "/things", on_behalf_of=(TENANT, ANN), json=said)
+    assert answer.json() == {}
+    (request,) = neighbour.calls
+    assert request.headers["content-type"] == "application/json"
+    assert neighbour.bodies == [said]
+
+
+async def test_asks_with_what_is_asked_for(service: ServiceClient, neighbour: Neighbour) -> None:
+    asked = {"query": "a b&c=ü+%/?#", "limit": 5}
+    await service.request("GET", "/things", on_behalf_of=(TENANT, ANN), params=asked)
+    (request,) = neighbour.calls
+    assert dict(request.query_params) == {"query": "a b&c=ü+%/?#", "limit": "5"}
+    assert neighbour.bodies == [None]
+
+
+async def test_goes_through_no_proxy_keeps_no_cookie_and_follows_nobody(
+    service: ServiceClient, neighbour: Neighbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    neighbour.headers = {"Set-Cookie": "id=1", "Location": "/internal/v1/elsewhere"}
+    neighbour.answers = [307]
+    assert (await call(service)).status == 307
+    await call(service)
+    assert "cookie" not in neighbour.calls[1].headers
+
+
+async def test_outlives_a_restart_of_the_other_side(neighbour: Neighbour) -> None:
+    port = free_port()
+    async with aclosing(Connections()) as http:
+        for _ in range(2):
+            with serving(neighbour.app, port) as url:
+                # The loop stood still meanwhile: it cannot have seen yet that the connection is gone.
+                assert (await send(http, "POST", f"{url}/internal/v1/things", json={})).status == 200
+    assert len(neighbour.calls) == 2
+
+
+async def test_keeps_a_connection() -> None:
+    async with hanging_up(after=5) as side, aclosing(Connections()) as http:
+        for _ in range(5):
+            assert (await send(http, "GET", side.url)).status == 204
+    assert side.connections == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+async def test_a_connection_that_breaks_is_one_try(method: str) -> None:
+    async with hanging_up(after=1) as side, aclosing(Connections()) as http:
+        for _ in range(2):
+            assert (await send(http, method, side.url)).status == 204
+    assert side.requests == 3
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+async def test_hanging_up_is_unavailable_after_three_tries(method: str) -> None:
+    async with hanging_up(after=0) as side, aclosing(Connections()) as http:
+        with pytest.raises(DependencyUnavailable):
+            await send(http, method, side.url)
+    assert side.requests == 3
+
+
+async def test_half_an_answer_is_none() -> None:
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
+    async with hanging_up(after=9, said=half) as side, aclosing(Connections()) as http:
+        with pytest.raises(DependencyUnavailable):
+            await send(http, "GET", side.url)
+    assert side.requests == 3

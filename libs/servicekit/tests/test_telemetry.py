@@ -19,6 +19,7 @@ from opentelemetry import trace
 from servicekit.app import CurrentKit, create_service
 from servicekit.auth import public
 from servicekit.database import Session
+from servicekit.http import send
 from servicekit.settings import ServiceSettings
 from sqlalchemy import text
 from testkit.app import client, running
@@ -30,7 +31,7 @@ router = APIRouter(dependencies=[public])
 async def all_(session: Session, kit: CurrentKit) -> None:
     await session.execute(text("select 1"))
     await kit.redis.get("nothing")
-    await kit.http.get(f"{kit.settings.otel_exporter_otlp_endpoint}/elsewhere")
+    await send(kit.http, "GET", f"{kit.settings.otel_exporter_otlp_endpoint}/elsewhere")
 
 
 async def main() -> None:
@@ -98,6 +99,6 @@ def test_one_trace_goes_through_http_postgres_and_redis(collector, databases, re
     }
     subprocess.run([sys.executable, "-c", SHOP], env={**os.environ, **variables}, check=True, timeout=60)
     ours = {scope for scope, trace in collector.spans if trace == TRACE}
-    assert {name.rpartition(".")[2] for name in ours} >= {"fastapi", "sqlalchemy", "redis", "httpx"}
+    assert {name.rpartition(".")[2] for name in ours} >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
     assert collector.carried[0]
     assert TRACE in collector.carried[0]

@@ -1,6 +1,7 @@
 """A tiny consumer and a tiny provider: the pact between them is kept, and a broken promise is noticed."""
 
 import json
+from contextlib import aclosing
 from typing import Annotated, ClassVar
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from servicekit.app import create_service
 from servicekit.auth import acting, allowed
 from servicekit.events import Event
-from servicekit.http import ServiceClient
+from servicekit.http import Connections, ServiceClient
 from servicekit.settings import ServiceSettings
 from servicekit.tokens import Principal
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, person, service_tokens
@@ -97,7 +98,7 @@ async def read_a_book(root, title="Emma", scope="tools:read"):
             .with_body({"title": title, "pages": match.int(1)}, "application/json")
         )
         with pact.serve() as server:
-            async with httpx.AsyncClient() as http:
+            async with aclosing(Connections()) as http:
                 client = ServiceClient(http, service_tokens("reader"), str(server.url), "library", scope)
                 answer = await client.request("GET", f"/books/{BOOK}", on_behalf_of=(TENANT, USER))
         assert answer.json() == {"title": title, "pages": 1}

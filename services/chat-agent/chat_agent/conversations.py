@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
-import httpx
 from pydantic import BaseModel
 from servicekit.http import DependencyUnavailable, ServiceClient
 
@@ -102,13 +102,13 @@ class Conversations:
 
     async def _call(self, method: str, path: str, **parts: Any) -> bytes:
         try:
-            response = await self.client.request(
+            answer = await self.client.request(
                 method, path, on_behalf_of=(self.tenant_id, self.subject), **parts
             )
         except DependencyUnavailable as error:
             raise ConversationUnavailable from error
-        if response.status_code == httpx.codes.NOT_FOUND:
+        if answer.status == HTTPStatus.NOT_FOUND:
             raise UnknownConversation
-        if response.is_error:
-            raise ConversationUnavailable(f"The conversation service answered {response.status_code}.")
-        return response.content
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise ConversationUnavailable(f"The conversation service answered {answer.status}.")
+        return answer.body

@@ -1,16 +1,15 @@
 """What the chat-agent needs of others, played with its real clients, and so written down."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from uuid import UUID
 
-import httpx
 import pytest
 from chat_agent.conversations import SCOPE, Conversations, Item
 from chat_agent.errors import UnknownConversation
 from pact import match
 from pydantic import SecretStr
-from servicekit.http import ServiceClient, ServiceTokens
+from servicekit.http import Connections, ServiceClient, ServiceTokens
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, service_tokens
 
 CONVERSATION = UUID("c0000000-0000-4000-8000-000000000001")
@@ -24,7 +23,7 @@ BEARER = machine("chat-agent", "conversation", SCOPE)
 
 @asynccontextmanager
 async def conversations(url: str) -> AsyncIterator[Conversations]:
-    async with httpx.AsyncClient() as http:
+    async with aclosing(Connections()) as http:
         client = ServiceClient(http, service_tokens("chat-agent"), url, "conversation", SCOPE)
         yield Conversations(client, TENANT, USER)
 
@@ -185,7 +184,7 @@ async def test_gets_a_token_of_its_own() -> None:
             .with_body({"access_token": match.str("token"), "expires_in": match.int(600)}, "application/json")
         )
         with pact.serve() as server:
-            async with httpx.AsyncClient() as http:
+            async with aclosing(Connections()) as http:
                 secret = SecretStr("a-secret-of-the-pacts")
                 tokens = ServiceTokens(http, str(server.url), "chat-agent", secret)
                 assert await tokens.get("conversation", SCOPE) == "token"
