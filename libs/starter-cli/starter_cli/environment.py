@@ -68,6 +68,8 @@ def of_auth(layout: Layout) -> Environment:
         "AUTH_EMAIL_VERIFICATION_TOKEN_PEPPER": secrets["email-verification-token-pepper"],
         "AUTH_PASSWORD_RESET_TOKEN_PEPPER": secrets["password-reset-token-pepper"],
         "AUTH_JWKS_ETAG_SALT": secrets["jwks-etag-salt"],
+        "AUTH_SESSION_ENCRYPTION_KEY": secrets["session-encryption-key"],
+        "AUTH_SESSION_IP_HASH_SALT": secrets["session-ip-hash-salt"],
         "AUTH_KEY_STORAGE_PATH": str(layout.folders.keys / "keyset.json"),
         "AUTH_SERVICE_SECRETS": json.dumps({service: secrets[f"{service}-client"] for service in SERVICES}),
         "EVENT_SEALING_KEY": secrets["event-sealing-key"],

@@ -30,6 +30,8 @@ SECRETS: Sequence[str] = (
     "email-verification-token-pepper",
     "password-reset-token-pepper",
     "jwks-etag-salt",
+    "session-encryption-key",
+    "session-ip-hash-salt",
     "event-sealing-key",
     "stripe-webhook-secret",
     *(f"{service}-database" for service in SERVICES),

@@ -1,5 +1,6 @@
 """What auth tells other services."""
 
+from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
@@ -36,3 +37,49 @@ class EmailVerificationRequested(MailToConfirm):
     """Somebody who has signed up wants the confirming mail again."""
 
     type: ClassVar[str] = "auth.email_verification.requested.v1"
+
+
+class MailKind(StrEnum):
+    """What a mail is about; notification has a letter for each."""
+
+    # With a token, which is good for what the letter says.
+    PASSWORD_RESET = "password_reset"  # noqa: S105  # a word, not a password
+    EMAIL_CHANGE = "email_change"
+    MAGIC_LINK = "magic_link"
+    INVITATION = "invitation"
+    # Notices of what has happened.
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105
+    EMAIL_CHANGED = "email_changed"
+    SIGN_IN_BLOCKED = "sign_in_blocked"
+    NEW_DEVICE = "new_device"
+    SESSION_STOLEN = "session_stolen"
+    SECOND_FACTOR_ADDED = "second_factor_added"
+    SECOND_FACTOR_REMOVED = "second_factor_removed"
+    RECOVERY_CODE_USED = "recovery_code_used"
+    RECOVERY_CODES_RENEWED = "recovery_codes_renewed"
+    ACCESS_REQUESTED = "access_requested"
+    ACCESS_APPROVED = "access_approved"
+    ACCESS_REJECTED = "access_rejected"
+    ROLE_CHANGED = "role_changed"
+    MEMBER_REMOVED = "member_removed"
+    OWNERSHIP_TRANSFERRED = "ownership_transferred"
+    ACCOUNT_DELETED = "account_deleted"
+    API_KEY_CREATED = "api_key_created"
+
+
+class MailDue(Event):
+    """Somebody is to get a mail."""
+
+    type: ClassVar[str] = "auth.mail.due.v1"
+
+    kind: MailKind
+    # `user:<id>`, or `mail:<normal form of the address>` of somebody who has no account yet.
+    recipient: str
+    tenant_id: UUID | None
+    email: str
+    display_name: str | None
+    # What the letter says beside the link: names, roles, times; nothing secret.
+    facts: dict[str, str]
+    # Sealed with EVENT_SEALING_KEY in the context of the recipient.
+    token: str | None
+    expires_at: AwareDatetime

@@ -12,6 +12,7 @@ from servicekit.tokens import ALGORITHM
 from auth import jwks, machines, refresh, registration, schemas, sessions, sign_in
 from auth.addresses import key_of
 from auth.errors import UnsupportedGrantType
+from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
 
@@ -23,7 +24,9 @@ def no_store(response: Response) -> None:
     response.headers["Cache-Control"] = "no-store"
 
 
-accounts_api = APIRouter(prefix="/api/v1/auth", tags=["auth"], dependencies=[Depends(no_store)])
+accounts_api = APIRouter(
+    prefix="/api/v1/auth", tags=["auth"], dependencies=[Depends(no_store), Depends(origin)]
+)
 well_known = APIRouter(prefix="/.well-known", tags=["keys"], dependencies=[public])
 machines_api = APIRouter(
     prefix="/internal/v1/oauth", tags=["machines"], dependencies=[public, Depends(no_store)]

@@ -35,6 +35,9 @@ class Settings(ServiceSettings):
     auth_email_verification_token_pepper: SecretStr = SecretStr("")
     auth_password_reset_token_pepper: SecretStr = SecretStr("")
     auth_jwks_etag_salt: SecretStr = SecretStr("")
+    # 32 bytes, URL-safe base64: what is kept of a session's device, and the seeds of second factors.
+    auth_session_encryption_key: SecretStr = SecretStr("")
+    auth_session_ip_hash_salt: SecretStr = SecretStr("")
     event_sealing_key: SecretStr = SecretStr("")
     # The pepper before this one: what it keyed still verifies, and is hashed anew at the next sign-in.
     auth_previous_password_pepper: SecretStr | None = None
@@ -101,7 +104,7 @@ class Settings(ServiceSettings):
     @model_validator(mode="after")
     def refuse_to_boot_unsafe(self) -> Self:
         """Refuse, wherever it runs, what could never work; names everything in one message."""
-        complaints = [*self.missing_secrets(), *self.broken_sealing_key(), *self.too_short_overlap()]
+        complaints = [*self.missing_secrets(), *self.broken_sealing_keys(), *self.too_short_overlap()]
         if complaints:
             raise ValueError("; ".join(complaints))
         return self
@@ -129,19 +132,25 @@ class Settings(ServiceSettings):
 
     def missing_secrets(self) -> list[str]:
         """List what has no value at all."""
-        salts = {"AUTH_JWKS_ETAG_SALT": self.auth_jwks_etag_salt, "EVENT_SEALING_KEY": self.event_sealing_key}
-        values = self.peppers() | {name: salt.get_secret_value() for name, salt in salts.items()}
+        others = {
+            "AUTH_JWKS_ETAG_SALT": self.auth_jwks_etag_salt,
+            "AUTH_SESSION_IP_HASH_SALT": self.auth_session_ip_hash_salt,
+            **self.sealing_keys(),
+        }
+        values = self.peppers() | {name: other.get_secret_value() for name, other in others.items()}
         return [f"{name} is missing" for name, value in values.items() if not value]
 
-    def broken_sealing_key(self) -> list[str]:
-        """Complain of a sealing key that cannot seal."""
-        if not self.event_sealing_key.get_secret_value():
-            return []
-        try:
-            seal(self.event_sealing_key, "", context="")
-        except BadSealingKey as error:
-            return [f"EVENT_SEALING_KEY: {error}"]
-        return []
+    def sealing_keys(self) -> dict[str, SecretStr]:
+        """Give the keys that seal, by their variables."""
+        return {
+            "AUTH_SESSION_ENCRYPTION_KEY": self.auth_session_encryption_key,
+            "EVENT_SEALING_KEY": self.event_sealing_key,
+        }
+
+    def broken_sealing_keys(self) -> list[str]:
+        """Complain of sealing keys that cannot seal."""
+        given = {name: key for name, key in self.sealing_keys().items() if key.get_secret_value()}
+        return [f"{name}: {error}" for name, key in given.items() if (error := broken(key))]
 
     def too_short_overlap(self) -> list[str]:
         """Complain of keys that would sign before all can have them, or vanish while their tokens live."""
@@ -168,6 +177,7 @@ class Settings(ServiceSettings):
             for name, value in plain.items()
             if is_placeholder(value)
         ]
+        plain["AUTH_SESSION_IP_HASH_SALT"] = self.auth_session_ip_hash_salt.get_secret_value()
         if self.auth_jwks_etag_salt.get_secret_value() == SAMPLE_ETAG_SALT:
             known.append("AUTH_JWKS_ETAG_SALT is a placeholder: set a real secret")
         short = [
@@ -196,3 +206,12 @@ class Settings(ServiceSettings):
             *([] if self.vault_verify_enabled else ["VAULT_VERIFY_ENABLED must be true"]),
             *(f"{name} is missing" for name, value in fields.items() if not value),
         ]
+
+
+def broken(key: SecretStr) -> str | None:
+    """Say what is wrong with a sealing key, if anything is."""
+    try:
+        seal(key, "", context="")
+    except BadSealingKey as error:
+        return str(error)
+    return None

@@ -42,6 +42,8 @@ def variables(
         "auth_email_verification_token_pepper": "pepper of confirming mails",
         "auth_password_reset_token_pepper": "pepper of password resets",
         "auth_jwks_etag_salt": "salt of entity tags",
+        "auth_session_encryption_key": SEALING_KEY,
+        "auth_session_ip_hash_salt": "salt of addresses",
         "auth_service_secrets": {"chat-agent": MACHINE_SECRET},
         "event_sealing_key": SEALING_KEY,
         **{name: 1000 for name in Settings.model_fields if "_rate_limit_" in name},
@@ -83,10 +85,33 @@ class Auth:
 
     async def mail_tokens(self) -> list[str]:
         """The tokens that the readers of our events would put into mails, oldest first."""
-        found = [jose.parse_object(event["data"].encode()) for event in await self.events()]
+        found = [
+            jose.parse_object(event["data"].encode())
+            for event in await self.events()
+            if b"verification" in event["data"].encode()
+        ]
         return [
             unseal(SEALING_KEY, data["verification"]["token"], context=str(data["user_id"])) for data in found
         ]
+
+    async def mails(self, kind: str) -> list[dict[str, Any]]:
+        """The mails of a kind that were asked for, oldest first, with tokens as their readers see them."""
+        due = [
+            jose.parse_object(event["data"].encode())
+            for event in await self.events()
+            if event["type"] == "auth.mail.due.v1"
+        ]
+        return [
+            {**mail, "token": mail["token"] and unseal(SEALING_KEY, mail["token"], context=mail["recipient"])}
+            for mail in due
+            if mail["kind"] == kind
+        ]
+
+    async def audited(self, action: str) -> list[asyncpg.Record]:
+        """What the audit log says of an action, oldest first."""
+        return await self.database.fetch(
+            "select * from audit_events where action = $1 order by happened_at", action
+        )
 
     async def confirm(self) -> httpx.Response:
         return await self.post("email/verify", token=(await self.mail_tokens())[-1])

@@ -15,7 +15,8 @@ def run(variables, monkeypatch, capsys):
     }
     for name, value in plain.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("EVENT_SEALING_KEY", variables["event_sealing_key"].get_secret_value())
+    for name in ("auth_session_encryption_key", "event_sealing_key"):
+        monkeypatch.setenv(name.upper(), variables[name].get_secret_value())
     monkeypatch.setenv("AUTH_KEY_STORAGE_PATH", str(variables["auth_key_storage_path"]))
 
     async def command(*arguments, typed=""):

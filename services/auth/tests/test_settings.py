@@ -18,6 +18,8 @@ FIT = {
     "AUTH_PASSWORD_RESET_TOKEN_PEPPER": "Kq3-fourth-of-the-peppers",
     "AUTH_JWKS_ETAG_SALT": "Kq3-a-salt-of-our-own",
     "AUTH_SERVICE_SECRETS": '{"chat-agent": "Kq3-the-secret-of-chat-agent"}',
+    "AUTH_SESSION_ENCRYPTION_KEY": SEALING_KEY,
+    "AUTH_SESSION_IP_HASH_SALT": "Kq3-a-salt-of-addresses",
     "EVENT_SEALING_KEY": SEALING_KEY,
     "VAULT_VERIFY_ENABLED": "true",
     "VAULT_ADDR": "https://vault:8200",
@@ -30,6 +32,8 @@ SECRETS = [
     "AUTH_EMAIL_VERIFICATION_TOKEN_PEPPER",
     "AUTH_PASSWORD_RESET_TOKEN_PEPPER",
     "AUTH_JWKS_ETAG_SALT",
+    "AUTH_SESSION_IP_HASH_SALT",
+    "AUTH_SESSION_ENCRYPTION_KEY",
     "EVENT_SEALING_KEY",
 ]
 PLACES = [
@@ -109,6 +113,11 @@ def test_takes_no_sample_for_a_secret(told, name, sample):
         ),
         ({"VAULT_VERIFY_ENABLED": "false"}, "VAULT_VERIFY_ENABLED must be true"),
         ({"VAULT_ADDR": ""}, "VAULT_ADDR is missing"),
+        ({"AUTH_SESSION_IP_HASH_SALT": "short"}, "AUTH_SESSION_IP_HASH_SALT is shorter than 14 bytes"),
+        (
+            {"AUTH_SESSION_ENCRYPTION_KEY": "dG9vIHNob3J0"},
+            "AUTH_SESSION_ENCRYPTION_KEY: a sealing key has 32 bytes",
+        ),
         ({"EVENT_SEALING_KEY": "dG9vIHNob3J0"}, "EVENT_SEALING_KEY: a sealing key has 32 bytes"),
         ({"ACCESS_TOKEN_EXPIRE_MINUTES": "16"}, "access_token_expire_minutes"),
         ({"AUTH_REFRESH_GRACE_SECONDS": "11"}, "auth_refresh_grace_seconds"),

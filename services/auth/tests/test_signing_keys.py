@@ -222,8 +222,9 @@ def environment(variables, path):
     plain = {
         name.upper(): str(value) for name, value in variables.items() if isinstance(value, str | bool | int)
     }
-    sealing = variables["event_sealing_key"].get_secret_value()
-    return {**plain, "EVENT_SEALING_KEY": sealing, "AUTH_KEY_STORAGE_PATH": str(path), "PATH": os.defpath}
+    sealing = ("auth_session_encryption_key", "event_sealing_key")
+    keys = {name.upper(): variables[name].get_secret_value() for name in sealing}
+    return {**plain, **keys, "AUTH_KEY_STORAGE_PATH": str(path), "PATH": os.defpath}
 
 
 def test_is_rotated_from_the_command_line(variables, path):

@@ -1,0 +1,55 @@
+"""Writing into the audit log: with the change that is told of, or alone where nothing was changed."""
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from servicekit import context
+from servicekit.database import Database
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import origin
+from auth.models import AuditEvent
+
+
+class Action(StrEnum):
+    """What happened."""
+
+    LOGIN_SUCCESS = "authn_login_success"
+    LOGIN_FAIL = "authn_login_fail"
+    TOKEN_REUSE = "authn_token_reuse"  # noqa: S105  # a word, not a token
+    SESSION_ENDED = "session_ended"
+    USER_CREATED = "user_created"
+    EMAIL_VERIFIED = "user_email_verified"
+
+
+def record(  # noqa: PLR0913  # the columns of the log
+    db: AsyncSession,
+    action: Action,
+    *,
+    tenant_id: UUID | None = None,
+    actor: str | None = None,
+    subject: str | None = None,
+    session_id: UUID | None = None,
+    **detail: Any,
+) -> None:
+    """Write down what a transaction does, in it. `detail` holds no secret and no address."""
+    from_where = origin.current()
+    db.add(
+        AuditEvent(
+            action=action.value,
+            tenant_id=tenant_id,
+            actor=actor,
+            subject=subject if subject is not None else actor,
+            session_id=session_id,
+            address_digest=from_where.digest if from_where else None,
+            request_id=context.request_id(),
+            detail=detail,
+        )
+    )
+
+
+async def record_alone(database: Database, action: Action, **what: Any) -> None:
+    """Write down what was refused: nothing else is changed, and what was begun is undone."""
+    async with database.begin() as db:
+        record(db, action, **what)

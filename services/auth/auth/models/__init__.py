@@ -1,0 +1,25 @@
+"""The tables of auth."""
+
+from servicekit.events import outbox
+
+from auth.models.audit import AuditEvent
+from auth.models.base import Base
+from auth.models.people import EmailToken, Purpose, Status, User
+from auth.models.sessions import EndReason, RefreshToken, Session
+from auth.models.tenants import Membership, Tenant
+
+outbox.to_metadata(Base.metadata)
+
+__all__ = [
+    "AuditEvent",
+    "Base",
+    "EmailToken",
+    "EndReason",
+    "Membership",
+    "Purpose",
+    "RefreshToken",
+    "Session",
+    "Status",
+    "Tenant",
+    "User",
+]

@@ -1,0 +1,61 @@
+"""The tables of people and of the mails that prove who they are."""
+
+from datetime import datetime
+from enum import Enum
+from uuid import UUID, uuid4
+
+from sqlalchemy import ForeignKey, Index, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from auth.models.base import Base, one_of
+
+
+class Status(Enum):
+    """What has become of an account."""
+
+    # Signed up, and the address not yet confirmed though it must be: nobody has ever been inside.
+    PENDING = "pending"
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+class Purpose(Enum):
+    """What the token of a mail is good for."""
+
+    EMAIL_VERIFICATION = "email_verification"
+
+
+class User(Base):
+    """A person. `email` is where mail goes; `email_key`, its normal form, makes one address one account."""
+
+    __tablename__ = "users"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    email: Mapped[str]
+    email_key: Mapped[str] = mapped_column(unique=True)
+    display_name: Mapped[str | None]
+    password_hash: Mapped[str | None]
+    status: Mapped[Status] = mapped_column(one_of(Status, "status"))
+    email_verified_at: Mapped[datetime | None]
+    terms_accepted_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    @property
+    def subject(self) -> str:
+        """The id that tokens and other services know this person by."""
+        return f"user:{self.id}"
+
+
+class EmailToken(Base):
+    """The token of a mail, known by its digest, for one purpose and the address that it was sent to."""
+
+    __tablename__ = "email_tokens"
+    __table_args__ = (Index(None, "user_id", "purpose"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id, ondelete="CASCADE"))
+    purpose: Mapped[Purpose] = mapped_column(one_of(Purpose, "purpose"))
+    email_key: Mapped[str]
+    digest: Mapped[bytes]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    used_at: Mapped[datetime | None]

@@ -1,0 +1,53 @@
+"""The tables of sessions and their refresh tokens."""
+
+from datetime import datetime
+from enum import Enum
+from uuid import UUID, uuid4
+
+from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from auth.models.base import Base, one_of
+from auth.models.people import User
+from auth.models.tenants import Tenant
+
+
+class EndReason(Enum):
+    """Why a session ended before its time."""
+
+    LOGOUT = "logout"
+    LOGOUT_ALL = "logout_all"
+    TOKEN_REUSED = "token_reused"  # noqa: S105  # a word, not a token
+    ACCOUNT = "account"
+
+
+class Session(Base):
+    """A session: what one sign-in began, and the family of all the refresh tokens that follow from it.
+
+    `key` takes part in deriving each refresh token from the one before; alone it opens nothing.
+    """
+
+    __tablename__ = "sessions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id, ondelete="CASCADE"), index=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey(Tenant.id, ondelete="CASCADE"), index=True)
+    key: Mapped[bytes]
+    amr: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    ended_at: Mapped[datetime | None]
+    end_reason: Mapped[EndReason | None] = mapped_column(one_of(EndReason, "end_reason"))
+
+
+class RefreshToken(Base):
+    """One link of a session's chain, known by its digest alone; a session has one of each generation."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (UniqueConstraint("session_id", "generation"),)
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey(Session.id, ondelete="CASCADE"))
+    generation: Mapped[int]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    consumed_at: Mapped[datetime | None]

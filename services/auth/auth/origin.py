@@ -1,0 +1,42 @@
+"""Where the request at hand comes from, for whatever has to keep it: only digests of addresses are kept."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from auth.client_address import ClientAddress
+from auth.digests import digest
+from auth.parts import Parts
+
+MAX_USER_AGENT = 512
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A client: its address (of IPv6 the /64), the digest that is kept of it, and what it calls itself."""
+
+    address: str
+    digest: bytes
+    user_agent: str | None
+
+
+_current: ContextVar[Origin | None] = ContextVar("origin", default=None)
+
+
+async def origin(request: Request, address: ClientAddress) -> Origin:
+    """Give the origin of a request, and let the audit log know it."""
+    parts: Parts = request.app.state.parts
+    kept = digest(parts.settings.auth_session_ip_hash_salt, "address", address)
+    found = Origin(address, kept, (request.headers.get("User-Agent") or "")[:MAX_USER_AGENT] or None)
+    _current.set(found)
+    return found
+
+
+def current() -> Origin | None:
+    """Give the origin of the request at hand, if there is one."""
+    return _current.get()
+
+
+RequestOrigin = Annotated[Origin, Depends(origin)]
