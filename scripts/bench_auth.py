@@ -1,0 +1,168 @@
+"""Compare what auth does with its bare parts: token checks, sign-ins, refreshes; and who waits for whom."""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import quantiles
+
+import httpx
+import jwt
+import uvloop
+from auth.passwords import ITERATIONS, LANES, MEMORY_KIB, SALT_BYTES
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from servicekit.jwks import JwksCache
+from servicekit.tokens import TokenVerifier
+from starter_cli.stack import Stack
+from testkit.issuer import Issuer
+
+CHECKS, ROUNDS = 2_000, 5
+AT_ONCE = 8
+MANY = "1000000"
+LIMITS = {
+    "auth": {
+        f"AUTH_{use}_RATE_LIMIT_PER_MINUTE": MANY
+        for use in ("TOKEN", "TOKEN_ACCOUNT", "REFRESH", "REFRESH_SESSION")
+    }
+}
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sign-ins", type=int, default=200, help="how many, at most 8 at once")
+    sign_ins = parser.parse_args().sign_ins
+    uvloop.run(token_checks())
+    with tempfile.TemporaryDirectory(prefix="acme-bench-") as folder:
+        # As root, Postgres is somebody else, who has to pass through.
+        Path(folder).chmod(0o711)
+        with Stack(Path(folder, "acme"), settings=LIMITS) as stack:
+            uvloop.run(service(stack, sign_ins))
+
+
+def say(what: str, ours: float, bare: float, unit: str) -> None:
+    """Print one comparison."""
+    sys.stdout.write(f"{what:34} {ours:10.1f} {unit}   bare {bare:10.1f} {unit}   {ours / bare:5.2f} x\n")
+
+
+async def token_checks() -> None:
+    """Check one token again and again: as every service does, and with PyJWT alone; by CPU time."""
+    with Issuer() as issuer:
+        token, public = issuer.token(), issuer.key.private.public_key()
+        keys = JwksCache(issuer.jwks_url)
+        verifier = TokenVerifier(keys, issuer=issuer.issuer, audiences={issuer.audience})
+
+        async def ours() -> None:
+            await verifier.verify(token)
+
+        async def bare() -> None:
+            jwt.decode(token, public, algorithms=["EdDSA"], audience=issuer.audience, issuer=issuer.issuer)
+
+        say("token checks (bare: PyJWT)", await per_second(ours), await per_second(bare), "/s of CPU")
+        await keys.aclose()
+
+
+async def per_second(work: Callable[[], Awaitable[None]]) -> float:
+    """Give how often a second of CPU time does it: the best of some rounds."""
+    best = 0.0
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        for _ in range(CHECKS):
+            await work()
+        best = max(best, CHECKS / (time.process_time() - started))
+    return best
+
+
+async def service(stack: Stack, sign_ins: int) -> None:
+    """Sign in, refresh and fetch keys, through the gateway."""
+    limits = httpx.Limits(max_connections=AT_ONCE * 2)
+    async with httpx.AsyncClient(
+        base_url=stack.gateway_url, limits=limits, timeout=30, trust_env=False
+    ) as http:
+        owner = {"email": stack.owner.email, "password": stack.owner.password}
+        tokens: list[str] = []
+
+        async def sign_in() -> None:
+            answer = (await http.post("/api/v1/auth/token", json=owner)).raise_for_status()
+            tokens.append(answer.json()["refresh_token"])
+
+        async def refresh() -> None:
+            held = {"refresh_token": tokens.pop()}
+            answer = (await http.post("/api/v1/auth/refresh", json=held)).raise_for_status()
+            tokens.append(answer.json()["refresh_token"])
+
+        async def fetch_keys() -> None:
+            (await http.get("/.well-known/jwks.json")).raise_for_status()
+
+        await at_once(sign_in, AT_ONCE)
+        hashes = await asyncio.to_thread(bare_hashes, sign_ins)
+        say("sign-ins (bare: Argon2id)", await rate(sign_in, sign_ins), hashes, "/s")
+        refreshes, keys = await rate(refresh, sign_ins), await rate(fetch_keys, sign_ins)
+        say("refreshes (bare: GET of the keys)", refreshes, keys, "/s")
+        idle = await slow(fetch_keys, sign_ins)
+        busy = asyncio.create_task(at_once(sign_in, sign_ins))
+        loaded = await slow(fetch_keys, sign_ins, until=busy)
+        await busy
+        say("slowest keys (p99) while signing in", loaded, idle, "ms")
+
+
+def bare_hashes(number: int) -> float:
+    """Hash with nothing around it, on as many threads as there are cores; gives how many a second."""
+    started = time.monotonic()
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(lambda _: hashed(), range(number)))
+    return number / (time.monotonic() - started)
+
+
+def hashed() -> bytes:
+    """Hash a password as auth does."""
+    salt = os.urandom(SALT_BYTES)
+    derivation = Argon2id(
+        salt=salt, length=32, iterations=ITERATIONS, lanes=LANES, memory_cost=MEMORY_KIB, secret=b"a pepper"
+    )
+    return derivation.derive(b"four unrelated words here")
+
+
+async def rate(work: Callable[[], Awaitable[None]], number: int) -> float:
+    """Give how many are done in a second."""
+    started = time.monotonic()
+    await at_once(work, number)
+    return number / (time.monotonic() - started)
+
+
+async def at_once(work: Callable[[], Awaitable[None]], number: int) -> None:
+    """Do it so many times, at most eight at once."""
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def one() -> None:
+        async with free:
+            await work()
+
+    await asyncio.gather(*(one() for _ in range(number)))
+
+
+async def slow(
+    work: Callable[[], Awaitable[None]], number: int, until: asyncio.Task[None] | None = None
+) -> float:
+    """Do it one after the other, and give the 99th percentile in milliseconds."""
+    took: list[float] = []
+    while len(took) < number or (until is not None and not until.done()):
+        started = time.monotonic()
+        await work()
+        took.append(time.monotonic() - started)
+        await asyncio.sleep(0.002)
+    return percentile(took) * 1000
+
+
+def percentile(took: Sequence[float]) -> float:
+    """Give the 99th."""
+    return quantiles(took, n=100)[-1]
+
+
+if __name__ == "__main__":
+    main()
