@@ -9,7 +9,7 @@ from uuid import UUID
 
 from servicekit.tokens import Principal
 from servicekit.wire import BadCursor, Page, decode_cursor, encode_cursor
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -84,10 +84,11 @@ def pause_after(attempts: int) -> float:
 async def list_own(
     session: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> Page[schemas.Notification]:
-    """List the caller's own notifications, newest first."""
+    """List the caller's own notifications, newest first: those of the tenant, and those of none."""
+    here = or_(Delivery.tenant_id == caller.tenant_id, Delivery.tenant_id.is_(None))
     found = (
         select(Delivery)
-        .where(Delivery.tenant_id == caller.tenant_id, Delivery.user_id == caller.user_id)
+        .where(here, Delivery.user_id == caller.user_id)
         .order_by(Delivery.created_at.desc(), Delivery.id.desc())
         .limit(limit + 1)
     )

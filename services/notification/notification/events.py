@@ -1,6 +1,7 @@
 """What this service hears, with only the fields that it reads."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Strin
 
 # An address, a link, or something that a mail program would turn into one.
 LINK = re.compile(r"[/@:\\]|\.\w")
+MASKED = re.compile(r"[^\s@<>]?\*{3}@[^\s@<>]{1,255}")
 
 
 def presentable(name: str | None) -> str | None:
@@ -17,6 +19,24 @@ def presentable(name: str | None) -> str | None:
     """
     text = " ".join((name or "").split())
     return text if text and len(text) <= 80 and not LINK.search(text) else None
+
+
+def readable(moment: datetime) -> str:
+    """Write a moment for people everywhere."""
+    return f"{moment.astimezone(UTC):%d %B %Y, %H:%M} UTC"
+
+
+def moment(text: str | None) -> str | None:
+    """Give a moment (ISO 8601) as people read it, or none where it is no moment."""
+    try:
+        return readable(datetime.fromisoformat(text or ""))
+    except (ValueError, OverflowError):
+        return None
+
+
+def masked(address: str | None) -> str | None:
+    """Give an address of which little is shown, or none where it is nothing of the kind."""
+    return address if address and MASKED.fullmatch(address) else None
 
 
 Name = Annotated[str | None, AfterValidator(presentable)]
@@ -44,3 +64,34 @@ class VerificationNeeded(BaseModel):
     display_name: Name = None
     tenant_name: Name = None
     verification: Verification
+
+
+class Facts(BaseModel):
+    """What a letter may tell; each of them may be missing, and what cannot be shown is left out."""
+
+    tenant_name: Name = None
+    role: Name = None
+    inviter: Name = None
+    reason: Name = None
+    factor: Name = None
+    key_name: Name = None
+    new_email_masked: Annotated[str | None, AfterValidator(masked)] = None
+    device: Name = None
+    place: Name = None
+    at: Annotated[str | None, AfterValidator(moment)] = None
+
+
+class MailDue(BaseModel):
+    """`auth.mail.due.v1`: somebody is to get a mail, with a token (sealed for us) or a mere notice."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    # Any word: what it means is for the sender to know, which may be newer than who hears of it.
+    kind: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,64}$")]
+    recipient: str
+    tenant_id: UUID | None
+    email: MailAddress
+    display_name: Name = None
+    facts: Facts
+    token: str | None
+    expires_at: AwareDatetime

@@ -5,7 +5,7 @@ from servicekit.streams import Handler
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from notification import deliveries
-from notification.events import VerificationNeeded
+from notification.events import MailDue, VerificationNeeded, readable
 
 
 async def ask_to_verify(session: AsyncSession, received: Received) -> None:
@@ -22,14 +22,37 @@ async def ask_to_verify(session: AsyncSession, received: Received) -> None:
         payload={
             "name": event.display_name,
             "tenant_name": event.tenant_name,
-            "expires_at": f"{expires_at:%d %B %Y, %H:%M} UTC",
+            "expires_at": readable(expires_at),
         },
         sealed_token=event.verification.token,
         expires_at=expires_at,
     )
 
 
+async def send_mail(session: AsyncSession, received: Received) -> None:
+    """Send somebody the letter that is due."""
+    event = MailDue.model_validate(received.data)
+    known = event.facts.model_dump(exclude_none=True)
+    await deliveries.enqueue(
+        session,
+        dedupe_key=str(received.id),
+        tenant_id=event.tenant_id,
+        user_id=event.recipient,
+        template=event.kind,
+        address=event.email,
+        payload={
+            "at": readable(received.time),
+            **known,
+            "name": event.display_name,
+            "expires_at": readable(event.expires_at),
+        },
+        sealed_token=event.token,
+        expires_at=event.expires_at,
+    )
+
+
 HANDLERS: dict[str, Handler] = {
     "auth.user.registered.v1": ask_to_verify,
     "auth.email_verification.requested.v1": ask_to_verify,
+    "auth.mail.due.v1": send_mail,
 }

@@ -38,7 +38,9 @@ class Delivery(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
     # The event that asked for it; an event that comes twice finds this taken.
     dedupe_key: Mapped[str] = mapped_column(unique=True)
-    tenant_id: Mapped[UUID]
+    # None where it concerns a person whatever the tenant.
+    tenant_id: Mapped[UUID | None]
+    # `user:<id>`, or `mail:<address>` of somebody who has no account yet; what the token is sealed for.
     user_id: Mapped[str]
     template: Mapped[str]
     address: Mapped[str]

@@ -19,6 +19,22 @@ TO_CONFIRM = {
 }
 
 
+DUE = {
+    "recipient": match.regex(USER, regex=r"^user:[0-9a-f-]{36}$"),
+    "email": match.regex("ada@example.com", regex=r"^[^\s@]+@[^\s@]+$"),
+    "display_name": match.like("Ada"),
+    "facts": match.like({}),
+    "expires_at": match.regex("2126-01-02T03:04:05Z", regex=r"^\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)$"),
+}
+WITH_TOKEN = {
+    **DUE,
+    "kind": "password_reset",
+    "tenant_id": None,
+    "token": match.regex("s1.c2VhbGVk", regex=r"^s1\.[A-Za-z0-9_-]+$"),
+}
+NOTICE = {**DUE, "kind": "password_changed", "tenant_id": None, "token": None}
+
+
 @pytest.fixture
 async def database(settings):
     database = Database(settings.database_url, name="test")
@@ -45,3 +61,20 @@ async def test_asks_for_an_address_to_be_confirmed(database, rows, type_, descri
     [row] = await rows.fetch("select * from deliveries")
     assert (row["address"], row["user_id"], row["tenant_id"]) == ("ada@example.com", USER, TENANT)
     assert (row["template"], row["sealed_token"]) == ("email_verification", "s1.c2VhbGVk")
+
+
+@pytest.mark.parametrize(
+    ("description", "given", "data", "token"),
+    [
+        ("a mail with a token is due", "somebody has forgotten their password", WITH_TOKEN, "s1.c2VhbGVk"),
+        ("a notice is due", "somebody has set a new password", NOTICE, None),
+    ],
+)
+async def test_sends_the_mails_that_are_due(database, rows, description, given, data, token):
+    with consumer_pact("notification", "auth") as pact:
+        received = pact.event(description, "auth.mail.due.v1", data, given=given)
+        async with database.begin() as session:
+            await HANDLERS["auth.mail.due.v1"](session, received)
+    [row] = await rows.fetch("select * from deliveries")
+    assert (row["address"], row["user_id"], row["tenant_id"]) == ("ada@example.com", USER, None)
+    assert (row["template"], row["sealed_token"]) == (data["kind"], token)

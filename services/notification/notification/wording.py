@@ -1,0 +1,162 @@
+"""What our mails say: one letter of each kind, in Jinja. What is not known of a matter is left out.
+
+`at`, `device` and `place` of a notice are told by the layout.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What a mail says, and what to do if it was not you; `page` is where its link leads, if it has one."""
+
+    subject: str
+    says: str
+    otherwise: str
+    page: str | None = None
+    link_says: str | None = None
+
+
+IGNORE = "If you did not ask for this, ignore this mail: nothing will happen."
+# Where somebody else may have the password: resetting it ends all sessions.
+TAKE_BACK = (
+    "If this was not you, somebody else has been in your account: reset your password at once"
+    " (“forgotten password” where you sign in), which signs everybody out, and look at your second factors."
+)
+ASK_OWNER = "If this surprises you, ask an owner of the team."
+AS_ROLE = "{% if role %} as {{ role }}{% endif %}"
+BECAUSE = "{% if reason %}: “{{ reason }}”{% endif %}"
+NOW_ROLE = "{% if role %}: you are now {{ role }}{% endif %}"
+FOR_TEAM = "{% if tenant_name %} for “{{ tenant_name }}”{% endif %}"
+TEAM = "{% if tenant_name %}“{{ tenant_name }}”{% else %}a team{% endif %}"
+
+LETTERS = {
+    "email_verification": Letter(
+        "Confirm your e-mail address",
+        f"please confirm that this is your e-mail address{FOR_TEAM}:",
+        IGNORE,
+        page="verify-email",
+        link_says="Confirm this address",
+    ),
+    "password_reset": Letter(
+        "Reset your password",
+        "somebody, probably you, has asked to set a new password for your account. Here you can do so:",
+        "If it was not you, ignore this mail: your password stays as it is.",
+        page="reset-password",
+        link_says="Set a new password",
+    ),
+    "email_change": Letter(
+        "Confirm your new e-mail address",
+        "please confirm that your account is to use this address from now on:",
+        IGNORE,
+        page="confirm-email-change",
+        link_says="Use this address",
+    ),
+    "magic_link": Letter(
+        "Your link to sign in",
+        "here you can sign in, once, in the browser in which you have asked for it:",
+        "If you did not ask for this, ignore this mail, and never pass it on: who follows the link is you.",
+        page="magic-link",
+        link_says="Sign in",
+    ),
+    "invitation": Letter(
+        "You are invited",
+        "{% if inviter %}{{ inviter }} invites you{% else %}you are invited{% endif %} to join "
+        f"{TEAM}{AS_ROLE}. Here you can accept:",
+        "If you do not know who invites you, ignore this mail: nothing will happen.",
+        page="invitation",
+        link_says="See the invitation",
+    ),
+    "password_changed": Letter(
+        "Your password was changed",
+        "the password of your account was changed, and you were signed out everywhere else.",
+        TAKE_BACK,
+    ),
+    "email_changed": Letter(
+        "Your e-mail address was changed",
+        "your account now uses another address{% if new_email_masked %}, {{ new_email_masked }}{% endif %};"
+        " mail no longer comes here.",
+        "If this was not you, somebody else has been in your account, and a new password would be theirs:"
+        " write to our support from this address at once.",
+    ),
+    "sign_in_blocked": Letter(
+        "Signing in was blocked",
+        "somebody has tried too often to sign in to your account with a wrong password:"
+        " for a while, no password opens it.",
+        "If this was not you: nobody has come in that way. Wait, or reset your password, which unblocks it.",
+    ),
+    "new_device": Letter(
+        "Somebody signed in from a new device",
+        "your account was just entered from a device that we had not seen before.",
+        TAKE_BACK,
+    ),
+    "session_stolen": Letter(
+        "A session of yours was ended",
+        "a key to one of your sessions was used a second time, so somebody may have copied it."
+        " We have ended that session; sign in again where you need it.",
+        "If you do not know why: look for software that you do not trust where you sign in,"
+        " and change your password.",
+    ),
+    "second_factor_added": Letter(
+        "A second factor was added",
+        "a second factor{% if factor %}, {{ factor }},{% endif %} was added to your account.",
+        TAKE_BACK,
+    ),
+    "second_factor_removed": Letter(
+        "A second factor was removed",
+        "a second factor{% if factor %}, {{ factor }},{% endif %} was removed from your account.",
+        TAKE_BACK,
+    ),
+    "recovery_code_used": Letter(
+        "A recovery code was used",
+        "a recovery code was used to sign in to your account. It is good no more;"
+        " make new ones before you run out of them.",
+        TAKE_BACK,
+    ),
+    "recovery_codes_renewed": Letter(
+        "You have new recovery codes",
+        "new recovery codes were made for your account; the ones before are void.",
+        TAKE_BACK,
+    ),
+    "access_requested": Letter(
+        "Somebody asks for access",
+        f"somebody asks for access to {TEAM}{BECAUSE}. The request waits for a decision.",
+        "Let nobody in whom you do not know; a request that is left alone lets nobody in either.",
+    ),
+    "access_approved": Letter(
+        "Your request was approved",
+        f"your request for access to {TEAM}{AS_ROLE} was approved.",
+        "If you never asked for it, you need not do anything.",
+    ),
+    "access_rejected": Letter(
+        "Your request was declined",
+        f"your request for access to {TEAM} was declined{BECAUSE}.",
+        "If you never asked for it, you need not do anything.",
+    ),
+    "role_changed": Letter(
+        "Your role was changed",
+        f"your role in {TEAM} was changed{NOW_ROLE}.",
+        ASK_OWNER,
+    ),
+    "member_removed": Letter(
+        "You were removed from a team",
+        f"you do not belong to {TEAM} any more. Your account remains.",
+        ASK_OWNER,
+    ),
+    "ownership_transferred": Letter(
+        "A team has another owner",
+        f"the ownership of {TEAM} was transferred{NOW_ROLE}.",
+        "If you did not expect this, write to our support at once.",
+    ),
+    "account_deleted": Letter(
+        "Your account was deleted",
+        "your account was deleted, and what we knew of you with it. This is our last mail to you.",
+        "If this was not you, write to our support from this address at once.",
+    ),
+    "api_key_created": Letter(
+        "An API key was created",
+        "an API key{% if key_name %}, “{{ key_name }}”,{% endif %} was created"
+        "{% if tenant_name %} in “{{ tenant_name }}”{% endif %}. Programs that have it act for its owner.",
+        "If this was not you, revoke the key, then reset your password, which signs everybody out.",
+    ),
+}

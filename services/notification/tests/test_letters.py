@@ -1,0 +1,268 @@
+"""Every mail that auth asks for is written, whatever is known of the matter."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import pytest
+from notification import letters
+from notification.handlers import HANDLERS
+from notification.main import create_app
+from notification.models import Delivery
+from notification.wording import LETTERS
+from servicekit.events import Received
+from servicekit.sealing import seal
+from testkit.app import client, running
+
+PUBLISHED = Path(__file__).parents[2] / "auth" / "contract" / "events" / "auth.mail.due.v1.json"
+KINDS = json.loads(PUBLISHED.read_text())["$defs"]["MailKind"]["enum"]
+PAGES = {
+    "password_reset": "/reset-password",
+    "email_change": "/confirm-email-change",
+    "magic_link": "/magic-link",
+    "invitation": "/invitation",
+}
+EVERYTHING = {
+    "tenant_name": "Analytical Engines",
+    "role": "admin",
+    "inviter": "Charles",
+    "reason": "We know you",
+    "factor": "authenticator app",
+    "key_name": "nightly build",
+    "new_email_masked": "a***@example.org",
+    "device": "Firefox on Linux",
+    "place": "London",
+    "at": "2026-11-26T10:05:00+01:00",
+}
+
+
+def due(settings, kind, /, **changes):
+    """What auth tells when a mail is due, and the token that is sealed in it."""
+    recipient, token = f"user:{uuid4()}", f"{uuid4().hex}.s3cr+t"
+    data = {
+        "kind": kind,
+        "recipient": recipient,
+        "tenant_id": None,
+        "email": f"{uuid4().hex}@example.com",
+        "display_name": "Ada Lovelace",
+        "facts": EVERYTHING,
+        "token": seal(settings.event_sealing_key, token, context=recipient) if kind in PAGES else None,
+        "expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+        **changes,
+    }
+    return data, token
+
+
+@pytest.fixture
+def tell(redis):
+    """Tell this service of a mail that is due, as auth does."""
+
+    async def told(data, event_id=None):
+        entry = {
+            "specversion": "1.0",
+            "id": str(event_id or uuid4()),
+            "source": "acme/auth",
+            "type": "auth.mail.due.v1",
+            "subject": data["recipient"],
+            "time": "2026-11-26T12:00:00Z",
+            "datacontenttype": "application/json",
+            "data": json.dumps(data),
+        }
+        await redis.xadd("events:auth", entry)
+
+    return told
+
+
+@pytest.fixture
+def arrival(app, settings, tell, post_office):
+    """Have a mail sent, and give it with its token."""
+
+    async def arrived(kind, **changes):
+        data, token = due(settings, kind, **changes)
+        await tell(data)
+        return await post_office.arrival(data["email"]), token
+
+    return arrived
+
+
+def test_there_is_a_letter_of_every_kind_and_none_that_nobody_sends():
+    assert set(LETTERS) == {*KINDS, "email_verification"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_writes_every_letter_with_all_that_is_known(arrival, kind):
+    mail, token = await arrival(kind)
+    assert mail["subject"] == LETTERS[kind].subject
+    for part in (mail["html"], mail["text"]):
+        assert "Hello Ada Lovelace" in part
+        assert LETTERS[kind].otherwise in part
+        assert "{" not in part.replace("{ font", "")
+        assert (token in part) == (kind in PAGES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_writes_every_letter_when_nothing_is_known(arrival, kind):
+    mail, _ = await arrival(kind, facts={}, display_name=None)
+    for part in (mail["html"], mail["text"]):
+        assert "Hello," in part
+        assert LETTERS[kind].otherwise in part
+        assert "None" not in part
+        assert "“”" not in part
+    if kind not in PAGES:
+        assert "When: 26 November 2026, 12:00 UTC" in mail["text"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_only_what_one_has_to_follow_has_a_link_and_it_leads_to_our_page(arrival, kind):
+    mail, token = await arrival(kind)
+    links = [word for word in mail["text"].split() if "://" in word]
+    found = [(urlsplit(link).netloc, urlsplit(link).path, parse_qs(urlsplit(link).query)) for link in links]
+    assert found == ([("app.acme.test", PAGES[kind], {"token": [token]})] if kind in PAGES else [])
+    assert mail["html"].count("href=") == len(links)
+
+
+async def test_a_notice_tells_when_where_and_with_what(arrival):
+    mail, _ = await arrival("new_device")
+    assert (
+        "When: 26 November 2026, 09:05 UTC\nWith: Firefox on Linux\nNear: London\n\nIf this" in mail["text"]
+    )
+    for told in ("When: 26 November 2026, 09:05 UTC", "With: Firefox on Linux", "Near: London"):
+        assert told in mail["html"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("invitation", "Charles invites you to join “Analytical Engines” as admin"),
+        ("email_changed", "another address, a***@example.org;"),
+        ("second_factor_added", "a second factor, authenticator app, was added"),
+        ("api_key_created", "an API key, “nightly build”, was created in “Analytical Engines”."),
+        ("access_rejected", "access to “Analytical Engines” was declined: “We know you”."),
+        ("role_changed", "in “Analytical Engines” was changed: you are now admin."),
+    ],
+)
+async def test_a_letter_tells_what_is_known(arrival, kind, told):
+    mail, _ = await arrival(kind)
+    assert told in mail["text"]
+    assert told in mail["html"]
+
+
+@pytest.mark.parametrize(
+    "fact", ["tenant_name", "role", "inviter", "reason", "factor", "key_name", "device", "place"]
+)
+async def test_no_fact_carries_an_advertisement(arrival, fact):
+    for kind in ("invitation", "second_factor_added", "api_key_created", "access_rejected"):
+        mail, _ = await arrival(kind, facts={**EVERYTHING, fact: "win at casino.test"})
+        assert "casino" not in mail["html"] + mail["text"]
+
+
+@pytest.mark.parametrize("shown", ["ada@casino.test", "see http://casino.test", "a***@casino.test now", ""])
+async def test_what_is_no_masked_address_is_not_shown(arrival, shown):
+    mail, _ = await arrival("email_changed", facts={"new_email_masked": shown, "at": "casino"})
+    assert "uses another address; mail" in mail["text"]
+    assert "casino" not in mail["html"] + mail["text"]
+
+
+async def test_facts_are_text_and_not_html(arrival):
+    mail, _ = await arrival("invitation", facts={"inviter": "<b>Charles", "tenant_name": "Tom & {{ token }}"})
+    assert "&lt;b&gt;Charles invites" in mail["html"]
+    assert "Tom &amp; {{ token }}" in mail["html"]
+    assert "<b>Charles invites you to join “Tom & {{ token }}”" in mail["text"]
+
+
+async def test_a_mail_that_is_asked_for_twice_is_sent_once(app, settings, tell, post_office):
+    data, _ = due(settings, "password_changed")
+    event_id = uuid4()
+    await tell(data, event_id)
+    await tell(data, event_id)
+    last, _ = due(settings, "password_changed")
+    await tell(last)
+    await post_office.arrival(last["email"])
+    assert len(await post_office.mails(data["email"])) == 1
+
+
+async def test_an_invitation_reaches_who_has_no_account(arrival, settings):
+    recipient = "mail:ada@example.com"
+    sealed = seal(settings.event_sealing_key, "the-token", context=recipient)
+    mail, _ = await arrival("invitation", recipient=recipient, token=sealed, tenant_id=str(uuid4()))
+    assert "token=the-token" in mail["text"]
+
+
+async def test_a_kind_that_only_a_newer_sender_knows_is_kept_for_it(
+    settings, tell, rows, post_office, until, monkeypatch
+):
+    data, _ = due(settings, "telegram")
+    await tell(data)
+    async with running(create_app(settings)):
+
+        async def kept():
+            return await rows.fetchrow("select * from deliveries where last_error = 'letter_unknown'")
+
+        row = await until(kept)
+        assert (row["status"], row["template"]) == ("queued", "telegram")
+    monkeypatch.setitem(letters.LETTERS, "telegram", LETTERS["new_device"])
+    await rows.execute("update deliveries set due_at = now()")
+    async with running(create_app(settings)):
+        await post_office.arrival(data["email"])
+
+
+def test_a_kind_of_which_resend_keeps_a_template_goes_there(settings):
+    kept = settings.model_copy(update={"resend_password_reset_template_id": "tpl_reset"})
+    data, token = due(settings, "password_reset")
+    delivery = Delivery(
+        template="password_reset",
+        user_id=data["recipient"],
+        address=data["email"],
+        payload={"name": None, "expires_at": "soon", "role": "admin"},
+        sealed_token=data["token"],
+    )
+    mail = letters.compose(delivery, kept)
+    link = f"https://app.acme.test/reset-password?token={token.replace('+', '%2B')}"
+    told = {"LINK": link, "TOKEN": token, "NAME": "", "TENANT_NAME": "", "EXPIRES_AT": "soon"}
+    assert mail["template"] == {"id": "tpl_reset", "variables": told}
+    assert not {"html", "text"} & set(mail)
+
+
+async def test_people_see_the_mails_of_no_tenant_in_every_tenant(app, arrival, issuer):
+    user = f"user:{uuid4()}"
+    await arrival("password_changed", recipient=user)
+    await arrival("role_changed", recipient=user, tenant_id=str(uuid4()))
+    await arrival("password_changed")
+    token = issuer.token(tenant_id=uuid4(), subject=user, role="viewer")
+    async with client(app, token) as http:
+        [seen] = (await http.get("/api/v1/notifications")).json()["items"]
+    assert seen["type"] == "password_changed"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"email": "ada@example.com\r\nBcc: all@example.com"},
+        {"facts": None},
+        {"facts": {"role": 7}},
+        {"kind": "Password Reset"},
+        {"expires_at": "2026-11-23T10:00:00"},
+    ],
+)
+async def test_refuses_what_cannot_be_mailed_without_showing_it(settings, broken):
+    data, _ = due(settings, "password_reset", **broken)
+    received = Received(
+        id=uuid4(),
+        type="auth.mail.due.v1",
+        source="acme/auth",
+        subject=data["recipient"],
+        time=datetime.now(UTC),
+        data=data,
+    )
+    with pytest.raises(ValueError, match="MailDue") as refusal:
+        await HANDLERS["auth.mail.due.v1"](None, received)
+    assert "example.com" not in str(refusal.value)
+
+
+def test_a_letter_that_makes_up_a_word_is_an_error():
+    letter = LETTERS["new_device"]
+    made_up = type(letter)("", "{{ made_up }}", "")
+    with pytest.raises(Exception, match="made_up"):
+        letters.rendered(letters.TEXT, "letter.txt", made_up, {})
