@@ -10,15 +10,17 @@ from jinja2 import Environment, PackageLoader
 
 from sandbox.mail import create_mail
 from sandbox.model import create_model
+from sandbox.vault import create_vault
 
 
 def create_sandbox(tokens_per_second: float = 0, data: Path | None = None) -> FastAPI:
-    """Build the whole: the model at /v1, mail at /resend, and a page at / that says so."""
+    """Build the whole: the model at /v1, mail at /resend, Vault at /vault, and a page at / that says so."""
     app = FastAPI(title="Acme sandbox", openapi_url=None)
     page = Environment(loader=PackageLoader("sandbox"), autoescape=True).get_template("index.html").render()
     app.get("/", response_class=HTMLResponse)(lambda: page)
     app.get("/healthz")(lambda: {"status": "ok"})
     app.mount("/resend", create_mail(data))
+    app.mount("/vault", create_vault())
     app.mount("/", create_model(tokens_per_second))
     return app
 

@@ -1,0 +1,356 @@
+"""A Vault of one process: Transit with Ed25519 keys, KV version 2, tokens, health; it answers as the real one.
+
+Any `X-Vault-Token` is good, but one that begins with `hvs.invalid`. Nothing outlives the process.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, JsonValue
+from starlette.exceptions import HTTPException
+
+from sandbox.transit import TransitKey, VaultError
+from sandbox.turn import Json
+
+_LEASE_SECONDS = 2_764_800
+_SHARED_PATHS = 1_000
+
+
+class Fault(BaseModel):
+    """An error for the next `count` requests, after `delay` seconds."""
+
+    status: int = Field(ge=400, le=599)
+    count: int = Field(default=1, ge=1, le=1_000_000)
+    errors: list[str] = []
+    delay: float = Field(default=0, ge=0, le=600)
+
+
+class State(BaseModel):
+    """Whether it is sealed; sealed, it answers nothing but its health."""
+
+    sealed: bool
+
+
+@dataclass
+class Vault:
+    """What is kept."""
+
+    sealed: bool = False
+    keys: dict[str, TransitKey] = field(default_factory=dict)
+    secrets: dict[str, list[tuple[datetime, Json]]] = field(default_factory=dict)
+    faults: deque[Fault] = field(default_factory=deque)
+    calls: deque[str] = field(default_factory=lambda: deque(maxlen=10_000))
+
+    def fault(self) -> Fault | None:
+        """Give the fault that the next request meets, if one is left."""
+        if not self.faults:
+            return None
+        self.faults[0].count -= 1
+        return self.faults.popleft() if not self.faults[0].count else self.faults[0]
+
+    def key(self, name: str, status: int = 404, *errors: str) -> TransitKey:
+        """Give a key; raises VaultError."""
+        if name not in self.keys:
+            raise VaultError(status, *errors)
+        return self.keys[name]
+
+
+def _vault(request: Request) -> Vault:
+    vault: Vault = request.app.state.vault
+    return vault
+
+
+Held = Annotated[Vault, Depends(_vault)]
+
+
+async def _let_in(
+    request: Request, vault: Held, token: Annotated[str, Header(alias="X-Vault-Token")] = ""
+) -> str:
+    """Let a request in as Vault would now."""
+    vault.calls.append(f"{request.method} {request.url.path.partition('/v1')[2]}")
+    if fault := vault.fault():
+        await asyncio.sleep(fault.delay)
+        raise VaultError(fault.status, *fault.errors)
+    if vault.sealed:
+        raise VaultError(503, "Vault is sealed")
+    if not token or token.startswith("hvs.invalid"):
+        raise VaultError(403, "permission denied")
+    return token
+
+
+Token = Annotated[str, Depends(_let_in)]
+
+vault_api = APIRouter(prefix="/v1", dependencies=[Depends(_let_in)])
+open_api = APIRouter()
+
+
+def answered(data: JsonValue = None, *, auth: JsonValue = None, warnings: list[str] | None = None) -> Json:
+    """Wrap an answer as Vault does."""
+    return {
+        "request_id": str(uuid4()),
+        "lease_id": "",
+        "renewable": False,
+        "lease_duration": 0,
+        "data": data,
+        "wrap_info": None,
+        "warnings": list(warnings or []) or None,
+        "auth": auth,
+    }
+
+
+class Creation(BaseModel):
+    """How a key is made; the stand-in knows the one type that Acme uses."""
+
+    type: str = "aes256-gcm96"
+
+
+class Configuration(BaseModel):
+    """What of a key is changed."""
+
+    min_decryption_version: int | None = None
+    min_encryption_version: int | None = None
+    deletion_allowed: bool | None = None
+
+
+class Trimming(BaseModel):
+    """Up to where versions are removed."""
+
+    min_available_version: int
+
+
+class Item(BaseModel):
+    """One text to sign or to verify."""
+
+    input: str | None = None
+    signature: str | None = None
+    reference: str | None = None
+
+
+class Asked(Item):
+    """What is signed or verified, alone or in a batch."""
+
+    key_version: int = 0
+    marshaling_algorithm: Literal["asn1", "jws"] = "asn1"
+    batch_input: list[Item] | None = None
+
+    @property
+    def is_jws(self) -> bool:
+        """Whether signatures are URL-safe base64 without padding."""
+        return self.marshaling_algorithm == "jws"
+
+
+class Kept(BaseModel):
+    """A secret to keep."""
+
+    data: Json
+
+
+@vault_api.post("/transit/keys/{name}")
+@vault_api.put("/transit/keys/{name}", include_in_schema=False)
+async def create_key(name: str, wanted: Creation, vault: Held) -> Json:
+    """Make a key; one that exists stays as it is, and only a warning says so."""
+    if wanted.type != "ed25519":
+        raise VaultError(400, f"unknown key type {wanted.type}")
+    warnings = [f"key {name} already existed"] if name in vault.keys else []
+    return answered(vault.keys.setdefault(name, TransitKey(name)).shown(), warnings=warnings)
+
+
+@vault_api.get("/transit/keys/{name}")
+async def read_key(name: str, vault: Held) -> Json:
+    """Show a key."""
+    return answered(vault.key(name).shown())
+
+
+@vault_api.post("/transit/keys/{name}/rotate")
+async def rotate_key(name: str, vault: Held) -> Json:
+    """Add a version."""
+    key = vault.key(name, 400, "key not found")
+    key.rotate()
+    return answered(key.shown())
+
+
+@vault_api.post("/transit/keys/{name}/config")
+async def configure_key(name: str, wanted: Configuration, vault: Held) -> Json:
+    """Change which versions sign and verify."""
+    key = vault.key(name, 400, f"no existing key named {name} could be found")
+    key.configure(wanted.min_decryption_version, wanted.min_encryption_version)
+    key.deletion_allowed = bool(wanted.deletion_allowed or key.deletion_allowed)
+    return answered(key.shown())
+
+
+@vault_api.post("/transit/keys/{name}/trim", status_code=204)
+async def trim_key(name: str, wanted: Trimming, vault: Held) -> None:
+    """Remove old versions for good."""
+    vault.key(name, 400, "invalid key name").trim(wanted.min_available_version)
+
+
+@vault_api.post("/transit/sign/{name}")
+@vault_api.post("/transit/sign/{name}/{_hash}", include_in_schema=False)
+async def sign(name: str, asked: Asked, vault: Held) -> Json:
+    """Sign; Ed25519 takes the text as it is, whatever hash is named."""
+    key = vault.key(name, 400, "signing key not found")
+
+    def one(item: Item) -> Json:
+        return key.sign(given(item.input, "input"), asked.key_version, jws=asked.is_jws)
+
+    return answered(each(asked, one))
+
+
+@vault_api.post("/transit/verify/{name}")
+@vault_api.post("/transit/verify/{name}/{_hash}", include_in_schema=False)
+async def verify(name: str, asked: Asked, vault: Held) -> Json:
+    """Verify: a wrong signature is an answer, a malformed one an error."""
+    key = vault.key(name, 400, "signature verification key not found")
+
+    def one(item: Item) -> Json:
+        return key.verify(given(item.input, "input"), given(item.signature, "signature"), jws=asked.is_jws)
+
+    return answered(each(asked, one))
+
+
+def each(asked: Asked, one: Callable[[Item], Json]) -> Json:
+    """Do one, or all of a batch in its order; there, an error is the item's own."""
+    if asked.batch_input is None:
+        return one(asked)
+    results: list[JsonValue] = []
+    for item in asked.batch_input:
+        try:
+            result = one(item)
+        except VaultError as error:
+            result = {"error": error.errors[0]}
+        results.append({**result, **({"reference": item.reference} if item.reference else {})})
+    return {"batch_results": results}
+
+
+def given(value: str | None, name: str) -> str:
+    """Give a parameter that must be there; raises VaultError."""
+    if value is None:
+        raise VaultError(400, f"missing {name}")
+    return value
+
+
+@vault_api.post("/secret/data/{path:path}")
+@vault_api.put("/secret/data/{path:path}", include_in_schema=False)
+async def write_secret(path: str, kept: Kept, vault: Held) -> Json:
+    """Keep one more version of a secret."""
+    if path not in vault.secrets and len(vault.secrets) >= _SHARED_PATHS:
+        raise VaultError(507, "the sandbox is full")
+    vault.secrets.setdefault(path, []).append((datetime.now(UTC), kept.data))
+    return answered(metadata(vault.secrets[path], len(vault.secrets[path])))
+
+
+@vault_api.get("/secret/data/{path:path}")
+async def read_secret(path: str, vault: Held, version: int = 0) -> Json:
+    """Show a version of a secret, the newest by default."""
+    versions = vault.secrets.get(path, [])
+    number = version or len(versions)
+    if not 0 < number <= len(versions):
+        raise VaultError(404)
+    return answered({"data": versions[number - 1][1], "metadata": metadata(versions, number)})
+
+
+def metadata(versions: list[tuple[datetime, Json]], number: int) -> Json:
+    """Describe a version of a secret."""
+    created = versions[number - 1][0].isoformat()
+    return {"created_time": created, "deletion_time": "", "destroyed": False, "version": number}
+
+
+@vault_api.get("/auth/token/lookup-self")
+async def lookup_self(token: Token) -> Json:
+    """Tell about the caller's token."""
+    return answered(
+        {
+            "id": token,
+            "accessor": "sandbox",
+            "display_name": "token",
+            "policies": ["default", "auth-service"],
+            "renewable": True,
+            "ttl": _LEASE_SECONDS,
+            "creation_ttl": _LEASE_SECONDS,
+            "type": "service",
+        }
+    )
+
+
+@vault_api.post("/auth/token/renew-self")
+@vault_api.put("/auth/token/renew-self", include_in_schema=False)
+async def renew_self(token: Token) -> Json:
+    """Renew the caller's token."""
+    return answered(
+        auth={
+            "client_token": token,
+            "accessor": "sandbox",
+            "policies": ["default", "auth-service"],
+            "lease_duration": _LEASE_SECONDS,
+            "renewable": True,
+        }
+    )
+
+
+@open_api.api_route("/v1/sys/health", methods=["GET", "HEAD"])
+async def health(vault: Held, response: Response) -> Json:
+    """Tell how it is: 200, or 503 while sealed."""
+    response.status_code = 503 if vault.sealed else 200
+    return {"initialized": True, "sealed": vault.sealed, "standby": False, "version": "sandbox"}
+
+
+@open_api.post("/_sandbox/state")
+async def set_state(state: State, vault: Held) -> State:
+    """Seal or unseal."""
+    vault.sealed = state.sealed
+    return state
+
+
+@open_api.post("/_sandbox/faults", status_code=201)
+async def add_fault(fault: Fault, vault: Held) -> Fault:
+    """Let the next requests fail."""
+    vault.faults.append(fault.model_copy())
+    return fault
+
+
+@open_api.delete("/_sandbox/faults", status_code=204)
+async def clear_faults(vault: Held) -> None:
+    """Call the faults off."""
+    vault.faults.clear()
+
+
+@open_api.get("/_sandbox/calls")
+async def list_calls(vault: Held) -> list[str]:
+    """List what was asked, oldest first."""
+    return list(vault.calls)
+
+
+def create_vault() -> FastAPI:
+    """Build the stand-in; it begins unsealed and empty."""
+    app = FastAPI(title="Acme sandbox vault", openapi_url=None)
+    app.state.vault = Vault()
+    app.include_router(vault_api)
+    app.include_router(open_api)
+    app.add_exception_handler(VaultError, _refused)
+    app.add_exception_handler(HTTPException, _no_handler)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    return app
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    status, errors = (error.status, error.errors) if isinstance(error, VaultError) else (500, [str(error)])
+    return JSONResponse({"errors": errors}, status)
+
+
+def _no_handler(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return JSONResponse(
+        {"errors": ["no handler for route"] if status == 404 else ["unsupported operation"]}, status
+    )
+
+
+def _invalid(_: Request, error: Exception) -> Response:
+    return JSONResponse({"errors": [f"error parsing the request: {error}"]}, 400)
