@@ -1,4 +1,4 @@
-"""A Vault of one process: Transit with Ed25519 keys, KV version 2, tokens, health; it answers as the real one.
+"""A Vault of one process: Transit with Ed25519 keys, KV version 2, tokens, health. It answers as Vault does.
 
 Any `X-Vault-Token` is good, but one that begins with `hvs.invalid`. Nothing outlives the process.
 """

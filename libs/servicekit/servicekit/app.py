@@ -17,6 +17,8 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from redis.asyncio import Redis
 
 from servicekit import errors, health, logging, openapi, redis_client, telemetry, workers
+from servicekit.api_keys import Check as ApiKeyCheck
+from servicekit.api_keys import RemoteApiKeys
 from servicekit.auth import assert_policies
 from servicekit.database import Database
 from servicekit.health import Check
@@ -48,6 +50,7 @@ class Kit:
     tokens: ServiceTokens
     keys: KeySource
     verifier: TokenVerifier
+    api_keys: ApiKeyCheck
     checks: dict[str, Check] = field(default_factory=dict)
     # Set when the process is told to end, while it still answers: what stands should come to its end.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -76,14 +79,16 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
     workers: Workers = lambda _kit: (),
     lifespan: Lifespan | None = None,
     keys: KeySource | None = None,
+    api_keys: ApiKeyCheck | None = None,
 ) -> FastAPI:
     """Make the app that the gateway reaches, with the internal one at `app.state.internal`.
 
-    `keys` is where token keys come from; by default auth's key set over HTTP. Raises when a route does not
+    `keys` is where token keys come from, by default auth's key set over HTTP; `api_keys` tells whose an API
+    key is, by default by asking auth. Raises when a route does not
     say who may call it.
     """
     telemetry.configure(name, settings)
-    kit = make_kit(name, settings, keys)
+    kit = make_kit(name, settings, keys, api_keys)
     title = f"Acme {name}"
     app = FastAPI(
         title=title,
@@ -117,13 +122,19 @@ def furnish(app: FastAPI, kit: Kit, routers: Sequence[APIRouter]) -> None:
     assert_policies(app)
 
 
-def make_kit(name: str, settings: ServiceSettings, keys: KeySource | None = None) -> Kit:
+def make_kit(
+    name: str,
+    settings: ServiceSettings,
+    keys: KeySource | None = None,
+    api_keys: ApiKeyCheck | None = None,
+) -> Kit:
     """Make what every service has; nothing connects before it is used."""
     database = Database(settings.database_url, name=name, pool_size=settings.database_pool_size)
     redis = redis_client.connect(settings)
     http = Connections(telemetry.client_traces(settings))
     telemetry.instrument(settings, database.engine, redis)
     keys = keys or JwksCache(settings.auth_jwks_url)
+    tokens = ServiceTokens(http, settings.auth_internal_url, name, settings.service_client_secret)
     kit = Kit(
         name=name,
         settings=settings,
@@ -131,9 +142,10 @@ def make_kit(name: str, settings: ServiceSettings, keys: KeySource | None = None
         redis=redis,
         limits=Limits(redis),
         http=http,
-        tokens=ServiceTokens(http, settings.auth_internal_url, name, settings.service_client_secret),
+        tokens=tokens,
         keys=keys,
         verifier=TokenVerifier(keys, issuer=settings.auth_issuer, audiences={settings.auth_audience, name}),
+        api_keys=api_keys or RemoteApiKeys(http, tokens, settings.auth_internal_url),
     )
     kit.checks.update(database=database.ping, redis=redis.ping)
     return kit

@@ -1,4 +1,4 @@
-"""Who may call a route: every route says so, by one of `Caller`, `allowed(...)`, `acting(...)` and `public`.
+"""Who may call a route: every route says so, by `Caller`, `allowed()`, `acting()`, `serving()` or `public`.
 
     Reader = Annotated[Principal, allowed("conversations:read")]
 
@@ -20,6 +20,7 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount
 
+from servicekit import api_keys
 from servicekit.context import bind
 from servicekit.errors import Forbidden, Unauthenticated
 from servicekit.narrowing import TenantMismatch, narrowed, on_behalf_of, single
@@ -49,7 +50,9 @@ class InsufficientScope(Forbidden):
 class BearerToken(SecurityBase):
     """Takes the access token from the Authorization header, and from nowhere else (RFC 6750 section 2.1)."""
 
-    model = HTTPBearer(bearerFormat="at+jwt", description="An access token of the auth service.")
+    model = HTTPBearer(
+        bearerFormat="at+jwt", description="An access token of the auth service, or an API key."
+    )
     scheme_name = "access_token"
 
     async def __call__(self, connection: HTTPConnection) -> str:
@@ -63,7 +66,10 @@ class BearerToken(SecurityBase):
 async def authenticated(
     connection: HTTPConnection, token: Annotated[str, Depends(BearerToken())]
 ) -> Principal:
-    """Verify the token, and let the request's logs know whose it is."""
+    """Verify the token, or the API key in its place, and let the request's logs know whose it is."""
+    if api_keys.is_api_key(token):
+        check: api_keys.Check = connection.app.state.kit.api_keys
+        return known(connection, await check(connection, token))
     verifier: TokenVerifier = connection.app.state.kit.verifier
     return known(connection, await verifier.verify(token))
 
@@ -126,10 +132,7 @@ class Acting:
 
     async def __call__(self, connection: HTTPConnection, service: Authenticated) -> Principal:
         """Let a service in that holds the scope here; give the one on whose behalf it calls."""
-        if not service.is_service or connection.app.state.kit.name not in service.audience:
-            raise Forbidden("Only services that were let in here may call this.")
-        if not covers(service.scopes, self.scope):
-            raise InsufficientScope(self.scope)
+        assert_let_in(connection, service, self.scope)
         tenant_id, subject = on_behalf_of(connection)
         if service.tenant_id not in {None, tenant_id}:
             raise TenantMismatch
@@ -137,7 +140,27 @@ class Acting:
         return known(connection, narrowed(connection, principal))
 
 
-POLICIES = (Anyone, Member, Allowed, Acting)
+@dataclass(frozen=True)
+class Serving:
+    """The policy of an internal route: a service calls it for its own work, for nobody in particular."""
+
+    scope: str
+
+    async def __call__(self, connection: HTTPConnection, service: Authenticated) -> Principal:
+        """Let a service in that holds the scope here."""
+        assert_let_in(connection, service, self.scope)
+        return service
+
+
+def assert_let_in(connection: HTTPConnection, service: Principal, scope: str) -> None:
+    """Let only a service pass whose token is for here and for this; raises Forbidden."""
+    if not service.is_service or connection.app.state.kit.name not in service.audience:
+        raise Forbidden("Only services that were let in here may call this.")
+    if not covers(service.scopes, scope):
+        raise InsufficientScope(scope)
+
+
+POLICIES = (Anyone, Member, Allowed, Acting, Serving)
 
 public: Any = Depends(Anyone())
 
@@ -152,6 +175,11 @@ def allowed(permission: str) -> Any:
 def acting(scope: str) -> Any:
     """Ask for a service that acts for someone; for internal routes only."""
     return Depends(Acting(scope))
+
+
+def serving(scope: str) -> Any:
+    """Ask for a service that calls for itself; for internal routes only."""
+    return Depends(Serving(scope))
 
 
 class PolicyMissing(Exception):

@@ -36,6 +36,8 @@ PERMISSIONS: dict[str, Role] = {
     "tenant:read": Role.VIEWER,
     "tenant:manage": Role.ADMIN,
     "members:manage": Role.ADMIN,
+    "api_keys:manage": Role.ADMIN,
+    "service_accounts:manage": Role.ADMIN,
 }
 
 

@@ -39,6 +39,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from servicekit.api_keys import SCOPE as API_KEYS
 from servicekit.permissions import PERMISSIONS
 
 from testkit.breaking import METHODS
@@ -147,7 +148,7 @@ def signed_in(operation: Operation, service: str, issuer: Issuer) -> Headers:
     """Give the headers of a caller who may use an operation."""
     if not operation.path.startswith("/internal/"):
         return signed_in_person(issuer)
-    token = issuer.service_token("contract-test", audience=service, scope=" ".join(PERMISSIONS))
+    token = issuer.service_token("contract-test", audience=service, scope=" ".join([*PERMISSIONS, API_KEYS]))
     return {"Authorization": f"Bearer {token}", "Acme-On-Behalf-Of": ON_BEHALF_OF}
 
 

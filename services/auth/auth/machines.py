@@ -5,14 +5,20 @@ import hmac
 from collections.abc import Mapping
 
 from pydantic import SecretStr
+from servicekit.api_keys import SCOPE as API_KEYS
 
 from auth.access_tokens import AccessTokens, Issued
 from auth.errors import InvalidClient, InvalidScope, InvalidTarget
 from auth.schemas import MachineCredentials
 
+# What every service may do: ask about the API keys that come to it.
+ALL: Mapping[str, frozenset[str]] = {"auth": frozenset({API_KEYS})}
 # The caller, then whom it may call, then what it may do there. Who is not here calls nobody.
 GRANTS: Mapping[str, Mapping[str, frozenset[str]]] = {
-    "chat-agent": {"conversation": frozenset({"conversations:read", "conversations:write"})},
+    "billing-webhook": ALL,
+    "chat-agent": {**ALL, "conversation": frozenset({"conversations:read", "conversations:write"})},
+    "conversation": ALL,
+    "notification": ALL,
 }
 
 

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from servicekit.app import Kit, create_service, serve
 
+from auth.api_keys.introspection import own
+from auth.api_keys.routes import api_keys_api, api_keys_internal
 from auth.parts import Parts
 from auth.routes import accounts_api, machines_api, well_known
 from auth.settings import Settings
@@ -28,11 +30,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "auth",
         settings,
         description="Who you are in Acme: accounts, tenants, sessions and their tokens.",
-        routers=[accounts_api, well_known],
-        internal=[machines_api],
+        routers=[accounts_api, api_keys_api, well_known],
+        internal=[machines_api, api_keys_internal],
         workers=workers,
         lifespan=ready_to_sign,
         keys=keys,
+        api_keys=own,
     )
     app.state.parts = app.state.internal.state.parts = Parts.of(settings, app.state.kit, keys)
     return app

@@ -12,16 +12,12 @@ from servicekit.tokens import ALGORITHM
 from auth import jwks, machines, refresh, registration, schemas, sessions, sign_in
 from auth.addresses import key_of
 from auth.errors import UnsupportedGrantType
+from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
 
 GRANT_TYPE = "client_credentials"
-
-
-def no_store(response: Response) -> None:
-    """Keep what holds tokens out of every cache (RFC 6749 section 5.1)."""
-    response.headers["Cache-Control"] = "no-store"
 
 
 accounts_api = APIRouter(

@@ -67,6 +67,7 @@ class Settings(ServiceSettings):
     email_verification_ip_rate_limit_per_hour: Count = 10
     email_verification_email_rate_limit_per_hour: Count = 3
     email_verification_attempt_rate_limit_per_minute: Count = 30
+    auth_api_key_failure_rate_limit_per_minute: Count = 30
 
     vault_verify_enabled: bool = False
     vault_addr: str | None = None
@@ -81,6 +82,7 @@ class Settings(ServiceSettings):
             "token": (self.auth_token_rate_limit_per_minute, MINUTE),
             "refresh": (self.auth_refresh_rate_limit_per_minute, MINUTE),
             "email/send": (self.email_verification_ip_rate_limit_per_hour, HOUR),
+            "api-key": (self.auth_api_key_failure_rate_limit_per_minute, MINUTE),
             "email/verify": (self.email_verification_attempt_rate_limit_per_minute, MINUTE),
         }
 

@@ -17,6 +17,7 @@ WITHOUT_TOKEN = [
     "/api/v1/auth/password/confirm",
     "/api/v1/auth/oauth/token",
     "/api/v1/auth/signup-policy",
+    "/api/v1/auth/service-accounts/issue",
     "/webhooks/stripe",
     "/webhooks/resend",
     "/openapi/auth.json",
@@ -28,6 +29,8 @@ WITH_TOKEN = [
     "/api/v1/auth/token/more",
     "/api/v1/auth/token;x",
     "/api/v1/auth/password/change",
+    "/api/v1/auth/service-accounts/tokens",
+    "/api/v1/auth/api-keys",
     "/api/v1/tenants",
     "/api/v1/chat",
     "/api/v1/chat/stream",
@@ -118,6 +121,54 @@ def test_turns_away_what_is_no_token(stranger, header, assert_problem):
     refusal = stranger.get("/api/v1/auth/me", headers={"Authorization": header})
 
     assert_problem(refusal, 401, "invalid_token")
+
+
+API_KEY = f"acme_ak_{'0a' * 16}_{'1b' * 36}"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+@pytest.mark.parametrize(
+    "path", ["/api/v1/conversations", "/v1/models", "/api/v1/auth/me", "/api/v1/billing/plans"]
+)
+def test_passes_an_api_key_on_as_it_is_for_the_service_to_look_up(stranger, scheme, path):
+    header = f"{scheme} {API_KEY}"
+
+    seen = stranger.get(path, headers={"Authorization": header}).json()
+
+    assert seen["headers"]["authorization"] == header
+    assert seen["path"] == path
+
+
+@pytest.mark.parametrize(
+    "path", ["/internal/v1/api-keys/introspect", "/internal", "/metrics", "/readyz", "/nowhere"]
+)
+def test_leads_an_api_key_nowhere_that_a_token_would_not_go(stranger, path, assert_problem):
+    assert_problem(stranger.post(path, headers=bearer(API_KEY)), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"Bearer {API_KEY}x",
+        f"Bearer  {API_KEY}",
+        f"Bearer x {API_KEY}",
+        f"Bearer {API_KEY.upper()}",
+        "Bearer acme_ak_",
+        "Bearer acme_ak__",
+        f"Basic {API_KEY}",
+        API_KEY,
+    ],
+)
+def test_takes_for_an_api_key_only_what_looks_like_one(stranger, header, assert_problem):
+    refusal = stranger.get("/api/v1/conversations", headers={"Authorization": header})
+
+    assert_problem(refusal, 401, "invalid_token")
+
+
+def test_is_not_misled_by_a_second_header(stranger, services):
+    headers = [("Authorization", f"Bearer {API_KEY}"), ("Authorization", f"Bearer {services.token(exp=1)}")]
+
+    assert stranger.get("/api/v1/conversations", headers=headers).status_code == 401
 
 
 def test_reads_no_token_from_the_query(stranger, services, assert_problem):

@@ -18,6 +18,9 @@ class Action(StrEnum):
     LOGIN_SUCCESS = "authn_login_success"
     LOGIN_FAIL = "authn_login_fail"
     TOKEN_REUSE = "authn_token_reuse"  # noqa: S105  # a word, not a token
+    TOKEN_CREATED = "authn_token_created"  # noqa: S105  # a word, not a token
+    TOKEN_ROTATED = "authn_token_rotated"  # noqa: S105  # a word, not a token
+    TOKEN_REVOKED = "authn_token_revoked"  # noqa: S105  # a word, not a token
     SESSION_ENDED = "session_ended"
     USER_CREATED = "user_created"
     EMAIL_VERIFIED = "user_email_verified"

@@ -4,6 +4,7 @@ from servicekit.events import outbox
 
 from auth.models.audit import AuditEvent
 from auth.models.base import Base
+from auth.models.machines import ApiKey, ServiceCredential
 from auth.models.people import EmailToken, Purpose, Status, User
 from auth.models.sessions import EndReason, RefreshToken, Session
 from auth.models.tenants import Membership, Tenant
@@ -11,6 +12,7 @@ from auth.models.tenants import Membership, Tenant
 outbox.to_metadata(Base.metadata)
 
 __all__ = [
+    "ApiKey",
     "AuditEvent",
     "Base",
     "EmailToken",
@@ -18,6 +20,7 @@ __all__ = [
     "Membership",
     "Purpose",
     "RefreshToken",
+    "ServiceCredential",
     "Session",
     "Status",
     "Tenant",

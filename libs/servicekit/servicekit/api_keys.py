@@ -1,0 +1,158 @@
+"""API keys of tenants, told from access tokens by how they begin.
+
+Auth is asked about each, and its word is kept for a few seconds: a revoked key works for no longer than that.
+"""
+
+import asyncio
+import hashlib
+import re
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+from uuid import UUID
+
+import httpx
+from pydantic import BaseModel
+from starlette.requests import HTTPConnection
+
+from servicekit.errors import TooManyRequests
+from servicekit.http import DependencyUnavailable, ServiceTokens, send
+from servicekit.pacing import Clock
+from servicekit.permissions import Role
+from servicekit.tokens import InvalidToken, Principal
+
+PREFIX = "acme_ak_"
+# Id, secret (256 bits) and checksum, in hexadecimal.
+SHAPE = re.compile(rf"{PREFIX}([0-9a-f]{{32}})_([0-9a-f]{{64}})([0-9a-f]{{8}})")
+SCOPE = "api_keys:introspect"
+KEPT_SECONDS = 3.0
+KEPT_MOST = 4096
+
+Check = Callable[[HTTPConnection, str], Awaitable[Principal]]
+
+
+class TooManyBadKeys(TooManyRequests):
+    """Too many keys that are none came from this address."""
+
+
+class Introspection(BaseModel):
+    """What auth says of a key (after RFC 7662): of one that does not work, nothing but that."""
+
+    active: bool = False
+    subject: str = ""
+    client_id: str = ""
+    tenant_id: UUID | None = None
+    role: Role | None = None
+    scopes: frozenset[str] = frozenset()
+    email_verified: bool = False
+    audience: tuple[str, ...] = ()
+    expires_at: int = 0
+
+    def principal(self) -> Principal:
+        """Say who asks with the key; raises InvalidToken."""
+        # Without a scope a principal would be held to its role alone.
+        if not self.active or not self.scopes or self.tenant_id is None or self.role is None:
+            raise InvalidToken("api_key")
+        return Principal(
+            subject=self.subject,
+            tenant_id=self.tenant_id,
+            role=self.role,
+            scopes=self.scopes,
+            client_id=self.client_id,
+            session_id=None,
+            token_id=self.client_id,
+            email_verified=self.email_verified,
+            amr=(),
+            auth_time=None,
+            audience=self.audience,
+            expires_at=self.expires_at,
+        )
+
+
+def is_api_key(token: str) -> bool:
+    """Tell whether what came as a token means to be an API key."""
+    return token.startswith(PREFIX)
+
+
+def checksum(text: str) -> str:
+    """Give what ends a key: it tells a typing error, or a key that was made up, without asking anybody."""
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def written(key_id: UUID, secret: str) -> str:
+    """Write a key of its parts; `secret` is 64 hexadecimal digits."""
+    plain = f"{PREFIX}{key_id.hex}_{secret}"
+    return plain + checksum(plain)
+
+
+def parsed(key: str) -> UUID:
+    """Give the id of a key that is in order; raises InvalidToken."""
+    match = SHAPE.fullmatch(key)
+    if match is None or checksum(key[:-8]) != match[3]:
+        raise InvalidToken("malformed_api_key")
+    return UUID(match[1])
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Give the address that the gateway has found the client at, or that the connection comes from."""
+    hops = connection.headers.getlist("X-Forwarded-For")
+    peer = connection.client.host if connection.client else ""
+    return (hops[-1].rpartition(",")[2].strip() if hops else "") or peer
+
+
+class _Held(NamedTuple):
+    answer: asyncio.Task[Introspection]
+    until: float
+
+
+class RemoteApiKeys:
+    """Asks auth about keys, once for many requests at a time; DependencyUnavailable while it is away."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, tokens: ServiceTokens, auth_url: str, clock: Clock = time.monotonic
+    ) -> None:
+        self._http = http
+        self._tokens = tokens
+        self._url = f"{auth_url.rstrip('/')}/internal/v1/api-keys/introspect"
+        self._clock = clock
+        # By digest: no key lies about in memory for longer than its request.
+        self._held: OrderedDict[bytes, _Held] = OrderedDict()
+
+    async def __call__(self, connection: HTTPConnection, key: str) -> Principal:
+        """Say who asks with a key; raises InvalidToken, TooManyBadKeys or DependencyUnavailable."""
+        parsed(key)
+        address = address_of(connection)
+        name = hashlib.sha256(f"{address} {key}".encode()).digest()
+        held = self._held.get(name)
+        # Counted from before auth is asked, so that the bound holds however long the answer takes.
+        if held is None or self._clock() >= held.until:
+            held = self._begin(name, key, address)
+        try:
+            answer = await asyncio.shield(held.answer)
+        except (DependencyUnavailable, TooManyRequests):
+            self._held.pop(name, None)
+            raise
+        return answer.principal()
+
+    def _begin(self, name: bytes, key: str, address: str) -> _Held:
+        answer = asyncio.create_task(self._ask(key, address))
+        # Also when everybody who waited has gone.
+        answer.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._held[name] = _Held(answer, self._clock() + KEPT_SECONDS)
+        self._held.move_to_end(name)
+        if len(self._held) > KEPT_MOST:
+            self._held.popitem(last=False)
+        return self._held[name]
+
+    async def _ask(self, key: str, address: str) -> Introspection:
+        headers = {"Authorization": f"Bearer {await self._tokens.get('auth', SCOPE)}"}
+        response = await send(
+            self._http, "POST", self._url, headers=headers, json={"key": key, "address": address}
+        )
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            raise TooManyBadKeys(retry_after=float(response.headers.get("Retry-After", 60)))
+        if response.status_code != httpx.codes.OK:
+            raise DependencyUnavailable
+        return Introspection.model_validate_json(response.content)

@@ -1,0 +1,207 @@
+"""API keys at the door of a service; auth is a stand-in that counts what it is asked, over real HTTP."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from servicekit import api_keys, errors
+from servicekit.api_keys import RemoteApiKeys
+from servicekit.auth import Caller
+from servicekit.http import ServiceTokens
+from servicekit.limits import tenant_key
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from testkit.servers import serving
+
+TENANT = UUID("7e4a0000-0000-4000-8000-000000000001")
+KEY = api_keys.written(uuid4(), "ab" * 32)
+GOOD = {
+    "active": True,
+    "subject": "service:ak.1",
+    "client_id": "ak.1",
+    "tenant_id": str(TENANT),
+    "role": "member",
+    "scopes": ["conversations:read"],
+    "audience": ["acme-api"],
+    "expires_at": 2_000_000_000,
+}
+
+
+@dataclass
+class Auth:
+    """What it says, and what it was asked."""
+
+    answer: dict[str, Any] = field(default_factory=lambda: dict(GOOD))
+    status: int = 200
+    asked: list[dict[str, str]] = field(default_factory=list)
+
+    def app(self) -> Starlette:
+        app = Starlette()
+        app.add_route("/internal/v1/oauth/token", self.token, methods=["POST"])
+        app.add_route("/internal/v1/api-keys/introspect", self.introspect, methods=["POST"])
+        return app
+
+    async def token(self, request: Request) -> Response:
+        form = await request.form()
+        assert (form["audience"], form["scope"]) == ("auth", api_keys.SCOPE)
+        return JSONResponse({"access_token": "own", "expires_in": 600})
+
+    async def introspect(self, request: Request) -> Response:
+        assert request.headers["authorization"] == "Bearer own"
+        self.asked.append(await request.json())
+        return JSONResponse(self.answer, self.status, {"Retry-After": "7"})
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def other() -> Auth:
+    return Auth()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def url(other: Auth) -> Iterator[str]:
+    with serving(other.app()) as url:
+        yield url
+
+
+@pytest.fixture
+async def door(url: str, clock: Clock) -> Any:
+    """A client of a service that takes API keys."""
+    app = FastAPI()
+    errors.install(app)
+
+    @app.get("/")
+    async def who(caller: Caller) -> dict[str, object]:
+        return {"subject": caller.subject, "role": str(caller.role), "key": tenant_key(caller.tenant_id, "x")}
+
+    async with httpx.AsyncClient(trust_env=False) as http:
+        tokens = ServiceTokens(http, url, "notification", SecretStr("secret"))
+        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(http, tokens, url, clock))
+        transport = httpx.ASGITransport(app, client=("198.51.100.7", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield client
+
+
+async def ask(door: httpx.AsyncClient, key: str = KEY, **headers: str) -> httpx.Response:
+    return await door.get("/", headers={"Authorization": f"Bearer {key}", **headers})
+
+
+async def test_lets_in_whom_auth_knows(door, other):
+    answer = await ask(door)
+    assert answer.json() == {"subject": "service:ak.1", "role": "member", "key": f"{{{TENANT}}}:x"}
+    assert other.asked == [{"key": KEY, "address": "198.51.100.7"}]
+
+
+async def test_asks_nobody_about_what_cannot_be_a_key(door, other):
+    for key in (
+        KEY[:-1],
+        KEY[:-1] + ("0" if KEY[-1] != "0" else "1"),
+        KEY.replace("ab", "AB"),
+        "acme_ak_",
+        KEY + "0",
+    ):
+        answer = await ask(door, key)
+        assert answer.status_code == 401
+    assert other.asked == []
+
+
+async def test_asks_once_in_a_while_and_once_for_many_at_a_time(door, other, clock):
+    answers = await asyncio.gather(*(ask(door) for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    clock.now += api_keys.KEPT_SECONDS - 0.1
+    await ask(door)
+    assert len(other.asked) == 1
+    clock.now += 0.1
+    await ask(door)
+    assert len(other.asked) == 2
+
+
+async def test_keeps_a_word_for_less_than_the_five_seconds_in_which_a_revocation_counts(door, other, clock):
+    assert (await ask(door)).status_code == 200
+    other.answer = {"active": False}
+    clock.now += 4.9
+    assert (await ask(door)).status_code == 401
+
+
+async def test_remembers_keys_that_do_not_work_too_but_not_for_ever(door, other, clock):
+    other.answer = {"active": False}
+    for _ in range(3):
+        answer = await ask(door)
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+    assert len(other.asked) == 1
+    other.answer = GOOD
+    clock.now += api_keys.KEPT_SECONDS
+    assert (await ask(door)).status_code == 200
+
+
+async def test_remembers_only_so_many(door, other, monkeypatch):
+    monkeypatch.setattr(api_keys, "KEPT_MOST", 2)
+    other.answer = {"active": False}
+    keys = [api_keys.written(uuid4(), "cd" * 32) for _ in range(3)]
+    for key in (*keys, keys[2], keys[0]):
+        await ask(door, key)
+    assert [one["key"] for one in other.asked] == [*keys, keys[0]]
+
+
+async def test_asks_again_for_another_address(door, other):
+    for address in ("203.0.113.1", "203.0.113.1", "203.0.113.2"):
+        await ask(door, **{"X-Forwarded-For": address})
+    assert [one["address"] for one in other.asked] == ["203.0.113.1", "203.0.113.2"]
+
+
+@pytest.mark.parametrize("lack", [{"scopes": []}, {"role": None}, {"tenant_id": None}])
+async def test_takes_an_answer_without_limits_for_none(door, other, lack):
+    other.answer = {**GOOD, **lack}
+    assert (await ask(door)).status_code == 401
+
+
+async def test_passes_on_that_an_address_must_wait(door, other):
+    other.status = 429
+    answer = await ask(door)
+    assert (answer.status_code, answer.json()["code"]) == (429, "too_many_bad_keys")
+    assert answer.headers["retry-after"] == "7"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+async def test_lets_nobody_in_while_auth_cannot_tell_and_recovers(door, other, status):
+    other.status = status
+    answer = await ask(door)
+    assert (answer.status_code, answer.json()["code"]) == (503, "dependency_unavailable")
+    assert "retry-after" in answer.headers
+    other.status = 200
+    assert (await ask(door)).status_code == 200
+
+
+async def test_lets_nobody_in_while_auth_is_away(clock):
+    app = FastAPI()
+    errors.install(app)
+
+    @app.get("/")
+    async def who(caller: Caller) -> str:
+        return caller.subject
+
+    async with httpx.AsyncClient(trust_env=False) as http:
+        nowhere = "http://127.0.0.1:1"
+        tokens = ServiceTokens(http, nowhere, "notification", SecretStr("secret"))
+        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(http, tokens, nowhere))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            assert (await ask(client)).status_code == 503

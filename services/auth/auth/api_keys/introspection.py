@@ -1,0 +1,102 @@
+"""What a key may do now: what was given to it, as far as who made it may do that now."""
+
+import hmac
+import time
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address, ip_network
+
+from servicekit import api_keys
+from servicekit.api_keys import Introspection
+from servicekit.permissions import scopes_for
+from servicekit.tokens import InvalidToken, Principal
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
+
+from auth import accounts
+from auth.api_keys.keys import WORKING, client_id, digest_of
+from auth.client_address import countable
+from auth.models import ApiKey
+from auth.parts import Parts
+
+# `last_used_at` is a hint for people; it is not worth a write for each request.
+USE_NOTED = timedelta(minutes=1)
+# How long a stream that was opened with a key may go on; a token would have to be renewed then, too.
+LIFE_SECONDS = 900
+
+
+async def own(connection: HTTPConnection, key: str) -> Principal:
+    """Say who asks auth itself with a key; raises InvalidToken or RateLimited."""
+    api_keys.parsed(key)
+    parts: Parts = connection.app.state.parts
+    return (await introspect(parts, key, api_keys.address_of(connection))).principal()
+
+
+async def introspect(parts: Parts, key: str, address: str) -> Introspection:
+    """Tell what a key may do from an address; counts those that may nothing. Raises RateLimited."""
+    async with parts.database.begin() as db:
+        found = await look_up(db, parts, key, address)
+    if not found.active:
+        await parts.rates.of_address("api-key", countable(address) or "unknown")
+    return found
+
+
+async def look_up(db: AsyncSession, parts: Parts, key: str, address: str) -> Introspection:
+    """Find a key, and what is left of its rights."""
+    try:
+        key_id = api_keys.parsed(key)
+    except InvalidToken:
+        return Introspection()
+    row: ApiKey | None = await db.scalar(select(ApiKey).where(ApiKey.id == key_id, *WORKING))
+    if row is None or not is_secret_of(row, digest_of(parts.settings, key)) or not is_let_in(row, address):
+        return Introspection()
+    verified_only = parts.settings.require_email_verification
+    maker = await accounts.standing(db, row.created_by, row.tenant_id, verified_only=verified_only)
+    scopes = scopes_for(maker.role) & set(row.scopes) if maker else frozenset()
+    if maker is None or not scopes:
+        return Introspection()
+    await note_use(db, row)
+    return Introspection(
+        active=True,
+        subject=f"service:{client_id(row.id)}",
+        client_id=client_id(row.id),
+        tenant_id=row.tenant_id,
+        role=maker.role,
+        scopes=scopes,
+        email_verified=maker.user.email_verified_at is not None,
+        audience=(parts.settings.auth_audience,),
+        expires_at=expiry(row),
+    )
+
+
+def is_secret_of(row: ApiKey, given: bytes) -> bool:
+    """Tell whether a digest is of the key's secret, or of the one before while it works."""
+    previous, until = row.previous_digest or b"", row.previous_expires_at
+    is_current = hmac.compare_digest(row.digest, given)
+    is_previous = hmac.compare_digest(previous, given)
+    return is_current or bool(is_previous and until and until > datetime.now(UTC))
+
+
+def is_let_in(row: ApiKey, address: str) -> bool:
+    """Tell whether a key works from an address."""
+    if not row.networks:
+        return True
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    plain = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(plain in ip_network(network) for network in row.networks)
+
+
+async def note_use(db: AsyncSession, row: ApiKey) -> None:
+    """Keep roughly when a key was last used."""
+    now = datetime.now(UTC)
+    if row.last_used_at is None or row.last_used_at < now - USE_NOTED:
+        await db.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=now))
+
+
+def expiry(row: ApiKey) -> int:
+    """Tell until when what was opened with a key may stay open (epoch seconds)."""
+    latest = int(time.time()) + LIFE_SECONDS
+    return min(latest, int(row.expires_at.timestamp())) if row.expires_at else latest

@@ -1,0 +1,159 @@
+"""Making, listing, rotating and revoking a tenant's API keys."""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from pydantic import SecretStr
+from servicekit import api_keys
+from servicekit.permissions import allows
+from servicekit.tokens import Principal
+from servicekit.wire import Page
+from sqlalchemy import func, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import accounts, audit
+from auth.api_keys import schemas
+from auth.api_keys.errors import ApiKeyUnknown, ExpiryPast, ScopeBeyondOwnRights
+from auth.audit import Action
+from auth.digests import digest
+from auth.errors import SessionEnded
+from auth.models import ApiKey
+from auth.paging import cursor_at, place
+from auth.settings import Settings
+
+SECRET_BYTES = 32
+KIND = "api_key"
+
+
+def digest_of(settings: Settings, key: str) -> bytes:
+    """Give what a key is recognised by."""
+    return digest(settings.auth_refresh_token_pepper, "api key", key)
+
+
+async def make(
+    db: AsyncSession, settings: Settings, caller: Principal, wanted: schemas.NewApiKey
+) -> schemas.MadeApiKey:
+    """Make a key; raises PeopleOnly, SessionEnded, ScopeBeyondOwnRights or ExpiryPast."""
+    person = accounts.person(caller)
+    # As it is now: the token may be of a while ago.
+    standing = await accounts.standing(db, person, caller.tenant_id, verified_only=False)
+    if standing is None or caller.role is None:
+        raise SessionEnded
+    role = min(standing.role, caller.role)
+    if not all(allows(scope, role, caller.scopes) for scope in wanted.scopes):
+        raise ScopeBeyondOwnRights
+    if wanted.expires_at and wanted.expires_at <= datetime.now(UTC):
+        raise ExpiryPast
+    key_id = uuid4()
+    text = new_text(key_id)
+    row = ApiKey(
+        id=key_id,
+        tenant_id=caller.tenant_id,
+        created_by=person,
+        name=wanted.name,
+        digest=digest_of(settings, text.get_secret_value()),
+        scopes=sorted(set(wanted.scopes)),
+        networks=wanted.networks,
+        created_at=datetime.now(UTC),
+        expires_at=wanted.expires_at,
+    )
+    db.add(row)
+    note(db, Action.TOKEN_CREATED, caller, row, scopes=row.scopes)
+    return made(row, text)
+
+
+async def page(db: AsyncSession, caller: Principal, limit: int, cursor: str | None) -> Page[schemas.ApiKey]:
+    """List the tenant's keys, newest first, revoked ones too; raises BadCursor."""
+    asked = select(ApiKey).where(ApiKey.tenant_id == caller.tenant_id)
+    if cursor:
+        asked = asked.where(tuple_(ApiKey.created_at, ApiKey.id) < place(cursor))
+    found = await db.scalars(asked.order_by(ApiKey.created_at.desc(), ApiKey.id.desc()).limit(limit + 1))
+    rows = found.all()
+    last = rows[limit - 1] if len(rows) > limit else None
+    following = cursor_at(last.created_at, last.id) if last else None
+    return Page(items=[shown(row) for row in rows[:limit]], next_cursor=following)
+
+
+async def rotate(
+    db: AsyncSession, settings: Settings, caller: Principal, key_id: UUID, rotation: schemas.Rotation
+) -> schemas.MadeApiKey:
+    """Give a key another secret; the one before works on for a while. Raises ApiKeyUnknown."""
+    row = await find(db, caller, key_id)
+    text = new_text(key_id)
+    overlap = datetime.now(UTC) + timedelta(minutes=rotation.overlap_minutes)
+    row.previous_digest, row.digest = row.digest, digest_of(settings, text.get_secret_value())
+    row.previous_expires_at = min(overlap, row.expires_at or overlap)
+    note(db, Action.TOKEN_ROTATED, caller, row, overlap_minutes=rotation.overlap_minutes)
+    return made(row, text)
+
+
+async def revoke(db: AsyncSession, caller: Principal, key_id: UUID) -> None:
+    """End a key, with all of its secrets; raises ApiKeyUnknown."""
+    row = await find(db, caller, key_id)
+    row.revoked_at = datetime.now(UTC)
+    note(db, Action.TOKEN_REVOKED, caller, row)
+
+
+async def find(db: AsyncSession, caller: Principal, key_id: UUID) -> ApiKey:
+    """Give a key of the caller's tenant that still works, held until the change; raises ApiKeyUnknown."""
+    row: ApiKey | None = await db.scalar(
+        select(ApiKey)
+        .where(ApiKey.id == key_id, ApiKey.tenant_id == caller.tenant_id, *WORKING)
+        .with_for_update()
+    )
+    if row is None:
+        raise ApiKeyUnknown
+    return row
+
+
+WORKING = (
+    ApiKey.revoked_at.is_(None),
+    or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+)
+
+
+def new_text(key_id: UUID) -> SecretStr:
+    """Make a key's text, of 256 random bits."""
+    return SecretStr(api_keys.written(key_id, secrets.token_hex(SECRET_BYTES)))
+
+
+def note(db: AsyncSession, action: Action, caller: Principal, row: ApiKey, **detail: Any) -> None:
+    """Write into the audit log what became of a key."""
+    audit.record(
+        db,
+        action,
+        tenant_id=row.tenant_id,
+        actor=caller.subject,
+        subject=f"service:{client_id(row.id)}",
+        kind=KIND,
+        **detail,
+    )
+
+
+def client_id(key_id: UUID) -> str:
+    """Give what a key is known by in every service; nobody else's id looks like it."""
+    return f"ak.{key_id.hex}"
+
+
+def shown(row: ApiKey) -> schemas.ApiKey:
+    """Describe a key without its secret."""
+    return schemas.ApiKey(
+        id=row.id,
+        name=row.name,
+        prefix=f"{api_keys.PREFIX}{row.id.hex}",
+        scopes=row.scopes,
+        networks=row.networks,
+        created_by=f"user:{row.created_by}",
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+        revoked_at=row.revoked_at,
+        previous_expires_at=row.previous_expires_at,
+    )
+
+
+def made(row: ApiKey, text: SecretStr) -> schemas.MadeApiKey:
+    """Describe a key with its secret."""
+    return schemas.MadeApiKey(**shown(row).model_dump(), key=text.get_secret_value())

@@ -1,0 +1,61 @@
+"""The addresses of API keys."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, status
+from servicekit.api_keys import SCOPE, Introspection
+from servicekit.auth import allowed, serving
+from servicekit.database import Session
+from servicekit.tokens import Principal
+from servicekit.wire import Cursor, Limit, Page
+
+from auth.api_keys import introspection, keys, schemas
+from auth.manners import no_store
+from auth.origin import origin
+from auth.parts import PartsOfAuth
+
+Manager = Annotated[Principal, allowed("api_keys:manage")]
+
+api_keys_api = APIRouter(
+    prefix="/api/v1/auth/api-keys", tags=["api keys"], dependencies=[Depends(no_store), Depends(origin)]
+)
+api_keys_internal = APIRouter(
+    prefix="/internal/v1/api-keys", tags=["api keys"], dependencies=[Depends(no_store)]
+)
+
+
+@api_keys_api.post("", status_code=status.HTTP_201_CREATED)
+async def make_api_key(
+    wanted: schemas.NewApiKey, caller: Manager, parts: PartsOfAuth, session: Session
+) -> schemas.MadeApiKey:
+    """Make a key for a machine; its secret is shown this once."""
+    return await keys.make(session, parts.settings, caller, wanted)
+
+
+@api_keys_api.get("")
+async def list_api_keys(
+    caller: Manager, session: Session, limit: Limit = 50, cursor: Cursor = None
+) -> Page[schemas.ApiKey]:
+    """List the tenant's keys, newest first."""
+    return await keys.page(session, caller, limit, cursor)
+
+
+@api_keys_api.post("/{key_id}/rotate")
+async def rotate_api_key(
+    key_id: UUID, rotation: schemas.Rotation, caller: Manager, parts: PartsOfAuth, session: Session
+) -> schemas.MadeApiKey:
+    """Give a key another secret; the one before works until `previous_expires_at`."""
+    return await keys.rotate(session, parts.settings, caller, key_id, rotation)
+
+
+@api_keys_api.delete("/{key_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def revoke_api_key(key_id: UUID, caller: Manager, session: Session) -> None:
+    """Revoke a key; no service takes it any more within five seconds."""
+    await keys.revoke(session, caller, key_id)
+
+
+@api_keys_internal.post("/introspect", dependencies=[serving(SCOPE)])
+async def introspect_api_key(asked: schemas.AskedKey, parts: PartsOfAuth) -> Introspection:
+    """Tell a service what the key that came to it may do now."""
+    return await introspection.introspect(parts, asked.key.get_secret_value(), asked.address)

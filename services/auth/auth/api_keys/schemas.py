@@ -1,0 +1,76 @@
+"""What goes over the wire about API keys."""
+
+from datetime import datetime
+from ipaddress import ip_network
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr, StringConstraints
+from servicekit.permissions import PERMISSIONS
+from servicekit.wire import Body
+
+from auth.schemas import Name
+
+MAX_OVERLAP_MINUTES = 7 * 24 * 60
+
+
+def network(text: str) -> str:
+    """Write a network one way; ValueError when it is none."""
+    return str(ip_network(text))
+
+
+def known(scope: str) -> str:
+    """Refuse a scope that nothing asks for."""
+    if scope not in PERMISSIONS:
+        raise ValueError("no such scope")
+    return scope
+
+
+KeyName = Annotated[Name, StringConstraints(min_length=1)]
+Scope = Annotated[str, AfterValidator(known), Field(json_schema_extra={"enum": [*PERMISSIONS]})]
+Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), AfterValidator(network)]
+
+
+class NewApiKey(Body):
+    """A key that is wanted; with `networks` it works from these alone."""
+
+    name: KeyName
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(PERMISSIONS))]
+    expires_at: AwareDatetime | None = None
+    networks: Annotated[list[Network], Field(default_factory=list, max_length=32)]
+
+
+class Rotation(Body):
+    """How long the secret before the new one works on."""
+
+    overlap_minutes: Annotated[int, Field(ge=0, le=MAX_OVERLAP_MINUTES)] = 60
+
+
+class ApiKey(BaseModel):
+    """A key as it is listed; `prefix` is how it begins, and no part of its secret."""
+
+    id: UUID
+    name: str
+    prefix: str
+    scopes: list[str]
+    networks: list[str]
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    previous_expires_at: datetime | None
+
+
+class MadeApiKey(ApiKey):
+    """A key with its secret, which is shown this once."""
+
+    key: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # RFC 6750's word
+
+
+class AskedKey(Body):
+    """A key that came to a service, and from where."""
+
+    key: Annotated[SecretStr, Field(min_length=1, max_length=256)]
+    address: Annotated[str, Field(max_length=64)] = ""
