@@ -10,15 +10,15 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import NamedTuple
 from uuid import UUID
 
-import httpx
 from pydantic import BaseModel
 from starlette.requests import HTTPConnection
 
 from servicekit.errors import TooManyRequests
-from servicekit.http import DependencyUnavailable, ServiceTokens, send
+from servicekit.http import Connections, DependencyUnavailable, ServiceTokens, send
 from servicekit.pacing import Clock
 from servicekit.permissions import Role
 from servicekit.tokens import InvalidToken, Principal
@@ -111,7 +111,7 @@ class RemoteApiKeys:
     """Asks auth about keys, once for many requests at a time; DependencyUnavailable while it is away."""
 
     def __init__(
-        self, http: httpx.AsyncClient, tokens: ServiceTokens, auth_url: str, clock: Clock = time.monotonic
+        self, http: Connections, tokens: ServiceTokens, auth_url: str, clock: Clock = time.monotonic
     ) -> None:
         self._http = http
         self._tokens = tokens
@@ -148,11 +148,11 @@ class RemoteApiKeys:
 
     async def _ask(self, key: str, address: str) -> Introspection:
         headers = {"Authorization": f"Bearer {await self._tokens.get('auth', SCOPE)}"}
-        response = await send(
+        answer = await send(
             self._http, "POST", self._url, headers=headers, json={"key": key, "address": address}
         )
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            raise TooManyBadKeys(retry_after=float(response.headers.get("Retry-After", 60)))
-        if response.status_code != httpx.codes.OK:
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise TooManyBadKeys(retry_after=float(answer.headers.get("Retry-After", 60)))
+        if answer.status != HTTPStatus.OK:
             raise DependencyUnavailable
-        return Introspection.model_validate_json(response.content)
+        return Introspection.model_validate_json(answer.body)

@@ -26,6 +26,7 @@ from servicekit.http import Connections, ServiceClient, ServiceTokens
 from servicekit.jwks import JwksCache
 from servicekit.limits import Limits
 from servicekit.requests import RequestScope
+from servicekit.revocations import Revocations
 from servicekit.settings import ServiceSettings
 from servicekit.tokens import KeySource, TokenVerifier
 from servicekit.workers import Worker
@@ -51,6 +52,7 @@ class Kit:
     keys: KeySource
     verifier: TokenVerifier
     api_keys: ApiKeyCheck
+    revocations: Revocations
     checks: dict[str, Check] = field(default_factory=dict)
     # Set when the process is told to end, while it still answers: what stands should come to its end.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -135,6 +137,7 @@ def make_kit(
     telemetry.instrument(settings, database.engine, redis)
     keys = keys or JwksCache(settings.auth_jwks_url)
     tokens = ServiceTokens(http, settings.auth_internal_url, name, settings.service_client_secret)
+    revocations = Revocations(redis, name)
     kit = Kit(
         name=name,
         settings=settings,
@@ -144,8 +147,14 @@ def make_kit(
         http=http,
         tokens=tokens,
         keys=keys,
-        verifier=TokenVerifier(keys, issuer=settings.auth_issuer, audiences={settings.auth_audience, name}),
         api_keys=api_keys or RemoteApiKeys(http, tokens, settings.auth_internal_url),
+        verifier=TokenVerifier(
+            keys,
+            issuer=settings.auth_issuer,
+            audiences={settings.auth_audience, name},
+            revoked=revocations.covers,
+        ),
+        revocations=revocations,
     )
     kit.checks.update(database=database.ping, redis=redis.ping)
     return kit
@@ -163,6 +172,9 @@ async def lifetime(kit: Kit, work: Workers, lifespan: Lifespan | None) -> AsyncI
         if isinstance(kit.keys, JwksCache):
             stack.push_async_callback(kit.keys.aclose)
             kit.checks["keys"] = partial(kit.keys.warmup, WARMUP_SECONDS)
+        # Also where no workers run: whoever verifies tokens must know which were revoked.
+        await kit.revocations.warmup()
+        await stack.enter_async_context(workers.running([kit.revocations]))
         if lifespan is not None:
             await stack.enter_async_context(lifespan(kit))
         if kit.settings.run_workers:

@@ -5,7 +5,7 @@ import json as stdlib_json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit
 from uuid import UUID
@@ -43,6 +43,7 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def json(self) -> JsonValue:
         """Read the body."""
@@ -64,7 +65,7 @@ class Connections:
         async with self._session.request(
             method, url, headers=headers, data=body, allow_redirects=False
         ) as response:
-            return Answer(response.status, await response.read())
+            return Answer(response.status, await response.read(), response.headers)
 
     async def aclose(self) -> None:
         """Close them all, for good."""

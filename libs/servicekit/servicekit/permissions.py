@@ -38,6 +38,7 @@ PERMISSIONS: dict[str, Role] = {
     "members:manage": Role.ADMIN,
     "api_keys:manage": Role.ADMIN,
     "service_accounts:manage": Role.ADMIN,
+    "audit:read": Role.ADMIN,
 }
 
 

@@ -30,6 +30,7 @@ TYPE = "at+jwt"
 MAX_TOKEN_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 1024
 MAX_LEEWAY_SECONDS = 60
+MAX_LIFETIME_SECONDS = 900
 # Each of these would have us take a key, or the meaning of the token, from whoever sends it.
 FORBIDDEN_HEADERS = frozenset({"crit", "jku", "jwk", "x5u", "x5c", "b64", "zip"})
 
@@ -83,6 +84,7 @@ class Principal:
     auth_time: int | None
     audience: tuple[str, ...]
     expires_at: int
+    issued_at: int = 0
 
     @property
     def user_id(self) -> str:
@@ -108,7 +110,7 @@ class TokenVerifier:
         issuer: str,
         audiences: Collection[str],
         leeway: int = 30,
-        max_lifetime: int = 900,
+        max_lifetime: int = MAX_LIFETIME_SECONDS,
         clock: Callable[[], float] = time.time,
         revoked: Revoked | None = None,
     ) -> None:
@@ -240,4 +242,5 @@ def _principal(claims: Claims) -> Principal:
         auth_time=claims.auth_time,
         audience=claims.aud,
         expires_at=claims.exp,
+        issued_at=claims.iat,
     )

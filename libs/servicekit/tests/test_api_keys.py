@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 from servicekit import api_keys, errors
 from servicekit.api_keys import RemoteApiKeys
 from servicekit.auth import Caller
-from servicekit.http import ServiceTokens
+from servicekit.http import Connections, ServiceTokens
 from servicekit.limits import tenant_key
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -93,7 +94,7 @@ async def door(url: str, clock: Clock) -> Any:
     async def who(caller: Caller) -> dict[str, object]:
         return {"subject": caller.subject, "role": str(caller.role), "key": tenant_key(caller.tenant_id, "x")}
 
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with aclosing(Connections()) as http:
         tokens = ServiceTokens(http, url, "notification", SecretStr("secret"))
         app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(http, tokens, url, clock))
         transport = httpx.ASGITransport(app, client=("198.51.100.7", 1))
@@ -199,7 +200,7 @@ async def test_lets_nobody_in_while_auth_is_away(clock):
     async def who(caller: Caller) -> str:
         return caller.subject
 
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with aclosing(Connections()) as http:
         nowhere = "http://127.0.0.1:1"
         tokens = ServiceTokens(http, nowhere, "notification", SecretStr("secret"))
         app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(http, tokens, nowhere))

@@ -22,7 +22,7 @@ def test_writes_a_role_as_its_word():
     assert Role("admin") is Role.ADMIN
 
 
-MANAGING = {permission for permission in PERMISSIONS if permission.endswith(":manage")}
+MANAGING = {permission for permission in PERMISSIONS if permission.endswith(":manage")} | {"audit:read"}
 
 
 @pytest.mark.parametrize(

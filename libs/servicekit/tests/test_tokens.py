@@ -83,6 +83,7 @@ async def test_believes_a_person(verifier, issuer):
         auth_time=7,
         audience=("acme-api",),
         expires_at=principal.expires_at,
+        issued_at=principal.expires_at - 600,
     )
     assert principal.user_id == PERSON
     assert not principal.is_service

@@ -1,4 +1,5 @@
 import pytest
+from auth.main import create_app
 from servicekit.jwks import JwksCache
 from servicekit.tokens import InvalidToken, TokenVerifier
 from testkit.servers import serving
@@ -23,7 +24,7 @@ async def test_gives_a_service_a_token_for_the_one_it_calls(auth):
 
 async def test_is_believed_by_the_service_that_is_called_and_by_no_other(auth):
     token = (await auth.machine()).json()["access_token"]
-    with serving(auth.app) as url:
+    with serving(create_app(auth.settings)) as url:
         keys = JwksCache(f"{url}/.well-known/jwks.json")
         issuer = auth.settings.auth_issuer
         principal = await TokenVerifier(keys, issuer=issuer, audiences={"conversation"}).verify(token)

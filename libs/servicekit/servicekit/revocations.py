@@ -1,0 +1,148 @@
+"""What was revoked before its time: kept in Redis by who revokes, known by heart in every service.
+
+Verifying a token asks nobody: each process reads what is new about once a second. A mark is what is revoked
+(`session:<sid>`, `token:<jti>`, `subject:<sub>`, `client:<client_id>`) and when, in whole seconds: sessions
+and tokens are over for good; of a subject or a client all tokens are refused that were issued until then.
+While Redis is away, what was known goes on to be refused; only what is revoked meanwhile waits.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Collection
+
+from prometheus_client import Gauge
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from servicekit.steady import PAUSES, Every, Steady
+from servicekit.tokens import MAX_LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, Principal
+
+logger = logging.getLogger(__name__)
+
+KEY = "revocations"
+# After that no token is left that a verifier would take: the longest life, the most leeway, and a minute.
+REMEMBERED_SECONDS = MAX_LIFETIME_SECONDS + MAX_LEEWAY_SECONDS + 60
+POLL_SECONDS = 1.0
+PAGE = 1000
+# Clocks of a Redis that fails over may differ, so that much is read again; and everything once in a while.
+OVERLAP_MICRO = 5_000_000
+EVERYTHING_SECONDS = 60.0
+# How long a start waits for the first reading.
+FIRST_SECONDS = 2.0
+
+AGE = Gauge("revocations_age_seconds", "Time since revocations were last read.", ["service"])
+KNOWN = Gauge("revocations_known", "Revocations that tokens are held against.", ["service"])
+
+# KEYS: the sorted set. ARGV: µs to remember, then marks. A mark's score is when it was first told (µs), so
+# that readers can ask for what is new.
+TELL = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'NX', now, ARGV[i]) end
+redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000))
+"""
+
+
+def mark(kind: str, name: str, at: float) -> str:
+    """Write what is revoked, and when (seconds since 1970)."""
+    return f"{kind}:{name}@{math.floor(at)}"
+
+
+async def tell(redis: Redis, marks: Collection[str]) -> None:
+    """Let every service know of revocations, as often as one likes."""
+    script = redis.register_script(TELL)
+    await script([KEY], [REMEMBERED_SECONDS * 1_000_000, *marks])
+
+
+class Revocations(Steady):
+    """The revocations that a process knows of; `covers` is what a TokenVerifier asks."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        service: str,
+        *,
+        every: float = POLL_SECONDS,
+        pauses: tuple[float, float] = (PAUSES[0], 1.0),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__("revocations", pauses)
+        self._redis = redis
+        self._every = every
+        self._clock = clock
+        # What is revoked: at what time, and until when (by our clock) that must be known.
+        self._known: dict[str, tuple[int, float]] = {}
+        self._newest = 0
+        self._all = Every(EVERYTHING_SECONDS)
+        self._read_at = -math.inf
+        AGE.labels(service).set_function(lambda: self._clock() - self._read_at)
+        KNOWN.labels(service).set_function(lambda: len(self._known))
+
+    async def covers(self, principal: Principal) -> bool:
+        """Tell whether a token was revoked."""
+        known = self._known
+        if not known:
+            return False
+        if f"session:{principal.session_id}" in known or f"token:{principal.token_id}" in known:
+            return True
+        whose = (f"subject:{principal.subject}", f"client:{principal.client_id}")
+        return any(one in known and principal.issued_at <= known[one][0] for one in whose)
+
+    async def warmup(self) -> None:
+        """Read once before the first request, if Redis answers in time."""
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(FIRST_SECONDS):
+                await self.begin()
+                await self.step()
+
+    async def begin(self) -> None:
+        """Read everything next: nobody knows what was missed."""
+        self._all.hurry()
+
+    async def step(self) -> float:
+        """Read what is new, and forget what has run out by itself."""
+        since = 0 if self._all.due() else self._newest - OVERLAP_MICRO
+        try:
+            await self._read(since)
+        except BaseException:
+            self._all.hurry()
+            raise
+        self._forget()
+        self._read_at = self._clock()
+        return self._every
+
+    async def _read(self, since: int) -> None:
+        start, newest = 0, self._newest if since else 0
+        while True:
+            # The newest first: what comes or goes meanwhile makes us read something twice, and miss nothing.
+            page = await self._page(max(since, 0), start)
+            for told, score in page:
+                self._learn(told.decode())
+                newest = max(newest, int(score))
+            if len(page) < PAGE:
+                break
+            start += PAGE
+        self._newest = newest
+
+    async def _page(self, since: int, start: int) -> list[tuple[bytes, float]]:
+        answer = self._redis.zrevrangebyscore(KEY, "+inf", since, start=start, num=PAGE, withscores=True)
+        page: list[tuple[bytes, float]] = await answer  # type: ignore[assignment]  # so it is with scores
+        return page
+
+    def _learn(self, told: str) -> None:
+        what, _, at = told.rpartition("@")
+        if not what or not at.isdigit():
+            logger.error("a revocation cannot be read", extra={"length": len(told)})
+            return
+        before = self._known.get(what)
+        if before is None or before[0] < int(at):
+            self._known[what] = (int(at), self._clock() + REMEMBERED_SECONDS)
+
+    def _forget(self) -> None:
+        now = self._clock()
+        for what in [what for what, (_, until) in self._known.items() if until < now]:
+            del self._known[what]
