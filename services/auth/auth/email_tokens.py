@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 from servicekit import jose
-from sqlalchemy import delete, func, update
+from sqlalchemy import ColumnElement, and_, delete, false, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.digests import digest
@@ -30,7 +30,7 @@ class Fresh:
 
 @dataclass(frozen=True)
 class EmailTokens:
-    """Issues and redeems tokens. Each purpose has a pepper of its own, so none passes for another."""
+    """Issues and redeems tokens. Each digest has its purpose in it, so none passes for another."""
 
     peppers: dict[Purpose, SecretStr]
     lifetimes: dict[Purpose, timedelta]
@@ -39,19 +39,28 @@ class EmailTokens:
     def of(cls, settings: Settings) -> Self:
         """Build from the settings."""
         return cls(
-            peppers={Purpose.EMAIL_VERIFICATION: settings.auth_email_verification_token_pepper},
+            peppers={
+                Purpose.EMAIL_VERIFICATION: settings.auth_email_verification_token_pepper,
+                Purpose.PASSWORD_RESET: settings.auth_password_reset_token_pepper,
+                Purpose.EMAIL_CHANGE: settings.auth_email_verification_token_pepper,
+            },
             lifetimes={
-                Purpose.EMAIL_VERIFICATION: timedelta(minutes=settings.email_verification_token_ttl_minutes)
+                Purpose.EMAIL_VERIFICATION: timedelta(minutes=settings.email_verification_token_ttl_minutes),
+                Purpose.PASSWORD_RESET: timedelta(minutes=settings.password_reset_token_ttl_minutes),
+                Purpose.EMAIL_CHANGE: timedelta(minutes=settings.email_verification_token_ttl_minutes),
             },
         )
 
-    async def issue(self, db: AsyncSession, user: User, purpose: Purpose) -> Fresh:
+    async def issue(
+        self, db: AsyncSession, user: User, purpose: Purpose, *, email_key: str | None = None
+    ) -> Fresh:
         """Make the one good token of a person for a purpose: earlier ones are void.
+
+        It is for the address of the account, or for the one whose normal form is given.
 
         The caller holds the person's row, or two calls at once would leave two good tokens.
         """
-        older = (EmailToken.user_id == user.id, EmailToken.purpose == purpose, EmailToken.used_at.is_(None))
-        await db.execute(delete(EmailToken).where(*older))
+        await self.void(db, user, EmailToken.purpose == purpose)
         token_id, secret = uuid4(), jose.encode(secrets.token_bytes(SECRET_BYTES))
         expires_at = datetime.now(UTC) + self.lifetimes[purpose]
         db.add(
@@ -59,33 +68,48 @@ class EmailTokens:
                 id=token_id,
                 user_id=user.id,
                 purpose=purpose,
-                email_key=user.email_key,
+                email_key=email_key or user.email_key,
                 digest=self._digest(purpose, token_id, secret),
                 expires_at=expires_at,
             )
         )
         return Fresh(f"{token_id.hex}.{secret}", expires_at)
 
+    async def void(self, db: AsyncSession, user: User, *which: ColumnElement[bool]) -> None:
+        """Make tokens of a person good for nothing."""
+        unused = (EmailToken.user_id == user.id, EmailToken.used_at.is_(None))
+        await db.execute(delete(EmailToken).where(*unused, *which))
+
+    async def owner(self, db: AsyncSession, token: str, purpose: Purpose) -> User | None:
+        """Tell whose token it is, as long as it is good and their address is the one that it was sent to."""
+        theirs = and_(User.id == EmailToken.user_id, User.email_key == EmailToken.email_key)
+        good = select(User).join(EmailToken, theirs).where(*self._good(token, purpose))
+        found: User | None = await db.scalar(good)
+        return found
+
     async def redeem(self, db: AsyncSession, token: str, purpose: Purpose) -> tuple[UUID, str] | None:
         """Use a token up; gives whose it was and for which address, or None when it is not good."""
-        if not (match := FORM.fullmatch(token)):
-            return None
-        token_id = UUID(match[1])
         # One statement: of many at once, one finds it unused.
         used = await db.execute(
             update(EmailToken)
-            .where(
-                EmailToken.id == token_id,
-                EmailToken.purpose == purpose,
-                EmailToken.digest == self._digest(purpose, token_id, match[2]),
-                EmailToken.used_at.is_(None),
-                EmailToken.expires_at > func.now(),
-            )
+            .where(*self._good(token, purpose))
             .values(used_at=func.now())
             .returning(EmailToken.user_id, EmailToken.email_key)
         )
         row = used.one_or_none()
         return (row.user_id, row.email_key) if row else None
+
+    def _good(self, token: str, purpose: Purpose) -> list[ColumnElement[bool]]:
+        if not (match := FORM.fullmatch(token)):
+            return [false()]
+        token_id = UUID(match[1])
+        return [
+            EmailToken.id == token_id,
+            EmailToken.purpose == purpose,
+            EmailToken.digest == self._digest(purpose, token_id, match[2]),
+            EmailToken.used_at.is_(None),
+            EmailToken.expires_at > func.now(),
+        ]
 
     def _digest(self, purpose: Purpose, token_id: UUID, secret: str) -> bytes:
         return digest(self.peppers[purpose], purpose.value, token_id.bytes, secret)

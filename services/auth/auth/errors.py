@@ -71,6 +71,12 @@ class PasswordTooGuessable(Unprocessable):
     )
 
 
+class PasswordBreached(Unprocessable):
+    """The password is in a list of leaked ones, which is what is tried first."""
+
+    default_detail = "This password is on the lists of leaked ones, which are tried first. Use another one."
+
+
 class TooManySignIns(Unavailable):
     """More passwords wait to be hashed than can be in good time."""
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from servicekit.app import Kit, create_service, serve
 
+from auth.account.routes import account_api
 from auth.api_keys.introspection import own
 from auth.api_keys.routes import api_keys_api, api_keys_internal
 from auth.parts import Parts
@@ -30,7 +31,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "auth",
         settings,
         description="Who you are in Acme: accounts, tenants, sessions and their tokens.",
-        routers=[accounts_api, api_keys_api, well_known],
+        routers=[accounts_api, account_api, api_keys_api, well_known],
         internal=[machines_api, api_keys_internal],
         workers=workers,
         lifespan=ready_to_sign,

@@ -46,8 +46,12 @@ class Rates:
 
     async def may_mail(self, email_key: str) -> bool:
         """Tell whether a mailbox may get one more mail; nobody is told when it may not."""
+        return await self.may("mail", email_key)
+
+    async def may(self, use: str, subject: str) -> bool:
+        """Count a use, and tell whether it is within the limit, where a refusal would tell too much."""
         try:
-            await self.of_subject("mail", email_key)
+            await self.of_subject(use, subject)
         except RateLimited:
             return False
         return True

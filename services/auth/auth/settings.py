@@ -56,6 +56,9 @@ class Settings(ServiceSettings):
     auth_refresh_grace_seconds: Annotated[int, Field(ge=0, le=10)] = 10
     require_email_verification: bool = True
     email_verification_token_ttl_minutes: Annotated[int, Field(ge=1, le=DAY_MINUTES)] = 60
+    password_reset_token_ttl_minutes: Annotated[int, Field(ge=1, le=60)] = 30
+    # How many passwords, the present one among them, a new one must differ from.
+    auth_password_history_count: Annotated[int, Field(ge=0, le=24)] = 5
 
     # How many proxies of ours stand in front: each adds one address to X-Forwarded-For.
     trusted_proxy_count: Annotated[int, Field(ge=0, le=8)] = 1
@@ -68,6 +71,9 @@ class Settings(ServiceSettings):
     email_verification_email_rate_limit_per_hour: Count = 3
     email_verification_attempt_rate_limit_per_minute: Count = 30
     auth_api_key_failure_rate_limit_per_minute: Count = 30
+    password_reset_ip_rate_limit_per_hour: Count = 20
+    password_reset_email_rate_limit_per_hour: Count = 5
+    password_reset_attempt_rate_limit_per_minute: Count = 30
 
     vault_verify_enabled: bool = False
     vault_addr: str | None = None
@@ -84,6 +90,8 @@ class Settings(ServiceSettings):
             "email/send": (self.email_verification_ip_rate_limit_per_hour, HOUR),
             "api-key": (self.auth_api_key_failure_rate_limit_per_minute, MINUTE),
             "email/verify": (self.email_verification_attempt_rate_limit_per_minute, MINUTE),
+            "password/forgot": (self.password_reset_ip_rate_limit_per_hour, HOUR),
+            "password/reset": (self.password_reset_attempt_rate_limit_per_minute, MINUTE),
         }
 
     @property
@@ -93,6 +101,7 @@ class Settings(ServiceSettings):
             "token": (self.auth_token_account_rate_limit_per_minute, MINUTE),
             "refresh": (self.auth_refresh_session_rate_limit_per_minute, MINUTE),
             "mail": (self.email_verification_email_rate_limit_per_hour, HOUR),
+            "password/forgot": (self.password_reset_email_rate_limit_per_hour, HOUR),
         }
 
     @property

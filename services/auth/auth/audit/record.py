@@ -21,9 +21,17 @@ class Action(StrEnum):
     TOKEN_CREATED = "authn_token_created"  # noqa: S105  # a word, not a token
     TOKEN_ROTATED = "authn_token_rotated"  # noqa: S105  # a word, not a token
     TOKEN_REVOKED = "authn_token_revoked"  # noqa: S105  # a word, not a token
+    PASSWORD_CHANGED = "authn_password_change"  # noqa: S105
+    PASSWORD_RESET_REQUESTED = "authn_password_reset_requested"  # noqa: S105
+    PASSWORD_RESET = "authn_password_reset"  # noqa: S105
     SESSION_ENDED = "session_ended"
     USER_CREATED = "user_created"
     EMAIL_VERIFIED = "user_email_verified"
+    EMAIL_CHANGE_REQUESTED = "user_email_change_requested"
+    EMAIL_CHANGED = "user_email_changed"
+    USER_UPDATED = "user_updated"
+    USER_DELETED = "user_deleted"
+    USER_EXPORTED = "user_exported"
 
 
 def record(  # noqa: PLR0913  # the columns of the log

@@ -5,7 +5,7 @@ from servicekit.events import outbox
 from auth.models.audit import AuditEvent
 from auth.models.base import Base
 from auth.models.machines import ApiKey, ServiceCredential
-from auth.models.people import EmailToken, Purpose, Status, User
+from auth.models.people import EmailToken, PasswordBefore, Purpose, Status, User
 from auth.models.sessions import EndReason, RefreshToken, Session
 from auth.models.tenants import Membership, Tenant
 
@@ -18,6 +18,7 @@ __all__ = [
     "EmailToken",
     "EndReason",
     "Membership",
+    "PasswordBefore",
     "Purpose",
     "RefreshToken",
     "ServiceCredential",

@@ -23,6 +23,8 @@ class Purpose(Enum):
     """What the token of a mail is good for."""
 
     EMAIL_VERIFICATION = "email_verification"
+    PASSWORD_RESET = "password_reset"  # noqa: S105  # a word, not a password
+    EMAIL_CHANGE = "email_change"
 
 
 class User(Base):
@@ -33,6 +35,8 @@ class User(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     email: Mapped[str]
     email_key: Mapped[str] = mapped_column(unique=True)
+    # The address that they want instead, until they have confirmed it.
+    new_email: Mapped[str | None]
     display_name: Mapped[str | None]
     password_hash: Mapped[str | None]
     status: Mapped[Status] = mapped_column(one_of(Status, "status"))
@@ -44,6 +48,18 @@ class User(Base):
     def subject(self) -> str:
         """The id that tokens and other services know this person by."""
         return f"user:{self.id}"
+
+
+class PasswordBefore(Base):
+    """The hash of a password that somebody had before, so that it does not come again."""
+
+    __tablename__ = "passwords_before"
+    __table_args__ = (Index(None, "user_id", "replaced_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id, ondelete="CASCADE"))
+    password_hash: Mapped[str]
+    replaced_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class EmailToken(Base):

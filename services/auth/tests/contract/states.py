@@ -1,13 +1,14 @@
 """How things stand with auth, in the words of those who need something of it."""
 
-from datetime import UTC, datetime
-
-from auth import accounts, mails, registration
-from auth.email_tokens import Fresh
-from auth.events import MailKind
+from auth import accounts, registration
+from auth.account import password_reset
+from auth.events import MailDue
 from auth.parts import Parts
 from auth.schemas import Registration
 from servicekit.app import Kit
+from servicekit.events import outbox
+from servicekit.sealing import unseal
+from sqlalchemy import select
 from testkit.providers import State
 
 # What the pacts' chat-agent proves itself with.
@@ -36,21 +37,26 @@ async def somebody_has_asked_again(kit: Kit) -> None:
     await registration.send_again(Parts.of(kit.settings, kit, kit.keys), ADA.email)
 
 
-async def somebody_has_forgotten_their_password(kit: Kit) -> None:
-    await a_mail_is_due(kit, MailKind.PASSWORD_RESET, Fresh("token", datetime.now(UTC)))
+async def somebody_has_forgotten_their_password(kit: Kit) -> str:
+    await somebody_has_signed_up(kit)
+    async with kit.database.begin() as db:
+        user = await accounts.hold(db, ADA.email)
+        assert user
+        accounts.confirm(user)
+    await password_reset.forgot(Parts.of(kit.settings, kit, kit.keys), ADA.email)
+    return await token_of_the_mail(kit)
 
 
 async def somebody_has_set_a_new_password(kit: Kit) -> None:
-    await a_mail_is_due(kit, MailKind.PASSWORD_CHANGED)
+    token = await somebody_has_forgotten_their_password(kit)
+    await password_reset.reset(Parts.of(kit.settings, kit, kit.keys), token, "entirely different words")
 
 
-async def a_mail_is_due(kit: Kit, kind: MailKind, fresh: Fresh | None = None) -> None:
-    parts = Parts.of(kit.settings, kit, kit.keys)
-    await somebody_has_signed_up(kit)
+async def token_of_the_mail(kit: Kit) -> str:
     async with kit.database.begin() as db:
-        user = await accounts.find(db, ADA.email)
-        assert user
-        mails.send(db, parts, kind, mails.Recipient.of(user), fresh=fresh)
+        due = select(outbox.c.data).where(outbox.c.type == MailDue.type).order_by(outbox.c.seq.desc())
+        mail = await db.scalar(due.limit(1))
+    return unseal(kit.settings.event_sealing_key, mail["token"], context=mail["recipient"])
 
 
 STATES: dict[str, State] = {

@@ -1,0 +1,1 @@
+"""What people do with their own account: passwords, address, profile, export, and leaving."""

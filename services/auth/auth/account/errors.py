@@ -1,0 +1,23 @@
+"""What can go wrong with one's own account."""
+
+from servicekit.errors import Conflict, Forbidden, Unprocessable
+
+
+class PasswordWrong(Forbidden):
+    """Who asks is signed in, and does not know the password of the account."""
+
+    default_detail = "This is not your present password."
+
+
+class PasswordUsedBefore(Unprocessable):
+    """The new password is the present one, or one of the last few."""
+
+    default_detail = "You have used this password before. Use another one."
+
+
+class SoleOwner(Conflict):
+    """Nobody else could look after a tenant that others are in; `tenant_ids` names each."""
+
+    default_detail = (
+        "Others are in a tenant of which you are the only owner. Make one of them its owner first."
+    )

@@ -1,0 +1,145 @@
+import asyncio
+import unicodedata
+from itertools import pairwise
+
+import pytest
+
+NEW = "an entirely new phrase"
+
+
+async def change(auth, bundle, new=NEW, current=None):
+    return await auth.post(
+        "password/change",
+        bundle["access_token"],
+        current_password=current or auth.password,
+        new_password=new,
+    )
+
+
+async def test_changes_the_password_and_keeps_only_the_session_that_asked(auth):
+    other = await auth.somebody()
+    mine = await auth.session()
+    answer = await change(auth, mine)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert (await auth.refresh(mine)).status_code == 200
+    assert (await auth.refresh(other)).status_code == 401
+    assert (await auth.sign_in()).status_code == 401
+    assert (await auth.sign_in(password=NEW)).status_code == 200
+
+
+async def test_tells_the_owner_and_the_audit_log(auth):
+    bundle = await auth.somebody()
+    await change(auth, bundle)
+    [mail] = await auth.mails("password_changed")
+    assert (mail["recipient"], mail["email"]) == (bundle["user_id"], "ann@example.com")
+    [event] = await auth.audited("authn_password_change")
+    assert (event["actor"], str(event["session_id"])) == (bundle["user_id"], bundle["session_id"])
+    assert event["detail"] == "{}"
+
+
+async def test_needs_the_present_password(auth):
+    bundle = await auth.somebody()
+    answer = await change(auth, bundle, current="some other words there")
+    assert (answer.status_code, answer.json()["code"]) == (403, "password_wrong")
+    assert (await auth.sign_in()).status_code == 200
+    [event] = await auth.audited("authn_login_fail")
+    assert event["actor"] == bundle["user_id"]
+
+
+async def test_guessing_counts_like_signing_in(start):
+    auth = await start(auth_token_account_rate_limit_per_minute=3)
+    bundle = await auth.somebody()
+    codes = [(await change(auth, bundle, current=f"wrong words number {n}")).status_code for n in range(3)]
+    assert codes == [403, 403, 429]
+    assert (await auth.sign_in()).status_code == 429
+
+
+async def test_needs_a_session_that_goes_on(auth):
+    bundle = await auth.somebody()
+    await auth.post("logout", refresh_token=bundle["refresh_token"])
+    answer = await change(auth, bundle)
+    assert (answer.status_code, answer.json()["code"]) == (401, "session_ended")
+    answer = await auth.post("password/change", current_password=auth.password, new_password=NEW)
+    assert answer.status_code == 401
+
+
+async def test_of_many_at_once_one_succeeds(auth):
+    bundle = await auth.somebody()
+    answers = await asyncio.gather(*(change(auth, bundle, f"{NEW} number {n}") for n in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [204] + [403] * 19
+    [won] = [n for n, answer in enumerate(answers) if answer.status_code == 204]
+    assert (await auth.sign_in(password=f"{NEW} number {won}")).status_code == 200
+    assert len(await auth.mails("password_changed")) == 1
+
+
+async def test_the_last_five_passwords_do_not_come_again(auth):
+    bundle = await auth.somebody()
+    phrases = [auth.password, *(f"{NEW} number {n}" for n in range(5))]
+    for before, after in pairwise(phrases):
+        assert (await change(auth, bundle, after, before)).status_code == 204
+    for used in phrases[1:]:
+        answer = await change(auth, bundle, used, phrases[-1])
+        assert (answer.status_code, answer.json()["code"]) == (422, "password_used_before")
+    assert (await change(auth, bundle, phrases[0], phrases[-1])).status_code == 204
+    assert await auth.database.fetchval("select count(*) from passwords_before") == 4
+
+
+async def test_the_present_password_is_no_new_one_however_it_is_typed(auth):
+    accented = "crème brûlée à la carte"
+    bundle = await auth.somebody(password=unicodedata.normalize("NFC", accented))
+    typed = unicodedata.normalize("NFD", accented)
+    assert (await change(auth, bundle, typed, typed)).json()["code"] == "password_used_before"
+
+
+async def test_without_a_history_a_password_may_come_again(start):
+    auth = await start(auth_password_history_count=0)
+    bundle = await auth.somebody()
+    assert (await change(auth, bundle, auth.password)).status_code == 204
+    assert await auth.database.fetchval("select count(*) from passwords_before") == 0
+
+
+async def test_others_histories_do_not_matter(auth):
+    await auth.somebody()
+    bob = await auth.somebody("bob@example.com", password="what bob has thought up")
+    assert (await change(auth, bob, auth.password, "what bob has thought up")).status_code == 204
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "two words and 64 characters or more: " + "lorem ipsum dolor sit amet " * 2,
+        "nothing but small letters",
+        "日本語のとても長い合言葉をここに書く",
+        "spaces   and = signs ☃ of all kinds",
+    ],
+)
+async def test_takes_long_ones_and_any_characters(auth, password):
+    bundle = await auth.somebody()
+    assert (await change(auth, bundle, password)).status_code == 204
+    for form in ("NFC", "NFD"):
+        answer = await auth.sign_in(password=unicodedata.normalize(form, password))
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [
+        ("fourteen chars", "password_too_short"),
+        ("0 1 2 3 4 5 6 7 8 9 " * 13, "password_too_long"),
+        ("acme acme acme acme", "password_too_guessable"),
+        ("Ann's Bakery: bakery", "password_too_guessable"),
+        ("x" * 1025, "invalid_request"),
+    ],
+)
+async def test_says_why_a_password_is_refused(auth, password, code):
+    bundle = await auth.somebody()
+    answer = await change(auth, bundle, password)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert password not in answer.text
+    assert (await auth.sign_in()).status_code == 200
+
+
+async def test_a_machine_has_no_password(auth):
+    machine = await auth.app.state.parts.access_tokens.for_service("chat-agent", "auth", ["tools:read"])
+    answer = await change(auth, {"access_token": machine.token})
+    assert answer.status_code == 403
