@@ -59,7 +59,7 @@ class AccessTokens:
                 "role": role.value,
                 "email_verified": user.email_verified_at is not None,
                 "amr": list(session.amr),
-                "auth_time": int(session.created_at.timestamp()),
+                "auth_time": int(session.authenticated_at.timestamp()),
             },
         )
 

@@ -43,20 +43,29 @@ class EmailTokens:
                 Purpose.EMAIL_VERIFICATION: settings.auth_email_verification_token_pepper,
                 Purpose.PASSWORD_RESET: settings.auth_password_reset_token_pepper,
                 Purpose.EMAIL_CHANGE: settings.auth_email_verification_token_pepper,
+                Purpose.MAGIC_LINK: derived(settings.auth_email_verification_token_pepper, "magic link"),
             },
             lifetimes={
                 Purpose.EMAIL_VERIFICATION: timedelta(minutes=settings.email_verification_token_ttl_minutes),
                 Purpose.PASSWORD_RESET: timedelta(minutes=settings.password_reset_token_ttl_minutes),
                 Purpose.EMAIL_CHANGE: timedelta(minutes=settings.email_verification_token_ttl_minutes),
+                Purpose.MAGIC_LINK: timedelta(minutes=settings.magic_link_token_ttl_minutes),
             },
         )
 
     async def issue(
-        self, db: AsyncSession, user: User, purpose: Purpose, *, email_key: str | None = None
+        self,
+        db: AsyncSession,
+        user: User,
+        purpose: Purpose,
+        *,
+        email_key: str | None = None,
+        bound_to: str = "",
     ) -> Fresh:
         """Make the one good token of a person for a purpose: earlier ones are void.
 
-        It is for the address of the account, or for the one whose normal form is given.
+        It is for the address of the account, or for the one whose normal form is given; with `bound_to`, it
+        is good only together with that.
 
         The caller holds the person's row, or two calls at once would leave two good tokens.
         """
@@ -69,7 +78,7 @@ class EmailTokens:
                 user_id=user.id,
                 purpose=purpose,
                 email_key=email_key or user.email_key,
-                digest=self._digest(purpose, token_id, secret),
+                digest=self._digest(purpose, token_id, secret, bound_to),
                 expires_at=expires_at,
             )
         )
@@ -87,29 +96,37 @@ class EmailTokens:
         found: User | None = await db.scalar(good)
         return found
 
-    async def redeem(self, db: AsyncSession, token: str, purpose: Purpose) -> tuple[UUID, str] | None:
+    async def redeem(
+        self, db: AsyncSession, token: str, purpose: Purpose, *, bound_to: str = ""
+    ) -> tuple[UUID, str] | None:
         """Use a token up; gives whose it was and for which address, or None when it is not good."""
         # One statement: of many at once, one finds it unused.
         used = await db.execute(
             update(EmailToken)
-            .where(*self._good(token, purpose))
+            .where(*self._good(token, purpose, bound_to))
             .values(used_at=func.now())
             .returning(EmailToken.user_id, EmailToken.email_key)
         )
         row = used.one_or_none()
         return (row.user_id, row.email_key) if row else None
 
-    def _good(self, token: str, purpose: Purpose) -> list[ColumnElement[bool]]:
+    def _good(self, token: str, purpose: Purpose, bound_to: str = "") -> list[ColumnElement[bool]]:
         if not (match := FORM.fullmatch(token)):
             return [false()]
         token_id = UUID(match[1])
         return [
             EmailToken.id == token_id,
             EmailToken.purpose == purpose,
-            EmailToken.digest == self._digest(purpose, token_id, match[2]),
+            EmailToken.digest == self._digest(purpose, token_id, match[2], bound_to),
             EmailToken.used_at.is_(None),
             EmailToken.expires_at > func.now(),
         ]
 
-    def _digest(self, purpose: Purpose, token_id: UUID, secret: str) -> bytes:
-        return digest(self.peppers[purpose], purpose.value, token_id.bytes, secret)
+    def _digest(self, purpose: Purpose, token_id: UUID, secret: str, bound_to: str) -> bytes:
+        bond = [bound_to] if bound_to else []
+        return digest(self.peppers[purpose], purpose.value, token_id.bytes, secret, *bond)
+
+
+def derived(pepper: SecretStr, use: str) -> SecretStr:
+    """Make a pepper of its own for a use that has no variable."""
+    return SecretStr(digest(pepper, f"pepper: {use}").hex())

@@ -9,6 +9,7 @@ from servicekit.app import Kit, create_service, serve
 from auth.account.routes import account_api
 from auth.api_keys.introspection import own
 from auth.api_keys.routes import api_keys_api, api_keys_internal
+from auth.factors.routes import factors_api
 from auth.parts import Parts
 from auth.routes import accounts_api, machines_api, well_known
 from auth.settings import Settings
@@ -31,7 +32,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "auth",
         settings,
         description="Who you are in Acme: accounts, tenants, sessions and their tokens.",
-        routers=[accounts_api, account_api, api_keys_api, well_known],
+        routers=[accounts_api, account_api, factors_api, api_keys_api, well_known],
         internal=[machines_api, api_keys_internal],
         workers=workers,
         lifespan=ready_to_sign,

@@ -27,22 +27,30 @@ async def entering(db: AsyncSession, parts: Parts, user_id: UUID, tenant_id: UUI
     return await accounts.standing(db, user_id, tenant_id, verified_only=verified_only)
 
 
-async def begin(db: AsyncSession, parts: Parts, standing: Standing) -> SessionBundle:
-    """Begin a session, with an id and a chain of refresh tokens of its own."""
+async def begin(
+    db: AsyncSession,
+    parts: Parts,
+    standing: Standing,
+    amr: Sequence[str],
+    *,
+    expires_at: datetime | None = None,
+) -> SessionBundle:
+    """Begin a session, with an id and a chain of refresh tokens of its own; `amr` is how (RFC 8176)."""
     now = datetime.now(UTC)
     session = Session(
         user_id=standing.user.id,
         tenant_id=standing.tenant.id,
         key=os.urandom(KEY_BYTES),
-        amr=["pwd"],
+        amr=list(amr),
         created_at=now,
-        expires_at=now + timedelta(minutes=parts.settings.auth_session_ttl_minutes),
+        authenticated_at=now,
+        expires_at=expires_at or now + timedelta(minutes=parts.settings.auth_session_ttl_minutes),
     )
     db.add(session)
     await db.flush()
     token = parts.refresh_tokens.first()
-    expires_at = keep(db, parts, session, token, generation=0)
-    return await bundle(parts, standing, session, token, expires_at)
+    good_until = keep(db, parts, session, token, generation=0)
+    return await bundle(parts, standing, session, token, good_until)
 
 
 def keep(db: AsyncSession, parts: Parts, session: Session, token: str, generation: int) -> datetime:

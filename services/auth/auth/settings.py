@@ -4,6 +4,7 @@ from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from servicekit.sealing import BadSealingKey, seal
@@ -60,6 +61,19 @@ class Settings(ServiceSettings):
     # How many passwords, the present one among them, a new one must differ from.
     auth_password_history_count: Annotated[int, Field(ge=0, le=24)] = 5
 
+    # Where people meet us: passkeys are bound to this host, unless another is named.
+    app_public_url: str | None = None
+    auth_webauthn_rp_id: str | None = None
+    auth_webauthn_origins: list[str] = Field(default_factory=list)
+    # How long a proof of who one is lasts for what is sensitive (RFC 9470).
+    auth_step_up_minutes: Annotated[int, Field(ge=1, le=60)] = 15
+    # After so many wrong answers in a row, to any factor, an account's factors rest.
+    auth_second_factor_max_failures: Annotated[int, Field(ge=3, le=10)] = 5
+    auth_second_factor_block_minutes: Annotated[int, Field(ge=1, le=DAY_MINUTES)] = 15
+    # Off: whoever reads a mailbox would be in without a password. Who turns it on trusts mail for that.
+    auth_magic_link_enabled: bool = False
+    magic_link_token_ttl_minutes: Annotated[int, Field(ge=1, le=10)] = 10
+
     # How many proxies of ours stand in front: each adds one address to X-Forwarded-For.
     trusted_proxy_count: Annotated[int, Field(ge=0, le=8)] = 1
     signup_rate_limit_per_hour: Count = 20
@@ -74,6 +88,13 @@ class Settings(ServiceSettings):
     password_reset_ip_rate_limit_per_hour: Count = 20
     password_reset_email_rate_limit_per_hour: Count = 5
     password_reset_attempt_rate_limit_per_minute: Count = 30
+    auth_second_factor_rate_limit_per_minute: Count = 30
+    auth_passkey_rate_limit_per_minute: Count = 30
+    auth_step_up_rate_limit_per_minute: Count = 30
+    auth_factors_account_rate_limit_per_minute: Count = 30
+    magic_link_ip_rate_limit_per_hour: Count = 20
+    magic_link_email_rate_limit_per_hour: Count = 5
+    magic_link_attempt_rate_limit_per_minute: Count = 30
 
     vault_verify_enabled: bool = False
     vault_addr: str | None = None
@@ -92,6 +113,11 @@ class Settings(ServiceSettings):
             "email/verify": (self.email_verification_attempt_rate_limit_per_minute, MINUTE),
             "password/forgot": (self.password_reset_ip_rate_limit_per_hour, HOUR),
             "password/reset": (self.password_reset_attempt_rate_limit_per_minute, MINUTE),
+            "second-factor": (self.auth_second_factor_rate_limit_per_minute, MINUTE),
+            "passkeys": (self.auth_passkey_rate_limit_per_minute, MINUTE),
+            "step-up": (self.auth_step_up_rate_limit_per_minute, MINUTE),
+            "magic-link": (self.magic_link_ip_rate_limit_per_hour, HOUR),
+            "magic-link/verify": (self.magic_link_attempt_rate_limit_per_minute, MINUTE),
         }
 
     @property
@@ -102,7 +128,20 @@ class Settings(ServiceSettings):
             "refresh": (self.auth_refresh_session_rate_limit_per_minute, MINUTE),
             "mail": (self.email_verification_email_rate_limit_per_hour, HOUR),
             "password/forgot": (self.password_reset_email_rate_limit_per_hour, HOUR),
+            "factors": (self.auth_factors_account_rate_limit_per_minute, MINUTE),
+            "magic-link": (self.magic_link_email_rate_limit_per_hour, HOUR),
         }
+
+    @property
+    def rp_id(self) -> str | None:
+        """The host that passkeys are bound to (WebAuthn section 5.1.2); None when nobody has told us one."""
+        return self.auth_webauthn_rp_id or (urlsplit(self.app_public_url or "").hostname or None)
+
+    @property
+    def passkey_origins(self) -> list[str]:
+        """The origins that passkeys may be used from: scheme, host and port."""
+        page = urlsplit(self.app_public_url or "")
+        return self.auth_webauthn_origins or [f"{page.scheme}://{page.netloc}"]
 
     @property
     def overlap(self) -> Overlap:

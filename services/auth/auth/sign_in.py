@@ -5,6 +5,8 @@ from sqlalchemy import update
 
 from auth import accounts, sessions
 from auth.errors import InvalidCredentials
+from auth.factors import second_factor
+from auth.factors.errors import SecondFactorRequired
 from auth.models import User
 from auth.parts import Parts
 from auth.schemas import Credentials, SessionBundle
@@ -13,7 +15,7 @@ SIGN_INS = Counter("auth_sign_ins_total", "Attempts to sign in.", ["result"])
 
 
 async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
-    """Begin a session; raises InvalidCredentials, the same for every reason that there may be.
+    """Begin a session, or raise SecondFactorRequired; InvalidCredentials is the same for every reason.
 
     Also for an address that is not confirmed yet: told apart, it would show which addresses were free when
     somebody signed up with a password of their own. Mail can be asked for again without signing in.
@@ -32,9 +34,12 @@ async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
         standing = await sessions.entering(db, parts, user.id, credentials.tenant_id)
         if standing is None:
             raise refused()
-        bundle = await sessions.begin(db, parts, standing)
+        outcome = await second_factor.enter(db, parts, standing, ["pwd"])
+    if isinstance(outcome, SecondFactorRequired):
+        SIGN_INS.labels("challenged").inc()
+        raise outcome
     SIGN_INS.labels("accepted").inc()
-    return bundle
+    return outcome
 
 
 def refused() -> InvalidCredentials:

@@ -12,7 +12,7 @@ from servicekit.workers import Worker
 from sqlalchemy import delete, func, select
 
 from auth import accounts
-from auth.models import EmailToken, RefreshToken, Session, Status, User
+from auth.models import Challenge, EmailToken, RefreshToken, Session, Status, User
 from auth.settings import Settings
 
 HOUR_SECONDS = 3600.0
@@ -34,7 +34,7 @@ class Expiry(Steady):
 
     async def step(self) -> float:
         """Clear away once."""
-        for table in (RefreshToken, EmailToken, Session):
+        for table in (RefreshToken, EmailToken, Challenge, Session):
             async with self._database.begin() as db:
                 await db.execute(delete(table).where(table.expires_at < func.now()))
         while await self._discard_pending() == BATCH:

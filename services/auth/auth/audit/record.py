@@ -24,6 +24,16 @@ class Action(StrEnum):
     PASSWORD_CHANGED = "authn_password_change"  # noqa: S105
     PASSWORD_RESET_REQUESTED = "authn_password_reset_requested"  # noqa: S105
     PASSWORD_RESET = "authn_password_reset"  # noqa: S105
+    SECOND_FACTOR_FAIL = "authn_second_factor_fail"
+    SECOND_FACTOR_BLOCKED = "authn_second_factor_lock"
+    SECOND_FACTOR_ADDED = "authn_second_factor_added"
+    SECOND_FACTOR_REMOVED = "authn_second_factor_removed"
+    RECOVERY_CODE_USED = "authn_recovery_code_used"
+    RECOVERY_CODES_RENEWED = "authn_recovery_codes_renewed"
+    # A credential has signed less often than before: there is a copy of it.
+    PASSKEY_CLONED = "authn_passkey_cloned"
+    PASSKEY_RENAMED = "authn_passkey_renamed"
+    STEP_UP = "authn_step_up"
     SESSION_ENDED = "session_ended"
     USER_CREATED = "user_created"
     EMAIL_VERIFIED = "user_email_verified"

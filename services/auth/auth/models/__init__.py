@@ -4,6 +4,7 @@ from servicekit.events import outbox
 
 from auth.models.audit import AuditEvent
 from auth.models.base import Base
+from auth.models.factors import Aim, Challenge, FactorAttempts, Passkey, RecoveryCode, Totp
 from auth.models.machines import ApiKey, ServiceCredential
 from auth.models.people import EmailToken, PasswordBefore, Purpose, Status, User
 from auth.models.sessions import EndReason, RefreshToken, Session
@@ -12,18 +13,24 @@ from auth.models.tenants import Membership, Tenant
 outbox.to_metadata(Base.metadata)
 
 __all__ = [
+    "Aim",
     "ApiKey",
     "AuditEvent",
     "Base",
+    "Challenge",
     "EmailToken",
     "EndReason",
+    "FactorAttempts",
     "Membership",
+    "Passkey",
     "PasswordBefore",
     "Purpose",
+    "RecoveryCode",
     "RefreshToken",
     "ServiceCredential",
     "Session",
     "Status",
     "Tenant",
+    "Totp",
     "User",
 ]

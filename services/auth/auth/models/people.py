@@ -25,6 +25,7 @@ class Purpose(Enum):
     EMAIL_VERIFICATION = "email_verification"
     PASSWORD_RESET = "password_reset"  # noqa: S105  # a word, not a password
     EMAIL_CHANGE = "email_change"
+    MAGIC_LINK = "magic_link"
 
 
 class User(Base):

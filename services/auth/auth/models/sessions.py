@@ -35,6 +35,8 @@ class Session(Base):
     key: Mapped[bytes]
     amr: Mapped[list[str]]
     created_at: Mapped[datetime]
+    # When its person last proved who they are; refreshing is no proof.
+    authenticated_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[EndReason | None] = mapped_column(one_of(EndReason, "end_reason"))

@@ -1,0 +1,103 @@
+"""Challenges: 256 random bits each, kept as a digest, good once, for five minutes, for whom they were made.
+
+What a passkey signs is derived from the challenge, so there is one thing to keep and one to use up.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from servicekit import jose
+from sqlalchemy import ColumnElement, and_, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import origin
+from auth.digests import digest
+from auth.factors.errors import ChallengeInvalid
+from auth.models import Aim, Challenge
+from auth.parts import Parts
+
+LIFE = timedelta(minutes=5)
+RANDOM_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A challenge as its client gets it, and what a passkey would sign for it."""
+
+    token: str
+    to_sign: bytes
+
+
+def ask(  # noqa: PLR0913  # what a challenge is bound to
+    db: AsyncSession,
+    parts: Parts,
+    aim: Aim,
+    *,
+    user_id: UUID | None = None,
+    tenant_id: UUID | None = None,
+    session_id: UUID | None = None,
+    amr: Sequence[str] = (),
+) -> Asked:
+    """Make a challenge for whoever is asking from where they are; `amr` is what was proved before."""
+    token = jose.encode(secrets.token_bytes(RANDOM_BYTES))
+    db.add(
+        Challenge(
+            digest=kept(parts, token),
+            aim=aim,
+            user_id=user_id,
+            tenant_id=tenant_id,
+            session_id=session_id,
+            amr=list(amr),
+            origin_digest=here(),
+            expires_at=datetime.now(UTC) + LIFE,
+        )
+    )
+    return Asked(token, to_sign(parts, token))
+
+
+async def whose(db: AsyncSession, parts: Parts, aim: Aim, token: str) -> UUID:
+    """Tell who was asked, and leave the challenge as it is; raises ChallengeInvalid."""
+    user_id = await db.scalar(select(Challenge.user_id).where(open_(parts, aim, token)))
+    if user_id is None:
+        raise ChallengeInvalid
+    return user_id
+
+
+async def take(
+    db: AsyncSession, parts: Parts, aim: Aim, token: str, *which: ColumnElement[bool]
+) -> Challenge:
+    """Use a challenge up: of many at once, one finds it; raises ChallengeInvalid."""
+    taken: Challenge | None = await db.scalar(
+        delete(Challenge).where(open_(parts, aim, token), *which).returning(Challenge)
+    )
+    if taken is None:
+        raise ChallengeInvalid
+    return taken
+
+
+def to_sign(parts: Parts, token: str) -> bytes:
+    """Give what a passkey signs for a challenge."""
+    return digest(parts.settings.auth_refresh_token_pepper, "webauthn challenge", token)
+
+
+def open_(parts: Parts, aim: Aim, token: str) -> ColumnElement[bool]:
+    """Say which row a challenge is, if it may be answered here and now."""
+    return and_(
+        Challenge.digest == kept(parts, token),
+        Challenge.aim == aim,
+        Challenge.origin_digest == here(),
+        Challenge.expires_at > func.now(),
+    )
+
+
+def kept(parts: Parts, token: str) -> bytes:
+    """Give what a challenge is found by."""
+    return digest(parts.settings.auth_refresh_token_pepper, "challenge", token)
+
+
+def here() -> bytes:
+    """Give the digest of where the request comes from."""
+    return found.digest if (found := origin.current()) else b""

@@ -1,0 +1,151 @@
+"""Adding, renaming and removing factors. Each is told to the account's owner, and written down."""
+
+from uuid import UUID
+
+from servicekit.tokens import Principal
+from sqlalchemy import ColumnElement, and_, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import accounts, mails, sessions, step_up
+from auth.audit.record import Action, record
+from auth.events import MailKind
+from auth.factors import attempts, challenges, passkeys, recovery_codes, second_factor, totp
+from auth.factors.errors import ChallengeInvalid, FactorUnknown, PasskeyNotRegistered
+from auth.factors.schemas import Factors, NewPasskey, PasskeyFactor, TotpFactor
+from auth.models import Aim, Challenge, EndReason, Passkey, RecoveryCode, Session, Totp, User
+from auth.parts import Parts
+
+TOTP, PASSKEY = "totp", "passkey"
+
+
+async def every(db: AsyncSession, caller: Principal) -> Factors:
+    """List all of one's factors that count."""
+    user_id = accounts.person(caller)
+    app = await totp.find(db, user_id)
+    return Factors(
+        totp=TotpFactor.model_validate(app) if app and app.confirmed_at else None,
+        passkeys=[PasskeyFactor.model_validate(one) for one in await passkeys.of(db, user_id)],
+        recovery_codes_left=await recovery_codes.unused(db, user_id),
+    )
+
+
+async def begin_totp(db: AsyncSession, parts: Parts, caller: Principal) -> tuple[str, str]:
+    """Give the seed and the address of a new authenticator app; raises TotpExists."""
+    return await totp.begin(db, parts, await held(db, caller))
+
+
+async def confirm_totp(db: AsyncSession, parts: Parts, caller: Principal, code: str) -> list[str] | None:
+    """Let the app count; gives the first recovery codes. Raises CodeRefused or TotpExists."""
+    user = await held(db, caller)
+    await totp.confirm(db, parts, user.id, code)
+    return await added(db, parts, user, caller, TOTP)
+
+
+async def begin_passkey(db: AsyncSession, parts: Parts, caller: Principal) -> tuple[str, passkeys.Options]:
+    """Give a challenge, and what a browser needs to make a passkey."""
+    session = await step_up.of(db, caller)
+    user = await db.get_one(User, session.user_id)
+    asked = challenges.ask(db, parts, Aim.PASSKEY_REGISTRATION, user_id=user.id, session_id=session.id)
+    return asked.token, await passkeys.options_to_register(db, parts, user, asked.to_sign)
+
+
+async def add_passkey(
+    parts: Parts, caller: Principal, wanted: NewPasskey
+) -> tuple[Passkey, list[str] | None]:
+    """Keep a passkey; gives the first recovery codes. Raises PasskeyNotRegistered or PasskeyKnown."""
+    token = wanted.challenge.get_secret_value()
+    # On its own: the challenge is used up also when what was made for it is refused.
+    async with parts.database.begin() as db:
+        session = await step_up.of(db, caller)
+        try:
+            await challenges.take(
+                db, parts, Aim.PASSKEY_REGISTRATION, token, Challenge.session_id == session.id
+            )
+        except ChallengeInvalid:
+            raise PasskeyNotRegistered from None
+    async with parts.database.begin() as db:
+        user = await held(db, caller)
+        to_sign = challenges.to_sign(parts, token)
+        passkey = await passkeys.register(db, parts, user, wanted, to_sign)
+        return passkey, await added(db, parts, user, caller, PASSKEY)
+
+
+async def renew_recovery_codes(db: AsyncSession, parts: Parts, caller: Principal) -> list[str]:
+    """Give new recovery codes; raises FactorUnknown where they would stand for nothing."""
+    user = await held(db, caller)
+    if not await second_factor.has_any(db, user.id):
+        raise FactorUnknown
+    codes = await recovery_codes.renew(db, parts, user)
+    mails.send(
+        db, parts, MailKind.RECOVERY_CODES_RENEWED, mails.Recipient.of(user), tenant_id=caller.tenant_id
+    )
+    return codes
+
+
+async def rename_passkey(db: AsyncSession, caller: Principal, passkey_id: UUID, name: str) -> Passkey:
+    """Give a passkey another name; raises FactorUnknown."""
+    passkey: Passkey | None = await db.scalar(
+        update(Passkey).where(own(caller, passkey_id)).values(name=name).returning(Passkey)
+    )
+    if passkey is None:
+        raise FactorUnknown
+    record(db, Action.PASSKEY_RENAMED, actor=caller.subject, passkey=str(passkey_id))
+    return passkey
+
+
+async def remove_totp(db: AsyncSession, parts: Parts, caller: Principal) -> None:
+    """Remove the authenticator app; raises FactorUnknown."""
+    user = await held(db, caller)
+    mine = (Totp.user_id == user.id, Totp.confirmed_at.is_not(None))
+    if not await db.scalar(delete(Totp).where(*mine).returning(Totp.id)):
+        raise FactorUnknown
+    await removed(db, parts, user, caller, TOTP)
+
+
+async def remove_passkey(db: AsyncSession, parts: Parts, caller: Principal, passkey_id: UUID) -> None:
+    """Remove a passkey; raises FactorUnknown."""
+    user = await held(db, caller)
+    if not await db.scalar(delete(Passkey).where(own(caller, passkey_id)).returning(Passkey.id)):
+        raise FactorUnknown
+    await removed(db, parts, user, caller, PASSKEY)
+
+
+async def added(db: AsyncSession, parts: Parts, user: User, caller: Principal, kind: str) -> list[str] | None:
+    """Tell that a factor was added; gives recovery codes to somebody who has none."""
+    record(db, Action.SECOND_FACTOR_ADDED, tenant_id=caller.tenant_id, actor=user.subject, factor=kind)
+    to = mails.Recipient.of(user)
+    mails.send(db, parts, MailKind.SECOND_FACTOR_ADDED, to, tenant_id=caller.tenant_id, factor=kind)
+    return await recovery_codes.make_first(db, parts, user)
+
+
+async def removed(db: AsyncSession, parts: Parts, user: User, caller: Principal, kind: str) -> None:
+    """End the other sessions, void codes that stand for nothing any more, and tell of it."""
+    if not await second_factor.has_any(db, user.id):
+        await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
+        await attempts.forget(db, user.id)
+    others = (Session.user_id == user.id, Session.id != step_up.identity(caller.session_id))
+    ended = await sessions.end(db, EndReason.ACCOUNT, *others)
+    record(
+        db,
+        Action.SECOND_FACTOR_REMOVED,
+        tenant_id=caller.tenant_id,
+        actor=user.subject,
+        factor=kind,
+        sessions_ended=len(ended),
+    )
+    to = mails.Recipient.of(user)
+    mails.send(db, parts, MailKind.SECOND_FACTOR_REMOVED, to, tenant_id=caller.tenant_id, factor=kind)
+
+
+async def held(db: AsyncSession, caller: Principal) -> User:
+    """Give the caller's account, and keep others from changing its factors; raises FactorUnknown."""
+    asked = select(User).where(User.id == accounts.person(caller)).with_for_update()
+    user: User | None = await db.scalar(asked)
+    if user is None:
+        raise FactorUnknown
+    return user
+
+
+def own(caller: Principal, passkey_id: UUID) -> ColumnElement[bool]:
+    """Say which passkey: a stranger's does not exist."""
+    return and_(Passkey.id == passkey_id, Passkey.user_id == accounts.person(caller))

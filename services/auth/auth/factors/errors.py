@@ -1,0 +1,107 @@
+"""What can go wrong with second factors, passkeys and magic links, named as clients read it."""
+
+from uuid import UUID
+
+from pydantic import JsonValue
+from servicekit.errors import BadRequest, Conflict, NotFound, TooManyRequests, Unauthenticated
+
+from auth.errors import Challenged
+
+
+class SecondFactorRequired(Unauthenticated):
+    """What came first was right, and the account has a second factor: `challenge` is to be answered with it.
+
+    `factors` names what it can be answered with; `passkey` is what a browser needs to ask for one.
+    """
+
+    default_detail = "Now prove it with your second factor."
+
+    def __init__(self, asked: dict[str, JsonValue]) -> None:
+        super().__init__(headers={"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"})
+        self.extensions = asked
+
+
+class ChallengeInvalid(Challenged):
+    """The challenge is unknown, answered already, too old, or was given to somebody elsewhere."""
+
+    default_detail = "This took too long, or was answered already. Begin again."
+
+
+class FactorRefused(Challenged):
+    """One answer for every code and passkey that does not prove anything; `cloned` is for us alone."""
+
+    default_detail = "This does not prove who you are. Try again, or another of your factors."
+
+    def __init__(self, cloned: UUID | None = None) -> None:
+        super().__init__()
+        self.cloned = cloned
+
+
+class FactorsBlocked(TooManyRequests):
+    """An account's factors were answered for wrongly too often in a row."""
+
+    default_detail = "Too many wrong answers. Wait, or sign in with a passkey."
+
+
+class SecondFactorNeeded(Challenged):
+    """A password alone proves too little for an account that has a second factor."""
+
+    default_detail = "Prove it with your second factor; the password is not enough."
+
+
+class InsufficientUserAuthentication(Unauthenticated):
+    """What is sensitive needs a proof that is neither too old nor too weak (RFC 9470)."""
+
+    default_detail = "Prove once more who you are, then try again."
+
+    def __init__(self, max_age: int) -> None:
+        challenge = f'Bearer error="insufficient_user_authentication", max_age={max_age}'
+        super().__init__(headers={"WWW-Authenticate": challenge}, max_age=max_age)
+
+
+class CodeRefused(BadRequest):
+    """The code is not the app's of now, so the app is not set up yet."""
+
+    default_detail = "The code does not fit. Check the clock of the device, and enter the newest code."
+
+
+class PasskeyNotRegistered(BadRequest):
+    """What the browser made is not a passkey for here, or its challenge is over; which, is not told."""
+
+    default_detail = "The passkey could not be registered. Begin again."
+
+
+class PasskeyKnown(Conflict):
+    """Somebody has registered the same passkey already."""
+
+    default_detail = "This passkey is registered already."
+
+
+class TooManyPasskeys(Conflict):
+    """An account has only so many passkeys."""
+
+    default_detail = "There are too many passkeys. Remove one first."
+
+
+class TotpExists(Conflict):
+    """The account has an authenticator app."""
+
+    default_detail = "There is an authenticator app already. Remove it first."
+
+
+class FactorUnknown(NotFound):
+    """There is no such factor, as far as this caller may know."""
+
+    default_detail = "There is no such factor."
+
+
+class PasskeysUnavailable(NotFound):
+    """Nobody has told this service for which host passkeys would be."""
+
+    default_detail = "Passkeys are not set up here."
+
+
+class MagicLinksDisabled(NotFound):
+    """Whoever runs this service does not let people in by mail alone."""
+
+    default_detail = "Signing in by mail is turned off."

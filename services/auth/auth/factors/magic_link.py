@@ -1,0 +1,81 @@
+"""Signing in by a link in a mail: good once, for ten minutes, in the browser that asked for it.
+
+It stands for the password and never for a second factor: a mailbox is one more thing that a password opens.
+"""
+
+import secrets
+
+from servicekit import jose
+from servicekit.limits import RateLimited
+from sqlalchemy import select
+
+from auth import accounts, mails, sessions
+from auth.addresses import key_of
+from auth.audit.record import Action, record
+from auth.errors import EmailTokenInvalid
+from auth.events import MailKind
+from auth.factors import second_factor
+from auth.factors.errors import MagicLinksDisabled, SecondFactorRequired
+from auth.factors.schemas import MagicLink
+from auth.models import Purpose, User
+from auth.parts import Parts
+from auth.registration import SAME_SECONDS
+from auth.schemas import SessionBundle
+from auth.steady_pace import at_least
+
+BINDING_BYTES = 32
+# RFC 8176 has no word for a link in a mail.
+AMR = ["email"]
+
+
+async def send(parts: Parts, email: str) -> str:
+    """Send a link, if somebody may come in by it; gives what binds it to whoever asked, in any case."""
+    if not parts.settings.auth_magic_link_enabled:
+        raise MagicLinksDisabled
+    binding = jose.encode(secrets.token_bytes(BINDING_BYTES))
+    try:
+        await parts.rates.of_subject("magic-link", key_of(email))
+    except RateLimited:
+        # Told to nobody: it would show that somebody else asks for links of this mailbox.
+        return binding
+    async with at_least(SAME_SECONDS), parts.database.begin() as db:
+        user = await accounts.hold(db, email)
+        if user and await sessions.entering(db, parts, user.id, None):
+            fresh = await parts.email_tokens.issue(db, user, Purpose.MAGIC_LINK, bound_to=binding)
+            mails.send(db, parts, MailKind.MAGIC_LINK, mails.Recipient.of(user), fresh=fresh)
+    return binding
+
+
+async def verify(parts: Parts, link: MagicLink) -> SessionBundle:
+    """Begin a session; raises EmailTokenInvalid, or SecondFactorRequired where there is one."""
+    if not parts.settings.auth_magic_link_enabled:
+        raise MagicLinksDisabled
+    async with parts.database.begin() as db:
+        redeemed = await parts.email_tokens.redeem(
+            db,
+            link.token.get_secret_value(),
+            Purpose.MAGIC_LINK,
+            bound_to=link.binding.get_secret_value(),
+        )
+        if redeemed is None:
+            raise EmailTokenInvalid
+        user_id, email_key = redeemed
+        standing = await sessions.entering(db, parts, user_id, link.tenant_id)
+        # An address that was changed meanwhile opens nothing any more.
+        if standing is None or not await db.scalar(
+            select(User.id).where(User.id == user_id, User.email_key == email_key)
+        ):
+            raise EmailTokenInvalid
+        outcome = await second_factor.enter(db, parts, standing, AMR)
+        if isinstance(outcome, SessionBundle):
+            record(
+                db,
+                Action.LOGIN_SUCCESS,
+                tenant_id=outcome.tenant_id,
+                actor=outcome.user_id,
+                session_id=outcome.session_id,
+                amr=AMR,
+            )
+    if isinstance(outcome, SecondFactorRequired):
+        raise outcome
+    return outcome

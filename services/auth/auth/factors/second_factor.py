@@ -1,0 +1,115 @@
+"""Coming in: with what was shown first where that is all there is, or else when a second factor is shown too.
+
+Whatever comes first (a password, a link of a mail) calls `enter`. A passkey is both factors and does not.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from pydantic import JsonValue
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import sessions
+from auth.accounts import Standing
+from auth.audit.record import Action, record
+from auth.factors import attempts, challenges, passkeys, recovery_codes, totp
+from auth.factors.errors import ChallengeInvalid, FactorRefused, SecondFactorRequired
+from auth.factors.schemas import Proof, SecondFactor
+from auth.models import Aim, Passkey, Totp, User
+from auth.parts import Parts
+from auth.schemas import SessionBundle
+
+
+async def enter(
+    db: AsyncSession, parts: Parts, standing: Standing, amr: Sequence[str]
+) -> SessionBundle | SecondFactorRequired:
+    """Begin a session, or ask for the second factor; `amr` is what was shown (RFC 8176).
+
+    The question is given back and not raised: raising would undo it before it is committed.
+    """
+    if not await has_any(db, standing.user.id):
+        return await sessions.begin(db, parts, standing, amr)
+    asked = challenges.ask(
+        db,
+        parts,
+        Aim.SECOND_FACTOR,
+        user_id=standing.user.id,
+        tenant_id=standing.tenant.id,
+        amr=amr,
+    )
+    told: dict[str, JsonValue] = {"challenge": asked.token, "factors": [*await kinds(db, standing.user.id)]}
+    known = await passkeys.of(db, standing.user.id)
+    if known and parts.settings.rp_id:
+        told["passkey"] = passkeys.options_to_sign(parts, asked.to_sign, known)
+    return SecondFactorRequired(told)
+
+
+async def finish(parts: Parts, answer: SecondFactor) -> SessionBundle:
+    """Begin the session that a challenge stood before.
+
+    Raises ChallengeInvalid, FactorRefused or FactorsBlocked.
+    """
+    token = answer.challenge.get_secret_value()
+    async with parts.database.begin() as db:
+        user_id = await challenges.whose(db, parts, Aim.SECOND_FACTOR, token)
+    failures = await attempts.count(parts, user_id)
+    try:
+        async with parts.database.begin() as db:
+            # A wrong answer undoes this: the challenge may be tried again, as often as is counted.
+            challenge = await challenges.take(db, parts, Aim.SECOND_FACTOR, token)
+            standing = await sessions.entering(db, parts, user_id, challenge.tenant_id)
+            if standing is None:
+                raise ChallengeInvalid
+            shown = await prove(db, parts, standing.user, answer, token)
+            await attempts.forget(db, user_id)
+            bundle = await sessions.begin(db, parts, standing, together(challenge.amr, shown))
+            record(
+                db,
+                Action.LOGIN_SUCCESS,
+                tenant_id=bundle.tenant_id,
+                actor=bundle.user_id,
+                session_id=bundle.session_id,
+                amr=together(challenge.amr, shown),
+            )
+    except FactorRefused as refusal:
+        raise await attempts.refuse(parts, user_id, failures, refusal) from None
+    return bundle
+
+
+async def prove(db: AsyncSession, parts: Parts, user: User, proof: Proof, challenge: str) -> list[str]:
+    """Use up the one factor that is shown; gives what it is (RFC 8176), raises FactorRefused."""
+    if proof.code:
+        await totp.use(db, parts, user.id, proof.code.get_secret_value())
+        return ["otp"]
+    if proof.recovery_code:
+        await recovery_codes.use(db, parts, user, proof.recovery_code.get_secret_value())
+        return ["otp"]
+    if proof.passkey:
+        _, amr = await passkeys.use(db, parts, proof.passkey, challenges.to_sign(parts, challenge), user.id)
+        return amr
+    raise FactorRefused
+
+
+def together(before: Sequence[str], shown: Sequence[str]) -> list[str]:
+    """Say all that was shown, each once; two kinds of it are multi-factor."""
+    ways = [way for way in dict.fromkeys([*before, *shown]) if way != "mfa"]
+    return [*ways, "mfa"]
+
+
+async def has_any(db: AsyncSession, user_id: UUID) -> bool:
+    """Tell whether somebody has a second factor; recovery codes only stand in for one."""
+    app = select(Totp.id).where(Totp.user_id == user_id, Totp.confirmed_at.is_not(None))
+    key = select(Passkey.id).where(Passkey.user_id == user_id)
+    return bool(await db.scalar(select(app.exists() | key.exists())))
+
+
+async def kinds(db: AsyncSession, user_id: UUID) -> list[str]:
+    """Name what somebody can answer with."""
+    app = await totp.find(db, user_id)
+    found = {
+        "totp": app is not None and app.confirmed_at is not None,
+        "passkey": bool(await passkeys.of(db, user_id)),
+        "recovery_code": await recovery_codes.unused(db, user_id) > 0,
+    }
+    return [kind for kind, there in found.items() if there]

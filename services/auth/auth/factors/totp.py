@@ -1,0 +1,82 @@
+"""Codes of an authenticator app (TOTP, RFC 6238): six digits, 30 seconds each, good once."""
+
+import time
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pyotp
+from pyotp.exceptions import OTPVerificationError
+from servicekit.sealing import seal, unseal
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth.factors.errors import CodeRefused, FactorRefused, TotpExists
+from auth.models import Totp, User
+from auth.parts import Parts
+
+# RFC 4226 section 4, R6: 160 bits; each character of the seed is five of them.
+SEED_LENGTH = 32
+# How many steps the two clocks may be apart.
+WINDOW = 1
+ISSUER = "Acme"
+
+
+async def begin(db: AsyncSession, parts: Parts, user: User) -> tuple[str, str]:
+    """Give a new seed and its `otpauth` address; one that was not confirmed is void; raises TotpExists."""
+    await db.execute(delete(Totp).where(Totp.user_id == user.id, Totp.confirmed_at.is_(None)))
+    if await find(db, user.id):
+        raise TotpExists
+    seed, totp_id = pyotp.random_base32(SEED_LENGTH), uuid4()
+    sealed = seal(parts.settings.auth_session_encryption_key, seed, context=context(totp_id))
+    db.add(Totp(id=totp_id, user_id=user.id, sealed_seed=sealed))
+    return seed, pyotp.TOTP(seed).provisioning_uri(name=user.email, issuer_name=ISSUER)
+
+
+async def confirm(db: AsyncSession, parts: Parts, user_id: UUID, code: str) -> None:
+    """Let an app count that has shown a right code; raises CodeRefused or TotpExists."""
+    totp = await find(db, user_id)
+    if totp is None:
+        raise CodeRefused
+    if totp.confirmed_at:
+        raise TotpExists
+    if not (step := step_of(parts, totp, code)):
+        raise CodeRefused
+    # The code that was shown is used up by this, too. The caller holds the person's row.
+    totp.confirmed_at, totp.last_step = datetime.now(UTC), step
+
+
+async def use(db: AsyncSession, parts: Parts, user_id: UUID, code: str) -> None:
+    """Use a code up, and all before it: of many at once, one moves the step on; raises FactorRefused."""
+    totp = await find(db, user_id)
+    if totp is None or not totp.confirmed_at or not (step := step_of(parts, totp, code)):
+        raise FactorRefused
+    moved = await db.scalar(
+        update(Totp)
+        .where(Totp.id == totp.id, Totp.last_step < step)
+        .values(last_step=step)
+        .returning(Totp.id)
+        .execution_options(synchronize_session=False)
+    )
+    if moved is None:
+        raise FactorRefused
+
+
+async def find(db: AsyncSession, user_id: UUID) -> Totp | None:
+    """Give somebody's app, confirmed or not."""
+    found: Totp | None = await db.scalar(select(Totp).where(Totp.user_id == user_id))
+    return found
+
+
+def step_of(parts: Parts, totp: Totp, code: str) -> int | None:
+    """Tell which time step a code belongs to, near now; compared in constant time."""
+    key = parts.settings.auth_session_encryption_key
+    app = pyotp.TOTP(unseal(key, totp.sealed_seed, context=context(totp.id)))
+    try:
+        return app.verify_and_get_timecode(code, for_time=time.time(), valid_window=WINDOW)
+    except OTPVerificationError:
+        return None
+
+
+def context(totp_id: UUID) -> str:
+    """Bind a sealed seed to its row."""
+    return f"auth.totp:{totp_id}"

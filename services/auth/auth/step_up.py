@@ -1,0 +1,148 @@
+"""Proving once more who one is, before what is sensitive (RFC 9470).
+
+    @router.delete("/everything")
+    async def remove(caller: FreshCaller) -> None: ...
+
+`FreshCaller` (or `fresh(minutes)`) lets in whose session is alive and was proved a short while ago, with more
+than one factor where the account has them. Others hear 401 `insufficient_user_authentication`, call
+`POST /step-up`, and try again with the new token.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends
+from servicekit.auth import Caller
+from servicekit.tokens import Principal
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import accounts, sessions
+from auth.audit.record import Action, record
+from auth.errors import SessionEnded
+from auth.factors import attempts, challenges, passkeys, second_factor
+from auth.factors.challenges import Asked
+from auth.factors.errors import (
+    ChallengeInvalid,
+    FactorRefused,
+    InsufficientUserAuthentication,
+    SecondFactorNeeded,
+)
+from auth.factors.schemas import StepUp
+from auth.models import Aim, Challenge, EndReason, Passkey, Session, User
+from auth.parts import Parts, PartsOfAuth
+from auth.schemas import SessionBundle
+
+MINUTE = 60
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """The policy of a route for people who have proved a short while ago who they are."""
+
+    minutes: int | None = None
+
+    async def __call__(self, caller: Caller, parts: PartsOfAuth) -> Principal:
+        """Let the caller in; raises SessionEnded or InsufficientUserAuthentication."""
+        max_age = (self.minutes or parts.settings.auth_step_up_minutes) * MINUTE
+        # A transaction of its own: the route may have to hash, which nobody does with one open.
+        async with parts.database.begin() as db:
+            session = await of(db, caller)
+            enough = "mfa" in session.amr or not await second_factor.has_any(db, session.user_id)
+        if not enough or session.authenticated_at.timestamp() < time.time() - max_age:
+            raise InsufficientUserAuthentication(max_age)
+        return caller
+
+
+def fresh(minutes: int | None = None) -> Any:
+    """Ask for a proof that is not older than this; by default AUTH_STEP_UP_MINUTES."""
+    return Depends(Fresh(minutes))
+
+
+FreshCaller = Annotated[Principal, fresh()]
+
+
+async def of(db: AsyncSession, caller: Principal) -> Session:
+    """Give a caller's live session, held until the transaction ends; raises PeopleOnly or SessionEnded."""
+    user_id = accounts.person(caller)
+    mine = (Session.id == identity(caller.session_id), Session.user_id == user_id, sessions.LIVE)
+    session: Session | None = await db.scalar(select(Session).where(*mine).with_for_update())
+    if session is None:
+        raise SessionEnded
+    return session
+
+
+def identity(session_id: str | None) -> UUID | None:
+    """Read a session's id; None if it is not one of ours."""
+    try:
+        return UUID(session_id or "")
+    except ValueError:
+        return None
+
+
+async def ask_for_passkey(db: AsyncSession, parts: Parts, caller: Principal) -> tuple[Asked, list[Passkey]]:
+    """Make the challenge that a passkey signs to prove it once more, for this session alone."""
+    session = await of(db, caller)
+    asked = challenges.ask(db, parts, Aim.STEP_UP, user_id=session.user_id, session_id=session.id)
+    return asked, await passkeys.of(db, session.user_id)
+
+
+async def step_up(parts: Parts, caller: Principal, proof: StepUp) -> SessionBundle:
+    """Give a new session for a new proof, and end the one before: whoever holds that has gained nothing.
+
+    Raises SecondFactorNeeded for a password where there is more, and else as `second_factor.finish`.
+    """
+    async with parts.database.begin() as db:
+        user = await db.get_one(User, (await of(db, caller)).user_id)
+        more = await second_factor.has_any(db, user.id)
+    if proof.password and more:
+        raise SecondFactorNeeded
+    failures = await attempts.count(parts, user.id)
+    try:
+        if proof.password and not await parts.passwords.verify(
+            proof.password.get_secret_value(), user.password_hash
+        ):
+            raise FactorRefused
+        async with parts.database.begin() as db:
+            return await proved(db, parts, caller, proof)
+    except FactorRefused as refusal:
+        raise await attempts.refuse(parts, user.id, failures, refusal) from None
+
+
+async def proved(db: AsyncSession, parts: Parts, caller: Principal, proof: StepUp) -> SessionBundle:
+    """Use the proof up, and exchange the session; it lives no longer than the one before would have."""
+    session = await of(db, caller)
+    standing = await sessions.entering(db, parts, session.user_id, session.tenant_id)
+    if standing is None:
+        raise SessionEnded
+    amr = session.amr
+    if not proof.password:
+        challenge = await signed(db, parts, session, proof)
+        shown = await second_factor.prove(db, parts, standing.user, proof, challenge)
+        amr = second_factor.together(amr, shown)
+    await attempts.forget(db, session.user_id)
+    await sessions.end(db, EndReason.LOGOUT, Session.id == session.id)
+    bundle = await sessions.begin(db, parts, standing, amr, expires_at=session.expires_at)
+    record(
+        db,
+        Action.STEP_UP,
+        tenant_id=bundle.tenant_id,
+        actor=bundle.user_id,
+        session_id=bundle.session_id,
+        amr=amr,
+        before=str(session.id),
+    )
+    return bundle
+
+
+async def signed(db: AsyncSession, parts: Parts, session: Session, proof: StepUp) -> str:
+    """Use up the challenge that a passkey has signed; nothing else has one. Raises ChallengeInvalid."""
+    if not proof.passkey:
+        return ""
+    if not proof.challenge:
+        raise ChallengeInvalid
+    token = proof.challenge.get_secret_value()
+    await challenges.take(db, parts, Aim.STEP_UP, token, Challenge.session_id == session.id)
+    return token

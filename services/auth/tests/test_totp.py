@@ -1,0 +1,136 @@
+import asyncio
+import time
+
+import pyotp
+import pytest
+from servicekit.sealing import SealBroken, unseal
+
+from .factors import answered, challenged, delete, enrol, listed, room_in_step
+
+
+async def test_gives_a_seed_of_160_bits_and_the_address_of_an_app(auth):
+    bundle = await auth.somebody()
+    answer = await auth.post("factors/totp", bundle["access_token"])
+    seed, uri = answer.json()["seed"], answer.json()["otpauth_uri"]
+    assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
+    assert len(pyotp.TOTP(seed).byte_secret()) == 20
+    app = pyotp.parse_uri(uri)
+    assert (app.secret, app.issuer, app.name) == (seed, "Acme", "ann@example.com")
+
+
+async def test_counts_only_when_a_code_was_right(auth):
+    bundle = await auth.somebody()
+    begun = (await auth.post("factors/totp", bundle["access_token"])).json()
+    assert (await auth.sign_in()).status_code == 200
+    assert (await listed(auth, bundle))["totp"] is None
+    wrong = await auth.post("factors/totp/confirm", bundle["access_token"], code="000000")
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "code_refused")
+    assert (await auth.sign_in()).status_code == 200
+    code = pyotp.TOTP(begun["seed"]).now()
+    done = await auth.post("factors/totp/confirm", bundle["access_token"], code=code)
+    assert len(done.json()["recovery_codes"]) == 10
+    await challenged(auth)
+    assert (await listed(auth, bundle))["totp"]["confirmed_at"]
+    [mail] = await auth.mails("second_factor_added")
+    assert (mail["email"], mail["facts"]) == ("ann@example.com", {"factor": "totp"})
+    assert [row["actor"] for row in await auth.audited("authn_second_factor_added")] == [bundle["user_id"]]
+
+
+async def test_forgets_a_seed_that_was_not_confirmed_when_another_is_asked_for(auth):
+    bundle = await auth.somebody()
+    first, second = [(await auth.post("factors/totp", bundle["access_token"])).json() for _ in range(2)]
+    stale = pyotp.TOTP(first["seed"]).now()
+    assert (await auth.post("factors/totp/confirm", bundle["access_token"], code=stale)).status_code == 400
+    code = pyotp.TOTP(second["seed"]).now()
+    assert (await auth.post("factors/totp/confirm", bundle["access_token"], code=code)).status_code == 200
+
+
+async def test_keeps_the_seed_sealed_and_bound_to_its_row(auth):
+    app = await enrol(auth, await auth.somebody())
+    row = await auth.database.fetchrow("select * from totp_factors")
+    key = auth.settings.auth_session_encryption_key
+    assert app.totp.secret not in str(dict(row))
+    assert unseal(key, row["sealed_seed"], context=f"auth.totp:{row['id']}") == app.totp.secret
+    with pytest.raises(SealBroken):
+        unseal(key, row["sealed_seed"], context=f"auth.totp:{row['user_id']}")
+
+
+async def test_takes_a_code_once(auth):
+    app = await enrol(auth, await auth.somebody())
+    code = app.code
+    first = await answered(auth, (await challenged(auth))["challenge"], code=code)
+    again = await answered(auth, (await challenged(auth))["challenge"], code=code)
+    assert first.status_code == 200
+    assert (again.status_code, again.json()["code"]) == (401, "factor_refused")
+
+
+async def test_counts_the_code_of_the_confirmation_as_used(auth):
+    bundle = await auth.somebody()
+    begun = (await auth.post("factors/totp", bundle["access_token"])).json()
+    code = pyotp.TOTP(begun["seed"]).now()
+    await auth.post("factors/totp/confirm", bundle["access_token"], code=code)
+    assert (await answered(auth, (await challenged(auth))["challenge"], code=code)).status_code == 401
+
+
+async def test_takes_a_code_once_of_twenty_at_once(auth, start):
+    app = await enrol(auth, await auth.somebody())
+    patient = await start(auth_second_factor_max_failures=10)
+    asked = [(await challenged(patient))["challenge"] for _ in range(20)]
+    answers = await asyncio.gather(*(answered(patient, one, code=app.code) for one in asked))
+    assert [answer.status_code for answer in answers].count(200) == 1
+    assert {answer.status_code for answer in answers} <= {200, 401, 429}
+
+
+@pytest.mark.parametrize(("steps", "status"), [(-2, 401), (-1, 200), (0, 200), (1, 200), (2, 401)])
+async def test_lets_clocks_be_one_step_apart(auth, steps, status):
+    app = await enrol(auth, await auth.somebody())
+    challenge = (await challenged(auth))["challenge"]
+    await room_in_step()
+    code = app.totp.at(time.time(), counter_offset=steps)
+    assert (await answered(auth, challenge, code=code)).status_code == status
+
+
+async def test_refuses_a_code_that_is_older_than_one_that_was_used(auth):
+    app = await enrol(auth, await auth.somebody())
+    await room_in_step()
+    newer, older = app.code, app.totp.at(time.time(), counter_offset=-1)
+    assert (await answered(auth, (await challenged(auth))["challenge"], code=newer)).status_code == 200
+    assert (await answered(auth, (await challenged(auth))["challenge"], code=older)).status_code == 401
+
+
+async def test_refuses_the_code_of_somebody_else(auth):
+    await enrol(auth, await auth.somebody())
+    bobs = await enrol(auth, await auth.somebody("bob@example.com"))
+    assert (await answered(auth, (await challenged(auth))["challenge"], code=bobs.code)).status_code == 401
+
+
+async def test_has_one_app_at_a_time(auth):
+    bundle = await auth.somebody()
+    app = await enrol(auth, bundle)
+    fresh = (await answered(auth, (await challenged(auth))["challenge"], code=app.code)).json()
+    for path, body in (("factors/totp", {}), ("factors/totp/confirm", {"code": app.code})):
+        answer = await auth.post(path, fresh["access_token"], **body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "totp_exists")
+
+
+async def test_removes_the_app_ends_other_sessions_and_tells(auth):
+    bundle, other = await auth.somebody(), await auth.session()
+    app = await enrol(auth, bundle)
+    fresh = (await answered(auth, (await challenged(auth))["challenge"], code=app.code)).json()
+    assert (await delete(auth, "factors/totp", fresh)).status_code == 204
+    assert (await auth.refresh(other)).status_code == 401
+    assert (await auth.refresh(bundle)).status_code == 401
+    assert (await auth.refresh(fresh)).status_code == 200
+    assert (await auth.sign_in()).status_code == 200
+    assert [mail["facts"] for mail in await auth.mails("second_factor_removed")] == [{"factor": "totp"}]
+    [row] = await auth.audited("authn_second_factor_removed")
+    assert row["subject"] == bundle["user_id"]
+    assert await listed(auth, fresh) == {"totp": None, "passkeys": [], "recovery_codes_left": 0}
+    assert (await delete(auth, "factors/totp", fresh)).json()["code"] == "factor_unknown"
+
+
+@pytest.mark.parametrize("code", ["12345", "1234567", "", None, 123456, ["123456"]])
+async def test_looks_at_nothing_but_six_characters(auth, code):
+    bundle = await auth.somebody()
+    answer = await auth.post("factors/totp/confirm", bundle["access_token"], code=code)
+    assert answer.status_code == 422
