@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.addresses import key_of
-from auth.errors import PeopleOnly
-from auth.models import Membership, Status, Tenant, User
+from auth.errors import PeopleOnly, SessionEnded
+from auth.models import Membership, Status, Tenant, TenantStatus, User
 
 MAX_SLUG = 48
 SLUG_ATTEMPTS = 5
@@ -52,7 +52,7 @@ async def standing(
         select(User, Tenant, Membership.role)
         .join(Membership, Membership.user_id == User.id)
         .join(Tenant, Tenant.id == Membership.tenant_id)
-        .where(User.id == user_id, User.status == Status.ACTIVE)
+        .where(User.id == user_id, User.status == Status.ACTIVE, Tenant.status == TenantStatus.ACTIVE)
         .order_by(Membership.created_at, Tenant.id)
         .limit(1)
     )
@@ -101,6 +101,31 @@ async def add_tenant(db: AsyncSession, name: str) -> Tenant:
     raise RuntimeError(f"{len(slugs)} slugs were all taken")
 
 
+async def add_owned(db: AsyncSession, user_id: UUID, name: str) -> Tenant:
+    """Add a tenant, and its owner."""
+    tenant = await add_tenant(db, name)
+    db.add(Membership(tenant_id=tenant.id, user_id=user_id, role=Role.OWNER))
+    await db.flush()
+    return tenant
+
+
+async def settle(db: AsyncSession, user_id: UUID) -> None:
+    """Give a person without any tenant one of their own.
+
+    Who was removed from their last one can still come in, and accept an invite into another.
+    """
+    user = await db.scalar(
+        select(User).where(User.id == user_id, User.status == Status.ACTIVE).with_for_update()
+    )
+    kept = (
+        select(Membership.tenant_id)
+        .join(Tenant)
+        .where(Membership.user_id == user_id, Tenant.status != TenantStatus.DELETED)
+    )
+    if user is not None and await db.scalar(kept.limit(1)) is None:
+        await add_owned(db, user.id, user.display_name or user.email.partition("@")[0])
+
+
 def slug_of(name: str) -> str:
     """Write a name so that it can stand in an address."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
@@ -120,6 +145,15 @@ def person(caller: Principal) -> UUID:
     if caller.is_service:
         raise PeopleOnly
     return UUID(caller.subject.removeprefix("user:"))
+
+
+async def myself(db: AsyncSession, caller: Principal) -> User:
+    """Give the account of a caller; raises PeopleOnly, or SessionEnded when it is not in use any more."""
+    active = select(User).where(User.id == person(caller), User.status == Status.ACTIVE)
+    found: User | None = await db.scalar(active)
+    if found is None:
+        raise SessionEnded
+    return found
 
 
 def confirm(user: User) -> None:

@@ -39,6 +39,33 @@ class EmailVerificationRequested(MailToConfirm):
     type: ClassVar[str] = "auth.email_verification.requested.v1"
 
 
+class TenantChanged(Event):
+    """What the events of a tenant's life tell; one with a lower `version` than was heard is old news."""
+
+    tenant_id: UUID
+    version: int
+
+
+class TenantSuspended(TenantChanged):
+    """Nobody gets into a tenant any more; everything is kept."""
+
+    type: ClassVar[str] = "auth.tenant.suspended.v1"
+
+
+class TenantReactivated(TenantChanged):
+    """A tenant is open again that was suspended, or deleted and not removed yet."""
+
+    type: ClassVar[str] = "auth.tenant.reactivated.v1"
+
+
+class TenantDeleted(TenantChanged):
+    """A tenant is deleted; what others keep of it should go at `purge_after`, unless it is reactivated."""
+
+    type: ClassVar[str] = "auth.tenant.deleted.v1"
+
+    purge_after: AwareDatetime
+
+
 class MailKind(StrEnum):
     """What a mail is about; notification has a letter for each."""
 

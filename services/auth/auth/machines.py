@@ -16,7 +16,10 @@ ALL: Mapping[str, frozenset[str]] = {"auth": frozenset({API_KEYS})}
 # The caller, then whom it may call, then what it may do there. Who is not here calls nobody.
 GRANTS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "billing-webhook": ALL,
-    "chat-agent": {**ALL, "conversation": frozenset({"conversations:read", "conversations:write"})},
+    "chat-agent": {
+        "auth": frozenset({API_KEYS, "members:read"}),
+        "conversation": frozenset({"conversations:read", "conversations:write"}),
+    },
     "conversation": ALL,
     "notification": ALL,
 }

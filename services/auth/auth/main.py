@@ -14,6 +14,8 @@ from auth.parts import Parts
 from auth.routes import accounts_api, machines_api, well_known
 from auth.settings import Settings
 from auth.signing_keys import SigningKeys
+from auth.tenants.entry_routes import entry_api
+from auth.tenants.routes import members_internal, tenants_api
 from auth.worker import workers
 
 
@@ -32,8 +34,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "auth",
         settings,
         description="Who you are in Acme: accounts, tenants, sessions and their tokens.",
-        routers=[accounts_api, account_api, factors_api, api_keys_api, well_known],
-        internal=[machines_api, api_keys_internal],
+        routers=[
+            accounts_api,
+            account_api,
+            factors_api,
+            tenants_api,
+            entry_api,
+            api_keys_api,
+            well_known,
+        ],
+        internal=[machines_api, api_keys_internal, members_internal],
         workers=workers,
         lifespan=ready_to_sign,
         keys=keys,

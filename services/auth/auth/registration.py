@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from servicekit.events import publish
-from servicekit.permissions import Role
 from servicekit.sealing import seal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,15 +20,21 @@ from auth.models import Membership, Purpose, Status, Tenant, User
 from auth.parts import Parts
 from auth.schemas import Registration
 from auth.steady_pace import at_least
+from auth.tenants import joining, signups
 
 # Longer than any of the ways through the database takes, and short enough not to be noticed.
 SAME_SECONDS = 0.05
 
 
 async def register(parts: Parts, wanted: Registration) -> None:
-    """Make an account and a tenant of its own, unless the address has one; raises as password_policy does."""
+    """Make an account unless the address has one, with a tenant of its own or in the one that invites.
+
+    Raises as password_policy does; SignupClosed or InvitationInvalid, also for an address with an account.
+    """
+    signups.admit(parts, invited=wanted.invite is not None)
+    tenant_name = await joining.look(parts, wanted)
     password = wanted.password.get_secret_value()
-    password_policy.check(password, [wanted.email, wanted.tenant_name, wanted.display_name])
+    password_policy.check(password, [wanted.email, tenant_name, wanted.display_name])
     # Also when it will not be needed: hashing is what takes time here.
     password_hash = await parts.passwords.hash(password)
     if not await parts.rates.may_mail(key_of(wanted.email)):
@@ -37,9 +42,9 @@ async def register(parts: Parts, wanted: Registration) -> None:
     async with at_least(SAME_SECONDS), parts.database.begin() as db:
         user = new_user(wanted, password_hash, must_confirm=parts.settings.require_email_verification)
         if await take_address(db, user):
-            tenant = await accounts.add_tenant(db, wanted.tenant_name)
-            db.add(Membership(tenant_id=tenant.id, user_id=user.id, role=Role.OWNER))
-            await ask_to_confirm(db, parts, user, tenant, UserRegistered)
+            tenant = await joining.settle_in(db, parts, wanted, user)
+            if tenant is not None:
+                await ask_to_confirm(db, parts, user, tenant, UserRegistered)
 
 
 def new_user(wanted: Registration, password_hash: str, *, must_confirm: bool) -> User:

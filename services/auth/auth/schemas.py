@@ -4,7 +4,15 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 from servicekit.permissions import Role
 from servicekit.wire import Body
 
@@ -45,13 +53,22 @@ OpaqueToken = Annotated[Secret, Field(min_length=1, max_length=256)]
 
 
 class Registration(Body):
-    """What somebody signs up with."""
+    """What somebody signs up with: for a tenant of their own, or the one that they are invited into."""
 
     email: Email
     password: NewPassword
-    tenant_name: TenantName
+    # Needed but where an invite leads into a tenant that is there.
+    tenant_name: TenantName | None = None
     display_name: DisplayName | None = None
     accept_terms: Literal[True] | None = None
+    invite: OpaqueToken | None = None
+
+    @model_validator(mode="after")
+    def into_a_tenant(self) -> "Registration":
+        """Refuse who neither names a tenant nor has an invite."""
+        if self.tenant_name is None and self.invite is None:
+            raise ValueError("give tenant_name, or an invite")
+        return self
 
 
 class Accepted(BaseModel):

@@ -24,7 +24,11 @@ LIVE = and_(Session.ended_at.is_(None), Session.expires_at > func.now())
 async def entering(db: AsyncSession, parts: Parts, user_id: UUID, tenant_id: UUID | None) -> Standing | None:
     """Tell as what a person may come in now."""
     verified_only = parts.settings.require_email_verification
-    return await accounts.standing(db, user_id, tenant_id, verified_only=verified_only)
+    found = await accounts.standing(db, user_id, tenant_id, verified_only=verified_only)
+    if found is None and tenant_id is None:
+        await accounts.settle(db, user_id)
+        found = await accounts.standing(db, user_id, None, verified_only=verified_only)
+    return found
 
 
 async def begin(
@@ -46,6 +50,24 @@ async def begin(
         authenticated_at=now,
         expires_at=expires_at or now + timedelta(minutes=parts.settings.auth_session_ttl_minutes),
     )
+    return await open_up(db, parts, standing, session)
+
+
+async def go_on(db: AsyncSession, parts: Parts, standing: Standing, before: Session) -> SessionBundle:
+    """Begin a session in the place of another: since when, how and for how long is as it was."""
+    session = Session(
+        user_id=standing.user.id,
+        tenant_id=standing.tenant.id,
+        key=os.urandom(KEY_BYTES),
+        amr=list(before.amr),
+        created_at=before.created_at,
+        expires_at=before.expires_at,
+    )
+    return await open_up(db, parts, standing, session)
+
+
+async def open_up(db: AsyncSession, parts: Parts, standing: Standing, session: Session) -> SessionBundle:
+    """Add a session, with its first tokens."""
     db.add(session)
     await db.flush()
     token = parts.refresh_tokens.first()

@@ -3,8 +3,9 @@
 from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from pydantic import Field, SecretStr, model_validator
 from servicekit.sealing import BadSealingKey, seal
@@ -14,6 +15,7 @@ from auth.key_ring import Overlap
 
 MINUTE = 60
 HOUR = 3600
+DAY = 24 * HOUR
 DAY_MINUTES = 24 * 60
 # NIST SP 800-63B-4, 3.1.1.2: a pepper has at least 112 bits.
 MIN_SECRET_BYTES = 14
@@ -56,6 +58,13 @@ class Settings(ServiceSettings):
     auth_session_ttl_minutes: Annotated[int, Field(ge=1, le=30 * DAY_MINUTES)] = 30 * DAY_MINUTES
     auth_refresh_grace_seconds: Annotated[int, Field(ge=0, le=10)] = 10
     require_email_verification: bool = True
+    # Who may sign up: all; who has an invite; who has an invite, for which one can ask the operators.
+    auth_signup_policy: Literal["public", "invite_only", "approval"] = "public"
+    # The owners and admins of this tenant decide on requests to sign up.
+    auth_operator_tenant_id: UUID | None = None
+    auth_invite_ttl_hours: Annotated[int, Field(ge=1, le=14 * 24)] = 72
+    # How long a deleted tenant is kept before it is removed for good.
+    auth_tenant_purge_days: Annotated[int, Field(ge=0, le=365)] = 30
     email_verification_token_ttl_minutes: Annotated[int, Field(ge=1, le=DAY_MINUTES)] = 60
     password_reset_token_ttl_minutes: Annotated[int, Field(ge=1, le=60)] = 30
     # How many passwords, the present one among them, a new one must differ from.
@@ -95,6 +104,12 @@ class Settings(ServiceSettings):
     magic_link_ip_rate_limit_per_hour: Count = 20
     magic_link_email_rate_limit_per_hour: Count = 5
     magic_link_attempt_rate_limit_per_minute: Count = 30
+    auth_tenant_rate_limit_per_hour: Count = 10
+    auth_invite_rate_limit_per_hour: Count = 100
+    auth_invite_email_rate_limit_per_hour: Count = 3
+    auth_invite_accept_rate_limit_per_minute: Count = 30
+    signup_request_rate_limit_per_hour: Count = 5
+    signup_request_email_rate_limit_per_day: Count = 3
 
     vault_verify_enabled: bool = False
     vault_addr: str | None = None
@@ -118,6 +133,8 @@ class Settings(ServiceSettings):
             "step-up": (self.auth_step_up_rate_limit_per_minute, MINUTE),
             "magic-link": (self.magic_link_ip_rate_limit_per_hour, HOUR),
             "magic-link/verify": (self.magic_link_attempt_rate_limit_per_minute, MINUTE),
+            "invites/accept": (self.auth_invite_accept_rate_limit_per_minute, MINUTE),
+            "signup-requests": (self.signup_request_rate_limit_per_hour, HOUR),
         }
 
     @property
@@ -130,6 +147,10 @@ class Settings(ServiceSettings):
             "password/forgot": (self.password_reset_email_rate_limit_per_hour, HOUR),
             "factors": (self.auth_factors_account_rate_limit_per_minute, MINUTE),
             "magic-link": (self.magic_link_email_rate_limit_per_hour, HOUR),
+            "tenants": (self.auth_tenant_rate_limit_per_hour, HOUR),
+            "invites": (self.auth_invite_rate_limit_per_hour, HOUR),
+            "invites/mail": (self.auth_invite_email_rate_limit_per_hour, HOUR),
+            "signup-requests": (self.signup_request_email_rate_limit_per_day, DAY),
         }
 
     @property
@@ -166,6 +187,7 @@ class Settings(ServiceSettings):
             *self.weak_secrets(),
             *self.shared_peppers(),
             *self.without_vault(),
+            *self.without_operators(),
         ]
 
     def peppers(self) -> dict[str, str]:
@@ -244,6 +266,11 @@ class Settings(ServiceSettings):
             for (one, first), (other, second) in combinations(self.peppers().items(), 2)
             if first and first == second
         ]
+
+    def without_operators(self) -> list[str]:
+        """Complain of requests that nobody could decide on."""
+        undecided = self.auth_signup_policy == "approval" and self.auth_operator_tenant_id is None
+        return ["AUTH_OPERATOR_TENANT_ID is missing"] if undecided else []
 
     def without_vault(self) -> list[str]:
         """List what is missing of Vault, which machine accounts are verified with."""

@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, select
 from auth import accounts
 from auth.models import Challenge, EmailToken, RefreshToken, Session, Status, User
 from auth.settings import Settings
+from auth.tenants import lifecycle
 
 HOUR_SECONDS = 3600.0
 # Who has not confirmed an address by then does not want the account.
@@ -22,7 +23,10 @@ BATCH = 500
 
 
 class Expiry(Steady):
-    """Removes sessions, tokens and registrations that have run out. Several replicas may do so at once."""
+    """Removes sessions, tokens, registrations and tenants whose time is over.
+
+    Several replicas may do so at once.
+    """
 
     def __init__(self, database: Database) -> None:
         super().__init__("expiry")
@@ -37,6 +41,8 @@ class Expiry(Steady):
         for table in (RefreshToken, EmailToken, Challenge, Session):
             async with self._database.begin() as db:
                 await db.execute(delete(table).where(table.expires_at < func.now()))
+        async with self._database.begin() as db:
+            await lifecycle.purge(db)
         while await self._discard_pending() == BATCH:
             pass
         return HOUR_SECONDS

@@ -20,7 +20,7 @@ from auth.audit import Action
 from auth.digests import digest
 from auth.errors import SessionEnded
 from auth.models import ApiKey
-from auth.paging import cursor_at, place
+from auth.paging import after, place
 from auth.settings import Settings
 
 SECRET_BYTES = 32
@@ -71,8 +71,7 @@ async def page(db: AsyncSession, caller: Principal, limit: int, cursor: str | No
         asked = asked.where(tuple_(ApiKey.created_at, ApiKey.id) < place(cursor))
     found = await db.scalars(asked.order_by(ApiKey.created_at.desc(), ApiKey.id.desc()).limit(limit + 1))
     rows = found.all()
-    last = rows[limit - 1] if len(rows) > limit else None
-    following = cursor_at(last.created_at, last.id) if last else None
+    following = after([(row.created_at, row.id) for row in rows], limit)
     return Page(items=[shown(row) for row in rows[:limit]], next_cursor=following)
 
 

@@ -42,6 +42,20 @@ class Action(StrEnum):
     USER_UPDATED = "user_updated"
     USER_DELETED = "user_deleted"
     USER_EXPORTED = "user_exported"
+    TENANT_CREATED = "tenant_created"
+    TENANT_CHANGED = "tenant_changed"
+    TENANT_SUSPENDED = "tenant_suspended"
+    TENANT_REACTIVATED = "tenant_reactivated"
+    TENANT_DELETED = "tenant_deleted"
+    TENANT_SWITCHED = "tenant_switched"
+    ROLE_CHANGED = "authz_change"
+    MEMBER_REMOVED = "member_removed"
+    INVITE_CREATED = "invite_created"
+    INVITE_REVOKED = "invite_revoked"
+    INVITE_ACCEPTED = "invite_accepted"
+    ACCESS_REQUESTED = "access_requested"
+    ACCESS_APPROVED = "access_approved"
+    ACCESS_REJECTED = "access_rejected"
 
 
 def record(  # noqa: PLR0913  # the columns of the log

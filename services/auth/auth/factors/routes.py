@@ -10,11 +10,11 @@ from servicekit.database import Session
 from auth import schemas, step_up
 from auth.factors import enrolment, magic_link, passkey_sign_in, passkeys, second_factor
 from auth.factors import schemas as wire
+from auth.manners import no_store
 from auth.models import Passkey
 from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
-from auth.routes import no_store
 from auth.step_up import FreshCaller
 
 factors_api = APIRouter(

@@ -8,7 +8,7 @@ from auth.models.factors import Aim, Challenge, FactorAttempts, Passkey, Recover
 from auth.models.machines import ApiKey, ServiceCredential
 from auth.models.people import EmailToken, PasswordBefore, Purpose, Status, User
 from auth.models.sessions import EndReason, RefreshToken, Session
-from auth.models.tenants import Membership, Tenant
+from auth.models.tenants import Invite, Membership, RequestStatus, SignupRequest, Tenant, TenantStatus
 
 outbox.to_metadata(Base.metadata)
 
@@ -21,16 +21,20 @@ __all__ = [
     "EmailToken",
     "EndReason",
     "FactorAttempts",
+    "Invite",
     "Membership",
     "Passkey",
     "PasswordBefore",
     "Purpose",
     "RecoveryCode",
     "RefreshToken",
+    "RequestStatus",
     "ServiceCredential",
     "Session",
+    "SignupRequest",
     "Status",
     "Tenant",
+    "TenantStatus",
     "Totp",
     "User",
 ]

@@ -19,6 +19,12 @@ class EndReason(Enum):
     LOGOUT_ALL = "logout_all"
     TOKEN_REUSED = "token_reused"  # noqa: S105  # a word, not a token
     ACCOUNT = "account"
+    # The person was removed from the tenant, or left it.
+    MEMBERSHIP = "membership"
+    # The tenant was suspended or deleted.
+    TENANT = "tenant"
+    # Went on in another tenant.
+    SWITCHED = "switched"
 
 
 class Session(Base):

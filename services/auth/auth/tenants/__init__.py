@@ -1,0 +1,1 @@
+"""Tenants: what becomes of them, who belongs to them as what, and how people get in."""

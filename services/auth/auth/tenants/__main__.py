@@ -1,0 +1,77 @@
+"""The operator's command for tenants: `python -m auth.tenants list|suspend|reactivate`."""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from uuid import UUID
+
+from servicekit.database import Database
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth.models import Tenant
+from auth.settings import Settings
+from auth.tenants.errors import TenantNotActive, TenantUnknown
+from auth.tenants.lifecycle import OPERATOR, close, reopen
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; gives the exit code."""
+    chosen = parser().parse_args(arguments)
+    try:
+        sys.stdout.write(asyncio.run(run(Settings(), chosen)))
+    except (TenantUnknown, TenantNotActive) as refusal:
+        sys.stderr.write(f"{refusal.detail}\n")
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Say what the command takes."""
+    top = argparse.ArgumentParser(prog="python -m auth.tenants", description="The tenants of all customers.")
+    commands = top.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="show all tenants, and what has become of each")
+    suspend = commands.add_parser("suspend", help="let nobody in until it is reactivated here")
+    reactivate = commands.add_parser(
+        "reactivate", help="let people in again, also into a deleted tenant that is not removed yet"
+    )
+    for one in (suspend, reactivate):
+        one.add_argument("tenant", help="its slug, or its id")
+    return top
+
+
+async def run(settings: Settings, chosen: argparse.Namespace) -> str:
+    """Do it in one transaction; gives the lines to print."""
+    database = Database(settings.database_url, name="auth-tenants", pool_size=1)
+    try:
+        async with database.begin() as db:
+            if chosen.command == "list":
+                return "".join(map(line, await db.scalars(select(Tenant).order_by(Tenant.created_at))))
+            tenant = await find(db, chosen.tenant)
+            change = close if chosen.command == "suspend" else reopen
+            await change(db, tenant, actor=OPERATOR)
+            return line(tenant)
+    finally:
+        await database.close()
+
+
+async def find(db: AsyncSession, named: str) -> Tenant:
+    """Hold a tenant, also a deleted one; raises TenantUnknown."""
+    names = [Tenant.slug == named]
+    with contextlib.suppress(ValueError):
+        names.append(Tenant.id == UUID(named))
+    asked = select(Tenant).where(or_(*names)).with_for_update(key_share=True)
+    tenant: Tenant | None = await db.scalar(asked)
+    if tenant is None:
+        raise TenantUnknown
+    return tenant
+
+
+def line(tenant: Tenant) -> str:
+    """Show a tenant."""
+    return f"{tenant.id}  {tenant.status.value:<9}  {tenant.slug}\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

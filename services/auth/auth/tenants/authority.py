@@ -1,0 +1,52 @@
+"""Who may do what to a tenant, read again when it matters: a token's role may be minutes old."""
+
+from uuid import UUID
+
+from servicekit.permissions import Role
+from servicekit.tokens import Principal
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import accounts
+from auth.errors import SessionEnded
+from auth.models import Membership, Status, Tenant, TenantStatus, User
+from auth.tenants.errors import RoleTooLow
+
+
+async def hold(db: AsyncSession, tenant_id: UUID | None) -> Tenant | None:
+    """Give a tenant that is not deleted; whoever else would change it or its members waits."""
+    # Also when the session knows the row: what it knows is from before the wait.
+    asked = select(Tenant).where(Tenant.id == tenant_id, Tenant.status != TenantStatus.DELETED)
+    held: Tenant | None = await db.scalar(
+        asked.with_for_update(key_share=True).execution_options(populate_existing=True)
+    )
+    return held
+
+
+async def standing(db: AsyncSession, caller: Principal, least: Role) -> tuple[Tenant, Role]:
+    """Hold the caller's tenant, and tell what they are in it now, narrowed as their request asks.
+
+    Raises SessionEnded when they are nothing in it, or it is not active; RoleTooLow when that is not enough.
+    """
+    tenant = await hold(db, caller.tenant_id)
+    role = await role_of(db, tenant.id, accounts.person(caller)) if tenant else None
+    if tenant is None or role is None or tenant.status is not TenantStatus.ACTIVE or caller.role is None:
+        raise SessionEnded
+    role = min(role, caller.role)
+    if role < least:
+        raise RoleTooLow
+    return tenant, role
+
+
+async def role_of(db: AsyncSession, tenant_id: UUID, user_id: UUID | None) -> Role | None:
+    """Tell what a person is in a tenant; nothing, when their account is not in use."""
+    role: Role | None = await db.scalar(
+        select(Membership.role)
+        .join(User)
+        .where(
+            Membership.tenant_id == tenant_id,
+            Membership.user_id == user_id,
+            User.status == Status.ACTIVE,
+        )
+    )
+    return role

@@ -1,0 +1,138 @@
+"""What can go wrong with tenants, named as clients read it."""
+
+from http import HTTPStatus
+
+from servicekit.errors import BadRequest, Conflict, Forbidden, NotFound, ServiceError, Unprocessable
+
+
+class TenantUnknown(NotFound):
+    """There is no such tenant, or the caller does not belong to it."""
+
+    default_detail = "There is no such tenant."
+
+
+class MemberUnknown(NotFound):
+    """Nobody of this id belongs to the tenant."""
+
+    default_detail = "There is no such member."
+
+
+class InviteUnknown(NotFound):
+    """The tenant has no such invite."""
+
+    default_detail = "There is no such invite."
+
+
+class SignupRequestUnknown(NotFound):
+    """There is no such request."""
+
+    default_detail = "There is no such request."
+
+
+class RoleTooLow(Forbidden):
+    """The role, as it is now, does not allow this; nobody grants or touches one above their own."""
+
+    default_detail = "Your role does not allow this."
+
+
+class OperatorsOnly(Forbidden):
+    """Only those who run this installation may do this."""
+
+    default_detail = "This is for the operators of this installation."
+
+
+class LastOwner(Conflict):
+    """A tenant is never without an owner."""
+
+    default_detail = "The tenant has no other owner. Make somebody else one first."
+
+
+class SlugTaken(Conflict):
+    """Another tenant has this slug."""
+
+    default_detail = "This slug is taken."
+
+
+class TenantNotActive(Conflict):
+    """The tenant was suspended or deleted."""
+
+    default_detail = "The tenant is not active."
+
+
+class SuspendedByOperator(Forbidden):
+    """What an operator has suspended, no owner takes up again."""
+
+    default_detail = "The tenant was suspended by the operators. Ask them."
+
+
+class SettingsChanged(ServiceError):
+    """Somebody else changed the settings first."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+    default_detail = "The settings were changed meanwhile. Read them again."
+
+    @classmethod
+    def code(cls) -> str:
+        """Give the one word for this in every service."""
+        return "precondition_failed"
+
+
+class PreconditionRequired(ServiceError):
+    """Settings are replaced only by who says which ones (RFC 6585 section 3)."""
+
+    status = HTTPStatus.PRECONDITION_REQUIRED
+    default_detail = "Send the ETag of the settings that you have read, as If-Match."
+
+
+class InvitationInvalid(BadRequest):
+    """The invite is unknown, used up, revoked, too old, or another's; which, is not told."""
+
+    default_detail = "The invitation is not valid, or no longer. Ask for a new one."
+
+
+class AlreadyMember(Conflict):
+    """The caller belongs to the tenant."""
+
+    default_detail = "You belong to this tenant already."
+
+
+class InviteNotMailed(Conflict):
+    """An open invite goes to nobody by mail; its link is handed on by who made it."""
+
+    default_detail = "This invite is open: its link was shown when it was made. Make a new one."
+
+
+class InviteOver(Conflict):
+    """The invite is used up, revoked, or too old."""
+
+    default_detail = "This invite is over. Make a new one."
+
+
+class DomainNotAllowed(Unprocessable):
+    """The tenant's settings name the domains that may be invited."""
+
+    default_detail = "The settings of the tenant do not allow addresses of this domain."
+
+
+class TenantNameMissing(Unprocessable):
+    """Who signs up with a tenant of their own names it."""
+
+    default_detail = "Give the name of your tenant."
+
+
+class SignupClosed(Forbidden):
+    """Signing up needs an invite; nothing is said of the address."""
+
+    default_detail = "Signing up needs an invitation."
+
+
+class SignupRequestsClosed(Forbidden):
+    """Nobody here decides on requests for access."""
+
+    default_detail = "This installation does not take requests for access."
+
+
+class SignupRequestDecided(Conflict):
+    """The request was approved or rejected before."""
+
+    default_detail = "The request is decided already."

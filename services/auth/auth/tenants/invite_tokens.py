@@ -1,0 +1,37 @@
+"""The tokens of invites: `<id>.<secret>`, known by a keyed digest alone."""
+
+import hmac
+import re
+import secrets
+from uuid import UUID
+
+from pydantic import SecretStr
+from servicekit import jose
+
+from auth.digests import digest
+from auth.models import Invite
+
+SECRET_BYTES = 32
+FORM = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
+# The same pepper as other mails' tokens, put to another use: none passes for another.
+USE = "invite"
+
+
+def renew(pepper: SecretStr, invite: Invite) -> str:
+    """Give an invite a token; the one before is void."""
+    secret = jose.encode(secrets.token_bytes(SECRET_BYTES))
+    invite.digest = digest(pepper, USE, invite.id.bytes, secret)
+    return f"{invite.id.hex}.{secret}"
+
+
+def id_in(token: str) -> UUID | None:
+    """Read which invite a token is of, if it is one."""
+    match = FORM.fullmatch(token)
+    return UUID(match[1]) if match else None
+
+
+def opens(pepper: SecretStr, invite: Invite, token: str) -> bool:
+    """Tell whether a token is the one of an invite."""
+    match = FORM.fullmatch(token)
+    secret = match[2] if match else ""
+    return hmac.compare_digest(invite.digest, digest(pepper, USE, invite.id.bytes, secret))

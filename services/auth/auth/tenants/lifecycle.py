@@ -1,0 +1,164 @@
+"""What becomes of a tenant: made, renamed, suspended, taken up again, deleted, and at last removed."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from servicekit.events import publish
+from servicekit.permissions import Role
+from servicekit.tokens import Principal
+from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import accounts, audit, paging, sessions
+from auth.audit import Action
+from auth.events import TenantDeleted, TenantReactivated, TenantSuspended
+from auth.models import EndReason, Invite, Membership, Session, SignupRequest, Tenant, TenantStatus
+from auth.parts import Parts
+from auth.tenants import schemas
+from auth.tenants.authority import hold, role_of, standing
+from auth.tenants.errors import SlugTaken, SuspendedByOperator, TenantNotActive, TenantUnknown
+
+OPERATOR = "operator"
+# So long one can see who was invited, and who asked for access.
+KEPT_FOR = timedelta(days=90)
+
+
+async def create(db: AsyncSession, parts: Parts, caller: Principal, name: str) -> schemas.OwnTenant:
+    """Make a tenant that the caller owns; raises RateLimited."""
+    user = await accounts.myself(db, caller)
+    await parts.rates.of_subject("tenants", caller.subject)
+    tenant = await accounts.add_owned(db, user.id, name)
+    audit.record(db, Action.TENANT_CREATED, tenant_id=tenant.id, actor=caller.subject)
+    return own(tenant, Role.OWNER)
+
+
+async def of_person(
+    db: AsyncSession, caller: Principal, limit: int, cursor: str | None
+) -> tuple[list[schemas.OwnTenant], str | None]:
+    """List the tenants that the caller belongs to, the one joined first at the top."""
+    asked = (
+        select(Tenant, Membership.role, Membership.created_at)
+        .join(Membership, Membership.tenant_id == Tenant.id)
+        .where(Membership.user_id == accounts.person(caller), Tenant.status != TenantStatus.DELETED)
+        .order_by(Membership.created_at, Tenant.id)
+        .limit(limit + 1)
+    )
+    if cursor:
+        asked = asked.where(tuple_(Membership.created_at, Tenant.id) > tuple_(*paging.place(cursor)))
+    rows = (await db.execute(asked)).all()
+    shown = [own(tenant, role) for tenant, role, _ in rows[:limit]]
+    return shown, paging.after([(joined, tenant.id) for tenant, _, joined in rows], limit)
+
+
+async def current(db: AsyncSession, caller: Principal) -> schemas.OwnTenant:
+    """Tell of the caller's tenant."""
+    return own(*await standing(db, caller, Role.VIEWER))
+
+
+async def change(db: AsyncSession, caller: Principal, wanted: schemas.TenantChange) -> schemas.OwnTenant:
+    """Give the caller's tenant another name or slug; raises SlugTaken."""
+    tenant, role = await standing(db, caller, Role.ADMIN)
+    if wanted.slug and wanted.slug != tenant.slug:
+        await take_slug(db, tenant, wanted.slug)
+    tenant.name = wanted.name or tenant.name
+    audit.record(db, Action.TENANT_CHANGED, tenant_id=tenant.id, actor=caller.subject)
+    return own(tenant, role)
+
+
+async def take_slug(db: AsyncSession, tenant: Tenant, slug: str) -> None:
+    """Give a tenant a slug of its own; raises SlugTaken."""
+    # Two who want it at once wait for each other here: the unique index's error would quote it into the logs.
+    await db.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"slug {slug}"))))
+    if await db.scalar(select(Tenant.id).where(Tenant.slug == slug)):
+        raise SlugTaken
+    tenant.slug = slug
+    await db.flush()
+
+
+async def suspend(db: AsyncSession, caller: Principal) -> None:
+    """Close the caller's tenant to everybody, until an owner or an operator takes it up again."""
+    tenant, _ = await standing(db, caller, Role.OWNER)
+    await close(db, tenant, actor=caller.subject)
+
+
+async def close(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
+    """Suspend a tenant that is held; raises TenantNotActive."""
+    if tenant.status is TenantStatus.DELETED:
+        raise TenantNotActive
+    by_operator = actor == OPERATOR
+    if tenant.status is TenantStatus.SUSPENDED:
+        # An operator's word replaces an owner's; saying it again changes nothing.
+        tenant.suspended_by_operator = tenant.suspended_by_operator or by_operator
+        return
+    tenant.status, tenant.suspended_by_operator = TenantStatus.SUSPENDED, by_operator
+    tenant.version += 1
+    await sessions.end(db, EndReason.TENANT, Session.tenant_id == tenant.id)
+    audit.record(db, Action.TENANT_SUSPENDED, tenant_id=tenant.id, actor=actor)
+    event = TenantSuspended(tenant_id=tenant.id, version=tenant.version)
+    publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
+
+
+async def reactivate(db: AsyncSession, caller: Principal, tenant_id: UUID) -> schemas.OwnTenant:
+    """Take up a tenant again that the caller owns, whatever tenant their token is for.
+
+    Nobody has a token of a suspended tenant. Raises TenantUnknown or SuspendedByOperator.
+    """
+    tenant = await hold(db, tenant_id)
+    if tenant is None or await role_of(db, tenant.id, accounts.person(caller)) is not Role.OWNER:
+        raise TenantUnknown
+    if tenant.suspended_by_operator:
+        raise SuspendedByOperator
+    await reopen(db, tenant, actor=caller.subject)
+    return own(tenant, Role.OWNER)
+
+
+async def reopen(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
+    """Take up a tenant again that is held; one that is active stays as it is."""
+    if tenant.status is TenantStatus.ACTIVE:
+        return
+    if tenant.status is TenantStatus.DELETED:
+        # Its own was free for others meanwhile.
+        await take_slug(db, tenant, f"{accounts.slug_of(tenant.name)}-{tenant.id.hex[:12]}")
+    tenant.status, tenant.suspended_by_operator, tenant.purge_after = TenantStatus.ACTIVE, False, None
+    tenant.version += 1
+    audit.record(db, Action.TENANT_REACTIVATED, tenant_id=tenant.id, actor=actor)
+    event = TenantReactivated(tenant_id=tenant.id, version=tenant.version)
+    publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
+
+
+async def discard(db: AsyncSession, parts: Parts, caller: Principal) -> None:
+    """Delete the caller's tenant: at once for everybody, for good after AUTH_TENANT_PURGE_DAYS."""
+    tenant, _ = await standing(db, caller, Role.OWNER)
+    tenant.status = TenantStatus.DELETED
+    tenant.slug = f"deleted-{tenant.id.hex}"
+    tenant.purge_after = datetime.now(UTC) + timedelta(days=parts.settings.auth_tenant_purge_days)
+    tenant.version += 1
+    await sessions.end(db, EndReason.TENANT, Session.tenant_id == tenant.id)
+    open_ones = (Invite.tenant_id == tenant.id, Invite.revoked_at.is_(None))
+    await db.execute(update(Invite).where(*open_ones).values(revoked_at=func.now()))
+    audit.record(db, Action.TENANT_DELETED, tenant_id=tenant.id, actor=caller.subject)
+    event = TenantDeleted(tenant_id=tenant.id, version=tenant.version, purge_after=tenant.purge_after)
+    publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
+
+
+async def purge(db: AsyncSession) -> None:
+    """Remove for good what was deleted, or is over, long enough ago."""
+    old = func.now() - KEPT_FOR
+    for table, over in (
+        (Tenant, (Tenant.status == TenantStatus.DELETED, Tenant.purge_after < func.now())),
+        (Invite, (Invite.expires_at < old,)),
+        (SignupRequest, (SignupRequest.decided_at < old,)),
+    ):
+        await db.execute(delete(table).where(*over).execution_options(synchronize_session=False))
+
+
+def own(tenant: Tenant, role: Role) -> schemas.OwnTenant:
+    """Show a tenant, and what somebody is in it."""
+    return schemas.OwnTenant(
+        id=tenant.id,
+        slug=tenant.slug,
+        name=tenant.name,
+        status=tenant.status,
+        created_at=tenant.created_at,
+        role=role,
+    )

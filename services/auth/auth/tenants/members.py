@@ -1,0 +1,215 @@
+"""Who belongs to a tenant, and as what. A tenant is never without an owner."""
+
+from uuid import UUID
+
+from servicekit.permissions import Role
+from servicekit.tokens import Principal
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import accounts, audit, paging, sessions
+from auth.audit import Action
+from auth.events import MailKind
+from auth.mails import Recipient, send
+from auth.models import EndReason, Invite, Membership, Session, Status, Tenant, TenantStatus, User
+from auth.parts import Parts
+from auth.tenants import schemas
+from auth.tenants.authority import standing
+from auth.tenants.errors import LastOwner, MemberUnknown, RoleTooLow
+
+
+async def of_tenant(
+    db: AsyncSession, caller: Principal, limit: int, cursor: str | None
+) -> tuple[list[schemas.Member], str | None]:
+    """List the members of the caller's tenant, who joined first at the top.
+
+    Who has not confirmed an address yet is nobody so far, and whether they ever will be is not told.
+    """
+    asked = (
+        select(User, Membership)
+        .join(Membership, Membership.user_id == User.id)
+        .where(Membership.tenant_id == caller.tenant_id, User.status != Status.PENDING)
+        .order_by(Membership.created_at, User.id)
+        .limit(limit + 1)
+    )
+    if cursor:
+        asked = asked.where(tuple_(Membership.created_at, User.id) > tuple_(*paging.place(cursor)))
+    rows = (await db.execute(asked)).all()
+    places = [(membership.created_at, user.id) for user, membership in rows]
+    return [shown(user, membership) for user, membership in rows[:limit]], paging.after(places, limit)
+
+
+async def change_role(
+    db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID, role: Role
+) -> schemas.Member:
+    """Make a member something else, from their next refresh on; raises RoleTooLow or LastOwner."""
+    tenant, own = await standing(db, caller, Role.ADMIN)
+    user, membership = await find(db, tenant, user_id)
+    if max(membership.role, role) > own:
+        raise RoleTooLow
+    if membership.role is not role:
+        await give(db, caller, tenant, membership, role)
+        send(
+            db,
+            parts,
+            MailKind.ROLE_CHANGED,
+            Recipient.of(user),
+            tenant_id=tenant.id,
+            tenant_name=tenant.name,
+            role=role.value,
+        )
+    return shown(user, membership)
+
+
+async def give(
+    db: AsyncSession, caller: Principal, tenant: Tenant, membership: Membership, role: Role
+) -> None:
+    """Change a role, and end what hung on the one before; raises LastOwner."""
+    if role is not Role.OWNER:
+        await leave_an_owner(db, membership)
+    before, membership.role = membership.role, role
+    await revoke_invites(db, membership, up_to=role if role >= Role.ADMIN else None)
+    audit.record(
+        db,
+        Action.ROLE_CHANGED,
+        tenant_id=tenant.id,
+        actor=caller.subject,
+        subject=f"user:{membership.user_id}",
+        before=before.value,
+        after=role.value,
+    )
+
+
+async def remove(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
+    """Take a member out of the caller's tenant; raises RoleTooLow or LastOwner."""
+    tenant, own = await standing(db, caller, Role.ADMIN)
+    user, membership = await find(db, tenant, user_id)
+    if membership.role > own:
+        raise RoleTooLow
+    await end(db, caller, membership)
+    send(db, parts, MailKind.MEMBER_REMOVED, Recipient.of(user), tenant_id=tenant.id, tenant_name=tenant.name)
+
+
+async def leave(db: AsyncSession, caller: Principal) -> None:
+    """Take the caller out of their tenant; raises LastOwner."""
+    tenant, _ = await standing(db, caller, Role.VIEWER)
+    _, membership = await find(db, tenant, accounts.person(caller))
+    await end(db, caller, membership)
+
+
+async def end(db: AsyncSession, caller: Principal, membership: Membership) -> None:
+    """End a membership, its sessions, and the invites that it stood for; raises LastOwner."""
+    await leave_an_owner(db, membership)
+    tenant_id, user_id = membership.tenant_id, membership.user_id
+    await revoke_invites(db, membership, up_to=None)
+    await sessions.end(db, EndReason.MEMBERSHIP, Session.tenant_id == tenant_id, Session.user_id == user_id)
+    await db.delete(membership)
+    audit.record(
+        db, Action.MEMBER_REMOVED, tenant_id=tenant_id, actor=caller.subject, subject=f"user:{user_id}"
+    )
+
+
+async def transfer(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
+    """Make another member the owner, and the caller an admin; raises MemberUnknown or RoleTooLow."""
+    tenant, _ = await standing(db, caller, Role.OWNER)
+    user, membership = await find(db, tenant, user_id)
+    giver, own = await find(db, tenant, accounts.person(caller))
+    if user.id == giver.id:
+        return
+    if user.status is not Status.ACTIVE:
+        raise MemberUnknown
+    await give(db, caller, tenant, membership, Role.OWNER)
+    await db.flush()
+    await give(db, caller, tenant, own, Role.ADMIN)
+    for one in (user, giver):
+        send(
+            db,
+            parts,
+            MailKind.OWNERSHIP_TRANSFERRED,
+            Recipient.of(one),
+            tenant_id=tenant.id,
+            tenant_name=tenant.name,
+            new_owner=user.display_name or user.email,
+        )
+
+
+async def find(db: AsyncSession, tenant: Tenant, user_id: UUID) -> tuple[User, Membership]:
+    """Give a member of a tenant; raises MemberUnknown."""
+    asked = (
+        select(User, Membership)
+        .join(Membership, Membership.user_id == User.id)
+        .where(Membership.tenant_id == tenant.id, User.id == user_id, User.status != Status.PENDING)
+    )
+    row = (await db.execute(asked)).one_or_none()
+    if row is None:
+        raise MemberUnknown
+    return row.User, row.Membership
+
+
+async def leave_an_owner(db: AsyncSession, membership: Membership) -> None:
+    """Refuse to take the last owner's role away, the tenant being held; raises LastOwner."""
+    if membership.role is not Role.OWNER:
+        return
+    others = (
+        select(func.count())
+        .select_from(Membership)
+        .join(User)
+        .where(
+            Membership.tenant_id == membership.tenant_id,
+            Membership.user_id != membership.user_id,
+            Membership.role == Role.OWNER,
+            # One who cannot come in would be no help.
+            User.status == Status.ACTIVE,
+        )
+    )
+    if not await db.scalar(others):
+        raise LastOwner
+
+
+async def revoke_invites(db: AsyncSession, membership: Membership, up_to: Role | None) -> None:
+    """Revoke the invites of somebody, except those that they may still give."""
+    of_theirs = (
+        Invite.tenant_id == membership.tenant_id,
+        Invite.invited_by == membership.user_id,
+        Invite.revoked_at.is_(None),
+    )
+    above = [role for role in Role if up_to is None or role > up_to]
+    await db.execute(update(Invite).where(*of_theirs, Invite.role.in_(above)).values(revoked_at=func.now()))
+
+
+async def belonging(db: AsyncSession, caller: Principal, tenant_id: UUID, subject: str) -> schemas.Belonging:
+    """Tell a service what somebody is in the tenant that it acts in; raises MemberUnknown."""
+    if tenant_id != caller.tenant_id or not schemas.SUBJECT.fullmatch(subject):
+        raise MemberUnknown
+    asked = (
+        select(Membership.role, Tenant.status, User.status)
+        .join(Tenant, Tenant.id == Membership.tenant_id)
+        .join(User, User.id == Membership.user_id)
+        .where(
+            Membership.tenant_id == tenant_id,
+            Membership.user_id == UUID(subject.removeprefix("user:")),
+            Tenant.status != TenantStatus.DELETED,
+        )
+    )
+    row = (await db.execute(asked)).one_or_none()
+    if row is None:
+        raise MemberUnknown
+    role, tenant_status, user_status = row
+    return schemas.Belonging(
+        subject=subject,
+        tenant_id=tenant_id,
+        role=role,
+        tenant_status=tenant_status,
+        user_status=user_status,
+    )
+
+
+def shown(user: User, membership: Membership) -> schemas.Member:
+    """Show a member."""
+    return schemas.Member(
+        user_id=user.subject,
+        display_name=user.display_name,
+        email=user.email,
+        role=membership.role,
+        joined_at=membership.created_at,
+    )

@@ -1,0 +1,49 @@
+"""The settings of a tenant: replaced as a whole, by who has seen the last ones (RFC 9110 section 13.1.1)."""
+
+import re
+
+from servicekit.permissions import Role
+from servicekit.tokens import Principal
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import audit
+from auth.audit import Action
+from auth.models import Tenant
+from auth.tenants.authority import standing
+from auth.tenants.errors import PreconditionRequired, SettingsChanged
+from auth.tenants.schemas import TenantSettings
+
+# A strong tag inside a list; a weak one never fits If-Match.
+STRONG_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+
+
+async def read(db: AsyncSession, caller: Principal) -> tuple[TenantSettings, str]:
+    """Give the settings of the caller's tenant, and their entity tag."""
+    tenant, _ = await standing(db, caller, Role.VIEWER)
+    return TenantSettings.model_validate(tenant), tag_of(tenant)
+
+
+async def replace(
+    db: AsyncSession, caller: Principal, wanted: TenantSettings, if_match: str | None
+) -> tuple[TenantSettings, str]:
+    """Replace the settings of the caller's tenant; raises PreconditionRequired or SettingsChanged."""
+    if if_match is None:
+        raise PreconditionRequired
+    tenant, _ = await standing(db, caller, Role.ADMIN)
+    if not fits(tag_of(tenant), if_match):
+        raise SettingsChanged
+    tenant.default_locale = wanted.default_locale
+    tenant.invite_domains = sorted(set(wanted.invite_domains))
+    tenant.settings_version += 1
+    audit.record(db, Action.TENANT_CHANGED, tenant_id=tenant.id, actor=caller.subject, settings=True)
+    return TenantSettings.model_validate(tenant), tag_of(tenant)
+
+
+def tag_of(tenant: Tenant) -> str:
+    """Name the settings as they are."""
+    return f'"{tenant.settings_version}"'
+
+
+def fits(tag: str, if_match: str) -> bool:
+    """Tell whether If-Match names the tag."""
+    return if_match.strip() == "*" or ("", tag) in STRONG_TAG.findall(if_match)

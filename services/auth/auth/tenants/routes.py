@@ -1,0 +1,149 @@
+"""The addresses of tenants and of their members."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Response, status
+from servicekit.auth import Caller, acting, allowed
+from servicekit.database import Session
+from servicekit.tokens import Principal
+from servicekit.wire import Cursor, Limit, Page
+
+from auth.manners import no_store
+from auth.origin import origin
+from auth.parts import PartsOfAuth
+from auth.schemas import SessionBundle
+from auth.tenants import lifecycle, members, preferences, schemas, switching
+
+Reader = Annotated[Principal, allowed("tenant:read")]
+Manager = Annotated[Principal, allowed("tenant:manage")]
+MemberManager = Annotated[Principal, allowed("members:manage")]
+IfMatch = Annotated[str | None, Header(max_length=1024, description="The ETag of the settings as last read.")]
+
+tenants_api = APIRouter(
+    prefix="/api/v1/auth/tenants", tags=["tenants"], dependencies=[Depends(no_store), Depends(origin)]
+)
+members_internal = APIRouter(prefix="/internal/v1/tenants", tags=["tenants"])
+
+
+@tenants_api.post("", status_code=status.HTTP_201_CREATED)
+async def create_tenant(
+    wanted: schemas.NewTenant, caller: Caller, parts: PartsOfAuth, session: Session
+) -> schemas.OwnTenant:
+    """Make a tenant of one's own; switch to it to work in it."""
+    return await lifecycle.create(session, parts, caller, wanted.name)
+
+
+@tenants_api.get("")
+async def own_tenants(
+    caller: Caller, session: Session, limit: Limit = 50, cursor: Cursor = None
+) -> Page[schemas.OwnTenant]:
+    """List the tenants that one belongs to."""
+    items, next_cursor = await lifecycle.of_person(session, caller, limit, cursor)
+    return Page(items=items, next_cursor=next_cursor)
+
+
+@tenants_api.get("/current")
+async def current_tenant(caller: Reader, session: Session) -> schemas.OwnTenant:
+    """Tell of the tenant that the token is for."""
+    return await lifecycle.current(session, caller)
+
+
+@tenants_api.patch("/current")
+async def change_tenant(wanted: schemas.TenantChange, caller: Manager, session: Session) -> schemas.OwnTenant:
+    """Give the tenant another name or slug."""
+    return await lifecycle.change(session, caller, wanted)
+
+
+@tenants_api.delete("/current", status_code=status.HTTP_204_NO_CONTENT)
+async def delete_tenant(caller: Manager, parts: PartsOfAuth, session: Session) -> None:
+    """Delete the tenant: nobody gets in any more, and after a while everything is removed."""
+    await lifecycle.discard(session, parts, caller)
+
+
+@tenants_api.post("/current/suspend", status_code=status.HTTP_204_NO_CONTENT)
+async def suspend_tenant(caller: Manager, session: Session) -> None:
+    """Close the tenant to everybody, oneself included; nothing is lost."""
+    await lifecycle.suspend(session, caller)
+
+
+@tenants_api.post("/{tenant_id}/reactivate")
+async def reactivate_tenant(tenant_id: UUID, caller: Caller, session: Session) -> schemas.OwnTenant:
+    """Take up a suspended tenant again that one owns, with a token of any tenant."""
+    return await lifecycle.reactivate(session, caller, tenant_id)
+
+
+@tenants_api.post("/{tenant_id}/switch")
+async def switch_tenant(
+    tenant_id: UUID, caller: Caller, parts: PartsOfAuth, session: Session
+) -> SessionBundle:
+    """Go on in another tenant of one's own: a new session, and the one before ends."""
+    return await switching.switch(session, parts, caller, tenant_id)
+
+
+@tenants_api.get("/current/settings", responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}})
+async def tenant_settings(caller: Reader, session: Session, response: Response) -> schemas.TenantSettings:
+    """Give the settings of the tenant."""
+    settings, response.headers["ETag"] = await preferences.read(session, caller)
+    return settings
+
+
+@tenants_api.put("/current/settings", responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}})
+async def replace_tenant_settings(
+    wanted: schemas.TenantSettings,
+    caller: Manager,
+    session: Session,
+    response: Response,
+    if_match: IfMatch = None,
+) -> schemas.TenantSettings:
+    """Replace the settings of the tenant; 428 without If-Match, 412 when they were changed meanwhile."""
+    settings, response.headers["ETag"] = await preferences.replace(session, caller, wanted, if_match)
+    return settings
+
+
+@tenants_api.get("/current/members")
+async def tenant_members(
+    caller: Reader, session: Session, limit: Limit = 50, cursor: Cursor = None
+) -> Page[schemas.Member]:
+    """List the members of the tenant."""
+    items, next_cursor = await members.of_tenant(session, caller, limit, cursor)
+    return Page(items=items, next_cursor=next_cursor)
+
+
+@tenants_api.patch("/current/members/{user_id}")
+async def change_member(
+    user_id: UUID, wanted: schemas.RoleChange, caller: MemberManager, parts: PartsOfAuth, session: Session
+) -> schemas.Member:
+    """Make a member something else; their tokens tell from their next refresh on."""
+    return await members.change_role(session, parts, caller, user_id, wanted.role)
+
+
+@tenants_api.delete("/current/members/{user_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def remove_member(user_id: UUID, caller: MemberManager, parts: PartsOfAuth, session: Session) -> None:
+    """Take a member out of the tenant, and end their sessions in it."""
+    await members.remove(session, parts, caller, user_id)
+
+
+@tenants_api.post("/current/leave", status_code=status.HTTP_204_NO_CONTENT)
+async def leave_tenant(caller: Caller, session: Session) -> None:
+    """Leave the tenant."""
+    await members.leave(session, caller)
+
+
+@tenants_api.post("/current/transfer-ownership", status_code=status.HTTP_204_NO_CONTENT)
+async def transfer_ownership(
+    wanted: schemas.NewOwner, caller: Manager, parts: PartsOfAuth, session: Session
+) -> None:
+    """Make another member the owner, and oneself an admin."""
+    await members.transfer(session, parts, caller, wanted.user_id)
+
+
+@members_internal.get("/{tenant_id}/members/{subject}")
+async def belonging(
+    tenant_id: UUID,
+    subject: str,
+    caller: Annotated[Principal, acting("members:read")],
+    session: Session,
+) -> schemas.Belonging:
+    """Tell a service what the one it acts for is in the tenant, now; 404 when nothing."""
+    return await members.belonging(session, caller, tenant_id, subject)

@@ -1,0 +1,210 @@
+"""What goes over the wire of tenants."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from servicekit.permissions import Role
+from servicekit.wire import Body
+
+from auth.addresses import Email, key_of
+from auth.models import RequestStatus, Status, TenantStatus
+from auth.schemas import DisplayName, Name, OpaqueToken, TenantName
+
+MAX_USES = 100
+MAX_INVITE_HOURS = 14 * 24
+
+Slug = Annotated[str, StringConstraints(min_length=2, max_length=48, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+# A language, and perhaps a script and a region (the common forms of RFC 5646).
+Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$")]
+SUBJECT = re.compile(r"user:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def domain_of(address: str) -> str:
+    """Give the domain of an address, in its normal form."""
+    return key_of(address).rpartition("@")[2]
+
+
+def as_domain(text: str) -> str:
+    """Write a domain in its normal form; raises ValueError."""
+    try:
+        return domain_of(f"somebody@{text}")
+    except ValueError:
+        raise ValueError("this is not a domain of addresses") from None
+
+
+Domain = Annotated[
+    str, Field(min_length=3, max_length=190, examples=["example.com"]), AfterValidator(as_domain)
+]
+
+
+class View(BaseModel):
+    """Something as it is shown, read from its row."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class NewTenant(Body):
+    """What a tenant is made with."""
+
+    name: TenantName
+
+
+class TenantChange(Body):
+    """What of a tenant is to be another; at least one."""
+
+    name: TenantName | None = None
+    slug: Slug | None = None
+
+
+class Tenant(View):
+    """A tenant."""
+
+    id: UUID
+    slug: str
+    name: str
+    status: TenantStatus
+    created_at: datetime
+
+
+class OwnTenant(Tenant):
+    """A tenant, and what the caller is in it now."""
+
+    role: Role
+
+
+class TenantSettings(Body):
+    """What the people of a tenant have agreed on; `invite_domains` empty allows all."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+    default_locale: Locale | None = None
+    invite_domains: Annotated[list[Domain], Field(max_length=50, default_factory=list)]
+
+
+class Member(BaseModel):
+    """Somebody who belongs to the tenant."""
+
+    user_id: str
+    display_name: str | None
+    email: str
+    role: Role
+    joined_at: datetime
+
+
+class RoleChange(Body):
+    """What a member is to be."""
+
+    role: Role
+
+
+class NewOwner(Body):
+    """Who is to own the tenant."""
+
+    user_id: UUID
+
+
+class NewInvite(Body):
+    """An invite for an address; or an open one, for `max_uses` people with the link."""
+
+    email: Email | None = None
+    role: Role
+    max_uses: Annotated[int, Field(ge=1, le=MAX_USES)] = 1
+    expires_in_hours: Annotated[int, Field(ge=1, le=MAX_INVITE_HOURS)] | None = None
+
+    @model_validator(mode="after")
+    def one_address_once(self) -> "NewInvite":
+        """Refuse an invite that one person could use twice."""
+        if self.email and self.max_uses > 1:
+            raise ValueError("an invite for an address is good once")
+        return self
+
+
+class Inviter(BaseModel):
+    """Who invited."""
+
+    user_id: str
+    display_name: str | None
+    email: str
+
+
+class Invite(BaseModel):
+    """An invite, without its token."""
+
+    id: UUID
+    email: str | None
+    role: Role
+    status: Literal["pending", "used", "revoked", "expired"]
+    max_uses: int
+    uses: int
+    invited_by: Inviter | None
+    created_at: datetime
+    expires_at: datetime
+
+
+class MadeInvite(BaseModel):
+    """A new invite; the token of an open one is shown this once, that of a mailed one never."""
+
+    id: UUID
+    expires_at: datetime
+    token: str | None
+
+
+class InviteToken(Body):
+    """The token of an invite."""
+
+    token: OpaqueToken
+
+
+class Joined(BaseModel):
+    """What somebody has become, and where."""
+
+    tenant_id: UUID
+    tenant_name: str
+    role: Role
+
+
+class SignupPolicy(BaseModel):
+    """How one gets an account here."""
+
+    policy: Literal["public", "invite_only", "approval"]
+
+
+class AccessRequest(Body):
+    """Who asks for access."""
+
+    email: Email
+    name: DisplayName
+    company: TenantName
+    message: Annotated[Name, StringConstraints(max_length=1000)] | None = None
+
+
+class SignupRequest(View):
+    """A request for access, as operators see it."""
+
+    id: UUID
+    email: str
+    name: str
+    company: str
+    message: str | None
+    status: RequestStatus
+    created_at: datetime
+    decided_at: datetime | None
+
+
+class Rejection(Body):
+    """Why not; it goes into the mail."""
+
+    reason: Annotated[Name, StringConstraints(max_length=500)] | None = None
+
+
+class Belonging(BaseModel):
+    """What somebody is in a tenant, for services that act for them."""
+
+    subject: str
+    tenant_id: UUID
+    role: Role
+    tenant_status: TenantStatus
+    user_status: Status

@@ -1,0 +1,170 @@
+"""Who may sign up, and asking for it where that is not open to all.
+
+Operators are the owners and admins of the tenant that AUTH_OPERATOR_TENANT_ID names. By its id, because ids
+are never used again: a slug may be given up, and taken by anybody.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends
+from servicekit.auth import allowed
+from servicekit.permissions import Role
+from servicekit.tokens import Principal
+from sqlalchemy import select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import accounts, audit, paging
+from auth.addresses import key_of
+from auth.audit import Action
+from auth.email_tokens import Fresh
+from auth.events import MailKind
+from auth.mails import Recipient, send
+from auth.models import Membership, RequestStatus, SignupRequest, Status, User
+from auth.parts import Parts, PartsOfAuth
+from auth.steady_pace import at_least
+from auth.tenants import invites, schemas
+from auth.tenants.authority import standing
+from auth.tenants.errors import (
+    OperatorsOnly,
+    SignupClosed,
+    SignupRequestDecided,
+    SignupRequestsClosed,
+    SignupRequestUnknown,
+)
+
+# Longer than any of the ways through the database takes, and short enough not to be noticed.
+SAME_SECONDS = 0.05
+MOST_OPERATORS = 20
+
+
+async def operator(caller: Annotated[Principal, allowed("tenant:manage")], parts: PartsOfAuth) -> Principal:
+    """Let operators in, and nobody else."""
+    if caller.tenant_id is None or caller.tenant_id != parts.settings.auth_operator_tenant_id:
+        raise OperatorsOnly
+    return caller
+
+
+Operator = Annotated[Principal, Depends(operator)]
+
+
+def admit(parts: Parts, *, invited: bool) -> None:
+    """Refuse who may not sign up without an invite, before anything is known of them; raises SignupClosed."""
+    if parts.settings.auth_signup_policy != "public" and not invited:
+        raise SignupClosed
+
+
+async def ask(parts: Parts, wanted: schemas.AccessRequest) -> None:
+    """Keep a request for access and tell the operators; none is kept for an address that has an account.
+
+    Raises SignupRequestsClosed where nobody decides on requests.
+    """
+    if parts.settings.auth_signup_policy != "approval":
+        raise SignupRequestsClosed
+    email_key = key_of(wanted.email)
+    if not await parts.rates.may("signup-requests", email_key):
+        return
+    async with at_least(SAME_SECONDS), parts.database.begin() as db:
+        account = await accounts.find(db, wanted.email)
+        if account and account.status is not Status.PENDING:
+            return
+        request_id = await db.scalar(
+            insert(SignupRequest)
+            .values(**wanted.model_dump(), email_key=email_key)
+            # One at a time.
+            .on_conflict_do_nothing()
+            .returning(SignupRequest.id)
+        )
+        if request_id:
+            audit.record(db, Action.ACCESS_REQUESTED, request=str(request_id))
+            await tell_operators(db, parts, wanted)
+
+
+async def tell_operators(db: AsyncSession, parts: Parts, wanted: schemas.AccessRequest) -> None:
+    """Have a mail sent to those who decide."""
+    tenant_id = parts.settings.auth_operator_tenant_id
+    asked = (
+        select(User)
+        .join(Membership, Membership.user_id == User.id)
+        .where(
+            Membership.tenant_id == tenant_id,
+            Membership.role.in_([Role.ADMIN, Role.OWNER]),
+            User.status == Status.ACTIVE,
+        )
+        .order_by(Membership.created_at)
+        .limit(MOST_OPERATORS)
+    )
+    for user in await db.scalars(asked):
+        send(
+            db,
+            parts,
+            MailKind.ACCESS_REQUESTED,
+            Recipient.of(user),
+            tenant_id=tenant_id,
+            email=wanted.email,
+            name=wanted.name,
+            company=wanted.company,
+        )
+
+
+async def requests(
+    db: AsyncSession, status: RequestStatus | None, limit: int, cursor: str | None
+) -> tuple[list[schemas.SignupRequest], str | None]:
+    """List requests, oldest first."""
+    asked = select(SignupRequest).order_by(SignupRequest.created_at, SignupRequest.id).limit(limit + 1)
+    if status:
+        asked = asked.where(SignupRequest.status == status)
+    if cursor:
+        place = tuple_(*paging.place(cursor))
+        asked = asked.where(tuple_(SignupRequest.created_at, SignupRequest.id) > place)
+    rows = (await db.scalars(asked)).all()
+    shown = [schemas.SignupRequest.model_validate(row) for row in rows[:limit]]
+    return shown, paging.after([(row.created_at, row.id) for row in rows], limit)
+
+
+async def approve(
+    db: AsyncSession, parts: Parts, caller: Principal, request_id: UUID
+) -> schemas.SignupRequest:
+    """Let somebody sign up with a tenant of their own, by an invite that goes to their address."""
+    request = await decide(db, caller, request_id, RequestStatus.APPROVED)
+    invite, token = invites.make(parts, request.email, parts.settings.auth_invite_ttl_hours)
+    invite.invited_by = accounts.person(caller)
+    db.add(invite)
+    fresh = Fresh(token, invite.expires_at)
+    send(db, parts, MailKind.ACCESS_APPROVED, recipient(request), fresh=fresh, company=request.company)
+    audit.record(db, Action.ACCESS_APPROVED, actor=caller.subject, request=str(request_id))
+    return schemas.SignupRequest.model_validate(request)
+
+
+async def reject(
+    db: AsyncSession, parts: Parts, caller: Principal, request_id: UUID, reason: str | None
+) -> schemas.SignupRequest:
+    """Turn somebody down, and tell them."""
+    request = await decide(db, caller, request_id, RequestStatus.REJECTED)
+    to, company = recipient(request), request.company
+    send(db, parts, MailKind.ACCESS_REJECTED, to, company=company, reason=reason or "")
+    audit.record(db, Action.ACCESS_REJECTED, actor=caller.subject, request=str(request_id))
+    return schemas.SignupRequest.model_validate(request)
+
+
+async def decide(
+    db: AsyncSession, caller: Principal, request_id: UUID, outcome: RequestStatus
+) -> SignupRequest:
+    """Decide on a request, once; raises SignupRequestUnknown, SignupRequestDecided or RoleTooLow."""
+    await standing(db, caller, Role.ADMIN)
+    asked = select(SignupRequest).where(SignupRequest.id == request_id)
+    request: SignupRequest | None = await db.scalar(asked.with_for_update())
+    if request is None:
+        raise SignupRequestUnknown
+    if request.status is not RequestStatus.PENDING:
+        raise SignupRequestDecided
+    request.status, request.decided_at = outcome, datetime.now(UTC)
+    request.decided_by = accounts.person(caller)
+    return request
+
+
+def recipient(request: SignupRequest) -> Recipient:
+    """Write to who asked."""
+    return Recipient(f"mail:{request.email_key}", request.email, request.name)
