@@ -67,6 +67,7 @@ async def fresh(redis: Redis, **options: Any) -> Revocations:
         ("subject", ANN, principal(subject=BOB)),
         ("client", "acme-web", principal(client_id="another")),
     ],
+    ids=["session", "token", "subject", "client"],
 )
 async def test_covers_what_was_revoked_and_nothing_else(redis, kind, name, other):
     feed = await fresh(redis)
