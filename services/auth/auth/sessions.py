@@ -61,6 +61,7 @@ async def go_on(db: AsyncSession, parts: Parts, standing: Standing, before: Sess
         key=os.urandom(KEY_BYTES),
         amr=list(before.amr),
         created_at=before.created_at,
+        authenticated_at=before.authenticated_at,
         expires_at=before.expires_at,
     )
     return await open_up(db, parts, standing, session)

@@ -112,7 +112,7 @@ async def test_refuses_a_link_that_is_too_old(linked):
     [
         "update users set email_key = 'other@example.com'",
         "update users set status = 'disabled'",
-        "delete from memberships",
+        "update tenants set status = 'suspended'",
     ],
 )
 async def test_refuses_a_link_when_things_have_changed(linked, change):

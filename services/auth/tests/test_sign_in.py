@@ -67,16 +67,14 @@ async def test_refuses_in_one_way_whatever_the_reason(auth):
     bundle = await auth.somebody()
     await auth.somebody("disabled@example.com")
     await auth.database.execute("update users set status = 'disabled' where email_key like 'disabled%'")
-    await auth.somebody("alone@example.com")
-    await auth.database.execute(
-        "delete from memberships using users where users.id = user_id and email_key like 'alone%'"
-    )
+    await auth.somebody("suspended@example.com", tenant_name="Suspended")
+    await auth.database.execute("update tenants set status = 'suspended' where name = 'Suspended'")
     await auth.register("unconfirmed@example.com")
     answers = [
         await auth.sign_in("unknown@example.com"),
         await auth.sign_in(password="some other words again"),
         await auth.sign_in("disabled@example.com"),
-        await auth.sign_in("alone@example.com"),
+        await auth.sign_in("suspended@example.com"),
         await auth.sign_in("unconfirmed@example.com"),
         await auth.sign_in(tenant_id="00000000-0000-4000-8000-000000000000"),
         await auth.sign_in(tenant_id=(await auth.somebody("bob@example.com"))["tenant_id"]),
