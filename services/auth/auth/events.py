@@ -66,6 +66,15 @@ class TenantDeleted(TenantChanged):
     purge_after: AwareDatetime
 
 
+class UserDeleted(Event):
+    """Somebody has left for good, and tenants that nobody else was in with them: forget what is theirs."""
+
+    type: ClassVar[str] = "auth.user.deleted.v1"
+
+    user_id: str
+    tenant_ids: list[UUID]
+
+
 class MailKind(StrEnum):
     """What a mail is about; notification has a letter for each."""
 

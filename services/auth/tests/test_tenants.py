@@ -327,7 +327,7 @@ async def test_switching_is_no_new_sign_in(auth):
     bundle = await auth.somebody()
     other = await another(auth, bundle)
     await auth.database.execute(
-        "update sessions set created_at = created_at - interval '1 hour',"
+        "update sessions set authenticated_at = authenticated_at - interval '1 hour',"
         " expires_at = now() + interval '2 minutes'"
     )
     switched = (await auth.ask("POST", f"tenants/{other['id']}/switch", bundle)).json()

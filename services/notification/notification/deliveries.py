@@ -9,7 +9,7 @@ from uuid import UUID
 
 from servicekit.tokens import Principal
 from servicekit.wire import BadCursor, Page, decode_cursor, encode_cursor
-from sqlalchemy import func, or_, select, tuple_, update
+from sqlalchemy import delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -20,6 +20,8 @@ from notification.models import UNFINISHED, Delivery
 # Resend knows an idempotency key for 24 hours (resend.com/docs/dashboard/emails/idempotency-keys);
 # a retry after that could be a second mail.
 LONGEST_LIFE = timedelta(hours=23)
+# To whom it goes has left: nothing of them is kept when it is out.
+FAREWELL = "account_deleted"
 LEASE = timedelta(seconds=30)
 LONGEST_PAUSE = 60.0
 
@@ -38,6 +40,12 @@ async def enqueue(session: AsyncSession, *, expires_at: datetime, **values: Any)
     """Ask for a mail; a second time with the same `dedupe_key` changes nothing."""
     deadline = min(expires_at, datetime.now(UTC) + LONGEST_LIFE)
     await session.execute(insert(Delivery).values(expires_at=deadline, **values).on_conflict_do_nothing())
+
+
+async def forget(session: AsyncSession, user_id: str) -> None:
+    """Remove all mails of a person who has left, sent or not; only the farewell still goes out."""
+    theirs = (Delivery.user_id == user_id, Delivery.template != FAREWELL)
+    await session.execute(delete(Delivery).where(*theirs))
 
 
 async def claim(session: AsyncSession, count: int) -> Sequence[Delivery]:
@@ -66,6 +74,8 @@ async def settle(session: AsyncSession, delivery: Delivery, outcome: Outcome) ->
     if outcome.retry_in is None:
         # The token has done its work here.
         values["sealed_token"] = None
+        if delivery.template == FAREWELL:
+            values |= {"address": "", "payload": {}}
     else:
         values["due_at"] = func.now() + timedelta(seconds=outcome.retry_in)
     if outcome.status == "sent":

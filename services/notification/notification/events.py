@@ -66,6 +66,12 @@ class VerificationNeeded(BaseModel):
     verification: Verification
 
 
+class UserDeleted(BaseModel):
+    """`auth.user.deleted.v1`: somebody has left for good."""
+
+    user_id: str
+
+
 class Facts(BaseModel):
     """What a letter may tell; each of them may be missing, and what cannot be shown is left out."""
 

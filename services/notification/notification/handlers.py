@@ -5,7 +5,7 @@ from servicekit.streams import Handler
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from notification import deliveries
-from notification.events import MailDue, VerificationNeeded, readable
+from notification.events import MailDue, UserDeleted, VerificationNeeded, readable
 
 
 async def ask_to_verify(session: AsyncSession, received: Received) -> None:
@@ -51,8 +51,14 @@ async def send_mail(session: AsyncSession, received: Received) -> None:
     )
 
 
+async def forget(session: AsyncSession, received: Received) -> None:
+    """Forget a person who has left."""
+    await deliveries.forget(session, UserDeleted.model_validate(received.data).user_id)
+
+
 HANDLERS: dict[str, Handler] = {
     "auth.user.registered.v1": ask_to_verify,
     "auth.email_verification.requested.v1": ask_to_verify,
     "auth.mail.due.v1": send_mail,
+    "auth.user.deleted.v1": forget,
 }

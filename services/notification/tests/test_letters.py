@@ -59,12 +59,12 @@ def due(settings, kind, /, **changes):
 def tell(redis):
     """Tell this service of a mail that is due, as auth does."""
 
-    async def told(data, event_id=None):
+    async def told(data, event_id=None, type="auth.mail.due.v1"):
         entry = {
             "specversion": "1.0",
             "id": str(event_id or uuid4()),
             "source": "acme/auth",
-            "type": "auth.mail.due.v1",
+            "type": type,
             "subject": data["recipient"],
             "time": "2026-11-26T12:00:00Z",
             "datacontenttype": "application/json",
@@ -188,6 +188,28 @@ async def test_an_invitation_reaches_who_has_no_account(arrival, settings):
     sealed = seal(settings.event_sealing_key, "the-token", context=recipient)
     mail, _ = await arrival("invitation", recipient=recipient, token=sealed, tenant_id=str(uuid4()))
     assert "token=the-token" in mail["text"]
+
+
+async def test_of_who_has_left_nothing_is_kept_when_the_farewell_is_out(
+    app, settings, tell, rows, post_office, until
+):
+    user = f"user:{uuid4()}"
+    stays, _ = due(settings, "password_changed")
+    goes, _ = due(settings, "password_changed", recipient=user)
+    farewell, _ = due(settings, "account_deleted", recipient=user)
+    for data in (stays, goes, farewell):
+        await tell(data)
+    for data in (stays, goes, farewell):
+        await post_office.arrival(data["email"])
+    await tell({"user_id": user, "recipient": user}, type="auth.user.deleted.v1")
+
+    async def left():
+        found = await rows.fetch("select template, address, payload, status from deliveries order by address")
+        return found if len(found) == 2 and found[0]["status"] == "sent" else None
+
+    bare, kept = await until(left)
+    assert tuple(bare) == ("account_deleted", "", "{}", "sent")
+    assert kept["address"] == stays["email"]
 
 
 async def test_a_kind_that_only_a_newer_sender_knows_is_kept_for_it(

@@ -1,14 +1,15 @@
 """The addresses of one's own account."""
 
-from fastapi import APIRouter, Depends, status
+from fastapi import APIRouter, Depends, Response, status
 from servicekit.auth import Caller, public
+from servicekit.database import Session
 
-from auth.account import password_change, password_reset, schemas
+from auth.account import deletion, email_change, export, password_change, password_reset, profile, schemas
 from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
-from auth.schemas import Accepted
+from auth.schemas import Accepted, MailToken, Me
 
 account_api = APIRouter(
     prefix="/api/v1/auth", tags=["account"], dependencies=[Depends(no_store), Depends(origin)]
@@ -40,3 +41,36 @@ async def set_forgotten_password(wanted: schemas.PasswordReset, parts: PartsOfAu
 async def change_password(wanted: schemas.PasswordChange, caller: Caller, parts: PartsOfAuth) -> None:
     """Change one's password, knowing the present one; all other sessions end."""
     await password_change.change(parts, caller, wanted)
+
+
+@account_api.post("/email/change", status_code=status.HTTP_202_ACCEPTED, dependencies=[limited("token")])
+async def ask_for_other_address(wanted: schemas.EmailChange, caller: Caller, parts: PartsOfAuth) -> Accepted:
+    """Have the address confirmed that one wants to use; until then the old one stays."""
+    await email_change.ask(parts, caller, wanted)
+    return Accepted()
+
+
+@account_api.post("/email/change/confirm", dependencies=[public, limited("email/verify")])
+async def take_other_address(mail: MailToken, parts: PartsOfAuth) -> schemas.EmailChanged:
+    """Use the new address from now on, with the token that was sent to it; ends all sessions."""
+    await email_change.confirm(parts, mail.token.get_secret_value())
+    return schemas.EmailChanged()
+
+
+@account_api.patch("/me")
+async def change_profile(wanted: schemas.Profile, caller: Caller, session: Session) -> Me:
+    """Change what one says of oneself."""
+    return await profile.rename(session, caller, wanted)
+
+
+@account_api.post("/account/delete", status_code=status.HTTP_204_NO_CONTENT, dependencies=[limited("token")])
+async def leave(wanted: schemas.Farewell, caller: Caller, parts: PartsOfAuth) -> None:
+    """Leave for good: the account goes at once, and the tenants that nobody else is in."""
+    await deletion.delete_account(parts, caller, wanted.password.get_secret_value())
+
+
+@account_api.get("/account/export")
+async def give_all_of_mine(caller: Caller, session: Session, response: Response) -> schemas.Export:
+    """Give all that auth holds of the caller, as a file."""
+    response.headers["Content-Disposition"] = 'attachment; filename="account.json"'
+    return await export.export(session, caller)

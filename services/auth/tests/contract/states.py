@@ -1,10 +1,10 @@
 """How things stand with auth, in the words of those who need something of it."""
 
-from auth import accounts, registration
-from auth.account import password_reset
+from auth import accounts, registration, sign_in
+from auth.account import deletion, password_reset
 from auth.events import MailDue
 from auth.parts import Parts
-from auth.schemas import Registration
+from auth.schemas import Credentials, Registration
 from servicekit.app import Kit
 from servicekit.events import outbox
 from servicekit.sealing import unseal
@@ -52,6 +52,15 @@ async def somebody_has_set_a_new_password(kit: Kit) -> None:
     await password_reset.reset(Parts.of(kit.settings, kit, kit.keys), token, "entirely different words")
 
 
+async def somebody_has_left(kit: Kit) -> None:
+    parts = Parts.of(kit.settings, kit, kit.keys)
+    await somebody_has_forgotten_their_password(kit)
+    credentials = Credentials(email=ADA.email, password=ADA.password)
+    session = await sign_in.sign_in(parts, credentials)
+    caller = await kit.verifier.verify(session.access_token)
+    await deletion.delete_account(parts, caller, ADA.password.get_secret_value())
+
+
 async def token_of_the_mail(kit: Kit) -> str:
     async with kit.database.begin() as db:
         due = select(outbox.c.data).where(outbox.c.type == MailDue.type).order_by(outbox.c.seq.desc())
@@ -65,4 +74,5 @@ STATES: dict[str, State] = {
     "somebody has asked for the confirming mail again": somebody_has_asked_again,
     "somebody has forgotten their password": somebody_has_forgotten_their_password,
     "somebody has set a new password": somebody_has_set_a_new_password,
+    "somebody has left for good": somebody_has_left,
 }

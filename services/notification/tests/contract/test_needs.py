@@ -78,3 +78,21 @@ async def test_sends_the_mails_that_are_due(database, rows, description, given, 
     [row] = await rows.fetch("select * from deliveries")
     assert (row["address"], row["user_id"], row["tenant_id"]) == ("ada@example.com", USER, None)
     assert (row["template"], row["sealed_token"]) == (data["kind"], token)
+
+
+async def test_forgets_who_has_left(database, rows):
+    with consumer_pact("notification", "auth") as pact:
+        due = pact.event(
+            "a notice is due", "auth.mail.due.v1", NOTICE, given="somebody has set a new password"
+        )
+        left = pact.event(
+            "somebody has left",
+            "auth.user.deleted.v1",
+            {"user_id": match.regex(USER, regex=r"^user:[0-9a-f-]{36}$")},
+            given="somebody has left for good",
+        )
+        async with database.begin() as session:
+            await HANDLERS["auth.mail.due.v1"](session, due)
+        async with database.begin() as session:
+            await HANDLERS["auth.user.deleted.v1"](session, left)
+    assert await rows.fetch("select * from deliveries") == []
