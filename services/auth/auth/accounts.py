@@ -44,6 +44,14 @@ async def hold(db: AsyncSession, email: str) -> User | None:
     return found
 
 
+async def hold_person(db: AsyncSession, user_id: UUID) -> User | None:
+    """Give an account, held before anything else of a person, so that no two transactions wait in a ring."""
+    found: User | None = await db.scalar(
+        select(User).where(User.id == user_id).with_for_update(key_share=True)
+    )
+    return found
+
+
 async def standing(
     db: AsyncSession, user_id: UUID, tenant_id: UUID | None, *, verified_only: bool
 ) -> Standing | None:

@@ -10,8 +10,9 @@ from servicekit.tokens import Principal
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts
+from auth import accounts, audit
 from auth.accounts import Standing
+from auth.audit import Action
 from auth.errors import SessionEnded
 from auth.models import EndReason, RefreshToken, Session
 from auth.parts import Parts
@@ -31,15 +32,19 @@ async def entering(db: AsyncSession, parts: Parts, user_id: UUID, tenant_id: UUI
     return found
 
 
-async def begin(
+async def begin(  # noqa: PLR0913  # what a session follows from
     db: AsyncSession,
     parts: Parts,
     standing: Standing,
     amr: Sequence[str],
     *,
+    authenticated_at: datetime | None = None,
     expires_at: datetime | None = None,
 ) -> SessionBundle:
-    """Begin a session, with an id and a chain of refresh tokens of its own; `amr` is how (RFC 8176)."""
+    """Begin a session, with an id and a chain of refresh tokens of its own; `amr` is how (RFC 8176).
+
+    One that follows from another without a proof of its own keeps the times of that.
+    """
     now = datetime.now(UTC)
     session = Session(
         user_id=standing.user.id,
@@ -47,7 +52,7 @@ async def begin(
         key=os.urandom(KEY_BYTES),
         amr=list(amr),
         created_at=now,
-        authenticated_at=now,
+        authenticated_at=authenticated_at or now,
         expires_at=expires_at or now + timedelta(minutes=parts.settings.auth_session_ttl_minutes),
     )
     return await open_up(db, parts, standing, session)
@@ -71,6 +76,14 @@ async def open_up(db: AsyncSession, parts: Parts, standing: Standing, session: S
     """Add a session, with its first tokens."""
     db.add(session)
     await db.flush()
+    audit.record(
+        db,
+        Action.LOGIN_SUCCESS,
+        tenant_id=session.tenant_id,
+        actor=standing.user.subject,
+        session_id=session.id,
+        methods=list(amr),
+    )
     token = parts.refresh_tokens.first()
     good_until = keep(db, parts, session, token, generation=0)
     return await bundle(parts, standing, session, token, good_until)

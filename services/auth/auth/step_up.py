@@ -20,7 +20,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, sessions
-from auth.audit.record import Action, record
+from auth.audit import Action, record
 from auth.errors import SessionEnded
 from auth.factors import attempts, challenges, passkeys, second_factor
 from auth.factors.challenges import Asked
@@ -65,10 +65,10 @@ FreshCaller = Annotated[Principal, fresh()]
 
 
 async def of(db: AsyncSession, caller: Principal) -> Session:
-    """Give a caller's live session, held until the transaction ends; raises PeopleOnly or SessionEnded."""
+    """Give a caller's live session; raises PeopleOnly or SessionEnded."""
     user_id = accounts.person(caller)
     mine = (Session.id == identity(caller.session_id), Session.user_id == user_id, sessions.LIVE)
-    session: Session | None = await db.scalar(select(Session).where(*mine).with_for_update())
+    session: Session | None = await db.scalar(select(Session).where(*mine))
     if session is None:
         raise SessionEnded
     return session
@@ -113,6 +113,8 @@ async def step_up(parts: Parts, caller: Principal, proof: StepUp) -> SessionBund
 
 async def proved(db: AsyncSession, parts: Parts, caller: Principal, proof: StepUp) -> SessionBundle:
     """Use the proof up, and exchange the session; it lives no longer than the one before would have."""
+    # Of several proofs at once, the first ends the session.
+    await accounts.hold_person(db, accounts.person(caller))
     session = await of(db, caller)
     standing = await sessions.entering(db, parts, session.user_id, session.tenant_id)
     if standing is None:

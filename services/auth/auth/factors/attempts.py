@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import mails
-from auth.audit.record import Action, record
+from auth.audit import Action, record
 from auth.events import MailKind
 from auth.factors.errors import FactorRefused, FactorsBlocked
 from auth.models import FactorAttempts, User

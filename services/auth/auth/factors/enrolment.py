@@ -3,11 +3,11 @@
 from uuid import UUID
 
 from servicekit.tokens import Principal
-from sqlalchemy import ColumnElement, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, mails, sessions, step_up
-from auth.audit.record import Action, record
+from auth.audit import Action, record
 from auth.events import MailKind
 from auth.factors import attempts, challenges, passkeys, recovery_codes, second_factor, totp
 from auth.factors.errors import ChallengeInvalid, FactorUnknown, PasskeyNotRegistered
@@ -139,8 +139,7 @@ async def removed(db: AsyncSession, parts: Parts, user: User, caller: Principal,
 
 async def held(db: AsyncSession, caller: Principal) -> User:
     """Give the caller's account, and keep others from changing its factors; raises FactorUnknown."""
-    asked = select(User).where(User.id == accounts.person(caller)).with_for_update()
-    user: User | None = await db.scalar(asked)
+    user = await accounts.hold_person(db, accounts.person(caller))
     if user is None:
         raise FactorUnknown
     return user

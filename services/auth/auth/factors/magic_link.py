@@ -11,7 +11,6 @@ from sqlalchemy import select
 
 from auth import accounts, mails, sessions
 from auth.addresses import key_of
-from auth.audit.record import Action, record
 from auth.errors import EmailTokenInvalid
 from auth.events import MailKind
 from auth.factors import second_factor
@@ -67,15 +66,6 @@ async def verify(parts: Parts, link: MagicLink) -> SessionBundle:
         ):
             raise EmailTokenInvalid
         outcome = await second_factor.enter(db, parts, standing, AMR)
-        if isinstance(outcome, SessionBundle):
-            record(
-                db,
-                Action.LOGIN_SUCCESS,
-                tenant_id=outcome.tenant_id,
-                actor=outcome.user_id,
-                session_id=outcome.session_id,
-                amr=AMR,
-            )
     if isinstance(outcome, SecondFactorRequired):
         raise outcome
     return outcome

@@ -1,7 +1,7 @@
 """Signing in with a passkey and nothing else: the device is one factor, and what unlocks it the other."""
 
 from auth import sessions
-from auth.audit.record import Action, record
+from auth.audit import Action, record
 from auth.factors import attempts, challenges, passkeys
 from auth.factors.errors import FactorRefused
 from auth.factors.schemas import PasskeySignIn
@@ -34,14 +34,6 @@ async def sign_in(parts: Parts, shown: PasskeySignIn) -> SessionBundle:
                 raise FactorRefused
             await attempts.forget(db, user_id)
             bundle = await sessions.begin(db, parts, standing, amr)
-            record(
-                db,
-                Action.LOGIN_SUCCESS,
-                tenant_id=bundle.tenant_id,
-                actor=bundle.user_id,
-                session_id=bundle.session_id,
-                amr=amr,
-            )
     except FactorRefused as refusal:
         await note(parts, refusal)
         raise

@@ -20,6 +20,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
+from auth import accounts
 from auth.factors.challenges import LIFE
 from auth.factors.errors import (
     FactorRefused,
@@ -138,6 +139,7 @@ async def use(
     )
     if verified is None:
         raise FactorRefused
+    await accounts.hold_person(db, passkey.user_id)
     await count_on(db, passkey, verified.new_sign_count)
     portable = verified.credential_device_type is CredentialDeviceType.MULTI_DEVICE
     return passkey.user_id, ["swk" if portable else "hwk", "user", "mfa"]

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import mails
-from auth.audit.record import Action, record
+from auth.audit import Action, record
 from auth.digests import digest
 from auth.events import MailKind
 from auth.factors.errors import FactorRefused

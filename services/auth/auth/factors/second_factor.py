@@ -10,9 +10,8 @@ from pydantic import JsonValue
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import sessions
+from auth import accounts, sessions
 from auth.accounts import Standing
-from auth.audit.record import Action, record
 from auth.factors import attempts, challenges, passkeys, recovery_codes, totp
 from auth.factors.errors import ChallengeInvalid, FactorRefused, SecondFactorRequired
 from auth.factors.schemas import Proof, SecondFactor
@@ -56,6 +55,7 @@ async def finish(parts: Parts, answer: SecondFactor) -> SessionBundle:
     failures = await attempts.count(parts, user_id)
     try:
         async with parts.database.begin() as db:
+            await accounts.hold_person(db, user_id)
             # A wrong answer undoes this: the challenge may be tried again, as often as is counted.
             challenge = await challenges.take(db, parts, Aim.SECOND_FACTOR, token)
             standing = await sessions.entering(db, parts, user_id, challenge.tenant_id)
@@ -64,14 +64,6 @@ async def finish(parts: Parts, answer: SecondFactor) -> SessionBundle:
             shown = await prove(db, parts, standing.user, answer, token)
             await attempts.forget(db, user_id)
             bundle = await sessions.begin(db, parts, standing, together(challenge.amr, shown))
-            record(
-                db,
-                Action.LOGIN_SUCCESS,
-                tenant_id=bundle.tenant_id,
-                actor=bundle.user_id,
-                session_id=bundle.session_id,
-                amr=together(challenge.amr, shown),
-            )
     except FactorRefused as refusal:
         raise await attempts.refuse(parts, user_id, failures, refusal) from None
     return bundle
