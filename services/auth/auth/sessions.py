@@ -14,6 +14,7 @@ from auth import accounts, audit
 from auth.accounts import Standing
 from auth.audit import Action
 from auth.errors import SessionEnded
+from auth.factors.errors import SecondFactorMissing
 from auth.models import EndReason, RefreshToken, Session
 from auth.parts import Parts
 from auth.schemas import Me, SessionBundle
@@ -100,7 +101,13 @@ def keep(db: AsyncSession, parts: Parts, session: Session, token: str, generatio
 async def bundle(
     parts: Parts, standing: Standing, session: Session, refresh_token: str, refresh_expires_at: datetime
 ) -> SessionBundle:
-    """Put together what a client gets; from now on the request's logs tell whose it is."""
+    """Put together what a client gets; from now on the request's logs tell whose it is.
+
+    Raises SecondFactorMissing.
+    """
+    if standing.tenant.mfa_required and "mfa" not in session.amr:
+        # However somebody came here: without a second factor there are no tokens for this tenant.
+        raise SecondFactorMissing
     bind(tenant_id=str(session.tenant_id), user_id=standing.user.subject)
     access = await parts.access_tokens.for_person(standing.user, session, standing.role)
     return SessionBundle(

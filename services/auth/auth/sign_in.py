@@ -1,12 +1,12 @@
 """Signing in with a password."""
 
 from prometheus_client import Counter
+from servicekit.errors import Unauthenticated
 from sqlalchemy import update
 
 from auth import accounts, sessions
 from auth.errors import InvalidCredentials
 from auth.factors import second_factor
-from auth.factors.errors import SecondFactorRequired
 from auth.models import User
 from auth.parts import Parts
 from auth.schemas import Credentials, SessionBundle
@@ -35,7 +35,7 @@ async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
         if standing is None:
             raise refused()
         outcome = await second_factor.enter(db, parts, standing, ["pwd"])
-    if isinstance(outcome, SecondFactorRequired):
+    if isinstance(outcome, Unauthenticated):
         SIGN_INS.labels("challenged").inc()
         raise outcome
     SIGN_INS.labels("accepted").inc()

@@ -38,7 +38,7 @@ async def confirm_totp(db: AsyncSession, parts: Parts, caller: Principal, code: 
     """Let the app count; gives the first recovery codes. Raises CodeRefused or TotpExists."""
     user = await held(db, caller)
     await totp.confirm(db, parts, user.id, code)
-    return await added(db, parts, user, caller, TOTP)
+    return await added(db, parts, user, caller.tenant_id, TOTP)
 
 
 async def begin_passkey(db: AsyncSession, parts: Parts, caller: Principal) -> tuple[str, passkeys.Options]:
@@ -67,7 +67,7 @@ async def add_passkey(
         user = await held(db, caller)
         to_sign = challenges.to_sign(parts, token)
         passkey = await passkeys.register(db, parts, user, wanted, to_sign)
-        return passkey, await added(db, parts, user, caller, PASSKEY)
+        return passkey, await added(db, parts, user, caller.tenant_id, PASSKEY)
 
 
 async def renew_recovery_codes(db: AsyncSession, parts: Parts, caller: Principal) -> list[str]:
@@ -110,11 +110,13 @@ async def remove_passkey(db: AsyncSession, parts: Parts, caller: Principal, pass
     await removed(db, parts, user, caller, PASSKEY)
 
 
-async def added(db: AsyncSession, parts: Parts, user: User, caller: Principal, kind: str) -> list[str] | None:
+async def added(
+    db: AsyncSession, parts: Parts, user: User, tenant_id: UUID | None, kind: str
+) -> list[str] | None:
     """Tell that a factor was added; gives recovery codes to somebody who has none."""
-    record(db, Action.SECOND_FACTOR_ADDED, tenant_id=caller.tenant_id, actor=user.subject, factor=kind)
+    record(db, Action.SECOND_FACTOR_ADDED, tenant_id=tenant_id, actor=user.subject, factor=kind)
     to = mails.Recipient.of(user)
-    mails.send(db, parts, MailKind.SECOND_FACTOR_ADDED, to, tenant_id=caller.tenant_id, factor=kind)
+    mails.send(db, parts, MailKind.SECOND_FACTOR_ADDED, to, tenant_id=tenant_id, factor=kind)
     return await recovery_codes.make_first(db, parts, user)
 
 

@@ -21,6 +21,16 @@ class SecondFactorRequired(Unauthenticated):
         self.extensions = asked
 
 
+class SecondFactorEnrolmentRequired(Unauthenticated):
+    """What came first was right, but the tenant wants two factors: `challenge` lets one be set up."""
+
+    default_detail = "Your organisation requires a second factor. Set one up to go on."
+
+    def __init__(self, challenge: str) -> None:
+        headers = {"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"}
+        super().__init__(headers=headers, challenge=challenge)
+
+
 class ChallengeInvalid(Challenged):
     """The challenge is unknown, answered already, too old, or was given to somebody elsewhere."""
 
@@ -57,6 +67,12 @@ class InsufficientUserAuthentication(Unauthenticated):
     def __init__(self, max_age: int) -> None:
         challenge = f'Bearer error="insufficient_user_authentication", max_age={max_age}'
         super().__init__(headers={"WWW-Authenticate": challenge}, max_age=max_age)
+
+
+class SecondFactorMissing(Challenged):
+    """The tenant wants two factors, and the session was begun with one: sign in again."""
+
+    default_detail = "Your organisation requires a second factor. Sign in again."
 
 
 class CodeRefused(BadRequest):

@@ -6,6 +6,7 @@ It stands for the password and never for a second factor: a mailbox is one more 
 import secrets
 
 from servicekit import jose
+from servicekit.errors import Unauthenticated
 from servicekit.limits import RateLimited
 from sqlalchemy import select
 
@@ -14,7 +15,7 @@ from auth.addresses import key_of
 from auth.errors import EmailTokenInvalid
 from auth.events import MailKind
 from auth.factors import second_factor
-from auth.factors.errors import MagicLinksDisabled, SecondFactorRequired
+from auth.factors.errors import MagicLinksDisabled
 from auth.factors.schemas import MagicLink
 from auth.models import Purpose, User
 from auth.parts import Parts
@@ -46,7 +47,7 @@ async def send(parts: Parts, email: str) -> str:
 
 
 async def verify(parts: Parts, link: MagicLink) -> SessionBundle:
-    """Begin a session; raises EmailTokenInvalid, or SecondFactorRequired where there is one."""
+    """Begin a session; raises EmailTokenInvalid, or what `second_factor.enter` gives."""
     if not parts.settings.auth_magic_link_enabled:
         raise MagicLinksDisabled
     async with parts.database.begin() as db:
@@ -66,6 +67,6 @@ async def verify(parts: Parts, link: MagicLink) -> SessionBundle:
         ):
             raise EmailTokenInvalid
         outcome = await second_factor.enter(db, parts, standing, AMR)
-    if isinstance(outcome, SecondFactorRequired):
+    if isinstance(outcome, Unauthenticated):
         raise outcome
     return outcome

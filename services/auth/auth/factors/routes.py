@@ -8,7 +8,7 @@ from servicekit.auth import Caller, public
 from servicekit.database import Session
 
 from auth import schemas, step_up
-from auth.factors import enrolment, magic_link, passkey_sign_in, passkeys, second_factor
+from auth.factors import enrolment, magic_link, passkey_sign_in, passkeys, required_enrolment, second_factor
 from auth.factors import schemas as wire
 from auth.manners import no_store
 from auth.models import Passkey
@@ -34,6 +34,23 @@ by_person: Any = Depends(unhurried)
 async def finish_sign_in(answer: wire.SecondFactor, parts: PartsOfAuth) -> schemas.SessionBundle:
     """Answer the challenge of a sign-in with a second factor."""
     return await second_factor.finish(parts, answer)
+
+
+@factors_api.post(
+    "/token/enrol/totp",
+    status_code=status.HTTP_201_CREATED,
+    dependencies=[public, limited("second-factor")],
+)
+async def begin_required_totp(asked: wire.EnrolmentChallenge, parts: PartsOfAuth) -> wire.NewTotp:
+    """Give the seed for the authenticator app without which a tenant lets nobody in."""
+    seed, uri = await required_enrolment.begin(parts, asked.challenge.get_secret_value())
+    return wire.NewTotp(seed=seed, otpauth_uri=uri)
+
+
+@factors_api.post("/token/enrol/totp/confirm", dependencies=[public, limited("second-factor")])
+async def finish_required_totp(answer: wire.EnrolmentCode, parts: PartsOfAuth) -> wire.Enrolled:
+    """Let the app count, and finish the sign-in."""
+    return await required_enrolment.finish(parts, answer)
 
 
 @factors_api.post("/passkeys/sign-in/options", dependencies=[public, limited("passkeys")])

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from servicekit.wire import Body
 
 from auth.addresses import Email
-from auth.schemas import DisplayName, OpaqueToken, Password, Secret
+from auth.schemas import DisplayName, OpaqueToken, Password, Secret, SessionBundle
 
 # Six digits are looked at as text: a zero in front counts.
 Code = Annotated[Secret, Field(min_length=6, max_length=6, examples=["123456"])]
@@ -127,6 +127,18 @@ class PasskeyOptions(BaseModel):
     options: dict[str, JsonValue]
 
 
+class EnrolmentChallenge(Body):
+    """The challenge of a sign-in to a tenant that requires a second factor."""
+
+    challenge: OpaqueToken
+
+
+class EnrolmentCode(EnrolmentChallenge):
+    """The first code of the app that was set up, to finish the sign-in."""
+
+    code: Code
+
+
 class TotpCode(Body):
     """The code that the app shows now."""
 
@@ -148,6 +160,12 @@ class RecoveryCodes(BaseModel):
 
 class FactorAdded(BaseModel):
     """A factor counts from now on; with the first come recovery codes, shown once."""
+
+    recovery_codes: list[str] | None
+
+
+class Enrolled(SessionBundle):
+    """The session that the sign-in was for; recovery codes are shown once."""
 
     recovery_codes: list[str] | None
 

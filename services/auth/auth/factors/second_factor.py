@@ -13,30 +13,41 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import accounts, sessions
 from auth.accounts import Standing
 from auth.factors import attempts, challenges, passkeys, recovery_codes, totp
-from auth.factors.errors import ChallengeInvalid, FactorRefused, SecondFactorRequired
+from auth.factors.errors import (
+    ChallengeInvalid,
+    FactorRefused,
+    SecondFactorEnrolmentRequired,
+    SecondFactorRequired,
+)
 from auth.factors.schemas import Proof, SecondFactor
 from auth.models import Aim, Passkey, Totp, User
 from auth.parts import Parts
 from auth.schemas import SessionBundle
 
+# Given back and not raised: raising would undo the challenge before it is committed.
+Unfinished = SecondFactorRequired | SecondFactorEnrolmentRequired
+
 
 async def enter(
     db: AsyncSession, parts: Parts, standing: Standing, amr: Sequence[str]
-) -> SessionBundle | SecondFactorRequired:
+) -> SessionBundle | Unfinished:
     """Begin a session, or ask for the second factor; `amr` is what was shown (RFC 8176).
 
-    The question is given back and not raised: raising would undo it before it is committed.
+    Whoever calls raises what is unfinished, when the transaction is over.
     """
-    if not await has_any(db, standing.user.id):
+    has_factor = await has_any(db, standing.user.id)
+    if not has_factor and not standing.tenant.mfa_required:
         return await sessions.begin(db, parts, standing, amr)
     asked = challenges.ask(
         db,
         parts,
-        Aim.SECOND_FACTOR,
+        Aim.SECOND_FACTOR if has_factor else Aim.ENROLMENT,
         user_id=standing.user.id,
         tenant_id=standing.tenant.id,
         amr=amr,
     )
+    if not has_factor:
+        return SecondFactorEnrolmentRequired(asked.token)
     told: dict[str, JsonValue] = {"challenge": asked.token, "factors": [*await kinds(db, standing.user.id)]}
     known = await passkeys.of(db, standing.user.id)
     if known and parts.settings.rp_id:

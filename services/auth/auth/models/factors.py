@@ -19,6 +19,8 @@ class Aim(Enum):
     PASSKEY_SIGN_IN = "passkey_sign_in"
     PASSKEY_REGISTRATION = "passkey_registration"
     STEP_UP = "step_up"
+    # Only to set a first factor up.
+    ENROLMENT = "enrolment"
 
 
 class Totp(Base):

@@ -5,7 +5,7 @@ from enum import Enum
 from uuid import UUID, uuid4
 
 from servicekit.permissions import Role
-from sqlalchemy import ForeignKey, Index, func, text
+from sqlalchemy import ForeignKey, Index, false, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from auth.models.base import Base, one_of
@@ -46,6 +46,8 @@ class Tenant(Base):
     # Of addresses that may be invited; none allows all.
     invite_domains: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     settings_version: Mapped[int] = mapped_column(server_default=text("1"))
+    # Nobody gets tokens for it by one factor alone.
+    mfa_required: Mapped[bool] = mapped_column(server_default=false())
 
 
 class Membership(Base):

@@ -9,7 +9,7 @@ down_revision = "0003"
 MOMENT = sa.TIMESTAMP(timezone=True)
 # All that mails with tokens are foreseen for: whichever migration widens it, none takes from another.
 PURPOSES = "purpose in ('email_verification', 'password_reset', 'email_change', 'magic_link')"
-AIMS = "aim in ('second_factor', 'passkey_sign_in', 'passkey_registration', 'step_up')"
+AIMS = "aim in ('second_factor', 'passkey_sign_in', 'passkey_registration', 'step_up', 'enrolment')"
 
 
 def person() -> sa.ForeignKey:
@@ -20,6 +20,7 @@ def upgrade() -> None:
     op.add_column("sessions", sa.Column("authenticated_at", MOMENT))
     op.execute("update sessions set authenticated_at = created_at")
     op.alter_column("sessions", "authenticated_at", nullable=False)
+    op.add_column("tenants", sa.Column("mfa_required", sa.Boolean, nullable=False, server_default=sa.false()))
     op.drop_constraint(op.f("ck_email_tokens_purpose"), "email_tokens")
     op.create_check_constraint("purpose", "email_tokens", PURPOSES)
     op.create_table(
@@ -72,4 +73,5 @@ def downgrade() -> None:
     for table in ("challenges", "factor_attempts", "recovery_codes", "passkeys", "totp_factors"):
         op.drop_table(table)
     op.execute("delete from email_tokens where purpose = 'magic_link'")
+    op.drop_column("tenants", "mfa_required")
     op.drop_column("sessions", "authenticated_at")
