@@ -4,7 +4,6 @@ Statuses and words follow OpenBao 2.6 (keysutil/policy.go, path_sign_verify.go),
 """
 
 import base64
-import binascii
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -153,7 +152,7 @@ class TransitKey:
         try:
             padded = text + "=" * (-len(text) % 4) if jws else text
             return number, base64.b64decode(padded, altchars=b"-_" if jws else None, validate=True)
-        except binascii.Error:
+        except ValueError:
             raise VaultError(400, "invalid base64 signature value") from None
 
 
@@ -161,5 +160,5 @@ def decoded(data: str) -> bytes:
     """Read the standard base64 of an input; raises VaultError."""
     try:
         return base64.b64decode(data, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise VaultError(400, "unable to decode input as base64: illegal base64 data") from None

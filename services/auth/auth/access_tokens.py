@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 from pydantic import JsonValue
@@ -28,6 +28,20 @@ class Issued:
     kid: str
     expires_at: datetime
     scopes: list[str]
+    # In seconds.
+    lifetime: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine, and what it may do where; role and tenant go together. `until` is when it must end."""
+
+    client_id: str
+    audience: str
+    scopes: Collection[str]
+    tenant_id: UUID | None
+    role: Role
+    until: int
 
 
 @dataclass(frozen=True)
@@ -68,10 +82,24 @@ class AccessTokens:
         machine: dict[str, JsonValue] = {"sub": f"service:{client_id}", "client_id": client_id}
         return await self._sign(sorted(scopes), {**machine, "aud": audience})
 
-    async def _sign(self, scopes: list[str], claims: dict[str, JsonValue]) -> Issued:
+    async def for_machine(self, machine: Machine) -> Issued:
+        """Issue a token to a machine of a tenant: its scopes decide, within what its role may do."""
+        claims: dict[str, JsonValue] = {
+            "sub": f"service:{machine.client_id}",
+            "client_id": machine.client_id,
+            "aud": machine.audience,
+        }
+        if machine.tenant_id:
+            claims |= {"tenant_id": str(machine.tenant_id), "role": machine.role.value}
+        return await self._sign(sorted(machine.scopes), claims, until=machine.until)
+
+    async def _sign(
+        self, scopes: list[str], claims: dict[str, JsonValue], *, until: int | None = None
+    ) -> Issued:
         key = await self.keys.current()
         now = int(time.time())
-        expires = now + int(self.lifetime.total_seconds())
+        longest = now + int(self.lifetime.total_seconds())
+        expires = min(longest, max(until, now + 1)) if until else longest
         common: dict[str, JsonValue] = {
             "iss": self.issuer,
             "iat": now,
@@ -83,4 +111,4 @@ class AccessTokens:
         token = jwt.encode(
             {**common, **claims}, key.private, ALGORITHM, headers={"typ": TYPE, "kid": key.kid}
         )
-        return Issued(token, key.kid, datetime.fromtimestamp(expires, UTC), scopes)
+        return Issued(token, key.kid, datetime.fromtimestamp(expires, UTC), scopes, expires - now)

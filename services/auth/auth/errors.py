@@ -1,6 +1,13 @@
 """What can go wrong in auth, named as clients read it."""
 
-from servicekit.errors import BadRequest, Forbidden, Unauthenticated, Unavailable, Unprocessable
+from servicekit.errors import (
+    BadRequest,
+    Forbidden,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+    Unprocessable,
+)
 
 
 class Challenged(Unauthenticated):
@@ -87,25 +94,41 @@ class SigningKeysUnavailable(Unavailable):
     """There is no key to sign with."""
 
 
-class InvalidClient(Challenged):
+class OAuthError(ServiceError):
+    """A refusal that libraries for OAuth read by its `error`, too (RFC 6749 section 5.2)."""
+
+    def __init__(self) -> None:
+        super().__init__(error=self.code())
+
+
+class InvalidClient(Unauthenticated):
     """One answer for an unknown client and a wrong secret (RFC 6749 section 5.2)."""
 
     default_detail = "Client id and secret do not match."
 
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'Basic realm="acme"'}, error=self.code())
 
-class InvalidTarget(BadRequest):
+
+class InvalidRequest(OAuthError, BadRequest):
+    """The request lacks something, or says it twice (RFC 6749 section 5.2)."""
+
+    default_detail = "Prove who the client is in one way, and name nothing that contradicts its credential."
+
+
+class InvalidTarget(OAuthError, BadRequest):
     """The client may not call this service (RFC 8707 section 2)."""
 
     default_detail = "This client gets no tokens for this audience."
 
 
-class InvalidScope(BadRequest):
+class InvalidScope(OAuthError, BadRequest):
     """The client may not do this there (RFC 6749 section 5.2)."""
 
     default_detail = "This client may not have all of these scopes at this audience."
 
 
-class UnsupportedGrantType(BadRequest):
+class UnsupportedGrantType(OAuthError, BadRequest):
     """Machines get tokens by client_credentials alone (RFC 6749 section 5.2)."""
 
     default_detail = "Use grant_type=client_credentials."

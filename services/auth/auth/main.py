@@ -12,6 +12,7 @@ from auth.api_keys.routes import api_keys_api, api_keys_internal
 from auth.factors.routes import factors_api
 from auth.parts import Parts
 from auth.routes import accounts_api, machines_api, well_known
+from auth.service_accounts.routes import service_accounts_api
 from auth.settings import Settings
 from auth.signing_keys import SigningKeys
 from auth.tenants.entry_routes import entry_api
@@ -41,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             tenants_api,
             entry_api,
             api_keys_api,
+            service_accounts_api,
             well_known,
         ],
         internal=[machines_api, api_keys_internal, members_internal],

@@ -12,8 +12,10 @@ from auth.email_tokens import EmailTokens
 from auth.passwords import Passwords
 from auth.rates import Rates
 from auth.refresh_tokens import RefreshTokens
+from auth.service_accounts.catalogue import Catalogue
 from auth.settings import Settings
 from auth.signing_keys import SigningKeys
+from auth.vault import Vault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,8 @@ class Parts:
     refresh_tokens: RefreshTokens
     email_tokens: EmailTokens
     rates: Rates
+    vault: Vault
+    catalogue: Catalogue
 
     @classmethod
     def of(cls, settings: Settings, kit: Kit, keys: SigningKeys) -> Self:
@@ -41,6 +45,8 @@ class Parts:
             refresh_tokens=RefreshTokens.of(settings),
             email_tokens=EmailTokens.of(settings),
             rates=Rates.of(settings, kit.limits),
+            vault=Vault.of(settings, kit.http),
+            catalogue=Catalogue.load(settings.auth_service_accounts_file),
         )
 
 

@@ -16,6 +16,7 @@ from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
+from auth.service_accounts.issuing import token_endpoint
 
 GRANT_TYPE = "client_credentials"
 
@@ -109,6 +110,14 @@ async def discover(parts: PartsOfAuth) -> schemas.Discovery:
     return schemas.Discovery(
         issuer=issuer,
         jwks_uri=f"{issuer.rstrip('/')}/.well-known/jwks.json",
+        token_endpoint=token_endpoint(parts.settings),
+        token_endpoint_auth_methods_supported=[
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt",
+        ],
+        token_endpoint_auth_signing_alg_values_supported=[ALGORITHM],
+        grant_types_supported=[GRANT_TYPE],
         id_token_signing_alg_values_supported=[ALGORITHM],
         subject_types_supported=["public"],
         scopes_supported=sorted(PERMISSIONS),

@@ -172,6 +172,10 @@ class Discovery(BaseModel):
 
     issuer: str
     jwks_uri: str
+    token_endpoint: str
+    token_endpoint_auth_methods_supported: list[str]
+    token_endpoint_auth_signing_alg_values_supported: list[str]
+    grant_types_supported: list[str]
     id_token_signing_alg_values_supported: list[str]
     subject_types_supported: list[str]
     scopes_supported: list[str]

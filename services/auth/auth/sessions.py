@@ -56,25 +56,6 @@ async def begin(  # noqa: PLR0913  # what a session follows from
         authenticated_at=authenticated_at or now,
         expires_at=expires_at or now + timedelta(minutes=parts.settings.auth_session_ttl_minutes),
     )
-    return await open_up(db, parts, standing, session)
-
-
-async def go_on(db: AsyncSession, parts: Parts, standing: Standing, before: Session) -> SessionBundle:
-    """Begin a session in the place of another: since when, how and for how long is as it was."""
-    session = Session(
-        user_id=standing.user.id,
-        tenant_id=standing.tenant.id,
-        key=os.urandom(KEY_BYTES),
-        amr=list(before.amr),
-        created_at=before.created_at,
-        authenticated_at=before.authenticated_at,
-        expires_at=before.expires_at,
-    )
-    return await open_up(db, parts, standing, session)
-
-
-async def open_up(db: AsyncSession, parts: Parts, standing: Standing, session: Session) -> SessionBundle:
-    """Add a session, with its first tokens."""
     db.add(session)
     await db.flush()
     audit.record(
@@ -83,7 +64,7 @@ async def open_up(db: AsyncSession, parts: Parts, standing: Standing, session: S
         tenant_id=session.tenant_id,
         actor=standing.user.subject,
         session_id=session.id,
-        methods=list(amr),
+        methods=session.amr,
     )
     token = parts.refresh_tokens.first()
     good_until = keep(db, parts, session, token, generation=0)

@@ -110,11 +110,17 @@ class Settings(ServiceSettings):
     auth_invite_accept_rate_limit_per_minute: Count = 30
     signup_request_rate_limit_per_hour: Count = 5
     signup_request_email_rate_limit_per_day: Count = 3
+    auth_service_account_issue_rate_limit_per_minute: Count = 10
+    auth_oauth_token_rate_limit_per_minute: Count = 120
+    auth_oauth_token_client_rate_limit_per_minute: Count = 60
 
     vault_verify_enabled: bool = False
     vault_addr: str | None = None
     vault_token: SecretStr | None = None
     vault_transit_key: str | None = None
+    # Which service accounts there are (YAML, see auth/service_accounts/catalogue.py), and who signs for them.
+    auth_service_accounts_file: Path | None = None
+    auth_service_account_issuer: str = "acme-operator"
 
     @property
     def address_limits(self) -> dict[str, tuple[int, Seconds]]:
@@ -124,6 +130,8 @@ class Settings(ServiceSettings):
             "token": (self.auth_token_rate_limit_per_minute, MINUTE),
             "refresh": (self.auth_refresh_rate_limit_per_minute, MINUTE),
             "email/send": (self.email_verification_ip_rate_limit_per_hour, HOUR),
+            "service-accounts/issue": (self.auth_service_account_issue_rate_limit_per_minute, MINUTE),
+            "oauth/token": (self.auth_oauth_token_rate_limit_per_minute, MINUTE),
             "api-key": (self.auth_api_key_failure_rate_limit_per_minute, MINUTE),
             "email/verify": (self.email_verification_attempt_rate_limit_per_minute, MINUTE),
             "password/forgot": (self.password_reset_ip_rate_limit_per_hour, HOUR),
@@ -143,6 +151,7 @@ class Settings(ServiceSettings):
         return {
             "token": (self.auth_token_account_rate_limit_per_minute, MINUTE),
             "refresh": (self.auth_refresh_session_rate_limit_per_minute, MINUTE),
+            "oauth/token": (self.auth_oauth_token_client_rate_limit_per_minute, MINUTE),
             "mail": (self.email_verification_email_rate_limit_per_hour, HOUR),
             "password/forgot": (self.password_reset_email_rate_limit_per_hour, HOUR),
             "factors": (self.auth_factors_account_rate_limit_per_minute, MINUTE),

@@ -12,9 +12,10 @@ from servicekit.workers import Worker
 from sqlalchemy import delete, func, select
 
 from auth import accounts
-from auth.models import Challenge, EmailToken, RefreshToken, Session, Status, User
+from auth.models import Challenge, EmailToken, RefreshToken, ServiceCredential, Session, Status, User
 from auth.settings import Settings
 from auth.tenants import lifecycle
+from auth.vault import Vault, VaultTokenRenewal
 
 HOUR_SECONDS = 3600.0
 # Who has not confirmed an address by then does not want the account.
@@ -38,7 +39,7 @@ class Expiry(Steady):
 
     async def step(self) -> float:
         """Clear away once."""
-        for table in (RefreshToken, EmailToken, Challenge, Session):
+        for table in (RefreshToken, EmailToken, Challenge, Session, ServiceCredential):
             async with self._database.begin() as db:
                 await db.execute(delete(table).where(table.expires_at < func.now()))
         async with self._database.begin() as db:
@@ -58,7 +59,10 @@ class Expiry(Steady):
 
 def workers(kit: Kit) -> Sequence[Worker]:
     """List the workers of this service."""
+    settings = kit.settings
+    vault = Vault.of(settings, kit.http) if isinstance(settings, Settings) else None
     return [
+        *([VaultTokenRenewal(vault)] if vault and vault.is_configured else []),
         Relay(kit.database, kit.redis, source="auth", readers=("notification",)),
         Housekeeping(kit.database),
         Expiry(kit.database),

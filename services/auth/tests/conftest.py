@@ -1,5 +1,5 @@
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,9 +10,13 @@ from auth.main import create_app
 from auth.settings import Settings
 from fastapi import FastAPI
 from pydantic import SecretStr
+from sandbox.vault import create_vault
 from servicekit import jose
 from servicekit.sealing import unseal
 from testkit.app import client, running
+from testkit.servers import serving
+
+from .vaults import KEY, Operator
 
 PASSWORD = "four unrelated words here"
 SEALING_KEY = SecretStr("c2VhbGluZy1rZXktb2YtdGhpcnR5LXR3by1ieXRlcyE=")
@@ -167,6 +171,24 @@ class Auth:
             email,
             role,
         )
+
+
+@pytest.fixture(scope="session")
+def vault_url() -> Iterator[str]:
+    """A Vault of this worker's own."""
+    with serving(create_vault()) as url:
+        yield url
+
+
+@pytest.fixture
+def operator(vault_url: str) -> Iterator[Operator]:
+    """Who holds the key in Vault that vouches for service accounts."""
+    headers = {"X-Vault-Token": "hvs.operator"}
+    with httpx.Client(base_url=vault_url, headers=headers, trust_env=False) as vault:
+        held = Operator(vault)
+        held.call("POST", f"transit/keys/{KEY}", type="ed25519")
+        yield held
+        held.recover()
 
 
 Start = Callable[..., Any]

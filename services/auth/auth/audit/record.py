@@ -34,6 +34,7 @@ class Action(StrEnum):
     PASSKEY_CLONED = "authn_passkey_cloned"
     PASSKEY_RENAMED = "authn_passkey_renamed"
     STEP_UP = "authn_step_up"
+    AUTHZ_FAIL = "authz_fail"
     SESSION_ENDED = "session_ended"
     USER_CREATED = "user_created"
     EMAIL_VERIFIED = "user_email_verified"

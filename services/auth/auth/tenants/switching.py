@@ -30,7 +30,8 @@ async def switch(db: AsyncSession, parts: Parts, caller: Principal, tenant_id: U
     if standing is None:
         raise TenantUnknown
     await sessions.end(db, EndReason.SWITCHED, Session.id == before.id)
-    bundle = await sessions.go_on(db, parts, standing, before)
+    times = {"authenticated_at": before.authenticated_at, "expires_at": before.expires_at}
+    bundle = await sessions.begin(db, parts, standing, before.amr, **times)
     audit.record(
         db, Action.TENANT_SWITCHED, tenant_id=tenant_id, actor=caller.subject, session_id=bundle.session_id
     )

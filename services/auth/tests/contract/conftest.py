@@ -7,7 +7,7 @@ from .states import MACHINE_SECRET
 
 
 @pytest.fixture
-def settings(variables, issuer, tmp_path):
+def settings(variables, issuer, tmp_path, operator):
     """An auth that signs with the key of the tests' issuer, and so believes its tokens."""
     path = tmp_path / "keys.json"
     with held(path):
@@ -16,5 +16,6 @@ def settings(variables, issuer, tmp_path):
         "auth_issuer": issuer.issuer,
         "auth_key_storage_path": path,
         "auth_service_secrets": {"chat-agent": MACHINE_SECRET},
+        **operator.settings,
     }
     return Settings(**{**variables, **own})

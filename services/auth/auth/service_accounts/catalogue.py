@@ -1,0 +1,73 @@
+"""Which service accounts there are, and what each may have at most: a file that is read at the start.
+
+accounts:
+  nightly-export:
+    tenants: [7e4a0000-0000-4000-8000-000000000001]   # or `global: true`
+    role: member
+    scopes: [conversations:read]
+    audiences: [acme-api]
+    max_lifetime_minutes: 1440
+"""
+
+from pathlib import Path
+from typing import Annotated, Self
+from uuid import UUID
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from servicekit.permissions import PERMISSIONS, Role, scopes_for
+
+YEAR_MINUTES = 365 * 24 * 60
+
+AccountName = Annotated[str, Field(pattern="^[a-z][a-z0-9-]{1,47}$")]
+Audience = Annotated[str, Field(pattern="^[a-z][a-z0-9-]{0,63}$")]
+
+
+class CatalogueUnreadable(Exception):
+    """The file is no catalogue; says what is wrong with it."""
+
+
+class Account(BaseModel):
+    """What an account may have at most. Only `global` lets it be for tenants that are not named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tenants: frozenset[UUID] = frozenset()
+    is_global: bool = Field(default=False, alias="global")
+    role: Role
+    scopes: Annotated[frozenset[str], Field(min_length=1)]
+    audiences: Annotated[tuple[Audience, ...], Field(min_length=1)] = ("acme-api",)
+    max_lifetime_minutes: Annotated[int, Field(ge=1, le=YEAR_MINUTES)] = 24 * 60
+
+    @model_validator(mode="after")
+    def make_sense(self) -> Self:
+        """Refuse scopes that are not there or above the role, and accounts for no tenant at all."""
+        if unknown := self.scopes - PERMISSIONS.keys():
+            raise ValueError(f"no such scopes: {', '.join(sorted(unknown))}")
+        if above := self.scopes - scopes_for(self.role):
+            raise ValueError(f"above the role: {', '.join(sorted(above))}")
+        if bool(self.tenants) == self.is_global:
+            raise ValueError("name tenants, or say `global: true`")
+        return self
+
+    def is_for(self, tenant_id: UUID | None) -> bool:
+        """Tell whether the account may be one of a tenant; None is all tenants."""
+        return self.is_global or tenant_id in self.tenants
+
+
+class Catalogue(BaseModel):
+    """All accounts, by their names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accounts: dict[AccountName, Account] = {}
+
+    @classmethod
+    def load(cls, path: Path | None) -> Self:
+        """Read the file; without one there are no accounts. Raises CatalogueUnreadable."""
+        if path is None:
+            return cls()
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()))
+        except (OSError, UnicodeError, yaml.YAMLError, ValidationError) as error:
+            raise CatalogueUnreadable(f"AUTH_SERVICE_ACCOUNTS_FILE {path}: {error}") from error

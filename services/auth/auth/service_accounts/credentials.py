@@ -1,0 +1,60 @@
+"""The credentials of a tenant's service accounts: listed and revoked by the tenant's own admins alone.
+
+Those of all tenants are nobody's to see here; taking their account out of the catalogue ends them.
+"""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from servicekit.tokens import Principal
+from servicekit.wire import Page
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import audit
+from auth.audit import Action
+from auth.models import ServiceCredential
+from auth.paging import cursor_at, place
+from auth.service_accounts import schemas
+from auth.service_accounts.errors import ServiceCredentialUnknown
+from auth.service_accounts.issuing import KIND, shown
+
+WORKING = (ServiceCredential.revoked_at.is_(None), ServiceCredential.expires_at > func.now())
+
+
+async def page(
+    db: AsyncSession, caller: Principal, limit: int, cursor: str | None
+) -> Page[schemas.ServiceCredential]:
+    """List the tenant's credentials, newest first; raises BadCursor."""
+    table = ServiceCredential
+    asked = select(table).where(table.tenant_id == caller.tenant_id)
+    if cursor:
+        asked = asked.where(tuple_(table.created_at, table.id) < place(cursor))
+    found = await db.scalars(asked.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1))
+    rows = found.all()
+    last = rows[limit - 1] if len(rows) > limit else None
+    following = cursor_at(last.created_at, last.id) if last else None
+    return Page(items=[shown(row) for row in rows[:limit]], next_cursor=following)
+
+
+async def revoke(db: AsyncSession, caller: Principal, credential_id: UUID) -> None:
+    """End a credential; its last access tokens live for minutes. Raises ServiceCredentialUnknown."""
+    row: ServiceCredential | None = await db.scalar(
+        update(ServiceCredential)
+        .where(
+            ServiceCredential.id == credential_id, ServiceCredential.tenant_id == caller.tenant_id, *WORKING
+        )
+        .values(revoked_at=datetime.now(UTC))
+        .returning(ServiceCredential)
+        .execution_options(synchronize_session=False)
+    )
+    if row is None:
+        raise ServiceCredentialUnknown
+    audit.record(
+        db,
+        Action.TOKEN_REVOKED,
+        tenant_id=row.tenant_id,
+        actor=caller.subject,
+        subject=f"service:{row.client_id}",
+        kind=KIND,
+    )

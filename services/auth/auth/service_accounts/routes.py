@@ -1,0 +1,67 @@
+"""The addresses of service accounts."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form, Header, status
+from fastapi.responses import JSONResponse
+from servicekit.app import CurrentKit
+from servicekit.auth import allowed, public
+from servicekit.database import Session
+from servicekit.tokens import Principal
+from servicekit.wire import Cursor, Limit, Page
+
+from auth.manners import no_store
+from auth.origin import origin
+from auth.parts import PartsOfAuth
+from auth.rates import limited
+from auth.schemas import MachineToken
+from auth.service_accounts import credentials, exchange, issuing, schemas
+
+Manager = Annotated[Principal, allowed("service_accounts:manage")]
+
+service_accounts_api = APIRouter(
+    prefix="/api/v1/auth", tags=["service accounts"], dependencies=[Depends(no_store), Depends(origin)]
+)
+
+
+@service_accounts_api.post(
+    "/service-accounts/issue",
+    status_code=status.HTTP_201_CREATED,
+    dependencies=[public, limited("service-accounts/issue")],
+)
+async def issue_credential(
+    asked: schemas.Issuance, parts: PartsOfAuth, kit: CurrentKit
+) -> schemas.IssuedCredential:
+    """Issue a service account's credential for a payload that Vault's key has signed."""
+    return await issuing.issue(parts, kit, asked)
+
+
+@service_accounts_api.get("/service-accounts/tokens")
+async def list_credentials(
+    caller: Manager, session: Session, limit: Limit = 50, cursor: Cursor = None
+) -> Page[schemas.ServiceCredential]:
+    """List the credentials of the tenant's service accounts, newest first."""
+    return await credentials.page(session, caller, limit, cursor)
+
+
+@service_accounts_api.post(
+    "/service-accounts/tokens/{credential_id}/revoke", status_code=status.HTTP_204_NO_CONTENT
+)
+async def revoke_credential(credential_id: UUID, caller: Manager, session: Session) -> None:
+    """Revoke a credential: it gets no further access token."""
+    await credentials.revoke(session, caller, credential_id)
+
+
+@service_accounts_api.post(
+    "/oauth/token", response_class=JSONResponse, dependencies=[public, limited("oauth/token")]
+)
+async def machine_token(
+    asked: Annotated[schemas.TokenRequest, Form()],
+    parts: PartsOfAuth,
+    kit: CurrentKit,
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> MachineToken:
+    """Give a machine an access token for its credential (client_credentials; secret or assertion)."""
+    issued = await exchange.exchange(parts, kit, asked, authorization)
+    return MachineToken(access_token=issued.token, expires_in=issued.lifetime, scope=" ".join(issued.scopes))

@@ -1,0 +1,314 @@
+"""Access tokens for machines: a credential of a service account for a token that works at every service."""
+
+import base64
+import time
+from typing import Annotated
+from urllib.parse import quote
+from uuid import UUID, uuid4
+
+import jwt
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi import APIRouter
+from servicekit import jose
+from servicekit.app import create_service
+from servicekit.auth import Caller, allowed
+from servicekit.settings import ServiceSettings
+from servicekit.tokens import Principal
+from testkit.app import client, running
+from testkit.servers import serving
+
+ENDPOINT = "http://acme.test/api/v1/auth/oauth/token"
+ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+@pytest.fixture
+async def owner(auth):
+    return await auth.somebody()
+
+
+@pytest.fixture
+def path(tmp_path, owner):
+    path = tmp_path / "accounts.yaml"
+    export = {
+        "role": "member",
+        "scopes": ["conversations:read", "conversations:write", "billing:read"],
+        "tenants": [owner["tenant_id"]],
+        "audiences": ["acme-api", "conversation"],
+    }
+    support = {"role": "viewer", "scopes": ["tenant:read", "conversations:read"], "global": True}
+    path.write_text(yaml.safe_dump({"accounts": {"nightly-export": export, "support": support}}))
+    return path
+
+
+@pytest.fixture
+async def service(start, operator, path):
+    return await start(**operator.settings, auth_service_accounts_file=path)
+
+
+async def issued(service, operator, **wanted):
+    answer = await service.post("service-accounts/issue", **operator.request(**wanted))
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+@pytest.fixture
+async def credential(service, operator, owner):
+    scopes = ["conversations:read", "conversations:write"]
+    return await issued(service, operator, tenant_id=owner["tenant_id"], scopes=scopes)
+
+
+async def token(service, credential=None, headers=None, **form):
+    secret = {name: credential[name] for name in ("client_id", "client_secret")} if credential else {}
+    wanted = {"grant_type": "client_credentials", **secret, **form}
+    sent = {name: value for name, value in wanted.items() if value is not None}
+    return await service.public.post("/api/v1/auth/oauth/token", data=sent, headers=headers)
+
+
+def basic(client_id, secret):
+    pair = f"{quote(client_id, safe='')}:{quote(secret, safe='')}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+
+
+async def test_gives_a_machine_of_a_tenant_a_token_that_says_what_it_is(service, credential, owner):
+    answer = await token(service, credential)
+    assert answer.headers["cache-control"] == "no-store"
+    given = answer.json()
+    assert (given["token_type"], given["expires_in"]) == ("bearer", 600)
+    said = service.claims(given)
+    assert said["sub"] == f"service:{credential['client_id']}"
+    assert (said["client_id"], said["aud"]) == (credential["client_id"], "acme-api")
+    assert (said["tenant_id"], said["role"]) == (owner["tenant_id"], "member")
+    assert said["scope"] == given["scope"] == "conversations:read conversations:write"
+    assert "sid" not in said
+
+
+async def test_takes_the_secret_in_the_form_or_in_the_header_and_not_in_both(service, credential):
+    header = basic(credential["client_id"], credential["client_secret"])
+    assert (await token(service, headers=header)).status_code == 200
+    assert (await token(service, headers=header, client_id=credential["client_id"])).status_code == 200
+    for twice in ({"credential": credential}, {"client_secret": "x"}, {"client_id": "another"}):
+        answer = await token(service, headers=header, **twice)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request"), twice
+    assert (await token(service)).json()["error"] == "invalid_request"
+    for bad in ("Basic x", "Basic", "Basic eA==", "Digest eDp5", f"Bearer {credential['client_secret']}"):
+        answer = await token(service, headers={"Authorization": bad})
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client"), bad
+        assert answer.headers["www-authenticate"].startswith("Basic")
+
+
+async def test_does_not_tell_why_it_believes_a_client_not(service, credential, operator, owner):
+    spoilt = [
+        {"client_secret": "wrong"},
+        {"client_id": f"sa.nightly-export.{uuid4().hex}"},
+        {"client_id": credential["client_id"].replace("nightly-export", "support")},
+        {"client_id": "sa.unknown.x"},
+        {"client_id": "chat-agent"},
+    ]
+    answers = [await token(service, {**credential, **one}) for one in spoilt]
+    await service.database.execute("update service_credentials set expires_at = now()")
+    answers.append(await token(service, credential))
+    said = [{**answer.json(), "request_id": ""} for answer in answers]
+    assert all(one == said[0] for one in said)
+    assert (answers[0].status_code, said[0]["code"]) == (401, "invalid_client")
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        ({"scope": "conversations:read billing:read"}, "invalid_scope"),
+        ({"scope": "conversations:*"}, "invalid_scope"),
+        ({"scope": "*"}, "invalid_scope"),
+        ({"audience": "billing-webhook"}, "invalid_target"),
+        ({"grant_type": "password"}, "unsupported_grant_type"),
+        ({"tenant_id": str(uuid4())}, "invalid_request"),
+    ],
+)
+async def test_gives_no_more_than_was_issued(service, credential, form, code):
+    answer = await token(service, credential, **form)
+    assert (answer.status_code, answer.json()["code"], answer.json()["error"]) == (400, code, code)
+
+
+async def test_gives_less_when_less_is_asked_for(service, credential):
+    answer = await token(service, credential, scope="conversations:read", audience="conversation")
+    said = service.claims(answer.json())
+    assert (said["scope"], said["aud"]) == ("conversations:read", "conversation")
+
+
+async def test_gives_only_what_the_catalogue_still_gives(service, start, operator, path, credential):
+    catalogue = yaml.safe_load(path.read_text())
+    catalogue["accounts"]["nightly-export"]["scopes"] = ["conversations:write"]
+    path.write_text(yaml.safe_dump(catalogue))
+    narrower = await start(**operator.settings, auth_service_accounts_file=path)
+    assert (await token(narrower, credential)).json()["scope"] == "conversations:write"
+    del catalogue["accounts"]["nightly-export"]
+    path.write_text(yaml.safe_dump(catalogue))
+    without = await start(**operator.settings, auth_service_accounts_file=path)
+    assert (await token(without, credential)).json()["code"] == "invalid_client"
+
+
+async def test_gives_no_token_that_outlives_the_credential(service, credential):
+    await service.database.execute(
+        "update service_credentials set expires_at = now() + interval '90 seconds'"
+    )
+    assert (await token(service, credential)).json()["expires_in"] <= 90
+
+
+async def test_lets_a_machine_of_all_tenants_say_for_which_one_it_comes(service, operator, owner):
+    support = await issued(service, operator, account="support", scopes=["tenant:read"])
+    nowhere = service.claims((await token(service, support)).json())
+    assert not {"tenant_id", "role"} & nowhere.keys()
+    there = service.claims((await token(service, support, tenant_id=owner["tenant_id"])).json())
+    assert (there["tenant_id"], there["role"]) == (owner["tenant_id"], "viewer")
+    unknown = await token(service, support, tenant_id=str(uuid4()))
+    assert unknown.json()["code"] == "invalid_request"
+
+
+async def test_counts_by_client_and_by_address(start, operator, path):
+    limited = {"auth_oauth_token_client_rate_limit_per_minute": 2}
+    service = await start(**operator.settings, auth_service_accounts_file=path, **limited)
+    wrong = {"client_id": f"sa.x.{uuid4().hex}", "client_secret": "wrong"}
+    assert [(await token(service, wrong)).status_code for _ in range(3)] == [401, 401, 429]
+    assert (await token(service, {**wrong, "client_id": f"sa.x.{uuid4().hex}"})).status_code == 401
+
+
+@pytest.fixture
+def own_key():
+    return Ed25519PrivateKey.generate()
+
+
+@pytest.fixture
+async def keyed(service, operator, owner, own_key):
+    x = jose.encode(own_key.public_key().public_bytes_raw())
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": x}
+    return await issued(service, operator, tenant_id=owner["tenant_id"], jwk=jwk)
+
+
+def assertion(key, client_id, headers=None, **changes):
+    now = int(time.time())
+    usual = {
+        "iss": client_id,
+        "sub": client_id,
+        "aud": ENDPOINT,
+        "iat": now,
+        "exp": now + 60,
+        "jti": str(uuid4()),
+    }
+    claims = {name: value for name, value in (usual | changes).items() if value is not ...}
+    return jwt.encode(claims, key, "EdDSA", headers=headers)
+
+
+async def by_assertion(service, text, **more):
+    return await token(service, client_assertion_type=ASSERTION, client_assertion=text, **more)
+
+
+async def test_takes_an_assertion_by_the_machines_own_key_once(service, keyed, own_key):
+    assert (keyed["client_secret"], keyed["method"]) == (None, "private_key_jwt")
+    text = assertion(own_key, keyed["client_id"])
+    assert (await by_assertion(service, text)).json()["scope"] == "conversations:read"
+    again = await by_assertion(service, text)
+    assert (again.status_code, again.json()["code"]) == (401, "invalid_client")
+    named = assertion(own_key, keyed["client_id"])
+    assert (await by_assertion(service, named, client_id=keyed["client_id"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": "another"},
+        {"sub": "another"},
+        {"aud": "http://acme.test"},
+        {"aud": [ENDPOINT, "other"]},
+        {"exp": lambda now: now - 60},
+        {"exp": lambda now: now + 400},
+        {"iat": lambda now: now + 120},
+        {"exp": ...},
+        {"iat": ...},
+        {"jti": ...},
+        {"sub": ...},
+        {"headers": {"typ": "at+jwt"}},
+    ],
+    ids=str,
+)
+async def test_takes_no_assertion_that_is_not_for_here_now_and_from_the_client(
+    service, keyed, own_key, changes
+):
+    now = int(time.time())
+    changes = {name: value(now) if callable(value) else value for name, value in changes.items()}
+    answer = await by_assertion(service, assertion(own_key, keyed["client_id"], **changes))
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_client")
+
+
+async def test_takes_no_assertion_by_another_key_and_no_secret_instead(service, keyed, credential, own_key):
+    forged = assertion(Ed25519PrivateKey.generate(), keyed["client_id"])
+    texts = [forged, "x", "a.b.c", assertion(own_key, credential["client_id"])]
+    texts.append(jwt.encode({"sub": keyed["client_id"]}, None, "none"))
+    for text in texts:
+        assert (await by_assertion(service, text)).json()["code"] == "invalid_client"
+    for secret in ("", "None", "\0"):
+        answer = await token(service, {**keyed, "client_secret": secret})
+        assert answer.json()["code"] in {"invalid_client", "invalid_request"}
+    untyped = await token(service, client_assertion=assertion(own_key, keyed["client_id"]))
+    assert untyped.json()["code"] == "invalid_request"
+
+
+router = APIRouter()
+
+
+@router.get("/reads")
+async def reads(caller: Annotated[Principal, allowed("conversations:read")]) -> str:
+    return f"{caller.subject} {caller.tenant_id}"
+
+
+@router.get("/deletes")
+async def deletes(caller: Annotated[Principal, allowed("conversations:delete")]) -> str:
+    return caller.subject
+
+
+@router.get("/manages")
+async def manages(caller: Annotated[Principal, allowed("billing:manage")]) -> str:
+    return caller.subject
+
+
+@router.get("/belongs")
+async def belongs(caller: Caller) -> str:
+    return str(caller.tenant_id)
+
+
+@pytest.fixture
+async def another_service(variables, auth):
+    """A service as any other, that gets its keys from auth over real HTTP."""
+    common = {name: value for name, value in variables.items() if name in ServiceSettings.model_fields}
+    with serving(auth.app) as url:
+        told = {**common, "auth_jwks_url": f"{url}/.well-known/jwks.json"}
+        app = create_service("conversation", ServiceSettings(**told), routers=[router])
+        async with running(app), client(app) as other:
+            yield other
+
+
+async def test_opens_every_service_within_its_scopes(service, credential, operator, owner, another_service):
+    async def status(path, given, **headers):
+        bearer = {"Authorization": f"Bearer {given['access_token']}", **headers}
+        answer = await another_service.get(path, headers=bearer)
+        return answer.status_code, answer.json() if answer.status_code == 200 else answer.json()["code"]
+
+    given = (await token(service, credential)).json()
+    subject = f"service:{credential['client_id']} {UUID(owner['tenant_id'])}"
+    assert await status("/reads", given) == (200, subject)
+    # Its role would allow it; its scopes do not. And what is above its role no scope could give.
+    assert await status("/deletes", given) == (403, "insufficient_scope")
+    assert await status("/manages", given) == (403, "forbidden")
+    assert await status("/reads", given, **{"X-Tenant-Id": str(uuid4())}) == (403, "tenant_mismatch")
+    assert await status("/reads", given, **{"X-Tenant-Role": "owner"}) == (403, "role_escalation")
+    support = await issued(service, operator, account="support", scopes=["tenant:read"])
+    assert await status("/belongs", (await token(service, support)).json()) == (403, "forbidden")
+    there = (await token(service, support, tenant_id=owner["tenant_id"])).json()
+    assert await status("/belongs", there) == (200, owner["tenant_id"])
+
+
+async def test_is_no_person(service, credential, owner):
+    given = (await token(service, credential)).json()
+    assert service.claims(given)["sub"] != owner["user_id"]
+    assert (await service.me(given["access_token"])).json()["code"] == "people_only"
+    assert (await service.post("logout/all", bearer=given["access_token"])).json()["code"] == "people_only"
