@@ -33,8 +33,8 @@ class DependencyUnavailable(Unavailable):
     """Another service does not answer."""
 
 
-class _TryAgain(Exception):
-    """An answer, or the lack of one, that another attempt may mend."""
+class Unanswered(Exception):
+    """No answer came, or one that another attempt may mend; says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,16 @@ class Connections:
         self._session: aiohttp.ClientSession | None = None
 
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
-        """Send a request, and take in the whole answer; raises what aiohttp raises, or _TryAgain."""
+        """Send a request once, and take in the whole answer; raises Unanswered."""
         if self._session is None:
             self._session = self._open()
-        async with self._session.request(
-            method, url, headers=headers, data=body, allow_redirects=False
-        ) as response:
-            return Answer(response.status, await response.read(), response.headers)
+        try:
+            async with self._session.request(
+                method, url, headers=headers, data=body, allow_redirects=False
+            ) as response:
+                return Answer(response.status, await response.read(), response.headers)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unanswered(type(error).__name__) from error
 
     async def aclose(self) -> None:
         """Close them all, for good."""
@@ -89,7 +92,7 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
     try:
         return await send(request)
     except aiohttp.ClientConnectionError as error:
-        raise _TryAgain(type(error).__name__) from error
+        raise Unanswered(type(error).__name__) from error
 
 
 class IssuedToken(BaseModel):
@@ -188,11 +191,11 @@ async def send(  # noqa: PLR0913  # the parts of a request
     address = f"{url}?{urlencode(params)}" if params else url
     try:
         async for attempt in stamina.retry_context(
-            on=_TryAgain, attempts=3, timeout=8, wait_initial=0.1, wait_max=1
+            on=Unanswered, attempts=3, timeout=8, wait_initial=0.1, wait_max=1
         ):
             with attempt:
                 return await _attempt(http, method, address, carried, body)
-    except _TryAgain as failure:
+    except Unanswered as failure:
         extra = {"host": urlsplit(url).hostname, "reason": str(failure)}
         logger.warning("dependency unavailable", extra=extra)
         raise DependencyUnavailable from failure
@@ -215,12 +218,9 @@ def _written(json: JsonValue, form: Mapping[str, str] | None) -> tuple[bytes | N
 async def _attempt(
     http: Connections, method: str, url: str, headers: Mapping[str, str], body: bytes | None
 ) -> Answer:
-    try:
-        answer = await http.exchange(method, url, headers, body)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise _TryAgain(type(error).__name__) from error
+    answer = await http.exchange(method, url, headers, body)
     if answer.status in RETRIABLE:
-        raise _TryAgain(str(answer.status))
+        raise Unanswered(str(answer.status))
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise DependencyUnavailable
     return answer

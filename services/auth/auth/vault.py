@@ -9,19 +9,21 @@ import base64
 import logging
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Self
 
-import httpx
+import orjson
 import stamina
 from pydantic import JsonValue, SecretStr
 from servicekit.errors import Unavailable
+from servicekit.http import Answer, Connections, Unanswered
 from servicekit.steady import Steady
 
 from auth.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = httpx.Timeout(2, connect=1)
+ATTEMPT_SECONDS = 2.0
 ATTEMPTS = 3
 WITHIN_SECONDS = 2.0
 AT_ONCE = 8
@@ -40,16 +42,12 @@ class VaultRefused(Exception):
     """Vault says that what was asked makes no sense; quotes its words."""
 
 
-class _TryAgain(Exception):
-    """An answer, or the lack of one, that another attempt may mend."""
-
-
 class Vault:
     """One Transit key of a Vault."""
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        http: Connections,
         address: str | None,
         token: SecretStr | None,
         key: str | None,
@@ -65,7 +63,7 @@ class Vault:
         self._closed_until = 0.0
 
     @classmethod
-    def of(cls, settings: Settings, http: httpx.AsyncClient) -> Self:
+    def of(cls, settings: Settings, http: Connections) -> Self:
         """Build from the settings."""
         return cls(http, settings.vault_addr, settings.vault_token, settings.vault_transit_key)
 
@@ -117,39 +115,40 @@ class Vault:
         try:
             async with self._room, asyncio.timeout(WITHIN_SECONDS * 2):
                 answer = await self._attempts(method, path, body)
-        except (_TryAgain, TimeoutError) as failure:
+        except (Unanswered, TimeoutError) as failure:
             self._fail(str(failure) or type(failure).__name__)
             raise VaultUnavailable from None
         self._failures = 0
-        if answer.status_code == httpx.codes.BAD_REQUEST:
+        if answer.status == HTTPStatus.BAD_REQUEST:
             raise VaultRefused(errors_of(answer))
-        if answer.status_code != httpx.codes.OK:
+        if answer.status != HTTPStatus.OK:
             # 403: the token has run out, or the policy forbids it; 404: there is no such key.
-            logger.error("vault refuses us", extra={"status": answer.status_code, "path": path})
+            logger.error("vault refuses us", extra={"status": answer.status, "path": path})
             raise VaultUnavailable
-        found: dict[str, Any] = answer.json().get(part) or {}
-        return found
+        told = answer.json()
+        found = told.get(part) if isinstance(told, dict) else None
+        return found if isinstance(found, dict) else {}
 
-    async def _attempts(self, method: str, path: str, body: JsonValue) -> httpx.Response:
+    async def _attempts(self, method: str, path: str, body: JsonValue) -> Answer:
         async for attempt in stamina.retry_context(
-            on=_TryAgain, attempts=ATTEMPTS, timeout=WITHIN_SECONDS, wait_initial=0.05, wait_max=0.3
+            on=Unanswered, attempts=ATTEMPTS, timeout=WITHIN_SECONDS, wait_initial=0.05, wait_max=0.3
         ):
             with attempt:
                 return await self._attempt(method, path, body)
         raise AssertionError  # pragma: no cover - the loop above returns or raises
 
-    async def _attempt(self, method: str, path: str, body: JsonValue) -> httpx.Response:
+    async def _attempt(self, method: str, path: str, body: JsonValue) -> Answer:
         token = self._token.get_secret_value() if self._token else ""
         headers = {"X-Vault-Token": token, "X-Vault-Request": "true"}
+        told = None if body is None else orjson.dumps(body)
         try:
-            response = await self._http.request(
-                method, f"{self._address}/v1/{path}", headers=headers, json=body, timeout=TIMEOUT
-            )
-        except httpx.TransportError as error:
-            raise _TryAgain(type(error).__name__) from error
-        if response.status_code in RETRIABLE:
-            raise _TryAgain(str(response.status_code))
-        return response
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                answer = await self._http.exchange(method, f"{self._address}/v1/{path}", headers, told)
+        except TimeoutError as error:
+            raise Unanswered("timeout") from error
+        if answer.status in RETRIABLE:
+            raise Unanswered(str(answer.status))
+        return answer
 
     def _fail(self, reason: str) -> None:
         self._failures += 1
@@ -158,10 +157,11 @@ class Vault:
             self._closed_until = self._clock() + PAUSE_SECONDS
 
 
-def errors_of(answer: httpx.Response) -> str:
+def errors_of(answer: Answer) -> str:
     """Give Vault's words for what was wrong."""
     try:
-        return "; ".join(str(error) for error in answer.json()["errors"])
+        told: Any = answer.json()
+        return "; ".join(str(error) for error in told["errors"])
     except (ValueError, KeyError, TypeError):
         return "unreadable"
 

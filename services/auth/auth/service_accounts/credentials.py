@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import audit
 from auth.audit import Action
 from auth.models import ServiceCredential
-from auth.paging import cursor_at, place
+from auth.paging import after, place
 from auth.service_accounts import schemas
 from auth.service_accounts.errors import ServiceCredentialUnknown
 from auth.service_accounts.issuing import KIND, shown
@@ -32,8 +32,7 @@ async def page(
         asked = asked.where(tuple_(table.created_at, table.id) < place(cursor))
     found = await db.scalars(asked.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1))
     rows = found.all()
-    last = rows[limit - 1] if len(rows) > limit else None
-    following = cursor_at(last.created_at, last.id) if last else None
+    following = after([(row.created_at, row.id) for row in rows], limit)
     return Page(items=[shown(row) for row in rows[:limit]], next_cursor=following)
 
 
