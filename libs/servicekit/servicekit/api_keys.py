@@ -14,11 +14,11 @@ from http import HTTPStatus
 from typing import NamedTuple
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from starlette.requests import HTTPConnection
 
 from servicekit.errors import TooManyRequests
-from servicekit.http import Connections, DependencyUnavailable, ServiceTokens, send
+from servicekit.http import DependencyUnavailable, ServiceTokens
 from servicekit.pacing import Clock
 from servicekit.permissions import Role
 from servicekit.tokens import InvalidToken, Principal
@@ -110,10 +110,7 @@ class _Held(NamedTuple):
 class RemoteApiKeys:
     """Asks auth about keys, once for many requests at a time; DependencyUnavailable while it is away."""
 
-    def __init__(
-        self, http: Connections, tokens: ServiceTokens, auth_url: str, clock: Clock = time.monotonic
-    ) -> None:
-        self._http = http
+    def __init__(self, tokens: ServiceTokens, auth_url: str, clock: Clock = time.monotonic) -> None:
         self._tokens = tokens
         self._url = f"{auth_url.rstrip('/')}/internal/v1/api-keys/introspect"
         self._clock = clock
@@ -147,10 +144,8 @@ class RemoteApiKeys:
         return self._held[name]
 
     async def _ask(self, key: str, address: str) -> Introspection:
-        headers = {"Authorization": f"Bearer {await self._tokens.get('auth', SCOPE)}"}
-        answer = await send(
-            self._http, "POST", self._url, headers=headers, json={"key": key, "address": address}
-        )
+        asked: JsonValue = {"key": key, "address": address}
+        answer = await self._tokens.send("auth", SCOPE, "POST", self._url, json=asked)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             raise TooManyBadKeys(retry_after=float(answer.headers.get("Retry-After", 60)))
         if answer.status != HTTPStatus.OK:

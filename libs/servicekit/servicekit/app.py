@@ -24,6 +24,7 @@ from servicekit.database import Database
 from servicekit.health import Check
 from servicekit.http import Connections, ServiceClient, ServiceTokens
 from servicekit.jwks import JwksCache
+from servicekit.key_alarm import KeyAlarm
 from servicekit.limits import Limits
 from servicekit.requests import RequestScope
 from servicekit.revocations import Revocations
@@ -147,7 +148,7 @@ def make_kit(
         http=http,
         tokens=tokens,
         keys=keys,
-        api_keys=api_keys or RemoteApiKeys(http, tokens, settings.auth_internal_url),
+        api_keys=api_keys or RemoteApiKeys(tokens, settings.auth_internal_url),
         verifier=TokenVerifier(
             keys,
             issuer=settings.auth_issuer,
@@ -172,6 +173,7 @@ async def lifetime(kit: Kit, work: Workers, lifespan: Lifespan | None) -> AsyncI
         if isinstance(kit.keys, JwksCache):
             stack.push_async_callback(kit.keys.aclose)
             kit.checks["keys"] = partial(kit.keys.warmup, WARMUP_SECONDS)
+            await stack.enter_async_context(workers.running([KeyAlarm(kit.redis, kit.keys)]))
         # Also where no workers run: whoever verifies tokens must know which were revoked.
         await kit.revocations.warmup()
         await stack.enter_async_context(workers.running([kit.revocations]))

@@ -112,11 +112,35 @@ class ServiceTokens:
         self._kept: dict[tuple[str, str], tuple[str, float]] = {}
         self._lock = asyncio.Lock()
 
-    async def get(self, audience: str, scope: str) -> str:
-        """Give a token for one service; raises DependencyUnavailable when auth does not issue one."""
+    async def send(  # noqa: PLR0913  # the parts of a request
+        self,
+        audience: str,
+        scope: str,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: JsonValue = None,
+        params: Mapping[str, str | int] | None = None,
+    ) -> Answer:
+        """Send a request with a token for one service; when it is refused, once more with a new one.
+
+        A token may be refused before its time: the key that signed it may have been revoked.
+        """
+        refused: str | None = None
+        while True:
+            token = await self.get(audience, scope, refused=refused)
+            carried = {**(headers or {}), "Authorization": f"Bearer {token}"}
+            answer = await send(self._http, method, url, headers=carried, json=json, params=params)
+            if answer.status != HTTPStatus.UNAUTHORIZED or refused is not None:
+                return answer
+            refused = token
+
+    async def get(self, audience: str, scope: str, *, refused: str | None = None) -> str:
+        """Give a token for one service, not the `refused` one; raises DependencyUnavailable without one."""
         async with self._lock:
             token, expires = self._kept.get((audience, scope), ("", 0.0))
-            if time.monotonic() >= expires - RENEW_SECONDS:
+            if time.monotonic() >= expires - RENEW_SECONDS or token == refused:
                 token, expires = await self._fetch(audience, scope)
                 self._kept[audience, scope] = token, expires
             return token
@@ -164,12 +188,11 @@ class ServiceClient:
         Answers below 500 are given back as they are; raises DependencyUnavailable when there is none.
         """
         tenant_id, subject = on_behalf_of
-        headers = {
-            "Authorization": f"Bearer {await self.tokens.get(self.audience, self.scope)}",
-            "Acme-On-Behalf-Of": f"{tenant_id}/{subject}",
-        }
+        headers = {"Acme-On-Behalf-Of": f"{tenant_id}/{subject}"}
         url = f"{self.base_url.rstrip('/')}/internal/v1{path}"
-        return await send(self.http, method, url, headers=headers, json=json, params=params)
+        return await self.tokens.send(
+            self.audience, self.scope, method, url, headers=headers, json=json, params=params
+        )
 
 
 async def send(  # noqa: PLR0913  # the parts of a request

@@ -43,6 +43,9 @@ class Auth:
     answer: dict[str, Any] = field(default_factory=lambda: dict(GOOD))
     status: int = 200
     asked: list[dict[str, str]] = field(default_factory=list)
+    issued: int = 0
+    # The first so many of the tokens that it has issued are no longer believed.
+    void: int = 0
 
     def app(self) -> Starlette:
         app = Starlette()
@@ -53,10 +56,12 @@ class Auth:
     async def token(self, request: Request) -> Response:
         form = await request.form()
         assert (form["audience"], form["scope"]) == ("auth", api_keys.SCOPE)
-        return JSONResponse({"access_token": "own", "expires_in": 600})
+        self.issued += 1
+        return JSONResponse({"access_token": f"own-{self.issued}", "expires_in": 600})
 
     async def introspect(self, request: Request) -> Response:
-        assert request.headers["authorization"] == "Bearer own"
+        if int(request.headers["authorization"].removeprefix("Bearer own-")) <= self.void:
+            return JSONResponse({}, 401)
         self.asked.append(await request.json())
         return JSONResponse(self.answer, self.status, {"Retry-After": "7"})
 
@@ -96,7 +101,7 @@ async def door(url: str, clock: Clock) -> Any:
 
     async with aclosing(Connections()) as http:
         tokens = ServiceTokens(http, url, "notification", SecretStr("secret"))
-        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(http, tokens, url, clock))
+        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(tokens, url, clock))
         transport = httpx.ASGITransport(app, client=("198.51.100.7", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
@@ -192,6 +197,14 @@ async def test_lets_nobody_in_while_auth_cannot_tell_and_recovers(door, other, s
     assert (await ask(door)).status_code == 200
 
 
+async def test_gets_itself_a_new_token_when_its_own_is_void_before_its_time(door, other, clock):
+    assert (await ask(door)).status_code == 200
+    other.void = 1
+    clock.now += api_keys.KEPT_SECONDS
+    assert (await ask(door)).status_code == 200
+    assert other.issued == 2
+
+
 async def test_lets_nobody_in_while_auth_is_away(clock):
     app = FastAPI()
     errors.install(app)
@@ -203,6 +216,6 @@ async def test_lets_nobody_in_while_auth_is_away(clock):
     async with aclosing(Connections()) as http:
         nowhere = "http://127.0.0.1:1"
         tokens = ServiceTokens(http, nowhere, "notification", SecretStr("secret"))
-        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(http, tokens, nowhere))
+        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(tokens, nowhere))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             assert (await ask(client)).status_code == 503

@@ -1,9 +1,13 @@
 """The operator's command for signing keys: `python -m auth.keys list|rotate|revoke`."""
 
 import argparse
+import asyncio
 import sys
 import time
 from datetime import UTC, datetime
+
+from redis.exceptions import RedisError
+from servicekit import key_alarm, redis_client
 
 from auth.key_ring import KeyUnknown, RotationPending
 from auth.settings import Settings
@@ -15,17 +19,36 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     settings = Settings()
     keys = SigningKeys(settings.auth_key_storage_path, settings.overlap)
+    burnt: list[str] = []
     try:
         if chosen.command == "rotate":
             keys.rotate(at_once=chosen.at_once)
         elif chosen.command == "revoke":
             keys.revoke(chosen.kid)
+            burnt = [chosen.kid]
     except RotationPending:
         return failed("A new key is already published and will sign from the time that `list` shows.")
     except KeyUnknown:
         return failed("There is no key with this id; `list` shows those that there are.")
     sys.stdout.write(table(keys, settings))
+    # A new key that signs at once is news as well; one that signs tomorrow is found out in time.
+    return tell(settings, burnt) if burnt or getattr(chosen, "at_once", False) else 0
+
+
+def tell(settings: Settings, burnt: list[str]) -> int:
+    """Have every service ask for the keys now; gives the exit code."""
+    try:
+        asyncio.run(sound_alarm(settings, burnt))
+    except (RedisError, OSError):
+        minutes = settings.auth_jwks_max_age_seconds // 60 + 1
+        return failed(f"It is done, but Redis does not answer: services find out within {minutes} minutes.")
     return 0
+
+
+async def sound_alarm(settings: Settings, burnt: list[str]) -> None:
+    """Tell all services over Redis."""
+    async with redis_client.connect(settings) as redis:
+        await key_alarm.sound(redis, burnt)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         help="let it sign now, before every cache can have it (tokens may be refused)",
     )
     revoke = commands.add_parser(
-        "revoke", help="a key has leaked: refuse all it signed, sign with another at once"
+        "revoke", help="a key has leaked: refuse all it signed everywhere, sign with another at once"
     )
     revoke.add_argument("kid")
     return top

@@ -64,7 +64,8 @@ class SigningKeys:
 
     async def key_set(self) -> bytes:
         """Write the public key set (RFC 7517): the same bytes for the same keys, in every replica."""
-        published = (await self._ring()).published(self._clock(), self._overlap)
+        # Never what was so half a second ago: who asks may have been told a moment ago to ask.
+        published = (await self._ring(fresh=True)).published(self._clock(), self._overlap)
         return json.dumps(
             {"keys": [key.jwk for key in published]}, separators=(",", ":"), sort_keys=True
         ).encode()

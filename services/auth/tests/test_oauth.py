@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 import jwt
 import pytest
 import yaml
+from auth.main import create_app
+from auth.settings import Settings
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import APIRouter
 from servicekit import jose
@@ -280,7 +282,7 @@ async def belongs(caller: Caller) -> str:
 async def another_service(variables, auth):
     """A service as any other, that gets its keys from auth over real HTTP."""
     common = {name: value for name, value in variables.items() if name in ServiceSettings.model_fields}
-    with serving(auth.app) as url:
+    with serving(create_app(Settings(**variables))) as url:
         told = {**common, "auth_jwks_url": f"{url}/.well-known/jwks.json"}
         app = create_service("conversation", ServiceSettings(**told), routers=[router])
         async with running(app), client(app) as other:

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,11 +12,18 @@ from auth import keys as command
 from auth.errors import SigningKeysUnavailable
 from auth.key_file import KeyFileUnreadable
 from auth.key_ring import KeyUnknown, Overlap, RotationPending
+from auth.main import create_app
 from auth.settings import Settings
 from auth.signing_keys import SigningKeys
+from fastapi import APIRouter
 from joserfc.jwk import KeySet
+from servicekit.app import create_service
+from servicekit.auth import Caller
 from servicekit.keyset import PRIVATE_MEMBERS
+from servicekit.settings import ServiceSettings
 from servicekit.tokens import InvalidToken
+from testkit.app import client, running
+from testkit.servers import serving
 
 HOUR = 3600
 OVERLAP = Overlap(publish_lead=timedelta(hours=24), retire_lag=timedelta(hours=12))
@@ -258,3 +266,55 @@ def test_explains_itself_on_the_command_line(variables, path, monkeypatch, capsy
     assert command.main(["revoke", "unknown"]) == 1
     assert command.main(["list"]) == 0
     assert active.split()[0] not in capsys.readouterr().out.splitlines()[-2:][0]
+
+
+router = APIRouter()
+
+
+@router.get("/belongs")
+async def belongs(caller: Caller) -> str:
+    return str(caller.tenant_id)
+
+
+async def test_has_a_revoked_keys_tokens_refused_by_other_services_within_five_seconds(
+    start, variables, path, monkeypatch
+):
+    """The operator's command, Redis, and another service that gets its keys over real HTTP."""
+    told = {**variables, "auth_key_storage_path": path}
+    auth = await start(auth_key_storage_path=path)
+    held = await auth.somebody()
+    common = {name: value for name, value in variables.items() if name in ServiceSettings.model_fields}
+    for name, value in environment(variables, path).items():
+        monkeypatch.setenv(name, value)
+    with serving(create_app(Settings(**told))) as url:
+        settings = ServiceSettings(**{**common, "auth_jwks_url": f"{url}/.well-known/jwks.json"})
+        app = create_service("notification", settings, routers=[router])
+        async with running(app), client(app) as other:
+
+            async def status(bundle):
+                bearer = {"Authorization": f"Bearer {bundle['access_token']}"}
+                return (await other.get("/belongs", headers=bearer)).status_code
+
+            assert await status(held) == 200
+            began = time.monotonic()
+            assert await asyncio.to_thread(command.main, ["revoke", held["kid"]]) == 0
+            async with asyncio.timeout(5):
+                while (await status(held), (await auth.me(held["access_token"])).status_code) != (401, 401):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            assert time.monotonic() - began < 5
+            # Nobody is locked out: the session goes on with the key that signs now.
+            renewed = (await auth.refresh(held)).json()
+            assert renewed["kid"] != held["kid"]
+            assert await status(renewed) == 200
+
+
+def test_says_when_it_could_not_tell_the_services(variables, path, monkeypatch, capsys):
+    for name, value in environment(variables, path).items():
+        monkeypatch.setenv(name, value)
+    assert command.main(["rotate"]) == 0
+    kid = capsys.readouterr().out.split()[0]
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    assert command.main(["revoke", kid]) == 1
+    told = capsys.readouterr()
+    assert "It is done, but Redis does not answer" in told.err
+    assert kid not in told.out

@@ -1,0 +1,75 @@
+"""Hearing at once that a signing key is no longer to be trusted, over Redis.
+
+What is missed costs no more than the key set's own age: `JwksCache` asks in time by itself, and this asks
+whenever the connection was lost and is back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+import orjson
+from redis.asyncio import Redis
+
+from servicekit import jose
+from servicekit.jwks import JwksCache
+from servicekit.steady import Steady
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "auth:jwks:changed"
+MOST_KIDS = 32
+LISTEN_SECONDS = 5.0
+
+
+class KeyAlarm(Steady):
+    """Listens, and has the key set refreshed; keys that are named as burnt are dropped at once."""
+
+    def __init__(self, redis: Redis, keys: JwksCache) -> None:
+        super().__init__("key-alarm")
+        self._keys = keys
+        self._redis = redis
+        self._channel = redis.pubsub(ignore_subscribe_messages=True)
+
+    async def begin(self) -> None:
+        """Listen, and catch up with what was said before."""
+        await self._channel.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it unannotated
+        # A new one: what was lost of the one before would be taken up in the middle.
+        self._channel = self._redis.pubsub(ignore_subscribe_messages=True)
+        await self._channel.subscribe(CHANNEL)
+        await self._keys.refresh_now()
+
+    async def step(self) -> float:
+        """Hear at most one message."""
+        message = await self._channel.get_message(timeout=LISTEN_SECONDS)
+        if message is not None:
+            burnt = named_in(message["data"])
+            logger.warning("signing keys changed", extra={"burnt": burnt})
+            await self._keys.refresh_now(drop=burnt)
+        return 0
+
+    def healthy(self) -> bool:
+        """Be no reason to leave this replica alone: without it keys are refreshed by the clock."""
+        return True
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        try:
+            await super().run()
+        finally:
+            await asyncio.shield(self._channel.aclose())  # type: ignore[no-untyped-call]  # as above
+
+
+def named_in(data: bytes) -> list[str]:
+    """Read which keys a message names; of what cannot be read, none."""
+    try:
+        said = orjson.loads(data)
+    except ValueError:
+        return []
+    kids = said.get("burnt") if isinstance(said, dict) else None
+    return [kid for kid in kids[:MOST_KIDS] if jose.is_kid(kid)] if isinstance(kids, list) else []
+
+
+async def sound(redis: Redis, burnt: Iterable[str] = ()) -> None:
+    """Have every verifier ask for the keys now, and never again take the burnt ones; raises RedisError."""
+    await redis.publish(CHANNEL, orjson.dumps({"burnt": list(burnt)}))
