@@ -139,7 +139,7 @@ class Vault:
 
     async def _attempt(self, method: str, path: str, body: JsonValue) -> Answer:
         token = self._token.get_secret_value() if self._token else ""
-        headers = {"X-Vault-Token": token, "X-Vault-Request": "true"}
+        headers = {"X-Vault-Token": token, "X-Vault-Request": "true", "Content-Type": "application/json"}
         told = None if body is None else orjson.dumps(body)
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):
