@@ -100,10 +100,14 @@ class EmailTokens:
         self, db: AsyncSession, token: str, purpose: Purpose, *, bound_to: str = ""
     ) -> tuple[UUID, str] | None:
         """Use a token up; gives whose it was and for which address, or None when it is not good."""
+        good = self._good(token, purpose, bound_to)
+        # Their row first, as when a token is issued: else the two could wait for each other for ever.
+        whose = select(EmailToken.user_id).where(*good).scalar_subquery()
+        await db.execute(select(User.id).where(User.id == whose).with_for_update())
         # One statement: of many at once, one finds it unused.
         used = await db.execute(
             update(EmailToken)
-            .where(*self._good(token, purpose, bound_to))
+            .where(*good)
             .values(used_at=func.now())
             .returning(EmailToken.user_id, EmailToken.email_key)
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 
 import pytest
 
@@ -211,8 +212,45 @@ async def test_of_the_last_two_owners_who_leave_at_once_one_stays(auth):
     assert await auth.database.fetchval(owners, ann["tenant_id"]) == 1
 
 
+async def test_who_leaves_while_their_clients_refresh_is_gone_all_the_same(auth):
+    people = [await auth.somebody(f"person{n}@example.com") for n in range(5)]
+    ways = [*(leave(auth, one) for one in people), *(auth.refresh(one) for one in people * 5)]
+    answers = [answer.status_code for answer in await asyncio.gather(*ways)]
+    assert answers[:5] == [204] * 5
+    assert set(answers[5:]) <= {200, 401}
+    assert await auth.database.fetchval("select count(*) from refresh_tokens") == 0
+
+
 async def test_leaving_twenty_times_at_once_is_leaving_once(auth):
     bundle = await auth.somebody()
     answers = await asyncio.gather(*(leave(auth, bundle) for _ in range(20)))
     assert sorted(answer.status_code for answer in answers) == [204] + [401] * 19
     assert len(await left_events(auth)) == 1
+
+
+async def test_writes_no_secret_and_no_address_into_its_logs(start, capsys):
+    auth = await start(logging_sink="stdout", log_level="DEBUG")
+    bundle = await auth.somebody(display_name="Ann Canary")
+    new, newer = "an entirely new phrase", "and then yet another one"
+    await auth.post("password/forgot", email="ann@example.com")
+    [reset] = await auth.mails("password_reset")
+    await auth.post("password/reset", token=reset["token"], password="short")
+    await auth.post("password/reset", token=reset["token"], password=new)
+    await auth.post("password/reset", token=reset["token"], password=new)
+    bundle = await auth.session(password=new)
+    await auth.post("password/change", bundle["access_token"], current_password=new, new_password=newer)
+    await auth.post(
+        "email/change", bundle["access_token"], new_email="canary@elsewhere.example", password=newer
+    )
+    [change] = await auth.mails("email_change")
+    await auth.post("email/change/confirm", token=change["token"])
+    bundle = await auth.session("canary@elsewhere.example", newer)
+    await export(auth, bundle)
+    await leave(auth, bundle, newer)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    written = capsys.readouterr().out
+    assert "/api/v1/auth/account/delete" in written
+    tokens = [mail["token"].partition(".")[2] for mail in (reset, change)]
+    hidden = (*tokens, new, newer, "example.com", "elsewhere", "canary", "Canary", "argon2")
+    assert [word for word in hidden if word in written] == []

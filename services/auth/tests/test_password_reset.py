@@ -97,6 +97,15 @@ async def test_many_requests_at_once_leave_one_good_link(auth):
     assert sorted(answer.status_code for answer in answers) == [204] + [400] * 4
 
 
+async def test_asking_for_mails_while_one_is_used_breaks_neither(auth):
+    await auth.somebody()
+    held = await token(auth)
+    ways = [way for _ in range(10) for way in (forgot(auth), reset(auth, held))]
+    answers = [answer.status_code for answer in await asyncio.gather(*ways)]
+    assert answers[::2] == [202] * 10
+    assert set(answers[1::2]) <= {204, 400}
+
+
 async def test_a_change_of_the_password_voids_the_link(auth):
     bundle = await auth.somebody()
     held = await token(auth)

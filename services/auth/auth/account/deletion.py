@@ -16,7 +16,7 @@ from auth.account.errors import SoleOwner
 from auth.account.reauthentication import by, prove
 from auth.errors import SessionEnded
 from auth.events import MailKind, UserDeleted
-from auth.models import EndReason, Membership, Session, Tenant, User
+from auth.models import EndReason, Membership, RefreshToken, Session, Tenant, User
 from auth.parts import Parts
 
 
@@ -30,13 +30,22 @@ async def delete_account(parts: Parts, caller: Principal, password: str) -> None
         user = await held(db, proven.id)
         if user is None:
             raise SessionEnded
+        await end_sessions(db, user)
         left = await leave_tenants(db, user)
-        await sessions.end(db, EndReason.ACCOUNT, Session.user_id == user.id)
         mails.send(db, parts, MailKind.ACCOUNT_DELETED, mails.Recipient.of(user))
         event = UserDeleted(user_id=user.subject, tenant_ids=list(left))
         publish(db, event, tenant_id=None, subject=user.subject)
         audit.record(db, audit.Action.USER_DELETED, **by(caller))
         await db.execute(delete(User).where(User.id == user.id))
+
+
+async def end_sessions(db: AsyncSession, user: User) -> None:
+    """End a person's sessions, and remove what refreshes them."""
+    theirs = Session.user_id == user.id
+    await sessions.end(db, EndReason.ACCOUNT, theirs)
+    # Before their sessions, as a refresh goes: else the two could wait for each other for ever.
+    chains = RefreshToken.session_id.in_(select(Session.id).where(theirs))
+    await db.execute(delete(RefreshToken).where(chains))
 
 
 async def leave_tenants(db: AsyncSession, user: User) -> Sequence[UUID]:
