@@ -3,6 +3,8 @@
 from prometheus_client import Counter
 from servicekit.errors import Unauthenticated
 from sqlalchemy import update
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, sessions
 from auth.errors import InvalidCredentials
@@ -28,9 +30,10 @@ async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
         raise refused()
     rehashed = await stronger_hash(parts, user, password)
     async with parts.database.begin() as db:
+        if not await still(db, user):
+            raise refused()
         if rehashed:
-            same = (User.id == user.id, User.password_hash == user.password_hash)
-            await db.execute(update(User).where(*same).values(password_hash=rehashed))
+            await db.execute(update(User).where(User.id == user.id).values(password_hash=rehashed))
         standing = await sessions.entering(db, parts, user.id, credentials.tenant_id)
         if standing is None:
             raise refused()
@@ -40,6 +43,16 @@ async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
         raise outcome
     SIGN_INS.labels("accepted").inc()
     return outcome
+
+
+async def still(db: AsyncSession, user: User) -> bool:
+    """Tell whether an account has the password that was verified, and keep it from being replaced meanwhile.
+
+    Else a session could begin with a password whose sessions have all just ended.
+    """
+    same = (User.id == user.id, User.password_hash == user.password_hash)
+    found = await db.scalar(select(User.id).where(*same).with_for_update(key_share=True))
+    return found is not None
 
 
 def refused() -> InvalidCredentials:

@@ -37,6 +37,28 @@ async def test_tells_the_owner_and_the_audit_log(auth):
     assert event["detail"] == "{}"
 
 
+async def test_a_password_that_is_replaced_while_somebody_signs_in_with_it_opens_nothing(auth):
+    await auth.somebody()
+    replacement = await auth.app.state.parts.passwords.hash(NEW)
+    async with asyncio.timeout(30), auth.database.transaction():
+        await auth.database.execute("update users set password_hash = $1", replacement)
+        signing_in = asyncio.create_task(auth.sign_in())
+        while not await auth.database.fetchval("select count(*) from pg_locks where not granted"):
+            assert not signing_in.done()
+            await asyncio.sleep(0.01)
+    assert (await signing_in).status_code == 401
+
+
+async def test_a_new_password_leaves_no_session_of_those_who_signed_in_with_the_old_one(auth):
+    mine = await auth.somebody()
+    ways = [change(auth, mine), *(auth.sign_in() for _ in range(20))]
+    changed, *others = await asyncio.gather(*ways)
+    assert changed.status_code == 204
+    for answer in others:
+        if answer.status_code == 200:
+            assert (await auth.refresh(answer.json())).status_code == 401
+
+
 async def test_needs_the_present_password(auth):
     bundle = await auth.somebody()
     answer = await change(auth, bundle, current="some other words there")
