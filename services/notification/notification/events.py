@@ -5,10 +5,21 @@ from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 # An address, a link, or something that a mail program would turn into one.
 LINK = re.compile(r"[/@:\\]|\.\w")
+NETWORK = re.compile(r"[0-9a-fx.:/]{3,43}")
+NUMBER = re.compile(r"[0-9]{1,3}")
+FACTORS = {"totp": "an authenticator app", "passkey": "a passkey"}
 MASKED = re.compile(r"[^\s@<>]?\*{3}@[^\s@<>]{1,255}")
 
 
@@ -37,6 +48,21 @@ def moment(text: str | None) -> str | None:
 def masked(address: str | None) -> str | None:
     """Give an address of which little is shown, or none where it is nothing of the kind."""
     return address if address and MASKED.fullmatch(address) else None
+
+
+def network(address: str | None) -> str | None:
+    """Give a part of an IP address, or none where it is nothing of the kind."""
+    return address if address and NETWORK.fullmatch(address) else None
+
+
+def number(text: str | None) -> str | None:
+    """Give a small number, or none."""
+    return text if text and NUMBER.fullmatch(text) else None
+
+
+def in_words(factor: str | None) -> str | None:
+    """Name a second factor as people do."""
+    return FACTORS.get(factor or "", factor)
 
 
 Name = Annotated[str | None, AfterValidator(presentable)]
@@ -77,13 +103,21 @@ class Facts(BaseModel):
 
     tenant_name: Name = None
     role: Name = None
-    inviter: Name = None
+    inviter: Annotated[Name, Field(validation_alias=AliasChoices("inviter", "invited_by"))] = None
+    new_owner: Name = None
+    # Who asks for access, from where, and what was said to it.
+    applicant: Annotated[Name, Field(validation_alias=AliasChoices("applicant", "name"))] = None
+    company: Name = None
     reason: Name = None
-    factor: Name = None
+    factor: Annotated[Name, AfterValidator(in_words)] = None
+    # How many recovery codes are left.
+    left: Annotated[str | None, AfterValidator(number)] = None
     key_name: Name = None
     new_email_masked: Annotated[str | None, AfterValidator(masked)] = None
     device: Name = None
     place: Name = None
+    # Of which only a part is shown: `203.0.113.x`, `2001:db8::/48`.
+    address: Annotated[str | None, AfterValidator(network)] = None
     at: Annotated[str | None, AfterValidator(moment)] = None
 
 

@@ -28,6 +28,7 @@ AS_ROLE = "{% if role %} as {{ role }}{% endif %}"
 BECAUSE = "{% if reason %}: “{{ reason }}”{% endif %}"
 NOW_ROLE = "{% if role %}: you are now {{ role }}{% endif %}"
 FOR_TEAM = "{% if tenant_name %} for “{{ tenant_name }}”{% endif %}"
+FOR_COMPANY = "{% if company %} for “{{ company }}”{% endif %}"
 TEAM = "{% if tenant_name %}“{{ tenant_name }}”{% else %}a team{% endif %}"
 
 LETTERS = {
@@ -109,8 +110,8 @@ LETTERS = {
     ),
     "recovery_code_used": Letter(
         "A recovery code was used",
-        "a recovery code was used to sign in to your account. It is good no more;"
-        " make new ones before you run out of them.",
+        "a recovery code was used to sign in to your account."
+        "{% if left %} You have {{ left }} left.{% endif %} Make new ones before you run out of them.",
         TAKE_BACK,
     ),
     "recovery_codes_renewed": Letter(
@@ -120,17 +121,20 @@ LETTERS = {
     ),
     "access_requested": Letter(
         "Somebody asks for access",
-        f"somebody asks for access to {TEAM}{BECAUSE}. The request waits for a decision.",
+        "{% if applicant %}{{ applicant }}{% else %}somebody{% endif %}"
+        "{% if company %} of “{{ company }}”{% endif %} asks for access. The request waits for a decision.",
         "Let nobody in whom you do not know; a request that is left alone lets nobody in either.",
     ),
     "access_approved": Letter(
         "Your request was approved",
-        f"your request for access to {TEAM}{AS_ROLE} was approved.",
-        "If you never asked for it, you need not do anything.",
+        f"your request for access{FOR_COMPANY} was approved. Here you can go on:",
+        "If you never asked for it, ignore this mail: nothing will happen.",
+        page="invitation",
+        link_says="Go on",
     ),
     "access_rejected": Letter(
         "Your request was declined",
-        f"your request for access to {TEAM} was declined{BECAUSE}.",
+        f"your request for access{FOR_COMPANY} was declined{BECAUSE}.",
         "If you never asked for it, you need not do anything.",
     ),
     "role_changed": Letter(
@@ -145,7 +149,7 @@ LETTERS = {
     ),
     "ownership_transferred": Letter(
         "A team has another owner",
-        f"the ownership of {TEAM} was transferred{NOW_ROLE}.",
+        f"the ownership of {TEAM} was transferred{{% if new_owner %}} to {{{{ new_owner }}}}{{% endif %}}.",
         "If you did not expect this, write to our support at once.",
     ),
     "account_deleted": Letter(
