@@ -82,9 +82,9 @@ LETTERS = {
     ),
     "sign_in_blocked": Letter(
         "Signing in was blocked",
-        "somebody has tried too often to sign in to your account with a wrong password:"
-        " for a while, no password opens it.",
-        "If this was not you: nobody has come in that way. Wait, or reset your password, which unblocks it.",
+        "somebody has tried too often to sign in to your account, with wrong passwords or codes:"
+        " for a while, that way is closed.",
+        "If this was not you: nobody has come in that way. Reset your password, in case somebody knows it.",
     ),
     "new_device": Letter(
         "Somebody signed in from a new device",
@@ -154,7 +154,7 @@ LETTERS = {
     ),
     "account_deleted": Letter(
         "Your account was deleted",
-        "your account was deleted, and what we knew of you with it. This is our last mail to you.",
+        "your account was deleted, and your name and address with it. This is our last mail to you.",
         "If this was not you, write to our support from this address at once.",
     ),
     "api_key_created": Letter(
