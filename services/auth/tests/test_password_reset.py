@@ -59,16 +59,14 @@ async def test_says_the_same_whatever_is_known_of_the_address(auth):
 
 
 @pytest.mark.parametrize("email", ["ann@example.com", "unknown@example.com"])
-async def test_takes_the_same_time_whatever_is_known_of_the_address(auth, email):
+async def test_takes_no_less_time_whatever_is_known_of_the_address(start, email):
+    auth = await start(password_reset_email_rate_limit_per_hour=1)
     await auth.somebody()
-    took = []
-    for _ in range(10):
+    # The second time the mailbox has had enough.
+    for _ in range(2):
         begun = time.perf_counter()
         await forgot(auth, email)
-        took.append(time.perf_counter() - begun)
-    # All of the work is done well within the pace that every answer keeps.
-    assert min(took) >= SAME_SECONDS
-    assert sorted(took)[5] < 2 * SAME_SECONDS
+        assert time.perf_counter() - begun >= SAME_SECONDS
 
 
 async def test_one_use_of_many_at_once_succeeds(auth):
