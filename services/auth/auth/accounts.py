@@ -72,6 +72,13 @@ async def standing(
     return Standing(*row) if row else None
 
 
+async def first_tenant(db: AsyncSession, user: User | None) -> Tenant | None:
+    """Give the tenant that a person has joined first; nobody takes the same time."""
+    joined = select(Tenant).join(Membership).where(Membership.user_id == (user.id if user else UUID(int=0)))
+    first: Tenant | None = await db.scalar(joined.order_by(Membership.created_at, Tenant.id).limit(1))
+    return first
+
+
 async def add_user(db: AsyncSession, user: User) -> bool:
     """Add an account, unless its address has one; tells whether it did."""
     # Not an error but nothing when the address is taken: Postgres' error would quote it into the logs.

@@ -3,6 +3,7 @@
 from servicekit.errors import (
     BadRequest,
     Forbidden,
+    NotFound,
     ServiceError,
     Unauthenticated,
     Unavailable,
@@ -44,6 +45,10 @@ class SessionEnded(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__(headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
+class SessionNotFound(NotFound):
+    """The caller has no such session, or no longer."""
 
 
 class PeopleOnly(Forbidden):

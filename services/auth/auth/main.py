@@ -5,12 +5,15 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from servicekit.app import Kit, create_service, serve
+from servicekit.workers import running
 
 from auth.account.routes import account_api
 from auth.api_keys.introspection import own
 from auth.api_keys.routes import api_keys_api, api_keys_internal
+from auth.audit.routes import router as audit_api
 from auth.factors.routes import factors_api
 from auth.parts import Parts
+from auth.revocation import Announcer
 from auth.routes import accounts_api, machines_api, well_known
 from auth.service_accounts.routes import service_accounts_api
 from auth.settings import Settings
@@ -29,7 +32,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def ready_to_sign(kit: Kit) -> AsyncIterator[None]:
         await keys.start()
         kit.checks["keys"] = keys.current
-        yield
+        # Also where no workers run: who revokes must see to it that it is told.
+        async with running([Announcer(kit.database, kit.redis)]):
+            yield
 
     app = create_service(
         "auth",
@@ -41,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             factors_api,
             tenants_api,
             entry_api,
+            audit_api,
             api_keys_api,
             service_accounts_api,
             well_known,

@@ -9,7 +9,9 @@ from servicekit.database import Database
 
 from auth.access_tokens import AccessTokens
 from auth.email_tokens import EmailTokens
+from auth.lockout import Lockout
 from auth.passwords import Passwords
+from auth.places import Places
 from auth.rates import Rates
 from auth.refresh_tokens import RefreshTokens
 from auth.service_accounts.catalogue import Catalogue
@@ -32,6 +34,8 @@ class Parts:
     rates: Rates
     vault: Vault
     catalogue: Catalogue
+    lockout: Lockout
+    places: Places
 
     @classmethod
     def of(cls, settings: Settings, kit: Kit, keys: SigningKeys) -> Self:
@@ -47,6 +51,8 @@ class Parts:
             rates=Rates.of(settings, kit.limits),
             vault=Vault.of(settings, kit.http),
             catalogue=Catalogue.load(settings.auth_service_accounts_file),
+            lockout=Lockout(settings, kit.limits, kit.redis),
+            places=Places(settings.auth_geoip_database),
         )
 
 

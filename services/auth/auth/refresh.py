@@ -1,7 +1,7 @@
 """Exchanging refresh tokens: each is good once, and a copy that is used gives itself away."""
 
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -9,9 +9,12 @@ from sqlalchemy import Row, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from auth import sessions
+from auth import audit, mails, session_origin, sessions
+from auth.audit import Action
 from auth.errors import Challenged, InvalidRefreshToken, RefreshTokenReused
-from auth.models import EndReason, RefreshToken, Session
+from auth.events import MailKind
+from auth.mails import Recipient
+from auth.models import EndReason, RefreshToken, Session, User
 from auth.parts import Parts
 from auth.schemas import SessionBundle
 
@@ -38,12 +41,13 @@ async def exchange(db: AsyncSession, parts: Parts, token: str) -> SessionBundle 
     used = await consume(db, digest)
     again = None if used else await successor_of(db, digest, parts.refresh_tokens.grace)
     if (link := used or again) is None:
-        return await refuse(db, digest)
+        return await refuse(db, parts, digest)
     session = await db.get_one(Session, link.session_id)
     standing = await sessions.entering(db, parts, session.user_id, session.tenant_id)
     if standing is None:
         await sessions.end(db, EndReason.ACCOUNT, Session.id == session.id)
         return counted("refused", InvalidRefreshToken())
+    session.last_seen_at = datetime.now(UTC)
     successor = parts.refresh_tokens.after(token, session.key)
     expires_at = (
         again.expires_at if again else sessions.keep(db, parts, session, successor, link.generation + 1)
@@ -79,7 +83,7 @@ async def successor_of(db: AsyncSession, digest: bytes, grace: timedelta) -> Row
     return found.one_or_none()
 
 
-async def refuse(db: AsyncSession, digest: bytes) -> Challenged:
+async def refuse(db: AsyncSession, parts: Parts, digest: bytes) -> Challenged:
     """Tell a token that is no good from one that somebody has copied, which ends its session."""
     used = select(RefreshToken.session_id).where(
         RefreshToken.digest == digest, RefreshToken.consumed_at.is_not(None)
@@ -87,8 +91,27 @@ async def refuse(db: AsyncSession, digest: bytes) -> Challenged:
     stolen = await sessions.end(db, EndReason.TOKEN_REUSED, Session.id.in_(used))
     if not stolen:
         return counted("refused", InvalidRefreshToken())
-    logger.warning("refresh token reused", extra={"session": str(stolen[0])})
+    await tell_of_theft(db, parts, stolen[0])
     return counted("reused", RefreshTokenReused())
+
+
+async def tell_of_theft(db: AsyncSession, parts: Parts, session_id: UUID) -> None:
+    """Let the owner of a session know that somebody else had it, and the audit log."""
+    logger.warning("refresh token reused", extra={"session": str(session_id)})
+    session = await db.get_one(Session, session_id)
+    user = await db.get_one(User, session.user_id)
+    seen = session_origin.opened(parts.settings, session.id, session.origin)
+    mails.send(
+        db,
+        parts,
+        MailKind.SESSION_STOLEN,
+        Recipient.of(user),
+        tenant_id=session.tenant_id,
+        **{name: value for name, value in seen.model_dump().items() if value},
+    )
+    audit.record(
+        db, Action.TOKEN_REUSE, tenant_id=session.tenant_id, subject=user.subject, session_id=session.id
+    )
 
 
 def counted(result: str, refusal: Challenged) -> Challenged:

@@ -12,11 +12,12 @@ from servicekit.sealing import seal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, password_policy
+from auth import accounts, audit, password_policy
 from auth.addresses import key_of
+from auth.audit import Action
 from auth.errors import EmailTokenInvalid
 from auth.events import EmailVerificationRequested, MailToConfirm, UserRegistered, Verification
-from auth.models import Membership, Purpose, Status, Tenant, User
+from auth.models import Purpose, Status, Tenant, User
 from auth.parts import Parts
 from auth.schemas import Registration
 from auth.steady_pace import at_least
@@ -44,6 +45,7 @@ async def register(parts: Parts, wanted: Registration) -> None:
         if await take_address(db, user):
             tenant = await joining.settle_in(db, parts, wanted, user)
             if tenant is not None:
+                audit.record(db, Action.USER_CREATED, tenant_id=tenant.id, subject=user.subject)
                 await ask_to_confirm(db, parts, user, tenant, UserRegistered)
 
 
@@ -78,11 +80,10 @@ async def send_again(parts: Parts, email: str) -> None:
         return
     async with at_least(SAME_SECONDS), parts.database.begin() as db:
         user = await accounts.hold(db, email)
-        if user and user.email_verified_at is None and user.status is not Status.DISABLED:
-            joined = select(Tenant).join(Membership).where(Membership.user_id == user.id)
-            tenant = await db.scalar(joined.order_by(Membership.created_at).limit(1))
-            if tenant:
-                await ask_to_confirm(db, parts, user, tenant, EmailVerificationRequested)
+        tenant = await accounts.first_tenant(db, user)
+        to_confirm = user and user.email_verified_at is None and user.status is not Status.DISABLED
+        if user and tenant and to_confirm:
+            await ask_to_confirm(db, parts, user, tenant, EmailVerificationRequested)
 
 
 async def ask_to_confirm(
@@ -114,3 +115,5 @@ async def verify(db: AsyncSession, parts: Parts, token: str) -> None:
     if user is None or user.status is Status.DISABLED:
         raise EmailTokenInvalid
     accounts.confirm(user)
+    tenant = await accounts.first_tenant(db, user)
+    audit.record(db, Action.EMAIL_VERIFIED, tenant_id=tenant.id if tenant else None, subject=user.subject)

@@ -1,9 +1,11 @@
 """The addresses of auth."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Form, Header, Response, status
 from fastapi.responses import JSONResponse
+from servicekit import wire
 from servicekit.auth import Caller, public
 from servicekit.database import Session
 from servicekit.permissions import PERMISSIONS
@@ -64,6 +66,26 @@ async def end_session(held: schemas.Refresh, parts: PartsOfAuth, session: Sessio
 async def end_all_sessions(caller: Caller, session: Session) -> None:
     """End all of one's sessions, on every device and in every tenant."""
     await sessions.sign_out_everywhere(session, caller)
+
+
+@accounts_api.post("/logout/others", status_code=status.HTTP_204_NO_CONTENT)
+async def end_other_sessions(caller: Caller, session: Session) -> None:
+    """End all of one's sessions but this one."""
+    await sessions.sign_out_others(session, caller)
+
+
+@accounts_api.get("/sessions")
+async def list_sessions(
+    caller: Caller, session: Session, parts: PartsOfAuth
+) -> wire.Page[schemas.KnownSession]:
+    """List one's own sessions that go on, the last used first; there is one page of them."""
+    return wire.Page(items=await sessions.list_own(session, parts, caller))
+
+
+@accounts_api.delete("/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def end_one_session(session_id: UUID, caller: Caller, session: Session) -> None:
+    """End one of one's own sessions, on whatever device."""
+    await sessions.end_one(session, caller, session_id)
 
 
 @accounts_api.get("/me")

@@ -49,6 +49,8 @@ Word = Annotated[str, Field(min_length=1, max_length=256)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=128), AfterValidator(printable)]
 TenantName = Annotated[Name, StringConstraints(min_length=2)]
 DisplayName = Annotated[Name, StringConstraints(min_length=1)]
+# What says that a device was here before; whatever it is, the answer is the same.
+DeviceToken = Annotated[str, Field(max_length=256)]
 OpaqueToken = Annotated[Secret, Field(min_length=1, max_length=256)]
 
 
@@ -78,11 +80,15 @@ class Accepted(BaseModel):
 
 
 class Credentials(Body):
-    """What somebody signs in with; without a tenant, it is the one that they joined first."""
+    """What somebody signs in with; without a tenant, it is the one that they joined first.
+
+    `device` is what an earlier session on this device was given under that name.
+    """
 
     email: Email
     password: Password
     tenant_id: UUID | None = None
+    device: DeviceToken | None = None
 
 
 class Refresh(Body):
@@ -117,6 +123,21 @@ class SessionBundle(BaseModel):
     user_id: str
     email_verified: bool
     session_id: UUID
+    # To be kept on this device when the session is over, and sent with the next sign-in.
+    device: str | None
+
+
+class KnownSession(BaseModel):
+    """A session that goes on; `is_current` marks the one that asks."""
+
+    id: UUID
+    tenant_id: UUID
+    device: str
+    address: str | None
+    place: str | None
+    created_at: datetime
+    last_seen_at: datetime
+    is_current: bool
 
 
 class EmailVerified(BaseModel):

@@ -3,21 +3,25 @@
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from functools import partial
+from uuid import UUID, uuid4
 
 from servicekit.context import bind
 from servicekit.tokens import Principal
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit
+from auth import accounts, audit, devices, mails, origin, session_origin
 from auth.accounts import Standing
 from auth.audit import Action
-from auth.errors import SessionEnded
+from auth.errors import SessionEnded, SessionNotFound
+from auth.events import MailKind
 from auth.factors.errors import SecondFactorMissing
-from auth.models import EndReason, RefreshToken, Session
+from auth.mails import Recipient
+from auth.models import EndReason, RefreshToken, Session, User
 from auth.parts import Parts
-from auth.schemas import Me, SessionBundle
+from auth.revocation import Kind, revoke
+from auth.schemas import KnownSession, Me, SessionBundle
 
 KEY_BYTES = 32
 LIVE = and_(Session.ended_at.is_(None), Session.expires_at > func.now())
@@ -39,36 +43,82 @@ async def begin(  # noqa: PLR0913  # what a session follows from
     standing: Standing,
     amr: Sequence[str],
     *,
+    device: str | None = None,
     authenticated_at: datetime | None = None,
     expires_at: datetime | None = None,
 ) -> SessionBundle:
     """Begin a session, with an id and a chain of refresh tokens of its own; `amr` is how (RFC 8176).
 
-    One that follows from another without a proof of its own keeps the times of that.
+    `device` is the token that an earlier session on the same device was given. One that follows from another
+    session ends when that would have ended, and without a proof of its own keeps its time of proof, too.
     """
-    now = datetime.now(UTC)
-    session = Session(
-        user_id=standing.user.id,
-        tenant_id=standing.tenant.id,
-        key=os.urandom(KEY_BYTES),
-        amr=list(amr),
-        created_at=now,
-        authenticated_at=authenticated_at or now,
-        expires_at=expires_at or now + timedelta(minutes=parts.settings.auth_session_ttl_minutes),
-    )
+    user, now = standing.user, datetime.now(UTC)
+    session = described(parts, user, device)
+    session.tenant_id = standing.tenant.id
+    session.amr = list(amr)
+    session.created_at = session.last_seen_at = now
+    session.authenticated_at = authenticated_at or now
+    session.expires_at = expires_at or now + timedelta(minutes=parts.settings.auth_session_ttl_minutes)
+    is_sign_in = expires_at is None
+    if is_sign_in:
+        await make_room(db, parts, user)
+        await tell_of_new_device(db, parts, session, user, device)
     db.add(session)
     await db.flush()
-    audit.record(
-        db,
-        Action.LOGIN_SUCCESS,
-        tenant_id=session.tenant_id,
-        actor=standing.user.subject,
-        session_id=session.id,
-        methods=session.amr,
-    )
+    if is_sign_in:
+        write_down(db, session, user)
     token = parts.refresh_tokens.first()
     good_until = keep(db, parts, session, token, generation=0)
     return await bundle(parts, standing, session, token, good_until)
+
+
+def described(parts: Parts, user: User, device: str | None) -> Session:
+    """Make a session that knows where it comes from."""
+    known = devices.recognise(parts.settings.auth_refresh_token_pepper, user.id, device)
+    session_id, from_where = uuid4(), origin.current()
+    seen = session_origin.describe(from_where, parts.places)
+    return Session(
+        id=session_id,
+        user_id=user.id,
+        key=os.urandom(KEY_BYTES),
+        device_id=known or uuid4(),
+        address_digest=from_where.digest if from_where else None,
+        origin=session_origin.sealed(parts.settings, session_id, seen),
+    )
+
+
+async def make_room(db: AsyncSession, parts: Parts, user: User) -> None:
+    """End the oldest sessions of a person who is about to have too many."""
+    # Held until the new one is there: many sign-ins at once are counted one after the other.
+    await db.execute(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
+    kept = parts.settings.auth_sessions_per_person - 1
+    live = select(Session.id).where(Session.user_id == user.id, LIVE)
+    surplus = await db.scalars(live.order_by(Session.last_seen_at.desc(), Session.id).offset(kept))
+    await end(db, EndReason.EVICTED, Session.id.in_(surplus.all()))
+
+
+async def tell_of_new_device(
+    db: AsyncSession, parts: Parts, session: Session, user: User, device: str | None
+) -> None:
+    """Tell a person of a sign-in from where they have not been before; the first one ever is no news."""
+    known = devices.recognise(parts.settings.auth_refresh_token_pepper, user.id, device)
+    if known or await devices.has_been_here(db, user) or not await devices.has_signed_in(db, user):
+        return
+    seen = session_origin.opened(parts.settings, session.id, session.origin)
+    facts = {name: value for name, value in seen.model_dump().items() if value}
+    mails.send(db, parts, MailKind.NEW_DEVICE, Recipient.of(user), tenant_id=session.tenant_id, **facts)
+    audit.record(
+        db, Action.NEW_DEVICE, tenant_id=session.tenant_id, actor=user.subject, session_id=session.id
+    )
+
+
+def write_down(db: AsyncSession, session: Session, user: User) -> None:
+    """Let the audit log know that somebody is in, and after how many failures; they are over with that."""
+    record = partial(audit.record, db, tenant_id=session.tenant_id, actor=user.subject, session_id=session.id)
+    record(Action.LOGIN_SUCCESS, methods=list(session.amr))
+    if user.failed_sign_ins:
+        record(Action.LOGIN_SUCCESS_AFTER_FAIL, failures=user.failed_sign_ins)
+        user.failed_sign_ins = 0
 
 
 def keep(db: AsyncSession, parts: Parts, session: Session, token: str, generation: int) -> datetime:
@@ -102,19 +152,38 @@ async def bundle(
         user_id=standing.user.subject,
         email_verified=standing.user.email_verified_at is not None,
         session_id=session.id,
+        device=device_token(parts, session),
     )
+
+
+def device_token(parts: Parts, session: Session) -> str | None:
+    """Give what the device of a session will be known by; sessions of an older kind have none."""
+    if session.device_id is None:
+        return None
+    return devices.token_of(parts.settings.auth_refresh_token_pepper, session.user_id, session.device_id)
 
 
 async def end(db: AsyncSession, reason: EndReason, *which: ColumnElement[bool]) -> Sequence[UUID]:
-    """End the sessions that are still going on; gives their ids."""
-    ended = await db.scalars(
+    """End the sessions that are still going on, and with them their access tokens; gives their ids."""
+    result = await db.execute(
         update(Session)
         .where(LIVE, *which)
         .values(ended_at=func.now(), end_reason=reason)
-        .returning(Session.id)
+        .returning(Session.id, Session.user_id, Session.tenant_id)
         .execution_options(synchronize_session=False)
     )
-    return ended.all()
+    ended = result.all()
+    for session_id, user_id, tenant_id in ended:
+        audit.record(
+            db,
+            Action.SESSION_ENDED,
+            tenant_id=tenant_id,
+            subject=f"user:{user_id}",
+            session_id=session_id,
+            reason=reason.value,
+        )
+    await revoke(db, Kind.SESSION, *(str(session_id) for session_id, *_ in ended))
+    return [session_id for session_id, *_ in ended]
 
 
 async def sign_out(db: AsyncSession, parts: Parts, token: str) -> None:
@@ -127,6 +196,44 @@ async def sign_out(db: AsyncSession, parts: Parts, token: str) -> None:
 async def sign_out_everywhere(db: AsyncSession, caller: Principal) -> None:
     """End all sessions of a person, in every tenant."""
     await end(db, EndReason.LOGOUT_ALL, Session.user_id == accounts.person(caller))
+
+
+async def sign_out_others(db: AsyncSession, caller: Principal) -> None:
+    """End all sessions of a person but the one that asks."""
+    own = (Session.user_id == accounts.person(caller), Session.id != UUID(caller.session_id))
+    await end(db, EndReason.REVOKED, *own)
+
+
+async def end_one(db: AsyncSession, caller: Principal, session_id: UUID) -> None:
+    """End a session of one's own; raises SessionNotFound."""
+    own = (Session.user_id == accounts.person(caller), Session.id == session_id)
+    if not await end(db, EndReason.REVOKED, *own):
+        raise SessionNotFound
+
+
+async def list_own(db: AsyncSession, parts: Parts, caller: Principal) -> list[KnownSession]:
+    """List the sessions of a person that can go on, the last used first; as many as one may have."""
+    unused_since = datetime.now(UTC) - parts.refresh_tokens.idle
+    asked = select(Session).where(
+        Session.user_id == accounts.person(caller), LIVE, Session.last_seen_at > unused_since
+    )
+    live = await db.scalars(asked.order_by(Session.last_seen_at.desc(), Session.id))
+    return [shown(parts, caller, session) for session in live]
+
+
+def shown(parts: Parts, caller: Principal, session: Session) -> KnownSession:
+    """Show a session to its owner."""
+    seen = session_origin.opened(parts.settings, session.id, session.origin)
+    return KnownSession(
+        id=session.id,
+        tenant_id=session.tenant_id,
+        device=seen.device,
+        address=seen.address,
+        place=seen.place,
+        created_at=session.created_at,
+        last_seen_at=session.last_seen_at,
+        is_current=str(session.id) == caller.session_id,
+    )
 
 
 async def me(db: AsyncSession, caller: Principal) -> Me:

@@ -42,6 +42,8 @@ class Settings(ServiceSettings):
     auth_session_encryption_key: SecretStr = SecretStr("")
     auth_session_ip_hash_salt: SecretStr = SecretStr("")
     event_sealing_key: SecretStr = SecretStr("")
+    # The key before this one: what it sealed still opens.
+    auth_previous_session_encryption_key: SecretStr | None = None
     # The pepper before this one: what it keyed still verifies, and is hashed anew at the next sign-in.
     auth_previous_password_pepper: SecretStr | None = None
     # What each service proves itself with, by its client id: {"chat-agent": "..."}.
@@ -57,6 +59,11 @@ class Settings(ServiceSettings):
     auth_refresh_token_ttl_minutes: Minutes = 7 * DAY_MINUTES
     auth_session_ttl_minutes: Annotated[int, Field(ge=1, le=30 * DAY_MINUTES)] = 30 * DAY_MINUTES
     auth_refresh_grace_seconds: Annotated[int, Field(ge=0, le=10)] = 10
+    # So many live sessions a person has at most: another one ends the oldest.
+    auth_sessions_per_person: Annotated[int, Field(ge=1, le=100)] = 20
+    # A database of MaxMind's format, for the town and country of a session; without one, none are told.
+    auth_geoip_database: Path | None = None
+    auth_audit_retention_days: Count = 365
     require_email_verification: bool = True
     # Who may sign up: all; who has an invite; who has an invite, for which one can ask the operators.
     auth_signup_policy: Literal["public", "invite_only", "approval"] = "public"
@@ -90,6 +97,14 @@ class Settings(ServiceSettings):
     auth_token_account_rate_limit_per_minute: Count = 30
     auth_refresh_rate_limit_per_minute: Count = 60
     auth_refresh_session_rate_limit_per_minute: Count = 30
+    # So many failures in a row (see auth.lockout for why no more than 10), or from one address, and how long
+    # nobody is let in then.
+    auth_lockout_threshold: Annotated[int, Field(ge=1, le=10)] = 5
+    auth_lockout_window_minutes: Minutes = 60
+    auth_lockout_duration_minutes: Minutes = 60
+    auth_ip_lockout_threshold: Count = 50
+    auth_ip_lockout_window_minutes: Minutes = 10
+    auth_ip_lockout_duration_minutes: Minutes = 10
     email_verification_ip_rate_limit_per_hour: Count = 10
     email_verification_email_rate_limit_per_hour: Count = 3
     email_verification_attempt_rate_limit_per_minute: Count = 30
@@ -231,6 +246,8 @@ class Settings(ServiceSettings):
     def broken_sealing_keys(self) -> list[str]:
         """Complain of sealing keys that cannot seal."""
         given = {name: key for name, key in self.sealing_keys().items() if key.get_secret_value()}
+        if self.auth_previous_session_encryption_key is not None:
+            given["AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY"] = self.auth_previous_session_encryption_key
         return [f"{name}: {error}" for name, key in given.items() if (error := broken(key))]
 
     def too_short_overlap(self) -> list[str]:

@@ -1,19 +1,36 @@
 """Signing in with a password."""
 
+from enum import StrEnum
+from functools import partial
+
 from prometheus_client import Counter
 from servicekit.errors import Unauthenticated
-from sqlalchemy import update
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, sessions
-from auth.errors import InvalidCredentials
+from auth import accounts, audit, devices, mails, origin, sessions
+from auth.addresses import key_of
+from auth.audit import Action
+from auth.errors import InvalidCredentials, TooManySignIns
+from auth.events import MailKind
 from auth.factors import second_factor
+from auth.lockout import Attempt
+from auth.mails import Recipient
 from auth.models import User
 from auth.parts import Parts
 from auth.schemas import Credentials, SessionBundle
 
 SIGN_INS = Counter("auth_sign_ins_total", "Attempts to sign in.", ["result"])
+
+
+class Refused(StrEnum):
+    """Why somebody was not let in: for the audit log, never for the answer."""
+
+    UNKNOWN_ACCOUNT = "unknown_account"
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105  # a word, not a password
+    LOCKED = "locked"
+    # With the right password: not confirmed, disabled, or of no tenant or not of this one.
+    MAY_NOT_ENTER = "may_not_enter"
 
 
 async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
@@ -25,24 +42,36 @@ async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
     password = credentials.password.get_secret_value()
     async with parts.database.begin() as db:
         user = await accounts.find(db, credentials.email)
-    # Between two transactions, so that nobody who waits for the hash keeps a connection from others.
-    if not await parts.passwords.verify(password, user.password_hash if user else None) or user is None:
-        raise refused()
+        known_by = await devices.known_by(db, parts, user, credentials.device)
+    attempt = await begin_attempt(parts, credentials, known_by)
+    await judge(parts, attempt, user, password)
+    assert user is not None  # noqa: S101  # or it would have been refused
     rehashed = await stronger_hash(parts, user, password)
+    # It was no guess, whatever comes of it.
+    await parts.lockout.passed(attempt)
     async with parts.database.begin() as db:
-        if not await still(db, user):
-            raise refused()
-        if rehashed:
-            await db.execute(update(User).where(User.id == user.id).values(password_hash=rehashed))
-        standing = await sessions.entering(db, parts, user.id, credentials.tenant_id)
-        if standing is None:
-            raise refused()
-        outcome = await second_factor.enter(db, parts, standing, ["pwd"])
+        outcome = await entered(db, parts, user, credentials, rehashed)
+    if outcome is None:
+        raise await refused(parts, attempt, user, Refused.MAY_NOT_ENTER)
     if isinstance(outcome, Unauthenticated):
         SIGN_INS.labels("challenged").inc()
         raise outcome
     SIGN_INS.labels("accepted").inc()
     return outcome
+
+
+async def entered(
+    db: AsyncSession, parts: Parts, user: User, credentials: Credentials, rehashed: str | None
+) -> SessionBundle | Unauthenticated | None:
+    """Let somebody in whose password was right, or ask for more; None when they may not come in."""
+    if not await still(db, user):
+        return None
+    if rehashed:
+        await db.execute(update(User).where(User.id == user.id).values(password_hash=rehashed))
+    standing = await sessions.entering(db, parts, user.id, credentials.tenant_id)
+    if standing is None:
+        return None
+    return await second_factor.enter(db, parts, standing, ["pwd"], device=credentials.device)
 
 
 async def still(db: AsyncSession, user: User) -> bool:
@@ -55,9 +84,48 @@ async def still(db: AsyncSession, user: User) -> bool:
     return found is not None
 
 
-def refused() -> InvalidCredentials:
-    """Count a refusal."""
+async def begin_attempt(parts: Parts, credentials: Credentials, known_by: str | None) -> Attempt:
+    """Count an attempt on the account, whether there is one or not."""
+    from_where = origin.current()
+    address = from_where.digest if from_where else b""
+    return await parts.lockout.begin(key_of(credentials.email), known_by, address)
+
+
+async def judge(parts: Parts, attempt: Attempt, user: User | None, password: str) -> None:
+    """Look at the password, unless the account is locked; raises InvalidCredentials."""
+    may_try = user is not None and attempt.may_try(user)
+    try:
+        # Between two transactions, so that nobody who waits for the hash keeps a connection from others.
+        matches = await parts.passwords.verify(password, user.password_hash if user and may_try else None)
+    except TooManySignIns:
+        await parts.lockout.take_back(attempt)
+        raise
+    if user is None:
+        raise await refused(parts, attempt, None, Refused.UNKNOWN_ACCOUNT)
+    if not matches:
+        raise await refused(parts, attempt, user, Refused.WRONG_PASSWORD if may_try else Refused.LOCKED)
+
+
+async def refused(parts: Parts, attempt: Attempt, user: User | None, why: Refused) -> InvalidCredentials:
+    """Count a refusal and write it down; who is kept out by it is told."""
     SIGN_INS.labels("refused").inc()
+    blocks_address = why is not Refused.MAY_NOT_ENTER and await parts.lockout.failed(attempt)
+    locks = user is not None and why is Refused.WRONG_PASSWORD and attempt.fills
+    tells = locks and await parts.lockout.first_telling(attempt)
+    async with parts.database.begin() as db:
+        tenant = await accounts.first_tenant(db, user)
+        tenant_id, subject = tenant.id if tenant else None, user.subject if user else None
+        record = partial(audit.record, db, tenant_id=tenant_id, subject=subject)
+        record(Action.LOGIN_FAIL, reason=why.value, known_device=attempt.is_known)
+        if locks:
+            record(Action.LOGIN_LOCK, known_device=attempt.is_known)
+        if blocks_address:
+            audit.record(db, Action.ADDRESS_BLOCKED)
+        if user and why is Refused.WRONG_PASSWORD:
+            more = {"failed_sign_ins": User.failed_sign_ins + 1}
+            await db.execute(update(User).where(User.id == user.id).values(more))
+        if user and tells:
+            mails.send(db, parts, MailKind.SIGN_IN_BLOCKED, Recipient.of(user), tenant_id=tenant_id)
     return InvalidCredentials()
 
 

@@ -9,10 +9,19 @@ from servicekit.housekeeping import Housekeeping
 from servicekit.steady import Steady
 from servicekit.streams import Relay
 from servicekit.workers import Worker
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 
-from auth import accounts
-from auth.models import Challenge, EmailToken, RefreshToken, ServiceCredential, Session, Status, User
+from auth import accounts, revocation
+from auth.models import (
+    AuditEvent,
+    Challenge,
+    EmailToken,
+    RefreshToken,
+    ServiceCredential,
+    Session,
+    Status,
+    User,
+)
 from auth.settings import Settings
 from auth.tenants import lifecycle
 from auth.vault import Vault, VaultTokenRenewal
@@ -29,9 +38,10 @@ class Expiry(Steady):
     Several replicas may do so at once.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit_kept: timedelta = timedelta(days=365)) -> None:
         super().__init__("expiry")
         self._database = database
+        self._audit_kept = audit_kept
 
     async def begin(self) -> None:
         """Make sure that the database answers."""
@@ -44,7 +54,10 @@ class Expiry(Steady):
                 await db.execute(delete(table).where(table.expires_at < func.now()))
         async with self._database.begin() as db:
             await lifecycle.purge(db)
+            await revocation.forget(db)
         while await self._discard_pending() == BATCH:
+            pass
+        while await self._forget_events() == BATCH:
             pass
         return HOUR_SECONDS
 
@@ -56,16 +69,27 @@ class Expiry(Steady):
                 await accounts.discard(db, user)
         return len(users)
 
+    async def _forget_events(self) -> int:
+        old = select(AuditEvent.id).where(AuditEvent.happened_at < func.now() - self._audit_kept)
+        async with self._database.begin() as db:
+            # The one way past the trigger that keeps them as they are, for this transaction alone.
+            await db.execute(text("set local acme.audit_retention = 'on'"))
+            some = old.limit(BATCH).with_for_update(skip_locked=True)
+            gone = await db.scalars(
+                delete(AuditEvent).where(AuditEvent.id.in_(some)).returning(AuditEvent.id)
+            )
+            return len(gone.all())
+
 
 def workers(kit: Kit) -> Sequence[Worker]:
     """List the workers of this service."""
-    settings = kit.settings
-    vault = Vault.of(settings, kit.http) if isinstance(settings, Settings) else None
+    assert isinstance(kit.settings, Settings)  # noqa: S101  # what create_app has passed on
+    vault = Vault.of(kit.settings, kit.http)
     return [
-        *([VaultTokenRenewal(vault)] if vault and vault.is_configured else []),
+        *([VaultTokenRenewal(vault)] if vault.is_configured else []),
         Relay(kit.database, kit.redis, source="auth", readers=("notification",)),
         Housekeeping(kit.database),
-        Expiry(kit.database),
+        Expiry(kit.database, timedelta(days=kit.settings.auth_audit_retention_days)),
     ]
 
 

@@ -21,7 +21,7 @@ async def test_gives_a_whole_session(auth):
     assert answer.headers["cache-control"] == "no-store"
     assert set(bundle) == {
         *("access_token", "refresh_token", "token_type", "expires_at", "refresh_expires_at", "kid"),
-        *("scopes", "tenant_id", "user_id", "email_verified", "session_id"),
+        *("scopes", "tenant_id", "user_id", "email_verified", "session_id", "device"),
     }
     assert (bundle["token_type"], bundle["email_verified"]) == ("bearer", True)
     assert bundle["user_id"].startswith("user:")

@@ -17,6 +17,10 @@ class Action(StrEnum):
 
     LOGIN_SUCCESS = "authn_login_success"
     LOGIN_FAIL = "authn_login_fail"
+    LOGIN_SUCCESS_AFTER_FAIL = "authn_login_successafterfail"
+    LOGIN_LOCK = "authn_login_lock"
+    ADDRESS_BLOCKED = "excess_rate_limit_exceeded"
+    NEW_DEVICE = "authn_new_device"
     TOKEN_REUSE = "authn_token_reuse"  # noqa: S105  # a word, not a token
     TOKEN_CREATED = "authn_token_created"  # noqa: S105  # a word, not a token
     TOKEN_ROTATED = "authn_token_rotated"  # noqa: S105  # a word, not a token

@@ -29,7 +29,7 @@ Unfinished = SecondFactorRequired | SecondFactorEnrolmentRequired
 
 
 async def enter(
-    db: AsyncSession, parts: Parts, standing: Standing, amr: Sequence[str]
+    db: AsyncSession, parts: Parts, standing: Standing, amr: Sequence[str], device: str | None = None
 ) -> SessionBundle | Unfinished:
     """Begin a session, or ask for the second factor; `amr` is what was shown (RFC 8176).
 
@@ -37,7 +37,7 @@ async def enter(
     """
     has_factor = await has_any(db, standing.user.id)
     if not has_factor and not standing.tenant.mfa_required:
-        return await sessions.begin(db, parts, standing, amr)
+        return await sessions.begin(db, parts, standing, amr, device=device)
     asked = challenges.ask(
         db,
         parts,

@@ -7,7 +7,7 @@ from auth.models.base import Base
 from auth.models.factors import Aim, Challenge, FactorAttempts, Passkey, RecoveryCode, Totp
 from auth.models.machines import ApiKey, ServiceCredential
 from auth.models.people import EmailToken, PasswordBefore, Purpose, Status, User
-from auth.models.sessions import EndReason, RefreshToken, Session
+from auth.models.sessions import EndReason, RefreshToken, Revocation, Session
 from auth.models.tenants import Invite, Membership, RequestStatus, SignupRequest, Tenant, TenantStatus
 
 outbox.to_metadata(Base.metadata)
@@ -29,6 +29,7 @@ __all__ = [
     "RecoveryCode",
     "RefreshToken",
     "RequestStatus",
+    "Revocation",
     "ServiceCredential",
     "Session",
     "SignupRequest",

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Index, func
+from sqlalchemy import Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from auth.models.base import Base
@@ -21,6 +21,13 @@ class AuditEvent(Base):
     __table_args__ = (
         Index("ix_audit_events_tenant", "tenant_id", "happened_at", "id"),
         Index("ix_audit_events_subject", "subject", "happened_at", "id"),
+        # From where has this person been inside? Asked at every attempt to sign in.
+        Index(
+            "ix_audit_events_sign_ins",
+            "subject",
+            "address_digest",
+            postgresql_where=text("action = 'authn_login_success'"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)

@@ -44,6 +44,8 @@ class User(Base):
     email_verified_at: Mapped[datetime | None]
     terms_accepted_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # In a row, since somebody last got in.
+    failed_sign_ins: Mapped[int] = mapped_column(server_default="0")
 
     @property
     def subject(self) -> str:

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID, uuid4
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from auth.models.base import Base, one_of
@@ -25,12 +25,16 @@ class EndReason(Enum):
     TENANT = "tenant"
     # Went on in another tenant.
     SWITCHED = "switched"
+    # By its owner, from another session; and because its owner has begun too many others.
+    REVOKED = "revoked"
+    EVICTED = "evicted"
 
 
 class Session(Base):
     """A session: what one sign-in began, and the family of all the refresh tokens that follow from it.
 
     `key` takes part in deriving each refresh token from the one before; alone it opens nothing.
+    `origin` is sealed for this row alone: what its owner is shown of the device. `address_digest` is keyed.
     """
 
     __tablename__ = "sessions"
@@ -43,6 +47,10 @@ class Session(Base):
     created_at: Mapped[datetime]
     # When its person last proved who they are; refreshing is no proof.
     authenticated_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    device_id: Mapped[UUID | None]
+    address_digest: Mapped[bytes | None]
+    origin: Mapped[str | None]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     ended_at: Mapped[datetime | None]
     end_reason: Mapped[EndReason | None] = mapped_column(one_of(EndReason, "end_reason"))
@@ -59,3 +67,15 @@ class RefreshToken(Base):
     generation: Mapped[int]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     consumed_at: Mapped[datetime | None]
+
+
+class Revocation(Base):
+    """What access tokens are refused for before their time: `session:<id>`, `subject:user:<id>`, ...
+
+    No foreign keys: it outlives the session that was removed with its person.
+    """
+
+    __tablename__ = "revocations"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    revoked_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp(), index=True)

@@ -30,8 +30,14 @@ async def switch(db: AsyncSession, parts: Parts, caller: Principal, tenant_id: U
     if standing is None:
         raise TenantUnknown
     await sessions.end(db, EndReason.SWITCHED, Session.id == before.id)
-    times = {"authenticated_at": before.authenticated_at, "expires_at": before.expires_at}
-    bundle = await sessions.begin(db, parts, standing, before.amr, **times)
+    bundle = await sessions.begin(
+        db,
+        parts,
+        standing,
+        before.amr,
+        authenticated_at=before.authenticated_at,
+        expires_at=before.expires_at,
+    )
     audit.record(
         db, Action.TENANT_SWITCHED, tenant_id=tenant_id, actor=caller.subject, session_id=bundle.session_id
     )

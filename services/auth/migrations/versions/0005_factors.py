@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 MOMENT = sa.TIMESTAMP(timezone=True)
 # All that mails with tokens are foreseen for: whichever migration widens it, none takes from another.

@@ -9,7 +9,7 @@ down_revision = "0005"
 
 NOW = sa.func.now()
 MOMENT = sa.TIMESTAMP(timezone=True)
-REASONS = ("logout", "logout_all", "token_reused", "account")
+REASONS = ("logout", "logout_all", "token_reused", "account", "revoked", "evicted")
 NEW_REASONS = ("membership", "tenant", "switched")
 COLUMNS = (
     "status",

@@ -1,0 +1,118 @@
+"""Reading the audit log: a tenant's, by who may; one's own, by everybody."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel
+from servicekit.claims import SUBJECT_PATTERN
+from servicekit.database import Database
+from servicekit.wire import BadCursor, Page, decode_cursor, encode_cursor
+from sqlalchemy import ColumnElement, tuple_
+from sqlalchemy import select as select_from
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth.audit.record import Action
+from auth.models import AuditEvent
+
+SUBJECT = f"^{SUBJECT_PATTERN}$"
+# Of a digest so much is shown: enough to tell addresses apart, too little to look one up.
+ORIGIN_DIGITS = 16
+EXPORT_PAGE = 500
+EXPORT_MOST = 50_000
+
+POSITION = tuple_(AuditEvent.happened_at, AuditEvent.id)
+
+
+class Event(BaseModel):
+    """Something that happened; `origin` is the same for the same address, and tells nothing else of it."""
+
+    id: UUID
+    happened_at: datetime
+    action: str
+    actor: str | None
+    subject: str | None
+    session_id: UUID | None
+    origin: str | None
+    request_id: str | None
+    detail: dict[str, Any]
+
+
+class Wanted(BaseModel):
+    """What of a log is wanted: `since` is included, `until` is not."""
+
+    action: Action | None = None
+    subject: str | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Say it in SQL."""
+        found: list[ColumnElement[bool]] = []
+        if self.action is not None:
+            found.append(AuditEvent.action == self.action.value)
+        if self.subject is not None:
+            found.append(AuditEvent.subject == self.subject)
+        if self.since is not None:
+            found.append(AuditEvent.happened_at >= self.since)
+        if self.until is not None:
+            found.append(AuditEvent.happened_at < self.until)
+        return found
+
+
+async def page(db: AsyncSession, limit: int, cursor: str | None, *which: ColumnElement[bool]) -> Page[Event]:
+    """Give a page of the log, the newest first; raises BadCursor."""
+    asked = select_from(AuditEvent).where(*which)
+    if cursor:
+        asked = asked.where(tuple_(*position(cursor)) > POSITION)
+    newest = asked.order_by(AuditEvent.happened_at.desc(), AuditEvent.id.desc()).limit(limit + 1)
+    rows = (await db.scalars(newest)).all()
+    shown = rows[:limit]
+    rest = shown and len(rows) > limit
+    last = encode_cursor(shown[-1].happened_at.isoformat(), str(shown[-1].id)) if rest else None
+    return Page(items=[told(row) for row in shown], next_cursor=last)
+
+
+async def export(database: Database, *which: ColumnElement[bool]) -> AsyncIterator[bytes]:
+    """Give a log as NDJSON, the oldest first, at most 50,000 lines; no transaction is open between parts."""
+    after: Sequence[Any] | None = None
+    for _ in range(EXPORT_MOST // EXPORT_PAGE):
+        asked = select_from(AuditEvent).where(*which)
+        if after:
+            asked = asked.where(tuple_(*after) < POSITION)
+        async with database.begin() as db:
+            oldest = asked.order_by(AuditEvent.happened_at, AuditEvent.id).limit(EXPORT_PAGE)
+            rows = (await db.scalars(oldest)).all()
+        for row in rows:
+            yield told(row).model_dump_json().encode() + b"\n"
+        if len(rows) < EXPORT_PAGE:
+            return
+        after = (rows[-1].happened_at, rows[-1].id)
+
+
+def position(cursor: str) -> tuple[datetime, UUID]:
+    """Read where a page ended; raises BadCursor."""
+    happened_at, event_id = decode_cursor(cursor, str, str)
+    try:
+        read = datetime.fromisoformat(str(happened_at)), UUID(str(event_id))
+    except ValueError as error:
+        raise BadCursor from error
+    if read[0].tzinfo is None:
+        raise BadCursor
+    return read
+
+
+def told(row: AuditEvent) -> Event:
+    """Show an event."""
+    return Event(
+        id=row.id,
+        happened_at=row.happened_at,
+        action=row.action,
+        actor=row.actor,
+        subject=row.subject,
+        session_id=row.session_id,
+        origin=row.address_digest.hex()[:ORIGIN_DIGITS] if row.address_digest else None,
+        request_id=row.request_id,
+        detail=row.detail,
+    )

@@ -1,0 +1,65 @@
+"""Devices that a person has signed in from before: told by a token that they keep, or by their address.
+
+A device's token opens nothing. It keeps strangers' failures from locking its owner out, and a sign-in without
+one from a new place is told to the owner.
+"""
+
+import hmac
+import re
+from uuid import UUID
+
+from pydantic import SecretStr
+from servicekit import jose
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import origin
+from auth.audit import Action
+from auth.digests import digest
+from auth.models import AuditEvent, User
+from auth.parts import Parts
+
+PREFIX = "acme_dv_"
+FORM = re.compile(PREFIX + r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
+NOBODY = "user:nobody"
+
+
+def token_of(key: SecretStr, user_id: UUID, device_id: UUID) -> str:
+    """Write the token of a person's device; nothing of it is stored."""
+    proof = digest(key, "device", user_id.bytes, device_id.bytes)
+    return f"{PREFIX}{device_id.hex}.{jose.encode(proof)}"
+
+
+def recognise(key: SecretStr, user_id: UUID, token: str | None) -> UUID | None:
+    """Give the device of a person that a token is of; None when it is of no such device."""
+    match = FORM.fullmatch(token or "")
+    if match is None:
+        return None
+    device_id = UUID(match[1])
+    expected = token_of(key, user_id, device_id)
+    return device_id if hmac.compare_digest(expected.encode(), match[0].encode()) else None
+
+
+async def known_by(db: AsyncSession, parts: Parts, user: User | None, token: str | None) -> str | None:
+    """Name what a request is known by as its account's own; None for strangers."""
+    seen = await has_been_here(db, user)
+    if user and (device_id := recognise(parts.settings.auth_refresh_token_pepper, user.id, token)):
+        return f"device {device_id}"
+    return f"address {from_where.digest.hex()}" if seen and (from_where := origin.current()) else None
+
+
+async def has_been_here(db: AsyncSession, user: User | None) -> bool:
+    """Tell whether a person has got in from this address before; nobody takes the same time."""
+    if (from_where := origin.current()) is None:
+        return False
+    return await has_signed_in(db, user, AuditEvent.address_digest == from_where.digest)
+
+
+async def has_signed_in(db: AsyncSession, user: User | None, *how: ColumnElement[bool]) -> bool:
+    """Tell whether a person has ever got in, as far as the audit log goes back."""
+    entered = select(AuditEvent.id).where(
+        AuditEvent.subject == (user.subject if user else NOBODY),
+        AuditEvent.action == Action.LOGIN_SUCCESS.value,
+        *how,
+    )
+    return await db.scalar(entered.limit(1)) is not None

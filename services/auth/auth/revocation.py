@@ -1,0 +1,97 @@
+"""Revoking access tokens before their time: every service refuses them, seconds after the transaction."""
+
+from enum import StrEnum
+
+from redis.asyncio import Redis
+from servicekit.database import Database
+from servicekit.revocations import REMEMBERED_SECONDS, mark, tell
+from servicekit.steady import Every, Steady
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth.models import Revocation
+
+TOLD_EVERY_SECONDS = 0.5
+# A transaction may be committed so long after the time that its rows bear.
+OVERLAP_SECONDS = 30
+EVERYTHING_SECONDS = 30.0
+PAGE = 1000
+
+
+class Kind(StrEnum):
+    """What is revoked: one session, one token by its `jti`, or all that somebody or a client has by now."""
+
+    SESSION = "session"
+    TOKEN = "token"  # noqa: S105  # a word, not a token
+    SUBJECT = "subject"
+    CLIENT = "client"
+
+
+async def revoke(db: AsyncSession, kind: Kind, *names: str) -> None:
+    """Have access tokens refused everywhere, when the transaction is committed.
+
+    Names are a session's id, a token's `jti`, a subject (`user:<uuid>`) or a client id. Of the last two, what
+    is issued in the same second is refused as well.
+    """
+    if not names:
+        return
+    rows = insert(Revocation).values([{"key": f"{kind}:{name}"} for name in dict.fromkeys(names)])
+    again = rows.on_conflict_do_update(
+        index_elements=[Revocation.key], set_={"revoked_at": func.clock_timestamp()}
+    )
+    await db.execute(again)
+
+
+class Announcer(Steady):
+    """Tells Redis what was revoked, from the database: so nothing is lost with a process or with Redis.
+
+    It runs in every process that answers, and all of them tell the same.
+    """
+
+    def __init__(self, database: Database, redis: Redis) -> None:
+        super().__init__("revocations told", (0.1, 1.0))
+        self._database = database
+        self._redis = redis
+        self._everything = Every(EVERYTHING_SECONDS)
+        self._told: set[str] = set()
+
+    async def begin(self) -> None:
+        """Tell everything next: Redis may have lost it."""
+        self._everything.hurry()
+
+    async def step(self) -> float:
+        """Tell what is new, and now and then everything."""
+        if self._everything.due():
+            self._told = set()
+            await self._tell(REMEMBERED_SECONDS)
+        else:
+            await self._tell(OVERLAP_SECONDS)
+        return TOLD_EVERY_SECONDS
+
+    async def _tell(self, seconds: int) -> None:
+        recent = select(Revocation.key, func.extract("epoch", Revocation.revoked_at)).where(
+            Revocation.revoked_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+        )
+        async with self._database.engine.connect() as connection:
+            # Nothing to be undone: no transaction is open while Redis is told, or while this process stands.
+            alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
+            rows = (await alone.execute(recent)).all()
+        told = [mark(*kind_and_name(key), float(at)) for key, at in rows]
+        marks = [one for one in told if one not in self._told]
+        for start in range(0, len(marks), PAGE):
+            part = marks[start : start + PAGE]
+            await tell(self._redis, part)
+            self._told.update(part)
+
+
+def kind_and_name(key: str) -> tuple[str, str]:
+    """Take the key of a revocation apart."""
+    kind, _, name = key.partition(":")
+    return kind, name
+
+
+async def forget(db: AsyncSession) -> None:
+    """Remove what no token is left for."""
+    until = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, REMEMBERED_SECONDS)
+    await db.execute(delete(Revocation).where(Revocation.revoked_at < until))

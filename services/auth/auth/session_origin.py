@@ -1,0 +1,88 @@
+"""What a session's owner is shown of where it came from: sealed, each for its own session alone."""
+
+import logging
+from ipaddress import IPv6Address, ip_address, ip_network
+from uuid import UUID
+
+from pydantic import BaseModel, SecretStr
+from servicekit.sealing import SealBroken, seal, unseal
+from ua_parser import parse_os, parse_user_agent
+
+from auth.digests import digest
+from auth.origin import Origin
+from auth.places import Places
+from auth.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN = "Unknown device"
+SHOWN_OF_IPV6 = 48
+LONGEST_NAME = 64
+
+
+class SessionOrigin(BaseModel):
+    """A device, and about where it was when the session began."""
+
+    device: str
+    address: str | None = None
+    place: str | None = None
+
+
+def describe(where: Origin | None, places: Places) -> SessionOrigin:
+    """Describe where a request comes from, in no more detail than its owner needs to recognise it."""
+    if where is None:
+        return SessionOrigin(device=UNKNOWN)
+    return SessionOrigin(
+        device=device_name(where.user_agent), address=masked(where.address), place=places.find(where.address)
+    )
+
+
+def device_name(user_agent: str | None) -> str:
+    """Read the name of a device from what a client calls itself: `Firefox on Windows`."""
+    if not user_agent:
+        return UNKNOWN
+    browser, system = parse_user_agent(user_agent), parse_os(user_agent)
+    names = [found.family for found in (browser, system) if found]
+    return " on ".join(name[:LONGEST_NAME] for name in names if name.isprintable()) or UNKNOWN
+
+
+def masked(address: str) -> str | None:
+    """Leave out what tells one neighbour from another: `203.0.113.x`, `2001:db8:1::/48`."""
+    try:
+        parsed = ip_address(address.partition("/")[0])
+    except ValueError:
+        return None
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((int(parsed), SHOWN_OF_IPV6), strict=False))
+    return f"{address.rpartition('.')[0]}.x"
+
+
+def sealed(settings: Settings, session_id: UUID, described: SessionOrigin) -> str:
+    """Seal a description for its session; begins with the id of the key."""
+    key = settings.auth_session_encryption_key
+    return f"{key_id(key)}:{seal(key, described.model_dump_json(), context=context(session_id))}"
+
+
+def opened(settings: Settings, session_id: UUID, kept: str | None) -> SessionOrigin:
+    """Open what was sealed for a session; what cannot be opened is an unknown device."""
+    used, _, text = (kept or "").partition(":")
+    keys = [settings.auth_session_encryption_key, settings.auth_previous_session_encryption_key]
+    for key in keys:
+        if key is not None and key_id(key) == used:
+            try:
+                plain = unseal(key, text, context=context(session_id))
+            except SealBroken:
+                logger.warning("seal of a session is broken", extra={"session": str(session_id)})
+                break
+            return SessionOrigin.model_validate_json(plain)
+    return SessionOrigin(device=UNKNOWN)
+
+
+def key_id(key: SecretStr) -> str:
+    """Name a key without telling it."""
+    return digest(key, "key id").hex()[:8]
+
+
+def context(session_id: UUID) -> str:
+    """Name the one place where a seal opens."""
+    return f"auth.session:{session_id}"

@@ -1,0 +1,217 @@
+"""What auth revokes, as a service in another process would hear of it: over Redis, with its own verifier."""
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import pytest
+from auth.revocation import Announcer, Kind, forget, revoke
+from fastapi import APIRouter
+from redis.asyncio import Redis
+from sandbox.embedded import Valkey
+from servicekit.app import create_service
+from servicekit.auth import allowed
+from servicekit.revocations import KEY, REMEMBERED_SECONDS
+from servicekit.settings import ServiceSettings
+from servicekit.tokens import Principal
+from testkit.app import client, running
+
+BOUND_SECONDS = 5
+router = APIRouter()
+
+
+@router.get("/seen")
+async def seen(caller: Annotated[Principal, allowed("conversations:read")]) -> str:
+    return caller.subject
+
+
+@contextlib.asynccontextmanager
+async def shop(auth):
+    """Another service, which knows auth by its keys and by what is in Redis alone."""
+    settings = ServiceSettings(
+        environment="test",
+        debug=True,
+        run_workers=False,
+        logging_sink="none",
+        database_url=auth.settings.database_url,
+        redis_url=auth.settings.redis_url,
+        auth_issuer=auth.settings.auth_issuer,
+        auth_jwks_url=auth.settings.auth_jwks_url,
+    )
+    app = create_service("shop", settings, routers=[router], keys=auth.app.state.parts.keys)
+    async with running(app), client(app) as other:
+        yield lambda bundle: other.get("/seen", headers={"Authorization": f"Bearer {bundle['access_token']}"})
+
+
+async def refused_after(ask, bundle):
+    """Wait until a service refuses a token; gives the seconds that it took."""
+    before = time.monotonic()
+    async with asyncio.timeout(BOUND_SECONDS):
+        while (answer := await ask(bundle)).status_code == 200:  # noqa: ASYNC110  # it asks
+            await asyncio.sleep(0.01)
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+    return time.monotonic() - before
+
+
+async def sign_out(auth, bundle):
+    assert (await auth.post("logout", refresh_token=bundle["refresh_token"])).status_code == 204
+
+
+async def sign_out_everywhere(auth, bundle):
+    assert (await auth.post("logout/all", bearer=bundle["access_token"])).status_code == 204
+
+
+async def end_by_id(auth, bundle):
+    other = await auth.session()
+    answer = await auth.public.delete(
+        f"/api/v1/auth/sessions/{bundle['session_id']}",
+        headers={"Authorization": f"Bearer {other['access_token']}"},
+    )
+    assert answer.status_code == 204
+
+
+async def sign_out_others(auth, bundle):
+    other = await auth.session()
+    assert (await auth.post("logout/others", bearer=other["access_token"])).status_code == 204
+
+
+async def use_a_copy(auth, bundle):
+    child = (await auth.refresh(bundle)).json()
+    await auth.refresh(child)
+    assert (await auth.refresh(bundle)).json()["code"] == "refresh_token_reused"
+
+
+async def be_disabled(auth, bundle):
+    await auth.database.execute("update users set status = 'disabled'")
+    assert (await auth.refresh(bundle)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "over", [sign_out, sign_out_everywhere, end_by_id, sign_out_others, use_a_copy, be_disabled]
+)
+async def test_another_service_refuses_within_five_seconds_whatever_ended_the_session(auth, over):
+    bundle = await auth.somebody()
+    bobs = await auth.somebody("bob@example.com")
+    async with shop(auth) as ask:
+        assert (await ask(bundle)).status_code == 200
+        await over(auth, bundle)
+        assert await refused_after(ask, bundle) < BOUND_SECONDS
+        if over is not be_disabled:
+            assert (await ask(bobs)).status_code == 200
+
+
+async def test_auth_itself_refuses_as_well(auth):
+    bundle = await auth.somebody()
+
+    async def me(held):
+        return await auth.public.get(
+            "/api/v1/auth/me/audit", headers={"Authorization": f"Bearer {held['access_token']}"}
+        )
+
+    await sign_out(auth, bundle)
+    assert await refused_after(me, bundle) < BOUND_SECONDS
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_carries_sessions_tokens_subjects_and_clients(auth, kind):
+    bundle, other = await auth.somebody(), await auth.somebody("bob@example.com")
+    said = auth.claims(bundle)
+    name = {"session": "sid", "token": "jti", "subject": "sub", "client": "client_id"}[kind]
+    async with shop(auth) as ask:
+        async with auth.app.state.parts.database.begin() as db:
+            await revoke(db, kind, said[name])
+            await revoke(db, kind)
+        await refused_after(ask, bundle)
+        assert (await ask(other)).status_code == (401 if kind is Kind.CLIENT else 200)
+
+
+async def test_lets_somebody_back_in_who_signs_in_later(auth):
+    bundle = await auth.somebody()
+    async with shop(auth) as ask:
+        async with auth.app.state.parts.database.begin() as db:
+            await revoke(db, Kind.SUBJECT, bundle["user_id"])
+        await refused_after(ask, bundle)
+        # Issued in the same second, it is refused as well.
+        async with asyncio.timeout(3):
+            while (await ask(await auth.session())).status_code != 200:  # noqa: ASYNC110  # it asks
+                await asyncio.sleep(0.2)
+        assert (await ask(bundle)).status_code == 401
+
+
+async def test_tells_nothing_of_what_was_not_committed(auth, redis_url):
+    class ChangedMind(Exception):
+        pass
+
+    kit = auth.app.state.kit
+
+    async def revoke_and_fail():
+        async with kit.database.begin() as db:
+            await revoke(db, Kind.SESSION, "undone")
+            raise ChangedMind
+
+    with pytest.raises(ChangedMind):
+        await revoke_and_fail()
+    await Announcer(kit.database, kit.redis).step()
+    async with Redis.from_url(redis_url) as redis:
+        assert not [one for one in await redis.zrange(KEY, 0, -1) if b"undone" in one]
+
+
+async def test_a_process_that_died_before_it_told_has_lost_nothing(auth, redis_url):
+    kit, name = auth.app.state.kit, str(uuid4())
+    await auth.database.execute("insert into revocations (key) values ($1)", f"session:{name}")
+    # What starts in its place tells all that matters still.
+    await Announcer(kit.database, kit.redis).step()
+    async with Redis.from_url(redis_url) as redis:
+        assert [one for one in await redis.zrange(KEY, 0, -1) if name.encode() in one]
+
+
+async def test_tells_again_what_redis_has_lost(auth, tmp_path: Path):
+    bundle = await auth.somebody()
+    await sign_out(auth, bundle)
+    kit = auth.app.state.kit
+    with Valkey(tmp_path / "first", durable=False) as server:
+        async with Redis.from_url(server.url) as redis:
+            announcer = Announcer(kit.database, redis)
+            await announcer.step()
+            await redis.flushall()
+            await announcer.begin()
+            await announcer.step()
+            assert [one for one in await redis.zrange(KEY, 0, -1) if bundle["session_id"].encode() in one]
+
+
+async def test_tells_each_only_once_while_all_is_well(auth, redis_url):
+    kit, name = auth.app.state.kit, str(uuid4())
+    announcer = Announcer(kit.database, kit.redis)
+    await announcer.step()
+    await auth.database.execute("insert into revocations (key) values ($1)", f"session:{name}")
+    await announcer.step()
+    async with Redis.from_url(redis_url) as redis:
+        [told] = [one for one in await redis.zrange(KEY, 0, -1) if name.encode() in one]
+        first = await redis.zscore(KEY, told)
+        await announcer.step()
+        assert await redis.zscore(KEY, told) == first
+
+
+async def test_forgets_when_no_token_is_left(auth):
+    insert = (
+        "insert into revocations (key, revoked_at) values ($1, clock_timestamp() - make_interval(secs => $2))"
+    )
+    await auth.database.execute(insert, "session:old", REMEMBERED_SECONDS + 5)
+    await auth.database.execute(insert, "session:young", REMEMBERED_SECONDS - 30)
+    async with auth.app.state.parts.database.begin() as db:
+        await forget(db)
+    kept = [row["key"] for row in await auth.database.fetch("select key from revocations")]
+    assert kept == ["session:young"]
+    assert auth.settings.access_token_expire_minutes * 60 + 60 < REMEMBERED_SECONDS
+
+
+async def test_while_redis_is_away_sessions_end_all_the_same(start, tmp_path):
+    with Valkey(tmp_path, durable=False) as server:
+        auth = await start(redis_url=server.url)
+        bundle = await auth.somebody()
+    await sign_out(auth, bundle)
+    assert (await auth.me(bundle["access_token"])).json()["code"] == "session_ended"
+    assert await auth.database.fetchval("select count(*) from revocations") == 1
