@@ -25,7 +25,7 @@ from testkit.databases import Databases
 from testkit.issuer import Issuer
 
 NOW = int(time.time())
-ANN, BOB = f"user:{uuid4()}", f"user:{uuid4()}"
+ANN, BOB = (f"user:{n * 8}-{n * 4}-4{n * 3}-8{n * 3}-{n * 12}" for n in "12")
 
 
 @pytest.fixture
