@@ -14,6 +14,11 @@ TABLES = """
     select string_agg(format('%I', tablename), ', ') from pg_tables
     where schemaname = 'public' and tablename <> 'alembic_version'
 """
+# What a worker has begun while its app's loop stands still, between two tests, would never end.
+CUT_OFF = """
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid() and xact_start < now() - interval '3 s'
+"""
 ATTEMPTS = 5
 
 
@@ -57,6 +62,7 @@ class Databases:
                 except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
                     if not left:
                         raise
+                    asyncio.run(self._execute(url, CUT_OFF))
 
     async def _truncate(self, url: str) -> None:
         async def work(connection: asyncpg.Connection) -> None:
