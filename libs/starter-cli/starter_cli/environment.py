@@ -63,6 +63,7 @@ def of_auth(layout: Layout) -> Environment:
     """Tell auth its peppers, its keys, and the credentials of the other services."""
     secrets = layout.secrets
     return {
+        "APP_PUBLIC_URL": layout.gateway_url,
         "AUTH_PASSWORD_PEPPER": secrets["password-pepper"],
         "AUTH_REFRESH_TOKEN_PEPPER": secrets["refresh-token-pepper"],
         "AUTH_EMAIL_VERIFICATION_TOKEN_PEPPER": secrets["email-verification-token-pepper"],

@@ -1,6 +1,8 @@
 import asyncio
 
 import pytest
+from auth.settings import Settings
+from pydantic import ValidationError
 
 from .factors import answered, challenged, enrol
 
@@ -178,3 +180,9 @@ async def test_is_not_consumed_by_a_scanner_that_follows_the_link(linked):
     await asked(linked)
     answer = await linked.public.get("/api/v1/auth/magic-link/verify", params={"token": await newest(linked)})
     assert answer.status_code == 405
+
+
+@pytest.mark.parametrize("minutes", [0, 11])
+async def test_lasts_at_most_ten_minutes(variables, minutes):
+    with pytest.raises(ValidationError, match="magic_link_token_ttl_minutes"):
+        Settings(**{**variables, "magic_link_token_ttl_minutes": minutes})

@@ -1,8 +1,9 @@
 import asyncio
 
 import pytest
+from auth.worker import Expiry
 
-from .factors import answered, challenged, enrol
+from .factors import answered, challenged, delete, enrol
 
 NOWHERE = "127.0.0.1:1"
 
@@ -261,3 +262,29 @@ async def test_says_nothing_secret_in_its_logs(start, capsys):
         assert secret not in written
     for shown in ("135790", code):
         assert f'"{shown}"' not in written
+
+
+async def test_lets_nobody_wait_in_a_ring_when_factors_are_used_and_removed_at_once(auth, start):
+    app = await enrol(auth, await auth.somebody())
+    patient = await start(auth_second_factor_max_failures=10)
+    bundle = (await answered(auth, (await challenged(auth))["challenge"], code=app.code)).json()
+    asked = [(await challenged(patient))["challenge"] for _ in range(8)]
+    answers = await asyncio.gather(
+        *(
+            answered(patient, challenge, recovery_code=code)
+            for challenge, code in zip(asked, app.codes[:8], strict=True)
+        ),
+        delete(patient, "factors/totp", bundle),
+        patient.post("step-up", bundle["access_token"], recovery_code=app.codes[8]),
+        patient.post("factors/recovery-codes", bundle["access_token"]),
+    )
+    assert max(answer.status_code for answer in answers) < 500
+
+
+async def test_clears_away_what_nobody_answered(auth):
+    await enrol(auth, await auth.somebody())
+    await challenged(auth)
+    await auth.database.execute("update challenges set expires_at = now() - interval '1 second'")
+    await challenged(auth)
+    await Expiry(auth.app.state.kit.database).step()
+    assert await auth.database.fetchval("select count(*) from challenges") == 1
