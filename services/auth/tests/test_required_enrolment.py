@@ -3,6 +3,7 @@ import asyncio
 import pyotp
 import pytest
 
+from .authenticator import Authenticator
 from .factors import answered, challenged, enrol
 
 
@@ -110,3 +111,24 @@ async def test_begins_one_session_of_twenty_asked_for_at_once(auth, strict):
         *(auth.post("token/enrol/totp/confirm", challenge=challenge, code=code) for _ in range(20))
     )
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * 19
+
+
+async def test_takes_a_passkey_as_the_first_factor(auth, strict):
+    challenge, key = await asked(auth), Authenticator()
+    begun = await auth.post("token/enrol/passkey/options", challenge=challenge)
+    assert (begun.status_code, begun.json()["challenge"]) == (200, challenge)
+    for lies in ({"origin": "https://evil.example"}, {"rp_id": "evil.example"}):
+        made = key.register(begun.json()["options"], **lies)
+        answer = await auth.post("token/enrol/passkey", challenge=challenge, passkey=made)
+        assert (answer.status_code, answer.json()["code"]) == (400, "passkey_not_registered")
+    made = key.register(begun.json()["options"])
+    done = await auth.post("token/enrol/passkey", challenge=challenge, passkey=made)
+    bundle = done.json()
+    assert (done.status_code, auth.claims(bundle)["amr"]) == (200, ["pwd", "hwk", "user", "mfa"])
+    assert len(bundle["recovery_codes"]) == 10
+    assert (await auth.refresh(bundle)).status_code == 200
+    again = await auth.post("token/enrol/passkey", challenge=challenge, passkey=made)
+    assert again.json()["code"] == "challenge_invalid"
+    said = await challenged(auth)
+    proof = key.sign(said["passkey"])
+    assert (await answered(auth, said["challenge"], passkey=proof)).status_code == 200

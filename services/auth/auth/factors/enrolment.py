@@ -66,7 +66,7 @@ async def add_passkey(
     async with parts.database.begin() as db:
         user = await held(db, caller)
         to_sign = challenges.to_sign(parts, token)
-        passkey = await passkeys.register(db, parts, user, wanted, to_sign)
+        passkey, _ = await passkeys.register(db, parts, user, wanted, to_sign)
         return passkey, await added(db, parts, user, caller.tenant_id, PASSKEY)
 
 

@@ -79,8 +79,13 @@ def options_to_sign(parts: Parts, to_sign: bytes, known: list[Passkey]) -> Optio
     return plain(webauthn.options_to_json(options))
 
 
-async def register(db: AsyncSession, parts: Parts, user: User, wanted: NewPasskey, to_sign: bytes) -> Passkey:
-    """Keep a passkey that a browser has made; raises PasskeyNotRegistered or PasskeyKnown."""
+async def register(
+    db: AsyncSession, parts: Parts, user: User, wanted: NewPasskey, to_sign: bytes
+) -> tuple[Passkey, list[str]]:
+    """Keep a passkey that a browser has made; gives it, and what making it has proved (RFC 8176).
+
+    Raises PasskeyNotRegistered or PasskeyKnown.
+    """
     settings = parts.settings
     verified = judged(
         lambda: webauthn.verify_registration_response(
@@ -107,7 +112,7 @@ async def register(db: AsyncSession, parts: Parts, user: User, wanted: NewPasske
     )
     if added is None:
         raise PasskeyKnown
-    return added
+    return added, ways(verified.credential_device_type)
 
 
 async def use(
@@ -141,8 +146,12 @@ async def use(
         raise FactorRefused
     await accounts.hold_person(db, passkey.user_id)
     await count_on(db, passkey, verified.new_sign_count)
-    portable = verified.credential_device_type is CredentialDeviceType.MULTI_DEVICE
-    return passkey.user_id, ["swk" if portable else "hwk", "user", "mfa"]
+    return passkey.user_id, ways(verified.credential_device_type)
+
+
+def ways(kept_on: CredentialDeviceType) -> list[str]:
+    """Say what a passkey proves: a key in hardware, or one that is copied between devices, and its person."""
+    return ["swk" if kept_on is CredentialDeviceType.MULTI_DEVICE else "hwk", "user", "mfa"]
 
 
 async def count_on(db: AsyncSession, passkey: Passkey, signed: int) -> None:

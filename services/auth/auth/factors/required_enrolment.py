@@ -5,35 +5,57 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, sessions
-from auth.factors import challenges, enrolment, second_factor, totp
+from auth.factors import challenges, enrolment, passkeys, second_factor, totp
 from auth.factors.errors import ChallengeInvalid
-from auth.factors.schemas import Enrolled, EnrolmentCode
+from auth.factors.schemas import Enrolled, EnrolmentCode, NewPasskey
 from auth.models import Aim, User
 from auth.parts import Parts
 
 
-async def begin(parts: Parts, challenge: str) -> tuple[str, str]:
+async def begin_totp(parts: Parts, challenge: str) -> tuple[str, str]:
     """Give the seed and the address of a new authenticator app; raises ChallengeInvalid."""
     async with parts.database.begin() as db:
         user_id = await challenges.whose(db, parts, Aim.ENROLMENT, challenge)
         return await totp.begin(db, parts, await without_factor(db, user_id))
 
 
-async def finish(parts: Parts, answer: EnrolmentCode) -> Enrolled:
-    """Let the app count, and begin the session; raises ChallengeInvalid or CodeRefused."""
+async def begin_passkey(parts: Parts, challenge: str) -> passkeys.Options:
+    """Give what a browser needs to make a passkey, for the same challenge; raises ChallengeInvalid."""
+    async with parts.database.begin() as db:
+        user = await without_factor(db, await challenges.whose(db, parts, Aim.ENROLMENT, challenge))
+        return await passkeys.options_to_register(db, parts, user, challenges.to_sign(parts, challenge))
+
+
+async def finish(parts: Parts, answer: EnrolmentCode | NewPasskey) -> Enrolled:
+    """Let the factor count, and begin the session.
+
+    Raises ChallengeInvalid, and CodeRefused, PasskeyNotRegistered or PasskeyKnown for what does not fit.
+    """
     token = answer.challenge.get_secret_value()
     async with parts.database.begin() as db:
         user = await without_factor(db, await challenges.whose(db, parts, Aim.ENROLMENT, token))
-        # A wrong code undoes this: the app can be set up right until the challenge is too old.
+        # What does not fit undoes this: it can be set up right until the challenge is too old.
         challenge = await challenges.take(db, parts, Aim.ENROLMENT, token)
         standing = await sessions.entering(db, parts, user.id, challenge.tenant_id)
         if standing is None:
             raise ChallengeInvalid
-        await totp.confirm(db, parts, user.id, answer.code.get_secret_value())
-        codes = await enrolment.added(db, parts, user, standing.tenant.id, enrolment.TOTP)
-        amr = second_factor.together(challenge.amr, ["otp"])
+        kind, shown = await set_up(db, parts, user, answer)
+        codes = await enrolment.added(db, parts, user, standing.tenant.id, kind)
+        amr = second_factor.together(challenge.amr, shown)
         bundle = await sessions.begin(db, parts, standing, amr)
     return Enrolled(**bundle.model_dump(), recovery_codes=codes)
+
+
+async def set_up(
+    db: AsyncSession, parts: Parts, user: User, answer: EnrolmentCode | NewPasskey
+) -> tuple[str, list[str]]:
+    """Keep the factor; gives its kind, and what setting it up has proved (RFC 8176)."""
+    if isinstance(answer, EnrolmentCode):
+        await totp.confirm(db, parts, user.id, answer.code.get_secret_value())
+        return enrolment.TOTP, ["otp"]
+    to_sign = challenges.to_sign(parts, answer.challenge.get_secret_value())
+    _, shown = await passkeys.register(db, parts, user, answer, to_sign)
+    return enrolment.PASSKEY, shown
 
 
 async def without_factor(db: AsyncSession, user_id: UUID) -> User:

@@ -43,7 +43,7 @@ async def finish_sign_in(answer: wire.SecondFactor, parts: PartsOfAuth) -> schem
 )
 async def begin_required_totp(asked: wire.EnrolmentChallenge, parts: PartsOfAuth) -> wire.NewTotp:
     """Give the seed for the authenticator app without which a tenant lets nobody in."""
-    seed, uri = await required_enrolment.begin(parts, asked.challenge.get_secret_value())
+    seed, uri = await required_enrolment.begin_totp(parts, asked.challenge.get_secret_value())
     return wire.NewTotp(seed=seed, otpauth_uri=uri)
 
 
@@ -51,6 +51,20 @@ async def begin_required_totp(asked: wire.EnrolmentChallenge, parts: PartsOfAuth
 async def finish_required_totp(answer: wire.EnrolmentCode, parts: PartsOfAuth) -> wire.Enrolled:
     """Let the app count, and finish the sign-in."""
     return await required_enrolment.finish(parts, answer)
+
+
+@factors_api.post("/token/enrol/passkey/options", dependencies=[public, limited("second-factor")])
+async def begin_required_passkey(asked: wire.EnrolmentChallenge, parts: PartsOfAuth) -> wire.PasskeyOptions:
+    """Give what a browser needs to make the passkey without which a tenant lets nobody in."""
+    challenge = asked.challenge.get_secret_value()
+    options = await required_enrolment.begin_passkey(parts, challenge)
+    return wire.PasskeyOptions(challenge=challenge, options=options)
+
+
+@factors_api.post("/token/enrol/passkey", dependencies=[public, limited("second-factor")])
+async def finish_required_passkey(made: wire.NewPasskey, parts: PartsOfAuth) -> wire.Enrolled:
+    """Register the passkey, and finish the sign-in."""
+    return await required_enrolment.finish(parts, made)
 
 
 @factors_api.post("/passkeys/sign-in/options", dependencies=[public, limited("passkeys")])
