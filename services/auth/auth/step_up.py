@@ -125,7 +125,9 @@ async def proved(db: AsyncSession, parts: Parts, caller: Principal, proof: StepU
         shown = await second_factor.prove(db, parts, standing.user, proof, challenge)
         amr = second_factor.together(amr, shown)
     await attempts.forget(db, session.user_id)
-    await sessions.end(db, EndReason.LOGOUT, Session.id == session.id)
+    if not await sessions.end(db, EndReason.LOGOUT, Session.id == session.id):
+        # Somebody has ended it meanwhile, and meant it.
+        raise SessionEnded
     bundle = await sessions.begin(db, parts, standing, amr, expires_at=session.expires_at)
     record(
         db,

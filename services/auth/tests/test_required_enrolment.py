@@ -132,3 +132,14 @@ async def test_takes_a_passkey_as_the_first_factor(auth, strict):
     said = await challenged(auth)
     proof = key.sign(said["passkey"])
     assert (await answered(auth, said["challenge"], passkey=proof)).status_code == 200
+
+
+async def test_lets_nobody_switch_to_it_with_one_factor(auth):
+    bundle = await auth.somebody()
+    headers = {"Authorization": f"Bearer {bundle['access_token']}"}
+    made = await auth.public.post("/api/v1/auth/tenants", json={"name": "Strict"}, headers=headers)
+    await auth.database.execute("update tenants set mfa_required = true where name = 'Strict'")
+    answer = await auth.post(f"tenants/{made.json()['id']}/switch", bundle["access_token"])
+    assert (answer.status_code, answer.json()["code"]) == (401, "second_factor_missing")
+    # Nothing was ended for it.
+    assert (await auth.refresh(bundle)).status_code == 200

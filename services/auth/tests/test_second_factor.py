@@ -288,3 +288,14 @@ async def test_clears_away_what_nobody_answered(auth):
     await challenged(auth)
     await Expiry(auth.app.state.kit.database).step()
     assert await auth.database.fetchval("select count(*) from challenges") == 1
+
+
+async def test_is_asked_for_also_after_the_password_was_set_anew_by_mail(auth):
+    app = await enrol(auth, await auth.somebody())
+    await auth.post("password/forgot", email="ann@example.com")
+    token = (await auth.mails("password_reset"))[-1]["token"]
+    answer = await auth.post("password/reset", token=token, password="an entirely new phrase")
+    assert (answer.status_code, answer.content) == (204, b"")
+    said = (await auth.sign_in(password="an entirely new phrase")).json()
+    assert said["code"] == "second_factor_required"
+    assert (await answered(auth, said["challenge"], code=app.code)).status_code == 200
