@@ -21,7 +21,7 @@ from servicekit.tokens import Principal
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent import approvals, leases, model, resumption, runs
+from chat_agent import approvals, leases, model, owners, resumption, runs
 from chat_agent.agents import AGENTS
 from chat_agent.conversations import SCOPE, Conversations
 from chat_agent.endings import Endings
@@ -33,6 +33,7 @@ from chat_agent.live import Live
 from chat_agent.models import OVER, Run
 from chat_agent.narrator import Narrator
 from chat_agent.outcomes import Outcome, terminal_event, told_of, told_of_approval
+from chat_agent.owners import Owners
 from chat_agent.patience import through_outages
 from chat_agent.performance import Performer, Question
 from chat_agent.recorder import Recorder
@@ -68,7 +69,13 @@ class Engine:
         self.due = asyncio.Event()
         self._redis = kit.redis
         self._models = model.connect(settings)
-        self._performer = Performer(kit.database, model.run_config(self._models), settings)
+        auth = kit.client("auth", settings.auth_internal_url, owners.SCOPE)
+        self._performer = Performer(
+            kit.database,
+            model.run_config(self._models),
+            settings,
+            Owners(auth, settings.auth_patience_seconds),
+        )
         self._conversation = kit.client("conversation", settings.conversation_internal_url, SCOPE)
 
     @property

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from servicekit.errors import BadRequest, Conflict, Gone, NotFound, ServiceError, Unavailable
+from servicekit.errors import BadRequest, Conflict, Forbidden, Gone, NotFound, ServiceError, Unavailable
 
 
 class UnknownAgent(NotFound):
@@ -65,6 +65,22 @@ class RunLogExpired(Gone):
 
 class ConversationUnavailable(Unavailable):
     """The conversation service does not answer, so nothing could be remembered."""
+
+
+class AuthUnavailable(Unavailable):
+    """The auth service does not answer, so nobody can tell whether a run's owner still may."""
+
+
+class TenantSuspended(Forbidden):
+    """The tenant was suspended while the run rested or its process was lost."""
+
+    default_detail = "The tenant is suspended, so the run does not go on."
+
+
+class MembershipEnded(Forbidden):
+    """The run's owner is no longer somebody in the tenant who may have runs."""
+
+    default_detail = "Whose run it is may not have runs in this tenant any more, so it does not go on."
 
 
 class ModelUnavailable(Unavailable):

@@ -75,6 +75,9 @@ FAILURES: tuple[tuple[type[BaseException], type[ServiceError]], ...] = (
 NAMED: list[type[ServiceError]] = [
     *(kind for _, kind in FAILURES),
     errors.ConversationUnavailable,
+    errors.AuthUnavailable,
+    errors.TenantSuspended,
+    errors.MembershipEnded,
     errors.UnknownConversation,
     errors.ModelAnswerIncomplete,
     errors.TokenBudgetExceeded,

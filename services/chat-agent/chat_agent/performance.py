@@ -29,6 +29,7 @@ from chat_agent.journal import items_of, output_item, unknown
 from chat_agent.live import Live
 from chat_agent.models import Approval
 from chat_agent.outcomes import Outcome
+from chat_agent.owners import Owners
 from chat_agent.patience import through_outages
 from chat_agent.settings import Settings
 from chat_agent.toolbox import RunContext
@@ -55,6 +56,7 @@ class Performer:
     database: Database
     config: RunConfig
     settings: Settings
+    owners: Owners
 
     async def perform(self, live: Live) -> Outcome | Question:
         """Work on a run; whatever happens, the run ends by a name."""
@@ -125,6 +127,9 @@ class Performer:
     async def _follow(self, live: Live) -> Outcome | Question:
         if live.run.agent not in AGENTS:
             raise CheckpointUnreadable
+        if live.run.attempt > 1:
+            # Nobody's token vouches for it any more.
+            await self.owners.still_may(live.run)
         given = await self._state(live) if live.run.state else await self._items(live)
         result = Runner.run_streamed(
             live.narrator.agent,

@@ -40,6 +40,8 @@ class Settings(ServiceSettings):
     conversation_internal_url: str = "http://conversation:9000"
     # How long a run that is under way waits for the conversation service; one that begins, a sixth of it.
     conversation_patience_seconds: float = 60
+    # How long a run that goes on, after an answer or a lost replica, waits to hear that its owner still may.
+    auth_patience_seconds: float = 60
 
     chat_rate_limit_per_minute: int = 60
     chat_stream_rate_limit_per_minute: int = 30

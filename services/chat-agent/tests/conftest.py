@@ -16,6 +16,7 @@ from testkit.issuer import Issuer
 from testkit.servers import serving
 
 TENANT = uuid4()
+ACTIVE = {"role": "member", "tenant_status": "active", "user_status": "active"}
 
 
 class Neighbours:
@@ -28,6 +29,10 @@ class Neighbours:
         self.items: dict[str, list[dict[str, Any]]] = {}
         self.owners: dict[str, str] = {}
         self.down = False
+        # What auth says of everybody; None: that they are nobody.
+        self.standing: dict[str, str] | None = dict(ACTIVE)
+        self.auth_down = False
+        self.asked_of: list[str] = []
         self.tokens_issued = 0
         self.stored = threading.Condition()
         self.app = FastAPI()
@@ -40,6 +45,7 @@ class Neighbours:
         self.app.put("/internal/v1/conversations/{id}/turns/{run_id}")(self.open_turn)
         self.app.delete("/internal/v1/conversations/{id}/turns/{run_id}", status_code=204)(self.forget_turn)
         self.app.get("/internal/v1/search")(self.search)
+        self.app.get("/internal/v1/tenants/{tenant_id}/members/{subject}")(self.belonging)
 
     def said(self, conversation_id: str) -> list[tuple[str, str]]:
         """Give what was said in a conversation: (role, text) of its messages."""
@@ -50,7 +56,9 @@ class Neighbours:
         """Forget everything, and answer again."""
         self.items.clear()
         self.owners.clear()
-        self.down = False
+        self.asked_of.clear()
+        self.standing = dict(ACTIVE)
+        self.down = self.auth_down = False
 
     async def _fail_when_down(self, request: Request, call_next: Any) -> Response:
         if self.down:
@@ -112,6 +120,16 @@ class Neighbours:
             self.items[id] = []
             self.stored.notify_all()
 
+    async def belonging(self, tenant_id: str, subject: str, request: Request, response: Response) -> Any:
+        self.asked_of.append(f"{tenant_id}/{subject}")
+        if self.auth_down:
+            response.status_code = 503
+        elif self.standing is None or request.headers["acme-on-behalf-of"] != self.asked_of[-1]:
+            response.status_code = 404
+        else:
+            return {"subject": subject, "tenant_id": tenant_id, **self.standing}
+        return {}
+
     async def search(self, query: str) -> dict[str, Any]:
         return {
             "items": [
@@ -164,6 +182,7 @@ def settings(
             agent_model_default="sandbox-large",
             model_max_retries=1,
             conversation_patience_seconds=6,
+            auth_patience_seconds=6,
             chat_stream_concurrent_limit=3,
             run_max_turns=6,
         )

@@ -373,6 +373,73 @@ def test_what_nobody_answers_in_time_fails_by_name(
     assert till.paid == []
 
 
+REFUSALS = [
+    ({"tenant_status": "suspended"}, "tenant_suspended"),
+    ({"user_status": "disabled"}, "membership_ended"),
+    ({"role": "viewer"}, "membership_ended"),
+    (None, "membership_ended"),
+]
+
+
+@pytest.mark.parametrize(("change", "failure"), REFUSALS)
+def test_a_run_does_not_go_on_for_an_owner_who_may_not_any_more(
+    ann: httpx.Client, till: Till, waiting: Run, neighbours, change: dict[str, str] | None, failure: str
+) -> None:
+    last = last_id(ann, waiting)
+    neighbours.standing = None if change is None else {**neighbours.standing, **change}
+    # The token of a moment ago still answers.
+    assert answer(ann, waiting).status_code == 200
+    told = heard(ann, waiting, last)
+    run = read(ann, waiting)
+    assert (run["status"], run["error_code"]) == ("failed", failure)
+    assert (told[-1].type, told[-1].data["code"]) == ("run.failed", failure)
+    assert till.paid == []
+    assert_no_orphans(neighbours, run)
+
+
+def test_a_run_that_goes_on_asks_whether_its_owner_may(
+    ann: httpx.Client, till: Till, waiting: Run, neighbours
+) -> None:
+    # It began with a token of theirs.
+    assert neighbours.asked_of == []
+    last = last_id(ann, waiting)
+    answer(ann, waiting)
+    assert after_waiting(ann, waiting, last)["status"] == "completed"
+    assert neighbours.asked_of == [neighbours.owners[waiting["conversation_id"]]]
+    assert till.paid == [5]
+
+
+def test_a_run_waits_for_auth_to_come_back(ann: httpx.Client, till: Till, waiting: Run, neighbours) -> None:
+    last = last_id(ann, waiting)
+    neighbours.auth_down = True
+    answer(ann, waiting)
+    until(lambda: neighbours.asked_of)
+    neighbours.auth_down = False
+    assert after_waiting(ann, waiting, last)["status"] == "completed"
+    assert till.paid == [5]
+
+
+def test_a_run_that_nobody_vouches_for_fails_by_name(
+    ann: httpx.Client, till: Till, waiting: Run, neighbours
+) -> None:
+    last = last_id(ann, waiting)
+    neighbours.auth_down = True
+    answer(ann, waiting)
+    run = after_waiting(ann, waiting, last)
+    assert (run["status"], run["error_code"]) == ("failed", "auth_unavailable")
+    assert till.paid == []
+    assert_no_orphans(neighbours, run)
+
+
+def test_a_run_that_is_stopped_needs_nobody_to_vouch_for_it(
+    ann: httpx.Client, till: Till, waiting: Run, neighbours
+) -> None:
+    neighbours.standing = None
+    assert cancel(ann, waiting).status_code == 200
+    run = until(lambda: (now := read(ann, waiting))["ended_at"] and now)
+    assert run["status"] == "cancelled"
+
+
 def test_a_run_that_waits_can_be_cancelled(
     ann: httpx.Client, till: Till, waiting: Run, neighbours, at: str
 ) -> None:

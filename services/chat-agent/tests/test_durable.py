@@ -440,3 +440,35 @@ def test_a_run_is_not_taken_over_for_ever(at, settings: Settings, neighbours, lo
     assert is_whole(told)
     assert told[-1].type == end
     assert told[-1].data.get("code") == ("replica_lost" if losses == 5 else None)
+
+
+@pytest.mark.parametrize(
+    ("change", "failure"),
+    [
+        ({"tenant_status": "suspended"}, "tenant_suspended"),
+        ({"role": "viewer"}, "membership_ended"),
+        (None, "membership_ended"),
+    ],
+)
+def test_nobody_takes_over_the_run_of_an_owner_who_may_not_any_more(
+    at, settings: Settings, neighbours, change: dict[str, str] | None, failure: str
+) -> None:
+    neighbours.standing = None if change is None else {**neighbours.standing, **change}
+    run_id = left_behind(settings, [], neighbours)
+    with serving(create_app(settings)) as url:
+        told = rest(at(url), run_id)
+    assert is_whole(told)
+    assert (told[-1].type, told[-1].data["code"]) == ("run.failed", failure)
+    assert neighbours.asked_of == [f"{TENANT}/{ANN}"]
+    # Nothing was said that nobody may hear.
+    assert standing(told) == ""
+
+
+def test_an_answer_that_is_whole_is_given_also_to_who_may_not_go_on(
+    at, settings: Settings, neighbours
+) -> None:
+    neighbours.standing = None
+    run_id = left_behind(settings, [answered("I am done.")], neighbours)
+    with serving(create_app(settings)) as url:
+        told = rest(at(url), run_id)
+    assert (told[-1].type, told[-1].data["output"]) == ("run.completed", "I am done.")

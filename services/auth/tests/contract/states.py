@@ -1,14 +1,19 @@
 """How things stand with auth, in the words of those who need something of it."""
 
+from uuid import UUID
+
 from auth import accounts, registration, sign_in
 from auth.account import deletion, password_reset
 from auth.events import MailDue
+from auth.models import Membership, Status, Tenant, TenantStatus, User
 from auth.parts import Parts
 from auth.schemas import Credentials, Registration
 from servicekit.app import Kit
 from servicekit.events import outbox
+from servicekit.permissions import Role
 from servicekit.sealing import unseal
 from sqlalchemy import select
+from testkit.pacts import TENANT, USER
 from testkit.providers import State
 
 # What the pacts' chat-agent proves itself with.
@@ -68,7 +73,28 @@ async def token_of_the_mail(kit: Kit) -> str:
     return unseal(kit.settings.event_sealing_key, mail["token"], context=mail["recipient"])
 
 
+async def somebody_belongs(kit: Kit, status: TenantStatus = TenantStatus.ACTIVE) -> None:
+    user_id = UUID(USER.removeprefix("user:"))
+    async with kit.database.begin() as db:
+        db.add(Tenant(id=TENANT, slug="engines", name="Analytical Engines", status=status))
+        db.add(User(id=user_id, email=ADA.email, email_key=ADA.email, status=Status.ACTIVE))
+        await db.flush()
+        db.add(Membership(tenant_id=TENANT, user_id=user_id, role=Role.MEMBER))
+
+
+async def somebody_belongs_to_a_suspended_tenant(kit: Kit) -> None:
+    await somebody_belongs(kit, TenantStatus.SUSPENDED)
+
+
+async def nobody_belongs(kit: Kit) -> None:
+    async with kit.database.begin() as db:
+        db.add(Tenant(id=TENANT, slug="engines", name="Analytical Engines"))
+
+
 STATES: dict[str, State] = {
+    "somebody belongs to a tenant": somebody_belongs,
+    "somebody belongs to a suspended tenant": somebody_belongs_to_a_suspended_tenant,
+    "nobody belongs to the tenant": nobody_belongs,
     "the chat-agent has a secret": chat_agent_has_a_secret,
     "somebody has signed up": somebody_has_signed_up,
     "somebody has asked for the confirming mail again": somebody_has_asked_again,

@@ -1,12 +1,16 @@
 """What the chat-agent needs of others, played with its real clients, and so written down."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from uuid import UUID
 
 import pytest
+from chat_agent import owners
 from chat_agent.conversations import SCOPE, Conversations, Item
-from chat_agent.errors import UnknownConversation
+from chat_agent.errors import MembershipEnded, TenantSuspended, UnknownConversation
+from chat_agent.models import Run
+from chat_agent.owners import Owners
 from pact import match
 from pydantic import SecretStr
 from servicekit.http import Connections, ServiceClient, ServiceTokens
@@ -28,13 +32,13 @@ async def conversations(url: str) -> AsyncIterator[Conversations]:
         yield Conversations(client, TENANT, USER)
 
 
-def asked(pact, what: str, given: str, method: str, path: str):
+def asked(pact, what: str, given: str, method: str, path: str, bearer: str = BEARER):
     """Begin an interaction: who asks, for whom, and what."""
     return (
         pact.upon_receiving(what)
         .given(given)
         .with_request(method, path)
-        .with_header("Authorization", BEARER)
+        .with_header("Authorization", bearer)
         .with_header("Acme-On-Behalf-Of", ON_BEHALF_OF)
     )
 
@@ -167,6 +171,44 @@ async def test_searches_what_was_said() -> None:
             async with conversations(str(server.url)) as mine:
                 (match_,) = await mine.search("Hello")
     assert match_.role == "user"
+
+
+BELONGING = f"/internal/v1/tenants/{TENANT}/members/{USER}"
+VOUCHER = machine("chat-agent", "auth", owners.SCOPE)
+
+
+async def still_may(url: str) -> None:
+    async with httpx.AsyncClient() as http:
+        client = ServiceClient(http, service_tokens("chat-agent"), url, "auth", owners.SCOPE)
+        await Owners(client, patience=1).still_may(Run(tenant_id=TENANT, user_id=USER))
+
+
+def vouching(pact, what: str, given: str):
+    return asked(pact, what, given, "GET", BELONGING, VOUCHER)
+
+
+@pytest.mark.parametrize(
+    ("given", "tenant_status", "refusal"),
+    [
+        ("somebody belongs to a tenant", "active", contextlib.nullcontext()),
+        ("somebody belongs to a suspended tenant", "suspended", pytest.raises(TenantSuspended)),
+    ],
+)
+async def test_asks_whether_the_owner_of_a_run_still_may(given: str, tenant_status: str, refusal) -> None:
+    body = {"role": match.str("member"), "tenant_status": tenant_status, "user_status": "active"}
+    with consumer_pact("chat-agent", "auth") as pact:
+        vouching(pact, "what a run's owner is", given).will_respond_with(200).with_body(
+            body, "application/json"
+        )
+        with pact.serve() as server, refusal:
+            await still_may(str(server.url))
+
+
+async def test_hears_that_the_owner_of_a_run_belongs_to_the_tenant_no_more() -> None:
+    with consumer_pact("chat-agent", "auth") as pact:
+        vouching(pact, "what a run's owner is", "nobody belongs to the tenant").will_respond_with(404)
+        with pact.serve() as server, pytest.raises(MembershipEnded):
+            await still_may(str(server.url))
 
 
 async def test_gets_a_token_of_its_own() -> None:
