@@ -315,6 +315,15 @@ async def test_limits_what_a_mailbox_and_a_tenant_get(start):
     assert len(await listed(auth, owner)) == 2
 
 
+async def test_sending_again_counts_for_the_mailbox_too(start):
+    auth = await start(auth_invite_email_rate_limit_per_hour=2)
+    owner = await auth.somebody()
+    invite_id, _ = await invite(auth, owner, email="bob@example.com")
+    answers = [await auth.ask("POST", f"{INVITES}/{invite_id}/resend", owner) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 429]
+    assert len(await auth.mails("invitation")) == 2
+
+
 async def test_limits_attempts_with_tokens(start):
     auth = await start(auth_invite_accept_rate_limit_per_minute=2)
     bundle = await auth.somebody()

@@ -37,12 +37,12 @@ async def create(
     db: AsyncSession, parts: Parts, caller: Principal, wanted: schemas.NewInvite
 ) -> schemas.MadeInvite:
     """Invite an address, or whoever has the link; raises RoleTooLow, DomainNotAllowed or RateLimited."""
+    await count(parts, caller, key_of(wanted.email) if wanted.email else None)
     tenant, own = await standing(db, caller, Role.ADMIN)
     if wanted.role > own:
         raise RoleTooLow
     if wanted.email and not may_be_invited(tenant, key_of(wanted.email)):
         raise DomainNotAllowed
-    await parts.rates.of_subject("invites", str(tenant.id))
     hours = wanted.expires_in_hours or parts.settings.auth_invite_ttl_hours
     invite, token = make(parts, wanted.email, hours, wanted.max_uses)
     invite.tenant_id, invite.role, invite.invited_by = tenant.id, wanted.role, accounts.person(caller)
@@ -61,6 +61,13 @@ async def create(
     return schemas.MadeInvite(id=invite.id, expires_at=invite.expires_at, token=None)
 
 
+async def count(parts: Parts, caller: Principal, email_key: str | None) -> None:
+    """Count an invite of a tenant, and a mail to a mailbox, while nothing is held; raises RateLimited."""
+    await parts.rates.of_subject("invites", str(caller.tenant_id))
+    if email_key:
+        await parts.rates.of_subject("invites/mail", email_key)
+
+
 def make(parts: Parts, email: str | None, hours: int, max_uses: int = 1) -> tuple[Invite, str]:
     """Make an invite and its token, as yet to nowhere."""
     invite = Invite(
@@ -77,9 +84,8 @@ def make(parts: Parts, email: str | None, hours: int, max_uses: int = 1) -> tupl
 async def mail(  # noqa: PLR0913  # the parts of a mail
     db: AsyncSession, parts: Parts, caller: Principal, tenant: Tenant, *, invite: Invite, token: str
 ) -> None:
-    """Send an invite to its address; raises RateLimited."""
+    """Send an invite to its address."""
     assert invite.email is not None and invite.email_key is not None and invite.role is not None  # noqa: S101, PT018
-    await parts.rates.of_subject("invites/mail", invite.email_key)
     inviter = await db.get_one(User, accounts.person(caller))
     send(
         db,
@@ -136,6 +142,10 @@ async def revoke(db: AsyncSession, caller: Principal, invite_id: UUID) -> None:
 
 async def resend(db: AsyncSession, parts: Parts, caller: Principal, invite_id: UUID) -> None:
     """Send an invite again; the link of the mail before is void. From now on the caller stands for it."""
+    async with parts.database.begin() as before:
+        mine = (Invite.tenant_id == caller.tenant_id, Invite.id == invite_id)
+        email_key = await before.scalar(select(Invite.email_key).where(*mine))
+    await count(parts, caller, email_key)
     tenant, own = await standing(db, caller, Role.ADMIN)
     invite = await find(db, tenant, invite_id, own)
     if invite.email is None:
@@ -161,6 +171,7 @@ async def find(db: AsyncSession, tenant: Tenant, invite_id: UUID, own: Role) -> 
 
 async def accept(db: AsyncSession, parts: Parts, caller: Principal, token: str) -> schemas.Joined:
     """Let the caller into the tenant of an invite; raises InvitationInvalid or AlreadyMember."""
+    await accounts.hold_person(db, accounts.person(caller))
     user = await accounts.myself(db, caller)
     invite = await redeem(db, parts, token, user.email_key)
     if invite.tenant_id is None or invite.role is None:

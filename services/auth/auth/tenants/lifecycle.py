@@ -25,8 +25,8 @@ KEPT_FOR = timedelta(days=90)
 
 async def create(db: AsyncSession, parts: Parts, caller: Principal, name: str) -> schemas.OwnTenant:
     """Make a tenant that the caller owns; raises RateLimited."""
-    user = await accounts.myself(db, caller)
     await parts.rates.of_subject("tenants", caller.subject)
+    user = await accounts.myself(db, caller)
     tenant = await accounts.add_owned(db, user.id, name)
     audit.record(db, Action.TENANT_CREATED, tenant_id=tenant.id, actor=caller.subject)
     return own(tenant, Role.OWNER)

@@ -22,6 +22,7 @@ async def switch(db: AsyncSession, parts: Parts, caller: Principal, tenant_id: U
     Raises SessionEnded or TenantUnknown.
     """
     user_id = accounts.person(caller)
+    await accounts.hold_person(db, user_id)
     live = select(Session).where(Session.id == caller.session_id, Session.user_id == user_id, sessions.LIVE)
     before = await db.scalar(live.with_for_update())
     if before is None:
