@@ -87,7 +87,7 @@ def workers(kit: Kit) -> Sequence[Worker]:
     vault = Vault.of(kit.settings, kit.http)
     return [
         *([VaultTokenRenewal(vault)] if vault.is_configured else []),
-        Relay(kit.database, kit.redis, source="auth", readers=("notification",)),
+        Relay(kit.database, kit.redis, source="auth", readers=("notification", "conversation")),
         Housekeeping(kit.database),
         Expiry(kit.database, timedelta(days=kit.settings.auth_audit_retention_days)),
     ]

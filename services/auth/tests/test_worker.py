@@ -11,7 +11,7 @@ async def redis(redis_url):
         yield connected
 
 
-async def test_sends_events_to_the_stream_that_notification_reads(auth, start, redis):
+async def test_sends_events_to_the_stream_that_others_read(auth, start, redis):
     await auth.register(display_name="Ann")
     await start(run_workers=True)
     [(_, [(_, fields)])] = await redis.xread({"events:auth": "0"}, count=1, block=10_000)
@@ -22,8 +22,8 @@ async def test_sends_events_to_the_stream_that_notification_reads(auth, start, r
     assert set(event.data) == {"user_id", "tenant_id", "email", "display_name", "tenant_name", "verification"}
     assert (event.data["email"], event.data["display_name"]) == ("ann@example.com", "Ann")
     assert set(event.data["verification"]) == {"token", "expires_at"}
-    [group] = await redis.xinfo_groups("events:auth")
-    assert group["name"] == b"notification"
+    groups = await redis.xinfo_groups("events:auth")
+    assert {group["name"] for group in groups} == {b"notification", b"conversation"}
 
 
 async def test_is_part_of_being_ready(start):

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from servicekit.database import metadata
+from servicekit.events import inbox
 from servicekit.idempotency import idempotency_keys
 from sqlalchemy import Computed, ForeignKey, Index, Text, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, TSVECTOR
@@ -69,4 +70,15 @@ class Item(Base):
         return self.data.get("status") == "incomplete"
 
 
+class Tenant(Base):
+    """What is known of a tenant's end, as of the newest event that was heard of it."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    purge_after: Mapped[datetime | None] = mapped_column(index=True)
+
+
+inbox.to_metadata(Base.metadata)
 idempotency_keys.to_metadata(Base.metadata)

@@ -1,17 +1,22 @@
-"""What conversation does besides answering: it forgets kept answers that nobody will ask for again."""
+"""What conversation does besides answering: it listens to auth, and forgets what is kept no longer."""
 
 from collections.abc import Sequence
 
 from servicekit.app import Kit, run_workers
 from servicekit.housekeeping import Housekeeping
+from servicekit.streams import Consumer
 from servicekit.workers import Worker
 
 from conversation.settings import Settings
+from conversation.tenants import HANDLERS, of_deleted_tenants
 
 
 def workers(kit: Kit) -> Sequence[Worker]:
     """List the workers of this service."""
-    return [Housekeeping(kit.database)]
+    return [
+        Consumer(kit.database, kit.redis, service="conversation", sources=("auth",), handlers=HANDLERS),
+        Housekeeping(kit.database, rules=[of_deleted_tenants()]),
+    ]
 
 
 if __name__ == "__main__":

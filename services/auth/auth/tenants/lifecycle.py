@@ -129,6 +129,11 @@ async def reopen(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
 async def discard(db: AsyncSession, parts: Parts, caller: Principal) -> None:
     """Delete the caller's tenant: at once for everybody, for good after AUTH_TENANT_PURGE_DAYS."""
     tenant, _ = await standing(db, caller, Role.OWNER)
+    await remove(db, parts, tenant, actor=caller.subject)
+
+
+async def remove(db: AsyncSession, parts: Parts, tenant: Tenant, *, actor: str) -> None:
+    """Delete a tenant that is held."""
     tenant.status = TenantStatus.DELETED
     tenant.slug = f"deleted-{tenant.id.hex}"
     tenant.purge_after = datetime.now(UTC) + timedelta(days=parts.settings.auth_tenant_purge_days)
@@ -136,7 +141,7 @@ async def discard(db: AsyncSession, parts: Parts, caller: Principal) -> None:
     await sessions.end(db, EndReason.TENANT, Session.tenant_id == tenant.id)
     open_ones = (Invite.tenant_id == tenant.id, Invite.revoked_at.is_(None))
     await db.execute(update(Invite).where(*open_ones).values(revoked_at=func.now()))
-    audit.record(db, Action.TENANT_DELETED, tenant_id=tenant.id, actor=caller.subject)
+    audit.record(db, Action.TENANT_DELETED, tenant_id=tenant.id, actor=actor)
     event = TenantDeleted(tenant_id=tenant.id, version=tenant.version, purge_after=tenant.purge_after)
     publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
 

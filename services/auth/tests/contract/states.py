@@ -8,6 +8,7 @@ from auth.events import MailDue
 from auth.models import Membership, Status, Tenant, TenantStatus, User
 from auth.parts import Parts
 from auth.schemas import Credentials, Registration
+from auth.tenants import lifecycle
 from servicekit.app import Kit
 from servicekit.events import outbox
 from servicekit.permissions import Role
@@ -91,7 +92,29 @@ async def nobody_belongs(kit: Kit) -> None:
         db.add(Tenant(id=TENANT, slug="engines", name="Analytical Engines"))
 
 
+async def a_tenant_was_suspended(kit: Kit) -> None:
+    await nobody_belongs(kit)
+    async with kit.database.begin() as db:
+        await lifecycle.close(db, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
+
+
+async def a_tenant_was_reactivated(kit: Kit) -> None:
+    await a_tenant_was_suspended(kit)
+    async with kit.database.begin() as db:
+        await lifecycle.reopen(db, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
+
+
+async def a_tenant_was_deleted(kit: Kit) -> None:
+    await nobody_belongs(kit)
+    parts = Parts.of(kit.settings, kit, kit.keys)
+    async with kit.database.begin() as db:
+        await lifecycle.remove(db, parts, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
+
+
 STATES: dict[str, State] = {
+    "a tenant was suspended": a_tenant_was_suspended,
+    "a tenant was reactivated": a_tenant_was_reactivated,
+    "a tenant was deleted": a_tenant_was_deleted,
     "somebody belongs to a tenant": somebody_belongs,
     "somebody belongs to a suspended tenant": somebody_belongs_to_a_suspended_tenant,
     "nobody belongs to the tenant": nobody_belongs,

@@ -1,0 +1,30 @@
+"""What conversation needs of auth: its events of tenants, heard by the real handlers, and so written down."""
+
+import pytest
+from conversation.tenants import HANDLERS
+from pact import match
+from servicekit.database import Database
+from testkit.pacts import TENANT, consumer_pact
+
+CHANGED = {"tenant_id": match.uuid(str(TENANT)), "version": match.int(2)}
+PURGED = {
+    **CHANGED,
+    "purge_after": match.regex("2126-01-02T03:04:05Z", regex=r"^\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)$"),
+}
+
+
+@pytest.mark.parametrize(
+    ("type_", "what", "data"),
+    [
+        ("auth.tenant.deleted.v1", "a tenant was deleted", PURGED),
+        ("auth.tenant.suspended.v1", "a tenant was suspended", CHANGED),
+        ("auth.tenant.reactivated.v1", "a tenant was reactivated", CHANGED),
+    ],
+)
+async def test_hears_what_becomes_of_a_tenant(settings, type_, what, data):
+    database = Database(settings.database_url, name="test")
+    with consumer_pact("conversation", "auth") as pact:
+        received = pact.event(what, type_, data, given=what)
+        async with database.begin() as session:
+            await HANDLERS[type_](session, received)
+    await database.close()

@@ -1,0 +1,92 @@
+"""What becomes of a tenant's conversations when auth tells of its end."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from conversation.models import Tenant
+from conversation.tenants import HANDLERS, of_deleted_tenants
+from conversation.worker import workers
+from redis.asyncio import Redis
+from servicekit.events import Received
+from servicekit.housekeeping import Housekeeping
+from sqlalchemy import select
+
+TENANT = uuid4()
+SOON, PAST = timedelta(days=1), timedelta(days=-1)
+
+
+def told(what: str, version: int, tenant_id: UUID = TENANT, after: timedelta | None = None) -> Received:
+    data = {"tenant_id": str(tenant_id), "version": version}
+    if after is not None:
+        data["purge_after"] = (datetime.now(UTC) + after).isoformat()
+    return Received(
+        id=uuid4(),
+        type=f"auth.tenant.{what}.v1",
+        source="acme/auth",
+        subject=f"tenant:{tenant_id}",
+        time=datetime.now(UTC),
+        data=data,
+    )
+
+
+@pytest.fixture
+def database(app):
+    return app.state.kit.database
+
+
+async def kept(who) -> int:
+    return len((await who.get("/api/v1/conversations")).json()["items"])
+
+
+@pytest.mark.parametrize(
+    ("events", "left"),
+    [
+        ([("deleted", 2, PAST)], 0),
+        ([("deleted", 2, SOON)], 1),
+        ([("suspended", 2, None)], 1),
+        ([("deleted", 2, PAST), ("reactivated", 3, None)], 1),
+        # In whichever order they come, the newest counts.
+        ([("reactivated", 3, None), ("deleted", 2, PAST)], 1),
+        ([("suspended", 2, None), ("reactivated", 3, None), ("deleted", 4, PAST)], 0),
+        ([("deleted", 4, PAST), ("suspended", 2, None), ("reactivated", 3, None)], 0),
+    ],
+)
+async def test_what_a_deleted_tenant_said_goes_when_its_time_is_over(database, person, begin, events, left):
+    ann, eve = person(TENANT), person(uuid4())
+    await begin(ann, "Hello")
+    await begin(eve, "Hello")
+    # Noted all at once, before anybody tidies up.
+    async with database.begin() as session:
+        for what, version, after in events:
+            event = told(what, version, after=after)
+            await HANDLERS[event.type](session, event)
+    await Housekeeping(database, rules=[of_deleted_tenants()]).step()
+    assert (await kept(ann), await kept(eve)) == (left, 1)
+
+
+async def test_listens_to_auth(app, database, redis_url):
+    consumer, housekeeping = workers(app.state.kit)
+    assert (consumer.name, housekeeping.name) == ("consumer:conversation", "housekeeping")
+    event = told("deleted", 2, after=SOON)
+    attributes = {
+        **event.model_dump(mode="json", include={"id", "type", "source", "subject", "time"}),
+        "specversion": "1.0",
+        "data": json.dumps(event.data),
+    }
+    async with Redis.from_url(redis_url) as redis:
+        await redis.xadd("events:auth", attributes)
+    listening = asyncio.create_task(consumer.run())
+    async with asyncio.timeout(20):
+        while await version_of(database, TENANT) is None:
+            pass
+    listening.cancel()
+    assert await version_of(database, TENANT) == 2
+
+
+async def version_of(database, tenant_id: UUID) -> int | None:
+    async with database.begin() as session:
+        version: int | None = await session.scalar(select(Tenant.version).where(Tenant.id == tenant_id))
+    return version
