@@ -1,19 +1,11 @@
-# What auth's own token may do in Vault, and nothing else: verify and sign with the one key, read its public
-# parts, renew itself. Who may issue service accounts has a policy of their own, with `sign` alone.
+# What auth's own token may do in Vault, and nothing else: verify with the one key, and renew itself. Who may
+# issue service accounts has a policy of their own, with `sign` alone.
 #
 #   vault policy write auth-service deploy/vault/auth-service.hcl
 #   vault token create -policy=auth-service -period=24h -orphan
 
 path "transit/verify/auth-service" {
   capabilities = ["update"]
-}
-
-path "transit/sign/auth-service" {
-  capabilities = ["update"]
-}
-
-path "transit/keys/auth-service" {
-  capabilities = ["read"]
 }
 
 path "auth/token/lookup-self" {

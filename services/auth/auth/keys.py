@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     chosen = parser().parse_args(arguments)
     settings = Settings()
-    keys = SigningKeys(settings.auth_key_storage_path, settings.overlap)
+    keys = SigningKeys.of(settings)
     burnt: list[str] = []
     try:
         if chosen.command == "rotate":

@@ -26,7 +26,7 @@ from auth.worker import workers
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Put the service together."""
     settings = settings or Settings()
-    keys = SigningKeys(settings.auth_key_storage_path, settings.overlap)
+    keys = SigningKeys.of(settings)
 
     @asynccontextmanager
     async def ready_to_sign(kit: Kit) -> AsyncIterator[None]:

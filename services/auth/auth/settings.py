@@ -40,12 +40,14 @@ class Settings(ServiceSettings):
     auth_jwks_etag_salt: SecretStr = SecretStr("")
     # 32 bytes, URL-safe base64: what is kept of a session's device, and the seeds of second factors.
     auth_session_encryption_key: SecretStr = SecretStr("")
+    # The one before: what it sealed still opens.
+    auth_previous_session_encryption_key: SecretStr | None = None
     auth_session_ip_hash_salt: SecretStr = SecretStr("")
     event_sealing_key: SecretStr = SecretStr("")
-    # The key before this one: what it sealed still opens.
-    auth_previous_session_encryption_key: SecretStr | None = None
     # The pepper before this one: what it keyed still verifies, and is hashed anew at the next sign-in.
     auth_previous_password_pepper: SecretStr | None = None
+    # Likewise for the secrets of machines, which are keyed anew when they are used.
+    auth_previous_refresh_token_pepper: SecretStr | None = None
     # What each service proves itself with, by its client id: {"chat-agent": "..."}.
     auth_service_secrets: dict[str, SecretStr] = Field(default_factory=dict)
 
@@ -189,6 +191,18 @@ class Settings(ServiceSettings):
         return self.auth_webauthn_origins or [f"{page.scheme}://{page.netloc}"]
 
     @property
+    def session_keys(self) -> tuple[SecretStr, ...]:
+        """The keys that seal what auth keeps: the first seals, all of them open."""
+        previous = self.auth_previous_session_encryption_key
+        return (self.auth_session_encryption_key, *([previous] if previous else []))
+
+    @property
+    def machine_peppers(self) -> tuple[SecretStr, ...]:
+        """What keys the digests of machines' secrets: the first is for new ones, all of them verify."""
+        previous = self.auth_previous_refresh_token_pepper
+        return (self.auth_refresh_token_pepper, *([previous] if previous else []))
+
+    @property
     def overlap(self) -> Overlap:
         """How long a key is published before it signs and after it has signed."""
         return Overlap(
@@ -220,6 +234,7 @@ class Settings(ServiceSettings):
             "auth_password_pepper",
             "auth_previous_password_pepper",
             "auth_refresh_token_pepper",
+            "auth_previous_refresh_token_pepper",
             "auth_email_verification_token_pepper",
             "auth_password_reset_token_pepper",
         ]
@@ -238,16 +253,16 @@ class Settings(ServiceSettings):
 
     def sealing_keys(self) -> dict[str, SecretStr]:
         """Give the keys that seal, by their variables."""
+        previous = self.auth_previous_session_encryption_key
         return {
             "AUTH_SESSION_ENCRYPTION_KEY": self.auth_session_encryption_key,
+            **({"AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": previous} if previous else {}),
             "EVENT_SEALING_KEY": self.event_sealing_key,
         }
 
     def broken_sealing_keys(self) -> list[str]:
         """Complain of sealing keys that cannot seal."""
         given = {name: key for name, key in self.sealing_keys().items() if key.get_secret_value()}
-        if self.auth_previous_session_encryption_key is not None:
-            given["AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY"] = self.auth_previous_session_encryption_key
         return [f"{name}: {error}" for name, key in given.items() if (error := broken(key))]
 
     def too_short_overlap(self) -> list[str]:
@@ -308,6 +323,8 @@ class Settings(ServiceSettings):
         return [
             *([] if self.vault_verify_enabled else ["VAULT_VERIFY_ENABLED must be true"]),
             *(f"{name} is missing" for name, value in fields.items() if not value),
+            # Our token for it goes with every request.
+            *(["VAULT_ADDR must be https"] if (self.vault_addr or "https:").startswith("http:") else []),
         ]
 
 

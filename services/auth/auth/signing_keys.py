@@ -4,15 +4,18 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from pydantic import SecretStr
 from servicekit.tokens import InvalidToken, VerificationKey
 
 from auth import key_file
 from auth.errors import SigningKeysUnavailable
 from auth.key_ring import KeyRing, NoActiveKey, Overlap, SigningKey
+from auth.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +36,24 @@ class Held:
 class SigningKeys:
     """Auth's own key ring; a KeySource, so that auth verifies tokens without asking itself over HTTP."""
 
-    def __init__(self, path: Path, overlap: Overlap, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        overlap: Overlap,
+        clock: Callable[[], float] = time.time,
+        sealing: Sequence[SecretStr] = (),
+    ) -> None:
+        self._sealing = sealing
         self._path = path
         self._overlap = overlap
         self._clock = clock
         self._held: Held | None = None
         self._looked = -LOOK_SECONDS
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Build from the settings."""
+        return cls(settings.auth_key_storage_path, settings.overlap, sealing=settings.session_keys)
 
     async def start(self) -> None:
         """Make the first key if there is none."""
@@ -72,7 +87,7 @@ class SigningKeys:
 
     def read(self) -> KeyRing:
         """Give what the file holds now, if there is one; blocks on the disk. Raises KeyFileUnreadable."""
-        return key_file.load(self._path) if self._path.exists() else KeyRing()
+        return key_file.load(self._path, self._sealing) if self._path.exists() else KeyRing()
 
     def change(self, change: Change) -> KeyRing:
         """Change the file, while no other process does; blocks on the disk."""
@@ -80,7 +95,7 @@ class SigningKeys:
             ring = self.read()
             changed = change(ring)
             if changed != ring:
-                key_file.save(self._path, changed)
+                key_file.save(self._path, changed, self._sealing)
         return changed
 
     def rotate(self, *, at_once: bool = False) -> SigningKey:
@@ -112,4 +127,4 @@ class SigningKeys:
         if self._held and self._held.stamp == stamp:
             return self._held
         # The stamp is older than what is read, never newer: a change in between is seen at the next look.
-        return Held(stamp, key_file.load(self._path))
+        return Held(stamp, key_file.load(self._path, self._sealing))

@@ -1,4 +1,4 @@
-"""Vault's Transit engine: signatures that are verified there, or made there (its api-docs/secret/transit).
+"""Vault's Transit engine, which verifies the signatures that vouch for service accounts.
 
 Errors are told apart by whose fault they are: `VaultRefused` is about what was asked, `VaultUnavailable` is
 about Vault, our token or its policy.
@@ -83,24 +83,6 @@ class Vault:
                 raise VaultUnavailable from None
             return False
         return answer.get("valid") is True
-
-    async def sign(self, data: bytes, version: int) -> str:
-        """Sign with one version of the key, as a JWS does; raises VaultRefused or VaultUnavailable."""
-        asked: dict[str, JsonValue] = {
-            "input": base64.b64encode(data).decode(),
-            "key_version": version,
-            "marshaling_algorithm": "jws",
-        }
-        answer = await self._call("POST", f"transit/sign/{self._key}", asked)
-        signature = str(answer.get("signature"))
-        prefix, _, text = signature.rpartition(":")
-        if prefix != f"vault:v{version}":
-            raise VaultUnavailable
-        return text
-
-    async def read_key(self) -> dict[str, Any]:
-        """Give the key's versions and their public parts; raises VaultRefused or VaultUnavailable."""
-        return await self._call("GET", f"transit/keys/{self._key}")
 
     async def renew(self) -> float:
         """Renew our token; gives the seconds that it lives from now, 0 when it does not end."""

@@ -208,6 +208,19 @@ async def test_leaves_two_secrets_at_most_however_many_rotate_at_once(auth):
     assert sum([await is_active(auth, answer.json()["key"]) for answer in answers]) == 2
 
 
+async def test_outlives_a_change_of_the_pepper(auth, start, variables):
+    owner = await auth.somebody()
+    key = await made(auth, owner["access_token"])
+    old = variables["auth_refresh_token_pepper"]
+    changing = {"auth_refresh_token_pepper": "pepper of the year after"}
+    during = await start(**changing, auth_previous_refresh_token_pepper=old)
+    assert await is_active(during, key["key"])
+    # Used meanwhile, so it is known under the new pepper; the old one may go.
+    after = await start(**changing)
+    assert await is_active(after, key["key"])
+    assert not await is_active(auth, key["key"])
+
+
 async def test_revokes_a_key_for_good(auth):
     owner = await auth.somebody()
     key = await made(auth, owner["access_token"])

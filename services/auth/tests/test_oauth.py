@@ -150,6 +150,15 @@ async def test_gives_only_what_the_catalogue_still_gives(service, start, operato
     assert (await token(without, credential)).json()["code"] == "invalid_client"
 
 
+async def test_knows_the_secret_after_a_change_of_the_pepper(start, operator, path, credential, variables):
+    told = {**operator.settings, "auth_service_accounts_file": path}
+    told["auth_refresh_token_pepper"] = "pepper of the year after"
+    during = await start(**told, auth_previous_refresh_token_pepper=variables["auth_refresh_token_pepper"])
+    assert (await token(during, credential)).status_code == 200
+    after = await start(**told)
+    assert (await token(after, credential)).status_code == 200
+
+
 async def test_gives_no_token_that_outlives_the_credential(service, credential):
     await service.database.execute(
         "update service_credentials set expires_at = now() + interval '90 seconds'"
@@ -231,7 +240,6 @@ async def test_takes_an_assertion_by_the_machines_own_key_once(service, keyed, o
         {"sub": ...},
         {"headers": {"typ": "at+jwt"}},
     ],
-    ids=str,
 )
 async def test_takes_no_assertion_that_is_not_for_here_now_and_from_the_client(
     service, keyed, own_key, changes

@@ -316,13 +316,11 @@ def test_does_not_start_without_the_catalogue_that_it_was_told_of(tmp_path):
     assert Catalogue.load(None).accounts == {}
 
 
-def test_asks_of_vault_no_more_than_to_sign_verify_and_read_one_key(pytestconfig):
+def test_asks_of_vault_no_more_than_to_verify_with_one_key(pytestconfig):
     policy = service_folder(pytestconfig.rootpath, "auth").parents[1] / "deploy/vault/auth-service.hcl"
     rules = re.findall(r'^path "([^"]+)" \{\n  capabilities = \[([^]]*)\]\n\}$', policy.read_text(), re.M)
     assert dict(rules) == {
         "transit/verify/auth-service": '"update"',
-        "transit/sign/auth-service": '"update"',
-        "transit/keys/auth-service": '"read"',
         "auth/token/lookup-self": '"read"',
         "auth/token/renew-self": '"update"',
     }

@@ -38,6 +38,7 @@ SECRETS = [
 ]
 PLACES = [
     {"ENVIRONMENT": "production"},
+    {"ENVIRONMENT": "production", "DEBUG": "true"},
     {"ENVIRONMENT": "staging", "DEBUG": "true"},
     {"ENVIRONMENT": "test", "DEBUG": "false"},
 ]
@@ -89,6 +90,20 @@ def test_wants_its_secrets_in_development_too(told):
     assert [name for name in SECRETS if f"{name} is missing" not in said] == []
 
 
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTH_PASSWORD_PEPPER", "change-me-too"),
+        ("AUTH_SERVICE_SECRETS", '{"chat-agent": "change-me"}'),
+        ("VAULT_VERIFY_ENABLED", "false"),
+        ("VAULT_TOKEN", ""),
+    ],
+)
+def test_is_opened_by_no_debug_outside_development(told, place, name, value):
+    assert name in complaint(told, **place, **{name: value})
+
+
 @pytest.mark.parametrize("sample", ["change-me-too", "changeme", "CHANGE-ME-email"])
 @pytest.mark.parametrize("name", SECRETS[:5])
 def test_takes_no_sample_for_a_secret(told, name, sample):
@@ -113,6 +128,19 @@ def test_takes_no_sample_for_a_secret(told, name, sample):
         ),
         ({"VAULT_VERIFY_ENABLED": "false"}, "VAULT_VERIFY_ENABLED must be true"),
         ({"VAULT_ADDR": ""}, "VAULT_ADDR is missing"),
+        ({"VAULT_ADDR": "http://vault:8200"}, "VAULT_ADDR must be https"),
+        ({"VAULT_TOKEN": "change-me"}, "VAULT_TOKEN is a placeholder"),
+        ({"VAULT_TOKEN": ""}, "VAULT_TOKEN is missing"),
+        ({"VAULT_TRANSIT_KEY": ""}, "VAULT_TRANSIT_KEY is missing"),
+        ({"AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER": "short"}, "AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER is shorter"),
+        (
+            {"AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER": FIT["AUTH_REFRESH_TOKEN_PEPPER"]},
+            "AUTH_REFRESH_TOKEN_PEPPER and AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER must differ",
+        ),
+        (
+            {"AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": "dG9vIHNob3J0"},
+            "AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY: a sealing key has 32 bytes",
+        ),
         ({"AUTH_SESSION_IP_HASH_SALT": "short"}, "AUTH_SESSION_IP_HASH_SALT is shorter than 14 bytes"),
         (
             {"AUTH_SESSION_ENCRYPTION_KEY": "dG9vIHNob3J0"},

@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import json
 import os
 import subprocess
@@ -17,6 +18,8 @@ from auth.settings import Settings
 from auth.signing_keys import SigningKeys
 from fastapi import APIRouter
 from joserfc.jwk import KeySet
+from pydantic import SecretStr
+from servicekit import jose
 from servicekit.app import create_service
 from servicekit.auth import Caller
 from servicekit.keyset import PRIVATE_MEMBERS
@@ -69,6 +72,45 @@ async def test_keeps_the_keys_where_only_we_can_read_them(ring, path):
     ring.rotate()
     assert path.stat().st_mode & 0o777 == 0o600
     assert sorted(entry.name for entry in path.parent.iterdir()) == [".keys.json.lock", "keys.json"]
+
+
+async def test_seals_the_keys_so_that_a_copy_of_the_file_is_of_no_use(path, clock):
+    key, next_key = (SecretStr(base64.urlsafe_b64encode(bytes([one]) * 32).decode()) for one in (1, 2))
+    keys = SigningKeys(path, OVERLAP, clock, [key])
+    await keys.start()
+    kid = (await keys.current()).kid
+    private = jose.encode((await keys.current()).private.private_bytes_raw())
+    assert private not in path.read_text()
+    for without in ([], [next_key]):
+        with pytest.raises(KeyFileUnreadable):
+            await SigningKeys(path, OVERLAP, clock, without).start()
+    # The sealing key is changed: both for a while, and the next rotation seals all with the new one.
+    both = SigningKeys(path, OVERLAP, clock, [next_key, key])
+    assert (await both.current()).kid == kid
+    both.rotate()
+    assert (await SigningKeys(path, OVERLAP, clock, [next_key]).current()).kid == kid
+
+
+async def test_does_not_take_one_keys_seal_for_anothers(path, clock):
+    key = SecretStr(base64.urlsafe_b64encode(bytes(32)).decode())
+    keys = SigningKeys(path, OVERLAP, clock, [key])
+    await keys.start()
+    keys.rotate()
+    document = json.loads(path.read_text())
+    first, second = document["keys"]
+    first["d"], second["d"] = second["d"], first["d"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(KeyFileUnreadable):
+        await SigningKeys(path, OVERLAP, clock, [key]).start()
+
+
+async def test_still_reads_a_file_that_was_not_sealed_and_seals_it_at_the_next_change(ring, path, clock):
+    kid = await signing(path, clock)
+    key = SecretStr(base64.urlsafe_b64encode(bytes(32)).decode())
+    sealed = SigningKeys(path, OVERLAP, clock, [key])
+    assert (await sealed.current()).kid == kid
+    sealed.rotate()
+    assert all(entry["d"].startswith("s1.") for entry in json.loads(path.read_text())["keys"])
 
 
 async def test_publishes_a_key_a_day_before_it_signs_and_half_a_day_after(ring, path, clock):

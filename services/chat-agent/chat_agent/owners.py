@@ -1,9 +1,9 @@
 """Whether the owner of a run still may: asked of auth when a run goes on without a token of theirs."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Literal
 
-import httpx
 from pydantic import BaseModel
 from servicekit.http import DependencyUnavailable, ServiceClient
 from servicekit.permissions import Role, allows
@@ -48,11 +48,11 @@ class Owners:
     async def _belonging(self, run: Run) -> Belonging | None:
         path = f"/tenants/{run.tenant_id}/members/{run.user_id}"
         try:
-            response = await self.client.request("GET", path, on_behalf_of=(run.tenant_id, run.user_id))
+            answer = await self.client.request("GET", path, on_behalf_of=(run.tenant_id, run.user_id))
         except DependencyUnavailable as error:
             raise AuthUnavailable from error
-        if response.status_code == httpx.codes.NOT_FOUND:
+        if answer.status == HTTPStatus.NOT_FOUND:
             return None
-        if response.is_error:
-            raise AuthUnavailable(f"The auth service answered {response.status_code}.")
-        return Belonging.model_validate_json(response.content)
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise AuthUnavailable(f"The auth service answered {answer.status}.")
+        return Belonging.model_validate_json(answer.body)

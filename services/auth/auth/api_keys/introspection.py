@@ -2,6 +2,7 @@
 
 import hmac
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
 from auth import accounts
-from auth.api_keys.keys import WORKING, client_id, digest_of
+from auth.api_keys.keys import WORKING, client_id, digests_of
 from auth.client_address import countable
 from auth.models import ApiKey
 from auth.parts import Parts
@@ -48,14 +49,15 @@ async def look_up(db: AsyncSession, parts: Parts, key: str, address: str) -> Int
     except InvalidToken:
         return Introspection()
     row: ApiKey | None = await db.scalar(select(ApiKey).where(ApiKey.id == key_id, *WORKING))
-    if row is None or not is_secret_of(row, digest_of(parts.settings, key)) or not is_let_in(row, address):
+    given = digests_of(parts.settings, key)
+    if row is None or not is_secret_of(row, given) or not is_let_in(row, address):
         return Introspection()
     verified_only = parts.settings.require_email_verification
     maker = await accounts.standing(db, row.created_by, row.tenant_id, verified_only=verified_only)
     scopes = scopes_for(maker.role) & set(row.scopes) if maker else frozenset()
     if maker is None or not scopes:
         return Introspection()
-    await note_use(db, row)
+    await note_use(db, row, given)
     return Introspection(
         active=True,
         subject=f"service:{client_id(row.id)}",
@@ -69,12 +71,12 @@ async def look_up(db: AsyncSession, parts: Parts, key: str, address: str) -> Int
     )
 
 
-def is_secret_of(row: ApiKey, given: bytes) -> bool:
-    """Tell whether a digest is of the key's secret, or of the one before while it works."""
+def is_secret_of(row: ApiKey, given: Sequence[bytes]) -> bool:
+    """Tell whether one of the digests is of the key's secret, or of the one before while it works."""
     previous, until = row.previous_digest or b"", row.previous_expires_at
-    is_current = hmac.compare_digest(row.digest, given)
-    is_previous = hmac.compare_digest(previous, given)
-    return is_current or bool(is_previous and until and until > datetime.now(UTC))
+    is_current = [hmac.compare_digest(row.digest, one) for one in given]
+    is_previous = [hmac.compare_digest(previous, one) for one in given]
+    return any(is_current) or bool(any(is_previous) and until and until > datetime.now(UTC))
 
 
 def is_let_in(row: ApiKey, address: str) -> bool:
@@ -89,11 +91,15 @@ def is_let_in(row: ApiKey, address: str) -> bool:
     return any(plain in ip_network(network) for network in row.networks)
 
 
-async def note_use(db: AsyncSession, row: ApiKey) -> None:
-    """Keep roughly when a key was last used."""
+async def note_use(db: AsyncSession, row: ApiKey, given: Sequence[bytes]) -> None:
+    """Keep roughly when a key was last used, and its digest under the pepper of today."""
     now = datetime.now(UTC)
     if row.last_used_at is None or row.last_used_at < now - USE_NOTED:
         await db.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=now))
+    if row.digest in given[1:]:
+        # Only if it is still this one: it may be rotated at this moment.
+        same = (ApiKey.id == row.id, ApiKey.digest == row.digest)
+        await db.execute(update(ApiKey).where(*same).values(digest=given[0]))
 
 
 def expiry(row: ApiKey) -> int:

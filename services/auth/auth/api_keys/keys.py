@@ -27,9 +27,9 @@ SECRET_BYTES = 32
 KIND = "api_key"
 
 
-def digest_of(settings: Settings, key: str) -> bytes:
-    """Give what a key is recognised by."""
-    return digest(settings.auth_refresh_token_pepper, "api key", key)
+def digests_of(settings: Settings, key: str) -> list[bytes]:
+    """Give what a key is recognised by: the first under the pepper of today."""
+    return [digest(pepper, "api key", key) for pepper in settings.machine_peppers]
 
 
 async def make(
@@ -53,7 +53,7 @@ async def make(
         tenant_id=caller.tenant_id,
         created_by=person,
         name=wanted.name,
-        digest=digest_of(settings, text.get_secret_value()),
+        digest=digests_of(settings, text.get_secret_value())[0],
         scopes=sorted(set(wanted.scopes)),
         networks=wanted.networks,
         created_at=datetime.now(UTC),
@@ -82,7 +82,7 @@ async def rotate(
     row = await find(db, caller, key_id)
     text = new_text(key_id)
     overlap = datetime.now(UTC) + timedelta(minutes=rotation.overlap_minutes)
-    row.previous_digest, row.digest = row.digest, digest_of(settings, text.get_secret_value())
+    row.previous_digest, row.digest = row.digest, digests_of(settings, text.get_secret_value())[0]
     row.previous_expires_at = min(overlap, row.expires_at or overlap)
     note(db, Action.TOKEN_ROTATED, caller, row, overlap_minutes=rotation.overlap_minutes)
     return made(row, text)

@@ -21,7 +21,7 @@ from auth.models import ServiceCredential, Tenant
 from auth.parts import Parts
 from auth.service_accounts.catalogue import Account
 from auth.service_accounts.credentials import WORKING
-from auth.service_accounts.issuing import LEEWAY_SECONDS, MAX_SECONDS, digest_of, is_first, token_endpoint
+from auth.service_accounts.issuing import LEEWAY_SECONDS, MAX_SECONDS, digests_of, is_first, token_endpoint
 from auth.service_accounts.schemas import TokenRequest
 
 GRANT_TYPE = "client_credentials"
@@ -54,7 +54,7 @@ async def exchange(parts: Parts, kit: Kit, asked: TokenRequest, authorization: s
     issued = await parts.access_tokens.for_machine(machine)
     async with parts.database.begin() as db:
         used = update(ServiceCredential).where(ServiceCredential.id == row.id)
-        await db.execute(used.values(last_used_at=datetime.now(UTC)))
+        await db.execute(used.values(last_used_at=datetime.now(UTC), digest=row.digest))
     return issued
 
 
@@ -116,10 +116,12 @@ async def prove(parts: Parts, kit: Kit, presented: Presented, row: ServiceCreden
     if presented.assertion is not None:
         await prove_by_assertion(parts, kit, presented.assertion, row)
         return
-    given = digest_of(parts.settings, presented.client_id, presented.secret or "")
-    same = hmac.compare_digest(given, (row.digest if row else None) or b"\0" * len(given))
-    if not same or row is None:
+    given = digests_of(parts.settings, presented.client_id, presented.secret or "")
+    held = (row.digest if row else None) or b"\0" * len(given[0])
+    same = [hmac.compare_digest(held, one) for one in given]
+    if not any(same) or row is None:
         raise InvalidClient
+    row.digest = given[0]
 
 
 async def prove_by_assertion(parts: Parts, kit: Kit, assertion: str, row: ServiceCredential | None) -> None:

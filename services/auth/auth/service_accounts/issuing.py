@@ -111,7 +111,7 @@ async def kept(parts: Parts, asked: schemas.Issuance, payload: schemas.Payload) 
         expires_at=datetime.now(UTC) + timedelta(seconds=payload.lifetime_s),
     )
     secret = None if payload.jwk else PREFIX + secrets.token_hex(SECRET_BYTES)
-    row.digest = digest_of(parts.settings, row.client_id, secret) if secret else None
+    row.digest = digests_of(parts.settings, row.client_id, secret)[0] if secret else None
     async with parts.database.begin() as db:
         if payload.tenant_id and await db.get(Tenant, payload.tenant_id) is None:
             raise errors.ServiceAccountNotAllowed
@@ -128,9 +128,9 @@ async def kept(parts: Parts, asked: schemas.Issuance, payload: schemas.Payload) 
     return schemas.IssuedCredential(**shown(row).model_dump(), client_secret=secret, token_endpoint=endpoint)
 
 
-def digest_of(settings: Settings, client_id: str, secret: str) -> bytes:
-    """Give what a secret is recognised by."""
-    return digest(settings.auth_refresh_token_pepper, "service account", client_id, secret)
+def digests_of(settings: Settings, client_id: str, secret: str) -> list[bytes]:
+    """Give what a secret is recognised by: the first under the pepper of today."""
+    return [digest(pepper, "service account", client_id, secret) for pepper in settings.machine_peppers]
 
 
 def token_endpoint(settings: Settings) -> str:

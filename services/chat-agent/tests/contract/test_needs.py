@@ -178,7 +178,7 @@ VOUCHER = machine("chat-agent", "auth", owners.SCOPE)
 
 
 async def still_may(url: str) -> None:
-    async with httpx.AsyncClient() as http:
+    async with aclosing(Connections()) as http:
         client = ServiceClient(http, service_tokens("chat-agent"), url, "auth", owners.SCOPE)
         await Owners(client, patience=1).still_may(Run(tenant_id=TENANT, user_id=USER))
 
