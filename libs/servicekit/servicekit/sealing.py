@@ -4,7 +4,9 @@ AES-256-GCM (NIST SP 800-38D) with random nonces: one key is good for 2^32 texts
 """
 
 import base64
+import contextlib
 import os
+from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -41,6 +43,14 @@ def unseal(key: SecretStr, sealed: str, *, context: str) -> str:
         return cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound_to(context)).decode()
     except (InvalidTag, ValueError) as error:
         raise SealBroken("the seal is broken") from error
+
+
+def unseal_by_any(keys: Sequence[SecretStr], sealed: str, *, context: str) -> str:
+    """Decrypt what one of the keys has sealed, as while one takes another's place; raises SealBroken."""
+    for key in keys:
+        with contextlib.suppress(SealBroken):
+            return unseal(key, sealed, context=context)
+    raise SealBroken("none of the keys opens the seal")
 
 
 def _bound_to(context: str) -> bytes:

@@ -5,13 +5,13 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import JsonValue, SecretStr
 from servicekit import jose
 from servicekit.sealing import PREFIX as SEALED
-from servicekit.sealing import SealBroken, seal, unseal
+from servicekit.sealing import seal, unseal_by_any
 
 from auth.key_ring import KeyRing, SigningKey
 
@@ -70,10 +70,7 @@ def opened(entry: dict[str, JsonValue], sealing: Sequence[SecretStr]) -> dict[st
     private = str(entry.get("d"))
     if not private.startswith(SEALED):
         return entry
-    for key in sealing:
-        with suppress(SealBroken):
-            return {**entry, "d": unseal(key, private, context=context(entry))}
-    raise ValueError("sealed with another key")
+    return {**entry, "d": unseal_by_any(sealing, private, context=context(entry))}
 
 
 def context(entry: dict[str, JsonValue]) -> str:

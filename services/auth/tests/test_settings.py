@@ -146,10 +146,6 @@ def test_takes_no_sample_for_a_secret(told, name, sample):
             {"AUTH_SESSION_ENCRYPTION_KEY": "dG9vIHNob3J0"},
             "AUTH_SESSION_ENCRYPTION_KEY: a sealing key has 32 bytes",
         ),
-        (
-            {"AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": "dG9vIHNob3J0"},
-            "AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY: a sealing key has 32 bytes",
-        ),
         ({"AUTH_LOCKOUT_THRESHOLD": "11"}, "auth_lockout_threshold"),
         ({"AUTH_SESSIONS_PER_PERSON": "101"}, "auth_sessions_per_person"),
         ({"EVENT_SEALING_KEY": "dG9vIHNob3J0"}, "EVENT_SEALING_KEY: a sealing key has 32 bytes"),

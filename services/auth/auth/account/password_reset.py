@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, mails
+from auth import accounts, audit, lockout, mails
 from auth.account import new_password
 from auth.addresses import key_of
 from auth.errors import EmailTokenInvalid
@@ -58,6 +58,7 @@ async def reset(parts: Parts, token: str, password: str) -> None:
     async with parts.database.begin() as db:
         user = await redeemed(db, parts, token)
         accounts.confirm(user)
+        await lockout.clear(db, parts, user)
         await new_password.replace(db, parts, user, password_hash)
         audit.record(db, audit.Action.PASSWORD_RESET, actor=user.subject)
 

@@ -7,7 +7,7 @@ from servicekit.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, sessions
+from auth import accounts, audit, origin, sessions
 from auth.account.errors import PasswordWrong
 from auth.errors import SessionEnded
 from auth.models import Session, Status, User
@@ -41,13 +41,19 @@ async def present(db: AsyncSession, caller: Principal) -> User:
 async def prove(parts: Parts, caller: Principal, password: str) -> User:
     """Give the account of a caller who knows its password.
 
-    Counts against the account like an attempt to sign in. Raises PeopleOnly, SessionEnded, RateLimited or
+    Counts against the account like an attempt to sign in from a known device. Raises PeopleOnly, SessionEnded, RateLimited or
     PasswordWrong.
     """
     async with parts.database.begin() as db:
         user = await present(db, caller)
     await parts.rates.of_subject("token", user.email_key)
-    if not await parts.passwords.verify(password, user.password_hash):
+    from_where = origin.current()
+    attempt = await parts.lockout.begin(
+        user.email_key, f"session {caller.session_id}", from_where.digest if from_where else b""
+    )
+    kept = user.password_hash if attempt.may_try(user) else None
+    if not await parts.passwords.verify(password, kept):
+        await parts.lockout.failed(attempt)
         await audit.record_alone(
             parts.database,
             audit.Action.LOGIN_FAIL,
@@ -55,4 +61,5 @@ async def prove(parts: Parts, caller: Principal, password: str) -> User:
             reason="wrong password, asked for again",
         )
         raise PasswordWrong
+    await parts.lockout.passed(attempt)
     return user

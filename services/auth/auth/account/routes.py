@@ -10,6 +10,7 @@ from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
 from auth.schemas import Accepted, MailToken, Me
+from auth.step_up import FreshCaller
 
 account_api = APIRouter(
     prefix="/api/v1/auth", tags=["account"], dependencies=[Depends(no_store), Depends(origin)]
@@ -38,13 +39,15 @@ async def set_forgotten_password(wanted: schemas.PasswordReset, parts: PartsOfAu
 
 
 @account_api.post("/password/change", status_code=status.HTTP_204_NO_CONTENT, dependencies=[limited("token")])
-async def change_password(wanted: schemas.PasswordChange, caller: Caller, parts: PartsOfAuth) -> None:
+async def change_password(wanted: schemas.PasswordChange, caller: FreshCaller, parts: PartsOfAuth) -> None:
     """Change one's password, knowing the present one; all other sessions end."""
     await password_change.change(parts, caller, wanted)
 
 
 @account_api.post("/email/change", status_code=status.HTTP_202_ACCEPTED, dependencies=[limited("token")])
-async def ask_for_other_address(wanted: schemas.EmailChange, caller: Caller, parts: PartsOfAuth) -> Accepted:
+async def ask_for_other_address(
+    wanted: schemas.EmailChange, caller: FreshCaller, parts: PartsOfAuth
+) -> Accepted:
     """Have the address confirmed that one wants to use; until then the old one stays."""
     await email_change.ask(parts, caller, wanted)
     return Accepted()
@@ -64,7 +67,7 @@ async def change_profile(wanted: schemas.Profile, caller: Caller, session: Sessi
 
 
 @account_api.post("/account/delete", status_code=status.HTTP_204_NO_CONTENT, dependencies=[limited("token")])
-async def leave(wanted: schemas.Farewell, caller: Caller, parts: PartsOfAuth) -> None:
+async def leave(wanted: schemas.Farewell, caller: FreshCaller, parts: PartsOfAuth) -> None:
     """Leave for good: the account goes at once, and the tenants that nobody else is in."""
     await deletion.delete_account(parts, caller, wanted.password.get_secret_value())
 

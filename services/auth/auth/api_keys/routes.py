@@ -14,6 +14,7 @@ from auth.api_keys import introspection, keys, schemas
 from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
+from auth.step_up import fresh
 
 Manager = Annotated[Principal, allowed("api_keys:manage")]
 
@@ -25,7 +26,7 @@ api_keys_internal = APIRouter(
 )
 
 
-@api_keys_api.post("", status_code=status.HTTP_201_CREATED)
+@api_keys_api.post("", status_code=status.HTTP_201_CREATED, dependencies=[fresh()])
 async def make_api_key(
     wanted: schemas.NewApiKey, caller: Manager, parts: PartsOfAuth, session: Session
 ) -> schemas.MadeApiKey:

@@ -66,7 +66,7 @@ async def verify(parts: Parts, link: MagicLink) -> SessionBundle:
             select(User.id).where(User.id == user_id, User.email_key == email_key)
         ):
             raise EmailTokenInvalid
-        outcome = await second_factor.enter(db, parts, standing, AMR)
+        outcome = await second_factor.enter(db, parts, standing, AMR, device=link.device)
     if isinstance(outcome, Unauthenticated):
         raise outcome
     return outcome

@@ -33,7 +33,7 @@ async def sign_in(parts: Parts, shown: PasskeySignIn) -> SessionBundle:
             if standing is None:
                 raise FactorRefused
             await attempts.forget(db, user_id)
-            bundle = await sessions.begin(db, parts, standing, amr)
+            bundle = await sessions.begin(db, parts, standing, amr, device=shown.device)
     except FactorRefused as refusal:
         await note(parts, refusal)
         raise

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from servicekit.wire import Body
 
 from auth.addresses import Email
-from auth.schemas import DisplayName, OpaqueToken, Password, Secret, SessionBundle
+from auth.schemas import DeviceToken, DisplayName, OpaqueToken, Password, Secret, SessionBundle
 
 # Six digits are looked at as text: a zero in front counts.
 Code = Annotated[Secret, Field(min_length=6, max_length=6, examples=["123456"])]
@@ -89,6 +89,7 @@ class SecondFactor(Proof):
     """The answer to the challenge of a sign-in."""
 
     challenge: OpaqueToken
+    device: DeviceToken | None = None
 
 
 class StepUp(Proof):
@@ -104,6 +105,7 @@ class PasskeySignIn(Body):
     challenge: OpaqueToken
     passkey: Assertion
     tenant_id: UUID | None = None
+    device: DeviceToken | None = None
 
 
 class NewPasskey(Body):
@@ -222,3 +224,4 @@ class MagicLink(Body):
     token: OpaqueToken
     binding: OpaqueToken
     tenant_id: UUID | None = None
+    device: DeviceToken | None = None

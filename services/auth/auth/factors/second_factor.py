@@ -74,7 +74,9 @@ async def finish(parts: Parts, answer: SecondFactor) -> SessionBundle:
                 raise ChallengeInvalid
             shown = await prove(db, parts, standing.user, answer, token)
             await attempts.forget(db, user_id)
-            bundle = await sessions.begin(db, parts, standing, together(challenge.amr, shown))
+            bundle = await sessions.begin(
+                db, parts, standing, together(challenge.amr, shown), device=answer.device
+            )
     except FactorRefused as refusal:
         raise await attempts.refuse(parts, user_id, failures, refusal) from None
     return bundle

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pyotp
 from pyotp.exceptions import OTPVerificationError
-from servicekit.sealing import seal, unseal
+from servicekit.sealing import seal, unseal_by_any
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -69,8 +69,8 @@ async def find(db: AsyncSession, user_id: UUID) -> Totp | None:
 
 def step_of(parts: Parts, totp: Totp, code: str) -> int | None:
     """Tell which time step a code belongs to, near now; compared in constant time."""
-    key = parts.settings.auth_session_encryption_key
-    app = pyotp.TOTP(unseal(key, totp.sealed_seed, context=context(totp.id)))
+    seed = unseal_by_any(parts.settings.session_keys, totp.sealed_seed, context=context(totp.id))
+    app = pyotp.TOTP(seed)
     try:
         return app.verify_and_get_timecode(code, for_time=time.time(), valid_window=WINDOW)
     except OTPVerificationError:

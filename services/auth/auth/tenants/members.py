@@ -8,6 +8,7 @@ from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, audit, paging, sessions
+from auth.account import password_reset
 from auth.audit import Action
 from auth.events import MailKind
 from auth.mails import Recipient, send
@@ -144,6 +145,17 @@ async def find(db: AsyncSession, tenant: Tenant, user_id: UUID) -> tuple[User, M
     if row is None:
         raise MemberUnknown
     return row.User, row.Membership
+
+
+async def send_password_reset(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
+    """Have the mail sent with which a member sets a new password; raises MemberUnknown or RoleTooLow."""
+    tenant, own = await standing(db, caller, Role.ADMIN)
+    user, membership = await find(db, tenant, user_id)
+    if membership.role > own:
+        raise RoleTooLow
+    if await parts.rates.may("password/forgot", user.email_key):
+        await accounts.hold_person(db, user.id)
+        await password_reset.send(db, parts, user, actor=caller.subject, tenant_id=tenant.id)
 
 
 async def leave_an_owner(db: AsyncSession, membership: Membership) -> None:

@@ -12,7 +12,8 @@ from servicekit.wire import Cursor, Limit, Page
 from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
-from auth.schemas import SessionBundle
+from auth.schemas import Accepted, SessionBundle
+from auth.step_up import fresh
 from auth.tenants import lifecycle, members, preferences, schemas, switching
 
 Reader = Annotated[Principal, allowed("tenant:read")]
@@ -55,7 +56,7 @@ async def change_tenant(wanted: schemas.TenantChange, caller: Manager, session: 
     return await lifecycle.change(session, caller, wanted)
 
 
-@tenants_api.delete("/current", status_code=status.HTTP_204_NO_CONTENT)
+@tenants_api.delete("/current", status_code=status.HTTP_204_NO_CONTENT, dependencies=[fresh()])
 async def delete_tenant(caller: Manager, parts: PartsOfAuth, session: Session) -> None:
     """Delete the tenant: nobody gets in any more, and after a while everything is removed."""
     await lifecycle.discard(session, parts, caller)
@@ -124,13 +125,24 @@ async def remove_member(user_id: UUID, caller: MemberManager, parts: PartsOfAuth
     await members.remove(session, parts, caller, user_id)
 
 
+@tenants_api.post("/current/members/{user_id}/password-reset", status_code=status.HTTP_202_ACCEPTED)
+async def have_password_reset(
+    user_id: UUID, caller: MemberManager, parts: PartsOfAuth, session: Session
+) -> Accepted:
+    """Send a member the mail with which they set a new password; nobody else ever sets it."""
+    await members.send_password_reset(session, parts, caller, user_id)
+    return Accepted()
+
+
 @tenants_api.post("/current/leave", status_code=status.HTTP_204_NO_CONTENT)
 async def leave_tenant(caller: Caller, session: Session) -> None:
     """Leave the tenant."""
     await members.leave(session, caller)
 
 
-@tenants_api.post("/current/transfer-ownership", status_code=status.HTTP_204_NO_CONTENT)
+@tenants_api.post(
+    "/current/transfer-ownership", status_code=status.HTTP_204_NO_CONTENT, dependencies=[fresh()]
+)
 async def transfer_ownership(
     wanted: schemas.NewOwner, caller: Manager, parts: PartsOfAuth, session: Session
 ) -> None:
