@@ -18,7 +18,7 @@ from pydantic import BaseModel, JsonValue
 from starlette.requests import HTTPConnection
 
 from servicekit.errors import TooManyRequests
-from servicekit.http import DependencyUnavailable, ServiceTokens
+from servicekit.http import Connections, DependencyUnavailable, ServiceTokens
 from servicekit.pacing import Clock
 from servicekit.permissions import Role
 from servicekit.tokens import InvalidToken, Principal
@@ -110,7 +110,10 @@ class _Held(NamedTuple):
 class RemoteApiKeys:
     """Asks auth about keys, once for many requests at a time; DependencyUnavailable while it is away."""
 
-    def __init__(self, tokens: ServiceTokens, auth_url: str, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, http: Connections, tokens: ServiceTokens, auth_url: str, clock: Clock = time.monotonic
+    ) -> None:
+        self._http = http
         self._tokens = tokens
         self._url = f"{auth_url.rstrip('/')}/internal/v1/api-keys/introspect"
         self._clock = clock
@@ -145,7 +148,7 @@ class RemoteApiKeys:
 
     async def _ask(self, key: str, address: str) -> Introspection:
         asked: JsonValue = {"key": key, "address": address}
-        answer = await self._tokens.send("auth", SCOPE, "POST", self._url, json=asked)
+        answer = await self._tokens.send(self._http, "auth", SCOPE, "POST", self._url, json=asked)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             raise TooManyBadKeys(retry_after=float(answer.headers.get("Retry-After", 60)))
         if answer.status != HTTPStatus.OK:

@@ -148,7 +148,7 @@ def make_kit(
         http=http,
         tokens=tokens,
         keys=keys,
-        api_keys=api_keys or RemoteApiKeys(tokens, settings.auth_internal_url),
+        api_keys=api_keys or RemoteApiKeys(http, tokens, settings.auth_internal_url),
         verifier=TokenVerifier(
             keys,
             issuer=settings.auth_issuer,

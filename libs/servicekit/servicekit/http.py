@@ -114,6 +114,7 @@ class ServiceTokens:
 
     async def send(  # noqa: PLR0913  # the parts of a request
         self,
+        http: Connections,
         audience: str,
         scope: str,
         method: str,
@@ -131,7 +132,7 @@ class ServiceTokens:
         while True:
             token = await self.get(audience, scope, refused=refused)
             carried = {**(headers or {}), "Authorization": f"Bearer {token}"}
-            answer = await send(self._http, method, url, headers=carried, json=json, params=params)
+            answer = await send(http, method, url, headers=carried, json=json, params=params)
             if answer.status != HTTPStatus.UNAUTHORIZED or refused is not None:
                 return answer
             refused = token
@@ -191,7 +192,7 @@ class ServiceClient:
         headers = {"Acme-On-Behalf-Of": f"{tenant_id}/{subject}"}
         url = f"{self.base_url.rstrip('/')}/internal/v1{path}"
         return await self.tokens.send(
-            self.audience, self.scope, method, url, headers=headers, json=json, params=params
+            self.http, self.audience, self.scope, method, url, headers=headers, json=json, params=params
         )
 
 

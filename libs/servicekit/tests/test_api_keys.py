@@ -101,7 +101,7 @@ async def door(url: str, clock: Clock) -> Any:
 
     async with aclosing(Connections()) as http:
         tokens = ServiceTokens(http, url, "notification", SecretStr("secret"))
-        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(tokens, url, clock))
+        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(http, tokens, url, clock))
         transport = httpx.ASGITransport(app, client=("198.51.100.7", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
@@ -216,6 +216,6 @@ async def test_lets_nobody_in_while_auth_is_away(clock):
     async with aclosing(Connections()) as http:
         nowhere = "http://127.0.0.1:1"
         tokens = ServiceTokens(http, nowhere, "notification", SecretStr("secret"))
-        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(tokens, nowhere))
+        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(http, tokens, nowhere))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             assert (await ask(client)).status_code == 503
