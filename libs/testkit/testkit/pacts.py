@@ -60,7 +60,7 @@ def machine(client_id: str, audience: str, scope: str) -> str:
 class Placeholders(ServiceTokens):
     """A service's tokens as they stand in a pact; nobody issues them."""
 
-    async def get(self, audience: str, scope: str) -> str:
+    async def get(self, audience: str, scope: str, *, refused: str | None = None) -> str:  # noqa: ARG002
         """Say what token it would be."""
         client_id, _ = self._credentials
         return machine(client_id, audience, scope).removeprefix("Bearer ")

@@ -41,8 +41,8 @@ async def present(db: AsyncSession, caller: Principal) -> User:
 async def prove(parts: Parts, caller: Principal, password: str) -> User:
     """Give the account of a caller who knows its password.
 
-    Counts against the account like an attempt to sign in from a known device. Raises PeopleOnly, SessionEnded,
-    RateLimited or PasswordWrong.
+    Counts against the account like an attempt to sign in from a known device.
+    Raises PeopleOnly, SessionEnded, RateLimited or PasswordWrong.
     """
     async with parts.database.begin() as db:
         user = await present(db, caller)
