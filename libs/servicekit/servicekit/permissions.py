@@ -1,8 +1,10 @@
 """Who may do what: one table, from a permission to the least role that has it.
 
 Roles decide. The scopes of a token (RFC 6749 section 3.3) bear the same names and can only take away.
+`python -m servicekit.permissions > docs/permissions.md` writes the table down.
 """
 
+import sys
 from collections.abc import Set
 from enum import Enum
 from functools import total_ordering
@@ -26,6 +28,10 @@ class Role(Enum):
 
 _RANK = {role: rank for rank, role in enumerate(Role)}
 
+INTRODUCTION = (
+    "What each role may do in its tenant, in every service. Written by `python -m servicekit.permissions`.",
+    "A token, an API key or a service account may be given less by its scopes, and never more.",
+)
 PERMISSIONS: dict[str, Role] = {
     "conversations:read": Role.VIEWER,
     "conversations:write": Role.MEMBER,
@@ -58,3 +64,18 @@ def covers(scopes: Set[str], permission: str) -> bool:
 def scopes_for(role: Role) -> frozenset[str]:
     """List every permission that a role has, as the scopes of a token."""
     return frozenset(permission for permission, least in PERMISSIONS.items() if role >= least)
+
+
+def page() -> str:
+    """Write the table down for people (Markdown)."""
+    head = ["permission", *(str(role) for role in Role)]
+    rows = [
+        [f"`{permission}`", *("yes" if role >= least else "" for role in Role)]
+        for permission, least in sorted(PERMISSIONS.items())
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(["# Permissions", "", *INTRODUCTION, "", *lines, ""])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from servicekit.permissions import PERMISSIONS, Role, allows, covers, scopes_for
+from servicekit.permissions import PERMISSIONS, Role, allows, covers, page, scopes_for
 
 ALL = sorted(PERMISSIONS)
 
@@ -67,3 +67,12 @@ def test_a_wildcard_stands_for_all_of_its_kind_and_nothing_else():
 
 def test_the_table_prints():
     assert json.dumps({permission: str(role) for permission, role in PERMISSIONS.items()})
+
+
+def test_the_page_in_docs_is_current(pytestconfig: pytest.Config):
+    written = next(
+        folder / "docs" / "permissions.md"
+        for folder in (pytestconfig.rootpath, *pytestconfig.rootpath.parents)
+        if (folder / "docs").is_dir()
+    )
+    assert written.read_text() == page(), "run `python -m servicekit.permissions > docs/permissions.md`"
