@@ -142,7 +142,9 @@ async def test_takes_only_who_may_manage_keys_and_only_people(auth):
 
 async def test_takes_no_scope_that_the_caller_has_not(auth):
     owner = await auth.somebody()
-    said = {name: auth.claims(owner)[name] for name in ("aud", "sub", "client_id", "tenant_id", "role")}
+    said = {
+        name: auth.claims(owner)[name] for name in ("aud", "sub", "sid", "client_id", "tenant_id", "role")
+    }
     narrow = await auth.app.state.parts.access_tokens._sign(["api_keys:manage"], said)
     body = {"name": "x", "scopes": ["api_keys:manage", "tools:read"]}
     refused = await ask(auth, "POST", "", narrow.token, json=body)

@@ -180,14 +180,15 @@ async def test_a_description_opens_for_its_own_session_alone(auth):
     assert own["device"] == "Firefox on Windows"
 
 
-async def test_opens_what_the_key_before_has_sealed(auth, start):
+async def test_opens_what_the_key_before_has_sealed(auth, start, tmp_path):
     await signed_up(auth)
     before = auth.settings.auth_session_encryption_key
-    careful = await start(auth_session_encryption_key=OTHER_KEY, auth_previous_session_encryption_key=before)
+    new = {"auth_session_encryption_key": OTHER_KEY, "auth_key_storage_path": tmp_path / "keys" / "keys.json"}
+    careful = await start(**new, auth_previous_session_encryption_key=before)
     bundle = await sign_in(careful, agent=IPHONE)
     devices = [session["device"] for session in await listed(careful, bundle)]
     assert devices == ["Mobile Safari on iOS", "Firefox on Windows"]
-    forgetful = await start(auth_session_encryption_key=OTHER_KEY)
+    forgetful = await start(**new)
     devices = [session["device"] for session in await listed(forgetful, bundle)]
     assert devices == ["Mobile Safari on iOS", "Unknown device"]
 

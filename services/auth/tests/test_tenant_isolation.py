@@ -7,6 +7,7 @@ from servicekit.auth import every_route
 OTHERS = {
     ("PATCH", "tenants/current/members/{user_id}"): ("member_unknown", {"role": "viewer"}),
     ("DELETE", "tenants/current/members/{user_id}"): ("member_unknown", None),
+    ("POST", "tenants/current/members/{user_id}/password-reset"): ("member_unknown", None),
     ("DELETE", "tenants/current/invites/{invite_id}"): ("invite_unknown", None),
     ("POST", "tenants/current/invites/{invite_id}/resend"): ("invite_unknown", None),
     ("POST", "tenants/{tenant_id}/switch"): ("tenant_unknown", None),
@@ -24,7 +25,7 @@ async def theirs(auth):
     return {"tenant_id": eve["tenant_id"], "user_id": eve["user_id"][5:], "invite_id": invite["id"]}
 
 
-def test_every_route_that_takes_an_id_is_asked_here(auth):
+async def test_every_route_that_takes_an_id_is_asked_here(auth):
     app = create_app(auth.settings)
     asked = {
         (method, route.path.removeprefix("/api/v1/auth/"))
