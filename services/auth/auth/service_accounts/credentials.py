@@ -11,10 +11,11 @@ from servicekit.wire import Page
 from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit
+from auth import audit, revocation
 from auth.audit import Action
 from auth.models import ServiceCredential
 from auth.paging import after, place
+from auth.revocation import Kind
 from auth.service_accounts import schemas
 from auth.service_accounts.errors import ServiceCredentialUnknown
 from auth.service_accounts.issuing import KIND, shown
@@ -37,7 +38,7 @@ async def page(
 
 
 async def revoke(db: AsyncSession, caller: Principal, credential_id: UUID) -> None:
-    """End a credential; its last access tokens live for minutes. Raises ServiceCredentialUnknown."""
+    """End a credential, and its access tokens within seconds; raises ServiceCredentialUnknown."""
     row: ServiceCredential | None = await db.scalar(
         update(ServiceCredential)
         .where(
@@ -49,6 +50,7 @@ async def revoke(db: AsyncSession, caller: Principal, credential_id: UUID) -> No
     )
     if row is None:
         raise ServiceCredentialUnknown
+    await revocation.revoke(db, Kind.CLIENT, row.client_id)
     audit.record(
         db,
         Action.TOKEN_REVOKED,
