@@ -317,3 +317,45 @@ async def test_only_a_service_with_the_scope_asks(auth):
         }
         assert (await auth.internal.get(path, headers=headers)).status_code in {401, 403}
         assert (await auth.public.get(path, headers=headers)).status_code == 404
+
+
+async def test_an_admin_has_a_members_password_reset_and_sets_none(auth):
+    owner = await auth.somebody()
+    admin = await auth.joined(owner, "adam@example.com", "admin")
+    bob = await auth.joined(owner, "bob@example.com", "member")
+    answer = await auth.ask("POST", f"tenants/current/members/{bob['user_id'][5:]}/password-reset", admin)
+    assert answer.status_code == 202
+    [mail] = await auth.mails("password_reset")
+    assert mail["recipient"] == bob["user_id"]
+    [asked] = await auth.audited("authn_password_reset_requested")
+    assert (asked["actor"], asked["subject"]) == (admin["user_id"], bob["user_id"])
+    # Nothing has changed before bob does something with it.
+    assert (await auth.sign_in("bob@example.com")).status_code == 200
+    reset = await auth.post("password/reset", token=mail["token"], password="words of bob alone")
+    assert reset.status_code == 204
+    assert (await auth.sign_in("bob@example.com", "words of bob alone")).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "what"), [("POST", "password-reset"), ("DELETE", "sessions")])
+async def test_nobody_governs_those_above_them(auth, method, what):
+    owner = await auth.somebody()
+    admin = await auth.joined(owner, "adam@example.com", "admin")
+    member = await auth.joined(owner, "bob@example.com", "member")
+    above = await auth.ask(method, f"tenants/current/members/{owner['user_id'][5:]}/{what}", admin)
+    assert code(above) == (403, "role_too_low")
+    beside = await auth.ask(method, f"tenants/current/members/{admin['user_id'][5:]}/{what}", member)
+    assert beside.status_code == 403
+    assert await auth.mails("password_reset") == []
+
+
+async def test_an_admin_signs_a_member_out_of_this_tenant_alone(auth):
+    owner = await auth.somebody()
+    bob = await auth.joined(owner, "bob@example.com", "member")
+    other = (await auth.ask("POST", "tenants", bob, {"name": "Bob's own"})).json()
+    bob = await auth.session("bob@example.com")
+    elsewhere = (await auth.ask("POST", f"tenants/{other['id']}/switch", bob)).json()
+    here = await auth.session("bob@example.com")
+    answer = await auth.ask("DELETE", f"tenants/current/members/{bob['user_id'][5:]}/sessions", owner)
+    assert answer.status_code == 204
+    assert (await auth.refresh(here)).status_code == 401
+    assert (await auth.refresh(elsewhere)).status_code == 200

@@ -83,10 +83,7 @@ async def give(
 
 async def remove(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
     """Take a member out of the caller's tenant; raises RoleTooLow or LastOwner."""
-    tenant, own = await standing(db, caller, Role.ADMIN)
-    user, membership = await find(db, tenant, user_id)
-    if membership.role > own:
-        raise RoleTooLow
+    tenant, user, membership = await within_reach(db, caller, user_id)
     await end(db, caller, membership)
     send(db, parts, MailKind.MEMBER_REMOVED, Recipient.of(user), tenant_id=tenant.id, tenant_name=tenant.name)
 
@@ -149,13 +146,26 @@ async def find(db: AsyncSession, tenant: Tenant, user_id: UUID) -> tuple[User, M
 
 async def send_password_reset(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
     """Have the mail sent with which a member sets a new password; raises MemberUnknown or RoleTooLow."""
+    tenant, user, _ = await within_reach(db, caller, user_id)
+    if await parts.rates.may("password/forgot", user.email_key):
+        await password_reset.send(db, parts, user, actor=caller.subject, tenant_id=tenant.id)
+
+
+async def end_sessions(db: AsyncSession, caller: Principal, user_id: UUID) -> None:
+    """End a member's sessions in the caller's tenant, on every device; raises MemberUnknown or RoleTooLow."""
+    tenant, user, _ = await within_reach(db, caller, user_id)
+    theirs = (Session.tenant_id == tenant.id, Session.user_id == user.id)
+    await sessions.end(db, EndReason.REVOKED, *theirs)
+
+
+async def within_reach(db: AsyncSession, caller: Principal, user_id: UUID) -> tuple[Tenant, User, Membership]:
+    """Give a member whom the caller may govern, and the tenant; raises MemberUnknown or RoleTooLow."""
+    await accounts.hold_person(db, user_id)
     tenant, own = await standing(db, caller, Role.ADMIN)
     user, membership = await find(db, tenant, user_id)
     if membership.role > own:
         raise RoleTooLow
-    if await parts.rates.may("password/forgot", user.email_key):
-        await accounts.hold_person(db, user.id)
-        await password_reset.send(db, parts, user, actor=caller.subject, tenant_id=tenant.id)
+    return tenant, user, membership
 
 
 async def leave_an_owner(db: AsyncSession, membership: Membership) -> None:

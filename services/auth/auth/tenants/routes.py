@@ -125,6 +125,12 @@ async def remove_member(user_id: UUID, caller: MemberManager, parts: PartsOfAuth
     await members.remove(session, parts, caller, user_id)
 
 
+@tenants_api.delete("/current/members/{user_id}/sessions", status_code=status.HTTP_204_NO_CONTENT)
+async def end_member_sessions(user_id: UUID, caller: MemberManager, session: Session) -> None:
+    """Sign a member out of the tenant, on every device."""
+    await members.end_sessions(session, caller, user_id)
+
+
 @tenants_api.post("/current/members/{user_id}/password-reset", status_code=status.HTTP_202_ACCEPTED)
 async def have_password_reset(
     user_id: UUID, caller: MemberManager, parts: PartsOfAuth, session: Session
