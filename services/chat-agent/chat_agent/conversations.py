@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
 from pydantic import BaseModel
 from servicekit.http import DependencyUnavailable, ServiceClient
 
-from chat_agent.errors import ConversationUnavailable, UnknownConversation
+from chat_agent.errors import ConversationUnavailable, Superseded, UnknownConversation
 
+SUPERSEDED = "turn_superseded"
 SCOPE = "conversations:read conversations:write"
 
 
@@ -20,6 +22,19 @@ class Item(BaseModel):
 
     id: str
     data: dict[str, Any]
+
+
+class Turn(NamedTuple):
+    """What one run says and hears in a conversation, and the attempt that works on it."""
+
+    conversation_id: UUID
+    run_id: UUID
+    attempt: int
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        return f"/conversations/{self.conversation_id}/turns/{self.run_id}"
 
 
 class Match(BaseModel):
@@ -52,7 +67,8 @@ def written(items: Sequence[Item]) -> dict[str, Any]:
 class Conversations:
     """What one person of a tenant has said and heard.
 
-    Raises ConversationUnavailable when the service does not answer, UnknownConversation when it is another's.
+    Raises ConversationUnavailable when the service does not answer, UnknownConversation when it is another's,
+    and Superseded to a turn's attempt that is not the newest.
     """
 
     client: ServiceClient
@@ -63,33 +79,27 @@ class Conversations:
         """Make the conversation unless it is there."""
         await self._call("PUT", f"/conversations/{conversation_id}", json={})
 
-    async def open_turn(
-        self, conversation_id: UUID, run_id: UUID, items: Sequence[Item], last: int
-    ) -> list[Item]:
+    async def open_turn(self, turn: Turn, items: Sequence[Item], last: int) -> list[Item]:
         """Add a run's first items, to a new conversation unless it is there; give the last, oldest first.
 
-        The ids of the items begin with `<run_id>-`; one whose id is there already is left as it is.
+        The ids of the items begin with `<run_id>-`; one whose id is there already is left as it is. No older
+        attempt can change anything in the turn from now on.
         """
-        body = {**written(items), "last": last}
-        answer = await self._call("PUT", f"/conversations/{conversation_id}/turns/{run_id}", json=body)
-        return Items.model_validate_json(answer).items
+        body = {"attempt": turn.attempt, **written(items), "last": last}
+        return Items.model_validate_json(await self._call("PUT", turn.path, json=body)).items
 
-    async def forget_turn(self, conversation_id: UUID, run_id: UUID) -> None:
+    async def append(self, turn: Turn, items: Sequence[Item]) -> None:
+        """Add items to a turn; one whose id is there already is left as it is."""
+        await self._call("POST", f"{turn.path}/items", json={"attempt": turn.attempt, **written(items)})
+
+    async def forget_turn(self, turn: Turn) -> None:
         """Take away all items whose ids begin with `<run_id>-`, if there are any."""
-        await self._call("DELETE", f"/conversations/{conversation_id}/turns/{run_id}")
+        await self._call("DELETE", turn.path, params={"attempt": turn.attempt})
 
     async def items(self, conversation_id: UUID, last: int) -> list[Item]:
         """Give the last items, oldest first."""
         answer = await self._call("GET", f"/conversations/{conversation_id}/items", params={"last": last})
         return Items.model_validate_json(answer).items
-
-    async def append(self, conversation_id: UUID, items: Sequence[Item]) -> None:
-        """Add items; one whose id is there already is left as it is."""
-        await self._call("POST", f"/conversations/{conversation_id}/items", json=written(items))
-
-    async def remove(self, conversation_id: UUID, item_id: str) -> None:
-        """Take one item away, if it is there."""
-        await self._call("DELETE", f"/conversations/{conversation_id}/items/{item_id}")
 
     async def clear(self, conversation_id: UUID) -> None:
         """Take all items away."""
@@ -109,6 +119,8 @@ class Conversations:
             raise ConversationUnavailable from error
         if answer.status == HTTPStatus.NOT_FOUND:
             raise UnknownConversation
+        if answer.status == HTTPStatus.CONFLICT and orjson.loads(answer.body)["code"] == SUPERSEDED:
+            raise Superseded
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise ConversationUnavailable(f"The conversation service answered {answer.status}.")
         return answer.body

@@ -25,7 +25,7 @@ from chat_agent import approvals, leases, model, owners, resumption, runs
 from chat_agent.agents import AGENTS
 from chat_agent.conversations import SCOPE, Conversations
 from chat_agent.endings import Endings
-from chat_agent.errors import InternalError
+from chat_agent.errors import InternalError, Superseded
 from chat_agent.history import ConversationSession
 from chat_agent.journal import Journal
 from chat_agent.leases import Lease
@@ -165,6 +165,8 @@ class Engine:
                 result = await self._performer.perform(live)
                 live.is_ending = True
                 await self._conclude(live, result)
+        except Superseded:
+            self.lose(live)
         finally:
             live.log.leave()
             if self.live.get(run.id) is live:

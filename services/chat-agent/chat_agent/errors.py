@@ -63,6 +63,10 @@ class RunLogExpired(Gone):
     default_detail = "The events of this run are no longer kept; read the run itself."
 
 
+class Superseded(Exception):  # never an answer to anybody: the run goes on, elsewhere
+    """Somebody else works on the run by now."""
+
+
 class ConversationUnavailable(Unavailable):
     """The conversation service does not answer, so nothing could be remembered."""
 

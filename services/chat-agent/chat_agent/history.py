@@ -8,7 +8,7 @@ from agents import TResponseInputItem
 from agents.memory import SessionABC
 from agents.memory.session_settings import SessionSettings
 
-from chat_agent.conversations import Conversations, Item
+from chat_agent.conversations import Conversations, Item, Turn
 from chat_agent.models import Run
 from chat_agent.patience import patiently
 from chat_agent.settings import Settings
@@ -23,7 +23,7 @@ class ConversationSession(SessionABC):
     """The SDK's Session over the conversation service, for one run.
 
     Items get ids made of the run's id and their number in the run, so that storing one again changes nothing,
-    and whoever takes the run over finds what it has done.
+    and whoever takes the run over finds what it has done. Raises Superseded once somebody else has.
     """
 
     session_settings: SessionSettings | None = None
@@ -34,7 +34,7 @@ class ConversationSession(SessionABC):
         self.session_id = str(run.conversation_id)
         self._patience = settings.conversation_patience_seconds
         self._conversations = conversations
-        self._run = run
+        self._turn = Turn(run.conversation_id, run.id, run.attempt)
         self._last = settings.history_items
         self._kept = kept
         self._earlier: list[Item] = []
@@ -68,10 +68,9 @@ class ConversationSession(SessionABC):
         """Keep what the run begins with, if it is not there yet, and learn what was said and done so far."""
         asked = self._numbered(self._asked, 1)
         items = await patiently(
-            lambda: self._conversations.open_turn(self._run.conversation_id, self._run.id, asked, self._last),
-            patience,
+            lambda: self._conversations.open_turn(self._turn, asked, self._last), patience
         )
-        own = [item for item in items if item.id.startswith(f"{self._run.id}-")]
+        own = [item for item in items if item.id.startswith(f"{self._turn.run_id}-")]
         self._earlier = [item for item in items if item not in own]
         self._made = own[len(asked) :]
 
@@ -110,20 +109,17 @@ class ConversationSession(SessionABC):
             return
         await self.opened()
         numbered = self._numbered(made, len(self._asked) + len(self._made) + 1)
-        await patiently(
-            lambda: self._conversations.append(self._run.conversation_id, numbered), self._patience
-        )
+        await patiently(lambda: self._conversations.append(self._turn, numbered), self._patience)
         self._made += numbered
 
     async def forget(self) -> None:
         """Take back all of the run, also what it was asked."""
         await self.opened()
-        await patiently(
-            lambda: self._conversations.forget_turn(self._run.conversation_id, self._run.id), self._patience
-        )
+        await patiently(lambda: self._conversations.forget_turn(self._turn), self._patience)
 
     def _numbered(self, items: Sequence[dict[str, Any]], first: int) -> list[Item]:
-        return [Item(id=f"{self._run.id}-{number:04}", data=data) for number, data in enumerate(items, first)]
+        run_id = self._turn.run_id
+        return [Item(id=f"{run_id}-{number:04}", data=data) for number, data in enumerate(items, first)]
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Forget nothing: what was said was said, and a run is taken back as a whole."""

@@ -23,6 +23,7 @@ from chat_agent.errors import (
     InternalError,
     ReplicaLost,
     RunTimedOut,
+    Superseded,
     ToolOutcomeUnknown,
 )
 from chat_agent.journal import items_of, output_item, unknown
@@ -59,13 +60,15 @@ class Performer:
     owners: Owners
 
     async def perform(self, live: Live) -> Outcome | Question:
-        """Work on a run; whatever happens, the run ends by a name."""
+        """Work on a run; whatever happens, the run ends by a name, or is somebody else's (Superseded)."""
         try:
             await self._take_up(live)
             answer = resumption.answer(live.session.made)
             if answer is not None and live.run.stop != "rollback":
                 return live.outcome("completed", answer)
             return await self._converse(live)
+        except Superseded:
+            raise
         except Exception as error:  # whatever it is, the run must end, and by a name
             return await self._broken_off(live, error)
 

@@ -11,6 +11,7 @@ import pytest
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from sandbox.model import create_model
 from testkit.issuer import Issuer
 from testkit.servers import serving
@@ -28,6 +29,7 @@ class Neighbours:
     def __init__(self, issuer: Issuer) -> None:
         self.items: dict[str, list[dict[str, Any]]] = {}
         self.owners: dict[str, str] = {}
+        self.attempts: dict[str, int] = {}
         self.down = False
         # What auth says of everybody; None: that they are nobody.
         self.standing: dict[str, str] | None = dict(ACTIVE)
@@ -40,9 +42,9 @@ class Neighbours:
         self.app.post("/internal/v1/oauth/token")(self._token(issuer))
         self.app.put("/internal/v1/conversations/{id}")(self.ensure)
         self.app.get("/internal/v1/conversations/{id}/items")(self.newest)
-        self.app.post("/internal/v1/conversations/{id}/items")(self.append)
         self.app.delete("/internal/v1/conversations/{id}/items", status_code=204)(self.clear)
         self.app.put("/internal/v1/conversations/{id}/turns/{run_id}")(self.open_turn)
+        self.app.post("/internal/v1/conversations/{id}/turns/{run_id}/items")(self.append)
         self.app.delete("/internal/v1/conversations/{id}/turns/{run_id}", status_code=204)(self.forget_turn)
         self.app.get("/internal/v1/search")(self.search)
         self.app.get("/internal/v1/tenants/{tenant_id}/members/{subject}")(self.belonging)
@@ -56,6 +58,7 @@ class Neighbours:
         """Forget everything, and answer again."""
         self.items.clear()
         self.owners.clear()
+        self.attempts.clear()
         self.asked_of.clear()
         self.standing = dict(ACTIVE)
         self.down = self.auth_down = False
@@ -85,32 +88,46 @@ class Neighbours:
     async def newest(self, id: str, last: int = 200) -> dict[str, Any]:
         return {"items": self.items[id][-last:]}
 
-    async def append(self, id: str, request: Request) -> dict[str, Any]:
-        known = {item["id"] for item in self.items[id]}
-        new = [item for item in (await request.json())["items"] if item["id"] not in known]
+    def refusal_of(self, run_id: str, attempt: int) -> Response | None:
+        """Refuse an attempt of a run when a newer one was here, and remember this one else."""
+        if attempt < self.attempts.setdefault(run_id, attempt):
+            return JSONResponse({"code": "turn_superseded"}, 409)
+        self.attempts[run_id] = attempt
+        return None
+
+    async def append(self, id: str, run_id: str, request: Request) -> Any:
+        body = await request.json()
+        if refusal := self.refusal_of(run_id, body["attempt"]):
+            return refusal
+        known = {item["id"]: item["data"] for item in self.items[id]}
+        if any(known.get(item["id"], item["data"]) != item["data"] for item in body["items"]):
+            return JSONResponse({"code": "item_conflict"}, 409)
+        new = [item for item in body["items"] if item["id"] not in known]
         with self.stored:
             self.items[id] += new
             self.stored.notify_all()
         return {"items": new}
 
-    async def open_turn(self, id: str, run_id: str, request: Request, response: Response) -> dict[str, Any]:
+    async def open_turn(self, id: str, run_id: str, request: Request, response: Response) -> Any:
         await self.ensure(id, request, response)
         body = await request.json()
         if not all(item["id"].startswith(f"{run_id}-") for item in body["items"]):
             response.status_code = 422
         if response.status_code:
             return {}
-        await self.append(id, request)
-        return await self.newest(id, body["last"])
+        added = await self.append(id, run_id, request)
+        return added if isinstance(added, Response) else await self.newest(id, body["last"])
 
-    async def forget_turn(self, id: str, run_id: str, response: Response) -> None:
+    async def forget_turn(self, id: str, run_id: str, attempt: int) -> Response:
         if id not in self.items:
-            response.status_code = 404
-            return
+            return Response(status_code=404)
+        if refusal := self.refusal_of(run_id, attempt):
+            return refusal
         with self.stored:
             kept = [item for item in self.items[id] if not item["id"].startswith(f"{run_id}-")]
             self.items[id] = kept
             self.stored.notify_all()
+        return Response(status_code=204)
 
     async def clear(self, id: str, request: Request, response: Response) -> None:
         if self.owners.get(id) != request.headers["acme-on-behalf-of"]:

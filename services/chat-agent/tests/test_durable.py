@@ -338,6 +338,22 @@ def test_a_replica_that_stood_still_changes_nothing_any_more(
     assert rest(here, heard[0].data["run_id"]) == whole
 
 
+def test_a_replica_that_comes_too_late_to_store_its_answer_lets_the_run_go(
+    at, settings: Settings, neighbours
+) -> None:
+    with serving(create_app(settings)) as url:
+        heard = begun(at(url), {"message": "Hi [sandbox: tokens=40, rate=40/s]"}, most=10)
+        run_id = heard[0].data["run_id"]
+        # As if the next attempt had opened its turn, and then been lost.
+        neighbours.attempts[run_id] = 2
+        whole = rest(at(url), run_id)
+    assert is_whole(whole)
+    assert of_kind(whole, "run.resumed")
+    run = row(settings, run_id)
+    assert run["attempt"] == 2
+    assert_is_what_was_said(whole, run, neighbours)
+
+
 def assert_is_what_was_said(told: list[Event], run: dict[str, Any], neighbours) -> None:
     """Hold stream, row and conversation against each other."""
     assert run["output"]

@@ -15,6 +15,12 @@ class ItemConflict(Conflict):
     default_detail = "An item with this id is there already, and says something else."
 
 
+class TurnSuperseded(Conflict):
+    """Somebody else works on the run by now, in a newer attempt."""
+
+    default_detail = "A newer attempt of this run writes its items by now."
+
+
 class ItemTooLarge(PayloadTooLarge):
     """An item is larger than one may be."""
 

@@ -32,15 +32,30 @@ async def begin_turn(
 ) -> Response:
     """Keep what a run begins with, and give the conversation's last items; make it unless it is there.
 
-    An item whose id is there is left as it is, or 409 when it says something else.
+    An item whose id is there is left as it is, or 409 when it says something else. From now on older attempts
+    of the run are refused: 409 `turn_superseded`.
     """
     return answer(await turns.begin(session, caller, conversation_id, run_id, new))
 
 
+@router.post("/conversations/{conversation_id}/turns/{run_id}/items", response_model=schemas.Items)
+async def append_items(
+    conversation_id: UUID, run_id: UUID, new: schemas.NewTurnItems, caller: Writer, session: Session
+) -> Response:
+    """Keep more of a run's items. One that is there is left as it is, or 409 when it says something else."""
+    return answer(await turns.append(session, caller, conversation_id, run_id, new))
+
+
 @router.delete("/conversations/{conversation_id}/turns/{run_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def forget_turn(conversation_id: UUID, run_id: UUID, caller: Writer, session: Session) -> None:
+async def forget_turn(
+    conversation_id: UUID,
+    run_id: UUID,
+    attempt: Annotated[int, Query(ge=1, le=schemas.NEWEST_ATTEMPT)],
+    caller: Writer,
+    session: Session,
+) -> None:
     """Take all items of a run out, if there are any."""
-    await turns.forget(session, caller, conversation_id, run_id)
+    await turns.forget(session, caller, conversation_id, run_id, attempt)
 
 
 @router.get("/conversations/{conversation_id}/items", response_model=schemas.Items)
@@ -49,22 +64,6 @@ async def newest_items(
 ) -> Response:
     """Give the last so many items, oldest first."""
     return answer(await items.newest(session, caller, conversation_id, last))
-
-
-@router.post("/conversations/{conversation_id}/items", response_model=schemas.Items)
-async def append_items(
-    conversation_id: UUID, new: schemas.NewItems, caller: Writer, session: Session
-) -> Response:
-    """Keep items. One whose id is there is left as it is, or 409 when it says something else."""
-    return answer(await items.append(session, caller, conversation_id, new.items))
-
-
-@router.delete("/conversations/{conversation_id}/items/{item_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def remove_item(
-    conversation_id: UUID, item_id: schemas.ItemId, caller: Writer, session: Session
-) -> None:
-    """Take an item out, if it is there."""
-    await items.remove(session, caller, conversation_id, item_id)
 
 
 @router.delete("/conversations/{conversation_id}/items", status_code=status.HTTP_204_NO_CONTENT)

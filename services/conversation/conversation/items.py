@@ -47,13 +47,6 @@ async def page(
     return Page(items=items, next_cursor=paging.after(rows, limit, "position"))
 
 
-async def remove(session: AsyncSession, caller: Principal, conversation_id: UUID, item_id: str) -> None:
-    """Take an item out, if it is there; its position stays empty."""
-    conversation = await find(session, caller, conversation_id, lock=True)
-    await session.execute(delete(Item).where(Item.conversation_id == conversation.id, Item.id == item_id))
-    await recount(session, conversation)
-
-
 async def clear(session: AsyncSession, caller: Principal, conversation_id: UUID) -> None:
     """Take all items out; the conversation stays."""
     conversation = await find(session, caller, conversation_id, lock=True)

@@ -70,6 +70,18 @@ class Item(Base):
         return self.data.get("status") == "incomplete"
 
 
+class Turn(Base):
+    """Which attempt of a run may write its items: the newest that was heard of."""
+
+    __tablename__ = "turns"
+
+    conversation_id: Mapped[UUID] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True
+    )
+    run_id: Mapped[UUID] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+
+
 class Tenant(Base):
     """What is known of a tenant's end, as of the newest event that was heard of it."""
 

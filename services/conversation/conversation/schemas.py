@@ -73,6 +73,9 @@ Title = Annotated[
 Query = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
 # Nothing that would need escaping in an address, where it may come to stand.
 ItemId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$")]
+# Attempts are counted up by each process that takes a run over; an integer of Postgres holds no more.
+NEWEST_ATTEMPT = 2**31 - 1
+Attempt = Annotated[int, Field(ge=1, le=NEWEST_ATTEMPT, strict=True)]
 Data = Annotated[dict[str, JsonValue], BeforeValidator(keepable)]
 
 
@@ -102,9 +105,16 @@ class NewItems(Body):
     items: Annotated[list[NewItem], Field(min_length=1, max_length=100), AfterValidator(distinct)]
 
 
+class NewTurnItems(NewItems):
+    """Items that an attempt of a run adds to its turn."""
+
+    attempt: Attempt
+
+
 class NewTurn(Body):
     """What a run begins with, and how many of the conversation's last items it wants to hear of."""
 
+    attempt: Attempt
     items: Annotated[list[NewItem], Field(max_length=100), AfterValidator(distinct)]
     last: int = Field(200, ge=1, le=1000, strict=True)
 

@@ -1,29 +1,48 @@
-"""Turns of conversations: what one run of an agent hears and says, taken in and taken back as a whole.
+"""Turns of conversations: what one run of an agent hears and says, and may be taken back as a whole.
 
-The ids of a run's items begin with its own.
+The ids of a run's items begin with its own. A run is worked on in attempts; whoever has an older one than was
+heard of can change nothing in the turn any more, however late a request of theirs comes.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from servicekit.tokens import Principal
-from sqlalchemy import delete, select, text
+from sqlalchemy import TextClause, delete, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation.conversations import find
-from conversation.errors import ConversationUnknown, ItemOfAnotherRun
+from conversation.errors import ConversationUnknown, ItemOfAnotherRun, TurnSuperseded
 from conversation.items import recount
-from conversation.keeping import Kept, Place, keep, offer, title_of
+from conversation.keeping import Kept, Offered, Place, keep, offer, title_of
 from conversation.models import Conversation, Item
-from conversation.schemas import NewTurn
+from conversation.schemas import NewItem, NewTurn, NewTurnItems
 
 # The update changes nothing: it is what locks a row that is there, and gives it back, in the same statement.
-ENSURE_LOCKED = text("""
+ENSURE = """
     insert into conversations (id, tenant_id, user_id, message_count, last_position)
     values (:id, :tenant_id, :user_id, 0, 0)
     on conflict (id) do update set id = excluded.id
         where conversations.tenant_id = excluded.tenant_id and conversations.user_id = excluded.user_id
-    returning last_position
-""")
+    returning id, last_position
+"""
+LOCK = """
+    select id, last_position from conversations
+    where id = :id and tenant_id = :tenant_id and user_id = :user_id
+    for update
+"""
+# What is compared is the row as it is once it is locked, not as it was when the statement began.
+TAKE = """
+    with conversation as ({conversation}), turn as (
+        insert into turns (conversation_id, run_id, attempt)
+        select id, :run_id, :attempt from conversation
+        on conflict (conversation_id, run_id) do update set attempt = excluded.attempt
+            where turns.attempt <= excluded.attempt
+        returning attempt
+    )
+    select last_position, exists(select from turn) from conversation
+"""
+ENSURE_AND_TAKE, LOCK_AND_TAKE = text(TAKE.format(conversation=ENSURE)), text(TAKE.format(conversation=LOCK))
 
 
 async def begin(
@@ -31,16 +50,33 @@ async def begin(
 ) -> list[Kept]:
     """Keep what a run begins with, in a conversation that begins with it unless it is there.
 
-    Gives the last so many items of the conversation, oldest first. Raises as `items.append` does, and
-    ItemOfAnotherRun.
+    Gives the last so many items of the conversation, oldest first. Raises as `append` does.
     """
-    for item in new.items:
-        if not item.id.startswith(prefix(run_id)):
-            raise ItemOfAnotherRun(item_id=item.id)
-    offered = [offer(item) for item in new.items]
-    place = await ensure_locked(session, caller, conversation_id)
+    offered = offer_all(run_id, new.items)
+    place = await take(session, caller, conversation_id, run_id, new.attempt, ENSURE_AND_TAKE)
     kept = await keep(session, place, offered, new.last)
     return sorted(kept.values(), key=lambda one: one.position)[-new.last :]
+
+
+async def append(
+    session: AsyncSession, caller: Principal, conversation_id: UUID, run_id: UUID, new: NewTurnItems
+) -> list[Kept]:
+    """Keep more items of a run.
+
+    Raises ConversationUnknown, TurnSuperseded, ItemOfAnotherRun, ItemTooLarge and ItemConflict.
+    """
+    offered = offer_all(run_id, new.items)
+    place = await take(session, caller, conversation_id, run_id, new.attempt)
+    kept = await keep(session, place, offered)
+    return [kept[item.id] for item in new.items]
+
+
+def offer_all(run_id: UUID, items: Sequence[NewItem]) -> list[Offered]:
+    """Write a run's items down; raises ItemOfAnotherRun and ItemTooLarge."""
+    for item in items:
+        if not item.id.startswith(prefix(run_id)):
+            raise ItemOfAnotherRun(item_id=item.id)
+    return [offer(item) for item in items]
 
 
 def prefix(run_id: UUID) -> str:
@@ -48,18 +84,37 @@ def prefix(run_id: UUID) -> str:
     return f"{run_id}-"
 
 
-async def ensure_locked(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Place:
-    """Lock one of the caller's conversations, and begin it unless it is there; raises ConversationUnknown."""
-    row = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id}
-    position = (await session.execute(ENSURE_LOCKED, row)).scalar()
-    if position is None:
+async def take(  # noqa: PLR0913, PLR0917  # whose, where, and who
+    session: AsyncSession,
+    caller: Principal,
+    conversation_id: UUID,
+    run_id: UUID,
+    attempt: int,
+    statement: TextClause = LOCK_AND_TAKE,
+) -> Place:
+    """Lock one of the caller's conversations for an attempt of a run; from now on no older one may write.
+
+    Raises ConversationUnknown and TurnSuperseded.
+    """
+    whose = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id}
+    row = (await session.execute(statement, {**whose, "run_id": run_id, "attempt": attempt})).one_or_none()
+    if row is None:
         raise ConversationUnknown
+    position, is_newest = row
+    if not is_newest:
+        raise TurnSuperseded
     return Place(conversation_id, position)
 
 
-async def forget(session: AsyncSession, caller: Principal, conversation_id: UUID, run_id: UUID) -> None:
-    """Take out all items of a run, if there are any; a title that was taken from them goes with them."""
-    conversation = await find(session, caller, conversation_id, lock=True)
+async def forget(
+    session: AsyncSession, caller: Principal, conversation_id: UUID, run_id: UUID, attempt: int
+) -> None:
+    """Take out all items of a run, if there are any; a title that was taken from them goes with them.
+
+    Raises ConversationUnknown and TurnSuperseded.
+    """
+    await take(session, caller, conversation_id, run_id, attempt)
+    conversation = await find(session, caller, conversation_id)
     of_run = delete(Item).where(
         Item.conversation_id == conversation.id, Item.id.startswith(prefix(run_id), autoescape=True)
     )

@@ -182,24 +182,23 @@ async def test_gives_between_1_and_1000_last_items(service):
         assert (await service().get(path, params={"last": last})).status_code == 422, last
 
 
-async def test_refuses_an_item_id_that_is_none(service):
-    path = "/internal/v1/conversations/7c0e7a3e-0000-4000-8000-000000000000"
-    for item_id in ("%00", "x" * 129, "%20", "a%0A"):
-        assert (await service().delete(f"{path}/items/{item_id}")).status_code == 422, item_id
-
-
 RUN = "7c0e7a3e-0000-4000-8000-000000000001"
 TURN = f"/internal/v1/conversations/7c0e7a3e-0000-4000-8000-000000000000/turns/{RUN}"
+NO_NUMBERS = (0, -1, "x", "200", None, 1.5, True, 10**20)
+A_TURN = {"attempt": 1, "items": []}
 NO_TURNS = [
     None,
     [],
     {},
-    {"items": None},
-    {"items": [], "more": 1},
-    {"items": [{"id": f"{RUN}-1"}]},
-    {"items": [{"id": f"{RUN}-1", "data": {}}] * 2},
-    {"items": [{"id": f"{RUN}-{number}", "data": {}} for number in range(101)]},
-    *({"items": [], "last": last} for last in (0, 1001, -1, "x", "200", None, 1.5, True, 10**20)),
+    {"attempt": 1},
+    {"items": []},
+    A_TURN | {"items": None},
+    A_TURN | {"more": 1},
+    A_TURN | {"items": [{"id": f"{RUN}-1"}]},
+    A_TURN | {"items": [{"id": f"{RUN}-1", "data": {}}] * 2},
+    A_TURN | {"items": [{"id": f"{RUN}-{number}", "data": {}} for number in range(101)]},
+    *(A_TURN | {"last": last} for last in (1001, *NO_NUMBERS)),
+    *(A_TURN | {"attempt": attempt} for attempt in (2**31, *NO_NUMBERS)),
 ]
 
 
@@ -215,15 +214,22 @@ async def test_refuses_a_turn_of_another_shape(service):
 async def test_names_what_cannot_be_kept_of_a_turn(service):
     for kind, examples in UNSTORABLE.items():
         for data in examples:
-            answer = await service().put(TURN, content=with_data(data), headers=JSON)
+            content = with_data(data).replace('{"items"', '{"attempt": 1, "items"', 1)
+            answer = await service().put(TURN, content=content, headers=JSON)
             assert [error["type"] for error in answer.json()["errors"]] == [kind]
 
 
 async def test_refuses_a_run_id_that_is_none(service):
     for run_id in ("x", "%00", "7c0e7a3e", "%25"):
         path = TURN.replace(RUN, run_id)
-        assert (await service().put(path, json={"items": []})).status_code == 422, run_id
-        assert (await service().delete(path)).status_code == 422, run_id
+        assert (await service().put(path, json=A_TURN)).status_code == 422, run_id
+        assert (await service().delete(path, params={"attempt": 1})).status_code == 422, run_id
+
+
+async def test_refuses_to_take_a_turn_back_for_no_attempt(service):
+    assert (await service().delete(TURN)).status_code == 422
+    for attempt in (0, -1, "x", "1.5", 2**31, 10**20):
+        assert (await service().delete(TURN, params={"attempt": attempt})).status_code == 422, attempt
 
 
 async def test_answers_an_unknown_path_and_method_with_a_problem(ann):

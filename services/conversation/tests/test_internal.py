@@ -24,6 +24,17 @@ async def talk(service, bob):
     return path
 
 
+@pytest.fixture
+def say(person, bob, talk):
+    """Give a function that has Bob say things."""
+
+    async def said(*items):
+        path = f"{talk.replace('/internal', '/api')}/items"
+        assert (await person(*bob).post(path, json={"items": items})).status_code == 200
+
+    return said
+
+
 async def test_begins_a_conversation_under_a_chosen_id_once(service, person, bob):
     path = f"/internal/v1/conversations/{uuid4()}"
     first = await service(*bob).put(path, json={"title": "First"})
@@ -43,37 +54,28 @@ async def test_begins_it_once_also_when_all_ask_at_the_same_time(service, bob):
 
 
 async def test_one_history_is_seen_through_both_doors(service, person, bob, talk):
-    await service(*bob).post(f"{talk}/items", json={"items": [note("a", "from inside")]})
+    run_id = uuid4()
+    inner = {"attempt": 1, "items": [note(f"{run_id}-1", "from inside")]}
+    await service(*bob).put(f"{talk}/turns/{run_id}", json=inner)
     public = talk.replace("/internal", "/api")
     await person(*bob).post(f"{public}/items", json={"items": [note("b", "from outside")]})
 
     inside = (await service(*bob).get(f"{talk}/items")).json()["items"]
 
-    assert [one["id"] for one in inside] == ["a", "b"]
+    assert [one["id"] for one in inside] == [f"{run_id}-1", "b"]
     assert inside == (await person(*bob).get(f"{public}/items")).json()["items"]
 
 
-async def test_gives_the_last_items_oldest_first(service, bob, talk):
-    await service(*bob).post(f"{talk}/items", json={"items": [note(str(number)) for number in range(10)]})
+async def test_gives_the_last_items_oldest_first(service, bob, talk, say):
+    await say(*(note(str(number)) for number in range(10)))
 
     answer = await service(*bob).get(f"{talk}/items", params={"last": 3})
 
     assert [one["id"] for one in answer.json()["items"]] == ["7", "8", "9"]
 
 
-async def test_takes_an_item_out_and_tells_of_what_is_left(service, person, bob, talk):
-    await service(*bob).post(f"{talk}/items", json={"items": [note("a", "first"), note("b", "second")]})
-    for _ in range(2):
-        assert (await service(*bob).delete(f"{talk}/items/b")).status_code == 204
-
-    [listed] = (await person(*bob).get("/api/v1/conversations")).json()["items"]
-    assert (listed["message_count"], listed["last_message"]) == (1, "first")
-    await service(*bob).post(f"{talk}/items", json={"items": [note("b", "anew")]})
-    assert [one["position"] for one in (await service(*bob).get(f"{talk}/items")).json()["items"]] == [1, 3]
-
-
-async def test_clears_a_conversation_and_leaves_it_there(service, person, bob, talk):
-    await service(*bob).post(f"{talk}/items", json={"items": [note("a"), note("b")]})
+async def test_clears_a_conversation_and_leaves_it_there(service, person, bob, talk, say):
+    await say(note("a"), note("b"))
     for _ in range(2):
         assert (await service(*bob).delete(f"{talk}/items")).status_code == 204
 
@@ -82,10 +84,8 @@ async def test_clears_a_conversation_and_leaves_it_there(service, person, bob, t
     assert (listed["message_count"], listed["last_message"]) == (0, None)
 
 
-async def test_finds_what_was_said(service, bob, talk):
-    await service(*bob).post(
-        f"{talk}/items", json={"items": [note("a", "The parcel arrives on Tuesday", "assistant")]}
-    )
+async def test_finds_what_was_said(service, bob, talk, say):
+    await say(note("a", "The parcel arrives on Tuesday", "assistant"))
 
     answer = await service(*bob).get("/internal/v1/search", params={"query": "parcels", "limit": 5})
 

@@ -9,7 +9,8 @@ from testkit.app import client
 ITEM = {"items": [{"id": "intruder", "data": {"role": "user", "content": "mine now"}}]}
 
 RUN = uuid4()
-TURN = {"items": [{"id": f"{RUN}-0001", "data": {"role": "user", "content": "mine now"}}]}
+TURN_ITEMS = {"attempt": 1, "items": [{"id": f"{RUN}-0001", "data": {"role": "user", "content": "mine now"}}]}
+TURN = {**TURN_ITEMS, "last": 1}
 
 # Every route that names a conversation: how to call it, and with what.
 PUBLIC = {
@@ -26,11 +27,10 @@ LISTS = {
 INTERNAL = {
     ("put", "/internal/v1/conversations/{conversation_id}"): {},
     ("get", "/internal/v1/conversations/{conversation_id}/items"): None,
-    ("post", "/internal/v1/conversations/{conversation_id}/items"): ITEM,
-    ("delete", "/internal/v1/conversations/{conversation_id}/items/{item_id}"): None,
     ("delete", "/internal/v1/conversations/{conversation_id}/items"): None,
     ("put", "/internal/v1/conversations/{conversation_id}/turns/{run_id}"): TURN,
-    ("delete", "/internal/v1/conversations/{conversation_id}/turns/{run_id}"): None,
+    ("post", "/internal/v1/conversations/{conversation_id}/turns/{run_id}/items"): TURN_ITEMS,
+    ("delete", "/internal/v1/conversations/{conversation_id}/turns/{run_id}?attempt=1"): None,
 }
 INTERNAL_LISTS = {("get", "/internal/v1/search"): None}
 
@@ -55,7 +55,8 @@ def named(table):
 
 async def test_no_route_is_left_out_here(app):
     assert routes(app) == {*PUBLIC, *LISTS}
-    assert routes(app.state.internal) == {*INTERNAL, *INTERNAL_LISTS}
+    named = {(method, path.partition("?")[0]) for method, path in (*INTERNAL, *INTERNAL_LISTS)}
+    assert routes(app.state.internal) == named
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """What a run begins with, taken in at once, and taken back."""
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from conversation import models
 from sqlalchemy import event
 
 
@@ -14,8 +15,9 @@ def note(item_id, text="noted", role="user", **more):
 class Turn:
     """A run in a conversation, and the one on whose behalf it is."""
 
-    def __init__(self, client, conversation_id, run_id=None):
+    def __init__(self, client, conversation_id, run_id=None, attempt=1):
         self.client = client
+        self.attempt = attempt
         self.run_id = run_id or uuid4()
         self.talk = f"/internal/v1/conversations/{conversation_id}"
         self.path = f"{self.talk}/turns/{self.run_id}"
@@ -23,16 +25,20 @@ class Turn:
     def notes(self, *texts, role="user"):
         return [note(f"{self.run_id}-{number:04}", text, role) for number, text in enumerate(texts, 1)]
 
+    def after(self, attempt):
+        """Give the same turn, as another attempt of the run sees it."""
+        return Turn(self.client, self.talk.rpartition("/")[2], self.run_id, attempt)
+
     async def begin(self, *texts, **options):
-        return await self.client.put(self.path, json={"items": self.notes(*texts), **options})
+        body = {"attempt": self.attempt, "items": self.notes(*texts), **options}
+        return await self.client.put(self.path, json=body)
 
     async def forget(self):
-        answer = await self.client.delete(self.path)
-        assert (answer.status_code, answer.content) == (204, b"")
+        return await self.client.delete(self.path, params={"attempt": self.attempt})
 
     async def append(self, *items):
-        answer = await self.client.post(f"{self.talk}/items", json={"items": items})
-        assert answer.status_code == 200, answer.text
+        body = {"attempt": self.attempt, "items": items}
+        return await self.client.post(f"{self.path}/items", json=body)
 
     async def items(self):
         return (await self.client.get(f"{self.talk}/items")).json()["items"]
@@ -53,6 +59,10 @@ def turn(service, bob):
     """Give a function that gives a turn in Bob's conversation."""
     conversation_id = uuid4()
     return lambda run_id=None: Turn(service(*bob), conversation_id, run_id)
+
+
+def is_superseded(answer):
+    return (answer.status_code, answer.json().get("code")) == (409, "turn_superseded")
 
 
 @pytest.fixture
@@ -80,7 +90,7 @@ async def test_begins_a_conversation_with_its_first_turn(turn, listed):
 async def test_gives_what_was_said_before_oldest_first(turn):
     first, second = turn(), turn()
     await first.begin("one")
-    await first.append(note("other", "two", "assistant"))
+    await first.append(note(f"{first.run_id}-0002", "two", "assistant"))
 
     answer = await second.begin("three")
 
@@ -139,8 +149,9 @@ async def test_refuses_a_turn_that_says_something_else_now(turn):
 async def test_refuses_items_of_another_run(turn):
     first, second = turn(), turn()
     for items in (second.notes("x"), [note(f"{first.run_id}", "x")], [note(f"{first.run_id}x-1")]):
-        answer = await first.client.put(first.path, json={"items": items})
+        answer = await first.client.put(first.path, json={"attempt": 1, "items": items})
         assert (answer.status_code, answer.json()["code"]) == (422, "item_of_another_run")
+        assert (await first.append(*items)).json()["code"] == "item_of_another_run"
 
     assert (await first.client.get(f"{first.talk}/items")).status_code == 404
 
@@ -159,7 +170,7 @@ async def test_gives_data_back_as_it_came(turn):
     data = {"output": 'π \U0001f600 \\u0000 "quoted"\n', "deep": [[{"": {}}], None, True, 1.5, -7, 10**30]}
     items = [{"id": f"{first.run_id}-0001", "data": data}]
 
-    answer = await first.client.put(first.path, json={"items": items})
+    answer = await first.client.put(first.path, json={"attempt": 1, "items": items})
 
     assert answer.json()["items"][0]["data"] == data
     assert answer.headers["content-type"] == "application/json"
@@ -215,7 +226,8 @@ async def test_takes_a_turn_back_and_tells_of_what_is_left(turn, listed):
     await second.append(note(f"{second.run_id}-0002", "an answer", "assistant"))
 
     for _ in range(2):
-        await second.forget()
+        answer = await second.forget()
+        assert (answer.status_code, answer.content) == (204, b"")
 
     assert [one["data"]["content"] for one in await first.items()] == ["one"]
     conversation = await listed()
@@ -233,11 +245,12 @@ async def test_changes_nothing_when_there_is_nothing_to_take_back(turn, listed):
     assert await listed() == before
 
 
-async def test_takes_back_only_what_is_the_runs(turn):
+async def test_takes_back_only_what_is_the_runs(turn, person, bob):
     first = turn()
     await first.begin("one")
     others = [note(f"x{first.run_id}-1", "a"), note(f"{first.run_id}", "b"), note(f"{first.run_id}x", "c")]
-    await first.append(*others)
+    said = f"{first.talk.replace('/internal', '/api')}/items"
+    assert (await person(*bob).post(said, json={"items": others})).status_code == 200
 
     await first.forget()
 
@@ -273,3 +286,94 @@ async def test_a_title_that_was_given_stays(turn, listed):
     await first.forget()
 
     assert (await listed())["title"] == "Given"
+
+
+async def test_takes_more_items_of_a_turn_once(turn, listed):
+    first = turn()
+    await first.begin("one")
+    more = [note(f"{first.run_id}-{number:04}", str(number), "assistant") for number in (2, 3)]
+
+    for _ in range(2):
+        assert texts(await first.append(*more)) == ["2", "3"]
+
+    assert [one["position"] for one in await first.items()] == [1, 2, 3]
+    assert (await listed())["message_count"] == 3
+    assert (await first.append(note(more[0]["id"], "else"))).json()["code"] == "item_conflict"
+
+
+async def test_adds_nothing_to_a_conversation_that_is_not_there(turn):
+    first = turn()
+
+    answer = await first.append(note(f"{first.run_id}-0001"))
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "conversation_unknown")
+    assert (await first.forget()).status_code == 404
+
+
+async def test_whoever_was_taken_for_dead_changes_nothing_any_more(turn, listed):
+    late = turn()
+    newest = late.after(2)
+    assert texts(await late.begin("one")) == ["one"]
+    assert texts(await late.append(note(f"{late.run_id}-0002", "said in time"))) == ["said in time"]
+
+    assert texts(await newest.begin("one")) == ["one", "said in time"]
+    before = await listed()
+
+    assert is_superseded(await late.append(note(f"{late.run_id}-0003", "said too late")))
+    assert is_superseded(await late.append(note(f"{late.run_id}-0002", "said in time")))
+    assert is_superseded(await late.begin("one"))
+    assert is_superseded(await late.forget())
+    assert await listed() == before
+    assert texts(await newest.append(note(f"{late.run_id}-0003", "the answer"))) == ["the answer"]
+    assert [one["data"]["content"] for one in await late.items()] == ["one", "said in time", "the answer"]
+
+
+async def test_who_has_never_begun_shuts_older_ones_out_by_the_first_thing_it_does(turn):
+    await turn().begin("before")
+    for do in (Turn.begin, lambda one: one.append(note(f"{one.run_id}-1")), Turn.forget):
+        late = turn()
+        await late.begin("one")
+        assert (await do(late.after(3))).is_success
+        assert is_superseded(await late.after(2).begin())
+
+
+async def test_a_turn_that_was_taken_back_stays_taken_back(turn):
+    late = turn()
+    await late.begin("one")
+    assert (await late.after(2).forget()).status_code == 204
+
+    assert is_superseded(await late.begin("one"))
+    assert await late.items() == []
+
+
+async def test_other_turns_of_the_conversation_are_not_concerned(turn):
+    first, second = turn(), turn()
+    await first.after(7).begin("one")
+
+    assert texts(await second.begin("two")) == ["one", "two"]
+
+
+async def test_of_many_attempts_at_once_the_newest_has_the_last_word(turn):
+    await turn().begin("before")
+    first = turn()
+    attempts = [first.after(number) for number in range(1, 21)]
+
+    answers = await asyncio.gather(*(one.append(note(f"{one.run_id}-{one.attempt}")) for one in attempts))
+
+    assert answers[-1].status_code == 200
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert [is_superseded(await one.begin()) for one in attempts] == [True] * 19 + [False]
+    kept = [int(one["id"].rpartition("-")[2]) for one in (await first.items())[1:]]
+    assert kept == sorted(kept)
+    assert len(kept) == sum(answer.is_success for answer in answers)
+
+
+async def test_what_is_known_of_turns_goes_with_the_conversation(turn, person, bob, app):
+    first = turn()
+    await first.after(2).begin("one")
+    conversation_id = first.talk.rpartition("/")[2]
+
+    assert (await person(*bob).delete(f"/api/v1/conversations/{conversation_id}")).status_code == 204
+
+    async with app.state.kit.database.begin() as session:
+        assert await session.get(models.Turn, (UUID(conversation_id), first.run_id)) is None

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 from chat_agent import owners
-from chat_agent.conversations import SCOPE, Conversations, Item
-from chat_agent.errors import MembershipEnded, TenantSuspended, UnknownConversation
+from chat_agent.conversations import SCOPE, Conversations, Item, Turn
+from chat_agent.errors import MembershipEnded, Superseded, TenantSuspended, UnknownConversation
 from chat_agent.models import Run
 from chat_agent.owners import Owners
 from pact import match
@@ -21,6 +21,7 @@ OF_ANOTHER = UUID("c0000000-0000-4000-8000-000000000002")
 ITEMS = f"/internal/v1/conversations/{CONVERSATION}/items"
 RUN = UUID("a0000000-0000-4000-8000-000000000001")
 TURN = f"/internal/v1/conversations/{CONVERSATION}/turns/{RUN}"
+MINE = Turn(CONVERSATION, RUN, 2)
 HELLO = {"type": "message", "role": "user", "content": "Hello"}
 BEARER = machine("chat-agent", "conversation", SCOPE)
 
@@ -77,16 +78,6 @@ async def test_reads_the_last_items() -> None:
                 assert await mine.items(CONVERSATION, last=200) == [Item(id="item-1", data=HELLO)]
 
 
-async def test_adds_items() -> None:
-    with consumer_pact("chat-agent", "conversation") as pact:
-        asked(pact, "items to be kept", "an empty conversation", "POST", ITEMS).with_body(
-            {"items": [{"id": "item-1", "data": HELLO}]}, "application/json"
-        ).will_respond_with(200)
-        with pact.serve() as server:
-            async with conversations(str(server.url)) as mine:
-                await mine.append(CONVERSATION, [Item(id="item-1", data=HELLO)])
-
-
 @pytest.mark.parametrize(
     ("what", "given"),
     [
@@ -100,11 +91,11 @@ async def test_opens_a_turn(what: str, given: str) -> None:
     item = {"id": match.str(first.id), "data": match.like(HELLO)}
     with consumer_pact("chat-agent", "conversation") as pact:
         asked(pact, what, given, "PUT", TURN).with_body(
-            {"items": [{"id": first.id, "data": HELLO}], "last": 200}, "application/json"
+            {"attempt": 2, "items": [{"id": first.id, "data": HELLO}], "last": 200}, "application/json"
         ).will_respond_with(200).with_body({"items": match.each_like(item)}, "application/json")
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                assert await mine.open_turn(CONVERSATION, RUN, [first], last=200) == [first]
+                assert await mine.open_turn(MINE, [first], last=200) == [first]
 
 
 async def test_opens_no_turn_in_the_conversation_of_another() -> None:
@@ -112,11 +103,11 @@ async def test_opens_no_turn_in_the_conversation_of_another() -> None:
     with consumer_pact("chat-agent", "conversation") as pact:
         asked(
             pact, "a turn in the conversation of another", "a conversation of another", "PUT", path
-        ).with_body({"items": [], "last": 1}, "application/json").will_respond_with(404)
+        ).with_body({"attempt": 1, "items": [], "last": 1}, "application/json").will_respond_with(404)
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
                 with pytest.raises(UnknownConversation):
-                    await mine.open_turn(OF_ANOTHER, RUN, [], last=1)
+                    await mine.open_turn(Turn(OF_ANOTHER, RUN, 1), [], last=1)
 
 
 @pytest.mark.parametrize(
@@ -128,20 +119,42 @@ async def test_opens_no_turn_in_the_conversation_of_another() -> None:
 )
 async def test_forgets_a_turn(what: str, given: str) -> None:
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(pact, what, given, "DELETE", TURN).will_respond_with(204)
+        asked(pact, what, given, "DELETE", TURN).with_query_parameter("attempt", "2").will_respond_with(204)
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                await mine.forget_turn(CONVERSATION, RUN)
+                await mine.forget_turn(MINE)
 
 
-async def test_takes_an_item_away() -> None:
+async def test_adds_items_to_a_turn() -> None:
+    item = Item(id=f"{RUN}-0002", data=HELLO)
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(
-            pact, "an item to be taken away", "a conversation with one message", "DELETE", f"{ITEMS}/item-1"
-        ).will_respond_with(204)
+        asked(pact, "items to be kept", "a conversation with one turn", "POST", f"{TURN}/items").with_body(
+            {"attempt": 2, "items": [{"id": item.id, "data": HELLO}]}, "application/json"
+        ).will_respond_with(200)
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                await mine.remove(CONVERSATION, "item-1")
+                await mine.append(MINE, [item])
+
+
+@pytest.mark.parametrize(
+    ("what", "method", "path"),
+    [
+        ("a turn from an attempt that is over", "PUT", TURN),
+        ("items from an attempt that is over", "POST", f"{TURN}/items"),
+    ],
+)
+async def test_hears_that_a_newer_attempt_works_on_a_turn(what: str, method: str, path: str) -> None:
+    item = Item(id=f"{RUN}-0002", data=HELLO)
+    sent = {"attempt": 2, "items": [{"id": item.id, "data": HELLO}]}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        asked(pact, what, "a conversation with a turn in its third attempt", method, path).with_body(
+            sent if method == "POST" else {**sent, "last": 1}, "application/json"
+        ).will_respond_with(409).with_body({"code": "turn_superseded"}, "application/problem+json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                late = mine.append(MINE, [item]) if method == "POST" else mine.open_turn(MINE, [item], last=1)
+                with pytest.raises(Superseded):
+                    await late
 
 
 async def test_takes_all_items_away() -> None:

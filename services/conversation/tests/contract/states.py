@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from conversation import conversations, items
-from conversation.schemas import NewItem
+from conversation import conversations, items, turns
+from conversation.schemas import NewItem, NewTurn
 from servicekit.app import Kit
 from servicekit.tokens import Principal
 from testkit.pacts import TENANT, USER
@@ -54,6 +54,13 @@ async def a_conversation_with_one_turn(kit: Kit) -> None:
     await a_conversation_with_one_message(kit, item_id=f"{RUN}-0001")
 
 
+async def a_conversation_with_a_turn_in_its_third_attempt(kit: Kit) -> None:
+    await an_empty_conversation(kit)
+    newest = NewTurn(attempt=3, items=[], last=1)
+    async with kit.database.begin() as session:
+        await turns.begin(session, caller(), UUID(CONVERSATION), UUID(RUN), newest)
+
+
 async def a_conversation_of_another(kit: Kit, conversation_id: str = OF_ANOTHER) -> None:
     another = caller("user:05e70000-0000-4000-8000-00000000000f")
     async with kit.database.begin() as session:
@@ -65,5 +72,6 @@ STATES: dict[str, State] = {
     "an empty conversation": an_empty_conversation,
     "a conversation with one message": a_conversation_with_one_message,
     "a conversation with one turn": a_conversation_with_one_turn,
+    "a conversation with a turn in its third attempt": a_conversation_with_a_turn_in_its_third_attempt,
     "a conversation of another": a_conversation_of_another,
 }

@@ -11,7 +11,7 @@ def a_conversation(person):
     run_id = str(uuid4())
     items = [{"id": one, "data": {"role": "user", "content": "Hello"}} for one in ("kept", f"{run_id}-1")]
     person.post(f"/api/v1/conversations/{conversation_id}/items", json={"items": items}).raise_for_status()
-    return {"conversation_id": conversation_id, "item_id": "kept", "run_id": run_id}
+    return {"conversation_id": conversation_id, "run_id": run_id}
 
 
 @pytest.mark.parametrize("operation", operations("conversation"))
