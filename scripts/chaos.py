@@ -1,9 +1,10 @@
 """Break the stack on purpose, on this machine, and see that nothing is lost.
 
 `runs` starts a stack of its own in a temporary folder, with two chat-agents and a slow sandbox, and many
-clients that each hear one run. Meanwhile parts are killed (kill -9) one after the other, and clients come
-back with Last-Event-ID until they have heard the end. Then all that was heard is compared with what the
-model sent, what was kept and what was counted. Exit status 1 when anything is lost.
+clients that each hear one run. Meanwhile parts are killed (kill -9) or stand still for longer than a lease
+(SIGSTOP), one after the other, and clients come back with Last-Event-ID until they have heard the end. Then
+all that was heard is compared with what the model sent, what was kept and what was counted. Exit status 1
+when anything is lost.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from chaos import runs
+from chaos.faults import KINDS, Fault
 from chaos.runs import Plan
 from rich.console import Console
 
@@ -28,6 +30,15 @@ def between(lowest: int, highest: int) -> Callable[[str], int]:
     return number
 
 
+def faults(words: str) -> list[Fault]:
+    """Read a list of faults."""
+    try:
+        return [Fault.read(fault) for fault in words.split(",") if fault]
+    except ValueError:
+        known = " or ".join(f"'{kind} PART'" for kind in KINDS)
+        raise argparse.ArgumentTypeError(f"must be {known}, with commas between them") from None
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(
@@ -36,7 +47,7 @@ def main(words: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser(
         "runs",
-        help="kill parts while many runs are heard",
+        help="kill and freeze parts while many runs are heard",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = command.add_argument
@@ -44,13 +55,11 @@ def main(words: Sequence[str] | None = None) -> None:
     add("--runs", type=between(1, MOST_RUNS), default=usual.runs, help="how many at once")
     add("--seconds", type=between(1, LONGEST), default=usual.seconds, help="how long the longest run speaks")
     add("--rate", type=float, default=usual.rate, help="the model's tokens per second, for each run")
-    add("--kills", default=",".join(usual.kills), help="parts to kill, in this order; empty for none")
-    add("--pause", type=float, default=usual.pause, help="seconds before each kill")
+    add("--faults", type=faults, default=",".join(map(str, usual.faults)), help="what happens, in this order")
+    add("--pause", type=float, default=usual.pause, help="seconds before each fault")
     add("--timeout", type=between(1, LONGEST), default=usual.timeout, help="when to hear no longer")
     add("--keep", action="store_true", help="keep the folder with the logs")
-    given = vars(parser.parse_args(words))
-    kills = [part for part in given.pop("kills").split(",") if part]
-    sys.exit(runs.main(Plan(**given, kills=kills), Console()))
+    sys.exit(runs.main(Plan(**vars(parser.parse_args(words))), Console()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Many runs heard at once, while parts of the stack are killed."""
+"""Many runs heard at once, while parts of the stack are killed or stand still."""
 
 import asyncio
 import random
@@ -15,10 +15,18 @@ from starter_cli.stack import Stack
 
 from chaos import evidence, ledger, report
 from chaos.clients import Client, Listener
-from chaos.kills import killing
+from chaos.faults import Fault, happening
 from chaos.progress import Progress
 
-KILLS = ("chat-agent", "conversation", "valkey", "chat-agent-2", "postgres")
+FAULTS = (
+    Fault("kill", "chat-agent"),
+    Fault("freeze", "chat-agent-2"),
+    Fault("kill", "conversation"),
+    Fault("kill", "valkey"),
+    Fault("kill", "chat-agent-2"),
+    Fault("kill", "postgres"),
+    Fault("freeze", "chat-agent"),
+)
 # So many clients begin in a second: a crowd, and not all in the same moment.
 ARRIVALS = 25
 # The sandbox needs so many tokens to get as far as to quote what it was told.
@@ -32,9 +40,9 @@ class Plan:
     """What is to be done."""
 
     runs: int = 200
-    seconds: int = 60
+    seconds: int = 80
     rate: float = 2.0
-    kills: Sequence[str] = KILLS
+    faults: Sequence[Fault] = FAULTS
     pause: float = 12.0
     timeout: int = 300
     keep: bool = False
@@ -77,7 +85,7 @@ def stack_for(plan: Plan, data: Path, progress: Progress) -> Stack:
 
 
 async def attack(stack: Stack, plan: Plan, progress: Progress) -> bool:
-    """Have runs heard while parts are killed; prints what came of it, and tells whether nothing was lost."""
+    """Have runs heard while faults happen; prints what came of it, and tells whether nothing was lost."""
     async with Client(stack.gateway_url, stack.owner) as client:
         await client.sign_in()
         listeners = [Listener(client, message(plan, number)) for number in range(plan.runs)]
@@ -85,7 +93,7 @@ async def attack(stack: Stack, plan: Plan, progress: Progress) -> bool:
             async with (
                 asyncio.timeout(plan.timeout),
                 progress.line(lambda: standing(listeners)),
-                killing(stack, plan.kills, plan.pause, progress),
+                happening(stack, plan.faults, plan.pause, progress),
                 asyncio.TaskGroup() as group,
             ):
                 for number, listener in enumerate(listeners):

@@ -3,9 +3,9 @@
 import fcntl
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -118,6 +118,21 @@ class Stack(AbstractContextManager["Stack"]):
         """End a part at once, as kill -9 does; like any that dies, it is started again."""
         if pid := self.pid(part):
             os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def frozen(self, part: str) -> Iterator[None]:
+        """Have a part stand still for a while, as on a machine that has no time for it."""
+        pid = self.pid(part)
+        if pid is None:
+            yield
+            return
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            # It may have been killed meanwhile.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def stopped(self, part: str) -> AbstractContextManager[None]:
         """Have a part stopped for a while."""
