@@ -17,6 +17,7 @@ from uuid import UUID
 from pydantic import BaseModel, JsonValue
 from starlette.requests import HTTPConnection
 
+from servicekit.client_address import client_address
 from servicekit.errors import TooManyRequests
 from servicekit.http import Connections, DependencyUnavailable, ServiceTokens
 from servicekit.pacing import Clock
@@ -95,13 +96,6 @@ def parsed(key: str) -> UUID:
     return UUID(match[1])
 
 
-def address_of(connection: HTTPConnection) -> str:
-    """Give the address that the gateway has found the client at, or that the connection comes from."""
-    hops = connection.headers.getlist("X-Forwarded-For")
-    peer = connection.client.host if connection.client else ""
-    return (hops[-1].rpartition(",")[2].strip() if hops else "") or peer
-
-
 class _Held(NamedTuple):
     answer: asyncio.Task[Introspection]
     until: float
@@ -123,7 +117,7 @@ class RemoteApiKeys:
     async def __call__(self, connection: HTTPConnection, key: str) -> Principal:
         """Say who asks with a key; raises InvalidToken, TooManyBadKeys or DependencyUnavailable."""
         parsed(key)
-        address = address_of(connection)
+        address = client_address(connection)
         name = hashlib.sha256(f"{address} {key}".encode()).digest()
         held = self._held.get(name)
         # Counted from before auth is asked, so that the bound holds however long the answer takes.

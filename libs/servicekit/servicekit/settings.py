@@ -26,6 +26,8 @@ class ServiceSettings(BaseSettings):
     port: int = 8000
     internal_port: int = 9000
     run_workers: bool = True
+    # How many proxies of ours stand in front: each adds one address to X-Forwarded-For.
+    trusted_proxy_count: int = Field(1, ge=0, le=8)
 
     database_url: SecretStr
     database_pool_size: int = 10

@@ -89,6 +89,11 @@ def url(other: Auth) -> Iterator[str]:
         yield url
 
 
+def kit(keys: RemoteApiKeys) -> SimpleNamespace:
+    settings = SimpleNamespace(trusted_proxy_count=1)
+    return SimpleNamespace(name="notification", api_keys=keys, settings=settings)
+
+
 @pytest.fixture
 async def door(url: str, clock: Clock) -> Any:
     """A client of a service that takes API keys."""
@@ -101,7 +106,7 @@ async def door(url: str, clock: Clock) -> Any:
 
     async with aclosing(Connections()) as http:
         tokens = ServiceTokens(http, url, "notification", SecretStr("secret"))
-        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(http, tokens, url, clock))
+        app.state.kit = kit(RemoteApiKeys(http, tokens, url, clock))
         transport = httpx.ASGITransport(app, client=("198.51.100.7", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
@@ -216,6 +221,6 @@ async def test_lets_nobody_in_while_auth_is_away(clock):
     async with aclosing(Connections()) as http:
         nowhere = "http://127.0.0.1:1"
         tokens = ServiceTokens(http, nowhere, "notification", SecretStr("secret"))
-        app.state.kit = SimpleNamespace(name="notification", api_keys=RemoteApiKeys(http, tokens, nowhere))
+        app.state.kit = kit(RemoteApiKeys(http, tokens, nowhere))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             assert (await ask(client)).status_code == 503

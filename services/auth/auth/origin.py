@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from servicekit.client_address import client_address, site
 
-from auth.client_address import ClientAddress
 from auth.digests import digest
 from auth.parts import Parts
 
@@ -25,9 +25,10 @@ class Origin:
 _current: ContextVar[Origin | None] = ContextVar("origin", default=None)
 
 
-async def origin(request: Request, address: ClientAddress) -> Origin:
+async def origin(request: Request) -> Origin:
     """Give the origin of a request, and let the audit log know it."""
     parts: Parts = request.app.state.parts
+    address = site(client_address(request))
     kept = digest(parts.settings.auth_session_ip_hash_salt, "address", address)
     found = Origin(address, kept, (request.headers.get("User-Agent") or "")[:MAX_USER_AGENT] or None)
     _current.set(found)

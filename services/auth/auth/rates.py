@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from fastapi import Depends, Request
 from pydantic import SecretStr
+from servicekit.client_address import client_address, site
 from servicekit.limits import Limits, RateLimited
 
-from auth.client_address import ClientAddress
 from auth.digests import digest
 from auth.settings import Settings
 
@@ -60,8 +60,8 @@ class Rates:
 def limited(use: str) -> Any:
     """Limit a route by the client's address."""
 
-    async def limit(request: Request, address: ClientAddress) -> None:
+    async def limit(request: Request) -> None:
         rates: Rates = request.app.state.parts.rates
-        await rates.of_address(use, address)
+        await rates.of_address(use, site(client_address(request)))
 
     return Depends(limit)

@@ -92,8 +92,6 @@ class Settings(ServiceSettings):
     auth_magic_link_enabled: bool = False
     magic_link_token_ttl_minutes: Annotated[int, Field(ge=1, le=10)] = 10
 
-    # How many proxies of ours stand in front: each adds one address to X-Forwarded-For.
-    trusted_proxy_count: Annotated[int, Field(ge=0, le=8)] = 1
     signup_rate_limit_per_hour: Count = 20
     auth_token_rate_limit_per_minute: Count = 60
     auth_token_account_rate_limit_per_minute: Count = 30

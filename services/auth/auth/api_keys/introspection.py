@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 
 from servicekit import api_keys
 from servicekit.api_keys import Introspection
+from servicekit.client_address import client_address, site
 from servicekit.permissions import scopes_for
 from servicekit.tokens import InvalidToken, Principal
 from sqlalchemy import select, update
@@ -16,7 +17,6 @@ from starlette.requests import HTTPConnection
 
 from auth import accounts
 from auth.api_keys.keys import WORKING, client_id, digests_of
-from auth.client_address import countable
 from auth.models import ApiKey
 from auth.parts import Parts
 
@@ -30,7 +30,7 @@ async def own(connection: HTTPConnection, key: str) -> Principal:
     """Say who asks auth itself with a key; raises InvalidToken or RateLimited."""
     api_keys.parsed(key)
     parts: Parts = connection.app.state.parts
-    return (await introspect(parts, key, api_keys.address_of(connection))).principal()
+    return (await introspect(parts, key, client_address(connection))).principal()
 
 
 async def introspect(parts: Parts, key: str, address: str) -> Introspection:
@@ -38,7 +38,7 @@ async def introspect(parts: Parts, key: str, address: str) -> Introspection:
     async with parts.database.begin() as db:
         found = await look_up(db, parts, key, address)
     if not found.active:
-        await parts.rates.of_address("api-key", countable(address) or "unknown")
+        await parts.rates.of_address("api-key", site(address))
     return found
 
 

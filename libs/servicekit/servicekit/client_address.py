@@ -1,0 +1,35 @@
+"""Where a request comes from, as far as our own proxies vouch for it."""
+
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from starlette.requests import HTTPConnection
+
+IPV6_SITE_BITS = 64
+
+
+def client_address(connection: HTTPConnection) -> str:
+    """Give the address of the client, written one way; empty when nobody knows it.
+
+    Each trusted proxy appends the address that it was called from, so only that many entries at the end of
+    X-Forwarded-For are true; the ones before are whatever the client wrote.
+    """
+    trusted: int = connection.app.state.kit.settings.trusted_proxy_count
+    hops = [hop.strip() for line in connection.headers.getlist("X-Forwarded-For") for hop in line.split(",")]
+    peer = connection.client.host if connection.client else ""
+    claimed = hops[-trusted] if 0 < trusted <= len(hops) else peer
+    return canonical(claimed) or canonical(peer)
+
+
+def canonical(address: str) -> str:
+    """Write an address one way; empty when it is none."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return ""
+    return str((isinstance(parsed, IPv6Address) and parsed.ipv4_mapped) or parsed)
+
+
+def site(address: str) -> str:
+    """Give what counts as one client: an address, of IPv6 the /64, because one customer has all of it."""
+    plain = canonical(address)
+    return str(ip_network(f"{plain}/{IPV6_SITE_BITS}", strict=False)) if ":" in plain else plain or "unknown"
