@@ -105,12 +105,7 @@ class Revocations(Steady):
 
     async def step(self) -> float:
         """Read what is new, and forget what has run out by itself."""
-        since = 0 if self._all.due() else self._newest - OVERLAP_MICRO
-        try:
-            await self._read(since)
-        except BaseException:
-            self._all.hurry()
-            raise
+        await self._read(0 if self._all.due() else self._newest - OVERLAP_MICRO)
         self._forget()
         self._read_at = self._clock()
         return self._every
