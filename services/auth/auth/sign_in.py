@@ -8,10 +8,10 @@ from servicekit.errors import Unauthenticated
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, devices, mails, origin, sessions
+from auth import accounts, audit, devices, lockout, mails, origin, sessions
 from auth.addresses import key_of
 from auth.audit import Action
-from auth.errors import InvalidCredentials, TooManySignIns
+from auth.errors import InvalidCredentials
 from auth.events import MailKind
 from auth.factors import second_factor
 from auth.lockout import Attempt
@@ -92,18 +92,13 @@ async def begin_attempt(parts: Parts, credentials: Credentials, known_by: str | 
 
 
 async def judge(parts: Parts, attempt: Attempt, user: User | None, password: str) -> None:
-    """Look at the password, unless the account is locked; raises InvalidCredentials."""
-    may_try = user is not None and attempt.may_try(user)
-    try:
-        # Between two transactions, so that nobody who waits for the hash keeps a connection from others.
-        matches = await parts.passwords.verify(password, user.password_hash if user and may_try else None)
-    except TooManySignIns:
-        await parts.lockout.take_back(attempt)
-        raise
+    """Look at the password, unless the account is locked; raises InvalidCredentials or TooManySignIns."""
+    matches = await lockout.try_password(parts, attempt, user, password)
     if user is None:
         raise await refused(parts, attempt, None, Refused.UNKNOWN_ACCOUNT)
     if not matches:
-        raise await refused(parts, attempt, user, Refused.WRONG_PASSWORD if may_try else Refused.LOCKED)
+        why = Refused.WRONG_PASSWORD if attempt.may_try(user) else Refused.LOCKED
+        raise await refused(parts, attempt, user, why)
 
 
 async def refused(parts: Parts, attempt: Attempt, user: User | None, why: Refused) -> InvalidCredentials:
@@ -122,8 +117,7 @@ async def refused(parts: Parts, attempt: Attempt, user: User | None, why: Refuse
         if blocks_address:
             audit.record(db, Action.ADDRESS_BLOCKED)
         if user and why is Refused.WRONG_PASSWORD:
-            more = {"failed_sign_ins": User.failed_sign_ins + 1}
-            await db.execute(update(User).where(User.id == user.id).values(more))
+            await lockout.note_wrong_password(db, user)
         if user and tells:
             mails.send(db, parts, MailKind.SIGN_IN_BLOCKED, Recipient.of(user), tenant_id=tenant_id)
     return InvalidCredentials()

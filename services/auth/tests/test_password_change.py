@@ -3,6 +3,8 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
+from auth import lockout
+from auth.errors import TooManySignIns
 
 NEW = "an entirely new phrase"
 
@@ -74,6 +76,29 @@ async def test_guessing_counts_like_signing_in(start):
     codes = [(await change(auth, bundle, current=f"wrong words number {n}")).status_code for n in range(3)]
     assert codes == [403, 403, 429]
     assert (await auth.sign_in()).status_code == 429
+
+
+async def test_a_wrong_one_counts_in_the_long_run_too(auth):
+    bundle = await auth.somebody()
+    for n in range(3):
+        await change(auth, bundle, current=f"wrong words number {n}")
+    assert await auth.database.fetchval("select failed_sign_ins from users") == 3
+    await auth.database.execute("update users set failed_sign_ins = $1", lockout.MOST)
+    assert (await change(auth, bundle)).status_code == 403
+    assert await auth.database.fetchval("select failed_sign_ins from users") == lockout.MOST
+
+
+async def test_does_not_count_what_could_not_be_judged(auth, monkeypatch):
+    bundle = await auth.somebody()
+
+    async def busy(*_):
+        raise TooManySignIns
+
+    with monkeypatch.context() as patch:
+        patch.setattr(auth.app.state.parts.passwords, "verify", busy)
+        for _ in range(6):
+            assert (await change(auth, bundle)).status_code == 503
+    assert (await change(auth, bundle)).status_code == 204
 
 
 async def test_needs_a_session_that_goes_on(auth):

@@ -7,7 +7,7 @@ from servicekit.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, origin, sessions
+from auth import accounts, audit, lockout, origin, sessions
 from auth.account.errors import PasswordWrong
 from auth.errors import SessionEnded
 from auth.models import Session, Status, User
@@ -42,7 +42,7 @@ async def prove(parts: Parts, caller: Principal, password: str) -> User:
     """Give the account of a caller who knows its password.
 
     Counts against the account like an attempt to sign in from a known device.
-    Raises PeopleOnly, SessionEnded, RateLimited or PasswordWrong.
+    Raises PeopleOnly, SessionEnded, RateLimited, TooManySignIns or PasswordWrong.
     """
     async with parts.database.begin() as db:
         user = await present(db, caller)
@@ -51,15 +51,12 @@ async def prove(parts: Parts, caller: Principal, password: str) -> User:
     attempt = await parts.lockout.begin(
         user.email_key, f"session {caller.session_id}", from_where.digest if from_where else b""
     )
-    kept = user.password_hash if attempt.may_try(user) else None
-    if not await parts.passwords.verify(password, kept):
+    if not await lockout.try_password(parts, attempt, user, password):
         await parts.lockout.failed(attempt)
-        await audit.record_alone(
-            parts.database,
-            audit.Action.LOGIN_FAIL,
-            **by(caller),
-            reason="wrong password, asked for again",
-        )
+        async with parts.database.begin() as db:
+            audit.record(db, audit.Action.LOGIN_FAIL, **by(caller), reason="wrong password, asked for again")
+            if attempt.may_try(user):
+                await lockout.note_wrong_password(db, user)
         raise PasswordWrong
     await parts.lockout.passed(attempt)
     return user
