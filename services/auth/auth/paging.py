@@ -1,15 +1,35 @@
-"""Where a page of a list begins: an opaque cursor of the moment and the id by which lists are sorted."""
+"""Pages of lists that are sorted by a moment and an id: an opaque cursor of both says where one begins."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeVarTuple
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, TypeAdapter
 from servicekit.wire import BadCursor, decode_cursor, encode_cursor
+from sqlalchemy import Select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
 
 Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+Columns = TypeVarTuple("Columns")
 PLACE = TypeAdapter(tuple[Moment, UUID])
+
+
+def page_of(  # noqa: PLR0913  # what a page is made of
+    asked: Select[*Columns],
+    moment: InstrumentedAttribute[datetime],
+    row_id: InstrumentedAttribute[UUID],
+    limit: int,
+    cursor: str | None,
+    *,
+    newest_first: bool = False,
+) -> Select[*Columns]:
+    """Narrow a statement to a page and the row after it, for `after` to see; raises BadCursor."""
+    order = (moment, row_id)
+    if cursor:
+        begin = tuple_(*place(cursor))
+        asked = asked.where(tuple_(*order) < begin if newest_first else tuple_(*order) > begin)
+    return asked.order_by(*(one.desc() if newest_first else one for one in order)).limit(limit + 1)
 
 
 def place(cursor: str) -> tuple[datetime, UUID]:

@@ -66,9 +66,8 @@ def sealed(settings: Settings, session_id: UUID, described: SessionOrigin) -> st
 def opened(settings: Settings, session_id: UUID, kept: str | None) -> SessionOrigin:
     """Open what was sealed for a session; what cannot be opened is an unknown device."""
     used, _, text = (kept or "").partition(":")
-    keys = [settings.auth_session_encryption_key, settings.auth_previous_session_encryption_key]
-    for key in keys:
-        if key is not None and key_id(key) == used:
+    for key in settings.session_keys:
+        if key_id(key) == used:
             try:
                 plain = unseal(key, text, context=context(session_id))
             except SealBroken:

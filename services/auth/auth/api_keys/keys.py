@@ -10,7 +10,7 @@ from servicekit import api_keys
 from servicekit.permissions import allows
 from servicekit.tokens import Principal
 from servicekit.wire import Page
-from sqlalchemy import func, or_, select, tuple_
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, audit
@@ -20,7 +20,7 @@ from auth.audit import Action
 from auth.digests import digest
 from auth.errors import SessionEnded
 from auth.models import ApiKey
-from auth.paging import after, place
+from auth.paging import after, page_of
 from auth.settings import Settings
 
 SECRET_BYTES = 32
@@ -67,10 +67,8 @@ async def make(
 async def page(db: AsyncSession, caller: Principal, limit: int, cursor: str | None) -> Page[schemas.ApiKey]:
     """List the tenant's keys, newest first, revoked ones too; raises BadCursor."""
     asked = select(ApiKey).where(ApiKey.tenant_id == caller.tenant_id)
-    if cursor:
-        asked = asked.where(tuple_(ApiKey.created_at, ApiKey.id) < place(cursor))
-    found = await db.scalars(asked.order_by(ApiKey.created_at.desc(), ApiKey.id.desc()).limit(limit + 1))
-    rows = found.all()
+    listed = page_of(asked, ApiKey.created_at, ApiKey.id, limit, cursor, newest_first=True)
+    rows = (await db.scalars(listed)).all()
     following = after([(row.created_at, row.id) for row in rows], limit)
     return Page(items=[shown(row) for row in rows[:limit]], next_cursor=following)
 

@@ -8,13 +8,13 @@ from uuid import UUID
 
 from servicekit.tokens import Principal
 from servicekit.wire import Page
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, revocation
 from auth.audit import Action
 from auth.models import ServiceCredential
-from auth.paging import after, place
+from auth.paging import after, page_of
 from auth.revocation import Kind
 from auth.service_accounts import schemas
 from auth.service_accounts.errors import ServiceCredentialUnknown
@@ -29,10 +29,8 @@ async def page(
     """List the tenant's credentials, newest first; raises BadCursor."""
     table = ServiceCredential
     asked = select(table).where(table.tenant_id == caller.tenant_id)
-    if cursor:
-        asked = asked.where(tuple_(table.created_at, table.id) < place(cursor))
-    found = await db.scalars(asked.order_by(table.created_at.desc(), table.id.desc()).limit(limit + 1))
-    rows = found.all()
+    listed = page_of(asked, table.created_at, table.id, limit, cursor, newest_first=True)
+    rows = (await db.scalars(listed)).all()
     following = after([(row.created_at, row.id) for row in rows], limit)
     return Page(items=[shown(row) for row in rows[:limit]], next_cursor=following)
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from servicekit.permissions import Role
 from servicekit.tokens import Principal
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, audit, paging
@@ -119,12 +119,9 @@ async def of_tenant(
         select(Invite, User)
         .outerjoin(User, User.id == Invite.invited_by)
         .where(Invite.tenant_id == caller.tenant_id)
-        .order_by(Invite.created_at.desc(), Invite.id.desc())
-        .limit(limit + 1)
     )
-    if cursor:
-        asked = asked.where(tuple_(Invite.created_at, Invite.id) < tuple_(*paging.place(cursor)))
-    rows: Sequence[tuple[Invite, User | None]] = [(row[0], row[1]) for row in await db.execute(asked)]
+    listed = paging.page_of(asked, Invite.created_at, Invite.id, limit, cursor, newest_first=True)
+    rows: Sequence[tuple[Invite, User | None]] = [(row[0], row[1]) for row in await db.execute(listed)]
     places = [(invite.created_at, invite.id) for invite, _ in rows]
     return [shown(invite, inviter) for invite, inviter in rows[:limit]], paging.after(places, limit)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from servicekit.events import publish
 from servicekit.permissions import Role
 from servicekit.tokens import Principal
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, audit, paging, sessions
@@ -40,12 +40,8 @@ async def of_person(
         select(Tenant, Membership.role, Membership.created_at)
         .join(Membership, Membership.tenant_id == Tenant.id)
         .where(Membership.user_id == accounts.person(caller), Tenant.status != TenantStatus.DELETED)
-        .order_by(Membership.created_at, Tenant.id)
-        .limit(limit + 1)
     )
-    if cursor:
-        asked = asked.where(tuple_(Membership.created_at, Tenant.id) > tuple_(*paging.place(cursor)))
-    rows = (await db.execute(asked)).all()
+    rows = (await db.execute(paging.page_of(asked, Membership.created_at, Tenant.id, limit, cursor))).all()
     shown = [own(tenant, role) for tenant, role, _ in rows[:limit]]
     return shown, paging.after([(joined, tenant.id) for tenant, _, joined in rows], limit)
 

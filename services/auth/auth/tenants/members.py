@@ -4,7 +4,7 @@ from uuid import UUID
 
 from servicekit.permissions import Role
 from servicekit.tokens import Principal
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, audit, paging, sessions
@@ -30,12 +30,8 @@ async def of_tenant(
         select(User, Membership)
         .join(Membership, Membership.user_id == User.id)
         .where(Membership.tenant_id == caller.tenant_id, User.status != Status.PENDING)
-        .order_by(Membership.created_at, User.id)
-        .limit(limit + 1)
     )
-    if cursor:
-        asked = asked.where(tuple_(Membership.created_at, User.id) > tuple_(*paging.place(cursor)))
-    rows = (await db.execute(asked)).all()
+    rows = (await db.execute(paging.page_of(asked, Membership.created_at, User.id, limit, cursor))).all()
     places = [(membership.created_at, user.id) for user, membership in rows]
     return [shown(user, membership) for user, membership in rows[:limit]], paging.after(places, limit)
 
@@ -144,10 +140,15 @@ async def find(db: AsyncSession, tenant: Tenant, user_id: UUID) -> tuple[User, M
     return row.User, row.Membership
 
 
-async def send_password_reset(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
+async def send_password_reset(parts: Parts, caller: Principal, user_id: UUID) -> None:
     """Have the mail sent with which a member sets a new password; raises MemberUnknown or RoleTooLow."""
-    tenant, user, _ = await within_reach(db, caller, user_id)
-    if await parts.rates.may("password/forgot", user.email_key):
+    async with parts.database.begin() as db:
+        _, user, _ = await within_reach(db, caller, user_id)
+    # Counted while nobody is held.
+    if not await parts.rates.may("password/forgot", user.email_key):
+        return
+    async with parts.database.begin() as db:
+        tenant, user, _ = await within_reach(db, caller, user_id)
         await password_reset.send(db, parts, user, actor=caller.subject, tenant_id=tenant.id)
 
 

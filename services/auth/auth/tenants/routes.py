@@ -132,11 +132,9 @@ async def end_member_sessions(user_id: UUID, caller: MemberManager, session: Ses
 
 
 @tenants_api.post("/current/members/{user_id}/password-reset", status_code=status.HTTP_202_ACCEPTED)
-async def have_password_reset(
-    user_id: UUID, caller: MemberManager, parts: PartsOfAuth, session: Session
-) -> Accepted:
+async def have_password_reset(user_id: UUID, caller: MemberManager, parts: PartsOfAuth) -> Accepted:
     """Send a member the mail with which they set a new password; nobody else ever sets it."""
-    await members.send_password_reset(session, parts, caller, user_id)
+    await members.send_password_reset(parts, caller, user_id)
     return Accepted()
 
 

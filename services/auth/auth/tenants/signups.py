@@ -12,7 +12,7 @@ from fastapi import Depends
 from servicekit.auth import allowed
 from servicekit.permissions import Role
 from servicekit.tokens import Principal
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -113,13 +113,11 @@ async def requests(
     db: AsyncSession, status: RequestStatus | None, limit: int, cursor: str | None
 ) -> tuple[list[schemas.SignupRequest], str | None]:
     """List requests, oldest first."""
-    asked = select(SignupRequest).order_by(SignupRequest.created_at, SignupRequest.id).limit(limit + 1)
+    asked = select(SignupRequest)
     if status:
         asked = asked.where(SignupRequest.status == status)
-    if cursor:
-        place = tuple_(*paging.place(cursor))
-        asked = asked.where(tuple_(SignupRequest.created_at, SignupRequest.id) > place)
-    rows = (await db.scalars(asked)).all()
+    listed = paging.page_of(asked, SignupRequest.created_at, SignupRequest.id, limit, cursor)
+    rows = (await db.scalars(listed)).all()
     shown = [schemas.SignupRequest.model_validate(row) for row in rows[:limit]]
     return shown, paging.after([(row.created_at, row.id) for row in rows], limit)
 
