@@ -1,9 +1,17 @@
-"""Who may import whom: a service only servicekit, never another service; a library no service at all."""
+"""Who may import whom: a service only servicekit, never another service; a library no service at all.
+
+And all of them only what they declare: an image has nothing but what its member's pyproject.toml names.
+"""
 
 import ast
+import importlib.metadata
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from testkit.documents import services
 from testkit.pacts import ROOT
 
@@ -37,3 +45,23 @@ def test_a_package_imports_none_that_it_may_not(package):
 
     allowed = {"servicekit"} if package.name in SERVICES else LIBRARIES
     assert ours <= allowed
+
+
+def declared(package: Path) -> set[str]:
+    """Give the distributions that a package asks for, and those that what it shares with others asks for."""
+    project = tomllib.loads((package.parent / "pyproject.toml").read_text())["project"]
+    names = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
+    ours = [name.removeprefix("acme-") for name in names if name.startswith("acme-")]
+    return names.union(*(declared(ROOT / "libs" / name / name.replace("-", "_")) for name in ours))
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_a_package_imports_only_what_it_declares(package):
+    made_by = importlib.metadata.packages_distributions()
+    foreign = imported(package) - SERVICES - LIBRARIES - set(sys.stdlib_module_names)
+    known = declared(package)
+
+    undeclared = {
+        name for name in foreign if known.isdisjoint(canonicalize_name(one) for one in made_by.get(name, []))
+    }
+    assert undeclared == set()
