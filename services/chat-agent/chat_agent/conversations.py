@@ -13,6 +13,8 @@ from servicekit.http import DependencyUnavailable, ServiceClient
 
 from chat_agent.errors import ConversationUnavailable, Superseded, UnknownConversation
 
+# The service takes 100 items and 1 MiB at once; half of that, since what is sent may be written longer.
+BATCH_ITEMS, BATCH_BYTES = 100, 512 * 1024
 SUPERSEDED = "turn_superseded"
 SCOPE = "conversations:read conversations:write"
 
@@ -63,6 +65,20 @@ def written(items: Sequence[Item]) -> dict[str, Any]:
     return {"items": [item.model_dump(mode="json") for item in items]}
 
 
+def batches(items: Sequence[Item]) -> list[list[Item]]:
+    """Divide items into as many at once as the service takes; one batch at least, which may be empty."""
+    found: list[list[Item]] = [[]]
+    size = 0
+    for item in items:
+        its_size = len(orjson.dumps(item.data))
+        if len(found[-1]) == BATCH_ITEMS or (found[-1] and size + its_size > BATCH_BYTES):
+            found.append([])
+            size = 0
+        found[-1].append(item)
+        size += its_size
+    return found
+
+
 @dataclass(frozen=True)
 class Conversations:
     """What one person of a tenant has said and heard.
@@ -85,12 +101,16 @@ class Conversations:
         The ids of the items begin with `<run_id>-`; one whose id is there already is left as it is. No older
         attempt can change anything in the turn from now on.
         """
-        body = {"attempt": turn.attempt, **written(items), "last": last}
-        return Items.model_validate_json(await self._call("PUT", turn.path, json=body)).items
+        for batch in batches(items):
+            body = {"attempt": turn.attempt, **written(batch), "last": last}
+            answer = await self._call("PUT", turn.path, json=body)
+        return Items.model_validate_json(answer).items
 
     async def append(self, turn: Turn, items: Sequence[Item]) -> None:
         """Add items to a turn; one whose id is there already is left as it is."""
-        await self._call("POST", f"{turn.path}/items", json={"attempt": turn.attempt, **written(items)})
+        for batch in batches(items):
+            body = {"attempt": turn.attempt, **written(batch)}
+            await self._call("POST", f"{turn.path}/items", json=body)
 
     async def forget_turn(self, turn: Turn) -> None:
         """Take away all items whose ids begin with `<run_id>-`, if there are any."""

@@ -15,6 +15,8 @@ from chat_agent.settings import Settings
 
 # About as long as a model takes to say its first word.
 AHEAD_SECONDS = 0.02
+# As many items as the conversation service gives at once: none of a run's own may be missing to who goes on.
+ALL = 1000
 # Who says what a run begins with; all else is said and done by the agents.
 ASKING = frozenset({"user", "system", "developer"})
 
@@ -35,7 +37,7 @@ class ConversationSession(SessionABC):
         self._patience = settings.conversation_patience_seconds
         self._conversations = conversations
         self._turn = Turn(run.conversation_id, run.id, run.attempt)
-        self._last = settings.history_items
+        self._most_earlier = settings.history_items
         self._kept = kept
         self._earlier: list[Item] = []
         self._asked = opening(run)
@@ -67,12 +69,11 @@ class ConversationSession(SessionABC):
     async def open(self, patience: float) -> None:
         """Keep what the run begins with, if it is not there yet, and learn what was said and done so far."""
         asked = self._numbered(self._asked, 1)
-        items = await patiently(
-            lambda: self._conversations.open_turn(self._turn, asked, self._last), patience
-        )
-        own = [item for item in items if item.id.startswith(f"{self._turn.run_id}-")]
-        self._earlier = [item for item in items if item not in own]
-        self._made = own[len(asked) :]
+        last = self._most_earlier if self._turn.attempt == 1 else ALL
+        items = await patiently(lambda: self._conversations.open_turn(self._turn, asked, last), patience)
+        own, known = f"{self._turn.run_id}-", {item.id for item in asked}
+        self._earlier = [item for item in items if not item.id.startswith(own)][-self._most_earlier :]
+        self._made = [item for item in items if item.id.startswith(own) and item.id not in known]
 
     @property
     def asked(self) -> list[TResponseInputItem]:
@@ -90,9 +91,9 @@ class ConversationSession(SessionABC):
         return sum(len(str(item.data)) for item in (*self._earlier, *self._made)) + len(str(self._asked))
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
-        """Give what was said before, oldest first; the newest `limit` items, or as many as are known."""
-        own = [Item(id="", data=item) for item in self._asked] + self._made if self._made else []
-        return sound([item.data for item in (self._earlier + own)[-(limit or self._last) :]])
+        """Give what was said before, oldest first; of what is not the run's own, the newest `limit` items."""
+        earlier = [item.data for item in self._earlier[-(limit or self._most_earlier) :]]
+        return sound([*earlier, *self._asked, *self.made] if self._made else earlier)
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Remember what the agents said and did; what they were asked is remembered since the beginning."""

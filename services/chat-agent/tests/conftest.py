@@ -17,6 +17,8 @@ from testkit.issuer import Issuer
 from testkit.servers import serving
 
 TENANT = uuid4()
+# What the conversation service takes at once.
+MOST_ITEMS, MOST_BYTES = 100, 1024 * 1024
 ACTIVE = {"role": "member", "tenant_status": "active", "user_status": "active"}
 
 
@@ -99,6 +101,8 @@ class Neighbours:
         body = await request.json()
         if refusal := self.refusal_of(run_id, body["attempt"]):
             return refusal
+        if len(body["items"]) > MOST_ITEMS or len(await request.body()) > MOST_BYTES:
+            return JSONResponse({"code": "payload_too_large"}, 413)
         known = {item["id"]: item["data"] for item in self.items[id]}
         if any(known.get(item["id"], item["data"]) != item["data"] for item in body["items"]):
             return JSONResponse({"code": "item_conflict"}, 409)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Annotated, Any, TypeVar
 from uuid import UUID, uuid5
 
@@ -16,9 +15,6 @@ from chat_agent.schemas import Answer, ChatRequest, storable
 
 Ours = TypeVar("Ours", bound=BaseModel)
 
-INSTRUCTING = {"system", "developer"}
-# With the message itself as many as the conversation service takes at once.
-LONGEST_PRELUDE = 99
 # An item of a conversation holds no more.
 MAX_TEXT = 60_000
 
@@ -75,17 +71,8 @@ def asked_of(
         raise NoUserMessage
     values = {"message": messages[-1].text, "agent_type": agent, "conversation_id": conversation_id}
     told = {} if on_conflict is None else {"on_conflict": on_conflict}
-    before = newest([one for one in messages[:-1] if one.text])
-    prelude = [{"role": one.role, "content": one.text} for one in before]
+    prelude = [{"role": one.role, "content": one.text} for one in messages[:-1] if one.text]
     return Asked(made(ChatRequest, **values, **told), prelude)
-
-
-def newest(messages: list[Said]) -> list[Said]:
-    """Leave out the oldest of too many, but not what the agent was told before all."""
-    first = [*takewhile(lambda one: one.role in INSTRUCTING, messages)][: LONGEST_PRELUDE // 2]
-    if len(messages) <= LONGEST_PRELUDE:
-        return messages
-    return [*first, *messages[len(first) - LONGEST_PRELUDE :]]
 
 
 def answer_of(**values: object) -> Answer:

@@ -227,13 +227,16 @@ def test_may_wait_for_another_run_or_not(ann: httpx.Client, path: str, body: Bod
 def test_what_was_said_before_opens_a_conversation_once(ann: httpx.Client, neighbours) -> None:
     asked = ag_ui("Hello")
     before = [
-        {"id": f"b{number}", "role": "assistant", "content": f"Before {number}"} for number in range(150)
+        {"id": f"b{number}", "role": "assistant", "content": f"Before {number}"} for number in range(250)
     ]
     told = {"id": "s", "role": "system", "content": "Be brief."}
     asked["messages"] = [told, *before, *asked["messages"]]
     conversation = ann.post("/api/v1/agents/triage/ag-ui", json=asked).headers["acme-conversation-id"]
     said = [text for _, text in neighbours.said(conversation)]
-    assert said[:-1] == ["Be brief.", *(f"Before {at}" for at in range(52, 150)), "Hello"]
+    assert said[:-1] == ["Be brief.", *(f"Before {at}" for at in range(250)), "Hello"]
+    [run] = ann.get("/api/v1/runs").json()["items"]
+    # The model was told all of it.
+    assert run["usage"]["input_tokens"] > 2 * len(before)
     ann.post("/api/v1/agents/triage/ag-ui", json=asked)
     assert [text for _, text in neighbours.said(conversation)][: len(said)] == said
     assert len(neighbours.said(conversation)) == len(said) + 2
