@@ -85,15 +85,15 @@ def test_the_same_key_for_another_message_is_a_conflict(ann: httpx.Client) -> No
 
 def test_the_same_key_many_times_at_once_is_one_run(ann: httpx.Client, neighbours, other_url: str) -> None:
     def ask(at: str) -> httpx.Response:
-        return ann.post(f"{at}{RUNS}", json={"message": "Once"}, headers={"Idempotency-Key": "once"})
+        return ann.post(f"{at}{RUNS}", json={"message": "All at once"}, headers={"Idempotency-Key": "once"})
 
     answers = at_once([lambda: ask(""), lambda: ask(other_url)] * 10)
     assert {answer.status_code for answer in answers} == {202}
     (run_id,) = {answer.json()["id"] for answer in answers}
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
     run = ended(ann, {"id": run_id})
-    # Those of the test before may still be at work.
-    asked = [id_ for id_ in neighbours.items if ("user", "Once") in neighbours.said(id_)]
+    # Those of the tests before may still be at work.
+    asked = [id_ for id_ in neighbours.items if ("user", "All at once") in neighbours.said(id_)]
     assert asked == [run["conversation_id"]]
     assert len(neighbours.items[run["conversation_id"]]) == 2
 
