@@ -16,7 +16,7 @@ import uvloop
 from fastapi import APIRouter, Depends, FastAPI, Request
 from redis.asyncio import Redis
 
-from servicekit import errors, health, logging, openapi, redis_client, telemetry, workers
+from servicekit import errors, health, key_set, logging, openapi, redis_client, telemetry, workers
 from servicekit.api_keys import Check as ApiKeyCheck
 from servicekit.api_keys import RemoteApiKeys
 from servicekit.auth import assert_policies
@@ -108,7 +108,7 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
         docs_url=None,
         redoc_url=None,
     )
-    furnish(app, kit, routers)
+    furnish(app, kit, [*routers, *([key_set.router] if keys is None else [])])
     furnish(inside, kit, [health.router, *internal])
     app.state.internal = inside
     return app

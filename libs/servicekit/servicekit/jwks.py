@@ -46,6 +46,12 @@ class JwksCache:
             return self._known(kid) or self._refuse(kid)
         return self._known(kid) or await self._seek(kid)
 
+    def held(self) -> list[VerificationKey]:
+        """Give all keys that would be served now; raises KeySourceUnavailable when they are too old."""
+        if self._feed.is_lost():
+            raise self._unavailable()
+        return [key for kid, key in self._feed.keys.items() if kid not in self._revoked]
+
     async def warmup(self, within: float = 5) -> None:
         """Have keys, and keep them fresh from now on; raises KeySourceUnavailable after `within` seconds."""
         self._feed.start_timer()

@@ -60,6 +60,12 @@ class VerificationKey:
     public_key: Ed25519PublicKey
     algorithms: frozenset[str] = ALGORITHMS
 
+    def jwk(self) -> dict[str, str]:
+        """Write the key as an entry of a key set (RFC 7517, RFC 8037)."""
+        point = jose.encode(self.public_key.public_bytes_raw())
+        algorithm = {"alg": next(iter(self.algorithms))} if len(self.algorithms) == 1 else {}
+        return {"kty": "OKP", "crv": "Ed25519", "x": point, "use": "sig", "kid": self.kid, **algorithm}
+
 
 class KeySource(Protocol):
     """Where verification keys come from."""

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, SecretStr
+from servicekit import keyset
 from servicekit.app import create_service
 from servicekit.auth import acting, allowed, public
 from servicekit.database import Session
@@ -103,6 +104,23 @@ async def test_knows_the_caller_by_the_token(app: FastAPI, issuer: Issuer) -> No
     async with client(app, issuer.token(tenant_id=tenant, subject=ANN, role="viewer")) as http:
         answer = await http.get("/seen")
     assert answer.json() == {"tenant_id": str(tenant), "subject": ANN}
+
+
+async def test_tells_the_keys_it_knows_so_that_others_may_judge_as_it_does(
+    app: FastAPI, http: httpx.AsyncClient, issuer: Issuer
+) -> None:
+    lost = await http.get("/.well-known/jwks.json")
+    assert (lost.status_code, lost.json()["code"]) == (503, "key_source_unavailable")
+
+    await app.state.kit.keys.warmup()
+    answer = await http.get("/.well-known/jwks.json")
+
+    assert answer.headers["content-type"] == "application/jwk-set+json"
+    async with httpx.AsyncClient() as auth:
+        source = await auth.get(issuer.jwks_url)
+    assert keyset.parse(answer.content, 32) == keyset.parse(source.content, 32)
+    await app.state.kit.keys.refresh_now(drop=[issuer.key.kid])
+    assert issuer.key.kid not in (await http.get("/.well-known/jwks.json")).text
 
 
 async def test_knows_on_whose_behalf_a_service_calls(app: FastAPI, issuer: Issuer) -> None:

@@ -1,5 +1,6 @@
 """Parts that die or stop while people use the stack: what is answered meanwhile, and that nothing is lost."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -48,6 +49,16 @@ def test_without_what_it_needs_chat_says_so_and_goes_on_when_it_is_back(
         assert chat(owner) == (503, code)
     until(lambda: chat(owner)[0] == 200)
     assert stack.pid("chat-agent") == agent
+
+
+def test_without_auth_everybody_who_is_signed_in_goes_on(stack: Stack, owner: Person) -> None:
+    with stack.stopped("auth"):
+        # For longer than the gateway keeps keys by itself.
+        back_at = time.monotonic() + 12
+        while time.monotonic() < back_at:
+            assert owner.http.get("/api/v1/conversations").status_code == 200
+            time.sleep(0.2)
+        assert chat(owner)[0] == 200
 
 
 @pytest.mark.parametrize("part", ["postgres", "valkey"])

@@ -44,6 +44,8 @@ class Services:
     attempts: list[str] = field(default_factory=list)
     traces: SimpleQueue[bytes] = field(default_factory=SimpleQueue)
     second_half: threading.Event = field(default_factory=threading.Event)
+    # Whether the services know auth's keys, of which any of them tells.
+    know_keys: bool = True
 
     def token(self, *, key: Ed25519PrivateKey | None = None, kid: str = "one", **claims: Any) -> str:
         """Sign an access token; a claim that is None is left out."""
@@ -83,6 +85,8 @@ class Services:
         return app
 
     async def jwks(self, _request: Request) -> Response:
+        if not self.know_keys:
+            return Response(status_code=503)
         public = json.loads(OKPAlgorithm.to_jwk(self.key.public_key()))
         return JSONResponse({"keys": [public | {"kid": "one", "alg": "EdDSA", "use": "sig"}]})
 

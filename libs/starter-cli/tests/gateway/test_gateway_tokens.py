@@ -2,12 +2,15 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sandbox.embedded import free_port
+
+from .conftest import Services
 
 ROOT = Path(__file__).resolve().parents[4]
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -180,15 +183,40 @@ def test_reads_no_token_from_the_query(stranger, services, assert_problem):
     assert_problem(refusal, 401, "invalid_token")
 
 
-def test_blames_nobody_while_the_keys_cannot_be_had_and_recovers(start, serve, services, assert_problem):
-    port = free_port()
-    with start(AUTH_PORT=port) as gateway:
-        gateway.client.headers.update(bearer(services.token()))
-        refusal = gateway.client.get("/api/v1/tools")
-        assert_problem(refusal, 503, "upstream_unavailable")
-        assert refusal.headers["retry-after"] == "2"
-        assert_problem(gateway.client.get("/internal"), 404, "not_found")
+def test_blames_nobody_while_the_keys_cannot_be_had_and_recovers(
+    start, services, assert_problem, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(services, "know_keys", False)
+        with start() as gateway:
+            gateway.client.headers.update(bearer(services.token()))
+            refusal = gateway.client.get("/api/v1/tools")
+            assert_problem(refusal, 503, "upstream_unavailable")
+            assert refusal.headers["retry-after"] == "2"
+            assert_problem(gateway.client.get("/internal"), 404, "not_found")
 
-        with serve(services.app("auth"), port=port):
+            patch.undo()
             gateway.until_it_trusts()
             assert gateway.client.get("/api/v1/tools").status_code == 200
+
+
+def test_forgets_a_burnt_key_within_seconds_and_no_key_while_auth_is_away(start, serve, services):
+    port = free_port()
+
+    def takes(token: str) -> bool:
+        return gateway.client.get("/api/v1/tools", headers=bearer(token)).status_code == 200
+
+    token = services.token()
+    with start(AUTH_PORT=port) as gateway:
+        with serve(services.app("auth"), port=port):
+            gateway.until(lambda: takes(token))
+        # For longer than Envoy keeps keys it has them from the others.
+        back_at = time.monotonic() + 12
+        while time.monotonic() < back_at:
+            assert takes(token)
+            time.sleep(0.05)
+        other = Services(ports=services.ports)
+        with serve(other.app("auth"), port=port):
+            gateway.until(lambda: takes(other.token()))
+            # Although it was let in a moment ago.
+            assert not takes(token)

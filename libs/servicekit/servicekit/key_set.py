@@ -1,0 +1,19 @@
+"""The keys that a service takes tokens by, for the gateway: so that it knows them too while auth is away."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from servicekit.auth import public
+from servicekit.jwks import JwksCache
+
+router = APIRouter(dependencies=[public], include_in_schema=False)
+
+
+@router.get("/.well-known/jwks.json")
+async def known_keys(request: Request) -> JSONResponse:
+    """Give auth's key set (RFC 7517) as it is known here; KeySourceUnavailable when that is too long ago."""
+    keys: JwksCache = request.app.state.kit.keys
+    held = [key.jwk() for key in keys.held()]
+    return JSONResponse(
+        {"keys": held}, headers={"Cache-Control": "no-store"}, media_type="application/jwk-set+json"
+    )
