@@ -4,14 +4,14 @@ from uuid import UUID
 
 from servicekit.tokens import Principal
 from servicekit.wire import Page
-from sqlalchemy import ColumnElement, and_, delete, select, tuple_
+from sqlalchemy import ColumnElement, and_, delete, exists, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import paging, schemas
 from conversation.errors import ConversationUnknown
 from conversation.keeping import Place
-from conversation.models import Conversation, Item
+from conversation.models import Conversation, Item, Leaver
 
 MESSAGES_SHOWN = 200
 
@@ -52,7 +52,12 @@ async def create(session: AsyncSession, caller: Principal, title: str | None) ->
 async def ensure(
     session: AsyncSession, caller: Principal, conversation_id: UUID, title: str | None
 ) -> Conversation:
-    """Begin a conversation under an id of the caller's choice, unless it is there; then it stays as it is."""
+    """Begin a conversation under an id of the caller's choice, unless it is there; then it stays as it is.
+
+    Raises ConversationUnknown, also to whoever acts for somebody who has left.
+    """
+    if await session.scalar(select(exists().where(Leaver.user_id == caller.user_id))):
+        raise ConversationUnknown
     row = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id, "title": title}
     await session.execute(insert(Conversation).values(row).on_conflict_do_nothing())
     return await find(session, caller, conversation_id)

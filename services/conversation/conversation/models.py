@@ -30,6 +30,8 @@ class Conversation(Base):
     __table_args__ = (
         # The order in which they are listed.
         Index("ix_conversations_owner", "tenant_id", "user_id", "updated_at", "id"),
+        # Of somebody who leaves, in whichever tenants they were.
+        Index("ix_conversations_user_id", "user_id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -90,6 +92,15 @@ class Tenant(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     version: Mapped[int]
     purge_after: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class Leaver(Base):
+    """Somebody who has left for good: the id alone, which is nobody's again."""
+
+    __tablename__ = "leavers"
+
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    heard_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 inbox.to_metadata(Base.metadata)

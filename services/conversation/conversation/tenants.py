@@ -1,5 +1,6 @@
 """What auth tells of tenants: what a deleted one has said goes when its time is over."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel
@@ -11,6 +12,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation.models import Base, Conversation, Tenant
+
+# Of a tenant that went with its last person: nothing is newer.
+LAST_VERSION = 2**31 - 1
 
 
 class TenantChanged(BaseModel):
@@ -31,6 +35,14 @@ async def note(session: AsyncSession, received: Received) -> None:
             index_elements=[Tenant.id], set_=newest, where=Tenant.version < row.excluded.version
         )
     )
+
+
+async def close(session: AsyncSession, tenant_ids: Sequence[UUID]) -> None:
+    """Write down that tenants are gone, and for ever."""
+    gone = {"version": LAST_VERSION, "purge_after": func.now()}
+    for tenant_id in tenant_ids:
+        row = insert(Tenant).values(id=tenant_id, **gone)
+        await session.execute(row.on_conflict_do_update(index_elements=[Tenant.id], set_=gone))
 
 
 def of_deleted_tenants() -> Rule:

@@ -19,9 +19,11 @@ from conversation.models import Conversation, Item
 from conversation.schemas import NewItem, NewTurn, NewTurnItems
 
 # The update changes nothing: it is what locks a row that is there, and gives it back, in the same statement.
+# Who has left says nothing more: a run of theirs that is late finds no conversation, and makes none.
 ENSURE = """
     insert into conversations (id, tenant_id, user_id, message_count, last_position)
-    values (:id, :tenant_id, :user_id, 0, 0)
+    select cast(:id as uuid), cast(:tenant_id as uuid), cast(:user_id as text), 0, 0
+    where not exists (select from leavers where leavers.user_id = :user_id)
     on conflict (id) do update set id = excluded.id
         where conversations.tenant_id = excluded.tenant_id and conversations.user_id = excluded.user_id
     returning id, last_position

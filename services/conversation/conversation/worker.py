@@ -4,18 +4,20 @@ from collections.abc import Sequence
 
 from servicekit.app import Kit, run_workers
 from servicekit.housekeeping import Housekeeping
-from servicekit.streams import Consumer
+from servicekit.streams import Consumer, Handler
 from servicekit.workers import Worker
 
+from conversation import people, tenants
 from conversation.settings import Settings
-from conversation.tenants import HANDLERS, of_deleted_tenants
+
+HANDLERS: dict[str, Handler] = {**tenants.HANDLERS, **people.HANDLERS}
 
 
 def workers(kit: Kit) -> Sequence[Worker]:
     """List the workers of this service."""
     return [
         Consumer(kit.database, kit.redis, service="conversation", sources=("auth",), handlers=HANDLERS),
-        Housekeeping(kit.database, rules=[of_deleted_tenants()]),
+        Housekeeping(kit.database, rules=[tenants.of_deleted_tenants(), people.of_leavers()]),
     ]
 
 

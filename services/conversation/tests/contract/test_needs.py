@@ -1,10 +1,11 @@
-"""What conversation needs of auth: its events of tenants, heard by the real handlers, and so written down."""
+"""What conversation needs of auth: its events of tenants and people, as its real handlers hear them."""
 
 import pytest
-from conversation.tenants import HANDLERS
+from conversation.models import Leaver
+from conversation.worker import HANDLERS
 from pact import match
 from servicekit.database import Database
-from testkit.pacts import TENANT, consumer_pact
+from testkit.pacts import TENANT, USER, consumer_pact
 
 CHANGED = {"tenant_id": match.uuid(str(TENANT)), "version": match.int(2)}
 PURGED = {
@@ -27,4 +28,20 @@ async def test_hears_what_becomes_of_a_tenant(settings, type_, what, data):
         received = pact.event(what, type_, data, given=what)
         async with database.begin() as session:
             await HANDLERS[type_](session, received)
+    await database.close()
+
+
+async def test_hears_who_has_left(settings):
+    database = Database(settings.database_url, name="test")
+    data = {
+        "user_id": match.regex(USER, regex=r"^user:[0-9a-f-]{36}$"),
+        "tenant_ids": match.each_like(match.uuid(str(TENANT)), min=1),
+    }
+    with consumer_pact("conversation", "auth") as pact:
+        given = "somebody has left for good"
+        received = pact.event("somebody has left", "auth.user.deleted.v1", data, given=given)
+        async with database.begin() as session:
+            await HANDLERS[received.type](session, received)
+        async with database.begin() as session:
+            assert await session.get(Leaver, USER) is not None
     await database.close()

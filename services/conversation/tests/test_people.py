@@ -1,0 +1,145 @@
+"""What becomes of somebody's conversations when auth tells that they have left for good."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from conversation import people
+from conversation.models import Conversation, Item
+from conversation.worker import HANDLERS, workers
+from servicekit.events import Received
+from servicekit.housekeeping import Housekeeping
+from sqlalchemy import func, select
+
+TENANT = uuid4()
+
+
+def left(user_id, *tenant_ids):
+    return Received(
+        id=uuid4(),
+        type="auth.user.deleted.v1",
+        source="acme/auth",
+        subject=user_id,
+        time=datetime.now(UTC),
+        data={"user_id": user_id, "tenant_ids": [str(tenant_id) for tenant_id in tenant_ids]},
+    )
+
+
+@pytest.fixture
+def database(app):
+    return app.state.kit.database
+
+
+@pytest.fixture
+def hear(database):
+    async def handle(event):
+        async with database.begin() as session:
+            await HANDLERS[event.type](session, event)
+
+    return handle
+
+
+@pytest.fixture
+def tidy(app):
+    async def step():
+        [housekeeping] = [one for one in workers(app.state.kit) if isinstance(one, Housekeeping)]
+        await housekeeping.step()
+
+    return step
+
+
+async def count(database, table):
+    async with database.begin() as session:
+        return await session.scalar(select(func.count()).select_from(table))
+
+
+async def kept(who):
+    return len((await who.get("/api/v1/conversations")).json()["items"])
+
+
+async def test_all_that_somebody_said_in_any_tenant_goes_with_them(database, person, begin, hear):
+    user = f"user:{uuid4()}"
+    ann, ann_elsewhere, bob = person(TENANT, user), person(uuid4(), user), person(TENANT)
+    for who in (ann, ann, ann_elsewhere, bob):
+        await begin(who, "Hello", "and more")
+    await hear(left(user))
+    assert [await kept(who) for who in (ann, ann_elsewhere, bob)] == [0, 0, 1]
+    assert await count(database, Item) == 2
+
+
+async def test_an_event_that_comes_again_or_of_somebody_unknown_changes_nothing(person, begin, hear):
+    user = f"user:{uuid4()}"
+    ann, bob = person(TENANT, user), person(TENANT)
+    await begin(ann, "Hello")
+    await begin(bob, "Hello")
+    event = left(user)
+    for one in (event, event, left(f"user:{uuid4()}")):
+        await hear(one)
+    assert [await kept(ann), await kept(bob)] == [0, 1]
+
+
+async def test_what_is_more_than_goes_at_once_goes_soon(person, begin, hear, tidy, monkeypatch):
+    monkeypatch.setattr(people, "AT_ONCE", 2)
+    user = f"user:{uuid4()}"
+    ann = person(TENANT, user)
+    for _ in range(5):
+        await begin(ann, "Hello")
+    await hear(left(user))
+    assert await kept(ann) == 3
+    await tidy()
+    assert await kept(ann) == 0
+
+
+async def test_tenants_that_went_with_somebody_are_forgotten_for_ever(person, begin, hear, tidy):
+    alone, user = uuid4(), f"user:{uuid4()}"
+    another = person(alone)
+    await begin(another, "Hello")
+    await hear(left(user, alone))
+    # Told before, and heard after.
+    old = left(user)
+    reactivated = old.model_copy(
+        update={"type": "auth.tenant.reactivated.v1", "data": {"tenant_id": str(alone), "version": 9}}
+    )
+    await hear(reactivated)
+    await tidy()
+    assert await kept(another) == 0
+
+
+async def test_a_late_turn_of_who_has_left_finds_no_conversation_and_makes_none(database, service, hear):
+    user, conversation_id, run_id = f"user:{uuid4()}", uuid4(), uuid4()
+    agent = service(TENANT, user)
+    turn = f"/internal/v1/conversations/{conversation_id}/turns/{run_id}"
+    said = [{"id": f"{run_id}-1", "data": {"role": "user", "content": "Hello"}}]
+    assert (await agent.put(turn, json={"attempt": 1, "items": said, "last": 5})).status_code == 200
+    await hear(left(user))
+    late = [
+        await agent.put(turn, json={"attempt": 1, "items": said, "last": 5}),
+        await agent.put(
+            f"/internal/v1/conversations/{uuid4()}/turns/{run_id}", json={"attempt": 1, "items": said}
+        ),
+        await agent.post(f"{turn}/items", json={"attempt": 1, "items": said}),
+        await agent.put(f"/internal/v1/conversations/{uuid4()}", json={}),
+        await agent.delete(turn, params={"attempt": 1}),
+    ]
+    assert [(answer.status_code, answer.json()["code"]) for answer in late] == [
+        (404, "conversation_unknown")
+    ] * len(late)
+    assert await count(database, Conversation) == 0
+
+
+async def test_what_is_written_at_that_very_moment_is_gone_soon(database, person, service, begin, hear, tidy):
+    user = f"user:{uuid4()}"
+    ann, agent = person(TENANT, user), service(TENANT, user)
+
+    async def turn():
+        run_id = uuid4()
+        said = [{"id": f"{run_id}-1", "data": {"role": "user", "content": "Hello"}}]
+        path = f"/internal/v1/conversations/{uuid4()}/turns/{run_id}"
+        await agent.put(path, json={"attempt": 1, "items": said})
+
+    await asyncio.gather(*(turn() for _ in range(10)), hear(left(user)), *(turn() for _ in range(10)))
+    # Their token lives for some seconds more.
+    await begin(ann, "Hello")
+    await tidy()
+    assert (await count(database, Conversation), await count(database, Item)) == (0, 0)
