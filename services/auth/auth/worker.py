@@ -26,6 +26,8 @@ from auth.settings import Settings
 from auth.tenants import lifecycle
 from auth.vault import Vault, VaultTokenRenewal
 
+# Whoever reads our stream; a group is made for each before the first event is told.
+READERS = ("notification", "conversation", "chat-agent", "billing-webhook")
 HOUR_SECONDS = 3600.0
 # Who has not confirmed an address by then does not want the account.
 PENDING_LIFE = timedelta(days=7)
@@ -87,7 +89,7 @@ def workers(kit: Kit) -> Sequence[Worker]:
     vault = Vault.of(kit.settings, kit.http)
     return [
         *([VaultTokenRenewal(vault)] if vault.is_configured else []),
-        Relay(kit.database, kit.redis, source="auth", readers=("notification", "conversation")),
+        Relay(kit.database, kit.redis, source="auth", readers=READERS),
         Housekeeping(kit.database),
         Expiry(kit.database, timedelta(days=kit.settings.auth_audit_retention_days)),
     ]

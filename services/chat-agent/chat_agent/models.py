@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
-from servicekit.events import outbox
+from servicekit.events import inbox, outbox
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -59,6 +59,7 @@ class Run(Base):
         ),
         Index("uq_runs_idempotency_key", "tenant_id", "user_id", "idempotency_key", unique=True),
         Index("ix_runs_listing", "tenant_id", "user_id", "created_at", "id"),
+        Index("ix_runs_user_id", "user_id"),
         Index("ix_runs_tenant", "tenant_id", "created_at", "id"),
         Index("ix_runs_conversation", "conversation_id", "created_at", "id"),
         Index("ix_runs_lease", "lease_expires_at", postgresql_where=text("status = 'running'")),
@@ -143,4 +144,26 @@ class ToolCall(Base):
     ended_at: Mapped[datetime | None]
 
 
+class Leaver(Base):
+    """Somebody who has left for good; `forgotten_at` says that nothing is left, or can come any more."""
+
+    __tablename__ = "leavers"
+    __table_args__ = (Index("ix_leavers_open", "user_id", postgresql_where=text("forgotten_at is null")),)
+
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    heard_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    forgotten_at: Mapped[datetime | None]
+
+
+class Tenant(Base):
+    """What is known of a tenant's end, as of the newest event that was heard of it."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    purge_after: Mapped[datetime | None] = mapped_column(index=True)
+
+
+inbox.to_metadata(Base.metadata)
 outbox.to_metadata(Base.metadata)

@@ -29,6 +29,8 @@ BATCH = 500
 BLOCK_MS = 5000
 
 SUPERSEDED = -1
+# The number of an attempt that nobody makes: all are older.
+NOBODYS_TURN = 2**53 - 1
 # KEYS: the log, and who writes it. ARGV: the writer's attempt, seconds to keep both, 1 if a hole before the
 # events cannot be helped, the first event's number, then type and data of each. Gives the number of the last
 # event that is there afterwards, or -1 to a writer that has a successor. Events that would leave a hole are
@@ -133,6 +135,13 @@ class RecordedLog:
             return int(await self._redis.evalsha(SHA, 2, *self.keys, *arguments))
         except NoScriptError:
             return int(await self._redis.eval(APPEND, 2, *self.keys, *arguments))
+
+    async def forget(self, keep: int) -> None:
+        """Remove the log, and shut out whoever was about to write in it; `keep` is how long logs are kept."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.set(self.keys[1], NOBODYS_TURN, ex=keep + 60)
+            pipeline.delete(self.keys[0])
+            await pipeline.execute()
 
 
 class Happening:

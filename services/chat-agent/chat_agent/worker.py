@@ -4,20 +4,25 @@ from datetime import timedelta
 
 from servicekit.app import Kit, run_workers
 from servicekit.housekeeping import Housekeeping, Rule
-from servicekit.streams import Relay
+from servicekit.streams import Consumer, Relay
 from servicekit.workers import Worker
 from sqlalchemy import func
 
 from chat_agent.events import READERS
+from chat_agent.forgetting import Forgetter, of_deleted_tenants
+from chat_agent.leavers import HANDLERS
 from chat_agent.models import Base, Run
 from chat_agent.settings import Settings
 
 
 def workers(kit: Kit) -> list[Worker]:
-    """Tell the others of what is committed, and tidy up."""
+    """Tell the others of what is committed, hear of who has left, and tidy up."""
+    settings = Settings.of(kit)
     return [
         Relay(kit.database, kit.redis, source=kit.name, readers=READERS),
-        Housekeeping(kit.database, rules=[old_runs(Settings.of(kit))]),
+        Consumer(kit.database, kit.redis, service=kit.name, sources=("auth",), handlers=HANDLERS),
+        Forgetter(kit.database, kit.redis, settings),
+        Housekeeping(kit.database, rules=[old_runs(settings), of_deleted_tenants()]),
     ]
 
 

@@ -9,10 +9,12 @@ import pytest
 from chat_agent import owners
 from chat_agent.conversations import SCOPE, Conversations, Item, Turn
 from chat_agent.errors import MembershipEnded, Superseded, TenantSuspended, UnknownConversation
-from chat_agent.models import Run
+from chat_agent.leavers import HANDLERS
+from chat_agent.models import Leaver, Run, Tenant
 from chat_agent.owners import Owners
 from pact import match
 from pydantic import SecretStr
+from servicekit.database import Database
 from servicekit.http import Connections, ServiceClient, ServiceTokens
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, service_tokens
 
@@ -24,6 +26,42 @@ TURN = f"/internal/v1/conversations/{CONVERSATION}/turns/{RUN}"
 MINE = Turn(CONVERSATION, RUN, 2)
 HELLO = {"type": "message", "role": "user", "content": "Hello"}
 BEARER = machine("chat-agent", "conversation", SCOPE)
+
+VERSION = {"tenant_id": match.uuid(str(TENANT)), "version": match.int(2)}
+MOMENT = match.regex("2126-01-02T03:04:05Z", regex=r"^\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)$")
+LEFT = {
+    "user_id": match.regex(USER, regex=r"^user:[0-9a-f-]{36}$"),
+    "tenant_ids": match.each_like(match.uuid(str(TENANT)), min=1),
+}
+
+
+@pytest.mark.parametrize(
+    ("type_", "what", "given", "data"),
+    [
+        ("auth.user.deleted.v1", "somebody has left", "somebody has left for good", LEFT),
+        (
+            "auth.tenant.deleted.v1",
+            "a tenant was deleted",
+            "a tenant was deleted",
+            {**VERSION, "purge_after": MOMENT},
+        ),
+        ("auth.tenant.suspended.v1", "a tenant was suspended", "a tenant was suspended", VERSION),
+        ("auth.tenant.reactivated.v1", "a tenant was reactivated", "a tenant was reactivated", VERSION),
+    ],
+)
+async def test_hears_who_has_left_and_what_becomes_of_a_tenant(
+    settings, type_: str, what: str, given: str, data: dict
+) -> None:
+    database = Database(settings.database_url, name="test")
+    with consumer_pact("chat-agent", "auth") as pact:
+        received = pact.event(what, type_, data, given=given)
+        async with database.begin() as session:
+            await HANDLERS[received.type](session, received)
+        async with database.begin() as session:
+            left = await session.get(Leaver, USER)
+            assert await session.get(Tenant, TENANT) is not None
+            assert (left is not None) == (type_ == "auth.user.deleted.v1")
+    await database.close()
 
 
 @asynccontextmanager

@@ -1,0 +1,81 @@
+"""Forgets the runs of who has left for good; what they used stays, for the tenant's sums, as nobody's.
+
+Again and again for a while, so that a run that began at the very moment of leaving is forgotten as well.
+"""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from redis.asyncio import Redis
+from servicekit.database import Database
+from servicekit.housekeeping import Rule
+from servicekit.steady import Steady
+from sqlalchemy import delete, exists, func, select, update
+
+from chat_agent.leavers import stop_all
+from chat_agent.models import OVER, Approval, Base, Leaver, Run, Tenant, ToolCall
+from chat_agent.run_log import RecordedLog
+from chat_agent.settings import Settings
+
+# In the place of who has left.
+NOBODY = f"user:{UUID(int=0)}"
+# What a run is without what was said in it, and without whose it was.
+BLANK: dict[str, Any] = {
+    "user_id": NOBODY,
+    "message": "",
+    "prelude": [],
+    "idempotency_key": None,
+    "state": None,
+    "output": None,
+    "error_detail": None,
+    "trace_id": None,
+}
+# Longer than any token of theirs is good for.
+LATE = timedelta(hours=1)
+BATCH = 200
+PAUSE_SECONDS = 2.0
+
+
+class Forgetter(Steady):
+    """Forgets, in small batches; a Worker. Several replicas may do so at once."""
+
+    def __init__(self, database: Database, redis: Redis, settings: Settings) -> None:
+        super().__init__("forgetting")
+        self._database = database
+        self._redis = redis
+        self._log_seconds = settings.run_log_seconds
+
+    async def begin(self) -> None:
+        """Make sure that the database answers."""
+        await self._database.ping()
+
+    async def step(self) -> float:
+        """Stop what began late, and forget what is over."""
+        leaving = select(Leaver.user_id).where(Leaver.forgotten_at.is_(None))
+        async with self._database.begin() as session:
+            if not (await session.scalars(leaving.limit(1))).all():
+                return PAUSE_SECONDS
+            await stop_all(session, Run.user_id.in_(leaving))
+            over = select(Run.id).where(Run.user_id.in_(leaving), Run.status.in_(OVER))
+            run_ids = list(await session.scalars(over.limit(BATCH)))
+        for run_id in run_ids:
+            await self._forget_log(run_id)
+        async with self._database.begin() as session:
+            await session.execute(delete(Approval).where(Approval.run_id.in_(run_ids)))
+            await session.execute(delete(ToolCall).where(ToolCall.run_id.in_(run_ids)))
+            await session.execute(update(Run).where(Run.id.in_(run_ids)).values(BLANK))
+            left = exists().where(Run.user_id == Leaver.user_id)
+            done = (Leaver.forgotten_at.is_(None), Leaver.heard_at < func.now() - LATE, ~left)
+            await session.execute(update(Leaver).where(*done).values(forgotten_at=func.now()))
+        return 0 if len(run_ids) == BATCH else PAUSE_SECONDS
+
+    async def _forget_log(self, run_id: UUID) -> None:
+        await RecordedLog(self._redis, run_id).forget(self._log_seconds)
+
+
+def of_deleted_tenants() -> Rule:
+    """Say which runs go with their tenant; their logs are gone an hour after their end in any case."""
+    over = select(Tenant.id).where(Tenant.purge_after < func.now())
+    runs = Base.metadata.tables["runs"]
+    return runs, Run.tenant_id.in_(over) & Run.ended_at.is_not(None)

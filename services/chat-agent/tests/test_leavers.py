@@ -1,0 +1,239 @@
+"""What becomes of runs when auth tells that somebody has left, or that a tenant is no more."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from agents import Agent
+from chat_agent.agents import AGENTS
+from chat_agent.forgetting import NOBODY, Forgetter
+from chat_agent.leavers import HANDLERS
+from chat_agent.models import Base
+from chat_agent.run_log import RecordedLog, make_event
+from chat_agent.settings import Settings
+from chat_agent.toolbox import RunContext, tool
+from chat_agent.worker import of_deleted_tenants
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from servicekit.database import Database
+from servicekit.events import Received
+from servicekit.housekeeping import Housekeeping
+from testkit.databases import query
+
+from .conftest import TENANT
+from .talking import begin, ended, read, speaking, until
+
+Person = Callable[..., httpx.Client]
+Hear = Callable[..., None]
+PRIVATE = "my canary is called Wilhelmine"
+
+
+def told(type: str, **data: Any) -> Received:
+    return Received(id=uuid4(), type=type, source="acme/auth", subject="-", time=datetime.now(UTC), data=data)
+
+
+def left(user_id: str, *tenant_ids: UUID) -> Received:
+    ids = [str(tenant_id) for tenant_id in tenant_ids]
+    return told("auth.user.deleted.v1", user_id=user_id, tenant_ids=ids)
+
+
+def deleted(tenant_id: UUID, version: int, after: timedelta | None = None) -> Received:
+    purge_after = {} if after is None else {"purge_after": (datetime.now(UTC) + after).isoformat()}
+    type = "auth.tenant.deleted.v1" if after is not None else "auth.tenant.reactivated.v1"
+    return told(type, tenant_id=str(tenant_id), version=version, **purge_after)
+
+
+@pytest.fixture
+def database_url(settings: Settings) -> str:
+    return settings.database_url.get_secret_value()
+
+
+@pytest.fixture
+def hear(settings: Settings) -> Hear:
+    """Hear events as the consumer does, one transaction each."""
+
+    async def handle(events: tuple[Received, ...]) -> None:
+        database = Database(settings.database_url, name="test")
+        for event in events:
+            async with database.begin() as session:
+                await HANDLERS[event.type](session, event)
+        await database.close()
+
+    return lambda *events: asyncio.run(handle(events))
+
+
+@pytest.fixture
+def forget(settings: Settings, redis_url: str) -> Callable[[], None]:
+    """Take one step of forgetting, and of tidying up."""
+
+    async def step() -> None:
+        database = Database(settings.database_url, name="test")
+        async with AsyncRedis.from_url(redis_url) as redis:
+            await Forgetter(database, redis, settings).step()
+        await Housekeeping(database, rules=[of_deleted_tenants()]).step()
+        await database.close()
+
+    return lambda: asyncio.run(step())
+
+
+def everything(database_url: str, redis_url: str) -> str:
+    """Write down all that is kept, but for what the others were told and who has left."""
+    rows = [
+        str([tuple(row) for row in query(database_url, f"select * from {name}")])  # noqa: S608  # ours
+        for name in Base.metadata.tables
+        if name not in {"outbox", "leavers"}
+    ]
+    with Redis.from_url(redis_url) as redis:
+        logs = [str(redis.xrange(key)) for key in redis.scan_iter("run:*:events")]
+    return "".join((*rows, *logs))
+
+
+def test_nothing_of_who_has_left_is_kept_but_what_was_used(
+    person: Person, hear: Hear, forget: Callable[[], None], database_url: str, redis_url: str
+) -> None:
+    user = f"user:{uuid4()}"
+    ann, bob = person(subject=user), person(subject=f"user:{uuid4()}")
+    mine = ended(ann, begin(ann, PRIVATE))
+    theirs = ended(bob, begin(bob, "Hello, I am Bob"))
+    assert PRIVATE in everything(database_url, redis_url)
+    hear(left(user))
+    until(lambda: forget() or user not in everything(database_url, redis_url))
+    assert PRIVATE not in everything(database_url, redis_url)
+    [kept] = query(database_url, "select * from runs where id = $1", UUID(mine["id"]))
+    assert (kept["user_id"], kept["message"], kept["output"]) == (NOBODY, "", None)
+    assert kept["status"] == "completed"
+    admin = person(role="owner")
+    [total] = admin.get("/api/v1/runs/totals", params={"of": "tenant"}).json()
+    assert total["runs"] == 2
+    assert total["output_tokens"] == sum(run["usage"]["output_tokens"] for run in (mine, theirs))
+    assert read(bob, theirs)["output"] == theirs["output"]
+    assert ann.get(f"/api/v1/runs/{mine['id']}").status_code == 404
+
+
+def test_what_runs_waits_or_is_next_stops_and_is_forgotten(
+    person: Person,
+    hear: Hear,
+    forget: Callable[[], None],
+    database_url: str,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @tool(needs_approval=True)
+    async def pay(to: str) -> str:
+        """Pay."""
+        return to
+
+    cashier = Agent[RunContext](name="cashier", instructions="You are a cashier.", tools=[pay])
+    monkeypatch.setitem(AGENTS, "cashier", cashier)
+    user = f"user:{uuid4()}"
+    ann = person(subject=user)
+    running = speaking(ann, conversation_id=str(uuid4()))
+    queued = begin(ann, PRIVATE, conversation_id=running["conversation_id"])
+    waiting = ended(ann, begin(ann, "Do it [sandbox: call=pay]", agent_type="cashier"))
+    assert [read(ann, run)["status"] for run in (running, queued, waiting)] == [
+        "running",
+        "queued",
+        "waiting",
+    ]
+    hear(left(user))
+    rows = "select id, status, user_id, message, state, prelude, stop from runs"
+    until(lambda: forget() or {row["user_id"] for row in query(database_url, rows)} == {NOBODY})
+    assert {(row["status"], row["message"], row["state"]) for row in query(database_url, rows)} == {
+        ("cancelled", "", None)
+    }
+    assert query(database_url, "select * from approvals") == []
+    assert query(database_url, "select * from tool_calls") == []
+    assert PRIVATE not in everything(database_url, redis_url)
+    events = query(database_url, "select data from outbox where type = 'chat.run.completed.v1'")
+    assert len(events) == 3
+
+
+def test_a_run_that_began_at_that_very_moment_is_stopped_and_forgotten_too(
+    person: Person, hear: Hear, forget: Callable[[], None], database_url: str, redis_url: str
+) -> None:
+    user = f"user:{uuid4()}"
+    ann = person(subject=user)
+    hear(left(user))
+    forget()
+    speaking(ann)
+    until(lambda: forget() or user not in everything(database_url, redis_url))
+    [run] = query(database_url, "select * from runs")
+    assert (run["status"], run["user_id"]) == ("cancelled", NOBODY)
+    assert query(database_url, "select forgotten_at from leavers")[0]["forgotten_at"] is None
+    query(database_url, "update leavers set heard_at = now() - interval '2 hours'")
+    forget()
+    assert query(database_url, "select forgotten_at from leavers")[0]["forgotten_at"] is not None
+
+
+def test_an_event_that_comes_again_changes_nothing(
+    person: Person, hear: Hear, forget: Callable[[], None], database_url: str
+) -> None:
+    user, bob = f"user:{uuid4()}", person()
+    ann = person(subject=user)
+    ended(ann, begin(ann))
+    kept = ended(bob, begin(bob))
+    for _ in range(2):
+        hear(left(user), left(user))
+        forget()
+    assert read(bob, kept) == kept
+    assert len(query(database_url, "select * from runs where user_id = $1", NOBODY)) == 1
+    assert len(query(database_url, "select * from leavers")) == 1
+
+
+async def test_what_was_about_to_be_written_into_a_forgotten_log_is_not(redis_url: str) -> None:
+    run_id = uuid4()
+    event = make_event(1, "run.completed", run_id, uuid4(), {"output": PRIVATE}, datetime.now(UTC))
+    async with AsyncRedis.from_url(redis_url) as redis:
+        log = RecordedLog(redis, run_id)
+        assert await log.append(1, 60, [event]) == 1
+        await log.forget(60)
+        assert await log.append(1, 60, [event]) == -1
+        assert await log.append(9, 60, [event]) == -1
+        assert await log.last() is None
+
+
+@pytest.mark.parametrize(
+    ("events", "status", "kept"),
+    [
+        ([(2, timedelta(days=1))], "cancelled", 1),
+        ([(2, timedelta(days=-1))], None, 0),
+        # In whichever order they come, the newest counts.
+        ([(3, None), (2, timedelta(days=-1))], "completed", 1),
+    ],
+)
+def test_the_runs_of_a_deleted_tenant_stop_and_go_when_its_time_is_over(
+    person: Person,
+    hear: Hear,
+    forget: Callable[[], None],
+    database_url: str,
+    events: list[tuple[int, timedelta | None]],
+    status: str | None,
+    kept: int,
+) -> None:
+    tenant_id = uuid4()
+    ann, bob = person(tenant_id=tenant_id), person(tenant_id=TENANT)
+    run = speaking(ann) if status != "completed" else begin(ann)
+    others = ended(bob, begin(bob))
+    hear(*(deleted(tenant_id, version, after) for version, after in events))
+    if status == "completed":
+        ended(ann, run)
+    rows = "select status from runs where tenant_id = $1"
+    wanted = [status] if status else []
+    until(lambda: forget() or [row["status"] for row in query(database_url, rows, tenant_id)] == wanted)
+    assert len(query(database_url, rows, tenant_id)) == kept
+    assert read(bob, others) == others
+
+
+def test_a_tenant_that_went_with_somebody_is_gone_for_ever(
+    person: Person, hear: Hear, forget: Callable[[], None], database_url: str
+) -> None:
+    alone = uuid4()
+    another = person(tenant_id=alone)
+    ended(another, begin(another))
+    hear(left(f"user:{uuid4()}", alone), deleted(alone, 9))
+    forget()
+    assert query(database_url, "select * from runs where tenant_id = $1", alone) == []
