@@ -1,4 +1,4 @@
-"""What billing-webhook does besides answering: it listens to the runs."""
+"""What billing-webhook does besides answering: it listens to the runs, and to auth."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,12 @@ from servicekit.housekeeping import Housekeeping
 from servicekit.streams import Consumer, Handler
 from servicekit.workers import Worker
 
-from billing_webhook import usage
+from billing_webhook import leavers, usage
 from billing_webhook.settings import Settings
 
 HANDLERS: dict[str, Handler] = {
     "chat.run.completed.v1": usage.record,
+    **leavers.HANDLERS,
 }
 
 
@@ -19,8 +20,13 @@ def workers(kit: Kit) -> Sequence[Worker]:
     """List the workers of this service."""
     return [
         Consumer(
-            kit.database, kit.redis, service="billing-webhook", sources=("chat-agent",), handlers=HANDLERS
+            kit.database,
+            kit.redis,
+            service="billing-webhook",
+            sources=("chat-agent", "auth"),
+            handlers=HANDLERS,
         ),
+        leavers.Forgetter(kit.database),
         Housekeeping(kit.database),
     ]
 

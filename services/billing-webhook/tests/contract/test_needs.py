@@ -1,9 +1,9 @@
-"""What billing-webhook needs of the chat-agent: its event, heard by the real handler, and so written down."""
+"""What billing-webhook needs of others: their events, heard by the real handlers, and so written down."""
 
 from datetime import UTC, datetime
 
 import pytest
-from billing_webhook.models import UsageEntry
+from billing_webhook.models import Leaver, Tenant, UsageEntry
 from billing_webhook.worker import HANDLERS
 from pact import match
 from servicekit.database import Database
@@ -33,6 +33,13 @@ OVER = {
     "completed_at": match.regex("2026-01-02T03:04:05Z", regex=r"^\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)$"),
 }
 
+VERSION = {"tenant_id": match.uuid(str(TENANT)), "version": match.int(2)}
+MOMENT = match.regex("2126-01-02T03:04:05Z", regex=r"^\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)$")
+LEFT = {
+    "user_id": match.regex(USER, regex=r"^user:[0-9a-f-]{36}$"),
+    "tenant_ids": match.each_like(match.uuid(str(TENANT)), min=1),
+}
+
 
 @pytest.fixture
 async def database(settings):
@@ -51,3 +58,28 @@ async def test_enters_what_a_run_used(database):
     assert (str(entry.run_id), entry.tenant_id, entry.event_id) == (RUN, TENANT, received.id)
     assert (entry.model, entry.requests, entry.input_tokens, entry.cached_tokens) == ("gpt-5.1", 2, 120, 20)
     assert entry.occurred_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("type_", "what", "given", "data"),
+    [
+        ("auth.user.deleted.v1", "somebody has left", "somebody has left for good", LEFT),
+        (
+            "auth.tenant.deleted.v1",
+            "a tenant was deleted",
+            "a tenant was deleted",
+            {**VERSION, "purge_after": MOMENT},
+        ),
+        ("auth.tenant.suspended.v1", "a tenant was suspended", "a tenant was suspended", VERSION),
+        ("auth.tenant.reactivated.v1", "a tenant was reactivated", "a tenant was reactivated", VERSION),
+    ],
+)
+async def test_hears_who_has_left_and_what_becomes_of_a_tenant(database, type_, what, given, data):
+    with consumer_pact("billing-webhook", "auth") as pact:
+        received = pact.event(what, type_, data, given=given)
+        async with database.begin() as session:
+            await HANDLERS[type_](session, received)
+        async with database.begin() as session:
+            assert await session.get(Tenant, TENANT) is not None
+            left = await session.get(Leaver, USER)
+            assert (left is not None) == (type_ == "auth.user.deleted.v1")

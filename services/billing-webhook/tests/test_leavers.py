@@ -1,0 +1,148 @@
+"""The ledger when somebody has left for good, or a tenant is no more: all sums stay, and nobody is named."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from billing_webhook import leavers
+from billing_webhook.models import NOBODY, UsageEntry
+from sqlalchemy import select, text
+
+
+@pytest.fixture
+def told(redis):
+    """Tell this service of something that happened in auth."""
+
+    async def tell(type_, event_id=None, **data):
+        entry = {
+            "specversion": "1.0",
+            "id": str(event_id or uuid4()),
+            "source": "acme/auth",
+            "type": type_,
+            "subject": "-",
+            "time": datetime.now(UTC).isoformat(),
+            "data": json.dumps(data, default=str),
+        }
+        await redis.xadd("events:auth", entry)
+
+    return tell
+
+
+@pytest.fixture
+def left(told):
+    async def tell(user_id, *tenant_ids, event_id=None):
+        await told("auth.user.deleted.v1", event_id, user_id=user_id, tenant_ids=tenant_ids)
+
+    return tell
+
+
+@pytest.fixture
+def named(app):
+    """List whom the ledger names."""
+
+    async def users():
+        async with app.state.kit.database.begin() as session:
+            rows = await session.scalars(select(UsageEntry.user_id).order_by(UsageEntry.id))
+            return list(rows)
+
+    return users
+
+
+@pytest.fixture
+def until_named(named, until):
+    async def wait(*users):
+        async def are_named():
+            return await named() == list(users)
+
+        await until(are_named)
+
+    return wait
+
+
+async def test_the_sums_stay_and_who_has_left_is_not_named(ran, runs, left, until_named):
+    ann, bob = f"user:{uuid4()}", f"user:{uuid4()}"
+    await ran(("gpt", 100, 20), ("gpt-small", 1, 1), user_id=ann)
+    await ran(("gpt", 7, 3), user_id=bob)
+    before = await runs(2)
+    await left(ann)
+    await until_named(NOBODY, NOBODY, bob)
+    assert await runs(2) == before
+
+
+async def test_what_is_told_late_is_counted_as_nobodys(ran, runs, left, until_named):
+    ann, event_id = f"user:{uuid4()}", uuid4()
+    await ran(("gpt", 5, 5), user_id=ann)
+    for _ in range(3):
+        await left(ann, event_id=event_id)
+    await until_named(NOBODY)
+    run_id = str(uuid4())
+    for _ in range(2):
+        await ran(("gpt", 100, 20), user_id=ann, run_id=run_id)
+    assert (await runs(2))["totals"]["input_tokens"] == 105
+    await until_named(NOBODY, NOBODY)
+
+
+async def test_what_is_told_at_that_very_moment_is_nobodys_soon(ran, runs, left, until_named):
+    ann = f"user:{uuid4()}"
+    await asyncio.gather(*(ran(("gpt", 1, 0), user_id=ann) for _ in range(20)), left(ann))
+    assert (await runs(20))["totals"]["input_tokens"] == 20
+    await until_named(*[NOBODY] * 20)
+
+
+async def test_more_than_goes_at_once_goes_too(ran, runs, left, until_named, monkeypatch):
+    monkeypatch.setattr(leavers, "BATCH", 2)
+    ann = f"user:{uuid4()}"
+    for _ in range(5):
+        await ran(("gpt", 1, 0), user_id=ann)
+    await runs(5)
+    await left(ann)
+    await until_named(*[NOBODY] * 5)
+
+
+async def test_a_deleted_tenant_is_forgotten_when_its_time_is_over(
+    told, ran, runs, tenant, until_named, named
+):
+    ann, bob = f"user:{uuid4()}", f"user:{uuid4()}"
+    await ran(("gpt", 1, 0), user_id=ann)
+    await ran(("gpt", 1, 0), user_id=bob, tenant_id=str(other := uuid4()))
+    await runs(1)
+    now = datetime.now(UTC)
+    for tenant_id, version, after in (
+        (other, 3, None),
+        (other, 2, now - timedelta(days=1)),
+        (tenant, 2, now - timedelta(seconds=1)),
+    ):
+        what, more = ("deleted", {"purge_after": after.isoformat()}) if after else ("reactivated", {})
+        await told(f"auth.tenant.{what}.v1", tenant_id=tenant_id, version=version, **more)
+    await until_named(NOBODY, bob)
+    await ran(("gpt", 1, 0), user_id=ann)
+    await runs(2)
+    assert await named() == [NOBODY, bob, NOBODY]
+
+
+async def test_tenants_that_went_with_somebody_name_nobody(left, ran, runs, tenant, until_named):
+    bob = f"user:{uuid4()}"
+    await ran(("gpt", 1, 0), user_id=bob)
+    await runs(1)
+    await left(f"user:{uuid4()}", tenant)
+    await until_named(NOBODY)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "user_id = 'user:somebody-else'",
+        f"user_id = '{NOBODY}', input_tokens = 0",
+        f"user_id = '{NOBODY}', tenant_id = gen_random_uuid()",
+        "estimated = not estimated",
+    ],
+)
+async def test_nothing_but_who_used_it_can_be_taken_back(app, ran, runs, change):
+    await ran(("gpt", 1, 1))
+    before = await runs(1)
+    with pytest.raises(Exception, match="usage_entries is append-only"):
+        async with app.state.kit.database.begin() as session:
+            await session.execute(text(f"update usage_entries set {change}"))  # noqa: S608  # ours
+    assert await runs(1) == before
