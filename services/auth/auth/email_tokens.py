@@ -44,12 +44,16 @@ class EmailTokens:
                 Purpose.PASSWORD_RESET: settings.auth_password_reset_token_pepper,
                 Purpose.EMAIL_CHANGE: settings.auth_email_verification_token_pepper,
                 Purpose.MAGIC_LINK: derived(settings.auth_email_verification_token_pepper, "magic link"),
+                Purpose.ACCOUNT_RESTORE: derived(
+                    settings.auth_password_reset_token_pepper, "account restore"
+                ),
             },
             lifetimes={
                 Purpose.EMAIL_VERIFICATION: timedelta(minutes=settings.email_verification_token_ttl_minutes),
                 Purpose.PASSWORD_RESET: timedelta(minutes=settings.password_reset_token_ttl_minutes),
                 Purpose.EMAIL_CHANGE: timedelta(minutes=settings.email_verification_token_ttl_minutes),
                 Purpose.MAGIC_LINK: timedelta(minutes=settings.magic_link_token_ttl_minutes),
+                Purpose.ACCOUNT_RESTORE: timedelta(days=settings.auth_account_deletion_grace_days),
             },
         )
 

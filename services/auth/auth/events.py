@@ -83,6 +83,7 @@ class MailKind(StrEnum):
     EMAIL_CHANGE = "email_change"
     MAGIC_LINK = "magic_link"
     INVITATION = "invitation"
+    ACCOUNT_CLOSING = "account_closing"
     # Notices of what has happened.
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
     EMAIL_CHANGED = "email_changed"
@@ -99,6 +100,7 @@ class MailKind(StrEnum):
     ROLE_CHANGED = "role_changed"
     MEMBER_REMOVED = "member_removed"
     OWNERSHIP_TRANSFERRED = "ownership_transferred"
+    ACCOUNT_RESTORED = "account_restored"
     ACCOUNT_DELETED = "account_deleted"
     API_KEY_CREATED = "api_key_created"
 

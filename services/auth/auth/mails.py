@@ -44,6 +44,26 @@ def send(  # noqa: PLR0913  # the parts of a mail
 ) -> None:
     """Have a mail sent when the transaction is committed; its token can be read by nobody on the way."""
     token = seal(parts.settings.event_sealing_key, fresh.token, context=to.id) if fresh else None
+    expires_at = fresh.expires_at if fresh else datetime.now(UTC) + NOTICE_LIFE
+    ask(db, kind, to, facts, tenant_id=tenant_id, token=token, expires_at=expires_at)
+
+
+def say_farewell(db: AsyncSession, to: Recipient) -> None:
+    """Have the last mail sent to somebody, of whom we know nothing any more from then on."""
+    ask(db, MailKind.ACCOUNT_DELETED, to, {}, expires_at=datetime.now(UTC) + NOTICE_LIFE)
+
+
+def ask(  # noqa: PLR0913  # the parts of a mail
+    db: AsyncSession,
+    kind: MailKind,
+    to: Recipient,
+    facts: dict[str, str],
+    *,
+    tenant_id: UUID | None = None,
+    token: str | None = None,
+    expires_at: datetime,
+) -> None:
+    """Tell notification of a mail; its token is sealed."""
     due = MailDue(
         kind=kind,
         recipient=to.id,
@@ -52,6 +72,6 @@ def send(  # noqa: PLR0913  # the parts of a mail
         display_name=to.display_name,
         facts=facts,
         token=token,
-        expires_at=fresh.expires_at if fresh else datetime.now(UTC) + NOTICE_LIFE,
+        expires_at=expires_at,
     )
     publish(db, due, tenant_id=tenant_id, subject=to.id)

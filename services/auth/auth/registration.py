@@ -81,7 +81,8 @@ async def send_again(parts: Parts, email: str) -> None:
     async with at_least(SAME_SECONDS), parts.database.begin() as db:
         user = await accounts.hold(db, email)
         tenant = await accounts.first_tenant(db, user)
-        to_confirm = user and user.email_verified_at is None and user.status is not Status.DISABLED
+        in_use = user and user.status in {Status.PENDING, Status.ACTIVE}
+        to_confirm = in_use and user and user.email_verified_at is None
         if user and tenant and to_confirm:
             await ask_to_confirm(db, parts, user, tenant, EmailVerificationRequested)
 
@@ -112,7 +113,7 @@ async def verify(db: AsyncSession, parts: Parts, token: str) -> None:
     # An address that was changed meanwhile has not been confirmed by this.
     asked = select(User).where(User.id == user_id, User.email_key == email_key).with_for_update()
     user = await db.scalar(asked)
-    if user is None or user.status is Status.DISABLED:
+    if user is None or user.status not in {Status.PENDING, Status.ACTIVE}:
         raise EmailTokenInvalid
     accounts.confirm(user)
     tenant = await accounts.first_tenant(db, user)

@@ -74,6 +74,8 @@ class Settings(ServiceSettings):
     auth_invite_ttl_hours: Annotated[int, Field(ge=1, le=14 * 24)] = 72
     # How long a deleted tenant is kept before it is removed for good.
     auth_tenant_purge_days: Annotated[int, Field(ge=0, le=365)] = 30
+    # How long an account that its owner has closed can be taken up again before it is erased; 0: not at all.
+    auth_account_deletion_grace_days: Annotated[int, Field(ge=0, le=90)] = 14
     email_verification_token_ttl_minutes: Annotated[int, Field(ge=1, le=DAY_MINUTES)] = 60
     password_reset_token_ttl_minutes: Annotated[int, Field(ge=1, le=60)] = 30
     # How many passwords, the present one among them, a new one must differ from.
@@ -112,6 +114,7 @@ class Settings(ServiceSettings):
     password_reset_ip_rate_limit_per_hour: Count = 20
     password_reset_email_rate_limit_per_hour: Count = 5
     password_reset_attempt_rate_limit_per_minute: Count = 30
+    account_restore_attempt_rate_limit_per_minute: Count = 30
     auth_second_factor_rate_limit_per_minute: Count = 30
     auth_passkey_rate_limit_per_minute: Count = 30
     auth_step_up_rate_limit_per_minute: Count = 30
@@ -151,6 +154,7 @@ class Settings(ServiceSettings):
             "email/verify": (self.email_verification_attempt_rate_limit_per_minute, MINUTE),
             "password/forgot": (self.password_reset_ip_rate_limit_per_hour, HOUR),
             "password/reset": (self.password_reset_attempt_rate_limit_per_minute, MINUTE),
+            "account/restore": (self.account_restore_attempt_rate_limit_per_minute, MINUTE),
             "second-factor": (self.auth_second_factor_rate_limit_per_minute, MINUTE),
             "passkeys": (self.auth_passkey_rate_limit_per_minute, MINUTE),
             "step-up": (self.auth_step_up_rate_limit_per_minute, MINUTE),

@@ -12,6 +12,7 @@ from servicekit.workers import Worker
 from sqlalchemy import delete, func, select, text
 
 from auth import accounts, revocation
+from auth.account import deletion
 from auth.models import (
     AuditEvent,
     Challenge,
@@ -35,7 +36,7 @@ BATCH = 500
 
 
 class Expiry(Steady):
-    """Removes sessions, tokens, registrations and tenants whose time is over.
+    """Removes sessions, tokens, registrations, accounts and tenants whose time is over.
 
     Several replicas may do so at once.
     """
@@ -59,6 +60,8 @@ class Expiry(Steady):
             await revocation.forget(db)
         while await self._discard_pending() == BATCH:
             pass
+        while await self._erase_closed():
+            pass
         while await self._forget_events() == BATCH:
             pass
         return HOUR_SECONDS
@@ -70,6 +73,10 @@ class Expiry(Steady):
             for user in users:
                 await accounts.discard(db, user)
         return len(users)
+
+    async def _erase_closed(self) -> bool:
+        async with self._database.begin() as db:
+            return await deletion.erase_next(db)
 
     async def _forget_events(self) -> int:
         old = select(AuditEvent.id).where(AuditEvent.happened_at < func.now() - self._audit_kept)

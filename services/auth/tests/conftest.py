@@ -50,6 +50,7 @@ def variables(
         "auth_session_ip_hash_salt": "salt of addresses",
         "auth_service_secrets": {"chat-agent": MACHINE_SECRET},
         "event_sealing_key": SEALING_KEY,
+        "auth_account_deletion_grace_days": 0,
         "app_public_url": "https://app.acme.test",
         **{name: 1000 for name in Settings.model_fields if "_rate_limit_" in name},
     }

@@ -152,6 +152,21 @@ LETTERS = {
         f"the ownership of {TEAM} was transferred{{% if new_owner %}} to {{{{ new_owner }}}}{{% endif %}}.",
         "If you did not expect this, write to our support at once.",
     ),
+    "account_closing": Letter(
+        "Your account is closed",
+        "your account was closed, as somebody who knows your password has asked, and you were signed out"
+        " everywhere. It is deleted for good{% if expires_at %} on {{ expires_at }}{% endif %}."
+        " Until then you can open it again:",
+        "If this was not you, open it again, and reset your password.",
+        page="restore-account",
+        link_says="Keep my account",
+    ),
+    "account_restored": Letter(
+        "Your account is open again",
+        "your account was opened again, with the link of our letter, and is not deleted."
+        " Sign in as before; API keys that you had made are void.",
+        TAKE_BACK,
+    ),
     "account_deleted": Letter(
         "Your account was deleted",
         "your account was deleted, and your name and address with it. This is our last mail to you.",

@@ -24,6 +24,7 @@ PAGES = {
     "magic_link": "/magic-link",
     "invitation": "/invitation",
     "access_approved": "/invitation",
+    "account_closing": "/restore-account",
 }
 EVERYTHING = {
     "tenant_name": "Analytical Engines",

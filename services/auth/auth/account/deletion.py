@@ -1,12 +1,17 @@
-"""Leaving for good: what auth knows of a person goes at once; the audit log keeps the opaque id alone."""
+"""Leaving: an account is closed at once, and erased when the time to think again is over.
+
+What auth knows of a person goes with it; the audit log keeps the opaque id alone.
+"""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from servicekit.events import publish
 from servicekit.permissions import Role
 from servicekit.tokens import Principal
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -14,14 +19,26 @@ from auth import audit, mails, sessions
 from auth.account.email_change import held
 from auth.account.errors import SoleOwner
 from auth.account.reauthentication import by, prove
-from auth.errors import SessionEnded
+from auth.errors import EmailTokenInvalid, SessionEnded
 from auth.events import MailKind, UserDeleted
-from auth.models import EndReason, Membership, RefreshToken, Session, Tenant, User
+from auth.models import (
+    ApiKey,
+    EndReason,
+    Invite,
+    Membership,
+    Purpose,
+    RefreshToken,
+    Session,
+    SignupRequest,
+    Status,
+    Tenant,
+    User,
+)
 from auth.parts import Parts
 
 
 async def delete_account(parts: Parts, caller: Principal, password: str) -> None:
-    """Delete the caller's account, and the tenants that nobody else is in.
+    """Close the caller's account, and erase it after AUTH_ACCOUNT_DELETION_GRACE_DAYS, or at once.
 
     Raises SoleOwner, and as `prove` does.
     """
@@ -31,44 +48,106 @@ async def delete_account(parts: Parts, caller: Principal, password: str) -> None
         if user is None:
             raise SessionEnded
         await end_sessions(db, user)
-        left = await leave_tenants(db, user)
-        mails.send(db, parts, MailKind.ACCOUNT_DELETED, mails.Recipient.of(user))
-        event = UserDeleted(user_id=user.subject, tenant_ids=list(left))
-        publish(db, event, tenant_id=None, subject=user.subject)
-        audit.record(db, audit.Action.USER_DELETED, **by(caller))
-        await db.execute(delete(User).where(User.id == user.id))
+        if stranded := await without_another_owner(db, user):
+            raise SoleOwner(tenant_ids=[str(tenant_id) for tenant_id in stranded])
+        if parts.settings.auth_account_deletion_grace_days:
+            await close(db, parts, user, **by(caller))
+        else:
+            await erase(db, user, **by(caller))
+
+
+async def close(db: AsyncSession, parts: Parts, user: User, **who: Any) -> None:
+    """Let nobody in any more, by whatever they hold, and send the letter that opens the account again."""
+    working = (ApiKey.created_by == user.id, ApiKey.revoked_at.is_(None))
+    await db.execute(update(ApiKey).where(*working).values(revoked_at=func.now()))
+    await parts.email_tokens.void(db, user)
+    user.status, user.new_email = Status.CLOSING, None
+    user.erase_after = datetime.now(UTC) + timedelta(days=parts.settings.auth_account_deletion_grace_days)
+    fresh = await parts.email_tokens.issue(db, user, Purpose.ACCOUNT_RESTORE)
+    mails.send(db, parts, MailKind.ACCOUNT_CLOSING, mails.Recipient.of(user), fresh=fresh)
+    audit.record(db, audit.Action.USER_CLOSED, **who)
+
+
+async def restore(parts: Parts, token: str) -> None:
+    """Open a closed account again, with the token of the letter; raises EmailTokenInvalid."""
+    async with parts.database.begin() as db:
+        used = await parts.email_tokens.redeem(db, token, Purpose.ACCOUNT_RESTORE)
+        if used is None:
+            raise EmailTokenInvalid
+        closed = select(User).where(User.id == used[0], User.status == Status.CLOSING)
+        user = await db.scalar(closed.with_for_update())
+        if user is None:
+            raise EmailTokenInvalid
+        user.status, user.erase_after = Status.ACTIVE, None
+        mails.send(db, parts, MailKind.ACCOUNT_RESTORED, mails.Recipient.of(user))
+        audit.record(db, audit.Action.USER_RESTORED, actor=user.subject)
+
+
+async def erase_next(db: AsyncSession) -> bool:
+    """Erase one account whose time is over; tells whether there was one."""
+    due = select(User).where(User.status == Status.CLOSING, User.erase_after < func.now())
+    user = await db.scalar(due.limit(1).with_for_update(skip_locked=True))
+    if user is None:
+        return False
+    await end_sessions(db, user)
+    await erase(db, user, actor=user.subject)
+    return True
+
+
+async def erase(db: AsyncSession, user: User, **who: Any) -> None:
+    """Remove all that is held of a person, and tell the others to do so."""
+    left = await leave_tenants(db, user)
+    mails.say_farewell(db, mails.Recipient.of(user))
+    publish(
+        db, UserDeleted(user_id=user.subject, tenant_ids=list(left)), tenant_id=None, subject=user.subject
+    )
+    audit.record(db, audit.Action.USER_DELETED, **who)
+    # What others have written down under their address.
+    await db.execute(delete(Invite).where(Invite.email_key == user.email_key))
+    await db.execute(delete(SignupRequest).where(SignupRequest.email_key == user.email_key))
+    await db.execute(delete(User).where(User.id == user.id))
 
 
 async def end_sessions(db: AsyncSession, user: User) -> None:
     """End a person's sessions, and remove what refreshes them."""
     theirs = Session.user_id == user.id
-    await sessions.end(db, EndReason.ACCOUNT, theirs)
-    # Before their sessions, as a refresh goes: else the two could wait for each other for ever.
+    # Tokens before their sessions, as a refresh goes: else the two could wait for each other for ever.
     chains = RefreshToken.session_id.in_(select(Session.id).where(theirs))
     await db.execute(delete(RefreshToken).where(chains))
+    await sessions.end(db, EndReason.ACCOUNT, theirs)
 
 
 async def leave_tenants(db: AsyncSession, user: User) -> Sequence[UUID]:
-    """Give the tenants that go with a person, having removed them; raises SoleOwner."""
+    """Give the tenants that go with a person, having removed them."""
+    await hold_tenants(db, user)
     own = select(Membership.tenant_id).where(Membership.user_id == user.id)
-    # In one order always, and locked: of the last two owners, one stays.
-    await db.scalars(select(Tenant.id).where(Tenant.id.in_(own)).order_by(Tenant.id).with_for_update())
-    if stranded := await without_another_owner(db, user):
-        raise SoleOwner(tenant_ids=[str(tenant_id) for tenant_id in stranded])
     shared = select(Membership.tenant_id).where(Membership.user_id != user.id)
     alone = delete(Tenant).where(Tenant.id.in_(own), Tenant.id.not_in(shared))
     return (await db.scalars(alone.returning(Tenant.id))).all()
 
 
+async def hold_tenants(db: AsyncSession, user: User) -> None:
+    """Keep others from changing who is in a person's tenants: of the last two owners, one stays."""
+    own = select(Membership.tenant_id).where(Membership.user_id == user.id)
+    # In one order always.
+    await db.scalars(select(Tenant.id).where(Tenant.id.in_(own)).order_by(Tenant.id).with_for_update())
+
+
 async def without_another_owner(db: AsyncSession, user: User) -> Sequence[UUID]:
-    """List the tenants that a person is the only owner of, and not the only member."""
-    mine, others = aliased(Membership), aliased(Membership)
+    """List the tenants that a person is the only owner of, and not the only member; all of theirs are held.
+
+    An owner who cannot come in, as one who leaves, would be no help.
+    """
+    await hold_tenants(db, user)
+    mine, others, person = aliased(Membership), aliased(Membership), aliased(User)
+    is_owner = and_(others.role == Role.OWNER, person.status == Status.ACTIVE)
     found = await db.scalars(
         select(mine.tenant_id)
         .join(others, others.tenant_id == mine.tenant_id)
+        .join(person, person.id == others.user_id)
         .where(mine.user_id == user.id, mine.role == Role.OWNER, others.user_id != user.id)
         .group_by(mine.tenant_id)
-        .having(func.count().filter(others.role == Role.OWNER) == 0)
+        .having(func.count().filter(is_owner) == 0)
         .order_by(mine.tenant_id)
     )
     return found.all()

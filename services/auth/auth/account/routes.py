@@ -68,8 +68,21 @@ async def change_profile(wanted: schemas.Profile, caller: Caller, session: Sessi
 
 @account_api.post("/account/delete", status_code=status.HTTP_204_NO_CONTENT, dependencies=[limited("token")])
 async def leave(wanted: schemas.Farewell, caller: FreshCaller, parts: PartsOfAuth) -> None:
-    """Leave for good: the account goes at once, and the tenants that nobody else is in."""
+    """Leave: the account is closed at once, and erased when the time to think again is over.
+
+    Until then the link of the letter opens it again. The tenants that nobody else is in go with it.
+    """
     await deletion.delete_account(parts, caller, wanted.password.get_secret_value())
+
+
+@account_api.post(
+    "/account/restore",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[public, limited("account/restore")],
+)
+async def come_back(mail: MailToken, parts: PartsOfAuth) -> None:
+    """Open a closed account again, with the token of the letter; begins no session."""
+    await deletion.restore(parts, mail.token.get_secret_value())
 
 
 @account_api.get("/account/export")

@@ -45,6 +45,8 @@ class Action(StrEnum):
     EMAIL_CHANGE_REQUESTED = "user_email_change_requested"
     EMAIL_CHANGED = "user_email_changed"
     USER_UPDATED = "user_updated"
+    USER_CLOSED = "user_closed"
+    USER_RESTORED = "user_restored"
     USER_DELETED = "user_deleted"
     USER_EXPORTED = "user_exported"
     TENANT_CREATED = "tenant_created"

@@ -17,6 +17,8 @@ class Status(Enum):
     PENDING = "pending"
     ACTIVE = "active"
     DISABLED = "disabled"
+    # Its owner leaves: nobody gets in any more, and it is erased at `erase_after` unless they think again.
+    CLOSING = "closing"
 
 
 class Purpose(Enum):
@@ -26,6 +28,7 @@ class Purpose(Enum):
     PASSWORD_RESET = "password_reset"  # noqa: S105  # a word, not a password
     EMAIL_CHANGE = "email_change"
     MAGIC_LINK = "magic_link"
+    ACCOUNT_RESTORE = "account_restore"
 
 
 class User(Base):
@@ -44,6 +47,7 @@ class User(Base):
     email_verified_at: Mapped[datetime | None]
     terms_accepted_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    erase_after: Mapped[datetime | None] = mapped_column(index=True)
     # In a row, since somebody last got in.
     failed_sign_ins: Mapped[int] = mapped_column(server_default="0")
 

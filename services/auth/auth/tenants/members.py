@@ -223,7 +223,7 @@ async def belonging(db: AsyncSession, caller: Principal, tenant_id: UUID, subjec
         tenant_id=tenant_id,
         role=role,
         tenant_status=tenant_status,
-        user_status=user_status,
+        user_status=Status.DISABLED if user_status is Status.CLOSING else user_status,
     )
 
 

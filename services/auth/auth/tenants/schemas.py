@@ -207,4 +207,5 @@ class Belonging(BaseModel):
     tenant_id: UUID
     role: Role
     tenant_status: TenantStatus
-    user_status: Status
+    # One that is being closed is told as `disabled`: what is left of it is for nobody but us.
+    user_status: Literal[Status.PENDING, Status.ACTIVE, Status.DISABLED]
