@@ -5,6 +5,10 @@ import json
 import logging
 
 import pytest
+from auth.models import Base
+
+from .authenticator import Authenticator
+from .factors import answered, challenged, enrol, register
 
 
 def signed_in(bundle):
@@ -258,3 +262,68 @@ async def test_writes_no_secret_and_no_address_into_its_logs(start, capsys):
     tokens = [mail["token"].partition(".")[2] for mail in (reset, change)]
     hidden = (*tokens, new, newer, "example.com", "elsewhere", "canary", "Canary", "argon2")
     assert [word for word in hidden if word in written] == []
+
+
+async def test_exports_factors_devices_keys_and_invites_and_no_secret_of_them(auth):
+    bundle = await auth.somebody(display_name="Ann")
+    app = await enrol(auth, bundle)
+    challenge = (await challenged(auth, device=bundle["device"]))["challenge"]
+    bundle = (await answered(auth, challenge, code=app.code, device=bundle["device"])).json()
+    assert (await register(auth, bundle, Authenticator())).status_code == 201
+    made = await auth.ask("POST", "api-keys", bundle, {"name": "build", "scopes": ["conversations:read"]})
+    await auth.ask("POST", "tenants/current/invites", bundle, {"email": "bob@example.com", "role": "member"})
+    await auth.database.execute(
+        "insert into passwords_before (id, user_id, password_hash) values (gen_random_uuid(), $1, 'argon2')",
+        bundle["user_id"].removeprefix("user:"),
+    )
+    answer = await export(auth, bundle)
+    held = answer.json()
+    assert held["factors"]["totp"]["confirmed_at"]
+    [passkey] = held["factors"]["passkeys"]
+    assert set(passkey) == {"id", "name", "created_at", "last_used_at"}
+    assert (held["factors"]["recovery_codes_made"], held["factors"]["recovery_codes_used"]) == (10, 0)
+    [key] = held["api_keys"]
+    assert (key["name"], key["prefix"]) == ("build", made.json()["prefix"])
+    assert key["tenant_id"] == bundle["tenant_id"]
+    [invite] = held["invites_sent"]
+    assert (invite["email"], invite["role"]) == ("bob@example.com", "member")
+    [device] = held["devices"]
+    first, second = held["sessions"]
+    assert (device["id"], device["name"]) == (first["device_id"], first["device"])
+    assert (device["id"], device["last_seen_at"]) == (second["device_id"], second["last_seen_at"])
+    assert first["address"]
+    assert len(held["passwords_replaced_at"]) == 1
+    secrets = (app.totp.secret, *app.codes, made.json()["key"], bundle["device"], bundle["refresh_token"])
+    assert [secret for secret in secrets if secret in answer.text] == []
+    for column in ("public_key", "credential_id", "sealed_seed", "password_hash", "digest", "origin"):
+        assert f'"{column}"' not in answer.text
+
+
+async def test_exports_what_others_wrote_down_under_ones_address(auth):
+    ann = await auth.somebody()
+    bob = await auth.joined(ann, "bob@example.com", "member")
+    held = (await export(auth, bob)).json()
+    [invite] = held["invites_received"]
+    assert (invite["tenant_id"], invite["role"]) == (ann["tenant_id"], "member")
+    assert held["invites_sent"] == []
+    assert "ann@" not in str(held)
+
+
+async def test_every_table_that_knows_people_is_exported_or_left_out_for_a_reason(auth):
+    exported = {
+        "users",
+        "memberships",
+        "sessions",
+        "totp_factors",
+        "passkeys",
+        "recovery_codes",
+        "api_keys",
+        "invites",
+        "signup_requests",
+        "passwords_before",
+        "audit_events",
+    }
+    # Of the moment, and nothing but digests: a challenge, a token of a mail, how often a code was wrong.
+    of_the_moment = {"challenges", "email_tokens", "factor_attempts", "refresh_tokens"}
+    of_nobody = {"tenants", "service_credentials", "revocations", "outbox"}
+    assert exported | of_the_moment | of_nobody == set(Base.metadata.tables)

@@ -1,40 +1,129 @@
-"""All that auth holds of a person, for that person."""
+"""All that auth holds of a person, for that person: without secrets, and nothing that opens anything."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel
+from servicekit import api_keys
 from servicekit.tokens import Principal
-from sqlalchemy import or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit
+from auth import audit, session_origin
 from auth.account import schemas
 from auth.account.reauthentication import by, present
-from auth.models import AuditEvent, Membership, Session, Tenant
+from auth.models import (
+    ApiKey,
+    AuditEvent,
+    Base,
+    Invite,
+    Membership,
+    Passkey,
+    PasswordBefore,
+    RecoveryCode,
+    Session,
+    SignupRequest,
+    Tenant,
+    Totp,
+    User,
+)
+from auth.settings import Settings
 
 # The newest; who needs older ones asks the operators.
 MOST_EVENTS = 10_000
 
+Row = TypeVar("Row", bound=Base)
+Shown = TypeVar("Shown", bound=BaseModel)
 
-async def export(db: AsyncSession, caller: Principal) -> schemas.Export:
-    """Give what is held of the caller, without secrets; raises PeopleOnly or SessionEnded."""
+
+async def export(db: AsyncSession, settings: Settings, caller: Principal) -> schemas.Export:
+    """Give what is held of the caller; raises PeopleOnly or SessionEnded."""
     user = await present(db, caller)
-    memberships = await db.execute(
+    sessions = await sessions_of(db, settings, user)
+    audit.record(db, audit.Action.USER_EXPORTED, **by(caller))
+    made = select(ApiKey).where(ApiKey.created_by == user.id).order_by(ApiKey.created_at)
+    sent = select(Invite).where(Invite.invited_by == user.id).order_by(Invite.created_at)
+    received = select(Invite).where(Invite.email_key == user.email_key).order_by(Invite.created_at)
+    asked = select(SignupRequest).where(SignupRequest.email_key == user.email_key)
+    replaced = select(PasswordBefore.replaced_at).where(PasswordBefore.user_id == user.id)
+    return schemas.Export(
+        profile=schemas.HeldProfile.model_validate(user),
+        memberships=await memberships_of(db, user),
+        sessions=sessions,
+        devices=devices_in(sessions),
+        factors=await factors_of(db, user),
+        api_keys=[shown_key(row) for row in await db.scalars(made)],
+        invites_sent=await listed(db, sent, schemas.HeldInvite),
+        invites_received=await listed(db, received, schemas.ReceivedInvite),
+        signup_requests=await listed(db, asked, schemas.HeldRequest),
+        passwords_replaced_at=list(await db.scalars(replaced.order_by(PasswordBefore.replaced_at))),
+        audit_events=await events_of(db, user),
+    )
+
+
+async def listed(db: AsyncSession, asked: Select[Row], kind: type[Shown]) -> list[Shown]:
+    """Show rows as what they are in an export."""
+    return [kind.model_validate(row) for row in await db.scalars(asked)]
+
+
+async def memberships_of(db: AsyncSession, user: User) -> list[schemas.HeldMembership]:
+    """List what a person is in which tenants."""
+    rows = await db.execute(
         select(Membership.tenant_id, Tenant.name, Tenant.slug, Membership.role, Membership.created_at)
         .join(Tenant, Tenant.id == Membership.tenant_id)
         .where(Membership.user_id == user.id)
         .order_by(Membership.created_at)
     )
-    own_sessions = await db.scalars(
-        select(Session).where(Session.user_id == user.id).order_by(Session.created_at)
+    return [schemas.HeldMembership.model_validate(row) for row in rows]
+
+
+async def sessions_of(db: AsyncSession, settings: Settings, user: User) -> list[schemas.HeldSession]:
+    """List a person's sessions, also ended ones that are still kept, and where each came from."""
+    own = await db.scalars(select(Session).where(Session.user_id == user.id).order_by(Session.created_at))
+    return [schemas.HeldSession.of(row, session_origin.opened(settings, row.id, row.origin)) for row in own]
+
+
+def devices_in(sessions: Sequence[schemas.HeldSession]) -> list[schemas.HeldDevice]:
+    """List the devices that sessions came from, as they are known to us."""
+    known: dict[object, schemas.HeldDevice] = {}
+    for one in sessions:
+        if one.device_id is None:
+            continue
+        seen = known.setdefault(
+            one.device_id,
+            schemas.HeldDevice(
+                id=one.device_id,
+                name=one.device,
+                first_seen_at=one.created_at,
+                last_seen_at=one.last_seen_at,
+            ),
+        )
+        seen.last_seen_at = max(seen.last_seen_at, one.last_seen_at)
+    return list(known.values())
+
+
+async def factors_of(db: AsyncSession, user: User) -> schemas.HeldFactors:
+    """Tell which factors a person has set up; no seed, no code, no key."""
+    app = await db.scalar(select(Totp).where(Totp.user_id == user.id))
+    passkeys = select(Passkey).where(Passkey.user_id == user.id).order_by(Passkey.created_at)
+    codes = select(func.count(), func.count(RecoveryCode.used_at)).where(RecoveryCode.user_id == user.id)
+    made, used = (await db.execute(codes)).one()
+    return schemas.HeldFactors(
+        totp=schemas.HeldTotp.model_validate(app) if app else None,
+        passkeys=await listed(db, passkeys, schemas.HeldPasskey),
+        recovery_codes_made=made,
+        recovery_codes_used=used,
     )
-    events = await db.scalars(
-        select(AuditEvent)
-        .where(or_(AuditEvent.subject == user.subject, AuditEvent.actor == user.subject))
-        .order_by(AuditEvent.happened_at.desc())
-        .limit(MOST_EVENTS)
-    )
-    audit.record(db, audit.Action.USER_EXPORTED, **by(caller))
-    return schemas.Export(
-        profile=schemas.HeldProfile.model_validate(user),
-        memberships=[schemas.HeldMembership.model_validate(row) for row in memberships],
-        sessions=[schemas.HeldSession.model_validate(row) for row in own_sessions],
-        audit_events=[schemas.HeldEvent.model_validate(row) for row in events],
-    )
+
+
+def shown_key(row: ApiKey) -> schemas.HeldKey:
+    """Show an API key by how it begins, which is no part of its secret."""
+    known = {name: getattr(row, name) for name in schemas.HeldKey.model_fields if name != "prefix"}
+    return schemas.HeldKey(prefix=f"{api_keys.PREFIX}{row.id.hex}", **known)
+
+
+async def events_of(db: AsyncSession, user: User) -> list[schemas.HeldEvent]:
+    """List what the audit log says of a person, the newest first."""
+    theirs = or_(AuditEvent.subject == user.subject, AuditEvent.actor == user.subject)
+    newest = select(AuditEvent).where(theirs).order_by(AuditEvent.happened_at.desc()).limit(MOST_EVENTS)
+    return await listed(db, newest, schemas.HeldEvent)

@@ -86,7 +86,9 @@ async def come_back(mail: MailToken, parts: PartsOfAuth) -> None:
 
 
 @account_api.get("/account/export")
-async def give_all_of_mine(caller: Caller, session: Session, response: Response) -> schemas.Export:
+async def give_all_of_mine(
+    caller: Caller, session: Session, parts: PartsOfAuth, response: Response
+) -> schemas.Export:
     """Give all that auth holds of the caller, as a file."""
     response.headers["Content-Disposition"] = 'attachment; filename="account.json"'
-    return await export.export(session, caller)
+    return await export.export(session, parts.settings, caller)

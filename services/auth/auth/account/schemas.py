@@ -1,7 +1,7 @@
 """What goes over the wire about one's own account."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -9,8 +9,9 @@ from servicekit.permissions import Role
 from servicekit.wire import Body
 
 from auth.addresses import Email
-from auth.models import EndReason
+from auth.models import EndReason, RequestStatus, Session
 from auth.schemas import DisplayName, NewPassword, OpaqueToken, Password
+from auth.session_origin import SessionOrigin
 
 
 class ForgottenPassword(Body):
@@ -74,6 +75,7 @@ class HeldProfile(Held):
     display_name: str | None
     terms_accepted_at: datetime | None
     created_at: datetime
+    failed_sign_ins: int
 
 
 class HeldMembership(Held):
@@ -87,15 +89,106 @@ class HeldMembership(Held):
 
 
 class HeldSession(Held):
-    """A session; nothing that opens it."""
+    """A session, and about where it came from; nothing that opens it."""
 
     id: UUID
     tenant_id: UUID
     amr: list[str]
     created_at: datetime
+    authenticated_at: datetime
+    last_seen_at: datetime
     expires_at: datetime
     ended_at: datetime | None
     end_reason: EndReason | None
+    device_id: UUID | None
+    device: str
+    address: str | None
+    place: str | None
+
+    @classmethod
+    def of(cls, row: Session, seen: SessionOrigin) -> Self:
+        """Put a row together with what was sealed in it."""
+        told = seen.model_dump()
+        return cls(**told, **{name: getattr(row, name) for name in cls.model_fields if name not in told})
+
+
+class HeldDevice(Held):
+    """A device that they have signed in from, as far as sessions of it are kept."""
+
+    id: UUID
+    name: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+class HeldTotp(Held):
+    """An authenticator app."""
+
+    created_at: datetime
+    confirmed_at: datetime | None
+
+
+class HeldPasskey(Held):
+    """A passkey."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class HeldFactors(Held):
+    """What they prove themselves with, beside the password."""
+
+    totp: HeldTotp | None
+    passkeys: list[HeldPasskey]
+    recovery_codes_made: int
+    recovery_codes_used: int
+
+
+class HeldKey(Held):
+    """An API key that they have made; `prefix` is how it begins."""
+
+    id: UUID
+    tenant_id: UUID
+    prefix: str
+    name: str
+    scopes: list[str]
+    networks: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class ReceivedInvite(Held):
+    """An invite to their address."""
+
+    id: UUID
+    tenant_id: UUID | None
+    role: Role | None
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class HeldInvite(ReceivedInvite):
+    """An invite that they have sent; without an address, whoever had the link could follow it."""
+
+    email: str | None
+    max_uses: int
+    uses: int
+
+
+class HeldRequest(Held):
+    """A request of theirs to sign up."""
+
+    name: str
+    company: str
+    message: str | None
+    status: RequestStatus
+    created_at: datetime
+    decided_at: datetime | None
 
 
 class HeldEvent(Held):
@@ -117,4 +210,11 @@ class Export(BaseModel):
     profile: HeldProfile
     memberships: list[HeldMembership]
     sessions: list[HeldSession]
+    devices: list[HeldDevice]
+    factors: HeldFactors
+    api_keys: list[HeldKey]
+    invites_sent: list[HeldInvite]
+    invites_received: list[ReceivedInvite]
+    signup_requests: list[HeldRequest]
+    passwords_replaced_at: list[datetime]
     audit_events: list[HeldEvent]
