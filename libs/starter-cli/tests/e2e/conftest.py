@@ -21,7 +21,8 @@ PASSWORD = "seven purple walruses juggle"
 # What reaches its place as an event, or after a part was started again, may take so long.
 PATIENCE_SECONDS = 45
 # The runs of a replica that dies are taken over soon, so that a test need not wait for long.
-LEASES = {"chat-agent": {"RUN_LEASE_SECONDS": "4"}}
+# And who leaves is gone at once.
+SOON = {"chat-agent": {"RUN_LEASE_SECONDS": "4"}, "auth": {"AUTH_ACCOUNT_DELETION_GRACE_DAYS": "0"}}
 
 Seen = TypeVar("Seen")
 
@@ -103,7 +104,7 @@ def stack() -> Iterator[Stack]:
     data = Path(tempfile.mkdtemp(prefix="acme e2e "))
     data.chmod(0o711)
     try:
-        with Stack(data, durable=False, replicas={"chat-agent": 2}, settings=LEASES) as stack:
+        with Stack(data, durable=False, replicas={"chat-agent": 2}, settings=SOON) as stack:
             yield stack
     finally:
         shutil.rmtree(data)
