@@ -154,7 +154,8 @@ class Serving:
 
 def assert_let_in(connection: HTTPConnection, service: Principal, scope: str) -> None:
     """Let only a service pass whose token is for here and for this; raises Forbidden."""
-    if not service.is_service or connection.app.state.kit.name not in service.audience:
+    # A service account's token may be for this service, too, and its scopes are of the same names.
+    if not service.is_ours or connection.app.state.kit.name not in service.audience:
         raise Forbidden("Only services that were let in here may call this.")
     if not covers(service.scopes, scope):
         raise InsufficientScope(scope)

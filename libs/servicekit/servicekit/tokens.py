@@ -102,6 +102,11 @@ class Principal:
         """Tell whether a machine is asking."""
         return self.subject.startswith("service:")
 
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether one of our own services is asking: machines of tenants go by `sa.…` or `ak.…`."""
+        return self.is_service and "." not in self.client_id
+
 
 Revoked = Callable[[Principal], Awaitable[bool]]
 

@@ -308,6 +308,14 @@ async def test_lets_no_person_act_for_another(http, issuer):
         problem(await http.get("/internal/v1/act", headers=headers), 403, "forbidden")
 
 
+@pytest.mark.parametrize("client_id", ["sa.nightly-export.1f", "ak.1f"])
+@pytest.mark.parametrize("of_a_tenant", [True, False])
+async def test_lets_no_machine_of_a_tenant_act_for_its_people(http, issuer, client_id, of_a_tenant):
+    whose = {"tenant_id": str(TENANT), "role": "owner"} if of_a_tenant else {}
+    token = issuer.service_token(client_id, audience="conversation", scope="conversations:write", **whose)
+    problem(await http.get("/internal/v1/act", headers={**bearer(token), **FOR_PERSON}), 403, "forbidden")
+
+
 async def test_lets_no_service_act_with_a_token_for_elsewhere(http, issuer):
     token = issuer.service_token("chat-agent", audience="acme-api", scope="conversations:write")
     problem(await http.get("/internal/v1/act", headers={**bearer(token), **FOR_PERSON}), 403, "forbidden")
