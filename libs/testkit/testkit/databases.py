@@ -19,6 +19,7 @@ CUT_OFF = """
     select pg_terminate_backend(pid) from pg_stat_activity
     where datname = current_database() and pid <> pg_backend_pid() and xact_start < now() - interval '3 s'
 """
+NAMES = "select tablename from pg_tables where schemaname = 'public' order by tablename"
 ATTEMPTS = 5
 
 
@@ -82,6 +83,19 @@ class Databases:
             await work(connection)
         finally:
             await connection.close()
+
+
+async def contents(url: str) -> dict[str, list[str]]:
+    """Give every row of every table of a database, written out, in an order of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        names = [row["tablename"] for row in await connection.fetch(NAMES)]
+        return {
+            name: sorted(str(dict(row)) for row in await connection.fetch(f'select * from "{name}"'))  # noqa: S608
+            for name in names
+        }
+    finally:
+        await connection.close()
 
 
 def query(url: str, statement: str, *arguments: object) -> list[asyncpg.Record]:

@@ -11,6 +11,8 @@ from sandbox.embedded import Postgres, Valkey
 from testkit import backend
 from testkit.databases import Databases
 from testkit.issuer import Issuer
+from testkit.servers import serving
+from testkit.token_kinds import knowing_auth
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,6 +95,13 @@ def issuer() -> Iterator[Issuer]:
     """Give an issuer of tokens whose keys are served over real HTTP."""
     with Issuer() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def auth_url() -> Iterator[str]:
+    """Give the internal address of an auth that knows one API key: `token_kinds.API_KEY`."""
+    with serving(knowing_auth()) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

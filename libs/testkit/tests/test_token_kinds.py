@@ -1,0 +1,70 @@
+"""What finds that a token of the wrong kind is let in must be able to find it."""
+
+from typing import Annotated
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from servicekit.app import create_service
+from servicekit.auth import acting, allowed, public
+from servicekit.settings import ServiceSettings
+from servicekit.tokens import Principal
+from testkit.app import running
+from testkit.token_kinds import kinds, mistakes, places
+
+outside, inside = APIRouter(), APIRouter()
+
+
+@outside.get("/things/{thing_id}")
+async def read(caller: Annotated[Principal, allowed("tools:read")]) -> str:
+    return caller.subject
+
+
+@outside.get("/open", dependencies=[public])
+async def open_to_all() -> None: ...
+
+
+@inside.post("/internal/v1/things", include_in_schema=False)
+async def make(caller: Annotated[Principal, acting("conversations:write")]) -> str:
+    return caller.subject
+
+
+@pytest.fixture
+def settings(databases, redis_url, issuer, auth_url):
+    return ServiceSettings(
+        environment="test",
+        debug=True,
+        logging_sink="none",
+        database_url=databases.fresh("things"),
+        redis_url=redis_url,
+        auth_issuer=issuer.issuer,
+        auth_jwks_url=issuer.jwks_url,
+        auth_internal_url=auth_url,
+        service_client_secret="of these tests",
+    )
+
+
+@pytest.fixture
+async def app(settings):
+    async with running(create_service("things", settings, routers=[outside], internal=[inside])) as app:
+        yield app
+
+
+async def test_finds_every_route_that_takes_a_token_and_no_other(app: FastAPI):
+    assert [place.path for place in places(app)] == ["/things/{thing_id}"]
+    assert [place.path for place in places(app.state.internal, is_internal=True)] == ["/internal/v1/things"]
+
+
+async def test_finds_nothing_where_all_is_well(app, issuer):
+    assert await mistakes(app, kinds(app, issuer)) == []
+
+
+async def test_finds_what_is_let_in_or_shut_out_by_mistake(app, issuer):
+    brought = {kind.name: kind for kind in kinds(app, issuer)}
+    wrong = [
+        brought["access token"]._replace(public=(401, "invalid_token")),
+        brought["challenge"]._replace(internal=None),
+    ]
+    assert await mistakes(app, wrong) == [
+        "access token: GET /things/{thing_id} 200 ",
+        "challenge: POST /internal/v1/things 401 invalid_token",
+    ]
