@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
+from asyncpg import PostgresError  # type: ignore[import-untyped]  # it ships no types
 from fastapi import Depends, Request
 from pydantic import SecretStr
 from sqlalchemy import MetaData, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
@@ -54,6 +55,7 @@ class Database:
             },
         )
         event.listen(self.engine.sync_engine.pool, "checkout", refuse_broken)
+        event.listen(self.engine.sync_engine, "handle_error", hide_details)
         # Set by each commit that has published an event: a relay in this process need not look for it.
         self.published = asyncio.Event()
         self._sessions = async_sessionmaker(
@@ -81,6 +83,18 @@ def refuse_broken(connection: DBAPIConnection, _record: object, _proxy: object) 
     """
     if connection.driver_connection.is_closed():
         raise DisconnectionError
+
+
+def hide_details(context: ExceptionContext) -> None:
+    """Leave out of an error what it says of a row, as in `Key (email)=(ann@example.com) already exists`.
+
+    Logs and spans show what errors say.
+    """
+    if isinstance(cause := context.original_exception.__cause__, PostgresError):
+        cause.detail = None
+    for error in (context.original_exception, context.sqlalchemy_exception):
+        if error is not None and error.args:
+            error.args = (str(error.args[0]).partition("\nDETAIL:")[0],)
 
 
 async def transaction(request: Request) -> AsyncIterator[AsyncSession]:

@@ -1,0 +1,71 @@
+"""What is told to those who run a service: that something was asked and failed, not what was in it."""
+
+import pytest
+from fastapi import APIRouter
+from servicekit.app import CurrentKit, create_service
+from servicekit.auth import public
+from servicekit.database import Session
+from servicekit.http import Unanswered
+from servicekit.settings import ServiceSettings
+from sqlalchemy import text
+from testkit.app import client, running
+
+ADDRESS, QUESTION = "ann@canary.example", "what-nobody-else-should-read"
+router = APIRouter(dependencies=[public])
+
+
+@router.get("/twice")
+async def add_somebody_twice(session: Session) -> None:
+    for _ in range(2):
+        await session.execute(text("insert into people values (:address)"), {"address": ADDRESS})
+
+
+@router.get("/elsewhere")
+async def ask_somebody_else(kit: CurrentKit) -> None:
+    with pytest.raises(Unanswered):
+        await kit.http.exchange("GET", f"http://127.0.0.1:9/search?query={QUESTION}", {}, None)
+    async with kit.database.begin() as db:
+        await db.execute(text("select :question"), {"question": QUESTION})
+    await kit.redis.set(f"asked:{QUESTION}", ADDRESS)
+
+
+@pytest.fixture
+def settings(databases, redis_url, issuer, sinks):
+    return ServiceSettings(
+        environment="test",
+        debug=True,
+        database_url=databases.fresh("discreet"),
+        redis_url=redis_url,
+        auth_issuer=issuer.issuer,
+        auth_jwks_url=issuer.jwks_url,
+        **sinks.settings,
+    )
+
+
+@pytest.fixture
+async def http(settings):
+    async with running(create_service("discreet", settings, routers=[router])) as app:
+        async with app.state.kit.database.begin() as db:
+            await db.execute(text("create table if not exists people (address text unique)"))
+        async with client(app) as http:
+            yield http
+
+
+async def test_an_error_of_the_database_shows_no_row(http, sinks):
+    answer = await http.get("/twice")
+    assert answer.status_code == 500
+    assert "UniqueViolationError" in sinks.logs
+    assert "violates unique constraint" in sinks.traces
+    assert sinks.showing(ADDRESS) == []
+
+
+async def test_no_query_and_no_value_is_traced(http, sinks):
+    assert (await http.get("/elsewhere", params={"token": QUESTION})).status_code == 200
+    assert sinks.traced >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
+    assert "http://127.0.0.1:9/search" in sinks.traces
+    assert sinks.showing(QUESTION, ADDRESS) == []
+
+
+async def test_what_is_shown_is_found(http, sinks):
+    await http.get("/twice", headers={"X-Request-Id": "shown-on-purpose"})
+    assert sinks.showing("shown-on-purpose") == ["logs: shown-on-purpose"]
