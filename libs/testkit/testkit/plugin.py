@@ -12,6 +12,7 @@ from testkit import backend
 from testkit.databases import Databases
 from testkit.issuer import Issuer
 from testkit.servers import serving
+from testkit.sinks import Sinks, open_sinks
 from testkit.token_kinds import knowing_auth
 
 
@@ -102,6 +103,13 @@ def auth_url() -> Iterator[str]:
     """Give the internal address of an auth that knows one API key: `token_kinds.API_KEY`."""
     with serving(knowing_auth()) as url:
         yield url
+
+
+@pytest.fixture
+def sinks(capfd: pytest.CaptureFixture[str]) -> Iterator[Sinks]:
+    """Give what collects the logs, traces and metrics of services in this process."""
+    with open_sinks(lambda: capfd.readouterr().out) as collected:
+        yield collected
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,9 @@
 import json
 import logging
 
+from .every_kind import everything as every_kind
+from .every_kind import replica
+
 WRONG = "a wrong one, that somebody typed"
 
 
@@ -53,6 +56,21 @@ async def test_writes_no_secret_and_no_address_into_its_logs(start, capsys):
     ]
     assert line["user_id"].startswith("user:")
     assert line["tenant_id"]
+
+
+async def test_shows_no_secret_and_no_address_to_who_runs_it(start, operator, tmp_path, sinks):
+    auth = await replica(start, operator, tmp_path, **sinks.settings)
+    made = await every_kind(auth, operator)
+    for token in made.tokens.values():
+        headers = {"Authorization": f"Bearer {token}", "Cookie": f"token={token}"}
+        await auth.public.get("/api/v1/auth/me", params={"token": token}, headers=headers)
+        await auth.post("refresh", refresh_token=token, **{"not expected": token})
+    await auth.database.execute("truncate users, tenants cascade")
+    secrets = await everything(auth)
+    assert sinks.traced == {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
+    assert "auth_refreshes_total" in sinks.metrics
+    personal = ("example.com", "elsewhere.example", "canary", "Canary", "Bakery")
+    assert sinks.showing(*secrets, *made.tokens.values(), *personal) == []
 
 
 async def test_leaves_only_the_address_and_names_readable_in_events(auth):

@@ -1,0 +1,42 @@
+"""Who runs the service learns that people talk, and not what they say."""
+
+import json
+from uuid import uuid4
+
+import httpx
+from chat_agent.main import create_app
+from testkit.servers import serving
+from testkit.token_kinds import API_KEY
+
+ASKED = "My-canary-name is Ann Canary, mail ann@canary.example"
+SEARCHED = "Search what we said about my-canary-name"
+FAILING = "canary-that-fails [sandbox: error=400]"
+
+
+def test_shows_nothing_of_what_is_said_and_no_token(settings, neighbours, issuer, sinks):
+    changes = {**sinks.settings, "service_client_secret": "what-chat-agent-proves"}
+    told = type(settings).model_validate({**settings.model_dump(), **changes})
+    token = issuer.token(role="owner", tenant_id=uuid4())
+    said: list[str] = []
+    with (
+        serving(create_app(told)) as url,
+        httpx.Client(base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"}) as ann,
+    ):
+        for message in (ASKED, SEARCHED, FAILING):
+            answer = ann.post("/api/v1/chat", json={"message": message})
+            said += [answer.json()["response"]] if answer.is_success else []
+            ann.post("/api/v1/chat/stream", json={"message": message})
+            asked = {"model": "triage", "messages": [{"role": "user", "content": message}]}
+            ann.post("/v1/chat/completions", json=asked)
+            ann.post("/api/v1/chat", json={"message": [message], message: 1})
+        ann.get("/api/v1/runs", params={"access_token": token, "status": ASKED})
+        ann.get("/api/v1/runs", headers={"Authorization": f"Bearer {API_KEY}"})
+        ann.get("/api/v1/runs", headers={"Authorization": f"Bearer {token}x", "Cookie": f"a={token}"})
+    assert len(said) > 1
+    assert sinks.traced >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
+    events = {json.loads(line)["event"] for line in sinks.logs.splitlines() if line.startswith("{")}
+    assert "http.response" in events
+    secrets = (token, f"{token}x", API_KEY, "sk-sandbox", "what-chat-agent-proves")
+    assert (
+        sinks.showing(*secrets, *said, ASKED, "canary-name", "Canary", "canary.example", "canary-that") == []
+    )
