@@ -151,6 +151,11 @@ class TokenVerifier:
         VERIFIED.labels("accepted", "").inc()
         return principal
 
+    async def still_believes(self, principal: Principal) -> bool:
+        """Tell whether a token, or an API key, that was believed once would be now: for what lasts longer."""
+        is_over = self._clock() >= principal.expires_at + self._leeway
+        return not is_over and not (self._revoked and await self._revoked(principal))
+
     async def _verify(self, token: str) -> Principal:
         parts = _split(token)
         algorithm, kid = _read_header(parts.header)

@@ -622,6 +622,26 @@ async def test_says_503_and_never_401_when_the_keys_cannot_be_had(issuer):
             await verifier.verify("garbage")
 
 
+async def test_tells_of_what_it_believed_whether_it_would_still(issuer, cache, clock):
+    gone: set[str | None] = set()
+
+    async def revoked(principal: Principal) -> bool:
+        return principal.session_id in gone
+
+    verifier = TokenVerifier(
+        cache, issuer=issuer.issuer, audiences=["acme-api"], clock=clock, revoked=revoked, leeway=30
+    )
+    one, other = [await verifier.verify(issuer.token(sid=sid)) for sid in ("one", "other")]
+    assert await verifier.still_believes(one)
+    gone.add("one")
+    assert not await verifier.still_believes(one)
+    assert await verifier.still_believes(other)
+    clock.now = other.expires_at + 29
+    assert await verifier.still_believes(other)
+    clock.now = other.expires_at + 30
+    assert not await verifier.still_believes(other)
+
+
 async def test_asks_last_whether_the_token_was_revoked(cache, issuer):
     asked: list[Principal] = []
 

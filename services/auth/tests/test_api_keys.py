@@ -235,6 +235,14 @@ async def test_revokes_a_key_for_good(auth):
     assert audited["subject"] == f"service:ak.{UUID(key['id']).hex}"
 
 
+async def test_tells_every_service_of_a_revoked_key(auth):
+    owner = await auth.somebody()
+    key = await made(auth, owner["access_token"])
+    await ask(auth, "DELETE", f"/{key['id']}", owner["access_token"])
+    told = await auth.database.fetchval("select key from revocations")
+    assert told == f"client:ak.{UUID(key['id']).hex}"
+
+
 async def test_hides_the_keys_of_other_tenants(auth):
     key = await made(auth, (await auth.somebody())["access_token"])
     stranger = (await auth.somebody("bob@example.com"))["access_token"]

@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends
-from servicekit.app import CurrentKit
+from servicekit.app import CurrentKit, Kit
 from servicekit.auth import allowed
 from servicekit.idempotency import REPLAYED
 from servicekit.limits import Admission, Lease, Rate, Slots, tenant_key
@@ -14,6 +15,7 @@ from servicekit.tokens import Principal
 
 from chat_agent import chat
 from chat_agent.chat import IdempotencyKey, Prelude, Runs, Turn
+from chat_agent.listening import MayHear
 from chat_agent.schemas import Answer, ChatRequest
 
 Writer = Annotated[Principal, allowed("conversations:write")]
@@ -30,6 +32,7 @@ class Admitted:
     turn: Turn
     headers: dict[str, str]
     lease: Lease
+    may_hear: MayHear
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,14 @@ class Desk:
     async def ask(self, asked: ChatRequest, prelude: Prelude = (), *, streamed: bool) -> Admitted:
         """Let a caller ask once more."""
         admission = await self._admission(streamed)
-        return await admitted(admission, chat.begin(self.engine, self.caller, asked, self.key, prelude))
+        begun = chat.begin(self.engine, self.caller, asked, self.key, prelude)
+        return await admitted(admission, begun, may_hear(self.kit, self.caller))
 
     async def allow(self, run_id: UUID, given: Mapping[UUID, Answer], *, streamed: bool) -> Admitted:
         """Let a caller answer what a run has asked for, and hear how it goes on."""
         admission = await self._admission(streamed)
-        return await admitted(admission, chat.go_on(self.engine, self.caller, run_id, given))
+        begun = chat.go_on(self.engine, self.caller, run_id, given)
+        return await admitted(admission, begun, may_hear(self.kit, self.caller))
 
     async def _admission(self, streamed: bool) -> Admission:
         limits, settings = self.kit.limits, self.engine.settings
@@ -80,6 +85,11 @@ class Ear:
     engine: Runs
     kit: CurrentKit
 
+    @property
+    def may_hear(self) -> MayHear:
+        """What tells whether the caller may go on to listen."""
+        return may_hear(self.kit, self.caller)
+
     async def listen(self) -> Admission:
         """Let a caller listen to one more."""
         settings = self.engine.settings
@@ -92,11 +102,16 @@ class Ear:
 Listener = Annotated[Ear, Depends(Ear)]
 
 
-async def admitted(admission: Admission, begun: Awaitable[Turn]) -> Admitted:
+async def admitted(admission: Admission, begun: Awaitable[Turn], may_hear: MayHear) -> Admitted:
     """Give a turn that begins; without one, nothing is held."""
     async with admission.undone_on_error():
         turn = await begun
-    return Admitted(turn, {**admission.headers(), **about(turn)}, admission.lease)
+    return Admitted(turn, {**admission.headers(), **about(turn)}, admission.lease, may_hear)
+
+
+def may_hear(kit: Kit, caller: Principal) -> MayHear:
+    """Give what tells whether a caller's token is still good; it asks nobody."""
+    return partial(kit.verifier.still_believes, caller)
 
 
 def about(turn: Turn) -> dict[str, str]:

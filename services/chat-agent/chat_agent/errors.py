@@ -2,7 +2,16 @@
 
 from http import HTTPStatus
 
-from servicekit.errors import BadRequest, Conflict, Forbidden, Gone, NotFound, ServiceError, Unavailable
+from servicekit.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Gone,
+    NotFound,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class UnknownAgent(NotFound):
@@ -49,6 +58,12 @@ class ApprovalAnswered(Conflict):
     """The approval is not open any more: it was answered, its time is over, or the run was stopped."""
 
     default_detail = "This approval is not open any more."
+
+
+class TokenEnded(Unauthenticated):
+    """The token with which a stream was opened has expired, or was revoked; the run itself goes on."""
+
+    default_detail = "The access token is no longer good. Come again with another one; the run goes on."
 
 
 class BadEventId(BadRequest):

@@ -85,5 +85,6 @@ NAMED: list[type[ServiceError]] = [
     errors.ToolOutcomeUnknown,
     errors.ApprovalExpired,
     errors.CheckpointUnreadable,
+    errors.TokenEnded,
 ]
 BY_CODE = {kind.code(): kind for kind in NAMED}

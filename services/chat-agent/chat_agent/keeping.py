@@ -11,8 +11,8 @@ from chat_agent.models import Run
 
 logger = logging.getLogger(__name__)
 
-# Proxies close what is silent for long.
-SIGN_OF_LIFE_SECONDS = 15.0
+# Proxies close what is silent for long. And as often, a stream looks whether its token is still good.
+SIGN_OF_LIFE_SECONDS = 5.0
 # So many are taken at once; the next ones follow at once.
 MOST = 50
 

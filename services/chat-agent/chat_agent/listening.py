@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from uuid import UUID
 
 from redis.exceptions import RedisError
@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chat_agent import runs
 from chat_agent.engine import Engine
-from chat_agent.errors import BadEventId, RunLogExpired
+from chat_agent.errors import BadEventId, RunLogExpired, TokenEnded
 from chat_agent.models import OVER, QUEUED, Run
 from chat_agent.models import WAITING as RESTING
 from chat_agent.remembered import remembered
@@ -22,6 +22,12 @@ logger = logging.getLogger(__name__)
 OUTAGES = (RedisError, SQLAlchemyError, OSError)
 READ_PAUSE = 0.5
 KEEP_ALIVE = b": keep-alive\n\n"
+# For people who read the wire. A client sees that the run's last event is missing, and hears 401 when it
+# comes again to resume.
+TOKEN_ENDED = b": the access token is no longer good\n\n"
+
+# Whether whoever listens may go on to.
+MayHear = Callable[[], Awaitable[bool]]
 
 
 async def listen(
@@ -127,10 +133,23 @@ async def has_more(engine: Engine, caller: Principal, run_id: UUID, after: int) 
     return not (last.is_terminal or run.status == RESTING)
 
 
-async def frames(engine: Engine, run_id: UUID, after: int = 0) -> AsyncIterator[bytes]:
+async def while_let_in(
+    may_hear: MayHear, told: AsyncIterator[Sequence[RunEvent]]
+) -> AsyncIterator[Sequence[RunEvent]]:
+    """Pass on what is told for as long as it may be heard, asked at each sign of life; raises TokenEnded."""
+    async for events in told:
+        if not await may_hear():
+            raise TokenEnded
+        yield events
+
+
+async def frames(engine: Engine, run_id: UUID, may_hear: MayHear, after: int = 0) -> AsyncIterator[bytes]:
     """Give a run's events as server-sent events (WHATWG HTML 9.2)."""
-    async for events in listen(engine, run_id, after):
-        yield b"".join([event.frame for event in events]) or KEEP_ALIVE
+    try:
+        async for events in while_let_in(may_hear, listen(engine, run_id, after)):
+            yield b"".join([event.frame for event in events]) or KEEP_ALIVE
+    except TokenEnded:
+        yield TOKEN_ENDED
 
 
 async def end(engine: Engine, run_id: UUID) -> RunEvent:

@@ -70,7 +70,7 @@ async def answer_whole(asked: schemas.ChatRequest, desk: AtDesk, response: Respo
 async def answer_streamed(asked: schemas.ChatRequest, desk: AtDesk) -> StreamingResponse:
     """Say something to an agent, and hear the answer as it is made, with every tool call and handoff."""
     admitted = await desk.ask(asked, streamed=True)
-    events = listening.frames(desk.engine, admitted.turn.run.id)
+    events = listening.frames(desk.engine, admitted.turn.run.id, admitted.may_hear)
     return event_stream(events, admitted.lease, admitted.headers)
 
 
@@ -110,7 +110,8 @@ async def read_run_events(run_id: UUID, ear: Listener, after: ResumeAfter) -> Re
         # What tells an EventSource not to come again (WHATWG HTML 9.2.3).
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     admission = await ear.listen()
-    return event_stream(listening.frames(ear.engine, run_id, after), admission.lease, admission.headers())
+    events = listening.frames(ear.engine, run_id, ear.may_hear, after)
+    return event_stream(events, admission.lease, admission.headers())
 
 
 @router.post("/runs/{run_id}/cancel", response_model=schemas.Run, tags=["runs"])

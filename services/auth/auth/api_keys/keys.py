@@ -13,7 +13,7 @@ from servicekit.wire import Page
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit
+from auth import accounts, audit, revocation
 from auth.api_keys import schemas
 from auth.api_keys.errors import ApiKeyUnknown, ExpiryPast, ScopeBeyondOwnRights
 from auth.audit import Action
@@ -21,6 +21,7 @@ from auth.digests import digest
 from auth.errors import SessionEnded
 from auth.models import ApiKey
 from auth.paging import after, page_of
+from auth.revocation import Kind
 from auth.settings import Settings
 
 SECRET_BYTES = 32
@@ -90,6 +91,8 @@ async def revoke(db: AsyncSession, caller: Principal, key_id: UUID) -> None:
     """End a key, with all of its secrets; raises ApiKeyUnknown."""
     row = await find(db, caller, key_id)
     row.revoked_at = datetime.now(UTC)
+    # Services ask about a key at each request, but not while a stream lasts that was opened with it.
+    await revocation.revoke(db, Kind.CLIENT, client_id(row.id))
     note(db, Action.TOKEN_REVOKED, caller, row)
 
 

@@ -43,7 +43,7 @@ def streamed(
 ) -> StreamingResponse:
     """Answer with a stream; a client that goes away does not stop the run."""
     turn = admitted.turn
-    frames = speak(engine, turn.run.id, voice, turn.heard)
+    frames = speak(engine, turn.run.id, voice, admitted.may_hear, turn.heard)
     return event_stream(frames, admitted.lease, {**admitted.headers, **headers})
 
 
@@ -52,7 +52,7 @@ async def again(
 ) -> StreamingResponse:
     """Stream a run that was asked for before, from its beginning."""
     admission = await ear.listen()
-    frames = speak(ear.engine, run_id, voice)
+    frames = speak(ear.engine, run_id, voice, ear.may_hear)
     return event_stream(frames, admission.lease, {**admission.headers(), **headers})
 
 

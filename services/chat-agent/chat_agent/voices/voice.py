@@ -1,14 +1,18 @@
 """What all voices have in common: they hear a run's events one by one, and say each in words of their own."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import orjson
+from servicekit.errors import ServiceError
 
 from chat_agent.engine import Engine
-from chat_agent.listening import KEEP_ALIVE, listen
-from chat_agent.run_log import WAITING, RunEvent
+from chat_agent.errors import TokenEnded
+from chat_agent.listening import KEEP_ALIVE, MayHear, listen, while_let_in
+from chat_agent.outcomes import Outcome, terminal_event
+from chat_agent.run_log import WAITING, RunEvent, make_event
 
 Told = Mapping[str, Any]
 DONE = b"data: [DONE]\n\n"
@@ -53,15 +57,35 @@ class Voice:
             yield from say(told)
 
 
-async def speak(engine: Engine, run_id: UUID, voice: Voice, after: int = 0) -> AsyncIterator[bytes]:
-    """Say a run in a voice, to its end or to where it waits for a person.
+async def speak(
+    engine: Engine, run_id: UUID, voice: Voice, may_hear: MayHear, after: int = 0
+) -> AsyncIterator[bytes]:
+    """Say a run in a voice, to its end or to where it waits for a person, for as long as it may be heard.
 
     The voice hears all of the run, and what it says of the events after number `after` is given.
     """
+    try:
+        async for frames in said(
+            while_let_in(may_hear, listen(engine, run_id, to_the_end=True)), voice, after
+        ):
+            yield frames
+    except TokenEnded as ended:
+        # Their clients take a stream that merely stops for a whole answer.
+        yield voice.encode(refusal(run_id, ended))
+
+
+def refusal(run_id: UUID, error: ServiceError) -> RunEvent:
+    """Give what ends a stream as an error would, though the run goes on."""
+    type, told = terminal_event(Outcome("failed", "", error_code=error.code(), error_detail=error.detail))
+    return make_event(0, type, run_id, run_id, told, datetime.now(UTC))
+
+
+async def said(told: AsyncIterator[Sequence[RunEvent]], voice: Voice, after: int) -> AsyncIterator[bytes]:
+    """Say events in a voice, as they are told."""
     # None of these streams may go on after its end, so what ends it is said when nothing has come after. And
     # most of their clients cannot come again to the middle of one.
     end = b""
-    async for events in listen(engine, run_id, to_the_end=True):
+    async for events in told:
         frames = b"" if events else KEEP_ALIVE
         for event in events:
             said = voice.encode(event)

@@ -1,0 +1,126 @@
+"""A stream stands for as long as the token is good that it was opened with; the run itself goes on."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from chat_agent.main import create_app
+from redis.asyncio import Redis
+from servicekit.revocations import mark, tell
+from testkit.servers import serving
+from testkit.sse import events
+from testkit.token_kinds import API_KEY
+
+from .talking import ENDLESS, RUNS, STREAM, speaking
+from .voices.test_routes import STREAMS
+
+SLOWLY = "Slowly [sandbox: tokens=900] [sandbox: rate=60/s]"
+TERMINAL = {"run.completed", "run.failed", "run.cancelled", "run.waiting"}
+LEEWAY_SECONDS = 30
+Open = Callable[..., httpx.Client]
+
+
+@pytest.fixture
+def signed_in(url: str, issuer) -> Iterator[Open]:
+    """Give a client of somebody, whose token says more, or something else."""
+    clients: list[httpx.Client] = []
+
+    def open_(**claims: Any) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {issuer.token(role='member', **claims)}"}
+        clients.append(httpx.Client(base_url=url, headers=headers, timeout=30))
+        return clients[-1]
+
+    yield open_
+    for one in clients:
+        one.close()
+
+
+@pytest.fixture
+def revoke(redis_url: str) -> Callable[[str, str], None]:
+    """Give a function that revokes something, as auth does."""
+
+    async def revoked(kind: str, name: str) -> None:
+        async with Redis.from_url(redis_url) as redis:
+            await tell(redis, [mark(kind, name, time.time())])
+
+    return lambda kind, name: asyncio.run(revoked(kind, name))
+
+
+def begun(told: Iterator[Any]) -> Any:
+    """Hear a run until it says something."""
+    return next(event for event in told if event.type == "message.delta")
+
+
+@pytest.mark.parametrize("message", [SLOWLY, ENDLESS], ids=["talking", "silent"])
+def test_a_session_that_ends_closes_its_streams_and_no_others(signed_in, revoke, message) -> None:
+    who = {"tenant_id": uuid4(), "subject": f"user:{uuid4()}"}
+    ended = str(uuid4())
+    ann, again = signed_in(**who, sid=ended), signed_in(**who)
+    run = speaking(again, message)
+    path = f"{RUNS}/{run['id']}/events"
+    with ann.stream("GET", path) as answer, again.stream("GET", path) as other:
+        told, others = events(answer.iter_lines()), events(other.iter_lines())
+        begun(told)
+        revoke("session", ended)
+        heard = [event.type for event in told]
+        assert not TERMINAL & {*heard}
+        # It can go on from where it was, with a token that is good; and not with this one.
+        assert ann.get(path, headers={"Last-Event-ID": "3"}).status_code == 401
+        assert again.get(f"{RUNS}/{run['id']}").json()["status"] == "running"
+        assert again.post(f"{RUNS}/{run['id']}/cancel").status_code == 200
+        assert [event.type for event in others][-1] == "run.cancelled"
+
+
+def test_the_stream_that_asked_ends_with_its_token_and_the_run_does_not(signed_in) -> None:
+    who = {"tenant_id": uuid4(), "subject": f"user:{uuid4()}"}
+    now = int(time.time())
+    # Two seconds from now, there is no leeway left either.
+    ending = signed_in(**who, iat=now - 600, nbf=now - 600, exp=now - LEEWAY_SECONDS + 2)
+    with ending.stream("POST", STREAM, json={"message": SLOWLY}) as answer:
+        run = f"{RUNS}/{answer.headers['acme-run-id']}"
+        lines = list(answer.iter_lines())
+    assert ": the access token is no longer good" in lines
+    heard = list(events(lines))
+    assert heard
+    assert not TERMINAL & {event.type for event in heard}
+    assert ending.get(run).status_code == 401
+    renewed = signed_in(**who)
+    assert renewed.get(run).json()["status"] == "running"
+    assert renewed.post(f"{run}/cancel").status_code == 200
+    resumed = renewed.get(f"{run}/events", headers={"Last-Event-ID": str(heard[-1].id)})
+    numbers = [event.id for event in events(resumed.text.splitlines())]
+    assert numbers[:1] == [heard[-1].id + 1]
+
+
+@pytest.mark.parametrize(("path", "body"), STREAMS.items())
+def test_other_voices_say_that_the_token_has_ended(signed_in, revoke, path, body) -> None:
+    who = {"tenant_id": uuid4(), "subject": f"user:{uuid4()}"}
+    sid = str(uuid4())
+    with signed_in(**who, sid=sid).stream("POST", path, json=body(SLOWLY)) as answer:
+        lines = answer.iter_lines()
+        next(line for line in lines if line.startswith("data:"))
+        revoke("session", sid)
+        told = [line.removeprefix("data: ") for line in lines if line.startswith("data: {")]
+    said = [json.loads(one) for one in told]
+    assert any("token_ended" in json.dumps(one) for one in said[-4:])
+    cancelled = signed_in(**who).post(f"{RUNS}/{answer.headers['acme-run-id']}/cancel")
+    assert cancelled.status_code == 200
+
+
+def test_an_api_key_that_is_revoked_closes_its_streams(settings, auth_url, revoke) -> None:
+    changes = {"auth_internal_url": auth_url}
+    with (
+        serving(create_app(settings.model_copy(update=changes))) as url,
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=30) as machine,
+        machine.stream("POST", STREAM, json={"message": SLOWLY}) as answer,
+    ):
+        told = events(answer.iter_lines())
+        begun(told)
+        revoke("client", "ak.1")
+        assert not TERMINAL & {event.type for event in told}
+        assert machine.post(f"{RUNS}/{answer.headers['acme-run-id']}/cancel").status_code == 200
