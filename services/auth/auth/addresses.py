@@ -39,6 +39,22 @@ def key_of(address: str) -> str:
     return f"{unicodedata.normalize('NFKC', found.local_part).lower()}@{found.ascii_domain.lower()}"
 
 
+def domain_of(address: str) -> str:
+    """Give the domain of an address, in its normal form."""
+    return key_of(address).rpartition("@")[2]
+
+
+def as_domain(text: str) -> str:
+    """Write a domain in its normal form; raises ValueError."""
+    try:
+        return domain_of(f"somebody@{text}")
+    except ValueError:
+        raise ValueError("this is not a domain of addresses") from None
+
+
+Domain = Annotated[
+    str, Field(min_length=3, max_length=190, examples=["example.com"]), AfterValidator(as_domain)
+]
 Email = Annotated[
     str,
     Field(max_length=MAX_LENGTH, json_schema_extra={"format": "email"}, examples=["ann@example.com"]),

@@ -15,20 +15,26 @@ class Places:
 
     def find(self, address: str) -> str | None:
         """Name the town and country of an address, as far as they are known."""
-        if self._reader is None:
-            return None
-        try:
-            found = self._reader.get(address.partition("/")[0])
-        except ValueError:
-            return None
-        names = [name for part in ("city", "country") if (name := english(found, part))]
+        found = self._look_up(address)
+        names = [name for part in ("city", "country") if (name := text_in(found, part, "names", "en"))]
         return ", ".join(names) or None
 
+    def country(self, address: str) -> str | None:
+        """Give the country of an address (ISO 3166-1 alpha-2), if it is known."""
+        return text_in(self._look_up(address), "country", "iso_code")
 
-def english(found: Any, part: str) -> str | None:
-    """Take the English name of a part of a record."""
+    def _look_up(self, address: str) -> Any:
+        try:
+            return self._reader and self._reader.get(address.partition("/")[0])
+        except ValueError:
+            return None
+
+
+def text_in(found: Any, *path: str) -> str | None:
+    """Take a text out of a record, if it is there."""
     try:
-        name = found[part]["names"]["en"]
+        for name in path:
+            found = found[name]
     except (KeyError, TypeError):
         return None
-    return name if isinstance(name, str) else None
+    return found if isinstance(found, str) else None

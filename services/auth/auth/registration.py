@@ -30,9 +30,9 @@ SAME_SECONDS = 0.05
 async def register(parts: Parts, wanted: Registration) -> None:
     """Make an account unless the address has one, with a tenant of its own or in the one that invites.
 
-    Raises as password_policy does; SignupClosed or InvitationInvalid, also for an address with an account.
+    Raises as password_policy and signups.admit do, or InvitationInvalid; also for an address with an account.
     """
-    signups.admit(parts, invited=wanted.invite is not None)
+    signups.admit(parts, wanted.email, invited=wanted.invite is not None)
     tenant_name = await joining.look(parts, wanted)
     password = wanted.password.get_secret_value()
     password_policy.check(password, [wanted.email, tenant_name, wanted.display_name])

@@ -7,10 +7,11 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 from servicekit.sealing import BadSealingKey, seal
 from servicekit.settings import ServiceSettings, is_placeholder
 
+from auth.addresses import Domain
 from auth.key_ring import Overlap
 
 MINUTE = 60
@@ -27,6 +28,8 @@ SLACK_SECONDS = 60
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1)]
 Minutes = Annotated[int, Field(ge=1)]
+# ISO 3166-1 alpha-2.
+Country = Annotated[str, StringConstraints(to_upper=True, pattern="^[A-Za-z]{2}$")]
 
 
 class Settings(ServiceSettings):
@@ -69,6 +72,13 @@ class Settings(ServiceSettings):
     require_email_verification: bool = True
     # Who may sign up: all; who has an invite; who has an invite, for which one can ask the operators.
     auth_signup_policy: Literal["public", "invite_only", "approval"] = "public"
+    # Whose addresses get an account: of these domains alone (each stands for itself), if there are any; and
+    # none of those (each stands for all below it, too).
+    signup_allowed_email_domains: list[Domain] = Field(default_factory=list)
+    signup_denied_email_domains: list[Domain] = Field(default_factory=list)
+    # From where: likewise, by AUTH_GEOIP_DATABASE. Where only some may, an unknown place is none of them.
+    signup_allowed_countries: list[Country] = Field(default_factory=list)
+    signup_denied_countries: list[Country] = Field(default_factory=list)
     # The owners and admins of this tenant decide on requests to sign up.
     auth_operator_tenant_id: UUID | None = None
     auth_invite_ttl_hours: Annotated[int, Field(ge=1, le=14 * 24)] = 72
@@ -215,7 +225,12 @@ class Settings(ServiceSettings):
     @model_validator(mode="after")
     def refuse_to_boot_unsafe(self) -> Self:
         """Refuse, wherever it runs, what could never work; names everything in one message."""
-        complaints = [*self.missing_secrets(), *self.broken_sealing_keys(), *self.too_short_overlap()]
+        complaints = [
+            *self.missing_secrets(),
+            *self.broken_sealing_keys(),
+            *self.too_short_overlap(),
+            *self.without_map(),
+        ]
         if complaints:
             raise ValueError("; ".join(complaints))
         return self
@@ -280,6 +295,15 @@ class Settings(ServiceSettings):
             ),
             *(["AUTH_KEY_RETIRE_LAG_MINUTES is shorter than an access token lives"] if lag < living else []),
         ]
+
+    def without_map(self) -> list[str]:
+        """Complain of countries that nobody could tell apart."""
+        named = {
+            "SIGNUP_ALLOWED_COUNTRIES": self.signup_allowed_countries,
+            "SIGNUP_DENIED_COUNTRIES": self.signup_denied_countries,
+        }
+        needed = [name for name, countries in named.items() if countries and not self.auth_geoip_database]
+        return [f"{name} needs AUTH_GEOIP_DATABASE" for name in needed]
 
     def weak_secrets(self) -> list[str]:
         """List secrets that are known, or short enough to be guessed."""

@@ -1,6 +1,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import asyncpg
@@ -9,6 +10,8 @@ import pytest
 from auth.main import create_app
 from auth.settings import Settings
 from fastapi import FastAPI
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 from pydantic import SecretStr
 from sandbox.vault import create_vault
 from servicekit import jose
@@ -172,6 +175,31 @@ class Auth:
             email,
             role,
         )
+
+
+def somewhere(code: str, country: str, city: str | None = None, at: tuple[float, float] | None = None) -> Any:
+    """A record as MaxMind's city files have them."""
+    return {
+        "country": {"iso_code": code, "names": {"en": country}},
+        **({"city": {"names": {"en": city}}} if city else {}),
+        **({"location": dict(zip(("latitude", "longitude"), at, strict=True))} if at else {}),
+    }
+
+
+@pytest.fixture
+def geoip(tmp_path: Path) -> Path:
+    """A map of a few addresses."""
+    writer = MMDBWriter(4, "Test-City", languages=["en"])
+    for network, record in {
+        "203.0.113.0/25": somewhere("DE", "Germany", "Berlin", (52.52, 13.4)),
+        "203.0.113.128/25": somewhere("AU", "Australia", "Sydney", (-33.87, 151.21)),
+        "192.0.2.0/25": somewhere("FR", "France"),
+        "192.0.2.128/25": somewhere("DE", "Germany", "Hamburg", (53.55, 10.0)),
+        "198.51.100.0/24": {"city": "nonsense", "country": {"iso_code": 7}, "location": {"latitude": "x"}},
+    }.items():
+        writer.insert_network(IPSet([network]), record)
+    writer.to_db_file(str(tmp_path / "city.mmdb"))
+    return tmp_path / "city.mmdb"
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ from auth import session_origin
 from auth.places import Places
 from auth.session_origin import SessionOrigin, device_name, masked
 from maxminddb import InvalidDatabaseError
-from mmdb_writer import MMDBWriter
-from netaddr import IPSet
 from pydantic import SecretStr
 
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:127.0) Gecko/20100101 Firefox/127.0"
@@ -265,17 +263,6 @@ def test_reads_the_name_of_a_device(agent, name):
 )
 def test_shows_no_whole_address(address, shown):
     assert masked(address) == shown
-
-
-@pytest.fixture
-def geoip(tmp_path):
-    writer = MMDBWriter(4, "Test-City", languages=["en"])
-    berlin = {"city": {"names": {"en": "Berlin"}}, "country": {"names": {"en": "Germany"}}}
-    writer.insert_network(IPSet(["203.0.113.0/24"]), berlin)
-    writer.insert_network(IPSet(["192.0.2.0/24"]), {"country": {"names": {"en": "France"}}})
-    writer.insert_network(IPSet(["198.51.100.0/24"]), {"city": "nonsense"})
-    writer.to_db_file(str(tmp_path / "city.mmdb"))
-    return tmp_path / "city.mmdb"
 
 
 async def test_tells_about_where_a_session_is_if_it_has_a_map(start, geoip):

@@ -16,10 +16,15 @@ from auth.models import Purpose, Status, User
 from auth.parts import Parts
 from auth.registration import SAME_SECONDS
 from auth.steady_pace import at_least
+from auth.tenants import signup_rules
 
 
 async def ask(parts: Parts, caller: Principal, wanted: EmailChange) -> None:
-    """Have the new address confirmed; nobody is told whether it has an account. Raises as `prove` does."""
+    """Have the new address confirmed; nobody is told whether it has an account.
+
+    Raises EmailDomainNotAllowed, or as `prove` does.
+    """
+    signup_rules.check_domain(parts, wanted.new_email)
     await prove(parts, caller, wanted.password.get_secret_value())
     new_key = key_of(wanted.new_email)
     async with at_least(SAME_SECONDS):

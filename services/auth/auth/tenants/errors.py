@@ -126,6 +126,18 @@ class SignupClosed(Forbidden):
     default_detail = "Signing up needs an invitation."
 
 
+class EmailDomainNotAllowed(Forbidden):
+    """Accounts are not for addresses of this domain; nothing is said of the address itself."""
+
+    default_detail = "Accounts here are not for addresses of this domain. Use another one."
+
+
+class CountryNotAllowed(Forbidden):
+    """Accounts are not made from this country, or only from some that this is not known to be in."""
+
+    default_detail = "Accounts are not made from where you are."
+
+
 class SignupRequestsClosed(Forbidden):
     """Nobody here decides on requests for access."""
 

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from servicekit.permissions import Role
 from servicekit.wire import Body
 
-from auth.addresses import Email, key_of
+from auth.addresses import Domain, Email
 from auth.models import RequestStatus, Status, TenantStatus
 from auth.schemas import DisplayName, Name, OpaqueToken, TenantName
 
@@ -20,24 +20,6 @@ Slug = Annotated[str, StringConstraints(min_length=2, max_length=48, pattern=r"^
 # A language, and perhaps a script and a region (the common forms of RFC 5646).
 Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$")]
 SUBJECT = re.compile(r"user:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def domain_of(address: str) -> str:
-    """Give the domain of an address, in its normal form."""
-    return key_of(address).rpartition("@")[2]
-
-
-def as_domain(text: str) -> str:
-    """Write a domain in its normal form; raises ValueError."""
-    try:
-        return domain_of(f"somebody@{text}")
-    except ValueError:
-        raise ValueError("this is not a domain of addresses") from None
-
-
-Domain = Annotated[
-    str, Field(min_length=3, max_length=190, examples=["example.com"]), AfterValidator(as_domain)
-]
 
 
 class View(BaseModel):

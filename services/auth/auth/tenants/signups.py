@@ -25,7 +25,7 @@ from auth.mails import Recipient, send
 from auth.models import Membership, RequestStatus, SignupRequest, Status, User
 from auth.parts import Parts, PartsOfAuth
 from auth.steady_pace import at_least
-from auth.tenants import invites, schemas
+from auth.tenants import invites, schemas, signup_rules
 from auth.tenants.authority import standing
 from auth.tenants.errors import (
     OperatorsOnly,
@@ -50,19 +50,24 @@ async def operator(caller: Annotated[Principal, allowed("tenant:manage")], parts
 Operator = Annotated[Principal, Depends(operator)]
 
 
-def admit(parts: Parts, *, invited: bool) -> None:
-    """Refuse who may not sign up without an invite, before anything is known of them; raises SignupClosed."""
+def admit(parts: Parts, email: str, *, invited: bool) -> None:
+    """Refuse who may not sign up, before anything is known of them.
+
+    Raises SignupClosed for who needs an invite, or as `signup_rules.check` does.
+    """
     if parts.settings.auth_signup_policy != "public" and not invited:
         raise SignupClosed
+    signup_rules.check(parts, email)
 
 
 async def ask(parts: Parts, wanted: schemas.AccessRequest) -> None:
     """Keep a request for access and tell the operators; none is kept for an address that has an account.
 
-    Raises SignupRequestsClosed where nobody decides on requests.
+    Raises SignupRequestsClosed where nobody decides on requests, or as `signup_rules.check` does.
     """
     if parts.settings.auth_signup_policy != "approval":
         raise SignupRequestsClosed
+    signup_rules.check(parts, wanted.email)
     email_key = key_of(wanted.email)
     if not await parts.rates.may("signup-requests", email_key):
         return
