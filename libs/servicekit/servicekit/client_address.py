@@ -4,7 +4,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from starlette.requests import HTTPConnection
 
-IPV6_SITE_BITS = 64
+IPV6_SITE_BITS, SHOWN_OF_IPV6 = 64, 48
 
 
 def client_address(connection: HTTPConnection) -> str:
@@ -33,3 +33,11 @@ def site(address: str) -> str:
     """Give what counts as one client: an address, of IPv6 the /64, because one customer has all of it."""
     plain = canonical(address)
     return str(ip_network(f"{plain}/{IPV6_SITE_BITS}", strict=False)) if ":" in plain else plain or "unknown"
+
+
+def masked(address: str) -> str | None:
+    """Leave out what tells one neighbour from another: `203.0.113.x`, `2001:db8:1::/48`."""
+    plain = canonical(address.partition("/")[0])
+    if ":" in plain:
+        return str(ip_network(f"{plain}/{SHOWN_OF_IPV6}", strict=False))
+    return f"{plain.rpartition('.')[0]}.x" if plain else None

@@ -89,6 +89,8 @@ class MailKind(StrEnum):
     EMAIL_CHANGED = "email_changed"
     SIGN_IN_BLOCKED = "sign_in_blocked"
     NEW_DEVICE = "new_device"
+    IMPOSSIBLE_TRAVEL = "impossible_travel"
+    ATTACK_SEEN = "attack_seen"
     SESSION_STOLEN = "session_stolen"
     SECOND_FACTOR_ADDED = "second_factor_added"
     SECOND_FACTOR_REMOVED = "second_factor_removed"

@@ -8,6 +8,7 @@ from servicekit.app import Kit
 from servicekit.database import Database
 
 from auth.access_tokens import AccessTokens
+from auth.attacks import Attacks
 from auth.email_tokens import EmailTokens
 from auth.lockout import Lockout
 from auth.passwords import Passwords
@@ -35,6 +36,7 @@ class Parts:
     vault: Vault
     catalogue: Catalogue
     lockout: Lockout
+    attacks: Attacks
     places: Places
 
     @classmethod
@@ -52,6 +54,7 @@ class Parts:
             vault=Vault.of(settings, kit.http),
             catalogue=Catalogue.load(settings.auth_service_accounts_file),
             lockout=Lockout(settings, kit.limits, kit.redis),
+            attacks=Attacks(settings, kit.limits, kit.redis),
             places=Places(settings.auth_geoip_database),
         )
 

@@ -107,7 +107,7 @@ async def tell_of_theft(db: AsyncSession, parts: Parts, session_id: UUID) -> Non
         MailKind.SESSION_STOLEN,
         Recipient.of(user),
         tenant_id=session.tenant_id,
-        **{name: value for name, value in seen.model_dump().items() if value},
+        **seen.facts(),
     )
     audit.record(
         db, Action.TOKEN_REUSE, tenant_id=session.tenant_id, subject=user.subject, session_id=session.id

@@ -1,31 +1,36 @@
 """What a session's owner is shown of where it came from: sealed, each for its own session alone."""
 
 import logging
-from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, SecretStr
+from servicekit.client_address import masked
 from servicekit.sealing import SealBroken, seal, unseal
 from ua_parser import parse_os, parse_user_agent
 
 from auth.digests import digest
 from auth.origin import Origin
-from auth.places import Places
+from auth.places import Places, Spot
 from auth.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN = "Unknown device"
-SHOWN_OF_IPV6 = 48
 LONGEST_NAME = 64
 
 
 class SessionOrigin(BaseModel):
-    """A device, and about where it was when the session began."""
+    """A device, and about where it was when the session began; `spot` is never shown."""
 
     device: str
     address: str | None = None
     place: str | None = None
+    spot: Spot | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Give what a letter may tell of it."""
+        return self.model_dump(exclude={"spot"}, exclude_none=True)
 
 
 def describe(where: Origin | None, places: Places) -> SessionOrigin:
@@ -33,7 +38,10 @@ def describe(where: Origin | None, places: Places) -> SessionOrigin:
     if where is None:
         return SessionOrigin(device=UNKNOWN)
     return SessionOrigin(
-        device=device_name(where.user_agent), address=masked(where.address), place=places.find(where.address)
+        device=device_name(where.user_agent),
+        address=masked(where.address),
+        place=places.find(where.address),
+        spot=places.spot(where.address),
     )
 
 
@@ -44,17 +52,6 @@ def device_name(user_agent: str | None) -> str:
     browser, system = parse_user_agent(user_agent), parse_os(user_agent)
     names = [found.family for found in (browser, system) if found]
     return " on ".join(name[:LONGEST_NAME] for name in names if name.isprintable()) or UNKNOWN
-
-
-def masked(address: str) -> str | None:
-    """Leave out what tells one neighbour from another: `203.0.113.x`, `2001:db8:1::/48`."""
-    try:
-        parsed = ip_address(address.partition("/")[0])
-    except ValueError:
-        return None
-    if isinstance(parsed, IPv6Address):
-        return str(ip_network((int(parsed), SHOWN_OF_IPV6), strict=False))
-    return f"{address.rpartition('.')[0]}.x"
 
 
 def sealed(settings: Settings, session_id: UUID, described: SessionOrigin) -> str:

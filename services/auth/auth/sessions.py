@@ -11,13 +11,11 @@ from servicekit.tokens import Principal
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, devices, mails, origin, session_origin
+from auth import accounts, audit, devices, origin, session_origin, unlikeness
 from auth.accounts import Standing
 from auth.audit import Action
 from auth.errors import SessionEnded, SessionNotFound
-from auth.events import MailKind
 from auth.factors.errors import SecondFactorMissing
-from auth.mails import Recipient
 from auth.models import EndReason, RefreshToken, Session, User
 from auth.parts import Parts
 from auth.revocation import Kind, revoke
@@ -62,7 +60,7 @@ async def begin(  # noqa: PLR0913  # what a session follows from
     is_sign_in = expires_at is None
     if is_sign_in:
         await make_room(db, parts, user)
-        await tell_of_new_device(db, parts, session, user, device)
+        await unlikeness.tell(db, parts, session, user, device)
     db.add(session)
     await db.flush()
     if is_sign_in:
@@ -95,21 +93,6 @@ async def make_room(db: AsyncSession, parts: Parts, user: User) -> None:
     live = select(Session.id).where(Session.user_id == user.id, LIVE)
     surplus = await db.scalars(live.order_by(Session.last_seen_at.desc(), Session.id).offset(kept))
     await end(db, EndReason.EVICTED, Session.id.in_(surplus.all()))
-
-
-async def tell_of_new_device(
-    db: AsyncSession, parts: Parts, session: Session, user: User, device: str | None
-) -> None:
-    """Tell a person of a sign-in from where they have not been before; the first one ever is no news."""
-    known = devices.recognise(parts.settings.auth_refresh_token_pepper, user.id, device)
-    if known or await devices.has_been_here(db, user) or not await devices.has_signed_in(db, user):
-        return
-    seen = session_origin.opened(parts.settings, session.id, session.origin)
-    facts = {name: value for name, value in seen.model_dump().items() if value}
-    mails.send(db, parts, MailKind.NEW_DEVICE, Recipient.of(user), tenant_id=session.tenant_id, **facts)
-    audit.record(
-        db, Action.NEW_DEVICE, tenant_id=session.tenant_id, actor=user.subject, session_id=session.id
-    )
 
 
 def write_down(db: AsyncSession, session: Session, user: User) -> None:

@@ -117,6 +117,11 @@ class Settings(ServiceSettings):
     auth_ip_lockout_threshold: Count = 50
     auth_ip_lockout_window_minutes: Minutes = 10
     auth_ip_lockout_duration_minutes: Minutes = 10
+    # Failures within an hour that look like an attack, of which the operators are told: from one network (/24
+    # of IPv4, /48 of IPv6) with so many accounts; or with so many accounts from so many networks.
+    auth_spraying_alarm_accounts: Count = 20
+    auth_stuffing_alarm_accounts: Count = 100
+    auth_stuffing_alarm_networks: Count = 50
     email_verification_ip_rate_limit_per_hour: Count = 10
     email_verification_email_rate_limit_per_hour: Count = 3
     email_verification_attempt_rate_limit_per_minute: Count = 30

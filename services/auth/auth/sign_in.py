@@ -8,7 +8,7 @@ from servicekit.errors import Unauthenticated
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, devices, lockout, mails, origin, sessions
+from auth import accounts, alarm, audit, devices, lockout, mails, origin, sessions
 from auth.addresses import key_of
 from auth.audit import Action
 from auth.errors import InvalidCredentials
@@ -104,7 +104,11 @@ async def judge(parts: Parts, attempt: Attempt, user: User | None, password: str
 async def refused(parts: Parts, attempt: Attempt, user: User | None, why: Refused) -> InvalidCredentials:
     """Count a refusal and write it down; who is kept out by it is told."""
     SIGN_INS.labels("refused").inc()
-    blocks_address = why is not Refused.MAY_NOT_ENTER and await parts.lockout.failed(attempt)
+    is_guess = why is not Refused.MAY_NOT_ENTER
+    blocks_address = is_guess and await parts.lockout.failed(attempt)
+    from_where = origin.current()
+    address = from_where.address if from_where else "unknown"
+    sightings = await parts.attacks.seen(attempt.account, address) if is_guess else []
     locks = user is not None and why is Refused.WRONG_PASSWORD and attempt.fills
     tells = locks and await parts.lockout.first_telling(attempt)
     async with parts.database.begin() as db:
@@ -120,6 +124,7 @@ async def refused(parts: Parts, attempt: Attempt, user: User | None, why: Refuse
             await lockout.note_wrong_password(db, user)
         if user and tells:
             mails.send(db, parts, MailKind.SIGN_IN_BLOCKED, Recipient.of(user), tenant_id=tenant_id)
+        await alarm.sound(db, parts, sightings)
     return InvalidCredentials()
 
 

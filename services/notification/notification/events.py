@@ -20,6 +20,10 @@ LINK = re.compile(r"[/@:\\]|\.\w")
 NETWORK = re.compile(r"[0-9a-fx.:/]{3,43}")
 NUMBER = re.compile(r"[0-9]{1,3}")
 FACTORS = {"totp": "an authenticator app", "passkey": "a passkey"}
+ATTACKS = {
+    "password_spraying": "one network fails to sign in to many accounts",
+    "credential_stuffing": "many networks fail to sign in to many accounts",
+}
 MASKED = re.compile(r"[^\s@<>]?\*{3}@[^\s@<>]{1,255}")
 
 
@@ -63,6 +67,11 @@ def number(text: str | None) -> str | None:
 def in_words(factor: str | None) -> str | None:
     """Name a second factor as people do."""
     return FACTORS.get(factor or "", factor)
+
+
+def in_plain_words(attack: str | None) -> str | None:
+    """Say what an attack looks like; what is none of those that we know is left out."""
+    return ATTACKS.get(attack or "")
 
 
 Name = Annotated[str | None, AfterValidator(presentable)]
@@ -116,6 +125,9 @@ class Facts(BaseModel):
     new_email_masked: Annotated[str | None, AfterValidator(masked)] = None
     device: Name = None
     place: Name = None
+    # Where they were the last time.
+    place_before: Name = None
+    attack: Annotated[Name, AfterValidator(in_plain_words)] = None
     # Of which only a part is shown: `203.0.113.x`, `2001:db8::/48`.
     address: Annotated[str | None, AfterValidator(network)] = None
     at: Annotated[str | None, AfterValidator(moment)] = None

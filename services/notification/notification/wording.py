@@ -91,6 +91,21 @@ LETTERS = {
         "your account was just entered from a device that we had not seen before.",
         TAKE_BACK,
     ),
+    "impossible_travel": Letter(
+        "Somebody signed in far from where you were",
+        "your account was just entered from a place that is too far from where you last signed in"
+        "{% if place_before %}, {{ place_before }},{% endif %} for one person to have been at both."
+        " Where an address is can be told only roughly, and a VPN hides it: if you use one, this may be you.",
+        TAKE_BACK,
+    ),
+    "attack_seen": Letter(
+        "Somebody is attacking accounts",
+        "{% if attack %}{{ attack }}{% else %}many sign-ins fail{% endif %}, as when passwords are tried out."
+        " Accounts and addresses that fail too often are closed for a while by themselves."
+        " What was tried, and when, is in the audit log.",
+        "This is told at most once a day; the audit log and the metrics go on."
+        " If it does not stop, have the networks that it comes from blocked in front of us.",
+    ),
     "session_stolen": Letter(
         "A session of yours was ended",
         "a key to one of your sessions was used a second time, so somebody may have copied it."

@@ -40,6 +40,8 @@ EVERYTHING = {
     "new_email_masked": "a***@example.org",
     "device": "Firefox on Linux",
     "place": "London",
+    "place_before": "Sydney",
+    "attack": "password_spraying",
     "address": "203.0.113.x",
     "at": "2026-11-26T10:05:00+01:00",
 }
@@ -152,6 +154,8 @@ TELLS = {
     "access_approved": "your request for access for “Looms” was approved.",
     "access_rejected": "access for “Looms” was declined: “We know you”.",
     "api_key_created": "an API key, “nightly build”, was created in “Analytical Engines”.",
+    "impossible_travel": "where you last signed in, Sydney, for one person",
+    "attack_seen": "one network fails to sign in to many accounts, as when",
     "role_changed": "in “Analytical Engines” was changed: you are now admin.",
 }
 
@@ -182,6 +186,8 @@ TOLD_IN = {
     "key_name": ["api_key_created"],
     "device": ["new_device"],
     "place": ["new_device"],
+    "place_before": ["impossible_travel"],
+    "attack": ["attack_seen"],
     "address": ["session_stolen"],
 }
 

@@ -21,6 +21,11 @@ class Action(StrEnum):
     LOGIN_LOCK = "authn_login_lock"
     ADDRESS_BLOCKED = "excess_rate_limit_exceeded"
     NEW_DEVICE = "authn_new_device"
+    # From where nobody gets in the time since the last one.
+    IMPOSSIBLE_TRAVEL = "authn_impossible_travel"
+    # On many accounts, so of nobody: the operators' tenant has them.
+    PASSWORD_SPRAYING = "malicious_password_spraying"  # noqa: S105  # a word, not a password
+    CREDENTIAL_STUFFING = "malicious_credential_stuffing"
     TOKEN_REUSE = "authn_token_reuse"  # noqa: S105  # a word, not a token
     TOKEN_CREATED = "authn_token_created"  # noqa: S105  # a word, not a token
     TOKEN_ROTATED = "authn_token_rotated"  # noqa: S105  # a word, not a token

@@ -4,6 +4,7 @@ Operators are the owners and admins of the tenant that AUTH_OPERATOR_TENANT_ID n
 are never used again: a slug may be given up, and taken by anybody.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
@@ -87,21 +88,26 @@ async def ask(parts: Parts, wanted: schemas.AccessRequest) -> None:
             await tell_operators(db, parts, wanted)
 
 
-async def tell_operators(db: AsyncSession, parts: Parts, wanted: schemas.AccessRequest) -> None:
-    """Have a mail sent to those who decide."""
-    tenant_id = parts.settings.auth_operator_tenant_id
+async def operators(db: AsyncSession, parts: Parts) -> Sequence[User]:
+    """Give those who run this installation; a few, if there are many."""
     asked = (
         select(User)
         .join(Membership, Membership.user_id == User.id)
         .where(
-            Membership.tenant_id == tenant_id,
+            Membership.tenant_id == parts.settings.auth_operator_tenant_id,
             Membership.role.in_([Role.ADMIN, Role.OWNER]),
             User.status == Status.ACTIVE,
         )
         .order_by(Membership.created_at)
         .limit(MOST_OPERATORS)
     )
-    for user in await db.scalars(asked):
+    return (await db.scalars(asked)).all()
+
+
+async def tell_operators(db: AsyncSession, parts: Parts, wanted: schemas.AccessRequest) -> None:
+    """Have a mail sent to those who decide."""
+    tenant_id = parts.settings.auth_operator_tenant_id
+    for user in await operators(db, parts):
         send(
             db,
             parts,
