@@ -84,6 +84,7 @@ class MailKind(StrEnum):
     MAGIC_LINK = "magic_link"
     INVITATION = "invitation"
     ACCOUNT_CLOSING = "account_closing"
+    SECOND_FACTORS_RESET = "second_factors_reset"
     # Notices of what has happened.
     PASSWORD_CHANGED = "password_changed"  # noqa: S105
     EMAIL_CHANGED = "email_changed"

@@ -189,6 +189,8 @@ class Settings(ServiceSettings):
             "mail": (self.email_verification_email_rate_limit_per_hour, HOUR),
             "password/forgot": (self.password_reset_email_rate_limit_per_hour, HOUR),
             "factors": (self.auth_factors_account_rate_limit_per_minute, MINUTE),
+            # Each time a letter with which to set a new password.
+            "factors/reset": (self.password_reset_email_rate_limit_per_hour, HOUR),
             "magic-link": (self.magic_link_email_rate_limit_per_hour, HOUR),
             "tenants": (self.auth_tenant_rate_limit_per_hour, HOUR),
             "invites": (self.auth_invite_rate_limit_per_hour, HOUR),

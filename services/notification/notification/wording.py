@@ -68,6 +68,17 @@ LETTERS = {
         page="invitation",
         link_says="See the invitation",
     ),
+    "second_factors_reset": Letter(
+        "Your second factors were reset",
+        f"an administrator of {TEAM} has removed the second factors of your account, and you were signed out"
+        " everywhere. Nobody comes in with the password that you had. Set a new one here, sign in with it,"
+        " and set up a second factor again:",
+        "When it is over, ask for another link by “forgotten password” where you sign in."
+        " If you have not asked an administrator for this, set a password all the same,"
+        " and ask an owner of the team.",
+        page="reset-password",
+        link_says="Set a new password",
+    ),
     "password_changed": Letter(
         "Your password was changed",
         "the password of your account was changed, and you were signed out everywhere else.",

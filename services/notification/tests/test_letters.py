@@ -22,6 +22,7 @@ PAGES = {
     "password_reset": "/reset-password",
     "email_change": "/confirm-email-change",
     "magic_link": "/magic-link",
+    "second_factors_reset": "/reset-password",
     "invitation": "/invitation",
     "access_approved": "/invitation",
     "account_closing": "/restore-account",
@@ -156,6 +157,7 @@ TELLS = {
     "api_key_created": "an API key, “nightly build”, was created in “Analytical Engines”.",
     "impossible_travel": "where you last signed in, Sydney, for one person",
     "attack_seen": "one network fails to sign in to many accounts, as when",
+    "second_factors_reset": "an administrator of “Analytical Engines” has removed",
     "role_changed": "in “Analytical Engines” was changed: you are now admin.",
 }
 

@@ -39,13 +39,27 @@ async def replace(
 
     The caller holds the person's row.
     """
+    await exchange(db, parts, user, password_hash)
+    await others_out(db, parts, user, keeping)
+    mails.send(db, parts, MailKind.PASSWORD_CHANGED, mails.Recipient.of(user))
+
+
+async def withdraw(db: AsyncSession, parts: Parts, user: User) -> None:
+    """Take a password away, and end what it may have opened: the next one is set by mail.
+
+    The caller holds the person's row, and tells them.
+    """
+    await exchange(db, parts, user, None)
+    await others_out(db, parts, user)
+
+
+async def exchange(db: AsyncSession, parts: Parts, user: User, password_hash: str | None) -> None:
+    """Put one hash, or none, in the place of another, which does not come again."""
     if user.password_hash:
         db.add(PasswordBefore(user_id=user.id, password_hash=user.password_hash))
     user.password_hash = password_hash
     await db.flush()
     await forget_oldest(db, user, parts.settings.auth_password_history_count)
-    await others_out(db, parts, user, keeping)
-    mails.send(db, parts, MailKind.PASSWORD_CHANGED, mails.Recipient.of(user))
 
 
 async def others_out(db: AsyncSession, parts: Parts, user: User, keeping: UUID | None = None) -> None:

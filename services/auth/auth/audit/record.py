@@ -37,6 +37,7 @@ class Action(StrEnum):
     SECOND_FACTOR_BLOCKED = "authn_second_factor_lock"
     SECOND_FACTOR_ADDED = "authn_second_factor_added"
     SECOND_FACTOR_REMOVED = "authn_second_factor_removed"
+    SECOND_FACTORS_RESET = "authn_second_factors_reset"
     RECOVERY_CODE_USED = "authn_recovery_code_used"
     RECOVERY_CODES_RENEWED = "authn_recovery_codes_renewed"
     # A credential has signed less often than before: there is a copy of it.

@@ -139,6 +139,15 @@ async def removed(db: AsyncSession, parts: Parts, user: User, caller: Principal,
     mails.send(db, parts, MailKind.SECOND_FACTOR_REMOVED, to, tenant_id=caller.tenant_id, factor=kind)
 
 
+async def remove_all(db: AsyncSession, user: User) -> list[str]:
+    """Remove all factors of a person, and what was asked of them; gives the kinds. Sessions go on."""
+    kinds = await second_factor.kinds(db, user.id)
+    for table in (Totp, Passkey, RecoveryCode, Challenge):
+        await db.execute(delete(table).where(table.user_id == user.id))
+    await attempts.forget(db, user.id)
+    return kinds
+
+
 async def held(db: AsyncSession, caller: Principal) -> User:
     """Give the caller's account, and keep others from changing its factors; raises FactorUnknown."""
     user = await accounts.hold_person(db, accounts.person(caller))

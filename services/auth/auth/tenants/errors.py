@@ -17,6 +17,21 @@ class MemberUnknown(NotFound):
     default_detail = "There is no such member."
 
 
+class OwnFactors(Forbidden):
+    """Nobody resets their own factors: the proof that removes one is one of them."""
+
+    default_detail = "These are your own. Remove them one by one, or ask another administrator."
+
+
+class MemberElsewhere(Conflict):
+    """The account opens other tenants, too, so no single one of them says how it is protected."""
+
+    default_detail = (
+        "This person belongs to other organisations, too, so nobody of one may reset their second factors."
+        " They can use a recovery code."
+    )
+
+
 class InviteUnknown(NotFound):
     """The tenant has no such invite."""
 

@@ -14,7 +14,7 @@ from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.schemas import Accepted, SessionBundle
 from auth.step_up import fresh
-from auth.tenants import lifecycle, members, preferences, schemas, switching
+from auth.tenants import factor_reset, lifecycle, members, preferences, schemas, switching
 
 Reader = Annotated[Principal, allowed("tenant:read")]
 Manager = Annotated[Principal, allowed("tenant:manage")]
@@ -136,6 +136,18 @@ async def have_password_reset(user_id: UUID, caller: MemberManager, parts: Parts
     """Send a member the mail with which they set a new password; nobody else ever sets it."""
     await members.send_password_reset(parts, caller, user_id)
     return Accepted()
+
+
+@tenants_api.post(
+    "/current/members/{user_id}/second-factor-reset",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[fresh()],
+)
+async def reset_second_factors(
+    user_id: UUID, caller: MemberManager, parts: PartsOfAuth, session: Session
+) -> None:
+    """Remove the lost second factors of a member of this tenant alone; they set a new password by mail."""
+    await factor_reset.reset(session, parts, caller, user_id)
 
 
 @tenants_api.post("/current/leave", status_code=status.HTTP_204_NO_CONTENT)
