@@ -17,7 +17,7 @@ from servicekit.events import Received, inbox
 
 tracer = trace.get_tracer(__name__)
 
-Handler = Callable[[AsyncSession, Received], Awaitable[None]]
+Handler = Callable[[AsyncSession, Received], Awaitable[object]]
 
 SECONDS = Histogram("events_handler_seconds", "Time to handle an event.", ["service", "type"])
 

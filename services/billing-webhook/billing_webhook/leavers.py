@@ -7,67 +7,25 @@ is entered without them.
 from datetime import timedelta
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel
+from servicekit import departures
 from servicekit.database import Database
-from servicekit.events import Received
+from servicekit.departures import NOBODY, TENANT_EVENTS, USER_EVENT, leavers, tenants
 from servicekit.steady import Steady
 from servicekit.streams import Handler
 from sqlalchemy import ColumnElement, exists, func, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook.models import NOBODY, Leaver, Tenant, UsageEntry
+from billing_webhook.models import UsageEntry
 
-# Of a tenant that went with its last person: nothing is newer.
-LAST_VERSION = 2**31 - 1
 # What was being entered while the event was heard is committed long before.
 LATE = timedelta(hours=1)
 BATCH = 500
 PAUSE_SECONDS = 5.0
 
 
-class UserDeleted(BaseModel):
-    """`auth.user.deleted.v1`: somebody has left for good, and tenants that nobody else was in with them."""
-
-    user_id: str
-    tenant_ids: list[UUID]
-
-
-class TenantChanged(BaseModel):
-    """`auth.tenant.deleted.v1`, `.suspended.v1`, `.reactivated.v1`; only the first says `purge_after`."""
-
-    tenant_id: UUID
-    version: int
-    purge_after: AwareDatetime | None = None
-
-
-async def note_person(session: AsyncSession, received: Received) -> None:
-    """Write down that somebody has left."""
-    event = UserDeleted.model_validate(received.data)
-    await session.execute(insert(Leaver).values(user_id=event.user_id).on_conflict_do_nothing())
-    gone = {"version": LAST_VERSION, "purge_after": func.now()}
-    for tenant_id in event.tenant_ids:
-        row = insert(Tenant).values(id=tenant_id, **gone)
-        await session.execute(row.on_conflict_do_update(index_elements=[Tenant.id], set_=gone))
-
-
-async def note_tenant(session: AsyncSession, received: Received) -> None:
-    """Write down what has become of a tenant; what is older than what is known changes nothing."""
-    event = TenantChanged.model_validate(received.data)
-    row = insert(Tenant).values(id=event.tenant_id, version=event.version, purge_after=event.purge_after)
-    newest = {"version": row.excluded.version, "purge_after": row.excluded.purge_after}
-    await session.execute(
-        row.on_conflict_do_update(
-            index_elements=[Tenant.id], set_=newest, where=Tenant.version < row.excluded.version
-        )
-    )
-
-
 async def still_known(session: AsyncSession, user_id: str, tenant_id: UUID) -> str:
     """Give the id under which somebody's usage is entered: their own, unless they or the tenant are gone."""
-    gone = exists().where(Leaver.user_id == user_id) | exists().where(
-        Tenant.id == tenant_id, Tenant.purge_after < func.now()
-    )
+    gone = departures.left(user_id).exists() | departures.over().where(tenants.c.id == tenant_id).exists()
     return NOBODY if await session.scalar(select(gone)) else user_id
 
 
@@ -84,19 +42,18 @@ class Forgetter(Steady):
 
     async def step(self) -> float:
         """Forget some, and go on at once while there are more."""
-        leaving = select(Leaver.user_id).where(Leaver.forgotten_at.is_(None))
-        over = select(Tenant.id).where(Tenant.forgotten_at.is_(None), Tenant.purge_after < func.now())
+        over = departures.over().where(tenants.c.forgotten_at.is_(None))
         forgotten = [
-            await self._forget(UsageEntry.user_id.in_(leaving)),
+            await self._forget(UsageEntry.user_id.in_(departures.leaving())),
             await self._forget(UsageEntry.tenant_id.in_(over)),
         ]
         async with self._database.begin() as session:
-            theirs = exists().where(UsageEntry.user_id == Leaver.user_id)
-            done = (Leaver.forgotten_at.is_(None), Leaver.heard_at < func.now() - LATE, ~theirs)
-            await session.execute(update(Leaver).where(*done).values(forgotten_at=func.now()))
-            its = exists().where(UsageEntry.tenant_id == Tenant.id, UsageEntry.user_id != NOBODY)
-            closed = (Tenant.forgotten_at.is_(None), Tenant.purge_after < func.now() - LATE, ~its)
-            await session.execute(update(Tenant).where(*closed).values(forgotten_at=func.now()))
+            theirs = exists().where(UsageEntry.user_id == leavers.c.user_id)
+            done = (leavers.c.forgotten_at.is_(None), leavers.c.heard_at < func.now() - LATE, ~theirs)
+            await session.execute(update(leavers).where(*done).values(forgotten_at=func.now()))
+            its = exists().where(UsageEntry.tenant_id == tenants.c.id, UsageEntry.user_id != NOBODY)
+            closed = (tenants.c.forgotten_at.is_(None), tenants.c.purge_after < func.now() - LATE, ~its)
+            await session.execute(update(tenants).where(*closed).values(forgotten_at=func.now()))
         return 0 if BATCH in forgotten else PAUSE_SECONDS
 
     async def _forget(self, whose: ColumnElement[bool]) -> int:
@@ -108,8 +65,6 @@ class Forgetter(Steady):
 
 
 HANDLERS: dict[str, Handler] = {
-    "auth.user.deleted.v1": note_person,
-    "auth.tenant.deleted.v1": note_tenant,
-    "auth.tenant.suspended.v1": note_tenant,
-    "auth.tenant.reactivated.v1": note_tenant,
+    USER_EVENT: departures.note_person,
+    **dict.fromkeys(TENANT_EVENTS, departures.note_tenant),
 }

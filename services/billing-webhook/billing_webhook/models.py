@@ -5,13 +5,11 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
+from servicekit.departures import leavers, tenants
 from servicekit.events import inbox
-from sqlalchemy import BigInteger, Identity, Index, Text, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, Identity, Index, Text, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-# In the place of who has left: the database lets the ledger's `user_id` become this, and nothing else change.
-NOBODY = f"user:{UUID(int=0)}"
 
 
 class Base(DeclarativeBase):
@@ -28,7 +26,7 @@ class Base(DeclarativeBase):
 class UsageEntry(Base):
     """What one run used of one model. Written once: a trigger in the database refuses changes.
 
-    But for one: who used it may be forgotten (NOBODY).
+    But for one: who used it may become nobody (`departures.NOBODY`).
 
     A correction is a further entry. Both unique keys are needed: the same event may come twice, and the
     same run may be told of by two events.
@@ -76,27 +74,6 @@ class StripeEvent(Base):
     received_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class Leaver(Base):
-    """Somebody who has left for good; `forgotten_at` says that the ledger names them nowhere."""
-
-    __tablename__ = "leavers"
-    __table_args__ = (Index("ix_leavers_open", "user_id", postgresql_where=text("forgotten_at is null")),)
-
-    user_id: Mapped[str] = mapped_column(primary_key=True)
-    heard_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    forgotten_at: Mapped[datetime | None]
-
-
-class Tenant(Base):
-    """What is known of a tenant's end, as of the newest event; `forgotten_at`: nobody of it is named."""
-
-    __tablename__ = "tenants"
-    __table_args__ = (Index("ix_tenants_open", "purge_after", postgresql_where=text("forgotten_at is null")),)
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    version: Mapped[int]
-    purge_after: Mapped[datetime | None]
-    forgotten_at: Mapped[datetime | None]
-
-
 inbox.to_metadata(Base.metadata)
+leavers.to_metadata(Base.metadata)
+tenants.to_metadata(Base.metadata)

@@ -8,18 +8,18 @@ from typing import Any
 from uuid import UUID
 
 from redis.asyncio import Redis
+from servicekit import departures
 from servicekit.database import Database
+from servicekit.departures import NOBODY, leavers
 from servicekit.housekeeping import Rule
 from servicekit.steady import Steady
 from sqlalchemy import delete, exists, func, select, update
 
 from chat_agent.leavers import stop_all
-from chat_agent.models import OVER, Approval, Base, Leaver, Run, Tenant, ToolCall
+from chat_agent.models import OVER, Approval, Base, Run, ToolCall
 from chat_agent.run_log import RecordedLog
 from chat_agent.settings import Settings
 
-# In the place of who has left.
-NOBODY = f"user:{UUID(int=0)}"
 # What a run is without what was said in it, and without whose it was.
 BLANK: dict[str, Any] = {
     "user_id": NOBODY,
@@ -52,7 +52,7 @@ class Forgetter(Steady):
 
     async def step(self) -> float:
         """Stop what began late, and forget what is over."""
-        leaving = select(Leaver.user_id).where(Leaver.forgotten_at.is_(None))
+        leaving = departures.leaving()
         async with self._database.begin() as session:
             if not (await session.scalars(leaving.limit(1))).all():
                 return PAUSE_SECONDS
@@ -65,9 +65,9 @@ class Forgetter(Steady):
             await session.execute(delete(Approval).where(Approval.run_id.in_(run_ids)))
             await session.execute(delete(ToolCall).where(ToolCall.run_id.in_(run_ids)))
             await session.execute(update(Run).where(Run.id.in_(run_ids)).values(BLANK))
-            left = exists().where(Run.user_id == Leaver.user_id)
-            done = (Leaver.forgotten_at.is_(None), Leaver.heard_at < func.now() - LATE, ~left)
-            await session.execute(update(Leaver).where(*done).values(forgotten_at=func.now()))
+            theirs = exists().where(Run.user_id == leavers.c.user_id)
+            done = (leavers.c.forgotten_at.is_(None), leavers.c.heard_at < func.now() - LATE, ~theirs)
+            await session.execute(update(leavers).where(*done).values(forgotten_at=func.now()))
         return 0 if len(run_ids) == BATCH else PAUSE_SECONDS
 
     async def _forget_log(self, run_id: UUID) -> None:
@@ -76,6 +76,5 @@ class Forgetter(Steady):
 
 def of_deleted_tenants() -> Rule:
     """Say which runs go with their tenant; their logs are gone an hour after their end in any case."""
-    over = select(Tenant.id).where(Tenant.purge_after < func.now())
     runs = Base.metadata.tables["runs"]
-    return runs, Run.tenant_id.in_(over) & Run.ended_at.is_not(None)
+    return runs, Run.tenant_id.in_(departures.over()) & Run.ended_at.is_not(None)

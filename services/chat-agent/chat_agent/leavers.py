@@ -5,60 +5,28 @@ is over. Ids of people are not used again, so what comes late of theirs is known
 """
 
 from collections.abc import Sequence
-from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel
+from servicekit import departures
+from servicekit.departures import TENANT_EVENTS, USER_EVENT
 from servicekit.events import Received
 from servicekit.streams import Handler
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent import runs
-from chat_agent.models import QUEUED, RUNNING, WAITING, Leaver, Run, Tenant
-
-# Of a tenant that went with its last person: nothing is newer.
-LAST_VERSION = 2**31 - 1
+from chat_agent.models import QUEUED, RUNNING, WAITING, Run
 
 
-class UserDeleted(BaseModel):
-    """`auth.user.deleted.v1`: somebody has left for good, and tenants that nobody else was in with them."""
-
-    user_id: str
-    tenant_ids: list[UUID]
-
-
-class TenantChanged(BaseModel):
-    """`auth.tenant.deleted.v1`, `.suspended.v1`, `.reactivated.v1`; only the first says `purge_after`."""
-
-    tenant_id: UUID
-    version: int
-    purge_after: AwareDatetime | None = None
-
-
-async def forget_person(session: AsyncSession, received: Received) -> None:
+async def stop_of_person(session: AsyncSession, received: Received) -> None:
     """Write down that somebody has left, and stop what runs for them."""
-    event = UserDeleted.model_validate(received.data)
-    await session.execute(insert(Leaver).values(user_id=event.user_id).on_conflict_do_nothing())
-    await stop_all(session, Run.user_id == event.user_id)
-    gone = {"version": LAST_VERSION, "purge_after": func.now()}
-    for tenant_id in event.tenant_ids:
-        row = insert(Tenant).values(id=tenant_id, **gone)
-        await session.execute(row.on_conflict_do_update(index_elements=[Tenant.id], set_=gone))
-        await stop_all(session, Run.tenant_id == tenant_id)
+    event = await departures.note_person(session, received)
+    await stop_all(session, (Run.user_id == event.user_id) | Run.tenant_id.in_(event.tenant_ids))
 
 
-async def note_tenant(session: AsyncSession, received: Received) -> None:
+async def stop_of_tenant(session: AsyncSession, received: Received) -> None:
     """Write down what has become of a tenant, unless newer is known, and stop what runs in a deleted one."""
-    event = TenantChanged.model_validate(received.data)
-    row = insert(Tenant).values(id=event.tenant_id, version=event.version, purge_after=event.purge_after)
-    newest = {"version": row.excluded.version, "purge_after": row.excluded.purge_after}
-    noted = await session.scalar(
-        row.on_conflict_do_update(
-            index_elements=[Tenant.id], set_=newest, where=Tenant.version < row.excluded.version
-        ).returning(Tenant.id)
-    )
-    if noted and event.purge_after is not None:
+    event = await departures.note_tenant(session, received)
+    if event is not None and event.purge_after is not None:
         await stop_all(session, Run.tenant_id == event.tenant_id)
 
 
@@ -71,9 +39,4 @@ async def stop_all(session: AsyncSession, whose: ColumnElement[bool]) -> Sequenc
     return found
 
 
-HANDLERS: dict[str, Handler] = {
-    "auth.user.deleted.v1": forget_person,
-    "auth.tenant.deleted.v1": note_tenant,
-    "auth.tenant.suspended.v1": note_tenant,
-    "auth.tenant.reactivated.v1": note_tenant,
-}
+HANDLERS: dict[str, Handler] = {USER_EVENT: stop_of_person, **dict.fromkeys(TENANT_EVENTS, stop_of_tenant)}

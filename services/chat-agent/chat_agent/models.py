@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
+from servicekit.departures import leavers, tenants
 from servicekit.events import inbox, outbox
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
@@ -144,26 +145,7 @@ class ToolCall(Base):
     ended_at: Mapped[datetime | None]
 
 
-class Leaver(Base):
-    """Somebody who has left for good; `forgotten_at` says that nothing is left, or can come any more."""
-
-    __tablename__ = "leavers"
-    __table_args__ = (Index("ix_leavers_open", "user_id", postgresql_where=text("forgotten_at is null")),)
-
-    user_id: Mapped[str] = mapped_column(primary_key=True)
-    heard_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    forgotten_at: Mapped[datetime | None]
-
-
-class Tenant(Base):
-    """What is known of a tenant's end, as of the newest event that was heard of it."""
-
-    __tablename__ = "tenants"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    version: Mapped[int]
-    purge_after: Mapped[datetime | None] = mapped_column(index=True)
-
-
 inbox.to_metadata(Base.metadata)
 outbox.to_metadata(Base.metadata)
+leavers.to_metadata(Base.metadata)
+tenants.to_metadata(Base.metadata)

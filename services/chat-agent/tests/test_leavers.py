@@ -10,16 +10,16 @@ import httpx
 import pytest
 from agents import Agent
 from chat_agent.agents import AGENTS
-from chat_agent.forgetting import NOBODY, Forgetter
+from chat_agent.forgetting import Forgetter, of_deleted_tenants
 from chat_agent.leavers import HANDLERS
 from chat_agent.models import Base
 from chat_agent.run_log import RecordedLog, make_event
 from chat_agent.settings import Settings
 from chat_agent.toolbox import RunContext, tool
-from chat_agent.worker import of_deleted_tenants
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from servicekit.database import Database
+from servicekit.departures import NOBODY
 from servicekit.events import Received
 from servicekit.housekeeping import Housekeeping
 from testkit.databases import query

@@ -2,16 +2,17 @@
 
 from uuid import UUID
 
+from servicekit import departures
 from servicekit.tokens import Principal
 from servicekit.wire import Page
-from sqlalchemy import ColumnElement, and_, delete, exists, select, tuple_
+from sqlalchemy import ColumnElement, and_, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import paging, schemas
 from conversation.errors import ConversationUnknown
 from conversation.keeping import Place
-from conversation.models import Conversation, Item, Leaver
+from conversation.models import Conversation, Item
 
 MESSAGES_SHOWN = 200
 
@@ -56,7 +57,7 @@ async def ensure(
 
     Raises ConversationUnknown, also to whoever acts for somebody who has left.
     """
-    if await session.scalar(select(exists().where(Leaver.user_id == caller.user_id))):
+    if await session.scalar(departures.left(caller.user_id)):
         raise ConversationUnknown
     row = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id, "title": title}
     await session.execute(insert(Conversation).values(row).on_conflict_do_nothing())

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from servicekit.database import metadata
+from servicekit.departures import leavers, tenants
 from servicekit.events import inbox
 from servicekit.idempotency import idempotency_keys
 from sqlalchemy import Computed, ForeignKey, Index, Text, UniqueConstraint, func
@@ -84,24 +85,7 @@ class Turn(Base):
     attempt: Mapped[int]
 
 
-class Tenant(Base):
-    """What is known of a tenant's end, as of the newest event that was heard of it."""
-
-    __tablename__ = "tenants"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    version: Mapped[int]
-    purge_after: Mapped[datetime | None] = mapped_column(index=True)
-
-
-class Leaver(Base):
-    """Somebody who has left for good: the id alone, which is nobody's again."""
-
-    __tablename__ = "leavers"
-
-    user_id: Mapped[str] = mapped_column(primary_key=True)
-    heard_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
 inbox.to_metadata(Base.metadata)
 idempotency_keys.to_metadata(Base.metadata)
+leavers.to_metadata(Base.metadata)
+tenants.to_metadata(Base.metadata)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from conversation.models import Tenant
-from conversation.tenants import HANDLERS, of_deleted_tenants
+from conversation.leavers import HANDLERS, rules
 from conversation.worker import workers
 from redis.asyncio import Redis
+from servicekit.departures import tenants
 from servicekit.events import Received
 from servicekit.housekeeping import Housekeeping
 from sqlalchemy import select
@@ -63,7 +63,7 @@ async def test_what_a_deleted_tenant_said_goes_when_its_time_is_over(database, p
         for what, version, after in events:
             event = told(what, version, after=after)
             await HANDLERS[event.type](session, event)
-    await Housekeeping(database, rules=[of_deleted_tenants()]).step()
+    await Housekeeping(database, rules=rules()).step()
     assert (await kept(ann), await kept(eve)) == (left, 1)
 
 
@@ -88,5 +88,5 @@ async def test_listens_to_auth(app, database, redis_url):
 
 async def version_of(database, tenant_id: UUID) -> int | None:
     async with database.begin() as session:
-        version: int | None = await session.scalar(select(Tenant.version).where(Tenant.id == tenant_id))
+        version: int | None = await session.scalar(select(tenants.c.version).where(tenants.c.id == tenant_id))
     return version

@@ -47,14 +47,12 @@ def upgrade() -> None:
     op.create_table(
         "tenants",
         sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("purge_after", TIME),
         sa.Column("forgotten_at", TIME),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
     )
-    op.create_index(
-        "ix_tenants_open", "tenants", ["purge_after"], postgresql_where=sa.text("forgotten_at is null")
-    )
+    op.create_index("ix_tenants_purge_after", "tenants", ["purge_after"])
     op.create_index("ix_usage_entries_user_id", "usage_entries", ["user_id"])
     op.execute(ONLY_FORGET)
     op.execute(FORGETFUL)

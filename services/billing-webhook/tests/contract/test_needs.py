@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 
 import pytest
-from billing_webhook.models import Leaver, Tenant, UsageEntry
+from billing_webhook.models import UsageEntry
 from billing_webhook.worker import HANDLERS
 from pact import match
+from servicekit import departures
 from servicekit.database import Database
+from servicekit.departures import tenants
 from sqlalchemy import select
 from testkit.pacts import TENANT, USER, consumer_pact
 
@@ -80,6 +82,6 @@ async def test_hears_who_has_left_and_what_becomes_of_a_tenant(database, type_, 
         async with database.begin() as session:
             await HANDLERS[type_](session, received)
         async with database.begin() as session:
-            assert await session.get(Tenant, TENANT) is not None
-            left = await session.get(Leaver, USER)
+            assert await session.scalar(select(tenants.c.id)) == TENANT
+            left = await session.scalar(departures.left(USER))
             assert (left is not None) == (type_ == "auth.user.deleted.v1")

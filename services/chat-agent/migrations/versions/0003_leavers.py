@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("purge_after", MOMENT, nullable=True),
+        sa.Column("forgotten_at", MOMENT, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
     )
     op.create_index(op.f("ix_tenants_purge_after"), "tenants", ["purge_after"])

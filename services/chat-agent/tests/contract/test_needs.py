@@ -10,12 +10,15 @@ from chat_agent import owners
 from chat_agent.conversations import SCOPE, Conversations, Item, Turn
 from chat_agent.errors import MembershipEnded, Superseded, TenantSuspended, UnknownConversation
 from chat_agent.leavers import HANDLERS
-from chat_agent.models import Leaver, Run, Tenant
+from chat_agent.models import Run
 from chat_agent.owners import Owners
 from pact import match
 from pydantic import SecretStr
+from servicekit import departures
 from servicekit.database import Database
+from servicekit.departures import tenants
 from servicekit.http import Connections, ServiceClient, ServiceTokens
+from sqlalchemy import select
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, service_tokens
 
 CONVERSATION = UUID("c0000000-0000-4000-8000-000000000001")
@@ -58,8 +61,8 @@ async def test_hears_who_has_left_and_what_becomes_of_a_tenant(
         async with database.begin() as session:
             await HANDLERS[received.type](session, received)
         async with database.begin() as session:
-            left = await session.get(Leaver, USER)
-            assert await session.get(Tenant, TENANT) is not None
+            left = await session.scalar(departures.left(USER))
+            assert await session.scalar(select(tenants.c.id)) == TENANT
             assert (left is not None) == (type_ == "auth.user.deleted.v1")
     await database.close()
 

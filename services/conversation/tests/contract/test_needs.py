@@ -1,9 +1,9 @@
 """What conversation needs of auth: its events of tenants and people, as its real handlers hear them."""
 
 import pytest
-from conversation.models import Leaver
-from conversation.worker import HANDLERS
+from conversation.leavers import HANDLERS
 from pact import match
+from servicekit import departures
 from servicekit.database import Database
 from testkit.pacts import TENANT, USER, consumer_pact
 
@@ -43,5 +43,5 @@ async def test_hears_who_has_left(settings):
         async with database.begin() as session:
             await HANDLERS[received.type](session, received)
         async with database.begin() as session:
-            assert await session.get(Leaver, USER) is not None
+            assert await session.scalar(departures.left(USER)) == USER
     await database.close()

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from conversation import people
+from conversation import leavers
+from conversation.leavers import HANDLERS
 from conversation.models import Conversation, Item
-from conversation.worker import HANDLERS, workers
+from conversation.worker import workers
 from servicekit.events import Received
 from servicekit.housekeeping import Housekeeping
 from sqlalchemy import func, select
@@ -80,7 +81,7 @@ async def test_an_event_that_comes_again_or_of_somebody_unknown_changes_nothing(
 
 
 async def test_what_is_more_than_goes_at_once_goes_soon(person, begin, hear, tidy, monkeypatch):
-    monkeypatch.setattr(people, "AT_ONCE", 2)
+    monkeypatch.setattr(leavers, "AT_ONCE", 2)
     user = f"user:{uuid4()}"
     ann = person(TENANT, user)
     for _ in range(5):

@@ -1,0 +1,101 @@
+"""Who has left for good, and which tenants are over: what auth tells of them, written down in each service.
+
+Ids of people are not used again, so who has left is remembered for ever, by the id alone; and what comes late
+of theirs is known to be nobody's. A service takes both tables into its own metadata (see `events.outbox`).
+"""
+
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel
+from sqlalchemy import Column, DateTime, Index, Integer, Select, Table, Text, Uuid, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from servicekit.database import metadata
+from servicekit.events import Received
+
+# In the place of who has left, where something of theirs has to stay.
+NOBODY = f"user:{UUID(int=0)}"
+# Of a tenant that went with its last person: nothing is newer.
+LAST_VERSION = 2**31 - 1
+
+_tables = metadata()
+
+# `forgotten_at`, in both: nothing of theirs is left here, or can come any more; for who has to look for it.
+leavers = Table(
+    "leavers",
+    _tables,
+    Column("user_id", Text, primary_key=True),
+    Column("heard_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("forgotten_at", DateTime(timezone=True)),
+    Index("ix_leavers_open", "user_id", postgresql_where=text("forgotten_at is null")),
+)
+
+# As of the newest event that was heard of each.
+tenants = Table(
+    "tenants",
+    _tables,
+    Column("id", Uuid, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("purge_after", DateTime(timezone=True)),
+    Column("forgotten_at", DateTime(timezone=True)),
+    Index(None, "purge_after"),
+)
+
+
+USER_EVENT = "auth.user.deleted.v1"
+TENANT_EVENTS = ("auth.tenant.deleted.v1", "auth.tenant.suspended.v1", "auth.tenant.reactivated.v1")
+
+
+class UserDeleted(BaseModel):
+    """Somebody has left for good, and tenants that nobody else was in with them."""
+
+    user_id: str
+    tenant_ids: list[UUID]
+
+
+class TenantChanged(BaseModel):
+    """What has become of a tenant; only of a deleted one there is `purge_after`."""
+
+    tenant_id: UUID
+    version: int
+    purge_after: AwareDatetime | None = None
+
+
+async def note_person(session: AsyncSession, received: Received) -> UserDeleted:
+    """Write down that somebody has left, and that the tenants which went with them are over."""
+    event = UserDeleted.model_validate(received.data)
+    await session.execute(insert(leavers).values(user_id=event.user_id).on_conflict_do_nothing())
+    gone = {"version": LAST_VERSION, "purge_after": func.now()}
+    for tenant_id in event.tenant_ids:
+        row = insert(tenants).values(id=tenant_id, **gone)
+        await session.execute(row.on_conflict_do_update(index_elements=["id"], set_=gone))
+    return event
+
+
+async def note_tenant(session: AsyncSession, received: Received) -> TenantChanged | None:
+    """Write down what has become of a tenant; None, and nothing is changed, where newer is known."""
+    event = TenantChanged.model_validate(received.data)
+    row = insert(tenants).values(id=event.tenant_id, version=event.version, purge_after=event.purge_after)
+    newest = {"version": row.excluded.version, "purge_after": row.excluded.purge_after}
+    noted = await session.scalar(
+        row.on_conflict_do_update(
+            index_elements=["id"], set_=newest, where=tenants.c.version < row.excluded.version
+        ).returning(tenants.c.id)
+    )
+    return event if noted else None
+
+
+def left(user_id: str) -> Select[tuple[str]]:
+    """Find somebody among those who have left."""
+    return select(leavers.c.user_id).where(leavers.c.user_id == user_id)
+
+
+def leaving() -> Select[tuple[str]]:
+    """List who has left, and is not forgotten here."""
+    return select(leavers.c.user_id).where(leavers.c.forgotten_at.is_(None))
+
+
+def over() -> Select[tuple[UUID]]:
+    """List the tenants that are kept no longer."""
+    return select(tenants.c.id).where(tenants.c.purge_after < func.now())

@@ -1,0 +1,39 @@
+"""What auth tells of people and tenants: what was said by who has left, or in a tenant that is over, goes.
+
+Of a tenant when its time is over; of a person at once, and whatever comes late as well.
+"""
+
+from servicekit import departures
+from servicekit.departures import TENANT_EVENTS, USER_EVENT, leavers
+from servicekit.events import Received
+from servicekit.housekeeping import Rule
+from servicekit.streams import Handler
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from conversation.models import Base, Conversation
+
+# So many go with the event itself; the housekeeping takes the rest, and what is written at that very moment.
+AT_ONCE = 500
+
+
+async def forget_person(session: AsyncSession, received: Received) -> None:
+    """Remove what somebody has said who has left."""
+    event = await departures.note_person(session, received)
+    some = select(Conversation.id).where(Conversation.user_id == event.user_id).limit(AT_ONCE)
+    await session.execute(delete(Conversation).where(Conversation.id.in_(some)))
+
+
+def rules() -> list[Rule]:
+    """Say which conversations are nobody's any more, or of tenants that are over."""
+    table = Base.metadata.tables["conversations"]
+    return [
+        (table, Conversation.tenant_id.in_(departures.over())),
+        (table, Conversation.user_id.in_(select(leavers.c.user_id))),
+    ]
+
+
+HANDLERS: dict[str, Handler] = {
+    USER_EVENT: forget_person,
+    **dict.fromkeys(TENANT_EVENTS, departures.note_tenant),
+}
