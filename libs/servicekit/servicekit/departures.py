@@ -65,12 +65,17 @@ class TenantChanged(BaseModel):
 async def note_person(session: AsyncSession, received: Received) -> UserDeleted:
     """Write down that somebody has left, and that the tenants which went with them are over."""
     event = UserDeleted.model_validate(received.data)
-    await session.execute(insert(leavers).values(user_id=event.user_id).on_conflict_do_nothing())
+    await note_leaver(session, event.user_id)
     gone = {"version": LAST_VERSION, "purge_after": func.now()}
     for tenant_id in event.tenant_ids:
         row = insert(tenants).values(id=tenant_id, **gone)
         await session.execute(row.on_conflict_do_update(index_elements=["id"], set_=gone))
     return event
+
+
+async def note_leaver(session: AsyncSession, user_id: str) -> None:
+    """Write down that somebody has left."""
+    await session.execute(insert(leavers).values(user_id=user_id).on_conflict_do_nothing())
 
 
 async def note_tenant(session: AsyncSession, received: Received) -> TenantChanged | None:
@@ -86,16 +91,16 @@ async def note_tenant(session: AsyncSession, received: Received) -> TenantChange
     return event if noted else None
 
 
-def left(user_id: str) -> Select[tuple[str]]:
+def left(user_id: str) -> Select[str]:
     """Find somebody among those who have left."""
     return select(leavers.c.user_id).where(leavers.c.user_id == user_id)
 
 
-def leaving() -> Select[tuple[str]]:
+def leaving() -> Select[str]:
     """List who has left, and is not forgotten here."""
     return select(leavers.c.user_id).where(leavers.c.forgotten_at.is_(None))
 
 
-def over() -> Select[tuple[UUID]]:
+def over() -> Select[UUID]:
     """List the tenants that are kept no longer."""
     return select(tenants.c.id).where(tenants.c.purge_after < func.now())

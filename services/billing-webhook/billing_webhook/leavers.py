@@ -4,6 +4,7 @@ Ids of people are not used again, so who has left is remembered for ever, and wh
 is entered without them.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -18,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from billing_webhook.models import UsageEntry
 
 # What was being entered while the event was heard is committed long before.
-LATE = timedelta(hours=1)
+LATE = timedelta(minutes=5)
+IS_NAMED = exists().where(UsageEntry.user_id == leavers.c.user_id)
 BATCH = 500
 PAUSE_SECONDS = 5.0
 
@@ -42,19 +44,31 @@ class Forgetter(Steady):
 
     async def step(self) -> float:
         """Forget some, and go on at once while there are more."""
-        over = departures.over().where(tenants.c.forgotten_at.is_(None))
+        people, over = await self._leaving()
         forgotten = [
-            await self._forget(UsageEntry.user_id.in_(departures.leaving())),
-            await self._forget(UsageEntry.tenant_id.in_(over)),
+            await self._forget(UsageEntry.user_id.in_(people)) if people else 0,
+            await self._forget(UsageEntry.tenant_id.in_(over)) if over else 0,
         ]
-        async with self._database.begin() as session:
-            theirs = exists().where(UsageEntry.user_id == leavers.c.user_id)
-            done = (leavers.c.forgotten_at.is_(None), leavers.c.heard_at < func.now() - LATE, ~theirs)
-            await session.execute(update(leavers).where(*done).values(forgotten_at=func.now()))
-            its = exists().where(UsageEntry.tenant_id == tenants.c.id, UsageEntry.user_id != NOBODY)
-            closed = (tenants.c.forgotten_at.is_(None), tenants.c.purge_after < func.now() - LATE, ~its)
-            await session.execute(update(tenants).where(*closed).values(forgotten_at=func.now()))
+        await self._settle(over)
         return 0 if BATCH in forgotten else PAUSE_SECONDS
+
+    async def _leaving(self) -> tuple[Sequence[str], Sequence[UUID]]:
+        """List who has left and is named in the ledger, and tenants whose time is over and may be."""
+        # Few at a time: so the ledger is read by index.
+        left = departures.leaving().where(IS_NAMED).limit(BATCH)
+        over = departures.over().where(tenants.c.forgotten_at.is_(None)).order_by(tenants.c.purge_after)
+        async with self._database.begin() as session:
+            people = (await session.scalars(left)).all()
+            return people, (await session.scalars(over.limit(BATCH))).all()
+
+    async def _settle(self, over: Sequence[UUID]) -> None:
+        """Look no more for those of whom nothing is left, or can come without being entered as nobody's."""
+        done = (leavers.c.forgotten_at.is_(None), leavers.c.heard_at < func.now() - LATE, ~IS_NAMED)
+        its = exists().where(UsageEntry.tenant_id == tenants.c.id, UsageEntry.user_id != NOBODY)
+        closed = (tenants.c.id.in_(over), tenants.c.purge_after < func.now() - LATE, ~its)
+        async with self._database.begin() as session:
+            await session.execute(update(leavers).where(*done).values(forgotten_at=func.now()))
+            await session.execute(update(tenants).where(*closed).values(forgotten_at=func.now()))
 
     async def _forget(self, whose: ColumnElement[bool]) -> int:
         named = select(UsageEntry.id).where(whose, UsageEntry.user_id != NOBODY).limit(BATCH)

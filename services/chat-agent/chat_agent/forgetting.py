@@ -3,6 +3,7 @@
 Again and again for a while, so that a run that began at the very moment of leaving is forgotten as well.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -33,6 +34,7 @@ BLANK: dict[str, Any] = {
 }
 # Longer than any token of theirs is good for.
 LATE = timedelta(hours=1)
+HAS_RUNS = exists().where(Run.user_id == leavers.c.user_id)
 BATCH = 200
 PAUSE_SECONDS = 2.0
 
@@ -52,26 +54,31 @@ class Forgetter(Steady):
 
     async def step(self) -> float:
         """Stop what began late, and forget what is over."""
-        leaving = departures.leaving()
-        async with self._database.begin() as session:
-            if not (await session.scalars(leaving.limit(1))).all():
-                return PAUSE_SECONDS
-            await stop_all(session, Run.user_id.in_(leaving))
-            over = select(Run.id).where(Run.user_id.in_(leaving), Run.status.in_(OVER))
-            run_ids = list(await session.scalars(over.limit(BATCH)))
+        run_ids = await self._over()
         for run_id in run_ids:
-            await self._forget_log(run_id)
+            await RecordedLog(self._redis, run_id).forget(self._log_seconds)
+        await self._forget(run_ids)
+        return 0 if len(run_ids) == BATCH else PAUSE_SECONDS
+
+    async def _over(self) -> Sequence[UUID]:
+        """List some runs that are over, of those who have left; what is not over is stopped."""
+        async with self._database.begin() as session:
+            # Of few people at a time, and so by index.
+            people = (await session.scalars(departures.leaving().where(HAS_RUNS).limit(BATCH))).all()
+            if not people:
+                return []
+            await stop_all(session, Run.user_id.in_(people))
+            over = select(Run.id).where(Run.user_id.in_(people), Run.status.in_(OVER)).limit(BATCH)
+            return (await session.scalars(over)).all()
+
+    async def _forget(self, run_ids: Sequence[UUID]) -> None:
+        """Leave of these runs what they used, and look no more for people of whom nothing is left."""
+        done = (leavers.c.forgotten_at.is_(None), leavers.c.heard_at < func.now() - LATE, ~HAS_RUNS)
         async with self._database.begin() as session:
             await session.execute(delete(Approval).where(Approval.run_id.in_(run_ids)))
             await session.execute(delete(ToolCall).where(ToolCall.run_id.in_(run_ids)))
             await session.execute(update(Run).where(Run.id.in_(run_ids)).values(BLANK))
-            theirs = exists().where(Run.user_id == leavers.c.user_id)
-            done = (leavers.c.forgotten_at.is_(None), leavers.c.heard_at < func.now() - LATE, ~theirs)
             await session.execute(update(leavers).where(*done).values(forgotten_at=func.now()))
-        return 0 if len(run_ids) == BATCH else PAUSE_SECONDS
-
-    async def _forget_log(self, run_id: UUID) -> None:
-        await RecordedLog(self._redis, run_id).forget(self._log_seconds)
 
 
 def of_deleted_tenants() -> Rule:

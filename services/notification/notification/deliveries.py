@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from servicekit import departures
+from servicekit.departures import leavers
+from servicekit.housekeeping import Rule
 from servicekit.tokens import Principal
 from servicekit.wire import BadCursor, Page, decode_cursor, encode_cursor
 from sqlalchemy import delete, func, or_, select, tuple_, update
@@ -15,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from notification import schemas
-from notification.models import UNFINISHED, Delivery
+from notification.models import UNFINISHED, Base, Delivery
 
 # Resend knows an idempotency key for 24 hours (resend.com/docs/dashboard/emails/idempotency-keys);
 # a retry after that could be a second mail.
@@ -37,15 +40,27 @@ class Outcome:
 
 
 async def enqueue(session: AsyncSession, *, expires_at: datetime, **values: Any) -> None:
-    """Ask for a mail; a second time with the same `dedupe_key` changes nothing."""
+    """Ask for a mail; a second time with the same `dedupe_key` changes nothing.
+
+    To who has left, only the farewell goes, however late the others are heard of.
+    """
+    if values["template"] != FAREWELL and await session.scalar(departures.left(values["user_id"])):
+        return
     deadline = min(expires_at, datetime.now(UTC) + LONGEST_LIFE)
     await session.execute(insert(Delivery).values(expires_at=deadline, **values).on_conflict_do_nothing())
 
 
 async def forget(session: AsyncSession, user_id: str) -> None:
     """Remove all mails of a person who has left, sent or not; only the farewell still goes out."""
+    await departures.note_leaver(session, user_id)
     theirs = (Delivery.user_id == user_id, Delivery.template != FAREWELL)
     await session.execute(delete(Delivery).where(*theirs))
+
+
+def of_leavers() -> Rule:
+    """Say which mails were asked for at the very moment in which their person left."""
+    gone = Delivery.user_id.in_(select(leavers.c.user_id))
+    return Base.metadata.tables["deliveries"], gone & (Delivery.template != FAREWELL)
 
 
 async def claim(session: AsyncSession, count: int) -> Sequence[Delivery]:

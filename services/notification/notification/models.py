@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
+from servicekit.departures import leavers
 from servicekit.events import inbox
 from sqlalchemy import CheckConstraint, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
@@ -32,6 +33,7 @@ class Delivery(Base):
     __table_args__ = (
         CheckConstraint(f"status in {STATES}", name="status"),
         Index("ix_deliveries_due", "due_at", postgresql_where=text(f"status in {UNFINISHED}")),
+        Index("ix_deliveries_user_id", "user_id"),
         Index("ix_deliveries_listing", "tenant_id", "user_id", "created_at", "id"),
     )
 
@@ -62,3 +64,4 @@ class Delivery(Base):
 
 
 inbox.to_metadata(Base.metadata)
+leavers.to_metadata(Base.metadata)

@@ -8,6 +8,7 @@ from servicekit.housekeeping import Housekeeping
 from servicekit.streams import Consumer
 from servicekit.workers import Worker
 
+from notification import deliveries
 from notification.handlers import HANDLERS
 from notification.sender import Sender
 from notification.settings import Settings
@@ -19,7 +20,7 @@ def workers(kit: Kit) -> Sequence[Worker]:
     """List the workers of this service."""
     always: list[Worker] = [
         Consumer(kit.database, kit.redis, service="notification", sources=("auth",), handlers=HANDLERS),
-        Housekeeping(kit.database),
+        Housekeeping(kit.database, rules=[deliveries.of_leavers()]),
     ]
     settings = kit.settings
     assert isinstance(settings, Settings)  # noqa: S101  # what create_app has passed on

@@ -255,6 +255,25 @@ async def test_of_who_has_left_nothing_is_kept_when_the_farewell_is_out(
     assert kept["address"] == stays["email"]
 
 
+async def test_what_is_heard_of_late_is_sent_to_nobody_who_has_left(
+    app, settings, tell, rows, post_office, until
+):
+    user = f"user:{uuid4()}"
+    farewell, _ = due(settings, "account_deleted", recipient=user)
+    late, _ = due(settings, "password_changed", recipient=user)
+    for _ in range(2):
+        await tell({"user_id": user, "recipient": user}, type="auth.user.deleted.v1")
+    for data in (late, farewell):
+        await tell(data)
+    last, _ = due(settings, "password_changed")
+    await tell(last)
+    for data in (farewell, last):
+        await post_office.arrival(data["email"])
+    assert await post_office.mails(late["email"]) == []
+    templates = await rows.fetch("select template from deliveries where user_id = $1", user)
+    assert [row["template"] for row in templates] == ["account_deleted"]
+
+
 async def test_a_kind_that_only_a_newer_sender_knows_is_kept_for_it(
     settings, tell, rows, post_office, until, monkeypatch
 ):
