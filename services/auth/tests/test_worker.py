@@ -1,5 +1,5 @@
 import pytest
-from auth.worker import Expiry, workers
+from auth.worker import READERS, Expiry, workers
 from redis.asyncio import Redis
 from servicekit.app import Kit
 from servicekit.events import Received
@@ -23,7 +23,7 @@ async def test_sends_events_to_the_stream_that_others_read(auth, start, redis):
     assert (event.data["email"], event.data["display_name"]) == ("ann@example.com", "Ann")
     assert set(event.data["verification"]) == {"token", "expires_at"}
     groups = await redis.xinfo_groups("events:auth")
-    assert {group["name"] for group in groups} == {b"notification", b"conversation"}
+    assert {group["name"] for group in groups} == {reader.encode() for reader in READERS}
 
 
 async def test_is_part_of_being_ready(start):
