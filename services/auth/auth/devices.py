@@ -6,6 +6,7 @@ one from a new place is told to the owner.
 
 import hmac
 import re
+from collections.abc import Sequence
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -30,20 +31,21 @@ def token_of(key: SecretStr, user_id: UUID, device_id: UUID) -> str:
     return f"{PREFIX}{device_id.hex}.{jose.encode(proof)}"
 
 
-def recognise(key: SecretStr, user_id: UUID, token: str | None) -> UUID | None:
-    """Give the device of a person that a token is of; None when it is of no such device."""
+def recognise(keys: Sequence[SecretStr], user_id: UUID, token: str | None) -> UUID | None:
+    """Give the device of a person that a token is of, by whichever key; None when it is of no such device."""
     match = FORM.fullmatch(token or "")
     if match is None:
         return None
     device_id = UUID(match[1])
-    expected = token_of(key, user_id, device_id)
-    return device_id if hmac.compare_digest(expected.encode(), match[0].encode()) else None
+    expected = [token_of(key, user_id, device_id).encode() for key in keys]
+    fits = [hmac.compare_digest(one, match[0].encode()) for one in expected]
+    return device_id if any(fits) else None
 
 
 async def known_by(db: AsyncSession, parts: Parts, user: User | None, token: str | None) -> str | None:
     """Name what a request is known by as its account's own; None for strangers."""
     seen = await has_been_here(db, user)
-    if user and (device_id := recognise(parts.settings.auth_refresh_token_pepper, user.id, token)):
+    if user and (device_id := recognise(parts.settings.refresh_peppers, user.id, token)):
         return f"device {device_id}"
     return f"address {from_where.digest.hex()}" if seen and (from_where := origin.current()) else None
 
@@ -52,7 +54,7 @@ async def has_been_here(db: AsyncSession, user: User | None) -> bool:
     """Tell whether a person has got in from this address before; nobody takes the same time."""
     if (from_where := origin.current()) is None:
         return False
-    return await has_signed_in(db, user, AuditEvent.address_digest == from_where.digest)
+    return await has_signed_in(db, user, AuditEvent.address_digest.in_(from_where.digests))
 
 
 async def has_signed_in(db: AsyncSession, user: User | None, *how: ColumnElement[bool]) -> bool:

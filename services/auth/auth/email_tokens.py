@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.digests import digest
 from auth.models import EmailToken, Purpose, User
-from auth.settings import Settings
+from auth.settings import Keys, Settings
 
 SECRET_BYTES = 32
 FORM = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
@@ -32,7 +32,8 @@ class Fresh:
 class EmailTokens:
     """Issues and redeems tokens. Each digest has its purpose in it, so none passes for another."""
 
-    peppers: dict[Purpose, SecretStr]
+    # Of each the first is for new tokens, and all of them verify.
+    peppers: dict[Purpose, Keys]
     lifetimes: dict[Purpose, timedelta]
 
     @classmethod
@@ -40,13 +41,11 @@ class EmailTokens:
         """Build from the settings."""
         return cls(
             peppers={
-                Purpose.EMAIL_VERIFICATION: settings.auth_email_verification_token_pepper,
-                Purpose.PASSWORD_RESET: settings.auth_password_reset_token_pepper,
-                Purpose.EMAIL_CHANGE: settings.auth_email_verification_token_pepper,
-                Purpose.MAGIC_LINK: derived(settings.auth_email_verification_token_pepper, "magic link"),
-                Purpose.ACCOUNT_RESTORE: derived(
-                    settings.auth_password_reset_token_pepper, "account restore"
-                ),
+                Purpose.EMAIL_VERIFICATION: settings.mail_peppers,
+                Purpose.PASSWORD_RESET: settings.reset_peppers,
+                Purpose.EMAIL_CHANGE: settings.mail_peppers,
+                Purpose.MAGIC_LINK: derived(settings.mail_peppers, "magic link"),
+                Purpose.ACCOUNT_RESTORE: derived(settings.reset_peppers, "account restore"),
             },
             lifetimes={
                 Purpose.EMAIL_VERIFICATION: timedelta(minutes=settings.email_verification_token_ttl_minutes),
@@ -82,7 +81,7 @@ class EmailTokens:
                 user_id=user.id,
                 purpose=purpose,
                 email_key=email_key or user.email_key,
-                digest=self._digest(purpose, token_id, secret, bound_to),
+                digest=self._digests(purpose, token_id, secret, bound_to)[0],
                 expires_at=expires_at,
             )
         )
@@ -125,16 +124,16 @@ class EmailTokens:
         return [
             EmailToken.id == token_id,
             EmailToken.purpose == purpose,
-            EmailToken.digest == self._digest(purpose, token_id, match[2], bound_to),
+            EmailToken.digest.in_(self._digests(purpose, token_id, match[2], bound_to)),
             EmailToken.used_at.is_(None),
             EmailToken.expires_at > func.now(),
         ]
 
-    def _digest(self, purpose: Purpose, token_id: UUID, secret: str, bound_to: str) -> bytes:
-        bond = [bound_to] if bound_to else []
-        return digest(self.peppers[purpose], purpose.value, token_id.bytes, secret, *bond)
+    def _digests(self, purpose: Purpose, token_id: UUID, secret: str, bound_to: str) -> list[bytes]:
+        parts = [token_id.bytes, secret.encode(), *([bound_to.encode()] if bound_to else [])]
+        return [digest(pepper, purpose.value, *parts) for pepper in self.peppers[purpose]]
 
 
-def derived(pepper: SecretStr, use: str) -> SecretStr:
-    """Make a pepper of its own for a use that has no variable."""
-    return SecretStr(digest(pepper, f"pepper: {use}").hex())
+def derived(peppers: Keys, use: str) -> Keys:
+    """Make peppers of its own for a use that has no variable."""
+    return tuple(SecretStr(digest(pepper, f"pepper: {use}").hex()) for pepper in peppers)

@@ -15,11 +15,19 @@ MAX_USER_AGENT = 512
 
 @dataclass(frozen=True)
 class Origin:
-    """A client: its address (of IPv6 the /64), the digest that is kept of it, and what it calls itself."""
+    """A client: its address (of IPv6 the /64), what is kept of it, and what it calls itself.
+
+    By any of the digests it may be known from before; the first is the one that is kept.
+    """
 
     address: str
-    digest: bytes
+    digests: tuple[bytes, ...]
     user_agent: str | None
+
+    @property
+    def digest(self) -> bytes:
+        """The digest that is kept of the address."""
+        return self.digests[0]
 
 
 _current: ContextVar[Origin | None] = ContextVar("origin", default=None)
@@ -29,7 +37,7 @@ async def origin(request: Request) -> Origin:
     """Give the origin of a request, and let the audit log know it."""
     parts: Parts = request.app.state.parts
     address = site(client_address(request))
-    kept = digest(parts.settings.auth_session_ip_hash_salt, "address", address)
+    kept = tuple(digest(salt, "address", address) for salt in parts.settings.address_salts)
     found = Origin(address, kept, (request.headers.get("User-Agent") or "")[:MAX_USER_AGENT] or None)
     _current.set(found)
     return found

@@ -37,30 +37,32 @@ async def refresh(parts: Parts, token: str) -> SessionBundle:
 
 async def exchange(db: AsyncSession, parts: Parts, token: str) -> SessionBundle | Challenged:
     """Use a token up, or give its successor again to who asks a second time within the grace."""
-    digest = parts.refresh_tokens.digest(token)
-    used = await consume(db, digest)
-    again = None if used else await successor_of(db, digest, parts.refresh_tokens.grace)
+    digests = parts.refresh_tokens.digests(token)
+    used = await consume(db, digests)
+    again = None if used else await successor_of(db, digests, parts.refresh_tokens.grace)
     if (link := used or again) is None:
-        return await refuse(db, parts, digest)
+        return await refuse(db, parts, digests)
     session = await db.get_one(Session, link.session_id)
     standing = await sessions.entering(db, parts, session.user_id, session.tenant_id)
     if standing is None:
         await sessions.end(db, EndReason.ACCOUNT, Session.id == session.id)
         return counted("refused", InvalidRefreshToken())
     session.last_seen_at = datetime.now(UTC)
-    successor = parts.refresh_tokens.after(token, session.key)
-    expires_at = (
-        again.expires_at if again else sessions.keep(db, parts, session, successor, link.generation + 1)
-    )
+    if again:
+        successor = parts.refresh_tokens.again(token, session.key, again.digest)
+        expires_at = again.expires_at
+    else:
+        successor = parts.refresh_tokens.after(token, session.key)
+        expires_at = sessions.keep(db, parts, session, successor, link.generation + 1)
     REFRESHES.labels("repeated" if again else "rotated").inc()
     return await sessions.bundle(parts, standing, session, successor, expires_at)
 
 
-async def consume(db: AsyncSession, digest: bytes) -> Row[UUID, int] | None:
+async def consume(db: AsyncSession, digests: list[bytes]) -> Row[UUID, int] | None:
     """Use a token up, in one statement: of many at once, exactly one finds it unused."""
     used = await db.execute(
         update(RefreshToken)
-        .where(RefreshToken.digest == digest, UNUSED, RefreshToken.session_id == Session.id, sessions.LIVE)
+        .where(RefreshToken.digest.in_(digests), UNUSED, RefreshToken.session_id == Session.id, sessions.LIVE)
         .values(consumed_at=func.now())
         .returning(RefreshToken.session_id, RefreshToken.generation)
         .execution_options(synchronize_session=False)
@@ -68,25 +70,27 @@ async def consume(db: AsyncSession, digest: bytes) -> Row[UUID, int] | None:
     return used.one_or_none()
 
 
-async def successor_of(db: AsyncSession, digest: bytes, grace: timedelta) -> Row[UUID, int, datetime] | None:
+async def successor_of(
+    db: AsyncSession, digests: list[bytes], grace: timedelta
+) -> Row[UUID, int, datetime, bytes] | None:
     """Find what followed a token that was used a moment ago, as long as nobody has used that in turn."""
     used = aliased(RefreshToken)
     found = await db.execute(
-        select(RefreshToken.session_id, RefreshToken.generation, RefreshToken.expires_at)
+        select(RefreshToken.session_id, RefreshToken.generation, RefreshToken.expires_at, RefreshToken.digest)
         .join(
             used,
             and_(used.session_id == RefreshToken.session_id, used.generation == RefreshToken.generation - 1),
         )
         .join(Session, Session.id == RefreshToken.session_id)
-        .where(used.digest == digest, used.consumed_at >= func.now() - grace, UNUSED, sessions.LIVE)
+        .where(used.digest.in_(digests), used.consumed_at >= func.now() - grace, UNUSED, sessions.LIVE)
     )
     return found.one_or_none()
 
 
-async def refuse(db: AsyncSession, parts: Parts, digest: bytes) -> Challenged:
+async def refuse(db: AsyncSession, parts: Parts, digests: list[bytes]) -> Challenged:
     """Tell a token that is no good from one that somebody has copied, which ends its session."""
     used = select(RefreshToken.session_id).where(
-        RefreshToken.digest == digest, RefreshToken.consumed_at.is_not(None)
+        RefreshToken.digest.in_(digests), RefreshToken.consumed_at.is_not(None)
     )
     stolen = await sessions.end(db, EndReason.TOKEN_REUSED, Session.id.in_(used))
     if not stolen:

@@ -29,7 +29,8 @@ class RefreshTokens:
     Within `grace` of its use a token gives the same successor again; after `idle` without use it is void.
     """
 
-    pepper: SecretStr
+    # The first is for new tokens; those made with the others are good for as long as they would have been.
+    peppers: tuple[SecretStr, ...]
     idle: timedelta
     grace: timedelta
 
@@ -37,7 +38,7 @@ class RefreshTokens:
     def of(cls, settings: Settings) -> Self:
         """Build from the settings."""
         return cls(
-            settings.auth_refresh_token_pepper,
+            settings.refresh_peppers,
             idle=timedelta(minutes=settings.auth_refresh_token_ttl_minutes),
             grace=timedelta(seconds=settings.auth_refresh_grace_seconds),
         )
@@ -48,12 +49,26 @@ class RefreshTokens:
 
     def after(self, token: str, session_key: bytes) -> str:
         """Derive the one successor of a token."""
-        return PREFIX + jose.encode(digest(self.pepper, "refresh token successor", token, session_key))
+        return successor(self.peppers[0], token, session_key)
+
+    def again(self, token: str, session_key: bytes, kept: bytes) -> str:
+        """Derive the successor of a token that was made before, under whichever pepper, by its digest."""
+        made = [successor(pepper, token, session_key) for pepper in self.peppers]
+        return next((one for one in made if kept in self.digests(one)), made[0])
 
     def digest(self, token: str) -> bytes:
-        """Give what a token is found by."""
-        return digest(self.pepper, "refresh token", token)
+        """Give what a new token is to be found by."""
+        return self.digests(token)[0]
+
+    def digests(self, token: str) -> list[bytes]:
+        """Give what a token may be found by."""
+        return [digest(pepper, "refresh token", token) for pepper in self.peppers]
 
     def expiry(self, session: Session, now: datetime) -> datetime:
         """Tell until when a token issued now is good: never longer than its session."""
         return min(now + self.idle, session.expires_at)
+
+
+def successor(pepper: SecretStr, token: str, session_key: bytes) -> str:
+    """Derive a token from the one before."""
+    return PREFIX + jose.encode(digest(pepper, "refresh token successor", token, session_key))

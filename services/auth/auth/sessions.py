@@ -72,7 +72,7 @@ async def begin(  # noqa: PLR0913  # what a session follows from
 
 def described(parts: Parts, user: User, device: str | None) -> Session:
     """Make a session that knows where it comes from."""
-    known = devices.recognise(parts.settings.auth_refresh_token_pepper, user.id, device)
+    known = devices.recognise(parts.settings.refresh_peppers, user.id, device)
     session_id, from_where = uuid4(), origin.current()
     seen = session_origin.describe(from_where, parts.places)
     return Session(
@@ -171,8 +171,8 @@ async def end(db: AsyncSession, reason: EndReason, *which: ColumnElement[bool]) 
 
 async def sign_out(db: AsyncSession, parts: Parts, token: str) -> None:
     """End the session that a refresh token belongs to; none is just as well (RFC 7009 section 2.2)."""
-    digest = parts.refresh_tokens.digest(token)
-    own = select(RefreshToken.session_id).where(RefreshToken.digest == digest)
+    digests = parts.refresh_tokens.digests(token)
+    own = select(RefreshToken.session_id).where(RefreshToken.digest.in_(digests))
     await end(db, EndReason.LOGOUT, Session.id.in_(own))
 
 

@@ -28,6 +28,7 @@ SLACK_SECONDS = 60
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1)]
 Minutes = Annotated[int, Field(ge=1)]
+Keys = tuple[SecretStr, ...]
 # ISO 3166-1 alpha-2.
 Country = Annotated[str, StringConstraints(to_upper=True, pattern="^[A-Za-z]{2}$")]
 
@@ -49,8 +50,13 @@ class Settings(ServiceSettings):
     event_sealing_key: SecretStr = SecretStr("")
     # The pepper before this one: what it keyed still verifies, and is hashed anew at the next sign-in.
     auth_previous_password_pepper: SecretStr | None = None
-    # Likewise for the secrets of machines, which are keyed anew when they are used.
+    # Likewise for refresh tokens, devices and machines' secrets, which are keyed anew when they are used.
     auth_previous_refresh_token_pepper: SecretStr | None = None
+    # Likewise for the tokens of mails and invites, which are good for as long as they would have been.
+    auth_previous_email_verification_token_pepper: SecretStr | None = None
+    auth_previous_password_reset_token_pepper: SecretStr | None = None
+    # The salt before: addresses that were known by it are known still.
+    auth_previous_session_ip_hash_salt: SecretStr | None = None
     # What each service proves itself with, by its client id: {"chat-agent": "..."}.
     auth_service_secrets: dict[str, SecretStr] = Field(default_factory=dict)
 
@@ -209,17 +215,35 @@ class Settings(ServiceSettings):
         page = urlsplit(self.app_public_url or "")
         return self.auth_webauthn_origins or [f"{page.scheme}://{page.netloc}"]
 
-    @property
-    def session_keys(self) -> tuple[SecretStr, ...]:
-        """The keys that seal what auth keeps: the first seals, all of them open."""
-        previous = self.auth_previous_session_encryption_key
-        return (self.auth_session_encryption_key, *([previous] if previous else []))
+    # Of each of these the first is for what is new, and all of them open or verify.
 
     @property
-    def machine_peppers(self) -> tuple[SecretStr, ...]:
-        """What keys the digests of machines' secrets: the first is for new ones, all of them verify."""
-        previous = self.auth_previous_refresh_token_pepper
-        return (self.auth_refresh_token_pepper, *([previous] if previous else []))
+    def session_keys(self) -> Keys:
+        """The keys that seal what auth keeps."""
+        return first_and(self.auth_session_encryption_key, self.auth_previous_session_encryption_key)
+
+    @property
+    def refresh_peppers(self) -> Keys:
+        """What keys the digests of refresh tokens, devices, challenges and machines' secrets."""
+        return first_and(self.auth_refresh_token_pepper, self.auth_previous_refresh_token_pepper)
+
+    @property
+    def mail_peppers(self) -> Keys:
+        """What keys the digests of mails' tokens and of invites."""
+        previous = self.auth_previous_email_verification_token_pepper
+        return first_and(self.auth_email_verification_token_pepper, previous)
+
+    @property
+    def reset_peppers(self) -> Keys:
+        """What keys the digests of the tokens that open an account."""
+        return first_and(
+            self.auth_password_reset_token_pepper, self.auth_previous_password_reset_token_pepper
+        )
+
+    @property
+    def address_salts(self) -> Keys:
+        """What keys the digests of addresses."""
+        return first_and(self.auth_session_ip_hash_salt, self.auth_previous_session_ip_hash_salt)
 
     @property
     def overlap(self) -> Overlap:
@@ -260,7 +284,9 @@ class Settings(ServiceSettings):
             "auth_refresh_token_pepper",
             "auth_previous_refresh_token_pepper",
             "auth_email_verification_token_pepper",
+            "auth_previous_email_verification_token_pepper",
             "auth_password_reset_token_pepper",
+            "auth_previous_password_reset_token_pepper",
         ]
         held = {name.upper(): getattr(self, name) for name in names}
         return {name: secret.get_secret_value() for name, secret in held.items() if secret is not None}
@@ -270,6 +296,7 @@ class Settings(ServiceSettings):
         others = {
             "AUTH_JWKS_ETAG_SALT": self.auth_jwks_etag_salt,
             "AUTH_SESSION_IP_HASH_SALT": self.auth_session_ip_hash_salt,
+            **self.previous_salt(),
             **self.sealing_keys(),
         }
         values = self.peppers() | {name: other.get_secret_value() for name, other in others.items()}
@@ -283,6 +310,11 @@ class Settings(ServiceSettings):
             **({"AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": previous} if previous else {}),
             "EVENT_SEALING_KEY": self.event_sealing_key,
         }
+
+    def previous_salt(self) -> dict[str, SecretStr]:
+        """Give the salt before, by its variable, if there is one."""
+        previous = self.auth_previous_session_ip_hash_salt
+        return {"AUTH_PREVIOUS_SESSION_IP_HASH_SALT": previous} if previous is not None else {}
 
     def broken_sealing_keys(self) -> list[str]:
         """Complain of sealing keys that cannot seal."""
@@ -323,7 +355,8 @@ class Settings(ServiceSettings):
             for name, value in plain.items()
             if is_placeholder(value)
         ]
-        plain["AUTH_SESSION_IP_HASH_SALT"] = self.auth_session_ip_hash_salt.get_secret_value()
+        salts = {"AUTH_SESSION_IP_HASH_SALT": self.auth_session_ip_hash_salt, **self.previous_salt()}
+        plain |= {name: salt.get_secret_value() for name, salt in salts.items()}
         if self.auth_jwks_etag_salt.get_secret_value() == SAMPLE_ETAG_SALT:
             known.append("AUTH_JWKS_ETAG_SALT is a placeholder: set a real secret")
         short = [
@@ -359,6 +392,11 @@ class Settings(ServiceSettings):
             # Our token for it goes with every request.
             *(["VAULT_ADDR must be https"] if (self.vault_addr or "https:").startswith("http:") else []),
         ]
+
+
+def first_and(current: SecretStr, previous: SecretStr | None) -> Keys:
+    """List a key and, as long as it is needed, the one before."""
+    return (current, *([previous] if previous else []))
 
 
 def broken(key: SecretStr) -> str | None:

@@ -29,7 +29,7 @@ async def tell(db: AsyncSession, parts: Parts, session: Session, user: User, dev
 
     A device that is known by its token is theirs: it may use a VPN, and is told of to the audit log alone.
     """
-    known = devices.recognise(parts.settings.auth_refresh_token_pepper, user.id, device)
+    known = devices.recognise(parts.settings.refresh_peppers, user.id, device)
     seen = session_origin.opened(parts.settings, session.id, session.origin)
     left = await left_too_far(db, parts, user, seen)
     is_new = not known and not await devices.has_been_here(db, user) and await devices.has_signed_in(db, user)

@@ -7,9 +7,10 @@ from servicekit.sealing import seal
 from servicekit.settings import ServiceSettings
 
 
-def fit_for_sealing(key: SecretStr) -> SecretStr:
+def fit_for_sealing(key: SecretStr | None) -> SecretStr | None:
     """Refuse at boot a key that would fail at the first mail."""
-    seal(key, "", context="")
+    if key is not None:
+        seal(key, "", context="")
     return key
 
 
@@ -23,6 +24,8 @@ class Settings(ServiceSettings):
     app_public_url: Address
     # Opens what auth has sealed for us; the same value there.
     event_sealing_key: Annotated[SecretStr, AfterValidator(fit_for_sealing)]
+    # The one before, or the next one: what it sealed opens as well.
+    previous_event_sealing_key: Annotated[SecretStr | None, AfterValidator(fit_for_sealing)] = None
 
     resend_email_enabled: bool = False
     resend_api_key: SecretStr | None = None
@@ -31,6 +34,12 @@ class Settings(ServiceSettings):
     # Templates kept at Resend; without an id, the template of that name in `templates/` is used.
     resend_email_verification_template_id: str | None = None
     resend_password_reset_template_id: str | None = None
+
+    @property
+    def sealing_keys(self) -> tuple[SecretStr, ...]:
+        """List the keys that auth may have sealed with."""
+        previous = self.previous_event_sealing_key
+        return (self.event_sealing_key, *([previous] if previous else []))
 
     @property
     def template_ids(self) -> dict[str, str | None]:

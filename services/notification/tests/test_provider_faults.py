@@ -156,6 +156,17 @@ async def test_a_mail_on_its_way_is_seen_through_when_the_service_stops(
     assert (row["status"], row["last_error"]) == ("queued", "application_error")
 
 
+async def test_mails_that_the_key_before_has_sealed_go_out_while_it_is_known(settings, sign_up, mailed):
+    new = SecretStr("A" * 43)
+    changed = {"event_sealing_key": new, "previous_event_sealing_key": settings.event_sealing_key}
+    async with running(create_app(settings.model_copy(update=changed))):
+        await mailed(await sign_up())
+    # As at the first step of a change: what is written with is the old one still.
+    known = {"previous_event_sealing_key": new}
+    async with running(create_app(settings.model_copy(update=known))):
+        await mailed(await sign_up())
+
+
 async def test_a_wrong_sealing_key_is_mended_without_a_loss(settings, sign_up, rows, row_of, mailed):
     wrong = settings.model_copy(update={"event_sealing_key": SecretStr("A" * 43)})
     person = await sign_up()

@@ -30,7 +30,7 @@ KIND = "api_key"
 
 def digests_of(settings: Settings, key: str) -> list[bytes]:
     """Give what a key is recognised by: the first under the pepper of today."""
-    return [digest(pepper, "api key", key) for pepper in settings.machine_peppers]
+    return [digest(pepper, "api key", key) for pepper in settings.refresh_peppers]
 
 
 async def make(

@@ -65,7 +65,7 @@ async def add_passkey(
             raise PasskeyNotRegistered from None
     async with parts.database.begin() as db:
         user = await held(db, caller)
-        to_sign = challenges.to_sign(parts, token)
+        to_sign = challenges.to_sign(token)
         passkey, _ = await passkeys.register(db, parts, user, wanted, to_sign)
         return passkey, await added(db, parts, user, caller.tenant_id, PASSKEY)
 

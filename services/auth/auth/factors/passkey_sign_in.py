@@ -28,7 +28,7 @@ async def sign_in(parts: Parts, shown: PasskeySignIn) -> SessionBundle:
         await challenges.take(db, parts, Aim.PASSKEY_SIGN_IN, token)
     try:
         async with parts.database.begin() as db:
-            user_id, amr = await passkeys.use(db, parts, shown.passkey, challenges.to_sign(parts, token))
+            user_id, amr = await passkeys.use(db, parts, shown.passkey, challenges.to_sign(token))
             standing = await sessions.entering(db, parts, user_id, shown.tenant_id)
             if standing is None:
                 raise FactorRefused

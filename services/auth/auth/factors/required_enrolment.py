@@ -23,7 +23,7 @@ async def begin_passkey(parts: Parts, challenge: str) -> passkeys.Options:
     """Give what a browser needs to make a passkey, for the same challenge; raises ChallengeInvalid."""
     async with parts.database.begin() as db:
         user = await without_factor(db, await challenges.whose(db, parts, Aim.ENROLMENT, challenge))
-        return await passkeys.options_to_register(db, parts, user, challenges.to_sign(parts, challenge))
+        return await passkeys.options_to_register(db, parts, user, challenges.to_sign(challenge))
 
 
 async def finish(parts: Parts, answer: EnrolmentCode | NewPasskey) -> Enrolled:
@@ -53,7 +53,7 @@ async def set_up(
     if isinstance(answer, EnrolmentCode):
         await totp.confirm(db, parts, user.id, answer.code.get_secret_value())
         return enrolment.TOTP, ["otp"]
-    to_sign = challenges.to_sign(parts, answer.challenge.get_secret_value())
+    to_sign = challenges.to_sign(answer.challenge.get_secret_value())
     _, shown = await passkeys.register(db, parts, user, answer, to_sign)
     return enrolment.PASSKEY, shown
 

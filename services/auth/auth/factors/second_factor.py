@@ -91,7 +91,7 @@ async def prove(db: AsyncSession, parts: Parts, user: User, proof: Proof, challe
         await recovery_codes.use(db, parts, user, proof.recovery_code.get_secret_value())
         return ["otp"]
     if proof.passkey:
-        _, amr = await passkeys.use(db, parts, proof.passkey, challenges.to_sign(parts, challenge), user.id)
+        _, amr = await passkeys.use(db, parts, proof.passkey, challenges.to_sign(challenge), user.id)
         return amr
     raise FactorRefused
 

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pyotp
 from pyotp.exceptions import OTPVerificationError
-from servicekit.sealing import seal, unseal_by_any
+from servicekit.sealing import SealBroken, seal, unseal, unseal_by_any
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -53,7 +53,7 @@ async def use(db: AsyncSession, parts: Parts, user_id: UUID, code: str) -> None:
     moved = await db.scalar(
         update(Totp)
         .where(Totp.id == totp.id, Totp.last_step < step)
-        .values(last_step=step)
+        .values(last_step=step, **resealed(parts, totp))
         .returning(Totp.id)
         .execution_options(synchronize_session=False)
     )
@@ -75,6 +75,17 @@ def step_of(parts: Parts, totp: Totp, code: str) -> int | None:
         return app.verify_and_get_timecode(code, for_time=time.time(), valid_window=WINDOW)
     except OTPVerificationError:
         return None
+
+
+def resealed(parts: Parts, totp: Totp) -> dict[str, str]:
+    """Give the seed under the key of today, if it is under the one before; it lives as long as the app."""
+    today, *_ = parts.settings.session_keys
+    try:
+        unseal(today, totp.sealed_seed, context=context(totp.id))
+    except SealBroken:
+        seed = unseal_by_any(parts.settings.session_keys, totp.sealed_seed, context=context(totp.id))
+        return {"sealed_seed": seal(today, seed, context=context(totp.id))}
+    return {}
 
 
 def context(totp_id: UUID) -> str:

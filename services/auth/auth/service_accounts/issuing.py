@@ -130,7 +130,7 @@ async def kept(parts: Parts, asked: schemas.Issuance, payload: schemas.Payload) 
 
 def digests_of(settings: Settings, client_id: str, secret: str) -> list[bytes]:
     """Give what a secret is recognised by: the first under the pepper of today."""
-    return [digest(pepper, "service account", client_id, secret) for pepper in settings.machine_peppers]
+    return [digest(pepper, "service account", client_id, secret) for pepper in settings.refresh_peppers]
 
 
 def token_endpoint(settings: Settings) -> str:

@@ -78,7 +78,7 @@ def make(parts: Parts, email: str | None, hours: int, max_uses: int = 1) -> tupl
         uses=0,
         expires_at=datetime.now(UTC) + timedelta(hours=hours),
     )
-    return invite, invite_tokens.renew(parts.settings.auth_email_verification_token_pepper, invite)
+    return invite, invite_tokens.renew(parts.settings.mail_peppers, invite)
 
 
 async def mail(  # noqa: PLR0913  # the parts of a mail
@@ -149,7 +149,7 @@ async def resend(db: AsyncSession, parts: Parts, caller: Principal, invite_id: U
         raise InviteNotMailed
     if state(invite) != "pending":
         raise InviteOver
-    token = invite_tokens.renew(parts.settings.auth_email_verification_token_pepper, invite)
+    token = invite_tokens.renew(parts.settings.mail_peppers, invite)
     invite.invited_by = accounts.person(caller)
     await mail(db, parts, caller, tenant, invite=invite, token=token)
 
@@ -214,8 +214,8 @@ async def valid(db: AsyncSession, parts: Parts, token: str, email_key: str) -> I
         .with_for_update()
         .execution_options(populate_existing=True)
     )
-    pepper = parts.settings.auth_email_verification_token_pepper
-    if invite is None or not invite_tokens.opens(pepper, invite, token) or state(invite) != "pending":
+    peppers = parts.settings.mail_peppers
+    if invite is None or not invite_tokens.opens(peppers, invite, token) or state(invite) != "pending":
         raise InvitationInvalid
     if invite.email_key not in {None, email_key}:
         raise InvitationInvalid
