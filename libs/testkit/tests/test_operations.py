@@ -1,0 +1,36 @@
+"""That the runbook forgets no secret."""
+
+import re
+from pathlib import Path
+
+import pytest
+from testkit.documents import module, services
+
+ROOT = Path(__file__).resolve().parents[3]
+RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
+# Of which losing one means losing what is kept by it, or signing everybody out: they have a value before.
+KEEPS = re.compile(r"_(pepper|encryption_key|sealing_key|ip_hash_salt)$")
+
+
+def secrets_of(service: str) -> dict[str, str]:
+    """Give a service's secrets, as its settings declare them: field and variable."""
+    fields = module(service, "settings").Settings.model_fields.items()
+    return {name: name.upper() for name, field in fields if "SecretStr" in str(field.annotation)}
+
+
+ALL = sorted({variable for service in services() for variable in secrets_of(service).values()})
+
+
+@pytest.mark.parametrize("variable", ALL)
+def test_the_runbook_tells_how_to_change_a_secret(variable: str) -> None:
+    section = RUNBOOK.partition("## Changing secrets")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `") and f"`{variable}`" in line]
+    assert len(rows) == 1, f"{variable} is in {len(rows)} rows of docs/operations.md"
+
+
+def test_every_pepper_and_key_of_ours_has_a_value_before() -> None:
+    fields = {name for service in services() for name in secrets_of(service)}
+    kept = {name for name in fields if KEEPS.search(name) and "previous_" not in name}
+    before = {name.replace("previous_", "") for name in fields if "previous_" in name}
+    assert kept == before
+    assert len(kept) == 7
