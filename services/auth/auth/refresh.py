@@ -9,8 +9,9 @@ from sqlalchemy import Row, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from auth import audit, mails, session_origin, sessions
+from auth import audit, mails, origin, session_origin, sessions
 from auth.audit import Action
+from auth.digests import digest
 from auth.errors import Challenged, InvalidRefreshToken, RefreshTokenReused
 from auth.events import MailKind
 from auth.mails import Recipient
@@ -25,21 +26,31 @@ REFRESHES = Counter("auth_refreshes_total", "Refresh tokens that came in.", ["re
 UNUSED = and_(RefreshToken.consumed_at.is_(None), RefreshToken.expires_at > func.now())
 
 
-async def refresh(parts: Parts, token: str) -> SessionBundle:
+async def refresh(parts: Parts, token: str, device: str | None = None) -> SessionBundle:
     """Exchange a refresh token for its successor; raises InvalidRefreshToken or RefreshTokenReused."""
     async with parts.database.begin() as db:
         # Given back and not raised: raising would undo the end of a session that was just found to be stolen.
-        outcome = await exchange(db, parts, token)
+        outcome = await exchange(db, parts, token, client_of(parts, device))
     if isinstance(outcome, Challenged):
         raise outcome
     return outcome
 
 
-async def exchange(db: AsyncSession, parts: Parts, token: str) -> SessionBundle | Challenged:
-    """Use a token up, or give its successor again to who asks a second time within the grace."""
+def client_of(parts: Parts, device: str | None) -> bytes:
+    """Give what a client is known by: what it calls itself, and its device's token if it sends one.
+
+    Not its address: where an answer is lost, that is often because the network changes.
+    """
+    where = origin.current()
+    named = (where.user_agent if where else None) or ""
+    return digest(parts.settings.auth_refresh_token_pepper, "refresh client", named, device or "")
+
+
+async def exchange(db: AsyncSession, parts: Parts, token: str, client: bytes) -> SessionBundle | Challenged:
+    """Use a token up, or give its successor again to the client that asks a second time within the grace."""
     digests = parts.refresh_tokens.digests(token)
-    used = await consume(db, digests)
-    again = None if used else await successor_of(db, digests, parts.refresh_tokens.grace)
+    used = await consume(db, digests, client)
+    again = None if used else await successor_of(db, digests, client, parts.refresh_tokens.grace)
     if (link := used or again) is None:
         return await refuse(db, parts, digests)
     session = await db.get_one(Session, link.session_id)
@@ -58,12 +69,12 @@ async def exchange(db: AsyncSession, parts: Parts, token: str) -> SessionBundle 
     return await sessions.bundle(parts, standing, session, successor, expires_at)
 
 
-async def consume(db: AsyncSession, digests: list[bytes]) -> Row[UUID, int] | None:
+async def consume(db: AsyncSession, digests: list[bytes], client: bytes) -> Row[UUID, int] | None:
     """Use a token up, in one statement: of many at once, exactly one finds it unused."""
     used = await db.execute(
         update(RefreshToken)
         .where(RefreshToken.digest.in_(digests), UNUSED, RefreshToken.session_id == Session.id, sessions.LIVE)
-        .values(consumed_at=func.now())
+        .values(consumed_at=func.now(), consumed_by=client)
         .returning(RefreshToken.session_id, RefreshToken.generation)
         .execution_options(synchronize_session=False)
     )
@@ -71,9 +82,9 @@ async def consume(db: AsyncSession, digests: list[bytes]) -> Row[UUID, int] | No
 
 
 async def successor_of(
-    db: AsyncSession, digests: list[bytes], grace: timedelta
+    db: AsyncSession, digests: list[bytes], client: bytes, grace: timedelta
 ) -> Row[UUID, int, datetime, bytes] | None:
-    """Find what followed a token that was used a moment ago, as long as nobody has used that in turn."""
+    """Find what followed a token that this client used a moment ago, unless it was used in turn."""
     used = aliased(RefreshToken)
     found = await db.execute(
         select(RefreshToken.session_id, RefreshToken.generation, RefreshToken.expires_at, RefreshToken.digest)
@@ -82,7 +93,13 @@ async def successor_of(
             and_(used.session_id == RefreshToken.session_id, used.generation == RefreshToken.generation - 1),
         )
         .join(Session, Session.id == RefreshToken.session_id)
-        .where(used.digest.in_(digests), used.consumed_at >= func.now() - grace, UNUSED, sessions.LIVE)
+        .where(
+            used.digest.in_(digests),
+            used.consumed_by == client,
+            used.consumed_at >= func.now() - grace,
+            UNUSED,
+            sessions.LIVE,
+        )
     )
     return found.one_or_none()
 

@@ -49,11 +49,11 @@ async def begin_session(credentials: schemas.Credentials, parts: PartsOfAuth) ->
 
 
 @accounts_api.post("/refresh", dependencies=[public, limited("refresh")])
-async def continue_session(held: schemas.Refresh, parts: PartsOfAuth) -> schemas.SessionBundle:
+async def continue_session(held: schemas.Refreshing, parts: PartsOfAuth) -> schemas.SessionBundle:
     """Exchange the refresh token for a new one, with a new access token."""
     token = held.refresh_token.get_secret_value()
     await parts.rates.of_subject("refresh", token)
-    return await refresh.refresh(parts, token)
+    return await refresh.refresh(parts, token, held.device)
 
 
 @accounts_api.post("/logout", status_code=status.HTTP_204_NO_CONTENT, dependencies=[public])

@@ -97,6 +97,15 @@ class Refresh(Body):
     refresh_token: OpaqueToken
 
 
+class Refreshing(Refresh):
+    """A session's newest refresh token; the same one again within seconds, when the answer was lost.
+
+    Who sends `device` (as it came with the session) the first time, sends it the second time as well.
+    """
+
+    device: DeviceToken | None = None
+
+
 class MailRequest(Body):
     """Where to send the confirming mail again."""
 

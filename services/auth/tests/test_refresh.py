@@ -2,6 +2,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
 
 async def grow_older(auth, seconds):
@@ -74,6 +75,78 @@ async def test_grants_no_grace_where_none_is_set(start):
     bundle = await auth.somebody()
     await auth.refresh(bundle)
     assert (await auth.refresh(bundle)).json()["code"] == "refresh_token_reused"
+
+
+async def used(auth, bundle, agent="Firefox", at="203.0.113.7", **more):
+    body = {"refresh_token": bundle["refresh_token"], **more}
+    headers = {"User-Agent": agent, "X-Forwarded-For": at}
+    return await auth.public.post("/api/v1/auth/refresh", json=body, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {"agent": "Safari"}),
+        ({}, {"agent": ""}),
+        ({"device": "acme_dv_1"}, {}),
+        ({"device": "acme_dv_1"}, {"device": "acme_dv_2"}),
+    ],
+)
+async def test_grants_grace_to_the_same_client_alone(auth, first, second):
+    bundle = await auth.somebody()
+    newest = (await used(auth, bundle, **first)).json()
+    again = await used(auth, bundle, **first)
+    assert again.json()["refresh_token"] == newest["refresh_token"]
+    answer = await used(auth, bundle, **second)
+    assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token_reused")
+    assert (await auth.refresh(newest)).status_code == 401
+    assert len(await auth.mails("session_stolen")) == 1
+
+
+async def test_grants_grace_also_where_the_network_has_changed(auth):
+    bundle = await auth.somebody()
+    answers = [await used(auth, bundle, at=address) for address in ("203.0.113.7", "198.51.100.9")]
+    assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+
+
+async def test_grants_grace_so_often_and_counts_it(start):
+    auth = await start(auth_refresh_session_rate_limit_per_minute=3)
+    bundle = await auth.somebody()
+    before = repeated()
+    assert [(await auth.refresh(bundle)).status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert repeated() == before + 2
+
+
+def repeated():
+    return REGISTRY.get_sample_value("auth_refreshes_total", {"result": "repeated"}) or 0
+
+
+@pytest.mark.parametrize(
+    "wider",
+    [
+        {"scope": "tenant:manage billing:manage"},
+        {"audience": "conversation"},
+        {"resource": "conversation"},
+        {"tenant_id": "another"},
+        {"role": "owner"},
+        {"client_id": "another"},
+        {"amr": ["pwd", "otp", "mfa"]},
+    ],
+)
+async def test_widens_nothing_that_a_session_is_for(auth, wider):
+    owner = await auth.somebody()
+    ann = await auth.joined(owner, "bob@example.com", "viewer")
+    if "tenant_id" in wider:
+        wider = {"tenant_id": (await auth.somebody("eve@example.com"))["tenant_id"]}
+    before = auth.claims(ann)
+    refused = await auth.post("refresh", refresh_token=ann["refresh_token"], **wider)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    where = {"X-Tenant-Role": "owner", "X-Tenant-Id": str(wider.get("tenant_id", before["tenant_id"]))}
+    body = {"refresh_token": ann["refresh_token"]}
+    answer = await auth.public.post("/api/v1/auth/refresh", params=wider, headers=where, json=body)
+    after = auth.claims(answer.json())
+    for claim in ("scope", "aud", "tenant_id", "role", "sub", "client_id", "sid", "amr", "auth_time", "iss"):
+        assert after[claim] == before[claim], claim
 
 
 async def test_reads_role_and_address_anew(auth):

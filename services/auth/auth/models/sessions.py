@@ -67,6 +67,8 @@ class RefreshToken(Base):
     generation: Mapped[int]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     consumed_at: Mapped[datetime | None]
+    # A keyed digest of what the client is known by that used it up.
+    consumed_by: Mapped[bytes | None]
 
 
 class Revocation(Base):
