@@ -75,6 +75,8 @@ class AccessTokens:
                 "amr": list(session.amr),
                 "auth_time": int(session.authenticated_at.timestamp()),
             },
+            # No token outlives its session.
+            until=int(session.expires_at.timestamp()),
         )
 
     async def for_service(self, client_id: str, audience: str, scopes: Collection[str]) -> Issued:

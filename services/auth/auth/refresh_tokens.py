@@ -6,6 +6,7 @@ asked at once), and yet nothing that is stored, with or without the pepper, make
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
@@ -26,12 +27,14 @@ RANDOM_BYTES = 32
 class RefreshTokens:
     """Makes tokens, and tells how long they last.
 
-    Within `grace` of its use a token gives the same successor again; after `idle` without use it is void.
+    Within `grace` of its use a token gives the same client the same successor again; after `idle` without
+    use, or `idle_of_factors` in sessions of more than one factor, it is void.
     """
 
     # The first is for new tokens; those made with the others are good for as long as they would have been.
     peppers: tuple[SecretStr, ...]
     idle: timedelta
+    idle_of_factors: timedelta
     grace: timedelta
 
     @classmethod
@@ -40,6 +43,7 @@ class RefreshTokens:
         return cls(
             settings.refresh_peppers,
             idle=timedelta(minutes=settings.auth_refresh_token_ttl_minutes),
+            idle_of_factors=timedelta(minutes=settings.auth_mfa_session_idle_minutes),
             grace=timedelta(seconds=settings.auth_refresh_grace_seconds),
         )
 
@@ -64,9 +68,13 @@ class RefreshTokens:
         """Give what a token may be found by."""
         return [digest(pepper, "refresh token", token) for pepper in self.peppers]
 
+    def rest(self, amr: Sequence[str]) -> timedelta:
+        """Tell how long a session that was begun so may lie unused."""
+        return min(self.idle, self.idle_of_factors) if "mfa" in amr else self.idle
+
     def expiry(self, session: Session, now: datetime) -> datetime:
         """Tell until when a token issued now is good: never longer than its session."""
-        return min(now + self.idle, session.expires_at)
+        return min(now + self.rest(session.amr), session.expires_at)
 
 
 def successor(pepper: SecretStr, token: str, session_key: bytes) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -56,7 +56,8 @@ async def begin(  # noqa: PLR0913  # what a session follows from
     session.amr = list(amr)
     session.created_at = session.last_seen_at = now
     session.authenticated_at = authenticated_at or now
-    session.expires_at = expires_at or now + timedelta(minutes=parts.settings.auth_session_ttl_minutes)
+    longest = session.authenticated_at + parts.settings.longest_session(session.amr)
+    session.expires_at = min(expires_at or longest, longest)
     is_sign_in = expires_at is None
     if is_sign_in:
         await make_room(db, parts, user)
@@ -196,12 +197,10 @@ async def end_one(db: AsyncSession, caller: Principal, session_id: UUID) -> None
 
 async def list_own(db: AsyncSession, parts: Parts, caller: Principal) -> list[KnownSession]:
     """List the sessions of a person that can go on, the last used first; as many as one may have."""
-    unused_since = datetime.now(UTC) - parts.refresh_tokens.idle
-    asked = select(Session).where(
-        Session.user_id == accounts.person(caller), LIVE, Session.last_seen_at > unused_since
-    )
+    now, rest = datetime.now(UTC), parts.refresh_tokens.rest
+    asked = select(Session).where(Session.user_id == accounts.person(caller), LIVE)
     live = await db.scalars(asked.order_by(Session.last_seen_at.desc(), Session.id))
-    return [shown(parts, caller, session) for session in live]
+    return [shown(parts, caller, one) for one in live if one.last_seen_at > now - rest(one.amr)]
 
 
 def shown(parts: Parts, caller: Principal, session: Session) -> KnownSession:

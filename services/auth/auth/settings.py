@@ -1,5 +1,6 @@
 """What auth is told from outside."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
@@ -69,6 +70,9 @@ class Settings(ServiceSettings):
     # How long a refresh token may lie unused, and how long a session may go on (at most 30 days: NIST 2.1.3).
     auth_refresh_token_ttl_minutes: Minutes = 7 * DAY_MINUTES
     auth_session_ttl_minutes: Annotated[int, Field(ge=1, le=30 * DAY_MINUTES)] = 30 * DAY_MINUTES
+    # The same of sessions of more than one factor. No shorter by default: docs/security.md says why.
+    auth_mfa_session_idle_minutes: Annotated[int, Field(ge=15, le=30 * DAY_MINUTES)] = 7 * DAY_MINUTES
+    auth_mfa_session_ttl_minutes: Annotated[int, Field(ge=15, le=30 * DAY_MINUTES)] = 30 * DAY_MINUTES
     auth_refresh_grace_seconds: Annotated[int, Field(ge=0, le=10)] = 10
     # So many live sessions a person has at most: another one ends the oldest.
     auth_sessions_per_person: Annotated[int, Field(ge=1, le=100)] = 20
@@ -214,6 +218,13 @@ class Settings(ServiceSettings):
         """The origins that passkeys may be used from: scheme, host and port."""
         page = urlsplit(self.app_public_url or "")
         return self.auth_webauthn_origins or [f"{page.scheme}://{page.netloc}"]
+
+    def longest_session(self, amr: Sequence[str]) -> timedelta:
+        """Tell how long a session that was begun so may go on."""
+        longest = self.auth_session_ttl_minutes
+        if "mfa" in amr:
+            longest = min(longest, self.auth_mfa_session_ttl_minutes)
+        return timedelta(minutes=longest)
 
     # Of each of these the first is for what is new, and all of them open or verify.
 

@@ -198,6 +198,48 @@ async def test_lets_a_session_rest_for_so_long_and_last_for_so_long(start):
     assert datetime.fromisoformat(last["refresh_expires_at"]) == ends_at
 
 
+async def test_lets_a_session_of_two_factors_rest_and_last_less_where_so_set(start):
+    auth = await start(auth_mfa_session_ttl_minutes=24 * 60, auth_mfa_session_idle_minutes=60)
+    one_factor = await auth.somebody()
+    app = await enrol(auth, one_factor)
+    two = (await answered(auth, (await challenged(auth))["challenge"], code=app.code)).json()
+    lasting = "select extract(epoch from expires_at - created_at) / 3600 from sessions where id = $1"
+    assert round(await auth.database.fetchval(lasting, two["session_id"])) == 24
+    assert round(await auth.database.fetchval(lasting, one_factor["session_id"])) == 30 * 24
+    for bundle, hours in ((two, 1), (one_factor, 7 * 24)):
+        rests = datetime.fromisoformat(bundle["refresh_expires_at"]) - datetime.now(UTC)
+        assert abs(rests - timedelta(hours=hours)) < timedelta(seconds=30)
+    # Also what follows from a session of one factor, when a second one is shown.
+    await app.later()
+    stepped = await auth.post("step-up", one_factor["access_token"], code=app.code)
+    assert round(await auth.database.fetchval(lasting, stepped.json()["session_id"])) == 24
+    # Unused for so long, it is over; and is not shown any more.
+    rested = "update {} set {} = now() - interval '61 minutes'"
+    await auth.database.execute(rested.format("sessions", "last_seen_at"))
+    await auth.database.execute(rested.format("refresh_tokens", "expires_at"))
+    assert (await auth.refresh(two)).json()["code"] == "invalid_refresh_token"
+    listed = await auth.ask("GET", "sessions", two)
+    assert listed.json()["items"] == []
+
+
+async def test_lets_a_session_of_two_factors_last_as_long_as_others_by_default(auth):
+    app = await enrol(auth, await auth.somebody())
+    two = (await answered(auth, (await challenged(auth))["challenge"], code=app.code)).json()
+    lasts = "select extract(epoch from expires_at - created_at) / 3600 from sessions where id = $1"
+    assert round(await auth.database.fetchval(lasts, two["session_id"])) == 30 * 24
+
+
+async def test_gives_no_token_that_outlives_its_session(auth):
+    bundle = await auth.somebody()
+    await auth.database.execute("update sessions set expires_at = now() + interval '2 minutes'")
+    renewed = (await auth.refresh(bundle)).json()
+    ends_at = await auth.database.fetchval("select expires_at from sessions")
+    assert auth.claims(renewed)["exp"] == int(ends_at.timestamp())
+    assert datetime.fromisoformat(renewed["expires_at"]) <= ends_at
+    await auth.database.execute("update sessions set expires_at = now()")
+    assert (await auth.me(renewed["access_token"])).status_code == 401
+
+
 @pytest.mark.parametrize("token", ["x", "acme_rt_", "acme_rt_" + "A" * 43, "🥐", "' or 1=1 --", "\x00"])
 async def test_refuses_what_it_never_gave_out(auth, token):
     await auth.somebody()
