@@ -229,9 +229,8 @@ async def test_who_leaves_while_their_clients_refresh_is_gone_all_the_same(auth)
 async def test_leaving_twenty_times_at_once_is_leaving_once(auth):
     bundle = await auth.somebody()
     answers = await asyncio.gather(*(leave(auth, bundle) for _ in range(20)))
-    # Of so many at once, some are counted as guesses before any is known to be right.
-    assert sorted(answer.status_code for answer in answers)[0] == 204
-    assert {answer.status_code for answer in answers} <= {204, 401, 403}
+    # Who has waited too long for the others to be judged is told to come again.
+    assert {answer.status_code for answer in answers} <= {204, 401, 429}
     assert [answer.status_code for answer in answers].count(204) == 1
     assert len(await left_events(auth)) == 1
 

@@ -1,5 +1,6 @@
 import asyncio
 import unicodedata
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -113,7 +114,9 @@ async def test_needs_a_session_that_goes_on(auth):
 async def test_of_many_at_once_one_succeeds(auth):
     bundle = await auth.somebody()
     answers = await asyncio.gather(*(change(auth, bundle, f"{NEW} number {n}") for n in range(20)))
-    assert sorted(answer.status_code for answer in answers) == [204] + [403] * 19
+    # Who has waited too long for the others to be judged is told to come again.
+    assert Counter(answer.status_code for answer in answers)[204] == 1
+    assert {answer.status_code for answer in answers} <= {204, 403, 429}
     [won] = [n for n, answer in enumerate(answers) if answer.status_code == 204]
     assert (await auth.sign_in(password=f"{NEW} number {won}")).status_code == 200
     assert len(await auth.mails("password_changed")) == 1
