@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import REGISTRY
 
+from .factors import answered, challenged, enrol
+
 
 async def grow_older(auth, seconds):
     """Let time pass for what was used."""

@@ -8,6 +8,7 @@ OTHERS = {
     ("PATCH", "tenants/current/members/{user_id}"): ("member_unknown", {"role": "viewer"}),
     ("DELETE", "tenants/current/members/{user_id}"): ("member_unknown", None),
     ("POST", "tenants/current/members/{user_id}/password-reset"): ("member_unknown", None),
+    ("POST", "tenants/current/members/{user_id}/second-factor-reset"): ("member_unknown", None),
     ("DELETE", "tenants/current/members/{user_id}/sessions"): ("member_unknown", None),
     ("DELETE", "tenants/current/invites/{invite_id}"): ("invite_unknown", None),
     ("POST", "tenants/current/invites/{invite_id}/resend"): ("invite_unknown", None),
