@@ -1,6 +1,7 @@
-"""A Vault of one process: Transit with Ed25519 keys, KV version 2, tokens, health. It answers as Vault does.
+"""Vault in one process: Transit with Ed25519 keys, KV version 2, policies, tokens. It answers as Vault does.
 
-Any `X-Vault-Token` is good, but one that begins with `hvs.invalid`. Nothing outlives the process.
+Any `X-Vault-Token` may do everything, but one that begins with `hvs.invalid`, and those that were made here:
+they may do what their policies say, until they end. Nothing outlives the process.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, JsonValue
 from starlette.exceptions import HTTPException
 
+from sandbox.acl import Acl, rules_of
 from sandbox.transit import TransitKey, VaultError
 from sandbox.turn import Json
 
@@ -25,9 +27,9 @@ _SHARED_PATHS = 1_000
 
 
 class Fault(BaseModel):
-    """An error for the next `count` requests, after `delay` seconds."""
+    """An error for the next `count` requests, after `delay` seconds; without a status they are only late."""
 
-    status: int = Field(ge=400, le=599)
+    status: int | None = Field(default=None, ge=400, le=599)
     count: int = Field(default=1, ge=1, le=1_000_000)
     errors: list[str] = []
     delay: float = Field(default=0, ge=0, le=600)
@@ -48,6 +50,7 @@ class Vault:
     secrets: dict[str, list[tuple[datetime, Json]]] = field(default_factory=dict)
     faults: deque[Fault] = field(default_factory=deque)
     calls: deque[str] = field(default_factory=lambda: deque(maxlen=10_000))
+    acl: Acl = field(default_factory=Acl)
 
     def fault(self) -> Fault | None:
         """Give the fault that the next request meets, if one is left."""
@@ -75,14 +78,15 @@ async def _let_in(
     request: Request, vault: Held, token: Annotated[str, Header(alias="X-Vault-Token")] = ""
 ) -> str:
     """Let a request in as Vault would now."""
-    vault.calls.append(f"{request.method} {request.url.path.partition('/v1')[2]}")
+    path = request.url.path.partition("/v1")[2]
+    vault.calls.append(f"{request.method} {path}")
     if fault := vault.fault():
         await asyncio.sleep(fault.delay)
-        raise VaultError(fault.status, *fault.errors)
+        if fault.status is not None:
+            raise VaultError(fault.status, *fault.errors)
     if vault.sealed:
         raise VaultError(503, "Vault is sealed")
-    if not token or token.startswith("hvs.invalid"):
-        raise VaultError(403, "permission denied")
+    vault.acl.check(token, request.method, path.removeprefix("/"))
     return token
 
 
@@ -151,6 +155,25 @@ class Kept(BaseModel):
     """A secret to keep."""
 
     data: Json
+
+
+class Policy(BaseModel):
+    """What a policy says, in HCL."""
+
+    policy: str
+
+
+class WantedToken(BaseModel):
+    """A token to make."""
+
+    policies: list[str] = []
+    period: str = "768h"
+
+
+class NamedToken(BaseModel):
+    """A token to end."""
+
+    token: str
 
 
 @vault_api.post("/transit/keys/{name}")
@@ -263,6 +286,45 @@ def metadata(versions: list[tuple[datetime, Json]], number: int) -> Json:
     return {"created_time": created, "deletion_time": "", "destroyed": False, "version": number}
 
 
+@vault_api.put("/sys/policies/acl/{name}", status_code=204)
+@vault_api.post("/sys/policies/acl/{name}", status_code=204, include_in_schema=False)
+async def write_policy(name: str, wanted: Policy, vault: Held) -> None:
+    """Keep a policy; tokens that are made from now on follow it."""
+    vault.acl.policies[name] = rules_of(wanted.policy)
+
+
+@vault_api.post("/auth/token/create")
+async def create_token(wanted: WantedToken, vault: Held) -> Json:
+    """Make a token that may do what its policies say, for as long as it is renewed."""
+    period = seconds(wanted.period)
+    policies: list[JsonValue] = [*wanted.policies]
+    return answered(
+        auth={
+            "client_token": vault.acl.issue(wanted.policies, period),
+            "accessor": "sandbox",
+            "policies": policies,
+            "lease_duration": int(period),
+            "renewable": True,
+        }
+    )
+
+
+def seconds(duration: str) -> float:
+    """Read a duration as Vault writes it: `90`, `90s`, `5m`, `24h`; raises VaultError."""
+    number, unit = (duration, "s") if duration[-1:].isdigit() else (duration[:-1], duration[-1:])
+    try:
+        return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except (ValueError, KeyError):
+        raise VaultError(400, f"error converting input for field: {duration}") from None
+
+
+@vault_api.post("/auth/token/revoke", status_code=204)
+@vault_api.put("/auth/token/revoke", status_code=204, include_in_schema=False)
+async def revoke_token(named: NamedToken, vault: Held) -> None:
+    """End a token."""
+    vault.acl.revoke(named.token)
+
+
 @vault_api.get("/auth/token/lookup-self")
 async def lookup_self(token: Token) -> Json:
     """Tell about the caller's token."""
@@ -282,14 +344,15 @@ async def lookup_self(token: Token) -> Json:
 
 @vault_api.post("/auth/token/renew-self")
 @vault_api.put("/auth/token/renew-self", include_in_schema=False)
-async def renew_self(token: Token) -> Json:
+async def renew_self(token: Token, vault: Held) -> Json:
     """Renew the caller's token."""
+    lease = vault.acl.renew(token)
     return answered(
         auth={
             "client_token": token,
             "accessor": "sandbox",
             "policies": ["default", "auth-service"],
-            "lease_duration": _LEASE_SECONDS,
+            "lease_duration": _LEASE_SECONDS if lease is None else int(lease),
             "renewable": True,
         }
     )
@@ -320,6 +383,12 @@ async def add_fault(fault: Fault, vault: Held) -> Fault:
 async def clear_faults(vault: Held) -> None:
     """Call the faults off."""
     vault.faults.clear()
+
+
+@open_api.delete("/_sandbox/calls", status_code=204)
+async def forget_calls(vault: Held) -> None:
+    """Begin the list anew."""
+    vault.calls.clear()
 
 
 @open_api.get("/_sandbox/calls")

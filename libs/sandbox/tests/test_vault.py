@@ -210,3 +210,67 @@ def test_fails_as_it_is_told_and_no_oftener(
         control.post("/_sandbox/faults", json={"status": status, "errors": ["as told"]})
     assert "as told" in refusal(kind, lambda: sign(vault, key))
     assert sign(vault, key)
+
+
+POLICY = """
+# What a service may do.
+path "transit/sign/*" {
+  capabilities = ["update"]
+}
+path "transit/sign/secret" { capabilities = ["deny"] }
+path "transit/keys/mine" { capabilities = ["read"] }
+path "auth/token/renew-self" { capabilities = ["update"] }
+"""
+
+
+def holder(vault: hvac.Client, url: str, period: str = "1h") -> hvac.Client:
+    """Somebody with a token that follows the policy."""
+    vault.sys.create_or_update_acl_policy("service", policy=POLICY)
+    made = vault.auth.token.create(policies=["service"], period=period)
+    return hvac.Client(url, token=made["auth"]["client_token"], timeout=3)
+
+
+def test_lets_a_token_do_what_its_policy_says_and_nothing_else(vault: hvac.Client, url: str) -> None:
+    for name in ("mine", "other", "secret"):
+        vault.secrets.transit.create_key(name, key_type="ed25519")
+    service = holder(vault, url)
+    with service.session:
+        assert sign(service, "mine") == sign(vault, "mine")
+        assert sign(service, "other")
+        assert service.secrets.transit.read_key("mine")["data"]["latest_version"] == 1
+        assert service.auth.token.renew_self()["auth"]["lease_duration"] == 3600
+        for call in (
+            lambda: sign(service, "secret"),
+            lambda: service.secrets.transit.read_key("other"),
+            lambda: service.secrets.transit.rotate_key("mine"),
+            lambda: service.secrets.transit.create_key("new", key_type="ed25519"),
+            service.auth.token.lookup_self,
+        ):
+            assert "permission denied" in refusal(exceptions.Forbidden, call)
+
+
+def test_ends_tokens_that_nobody_renews_or_that_somebody_revokes(vault: hvac.Client, url: str) -> None:
+    vault.secrets.transit.create_key("mine", key_type="ed25519")
+    ended = holder(vault, url, period="0s")
+    with ended.session:
+        assert "permission denied" in refusal(exceptions.Forbidden, lambda: sign(ended, "mine"))
+    revoked = holder(vault, url)
+    with revoked.session:
+        assert sign(revoked, "mine")
+        vault.auth.token.revoke(revoked.token)
+        assert "permission denied" in refusal(exceptions.Forbidden, lambda: sign(revoked, "mine"))
+
+
+def test_takes_no_policy_that_it_would_not_follow(vault: hvac.Client) -> None:
+    odd = 'path "x" { capabilities = ["read"] min_wrapping_ttl = "1s" }'
+    assert "parse policy" in refusal(
+        exceptions.InvalidRequest, lambda: vault.sys.create_or_update_acl_policy("odd", policy=odd)
+    )
+
+
+def test_is_only_late_when_told_no_status(vault: hvac.Client, key: str, url: str) -> None:
+    with httpx.Client(base_url=url) as control:
+        control.post("/_sandbox/faults", json={"delay": 0.01})
+        control.delete("/_sandbox/calls")
+        assert sign(vault, key)
+        assert control.get("/_sandbox/calls").json() == [f"POST /transit/sign/{key}"]
