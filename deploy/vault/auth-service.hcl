@@ -8,10 +8,6 @@ path "transit/verify/auth-service" {
   capabilities = ["update"]
 }
 
-path "auth/token/lookup-self" {
-  capabilities = ["read"]
-}
-
 path "auth/token/renew-self" {
   capabilities = ["update"]
 }

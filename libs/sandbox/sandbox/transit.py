@@ -44,6 +44,8 @@ class TransitKey:
     min_decryption: int = 1
     min_encryption: int = 0
     deletion_allowed: bool = False
+    exportable: bool = False
+    allow_plaintext_backup: bool = False
 
     @property
     def latest(self) -> int:
@@ -62,8 +64,8 @@ class TransitKey:
             "supports_signing": True,
             "supports_encryption": False,
             "supports_decryption": False,
-            "exportable": False,
-            "allow_plaintext_backup": False,
+            "exportable": self.exportable,
+            "allow_plaintext_backup": self.allow_plaintext_backup,
             "deletion_allowed": self.deletion_allowed,
             "derived": False,
             "soft_deleted": False,

@@ -114,6 +114,9 @@ class Creation(BaseModel):
     """How a key is made; the stand-in knows the one type that Acme uses."""
 
     type: str = "aes256-gcm96"
+    # Only told of: nothing leaves this Vault, whatever is wished.
+    exportable: bool = False
+    allow_plaintext_backup: bool = False
 
 
 class Configuration(BaseModel):
@@ -183,7 +186,10 @@ async def create_key(name: str, wanted: Creation, vault: Held) -> Json:
     if wanted.type != "ed25519":
         raise VaultError(400, f"unknown key type {wanted.type}")
     warnings = [f"key {name} already existed"] if name in vault.keys else []
-    return answered(vault.keys.setdefault(name, TransitKey(name)).shown(), warnings=warnings)
+    made = TransitKey(
+        name, exportable=wanted.exportable, allow_plaintext_backup=wanted.allow_plaintext_backup
+    )
+    return answered(vault.keys.setdefault(name, made).shown(), warnings=warnings)
 
 
 @vault_api.get("/transit/keys/{name}")

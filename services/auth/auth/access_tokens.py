@@ -1,20 +1,20 @@
 """Access tokens (RFC 9068): what they say, and how they are signed. Nobody's name or address is in them."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
 from uuid import UUID, uuid4
 
-import jwt
 from pydantic import JsonValue
 from servicekit.permissions import Role, scopes_for
-from servicekit.tokens import ALGORITHM, TYPE
 
 from auth.models import Session, User
 from auth.settings import Settings
+from auth.signers import signed
 from auth.signing_keys import SigningKeys
+from auth.vault import Vault
 
 # All people's clients are ours for now; an application that registers itself will go by its own id.
 FIRST_PARTY_CLIENT = "acme-web"
@@ -49,15 +49,17 @@ class AccessTokens:
     """Issues tokens to people and to machines."""
 
     keys: SigningKeys
+    vault: Vault
     issuer: str
     audience: str
     lifetime: timedelta
+    clock: Callable[[], float] = time.time
 
     @classmethod
-    def of(cls, settings: Settings, keys: SigningKeys) -> Self:
-        """Build from the settings."""
+    def of(cls, settings: Settings, keys: SigningKeys, vault: Vault) -> Self:
+        """Build from the settings; `vault` is asked for signatures where it keeps the keys."""
         lifetime = timedelta(minutes=settings.access_token_expire_minutes)
-        return cls(keys, settings.auth_issuer, settings.auth_audience, lifetime)
+        return cls(keys, vault, settings.auth_issuer, settings.auth_audience, lifetime)
 
     async def for_person(self, user: User, session: Session, role: Role) -> Issued:
         """Issue a token for a session, with all that the role may do."""
@@ -99,7 +101,7 @@ class AccessTokens:
         self, scopes: list[str], claims: dict[str, JsonValue], *, until: int | None = None
     ) -> Issued:
         key = await self.keys.current()
-        now = int(time.time())
+        now = int(self.clock())
         longest = now + int(self.lifetime.total_seconds())
         expires = min(longest, max(until, now + 1)) if until else longest
         common: dict[str, JsonValue] = {
@@ -110,7 +112,5 @@ class AccessTokens:
             "jti": str(uuid4()),
             "scope": " ".join(scopes),
         }
-        token = jwt.encode(
-            {**common, **claims}, key.private, ALGORITHM, headers={"typ": TYPE, "kid": key.kid}
-        )
+        token = await signed(key, {**common, **claims}, self.vault)
         return Issued(token, key.kid, datetime.fromtimestamp(expires, UTC), scopes, expires - now)

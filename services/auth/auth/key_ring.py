@@ -6,7 +6,8 @@ every look. So all replicas change keys at the same moment, and none needs to be
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -14,7 +15,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Self
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import JsonValue
 from servicekit import jose
 from servicekit.tokens import ALGORITHM
@@ -40,12 +41,33 @@ class Overlap:
     retire_lag: timedelta
 
 
+# Nothing that is written like this is base64url, as the private part of a key of our own is.
+IN_VAULT = re.compile(r"vault:([A-Za-z0-9_.-]{1,128}):([1-9][0-9]{0,8})")
+
+
+@dataclass(frozen=True)
+class InVault:
+    """The private part of a key that Vault keeps and never gives: which key of Transit, in which version."""
+
+    name: str
+    version: int
+    public: Ed25519PublicKey
+
+    def public_key(self) -> Ed25519PublicKey:
+        """Give the public part, as a private key of our own does."""
+        return self.public
+
+
+PrivatePart = Ed25519PrivateKey | InVault
+Make = Callable[[], PrivatePart]
+
+
 @dataclass(frozen=True, eq=False)
 class SigningKey:
     """An Ed25519 key, and the time (epoch seconds) from which it signs."""
 
     active_from: int
-    private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    private: PrivatePart = field(default_factory=Ed25519PrivateKey.generate)
 
     @cached_property
     def jwk(self) -> dict[str, str]:
@@ -62,21 +84,41 @@ class SigningKey:
         """The key's id."""
         return self.jwk["kid"]
 
+    @property
+    def place(self) -> str:
+        """Where the private part is, for people to read."""
+        return f"{self.private.name} v{self.private.version}" if isinstance(self.private, InVault) else "file"
+
     def to_json(self) -> dict[str, JsonValue]:
-        """Write the whole key, private part included."""
-        return {
-            **self.jwk,
-            "d": jose.encode(self.private.private_bytes_raw()),
-            "active_from": self.active_from,
-        }
+        """Write the whole key, private part included, or where in Vault that is."""
+        return {**self.jwk, "d": written(self.private), "active_from": self.active_from}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, JsonValue]) -> Self:
         """Read what `to_json` wrote; raises ValueError."""
-        seed, active_from = entry.get("d"), entry.get("active_from")
-        if not isinstance(seed, str) or not isinstance(active_from, int):
+        private, active_from = entry.get("d"), entry.get("active_from")
+        if not isinstance(private, str) or not isinstance(active_from, int):
             raise ValueError("not a signing key")
-        return cls(active_from, Ed25519PrivateKey.from_private_bytes(jose.decode(seed)))
+        key = cls(active_from, read(private, entry.get("x")))
+        # What is sealed is bound to the id, and the id to the public part: none of them can be exchanged.
+        if isinstance(key.private, InVault) and entry.get("kid") != key.kid:
+            raise ValueError("the id of a signing key is not its own")
+        return key
+
+
+def written(private: PrivatePart) -> str:
+    """Write a private part down, or where it is."""
+    if isinstance(private, InVault):
+        return f"vault:{private.name}:{private.version}"
+    return jose.encode(private.private_bytes_raw())
+
+
+def read(private: str, public: JsonValue) -> PrivatePart:
+    """Read what `written` wrote; `public` is the public part as a JWK has it. Raises ValueError."""
+    if (found := IN_VAULT.fullmatch(private)) is None:
+        return Ed25519PrivateKey.from_private_bytes(jose.decode(private))
+    point = Ed25519PublicKey.from_public_bytes(jose.decode(str(public)))
+    return InVault(found[1], int(found[2]), point)
 
 
 def thumbprint(members: Mapping[str, str]) -> str:
@@ -124,24 +166,28 @@ class KeyRing:
         """Give a key by its id."""
         return next((key for key in self.keys if key.kid == kid), None)
 
-    def rotated(self, now: float, overlap: Overlap, *, at_once: bool = False) -> Self:
+    def rotated(self, now: float, overlap: Overlap, make: Make, *, at_once: bool = False) -> Self:
         """Add a key, to sign once everybody can have it; drop the retired. Raises RotationPending."""
         if State.NEXT in self.states(now, overlap).values():
             raise RotationPending
         lead = 0 if at_once or not self.keys else overlap.publish_lead.total_seconds()
-        return self.with_keys(*self.published(now, overlap), SigningKey(int(now + lead)))
+        return self.with_keys(*self.published(now, overlap), SigningKey(int(now + lead), make()))
 
-    def without(self, kid: str, now: float) -> Self:
+    def without(self, kid: str, now: float, make: Make | None) -> Self:
         """Take a key out at once, with all tokens it has signed; a new one signs if it was the active one.
 
+        Without `make` the next one signs already, or the one before again, if there is either.
         Raises KeyUnknown.
         """
         gone = self.find(kid)
         if gone is None:
             raise KeyUnknown
         rest = [key for key in self.keys if key != gone]
-        was_active = gone.active_from <= now and gone == self.active(now)
-        return self.with_keys(*rest, *([SigningKey(int(now))] if was_active else []))
+        if gone.active_from > now or gone != self.active(now):
+            return self.with_keys(*rest)
+        if make:
+            return self.with_keys(*rest, SigningKey(int(now), make()))
+        return self.with_keys(*(SigningKey(min(key.active_from, int(now)), key.private) for key in rest))
 
     def with_keys(self, *keys: SigningKey) -> Self:
         """Make a ring of these keys."""

@@ -12,6 +12,7 @@ from servicekit import key_alarm, redis_client
 from auth.key_ring import KeyUnknown, RotationPending
 from auth.settings import Settings
 from auth.signing_keys import SigningKeys
+from auth.transit_keys import KeyNotMade
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,15 +25,25 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.command == "rotate":
             keys.rotate(at_once=chosen.at_once)
         elif chosen.command == "revoke":
-            keys.revoke(chosen.kid)
             burnt = [chosen.kid]
+            keys.revoke(chosen.kid)
     except RotationPending:
         return failed("A new key is already published and will sign from the time that `list` shows.")
     except KeyUnknown:
         return failed("There is no key with this id; `list` shows those that there are.")
+    except KeyNotMade as reason:
+        return unmade(settings, burnt, reason)
     sys.stdout.write(table(keys, settings))
     # A new key that signs at once is news as well; one that signs tomorrow is found out in time.
     return tell(settings, burnt) if burnt or getattr(chosen, "at_once", False) else 0
+
+
+def unmade(settings: Settings, burnt: list[str], reason: KeyNotMade) -> int:
+    """Say that there is no new key, and what that means; gives the exit code."""
+    if not burnt:
+        return failed(str(reason))
+    tell(settings, burnt)
+    return failed(f"The key is gone, but no other signs in its place: {reason} Mend that, then `rotate`.")
 
 
 def tell(settings: Settings, burnt: list[str]) -> int:
@@ -77,7 +88,8 @@ def table(keys: SigningKeys, settings: Settings) -> str:
     """Lay the keys out, one a line; nothing private."""
     states = keys.read().states(time.time(), settings.overlap)
     return "".join(
-        f"{key.kid}  {state.value:<8}  signs from {datetime.fromtimestamp(key.active_from, UTC):%FT%TZ}\n"
+        f"{key.kid}  {state.value:<8}  signs from {datetime.fromtimestamp(key.active_from, UTC):%FT%TZ}"
+        f"  {key.place}\n"
         for key, state in states.items()
     )
 

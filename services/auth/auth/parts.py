@@ -47,7 +47,7 @@ class Parts:
             database=kit.database,
             keys=keys,
             passwords=Passwords(settings.auth_password_pepper, settings.auth_previous_password_pepper),
-            access_tokens=AccessTokens.of(settings, keys),
+            access_tokens=AccessTokens.of(settings, keys, Vault.for_signing(settings, kit.http)),
             refresh_tokens=RefreshTokens.of(settings),
             email_tokens=EmailTokens.of(settings),
             rates=Rates.of(settings, kit.limits),

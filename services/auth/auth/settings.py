@@ -157,9 +157,15 @@ class Settings(ServiceSettings):
     auth_oauth_token_rate_limit_per_minute: Count = 120
     auth_oauth_token_client_rate_limit_per_minute: Count = 60
 
+    # Where new signing keys are made; of one in Vault, the file holds only where it is and when it signs.
+    auth_signer: Literal["file", "vault"] = "file"
+    auth_vault_signing_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] = "auth-access-tokens"
+
     vault_verify_enabled: bool = False
     vault_addr: str | None = None
     vault_token: SecretStr | None = None
+    # Or a file with it, which Vault's agent writes anew before the token ends.
+    vault_token_file: Path | None = None
     vault_transit_key: str | None = None
     # Which service accounts there are (YAML, see auth/service_accounts/catalogue.py), and who signs for them.
     auth_service_accounts_file: Path | None = None
@@ -226,6 +232,15 @@ class Settings(ServiceSettings):
             longest = min(longest, self.auth_mfa_session_ttl_minutes)
         return timedelta(minutes=longest)
 
+    def held_vault_token(self) -> str:
+        """Give our token for Vault as it is now; empty when there is none."""
+        if self.vault_token or not self.vault_token_file:
+            return self.vault_token.get_secret_value() if self.vault_token else ""
+        try:
+            return self.vault_token_file.read_text().strip()
+        except OSError:
+            return ""
+
     # Of each of these the first is for what is new, and all of them open or verify.
 
     @property
@@ -272,6 +287,7 @@ class Settings(ServiceSettings):
             *self.broken_sealing_keys(),
             *self.too_short_overlap(),
             *self.without_map(),
+            *self.without_a_signer(),
         ]
         if complaints:
             raise ValueError("; ".join(complaints))
@@ -390,13 +406,27 @@ class Settings(ServiceSettings):
         undecided = self.auth_signup_policy == "approval" and self.auth_operator_tenant_id is None
         return ["AUTH_OPERATOR_TENANT_ID is missing"] if undecided else []
 
+    def without_a_signer(self) -> list[str]:
+        """List what is missing of Vault when it is to sign."""
+        if self.auth_signer == "file":
+            return []
+        return [
+            *(f"AUTH_SIGNER=vault needs {name}" for name, value in self.vault_access().items() if not value),
+            # Who vouches for machines has a key of their own, which auth may only verify with.
+            *(
+                ["AUTH_VAULT_SIGNING_KEY and VAULT_TRANSIT_KEY must differ"]
+                if self.auth_vault_signing_key == self.vault_transit_key
+                else []
+            ),
+        ]
+
+    def vault_access(self) -> dict[str, object]:
+        """Give what takes us to Vault, by the variables."""
+        return {"VAULT_ADDR": self.vault_addr, "VAULT_TOKEN": self.vault_token or self.vault_token_file}
+
     def without_vault(self) -> list[str]:
         """List what is missing of Vault, which machine accounts are verified with."""
-        fields = {
-            "VAULT_ADDR": self.vault_addr,
-            "VAULT_TOKEN": self.vault_token,
-            "VAULT_TRANSIT_KEY": self.vault_transit_key,
-        }
+        fields = {**self.vault_access(), "VAULT_TRANSIT_KEY": self.vault_transit_key}
         return [
             *([] if self.vault_verify_enabled else ["VAULT_VERIFY_ENABLED must be true"]),
             *(f"{name} is missing" for name, value in fields.items() if not value),

@@ -1,4 +1,7 @@
-"""The keys that tokens are signed with, as a running service has them: a file that all replicas share."""
+"""The keys that tokens are signed with, as a running service has them: a file that all replicas share.
+
+Of a key that Vault keeps, the file says when it signs and where it is: see docs/decisions/0012.
+"""
 
 import asyncio
 import json
@@ -9,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
 from servicekit.tokens import InvalidToken, VerificationKey
 
 from auth import key_file
 from auth.errors import SigningKeysUnavailable
-from auth.key_ring import KeyRing, NoActiveKey, Overlap, SigningKey
+from auth.key_ring import KeyRing, Make, NoActiveKey, Overlap, SigningKey
 from auth.settings import Settings
+from auth.transit_keys import KeyNotMade, TransitKeys
 
 logger = logging.getLogger(__name__)
 
@@ -33,32 +38,56 @@ class Held:
     ring: KeyRing
 
 
+@dataclass(frozen=True)
+class Making:
+    """How new keys come to be: the first one ever, when a service starts, and each that an operator wants."""
+
+    first: Make = Ed25519PrivateKey.generate
+    another: Make = Ed25519PrivateKey.generate
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Build from the settings."""
+        if settings.auth_signer == "file":
+            return cls()
+        transit = TransitKeys.of(settings)
+        # A service may only read in Vault: its first key is the one that an operator has made.
+        return cls(transit.newest, transit.another)
+
+
 class SigningKeys:
     """Auth's own key ring; a KeySource, so that auth verifies tokens without asking itself over HTTP."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # where the keys are, how they live, and two clocks
         self,
         path: Path,
         overlap: Overlap,
         clock: Callable[[], float] = time.time,
         sealing: Sequence[SecretStr] = (),
+        making: Making | None = None,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sealing = sealing
+        self._making = making or Making()
+        self._ticks = ticks
         self._path = path
         self._overlap = overlap
         self._clock = clock
         self._held: Held | None = None
-        self._looked = -LOOK_SECONDS
+        self._looked = ticks() - LOOK_SECONDS
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Build from the settings."""
-        return cls(settings.auth_key_storage_path, settings.overlap, sealing=settings.session_keys)
+        making = Making.of(settings)
+        return cls(
+            settings.auth_key_storage_path, settings.overlap, sealing=settings.session_keys, making=making
+        )
 
     async def start(self) -> None:
-        """Make the first key if there is none."""
-        await asyncio.to_thread(self.change, lambda ring: ring if ring.keys else self._rotated(ring))
-        await self.current()
+        """See to the first key if there is no file yet; raises KeyNotMade when there can be none."""
+        await asyncio.to_thread(self.change, self._begun)
+        await self._ring()
 
     async def current(self) -> SigningKey:
         """Give the key to sign with; raises SigningKeysUnavailable."""
@@ -99,21 +128,36 @@ class SigningKeys:
         return changed
 
     def rotate(self, *, at_once: bool = False) -> SigningKey:
-        """Add a key that signs after the publish lead, or at once; gives it. Raises RotationPending."""
-        return self.change(lambda ring: self._rotated(ring, at_once=at_once)).keys[-1]
+        """Add a key that signs after the publish lead, or at once; gives it.
+
+        Raises RotationPending or KeyNotMade.
+        """
+        another = self._making.another
+        return self.change(lambda ring: self._rotated(ring, another, at_once=at_once)).keys[-1]
 
     def revoke(self, kid: str) -> None:
-        """Take a key away with all the tokens it signed; raises KeyUnknown."""
-        self.change(lambda ring: ring.without(kid, self._clock()))
+        """Take a key away with all the tokens it signed, and have another sign; raises KeyUnknown.
 
-    def _rotated(self, ring: KeyRing, *, at_once: bool = False) -> KeyRing:
-        return ring.rotated(self._clock(), self._overlap, at_once=at_once)
+        When that cannot be made, the key is gone all the same, and KeyNotMade is raised.
+        """
+        try:
+            self.change(lambda ring: ring.without(kid, self._clock(), self._making.another))
+        except KeyNotMade:
+            self.change(lambda ring: ring.without(kid, self._clock(), None))
+            raise
+
+    def _begun(self, ring: KeyRing) -> KeyRing:
+        # A file without keys is what a revocation may leave: what it took away must not come back.
+        return ring if self._path.exists() else self._rotated(ring, self._making.first)
+
+    def _rotated(self, ring: KeyRing, make: Make, *, at_once: bool = False) -> KeyRing:
+        return ring.rotated(self._clock(), self._overlap, make, at_once=at_once)
 
     async def _ring(self, *, fresh: bool = False) -> KeyRing:
         """Give what the file holds, looked at seldom and in a thread; when it is unreadable, what it held."""
-        if fresh or not self._held or time.monotonic() - self._looked >= LOOK_SECONDS:
+        if fresh or not self._held or self._ticks() - self._looked >= LOOK_SECONDS:
             # Before the look: others go on with what is held instead of looking too.
-            self._looked = time.monotonic()
+            self._looked = self._ticks()
             try:
                 self._held = await asyncio.to_thread(self._look)
             except (OSError, key_file.KeyFileUnreadable) as error:

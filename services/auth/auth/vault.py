@@ -1,4 +1,4 @@
-"""Vault's Transit engine, which verifies the signatures that vouch for service accounts.
+"""Vault's Transit engine: it verifies what vouches for service accounts, and may sign access tokens.
 
 Errors are told apart by whose fault they are: `VaultRefused` is about what was asked, `VaultUnavailable` is
 about Vault, our token or its policy.
@@ -8,13 +8,16 @@ import asyncio
 import base64
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Self
 
 import orjson
 import stamina
-from pydantic import JsonValue, SecretStr
+from pydantic import JsonValue
+from servicekit import jose
 from servicekit.errors import Unavailable
 from servicekit.http import Answer, Connections, Unanswered
 from servicekit.steady import Steady
@@ -23,10 +26,7 @@ from auth.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-ATTEMPT_SECONDS = 2.0
 ATTEMPTS = 3
-WITHIN_SECONDS = 2.0
-AT_ONCE = 8
 # So many failures in a row, and Vault is left alone for so long.
 FAILURES = 5
 PAUSE_SECONDS = 15.0
@@ -42,38 +42,81 @@ class VaultRefused(Exception):
     """Vault says that what was asked makes no sense; quotes its words."""
 
 
-class Vault:
-    """One Transit key of a Vault."""
+@dataclass(frozen=True)
+class Patience:
+    """How long one attempt may take, all of them, and the wait for room (seconds); how many have room."""
 
-    def __init__(
+    attempt: float
+    whole: float
+    room: float
+    at_once: int
+
+
+VERIFYING = Patience(attempt=2, whole=4, room=4, at_once=8)
+# A transaction waits for it: what comes of it without a signature must not be half done. So there is little
+# time, and never a queue.
+SIGNING = Patience(attempt=1, whole=2, room=0.05, at_once=8)
+
+
+class Vault:
+    """The Transit engine of a Vault; `key` is the one that it verifies with."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  # where it is, who we are, and how long we wait
         self,
         http: Connections,
         address: str | None,
-        token: SecretStr | None,
-        key: str | None,
+        token: Callable[[], str],
+        key: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        patience: Patience = VERIFYING,
     ) -> None:
         self._http = http
         self._address = (address or "").rstrip("/")
-        self._token = token
+        self._token_now = token
+        self._token = token()
         self._key = key
         self._clock = clock
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._patience = patience
+        self._room = asyncio.Semaphore(patience.at_once)
         self._failures = 0
         self._closed_until = 0.0
 
     @classmethod
     def of(cls, settings: Settings, http: Connections) -> Self:
         """Build from the settings."""
-        return cls(http, settings.vault_addr, settings.vault_token, settings.vault_transit_key)
+        return cls(http, settings.vault_addr, settings.held_vault_token, settings.vault_transit_key)
+
+    @classmethod
+    def for_signing(cls, settings: Settings, http: Connections) -> Self:
+        """Build one that is asked while a transaction is open, and so answers soon or not at all."""
+        # Half of the connections to the database, at most, wait for Vault; the rest is for everybody else.
+        patience = replace(SIGNING, at_once=settings.database_pool_size)
+        return cls(http, settings.vault_addr, settings.held_vault_token, patience=patience)
 
     @property
     def is_configured(self) -> bool:
         """Whether there is a Vault to ask."""
-        return bool(self._address and self._token and self._key)
+        self._token = self._token or self._token_now()
+        return bool(self._address and self._token)
+
+    async def sign(self, name: str, version: int, data: bytes) -> bytes:
+        """Sign with one version of a Transit key, which is Ed25519; raises VaultUnavailable."""
+        asked: dict[str, JsonValue] = {
+            "input": base64.b64encode(data).decode(),
+            "key_version": version,
+            "marshaling_algorithm": "jws",
+        }
+        try:
+            answer = await self._call("POST", f"transit/sign/{name}", asked)
+            return jose.decode(str(answer.get("signature")).removeprefix(f"vault:v{version}:"))
+        except (VaultRefused, ValueError) as refusal:
+            logger.error("vault does not sign", extra={"reason": str(refusal), "version": version})
+            raise VaultUnavailable from None
 
     async def verify(self, data: bytes, signature: str) -> bool:
         """Tell whether `vault:v1:...` is the key's signature of these bytes; raises VaultUnavailable."""
+        if not self._key:
+            raise VaultUnavailable
         asked: dict[str, JsonValue] = {"input": base64.b64encode(data).decode(), "signature": signature}
         try:
             answer = await self._call("POST", f"transit/verify/{self._key}", asked)
@@ -92,15 +135,10 @@ class Vault:
     async def _call(
         self, method: str, path: str, body: dict[str, JsonValue] | None = None, *, part: str = "data"
     ) -> dict[str, Any]:
-        if not self.is_configured or self._clock() < self._closed_until:
+        if not self.is_configured or not self._may_ask():
             raise VaultUnavailable
-        try:
-            async with self._room, asyncio.timeout(WITHIN_SECONDS * 2):
-                answer = await self._attempts(method, path, body)
-        except (Unanswered, TimeoutError) as failure:
-            self._fail(str(failure) or type(failure).__name__)
-            raise VaultUnavailable from None
-        self._failures = 0
+        async with self._with_room():
+            answer = await self._answer(method, path, body)
         if answer.status == HTTPStatus.BAD_REQUEST:
             raise VaultRefused(errors_of(answer))
         if answer.status != HTTPStatus.OK:
@@ -111,20 +149,67 @@ class Vault:
         found = told.get(part) if isinstance(told, dict) else None
         return found if isinstance(found, dict) else {}
 
+    def _may_ask(self) -> bool:
+        """Tell whether Vault is to be asked; after a pause, one may, and the others when that went well."""
+        if self._failures < FAILURES:
+            return True
+        if self._clock() < self._closed_until:
+            return False
+        self._closed_until = self._clock() + PAUSE_SECONDS
+        return True
+
+    @asynccontextmanager
+    async def _with_room(self) -> AsyncIterator[None]:
+        """Be one of the few who ask at once; raises VaultUnavailable when there are too many for too long."""
+        try:
+            async with asyncio.timeout(self._patience.room):
+                await self._room.acquire()
+        except TimeoutError:
+            raise VaultUnavailable from None
+        try:
+            yield
+        finally:
+            self._room.release()
+
+    async def _answer(self, method: str, path: str, body: JsonValue) -> Answer:
+        try:
+            async with asyncio.timeout(self._patience.whole):
+                token = self._token
+                answer = await self._attempts(method, path, body)
+                if answer.status == HTTPStatus.FORBIDDEN and self._has_another_token(token):
+                    answer = await self._attempts(method, path, body)
+        except (Unanswered, TimeoutError) as failure:
+            self._fail(str(failure) or type(failure).__name__)
+            raise VaultUnavailable from None
+        self._failures = 0
+        return answer
+
+    def _has_another_token(self, refused: str) -> bool:
+        """Look whether we were given another token, as Vault's agent writes one into a file."""
+        self._token = self._token_now()
+        return self._token not in {refused, ""}
+
     async def _attempts(self, method: str, path: str, body: JsonValue) -> Answer:
         async for attempt in stamina.retry_context(
-            on=Unanswered, attempts=ATTEMPTS, timeout=WITHIN_SECONDS, wait_initial=0.05, wait_max=0.3
+            on=Unanswered,
+            attempts=ATTEMPTS,
+            timeout=self._patience.whole,
+            wait_initial=0.05,
+            wait_max=0.3,
         ):
             with attempt:
                 return await self._attempt(method, path, body)
         raise AssertionError  # pragma: no cover - the loop above returns or raises
 
     async def _attempt(self, method: str, path: str, body: JsonValue) -> Answer:
-        token = self._token.get_secret_value() if self._token else ""
-        headers = {"X-Vault-Token": token, "X-Vault-Request": "true", "Content-Type": "application/json"}
+        headers = {
+            "X-Vault-Token": self._token,
+            "X-Vault-Request": "true",
+            "Content-Type": "application/json",
+        }
         told = None if body is None else orjson.dumps(body)
         try:
-            async with asyncio.timeout(ATTEMPT_SECONDS):
+            async with asyncio.timeout(self._patience.attempt):
                 answer = await self._http.exchange(method, f"{self._address}/v1/{path}", headers, told)
         except TimeoutError as error:
             raise Unanswered("timeout") from error

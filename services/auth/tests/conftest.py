@@ -19,7 +19,7 @@ from servicekit.sealing import unseal
 from testkit.app import client, running
 from testkit.servers import serving
 
-from .vaults import KEY, Operator
+from .vaults import KEY, Operator, SigningVault
 
 PASSWORD = "four unrelated words here"
 SEALING_KEY = SecretStr("c2VhbGluZy1rZXktb2YtdGhpcnR5LXR3by1ieXRlcyE=")
@@ -218,6 +218,15 @@ def operator(vault_url: str) -> Iterator[Operator]:
         held.call("POST", f"transit/keys/{KEY}", type="ed25519")
         yield held
         held.recover()
+
+
+@pytest.fixture
+def signing_vault(pytestconfig: pytest.Config) -> Iterator[SigningVault]:
+    """A Vault of this test alone, without any key yet."""
+    app = create_vault()
+    with serving(app) as url, httpx.Client(base_url=url, trust_env=False) as root:
+        root.headers["X-Vault-Token"] = "hvs.root"
+        yield SigningVault.of(root, pytestconfig.rootpath, app)
 
 
 Start = Callable[..., Any]

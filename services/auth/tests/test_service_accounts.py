@@ -12,7 +12,6 @@ from auth.main import create_app
 from auth.service_accounts.catalogue import Catalogue, CatalogueUnreadable
 from auth.settings import Settings
 from auth.vault import Vault
-from pydantic import SecretStr
 from redis.asyncio import Redis
 from testkit.plugin import service_folder
 
@@ -226,7 +225,7 @@ async def test_leaves_vault_alone_for_a_while_when_it_keeps_failing(service, ope
     now = 0.0
     told = operator.settings
     kit = service.app.state.kit
-    vault = Vault(kit.http, told["vault_addr"], SecretStr("hvs.x"), KEY, clock=lambda: now)
+    vault = Vault(kit.http, told["vault_addr"], lambda: "hvs.x", KEY, clock=lambda: now)
     operator.fault(status=500, count=1000)
     for _ in range(7):
         with pytest.raises(Exception, match="does not answer"):
@@ -325,7 +324,6 @@ def test_asks_of_vault_no_more_than_to_verify_with_one_key(pytestconfig):
     rules = re.findall(r'^path "([^"]+)" \{\n  capabilities = \[([^]]*)\]\n\}$', policy.read_text(), re.M)
     assert dict(rules) == {
         "transit/verify/auth-service": '"update"',
-        "auth/token/lookup-self": '"read"',
         "auth/token/renew-self": '"update"',
     }
     assert policy.read_text().count("path ") == len(rules)

@@ -15,7 +15,8 @@ from auth.key_file import KeyFileUnreadable
 from auth.key_ring import KeyUnknown, Overlap, RotationPending
 from auth.main import create_app
 from auth.settings import Settings
-from auth.signing_keys import SigningKeys
+from auth.signing_keys import Making, SigningKeys
+from auth.transit_keys import TransitKeys
 from fastapi import APIRouter
 from joserfc.jwk import KeySet
 from pydantic import SecretStr
@@ -50,9 +51,28 @@ def path(tmp_path):
     return tmp_path / "keys" / "keys.json"
 
 
+@pytest.fixture(params=["file", "vault"])
+def signer(request):
+    """What auth and its command are told of where signing keys are, as two sets of settings."""
+    if request.param == "file":
+        return {}, {}
+    vault = request.getfixturevalue("signing_vault")
+    return vault.settings(), vault.operator
+
+
 @pytest.fixture
-async def ring(path, clock):
-    keys = SigningKeys(path, OVERLAP, clock)
+def making(signer):
+    """How an operator makes keys."""
+    told = signer[1]
+    if not told:
+        return Making()
+    transit = TransitKeys(told["vault_addr"], lambda: told["vault_token"], "auth-access-tokens")
+    return Making(first=transit.another, another=transit.another)
+
+
+@pytest.fixture
+async def ring(path, clock, making):
+    keys = SigningKeys(path, OVERLAP, clock, making=making)
     await keys.start()
     return keys
 
@@ -191,8 +211,8 @@ async def test_refuses_to_start_on_a_file_that_it_cannot_read(path, clock, text)
     assert path.read_text() == text
 
 
-async def test_makes_one_first_key_however_many_replicas_start(path, clock):
-    replicas = [SigningKeys(path, OVERLAP, clock) for _ in range(8)]
+async def test_makes_one_first_key_however_many_replicas_start(path, clock, making):
+    replicas = [SigningKeys(path, OVERLAP, clock, making=making) for _ in range(8)]
     await asyncio.gather(*(replica.start() for replica in replicas))
     assert len({(await replica.current()).kid for replica in replicas}) == 1
 
@@ -251,12 +271,15 @@ async def test_tells_libraries_where_the_keys_are(auth):
     assert found["id_token_signing_alg_values_supported"] == ["EdDSA"]
 
 
-async def test_refuses_no_token_while_keys_change(start, tmp_path):
-    auth = await start(auth_key_storage_path=tmp_path / "own" / "keys.json")
+async def test_refuses_no_token_while_keys_change(start, variables, path, signer):
+    service, operator = ({**told, "auth_key_storage_path": path} for told in signer)
+    keys = SigningKeys.of(Settings(**{**variables, **operator}))
+    await asyncio.to_thread(keys.rotate)
+    auth = await start(**service)
     held = [await auth.somebody()]
     for _ in range(3):
         # As when the publish lead is over: the running service finds out by itself.
-        await asyncio.to_thread(auth.app.state.parts.keys.rotate, at_once=True)
+        await asyncio.to_thread(keys.rotate, at_once=True)
         newest = held[-1]
         async with asyncio.timeout(10):
             while newest["kid"] == held[-1]["kid"]:
@@ -277,11 +300,11 @@ def environment(variables, path):
     return {**plain, **keys, "AUTH_KEY_STORAGE_PATH": str(path), "PATH": os.defpath}
 
 
-def test_is_rotated_from_the_command_line(variables, path):
+def test_is_rotated_from_the_command_line(variables, path, signer):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "auth.keys", *arguments],
-            env=environment(variables, path),
+            env=environment({**variables, **signer[1]}, path),
             capture_output=True,
             text=True,
             check=False,
@@ -294,8 +317,8 @@ def test_is_rotated_from_the_command_line(variables, path):
     assert private not in first.stdout
 
 
-def test_explains_itself_on_the_command_line(variables, path, monkeypatch, capsys):
-    for name, value in environment(variables, path).items():
+def test_explains_itself_on_the_command_line(variables, path, signer, monkeypatch, capsys):
+    for name, value in environment({**variables, **signer[1]}, path).items():
         monkeypatch.setenv(name, value)
     overlap = Settings().overlap
     assert overlap.publish_lead == timedelta(days=1)
@@ -319,15 +342,16 @@ async def belongs(caller: Caller) -> str:
 
 
 async def test_has_a_revoked_keys_tokens_refused_by_other_services_within_five_seconds(
-    start, variables, path, monkeypatch
+    start, variables, path, signer, monkeypatch
 ):
     """The operator's command, Redis, and another service that gets its keys over real HTTP."""
-    told = {**variables, "auth_key_storage_path": path}
-    auth = await start(auth_key_storage_path=path)
+    for name, value in environment({**variables, **signer[1]}, path).items():
+        monkeypatch.setenv(name, value)
+    assert await asyncio.to_thread(command.main, ["rotate"]) == 0
+    told = {**variables, **signer[0], "auth_key_storage_path": path}
+    auth = await start(**signer[0], auth_key_storage_path=path)
     held = await auth.somebody()
     common = {name: value for name, value in variables.items() if name in ServiceSettings.model_fields}
-    for name, value in environment(variables, path).items():
-        monkeypatch.setenv(name, value)
     with serving(create_app(Settings(**told))) as url:
         settings = ServiceSettings(**{**common, "auth_jwks_url": f"{url}/.well-known/jwks.json"})
         app = create_service("notification", settings, routers=[router])

@@ -2,14 +2,19 @@
 
 import base64
 import json
+import re
 import secrets
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
+from testkit.plugin import service_folder
 
 KEY = "auth-service"
+SIGNING_KEY = "auth-access-tokens"
 
 
 @dataclass(frozen=True)
@@ -65,3 +70,70 @@ class Operator:
     def recover(self) -> None:
         self.vault.delete("/_sandbox/faults")
         self.vault.post("/_sandbox/state", json={"sealed": False})
+
+
+@dataclass(frozen=True)
+class SigningVault:
+    """A Vault that signs access tokens, with the policies as they are handed out."""
+
+    root: httpx.Client
+    policies: Path
+    app: FastAPI
+
+    @classmethod
+    def of(cls, root: httpx.Client, checkout: Path, app: FastAPI) -> "SigningVault":
+        vault = cls(root, service_folder(checkout, "auth").parents[1] / "deploy" / "vault", app)
+        for file in vault.policies.glob("*.hcl"):
+            policy = {"policy": file.read_text()}
+            assert root.put(f"/v1/sys/policies/acl/{file.stem}", json=policy).status_code == 204
+        return vault
+
+    def token(self, *policies: str, period: str = "1h") -> str:
+        answer = self.root.post("/v1/auth/token/create", json={"policies": policies, "period": period})
+        return str(answer.json()["auth"]["client_token"])
+
+    def revoke(self, token: str) -> None:
+        assert self.root.post("/v1/auth/token/revoke", json={"token": token}).status_code == 204
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """What auth is told of this Vault."""
+        usual = {
+            "auth_signer": "vault",
+            "vault_addr": str(self.root.base_url),
+            "vault_token": self.token("auth-service", "auth-signing"),
+        }
+        return usual | changes
+
+    @property
+    def operator(self) -> dict[str, Any]:
+        """What the command for keys is told."""
+        return self.settings(vault_token=self.token("auth-signing-operator"))
+
+    def later(self, seconds: float) -> None:
+        """Let its time go on: tokens end by it."""
+        acl = self.app.state.vault.acl
+        before = acl.clock
+        acl.clock = lambda: before() + seconds
+
+    def rules(self, name: str) -> dict[str, set[str]]:
+        """What a policy allows, by path."""
+        text = (self.policies / f"{name}.hcl").read_text()
+        found = re.findall(r'^path "([^"]+)" \{\n  capabilities = \[([^]]*)\]\n\}$', text, re.M)
+        assert text.count("\npath ") == len(found)
+        return {path: set(re.findall(r'"([a-z]+)"', words)) for path, words in found}
+
+    def calls(self) -> list[str]:
+        return list(self.root.get("/_sandbox/calls").json())
+
+    def forget_calls(self) -> None:
+        self.root.delete("/_sandbox/calls")
+
+    def fault(self, **fault: Any) -> None:
+        assert self.root.post("/_sandbox/faults", json=fault).status_code == 201
+
+    def seal(self, sealed: bool = True) -> None:
+        self.root.post("/_sandbox/state", json={"sealed": sealed})
+
+    def recover(self) -> None:
+        self.root.delete("/_sandbox/faults")
+        self.seal(False)
