@@ -128,7 +128,7 @@ def thumbprint(members: Mapping[str, str]) -> str:
 
 
 class NoActiveKey(Exception):
-    """None of the keys may sign yet."""
+    """There are no keys."""
 
 
 class RotationPending(Exception):
@@ -152,11 +152,11 @@ class KeyRing:
         return {key: state_of(key.active_from, replaced.get(key), lag, now) for key in self.keys}
 
     def active(self, now: float) -> SigningKey:
-        """Give the key that signs at a moment; raises NoActiveKey."""
-        due = [key for key in self.keys if key.active_from <= now]
-        if not due:
+        """Give the key that signs at a moment; raises NoActiveKey when there is none at all."""
+        if not self.keys:
             raise NoActiveKey
-        return due[-1]
+        # Before the first: only to a clock that is behind the one of whoever made that key.
+        return [key for key in self.keys if key.active_from <= now or key == self.keys[0]][-1]
 
     def published(self, now: float, overlap: Overlap) -> list[SigningKey]:
         """List the keys of the key set: next, active and retiring ones."""

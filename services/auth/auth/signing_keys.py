@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # How old what we know of the file may be; a rotated key takes effect everywhere within this time.
 LOOK_SECONDS = 0.5
+# Nobody goes on with what was so long ago, as after a quiet night, before it has been looked at again.
+OLD_SECONDS = 5.0
 
 Change = Callable[[KeyRing], KeyRing]
 
@@ -74,7 +76,8 @@ class SigningKeys:
         self._overlap = overlap
         self._clock = clock
         self._held: Held | None = None
-        self._looked = ticks() - LOOK_SECONDS
+        # When a look at the file was last begun, and when one was last over.
+        self._looked = self._seen = ticks() - OLD_SECONDS
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -155,13 +158,15 @@ class SigningKeys:
 
     async def _ring(self, *, fresh: bool = False) -> KeyRing:
         """Give what the file holds, looked at seldom and in a thread; when it is unreadable, what it held."""
-        if fresh or not self._held or self._ticks() - self._looked >= LOOK_SECONDS:
-            # Before the look: others go on with what is held instead of looking too.
-            self._looked = self._ticks()
+        now = self._ticks()
+        if fresh or not self._held or now - self._looked >= LOOK_SECONDS or now - self._seen >= OLD_SECONDS:
+            # Before the look: others go on with what is held instead of looking too, unless it is old.
+            self._looked = now
             try:
                 self._held = await asyncio.to_thread(self._look)
             except (OSError, key_file.KeyFileUnreadable) as error:
                 logger.error("signing keys cannot be read", extra={"reason": type(error).__name__})
+            self._seen = self._ticks()
         if not self._held:
             raise SigningKeysUnavailable
         return self._held.ring
