@@ -160,3 +160,38 @@ def test_refuses_what_would_be_unsafe(told, changes, expected):
     said = complaint(told, **changes)
     assert expected in said
     assert "Kq3" not in said
+
+
+SIGNING = {"ENVIRONMENT": "development", "DEBUG": "true", "AUTH_SIGNER": "vault"}
+
+
+def test_signs_with_a_file_unless_told_otherwise(told):
+    assert told(FIT).auth_signer == "file"
+    assert told(FIT | {"AUTH_SIGNER": "vault"}).auth_vault_signing_key == "auth-access-tokens"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"VAULT_ADDR": ""}, "AUTH_SIGNER=vault needs VAULT_ADDR"),
+        ({"VAULT_TOKEN": ""}, "AUTH_SIGNER=vault needs VAULT_TOKEN"),
+        (
+            {"AUTH_VAULT_SIGNING_KEY": FIT["VAULT_TRANSIT_KEY"]},
+            "AUTH_VAULT_SIGNING_KEY and VAULT_TRANSIT_KEY must differ",
+        ),
+        ({"AUTH_VAULT_SIGNING_KEY": "../sys/seal"}, "auth_vault_signing_key"),
+        ({"AUTH_SIGNER": "kms"}, "auth_signer"),
+    ],
+)
+def test_does_not_start_half_told_of_the_vault_that_signs_wherever_it_runs(told, changes, expected):
+    assert expected in complaint(told, **{**SIGNING, **changes})
+
+
+def test_takes_the_token_for_vault_from_a_file_too_and_rather_the_one_it_is_given(told, tmp_path):
+    file = tmp_path / "token"
+    by_file = {**FIT, "AUTH_SIGNER": "vault", "VAULT_TOKEN": "", "VAULT_TOKEN_FILE": str(file)}
+    settings = told(by_file)
+    assert settings.held_vault_token() == ""
+    file.write_text("hvs.of-the-agent\n")
+    assert settings.held_vault_token() == "hvs.of-the-agent"
+    assert told({**by_file, "VAULT_TOKEN": "hvs.of-an-operator"}).held_vault_token() == "hvs.of-an-operator"
