@@ -18,9 +18,10 @@ from hvac.exceptions import Forbidden, InvalidPath, VaultError  # type: ignore[i
 from auth.key_ring import InVault
 from auth.settings import Settings
 
-ATTEMPT_SECONDS = 3.0
-ATTEMPTS = 3
-WITHIN_SECONDS = 10.0
+# Little, because a key that has leaked is taken away only when it is clear whether another can be made.
+ATTEMPT_SECONDS = 2.0
+ATTEMPTS = 2
+WITHIN_SECONDS = 5.0
 
 
 class KeyNotMade(Exception):

@@ -108,7 +108,7 @@ class Vault:
         }
         try:
             answer = await self._call("POST", f"transit/sign/{name}", asked)
-            return jose.decode(str(answer.get("signature")).removeprefix(f"vault:v{version}:"))
+            return raw_signature(str(answer.get("signature")), version)
         except (VaultRefused, ValueError) as refusal:
             logger.error("vault does not sign", extra={"reason": str(refusal), "version": version})
             raise VaultUnavailable from None
@@ -222,6 +222,14 @@ class Vault:
         logger.warning("vault does not answer", extra={"reason": reason, "failures": self._failures})
         if self._failures >= FAILURES:
             self._closed_until = self._clock() + PAUSE_SECONDS
+
+
+def raw_signature(written: str, version: int) -> bytes:
+    """Read `vault:v1:...`, in either alphabet of base64; raises ValueError when it is another version's."""
+    prefix, _, text = written.rpartition(":")
+    if prefix != f"vault:v{version}":
+        raise ValueError("not a signature of this version")
+    return jose.decode(text.rstrip("=").replace("+", "-").replace("/", "_"))
 
 
 def errors_of(answer: Answer) -> str:

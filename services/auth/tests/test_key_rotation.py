@@ -262,11 +262,11 @@ def explore(machine: type[KeysInUse], examples: int) -> None:
 
 
 def test_refuses_no_good_token_and_takes_none_of_a_revoked_key_with_keys_in_a_file():
-    explore(KeysInUse, examples=80)
+    explore(KeysInUse, examples=60)
 
 
 def test_refuses_no_good_token_and_takes_none_of_a_revoked_key_with_keys_in_vault(signing_vault):
     class KeysInVault(KeysInUse):
         vault = (str(signing_vault.root.base_url), signing_vault.root)
 
-    explore(KeysInVault, examples=25)
+    explore(KeysInVault, examples=20)

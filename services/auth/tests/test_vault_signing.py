@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import jwt
@@ -12,7 +13,15 @@ from auth.key_ring import InVault
 from auth.settings import Settings
 from auth.signing_keys import SigningKeys
 from auth.transit_keys import KeyNotMade, TransitKeys
-from auth.vault import FAILURES, PAUSE_SECONDS, SIGNING, Vault, VaultTokenRenewal, VaultUnavailable
+from auth.vault import (
+    FAILURES,
+    PAUSE_SECONDS,
+    SIGNING,
+    Vault,
+    VaultTokenRenewal,
+    VaultUnavailable,
+    raw_signature,
+)
 from servicekit.http import Connections
 
 from .conftest import SEALING_KEY
@@ -106,6 +115,14 @@ async def test_lets_nobody_in_without_a_signature_and_loses_nobody_by_it(service
     # The token of before is as good as ever: what was not answered has not happened.
     assert (await service.refresh(held)).status_code == 200
     assert (await service.sign_in()).status_code == 200
+
+
+@pytest.mark.parametrize("written", ["vault:v2:-_8", "vault:v2:+/8="])
+def test_reads_signatures_in_either_alphabet_and_of_no_other_version(written):
+    assert raw_signature(written, 2) == b"\xfb\xff"
+    for odd in (written.replace("v2", "v1"), written.replace("vault", "bao"), "vault:v2:*", "None"):
+        with pytest.raises(ValueError, match="not"):
+            raw_signature(odd, 2)
 
 
 async def test_tries_again_when_vault_falters(service, signing_vault):
@@ -318,13 +335,16 @@ def variables_of_the_command(monkeypatch, variables, told):
             monkeypatch.setenv(name.upper(), str(text))
 
 
+@pytest.mark.parametrize("fault", ["sealed", "slow"])
 async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
-    start, service, told, variables, signing_vault, monkeypatch, capsys, path
+    start, service, told, variables, signing_vault, monkeypatch, capsys, path, fault
 ):
     held = await service.somebody()
     variables_of_the_command(monkeypatch, variables, signing_vault.operator | {"auth_key_storage_path": path})
-    signing_vault.seal()
+    FAULTS[fault](signing_vault)
+    began = time.monotonic()
     assert await asyncio.to_thread(command.main, ["revoke", held["kid"]]) == 1
+    assert time.monotonic() - began < 10
     assert (
         "The key is gone, but no other signs in its place: Vault does not answer" in capsys.readouterr().err
     )
