@@ -109,6 +109,9 @@ async def step_up(parts: Parts, caller: Principal, proof: StepUp) -> SessionBund
             return await proved(db, parts, caller, proof)
     except FactorRefused as refusal:
         raise await attempts.refuse(parts, user.id, failures, refusal) from None
+    except attempts.UNSIGNED:
+        await attempts.forgive(parts, user.id)
+        raise
 
 
 async def proved(db: AsyncSession, parts: Parts, caller: Principal, proof: StepUp) -> SessionBundle:

@@ -25,6 +25,7 @@ from auth.vault import (
 from servicekit.http import Connections
 
 from .conftest import SEALING_KEY
+from .factors import answered, challenged, enrol
 from .vaults import SIGNING_KEY
 
 
@@ -115,6 +116,21 @@ async def test_lets_nobody_in_without_a_signature_and_loses_nobody_by_it(service
     # The token of before is as good as ever: what was not answered has not happened.
     assert (await service.refresh(held)).status_code == 200
     assert (await service.sign_in()).status_code == 200
+
+
+async def test_blocks_nobody_whose_right_answers_got_no_signature(service, start, told, signing_vault):
+    held = await service.somebody()
+    app = await enrol(service, held)
+    challenge = (await challenged(service))["challenge"]
+    signing_vault.seal()
+    for _ in range(6):
+        assert await refused(await answered(service, challenge, code=app.code)) == UNAVAILABLE
+        assert (
+            await refused(await service.post("step-up", held["access_token"], code=app.code)) == UNAVAILABLE
+        )
+    signing_vault.recover()
+    other = await start(**told)
+    assert (await answered(other, challenge, code=app.code)).status_code == 200
 
 
 @pytest.mark.parametrize("written", ["vault:v2:-_8", "vault:v2:+/8="])

@@ -13,14 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import mails
 from auth.audit import Action, record
+from auth.errors import SigningKeysUnavailable
 from auth.events import MailKind
 from auth.factors.errors import FactorRefused, FactorsBlocked
 from auth.models import FactorAttempts, User
 from auth.parts import Parts
+from auth.vault import VaultUnavailable
 
 # NIST SP 800-63B-4, 3.2.2: not more than 100 in a row, or what is guessed at is disabled.
 MOST = 100
 LONG = timedelta(days=1)
+# No session could begin, and not because of the answer: that was right, or nothing would have been signed.
+UNSIGNED = (SigningKeysUnavailable, VaultUnavailable)
 
 
 async def count(parts: Parts, user_id: UUID) -> int:
@@ -58,6 +62,12 @@ async def count(parts: Parts, user_id: UUID) -> int:
 async def forget(db: AsyncSession, user_id: UUID) -> None:
     """Begin to count anew, because an answer was right."""
     await db.execute(delete(FactorAttempts).where(FactorAttempts.user_id == user_id))
+
+
+async def forgive(parts: Parts, user_id: UUID) -> None:
+    """Begin to count anew though what came of a right answer was undone: nobody is blocked by our outage."""
+    async with parts.database.begin() as db:
+        await forget(db, user_id)
 
 
 async def refuse(parts: Parts, user_id: UUID, failures: int, refusal: FactorRefused) -> FactorRefused:

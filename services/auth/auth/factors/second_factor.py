@@ -79,6 +79,9 @@ async def finish(parts: Parts, answer: SecondFactor) -> SessionBundle:
             )
     except FactorRefused as refusal:
         raise await attempts.refuse(parts, user_id, failures, refusal) from None
+    except attempts.UNSIGNED:
+        await attempts.forgive(parts, user_id)
+        raise
     return bundle
 
 
