@@ -42,38 +42,38 @@ async def begin(  # noqa: PLR0913  # what a session follows from
     amr: Sequence[str],
     *,
     device: str | None = None,
+    after: Session | None = None,
     authenticated_at: datetime | None = None,
-    expires_at: datetime | None = None,
 ) -> SessionBundle:
     """Begin a session, with an id and a chain of refresh tokens of its own; `amr` is how (RFC 8176).
 
-    `device` is the token that an earlier session on the same device was given. One that follows from another
-    session ends when that would have ended, and without a proof of its own keeps its time of proof, too.
+    `device` is the token that an earlier session on the same device was given. One that comes `after` another
+    is on the same device and ends when that would have ended; without a proof of its own it keeps its time of
+    proof, too.
     """
     user, now = standing.user, datetime.now(UTC)
-    session = described(parts, user, device)
+    known = after.device_id if after else devices.recognise(parts.settings.refresh_peppers, user.id, device)
+    session = described(parts, user, known)
     session.tenant_id = standing.tenant.id
     session.amr = list(amr)
     session.created_at = session.last_seen_at = now
     session.authenticated_at = authenticated_at or now
     longest = session.authenticated_at + parts.settings.longest_session(session.amr)
-    session.expires_at = min(expires_at or longest, longest)
-    is_sign_in = expires_at is None
-    if is_sign_in:
+    session.expires_at = min(after.expires_at, longest) if after else longest
+    if not after:
         await make_room(db, parts, user)
-        await unlikeness.tell(db, parts, session, user, device)
+        await unlikeness.tell(db, parts, session, user, is_known=known is not None)
     db.add(session)
     await db.flush()
-    if is_sign_in:
+    if not after:
         write_down(db, session, user)
     token = parts.refresh_tokens.first()
     good_until = keep(db, parts, session, token, generation=0)
     return await bundle(parts, standing, session, token, good_until)
 
 
-def described(parts: Parts, user: User, device: str | None) -> Session:
-    """Make a session that knows where it comes from."""
-    known = devices.recognise(parts.settings.refresh_peppers, user.id, device)
+def described(parts: Parts, user: User, known: UUID | None) -> Session:
+    """Make a session that knows where it comes from; `known` is its device, unless that is a new one."""
     session_id, from_where = uuid4(), origin.current()
     seen = session_origin.describe(from_where, parts.places)
     return Session(

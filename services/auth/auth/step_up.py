@@ -131,7 +131,7 @@ async def proved(db: AsyncSession, parts: Parts, caller: Principal, proof: StepU
     if not await sessions.end(db, EndReason.LOGOUT, Session.id == session.id):
         # Somebody has ended it meanwhile, and meant it.
         raise SessionEnded
-    bundle = await sessions.begin(db, parts, standing, amr, expires_at=session.expires_at)
+    bundle = await sessions.begin(db, parts, standing, amr, after=session)
     record(
         db,
         Action.STEP_UP,

@@ -24,16 +24,17 @@ SLACK_KM = 200
 ONE_LETTER_IN = timedelta(days=1)
 
 
-async def tell(db: AsyncSession, parts: Parts, session: Session, user: User, device: str | None) -> None:
+async def tell(db: AsyncSession, parts: Parts, session: Session, user: User, *, is_known: bool) -> None:
     """Write down what is unlike the person's other sign-ins, and tell them; the first one ever is no news.
 
     A device that is known by its token is theirs: it may use a VPN, and is told of to the audit log alone.
     """
-    known = devices.recognise(parts.settings.refresh_peppers, user.id, device)
     seen = session_origin.opened(parts.settings, session.id, session.origin)
     left = await left_too_far(db, parts, user, seen)
-    is_new = not known and not await devices.has_been_here(db, user) and await devices.has_signed_in(db, user)
-    tells_of_travel = left and not known and not await told_of_travel(db, user)
+    is_new = (
+        not is_known and not await devices.has_been_here(db, user) and await devices.has_signed_in(db, user)
+    )
+    tells_of_travel = left and not is_known and not await told_of_travel(db, user)
     record = partial(audit.record, db, tenant_id=session.tenant_id, actor=user.subject, session_id=session.id)
     send = partial(mails.send, db, parts, to=mails.Recipient.of(user), tenant_id=session.tenant_id)
     if left:

@@ -2,23 +2,22 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
 from uuid import UUID, uuid4
 
 import pytest
 from auth.main import create_app
 from auth.settings import Settings
-from fastapi import APIRouter
 from servicekit import api_keys
 from servicekit.app import create_service
-from servicekit.auth import Caller, allowed
 from servicekit.settings import ServiceSettings
-from servicekit.tokens import Principal
 from testkit.app import client, running
 from testkit.doors import doors
 from testkit.servers import serving
 
+from .asking import router
+
 SCOPES = ["conversations:read", "tenant:read"]
+
 SECRET = "what-notification-proves-itself-with"
 
 
@@ -309,24 +308,6 @@ async def test_opens_auth_itself_as_a_machine(auth):
     assert (await auth.me(owner["access_token"])).status_code == 200
 
 
-router = APIRouter()
-
-
-@router.get("/reads")
-async def reads(caller: Annotated[Principal, allowed("conversations:read")]) -> str:
-    return caller.subject
-
-
-@router.get("/manages")
-async def manages(caller: Annotated[Principal, allowed("billing:manage")]) -> str:
-    return caller.subject
-
-
-@router.get("/belongs")
-async def belongs(caller: Caller) -> str:
-    return str(caller.tenant_id)
-
-
 @pytest.fixture
 async def another_service(variables, auth):
     """A service as any other, and a replica of auth that it asks over real HTTP."""
@@ -351,7 +332,8 @@ async def test_opens_every_service_within_its_scopes_and_shuts_them_within_secon
     owner = await auth.somebody()
     key = await made(auth, owner["access_token"])
     bearer = {"Authorization": f"Bearer {key['key']}"}
-    assert (await another_service.get("/reads", headers=bearer)).json() == f"service:ak.{UUID(key['id']).hex}"
+    subject = f"service:ak.{UUID(key['id']).hex} {UUID(owner['tenant_id'])}"
+    assert (await another_service.get("/reads", headers=bearer)).json() == subject
     assert (await another_service.get("/belongs", headers=bearer)).json() == owner["tenant_id"]
     beyond = await another_service.get("/manages", headers=bearer)
     assert (beyond.status_code, beyond.json()["code"]) == (403, "insufficient_scope")

@@ -2,7 +2,6 @@
 
 import base64
 import time
-from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
@@ -12,16 +11,16 @@ import yaml
 from auth.main import create_app
 from auth.settings import Settings
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fastapi import APIRouter
 from servicekit import jose
 from servicekit.app import create_service
-from servicekit.auth import Caller, allowed
 from servicekit.settings import ServiceSettings
-from servicekit.tokens import Principal
 from testkit.app import client, running
 from testkit.servers import serving
 
+from .asking import router
+
 ENDPOINT = "http://acme.test/api/v1/auth/oauth/token"
+
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -261,29 +260,6 @@ async def test_takes_no_assertion_by_another_key_and_no_secret_instead(service, 
         assert answer.json()["code"] in {"invalid_client", "invalid_request"}
     untyped = await token(service, client_assertion=assertion(own_key, keyed["client_id"]))
     assert untyped.json()["code"] == "invalid_request"
-
-
-router = APIRouter()
-
-
-@router.get("/reads")
-async def reads(caller: Annotated[Principal, allowed("conversations:read")]) -> str:
-    return f"{caller.subject} {caller.tenant_id}"
-
-
-@router.get("/deletes")
-async def deletes(caller: Annotated[Principal, allowed("conversations:delete")]) -> str:
-    return caller.subject
-
-
-@router.get("/manages")
-async def manages(caller: Annotated[Principal, allowed("billing:manage")]) -> str:
-    return caller.subject
-
-
-@router.get("/belongs")
-async def belongs(caller: Caller) -> str:
-    return str(caller.tenant_id)
 
 
 @pytest.fixture

@@ -91,6 +91,7 @@ async def test_gives_a_new_session_and_ends_the_one_before(auth):
     assert bundle["session_id"] != before["session_id"]
     assert auth.claims(bundle)["auth_time"] > auth.claims(before)["auth_time"] - 1
     assert auth.claims(bundle)["amr"] == ["pwd"]
+    assert bundle["device"] == before["device"]
     assert (await auth.refresh(before)).status_code == 401
     assert (await auth.post("factors/totp", before["access_token"])).json()["code"] == "session_ended"
     assert (await auth.post("factors/totp", bundle["access_token"])).status_code == 201

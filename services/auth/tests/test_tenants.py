@@ -334,6 +334,7 @@ async def test_switching_is_no_new_sign_in(auth):
     claims = auth.claims(switched)
     assert claims["auth_time"] <= auth.claims(bundle)["auth_time"] - 3500
     assert claims["amr"] == auth.claims(bundle)["amr"]
+    assert switched["device"] == bundle["device"]
     assert datetime.fromisoformat(switched["refresh_expires_at"]) < datetime.now(UTC) + timedelta(minutes=3)
 
 

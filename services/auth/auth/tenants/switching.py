@@ -32,12 +32,7 @@ async def switch(db: AsyncSession, parts: Parts, caller: Principal, tenant_id: U
         raise TenantUnknown
     await sessions.end(db, EndReason.SWITCHED, Session.id == before.id)
     bundle = await sessions.begin(
-        db,
-        parts,
-        standing,
-        before.amr,
-        authenticated_at=before.authenticated_at,
-        expires_at=before.expires_at,
+        db, parts, standing, before.amr, after=before, authenticated_at=before.authenticated_at
     )
     audit.record(
         db, Action.TENANT_SWITCHED, tenant_id=tenant_id, actor=caller.subject, session_id=bundle.session_id

@@ -1,0 +1,29 @@
+"""The routes of a small service, which tell who asks: for tests of what opens other services."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from servicekit.auth import Caller, allowed
+from servicekit.tokens import Principal
+
+router = APIRouter()
+
+
+@router.get("/reads")
+async def reads(caller: Annotated[Principal, allowed("conversations:read")]) -> str:
+    return f"{caller.subject} {caller.tenant_id}"
+
+
+@router.get("/deletes")
+async def deletes(caller: Annotated[Principal, allowed("conversations:delete")]) -> str:
+    return caller.subject
+
+
+@router.get("/manages")
+async def manages(caller: Annotated[Principal, allowed("billing:manage")]) -> str:
+    return caller.subject
+
+
+@router.get("/belongs")
+async def belongs(caller: Caller) -> str:
+    return str(caller.tenant_id)
