@@ -173,17 +173,18 @@ class KeyRing:
         lead = 0 if at_once or not self.keys else overlap.publish_lead.total_seconds()
         return self.with_keys(*self.published(now, overlap), SigningKey(int(now + lead), make()))
 
-    def without(self, kid: str, now: float, make: Make | None) -> Self:
+    def without(self, kid: str, now: float, overlap: Overlap, make: Make | None) -> Self:
         """Take a key out at once, with all tokens it has signed; a new one signs if it was the active one.
 
-        Without `make` the next one signs already, or the one before again, if there is either.
-        Raises KeyUnknown.
+        Without `make` the next one signs already, or the one before again, if there is either. Who is retired
+        is dropped: by a clock that is behind it would sign again. Raises KeyUnknown.
         """
         gone = self.find(kid)
         if gone is None:
             raise KeyUnknown
-        rest = [key for key in self.keys if key != gone]
-        if gone.active_from > now or gone != self.active(now):
+        rest = [key for key in self.published(now, overlap) if key != gone]
+        # One that a clock ahead of this one has just made signs already, if there is no other.
+        if gone != self.active(now):
             return self.with_keys(*rest)
         if make:
             return self.with_keys(*rest, SigningKey(int(now), make()))

@@ -36,17 +36,21 @@ async def refresh(parts: Parts, token: str, device: str | None = None) -> Sessio
     return outcome
 
 
-def client_of(parts: Parts, device: str | None) -> bytes:
+def client_of(parts: Parts, device: str | None) -> list[bytes]:
     """Give what a client is known by: what it calls itself, and its device's token if it sends one.
 
-    Not its address: where an answer is lost, that is often because the network changes.
+    By any of the digests it may have been written down; the first is for now. Not by its address: where an
+    answer is lost, that is often because the network changes.
     """
     where = origin.current()
     named = (where.user_agent if where else None) or ""
-    return digest(parts.settings.auth_refresh_token_pepper, "refresh client", named, device or "")
+    peppers = parts.settings.refresh_peppers
+    return [digest(pepper, "refresh client", named, device or "") for pepper in peppers]
 
 
-async def exchange(db: AsyncSession, parts: Parts, token: str, client: bytes) -> SessionBundle | Challenged:
+async def exchange(
+    db: AsyncSession, parts: Parts, token: str, client: list[bytes]
+) -> SessionBundle | Challenged:
     """Use a token up, or give its successor again to the client that asks a second time within the grace."""
     digests = parts.refresh_tokens.digests(token)
     used = await consume(db, digests, client)
@@ -69,12 +73,12 @@ async def exchange(db: AsyncSession, parts: Parts, token: str, client: bytes) ->
     return await sessions.bundle(parts, standing, session, successor, expires_at)
 
 
-async def consume(db: AsyncSession, digests: list[bytes], client: bytes) -> Row[UUID, int] | None:
+async def consume(db: AsyncSession, digests: list[bytes], client: list[bytes]) -> Row[UUID, int] | None:
     """Use a token up, in one statement: of many at once, exactly one finds it unused."""
     used = await db.execute(
         update(RefreshToken)
         .where(RefreshToken.digest.in_(digests), UNUSED, RefreshToken.session_id == Session.id, sessions.LIVE)
-        .values(consumed_at=func.now(), consumed_by=client)
+        .values(consumed_at=func.now(), consumed_by=client[0])
         .returning(RefreshToken.session_id, RefreshToken.generation)
         .execution_options(synchronize_session=False)
     )
@@ -82,7 +86,7 @@ async def consume(db: AsyncSession, digests: list[bytes], client: bytes) -> Row[
 
 
 async def successor_of(
-    db: AsyncSession, digests: list[bytes], client: bytes, grace: timedelta
+    db: AsyncSession, digests: list[bytes], client: list[bytes], grace: timedelta
 ) -> Row[UUID, int, datetime, bytes] | None:
     """Find what followed a token that this client used a moment ago, unless it was used in turn."""
     used = aliased(RefreshToken)
@@ -95,7 +99,7 @@ async def successor_of(
         .join(Session, Session.id == RefreshToken.session_id)
         .where(
             used.digest.in_(digests),
-            used.consumed_by == client,
+            used.consumed_by.in_(client),
             used.consumed_at >= func.now() - grace,
             UNUSED,
             sessions.LIVE,

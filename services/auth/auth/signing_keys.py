@@ -144,14 +144,17 @@ class SigningKeys:
         When that cannot be made, the key is gone all the same, and KeyNotMade is raised.
         """
         try:
-            self.change(lambda ring: ring.without(kid, self._clock(), self._making.another))
+            self.change(lambda ring: self._without(ring, kid, self._making.another))
         except KeyNotMade:
-            self.change(lambda ring: ring.without(kid, self._clock(), None))
+            self.change(lambda ring: self._without(ring, kid, None))
             raise
 
     def _begun(self, ring: KeyRing) -> KeyRing:
         # A file without keys is what a revocation may leave: what it took away must not come back.
         return ring if self._path.exists() else self._rotated(ring, self._making.first)
+
+    def _without(self, ring: KeyRing, kid: str, make: Make | None) -> KeyRing:
+        return ring.without(kid, self._clock(), self._overlap, make)
 
     def _rotated(self, ring: KeyRing, make: Make, *, at_once: bool = False) -> KeyRing:
         return ring.rotated(self._clock(), self._overlap, make, at_once=at_once)

@@ -33,6 +33,7 @@ async def replica(start: Any, operator: Any, folder: Any, **changes: Any) -> Any
     account = {"role": "owner", "scopes": sorted(scopes_for(Role.OWNER)), "global": True}
     path.write_text(yaml.safe_dump({"accounts": {ACCOUNT: {**account, "audiences": ["acme-api", "auth"]}}}))
     told = {"auth_service_accounts_file": path, "auth_magic_link_enabled": True, **operator.settings}
+    told["auth_account_deletion_grace_days"] = 14
     return await start(**told, **changes)
 
 
@@ -73,7 +74,16 @@ async def of_mails(auth: Any, ann: dict[str, Any]) -> dict[str, str]:
         "magic link's binding": binding,
         "invite": await newest(auth, "invitation"),
         "open invite": open_invite.json()["token"],
+        "opening of a closed account": await of_a_closed_account(auth),
     }
+
+
+async def of_a_closed_account(auth: Any) -> str:
+    """Have Finn leave, who may think again."""
+    finn = await auth.somebody("finn@example.com")
+    answer = await auth.post("account/delete", finn["access_token"], password=auth.password)
+    assert answer.status_code == 204, answer.text
+    return await newest(auth, "account_closing")
 
 
 async def newest(auth: Any, kind: str) -> str:

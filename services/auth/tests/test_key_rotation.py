@@ -139,6 +139,7 @@ class KeysInUse(RuleBasedStateMachine):
                 await cache.refresh()
 
     async def issue(self, replica: AccessTokens, *, is_alone: bool = True) -> None:
+        before = replica.keys.read()
         try:
             issued = await replica.for_service("chat-agent", AUDIENCE, ["conversations:read"])
         except VaultUnavailable:
@@ -147,7 +148,7 @@ class KeysInUse(RuleBasedStateMachine):
             assert self.sealed_until, "Vault has never failed, and nobody is let in"
             assert rests, "Vault answers again, and nobody is let in"
         except SigningKeysUnavailable:
-            assert not replica.keys.read().keys, "there are keys, and nobody is let in"
+            assert not before.keys, "there are keys, and nobody is let in"
         else:
             self.tokens.append(Token(issued.token, issued.kid, issued.expires_at.timestamp()))
 

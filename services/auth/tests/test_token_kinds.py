@@ -163,6 +163,7 @@ FIELDS = {
         "issuance", UNSIGNED, (401, "issuance_replayed"), {"signature": "signature of an issuance"}
     ),
     ("refresh", "refresh_token"): Field("refresh token", (401, "invalid_refresh_token"), (200, "")),
+    ("account/restore", "token"): Field("opening of a closed account", MAIL, (204, "")),
     ("email/change/confirm", "token"): Field("change of address", MAIL, (200, "")),
     ("logout", "refresh_token"): Field("refresh token", (204, ""), (204, "")),
     ("internal/v1/oauth/token", "client_secret"): Field(
