@@ -77,8 +77,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="let it sign now, before every cache can have it (tokens may be refused)",
     )
+    # One id in 64 begins with a hyphen, and is no option.
     revoke = commands.add_parser(
-        "revoke", help="a key has leaked: refuse all it signed everywhere, sign with another at once"
+        "revoke",
+        help="a key has leaked: refuse all it signed everywhere, sign with another at once",
+        prefix_chars="+",
+        add_help=False,
     )
     revoke.add_argument("kid")
     return top

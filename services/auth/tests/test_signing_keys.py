@@ -328,7 +328,7 @@ def test_explains_itself_on_the_command_line(variables, path, signer, monkeypatc
     active, following = told.out.splitlines()[-2:]
     assert (active.split()[1], following.split()[1]) == ("active", "next")
     assert command.main(["revoke", active.split()[0]]) == 0
-    assert command.main(["revoke", "unknown"]) == 1
+    assert [command.main(["revoke", kid]) for kid in ("unknown", "-unknown")] == [1, 1]
     assert command.main(["list"]) == 0
     assert active.split()[0] not in capsys.readouterr().out.splitlines()[-2:][0]
 
