@@ -4,10 +4,25 @@ Ids of people are not used again, so who has left is remembered for ever, by the
 of theirs is known to be nobody's. A service takes both tables into its own metadata (see `events.outbox`).
 """
 
+from datetime import timedelta
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel
-from sqlalchemy import Column, DateTime, Index, Integer, Select, Table, Text, Uuid, func, select, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    DateTime,
+    Index,
+    Integer,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -99,6 +114,12 @@ def left(user_id: str) -> Select[str]:
 def leaving() -> Select[str]:
     """List who has left, and is not forgotten here."""
     return select(leavers.c.user_id).where(leavers.c.forgotten_at.is_(None))
+
+
+async def settle(session: AsyncSession, is_left: ColumnElement[bool], late: timedelta) -> None:
+    """Look no more for people of whom nothing is left, and was heard so long ago that nothing can come."""
+    done = (leavers.c.forgotten_at.is_(None), leavers.c.heard_at < func.now() - late, ~is_left)
+    await session.execute(update(leavers).where(*done).values(forgotten_at=func.now()))
 
 
 def over() -> Select[UUID]:

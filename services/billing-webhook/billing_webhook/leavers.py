@@ -21,6 +21,8 @@ from billing_webhook.models import UsageEntry
 # What was being entered while the event was heard is committed long before.
 LATE = timedelta(minutes=5)
 IS_NAMED = exists().where(UsageEntry.user_id == leavers.c.user_id)
+OPEN_TENANTS = departures.over().where(tenants.c.forgotten_at.is_(None))
+IS_ANYBODY_LEAVING = select(departures.leaving().exists() | OPEN_TENANTS.exists())
 BATCH = 500
 PAUSE_SECONDS = 5.0
 
@@ -44,6 +46,9 @@ class Forgetter(Steady):
 
     async def step(self) -> float:
         """Forget some, and go on at once while there are more."""
+        async with self._database.begin() as session:
+            if not await session.scalar(IS_ANYBODY_LEAVING):
+                return PAUSE_SECONDS
         people, over = await self._leaving()
         forgotten = [
             await self._forget(UsageEntry.user_id.in_(people)) if people else 0,
@@ -56,18 +61,17 @@ class Forgetter(Steady):
         """List who has left and is named in the ledger, and tenants whose time is over and may be."""
         # Few at a time: so the ledger is read by index.
         left = departures.leaving().where(IS_NAMED).limit(BATCH)
-        over = departures.over().where(tenants.c.forgotten_at.is_(None)).order_by(tenants.c.purge_after)
+        over = OPEN_TENANTS.order_by(tenants.c.purge_after)
         async with self._database.begin() as session:
             people = (await session.scalars(left)).all()
             return people, (await session.scalars(over.limit(BATCH))).all()
 
     async def _settle(self, over: Sequence[UUID]) -> None:
         """Look no more for those of whom nothing is left, or can come without being entered as nobody's."""
-        done = (leavers.c.forgotten_at.is_(None), leavers.c.heard_at < func.now() - LATE, ~IS_NAMED)
         its = exists().where(UsageEntry.tenant_id == tenants.c.id, UsageEntry.user_id != NOBODY)
         closed = (tenants.c.id.in_(over), tenants.c.purge_after < func.now() - LATE, ~its)
         async with self._database.begin() as session:
-            await session.execute(update(leavers).where(*done).values(forgotten_at=func.now()))
+            await departures.settle(session, IS_NAMED, LATE)
             await session.execute(update(tenants).where(*closed).values(forgotten_at=func.now()))
 
     async def _forget(self, whose: ColumnElement[bool]) -> int:

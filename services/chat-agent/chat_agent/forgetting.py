@@ -14,7 +14,7 @@ from servicekit.database import Database
 from servicekit.departures import NOBODY, leavers
 from servicekit.housekeeping import Rule
 from servicekit.steady import Steady
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, exists, select, update
 
 from chat_agent.leavers import stop_all
 from chat_agent.models import OVER, Approval, Base, Run, ToolCall
@@ -54,31 +54,32 @@ class Forgetter(Steady):
 
     async def step(self) -> float:
         """Stop what began late, and forget what is over."""
-        run_ids = await self._over()
-        for run_id in run_ids:
-            await RecordedLog(self._redis, run_id).forget(self._log_seconds)
-        await self._forget(run_ids)
+        if run_ids := await self._over():
+            await self._forget(run_ids)
         return 0 if len(run_ids) == BATCH else PAUSE_SECONDS
 
     async def _over(self) -> Sequence[UUID]:
         """List some runs that are over, of those who have left; what is not over is stopped."""
         async with self._database.begin() as session:
+            if await session.scalar(departures.leaving().limit(1)) is None:
+                return []
             # Of few people at a time, and so by index.
             people = (await session.scalars(departures.leaving().where(HAS_RUNS).limit(BATCH))).all()
             if not people:
+                await departures.settle(session, HAS_RUNS, LATE)
                 return []
             await stop_all(session, Run.user_id.in_(people))
             over = select(Run.id).where(Run.user_id.in_(people), Run.status.in_(OVER)).limit(BATCH)
             return (await session.scalars(over)).all()
 
     async def _forget(self, run_ids: Sequence[UUID]) -> None:
-        """Leave of these runs what they used, and look no more for people of whom nothing is left."""
-        done = (leavers.c.forgotten_at.is_(None), leavers.c.heard_at < func.now() - LATE, ~HAS_RUNS)
+        """Leave of these runs what they used."""
+        for run_id in run_ids:
+            await RecordedLog(self._redis, run_id).forget(self._log_seconds)
         async with self._database.begin() as session:
             await session.execute(delete(Approval).where(Approval.run_id.in_(run_ids)))
             await session.execute(delete(ToolCall).where(ToolCall.run_id.in_(run_ids)))
             await session.execute(update(Run).where(Run.id.in_(run_ids)).values(BLANK))
-            await session.execute(update(leavers).where(*done).values(forgotten_at=func.now()))
 
 
 def of_deleted_tenants() -> Rule:
