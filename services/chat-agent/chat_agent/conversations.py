@@ -101,9 +101,14 @@ class Conversations:
         The ids of the items begin with `<run_id>-`; one whose id is there already is left as it is. No older
         attempt can change anything in the turn from now on.
         """
-        for batch in batches(items):
-            body = {"attempt": turn.attempt, **written(batch), "last": last}
-            answer = await self._call("PUT", turn.path, json=body)
+        *before, end = batches(items)
+        for batch in before:
+            await self._open(turn, batch, last=1)
+        return await self._open(turn, end, last)
+
+    async def _open(self, turn: Turn, batch: Sequence[Item], last: int) -> list[Item]:
+        body = {"attempt": turn.attempt, **written(batch), "last": last}
+        answer = await self._call("PUT", turn.path, json=body)
         return Items.model_validate_json(answer).items
 
     async def append(self, turn: Turn, items: Sequence[Item]) -> None:
