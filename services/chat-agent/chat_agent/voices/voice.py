@@ -65,7 +65,7 @@ async def speak(
     The voice hears all of the run, and what it says of the events after number `after` is given.
     """
     try:
-        async for frames in said(
+        async for frames in encoded(
             while_let_in(may_hear, listen(engine, run_id, to_the_end=True)), voice, after
         ):
             yield frames
@@ -80,7 +80,7 @@ def refusal(run_id: UUID, error: ServiceError) -> RunEvent:
     return make_event(0, type, run_id, run_id, told, datetime.now(UTC))
 
 
-async def said(told: AsyncIterator[Sequence[RunEvent]], voice: Voice, after: int) -> AsyncIterator[bytes]:
+async def encoded(told: AsyncIterator[Sequence[RunEvent]], voice: Voice, after: int) -> AsyncIterator[bytes]:
     """Say events in a voice, as they are told."""
     # None of these streams may go on after its end, so what ends it is said when nothing has come after. And
     # most of their clients cannot come again to the middle of one.
