@@ -62,9 +62,13 @@ class VerificationKey:
 
     def jwk(self) -> dict[str, str]:
         """Write the key as an entry of a key set (RFC 7517, RFC 8037)."""
-        point = jose.encode(self.public_key.public_bytes_raw())
         algorithm = {"alg": next(iter(self.algorithms))} if len(self.algorithms) == 1 else {}
-        return {"kty": "OKP", "crv": "Ed25519", "x": point, "use": "sig", "kid": self.kid, **algorithm}
+        return {**jwk_members(self.public_key), "use": "sig", "kid": self.kid, **algorithm}
+
+
+def jwk_members(public_key: Ed25519PublicKey) -> dict[str, str]:
+    """Write what a JWK must say of a key, and its thumbprint is made of (RFC 8037, RFC 7638)."""
+    return {"crv": "Ed25519", "kty": "OKP", "x": jose.encode(public_key.public_bytes_raw())}
 
 
 class KeySource(Protocol):

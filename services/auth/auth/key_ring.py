@@ -18,7 +18,7 @@ from typing import Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import JsonValue
 from servicekit import jose
-from servicekit.tokens import ALGORITHM
+from servicekit.tokens import ALGORITHM, jwk_members
 
 
 class State(Enum):
@@ -72,11 +72,7 @@ class SigningKey:
     @cached_property
     def jwk(self) -> dict[str, str]:
         """The public key as the key set shows it (RFC 7517, RFC 8037)."""
-        members = {
-            "crv": "Ed25519",
-            "kty": "OKP",
-            "x": jose.encode(self.private.public_key().public_bytes_raw()),
-        }
+        members = jwk_members(self.private.public_key())
         return {**members, "use": "sig", "alg": ALGORITHM, "kid": thumbprint(members)}
 
     @property
