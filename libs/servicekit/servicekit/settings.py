@@ -9,6 +9,11 @@ DEVELOPMENT = frozenset({"development", "dev", "local", "test"})
 PLACEHOLDERS = ("change-me", "changeme", "replace-me", "placeholder", "secret", "password", "example")
 
 
+def first_and(current: SecretStr, previous: SecretStr | None) -> tuple[SecretStr, ...]:
+    """List a key and, as long as it is needed, the one before."""
+    return (current, *([previous] if previous else []))
+
+
 class ServiceSettings(BaseSettings):
     """What a service is told from outside. A variable is the upper-cased name of its field."""
 

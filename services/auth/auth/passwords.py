@@ -11,6 +11,7 @@ from typing import TypeVar
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from pydantic import SecretStr
+from servicekit.settings import first_and
 
 from auth.digests import digest
 from auth.errors import TooManySignIns
@@ -38,7 +39,7 @@ class Passwords:
     ) -> None:
         cores = cores or os.cpu_count() or 1
         self._pepper_id = pepper_id(pepper)
-        known = [pepper, *([previous] if previous else [])]
+        known = first_and(pepper, previous)
         self._peppers = {pepper_id(one): one.get_secret_value().encode() for one in known}
         # No more threads than cores, and hashing frees the interpreter: sign-ins starve nothing else.
         self._threads = ThreadPoolExecutor(cores, thread_name_prefix="passwords")

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 from servicekit.sealing import BadSealingKey, seal
-from servicekit.settings import ServiceSettings, is_placeholder
+from servicekit.settings import ServiceSettings, first_and, is_placeholder
 
 from auth.addresses import Domain
 from auth.key_ring import Overlap
@@ -433,11 +433,6 @@ class Settings(ServiceSettings):
             # Our token for it goes with every request.
             *(["VAULT_ADDR must be https"] if (self.vault_addr or "https:").startswith("http:") else []),
         ]
-
-
-def first_and(current: SecretStr, previous: SecretStr | None) -> Keys:
-    """List a key and, as long as it is needed, the one before."""
-    return (current, *([previous] if previous else []))
 
 
 def broken(key: SecretStr) -> str | None:

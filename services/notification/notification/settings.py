@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr, StringConstraints
 from servicekit.sealing import seal
-from servicekit.settings import ServiceSettings
+from servicekit.settings import ServiceSettings, first_and
 
 
 def fit_for_sealing(key: SecretStr | None) -> SecretStr | None:
@@ -38,8 +38,7 @@ class Settings(ServiceSettings):
     @property
     def sealing_keys(self) -> tuple[SecretStr, ...]:
         """List the keys that auth may have sealed with."""
-        previous = self.previous_event_sealing_key
-        return (self.event_sealing_key, *([previous] if previous else []))
+        return first_and(self.event_sealing_key, self.previous_event_sealing_key)
 
     @property
     def template_ids(self) -> dict[str, str | None]:
