@@ -53,7 +53,8 @@ async def begin(  # noqa: PLR0913  # what a session follows from
     """
     user, now = standing.user, datetime.now(UTC)
     known = after.device_id if after else devices.recognise(parts.settings.refresh_peppers, user.id, device)
-    session = described(parts, user, known)
+    seen = session_origin.describe(origin.current(), parts.places)
+    session = described(parts, user, known, seen)
     session.tenant_id = standing.tenant.id
     session.amr = list(amr)
     session.created_at = session.last_seen_at = now
@@ -62,7 +63,7 @@ async def begin(  # noqa: PLR0913  # what a session follows from
     session.expires_at = min(after.expires_at, longest) if after else longest
     if not after:
         await make_room(db, parts, user)
-        await unlikeness.tell(db, parts, session, user, is_known=known is not None)
+        await unlikeness.tell(db, parts, session, user, seen, is_known=known is not None)
     db.add(session)
     await db.flush()
     if not after:
@@ -72,10 +73,9 @@ async def begin(  # noqa: PLR0913  # what a session follows from
     return await bundle(parts, standing, session, token, good_until)
 
 
-def described(parts: Parts, user: User, known: UUID | None) -> Session:
+def described(parts: Parts, user: User, known: UUID | None, seen: session_origin.SessionOrigin) -> Session:
     """Make a session that knows where it comes from; `known` is its device, unless that is a new one."""
     session_id, from_where = uuid4(), origin.current()
-    seen = session_origin.describe(from_where, parts.places)
     return Session(
         id=session_id,
         user_id=user.id,

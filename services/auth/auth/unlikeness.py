@@ -24,12 +24,13 @@ SLACK_KM = 200
 ONE_LETTER_IN = timedelta(days=1)
 
 
-async def tell(db: AsyncSession, parts: Parts, session: Session, user: User, *, is_known: bool) -> None:
+async def tell(  # noqa: PLR0913  # whose, and what of it is told
+    db: AsyncSession, parts: Parts, session: Session, user: User, seen: SessionOrigin, *, is_known: bool
+) -> None:
     """Write down what is unlike the person's other sign-ins, and tell them; the first one ever is no news.
 
     A device that is known by its token is theirs: it may use a VPN, and is told of to the audit log alone.
     """
-    seen = session_origin.opened(parts.settings, session.id, session.origin)
     left = await left_too_far(db, parts, user, seen)
     is_new = (
         not is_known and not await devices.has_been_here(db, user) and await devices.has_signed_in(db, user)
