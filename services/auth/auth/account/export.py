@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel
-from servicekit import api_keys
 from servicekit.tokens import Principal
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import audit, session_origin
 from auth.account import schemas
 from auth.account.reauthentication import by, present
+from auth.api_keys.keys import prefix_of
 from auth.models import (
     ApiKey,
     AuditEvent,
@@ -117,9 +117,9 @@ async def factors_of(db: AsyncSession, user: User) -> schemas.HeldFactors:
 
 
 def shown_key(row: ApiKey) -> schemas.HeldKey:
-    """Show an API key by how it begins, which is no part of its secret."""
+    """Show an API key by how it begins."""
     known = {name: getattr(row, name) for name in schemas.HeldKey.model_fields if name != "prefix"}
-    return schemas.HeldKey(prefix=f"{api_keys.PREFIX}{row.id.hex}", **known)
+    return schemas.HeldKey(prefix=prefix_of(row), **known)
 
 
 async def events_of(db: AsyncSession, user: User) -> list[schemas.HeldEvent]:

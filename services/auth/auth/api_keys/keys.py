@@ -137,12 +137,17 @@ def client_id(key_id: UUID) -> str:
     return f"ak.{key_id.hex}"
 
 
+def prefix_of(row: ApiKey) -> str:
+    """Tell how a key begins, which is no part of its secret."""
+    return f"{api_keys.PREFIX}{row.id.hex}"
+
+
 def shown(row: ApiKey) -> schemas.ApiKey:
     """Describe a key without its secret."""
     return schemas.ApiKey(
         id=row.id,
         name=row.name,
-        prefix=f"{api_keys.PREFIX}{row.id.hex}",
+        prefix=prefix_of(row),
         scopes=row.scopes,
         networks=row.networks,
         created_by=f"user:{row.created_by}",
