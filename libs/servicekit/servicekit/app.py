@@ -157,7 +157,7 @@ def make_kit(
         ),
         revocations=revocations,
     )
-    kit.checks.update(database=database.ping, redis=redis.ping)
+    kit.checks.update(database=database.ping, redis=partial(redis_client.write_probe, redis, name))
     return kit
 
 

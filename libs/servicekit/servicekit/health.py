@@ -25,7 +25,8 @@ async def is_alive() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"description": "Something that the service needs does not answer."}})
 async def is_ready(request: Request) -> Response:
     """Tell whether traffic may come, naming every dependency."""
-    checks: dict[str, Check] = request.app.state.kit.checks
+    # A copy: checks are added while the service starts, also while these are awaited.
+    checks: dict[str, Check] = dict(request.app.state.kit.checks)
     outcomes = await asyncio.gather(*(outcome(check) for check in checks.values()))
     named = dict(zip(checks, outcomes, strict=True))
     ready = all(word == "ok" for word in outcomes)

@@ -10,6 +10,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from servicekit.settings import ServiceSettings
 
+PROBE_SECONDS = 60
+
 
 def connect(settings: ServiceSettings) -> Redis:
     """Make the client: short timeouts, and two tries, so that a restart of Redis is not an error."""
@@ -42,3 +44,11 @@ def told_of_loss(kind: type[AbstractConnection]) -> type[AbstractConnection]:
                 raise RedisConnectionError("The connection was closed.") from error
 
     return Connection
+
+
+async def write_probe(redis: Redis, service: str) -> None:
+    """Write a key of the service's own, for `/readyz`.
+
+    PING also succeeds where no write does: on a replica, without memory left, with an ACL without our keys.
+    """
+    await redis.set(f"{service}:readyz", "ok", ex=PROBE_SECONDS)
