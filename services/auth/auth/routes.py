@@ -19,6 +19,7 @@ from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
 from auth.service_accounts.issuing import token_endpoint
+from auth.step_up import FreshCaller, fresh_unless_current
 
 GRANT_TYPE = "client_credentials"
 
@@ -63,14 +64,14 @@ async def end_session(held: schemas.Refresh, parts: PartsOfAuth, session: Sessio
 
 
 @accounts_api.post("/logout/all", status_code=status.HTTP_204_NO_CONTENT)
-async def end_all_sessions(caller: Caller, session: Session) -> None:
-    """End all of one's sessions, on every device and in every tenant."""
+async def end_all_sessions(caller: FreshCaller, session: Session) -> None:
+    """End all of one's sessions, on every device and in every tenant; needs a recent proof."""
     await sessions.sign_out_everywhere(session, caller)
 
 
 @accounts_api.post("/logout/others", status_code=status.HTTP_204_NO_CONTENT)
-async def end_other_sessions(caller: Caller, session: Session) -> None:
-    """End all of one's sessions but this one."""
+async def end_other_sessions(caller: FreshCaller, session: Session) -> None:
+    """End all of one's sessions but this one; needs a recent proof."""
     await sessions.sign_out_others(session, caller)
 
 
@@ -82,9 +83,13 @@ async def list_sessions(
     return wire.Page(items=await sessions.list_own(session, parts, caller))
 
 
-@accounts_api.delete("/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
+@accounts_api.delete(
+    "/sessions/{session_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[Depends(fresh_unless_current)],
+)
 async def end_one_session(session_id: UUID, caller: Caller, session: Session) -> None:
-    """End one of one's own sessions, on whatever device."""
+    """End one of one's own sessions, on whatever device; a recent proof is needed for any but the current."""
     await sessions.end_one(session, caller, session_id)
 
 

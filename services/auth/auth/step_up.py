@@ -64,6 +64,12 @@ def fresh(minutes: int | None = None) -> Any:
 FreshCaller = Annotated[Principal, fresh()]
 
 
+async def fresh_unless_current(session_id: UUID, caller: Caller, parts: PartsOfAuth) -> None:
+    """Ask for a fresh proof before ending a session, except for the session that sends the request."""
+    if str(session_id) != caller.session_id:
+        await Fresh()(caller, parts)
+
+
 async def of(db: AsyncSession, caller: Principal) -> Session:
     """Give a caller's live session; raises PeopleOnly or SessionEnded."""
     user_id = accounts.person(caller)

@@ -14,6 +14,13 @@ SENSITIVE = [
     ("POST", "factors/passkeys"),
     ("DELETE", "factors/passkeys/00000000-0000-4000-8000-000000000000"),
 ]
+SOMEBODY = "00000000-0000-4000-8000-000000000000"
+ENDING_SESSIONS = [
+    ("POST", "logout/all"),
+    ("POST", "logout/others"),
+    ("DELETE", f"sessions/{SOMEBODY}"),
+    ("DELETE", f"tenants/current/members/{SOMEBODY}/sessions"),
+]
 
 
 async def call(auth, method, path, bundle, **body):
@@ -52,7 +59,26 @@ async def test_asks_for_a_new_proof_when_the_last_is_old(auth, method, path):
         assert answer.json()["max_age"] == 900
 
 
-@pytest.mark.parametrize(("method", "path"), SENSITIVE)
+@pytest.mark.parametrize(("method", "path"), ENDING_SESSIONS)
+async def test_asks_for_a_new_proof_before_sessions_end_when_the_last_is_old(auth, method, path):
+    bundle, other = await auth.somebody(), await auth.session()
+    await grow_old(auth)
+    answer = await call(auth, method, path, bundle)
+    assert (answer.status_code, answer.json()["code"]) == (401, "insufficient_user_authentication")
+    assert (await auth.refresh(other)).status_code == 200
+    proved = await auth.post("step-up", bundle["access_token"], password=auth.password)
+    assert (await call(auth, method, path, proved.json())).status_code in {204, 404}
+
+
+async def test_never_asks_for_a_proof_to_end_the_current_session(auth):
+    by_token, by_id = await auth.somebody(), await auth.session()
+    await grow_old(auth)
+    assert (await auth.post("logout", refresh_token=by_token["refresh_token"])).status_code == 204
+    assert (await call(auth, "DELETE", f"sessions/{by_id['session_id']}", by_id)).status_code == 204
+    assert (await auth.refresh(by_id)).status_code == 401
+
+
+@pytest.mark.parametrize(("method", "path"), [*SENSITIVE, *ENDING_SESSIONS])
 async def test_asks_for_the_second_factor_where_there_is_one(auth, method, path):
     bundle = await auth.somebody()
     app = await enrol(auth, bundle)
@@ -62,7 +88,7 @@ async def test_asks_for_the_second_factor_where_there_is_one(auth, method, path)
     assert (await call(auth, method, path, stronger)).status_code != 401
 
 
-@pytest.mark.parametrize(("method", "path"), SENSITIVE)
+@pytest.mark.parametrize(("method", "path"), [*SENSITIVE, *ENDING_SESSIONS])
 async def test_lets_no_machine_and_no_ended_session_in(auth, method, path):
     bundle = await auth.somebody()
     machine = await auth.app.state.parts.access_tokens.for_service("chat-agent", "auth", ["tools:read"])

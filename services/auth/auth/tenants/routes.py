@@ -125,9 +125,11 @@ async def remove_member(user_id: UUID, caller: MemberManager, parts: PartsOfAuth
     await members.remove(session, parts, caller, user_id)
 
 
-@tenants_api.delete("/current/members/{user_id}/sessions", status_code=status.HTTP_204_NO_CONTENT)
+@tenants_api.delete(
+    "/current/members/{user_id}/sessions", status_code=status.HTTP_204_NO_CONTENT, dependencies=[fresh()]
+)
 async def end_member_sessions(user_id: UUID, caller: MemberManager, session: Session) -> None:
-    """Sign a member out of the tenant, on every device."""
+    """Sign a member out of the tenant, on every device; needs a recent proof."""
     await members.end_sessions(session, caller, user_id)
 
 
