@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import JsonValue
 
 from servicekit import jose
-from servicekit.tokens import ALGORITHMS, VerificationKey
+from servicekit.tokens import ALGORITHM, VerificationKey
 
 logger = logging.getLogger(__name__)
 
@@ -170,19 +170,16 @@ def _key(entry: JsonValue) -> VerificationKey | None:
     """Make a key of an entry, or nothing of one that is not meant for us (RFC 7517 section 5)."""
     if not isinstance(entry, dict) or (entry.get("kty"), entry.get("crv")) != ("OKP", "Ed25519"):
         return None
-    kid, algorithms, point = entry.get("kid"), _algorithms(entry), entry.get("x")
-    if not jose.is_kid(kid) or not algorithms or not isinstance(point, str) or not _is_for_verifying(entry):
+    kid, point = entry.get("kid"), entry.get("x")
+    if not jose.is_kid(kid) or not isinstance(point, str) or not _is_for_verifying(entry):
         return None
     try:
-        return VerificationKey(kid, Ed25519PublicKey.from_public_bytes(jose.decode(point)), algorithms)
+        return VerificationKey(kid, Ed25519PublicKey.from_public_bytes(jose.decode(point)))
     except ValueError:
         return None
 
 
-def _algorithms(entry: dict[str, JsonValue]) -> frozenset[str]:
-    return frozenset(name for name in ALGORITHMS if name == entry.get("alg", name))
-
-
 def _is_for_verifying(entry: dict[str, JsonValue]) -> bool:
     operations = entry.get("key_ops", ["verify"])
-    return entry.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
+    is_ours = entry.get("use", "sig") == "sig" and entry.get("alg", ALGORITHM) == ALGORITHM
+    return is_ours and isinstance(operations, list) and "verify" in operations

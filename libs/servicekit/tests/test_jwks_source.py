@@ -149,6 +149,7 @@ async def test_takes_a_key_that_is_listed_twice(cache, issuer):
         {"crv": "Ed448"},
         {"crv": "X25519"},
         {"alg": "ES256"},
+        {"alg": "Ed25519"},
         {"alg": "none"},
         {"alg": None},
         {"alg": ["EdDSA"]},
@@ -190,8 +191,8 @@ async def test_takes_a_key_that_leaves_its_use_or_algorithm_open(cache, issuer, 
     await cache.get(issuer.key.kid)
 
 
-@pytest.mark.parametrize("change", [{"key_ops": ["verify"]}, {"alg": "Ed25519"}, {"x5c": ["ignored"]}])
-async def test_takes_a_key_under_either_name_of_the_algorithm(cache, issuer, change):
+@pytest.mark.parametrize("change", [{"key_ops": ["verify"]}, {"x5c": ["ignored"]}])
+async def test_takes_a_key_that_says_more(cache, issuer, change):
     issuer.published = [{**issuer.key.jwk, **change}]
     await cache.get(issuer.key.kid)
 

@@ -76,7 +76,7 @@ def oracle(issuer: Issuer, token: str) -> dict | None:
         # It speaks up for the newer name of the algorithm.
         warnings.simplefilter("ignore")
         try:
-            decoded = jwt.decode(token, OKPKey.import_key(issuer.key.jwk), algorithms=["EdDSA", "Ed25519"])
+            decoded = jwt.decode(token, OKPKey.import_key(issuer.key.jwk), algorithms=["EdDSA"])
             registry.validate(decoded.claims)
         except (JoseError, ValueError, TypeError):
             return None

@@ -18,12 +18,13 @@ from queue import SimpleQueue
 from typing import Any
 
 import httpx
-import jwt
 import pytest
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 from sandbox.embedded import envoy_binary, free_port
+from servicekit import jose
+from servicekit.tokens import ALGORITHM
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -47,12 +48,16 @@ class Services:
     # Whether the services know auth's keys, of which any of them tells.
     know_keys: bool = True
 
-    def token(self, *, key: Ed25519PrivateKey | None = None, kid: str = "one", **claims: Any) -> str:
+    def token(
+        self, *, key: Ed25519PrivateKey | None = None, kid: str = "one", alg: str = ALGORITHM, **claims: Any
+    ) -> str:
         """Sign an access token; a claim that is None is left out."""
         now = int(time.time())
         usual = {"iss": ISSUER, "aud": "acme-api", "sub": "user:1", "iat": now, "nbf": now, "exp": now + 600}
         chosen = {name: value for name, value in (usual | claims).items() if value is not None}
-        return jwt.encode(chosen, key or self.key, algorithm="EdDSA", headers={"kid": kid, "typ": "at+jwt"})
+        header = {"alg": alg, "kid": kid, "typ": "at+jwt"}
+        signed = ".".join(jose.encode(json.dumps(part).encode()) for part in (header, chosen))
+        return f"{signed}.{jose.encode((key or self.key).sign(signed.encode()))}"
 
     def app(self, service: str) -> Starlette:
         """Make one stand-in. It answers with what it was asked, except at a few addresses."""
@@ -88,7 +93,7 @@ class Services:
         if not self.know_keys:
             return Response(status_code=503)
         public = json.loads(OKPAlgorithm.to_jwk(self.key.public_key()))
-        return JSONResponse({"keys": [public | {"kid": "one", "alg": "EdDSA", "use": "sig"}]})
+        return JSONResponse({"keys": [public | {"kid": "one", "alg": ALGORITHM, "use": "sig"}]})
 
     async def stream(self, _request: Request) -> Response:
         async def events() -> Any:

@@ -3,14 +3,16 @@
 import json
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sandbox.embedded import free_port
+from servicekit.tokens import ALGORITHM, InvalidToken, TokenVerifier, VerificationKey
 
-from .conftest import Services
+from .conftest import ISSUER, Services
 
 ROOT = Path(__file__).resolve().parents[4]
 METHODS = {"get", "post", "put", "patch", "delete"}
@@ -46,6 +48,27 @@ WITH_TOKEN = [
     "/api/v1/billing/plans",
     "/api/v1/notifications",
 ]
+
+
+# What services ask of a token beyond what Envoy does.
+CLAIMS_OF_SERVICES = {"sub": "service:one", "client_id": "one", "jti": "once"}
+
+
+@dataclass
+class Known:
+    """The key that the stand-in for auth publishes."""
+
+    services: Services
+
+    async def get(self, kid):
+        return VerificationKey(kid, self.services.key.public_key())
+
+
+async def believes(verifier, token):
+    try:
+        return bool(await verifier.verify(token))
+    except InvalidToken:
+        return False
 
 
 def bearer(token):
@@ -109,6 +132,17 @@ def test_turns_away_an_unknown_key(stranger, services, assert_problem):
     unknown = services.token(key=Ed25519PrivateKey.generate(), kid="two")
 
     assert_problem(stranger.get("/api/v1/auth/me", headers=bearer(unknown)), 401, "invalid_token")
+
+
+@pytest.mark.parametrize("alg", ["EdDSA", "Ed25519", "eddsa", "Ed448", "none", ""])
+async def test_takes_the_name_of_the_algorithm_that_services_take(stranger, services, alg):
+    """The services' verifier and Envoy agree, whichever name a token gives the algorithm that signed it."""
+    token = services.token(alg=alg, **CLAIMS_OF_SERVICES)
+    verifier = TokenVerifier(Known(services), issuer=ISSUER, audiences={"acme-api"})
+
+    by_envoy = stranger.get("/api/v1/auth/me", headers=bearer(token)).status_code == 200
+
+    assert by_envoy == await believes(verifier, token) == (alg == ALGORITHM)
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256"])
