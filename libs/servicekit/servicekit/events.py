@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 from uuid import UUID, uuid4
 
 import orjson
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Row, Table, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -19,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry
 
 from servicekit.database import metadata
+from servicekit.telemetry import traceparent
 
 SPEC_VERSION = "1.0"
 
@@ -110,8 +110,6 @@ def publish(session: AsyncSession, event: Event, *, tenant_id: UUID | None, subj
 
     `subject` names what it happened to (`user:<uuid>`), `tenant_id` whose that is.
     """
-    carrier: dict[str, str] = {}
-    TraceContextTextMapPropagator().inject(carrier)
     event_id = uuid4()
     if (published := session.info.get("published")) is not None:
         listen(session.sync_session, "after_commit", lambda _session: published.set(), once=True)
@@ -122,7 +120,7 @@ def publish(session: AsyncSession, event: Event, *, tenant_id: UUID | None, subj
             subject=subject,
             tenant_id=tenant_id,
             time=datetime.now(UTC),
-            traceparent=carrier.get("traceparent"),
+            traceparent=traceparent(),
             data=event.model_dump(mode="json"),
         )
     )

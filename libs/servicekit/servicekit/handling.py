@@ -6,12 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import Histogram
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from servicekit import context
+from servicekit import context, telemetry
 from servicekit.database import Database
 from servicekit.events import Received, inbox
 
@@ -55,7 +54,7 @@ class Desk:
         """Let logs and the span tell which event this is; the trace goes on where the publisher's was."""
         span = tracer.start_as_current_span(
             f"handle {received.type}",
-            context=TraceContextTextMapPropagator().extract({"traceparent": received.traceparent or ""}),
+            context=telemetry.parent(received.traceparent),
             kind=SpanKind.CONSUMER,
             attributes={"messaging.system": "redis", "messaging.message.id": str(received.id)},
         )

@@ -1,8 +1,8 @@
 """Structured logs: one JSON object a line, the same for every sink, never written on the event loop.
 
 Services use the standard library (`logging.getLogger(__name__)`), so that the lines of every library take
-the same road. Keys: ts, event, level, service, logger, correlation_id, tenant_id, user_id, trace_id, and
-`fields`, which are also laid flat beside them.
+the same road. Keys: ts, event, level, service, logger, correlation_id, tenant_id, user_id, trace_id, span_id,
+and `fields`, which are also laid flat beside them.
 """
 
 import atexit
@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -20,26 +21,31 @@ import structlog
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExportResult
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext
 from structlog.types import EventDict, WrappedLogger
 
+from servicekit import telemetry
 from servicekit.context import bound
 from servicekit.settings import ServiceSettings
 
 Write = Callable[[Sequence[str]], None]
+Writer = Callable[[str, ServiceSettings], Write]
 
 QUEUE_LINES = 20_000
 BATCH_LINES = 500
 POST_SECONDS = 5.0
 # What every record has; all else was given as `extra`.
 STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
-RESERVED = {"ts", "event", "level", "service", "logger", "trace_id", "fields", "exception"}
+RESERVED = {"ts", "event", "level", "service", "logger", "trace_id", "span_id", "fields", "exception"}
 
 
 def configure(service: str, settings: ServiceSettings) -> "LineQueue":
     """Send every log line of this process to the sink that the settings name."""
-    handler = LineQueue(WRITERS[settings.logging_sink](settings))
+    handler = LineQueue(WRITERS[settings.logging_sink](service, settings))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_log_level],
@@ -85,11 +91,19 @@ class Shape:
             "service": self.service,
             "logger": record.name,
             **bound(),
-            **({"trace_id": trace.format_trace_id(span.trace_id)} if span.is_valid else {}),
+            **(place_in_trace(span) if span.is_valid else {}),
             **fields,
             "fields": fields,
             **({"exception": exception} if exception else {}),
         }
+
+
+def place_in_trace(span: SpanContext) -> dict[str, str]:
+    """Return the ids of a trace and of the span in it, as W3C Trace Context writes them."""
+    return {
+        "trace_id": trace.format_trace_id(span.trace_id),
+        "span_id": trace.format_span_id(span.span_id),
+    }
 
 
 class LineQueue(logging.Handler):
@@ -106,6 +120,9 @@ class LineQueue(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Format here, where the request's context is known, and queue."""
+        if record.thread == self._thread.ident:
+            # What the sink's own client logs of a failure would be the next thing that fails.
+            return
         try:
             self._lines.put_nowait(self.format(record))
         except queue.Full:
@@ -152,7 +169,7 @@ class LineQueue(logging.Handler):
         return batch
 
 
-def to_stdout(_: ServiceSettings) -> Write:
+def to_stdout(_service: str, _settings: ServiceSettings) -> Write:
     """Write to the standard output."""
 
     def write(lines: Sequence[str]) -> None:
@@ -162,7 +179,7 @@ def to_stdout(_: ServiceSettings) -> Write:
     return write
 
 
-def to_datadog(settings: ServiceSettings) -> Write:
+def to_datadog(_service: str, settings: ServiceSettings) -> Write:
     """Post to Datadog's HTTP intake (docs.datadoghq.com/api/latest/logs, `POST /api/v2/logs`)."""
     assert settings.logging_datadog_api_key  # noqa: S101  # the settings refuse to boot without it
     client = httpx.Client(
@@ -187,29 +204,52 @@ def datadog_intake(site: str) -> str:
     return site if "://" in site else f"https://http-intake.logs.{site}"
 
 
-def to_otlp(settings: ServiceSettings) -> Write:
-    """Send as OTLP log records whose body is the line, through the OpenTelemetry SDK's own batches."""
-    provider = LoggerProvider()
+def to_otlp(service: str, settings: ServiceSettings) -> Write:
+    """Send OTLP log records: the body is the line that every sink gets, its keys are attributes too."""
     exporter = OTLPLogExporter(
         endpoint=settings.logging_otlp_endpoint, headers=settings.logging_otlp_headers, timeout=POST_SECONDS
     )
-    provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
-    logger = provider.get_logger("acme")
+    origin = telemetry.resource(service, settings)
 
     def write(lines: Sequence[str]) -> None:
-        for line in lines:
-            level = orjson.loads(line)["level"].upper()
-            severity = SEVERITIES.get(level, SeverityNumber.INFO)
-            logger.emit(LogRecord(body=line, severity_text=level, severity_number=severity))
+        if exporter.export([otlp_record(line, origin) for line in lines]) is LogRecordExportResult.FAILURE:
+            raise ConnectionError("the collector did not take the log records")
 
     return write
 
 
-def to_nowhere(_: ServiceSettings) -> Write:
+def otlp_record(line: str, origin: Resource) -> ReadableLogRecord:
+    """Read a line back into an OTLP log record (opentelemetry.io/docs/specs/otel/logs/data-model)."""
+    keys = orjson.loads(line)
+    level = keys.pop("level").upper()
+    trace_id, span_id = (int(keys.pop(name, "0"), 16) or None for name in ("trace_id", "span_id"))
+    named = {"exception.stacktrace": keys.pop("exception")} if "exception" in keys else {}
+    record = LogRecord(
+        timestamp=nanoseconds(keys.pop("ts")),
+        observed_timestamp=time.time_ns(),
+        severity_text=level,
+        severity_number=SEVERITIES.get(level, SeverityNumber.INFO),
+        body=line,
+        attributes={name: value for name, value in keys.items() if name not in IN_RESOURCE} | named,
+        trace_id=trace_id,
+        span_id=span_id,
+    )
+    scope = InstrumentationScope(keys["logger"])
+    return ReadableLogRecord(log_record=record, resource=origin, instrumentation_scope=scope)
+
+
+def nanoseconds(moment: str) -> int:
+    """Return the nanoseconds since 1970 of a line's time, which has microseconds."""
+    return round(datetime.fromisoformat(moment).timestamp() * 1e6) * 1000
+
+
+def to_nowhere(_service: str, _settings: ServiceSettings) -> Write:
     """Write nothing."""
     return lambda _lines: None
 
 
+# Keys of a line that are not repeated as attributes: the resource and the scope have them, or they are flat.
+IN_RESOURCE = frozenset({"service", "logger", "fields"})
 SEVERITIES = {
     "DEBUG": SeverityNumber.DEBUG,
     "INFO": SeverityNumber.INFO,
@@ -217,7 +257,7 @@ SEVERITIES = {
     "ERROR": SeverityNumber.ERROR,
     "CRITICAL": SeverityNumber.FATAL,
 }
-WRITERS: dict[str, Callable[[ServiceSettings], Write]] = {
+WRITERS: dict[str, Writer] = {
     "stdout": to_stdout,
     "datadog": to_datadog,
     "otlp": to_otlp,

@@ -3,7 +3,12 @@
 A trace context travels in and out of every service also when nobody collects the spans.
 """
 
+import contextlib
+import socket
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 from opentelemetry import metrics, trace
@@ -17,6 +22,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import Attributes
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -24,6 +33,9 @@ from servicekit.settings import ServiceSettings
 
 # A standing stream is not a slow request, and a probe is not a request that anybody waits for.
 UNTRACED = ("/healthz", "/readyz", "/metrics")
+PROPAGATOR = TraceContextTextMapPropagator()
+# One process is one instance: its logs, traces and metrics carry the same id.
+INSTANCE_ID = str(uuid4())
 
 
 class WithoutQueries(SpanProcessor):
@@ -35,17 +47,65 @@ class WithoutQueries(SpanProcessor):
             span.set_attribute("url.query", "REDACTED")
 
 
+class WithinWork(Sampler):
+    """Drops calls to Postgres, Redis and other services that belong to no request, event or job.
+
+    Those are polling: an idle worker makes dozens of them a second, and each would be a trace of its own.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+
+    def should_sample(  # noqa: PLR0913, PLR0917  # the SDK's signature
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Drop a call without a parent, and let the sampler decide on all other spans."""
+        if kind is SpanKind.CLIENT and not trace.get_current_span(parent_context).get_span_context().is_valid:
+            return SamplingResult(Decision.DROP)
+        return self._sampler.should_sample(
+            parent_context, trace_id, name, kind, attributes, links, trace_state
+        )
+
+    def get_description(self) -> str:
+        """Return the sampler's name."""
+        return f"WithinWork({self._sampler.get_description()})"
+
+
+def resource(service: str, settings: ServiceSettings) -> Resource:
+    """Return who it is that logs, traces and metrics come from."""
+    attributes = {
+        "service.name": service,
+        "service.namespace": "acme",
+        "service.instance.id": INSTANCE_ID,
+        "deployment.environment.name": settings.environment,
+        "host.name": socket.gethostname(),
+    }
+    # A service that is not installed as a package has no version.
+    with contextlib.suppress(PackageNotFoundError):
+        attributes["service.version"] = version(f"acme-{service}")
+    return Resource.create(attributes)
+
+
 def configure(service: str, settings: ServiceSettings) -> None:
     """Set the process's providers once; spans leave when OTEL_EXPORTER_OTLP_ENDPOINT says where to."""
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         return
-    resource = Resource.create({"service.name": service, "service.namespace": "acme"})
-    tracing = TracerProvider(resource=resource)
+    origin = resource(service, settings)
+    tracing = TracerProvider(resource=origin)
+    # Which of the work is sampled stays the operator's to say (OTEL_TRACES_SAMPLER).
+    tracing.sampler = WithinWork(tracing.sampler)
     tracing.add_span_processor(WithoutQueries())
     if settings.otel_exporter_otlp_endpoint:
         tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(tracing)
-    metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()], resource))
+    metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()], origin))
 
 
 def instrument(settings: ServiceSettings, *parts: AsyncEngine | Redis) -> None:
@@ -58,6 +118,18 @@ def instrument(settings: ServiceSettings, *parts: AsyncEngine | Redis) -> None:
             SQLAlchemyInstrumentor().instrument(engine=part.sync_engine, skip_dep_check=True)
         else:
             RedisInstrumentor.instrument_client(part)
+
+
+def traceparent() -> str | None:
+    """Return the current place in the trace, to be stored with work that is done later."""
+    carrier: dict[str, str] = {}
+    PROPAGATOR.inject(carrier)
+    return carrier.get("traceparent")
+
+
+def parent(traceparent: str | None) -> Context:
+    """Return the context in which stored work goes on with the trace of whoever asked for it."""
+    return PROPAGATOR.extract({"traceparent": traceparent or ""})
 
 
 def client_traces(settings: ServiceSettings) -> list[aiohttp.TraceConfig]:

@@ -2,13 +2,18 @@ import json
 import logging as stdlib_logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import UUID
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from servicekit import context, logging
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.sdk.trace import TracerProvider
+from servicekit import context, logging, telemetry
 from servicekit.settings import ServiceSettings
+from testkit.polling import until
 
 logger = stdlib_logging.getLogger("shop")
 
@@ -122,16 +127,90 @@ def test_datadog_gets_the_same_lines(intake: Intake) -> None:
     assert json.loads(entry["message"])["fields"] == {"amount": 7}
 
 
-def test_otlp_gets_the_same_lines(intake: Intake) -> None:
+@pytest.fixture
+def exported(intake: Intake) -> Callable[[], list[tuple[dict[str, object], LogRecord]]]:
+    """Decode what has been posted: each record with the attributes of its resource."""
+
+    def decode() -> list[tuple[dict[str, object], LogRecord]]:
+        return [
+            (plain(resource.resource.attributes), record)
+            for _, _, body in intake.bodies
+            for resource in ExportLogsServiceRequest.FromString(body).resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
+        ]
+
+    return decode
+
+
+def plain(attributes: Iterable[KeyValue]) -> dict[str, object]:
+    """Read OTLP attributes as Python values."""
+    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
+
+
+def otlp(intake: Intake) -> logging.LineQueue:
     options = {"logging_otlp_endpoint": f"{intake.url}/v1/logs", "logging_otlp_headers": {"x-team": "shop"}}
-    logging.configure("shop", settings(logging_sink="otlp", **options))
+    return logging.configure("shop", settings(logging_sink="otlp", **options))
+
+
+def test_otlp_gets_the_same_lines(intake: Intake, exported) -> None:
+    queue = otlp(intake)
     logger.error("till jammed", extra={"amount": 7})
-    assert intake.arrived.wait(10)
-    path, headers, body = intake.bodies[0]
+    queue.flush()
+    path, headers, _ = intake.bodies[0]
     assert (path, headers["x-team"]) == ("/v1/logs", "shop")
-    record = ExportLogsServiceRequest.FromString(body).resource_logs[0].scope_logs[0].log_records[0]
-    assert json.loads(record.body.string_value)["event"] == "till jammed"
-    assert record.severity_text == "ERROR"
+    ((_, record),) = exported()
+    line = json.loads(record.body.string_value)
+    assert (line["event"], line["fields"]) == ("till jammed", {"amount": 7})
+
+
+def test_an_otlp_record_says_who_when_how_bad_and_in_which_trace(intake: Intake, exported) -> None:
+    queue = otlp(intake)
+    before = time.time_ns()
+    with (
+        context.scope(correlation_id="r1", tenant_id="t1"),
+        TracerProvider().get_tracer("test").start_as_current_span("sale") as span,
+    ):
+        logger.warning("till jammed", extra={"amount": 7, "drawer": {"coins": [1, 2]}})
+    queue.flush()
+    ((resource, record),) = exported()
+    assert (resource["service.name"], resource["service.namespace"]) == ("shop", "acme")
+    assert resource["deployment.environment.name"] == "test"
+    assert UUID(str(resource["service.instance.id"]))
+    assert before - 1_000_000 <= record.time_unix_nano <= record.observed_time_unix_nano <= time.time_ns()
+    assert (record.severity_number, record.severity_text) == (13, "WARNING")
+    assert int.from_bytes(record.trace_id) == span.get_span_context().trace_id
+    assert int.from_bytes(record.span_id) == span.get_span_context().span_id
+    attributes = plain(record.attributes)
+    assert attributes.pop("drawer")
+    assert attributes == {"event": "till jammed", "correlation_id": "r1", "tenant_id": "t1", "amount": 7}
+
+
+def test_an_otlp_record_outside_of_a_trace_has_none(intake: Intake, exported) -> None:
+    queue = otlp(intake)
+    try:
+        raise ValueError("the reason")
+    except ValueError:
+        logger.exception("till jammed")
+    queue.flush()
+    ((_, record),) = exported()
+    assert (record.trace_id, record.span_id, record.severity_number) == (b"", b"", 17)
+    assert "ValueError: the reason" in str(plain(record.attributes)["exception.stacktrace"])
+
+
+def test_every_service_names_its_version() -> None:
+    for service in ("auth", "chat-agent", "conversation", "billing-webhook", "notification"):
+        assert telemetry.resource(service, settings()).attributes["service.version"]
+
+
+def test_a_dead_collector_costs_lines_and_makes_none(capsys: pytest.CaptureFixture[str]) -> None:
+    queue = logging.configure(
+        "shop", settings(logging_sink="otlp", logging_otlp_endpoint="http://127.0.0.1:9/v1/logs")
+    )
+    logger.info("till opened")
+    until(lambda: queue.dropped)
+    assert queue.dropped == 1
+    assert "1 lines lost so far" in capsys.readouterr().err
 
 
 def test_a_slow_sink_does_not_hold_up_whoever_logs(intake: Intake) -> None:

@@ -18,12 +18,17 @@ from fastapi import APIRouter
 from opentelemetry import trace
 from servicekit.app import CurrentKit, create_service
 from servicekit.auth import public
-from servicekit.database import Session
+from servicekit.database import Database, Session
+from servicekit.events import outbox
+from servicekit.housekeeping import Housekeeping
 from servicekit.http import send
 from servicekit.settings import ServiceSettings
-from sqlalchemy import text
+from servicekit.streams import Consumer, Relay
+from sqlalchemy import MetaData, text
 from testkit.app import client, running
 
+metadata = MetaData()
+outbox.to_metadata(metadata)
 router = APIRouter(dependencies=[public])
 
 
@@ -34,11 +39,26 @@ async def all_(session: Session, kit: CurrentKit) -> None:
     await send(kit.http, "GET", f"{kit.settings.otel_exporter_otlp_endpoint}/elsewhere")
 
 
+def workers(kit):
+    return [
+        Relay(kit.database, kit.redis, source="shop", readers=["till"]),
+        Consumer(kit.database, kit.redis, service="shop", sources=["auth"], handlers={}),
+        Housekeeping(kit.database),
+    ]
+
+
 async def main() -> None:
-    shop = create_service("shop", ServiceSettings(), routers=[router])
-    async with running(shop) as app, client(app) as http:
+    settings = ServiceSettings()
+    database = Database(settings.database_url, name="shop")
+    async with database.engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    await database.close()
+    shop = create_service("shop", settings, routers=[router], workers=workers)
+    async with running(shop) as app, client(app) as http, client(app.state.internal) as inside:
+        assert (await inside.get("/readyz")).status_code == 200
         answer = await http.get("/all", headers={"traceparent": "00-%s-b7ad6b7169203331-01"})
         assert answer.status_code == 200, answer.text
+        await asyncio.sleep(2)
     trace.get_tracer_provider().force_flush()
 
 
@@ -102,3 +122,5 @@ def test_one_trace_goes_through_http_postgres_and_redis(collector, databases, re
     assert {name.rpartition(".")[2] for name in ours} >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
     assert collector.carried[0]
     assert TRACE in collector.carried[0]
+    # Nothing but the request: starting, polling and the readiness check leave no trace of their own.
+    assert [span for span in collector.spans if span[1] != TRACE] == []

@@ -5,16 +5,18 @@ async with running(create_app(settings_with(sinks.settings))) as app:
 assert sinks.showing(password, token) == []
 """
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
+from fastapi import FastAPI
 from opentelemetry import trace
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import generate_latest
@@ -59,12 +61,17 @@ class Sinks:
     @property
     def traces(self) -> str:
         """The spans, with their attributes, events, exceptions and states."""
-        return "\n".join(cast("str", span.to_json(indent=None)) for span in self._spans.get_finished_spans())
+        return "\n".join(cast("str", span.to_json(indent=None)) for span in self.spans)
+
+    @property
+    def spans(self) -> Sequence[ReadableSpan]:
+        """The spans that have ended."""
+        return self._spans.get_finished_spans()
 
     @property
     def traced(self) -> set[str]:
         """What has been traced: `fastapi`, `sqlalchemy`, `redis`, `aiohttp_client`."""
-        scopes = (span.instrumentation_scope for span in self._spans.get_finished_spans())
+        scopes = (span.instrumentation_scope for span in self.spans)
         return {scope.name.rpartition(".")[2] for scope in scopes if scope}
 
     @property
@@ -86,6 +93,13 @@ class Sinks:
 def forms(secret: str) -> set[str]:
     """Give the ways in which a text may be written."""
     return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}
+
+
+async def spans_while_idle(app: FastAPI, sinks: Sinks, seconds: float = 3) -> list[str]:
+    """Start a service with its workers, let it idle, stop it, and name the spans that it made."""
+    async with app.router.lifespan_context(app):
+        await asyncio.sleep(seconds)
+    return [span.name for span in sinks.spans]
 
 
 @contextmanager

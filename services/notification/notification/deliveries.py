@@ -10,6 +10,7 @@ from uuid import UUID
 from servicekit import departures
 from servicekit.departures import leavers
 from servicekit.housekeeping import Rule
+from servicekit.telemetry import traceparent
 from servicekit.tokens import Principal
 from servicekit.wire import BadCursor, Page, decode_cursor, encode_cursor
 from sqlalchemy import delete, func, or_, select, tuple_, update
@@ -47,7 +48,8 @@ async def enqueue(session: AsyncSession, *, expires_at: datetime, **values: Any)
     if values["template"] != FAREWELL and await session.scalar(departures.left(values["user_id"])):
         return
     deadline = min(expires_at, datetime.now(UTC) + LONGEST_LIFE)
-    await session.execute(insert(Delivery).values(expires_at=deadline, **values).on_conflict_do_nothing())
+    row = insert(Delivery).values(expires_at=deadline, traceparent=traceparent(), **values)
+    await session.execute(row.on_conflict_do_nothing())
 
 
 async def forget(session: AsyncSession, user_id: str) -> None:

@@ -50,6 +50,8 @@ class Delivery(Base):
     payload: Mapped[dict[str, Any]]
     # As auth has sealed it; opened only to be sent, and gone once that is settled.
     sealed_token: Mapped[str | None]
+    # The trace of whoever asked for the mail (W3C Trace Context); sending it goes on there.
+    traceparent: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default="queued")
     # Counts the claims, so it also tells a sender whose lease has run out that the mail is no longer its own.
     attempts: Mapped[int] = mapped_column(server_default="0")

@@ -4,9 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter
+from servicekit import telemetry
 from servicekit.database import Database
 from servicekit.pacing import Backoff
 from servicekit.sealing import SealBroken
@@ -19,6 +23,7 @@ from notification.resend_mailer import NotNow, Refused, Resend, connected
 from notification.settings import Settings
 
 logger = logging.getLogger(__name__)
+tracer = trace.get_tracer(__name__)
 
 BATCH = 5
 # The shortest and the longest pause between two looks for mails; the longer there are none, the rarer.
@@ -68,6 +73,10 @@ class Sender(Steady):
             self._break.fail()
 
     async def _send(self, delivery: Delivery) -> str:
+        with sending(delivery):
+            return await self._try(delivery)
+
+    async def _try(self, delivery: Delivery) -> str:
         about = {"delivery_id": str(delivery.id), "template": delivery.template, "attempt": delivery.attempts}
         try:
             outcome = await attempt(delivery, self._resend, self._settings)
@@ -82,6 +91,16 @@ class Sender(Steady):
         result = {"status": outcome.status, "error": outcome.error, "lease_lost": not is_ours}
         logger.log(level, "mail", extra={**about, **result})
         return outcome.status
+
+
+def sending(delivery: Delivery) -> AbstractContextManager[Span]:
+    """Open the span of one attempt, in the trace of whoever asked for the mail."""
+    return tracer.start_as_current_span(
+        f"send {delivery.template}",
+        context=telemetry.parent(delivery.traceparent),
+        kind=SpanKind.PRODUCER,
+        attributes={"acme.delivery.id": str(delivery.id), "acme.delivery.attempt": delivery.attempts},
+    )
 
 
 async def attempt(delivery: Delivery, resend: Resend, settings: Settings) -> Outcome:

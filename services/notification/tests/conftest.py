@@ -137,6 +137,7 @@ def sign_up(redis: Redis) -> Callable[..., Awaitable[Person]]:
         event_id: UUID | None = None,
         expires_in: float = 3600,
         type: str = "auth.user.registered.v1",
+        traceparent: str | None = None,
         **changes: Any,
     ) -> Person:
         user_id, token = f"user:{uuid4()}", f"{uuid4()}.s3cr+t/{uuid4().hex}"
@@ -161,6 +162,7 @@ def sign_up(redis: Redis) -> Callable[..., Awaitable[Person]]:
             "time": datetime.now(UTC).isoformat(),
             "datacontenttype": "application/json",
             "data": json.dumps(data),
+            **({"traceparent": traceparent} if traceparent else {}),
         }
         await redis.xadd("events:auth", entry)
         return Person(data["email"], data["user_id"], data["tenant_id"], token, sealed, event_id)

@@ -1,0 +1,10 @@
+"""An idle service makes no spans."""
+
+from auth.main import create_app
+from auth.settings import Settings
+from testkit.sinks import spans_while_idle
+
+
+async def test_polling_makes_no_spans(variables, sinks):
+    settings = Settings(**{**variables, **sinks.settings, "run_workers": True})
+    assert await spans_while_idle(create_app(settings), sinks) == []

@@ -1,0 +1,9 @@
+"""An idle service makes no spans."""
+
+from billing_webhook.main import create_app
+from testkit.sinks import spans_while_idle
+
+
+async def test_polling_makes_no_spans(settings, sinks):
+    app = create_app(settings.model_copy(update={**sinks.settings, "run_workers": True}))
+    assert await spans_while_idle(app, sinks) == []

@@ -1,0 +1,10 @@
+"""An idle service makes no spans."""
+
+from chat_agent.main import create_app
+from testkit.sinks import spans_while_idle
+
+
+async def test_polling_makes_no_spans(settings, neighbours, sinks):
+    changes = {**sinks.settings, "run_workers": True}
+    app = create_app(type(settings).model_validate({**settings.model_dump(), **changes}))
+    assert await spans_while_idle(app, sinks) == []
