@@ -101,12 +101,15 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
         openapi_url=f"/openapi/{name}.json",
         docs_url=f"/docs/{name}" if settings.is_development else None,
         redoc_url=None,
+        # A redirect would lead to whatever host the request names; such a path is 404.
+        redirect_slashes=False,
     )
     inside = FastAPI(
         title=f"{title}, internal",
         telemetry={"exclude": telemetry.is_probe},
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     furnish(app, kit, [*routers, *([key_set.router] if keys is None else [])])
     furnish(inside, kit, [health.router, *internal])

@@ -1,5 +1,8 @@
 """What the gateway lets through, with the real services behind it."""
 
+import re
+from uuid import uuid4
+
 import httpx
 import pytest
 from starter_cli.stack import Stack
@@ -20,6 +23,7 @@ INSIDE = [
     "/openapi.json",
     "/",
 ]
+SERVICES = ["auth", "chat-agent", "conversation", "billing-webhook", "notification"]
 
 
 @pytest.mark.parametrize("path", INSIDE)
@@ -29,6 +33,16 @@ def test_what_is_inside_cannot_be_reached(owner: Person, method: str, path: str)
     answer = owner.http.request(method, raw)
     assert answer.status_code in {400, 404}, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_path_with_another_slash_is_not_found_and_redirects_nowhere(owner: Person, service: str) -> None:
+    paths = owner.http.get(f"/openapi/{service}.json").json()["paths"]
+    foreign = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "ftp"}
+    for path in paths:
+        answer = owner.http.get(re.sub(r"{\w+}", str(uuid4()), path) + "/", headers=foreign)
+        assert "location" not in answer.headers
+        assert answer.status_code == 404, (path, answer.text)
 
 
 def test_the_keys_that_verify_tokens_are_public(stranger: Person) -> None:
