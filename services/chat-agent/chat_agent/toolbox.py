@@ -9,6 +9,7 @@ from agents import FunctionTool, function_tool
 from agents.tool_context import ToolContext
 
 from chat_agent.conversations import Conversations
+from chat_agent.failure_log import tool_failed, tool_timed_out
 from chat_agent.journal import Journal
 
 TOOL_SECONDS = 15.0
@@ -34,7 +35,13 @@ def tool(
     """
 
     def make(function: Callable[..., Any]) -> FunctionTool:
-        made = function_tool(function, timeout=seconds, needs_approval=needs_approval)
+        made = function_tool(
+            function,
+            timeout=seconds,
+            needs_approval=needs_approval,
+            failure_error_function=tool_failed,
+            timeout_error_function=tool_timed_out,
+        )
         return dataclasses.replace(made, on_invoke_tool=Bounded(made, idempotent))
 
     return make

@@ -36,6 +36,7 @@ class Neighbours:
         # What auth says of everybody; None: that they are nobody.
         self.standing: dict[str, str] | None = dict(ACTIVE)
         self.auth_down = False
+        self.search_down = False
         self.asked_of: list[str] = []
         self.tokens_issued = 0
         self.stored = threading.Condition()
@@ -63,7 +64,7 @@ class Neighbours:
         self.attempts.clear()
         self.asked_of.clear()
         self.standing = dict(ACTIVE)
-        self.down = self.auth_down = False
+        self.down = self.auth_down = self.search_down = False
 
     async def _fail_when_down(self, request: Request, call_next: Any) -> Response:
         if self.down:
@@ -151,7 +152,9 @@ class Neighbours:
             return {"subject": subject, "tenant_id": tenant_id, **self.standing}
         return {}
 
-    async def search(self, query: str) -> dict[str, Any]:
+    async def search(self, query: str) -> Any:
+        if self.search_down:
+            return Response(status_code=503)
         return {
             "items": [
                 {

@@ -16,7 +16,7 @@ from openai.types.responses import (
 )
 from servicekit.errors import ServiceError
 
-from chat_agent import failures
+from chat_agent import failure_log, failures
 from chat_agent.errors import (
     ModelAnswerIncomplete,
     ModelFailed,
@@ -53,6 +53,7 @@ class Candidate:
 
     name: str
     model: Model
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Call:
     def __init__(
         self, candidate: Candidate, question: Question, attempt: int, limits: Limits, meter: UsageMeter
     ) -> None:
+        self._candidate = candidate
         self._name = candidate.name
+        self._attempt = attempt
         self._question = question
         self._limits = limits
         self._meter = meter
@@ -79,6 +82,7 @@ class Call:
         self._held: list[TResponseStreamEvent] = []
         self._spoken = 0
         self._is_over = False
+        self._has_begun = False
 
     async def begin(self) -> None:
         """Wait for the first word; raises why there is none."""
@@ -100,17 +104,34 @@ class Call:
 
     async def events(self) -> AsyncGenerator[TResponseStreamEvent, None]:
         """Give the whole answer."""
+        self._has_begun = True
         try:
             for event in self._held:
                 yield event
             while not self._is_over:
                 yield self._heard(await self._next())
-        except ServiceError:
-            raise
         except Exception as error:
-            raise failures.of_model(error) from error
+            if (failure := self.failed(error)) is error:
+                raise
+            raise failure from error
         finally:
             await self.close()
+
+    def failed(self, error: Exception) -> ServiceError:
+        """Log and count why the call failed, unless the limit was ours; return the failure's name."""
+        failure = failures.of_model(error)
+        if failure is not error:
+            failure.__cause__ = error
+        if not isinstance(failure, TokenBudgetExceeded):
+            failure_log.model_failed(
+                error,
+                failure,
+                model=self._name,
+                host=self._candidate.host,
+                attempt=self._attempt,
+                has_begun=self._has_begun,
+            )
+        return failure
 
     async def close(self) -> None:
         """Let go of the model; what it has not counted is estimated."""

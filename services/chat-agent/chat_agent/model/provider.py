@@ -47,9 +47,9 @@ class Provider(ModelProvider):
     def get_model(self, model_name: str | None) -> Model:
         """Give the model of this name, or the default one for agents that name none; and its fallback."""
         name, fallback = model_name or self._settings.agent_model_default, self._settings.model_fallback
-        candidates = [Candidate(name, self._model(name, self._main))]
+        candidates = [self._candidate(name, self._main)]
         if fallback and (fallback, self._second) != (name, self._main):
-            candidates.append(Candidate(fallback, self._model(fallback, self._second)))
+            candidates.append(self._candidate(fallback, self._second))
         return ResilientModel(
             candidates, self._limits, self._settings.model_max_retries, get_default_model_settings(model_name)
         )
@@ -59,10 +59,12 @@ class Provider(ModelProvider):
         await self._main.close()
         await self._second.close()
 
-    def _model(self, name: str, at: AsyncOpenAI | LeanClient) -> Model:
-        if self._settings.openai_api == "responses":
-            return OpenAIResponsesModel(name, at)  # type: ignore[arg-type]  # it asks no more of its client
-        return OpenAIChatCompletionsModel(name, at)  # type: ignore[arg-type]  # likewise
+    def _candidate(self, name: str, at: AsyncOpenAI | LeanClient) -> Candidate:
+        kind = (
+            OpenAIResponsesModel if self._settings.openai_api == "responses" else OpenAIChatCompletionsModel
+        )
+        model = kind(name, at)  # type: ignore[arg-type]  # it asks no more of its client
+        return Candidate(name, model, at.base_url.host)
 
 
 def client(settings: Settings, base_url: str, api_key: str) -> AsyncOpenAI | LeanClient:

@@ -1,7 +1,6 @@
 """A model that is asked again, and another in its place, until one of them says the first word."""
 
 import asyncio
-import logging
 import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -24,8 +23,6 @@ from chat_agent.errors import (
 from chat_agent.model.call import Call, Candidate, Limits
 from chat_agent.model.question import Question
 from chat_agent.usage import METER, UsageMeter
-
-logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 # For longer than this nobody waits, whatever the provider asks for: others may do better.
@@ -78,7 +75,7 @@ class ResilientModel(Model):
                 try:
                     await call.begin()
                 except Exception as error:  # whatever it is, it gets a name
-                    failure = named_failure(error, candidate, attempt)
+                    failure = call.failed(error)
                 else:
                     return call
                 if attempt == self._max_retries or not await may_ask_again(failure, attempt):
@@ -86,16 +83,6 @@ class ResilientModel(Model):
             if isinstance(failure, FINAL):
                 break
         raise failure
-
-
-def named_failure(error: Exception, candidate: Candidate, attempt: int) -> ServiceError:
-    """Name why a model did not begin to answer, and log it."""
-    failure = failures.of_model(error)
-    if failure is not error:
-        failure.__cause__ = error
-    extra = {"model": candidate.name, "attempt": attempt, "code": failure.code()}
-    logger.warning("model did not answer", extra={**extra, "request": getattr(error, "request_id", None)})
-    return failure
 
 
 async def may_ask_again(failure: ServiceError, attempt: int) -> bool:

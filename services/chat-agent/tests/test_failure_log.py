@@ -1,0 +1,101 @@
+"""A call that failed is logged with where and why, and counted; nothing of what was said is shown."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from agents.tool import invoke_function_tool
+from agents.tool_context import ToolContext
+from chat_agent.main import create_app
+from chat_agent.settings import Settings
+from chat_agent.toolbox import tool
+from prometheus_client import REGISTRY
+from testkit.issuer import Issuer
+from testkit.servers import serving
+from testkit.sinks import Sinks
+
+SAID = "canary-sentence"
+HOST = "127.0.0.1"
+
+
+@pytest.fixture(params=["lean", "stock"])
+def caller(
+    request: pytest.FixtureRequest, settings: Settings, issuer: Issuer, sinks: Sinks
+) -> Iterator[Callable[..., httpx.Client]]:
+    changes = {**sinks.settings, "model_client": request.param, "model_max_retries": 0}
+    told = type(settings).model_validate({**settings.model_dump(), **changes})
+    token = issuer.token(role="member", tenant_id=uuid4())
+    with (
+        serving(create_app(told)) as url,
+        httpx.Client(base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"}) as client,
+    ):
+        yield lambda message: client.post("/api/v1/chat", json={"message": f"{SAID} {message}"})
+
+
+def lines(sinks: Sinks, event: str) -> list[dict[str, Any]]:
+    logged = [json.loads(line) for line in sinks.logs.splitlines() if line.startswith("{")]
+    return [line for line in logged if line["event"] == event]
+
+
+def count(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0
+
+
+@pytest.mark.parametrize(
+    ("directive", "code", "fields"),
+    [
+        ("error=500", "model_unavailable", {"status": 500, "has_begun": False}),
+        ("error=429", "model_rate_limited", {"status": 429, "error": "RateLimitError", "has_begun": False}),
+        ("error=401", "model_authentication_failed", {"status": 401, "error": "AuthenticationError"}),
+        ("die-after=20, tokens=60", "model_unavailable", {"has_begun": True}),
+        ("fail-after=20, tokens=60", "model_unavailable", {"has_begun": True}),
+    ],
+)
+def test_a_failed_call_of_a_model_is_logged_and_counted(
+    caller: Any, sinks: Sinks, directive: str, code: str, fields: dict[str, Any]
+) -> None:
+    before = count("chat_model_failures_total", host=HOST, code=code)
+    caller(f"[sandbox: {directive}]")
+    line = lines(sinks, "model call failed")[-1]
+    assert {
+        "host": HOST,
+        "code": code,
+        "model": "sandbox-large",
+        "attempt": 0,
+        **fields,
+    }.items() <= line.items()
+    assert line["error"]
+    assert line["run_id"]
+    assert count("chat_model_failures_total", host=HOST, code=code) > before
+    assert sinks.showing(SAID) == []
+
+
+def test_a_failed_call_of_a_tool_is_logged_and_counted(caller: Any, sinks: Sinks, neighbours: Any) -> None:
+    labels = {"tool": "search_conversations", "error": "ConversationUnavailable"}
+    before = count("chat_tool_failures_total", **labels)
+    neighbours.search_down = True
+    answer = caller("[sandbox: call=search_conversations]")
+    assert answer.status_code == 200
+    line = lines(sinks, "tool call failed")[-1]
+    assert labels.items() <= line.items()
+    assert line["run_id"] == answer.json()["run_id"]
+    assert line["causes"]
+    assert count("chat_tool_failures_total", **labels) == before + 1
+    assert sinks.showing(SAID) == []
+
+
+async def test_a_tool_that_takes_too_long_is_counted() -> None:
+    @tool(seconds=0.01)
+    async def slow() -> str:
+        """Wait."""
+        await asyncio.sleep(60)
+        return "never"
+
+    context: Any = ToolContext(None, tool_name="slow", tool_call_id="1", tool_arguments="{}")
+    output = await invoke_function_tool(function_tool=slow, context=context, arguments="{}")
+    assert "timed out after 0.01 seconds" in str(output)
+    assert count("chat_tool_failures_total", tool="slow", error="ToolTimeoutError") == 1
