@@ -100,6 +100,8 @@ class MailKind(StrEnum):
     ACCESS_REQUESTED = "access_requested"
     ACCESS_APPROVED = "access_approved"
     ACCESS_REJECTED = "access_rejected"
+    MFA_REQUIRED = "mfa_required"
+    MFA_OPTIONAL = "mfa_optional"
     ROLE_CHANGED = "role_changed"
     MEMBER_REMOVED = "member_removed"
     OWNERSHIP_TRANSFERRED = "ownership_transferred"

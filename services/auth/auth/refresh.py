@@ -14,6 +14,7 @@ from auth.audit import Action
 from auth.digests import digest
 from auth.errors import Challenged, InvalidRefreshToken, RefreshTokenReused
 from auth.events import MailKind
+from auth.factors.errors import SecondFactorMissing
 from auth.mails import Recipient
 from auth.models import EndReason, RefreshToken, Session, User
 from auth.parts import Parts
@@ -27,7 +28,10 @@ UNUSED = and_(RefreshToken.consumed_at.is_(None), RefreshToken.expires_at > func
 
 
 async def refresh(parts: Parts, token: str, device: str | None = None) -> SessionBundle:
-    """Exchange a refresh token for its successor; raises InvalidRefreshToken or RefreshTokenReused."""
+    """Exchange a refresh token for its successor.
+
+    Raises InvalidRefreshToken, RefreshTokenReused or SecondFactorMissing.
+    """
     async with parts.database.begin() as db:
         # Given back and not raised: raising would undo the end of a session that was just found to be stolen.
         outcome = await exchange(db, parts, token, client_of(parts, device))
@@ -62,6 +66,9 @@ async def exchange(
     if standing is None:
         await sessions.end(db, EndReason.ACCOUNT, Session.id == session.id)
         return counted("refused", InvalidRefreshToken())
+    if sessions.lacks_factor(standing, session):
+        await sessions.end(db, EndReason.MFA_REQUIRED, Session.id == session.id)
+        return counted("refused", SecondFactorMissing())
     session.last_seen_at = datetime.now(UTC)
     if again:
         successor = parts.refresh_tokens.again(token, session.key, again.digest)

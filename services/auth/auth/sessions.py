@@ -120,7 +120,7 @@ async def bundle(
 
     Raises SecondFactorMissing.
     """
-    if standing.tenant.mfa_required and "mfa" not in session.amr:
+    if lacks_factor(standing, session):
         # However somebody came here: without a second factor there are no tokens for this tenant.
         raise SecondFactorMissing
     bind(tenant_id=str(session.tenant_id), user_id=standing.user.subject)
@@ -138,6 +138,11 @@ async def bundle(
         session_id=session.id,
         device=device_token(parts, session),
     )
+
+
+def lacks_factor(standing: Standing, session: Session) -> bool:
+    """Return whether a session was begun with less than its tenant requires now."""
+    return standing.tenant.mfa_required and "mfa" not in session.amr
 
 
 def device_token(parts: Parts, session: Session) -> str | None:

@@ -163,6 +163,18 @@ LETTERS = {
         f"your request for access{FOR_COMPANY} was declined{BECAUSE}.",
         "If you never asked for it, you need not do anything.",
     ),
+    "mfa_required": Letter(
+        "Your team requires a second factor",
+        f"{TEAM} now requires a second factor to sign in. If you have set one up, nothing changes for you."
+        " If you have not, you will be asked to at your next sign-in; sessions that were begun without one"
+        " end within minutes. Have an authenticator app or a passkey at hand.",
+        ASK_OWNER,
+    ),
+    "mfa_optional": Letter(
+        "Your team no longer requires a second factor",
+        f"{TEAM} no longer requires a second factor to sign in. Those that members have set up stay.",
+        "If you did not expect this, look at the audit log, and ask an owner of the team.",
+    ),
     "role_changed": Letter(
         "Your role was changed",
         f"your role in {TEAM} was changed{NOW_ROLE}.",

@@ -158,6 +158,7 @@ TELLS = {
     "impossible_travel": "where you last signed in, Sydney, for one person",
     "attack_seen": "one network fails to sign in to many accounts, as when",
     "second_factors_reset": "an administrator of “Analytical Engines” has removed",
+    "mfa_required": "“Analytical Engines” now requires a second factor to sign in.",
     "role_changed": "in “Analytical Engines” was changed: you are now admin.",
 }
 
@@ -176,7 +177,7 @@ async def test_who_invites_may_be_told_in_another_word(arrival):
 
 # The letters in which a fact is told.
 TOLD_IN = {
-    "tenant_name": ["invitation", "api_key_created", "role_changed", "member_removed"],
+    "tenant_name": ["invitation", "api_key_created", "role_changed", "member_removed", "mfa_required"],
     "role": ["invitation", "role_changed"],
     "inviter": ["invitation"],
     "new_owner": ["ownership_transferred"],

@@ -62,6 +62,7 @@ class Action(StrEnum):
     USER_EXPORTED = "user_exported"
     TENANT_CREATED = "tenant_created"
     TENANT_CHANGED = "tenant_changed"
+    TENANT_MFA_CHANGED = "tenant_mfa_changed"
     TENANT_SUSPENDED = "tenant_suspended"
     TENANT_REACTIVATED = "tenant_reactivated"
     TENANT_DELETED = "tenant_deleted"

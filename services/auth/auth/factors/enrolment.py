@@ -10,7 +10,7 @@ from auth import accounts, mails, sessions, step_up
 from auth.audit import Action, record
 from auth.events import MailKind
 from auth.factors import attempts, challenges, passkeys, recovery_codes, second_factor, totp
-from auth.factors.errors import ChallengeInvalid, FactorUnknown, PasskeyNotRegistered
+from auth.factors.errors import ChallengeInvalid, FactorUnknown, LastFactorRequired, PasskeyNotRegistered
 from auth.factors.schemas import Factors, NewPasskey, PasskeyFactor, TotpFactor
 from auth.models import Aim, Challenge, EndReason, Passkey, RecoveryCode, Session, Totp, User
 from auth.parts import Parts
@@ -94,7 +94,7 @@ async def rename_passkey(db: AsyncSession, caller: Principal, passkey_id: UUID, 
 
 
 async def remove_totp(db: AsyncSession, parts: Parts, caller: Principal) -> None:
-    """Remove the authenticator app; raises FactorUnknown."""
+    """Remove the authenticator app; raises FactorUnknown or LastFactorRequired."""
     user = await held(db, caller)
     mine = (Totp.user_id == user.id, Totp.confirmed_at.is_not(None))
     if not await db.scalar(delete(Totp).where(*mine).returning(Totp.id)):
@@ -103,7 +103,7 @@ async def remove_totp(db: AsyncSession, parts: Parts, caller: Principal) -> None
 
 
 async def remove_passkey(db: AsyncSession, parts: Parts, caller: Principal, passkey_id: UUID) -> None:
-    """Remove a passkey; raises FactorUnknown."""
+    """Remove a passkey; raises FactorUnknown or LastFactorRequired."""
     user = await held(db, caller)
     if not await db.scalar(delete(Passkey).where(own(caller, passkey_id)).returning(Passkey.id)):
         raise FactorUnknown
@@ -121,8 +121,13 @@ async def added(
 
 
 async def removed(db: AsyncSession, parts: Parts, user: User, caller: Principal, kind: str) -> None:
-    """End the other sessions, void codes that stand for nothing any more, and tell of it."""
+    """End the other sessions, void codes that stand for nothing any more, and tell of it.
+
+    Raises LastFactorRequired.
+    """
     if not await second_factor.has_any(db, user.id):
+        if await second_factor.is_required(db, user.id):
+            raise LastFactorRequired
         await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
         await attempts.forget(db, user.id)
     others = (Session.user_id == user.id, Session.id != step_up.identity(caller.session_id))

@@ -72,7 +72,10 @@ class InsufficientUserAuthentication(Unauthenticated):
 class SecondFactorMissing(Challenged):
     """The tenant wants two factors, and the session was begun with one: sign in again."""
 
-    default_detail = "Your organisation requires a second factor. Sign in again."
+    default_detail = (
+        "Your organisation requires a second factor. Sign in again;"
+        " if you have none yet, you can set one up then."
+    )
 
 
 class CodeRefused(BadRequest):
@@ -103,6 +106,15 @@ class TotpExists(Conflict):
     """The account has an authenticator app."""
 
     default_detail = "There is an authenticator app already. Remove it first."
+
+
+class LastFactorRequired(Conflict):
+    """A tenant of the person requires a second factor, and this is the only one."""
+
+    default_detail = (
+        "One of your organisations requires a second factor, and this is your only one."
+        " Add another before you remove it."
+    )
 
 
 class FactorUnknown(NotFound):

@@ -20,7 +20,7 @@ from auth.factors.errors import (
     SecondFactorRequired,
 )
 from auth.factors.schemas import Proof, SecondFactor
-from auth.models import Aim, Passkey, Totp, User
+from auth.models import Aim, Membership, Passkey, Tenant, TenantStatus, Totp, User
 from auth.parts import Parts
 from auth.schemas import SessionBundle
 
@@ -110,6 +110,16 @@ async def has_any(db: AsyncSession, user_id: UUID) -> bool:
     app = select(Totp.id).where(Totp.user_id == user_id, Totp.confirmed_at.is_not(None))
     key = select(Passkey.id).where(Passkey.user_id == user_id)
     return bool(await db.scalar(select(app.exists() | key.exists())))
+
+
+async def is_required(db: AsyncSession, user_id: UUID) -> bool:
+    """Return whether a tenant of a person lets nobody in by one factor alone."""
+    strict = (
+        select(Tenant.id)
+        .join(Membership, Membership.tenant_id == Tenant.id)
+        .where(Membership.user_id == user_id, Tenant.mfa_required, Tenant.status != TenantStatus.DELETED)
+    )
+    return bool(await db.scalar(select(strict.exists())))
 
 
 async def kinds(db: AsyncSession, user_id: UUID) -> list[str]:

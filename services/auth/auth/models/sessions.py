@@ -28,6 +28,10 @@ class EndReason(Enum):
     # By its owner, from another session; and because its owner has begun too many others.
     REVOKED = "revoked"
     EVICTED = "evicted"
+    # The tenant requires a second factor, and the session was begun without.
+    MFA_REQUIRED = "mfa_required"
+    # By an operator of this installation.
+    OPERATOR = "operator"
 
 
 class Session(Base):

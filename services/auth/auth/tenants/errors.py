@@ -23,6 +23,12 @@ class OwnFactors(Forbidden):
     default_detail = "These are your own. Remove them one by one, or ask another administrator."
 
 
+class OwnSecondFactorMissing(Conflict):
+    """Whoever requires a second factor of others has one: else the next refresh would lock them out."""
+
+    default_detail = "Set up a second factor for your own account first, then require it of everybody."
+
+
 class MemberElsewhere(Conflict):
     """The account opens other tenants, too, so no single one of them says how it is protected."""
 

@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import audit
 from auth.audit import Action
 from auth.models import Tenant
+from auth.parts import Parts
+from auth.tenants import mfa_requirement
 from auth.tenants.authority import standing
 from auth.tenants.errors import PreconditionRequired, SettingsChanged
-from auth.tenants.schemas import TenantSettings
+from auth.tenants.schemas import NewTenantSettings, TenantSettings
 
 # A strong tag inside a list; a weak one never fits If-Match.
 STRONG_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
@@ -24,9 +26,12 @@ async def read(db: AsyncSession, caller: Principal) -> tuple[TenantSettings, str
 
 
 async def replace(
-    db: AsyncSession, caller: Principal, wanted: TenantSettings, if_match: str | None
+    db: AsyncSession, parts: Parts, caller: Principal, wanted: NewTenantSettings, if_match: str | None
 ) -> tuple[TenantSettings, str]:
-    """Replace the settings of the caller's tenant; raises PreconditionRequired or SettingsChanged."""
+    """Replace the settings of the caller's tenant.
+
+    Raises PreconditionRequired, SettingsChanged or OwnSecondFactorMissing.
+    """
     if if_match is None:
         raise PreconditionRequired
     tenant, _ = await standing(db, caller, Role.ADMIN)
@@ -36,6 +41,8 @@ async def replace(
     tenant.invite_domains = sorted(set(wanted.invite_domains))
     tenant.settings_version += 1
     audit.record(db, Action.TENANT_CHANGED, tenant_id=tenant.id, actor=caller.subject, settings=True)
+    if wanted.mfa_required not in {None, tenant.mfa_required}:
+        await mfa_requirement.change(db, parts, caller, tenant, required=not tenant.mfa_required)
     return TenantSettings.model_validate(tenant), tag_of(tenant)
 
 

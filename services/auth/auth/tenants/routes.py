@@ -89,16 +89,26 @@ async def tenant_settings(caller: Reader, session: Session, response: Response) 
     return settings
 
 
-@tenants_api.put("/current/settings", responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}})
-async def replace_tenant_settings(
-    wanted: schemas.TenantSettings,
+@tenants_api.put(
+    "/current/settings",
+    responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}},
+    dependencies=[fresh()],
+)
+async def replace_tenant_settings(  # noqa: PLR0913  # FastAPI hands a route its parts one by one
+    wanted: schemas.NewTenantSettings,
     caller: Manager,
+    parts: PartsOfAuth,
     session: Session,
+    *,
     response: Response,
     if_match: IfMatch = None,
 ) -> schemas.TenantSettings:
-    """Replace the settings of the tenant; 428 without If-Match, 412 when they were changed meanwhile."""
-    settings, response.headers["ETag"] = await preferences.replace(session, caller, wanted, if_match)
+    """Replace the settings of the tenant; 428 without If-Match, 412 when they were changed meanwhile.
+
+    With `mfa_required`, 409 while the caller has no second factor. Members without one set one up at their
+    next sign-in; sessions that were begun with one factor end at their next refresh. API keys go on working.
+    """
+    settings, response.headers["ETag"] = await preferences.replace(session, parts, caller, wanted, if_match)
     return settings
 
 

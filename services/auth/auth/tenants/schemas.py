@@ -57,13 +57,23 @@ class OwnTenant(Tenant):
     role: Role
 
 
-class TenantSettings(Body):
-    """What the people of a tenant have agreed on; `invite_domains` empty allows all."""
+class NewTenantSettings(Body):
+    """The settings of a tenant as they are to be; `invite_domains` empty allows all.
 
-    model_config = ConfigDict(extra="forbid", from_attributes=True)
+    Without `mfa_required` that stays as it is: a client that does not know it must not switch it off.
+    """
 
     default_locale: Locale | None = None
     invite_domains: Annotated[list[Domain], Field(max_length=50, default_factory=list)]
+    mfa_required: bool | None = None
+
+
+class TenantSettings(View):
+    """The settings of a tenant; with `mfa_required`, nobody gets a session in it by one factor alone."""
+
+    default_locale: str | None
+    invite_domains: list[str]
+    mfa_required: bool
 
 
 class Member(BaseModel):
