@@ -100,17 +100,23 @@ def doctor(data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
 def seed(  # noqa: PLR0913, PLR0917  # the options of a command
     email: Annotated[str, typer.Option(help="Counts as verified.")],
     tenant_slug: Annotated[str, typer.Option(help="The tenant's short name; made if it is new.")],
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)],
+    password: Annotated[
+        str | None, typer.Option(help="Asked for if it is missing, except with --update.")
+    ] = None,
     tenant_name: Annotated[str | None, typer.Option(help="By default, the short name.")] = None,
-    role: Annotated[str, typer.Option(help="owner, admin, member or viewer.")] = "owner",
+    role: Annotated[str, typer.Option(help="owner, admin, member or viewer.")] = "member",
+    update: Annotated[bool, typer.Option("--update", help="Change a person who exists already.")] = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Make somebody who can sign in at the stack that runs."""
+    """Create somebody who can sign in at the stack that runs; change nobody without --update."""
     console = Console()
+    options = ["--email", email, "--role", role, *(["--update"] if update else [])]
     names = ["--tenant-slug", tenant_slug, "--tenant-name", tenant_name or tenant_slug]
     with told(console):
         layout = record.layout(Folders(data.absolute()))
-        say(console, owner.seed(layout, ["--email", email, "--role", role, *names], password).strip())
+        if password is None and not update:
+            password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        say(console, owner.seed(layout, [*options, *names], password).strip())
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from starter_cli.layout import Layout, service_folder
 EMAIL = "owner@example.com"
 TENANT = "Acme Demo"
 SLUG = "demo"
+# The exit code with which auth.seed says in one line why it changed nothing.
+REFUSED = 1
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,15 @@ def ensure(layout: Layout, cancelled: Event) -> None:
     made.write_text(f"{EMAIL}\n")
 
 
-def seed(layout: Layout, options: Sequence[str], password: str) -> str:
-    """Make a tenant and somebody in it whose address counts as verified; gives what auth says about it."""
+def seed(layout: Layout, options: Sequence[str], password: str | None) -> str:
+    """Create a tenant and somebody in it whose address counts as verified; return what auth prints.
+
+    Raises Failure with auth's reason. Without a password, an existing person keeps theirs.
+    """
     log = layout.folders.log("seed")
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", "-m", "auth.seed", *options, "--password-stdin"],
-        input=password,
+        [sys.executable, "-P", "-m", "auth.seed", *options, *(["--password-stdin"] if password else [])],
+        input=password or "",
         capture_output=True,
         text=True,
         check=False,
@@ -53,6 +58,8 @@ def seed(layout: Layout, options: Sequence[str], password: str) -> str:
         start_new_session=True,
     )
     log.write_text(done.stdout + done.stderr)
+    if done.returncode == REFUSED and done.stderr.count("\n") == 1:
+        raise Failure("users seed", done.stderr.strip())
     if done.returncode != 0:
         raise Failure("auth.seed", f"it failed (exit code {done.returncode})", log)
     return done.stdout

@@ -1,39 +1,71 @@
-"""The first tenant and its owner: `python -m auth.seed --email E --tenant-name N`. Harmless to repeat."""
+"""Create a tenant and somebody in it: `python -m auth.seed --email E --tenant-name N`. Harmless to repeat.
+
+An existing account is changed only with `--update`; a tenant never loses its last owner.
+"""
 
 import argparse
 import asyncio
 import secrets
 import sys
+from dataclasses import dataclass
 from uuid import uuid4
 
 from servicekit.database import Database
-from servicekit.errors import Unprocessable
+from servicekit.errors import ServiceError
 from servicekit.permissions import Role
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, password_policy
+from auth import accounts, audit, password_policy, sessions
+from auth.account import new_password
 from auth.addresses import key_of, written
-from auth.models import Membership, Status, Tenant, User
+from auth.audit import Action
+from auth.models import EndReason, Membership, PasswordBefore, Session, Status, Tenant, User
 from auth.passwords import Passwords
 from auth.settings import Settings
+from auth.tenants.lifecycle import OPERATOR
+from auth.tenants.members import leave_an_owner, revoke_invites
 
 PASSWORD_BYTES = 18
 
 
+class SeedRefused(Exception):
+    """Nothing was changed; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """What the command is to create, in the rows' words."""
+
+    email: str
+    tenant_name: str
+    tenant_slug: str
+    role: Role
+    display_name: str | None
+    password: str | None
+    is_update: bool
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    chosen = parser().parse_args(arguments)
-    settings = Settings()
-    given = sys.stdin.readline().rstrip("\r\n") if chosen.password_stdin else None
-    if given is not None and not settings.is_development:
-        try:
-            password_policy.check(given, [chosen.email, chosen.tenant_name])
-        except Unprocessable as refusal:
-            sys.stderr.write(f"{refusal.detail}\n")
-            return 1
-    sys.stdout.write(asyncio.run(seed(settings, chosen, given)))
+    options = parser().parse_args(arguments)
+    password = sys.stdin.readline().rstrip("\r\n") if options.password_stdin else None
+    wanted = Seed(
+        email=options.email,
+        tenant_name=options.tenant_name,
+        tenant_slug=options.tenant_slug or accounts.slug_of(options.tenant_name),
+        role=options.role,
+        display_name=options.display_name,
+        password=password,
+        is_update=options.update,
+    )
+    try:
+        lines = asyncio.run(seed(Settings(), wanted, show_password=options.print_password))
+    except (ServiceError, SeedRefused) as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return 1
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
 
 
@@ -47,8 +79,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--tenant-slug", help="by default made of the name; a tenant with this slug is used as it is"
     )
-    top.add_argument("--role", default=Role.OWNER, type=Role, choices=list(Role))
+    top.add_argument("--role", default=Role.MEMBER, type=Role, choices=list(Role))
     top.add_argument("--display-name")
+    top.add_argument(
+        "--update", action="store_true", help="change an account that exists: its role, password and name"
+    )
     password = top.add_mutually_exclusive_group()
     password.add_argument(
         "--password-stdin", action="store_true", help="read the password from the standard input"
@@ -59,64 +94,131 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-async def seed(settings: Settings, chosen: argparse.Namespace, given: str | None) -> str:
-    """Make what is missing, in one transaction; gives the lines to print."""
+async def seed(settings: Settings, wanted: Seed, *, show_password: bool = False) -> list[str]:
+    """Create or update in one transaction and return the lines to print.
+
+    Raises SeedRefused, LastOwner, and as `password_policy.check` does.
+    """
+    if wanted.password is not None:
+        password_policy.check(wanted.password, [wanted.email, wanted.tenant_name, wanted.display_name])
+    passwords = Passwords(settings.auth_password_pepper, settings.auth_previous_password_pepper)
     database = Database(settings.database_url, name="auth-seed", pool_size=1)
     try:
         async with database.begin() as db:
-            slug = chosen.tenant_slug or accounts.slug_of(chosen.tenant_name)
-            tenant = await the_tenant(db, slug, chosen.tenant_name)
-            user = await the_user(db, chosen.email, chosen.display_name)
-            await let_in(db, tenant, user, chosen.role)
-            generated = await set_password(settings, user, given)
+            tenant = await find_or_add_tenant(db, wanted)
+            user = await accounts.hold(db, wanted.email)
+            if user is None:
+                user, generated = await add(db, passwords, tenant, wanted)
+            else:
+                generated = None
+                await update(db, settings, passwords, tenant, user, wanted)
+            await db.flush()
+            lines = [f"tenant {tenant.id} {tenant.slug}", f"user {user.subject} {wanted.role}"]
+            if not await has_owner(db, tenant):
+                lines.append(f"note: {tenant.slug} has no owner yet; seed one with --role owner")
     finally:
         await database.close()
-    lines = [f"tenant {tenant.id} {tenant.slug}", f"user {user.subject} {chosen.role}"]
-    shown = [f"password {generated}"] if generated and chosen.print_password else []
-    return "\n".join([*lines, *shown, ""])
+    return [*lines, *([f"password {generated}"] if generated and show_password else [])]
 
 
-async def set_password(settings: Settings, user: User, given: str | None) -> str | None:
-    """Set the given password; without one, give an account that has none a random one, and tell it."""
-    passwords = Passwords(settings.auth_password_pepper, settings.auth_previous_password_pepper)
-    if given is not None:
-        if not await passwords.verify(given, user.password_hash):
-            user.password_hash = await passwords.hash(given)
-        return None
-    if user.password_hash:
-        return None
-    generated = secrets.token_urlsafe(PASSWORD_BYTES)
-    user.password_hash = await passwords.hash(generated)
-    return generated
+async def find_or_add_tenant(db: AsyncSession, wanted: Seed) -> Tenant:
+    """Return the tenant with the slug, locked; add it if it is missing."""
+    row = insert(Tenant).values(slug=wanted.tenant_slug, name=wanted.tenant_name)
+    await db.execute(row.on_conflict_do_nothing(index_elements=[Tenant.slug]))
+    same_slug = select(Tenant).where(Tenant.slug == wanted.tenant_slug).with_for_update(key_share=True)
+    return (await db.scalars(same_slug)).one()
 
 
-async def the_tenant(db: AsyncSession, slug: str, name: str) -> Tenant:
-    """Give the tenant with a slug, made if need be."""
-    await db.execute(
-        insert(Tenant).values(slug=slug, name=name).on_conflict_do_nothing(index_elements=[Tenant.slug])
+async def has_owner(db: AsyncSession, tenant: Tenant) -> bool:
+    """Tell whether a tenant has an owner."""
+    owners = select(Membership).where(Membership.tenant_id == tenant.id, Membership.role == Role.OWNER)
+    return await db.scalar(owners.limit(1)) is not None
+
+
+async def add(
+    db: AsyncSession, passwords: Passwords, tenant: Tenant, wanted: Seed
+) -> tuple[User, str | None]:
+    """Add a confirmed account and its membership; return it with the password, if that was generated."""
+    generated = None if wanted.password else secrets.token_urlsafe(PASSWORD_BYTES)
+    user = User(
+        id=uuid4(),
+        email=wanted.email,
+        email_key=key_of(wanted.email),
+        display_name=wanted.display_name,
+        password_hash=await passwords.hash(wanted.password or generated or ""),
+        status=Status.ACTIVE,
     )
-    return (await db.scalars(select(Tenant).where(Tenant.slug == slug))).one()
-
-
-async def the_user(db: AsyncSession, email: str, display_name: str | None) -> User:
-    """Give the account of an address, made if need be, and confirmed."""
-    fresh = User(
-        id=uuid4(), email=email, email_key=key_of(email), display_name=display_name, status=Status.ACTIVE
-    )
-    await accounts.add_user(db, fresh)
-    user = (await db.scalars(select(User).where(User.email_key == fresh.email_key))).one()
     accounts.confirm(user)
-    return user
+    db.add(user)
+    await db.flush()
+    db.add(Membership(tenant_id=tenant.id, user_id=user.id, role=wanted.role))
+    audit.record(db, Action.USER_CREATED, tenant_id=tenant.id, actor=OPERATOR, subject=user.subject)
+    return user, generated
 
 
-async def let_in(db: AsyncSession, tenant: Tenant, user: User, role: Role) -> None:
-    """Give a person a role in a tenant, whatever it was before."""
-    membership = insert(Membership).values(tenant_id=tenant.id, user_id=user.id, role=role)
-    await db.execute(
-        membership.on_conflict_do_update(
-            index_elements=[Membership.tenant_id, Membership.user_id], set_={"role": membership.excluded.role}
+async def update(  # noqa: PLR0913, PLR0917  # what is changed, by what, to what
+    db: AsyncSession, settings: Settings, passwords: Passwords, tenant: Tenant, user: User, wanted: Seed
+) -> None:
+    """Bring an existing account to what is wanted, if that was asked for; raises SeedRefused or LastOwner."""
+    membership = await db.get(Membership, (tenant.id, user.id))
+    changes = await differences(passwords, user, membership, wanted)
+    if changes and not wanted.is_update:
+        named = ", the ".join(changes)
+        raise SeedRefused(
+            f"{user.email} exists already and was not changed. This would change the {named};"
+            " repeat the command with --update to do that."
         )
+    accounts.confirm(user)
+    user.display_name = wanted.display_name or user.display_name
+    if membership is None:
+        db.add(Membership(tenant_id=tenant.id, user_id=user.id, role=wanted.role))
+    elif membership.role is not wanted.role:
+        await change_role(db, membership, wanted.role)
+    if "password" in changes and wanted.password is not None:
+        await change_password(db, settings, user, await passwords.hash(wanted.password))
+
+
+async def differences(
+    passwords: Passwords, user: User, membership: Membership | None, wanted: Seed
+) -> list[str]:
+    """Name what an update would change in an account."""
+    is_same_password = wanted.password is None or await passwords.verify(wanted.password, user.password_hash)
+    changes = {
+        "role": membership is not None and membership.role is not wanted.role,
+        "membership": membership is None,
+        "password": not is_same_password,
+        "name": wanted.display_name not in {None, user.display_name},
+        "confirmation of the address": user.email_verified_at is None or user.status is Status.PENDING,
+    }
+    return [name for name, is_different in changes.items() if is_different]
+
+
+async def change_role(db: AsyncSession, membership: Membership, role: Role) -> None:
+    """Change a role; raises LastOwner."""
+    if role is not Role.OWNER:
+        await leave_an_owner(db, membership)
+    before, membership.role = membership.role, role
+    await revoke_invites(db, membership, up_to=role if role >= Role.ADMIN else None)
+    audit.record(
+        db,
+        Action.ROLE_CHANGED,
+        tenant_id=membership.tenant_id,
+        actor=OPERATOR,
+        subject=f"user:{membership.user_id}",
+        before=before.value,
+        after=role.value,
     )
+
+
+async def change_password(db: AsyncSession, settings: Settings, user: User, password_hash: str) -> None:
+    """Replace a password, keep the old hash in the history, and end all sessions."""
+    if user.password_hash:
+        db.add(PasswordBefore(user_id=user.id, password_hash=user.password_hash))
+    user.password_hash = password_hash
+    await db.flush()
+    await new_password.forget_oldest(db, user, settings.auth_password_history_count)
+    await sessions.end(db, EndReason.ACCOUNT, Session.user_id == user.id)
+    audit.record(db, Action.PASSWORD_CHANGED, actor=OPERATOR, subject=user.subject)
 
 
 if __name__ == "__main__":

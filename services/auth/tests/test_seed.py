@@ -28,8 +28,18 @@ def run(variables, monkeypatch, capsys):
     return command
 
 
+OTHER_PASSWORD = "quite different words there"
+
+
+async def rows(auth):
+    """Everything that seeding could change of a person."""
+    people = await auth.database.fetch("select * from users order by email")
+    return [*people, *await auth.database.fetch("select * from memberships order by user_id, tenant_id")]
+
+
 async def test_makes_a_tenant_and_an_owner_who_can_sign_in(run, auth):
-    code, printed = await run("--tenant-slug", "bakery", "--password-stdin", typed=f"{auth.password}\n")
+    options = ("--tenant-slug", "bakery", "--role", "owner", "--password-stdin")
+    code, printed = await run(*options, typed=f"{auth.password}\n")
     bundle = await auth.session("owner@example.com")
     me = (await auth.me(bundle["access_token"])).json()
     assert (me["role"], me["tenant_slug"], me["email_verified"]) == ("owner", "bakery", True)
@@ -38,54 +48,96 @@ async def test_makes_a_tenant_and_an_owner_who_can_sign_in(run, auth):
     assert await auth.events() == []
 
 
+async def test_makes_a_member_unless_told_otherwise_and_says_that_an_owner_is_missing(run, auth):
+    code, printed = await run("--password-stdin", typed=auth.password)
+    assert code == 0
+    assert auth.claims(await auth.session("owner@example.com"))["role"] == "member"
+    assert printed.out.splitlines()[-1].startswith("note: ann-s-bakery has no owner yet")
+
+
 async def test_can_be_repeated(run, auth):
-    for _ in range(2):
-        code, _ = await run("--password-stdin", typed=auth.password)
-        assert code == 0
-    hashes = await auth.database.fetch("select password_hash from users")
     await run("--password-stdin", typed=auth.password)
-    assert await auth.database.fetch("select password_hash from users") == hashes
-    assert await auth.database.fetchval("select count(*) from users, tenants, memberships") == 1
+    before = await rows(auth)
+    code, _ = await run("--password-stdin", typed=auth.password)
+    assert code == 0
+    assert await rows(auth) == before
 
 
-async def test_sets_another_password_and_another_role(run, auth):
+@pytest.mark.parametrize(
+    ("options", "typed", "named"),
+    [
+        (["--role", "admin"], "", "the role"),
+        (["--password-stdin"], OTHER_PASSWORD, "the password"),
+        (["--display-name", "Somebody else"], "", "the name"),
+        (["--tenant-slug", "elsewhere"], "", "the membership"),
+        (["--role", "admin", "--password-stdin"], OTHER_PASSWORD, "the role, the password"),
+    ],
+)
+async def test_changes_nothing_of_an_existing_person_unless_told_to(run, auth, options, typed, named):
     await run("--password-stdin", typed=auth.password)
-    await run("--password-stdin", "--role", "viewer", typed="quite different words there")
+    before = await rows(auth)
+    code, printed = await run(*options, typed=typed)
+    assert (code, printed.out) == (1, "")
+    assert f"This would change {named}; repeat the command with --update" in printed.err
+    assert await rows(auth) == before
+    assert await auth.database.fetchval("select count(*) from tenants") == 1
+
+
+async def test_sets_another_password_and_another_role_when_told_to(run, auth):
+    await run("--password-stdin", typed=auth.password)
+    session = await auth.session("owner@example.com")
+    code, _ = await run("--update", "--role", "viewer", "--password-stdin", typed=OTHER_PASSWORD)
+    assert code == 0
     assert (await auth.sign_in("owner@example.com")).status_code == 401
-    bundle = await auth.session("owner@example.com", "quite different words there")
+    bundle = await auth.session("owner@example.com", OTHER_PASSWORD)
     assert auth.claims(bundle)["role"] == "viewer"
+    assert (await auth.post("refresh", refresh_token=session["refresh_token"])).status_code == 401
+    assert await auth.database.fetchval("select count(*) from passwords_before") == 1
+    actions = {row["action"] for row in await auth.database.fetch("select action from audit_events")}
+    assert actions >= {"user_created", "authz_change", "authn_password_change", "session_ended"}
+
+
+async def test_leaves_a_tenant_its_last_owner(run, auth):
+    await run("--role", "owner", "--password-stdin", typed=auth.password)
+    before = await rows(auth)
+    code, printed = await run("--update", "--role", "member", "--password-stdin", typed=OTHER_PASSWORD)
+    assert (code, printed.out) == (1, "")
+    assert "no other owner" in printed.err
+    assert await rows(auth) == before
 
 
 async def test_makes_up_a_password_and_shows_it_once(run, auth):
-    _, printed = await run("--print-password")
+    _, printed = await run("--role", "owner", "--print-password")
     password = printed.out.splitlines()[-1].removeprefix("password ")
     await auth.session("owner@example.com", password)
-    _, again = await run("--print-password")
+    _, again = await run("--role", "owner", "--print-password")
     assert "password" not in again.out
     await auth.session("owner@example.com", password)
 
 
-async def test_confirms_an_account_that_waits_for_it(run, auth):
+async def test_confirms_an_account_that_waits_for_it_when_told_to(run, auth):
     await auth.register("owner@example.com")
-    await run("--tenant-slug", "other")
+    code, printed = await run("--tenant-slug", "other")
+    assert code == 1
+    assert "the confirmation of the address" in printed.err
+    assert (await run("--update", "--tenant-slug", "other"))[0] == 0
     bundle = await auth.session("owner@example.com")
     assert bundle["email_verified"] is True
 
 
-async def test_takes_no_weak_password_where_it_matters(run, auth, monkeypatch):
-    weak = ("--password-stdin",)
-    assert (await run(*weak, typed="short"))[0] == 0
-    monkeypatch.setenv("DEBUG", "false")
-    for name, value in {
-        "VERIFY_ENABLED": "true",
-        "ADDR": "https://v",
-        "TOKEN": "t",
-        "TRANSIT_KEY": "k",
-    }.items():
-        monkeypatch.setenv(f"VAULT_{name}", value)
-    code, printed = await run(*weak, typed="short")
+@pytest.mark.parametrize(
+    ("password", "sentence"),
+    [
+        ("short", "15 characters"),
+        ("owner@example.com-owner", "common password"),
+        ("passwordpassword", "common password"),
+    ],
+)
+async def test_takes_no_weak_password_in_development_either(run, auth, password, sentence):
+    code, printed = await run("--password-stdin", typed=password)
     assert (code, printed.out) == (1, "")
-    assert "15 characters" in printed.err
+    assert sentence in printed.err
+    assert await auth.database.fetchval("select count(*) from users") == 0
 
 
 @pytest.mark.parametrize("wrong", [["--email", "nobody"], ["--role", "emperor"]])

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from starter_cli.ports import HOST, PortBlock
 from starter_cli.stack import Stack
 
@@ -49,6 +50,26 @@ def test_somebody_made_by_hand_can_sign_in(stack: Stack, someone: Callable[[], P
     assert person.sign_in("viewer@example.com", PASSWORD).status_code == 200
     assert person.http.get("/api/v1/conversations").status_code == 200
     assert person.http.post("/api/v1/conversations", json={}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("options", "password", "sentence"),
+    [
+        ((), "short", "at least 15 characters"),
+        (("--role", "admin"), PASSWORD, "repeat the command with --update"),
+        (("--update", "--role", "admin"), PASSWORD, "no other owner"),
+    ],
+)
+def test_seeding_somebody_says_in_one_sentence_why_it_does_not(
+    stack: Stack, options: tuple[str, ...], password: str, sentence: str
+) -> None:
+    names = ("--email", "boss@example.com", "--tenant-slug", "of-the-boss", "--data", stack.folders.root)
+    made = acme("users", "seed", *names, "--role", "owner", "--password", PASSWORD)
+    assert made.returncode == 0, made.stdout
+    told = acme("users", "seed", *names, *options, "--password", password)
+    assert told.returncode == 1
+    assert told.stdout.startswith("✗ users seed: ")
+    assert sentence in told.stdout
 
 
 def test_doctor_finds_nothing_wrong_here(tmp_path: Path) -> None:
