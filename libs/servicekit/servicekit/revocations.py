@@ -3,6 +3,8 @@
 Verifying a token asks nobody: each process reads what is new about once a second. A mark is what is revoked
 (`session:<sid>`, `token:<jti>`, `subject:<sub>`, `client:<client_id>`) and when, in whole seconds: sessions
 and tokens are over for good; of a subject or a client all tokens are refused that were issued until then.
+`session:*` is every session whose person last proved who they are before then. It goes by the time of proof
+and not of issue, so that a token which is being issued while sessions end is refused as well.
 While Redis is away, what was known goes on to be refused; only what is revoked meanwhile waits.
 """
 
@@ -23,6 +25,7 @@ from servicekit.tokens import MAX_LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, Principa
 logger = logging.getLogger(__name__)
 
 KEY = "revocations"
+EVERY_SESSION = "session:*"
 # After that no token is left that a verifier would take: the longest life, the most leeway, and a minute.
 REMEMBERED_SECONDS = MAX_LIFETIME_SECONDS + MAX_LEEWAY_SECONDS + 60
 POLL_SECONDS = 1.0
@@ -50,6 +53,11 @@ redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000))
 def mark(kind: str, name: str, at: float) -> str:
     """Write what is revoked, and when (seconds since 1970)."""
     return f"{kind}:{name}@{math.floor(at)}"
+
+
+def proved_at(principal: Principal) -> int:
+    """Return when a person last proved who they are, as their token says it."""
+    return principal.issued_at if principal.auth_time is None else principal.auth_time
 
 
 async def tell(redis: Redis, marks: Collection[str]) -> None:
@@ -88,6 +96,8 @@ class Revocations(Steady):
         if not known:
             return False
         if f"session:{principal.session_id}" in known or f"token:{principal.token_id}" in known:
+            return True
+        if EVERY_SESSION in known and principal.session_id and proved_at(principal) < known[EVERY_SESSION][0]:
             return True
         whose = (f"subject:{principal.subject}", f"client:{principal.client_id}")
         return any(one in known and principal.issued_at <= known[one][0] for one in whose)

@@ -90,6 +90,21 @@ async def test_lets_what_was_issued_later_pass(redis, kind):
     assert await feed.covers(principal(issued_at=NOW + 1))
 
 
+@pytest.mark.parametrize("proved", ["auth_time", "issued_at"])
+async def test_every_session_that_was_proved_before_a_time_is_over_and_no_machine_is(redis, proved):
+    await tell(redis, [mark("session", "*", NOW)])
+    # Also in a process that starts later.
+    feed = await fresh(redis)
+    assert await feed.covers(principal(**{proved: NOW - 1}))
+    assert not await feed.covers(principal(**{proved: NOW}))
+    assert not await feed.covers(principal(**{proved: NOW - 1, "session_id": None}))
+
+
+async def test_a_token_issued_later_for_a_session_that_was_proved_before_is_refused_too(redis):
+    await tell(redis, [mark("session", "*", NOW)])
+    assert await (await fresh(redis)).covers(principal(auth_time=NOW - 1, issued_at=NOW + 5))
+
+
 async def test_a_session_is_over_for_good(redis):
     await tell(redis, [mark("session", "a-session", NOW - 60)])
     assert await (await fresh(redis)).covers(principal(issued_at=NOW + 60))

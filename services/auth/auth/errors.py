@@ -51,6 +51,12 @@ class SessionNotFound(NotFound):
     """The caller has no such session, or no longer."""
 
 
+class UserUnknown(NotFound):
+    """No account has this id or address; only operators are told."""
+
+    default_detail = "There is no such user."
+
+
 class PeopleOnly(Forbidden):
     """A machine asks for what only a person has."""
 

@@ -16,6 +16,7 @@ from auth.parts import Parts
 from auth.revocation import Announcer
 from auth.routes import accounts_api, machines_api, well_known
 from auth.service_accounts.routes import service_accounts_api
+from auth.sessions.operator_routes import operator_sessions_api
 from auth.settings import Settings
 from auth.signing_keys import SigningKeys
 from auth.tenants.entry_routes import entry_api
@@ -46,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             factors_api,
             tenants_api,
             entry_api,
+            operator_sessions_api,
             audit_api,
             api_keys_api,
             service_accounts_api,

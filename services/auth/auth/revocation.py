@@ -1,10 +1,11 @@
 """Revoking access tokens before their time: every service refuses them, seconds after the transaction."""
 
+from datetime import timedelta
 from enum import StrEnum
 
 from redis.asyncio import Redis
 from servicekit.database import Database
-from servicekit.revocations import REMEMBERED_SECONDS, mark, tell
+from servicekit.revocations import EVERY_SESSION, REMEMBERED_SECONDS, mark, tell
 from servicekit.steady import Every, Steady
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -41,6 +42,21 @@ async def revoke(db: AsyncSession, kind: Kind, *names: str) -> None:
         index_elements=[Revocation.key], set_={"revoked_at": func.clock_timestamp()}
     )
     await db.execute(again)
+
+
+async def revoke_every_session(db: AsyncSession) -> None:
+    """End every session, when the transaction is committed: one row, however many sessions there are.
+
+    It counts up to the end of the present second: tokens tell the time of proof in whole seconds, so that
+    services and our own rows agree on who is out.
+    """
+    cutoff = func.date_trunc("second", func.clock_timestamp()) + timedelta(seconds=1)
+    row = insert(Revocation).values(key=EVERY_SESSION, revoked_at=cutoff)
+    await db.execute(
+        row.on_conflict_do_update(
+            index_elements=[Revocation.key], set_={"revoked_at": row.excluded.revoked_at}
+        )
+    )
 
 
 class Announcer(Steady):
@@ -92,6 +108,7 @@ def kind_and_name(key: str) -> tuple[str, str]:
 
 
 async def forget(db: AsyncSession) -> None:
-    """Remove what no token is left for."""
+    """Remove what no token is left for; the end of every session goes on to hold."""
     until = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, REMEMBERED_SECONDS)
-    await db.execute(delete(Revocation).where(Revocation.revoked_at < until))
+    stale = (Revocation.revoked_at < until, Revocation.key != EVERY_SESSION)
+    await db.execute(delete(Revocation).where(*stale))

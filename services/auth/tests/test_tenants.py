@@ -201,7 +201,8 @@ async def test_only_an_owner_of_it_takes_a_tenant_up_again(auth):
     )
 
 
-def run(monkeypatch, auth, *arguments):
+def environment(monkeypatch, auth):
+    """Set the variables that a command of this service reads."""
     for name, value in {
         "DATABASE_URL": auth.settings.database_url.get_secret_value(),
         "REDIS_URL": auth.settings.redis_url.get_secret_value(),
@@ -215,6 +216,10 @@ def run(monkeypatch, auth, *arguments):
     for name, value in auth.settings:
         if hasattr(value, "get_secret_value"):
             monkeypatch.setenv(name.upper(), value.get_secret_value())
+
+
+def run(monkeypatch, auth, *arguments):
+    environment(monkeypatch, auth)
     return asyncio.to_thread(command.main, list(arguments))
 
 

@@ -76,6 +76,28 @@ def test_a_session_that_ends_closes_its_streams_and_no_others(signed_in, revoke,
         assert [event.type for event in others][-1] == "run.cancelled"
 
 
+def test_the_end_of_every_session_closes_the_streams_of_all_that_were_proved_before(
+    signed_in, redis_url
+) -> None:
+    who = {"tenant_id": uuid4(), "subject": f"user:{uuid4()}"}
+    now = int(time.time())
+    old, recent = signed_in(**who, auth_time=now - 1000), signed_in(**who, auth_time=now)
+    run = speaking(recent, SLOWLY)
+    path = f"{RUNS}/{run['id']}/events"
+
+    async def end_every_session() -> None:
+        async with Redis.from_url(redis_url) as redis:
+            await tell(redis, [mark("session", "*", now - 500)])
+
+    with old.stream("GET", path) as answer:
+        told = events(answer.iter_lines())
+        begun(told)
+        asyncio.run(end_every_session())
+        assert not TERMINAL & {event.type for event in told}
+        assert old.get(path).status_code == 401
+    assert recent.post(f"{RUNS}/{run['id']}/cancel").status_code == 200
+
+
 def test_the_stream_that_asked_ends_with_its_token_and_the_run_does_not(signed_in) -> None:
     who = {"tenant_id": uuid4(), "subject": f"user:{uuid4()}"}
     now = int(time.time())

@@ -51,6 +51,8 @@ class Action(StrEnum):
     STEP_UP = "authn_step_up"
     AUTHZ_FAIL = "authz_fail"
     SESSION_ENDED = "session_ended"
+    # By an operator: of a person, of a tenant, or of everybody.
+    SESSIONS_ENDED = "sessions_ended"
     USER_CREATED = "user_created"
     EMAIL_VERIFIED = "user_email_verified"
     EMAIL_CHANGE_REQUESTED = "user_email_change_requested"

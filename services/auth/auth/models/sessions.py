@@ -78,6 +78,8 @@ class RefreshToken(Base):
 class Revocation(Base):
     """What access tokens are refused for before their time: `session:<id>`, `subject:user:<id>`, ...
 
+    `session:*` ends every session that was authenticated before its time.
+
     No foreign keys: it outlives the session that was removed with its person.
     """
 

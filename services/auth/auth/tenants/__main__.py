@@ -2,16 +2,14 @@
 
 import argparse
 import asyncio
-import contextlib
 import sys
-from uuid import UUID
 
 from servicekit.database import Database
-from sqlalchemy import or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import select
 
 from auth.models import Tenant
 from auth.settings import Settings
+from auth.tenants.authority import find_tenant
 from auth.tenants.errors import TenantNotActive, TenantUnknown
 from auth.tenants.lifecycle import OPERATOR, close, reopen
 
@@ -48,24 +46,12 @@ async def run(settings: Settings, chosen: argparse.Namespace) -> str:
         async with database.begin() as db:
             if chosen.command == "list":
                 return "".join(map(line, await db.scalars(select(Tenant).order_by(Tenant.created_at))))
-            tenant = await find(db, chosen.tenant)
+            tenant = await find_tenant(db, chosen.tenant)
             change = close if chosen.command == "suspend" else reopen
             await change(db, tenant, actor=OPERATOR)
             return line(tenant)
     finally:
         await database.close()
-
-
-async def find(db: AsyncSession, named: str) -> Tenant:
-    """Hold a tenant, also a deleted one; raises TenantUnknown."""
-    names = [Tenant.slug == named]
-    with contextlib.suppress(ValueError):
-        names.append(Tenant.id == UUID(named))
-    asked = select(Tenant).where(or_(*names)).with_for_update(key_share=True)
-    tenant: Tenant | None = await db.scalar(asked)
-    if tenant is None:
-        raise TenantUnknown
-    return tenant
 
 
 def line(tenant: Tenant) -> str:

@@ -1,16 +1,17 @@
 """Who may do what to a tenant, read again when it matters: a token's role may be minutes old."""
 
+import contextlib
 from uuid import UUID
 
 from servicekit.permissions import Role
 from servicekit.tokens import Principal
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts
 from auth.errors import SessionEnded
 from auth.models import Membership, Status, Tenant, TenantStatus, User
-from auth.tenants.errors import RoleTooLow
+from auth.tenants.errors import RoleTooLow, TenantUnknown
 
 
 async def hold(db: AsyncSession, tenant_id: UUID | None) -> Tenant | None:
@@ -21,6 +22,18 @@ async def hold(db: AsyncSession, tenant_id: UUID | None) -> Tenant | None:
         asked.with_for_update(key_share=True).execution_options(populate_existing=True)
     )
     return held
+
+
+async def find_tenant(db: AsyncSession, name: str) -> Tenant:
+    """Lock a tenant by slug or id for an operator, also a deleted one; raises TenantUnknown."""
+    names = [Tenant.slug == name]
+    with contextlib.suppress(ValueError):
+        names.append(Tenant.id == UUID(name))
+    query = select(Tenant).where(or_(*names)).with_for_update(key_share=True)
+    tenant: Tenant | None = await db.scalar(query)
+    if tenant is None:
+        raise TenantUnknown
+    return tenant
 
 
 async def standing(db: AsyncSession, caller: Principal, least: Role) -> tuple[Tenant, Role]:

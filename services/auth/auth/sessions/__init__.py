@@ -7,6 +7,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 from servicekit.context import bind
+from servicekit.revocations import EVERY_SESSION
 from servicekit.tokens import Principal
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,13 +17,19 @@ from auth.accounts import Standing
 from auth.audit import Action
 from auth.errors import SessionEnded, SessionNotFound
 from auth.factors.errors import SecondFactorMissing
-from auth.models import EndReason, RefreshToken, Session, User
+from auth.models import EndReason, RefreshToken, Revocation, Session, User
 from auth.parts import Parts
 from auth.revocation import Kind, revoke
 from auth.schemas import KnownSession, Me, SessionBundle
 
 KEY_BYTES = 32
-LIVE = and_(Session.ended_at.is_(None), Session.expires_at > func.now())
+# Before it, an operator has ended every session there was.
+CUTOFF = select(Revocation.revoked_at).where(Revocation.key == EVERY_SESSION).scalar_subquery()
+LIVE = and_(
+    Session.ended_at.is_(None),
+    Session.expires_at > func.now(),
+    func.coalesce(Session.authenticated_at >= CUTOFF, True),
+)
 
 
 async def entering(db: AsyncSession, parts: Parts, user_id: UUID, tenant_id: UUID | None) -> Standing | None:
@@ -184,11 +191,14 @@ async def sign_out(db: AsyncSession, parts: Parts, token: str) -> None:
 
 async def sign_out_everywhere(db: AsyncSession, caller: Principal) -> None:
     """End all sessions of a person, in every tenant."""
+    # Locked, so that none goes on under a new id meanwhile.
+    await accounts.hold_person(db, accounts.person(caller))
     await end(db, EndReason.LOGOUT_ALL, Session.user_id == accounts.person(caller))
 
 
 async def sign_out_others(db: AsyncSession, caller: Principal) -> None:
     """End all sessions of a person but the one that asks."""
+    await accounts.hold_person(db, accounts.person(caller))
     own = (Session.user_id == accounts.person(caller), Session.id != UUID(caller.session_id))
     await end(db, EndReason.REVOKED, *own)
 

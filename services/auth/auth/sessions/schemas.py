@@ -1,0 +1,28 @@
+"""What goes over the wire about ending sessions as an operator."""
+
+from typing import Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, model_validator
+from servicekit.wire import Body
+
+
+class SessionsToEnd(Body):
+    """Whose sessions to end: exactly one of these."""
+
+    user_id: UUID | None = None
+    tenant_id: UUID | None = None
+    everybody: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def one_alone(self) -> Self:
+        """Refuse none, and more than one."""
+        if sum(value is not None for value in (self.user_id, self.tenant_id, self.everybody)) != 1:
+            raise ValueError("name exactly one: user_id, tenant_id or everybody")
+        return self
+
+
+class SessionsEnded(BaseModel):
+    """How many sessions were going on, and are not any more."""
+
+    ended: int
