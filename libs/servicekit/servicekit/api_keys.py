@@ -49,6 +49,7 @@ class Introspection(BaseModel):
     scopes: frozenset[str] = frozenset()
     email_verified: bool = False
     audience: tuple[str, ...] = ()
+    issued_at: int = 0
     expires_at: int = 0
 
     def principal(self) -> Principal:
@@ -68,6 +69,7 @@ class Introspection(BaseModel):
             amr=(),
             auth_time=None,
             audience=self.audience,
+            issued_at=self.issued_at,
             expires_at=self.expires_at,
         )
 

@@ -1,8 +1,9 @@
 """What was revoked before its time: kept in Redis by who revokes, known by heart in every service.
 
 Verifying a token asks nobody: each process reads what is new about once a second. A mark is what is revoked
-(`session:<sid>`, `token:<jti>`, `subject:<sub>`, `client:<client_id>`) and when, in whole seconds: sessions
-and tokens are over for good; of a subject or a client all tokens are refused that were issued until then.
+(`session:<sid>`, `token:<jti>`, `subject:<sub>`, `client:<client_id>`, `tenant:<id>`) and when, in whole
+seconds: sessions and tokens are over for good; of a subject or a client all tokens are refused that were
+issued until then, and so are those of a tenant's machines. (Sessions of its people are revoked one by one.)
 `session:*` is every session whose person last proved who they are before then. It goes by the time of proof
 and not of issue, so that a token which is being issued while sessions end is refused as well.
 While Redis is away, what was known goes on to be refused; only what is revoked meanwhile waits.
@@ -99,7 +100,9 @@ class Revocations(Steady):
             return True
         if EVERY_SESSION in known and principal.session_id and proved_at(principal) < known[EVERY_SESSION][0]:
             return True
-        whose = (f"subject:{principal.subject}", f"client:{principal.client_id}")
+        whose = [f"subject:{principal.subject}", f"client:{principal.client_id}"]
+        if principal.session_id is None:
+            whose.append(f"tenant:{principal.tenant_id}")
         return any(one in known and principal.issued_at <= known[one][0] for one in whose)
 
     async def warmup(self) -> None:

@@ -59,6 +59,19 @@ async def fresh(redis: Redis, **options: Any) -> Revocations:
     return feed
 
 
+async def test_covers_a_tenants_machines_and_not_the_sessions_of_its_people(redis):
+    tenant = uuid4()
+    machine = {"subject": "service:sa.one", "client_id": "sa.one", "session_id": None}
+    feed = await fresh(redis)
+    await tell(redis, [mark("tenant", str(tenant), NOW + 0.9)])
+    await feed.step()
+    assert await feed.covers(principal(**machine, tenant_id=tenant))
+    assert not await feed.covers(principal(**machine, tenant_id=tenant, issued_at=NOW + 1))
+    assert not await feed.covers(principal(**machine, tenant_id=uuid4()))
+    assert not await feed.covers(principal(**machine, tenant_id=None))
+    assert not await feed.covers(principal(tenant_id=tenant))
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "other"),
     [

@@ -21,19 +21,21 @@ PAGE = 1000
 
 
 class Kind(StrEnum):
-    """What is revoked: one session, one token by its `jti`, or all that somebody or a client has by now."""
+    """What is revoked: a session, a token by its `jti`, or all that a person, client or tenant has by now."""
 
     SESSION = "session"
     TOKEN = "token"  # noqa: S105  # a word, not a token
     SUBJECT = "subject"
     CLIENT = "client"
+    # Of its machines; sessions of its people are ended one by one.
+    TENANT = "tenant"
 
 
 async def revoke(db: AsyncSession, kind: Kind, *names: str) -> None:
     """Have access tokens refused everywhere, when the transaction is committed.
 
-    Names are a session's id, a token's `jti`, a subject (`user:<uuid>`) or a client id. Of the last two, what
-    is issued in the same second is refused as well.
+    Names are a session's id, a token's `jti`, a subject (`user:<uuid>`), a client id or a tenant's id. Of the
+    last three, what is issued in the same second is refused as well.
     """
     if not names:
         return

@@ -34,9 +34,6 @@ class Owners:
 
     async def still_may(self, run: Run) -> None:
         """Refuse to go on with a run; raises TenantSuspended, MembershipEnded or AuthUnavailable."""
-        # A machine's rights are in the hands of who gave it its key.
-        if not run.user_id.startswith("user:"):
-            return
         found = await again(
             lambda: self._belonging(run), lambda error: isinstance(error, AuthUnavailable), self.patience
         )

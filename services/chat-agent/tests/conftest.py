@@ -242,7 +242,9 @@ def person(url: str, issuer: Issuer) -> Iterator[Callable[..., httpx.Client]]:
     clients: list[httpx.Client] = []
 
     def door(tenant_id: UUID = TENANT, subject: str | None = None, role: str = "member") -> httpx.Client:
-        token = issuer.token(tenant_id=tenant_id, subject=subject, role=role)
+        kind, _, name = (subject or "").partition(":")
+        machine = {"client_id": name} if kind == "service" else {}
+        token = issuer.token(tenant_id=tenant_id, subject=subject, role=role, **machine)
         clients.append(httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30))
         return clients[-1]
 

@@ -397,6 +397,22 @@ def test_a_run_does_not_go_on_for_an_owner_who_may_not_any_more(
     assert_no_orphans(neighbours, run)
 
 
+@pytest.mark.parametrize("subject", [f"service:sa.nightly-export.{'0a' * 16}", f"service:ak.{'0a' * 16}"])
+@pytest.mark.parametrize(("change", "failure"), [REFUSALS[0], REFUSALS[-1]])
+def test_a_machines_run_does_not_go_on_where_the_machine_may_not_any_more(
+    person: Callable[..., httpx.Client], till: Till, neighbours, subject: str, change: Any, failure: str
+) -> None:
+    machine = person(subject=subject)
+    waiting = asking(machine)
+    last = last_id(machine, waiting)
+    neighbours.standing = None if change is None else {**neighbours.standing, **change}
+    answer(machine, waiting)
+    heard(machine, waiting, last)
+    run = read(machine, waiting)
+    assert (run["status"], run["error_code"]) == ("failed", failure)
+    assert till.paid == []
+
+
 def test_a_run_that_goes_on_asks_whether_its_owner_may(
     ann: httpx.Client, till: Till, waiting: Run, neighbours
 ) -> None:

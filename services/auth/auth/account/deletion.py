@@ -35,6 +35,7 @@ from auth.models import (
     User,
 )
 from auth.parts import Parts
+from auth.revocation import Kind, revoke
 
 
 async def delete_account(parts: Parts, caller: Principal, password: str) -> None:
@@ -97,6 +98,7 @@ async def erase_next(db: AsyncSession) -> bool:
 async def erase(db: AsyncSession, user: User, **who: Any) -> None:
     """Remove all that is held of a person, and tell the others to do so."""
     left = await leave_tenants(db, user)
+    await revoke(db, Kind.TENANT, *map(str, left))
     mails.say_farewell(db, mails.Recipient.of(user))
     publish(
         db, UserDeleted(user_id=user.subject, tenant_ids=list(left)), tenant_id=None, subject=user.subject

@@ -67,6 +67,7 @@ async def look_up(db: AsyncSession, parts: Parts, key: str, address: str) -> Int
         scopes=scopes,
         email_verified=maker.user.email_verified_at is not None,
         audience=(parts.settings.auth_audience,),
+        issued_at=int(time.time()),
         expires_at=expiry(row),
     )
 

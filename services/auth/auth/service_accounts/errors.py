@@ -36,9 +36,9 @@ class IssuanceReplayed(Challenged):
 
 
 class ServiceAccountNotAllowed(Forbidden):
-    """The catalogue has no such account, or not for this tenant."""
+    """The catalogue has no such account, or not for this tenant, or the tenant is not active."""
 
-    default_detail = "There is no such service account for this tenant."
+    default_detail = "There is no such service account for this tenant, or the tenant is not active."
 
 
 class ScopeNotAllowed(Forbidden):

@@ -17,12 +17,13 @@ from sqlalchemy import select, update
 
 from auth.access_tokens import Issued, Machine
 from auth.errors import InvalidClient, InvalidRequest, InvalidScope, InvalidTarget, UnsupportedGrantType
-from auth.models import ServiceCredential, Tenant
+from auth.models import ServiceCredential
 from auth.parts import Parts
 from auth.service_accounts.catalogue import Account
 from auth.service_accounts.credentials import WORKING
 from auth.service_accounts.issuing import LEEWAY_SECONDS, MAX_SECONDS, digests_of, is_first, token_endpoint
 from auth.service_accounts.schemas import TokenRequest
+from auth.tenants.authority import keep_active
 
 GRANT_TYPE = "client_credentials"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -39,7 +40,10 @@ class Presented:
 
 
 async def exchange(parts: Parts, kit: Kit, asked: TokenRequest, authorization: str | None) -> Issued:
-    """Issue an access token; raises what RFC 6749 section 5.2 names, or RateLimited."""
+    """Issue an access token; raises what RFC 6749 section 5.2 names, or RateLimited.
+
+    A credential of a tenant that is not active is no client's, and such a tenant is none that may be named.
+    """
     if asked.grant_type != GRANT_TYPE:
         raise UnsupportedGrantType
     presented = what_is_presented(asked, authorization)
@@ -50,9 +54,12 @@ async def exchange(parts: Parts, kit: Kit, asked: TokenRequest, authorization: s
     # The catalogue as it is now: what it no longer gives, nobody has.
     if row is None or account is None or not account.is_for(row.tenant_id):
         raise InvalidClient
-    machine = await wanted(parts, asked, row, account)
+    machine = wanted(asked, row, account)
     issued = await parts.access_tokens.for_machine(machine)
     async with parts.database.begin() as db:
+        # After the token is made: a suspension that comes later revokes it.
+        if machine.tenant_id and not await keep_active(db, machine.tenant_id):
+            raise InvalidClient if row.tenant_id else InvalidRequest
         used = update(ServiceCredential).where(ServiceCredential.id == row.id)
         await db.execute(used.values(last_used_at=datetime.now(UTC), digest=row.digest))
     return issued
@@ -150,7 +157,7 @@ async def prove_by_assertion(parts: Parts, kit: Kit, assertion: str, row: Servic
         raise InvalidClient
 
 
-async def wanted(parts: Parts, asked: TokenRequest, row: ServiceCredential, account: Account) -> Machine:
+def wanted(asked: TokenRequest, row: ServiceCredential, account: Account) -> Machine:
     """Tell what the token is to say; raises InvalidTarget, InvalidScope or InvalidRequest."""
     audience = asked.audience or account.audiences[0]
     if audience not in account.audiences:
@@ -163,20 +170,14 @@ async def wanted(parts: Parts, asked: TokenRequest, row: ServiceCredential, acco
         client_id=row.client_id,
         audience=audience,
         scopes=scopes,
-        tenant_id=await tenant_of(parts, asked, row),
+        tenant_id=tenant_of(asked, row),
         role=account.role,
         until=int(row.expires_at.timestamp()),
     )
 
 
-async def tenant_of(parts: Parts, asked: TokenRequest, row: ServiceCredential) -> UUID | None:
+def tenant_of(asked: TokenRequest, row: ServiceCredential) -> UUID | None:
     """Tell which tenant the token is for; an account of all tenants says which. Raises InvalidRequest."""
-    if row.tenant_id is not None:
-        if asked.tenant_id not in {None, row.tenant_id}:
-            raise InvalidRequest
-        return row.tenant_id
-    if asked.tenant_id is not None:
-        async with parts.database.begin() as db:
-            if await db.get(Tenant, asked.tenant_id) is None:
-                raise InvalidRequest
-    return asked.tenant_id
+    if row.tenant_id is not None and asked.tenant_id not in {None, row.tenant_id}:
+        raise InvalidRequest
+    return row.tenant_id or asked.tenant_id

@@ -16,10 +16,11 @@ from servicekit.errors import ServiceError
 from auth import audit
 from auth.audit import Action
 from auth.digests import digest
-from auth.models import ServiceCredential, Tenant
+from auth.models import ServiceCredential
 from auth.parts import Parts
 from auth.service_accounts import errors, schemas
 from auth.settings import Settings
+from auth.tenants.authority import keep_active
 from auth.vault import VaultUnavailable
 
 AUDIENCE = "auth-service"
@@ -113,7 +114,7 @@ async def kept(parts: Parts, asked: schemas.Issuance, payload: schemas.Payload) 
     secret = None if payload.jwk else PREFIX + secrets.token_hex(SECRET_BYTES)
     row.digest = digests_of(parts.settings, row.client_id, secret)[0] if secret else None
     async with parts.database.begin() as db:
-        if payload.tenant_id and await db.get(Tenant, payload.tenant_id) is None:
+        if payload.tenant_id and not await keep_active(db, payload.tenant_id):
             raise errors.ServiceAccountNotAllowed
         db.add(row)
         subject = f"service:{row.client_id}"

@@ -36,6 +36,12 @@ async def find_tenant(db: AsyncSession, name: str) -> Tenant:
     return tenant
 
 
+async def keep_active(db: AsyncSession, tenant_id: UUID) -> bool:
+    """Return whether a tenant is active; if so, it stays active until the transaction ends."""
+    active = select(Tenant.id).where(Tenant.id == tenant_id, Tenant.status == TenantStatus.ACTIVE)
+    return await db.scalar(active.with_for_update(read=True)) is not None
+
+
 async def standing(db: AsyncSession, caller: Principal, least: Role) -> tuple[Tenant, Role]:
     """Hold the caller's tenant, and tell what they are in it now, narrowed as their request asks.
 

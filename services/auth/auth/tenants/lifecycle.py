@@ -14,6 +14,7 @@ from auth.audit import Action
 from auth.events import TenantDeleted, TenantReactivated, TenantSuspended
 from auth.models import EndReason, Invite, Membership, Session, SignupRequest, Tenant, TenantStatus
 from auth.parts import Parts
+from auth.revocation import Kind, revoke
 from auth.tenants import schemas
 from auth.tenants.authority import hold, role_of, standing
 from auth.tenants.errors import SlugTaken, SuspendedByOperator, TenantNotActive, TenantUnknown
@@ -88,10 +89,16 @@ async def close(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
         return
     tenant.status, tenant.suspended_by_operator = TenantStatus.SUSPENDED, by_operator
     tenant.version += 1
-    await sessions.end(db, EndReason.TENANT, Session.tenant_id == tenant.id)
+    await revoke_access(db, tenant)
     audit.record(db, Action.TENANT_SUSPENDED, tenant_id=tenant.id, actor=actor)
     event = TenantSuspended(tenant_id=tenant.id, version=tenant.version)
     publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
+
+
+async def revoke_access(db: AsyncSession, tenant: Tenant) -> None:
+    """Revoke all access tokens of a tenant, of its people and of its machines."""
+    await sessions.end(db, EndReason.TENANT, Session.tenant_id == tenant.id)
+    await revoke(db, Kind.TENANT, str(tenant.id))
 
 
 async def reactivate(db: AsyncSession, caller: Principal, tenant_id: UUID) -> schemas.OwnTenant:
@@ -134,7 +141,7 @@ async def remove(db: AsyncSession, parts: Parts, tenant: Tenant, *, actor: str) 
     tenant.slug = f"deleted-{tenant.id.hex}"
     tenant.purge_after = datetime.now(UTC) + timedelta(days=parts.settings.auth_tenant_purge_days)
     tenant.version += 1
-    await sessions.end(db, EndReason.TENANT, Session.tenant_id == tenant.id)
+    await revoke_access(db, tenant)
     open_ones = (Invite.tenant_id == tenant.id, Invite.revoked_at.is_(None))
     await db.execute(update(Invite).where(*open_ones).values(revoked_at=func.now()))
     audit.record(db, Action.TENANT_DELETED, tenant_id=tenant.id, actor=actor)

@@ -12,7 +12,7 @@ from auth.account import password_reset
 from auth.audit import Action
 from auth.events import MailKind
 from auth.mails import Recipient, send
-from auth.models import EndReason, Invite, Membership, Session, Status, Tenant, TenantStatus, User
+from auth.models import EndReason, Invite, Membership, Session, Status, Tenant, User
 from auth.parts import Parts
 from auth.tenants import schemas
 from auth.tenants.authority import standing
@@ -198,33 +198,6 @@ async def revoke_invites(db: AsyncSession, membership: Membership, up_to: Role |
     )
     above = [role for role in Role if up_to is None or role > up_to]
     await db.execute(update(Invite).where(*of_theirs, Invite.role.in_(above)).values(revoked_at=func.now()))
-
-
-async def belonging(db: AsyncSession, caller: Principal, tenant_id: UUID, subject: str) -> schemas.Belonging:
-    """Tell a service what somebody is in the tenant that it acts in; raises MemberUnknown."""
-    if tenant_id != caller.tenant_id or not schemas.SUBJECT.fullmatch(subject):
-        raise MemberUnknown
-    asked = (
-        select(Membership.role, Tenant.status, User.status)
-        .join(Tenant, Tenant.id == Membership.tenant_id)
-        .join(User, User.id == Membership.user_id)
-        .where(
-            Membership.tenant_id == tenant_id,
-            Membership.user_id == UUID(subject.removeprefix("user:")),
-            Tenant.status != TenantStatus.DELETED,
-        )
-    )
-    row = (await db.execute(asked)).one_or_none()
-    if row is None:
-        raise MemberUnknown
-    role, tenant_status, user_status = row
-    return schemas.Belonging(
-        subject=subject,
-        tenant_id=tenant_id,
-        role=role,
-        tenant_status=tenant_status,
-        user_status=Status.DISABLED if user_status is Status.CLOSING else user_status,
-    )
 
 
 def shown(user: User, membership: Membership) -> schemas.Member:

@@ -14,7 +14,7 @@ from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.schemas import Accepted, SessionBundle
 from auth.step_up import fresh
-from auth.tenants import factor_reset, lifecycle, members, preferences, schemas, switching
+from auth.tenants import belonging, factor_reset, lifecycle, members, preferences, schemas, switching
 
 Reader = Annotated[Principal, allowed("tenant:read")]
 Manager = Annotated[Principal, allowed("tenant:manage")]
@@ -179,11 +179,12 @@ async def transfer_ownership(
 
 
 @members_internal.get("/{tenant_id}/members/{subject}")
-async def belonging(
+async def belonging_of(
     tenant_id: UUID,
     subject: str,
     caller: Annotated[Principal, acting("members:read")],
+    parts: PartsOfAuth,
     session: Session,
 ) -> schemas.Belonging:
     """Tell a service what the one it acts for is in the tenant, now; 404 when nothing."""
-    return await members.belonging(session, caller, tenant_id, subject)
+    return await belonging.find(session, parts, caller, tenant_id, subject)

@@ -5,7 +5,7 @@ from uuid import UUID
 from auth import accounts, registration, sign_in
 from auth.account import deletion, password_reset
 from auth.events import MailDue
-from auth.models import Membership, Status, Tenant, TenantStatus, User
+from auth.models import ApiKey, Membership, Status, Tenant, TenantStatus, User
 from auth.parts import Parts
 from auth.schemas import Credentials, Registration
 from auth.tenants import lifecycle
@@ -87,6 +87,23 @@ async def somebody_belongs_to_a_suspended_tenant(kit: Kit) -> None:
     await somebody_belongs(kit, TenantStatus.SUSPENDED)
 
 
+async def an_api_key_of_a_suspended_tenant(kit: Kit) -> None:
+    await somebody_belongs_to_a_suspended_tenant(kit)
+    made_by, key_id = UUID(USER.removeprefix("user:")), UUID("0a" * 16)
+    async with kit.database.begin() as db:
+        db.add(
+            ApiKey(
+                id=key_id,
+                tenant_id=TENANT,
+                created_by=made_by,
+                name="Key",
+                digest=b"x",
+                scopes=[],
+                networks=[],
+            )
+        )
+
+
 async def nobody_belongs(kit: Kit) -> None:
     async with kit.database.begin() as db:
         db.add(Tenant(id=TENANT, slug="engines", name="Analytical Engines"))
@@ -117,6 +134,7 @@ STATES: dict[str, State] = {
     "a tenant was deleted": a_tenant_was_deleted,
     "somebody belongs to a tenant": somebody_belongs,
     "somebody belongs to a suspended tenant": somebody_belongs_to_a_suspended_tenant,
+    "an API key of a suspended tenant": an_api_key_of_a_suspended_tenant,
     "nobody belongs to the tenant": nobody_belongs,
     "the chat-agent has a secret": chat_agent_has_a_secret,
     "somebody has signed up": somebody_has_signed_up,

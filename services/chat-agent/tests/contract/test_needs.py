@@ -227,18 +227,25 @@ async def test_searches_what_was_said() -> None:
     assert match_.role == "user"
 
 
-BELONGING = f"/internal/v1/tenants/{TENANT}/members/{USER}"
+API_KEY = f"service:ak.{'0a' * 16}"
 VOUCHER = machine("chat-agent", "auth", owners.SCOPE)
 
 
-async def still_may(url: str) -> None:
+async def still_may(url: str, subject: str = USER) -> None:
     async with aclosing(Connections()) as http:
         client = ServiceClient(http, service_tokens("chat-agent"), url, "auth", owners.SCOPE)
-        await Owners(client, patience=1).still_may(Run(tenant_id=TENANT, user_id=USER))
+        await Owners(client, patience=1).still_may(Run(tenant_id=TENANT, user_id=subject))
 
 
-def vouching(pact, what: str, given: str):
-    return asked(pact, what, given, "GET", BELONGING, VOUCHER)
+def vouching(pact, what: str, given: str, subject: str = USER):
+    path = f"/internal/v1/tenants/{TENANT}/members/{subject}"
+    return (
+        pact.upon_receiving(what)
+        .given(given)
+        .with_request("GET", path)
+        .with_header("Authorization", VOUCHER)
+        .with_header("Acme-On-Behalf-Of", f"{TENANT}/{subject}")
+    )
 
 
 @pytest.mark.parametrize(
@@ -256,6 +263,17 @@ async def test_asks_whether_the_owner_of_a_run_still_may(given: str, tenant_stat
         )
         with pact.serve() as server, refusal:
             await still_may(str(server.url))
+
+
+async def test_asks_the_same_of_a_machine() -> None:
+    body = {"role": match.str("member"), "tenant_status": "suspended", "user_status": "active"}
+    with consumer_pact("chat-agent", "auth") as pact:
+        given = "an API key of a suspended tenant"
+        vouching(pact, "what a run's machine is", given, API_KEY).will_respond_with(200).with_body(
+            body, "application/json"
+        )
+        with pact.serve() as server, pytest.raises(TenantSuspended):
+            await still_may(str(server.url), API_KEY)
 
 
 async def test_hears_that_the_owner_of_a_run_belongs_to_the_tenant_no_more() -> None:
