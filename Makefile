@@ -1,6 +1,6 @@
 # The front door. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run setup lock check lint types lock-check contracts contracts-check manifests test images
+.PHONY: help run setup lock check lint types lock-check contracts contracts-check samples samples-check manifests test images
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,7 +39,7 @@ test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one mem
 	@command -v node >/dev/null && command -v npm >/dev/null || echo "clients in JavaScript: not tested, there is no node here"
 	@$(BIN)/python -m pytest $(if $(S),$(wildcard libs/$(S) services/$(S))) --numprocesses 2 --dist loadgroup --no-skips
 
-check: lint types lock-check contracts-check ## All that needs no server: lint, types, lock, contracts
+check: lint types lock-check contracts-check samples-check ## All that needs no server: lint, types, lock, contracts, sample secrets
 
 lint: setup ## Ruff: style and formatting
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -53,9 +53,15 @@ lock-check: setup ## Fail when requirements.lock does not match the members
 contracts-check: setup ## Fail when a contract is stale, or breaks one that was given
 	@$(BIN)/python scripts/contracts.py --check
 
+samples-check: setup ## Fail when the list of sample secrets, which production refuses, is stale
+	@$(BIN)/python scripts/sample_secrets.py --check
+
 ##@ Publish
 contracts: setup ## Write every service's OpenAPI and event schemas, and docs/asyncapi.json
 	@$(BIN)/python scripts/contracts.py
+
+samples: setup ## Write the list of sample secrets, which production refuses
+	@$(BIN)/python scripts/sample_secrets.py
 
 manifests: setup ## Render the Kubernetes overlays and validate them, offline (needs kubectl)
 	@for overlay in k8s/overlays/*; do \

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 
 from alembic import context
 from sqlalchemy import Connection, MetaData, text
@@ -19,6 +20,8 @@ def run(metadata: MetaData) -> None:
     Alembic's command line has no place for settings, so this is the one module besides the settings that
     reads the environment.
     """
+    if not os.environ.get("DATABASE_URL"):
+        sys.exit("DATABASE_URL is missing: set the address of the database to migrate.")
     asyncio.run(_run(make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg"), metadata))
 
 

@@ -1,17 +1,50 @@
 """The variables that every service reads; each service adds its own few."""
 
-from typing import Literal, Self
+import sys
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from servicekit.sample_secrets import is_sample, parts
+from servicekit.settings_errors import SettingsInvalid, messages_of, missing, of_fields, report
 
 DEVELOPMENT = frozenset({"development", "dev", "local", "test"})
 PLACEHOLDERS = ("change-me", "changeme", "replace-me", "placeholder", "secret", "password", "example")
+PLACEHOLDER_PREFIXES = ("change-me", "changeme", "replace-me", "development-only")
+# NIST SP 800-63B-4, 3.1.1.2, asks for 112 bits of a pepper; a random character carries about six.
+MIN_SECRET_LENGTH = 16
 
 
 def first_and(current: SecretStr, previous: SecretStr | None) -> tuple[SecretStr, ...]:
     """List a key and, as long as it is needed, the one before."""
     return (current, *([previous] if previous else []))
+
+
+class Environment(EnvSettingsSource):
+    """The environment, where a value that should be JSON and is not is one more invalid setting."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Decode JSON; leave anything else to the validation, which names all that is wrong."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 class ServiceSettings(BaseSettings):
@@ -25,6 +58,10 @@ class ServiceSettings(BaseSettings):
         env_ignore_empty=True,
     )
 
+    # Fields that development may go without, and secrets of our own making, which can be long.
+    required_in_production: ClassVar[frozenset[str]] = frozenset()
+    strong_secrets: ClassVar[frozenset[str]] = frozenset({"service_client_secret"})
+
     environment: str = "production"
     debug: bool = False
     host: str = "127.0.0.1"
@@ -34,15 +71,23 @@ class ServiceSettings(BaseSettings):
     # How many proxies of ours stand in front: each adds one address to X-Forwarded-For.
     trusted_proxy_count: int = Field(1, ge=0, le=8)
 
-    database_url: SecretStr
+    database_url: SecretStr = Field(
+        description="the address of the service's own database, as in postgresql://USER:PASSWORD@HOST/NAME"
+    )
     database_pool_size: int = 10
-    redis_url: SecretStr
+    redis_url: SecretStr = Field(description="the address of Redis, as in redis://:PASSWORD@HOST:6379/0")
 
-    auth_issuer: str
+    auth_issuer: str = Field(
+        description="the public address of the installation, as in https://api.example.com"
+    )
     auth_audience: str = "acme-api"
-    auth_jwks_url: str
+    auth_jwks_url: str = Field(
+        description="the address of auth's keys, http://auth:8000/.well-known/jwks.json"
+    )
 
-    service_client_secret: SecretStr | None = None
+    service_client_secret: SecretStr | None = Field(
+        None, description="this service's own secret out of auth's AUTH_SERVICE_SECRETS"
+    )
     auth_internal_url: str = "http://auth:9000"
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -52,6 +97,18 @@ class ServiceSettings(BaseSettings):
     logging_otlp_endpoint: str | None = None
     logging_otlp_headers: dict[str, str] = Field(default_factory=dict)
     otel_exporter_otlp_endpoint: str | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # Environment takes its place
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what the caller gives, then the environment."""
+        return init_settings, Environment(settings_cls)
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -64,32 +121,106 @@ class ServiceSettings(BaseSettings):
         """Tell whether shortcuts are allowed: in a development ENVIRONMENT, and only with DEBUG on."""
         return self.environment in DEVELOPMENT and self.debug
 
-    @model_validator(mode="after")
-    def refuse_to_boot_half_configured(self) -> Self:
-        """Name every missing or placeholder variable in one message."""
-        complaints = [*self.incomplete_sinks(), *([] if self.is_development else self.unfit_for_production())]
-        if complaints:
-            raise ValueError("; ".join(complaints))
-        return self
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment; exit with a message that names each variable that is missing or unfit."""
+        try:
+            return cls()
+        except ValidationError as error:
+            sys.exit(report(error))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def refuse_to_boot_half_configured(
+        cls, values: dict[str, Any], handler: ModelWrapValidatorHandler[Self]
+    ) -> Self:
+        """Name every missing or unfit variable in one message."""
+        try:
+            settings = handler(values)
+        except ValidationError as error:
+            raise SettingsInvalid([*of_fields(cls, error), *cls.other_complaints(values, error)]) from None
+        if complaints := settings.complaints():
+            raise SettingsInvalid(complaints)
+        return settings
+
+    @classmethod
+    def other_complaints(cls, values: dict[str, Any], error: ValidationError) -> list[str]:
+        """List what is unfit besides the fields of an error; each of those has its default, or None, here."""
+        refused = {str(detail["loc"][0]) for detail in error.errors()}
+        without_default: Any = {
+            name: (Any, None)
+            for name in refused
+            if (field := cls.model_fields.get(name)) and field.is_required()
+        }
+        partial = create_model(cls.__name__, __base__=cls, **without_default)
+        try:
+            # Not partial(...), which would read the refused values out of the environment again.
+            BaseModel.__init__(
+                partial.__new__(partial),
+                **{name: value for name, value in values.items() if name not in refused},
+            )
+        except ValidationError as others:
+            return messages_of(others)
+        return []
+
+    def complaints(self) -> list[str]:
+        """List what is unfit where this runs; what could not be read is None."""
+        return [*self.unfit_anywhere(), *([] if self.is_development else self.unfit_for_production())]
+
+    def unfit_anywhere(self) -> list[str]:
+        """List what could not work even in development; a service adds its own conditions."""
+        return self.incomplete_sinks()
 
     def incomplete_sinks(self) -> list[str]:
         """List what the chosen log sink still needs."""
         if self.logging_sink == "datadog" and not self.logging_datadog_api_key:
-            return ["LOGGING_SINK=datadog needs LOGGING_DATADOG_API_KEY"]
+            return ["LOGGING_DATADOG_API_KEY is missing: LOGGING_SINK=datadog needs it"]
         if self.logging_sink == "otlp" and not self.logging_otlp_endpoint:
-            return ["LOGGING_SINK=otlp needs LOGGING_OTLP_ENDPOINT"]
+            return ["LOGGING_OTLP_ENDPOINT is missing: LOGGING_SINK=otlp needs it"]
         return []
 
     def unfit_for_production(self) -> list[str]:
-        """List the secrets that nobody has replaced; a service adds its own conditions."""
+        """List what development may go without: secrets that are set, unknown and long enough."""
         return [
-            f"{name.upper()} is a placeholder: set a real secret"
-            for name, value in self
-            if isinstance(value, SecretStr) and is_placeholder(value.get_secret_value())
+            *(missing(type(self), name) for name in self.required_in_production if not getattr(self, name)),
+            *(
+                f"{name} {fault}"
+                for name, secret in self.secrets().items()
+                if (fault := self.fault(name, secret))
+            ),
         ]
+
+    def secrets(self) -> dict[str, str]:
+        """Return every secret that is set, by its variable; one of several, as in NAME[key]."""
+        found: dict[str, str] = {}
+        for name, value in self:
+            inner = value if isinstance(value, dict) else {}
+            found |= {
+                f"{name.upper()}[{key}]": secret.get_secret_value()
+                for key, secret in inner.items()
+                if isinstance(secret, SecretStr)
+            }
+            if isinstance(value, SecretStr):
+                found[name.upper()] = value.get_secret_value()
+        return found
+
+    def fault(self, name: str, secret: str) -> str | None:
+        """Return what is wrong with a secret, if anything is."""
+        if is_placeholder(secret):
+            return "is a placeholder: set a real secret, which is in no sample file"
+        if name.partition("[")[0].lower() in self.strong_secrets and len(secret) < MIN_SECRET_LENGTH:
+            return (
+                f"is shorter than {MIN_SECRET_LENGTH} characters: set a random one (openssl rand -base64 32)"
+            )
+        return None
 
 
 def is_placeholder(secret: str) -> bool:
-    """Tell whether a secret is empty, or one that a sample file or a tutorial carries."""
-    plain = secret.strip().lower()
-    return not plain or plain in PLACEHOLDERS or plain.startswith(("change-me", "changeme", "replace-me"))
+    """Return whether a secret is empty, or holds one that a sample file, a test or a tutorial shows."""
+    return not secret.strip() or any(is_known(part) for part in parts(secret))
+
+
+def is_known(secret: str) -> bool:
+    """Return whether others know a secret."""
+    plain = secret.lower()
+    return plain in PLACEHOLDERS or plain.startswith(PLACEHOLDER_PREFIXES) or is_sample(secret)

@@ -1,10 +1,12 @@
+from secrets import token_urlsafe
+
 import pytest
 from pydantic import SecretStr, ValidationError
 from servicekit.settings import ServiceSettings
 
 NEEDED = {
-    "database_url": "postgresql://acme:s3cr3t-of-its-own@db/acme",
-    "redis_url": "redis://:s3cr3t-of-its-own@redis",
+    "database_url": f"postgresql://acme:{token_urlsafe()}@db/acme",
+    "redis_url": f"redis://:{token_urlsafe()}@redis",
     "auth_issuer": "https://api.example.test",
     "auth_jwks_url": "https://api.example.test/.well-known/jwks.json",
 }
@@ -32,7 +34,7 @@ def test_reads_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_every_missing_variable_at_once() -> None:
     with pytest.raises(ValidationError) as refused:
         ShopSettings()
-    for name in ("database_url", "redis_url", "auth_issuer", "auth_jwks_url", "till_key"):
+    for name in ("DATABASE_URL", "REDIS_URL", "AUTH_ISSUER", "AUTH_JWKS_URL", "TILL_KEY", "SAFE_KEY"):
         assert name in str(refused.value)
 
 

@@ -18,7 +18,7 @@ from auth.transit_keys import KeyNotMade
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     chosen = parser().parse_args(arguments)
-    settings = Settings()
+    settings = Settings.load()
     keys = SigningKeys.of(settings)
     burnt: list[str] = []
     try:

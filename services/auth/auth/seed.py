@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         is_update=options.update,
     )
     try:
-        lines = asyncio.run(seed(Settings(), wanted, show_password=options.print_password))
+        lines = asyncio.run(seed(Settings.load(), wanted, show_password=options.print_password))
     except (ServiceError, SeedRefused) as refusal:
         sys.stderr.write(f"{refusal}\n")
         return 1

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import Field, SecretStr, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints
 from servicekit.sealing import BadSealingKey, seal
-from servicekit.settings import ServiceSettings, first_and, is_placeholder
+from servicekit.settings import ServiceSettings, first_and
 
 from auth.addresses import Domain
 from auth.key_ring import Overlap
@@ -19,10 +19,6 @@ MINUTE = 60
 HOUR = 3600
 DAY = 24 * HOUR
 DAY_MINUTES = 24 * 60
-# NIST SP 800-63B-4, 3.1.1.2: a pepper has at least 112 bits.
-MIN_SECRET_BYTES = 14
-# The sample value that the seed's environment file carries.
-SAMPLE_ETAG_SALT = "local-jwks-salt"
 # How far apart clocks may be, and how long an answer may lie in a cache on its way.
 SLACK_SECONDS = 60
 
@@ -30,6 +26,18 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1)]
 Minutes = Annotated[int, Field(ge=1)]
 Keys = tuple[SecretStr, ...]
+RandomSecret = Annotated[SecretStr, Field(description="a random secret (openssl rand -base64 32)")]
+SealingKey = Annotated[SecretStr, Field(description="32 random bytes in base64 (openssl rand -base64 32)")]
+PEPPERS = (
+    "auth_password_pepper",
+    "auth_previous_password_pepper",
+    "auth_refresh_token_pepper",
+    "auth_previous_refresh_token_pepper",
+    "auth_email_verification_token_pepper",
+    "auth_previous_email_verification_token_pepper",
+    "auth_password_reset_token_pepper",
+    "auth_previous_password_reset_token_pepper",
+)
 # ISO 3166-1 alpha-2.
 Country = Annotated[str, StringConstraints(to_upper=True, pattern="^[A-Za-z]{2}$")]
 
@@ -37,18 +45,28 @@ Country = Annotated[str, StringConstraints(to_upper=True, pattern="^[A-Za-z]{2}$
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
 
-    # Without a default that would do: empty is refused below, all of them in one message.
-    auth_password_pepper: SecretStr = SecretStr("")
-    auth_refresh_token_pepper: SecretStr = SecretStr("")
-    auth_email_verification_token_pepper: SecretStr = SecretStr("")
-    auth_password_reset_token_pepper: SecretStr = SecretStr("")
-    auth_jwks_etag_salt: SecretStr = SecretStr("")
+    required_in_production = frozenset({"auth_service_secrets"})
+    strong_secrets = ServiceSettings.strong_secrets.union(
+        {
+            *PEPPERS,
+            "auth_jwks_etag_salt",
+            "auth_session_ip_hash_salt",
+            "auth_previous_session_ip_hash_salt",
+            "auth_service_secrets",
+        }
+    )
+
+    auth_password_pepper: RandomSecret
+    auth_refresh_token_pepper: RandomSecret
+    auth_email_verification_token_pepper: RandomSecret
+    auth_password_reset_token_pepper: RandomSecret
+    auth_jwks_etag_salt: RandomSecret
     # 32 bytes, URL-safe base64: what is kept of a session's device, and the seeds of second factors.
-    auth_session_encryption_key: SecretStr = SecretStr("")
+    auth_session_encryption_key: SealingKey
     # The one before: what it sealed still opens.
     auth_previous_session_encryption_key: SecretStr | None = None
-    auth_session_ip_hash_salt: SecretStr = SecretStr("")
-    event_sealing_key: SecretStr = SecretStr("")
+    auth_session_ip_hash_salt: RandomSecret
+    event_sealing_key: SealingKey
     # The pepper before this one: what it keyed still verifies, and is hashed anew at the next sign-in.
     auth_previous_password_pepper: SecretStr | None = None
     # Likewise for refresh tokens, devices and machines' secrets, which are keyed anew when they are used.
@@ -59,9 +77,12 @@ class Settings(ServiceSettings):
     # The salt before: addresses that were known by it are known still.
     auth_previous_session_ip_hash_salt: SecretStr | None = None
     # What each service proves itself with, by its client id: {"chat-agent": "..."}.
-    auth_service_secrets: dict[str, SecretStr] = Field(default_factory=dict)
+    auth_service_secrets: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="a JSON object with the SERVICE_CLIENT_SECRET of each service, by its name",
+    )
 
-    auth_key_storage_path: Path
+    auth_key_storage_path: Path = Field(description="a file on storage that the replicas share")
     auth_jwks_max_age_seconds: Annotated[int, Field(ge=0, le=3600)] = 300
     auth_key_publish_lead_minutes: Minutes = DAY_MINUTES
     auth_key_retire_lag_minutes: Minutes = DAY_MINUTES
@@ -279,25 +300,20 @@ class Settings(ServiceSettings):
             retire_lag=timedelta(minutes=self.auth_key_retire_lag_minutes),
         )
 
-    @model_validator(mode="after")
-    def refuse_to_boot_unsafe(self) -> Self:
-        """Refuse, wherever it runs, what could never work; names everything in one message."""
-        complaints = [
-            *self.missing_secrets(),
+    def unfit_anywhere(self) -> list[str]:
+        """Add what could never work, wherever it runs."""
+        return [
+            *super().unfit_anywhere(),
             *self.broken_sealing_keys(),
             *self.too_short_overlap(),
             *self.without_map(),
             *self.without_a_signer(),
         ]
-        if complaints:
-            raise ValueError("; ".join(complaints))
-        return self
 
     def unfit_for_production(self) -> list[str]:
         """Add what nobody may run in front of real people."""
         return [
             *super().unfit_for_production(),
-            *self.weak_secrets(),
             *self.shared_peppers(),
             *self.without_vault(),
             *self.without_operators(),
@@ -305,48 +321,17 @@ class Settings(ServiceSettings):
 
     def peppers(self) -> dict[str, str]:
         """Give the keys that must differ from each other, by their variables."""
-        names = [
-            "auth_password_pepper",
-            "auth_previous_password_pepper",
-            "auth_refresh_token_pepper",
-            "auth_previous_refresh_token_pepper",
-            "auth_email_verification_token_pepper",
-            "auth_previous_email_verification_token_pepper",
-            "auth_password_reset_token_pepper",
-            "auth_previous_password_reset_token_pepper",
-        ]
-        held = {name.upper(): getattr(self, name) for name in names}
+        held = {name.upper(): getattr(self, name) for name in PEPPERS}
         return {name: secret.get_secret_value() for name, secret in held.items() if secret is not None}
-
-    def missing_secrets(self) -> list[str]:
-        """List what has no value at all."""
-        others = {
-            "AUTH_JWKS_ETAG_SALT": self.auth_jwks_etag_salt,
-            "AUTH_SESSION_IP_HASH_SALT": self.auth_session_ip_hash_salt,
-            **self.previous_salt(),
-            **self.sealing_keys(),
-        }
-        values = self.peppers() | {name: other.get_secret_value() for name, other in others.items()}
-        return [f"{name} is missing" for name, value in values.items() if not value]
-
-    def sealing_keys(self) -> dict[str, SecretStr]:
-        """Give the keys that seal, by their variables."""
-        previous = self.auth_previous_session_encryption_key
-        return {
-            "AUTH_SESSION_ENCRYPTION_KEY": self.auth_session_encryption_key,
-            **({"AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": previous} if previous else {}),
-            "EVENT_SEALING_KEY": self.event_sealing_key,
-        }
-
-    def previous_salt(self) -> dict[str, SecretStr]:
-        """Give the salt before, by its variable, if there is one."""
-        previous = self.auth_previous_session_ip_hash_salt
-        return {"AUTH_PREVIOUS_SESSION_IP_HASH_SALT": previous} if previous is not None else {}
 
     def broken_sealing_keys(self) -> list[str]:
         """Complain of sealing keys that cannot seal."""
-        given = {name: key for name, key in self.sealing_keys().items() if key.get_secret_value()}
-        return [f"{name}: {error}" for name, key in given.items() if (error := broken(key))]
+        keys = {
+            "AUTH_SESSION_ENCRYPTION_KEY": self.auth_session_encryption_key,
+            "AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": self.auth_previous_session_encryption_key,
+            "EVENT_SEALING_KEY": self.event_sealing_key,
+        }
+        return [f"{name} is invalid: {error}" for name, key in keys.items() if key and (error := broken(key))]
 
     def too_short_overlap(self) -> list[str]:
         """Complain of keys that would sign before all can have them, or vanish while their tokens live."""
@@ -355,11 +340,15 @@ class Settings(ServiceSettings):
         living = self.access_token_expire_minutes * MINUTE + SLACK_SECONDS
         return [
             *(
-                ["AUTH_KEY_PUBLISH_LEAD_MINUTES is shorter than caches keep the key set"]
+                ["AUTH_KEY_PUBLISH_LEAD_MINUTES is shorter than caches keep the key set: raise it"]
                 if lead < cached
                 else []
             ),
-            *(["AUTH_KEY_RETIRE_LAG_MINUTES is shorter than an access token lives"] if lag < living else []),
+            *(
+                ["AUTH_KEY_RETIRE_LAG_MINUTES is shorter than an access token lives: raise it"]
+                if lag < living
+                else []
+            ),
         ]
 
     def without_map(self) -> list[str]:
@@ -369,29 +358,7 @@ class Settings(ServiceSettings):
             "SIGNUP_DENIED_COUNTRIES": self.signup_denied_countries,
         }
         needed = [name for name, countries in named.items() if countries and not self.auth_geoip_database]
-        return [f"{name} needs AUTH_GEOIP_DATABASE" for name in needed]
-
-    def weak_secrets(self) -> list[str]:
-        """List secrets that are known, or short enough to be guessed."""
-        services = {
-            f"AUTH_SERVICE_SECRETS[{client}]": secret for client, secret in self.auth_service_secrets.items()
-        }
-        plain = {name: secret.get_secret_value() for name, secret in services.items()}
-        known = [
-            f"{name} is a placeholder: set a real secret"
-            for name, value in plain.items()
-            if is_placeholder(value)
-        ]
-        salts = {"AUTH_SESSION_IP_HASH_SALT": self.auth_session_ip_hash_salt, **self.previous_salt()}
-        plain |= {name: salt.get_secret_value() for name, salt in salts.items()}
-        if self.auth_jwks_etag_salt.get_secret_value() == SAMPLE_ETAG_SALT:
-            known.append("AUTH_JWKS_ETAG_SALT is a placeholder: set a real secret")
-        short = [
-            f"{name} is shorter than {MIN_SECRET_BYTES} bytes"
-            for name, value in {**self.peppers(), **plain}.items()
-            if not is_placeholder(value) and len(value.encode()) < MIN_SECRET_BYTES
-        ]
-        return [*known, *short]
+        return [f"AUTH_GEOIP_DATABASE is missing: {name} needs it" for name in needed]
 
     def shared_peppers(self) -> list[str]:
         """List peppers that are the same: the loss of one would be the loss of both."""
@@ -404,14 +371,20 @@ class Settings(ServiceSettings):
     def without_operators(self) -> list[str]:
         """Complain of requests that nobody could decide on."""
         undecided = self.auth_signup_policy == "approval" and self.auth_operator_tenant_id is None
-        return ["AUTH_OPERATOR_TENANT_ID is missing"] if undecided else []
+        return (
+            ["AUTH_OPERATOR_TENANT_ID is missing: AUTH_SIGNUP_POLICY=approval needs it"] if undecided else []
+        )
 
     def without_a_signer(self) -> list[str]:
         """List what is missing of Vault when it is to sign."""
         if self.auth_signer == "file":
             return []
         return [
-            *(f"AUTH_SIGNER=vault needs {name}" for name, value in self.vault_access().items() if not value),
+            *(
+                f"{name} is missing: AUTH_SIGNER=vault needs it"
+                for name, value in self.vault_access().items()
+                if not value
+            ),
             # Who vouches for machines has a key of their own, which auth may only verify with.
             *(
                 ["AUTH_VAULT_SIGNING_KEY and VAULT_TRANSIT_KEY must differ"]
@@ -428,10 +401,18 @@ class Settings(ServiceSettings):
         """List what is missing of Vault, which machine accounts are verified with."""
         fields = {**self.vault_access(), "VAULT_TRANSIT_KEY": self.vault_transit_key}
         return [
-            *([] if self.vault_verify_enabled else ["VAULT_VERIFY_ENABLED must be true"]),
-            *(f"{name} is missing" for name, value in fields.items() if not value),
+            *([] if self.vault_verify_enabled else ["VAULT_VERIFY_ENABLED must be true in production"]),
+            *(
+                f"{name} is missing: service accounts are verified with Vault in production"
+                for name, value in fields.items()
+                if not value
+            ),
             # Our token for it goes with every request.
-            *(["VAULT_ADDR must be https"] if (self.vault_addr or "https:").startswith("http:") else []),
+            *(
+                ["VAULT_ADDR must begin with https:"]
+                if (self.vault_addr or "https:").startswith("http:")
+                else []
+            ),
         ]
 
 

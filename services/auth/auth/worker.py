@@ -103,4 +103,4 @@ def workers(kit: Kit) -> Sequence[Worker]:
 
 
 if __name__ == "__main__":
-    run_workers("auth", Settings(), workers)
+    run_workers("auth", Settings.load(), workers)

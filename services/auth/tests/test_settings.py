@@ -1,31 +1,15 @@
 """What auth refuses to start with, and that it says all of it at once."""
 
+import json
+from secrets import token_urlsafe
+
 import pytest
 from auth.settings import Settings
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
+from testkit.production import production
 
-SEALING_KEY = "c2VhbGluZy1rZXktb2YtdGhpcnR5LXR3by1ieXRlcyE="
-FIT = {
-    "ENVIRONMENT": "production",
-    "DATABASE_URL": "postgresql://auth:a-real-one@db/auth",
-    "REDIS_URL": "redis://:a-real-one@redis/0",
-    "AUTH_ISSUER": "https://api.acme.test",
-    "AUTH_JWKS_URL": "http://auth:8000/.well-known/jwks.json",
-    "AUTH_KEY_STORAGE_PATH": "/var/lib/auth/keys.json",
-    "AUTH_PASSWORD_PEPPER": "Kq3-first-of-the-peppers",
-    "AUTH_REFRESH_TOKEN_PEPPER": "Kq3-second-of-the-peppers",
-    "AUTH_EMAIL_VERIFICATION_TOKEN_PEPPER": "Kq3-third-of-the-peppers",
-    "AUTH_PASSWORD_RESET_TOKEN_PEPPER": "Kq3-fourth-of-the-peppers",
-    "AUTH_JWKS_ETAG_SALT": "Kq3-a-salt-of-our-own",
-    "AUTH_SERVICE_SECRETS": '{"chat-agent": "Kq3-the-secret-of-chat-agent"}',
-    "AUTH_SESSION_ENCRYPTION_KEY": SEALING_KEY,
-    "AUTH_SESSION_IP_HASH_SALT": "Kq3-a-salt-of-addresses",
-    "EVENT_SEALING_KEY": SEALING_KEY,
-    "VAULT_VERIFY_ENABLED": "true",
-    "VAULT_ADDR": "https://vault:8200",
-    "VAULT_TOKEN": "hvs.Kq3",
-    "VAULT_TRANSIT_KEY": "auth-service",
-}
+FIT = production("auth")
+SHORT = token_urlsafe(8)
 SECRETS = [
     "AUTH_PASSWORD_PEPPER",
     "AUTH_REFRESH_TOKEN_PEPPER",
@@ -67,7 +51,8 @@ def complaint(told, **changes):
 
 def test_starts_when_everything_is_set(told):
     settings = told(FIT)
-    assert settings.auth_service_secrets == {"chat-agent": SecretStr("Kq3-the-secret-of-chat-agent")}
+    secrets = {name: secret.get_secret_value() for name, secret in settings.auth_service_secrets.items()}
+    assert secrets == json.loads(FIT["AUTH_SERVICE_SECRETS"])
     assert (settings.access_token_expire_minutes, settings.require_email_verification) == (10, True)
 
 
@@ -120,38 +105,41 @@ def test_takes_no_sample_for_a_secret(told, name, sample):
             {"AUTH_SERVICE_SECRETS": '{"chat-agent": "change-me"}'},
             "AUTH_SERVICE_SECRETS[chat-agent] is a placeholder",
         ),
-        ({"AUTH_SERVICE_SECRETS": '{"chat-agent": "short"}'}, "AUTH_SERVICE_SECRETS[chat-agent] is shorter"),
-        ({"AUTH_PASSWORD_PEPPER": "short"}, "AUTH_PASSWORD_PEPPER is shorter than 14 bytes"),
+        (
+            {"AUTH_SERVICE_SECRETS": json.dumps({"chat-agent": SHORT})},
+            "AUTH_SERVICE_SECRETS[chat-agent] is shorter than 16 characters",
+        ),
+        ({"AUTH_PASSWORD_PEPPER": SHORT}, "AUTH_PASSWORD_PEPPER is shorter than 16 characters"),
         (
             {"AUTH_PASSWORD_RESET_TOKEN_PEPPER": FIT["AUTH_PASSWORD_PEPPER"]},
             "AUTH_PASSWORD_PEPPER and AUTH_PASSWORD_RESET_TOKEN_PEPPER must differ",
         ),
         ({"VAULT_VERIFY_ENABLED": "false"}, "VAULT_VERIFY_ENABLED must be true"),
         ({"VAULT_ADDR": ""}, "VAULT_ADDR is missing"),
-        ({"VAULT_ADDR": "http://vault:8200"}, "VAULT_ADDR must be https"),
+        ({"VAULT_ADDR": "http://vault:8200"}, "VAULT_ADDR must begin with https"),
         ({"VAULT_TOKEN": "change-me"}, "VAULT_TOKEN is a placeholder"),
         ({"VAULT_TOKEN": ""}, "VAULT_TOKEN is missing"),
         ({"VAULT_TRANSIT_KEY": ""}, "VAULT_TRANSIT_KEY is missing"),
-        ({"AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER": "short"}, "AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER is shorter"),
+        ({"AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER": SHORT}, "AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER is shorter"),
         (
             {"AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER": FIT["AUTH_REFRESH_TOKEN_PEPPER"]},
             "AUTH_REFRESH_TOKEN_PEPPER and AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER must differ",
         ),
         (
             {"AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": "dG9vIHNob3J0"},
-            "AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY: a sealing key has 32 bytes",
+            "AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY is invalid: a sealing key has 32 bytes",
         ),
-        ({"AUTH_SESSION_IP_HASH_SALT": "short"}, "AUTH_SESSION_IP_HASH_SALT is shorter than 14 bytes"),
+        ({"AUTH_SESSION_IP_HASH_SALT": SHORT}, "AUTH_SESSION_IP_HASH_SALT is shorter than 16 characters"),
         (
             {"AUTH_SESSION_ENCRYPTION_KEY": "dG9vIHNob3J0"},
-            "AUTH_SESSION_ENCRYPTION_KEY: a sealing key has 32 bytes",
+            "AUTH_SESSION_ENCRYPTION_KEY is invalid: a sealing key has 32 bytes",
         ),
-        ({"AUTH_LOCKOUT_THRESHOLD": "11"}, "auth_lockout_threshold"),
-        ({"AUTH_SESSIONS_PER_PERSON": "101"}, "auth_sessions_per_person"),
-        ({"EVENT_SEALING_KEY": "dG9vIHNob3J0"}, "EVENT_SEALING_KEY: a sealing key has 32 bytes"),
-        ({"ACCESS_TOKEN_EXPIRE_MINUTES": "16"}, "access_token_expire_minutes"),
-        ({"AUTH_REFRESH_GRACE_SECONDS": "11"}, "auth_refresh_grace_seconds"),
-        ({"AUTH_SESSION_TTL_MINUTES": "43201"}, "auth_session_ttl_minutes"),
+        ({"AUTH_LOCKOUT_THRESHOLD": "11"}, "AUTH_LOCKOUT_THRESHOLD"),
+        ({"AUTH_SESSIONS_PER_PERSON": "101"}, "AUTH_SESSIONS_PER_PERSON"),
+        ({"EVENT_SEALING_KEY": "dG9vIHNob3J0"}, "EVENT_SEALING_KEY is invalid: a sealing key has 32 bytes"),
+        ({"ACCESS_TOKEN_EXPIRE_MINUTES": "16"}, "ACCESS_TOKEN_EXPIRE_MINUTES"),
+        ({"AUTH_REFRESH_GRACE_SECONDS": "11"}, "AUTH_REFRESH_GRACE_SECONDS"),
+        ({"AUTH_SESSION_TTL_MINUTES": "43201"}, "AUTH_SESSION_TTL_MINUTES"),
         ({"AUTH_KEY_PUBLISH_LEAD_MINUTES": "6"}, "AUTH_KEY_PUBLISH_LEAD_MINUTES is shorter"),
         ({"AUTH_KEY_RETIRE_LAG_MINUTES": "10"}, "AUTH_KEY_RETIRE_LAG_MINUTES is shorter"),
     ],
@@ -159,7 +147,7 @@ def test_takes_no_sample_for_a_secret(told, name, sample):
 def test_refuses_what_would_be_unsafe(told, changes, expected):
     said = complaint(told, **changes)
     assert expected in said
-    assert "Kq3" not in said
+    assert [name for name in SECRETS if FIT[name] in said] == []
 
 
 SIGNING = {"ENVIRONMENT": "development", "DEBUG": "true", "AUTH_SIGNER": "vault"}
@@ -173,14 +161,14 @@ def test_signs_with_a_file_unless_told_otherwise(told):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"VAULT_ADDR": ""}, "AUTH_SIGNER=vault needs VAULT_ADDR"),
-        ({"VAULT_TOKEN": ""}, "AUTH_SIGNER=vault needs VAULT_TOKEN"),
+        ({"VAULT_ADDR": ""}, "VAULT_ADDR is missing: AUTH_SIGNER=vault needs it"),
+        ({"VAULT_TOKEN": ""}, "VAULT_TOKEN is missing: AUTH_SIGNER=vault needs it"),
         (
             {"AUTH_VAULT_SIGNING_KEY": FIT["VAULT_TRANSIT_KEY"]},
             "AUTH_VAULT_SIGNING_KEY and VAULT_TRANSIT_KEY must differ",
         ),
-        ({"AUTH_VAULT_SIGNING_KEY": "../sys/seal"}, "auth_vault_signing_key"),
-        ({"AUTH_SIGNER": "kms"}, "auth_signer"),
+        ({"AUTH_VAULT_SIGNING_KEY": "../sys/seal"}, "AUTH_VAULT_SIGNING_KEY"),
+        ({"AUTH_SIGNER": "kms"}, "AUTH_SIGNER"),
     ],
 )
 def test_does_not_start_half_told_of_the_vault_that_signs_wherever_it_runs(told, changes, expected):
@@ -194,4 +182,5 @@ def test_takes_the_token_for_vault_from_a_file_too_and_rather_the_one_it_is_give
     assert settings.held_vault_token() == ""
     file.write_text("hvs.of-the-agent\n")
     assert settings.held_vault_token() == "hvs.of-the-agent"
-    assert told({**by_file, "VAULT_TOKEN": "hvs.of-an-operator"}).held_vault_token() == "hvs.of-an-operator"
+    operators = f"hvs.{token_urlsafe()}"
+    assert told({**by_file, "VAULT_TOKEN": operators}).held_vault_token() == operators

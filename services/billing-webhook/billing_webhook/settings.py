@@ -7,6 +7,8 @@ from servicekit.settings import ServiceSettings
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
 
+    required_in_production = frozenset({"service_client_secret"})
+
     enable_billing: bool = False
     stripe_secret_key: SecretStr | None = None
     # Several while one is being replaced, with commas between them.
@@ -28,5 +30,7 @@ class Settings(ServiceSettings):
             "STRIPE_PRODUCT_PRICE_MAP": self.stripe_product_price_map,
         }
         missing = [name for name, value in needed.items() if not value] if self.enable_billing else []
-        complaint = [f"ENABLE_BILLING=true needs {', '.join(missing)}"] if missing else []
-        return [*super().unfit_for_production(), *complaint]
+        return [
+            *super().unfit_for_production(),
+            *(f"{name} is missing: ENABLE_BILLING=true needs it" for name in missing),
+        ]

@@ -32,4 +32,4 @@ def workers(kit: Kit) -> Sequence[Worker]:
 
 
 if __name__ == "__main__":
-    run_workers("billing-webhook", Settings(), workers)
+    run_workers("billing-webhook", Settings.load(), workers)

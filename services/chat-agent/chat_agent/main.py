@@ -54,4 +54,4 @@ async def leave(kit: Kit, engine: Engine) -> None:
 
 
 if __name__ == "__main__":
-    serve(create_app())
+    serve(create_app(Settings.load()))

@@ -12,13 +12,15 @@ from chat_agent.usage import Price
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
 
+    required_in_production = frozenset({"service_client_secret"})
+
     @classmethod
     def of(cls, kit: Kit) -> Self:
         """Give those that a service was made with."""
         assert isinstance(kit.settings, cls)  # noqa: S101  # what `create_app` makes it with
         return kit.settings
 
-    openai_api_key: SecretStr
+    openai_api_key: SecretStr = Field(description="the key of the model's provider")
     openai_base_url: str = "https://api.openai.com/v1"
     # Compatible servers that speak only the older protocol: `chat_completions`.
     openai_api: Literal["responses", "chat_completions"] = "responses"

@@ -34,4 +34,4 @@ def old_runs(settings: Settings) -> Rule:
 
 
 if __name__ == "__main__":
-    run_workers("chat-agent", Settings(), workers)
+    run_workers("chat-agent", Settings.load(), workers)

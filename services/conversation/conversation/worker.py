@@ -22,4 +22,4 @@ def workers(kit: Kit) -> Sequence[Worker]:
 
 
 if __name__ == "__main__":
-    run_workers("conversation", Settings(), workers)
+    run_workers("conversation", Settings.load(), workers)

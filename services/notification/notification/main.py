@@ -20,4 +20,4 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 if __name__ == "__main__":
-    serve(create_app())
+    serve(create_app(Settings.load()))

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, SecretStr, StringConstraints
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 from servicekit.sealing import seal
 from servicekit.settings import ServiceSettings, first_and
 
@@ -20,10 +20,16 @@ Address = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
 
+    required_in_production = frozenset({"service_client_secret"})
+
     # Where people find the web application; links in mails are built from it.
-    app_public_url: Address
+    app_public_url: Address = Field(
+        description="the address of the web application, as in https://app.example.com"
+    )
     # Opens what auth has sealed for us; the same value there.
-    event_sealing_key: Annotated[SecretStr, AfterValidator(fit_for_sealing)]
+    event_sealing_key: Annotated[SecretStr, AfterValidator(fit_for_sealing)] = Field(
+        description="the same 32 bytes in base64 as auth's"
+    )
     # The one before, or the next one: what it sealed opens as well.
     previous_event_sealing_key: Annotated[SecretStr | None, AfterValidator(fit_for_sealing)] = None
 
@@ -52,5 +58,7 @@ class Settings(ServiceSettings):
         """Add what sending mail cannot do without, in development too."""
         needed = {"RESEND_API_KEY": self.resend_api_key, "RESEND_DEFAULT_FROM": self.resend_default_from}
         missing = [name for name, value in needed.items() if not value] if self.resend_email_enabled else []
-        complaint = [f"RESEND_EMAIL_ENABLED=true needs {', '.join(missing)}"] if missing else []
-        return [*super().incomplete_sinks(), *complaint]
+        return [
+            *super().incomplete_sinks(),
+            *(f"{name} is missing: RESEND_EMAIL_ENABLED=true needs it" for name in missing),
+        ]

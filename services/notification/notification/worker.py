@@ -32,4 +32,4 @@ def workers(kit: Kit) -> Sequence[Worker]:
 
 
 if __name__ == "__main__":
-    run_workers("notification", Settings(), workers)
+    run_workers("notification", Settings.load(), workers)

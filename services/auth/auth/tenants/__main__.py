@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     chosen = parser().parse_args(arguments)
     try:
-        sys.stdout.write(asyncio.run(run(Settings(), chosen)))
+        sys.stdout.write(asyncio.run(run(Settings.load(), chosen)))
     except (TenantUnknown, TenantNotActive) as refusal:
         sys.stderr.write(f"{refusal.detail}\n")
         return 1

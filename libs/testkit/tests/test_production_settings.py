@@ -1,0 +1,258 @@
+"""What every service refuses to start with in production, and that it names all of it at once."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from base64 import b64encode
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from pydantic import ValidationError
+from sandbox.embedded import free_port
+from servicekit.settings import ServiceSettings
+from servicekit.settings_errors import messages_of
+from testkit.documents import module, services
+from testkit.pacts import ROOT
+from testkit.polling import until
+from testkit.production import production
+
+SERVICES = services()
+NAMED = re.compile(r"^- ([A-Z_]+)", re.MULTILINE)
+URLS = ("DATABASE_URL", "REDIS_URL")
+SEED_SAMPLE = "change-me"
+START_SECONDS = 60
+
+
+@cache
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("sample_secrets", ROOT / "scripts" / "sample_secrets.py")
+    assert spec
+    assert spec.loader
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def settings_class(service: str) -> type[ServiceSettings]:
+    kind: type[ServiceSettings] = module(service, "settings").Settings
+    return kind
+
+
+def secrets_of(service: str) -> list[str]:
+    """Name the secrets that a service may be given."""
+    fields = settings_class(service).model_fields
+    return [name.upper() for name in script().names() if name in fields]
+
+
+def placed(name: str, secret: str) -> list[str]:
+    """Put a secret where a variable holds it."""
+    if name == "AUTH_SERVICE_SECRETS":
+        return [json.dumps({"chat-agent": "Zx81-a-good-one-of-its-own", "conversation": secret})]
+    if name in URLS:
+        scheme = "postgresql" if name == "DATABASE_URL" else "redis"
+        password = quote(secret, safe="")
+        return [
+            f"{scheme}://acme:{password}@h1.example:5432,h2.example:5433/0",
+            f"{scheme}://acme@h.example/0?password={password}",
+        ]
+    return [secret]
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in {name for service in SERVICES for name in settings_class(service).model_fields}:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, service: str, **changes: str) -> list[str]:
+    """Return what a service says of its least settings with some changes."""
+    with monkeypatch.context() as patch:
+        for name, value in (production(service) | changes).items():
+            patch.setenv(name, value)
+        try:
+            settings_class(service)()
+        except ValidationError as error:
+            return messages_of(error)
+    return []
+
+
+def test_the_samples_are_those_that_the_repository_shows() -> None:
+    samples = script().samples()
+    compose = set(re.findall(r"\$\{\w*(?:SECRET|PASSWORD|PEPPER|KEY|SALT):-([^}]+)\}", compose_file()))
+    local = set(
+        re.findall(r"development-only[\w-]*", (ROOT / "k8s/overlays/local/kustomization.yaml").read_text())
+    )
+    assert compose | local <= samples
+    assert {"pepper of passwords", "re_sandbox", "sk-sandbox"} <= samples
+
+
+def compose_file() -> str:
+    return (ROOT / "docker-compose.yml").read_text()
+
+
+def test_the_list_of_samples_is_current() -> None:
+    written = script().LIST.read_text().split()
+    assert written == sorted(map(script().sample_secrets.digest, map(str.encode, script().samples())))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_starts_with_the_least_and_secrets_of_its_own(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    assert refusal(monkeypatch, service) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_refuses_every_sample_in_every_secret(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    samples = script().samples()
+    for name in secrets_of(service):
+        for sample in samples:
+            for value in placed(name, sample):
+                messages = refusal(monkeypatch, service, **{name: value})
+                assert [one for one in messages if one.startswith(name)], (name, value)
+                assert len(sample) < 8 or sample not in "".join(messages), (name, value)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("sample", ["development-only-redis", "ZGV2ZWxvcG1lbnQtb25seS1zZWFsaW5nLWtleS0zMkI="])
+def test_refuses_a_sample_in_other_spellings(
+    monkeypatch: pytest.MonkeyPatch, service: str, sample: str
+) -> None:
+    encoded = b64encode(sample.encode()).decode()
+    for name in secrets_of(service):
+        for spelling in (
+            f" {sample}\n",
+            encoded,
+            encoded.rstrip("="),
+            f"{encoded} ",
+            f"{SEED_SAMPLE}-{sample}",
+        ):
+            for value in placed(name, spelling):
+                messages = refusal(monkeypatch, service, **{name: value})
+                assert [one for one in messages if one.startswith(name)], (name, value)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_wants_secrets_of_our_own_making_to_be_long(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    kind = settings_class(service)
+    for name in kind.strong_secrets & kind.model_fields.keys():
+        (value,) = placed(name.upper(), "fifteen-long-XY")
+        messages = refusal(monkeypatch, service, **{name.upper(): value})
+        assert [one for one in messages if "is shorter than 16" in one and one.startswith(name.upper())], name
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_needs_no_samples_in_development(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    key = "ZGV2ZWxvcG1lbnQtb25seS1zZWFsaW5nLWtleS0zMkI="
+    development = {"ENVIRONMENT": "development", "DEBUG": "true"}
+    samples = {
+        name: placed(name, key if "SEALING" in name or "ENCRYPTION" in name else "sandbox")[0]
+        for name in secrets_of(service)
+    }
+    assert refusal(monkeypatch, service, **development, **samples) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_names_what_is_invalid_beside_what_is_missing_and_what_is_a_sample(
+    monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    messages = refusal(
+        monkeypatch,
+        service,
+        PORT="eighty",
+        LOGGING_SINK="datadog",
+        AUTH_JWKS_URL="",
+        AUTH_SERVICE_SECRETS="no JSON",
+        LOGGING_OTLP_HEADERS="[]",
+        REDIS_URL="redis://:development-only@redis/0",
+    )
+    named = {message.split()[0] for message in messages}
+    own = {"AUTH_SERVICE_SECRETS"} if service == "auth" else set()
+    assert named == own | {
+        "PORT",
+        "LOGGING_DATADOG_API_KEY",
+        "AUTH_JWKS_URL",
+        "LOGGING_OTLP_HEADERS",
+        "REDIS_URL",
+    }
+
+
+# As processes: what an operator sees.
+
+
+def start(service: str, folder: Path, environment: dict[str, str]) -> "subprocess.Popen[str]":
+    package = service.replace("-", "_")
+    return subprocess.Popen(
+        [sys.executable, "-m", f"{package}.main"],
+        env={"PATH": os.environ["PATH"], **environment},
+        cwd=folder,
+        text=True,
+        stderr=subprocess.PIPE,
+    )
+
+
+def said_on_failing(service: str, folder: Path, environment: dict[str, str]) -> str:
+    process = start(service, folder, environment)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_process_refuses_the_samples_and_shows_none(service: str, tmp_path: Path) -> None:
+    samples = {name: placed(name, "development-only-redis")[0] for name in secrets_of(service)}
+
+    said = said_on_failing(service, tmp_path, {**production(service), **samples})
+
+    assert set(NAMED.findall(said)) == set(secrets_of(service))
+    assert "development-only" not in said
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_empty_environment_is_answered_with_all_that_is_needed(
+    service: str, tmp_path: Path, migrated: Any, redis_url: str
+) -> None:
+    named = NAMED.findall(said_on_failing(service, tmp_path, {}))
+    ports = {"PORT": str(free_port()), "INTERNAL_PORT": str(free_port())}
+    real = {
+        "DATABASE_URL": migrated(service),
+        "REDIS_URL": redis_url,
+        "AUTH_KEY_STORAGE_PATH": str(tmp_path / "keys.json"),
+    }
+    good = {**production(service), **real}
+
+    process = start(service, tmp_path, {**ports, **{name: good[name] for name in named}})
+    try:
+        until(lambda: answers(process, f"http://127.0.0.1:{ports['INTERNAL_PORT']}/healthz"), START_SECONDS)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def answers(process: "subprocess.Popen[str]", url: str) -> bool:
+    assert process.poll() is None
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_migrations_name_the_address_that_they_need(service: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "alembic", "upgrade", "head"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT / "services" / service,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert done.returncode == 1
+    assert "DATABASE_URL is missing" in done.stderr
+    assert "Traceback" not in done.stderr
