@@ -9,7 +9,7 @@ from uuid import UUID
 
 from servicekit.permissions import Role
 from servicekit.tokens import Principal
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, Select, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,17 +31,27 @@ class Standing:
 
 
 async def find(db: AsyncSession, email: str) -> User | None:
-    """Give the account of an address."""
-    found: User | None = await db.scalar(select(User).where(User.email_key == key_of(email)))
+    """Return the account of an address, or one of its pending registrations where it has none."""
+    found: User | None = await db.scalar(of_address(key_of(email)).limit(1))
     return found
+
+
+def of_address(email_key: str) -> Select[User]:
+    """Select what an address has: its account first, then pending registrations, the oldest first."""
+    is_pending = User.status == Status.PENDING
+    return select(User).where(User.email_key == email_key).order_by(is_pending, User.created_at, User.id)
 
 
 async def hold(db: AsyncSession, email: str) -> User | None:
     """Give the account of an address, and keep others from changing it meanwhile."""
-    found: User | None = await db.scalar(
-        select(User).where(User.email_key == key_of(email)).with_for_update()
-    )
+    await hold_address(db, key_of(email))
+    found: User | None = await db.scalar(of_address(key_of(email)).limit(1).with_for_update())
     return found
+
+
+async def hold_address(db: AsyncSession, email_key: str) -> None:
+    """Lock an address until the transaction ends: nobody else registers or confirms it meanwhile."""
+    await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"address {email_key}", 0))))
 
 
 async def hold_person(db: AsyncSession, user_id: UUID) -> User | None:
@@ -80,7 +90,7 @@ async def first_tenant(db: AsyncSession, user: User | None) -> Tenant | None:
 
 
 async def add_user(db: AsyncSession, user: User) -> bool:
-    """Add an account, unless its address has one; tells whether it did."""
+    """Add an account or a pending registration, unless the address has an account; tells whether it did."""
     # Not an error but nothing when the address is taken: Postgres' error would quote it into the logs.
     added = await db.scalar(
         insert(User)
@@ -94,7 +104,7 @@ async def add_user(db: AsyncSession, user: User) -> bool:
             email_verified_at=user.email_verified_at,
             terms_accepted_at=user.terms_accepted_at,
         )
-        .on_conflict_do_nothing(index_elements=[User.email_key])
+        .on_conflict_do_nothing(index_elements=[User.email_key], index_where=text("status <> 'pending'"))
         .returning(User.id)
     )
     return added is not None
@@ -147,12 +157,14 @@ def slug_of(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_SLUG].strip("-") or "tenant"
 
 
-async def discard(db: AsyncSession, user: User) -> None:
-    """Remove an account that nobody has ever entered, and the tenants that it was to own."""
-    owned = select(Membership.tenant_id).where(Membership.user_id == user.id, Membership.role == Role.OWNER)
-    shared = select(Membership.tenant_id).where(Membership.user_id != user.id)
+async def discard_pending(db: AsyncSession, email_key: str, *which: ColumnElement[bool]) -> None:
+    """Remove registrations of an address that nobody confirmed, and the tenants that they were to own."""
+    pending = select(User.id).where(User.email_key == email_key, User.status == Status.PENDING, *which)
+    ids = (await db.scalars(pending)).all()
+    owned = select(Membership.tenant_id).where(Membership.user_id.in_(ids), Membership.role == Role.OWNER)
+    shared = select(Membership.tenant_id).where(Membership.user_id.not_in(ids))
     await db.execute(delete(Tenant).where(Tenant.id.in_(owned), Tenant.id.not_in(shared)))
-    await db.execute(delete(User).where(User.id == user.id))
+    await db.execute(delete(User).where(User.id.in_(ids)))
 
 
 def person(caller: Principal) -> UUID:

@@ -69,6 +69,23 @@ class EmailTokenInvalid(BadRequest):
     default_detail = "The link is not valid, or no longer. Ask for a new one."
 
 
+class SignUpPasswordRequired(BadRequest):
+    """Several registrations of the address wait to be confirmed, and the password tells which is meant."""
+
+    default_detail = (
+        "More than one sign-up is waiting for this address. Enter the password that you signed up with."
+    )
+
+
+class SignUpPasswordWrong(BadRequest):
+    """No registration of the address that waits to be confirmed has this password; the link stays good."""
+
+    default_detail = (
+        "No sign-up that is waiting for this address has this password."
+        " Enter the password that you signed up with, or sign up again."
+    )
+
+
 class PasswordTooShort(Unprocessable):
     """A password that is the only factor has at least 15 characters (NIST SP 800-63B-4, 3.1.1.2)."""
 

@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import accounts, audit, password_policy
 from auth.addresses import key_of
 from auth.audit import Action
-from auth.errors import EmailTokenInvalid
 from auth.events import EmailVerificationRequested, MailToConfirm, UserRegistered, Verification
 from auth.models import Purpose, Status, Tenant, User
 from auth.parts import Parts
@@ -25,6 +24,8 @@ from auth.tenants import joining, signups
 
 # Longer than any of the ways through the database takes, and short enough not to be noticed.
 SAME_SECONDS = 0.05
+# Registrations of one address. Far more than mails go to it while a link is good, and few enough to be tried.
+MOST_WAITING = 20
 
 
 async def register(parts: Parts, wanted: Registration) -> None:
@@ -63,15 +64,23 @@ def new_user(wanted: Registration, password_hash: str, *, must_confirm: bool) ->
 
 
 async def take_address(db: AsyncSession, user: User) -> bool:
-    """Add an account if its address is free; tells whether it was.
+    """Add an account, or a registration to be confirmed; tells whether the address had no account.
 
-    What was never confirmed gives way: else anybody could keep an address from its owner, or wait with a
-    password of their own for the owner to confirm it. An account that somebody may have entered never does.
+    Registrations of one address do not replace one another: none takes another's link, and whose password
+    opens the account is decided where the address is confirmed (`email_confirmation`).
     """
     before = await accounts.hold(db, user.email)
-    if before and before.status is Status.PENDING:
-        await accounts.discard(db, before)
+    if before and before.status is not Status.PENDING:
+        return False
+    await make_room(db, user.email_key)
     return await accounts.add_user(db, user)
+
+
+async def make_room(db: AsyncSession, email_key: str) -> None:
+    """Remove the oldest registrations of an address that has too many waiting."""
+    waiting = select(User.id).where(User.email_key == email_key, User.status == Status.PENDING)
+    newest = waiting.order_by(User.created_at.desc(), User.id).limit(MOST_WAITING - 1)
+    await accounts.discard_pending(db, email_key, User.id.not_in(newest))
 
 
 async def send_again(parts: Parts, email: str) -> None:
@@ -102,19 +111,3 @@ async def ask_to_confirm(
         verification=Verification(token=sealed, expires_at=fresh.expires_at),
     )
     publish(db, event, tenant_id=tenant.id, subject=user.subject)
-
-
-async def verify(db: AsyncSession, parts: Parts, token: str) -> None:
-    """Confirm the address that a mail's token was sent to; raises EmailTokenInvalid."""
-    redeemed = await parts.email_tokens.redeem(db, token, Purpose.EMAIL_VERIFICATION)
-    if redeemed is None:
-        raise EmailTokenInvalid
-    user_id, email_key = redeemed
-    # An address that was changed meanwhile has not been confirmed by this.
-    asked = select(User).where(User.id == user_id, User.email_key == email_key).with_for_update()
-    user = await db.scalar(asked)
-    if user is None or user.status not in {Status.PENDING, Status.ACTIVE}:
-        raise EmailTokenInvalid
-    accounts.confirm(user)
-    tenant = await accounts.first_tenant(db, user)
-    audit.record(db, Action.EMAIL_VERIFIED, tenant_id=tenant.id if tenant else None, subject=user.subject)

@@ -11,7 +11,7 @@ from servicekit.database import Session
 from servicekit.permissions import PERMISSIONS
 from servicekit.tokens import ALGORITHM
 
-from auth import jwks, machines, refresh, registration, schemas, sessions, sign_in
+from auth import email_confirmation, jwks, machines, refresh, registration, schemas, sessions, sign_in
 from auth.addresses import key_of
 from auth.errors import UnsupportedGrantType
 from auth.manners import no_store
@@ -109,11 +109,13 @@ async def send_confirmation(asked: schemas.MailRequest, parts: PartsOfAuth) -> s
 
 
 @accounts_api.post("/email/verify", dependencies=[public, limited("email/verify")])
-async def confirm_address(
-    mail: schemas.MailToken, parts: PartsOfAuth, session: Session
-) -> schemas.EmailVerified:
-    """Confirm an address with the token of its mail. No GET does: scanners of mail follow links."""
-    await registration.verify(session, parts, mail.token.get_secret_value())
+async def confirm_address(confirmation: schemas.Confirmation, parts: PartsOfAuth) -> schemas.EmailVerified:
+    """Confirm an address with the token of its mail. No GET does: scanners of mail follow links.
+
+    Send the password of the sign-up with it: a link alone also confirms what somebody else signed up with.
+    Where several sign-ups of the address are waiting, the password is required, and chooses.
+    """
+    await email_confirmation.confirm(parts, confirmation)
     return schemas.EmailVerified()
 
 

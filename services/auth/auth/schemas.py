@@ -118,6 +118,13 @@ class MailToken(Body):
     token: OpaqueToken
 
 
+class Confirmation(Body):
+    """The token of a mail's link, and the password of the sign-up that it is to confirm."""
+
+    token: OpaqueToken
+    password: Password | None = None
+
+
 class SessionBundle(BaseModel):
     """All that a client needs to go on."""
 

@@ -107,6 +107,9 @@ async def seed(settings: Settings, wanted: Seed, *, show_password: bool = False)
         async with database.begin() as db:
             tenant = await find_or_add_tenant(db, wanted)
             user = await accounts.hold(db, wanted.email)
+            if user is not None and user.status is Status.PENDING:
+                await replace_pending(db, user, wanted)
+                user = None
             if user is None:
                 user, generated = await add(db, passwords, tenant, wanted)
             else:
@@ -156,6 +159,19 @@ async def add(
     return user, generated
 
 
+async def replace_pending(db: AsyncSession, user: User, wanted: Seed) -> None:
+    """Remove what was signed up with and never confirmed; its password may be a stranger's.
+
+    Raises SeedRefused.
+    """
+    if not wanted.is_update:
+        raise SeedRefused(
+            f"{user.email} has signed up and not confirmed the address. Repeat the command with --update to"
+            " replace that sign-up, the confirmation of the address and the password included."
+        )
+    await accounts.discard_pending(db, user.email_key)
+
+
 async def update(  # noqa: PLR0913, PLR0917  # what is changed, by what, to what
     db: AsyncSession, settings: Settings, passwords: Passwords, tenant: Tenant, user: User, wanted: Seed
 ) -> None:
@@ -188,7 +204,7 @@ async def differences(
         "membership": membership is None,
         "password": not is_same_password,
         "name": wanted.display_name not in {None, user.display_name},
-        "confirmation of the address": user.email_verified_at is None or user.status is Status.PENDING,
+        "confirmation of the address": user.email_verified_at is None,
     }
     return [name for name, is_different in changes.items() if is_different]
 

@@ -67,12 +67,15 @@ class Expiry(Steady):
         return HOUR_SECONDS
 
     async def _discard_pending(self) -> int:
-        old = select(User).where(User.status == Status.PENDING, User.created_at < func.now() - PENDING_LIFE)
+        # All of an address together: a password is asked for as long as any other registration waits there.
+        pending = select(User.email_key).where(User.status == Status.PENDING).group_by(User.email_key)
+        old = pending.having(func.max(User.created_at) < func.now() - PENDING_LIFE).order_by(User.email_key)
         async with self._database.begin() as db:
-            users = (await db.scalars(old.limit(BATCH).with_for_update(skip_locked=True))).all()
-            for user in users:
-                await accounts.discard(db, user)
-        return len(users)
+            addresses = (await db.scalars(old.limit(BATCH))).all()
+            for email_key in addresses:
+                await accounts.hold_address(db, email_key)
+                await accounts.discard_pending(db, email_key, User.created_at < func.now() - PENDING_LIFE)
+        return len(addresses)
 
     async def _erase_closed(self) -> bool:
         async with self._database.begin() as db:

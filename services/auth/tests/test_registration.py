@@ -69,21 +69,11 @@ async def test_does_not_replace_an_account_in_use_that_never_had_to_confirm(star
     assert (await auth.sign_in(password=OTHER_PASSWORD)).status_code == 401
 
 
-async def test_lets_the_owner_of_an_address_replace_a_registration_that_nobody_confirmed(auth):
-    await auth.register(password=OTHER_PASSWORD, tenant_name="The Squatter's")
-    await auth.register()
-    squatters, owners = await auth.mail_tokens()
-    assert (await auth.post("email/verify", token=squatters)).status_code == 400
-    assert (await auth.post("email/verify", token=owners)).status_code == 200
-    assert (await auth.sign_in(password=OTHER_PASSWORD)).status_code == 401
-    bundle = await auth.session()
-    assert (await auth.me(bundle["access_token"])).json()["tenant_name"] == "Ann's Bakery"
-    assert await auth.database.fetchval("select count(*) from tenants") == 1
-
-
 async def test_makes_one_account_of_many_requests_at_once(auth):
     answers = await asyncio.gather(*(auth.register() for _ in range(8)))
     assert {answer.status_code for answer in answers} == {202}
+    token = (await auth.mail_tokens())[0]
+    assert (await auth.post("email/verify", token=token, password=auth.password)).status_code == 200
     assert await auth.database.fetchval("select count(*) from users, tenants, memberships") == 1
 
 

@@ -115,14 +115,18 @@ async def test_makes_up_a_password_and_shows_it_once(run, auth):
     await auth.session("owner@example.com", password)
 
 
-async def test_confirms_an_account_that_waits_for_it_when_told_to(run, auth):
+async def test_replaces_a_sign_up_that_waits_to_be_confirmed_when_told_to(run, auth):
     await auth.register("owner@example.com")
     code, printed = await run("--tenant-slug", "other")
     assert code == 1
     assert "the confirmation of the address" in printed.err
-    assert (await run("--update", "--tenant-slug", "other"))[0] == 0
-    bundle = await auth.session("owner@example.com")
+    await auth.register("owner@example.com", password="yet other words of somebody")
+    _, printed = await run("--update", "--tenant-slug", "other", "--print-password")
+    bundle = await auth.session("owner@example.com", printed.out.splitlines()[-1].removeprefix("password "))
     assert bundle["email_verified"] is True
+    # Whoever had signed up with the address is not let in by that.
+    assert (await auth.sign_in("owner@example.com")).status_code == 401
+    assert await auth.database.fetchval("select count(*) from users") == 1
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,10 @@ async def take(db: AsyncSession, parts: Parts, token: str) -> None:
     if not used or not user or not new_email or key_of(new_email) != used[1]:
         raise EmailTokenInvalid
     other = await accounts.hold(db, new_email)
-    if other and other.id != user.id:
-        # What was never confirmed gives way, as at a registration.
-        if other.status is not Status.PENDING:
-            raise EmailTokenInvalid
-        await accounts.discard(db, other)
+    if other and other.id != user.id and other.status is not Status.PENDING:
+        raise EmailTokenInvalid
+    # What was never confirmed gives way.
+    await accounts.discard_pending(db, key_of(new_email))
     before = mails.Recipient.of(user)
     user.email, user.email_key = new_email, key_of(new_email)
     accounts.confirm(user)

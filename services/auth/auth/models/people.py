@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID, uuid4
 
-from sqlalchemy import ForeignKey, Index, func
+from sqlalchemy import ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from auth.models.base import Base, one_of
@@ -32,13 +32,19 @@ class Purpose(Enum):
 
 
 class User(Base):
-    """A person. `email` is where mail goes; `email_key`, its normal form, makes one address one account."""
+    """A person. `email` is where mail goes; `email_key`, its normal form, makes one address one account.
+
+    Of pending registrations an address may have several: who confirms it decides which becomes the account.
+    """
 
     __tablename__ = "users"
+    __table_args__ = (
+        Index("uq_users_email_key", "email_key", unique=True, postgresql_where=text("status <> 'pending'")),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     email: Mapped[str]
-    email_key: Mapped[str] = mapped_column(unique=True)
+    email_key: Mapped[str] = mapped_column(index=True)
     # The address that they want instead, until they have confirmed it.
     new_email: Mapped[str | None]
     display_name: Mapped[str | None]

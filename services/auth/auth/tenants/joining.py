@@ -53,4 +53,5 @@ async def settle_in(db: AsyncSession, parts: Parts, wanted: Registration, user: 
     now = datetime.now(UTC)
     confirmed = {"status": Status.ACTIVE, "email_verified_at": now}
     await db.execute(update(User).where(User.id == user.id).values(**confirmed))
+    await accounts.discard_pending(db, user.email_key)
     return None
