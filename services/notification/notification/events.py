@@ -15,25 +15,17 @@ from pydantic import (
     StringConstraints,
 )
 
-# An address, a link, or something that a mail program would turn into one.
-LINK = re.compile(r"[/@:\\]|\.\w")
-NETWORK = re.compile(r"[0-9a-fx.:/]{3,43}")
+from notification.names import presentable
+
+# What auth shows of an address: `203.0.113.x`, `2001:db8:1::/48`.
+NETWORK = re.compile(r"(?:[0-9]{1,3}\.){3}x|(?:[0-9a-f]{1,4}:){1,3}:/48")
 NUMBER = re.compile(r"[0-9]{1,3}")
 FACTORS = {"totp": "an authenticator app", "passkey": "a passkey"}
 ATTACKS = {
     "password_spraying": "one network fails to sign in to many accounts",
     "credential_stuffing": "many networks fail to sign in to many accounts",
 }
-MASKED = re.compile(r"[^\s@<>]?\*{3}@[^\s@<>]{1,255}")
-
-
-def presentable(name: str | None) -> str | None:
-    """Give a name on one line, or none where it reads like an advertisement.
-
-    Anybody can register a stranger's address under any name; our mails must not carry such messages.
-    """
-    text = " ".join((name or "").split())
-    return text if text and len(text) <= 80 and not LINK.search(text) else None
+MASKED = re.compile(r"([A-Za-z0-9])\*{3}@([A-Za-z0-9])[A-Za-z0-9.-]{0,253}\.([A-Za-z]{2,63})")
 
 
 def readable(moment: datetime) -> str:
@@ -50,8 +42,9 @@ def moment(text: str | None) -> str | None:
 
 
 def masked(address: str | None) -> str | None:
-    """Give an address of which little is shown, or none where it is nothing of the kind."""
-    return address if address and MASKED.fullmatch(address) else None
+    """Give an address of which nothing is left to write to, `a***@e***.org`; none where it is none."""
+    match = MASKED.fullmatch(address or "")
+    return f"{match[1]}***@{match[2]}***.{match[3]}" if match else None
 
 
 def network(address: str | None) -> str | None:
@@ -75,7 +68,9 @@ def in_plain_words(attack: str | None) -> str | None:
 
 
 Name = Annotated[str | None, AfterValidator(presentable)]
-MailAddress = Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]+@[^\s@<>,;]+$", max_length=320)]
+MailAddress = Annotated[
+    str, StringConstraints(pattern=r"^[^\s\p{C}@<>,;]+@[^\s\p{C}@<>,;]+$", max_length=320)
+]
 
 
 class Verification(BaseModel):
@@ -127,7 +122,7 @@ class Facts(BaseModel):
     place: Name = None
     # Where they were the last time.
     place_before: Name = None
-    attack: Annotated[Name, AfterValidator(in_plain_words)] = None
+    attack: Annotated[str | None, AfterValidator(in_plain_words)] = None
     # Of which only a part is shown: `203.0.113.x`, `2001:db8::/48`.
     address: Annotated[str | None, AfterValidator(network)] = None
     at: Annotated[str | None, AfterValidator(moment)] = None

@@ -1,5 +1,7 @@
 """What is heard, and which mail it leads to."""
 
+from datetime import datetime
+
 from servicekit.events import Received
 from servicekit.streams import Handler
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,7 +34,6 @@ async def ask_to_verify(session: AsyncSession, received: Received) -> None:
 async def send_mail(session: AsyncSession, received: Received) -> None:
     """Send somebody the letter that is due."""
     event = MailDue.model_validate(received.data)
-    known = event.facts.model_dump(exclude_none=True)
     await deliveries.enqueue(
         session,
         dedupe_key=str(received.id),
@@ -40,15 +41,20 @@ async def send_mail(session: AsyncSession, received: Received) -> None:
         user_id=event.recipient,
         template=event.kind,
         address=event.email,
-        payload={
-            "at": readable(received.time),
-            **known,
-            "name": event.display_name,
-            "expires_at": readable(event.expires_at),
-        },
+        payload=payload_of(event, received.time),
         sealed_token=event.token,
         expires_at=event.expires_at,
     )
+
+
+def payload_of(event: MailDue, time: datetime) -> dict[str, str | None]:
+    """Return what the letter may tell, beside its token."""
+    return {
+        "at": readable(time),
+        **event.facts.model_dump(exclude_none=True),
+        "name": event.display_name,
+        "expires_at": readable(event.expires_at),
+    }
 
 
 async def forget(session: AsyncSession, received: Received) -> None:

@@ -1,9 +1,10 @@
 """Writing our mails: a letter and one layout in, a mail for the provider out."""
 
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import PackageLoader, StrictUndefined
+from jinja2 import PackageLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import JsonValue
 from servicekit.sealing import unseal_by_any
@@ -69,9 +70,15 @@ def link(page: str | None, delivery: Delivery, settings: Settings) -> dict[str, 
 def rendered(written: SandboxedEnvironment, layout: str, letter: Letter, says: dict[str, Any]) -> str:
     """Render a letter in its layout: the same for those who read HTML and those who read text."""
     known = {**NOTHING_KNOWN, **says}
-    body = written.from_string(letter.says).render(known)
+    body = sentence(written, letter.says).render(known)
     wording = {"otherwise": letter.otherwise, "link_says": letter.link_says}
     return written.get_template(layout).render(known, says=body, **wording)
+
+
+@cache
+def sentence(written: SandboxedEnvironment, says: str) -> Template:
+    """Compile what a letter says, once."""
+    return written.from_string(says)
 
 
 def variables(says: dict[str, Any]) -> dict[str, JsonValue]:
