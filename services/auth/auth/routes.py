@@ -9,17 +9,18 @@ from servicekit import wire
 from servicekit.auth import Caller, public
 from servicekit.database import Session
 from servicekit.permissions import PERMISSIONS
-from servicekit.tokens import ALGORITHM
+from servicekit.tokens import ALGORITHM, Principal
 
 from auth import email_confirmation, jwks, machines, refresh, registration, schemas, sessions, sign_in
 from auth.addresses import key_of
+from auth.authorization import sensitive, sensitive_unless_own_session
 from auth.errors import UnsupportedGrantType
 from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
+from auth.sensitive_actions import SensitiveAction
 from auth.service_accounts.issuing import token_endpoint
-from auth.step_up import FreshCaller, fresh_unless_current
 
 GRANT_TYPE = "client_credentials"
 
@@ -64,13 +65,17 @@ async def end_session(held: schemas.Refresh, parts: PartsOfAuth, session: Sessio
 
 
 @accounts_api.post("/logout/all", status_code=status.HTTP_204_NO_CONTENT)
-async def end_all_sessions(caller: FreshCaller, session: Session) -> None:
+async def end_all_sessions(
+    caller: Annotated[Principal, sensitive(SensitiveAction.END_ALL_SESSIONS)], session: Session
+) -> None:
     """End all of one's sessions, on every device and in every tenant; needs a recent proof."""
     await sessions.sign_out_everywhere(session, caller)
 
 
 @accounts_api.post("/logout/others", status_code=status.HTTP_204_NO_CONTENT)
-async def end_other_sessions(caller: FreshCaller, session: Session) -> None:
+async def end_other_sessions(
+    caller: Annotated[Principal, sensitive(SensitiveAction.END_OTHER_SESSIONS)], session: Session
+) -> None:
     """End all of one's sessions but this one; needs a recent proof."""
     await sessions.sign_out_others(session, caller)
 
@@ -83,12 +88,12 @@ async def list_sessions(
     return wire.Page(items=await sessions.list_own(session, parts, caller))
 
 
-@accounts_api.delete(
-    "/sessions/{session_id}",
-    status_code=status.HTTP_204_NO_CONTENT,
-    dependencies=[Depends(fresh_unless_current)],
-)
-async def end_one_session(session_id: UUID, caller: Caller, session: Session) -> None:
+@accounts_api.delete("/sessions/{session_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def end_one_session(
+    session_id: UUID,
+    caller: Annotated[Principal, sensitive_unless_own_session(SensitiveAction.END_OTHER_SESSION)],
+    session: Session,
+) -> None:
     """End one of one's own sessions, on whatever device; a recent proof is needed for any but the current."""
     await sessions.end_one(session, caller, session_id)
 

@@ -1,20 +1,13 @@
 """Proving once more who one is, before what is sensitive (RFC 9470).
 
-    @router.delete("/everything")
-    async def remove(caller: FreshCaller) -> None: ...
-
-`FreshCaller` (or `fresh(minutes)`) lets in whose session is alive and was proved a short while ago, with more
-than one factor where the account has them. Others hear 401 `insufficient_user_authentication`, call
-`POST /step-up`, and try again with the new token.
+Which actions ask for it is in `sensitive_actions`. They answer 401 `insufficient_user_authentication` to a
+session that was proved too long ago, or without the second factor that the account has; the client calls
+`POST /step-up` and tries again with the new token.
 """
 
 import time
-from dataclasses import dataclass
-from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends
-from servicekit.auth import Caller
 from servicekit.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -32,42 +25,10 @@ from auth.factors.errors import (
 )
 from auth.factors.schemas import StepUp
 from auth.models import Aim, Challenge, EndReason, Passkey, Session, User
-from auth.parts import Parts, PartsOfAuth
+from auth.parts import Parts
 from auth.schemas import SessionBundle
 
 MINUTE = 60
-
-
-@dataclass(frozen=True)
-class Fresh:
-    """The policy of a route for people who have proved a short while ago who they are."""
-
-    minutes: int | None = None
-
-    async def __call__(self, caller: Caller, parts: PartsOfAuth) -> Principal:
-        """Let the caller in; raises SessionEnded or InsufficientUserAuthentication."""
-        max_age = (self.minutes or parts.settings.auth_step_up_minutes) * MINUTE
-        # A transaction of its own: the route may have to hash, which nobody does with one open.
-        async with parts.database.begin() as db:
-            session = await of(db, caller)
-            enough = "mfa" in session.amr or not await second_factor.has_any(db, session.user_id)
-        if not enough or session.authenticated_at.timestamp() < time.time() - max_age:
-            raise InsufficientUserAuthentication(max_age)
-        return caller
-
-
-def fresh(minutes: int | None = None) -> Any:
-    """Ask for a proof that is not older than this; by default AUTH_STEP_UP_MINUTES."""
-    return Depends(Fresh(minutes))
-
-
-FreshCaller = Annotated[Principal, fresh()]
-
-
-async def fresh_unless_current(session_id: UUID, caller: Caller, parts: PartsOfAuth) -> None:
-    """Ask for a fresh proof before ending a session, except for the session that sends the request."""
-    if str(session_id) != caller.session_id:
-        await Fresh()(caller, parts)
 
 
 async def of(db: AsyncSession, caller: Principal) -> Session:
@@ -78,6 +39,17 @@ async def of(db: AsyncSession, caller: Principal) -> Session:
     if session is None:
         raise SessionEnded
     return session
+
+
+async def verify_fresh(db: AsyncSession, parts: Parts, session: Session, minutes: int | None = None) -> None:
+    """Verify that a session was proved recently, with a second factor if the account has one.
+
+    `minutes` is how recently, by default AUTH_STEP_UP_MINUTES. Raises InsufficientUserAuthentication.
+    """
+    max_age = (minutes or parts.settings.auth_step_up_minutes) * MINUTE
+    enough = "mfa" in session.amr or not await second_factor.has_any(db, session.user_id)
+    if not enough or session.authenticated_at.timestamp() < time.time() - max_age:
+        raise InsufficientUserAuthentication(max_age)
 
 
 def identity(session_id: str | None) -> UUID | None:

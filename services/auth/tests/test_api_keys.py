@@ -158,7 +158,7 @@ async def test_goes_by_what_the_caller_is_now_and_not_by_what_the_token_says(aut
     await auth.role("ann@example.com", "viewer")
     body = {"name": "x", "scopes": ["billing:manage"]}
     refused = await ask(auth, "POST", "", owner["access_token"], json=body)
-    assert refused.json()["code"] == "scope_beyond_own_rights"
+    assert refused.json()["code"] == "role_too_low"
     await auth.database.execute("delete from users")
     assert (await ask(auth, "POST", "", owner["access_token"], json=body)).json()["code"] == "session_ended"
 

@@ -281,6 +281,9 @@ async def test_lists_and_revokes_for_the_tenants_own_admins_alone(service, opera
     member = await service.session()
     assert (await call("GET", "", member)).status_code == 403
     assert (await call("POST", revoke, member)).status_code == 403
+    # The token is of before.
+    assert (await call("POST", revoke, owner)).json()["code"] == "role_too_low"
+    await service.role("ann@example.com", "admin")
     assert (await call("POST", revoke, owner)).status_code == 204
     assert (await exchanged(service, issued)).json()["code"] == "invalid_client"
     assert (await call("POST", revoke, owner)).status_code == 404

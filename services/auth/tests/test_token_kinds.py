@@ -25,17 +25,12 @@ BODIES = {
 }
 # Where machines come in whose scopes and role allow it; elsewhere auth is for people.
 MACHINES_TOO = {
-    ("PUT", "tenants/current/settings"),
     ("GET", "tenants/current/members"),
     ("GET", "tenants/current/invites"),
-    ("POST", "tenants/{tenant_id}/reactivate"),
     ("GET", "audit"),
     ("GET", "audit/export"),
     ("GET", "api-keys"),
-    ("POST", "api-keys/{key_id}/rotate"),
-    ("DELETE", "api-keys/{key_id}"),
     ("GET", "service-accounts/tokens"),
-    ("POST", "service-accounts/tokens/{credential_id}/revoke"),
 }
 OPERATORS = "signup-requests"
 

@@ -1,16 +1,20 @@
 """The addresses of one's own account."""
 
+from typing import Annotated
+
 from fastapi import APIRouter, Depends, Response, status
 from servicekit.auth import Caller, public
 from servicekit.database import Session
+from servicekit.tokens import Principal
 
 from auth.account import deletion, email_change, export, password_change, password_reset, profile, schemas
+from auth.authorization import sensitive
 from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
 from auth.schemas import Accepted, MailToken, Me
-from auth.step_up import FreshCaller
+from auth.sensitive_actions import SensitiveAction
 
 account_api = APIRouter(
     prefix="/api/v1/auth", tags=["account"], dependencies=[Depends(no_store), Depends(origin)]
@@ -39,14 +43,20 @@ async def set_forgotten_password(wanted: schemas.PasswordReset, parts: PartsOfAu
 
 
 @account_api.post("/password/change", status_code=status.HTTP_204_NO_CONTENT, dependencies=[limited("token")])
-async def change_password(wanted: schemas.PasswordChange, caller: FreshCaller, parts: PartsOfAuth) -> None:
+async def change_password(
+    wanted: schemas.PasswordChange,
+    caller: Annotated[Principal, sensitive(SensitiveAction.CHANGE_PASSWORD)],
+    parts: PartsOfAuth,
+) -> None:
     """Change one's password, knowing the present one; all other sessions end."""
     await password_change.change(parts, caller, wanted)
 
 
 @account_api.post("/email/change", status_code=status.HTTP_202_ACCEPTED, dependencies=[limited("token")])
 async def ask_for_other_address(
-    wanted: schemas.EmailChange, caller: FreshCaller, parts: PartsOfAuth
+    wanted: schemas.EmailChange,
+    caller: Annotated[Principal, sensitive(SensitiveAction.CHANGE_EMAIL)],
+    parts: PartsOfAuth,
 ) -> Accepted:
     """Have the address confirmed that one wants to use; until then the old one stays."""
     await email_change.ask(parts, caller, wanted)
@@ -67,7 +77,11 @@ async def change_profile(wanted: schemas.Profile, caller: Caller, session: Sessi
 
 
 @account_api.post("/account/delete", status_code=status.HTTP_204_NO_CONTENT, dependencies=[limited("token")])
-async def leave(wanted: schemas.Farewell, caller: FreshCaller, parts: PartsOfAuth) -> None:
+async def leave(
+    wanted: schemas.Farewell,
+    caller: Annotated[Principal, sensitive(SensitiveAction.DELETE_ACCOUNT)],
+    parts: PartsOfAuth,
+) -> None:
     """Leave: the account is closed at once, and erased when the time to think again is over.
 
     Until then the link of the letter opens it again. The tenants that nobody else is in go with it.

@@ -1,13 +1,14 @@
 """Making, listing, rotating and revoking a tenant's API keys."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 from servicekit import api_keys
-from servicekit.permissions import allows
+from servicekit.permissions import Role, allows
 from servicekit.tokens import Principal
 from servicekit.wire import Page
 from sqlalchemy import func, or_, select
@@ -18,11 +19,12 @@ from auth.api_keys import schemas
 from auth.api_keys.errors import ApiKeyUnknown, ExpiryPast, ScopeBeyondOwnRights
 from auth.audit import Action
 from auth.digests import digest
-from auth.errors import SessionEnded
 from auth.models import ApiKey
 from auth.paging import after, page_of
 from auth.revocation import Kind
+from auth.sensitive_actions import SensitiveAction
 from auth.settings import Settings
+from auth.tenants.authority import authorize
 
 SECRET_BYTES = 32
 KIND = "api_key"
@@ -36,15 +38,10 @@ def digests_of(settings: Settings, key: str) -> list[bytes]:
 async def make(
     db: AsyncSession, settings: Settings, caller: Principal, wanted: schemas.NewApiKey
 ) -> schemas.MadeApiKey:
-    """Make a key; raises PeopleOnly, SessionEnded, ScopeBeyondOwnRights or ExpiryPast."""
+    """Make a key; raises SessionEnded, RoleTooLow, ScopeBeyondOwnRights or ExpiryPast."""
     person = accounts.person(caller)
-    # As it is now: the token may be of a while ago.
-    standing = await accounts.standing(db, person, caller.tenant_id, verified_only=False)
-    if standing is None or caller.role is None:
-        raise SessionEnded
-    role = min(standing.role, caller.role)
-    if not all(allows(scope, role, caller.scopes) for scope in wanted.scopes):
-        raise ScopeBeyondOwnRights
+    _, role = await authorize(db, caller, SensitiveAction.CREATE_API_KEY)
+    verify_scopes(caller, role, wanted.scopes)
     if wanted.expires_at and wanted.expires_at <= datetime.now(UTC):
         raise ExpiryPast
     key_id = uuid4()
@@ -77,8 +74,13 @@ async def page(db: AsyncSession, caller: Principal, limit: int, cursor: str | No
 async def rotate(
     db: AsyncSession, settings: Settings, caller: Principal, key_id: UUID, rotation: schemas.Rotation
 ) -> schemas.MadeApiKey:
-    """Give a key another secret; the one before works on for a while. Raises ApiKeyUnknown."""
+    """Give a key another secret; the one before works on for a while.
+
+    Raises SessionEnded, RoleTooLow, ApiKeyUnknown or ScopeBeyondOwnRights.
+    """
+    _, role = await authorize(db, caller, SensitiveAction.ROTATE_API_KEY)
     row = await find(db, caller, key_id)
+    verify_scopes(caller, role, row.scopes)
     text = new_text(key_id)
     overlap = datetime.now(UTC) + timedelta(minutes=rotation.overlap_minutes)
     row.previous_digest, row.digest = row.digest, digests_of(settings, text.get_secret_value())[0]
@@ -88,12 +90,19 @@ async def rotate(
 
 
 async def revoke(db: AsyncSession, caller: Principal, key_id: UUID) -> None:
-    """End a key, with all of its secrets; raises ApiKeyUnknown."""
+    """End a key, with all of its secrets; raises SessionEnded, RoleTooLow or ApiKeyUnknown."""
+    await authorize(db, caller, SensitiveAction.REVOKE_API_KEY)
     row = await find(db, caller, key_id)
     row.revoked_at = datetime.now(UTC)
     # Services ask about a key at each request, but not while a stream lasts that was opened with it.
     await revocation.revoke(db, Kind.CLIENT, client_id(row.id))
     note(db, Action.TOKEN_REVOKED, caller, row)
+
+
+def verify_scopes(caller: Principal, role: Role, scopes: Sequence[str]) -> None:
+    """Verify that a key gives no more than its holder's role and token do; raises ScopeBeyondOwnRights."""
+    if not all(allows(scope, role, caller.scopes) for scope in scopes):
+        raise ScopeBeyondOwnRights
 
 
 async def find(db: AsyncSession, caller: Principal, key_id: UUID) -> ApiKey:

@@ -11,10 +11,11 @@ from servicekit.tokens import Principal
 from servicekit.wire import Cursor, Limit, Page
 
 from auth.api_keys import introspection, keys, schemas
+from auth.authorization import sensitive
 from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
-from auth.step_up import fresh
+from auth.sensitive_actions import SensitiveAction
 
 Manager = Annotated[Principal, allowed("api_keys:manage")]
 
@@ -26,9 +27,12 @@ api_keys_internal = APIRouter(
 )
 
 
-@api_keys_api.post("", status_code=status.HTTP_201_CREATED, dependencies=[fresh()])
+@api_keys_api.post("", status_code=status.HTTP_201_CREATED)
 async def make_api_key(
-    wanted: schemas.NewApiKey, caller: Manager, parts: PartsOfAuth, session: Session
+    wanted: schemas.NewApiKey,
+    caller: Annotated[Principal, sensitive(SensitiveAction.CREATE_API_KEY)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> schemas.MadeApiKey:
     """Make a key for a machine; its secret is shown this once."""
     return await keys.make(session, parts.settings, caller, wanted)
@@ -44,14 +48,20 @@ async def list_api_keys(
 
 @api_keys_api.post("/{key_id}/rotate")
 async def rotate_api_key(
-    key_id: UUID, rotation: schemas.Rotation, caller: Manager, parts: PartsOfAuth, session: Session
+    key_id: UUID,
+    rotation: schemas.Rotation,
+    caller: Annotated[Principal, sensitive(SensitiveAction.ROTATE_API_KEY)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> schemas.MadeApiKey:
     """Give a key another secret; the one before works until `previous_expires_at`."""
     return await keys.rotate(session, parts.settings, caller, key_id, rotation)
 
 
 @api_keys_api.delete("/{key_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def revoke_api_key(key_id: UUID, caller: Manager, session: Session) -> None:
+async def revoke_api_key(
+    key_id: UUID, caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_API_KEY)], session: Session
+) -> None:
     """Revoke a key; no service takes it any more within five seconds."""
     await keys.revoke(session, caller, key_id)
 

@@ -72,6 +72,7 @@ class Action(StrEnum):
     ROLE_CHANGED = "authz_change"
     MEMBER_REMOVED = "member_removed"
     INVITE_CREATED = "invite_created"
+    INVITE_RESENT = "invite_resent"
     INVITE_REVOKED = "invite_revoked"
     INVITE_ACCEPTED = "invite_accepted"
     ACCESS_REQUESTED = "access_requested"

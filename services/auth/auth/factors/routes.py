@@ -1,13 +1,15 @@
 """The addresses of second factors, passkeys, step-up and magic links."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, status
 from servicekit.auth import Caller, public
 from servicekit.database import Session
+from servicekit.tokens import Principal
 
 from auth import schemas, step_up
+from auth.authorization import sensitive
 from auth.factors import enrolment, magic_link, passkey_sign_in, passkeys, required_enrolment, second_factor
 from auth.factors import schemas as wire
 from auth.manners import no_store
@@ -15,7 +17,7 @@ from auth.models import Passkey
 from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
-from auth.step_up import FreshCaller
+from auth.sensitive_actions import SensitiveAction
 
 factors_api = APIRouter(
     prefix="/api/v1/auth", tags=["factors"], dependencies=[Depends(no_store), Depends(origin)]
@@ -115,7 +117,9 @@ async def list_factors(caller: Caller, session: Session) -> wire.Factors:
 
 
 @factors_api.post("/factors/totp", status_code=status.HTTP_201_CREATED, dependencies=[by_person])
-async def begin_totp(caller: FreshCaller, parts: PartsOfAuth, session: Session) -> wire.NewTotp:
+async def begin_totp(
+    caller: Annotated[Principal, sensitive(SensitiveAction.BEGIN_TOTP)], parts: PartsOfAuth, session: Session
+) -> wire.NewTotp:
     """Give the seed for an authenticator app; it counts when one code was right."""
     seed, uri = await enrolment.begin_totp(session, parts, caller)
     return wire.NewTotp(seed=seed, otpauth_uri=uri)
@@ -123,7 +127,10 @@ async def begin_totp(caller: FreshCaller, parts: PartsOfAuth, session: Session) 
 
 @factors_api.post("/factors/totp/confirm", dependencies=[by_person])
 async def confirm_totp(
-    caller: FreshCaller, shown: wire.TotpCode, parts: PartsOfAuth, session: Session
+    caller: Annotated[Principal, sensitive(SensitiveAction.ADD_TOTP)],
+    shown: wire.TotpCode,
+    parts: PartsOfAuth,
+    session: Session,
 ) -> wire.FactorAdded:
     """Let the authenticator app count, with the code that it shows."""
     codes = await enrolment.confirm_totp(session, parts, caller, shown.code.get_secret_value())
@@ -131,14 +138,18 @@ async def confirm_totp(
 
 
 @factors_api.delete("/factors/totp", status_code=status.HTTP_204_NO_CONTENT)
-async def remove_totp(caller: FreshCaller, parts: PartsOfAuth, session: Session) -> None:
+async def remove_totp(
+    caller: Annotated[Principal, sensitive(SensitiveAction.REMOVE_TOTP)], parts: PartsOfAuth, session: Session
+) -> None:
     """Remove the authenticator app; other sessions end."""
     await enrolment.remove_totp(session, parts, caller)
 
 
 @factors_api.post("/factors/recovery-codes", dependencies=[by_person])
 async def renew_recovery_codes(
-    caller: FreshCaller, parts: PartsOfAuth, session: Session
+    caller: Annotated[Principal, sensitive(SensitiveAction.RENEW_RECOVERY_CODES)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> wire.RecoveryCodes:
     """Give new recovery codes; the ones before are void."""
     codes = await enrolment.renew_recovery_codes(session, parts, caller)
@@ -146,14 +157,22 @@ async def renew_recovery_codes(
 
 
 @factors_api.post("/factors/passkeys/options", dependencies=[by_person])
-async def begin_passkey(caller: FreshCaller, parts: PartsOfAuth, session: Session) -> wire.PasskeyOptions:
+async def begin_passkey(
+    caller: Annotated[Principal, sensitive(SensitiveAction.BEGIN_PASSKEY)],
+    parts: PartsOfAuth,
+    session: Session,
+) -> wire.PasskeyOptions:
     """Give what a browser needs to make a passkey."""
     challenge, options = await enrolment.begin_passkey(session, parts, caller)
     return wire.PasskeyOptions(challenge=challenge, options=options)
 
 
 @factors_api.post("/factors/passkeys", status_code=status.HTTP_201_CREATED, dependencies=[by_person])
-async def add_passkey(caller: FreshCaller, wanted: wire.NewPasskey, parts: PartsOfAuth) -> wire.PasskeyAdded:
+async def add_passkey(
+    caller: Annotated[Principal, sensitive(SensitiveAction.ADD_PASSKEY)],
+    wanted: wire.NewPasskey,
+    parts: PartsOfAuth,
+) -> wire.PasskeyAdded:
     """Register a passkey."""
     passkey, codes = await enrolment.add_passkey(parts, caller, wanted)
     return wire.PasskeyAdded(passkey=wire.PasskeyFactor.model_validate(passkey), recovery_codes=codes)
@@ -168,6 +187,11 @@ async def rename_passkey(
 
 
 @factors_api.delete("/factors/passkeys/{passkey_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def remove_passkey(caller: FreshCaller, passkey_id: UUID, parts: PartsOfAuth, session: Session) -> None:
+async def remove_passkey(
+    caller: Annotated[Principal, sensitive(SensitiveAction.REMOVE_PASSKEY)],
+    passkey_id: UUID,
+    parts: PartsOfAuth,
+    session: Session,
+) -> None:
     """Remove a passkey; other sessions end."""
     await enrolment.remove_passkey(session, parts, caller, passkey_id)

@@ -16,9 +16,11 @@ from auth.audit import Action
 from auth.models import ServiceCredential
 from auth.paging import after, page_of
 from auth.revocation import Kind
+from auth.sensitive_actions import SensitiveAction
 from auth.service_accounts import schemas
 from auth.service_accounts.errors import ServiceCredentialUnknown
 from auth.service_accounts.issuing import KIND, shown
+from auth.tenants.authority import authorize
 
 WORKING = (ServiceCredential.revoked_at.is_(None), ServiceCredential.expires_at > func.now())
 
@@ -36,7 +38,11 @@ async def page(
 
 
 async def revoke(db: AsyncSession, caller: Principal, credential_id: UUID) -> None:
-    """End a credential, and its access tokens within seconds; raises ServiceCredentialUnknown."""
+    """End a credential, and its access tokens within seconds.
+
+    Raises SessionEnded, RoleTooLow or ServiceCredentialUnknown.
+    """
+    await authorize(db, caller, SensitiveAction.REVOKE_SERVICE_CREDENTIAL)
     row: ServiceCredential | None = await db.scalar(
         update(ServiceCredential)
         .where(

@@ -11,11 +11,13 @@ from servicekit.database import Session
 from servicekit.tokens import Principal
 from servicekit.wire import Cursor, Limit, Page
 
+from auth.authorization import sensitive
 from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
 from auth.schemas import MachineToken
+from auth.sensitive_actions import SensitiveAction
 from auth.service_accounts import credentials, exchange, issuing, schemas
 
 Manager = Annotated[Principal, allowed("service_accounts:manage")]
@@ -48,7 +50,11 @@ async def list_credentials(
 @service_accounts_api.post(
     "/service-accounts/tokens/{credential_id}/revoke", status_code=status.HTTP_204_NO_CONTENT
 )
-async def revoke_credential(credential_id: UUID, caller: Manager, session: Session) -> None:
+async def revoke_credential(
+    credential_id: UUID,
+    caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_SERVICE_CREDENTIAL)],
+    session: Session,
+) -> None:
     """Revoke a credential: it gets no further access token."""
     await credentials.revoke(session, caller, credential_id)
 

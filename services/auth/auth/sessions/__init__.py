@@ -159,7 +159,9 @@ def device_token(parts: Parts, session: Session) -> str | None:
     return devices.token_of(parts.settings.auth_refresh_token_pepper, session.user_id, session.device_id)
 
 
-async def end(db: AsyncSession, reason: EndReason, *which: ColumnElement[bool]) -> Sequence[UUID]:
+async def end(
+    db: AsyncSession, reason: EndReason, *which: ColumnElement[bool], actor: str | None = None
+) -> Sequence[UUID]:
     """End the sessions that are still going on, and with them their access tokens; gives their ids."""
     result = await db.execute(
         update(Session)
@@ -174,6 +176,7 @@ async def end(db: AsyncSession, reason: EndReason, *which: ColumnElement[bool]) 
             db,
             Action.SESSION_ENDED,
             tenant_id=tenant_id,
+            actor=actor,
             subject=f"user:{user_id}",
             session_id=session_id,
             reason=reason.value,
@@ -193,20 +196,20 @@ async def sign_out_everywhere(db: AsyncSession, caller: Principal) -> None:
     """End all sessions of a person, in every tenant."""
     # Locked, so that none goes on under a new id meanwhile.
     await accounts.hold_person(db, accounts.person(caller))
-    await end(db, EndReason.LOGOUT_ALL, Session.user_id == accounts.person(caller))
+    await end(db, EndReason.LOGOUT_ALL, Session.user_id == accounts.person(caller), actor=caller.subject)
 
 
 async def sign_out_others(db: AsyncSession, caller: Principal) -> None:
     """End all sessions of a person but the one that asks."""
     await accounts.hold_person(db, accounts.person(caller))
     own = (Session.user_id == accounts.person(caller), Session.id != UUID(caller.session_id))
-    await end(db, EndReason.REVOKED, *own)
+    await end(db, EndReason.REVOKED, *own, actor=caller.subject)
 
 
 async def end_one(db: AsyncSession, caller: Principal, session_id: UUID) -> None:
     """End a session of one's own; raises SessionNotFound."""
     own = (Session.user_id == accounts.person(caller), Session.id == session_id)
-    if not await end(db, EndReason.REVOKED, *own):
+    if not await end(db, EndReason.REVOKED, *own, actor=caller.subject):
         raise SessionNotFound
 
 

@@ -6,7 +6,6 @@ accounts are not sessions and go on working.
 
 from uuid import UUID
 
-from servicekit.permissions import Role
 from servicekit.tokens import Principal
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,8 +17,9 @@ from auth.errors import UserUnknown
 from auth.models import EndReason, Session, Tenant, User
 from auth.parts import Parts
 from auth.revocation import revoke_every_session
+from auth.sensitive_actions import SensitiveAction
 from auth.sessions.schemas import SessionsToEnd
-from auth.tenants.authority import find_tenant, standing
+from auth.tenants.authority import authorize, find_tenant
 
 
 async def end(db: AsyncSession, parts: Parts, caller: Principal, target: SessionsToEnd) -> int:
@@ -27,7 +27,7 @@ async def end(db: AsyncSession, parts: Parts, caller: Principal, target: Session
 
     Raises RoleTooLow, UserUnknown or TenantUnknown.
     """
-    await standing(db, caller, Role.ADMIN)
+    await authorize(db, caller, SensitiveAction.END_ANY_SESSIONS)
     if target.user_id:
         return await of_user(db, await find_user(db, str(target.user_id)), actor=caller.subject)
     if target.tenant_id:

@@ -1,24 +1,30 @@
 """The address where operators end sessions."""
 
+from typing import Annotated
+
 from fastapi import APIRouter, Depends
 from servicekit.database import Session
+from servicekit.tokens import Principal
 
+from auth.authorization import sensitive
 from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
+from auth.sensitive_actions import SensitiveAction
 from auth.sessions import ending
 from auth.sessions.schemas import SessionsEnded, SessionsToEnd
-from auth.step_up import fresh
-from auth.tenants.signups import Operator
 
 operator_sessions_api = APIRouter(
     prefix="/api/v1/auth", tags=["sessions"], dependencies=[Depends(no_store), Depends(origin)]
 )
 
 
-@operator_sessions_api.post("/sessions/end", dependencies=[fresh()])
+@operator_sessions_api.post("/sessions/end")
 async def end_sessions(
-    target: SessionsToEnd, caller: Operator, parts: PartsOfAuth, session: Session
+    target: SessionsToEnd,
+    caller: Annotated[Principal, sensitive(SensitiveAction.END_ANY_SESSIONS)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> SessionsEnded:
     """End all sessions of a person, of a tenant, or of everybody (one's own included); for operators."""
     return SessionsEnded(ended=await ending.end(session, parts, caller, target))

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import accounts
 from auth.errors import SessionEnded
 from auth.models import Membership, Status, Tenant, TenantStatus, User
+from auth.sensitive_actions import POLICIES, SensitiveAction
 from auth.tenants.errors import RoleTooLow, TenantUnknown
 
 
@@ -42,12 +43,35 @@ async def keep_active(db: AsyncSession, tenant_id: UUID) -> bool:
     return await db.scalar(active.with_for_update(read=True)) is not None
 
 
+async def authorize(db: AsyncSession, caller: Principal, action: SensitiveAction) -> tuple[Tenant, Role]:
+    """Lock the caller's tenant, and return it with the caller's current role, if that allows an action.
+
+    Whoever would change the role meanwhile waits. Raises as `standing` does.
+    """
+    least = POLICIES[action].least_role
+    assert least is not None  # noqa: S101  # an action on a tenant has one
+    return await standing(db, caller, least)
+
+
 async def standing(db: AsyncSession, caller: Principal, least: Role) -> tuple[Tenant, Role]:
     """Hold the caller's tenant, and tell what they are in it now, narrowed as their request asks.
 
     Raises SessionEnded when they are nothing in it, or it is not active; RoleTooLow when that is not enough.
     """
-    tenant = await hold(db, caller.tenant_id)
+    return await verified(db, caller, await hold(db, caller.tenant_id), least)
+
+
+async def current_role(db: AsyncSession, caller: Principal, least: Role) -> Role:
+    """Return the caller's role without locking anything; raises as `standing` does."""
+    tenant = await db.scalar(select(Tenant).where(Tenant.id == caller.tenant_id))
+    _, role = await verified(db, caller, tenant, least)
+    return role
+
+
+async def verified(
+    db: AsyncSession, caller: Principal, tenant: Tenant | None, least: Role
+) -> tuple[Tenant, Role]:
+    """Return a tenant and the caller's role in it, if it is active and the role is high enough."""
     role = await role_of(db, tenant.id, accounts.person(caller)) if tenant else None
     if tenant is None or role is None or tenant.status is not TenantStatus.ACTIVE or caller.role is None:
         raise SessionEnded

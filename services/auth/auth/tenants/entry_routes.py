@@ -9,12 +9,14 @@ from servicekit.database import Session
 from servicekit.tokens import Principal
 from servicekit.wire import Cursor, Limit, Page
 
+from auth.authorization import sensitive
 from auth.manners import no_store
 from auth.models import RequestStatus
 from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.rates import limited
 from auth.schemas import Accepted
+from auth.sensitive_actions import SensitiveAction
 from auth.tenants import invites, schemas, signups
 
 MemberManager = Annotated[Principal, allowed("members:manage")]
@@ -26,7 +28,10 @@ entry_api = APIRouter(
 
 @entry_api.post("/tenants/current/invites", status_code=status.HTTP_201_CREATED)
 async def invite(
-    wanted: schemas.NewInvite, caller: MemberManager, parts: PartsOfAuth, session: Session
+    wanted: schemas.NewInvite,
+    caller: Annotated[Principal, sensitive(SensitiveAction.CREATE_INVITE)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> schemas.MadeInvite:
     """Invite an address by mail; or, without one, make a link that several may use."""
     return await invites.create(session, parts, caller, wanted)
@@ -42,14 +47,19 @@ async def tenant_invites(
 
 
 @entry_api.delete("/tenants/current/invites/{invite_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def revoke_invite(invite_id: UUID, caller: MemberManager, session: Session) -> None:
+async def revoke_invite(
+    invite_id: UUID, caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_INVITE)], session: Session
+) -> None:
     """Make an invite void."""
     await invites.revoke(session, caller, invite_id)
 
 
 @entry_api.post("/tenants/current/invites/{invite_id}/resend", status_code=status.HTTP_202_ACCEPTED)
 async def resend_invite(
-    invite_id: UUID, caller: MemberManager, parts: PartsOfAuth, session: Session
+    invite_id: UUID,
+    caller: Annotated[Principal, sensitive(SensitiveAction.RESEND_INVITE)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> Accepted:
     """Send an invite again; the link of the mail before is void."""
     await invites.resend(session, parts, caller, invite_id)
@@ -96,7 +106,10 @@ async def signup_requests(
 
 @entry_api.post("/signup-requests/{request_id}/approve")
 async def approve_request(
-    request_id: UUID, caller: signups.Operator, parts: PartsOfAuth, session: Session
+    request_id: UUID,
+    caller: Annotated[Principal, sensitive(SensitiveAction.APPROVE_SIGNUP)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> schemas.SignupRequest:
     """Let somebody sign up: an invite goes to their address; for operators."""
     return await signups.approve(session, parts, caller, request_id)
@@ -106,7 +119,7 @@ async def approve_request(
 async def reject_request(
     request_id: UUID,
     rejection: schemas.Rejection,
-    caller: signups.Operator,
+    caller: Annotated[Principal, sensitive(SensitiveAction.REJECT_SIGNUP)],
     parts: PartsOfAuth,
     session: Session,
 ) -> schemas.SignupRequest:

@@ -18,6 +18,7 @@ from auth.events import MailKind
 from auth.factors import enrolment
 from auth.models import Membership, Purpose, Status, Tenant, TenantStatus, User
 from auth.parts import Parts
+from auth.sensitive_actions import SensitiveAction
 from auth.tenants.authority import standing
 from auth.tenants.errors import MemberElsewhere, MemberUnknown, OwnFactors
 from auth.tenants.members import within_reach
@@ -53,7 +54,7 @@ async def governed(db: AsyncSession, caller: Principal, user_id: UUID) -> tuple[
 
     Raises MemberUnknown, RoleTooLow or MemberElsewhere.
     """
-    tenant, user, membership = await within_reach(db, caller, user_id)
+    tenant, user, membership = await within_reach(db, caller, user_id, SensitiveAction.RESET_SECOND_FACTORS)
     if membership.role >= Role.ADMIN:
         await standing(db, caller, Role.OWNER)
     if user.status is not Status.ACTIVE:

@@ -18,8 +18,9 @@ from auth.events import MailKind
 from auth.mails import Recipient, send
 from auth.models import Invite, Membership, Tenant, TenantStatus, User
 from auth.parts import Parts
+from auth.sensitive_actions import SensitiveAction
 from auth.tenants import invite_tokens, schemas
-from auth.tenants.authority import hold, role_of, standing
+from auth.tenants.authority import authorize, hold, role_of
 from auth.tenants.errors import (
     AlreadyMember,
     DomainNotAllowed,
@@ -38,7 +39,7 @@ async def create(
 ) -> schemas.MadeInvite:
     """Invite an address, or whoever has the link; raises RoleTooLow, DomainNotAllowed or RateLimited."""
     await count(parts, caller, key_of(wanted.email) if wanted.email else None)
-    tenant, own = await standing(db, caller, Role.ADMIN)
+    tenant, own = await authorize(db, caller, SensitiveAction.CREATE_INVITE)
     if wanted.role > own:
         raise RoleTooLow
     if wanted.email and not may_be_invited(tenant, key_of(wanted.email)):
@@ -47,14 +48,7 @@ async def create(
     invite, token = make(parts, wanted.email, hours, wanted.max_uses)
     invite.tenant_id, invite.role, invite.invited_by = tenant.id, wanted.role, accounts.person(caller)
     db.add(invite)
-    audit.record(
-        db,
-        Action.INVITE_CREATED,
-        tenant_id=tenant.id,
-        actor=caller.subject,
-        invite=str(invite.id),
-        role=wanted.role.value,
-    )
+    note(db, Action.INVITE_CREATED, caller, invite)
     if invite.email is None:
         return schemas.MadeInvite(id=invite.id, expires_at=invite.expires_at, token=token)
     await mail(db, parts, caller, tenant, invite=invite, token=token)
@@ -128,13 +122,11 @@ async def of_tenant(
 
 async def revoke(db: AsyncSession, caller: Principal, invite_id: UUID) -> None:
     """Make an invite of the caller's tenant void; one that is over stays so."""
-    tenant, own = await standing(db, caller, Role.ADMIN)
+    tenant, own = await authorize(db, caller, SensitiveAction.REVOKE_INVITE)
     invite = await find(db, tenant, invite_id, own)
     if invite.revoked_at is None:
         invite.revoked_at = datetime.now(UTC)
-        audit.record(
-            db, Action.INVITE_REVOKED, tenant_id=tenant.id, actor=caller.subject, invite=str(invite.id)
-        )
+        note(db, Action.INVITE_REVOKED, caller, invite)
 
 
 async def resend(db: AsyncSession, parts: Parts, caller: Principal, invite_id: UUID) -> None:
@@ -143,7 +135,7 @@ async def resend(db: AsyncSession, parts: Parts, caller: Principal, invite_id: U
         mine = (Invite.tenant_id == caller.tenant_id, Invite.id == invite_id)
         email_key = await before.scalar(select(Invite.email_key).where(*mine))
     await count(parts, caller, email_key)
-    tenant, own = await standing(db, caller, Role.ADMIN)
+    tenant, own = await authorize(db, caller, SensitiveAction.RESEND_INVITE)
     invite = await find(db, tenant, invite_id, own)
     if invite.email is None:
         raise InviteNotMailed
@@ -151,7 +143,20 @@ async def resend(db: AsyncSession, parts: Parts, caller: Principal, invite_id: U
         raise InviteOver
     token = invite_tokens.renew(parts.settings.mail_peppers, invite)
     invite.invited_by = accounts.person(caller)
+    note(db, Action.INVITE_RESENT, caller, invite)
     await mail(db, parts, caller, tenant, invite=invite, token=token)
+
+
+def note(db: AsyncSession, action: Action, caller: Principal, invite: Invite) -> None:
+    """Write into the audit log what became of a tenant's invite."""
+    audit.record(
+        db,
+        action,
+        tenant_id=invite.tenant_id,
+        actor=caller.subject,
+        invite=str(invite.id),
+        role=invite.role.value if invite.role else None,
+    )
 
 
 async def find(db: AsyncSession, tenant: Tenant, invite_id: UUID, own: Role) -> Invite:

@@ -15,8 +15,9 @@ from auth.events import TenantDeleted, TenantReactivated, TenantSuspended
 from auth.models import EndReason, Invite, Membership, Session, SignupRequest, Tenant, TenantStatus
 from auth.parts import Parts
 from auth.revocation import Kind, revoke
+from auth.sensitive_actions import SensitiveAction
 from auth.tenants import schemas
-from auth.tenants.authority import hold, role_of, standing
+from auth.tenants.authority import authorize, hold, role_of, standing
 from auth.tenants.errors import SlugTaken, SuspendedByOperator, TenantNotActive, TenantUnknown
 
 OPERATOR = "operator"
@@ -74,7 +75,7 @@ async def take_slug(db: AsyncSession, tenant: Tenant, slug: str) -> None:
 
 async def suspend(db: AsyncSession, caller: Principal) -> None:
     """Close the caller's tenant to everybody, until an owner or an operator takes it up again."""
-    tenant, _ = await standing(db, caller, Role.OWNER)
+    tenant, _ = await authorize(db, caller, SensitiveAction.SUSPEND_TENANT)
     await close(db, tenant, actor=caller.subject)
 
 
@@ -131,7 +132,7 @@ async def reopen(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
 
 async def discard(db: AsyncSession, parts: Parts, caller: Principal) -> None:
     """Delete the caller's tenant: at once for everybody, for good after AUTH_TENANT_PURGE_DAYS."""
-    tenant, _ = await standing(db, caller, Role.OWNER)
+    tenant, _ = await authorize(db, caller, SensitiveAction.DELETE_TENANT)
     await remove(db, parts, tenant, actor=caller.subject)
 
 

@@ -14,8 +14,9 @@ from auth.events import MailKind
 from auth.mails import Recipient, send
 from auth.models import EndReason, Invite, Membership, Session, Status, Tenant, User
 from auth.parts import Parts
+from auth.sensitive_actions import SensitiveAction
 from auth.tenants import schemas
-from auth.tenants.authority import standing
+from auth.tenants.authority import authorize
 from auth.tenants.errors import LastOwner, MemberUnknown, RoleTooLow
 
 
@@ -40,7 +41,7 @@ async def change_role(
     db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID, role: Role
 ) -> schemas.Member:
     """Make a member something else, from their next refresh on; raises RoleTooLow or LastOwner."""
-    tenant, own = await standing(db, caller, Role.ADMIN)
+    tenant, own = await authorize(db, caller, SensitiveAction.CHANGE_ROLE)
     user, membership = await find(db, tenant, user_id)
     if max(membership.role, role) > own:
         raise RoleTooLow
@@ -79,14 +80,14 @@ async def give(
 
 async def remove(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
     """Take a member out of the caller's tenant; raises RoleTooLow or LastOwner."""
-    tenant, user, membership = await within_reach(db, caller, user_id)
+    tenant, user, membership = await within_reach(db, caller, user_id, SensitiveAction.REMOVE_MEMBER)
     await end(db, caller, membership)
     send(db, parts, MailKind.MEMBER_REMOVED, Recipient.of(user), tenant_id=tenant.id, tenant_name=tenant.name)
 
 
 async def leave(db: AsyncSession, caller: Principal) -> None:
     """Take the caller out of their tenant; raises LastOwner."""
-    tenant, _ = await standing(db, caller, Role.VIEWER)
+    tenant, _ = await authorize(db, caller, SensitiveAction.LEAVE_TENANT)
     _, membership = await find(db, tenant, accounts.person(caller))
     await end(db, caller, membership)
 
@@ -105,7 +106,7 @@ async def end(db: AsyncSession, caller: Principal, membership: Membership) -> No
 
 async def transfer(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
     """Make another member the owner, and the caller an admin; raises MemberUnknown or RoleTooLow."""
-    tenant, _ = await standing(db, caller, Role.OWNER)
+    tenant, _ = await authorize(db, caller, SensitiveAction.TRANSFER_OWNERSHIP)
     user, membership = await find(db, tenant, user_id)
     giver, own = await find(db, tenant, accounts.person(caller))
     if user.id == giver.id:
@@ -142,27 +143,30 @@ async def find(db: AsyncSession, tenant: Tenant, user_id: UUID) -> tuple[User, M
 
 async def send_password_reset(parts: Parts, caller: Principal, user_id: UUID) -> None:
     """Have the mail sent with which a member sets a new password; raises MemberUnknown or RoleTooLow."""
+    action = SensitiveAction.SEND_PASSWORD_RESET
     async with parts.database.begin() as db:
-        _, user, _ = await within_reach(db, caller, user_id)
+        _, user, _ = await within_reach(db, caller, user_id, action)
     # Counted while nobody is held.
     if not await parts.rates.may("password/forgot", user.email_key):
         return
     async with parts.database.begin() as db:
-        tenant, user, _ = await within_reach(db, caller, user_id)
+        tenant, user, _ = await within_reach(db, caller, user_id, action)
         await password_reset.send(db, parts, user, actor=caller.subject, tenant_id=tenant.id)
 
 
 async def end_sessions(db: AsyncSession, caller: Principal, user_id: UUID) -> None:
     """End a member's sessions in the caller's tenant, on every device; raises MemberUnknown or RoleTooLow."""
-    tenant, user, _ = await within_reach(db, caller, user_id)
+    tenant, user, _ = await within_reach(db, caller, user_id, SensitiveAction.END_MEMBER_SESSIONS)
     theirs = (Session.tenant_id == tenant.id, Session.user_id == user.id)
-    await sessions.end(db, EndReason.REVOKED, *theirs)
+    await sessions.end(db, EndReason.REVOKED, *theirs, actor=caller.subject)
 
 
-async def within_reach(db: AsyncSession, caller: Principal, user_id: UUID) -> tuple[Tenant, User, Membership]:
+async def within_reach(
+    db: AsyncSession, caller: Principal, user_id: UUID, action: SensitiveAction
+) -> tuple[Tenant, User, Membership]:
     """Give a member whom the caller may govern, and the tenant; raises MemberUnknown or RoleTooLow."""
     await accounts.hold_person(db, user_id)
-    tenant, own = await standing(db, caller, Role.ADMIN)
+    tenant, own = await authorize(db, caller, action)
     user, membership = await find(db, tenant, user_id)
     if membership.role > own:
         raise RoleTooLow

@@ -10,8 +10,9 @@ from auth import audit
 from auth.audit import Action
 from auth.models import Tenant
 from auth.parts import Parts
+from auth.sensitive_actions import SensitiveAction
 from auth.tenants import mfa_requirement
-from auth.tenants.authority import standing
+from auth.tenants.authority import authorize, standing
 from auth.tenants.errors import PreconditionRequired, SettingsChanged
 from auth.tenants.schemas import NewTenantSettings, TenantSettings
 
@@ -34,7 +35,7 @@ async def replace(
     """
     if if_match is None:
         raise PreconditionRequired
-    tenant, _ = await standing(db, caller, Role.ADMIN)
+    tenant, _ = await authorize(db, caller, SensitiveAction.CHANGE_TENANT_SETTINGS)
     if not fits(tag_of(tenant), if_match):
         raise SettingsChanged
     tenant.default_locale = wanted.default_locale

@@ -9,16 +9,16 @@ from servicekit.database import Session
 from servicekit.tokens import Principal
 from servicekit.wire import Cursor, Limit, Page
 
+from auth.authorization import sensitive
 from auth.manners import no_store
 from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.schemas import Accepted, SessionBundle
-from auth.step_up import fresh
+from auth.sensitive_actions import SensitiveAction
 from auth.tenants import belonging, factor_reset, lifecycle, members, preferences, schemas, switching
 
 Reader = Annotated[Principal, allowed("tenant:read")]
 Manager = Annotated[Principal, allowed("tenant:manage")]
-MemberManager = Annotated[Principal, allowed("members:manage")]
 IfMatch = Annotated[str | None, Header(max_length=1024, description="The ETag of the settings as last read.")]
 
 tenants_api = APIRouter(
@@ -29,7 +29,10 @@ members_internal = APIRouter(prefix="/internal/v1/tenants", tags=["tenants"])
 
 @tenants_api.post("", status_code=status.HTTP_201_CREATED)
 async def create_tenant(
-    wanted: schemas.NewTenant, caller: Caller, parts: PartsOfAuth, session: Session
+    wanted: schemas.NewTenant,
+    caller: Annotated[Principal, sensitive(SensitiveAction.CREATE_TENANT)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> schemas.OwnTenant:
     """Make a tenant of one's own; switch to it to work in it."""
     return await lifecycle.create(session, parts, caller, wanted.name)
@@ -56,20 +59,30 @@ async def change_tenant(wanted: schemas.TenantChange, caller: Manager, session: 
     return await lifecycle.change(session, caller, wanted)
 
 
-@tenants_api.delete("/current", status_code=status.HTTP_204_NO_CONTENT, dependencies=[fresh()])
-async def delete_tenant(caller: Manager, parts: PartsOfAuth, session: Session) -> None:
+@tenants_api.delete("/current", status_code=status.HTTP_204_NO_CONTENT)
+async def delete_tenant(
+    caller: Annotated[Principal, sensitive(SensitiveAction.DELETE_TENANT)],
+    parts: PartsOfAuth,
+    session: Session,
+) -> None:
     """Delete the tenant: nobody gets in any more, and after a while everything is removed."""
     await lifecycle.discard(session, parts, caller)
 
 
 @tenants_api.post("/current/suspend", status_code=status.HTTP_204_NO_CONTENT)
-async def suspend_tenant(caller: Manager, session: Session) -> None:
+async def suspend_tenant(
+    caller: Annotated[Principal, sensitive(SensitiveAction.SUSPEND_TENANT)], session: Session
+) -> None:
     """Close the tenant to everybody, oneself included; nothing is lost."""
     await lifecycle.suspend(session, caller)
 
 
 @tenants_api.post("/{tenant_id}/reactivate")
-async def reactivate_tenant(tenant_id: UUID, caller: Caller, session: Session) -> schemas.OwnTenant:
+async def reactivate_tenant(
+    tenant_id: UUID,
+    caller: Annotated[Principal, sensitive(SensitiveAction.REACTIVATE_TENANT)],
+    session: Session,
+) -> schemas.OwnTenant:
     """Take up a suspended tenant again that one owns, with a token of any tenant."""
     return await lifecycle.reactivate(session, caller, tenant_id)
 
@@ -89,14 +102,10 @@ async def tenant_settings(caller: Reader, session: Session, response: Response) 
     return settings
 
 
-@tenants_api.put(
-    "/current/settings",
-    responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}},
-    dependencies=[fresh()],
-)
+@tenants_api.put("/current/settings", responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}})
 async def replace_tenant_settings(  # noqa: PLR0913  # FastAPI hands a route its parts one by one
     wanted: schemas.NewTenantSettings,
-    caller: Manager,
+    caller: Annotated[Principal, sensitive(SensitiveAction.CHANGE_TENANT_SETTINGS)],
     parts: PartsOfAuth,
     session: Session,
     *,
@@ -123,28 +132,43 @@ async def tenant_members(
 
 @tenants_api.patch("/current/members/{user_id}")
 async def change_member(
-    user_id: UUID, wanted: schemas.RoleChange, caller: MemberManager, parts: PartsOfAuth, session: Session
+    user_id: UUID,
+    wanted: schemas.RoleChange,
+    caller: Annotated[Principal, sensitive(SensitiveAction.CHANGE_ROLE)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> schemas.Member:
     """Make a member something else; their tokens tell from their next refresh on."""
     return await members.change_role(session, parts, caller, user_id, wanted.role)
 
 
 @tenants_api.delete("/current/members/{user_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def remove_member(user_id: UUID, caller: MemberManager, parts: PartsOfAuth, session: Session) -> None:
+async def remove_member(
+    user_id: UUID,
+    caller: Annotated[Principal, sensitive(SensitiveAction.REMOVE_MEMBER)],
+    parts: PartsOfAuth,
+    session: Session,
+) -> None:
     """Take a member out of the tenant, and end their sessions in it."""
     await members.remove(session, parts, caller, user_id)
 
 
-@tenants_api.delete(
-    "/current/members/{user_id}/sessions", status_code=status.HTTP_204_NO_CONTENT, dependencies=[fresh()]
-)
-async def end_member_sessions(user_id: UUID, caller: MemberManager, session: Session) -> None:
-    """Sign a member out of the tenant, on every device; needs a recent proof."""
+@tenants_api.delete("/current/members/{user_id}/sessions", status_code=status.HTTP_204_NO_CONTENT)
+async def end_member_sessions(
+    user_id: UUID,
+    caller: Annotated[Principal, sensitive(SensitiveAction.END_MEMBER_SESSIONS)],
+    session: Session,
+) -> None:
+    """Sign a member out of the tenant, on every device."""
     await members.end_sessions(session, caller, user_id)
 
 
 @tenants_api.post("/current/members/{user_id}/password-reset", status_code=status.HTTP_202_ACCEPTED)
-async def have_password_reset(user_id: UUID, caller: MemberManager, parts: PartsOfAuth) -> Accepted:
+async def have_password_reset(
+    user_id: UUID,
+    caller: Annotated[Principal, sensitive(SensitiveAction.SEND_PASSWORD_RESET)],
+    parts: PartsOfAuth,
+) -> Accepted:
     """Send a member the mail with which they set a new password; nobody else ever sets it."""
     await members.send_password_reset(parts, caller, user_id)
     return Accepted()
@@ -153,26 +177,31 @@ async def have_password_reset(user_id: UUID, caller: MemberManager, parts: Parts
 @tenants_api.post(
     "/current/members/{user_id}/second-factor-reset",
     status_code=status.HTTP_204_NO_CONTENT,
-    dependencies=[fresh()],
 )
 async def reset_second_factors(
-    user_id: UUID, caller: MemberManager, parts: PartsOfAuth, session: Session
+    user_id: UUID,
+    caller: Annotated[Principal, sensitive(SensitiveAction.RESET_SECOND_FACTORS)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> None:
     """Remove the lost second factors of a member of this tenant alone; they set a new password by mail."""
     await factor_reset.reset(session, parts, caller, user_id)
 
 
 @tenants_api.post("/current/leave", status_code=status.HTTP_204_NO_CONTENT)
-async def leave_tenant(caller: Caller, session: Session) -> None:
+async def leave_tenant(
+    caller: Annotated[Principal, sensitive(SensitiveAction.LEAVE_TENANT)], session: Session
+) -> None:
     """Leave the tenant."""
     await members.leave(session, caller)
 
 
-@tenants_api.post(
-    "/current/transfer-ownership", status_code=status.HTTP_204_NO_CONTENT, dependencies=[fresh()]
-)
+@tenants_api.post("/current/transfer-ownership", status_code=status.HTTP_204_NO_CONTENT)
 async def transfer_ownership(
-    wanted: schemas.NewOwner, caller: Manager, parts: PartsOfAuth, session: Session
+    wanted: schemas.NewOwner,
+    caller: Annotated[Principal, sensitive(SensitiveAction.TRANSFER_OWNERSHIP)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> None:
     """Make another member the owner, and oneself an admin."""
     await members.transfer(session, parts, caller, wanted.user_id)

@@ -25,9 +25,10 @@ from auth.events import MailKind
 from auth.mails import Recipient, send
 from auth.models import Membership, RequestStatus, SignupRequest, Status, User
 from auth.parts import Parts, PartsOfAuth
+from auth.sensitive_actions import SensitiveAction
 from auth.steady_pace import at_least
 from auth.tenants import invites, schemas, signup_rules
-from auth.tenants.authority import standing
+from auth.tenants.authority import authorize
 from auth.tenants.errors import (
     OperatorsOnly,
     SignupClosed,
@@ -39,6 +40,10 @@ from auth.tenants.errors import (
 # Longer than any of the ways through the database takes, and short enough not to be noticed.
 SAME_SECONDS = 0.05
 MOST_OPERATORS = 20
+OUTCOMES = {
+    SensitiveAction.APPROVE_SIGNUP: RequestStatus.APPROVED,
+    SensitiveAction.REJECT_SIGNUP: RequestStatus.REJECTED,
+}
 
 
 async def operator(caller: Annotated[Principal, allowed("tenant:manage")], parts: PartsOfAuth) -> Principal:
@@ -137,7 +142,7 @@ async def approve(
     db: AsyncSession, parts: Parts, caller: Principal, request_id: UUID
 ) -> schemas.SignupRequest:
     """Let somebody sign up with a tenant of their own, by an invite that goes to their address."""
-    request = await decide(db, caller, request_id, RequestStatus.APPROVED)
+    request = await decide(db, caller, request_id, SensitiveAction.APPROVE_SIGNUP)
     invite, token = invites.make(parts, request.email, parts.settings.auth_invite_ttl_hours)
     invite.invited_by = accounts.person(caller)
     db.add(invite)
@@ -151,7 +156,7 @@ async def reject(
     db: AsyncSession, parts: Parts, caller: Principal, request_id: UUID, reason: str | None
 ) -> schemas.SignupRequest:
     """Turn somebody down, and tell them."""
-    request = await decide(db, caller, request_id, RequestStatus.REJECTED)
+    request = await decide(db, caller, request_id, SensitiveAction.REJECT_SIGNUP)
     to, company = recipient(request), request.company
     send(db, parts, MailKind.ACCESS_REJECTED, to, company=company, reason=reason or "")
     audit.record(db, Action.ACCESS_REJECTED, actor=caller.subject, request=str(request_id))
@@ -159,17 +164,17 @@ async def reject(
 
 
 async def decide(
-    db: AsyncSession, caller: Principal, request_id: UUID, outcome: RequestStatus
+    db: AsyncSession, caller: Principal, request_id: UUID, decision: SensitiveAction
 ) -> SignupRequest:
     """Decide on a request, once; raises SignupRequestUnknown, SignupRequestDecided or RoleTooLow."""
-    await standing(db, caller, Role.ADMIN)
+    await authorize(db, caller, decision)
     asked = select(SignupRequest).where(SignupRequest.id == request_id)
     request: SignupRequest | None = await db.scalar(asked.with_for_update())
     if request is None:
         raise SignupRequestUnknown
     if request.status is not RequestStatus.PENDING:
         raise SignupRequestDecided
-    request.status, request.decided_at = outcome, datetime.now(UTC)
+    request.status, request.decided_at = OUTCOMES[decision], datetime.now(UTC)
     request.decided_by = accounts.person(caller)
     return request
 

@@ -1,0 +1,95 @@
+"""Write docs/permissions.md: what each role may do, and what each sensitive action requires.
+
+The first table is `PERMISSIONS` in servicekit, the second `POLICIES` in auth with the routes that it guards.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from auth.authorization import actions_of
+from auth.sensitive_actions import POLICIES, Ceiling, Policy, SensitiveAction, Where
+from fastapi import FastAPI
+from servicekit import permissions
+from servicekit.auth import every_route
+from testkit.documents import app_of
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "permissions.md"
+PREFIX = "/api/v1/auth/"
+HEAD = ["action", "route", "fresh proof", "role now", "ceiling", "machines", "audit log", "mail"]
+INTRODUCTION = """\
+## Actions that issue or change a credential or a right
+
+Enforced by auth (`auth/sensitive_actions.py`), and by a test that walks every route. Routes are below
+`/api/v1/auth/`.
+
+- **Fresh proof**: the session was proved within `AUTH_STEP_UP_MINUTES`, with a second factor if the account
+  has one; otherwise 401 `insufficient_user_authentication`, and the client calls `POST /step-up`.
+- **Role now**: the least role, read from the database with the tenant locked. What the access token says is
+  not enough.
+- **Machines**: whether API keys and service accounts may do it; otherwise they get 403 `people_only`.
+"""
+
+
+def page() -> str:
+    """Return the whole page (Markdown)."""
+    ceilings = [f"- **{one.name.lower()}**: {one.value}." for one in Ceiling if one is not Ceiling.NONE]
+    parts = [permissions.page(), INTRODUCTION, *table(app_of("auth")), "", "Ceilings:", "", *ceilings, ""]
+    return "\n".join(parts)
+
+
+def table(app: FastAPI) -> Iterator[str]:
+    """Write a line for each action."""
+    routes = dict(guarded(app))
+    yield f"| {' | '.join(HEAD)} |"
+    yield f"|{' --- |' * len(HEAD)}"
+    for action, policy in POLICIES.items():
+        yield f"| {' | '.join([action.value, f'`{routes[action]}`', *cells(policy)])} |"
+
+
+def guarded(app: FastAPI) -> Iterator[tuple[SensitiveAction, str]]:
+    """Find the route of each action."""
+    for route in every_route(app.routes):
+        for action in actions_of(getattr(route, "dependant", None)):
+            yield action, f"{min(route.methods or ())} {(route.path or '').removeprefix(PREFIX)}"
+
+
+def cells(policy: Policy) -> list[str]:
+    """Describe what a row requires, and what it leaves behind."""
+    proof = f"{policy.proof_minutes} min" if policy.proof_minutes else "yes"
+    return [
+        proof if policy.fresh_proof else "no",
+        role(policy),
+        "" if policy.ceiling is Ceiling.NONE else policy.ceiling.name.lower(),
+        "yes" if policy.machines else "no",
+        f"`{policy.audit}`" if policy.audit else "",
+        f"`{policy.mail}` to {policy.mail_to}" if policy.mail else "",
+    ]
+
+
+def role(policy: Policy) -> str:
+    """Name the least role, and where it is looked up unless that is the token's tenant."""
+    if policy.least_role is None:
+        return policy.where.value
+    return (
+        str(policy.least_role)
+        if policy.where is Where.TENANT
+        else f"{policy.least_role} of {policy.where.value}"
+    )
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when the page is stale")
+    if not parser.parse_args(words).check:
+        PAGE.write_text(page())
+    elif PAGE.read_text() != page():
+        sys.exit("docs/permissions.md does not match the code. Run make contracts.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Every action that issues or changes a credential or a right, and what it requires: one table.
+
+    @router.delete("/{key_id}")
+    async def revoke_api_key(
+        caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_API_KEY)], ...
+    ) -> None: ...
+
+`authorization.sensitive` enforces a row before a route runs; `tenants.authority.authorize` verifies the role
+again inside the transaction, with the tenant locked. `docs/permissions.md` shows the table.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from servicekit.permissions import Role
+
+from auth.audit.record import Action
+from auth.events import MailKind
+
+
+class SensitiveAction(StrEnum):
+    """What somebody does, as the documentation names it."""
+
+    CREATE_API_KEY = "create an API key"
+    ROTATE_API_KEY = "rotate an API key"
+    REVOKE_API_KEY = "revoke an API key"
+    REVOKE_SERVICE_CREDENTIAL = "revoke a service account's credential"
+    CREATE_INVITE = "invite somebody"
+    RESEND_INVITE = "send an invite again"
+    REVOKE_INVITE = "revoke an invite"
+    CHANGE_ROLE = "change a member's role"
+    TRANSFER_OWNERSHIP = "transfer ownership"
+    REMOVE_MEMBER = "remove a member"
+    LEAVE_TENANT = "leave a tenant"
+    END_MEMBER_SESSIONS = "end a member's sessions"
+    SEND_PASSWORD_RESET = "send a member a password reset"  # noqa: S105  # an action, not a password
+    RESET_SECOND_FACTORS = "reset a member's second factors"
+    CREATE_TENANT = "create a tenant"
+    CHANGE_TENANT_SETTINGS = "change a tenant's settings"
+    SUSPEND_TENANT = "suspend a tenant"
+    REACTIVATE_TENANT = "reactivate a tenant"
+    DELETE_TENANT = "delete a tenant"
+    APPROVE_SIGNUP = "approve a sign-up request"
+    REJECT_SIGNUP = "reject a sign-up request"
+    END_ANY_SESSIONS = "end anybody's sessions"
+    END_ALL_SESSIONS = "end all of one's sessions"
+    END_OTHER_SESSIONS = "end all of one's other sessions"
+    END_OTHER_SESSION = "end another of one's sessions"
+    CHANGE_PASSWORD = "change one's password"  # noqa: S105  # an action, not a password
+    CHANGE_EMAIL = "change one's e-mail address"
+    DELETE_ACCOUNT = "delete one's account"
+    BEGIN_TOTP = "begin to add an authenticator app"
+    ADD_TOTP = "add an authenticator app"
+    REMOVE_TOTP = "remove an authenticator app"
+    RENEW_RECOVERY_CODES = "renew recovery codes"
+    BEGIN_PASSKEY = "begin to add a passkey"
+    ADD_PASSKEY = "add a passkey"
+    REMOVE_PASSKEY = "remove a passkey"
+
+
+class Where(Enum):
+    """What is changed, and so where the role is looked up."""
+
+    ACCOUNT = "one's own account"
+    TENANT = "the tenant of the token"
+    # Nobody has a token for a suspended tenant.
+    NAMED_TENANT = "the tenant in the path"
+    OPERATORS = "the operators' tenant"
+
+
+class Ceiling(Enum):
+    """What the actor may not exceed."""
+
+    NONE = "none"
+    ROLE = "the member's role and the role given are at most the actor's"
+    RIGHTS = "the key's scopes are within the actor's rights and the token's scopes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """One row: what an action requires, and what it leaves behind.
+
+    `proof_minutes` is None where AUTH_STEP_UP_MINUTES applies. `permission` is what the token must allow;
+    `least_role` is read from the database. `mail` goes to `mail_to`, whoever acted.
+    """
+
+    where: Where = Where.TENANT
+    fresh_proof: bool = True
+    proof_minutes: int | None = None
+    permission: str | None = None
+    least_role: Role | None = None
+    ceiling: Ceiling = Ceiling.NONE
+    machines: bool = False
+    audit: Action | None
+    mail: MailKind | None = None
+    mail_to: str = ""
+
+
+def of_keys(audit: Action, ceiling: Ceiling = Ceiling.NONE) -> Policy:
+    """Return the policy of an action on a tenant's API keys."""
+    return Policy(permission="api_keys:manage", least_role=Role.ADMIN, ceiling=ceiling, audit=audit)
+
+
+def of_members(
+    audit: Action, mail: MailKind | None = None, mail_to: str = "the member", ceiling: Ceiling = Ceiling.ROLE
+) -> Policy:
+    """Return the policy of an action on a tenant's members or invites."""
+    return Policy(
+        permission="members:manage",
+        least_role=Role.ADMIN,
+        ceiling=ceiling,
+        audit=audit,
+        mail=mail,
+        mail_to=mail_to,
+    )
+
+
+def of_tenant(audit: Action, least_role: Role = Role.OWNER, ceiling: Ceiling = Ceiling.NONE) -> Policy:
+    """Return the policy of an action on the tenant itself."""
+    return Policy(permission="tenant:manage", least_role=least_role, ceiling=ceiling, audit=audit)
+
+
+def of_signups(audit: Action, mail: MailKind) -> Policy:
+    """Return the policy of an operator's decision on a request to sign up."""
+    return Policy(
+        where=Where.OPERATORS,
+        permission="tenant:manage",
+        least_role=Role.ADMIN,
+        audit=audit,
+        mail=mail,
+        mail_to="the address that asked",
+    )
+
+
+def of_oneself(audit: Action | None, mail: MailKind | None = None, mail_to: str = "the person") -> Policy:
+    """Return the policy of an action on one's own account."""
+    return Policy(where=Where.ACCOUNT, audit=audit, mail=mail, mail_to=mail_to)
+
+
+A, M = SensitiveAction, MailKind
+POLICIES: Mapping[SensitiveAction, Policy] = {
+    A.CREATE_API_KEY: of_keys(Action.TOKEN_CREATED, Ceiling.RIGHTS),
+    A.ROTATE_API_KEY: of_keys(Action.TOKEN_ROTATED, Ceiling.RIGHTS),
+    A.REVOKE_API_KEY: of_keys(Action.TOKEN_REVOKED),
+    A.REVOKE_SERVICE_CREDENTIAL: Policy(
+        permission="service_accounts:manage", least_role=Role.ADMIN, audit=Action.TOKEN_REVOKED
+    ),
+    A.CREATE_INVITE: of_members(Action.INVITE_CREATED, M.INVITATION, "the invited address"),
+    A.RESEND_INVITE: of_members(Action.INVITE_RESENT, M.INVITATION, "the invited address"),
+    A.REVOKE_INVITE: of_members(Action.INVITE_REVOKED),
+    A.CHANGE_ROLE: of_members(Action.ROLE_CHANGED, M.ROLE_CHANGED),
+    A.TRANSFER_OWNERSHIP: Policy(
+        permission="tenant:manage",
+        least_role=Role.OWNER,
+        audit=Action.ROLE_CHANGED,
+        mail=M.OWNERSHIP_TRANSFERRED,
+        mail_to="both owners",
+    ),
+    A.REMOVE_MEMBER: of_members(Action.MEMBER_REMOVED, M.MEMBER_REMOVED),
+    A.LEAVE_TENANT: Policy(least_role=Role.VIEWER, audit=Action.MEMBER_REMOVED),
+    A.END_MEMBER_SESSIONS: of_members(Action.SESSION_ENDED),
+    A.SEND_PASSWORD_RESET: of_members(Action.PASSWORD_RESET_REQUESTED, M.PASSWORD_RESET),
+    A.RESET_SECOND_FACTORS: of_members(Action.SECOND_FACTORS_RESET, M.SECOND_FACTORS_RESET),
+    # An empty tenant gives its owner nothing over anybody else.
+    A.CREATE_TENANT: Policy(where=Where.ACCOUNT, fresh_proof=False, audit=Action.TENANT_CREATED),
+    A.CHANGE_TENANT_SETTINGS: of_tenant(Action.TENANT_CHANGED, Role.ADMIN),
+    A.SUSPEND_TENANT: of_tenant(Action.TENANT_SUSPENDED),
+    A.REACTIVATE_TENANT: Policy(
+        where=Where.NAMED_TENANT, least_role=Role.OWNER, audit=Action.TENANT_REACTIVATED
+    ),
+    A.DELETE_TENANT: of_tenant(Action.TENANT_DELETED),
+    A.APPROVE_SIGNUP: of_signups(Action.ACCESS_APPROVED, M.ACCESS_APPROVED),
+    A.REJECT_SIGNUP: of_signups(Action.ACCESS_REJECTED, M.ACCESS_REJECTED),
+    A.END_ANY_SESSIONS: Policy(
+        where=Where.OPERATORS, permission="tenant:manage", least_role=Role.ADMIN, audit=Action.SESSIONS_ENDED
+    ),
+    A.END_ALL_SESSIONS: of_oneself(Action.SESSION_ENDED),
+    A.END_OTHER_SESSIONS: of_oneself(Action.SESSION_ENDED),
+    A.END_OTHER_SESSION: of_oneself(Action.SESSION_ENDED),
+    A.CHANGE_PASSWORD: of_oneself(Action.PASSWORD_CHANGED, M.PASSWORD_CHANGED),
+    A.CHANGE_EMAIL: of_oneself(Action.EMAIL_CHANGE_REQUESTED, M.EMAIL_CHANGE, "the new address"),
+    A.DELETE_ACCOUNT: of_oneself(Action.USER_CLOSED, M.ACCOUNT_CLOSING),
+    A.BEGIN_TOTP: of_oneself(None),
+    A.ADD_TOTP: of_oneself(Action.SECOND_FACTOR_ADDED, M.SECOND_FACTOR_ADDED),
+    A.REMOVE_TOTP: of_oneself(Action.SECOND_FACTOR_REMOVED, M.SECOND_FACTOR_REMOVED),
+    A.RENEW_RECOVERY_CODES: of_oneself(Action.RECOVERY_CODES_RENEWED, M.RECOVERY_CODES_RENEWED),
+    A.BEGIN_PASSKEY: of_oneself(None),
+    A.ADD_PASSKEY: of_oneself(Action.SECOND_FACTOR_ADDED, M.SECOND_FACTOR_ADDED),
+    A.REMOVE_PASSKEY: of_oneself(Action.SECOND_FACTOR_REMOVED, M.SECOND_FACTOR_REMOVED),
+}
