@@ -1,6 +1,6 @@
 # The front door. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run setup lock check lint types lock-check contracts contracts-check samples samples-check manifests test images
+.PHONY: help run stop status setup lock check lint types lock-check contracts contracts-check samples samples-check manifests test images
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,21 +15,41 @@ ifneq ($(shell test -w "$$HOME" && echo yes),yes)
 export UV_CACHE_DIR := $(CURDIR)/.acme/uv-cache
 endif
 
+# An environment that was copied or moved with its folder runs the code of the place that it came from, and one
+# whose Python is gone runs nothing: both are made anew.
+ifneq ($(shell [ "$$(cat .venv/.ready 2>&1)" = "$(CURDIR)" ] && $(BIN)/python -c '' 2>&1 && echo ready),ready)
+.PHONY: .venv/.ready
+endif
+FITS := $(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && grep -qF "$(CURDIR)/.venv" $(BIN)/activate
+
+# $(call step,WHAT,COMMAND): say what is done, and show that it goes on.
+define step
+@printf '%s ' "$(1)"; ($(2)) & pid=$$!; trap 'kill $$pid' INT TERM; \
+	while kill -0 $$pid 2>/dev/null; do printf .; sleep 0.5; done; wait $$pid && echo ' done'
+endef
+
 ##@ Run
 run: setup ## Start everything on this machine and hold one conversation (ONCE=1: stop after it)
 	@$(BIN)/python -m starter_cli.app start $(if $(ONCE),--once)
 
+stop: setup ## Stop what `make run` started, from another terminal
+	@$(BIN)/python -m starter_cli.app stop
+
+status: setup ## Show what of it answers, the inbox and the sign-in
+	@$(BIN)/python -m starter_cli.app status
+
 ##@ Work on it
-setup: .venv/.ready ## Install what is needed into .venv
+setup: .venv/.ready ## Install what is needed into .venv, or repair it
 
 .venv/.ready: requirements.lock $(PROJECTS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Acme needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=/path/to/python3.11.")'
-	@echo "Installing into .venv (a minute the first time) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ;]*\).*/\1/p' requirements.lock)"
-	@$(BIN)/uv pip sync --quiet --require-hashes requirements.lock
-	@$(BIN)/uv pip install --quiet --no-deps $(MEMBERS:%=-e %)
-	@touch $@
+	@if [ -e .venv ] && ! { $(FITS); }; then \
+		echo "Making .venv anew: it was made for another folder, has no pip, or its Python is gone."; fi
+	@{ $(FITS); } || $(PYTHON) -m venv --clear .venv
+	$(call step,Installing the installer (uv),$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ;]*\).*/\1/p' requirements.lock)")
+	$(call step,Installing packages (a minute the first time),$(BIN)/uv pip sync --quiet --require-hashes requirements.lock)
+	$(call step,Installing Acme,$(BIN)/uv pip install --quiet --no-deps $(MEMBERS:%=-e %))
+	@printf '%s' "$(CURDIR)" > $@
 
 lock: setup ## Renew requirements.lock from every member's pyproject.toml (UP=1: newest versions)
 	@$(BIN)/python scripts/lock.py $(if $(UP),--upgrade)

@@ -5,6 +5,7 @@ import os
 import sys
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -35,5 +36,17 @@ async def _run(url: URL, metadata: MetaData) -> None:
 
 def _migrate(connection: Connection, metadata: MetaData) -> None:
     context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
+    refuse_newer(connection)
     with context.begin_transaction():
         context.run_migrations()
+
+
+def refuse_newer(connection: Connection) -> None:
+    """Raise CommandError, which Alembic prints, when the database is at a revision of newer code."""
+    known = {script.revision for script in context.script.walk_revisions()}
+    newer = set(context.get_context().get_current_heads()) - known
+    if newer:
+        raise CommandError(
+            f"The database {connection.engine.url.database} is newer than this code, which has no revision"
+            f" {', '.join(newer)}: use the newer code, or restore the backup made before the upgrade."
+        )

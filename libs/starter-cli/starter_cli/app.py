@@ -1,23 +1,37 @@
 """The operator's command line: `python -m starter_cli.app`, or `acme`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
+from starter_cli import (
+    disk,
+    first_turn,
+    guide,
+    holder,
+    interrupts,
+    owner,
+    progress,
+    record,
+    standing,
+    terminal,
+)
 from starter_cli import doctor as examination
-from starter_cli import first_turn, guide, interrupts, owner, progress, record, standing
 from starter_cli.failures import Failure
 from starter_cli.layout import DEFAULT_DATA, Folders
 from starter_cli.progress import say
 from starter_cli.stack import Stack
 
 INTERRUPTED = 130
+# How often the parts of a running stack are looked at.
+LOOK_SECONDS = 15
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,27 +49,53 @@ Port = Annotated[int, typer.Option(envvar="GATEWAY_PORT", min=1, max=65535, help
 
 @app.command()
 def start(once: Once = False, data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
-    """Start everything, hold one conversation, and stay until Ctrl-C."""
-    console = Console()
+    """Start everything, hold one conversation, and stay until Ctrl-C or until the terminal is closed."""
+    console = terminal.console()
     shown = progress.on(console)
     stack = Stack(data, port, tell=shown)
     is_standing = False
-    with interrupts.once():
+    with interrupts.once(), terminal.watched():
         try:
+            say(
+                console,
+                "Starting databases, services and gateway (about half a minute) ...",
+            )
             with told(console), shown:
                 stack.start()
             with told(console):
                 converse(stack, console, once)
             is_standing = True
             if not once:
-                Event().wait()
+                watch_over(stack, console)
         except KeyboardInterrupt:
             if not is_standing:
                 raise typer.Exit(INTERRUPTED) from None
         finally:
-            say(console, "\nStopping ...", "dim")
-            stack.stop()
-            say(console, f"Stopped; the data is kept in {stack.folders.root}", "dim")
+            end(stack, console)
+
+
+def end(stack: Stack, console: Console) -> None:
+    """Stop what was started, and say so; nothing where another process runs the stack."""
+    if stack.has_begun:
+        say(console, "\nStopping ...", "dim")
+    stack.stop()
+    if stack.has_begun:
+        say(console, f"Stopped; the data is kept in {stack.folders.root}", "dim")
+
+
+def watch_over(stack: Stack, console: Console) -> None:
+    """Say which parts stop being ready, and which are again, until a signal ends it."""
+    before: Mapping[str, str] = {}
+    while True:
+        time.sleep(LOOK_SECONDS)
+        now: Mapping[str, str] = {}
+        with suppress(Failure, OSError):  # whatever became of the folder, what runs goes on
+            now = standing.problems(stack.folders)
+        for name in now.keys() - before.keys():
+            say(console, f"✗ {name}: {now[name]}", "yellow")
+        for name in before.keys() - now.keys():
+            say(console, f"✓ {name} works again", "green")
+        before = now
 
 
 def converse(stack: Stack, console: Console, once: bool) -> None:
@@ -73,16 +113,34 @@ def converse(stack: Stack, console: Console, once: bool) -> None:
 
 
 @app.command()
-def status(data: Data = DEFAULT_DATA) -> None:
-    """Show what of a running stack answers."""
-    console = Console()
+def stop(data: Data = DEFAULT_DATA) -> None:
+    """Stop a stack that runs in another terminal."""
+    console, folders = terminal.console(), Folders(data.absolute())
     with told(console):
-        found = list(standing.of(Folders(data.absolute())))
-    table = Table("part", "address", "process", "state", box=None, pad_edge=False)
+        running = holder.of(folders)
+        if running is None:
+            raise Failure("Acme", f"it does not run on {folders.root}")
+        say(console, f"Stopping {running} ...", "dim")
+        holder.stop(folders, running)
+    say(console, f"Stopped; the data is kept in {folders.root}", "dim")
+
+
+@app.command()
+def status(data: Data = DEFAULT_DATA) -> None:
+    """Show what of a running stack answers, and where to go."""
+    console, folders = terminal.console(), Folders(data.absolute())
+    with told(console):
+        layout = record.layout(folders)
+        found = list(standing.of(folders))
+    table = Table("part", "address", "process", Column("state", overflow="fold"), box=None, pad_edge=False)
     for part, state in found:
-        table.add_row(part.name, part.address, str(part.pid or ""), state)
+        table.add_row(part.name, part.address, str(part.pid or ""), Text(state))
     console.print(table)
-    raise typer.Exit(any(state != "ok" for _, state in found))
+    for line in ["", *guide.places(layout)]:
+        say(console, line)
+    if shortage := disk.shortage(folders, disk.LEAST_TO_RUN):
+        say(console, f"✗ disk: {shortage}", "bold red")
+    raise typer.Exit(bool(shortage) or any(state != standing.OK for _, state in found))
 
 
 @app.command()
@@ -92,7 +150,7 @@ def doctor(data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
     table = Table("", "what", Column("found", overflow="fold"), box=None, pad_edge=False)
     for finding in found:
         table.add_row("✓" if finding.is_good else "✗", finding.what, finding.detail)
-    Console().print(table)
+    terminal.console().print(table)
     raise typer.Exit(not all(finding.is_good for finding in found))
 
 
@@ -109,7 +167,7 @@ def seed(  # noqa: PLR0913, PLR0917  # the options of a command
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Create somebody who can sign in at the stack that runs; change nobody without --update."""
-    console = Console()
+    console = terminal.console()
     options = ["--email", email, "--role", role, *(["--update"] if update else [])]
     names = ["--tenant-slug", tenant_slug, "--tenant-name", tenant_name or tenant_slug]
     with told(console):
@@ -125,8 +183,13 @@ def told(console: Console) -> Iterator[None]:
     try:
         yield
     except (Failure, OSError) as error:
-        tell_failure(console, error if isinstance(error, Failure) else Failure("Acme", str(error)))
+        tell_failure(console, error if isinstance(error, Failure) else of_system(error))
         raise typer.Exit(1) from None
+
+
+def of_system(error: OSError) -> Failure:
+    """Turn an error of the system into a failure; a full disk is named."""
+    return Failure("disk" if error.errno in disk.FULL else "Acme", str(error))
 
 
 def tell_failure(console: Console, failure: Failure) -> None:

@@ -4,8 +4,8 @@ import json
 
 from rich.console import Console
 
-from starter_cli import environment
-from starter_cli.layout import CHECKOUT
+from starter_cli import environment, holder, owner
+from starter_cli.layout import CHECKOUT, Layout
 from starter_cli.progress import say
 from starter_cli.stack import Stack
 
@@ -17,19 +17,21 @@ READ_SESSION = 'import json, sys; print("TOKEN=%(access_token)s TENANT=%(tenant_
 
 def show(stack: Stack, console: Console) -> None:
     """Print where everything is, and commands that can be copied as they stand."""
-    for line in [*places(stack), "", "Try, in another terminal:", "", *commands(stack), ""]:
+    where = ["", *places(stack.layout)]
+    for line in [*where, "", "Try, in another terminal:", "", *commands(stack), ""]:
         say(console, line)
 
 
-def places(stack: Stack) -> list[str]:
+def places(layout: Layout) -> list[str]:
     """Say where everything is."""
+    first = owner.of(layout)
     return [
-        "",
-        f"gateway   {stack.gateway_url}",
-        f"sign in   {stack.owner.email}  {stack.owner.password}",
-        f"inbox     {stack.inbox_url}  (the mail to whoever registers)",
-        f"docs      {CHECKOUT / 'README.md'}; of the API: {stack.gateway_url}/docs/chat-agent",
-        f"logs      {stack.folders.logs}",
+        f"gateway   {layout.gateway_url}",
+        f"sign in   {first.email}  {first.password}",
+        f"inbox     {layout.inbox_url}  (the mail to whoever registers)",
+        f"docs      {CHECKOUT / 'README.md'}; of the API: {layout.gateway_url}/docs/chat-agent",
+        f"logs      {layout.folders.logs}",
+        f"stop      {holder.stop_command(layout.folders)}",
     ]
 
 

@@ -11,7 +11,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @contextmanager
 def once() -> Iterator[None]:
     """Turn the first of these signals into a KeyboardInterrupt; others do not disturb the tidying up."""
-    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    # `nohup` ignores SIGHUP, so that what it starts outlives the terminal.
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heeded}
     try:
         yield
     finally:
@@ -22,7 +24,8 @@ def once() -> Iterator[None]:
 def interrupt(_number: int, _frame: FrameType | None) -> None:
     """End what is going on."""
     for number in SIGNALS:
-        signal.signal(number, ignore)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, ignore)
     raise KeyboardInterrupt
 
 

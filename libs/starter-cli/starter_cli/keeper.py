@@ -21,6 +21,8 @@ class Keeper:
     def __init__(self, part: Part, ending: Event, tell: Tell, changed: Callable[[], None]) -> None:
         self.part = part
         self._ending, self._tell, self._changed = ending, tell, changed
+        # Why it does not come up, while it does not.
+        self.problem: str | None = None
         self._lock = Lock()
         self._thread = Thread(target=self._watch, name=f"keeper of {part.name}")
 
@@ -66,10 +68,13 @@ class Keeper:
         except Cancelled:
             return
         except Failure as failure:
+            self.problem = failure.reason
             self._say(
                 f"{name} did not start: {failure.reason}" + (f" (log: {failure.log})" if failure.log else "")
             )
+            self._changed()
             return
+        self.problem = None
         self._changed()
         self._say(f"{name} is back after {time.monotonic() - began:.1f} s")
 

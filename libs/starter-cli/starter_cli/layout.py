@@ -101,8 +101,13 @@ class Folders:
         return self.root / "run.json"
 
     @property
+    def ports(self) -> Path:
+        """Where the ports of the last run began, so that the next one has them again."""
+        return self.root / "ports"
+
+    @property
     def lock(self) -> Path:
-        """Held by the runner for as long as it lives."""
+        """Held by the runner for as long as it lives; says which process that is."""
         return self.root / "lock"
 
     @property
@@ -157,6 +162,11 @@ class Layout:
     def sandbox_url(self) -> str:
         """Where the sandbox's model and the inbox of its mail are."""
         return self.url("sandbox")
+
+    @property
+    def inbox_url(self) -> str:
+        """Where the mail that the sandbox took can be read."""
+        return f"{self.sandbox_url}/resend/"
 
     @property
     def postgres(self) -> Postgres:

@@ -4,6 +4,7 @@ import random
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from sandbox.processes import wait_until
@@ -13,22 +14,32 @@ from starter_cli.failures import Failure
 HOST = "127.0.0.1"
 # Below the ranges that systems take the ports of outgoing connections from, which could come in between.
 LOWEST, HIGHEST, BLOCK = 20_000, 30_000, 25
+BASES = range(LOWEST, HIGHEST, BLOCK)
 
 
 class PortBlock:
-    """Ports by name, ours until released: a socket on the block's first port keeps other stacks out."""
+    """Ports by name, ours until released: a socket on the block's first port keeps other stacks out.
 
-    def __init__(self, names: Sequence[str]) -> None:
+    The block that begins at `first` is taken if it is free, if need be after `patience` seconds.
+    """
+
+    def __init__(self, names: Sequence[str], first: int = 0, patience: float = 0) -> None:
         if len(names) >= BLOCK:
             raise Failure("ports", f"{len(names)} are needed, and a stack has {BLOCK - 1}")
-        for base in random.sample(range(LOWEST, HIGHEST, BLOCK), (HIGHEST - LOWEST) // BLOCK):
-            with suppress(OSError):
-                self._claim = claim(base)
-                self.ports: Mapping[str, int] = dict(zip(names, range(base + 1, base + BLOCK), strict=False))
-                if all(is_free(port) for port in self.ports.values()):
-                    return
-                self.release()
-        raise Failure("ports", f"there are no {len(names)} free ports between {LOWEST} and {HIGHEST}")
+        if first in BASES and wait_until(partial(self._take, first, names), seconds=patience):
+            return
+        if not any(self._take(base, names) for base in random.sample(BASES, len(BASES))):
+            raise Failure("ports", f"there are no {len(names)} free ports between {LOWEST} and {HIGHEST}")
+
+    def _take(self, base: int, names: Sequence[str]) -> bool:
+        with suppress(OSError):
+            self._claim = claim(base)
+            self.first = base
+            self.ports: Mapping[str, int] = dict(zip(names, range(base + 1, base + BLOCK), strict=False))
+            if all(is_free(port) for port in self.ports.values()):
+                return True
+            self.release()
+        return False
 
     def release(self) -> None:
         """Let others have the block."""

@@ -113,7 +113,8 @@ class Process:
         self._popen.wait()
 
     def _note(self, sentence: str) -> None:
-        with self.program.log.open("a") as log:
+        # A full disk must not keep a part from being stopped.
+        with suppress(OSError), self.program.log.open("a") as log:
             log.write(f"{NOTE} {sentence}\n")
 
     def _sweep(self) -> None:
@@ -139,12 +140,18 @@ def rotate(log: Path) -> None:
 
 def answers(url: str) -> bool:
     """Tell whether a URL on this machine answers 200 now."""
+    return fetch(url)[0] == http.client.OK
+
+
+def fetch(url: str) -> tuple[int, bytes]:
+    """Return the status and the body of a URL on this machine; 0 when nothing answers."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
     try:
         connection.request("GET", address.path or "/")
-        return connection.getresponse().status == http.client.OK
+        response = connection.getresponse()
+        return response.status, response.read()
     except (OSError, http.client.HTTPException):
-        return False
+        return 0, b""
     finally:
         connection.close()

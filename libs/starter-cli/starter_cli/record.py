@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from sandbox.folders import write_private
@@ -22,6 +22,8 @@ class PartRecord:
     ready_url: str | None
     pid: int | None
     log: str
+    # Why it does not come up, if it does not.
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,17 @@ class RunRecord:
     parts: list[PartRecord]
 
 
-def write(layout: Layout, parts: Sequence[Part]) -> None:
-    """Write down what runs now."""
+def write(layout: Layout, parts: Sequence[Part], problems: Mapping[str, str] | None = None) -> None:
+    """Write down what runs now, and why parts do not come up that do not."""
     recorded = [
-        PartRecord(part.name, part.address, part.ready_url, part.pid, str(layout.folders.log(part.name)))
+        PartRecord(
+            part.name,
+            part.address,
+            part.ready_url,
+            part.pid,
+            str(layout.folders.log(part.name)),
+            (problems or {}).get(part.name),
+        )
         for part in parts
     ]
     record = RunRecord(os.getpid(), dict(layout.ports), recorded)

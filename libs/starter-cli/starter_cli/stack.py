@@ -1,6 +1,5 @@
 """The stack as one thing: start all of Acme on this machine, handle its parts by name, stop it."""
 
-import fcntl
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from threading import Event
 from types import TracebackType
 from typing import Self
 
-from starter_cli import binaries, owner, plan, ports, record, secrets
+from starter_cli import binaries, disk, holder, owner, plan, ports, record, secrets
 from starter_cli.failures import Failure
 from starter_cli.keeper import Keeper
 from starter_cli.layout import (
@@ -63,6 +62,8 @@ class Stack(AbstractContextManager["Stack"]):
         self._ending = Event()
         self._undo = ExitStack()
         self._keepers: dict[str, Keeper] = {}
+        # Whether there is anything to stop.
+        self.has_begun = False
 
     def __enter__(self) -> Self:
         try:
@@ -80,9 +81,15 @@ class Stack(AbstractContextManager["Stack"]):
     def start(self) -> None:
         """Start every part and return when all answer. Raises Failure; what was started is for stop()."""
         self._prepare()
+        self.has_begun = True
         parts = plan.make(self.layout)
         self._promise_to_stop(parts)
-        run_all(plan.steps(parts, self.layout, self._ending), self._ending, self._tell)
+
+        def tell(happening: Happening) -> None:
+            record.write(self.layout, parts.parts)
+            self._tell(happening)
+
+        run_all(plan.steps(parts, self.layout, self._ending), self._ending, tell)
         self._keep(parts)
 
     def stop(self) -> None:
@@ -103,7 +110,7 @@ class Stack(AbstractContextManager["Stack"]):
     @property
     def inbox_url(self) -> str:
         """Where the mail that the sandbox took can be read."""
-        return f"{self.sandbox_url}/resend/"
+        return self.layout.inbox_url
 
     @property
     def owner(self) -> Owner:
@@ -146,11 +153,13 @@ class Stack(AbstractContextManager["Stack"]):
     def _prepare(self) -> None:
         binaries.require_all()
         self.folders.make()
-        self._hold_folder()
+        self._undo.callback(os.close, holder.hold(self.folders, self._port))
+        if shortage := disk.shortage(self.folders, disk.LEAST_TO_START):
+            raise Failure("disk", shortage)
+        patience = GIVE_WAY_SECONDS if self.folders.run.exists() else 0
         if self._port is not None:
-            ports.require(self._port, GIVE_WAY_SECONDS if self.folders.run.exists() else 0)
-        block = ports.PortBlock(port_names(self._replicas))
-        self._undo.callback(block.release)
+            ports.require(self._port, patience)
+        block = self._take_ports(patience)
         numbers = {**block.ports, "gateway": self._port or block.ports["gateway"]}
         kept = secrets.keep(self.folders.secrets, SECRETS)
         self.layout = Layout(
@@ -163,15 +172,15 @@ class Stack(AbstractContextManager["Stack"]):
             self._tokens_per_second,
         )
 
-    def _hold_folder(self) -> None:
-        lock = os.open(self.folders.lock, os.O_CREAT | os.O_RDWR, 0o600)
-        self._undo.callback(os.close, lock)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Failure(
-                "data folder", f"Acme runs on {self.folders.root} already; stop it first"
-            ) from error
+    def _take_ports(self, patience: float) -> ports.PortBlock:
+        """Take the ports of the run before, if they are free: bookmarks of the inbox stay good."""
+        before = 0
+        with suppress(FileNotFoundError, ValueError):
+            before = int(self.folders.ports.read_text())
+        block = ports.PortBlock(port_names(self._replicas), before, patience)
+        self._undo.callback(block.release)
+        self.folders.ports.write_text(f"{block.first}\n")
+        return block
 
     def _promise_to_stop(self, parts: Plan) -> None:
         """See to it that the parts are stopped, the last first."""
@@ -189,7 +198,9 @@ class Stack(AbstractContextManager["Stack"]):
             keeper.start()
 
     def _record(self) -> None:
-        record.write(self.layout, [keeper.part for keeper in self._keepers.values()])
+        keepers = self._keepers.values()
+        problems = {keeper.part.name: keeper.problem for keeper in keepers if keeper.problem}
+        record.write(self.layout, [keeper.part for keeper in keepers], problems)
 
 
 def stop_together(parts: Sequence[Part]) -> None:

@@ -44,3 +44,20 @@ def test_is_content_with_a_free_port() -> None:
 def test_asks_for_no_more_ports_than_a_block_has() -> None:
     with pytest.raises(Failure, match="25 are needed, and a stack has 24"):
         PortBlock([str(number) for number in range(ports.BLOCK)])
+
+
+def test_takes_the_block_of_the_run_before_if_it_is_free() -> None:
+    first = PortBlock(["one"])
+    other = PortBlock(["one"], first.first)
+    assert other.first != first.first
+    first.release()
+    again = PortBlock(["one"], first.first)
+    assert again.first == first.first
+    for block in (other, again):
+        block.release()
+
+
+def test_an_impossible_block_is_not_taken() -> None:
+    block = PortBlock(["one"], 80)
+    assert block.first in ports.BASES
+    block.release()

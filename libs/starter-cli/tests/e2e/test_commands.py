@@ -1,5 +1,6 @@
 """The commands beside `start`, at a stack that runs."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from starter_cli import standing
 from starter_cli.ports import HOST, PortBlock
 from starter_cli.stack import Stack
 
@@ -21,18 +23,28 @@ def acme(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_status_shows_every_part(stack: Stack) -> None:
     told = acme("status", "--data", stack.folders.root)
     assert told.returncode == 0, told.stdout
-    rows = {line.split()[0]: line.split()[-1] for line in told.stdout.splitlines()[1:]}
+    table, places = told.stdout.split("\n\n")
+    rows = {line.split()[0]: line.split()[-1] for line in table.splitlines()[1:]}
     parts = ["postgres", "valkey", "sandbox", "auth", "conversation", "chat-agent", "chat-agent-2"]
     assert rows == dict.fromkeys([*parts, "billing-webhook", "notification", "gateway"], "ok")
+    assert f"inbox     {stack.inbox_url}" in places
+    assert f"sign in   {stack.owner.email}  {stack.owner.password}" in places
 
 
 def test_status_shows_a_part_that_is_gone(stack: Stack) -> None:
     with stack.stopped("notification"):
         told = acme("status", "--data", stack.folders.root)
     assert told.returncode == 1
-    assert [line.split()[0] for line in told.stdout.splitlines()[1:] if line.split()[-1] != "ok"] == [
-        "notification"
-    ]
+    table = told.stdout.split("\n\n")[0].splitlines()[1:]
+    assert [line.split()[0] for line in table if line.split()[-1] != "ok"] == ["notification"]
+
+
+def test_status_names_what_a_part_waits_for(stack: Stack) -> None:
+    with stack.stopped("postgres"):
+        told = acme("status", "--data", stack.folders.root)
+        assert standing.problems(stack.folders).keys() >= {"auth", "conversation"}
+    assert told.returncode == 1
+    assert re.search(r"^conversation .* not ready: .*(database|postgres)", told.stdout, re.MULTILINE)
 
 
 def test_status_of_nothing_says_so(tmp_path: Path) -> None:

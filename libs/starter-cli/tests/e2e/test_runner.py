@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -17,25 +18,65 @@ import psutil
 import pytest
 from starter_cli.ports import HOST, PortBlock, is_free
 
+# Takes the terminal at its standard input, as a shell does, and becomes the program that it is given.
+IN_TERMINAL = [
+    sys.executable,
+    "-c",
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    " os.execv(sys.argv[1], sys.argv[1:])",
+]
 START = [sys.executable, "-m", "starter_cli.app", "start"]
 # Enough for a start on a machine that has other things to do.
 SECONDS = 240
 
 
+def acme(*arguments: object) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "starter_cli.app", *map(str, arguments)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+def inbox_of(run: "Runner") -> str:
+    found = re.search(r"^sandbox +(\S+)", run.said, re.MULTILINE)
+    assert found, run.said
+    return found[1]
+
+
+def read_until(terminal: int, words: bytes) -> bytes:
+    """Read what is shown on a terminal until it shows some words."""
+    shown = b""
+    while words not in shown:
+        shown += os.read(terminal, 65536)
+    return shown
+
+
 class Runner:
     """One run of the command, with an environment as bare as that of a new account."""
 
-    def __init__(self, data: Path, port: int, *options: str, **environment: str) -> None:
+    def __init__(
+        self, data: Path, port: int, *options: str, terminal: int | None = None, **environment: str
+    ) -> None:
         self.port = port
         bare = {"PATH": os.environ["PATH"], "HOME": str(data / "no such home"), **environment}
         self._process = subprocess.Popen(
-            [*START, "--data", str(data), "--port", str(port), *options],
+            [
+                *([] if terminal is None else IN_TERMINAL),
+                *START,
+                "--data",
+                str(data),
+                "--port",
+                str(port),
+                *options,
+            ],
             cwd="/",
             env=bare,
-            stdout=subprocess.PIPE,
+            stdin=terminal,
+            stdout=subprocess.PIPE if terminal is None else terminal,
             stderr=subprocess.STDOUT,
             text=True,
+            # As a shell in a window of its own has it: the terminal's end is told to its session.
+            start_new_session=terminal is not None,
         )
+        self.pid = self._process.pid
         self.said = ""
         self._started: dict[int, psutil.Process] = {}
 
@@ -57,9 +98,14 @@ class Runner:
         self.look_around()
         self._process.send_signal(number)
 
+    def stop_reading(self) -> None:
+        assert self._process.stdout
+        self._process.stdout.close()
+        self._process.stdout = None
+
     def end(self) -> int:
         """Wait for its end; gives the exit code."""
-        self.said += self._process.communicate(timeout=SECONDS)[0]
+        self.said += self._process.communicate(timeout=SECONDS)[0] or ""
         self.exit_code = self._process.returncode
         return self.exit_code
 
@@ -142,9 +188,10 @@ def test_ctrl_c_during_the_start_leaves_nothing(data: Path, port: int) -> None:
     assert run.left_behind() == []
 
 
-def test_what_it_started_ends_with_it_when_it_is_killed(data: Path, port: int) -> None:
+@pytest.mark.parametrize("moment", ["sandbox ", "Ctrl-C stops everything"])
+def test_what_it_started_ends_with_it_when_it_is_killed(data: Path, port: int, moment: str) -> None:
     run = Runner(data, port)
-    run.until_it_says("sandbox ")
+    run.until_it_says(moment)
     run.send(signal.SIGKILL)
     run.end()
     assert run.left_behind() == []
@@ -178,6 +225,55 @@ def test_a_folder_in_use_is_told(data: Path, port: int) -> None:
         run = Runner(data, port, "--once")
         assert run.end() == 1
     assert f"Acme runs on {data} already" in run.said
+    assert "Stopp" not in run.said
+
+
+def test_the_stack_ends_when_its_terminal_is_closed(data: Path, port: int) -> None:
+    terminal, of_the_runner = pty.openpty()
+    run = Runner(data, port, terminal=of_the_runner)
+    os.close(of_the_runner)
+    shown = read_until(terminal, b"Ctrl-C stops everything")
+    run.look_around()
+    assert b"Starting" in shown
+    second = Runner(data, port + 1)
+    assert second.end() == 1
+    named = rf"already \(process {run.pid} since [^)]+, http://127\.0\.0\.1:{port}\)"
+    assert re.search(named, second.said), second.said
+    assert f"acme stop --data '{data}'" in second.said
+    assert "Stopp" not in second.said
+    os.close(terminal)
+    run.end()
+    assert run.left_behind() == []
+
+
+@pytest.mark.parametrize("moment", ["sandbox ", "Ctrl-C stops everything"])
+def test_the_stack_ends_when_nobody_reads_its_output_any_more(data: Path, port: int, moment: str) -> None:
+    run = Runner(data, port)
+    run.until_it_says(moment)
+    run.stop_reading()
+    assert run.end() in {0, 130}
+    assert run.left_behind() == []
+
+
+def test_stop_ends_a_stack_that_runs_in_another_terminal(data: Path, port: int) -> None:
+    run = Runner(data, port)
+    run.until_it_says("databases ")
+    stopped = acme("stop", "--data", data)
+    assert stopped.returncode == 0, stopped.stdout
+    assert f"Stopping process {run.pid} since" in stopped.stdout
+    assert run.end() == 130
+    assert run.left_behind() == []
+    again = acme("stop", "--data", data)
+    assert (again.returncode, again.stdout) == (1, f"✗ Acme: it does not run on {data}\n")
+
+
+def test_the_inbox_keeps_its_port(data: Path, first_run: Runner, port: int) -> None:
+    before = inbox_of(first_run)
+    run = Runner(data, port)
+    run.until_it_says("sandbox ")
+    run.send(signal.SIGINT)
+    run.end()
+    assert inbox_of(run) == before
 
 
 def test_a_lost_password_of_the_database_is_told_without_a_traceback(
