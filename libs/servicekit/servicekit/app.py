@@ -196,8 +196,17 @@ async def at_work(kit: Kit, work: Workers) -> AsyncIterator[None]:
         yield
 
 
+class NotListening(Exception):
+    """The server has not started yet, or is about to end."""
+
+
 class Server(uvicorn.Server):
     """A server that leaves signals to `serve`, because two of them share a process."""
+
+    async def check(self) -> None:
+        """Raise unless requests are accepted."""
+        if not self.started or self.should_exit:
+            raise NotListening
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -212,6 +221,8 @@ def serve(app: FastAPI) -> None:
     gc.freeze()
     public = Server(server_config(app, settings, settings.port))
     inside = Server(server_config(app.state.internal, settings, settings.internal_port, lifespan="off"))
+    # The internal port answers before the public one listens, and after it has stopped.
+    app.state.kit.checks["server"] = public.check
     uvloop.run(serve_both(public, inside, app.state.kit.stopping))
     if not public.started:
         sys.exit(3)

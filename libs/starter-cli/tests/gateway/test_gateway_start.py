@@ -1,5 +1,7 @@
 """start.sh: what it fills in, and what it refuses to."""
 
+import subprocess
+
 import httpx
 import pytest
 import yaml
@@ -103,3 +105,11 @@ def test_serves_probes_and_metrics_on_a_port_of_their_own(gateway):
     assert "envoy_http_downstream_rq_total" in httpx.get(f"{inside}/metrics", trust_env=False).text
     assert httpx.get(f"{inside}/config_dump", trust_env=False).status_code == 404
     assert httpx.post(f"{inside}/quitquitquit", trust_env=False).status_code == 404
+
+
+def test_is_healthy_in_a_container_when_it_is_ready(gateway, folder):
+    def checked(path):
+        script = [folder.parent / "healthcheck.sh", path, str(gateway.internal_port)]
+        return subprocess.run(script, capture_output=True, timeout=20, check=False).returncode
+
+    assert (checked("/readyz"), checked("/elsewhere")) == (0, 1)

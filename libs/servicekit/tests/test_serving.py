@@ -1,0 +1,112 @@
+"""A service as a process: it is ready when its public port answers, and not before."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sandbox.embedded import free_port
+from testkit.polling import until
+
+PROGRAM = """
+import asyncio, contextlib, pathlib
+from fastapi import APIRouter
+from servicekit.app import create_service, serve
+from servicekit.auth import public
+from servicekit.settings import ServiceSettings
+
+@contextlib.asynccontextmanager
+async def slowly(kit):
+    while not pathlib.Path("go").exists():
+        await asyncio.sleep(0.02)
+    yield
+
+router = APIRouter(dependencies=[public])
+
+@router.get("/slow")
+async def slow() -> str:
+    pathlib.Path("asked").touch()
+    while not pathlib.Path("answer").exists():
+        await asyncio.sleep(0.02)
+    return "done"
+
+serve(create_service("notification", ServiceSettings(), routers=[router], lifespan=slowly))
+"""
+
+
+@pytest.fixture
+def ports() -> tuple[int, int]:
+    return free_port(), free_port()
+
+
+@pytest.fixture
+def process(
+    migrated: Callable[[str], str], redis_url: str, ports: tuple[int, int], tmp_path: Path, auth_url: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A service whose start waits for a file `go`, and whose answer waits for a file `answer`."""
+    environment = {
+        "PATH": os.defpath,
+        "ENVIRONMENT": "test",
+        "DEBUG": "true",
+        "LOGGING_SINK": "none",
+        "DATABASE_URL": migrated("notification"),
+        "REDIS_URL": redis_url,
+        "AUTH_ISSUER": auth_url,
+        "AUTH_JWKS_URL": f"{auth_url}/.well-known/jwks.json",
+        "AUTH_INTERNAL_URL": auth_url,
+        "SERVICE_CLIENT_SECRET": "of this test",
+        "HOST": "127.0.0.1",
+        "PORT": str(ports[0]),
+        "INTERNAL_PORT": str(ports[1]),
+    }
+    started = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=tmp_path, env=environment)
+    yield started
+    started.kill()
+    started.wait()
+
+
+def readiness(port: int) -> dict[str, str]:
+    try:
+        checks: dict[str, str] = httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).json()[
+            "checks"
+        ]
+    except httpx.TransportError:
+        return {}
+    return checks
+
+
+def test_a_service_is_ready_only_while_its_public_port_answers(
+    process: subprocess.Popen[bytes], ports: tuple[int, int], tmp_path: Path
+) -> None:
+    public, internal = ports
+    until(lambda: readiness(internal), 60)
+    assert readiness(internal)["server"] == "NotListening"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{public}/slow", trust_env=False)
+    (tmp_path / "go").touch()
+    until(lambda: readiness(internal).get("server") == "ok", 60)
+    assert httpx.get(f"http://127.0.0.1:{public}/elsewhere", trust_env=False).status_code == 404
+
+
+def test_a_service_that_is_about_to_end_is_not_ready_and_finishes_its_requests(
+    process: subprocess.Popen[bytes], ports: tuple[int, int], tmp_path: Path
+) -> None:
+    public, internal = ports
+    (tmp_path / "go").touch()
+    until(lambda: readiness(internal).get("server") == "ok", 60)
+    request = [
+        sys.executable,
+        "-c",
+        f"import httpx; print(httpx.get('http://127.0.0.1:{public}/slow', timeout=60))",
+    ]
+    with subprocess.Popen(request, stdout=subprocess.PIPE, text=True) as client:
+        until((tmp_path / "asked").exists, 60)
+        process.send_signal(signal.SIGTERM)
+        until(lambda: readiness(internal).get("server") == "NotListening", 60)
+        (tmp_path / "answer").touch()
+        assert "200" in client.communicate(timeout=60)[0]
+    assert process.wait(60) == 0
