@@ -17,6 +17,7 @@ import httpx
 import jwt
 import uvloop
 from auth.access_tokens import AccessTokens
+from auth.key_file import KeyFile
 from auth.key_ring import Overlap
 from auth.passwords import ITERATIONS, LANES, MEMORY_KIB, SALT_BYTES
 from auth.signing_keys import Making, SigningKeys
@@ -95,7 +96,7 @@ async def token_signing(vault_url: str) -> None:
 async def issuer(path: Path, vault: Vault, making: Making) -> AccessTokens:
     """Make what issues tokens, with a key of its own."""
     day = timedelta(days=1)
-    keys = SigningKeys(path, Overlap(day, day), making=making)
+    keys = SigningKeys(KeyFile(path), Overlap(day, day), making=making)
     await keys.start()
     return AccessTokens(keys, vault, "http://bench.test", "acme-api", timedelta(minutes=10))
 

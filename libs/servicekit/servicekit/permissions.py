@@ -1,10 +1,8 @@
 """Who may do what: one table, from a permission to the least role that has it.
 
 Roles decide. The scopes of a token (RFC 6749 section 3.3) bear the same names and can only take away.
-`python -m servicekit.permissions > docs/permissions.md` writes the table down.
 """
 
-import sys
 from collections.abc import Set
 from enum import Enum
 from functools import total_ordering
@@ -29,7 +27,7 @@ class Role(Enum):
 _RANK = {role: rank for rank, role in enumerate(Role)}
 
 INTRODUCTION = (
-    "What each role may do in its tenant, in every service. Written by `python -m servicekit.permissions`.",
+    "What each role may do in its tenant, in every service. Written by `make contracts`.",
     "A token, an API key or a service account may be given less by its scopes, and never more.",
 )
 PERMISSIONS: dict[str, Role] = {
@@ -75,7 +73,3 @@ def page() -> str:
     ]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     return "\n".join(["# Permissions", "", *INTRODUCTION, "", *lines, ""])
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

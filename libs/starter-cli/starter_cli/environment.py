@@ -71,7 +71,6 @@ def of_auth(layout: Layout) -> Environment:
         "AUTH_JWKS_ETAG_SALT": secrets["jwks-etag-salt"],
         "AUTH_SESSION_ENCRYPTION_KEY": secrets["session-encryption-key"],
         "AUTH_SESSION_IP_HASH_SALT": secrets["session-ip-hash-salt"],
-        "AUTH_KEY_STORAGE_PATH": str(layout.folders.keys / "keyset.json"),
         "AUTH_SERVICE_SECRETS": json.dumps({service: secrets[f"{service}-client"] for service in SERVICES}),
         "EVENT_SEALING_KEY": secrets["event-sealing-key"],
         # Everybody comes from this one machine, whatever they try out.

@@ -81,11 +81,6 @@ class Folders:
         return self.root / "redis"
 
     @property
-    def keys(self) -> Path:
-        """What auth signs tokens with."""
-        return self.root / "keys"
-
-    @property
     def mails(self) -> Path:
         """What the sandbox keeps of the mail that it took."""
         return self.root / "mails"
@@ -125,7 +120,7 @@ class Folders:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.databases.mkdir(mode=0o711, exist_ok=True)
-            for folder in (self.redis, self.keys, self.mails, self.logs):
+            for folder in (self.redis, self.mails, self.logs):
                 folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise Failure(

@@ -27,7 +27,6 @@ def sealing_key() -> str:
 def of_auth() -> dict[str, str]:
     """Return what auth needs beside what all need."""
     return {
-        "AUTH_KEY_STORAGE_PATH": "/data/keys/keyset.json",
         "AUTH_PASSWORD_PEPPER": token_urlsafe(),
         "AUTH_REFRESH_TOKEN_PEPPER": token_urlsafe(),
         "AUTH_EMAIL_VERIFICATION_TOKEN_PEPPER": token_urlsafe(),

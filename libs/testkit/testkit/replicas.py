@@ -90,6 +90,10 @@ def environment_of(settings: ServiceSettings) -> dict[str, str]:
 
 def variable(value: object) -> str:
     """Write down the value of a variable."""
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return value if isinstance(value, str) else json.dumps(value)
+    plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return plain if isinstance(plain, str) else json.dumps(plain, default=within)
+
+
+def within(value: object) -> str:
+    """Return a value inside of another, for JSON."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -220,11 +220,7 @@ def test_an_empty_environment_is_answered_with_all_that_is_needed(
 ) -> None:
     named = NAMED.findall(said_on_failing(service, tmp_path, {}))
     ports = {"PORT": str(free_port()), "INTERNAL_PORT": str(free_port())}
-    real = {
-        "DATABASE_URL": migrated(service),
-        "REDIS_URL": redis_url,
-        "AUTH_KEY_STORAGE_PATH": str(tmp_path / "keys.json"),
-    }
+    real = {"DATABASE_URL": migrated(service), "REDIS_URL": redis_url}
     good = {**production(service), **real}
 
     process = start(service, tmp_path, {**ports, **{name: good[name] for name in named}})

@@ -1,26 +1,57 @@
-"""The file of the signing keys: readable by us alone, replaced whole, changed by one process at a time."""
+"""The signing keys in a file: readable by us alone, replaced whole, changed by one process at a time."""
 
+import asyncio
 import fcntl
-import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import JsonValue, SecretStr
-from servicekit import jose
-from servicekit.sealing import PREFIX as SEALED
-from servicekit.sealing import seal, unseal_by_any
+from pydantic import SecretStr
 
-from auth.key_ring import KeyRing, SigningKey
+from auth.key_document import KeysUnreadable, dumps, loads
+from auth.key_ring import KeyRing
+from auth.key_store import Change, NothingStored, Stored
 
-VERSION = 1
 Stamp = tuple[int, int, int]
 
 
-class KeyFileUnreadable(Exception):
-    """The file does not hold signing keys; never quotes it."""
+class KeyFile:
+    """A file on storage that all replicas share."""
+
+    def __init__(self, path: Path, sealing: Sequence[SecretStr] = ()) -> None:
+        self._path = path
+        self._sealing = sealing
+
+    async def read(self, known: Stored | None = None) -> Stored:
+        """Return what the file holds, or `known` while it is the same file."""
+        return await asyncio.to_thread(self._read, known)
+
+    async def change(self, change: Change) -> KeyRing:
+        """Replace the file while no other process does."""
+        return await asyncio.to_thread(self._change, change)
+
+    async def aclose(self) -> None:
+        """Do nothing: no file is held open."""
+
+    def _read(self, known: Stored | None) -> Stored:
+        try:
+            version = stamp(self._path)
+        except FileNotFoundError:
+            raise NothingStored from None
+        if known and known.version == version:
+            return known
+        # The stamp is older than what is read, never newer: a change in between is seen at the next look.
+        return Stored(version, load(self._path, self._sealing))
+
+    def _change(self, change: Change) -> KeyRing:
+        with held(self._path):
+            ring = load(self._path, self._sealing) if self._path.exists() else None
+            changed = change(ring)
+            if changed != ring:
+                save(self._path, changed, self._sealing)
+        return changed
 
 
 def stamp(path: Path) -> Stamp:
@@ -31,51 +62,24 @@ def stamp(path: Path) -> Stamp:
 
 
 def load(path: Path, sealing: Sequence[SecretStr] = ()) -> KeyRing:
-    """Read the keys, unsealed by whichever key fits; raises KeyFileUnreadable, or OSError without a file."""
+    """Read the keys, unsealed by whichever key fits; raises KeysUnreadable, or OSError without a file."""
     try:
-        document = jose.parse_object(path.read_bytes())
-        entries = document.get("keys")
-        if document.get("version") != VERSION or not isinstance(entries, list):
-            raise ValueError("not a key file of ours")
-        keys = [SigningKey.from_json(opened(entry, sealing)) for entry in entries if isinstance(entry, dict)]
-    except ValueError as error:
-        raise KeyFileUnreadable(f"{path}: {error}") from None
-    return KeyRing().with_keys(*keys)
+        return loads(path.read_bytes(), sealing)
+    except KeysUnreadable as error:
+        raise KeysUnreadable(f"{path}: {error}") from None
 
 
 def save(path: Path, ring: KeyRing, sealing: Sequence[SecretStr] = ()) -> None:
     """Replace the file, whole or not at all, readable by its owner alone; the first key seals it."""
-    entries: list[JsonValue] = [closed(key.to_json(), sealing) for key in ring.keys]
-    text = json.dumps({"version": VERSION, "keys": entries}, indent=1)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(text)
+            file.write(dumps(ring, sealing))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def closed(entry: dict[str, JsonValue], sealing: Sequence[SecretStr]) -> dict[str, JsonValue]:
-    """Seal the private part of an entry, so that a copy of the file is of no use by itself."""
-    if not sealing:
-        return entry
-    return {**entry, "d": seal(sealing[0], str(entry["d"]), context=context(entry))}
-
-
-def opened(entry: dict[str, JsonValue], sealing: Sequence[SecretStr]) -> dict[str, JsonValue]:
-    """Unseal the private part of an entry, if it is sealed; raises ValueError."""
-    private = str(entry.get("d"))
-    if not private.startswith(SEALED):
-        return entry
-    return {**entry, "d": unseal_by_any(sealing, private, context=context(entry))}
-
-
-def context(entry: dict[str, JsonValue]) -> str:
-    """Bind a private part to the key that it is of."""
-    return f"auth.signing-key:{entry.get('kid')}"
 
 
 @contextmanager

@@ -4,12 +4,13 @@ import argparse
 import asyncio
 import sys
 import time
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
 from servicekit import key_alarm, redis_client
 
-from auth.key_ring import KeyUnknown, RotationPending
+from auth.key_ring import KeyRing, KeyUnknown, RotationPending
 from auth.settings import Settings
 from auth.signing_keys import SigningKeys
 from auth.transit_keys import KeyNotMade
@@ -18,38 +19,46 @@ from auth.transit_keys import KeyNotMade
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     chosen = parser().parse_args(arguments)
-    settings = Settings.load()
-    keys = SigningKeys.of(settings)
-    burnt: list[str] = []
-    try:
-        if chosen.command == "rotate":
-            keys.rotate(at_once=chosen.at_once)
-        elif chosen.command == "revoke":
-            burnt = [chosen.kid]
-            keys.revoke(chosen.kid)
-    except RotationPending:
-        return failed("A new key is already published and will sign from the time that `list` shows.")
-    except KeyUnknown:
-        return failed("There is no key with this id; `list` shows those that there are.")
-    except KeyNotMade as reason:
-        return unmade(settings, burnt, reason)
-    sys.stdout.write(table(keys, settings))
+    return asyncio.run(run(chosen, Settings.load()))
+
+
+async def run(chosen: argparse.Namespace, settings: Settings) -> int:
+    """Do what was chosen, and show all keys; gives the exit code."""
+    async with aclosing(SigningKeys.of(settings)) as keys:
+        try:
+            if chosen.command == "rotate":
+                await keys.rotate(at_once=chosen.at_once)
+            elif chosen.command == "revoke":
+                await keys.revoke(chosen.kid)
+        except RotationPending:
+            return failed("A new key is already published and will sign from the time that `list` shows.")
+        except KeyUnknown:
+            return failed("There is no key with this id; `list` shows those that there are.")
+        except KeyNotMade as reason:
+            return await unmade(settings, burnt_by(chosen), reason)
+        sys.stdout.write(table(await keys.read(), settings))
     # A new key that signs at once is news as well; one that signs tomorrow is found out in time.
-    return tell(settings, burnt) if burnt or getattr(chosen, "at_once", False) else 0
+    is_news = chosen.command == "revoke" or getattr(chosen, "at_once", False)
+    return await tell(settings, burnt_by(chosen)) if is_news else 0
 
 
-def unmade(settings: Settings, burnt: list[str], reason: KeyNotMade) -> int:
+def burnt_by(chosen: argparse.Namespace) -> list[str]:
+    """List the keys that a command takes away."""
+    return [chosen.kid] if chosen.command == "revoke" else []
+
+
+async def unmade(settings: Settings, burnt: list[str], reason: KeyNotMade) -> int:
     """Say that there is no new key, and what that means; gives the exit code."""
     if not burnt:
         return failed(str(reason))
-    tell(settings, burnt)
+    await tell(settings, burnt)
     return failed(f"The key is gone, but no other signs in its place: {reason} Mend that, then `rotate`.")
 
 
-def tell(settings: Settings, burnt: list[str]) -> int:
+async def tell(settings: Settings, burnt: list[str]) -> int:
     """Have every service ask for the keys now; gives the exit code."""
     try:
-        asyncio.run(sound_alarm(settings, burnt))
+        await sound_alarm(settings, burnt)
     except (RedisError, OSError):
         minutes = settings.auth_jwks_max_age_seconds // 60 + 1
         return failed(f"It is done, but Redis does not answer: services find out within {minutes} minutes.")
@@ -88,9 +97,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def table(keys: SigningKeys, settings: Settings) -> str:
+def table(ring: KeyRing, settings: Settings) -> str:
     """Lay the keys out, one a line; nothing private."""
-    states = keys.read().states(time.time(), settings.overlap)
+    states = ring.states(time.time(), settings.overlap)
     return "".join(
         f"{key.kid}  {state.value:<8}  signs from {datetime.fromtimestamp(key.active_from, UTC):%FT%TZ}"
         f"  {key.place}\n"

@@ -1,7 +1,8 @@
 """auth: who you are. Accounts, tenants, tokens, and the keys that tokens are verified with."""
 
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
 from servicekit.app import Kit, create_service, serve
@@ -23,6 +24,8 @@ from auth.tenants.entry_routes import entry_api
 from auth.tenants.routes import members_internal, tenants_api
 from auth.worker import workers
 
+logger = logging.getLogger(__name__)
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Put the service together."""
@@ -31,10 +34,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def ready_to_sign(kit: Kit) -> AsyncIterator[None]:
-        await keys.start()
-        kit.checks["keys"] = keys.current
         # Also where no workers run: who revokes must see to it that it is told.
-        async with running([Announcer(kit.database, kit.redis)]):
+        async with aclosing(keys), running([Announcer(kit.database, kit.redis)]):
+            await keys.start()
+            if settings.auth_key_storage_path and not settings.is_development:
+                # Each replica with a file of its own refuses the tokens of the others.
+                logger.warning(
+                    "signing keys are stored in a file", extra={"needs": "storage that all replicas share"}
+                )
+            kit.checks["keys"] = keys.current
             yield
 
     app = create_service(

@@ -82,7 +82,8 @@ class Settings(ServiceSettings):
         description="a JSON object with the SERVICE_CLIENT_SECRET of each service, by its name",
     )
 
-    auth_key_storage_path: Path = Field(description="a file on storage that the replicas share")
+    # A file on storage that all replicas share; without one, the signing keys are in the database.
+    auth_key_storage_path: Path | None = None
     auth_jwks_max_age_seconds: Annotated[int, Field(ge=0, le=3600)] = 300
     auth_key_publish_lead_minutes: Minutes = DAY_MINUTES
     auth_key_retire_lag_minutes: Minutes = DAY_MINUTES
@@ -178,7 +179,7 @@ class Settings(ServiceSettings):
     auth_oauth_token_rate_limit_per_minute: Count = 120
     auth_oauth_token_client_rate_limit_per_minute: Count = 60
 
-    # Where new signing keys are made; of one in Vault, the file holds only where it is and when it signs.
+    # Where new signing keys are made; of one in Vault, only where it is and when it signs is stored.
     auth_signer: Literal["file", "vault"] = "file"
     auth_vault_signing_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] = "auth-access-tokens"
 

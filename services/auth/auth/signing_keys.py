@@ -1,43 +1,37 @@
-"""The keys that tokens are signed with, as a running service has them: a file that all replicas share.
+"""The keys that tokens are signed with, as a running service has them: from a store that all replicas share.
 
-Of a key that Vault keeps, the file says when it signs and where it is: see docs/decisions/0012.
+Of a key that Vault keeps, the store says when it signs and where it is: see docs/decisions/0012.
 """
 
 import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import SecretStr
+from servicekit.database import Database
 from servicekit.tokens import InvalidToken, VerificationKey
+from sqlalchemy.exc import SQLAlchemyError
 
-from auth import key_file
 from auth.errors import SigningKeysUnavailable
+from auth.key_document import KeysUnreadable
+from auth.key_file import KeyFile
 from auth.key_ring import KeyRing, Make, NoActiveKey, Overlap, SigningKey
+from auth.key_store import KeyStore, NothingStored, Stored
+from auth.key_table import KeyTable
 from auth.settings import Settings
 from auth.transit_keys import KeyNotMade, TransitKeys
 
 logger = logging.getLogger(__name__)
 
-# How old what we know of the file may be; a rotated key takes effect everywhere within this time.
+# How old what we know of the store may be; a rotated key takes effect everywhere within this time.
 LOOK_SECONDS = 0.5
 # Nobody goes on with what was so long ago, as after a quiet night, before it has been looked at again.
 OLD_SECONDS = 5.0
-
-Change = Callable[[KeyRing], KeyRing]
-
-
-@dataclass(frozen=True)
-class Held:
-    """What was read, and of which state of the file."""
-
-    stamp: key_file.Stamp
-    ring: KeyRing
+UNREADABLE = (NothingStored, KeysUnreadable, OSError, SQLAlchemyError)
 
 
 @dataclass(frozen=True)
@@ -57,40 +51,50 @@ class Making:
         return cls(transit.newest, transit.another)
 
 
+def store_of(settings: Settings) -> KeyStore:
+    """Return the file that is named, and otherwise the database."""
+    if settings.auth_key_storage_path:
+        return KeyFile(settings.auth_key_storage_path, settings.session_keys)
+    # A connection of its own: who waits for a key to sign with may hold one of the service's.
+    database = Database(settings.database_url, name="auth-keys", pool_size=1)
+    return KeyTable(database, settings.session_keys)
+
+
 class SigningKeys:
     """Auth's own key ring; a KeySource, so that auth verifies tokens without asking itself over HTTP."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # where the keys are, how they live, and two clocks
+    def __init__(
         self,
-        path: Path,
+        store: KeyStore,
         overlap: Overlap,
         clock: Callable[[], float] = time.time,
-        sealing: Sequence[SecretStr] = (),
+        *,
         making: Making | None = None,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sealing = sealing
+        self._store = store
         self._making = making or Making()
         self._ticks = ticks
-        self._path = path
         self._overlap = overlap
         self._clock = clock
-        self._held: Held | None = None
-        # When a look at the file was last begun, and when one was last over.
+        self._stored: Stored | None = None
+        # When a look at the store was last begun, and when one was last over.
         self._looked = self._seen = ticks() - OLD_SECONDS
+        self._looking = asyncio.Lock()
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Build from the settings."""
-        making = Making.of(settings)
-        return cls(
-            settings.auth_key_storage_path, settings.overlap, sealing=settings.session_keys, making=making
-        )
+        return cls(store_of(settings), settings.overlap, making=Making.of(settings))
 
     async def start(self) -> None:
-        """See to the first key if there is no file yet; raises KeyNotMade when there can be none."""
-        await asyncio.to_thread(self.change, self._begun)
+        """See to the first key if nothing is stored yet; raises KeyNotMade when there can be none."""
+        await self._store.change(self._begun)
         await self._ring()
+
+    async def aclose(self) -> None:
+        """Release what the store holds open."""
+        await self._store.aclose()
 
     async def current(self) -> SigningKey:
         """Give the key to sign with; raises SigningKeysUnavailable."""
@@ -117,66 +121,60 @@ class SigningKeys:
             {"keys": [key.jwk for key in published]}, separators=(",", ":"), sort_keys=True
         ).encode()
 
-    def read(self) -> KeyRing:
-        """Give what the file holds now, if there is one; blocks on the disk. Raises KeyFileUnreadable."""
-        return key_file.load(self._path, self._sealing) if self._path.exists() else KeyRing()
+    async def read(self) -> KeyRing:
+        """Return what is stored now, if anything is; raises KeysUnreadable."""
+        try:
+            return (await self._store.read()).ring
+        except NothingStored:
+            return KeyRing()
 
-    def change(self, change: Change) -> KeyRing:
-        """Change the file, while no other process does; blocks on the disk."""
-        with key_file.held(self._path):
-            ring = self.read()
-            changed = change(ring)
-            if changed != ring:
-                key_file.save(self._path, changed, self._sealing)
-        return changed
-
-    def rotate(self, *, at_once: bool = False) -> SigningKey:
+    async def rotate(self, *, at_once: bool = False) -> SigningKey:
         """Add a key that signs after the publish lead, or at once; gives it.
 
         Raises RotationPending or KeyNotMade.
         """
         another = self._making.another
-        return self.change(lambda ring: self._rotated(ring, another, at_once=at_once)).keys[-1]
+        changed = await self._store.change(lambda ring: self._rotated(ring, another, at_once=at_once))
+        return changed.keys[-1]
 
-    def revoke(self, kid: str) -> None:
+    async def revoke(self, kid: str) -> None:
         """Take a key away with all the tokens it signed, and have another sign; raises KeyUnknown.
 
         When that cannot be made, the key is gone all the same, and KeyNotMade is raised.
         """
         try:
-            self.change(lambda ring: self._without(ring, kid, self._making.another))
+            await self._store.change(lambda ring: self._without(ring, kid, self._making.another))
         except KeyNotMade:
-            self.change(lambda ring: self._without(ring, kid, None))
+            await self._store.change(lambda ring: self._without(ring, kid, None))
             raise
 
-    def _begun(self, ring: KeyRing) -> KeyRing:
-        # A file without keys is what a revocation may leave: what it took away must not come back.
-        return ring if self._path.exists() else self._rotated(ring, self._making.first)
+    def _begun(self, ring: KeyRing | None) -> KeyRing:
+        # A ring without keys is what a revocation may leave: what it took away must not come back.
+        return self._rotated(ring, self._making.first) if ring is None else ring
 
-    def _without(self, ring: KeyRing, kid: str, make: Make | None) -> KeyRing:
-        return ring.without(kid, self._clock(), self._overlap, make)
+    def _without(self, ring: KeyRing | None, kid: str, make: Make | None) -> KeyRing:
+        return (ring or KeyRing()).without(kid, self._clock(), self._overlap, make)
 
-    def _rotated(self, ring: KeyRing, make: Make, *, at_once: bool = False) -> KeyRing:
-        return ring.rotated(self._clock(), self._overlap, make, at_once=at_once)
+    def _rotated(self, ring: KeyRing | None, make: Make, *, at_once: bool = False) -> KeyRing:
+        return (ring or KeyRing()).rotated(self._clock(), self._overlap, make, at_once=at_once)
 
     async def _ring(self, *, fresh: bool = False) -> KeyRing:
-        """Give what the file holds, looked at seldom and in a thread; when it is unreadable, what it held."""
+        """Return what is stored, looked at seldom; when it cannot be read, what was read last."""
         now = self._ticks()
-        if fresh or not self._held or now - self._looked >= LOOK_SECONDS or now - self._seen >= OLD_SECONDS:
-            # Before the look: others go on with what is held instead of looking too, unless it is old.
-            self._looked = now
-            try:
-                self._held = await asyncio.to_thread(self._look)
-            except (OSError, key_file.KeyFileUnreadable) as error:
-                logger.error("signing keys cannot be read", extra={"reason": type(error).__name__})
-            self._seen = self._ticks()
-        if not self._held:
+        if fresh or not self._stored or now - self._looked >= LOOK_SECONDS or now - self._seen >= OLD_SECONDS:
+            async with self._looking:
+                # However many want to know, a look that began after they did answers them all.
+                if self._looked <= now:
+                    await self._look()
+        if not self._stored:
             raise SigningKeysUnavailable
-        return self._held.ring
+        return self._stored.ring
 
-    def _look(self) -> Held:
-        stamp = key_file.stamp(self._path)
-        if self._held and self._held.stamp == stamp:
-            return self._held
-        # The stamp is older than what is read, never newer: a change in between is seen at the next look.
-        return Held(stamp, key_file.load(self._path, self._sealing))
+    async def _look(self) -> None:
+        # Before the look: others go on with what is known instead of looking too, unless it is old.
+        self._looked = self._ticks()
+        try:
+            self._stored = await self._store.read(self._stored)
+        except UNREADABLE as error:
+            logger.error("signing keys cannot be read", extra={"reason": type(error).__name__})
+        self._seen = self._ticks()

@@ -1,6 +1,6 @@
 """Making keys in Vault's Transit engine, and reading their public parts: the operator's side, with `hvac`.
 
-It blocks, as the lock on the file of the keys does, and is called from a thread or a command, seldom. Tokens
+It blocks, and is called from a thread or a command, seldom. Tokens
 are signed through `auth.vault`, which waits without blocking.
 """
 

@@ -16,6 +16,7 @@ import httpx
 import stamina
 from auth.access_tokens import AccessTokens
 from auth.errors import SigningKeysUnavailable
+from auth.key_file import KeyFile
 from auth.key_ring import NoActiveKey, Overlap, RotationPending
 from auth.signing_keys import Making, SigningKeys
 from auth.transit_keys import KeyNotMade, TransitKeys
@@ -123,7 +124,7 @@ class KeysInUse(RuleBasedStateMachine):
             making = Making(transit.another, transit.another)
         path = Path(self.folder.name) / "keys.json"
         return SigningKeys(
-            path, OVERLAP, lambda: self.now + skew, making=making, ticks=lambda: self.now + skew
+            KeyFile(path), OVERLAP, lambda: self.now + skew, making=making, ticks=lambda: self.now + skew
         )
 
     def replica(self, signer: str, skew: float) -> AccessTokens:
@@ -139,7 +140,7 @@ class KeysInUse(RuleBasedStateMachine):
                 await cache.refresh()
 
     async def issue(self, replica: AccessTokens, *, is_alone: bool = True) -> None:
-        before = replica.keys.read()
+        before = await replica.keys.read()
         try:
             issued = await replica.for_service("chat-agent", AUDIENCE, ["conversations:read"])
         except VaultUnavailable:
@@ -154,9 +155,9 @@ class KeysInUse(RuleBasedStateMachine):
 
     async def rotated(self, signer: str) -> None:
         keys = self.keys(signer)
-        is_first = not keys.read().keys
+        is_first = not (await keys.read()).keys
         with contextlib.suppress(RotationPending, KeyNotMade):
-            new = await asyncio.to_thread(keys.rotate)
+            new = await keys.rotate()
             if is_first:
                 self.hurried[new.kid] = self.now
 
@@ -183,14 +184,14 @@ class KeysInUse(RuleBasedStateMachine):
     @rule(which=st.integers(0, 5), signer=SIGNERS, is_heard=st.booleans())
     def revoke(self, which: int, signer: str, is_heard: bool) -> None:
         keys = self.keys(signer)
-        if not (ring := keys.read()).keys:
+        if not (ring := self.run(keys.read)).keys:
             return
         kid = ring.keys[which % len(ring.keys)].kid
         with contextlib.suppress(KeyNotMade):
-            keys.revoke(kid)
+            self.run(keys.revoke, kid)
         self.revoked[kid] = self.now
         with contextlib.suppress(NoActiveKey):
-            self.hurried[keys.read().active(self.now).kid] = self.now
+            self.hurried[self.run(keys.read).active(self.now).kid] = self.now
         # All replicas know of it within a second, and so does who hears the alarm.
         self.now += 1
         for cache in self.caches if is_heard else []:

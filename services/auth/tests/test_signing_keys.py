@@ -5,15 +5,20 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_urlsafe
 
 import pytest
 from auth import keys as command
 from auth.errors import SigningKeysUnavailable
-from auth.key_file import KeyFileUnreadable
-from auth.key_ring import KeyUnknown, Overlap, RotationPending
+from auth.key_document import KeysUnreadable, dumps
+from auth.key_file import KeyFile
+from auth.key_ring import KeyRing, KeyUnknown, Overlap, RotationPending, SigningKey
+from auth.key_table import KeyTable
 from auth.main import create_app
+from auth.models import SigningKeyRing
 from auth.settings import Settings
 from auth.signing_keys import Making, SigningKeys
 from auth.transit_keys import TransitKeys
@@ -23,11 +28,18 @@ from pydantic import SecretStr
 from servicekit import jose
 from servicekit.app import create_service
 from servicekit.auth import Caller
+from servicekit.database import Database
 from servicekit.keyset import PRIVATE_MEMBERS
 from servicekit.settings import ServiceSettings
 from servicekit.tokens import InvalidToken
+from sqlalchemy import delete, event, select, update
+from sqlalchemy.engine import make_url
 from testkit.app import client, running
+from testkit.production import production
+from testkit.proxy import Proxy
 from testkit.servers import serving
+
+from .conftest import SEALING_KEY
 
 HOUR = 3600
 OVERLAP = Overlap(publish_lead=timedelta(hours=24), retire_lag=timedelta(hours=12))
@@ -72,84 +84,111 @@ def making(signer):
 
 @pytest.fixture
 async def ring(path, clock, making):
-    keys = SigningKeys(path, OVERLAP, clock, making=making)
+    keys = SigningKeys(KeyFile(path), OVERLAP, clock, making=making)
     await keys.start()
     return keys
 
 
-async def published(path, clock):
-    keys = SigningKeys(path, OVERLAP, clock)
+@pytest.fixture
+async def database(variables):
+    """The database of auth, in which no keys were ever stored."""
+    database = Database(variables["database_url"], name="test", pool_size=8)
+    async with database.begin() as session:
+        await session.execute(delete(SigningKeyRing))
+    yield database
+    await database.close()
+
+
+@pytest.fixture(params=["file", "table"])
+def store(request, path):
+    """Make a store, as each replica has its own, of the same keys."""
+    if request.param == "file":
+        return lambda: KeyFile(path, [SEALING_KEY])
+    database = request.getfixturevalue("database")
+    return lambda: KeyTable(database, [SEALING_KEY])
+
+
+@pytest.fixture
+async def stored_ring(store, clock, making):
+    """The keys in each kind of store."""
+    keys = SigningKeys(store(), OVERLAP, clock, making=making)
+    await keys.start()
+    return keys
+
+
+async def published(store, clock):
+    keys = SigningKeys(store, OVERLAP, clock)
     return [jwk["kid"] for jwk in json.loads(await keys.key_set())["keys"]]
 
 
-async def signing(path, clock):
-    return (await SigningKeys(path, OVERLAP, clock).current()).kid
+async def signing(store, clock):
+    return (await SigningKeys(store, OVERLAP, clock).current()).kid
 
 
 async def test_keeps_the_keys_where_only_we_can_read_them(ring, path):
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    ring.rotate()
+    await ring.rotate()
     assert path.stat().st_mode & 0o777 == 0o600
     assert sorted(entry.name for entry in path.parent.iterdir()) == [".keys.json.lock", "keys.json"]
 
 
 async def test_seals_the_keys_so_that_a_copy_of_the_file_is_of_no_use(path, clock):
     key, next_key = (SecretStr(base64.urlsafe_b64encode(bytes([one]) * 32).decode()) for one in (1, 2))
-    keys = SigningKeys(path, OVERLAP, clock, [key])
+    keys = SigningKeys(KeyFile(path, [key]), OVERLAP, clock)
     await keys.start()
     kid = (await keys.current()).kid
     private = jose.encode((await keys.current()).private.private_bytes_raw())
     assert private not in path.read_text()
     for without in ([], [next_key]):
-        with pytest.raises(KeyFileUnreadable):
-            await SigningKeys(path, OVERLAP, clock, without).start()
+        with pytest.raises(KeysUnreadable):
+            await SigningKeys(KeyFile(path, without), OVERLAP, clock).start()
     # The sealing key is changed: both for a while, and the next rotation seals all with the new one.
-    both = SigningKeys(path, OVERLAP, clock, [next_key, key])
+    both = SigningKeys(KeyFile(path, [next_key, key]), OVERLAP, clock)
     assert (await both.current()).kid == kid
-    both.rotate()
-    assert (await SigningKeys(path, OVERLAP, clock, [next_key]).current()).kid == kid
+    await both.rotate()
+    assert (await SigningKeys(KeyFile(path, [next_key]), OVERLAP, clock).current()).kid == kid
 
 
 async def test_does_not_take_one_keys_seal_for_anothers(path, clock):
     key = SecretStr(base64.urlsafe_b64encode(bytes(32)).decode())
-    keys = SigningKeys(path, OVERLAP, clock, [key])
+    keys = SigningKeys(KeyFile(path, [key]), OVERLAP, clock)
     await keys.start()
-    keys.rotate()
+    await keys.rotate()
     document = json.loads(path.read_text())
     first, second = document["keys"]
     first["d"], second["d"] = second["d"], first["d"]
     path.write_text(json.dumps(document))
-    with pytest.raises(KeyFileUnreadable):
-        await SigningKeys(path, OVERLAP, clock, [key]).start()
+    with pytest.raises(KeysUnreadable):
+        await SigningKeys(KeyFile(path, [key]), OVERLAP, clock).start()
 
 
 async def test_still_reads_a_file_that_was_not_sealed_and_seals_it_at_the_next_change(ring, path, clock):
-    kid = await signing(path, clock)
+    kid = await signing(KeyFile(path), clock)
     key = SecretStr(base64.urlsafe_b64encode(bytes(32)).decode())
-    sealed = SigningKeys(path, OVERLAP, clock, [key])
+    sealed = SigningKeys(KeyFile(path, [key]), OVERLAP, clock)
     assert (await sealed.current()).kid == kid
-    sealed.rotate()
+    await sealed.rotate()
     assert all(entry["d"].startswith("s1.") for entry in json.loads(path.read_text())["keys"])
 
 
-async def test_publishes_a_key_a_day_before_it_signs_and_half_a_day_after(ring, path, clock):
-    old = await signing(path, clock)
-    new = ring.rotate().kid
-    assert (await published(path, clock), await signing(path, clock)) == ([old, new], old)
+async def test_publishes_a_key_a_day_before_it_signs_and_half_a_day_after(stored_ring, store, clock):
+    old = await signing(store(), clock)
+    new = (await stored_ring.rotate()).kid
+    assert (await published(store(), clock), await signing(store(), clock)) == ([old, new], old)
     clock.now += 24 * HOUR - 1
-    assert await signing(path, clock) == old
+    assert await signing(store(), clock) == old
     clock.now += 1
-    assert (await published(path, clock), await signing(path, clock)) == ([old, new], new)
+    assert (await published(store(), clock), await signing(store(), clock)) == ([old, new], new)
     clock.now += 12 * HOUR - 1
-    assert await published(path, clock) == [old, new]
+    assert await published(store(), clock) == [old, new]
     clock.now += 1
-    assert (await published(path, clock), await signing(path, clock)) == ([new], new)
+    assert (await published(store(), clock), await signing(store(), clock)) == ([new], new)
 
 
-async def test_verifies_with_every_published_key_and_with_no_other(ring, path, clock):
-    old, new = await signing(path, clock), ring.rotate().kid
-    reader = SigningKeys(path, OVERLAP, clock)
+async def test_verifies_with_every_published_key_and_with_no_other(stored_ring, store, clock):
+    old, new = await signing(store(), clock), (await stored_ring.rotate()).kid
+    reader = SigningKeys(store(), OVERLAP, clock)
     assert [(await reader.get(kid)).kid for kid in (old, new)] == [old, new]
     clock.now += 36 * HOUR
     assert (await reader.get(new)).kid == new
@@ -158,32 +197,32 @@ async def test_verifies_with_every_published_key_and_with_no_other(ring, path, c
             await reader.get(gone)
 
 
-async def test_has_one_key_on_its_way_at_a_time(ring):
-    ring.rotate()
+async def test_has_one_key_on_its_way_at_a_time(stored_ring):
+    await stored_ring.rotate()
     with pytest.raises(RotationPending):
-        ring.rotate()
+        await stored_ring.rotate()
 
 
-async def test_forgets_retired_keys_at_the_next_rotation(ring, path, clock):
+async def test_forgets_retired_keys_at_the_next_rotation(stored_ring, store, clock):
     for _ in range(4):
-        ring.rotate()
+        await stored_ring.rotate()
         clock.now += 48 * HOUR
-    assert len(json.loads(path.read_text())["keys"]) == 2
+    assert len((await stored_ring.read()).keys) == 2
 
 
-async def test_takes_a_leaked_key_out_at_once_and_signs_with_another(ring, path, clock):
-    leaked = await signing(path, clock)
-    ring.revoke(leaked)
-    assert leaked not in await published(path, clock)
-    assert await signing(path, clock) != leaked
+async def test_takes_a_leaked_key_out_at_once_and_signs_with_another(stored_ring, store, clock):
+    leaked = await signing(store(), clock)
+    await stored_ring.revoke(leaked)
+    assert leaked not in await published(store(), clock)
+    assert await signing(store(), clock) != leaked
     with pytest.raises(KeyUnknown):
-        ring.revoke(leaked)
+        await stored_ring.revoke(leaked)
 
 
-async def test_notices_a_change_by_another_process(ring, path, clock):
-    other = SigningKeys(path, OVERLAP, clock)
+async def test_notices_a_change_by_another_process(stored_ring, store, clock):
+    other = SigningKeys(store(), OVERLAP, clock)
     before = (await other.current()).kid
-    new = ring.rotate(at_once=True).kid
+    new = (await stored_ring.rotate(at_once=True)).kid
     # An unknown key is worth a look at once; else there is one twice a second.
     assert (await other.get(new)).kid == new
     assert (await other.current()).kid == new != before
@@ -204,23 +243,104 @@ async def test_goes_on_with_the_keys_it_has_while_the_file_is_away(ring, path):
 async def test_refuses_to_start_on_a_file_that_it_cannot_read(path, clock, text):
     path.parent.mkdir()
     path.write_text(text)
-    with pytest.raises(KeyFileUnreadable):
-        await SigningKeys(path, OVERLAP, clock).start()
+    with pytest.raises(KeysUnreadable):
+        await SigningKeys(KeyFile(path), OVERLAP, clock).start()
     with pytest.raises(SigningKeysUnavailable):
-        await SigningKeys(path, OVERLAP, clock).current()
+        await SigningKeys(KeyFile(path), OVERLAP, clock).current()
     assert path.read_text() == text
 
 
-async def test_makes_one_first_key_however_many_replicas_start(path, clock, making):
-    replicas = [SigningKeys(path, OVERLAP, clock, making=making) for _ in range(8)]
+async def row(database):
+    async with database.begin() as session:
+        return await session.scalar(select(SigningKeyRing))
+
+
+async def test_stores_no_private_key_in_the_database_that_is_not_sealed(database, clock):
+    keys = SigningKeys(KeyTable(database, [SEALING_KEY]), OVERLAP, clock)
+    await keys.start()
+    private = jose.encode((await keys.current()).private.private_bytes_raw())
+    document = (await row(database)).document
+    assert private not in document
+    assert all(entry["d"].startswith("s1.") for entry in json.loads(document)["keys"])
+
+
+@pytest.mark.parametrize("what", ["unsealed", "sealed by another key", "of another key"])
+async def test_takes_no_key_that_somebody_else_wrote_into_the_database(database, clock, what):
+    keys = SigningKeys(KeyTable(database, [SEALING_KEY]), OVERLAP, clock)
+    await keys.start()
+    known = (await keys.current()).kid
+    forged = KeyRing((SigningKey(0),))
+    other = SecretStr(base64.urlsafe_b64encode(bytes(32)).decode())
+    document = dumps(forged, {"unsealed": [], "sealed by another key": [other]}.get(what, [SEALING_KEY]))
+    if what == "of another key":
+        entries = json.loads(document)
+        entries["keys"][0] |= {"d": json.loads((await row(database)).document)["keys"][0]["d"]}
+        document = json.dumps(entries)
+    async with database.begin() as session:
+        await session.execute(update(SigningKeyRing).values(document=document, version=99))
+    with pytest.raises(KeysUnreadable):
+        await SigningKeys(KeyTable(database, [SEALING_KEY]), OVERLAP, clock).start()
+    with pytest.raises(InvalidToken):
+        await keys.get(forged.keys[0].kid)
+    assert (await keys.get(known)).kid == known
+
+
+@pytest.mark.parametrize("fault", ["cut", "held"])
+async def test_goes_on_with_the_keys_it_has_while_the_database_is_away(database, clock, variables, fault):
+    direct = make_url(variables["database_url"])
+    with Proxy(direct.port) as proxy:
+        url = direct.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+        async with aclosing(
+            SigningKeys(KeyTable(Database(url, name="test", pool_size=1), [SEALING_KEY]), OVERLAP, clock)
+        ) as keys:
+            await keys.start()
+            kid = (await keys.current()).kid
+            with getattr(proxy, fault)():
+                assert (await keys.get(kid)).kid == kid
+                assert kid in (await keys.key_set()).decode()
+                with pytest.raises(InvalidToken):
+                    await keys.get("unknown")
+            new = await SigningKeys(KeyTable(database, [SEALING_KEY]), OVERLAP, clock).rotate(at_once=True)
+            assert (await keys.get(new.kid)).kid == new.kid
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+async def test_warns_outside_development_of_a_file_that_replicas_have_to_share(
+    database, variables, path, caplog, is_file
+):
+    stores = {name: variables[name] for name in ("database_url", "redis_url")}
+    given = {name.lower(): value for name, value in production("auth").items()} | stores
+    given |= {"auth_service_secrets": {"chat-agent": token_urlsafe()}}
+    given |= {"auth_key_storage_path": path if is_file else None}
+    async with running(create_app(Settings(**given, debug=False, run_workers=False, logging_sink="none"))):
+        assert ("signing keys are stored in a file" in caplog.text) == is_file
+    async with database.begin() as session:
+        await session.execute(delete(SigningKeyRing))
+
+
+async def test_reads_the_database_once_for_many_unknown_keys_at_once(database, clock):
+    store = KeyTable(database, [SEALING_KEY])
+    keys = SigningKeys(store, OVERLAP, clock)
+    await keys.start()
+    queries = []
+    event.listen(
+        database.engine.sync_engine, "before_cursor_execute", lambda *given: queries.append(given[2])
+    )
+    refused = await asyncio.gather(*(keys.get(f"unknown{n}") for n in range(100)), return_exceptions=True)
+    assert {type(one) for one in refused} == {InvalidToken}
+    assert len([query for query in queries if "signing_key_rings" in query]) <= 2
+
+
+async def test_makes_one_first_key_however_many_replicas_start(store, clock, making):
+    replicas = [SigningKeys(store(), OVERLAP, clock, making=making) for _ in range(8)]
     await asyncio.gather(*(replica.start() for replica in replicas))
     assert len({(await replica.current()).kid for replica in replicas}) == 1
 
 
 async def test_shows_public_members_only(start, path):
-    keys = SigningKeys(path, OVERLAP)
+    keys = SigningKeys(KeyFile(path), OVERLAP)
     await keys.start()
-    keys.rotate()
+    await keys.rotate()
     auth = await start(auth_key_storage_path=path)
     answer = await auth.public.get("/.well-known/jwks.json")
     assert answer.headers["content-type"] == "application/jwk-set+json"
@@ -260,7 +380,7 @@ async def test_tags_the_same_keys_alike_in_every_replica_and_not_to_be_guessed(s
 
     assert await tag(first) == await tag(second) != await tag(salted)
     before = await tag(first)
-    first.app.state.parts.keys.rotate()
+    await first.app.state.parts.keys.rotate()
     assert await tag(await start(auth_key_storage_path=storage)) != before
 
 
@@ -274,12 +394,12 @@ async def test_tells_libraries_where_the_keys_are(auth):
 async def test_refuses_no_token_while_keys_change(start, variables, path, signer):
     service, operator = ({**told, "auth_key_storage_path": path} for told in signer)
     keys = SigningKeys.of(Settings(**{**variables, **operator}))
-    await asyncio.to_thread(keys.rotate)
+    await keys.rotate()
     auth = await start(**service)
     held = [await auth.somebody()]
     for _ in range(3):
         # As when the publish lead is over: the running service finds out by itself.
-        await asyncio.to_thread(keys.rotate, at_once=True)
+        await keys.rotate(at_once=True)
         newest = held[-1]
         async with asyncio.timeout(10):
             while newest["kid"] == held[-1]["kid"]:

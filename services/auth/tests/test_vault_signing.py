@@ -8,7 +8,8 @@ from pathlib import Path
 import jwt
 import pytest
 from auth import keys as command
-from auth.key_file import KeyFileUnreadable, load
+from auth.key_document import KeysUnreadable
+from auth.key_file import load
 from auth.key_ring import InVault
 from auth.settings import Settings
 from auth.signing_keys import SigningKeys
@@ -42,9 +43,9 @@ def rotate(signing_vault, variables, path):
 
 
 @pytest.fixture
-def told(signing_vault, path, rotate):
+async def told(signing_vault, path, rotate):
     """What auth is told, when an operator has made a key."""
-    rotate()
+    await rotate()
     return signing_vault.settings(auth_key_storage_path=path)
 
 
@@ -82,12 +83,12 @@ async def test_keeps_no_private_key_but_where_it_is(service, path):
 
 
 async def test_believes_no_entry_whose_public_part_was_exchanged(service, path, rotate):
-    rotate()
+    await rotate()
     document = json.loads(path.read_text())
     first, second = document["keys"]
     first["x"], second["x"] = second["x"], first["x"]
     path.write_text(json.dumps(document))
-    with pytest.raises(KeyFileUnreadable):
+    with pytest.raises(KeysUnreadable):
         load(path, [SEALING_KEY])
 
 
@@ -187,7 +188,7 @@ async def test_is_not_let_do_what_its_policy_does_not_say(start, told, signing_v
     assert await refused(await operator.machine()) == UNAVAILABLE
     keys = SigningKeys.of(stranger.settings)
     with pytest.raises(KeyNotMade, match="forbids"):
-        await asyncio.to_thread(keys.rotate)
+        await keys.rotate()
 
 
 async def test_asks_for_all_that_the_policies_allow_and_for_nothing_else(
@@ -209,9 +210,9 @@ async def test_asks_for_all_that_the_policies_allow_and_for_nothing_else(
         f"{needed[word]} /{place}" for place, words in allowed.items() for word in words
     }
     signing_vault.forget_calls()
-    rotate(at_once=True)
+    await rotate(at_once=True)
     signing_vault.app.state.vault.keys.clear()
-    rotate()
+    await rotate()
     assert set(signing_vault.calls()) == {
         f"{needed[word]} /{place}"
         for place, words in signing_vault.rules("auth-signing-operator").items()
@@ -291,7 +292,7 @@ async def test_makes_nobody_wait_who_needs_no_signature(start, told, signing_vau
 
 
 async def test_leaves_vault_alone_when_it_keeps_failing_and_then_asks_once(signing_vault, rotate):
-    rotate()
+    await rotate()
     now = 100.0
     http = Connections()
     told = signing_vault.settings()
@@ -330,7 +331,7 @@ async def test_moves_to_vault_and_back_and_nobody_notices(start, variables, sign
     for signer in ("vault", "file"):
         told = {**signing_vault.operator, "auth_signer": signer, "auth_key_storage_path": path}
         keys = SigningKeys.of(Settings(**{**variables, **told}))
-        new = await asyncio.to_thread(keys.rotate, at_once=True)
+        new = await keys.rotate(at_once=True)
         second = await start(**{**access, "auth_signer": signer})
         newest = held[-1]
         async with asyncio.timeout(10):
@@ -341,7 +342,7 @@ async def test_moves_to_vault_and_back_and_nobody_notices(start, variables, sign
         await everybody_is_in()
         first = await start(**{**access, "auth_signer": signer})
         await everybody_is_in()
-    assert [isinstance(key.private, InVault) for key in keys.read().keys] == [False, True, False]
+    assert [isinstance(key.private, InVault) for key in (await keys.read()).keys] == [False, True, False]
 
 
 def variables_of_the_command(monkeypatch, variables, told):

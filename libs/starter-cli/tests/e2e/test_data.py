@@ -24,7 +24,7 @@ def test_a_service_enters_its_own_database_and_no_other(stack: Stack) -> None:
 
 def test_secrets_and_logs_are_for_their_owner_alone(stack: Stack) -> None:
     folders = stack.folders
-    private = [folders.secrets, folders.run, folders.keys, folders.logs, folders.redis, folders.mails]
+    private = [folders.secrets, folders.run, folders.logs, folders.redis, folders.mails]
     assert {path.name: path.stat().st_mode & 0o077 for path in private} == {path.name: 0 for path in private}
 
 

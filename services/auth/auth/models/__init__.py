@@ -5,6 +5,7 @@ from servicekit.events import outbox
 from auth.models.audit import AuditEvent
 from auth.models.base import Base
 from auth.models.factors import Aim, Challenge, FactorAttempts, Passkey, RecoveryCode, Totp
+from auth.models.keys import SigningKeyRing
 from auth.models.machines import ApiKey, ServiceCredential
 from auth.models.people import EmailToken, PasswordBefore, Purpose, Status, User
 from auth.models.sessions import EndReason, RefreshToken, Revocation, Session
@@ -32,6 +33,7 @@ __all__ = [
     "Revocation",
     "ServiceCredential",
     "Session",
+    "SigningKeyRing",
     "SignupRequest",
     "Status",
     "Tenant",
