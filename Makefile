@@ -57,6 +57,7 @@ lock: setup ## Renew requirements.lock from every member's pyproject.toml (UP=1:
 ##@ Check it
 test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one member)
 	@command -v node >/dev/null && command -v npm >/dev/null || echo "clients in JavaScript: not tested, there is no node here"
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || echo "PgBouncer: not tested, it is not installed here"
 	@$(BIN)/python -m pytest $(if $(S),$(wildcard libs/$(S) services/$(S))) --numprocesses 2 --dist loadgroup --no-skips
 
 check: lint types lock-check contracts-check samples-check ## All that needs no server: lint, types, lock, contracts, sample secrets

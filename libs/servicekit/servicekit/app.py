@@ -135,7 +135,12 @@ def make_kit(
     api_keys: ApiKeyCheck | None = None,
 ) -> Kit:
     """Make what every service has; nothing connects before it is used."""
-    database = Database(settings.database_url, name=name, pool_size=settings.database_pool_size)
+    database = Database(
+        settings.database_url,
+        name=name,
+        pool_size=settings.database_pool_size,
+        prepared_statements=settings.database_prepared_statements,
+    )
     redis = redis_client.connect(settings)
     http = Connections(telemetry.client_traces(settings))
     telemetry.instrument(settings, database.engine, redis)

@@ -9,13 +9,15 @@ from asyncpg import PostgresError  # type: ignore[import-untyped]  # it ships no
 from fastapi import Depends, Request
 from pydantic import SecretStr
 from sqlalchemy import MetaData, event, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-CONNECT_SECONDS = 5
+from servicekit.postgres import CONNECT_SECONDS, GuardedConnection, create_engine
+
 COMMAND_SECONDS = 15
+# What a server says to a write that takes none, as one does that was the primary until a moment ago.
+READ_ONLY = "25006"
 
 
 def metadata() -> MetaData:
@@ -34,28 +36,27 @@ def metadata() -> MetaData:
 class Database:
     """The service's own database; the kit answers 503 when it cannot be reached."""
 
-    def __init__(self, url: SecretStr | str, *, name: str, pool_size: int = 10) -> None:
-        plain = url.get_secret_value() if isinstance(url, SecretStr) else url
-        self.engine = create_async_engine(
-            make_url(plain).set(drivername="postgresql+asyncpg"),
-            # What people say and who they are does not belong into the message of an error.
-            hide_parameters=True,
+    def __init__(
+        self,
+        url: SecretStr | str,
+        *,
+        name: str,
+        pool_size: int = 10,
+        prepared_statements: bool = True,
+    ) -> None:
+        self.engine = create_engine(
+            url.get_secret_value() if isinstance(url, SecretStr) else url,
+            name,
+            prepared_statements=prepared_statements,
+            connection_class=GuardedConnection,
+            command_seconds=COMMAND_SECONDS,
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=CONNECT_SECONDS,
-            connect_args={
-                "timeout": CONNECT_SECONDS,
-                "command_timeout": COMMAND_SECONDS,
-                "server_settings": {
-                    "application_name": name,
-                    "jit": "off",
-                    # A replica that was cut off lets go of its locks.
-                    "idle_in_transaction_session_timeout": "60000",
-                },
-            },
         )
         event.listen(self.engine.sync_engine.pool, "checkout", refuse_broken)
         event.listen(self.engine.sync_engine, "handle_error", hide_details)
+        event.listen(self.engine.sync_engine, "handle_error", leave_read_only)
         # Set by each commit that has published an event: a relay in this process need not look for it.
         self.published = asyncio.Event()
         self._sessions = async_sessionmaker(
@@ -95,6 +96,12 @@ def hide_details(context: ExceptionContext) -> None:
     for error in (context.original_exception, context.sqlalchemy_exception):
         if error is not None and error.args:
             error.args = (str(error.args[0]).partition("\nDETAIL:")[0],)
+
+
+def leave_read_only(context: ExceptionContext) -> None:
+    """Give up every connection to a server that takes no writes any more: others go to the new primary."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
 
 
 async def transaction(request: Request) -> AsyncIterator[AsyncSession]:

@@ -7,9 +7,10 @@ import sys
 from alembic import context
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
+
+from servicekit.postgres import AddressInvalid, create_engine
 
 # Replicas that start at once take turns: the first migrates, the others find nothing to do.
 LOCK = 7_263_549_018
@@ -21,13 +22,18 @@ def run(metadata: MetaData) -> None:
     Alembic's command line has no place for settings, so this is the one module besides the settings that
     reads the environment.
     """
-    if not os.environ.get("DATABASE_URL"):
+    address = os.environ.get("DATABASE_URL")
+    if not address:
         sys.exit("DATABASE_URL is missing: set the address of the database to migrate.")
-    asyncio.run(_run(make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg"), metadata))
+    try:
+        # Without prepared statements: a pooler may be in between, and nothing is asked twice.
+        engine = create_engine(address, "migrations", prepared_statements=False, poolclass=NullPool)
+    except AddressInvalid as error:
+        sys.exit(f"DATABASE_URL is invalid: {error}.")
+    asyncio.run(_run(engine, metadata))
 
 
-async def _run(url: URL, metadata: MetaData) -> None:
-    engine = create_async_engine(url, poolclass=NullPool)
+async def _run(engine: AsyncEngine, metadata: MetaData) -> None:
     async with engine.begin() as connection:
         await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         await connection.run_sync(_migrate, metadata)

@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from servicekit.postgres import AddressInvalid, Connector
 from servicekit.sample_secrets import is_sample, parts
 from servicekit.settings_errors import SettingsInvalid, messages_of, missing, of_fields, report
 
@@ -75,6 +76,8 @@ class ServiceSettings(BaseSettings):
         description="the address of the service's own database, as in postgresql://USER:PASSWORD@HOST/NAME"
     )
     database_pool_size: int = 10
+    # False behind a pooler that shares servers by transaction and keeps no prepared statements.
+    database_prepared_statements: bool = True
     redis_url: SecretStr = Field(description="the address of Redis, as in redis://:PASSWORD@HOST:6379/0")
 
     auth_issuer: str = Field(
@@ -169,7 +172,15 @@ class ServiceSettings(BaseSettings):
 
     def unfit_anywhere(self) -> list[str]:
         """List what could not work even in development; a service adds its own conditions."""
-        return self.incomplete_sinks()
+        return [*self.unusable_address(), *self.incomplete_sinks()]
+
+    def unusable_address(self) -> list[str]:
+        """List what cannot be meant in the database's address."""
+        try:
+            Connector(self.database_url.get_secret_value() if self.database_url else "postgresql://", "")
+        except AddressInvalid as error:
+            return [f"DATABASE_URL is invalid: {error}"]
+        return []
 
     def incomplete_sinks(self) -> list[str]:
         """List what the chosen log sink still needs."""

@@ -1,0 +1,220 @@
+"""Every service at work through the real PgBouncer in transaction mode, whatever it keeps of statements."""
+
+import asyncio
+import contextlib
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from servicekit import jose
+from servicekit.database import Database
+from servicekit.sealing import unseal
+from sqlalchemy import text
+from testkit.app import client, running
+from testkit.databases import Databases
+from testkit.documents import module, services
+from testkit.issuer import Issuer
+from testkit.pacts import ROOT
+from testkit.production import production
+
+PASSWORD = "four unrelated words here"
+PEOPLE = 12
+SHOWN = "select current_setting('idle_in_transaction_session_timeout') as idle, current_setting('jit') as jit"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """All services behind one pooler."""
+
+    apps: dict[str, FastAPI]
+    direct: dict[str, str]
+    issuer: Issuer
+
+
+def migrate(service: str, url: str) -> "subprocess.Popen[bytes]":
+    """Begin to bring a database to its newest revision, as the service's image does."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "alembic", "upgrade", "head"],
+        cwd=ROOT / "services" / service,
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": url},
+    )
+
+
+@pytest.fixture(scope="module")
+def migrated_through(pgbouncer: Any, databases: Databases) -> dict[str, str]:
+    """Databases migrated through the pooler, one of them by two replicas at once; their direct addresses."""
+    direct = {name: databases.fresh(f"{name}-{pgbouncer.statements}") for name in services()}
+    for name in services():
+        url = pgbouncer.url(f"{name}-{pgbouncer.statements}")
+        replicas = [migrate(name, url) for _ in range(2 if name == "conversation" else 1)]
+        assert {replica.wait(120) for replica in replicas} == {0}, name
+    return direct
+
+
+@pytest.fixture(scope="module")
+async def installation(
+    pgbouncer: Any,
+    migrated_through: dict[str, str],
+    redis_url: str,
+    issuer: Issuer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Installation]:
+    keys = tmp_path_factory.mktemp("keys") / "keys.json"
+    async with contextlib.AsyncExitStack() as stack:
+        apps = {}
+        for name in services():
+            variables = {
+                **production(name),
+                "ENVIRONMENT": "test",
+                "DEBUG": "true",
+                "LOGGING_SINK": "none",
+                "DATABASE_URL": pgbouncer.url(f"{name}-{pgbouncer.statements}"),
+                "DATABASE_PREPARED_STATEMENTS": str(pgbouncer.statements > 0),
+                "REDIS_URL": redis_url,
+                "AUTH_ISSUER": issuer.issuer,
+                "AUTH_JWKS_URL": issuer.jwks_url,
+                "AUTH_KEY_STORAGE_PATH": str(keys),
+                "SIGNUP_RATE_LIMIT_PER_HOUR": "1000",
+                "APP_PUBLIC_URL": "https://app.acme.example",
+            }
+            apps[name] = await stack.enter_async_context(running(made(name, variables)))
+        yield Installation(apps, migrated_through, issuer)
+
+
+def made(name: str, variables: dict[str, str]) -> FastAPI:
+    """Make a service out of its variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in variables.items():
+            patch.setenv(variable, value)
+        settings = module(name, "settings").Settings()
+    app: FastAPI = importlib.import_module(f"{name.replace('-', '_')}.main").create_app(settings)
+    return app
+
+
+async def eventually(url: str, statement: str, count: int) -> None:
+    """Wait until a statement finds so many rows, past the pooler."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with asyncio.timeout(60):
+            while len(await connection.fetch(statement)) < count:  # noqa: ASYNC110  # another's work
+                await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
+
+
+async def test_every_service_is_ready_and_stays_so(installation: Installation) -> None:
+    async def is_ready(app: FastAPI) -> bool:
+        async with client(app.state.internal) as http:
+            return (await http.get("/readyz")).status_code == httpx.codes.OK
+
+    async with asyncio.timeout(60):
+        while not all([await is_ready(app) for app in installation.apps.values()]):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert all([await is_ready(app) for app in installation.apps.values() for _ in range(20)])
+
+
+async def test_conversations_of_many_people_at_once(installation: Installation) -> None:
+    app = installation.apps["conversation"]
+
+    async def talk(number: int) -> None:
+        token = installation.issuer.token(tenant_id=None, subject=f"user:{uuid4()}", role="member")
+        async with client(app, token) as http:
+            begun = await http.post("/api/v1/conversations", json={"title": f"talk {number}"})
+            assert begun.status_code == httpx.codes.CREATED, begun.text
+            path = f"/api/v1/conversations/{begun.json()['conversation_id']}"
+            for item in range(5):
+                said = {"id": f"m{item}", "data": {"role": "user", "content": f"word {number} {item}"}}
+                answer = await http.post(f"{path}/items", json={"items": [said]})
+                assert answer.status_code == httpx.codes.OK, answer.text
+            kept = (await http.get(f"{path}/items")).json()
+            assert [one["data"]["content"] for one in kept["items"]] == [
+                f"word {number} {item}" for item in range(5)
+            ]
+            listed = (await http.get("/api/v1/conversations")).json()
+            assert len(listed["items"]) == 1
+            assert (await http.delete(path)).is_success
+            assert (await http.get(path)).status_code == httpx.codes.NOT_FOUND
+
+    await asyncio.gather(*(talk(number) for number in range(4 * PEOPLE)))
+
+
+async def test_people_sign_up_and_in_and_are_written_to(installation: Installation) -> None:
+    app = installation.apps["auth"]
+    emails = [f"person{number}@example.com" for number in range(PEOPLE)]
+    async with client(app) as http:
+
+        async def post(path: str, **body: object) -> dict[str, Any]:
+            answer = await http.post(f"/api/v1/auth/{path}", json=body)
+            assert answer.is_success, answer.text
+            given: dict[str, Any] = answer.json() if answer.content else {}
+            return given
+
+        async def join(email: str) -> None:
+            await post("register", email=email, password=PASSWORD, tenant_name=f"Bakery of {email}")
+
+        await asyncio.gather(*map(join, emails))
+        await asyncio.gather(
+            *(post("email/verify", token=token) for token in await mail_tokens(installation))
+        )
+
+        async def live(email: str) -> None:
+            session = await post("token", email=email, password=PASSWORD)
+            for _ in range(3):
+                session = await post("refresh", refresh_token=session["refresh_token"])
+            bearer = {"Authorization": f"Bearer {session['access_token']}"}
+            me = await http.get("/api/v1/auth/me", headers=bearer)
+            assert me.status_code == httpx.codes.OK, me.text
+
+        await asyncio.gather(*map(live, emails))
+    # Through the outbox, the relay, the stream, and the consumer's own transactions.
+    await eventually(installation.direct["notification"], "select id from deliveries", PEOPLE)
+
+
+async def mail_tokens(installation: Installation) -> list[str]:
+    """Return the tokens in the mails that auth wants to be sent."""
+    key: SecretStr = installation.apps["auth"].state.kit.settings.event_sealing_key
+    connection = await asyncpg.connect(installation.direct["auth"])
+    try:
+        rows = await connection.fetch("select data from outbox where data::text like '%\"verification\"%'")
+    finally:
+        await connection.close()
+    found = [jose.parse_object(row["data"].encode()) for row in rows]
+    return [unseal(key, one["verification"]["token"], context=str(one["user_id"])) for one in found]
+
+
+async def test_every_transaction_is_guarded_and_none_beside_it(
+    pgbouncer: Any, migrated_through: dict[str, str]
+) -> None:
+    url = pgbouncer.url(f"conversation-{pgbouncer.statements}")
+    database = Database(url, name="tests", prepared_statements=pgbouncer.statements > 0)
+
+    async def guarded() -> tuple[object, ...]:
+        async with database.begin() as session:
+            return tuple((await session.execute(text(SHOWN))).one())
+
+    assert set(await asyncio.gather(*(guarded() for _ in range(15)))) == {("1min", "off")}
+    await database.close()
+    # Whoever else comes through the same pool has the server's own settings.
+    stranger = await asyncpg.connect(url, statement_cache_size=0)
+    try:
+        shown = [await stranger.fetchrow("show idle_in_transaction_session_timeout") for _ in range(10)]
+    finally:
+        await stranger.close()
+    assert {row[0] for row in shown if row} == {"0"}
+
+
+def test_the_pooler_was_asked_for_nothing_that_it_refuses(pgbouncer: Any, installation: Installation) -> None:
+    said = Path(pgbouncer.log).read_text()
+    assert "unsupported startup parameter" not in said
+    assert "prepared statement" not in said
