@@ -4,12 +4,18 @@
 
 After draft-ietf-httpapi-idempotency-key-header. Answers are kept as they are, in the service's database, so a
 route whose answer holds a secret (a new token, a new API key) must not be idempotent this way.
+
+A replay passes everything that a fresh request passes (policies, limits, validation) except the route's own
+function: a caller who may no longer make the request does not get its answer either.
 """
 
+import contextlib
+import functools
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -67,6 +73,11 @@ class IdempotencyConflict(Conflict):
     default_detail = "This Idempotency-Key was used for another request. Take a new key for a new request."
 
 
+# What came of an earlier request with the same key: its answer, or why there is none for this one.
+Earlier = Response | Conflict
+_earlier: ContextVar[Earlier | None] = ContextVar("earlier", default=None)
+
+
 class IdempotentRoute(APIRoute):
     """A route that honours `Idempotency-Key` on unsafe methods; without the header it is an ordinary one.
 
@@ -76,7 +87,7 @@ class IdempotentRoute(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
+        super().__init__(path, replaying(endpoint), **options)
         if is_unsafe(self):
             extra = self.openapi_extra or {}
             self.openapi_extra = {**extra, "parameters": [PARAMETER, *extra.get("parameters", [])]}
@@ -130,8 +141,7 @@ def is_unsafe(route: APIRoute) -> bool:
 def refuse_stream(route: APIRoute) -> None:
     """Raise TypeError for a route that streams its answer."""
     kind = route.response_class
-    streams = isinstance(kind, type) and issubclass(kind, StreamingResponse)
-    if streams or inspect.isasyncgenfunction(route.endpoint) or inspect.isgeneratorfunction(route.endpoint):
+    if isinstance(kind, type) and issubclass(kind, StreamingResponse):
         raise TypeError(f"{route.path}: a streaming route cannot be idempotent")
 
 
@@ -162,32 +172,60 @@ def digest(*parts: str | bytes) -> bytes:
 
 
 async def once(request: Request, claim: Claim, answer: Answer) -> Response:
-    """Answer a request, or give the kept answer; raises IdempotencyInProgress and IdempotencyConflict."""
+    """Answer a request, with what was kept if its key was used before."""
     database: Database = request.app.state.kit.database
     async with database.begin() as session:
-        # Held until this transaction ends; a process that dies lets go of it.
-        if not await session.scalar(select(func.pg_try_advisory_xact_lock(claim.lock))):
-            raise IdempotencyInProgress(retry_after=1)
-        if (kept := await find(session, claim)) is not None:
-            return kept
         request.state.session = session
-        response = await answer(request)
-        if response.status_code < 400:
-            await keep(session, claim, response)
-        else:
+        earlier = await find(session, claim)
+        with known(earlier):
+            response = await answer(request)
+        if response.status_code >= 400:
             await session.rollback()
+        elif earlier is None:
+            await keep(session, claim, response)
         return response
 
 
-async def find(session: AsyncSession, claim: Claim) -> Response | None:
-    """Give the kept answer of this claim, if there is one; raises IdempotencyConflict."""
-    known = (idempotency_keys.c.scope == claim.scope) & (idempotency_keys.c.expires_at > func.now())
-    row: Row[Any] | None = (await session.execute(select(idempotency_keys).where(known))).first()
+async def find(session: AsyncSession, claim: Claim) -> Earlier | None:
+    """Return what came of the first request of this claim; None for the first, which holds the claim."""
+    # Held until this transaction ends; a process that dies lets go of it.
+    if not await session.scalar(select(func.pg_try_advisory_xact_lock(claim.lock))):
+        return IdempotencyInProgress(retry_after=1)
+    is_kept = (idempotency_keys.c.scope == claim.scope) & (idempotency_keys.c.expires_at > func.now())
+    row: Row[Any] | None = (await session.execute(select(idempotency_keys).where(is_kept))).first()
     if row is None:
         return None
     if row.fingerprint != claim.fingerprint:
-        raise IdempotencyConflict
+        return IdempotencyConflict()
     return Response(row.body, status_code=row.status, headers={**row.headers, REPLAYED: "true"})
+
+
+@contextlib.contextmanager
+def known(earlier: Earlier | None) -> Iterator[None]:
+    """Let the route's function be replaced by what came of the earlier request."""
+    token = _earlier.set(earlier)
+    try:
+        yield
+    finally:
+        _earlier.reset(token)
+
+
+def replaying(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a route's function that gives the earlier answer where there is one.
+
+    It is called after all that the route depends on, so a replay is authorised as a fresh request is.
+    """
+    if not inspect.iscoroutinefunction(endpoint):
+        raise TypeError(f"{endpoint.__qualname__}: a streaming route cannot be idempotent, only a coroutine")
+
+    @functools.wraps(endpoint)
+    async def replay(**values: Any) -> Any:
+        earlier = _earlier.get()
+        if isinstance(earlier, Conflict):
+            raise earlier
+        return await endpoint(**values) if earlier is None else earlier
+
+    return replay
 
 
 async def keep(session: AsyncSession, claim: Claim, response: Response) -> None:

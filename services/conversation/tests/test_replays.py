@@ -1,0 +1,33 @@
+"""A replay is authorised as a fresh request is."""
+
+from testkit.replays import Sent, replayed_otherwise
+
+CONVERSATIONS = "/api/v1/conversations"
+
+
+async def a_beginning(owner):
+    return Sent(CONVERSATIONS, {"title": "Plans"})
+
+
+async def an_end(owner):
+    return Sent(f"{CONVERSATIONS}/{await conversation(owner)}")
+
+
+async def an_addition(owner):
+    items = [{"id": "m1", "data": {"role": "user", "content": "Hello"}}]
+    return Sent(f"{CONVERSATIONS}/{await conversation(owner)}/items", {"items": items})
+
+
+async def conversation(owner):
+    return (await owner.post(CONVERSATIONS, json={})).json()["conversation_id"]
+
+
+MAKERS = {
+    ("POST", CONVERSATIONS): a_beginning,
+    ("DELETE", CONVERSATIONS + "/{conversation_id}"): an_end,
+    ("POST", CONVERSATIONS + "/{conversation_id}/items"): an_addition,
+}
+
+
+async def test_a_replay_is_refused_as_a_fresh_request_is(app, issuer):
+    assert await replayed_otherwise(app, issuer, MAKERS) == []
