@@ -20,6 +20,7 @@ from servicekit import errors, health, key_set, logging, openapi, redis_client, 
 from servicekit.api_keys import Check as ApiKeyCheck
 from servicekit.api_keys import RemoteApiKeys
 from servicekit.auth import assert_policies
+from servicekit.bounds import DEFAULT_BODY, MAX_FORM_FIELDS
 from servicekit.database import Database
 from servicekit.health import Check
 from servicekit.http import Connections, ServiceClient, ServiceTokens
@@ -83,9 +84,11 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
     lifespan: Lifespan | None = None,
     keys: KeySource | None = None,
     api_keys: ApiKeyCheck | None = None,
+    max_body_size: int = DEFAULT_BODY,
 ) -> FastAPI:
     """Make the app that the gateway reaches, with the internal one at `app.state.internal`.
 
+    `max_body_size`, in bytes, holds for all routes that do not name a limit of their own.
     `keys` is where token keys come from, by default auth's key set over HTTP; `api_keys` tells whose an API
     key is, by default by asking auth. Raises when a route does not
     say who may call it.
@@ -111,20 +114,24 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
         redoc_url=None,
         redirect_slashes=False,
     )
-    furnish(app, kit, [*routers, *([key_set.router] if keys is None else [])])
-    furnish(inside, kit, [health.router, *internal])
+    furnish(app, kit, [*routers, *([key_set.router] if keys is None else [])], max_body_size)
+    furnish(inside, kit, [health.router, *internal], max_body_size)
     app.state.internal = inside
     return app
 
 
-def furnish(app: FastAPI, kit: Kit, routers: Sequence[APIRouter]) -> None:
+def furnish(app: FastAPI, kit: Kit, routers: Sequence[APIRouter], max_body_size: int) -> None:
     """Give one of the two apps its routes and manners."""
     app.state.kit = kit
     app.add_middleware(RequestScope)
     errors.install(app)
     openapi.install(app)
     for router in routers:
-        app.include_router(router)
+        app.include_router(
+            router,
+            max_body_size=max_body_size,
+            form_limits={"max_fields": MAX_FORM_FIELDS, "max_files": 0},
+        )
     assert_policies(app)
 
 

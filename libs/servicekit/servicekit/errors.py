@@ -1,22 +1,26 @@
 """What can go wrong, as a tree, and how it is told: problem details (RFC 9457).
 
 ServiceError
-├── BadRequest 400          ├── Gone 410
-├── Unauthenticated 401     ├── PreconditionFailed 412
-├── Forbidden 403           ├── PayloadTooLarge 413
-├── NotFound 404            ├── Unprocessable 422
-├── Conflict 409            ├── TooManyRequests 429
-└── Unavailable 503
+├── BadRequest 400          ├── PayloadTooLarge 413
+├── Unauthenticated 401     ├── QueryTooLong 414
+├── Forbidden 403           ├── Unprocessable 422
+├── NotFound 404            ├── TooManyRequests 429
+├── Conflict 409            ├── HeadersTooLarge 431
+├── Gone 410                └── Unavailable 503
+├── PreconditionFailed 412
 
 A service names its failures by subclassing: `class PlanUnknown(NotFound)` travels as the code
 `plan_unknown`. So the class name is the wire code, and renaming a class is a change of the API.
 """
 
+import json
 import logging
 import math
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
-from typing import ClassVar
+from itertools import islice
+from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -32,6 +36,10 @@ from servicekit.context import request_id
 
 MEDIA_TYPE = "application/problem+json"
 FRAMEWORK_CODES = {400: "bad_request", 413: "payload_too_large", 422: "invalid_request"}
+TOO_LARGE = "The body is larger than this address takes."
+# An error answer has 4 KiB at most: so many errors, places so deep and texts so long, and what they are in.
+MAX_ERRORS, MAX_ERRORS_BYTES = 8, 3 * 1024
+MAX_LOC, MAX_LOC_PART, MAX_MESSAGE, MAX_DETAIL = 8, 48, 200, 500
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +116,21 @@ class PayloadTooLarge(ServiceError):
     """The body is larger than this route takes."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    default_detail = TOO_LARGE
+
+
+class QueryTooLong(ServiceError):
+    """The query of the address is longer, or has more parameters, than any route takes."""
+
+    status = HTTPStatus.REQUEST_URI_TOO_LONG
+    default_detail = "The query is longer, or has more parameters, than is taken here."
+
+
+class HeadersTooLarge(ServiceError):
+    """The headers are more, or larger, than any request needs."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    default_detail = "The headers are more, or larger, than are taken here."
 
 
 class Unprocessable(ServiceError):
@@ -145,7 +168,7 @@ def problem(
         "type": f"urn:acme:{code}",
         "title": HTTPStatus(status).phrase,
         "status": int(status),
-        "detail": detail,
+        "detail": cut(detail, MAX_DETAIL),
         "code": code,
         "request_id": request_id(),
         **(extensions or {}),
@@ -165,6 +188,11 @@ def install(app: FastAPI) -> None:
 
 async def _service_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)  # noqa: S101  # what it is registered for
+    return rendered(error)
+
+
+def rendered(error: ServiceError) -> Response:
+    """Render an error as a problem."""
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
@@ -173,27 +201,48 @@ async def _service_error(_: Request, error: Exception) -> Response:
 
 async def _http_exception(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
+    # Whatever is raised while the framework reads a body, it wraps.
+    if isinstance(error.__cause__, ServiceError):
+        return rendered(error.__cause__)
     phrase = HTTPStatus(error.status_code).phrase
     code = FRAMEWORK_CODES.get(error.status_code, phrase.lower().replace(" ", "_"))
-    return problem(error.status_code, code, f"{phrase}.", headers=dict(error.headers or {}))
+    detail = TOO_LARGE if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else f"{phrase}."
+    return problem(error.status_code, code, detail, headers=dict(error.headers or {}))
 
 
 async def _invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
     unreadable = any(one["type"] == "json_invalid" for one in error.errors())
-    # What was sent is not sent back: it may be a password.
-    errors: list[JsonValue] = [
-        {
-            "loc": [part if isinstance(part, int) else str(part) for part in one["loc"]],
-            "msg": one["msg"],
-            "type": one["type"],
-        }
-        for one in error.errors()
-    ]
+    errors = [*first_errors(error.errors())]
     status = HTTPStatus.BAD_REQUEST if unreadable else HTTPStatus.UNPROCESSABLE_ENTITY
     code = "malformed_json" if unreadable else "invalid_request"
     detail = "The body is not valid JSON." if unreadable else "The request does not fit; see `errors`."
     return problem(status, code, detail, extensions={"errors": errors})
+
+
+def first_errors(errors: Iterable[Mapping[str, Any]]) -> Iterator[JsonValue]:
+    """Give the first of what does not fit, as far as there is room; what was sent is not sent back.
+
+    It may be a password.
+    """
+    room = MAX_ERRORS_BYTES
+    for one in islice(errors, MAX_ERRORS):
+        place = [part if isinstance(part, int) else cut(str(part), MAX_LOC_PART) for part in one["loc"]]
+        shown: dict[str, JsonValue] = {
+            "loc": [*place[:MAX_LOC]],
+            "msg": cut(one["msg"], MAX_MESSAGE),
+            "type": one["type"],
+        }
+        room -= len(json.dumps(shown, ensure_ascii=False).encode())
+        if room < 0:
+            return
+        yield shown
+
+
+def cut(text: str, length: int) -> str:
+    """Shorten a text; a lone surrogate, which could not be sent, becomes a question mark."""
+    whole = text if len(text) <= length else f"{text[: length - 1]}…"
+    return whole.encode(errors="replace").decode()
 
 
 async def _unreachable(_: Request, error: Exception) -> Response:

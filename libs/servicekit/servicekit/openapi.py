@@ -5,6 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from servicekit.auth import every_route
+from servicekit.bounds import KIB
 from servicekit.errors import MEDIA_TYPE
 
 PROBLEM = {
@@ -43,11 +45,10 @@ def install(app: FastAPI) -> None:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = with_problems(
-                get_openapi(
-                    title=app.title, version=app.version, description=app.description, routes=app.routes
-                )
+            made = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
             )
+            app.openapi_schema = with_limits(with_problems(made), app)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
@@ -63,4 +64,15 @@ def with_problems(document: dict[str, Any]) -> dict[str, Any]:
         for operation in path.values():
             operation["responses"].pop("422", None)
             operation["responses"].setdefault("default", ANSWER)
+    return document
+
+
+def with_limits(document: dict[str, Any], app: FastAPI) -> dict[str, Any]:
+    """Add to every operation with a body how large it may be."""
+    for route in every_route(app.routes):
+        for method in route.methods or ():
+            operation = document.get("paths", {}).get(route.path_format, {}).get(method.lower(), {})
+            if "requestBody" in operation:
+                size = f"The body is larger than {route.max_body_size // KIB} KiB."
+                operation["responses"]["413"] = {**operation["responses"]["default"], "description": size}
     return document

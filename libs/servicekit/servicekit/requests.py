@@ -7,16 +7,17 @@ from http import HTTPStatus
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from servicekit import context
-from servicekit.errors import unexpected
+from servicekit import bounds, context, invalid_requests
+from servicekit.errors import PayloadTooLarge, ServiceError, rendered, unexpected
+from servicekit.limits import RateLimited
 
 logger = logging.getLogger(__name__)
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-MAX_BODY_BYTES = 1024 * 1024
+TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -41,15 +42,17 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.status = 0
-        self.received = 0
         self._receive = receive
         self._send = send
         self._started = time.perf_counter()
+        self._is_json = "json" in Headers(scope=scope).get("content-type", "").lower()
+        self._parts: list[bytes] = []
+        self._is_replaced = False
 
     async def run(self, app: ASGIApp) -> None:
         """Answer, also when the app fails, and log how it went."""
         try:
-            await app(self.scope, self.receive, self.send)
+            await self.answer(app)
         except Exception as error:
             answer = unexpected(error)
             if self.status:
@@ -59,20 +62,49 @@ class Exchange:
         finally:
             self.log()
 
-    async def receive(self) -> Message:
-        """Take in a part of the body; 413 for more than it may have, before reading when it says so.
+    async def answer(self, app: ASGIApp) -> None:
+        """Answer, unless the head of the request is refused already."""
+        try:
+            bounds.check_head(self.scope)
+        except ServiceError as error:
+            await rendered(error)(self.scope, self.receive, self.send)
+        else:
+            await app(self.scope, self.receive, self.send)
 
-        The framework's own limit answers in plain text.
+    async def receive(self) -> Message:
+        """Take in a part of the body, and check the whole before anything parses it.
+
+        How large it may be is the route's to say (`max_body_size`).
         """
-        announced = Headers(scope=self.scope).get("content-length", "")
-        message = await self._receive() if not is_too_large(announced) else {}
-        self.received += len(message.get("body", b""))
-        if not message or self.received > MAX_BODY_BYTES:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        message = await self._receive()
+        if self._is_json and message["type"] == "http.request":
+            self._parts.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                bounds.check_json(b"".join(self._parts))
+                self._parts.clear()
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a part of the answer on, with the request's id on its head."""
+        """Pass a part of the answer on, or another answer in its place."""
+        if message["type"] == "http.response.start" and (other := await self.instead_of(message)):
+            self._is_replaced = True
+            await other(self.scope, self._receive, self.pass_on)
+        elif not self._is_replaced:
+            await self.pass_on(message)
+
+    async def instead_of(self, head: Message) -> Response | None:
+        """Give another answer: 429 to too many invalid requests, a problem for the framework's plain 413."""
+        if head["status"] not in invalid_requests.STATUSES:
+            return None
+        try:
+            await invalid_requests.count(self.scope)
+        except RateLimited as error:
+            return rendered(error)
+        is_plain = Headers(raw=head["headers"]).get("content-type", "").startswith("text/plain")
+        return rendered(PayloadTooLarge()) if is_plain and head["status"] == TOO_LARGE else None
+
+    async def pass_on(self, message: Message) -> None:
+        """Pass a part of an answer on, with the request's id on its head."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             MutableHeaders(scope=message)["X-Request-Id"] = context.request_id() or ""
@@ -90,11 +122,6 @@ class Exchange:
             "duration_ms": round((time.perf_counter() - self._started) * 1000, 1),
         }
         logger.info("http.response", extra=fields)
-
-
-def is_too_large(content_length: str) -> bool:
-    """Tell whether a body announces itself as larger than a body may be."""
-    return content_length.isdecimal() and int(content_length) > MAX_BODY_BYTES
 
 
 def request_id(scope: Scope) -> str:

@@ -72,6 +72,9 @@ class ServiceSettings(BaseSettings):
     # How many proxies of ours stand in front: each adds one address to X-Forwarded-For.
     trusted_proxy_count: int = Field(1, ge=0, le=8)
 
+    # Of one client address: answered by 400, 413, 414, 415, 422 or 431; what is more gets 429.
+    invalid_requests_per_minute: int = Field(120, ge=1)
+
     database_url: SecretStr = Field(
         description="the address of the service's own database, as in postgresql://USER:PASSWORD@HOST/NAME"
     )

@@ -1,16 +1,20 @@
 """What bodies and lists look like on the wire, in every service."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Generic, TypeVar
 
 import orjson
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
 from servicekit.errors import BadRequest
 
 T = TypeVar("T")
+
+# Of one object: the fields of the largest request, and room for what newer clients send.
+MAX_MEMBERS = 100
 
 Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
@@ -22,7 +26,28 @@ class BadCursor(BadRequest):
     default_detail = "The cursor is not one that this list has given out. Start again without it."
 
 
-class Body(BaseModel):
+def at_most(most: int) -> Callable[[object], object]:
+    """Make what refuses an object of more members by one error, where each that is wrong would be another.
+
+    For a mapping: `Annotated[dict[str, Text], Field(max_length=16), BeforeValidator(at_most(16))]`.
+    """
+
+    def check(value: object) -> object:
+        if isinstance(value, dict) and len(value) > most:
+            limit = {"most": most}
+            raise PydanticCustomError("too_many_members", "must not have more than {most} members", limit)
+        return value
+
+    return check
+
+
+class Bounded(BaseModel):
+    """An object that somebody sends, with no more members than a request can need."""
+
+    few_members = model_validator(mode="before")(at_most(MAX_MEMBERS))
+
+
+class Body(Bounded):
     """A request's body: what it does not know, it refuses."""
 
     model_config = ConfigDict(extra="forbid")

@@ -256,6 +256,7 @@ def test_refuses_a_route_that_does_not_say_who_may_call_it(settings: ServiceSett
 def test_the_document_tells_problems_as_they_are(settings: ServiceSettings) -> None:
     document = create_service("shop", settings, routers=[router]).openapi()
     answers = document["paths"]["/orders"]["post"]["responses"]
-    assert set(answers) == {"200", "default"}
+    assert set(answers) == {"200", "413", "default"}
+    assert answers["413"]["description"] == "The body is larger than 64 KiB."
     assert answers["default"]["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem")
     assert "HTTPValidationError" not in document["components"]["schemas"]

@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
 from servicekit.app import Kit, create_service, serve
+from servicekit.bounds import KIB
 from servicekit.workers import running
 
 from auth.account.routes import account_api
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=ready_to_sign,
         keys=keys,
         api_keys=own,
+        max_body_size=16 * KIB,
     )
     app.state.parts = app.state.internal.state.parts = Parts.of(settings, app.state.kit, keys)
     return app

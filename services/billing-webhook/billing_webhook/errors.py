@@ -2,7 +2,6 @@
 
 from http import HTTPStatus
 
-from servicekit import errors
 from servicekit.errors import BadRequest, NotFound, ServiceError, Unavailable, Unprocessable
 
 
@@ -28,12 +27,6 @@ class InvalidPayload(BadRequest):
     """The body is signed, and is no event of Stripe's."""
 
     default_detail = "The body is not an event of Stripe's."
-
-
-class PayloadTooLarge(errors.PayloadTooLarge):
-    """The body is larger than any event of Stripe's."""
-
-    default_detail = "A webhook's body has 256 KiB at most."
 
 
 class UnsupportedMediaType(ServiceError):

@@ -9,12 +9,14 @@ from servicekit.database import Session
 from servicekit.tokens import Principal
 
 from billing_webhook import schemas, stripe_webhook, usage
-from billing_webhook.errors import PayloadTooLarge, UnsupportedMediaType
+from billing_webhook.errors import UnsupportedMediaType
 
 BillingReader = Annotated[Principal, allowed("billing:read")]
 
 billing = APIRouter(prefix="/api/v1/billing", tags=["billing"])
-webhooks = APIRouter(prefix="/webhooks", tags=["webhooks"], dependencies=[public])
+webhooks = APIRouter(
+    prefix="/webhooks", tags=["webhooks"], dependencies=[public], max_body_size=stripe_webhook.MAX_BODY_BYTES
+)
 
 
 def period(
@@ -48,23 +50,7 @@ async def signed(
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType
     secrets = request.app.state.kit.settings.webhook_secrets
-    return stripe_webhook.read(await body_of(request), signature, secrets)
-
-
-async def body_of(request: Request) -> bytes:
-    """Read a body of a webhook's size, and not a byte further; raises PayloadTooLarge.
-
-    The framework's `max_body_size` would answer in plain text.
-    """
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > stripe_webhook.MAX_BODY_BYTES:
-        raise PayloadTooLarge
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > stripe_webhook.MAX_BODY_BYTES:
-            raise PayloadTooLarge
-    return bytes(body)
+    return stripe_webhook.read(await request.body(), signature, secrets)
 
 
 @webhooks.post(

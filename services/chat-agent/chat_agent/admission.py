@@ -6,10 +6,11 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from servicekit.app import CurrentKit, Kit
 from servicekit.auth import allowed
 from servicekit.idempotency import REPLAYED
+from servicekit.invalid_requests import count_against
 from servicekit.limits import Admission, Lease, Rate, Slots, tenant_key
 from servicekit.tokens import Principal
 
@@ -46,6 +47,11 @@ class Desk:
     engine: Runs
     kit: CurrentKit
     key: IdempotencyKey
+    request: Request
+
+    def __post_init__(self) -> None:
+        """Let a body that makes no sense count as a question."""
+        count_against(self.request, *self._rates())
 
     async def ask(self, asked: ChatRequest, prelude: Prelude = (), *, streamed: bool) -> Admitted:
         """Let a caller ask once more."""
@@ -61,16 +67,21 @@ class Desk:
 
     async def _admission(self, streamed: bool) -> Admission:
         limits, settings = self.kit.limits, self.engine.settings
+        count_against(self.request)
         if not streamed:
-            return await limits.admit(
-                Rate(key(self.caller, "chat"), settings.chat_rate_limit_per_minute),
-                Rate(shared(self.caller, "chat"), settings.chat_tenant_rate_limit_per_minute),
-            )
+            return await limits.admit(*self._rates())
         return await limits.admit(
             Rate(key(self.caller, "stream"), settings.chat_stream_rate_limit_per_minute),
             Rate(shared(self.caller, "stream"), settings.chat_tenant_stream_rate_limit_per_minute),
             Slots(key(self.caller, "streams"), settings.chat_stream_concurrent_limit, SLOT_SECONDS),
             Slots(shared(self.caller, "streams"), settings.chat_tenant_stream_concurrent_limit, SLOT_SECONDS),
+        )
+
+    def _rates(self) -> tuple[Rate, Rate]:
+        settings = self.engine.settings
+        return (
+            Rate(key(self.caller, "chat"), settings.chat_rate_limit_per_minute),
+            Rate(shared(self.caller, "chat"), settings.chat_tenant_rate_limit_per_minute),
         )
 
 

@@ -49,13 +49,20 @@ WAITING_ANSWER: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/api/v1")
 
 
-@router.post("/chat", response_model=schemas.ChatAnswer, responses=WAITING_ANSWER, tags=["chat"])
+@router.post(
+    "/chat",
+    response_model=schemas.ChatAnswer,
+    responses=WAITING_ANSWER,
+    tags=["chat"],
+    max_body_size=schemas.MAX_CHAT_BODY,
+)
 @router.post(
     "/agents/chat",
     response_model=schemas.ChatAnswer,
     responses=WAITING_ANSWER,
     tags=["chat"],
     operation_id="chat_with_agent",
+    max_body_size=schemas.MAX_CHAT_BODY,
 )
 async def answer_whole(asked: schemas.ChatRequest, desk: AtDesk, response: Response) -> schemas.ChatAnswer:
     """Say something to an agent, and get the whole answer; 202 when the run waits for an approval first."""
@@ -66,7 +73,13 @@ async def answer_whole(asked: schemas.ChatRequest, desk: AtDesk, response: Respo
     return chat.answer(admitted.turn, ended)
 
 
-@router.post("/chat/stream", response_class=StreamingResponse, responses=STREAM, tags=["chat"])
+@router.post(
+    "/chat/stream",
+    response_class=StreamingResponse,
+    responses=STREAM,
+    tags=["chat"],
+    max_body_size=schemas.MAX_CHAT_BODY,
+)
 async def answer_streamed(asked: schemas.ChatRequest, desk: AtDesk) -> StreamingResponse:
     """Say something to an agent, and hear the answer as it is made, with every tool call and handoff."""
     admitted = await desk.ask(asked, streamed=True)
@@ -74,7 +87,13 @@ async def answer_streamed(asked: schemas.ChatRequest, desk: AtDesk) -> Streaming
     return event_stream(events, admitted.lease, admitted.headers)
 
 
-@router.post("/runs", status_code=status.HTTP_202_ACCEPTED, response_model=schemas.Run, tags=["runs"])
+@router.post(
+    "/runs",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model=schemas.Run,
+    tags=["runs"],
+    max_body_size=schemas.MAX_CHAT_BODY,
+)
 async def begin_run(asked: schemas.ChatRequest, desk: AtDesk, response: Response) -> models.Run:
     """Say something to an agent, and go away: the run can be read, heard and cancelled by its id."""
     admitted = await desk.ask(asked, streamed=False)

@@ -16,15 +16,20 @@ from pydantic import (
     StringConstraints,
     computed_field,
 )
+from servicekit.bounds import KIB
 from servicekit.wire import Body, Cursor, Limit
 
+# Of every route that takes messages. The gateway lets through as much.
+MAX_CHAT_BODY = 1024 * KIB
 MAX_MESSAGE = 32_000
+# What no database keeps: NUL, and halves of surrogate pairs.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 YEAR = re.compile(r"\d{4}-")
 
 
 def storable(value: str) -> str:
     """Refuse what cannot be stored or sent on: NUL, and halves of surrogate pairs."""
-    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if UNSTORABLE.search(value):
         raise ValueError("must not contain NUL or unpaired surrogates")
     return value
 

@@ -26,7 +26,11 @@ async def ensure_conversation(
     return await conversations.ensure(session, caller, conversation_id, new.title)
 
 
-@router.put("/conversations/{conversation_id}/turns/{run_id}", response_model=schemas.Items)
+@router.put(
+    "/conversations/{conversation_id}/turns/{run_id}",
+    response_model=schemas.Items,
+    max_body_size=schemas.MAX_ITEMS_BODY,
+)
 async def begin_turn(
     conversation_id: UUID, run_id: UUID, new: schemas.NewTurn, caller: Writer, session: Session
 ) -> Response:
@@ -38,7 +42,11 @@ async def begin_turn(
     return answer(await turns.begin(session, caller, conversation_id, run_id, new))
 
 
-@router.post("/conversations/{conversation_id}/turns/{run_id}/items", response_model=schemas.Items)
+@router.post(
+    "/conversations/{conversation_id}/turns/{run_id}/items",
+    response_model=schemas.Items,
+    max_body_size=schemas.MAX_ITEMS_BODY,
+)
 async def append_items(
     conversation_id: UUID, run_id: UUID, new: schemas.NewTurnItems, caller: Writer, session: Session
 ) -> Response:

@@ -74,7 +74,7 @@ async def list_items(
     return await items.page(session, caller, conversation_id, limit, cursor)
 
 
-@router.post("/{conversation_id}/items", response_model=schemas.Items)
+@router.post("/{conversation_id}/items", response_model=schemas.Items, max_body_size=schemas.MAX_ITEMS_BODY)
 async def append_items(
     conversation_id: UUID, new: schemas.NewItems, caller: Writer, session: Session
 ) -> Response:

@@ -16,8 +16,12 @@ from pydantic import (
     StringConstraints,
 )
 from pydantic_core import PydanticCustomError
-from servicekit.wire import Body
+from servicekit.bounds import KIB
+from servicekit.wire import Body, at_most
 
+# Of the routes that take items. The gateway lets through as much.
+MAX_ITEMS_BODY = 1024 * KIB
+MAX_MEMBERS = 1000
 DEEPEST = 100
 SNIPPET_LENGTH = 500
 
@@ -76,7 +80,12 @@ ItemId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]
 # Attempts are counted up by each process that takes a run over; an integer of Postgres holds no more.
 NEWEST_ATTEMPT = 2**31 - 1
 Attempt = Annotated[int, Field(ge=1, le=NEWEST_ATTEMPT, strict=True)]
-Data = Annotated[dict[str, JsonValue], BeforeValidator(keepable)]
+Data = Annotated[
+    dict[str, JsonValue],
+    Field(max_length=MAX_MEMBERS),
+    BeforeValidator(keepable),
+    BeforeValidator(at_most(MAX_MEMBERS)),
+]
 
 
 class NewConversation(Body):
@@ -102,7 +111,9 @@ def distinct(items: list[NewItem]) -> list[NewItem]:
 class NewItems(Body):
     """Items to keep, in the order in which they were said."""
 
-    items: Annotated[list[NewItem], Field(min_length=1, max_length=100), AfterValidator(distinct)]
+    items: Annotated[
+        list[NewItem], Field(fail_fast=True, min_length=1, max_length=100), AfterValidator(distinct)
+    ]
 
 
 class NewTurnItems(NewItems):
@@ -115,7 +126,7 @@ class NewTurn(Body):
     """What a run begins with, and how many of the conversation's last items it wants to hear of."""
 
     attempt: Attempt
-    items: Annotated[list[NewItem], Field(max_length=100), AfterValidator(distinct)]
+    items: Annotated[list[NewItem], Field(fail_fast=True, max_length=100), AfterValidator(distinct)]
     last: int = Field(200, ge=1, le=1000, strict=True)
 
 

@@ -35,9 +35,9 @@ class NewApiKey(Body):
     """A key that is wanted; with `networks` it works from these alone."""
 
     name: KeyName
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(PERMISSIONS))]
+    scopes: Annotated[list[Scope], Field(fail_fast=True, min_length=1, max_length=len(PERMISSIONS))]
     expires_at: AwareDatetime | None = None
-    networks: Annotated[list[Network], Field(default_factory=list, max_length=32)]
+    networks: Annotated[list[Network], Field(fail_fast=True, default_factory=list, max_length=32)]
 
 
 class Rotation(Body):

@@ -41,7 +41,7 @@ class Payload(BaseModel):
     aud: Word
     account: AccountName
     tenant_id: UUID | None
-    scopes: Annotated[list[Word], Field(min_length=1, max_length=64)]
+    scopes: Annotated[list[Word], Field(fail_fast=True, min_length=1, max_length=64)]
     lifetime_s: Annotated[int, Field(strict=True, ge=60)]
     # 128 bits in base64url or in hexadecimal, or more.
     nonce: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{22,64}$")]

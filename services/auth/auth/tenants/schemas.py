@@ -64,7 +64,7 @@ class NewTenantSettings(Body):
     """
 
     default_locale: Locale | None = None
-    invite_domains: Annotated[list[Domain], Field(max_length=50, default_factory=list)]
+    invite_domains: Annotated[list[Domain], Field(fail_fast=True, max_length=50, default_factory=list)]
     mfa_required: bool | None = None
 
 

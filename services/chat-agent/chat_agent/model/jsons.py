@@ -1,14 +1,14 @@
 """JSON that is not quite right, from the model and to it."""
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
 import orjson
 
+from chat_agent.schemas import UNSTORABLE
+
 Json = dict[str, Any]  # what the SDK's classes are made from, and they are not typed by JsonValue
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 NUL = rb"\u0000"
 
 

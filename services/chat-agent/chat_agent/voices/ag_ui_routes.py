@@ -9,11 +9,15 @@ from pydantic import Field
 
 from chat_agent.admission import AtDesk
 from chat_agent.routes import AgentName
-from chat_agent.schemas import Answer
+from chat_agent.schemas import MAX_CHAT_BODY, Answer
 from chat_agent.voices import answers
 from chat_agent.voices.ag_ui import AgUiEvents, Thread
 from chat_agent.voices.asking import (
     Asked,
+    Members,
+    Messages,
+    Name,
+    Parts,
     Said,
     Text,
     Tolerant,
@@ -24,7 +28,7 @@ from chat_agent.voices.asking import (
     joined,
 )
 
-router = APIRouter(prefix="/api/v1/agents", tags=["agents"])
+router = APIRouter(prefix="/api/v1/agents", tags=["agents"], max_body_size=MAX_CHAT_BODY)
 
 # Messages with other roles are about what the frontend shows, or about tools of its own.
 TOLD = {"developer", "system", "user", "assistant"}
@@ -33,16 +37,16 @@ TOLD = {"developer", "system", "user", "assistant"}
 class Part(Tolerant):
     """A part of a message."""
 
-    type: str
+    type: Name
     text: Text | None = None
 
 
 class Message(Tolerant):
     """A message that the frontend holds."""
 
-    id: str
+    id: Name
     role: Literal["developer", "system", "user", "assistant", "tool", "activity", "reasoning"]
-    content: Text | list[Part] | dict[str, Any] | None = None
+    content: Text | Parts[Part] | Members | None = None
 
     @property
     def is_text(self) -> bool:
@@ -80,7 +84,7 @@ class Resume(Tolerant):
 class Forwarded(Tolerant):
     """What the application passes on."""
 
-    on_conflict: str | None = None
+    on_conflict: Name | None = None
 
 
 class RunAgentInput(Tolerant):
@@ -88,10 +92,12 @@ class RunAgentInput(Tolerant):
 
     thread_id: Text = Field(alias="threadId", description="A UUID is the conversation's id; else its name.")
     run_id: Text = Field(alias="runId")
-    messages: list[Message]
+    messages: Messages[Message]
     state: Any = None
-    context: list[Context] = Field([], description="Told to the agent when a conversation begins.")
-    resume: list[Resume] | None = Field(None, description="Answers to interrupts; the run goes on with them.")
+    context: Parts[Context] = Field([], description="Told to the agent when a conversation begins.")
+    resume: Parts[Resume] | None = Field(
+        None, description="Answers to interrupts; the run goes on with them."
+    )
     forwarded: Forwarded | None = Field(None, alias="forwardedProps")
 
     def asked(self, agent: str, conversation_id: UUID) -> Asked:

@@ -6,9 +6,10 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID, uuid5
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from servicekit.errors import BadRequest
 from servicekit.tokens import Principal
+from servicekit.wire import Bounded, at_most
 
 from chat_agent.errors import UnknownConversation
 from chat_agent.schemas import Answer, ChatRequest, storable
@@ -19,14 +20,13 @@ Ours = TypeVar("Ours", bound=BaseModel)
 MAX_TEXT = 60_000
 
 
-def short_enough(value: str) -> str:
-    """Refuse what could not be kept."""
-    if len(value) > MAX_TEXT:
-        raise ValueError(f"must have {MAX_TEXT} characters at most")
-    return value
-
-
-Text = Annotated[str, AfterValidator(storable), AfterValidator(short_enough)]
+Item = TypeVar("Item")
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(storable)]
+Name = Annotated[str, Field(max_length=256)]
+# The first item that does not fit is told, and no others are looked at.
+Messages = Annotated[list[Item], Field(fail_fast=True, max_length=2000)]
+Parts = Annotated[list[Item], Field(fail_fast=True, max_length=500)]
+Members = Annotated[dict[str, Any], Field(max_length=1000), BeforeValidator(at_most(1000))]
 
 
 class NoUserMessage(BadRequest):
@@ -41,7 +41,7 @@ class UnsupportedContent(BadRequest):
     default_detail = "Only text can be sent to an agent."
 
 
-class Tolerant(BaseModel):
+class Tolerant(Bounded):
     """A body whose form is somebody else's: strict about what it knows, and open to what it does not."""
 
     model_config = ConfigDict(extra="allow", strict=True)

@@ -4,11 +4,15 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from servicekit.wire import at_most
 
 from chat_agent.schemas import Answer
 from chat_agent.voices.asking import (
     Asked,
+    Messages,
+    Name,
+    Parts,
     Said,
     Text,
     Tolerant,
@@ -20,7 +24,7 @@ from chat_agent.voices.asking import (
 from chat_agent.voices.openai_errors import InvalidParameter, UnsupportedParameter
 
 Role = Literal["system", "developer", "user", "assistant"]
-Metadata = dict[str, Text] | None
+Metadata = Annotated[dict[str, Text], Field(max_length=16), BeforeValidator(at_most(16))] | None
 # What a parameter may be though it cannot be honoured: what it is when nobody has set it.
 UNSET: tuple[Any, ...] = (None, [], {})
 COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {
@@ -52,12 +56,12 @@ OURS = {"reasoning", "mcp_call", "mcp_list_tools", "mcp_approval_request"}
 class Part(Tolerant):
     """A part of a message."""
 
-    type: str
+    type: Name
     text: Text | None = None
     refusal: Text | None = None
 
 
-Content = Text | list[Part] | None
+Content = Text | Parts[Part] | None
 
 
 class ChatMessage(Tolerant):
@@ -82,8 +86,8 @@ class StreamOptions(Tolerant):
 class CompletionRequest(Tolerant):
     """A request for a chat completion. What is not named here is ignored or refused; see README."""
 
-    model: str = Field(description="The agent that answers.", examples=["triage"])
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    model: Name = Field(description="The agent that answers.", examples=["triage"])
+    messages: Annotated[Messages[ChatMessage], Field(min_length=1)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     metadata: Metadata = Field(
@@ -105,7 +109,7 @@ class CompletionRequest(Tolerant):
 class InputItem(Tolerant):
     """An item of a response's input."""
 
-    type: str = "message"
+    type: Name = "message"
     role: Role | None = None
     content: Content = None
     # Of an `mcp_approval_response`.
@@ -123,19 +127,19 @@ class InputItem(Tolerant):
 class ConversationName(Tolerant):
     """A conversation, by its id."""
 
-    id: str
+    id: Name
 
 
 class ResponseRequest(Tolerant):
     """A request for a response. What is not named here is ignored or refused; see README."""
 
-    model: str = Field("triage", description="The agent that answers.")
-    input: Text | list[InputItem]
+    model: Name = Field("triage", description="The agent that answers.")
+    input: Text | Messages[InputItem]
     instructions: Text | None = Field(None, description="Said to the agent when a conversation begins.")
     stream: bool | None = False
     background: bool | None = False
-    previous_response_id: str | None = None
-    conversation: str | ConversationName | None = None
+    previous_response_id: Name | None = None
+    conversation: Name | ConversationName | None = None
     metadata: Metadata = None
 
     def asked(self, conversation_id: UUID | None) -> Asked:

@@ -12,6 +12,7 @@ from chat_agent.chat import Runs
 from chat_agent.errors import UnknownAgent
 from chat_agent.models import CANCELLED
 from chat_agent.routes import ToolReader
+from chat_agent.schemas import MAX_CHAT_BODY
 from chat_agent.voices import answers, openai_errors
 from chat_agent.voices.openai_chat import ChatCompletion
 from chat_agent.voices.openai_errors import InvalidParameter
@@ -41,7 +42,7 @@ def whole(name: str) -> Json:
 STOPPED: answers.Responses = {200: {"description": "The response, cancelled.", "content": whole("response")}}
 
 
-router = APIRouter(prefix="/v1", tags=["openai"], responses=openai_errors.ANSWER)
+router = APIRouter(prefix="/v1", tags=["openai"], responses=openai_errors.ANSWER, max_body_size=MAX_CHAT_BODY)
 
 
 @router.get("/models", response_model=ModelList)

@@ -9,10 +9,13 @@ from pydantic import Field
 
 from chat_agent import runs
 from chat_agent.admission import AtDesk, Listener
-from chat_agent.schemas import Answer
+from chat_agent.schemas import MAX_CHAT_BODY, Answer
 from chat_agent.voices import answers
 from chat_agent.voices.asking import (
     Asked,
+    Messages,
+    Name,
+    Parts,
     Said,
     Text,
     Tolerant,
@@ -24,7 +27,7 @@ from chat_agent.voices.asking import (
 )
 from chat_agent.voices.ui_messages import HEADERS, UiMessageStream
 
-router = APIRouter(prefix="/api/v1/chat/ui", tags=["chat"])
+router = APIRouter(prefix="/api/v1/chat/ui", tags=["chat"], max_body_size=MAX_CHAT_BODY)
 
 ChatId = Annotated[str, Path(min_length=1, max_length=256)]
 # The state of a call to which a person has said something, and nothing has come of it yet.
@@ -44,18 +47,18 @@ class Allowance(Tolerant):
 class Part(Tolerant):
     """A part of a message; only text, and what was allowed, is read."""
 
-    type: str
+    type: Name
     text: Text | None = None
-    state: str | None = None
+    state: Name | None = None
     approval: Allowance | None = None
 
 
 class UiMessage(Tolerant):
     """A message that the frontend holds."""
 
-    id: str
+    id: Name
     role: Literal["system", "user", "assistant"]
-    parts: list[Part]
+    parts: Parts[Part]
 
     @property
     def has_file(self) -> bool:
@@ -73,11 +76,11 @@ class UiRequest(Tolerant):
     id: Annotated[Text, Field(min_length=1, max_length=256)] = Field(
         description="A UUID is the conversation's id; else its name."
     )
-    messages: list[UiMessage]
+    messages: Messages[UiMessage]
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
-    agent_type: str = Field("triage", description="The agent that hears it first.")
+    agent_type: Name = Field("triage", description="The agent that hears it first.")
 
-    on_conflict: str | None = Field(None, description="As in `POST /api/v1/chat`.")
+    on_conflict: Name | None = Field(None, description="As in `POST /api/v1/chat`.")
 
     def approvals(self) -> dict[UUID, Answer]:
         """Give what was answered to calls of tools, if the last message holds such answers."""

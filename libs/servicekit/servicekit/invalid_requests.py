@@ -1,0 +1,33 @@
+"""Counts requests that make no sense, so that trying them is not free: 429 once there are too many.
+
+They count by the client's address, on every route, and against the rates that the route names itself with
+`count_against`. Valid requests from the same address go on being answered: it may be that of a whole
+office. Without Redis nothing is counted; what an invalid request may cost is bounded in any case.
+"""
+
+import contextlib
+
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
+
+from servicekit.client_address import client_address, site
+from servicekit.limits import Limits, LimitsUnavailable, Rate
+
+STATUSES = frozenset({400, 413, 414, 415, 422, 431})
+
+
+def count_against(connection: HTTPConnection, *rates: Rate) -> None:
+    """Name the rates that this request takes from if it is invalid; none of them if it has done so before."""
+    connection.state.rates_if_invalid = rates
+
+
+async def count(scope: Scope) -> None:
+    """Count an invalid request; raises RateLimited."""
+    connection = HTTPConnection(scope)
+    kit = connection.app.state.kit
+    limits: Limits = kit.limits
+    address = f"invalid:{kit.name}:{site(client_address(connection))}"
+    with contextlib.suppress(LimitsUnavailable):
+        await limits.admit(Rate(address, kit.settings.invalid_requests_per_minute))
+        if rates := getattr(connection.state, "rates_if_invalid", ()):
+            await limits.admit(*rates)

@@ -1,0 +1,166 @@
+"""The worst bodies that a client can send to each route that takes one, made from the route's own schema."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from fastapi import FastAPI
+from servicekit.auth import every_route
+from servicekit.bounds import MAX_DEPTH, MAX_VALUES
+from servicekit.idempotency import IdempotentRoute
+
+from testkit.schemas import Json, Place, Schemas
+from testkit.token_kinds import filled
+
+JSON = "application/json"
+MARK = "@@ here @@"
+# How much is sent where there is no limit.
+UNLIMITED = 800_000
+
+# Makes a raw JSON value of about so many bytes.
+Worst = Callable[[int], str]
+# Makes the raw text of an item or a member, by its number and with padding.
+Item = Callable[[int, str], str]
+
+
+class Route(NamedTuple):
+    """A route that takes a body, and how large a one."""
+
+    app: FastAPI
+    method: str
+    path: str
+    is_internal: bool
+    limit: int
+    media_type: str
+    schema: Json
+    is_idempotent: bool
+
+    @property
+    def url(self) -> str:
+        """An address of it, of something that is not there."""
+        return re.sub(r"{(\w+)(?::\w+)?}", lambda name: filled(name[1]), self.path)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.method} {self.path}"
+
+
+def everywhere(app: FastAPI) -> list[Route]:
+    """List the routes, public and internal, that take a body."""
+    return [*routes_with_body(app), *routes_with_body(app.state.internal, is_internal=True)]
+
+
+def routes_with_body(app: FastAPI, *, is_internal: bool = False) -> Iterator[Route]:
+    """List the routes of an app that take a body."""
+    document = app.openapi()
+    for route in every_route(app.routes):
+        path, is_idempotent = str(route.path_format), isinstance(route.original_route, IdempotentRoute)
+        for method in sorted(route.methods or ()):
+            operation = document["paths"].get(path, {}).get(method.lower(), {})
+            for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+                limit, schema = route.max_body_size or UNLIMITED, content["schema"]
+                yield Route(app, method, path, is_internal, limit, media_type, schema, is_idempotent)
+
+
+def unbounded(app: FastAPI) -> list[str]:
+    """Name every list, mapping and text in the bodies of an app that has no maximum."""
+    return [
+        f"{route.name}: {what}"
+        for route in everywhere(app)
+        for what in Schemas(route.app.openapi()).unbounded(route.schema, "body")
+    ]
+
+
+def bodies(route: Route) -> Iterator[tuple[str, str, bytes]]:
+    """Make all worst bodies of a route: what is bad of each, in which place, and the body."""
+    if route.media_type != JSON:
+        yield from forms(route)
+        return
+    schemas = Schemas(route.app.openapi())
+    for place in [*schemas.places(route.schema)] or [Place((), route.schema)]:
+        shell = json.dumps(schemas.with_value(route.schema, place.steps, MARK))
+        room = route.limit - len(shell)
+        for name, worst in {**WORST, **fitting(schemas, place)}.items():
+            yield name, place.name, shell.replace(json.dumps(MARK), worst(room), 1).encode()
+
+
+def forms(route: Route) -> Iterator[tuple[str, str, bytes]]:
+    """Make the worst forms."""
+    yield "wide list", "top", b"&".join([b"scope=1"] * (route.limit // 8))
+    yield "unknown members", "top", b"&".join(b"u%d=1" % index for index in range(route.limit // 9))
+    yield "wide object", "top", b"&" * route.limit
+    yield "long string", "top", b"grant_type=" + b"a" * (route.limit - 20)
+    yield "deep", "top", b"grant_type=" + b"%5B" * (route.limit // 3 - 20)
+
+
+def fitting(schemas: Schemas, place: Place) -> dict[str, Worst]:
+    """Make what fits in a place but for its number: items of a list, and unknown members of an object."""
+    schema = schemas.whole(place.schema)
+    if schema.get("type") == "array":
+        item = json.dumps(schemas.sample(schema["items"]))
+        return {"wide list of what fits": repeated(lambda *_: item, "[]")}
+    if schema.get("type") == "object" and schema.get("properties"):
+        known = json.dumps(schemas.sample(schema))[:-1]
+        start = known + ("," if len(known) > 1 else "")
+        return {
+            "unknown members": lambda size: start + repeated(member, "{}")(size - len(known))[1:],
+            "few unknown members": lambda size: start + repeated(member, "{}")(min(size, 600))[1:],
+        }
+    return {}
+
+
+def repeated(item: Item, brackets: str) -> Worst:
+    """Make a list or an object of as many items as there is room for."""
+
+    def make(size: int) -> str:
+        number = max(1, size // (len(item(0, "")) + 6))
+        return brackets[0] + ",".join(item(index, "") for index in range(number)) + brackets[1]
+
+    return make
+
+
+def padded(item: Item, brackets: str) -> Worst:
+    """Make a list or an object of just as many items as are let through, each as long as possible."""
+
+    def make(size: int) -> str:
+        number = max(1, min(MAX_VALUES - 200, size // (len(item(0, "")) + 6)))
+        room = max(0, size // number - len(item(number, "")) - 1)
+        return brackets[0] + ",".join(item(index, "x" * room) for index in range(number)) + brackets[1]
+
+    return make
+
+
+def number(_: int, __: str) -> str:
+    """Make a number."""
+    return "1"
+
+
+def text(_: int, padding: str) -> str:
+    """Make a string."""
+    return f'"{padding}"'
+
+
+def empty(_: int, __: str) -> str:
+    """Make an object without members."""
+    return "{}"
+
+
+def member(index: int, padding: str) -> str:
+    """Make a member of an object."""
+    return f'"u{index}{padding}":1'
+
+
+WORST: dict[str, Worst] = {
+    "wide list": repeated(number, "[]"),
+    "wide list of texts": padded(text, "[]"),
+    "wide list of objects": padded(empty, "[]"),
+    "wide object": repeated(member, "{}"),
+    "wide object of long names": padded(member, "{}"),
+    "deep": lambda size: "[" * (size // 2) + "]" * (size // 2),
+    "deep objects": lambda size: '{"a":' * (size // 6) + "1" + "}" * (size // 6),
+    "as deep as may be": lambda _: "[" * (MAX_DEPTH - 20) + "]" * (MAX_DEPTH - 20),
+    "long string": lambda size: '"' + "a" * (size - 2) + '"',
+    "long string of escapes": lambda size: '"' + r"\u00e9" * ((size - 2) // 6) + '"',
+}

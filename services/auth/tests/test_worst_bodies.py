@@ -1,0 +1,31 @@
+"""The worst bodies that a client can send, brought to every route."""
+
+from testkit.costs import Callers, costs, table, uncounted
+from testkit.worst_bodies import everywhere, unbounded
+
+SCOPES = ["api_keys:introspect", "members:read"]
+
+
+async def callers(service):
+    ours = await service.app.state.parts.access_tokens.for_service("chat-agent", "auth", SCOPES)
+    return Callers((await service.somebody())["access_token"], ours.token)
+
+
+def unlimited(settings):
+    return {name: 1_000_000 for name in type(settings).model_fields if "_rate_limit_" in name}
+
+
+async def test_no_body_costs_much(auth, start):
+    service = await start(**unlimited(auth.settings))
+    assert len(everywhere(service.app)) > 30
+    found = [cost async for cost in costs(service.app, await callers(service))]
+    assert [cost for cost in found if cost.excess] == [], "\n".join(table(found))
+
+
+async def test_every_list_mapping_and_text_has_a_maximum(auth):
+    assert unbounded(auth.app) == []
+
+
+async def test_invalid_bodies_are_counted(auth, start):
+    service = await start(**unlimited(auth.settings), invalid_requests_per_minute=3)
+    assert await uncounted(service.app, await callers(service), 3) == []

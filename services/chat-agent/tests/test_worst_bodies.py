@@ -1,0 +1,28 @@
+"""The worst bodies that a client can send, brought to every route."""
+
+from chat_agent.main import create_app
+from testkit.app import running
+from testkit.costs import callers_of, costs, table, uncounted
+from testkit.worst_bodies import everywhere, unbounded
+
+LIMITS = {"chat_rate_limit_per_minute": 1_000_000, "chat_tenant_rate_limit_per_minute": 1_000_000}
+
+
+def changed(settings, **values):
+    return settings.model_validate({**settings.model_dump(), "run_workers": False, **LIMITS, **values})
+
+
+async def test_no_body_costs_much(settings, issuer):
+    async with running(create_app(changed(settings))) as app:
+        assert len(everywhere(app)) >= 4
+        found = [cost async for cost in costs(app, callers_of(issuer, app))]
+        assert [cost for cost in found if cost.excess] == [], "\n".join(table(found))
+
+
+async def test_every_list_mapping_and_text_has_a_maximum(settings):
+    assert unbounded(create_app(settings)) == []
+
+
+async def test_invalid_bodies_are_counted(settings, issuer):
+    async with running(create_app(changed(settings, invalid_requests_per_minute=3))) as app:
+        assert await uncounted(app, callers_of(issuer, app), 3) == []
