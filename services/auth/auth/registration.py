@@ -22,8 +22,6 @@ from auth.schemas import Registration
 from auth.steady_pace import at_least
 from auth.tenants import joining, signups
 
-# Longer than any of the ways through the database takes, and short enough not to be noticed.
-SAME_SECONDS = 0.05
 # Registrations of one address. Far more than mails go to it while a link is good, and few enough to be tried.
 MOST_WAITING = 20
 
@@ -37,17 +35,22 @@ async def register(parts: Parts, wanted: Registration) -> None:
     tenant_name = await joining.look(parts, wanted)
     password = wanted.password.get_secret_value()
     password_policy.check(password, [wanted.email, tenant_name, wanted.display_name])
-    # Also when it will not be needed: hashing is what takes time here.
-    password_hash = await parts.passwords.hash(password)
-    if not await parts.rates.may_mail(key_of(wanted.email)):
-        return
-    async with at_least(SAME_SECONDS), parts.database.begin() as db:
-        user = new_user(wanted, password_hash, must_confirm=parts.settings.require_email_verification)
-        if await take_address(db, user):
-            tenant = await joining.settle_in(db, parts, wanted, user)
-            if tenant is not None:
-                audit.record(db, Action.USER_CREATED, tenant_id=tenant.id, subject=user.subject)
-                await ask_to_confirm(db, parts, user, tenant, UserRegistered)
+    async with at_least(parts.settings.answer_floor):
+        # Also when it will not be needed: hashing is what takes time here.
+        password_hash = await parts.passwords.hash(password)
+        if await parts.rates.may_mail(key_of(wanted.email)):
+            async with parts.database.begin() as db:
+                await add(db, parts, wanted, password_hash)
+
+
+async def add(db: AsyncSession, parts: Parts, wanted: Registration, password_hash: str) -> None:
+    """Add an account with its tenant, and have the address confirmed; nothing where the address has one."""
+    user = new_user(wanted, password_hash, must_confirm=parts.settings.require_email_verification)
+    if await take_address(db, user):
+        tenant = await joining.settle_in(db, parts, wanted, user)
+        if tenant is not None:
+            audit.record(db, Action.USER_CREATED, tenant_id=tenant.id, subject=user.subject)
+            await ask_to_confirm(db, parts, user, tenant, UserRegistered)
 
 
 def new_user(wanted: Registration, password_hash: str, *, must_confirm: bool) -> User:
@@ -85,15 +88,16 @@ async def make_room(db: AsyncSession, email_key: str) -> None:
 
 async def send_again(parts: Parts, email: str) -> None:
     """Send the confirming mail again, if there is something to confirm."""
-    if not await parts.rates.may_mail(key_of(email)):
-        return
-    async with at_least(SAME_SECONDS), parts.database.begin() as db:
-        user = await accounts.hold(db, email)
-        tenant = await accounts.first_tenant(db, user)
-        in_use = user and user.status in {Status.PENDING, Status.ACTIVE}
-        to_confirm = in_use and user and user.email_verified_at is None
-        if user and tenant and to_confirm:
-            await ask_to_confirm(db, parts, user, tenant, EmailVerificationRequested)
+    async with at_least(parts.settings.answer_floor):
+        if not await parts.rates.may_mail(key_of(email)):
+            return
+        async with parts.database.begin() as db:
+            user = await accounts.hold(db, email)
+            tenant = await accounts.first_tenant(db, user)
+            in_use = user and user.status in {Status.PENDING, Status.ACTIVE}
+            to_confirm = in_use and user and user.email_verified_at is None
+            if user and tenant and to_confirm:
+                await ask_to_confirm(db, parts, user, tenant, EmailVerificationRequested)
 
 
 async def ask_to_confirm(

@@ -129,6 +129,9 @@ class Settings(ServiceSettings):
     auth_webauthn_origins: list[str] = Field(default_factory=list)
     # How long a proof of who one is lasts for what is sensitive (RFC 9470).
     auth_step_up_minutes: Annotated[int, Field(ge=1, le=60)] = 15
+    # How long a refused sign-in takes, and every answer that must not tell whether an address has an account:
+    # more than the work takes on a busy machine (`scripts/bench_refusals.py` measures it).
+    auth_answer_floor_ms: Annotated[int, Field(ge=0, le=5000)] = 400
     # After so many wrong answers in a row, to any factor, an account's factors rest.
     auth_second_factor_max_failures: Annotated[int, Field(ge=3, le=10)] = 5
     auth_second_factor_block_minutes: Annotated[int, Field(ge=1, le=DAY_MINUTES)] = 15
@@ -235,6 +238,11 @@ class Settings(ServiceSettings):
             "invites/mail": (self.auth_invite_email_rate_limit_per_hour, HOUR),
             "signup-requests": (self.signup_request_email_rate_limit_per_day, DAY),
         }
+
+    @property
+    def answer_floor(self) -> float:
+        """The seconds that answers take which must not tell what is known of an address."""
+        return self.auth_answer_floor_ms / 1000
 
     @property
     def rp_id(self) -> str | None:

@@ -19,6 +19,7 @@ from auth.mails import Recipient
 from auth.models import User
 from auth.parts import Parts
 from auth.schemas import Credentials, SessionBundle
+from auth.steady_pace import refusals_at_least
 
 SIGN_INS = Counter("auth_sign_ins_total", "Attempts to sign in.", ["result"])
 
@@ -37,7 +38,22 @@ async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
     """Begin a session, or raise SecondFactorRequired; InvalidCredentials is the same for every reason.
 
     Also for an address that is not confirmed yet: told apart, it would show which addresses were free when
-    somebody signed up with a password of their own. Mail can be asked for again without signing in.
+    somebody signed up with a password of their own. Mail can be asked for again without signing in. Every
+    refusal leaves after the same time.
+    """
+    async with refusals_at_least(parts.settings.answer_floor):
+        outcome = await attempted(parts, credentials)
+    if isinstance(outcome, Unauthenticated):
+        SIGN_INS.labels("challenged").inc()
+        raise outcome
+    SIGN_INS.labels("accepted").inc()
+    return outcome
+
+
+async def attempted(parts: Parts, credentials: Credentials) -> SessionBundle | Unauthenticated:
+    """Let somebody in, or return what they have yet to show.
+
+    Raises InvalidCredentials, or as `lockout` does.
     """
     password = credentials.password.get_secret_value()
     async with parts.database.begin() as db:
@@ -53,10 +69,6 @@ async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
         outcome = await entered(db, parts, user, credentials, rehashed)
     if outcome is None:
         raise await refused(parts, attempt, user, Refused.MAY_NOT_ENTER)
-    if isinstance(outcome, Unauthenticated):
-        SIGN_INS.labels("challenged").inc()
-        raise outcome
-    SIGN_INS.labels("accepted").inc()
     return outcome
 
 

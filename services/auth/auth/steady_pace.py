@@ -1,16 +1,49 @@
-"""Answers that take the same time, whichever way they were arrived at."""
+"""Answers that take the same time, whichever way they were arrived at.
+
+What was found inside may be told by the answer alone, never by the clock. So an answer leaves at the end of a
+period that is longer than the work: of the first if the work is done by then, as it nearly always is, or of a
+later one where the machine is busy. A request that waits holds no connection, no thread and no lock.
+"""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from servicekit.errors import ServiceError
+
+
+class Pace:
+    """Periods of so many seconds, from now on; without any, nothing waits."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        # Not the loop's time, which stands still while the loop is busy.
+        self._begun = time.monotonic()
+
+    async def wait(self) -> None:
+        """Wait for the end of the present period."""
+        if self._seconds:
+            passed = time.monotonic() - self._begun
+            await asyncio.sleep(self._seconds - passed % self._seconds)
 
 
 @asynccontextmanager
 async def at_least(seconds: float) -> AsyncIterator[None]:
-    """Leave no sooner than this, so that the clock does not tell what was found inside."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
+    """Leave at the end of a period, however the block ends."""
+    pace = Pace(seconds)
     try:
         yield
     finally:
-        await asyncio.sleep(end - loop.time())
+        await pace.wait()
+
+
+@asynccontextmanager
+async def refusals_at_least(seconds: float) -> AsyncIterator[None]:
+    """Raise refusals at the end of a period; who is let in does not wait."""
+    pace = Pace(seconds)
+    try:
+        yield
+    except ServiceError:
+        await pace.wait()
+        raise

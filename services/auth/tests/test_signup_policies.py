@@ -1,6 +1,4 @@
 import asyncio
-import statistics
-import time
 
 import pytest
 from auth.settings import Settings
@@ -178,20 +176,6 @@ async def test_asking_tells_nothing_of_the_address(approving):
     assert len({answer.text for answer in answers}) == 1
     emails = [request["email"] for request in await pending(auth, operator)]
     assert emails == ["new@example.com", "x@example.com"]
-
-
-async def test_asking_takes_as_long_for_whichever_address(approving):
-    auth, _ = approving
-
-    async def seconds(email):
-        begun = time.perf_counter()
-        await ask(auth, email=email)
-        return time.perf_counter() - begun
-
-    known = [await seconds("op@example.com") for _ in range(9)]
-    new = [await seconds(f"p{n}@example.com") for n in range(9)]
-    assert min(known + new) >= 0.05
-    assert statistics.median(new) - statistics.median(known) < 0.02
 
 
 async def test_limits_requests_from_an_address(start):

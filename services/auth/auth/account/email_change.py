@@ -14,7 +14,6 @@ from auth.errors import EmailTokenInvalid
 from auth.events import MailKind
 from auth.models import Purpose, Status, User
 from auth.parts import Parts
-from auth.registration import SAME_SECONDS
 from auth.steady_pace import at_least
 from auth.tenants import signup_rules
 
@@ -27,7 +26,7 @@ async def ask(parts: Parts, caller: Principal, wanted: EmailChange) -> None:
     signup_rules.check_domain(parts, wanted.new_email)
     await prove(parts, caller, wanted.password.get_secret_value())
     new_key = key_of(wanted.new_email)
-    async with at_least(SAME_SECONDS):
+    async with at_least(parts.settings.answer_floor):
         if not await parts.rates.may_mail(new_key):
             return
         async with parts.database.begin() as db:

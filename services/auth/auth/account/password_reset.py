@@ -16,13 +16,12 @@ from auth.errors import EmailTokenInvalid
 from auth.events import MailKind
 from auth.models import Purpose, Status, User
 from auth.parts import Parts
-from auth.registration import SAME_SECONDS
 from auth.steady_pace import at_least
 
 
 async def forgot(parts: Parts, email: str) -> None:
     """Send the mail, if the address has an account that is in use and has not had too many."""
-    async with at_least(SAME_SECONDS):
+    async with at_least(parts.settings.answer_floor):
         if not await parts.rates.may("password/forgot", key_of(email)):
             return
         async with parts.database.begin() as db:

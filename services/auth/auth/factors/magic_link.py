@@ -7,7 +7,6 @@ import secrets
 
 from servicekit import jose
 from servicekit.errors import Unauthenticated
-from servicekit.limits import RateLimited
 from sqlalchemy import select
 
 from auth import accounts, mails, sessions
@@ -19,7 +18,6 @@ from auth.factors.errors import MagicLinksDisabled
 from auth.factors.schemas import MagicLink
 from auth.models import Purpose, User
 from auth.parts import Parts
-from auth.registration import SAME_SECONDS
 from auth.schemas import SessionBundle
 from auth.steady_pace import at_least
 
@@ -33,17 +31,20 @@ async def send(parts: Parts, email: str) -> str:
     if not parts.settings.auth_magic_link_enabled:
         raise MagicLinksDisabled
     binding = jose.encode(secrets.token_bytes(BINDING_BYTES))
-    try:
-        await parts.rates.of_subject("magic-link", key_of(email))
-    except RateLimited:
-        # Told to nobody: it would show that somebody else asks for links of this mailbox.
-        return binding
-    async with at_least(SAME_SECONDS), parts.database.begin() as db:
+    async with at_least(parts.settings.answer_floor):
+        # Where it is too often, nobody is told: it would show that others ask for links of this mailbox.
+        if await parts.rates.may("magic-link", key_of(email)):
+            await mail(parts, email, binding)
+    return binding
+
+
+async def mail(parts: Parts, email: str, binding: str) -> None:
+    """Have the mail sent, if there is somebody who may come in by it."""
+    async with parts.database.begin() as db:
         user = await accounts.hold(db, email)
         if user and await sessions.entering(db, parts, user.id, None):
             fresh = await parts.email_tokens.issue(db, user, Purpose.MAGIC_LINK, bound_to=binding)
             mails.send(db, parts, MailKind.MAGIC_LINK, mails.Recipient.of(user), fresh=fresh)
-    return binding
 
 
 async def verify(parts: Parts, link: MagicLink) -> SessionBundle:

@@ -37,8 +37,6 @@ from auth.tenants.errors import (
     SignupRequestUnknown,
 )
 
-# Longer than any of the ways through the database takes, and short enough not to be noticed.
-SAME_SECONDS = 0.05
 MOST_OPERATORS = 20
 OUTCOMES = {
     SensitiveAction.APPROVE_SIGNUP: RequestStatus.APPROVED,
@@ -74,23 +72,27 @@ async def ask(parts: Parts, wanted: schemas.AccessRequest) -> None:
     if parts.settings.auth_signup_policy != "approval":
         raise SignupRequestsClosed
     signup_rules.check(parts, wanted.email)
-    email_key = key_of(wanted.email)
-    if not await parts.rates.may("signup-requests", email_key):
+    async with at_least(parts.settings.answer_floor):
+        if await parts.rates.may("signup-requests", key_of(wanted.email)):
+            async with parts.database.begin() as db:
+                await keep(db, parts, wanted)
+
+
+async def keep(db: AsyncSession, parts: Parts, wanted: schemas.AccessRequest) -> None:
+    """Keep a request for access and tell the operators, unless the address has an account."""
+    account = await accounts.find(db, wanted.email)
+    if account and account.status is not Status.PENDING:
         return
-    async with at_least(SAME_SECONDS), parts.database.begin() as db:
-        account = await accounts.find(db, wanted.email)
-        if account and account.status is not Status.PENDING:
-            return
-        request_id = await db.scalar(
-            insert(SignupRequest)
-            .values(**wanted.model_dump(), email_key=email_key)
-            # One at a time.
-            .on_conflict_do_nothing()
-            .returning(SignupRequest.id)
-        )
-        if request_id:
-            audit.record(db, Action.ACCESS_REQUESTED, request=str(request_id))
-            await tell_operators(db, parts, wanted)
+    request_id = await db.scalar(
+        insert(SignupRequest)
+        .values(**wanted.model_dump(), email_key=key_of(wanted.email))
+        # One at a time.
+        .on_conflict_do_nothing()
+        .returning(SignupRequest.id)
+    )
+    if request_id:
+        audit.record(db, Action.ACCESS_REQUESTED, request=str(request_id))
+        await tell_operators(db, parts, wanted)
 
 
 async def operators(db: AsyncSession, parts: Parts) -> Sequence[User]:
