@@ -27,6 +27,7 @@ from servicekit.http import Connections, ServiceClient, ServiceTokens
 from servicekit.jwks import JwksCache
 from servicekit.key_alarm import KeyAlarm
 from servicekit.limits import Limits
+from servicekit.rates import CallRates
 from servicekit.requests import RequestScope
 from servicekit.revocations import Revocations
 from servicekit.settings import ServiceSettings
@@ -49,6 +50,7 @@ class Kit:
     database: Database
     redis: Redis
     limits: Limits
+    rates: CallRates
     http: Connections
     tokens: ServiceTokens
     keys: KeySource
@@ -154,12 +156,14 @@ def make_kit(
     keys = keys or JwksCache(settings.auth_jwks_url)
     tokens = ServiceTokens(http, settings.auth_internal_url, name, settings.service_client_secret)
     revocations = Revocations(redis, name)
+    limits = Limits(redis)
     kit = Kit(
         name=name,
         settings=settings,
         database=database,
         redis=redis,
-        limits=Limits(redis),
+        limits=limits,
+        rates=CallRates(name, limits, settings.limits),
         http=http,
         tokens=tokens,
         keys=keys,

@@ -20,11 +20,12 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount
 
-from servicekit import api_keys
+from servicekit import api_keys, rates
 from servicekit.context import bind
 from servicekit.errors import Forbidden, Unauthenticated
 from servicekit.narrowing import TenantMismatch, narrowed, on_behalf_of, single
 from servicekit.permissions import PERMISSIONS, allows, covers
+from servicekit.rates import Kind
 from servicekit.tokens import Principal, TokenVerifier
 
 
@@ -97,13 +98,15 @@ class Anyone:
 
 @dataclass(frozen=True)
 class Member:
-    """The policy of a route for anyone who belongs to a tenant, person or machine."""
+    """The policy of a route for anyone who belongs to a tenant, person or machine; it counts their calls."""
 
     async def __call__(self, connection: HTTPConnection, principal: Authenticated) -> Principal:
         """Let the caller in, in the tenant and at most in the role that the token gives."""
         if principal.tenant_id is None:
             raise Forbidden("The token belongs to no tenant.")
-        return known(connection, narrowed(connection, principal))
+        caller = known(connection, narrowed(connection, principal))
+        await rates.count(connection, caller)
+        return caller
 
 
 Caller = Annotated[Principal, Depends(Member())]
@@ -181,6 +184,15 @@ def acting(scope: str) -> Any:
 def serving(scope: str) -> Any:
     """Ask for a service that calls for itself; for internal routes only."""
     return Depends(Serving(scope))
+
+
+def rated(kind: Kind) -> Any:
+    """Count the calls of a route as something besides a read or a write."""
+
+    async def rate(connection: HTTPConnection, caller: Caller) -> None:
+        await rates.count(connection, caller, kind)
+
+    return Depends(rate)
 
 
 class PolicyMissing(Exception):

@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from servicekit.postgres import AddressInvalid, Connector
+from servicekit.rates import CallLimits
 from servicekit.sample_secrets import is_sample, parts
 from servicekit.settings_errors import SettingsInvalid, messages_of, missing, of_fields, report
 
@@ -121,6 +122,11 @@ class ServiceSettings(BaseSettings):
     def upper(cls, value: object) -> object:
         """Take `info` for `INFO`."""
         return value.upper() if isinstance(value, str) else value
+
+    @property
+    def limits(self) -> CallLimits:
+        """How often the service may be called; each service has a setting of its own for it."""
+        return CallLimits()
 
     @property
     def is_development(self) -> bool:

@@ -15,6 +15,8 @@ from servicekit.database import Database
 from servicekit.events import Event, Received, inbox, outbox, publish
 from servicekit.handling import Handler
 from servicekit.idempotency import idempotency_keys
+from servicekit.limits import Limits
+from servicekit.rates import CallLimits, CallRates
 from servicekit.streams import Consumer, Patience, Relay
 from sqlalchemy import Column, Integer, MetaData, Table, func, select
 from sqlalchemy.exc import DBAPIError
@@ -164,6 +166,13 @@ async def holds(condition: Callable[[], Awaitable[object]]) -> bool:
         return bool(await condition())
     except (ConnectionError, OSError, DBAPIError):
         return False
+
+
+@pytest.fixture
+async def rates(redis_url: str) -> AsyncIterator[CallRates]:
+    """Give what counts calls, with the limits that a service has by default."""
+    async with Redis.from_url(redis_url) as redis:
+        yield CallRates("shop", Limits(redis), CallLimits())
 
 
 @pytest.fixture

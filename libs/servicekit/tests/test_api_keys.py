@@ -17,6 +17,7 @@ from servicekit.api_keys import RemoteApiKeys
 from servicekit.auth import Caller
 from servicekit.http import Connections, ServiceTokens
 from servicekit.limits import tenant_key
+from servicekit.rates import CallRates
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -89,13 +90,13 @@ def url(other: Auth) -> Iterator[str]:
         yield url
 
 
-def kit(keys: RemoteApiKeys) -> SimpleNamespace:
+def kit(keys: RemoteApiKeys, rates: CallRates) -> SimpleNamespace:
     settings = SimpleNamespace(trusted_proxy_count=1)
-    return SimpleNamespace(name="notification", api_keys=keys, settings=settings)
+    return SimpleNamespace(name="notification", api_keys=keys, settings=settings, rates=rates)
 
 
 @pytest.fixture
-async def door(url: str, clock: Clock) -> Any:
+async def door(url: str, clock: Clock, rates: CallRates) -> Any:
     """A client of a service that takes API keys."""
     app = FastAPI()
     errors.install(app)
@@ -106,7 +107,7 @@ async def door(url: str, clock: Clock) -> Any:
 
     async with aclosing(Connections()) as http:
         tokens = ServiceTokens(http, url, "notification", SecretStr("secret"))
-        app.state.kit = kit(RemoteApiKeys(http, tokens, url, clock))
+        app.state.kit = kit(RemoteApiKeys(http, tokens, url, clock), rates)
         transport = httpx.ASGITransport(app, client=("198.51.100.7", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
@@ -210,7 +211,7 @@ async def test_gets_itself_a_new_token_when_its_own_is_void_before_its_time(door
     assert other.issued == 2
 
 
-async def test_lets_nobody_in_while_auth_is_away(clock):
+async def test_lets_nobody_in_while_auth_is_away(rates):
     app = FastAPI()
     errors.install(app)
 
@@ -221,6 +222,6 @@ async def test_lets_nobody_in_while_auth_is_away(clock):
     async with aclosing(Connections()) as http:
         nowhere = "http://127.0.0.1:1"
         tokens = ServiceTokens(http, nowhere, "notification", SecretStr("secret"))
-        app.state.kit = kit(RemoteApiKeys(http, tokens, nowhere))
+        app.state.kit = kit(RemoteApiKeys(http, tokens, nowhere), rates)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             assert (await ask(client)).status_code == 503

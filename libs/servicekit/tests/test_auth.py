@@ -19,6 +19,7 @@ from servicekit.auth import (
     public,
 )
 from servicekit.jwks import JwksCache
+from servicekit.rates import CallRates
 from servicekit.tokens import Principal, TokenVerifier
 from testkit.issuer import Answer, Issuer
 
@@ -91,11 +92,11 @@ def issuer() -> Iterator[Issuer]:
 
 
 @pytest.fixture
-def app(issuer: Issuer) -> FastAPI:
+async def app(issuer: Issuer, rates: CallRates) -> FastAPI:
     keys = JwksCache(issuer.jwks_url)
     verifier = TokenVerifier(keys, issuer=issuer.issuer, audiences=["acme-api", "conversation"])
     app = FastAPI()
-    app.state.kit = SimpleNamespace(name="conversation", verifier=verifier)
+    app.state.kit = SimpleNamespace(name="conversation", verifier=verifier, rates=rates)
     errors.install(app)
     app.include_router(router)
     assert_policies(app)
@@ -189,12 +190,12 @@ async def test_refuses_two_authorization_headers(http, issuer):
     problem(await http.get("/read", headers=twice), 400, "header_repeated")
 
 
-async def test_says_503_when_the_keys_cannot_be_had(issuer):
+async def test_says_503_when_the_keys_cannot_be_had(issuer, rates):
     with Issuer(issuer.issuer) as down:
         down.answer = Answer(status=500)
         verifier = TokenVerifier(JwksCache(down.jwks_url), issuer=issuer.issuer, audiences=["acme-api"])
         app = FastAPI()
-        app.state.kit = SimpleNamespace(name="conversation", verifier=verifier)
+        app.state.kit = SimpleNamespace(name="conversation", verifier=verifier, rates=rates)
         errors.install(app)
         app.include_router(router)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
@@ -392,7 +393,7 @@ async def test_ignores_on_whose_behalf_a_person_claims_to_call(http, issuer):
     assert (await http.get("/me", headers=headers)).json()["subject"] == PERSON
 
 
-def test_shows_in_the_document_which_routes_take_a_token(app):
+async def test_shows_in_the_document_which_routes_take_a_token(app):
     document = app.openapi()
     assert document["components"]["securitySchemes"]["access_token"]["scheme"] == "bearer"
     protected = {path for path, item in document["paths"].items() if "security" in item["get"]}

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import Field, SecretStr, StringConstraints
+from servicekit.rates import CallLimits
 from servicekit.sealing import BadSealingKey, seal
 from servicekit.settings import ServiceSettings, first_and
 
@@ -44,6 +45,9 @@ Country = Annotated[str, StringConstraints(to_upper=True, pattern="^[A-Za-z]{2}$
 
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
+
+    # As JSON: {"writes_per_person": 60} changes that one, of the calls a minute.
+    auth_limits: CallLimits = CallLimits()
 
     required_in_production = frozenset({"auth_service_secrets"})
     strong_secrets = ServiceSettings.strong_secrets.union(
@@ -195,6 +199,11 @@ class Settings(ServiceSettings):
     # Which service accounts there are (YAML, see auth/service_accounts/catalogue.py), and who signs for them.
     auth_service_accounts_file: Path | None = None
     auth_service_account_issuer: str = "acme-operator"
+
+    @property
+    def limits(self) -> CallLimits:
+        """How often the service may be called."""
+        return self.auth_limits
 
     @property
     def address_limits(self) -> dict[str, tuple[int, Seconds]]:

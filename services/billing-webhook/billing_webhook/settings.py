@@ -1,11 +1,15 @@
 """What billing-webhook is told from outside."""
 
 from pydantic import Field, SecretStr
+from servicekit.rates import CallLimits
 from servicekit.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
+
+    # As JSON: {"writes_per_person": 60} changes that one, of the calls a minute.
+    billing_limits: CallLimits = CallLimits()
 
     required_in_production = frozenset({"service_client_secret"})
 
@@ -15,6 +19,11 @@ class Settings(ServiceSettings):
     stripe_webhook_secret: SecretStr | None = None
     # From a plan's code to the id of its price: {"starter": "price_..."}.
     stripe_product_price_map: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def limits(self) -> CallLimits:
+        """How often the service may be called."""
+        return self.billing_limits
 
     @property
     def webhook_secrets(self) -> list[str]:

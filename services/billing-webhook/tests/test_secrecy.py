@@ -37,6 +37,6 @@ async def test_shows_no_customer_no_signature_and_no_token(settings, issuer, ten
             signatures.append(signed.rpartition("=")[2])
         usage = f"/api/v1/billing/tenants/{tenant}/usage"
         assert (await http.get(usage, params={"access_token": token})).status_code == 200
-    assert sinks.traced >= {"fastapi", "sqlalchemy"}
+    assert sinks.traced >= {"fastapi", "sqlalchemy", "redis"}
     personal = ("canary.example", "Canary", "cus_canary")
     assert sinks.showing(token, *signatures, *SECRETS.values(), "whsec_of_somebody_else", *personal) == []

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr
 from servicekit.app import Kit
+from servicekit.rates import CallLimits
 from servicekit.settings import ServiceSettings
 
 from chat_agent.usage import Price
@@ -12,7 +13,15 @@ from chat_agent.usage import Price
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
 
+    # As JSON: {"writes_per_person": 60} changes that one, of the calls a minute.
+    chat_limits: CallLimits = CallLimits()
+
     required_in_production = frozenset({"service_client_secret"})
+
+    @property
+    def limits(self) -> CallLimits:
+        """How often the service may be called."""
+        return self.chat_limits
 
     @classmethod
     def of(cls, kit: Kit) -> Self:

@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response, status
-from servicekit.auth import allowed
+from servicekit.auth import allowed, rated
 from servicekit.database import Session
 from servicekit.idempotency import IdempotentRoute
 from servicekit.tokens import Principal
@@ -40,7 +40,7 @@ async def list_conversations(
     return await conversations.page(session, caller, limit, cursor)
 
 
-@router.get("/search")
+@router.get("/search", dependencies=[rated("searches")])
 async def search_conversations(
     query: Annotated[schemas.Query, Query(description='Words, "a phrase", `or`, `-without`.')],
     caller: Reader,

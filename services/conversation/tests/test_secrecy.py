@@ -27,5 +27,5 @@ async def test_shows_nothing_of_what_is_said_and_no_token(settings, issuer, sink
         for asking, where in ((ann, f"{path}/search"), (inside, "/internal/v1/search")):
             found = await asking.get(where, params={"query": "canary-words", "access_token": token})
             assert len(found.json()["items"]) == 1
-    assert sinks.traced >= {"fastapi", "sqlalchemy"}
+    assert sinks.traced >= {"fastapi", "sqlalchemy", "redis"}
     assert sinks.showing(token, machine, SAID, TITLE, "canary-words") == []

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+from servicekit.rates import CallLimits
 from servicekit.sealing import seal
 from servicekit.settings import ServiceSettings, first_and
 
@@ -19,6 +20,9 @@ Address = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
+
+    # As JSON: {"writes_per_person": 60} changes that one, of the calls a minute.
+    notification_limits: CallLimits = CallLimits()
 
     required_in_production = frozenset({"service_client_secret"})
 
@@ -40,6 +44,11 @@ class Settings(ServiceSettings):
     # Templates kept at Resend; without an id, the template of that name in `templates/` is used.
     resend_email_verification_template_id: str | None = None
     resend_password_reset_template_id: str | None = None
+
+    @property
+    def limits(self) -> CallLimits:
+        """How often the service may be called."""
+        return self.notification_limits
 
     @property
     def sealing_keys(self) -> tuple[SecretStr, ...]:

@@ -16,7 +16,7 @@ async def test_shows_no_address_no_name_and_no_link(settings, issuer, sign_up, r
         async with client(app, token) as ada:
             answer = await ada.get("/api/v1/notifications", params={"access_token": token})
             assert answer.status_code == 200, answer.text
-    assert sinks.traced >= {"fastapi", "sqlalchemy"}
+    assert sinks.traced >= {"fastapi", "sqlalchemy", "redis"}
     assert "mail" in sinks.logs
     secrets = [
         secret

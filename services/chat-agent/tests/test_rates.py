@@ -1,0 +1,11 @@
+"""Every route for authenticated callers has a limit of rate."""
+
+from chat_agent.main import create_app
+from testkit.app import running
+from testkit.rate_walk import ONE_CALL, unlimited
+
+
+async def test_no_route_is_without_a_limit(settings, issuer, neighbours):
+    told = {"chat_limits": ONE_CALL, "run_workers": False}
+    async with running(create_app(type(settings).model_validate({**settings.model_dump(), **told}))) as app:
+        assert await unlimited(app, issuer.token(role="owner")) == []
