@@ -173,6 +173,8 @@ class Settings(ServiceSettings):
     auth_passkey_rate_limit_per_minute: Count = 30
     auth_step_up_rate_limit_per_minute: Count = 30
     auth_factors_account_rate_limit_per_minute: Count = 30
+    # Each time ten hashes.
+    auth_recovery_codes_rate_limit_per_hour: Count = 10
     magic_link_ip_rate_limit_per_hour: Count = 20
     magic_link_email_rate_limit_per_hour: Count = 5
     magic_link_attempt_rate_limit_per_minute: Count = 30
@@ -239,6 +241,7 @@ class Settings(ServiceSettings):
             "mail": (self.email_verification_email_rate_limit_per_hour, HOUR),
             "password/forgot": (self.password_reset_email_rate_limit_per_hour, HOUR),
             "factors": (self.auth_factors_account_rate_limit_per_minute, MINUTE),
+            "recovery-codes": (self.auth_recovery_codes_rate_limit_per_hour, HOUR),
             # Each time a letter with which to set a new password.
             "factors/reset": (self.password_reset_email_rate_limit_per_hour, HOUR),
             "magic-link": (self.magic_link_email_rate_limit_per_hour, HOUR),

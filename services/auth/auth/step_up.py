@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import accounts, sessions
 from auth.audit import Action, record
 from auth.errors import SessionEnded
-from auth.factors import attempts, challenges, passkeys, second_factor
+from auth.factors import attempts, challenges, passkeys, recovery_codes, second_factor
 from auth.factors.challenges import Asked
 from auth.factors.errors import (
     ChallengeInvalid,
@@ -24,7 +24,7 @@ from auth.factors.errors import (
     SecondFactorNeeded,
 )
 from auth.factors.schemas import StepUp
-from auth.models import Aim, Challenge, EndReason, Passkey, Session, User
+from auth.models import Aim, Challenge, EndReason, Passkey, RecoveryCode, Session, User
 from auth.parts import Parts
 from auth.schemas import SessionBundle
 
@@ -83,8 +83,9 @@ async def step_up(parts: Parts, caller: Principal, proof: StepUp) -> SessionBund
             proof.password.get_secret_value(), user.password_hash
         ):
             raise FactorRefused
+        code = await recovery_codes.match(parts, user.id, proof.recovery_code)
         async with parts.database.begin() as db:
-            return await proved(db, parts, caller, proof)
+            return await proved(db, parts, caller, proof, code)
     except FactorRefused as refusal:
         raise await attempts.refuse(parts, user.id, failures, refusal) from None
     except attempts.UNSIGNED:
@@ -92,7 +93,9 @@ async def step_up(parts: Parts, caller: Principal, proof: StepUp) -> SessionBund
         raise
 
 
-async def proved(db: AsyncSession, parts: Parts, caller: Principal, proof: StepUp) -> SessionBundle:
+async def proved(
+    db: AsyncSession, parts: Parts, caller: Principal, proof: StepUp, code: RecoveryCode | None
+) -> SessionBundle:
     """Use the proof up, and exchange the session; it lives no longer than the one before would have."""
     # Of several proofs at once, the first ends the session.
     await accounts.hold_person(db, accounts.person(caller))
@@ -103,7 +106,7 @@ async def proved(db: AsyncSession, parts: Parts, caller: Principal, proof: StepU
     amr = session.amr
     if not proof.password:
         challenge = await signed(db, parts, session, proof)
-        shown = await second_factor.prove(db, parts, standing.user, proof, challenge)
+        shown = await second_factor.prove(db, parts, standing.user, proof, challenge=challenge, code=code)
         amr = second_factor.together(amr, shown)
     await attempts.forget(db, session.user_id)
     if not await sessions.end(db, EndReason.LOGOUT, Session.id == session.id):

@@ -11,6 +11,7 @@ from auth.audit import Action, record
 from auth.events import MailKind
 from auth.factors import attempts, challenges, passkeys, recovery_codes, second_factor, totp
 from auth.factors.errors import ChallengeInvalid, FactorUnknown, LastFactorRequired, PasskeyNotRegistered
+from auth.factors.recovery_codes import Prepared
 from auth.factors.schemas import Factors, NewPasskey, PasskeyFactor, TotpFactor
 from auth.models import Aim, Challenge, EndReason, Passkey, RecoveryCode, Session, Totp, User
 from auth.parts import Parts
@@ -34,11 +35,16 @@ async def begin_totp(db: AsyncSession, parts: Parts, caller: Principal) -> tuple
     return await totp.begin(db, parts, await held(db, caller))
 
 
-async def confirm_totp(db: AsyncSession, parts: Parts, caller: Principal, code: str) -> list[str] | None:
+async def confirm_totp(parts: Parts, caller: Principal, code: str) -> list[str] | None:
     """Let the app count; gives the first recovery codes. Raises CodeRefused or TotpExists."""
-    user = await held(db, caller)
-    await totp.confirm(db, parts, user.id, code)
-    return await added(db, parts, user, caller.tenant_id, TOTP)
+    user_id = accounts.person(caller)
+    async with parts.database.begin() as db:
+        checked = await totp.check(db, parts, user_id, code)
+    prepared = await recovery_codes.prepare_first(parts, user_id)
+    async with parts.database.begin() as db:
+        user = await held(db, caller)
+        await totp.confirm(db, checked)
+        return await added(db, parts, user, caller.tenant_id, TOTP, prepared=prepared)
 
 
 async def begin_passkey(db: AsyncSession, parts: Parts, caller: Principal) -> tuple[str, passkeys.Options]:
@@ -63,22 +69,25 @@ async def add_passkey(
             )
         except ChallengeInvalid:
             raise PasskeyNotRegistered from None
+    checked = passkeys.check(parts, wanted, challenges.to_sign(token))
+    prepared = await recovery_codes.prepare_first(parts, accounts.person(caller))
     async with parts.database.begin() as db:
         user = await held(db, caller)
-        to_sign = challenges.to_sign(token)
-        passkey, _ = await passkeys.register(db, parts, user, wanted, to_sign)
-        return passkey, await added(db, parts, user, caller.tenant_id, PASSKEY)
+        passkey = await passkeys.register(db, user, checked)
+        return passkey, await added(db, parts, user, caller.tenant_id, PASSKEY, prepared=prepared)
 
 
-async def renew_recovery_codes(db: AsyncSession, parts: Parts, caller: Principal) -> list[str]:
-    """Give new recovery codes; raises FactorUnknown where they would stand for nothing."""
-    user = await held(db, caller)
-    if not await second_factor.has_any(db, user.id):
-        raise FactorUnknown
-    codes = await recovery_codes.renew(db, parts, user)
-    mails.send(
-        db, parts, MailKind.RECOVERY_CODES_RENEWED, mails.Recipient.of(user), tenant_id=caller.tenant_id
-    )
+async def renew_recovery_codes(parts: Parts, caller: Principal) -> list[str]:
+    """Give new recovery codes; raises RateLimited, or FactorUnknown where they would stand for nothing."""
+    await parts.rates.of_subject("recovery-codes", caller.subject)
+    async with parts.database.begin() as db:
+        await held_with_factor(db, caller)
+    prepared = await recovery_codes.prepare(parts)
+    async with parts.database.begin() as db:
+        user = await held_with_factor(db, caller)
+        codes = await recovery_codes.renew(db, parts, user, prepared)
+        to = mails.Recipient.of(user)
+        mails.send(db, parts, MailKind.RECOVERY_CODES_RENEWED, to, tenant_id=caller.tenant_id)
     return codes
 
 
@@ -110,14 +119,20 @@ async def remove_passkey(db: AsyncSession, parts: Parts, caller: Principal, pass
     await removed(db, parts, user, caller, PASSKEY)
 
 
-async def added(
-    db: AsyncSession, parts: Parts, user: User, tenant_id: UUID | None, kind: str
+async def added(  # noqa: PLR0913  # whose factor, where, and what comes with the first
+    db: AsyncSession,
+    parts: Parts,
+    user: User,
+    tenant_id: UUID | None,
+    kind: str,
+    *,
+    prepared: list[Prepared],
 ) -> list[str] | None:
-    """Tell that a factor was added; gives recovery codes to somebody who has none."""
+    """Tell that a factor was added; gives the recovery codes that were prepared to somebody who has none."""
     record(db, Action.SECOND_FACTOR_ADDED, tenant_id=tenant_id, actor=user.subject, factor=kind)
     to = mails.Recipient.of(user)
     mails.send(db, parts, MailKind.SECOND_FACTOR_ADDED, to, tenant_id=tenant_id, factor=kind)
-    return await recovery_codes.make_first(db, parts, user)
+    return await recovery_codes.store_first(db, parts, user, prepared)
 
 
 async def removed(db: AsyncSession, parts: Parts, user: User, caller: Principal, kind: str) -> None:
@@ -157,6 +172,14 @@ async def held(db: AsyncSession, caller: Principal) -> User:
     """Give the caller's account, and keep others from changing its factors; raises FactorUnknown."""
     user = await accounts.hold_person(db, accounts.person(caller))
     if user is None:
+        raise FactorUnknown
+    return user
+
+
+async def held_with_factor(db: AsyncSession, caller: Principal) -> User:
+    """Give the caller's account, locked, if it has a second factor; raises FactorUnknown."""
+    user = await held(db, caller)
+    if not await second_factor.has_any(db, user.id):
         raise FactorUnknown
     return user
 

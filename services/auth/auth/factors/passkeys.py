@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from webauthn.helpers.structs import (
     ResidentKeyRequirement,
     UserVerificationRequirement,
 )
+from webauthn.registration.verify_registration_response import VerifiedRegistration
 
 from auth import accounts
 from auth.factors.challenges import LIFE
@@ -79,13 +81,21 @@ def options_to_sign(parts: Parts, to_sign: bytes, known: list[Passkey]) -> Optio
     return plain(webauthn.options_to_json(options))
 
 
-async def register(
-    db: AsyncSession, parts: Parts, user: User, wanted: NewPasskey, to_sign: bytes
-) -> tuple[Passkey, list[str]]:
-    """Keep a passkey that a browser has made; gives it, and what making it has proved (RFC 8176).
+@dataclass(frozen=True)
+class Checked:
+    """A passkey that was verified and is not kept yet, and its name."""
 
-    Raises PasskeyNotRegistered or PasskeyKnown.
-    """
+    name: str
+    verified: VerifiedRegistration
+
+    @property
+    def amr(self) -> list[str]:
+        """What making it has proved (RFC 8176)."""
+        return ways(self.verified.credential_device_type)
+
+
+def check(parts: Parts, wanted: NewPasskey, to_sign: bytes) -> Checked:
+    """Verify a passkey that a browser has made; raises PasskeyNotRegistered or PasskeysUnavailable."""
     settings = parts.settings
     verified = judged(
         lambda: webauthn.verify_registration_response(
@@ -98,6 +108,12 @@ async def register(
     )
     if verified is None:
         raise PasskeyNotRegistered
+    return Checked(wanted.name, verified)
+
+
+async def register(db: AsyncSession, user: User, checked: Checked) -> Passkey:
+    """Keep a passkey that was verified; raises PasskeyKnown."""
+    verified = checked.verified
     added: Passkey | None = await db.scalar(
         insert(Passkey)
         .values(
@@ -105,14 +121,14 @@ async def register(
             credential_id=verified.credential_id,
             public_key=verified.credential_public_key,
             sign_count=verified.sign_count,
-            name=wanted.name,
+            name=checked.name,
         )
         .on_conflict_do_nothing(index_elements=[Passkey.credential_id])
         .returning(Passkey)
     )
     if added is None:
         raise PasskeyKnown
-    return added, ways(verified.credential_device_type)
+    return added
 
 
 async def use(

@@ -1,8 +1,14 @@
-"""Recovery codes: ten of 80 bits each, shown once and good once, kept as keyed digests."""
+"""Recovery codes: ten, shown once and good once; 135 random bits each, kept by Argon2id as passwords are.
 
-import base64
+A code begins with its number, by which it is found, so that one attempt costs one hash. Hashing is done with
+no transaction open: codes are prepared before they are stored, and matched before they are used up. Codes of
+an older version (80 bits in 16 characters, kept as a keyed digest) work until they are used or replaced.
+"""
+
+import asyncio
 import re
 import secrets
+from dataclasses import dataclass
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -18,35 +24,100 @@ from auth.models import RecoveryCode, User
 from auth.parts import Parts
 
 HOW_MANY = 10
-RANDOM_BYTES = 10
+# Crockford's base32: without i, l, o and u. What looks like one of them is read as what was meant.
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+READ_AS = str.maketrans("ilo", "110")
+# The number, and 27 characters of five random bits each.
+LENGTH = 28
+GROUP = 4
 _BETWEEN = re.compile(r"[\s-]+")
 
 
-async def renew(db: AsyncSession, parts: Parts, user: User) -> list[str]:
-    """Make new codes; the ones before are void."""
+@dataclass(frozen=True)
+class Prepared:
+    """A new code as its owner writes it down, and the hash that is kept of it."""
+
+    number: str
+    text: str
+    secret_hash: str
+
+
+async def prepare(parts: Parts) -> list[Prepared]:
+    """Make new codes and hash them; raises TooManySignIns."""
+    made = [make(number) for number in range(HOW_MANY)]
+    hashes = await asyncio.gather(*(parts.passwords.hash(code) for code in made))
+    return [Prepared(code[0], grouped(code), kept) for code, kept in zip(made, hashes, strict=True)]
+
+
+async def prepare_first(parts: Parts, user_id: UUID) -> list[Prepared]:
+    """Make and hash codes for somebody who never had any; none for others."""
+    async with parts.database.begin() as db:
+        had = await has_any(db, user_id)
+    return [] if had else await prepare(parts)
+
+
+async def renew(db: AsyncSession, parts: Parts, user: User, prepared: list[Prepared]) -> list[str]:
+    """Store new codes; the ones before are void."""
     await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
-    codes = [code() for _ in range(HOW_MANY)]
     pepper = parts.settings.auth_password_pepper
-    db.add_all(RecoveryCode(digest=kept(pepper, user.id, one), user_id=user.id) for one in codes)
+    db.add_all(
+        RecoveryCode(
+            digest=found_by(pepper, user.id, one.number), user_id=user.id, secret_hash=one.secret_hash
+        )
+        for one in prepared
+    )
     record(db, Action.RECOVERY_CODES_RENEWED, actor=user.subject)
-    return codes
+    return [one.text for one in prepared]
 
 
-async def make_first(db: AsyncSession, parts: Parts, user: User) -> list[str] | None:
-    """Make codes for somebody who never had any."""
-    had = await db.scalar(select(RecoveryCode.digest).where(RecoveryCode.user_id == user.id).limit(1))
-    return None if had else await renew(db, parts, user)
+async def store_first(
+    db: AsyncSession, parts: Parts, user: User, prepared: list[Prepared]
+) -> list[str] | None:
+    """Store codes that were prepared for a locked person, unless they have been given others meanwhile."""
+    if not prepared or await has_any(db, user.id):
+        return None
+    return await renew(db, parts, user, prepared)
 
 
-async def use(db: AsyncSession, parts: Parts, user: User, given: str) -> None:
-    """Use a code up, in one statement: of many at once, one finds it unused; raises FactorRefused."""
-    # Codes were shown once and cannot be hashed anew, so the pepper before this one opens them, too.
+async def has_any(db: AsyncSession, user_id: UUID) -> bool:
+    """Return whether somebody has ever been given codes for their factors of now, used or not."""
+    return bool(await db.scalar(select(select(RecoveryCode).where(RecoveryCode.user_id == user_id).exists())))
+
+
+async def match(parts: Parts, user_id: UUID, shown: SecretStr | None) -> RecoveryCode | None:
+    """Return the unused code that somebody shows, if they show one; raises FactorRefused or TooManySignIns.
+
+    One hash is computed, also where there is no such code.
+    """
+    if shown is None:
+        return None
+    typed = _BETWEEN.sub("", shown.get_secret_value()).lower()
+    # The pepper before this one finds them, too: codes were shown once and cannot be keyed anew.
     peppers = (parts.settings.auth_password_pepper, parts.settings.auth_previous_password_pepper)
+    digests = [found_by(pepper, user_id, typed) for pepper in peppers if pepper]
+    async with parts.database.begin() as db:
+        code: RecoveryCode | None = await db.scalar(
+            select(RecoveryCode).where(
+                RecoveryCode.user_id == user_id,
+                RecoveryCode.digest.in_(digests),
+                RecoveryCode.used_at.is_(None),
+            )
+        )
+    matches = await parts.passwords.verify(typed.translate(READ_AS), code.secret_hash if code else None)
+    # An older code is found by all of it.
+    if code is None or not (matches or code.secret_hash is None):
+        raise FactorRefused
+    return code
+
+
+async def use(db: AsyncSession, parts: Parts, user: User, code: RecoveryCode) -> None:
+    """Use up a code that has matched: of many at once, one finds it unused; raises FactorRefused."""
     used = await db.scalar(
         update(RecoveryCode)
         .where(
-            RecoveryCode.user_id == user.id,
-            RecoveryCode.digest.in_([kept(pepper, user.id, given) for pepper in peppers if pepper]),
+            RecoveryCode.digest == code.digest,
+            # Replaced meanwhile, it has another.
+            RecoveryCode.secret_hash.is_not_distinct_from(code.secret_hash),
             RecoveryCode.used_at.is_(None),
         )
         .values(used_at=func.now())
@@ -66,12 +137,18 @@ async def unused(db: AsyncSession, user_id: UUID) -> int:
     return await db.scalar(select(func.count()).where(*mine)) or 0
 
 
-def code() -> str:
-    """Make a code as it is written down: `abcd-efgh-ijkl-mnop`."""
-    text = base64.b32encode(secrets.token_bytes(RANDOM_BYTES)).decode().lower()
-    return "-".join(text[at : at + 4] for at in range(0, len(text), 4))
+def make(number: int) -> str:
+    """Make a code of its number and random characters."""
+    return f"{number}{''.join(secrets.choice(ALPHABET) for _ in range(LENGTH - 1))}"
 
 
-def kept(pepper: SecretStr, user_id: UUID, given: str) -> bytes:
-    """Give what a code is found by, however it is typed."""
-    return digest(pepper, "recovery code", user_id.bytes, _BETWEEN.sub("", given).lower())
+def grouped(code: str) -> str:
+    """Write a code so that it can be read: `3abc-defg-hjkm-npqr-stvw-xyz2-4567`."""
+    return "-".join(code[at : at + GROUP] for at in range(0, len(code), GROUP))
+
+
+def found_by(pepper: SecretStr, user_id: UUID, typed: str) -> bytes:
+    """Return what a code is found by: its number; of an older code, all of it."""
+    if len(typed) in {1, LENGTH}:
+        return digest(pepper, "recovery code number", user_id.bytes, typed[0].translate(READ_AS))
+    return digest(pepper, "recovery code", user_id.bytes, typed)

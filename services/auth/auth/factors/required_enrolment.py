@@ -5,11 +5,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, sessions
-from auth.factors import challenges, enrolment, passkeys, second_factor, totp
+from auth.factors import challenges, enrolment, passkeys, recovery_codes, second_factor, totp
 from auth.factors.errors import ChallengeInvalid
 from auth.factors.schemas import Enrolled, EnrolmentCode, NewPasskey
 from auth.models import Aim, User
 from auth.parts import Parts
+
+Checked = totp.Checked | passkeys.Checked
 
 
 async def begin_totp(parts: Parts, challenge: str) -> tuple[str, str]:
@@ -36,26 +38,34 @@ async def finish(parts: Parts, answer: EnrolmentCode | NewPasskey) -> Enrolled:
         user = await without_factor(db, await challenges.whose(db, parts, Aim.ENROLMENT, token))
         # What does not fit undoes this: it can be set up right until the challenge is too old.
         challenge = await challenges.take(db, parts, Aim.ENROLMENT, token)
+        checked = await check(db, parts, user, answer)
+    prepared = await recovery_codes.prepare_first(parts, user.id)
+    async with parts.database.begin() as db:
+        user = await without_factor(db, user.id)
         standing = await sessions.entering(db, parts, user.id, challenge.tenant_id)
         if standing is None:
             raise ChallengeInvalid
-        kind, shown = await set_up(db, parts, user, answer)
-        codes = await enrolment.added(db, parts, user, standing.tenant.id, kind)
+        kind, shown = await set_up(db, user, checked)
+        codes = await enrolment.added(db, parts, user, standing.tenant.id, kind, prepared=prepared)
         amr = second_factor.together(challenge.amr, shown)
         bundle = await sessions.begin(db, parts, standing, amr)
     return Enrolled(**bundle.model_dump(), recovery_codes=codes)
 
 
-async def set_up(
-    db: AsyncSession, parts: Parts, user: User, answer: EnrolmentCode | NewPasskey
-) -> tuple[str, list[str]]:
-    """Keep the factor; gives its kind, and what setting it up has proved (RFC 8176)."""
+async def check(db: AsyncSession, parts: Parts, user: User, answer: EnrolmentCode | NewPasskey) -> Checked:
+    """Check what is shown of a new factor; raises CodeRefused or PasskeyNotRegistered."""
     if isinstance(answer, EnrolmentCode):
-        await totp.confirm(db, parts, user.id, answer.code.get_secret_value())
+        return await totp.check(db, parts, user.id, answer.code.get_secret_value())
+    return passkeys.check(parts, answer, challenges.to_sign(answer.challenge.get_secret_value()))
+
+
+async def set_up(db: AsyncSession, user: User, checked: Checked) -> tuple[str, list[str]]:
+    """Keep the factor; gives its kind, and what setting it up has proved (RFC 8176)."""
+    if isinstance(checked, totp.Checked):
+        await totp.confirm(db, checked)
         return enrolment.TOTP, ["otp"]
-    to_sign = challenges.to_sign(answer.challenge.get_secret_value())
-    _, shown = await passkeys.register(db, parts, user, answer, to_sign)
-    return enrolment.PASSKEY, shown
+    await passkeys.register(db, user, checked)
+    return enrolment.PASSKEY, checked.amr
 
 
 async def without_factor(db: AsyncSession, user_id: UUID) -> User:

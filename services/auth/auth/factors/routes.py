@@ -130,10 +130,9 @@ async def confirm_totp(
     caller: Annotated[Principal, sensitive(SensitiveAction.ADD_TOTP)],
     shown: wire.TotpCode,
     parts: PartsOfAuth,
-    session: Session,
 ) -> wire.FactorAdded:
     """Let the authenticator app count, with the code that it shows."""
-    codes = await enrolment.confirm_totp(session, parts, caller, shown.code.get_secret_value())
+    codes = await enrolment.confirm_totp(parts, caller, shown.code.get_secret_value())
     return wire.FactorAdded(recovery_codes=codes)
 
 
@@ -149,10 +148,9 @@ async def remove_totp(
 async def renew_recovery_codes(
     caller: Annotated[Principal, sensitive(SensitiveAction.RENEW_RECOVERY_CODES)],
     parts: PartsOfAuth,
-    session: Session,
 ) -> wire.RecoveryCodes:
     """Give new recovery codes; the ones before are void."""
-    codes = await enrolment.renew_recovery_codes(session, parts, caller)
+    codes = await enrolment.renew_recovery_codes(parts, caller)
     return wire.RecoveryCodes(recovery_codes=codes)
 
 

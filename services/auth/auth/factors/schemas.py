@@ -13,7 +13,9 @@ from auth.schemas import DeviceToken, DisplayName, OpaqueToken, Password, Secret
 
 # Six digits are looked at as text: a zero in front counts.
 Code = Annotated[Secret, Field(min_length=6, max_length=6, examples=["123456"])]
-WrittenCode = Annotated[Secret, Field(min_length=16, max_length=64, examples=["abcd-efgh-ijkl-mnop"])]
+WrittenCode = Annotated[
+    Secret, Field(min_length=16, max_length=64, examples=["3abc-defg-hjkm-npqr-stvw-xyz2-4567"])
+]
 # Canonical enough for every browser, and nothing that a decoder would trip over.
 Base64Url = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2,3})?$")]
 Short = Annotated[Base64Url, Field(min_length=2, max_length=1400)]

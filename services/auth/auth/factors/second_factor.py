@@ -20,7 +20,7 @@ from auth.factors.errors import (
     SecondFactorRequired,
 )
 from auth.factors.schemas import Proof, SecondFactor
-from auth.models import Aim, Membership, Passkey, Tenant, TenantStatus, Totp, User
+from auth.models import Aim, Membership, Passkey, RecoveryCode, Tenant, TenantStatus, Totp, User
 from auth.parts import Parts
 from auth.schemas import SessionBundle
 
@@ -65,6 +65,7 @@ async def finish(parts: Parts, answer: SecondFactor) -> SessionBundle:
         user_id = await challenges.whose(db, parts, Aim.SECOND_FACTOR, token)
     failures = await attempts.count(parts, user_id)
     try:
+        code = await recovery_codes.match(parts, user_id, answer.recovery_code)
         async with parts.database.begin() as db:
             await accounts.hold_person(db, user_id)
             # A wrong answer undoes this: the challenge may be tried again, as often as is counted.
@@ -72,7 +73,7 @@ async def finish(parts: Parts, answer: SecondFactor) -> SessionBundle:
             standing = await sessions.entering(db, parts, user_id, challenge.tenant_id)
             if standing is None:
                 raise ChallengeInvalid
-            shown = await prove(db, parts, standing.user, answer, token)
+            shown = await prove(db, parts, standing.user, answer, challenge=token, code=code)
             await attempts.forget(db, user_id)
             bundle = await sessions.begin(
                 db, parts, standing, together(challenge.amr, shown), device=answer.device
@@ -85,13 +86,24 @@ async def finish(parts: Parts, answer: SecondFactor) -> SessionBundle:
     return bundle
 
 
-async def prove(db: AsyncSession, parts: Parts, user: User, proof: Proof, challenge: str) -> list[str]:
-    """Use up the one factor that is shown; gives what it is (RFC 8176), raises FactorRefused."""
+async def prove(  # noqa: PLR0913  # what is shown, and what it has to fit
+    db: AsyncSession,
+    parts: Parts,
+    user: User,
+    proof: Proof,
+    *,
+    challenge: str,
+    code: RecoveryCode | None,
+) -> list[str]:
+    """Use up the one factor that is shown; gives what it is (RFC 8176), raises FactorRefused.
+
+    `code` is the recovery code that has matched.
+    """
     if proof.code:
         await totp.use(db, parts, user.id, proof.code.get_secret_value())
         return ["otp"]
-    if proof.recovery_code:
-        await recovery_codes.use(db, parts, user, proof.recovery_code.get_secret_value())
+    if code:
+        await recovery_codes.use(db, parts, user, code)
         return ["otp"]
     if proof.passkey:
         _, amr = await passkeys.use(db, parts, proof.passkey, challenges.to_sign(challenge), user.id)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -37,8 +38,16 @@ async def begin(db: AsyncSession, parts: Parts, user: User) -> tuple[str, str]:
     return seed, pyotp.TOTP(seed).provisioning_uri(name=user.email, issuer_name=ISSUER)
 
 
-async def confirm(db: AsyncSession, parts: Parts, user_id: UUID, code: str) -> None:
-    """Let an app count that has shown a right code; raises CodeRefused or TotpExists."""
+@dataclass(frozen=True)
+class Checked:
+    """An app that is not confirmed yet, and the time step of the right code that it has shown."""
+
+    totp_id: UUID
+    step: int
+
+
+async def check(db: AsyncSession, parts: Parts, user_id: UUID, code: str) -> Checked:
+    """Check the first code of a new app; raises CodeRefused or TotpExists."""
     totp = await find(db, user_id)
     if totp is None:
         raise CodeRefused
@@ -46,8 +55,19 @@ async def confirm(db: AsyncSession, parts: Parts, user_id: UUID, code: str) -> N
         raise TotpExists
     if not (step := step_of(parts, totp, code)):
         raise CodeRefused
-    # The code that was shown is used up by this, too. The caller holds the person's row.
-    totp.confirmed_at, totp.last_step = datetime.now(UTC), step
+    return Checked(totp.id, step)
+
+
+async def confirm(db: AsyncSession, checked: Checked) -> None:
+    """Let an app count that has shown a right code, which is used up by this, too; raises TotpExists."""
+    confirmed = await db.scalar(
+        update(Totp)
+        .where(Totp.id == checked.totp_id, Totp.confirmed_at.is_(None))
+        .values(confirmed_at=datetime.now(UTC), last_step=checked.step)
+        .returning(Totp.id)
+    )
+    if confirmed is None:
+        raise TotpExists
 
 
 async def use(db: AsyncSession, parts: Parts, user_id: UUID, code: str) -> None:

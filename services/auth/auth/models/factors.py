@@ -55,12 +55,16 @@ class Passkey(Base):
 
 
 class RecoveryCode(Base):
-    """A code for the day on which the other factor is lost, known by its keyed digest alone."""
+    """A code for the day on which the other factor is lost, found by the keyed digest of its number.
+
+    One of an older version has no `secret_hash`: its digest is of the whole code.
+    """
 
     __tablename__ = "recovery_codes"
 
     digest: Mapped[bytes] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id, ondelete="CASCADE"), index=True)
+    secret_hash: Mapped[str | None]
     used_at: Mapped[datetime | None]
 
 
