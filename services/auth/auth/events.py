@@ -108,6 +108,14 @@ class MailKind(StrEnum):
     ACCOUNT_RESTORED = "account_restored"
     ACCOUNT_DELETED = "account_deleted"
     API_KEY_CREATED = "api_key_created"
+    API_KEY_ROTATED = "api_key_rotated"
+    API_KEY_REVOKED = "api_key_revoked"
+    API_KEYS_STOPPED = "api_keys_stopped"
+    API_KEYS_KEPT = "api_keys_kept"
+    SERVICE_CREDENTIAL_REVOKED = "service_credential_revoked"
+    TENANT_SUSPENDED = "tenant_suspended"
+    TENANT_REACTIVATED = "tenant_reactivated"
+    TENANT_DELETED = "tenant_deleted"
 
 
 class MailDue(Event):

@@ -75,6 +75,7 @@ class Ceiling(Enum):
     NONE = "none"
     ROLE = "the member's role and the role given are at most the actor's"
     RIGHTS = "the key's scopes are within the actor's rights and the token's scopes"
+    LOOSENING = "only an owner may let API keys outlive their holder's rights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +98,16 @@ class Policy:
     mail_to: str = ""
 
 
-def of_keys(audit: Action, ceiling: Ceiling = Ceiling.NONE) -> Policy:
+def of_keys(audit: Action, mail: MailKind, mail_to: str, ceiling: Ceiling = Ceiling.NONE) -> Policy:
     """Return the policy of an action on a tenant's API keys."""
-    return Policy(permission="api_keys:manage", least_role=Role.ADMIN, ceiling=ceiling, audit=audit)
+    return Policy(
+        permission="api_keys:manage",
+        least_role=Role.ADMIN,
+        ceiling=ceiling,
+        audit=audit,
+        mail=mail,
+        mail_to=mail_to,
+    )
 
 
 def of_members(
@@ -116,9 +124,9 @@ def of_members(
     )
 
 
-def of_tenant(audit: Action, least_role: Role = Role.OWNER, ceiling: Ceiling = Ceiling.NONE) -> Policy:
-    """Return the policy of an action on the tenant itself."""
-    return Policy(permission="tenant:manage", least_role=least_role, ceiling=ceiling, audit=audit)
+def of_tenant(audit: Action, mail: MailKind, mail_to: str = "the owners") -> Policy:
+    """Return the policy of an owner's action on the tenant itself."""
+    return Policy(permission="tenant:manage", least_role=Role.OWNER, audit=audit, mail=mail, mail_to=mail_to)
 
 
 def of_signups(audit: Action, mail: MailKind) -> Policy:
@@ -140,22 +148,24 @@ def of_oneself(audit: Action | None, mail: MailKind | None = None, mail_to: str 
 
 A, M = SensitiveAction, MailKind
 POLICIES: Mapping[SensitiveAction, Policy] = {
-    A.CREATE_API_KEY: of_keys(Action.TOKEN_CREATED, Ceiling.RIGHTS),
-    A.ROTATE_API_KEY: of_keys(Action.TOKEN_ROTATED, Ceiling.RIGHTS),
-    A.REVOKE_API_KEY: of_keys(Action.TOKEN_REVOKED),
+    A.CREATE_API_KEY: of_keys(Action.TOKEN_CREATED, M.API_KEY_CREATED, "the maker", Ceiling.RIGHTS),
+    A.ROTATE_API_KEY: of_keys(
+        Action.TOKEN_ROTATED, M.API_KEY_ROTATED, "the old and the new holder", Ceiling.RIGHTS
+    ),
+    A.REVOKE_API_KEY: of_keys(Action.TOKEN_REVOKED, M.API_KEY_REVOKED, "the holder"),
     A.REVOKE_SERVICE_CREDENTIAL: Policy(
-        permission="service_accounts:manage", least_role=Role.ADMIN, audit=Action.TOKEN_REVOKED
+        permission="service_accounts:manage",
+        least_role=Role.ADMIN,
+        audit=Action.TOKEN_REVOKED,
+        mail=M.SERVICE_CREDENTIAL_REVOKED,
+        mail_to="the owners",
     ),
     A.CREATE_INVITE: of_members(Action.INVITE_CREATED, M.INVITATION, "the invited address"),
     A.RESEND_INVITE: of_members(Action.INVITE_RESENT, M.INVITATION, "the invited address"),
     A.REVOKE_INVITE: of_members(Action.INVITE_REVOKED),
     A.CHANGE_ROLE: of_members(Action.ROLE_CHANGED, M.ROLE_CHANGED),
-    A.TRANSFER_OWNERSHIP: Policy(
-        permission="tenant:manage",
-        least_role=Role.OWNER,
-        audit=Action.ROLE_CHANGED,
-        mail=M.OWNERSHIP_TRANSFERRED,
-        mail_to="both owners",
+    A.TRANSFER_OWNERSHIP: of_tenant(
+        Action.ROLE_CHANGED, M.OWNERSHIP_TRANSFERRED, "the old and the new owner"
     ),
     A.REMOVE_MEMBER: of_members(Action.MEMBER_REMOVED, M.MEMBER_REMOVED),
     A.LEAVE_TENANT: Policy(least_role=Role.VIEWER, audit=Action.MEMBER_REMOVED),
@@ -164,12 +174,21 @@ POLICIES: Mapping[SensitiveAction, Policy] = {
     A.RESET_SECOND_FACTORS: of_members(Action.SECOND_FACTORS_RESET, M.SECOND_FACTORS_RESET),
     # An empty tenant gives its owner nothing over anybody else.
     A.CREATE_TENANT: Policy(where=Where.ACCOUNT, fresh_proof=False, audit=Action.TENANT_CREATED),
-    A.CHANGE_TENANT_SETTINGS: of_tenant(Action.TENANT_CHANGED, Role.ADMIN),
-    A.SUSPEND_TENANT: of_tenant(Action.TENANT_SUSPENDED),
-    A.REACTIVATE_TENANT: Policy(
-        where=Where.NAMED_TENANT, least_role=Role.OWNER, audit=Action.TENANT_REACTIVATED
+    A.CHANGE_TENANT_SETTINGS: Policy(
+        permission="tenant:manage",
+        least_role=Role.ADMIN,
+        ceiling=Ceiling.LOOSENING,
+        audit=Action.TENANT_CHANGED,
     ),
-    A.DELETE_TENANT: of_tenant(Action.TENANT_DELETED),
+    A.SUSPEND_TENANT: of_tenant(Action.TENANT_SUSPENDED, M.TENANT_SUSPENDED),
+    A.REACTIVATE_TENANT: Policy(
+        where=Where.NAMED_TENANT,
+        least_role=Role.OWNER,
+        audit=Action.TENANT_REACTIVATED,
+        mail=M.TENANT_REACTIVATED,
+        mail_to="the owners",
+    ),
+    A.DELETE_TENANT: of_tenant(Action.TENANT_DELETED, M.TENANT_DELETED),
     A.APPROVE_SIGNUP: of_signups(Action.ACCESS_APPROVED, M.ACCESS_APPROVED),
     A.REJECT_SIGNUP: of_signups(Action.ACCESS_REJECTED, M.ACCESS_REJECTED),
     A.END_ANY_SESSIONS: Policy(

@@ -81,6 +81,15 @@ async def rows(team):
     return {name: value for name, value in kept.items() if name not in {"audit_events", "api_keys"}}
 
 
+async def test_only_an_owner_lets_keys_outlive_their_holders(people):
+    request = (await REQUESTS[A.CHANGE_TENANT_SETTINGS](people))._replace(body={"orphaned_api_keys": "keep"})
+    assert code(await people.ask(people.admin, request)) == (403, "role_too_low")
+    assert (await people.ask(people.owner, request)).json()["orphaned_api_keys"] == "keep"
+    # Taking it back makes nobody more powerful.
+    back = request._replace(body={"orphaned_api_keys": "stop"})
+    assert (await people.ask(people.admin, back)).json()["orphaned_api_keys"] == "stop"
+
+
 def with_ceiling(ceiling):
     return [action for action in SensitiveAction if POLICIES[action].ceiling is ceiling]
 

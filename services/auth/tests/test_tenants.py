@@ -115,11 +115,21 @@ async def test_settings_are_replaced_by_who_has_seen_the_last_ones(auth):
     bundle = await auth.somebody()
     path = "tenants/current/settings"
     read = await auth.ask("GET", path, bundle)
-    assert read.json() == {"default_locale": None, "invite_domains": [], "mfa_required": False}
+    assert read.json() == {
+        "default_locale": None,
+        "invite_domains": [],
+        "mfa_required": False,
+        "orphaned_api_keys": "stop",
+    }
     wanted = {"default_locale": "de-AT", "invite_domains": ["Example.COM"]}
     assert code(await auth.ask("PUT", path, bundle, wanted)) == (428, "precondition_required")
     put = await auth.ask("PUT", path, bundle, wanted, **{"If-Match": read.headers["etag"]})
-    assert put.json() == {**wanted, "invite_domains": ["example.com"], "mfa_required": False}
+    assert put.json() == {
+        **wanted,
+        "invite_domains": ["example.com"],
+        "mfa_required": False,
+        "orphaned_api_keys": "stop",
+    }
     again = await auth.ask("GET", path, bundle)
     assert again.json() == put.json()
     assert again.headers["etag"] == put.headers["etag"] != read.headers["etag"]

@@ -10,6 +10,7 @@ from pydantic import (
     AliasChoices,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -25,6 +26,10 @@ ATTACKS = {
     "password_spraying": "one network fails to sign in to many accounts",
     "credential_stuffing": "many networks fail to sign in to many accounts",
 }
+# How auth describes an API key: how it begins, its scopes, its name.
+KEY_LINE = re.compile(
+    r"(acme_ak_[0-9a-f]{32}) ([a-z_]{1,32}:[a-z]{1,32}(?:,[a-z_]{1,32}:[a-z]{1,32}){0,63}) (.*)"
+)
 MASKED = re.compile(r"([A-Za-z0-9])\*{3}@([A-Za-z0-9])[A-Za-z0-9.-]{0,253}\.([A-Za-z]{2,63})")
 
 
@@ -55,6 +60,19 @@ def network(address: str | None) -> str | None:
 def number(text: str | None) -> str | None:
     """Give a small number, or none."""
     return text if text and NUMBER.fullmatch(text) else None
+
+
+def listed_keys(text: str | None) -> list[str]:
+    """Describe API keys, a line each: the name where it can be shown, how the key begins, its scopes."""
+    return [
+        described(*match.groups()) for match in map(KEY_LINE.fullmatch, (text or "").splitlines()) if match
+    ]
+
+
+def described(prefix: str, scopes: str, name: str) -> str:
+    """Describe an API key."""
+    known = presentable(name)
+    return f"{f'“{known}”, ' if known else ''}{prefix}…, {scopes.replace(',', ', ')}"
 
 
 def in_words(factor: str | None) -> str | None:
@@ -117,6 +135,13 @@ class Facts(BaseModel):
     # How many recovery codes are left.
     left: Annotated[str | None, AfterValidator(number)] = None
     key_name: Name = None
+    # Who did it, where that is somebody else.
+    actor: Name = None
+    # Whose API keys have stopped, or go on, and which.
+    member: Name = None
+    keys: Annotated[list[str], BeforeValidator(listed_keys)] = []
+    # A service account.
+    account: Name = None
     new_email_masked: Annotated[str | None, AfterValidator(masked)] = None
     device: Name = None
     place: Name = None

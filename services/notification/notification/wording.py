@@ -30,6 +30,12 @@ NOW_ROLE = "{% if role %}: you are now {{ role }}{% endif %}"
 FOR_TEAM = "{% if tenant_name %} for “{{ tenant_name }}”{% endif %}"
 FOR_COMPANY = "{% if company %} for “{{ company }}”{% endif %}"
 TEAM = "{% if tenant_name %}“{{ tenant_name }}”{% else %}a team{% endif %}"
+KEY = (
+    "the API key{% if key_name %} “{{ key_name }}”{% endif %}"
+    "{% if tenant_name %} in “{{ tenant_name }}”{% endif %}"
+)
+BY_ACTOR = "{% if actor %} by {{ actor }}{% endif %}"
+MEMBER = "{% if member %}{{ member }}{% else %}somebody{% endif %}"
 
 LETTERS = {
     "email_verification": Letter(
@@ -215,5 +221,50 @@ LETTERS = {
         "an API key{% if key_name %}, “{{ key_name }}”,{% endif %} was created"
         "{% if tenant_name %} in “{{ tenant_name }}”{% endif %}. Programs that have it act for its owner.",
         "If this was not you, revoke the key, then reset your password, which signs everybody out.",
+    ),
+    "api_key_rotated": Letter(
+        "An API key has a new secret",
+        f"{KEY} was given a new secret{BY_ACTOR}."
+        " The previous one stops working at once, or when its overlap ends.",
+        "If this surprises you, revoke the key, and ask an owner of the team.",
+    ),
+    "api_key_revoked": Letter(
+        "An API key was revoked",
+        f"{KEY} was revoked{BY_ACTOR}. No program gets in with it any more.",
+        ASK_OWNER,
+    ),
+    "api_keys_stopped": Letter(
+        "API keys have stopped working",
+        f"{MEMBER} may not hold API keys in {TEAM} any more, so these have stopped working:",
+        "If a program still needs one, rotate the key: you get its new secret, and it works with your rights."
+        " Revoke the others. A key of a closed account is revoked already; make a new one.",
+    ),
+    "api_keys_kept": Letter(
+        "API keys go on without their holder",
+        f"{MEMBER} may not hold API keys in {TEAM} any more."
+        " These go on working, as the team's settings say:",
+        "Rotate those that are still needed, so that nobody else knows their secrets, and revoke the others.",
+    ),
+    "service_credential_revoked": Letter(
+        "A service account's credential was revoked",
+        "a credential of the service account{% if account %} “{{ account }}”{% endif %}"
+        f" was revoked in {TEAM}. It gets no further access token.",
+        ASK_OWNER,
+    ),
+    "tenant_suspended": Letter(
+        "A team was suspended",
+        f"{TEAM} was suspended: nobody gets in, and nothing is lost. An owner can reactivate it,"
+        " unless the operators suspended it.",
+        "If this surprises you, ask the other owners, or write to our support.",
+    ),
+    "tenant_reactivated": Letter(
+        "A team is active again",
+        f"{TEAM} is active again: its members and its API keys get in as before.",
+        "If this surprises you, ask the other owners, or write to our support.",
+    ),
+    "tenant_deleted": Letter(
+        "A team was deleted",
+        f"{TEAM} was deleted: nobody gets in any more, and its data will be removed.",
+        "If this surprises you, write to our support at once: the team can be restored until then.",
     ),
 }

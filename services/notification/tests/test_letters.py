@@ -27,6 +27,7 @@ PAGES = {
     "access_approved": "/invitation",
     "account_closing": "/restore-account",
 }
+KEY = "acme_ak_" + "0b6f1c9e" * 4
 EVERYTHING = {
     "tenant_name": "Analytical Engines",
     "role": "admin",
@@ -38,6 +39,10 @@ EVERYTHING = {
     "reason": "We know you",
     "factor": "totp",
     "key_name": "nightly build",
+    "actor": "Grace",
+    "member": "Byron",
+    "keys": f"{KEY} conversations:read,tools:read nightly build",
+    "account": "nightly-export",
     "new_email_masked": "a***@example.org",
     "device": "Firefox on Linux",
     "place": "London",
@@ -155,6 +160,14 @@ TELLS = {
     "access_approved": "your request for access for “Looms” was approved.",
     "access_rejected": "access for “Looms” was declined: “We know you”.",
     "api_key_created": "an API key, “nightly build”, was created in “Analytical Engines”.",
+    "api_key_rotated": "the API key “nightly build” in “Analytical Engines” was given a new secret by Grace.",
+    "api_key_revoked": "the API key “nightly build” in “Analytical Engines” was revoked by Grace.",
+    "api_keys_stopped": f"“nightly build”, {KEY}…, conversations:read, tools:read",
+    "api_keys_kept": "Byron may not hold API keys in “Analytical Engines” any more.",
+    "service_credential_revoked": "the service account “nightly-export” was revoked",
+    "tenant_suspended": "“Analytical Engines” was suspended",
+    "tenant_reactivated": "“Analytical Engines” is active again",
+    "tenant_deleted": "“Analytical Engines” was deleted",
     "impossible_travel": "where you last signed in, Sydney, for one person",
     "attack_seen": "one network fails to sign in to many accounts, as when",
     "second_factors_reset": "an administrator of “Analytical Engines” has removed",
@@ -186,7 +199,11 @@ TOLD_IN = {
     "reason": ["access_rejected"],
     "factor": ["second_factor_added", "second_factor_removed"],
     "left": ["recovery_code_used"],
-    "key_name": ["api_key_created"],
+    "key_name": ["api_key_created", "api_key_rotated", "api_key_revoked"],
+    "actor": ["api_key_rotated", "api_key_revoked"],
+    "member": ["api_keys_stopped", "api_keys_kept"],
+    "keys": ["api_keys_stopped", "api_keys_kept"],
+    "account": ["service_credential_revoked"],
     "device": ["new_device"],
     "place": ["new_device"],
     "place_before": ["impossible_travel"],
@@ -200,6 +217,19 @@ async def test_no_fact_carries_an_advertisement(arrival):
         for kind in kinds:
             mail, _ = await arrival(kind, facts={**EVERYTHING, fact: "win at casino.test"})
             assert "casino" not in mail["html"] + mail["text"], (fact, kind)
+
+
+async def test_of_a_listed_key_only_what_is_its_own_is_shown(arrival):
+    lines = [
+        f"{KEY} tools:read win at casino.test",
+        f"{KEY} casino.test x",
+        "casino.test",
+        f"{KEY} tools:read A",
+    ]
+    mail, _ = await arrival("api_keys_stopped", facts={"keys": "\n".join(lines)})
+    assert mail["text"].count("- ") == mail["html"].count("<li>") == 2
+    assert f"- {KEY}…, tools:read\n- “A”, {KEY}…, tools:read\n" in mail["text"]
+    assert "casino" not in mail["html"] + mail["text"]
 
 
 async def test_what_is_no_masked_address_is_not_shown(arrival):

@@ -11,7 +11,7 @@ from uuid import UUID
 from servicekit.events import publish
 from servicekit.permissions import Role
 from servicekit.tokens import Principal
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import and_, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -19,10 +19,10 @@ from auth import audit, mails, sessions
 from auth.account.email_change import held
 from auth.account.errors import SoleOwner
 from auth.account.reauthentication import by, prove
+from auth.api_keys import orphaned
 from auth.errors import EmailTokenInvalid, SessionEnded
 from auth.events import MailKind, UserDeleted
 from auth.models import (
-    ApiKey,
     EndReason,
     Invite,
     Membership,
@@ -51,6 +51,7 @@ async def delete_account(parts: Parts, caller: Principal, password: str) -> None
         await end_sessions(db, user)
         if stranded := await without_another_owner(db, user):
             raise SoleOwner(tenant_ids=[str(tenant_id) for tenant_id in stranded])
+        await orphaned.revoke_all_of(db, user)
         if parts.settings.auth_account_deletion_grace_days:
             await close(db, parts, user, **by(caller))
         else:
@@ -59,8 +60,6 @@ async def delete_account(parts: Parts, caller: Principal, password: str) -> None
 
 async def close(db: AsyncSession, parts: Parts, user: User, **who: Any) -> None:
     """Let nobody in any more, by whatever they hold, and send the letter that opens the account again."""
-    working = (ApiKey.created_by == user.id, ApiKey.revoked_at.is_(None))
-    await db.execute(update(ApiKey).where(*working).values(revoked_at=func.now()))
     await parts.email_tokens.void(db, user)
     user.status, user.new_email = Status.CLOSING, None
     user.erase_after = datetime.now(UTC) + timedelta(days=parts.settings.auth_account_deletion_grace_days)

@@ -1,4 +1,4 @@
-"""What a key may do now: what was given to it, as far as who made it may do that now."""
+"""What a key may do now: what was given to it, as far as who was given its secret may do that now."""
 
 import hmac
 import time
@@ -9,13 +9,13 @@ from ipaddress import ip_address, ip_network
 from servicekit import api_keys
 from servicekit.api_keys import Introspection
 from servicekit.client_address import client_address, site
-from servicekit.permissions import scopes_for
 from servicekit.tokens import InvalidToken, Principal
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
 
-from auth import accounts
+from auth.api_keys import entitlement
+from auth.api_keys.entitlement import Entitlement
 from auth.api_keys.keys import WORKING, client_id, digests_of
 from auth.models import ApiKey
 from auth.parts import Parts
@@ -24,6 +24,8 @@ from auth.parts import Parts
 USE_NOTED = timedelta(minutes=1)
 # How long a stream that was opened with a key may go on; a token would have to be renewed then, too.
 LIFE_SECONDS = 900
+# A revocation bears the time before it is committed: what was asked in between must be covered by it.
+BACKDATED_SECONDS = 2
 
 
 async def own(connection: HTTPConnection, key: str) -> Principal:
@@ -48,14 +50,13 @@ async def look_up(db: AsyncSession, parts: Parts, key: str, address: str) -> Int
         key_id = api_keys.parsed(key)
     except InvalidToken:
         return Introspection()
+    asked_at = int(time.time())
     row: ApiKey | None = await db.scalar(select(ApiKey).where(ApiKey.id == key_id, *WORKING))
     given = digests_of(parts.settings, key)
-    if row is None or not is_secret_of(row, given) or not is_let_in(row, address):
+    if row is None or not is_let_in(row, address):
         return Introspection()
-    verified_only = parts.settings.require_email_verification
-    maker = await accounts.standing(db, row.created_by, row.tenant_id, verified_only=verified_only)
-    scopes = scopes_for(maker.role) & set(row.scopes) if maker else frozenset()
-    if maker is None or not scopes:
+    found = await entitled(db, parts, row, given)
+    if found is None:
         return Introspection()
     await note_use(db, row, given)
     return Introspection(
@@ -63,21 +64,31 @@ async def look_up(db: AsyncSession, parts: Parts, key: str, address: str) -> Int
         subject=f"service:{client_id(row.id)}",
         client_id=client_id(row.id),
         tenant_id=row.tenant_id,
-        role=maker.role,
-        scopes=scopes,
-        email_verified=maker.user.email_verified_at is not None,
+        role=found.role,
+        scopes=found.scopes,
+        email_verified=found.user.email_verified_at is not None,
         audience=(parts.settings.auth_audience,),
-        issued_at=int(time.time()),
+        issued_at=asked_at - BACKDATED_SECONDS,
         expires_at=expiry(row),
     )
 
 
-def is_secret_of(row: ApiKey, given: Sequence[bytes]) -> bool:
-    """Tell whether one of the digests is of the key's secret, or of the one before while it works."""
-    previous, until = row.previous_digest or b"", row.previous_expires_at
-    is_current = [hmac.compare_digest(row.digest, one) for one in given]
-    is_previous = [hmac.compare_digest(previous, one) for one in given]
-    return any(is_current) or bool(any(is_previous) and until and until > datetime.now(UTC))
+async def entitled(db: AsyncSession, parts: Parts, row: ApiKey, given: Sequence[bytes]) -> Entitlement | None:
+    """Return what a secret gives now; None if it is none of the key's, or not any more."""
+    verified_only = parts.settings.require_email_verification
+    # Both, so that the time tells nothing.
+    is_current, is_previous = is_one_of(row.digest, given), is_one_of(row.previous_digest or b"", given)
+    if is_current:
+        return await entitlement.of_current_secret(db, row, verified_only=verified_only)
+    if is_previous and row.previous_expires_at and row.previous_expires_at > datetime.now(UTC):
+        return await entitlement.of_previous_secret(db, row, verified_only=verified_only)
+    return None
+
+
+def is_one_of(digest: bytes, given: Sequence[bytes]) -> bool:
+    """Tell whether a digest is one of those given, in constant time."""
+    matches = [hmac.compare_digest(digest, one) for one in given]
+    return any(matches)
 
 
 def is_let_in(row: ApiKey, address: str) -> bool:

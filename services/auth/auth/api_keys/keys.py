@@ -14,17 +14,22 @@ from servicekit.wire import Page
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, revocation
+from auth import audit, revocation
+from auth.accounts import person
 from auth.api_keys import schemas
+from auth.api_keys.entitlement import is_entitled
 from auth.api_keys.errors import ApiKeyUnknown, ExpiryPast, ScopeBeyondOwnRights
 from auth.audit import Action
 from auth.digests import digest
-from auth.models import ApiKey
+from auth.events import MailKind
+from auth.mails import Recipient, send
+from auth.models import ApiKey, Tenant, User
 from auth.paging import after, page_of
+from auth.parts import Parts
 from auth.revocation import Kind
 from auth.sensitive_actions import SensitiveAction
 from auth.settings import Settings
-from auth.tenants.authority import authorize
+from auth.tenants.authority import authorize, role_of
 
 SECRET_BYTES = 32
 KIND = "api_key"
@@ -36,11 +41,11 @@ def digests_of(settings: Settings, key: str) -> list[bytes]:
 
 
 async def make(
-    db: AsyncSession, settings: Settings, caller: Principal, wanted: schemas.NewApiKey
+    db: AsyncSession, parts: Parts, caller: Principal, wanted: schemas.NewApiKey
 ) -> schemas.MadeApiKey:
     """Make a key; raises SessionEnded, RoleTooLow, ScopeBeyondOwnRights or ExpiryPast."""
-    person = accounts.person(caller)
-    _, role = await authorize(db, caller, SensitiveAction.CREATE_API_KEY)
+    maker = person(caller)
+    tenant, role = await authorize(db, caller, SensitiveAction.CREATE_API_KEY)
     verify_scopes(caller, role, wanted.scopes)
     if wanted.expires_at and wanted.expires_at <= datetime.now(UTC):
         raise ExpiryPast
@@ -49,9 +54,9 @@ async def make(
     row = ApiKey(
         id=key_id,
         tenant_id=caller.tenant_id,
-        created_by=person,
+        created_by=maker,
         name=wanted.name,
-        digest=digests_of(settings, text.get_secret_value())[0],
+        digest=digests_of(parts.settings, text.get_secret_value())[0],
         scopes=sorted(set(wanted.scopes)),
         networks=wanted.networks,
         created_at=datetime.now(UTC),
@@ -59,44 +64,52 @@ async def make(
     )
     db.add(row)
     note(db, Action.TOKEN_CREATED, caller, row, scopes=row.scopes)
+    await notify(db, parts, MailKind.API_KEY_CREATED, caller, tenant, row, maker)
     return made(row, text)
 
 
 async def page(db: AsyncSession, caller: Principal, limit: int, cursor: str | None) -> Page[schemas.ApiKey]:
     """List the tenant's keys, newest first, revoked ones too; raises BadCursor."""
-    asked = select(ApiKey).where(ApiKey.tenant_id == caller.tenant_id)
+    asked = select(ApiKey, is_entitled()).where(ApiKey.tenant_id == caller.tenant_id)
     listed = page_of(asked, ApiKey.created_at, ApiKey.id, limit, cursor, newest_first=True)
-    rows = (await db.scalars(listed)).all()
-    following = after([(row.created_at, row.id) for row in rows], limit)
-    return Page(items=[shown(row) for row in rows[:limit]], next_cursor=following)
+    rows = (await db.execute(listed)).all()
+    following = after([(row.created_at, row.id) for row, _ in rows], limit)
+    items = [shown(row, creator_is_entitled=entitled) for row, entitled in rows[:limit]]
+    return Page(items=items, next_cursor=following)
 
 
 async def rotate(
-    db: AsyncSession, settings: Settings, caller: Principal, key_id: UUID, rotation: schemas.Rotation
+    db: AsyncSession, parts: Parts, caller: Principal, key_id: UUID, rotation: schemas.Rotation
 ) -> schemas.MadeApiKey:
-    """Give a key another secret; the one before works on for a while.
+    """Give a key another secret, which the caller answers for from now on; the one before ends later.
 
     Raises SessionEnded, RoleTooLow, ApiKeyUnknown or ScopeBeyondOwnRights.
     """
-    _, role = await authorize(db, caller, SensitiveAction.ROTATE_API_KEY)
+    tenant, role = await authorize(db, caller, SensitiveAction.ROTATE_API_KEY)
     row = await find(db, caller, key_id)
     verify_scopes(caller, role, row.scopes)
     text = new_text(key_id)
     overlap = datetime.now(UTC) + timedelta(minutes=rotation.overlap_minutes)
-    row.previous_digest, row.digest = row.digest, digests_of(settings, text.get_secret_value())[0]
+    row.previous_digest, row.previous_created_by = row.digest, row.created_by
+    row.digest, row.created_by = digests_of(parts.settings, text.get_secret_value())[0], person(caller)
     row.previous_expires_at = min(overlap, row.expires_at or overlap)
+    if not rotation.overlap_minutes:
+        await revocation.revoke(db, Kind.CLIENT, client_id(row.id))
     note(db, Action.TOKEN_ROTATED, caller, row, overlap_minutes=rotation.overlap_minutes)
+    holders = (row.previous_created_by, row.created_by)
+    await notify(db, parts, MailKind.API_KEY_ROTATED, caller, tenant, row, *holders)
     return made(row, text)
 
 
-async def revoke(db: AsyncSession, caller: Principal, key_id: UUID) -> None:
+async def revoke(db: AsyncSession, parts: Parts, caller: Principal, key_id: UUID) -> None:
     """End a key, with all of its secrets; raises SessionEnded, RoleTooLow or ApiKeyUnknown."""
-    await authorize(db, caller, SensitiveAction.REVOKE_API_KEY)
+    tenant, _ = await authorize(db, caller, SensitiveAction.REVOKE_API_KEY)
     row = await find(db, caller, key_id)
     row.revoked_at = datetime.now(UTC)
     # Services ask about a key at each request, but not while a stream lasts that was opened with it.
     await revocation.revoke(db, Kind.CLIENT, client_id(row.id))
     note(db, Action.TOKEN_REVOKED, caller, row)
+    await notify(db, parts, MailKind.API_KEY_REVOKED, caller, tenant, row, row.created_by)
 
 
 def verify_scopes(caller: Principal, role: Role, scopes: Sequence[str]) -> None:
@@ -141,6 +154,31 @@ def note(db: AsyncSession, action: Action, caller: Principal, row: ApiKey, **det
     )
 
 
+async def notify(  # noqa: PLR0913, PLR0917  # the parts of a mail
+    db: AsyncSession,
+    parts: Parts,
+    kind: MailKind,
+    caller: Principal,
+    tenant: Tenant,
+    row: ApiKey,
+    *holders: UUID,
+) -> None:
+    """Send a notice about a key to its holders, as far as they still belong to the tenant."""
+    actor = await db.get_one(User, person(caller))
+    for holder in dict.fromkeys(holders):
+        if await role_of(db, tenant.id, holder):
+            send(
+                db,
+                parts,
+                kind,
+                Recipient.of(await db.get_one(User, holder)),
+                tenant_id=tenant.id,
+                tenant_name=tenant.name,
+                key_name=row.name,
+                actor=(actor.display_name or "") if holder != actor.id else "",
+            )
+
+
 def client_id(key_id: UUID) -> str:
     """Give what a key is known by in every service; nobody else's id looks like it."""
     return f"ak.{key_id.hex}"
@@ -151,7 +189,7 @@ def prefix_of(row: ApiKey) -> str:
     return f"{api_keys.PREFIX}{row.id.hex}"
 
 
-def shown(row: ApiKey) -> schemas.ApiKey:
+def shown(row: ApiKey, *, creator_is_entitled: bool) -> schemas.ApiKey:
     """Describe a key without its secret."""
     return schemas.ApiKey(
         id=row.id,
@@ -160,6 +198,7 @@ def shown(row: ApiKey) -> schemas.ApiKey:
         scopes=row.scopes,
         networks=row.networks,
         created_by=f"user:{row.created_by}",
+        creator_is_entitled=creator_is_entitled,
         created_at=row.created_at,
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,
@@ -170,4 +209,5 @@ def shown(row: ApiKey) -> schemas.ApiKey:
 
 def made(row: ApiKey, text: SecretStr) -> schemas.MadeApiKey:
     """Describe a key with its secret."""
-    return schemas.MadeApiKey(**shown(row).model_dump(), key=text.get_secret_value())
+    listed = shown(row, creator_is_entitled=True)
+    return schemas.MadeApiKey(**listed.model_dump(), key=text.get_secret_value())

@@ -35,7 +35,7 @@ async def make_api_key(
     session: Session,
 ) -> schemas.MadeApiKey:
     """Make a key for a machine; its secret is shown this once."""
-    return await keys.make(session, parts.settings, caller, wanted)
+    return await keys.make(session, parts, caller, wanted)
 
 
 @api_keys_api.get("")
@@ -54,16 +54,23 @@ async def rotate_api_key(
     parts: PartsOfAuth,
     session: Session,
 ) -> schemas.MadeApiKey:
-    """Give a key another secret; the one before works until `previous_expires_at`."""
-    return await keys.rotate(session, parts.settings, caller, key_id, rotation)
+    """Give a key another secret, which the caller answers for from now on.
+
+    The secret before works until `previous_expires_at`, if who was given it may still hold keys. With
+    `overlap_minutes` 0 it ends at once: rotate a leaked key like that.
+    """
+    return await keys.rotate(session, parts, caller, key_id, rotation)
 
 
 @api_keys_api.delete("/{key_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def revoke_api_key(
-    key_id: UUID, caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_API_KEY)], session: Session
+    key_id: UUID,
+    caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_API_KEY)],
+    parts: PartsOfAuth,
+    session: Session,
 ) -> None:
     """Revoke a key; no service takes it any more within five seconds."""
-    await keys.revoke(session, caller, key_id)
+    await keys.revoke(session, parts, caller, key_id)
 
 
 @api_keys_internal.post("/introspect", dependencies=[serving(SCOPE)])

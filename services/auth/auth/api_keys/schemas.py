@@ -41,13 +41,17 @@ class NewApiKey(Body):
 
 
 class Rotation(Body):
-    """How long the secret before the new one works on."""
+    """How long the secret before the new one works on; 0 ends it at once."""
 
     overlap_minutes: Annotated[int, Field(ge=0, le=MAX_OVERLAP_MINUTES)] = 60
 
 
 class ApiKey(BaseModel):
-    """A key as it is listed; `prefix` is how it begins, and no part of its secret."""
+    """A key as it is listed; `prefix` is how it begins, and no part of its secret.
+
+    `created_by` was given the secret, by making or rotating the key. Once they may hold no keys,
+    `creator_is_entitled` is false, and the key gives nothing unless the tenant keeps such keys.
+    """
 
     id: UUID
     name: str
@@ -55,6 +59,7 @@ class ApiKey(BaseModel):
     scopes: list[str]
     networks: list[str]
     created_by: str
+    creator_is_entitled: bool
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None

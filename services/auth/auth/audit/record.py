@@ -35,6 +35,8 @@ class Action(StrEnum):
     TOKEN_CREATED = "authn_token_created"  # noqa: S105  # a word, not a token
     TOKEN_ROTATED = "authn_token_rotated"  # noqa: S105  # a word, not a token
     TOKEN_REVOKED = "authn_token_revoked"  # noqa: S105  # a word, not a token
+    # Of keys whose holder may hold none any more.
+    TOKENS_ORPHANED = "authn_tokens_orphaned"  # a word, not a token
     PASSWORD_CHANGED = "authn_password_change"  # noqa: S105
     PASSWORD_RESET_REQUESTED = "authn_password_reset_requested"  # noqa: S105
     PASSWORD_RESET = "authn_password_reset"  # noqa: S105

@@ -9,7 +9,15 @@ from auth.models.keys import SigningKeyRing
 from auth.models.machines import ApiKey, ServiceCredential
 from auth.models.people import EmailToken, PasswordBefore, Purpose, Status, User
 from auth.models.sessions import EndReason, RefreshToken, Revocation, Session
-from auth.models.tenants import Invite, Membership, RequestStatus, SignupRequest, Tenant, TenantStatus
+from auth.models.tenants import (
+    Invite,
+    Membership,
+    OrphanedApiKeys,
+    RequestStatus,
+    SignupRequest,
+    Tenant,
+    TenantStatus,
+)
 
 outbox.to_metadata(Base.metadata)
 
@@ -24,6 +32,7 @@ __all__ = [
     "FactorAttempts",
     "Invite",
     "Membership",
+    "OrphanedApiKeys",
     "Passkey",
     "PasswordBefore",
     "Purpose",

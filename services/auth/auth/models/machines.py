@@ -13,9 +13,10 @@ from auth.models.tenants import Tenant
 
 
 class ApiKey(Base):
-    """A tenant's key, known by the digest of its secret; it can do no more than who made it, at any time.
+    """A tenant's key, known by the digest of its secret.
 
-    After a rotation the secret before works until `previous_expires_at`.
+    `created_by` was given the secret, by making or rotating the key, which can do no more than they may now.
+    After a rotation the secret before, of `previous_created_by`, works until `previous_expires_at`.
     """
 
     __tablename__ = "api_keys"
@@ -27,6 +28,9 @@ class ApiKey(Base):
     name: Mapped[str]
     digest: Mapped[bytes]
     previous_digest: Mapped[bytes | None]
+    previous_created_by: Mapped[UUID | None] = mapped_column(
+        ForeignKey(User.id, ondelete="SET NULL"), index=True
+    )
     previous_expires_at: Mapped[datetime | None]
     scopes: Mapped[list[str]]
     # Where it may come from (CIDR); anywhere when there are none.

@@ -22,6 +22,14 @@ class TenantStatus(Enum):
     DELETED = "deleted"
 
 
+class OrphanedApiKeys(Enum):
+    """What becomes of API keys whose holders may hold none any more."""
+
+    STOP = "stop"
+    # They go on with the scopes that they were given: the owners answer for them.
+    KEEP = "keep"
+
+
 class Tenant(Base):
     """A customer: the people and data that belong together.
 
@@ -48,6 +56,9 @@ class Tenant(Base):
     settings_version: Mapped[int] = mapped_column(server_default=text("1"))
     # Nobody gets tokens for it by one factor alone.
     mfa_required: Mapped[bool] = mapped_column(server_default=false())
+    orphaned_api_keys: Mapped[OrphanedApiKeys] = mapped_column(
+        one_of(OrphanedApiKeys, "orphaned_api_keys"), server_default=OrphanedApiKeys.STOP.value
+    )
 
 
 class Membership(Base):

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, revocation
 from auth.audit import Action
+from auth.events import MailKind
 from auth.models import ServiceCredential
 from auth.paging import after, page_of
 from auth.revocation import Kind
@@ -21,6 +22,7 @@ from auth.service_accounts import schemas
 from auth.service_accounts.errors import ServiceCredentialUnknown
 from auth.service_accounts.issuing import KIND, shown
 from auth.tenants.authority import authorize
+from auth.tenants.owners import notify_owners
 
 WORKING = (ServiceCredential.revoked_at.is_(None), ServiceCredential.expires_at > func.now())
 
@@ -42,7 +44,7 @@ async def revoke(db: AsyncSession, caller: Principal, credential_id: UUID) -> No
 
     Raises SessionEnded, RoleTooLow or ServiceCredentialUnknown.
     """
-    await authorize(db, caller, SensitiveAction.REVOKE_SERVICE_CREDENTIAL)
+    tenant, _ = await authorize(db, caller, SensitiveAction.REVOKE_SERVICE_CREDENTIAL)
     row: ServiceCredential | None = await db.scalar(
         update(ServiceCredential)
         .where(
@@ -55,6 +57,7 @@ async def revoke(db: AsyncSession, caller: Principal, credential_id: UUID) -> No
     if row is None:
         raise ServiceCredentialUnknown
     await revocation.revoke(db, Kind.CLIENT, row.client_id)
+    await notify_owners(db, MailKind.SERVICE_CREDENTIAL_REVOKED, tenant, account=row.account)
     audit.record(
         db,
         Action.TOKEN_REVOKED,

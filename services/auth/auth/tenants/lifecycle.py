@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, audit, paging, sessions
 from auth.audit import Action
-from auth.events import TenantDeleted, TenantReactivated, TenantSuspended
+from auth.events import MailKind, TenantDeleted, TenantReactivated, TenantSuspended
 from auth.models import EndReason, Invite, Membership, Session, SignupRequest, Tenant, TenantStatus
 from auth.parts import Parts
 from auth.revocation import Kind, revoke
@@ -19,6 +19,7 @@ from auth.sensitive_actions import SensitiveAction
 from auth.tenants import schemas
 from auth.tenants.authority import authorize, hold, role_of, standing
 from auth.tenants.errors import SlugTaken, SuspendedByOperator, TenantNotActive, TenantUnknown
+from auth.tenants.owners import notify_owners
 
 OPERATOR = "operator"
 # So long one can see who was invited, and who asked for access.
@@ -92,6 +93,7 @@ async def close(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
     tenant.version += 1
     await revoke_access(db, tenant)
     audit.record(db, Action.TENANT_SUSPENDED, tenant_id=tenant.id, actor=actor)
+    await notify_owners(db, MailKind.TENANT_SUSPENDED, tenant)
     event = TenantSuspended(tenant_id=tenant.id, version=tenant.version)
     publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
 
@@ -126,6 +128,7 @@ async def reopen(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
     tenant.status, tenant.suspended_by_operator, tenant.purge_after = TenantStatus.ACTIVE, False, None
     tenant.version += 1
     audit.record(db, Action.TENANT_REACTIVATED, tenant_id=tenant.id, actor=actor)
+    await notify_owners(db, MailKind.TENANT_REACTIVATED, tenant)
     event = TenantReactivated(tenant_id=tenant.id, version=tenant.version)
     publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
 
@@ -146,6 +149,7 @@ async def remove(db: AsyncSession, parts: Parts, tenant: Tenant, *, actor: str) 
     open_ones = (Invite.tenant_id == tenant.id, Invite.revoked_at.is_(None))
     await db.execute(update(Invite).where(*open_ones).values(revoked_at=func.now()))
     audit.record(db, Action.TENANT_DELETED, tenant_id=tenant.id, actor=actor)
+    await notify_owners(db, MailKind.TENANT_DELETED, tenant)
     event = TenantDeleted(tenant_id=tenant.id, version=tenant.version, purge_after=tenant.purge_after)
     publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
 

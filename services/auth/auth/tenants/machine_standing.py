@@ -7,11 +7,10 @@ from servicekit.permissions import Role
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth.api_keys import keys
+from auth.api_keys import entitlement, keys
 from auth.models import ApiKey, ServiceCredential
 from auth.parts import Parts
 from auth.service_accounts import credentials
-from auth.tenants.authority import role_of
 
 SUBJECT = re.compile(r"service:(ak|sa\.[a-z][a-z0-9-]{1,47})\.([0-9a-f]{32})")
 
@@ -27,10 +26,11 @@ async def role(db: AsyncSession, parts: Parts, tenant_id: UUID, subject: str) ->
 
 
 async def of_api_key(db: AsyncSession, tenant_id: UUID, key_id: UUID) -> Role | None:
-    """Return the role of an API key, which is its maker's."""
-    made = select(ApiKey.created_by).where(ApiKey.id == key_id, ApiKey.tenant_id == tenant_id, *keys.WORKING)
-    maker = await db.scalar(made)
-    return await role_of(db, tenant_id, maker) if maker else None
+    """Return the role that one of an API key's secrets acts in."""
+    query = select(ApiKey).where(ApiKey.id == key_id, ApiKey.tenant_id == tenant_id, *keys.WORKING)
+    key = await db.scalar(query)
+    found = await entitlement.of_any_secret(db, key) if key else None
+    return found.role if found else None
 
 
 async def of_service_account(db: AsyncSession, parts: Parts, tenant_id: UUID, subject: str) -> Role | None:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, audit, paging, sessions
 from auth.account import password_reset
+from auth.api_keys import orphaned
 from auth.audit import Action
 from auth.events import MailKind
 from auth.mails import Recipient, send
@@ -47,6 +48,7 @@ async def change_role(
         raise RoleTooLow
     if membership.role is not role:
         await give(db, caller, tenant, membership, role)
+        await orphaned.report(db, tenant, user.id, role)
         send(
             db,
             parts,
@@ -81,7 +83,7 @@ async def give(
 async def remove(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
     """Take a member out of the caller's tenant; raises RoleTooLow or LastOwner."""
     tenant, user, membership = await within_reach(db, caller, user_id, SensitiveAction.REMOVE_MEMBER)
-    await end(db, caller, membership)
+    await end(db, caller, tenant, membership)
     send(db, parts, MailKind.MEMBER_REMOVED, Recipient.of(user), tenant_id=tenant.id, tenant_name=tenant.name)
 
 
@@ -89,16 +91,18 @@ async def leave(db: AsyncSession, caller: Principal) -> None:
     """Take the caller out of their tenant; raises LastOwner."""
     tenant, _ = await authorize(db, caller, SensitiveAction.LEAVE_TENANT)
     _, membership = await find(db, tenant, accounts.person(caller))
-    await end(db, caller, membership)
+    await end(db, caller, tenant, membership)
 
 
-async def end(db: AsyncSession, caller: Principal, membership: Membership) -> None:
-    """End a membership, its sessions, and the invites that it stood for; raises LastOwner."""
+async def end(db: AsyncSession, caller: Principal, tenant: Tenant, membership: Membership) -> None:
+    """End a membership, its sessions, and the invites and API keys that it stood for; raises LastOwner."""
     await leave_an_owner(db, membership)
     tenant_id, user_id = membership.tenant_id, membership.user_id
     await revoke_invites(db, membership, up_to=None)
     await sessions.end(db, EndReason.MEMBERSHIP, Session.tenant_id == tenant_id, Session.user_id == user_id)
     await db.delete(membership)
+    await db.flush()
+    await orphaned.report(db, tenant, user_id, None)
     audit.record(
         db, Action.MEMBER_REMOVED, tenant_id=tenant_id, actor=caller.subject, subject=f"user:{user_id}"
     )

@@ -7,13 +7,14 @@ from servicekit.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit
+from auth.api_keys import orphaned
 from auth.audit import Action
-from auth.models import Tenant
+from auth.models import OrphanedApiKeys, Tenant
 from auth.parts import Parts
 from auth.sensitive_actions import SensitiveAction
 from auth.tenants import mfa_requirement
 from auth.tenants.authority import authorize, standing
-from auth.tenants.errors import PreconditionRequired, SettingsChanged
+from auth.tenants.errors import PreconditionRequired, RoleTooLow, SettingsChanged
 from auth.tenants.schemas import NewTenantSettings, TenantSettings
 
 # A strong tag inside a list; a weak one never fits If-Match.
@@ -31,11 +32,11 @@ async def replace(
 ) -> tuple[TenantSettings, str]:
     """Replace the settings of the caller's tenant.
 
-    Raises PreconditionRequired, SettingsChanged or OwnSecondFactorMissing.
+    Raises PreconditionRequired, SettingsChanged, OwnSecondFactorMissing or RoleTooLow.
     """
     if if_match is None:
         raise PreconditionRequired
-    tenant, _ = await authorize(db, caller, SensitiveAction.CHANGE_TENANT_SETTINGS)
+    tenant, own = await authorize(db, caller, SensitiveAction.CHANGE_TENANT_SETTINGS)
     if not fits(tag_of(tenant), if_match):
         raise SettingsChanged
     tenant.default_locale = wanted.default_locale
@@ -44,7 +45,24 @@ async def replace(
     audit.record(db, Action.TENANT_CHANGED, tenant_id=tenant.id, actor=caller.subject, settings=True)
     if wanted.mfa_required not in {None, tenant.mfa_required}:
         await mfa_requirement.change(db, parts, caller, tenant, required=not tenant.mfa_required)
+    if wanted.orphaned_api_keys not in {None, tenant.orphaned_api_keys}:
+        await change_orphaned_keys(db, caller, tenant, own)
     return TenantSettings.model_validate(tenant), tag_of(tenant)
+
+
+async def change_orphaned_keys(db: AsyncSession, caller: Principal, tenant: Tenant, own: Role) -> None:
+    """Switch between stopping and keeping keys whose holders may hold none; raises RoleTooLow."""
+    keeps = tenant.orphaned_api_keys is OrphanedApiKeys.STOP
+    if keeps and own < Role.OWNER:
+        # An admin could let a key of their own outlive their removal.
+        raise RoleTooLow
+    tenant.orphaned_api_keys = OrphanedApiKeys.KEEP if keeps else OrphanedApiKeys.STOP
+    value = tenant.orphaned_api_keys.value
+    audit.record(
+        db, Action.TENANT_CHANGED, tenant_id=tenant.id, actor=caller.subject, orphaned_api_keys=value
+    )
+    if not keeps:
+        await orphaned.stop_all(db, tenant)
 
 
 def tag_of(tenant: Tenant) -> str:

@@ -10,7 +10,7 @@ from servicekit.permissions import Role
 from servicekit.wire import Body
 
 from auth.addresses import Domain, Email
-from auth.models import RequestStatus, Status, TenantStatus
+from auth.models import OrphanedApiKeys, RequestStatus, Status, TenantStatus
 from auth.schemas import DisplayName, Name, OpaqueToken, TenantName
 
 MAX_USES = 100
@@ -66,6 +66,7 @@ class NewTenantSettings(Body):
     default_locale: Locale | None = None
     invite_domains: Annotated[list[Domain], Field(fail_fast=True, max_length=50, default_factory=list)]
     mfa_required: bool | None = None
+    orphaned_api_keys: OrphanedApiKeys | None = None
 
 
 class TenantSettings(View):
@@ -74,6 +75,7 @@ class TenantSettings(View):
     default_locale: str | None
     invite_domains: list[str]
     mfa_required: bool
+    orphaned_api_keys: OrphanedApiKeys
 
 
 class Member(BaseModel):

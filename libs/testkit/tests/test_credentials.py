@@ -1,0 +1,54 @@
+"""Only auth issues credentials and rights: a new route of another service that changes something is looked at here."""
+
+import pytest
+from servicekit.auth import every_route
+from testkit.documents import app_of, services
+
+SAFE = {"GET", "HEAD", "OPTIONS"}
+RUNS = "runs agents for the caller; what they may call is in the caller's own token"
+# Why none of them yields a credential or a right. One that does belongs into a table as auth has it.
+ROUTES = {
+    "billing-webhook": {
+        "POST /webhooks/stripe": "takes what Stripe has signed; writes down who pays for what"
+    },
+    "chat-agent": {
+        "POST /api/v1/agents/chat": RUNS,
+        "POST /api/v1/agents/{name}/ag-ui": RUNS,
+        "POST /api/v1/chat": RUNS,
+        "POST /api/v1/chat/stream": RUNS,
+        "POST /api/v1/chat/ui": RUNS,
+        "POST /api/v1/runs": RUNS,
+        "POST /api/v1/runs/{run_id}/approvals/{approval_id}": "lets one call of a tool go on, once",
+        "POST /api/v1/runs/{run_id}/cancel": "stops a run",
+        "POST /v1/chat/completions": RUNS,
+        "POST /v1/responses": RUNS,
+        "POST /v1/responses/{response_id}/cancel": "stops a run",
+    },
+    "conversation": {
+        "POST /api/v1/conversations": "writes the caller's own texts",
+        "DELETE /api/v1/conversations/{conversation_id}": "removes texts",
+        "POST /api/v1/conversations/{conversation_id}/items": "writes the caller's own texts",
+        "PUT /internal/v1/conversations/{conversation_id}": "writes texts for the one that a service acts for",
+        "PUT /internal/v1/conversations/{conversation_id}/turns/{run_id}": "writes texts",
+        "POST /internal/v1/conversations/{conversation_id}/turns/{run_id}/items": "writes texts",
+        "DELETE /internal/v1/conversations/{conversation_id}/turns/{run_id}": "removes texts",
+        "DELETE /internal/v1/conversations/{conversation_id}/items": "removes texts",
+    },
+    "notification": {},
+}
+
+
+def unsafe_routes(service):
+    app = app_of(service)
+    for part in (app, app.state.internal):
+        for route in every_route(part.routes):
+            yield from (f"{method} {route.path}" for method in set(route.methods or ()) - SAFE)
+
+
+def test_every_service_is_looked_at():
+    assert {*ROUTES, "auth"} == set(services())
+
+
+@pytest.mark.parametrize("service", ROUTES)
+def test_no_other_service_issues_a_credential(service):
+    assert set(unsafe_routes(service)) == ROUTES[service].keys()

@@ -1,0 +1,95 @@
+"""What an API key gives now: no more than the person has who was given its secret.
+
+That is who made the key, or has rotated it since. Once they may hold no keys (they left the tenant, lost the
+role, or their account is closed) the key gives nothing, unless the tenant keeps such keys. A secret that a
+rotation has replaced gives nothing then in any case.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from servicekit.permissions import PERMISSIONS, Role, scopes_for
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import accounts
+from auth.models import ApiKey, Membership, OrphanedApiKeys, Status, Tenant, TenantStatus, User
+from auth.sensitive_actions import POLICIES, SensitiveAction
+
+# Who may not make a key may not hold one either.
+LEAST_ROLE = POLICIES[SensitiveAction.CREATE_API_KEY].least_role or Role.OWNER
+
+
+@dataclass(frozen=True)
+class Entitlement:
+    """Who answers for a key, the role that it acts in, and its scopes."""
+
+    user: User
+    role: Role
+    scopes: frozenset[str]
+
+
+async def of_current_secret(db: AsyncSession, key: ApiKey, *, verified_only: bool) -> Entitlement | None:
+    """Return what the current secret gives; None for nothing."""
+    return await of_holder(db, key, key.created_by, verified_only=verified_only) or await of_tenant(db, key)
+
+
+async def of_previous_secret(db: AsyncSession, key: ApiKey, *, verified_only: bool) -> Entitlement | None:
+    """Return what the secret before the last rotation gives; None for nothing."""
+    if key.previous_created_by is None:
+        return None
+    return await of_holder(db, key, key.previous_created_by, verified_only=verified_only)
+
+
+async def of_any_secret(db: AsyncSession, key: ApiKey) -> Entitlement | None:
+    """Return what the current secret gives, or else the one before; None for nothing."""
+    if found := await of_current_secret(db, key, verified_only=False):
+        return found
+    overlaps = key.previous_expires_at is not None and key.previous_expires_at > datetime.now(UTC)
+    return await of_previous_secret(db, key, verified_only=False) if overlaps else None
+
+
+async def of_holder(
+    db: AsyncSession, key: ApiKey, holder: UUID, *, verified_only: bool
+) -> Entitlement | None:
+    """Return what a key gives through who was given its secret, if they may still hold keys."""
+    standing = await accounts.standing(db, holder, key.tenant_id, verified_only=verified_only)
+    if standing is None or standing.role < LEAST_ROLE:
+        return None
+    scopes = scopes_for(standing.role).intersection(key.scopes)
+    return Entitlement(standing.user, standing.role, scopes) if scopes else None
+
+
+async def of_tenant(db: AsyncSession, key: ApiKey) -> Entitlement | None:
+    """Return what a key gives where the tenant keeps keys of people who may hold none: what it was given."""
+    query = (
+        select(User)
+        .join(Tenant, Tenant.id == key.tenant_id)
+        .where(
+            User.id == key.created_by,
+            User.status == Status.ACTIVE,
+            Tenant.status == TenantStatus.ACTIVE,
+            Tenant.orphaned_api_keys == OrphanedApiKeys.KEEP,
+        )
+    )
+    user = await db.scalar(query)
+    scopes = PERMISSIONS.keys() & set(key.scopes)
+    if user is None or not scopes:
+        return None
+    return Entitlement(user, max(PERMISSIONS[scope] for scope in scopes), frozenset(scopes))
+
+
+def is_entitled() -> ColumnElement[bool]:
+    """Return the condition that who was given the secret of an API key may still hold keys."""
+    return (
+        select(Membership.user_id)
+        .join(User)
+        .where(
+            Membership.tenant_id == ApiKey.tenant_id,
+            Membership.user_id == ApiKey.created_by,
+            Membership.role.in_([role for role in Role if role >= LEAST_ROLE]),
+            User.status == Status.ACTIVE,
+        )
+        .exists()
+    )
