@@ -1,4 +1,4 @@
-"""Only auth issues credentials and rights: a new route of another service that changes something is looked at here."""
+"""Only auth issues credentials: each unsafe route of the other services is listed here, with a reason."""
 
 import pytest
 from servicekit.auth import every_route
@@ -28,7 +28,7 @@ ROUTES = {
         "POST /api/v1/conversations": "writes the caller's own texts",
         "DELETE /api/v1/conversations/{conversation_id}": "removes texts",
         "POST /api/v1/conversations/{conversation_id}/items": "writes the caller's own texts",
-        "PUT /internal/v1/conversations/{conversation_id}": "writes texts for the one that a service acts for",
+        "PUT /internal/v1/conversations/{conversation_id}": "writes texts for the one it acts for",
         "PUT /internal/v1/conversations/{conversation_id}/turns/{run_id}": "writes texts",
         "POST /internal/v1/conversations/{conversation_id}/turns/{run_id}/items": "writes texts",
         "DELETE /internal/v1/conversations/{conversation_id}/turns/{run_id}": "removes texts",
