@@ -32,7 +32,7 @@ MACHINES_TOO = {
     ("GET", "api-keys"),
     ("GET", "service-accounts/tokens"),
 }
-OPERATORS = "signup-requests"
+OPERATORS = ("signup-requests", "sessions/end")
 
 
 @pytest.fixture
