@@ -1,6 +1,8 @@
 """Values for a JSON Schema, taken from what the person wrote where that is possible."""
 
 import re
+from functools import cache
+from zoneinfo import available_timezones
 
 from pydantic import JsonValue
 
@@ -33,7 +35,9 @@ class _Source:
             if name
             else None
         )
-        return next((group for group in found.groups() if group is not None), None) if found else None
+        if found is None:
+            return zone_of(self.text) if name in _FIXED else None
+        return next((group for group in found.groups() if group is not None), None)
 
     def resolve(self, reference: str) -> Json:
         place: JsonValue = self.root
@@ -107,6 +111,20 @@ def _string(schema: Json, hint: str | None, name: str, text: str) -> JsonValue:
     if hint is not None:
         return hint
     return text if name in _WHOLE else subject(text)
+
+
+def zone_of(text: str) -> str | None:
+    """Find the time zone (IANA) of a city that is named, if one is."""
+    plain = text.replace("_", " ")
+    named = [city for city in _cities() if re.search(rf"\b{re.escape(city)}\b", plain, re.IGNORECASE)]
+    return _cities()[max(named, key=len)] if named else None
+
+
+@cache
+def _cities() -> dict[str, str]:
+    """Give each city that has a zone named after it, as people write it."""
+    zones = [zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")]
+    return {zone.rpartition("/")[2].replace("_", " "): zone for zone in sorted(zones)}
 
 
 def subject(text: str) -> str:

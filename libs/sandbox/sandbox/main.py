@@ -10,17 +10,25 @@ from jinja2 import Environment, PackageLoader
 
 from sandbox.mail import create_mail
 from sandbox.model import create_model
+from sandbox.pages import create_pages
 from sandbox.vault import create_vault
 
 
-def create_sandbox(tokens_per_second: float = 0, data: Path | None = None) -> FastAPI:
-    """Build the whole: the model at /v1, mail at /resend, Vault at /vault, and a page at / that says so."""
+def create_sandbox(
+    tokens_per_second: float = 0, data: Path | None = None, gateway: str | None = None
+) -> FastAPI:
+    """Build the whole: the model at /v1, mail at /resend, Vault at /vault, and a page at / that says so.
+
+    With the address of Acme's gateway also the pages that links in mails lead to, at /app.
+    """
     app = FastAPI(title="Acme sandbox", openapi_url=None)
     page = Environment(loader=PackageLoader("sandbox"), autoescape=True).get_template("index.html").render()
     app.get("/", response_class=HTMLResponse)(lambda: page)
     app.get("/healthz")(lambda: {"status": "ok"})
     app.mount("/resend", create_mail(data))
     app.mount("/vault", create_vault())
+    if gateway:
+        app.mount("/app", create_pages(gateway))
     app.mount("/", create_model(tokens_per_second))
     return app
 
@@ -32,9 +40,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8900)
     parser.add_argument("--tokens-per-second", type=float, default=0, help="0: as fast as possible")
     parser.add_argument("--data", type=Path, help="a folder in which mails outlive the process")
+    parser.add_argument("--gateway", help="Acme's address, for the pages that links in mails lead to")
     given = parser.parse_args()
     uvicorn.run(
-        create_sandbox(given.tokens_per_second, given.data),
+        create_sandbox(given.tokens_per_second, given.data, given.gateway),
         host=given.host,
         port=given.port,
         access_log=False,

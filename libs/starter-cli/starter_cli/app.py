@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from starter_cli import (
+    checkout,
     disk,
     first_turn,
     guide,
@@ -20,12 +21,14 @@ from starter_cli import (
     owner,
     progress,
     record,
+    service_shell,
     standing,
     terminal,
+    variables,
 )
 from starter_cli import doctor as examination
 from starter_cli.failures import Failure
-from starter_cli.layout import DEFAULT_DATA, Folders
+from starter_cli.layout import DEFAULT_DATA, SERVICES, Folders
 from starter_cli.progress import say
 from starter_cli.stack import Stack
 
@@ -43,12 +46,20 @@ users = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
 app.add_typer(users, name="users")
 
 Once = Annotated[bool, typer.Option("--once", envvar="ONCE", help="Stop after the first turn.")]
-Data = Annotated[Path, typer.Option(help="The folder that holds everything that is kept.")]
+Data = Annotated[Path, typer.Option(envvar="ACME_DATA", help="The folder with everything that is kept.")]
 Port = Annotated[int, typer.Option(envvar="GATEWAY_PORT", min=1, max=65535, help="The gateway's port.")]
 
 
+@app.callback()
+def prepare(context: typer.Context) -> None:
+    """Read `.env`, and see that it is this checkout's own code that runs."""
+    with told(terminal.console()):
+        checkout.require_own()
+    context.obj = variables.load()
+
+
 @app.command()
-def start(once: Once = False, data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
+def start(context: typer.Context, once: Once = False, data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
     """Start everything, hold one conversation, and stay until Ctrl-C or until the terminal is closed."""
     console = terminal.console()
     shown = progress.on(console)
@@ -62,6 +73,7 @@ def start(once: Once = False, data: Data = DEFAULT_DATA, port: Port = 8000) -> N
             )
             with told(console), shown:
                 stack.start()
+            guide.unused_variables(stack.layout, context.obj, console)
             with told(console):
                 converse(stack, console, once)
             is_standing = True
@@ -100,7 +112,7 @@ def watch_over(stack: Stack, console: Console) -> None:
 
 def converse(stack: Stack, console: Console, once: bool) -> None:
     """Hold the first turn and say what to try next; without `once`, a turn that fails is told and no more."""
-    guide.who_answers(console)
+    guide.who_answers(stack.layout, console)
     try:
         first_turn.hold(stack, console)
     except Failure as failure:
@@ -152,6 +164,17 @@ def doctor(data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
         table.add_row("✓" if finding.is_good else "✗", finding.what, finding.detail)
     terminal.console().print(table)
     raise typer.Exit(not all(finding.is_good for finding in found))
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True})
+def run(
+    service: Annotated[str, typer.Argument(help=", ".join(SERVICES))],
+    command: Annotated[list[str], typer.Argument(help="What to run, after --")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Run a command as a service of the running stack: `acme exec auth -- python -m auth.keys list`."""
+    with told(terminal.console()):
+        service_shell.become(Folders(data.absolute()), service, command)
 
 
 @users.command()

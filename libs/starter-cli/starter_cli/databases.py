@@ -3,6 +3,7 @@
 import asyncio
 import re
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -38,11 +39,20 @@ async def make(layout: Layout) -> list[str]:
     finally:
         await admin.close()
     revisions = await asyncio.gather(*(revision_of(layout.database_url(service)) for service in SERVICES))
-    return [
-        service
-        for service, revision in zip(SERVICES, revisions, strict=True)
-        if {revision} != heads(service_folder(service))
-    ]
+    found = dict(zip(SERVICES, revisions, strict=True))
+    refuse_newer({service: revision for service, revision in found.items() if revision})
+    return [service for service, revision in found.items() if {revision} != heads(service_folder(service))]
+
+
+def refuse_newer(revisions: Mapping[str, str]) -> None:
+    """Raise Failure when a database was migrated by newer code than this."""
+    newer = [name for name, revision in revisions.items() if revision not in known(service_folder(name))]
+    if newer:
+        raise Failure(
+            "databases",
+            f"what {', '.join(newer)} keeps is newer than this code; use the newer code again, or restore the"
+            " backup made before the upgrade (docs/CHANGELOG.md)",
+        )
 
 
 async def make_one(admin: asyncpg.Connection, name: str, password: str) -> None:
@@ -70,9 +80,19 @@ async def revision_of(url: str) -> str | None:
 
 def heads(service: Path) -> set[str]:
     """Read the newest revisions out of a service's migrations; asking Alembic takes a second for each."""
-    files = (service / "migrations" / "versions").glob("*.py")
-    found = [match for file in files for match in REVISION.findall(file.read_text())]
+    found = revision_lines(service)
     return {name for is_down, name in found if not is_down} - {name for is_down, name in found if is_down}
+
+
+def known(service: Path) -> set[str]:
+    """Read all revisions of a service's migrations."""
+    return {name for is_down, name in revision_lines(service) if not is_down}
+
+
+def revision_lines(service: Path) -> list[tuple[str, str]]:
+    """Read the lines that name a revision, each with what stands before the word: `down_` or nothing."""
+    files = (service / "migrations" / "versions").glob("*.py")
+    return [match for file in files for match in REVISION.findall(file.read_text())]
 
 
 def migrate(layout: Layout, service: str, cancelled: Event) -> None:

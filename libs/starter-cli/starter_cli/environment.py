@@ -1,26 +1,18 @@
-"""What each part is told. The caller's own environment reaches none of them, but for what is listed here."""
+"""What each part is told: defaults, then the caller's own variables, then what cannot be changed.
+
+Nothing else of the caller's environment reaches a part.
+"""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 
 from starter_cli.layout import SERVICES, Layout
 from starter_cli.ports import HOST
+from starter_cli.variables import MACHINE, PROXIES, TELEMETRY, TLS, chosen, taken
 
-# What any program needs of the machine it runs on.
-MACHINE = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
-TLS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-TELEMETRY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS")
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
-MODEL = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API", "AGENT_MODEL_DEFAULT")
-MAIL = ("RESEND_API_KEY", "RESEND_BASE_URL", "RESEND_DEFAULT_FROM")
+MODEL = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
 
 Environment = dict[str, str]
-
-
-def taken(*names: str) -> Environment:
-    """Take variables from the caller's environment, as far as they are set."""
-    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def machine() -> Environment:
@@ -38,13 +30,25 @@ def python() -> Environment:
 
 
 def of_service(layout: Layout, replica: str) -> Environment:
-    """Tell a replica of a service what all of them are told, then what its service alone is."""
+    """Tell a replica of a service what its service, and what the caller, wants it to know."""
     service = layout.replicas[replica]
     return {
         **python(),
+        "LOGGING_SINK": "stdout",
+        **DEFAULTS.get(service, nothing)(layout),
+        **chosen(service),
+        **fixed(layout, replica),
+        **FIXED.get(service, nothing)(layout),
+        **layout.settings.get(service, {}),
+    }
+
+
+def fixed(layout: Layout, replica: str) -> Environment:
+    """Tell a replica what makes it a part of this stack and of no other."""
+    service = layout.replicas[replica]
+    return {
         "ENVIRONMENT": "development",
         "DEBUG": "true",
-        "LOGGING_SINK": "stdout",
         "HOST": HOST,
         "PORT": str(layout.ports[replica]),
         "INTERNAL_PORT": str(layout.ports[f"{replica}-internal"]),
@@ -54,16 +58,30 @@ def of_service(layout: Layout, replica: str) -> Environment:
         "AUTH_JWKS_URL": f"{layout.url('auth')}/.well-known/jwks.json",
         "AUTH_INTERNAL_URL": layout.url("auth-internal"),
         "SERVICE_CLIENT_SECRET": layout.secrets[f"{service}-client"],
-        **OWN[service](layout),
-        **layout.settings.get(service, {}),
     }
 
 
-def of_auth(layout: Layout) -> Environment:
+def nothing(_layout: Layout) -> Environment:
+    """Tell nothing more."""
+    return {}
+
+
+def auth_defaults(layout: Layout) -> Environment:
+    """Give auth limits for a machine on which everybody comes from one address, whatever they try out."""
+    return {
+        "APP_PUBLIC_URL": layout.pages_url,
+        "SIGNUP_RATE_LIMIT_PER_HOUR": "1000",
+        "AUTH_TOKEN_RATE_LIMIT_PER_MINUTE": "1000",
+        "AUTH_REFRESH_RATE_LIMIT_PER_MINUTE": "1000",
+        "EMAIL_VERIFICATION_IP_RATE_LIMIT_PER_HOUR": "1000",
+        "EMAIL_VERIFICATION_ATTEMPT_RATE_LIMIT_PER_MINUTE": "1000",
+    }
+
+
+def auth_fixed(layout: Layout) -> Environment:
     """Tell auth its peppers, its keys, and the credentials of the other services."""
     secrets = layout.secrets
     return {
-        "APP_PUBLIC_URL": layout.gateway_url,
         "AUTH_PASSWORD_PEPPER": secrets["password-pepper"],
         "AUTH_REFRESH_TOKEN_PEPPER": secrets["refresh-token-pepper"],
         "AUTH_EMAIL_VERIFICATION_TOKEN_PEPPER": secrets["email-verification-token-pepper"],
@@ -73,51 +91,57 @@ def of_auth(layout: Layout) -> Environment:
         "AUTH_SESSION_IP_HASH_SALT": secrets["session-ip-hash-salt"],
         "AUTH_SERVICE_SECRETS": json.dumps({service: secrets[f"{service}-client"] for service in SERVICES}),
         "EVENT_SEALING_KEY": secrets["event-sealing-key"],
-        # Everybody comes from this one machine, whatever they try out.
-        "SIGNUP_RATE_LIMIT_PER_HOUR": "1000",
-        "AUTH_TOKEN_RATE_LIMIT_PER_MINUTE": "1000",
-        "AUTH_REFRESH_RATE_LIMIT_PER_MINUTE": "1000",
-        "EMAIL_VERIFICATION_IP_RATE_LIMIT_PER_HOUR": "1000",
-        "EMAIL_VERIFICATION_ATTEMPT_RATE_LIMIT_PER_MINUTE": "1000",
     }
 
 
-def of_conversation(_layout: Layout) -> Environment:
-    """Tell conversation nothing of its own."""
-    return {}
+def chat_agent_defaults(_layout: Layout) -> Environment:
+    """Tell chat-agent how to speak to the caller's model, if there is one."""
+    if not has_real_model():
+        return {}
+    # A server of one's own needs no key, and speaks the older protocol more often than the newer one.
+    own = {"OPENAI_API_KEY": "none-needed", "OPENAI_API": "chat_completions"}
+    return {**taken(*PROXIES), **(own if taken("OPENAI_BASE_URL") else {})}
 
 
-def of_chat_agent(layout: Layout) -> Environment:
-    """Tell chat-agent where the model is: the real one when there is a key for it, else the sandbox."""
+def chat_agent_fixed(layout: Layout) -> Environment:
+    """Tell chat-agent where its neighbour is, and the sandbox if no other model is known."""
     sandbox = {
         "OPENAI_API_KEY": "sandbox",
         "OPENAI_BASE_URL": f"{layout.sandbox_url}/v1",
         # What the ledger is to say: that no model has answered.
         "AGENT_MODEL_DEFAULT": "sandbox-large",
+        "OPENAI_API": "responses",
     }
-    model = taken(*MODEL, *PROXIES) if has_real_model() else sandbox
-    return {"CONVERSATION_INTERNAL_URL": layout.url("conversation-internal"), **model}
+    return {
+        "CONVERSATION_INTERNAL_URL": layout.url("conversation-internal"),
+        **({} if has_real_model() else sandbox),
+    }
 
 
-def of_billing_webhook(layout: Layout) -> Environment:
+def billing_webhook_defaults(layout: Layout) -> Environment:
     """Tell billing-webhook what Stripe signs its events with."""
-    return {"STRIPE_WEBHOOK_SECRET": f"whsec_{layout.secrets['stripe-webhook-secret']}"}
+    proxies = taken(*PROXIES) if taken("STRIPE_SECRET_KEY") else {}
+    return {"STRIPE_WEBHOOK_SECRET": f"whsec_{layout.secrets['stripe-webhook-secret']}", **proxies}
 
 
-def of_notification(layout: Layout) -> Environment:
-    """Tell notification where mail goes: out into the world when there is a key for it, else the sandbox."""
+def notification_defaults(layout: Layout) -> Environment:
+    """Tell notification where links lead, and whose mail it is when mail really goes out."""
+    # Resend's own address for those who have not verified a domain yet.
+    real = {"RESEND_DEFAULT_FROM": "onboarding@resend.dev", **taken(*PROXIES)}
+    return {"APP_PUBLIC_URL": layout.pages_url, **(real if has_real_mail() else {})}
+
+
+def notification_fixed(layout: Layout) -> Environment:
+    """Tell notification to send mail: to the sandbox, unless there is a key for really sending it."""
     sandbox = {
         "RESEND_API_KEY": "re_sandbox",
         "RESEND_BASE_URL": f"{layout.sandbox_url}/resend",
         "RESEND_DEFAULT_FROM": "Acme <acme@example.com>",
     }
-    # Resend's own address for those who have not verified a domain yet.
-    real = {"RESEND_DEFAULT_FROM": "onboarding@resend.dev", **taken(*MAIL, *PROXIES)}
     return {
-        "APP_PUBLIC_URL": layout.gateway_url,
         "EVENT_SEALING_KEY": layout.secrets["event-sealing-key"],
         "RESEND_EMAIL_ENABLED": "true",
-        **(real if has_real_mail() else sandbox),
+        **({} if has_real_mail() else sandbox),
     }
 
 
@@ -130,37 +154,49 @@ def of_gateway(layout: Layout, envoy: str) -> Environment:
     }
     return {
         **machine(),
+        "ALLOWED_ORIGINS": ",".join(origins(layout)),
+        **chosen("gateway"),
         "ENVOY": envoy,
         "GATEWAY_ADDRESS": HOST,
         "GATEWAY_PORT": str(layout.ports["gateway"]),
         "GATEWAY_ADMIN_PORT": str(layout.ports["gateway-admin"]),
         "GATEWAY_CONFIG_OUT": str(layout.folders.root / "gateway.yaml"),
         "AUTH_ISSUER": layout.gateway_url,
-        "ALLOWED_ORIGINS": f"http://localhost:3000,http://localhost:{layout.ports['gateway']}",
         **services,
         **layout.settings.get("gateway", {}),
     }
 
 
+def origins(layout: Layout) -> list[str]:
+    """List the origins that may call from a browser: a frontend's and ours, by both names of this machine."""
+    ports = (3000, layout.ports["gateway"])
+    return [f"http://{host}:{port}" for port in ports for host in ("localhost", HOST)]
+
+
+def of_all(layout: Layout) -> dict[str, Environment]:
+    """Return the environment of each service and of the gateway."""
+    services = {service: of_service(layout, service) for service in SERVICES}
+    return {**services, "gateway": of_gateway(layout, "")}
+
+
 def has_real_model() -> bool:
-    """Tell whether the caller has a key for a model."""
-    return bool(os.environ.get("OPENAI_API_KEY"))
-
-
-def model_address() -> str:
-    """Tell where the caller's model is."""
-    return os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+    """Tell whether the caller has a key for a model, or the address of a server that may need none."""
+    return bool(taken(*MODEL))
 
 
 def has_real_mail() -> bool:
     """Tell whether the caller has a key for sending mail."""
-    return bool(os.environ.get("RESEND_API_KEY"))
+    return bool(taken("RESEND_API_KEY"))
 
 
-OWN: Mapping[str, Callable[[Layout], Environment]] = {
-    "auth": of_auth,
-    "conversation": of_conversation,
-    "chat-agent": of_chat_agent,
-    "billing-webhook": of_billing_webhook,
-    "notification": of_notification,
+DEFAULTS: Mapping[str, Callable[[Layout], Environment]] = {
+    "auth": auth_defaults,
+    "chat-agent": chat_agent_defaults,
+    "billing-webhook": billing_webhook_defaults,
+    "notification": notification_defaults,
+}
+FIXED: Mapping[str, Callable[[Layout], Environment]] = {
+    "auth": auth_fixed,
+    "chat-agent": chat_agent_fixed,
+    "notification": notification_fixed,
 }

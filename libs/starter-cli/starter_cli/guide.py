@@ -1,10 +1,11 @@
 """What to try next, ready to be copied."""
 
 import json
+from collections.abc import Sequence
 
 from rich.console import Console
 
-from starter_cli import environment, holder, owner
+from starter_cli import environment, holder, owner, variables
 from starter_cli.layout import CHECKOUT, Layout
 from starter_cli.progress import say
 from starter_cli.stack import Stack
@@ -48,19 +49,28 @@ def commands(stack: Stack) -> list[str]:
     ]
 
 
-def who_answers(console: Console) -> None:
+def who_answers(layout: Layout, console: Console) -> None:
     """Say plainly whether a model answers, or the script that stands in for one."""
-    if environment.has_real_model():
-        say(console, f"OPENAI_API_KEY is set: answers come from the model at {environment.model_address()}.")
-        return
-    say(
-        console,
-        "Answers come from a scripted stand-in, not from a model; with OPENAI_API_KEY set, from a real one.",
-        "yellow",
-    )
-    if environment.taken("OPENAI_BASE_URL"):
+    if not environment.has_real_model():
         say(
             console,
-            "OPENAI_BASE_URL is not used without OPENAI_API_KEY; set any value for a server that needs none.",
+            "Answers come from a scripted stand-in, not from a model; with OPENAI_API_KEY set, or"
+            " OPENAI_BASE_URL and AGENT_MODEL_DEFAULT, from a real one.",
             "yellow",
         )
+        return
+    told = environment.of_service(layout, "chat-agent")
+    address = told.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
+    model = told.get("AGENT_MODEL_DEFAULT", "the default model; AGENT_MODEL_DEFAULT chooses another")
+    protocol = told.get("OPENAI_API", "responses")
+    say(console, f"Answers come from {address} ({model}), over OpenAI's {protocol} API.")
+
+
+def unused_variables(layout: Layout, in_file: Sequence[str], console: Console) -> None:
+    """Say which of the caller's variables are not used."""
+    overruled, unknown = variables.unused(environment.of_all(layout), in_file)
+    if overruled:
+        names = ", ".join(overruled)
+        say(console, f"Not used here, because this stack has its own: {names}.", "yellow")
+    if unknown:
+        say(console, f"In .env, but no part reads it: {', '.join(unknown)}.", "yellow")

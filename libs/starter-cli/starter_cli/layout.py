@@ -164,6 +164,11 @@ class Layout:
         return f"{self.sandbox_url}/resend/"
 
     @property
+    def pages_url(self) -> str:
+        """Where links in mails lead: pages of the sandbox, since there is no frontend here."""
+        return f"{self.sandbox_url}/app"
+
+    @property
     def postgres(self) -> Postgres:
         """The database server of this stack, not necessarily running."""
         return Postgres(self.folders.databases, self.ports["postgres"], durable=self.durable)

@@ -94,6 +94,7 @@ def sandbox_options(layout: Layout) -> Sequence[str]:
     return [
         *("--port", str(layout.ports["sandbox"])),
         *("--data", str(layout.folders.mails)),
+        *("--gateway", layout.gateway_url),
         *("--tokens-per-second", str(layout.tokens_per_second)),
     ]
 

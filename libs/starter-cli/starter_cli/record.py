@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from sandbox.folders import write_private
 
-from starter_cli import secrets
+from starter_cli import holder, secrets
 from starter_cli.failures import Failure
 from starter_cli.layout import SECRETS, Folders, Layout
 from starter_cli.parts import Part
@@ -56,8 +56,11 @@ def read(folders: Folders) -> RunRecord:
     """Read what runs; raises Failure when nothing does."""
     try:
         told = json.loads(folders.run.read_text())
-    except FileNotFoundError as error:
-        raise Failure("Acme", f"it does not run on {folders.root}; start it first") from error
+    except FileNotFoundError:
+        told = None
+    # A folder that was copied, or whose runner was killed, has a record of what does not run there.
+    if told is None or holder.of(folders) is None:
+        raise Failure("Acme", f"it does not run on {folders.root}; start it first")
     return RunRecord(told["pid"], told["ports"], [PartRecord(**part) for part in told["parts"]])
 
 

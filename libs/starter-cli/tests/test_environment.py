@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
-from starter_cli import environment
-from starter_cli.layout import SECRETS, SERVICES, Folders, Layout, port_names, replicas_of
+from dotenv import dotenv_values
+from starter_cli import environment, variables
+from starter_cli.layout import CHECKOUT, SECRETS, SERVICES, Folders, Layout, port_names, replicas_of
 
 CALLERS = (
     "OPENAI_API_KEY",
@@ -30,6 +32,80 @@ def test_without_a_key_the_model_and_the_mail_are_the_sandbox(layout: Layout) ->
     assert environment.of_service(layout, "notification")["RESEND_BASE_URL"] == f"{layout.sandbox_url}/resend"
 
 
+def test_a_server_without_a_key_needs_its_address_and_a_model_alone(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:11434/v1")
+    monkeypatch.setenv("AGENT_MODEL_DEFAULT", "llama3.2")
+    told = environment.of_service(layout, "chat-agent")
+    assert told["OPENAI_BASE_URL"] == "http://localhost:11434/v1"
+    assert told["AGENT_MODEL_DEFAULT"] == "llama3.2"
+    assert told["OPENAI_API"] == "chat_completions"
+    assert told["OPENAI_API_KEY"]
+    monkeypatch.setenv("OPENAI_API", "responses")
+    assert environment.of_service(layout, "chat-agent")["OPENAI_API"] == "responses"
+
+
+def test_links_in_mails_lead_to_a_page_unless_there_is_a_frontend(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in (layout.pages_url, "https://app.example.com"):
+        told = {environment.of_service(layout, name)["APP_PUBLIC_URL"] for name in ("auth", "notification")}
+        assert told == {url}
+        monkeypatch.setenv("APP_PUBLIC_URL", "https://app.example.com")
+
+
+def test_both_names_of_this_machine_are_origins_unless_others_are_chosen(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = layout.ports["gateway"]
+    origins = environment.of_gateway(layout, "envoy")["ALLOWED_ORIGINS"].split(",")
+    assert {f"http://localhost:{port}", f"http://127.0.0.1:{port}"} < set(origins)
+    monkeypatch.setenv("ALLOWED_ORIGINS", "https://app.example.com")
+    assert environment.of_gateway(layout, "envoy")["ALLOWED_ORIGINS"] == "https://app.example.com"
+
+
+def settable() -> list[tuple[str, str]]:
+    """Every variable that a service reads and that the runner leaves to the caller."""
+    return [(part, name) for part in SERVICES for name in sorted(variables.read_by(part))]
+
+
+@pytest.mark.parametrize(("part", "name"), settable())
+def test_every_setting_reaches_its_service_or_is_said_not_to(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, part: str, name: str
+) -> None:
+    for variable in ("OPENAI_API_KEY", "RESEND_API_KEY"):  # with these, nothing is the sandbox's
+        monkeypatch.setenv(variable, "of the caller")
+    monkeypatch.setenv(name, "from the caller")
+    overruled, unknown = variables.unused(environment.of_all(layout), [name])
+    assert unknown == []
+    reaches = environment.of_service(layout, part).get(name) == "from the caller"
+    assert reaches != (name in overruled)
+
+
+def test_a_file_is_read_where_the_environment_says_nothing(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text(
+        'APP_PUBLIC_URL="https://file.example"  # where\nALLOWED_ORIGINS=https://file.example\n'
+        "AGENT_MODEL_DEFAULT=\nNONSENSE=1\nDATABASE_URL=postgresql://elsewhere\nGATEWAY_PORT=8001\n"
+    )
+    monkeypatch.setattr("os.environ", {**os.environ, "ALLOWED_ORIGINS": "https://environment.example"})
+    names = variables.load(file)
+    told = environment.of_all(layout)
+    assert told["notification"]["APP_PUBLIC_URL"] == "https://file.example"
+    assert told["gateway"]["ALLOWED_ORIGINS"] == "https://environment.example"
+    assert variables.unused(told, names) == (["DATABASE_URL"], ["NONSENSE"])
+
+
+def test_the_sample_file_names_only_what_is_read() -> None:
+    known = {name for part in (*SERVICES, "gateway") for name in variables.read_by(part)}
+    sample = dotenv_values(CHECKOUT / ".env.example")
+    assert sample.keys() <= known
+    assert set(sample.values()) == {""}
+
+
 def test_with_a_key_the_model_is_the_real_one(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-caller")
     told = environment.of_service(layout, "chat-agent")
@@ -38,7 +114,7 @@ def test_with_a_key_the_model_is_the_real_one(layout: Layout, monkeypatch: pytes
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1")
     monkeypatch.setenv("AGENT_MODEL_DEFAULT", "llama3")
     told = environment.of_service(layout, "chat-agent")
-    assert told["OPENAI_BASE_URL"] == environment.model_address() == "http://127.0.0.1:11434/v1"
+    assert told["OPENAI_BASE_URL"] == "http://127.0.0.1:11434/v1"
     assert told["AGENT_MODEL_DEFAULT"] == "llama3"
 
 

@@ -1,6 +1,7 @@
 """The commands beside `start`, at a stack that runs."""
 
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -82,6 +83,36 @@ def test_seeding_somebody_says_in_one_sentence_why_it_does_not(
     assert told.returncode == 1
     assert told.stdout.startswith("✗ users seed: ")
     assert sentence in told.stdout
+
+
+def test_a_command_runs_with_the_settings_of_the_service_that_runs(stack: Stack) -> None:
+    show = "import os; print(os.environ['PORT'], os.environ['RUN_LEASE_SECONDS'], os.getcwd())"
+    told = acme("exec", "--data", stack.folders.root, "chat-agent", "--", "python", "-c", show)
+    assert told.returncode == 0, told.stdout + told.stderr
+    port, lease, folder = told.stdout.split(maxsplit=2)
+    assert (port, lease) == (str(stack.layout.ports["chat-agent"]), "4")
+    assert folder.strip().endswith("services/chat-agent")
+
+
+def test_a_command_of_a_service_that_is_down_runs_all_the_same(stack: Stack) -> None:
+    with stack.stopped("auth"):
+        told = acme("exec", "--data", stack.folders.root, "auth", "--", "python", "-m", "auth.keys", "list")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "active" in told.stdout
+
+
+def test_a_command_of_no_service_is_refused(stack: Stack) -> None:
+    told = acme("exec", "--data", stack.folders.root, "nobody", "--", "true")
+    assert told.returncode == 1
+    assert "there is no service nobody; choose one of auth, " in told.stdout
+
+
+def test_a_copied_folder_does_not_run(stack: Stack, tmp_path: Path) -> None:
+    for file in ("run.json", "lock", "secrets.json"):
+        shutil.copy(stack.folders.root / file, tmp_path)
+    told = acme("status", "--data", tmp_path)
+    assert told.returncode == 1
+    assert f"does not run on {tmp_path}" in told.stdout
 
 
 def test_doctor_finds_nothing_wrong_here(tmp_path: Path) -> None:

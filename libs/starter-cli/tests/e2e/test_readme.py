@@ -6,14 +6,20 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from starter_cli.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[4]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/*/README.md")])
-BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# One that is marked `run` works as it stands while a stack runs.
+BLOCK = re.compile(r"^```sh(?: run)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+RUNNABLE = re.compile(r"^```sh run\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MODULE = re.compile(r"python -m ((?:auth|conversation|chat_agent|billing_webhook|notification)\.\w+)")
+PROGRAMS = Path(sys.executable).parent
 TARGET = re.compile(r"^make ([a-z][a-z-]*)", re.MULTILINE)
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 SCRIPT = re.compile(r"\bpython (scripts/\S+\.py.*)$", re.MULTILINE)
@@ -39,6 +45,56 @@ def test_the_commands_of_the_readme_do_what_it_says(stack: Stack) -> None:
     assert '"handoff_occurred":false' in said
     assert '"object":"chat.completion"' in said
     assert "What time is it in Vienna?" in said.rpartition('"items":')[2]
+    vienna = datetime.now(ZoneInfo("Europe/Vienna"))
+    assert '"arguments":"{\\"timezone\\": \\"Europe/Vienna\\"}"' in said.replace("\\n", "")
+    assert re.search(rf"{vienna:%Y-%m-%dT%H}:\d\d:\d\d{vienna:%:z}".replace("+", "\\+"), said)
+
+
+COMMANDS = sorted(
+    {
+        line
+        for page in PAGES
+        for block in RUNNABLE.findall(page.read_text())
+        for line in block.splitlines()
+        if line and not line.startswith("#")
+    }
+)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_that_is_marked_works_at_the_stack_that_runs(stack: Stack, line: str) -> None:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line.replace(".venv/bin/", f"{PROGRAMS}/")],
+        cwd=ROOT,
+        env={**os.environ, "ACME_DATA": str(stack.folders.root)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout
+
+
+MODULES = sorted({module for page in PAGES for module in MODULE.findall(page.read_text())})
+# They take no options, and stay.
+SERVERS = ("main", "worker")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_program_that_a_page_names_runs_as_its_service(stack: Stack, module: str) -> None:
+    package, _, name = module.partition(".")
+    arguments = ["-c", f"import {module}"] if name in SERVERS else ["-m", module, "--help"]
+    done = subprocess.run(
+        [PROGRAMS / "acme", "exec", package.replace("_", "-"), "--", "python", *arguments],
+        env={**os.environ, "ACME_DATA": str(stack.folders.root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 SCRIPTS = sorted({line for page in PAGES for block in blocks(page) for line in SCRIPT.findall(block)})

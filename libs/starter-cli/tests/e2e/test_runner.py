@@ -16,7 +16,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sandbox.processes import free_port
+from starter_cli.layout import Folders, Layout
 from starter_cli.ports import HOST, PortBlock, is_free
+from testkit.databases import query
 
 # Takes the terminal at its standard input, as a shell does, and becomes the program that it is given.
 IN_TERMINAL = [
@@ -274,6 +277,20 @@ def test_the_inbox_keeps_its_port(data: Path, first_run: Runner, port: int) -> N
     run.send(signal.SIGINT)
     run.end()
     assert inbox_of(run) == before
+
+
+def test_a_database_that_is_newer_than_the_code_is_told(data: Path, first_run: Runner, port: int) -> None:
+    layout = Layout(Folders(data), {"postgres": free_port()}, json.loads((data / "secrets.json").read_text()))
+    with layout.postgres:
+        [[before]] = query(layout.database_url("auth"), "select version_num from alembic_version")
+        query(layout.database_url("auth"), "update alembic_version set version_num = '9999'")
+    run = Runner(data, port, "--once")
+    assert run.end() == 1
+    with layout.postgres:
+        query(layout.database_url("auth"), "update alembic_version set version_num = $1", before)
+    assert "✗ databases: what auth keeps is newer than this code; use the newer code again" in run.said
+    assert "Traceback" not in run.said
+    assert run.left_behind() == []
 
 
 def test_a_lost_password_of_the_database_is_told_without_a_traceback(

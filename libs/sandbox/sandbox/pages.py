@@ -1,0 +1,153 @@
+"""Pages that links in mails lead to where there is no frontend: each makes one call to auth."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Annotated
+from urllib.error import HTTPError, URLError
+from urllib.parse import parse_qsl
+from urllib.request import ProxyHandler, build_opener
+from urllib.request import Request as Call
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+_TEMPLATE = Environment(loader=PackageLoader("sandbox"), autoescape=True).get_template("page.html")
+# The address of the page carries the token.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Field:
+    """A question on a page."""
+
+    label: str
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page is for, and the call of auth that it makes with the token and what was typed."""
+
+    title: str
+    button: str
+    path: str
+    done: str
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    # Sign in with `email` and `password` first, and make the call as that person.
+    signs_in: bool = False
+
+
+PASSWORD = Field("New password", "password")
+PAGES: Mapping[str, Page] = {
+    "verify-email": Page(
+        "Confirm your e-mail address", "Confirm", "email/verify", "The address is confirmed. You can sign in."
+    ),
+    "reset-password": Page(
+        "Set a new password",
+        "Set password",
+        "password/reset",
+        "The password is set. You can sign in.",
+        {"password": PASSWORD},
+    ),
+    "confirm-email-change": Page(
+        "Use this e-mail address", "Confirm", "email/change/confirm", "Your account uses this address now."
+    ),
+    "restore-account": Page(
+        "Keep your account", "Restore", "account/restore", "The account is restored. You can sign in."
+    ),
+    "magic-link": Page(
+        "Sign in",
+        "Sign in",
+        "magic-link/verify",
+        "You are signed in; auth answered with the tokens of the session.",
+        {"binding": Field("Binding, from the answer to the request for this link")},
+    ),
+    "invitation": Page(
+        "Accept the invitation",
+        "Accept",
+        "invites/accept",
+        "You are a member of the team now.",
+        {"email": Field("Your e-mail address", "email"), "password": Field("Your password", "password")},
+        signs_in=True,
+    ),
+}
+
+
+class Refused(Exception):
+    """Auth refused a call; the message is its reason."""
+
+
+def create_pages(gateway_url: str) -> FastAPI:
+    """Build the pages, for the auth behind a gateway."""
+    app = FastAPI(title="Acme sandbox pages", openapi_url=None)
+
+    @app.get("/{name}", response_class=HTMLResponse)
+    async def show(page: Named) -> HTMLResponse:
+        """Ask; opening a link alone, as programs that scan mail do, uses nothing up."""
+        return _page(page)
+
+    @app.post("/{name}", response_class=HTMLResponse)
+    async def use(page: Named, request: Request) -> HTMLResponse:
+        """Make the call, and say what came of it."""
+        typed = dict(parse_qsl((await request.body()).decode(errors="replace")))
+        answers = {name: typed.get(name, "") for name in page.fields}
+        token = request.query_params.get("token", "")
+        try:
+            await run_in_threadpool(_use, gateway_url, page, token, answers)
+        except Refused as refusal:
+            return _page(page, problem=str(refusal), status=HTTPStatus.BAD_REQUEST)
+        return _page(page, done=page.done)
+
+    return app
+
+
+def _named(name: str) -> Page:
+    if (page := PAGES.get(name)) is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    return page
+
+
+Named = Annotated[Page, Depends(_named)]
+
+
+def _page(page: Page, *, done: str = "", problem: str = "", status: int = 200) -> HTMLResponse:
+    return HTMLResponse(_TEMPLATE.render(page=page, done=done, problem=problem), status, _HEADERS)
+
+
+def _use(gateway_url: str, page: Page, token: str, answers: dict[str, str]) -> None:
+    """Make the page's call; raises Refused."""
+    headers, body = {}, {"token": token, **answers}
+    if page.signs_in:
+        session = _post(f"{gateway_url}/api/v1/auth/token", answers)
+        headers, body = {"Authorization": f"Bearer {session.get('access_token')}"}, {"token": token}
+    _post(f"{gateway_url}/api/v1/auth/{page.path}", body, headers)
+
+
+def _post(url: str, body: dict[str, str], headers: Mapping[str, str] | None = None) -> dict[str, object]:
+    """Post JSON to the gateway and return the answer; raises Refused with its reason."""
+    content = json.dumps(body).encode()
+    call = Call(url, content, {"Content-Type": "application/json", **(headers or {})})  # noqa: S310  # http
+    try:
+        with build_opener(ProxyHandler({})).open(call, timeout=_SECONDS) as answer:
+            return dict(json.loads(answer.read() or b"{}"))
+    except HTTPError as error:
+        raise Refused(_reason(error.read(), error.code)) from error
+    except (URLError, OSError) as error:
+        raise Refused("Acme does not answer. Is it running?") from error
+
+
+def _reason(content: bytes, status: int) -> str:
+    try:
+        return str(json.loads(content)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"Acme answered {status}."

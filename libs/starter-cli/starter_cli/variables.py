@@ -1,0 +1,72 @@
+"""The caller's variables, from the environment and from `.env`: which part reads which."""
+
+import ast
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from starter_cli.layout import CHECKOUT, SERVICES, service_folder
+
+GATEWAY_SCRIPT = CHECKOUT / "deploy" / "gateway" / "start.sh"
+COMMON_SETTINGS = CHECKOUT / "libs" / "servicekit" / "servicekit" / "settings.py"
+# What the runner itself, or every program, reads.
+MACHINE = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+TLS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+TELEMETRY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+RUNNER = ("GATEWAY_PORT", "ONCE", "ACME_DATA", *MACHINE, *TLS, *TELEMETRY, *PROXIES)
+
+
+def load(file: Path = CHECKOUT / ".env") -> Sequence[str]:
+    """Put the variables of a file into this process's environment, which wins; return the file's names."""
+    values = {name: value for name, value in dotenv_values(file).items() if value}
+    for name, value in values.items():
+        if not os.environ.get(name):
+            os.environ[name] = value
+    return list(values)
+
+
+def taken(*names: str) -> dict[str, str]:
+    """Return those of the variables that are set to something."""
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+@cache
+def read_by(part: str) -> frozenset[str]:
+    """Name the variables that a service, or the gateway, reads."""
+    if part == "gateway":
+        return frozenset(re.findall(r"(?:\bfill |\$\{)([A-Z][A-Z0-9_]+)", GATEWAY_SCRIPT.read_text()))
+    own = service_folder(part) / SERVICES[part] / "settings.py"
+    return frozenset(name.upper() for file in (COMMON_SETTINGS, own) for name in fields(file))
+
+
+def fields(file: Path) -> Iterator[str]:
+    """List the fields of the settings in a file; libraries import no service, so it is read, not run."""
+    for statement in ast.parse(file.read_text()).body:
+        if isinstance(statement, ast.ClassDef) and statement.name.endswith("Settings"):
+            for line in statement.body:
+                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                    yield line.target.id
+
+
+def chosen(part: str) -> dict[str, str]:
+    """Return what the caller has set of the variables that a part reads."""
+    return taken(*read_by(part))
+
+
+def unused(told: Mapping[str, Mapping[str, str]], in_file: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Name the caller's variables that the parts do not get as they are set, and those that mean nothing.
+
+    `told` is the environment of each part; `in_file` are the names in `.env`.
+    """
+    known = {name for part in told for name in chosen(part)}
+    overruled = [
+        name
+        for name in sorted(known - set(RUNNER))
+        if all(environment.get(name) != os.environ[name] for environment in told.values())
+    ]
+    return overruled, sorted(set(in_file) - known - set(RUNNER))
