@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
 
@@ -15,6 +16,10 @@ TENANT = "Acme Demo"
 SLUG = "demo"
 # The exit code with which auth.seed says in one line why it changed nothing.
 REFUSED = 1
+
+
+class Refused(Failure):
+    """Auth has changed nothing, and says why in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +38,25 @@ def of(layout: Layout) -> Owner:
 
 def ensure(layout: Layout, cancelled: Event) -> None:
     """Make the first tenant and its owner, unless an earlier run on the same databases has."""
-    made = layout.folders.databases / "first-tenant"
-    if made.exists() or cancelled.is_set():
+    made, databases = layout.folders.databases / "first-tenant", place_of_databases(layout)
+    if (made.exists() and made.read_text() == databases) or cancelled.is_set():
         return
     options = ["--email", EMAIL, "--tenant-name", TENANT, "--tenant-slug", SLUG, "--role", "owner"]
-    seed(layout, options, layout.secrets["owner-password"])
-    made.write_text(f"{EMAIL}\n")
+    with suppress(Refused):  # the owner is there, and has changed since
+        seed(layout, options, layout.secrets["owner-password"])
+    made.write_text(databases)
+
+
+def place_of_databases(layout: Layout) -> str:
+    """Say where the databases are; a folder that was copied may have new, empty ones elsewhere."""
+    note = layout.folders.databases / "home"
+    return note.read_text() if note.exists() else "here"
 
 
 def seed(layout: Layout, options: Sequence[str], password: str | None) -> str:
     """Create a tenant and somebody in it whose address counts as verified; return what auth prints.
 
-    Raises Failure with auth's reason. Without a password, an existing person keeps theirs.
+    Raises Refused with auth's reason, or Failure. Without a password, an existing person keeps theirs.
     """
     log = layout.folders.log("seed")
     done = subprocess.run(  # noqa: S603
@@ -59,7 +71,7 @@ def seed(layout: Layout, options: Sequence[str], password: str | None) -> str:
     )
     log.write_text(done.stdout + done.stderr)
     if done.returncode == REFUSED and done.stderr.count("\n") == 1:
-        raise Failure("users seed", done.stderr.strip())
+        raise Refused("users seed", done.stderr.strip())
     if done.returncode != 0:
         raise Failure("auth.seed", f"it failed (exit code {done.returncode})", log)
     return done.stdout

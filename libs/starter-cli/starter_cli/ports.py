@@ -93,5 +93,14 @@ def holder_of(port: int) -> str:
     with suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+                process = psutil.Process(connection.pid)
+                return f"{process.name()} (process {process.pid}{stack_of(process)})"
     return "another program"
+
+
+def stack_of(process: psutil.Process) -> str:
+    """Say which Acme a process is a part of, if it is one of another checkout or folder."""
+    for parent in process.parents():
+        if "starter_cli" in " ".join(parent.cmdline()):
+            return f", of Acme that process {parent.pid} runs in {parent.cwd()}"
+    return ""

@@ -10,6 +10,8 @@ from sandbox.processes import free_port, wait_until
 from starter_cli.keeper import Keeper
 from starter_cli.parts import Daemon
 from starter_cli.processes import Program
+from starter_cli.record import PartRecord
+from starter_cli.standing import state
 from starter_cli.steps import Happening
 
 # Answers, unless there is a file that keeps it from starting.
@@ -49,6 +51,19 @@ class Kept:
 
     def has_said(self, words: str, times: int = 1) -> bool:
         return wait_until(lambda: sum(words in each for each in self.said) >= times, seconds=20)
+
+
+def test_what_does_not_come_up_is_known_until_it_does(kept: Kept) -> None:
+    broken = kept.folder / "broken"
+    broken.touch()
+    kept.kill()
+    assert kept.has_said("part did not start")
+    assert wait_until(lambda: kept.keeper.problem is not None, seconds=20)
+    record = PartRecord("part", "", None, None, "", kept.keeper.problem)
+    assert state(record).startswith("does not start: it stopped while it started (exit code 1)")
+    broken.unlink()
+    assert kept.has_said("part is back")
+    assert kept.keeper.problem is None
 
 
 @pytest.fixture
