@@ -100,7 +100,8 @@ def holder_of(port: int) -> str:
 
 def stack_of(process: psutil.Process) -> str:
     """Say which Acme a process is a part of, if it is one of another checkout or folder."""
-    for parent in process.parents():
-        if "starter_cli" in " ".join(parent.cmdline()):
-            return f", of Acme that process {parent.pid} runs in {parent.cwd()}"
+    with suppress(psutil.Error):  # of other people's programs the system may tell nothing
+        for parent in process.parents():
+            if "starter_cli" in " ".join(parent.cmdline()):
+                return f", of Acme that process {parent.pid} runs in {parent.cwd()}"
     return ""
