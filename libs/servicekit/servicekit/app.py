@@ -144,12 +144,7 @@ def make_kit(
     api_keys: ApiKeyCheck | None = None,
 ) -> Kit:
     """Make what every service has; nothing connects before it is used."""
-    database = Database(
-        settings.database_url,
-        name=name,
-        pool_size=settings.database_pool_size,
-        prepared_statements=settings.database_prepared_statements,
-    )
+    database = Database.of(settings, name)
     redis = redis_client.connect(settings)
     http = Connections(telemetry.client_traces(settings))
     telemetry.instrument(settings, database.engine, redis)

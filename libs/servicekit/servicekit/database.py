@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated
+from typing import Annotated, Self
 
 from asyncpg import PostgresError  # type: ignore[import-untyped]  # it ships no types
 from fastapi import Depends, Request
@@ -14,6 +14,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from servicekit.postgres import CONNECT_SECONDS, GuardedConnection, create_engine
+from servicekit.settings import ServiceSettings
 
 COMMAND_SECONDS = 15
 # What a server says to a write that takes none, as one does that was the primary until a moment ago.
@@ -61,6 +62,16 @@ class Database:
         self.published = asyncio.Event()
         self._sessions = async_sessionmaker(
             self.engine, expire_on_commit=False, info={"published": self.published}
+        )
+
+    @classmethod
+    def of(cls, settings: ServiceSettings, name: str, pool_size: int | None = None) -> Self:
+        """Make the database that a service's settings describe."""
+        return cls(
+            settings.database_url,
+            name=name,
+            pool_size=pool_size or settings.database_pool_size,
+            prepared_statements=settings.database_prepared_statements,
         )
 
     def begin(self) -> AbstractAsyncContextManager[AsyncSession]:

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
@@ -31,6 +32,7 @@ IGNORED = frozenset(
         "tcp_user_timeout",
     }
 )
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 TRY_NEXT_HOST = (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
 # Sent along with BEGIN, as PgBouncer takes no such parameters when a connection starts, and a session's
 # settings would reach whoever gets the server's connection next.
@@ -181,6 +183,9 @@ def refuse_unknown(parts: SplitResult, query: dict[str, str]) -> None:
         raise AddressInvalid(f"sslmode is one of {', '.join(SSL_MODES)}")
     if query.get("target_session_attrs", "any") not in SESSION_ATTRIBUTES:
         raise AddressInvalid(f"target_session_attrs is one of {', '.join(SESSION_ATTRIBUTES)}")
+    for name in FILES:
+        if query.get(name, "system") != "system" and not Path(query[name]).is_file():
+            raise AddressInvalid(f"there is no file where {name} says")
     try:
         list(hosts_of(parts, query))
         float(query.get("connect_timeout", 0))

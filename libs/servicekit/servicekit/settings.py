@@ -29,6 +29,7 @@ from servicekit.settings_errors import SettingsInvalid, messages_of, missing, of
 DEVELOPMENT = frozenset({"development", "dev", "local", "test"})
 PLACEHOLDERS = ("change-me", "changeme", "replace-me", "placeholder", "secret", "password", "example")
 PLACEHOLDER_PREFIXES = ("change-me", "changeme", "replace-me", "development-only")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 # NIST SP 800-63B-4, 3.1.1.2, asks for 112 bits of a pepper; a random character carries about six.
 MIN_SECRET_LENGTH = 16
 
@@ -181,15 +182,18 @@ class ServiceSettings(BaseSettings):
 
     def unfit_anywhere(self) -> list[str]:
         """List what could not work even in development; a service adds its own conditions."""
-        return [*self.unusable_address(), *self.incomplete_sinks()]
+        return [*self.unusable_addresses(), *self.incomplete_sinks()]
 
-    def unusable_address(self) -> list[str]:
-        """List what cannot be meant in the database's address."""
+    def unusable_addresses(self) -> list[str]:
+        """List what cannot be meant in the addresses of the stores."""
+        complaints = []
+        if self.redis_url and not self.redis_url.get_secret_value().startswith(REDIS_SCHEMES):
+            complaints.append(f"REDIS_URL is invalid: it begins with {' or '.join(REDIS_SCHEMES)}")
         try:
             Connector(self.database_url.get_secret_value() if self.database_url else "postgresql://", "")
         except AddressInvalid as error:
-            return [f"DATABASE_URL is invalid: {error}"]
-        return []
+            complaints.append(f"DATABASE_URL is invalid: {error}")
+        return complaints
 
     def incomplete_sinks(self) -> list[str]:
         """List what the chosen log sink still needs."""

@@ -65,3 +65,25 @@ def test_a_refusal_does_not_tell_the_secrets() -> None:
 def test_a_sink_that_is_not_configured_stops_the_boot(sink: str, missing: str) -> None:
     with pytest.raises(ValidationError, match=missing):
         shop(logging_sink=sink)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"redis_url": "http://:hunter2hunter2@redis"}, "REDIS_URL is invalid: it begins with redis://"),
+        ({"database_url": "mysql://acme:hunter2hunter2@db/acme"}, "DATABASE_URL is invalid: it begins with"),
+        (
+            {"database_url": "postgresql://acme:hunter2hunter2@db/acme?sslmode=on"},
+            "DATABASE_URL is invalid: sslmode",
+        ),
+        (
+            {"database_url": "postgresql://acme:hunter2hunter2@db/acme?sslrootcert=/nowhere/ca.pem"},
+            "DATABASE_URL is invalid: there is no file where sslrootcert says",
+        ),
+    ],
+)
+def test_refuses_addresses_that_cannot_be_meant(changes: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        shop(**changes)
+    assert complaint in str(refused.value)
+    assert "hunter2" not in str(refused.value)

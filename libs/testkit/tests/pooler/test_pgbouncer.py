@@ -17,16 +17,18 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
+from sandbox.embedded import Postgres, Valkey
 from servicekit import jose
 from servicekit.database import Database
 from servicekit.sealing import unseal
 from sqlalchemy import text
 from testkit.app import client, running
-from testkit.databases import Databases
+from testkit.databases import query
 from testkit.documents import module, services
 from testkit.issuer import Issuer
 from testkit.pacts import ROOT
 from testkit.production import production
+from testkit.replicas import environment_of
 
 PASSWORD = "four unrelated words here"
 PEOPLE = 12
@@ -52,11 +54,14 @@ def migrate(service: str, url: str) -> "subprocess.Popen[bytes]":
 
 
 @pytest.fixture(scope="module")
-def migrated_through(pgbouncer: Any, databases: Databases) -> dict[str, str]:
+def migrated_through(pgbouncer: Any, postgres: Postgres) -> dict[str, str]:
     """Databases migrated through the pooler, one of them by two replicas at once; their direct addresses."""
-    direct = {name: databases.fresh(f"{name}-{pgbouncer.statements}") for name in services()}
+    direct = {}
     for name in services():
-        url = pgbouncer.url(f"{name}-{pgbouncer.statements}")
+        database = f"{name}-{pgbouncer.statements}"
+        # Not the fixture's: those are emptied after each test, and here the services go on.
+        query(postgres.url, f'create database "{database}"')
+        direct[name], url = postgres.database_url(database), pgbouncer.url(database)
         replicas = [migrate(name, url) for _ in range(2 if name == "conversation" else 1)]
         assert {replica.wait(120) for replica in replicas} == {0}, name
     return direct
@@ -66,12 +71,11 @@ def migrated_through(pgbouncer: Any, databases: Databases) -> dict[str, str]:
 async def installation(
     pgbouncer: Any,
     migrated_through: dict[str, str],
-    redis_url: str,
     issuer: Issuer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Installation]:
-    keys = tmp_path_factory.mktemp("keys") / "keys.json"
     async with contextlib.AsyncExitStack() as stack:
+        redis = stack.enter_context(Valkey(tmp_path_factory.mktemp("redis"), durable=False))
         apps = {}
         for name in services():
             variables = {
@@ -81,10 +85,9 @@ async def installation(
                 "LOGGING_SINK": "none",
                 "DATABASE_URL": pgbouncer.url(f"{name}-{pgbouncer.statements}"),
                 "DATABASE_PREPARED_STATEMENTS": str(pgbouncer.statements > 0),
-                "REDIS_URL": redis_url,
+                "REDIS_URL": redis.url,
                 "AUTH_ISSUER": issuer.issuer,
                 "AUTH_JWKS_URL": issuer.jwks_url,
-                "AUTH_KEY_STORAGE_PATH": str(keys),
                 "SIGNUP_RATE_LIMIT_PER_HOUR": "1000",
                 "APP_PUBLIC_URL": "https://app.acme.example",
             }
@@ -160,23 +163,22 @@ async def test_people_sign_up_and_in_and_are_written_to(installation: Installati
             given: dict[str, Any] = answer.json() if answer.content else {}
             return given
 
-        async def join(email: str) -> None:
+        # Hashing passwords takes the machine whole: one after the other, all else at once.
+        for email in emails:
             await post("register", email=email, password=PASSWORD, tenant_name=f"Bakery of {email}")
-
-        await asyncio.gather(*map(join, emails))
         await asyncio.gather(
             *(post("email/verify", token=token) for token in await mail_tokens(installation))
         )
 
-        async def live(email: str) -> None:
-            session = await post("token", email=email, password=PASSWORD)
+        async def live(session: dict[str, Any]) -> None:
             for _ in range(3):
                 session = await post("refresh", refresh_token=session["refresh_token"])
             bearer = {"Authorization": f"Bearer {session['access_token']}"}
             me = await http.get("/api/v1/auth/me", headers=bearer)
             assert me.status_code == httpx.codes.OK, me.text
 
-        await asyncio.gather(*map(live, emails))
+        sessions = [await post("token", email=email, password=PASSWORD) for email in emails]
+        await asyncio.gather(*map(live, sessions))
     # Through the outbox, the relay, the stream, and the consumer's own transactions.
     await eventually(installation.direct["notification"], "select id from deliveries", PEOPLE)
 
@@ -191,6 +193,20 @@ async def mail_tokens(installation: Installation) -> list[str]:
         await connection.close()
     found = [jose.parse_object(row["data"].encode()) for row in rows]
     return [unseal(key, one["verification"]["token"], context=str(one["user_id"])) for one in found]
+
+
+async def test_the_operators_commands(pgbouncer: Any, installation: Installation) -> None:
+    settings = installation.apps["auth"].state.kit.settings
+    seed = ["auth.seed", "--email", "owner@example.com", "--tenant-name", "Seeded", "--print-password"]
+    for command in (seed, ["auth.tenants", "list"]):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *command),
+            env={"PATH": os.environ["PATH"], **environment_of(settings)},
+            stdout=subprocess.PIPE,
+        )
+        said, _ = await process.communicate()
+        assert process.returncode == 0
+        assert b"seeded" in said
 
 
 async def test_every_transaction_is_guarded_and_none_beside_it(

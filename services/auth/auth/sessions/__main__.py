@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     chosen = parser().parse_args(arguments)
     try:
-        ended = asyncio.run(run(Settings(), chosen))
+        ended = asyncio.run(run(Settings.load(), chosen))
     except (UserUnknown, TenantUnknown) as refusal:
         sys.stderr.write(f"{refusal.detail}\n")
         return 1
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 async def run(settings: Settings, chosen: argparse.Namespace) -> int:
     """End the sessions in one transaction; returns how many."""
-    database = Database(settings.database_url, name="auth-sessions", pool_size=1)
+    database = Database.of(settings, "auth-sessions", pool_size=1)
     try:
         async with database.begin() as db:
             if chosen.user:
