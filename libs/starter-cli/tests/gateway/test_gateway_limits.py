@@ -1,10 +1,15 @@
 """How much and how long: bodies, streams, timeouts, rates and retries."""
 
+import re
+
 import pytest
 from sandbox.embedded import free_port
+from servicekit.auth import every_route
+from testkit import documents
 
 MIB = 1024 * 1024
 HOOK = 256 * 1024
+WITH_BODIES = {"POST", "PUT", "PATCH", "DELETE"}
 
 
 def chunked(size):
@@ -12,19 +17,42 @@ def chunked(size):
     yield from (b"x" * min(step, size - start) for start in range(0, size, step))
 
 
+def limits():
+    """Give every public route that takes a body, and how much its service takes."""
+    for service in documents.services():
+        for route in every_route(documents.app_of(service).routes):
+            for method in sorted(WITH_BODIES & set(route.methods or ())):
+                yield method, re.sub(r"{\w+(:\w+)?}", "1", route.path), route.max_body_size
+
+
+@pytest.mark.parametrize(("method", "path", "limit"), [*limits()])
+def test_takes_and_refuses_the_bodies_that_the_service_takes_and_refuses(
+    gateway, client, services, method, path, limit, assert_problem
+):
+    services.second_half.set()
+    assert client.request(method, path, content=b"x" * limit).status_code == 200
+    assert_problem(client.request(method, path, content=b"x" * (limit + 1)), 413, "payload_too_large")
+    status, _, problem = gateway.send(
+        f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {limit + 1}\r\n\r\n".encode()
+    )
+    assert (status, problem["code"]) == (413, "payload_too_large")
+
+
 @pytest.mark.parametrize(
-    ("path", "limit"), [("/api/v1/chat", MIB), ("/webhooks/stripe", HOOK), ("/webhooks/resend", HOOK)]
+    ("path", "limit"),
+    [
+        ("/api/v1/auth/token", 16 * 1024),
+        ("/api/v1/tenants", 16 * 1024),
+        ("/api/v1/webhook-endpoints", 64 * 1024),
+        ("/webhooks/stripe", HOOK),
+        ("/webhooks/resend", HOOK),
+        ("/api/v1/conversations/1/items", MIB),
+        ("/v1/responses", MIB),
+        ("/api/v1/chat", MIB),
+    ],
 )
-def test_takes_bodies_up_to_the_limit(client, path, limit):
-    assert client.post(path, content=b"x" * limit).json()["received"] == limit
+def test_counts_a_body_that_does_not_say_how_large_it_is(client, path, limit, assert_problem):
     assert client.post(path, content=chunked(limit)).json()["received"] == limit
-
-
-@pytest.mark.parametrize(
-    ("path", "limit"), [("/api/v1/chat", MIB), ("/v1/responses", MIB), ("/webhooks/stripe", HOOK)]
-)
-def test_refuses_larger_bodies(client, path, limit, assert_problem):
-    assert_problem(client.post(path, content=b"x" * (limit + 1)), 413, "payload_too_large")
     assert_problem(client.post(path, content=chunked(limit + 1)), 413, "payload_too_large")
 
 
