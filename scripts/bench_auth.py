@@ -36,8 +36,11 @@ AT_ONCE = 4
 MANY = "1000000"
 LIMITS = {
     "auth": {
-        f"AUTH_{use}_RATE_LIMIT_PER_MINUTE": MANY
-        for use in ("TOKEN", "TOKEN_ACCOUNT", "REFRESH", "REFRESH_SESSION")
+        "AUTH_LIMITS": '{"reads_per_person": 1000000, "writes_per_person": 1000000}',
+        **{
+            f"AUTH_{use}_RATE_LIMIT_PER_MINUTE": MANY
+            for use in ("TOKEN", "TOKEN_ACCOUNT", "REFRESH", "REFRESH_SESSION")
+        },
     }
 }
 

@@ -25,6 +25,7 @@ APPS = Path(__file__).with_name("apps")
 # One person talks for all: the limits are on, and out of the way.
 LIMITS: Mapping[str, Mapping[str, str]] = {
     "chat-agent": {
+        "CHAT_LIMITS": '{"reads_per_person": 1000000, "writes_per_person": 1000000}',
         "CHAT_STREAM_RATE_LIMIT_PER_MINUTE": "1000000",
         "CHAT_STREAM_CONCURRENT_LIMIT": "10000",
         "CHAT_TENANT_STREAM_RATE_LIMIT_PER_MINUTE": "1000000",

@@ -68,6 +68,7 @@ def main(plan: Plan, console: Console) -> int:
 def stack_for(plan: Plan, data: Path, progress: Progress) -> Stack:
     """Make a stack with two chat-agents and a slow model, which lets one person do as much as they like."""
     limits = {
+        "CHAT_LIMITS": '{"reads_per_person": 1000000, "writes_per_person": 1000000}',
         "CHAT_STREAM_RATE_LIMIT_PER_MINUTE": "1000000",
         "CHAT_STREAM_CONCURRENT_LIMIT": "1000000",
         "CHAT_TENANT_STREAM_RATE_LIMIT_PER_MINUTE": "1000000",

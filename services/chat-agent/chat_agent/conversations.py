@@ -1,6 +1,6 @@
 """The conversation service, as this one uses it: always for one person, never for all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -11,11 +11,17 @@ import orjson
 from pydantic import BaseModel
 from servicekit.http import DependencyUnavailable, ServiceClient
 
-from chat_agent.errors import ConversationUnavailable, Superseded, UnknownConversation
+from chat_agent.errors import (
+    ConversationLimitReached,
+    ConversationUnavailable,
+    Superseded,
+    UnknownConversation,
+)
 
 # The service takes 100 items and 1 MiB at once; half of that, since what is sent may be written longer.
 BATCH_ITEMS, BATCH_BYTES = 100, 512 * 1024
 SUPERSEDED = "turn_superseded"
+LIMIT_REACHED = "conversation_limit_reached"
 SCOPE = "conversations:read conversations:write"
 
 
@@ -79,12 +85,22 @@ def batches(items: Sequence[Item]) -> list[list[Item]]:
     return found
 
 
+def refusal(problem: Mapping[str, Any]) -> Exception:
+    """Return the error that a conflict stands for."""
+    if problem["code"] == SUPERSEDED:
+        return Superseded()
+    if problem["code"] == LIMIT_REACHED:
+        return ConversationLimitReached(problem["detail"])
+    return ConversationUnavailable(f"The conversation service answered {problem['code']}.")
+
+
 @dataclass(frozen=True)
 class Conversations:
     """What one person of a tenant has said and heard.
 
     Raises ConversationUnavailable when the service does not answer, UnknownConversation when it is another's,
-    and Superseded to a turn's attempt that is not the newest.
+    ConversationLimitReached when no more may be kept, and Superseded to a turn's attempt that is not the
+    newest.
     """
 
     client: ServiceClient
@@ -144,8 +160,8 @@ class Conversations:
             raise ConversationUnavailable from error
         if answer.status == HTTPStatus.NOT_FOUND:
             raise UnknownConversation
-        if answer.status == HTTPStatus.CONFLICT and orjson.loads(answer.body)["code"] == SUPERSEDED:
-            raise Superseded
+        if answer.status == HTTPStatus.CONFLICT:
+            raise refusal(orjson.loads(answer.body))
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise ConversationUnavailable(f"The conversation service answered {answer.status}.")
         return answer.body

@@ -78,6 +78,12 @@ class RunLogExpired(Gone):
     default_detail = "The events of this run are no longer kept; read the run itself."
 
 
+class ConversationLimitReached(Conflict):
+    """The conversation, its owner or the tenant keeps as much as it may; waiting does not help."""
+
+    default_detail = "As much is kept as may be. Begin a new conversation, or delete some."
+
+
 class Superseded(Exception):  # never an answer to anybody: the run goes on, elsewhere
     """Somebody else works on the run by now."""
 

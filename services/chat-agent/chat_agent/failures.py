@@ -75,6 +75,7 @@ FAILURES: tuple[tuple[type[BaseException], type[ServiceError]], ...] = (
 NAMED: list[type[ServiceError]] = [
     *(kind for _, kind in FAILURES),
     errors.ConversationUnavailable,
+    errors.ConversationLimitReached,
     errors.AuthUnavailable,
     errors.TenantSuspended,
     errors.MembershipEnded,

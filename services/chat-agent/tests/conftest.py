@@ -33,6 +33,8 @@ class Neighbours:
         self.owners: dict[str, str] = {}
         self.attempts: dict[str, int] = {}
         self.down = False
+        # Items that are kept before the service refuses more.
+        self.most_items: float = float("inf")
         # What auth says of everybody; None: that they are nobody.
         self.standing: dict[str, str] | None = dict(ACTIVE)
         self.auth_down = False
@@ -63,6 +65,7 @@ class Neighbours:
         self.owners.clear()
         self.attempts.clear()
         self.asked_of.clear()
+        self.most_items = float("inf")
         self.standing = dict(ACTIVE)
         self.down = self.auth_down = self.search_down = False
 
@@ -108,6 +111,9 @@ class Neighbours:
         if any(known.get(item["id"], item["data"]) != item["data"] for item in body["items"]):
             return JSONResponse({"code": "item_conflict"}, 409)
         new = [item for item in body["items"] if item["id"] not in known]
+        if len(self.items[id]) + len(new) > self.most_items:
+            detail = "This conversation has 5 items, as many as it may have. Begin a new conversation."
+            return JSONResponse({"code": "conversation_limit_reached", "detail": detail}, 409)
         with self.stored:
             self.items[id] += new
             self.stored.notify_all()

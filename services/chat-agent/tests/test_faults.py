@@ -90,6 +90,23 @@ def test_without_the_conversation_service_nothing_is_half_done(
     assert ann.post("/api/v1/chat", json={"message": "Hi"}).status_code == 200
 
 
+@pytest.mark.parametrize("most_items", [0, 1])
+def test_a_full_conversation_ends_a_run_by_name(
+    ann: httpx.Client, neighbours, settings: Settings, most_items: int
+) -> None:
+    """Be it full when the run begins, or when it has said something; and waiting would not help."""
+    neighbours.most_items = most_items
+    answer = ann.post("/api/v1/chat", json={"message": "Hi"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "conversation_limit_reached")
+    assert "Begin a new conversation." in answer.json()["detail"]
+    assert "retry-after" not in answer.headers
+    streamed = ann.post("/api/v1/chat/stream", json={"message": "Hi"}).text
+    assert '"conversation_limit_reached"' in streamed.rpartition("event: run.failed")[2]
+    rows = query(settings.database_url.get_secret_value(), "select status, error_code from runs")
+    assert {tuple(row) for row in rows} == {("failed", "conversation_limit_reached")}
+    assert [len(items) for items in neighbours.items.values()] == [most_items] * 2
+
+
 def test_without_redis_nobody_is_let_in(settings: Settings, issuer: Issuer) -> None:
     lost = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1")})
     with serving(create_app(lost)) as url:

@@ -13,6 +13,7 @@ from conversation import paging, schemas
 from conversation.errors import ConversationUnknown
 from conversation.keeping import Place
 from conversation.models import Conversation, Item
+from conversation.quotas import Quotas
 
 MESSAGES_SHOWN = 200
 
@@ -42,25 +43,28 @@ async def lock(session: AsyncSession, caller: Principal, conversation_id: UUID) 
     return Place(conversation_id, position)
 
 
-async def create(session: AsyncSession, caller: Principal, title: str | None) -> Conversation:
-    """Begin a conversation."""
+async def create(session: AsyncSession, caller: Principal, title: str | None, quotas: Quotas) -> Conversation:
+    """Begin a conversation; raises ConversationLimitReached."""
     conversation = Conversation(tenant_id=caller.tenant_id, user_id=caller.user_id, title=title)
     session.add(conversation)
     await session.flush()
+    await quotas.check_new_conversation(session, caller)
     return conversation
 
 
 async def ensure(
-    session: AsyncSession, caller: Principal, conversation_id: UUID, title: str | None
+    session: AsyncSession, caller: Principal, conversation_id: UUID, title: str | None, quotas: Quotas
 ) -> Conversation:
     """Begin a conversation under an id of the caller's choice, unless it is there; then it stays as it is.
 
-    Raises ConversationUnknown, also to whoever acts for somebody who has left.
+    Raises ConversationLimitReached, and ConversationUnknown, also to whoever acts for somebody who has left.
     """
     if await session.scalar(departures.left(caller.user_id)):
         raise ConversationUnknown
     row = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id, "title": title}
-    await session.execute(insert(Conversation).values(row).on_conflict_do_nothing())
+    added = insert(Conversation).values(row).on_conflict_do_nothing().returning(Conversation.id)
+    if await session.scalar(added) is not None:
+        await quotas.check_new_conversation(session, caller)
     return await find(session, caller, conversation_id)
 
 

@@ -2,6 +2,19 @@
 
 from servicekit.errors import Conflict, NotFound, PayloadTooLarge, Unprocessable
 
+LIMIT_DETAILS = {
+    "conversations_per_person": "You have {most} conversations, as many as one person may have."
+    " Delete some of them to begin another.",
+    "conversations_per_tenant": "Your workspace has {most} conversations, as many as it may have."
+    " Delete some of them to begin another, or ask your operator for more.",
+    "items_per_conversation": "This conversation has {most} items, as many as it may have."
+    " Begin a new conversation.",
+    "bytes_per_conversation": "This conversation has {most} bytes, as many as it may have."
+    " Begin a new conversation.",
+    "bytes_per_tenant": "Your workspace keeps {most} bytes of conversations, as many as it may."
+    " Delete some conversations, or ask your operator for more.",
+}
+
 
 class ConversationUnknown(NotFound):
     """There is no such conversation, or it is somebody else's."""
@@ -13,6 +26,13 @@ class ItemConflict(Conflict):
     """An item's id is there already, with other content."""
 
     default_detail = "An item with this id is there already, and says something else."
+
+
+class ConversationLimitReached(Conflict):
+    """So much is kept already; 409 and not 429, since waiting does not help and deleting does."""
+
+    def __init__(self, limit: str, most: int) -> None:
+        super().__init__(LIMIT_DETAILS[limit].format(most=most), limit=limit, most=most)
 
 
 class TurnSuperseded(Conflict):

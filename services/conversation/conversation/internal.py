@@ -11,6 +11,7 @@ from servicekit.wire import Limit, Page
 
 from conversation import conversations, items, models, schemas, search, turns
 from conversation.keeping import answer
+from conversation.quotas import CurrentQuotas
 
 Reader = Annotated[Principal, acting("conversations:read")]
 Writer = Annotated[Principal, acting("conversations:write")]
@@ -20,10 +21,14 @@ router = APIRouter(prefix="/internal/v1", tags=["conversations"])
 
 @router.put("/conversations/{conversation_id}", response_model=schemas.Conversation)
 async def ensure_conversation(
-    conversation_id: UUID, new: schemas.NewConversation, caller: Writer, session: Session
+    conversation_id: UUID,
+    new: schemas.NewConversation,
+    caller: Writer,
+    session: Session,
+    quotas: CurrentQuotas,
 ) -> models.Conversation:
     """Begin a conversation under this id, unless it is there; then it stays as it is."""
-    return await conversations.ensure(session, caller, conversation_id, new.title)
+    return await conversations.ensure(session, caller, conversation_id, new.title, quotas)
 
 
 @router.put(
@@ -31,15 +36,20 @@ async def ensure_conversation(
     response_model=schemas.Items,
     max_body_size=schemas.MAX_ITEMS_BODY,
 )
-async def begin_turn(
-    conversation_id: UUID, run_id: UUID, new: schemas.NewTurn, caller: Writer, session: Session
+async def begin_turn(  # noqa: PLR0913, PLR0917  # the parts of a request
+    conversation_id: UUID,
+    run_id: UUID,
+    new: schemas.NewTurn,
+    caller: Writer,
+    session: Session,
+    quotas: CurrentQuotas,
 ) -> Response:
     """Keep what a run begins with, and give the conversation's last items; make it unless it is there.
 
     An item whose id is there is left as it is, or 409 when it says something else. From now on older attempts
     of the run are refused: 409 `turn_superseded`.
     """
-    return answer(await turns.begin(session, caller, conversation_id, run_id, new))
+    return answer(await turns.begin(session, caller, conversation_id, run_id, new, quotas))
 
 
 @router.post(
@@ -47,11 +57,16 @@ async def begin_turn(
     response_model=schemas.Items,
     max_body_size=schemas.MAX_ITEMS_BODY,
 )
-async def append_items(
-    conversation_id: UUID, run_id: UUID, new: schemas.NewTurnItems, caller: Writer, session: Session
+async def append_items(  # noqa: PLR0913, PLR0917  # the parts of a request
+    conversation_id: UUID,
+    run_id: UUID,
+    new: schemas.NewTurnItems,
+    caller: Writer,
+    session: Session,
+    quotas: CurrentQuotas,
 ) -> Response:
     """Keep more of a run's items. One that is there is left as it is, or 409 when it says something else."""
-    return answer(await turns.append(session, caller, conversation_id, run_id, new))
+    return answer(await turns.append(session, caller, conversation_id, run_id, new, quotas))
 
 
 @router.delete("/conversations/{conversation_id}/turns/{run_id}", status_code=status.HTTP_204_NO_CONTENT)

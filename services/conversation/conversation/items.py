@@ -5,24 +5,30 @@ from uuid import UUID
 
 from servicekit.tokens import Principal
 from servicekit.wire import Page
-from sqlalchemy import Text, cast, delete, func, select
+from sqlalchemy import Text, cast, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import paging, schemas
 from conversation.conversations import find, lock
 from conversation.keeping import LAST_MESSAGE_LENGTH, Kept, keep, offer, shortened
-from conversation.models import Conversation, Item
+from conversation.models import Conversation, Item, Usage
+from conversation.quotas import Quotas
 
 
 async def append(
-    session: AsyncSession, caller: Principal, conversation_id: UUID, given: Sequence[schemas.NewItem]
+    session: AsyncSession,
+    caller: Principal,
+    conversation_id: UUID,
+    given: Sequence[schemas.NewItem],
+    quotas: Quotas,
 ) -> list[Kept]:
     """Keep items, in the order given; one that is there already is left as it is.
 
-    Raises ItemTooLarge, and ItemConflict when the one that is there says something else.
+    Raises ItemTooLarge, ConversationLimitReached, and ItemConflict when the one that is there says something
+    else.
     """
     offered = [offer(item) for item in given]
-    kept = await keep(session, await lock(session, caller, conversation_id), offered)
+    kept = await keep(session, await lock(session, caller, conversation_id), offered, quotas)
     return [kept[item.id] for item in given]
 
 
@@ -51,11 +57,15 @@ async def clear(session: AsyncSession, caller: Principal, conversation_id: UUID)
     """Take all items out; the conversation stays."""
     conversation = await find(session, caller, conversation_id, lock=True)
     await session.execute(delete(Item).where(Item.conversation_id == conversation.id))
-    await recount(session, conversation)
+    await recount(session, conversation, conversation.item_count, conversation.byte_count)
 
 
-async def recount(session: AsyncSession, conversation: Conversation) -> None:
-    """Let the conversation tell of the messages that are left."""
+async def recount(session: AsyncSession, conversation: Conversation, items: int, size: int) -> None:
+    """Let the conversation tell of the messages that are left, without so many items of so many bytes."""
+    theirs = (Usage.tenant_id == conversation.tenant_id, Usage.user_id == conversation.user_id)
+    await session.execute(update(Usage).where(*theirs).values(bytes=Usage.bytes - size))
+    conversation.item_count -= items
+    conversation.byte_count -= size
     messages = select(Item.text).where(Item.conversation_id == conversation.id, Item.role.is_not(None))
     count = await session.scalar(select(func.count()).select_from(messages.subquery()))
     text = await session.scalar(messages.order_by(Item.position.desc()).limit(1))

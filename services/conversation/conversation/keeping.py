@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from conversation import schemas
 from conversation.errors import ItemConflict, ItemTooLarge
 from conversation.messages import said
+from conversation.quotas import Quotas, Size
 
 MAX_ITEM_BYTES = 256 * 1024
 TITLE_LENGTH = 80
@@ -43,11 +44,18 @@ KEEP = text("""
     order by position
 """)
 TELL = text("""
-    update conversations
-    set last_position = last_position + :items, message_count = message_count + :messages,
-        last_message = coalesce(:last_message, last_message), title = coalesce(title, :title),
-        updated_at = clock_timestamp()
-    where id = :conversation_id
+    with told as (
+        update conversations
+        set last_position = last_position + :items, message_count = message_count + :messages,
+            last_message = coalesce(:last_message, last_message), title = coalesce(title, :title),
+            item_count = item_count + :items, byte_count = byte_count + :bytes, updated_at = clock_timestamp()
+        where id = :conversation_id
+        returning tenant_id, user_id, item_count, byte_count
+    ), counted as (
+        update usage set bytes = usage.bytes + :bytes from told
+        where usage.tenant_id = told.tenant_id and usage.user_id = told.user_id
+    )
+    select tenant_id, item_count, byte_count from told
 """)
 # Postgres compares: which numbers are equal is its own idea, already applied to what it keeps.
 COMPARE = text("""
@@ -92,22 +100,31 @@ def offer(item: schemas.NewItem) -> Offered:
     return Offered(item.id, data, role, words)
 
 
-async def keep(
-    session: AsyncSession, place: Place, offered: Sequence[Offered], last: int = 0
+async def keep(  # noqa: PLR0913  # where, what, and within which limits
+    session: AsyncSession,
+    place: Place,
+    offered: Sequence[Offered],
+    quotas: Quotas,
+    *,
+    last: int = 0,
+    factor: float = 1,
 ) -> dict[str, Kept]:
     """Keep items, and give them and the last so many of before, by their ids.
 
-    One that is there already is left as it is; raises ItemConflict when it says something else.
+    One that is there already is left as it is. Raises ItemConflict when it says something else, and
+    ConversationLimitReached when `factor` times the limits are exceeded.
     """
     # The columns of what is offered, also when there is nothing.
     ids, data, roles, texts = ([one[column] for one in offered] for column in range(len(Offered._fields)))
     parts = {"ids": ids, "data": data, "roles": roles, "texts": texts, "last": last}
     rows = [Kept(*row) for row in await session.execute(KEEP, parts | place._asdict())]
-    fresh = {one.id for one in rows if one.position > place.position}
+    fresh = {one.id: one for one in rows if one.position > place.position}
     if repeated := [one for one in offered if one.id not in fresh]:
         rows += await compare(session, place.conversation_id, repeated)
     if fresh:
-        await tell(session, place.conversation_id, [one for one in offered if one.id in fresh])
+        size = sum(len(one.data.encode()) for one in fresh.values())
+        now = await tell(session, place.conversation_id, [one for one in offered if one.id in fresh], size)
+        await quotas.check_new_items(session, now, factor)
     return {one.id: one for one in rows}
 
 
@@ -122,17 +139,19 @@ async def compare(session: AsyncSession, conversation_id: UUID, repeated: Sequen
     return same
 
 
-async def tell(session: AsyncSession, conversation_id: UUID, fresh: Sequence[Offered]) -> None:
-    """Let a conversation tell of its new items."""
+async def tell(session: AsyncSession, conversation_id: UUID, fresh: Sequence[Offered], size: int) -> Size:
+    """Let a conversation tell of its new items, of so many bytes; return its size by now."""
     said_now = [one.text for one in fresh if one.text is not None]
     asked = [one.text for one in fresh if one.text is not None and one.role == "user"]
     parts = {
         "items": len(fresh),
+        "bytes": size,
         "messages": len(said_now),
         "last_message": shortened(said_now[-1], LAST_MESSAGE_LENGTH) if said_now else None,
         "title": title_of(asked[0]) if asked else None,
     }
-    await session.execute(TELL, {"conversation_id": conversation_id, **parts})
+    told = await session.execute(TELL, {"conversation_id": conversation_id, **parts})
+    return Size(*told.one())
 
 
 def title_of(words: str) -> str:

@@ -4,20 +4,24 @@ from fastapi import FastAPI
 from servicekit.app import create_service, serve
 
 from conversation import internal, routes
+from conversation.quotas import Quotas
 from conversation.settings import Settings
 from conversation.worker import workers
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Put the service together."""
-    return create_service(
+    settings = settings or Settings()
+    app = create_service(
         "conversation",
-        settings or Settings(),
+        settings,
         description="What was said: the one history of every conversation.",
         routers=[routes.router],
         internal=[internal.router],
         workers=workers,
     )
+    app.state.quotas = app.state.internal.state.quotas = Quotas(settings.limits)
+    return app
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from servicekit.database import metadata
 from servicekit.departures import leavers, tenants
 from servicekit.events import inbox
 from servicekit.idempotency import idempotency_keys
-from sqlalchemy import Computed, ForeignKey, Index, Text, UniqueConstraint, func
+from sqlalchemy import BigInteger, Computed, ForeignKey, Index, Text, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -41,6 +41,8 @@ class Conversation(Base):
     title: Mapped[str | None]
     message_count: Mapped[int] = mapped_column(default=0)
     last_message: Mapped[str | None]
+    item_count: Mapped[int] = mapped_column(server_default="0", default=0)
+    byte_count: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)
     # Positions are never given out twice, so that a cursor never shows an item again.
     last_position: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
@@ -71,6 +73,17 @@ class Item(Base):
     def is_incomplete(self) -> bool:
         """Tell whether the answer was cut off here."""
         return self.data.get("status") == "incomplete"
+
+
+class Usage(Base):
+    """How much one person of a tenant keeps; triggers count conversations, `keeping` and `turns` bytes."""
+
+    __tablename__ = "usage"
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    conversations: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
 
 
 class Turn(Base):

@@ -12,6 +12,7 @@ from servicekit.wire import Cursor, Limit, Page
 
 from conversation import conversations, items, models, schemas, search
 from conversation.keeping import answer
+from conversation.quotas import CurrentQuotas
 
 Reader = Annotated[Principal, allowed("conversations:read")]
 Writer = Annotated[Principal, allowed("conversations:write")]
@@ -22,10 +23,10 @@ router = APIRouter(prefix="/api/v1/conversations", tags=["conversations"], route
 
 @router.post("", status_code=status.HTTP_201_CREATED, response_model=schemas.Conversation)
 async def begin_conversation(
-    new: schemas.NewConversation, caller: Writer, session: Session
+    new: schemas.NewConversation, caller: Writer, session: Session, quotas: CurrentQuotas
 ) -> models.Conversation:
     """Begin a conversation."""
-    return await conversations.create(session, caller, new.title)
+    return await conversations.create(session, caller, new.title, quotas)
 
 
 @router.get("")
@@ -76,7 +77,7 @@ async def list_items(
 
 @router.post("/{conversation_id}/items", response_model=schemas.Items, max_body_size=schemas.MAX_ITEMS_BODY)
 async def append_items(
-    conversation_id: UUID, new: schemas.NewItems, caller: Writer, session: Session
+    conversation_id: UUID, new: schemas.NewItems, caller: Writer, session: Session, quotas: CurrentQuotas
 ) -> Response:
     """Add items. One whose id is there is left as it is, or 409 when it says something else."""
-    return answer(await items.append(session, caller, conversation_id, new.items))
+    return answer(await items.append(session, caller, conversation_id, new.items, quotas))

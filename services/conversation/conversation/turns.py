@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from servicekit.tokens import Principal
-from sqlalchemy import TextClause, delete, select, text
+from sqlalchemy import Text, TextClause, cast, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation.conversations import find
@@ -16,6 +16,7 @@ from conversation.errors import ConversationUnknown, ItemOfAnotherRun, TurnSuper
 from conversation.items import recount
 from conversation.keeping import Kept, Offered, Place, keep, offer, title_of
 from conversation.models import Conversation, Item
+from conversation.quotas import RUN_FACTOR, Quotas
 from conversation.schemas import NewItem, NewTurn, NewTurnItems
 
 # The update changes nothing: it is what locks a row that is there, and gives it back, in the same statement.
@@ -26,10 +27,10 @@ ENSURE = """
     where not exists (select from leavers where leavers.user_id = :user_id)
     on conflict (id) do update set id = excluded.id
         where conversations.tenant_id = excluded.tenant_id and conversations.user_id = excluded.user_id
-    returning id, last_position
+    returning id, last_position, xmax = 0 as is_new
 """
 LOCK = """
-    select id, last_position from conversations
+    select id, last_position, false as is_new from conversations
     where id = :id and tenant_id = :tenant_id and user_id = :user_id
     for update
 """
@@ -42,34 +43,47 @@ TAKE = """
             where turns.attempt <= excluded.attempt
         returning attempt
     )
-    select last_position, exists(select from turn) from conversation
+    select last_position, exists(select from turn), is_new from conversation
 """
 ENSURE_AND_TAKE, LOCK_AND_TAKE = text(TAKE.format(conversation=ENSURE)), text(TAKE.format(conversation=LOCK))
 
 
-async def begin(
-    session: AsyncSession, caller: Principal, conversation_id: UUID, run_id: UUID, new: NewTurn
+async def begin(  # noqa: PLR0913, PLR0917  # whose, where, and what
+    session: AsyncSession,
+    caller: Principal,
+    conversation_id: UUID,
+    run_id: UUID,
+    new: NewTurn,
+    quotas: Quotas,
 ) -> list[Kept]:
     """Keep what a run begins with, in a conversation that begins with it unless it is there.
 
     Gives the last so many items of the conversation, oldest first. Raises as `append` does.
     """
     offered = offer_all(run_id, new.items)
-    place = await take(session, caller, conversation_id, run_id, new.attempt, ENSURE_AND_TAKE)
-    kept = await keep(session, place, offered, new.last)
+    place, is_new = await take(session, caller, conversation_id, run_id, new.attempt, ENSURE_AND_TAKE)
+    if is_new:
+        await quotas.check_new_conversation(session, caller)
+    kept = await keep(session, place, offered, quotas, last=new.last)
     return sorted(kept.values(), key=lambda one: one.position)[-new.last :]
 
 
-async def append(
-    session: AsyncSession, caller: Principal, conversation_id: UUID, run_id: UUID, new: NewTurnItems
+async def append(  # noqa: PLR0913, PLR0917  # whose, where, and what
+    session: AsyncSession,
+    caller: Principal,
+    conversation_id: UUID,
+    run_id: UUID,
+    new: NewTurnItems,
+    quotas: Quotas,
 ) -> list[Kept]:
-    """Keep more items of a run.
+    """Keep more items of a run, which may go over the limits a little: it began within them.
 
-    Raises ConversationUnknown, TurnSuperseded, ItemOfAnotherRun, ItemTooLarge and ItemConflict.
+    Raises ConversationUnknown, TurnSuperseded, ItemOfAnotherRun, ItemTooLarge, ItemConflict and
+    ConversationLimitReached.
     """
     offered = offer_all(run_id, new.items)
-    place = await take(session, caller, conversation_id, run_id, new.attempt)
-    kept = await keep(session, place, offered)
+    place, _ = await take(session, caller, conversation_id, run_id, new.attempt)
+    kept = await keep(session, place, offered, quotas, factor=RUN_FACTOR)
     return [kept[item.id] for item in new.items]
 
 
@@ -93,8 +107,10 @@ async def take(  # noqa: PLR0913, PLR0917  # whose, where, and who
     run_id: UUID,
     attempt: int,
     statement: TextClause = LOCK_AND_TAKE,
-) -> Place:
+) -> tuple[Place, bool]:
     """Lock one of the caller's conversations for an attempt of a run; from now on no older one may write.
+
+    Tells as well whether the conversation is new.
 
     Raises ConversationUnknown and TurnSuperseded.
     """
@@ -102,10 +118,10 @@ async def take(  # noqa: PLR0913, PLR0917  # whose, where, and who
     row = (await session.execute(statement, {**whose, "run_id": run_id, "attempt": attempt})).one_or_none()
     if row is None:
         raise ConversationUnknown
-    position, is_newest = row
+    position, is_newest, is_new = row
     if not is_newest:
         raise TurnSuperseded
-    return Place(conversation_id, position)
+    return Place(conversation_id, position), is_new
 
 
 async def forget(
@@ -120,13 +136,14 @@ async def forget(
     of_run = delete(Item).where(
         Item.conversation_id == conversation.id, Item.id.startswith(prefix(run_id), autoescape=True)
     )
-    gone = (await session.execute(of_run.returning(Item.role, Item.text))).all()
+    size = func.octet_length(cast(Item.data, Text))
+    gone = (await session.execute(of_run.returning(Item.role, Item.text, size))).all()
     if not gone:
         return
-    if conversation.title in {title_of(words) for role, words in gone if role == "user" and words}:
+    if conversation.title in {title_of(words) for role, words, _ in gone if role == "user" and words}:
         asked = await first_asked(session, conversation)
         conversation.title = title_of(asked) if asked else None
-    await recount(session, conversation)
+    await recount(session, conversation, len(gone), sum(size for *_, size in gone))
 
 
 async def first_asked(session: AsyncSession, conversation: Conversation) -> str | None:

@@ -8,7 +8,13 @@ from uuid import UUID
 import pytest
 from chat_agent import owners
 from chat_agent.conversations import SCOPE, Conversations, Item, Turn
-from chat_agent.errors import MembershipEnded, Superseded, TenantSuspended, UnknownConversation
+from chat_agent.errors import (
+    ConversationLimitReached,
+    MembershipEnded,
+    Superseded,
+    TenantSuspended,
+    UnknownConversation,
+)
 from chat_agent.leavers import HANDLERS
 from chat_agent.models import Run
 from chat_agent.owners import Owners
@@ -196,6 +202,23 @@ async def test_hears_that_a_newer_attempt_works_on_a_turn(what: str, method: str
                 late = mine.append(MINE, [item]) if method == "POST" else mine.open_turn(MINE, [item], last=1)
                 with pytest.raises(Superseded):
                     await late
+
+
+async def test_hears_that_a_conversation_is_full() -> None:
+    item = Item(id=f"{RUN}-0001", data=HELLO)
+    sent = {"attempt": 2, "items": [{"id": item.id, "data": HELLO}], "last": 1}
+    refused = {
+        "code": "conversation_limit_reached",
+        "detail": match.str("This conversation has 1 items, as many as it may have."),
+    }
+    with consumer_pact("chat-agent", "conversation") as pact:
+        asked(pact, "a turn where there is no room", "a conversation that is full", "PUT", TURN).with_body(
+            sent, "application/json"
+        ).will_respond_with(409).with_body(refused, "application/problem+json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                with pytest.raises(ConversationLimitReached, match="as many as it may have"):
+                    await mine.open_turn(MINE, [item], last=1)
 
 
 async def test_takes_all_items_away() -> None:

@@ -3,14 +3,19 @@
 from uuid import UUID
 
 from conversation import conversations, items, turns
+from conversation.limits import ConversationLimits
+from conversation.models import Conversation
+from conversation.quotas import Quotas
 from conversation.schemas import NewItem, NewTurn
 from servicekit.app import Kit
 from servicekit.tokens import Principal
+from sqlalchemy import update
 from testkit.pacts import TENANT, USER
 from testkit.providers import State
 
 CONVERSATION = "c0000000-0000-4000-8000-000000000001"
 RUN = "a0000000-0000-4000-8000-000000000001"
+LIMITED = Quotas(ConversationLimits())
 OF_ANOTHER = "c0000000-0000-4000-8000-000000000002"
 
 
@@ -38,7 +43,7 @@ async def nothing(kit: Kit) -> None:
 
 async def an_empty_conversation(kit: Kit, conversation_id: str = CONVERSATION) -> None:
     async with kit.database.begin() as session:
-        await conversations.ensure(session, caller(), UUID(conversation_id), None)
+        await conversations.ensure(session, caller(), UUID(conversation_id), None, LIMITED)
 
 
 async def a_conversation_with_one_message(
@@ -47,7 +52,7 @@ async def a_conversation_with_one_message(
     hello = NewItem(id=item_id, data={"type": "message", "role": "user", "content": text})
     await an_empty_conversation(kit, conversation_id)
     async with kit.database.begin() as session:
-        await items.append(session, caller(), UUID(conversation_id), [hello])
+        await items.append(session, caller(), UUID(conversation_id), [hello], LIMITED)
 
 
 async def a_conversation_with_one_turn(kit: Kit) -> None:
@@ -58,13 +63,21 @@ async def a_conversation_with_a_turn_in_its_third_attempt(kit: Kit) -> None:
     await an_empty_conversation(kit)
     newest = NewTurn(attempt=3, items=[], last=1)
     async with kit.database.begin() as session:
-        await turns.begin(session, caller(), UUID(CONVERSATION), UUID(RUN), newest)
+        await turns.begin(session, caller(), UUID(CONVERSATION), UUID(RUN), newest, LIMITED)
 
 
 async def a_conversation_of_another(kit: Kit, conversation_id: str = OF_ANOTHER) -> None:
     another = caller("user:05e70000-0000-4000-8000-00000000000f")
     async with kit.database.begin() as session:
-        await conversations.ensure(session, another, UUID(conversation_id), None)
+        await conversations.ensure(session, another, UUID(conversation_id), None, LIMITED)
+
+
+async def a_conversation_that_is_full(kit: Kit) -> None:
+    await a_conversation_with_one_message(kit)
+    most = kit.settings.limits.model_dump()["items_per_conversation"]
+    async with kit.database.begin() as session:
+        full = update(Conversation).where(Conversation.id == UUID(CONVERSATION)).values(item_count=most)
+        await session.execute(full)
 
 
 STATES: dict[str, State] = {
@@ -73,5 +86,6 @@ STATES: dict[str, State] = {
     "a conversation with one message": a_conversation_with_one_message,
     "a conversation with one turn": a_conversation_with_one_turn,
     "a conversation with a turn in its third attempt": a_conversation_with_a_turn_in_its_third_attempt,
+    "a conversation that is full": a_conversation_that_is_full,
     "a conversation of another": a_conversation_of_another,
 }
