@@ -2,16 +2,15 @@
 
 They count by the client's address, on every route, and against the rates that the route names itself with
 `count_against`. Valid requests from the same address go on being answered: it may be that of a whole
-office. Without Redis nothing is counted; what an invalid request may cost is bounded in any case.
+office. While Redis is away each process counts by itself (see `rates`).
 """
-
-import contextlib
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from servicekit.client_address import client_address, site
-from servicekit.limits import Limits, LimitsUnavailable, Rate
+from servicekit.limits import Rate
+from servicekit.rates import CallRates
 
 STATUSES = frozenset({400, 413, 414, 415, 422, 431})
 
@@ -25,9 +24,8 @@ async def count(scope: Scope) -> None:
     """Count an invalid request; raises RateLimited."""
     connection = HTTPConnection(scope)
     kit = connection.app.state.kit
-    limits: Limits = kit.limits
+    rates: CallRates = kit.rates
     address = f"invalid:{kit.name}:{site(client_address(connection))}"
-    with contextlib.suppress(LimitsUnavailable):
-        await limits.admit(Rate(address, kit.settings.invalid_requests_per_minute))
-        if rates := getattr(connection.state, "rates_if_invalid", ()):
-            await limits.admit(*rates)
+    await rates.admit(Rate(address, kit.settings.invalid_requests_per_minute))
+    if named := getattr(connection.state, "rates_if_invalid", ()):
+        await rates.admit(*named)

@@ -55,12 +55,13 @@ class CallRates:
         """Count a call; raises RateLimited."""
         person, tenant = self._table.of(kind)
         what = (self._service, kind)
-        await self._take(
+        await self.admit(
             Rate(tenant_key(caller.tenant_id, *what, caller.subject), person, PER_SECONDS),
             Rate(tenant_key(caller.tenant_id, *what), tenant, PER_SECONDS),
         )
 
-    async def _take(self, *rates: Rate) -> None:
+    async def admit(self, *rates: Rate) -> None:
+        """Take one of each, in Redis or, while it is away, in this process; raises RateLimited."""
         if time.monotonic() >= self._away_until:
             try:
                 await self._limits.admit(*rates)

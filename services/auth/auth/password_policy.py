@@ -29,6 +29,8 @@ PRODUCT = ("acme",)
 
 _WORD = re.compile(r"[^\W_]+")
 _BETWEEN_WORDS = re.compile(r"[\s._-]+")
+# Of at most 32 characters: who repeats more has said enough, and the search stays linear.
+_REPETITION = re.compile(r"(.{1,32}?)\1+", re.DOTALL)
 
 
 def check(password: str, names: Iterable[str | None]) -> None:
@@ -56,9 +58,12 @@ def rest(password: str, names: Iterable[str | None]) -> int:
     for word in sorted({*WORST.split(), *PRODUCT, *own}, key=len, reverse=True):
         left = left.replace(word, "")
     # "abababab…" is one guess more than "ab": a stretch that comes again counts once.
-    return len(re.sub(r"(.+?)\1+", r"\1", left))
+    return len(_REPETITION.sub(r"\1", left))
 
 
 def folded(text: str) -> str:
-    """Write text one way, whatever its case and form."""
-    return unicodedata.normalize("NFKC", text).casefold()
+    """Write text one way, whatever its case and form.
+
+    What a password may have of characters is enough of it: some become eighteen.
+    """
+    return unicodedata.normalize("NFKC", text[:MAX_LENGTH])[:MAX_LENGTH].casefold()

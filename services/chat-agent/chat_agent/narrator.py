@@ -13,7 +13,14 @@ from chat_agent.run_log import RunLog
 from chat_agent.toolbox import RunContext
 
 MAX_OUTPUT = 8_000
-SECRETS = re.compile(r"(?i)\b(sk-[\w-]{8,}|eyJ[\w-]{10,}\.[\w-]+\.[\w-]+|(?<=bearer )[\w.~+/-]{16,}=*)")
+# Linear in the text: of a word that may hold a JWT only its first `eyJ` is tried, and only once.
+SECRETS = re.compile(
+    r"""(?ix)
+    \bsk-[\w-]{8,}
+    | (?<![\w-]) (?:(?!eyJ)[\w-])*+ eyJ[\w-]{10,}+ \.[\w-]++ \.[\w-]++
+    | (?<=bearer\ )[\w.~+/-]{16,}+=*
+    """
+)
 KINDS = {"message": "message", "reasoning": "reasoning", "function_call": "tool_call"}
 
 

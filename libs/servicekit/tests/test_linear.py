@@ -1,0 +1,25 @@
+"""Headers, tokens and cursors are read in linear time, whatever they are."""
+
+import servicekit
+from servicekit import api_keys, bounds, client_address, errors, jose, wire
+from testkit.linear import Use, expressions, slow
+
+FUNCTIONS = {
+    "an address": Use(client_address.canonical, None),
+    "a part of a token": Use(jose.decode, None),
+    "a header of a token": Use(lambda text: jose.parse_object(text.encode()), None),
+    "an API key": Use(api_keys.parsed, None),
+    "a cursor": Use(lambda text: wire.decode_cursor(text, str), None),
+    "a body": Use(lambda text: bounds.check_json(text.encode(errors="replace")), None),
+    "a text in an error": Use(lambda text: errors.cut(text, 48), None),
+}
+
+
+def test_takes_linear_time_for_the_worst_of_texts():
+    assert slow(FUNCTIONS) == []
+
+
+def test_every_expression_is_linear():
+    found = expressions(servicekit)
+    assert len(found) > 6
+    assert slow(found) == []

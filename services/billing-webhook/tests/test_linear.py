@@ -1,0 +1,14 @@
+"""What is sent is read in linear time, whatever is sent."""
+
+import billing_webhook
+from billing_webhook import stripe_webhook
+from testkit.linear import Use, expressions, slow
+
+FUNCTIONS = {
+    "a signature": Use(stripe_webhook.is_recent, None),
+    "a signature to be compared": Use(lambda text: stripe_webhook.is_signed(b"{}", text, "whsec"), None),
+}
+
+
+def test_takes_linear_time_for_the_worst_of_texts():
+    assert slow({**FUNCTIONS, **expressions(billing_webhook)}) == []

@@ -1,0 +1,33 @@
+"""What people and models write is read in linear time, whatever they write."""
+
+import chat_agent
+from chat_agent import narrator, schemas
+from chat_agent.toolbox import LONGEST_OUTPUT
+from chat_agent.voices import asking
+from pydantic import TypeAdapter
+from testkit.linear import Use, expressions, slow
+
+FUNCTIONS = {
+    "a message": Use(lambda text: schemas.ChatRequest(message=text), schemas.MAX_MESSAGE),
+    "a message of another protocol": Use(TypeAdapter(asking.Text).validate_python, asking.MAX_TEXT),
+    "a reason": Use(lambda text: schemas.Answer(approve=True, reason=text), None),
+    "an output": Use(narrator.presentable, None),
+    "the longest output": Use(narrator.presentable, LONGEST_OUTPUT),
+}
+
+
+def test_takes_linear_time_for_the_worst_of_texts():
+    assert slow(FUNCTIONS) == []
+
+
+def test_every_expression_is_linear():
+    found = expressions(chat_agent)
+    assert len(found) > 4
+    assert slow(found) == []
+
+
+def test_masks_tokens_wherever_they_stand():
+    token = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"
+    for text in (token, f"Bearer {token}", f"x-{token}", f"a.{token}", f"{token}.{token}", f"eyJ {token}"):
+        assert "c2lnbmF0dXJl" not in narrator.presentable(f"see {text} there"), text
+    assert narrator.presentable("eyJ-eyJ-eyJ is no token") == "eyJ-eyJ-eyJ is no token"

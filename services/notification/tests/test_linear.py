@@ -1,0 +1,24 @@
+"""What others have written is read in linear time, whatever they have written."""
+
+import notification
+from notification import events, names
+from testkit.linear import Use, expressions, slow
+
+# NFKC makes 18 characters of one.
+OF_NAMES = 18 * names.LONGEST
+BOUNDED = {name: OF_NAMES for name, value in vars(names).items() if hasattr(value, "search")}
+FUNCTIONS = {
+    "a name": Use(names.presentable, None),
+    "the longest name": Use(names.presentable, names.LONGEST),
+    "an address": Use(events.masked, None),
+    "a network": Use(events.network, None),
+    "keys": Use(events.listed_keys, None),
+}
+
+
+def test_takes_linear_time_for_the_worst_of_texts():
+    assert slow(FUNCTIONS) == []
+
+
+def test_every_expression_is_linear():
+    assert slow(expressions(notification, BOUNDED)) == []
