@@ -200,7 +200,8 @@ class Stack(AbstractContextManager["Stack"]):
     def _record(self) -> None:
         keepers = self._keepers.values()
         problems = {keeper.part.name: keeper.problem for keeper in keepers if keeper.problem}
-        record.write(self.layout, [keeper.part for keeper in keepers], problems)
+        with suppress(OSError):  # a full disk must not end the keepers, which write this down
+            record.write(self.layout, [keeper.part for keeper in keepers], problems)
 
 
 def stop_together(parts: Sequence[Part]) -> None:
