@@ -1,4 +1,7 @@
-"""Who may call a route: every route says so, by `Caller`, `allowed()`, `acting()`, `serving()` or `public`.
+"""Who may call a route: every route says so, by one of these.
+
+`Caller`, `allowed()`: somebody in a tenant. `SignedIn`: a person without one, too. `acting()`, `serving()`:
+our own services, on internal routes. `public`: anybody.
 
     Reader = Annotated[Principal, allowed("conversations:read")]
 
@@ -113,6 +116,20 @@ Caller = Annotated[Principal, Depends(Member())]
 
 
 @dataclass(frozen=True)
+class Session:
+    """The policy of a route for whoever `Member` lets in, and for people whose token is for no tenant."""
+
+    async def __call__(self, connection: HTTPConnection, principal: Authenticated) -> Principal:
+        """Let the caller in, in the tenant if the token gives one."""
+        if principal.tenant_id is None and principal.session_id is None:
+            raise Forbidden("The token belongs to no tenant.")
+        return known(connection, narrowed(connection, principal))
+
+
+SignedIn = Annotated[Principal, Depends(Session())]
+
+
+@dataclass(frozen=True)
 class Allowed:
     """The policy of a route for callers who have a permission."""
 
@@ -164,7 +181,7 @@ def assert_let_in(connection: HTTPConnection, service: Principal, scope: str) ->
         raise InsufficientScope(scope)
 
 
-POLICIES = (Anyone, Member, Allowed, Acting, Serving)
+POLICIES = (Anyone, Member, Session, Allowed, Acting, Serving)
 
 public: Any = Depends(Anyone())
 

@@ -60,10 +60,14 @@ class Claims(BaseModel):
 
     @model_validator(mode="after")
     def know_whose_it_is(self) -> Self:
-        """Hold people to a tenant and a role; a machine may do without both, and goes by its client's id."""
+        """Hold tenant and role together, and a machine to its client's id.
+
+        Machines may have neither tenant nor role; people in a session, too, while their tenant is suspended.
+        """
         kind, _, name = self.sub.partition(":")
         if kind == "service" and name != self.client_id:
             raise ValueError("a machine's subject is its client")
-        if (self.tenant_id is None) != (self.role is None) or (kind == "user" and self.role is None):
+        is_nobody = kind == "user" and self.role is None and self.sid is None
+        if (self.tenant_id is None) != (self.role is None) or is_nobody:
             raise ValueError("tenant and role go together")
         return self

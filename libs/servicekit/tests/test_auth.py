@@ -13,6 +13,7 @@ from servicekit import context, errors
 from servicekit.auth import (
     Caller,
     PolicyMissing,
+    SignedIn,
     acting,
     allowed,
     assert_policies,
@@ -48,6 +49,11 @@ router = APIRouter()
 
 @router.get("/me")
 async def read_me(caller: Caller) -> dict[str, str | None]:
+    return shown(caller)
+
+
+@router.get("/signed-in")
+async def read_signed_in(caller: SignedIn) -> dict[str, str | None]:
     return shown(caller)
 
 
@@ -146,6 +152,23 @@ async def test_lets_no_machine_without_a_tenant_into_a_tenants_routes(http, issu
     token = issuer.service_token("chat-agent", audience="conversation", scope="conversations:read")
     problem(await http.get("/me", headers=bearer(token)), 403, "forbidden")
     problem(await http.get("/read", headers=bearer(token)), 403, "forbidden")
+
+
+async def test_lets_a_person_without_a_tenant_in_only_where_the_route_says_so(http, issuer):
+    token = issuer.token(subject=PERSON, without=["tenant_id", "role", "scope"])
+    bearer = {"Authorization": f"Bearer {token}"}
+    answer = await http.get("/signed-in", headers=bearer)
+    assert (answer.status_code, answer.json()["tenant"], answer.json()["role"]) == (200, "None", None)
+    for path in ("/me", "/read"):
+        assert (await http.get(path, headers=bearer)).status_code == 403
+    for header in ({"X-Tenant-Id": str(TENANT)}, {"X-Tenant-Role": "viewer"}):
+        assert (await http.get("/signed-in", headers={**bearer, **header})).status_code == 403
+    machine = issuer.service_token("robot", audience="acme-api", scope="tools:read")
+    headers = {"Authorization": f"Bearer {machine}"}
+    assert (await http.get("/signed-in", headers=headers)).status_code == 403
+    inside = issuer.token(tenant_id=TENANT, subject=PERSON, role="viewer")
+    answer = await http.get("/signed-in", headers={"Authorization": f"Bearer {inside}"})
+    assert answer.json()["tenant"] == str(TENANT)
 
 
 async def test_needs_no_token_where_the_route_says_so(http):
@@ -397,7 +420,7 @@ async def test_shows_in_the_document_which_routes_take_a_token(app):
     document = app.openapi()
     assert document["components"]["securitySchemes"]["access_token"]["scheme"] == "bearer"
     protected = {path for path, item in document["paths"].items() if "security" in item["get"]}
-    assert protected == {"/me", "/read", "/write", "/admin", "/internal/v1/act", "/context"}
+    assert protected == {"/me", "/signed-in", "/read", "/write", "/admin", "/internal/v1/act", "/context"}
 
 
 def test_refuses_to_start_with_a_route_that_names_no_policy():

@@ -337,6 +337,14 @@ async def test_refuses_who_is_neither_a_whole_person_nor_a_whole_machine(verifie
     assert (await refusal(verifier, issuer.sign(claims))).reason == "malformed_claims"
 
 
+async def test_takes_a_person_without_a_tenant_in_a_session(verifier, issuer):
+    principal = await verifier.verify(issuer.token(subject=PERSON, without=["tenant_id", "role", "scope"]))
+    assert (principal.subject, principal.tenant_id, principal.role) == (PERSON, None, None)
+    assert (await refusal(verifier, issuer.token(without=["tenant_id", "role", "sid"]))).reason == (
+        "malformed_claims"
+    )
+
+
 async def test_allows_clocks_to_differ_by_the_leeway_and_no_more(verifier, issuer, clock):
     now = int(clock.now)
     token = issuer.token(iat=now, nbf=now, exp=now + 600)

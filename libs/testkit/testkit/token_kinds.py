@@ -82,6 +82,12 @@ def kinds(app: FastAPI, issuer: Issuer) -> list[Kind]:
     ours = partial(issuer.service_token, "chat-agent", scope=scope)
     return [
         Kind("access token", person(), None, NOT_HERE),
+        Kind(
+            "access token of a suspended tenant's owner",
+            person(without=["tenant_id", "role", "scope"]),
+            NOT_HERE,
+            NOT_HERE,
+        ),
         Kind("API key", API_KEY, None, NOT_HERE),
         Kind("service account's token", account(audience=issuer.audience), None, NOT_HERE),
         Kind("service account's token for this service alone", account(audience=here), None, NOT_HERE),

@@ -61,18 +61,17 @@ class AccessTokens:
         lifetime = timedelta(minutes=settings.access_token_expire_minutes)
         return cls(keys, vault, settings.auth_issuer, settings.auth_audience, lifetime)
 
-    async def for_person(self, user: User, session: Session, role: Role) -> Issued:
-        """Issue a token for a session, with all that the role may do."""
-        scopes = sorted(scopes_for(role))
+    async def for_person(self, user: User, session: Session, role: Role | None) -> Issued:
+        """Issue a token for a session, with all that the role may do; without a role, for no tenant."""
+        tenant = {"tenant_id": str(session.tenant_id), "role": role.value} if role else {}
         return await self._sign(
-            scopes,
+            sorted(scopes_for(role)) if role else [],
             {
+                **tenant,
                 "aud": self.audience,
                 "sub": user.subject,
                 "client_id": FIRST_PARTY_CLIENT,
                 "sid": str(session.id),
-                "tenant_id": str(session.tenant_id),
-                "role": role.value,
                 "email_verified": user.email_verified_at is not None,
                 "amr": list(session.amr),
                 "auth_time": int(session.authenticated_at.timestamp()),
@@ -110,7 +109,7 @@ class AccessTokens:
             "nbf": now,
             "exp": expires,
             "jti": str(uuid4()),
-            "scope": " ".join(scopes),
+            **({"scope": " ".join(scopes)} if scopes else {}),
         }
         token = await signed(key, {**common, **claims}, self.vault)
         return Issued(token, key.kid, datetime.fromtimestamp(expires, UTC), scopes, expires - now)

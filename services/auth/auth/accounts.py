@@ -29,6 +29,11 @@ class Standing:
     tenant: Tenant
     role: Role
 
+    @property
+    def is_suspended(self) -> bool:
+        """Whether all that they may do is to reactivate the tenant."""
+        return self.tenant.status is TenantStatus.SUSPENDED
+
 
 async def find(db: AsyncSession, email: str) -> User | None:
     """Return the account of an address, or one of its pending registrations where it has none."""
@@ -66,20 +71,42 @@ async def standing(
     db: AsyncSession, user_id: UUID, tenant_id: UUID | None, *, verified_only: bool
 ) -> Standing | None:
     """Tell what a person is in a tenant (by default the one joined first); None if they may not come in."""
-    asked = (
+    memberships = memberships_of(user_id, tenant_id, verified_only=verified_only)
+    row = (await db.execute(memberships.where(Tenant.status == TenantStatus.ACTIVE))).one_or_none()
+    return Standing(*row) if row else None
+
+
+async def suspended_owner(
+    db: AsyncSession, user_id: UUID, tenant_id: UUID | None, *, verified_only: bool
+) -> Standing | None:
+    """Return the suspended tenant that a person owns, if they belong to no active one; None otherwise."""
+    active = select(Membership.user_id).join(Tenant).where(Membership.user_id == user_id)
+    memberships = memberships_of(user_id, tenant_id, verified_only=verified_only).where(
+        Tenant.status == TenantStatus.SUSPENDED,
+        Membership.role == Role.OWNER,
+        ~active.where(Tenant.status == TenantStatus.ACTIVE).correlate(None).exists(),
+    )
+    row = (await db.execute(memberships)).one_or_none()
+    return Standing(*row) if row else None
+
+
+def memberships_of(
+    user_id: UUID, tenant_id: UUID | None, *, verified_only: bool
+) -> Select[User, Tenant, Role]:
+    """Select what a person in use is in a tenant, or in the one joined first of those that are asked for."""
+    memberships = (
         select(User, Tenant, Membership.role)
         .join(Membership, Membership.user_id == User.id)
         .join(Tenant, Tenant.id == Membership.tenant_id)
-        .where(User.id == user_id, User.status == Status.ACTIVE, Tenant.status == TenantStatus.ACTIVE)
+        .where(User.id == user_id, User.status == Status.ACTIVE)
         .order_by(Membership.created_at, Tenant.id)
         .limit(1)
     )
     if tenant_id:
-        asked = asked.where(Tenant.id == tenant_id)
+        memberships = memberships.where(Tenant.id == tenant_id)
     if verified_only:
-        asked = asked.where(User.email_verified_at.is_not(None))
-    row = (await db.execute(asked)).one_or_none()
-    return Standing(*row) if row else None
+        memberships = memberships.where(User.email_verified_at.is_not(None))
+    return memberships
 
 
 async def first_tenant(db: AsyncSession, user: User | None) -> Tenant | None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Depends
 from fastapi.dependencies.models import Dependant
-from servicekit.auth import Allowed, Caller
+from servicekit.auth import Allowed, Caller, SignedIn
 from servicekit.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -43,9 +43,21 @@ class Sensitive:
         return caller
 
 
+@dataclass(frozen=True)
+class SensitiveWithoutTenant:
+    """The policy of a route for whoever is signed in, also with a session that is in no active tenant."""
+
+    action: SensitiveAction
+
+    async def __call__(self, caller: SignedIn, parts: PartsOfAuth) -> Principal:
+        """Verify all that the table requires; raises as `Sensitive` does."""
+        return await Sensitive(self.action)(caller, parts)
+
+
 def sensitive(action: SensitiveAction) -> Any:
     """Require what the table says of an action."""
-    return Depends(Sensitive(action))
+    is_elsewhere = POLICIES[action].where is Where.NAMED_TENANT
+    return Depends(SensitiveWithoutTenant(action) if is_elsewhere else Sensitive(action))
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,8 @@ def actions_of(dependant: Dependant | None) -> list[SensitiveAction]:
     if dependant is None:
         return []
     policy = dependant.call
-    own = [policy.action] if isinstance(policy, Sensitive | SensitiveUnlessOwnSession) else []
+    kinds = Sensitive | SensitiveWithoutTenant | SensitiveUnlessOwnSession
+    own = [policy.action] if isinstance(policy, kinds) else []
     return own + [action for one in dependant.dependencies for action in actions_of(one)]
 
 

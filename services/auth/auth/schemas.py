@@ -17,6 +17,7 @@ from servicekit.permissions import Role
 from servicekit.wire import Body
 
 from auth.addresses import Email
+from auth.models import TenantStatus
 from auth.password_policy import MAX_LENGTH, MIN_LENGTH
 
 # Room for 256 characters however they are composed; what is longer is not worth a look.
@@ -126,7 +127,11 @@ class Confirmation(Body):
 
 
 class SessionBundle(BaseModel):
-    """All that a client needs to go on."""
+    """All that a client needs to go on.
+
+    Where `tenant_status` is `suspended`, the session is for the owner to reactivate the tenant: there are no
+    scopes, and the access token opens nothing else. A refresh after that gives one with an owner's rights.
+    """
 
     access_token: str
     refresh_token: str
@@ -136,6 +141,7 @@ class SessionBundle(BaseModel):
     kid: str
     scopes: list[str]
     tenant_id: UUID
+    tenant_status: TenantStatus
     user_id: str
     email_verified: bool
     session_id: UUID

@@ -21,7 +21,7 @@ async def test_gives_a_whole_session(auth):
     assert answer.headers["cache-control"] == "no-store"
     assert set(bundle) == {
         *("access_token", "refresh_token", "token_type", "expires_at", "refresh_expires_at", "kid"),
-        *("scopes", "tenant_id", "user_id", "email_verified", "session_id", "device"),
+        *("scopes", "tenant_id", "tenant_status", "user_id", "email_verified", "session_id", "device"),
     }
     assert (bundle["token_type"], bundle["email_verified"]) == ("bearer", True)
     assert bundle["user_id"].startswith("user:")
@@ -69,6 +69,8 @@ async def test_refuses_in_one_way_whatever_the_reason(auth):
     await auth.database.execute("update users set status = 'disabled' where email_key like 'disabled%'")
     await auth.somebody("suspended@example.com", tenant_name="Suspended")
     await auth.database.execute("update tenants set status = 'suspended' where name = 'Suspended'")
+    # Its owner would come in, to reactivate it.
+    await auth.role("suspended@example.com", "admin")
     await auth.register("unconfirmed@example.com")
     answers = [
         await auth.sign_in("unknown@example.com"),

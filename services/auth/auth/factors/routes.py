@@ -4,7 +4,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, status
-from servicekit.auth import Caller, public
+from servicekit.auth import Caller, SignedIn, public
 from servicekit.database import Session
 from servicekit.tokens import Principal
 
@@ -24,7 +24,7 @@ factors_api = APIRouter(
 )
 
 
-async def unhurried(caller: Caller, parts: PartsOfAuth) -> None:
+async def unhurried(caller: SignedIn, parts: PartsOfAuth) -> None:
     """Limit what one person does with factors, from wherever."""
     await parts.rates.of_subject("factors", caller.subject)
 
@@ -97,7 +97,7 @@ async def sign_in_with_magic_link(link: wire.MagicLink, parts: PartsOfAuth) -> s
 
 
 @factors_api.post("/step-up/options", dependencies=[by_person])
-async def begin_step_up(caller: Caller, parts: PartsOfAuth, session: Session) -> wire.PasskeyOptions:
+async def begin_step_up(caller: SignedIn, parts: PartsOfAuth, session: Session) -> wire.PasskeyOptions:
     """Give what a browser needs to prove with a passkey once more who one is."""
     asked, known = await step_up.ask_for_passkey(session, parts, caller)
     options = passkeys.options_to_sign(parts, asked.to_sign, known)
@@ -105,7 +105,7 @@ async def begin_step_up(caller: Caller, parts: PartsOfAuth, session: Session) ->
 
 
 @factors_api.post("/step-up", dependencies=[limited("step-up"), by_person])
-async def prove_once_more(caller: Caller, proof: wire.StepUp, parts: PartsOfAuth) -> schemas.SessionBundle:
+async def prove_once_more(caller: SignedIn, proof: wire.StepUp, parts: PartsOfAuth) -> schemas.SessionBundle:
     """Exchange the session for one that was proved just now; the one before is over."""
     return await step_up.step_up(parts, caller, proof)
 

@@ -33,13 +33,13 @@ LIVE = and_(
 
 
 async def entering(db: AsyncSession, parts: Parts, user_id: UUID, tenant_id: UUID | None) -> Standing | None:
-    """Tell as what a person may come in now."""
+    """Tell as what a person may come in now: into an active tenant, or to reactivate their only one."""
     verified_only = parts.settings.require_email_verification
     found = await accounts.standing(db, user_id, tenant_id, verified_only=verified_only)
     if found is None and tenant_id is None:
         await accounts.settle(db, user_id)
         found = await accounts.standing(db, user_id, None, verified_only=verified_only)
-    return found
+    return found or await accounts.suspended_owner(db, user_id, tenant_id, verified_only=verified_only)
 
 
 async def begin(  # noqa: PLR0913  # what a session follows from
@@ -131,7 +131,9 @@ async def bundle(
         # However somebody came here: without a second factor there are no tokens for this tenant.
         raise SecondFactorMissing
     bind(tenant_id=str(session.tenant_id), user_id=standing.user.subject)
-    access = await parts.access_tokens.for_person(standing.user, session, standing.role)
+    # Without tenant and role a token opens nothing but `SignedIn` routes, in whichever service.
+    role = None if standing.is_suspended else standing.role
+    access = await parts.access_tokens.for_person(standing.user, session, role)
     return SessionBundle(
         access_token=access.token,
         refresh_token=refresh_token,
@@ -140,6 +142,7 @@ async def bundle(
         kid=access.kid,
         scopes=access.scopes,
         tenant_id=session.tenant_id,
+        tenant_status=standing.tenant.status,
         user_id=standing.user.subject,
         email_verified=standing.user.email_verified_at is not None,
         session_id=session.id,

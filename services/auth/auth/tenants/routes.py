@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Response, status
-from servicekit.auth import Caller, acting, allowed
+from servicekit.auth import SignedIn, acting, allowed
 from servicekit.database import Session
 from servicekit.tokens import Principal
 from servicekit.wire import Cursor, Limit, Page
@@ -40,7 +40,7 @@ async def create_tenant(
 
 @tenants_api.get("")
 async def own_tenants(
-    caller: Caller, session: Session, limit: Limit = 50, cursor: Cursor = None
+    caller: SignedIn, session: Session, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.OwnTenant]:
     """List the tenants that one belongs to."""
     items, next_cursor = await lifecycle.of_person(session, caller, limit, cursor)
@@ -83,13 +83,13 @@ async def reactivate_tenant(
     caller: Annotated[Principal, sensitive(SensitiveAction.REACTIVATE_TENANT)],
     session: Session,
 ) -> schemas.OwnTenant:
-    """Take up a suspended tenant again that one owns, with a token of any tenant."""
+    """Take up a suspended tenant again that one owns, with a token of any tenant, or of none."""
     return await lifecycle.reactivate(session, caller, tenant_id)
 
 
 @tenants_api.post("/{tenant_id}/switch")
 async def switch_tenant(
-    tenant_id: UUID, caller: Caller, parts: PartsOfAuth, session: Session
+    tenant_id: UUID, caller: SignedIn, parts: PartsOfAuth, session: Session
 ) -> SessionBundle:
     """Go on in another tenant of one's own: a new session, and the one before ends."""
     return await switching.switch(session, parts, caller, tenant_id)
