@@ -1,16 +1,43 @@
 """Operators end the sessions of a person, of a tenant, or of everybody, by route and by command."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import pytest
+from alembic.command import upgrade
 from auth.revocation import forget
 from auth.sessions import __main__ as command
+from sandbox.embedded import Valkey
 from servicekit.revocations import REMEMBERED_SECONDS
+from testkit.databases import Databases
+from testkit.plugin import service_folder
 
+from .conftest import Auth, Variables, started
 from .test_revocation import BOUND_SECONDS, refused_after, shop
 from .test_step_up import grow_old
 from .test_tenants import environment
+
+
+@pytest.fixture(scope="module")
+def variables(
+    variables: Variables,
+    databases: Databases,
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Variables]:
+    """A database and a Redis apart: the end of every session is known for minutes by all who share them."""
+    url = databases.fresh("auth-ending-sessions")
+    service = service_folder(pytestconfig.rootpath, "auth")
+    databases.alembic(service, url, lambda config: upgrade(config, "head"))
+    with Valkey(tmp_path_factory.mktemp("redis"), durable=False) as server:
+        yield {**variables, "database_url": url, "redis_url": server.url}
+
+
+@pytest.fixture(scope="module")
+async def auth(variables: Variables) -> AsyncIterator[Auth]:
+    async with started(variables) as running_service:
+        yield running_service
 
 
 def code(answer):

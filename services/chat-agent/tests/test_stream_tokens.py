@@ -22,6 +22,8 @@ from .voices.test_routes import STREAMS
 SLOWLY = "Slowly [sandbox: tokens=900] [sandbox: rate=60/s]"
 TERMINAL = {"run.completed", "run.failed", "run.cancelled", "run.waiting"}
 LEEWAY_SECONDS = 30
+# Longer ago than any other test has begun.
+DAY_SECONDS = 86_400
 Open = Callable[..., httpx.Client]
 
 
@@ -81,13 +83,13 @@ def test_the_end_of_every_session_closes_the_streams_of_all_that_were_proved_bef
 ) -> None:
     who = {"tenant_id": uuid4(), "subject": f"user:{uuid4()}"}
     now = int(time.time())
-    old, recent = signed_in(**who, auth_time=now - 1000), signed_in(**who, auth_time=now)
+    old, recent = signed_in(**who, auth_time=now - 2 * DAY_SECONDS), signed_in(**who, auth_time=now)
     run = speaking(recent, SLOWLY)
     path = f"{RUNS}/{run['id']}/events"
 
     async def end_every_session() -> None:
         async with Redis.from_url(redis_url) as redis:
-            await tell(redis, [mark("session", "*", now - 500)])
+            await tell(redis, [mark("session", "*", now - DAY_SECONDS)])
 
     with old.stream("GET", path) as answer:
         told = events(answer.iter_lines())
