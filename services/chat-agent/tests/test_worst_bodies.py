@@ -1,8 +1,10 @@
 """The worst bodies that a client can send, brought to every route."""
 
+import json
+
 from chat_agent.main import create_app
 from testkit.app import running
-from testkit.costs import callers_of, costs, table, uncounted
+from testkit.costs import Cost, callers_of, costs, pay, table, uncounted
 from testkit.worst_bodies import everywhere, unbounded
 
 LIMITS = {"chat_rate_limit_per_minute": 1_000_000, "chat_tenant_rate_limit_per_minute": 1_000_000}
@@ -26,3 +28,31 @@ async def test_every_list_mapping_and_text_has_a_maximum(settings):
 async def test_invalid_bodies_are_counted(settings, issuer):
     async with running(create_app(changed(settings, invalid_requests_per_minute=3))) as app:
         assert await uncounted(app, callers_of(issuer, app), 3) == []
+
+
+async def test_a_million_characters_that_fit_are_read_in_a_moment(settings, issuer):
+    text = "All of this was said before, in words, with commas. " * 1150
+    said = [{"role": "user", "content": text}] * 16 + [{"role": "user", "content": "Hello"}]
+    ui = [
+        {"id": str(number), "role": one["role"], "parts": [{"type": "text", "text": one["content"]}]}
+        for number, one in enumerate(said)
+    ]
+    thread = {"threadId": "t", "runId": "r", "messages": [{"id": "m", **one} for one in said]}
+    bodies = {
+        "/v1/chat/completions": {"model": "nobody", "messages": said},
+        "/v1/responses": {"model": "nobody", "input": said},
+        "/api/v1/chat/ui": {"id": "c", "agent_type": "nobody", "messages": ui},
+        "/api/v1/agents/{name}/ag-ui": thread,
+    }
+    async with running(create_app(changed(settings))) as app:
+        routes = {route.path: route for route in everywhere(app)}
+        for path, body in bodies.items():
+            route, content = routes[path], json.dumps(body).encode()
+            assert 950_000 < len(content) < route.limit
+            async with callers_of(issuer, app).client(
+                route, **{"Content-Type": "application/json"}
+            ) as sender:
+                await pay(cost := Cost(path, "all that fits", "top"), sender, route, content)
+            # An agent that nobody knows: everything else was right.
+            assert cost.status == 404, cost
+            assert cost.milliseconds < 50, cost
