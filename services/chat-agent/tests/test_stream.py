@@ -184,15 +184,17 @@ def test_a_key_joins_a_stream_that_is_going_on(ann: httpx.Client) -> None:
 
 def test_only_so_many_streams_stand_at_once(person: Callable[..., httpx.Client], url: str) -> None:
     ann = person(tenant_id=uuid4())
-    slowly = {"json": {"message": "Slowly [sandbox: tokens=40] [sandbox: rate=60/s]"}}
+    endless = {"json": {"message": "Tell me a long story [sandbox: tokens=60, stall-after=30]"}}
     with (
-        ann.stream("POST", STREAM, **slowly),
-        ann.stream("POST", STREAM, **slowly),
-        ann.stream("POST", STREAM, **slowly),
+        ann.stream("POST", STREAM, **endless) as first,
+        ann.stream("POST", STREAM, **endless) as second,
+        ann.stream("POST", STREAM, **endless) as third,
     ):
-        fourth = ann.post(STREAM, **slowly)
+        fourth = ann.post(STREAM, **endless)
         assert (fourth.status_code, fourth.json()["code"]) == (429, "concurrency_limited")
         assert fourth.headers["retry-after"]
+        for stream in (first, second, third):
+            ann.post(f"/api/v1/runs/{stream.headers['acme-run-id']}/cancel")
     until(lambda: ann.post(STREAM, json={"message": "Now?"}).status_code == 200)
 
 

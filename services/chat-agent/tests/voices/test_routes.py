@@ -89,13 +89,14 @@ def test_a_client_that_goes_away_does_not_stop_the_run(ann: httpx.Client, path: 
 @streams
 def test_only_so_many_streams_stand_at_once(person, path: str, body: Body) -> None:
     ann = person(tenant_id=uuid4())
-    slowly = {"json": {"message": SLOWLY}}
     with (
-        ann.stream("POST", "/api/v1/chat/stream", **slowly),
-        ann.stream("POST", "/api/v1/chat/stream", **slowly),
-        ann.stream("POST", "/api/v1/chat/stream", **slowly),
+        ann.stream("POST", "/api/v1/chat/stream", json={"message": ENDLESS}) as first,
+        ann.stream("POST", "/api/v1/chat/stream", json={"message": ENDLESS}) as second,
+        ann.stream("POST", "/api/v1/chat/stream", json={"message": ENDLESS}) as third,
     ):
         fourth = ann.post(path, json=body("Hello"))
+        for stream in (first, second, third):
+            ann.post(f"/api/v1/runs/{stream.headers['acme-run-id']}/cancel")
     assert (fourth.status_code, code_of(fourth)) == (429, "concurrency_limited")
 
 
