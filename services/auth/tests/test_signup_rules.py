@@ -156,19 +156,25 @@ async def test_a_refusal_tells_nothing_of_the_account(auth, start, geoip, rule):
         took = time.perf_counter() - begun
         return took, {**answer.json(), "request_id": ""}, {**answer.headers, "x-request-id": ""}
 
-    known = [await timed("ann@example.com") for _ in range(15)]
-    new = [await timed("new@example.com") for _ in range(15)]
-    assert all(one[1:] == known[0][1:] for one in known + new)
-    gap = statistics.median(one[0] for one in known) - statistics.median(one[0] for one in new)
-    assert abs(gap) < 0.01
+    pairs = [(await timed("ann@example.com"), await timed("new@example.com")) for _ in range(15)]
+    assert all(one[1:] == pairs[0][0][1:] for pair in pairs for one in pair)
+    known, new = (statistics.median(one[0] for one in side) for side in zip(*pairs, strict=True))
+    # In turn, so that a busy while of the machine is in both; hashing would take many times longer.
+    assert abs(known - new) < max(0.01, min(known, new) / 2)
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"signup_allowed_countries": ["DE"]}, "SIGNUP_ALLOWED_COUNTRIES needs AUTH_GEOIP_DATABASE"),
-        ({"signup_denied_countries": ["DE"]}, "SIGNUP_DENIED_COUNTRIES needs AUTH_GEOIP_DATABASE"),
-        ({"signup_denied_countries": ["Germany"]}, "signup_denied_countries"),
+        (
+            {"signup_allowed_countries": ["DE"]},
+            "AUTH_GEOIP_DATABASE is missing: SIGNUP_ALLOWED_COUNTRIES needs it",
+        ),
+        (
+            {"signup_denied_countries": ["DE"]},
+            "AUTH_GEOIP_DATABASE is missing: SIGNUP_DENIED_COUNTRIES needs it",
+        ),
+        ({"signup_denied_countries": ["Germany"]}, "SIGNUP_DENIED_COUNTRIES"),
         ({"signup_allowed_email_domains": ["not a domain"]}, "this is not a domain"),
         ({"signup_denied_email_domains": ["@example.com"]}, "this is not a domain"),
     ],
