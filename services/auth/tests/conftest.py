@@ -26,6 +26,10 @@ SEALING_KEY = SecretStr("c2VhbGluZy1rZXktb2YtdGhpcnR5LXR3by1ieXRlcyE=")
 ISSUER = "http://acme.test"
 MACHINE_SECRET = "what-chat-agent-proves-itself-with"
 
+# What a token of an ended session gets: by the session, or by its revocation once this service has read it.
+SESSION_OVER_CODES = {"session_ended", "invalid_token"}
+SESSION_OVER = {(401, one) for one in SESSION_OVER_CODES}
+
 Variables = dict[str, Any]
 
 

@@ -8,6 +8,7 @@ import pytest
 from auth.models import Base
 
 from .authenticator import Authenticator
+from .conftest import SESSION_OVER
 from .factors import answered, challenged, enrol, register
 
 
@@ -80,7 +81,7 @@ async def test_needs_a_session_that_goes_on(auth, way):
     bundle = await auth.somebody()
     await auth.post("logout", refresh_token=bundle["refresh_token"])
     answer = await way(auth, bundle)
-    assert (answer.status_code, answer.json()["code"]) == (401, "session_ended")
+    assert (answer.status_code, answer.json()["code"]) in SESSION_OVER
 
 
 @pytest.mark.parametrize("way", [lambda a, b: rename(a, b, "Ann"), export, leave])

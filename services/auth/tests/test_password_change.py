@@ -7,6 +7,8 @@ import pytest
 from auth import lockout
 from auth.errors import TooManySignIns
 
+from .conftest import SESSION_OVER
+
 NEW = "an entirely new phrase"
 
 
@@ -106,7 +108,7 @@ async def test_needs_a_session_that_goes_on(auth):
     bundle = await auth.somebody()
     await auth.post("logout", refresh_token=bundle["refresh_token"])
     answer = await change(auth, bundle)
-    assert (answer.status_code, answer.json()["code"]) == (401, "session_ended")
+    assert (answer.status_code, answer.json()["code"]) in SESSION_OVER
     answer = await auth.post("password/change", current_password=auth.password, new_password=NEW)
     assert answer.status_code == 401
 

@@ -1,3 +1,6 @@
+from .conftest import SESSION_OVER_CODES
+
+
 async def test_ends_the_session_of_a_refresh_token(auth):
     ended, other = await auth.somebody(), await auth.session()
     answer = await auth.post("logout", refresh_token=ended["refresh_token"])
@@ -19,7 +22,7 @@ async def test_ends_all_sessions_of_one_person(auth):
     assert (await auth.post("logout/all", bearer=first["access_token"])).status_code == 204
     for bundle in (first, second):
         assert (await auth.refresh(bundle)).status_code == 401
-        assert (await auth.me(bundle["access_token"])).json()["code"] == "session_ended"
+        assert (await auth.me(bundle["access_token"])).json()["code"] in SESSION_OVER_CODES
     assert (await auth.refresh(bobs)).status_code == 200
     assert (await auth.me(bobs["access_token"])).status_code == 200
 

@@ -5,6 +5,8 @@ import pytest
 from auth.tenants import __main__ as command
 from auth.worker import Expiry
 
+from .conftest import SESSION_OVER
+
 
 def code(answer):
     return answer.status_code, answer.json()["code"]
@@ -173,8 +175,8 @@ async def test_nobody_gets_into_a_suspended_tenant_until_an_owner_takes_it_up_ag
     assert code(await auth.refresh(member)) == (401, "invalid_refresh_token")
     assert code(await auth.sign_in("bob@example.com")) == (401, "invalid_credentials")
     assert code(await auth.sign_in(tenant_id=owner["tenant_id"])) == (401, "invalid_credentials")
-    assert code(await auth.me(member["access_token"])) == (401, "session_ended")
-    assert code(await auth.ask("GET", "tenants/current", member)) == (401, "session_ended")
+    assert code(await auth.me(member["access_token"])) in SESSION_OVER
+    assert code(await auth.ask("GET", "tenants/current", member)) in SESSION_OVER
     # The owner comes in by the other one.
     elsewhere = await auth.session()
     assert elsewhere["tenant_id"] == second["id"]
@@ -272,7 +274,7 @@ async def test_a_deleted_tenant_is_closed_at_once_its_slug_free_and_its_rows_gon
     assert (await auth.ask("DELETE", "tenants/current", owner)).status_code == 204
     for bundle in (owner, member):
         assert code(await auth.refresh(bundle)) == (401, "invalid_refresh_token")
-        assert code(await auth.ask("GET", "tenants/current", bundle)) == (401, "session_ended")
+        assert code(await auth.ask("GET", "tenants/current", bundle)) in SESSION_OVER
     assert code(await auth.sign_in(tenant_id=owner["tenant_id"])) == (401, "invalid_credentials")
     eve = await auth.somebody("eve@example.com")
     assert (await auth.ask("GET", "tenants/current", eve)).json()["slug"] == "ann-s-bakery"
@@ -333,7 +335,7 @@ async def test_switching_gives_a_session_in_the_other_tenant_and_ends_the_one_be
     assert code(await auth.refresh(member)) == (401, "invalid_refresh_token")
     assert (await auth.refresh(answer.json())).status_code == 200
     # One session, one switch: the old access token begins no second one.
-    assert code(await auth.ask("POST", f"tenants/{own['id']}/switch", member)) == (401, "session_ended")
+    assert code(await auth.ask("POST", f"tenants/{own['id']}/switch", member)) in SESSION_OVER
     [row] = await auth.audited("tenant_switched")
     assert str(row["session_id"]) == after["sid"]
 
@@ -374,4 +376,4 @@ async def test_a_token_without_an_account_in_use_opens_nothing(auth, change):
         ("GET", "tenants/current", None),
         ("POST", "invites/accept", {"token": "x"}),
     ):
-        assert code(await auth.ask(method, path, bundle, body)) == (401, "session_ended"), path
+        assert code(await auth.ask(method, path, bundle, body)) in SESSION_OVER, path
