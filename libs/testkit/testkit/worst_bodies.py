@@ -17,6 +17,8 @@ JSON = "application/json"
 MARK = "@@ here @@"
 # How much is sent where there is no limit.
 UNLIMITED = 800_000
+# Fits where a route ignores what it does not know, as OpenAI's do.
+FEW_UNKNOWN_MEMBERS = "few unknown members"
 
 # Makes a raw JSON value of about so many bytes.
 Worst = Callable[[int], str]
@@ -106,7 +108,7 @@ def fitting(schemas: Schemas, place: Place) -> dict[str, Worst]:
         start = known + ("," if len(known) > 1 else "")
         return {
             "unknown members": lambda size: start + repeated(member, "{}")(size - len(known))[1:],
-            "few unknown members": lambda size: start + repeated(member, "{}")(min(size, 600))[1:],
+            FEW_UNKNOWN_MEMBERS: lambda size: start + repeated(member, "{}")(min(size, 600))[1:],
         }
     return {}
 
