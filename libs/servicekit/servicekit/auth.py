@@ -123,7 +123,9 @@ class Session:
         """Let the caller in, in the tenant if the token gives one."""
         if principal.tenant_id is None and principal.session_id is None:
             raise Forbidden("The token belongs to no tenant.")
-        return known(connection, narrowed(connection, principal))
+        caller = known(connection, narrowed(connection, principal))
+        await rates.count(connection, caller)
+        return caller
 
 
 SignedIn = Annotated[Principal, Depends(Session())]

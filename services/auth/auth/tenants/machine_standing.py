@@ -8,9 +8,10 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.api_keys import entitlement, keys
-from auth.models import ApiKey, ServiceCredential
+from auth.models import ApiKey, ServiceCredential, Tenant, TenantStatus
 from auth.parts import Parts
 from auth.service_accounts import credentials
+from auth.tenants.authority import role_of
 
 SUBJECT = re.compile(r"service:(ak|sa\.[a-z][a-z0-9-]{1,47})\.([0-9a-f]{32})")
 
@@ -29,8 +30,13 @@ async def of_api_key(db: AsyncSession, tenant_id: UUID, key_id: UUID) -> Role | 
     """Return the role that one of an API key's secrets acts in."""
     query = select(ApiKey).where(ApiKey.id == key_id, ApiKey.tenant_id == tenant_id, *keys.WORKING)
     key = await db.scalar(query)
-    found = await entitlement.of_any_secret(db, key) if key else None
-    return found.role if found else None
+    if key is None:
+        return None
+    if found := await entitlement.of_any_secret(db, key):
+        return found.role
+    # A suspended tenant gives no rights. Its machines keep a role, so that the service hears why they stop.
+    suspended = select(Tenant.id).where(Tenant.id == tenant_id, Tenant.status == TenantStatus.SUSPENDED)
+    return await role_of(db, tenant_id, key.created_by) if await db.scalar(suspended) else None
 
 
 async def of_service_account(db: AsyncSession, parts: Parts, tenant_id: UUID, subject: str) -> Role | None:

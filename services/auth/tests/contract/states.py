@@ -74,13 +74,15 @@ async def token_of_the_mail(kit: Kit) -> str:
     return unseal(kit.settings.event_sealing_key, mail["token"], context=mail["recipient"])
 
 
-async def somebody_belongs(kit: Kit, status: TenantStatus = TenantStatus.ACTIVE) -> None:
+async def somebody_belongs(
+    kit: Kit, status: TenantStatus = TenantStatus.ACTIVE, role: Role = Role.MEMBER
+) -> None:
     user_id = UUID(USER.removeprefix("user:"))
     async with kit.database.begin() as db:
         db.add(Tenant(id=TENANT, slug="engines", name="Analytical Engines", status=status))
         db.add(User(id=user_id, email=ADA.email, email_key=ADA.email, status=Status.ACTIVE))
         await db.flush()
-        db.add(Membership(tenant_id=TENANT, user_id=user_id, role=Role.MEMBER))
+        db.add(Membership(tenant_id=TENANT, user_id=user_id, role=role))
 
 
 async def somebody_belongs_to_a_suspended_tenant(kit: Kit) -> None:
@@ -88,7 +90,7 @@ async def somebody_belongs_to_a_suspended_tenant(kit: Kit) -> None:
 
 
 async def an_api_key_of_a_suspended_tenant(kit: Kit) -> None:
-    await somebody_belongs_to_a_suspended_tenant(kit)
+    await somebody_belongs(kit, TenantStatus.SUSPENDED, Role.ADMIN)
     made_by, key_id = UUID(USER.removeprefix("user:")), UUID("0a" * 16)
     async with kit.database.begin() as db:
         db.add(
@@ -98,7 +100,7 @@ async def an_api_key_of_a_suspended_tenant(kit: Kit) -> None:
                 created_by=made_by,
                 name="Key",
                 digest=b"x",
-                scopes=[],
+                scopes=["conversations:read"],
                 networks=[],
             )
         )
