@@ -25,7 +25,7 @@ from auth.models import EndReason, Membership, PasswordBefore, Session, Status, 
 from auth.passwords import Passwords
 from auth.settings import Settings
 from auth.tenants.lifecycle import OPERATOR
-from auth.tenants.members import leave_an_owner, revoke_invites
+from auth.tenants.members import give
 
 PASSWORD_BYTES = 18
 
@@ -189,7 +189,7 @@ async def update(  # noqa: PLR0913, PLR0917  # what is changed, by what, to what
     if membership is None:
         db.add(Membership(tenant_id=tenant.id, user_id=user.id, role=wanted.role))
     elif membership.role is not wanted.role:
-        await change_role(db, membership, wanted.role)
+        await give(db, membership, wanted.role, actor=OPERATOR)
     if "password" in changes and wanted.password is not None:
         await change_password(db, settings, user, await passwords.hash(wanted.password))
 
@@ -207,23 +207,6 @@ async def differences(
         "confirmation of the address": user.email_verified_at is None,
     }
     return [name for name, is_different in changes.items() if is_different]
-
-
-async def change_role(db: AsyncSession, membership: Membership, role: Role) -> None:
-    """Change a role; raises LastOwner."""
-    if role is not Role.OWNER:
-        await leave_an_owner(db, membership)
-    before, membership.role = membership.role, role
-    await revoke_invites(db, membership, up_to=role if role >= Role.ADMIN else None)
-    audit.record(
-        db,
-        Action.ROLE_CHANGED,
-        tenant_id=membership.tenant_id,
-        actor=OPERATOR,
-        subject=f"user:{membership.user_id}",
-        before=before.value,
-        after=role.value,
-    )
 
 
 async def change_password(db: AsyncSession, settings: Settings, user: User, password_hash: str) -> None:

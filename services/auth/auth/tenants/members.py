@@ -47,7 +47,7 @@ async def change_role(
     if max(membership.role, role) > own:
         raise RoleTooLow
     if membership.role is not role:
-        await give(db, caller, tenant, membership, role)
+        await give(db, membership, role, actor=caller.subject)
         await orphaned.report(db, tenant, user.id, role)
         send(
             db,
@@ -61,9 +61,7 @@ async def change_role(
     return shown(user, membership)
 
 
-async def give(
-    db: AsyncSession, caller: Principal, tenant: Tenant, membership: Membership, role: Role
-) -> None:
+async def give(db: AsyncSession, membership: Membership, role: Role, *, actor: str) -> None:
     """Change a role, and end what hung on the one before; raises LastOwner."""
     if role is not Role.OWNER:
         await leave_an_owner(db, membership)
@@ -72,8 +70,8 @@ async def give(
     audit.record(
         db,
         Action.ROLE_CHANGED,
-        tenant_id=tenant.id,
-        actor=caller.subject,
+        tenant_id=membership.tenant_id,
+        actor=actor,
         subject=f"user:{membership.user_id}",
         before=before.value,
         after=role.value,
@@ -117,9 +115,9 @@ async def transfer(db: AsyncSession, parts: Parts, caller: Principal, user_id: U
         return
     if user.status is not Status.ACTIVE:
         raise MemberUnknown
-    await give(db, caller, tenant, membership, Role.OWNER)
+    await give(db, membership, Role.OWNER, actor=caller.subject)
     await db.flush()
-    await give(db, caller, tenant, own, Role.ADMIN)
+    await give(db, own, Role.ADMIN, actor=caller.subject)
     for one in (user, giver):
         send(
             db,
