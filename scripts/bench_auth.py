@@ -24,9 +24,9 @@ from auth.signing_keys import Making, SigningKeys
 from auth.transit_keys import TransitKeys
 from auth.vault import SIGNING, Vault
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from servicekit.http import Connections
-from servicekit.jwks import JwksCache
-from servicekit.tokens import TokenVerifier
+from servicekit.auth.tokens import TokenVerifier
+from servicekit.http.client import Connections
+from servicekit.jwks.cache import JwksCache
 from starter_cli.stack import Stack
 from testkit.issuer import Issuer
 

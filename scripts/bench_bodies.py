@@ -24,9 +24,9 @@ from fastapi import FastAPI
 from pydantic import JsonValue
 from sandbox.embedded import Postgres, Valkey
 from testkit.app import running
-from testkit.costs import Callers, Cost, callers_of, pay, sent
 from testkit.databases import Databases
 from testkit.issuer import Issuer
+from testkit.request_costs import Callers, Cost, callers_of, pay, sent
 from testkit.worst_bodies import JSON, Route, bodies, everywhere
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from testkit.breaking import breaking_changes, says_so
-from testkit.documents import Json, documents, text, unanswered
+from testkit.contract_documents import Json, documents, text, unanswered
+from testkit.openapi_diff import breaking_changes, says_so
 from testkit.pacts import forgotten
 
 ROOT = Path(__file__).resolve().parent.parent

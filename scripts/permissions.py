@@ -11,9 +11,9 @@ from pathlib import Path
 from auth.authorization import actions_of
 from auth.sensitive_actions import POLICIES, Ceiling, Policy, SensitiveAction, Where
 from fastapi import FastAPI
-from servicekit import permissions
-from servicekit.auth import every_route
-from testkit.documents import app_of
+from servicekit.auth import permissions
+from servicekit.auth.dependencies import every_route
+from testkit.contract_documents import app_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "permissions.md"
 PREFIX = "/api/v1/auth/"

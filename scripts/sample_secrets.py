@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from servicekit import sample_secrets
-from testkit.documents import module, services
+from testkit.contract_documents import module, services
 from testkit.pacts import ROOT
 
 LIST = Path(sample_secrets.__file__).with_suffix(".txt")

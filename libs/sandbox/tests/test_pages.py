@@ -3,7 +3,7 @@ import pytest
 from sandbox.main import create_sandbox
 from sandbox.pages import PAGES
 from sandbox.processes import free_port
-from testkit.servers import serving
+from testkit.live_server import serving
 
 
 @pytest.mark.parametrize("page", PAGES)

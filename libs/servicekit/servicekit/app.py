@@ -16,23 +16,25 @@ import uvloop
 from fastapi import APIRouter, Depends, FastAPI, Request
 from redis.asyncio import Redis
 
-from servicekit import errors, health, key_set, logging, openapi, redis_client, telemetry, workers
-from servicekit.api_keys import Check as ApiKeyCheck
-from servicekit.api_keys import RemoteApiKeys
-from servicekit.auth import assert_policies
-from servicekit.bounds import DEFAULT_BODY, MAX_FORM_FIELDS
+from servicekit import errors, health, logging, openapi, redis_client, telemetry
+from servicekit.auth.api_keys import Check as ApiKeyCheck
+from servicekit.auth.api_keys import RemoteApiKeys
+from servicekit.auth.dependencies import assert_policies
+from servicekit.auth.revocations import Revocations
+from servicekit.auth.tokens import KeySource, TokenVerifier
+from servicekit.call_limits import CallRates
 from servicekit.database import Database
 from servicekit.health import Check
-from servicekit.http import Connections, ServiceClient, ServiceTokens
-from servicekit.jwks import JwksCache
-from servicekit.key_alarm import KeyAlarm
-from servicekit.limits import Limits
-from servicekit.rates import CallRates
-from servicekit.requests import RequestScope
-from servicekit.revocations import Revocations
+from servicekit.http.client import Connections, ServiceClient, ServiceTokens
+from servicekit.jwks import route
+from servicekit.jwks.cache import JwksCache
+from servicekit.jwks.invalidation import KeyAlarm
+from servicekit.middleware import RequestScope
+from servicekit.rate_limits import Limits
+from servicekit.request_limits import DEFAULT_BODY, MAX_FORM_FIELDS
 from servicekit.settings import ServiceSettings
-from servicekit.tokens import KeySource, TokenVerifier
-from servicekit.workers import Worker
+from servicekit.workers import supervisor
+from servicekit.workers.supervisor import Worker
 
 GRACE_SECONDS = 20
 WARMUP_SECONDS = 5
@@ -116,7 +118,7 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
         redoc_url=None,
         redirect_slashes=False,
     )
-    furnish(app, kit, [*routers, *([key_set.router] if keys is None else [])], max_body_size)
+    furnish(app, kit, [*routers, *([route.router] if keys is None else [])], max_body_size)
     furnish(inside, kit, [health.router, *internal], max_body_size)
     app.state.internal = inside
     return app
@@ -187,10 +189,10 @@ async def lifetime(kit: Kit, work: Workers, lifespan: Lifespan | None) -> AsyncI
         if isinstance(kit.keys, JwksCache):
             stack.push_async_callback(kit.keys.aclose)
             kit.checks["keys"] = partial(kit.keys.warmup, WARMUP_SECONDS)
-            await stack.enter_async_context(workers.running([KeyAlarm(kit.redis, kit.keys)]))
+            await stack.enter_async_context(supervisor.running([KeyAlarm(kit.redis, kit.keys)]))
         # Also where no workers run: whoever verifies tokens must know which were revoked.
         await kit.revocations.warmup()
-        await stack.enter_async_context(workers.running([kit.revocations]))
+        await stack.enter_async_context(supervisor.running([kit.revocations]))
         if lifespan is not None:
             await stack.enter_async_context(lifespan(kit))
         if kit.settings.run_workers:
@@ -202,8 +204,8 @@ async def lifetime(kit: Kit, work: Workers, lifespan: Lifespan | None) -> AsyncI
 async def at_work(kit: Kit, work: Workers) -> AsyncIterator[None]:
     """Run the service's workers, each of them a named part of `/readyz`."""
     staff = work(kit)
-    kit.checks.update({worker.name: partial(workers.check, worker) for worker in staff})
-    async with workers.running(staff):
+    kit.checks.update({worker.name: partial(supervisor.check, worker) for worker in staff})
+    async with supervisor.running(staff):
         yield
 
 

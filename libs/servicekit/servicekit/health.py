@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from servicekit.auth import public
+from servicekit.auth.dependencies import public
 
 Check = Callable[[], Awaitable[object]]
 

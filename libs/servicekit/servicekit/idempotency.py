@@ -27,7 +27,7 @@ from sqlalchemy import Column, DateTime, Index, Integer, LargeBinary, Row, Table
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from servicekit.auth import BearerToken, authenticated
+from servicekit.auth.dependencies import BearerToken, authenticated
 from servicekit.database import Database, metadata
 from servicekit.errors import BadRequest, Conflict
 

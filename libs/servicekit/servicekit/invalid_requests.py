@@ -8,9 +8,9 @@ office. While Redis is away each process counts by itself (see `rates`).
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from servicekit.client_address import client_address, site
-from servicekit.limits import Rate
-from servicekit.rates import CallRates
+from servicekit.call_limits import CallRates
+from servicekit.client_ip import client_address, site
+from servicekit.rate_limits import Rate
 
 STATUSES = frozenset({400, 413, 414, 415, 422, 431})
 

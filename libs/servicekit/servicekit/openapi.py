@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from servicekit.auth import every_route
-from servicekit.bounds import KIB
+from servicekit.auth.dependencies import every_route
 from servicekit.errors import MEDIA_TYPE
+from servicekit.request_limits import KIB
 
 PROBLEM = {
     "type": "object",

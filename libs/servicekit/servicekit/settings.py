@@ -21,8 +21,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from servicekit.call_limits import CallLimits
 from servicekit.postgres import AddressInvalid, Connector
-from servicekit.rates import CallLimits
 from servicekit.sample_secrets import is_sample, parts
 from servicekit.settings_errors import SettingsInvalid, messages_of, missing, of_fields, report
 

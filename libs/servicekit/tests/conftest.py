@@ -11,13 +11,13 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
+from servicekit.call_limits import CallLimits, CallRates
 from servicekit.database import Database
-from servicekit.events import Event, Received, inbox, outbox, publish
-from servicekit.handling import Handler
+from servicekit.events.dispatcher import Handler
+from servicekit.events.outbox import Event, Received, inbox, outbox, publish
+from servicekit.events.relay import Consumer, Patience, Relay
 from servicekit.idempotency import idempotency_keys
-from servicekit.limits import Limits
-from servicekit.rates import CallLimits, CallRates
-from servicekit.streams import Consumer, Patience, Relay
+from servicekit.rate_limits import Limits
 from sqlalchemy import Column, Integer, MetaData, Table, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession

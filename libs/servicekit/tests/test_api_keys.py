@@ -12,16 +12,17 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
-from servicekit import api_keys, errors
-from servicekit.api_keys import RemoteApiKeys
-from servicekit.auth import Caller
-from servicekit.http import Connections, ServiceTokens
-from servicekit.limits import tenant_key
-from servicekit.rates import CallRates
+from servicekit import errors
+from servicekit.auth import api_keys
+from servicekit.auth.api_keys import RemoteApiKeys
+from servicekit.auth.dependencies import Caller
+from servicekit.call_limits import CallRates
+from servicekit.http.client import Connections, ServiceTokens
+from servicekit.rate_limits import tenant_key
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from testkit.servers import serving
+from testkit.live_server import serving
 
 TENANT = UUID("7e4a0000-0000-4000-8000-000000000001")
 KEY = api_keys.written(uuid4(), "ab" * 32)

@@ -11,14 +11,14 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, SecretStr
-from servicekit import keyset
 from servicekit.app import create_service
-from servicekit.auth import acting, allowed, public
+from servicekit.auth.dependencies import acting, allowed, public
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.errors import Conflict
+from servicekit.jwks import fetch
+from servicekit.schemas import Body
 from servicekit.settings import ServiceSettings
-from servicekit.tokens import Principal
-from servicekit.wire import Body
 from sqlalchemy import text
 from testkit.app import client, running
 from testkit.databases import Databases
@@ -118,7 +118,7 @@ async def test_tells_the_keys_it_knows_so_that_others_may_judge_as_it_does(
     assert answer.headers["content-type"] == "application/jwk-set+json"
     async with httpx.AsyncClient() as auth:
         source = await auth.get(issuer.jwks_url)
-    assert keyset.parse(answer.content, 32) == keyset.parse(source.content, 32)
+    assert fetch.parse(answer.content, 32) == fetch.parse(source.content, 32)
     await app.state.kit.keys.refresh_now(drop=[issuer.key.kid])
     assert issuer.key.kid not in (await http.get("/.well-known/jwks.json")).text
 

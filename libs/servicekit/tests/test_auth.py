@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request
 from servicekit import context, errors
-from servicekit.auth import (
+from servicekit.auth.dependencies import (
     Caller,
     PolicyMissing,
     SignedIn,
@@ -19,9 +19,9 @@ from servicekit.auth import (
     assert_policies,
     public,
 )
-from servicekit.jwks import JwksCache
-from servicekit.rates import CallRates
-from servicekit.tokens import Principal, TokenVerifier
+from servicekit.auth.tokens import Principal, TokenVerifier
+from servicekit.call_limits import CallRates
+from servicekit.jwks.cache import JwksCache
 from testkit.issuer import Answer, Issuer
 
 TENANT = UUID("7e4a0000-0000-4000-8000-000000000001")

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Form
-from servicekit import bounds
+from servicekit import request_limits
 from servicekit.app import create_service
-from servicekit.auth import public
-from servicekit.bounds import MAX_DEPTH, MAX_VALUES, BodyTooComplex, MalformedJson
+from servicekit.auth.dependencies import public
+from servicekit.request_limits import MAX_DEPTH, MAX_VALUES, BodyTooComplex, MalformedJson
+from servicekit.schemas import MAX_MEMBERS, Body
 from servicekit.settings import ServiceSettings
-from servicekit.wire import MAX_MEMBERS, Body
 from testkit.app import client, running
 
 JSON = {"Content-Type": "application/json"}
@@ -99,20 +99,20 @@ TOO_COMPLEX = [
 
 @pytest.mark.parametrize("body", HARMLESS, ids=range(len(HARMLESS)))
 def test_lets_through_what_has_few_values(body: bytes) -> None:
-    bounds.check_json(body)
+    request_limits.check_json(body)
 
 
 @pytest.mark.parametrize("body", TOO_COMPLEX, ids=range(len(TOO_COMPLEX)))
 def test_refuses_what_has_many_values_or_is_deep(body: bytes) -> None:
     with pytest.raises(BodyTooComplex):
-        bounds.check_json(body)
+        request_limits.check_json(body)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
 def test_takes_no_other_encoding_than_utf_8(encoding: str) -> None:
     # In UTF-16 the sign "for all" has the byte of a quotation mark, and would hide what follows.
     with pytest.raises(MalformedJson):
-        bounds.check_json(('["\u2200", ' + "[" * 1000 + "]" * 1000 + "]").encode(encoding))
+        request_limits.check_json(('["\u2200", ' + "[" * 1000 + "]" * 1000 + "]").encode(encoding))
 
 
 async def test_a_body_has_the_limit_of_its_route(http: httpx.AsyncClient) -> None:
@@ -123,7 +123,7 @@ async def test_a_body_has_the_limit_of_its_route(http: httpx.AsyncClient) -> Non
         for start in range(0, size, 50):
             yield body(size)[start : start + 50]
 
-    for path, limit in (("/small", 100), ("/notes", bounds.DEFAULT_BODY)):
+    for path, limit in (("/small", 100), ("/notes", request_limits.DEFAULT_BODY)):
         for sent in (body(limit), chunked(limit)):
             assert (await http.post(path, content=sent, headers=JSON)).status_code == 200
         for sent in (body(limit + 1), chunked(limit + 1)):
@@ -133,16 +133,16 @@ async def test_a_body_has_the_limit_of_its_route(http: httpx.AsyncClient) -> Non
 
 
 async def test_a_head_has_limits_too(http: httpx.AsyncClient) -> None:
-    for query in ("q=" + "x" * bounds.MAX_QUERY_BYTES, "&".join("a" * 101), "&" * 200):
+    for query in ("q=" + "x" * request_limits.MAX_QUERY_BYTES, "&".join("a" * 101), "&" * 200):
         assert told(await http.get(f"/notes?{query}")) == (414, "query_too_long")
-    many = {f"x-{number}": "1" for number in range(bounds.MAX_HEADERS + 1)}
-    for headers in (many, {"x": "y" * bounds.MAX_HEADER_BYTES}):
+    many = {f"x-{number}": "1" for number in range(request_limits.MAX_HEADERS + 1)}
+    for headers in (many, {"x": "y" * request_limits.MAX_HEADER_BYTES}):
         assert told(await http.get("/notes", headers=headers)) == (431, "headers_too_large")
     assert (await http.get("/notes?" + "&".join("a" * 100))).status_code == 200
 
 
 async def test_a_form_has_few_fields(http: httpx.AsyncClient) -> None:
-    fields = {f"f{number}": "1" for number in range(bounds.MAX_FORM_FIELDS)}
+    fields = {f"f{number}": "1" for number in range(request_limits.MAX_FORM_FIELDS)}
     assert (await http.post("/form", data={**fields, "name": "x"})).status_code == 400
     assert (await http.post("/form", data={"f0": "1", "name": "x"})).json() == "x"
     assert (await http.post("/form", files={"name": b"x"})).status_code == 400

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from servicekit.client_address import client_address, site
+from servicekit.client_ip import client_address, site
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 

@@ -13,10 +13,10 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY
 from servicekit.context import bound
-from servicekit.dead_letters import DeadLetterUnknown, list_dead, replay_dead
-from servicekit.events import Received
-from servicekit.streams import Patience
-from servicekit.workers import Worker, running
+from servicekit.events.dead_letters import DeadLetterUnknown, list_dead, replay_dead
+from servicekit.events.outbox import Received
+from servicekit.events.relay import Patience
+from servicekit.workers.supervisor import Worker, running
 from sqlalchemy.ext.asyncio import AsyncSession
 
 NEVER = 3600.0

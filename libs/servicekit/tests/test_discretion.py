@@ -3,9 +3,9 @@
 import pytest
 from fastapi import APIRouter
 from servicekit.app import CurrentKit, create_service
-from servicekit.auth import public
+from servicekit.auth.dependencies import public
 from servicekit.database import Session
-from servicekit.http import Unanswered
+from servicekit.http.client import Unanswered
 from servicekit.settings import ServiceSettings
 from sqlalchemy import text
 from testkit.app import client, running

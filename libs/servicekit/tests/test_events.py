@@ -8,7 +8,7 @@ import orjson
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from servicekit.events import Event, Received, Undecodable, encode, outbox, publish
+from servicekit.events.outbox import Event, Received, Undecodable, encode, outbox, publish
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 

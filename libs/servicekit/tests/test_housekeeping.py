@@ -5,10 +5,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from servicekit.events import inbox, outbox
-from servicekit.housekeeping import Housekeeping
+from servicekit.events.outbox import inbox, outbox
 from servicekit.idempotency import idempotency_keys
-from servicekit.workers import running
+from servicekit.workers.retention import Housekeeping
+from servicekit.workers.supervisor import running
 from sqlalchemy import Table, func, insert, select
 
 

@@ -14,8 +14,15 @@ from opentelemetry.sdk.trace import TracerProvider
 from pydantic import SecretStr
 from sandbox.embedded import free_port
 from servicekit import context
-from servicekit.http import Answer, Connections, DependencyUnavailable, ServiceClient, ServiceTokens, send
-from testkit.servers import serving
+from servicekit.http.client import (
+    Answer,
+    Connections,
+    DependencyUnavailable,
+    ServiceClient,
+    ServiceTokens,
+    send,
+)
+from testkit.live_server import serving
 
 TENANT = uuid4()
 ANN = f"user:{uuid4()}"

@@ -12,13 +12,13 @@ from fastapi import APIRouter, FastAPI, Form, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse
 from servicekit.app import create_service
-from servicekit.auth import acting, allowed, public
+from servicekit.auth.dependencies import acting, allowed, public
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.errors import Conflict
 from servicekit.idempotency import IdempotentRoute
+from servicekit.schemas import Body
 from servicekit.settings import ServiceSettings
-from servicekit.tokens import Principal
-from servicekit.wire import Body
 from sqlalchemy import func, select, text
 from testkit.app import client, running
 from testkit.issuer import Issuer

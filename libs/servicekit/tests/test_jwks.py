@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 from prometheus_client import REGISTRY
-from servicekit.jwks import JwksCache
-from servicekit.keyfeed import JwksPolicy
-from servicekit.tokens import InvalidToken, KeySourceUnavailable, TokenVerifier
+from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable, TokenVerifier
+from servicekit.jwks.cache import JwksCache
+from servicekit.jwks.refresher import JwksPolicy
 from testkit.issuer import Answer, Issuer, SigningKey
 
 FAILING = Answer(status=500, headers={})

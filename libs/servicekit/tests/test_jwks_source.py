@@ -7,11 +7,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from prometheus_client import REGISTRY
-from servicekit import jose
-from servicekit.jwks import JwksCache
-from servicekit.keyfeed import JwksPolicy
-from servicekit.keyset import FetchLimits
-from servicekit.tokens import InvalidToken, KeySourceUnavailable
+from servicekit.auth import jose
+from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable
+from servicekit.jwks.cache import JwksCache
+from servicekit.jwks.fetch import FetchLimits
+from servicekit.jwks.refresher import JwksPolicy
 from testkit.issuer import Answer, Issuer, SigningKey
 
 QUICK = JwksPolicy(limits=FetchLimits(connect_timeout=0.2, read_timeout=0.2, total_timeout=0.3))

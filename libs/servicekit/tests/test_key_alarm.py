@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
-from servicekit import key_alarm
-from servicekit.jwks import JwksCache
-from servicekit.key_alarm import CHANNEL, KeyAlarm
-from servicekit.tokens import InvalidToken
-from servicekit.workers import running
+from servicekit.auth.tokens import InvalidToken
+from servicekit.jwks import invalidation
+from servicekit.jwks.cache import JwksCache
+from servicekit.jwks.invalidation import CHANNEL, KeyAlarm
+from servicekit.workers.supervisor import running
 from testkit.issuer import Answer, Issuer
 
 
@@ -50,7 +50,7 @@ async def test_a_burnt_key_is_refused_at_once_also_while_the_issuer_is_away(keys
         await until(lambda: listening(redis))
         assert (await keys.get(kid)).kid == kid
         issuer.answer = Answer(status=503)
-        await key_alarm.sound(redis, [kid])
+        await invalidation.sound(redis, [kid])
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, kid))
     await until(lambda: listening(redis, 0))
@@ -63,7 +63,7 @@ async def test_a_change_is_looked_up_at_once(keys, issuer, redis, until):
         old = issuer.key
         issuer.rotate()
         issuer.withdraw(old)
-        await key_alarm.sound(redis)
+        await invalidation.sound(redis)
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, old.kid))
         assert (await keys.get(issuer.key.kid)).kid == issuer.key.kid
@@ -74,7 +74,7 @@ async def test_what_was_said_while_nobody_listened_is_caught_up_with(keys, issue
     await keys.get(kid)
     issuer.rotate()
     issuer.published = [issuer.key.jwk]
-    await key_alarm.sound(redis, [kid])
+    await invalidation.sound(redis, [kid])
     async with running([KeyAlarm(redis, keys)]):
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, kid))
@@ -89,11 +89,11 @@ async def test_goes_on_after_the_connection_was_cut(keys, issuer, redis, until):
         await redis.client_kill_filter(_type="pubsub")
         issuer.rotate()
         issuer.withdraw(old)
-        await key_alarm.sound(redis, [old.kid])
+        await invalidation.sound(redis, [old.kid])
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, old.kid))
         await until(lambda: listening(redis))
-        await key_alarm.sound(redis, [issuer.key.kid])
+        await invalidation.sound(redis, [issuer.key.kid])
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, issuer.key.kid))
 
@@ -102,4 +102,4 @@ async def test_goes_on_after_the_connection_was_cut(keys, issuer, redis, until):
     "message", [b"", b"[]", b'{"burnt": "all"}', b'{"burnt": [1, null, "a/b"]}', b"\xff", b"{}"]
 )
 def test_a_message_that_cannot_be_read_names_no_key(message):
-    assert key_alarm.named_in(message) == []
+    assert invalidation.named_in(message) == []

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from redis.asyncio import Redis
 from sandbox.embedded import Valkey, free_port
-from servicekit.limits import (
+from servicekit.rate_limits import (
     Admission,
     ConcurrencyLimited,
     Limits,

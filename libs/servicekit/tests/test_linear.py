@@ -1,16 +1,17 @@
 """Headers, tokens and cursors are read in linear time, whatever they are."""
 
 import servicekit
-from servicekit import api_keys, bounds, client_address, errors, jose, wire
-from testkit.linear import Use, expressions, slow
+from servicekit import client_ip, errors, request_limits, schemas
+from servicekit.auth import api_keys, jose
+from testkit.linear_time import Use, expressions, slow
 
 FUNCTIONS = {
-    "an address": Use(client_address.canonical, None),
+    "an address": Use(client_ip.canonical, None),
     "a part of a token": Use(jose.decode, None),
     "a header of a token": Use(lambda text: jose.parse_object(text.encode()), None),
     "an API key": Use(api_keys.parsed, None),
-    "a cursor": Use(lambda text: wire.decode_cursor(text, str), None),
-    "a body": Use(lambda text: bounds.check_json(text.encode(errors="replace")), None),
+    "a cursor": Use(lambda text: schemas.decode_cursor(text, str), None),
+    "a body": Use(lambda text: request_limits.check_json(text.encode(errors="replace")), None),
     "a text in an error": Use(lambda text: errors.cut(text, 48), None),
 }
 

@@ -13,7 +13,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.sdk.trace import TracerProvider
 from servicekit import context, logging, telemetry
 from servicekit.settings import ServiceSettings
-from testkit.polling import until
+from testkit.eventually import until
 
 logger = stdlib_logging.getLogger("shop")
 

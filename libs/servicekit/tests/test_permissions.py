@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from servicekit.permissions import PERMISSIONS, Role, allows, covers, page, scopes_for
+from servicekit.auth.permissions import PERMISSIONS, Role, allows, covers, page, scopes_for
 
 ALL = sorted(PERMISSIONS)
 

@@ -8,9 +8,9 @@ import pytest
 from fastapi import APIRouter
 from pydantic import SecretStr
 from servicekit.app import create_service
-from servicekit.auth import Caller
-from servicekit.limits import Limits, Rate, RateLimited
-from servicekit.rates import CallLimits, CallRates, LocalRates
+from servicekit.auth.dependencies import Caller
+from servicekit.call_limits import CallLimits, CallRates, LocalRates
+from servicekit.rate_limits import Limits, Rate, RateLimited
 from servicekit.settings import ServiceSettings
 from testkit.app import client, running
 

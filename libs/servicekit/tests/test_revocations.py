@@ -13,13 +13,13 @@ from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
 from sandbox.embedded import Valkey
-from servicekit import revocations
 from servicekit.app import create_service
-from servicekit.auth import allowed
-from servicekit.permissions import Role
-from servicekit.revocations import KEY, REMEMBERED_SECONDS, Revocations, mark, tell
+from servicekit.auth import revocations
+from servicekit.auth.dependencies import allowed
+from servicekit.auth.permissions import Role
+from servicekit.auth.revocations import KEY, REMEMBERED_SECONDS, Revocations, mark, tell
+from servicekit.auth.tokens import Principal
 from servicekit.settings import ServiceSettings
-from servicekit.tokens import Principal
 from testkit.app import client, running
 from testkit.databases import Databases
 from testkit.issuer import Issuer

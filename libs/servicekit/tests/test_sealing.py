@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from servicekit.sealing import BadSealingKey, SealBroken, seal, unseal
+from servicekit.encryption import BadSealingKey, SealBroken, seal, unseal
 
 
 def key(filler: int = 7) -> SecretStr:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from sandbox.embedded import free_port
-from testkit.polling import until
+from testkit.eventually import until
 
 PROGRAM = """
 import asyncio, contextlib, pathlib

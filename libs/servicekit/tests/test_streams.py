@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
-from servicekit.events import Received, outbox
-from servicekit.groups import trim
-from servicekit.streams import republish
-from servicekit.workers import running
+from servicekit.events.consumer_group import trim
+from servicekit.events.outbox import Received, outbox
+from servicekit.events.relay import republish
+from servicekit.workers.supervisor import running
 from sqlalchemy import text, update
 
 # A transaction that has changed the outbox fails when it commits, for as long as this trigger is there.

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from sandbox.embedded import Postgres, Valkey, free_port
-from servicekit.dead_letters import list_dead
-from servicekit.workers import running
+from servicekit.events.dead_letters import list_dead
+from servicekit.workers.supervisor import running
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def said(caplog: pytest.LogCaptureFixture, worker: str) -> list[str]:
     return [
         record.message
         for record in caplog.records
-        if record.name == "servicekit.steady" and getattr(record, "worker", "").startswith(worker)
+        if record.name == "servicekit.workers.base" and getattr(record, "worker", "").startswith(worker)
     ]
 
 

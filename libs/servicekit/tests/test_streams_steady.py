@@ -6,8 +6,8 @@ import logging
 from typing import Any
 
 import pytest
-from servicekit.steady import Steady
-from servicekit.workers import running
+from servicekit.workers.base import Steady
+from servicekit.workers.supervisor import running
 
 
 class Shaky(Steady):
@@ -45,7 +45,7 @@ async def is_well(worker: Steady) -> bool:
 
 
 async def test_an_outage_is_told_once_and_so_is_its_end(until: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "servicekit.steady")
+    caplog.set_level(logging.INFO, "servicekit.workers.base")
     worker = Shaky(failures=5)
     async with running([worker]):
         await until(lambda: asyncio.sleep(0, worker.steps > 6))

@@ -17,13 +17,13 @@ import asyncio
 from fastapi import APIRouter
 from opentelemetry import trace
 from servicekit.app import CurrentKit, create_service
-from servicekit.auth import public
+from servicekit.auth.dependencies import public
 from servicekit.database import Database, Session
-from servicekit.events import outbox
-from servicekit.housekeeping import Housekeeping
-from servicekit.http import send
+from servicekit.events.outbox import outbox
+from servicekit.workers.retention import Housekeeping
+from servicekit.http.client import send
 from servicekit.settings import ServiceSettings
-from servicekit.streams import Consumer, Relay
+from servicekit.events.relay import Consumer, Relay
 from sqlalchemy import MetaData, text
 from testkit.app import client, running
 

@@ -13,10 +13,10 @@ from uuid import UUID
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client import REGISTRY
-from servicekit import jose
-from servicekit.jwks import JwksCache
-from servicekit.permissions import Role
-from servicekit.tokens import InvalidToken, KeySourceUnavailable, Principal, TokenVerifier
+from servicekit.auth.dependencies import jose
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable, Principal, TokenVerifier
+from servicekit.jwks.cache import JwksCache
 from testkit.issuer import Answer, Issuer, SigningKey, compact
 
 TENANT = UUID("7e4a0000-0000-4000-8000-000000000001")
@@ -675,7 +675,7 @@ async def test_logs_the_reason_of_a_refusal_and_nothing_of_the_token(verifier, i
     tokens = [issuer.token(exp=1, iat=0, nbf=0), issuer.token(header={"alg": "none"}), issuer.token() + "="]
     for token in tokens:
         await refusal(verifier, token)
-    lines = [record for record in caplog.records if record.name == "servicekit.tokens"]
+    lines = [record for record in caplog.records if record.name == "servicekit.auth.tokens"]
     assert [line.reason for line in lines] == ["expired", "wrong_algorithm", "malformed"]
     everything = repr([line.__dict__ for line in lines])
     assert not [part for token in tokens for part in token.split(".") if part in everything]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
-from servicekit import jose
-from servicekit.jwks import JwksCache
-from servicekit.tokens import InvalidToken, Principal, TokenVerifier
+from servicekit.auth import jose
+from servicekit.auth.tokens import InvalidToken, Principal, TokenVerifier
+from servicekit.jwks.cache import JwksCache
 from testkit.issuer import Issuer, compact
 
 NOW = int(time.time())

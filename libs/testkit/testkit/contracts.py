@@ -45,16 +45,16 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from servicekit.api_keys import SCOPE as API_KEYS
-from servicekit.permissions import PERMISSIONS
+from servicekit.auth.api_keys import SCOPE as API_KEYS
+from servicekit.auth.permissions import PERMISSIONS
 
-from testkit.breaking import METHODS
-from testkit.documents import app_of, internal_openapi, openapi
-from testkit.doors import doors
+from testkit.combined_app import doors
+from testkit.contract_documents import app_of, internal_openapi, openapi
+from testkit.eventually import until
 from testkit.issuer import Issuer
+from testkit.live_server import serving
+from testkit.openapi_diff import METHODS
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER
-from testkit.polling import until
-from testkit.servers import serving
 
 CHECKS = [
     not_a_server_error,

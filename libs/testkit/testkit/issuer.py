@@ -19,8 +19,8 @@ from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import JsonValue
-from servicekit import jose
-from servicekit.permissions import Role, scopes_for
+from servicekit.auth import jose
+from servicekit.auth.permissions import Role, scopes_for
 
 LIFETIME_SECONDS = 600
 BODILESS = frozenset({204, 304})

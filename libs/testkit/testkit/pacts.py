@@ -31,8 +31,8 @@ from uuid import UUID, uuid4
 import orjson
 from pact import Pact
 from pact.pact import PactServer
-from servicekit.events import Received
-from servicekit.http import Connections, ServiceTokens
+from servicekit.events.outbox import Received
+from servicekit.http.client import Connections, ServiceTokens
 
 ROOT = Path(__file__).resolve().parents[3]
 

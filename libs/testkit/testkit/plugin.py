@@ -9,12 +9,12 @@ import pytest
 from redis import Redis
 from sandbox.embedded import Postgres, Valkey
 
-from testkit import backend
+from testkit import anyio_backend
 from testkit.databases import Databases
 from testkit.issuer import Issuer
-from testkit.servers import serving
-from testkit.sinks import Sinks, open_sinks
-from testkit.token_kinds import knowing_auth
+from testkit.live_server import serving
+from testkit.telemetry_capture import Sinks, open_sinks
+from testkit.token_matrix import knowing_auth
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Come after anyio's own plugin, whose fixture of the same name would win otherwise."""
-    config.pluginmanager.register(backend, "testkit-backend")
+    config.pluginmanager.register(anyio_backend, "testkit-backend")
     # Tests send more that makes no sense than a client may; those of this limit set it themselves.
     os.environ.setdefault("INVALID_REQUESTS_PER_MINUTE", "1000000")
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from fastapi import FastAPI
 from httpx import Response
 
-from testkit.token_kinds import code_of, places
+from testkit.token_matrix import code_of, places
 
 ONE_CALL = dict.fromkeys(("reads_per_person", "writes_per_person"), 1)
 HEADERS = ("retry-after", "ratelimit", "ratelimit-policy")

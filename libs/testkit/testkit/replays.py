@@ -10,12 +10,12 @@ from uuid import uuid4
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
 from pydantic import JsonValue
-from servicekit.auth import every_route
+from servicekit.auth.dependencies import every_route
 from servicekit.idempotency import HEADER, REPLAYED
 
 from testkit.app import client
 from testkit.issuer import Issuer
-from testkit.token_kinds import NOBODY, TENANT, USER, code_of
+from testkit.token_matrix import NOBODY, TENANT, USER, code_of
 
 
 class Sent(NamedTuple):

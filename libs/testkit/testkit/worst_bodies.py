@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from fastapi import FastAPI
-from servicekit.auth import every_route
-from servicekit.bounds import MAX_DEPTH, MAX_VALUES
+from servicekit.auth.dependencies import every_route
 from servicekit.idempotency import IdempotentRoute
+from servicekit.request_limits import MAX_DEPTH, MAX_VALUES
 
 from testkit.schemas import Json, Place, Schemas
-from testkit.token_kinds import filled
+from testkit.token_matrix import filled
 
 JSON = "application/json"
 MARK = "@@ here @@"

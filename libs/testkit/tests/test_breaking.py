@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, create_model
-from testkit.breaking import breaking_changes, says_so
+from testkit.openapi_diff import breaking_changes, says_so
 
 
 class Pet(BaseModel):

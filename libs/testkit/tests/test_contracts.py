@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from servicekit.app import create_service
-from servicekit.auth import acting, allowed
+from servicekit.auth.dependencies import acting, allowed
+from servicekit.schemas import Body
 from servicekit.settings import ServiceSettings
-from servicekit.wire import Body
 from testkit.contracts import answers_as_documented, operations, operations_of
 
 

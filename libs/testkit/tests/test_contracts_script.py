@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from testkit.documents import documents
+from testkit.contract_documents import documents
 from testkit.pacts import ROOT
 
 MAIN = """
 from typing import Annotated
 from fastapi import APIRouter
 from servicekit.app import create_service
-from servicekit.auth import acting, allowed
-from servicekit.tokens import Principal
+from servicekit.auth.dependencies import acting, allowed
+from servicekit.auth.tokens import Principal
 
 public, inside = APIRouter(), APIRouter(prefix="/internal/v1")
 
@@ -40,7 +40,7 @@ class Settings(ServiceSettings):
 """
 EVENTS = """
 from typing import ClassVar
-from servicekit.events import Event
+from servicekit.events.outbox import Event
 
 class Borrowed(Event):
     \"\"\"A book has been borrowed.\"\"\"

@@ -1,8 +1,8 @@
 """Only auth issues credentials: each unsafe route of the other services is listed here, with a reason."""
 
 import pytest
-from servicekit.auth import every_route
-from testkit.documents import app_of, services
+from servicekit.auth.dependencies import every_route
+from testkit.contract_documents import app_of, services
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 RUNS = "runs agents for the caller; what they may call is in the caller's own token"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from sandbox.embedded import free_port
-from testkit.documents import services
+from testkit.contract_documents import services
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "deploy" / "healthcheck.sh"

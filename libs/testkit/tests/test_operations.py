@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from testkit.documents import module, services
+from testkit.contract_documents import module, services
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text()

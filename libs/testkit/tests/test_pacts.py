@@ -12,13 +12,13 @@ from pact import match
 from pact.error import MismatchesError
 from pydantic import BaseModel
 from servicekit.app import create_service
-from servicekit.auth import acting, allowed
-from servicekit.events import Event
-from servicekit.http import Connections, ServiceClient
+from servicekit.auth.dependencies import acting, allowed
+from servicekit.auth.tokens import Principal
+from servicekit.events.outbox import Event
+from servicekit.http.client import Connections, ServiceClient
 from servicekit.settings import ServiceSettings
-from servicekit.tokens import Principal
+from testkit.pact_provider import naming, verify_provider
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, person, service_tokens
-from testkit.providers import naming, verify_provider
 
 SHELF: dict[str, dict[str, object]] = {}
 

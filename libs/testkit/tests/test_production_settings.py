@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from sandbox.embedded import free_port
 from servicekit.settings import ServiceSettings
 from servicekit.settings_errors import messages_of
-from testkit.documents import module, services
+from testkit.contract_documents import module, services
+from testkit.eventually import until
 from testkit.pacts import ROOT
-from testkit.polling import until
 from testkit.production import production
 
 SERVICES = services()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from fastapi import FastAPI
-from servicekit.auth import every_route
-from testkit.documents import app_of, services
+from servicekit.auth.dependencies import every_route
+from testkit.contract_documents import app_of, services
 
 FOREIGN = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "ftp"}
 UUID = "00000000-0000-4000-8000-000000000000"

@@ -5,11 +5,11 @@ from typing import Annotated
 import pytest
 from fastapi import APIRouter, FastAPI
 from servicekit.app import create_service
-from servicekit.auth import acting, allowed, public
+from servicekit.auth.dependencies import acting, allowed, public
+from servicekit.auth.tokens import Principal
 from servicekit.settings import ServiceSettings
-from servicekit.tokens import Principal
 from testkit.app import running
-from testkit.token_kinds import kinds, mistakes, places
+from testkit.token_matrix import kinds, mistakes, places
 
 outside, inside = APIRouter(), APIRouter()
 

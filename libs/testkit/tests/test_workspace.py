@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from testkit.documents import services
+from testkit.contract_documents import services
 from testkit.pacts import ROOT
 
 SERVICES = {service.replace("-", "_") for service in services()}

@@ -8,7 +8,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from pydantic import JsonValue
-from servicekit.permissions import Role, scopes_for
+from servicekit.auth.permissions import Role, scopes_for
 
 from auth.models import Session, User
 from auth.settings import Settings

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from redis.asyncio import Redis
-from servicekit.client_address import masked
-from servicekit.limits import Limits
+from servicekit.client_ip import masked
+from servicekit.rate_limits import Limits
 
 from auth.digests import digest
 from auth.settings import Settings

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from fastapi import Depends
 from fastapi.dependencies.models import Dependant
-from servicekit.auth import Allowed, Caller, SignedIn
-from servicekit.tokens import Principal
+from servicekit.auth.dependencies import Allowed, Caller, SignedIn
+from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import accounts, step_up

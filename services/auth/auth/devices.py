@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from pydantic import SecretStr
-from servicekit import jose
+from servicekit.auth import jose
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 

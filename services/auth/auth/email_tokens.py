@@ -8,7 +8,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from pydantic import SecretStr
-from servicekit import jose
+from servicekit.auth import jose
 from sqlalchemy import ColumnElement, and_, delete, false, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 

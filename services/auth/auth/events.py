@@ -5,7 +5,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel
-from servicekit.events import Event
+from servicekit.events.outbox import Event
 
 
 class Verification(BaseModel):

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 
 from pydantic import JsonValue, SecretStr
-from servicekit import jose
-from servicekit.sealing import PREFIX as SEALED
-from servicekit.sealing import seal, unseal_by_any
+from servicekit.auth import jose
+from servicekit.encryption import PREFIX as SEALED
+from servicekit.encryption import seal, unseal_by_any
 
 from auth.key_ring import KeyRing, SigningKey
 

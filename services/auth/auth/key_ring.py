@@ -17,8 +17,8 @@ from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import JsonValue
-from servicekit import jose
-from servicekit.tokens import ALGORITHM, jwk_members
+from servicekit.auth import jose
+from servicekit.auth.tokens import ALGORITHM, jwk_members
 
 
 class State(Enum):

@@ -8,7 +8,8 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
-from servicekit import key_alarm, redis_client
+from servicekit import redis_client
+from servicekit.jwks import invalidation
 
 from auth.key_ring import KeyRing, KeyUnknown, RotationPending
 from auth.settings import Settings
@@ -68,7 +69,7 @@ async def tell(settings: Settings, burnt: list[str]) -> int:
 async def sound_alarm(settings: Settings, burnt: list[str]) -> None:
     """Tell all services over Redis."""
     async with redis_client.connect(settings) as redis:
-        await key_alarm.sound(redis, burnt)
+        await invalidation.sound(redis, burnt)
 
 
 def parser() -> argparse.ArgumentParser:

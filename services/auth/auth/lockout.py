@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 from redis.asyncio import Redis
-from servicekit.limits import ConcurrencyLimited, Limits, Quota, RateLimited
+from servicekit.rate_limits import ConcurrencyLimited, Limits, Quota, RateLimited
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Mapping
 
 from pydantic import SecretStr
-from servicekit.api_keys import SCOPE as API_KEYS
+from servicekit.auth.api_keys import SCOPE as API_KEYS
 
 from auth.access_tokens import AccessTokens, Issued
 from auth.errors import InvalidClient, InvalidScope, InvalidTarget

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 from uuid import UUID
 
-from servicekit.events import publish
-from servicekit.sealing import seal
+from servicekit.encryption import seal
+from servicekit.events.outbox import publish
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.email_tokens import Fresh

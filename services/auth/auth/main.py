@@ -6,8 +6,8 @@ from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
 from servicekit.app import Kit, create_service, serve
-from servicekit.bounds import KIB
-from servicekit.workers import running
+from servicekit.request_limits import KIB
+from servicekit.workers.supervisor import running
 
 from auth.account.routes import account_api
 from auth.api_keys.introspection import own

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
-from servicekit.client_address import client_address, site
+from servicekit.client_ip import client_address, site
 
 from auth.digests import digest
 from auth.parts import Parts

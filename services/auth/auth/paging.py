@@ -6,7 +6,7 @@ from typing import Annotated, TypeVarTuple
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, TypeAdapter
-from servicekit.wire import BadCursor, decode_cursor, encode_cursor
+from servicekit.schemas import BadCursor, decode_cursor, encode_cursor
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from fastapi import Depends, Request
 from pydantic import SecretStr
-from servicekit.client_address import client_address, site
-from servicekit.limits import Limits, RateLimited
+from servicekit.client_ip import client_address, site
+from servicekit.rate_limits import Limits, RateLimited
 
 from auth.digests import digest
 from auth.settings import Settings

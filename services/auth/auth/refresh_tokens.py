@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from pydantic import SecretStr
-from servicekit import jose
+from servicekit.auth import jose
 
 from auth.digests import digest
 from auth.models import Session

@@ -7,8 +7,8 @@ owner learns it from the mail.
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from servicekit.events import publish
-from servicekit.sealing import seal
+from servicekit.encryption import seal
+from servicekit.events.outbox import publish
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 from enum import StrEnum
 
 from redis.asyncio import Redis
+from servicekit.auth.revocations import EVERY_SESSION, REMEMBERED_SECONDS, mark, tell
 from servicekit.database import Database
-from servicekit.revocations import EVERY_SESSION, REMEMBERED_SECONDS, mark, tell
-from servicekit.steady import Every, Steady
+from servicekit.workers.base import Every, Steady
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Form, Header, Response, status
 from fastapi.responses import JSONResponse
-from servicekit import wire
-from servicekit.auth import Caller, public
+from servicekit import schemas as wire
+from servicekit.auth.dependencies import Caller, public
+from servicekit.auth.permissions import PERMISSIONS
+from servicekit.auth.tokens import ALGORITHM, Principal
 from servicekit.database import Session
-from servicekit.permissions import PERMISSIONS
-from servicekit.tokens import ALGORITHM, Principal
 
 from auth import email_confirmation, jwks, machines, refresh, registration, schemas, sessions, sign_in
 from auth.addresses import key_of

@@ -13,8 +13,8 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
-from servicekit.permissions import Role
-from servicekit.wire import Body
+from servicekit.auth.permissions import Role
+from servicekit.schemas import Body
 
 from auth.addresses import Email
 from auth.models import TenantStatus

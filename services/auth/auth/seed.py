@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass
 from uuid import uuid4
 
+from servicekit.auth.permissions import Role
 from servicekit.database import Database
 from servicekit.errors import ServiceError
-from servicekit.permissions import Role
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from servicekit.permissions import Role
+from servicekit.auth.permissions import Role
 
 from auth.audit.record import Action
 from auth.events import MailKind

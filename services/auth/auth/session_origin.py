@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, SecretStr
-from servicekit.client_address import masked
-from servicekit.sealing import SealBroken, seal, unseal
+from servicekit.client_ip import masked
+from servicekit.encryption import SealBroken, seal, unseal
 from ua_parser import parse_os, parse_user_agent
 
 from auth.digests import digest

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import Field, SecretStr, StringConstraints
-from servicekit.rates import CallLimits
-from servicekit.sealing import BadSealingKey, seal
+from servicekit.call_limits import CallLimits
+from servicekit.encryption import BadSealingKey, seal
 from servicekit.settings import ServiceSettings, first_and
 
 from auth.addresses import Domain

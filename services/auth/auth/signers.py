@@ -5,8 +5,8 @@ import logging
 import orjson
 from cryptography.exceptions import InvalidSignature
 from pydantic import JsonValue
-from servicekit import jose
-from servicekit.tokens import ALGORITHM, TYPE
+from servicekit.auth import jose
+from servicekit.auth.tokens import ALGORITHM, TYPE
 
 from auth.key_ring import InVault, SigningKey
 from auth.vault import Vault, VaultUnavailable

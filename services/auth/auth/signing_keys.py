@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from servicekit.auth.tokens import InvalidToken, VerificationKey
 from servicekit.database import Database
-from servicekit.tokens import InvalidToken, VerificationKey
 from sqlalchemy.exc import SQLAlchemyError
 
 from auth.errors import SigningKeysUnavailable

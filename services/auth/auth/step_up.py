@@ -8,7 +8,7 @@ session that was proved too long ago, or without the second factor that the acco
 import time
 from uuid import UUID
 
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 

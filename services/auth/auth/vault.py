@@ -17,10 +17,10 @@ from typing import Any, Self
 import orjson
 import stamina
 from pydantic import JsonValue
-from servicekit import jose
+from servicekit.auth import jose
 from servicekit.errors import Unavailable
-from servicekit.http import Answer, Connections, Unanswered
-from servicekit.steady import Steady
+from servicekit.http.client import Answer, Connections, Unanswered
+from servicekit.workers.base import Steady
 
 from auth.settings import Settings
 

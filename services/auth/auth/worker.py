@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from servicekit.app import Kit, run_workers
 from servicekit.database import Database
-from servicekit.housekeeping import Housekeeping
-from servicekit.steady import Steady
-from servicekit.streams import Relay
-from servicekit.workers import Worker
+from servicekit.events.relay import Relay
+from servicekit.workers.base import Steady
+from servicekit.workers.retention import Housekeeping
+from servicekit.workers.supervisor import Worker
 from sqlalchemy import delete, func, select, text
 
 from auth import accounts, revocation

@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from fastapi import APIRouter
-from servicekit.auth import Caller, allowed
-from servicekit.tokens import Principal
+from servicekit.auth.dependencies import Caller, allowed
+from servicekit.auth.tokens import Principal
 
 router = APIRouter()
 

@@ -14,10 +14,10 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from pydantic import SecretStr
 from sandbox.vault import create_vault
-from servicekit import jose
-from servicekit.sealing import unseal
+from servicekit.auth import jose
+from servicekit.encryption import unseal
 from testkit.app import client, running
-from testkit.servers import serving
+from testkit.live_server import serving
 
 from .vaults import KEY, Operator, SigningVault
 

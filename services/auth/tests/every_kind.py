@@ -7,9 +7,9 @@ from typing import Any
 import jwt
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from servicekit import jose
-from servicekit.permissions import Role, scopes_for
-from testkit.token_kinds import opaque
+from servicekit.auth import jose
+from servicekit.auth.permissions import Role, scopes_for
+from testkit.token_matrix import opaque
 
 from .authenticator import Authenticator
 from .factors import challenged, enrol

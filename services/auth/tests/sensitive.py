@@ -8,7 +8,7 @@ import httpx
 import pyotp
 import yaml
 from auth.sensitive_actions import POLICIES, SensitiveAction, Where
-from servicekit.permissions import Role, scopes_for
+from servicekit.auth.permissions import Role, scopes_for
 
 from .authenticator import Authenticator
 from .conftest import PASSWORD

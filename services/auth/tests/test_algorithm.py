@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from servicekit import jose
-from servicekit.tokens import ALGORITHM
+from servicekit.auth import jose
+from servicekit.auth.tokens import ALGORITHM
 
 ENDPOINT = "http://acme.test/api/v1/auth/oauth/token"
 ACCOUNT = {"role": "member", "scopes": ["conversations:read"], "global": True}

@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 import pytest
 from auth.main import create_app
 from auth.settings import Settings
-from servicekit import api_keys
 from servicekit.app import create_service
+from servicekit.auth import api_keys
 from servicekit.settings import ServiceSettings
 from testkit.app import client, running
-from testkit.doors import doors
-from testkit.servers import serving
+from testkit.combined_app import doors
+from testkit.live_server import serving
 
 from .asking import router
 

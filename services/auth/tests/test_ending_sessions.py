@@ -9,7 +9,7 @@ from alembic.command import upgrade
 from auth.revocation import forget
 from auth.sessions import __main__ as command
 from sandbox.embedded import Valkey
-from servicekit.revocations import REMEMBERED_SECONDS
+from servicekit.auth.revocations import REMEMBERED_SECONDS
 from testkit.databases import Databases
 from testkit.plugin import service_folder
 

@@ -31,9 +31,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from servicekit.http import Connections
-from servicekit.keyset import parse
-from servicekit.tokens import InvalidToken, TokenVerifier, VerificationKey
+from servicekit.auth.tokens import InvalidToken, TokenVerifier, VerificationKey
+from servicekit.http.client import Connections
+from servicekit.jwks.fetch import parse
 
 from .vaults import SIGNING_KEY
 

@@ -5,7 +5,7 @@ from auth import accounts, addresses, password_policy, passwords, schemas, sessi
 from auth.account.schemas import Profile
 from auth.tenants.schemas import TenantChange
 from pydantic import TypeAdapter
-from testkit.linear import Use, expressions, slow
+from testkit.linear_time import Use, expressions, slow
 
 PASSWORD, NAME, ADDRESS = schemas.MAX_PASSWORD, 128, addresses.MAX_LENGTH
 FUNCTIONS = {

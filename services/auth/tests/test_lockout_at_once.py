@@ -8,7 +8,7 @@ import pytest
 from auth import lockout, waiting
 from auth.lockout import Lockout
 from redis.asyncio import Redis
-from servicekit.limits import ConcurrencyLimited, Limits
+from servicekit.rate_limits import ConcurrencyLimited, Limits
 
 WRONG = "some other words again"
 NOBODY = "nobody@example.com"

@@ -1,8 +1,8 @@
 import pytest
 from auth.main import create_app
-from servicekit.jwks import JwksCache
-from servicekit.tokens import InvalidToken, TokenVerifier
-from testkit.servers import serving
+from servicekit.auth.tokens import InvalidToken, TokenVerifier
+from servicekit.jwks.cache import JwksCache
+from testkit.live_server import serving
 
 
 async def test_gives_a_service_a_token_for_the_one_it_calls(auth):

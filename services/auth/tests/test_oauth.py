@@ -11,11 +11,11 @@ import yaml
 from auth.main import create_app
 from auth.settings import Settings
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from servicekit import jose
 from servicekit.app import create_service
+from servicekit.auth import jose
 from servicekit.settings import ServiceSettings
 from testkit.app import client, running
-from testkit.servers import serving
+from testkit.live_server import serving
 
 from .asking import router
 

@@ -2,7 +2,7 @@ import asyncio
 from uuid import UUID
 
 import pytest
-from servicekit import jose
+from servicekit.auth import jose
 
 from .authenticator import (
     BACKED_UP,

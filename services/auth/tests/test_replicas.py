@@ -14,7 +14,7 @@ from auth.models import SigningKeyRing
 from auth.settings import Settings
 from servicekit.database import Database
 from sqlalchemy import delete
-from testkit.replicas import Replica, environment_of
+from testkit.service_process import Replica, environment_of
 
 PROGRAM = Path(__file__).with_name("replica.py")
 

@@ -13,10 +13,10 @@ from fastapi import APIRouter
 from redis.asyncio import Redis
 from sandbox.embedded import Valkey
 from servicekit.app import create_service
-from servicekit.auth import allowed
-from servicekit.revocations import KEY, REMEMBERED_SECONDS
+from servicekit.auth.dependencies import allowed
+from servicekit.auth.revocations import KEY, REMEMBERED_SECONDS
+from servicekit.auth.tokens import Principal
 from servicekit.settings import ServiceSettings
-from servicekit.tokens import Principal
 from testkit.app import client, running
 
 BOUND_SECONDS = 5

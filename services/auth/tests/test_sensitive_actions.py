@@ -4,8 +4,8 @@ import pytest
 from auth.authorization import actions_of
 from auth.main import create_app
 from auth.sensitive_actions import POLICIES, Ceiling, SensitiveAction, Where
-from servicekit.auth import every_route
-from servicekit.permissions import Role, scopes_for
+from servicekit.auth.dependencies import every_route
+from servicekit.auth.permissions import Role, scopes_for
 from testkit.databases import contents
 
 from .sensitive import REQUESTS, team

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from joserfc import jwt
 from joserfc.jwk import KeySet
 from pydantic import SecretStr
-from servicekit.permissions import Role, scopes_for
+from servicekit.auth.permissions import Role, scopes_for
 
 ADMIN_SCOPES = sorted(scopes_for(Role.ADMIN))
 

@@ -25,19 +25,19 @@ from auth.transit_keys import TransitKeys
 from fastapi import APIRouter
 from joserfc.jwk import KeySet
 from pydantic import SecretStr
-from servicekit import jose
 from servicekit.app import create_service
-from servicekit.auth import Caller
+from servicekit.auth import jose
+from servicekit.auth.dependencies import Caller
+from servicekit.auth.tokens import InvalidToken
 from servicekit.database import Database
-from servicekit.keyset import PRIVATE_MEMBERS
+from servicekit.jwks.fetch import PRIVATE_MEMBERS
 from servicekit.settings import ServiceSettings
-from servicekit.tokens import InvalidToken
 from sqlalchemy import delete, event, select, update
 from sqlalchemy.engine import make_url
 from testkit.app import client, running
+from testkit.live_server import serving
 from testkit.production import production
 from testkit.proxy import Proxy
-from testkit.servers import serving
 
 from .conftest import SEALING_KEY
 

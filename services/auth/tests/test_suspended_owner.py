@@ -1,7 +1,7 @@
 """An owner whose only tenant is suspended signs in to reactivate it, and can do nothing else by that."""
 
 import pytest
-from testkit.token_kinds import NOT_HERE, is_as, places
+from testkit.token_matrix import NOT_HERE, is_as, places
 
 from .authenticator import Authenticator
 from .factors import answered, challenged, enrol, register

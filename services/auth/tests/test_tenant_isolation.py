@@ -2,7 +2,7 @@
 
 import pytest
 from auth.main import create_app
-from servicekit.auth import every_route
+from servicekit.auth.dependencies import every_route
 
 OTHERS = {
     ("PATCH", "tenants/current/members/{user_id}"): ("member_unknown", {"role": "viewer"}),

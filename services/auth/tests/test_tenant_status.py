@@ -16,7 +16,7 @@ import pytest
 import yaml
 from auth.models import Base
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from servicekit import jose
+from servicekit.auth import jose
 
 from .conftest import Auth
 from .factors import enrol

@@ -3,7 +3,7 @@ import time
 
 import pyotp
 import pytest
-from servicekit.sealing import SealBroken, unseal
+from servicekit.encryption import SealBroken, unseal
 
 from .factors import answered, challenged, delete, enrol, listed, room_in_step
 

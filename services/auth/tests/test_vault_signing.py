@@ -23,7 +23,7 @@ from auth.vault import (
     VaultUnavailable,
     raw_signature,
 )
-from servicekit.http import Connections
+from servicekit.http.client import Connections
 
 from .conftest import SEALING_KEY
 from .factors import answered, challenged, enrol

@@ -2,7 +2,7 @@ import pytest
 from auth.worker import READERS, Expiry, workers
 from redis.asyncio import Redis
 from servicekit.app import Kit
-from servicekit.events import Received
+from servicekit.events.outbox import Received
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The worst bodies that a client can send, brought to every route."""
 
-from testkit.costs import Callers, costs, table, uncounted
+from testkit.request_costs import Callers, costs, table, uncounted
 from testkit.worst_bodies import everywhere, unbounded
 
 SCOPES = ["api_keys:introspect", "members:read"]

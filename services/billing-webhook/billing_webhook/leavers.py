@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from servicekit import departures
+from servicekit import erasure
 from servicekit.database import Database
-from servicekit.departures import NOBODY, TENANT_EVENTS, USER_EVENT, leavers, tenants
-from servicekit.steady import Steady
-from servicekit.streams import Handler
+from servicekit.erasure import NOBODY, TENANT_EVENTS, USER_EVENT, leavers, tenants
+from servicekit.events.relay import Handler
+from servicekit.workers.base import Steady
 from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,15 +21,15 @@ from billing_webhook.models import UsageEntry
 # What was being entered while the event was heard is committed long before.
 LATE = timedelta(minutes=5)
 IS_NAMED = exists().where(UsageEntry.user_id == leavers.c.user_id)
-OPEN_TENANTS = departures.over().where(tenants.c.forgotten_at.is_(None))
-IS_ANYBODY_LEAVING = select(departures.leaving().exists() | OPEN_TENANTS.exists())
+OPEN_TENANTS = erasure.over().where(tenants.c.forgotten_at.is_(None))
+IS_ANYBODY_LEAVING = select(erasure.leaving().exists() | OPEN_TENANTS.exists())
 BATCH = 500
 PAUSE_SECONDS = 5.0
 
 
 async def still_known(session: AsyncSession, user_id: str, tenant_id: UUID) -> str:
     """Give the id under which somebody's usage is entered: their own, unless they or the tenant are gone."""
-    gone = departures.left(user_id).exists() | departures.over().where(tenants.c.id == tenant_id).exists()
+    gone = erasure.left(user_id).exists() | erasure.over().where(tenants.c.id == tenant_id).exists()
     return NOBODY if await session.scalar(select(gone)) else user_id
 
 
@@ -60,7 +60,7 @@ class Forgetter(Steady):
     async def _leaving(self) -> tuple[Sequence[str], Sequence[UUID]]:
         """List who has left and is named in the ledger, and tenants whose time is over and may be."""
         # Few at a time: so the ledger is read by index.
-        left = departures.leaving().where(IS_NAMED).limit(BATCH)
+        left = erasure.leaving().where(IS_NAMED).limit(BATCH)
         over = OPEN_TENANTS.order_by(tenants.c.purge_after)
         async with self._database.begin() as session:
             people = (await session.scalars(left)).all()
@@ -71,7 +71,7 @@ class Forgetter(Steady):
         its = exists().where(UsageEntry.tenant_id == tenants.c.id, UsageEntry.user_id != NOBODY)
         closed = (tenants.c.id.in_(over), tenants.c.purge_after < func.now() - LATE, ~its)
         async with self._database.begin() as session:
-            await departures.settle(session, IS_NAMED, LATE)
+            await erasure.settle(session, IS_NAMED, LATE)
             await session.execute(update(tenants).where(*closed).values(forgotten_at=func.now()))
 
     async def _forget(self, whose: ColumnElement[bool]) -> int:
@@ -83,6 +83,6 @@ class Forgetter(Steady):
 
 
 HANDLERS: dict[str, Handler] = {
-    USER_EVENT: departures.note_person,
-    **dict.fromkeys(TENANT_EVENTS, departures.note_tenant),
+    USER_EVENT: erasure.note_person,
+    **dict.fromkeys(TENANT_EVENTS, erasure.note_tenant),
 }

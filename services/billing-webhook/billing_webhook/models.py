@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
-from servicekit.departures import leavers, tenants
-from servicekit.events import inbox
+from servicekit.erasure import leavers, tenants
+from servicekit.events.outbox import inbox
 from sqlalchemy import BigInteger, Identity, Index, Text, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column

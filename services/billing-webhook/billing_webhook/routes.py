@@ -4,9 +4,9 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, status
-from servicekit.auth import allowed, public
+from servicekit.auth.dependencies import allowed, public
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
-from servicekit.tokens import Principal
 
 from billing_webhook import schemas, stripe_webhook, usage
 from billing_webhook.errors import UnsupportedMediaType

@@ -1,7 +1,7 @@
 """What billing-webhook is told from outside."""
 
 from pydantic import Field, SecretStr
-from servicekit.rates import CallLimits
+from servicekit.call_limits import CallLimits
 from servicekit.settings import ServiceSettings
 
 

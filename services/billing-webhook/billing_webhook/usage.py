@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from servicekit.events import Received
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
+from servicekit.events.outbox import Received
 from sqlalchemy import distinct, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from billing_webhook import leavers
 from billing_webhook.models import UsageEntry
-from servicekit.departures import NOBODY
+from servicekit.erasure import NOBODY
 from sqlalchemy import select, text
 
 

@@ -2,7 +2,7 @@
 
 import billing_webhook
 from billing_webhook import stripe_webhook
-from testkit.linear import Use, expressions, slow
+from testkit.linear_time import Use, expressions, slow
 
 FUNCTIONS = {
     "a signature": Use(stripe_webhook.is_recent, None),

@@ -1,9 +1,9 @@
 import pytest
 from billing_webhook.worker import HANDLERS
 from servicekit.app import make_kit
-from servicekit.dead_letters import list_dead, replay_dead
-from servicekit.streams import Consumer, Patience
-from servicekit.workers import running
+from servicekit.events.dead_letters import list_dead, replay_dead
+from servicekit.events.relay import Consumer, Patience
+from servicekit.workers.supervisor import running
 
 IMPATIENT = Patience(max_deliveries=2, first_retry=0.05, block=0.1)
 

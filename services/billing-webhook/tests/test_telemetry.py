@@ -1,7 +1,7 @@
 """An idle service makes no spans."""
 
 from billing_webhook.main import create_app
-from testkit.sinks import spans_while_idle
+from testkit.telemetry_capture import spans_while_idle
 
 
 async def test_polling_makes_no_spans(settings, sinks):

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 from servicekit.app import CurrentKit, Kit
-from servicekit.auth import allowed
+from servicekit.auth.dependencies import allowed
+from servicekit.auth.tokens import Principal
 from servicekit.idempotency import REPLAYED
 from servicekit.invalid_requests import count_against
-from servicekit.limits import Admission, Lease, Rate, Slots, tenant_key
-from servicekit.tokens import Principal
+from servicekit.rate_limits import Admission, Lease, Rate, Slots, tenant_key
 
 from chat_agent import chat
 from chat_agent.chat import IdempotencyKey, Prelude, Runs, Turn

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import agents
 from fastapi import Depends, Header, Query, Request
 from opentelemetry import trace
+from servicekit.auth.tokens import Principal
 from servicekit.idempotency import WELL_FORMED, BadIdempotencyKey, IdempotencyInProgress
-from servicekit.tokens import Principal
 
 from chat_agent import approvals, failures, runs
 from chat_agent.agents import AGENTS

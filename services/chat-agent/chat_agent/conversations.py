@@ -9,7 +9,7 @@ from uuid import UUID
 
 import orjson
 from pydantic import BaseModel
-from servicekit.http import DependencyUnavailable, ServiceClient
+from servicekit.http.client import DependencyUnavailable, ServiceClient
 
 from chat_agent.errors import (
     ConversationLimitReached,

@@ -16,8 +16,8 @@ from opentelemetry import trace
 from redis.exceptions import RedisError
 from servicekit import context
 from servicekit.app import Kit
+from servicekit.auth.tokens import Principal
 from servicekit.errors import is_outage
-from servicekit.tokens import Principal
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 

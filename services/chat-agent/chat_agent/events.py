@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from servicekit.events import Event
+from servicekit.events.outbox import Event
 
 from chat_agent.schemas import ModelUsage
 

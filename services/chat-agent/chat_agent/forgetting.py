@@ -9,11 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from redis.asyncio import Redis
-from servicekit import departures
+from servicekit import erasure
 from servicekit.database import Database
-from servicekit.departures import NOBODY, leavers
-from servicekit.housekeeping import Rule
-from servicekit.steady import Steady
+from servicekit.erasure import NOBODY, leavers
+from servicekit.workers.base import Steady
+from servicekit.workers.retention import Rule
 from sqlalchemy import delete, exists, select, update
 
 from chat_agent.leavers import stop_all
@@ -61,12 +61,12 @@ class Forgetter(Steady):
     async def _over(self) -> Sequence[UUID]:
         """List some runs that are over, of those who have left; what is not over is stopped."""
         async with self._database.begin() as session:
-            if await session.scalar(departures.leaving().limit(1)) is None:
+            if await session.scalar(erasure.leaving().limit(1)) is None:
                 return []
             # Of few people at a time, and so by index.
-            people = (await session.scalars(departures.leaving().where(HAS_RUNS).limit(BATCH))).all()
+            people = (await session.scalars(erasure.leaving().where(HAS_RUNS).limit(BATCH))).all()
             if not people:
-                await departures.settle(session, HAS_RUNS, LATE)
+                await erasure.settle(session, HAS_RUNS, LATE)
                 return []
             await stop_all(session, Run.user_id.in_(people))
             over = select(Run.id).where(Run.user_id.in_(people), Run.status.in_(OVER)).limit(BATCH)
@@ -85,4 +85,4 @@ class Forgetter(Steady):
 def of_deleted_tenants() -> Rule:
     """Say which runs go with their tenant; their logs are gone an hour after their end in any case."""
     runs = Base.metadata.tables["runs"]
-    return runs, Run.tenant_id.in_(departures.over()) & Run.ended_at.is_not(None)
+    return runs, Run.tenant_id.in_(erasure.over()) & Run.ended_at.is_not(None)

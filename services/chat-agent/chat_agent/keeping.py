@@ -3,7 +3,7 @@
 import logging
 import time
 
-from servicekit.steady import PAUSES, Every, Steady, until_set
+from servicekit.workers.base import PAUSES, Every, Steady, until_set
 
 from chat_agent import leases
 from chat_agent.engine import Engine

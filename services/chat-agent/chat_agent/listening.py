@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from uuid import UUID
 
 from redis.exceptions import RedisError
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy.exc import SQLAlchemyError
 
 from chat_agent import runs

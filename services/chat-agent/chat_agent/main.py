@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from servicekit import workers as background
 from servicekit.app import Kit, create_service, serve
-from servicekit.workers import Worker
+from servicekit.workers import supervisor as background
+from servicekit.workers.supervisor import Worker
 
 from chat_agent import routes
 from chat_agent.engine import Engine

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
-from servicekit.departures import leavers, tenants
-from servicekit.events import inbox, outbox
+from servicekit.erasure import leavers, tenants
+from servicekit.events.outbox import inbox, outbox
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column

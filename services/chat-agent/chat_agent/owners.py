@@ -5,8 +5,8 @@ from http import HTTPStatus
 from typing import Literal
 
 from pydantic import BaseModel
-from servicekit.http import DependencyUnavailable, ServiceClient
-from servicekit.permissions import Role, allows
+from servicekit.auth.permissions import Role, allows
+from servicekit.http.client import DependencyUnavailable, ServiceClient
 
 from chat_agent.errors import AuthUnavailable, MembershipEnded, TenantSuspended
 from chat_agent.models import Run

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
-from servicekit.steady import heed_cancellation, until_set
+from servicekit.workers.base import heed_cancellation, until_set
 
 from chat_agent.run_log import APPEND, SHA, RunEvent, RunLog, append_arguments
 

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response, status
 from fastapi.responses import StreamingResponse
-from servicekit.auth import allowed
+from servicekit.auth.dependencies import allowed
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
-from servicekit.tokens import Principal
-from servicekit.wire import Page
+from servicekit.schemas import Page
 
 from chat_agent import approvals, chat, listening, models, run_history, runs, schemas
 from chat_agent.admission import AtDesk, Listener, Reader, Writer

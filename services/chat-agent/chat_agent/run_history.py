@@ -6,10 +6,10 @@ from typing import TypeVarTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter
+from servicekit.auth.permissions import allows
+from servicekit.auth.tokens import Principal
 from servicekit.errors import Forbidden
-from servicekit.permissions import allows
-from servicekit.tokens import Principal
-from servicekit.wire import BadCursor, Page, decode_cursor, encode_cursor
+from servicekit.schemas import BadCursor, Page, decode_cursor, encode_cursor
 from sqlalchemy import BigInteger, ColumnElement, Select, cast, extract, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from servicekit.events import publish
+from servicekit.auth.tokens import Principal
+from servicekit.events.outbox import publish
 from servicekit.idempotency import IdempotencyConflict
-from servicekit.tokens import Principal
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession

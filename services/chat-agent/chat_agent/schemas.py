@@ -16,8 +16,8 @@ from pydantic import (
     StringConstraints,
     computed_field,
 )
-from servicekit.bounds import KIB
-from servicekit.wire import Body, Cursor, Limit
+from servicekit.request_limits import KIB
+from servicekit.schemas import Body, Cursor, Limit
 
 # Of every route that takes messages. The gateway lets through as much.
 MAX_CHAT_BODY = 1024 * KIB

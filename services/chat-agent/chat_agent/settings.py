@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr
 from servicekit.app import Kit
-from servicekit.rates import CallLimits
+from servicekit.call_limits import CallLimits
 from servicekit.settings import ServiceSettings
 
 from chat_agent.usage import Price

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from servicekit.steady import Steady
+from servicekit.workers.base import Steady
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 
 from fastapi.responses import StreamingResponse
-from servicekit.limits import Lease
+from servicekit.rate_limits import Lease
 
 # X-Accel-Buffering: proxies that are not ours should pass every event on at once, too.
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

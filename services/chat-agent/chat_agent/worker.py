@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from servicekit.app import Kit, run_workers
-from servicekit.housekeeping import Housekeeping, Rule
-from servicekit.streams import Consumer, Relay
-from servicekit.workers import Worker
+from servicekit.events.relay import Consumer, Relay
+from servicekit.workers.retention import Housekeeping, Rule
+from servicekit.workers.supervisor import Worker
 from sqlalchemy import func
 
 from chat_agent.events import READERS

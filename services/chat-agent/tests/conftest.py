@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from sandbox.model import create_model
 from testkit.issuer import Issuer
-from testkit.servers import serving
+from testkit.live_server import serving
 
 TENANT = uuid4()
 # What the conversation service takes at once.

@@ -14,7 +14,7 @@ from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from chat_agent.toolbox import RunContext, tool
 from testkit.databases import query
-from testkit.servers import serving
+from testkit.live_server import serving
 from testkit.sse import events
 
 from .talking import (

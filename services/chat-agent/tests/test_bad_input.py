@@ -15,7 +15,7 @@ from chat_agent.settings import Settings
 from chat_agent.toolbox import LONGEST_OUTPUT, RunContext, tool
 from sandbox.model import create_model
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from testkit.servers import serving
+from testkit.live_server import serving
 
 from .talking import RUNS, begin, cancel, code, ended, heard, hearing, of_type, read, said_in, speaking
 

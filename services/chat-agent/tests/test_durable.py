@@ -18,10 +18,10 @@ from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from redis import Redis
 from testkit.databases import query
+from testkit.eventually import until
 from testkit.issuer import Issuer
-from testkit.polling import until
-from testkit.replicas import Replica
-from testkit.servers import serving
+from testkit.live_server import serving
+from testkit.service_process import Replica
 from testkit.sse import Event, events
 
 STREAM = "/api/v1/chat/stream"

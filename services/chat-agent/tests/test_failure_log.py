@@ -15,8 +15,8 @@ from chat_agent.settings import Settings
 from chat_agent.toolbox import tool
 from prometheus_client import REGISTRY
 from testkit.issuer import Issuer
-from testkit.servers import serving
-from testkit.sinks import Sinks
+from testkit.live_server import serving
+from testkit.telemetry_capture import Sinks
 
 SAID = "canary-sentence"
 HOST = "127.0.0.1"

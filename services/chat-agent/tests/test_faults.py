@@ -9,7 +9,7 @@ from chat_agent.settings import Settings
 from pydantic import SecretStr
 from testkit.databases import query
 from testkit.issuer import Issuer
-from testkit.servers import serving
+from testkit.live_server import serving
 from testkit.sse import events
 
 STREAM = "/api/v1/chat/stream"

@@ -19,9 +19,9 @@ from chat_agent.toolbox import RunContext, tool
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from servicekit.database import Database
-from servicekit.departures import NOBODY
-from servicekit.events import Received
-from servicekit.housekeeping import Housekeeping
+from servicekit.erasure import NOBODY
+from servicekit.events.outbox import Received
+from servicekit.workers.retention import Housekeeping
 from testkit.databases import query
 
 from .conftest import TENANT

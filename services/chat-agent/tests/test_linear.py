@@ -5,7 +5,7 @@ from chat_agent import narrator, schemas
 from chat_agent.toolbox import LONGEST_OUTPUT
 from chat_agent.voices import asking
 from pydantic import TypeAdapter
-from testkit.linear import Use, expressions, slow
+from testkit.linear_time import Use, expressions, slow
 
 FUNCTIONS = {
     "a message": Use(lambda text: schemas.ChatRequest(message=text), schemas.MAX_MESSAGE),

@@ -13,9 +13,9 @@ from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from redis import Redis
 from testkit.databases import query
+from testkit.eventually import until
 from testkit.issuer import Issuer
-from testkit.polling import until
-from testkit.servers import serving
+from testkit.live_server import serving
 from testkit.sse import Event, events
 
 STREAM = "/api/v1/chat/stream"

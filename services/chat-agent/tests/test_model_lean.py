@@ -28,7 +28,7 @@ from openai.types.shared import Reasoning
 from pydantic import BaseModel
 from sandbox.model import create_model
 from starlette.types import ASGIApp, Receive, Scope, Send
-from testkit.servers import serving
+from testkit.live_server import serving
 
 KINDS = [OpenAIResponsesModel, OpenAIChatCompletionsModel]
 # Made anew for each answer.

@@ -24,7 +24,7 @@ from chat_agent.settings import Settings
 from chat_agent.usage import METER, UsageMeter
 from sandbox.model import create_model
 from servicekit.errors import ServiceError
-from testkit.servers import serving
+from testkit.live_server import serving
 
 # What the service needs beside the model; none of it is asked here.
 NOWHERE = {

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from testkit.issuer import Issuer
-from testkit.servers import serving
+from testkit.live_server import serving
 from testkit.sse import events
 
 STREAM = "/api/v1/chat/stream"

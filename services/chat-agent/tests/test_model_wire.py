@@ -30,7 +30,7 @@ from openai.types.responses import ResponseCompletedEvent
 from servicekit.errors import ServiceError
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
-from testkit.servers import serving
+from testkit.live_server import serving
 
 Json = dict[str, Any]
 DONE = b"data: [DONE]\n\n"

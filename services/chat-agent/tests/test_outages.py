@@ -17,10 +17,10 @@ from redis import Redis
 from sandbox.embedded import Valkey
 from sqlalchemy.engine import make_url
 from testkit.databases import query
+from testkit.eventually import until
 from testkit.issuer import Issuer
-from testkit.polling import until
+from testkit.live_server import serving
 from testkit.proxy import Proxy
-from testkit.servers import serving
 from testkit.sse import Event, events
 
 STREAM = "/api/v1/chat/stream"

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
-from servicekit.wire import encode_cursor
+from servicekit.schemas import encode_cursor
 from testkit.databases import query
-from testkit.servers import serving
+from testkit.live_server import serving
 
 from .talking import RUNS, begin, cancel, code, ended, speaking
 

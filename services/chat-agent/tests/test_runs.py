@@ -16,7 +16,7 @@ from chat_agent.settings import Settings
 from chat_agent.toolbox import RunContext, tool
 from redis import Redis
 from testkit.databases import query
-from testkit.servers import serving
+from testkit.live_server import serving
 
 from .talking import (
     CHAT,

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import httpx
 from chat_agent.main import create_app
-from testkit.servers import serving
-from testkit.token_kinds import API_KEY
+from testkit.live_server import serving
+from testkit.token_matrix import API_KEY
 
 ASKED = "My-canary-name is Ann Canary, mail ann@canary.example"
 SEARCHED = "Search what we said about my-canary-name"

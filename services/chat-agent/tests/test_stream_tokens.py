@@ -11,10 +11,10 @@ import httpx
 import pytest
 from chat_agent.main import create_app
 from redis.asyncio import Redis
-from servicekit.revocations import mark, tell
-from testkit.servers import serving
+from servicekit.auth.revocations import mark, tell
+from testkit.live_server import serving
 from testkit.sse import events
-from testkit.token_kinds import API_KEY
+from testkit.token_matrix import API_KEY
 
 from .talking import ENDLESS, RUNS, STREAM, speaking
 from .voices.test_routes import STREAMS

@@ -4,7 +4,7 @@ import json
 
 from chat_agent.main import create_app
 from testkit.app import running
-from testkit.costs import Cost, callers_of, costs, pay, table, uncounted
+from testkit.request_costs import Cost, callers_of, costs, pay, table, uncounted
 from testkit.worst_bodies import everywhere, unbounded
 
 LIMITS = {"chat_rate_limit_per_minute": 1_000_000, "chat_tenant_rate_limit_per_minute": 1_000_000}

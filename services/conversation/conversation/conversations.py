@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from servicekit import departures
-from servicekit.tokens import Principal
-from servicekit.wire import Page
+from servicekit import erasure
+from servicekit.auth.tokens import Principal
+from servicekit.schemas import Page
 from sqlalchemy import ColumnElement, and_, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -59,7 +59,7 @@ async def ensure(
 
     Raises ConversationLimitReached, and ConversationUnknown, also to whoever acts for somebody who has left.
     """
-    if await session.scalar(departures.left(caller.user_id)):
+    if await session.scalar(erasure.left(caller.user_id)):
         raise ConversationUnknown
     row = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id, "title": title}
     added = insert(Conversation).values(row).on_conflict_do_nothing().returning(Conversation.id)

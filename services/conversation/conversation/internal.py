@@ -4,10 +4,10 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response, status
-from servicekit.auth import acting
+from servicekit.auth.dependencies import acting
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
-from servicekit.tokens import Principal
-from servicekit.wire import Limit, Page
+from servicekit.schemas import Limit, Page
 
 from conversation import conversations, items, models, schemas, search, turns
 from conversation.keeping import answer

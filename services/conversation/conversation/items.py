@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from servicekit.tokens import Principal
-from servicekit.wire import Page
+from servicekit.auth.tokens import Principal
+from servicekit.schemas import Page
 from sqlalchemy import Text, cast, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 

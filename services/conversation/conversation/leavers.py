@@ -3,11 +3,11 @@
 Of a tenant when its time is over; of a person at once, and whatever comes late as well.
 """
 
-from servicekit import departures
-from servicekit.departures import TENANT_EVENTS, USER_EVENT, leavers
-from servicekit.events import Received
-from servicekit.housekeeping import Rule
-from servicekit.streams import Handler
+from servicekit import erasure
+from servicekit.erasure import TENANT_EVENTS, USER_EVENT, leavers
+from servicekit.events.outbox import Received
+from servicekit.events.relay import Handler
+from servicekit.workers.retention import Rule
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,7 +19,7 @@ AT_ONCE = 500
 
 async def forget_person(session: AsyncSession, received: Received) -> None:
     """Remove what somebody has said who has left."""
-    event = await departures.note_person(session, received)
+    event = await erasure.note_person(session, received)
     some = select(Conversation.id).where(Conversation.user_id == event.user_id).limit(AT_ONCE)
     await session.execute(delete(Conversation).where(Conversation.id.in_(some)))
 
@@ -28,12 +28,12 @@ def rules() -> list[Rule]:
     """Say which conversations are nobody's any more, or of tenants that are over."""
     table = Base.metadata.tables["conversations"]
     return [
-        (table, Conversation.tenant_id.in_(departures.over())),
+        (table, Conversation.tenant_id.in_(erasure.over())),
         (table, Conversation.user_id.in_(select(leavers.c.user_id))),
     ]
 
 
 HANDLERS: dict[str, Handler] = {
     USER_EVENT: forget_person,
-    **dict.fromkeys(TENANT_EVENTS, departures.note_tenant),
+    **dict.fromkeys(TENANT_EVENTS, erasure.note_tenant),
 }

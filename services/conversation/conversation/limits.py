@@ -1,7 +1,7 @@
 """How much a person and a tenant may keep here, and how often they may call: one table."""
 
 from pydantic import PositiveInt
-from servicekit.rates import CallLimits
+from servicekit.call_limits import CallLimits
 
 MIB = 1024 * 1024
 

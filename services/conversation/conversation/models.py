@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from servicekit.database import metadata
-from servicekit.departures import leavers, tenants
-from servicekit.events import inbox
+from servicekit.erasure import leavers, tenants
+from servicekit.events.outbox import inbox
 from servicekit.idempotency import idempotency_keys
 from sqlalchemy import BigInteger, Computed, ForeignKey, Index, Text, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, TSVECTOR

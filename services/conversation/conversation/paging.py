@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter
-from servicekit.wire import BadCursor, decode_cursor, encode_cursor
+from servicekit.schemas import BadCursor, decode_cursor, encode_cursor
 
 T = TypeVar("T")
 

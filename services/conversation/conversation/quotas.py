@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 from uuid import UUID
 
 from fastapi import Depends, Request
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 

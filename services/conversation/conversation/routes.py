@@ -4,11 +4,11 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response, status
-from servicekit.auth import allowed, rated
+from servicekit.auth.dependencies import allowed, rated
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.idempotency import IdempotentRoute
-from servicekit.tokens import Principal
-from servicekit.wire import Cursor, Limit, Page
+from servicekit.schemas import Cursor, Limit, Page
 
 from conversation import conversations, items, models, schemas, search
 from conversation.keeping import answer

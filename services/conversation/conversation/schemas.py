@@ -16,8 +16,8 @@ from pydantic import (
     StringConstraints,
 )
 from pydantic_core import PydanticCustomError
-from servicekit.bounds import KIB
-from servicekit.wire import Body, at_most
+from servicekit.request_limits import KIB
+from servicekit.schemas import Body, at_most
 
 # Of the routes that take items. The gateway lets through as much.
 MAX_ITEMS_BODY = 1024 * KIB

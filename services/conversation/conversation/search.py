@@ -1,7 +1,7 @@
 """Finding what was said: full text search, as Postgres has it, in all the caller's conversations."""
 
-from servicekit.tokens import Principal
-from servicekit.wire import Page
+from servicekit.auth.tokens import Principal
+from servicekit.schemas import Page
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -7,7 +7,7 @@ heard of can change nothing in the turn any more, however late a request of thei
 from collections.abc import Sequence
 from uuid import UUID
 
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy import Text, TextClause, cast, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 

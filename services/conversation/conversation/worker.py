@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from servicekit.app import Kit, run_workers
-from servicekit.housekeeping import Housekeeping
-from servicekit.streams import Consumer
-from servicekit.workers import Worker
+from servicekit.events.relay import Consumer
+from servicekit.workers.retention import Housekeeping
+from servicekit.workers.supervisor import Worker
 
 from conversation import leavers
 from conversation.settings import Settings

@@ -9,8 +9,8 @@ from conversation import leavers
 from conversation.leavers import HANDLERS
 from conversation.models import Conversation, Item
 from conversation.worker import workers
-from servicekit.events import Received
-from servicekit.housekeeping import Housekeeping
+from servicekit.events.outbox import Received
+from servicekit.workers.retention import Housekeeping
 from sqlalchemy import func, select
 
 TENANT = uuid4()

@@ -3,7 +3,7 @@
 import conversation
 from conversation import messages, schemas
 from pydantic import TypeAdapter
-from testkit.linear import Use, expressions, slow
+from testkit.linear_time import Use, expressions, slow
 
 FUNCTIONS = {
     "a text": Use(schemas.storable, None),

@@ -9,9 +9,9 @@ import pytest
 from conversation.leavers import HANDLERS, rules
 from conversation.worker import workers
 from redis.asyncio import Redis
-from servicekit.departures import tenants
-from servicekit.events import Received
-from servicekit.housekeeping import Housekeeping
+from servicekit.erasure import tenants
+from servicekit.events.outbox import Received
+from servicekit.workers.retention import Housekeeping
 from sqlalchemy import select
 
 TENANT = uuid4()

@@ -2,7 +2,7 @@
 
 from conversation.main import create_app
 from testkit.app import running
-from testkit.token_kinds import kinds, mistakes
+from testkit.token_matrix import kinds, mistakes
 
 
 async def test_lets_only_the_right_kind_of_token_in(settings, issuer, auth_url):

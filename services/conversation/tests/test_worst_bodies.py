@@ -2,7 +2,7 @@
 
 from conversation.main import create_app
 from testkit.app import running
-from testkit.costs import callers_of, costs, table, uncounted
+from testkit.request_costs import callers_of, costs, table, uncounted
 from testkit.worst_bodies import everywhere, unbounded
 
 

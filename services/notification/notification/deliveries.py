@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from servicekit import departures
-from servicekit.departures import leavers
-from servicekit.housekeeping import Rule
+from servicekit import erasure
+from servicekit.auth.tokens import Principal
+from servicekit.erasure import leavers
+from servicekit.schemas import BadCursor, Page, decode_cursor, encode_cursor
 from servicekit.telemetry import traceparent
-from servicekit.tokens import Principal
-from servicekit.wire import BadCursor, Page, decode_cursor, encode_cursor
+from servicekit.workers.retention import Rule
 from sqlalchemy import delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -45,7 +45,7 @@ async def enqueue(session: AsyncSession, *, expires_at: datetime, **values: Any)
 
     To who has left, only the farewell goes, however late the others are heard of.
     """
-    if values["template"] != FAREWELL and await session.scalar(departures.left(values["user_id"])):
+    if values["template"] != FAREWELL and await session.scalar(erasure.left(values["user_id"])):
         return
     deadline = min(expires_at, datetime.now(UTC) + LONGEST_LIFE)
     row = insert(Delivery).values(expires_at=deadline, traceparent=traceparent(), **values)
@@ -54,7 +54,7 @@ async def enqueue(session: AsyncSession, *, expires_at: datetime, **values: Any)
 
 async def forget(session: AsyncSession, user_id: str) -> None:
     """Remove all mails of a person who has left, sent or not; only the farewell still goes out."""
-    await departures.note_leaver(session, user_id)
+    await erasure.note_leaver(session, user_id)
     theirs = (Delivery.user_id == user_id, Delivery.template != FAREWELL)
     await session.execute(delete(Delivery).where(*theirs))
 

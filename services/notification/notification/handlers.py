@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from servicekit.events import Received
-from servicekit.streams import Handler
+from servicekit.events.outbox import Received
+from servicekit.events.relay import Handler
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from notification import deliveries

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from jinja2 import PackageLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import JsonValue
-from servicekit.sealing import unseal_by_any
+from servicekit.encryption import unseal_by_any
 
 from notification.deliveries import LONGEST_PAUSE
 from notification.events import Facts

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
-from servicekit.departures import leavers
-from servicekit.events import inbox
+from servicekit.erasure import leavers
+from servicekit.events.outbox import inbox
 from sqlalchemy import CheckConstraint, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column

@@ -1,9 +1,9 @@
 """The addresses of notification."""
 
 from fastapi import APIRouter
-from servicekit.auth import Caller
+from servicekit.auth.dependencies import Caller
 from servicekit.database import Session
-from servicekit.wire import Cursor, Limit, Page
+from servicekit.schemas import Cursor, Limit, Page
 
 from notification import deliveries, schemas
 

@@ -12,9 +12,9 @@ from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter
 from servicekit import telemetry
 from servicekit.database import Database
-from servicekit.pacing import Backoff
-from servicekit.sealing import SealBroken
-from servicekit.steady import Steady, finish
+from servicekit.encryption import SealBroken
+from servicekit.jwks.backoff import Backoff
+from servicekit.workers.base import Steady, finish
 
 from notification import deliveries, letters
 from notification.deliveries import Outcome

@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
-from servicekit.rates import CallLimits
-from servicekit.sealing import seal
+from servicekit.call_limits import CallLimits
+from servicekit.encryption import seal
 from servicekit.settings import ServiceSettings, first_and
 
 

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Sequence
 
 from servicekit.app import Kit, run_workers
-from servicekit.housekeeping import Housekeeping
-from servicekit.streams import Consumer
-from servicekit.workers import Worker
+from servicekit.events.relay import Consumer
+from servicekit.workers.retention import Housekeeping
+from servicekit.workers.supervisor import Worker
 
 from notification import deliveries
 from notification.handlers import HANDLERS

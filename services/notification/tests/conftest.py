@@ -16,10 +16,10 @@ from notification.settings import Settings
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sandbox.mail import create_mail
-from servicekit.sealing import seal
+from servicekit.encryption import seal
 from testkit.app import running
 from testkit.issuer import Issuer
-from testkit.servers import serving
+from testkit.live_server import serving
 
 SEALING_KEY = "c2l4dGVlbi1ieXRlcy1hbmQtc2l4dGVlbi1tb3JlLi4"
 API_KEY = "re_for_these_tests"

@@ -12,8 +12,8 @@ from notification.handlers import HANDLERS
 from notification.main import create_app
 from notification.models import Delivery
 from notification.wording import LETTERS
-from servicekit.events import Received
-from servicekit.sealing import seal
+from servicekit.encryption import seal
+from servicekit.events.outbox import Received
 from testkit.app import client, running
 
 PUBLISHED = Path(__file__).parents[2] / "auth" / "contract" / "events" / "auth.mail.due.v1.json"

@@ -2,7 +2,7 @@
 
 import notification
 from notification import events, names
-from testkit.linear import Use, expressions, slow
+from testkit.linear_time import Use, expressions, slow
 
 # NFKC makes 18 characters of one.
 OF_NAMES = 18 * names.LONGEST

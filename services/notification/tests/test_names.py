@@ -10,7 +10,7 @@ from notification.letters import compose
 from notification.models import Delivery
 from notification.names import presentable
 from notification.wording import LETTERS
-from servicekit.sealing import seal
+from servicekit.encryption import seal
 
 from .lures import found, lures, text_of
 

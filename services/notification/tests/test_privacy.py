@@ -6,9 +6,9 @@ import pytest
 from notification.handlers import HANDLERS
 from notification.main import create_app
 from servicekit.app import make_kit
-from servicekit.dead_letters import list_dead
-from servicekit.streams import Consumer, Patience
-from servicekit.workers import running as at_work
+from servicekit.events.dead_letters import list_dead
+from servicekit.events.relay import Consumer, Patience
+from servicekit.workers.supervisor import running as at_work
 from testkit.app import running
 
 IMPATIENT = Patience(max_deliveries=2, first_retry=0.05, block=0.1)

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from sandbox.mail import create_mail
 from sandbox.processes import free_port
 from testkit.app import running
-from testkit.servers import serving
+from testkit.live_server import serving
 
 
 async def test_what_may_pass_is_tried_again(app, sign_up, mailed, post_office):

@@ -2,7 +2,7 @@
 
 from notification.main import create_app
 from testkit.app import running
-from testkit.sinks import spans_while_idle
+from testkit.telemetry_capture import spans_while_idle
 
 
 async def test_polling_makes_no_spans(settings, sinks):

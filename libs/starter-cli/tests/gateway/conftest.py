@@ -23,8 +23,8 @@ import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 from sandbox.embedded import envoy_binary, free_port
-from servicekit import jose
-from servicekit.tokens import ALGORITHM
+from servicekit.auth import jose
+from servicekit.auth.tokens import ALGORITHM
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse

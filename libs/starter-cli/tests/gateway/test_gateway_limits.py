@@ -4,8 +4,8 @@ import re
 
 import pytest
 from sandbox.embedded import free_port
-from servicekit.auth import every_route
-from testkit import documents
+from servicekit.auth.dependencies import every_route
+from testkit import contract_documents
 
 MIB = 1024 * 1024
 HOOK = 256 * 1024
@@ -19,8 +19,8 @@ def chunked(size):
 
 def limits():
     """Give every public route that takes a body, and how much its service takes."""
-    for service in documents.services():
-        for route in every_route(documents.app_of(service).routes):
+    for service in contract_documents.services():
+        for route in every_route(contract_documents.app_of(service).routes):
             for method in sorted(WITH_BODIES & set(route.methods or ())):
                 yield method, re.sub(r"{\w+(:\w+)?}", "1", route.path), route.max_body_size
 

@@ -10,7 +10,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sandbox.embedded import free_port
-from servicekit.tokens import ALGORITHM, InvalidToken, TokenVerifier, VerificationKey
+from servicekit.auth.tokens import ALGORITHM, InvalidToken, TokenVerifier, VerificationKey
 
 from .conftest import ISSUER, Services
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from sandbox.embedded import Postgres, free_port
-from testkit.polling import until
+from testkit.eventually import until
 
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 collect_ignore = [] if PROGRAM else ["test_pgbouncer.py"]

@@ -18,17 +18,17 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sandbox.embedded import Postgres, Valkey
-from servicekit import jose
+from servicekit.auth import jose
 from servicekit.database import Database
-from servicekit.sealing import unseal
+from servicekit.encryption import unseal
 from sqlalchemy import text
 from testkit.app import client, running
+from testkit.contract_documents import module, services
 from testkit.databases import query
-from testkit.documents import module, services
 from testkit.issuer import Issuer
 from testkit.pacts import ROOT
 from testkit.production import production
-from testkit.replicas import environment_of
+from testkit.service_process import environment_of
 
 PASSWORD = "four unrelated words here"
 PEOPLE = 12

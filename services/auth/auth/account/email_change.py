@@ -1,6 +1,6 @@
 """Changing the address of an account: the new one is confirmed first, and the old one is told of it."""
 
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession

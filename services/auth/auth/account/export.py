@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -1,6 +1,6 @@
 """Changing one's password, knowing the present one."""
 
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 
 from auth import audit

@@ -1,6 +1,6 @@
 """What people say of themselves."""
 
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, sessions

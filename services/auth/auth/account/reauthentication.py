@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response, status
-from servicekit.auth import Caller, public
+from servicekit.auth.dependencies import Caller, public
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
-from servicekit.tokens import Principal
 
 from auth.account import deletion, email_change, export, password_change, password_reset, profile, schemas
 from auth.authorization import sensitive

@@ -5,8 +5,8 @@ from typing import Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from servicekit.permissions import Role
-from servicekit.wire import Body
+from servicekit.auth.permissions import Role
+from servicekit.schemas import Body
 
 from auth.addresses import Email
 from auth.models import EndReason, RequestStatus, Session

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from servicekit.permissions import PERMISSIONS, Role, scopes_for
+from servicekit.auth.permissions import PERMISSIONS, Role, scopes_for
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 

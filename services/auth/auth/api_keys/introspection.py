@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 
-from servicekit import api_keys
-from servicekit.api_keys import Introspection
-from servicekit.client_address import client_address, site
-from servicekit.tokens import InvalidToken, Principal
+from servicekit.auth import api_keys
+from servicekit.auth.api_keys import Introspection
+from servicekit.auth.tokens import InvalidToken, Principal
+from servicekit.client_ip import client_address, site
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import SecretStr
-from servicekit import api_keys
-from servicekit.permissions import Role, allows
-from servicekit.tokens import Principal
-from servicekit.wire import Page
+from servicekit.auth import api_keys
+from servicekit.auth.permissions import Role, allows
+from servicekit.auth.tokens import Principal
+from servicekit.schemas import Page
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -4,11 +4,11 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, status
-from servicekit.api_keys import SCOPE, Introspection
-from servicekit.auth import allowed, serving
+from servicekit.auth.api_keys import SCOPE, Introspection
+from servicekit.auth.dependencies import allowed, serving
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
-from servicekit.tokens import Principal
-from servicekit.wire import Cursor, Limit, Page
+from servicekit.schemas import Cursor, Limit, Page
 
 from auth.api_keys import introspection, keys, schemas
 from auth.authorization import sensitive

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr, StringConstraints
-from servicekit.permissions import PERMISSIONS
-from servicekit.wire import Body
+from servicekit.auth.permissions import PERMISSIONS
+from servicekit.schemas import Body
 
 from auth.schemas import Name
 

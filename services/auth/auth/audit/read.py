@@ -6,9 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel
-from servicekit.claims import SUBJECT_PATTERN
+from servicekit.auth.claims import SUBJECT_PATTERN
 from servicekit.database import Database
-from servicekit.wire import BadCursor, Page, decode_cursor, encode_cursor
+from servicekit.schemas import BadCursor, Page, decode_cursor, encode_cursor
 from sqlalchemy import ColumnElement, tuple_
 from sqlalchemy import select as select_from
 from sqlalchemy.ext.asyncio import AsyncSession

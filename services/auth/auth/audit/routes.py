@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BeforeValidator
-from servicekit.auth import Caller, allowed
+from servicekit.auth.dependencies import Caller, allowed
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.errors import BadRequest
-from servicekit.tokens import Principal
-from servicekit.wire import Cursor, Limit, Page
+from servicekit.schemas import Cursor, Limit, Page
 
 from auth import accounts
 from auth.audit import read

@@ -5,7 +5,7 @@ It stands for the password and never for a second factor: a mailbox is one more 
 
 import secrets
 
-from servicekit import jose
+from servicekit.auth import jose
 from servicekit.errors import Unauthenticated
 from sqlalchemy import select
 

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, status
-from servicekit.auth import Caller, SignedIn, public
+from servicekit.auth.dependencies import Caller, SignedIn, public
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
-from servicekit.tokens import Principal
 
 from auth import schemas, step_up
 from auth.authorization import sensitive

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
-from servicekit.wire import Body
+from servicekit.schemas import Body
 
 from auth.addresses import Email
 from auth.schemas import DeviceToken, DisplayName, OpaqueToken, Password, Secret, SessionBundle

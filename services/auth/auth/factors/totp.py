@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pyotp
 from pyotp.utils import strings_equal
-from servicekit.sealing import SealBroken, seal, unseal, unseal_by_any
+from servicekit.encryption import SealBroken, seal, unseal, unseal_by_any
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -1,6 +1,6 @@
 """The tables of auth."""
 
-from servicekit.events import outbox
+from servicekit.events.outbox import outbox
 
 from auth.models.audit import AuditEvent
 from auth.models.base import Base

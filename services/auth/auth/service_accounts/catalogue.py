@@ -15,7 +15,7 @@ from uuid import UUID
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from servicekit.permissions import PERMISSIONS, Role, scopes_for
+from servicekit.auth.permissions import PERMISSIONS, Role, scopes_for
 
 YEAR_MINUTES = 365 * 24 * 60
 

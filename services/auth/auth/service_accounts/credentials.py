@@ -6,8 +6,8 @@ Those of all tenants are nobody's to see here; taking their account out of the c
 from datetime import UTC, datetime
 from uuid import UUID
 
-from servicekit.tokens import Principal
-from servicekit.wire import Page
+from servicekit.auth.tokens import Principal
+from servicekit.schemas import Page
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 

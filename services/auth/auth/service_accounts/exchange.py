@@ -10,9 +10,9 @@ from uuid import UUID
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from servicekit import jose
 from servicekit.app import Kit
-from servicekit.tokens import ALGORITHM, TYPE
+from servicekit.auth import jose
+from servicekit.auth.tokens import ALGORITHM, TYPE
 from sqlalchemy import select, update
 
 from auth.access_tokens import Issued, Machine

@@ -9,8 +9,8 @@ from typing import Any
 from uuid import uuid4
 
 from pydantic import ValidationError
-from servicekit import jose
 from servicekit.app import Kit
+from servicekit.auth import jose
 from servicekit.errors import ServiceError
 
 from auth import audit

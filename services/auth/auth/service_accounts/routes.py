@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, Header, status
 from fastapi.responses import JSONResponse
 from servicekit.app import CurrentKit
-from servicekit.auth import allowed, public
+from servicekit.auth.dependencies import allowed, public
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
-from servicekit.tokens import Principal
-from servicekit.wire import Cursor, Limit, Page
+from servicekit.schemas import Cursor, Limit, Page
 
 from auth.authorization import sensitive
 from auth.manners import no_store

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
-from servicekit.wire import Body
+from servicekit.schemas import Body
 
 from auth.schemas import OpaqueToken, Word
 from auth.service_accounts.catalogue import AccountName

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
+from servicekit.auth.revocations import EVERY_SESSION
+from servicekit.auth.tokens import Principal
 from servicekit.context import bind
-from servicekit.revocations import EVERY_SESSION
-from servicekit.tokens import Principal
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -6,7 +6,7 @@ accounts are not sessions and go on working.
 
 from uuid import UUID
 
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 

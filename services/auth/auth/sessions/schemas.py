@@ -4,7 +4,7 @@ from typing import Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, model_validator
-from servicekit.wire import Body
+from servicekit.schemas import Body
 
 
 class SessionsToEnd(Body):

@@ -3,8 +3,8 @@
 import contextlib
 from uuid import UUID
 
-from servicekit.permissions import Role
-from servicekit.tokens import Principal
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import Principal
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -4,10 +4,10 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, status
-from servicekit.auth import Caller, allowed, public
+from servicekit.auth.dependencies import Caller, allowed, public
+from servicekit.auth.tokens import Principal
 from servicekit.database import Session
-from servicekit.tokens import Principal
-from servicekit.wire import Cursor, Limit, Page
+from servicekit.schemas import Cursor, Limit, Page
 
 from auth.authorization import sensitive
 from auth.manners import no_store

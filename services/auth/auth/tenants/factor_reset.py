@@ -6,8 +6,8 @@ reads the letter, sets a new password with it, and comes in like somebody who ha
 
 from uuid import UUID
 
-from servicekit.permissions import Role
-from servicekit.tokens import Principal
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 

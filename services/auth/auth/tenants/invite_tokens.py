@@ -5,7 +5,7 @@ import re
 import secrets
 from uuid import UUID
 
-from servicekit import jose
+from servicekit.auth import jose
 
 from auth.digests import digest
 from auth.models import Invite

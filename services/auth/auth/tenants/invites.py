@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid4
 
-from servicekit.permissions import Role
-from servicekit.tokens import Principal
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 

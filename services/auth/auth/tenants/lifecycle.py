@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from servicekit.events import publish
-from servicekit.permissions import Role
-from servicekit.tokens import Principal
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import Principal
+from servicekit.events.outbox import publish
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 

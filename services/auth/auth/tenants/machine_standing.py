@@ -3,7 +3,7 @@
 import re
 from uuid import UUID
 
-from servicekit.permissions import Role
+from servicekit.auth.permissions import Role
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 

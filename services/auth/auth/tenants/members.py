@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from servicekit.permissions import Role
-from servicekit.tokens import Principal
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import Principal
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -6,8 +6,8 @@ with one factor end at their next refresh; the next sign-in leads to enrolment. 
 
 from collections.abc import Sequence
 
-from servicekit.permissions import Role
-from servicekit.tokens import Principal
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from servicekit.permissions import Role
+from servicekit.auth.permissions import Role
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -2,8 +2,8 @@
 
 import re
 
-from servicekit.permissions import Role
-from servicekit.tokens import Principal
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from servicekit.permissions import Role
-from servicekit.wire import Body
+from servicekit.auth.permissions import Role
+from servicekit.schemas import Body
 
 from auth.addresses import Domain, Email
 from auth.models import OrphanedApiKeys, RequestStatus, Status, TenantStatus

@@ -10,9 +10,9 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends
-from servicekit.auth import allowed
-from servicekit.permissions import Role
-from servicekit.tokens import Principal
+from servicekit.auth.dependencies import allowed
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 

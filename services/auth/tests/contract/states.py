@@ -10,12 +10,12 @@ from auth.parts import Parts
 from auth.schemas import Credentials, Registration
 from auth.tenants import lifecycle
 from servicekit.app import Kit
-from servicekit.events import outbox
-from servicekit.permissions import Role
-from servicekit.sealing import unseal
+from servicekit.auth.permissions import Role
+from servicekit.encryption import unseal
+from servicekit.events.outbox import outbox
 from sqlalchemy import select
+from testkit.pact_provider import State
 from testkit.pacts import TENANT, USER
-from testkit.providers import State
 
 # What the pacts' chat-agent proves itself with.
 MACHINE_SECRET = "a-secret-of-the-pacts"

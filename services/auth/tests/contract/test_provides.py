@@ -1,7 +1,7 @@
 """What other services need of auth, as they have written it down."""
 
 from auth.main import create_app
-from testkit.providers import verify_provider
+from testkit.pact_provider import verify_provider
 
 from .states import STATES
 

@@ -6,9 +6,9 @@ import pytest
 from billing_webhook.models import UsageEntry
 from billing_webhook.worker import HANDLERS
 from pact import match
-from servicekit import departures
+from servicekit import erasure
 from servicekit.database import Database
-from servicekit.departures import tenants
+from servicekit.erasure import tenants
 from sqlalchemy import select
 from testkit.pacts import TENANT, USER, consumer_pact
 
@@ -83,5 +83,5 @@ async def test_hears_who_has_left_and_what_becomes_of_a_tenant(database, type_, 
             await HANDLERS[type_](session, received)
         async with database.begin() as session:
             assert await session.scalar(select(tenants.c.id)) == TENANT
-            left = await session.scalar(departures.left(USER))
+            left = await session.scalar(erasure.left(USER))
             assert (left is not None) == (type_ == "auth.user.deleted.v1")

@@ -7,9 +7,9 @@ from uuid import UUID, uuid5
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from servicekit.auth.tokens import Principal
 from servicekit.errors import BadRequest
-from servicekit.tokens import Principal
-from servicekit.wire import Bounded, at_most
+from servicekit.schemas import Bounded, at_most
 
 from chat_agent.errors import UnknownConversation
 from chat_agent.schemas import Answer, ChatRequest, storable

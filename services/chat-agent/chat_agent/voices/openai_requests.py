@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field
-from servicekit.wire import at_most
+from servicekit.schemas import at_most
 
 from chat_agent.schemas import Answer
 from chat_agent.voices.asking import (

@@ -8,8 +8,8 @@ from chat_agent.leases import Lease
 from chat_agent.outcomes import Outcome
 from chat_agent.schemas import ModelUsage, Usage
 from servicekit.app import Kit
+from testkit.pact_provider import State
 from testkit.pacts import TENANT, USER
-from testkit.providers import State
 
 
 async def a_run_is_over(kit: Kit) -> None:

@@ -20,10 +20,10 @@ from chat_agent.models import Run
 from chat_agent.owners import Owners
 from pact import match
 from pydantic import SecretStr
-from servicekit import departures
+from servicekit import erasure
 from servicekit.database import Database
-from servicekit.departures import tenants
-from servicekit.http import Connections, ServiceClient, ServiceTokens
+from servicekit.erasure import tenants
+from servicekit.http.client import Connections, ServiceClient, ServiceTokens
 from sqlalchemy import select
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, service_tokens
 
@@ -67,7 +67,7 @@ async def test_hears_who_has_left_and_what_becomes_of_a_tenant(
         async with database.begin() as session:
             await HANDLERS[received.type](session, received)
         async with database.begin() as session:
-            left = await session.scalar(departures.left(USER))
+            left = await session.scalar(erasure.left(USER))
             assert await session.scalar(select(tenants.c.id)) == TENANT
             assert (left is not None) == (type_ == "auth.user.deleted.v1")
     await database.close()

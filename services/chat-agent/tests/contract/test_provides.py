@@ -3,7 +3,7 @@
 import pytest
 from chat_agent.main import create_app
 from testkit.contracts import answers_as_documented, operations
-from testkit.providers import verify_provider
+from testkit.pact_provider import verify_provider
 
 from .states import STATES
 

@@ -11,7 +11,7 @@ from chat_agent import keeping
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from redis import Redis
-from testkit.servers import serving
+from testkit.live_server import serving
 
 from .scripted import until
 

@@ -8,10 +8,10 @@ from conversation.models import Conversation
 from conversation.quotas import Quotas
 from conversation.schemas import NewItem, NewTurn
 from servicekit.app import Kit
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
 from sqlalchemy import update
+from testkit.pact_provider import State
 from testkit.pacts import TENANT, USER
-from testkit.providers import State
 
 CONVERSATION = "c0000000-0000-4000-8000-000000000001"
 RUN = "a0000000-0000-4000-8000-000000000001"

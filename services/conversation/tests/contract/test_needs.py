@@ -3,7 +3,7 @@
 import pytest
 from conversation.leavers import HANDLERS
 from pact import match
-from servicekit import departures
+from servicekit import erasure
 from servicekit.database import Database
 from testkit.pacts import TENANT, USER, consumer_pact
 
@@ -43,5 +43,5 @@ async def test_hears_who_has_left(settings):
         async with database.begin() as session:
             await HANDLERS[received.type](session, received)
         async with database.begin() as session:
-            assert await session.scalar(departures.left(USER)) == USER
+            assert await session.scalar(erasure.left(USER)) == USER
     await database.close()

@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from servicekit.auth import public
-from servicekit.jwks import JwksCache
+from servicekit.auth.dependencies import public
+from servicekit.jwks.cache import JwksCache
 
 router = APIRouter(dependencies=[public], include_in_schema=False)
 

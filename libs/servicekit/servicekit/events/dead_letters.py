@@ -6,7 +6,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from servicekit.errors import NotFound
-from servicekit.groups import Entry, Group
+from servicekit.events.consumer_group import Entry, Group
 
 # Names of CloudEvents attributes have no underscore, so these cannot hide one.
 REASON, DELIVERIES, STREAM, ENTRY = b"dead_reason", b"dead_deliveries", b"dead_stream", b"dead_entry"

@@ -14,12 +14,12 @@ from http import HTTPStatus
 
 from fastapi import FastAPI
 from httpx import AsyncClient
+from servicekit.auth.permissions import Role, scopes_for
 from servicekit.idempotency import HEADER
-from servicekit.permissions import Role, scopes_for
 
 from testkit.app import client
 from testkit.issuer import Issuer
-from testkit.token_kinds import TENANT, USER, scopes_inside
+from testkit.token_matrix import TENANT, USER, scopes_inside
 from testkit.worst_bodies import FEW_UNKNOWN_MEMBERS, Route, bodies, everywhere
 
 MOST_MILLISECONDS, MOST_MEGABYTES, MOST_ANSWERED = 100, 64, 4096

@@ -14,8 +14,8 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import JsonValue
 
-from servicekit import jose
-from servicekit.tokens import ALGORITHM, VerificationKey
+from servicekit.auth import jose
+from servicekit.auth.tokens import ALGORITHM, VerificationKey
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ schema must take all that the other one gives; and no field may go, not even one
 from collections.abc import Iterator
 from typing import Any
 
-from testkit.comparison import Comparison
+from testkit.schema_diff import Comparison
 
 Json = dict[str, Any]
 

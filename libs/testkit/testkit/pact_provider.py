@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from pact import Verifier
 from servicekit.app import Kit
-from servicekit.events import Event, outbox
+from servicekit.events.outbox import Event, outbox
 from sqlalchemy import select
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -28,10 +28,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from testkit.doors import doors
+from testkit.combined_app import doors
 from testkit.issuer import Issuer
+from testkit.live_server import serving
 from testkit.pacts import ROOT, TENANT, USER, Json
-from testkit.servers import serving
 
 # Where Pact asks for a provider state, and for an event.
 SET, TELL = "/_pact/state", "/_pact/message"

@@ -6,9 +6,9 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Table, delete, func, select, text
 
 from servicekit.database import Database
-from servicekit.events import inbox, outbox
+from servicekit.events.outbox import inbox, outbox
 from servicekit.idempotency import idempotency_keys
-from servicekit.steady import PAUSES, Steady, finish
+from servicekit.workers.base import PAUSES, Steady, finish
 
 # A table, and which of its rows are to go.
 Rule = tuple[Table, ColumnElement[bool]]

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from servicekit.errors import TooManyRequests, Unavailable
-from servicekit.steady import heed_cancellation
+from servicekit.workers.base import heed_cancellation
 
 logger = logging.getLogger(__name__)
 

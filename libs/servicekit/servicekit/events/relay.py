@@ -13,12 +13,12 @@ from redis.asyncio import Redis
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from servicekit.consumer import Consumer, Patience
 from servicekit.database import Database
-from servicekit.events import encode, outbox
-from servicekit.groups import Group, stream_of, trim
-from servicekit.handling import Handler
-from servicekit.steady import PAUSES, Every, Steady, finish, until_set
+from servicekit.events.consumer import Consumer, Patience
+from servicekit.events.consumer_group import Group, stream_of, trim
+from servicekit.events.dispatcher import Handler
+from servicekit.events.outbox import encode, outbox
+from servicekit.workers.base import PAUSES, Every, Steady, finish, until_set
 
 __all__ = ["Consumer", "Handler", "Patience", "Relay", "republish"]
 

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from servicekit.database import metadata
-from servicekit.events import Received
+from servicekit.events.outbox import Received
 
 # In the place of who has left, where something of theirs has to stay.
 NOBODY = f"user:{UUID(int=0)}"

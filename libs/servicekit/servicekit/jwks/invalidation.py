@@ -11,9 +11,9 @@ from collections.abc import Iterable
 import orjson
 from redis.asyncio import Redis
 
-from servicekit import jose
-from servicekit.jwks import JwksCache
-from servicekit.steady import Steady
+from servicekit.auth import jose
+from servicekit.jwks.cache import JwksCache
+from servicekit.workers.base import Steady
 
 logger = logging.getLogger(__name__)
 

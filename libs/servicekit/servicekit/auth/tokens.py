@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from prometheus_client import Counter, Histogram
 from pydantic import JsonValue, ValidationError
 
-from servicekit import jose
-from servicekit.claims import Claims
+from servicekit.auth import jose
+from servicekit.auth.claims import Claims
+from servicekit.auth.permissions import Role
 from servicekit.errors import Unauthenticated, Unavailable
-from servicekit.permissions import Role
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from httpx import Response
 from pydantic import JsonValue, SecretStr
-from servicekit import jose
-from servicekit.api_keys import Introspection, written
-from servicekit.auth import POLICIES, Acting, Anyone, Serving, every_route
-from servicekit.permissions import Role, scopes_for
-from servicekit.sealing import seal
+from servicekit.auth import jose
+from servicekit.auth.api_keys import Introspection, written
+from servicekit.auth.dependencies import POLICIES, Acting, Anyone, Serving, every_route
+from servicekit.auth.permissions import Role, scopes_for
+from servicekit.encryption import seal
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse

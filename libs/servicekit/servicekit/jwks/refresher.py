@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from servicekit.keyset import FetchLimits, KeySet, KeySetError, fetch
-from servicekit.pacing import Backoff, Clock
-from servicekit.tokens import VerificationKey
+from servicekit.auth.tokens import VerificationKey
+from servicekit.jwks.backoff import Backoff, Clock
+from servicekit.jwks.fetch import FetchLimits, KeySet, KeySetError, fetch
 
 logger = logging.getLogger(__name__)
 

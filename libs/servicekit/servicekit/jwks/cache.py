@@ -12,9 +12,9 @@ from typing import NoReturn
 import httpx
 from prometheus_client import Counter
 
-from servicekit.keyfeed import JwksPolicy, KeyFeed
-from servicekit.pacing import Absent, Bucket, Clock
-from servicekit.tokens import InvalidToken, KeySourceUnavailable, VerificationKey
+from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable, VerificationKey
+from servicekit.jwks.backoff import Absent, Bucket, Clock
+from servicekit.jwks.refresher import JwksPolicy, KeyFeed
 
 INSIDE_SUFFIXES = (".svc", ".svc.cluster.local", ".internal", ".localhost")
 

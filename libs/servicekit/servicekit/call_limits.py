@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from starlette.requests import HTTPConnection
 
-from servicekit.limits import Limits, LimitsUnavailable, Quota, Rate, RateLimited, tenant_key
-from servicekit.tokens import Principal
+from servicekit.auth.tokens import Principal
+from servicekit.rate_limits import Limits, LimitsUnavailable, Quota, Rate, RateLimited, tenant_key
 
 Kind = Literal["reads", "writes", "searches"]
 

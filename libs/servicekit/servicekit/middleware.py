@@ -10,9 +10,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from servicekit import bounds, context, invalid_requests
+from servicekit import context, invalid_requests, request_limits
 from servicekit.errors import PayloadTooLarge, ServiceError, rendered, unexpected
-from servicekit.limits import RateLimited
+from servicekit.rate_limits import RateLimited
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Exchange:
     async def answer(self, app: ASGIApp) -> None:
         """Answer, unless the head of the request is refused already."""
         try:
-            bounds.check_head(self.scope)
+            request_limits.check_head(self.scope)
         except ServiceError as error:
             await rendered(error)(self.scope, self.receive, self.send)
         else:
@@ -80,7 +80,7 @@ class Exchange:
         if self._is_json and message["type"] == "http.request":
             self._parts.append(message.get("body", b""))
             if not message.get("more_body", False):
-                bounds.check_json(b"".join(self._parts))
+                request_limits.check_json(b"".join(self._parts))
                 self._parts.clear()
         return message
 

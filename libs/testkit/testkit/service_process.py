@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from sandbox.embedded import free_port
 from servicekit.settings import ServiceSettings
 
-from testkit.polling import until
+from testkit.eventually import until
 
 START_SECONDS = 40.0
 STOP_SECONDS = 40.0

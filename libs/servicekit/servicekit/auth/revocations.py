@@ -20,8 +20,8 @@ from prometheus_client import Gauge
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from servicekit.steady import PAUSES, Every, Steady
-from servicekit.tokens import MAX_LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, Principal
+from servicekit.auth.tokens import MAX_LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, Principal
+from servicekit.workers.base import PAUSES, Every, Steady
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ from uuid import UUID
 from pydantic import BaseModel, JsonValue
 from starlette.requests import HTTPConnection
 
-from servicekit.client_address import client_address
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import InvalidToken, Principal
+from servicekit.client_ip import client_address
 from servicekit.errors import TooManyRequests
-from servicekit.http import Connections, DependencyUnavailable, ServiceTokens
-from servicekit.pacing import Clock
-from servicekit.permissions import Role
-from servicekit.tokens import InvalidToken, Principal
+from servicekit.http.client import Connections, DependencyUnavailable, ServiceTokens
+from servicekit.jwks.backoff import Clock
 
 PREFIX = "acme_ak_"
 # Id, secret (256 bits) and checksum, in hexadecimal.

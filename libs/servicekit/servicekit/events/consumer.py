@@ -11,11 +11,11 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from servicekit.database import Database
-from servicekit.dead_letters import bury
-from servicekit.events import Received, Undecodable
-from servicekit.groups import Entry, Group, stream_of
-from servicekit.handling import Desk, Handler
-from servicekit.steady import GRACE, PAUSES, Every, Steady, finish
+from servicekit.events.consumer_group import Entry, Group, stream_of
+from servicekit.events.dead_letters import bury
+from servicekit.events.dispatcher import Desk, Handler
+from servicekit.events.outbox import Received, Undecodable
+from servicekit.workers.base import GRACE, PAUSES, Every, Steady, finish
 
 logger = logging.getLogger(__name__)
 

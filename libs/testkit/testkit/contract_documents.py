@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import SecretStr
 from pydantic.json_schema import models_json_schema
-from servicekit.events import Event
+from servicekit.events.outbox import Event
 from servicekit.settings import ServiceSettings
 
 from testkit.pacts import ROOT

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from starlette.requests import HTTPConnection
 
-from servicekit.claims import TENANT_AND_SUBJECT
+from servicekit.auth.claims import TENANT_AND_SUBJECT
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import Principal
 from servicekit.errors import BadRequest, Forbidden
-from servicekit.permissions import Role
-from servicekit.tokens import Principal
 
 
 class TenantMismatch(Forbidden):

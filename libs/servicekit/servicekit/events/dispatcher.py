@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from servicekit import context, telemetry
 from servicekit.database import Database
-from servicekit.events import Received, inbox
+from servicekit.events.outbox import Received, inbox
 
 tracer = trace.get_tracer(__name__)
 

@@ -23,13 +23,14 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount
 
-from servicekit import api_keys, rates
+from servicekit import call_limits
+from servicekit.auth import api_keys
+from servicekit.auth.header_claims import TenantMismatch, narrowed, on_behalf_of, single
+from servicekit.auth.permissions import PERMISSIONS, allows, covers
+from servicekit.auth.tokens import Principal, TokenVerifier
+from servicekit.call_limits import Kind
 from servicekit.context import bind
 from servicekit.errors import Forbidden, Unauthenticated
-from servicekit.narrowing import TenantMismatch, narrowed, on_behalf_of, single
-from servicekit.permissions import PERMISSIONS, allows, covers
-from servicekit.rates import Kind
-from servicekit.tokens import Principal, TokenVerifier
 
 
 class TokenMissing(Unauthenticated):
@@ -108,7 +109,7 @@ class Member:
         if principal.tenant_id is None:
             raise Forbidden("The token belongs to no tenant.")
         caller = known(connection, narrowed(connection, principal))
-        await rates.count(connection, caller)
+        await call_limits.count(connection, caller)
         return caller
 
 
@@ -124,7 +125,7 @@ class Session:
         if principal.tenant_id is None and principal.session_id is None:
             raise Forbidden("The token belongs to no tenant.")
         caller = known(connection, narrowed(connection, principal))
-        await rates.count(connection, caller)
+        await call_limits.count(connection, caller)
         return caller
 
 
@@ -209,7 +210,7 @@ def rated(kind: Kind) -> Any:
     """Count the calls of a route as something besides a read or a write."""
 
     async def rate(connection: HTTPConnection, caller: Caller) -> None:
-        await rates.count(connection, caller, kind)
+        await call_limits.count(connection, caller, kind)
 
     return Depends(rate)
 
