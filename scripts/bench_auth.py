@@ -25,7 +25,7 @@ from auth.transit_keys import TransitKeys
 from auth.vault import SIGNING, Vault
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from servicekit.auth.tokens import TokenVerifier
-from servicekit.http.client import Connections
+from servicekit.http.client import HttpPool
 from servicekit.jwks.cache import JwksCache
 from starter_cli.stack import Stack
 from testkit.issuer import Issuer
@@ -88,7 +88,7 @@ async def token_signing(vault_url: str) -> None:
     """
     transit = TransitKeys(vault_url, lambda: "hvs.bench", "bench-access-tokens")
     with tempfile.TemporaryDirectory() as folder:
-        async with aclosing(Connections()) as http:
+        async with aclosing(HttpPool()) as http:
             vault = Vault(http, vault_url, lambda: "hvs.bench", patience=SIGNING)
             in_vault = await issuer(Path(folder, "vault"), vault, Making(transit.another, transit.another))
             in_file = await issuer(Path(folder, "file"), vault, Making())

@@ -35,7 +35,16 @@ Enforced by auth (`auth/sensitive_actions.py`), and by a test that walks every r
 def page() -> str:
     """Return the whole page (Markdown)."""
     ceilings = [f"- **{one.name.lower()}**: {one.value}." for one in Ceiling if one is not Ceiling.NONE]
-    parts = [permissions.page(), INTRODUCTION, *table(app_of("auth")), "", "Ceilings:", "", *ceilings, ""]
+    parts = [
+        permissions.to_markdown(),
+        INTRODUCTION,
+        *table(app_of("auth")),
+        "",
+        "Ceilings:",
+        "",
+        *ceilings,
+        "",
+    ]
     return "\n".join(parts)
 
 

@@ -17,19 +17,19 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from redis.asyncio import Redis
 
 from servicekit import errors, health, logging, openapi, redis_client, telemetry
+from servicekit.auth.api_keys import ApiKeyIntrospector
 from servicekit.auth.api_keys import Check as ApiKeyCheck
-from servicekit.auth.api_keys import RemoteApiKeys
 from servicekit.auth.dependencies import assert_policies
 from servicekit.auth.revocations import Revocations
 from servicekit.auth.tokens import KeySource, TokenVerifier
 from servicekit.call_limits import CallRates
 from servicekit.database import Database
 from servicekit.health import Check
-from servicekit.http.client import Connections, ServiceClient, ServiceTokens
+from servicekit.http.client import HttpPool, ServiceClient, ServiceTokens
 from servicekit.jwks import route
 from servicekit.jwks.cache import JwksCache
-from servicekit.jwks.invalidation import KeyAlarm
-from servicekit.middleware import RequestScope
+from servicekit.jwks.invalidation import JwksInvalidationListener
+from servicekit.middleware import RequestContextMiddleware
 from servicekit.rate_limits import Limits
 from servicekit.request_limits import DEFAULT_BODY, MAX_FORM_FIELDS
 from servicekit.settings import ServiceSettings
@@ -39,13 +39,13 @@ from servicekit.workers.supervisor import Worker
 GRACE_SECONDS = 20
 WARMUP_SECONDS = 5
 
-Workers = Callable[["Kit"], Sequence[Worker]]
-Lifespan = Callable[["Kit"], AbstractAsyncContextManager[None]]
+Workers = Callable[["Resources"], Sequence[Worker]]
+Lifespan = Callable[["Resources"], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kit:
-    """What every service has at hand; at `app.state.kit`."""
+class Resources:
+    """What every service works with; at `app.state.resources`."""
 
     name: str
     settings: ServiceSettings
@@ -53,7 +53,7 @@ class Kit:
     redis: Redis
     limits: Limits
     rates: CallRates
-    http: Connections
+    http: HttpPool
     tokens: ServiceTokens
     keys: KeySource
     verifier: TokenVerifier
@@ -68,13 +68,13 @@ class Kit:
         return ServiceClient(self.http, self.tokens, base_url, audience, scope)
 
 
-def kit_of(request: Request) -> Kit:
-    """Give the kit of the app that answers."""
-    kit: Kit = request.app.state.kit
-    return kit
+def get_resources(request: Request) -> Resources:
+    """Return the resources of the app that answers."""
+    resources: Resources = request.app.state.resources
+    return resources
 
 
-CurrentKit = Annotated[Kit, Depends(kit_of)]
+ResourcesDep = Annotated[Resources, Depends(get_resources)]
 
 
 def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
@@ -98,12 +98,12 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
     say who may call it.
     """
     telemetry.configure(name, settings)
-    kit = make_kit(name, settings, keys, api_keys)
+    resources = build_resources(name, settings, keys, api_keys)
     title = f"Acme {name}"
     app = FastAPI(
         title=title,
         description=description,
-        lifespan=lambda _app: lifetime(kit, workers, lifespan),
+        lifespan=lambda _app: lifespan_of(resources, workers, lifespan),
         # Named after the service, so that the address is the same before and behind the gateway.
         openapi_url=f"/openapi/{name}.json",
         docs_url=f"/docs/{name}" if settings.is_development else None,
@@ -118,16 +118,18 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
         redoc_url=None,
         redirect_slashes=False,
     )
-    furnish(app, kit, [*routers, *([route.router] if keys is None else [])], max_body_size)
-    furnish(inside, kit, [health.router, *internal], max_body_size)
+    configure_app(app, resources, [*routers, *([route.router] if keys is None else [])], max_body_size)
+    configure_app(inside, resources, [health.router, *internal], max_body_size)
     app.state.internal = inside
     return app
 
 
-def furnish(app: FastAPI, kit: Kit, routers: Sequence[APIRouter], max_body_size: int) -> None:
+def configure_app(
+    app: FastAPI, resources: Resources, routers: Sequence[APIRouter], max_body_size: int
+) -> None:
     """Give one of the two apps its routes and manners."""
-    app.state.kit = kit
-    app.add_middleware(RequestScope)
+    app.state.resources = resources
+    app.add_middleware(RequestContextMiddleware)
     errors.install(app)
     openapi.install(app)
     for router in routers:
@@ -139,22 +141,22 @@ def furnish(app: FastAPI, kit: Kit, routers: Sequence[APIRouter], max_body_size:
     assert_policies(app)
 
 
-def make_kit(
+def build_resources(
     name: str,
     settings: ServiceSettings,
     keys: KeySource | None = None,
     api_keys: ApiKeyCheck | None = None,
-) -> Kit:
+) -> Resources:
     """Make what every service has; nothing connects before it is used."""
-    database = Database.of(settings, name)
+    database = Database.from_settings(settings, name)
     redis = redis_client.connect(settings)
-    http = Connections(telemetry.client_traces(settings))
+    http = HttpPool(telemetry.client_traces(settings))
     telemetry.instrument(settings, database.engine, redis)
     keys = keys or JwksCache(settings.auth_jwks_url)
     tokens = ServiceTokens(http, settings.auth_internal_url, name, settings.service_client_secret)
     revocations = Revocations(redis, name)
     limits = Limits(redis)
-    kit = Kit(
+    resources = Resources(
         name=name,
         settings=settings,
         database=database,
@@ -164,52 +166,54 @@ def make_kit(
         http=http,
         tokens=tokens,
         keys=keys,
-        api_keys=api_keys or RemoteApiKeys(http, tokens, settings.auth_internal_url),
+        api_keys=api_keys or ApiKeyIntrospector(http, tokens, settings.auth_internal_url),
         verifier=TokenVerifier(
             keys,
             issuer=settings.auth_issuer,
             audiences={settings.auth_audience, name},
-            revoked=revocations.covers,
+            revoked=revocations.is_revoked,
         ),
         revocations=revocations,
     )
-    kit.checks.update(database=database.ping, redis=partial(redis_client.write_probe, redis, name))
-    return kit
+    resources.checks.update(database=database.ping, redis=partial(redis_client.write_probe, redis, name))
+    return resources
 
 
 @contextlib.asynccontextmanager
-async def lifetime(kit: Kit, work: Workers, lifespan: Lifespan | None) -> AsyncIterator[None]:
+async def lifespan_of(resources: Resources, work: Workers, lifespan: Lifespan | None) -> AsyncIterator[None]:
     """Run all that runs while the service answers; on leaving, end it in the opposite order."""
-    log = logging.configure(kit.name, kit.settings)
+    log = logging.configure(resources.name, resources.settings)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, log.close)
-        stack.push_async_callback(kit.database.close)
-        stack.push_async_callback(kit.redis.aclose)
-        stack.push_async_callback(kit.http.aclose)
-        if isinstance(kit.keys, JwksCache):
-            stack.push_async_callback(kit.keys.aclose)
-            kit.checks["keys"] = partial(kit.keys.warmup, WARMUP_SECONDS)
-            await stack.enter_async_context(supervisor.running([KeyAlarm(kit.redis, kit.keys)]))
+        stack.push_async_callback(resources.database.close)
+        stack.push_async_callback(resources.redis.aclose)
+        stack.push_async_callback(resources.http.aclose)
+        if isinstance(resources.keys, JwksCache):
+            stack.push_async_callback(resources.keys.aclose)
+            resources.checks["keys"] = partial(resources.keys.warmup, WARMUP_SECONDS)
+            await stack.enter_async_context(
+                supervisor.running_all([JwksInvalidationListener(resources.redis, resources.keys)])
+            )
         # Also where no workers run: whoever verifies tokens must know which were revoked.
-        await kit.revocations.warmup()
-        await stack.enter_async_context(supervisor.running([kit.revocations]))
+        await resources.revocations.warmup()
+        await stack.enter_async_context(supervisor.running_all([resources.revocations]))
         if lifespan is not None:
-            await stack.enter_async_context(lifespan(kit))
-        if kit.settings.run_workers:
-            await stack.enter_async_context(at_work(kit, work))
+            await stack.enter_async_context(lifespan(resources))
+        if resources.settings.run_workers:
+            await stack.enter_async_context(running_workers(resources, work))
         yield
 
 
 @contextlib.asynccontextmanager
-async def at_work(kit: Kit, work: Workers) -> AsyncIterator[None]:
+async def running_workers(resources: Resources, work: Workers) -> AsyncIterator[None]:
     """Run the service's workers, each of them a named part of `/readyz`."""
-    staff = work(kit)
-    kit.checks.update({worker.name: partial(supervisor.check, worker) for worker in staff})
-    async with supervisor.running(staff):
+    staff = work(resources)
+    resources.checks.update({worker.name: partial(supervisor.check_health, worker) for worker in staff})
+    async with supervisor.running_all(staff):
         yield
 
 
-class NotListening(Exception):
+class ServerNotListening(Exception):
     """The server has not started yet, or is about to end."""
 
 
@@ -219,7 +223,7 @@ class Server(uvicorn.Server):
     async def check(self) -> None:
         """Raise unless requests are accepted."""
         if not self.started or self.should_exit:
-            raise NotListening
+            raise ServerNotListening
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -229,14 +233,14 @@ class Server(uvicorn.Server):
 
 def serve(app: FastAPI) -> None:
     """Answer on the public and the internal port until told to stop; exits with 3 when it cannot start."""
-    settings: ServiceSettings = app.state.kit.settings
+    settings: ServiceSettings = app.state.resources.settings
     # What was made while starting stays; the collector need not look at it, nor take it apart at the end.
     gc.freeze()
     public = Server(server_config(app, settings, settings.port))
     inside = Server(server_config(app.state.internal, settings, settings.internal_port, lifespan="off"))
     # The internal port answers before the public one listens, and after it has stopped.
-    app.state.kit.checks["server"] = public.check
-    uvloop.run(serve_both(public, inside, app.state.kit.stopping))
+    app.state.resources.checks["server"] = public.check
+    uvloop.run(serve_both(public, inside, app.state.resources.stopping))
     if not public.started:
         sys.exit(3)
 

@@ -21,8 +21,8 @@ Kind = Literal["reads", "writes", "searches"]
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PER_SECONDS = 60.0
 # After a failure Redis is not asked again for so long: each call would wait for it.
-AWAY_SECONDS = 1.0
-MOST_KEYS = 20_000
+OUTAGE_SECONDS = 1.0
+MAX_KEYS = 20_000
 
 
 class CallLimits(BaseModel):
@@ -66,7 +66,7 @@ class CallRates:
             try:
                 await self._limits.admit(*rates)
             except LimitsUnavailable:
-                self._away_until = time.monotonic() + AWAY_SECONDS
+                self._away_until = time.monotonic() + OUTAGE_SECONDS
             else:
                 return
         self._alone.take(*rates)
@@ -91,11 +91,11 @@ class LocalRates:
         for key, moment in full.items():
             self._full_at[key] = moment
             self._full_at.move_to_end(key)
-        while len(self._full_at) > MOST_KEYS:
+        while len(self._full_at) > MAX_KEYS:
             self._full_at.popitem(last=False)
 
 
 async def count(connection: HTTPConnection, caller: Principal, kind: Kind | None = None) -> None:
     """Count a call of a caller, by default as what its method says; raises RateLimited."""
-    rates: CallRates = connection.app.state.kit.rates
+    rates: CallRates = connection.app.state.resources.rates
     await rates.take(caller, kind or ("reads" if connection.scope["method"] in SAFE else "writes"))

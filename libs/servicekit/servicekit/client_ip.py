@@ -7,13 +7,13 @@ from starlette.requests import HTTPConnection
 IPV6_SITE_BITS, SHOWN_OF_IPV6 = 64, 48
 
 
-def client_address(connection: HTTPConnection) -> str:
+def client_ip(connection: HTTPConnection) -> str:
     """Give the address of the client, written one way; empty when nobody knows it.
 
     Each trusted proxy appends the address that it was called from, so only that many entries at the end of
     X-Forwarded-For are true; the ones before are whatever the client wrote.
     """
-    trusted: int = connection.app.state.kit.settings.trusted_proxy_count
+    trusted: int = connection.app.state.resources.settings.trusted_proxy_count
     hops = [hop.strip() for line in connection.headers.getlist("X-Forwarded-For") for hop in line.split(",")]
     peer = connection.client.host if connection.client else ""
     claimed = hops[-trusted] if 0 < trusted <= len(hops) else peer
@@ -29,13 +29,13 @@ def canonical(address: str) -> str:
     return str((isinstance(parsed, IPv6Address) and parsed.ipv4_mapped) or parsed)
 
 
-def site(address: str) -> str:
+def network_of(address: str) -> str:
     """Give what counts as one client: an address, of IPv6 the /64, because one customer has all of it."""
     plain = canonical(address)
     return str(ip_network(f"{plain}/{IPV6_SITE_BITS}", strict=False)) if ":" in plain else plain or "unknown"
 
 
-def masked(address: str) -> str | None:
+def mask_ip(address: str) -> str | None:
     """Leave out what tells one neighbour from another: `203.0.113.x`, `2001:db8:1::/48`."""
     plain = canonical(address.partition("/")[0])
     if ":" in plain:

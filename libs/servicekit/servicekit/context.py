@@ -28,11 +28,11 @@ def bind(**values: str | None) -> None:
         current.update({key: value for key, value in values.items() if value is not None})
 
 
-def bound() -> Mapping[str, str]:
+def current() -> Mapping[str, str]:
     """Give all that is known about the work at hand."""
     return _bound.get() or {}
 
 
 def request_id() -> str | None:
     """Give the id of the request that this work belongs to, if it belongs to one."""
-    return bound().get("correlation_id")
+    return current().get("correlation_id")

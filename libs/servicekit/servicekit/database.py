@@ -35,7 +35,7 @@ def metadata() -> MetaData:
 
 
 class Database:
-    """The service's own database; the kit answers 503 when it cannot be reached."""
+    """The service's own database; the service answers 503 when it cannot be reached."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=CONNECT_SECONDS,
         )
-        event.listen(self.engine.sync_engine.pool, "checkout", refuse_broken)
-        event.listen(self.engine.sync_engine, "handle_error", hide_details)
-        event.listen(self.engine.sync_engine, "handle_error", leave_read_only)
+        event.listen(self.engine.sync_engine.pool, "checkout", discard_closed_connection)
+        event.listen(self.engine.sync_engine, "handle_error", redact_error_detail)
+        event.listen(self.engine.sync_engine, "handle_error", discard_read_only_connection)
         # Set by each commit that has published an event: a relay in this process need not look for it.
         self.published = asyncio.Event()
         self._sessions = async_sessionmaker(
@@ -65,7 +65,7 @@ class Database:
         )
 
     @classmethod
-    def of(cls, settings: ServiceSettings, name: str, pool_size: int | None = None) -> Self:
+    def from_settings(cls, settings: ServiceSettings, name: str, pool_size: int | None = None) -> Self:
         """Make the database that a service's settings describe."""
         return cls(
             settings.database_url,
@@ -88,7 +88,7 @@ class Database:
         await self.engine.dispose()
 
 
-def refuse_broken(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+def discard_closed_connection(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
     """Take no connection out of the pool that its server has closed: the pool makes a new one.
 
     So a database that went away and came back is no error, at no round trip's cost.
@@ -97,7 +97,7 @@ def refuse_broken(connection: DBAPIConnection, _record: object, _proxy: object) 
         raise DisconnectionError
 
 
-def hide_details(context: ExceptionContext) -> None:
+def redact_error_detail(context: ExceptionContext) -> None:
     """Leave out of an error what it says of a row, as in `Key (email)=(ann@example.com) already exists`.
 
     Logs and spans show what errors say.
@@ -109,7 +109,7 @@ def hide_details(context: ExceptionContext) -> None:
             error.args = (str(error.args[0]).partition("\nDETAIL:")[0],)
 
 
-def leave_read_only(context: ExceptionContext) -> None:
+def discard_read_only_connection(context: ExceptionContext) -> None:
     """Give up every connection to a server that takes no writes any more: others go to the new primary."""
     if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
         context.is_disconnect = True
@@ -121,7 +121,7 @@ async def transaction(request: Request) -> AsyncIterator[AsyncSession]:
     if owned is not None:
         yield owned
         return
-    database: Database = request.app.state.kit.database
+    database: Database = request.app.state.resources.database
     async with database.begin() as session:
         yield session
 

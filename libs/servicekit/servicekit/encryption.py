@@ -17,40 +17,40 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 
 
-class SealBroken(ValueError):
+class DecryptionFailed(ValueError):
     """A sealed text was changed, belongs elsewhere, or was sealed with another key: nobody can tell which."""
 
 
-class BadSealingKey(ValueError):
+class InvalidEncryptionKey(ValueError):
     """A sealing key is not 32 bytes in URL-safe base64."""
 
 
-def seal(key: SecretStr, text: str, *, context: str) -> str:
+def encrypt(key: SecretStr, text: str, *, context: str) -> str:
     """Encrypt text for holders of the key; it opens with the same `context` (`auth.reset:<user>`) only."""
     nonce = os.urandom(NONCE_BYTES)
     sealed = _cipher(key).encrypt(nonce, text.encode(), _bound_to(context))
     return PREFIX + base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
 
 
-def unseal(key: SecretStr, sealed: str, *, context: str) -> str:
+def decrypt(key: SecretStr, sealed: str, *, context: str) -> str:
     """Decrypt what `seal` gave for the same key and context; raises SealBroken."""
     cipher = _cipher(key)
     version, packed = sealed[: len(PREFIX)], sealed[len(PREFIX) :]
     if version != PREFIX:
-        raise SealBroken("not a sealed text")
+        raise DecryptionFailed("not a sealed text")
     try:
         raw = _decode(packed)
         return cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound_to(context)).decode()
     except (InvalidTag, ValueError) as error:
-        raise SealBroken("the seal is broken") from error
+        raise DecryptionFailed("the seal is broken") from error
 
 
-def unseal_by_any(keys: Sequence[SecretStr], sealed: str, *, context: str) -> str:
+def decrypt_by_any(keys: Sequence[SecretStr], sealed: str, *, context: str) -> str:
     """Decrypt what one of the keys has sealed, as while one takes another's place; raises SealBroken."""
     for key in keys:
-        with contextlib.suppress(SealBroken):
-            return unseal(key, sealed, context=context)
-    raise SealBroken("none of the keys opens the seal")
+        with contextlib.suppress(DecryptionFailed):
+            return decrypt(key, sealed, context=context)
+    raise DecryptionFailed("none of the keys opens the seal")
 
 
 def _bound_to(context: str) -> bytes:
@@ -62,9 +62,9 @@ def _cipher(key: SecretStr) -> AESGCM:
     try:
         raw = _decode(key.get_secret_value())
     except ValueError as error:
-        raise BadSealingKey("a sealing key is URL-safe base64") from error
+        raise InvalidEncryptionKey("a sealing key is URL-safe base64") from error
     if len(raw) != KEY_BYTES:
-        raise BadSealingKey(f"a sealing key has {KEY_BYTES} bytes")
+        raise InvalidEncryptionKey(f"a sealing key has {KEY_BYTES} bytes")
     return AESGCM(raw)
 
 

@@ -27,17 +27,17 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from servicekit.database import metadata
-from servicekit.events.outbox import Received
+from servicekit.events.outbox import ReceivedEvent
 
 # In the place of who has left, where something of theirs has to stay.
-NOBODY = f"user:{UUID(int=0)}"
+ANONYMOUS_SUBJECT = f"user:{UUID(int=0)}"
 # Of a tenant that went with its last person: nothing is newer.
 LAST_VERSION = 2**31 - 1
 
 _tables = metadata()
 
 # `forgotten_at`, in both: nothing of theirs is left here, or can come any more; for who has to look for it.
-leavers = Table(
+deleted_users = Table(
     "leavers",
     _tables,
     Column("user_id", Text, primary_key=True),
@@ -77,10 +77,10 @@ class TenantChanged(BaseModel):
     purge_after: AwareDatetime | None = None
 
 
-async def note_person(session: AsyncSession, received: Received) -> UserDeleted:
+async def record_user_deleted(session: AsyncSession, received: ReceivedEvent) -> UserDeleted:
     """Write down that somebody has left, and that the tenants which went with them are over."""
     event = UserDeleted.model_validate(received.data)
-    await note_leaver(session, event.user_id)
+    await insert_deleted_user(session, event.user_id)
     gone = {"version": LAST_VERSION, "purge_after": func.now()}
     for tenant_id in event.tenant_ids:
         row = insert(tenants).values(id=tenant_id, **gone)
@@ -88,12 +88,12 @@ async def note_person(session: AsyncSession, received: Received) -> UserDeleted:
     return event
 
 
-async def note_leaver(session: AsyncSession, user_id: str) -> None:
+async def insert_deleted_user(session: AsyncSession, user_id: str) -> None:
     """Write down that somebody has left."""
-    await session.execute(insert(leavers).values(user_id=user_id).on_conflict_do_nothing())
+    await session.execute(insert(deleted_users).values(user_id=user_id).on_conflict_do_nothing())
 
 
-async def note_tenant(session: AsyncSession, received: Received) -> TenantChanged | None:
+async def record_tenant_changed(session: AsyncSession, received: ReceivedEvent) -> TenantChanged | None:
     """Write down what has become of a tenant; None, and nothing is changed, where newer is known."""
     event = TenantChanged.model_validate(received.data)
     row = insert(tenants).values(id=event.tenant_id, version=event.version, purge_after=event.purge_after)
@@ -106,22 +106,22 @@ async def note_tenant(session: AsyncSession, received: Received) -> TenantChange
     return event if noted else None
 
 
-def left(user_id: str) -> Select[str]:
+def is_deleted_user(user_id: str) -> Select[str]:
     """Find somebody among those who have left."""
-    return select(leavers.c.user_id).where(leavers.c.user_id == user_id)
+    return select(deleted_users.c.user_id).where(deleted_users.c.user_id == user_id)
 
 
-def leaving() -> Select[str]:
+def pending_erasures() -> Select[str]:
     """List who has left, and is not forgotten here."""
-    return select(leavers.c.user_id).where(leavers.c.forgotten_at.is_(None))
+    return select(deleted_users.c.user_id).where(deleted_users.c.forgotten_at.is_(None))
 
 
-async def settle(session: AsyncSession, is_left: ColumnElement[bool], late: timedelta) -> None:
+async def mark_erased(session: AsyncSession, is_left: ColumnElement[bool], late: timedelta) -> None:
     """Look no more for people of whom nothing is left, and was heard so long ago that nothing can come."""
-    done = (leavers.c.forgotten_at.is_(None), leavers.c.heard_at < func.now() - late, ~is_left)
-    await session.execute(update(leavers).where(*done).values(forgotten_at=func.now()))
+    done = (deleted_users.c.forgotten_at.is_(None), deleted_users.c.heard_at < func.now() - late, ~is_left)
+    await session.execute(update(deleted_users).where(*done).values(forgotten_at=func.now()))
 
 
-def over() -> Select[UUID]:
+def purgeable_tenants() -> Select[UUID]:
     """List the tenants that are kept no longer."""
     return select(tenants.c.id).where(tenants.c.purge_after < func.now())

@@ -168,7 +168,7 @@ def problem(
         "type": f"urn:acme:{code}",
         "title": HTTPStatus(status).phrase,
         "status": int(status),
-        "detail": cut(detail, MAX_DETAIL),
+        "detail": truncate(detail, MAX_DETAIL),
         "code": code,
         "request_id": request_id(),
         **(extensions or {}),
@@ -188,10 +188,10 @@ def install(app: FastAPI) -> None:
 
 async def _service_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)  # noqa: S101  # what it is registered for
-    return rendered(error)
+    return to_response(error)
 
 
-def rendered(error: ServiceError) -> Response:
+def to_response(error: ServiceError) -> Response:
     """Render an error as a problem."""
     headers = dict(error.headers)
     if error.retry_after is not None:
@@ -203,7 +203,7 @@ async def _http_exception(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # what it is registered for
     # Whatever is raised while the framework reads a body, it wraps.
     if isinstance(error.__cause__, ServiceError):
-        return rendered(error.__cause__)
+        return to_response(error.__cause__)
     phrase = HTTPStatus(error.status_code).phrase
     code = FRAMEWORK_CODES.get(error.status_code, phrase.lower().replace(" ", "_"))
     detail = TOO_LARGE if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else f"{phrase}."
@@ -227,10 +227,10 @@ def first_errors(errors: Iterable[Mapping[str, Any]]) -> Iterator[JsonValue]:
     """
     room = MAX_ERRORS_BYTES
     for one in islice(errors, MAX_ERRORS):
-        place = [part if isinstance(part, int) else cut(str(part), MAX_LOC_PART) for part in one["loc"]]
+        place = [part if isinstance(part, int) else truncate(str(part), MAX_LOC_PART) for part in one["loc"]]
         shown: dict[str, JsonValue] = {
             "loc": [*place[:MAX_LOC]],
-            "msg": cut(one["msg"], MAX_MESSAGE),
+            "msg": truncate(one["msg"], MAX_MESSAGE),
             "type": one["type"],
         }
         room -= len(json.dumps(shown, ensure_ascii=False).encode())
@@ -239,7 +239,7 @@ def first_errors(errors: Iterable[Mapping[str, Any]]) -> Iterator[JsonValue]:
         yield shown
 
 
-def cut(text: str, length: int) -> str:
+def truncate(text: str, length: int) -> str:
     """Shorten a text; a lone surrogate, which could not be sent, becomes a question mark."""
     whole = text if len(text) <= length else f"{text[: length - 1]}…"
     return whole.encode(errors="replace").decode()

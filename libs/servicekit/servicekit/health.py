@@ -26,7 +26,7 @@ async def is_alive() -> dict[str, str]:
 async def is_ready(request: Request) -> Response:
     """Tell whether traffic may come, naming every dependency."""
     # A copy: checks are added while the service starts, also while these are awaited.
-    checks: dict[str, Check] = dict(request.app.state.kit.checks)
+    checks: dict[str, Check] = dict(request.app.state.resources.checks)
     outcomes = await asyncio.gather(*(outcome(check) for check in checks.values()))
     named = dict(zip(checks, outcomes, strict=True))
     ready = all(word == "ok" for word in outcomes)

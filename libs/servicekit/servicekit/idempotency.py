@@ -35,8 +35,8 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 WELL_FORMED = re.compile(r"[\x21-\x7e]{1,255}")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-KEPT_HEADERS = ("content-type", "location", "etag")
-KEPT_FOR = timedelta(hours=24)
+STORED_HEADERS = ("content-type", "location", "etag")
+TTL = timedelta(hours=24)
 
 Answer = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -53,7 +53,7 @@ idempotency_keys = Table(
 )
 
 
-class BadIdempotencyKey(BadRequest):
+class InvalidIdempotencyKey(BadRequest):
     """The key is not one."""
 
     default_detail = "Idempotency-Key takes 1 to 255 visible ASCII characters."
@@ -104,9 +104,11 @@ class IdempotentRoute(APIRoute):
             if key is None or request.method in SAFE:
                 return await answer(request)
             if not WELL_FORMED.fullmatch(key):
-                raise BadIdempotencyKey
-            claim = Claim(await scope_of(request, self.path_format, key), await fingerprint_of(request))
-            return await once(request, claim, answer)
+                raise InvalidIdempotencyKey
+            claim = IdempotencyClaim(
+                await scope_of(request, self.path_format, key), await fingerprint_of(request)
+            )
+            return await run_once(request, claim, answer)
 
         return handle
 
@@ -121,7 +123,7 @@ PARAMETER = {
 
 
 @dataclass(frozen=True)
-class Claim:
+class IdempotencyClaim:
     """A key in its scope, and what the request that uses it asks for."""
 
     scope: bytes
@@ -171,22 +173,22 @@ def digest(*parts: str | bytes) -> bytes:
     return whole.digest()
 
 
-async def once(request: Request, claim: Claim, answer: Answer) -> Response:
+async def run_once(request: Request, claim: IdempotencyClaim, answer: Answer) -> Response:
     """Answer a request, with what was kept if its key was used before."""
-    database: Database = request.app.state.kit.database
+    database: Database = request.app.state.resources.database
     async with database.begin() as session:
         request.state.session = session
         earlier = await find(session, claim)
-        with known(earlier):
+        with replaying_earlier(earlier):
             response = await answer(request)
         if response.status_code >= 400:
             await session.rollback()
         elif earlier is None:
-            await keep(session, claim, response)
+            await store_response(session, claim, response)
         return response
 
 
-async def find(session: AsyncSession, claim: Claim) -> Earlier | None:
+async def find(session: AsyncSession, claim: IdempotencyClaim) -> Earlier | None:
     """Return what came of the first request of this claim; None for the first, which holds the claim."""
     # Held until this transaction ends; a process that dies lets go of it.
     if not await session.scalar(select(func.pg_try_advisory_xact_lock(claim.lock))):
@@ -201,7 +203,7 @@ async def find(session: AsyncSession, claim: Claim) -> Earlier | None:
 
 
 @contextlib.contextmanager
-def known(earlier: Earlier | None) -> Iterator[None]:
+def replaying_earlier(earlier: Earlier | None) -> Iterator[None]:
     """Let the route's function be replaced by what came of the earlier request."""
     token = _earlier.set(earlier)
     try:
@@ -228,16 +230,16 @@ def replaying(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     return replay
 
 
-async def keep(session: AsyncSession, claim: Claim, response: Response) -> None:
+async def store_response(session: AsyncSession, claim: IdempotencyClaim, response: Response) -> None:
     """Keep an answer in the transaction of its effect."""
     if isinstance(response, StreamingResponse):
         raise TypeError("a streamed answer cannot be kept")
     answer = {
         "fingerprint": claim.fingerprint,
         "status": response.status_code,
-        "headers": {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers},
+        "headers": {name: response.headers[name] for name in STORED_HEADERS if name in response.headers},
         "body": bytes(response.body),
-        "expires_at": func.now() + KEPT_FOR,
+        "expires_at": func.now() + TTL,
     }
     row = insert(idempotency_keys).values(scope=claim.scope, **answer)
     # A row in the way has expired, or `find` would have found it.

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from servicekit.call_limits import CallRates
-from servicekit.client_ip import client_address, site
+from servicekit.client_ip import client_ip, network_of
 from servicekit.rate_limits import Rate
 
 STATUSES = frozenset({400, 413, 414, 415, 422, 431})
@@ -23,9 +23,9 @@ def count_against(connection: HTTPConnection, *rates: Rate) -> None:
 async def count(scope: Scope) -> None:
     """Count an invalid request; raises RateLimited."""
     connection = HTTPConnection(scope)
-    kit = connection.app.state.kit
-    rates: CallRates = kit.rates
-    address = f"invalid:{kit.name}:{site(client_address(connection))}"
-    await rates.admit(Rate(address, kit.settings.invalid_requests_per_minute))
+    resources = connection.app.state.resources
+    rates: CallRates = resources.rates
+    address = f"invalid:{resources.name}:{network_of(client_ip(connection))}"
+    await rates.admit(Rate(address, resources.settings.invalid_requests_per_minute))
     if named := getattr(connection.state, "rates_if_invalid", ()):
         await rates.admit(*named)

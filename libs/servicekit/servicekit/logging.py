@@ -29,7 +29,7 @@ from opentelemetry.trace import SpanContext
 from structlog.types import EventDict, WrappedLogger
 
 from servicekit import telemetry
-from servicekit.context import bound
+from servicekit.context import current
 from servicekit.settings import ServiceSettings
 
 Write = Callable[[Sequence[str]], None]
@@ -51,7 +51,7 @@ def configure(service: str, settings: ServiceSettings) -> "LineQueue":
             foreign_pre_chain=[structlog.stdlib.add_log_level],
             processors=[
                 structlog.processors.format_exc_info,
-                Shape(service),
+                JsonFormatter(service),
                 lambda _logger, _name, line: orjson.dumps(line, default=str).decode(),
             ],
         )
@@ -68,7 +68,7 @@ def configure(service: str, settings: ServiceSettings) -> "LineQueue":
     return handler
 
 
-class Shape:
+class JsonFormatter:
     """Lay one event out in the schema that every sink receives."""
 
     def __init__(self, service: str) -> None:
@@ -90,7 +90,7 @@ class Shape:
             "level": event["level"],
             "service": self.service,
             "logger": record.name,
-            **bound(),
+            **current(),
             **(place_in_trace(span) if span.is_valid else {}),
             **fields,
             "fields": fields,
@@ -243,7 +243,7 @@ def nanoseconds(moment: str) -> int:
     return round(datetime.fromisoformat(moment).timestamp() * 1e6) * 1000
 
 
-def to_nowhere(_service: str, _settings: ServiceSettings) -> Write:
+def discard(_service: str, _settings: ServiceSettings) -> Write:
     """Write nothing."""
     return lambda _lines: None
 
@@ -261,5 +261,5 @@ WRITERS: dict[str, Writer] = {
     "stdout": to_stdout,
     "datadog": to_datadog,
     "otlp": to_otlp,
-    "none": to_nowhere,
+    "none": discard,
 }

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servicekit import context, invalid_requests, request_limits
-from servicekit.errors import PayloadTooLarge, ServiceError, rendered, unexpected
+from servicekit.errors import PayloadTooLarge, ServiceError, to_response, unexpected
 from servicekit.rate_limits import RateLimited
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-class RequestScope:
+class RequestContextMiddleware:
     """ASGI middleware; a pure one, so that what a route binds (tenant, user) is seen here too."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -33,10 +33,10 @@ class RequestScope:
             await self.app(scope, receive, send)
             return
         with context.scope(correlation_id=request_id(scope)):
-            await Exchange(scope, receive, send).run(self.app)
+            await _Request(scope, receive, send).run(self.app)
 
 
-class Exchange:
+class _Request:
     """One request and its answer."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +67,7 @@ class Exchange:
         try:
             request_limits.check_head(self.scope)
         except ServiceError as error:
-            await rendered(error)(self.scope, self.receive, self.send)
+            await to_response(error)(self.scope, self.receive, self.send)
         else:
             await app(self.scope, self.receive, self.send)
 
@@ -99,9 +99,9 @@ class Exchange:
         try:
             await invalid_requests.count(self.scope)
         except RateLimited as error:
-            return rendered(error)
+            return to_response(error)
         is_plain = Headers(raw=head["headers"]).get("content-type", "").startswith("text/plain")
-        return rendered(PayloadTooLarge()) if is_plain and head["status"] == TOO_LARGE else None
+        return to_response(PayloadTooLarge()) if is_plain and head["status"] == TOO_LARGE else None
 
     async def pass_on(self, message: Message) -> None:
         """Pass a part of an answer on, with the request's id on its head."""

@@ -21,13 +21,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from servicekit.errors import TooManyRequests, Unavailable
-from servicekit.workers.base import heed_cancellation
+from servicekit.workers.base import check_cancelled
 
 logger = logging.getLogger(__name__)
 
 MICRO = 1_000_000
 # A slot is usually given back long before its lease would lapse.
-LONGEST_RETRY_AFTER = 5.0
+MAX_RETRY_AFTER = 5.0
 
 # KEYS: of the rates, then of the slots. ARGV: lease id, number of rates, then limit and period of each rate,
 # then limit and ttl of each slot; times in µs. Gives {0, then remaining and time to full of each rate}, or
@@ -103,7 +103,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Slots:
+class Concurrency:
     """At most `limit` at the same time; each lapses `ttl` seconds after it was last renewed."""
 
     key: str
@@ -164,18 +164,18 @@ def tenant_key(tenant_id: UUID | None, *parts: str) -> str:
 
 
 @dataclass(frozen=True)
-class Admission:
+class Grant:
     """What was granted: the tightest of the rates, and one lease for all slots."""
 
     quota: Quota | None
-    lease: "Lease"
+    lease: "SlotLease"
 
     def headers(self) -> dict[str, str]:
         """Give the headers that tell the caller what is left."""
         return self.quota.headers() if self.quota else {}
 
     @contextlib.asynccontextmanager
-    async def undone_on_error(self) -> AsyncIterator[None]:
+    async def released_on_error(self) -> AsyncIterator[None]:
         """Give the slots back when what they were taken for does not come about."""
         try:
             yield
@@ -200,19 +200,19 @@ class Limits:
         return admission.quota
 
     @contextlib.asynccontextmanager
-    async def lease(self, key: str, *, limit: int, ttl: float = 60.0) -> AsyncIterator["Lease"]:
+    async def lease(self, key: str, *, limit: int, ttl: float = 60.0) -> AsyncIterator["SlotLease"]:
         """Hold one of `limit` slots for as long as the block lasts; raises ConcurrencyLimited."""
-        admission = await self.admit(Slots(key, limit, ttl))
+        admission = await self.admit(Concurrency(key, limit, ttl))
         async with admission.lease:
             yield admission.lease
 
-    async def admit(self, *wanted: Rate | Slots) -> Admission:
+    async def admit(self, *wanted: Rate | Concurrency) -> Grant:
         """Take one of each, or none; raises RateLimited or ConcurrencyLimited.
 
         The lease is the caller's: use it as a context manager, also in another task, or renew and release it.
         """
         rates = [one for one in wanted if isinstance(one, Rate)]
-        lease = Lease(self, [one for one in wanted if isinstance(one, Slots)])
+        lease = SlotLease(self, [one for one in wanted if isinstance(one, Concurrency)])
         sizes = [size for rate in rates for size in (rate.limit, _micro(rate.per))]
         sizes += [size for slots in lease.slots for size in (slots.limit, _micro(slots.ttl))]
         keys = [_key("rate", rate.key) for rate in rates] + lease.keys
@@ -223,14 +223,14 @@ class Limits:
             Quota(rate.limit, left, full / MICRO, rate.per)
             for rate, left, full in zip(rates, numbers[::2], numbers[1::2], strict=True)
         ]
-        return Admission(min(quotas, key=lambda quota: quota.remaining, default=None), lease)
+        return Grant(min(quotas, key=lambda quota: quota.remaining, default=None), lease)
 
-    async def renew(self, lease: "Lease") -> bool:
+    async def renew(self, lease: "SlotLease") -> bool:
         """Let a lease last for another ttl from now; tells whether it still held."""
         ttls = [_micro(slots.ttl) for slots in lease.slots]
         return bool(await self.call(self._renew(lease.keys, [lease.id, *ttls])))
 
-    async def release(self, lease: "Lease") -> None:
+    async def release(self, lease: "SlotLease") -> None:
         """Give a lease back."""
         pipeline = self._redis.pipeline(transaction=False)
         for key in lease.keys:
@@ -246,10 +246,10 @@ class Limits:
             raise LimitsUnavailable from error
 
 
-class Lease:
+class SlotLease:
     """Slots that are held. They free themselves when nobody renews them, as when the process dies."""
 
-    def __init__(self, limits: Limits, slots: Sequence[Slots]) -> None:
+    def __init__(self, limits: Limits, slots: Sequence[Concurrency]) -> None:
         self.id = uuid4().hex
         self.slots = slots
         self.keys = [_key("slots", one.key) for one in slots]
@@ -283,7 +283,7 @@ class Lease:
             await asyncio.sleep(pause)
             with contextlib.suppress(LimitsUnavailable):
                 held = await self.renew()
-            heed_cancellation()
+            check_cancelled()
         logger.warning("lease lapsed before the work was done", extra={"slots": self.keys})
 
 
@@ -296,7 +296,7 @@ def _micro(seconds: float) -> int:
     return round(seconds * MICRO)
 
 
-def _refusal(by: Rate | Slots, wait: float) -> LimitReached:
+def _refusal(by: Rate | Concurrency, wait: float) -> LimitReached:
     if isinstance(by, Rate):
         return RateLimited(Quota(by.limit, 0, wait, by.per))
-    return ConcurrencyLimited(Quota(by.limit, 0, min(wait, LONGEST_RETRY_AFTER)))
+    return ConcurrencyLimited(Quota(by.limit, 0, min(wait, MAX_RETRY_AFTER)))

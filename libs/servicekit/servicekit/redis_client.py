@@ -23,11 +23,11 @@ def connect(settings: ServiceSettings) -> Redis:
         retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2),
         retry_on_error=[RedisConnectionError],
     )
-    pool.connection_class = told_of_loss(pool.connection_class)
+    pool.connection_class = raising_connection_error(pool.connection_class)
     return Redis.from_pool(pool)
 
 
-def told_of_loss(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+def raising_connection_error(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     """Make a kind of connection that says in Redis' own words that it was lost.
 
     uvloop raises RuntimeError where asyncio's own loop raises an OSError, when something is written to a

@@ -55,17 +55,17 @@ def check_json(body: bytes) -> None:
     # JSON in UTF-8 holds no NUL. In UTF-16 and UTF-32, which Python's parser takes, it does.
     if b"\0" in body:
         raise MalformedJson
-    if separators(body) <= MAX_VALUES and count(body, OPENING) <= MAX_DEPTH:
+    if count_separators(body) <= MAX_VALUES and count(body, OPENING) <= MAX_DEPTH:
         return
     structure = without_strings(body)
     openings = count(structure, OPENING)
     if openings < count(structure, CLOSING):
         raise MalformedJson
-    if separators(structure) > MAX_VALUES or (openings > MAX_DEPTH and depth(structure) > MAX_DEPTH):
+    if count_separators(structure) > MAX_VALUES or (openings > MAX_DEPTH and depth(structure) > MAX_DEPTH):
         raise BodyTooComplex
 
 
-def separators(text: bytes) -> int:
+def count_separators(text: bytes) -> int:
     """Count what a value begins with or follows: with one more, never less than the number of values."""
     return text.count(b",") + count(text, OPENING)
 

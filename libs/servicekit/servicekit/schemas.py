@@ -20,13 +20,13 @@ Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
 
 
-class BadCursor(BadRequest):
+class InvalidCursor(BadRequest):
     """The cursor is not one that this list has given out."""
 
     default_detail = "The cursor is not one that this list has given out. Start again without it."
 
 
-def at_most(most: int) -> Callable[[object], object]:
+def max_length(most: int) -> Callable[[object], object]:
     """Make what refuses an object of more members by one error, where each that is wrong would be another.
 
     For a mapping: `Annotated[dict[str, Text], Field(max_length=16), BeforeValidator(at_most(16))]`.
@@ -41,13 +41,13 @@ def at_most(most: int) -> Callable[[object], object]:
     return check
 
 
-class Bounded(BaseModel):
+class BoundedModel(BaseModel):
     """An object that somebody sends, with no more members than a request can need."""
 
-    few_members = model_validator(mode="before")(at_most(MAX_MEMBERS))
+    few_members = model_validator(mode="before")(max_length(MAX_MEMBERS))
 
 
-class Body(Bounded):
+class RequestModel(BoundedModel):
     """A request's body: what it does not know, it refuses."""
 
     model_config = ConfigDict(extra="forbid")
@@ -70,7 +70,7 @@ def decode_cursor(cursor: str, *types: type) -> list[JsonValue]:
     try:
         position = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except ValueError as error:
-        raise BadCursor from error
+        raise InvalidCursor from error
     if not isinstance(position, list) or [type(value) for value in position] != list(types):
-        raise BadCursor
+        raise InvalidCursor
     return position

@@ -34,7 +34,7 @@ REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 MIN_SECRET_LENGTH = 16
 
 
-def first_and(current: SecretStr, previous: SecretStr | None) -> tuple[SecretStr, ...]:
+def current_and_previous(current: SecretStr, previous: SecretStr | None) -> tuple[SecretStr, ...]:
     """List a key and, as long as it is needed, the one before."""
     return (current, *([previous] if previous else []))
 
@@ -144,20 +144,18 @@ class ServiceSettings(BaseSettings):
 
     @model_validator(mode="wrap")
     @classmethod
-    def refuse_to_boot_half_configured(
-        cls, values: dict[str, Any], handler: ModelWrapValidatorHandler[Self]
-    ) -> Self:
+    def validate_all(cls, values: dict[str, Any], handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Name every missing or unfit variable in one message."""
         try:
             settings = handler(values)
         except ValidationError as error:
-            raise SettingsInvalid([*of_fields(cls, error), *cls.other_complaints(values, error)]) from None
-        if complaints := settings.complaints():
+            raise SettingsInvalid([*of_fields(cls, error), *cls.validators_errors(values, error)]) from None
+        if complaints := settings.problems():
             raise SettingsInvalid(complaints)
         return settings
 
     @classmethod
-    def other_complaints(cls, values: dict[str, Any], error: ValidationError) -> list[str]:
+    def validators_errors(cls, values: dict[str, Any], error: ValidationError) -> list[str]:
         """List what is unfit besides the fields of an error; each of those has its default, or None, here."""
         refused = {str(detail["loc"][0]) for detail in error.errors()}
         without_default: Any = {
@@ -176,7 +174,7 @@ class ServiceSettings(BaseSettings):
             return messages_of(others)
         return []
 
-    def complaints(self) -> list[str]:
+    def problems(self) -> list[str]:
         """List what is unfit where this runs; what could not be read is None."""
         return [*self.unfit_anywhere(), *([] if self.is_development else self.unfit_for_production())]
 

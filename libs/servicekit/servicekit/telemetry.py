@@ -38,7 +38,7 @@ PROPAGATOR = TraceContextTextMapPropagator()
 INSTANCE_ID = str(uuid4())
 
 
-class WithoutQueries(SpanProcessor):
+class RedactQueryStrings(SpanProcessor):
     """Takes the query out of what is told of a request: it may carry a token, or what somebody looks for."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
@@ -47,7 +47,7 @@ class WithoutQueries(SpanProcessor):
             span.set_attribute("url.query", "REDACTED")
 
 
-class WithinWork(Sampler):
+class OnlyWithinTraces(Sampler):
     """Drops calls to Postgres, Redis and other services that belong to no request, event or job.
 
     Those are polling: an idle worker makes dozens of them a second, and each would be a trace of its own.
@@ -100,8 +100,8 @@ def configure(service: str, settings: ServiceSettings) -> None:
     origin = resource(service, settings)
     tracing = TracerProvider(resource=origin)
     # Which of the work is sampled stays the operator's to say (OTEL_TRACES_SAMPLER).
-    tracing.sampler = WithinWork(tracing.sampler)
-    tracing.add_span_processor(WithoutQueries())
+    tracing.sampler = OnlyWithinTraces(tracing.sampler)
+    tracing.add_span_processor(RedactQueryStrings())
     if settings.otel_exporter_otlp_endpoint:
         tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(tracing)
@@ -136,10 +136,10 @@ def client_traces(settings: ServiceSettings) -> list[aiohttp.TraceConfig]:
     """Give what traces calls to other services, when the spans have somewhere to go."""
     if not settings.otel_exporter_otlp_endpoint:
         return []
-    return [create_trace_config(url_filter=without_query)]
+    return [create_trace_config(url_filter=redact_query)]
 
 
-def without_query(url: object) -> str:
+def redact_query(url: object) -> str:
     """Write an address for a span, without what is asked for there."""
     return str(url).partition("?")[0]
 

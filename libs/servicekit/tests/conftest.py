@@ -14,8 +14,8 @@ from redis.exceptions import ConnectionError
 from servicekit.call_limits import CallLimits, CallRates
 from servicekit.database import Database
 from servicekit.events.dispatcher import Handler
-from servicekit.events.outbox import Event, Received, inbox, outbox, publish
-from servicekit.events.relay import Consumer, Patience, Relay
+from servicekit.events.outbox import Event, ReceivedEvent, inbox, outbox, publish
+from servicekit.events.relay import Consumer, OutboxRelay, RetryPolicy
 from servicekit.idempotency import idempotency_keys
 from servicekit.rate_limits import Limits
 from sqlalchemy import Column, Integer, MetaData, Table, func, select
@@ -48,7 +48,7 @@ class Bus:
     stream: str = "events:auth"
     group: str = "notification"
 
-    async def note(self, session: AsyncSession, received: Received) -> None:
+    async def note(self, session: AsyncSession, received: ReceivedEvent) -> None:
         """Handle an event by leaving a row."""
         await session.execute(effects.insert().values(number=received.data["number"]))
 
@@ -58,10 +58,10 @@ class Bus:
             for number in numbers:
                 publish(session, Counted(number=number), tenant_id=TENANT, subject=f"thing:{number}")
 
-    def relay(self, **options: Any) -> Relay:
+    def relay(self, **options: Any) -> OutboxRelay:
         """Make a relay that hurries."""
         hurry = {"readers": (self.group,), "poll": (0.005, 0.02), "trim_every": 0.02, "pauses": (0.01, 0.05)}
-        return Relay(self.database, self.redis, source="auth", **{**hurry, **options})
+        return OutboxRelay(self.database, self.redis, source="auth", **{**hurry, **options})
 
     def consumer(
         self, handler: Handler | None = None, *, service: str | None = None, **patience: Any
@@ -74,7 +74,7 @@ class Bus:
             service=service or self.group,
             sources=["auth"],
             handlers={Counted.type: handler or self.note},
-            patience=Patience(**{**hurry, **patience}),
+            patience=RetryPolicy(**{**hurry, **patience}),
         )
 
     async def effects(self) -> list[int]:
@@ -95,7 +95,7 @@ class Bus:
     async def sent(self) -> list[Any]:
         """List what is in the stream, in its order."""
         entries = await self.redis.xrange(self.stream)
-        return [Received.decode(fields).data["number"] for _, fields in entries]
+        return [ReceivedEvent.decode(fields).data["number"] for _, fields in entries]
 
     async def add(self, number: int, event_id: UUID | None = None, **attributes: str) -> bytes:
         """Put an event into the stream as another publisher would."""

@@ -14,10 +14,10 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from servicekit import errors
 from servicekit.auth import api_keys
-from servicekit.auth.api_keys import RemoteApiKeys
+from servicekit.auth.api_keys import ApiKeyIntrospector
 from servicekit.auth.dependencies import Caller
 from servicekit.call_limits import CallRates
-from servicekit.http.client import Connections, ServiceTokens
+from servicekit.http.client import HttpPool, ServiceTokens
 from servicekit.rate_limits import tenant_key
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from testkit.live_server import serving
 
 TENANT = UUID("7e4a0000-0000-4000-8000-000000000001")
-KEY = api_keys.written(uuid4(), "ab" * 32)
+KEY = api_keys.format_key(uuid4(), "ab" * 32)
 GOOD = {
     "active": True,
     "subject": "service:ak.1",
@@ -91,7 +91,7 @@ def url(other: Auth) -> Iterator[str]:
         yield url
 
 
-def kit(keys: RemoteApiKeys, rates: CallRates) -> SimpleNamespace:
+def resources(keys: ApiKeyIntrospector, rates: CallRates) -> SimpleNamespace:
     settings = SimpleNamespace(trusted_proxy_count=1)
     return SimpleNamespace(name="notification", api_keys=keys, settings=settings, rates=rates)
 
@@ -106,9 +106,9 @@ async def door(url: str, clock: Clock, rates: CallRates) -> Any:
     async def who(caller: Caller) -> dict[str, object]:
         return {"subject": caller.subject, "role": str(caller.role), "key": tenant_key(caller.tenant_id, "x")}
 
-    async with aclosing(Connections()) as http:
+    async with aclosing(HttpPool()) as http:
         tokens = ServiceTokens(http, url, "notification", SecretStr("secret"))
-        app.state.kit = kit(RemoteApiKeys(http, tokens, url, clock), rates)
+        app.state.resources = resources(ApiKeyIntrospector(http, tokens, url, clock), rates)
         transport = httpx.ASGITransport(app, client=("198.51.100.7", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
@@ -140,7 +140,7 @@ async def test_asks_nobody_about_what_cannot_be_a_key(door, other):
 async def test_asks_once_in_a_while_and_once_for_many_at_a_time(door, other, clock):
     answers = await asyncio.gather(*(ask(door) for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
-    clock.now += api_keys.KEPT_SECONDS - 0.1
+    clock.now += api_keys.CACHE_SECONDS - 0.1
     await ask(door)
     assert len(other.asked) == 1
     clock.now += 0.1
@@ -162,14 +162,14 @@ async def test_remembers_keys_that_do_not_work_too_but_not_for_ever(door, other,
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
     assert len(other.asked) == 1
     other.answer = GOOD
-    clock.now += api_keys.KEPT_SECONDS
+    clock.now += api_keys.CACHE_SECONDS
     assert (await ask(door)).status_code == 200
 
 
 async def test_remembers_only_so_many(door, other, monkeypatch):
-    monkeypatch.setattr(api_keys, "KEPT_MOST", 2)
+    monkeypatch.setattr(api_keys, "MAX_CACHED", 2)
     other.answer = {"active": False}
-    keys = [api_keys.written(uuid4(), "cd" * 32) for _ in range(3)]
+    keys = [api_keys.format_key(uuid4(), "cd" * 32) for _ in range(3)]
     for key in (*keys, keys[2], keys[0]):
         await ask(door, key)
     assert [one["key"] for one in other.asked] == [*keys, keys[0]]
@@ -190,7 +190,7 @@ async def test_takes_an_answer_without_limits_for_none(door, other, lack):
 async def test_passes_on_that_an_address_must_wait(door, other):
     other.status = 429
     answer = await ask(door)
-    assert (answer.status_code, answer.json()["code"]) == (429, "too_many_bad_keys")
+    assert (answer.status_code, answer.json()["code"]) == (429, "too_many_invalid_api_keys")
     assert answer.headers["retry-after"] == "7"
 
 
@@ -207,7 +207,7 @@ async def test_lets_nobody_in_while_auth_cannot_tell_and_recovers(door, other, s
 async def test_gets_itself_a_new_token_when_its_own_is_void_before_its_time(door, other, clock):
     assert (await ask(door)).status_code == 200
     other.void = 1
-    clock.now += api_keys.KEPT_SECONDS
+    clock.now += api_keys.CACHE_SECONDS
     assert (await ask(door)).status_code == 200
     assert other.issued == 2
 
@@ -220,9 +220,9 @@ async def test_lets_nobody_in_while_auth_is_away(rates):
     async def who(caller: Caller) -> str:
         return caller.subject
 
-    async with aclosing(Connections()) as http:
+    async with aclosing(HttpPool()) as http:
         nowhere = "http://127.0.0.1:1"
         tokens = ServiceTokens(http, nowhere, "notification", SecretStr("secret"))
-        app.state.kit = kit(RemoteApiKeys(http, tokens, nowhere), rates)
+        app.state.resources = resources(ApiKeyIntrospector(http, tokens, nowhere), rates)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             assert (await ask(client)).status_code == 503

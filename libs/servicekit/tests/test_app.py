@@ -1,4 +1,4 @@
-"""A service that is made of nothing but the kit, called from outside."""
+"""A service that is made of nothing but what every service has, called from outside."""
 
 import asyncio
 import json
@@ -12,12 +12,12 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, SecretStr
 from servicekit.app import create_service
-from servicekit.auth.dependencies import acting, allowed, public
+from servicekit.auth.dependencies import on_behalf_of, public, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.errors import Conflict
 from servicekit.jwks import fetch
-from servicekit.schemas import Body
+from servicekit.schemas import RequestModel
 from servicekit.settings import ServiceSettings
 from sqlalchemy import text
 from testkit.app import client, running
@@ -35,7 +35,7 @@ class TillClosed(Conflict):
     """A failure of this test's own."""
 
 
-class Order(Body):
+class Order(RequestModel):
     amount: int
     note: str = ""
 
@@ -46,7 +46,7 @@ class Seen(BaseModel):
 
 
 @router.get("/seen")
-async def seen(caller: Annotated[Principal, allowed("conversations:read")]) -> Seen:
+async def seen(caller: Annotated[Principal, require("conversations:read")]) -> Seen:
     logger.info("seen", extra={"colour": "green"})
     return Seen(tenant_id=caller.tenant_id, subject=caller.subject)
 
@@ -71,7 +71,7 @@ async def broken() -> None:
 
 
 @inside.get("/seen")
-async def seen_inside(caller: Annotated[Principal, acting("conversations:read")]) -> Seen:
+async def seen_inside(caller: Annotated[Principal, on_behalf_of("conversations:read")]) -> Seen:
     return Seen(tenant_id=caller.tenant_id, subject=caller.subject)
 
 
@@ -112,14 +112,14 @@ async def test_tells_the_keys_it_knows_so_that_others_may_judge_as_it_does(
     lost = await http.get("/.well-known/jwks.json")
     assert (lost.status_code, lost.json()["code"]) == (503, "key_source_unavailable")
 
-    await app.state.kit.keys.warmup()
+    await app.state.resources.keys.warmup()
     answer = await http.get("/.well-known/jwks.json")
 
     assert answer.headers["content-type"] == "application/jwk-set+json"
     async with httpx.AsyncClient() as auth:
         source = await auth.get(issuer.jwks_url)
     assert fetch.parse(answer.content, 32) == fetch.parse(source.content, 32)
-    await app.state.kit.keys.refresh_now(drop=[issuer.key.kid])
+    await app.state.resources.keys.refresh_now(drop=[issuer.key.kid])
     assert issuer.key.kid not in (await http.get("/.well-known/jwks.json")).text
 
 

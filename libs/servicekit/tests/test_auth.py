@@ -14,10 +14,10 @@ from servicekit.auth.dependencies import (
     Caller,
     PolicyMissing,
     SignedIn,
-    acting,
-    allowed,
     assert_policies,
+    on_behalf_of,
     public,
+    require,
 )
 from servicekit.auth.tokens import Principal, TokenVerifier
 from servicekit.call_limits import CallRates
@@ -29,10 +29,10 @@ OTHER = UUID("7e4a0000-0000-4000-8000-0000000000ff")
 PERSON = "user:05e70000-0000-4000-8000-000000000002"
 FOR_PERSON = {"Acme-On-Behalf-Of": f"{TENANT}/{PERSON}"}
 
-Reader = Annotated[Principal, allowed("conversations:read")]
-Writer = Annotated[Principal, allowed("conversations:write")]
-Admin = Annotated[Principal, allowed("members:manage")]
-Actor = Annotated[Principal, acting("conversations:write")]
+Reader = Annotated[Principal, require("conversations:read")]
+Writer = Annotated[Principal, require("conversations:write")]
+Admin = Annotated[Principal, require("members:manage")]
+Actor = Annotated[Principal, on_behalf_of("conversations:write")]
 
 
 def shown(principal: Principal) -> dict[str, str | None]:
@@ -82,10 +82,10 @@ async def answer_anyone() -> str:
     return "hello"
 
 
-@router.get("/context", dependencies=[allowed("conversations:read")])
+@router.get("/context", dependencies=[require("conversations:read")])
 async def read_context(request: Request) -> dict[str, str | None]:
     return {
-        **context.bound(),
+        **context.current(),
         "principal": request.state.principal.subject,
         "role": str(request.state.principal.role),
     }
@@ -102,7 +102,7 @@ async def app(issuer: Issuer, rates: CallRates) -> FastAPI:
     keys = JwksCache(issuer.jwks_url)
     verifier = TokenVerifier(keys, issuer=issuer.issuer, audiences=["acme-api", "conversation"])
     app = FastAPI()
-    app.state.kit = SimpleNamespace(name="conversation", verifier=verifier, rates=rates)
+    app.state.resources = SimpleNamespace(name="conversation", verifier=verifier, rates=rates)
     errors.install(app)
     app.include_router(router)
     assert_policies(app)
@@ -218,7 +218,7 @@ async def test_says_503_when_the_keys_cannot_be_had(issuer, rates):
         down.answer = Answer(status=500)
         verifier = TokenVerifier(JwksCache(down.jwks_url), issuer=issuer.issuer, audiences=["acme-api"])
         app = FastAPI()
-        app.state.kit = SimpleNamespace(name="conversation", verifier=verifier, rates=rates)
+        app.state.resources = SimpleNamespace(name="conversation", verifier=verifier, rates=rates)
         errors.install(app)
         app.include_router(router)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
@@ -300,7 +300,7 @@ async def test_never_raises_a_role(http, issuer, held, wanted):
 @pytest.mark.parametrize("wanted", ["", "root", "Viewer", "viewer,viewer", "viewer, member", "viewer;", "*"])
 async def test_refuses_a_role_that_is_none(http, issuer, wanted):
     headers = bearer(issuer.token(role="owner"), X_Tenant_Role=wanted)
-    problem(await http.get("/me", headers=headers), 400, "role_unknown")
+    problem(await http.get("/me", headers=headers), 400, "invalid_role")
 
 
 async def test_tells_the_logs_whose_request_it_is(http, issuer):
@@ -380,7 +380,7 @@ async def test_lets_no_service_act_without_any_scope(http, issuer):
 async def test_refuses_a_service_that_does_not_say_for_whom(http, issuer, value):
     token = issuer.service_token("chat-agent", audience="conversation", scope="conversations:write")
     headers = bearer(token) if value is None else bearer(token, Acme_On_Behalf_Of=value)
-    problem(await http.get("/internal/v1/act", headers=headers), 400, "on_behalf_of_malformed")
+    problem(await http.get("/internal/v1/act", headers=headers), 400, "invalid_on_behalf_of")
 
 
 async def test_refuses_a_service_that_names_two_persons(http, issuer):
@@ -430,7 +430,7 @@ def test_refuses_to_start_with_a_route_that_names_no_policy():
     @nested.get("/forgotten")
     async def forget() -> None: ...
 
-    @nested.post("/also", dependencies=[allowed("tools:read")])
+    @nested.post("/also", dependencies=[require("tools:read")])
     async def remember() -> None: ...
 
     outer.include_router(nested, prefix="/deep")
@@ -465,4 +465,4 @@ def test_looks_into_mounted_apps_and_at_sockets():
 
 def test_knows_no_permission_by_a_misspelt_name():
     with pytest.raises(ValueError, match="conversation:read"):
-        allowed("conversation:read")
+        require("conversation:read")

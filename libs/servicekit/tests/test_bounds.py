@@ -12,7 +12,7 @@ from servicekit import request_limits
 from servicekit.app import create_service
 from servicekit.auth.dependencies import public
 from servicekit.request_limits import MAX_DEPTH, MAX_VALUES, BodyTooComplex, MalformedJson
-from servicekit.schemas import MAX_MEMBERS, Body
+from servicekit.schemas import MAX_MEMBERS, RequestModel
 from servicekit.settings import ServiceSettings
 from testkit.app import client, running
 
@@ -20,7 +20,7 @@ JSON = {"Content-Type": "application/json"}
 router = APIRouter(dependencies=[public])
 
 
-class Note(Body):
+class Note(RequestModel):
     text: str = ""
     more: Any = None
 

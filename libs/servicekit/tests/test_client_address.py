@@ -3,17 +3,17 @@
 from types import SimpleNamespace
 
 import pytest
-from servicekit.client_ip import client_address, site
+from servicekit.client_ip import client_ip, network_of
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
 
 def found(forwarded: list[str], proxies: int, peer: str | None = "10.0.0.9") -> str:
     app = Starlette()
-    app.state.kit = SimpleNamespace(settings=SimpleNamespace(trusted_proxy_count=proxies))
+    app.state.resources = SimpleNamespace(settings=SimpleNamespace(trusted_proxy_count=proxies))
     headers = [(b"x-forwarded-for", line.encode()) for line in forwarded]
     client = (peer, 1) if peer else None
-    return client_address(HTTPConnection({"type": "http", "app": app, "headers": headers, "client": client}))
+    return client_ip(HTTPConnection({"type": "http", "app": app, "headers": headers, "client": client}))
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_says_nothing_of_one_whom_nobody_knows() -> None:
     ],
 )
 def test_counts_a_customer_once(address: str, counted: str) -> None:
-    assert site(address) == counted
+    assert network_of(address) == counted

@@ -12,11 +12,11 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY
-from servicekit.context import bound
-from servicekit.events.dead_letters import DeadLetterUnknown, list_dead, replay_dead
-from servicekit.events.outbox import Received
-from servicekit.events.relay import Patience
-from servicekit.workers.supervisor import Worker, running
+from servicekit.context import current
+from servicekit.events.dead_letters import DeadLetterNotFound, list_dead_letters, replay_dead_letter
+from servicekit.events.outbox import ReceivedEvent
+from servicekit.events.relay import RetryPolicy
+from servicekit.workers.supervisor import Worker, running_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 NEVER = 3600.0
@@ -36,7 +36,7 @@ class Handler:
         self.only = only
         self.calls: list[int] = []
 
-    async def __call__(self, session: AsyncSession, received: Received) -> None:
+    async def __call__(self, session: AsyncSession, received: ReceivedEvent) -> None:
         number: Any = received.data["number"]
         self.calls.append(number)
         await self.bus.note(session, received)
@@ -54,7 +54,7 @@ class Gate:
         self.open = asyncio.Event()
         self.calls = 0
 
-    async def __call__(self, session: AsyncSession, received: Received) -> None:
+    async def __call__(self, session: AsyncSession, received: ReceivedEvent) -> None:
         self.calls += 1
         await self.bus.note(session, received)
         self.begun.set()
@@ -73,14 +73,14 @@ async def killable(worker: Worker) -> AsyncIterator[Callable[[], None]]:
 async def test_an_event_has_its_effect(bus: Any, until: Any) -> None:
     before = handled("handled")
     await bus.publish(1, 2, 3)
-    async with running([bus.relay(), bus.consumer()]):
+    async with running_all([bus.relay(), bus.consumer()]):
         await until(lambda: bus.settled(1, 2, 3))
     assert handled("handled") == before + 3
 
 
 async def test_what_was_published_before_the_first_reader_came_is_read(bus: Any, until: Any) -> None:
     await bus.add(1)
-    async with running([bus.consumer()]):
+    async with running_all([bus.consumer()]):
         await until(lambda: bus.settled(1))
 
 
@@ -88,7 +88,7 @@ async def test_the_same_event_twice_has_one_effect(bus: Any, until: Any) -> None
     before, event_id = handled("duplicate"), uuid4()
     for _ in range(3):
         await bus.add(7, event_id)
-    async with running([bus.consumer()]):
+    async with running_all([bus.consumer()]):
         await until(lambda: bus.settled(7))
     assert handled("duplicate") == before + 2
 
@@ -98,14 +98,14 @@ async def test_many_consumers_and_many_duplicates_have_one_effect_each(bus: Any,
     for _ in range(3):
         for number, event_id in enumerate(ids):
             await bus.add(number, event_id)
-    async with running([bus.consumer() for _ in range(4)]):
+    async with running_all([bus.consumer() for _ in range(4)]):
         await until(lambda: bus.settled(*range(40)))
 
 
 async def test_an_event_that_is_claimed_while_it_is_handled_has_one_effect(bus: Any, until: Any) -> None:
     gate = Gate(bus)
     await bus.add(1)
-    async with running([bus.consumer(gate), bus.consumer(gate)]):
+    async with running_all([bus.consumer(gate), bus.consumer(gate)]):
         await gate.begun.wait()
         await until(lambda: delivered_again(bus))
         gate.open.set()
@@ -120,7 +120,7 @@ async def delivered_again(bus: Any) -> bool:
 async def test_an_event_that_nobody_handles_is_done_with(bus: Any, until: Any) -> None:
     before = handled("ignored", "other")
     await bus.add(1, type="auth.thing.forgotten.v1")
-    async with running([bus.consumer()]):
+    async with running_all([bus.consumer()]):
         await until(bus.delivered_all)
     assert handled("ignored", "other") == before + 1
     assert not await bus.effects()
@@ -129,7 +129,7 @@ async def test_an_event_that_nobody_handles_is_done_with(bus: Any, until: Any) -
 async def test_a_handler_that_fails_leaves_nothing_and_is_called_again(bus: Any, until: Any) -> None:
     handler = Handler(bus, failures=3)
     await bus.add(1)
-    async with running([bus.consumer(handler)]):
+    async with running_all([bus.consumer(handler)]):
         await until(lambda: bus.settled(1))
     assert handler.calls == [1, 1, 1, 1]
 
@@ -138,13 +138,13 @@ async def test_a_retry_does_not_hold_up_what_comes_after_so_order_is_not_kept(bu
     handler = Handler(bus, failures=1, only=1)
     for number in (1, 2):
         await bus.add(number)
-    async with running([bus.consumer(handler, first_retry=0.4)]):
+    async with running_all([bus.consumer(handler, first_retry=0.4)]):
         await until(lambda: bus.settled(1, 2))
     assert handler.calls == [1, 2, 1]
 
 
 def test_the_pauses_between_retries_grow_up_to_a_limit() -> None:
-    patience = Patience(first_retry=2, last_retry=900)
+    patience = RetryPolicy(first_retry=2, last_retry=900)
     assert [patience.before_retry(deliveries) for deliveries in range(1, 8)] == [2, 8, 32, 128, 512, 900, 900]
     assert patience.before_retry(10_000) == 900
 
@@ -152,9 +152,9 @@ def test_the_pauses_between_retries_grow_up_to_a_limit() -> None:
 async def test_poison_ends_as_a_dead_letter_and_lets_others_pass(bus: Any, until: Any) -> None:
     handler = Handler(bus, failures=99, only=1)
     poison, _ = await bus.add(1), await bus.add(2)
-    async with running([bus.consumer(handler, max_deliveries=3)]):
+    async with running_all([bus.consumer(handler, max_deliveries=3)]):
         await until(lambda: bus.settled(2))
-    [letter] = await list_dead(bus.redis, "notification")
+    [letter] = await list_dead_letters(bus.redis, "notification")
     assert handler.calls.count(1) == 3
     assert (letter.deliveries, letter.stream) == (3, "events:auth")
     assert letter.reason == "RuntimeError: the mail server is down"
@@ -164,23 +164,23 @@ async def test_poison_ends_as_a_dead_letter_and_lets_others_pass(bus: Any, until
 async def test_a_dead_letter_can_be_replayed(bus: Any, until: Any) -> None:
     handler = Handler(bus, failures=1)
     await bus.add(1)
-    async with running([bus.consumer(handler, max_deliveries=1)]):
-        await until(lambda: list_dead(bus.redis, "notification"))
-        [letter] = await list_dead(bus.redis, "notification")
-        await replay_dead(bus.redis, "notification", letter.entry_id)
+    async with running_all([bus.consumer(handler, max_deliveries=1)]):
+        await until(lambda: list_dead_letters(bus.redis, "notification"))
+        [letter] = await list_dead_letters(bus.redis, "notification")
+        await replay_dead_letter(bus.redis, "notification", letter.entry_id)
         await until(lambda: bus.settled(1))
-    assert not await list_dead(bus.redis, "notification")
-    with pytest.raises(DeadLetterUnknown):
-        await replay_dead(bus.redis, "notification", letter.entry_id)
+    assert not await list_dead_letters(bus.redis, "notification")
+    with pytest.raises(DeadLetterNotFound):
+        await replay_dead_letter(bus.redis, "notification", letter.entry_id)
 
 
 async def test_dead_letters_are_listed_in_pages(bus: Any, until: Any) -> None:
     for number in range(5):
         await bus.add(number)
-    async with running([bus.consumer(Handler(bus, failures=99), max_deliveries=1)]):
+    async with running_all([bus.consumer(Handler(bus, failures=99), max_deliveries=1)]):
         await until(bus.delivered_all)
-    first = await list_dead(bus.redis, "notification", count=3)
-    rest = await list_dead(bus.redis, "notification", count=3, after=first[-1].entry_id)
+    first = await list_dead_letters(bus.redis, "notification", count=3)
+    rest = await list_dead_letters(bus.redis, "notification", count=3, after=first[-1].entry_id)
     assert [letter.fields[b"subject"] for letter in first + rest] == [b"thing:%d" % n for n in range(5)]
 
 
@@ -190,9 +190,9 @@ async def test_dead_letters_are_listed_in_pages(bus: Any, until: Any) -> None:
 async def test_what_is_not_an_event_is_put_aside_at_once(bus: Any, until: Any, fields: Any) -> None:
     entry_id = await bus.redis.xadd(bus.stream, fields)
     await bus.add(2)
-    async with running([bus.consumer()]):
+    async with running_all([bus.consumer()]):
         await until(lambda: bus.settled(2))
-    [letter] = await list_dead(bus.redis, "notification")
+    [letter] = await list_dead_letters(bus.redis, "notification")
     assert letter.deliveries == 1
     assert "not an event" in letter.reason
     assert [(entry_id, letter.fields)] == await bus.redis.xrange(bus.stream, entry_id, entry_id)
@@ -207,8 +207,8 @@ async def test_an_event_that_kills_the_process_each_time_is_not_handled_for_ever
     for _ in range(2):
         await bus.redis.xclaim(bus.stream, "notification", "notification@gone:2", 0, [entry_id])
     handler = Handler(bus)
-    async with running([bus.consumer(handler, max_deliveries=3)]):
-        await until(lambda: list_dead(bus.redis, "notification"))
+    async with running_all([bus.consumer(handler, max_deliveries=3)]):
+        await until(lambda: list_dead_letters(bus.redis, "notification"))
         await until(bus.delivered_all)
     assert not handler.calls
 
@@ -221,7 +221,7 @@ async def test_a_killed_consumers_event_is_rolled_back_and_handled_by_another(bu
         kill()
     assert not await bus.effects()
     assert [times for _, times in await bus.pending()] == [1]
-    async with running([bus.consumer()]):
+    async with running_all([bus.consumer()]):
         await until(lambda: bus.settled(1))
 
 
@@ -241,7 +241,7 @@ async def test_a_consumer_that_is_stopped_ends_what_it_has_begun(bus: Any) -> No
 async def test_a_handler_that_hangs_is_cut_off_and_called_again(bus: Any, until: Any) -> None:
     gate = Gate(bus)
     await bus.add(1)
-    async with running([bus.consumer(gate, handling=0.05)]):
+    async with running_all([bus.consumer(gate, handling=0.05)]):
         await until(lambda: asyncio.sleep(0, gate.calls > 1))
         gate.open.set()
         await until(lambda: bus.settled(1))
@@ -252,7 +252,7 @@ async def test_events_that_vanish_before_they_are_handled_raise_an_alarm(
 ) -> None:
     before = handled("lost", "other")
     gone = await bus.add(1)
-    async with running([bus.consumer(Handler(bus, failures=1), first_retry=0.1)]):
+    async with running_all([bus.consumer(Handler(bus, failures=1), first_retry=0.1)]):
         await until(lambda: delivered(bus))
         await bus.redis.xtrim(bus.stream, maxlen=0)
         await until(lambda: asyncio.sleep(0, handled("lost", "other") == before + 1))
@@ -273,7 +273,7 @@ async def nothing_pending(bus: Any) -> bool:
 
 
 async def test_a_group_that_redis_lost_is_made_again_from_the_beginning(bus: Any, until: Any) -> None:
-    async with running([bus.consumer()]):
+    async with running_all([bus.consumer()]):
         await bus.add(1)
         await until(lambda: bus.settled(1))
         await bus.redis.flushall()
@@ -283,7 +283,7 @@ async def test_a_group_that_redis_lost_is_made_again_from_the_beginning(bus: Any
 
 async def test_a_consumer_goes_by_its_service_host_and_process(bus: Any, until: Any) -> None:
     await bus.add(1)
-    async with running([bus.consumer()]):
+    async with running_all([bus.consumer()]):
         await until(lambda: bus.settled(1))
     [consumer] = await bus.redis.xinfo_consumers(bus.stream, "notification")
     assert consumer["name"].decode() == f"notification@{socket.gethostname()}:{os.getpid()}"
@@ -302,7 +302,7 @@ async def test_dead_consumers_are_forgotten_unless_they_leave_something(bus: Any
     async def only_the_other_is_left() -> bool:
         return b"gone:1" not in await names()
 
-    async with running([bus.consumer(first_retry=NEVER, last_retry=NEVER, gone=0.02)]):
+    async with running_all([bus.consumer(first_retry=NEVER, last_retry=NEVER, gone=0.02)]):
         await until(only_the_other_is_left)
         assert b"gone:2" in await names()
     assert len(await bus.pending()) == 1
@@ -311,13 +311,13 @@ async def test_dead_consumers_are_forgotten_unless_they_leave_something(bus: Any
 async def test_a_handler_works_in_the_trace_of_the_publisher(bus: Any, until: Any) -> None:
     seen: dict[str, Any] = {}
 
-    async def look(_session: AsyncSession, _received: Received) -> None:
+    async def look(_session: AsyncSession, _received: ReceivedEvent) -> None:
         seen["trace"] = trace.get_current_span().get_span_context().trace_id
-        seen["context"] = dict(bound())
+        seen["context"] = dict(current())
 
     with TracerProvider().get_tracer("test").start_as_current_span("request") as span:
         await bus.publish(1)
-    async with running([bus.relay(), bus.consumer(look)]):
+    async with running_all([bus.relay(), bus.consumer(look)]):
         await until(lambda: asyncio.sleep(0, seen))
     assert seen["trace"] == span.get_span_context().trace_id
     assert seen["context"]["tenant_id"] == "11111111-1111-4111-8111-111111111111"

@@ -2,10 +2,10 @@
 
 import pytest
 from fastapi import APIRouter
-from servicekit.app import CurrentKit, create_service
+from servicekit.app import ResourcesDep, create_service
 from servicekit.auth.dependencies import public
 from servicekit.database import Session
-from servicekit.http.client import Unanswered
+from servicekit.http.client import NoResponse
 from servicekit.settings import ServiceSettings
 from sqlalchemy import text
 from testkit.app import client, running
@@ -21,12 +21,12 @@ async def add_somebody_twice(session: Session) -> None:
 
 
 @router.get("/elsewhere")
-async def ask_somebody_else(kit: CurrentKit) -> None:
-    with pytest.raises(Unanswered):
-        await kit.http.exchange("GET", f"http://127.0.0.1:9/search?query={QUESTION}", {}, None)
-    async with kit.database.begin() as db:
+async def ask_somebody_else(resources: ResourcesDep) -> None:
+    with pytest.raises(NoResponse):
+        await resources.http.exchange("GET", f"http://127.0.0.1:9/search?query={QUESTION}", {}, None)
+    async with resources.database.begin() as db:
         await db.execute(text("select :question"), {"question": QUESTION})
-    await kit.redis.set(f"asked:{QUESTION}", ADDRESS)
+    await resources.redis.set(f"asked:{QUESTION}", ADDRESS)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def settings(databases, redis_url, issuer, sinks):
 @pytest.fixture
 async def http(settings):
     async with running(create_service("discreet", settings, routers=[router])) as app:
-        async with app.state.kit.database.begin() as db:
+        async with app.state.resources.database.begin() as db:
             await db.execute(text("create table if not exists people (address text unique)"))
         async with client(app) as http:
             yield http

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from servicekit.events.outbox import Event, Received, Undecodable, encode, outbox, publish
+from servicekit.events.outbox import Event, InvalidEvent, ReceivedEvent, encode, outbox, publish
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -115,8 +115,8 @@ async def test_a_reader_gets_what_was_published(bus: Any) -> None:
     async with bus.database.begin() as session:
         event_id = greet(session, "Zoë 👋 \u2028")
     [row] = await rows(bus)
-    received = Received.decode(raw(encode("auth", row)))
-    assert received == Received(
+    received = ReceivedEvent.decode(raw(encode("auth", row)))
+    assert received == ReceivedEvent(
         id=event_id,
         type="auth.user.greeted.v1",
         source="acme/auth",
@@ -143,7 +143,10 @@ ENTRY = {
 
 
 def test_attributes_that_a_reader_does_not_know_are_no_matter() -> None:
-    assert Received.decode(raw({**ENTRY, "dataschema": "urn:x", "tenantid": str(TENANT)})).tenant_id == TENANT
+    assert (
+        ReceivedEvent.decode(raw({**ENTRY, "dataschema": "urn:x", "tenantid": str(TENANT)})).tenant_id
+        == TENANT
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,23 +163,23 @@ def test_attributes_that_a_reader_does_not_know_are_no_matter() -> None:
     ],
 )
 def test_what_is_not_an_event_is_undecodable(spoilt: dict[str, str]) -> None:
-    with pytest.raises(Undecodable):
-        Received.decode(raw({**ENTRY, **spoilt}))
+    with pytest.raises(InvalidEvent):
+        ReceivedEvent.decode(raw({**ENTRY, **spoilt}))
 
 
 @pytest.mark.parametrize("missing", sorted(ENTRY))
 def test_an_entry_without_a_required_attribute_is_undecodable(missing: str) -> None:
-    with pytest.raises(Undecodable):
-        Received.decode(raw({name: value for name, value in ENTRY.items() if name != missing}))
+    with pytest.raises(InvalidEvent):
+        ReceivedEvent.decode(raw({name: value for name, value in ENTRY.items() if name != missing}))
 
 
 @pytest.mark.parametrize("entry", [{}, {b"__data__": b"\x00\xff"}, {b"\xff": b"1"}])
 def test_foreign_bytes_are_undecodable(entry: dict[bytes, bytes]) -> None:
-    with pytest.raises(Undecodable):
-        Received.decode(entry)
+    with pytest.raises(InvalidEvent):
+        ReceivedEvent.decode(entry)
 
 
 def test_an_undecodable_entry_is_not_quoted() -> None:
-    with pytest.raises(Undecodable) as refusal:
-        Received.decode(raw({**ENTRY, "data": '["a secret"]'}))
+    with pytest.raises(InvalidEvent) as refusal:
+        ReceivedEvent.decode(raw({**ENTRY, "data": '["a secret"]'}))
     assert "secret" not in str(refusal.value)

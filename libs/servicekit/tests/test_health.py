@@ -54,7 +54,7 @@ async def readiness(app: FastAPI) -> httpx.Response:
 
 @pytest.mark.parametrize("error", BLOCKED_WRITES)
 async def test_is_not_ready_while_redis_takes_no_writes(app: FastAPI, error: str) -> None:
-    redis: Redis = app.state.kit.redis
+    redis: Redis = app.state.resources.redis
     assert (await readiness(app)).status_code == 200
 
     await redis.execute_command(*BLOCKED_WRITES[error])
@@ -65,7 +65,7 @@ async def test_is_not_ready_while_redis_takes_no_writes(app: FastAPI, error: str
 
 
 async def test_is_ready_again_once_redis_takes_writes(app: FastAPI) -> None:
-    redis: Redis = app.state.kit.redis
+    redis: Redis = app.state.resources.redis
     await redis.config_set("maxmemory", "1")
     assert (await readiness(app)).status_code == 503
     await redis.config_set("maxmemory", "0")
@@ -74,7 +74,7 @@ async def test_is_ready_again_once_redis_takes_writes(app: FastAPI) -> None:
 
 async def test_the_probe_leaves_nothing_for_good(app: FastAPI) -> None:
     await readiness(app)
-    redis: Redis = app.state.kit.redis
+    redis: Redis = app.state.resources.redis
     assert [await redis.ttl(key) > 0 for key in await redis.keys("shop:readyz*")] == [True]
 
 
@@ -85,11 +85,11 @@ async def test_checks_may_be_added_while_others_are_awaited(app: FastAPI) -> Non
         started.set()
         await added.wait()
 
-    checks = app.state.kit.checks
+    checks = app.state.resources.checks
     checks["slow"] = slow
     asking = asyncio.create_task(readiness(app))
     await started.wait()
-    checks["late"] = app.state.kit.database.ping
+    checks["late"] = app.state.resources.database.ping
     added.set()
 
     answer = await asking

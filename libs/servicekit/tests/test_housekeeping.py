@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from servicekit.events.outbox import inbox, outbox
 from servicekit.idempotency import idempotency_keys
-from servicekit.workers.retention import Housekeeping
-from servicekit.workers.supervisor import running
+from servicekit.workers.retention import RetentionWorker
+from servicekit.workers.supervisor import running_all
 from sqlalchemy import Table, func, insert, select
 
 
@@ -32,7 +32,7 @@ async def count(bus: Any, table: Table) -> int:
 
 
 async def clean(bus: Any, **options: Any) -> None:
-    await Housekeeping(bus.database, **options).step()
+    await RetentionWorker(bus.database, **options).step()
 
 
 async def test_events_are_kept_for_three_days_after_they_were_sent(bus: Any) -> None:
@@ -81,7 +81,7 @@ async def test_replicas_clean_at_the_same_time_and_again_and_again(bus: Any, unt
         return await count(bus, outbox) == 0
 
     await put(bus, outbox, *[sent(4) for _ in range(50)])
-    async with running([Housekeeping(bus.database, batch=3, every=0.01) for _ in range(3)]):
+    async with running_all([RetentionWorker(bus.database, batch=3, every=0.01) for _ in range(3)]):
         await until(is_clean)
         await put(bus, outbox, sent(4))
         await until(is_clean)
@@ -97,4 +97,4 @@ async def test_a_service_need_not_have_every_table(bus: Any) -> None:
 
 async def test_the_inbox_must_outlast_the_outbox(bus: Any) -> None:
     with pytest.raises(ValueError, match="longer"):
-        Housekeeping(bus.database, outbox_kept=timedelta(days=30))
+        RetentionWorker(bus.database, outbox_kept=timedelta(days=30))

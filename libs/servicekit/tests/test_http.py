@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from sandbox.embedded import free_port
 from servicekit import context
 from servicekit.http.client import (
-    Answer,
-    Connections,
     DependencyUnavailable,
+    HttpPool,
+    HttpResponse,
     ServiceClient,
     ServiceTokens,
     send,
@@ -102,12 +102,12 @@ def url(neighbour: Neighbour) -> Iterator[str]:
 
 @pytest.fixture
 async def service(url: str) -> AsyncIterator[ServiceClient]:
-    async with aclosing(Connections()) as http:
+    async with aclosing(HttpPool()) as http:
         tokens = ServiceTokens(http, url, "shop", SecretStr("a-secret-of-this-test"))
         yield ServiceClient(http, tokens, url, "stock", "things:read")
 
 
-async def call(service: ServiceClient) -> Answer:
+async def call(service: ServiceClient) -> HttpResponse:
     return await service.request("GET", "/things", on_behalf_of=(TENANT, ANN))
 
 
@@ -146,7 +146,7 @@ async def test_tries_again_when_the_other_side_is_away_for_a_moment(
     service: ServiceClient, neighbour: Neighbour
 ) -> None:
     neighbour.answers = [503, 502]
-    assert await call(service) == Answer(200, b"{}")
+    assert await call(service) == HttpResponse(200, b"{}")
     assert len(neighbour.calls) == 3
 
 
@@ -173,7 +173,7 @@ async def test_a_refusal_is_the_callers_to_understand(
 
 
 async def test_nobody_there_is_unavailable() -> None:
-    async with aclosing(Connections()) as http:
+    async with aclosing(HttpPool()) as http:
         tokens = ServiceTokens(http, "http://127.0.0.1:1", "shop", SecretStr("a-secret-of-this-test"))
         with pytest.raises(DependencyUnavailable):
             await tokens.get("stock", "things:read")
@@ -181,7 +181,7 @@ async def test_nobody_there_is_unavailable() -> None:
 
 async def test_without_credentials_there_is_no_token() -> None:
     with pytest.raises(DependencyUnavailable, match="SERVICE_CLIENT_SECRET"):
-        await ServiceTokens(Connections(), "http://127.0.0.1:1", "shop", None).get("stock", "things:read")
+        await ServiceTokens(HttpPool(), "http://127.0.0.1:1", "shop", None).get("stock", "things:read")
 
 
 async def test_sends_json_whatever_it_holds(service: ServiceClient, neighbour: Neighbour) -> None:
@@ -215,7 +215,7 @@ async def test_goes_through_no_proxy_keeps_no_cookie_and_follows_nobody(
 
 async def test_outlives_a_restart_of_the_other_side(neighbour: Neighbour) -> None:
     port = free_port()
-    async with aclosing(Connections()) as http:
+    async with aclosing(HttpPool()) as http:
         for _ in range(2):
             with serving(neighbour.app, port) as url:
                 # The loop stood still meanwhile: it cannot have seen yet that the connection is gone.
@@ -224,7 +224,7 @@ async def test_outlives_a_restart_of_the_other_side(neighbour: Neighbour) -> Non
 
 
 async def test_keeps_a_connection() -> None:
-    async with hanging_up(after=5) as side, aclosing(Connections()) as http:
+    async with hanging_up(after=5) as side, aclosing(HttpPool()) as http:
         for _ in range(5):
             assert (await send(http, "GET", side.url)).status == 204
     assert side.connections == 1
@@ -232,7 +232,7 @@ async def test_keeps_a_connection() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
 async def test_a_connection_that_breaks_is_one_try(method: str) -> None:
-    async with hanging_up(after=1) as side, aclosing(Connections()) as http:
+    async with hanging_up(after=1) as side, aclosing(HttpPool()) as http:
         for _ in range(2):
             assert (await send(http, method, side.url)).status == 204
     assert side.requests == 3
@@ -240,7 +240,7 @@ async def test_a_connection_that_breaks_is_one_try(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
 async def test_hanging_up_is_unavailable_after_three_tries(method: str) -> None:
-    async with hanging_up(after=0) as side, aclosing(Connections()) as http:
+    async with hanging_up(after=0) as side, aclosing(HttpPool()) as http:
         with pytest.raises(DependencyUnavailable):
             await send(http, method, side.url)
     assert side.requests == 3
@@ -248,7 +248,7 @@ async def test_hanging_up_is_unavailable_after_three_tries(method: str) -> None:
 
 async def test_half_an_answer_is_none() -> None:
     half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
-    async with hanging_up(after=9, said=half) as side, aclosing(Connections()) as http:
+    async with hanging_up(after=9, said=half) as side, aclosing(HttpPool()) as http:
         with pytest.raises(DependencyUnavailable):
             await send(http, "GET", side.url)
     assert side.requests == 3

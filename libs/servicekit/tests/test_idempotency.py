@@ -12,18 +12,18 @@ from fastapi import APIRouter, FastAPI, Form, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse
 from servicekit.app import create_service
-from servicekit.auth.dependencies import acting, allowed, public
+from servicekit.auth.dependencies import on_behalf_of, public, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.errors import Conflict
 from servicekit.idempotency import IdempotentRoute
-from servicekit.schemas import Body
+from servicekit.schemas import RequestModel
 from servicekit.settings import ServiceSettings
 from sqlalchemy import func, select, text
 from testkit.app import client, running
 from testkit.issuer import Issuer
 
-Writer = Annotated[Principal, allowed("conversations:write")]
+Writer = Annotated[Principal, require("conversations:write")]
 
 router = APIRouter(prefix="/orders", route_class=IdempotentRoute)
 inside = APIRouter(prefix="/internal/v1", route_class=IdempotentRoute)
@@ -35,7 +35,7 @@ class SoldOut(Conflict):
     """A failure of this test's own."""
 
 
-class Order(Body):
+class Order(RequestModel):
     amount: int
 
 
@@ -88,7 +88,7 @@ async def fill_in(amount: Annotated[int, Form()], session: Session) -> dict[str,
 
 @inside.post("/orders")
 async def place_for(
-    order: Order, caller: Annotated[Principal, acting("conversations:write")], session: Session
+    order: Order, caller: Annotated[Principal, on_behalf_of("conversations:write")], session: Session
 ) -> dict[str, str]:
     await session.execute(text("insert into effects values (:amount)"), {"amount": order.amount})
     return {"for": caller.subject}
@@ -251,7 +251,7 @@ async def test_an_invalid_body_is_refused_and_does_not_use_up_the_key(
 async def test_a_key_is_visible_ascii(ada: httpx.AsyncClient, bus: Any, key: str | bytes) -> None:
     raw = key if isinstance(key, bytes) else key.encode()
     answer = await ada.post("/orders", json={"amount": 5}, headers=[(b"Idempotency-Key", raw)])
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad_idempotency_key")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
     assert not await bus.effects()
 
 

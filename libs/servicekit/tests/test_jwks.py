@@ -260,7 +260,7 @@ async def test_remembers_for_a_minute_that_a_key_is_not_there(cache, issuer, clo
 
 
 async def test_remembers_only_so_many_absent_keys(issuer, clock, counts):
-    cache = JwksCache(issuer.jwks_url, JwksPolicy(absent_most=2), clock=clock)
+    cache = JwksCache(issuer.jwks_url, JwksPolicy(max_absent=2), clock=clock)
     await cache.get(issuer.key.kid)
     await asyncio.gather(*(refusal(cache, kid) for kid in ("one", "two", "three")))
     for kid in ("two", "three"):
@@ -432,7 +432,7 @@ def test_replicas_refresh_before_keys_are_stale_but_not_together():
 
 
 async def test_warms_up_as_soon_as_the_source_answers(issuer):
-    policy = JwksPolicy(shortest_backoff=0.02)
+    policy = JwksPolicy(min_backoff=0.02)
     issuer.answer = FAILING
     cache = JwksCache(issuer.jwks_url, policy)
     warming = asyncio.create_task(cache.warmup())

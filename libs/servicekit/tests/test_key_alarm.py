@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from servicekit.auth.tokens import InvalidToken
 from servicekit.jwks import invalidation
 from servicekit.jwks.cache import JwksCache
-from servicekit.jwks.invalidation import CHANNEL, KeyAlarm
-from servicekit.workers.supervisor import running
+from servicekit.jwks.invalidation import CHANNEL, JwksInvalidationListener
+from servicekit.workers.supervisor import running_all
 from testkit.issuer import Answer, Issuer
 
 
@@ -46,24 +46,24 @@ async def is_refused(keys: JwksCache, kid: str) -> bool:
 
 async def test_a_burnt_key_is_refused_at_once_also_while_the_issuer_is_away(keys, issuer, redis, until):
     kid = issuer.key.kid
-    async with running([KeyAlarm(redis, keys)]):
+    async with running_all([JwksInvalidationListener(redis, keys)]):
         await until(lambda: listening(redis))
         assert (await keys.get(kid)).kid == kid
         issuer.answer = Answer(status=503)
-        await invalidation.sound(redis, [kid])
+        await invalidation.publish_key_revocation(redis, [kid])
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, kid))
     await until(lambda: listening(redis, 0))
 
 
 async def test_a_change_is_looked_up_at_once(keys, issuer, redis, until):
-    async with running([KeyAlarm(redis, keys)]):
+    async with running_all([JwksInvalidationListener(redis, keys)]):
         await until(lambda: listening(redis))
         await keys.get(issuer.key.kid)
         old = issuer.key
         issuer.rotate()
         issuer.withdraw(old)
-        await invalidation.sound(redis)
+        await invalidation.publish_key_revocation(redis)
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, old.kid))
         assert (await keys.get(issuer.key.kid)).kid == issuer.key.kid
@@ -74,26 +74,26 @@ async def test_what_was_said_while_nobody_listened_is_caught_up_with(keys, issue
     await keys.get(kid)
     issuer.rotate()
     issuer.published = [issuer.key.jwk]
-    await invalidation.sound(redis, [kid])
-    async with running([KeyAlarm(redis, keys)]):
+    await invalidation.publish_key_revocation(redis, [kid])
+    async with running_all([JwksInvalidationListener(redis, keys)]):
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, kid))
 
 
 async def test_goes_on_after_the_connection_was_cut(keys, issuer, redis, until):
     old = issuer.key
-    async with running([KeyAlarm(redis, keys)]):
+    async with running_all([JwksInvalidationListener(redis, keys)]):
         await until(lambda: listening(redis))
         assert (await keys.get(old.kid)).kid == old.kid
         # Told in the very moment, when the message may be lost: then the source is asked anyway.
         await redis.client_kill_filter(_type="pubsub")
         issuer.rotate()
         issuer.withdraw(old)
-        await invalidation.sound(redis, [old.kid])
+        await invalidation.publish_key_revocation(redis, [old.kid])
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, old.kid))
         await until(lambda: listening(redis))
-        await invalidation.sound(redis, [issuer.key.kid])
+        await invalidation.publish_key_revocation(redis, [issuer.key.kid])
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, issuer.key.kid))
 
@@ -102,4 +102,4 @@ async def test_goes_on_after_the_connection_was_cut(keys, issuer, redis, until):
     "message", [b"", b"[]", b'{"burnt": "all"}', b'{"burnt": [1, null, "a/b"]}', b"\xff", b"{}"]
 )
 def test_a_message_that_cannot_be_read_names_no_key(message):
-    assert invalidation.named_in(message) == []
+    assert invalidation.parse_key_ids(message) == []

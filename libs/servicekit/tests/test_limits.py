@@ -11,14 +11,14 @@ import pytest
 from redis.asyncio import Redis
 from sandbox.embedded import Valkey, free_port
 from servicekit.rate_limits import (
-    Admission,
+    Concurrency,
     ConcurrencyLimited,
+    Grant,
     Limits,
     LimitsUnavailable,
     Quota,
     Rate,
     RateLimited,
-    Slots,
     tenant_key,
 )
 
@@ -35,7 +35,7 @@ def limits(redis: Redis) -> Limits:
     return Limits(redis, timeout=10)
 
 
-async def admitted(limits: Limits, *wanted: Rate | Slots) -> Admission | None:
+async def admitted(limits: Limits, *wanted: Rate | Concurrency) -> Grant | None:
     with contextlib.suppress(RateLimited, ConcurrencyLimited):
         return await limits.admit(*wanted)
     return None
@@ -102,7 +102,7 @@ def test_a_quota_can_be_told_in_headers() -> None:
 
 
 async def test_slots_let_exactly_their_limit_in_at_once(limits: Limits) -> None:
-    answers = await asyncio.gather(*[admitted(limits, Slots("k", 7)) for _ in range(50)])
+    answers = await asyncio.gather(*[admitted(limits, Concurrency("k", 7)) for _ in range(50)])
     assert len([answer for answer in answers if answer]) == 7
 
 
@@ -110,7 +110,7 @@ async def test_a_slot_is_free_again_when_the_block_ends(limits: Limits) -> None:
     for _ in range(3):
         async with limits.lease("k", limit=1):
             with pytest.raises(ConcurrencyLimited) as refusal:
-                await limits.admit(Slots("k", 1))
+                await limits.admit(Concurrency("k", 1))
     assert refusal.value.code() == "concurrency_limited"
     assert 0 < (refusal.value.retry_after or 0) <= 5
     assert refusal.value.headers["RateLimit-Policy"] == '"concurrency";q=1'
@@ -119,7 +119,7 @@ async def test_a_slot_is_free_again_when_the_block_ends(limits: Limits) -> None:
 async def test_a_slot_is_free_again_when_the_block_fails(limits: Limits) -> None:
     with pytest.raises(ZeroDivisionError):
         await failing(limits)
-    assert await admitted(limits, Slots("k", 1))
+    assert await admitted(limits, Concurrency("k", 1))
 
 
 async def failing(limits: Limits) -> None:
@@ -139,7 +139,7 @@ async def test_a_slot_is_free_again_when_its_task_is_cancelled(limits: Limits) -
     await held.wait()
     task.cancel()
     await asyncio.wait({task})
-    assert await admitted(limits, Slots("k", 1))
+    assert await admitted(limits, Concurrency("k", 1))
 
 
 async def test_a_slot_is_free_again_when_the_client_goes_away(limits: Limits, redis: Redis) -> None:
@@ -156,13 +156,13 @@ async def test_a_slot_is_free_again_when_the_client_goes_away(limits: Limits, re
         await held.wait()
         await redis.connection_pool.disconnect()
         tasks.cancel_scope.cancel()
-    assert await admitted(limits, Slots("k", 1))
+    assert await admitted(limits, Concurrency("k", 1))
 
 
 async def test_the_slot_of_a_process_that_died_frees_itself(limits: Limits, redis: Redis, until: Any) -> None:
-    assert await admitted(limits, Slots("k", 1, ttl=0.1))
-    assert not await admitted(limits, Slots("k", 1, ttl=0.1))
-    await until(lambda: admitted(limits, Slots("k", 1, ttl=0.1)))
+    assert await admitted(limits, Concurrency("k", 1, ttl=0.1))
+    assert not await admitted(limits, Concurrency("k", 1, ttl=0.1))
+    await until(lambda: admitted(limits, Concurrency("k", 1, ttl=0.1)))
 
     async def forgotten() -> bool:
         return not await redis.keys("*")
@@ -172,39 +172,42 @@ async def test_the_slot_of_a_process_that_died_frees_itself(limits: Limits, redi
 
 async def test_a_lease_in_use_outlasts_its_ttl(limits: Limits, until: Any) -> None:
     async with limits.lease("held", limit=1, ttl=0.6):
-        await admitted(limits, Slots("clock", 1, ttl=0.7))
-        await until(lambda: admitted(limits, Slots("clock", 1, ttl=0.7)))
-        assert not await admitted(limits, Slots("held", 1))
+        await admitted(limits, Concurrency("clock", 1, ttl=0.7))
+        await until(lambda: admitted(limits, Concurrency("clock", 1, ttl=0.7)))
+        assert not await admitted(limits, Concurrency("held", 1))
 
 
 async def test_a_lease_can_be_renewed_by_hand_while_it_holds(limits: Limits, until: Any) -> None:
-    admission = await limits.admit(Slots("k", 1, ttl=0.3))
+    admission = await limits.admit(Concurrency("k", 1, ttl=0.3))
     assert await admission.lease.renew()
 
     async def lapsed() -> bool:
-        return await admitted(limits, Slots("k", 1)) is not None
+        return await admitted(limits, Concurrency("k", 1)) is not None
 
     await until(lapsed)
     assert not await admission.lease.renew()
 
 
 async def test_a_released_lease_cannot_be_renewed(limits: Limits) -> None:
-    admission = await limits.admit(Slots("k", 1))
+    admission = await limits.admit(Concurrency("k", 1))
     await admission.lease.release()
     assert not await admission.lease.renew()
 
 
 async def test_a_short_lease_does_not_shorten_a_long_one(limits: Limits, until: Any) -> None:
-    assert await admitted(limits, Slots("k", 2, ttl=60))
-    assert await admitted(limits, Slots("k", 2, ttl=0.05))
-    await until(lambda: admitted(limits, Slots("k", 2, ttl=60)))
-    assert not await admitted(limits, Slots("k", 2, ttl=60))
+    assert await admitted(limits, Concurrency("k", 2, ttl=60))
+    assert await admitted(limits, Concurrency("k", 2, ttl=0.05))
+    await until(lambda: admitted(limits, Concurrency("k", 2, ttl=60)))
+    assert not await admitted(limits, Concurrency("k", 2, ttl=60))
 
 
 async def test_rates_and_slots_are_granted_all_or_none(limits: Limits) -> None:
     tenant = uuid4()
     rate = Rate(tenant_key(tenant, "chat", "user:1"), 10, 3600)
-    mine, ours = Slots(tenant_key(tenant, "runs", "user:1"), 5), Slots(tenant_key(tenant, "runs"), 2)
+    mine, ours = (
+        Concurrency(tenant_key(tenant, "runs", "user:1"), 5),
+        Concurrency(tenant_key(tenant, "runs"), 2),
+    )
     answers = await asyncio.gather(*[admitted(limits, rate, mine, ours) for _ in range(50)])
     assert len([answer for answer in answers if answer]) == 2
     # Those who were refused have taken nothing of the rate, and nothing of the other slots.
@@ -213,7 +216,7 @@ async def test_rates_and_slots_are_granted_all_or_none(limits: Limits) -> None:
 
 
 async def test_one_lease_holds_all_slots_of_an_admission(limits: Limits) -> None:
-    both = Slots("{t}:mine", 1), Slots("{t}:ours", 1)
+    both = Concurrency("{t}:mine", 1), Concurrency("{t}:ours", 1)
     async with (await limits.admit(*both)).lease:
         assert not await admitted(limits, both[0])
         assert not await admitted(limits, both[1])
@@ -228,7 +231,7 @@ async def test_the_tightest_rate_is_told(limits: Limits) -> None:
 
 async def test_the_limits_of_a_tenant_share_a_slot_of_a_cluster(limits: Limits, redis: Redis) -> None:
     tenant = uuid4()
-    await limits.admit(Rate(tenant_key(tenant, "chat"), 10), Slots(tenant_key(tenant, "runs"), 10))
+    await limits.admit(Rate(tenant_key(tenant, "chat"), 10), Concurrency(tenant_key(tenant, "runs"), 10))
     keys = await redis.keys("*")
     assert len(keys) == 2
     assert all(f"{{{tenant}}}".encode() in key for key in keys)
@@ -243,7 +246,7 @@ async def test_nobody_is_let_in_while_redis_is_away(tmp_path: Any, until: Any) -
                 with pytest.raises(LimitsUnavailable) as refusal:
                     await limits.take("k", limit=5)
                 with pytest.raises(LimitsUnavailable):
-                    await limits.admit(Slots("k", 5))
+                    await limits.admit(Concurrency("k", 5))
             assert (refusal.value.status, refusal.value.code()) == (503, "limits_unavailable")
             assert refusal.value.retry_after
             server.start()

@@ -9,10 +9,10 @@ FUNCTIONS = {
     "an address": Use(client_ip.canonical, None),
     "a part of a token": Use(jose.decode, None),
     "a header of a token": Use(lambda text: jose.parse_object(text.encode()), None),
-    "an API key": Use(api_keys.parsed, None),
+    "an API key": Use(api_keys.parse_key_id, None),
     "a cursor": Use(lambda text: schemas.decode_cursor(text, str), None),
     "a body": Use(lambda text: request_limits.check_json(text.encode(errors="replace")), None),
-    "a text in an error": Use(lambda text: errors.cut(text, 48), None),
+    "a text in an error": Use(lambda text: errors.truncate(text, 48), None),
 }
 
 

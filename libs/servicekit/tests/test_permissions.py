@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from servicekit.auth.permissions import PERMISSIONS, Role, allows, covers, page, scopes_for
+from servicekit.auth.permissions import PERMISSIONS, Role, allows, covers, scopes_for, to_markdown
 
 ALL = sorted(PERMISSIONS)
 
@@ -70,7 +70,7 @@ def test_the_table_prints():
 
 
 def test_the_page_tells_who_may_what():
-    written = page()
+    written = to_markdown()
     assert "| `billing:read` | yes | yes | yes | yes |" in written
     assert "| `billing:manage` |  |  | yes | yes |" in written
     assert all(f"`{permission}`" in written for permission in PERMISSIONS)

@@ -54,8 +54,10 @@ def settings(databases, redis_url, issuer):
 def shop(settings):
     """Make a replica that waits for Redis for as long as a busy machine takes."""
     app = create_service("shop", settings, routers=[router])
-    kit = app.state.kit
-    app.state.kit = replace(kit, rates=CallRates("shop", Limits(kit.redis, timeout=30), settings.limits))
+    resources = app.state.resources
+    app.state.resources = replace(
+        resources, rates=CallRates("shop", Limits(resources.redis, timeout=30), settings.limits)
+    )
     return app
 
 

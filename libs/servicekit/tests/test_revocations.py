@@ -15,9 +15,9 @@ from redis.exceptions import ConnectionError
 from sandbox.embedded import Valkey
 from servicekit.app import create_service
 from servicekit.auth import revocations
-from servicekit.auth.dependencies import allowed
+from servicekit.auth.dependencies import require
 from servicekit.auth.permissions import Role
-from servicekit.auth.revocations import KEY, REMEMBERED_SECONDS, Revocations, mark, tell
+from servicekit.auth.revocations import KEY, REMEMBERED_SECONDS, Revocations, format_entry, publish
 from servicekit.auth.tokens import Principal
 from servicekit.settings import ServiceSettings
 from testkit.app import client, running
@@ -63,13 +63,13 @@ async def test_covers_a_tenants_machines_and_not_the_sessions_of_its_people(redi
     tenant = uuid4()
     machine = {"subject": "service:sa.one", "client_id": "sa.one", "session_id": None}
     feed = await fresh(redis)
-    await tell(redis, [mark("tenant", str(tenant), NOW + 0.9)])
+    await publish(redis, [format_entry("tenant", str(tenant), NOW + 0.9)])
     await feed.step()
-    assert await feed.covers(principal(**machine, tenant_id=tenant))
-    assert not await feed.covers(principal(**machine, tenant_id=tenant, issued_at=NOW + 1))
-    assert not await feed.covers(principal(**machine, tenant_id=uuid4()))
-    assert not await feed.covers(principal(**machine, tenant_id=None))
-    assert not await feed.covers(principal(tenant_id=tenant))
+    assert await feed.is_revoked(principal(**machine, tenant_id=tenant))
+    assert not await feed.is_revoked(principal(**machine, tenant_id=tenant, issued_at=NOW + 1))
+    assert not await feed.is_revoked(principal(**machine, tenant_id=uuid4()))
+    assert not await feed.is_revoked(principal(**machine, tenant_id=None))
+    assert not await feed.is_revoked(principal(tenant_id=tenant))
 
 
 @pytest.mark.parametrize(
@@ -84,106 +84,108 @@ async def test_covers_a_tenants_machines_and_not_the_sessions_of_its_people(redi
 )
 async def test_covers_what_was_revoked_and_nothing_else(redis, kind, name, other):
     feed = await fresh(redis)
-    assert not await feed.covers(principal())
-    await tell(redis, [mark(kind, name, NOW + 0.9)])
+    assert not await feed.is_revoked(principal())
+    await publish(redis, [format_entry(kind, name, NOW + 0.9)])
     await feed.step()
-    assert await feed.covers(principal())
-    assert not await feed.covers(other)
+    assert await feed.is_revoked(principal())
+    assert not await feed.is_revoked(other)
 
 
 @pytest.mark.parametrize("kind", ["subject", "client"])
 async def test_lets_what_was_issued_later_pass(redis, kind):
     name = {"subject": ANN, "client": "acme-web"}[kind]
-    await tell(redis, [mark(kind, name, NOW), mark(kind, name, NOW - 30)])
+    await publish(redis, [format_entry(kind, name, NOW), format_entry(kind, name, NOW - 30)])
     feed = await fresh(redis)
-    assert await feed.covers(principal(issued_at=NOW - 1))
-    assert not await feed.covers(principal(issued_at=NOW + 1))
-    await tell(redis, [mark(kind, name, NOW + 5)])
+    assert await feed.is_revoked(principal(issued_at=NOW - 1))
+    assert not await feed.is_revoked(principal(issued_at=NOW + 1))
+    await publish(redis, [format_entry(kind, name, NOW + 5)])
     await feed.step()
-    assert await feed.covers(principal(issued_at=NOW + 1))
+    assert await feed.is_revoked(principal(issued_at=NOW + 1))
 
 
 @pytest.mark.parametrize("proved", ["auth_time", "issued_at"])
 async def test_every_session_that_was_proved_before_a_time_is_over_and_no_machine_is(redis, proved):
-    await tell(redis, [mark("session", "*", NOW)])
+    await publish(redis, [format_entry("session", "*", NOW)])
     # Also in a process that starts later.
     feed = await fresh(redis)
-    assert await feed.covers(principal(**{proved: NOW - 1}))
-    assert not await feed.covers(principal(**{proved: NOW}))
-    assert not await feed.covers(principal(**{proved: NOW - 1, "session_id": None}))
+    assert await feed.is_revoked(principal(**{proved: NOW - 1}))
+    assert not await feed.is_revoked(principal(**{proved: NOW}))
+    assert not await feed.is_revoked(principal(**{proved: NOW - 1, "session_id": None}))
 
 
 async def test_a_token_issued_later_for_a_session_that_was_proved_before_is_refused_too(redis):
-    await tell(redis, [mark("session", "*", NOW)])
-    assert await (await fresh(redis)).covers(principal(auth_time=NOW - 1, issued_at=NOW + 5))
+    await publish(redis, [format_entry("session", "*", NOW)])
+    assert await (await fresh(redis)).is_revoked(principal(auth_time=NOW - 1, issued_at=NOW + 5))
 
 
 async def test_a_session_is_over_for_good(redis):
-    await tell(redis, [mark("session", "a-session", NOW - 60)])
-    assert await (await fresh(redis)).covers(principal(issued_at=NOW + 60))
+    await publish(redis, [format_entry("session", "a-session", NOW - 60)])
+    assert await (await fresh(redis)).is_revoked(principal(issued_at=NOW + 60))
 
 
 async def test_a_token_without_a_session_is_not_taken_for_one(redis):
-    await tell(redis, [mark("session", "a-session", NOW)])
+    await publish(redis, [format_entry("session", "a-session", NOW)])
     feed = await fresh(redis)
-    assert not await feed.covers(principal(session_id=None))
+    assert not await feed.is_revoked(principal(session_id=None))
 
 
 async def test_reads_more_than_a_page_and_all_that_came_meanwhile(redis):
     feed = await fresh(redis)
     for part in range(3):
-        await tell(redis, [mark("session", f"{part}-{n}", NOW) for n in range(revocations.PAGE)])
-    await tell(redis, [mark("session", "last", NOW)])
+        await publish(redis, [format_entry("session", f"{part}-{n}", NOW) for n in range(revocations.PAGE)])
+    await publish(redis, [format_entry("session", "last", NOW)])
     await feed.step()
     for name in ("0-0", "1-500", "2-999", "last"):
-        assert await feed.covers(principal(session_id=name)), name
+        assert await feed.is_revoked(principal(session_id=name)), name
 
 
 async def test_asks_only_for_what_is_new(redis):
     feed = await fresh(redis)
-    await tell(redis, [mark("session", "told", NOW)])
+    await publish(redis, [format_entry("session", "told", NOW)])
     await feed.step()
     # As if it had been told long before what was read last.
-    await redis.zadd(KEY, {mark("session", "old", NOW): 1})
+    await redis.zadd(KEY, {format_entry("session", "old", NOW): 1})
     await feed.step()
-    assert not await feed.covers(principal(session_id="old"))
+    assert not await feed.is_revoked(principal(session_id="old"))
     await feed.begin()
     await feed.step()
-    assert await feed.covers(principal(session_id="old"))
+    assert await feed.is_revoked(principal(session_id="old"))
 
 
 async def test_telling_again_changes_nothing(redis):
-    one = mark("session", "a-session", NOW)
-    await tell(redis, [one])
+    one = format_entry("session", "a-session", NOW)
+    await publish(redis, [one])
     score = await redis.zscore(KEY, one)
-    await tell(redis, [one])
+    await publish(redis, [one])
     assert await redis.zscore(KEY, one) == score
     assert 0 < await redis.ttl(KEY) <= REMEMBERED_SECONDS
 
 
 async def test_forgets_when_no_token_can_be_left(redis):
     now = 1000.0
-    await tell(redis, [mark("session", "a-session", NOW)])
+    await publish(redis, [format_entry("session", "a-session", NOW)])
     feed = await fresh(redis, clock=lambda: now)
     now += REMEMBERED_SECONDS - 1
     await redis.flushall()
     await feed.step()
-    assert await feed.covers(principal())
+    assert await feed.is_revoked(principal())
     now += 2
     await feed.step()
-    assert not await feed.covers(principal())
+    assert not await feed.is_revoked(principal())
     assert REMEMBERED_SECONDS > 900 + 60
 
 
 async def test_clears_redis_of_what_is_too_old(redis):
-    await redis.zadd(KEY, {mark("session", "old", NOW): (time.time() - REMEMBERED_SECONDS - 5) * 1_000_000})
-    await tell(redis, [mark("session", "new", NOW)])
-    assert await redis.zrange(KEY, 0, -1) == [mark("session", "new", NOW).encode()]
+    await redis.zadd(
+        KEY, {format_entry("session", "old", NOW): (time.time() - REMEMBERED_SECONDS - 5) * 1_000_000}
+    )
+    await publish(redis, [format_entry("session", "new", NOW)])
+    assert await redis.zrange(KEY, 0, -1) == [format_entry("session", "new", NOW).encode()]
 
 
 async def test_passes_over_what_it_cannot_read(redis):
-    await redis.zadd(KEY, {"nonsense": 1, "session:x@soon": 2, mark("session", "a-session", NOW): 3})
-    assert await (await fresh(redis)).covers(principal())
+    await redis.zadd(KEY, {"nonsense": 1, "session:x@soon": 2, format_entry("session", "a-session", NOW): 3})
+    assert await (await fresh(redis)).is_revoked(principal())
 
 
 def age(service: str) -> float | None:
@@ -194,13 +196,13 @@ async def test_goes_on_refusing_what_it_knew_while_redis_is_away_and_tells_its_a
     now = 1000.0
     with Valkey(tmp_path, durable=False) as server:
         redis = Redis.from_url(server.url, retry=None)
-        await tell(redis, [mark("session", "a-session", NOW)])
+        await publish(redis, [format_entry("session", "a-session", NOW)])
         feed = Revocations(redis, "far", clock=lambda: now)
         await feed.step()
     now += 30
     with pytest.raises(ConnectionError):
         await feed.step()
-    assert await feed.covers(principal())
+    assert await feed.is_revoked(principal())
     assert age("far") == 30
     await feed.warmup()
     await redis.aclose()
@@ -210,7 +212,7 @@ router = APIRouter()
 
 
 @router.get("/seen")
-async def seen(caller: Annotated[Principal, allowed("conversations:read")]) -> str:
+async def seen(caller: Annotated[Principal, require("conversations:read")]) -> str:
     return caller.subject
 
 
@@ -229,14 +231,14 @@ def settings(redis_url: str, issuer: Issuer, databases: Databases) -> ServiceSet
 
 
 async def test_every_service_refuses_what_was_revoked_even_where_no_workers_run(redis, settings, issuer):
-    await tell(redis, [mark("session", "before", NOW)])
+    await publish(redis, [format_entry("session", "before", NOW)])
     app = create_service("shop", settings, routers=[router])
     token, ended_before = issuer.token(sid="mine"), issuer.token(sid="before")
     async with running(app), client(app, token) as mine, client(app, ended_before) as other:
         assert (await mine.get("/seen")).status_code == 200
         # Known from the first request on.
         assert (await other.get("/seen")).json()["code"] == "invalid_token"
-        await tell(redis, [mark("session", "mine", NOW)])
+        await publish(redis, [format_entry("session", "mine", NOW)])
         async with asyncio.timeout(5):
             while (answer := await mine.get("/seen")).status_code == 200:  # noqa: ASYNC110  # it asks
                 await asyncio.sleep(0.02)

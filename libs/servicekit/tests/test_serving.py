@@ -16,11 +16,11 @@ PROGRAM = """
 import asyncio, contextlib, pathlib
 from fastapi import APIRouter
 from servicekit.app import create_service, serve
-from servicekit.auth import public
+from servicekit.auth.dependencies import public
 from servicekit.settings import ServiceSettings
 
 @contextlib.asynccontextmanager
-async def slowly(kit):
+async def slowly(resources):
     while not pathlib.Path("go").exists():
         await asyncio.sleep(0.02)
     yield

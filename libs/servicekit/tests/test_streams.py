@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 from servicekit.events.consumer_group import trim
-from servicekit.events.outbox import Received, outbox
+from servicekit.events.outbox import ReceivedEvent, outbox
 from servicekit.events.relay import republish
-from servicekit.workers.supervisor import running
+from servicekit.workers.supervisor import running_all
 from sqlalchemy import text, update
 
 # A transaction that has changed the outbox fails when it commits, for as long as this trigger is there.
@@ -33,7 +33,7 @@ async def read_all(bus: Any, group: str, *, acknowledge: bool = True) -> list[in
     entries = answer[0][1] if answer else []
     if acknowledge and entries:
         await bus.redis.xack(bus.stream, group, *[entry_id for entry_id, _ in entries])
-    return [Received.decode(fields).data["number"] for _, fields in entries]  # type: ignore[misc]
+    return [ReceivedEvent.decode(fields).data["number"] for _, fields in entries]  # type: ignore[misc]
 
 
 async def execute(bus: Any, *statements: str) -> None:
@@ -44,7 +44,7 @@ async def execute(bus: Any, *statements: str) -> None:
 
 async def test_committed_events_are_sent_once_and_in_order(bus: Any, until: Any) -> None:
     await bus.publish(*range(250))
-    async with running([bus.relay()]):
+    async with running_all([bus.relay()]):
         await until(bus.all_sent)
         await bus.publish(250, 251)
         await until(bus.all_sent)
@@ -54,7 +54,7 @@ async def test_committed_events_are_sent_once_and_in_order(bus: Any, until: Any)
 async def test_an_event_is_sent_when_its_transaction_commits_and_holds_up_no_other(
     bus: Any, until: Any
 ) -> None:
-    async with running([bus.relay()]):
+    async with running_all([bus.relay()]):
         async with bus.database.begin() as slow:
             await slow.execute(outbox.insert().values(**row(1)))
             await bus.publish(2)
@@ -75,7 +75,7 @@ def row(number: int) -> dict[str, Any]:
 
 
 async def test_relays_of_several_replicas_send_each_event_once(bus: Any, until: Any) -> None:
-    async with running([bus.relay(batch=7), bus.relay(batch=7), bus.relay(batch=7)]):
+    async with running_all([bus.relay(batch=7), bus.relay(batch=7), bus.relay(batch=7)]):
         for start in range(0, 200, 20):
             await bus.publish(*range(start, start + 20))
         await until(bus.all_sent)
@@ -84,7 +84,7 @@ async def test_relays_of_several_replicas_send_each_event_once(bus: Any, until: 
 
 async def test_a_reader_that_comes_later_misses_nothing(bus: Any, until: Any) -> None:
     await bus.publish(1, 2)
-    async with running([bus.relay(readers=("notification", "billing"))]):
+    async with running_all([bus.relay(readers=("notification", "billing"))]):
         await until(bus.all_sent)
     assert await read_all(bus, "billing") == [1, 2]
 
@@ -93,7 +93,7 @@ async def test_a_batch_that_was_sent_but_not_committed_is_sent_again(bus: Any, u
     await bus.publish(1, 2)
     await execute(bus, *FAILING_COMMITS)
     relay = bus.relay()
-    async with running([relay, bus.consumer()]):
+    async with running_all([relay, bus.consumer()]):
         await until(lambda: repeated_without_effect(bus))
         assert not relay.healthy()
         await execute(bus, "drop trigger refusal on outbox", "drop function refuse")
@@ -109,7 +109,7 @@ async def repeated_without_effect(bus: Any) -> bool:
 
 async def test_trimming_waits_for_the_slowest_group(bus: Any, until: Any) -> None:
     await bus.publish(*range(20))
-    async with running([bus.relay(readers=("notification", "billing"))]):
+    async with running_all([bus.relay(readers=("notification", "billing"))]):
         await until(bus.all_sent)
         assert len(await read_all(bus, "notification")) == 20
         await bus.publish(20)
@@ -127,7 +127,7 @@ async def stream_is(bus: Any, length: int) -> bool:
 
 async def test_trimming_never_takes_what_is_pending(bus: Any, until: Any) -> None:
     await bus.publish(*range(5))
-    async with running([bus.relay()]):
+    async with running_all([bus.relay()]):
         await until(bus.all_sent)
         await read_all(bus, "notification", acknowledge=False)
         [first, second, third, *_] = [entry_id for entry_id, _ in await bus.redis.xrange(bus.stream)]
@@ -139,7 +139,7 @@ async def test_trimming_never_takes_what_is_pending(bus: Any, until: Any) -> Non
 
 async def test_nothing_is_trimmed_before_a_known_reader_has_its_group(bus: Any, until: Any) -> None:
     await bus.publish(1, 2, 3)
-    async with running([bus.relay(readers=("notification", "billing"))]):
+    async with running_all([bus.relay(readers=("notification", "billing"))]):
         await until(bus.all_sent)
         await bus.redis.xgroup_destroy(bus.stream, "billing")
         await read_all(bus, "notification")
@@ -153,7 +153,7 @@ async def group_exists(bus: Any, name: str) -> bool:
 
 async def test_a_stream_without_groups_is_not_trimmed(bus: Any, until: Any) -> None:
     await bus.publish(1, 2)
-    async with running([bus.relay(readers=())]):
+    async with running_all([bus.relay(readers=())]):
         await until(bus.all_sent)
         assert await trim(bus.redis, bus.stream) == 0
     assert await bus.sent() == [1, 2]
@@ -161,7 +161,7 @@ async def test_a_stream_without_groups_is_not_trimmed(bus: Any, until: Any) -> N
 
 async def test_an_operator_can_have_events_sent_again(bus: Any, until: Any) -> None:
     await bus.publish(1, 2, 3)
-    async with running([bus.relay(), bus.consumer()]):
+    async with running_all([bus.relay(), bus.consumer()]):
         await until(bus.all_sent)
         long_ago = update(outbox).where(outbox.c.subject == "thing:1")
         async with bus.database.begin() as session:
@@ -181,50 +181,50 @@ async def test_a_redis_that_lost_everything_gets_everything_again(
     bus: Any, until: Any, reader_notices_first: bool
 ) -> None:
     await bus.publish(*range(10))
-    async with running([bus.relay()]):
+    async with running_all([bus.relay()]):
         await until(bus.all_sent)
     await execute(bus, "update outbox set published_at = published_at - seq * interval '1 hour'")
     await bus.redis.flushall()
     if reader_notices_first:
         await bus.redis.xgroup_create(bus.stream, "notification", id="0", mkstream=True)
-    async with running([bus.relay(), bus.consumer()]):
+    async with running_all([bus.relay(), bus.consumer()]):
         await until(lambda: bus.settled(*range(10)))
 
 
 async def test_a_loss_is_noticed_by_the_next_event(bus: Any, until: Any) -> None:
     await bus.publish(1)
-    async with running([bus.relay(trim_every=3600)]):
+    async with running_all([bus.relay(trim_every=3600)]):
         await until(bus.all_sent)
         await bus.redis.flushall()
         await bus.publish(2)
-        async with running([bus.consumer()]):
+        async with running_all([bus.consumer()]):
             await until(lambda: bus.settled(1, 2))
 
 
 async def test_a_loss_is_noticed_while_nothing_is_published(bus: Any, until: Any) -> None:
     await bus.publish(1)
-    async with running([bus.relay()]):
+    async with running_all([bus.relay()]):
         await until(bus.all_sent)
         await bus.redis.flushall()
         await until(lambda: bus.redis.exists(bus.stream))
         await until(bus.sent)
-        async with running([bus.consumer()]):
+        async with running_all([bus.consumer()]):
             await until(lambda: bus.settled(1))
 
 
 async def test_what_was_sent_just_before_a_crash_of_redis_is_sent_again(bus: Any, until: Any) -> None:
     await bus.publish(1, 2)
-    async with running([bus.relay()]):
+    async with running_all([bus.relay()]):
         await until(bus.all_sent)
     # A power loss takes the last second from an append-only file, and leaves the rest.
     await bus.redis.xtrim(bus.stream, maxlen=1)
     await bus.redis.xdel(bus.stream, (await bus.redis.xrange(bus.stream))[0][0])
-    async with running([bus.relay(), bus.consumer()]):
+    async with running_all([bus.relay(), bus.consumer()]):
         await until(lambda: bus.settled(1, 2))
 
 
 async def test_the_age_of_the_oldest_waiting_event_is_known(bus: Any, until: Any) -> None:
-    async with running([bus.relay()]):
+    async with running_all([bus.relay()]):
         await until(lambda: bus.redis.exists(bus.stream))
         async with full(bus.redis):
             await bus.publish(1)
@@ -245,20 +245,20 @@ async def full(redis: Any) -> AsyncIterator[None]:
 
 async def test_a_full_redis_is_emptied_and_loses_nothing(bus: Any, until: Any) -> None:
     await bus.publish(*range(20))
-    async with running([bus.relay()]):
+    async with running_all([bus.relay()]):
         await until(bus.all_sent)
     async with full(bus.redis):
         await bus.publish(20)
-        async with running([bus.relay(), bus.consumer()]):
+        async with running_all([bus.relay(), bus.consumer()]):
             await until(lambda: stream_is(bus, 1))
             assert await bus.unpublished()
-    async with running([bus.relay(), bus.consumer()]):
+    async with running_all([bus.relay(), bus.consumer()]):
         await until(lambda: bus.settled(*range(21)))
 
 
 async def test_failures_in_a_row_do_not_send_more_and_more_again(bus: Any, until: Any) -> None:
     await bus.publish(1, 2, 3)
-    async with running([bus.relay()]):
+    async with running_all([bus.relay()]):
         await until(bus.all_sent)
     async with bus.database.begin() as session:
         for number in (1, 2, 3):

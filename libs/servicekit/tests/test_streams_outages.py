@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from sandbox.embedded import Postgres, Valkey, free_port
-from servicekit.events.dead_letters import list_dead
-from servicekit.workers.supervisor import running
+from servicekit.events.dead_letters import list_dead_letters
+from servicekit.workers.supervisor import running_all
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ async def test_a_redis_that_is_killed_and_comes_back_has_lost_nothing(
     caplog.set_level(logging.INFO)
     async with bus_on(bus_url, own_redis.url) as bus:
         relay, consumer = bus.relay(), bus.consumer()
-        async with running([relay, consumer]):
+        async with running_all([relay, consumer]):
             for number in range(0, 100, 10):
                 await bus.publish(*range(number, number + 10))
                 if number == 50:
@@ -61,7 +61,7 @@ async def test_a_redis_that_comes_back_empty_is_told_everything_again(
 ) -> None:
     async with bus_on(bus_url, own_redis.url) as bus:
         relay = bus.relay()
-        async with running([relay]):
+        async with running_all([relay]):
             await bus.publish(1, 2, 3)
             await until(bus.all_sent)
             os.kill(own_redis.pid, signal.SIGKILL)
@@ -69,7 +69,7 @@ async def test_a_redis_that_comes_back_empty_is_told_everything_again(
             for file in (own_redis.data_dir / "appendonlydir").iterdir():
                 file.unlink()
             await asyncio.to_thread(own_redis.start)
-            async with running([bus.consumer()]):
+            async with running_all([bus.consumer()]):
                 await until(lambda: bus.settled(1, 2, 3))
 
 
@@ -78,7 +78,7 @@ async def test_a_postgres_that_restarts_loses_nothing_and_uses_up_no_delivery(
 ) -> None:
     async with bus_on(own_postgres.url, redis_url) as bus:
         relay, consumer = bus.relay(), bus.consumer(max_deliveries=1)
-        async with running([relay, consumer]):
+        async with running_all([relay, consumer]):
             await bus.publish(*range(20))
             await until(lambda: bus.settled(*range(20)))
             await asyncio.to_thread(own_postgres.stop)
@@ -90,7 +90,7 @@ async def test_a_postgres_that_restarts_loses_nothing_and_uses_up_no_delivery(
             await bus.publish(21)
             await until(lambda: bus.settled(*range(22)))
             await until(lambda: asyncio.sleep(0, relay.healthy() and consumer.healthy()))
-        assert not await list_dead(bus.redis, "notification")
+        assert not await list_dead_letters(bus.redis, "notification")
 
 
 async def test_workers_that_start_before_their_servers_wait_for_them(
@@ -100,7 +100,7 @@ async def test_workers_that_start_before_their_servers_wait_for_them(
         await asyncio.to_thread(own_redis.stop)
         await bus.publish(1)
         relay, consumer = bus.relay(), bus.consumer()
-        async with running([relay, consumer]):
+        async with running_all([relay, consumer]):
             await until(lambda: asyncio.sleep(0, not relay.healthy() and not consumer.healthy()))
             await asyncio.to_thread(own_redis.start)
             await until(lambda: bus.settled(1))

@@ -6,11 +6,11 @@ import logging
 from typing import Any
 
 import pytest
-from servicekit.workers.base import Steady
-from servicekit.workers.supervisor import running
+from servicekit.workers.base import LoopWorker
+from servicekit.workers.supervisor import running_all
 
 
-class Shaky(Steady):
+class Shaky(LoopWorker):
     """A worker whose steps fail as often as it is told."""
 
     def __init__(self, failures: int, pauses: tuple[float, float] = (0.001, 0.01)) -> None:
@@ -40,14 +40,14 @@ class HardOfHearing(Shaky):
         return 0
 
 
-async def is_well(worker: Steady) -> bool:
+async def is_well(worker: LoopWorker) -> bool:
     return worker.healthy()
 
 
 async def test_an_outage_is_told_once_and_so_is_its_end(until: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "servicekit.workers.base")
     worker = Shaky(failures=5)
-    async with running([worker]):
+    async with running_all([worker]):
         await until(lambda: asyncio.sleep(0, worker.steps > 6))
     assert [record.message for record in caplog.records] == ["worker is held up", "worker goes on"]
     assert worker.begun == 6
@@ -55,7 +55,7 @@ async def test_an_outage_is_told_once_and_so_is_its_end(until: Any, caplog: pyte
 
 async def test_a_worker_is_unwell_until_a_step_succeeds(until: Any) -> None:
     worker = Shaky(failures=10**9)
-    async with running([worker]):
+    async with running_all([worker]):
         await until(lambda: asyncio.sleep(0, not worker.healthy()))
         worker.failures = 0
         await until(lambda: is_well(worker))
@@ -63,7 +63,7 @@ async def test_a_worker_is_unwell_until_a_step_succeeds(until: Any) -> None:
 
 async def test_a_worker_does_not_hammer_what_is_away() -> None:
     worker = Shaky(failures=10**9, pauses=(0.1, 10))
-    async with running([worker]):
+    async with running_all([worker]):
         for _ in range(1000):
             await asyncio.sleep(0)
     assert worker.steps == 1
@@ -71,7 +71,7 @@ async def test_a_worker_does_not_hammer_what_is_away() -> None:
 
 async def test_a_worker_stops_although_a_library_swallows_its_cancellation(until: Any) -> None:
     worker = HardOfHearing(failures=0)
-    async with asyncio.timeout(5), running([worker]):
+    async with asyncio.timeout(5), running_all([worker]):
         await until(lambda: asyncio.sleep(0, worker.steps))
     assert worker.steps == 1
 
@@ -79,5 +79,5 @@ async def test_a_worker_stops_although_a_library_swallows_its_cancellation(until
 async def test_relays_and_consumers_stop_at_whatever_moment_they_are_told(bus: Any) -> None:
     await bus.publish(*range(5))
     for moment in range(40):
-        async with asyncio.timeout(10), running([bus.relay(), bus.consumer()]):
+        async with asyncio.timeout(10), running_all([bus.relay(), bus.consumer()]):
             await asyncio.sleep(moment / 2000)

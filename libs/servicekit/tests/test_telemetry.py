@@ -16,7 +16,7 @@ import asyncio
 
 from fastapi import APIRouter
 from opentelemetry import trace
-from servicekit.app import CurrentKit, create_service
+from servicekit.app import ResourcesDep, create_service
 from servicekit.auth.dependencies import public
 from servicekit.database import Database, Session
 from servicekit.events.outbox import outbox
@@ -33,17 +33,17 @@ router = APIRouter(dependencies=[public])
 
 
 @router.get("/all")
-async def all_(session: Session, kit: CurrentKit) -> None:
+async def all_(session: Session, resources: ResourcesDep) -> None:
     await session.execute(text("select 1"))
-    await kit.redis.get("nothing")
-    await send(kit.http, "GET", f"{kit.settings.otel_exporter_otlp_endpoint}/elsewhere")
+    await resources.redis.get("nothing")
+    await send(resources.http, "GET", f"{resources.settings.otel_exporter_otlp_endpoint}/elsewhere")
 
 
-def workers(kit):
+def workers(resources):
     return [
-        Relay(kit.database, kit.redis, source="shop", readers=["till"]),
-        Consumer(kit.database, kit.redis, service="shop", sources=["auth"], handlers={}),
-        Housekeeping(kit.database),
+        Relay(resources.database, resources.redis, source="shop", readers=["till"]),
+        Consumer(resources.database, resources.redis, service="shop", sources=["auth"], handlers={}),
+        Housekeeping(resources.database),
     ]
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client import REGISTRY
-from servicekit.auth.dependencies import jose
+from servicekit.auth import jose
 from servicekit.auth.permissions import Role
 from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable, Principal, TokenVerifier
 from servicekit.jwks.cache import JwksCache
@@ -626,14 +626,14 @@ async def test_tells_of_what_it_believed_whether_it_would_still(issuer, cache, c
         cache, issuer=issuer.issuer, audiences=["acme-api"], clock=clock, revoked=revoked, leeway=30
     )
     one, other = [await verifier.verify(issuer.token(sid=sid)) for sid in ("one", "other")]
-    assert await verifier.still_believes(one)
+    assert await verifier.is_still_valid(one)
     gone.add("one")
-    assert not await verifier.still_believes(one)
-    assert await verifier.still_believes(other)
+    assert not await verifier.is_still_valid(one)
+    assert await verifier.is_still_valid(other)
     clock.now = other.expires_at + 29
-    assert await verifier.still_believes(other)
+    assert await verifier.is_still_valid(other)
     clock.now = other.expires_at + 30
-    assert not await verifier.still_believes(other)
+    assert not await verifier.is_still_valid(other)
 
 
 async def test_asks_last_whether_the_token_was_revoked(cache, issuer):

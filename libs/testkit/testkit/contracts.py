@@ -105,7 +105,7 @@ def answers_as_documented(
 
     With `known`, every second fitting request is for something that exists.
     """
-    headers = signed_in(operation, app.state.kit.name, issuer)
+    headers = signed_in(operation, app.state.resources.name, issuer)
     person = signed_in_person(issuer)
     with serving(doors(app)) as url, httpx.Client(base_url=url, headers=person) as client:
         # Until then 503 is the right answer, on a machine that is busy.

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from pact import Verifier
-from servicekit.app import Kit
+from servicekit.app import Resources
 from servicekit.events.outbox import Event, outbox
 from sqlalchemy import select
 from starlette.applications import Starlette
@@ -39,10 +39,10 @@ logger = logging.getLogger(__name__)
 
 PLACEHOLDER = re.compile(r"Bearer placeholder/(?:person/(\w+)|service/([^/]+)/([^/]+)/([^/]+))")
 
-# Makes a state so: `async def a_conversation(kit: Kit, **parameters) -> None`.
+# Makes a state so: `async def a_conversation(resources: Resources, **parameters) -> None`.
 State = Callable[..., Coroutine[Any, Any, object]]
 # Builds an event as the service does, for those that a state does not leave in the outbox.
-Tell = Callable[[Kit], Coroutine[Any, Any, Event]]
+Tell = Callable[[Resources], Coroutine[Any, Any, Event]]
 
 
 def verify_provider(  # noqa: PLR0913  # each by its name
@@ -60,7 +60,7 @@ def verify_provider(  # noqa: PLR0913  # each by its name
     another. An event is taken from `events` by its type, else from the outbox, where the state has left it.
     Raises AssertionError with Pact's report, also when no pact names the service.
     """
-    name: str = app.state.kit.name
+    name: str = app.state.resources.name
     pacts = naming(name, root)
     needs = [need for pact in pacts.values() for need in pact["interactions"]]
     assert needs, f"no pact names {name}"
@@ -107,7 +107,7 @@ class Stage:
         reset: Callable[[], object],
         needs: list[Json],
     ) -> None:
-        self._kit: Kit = app.state.kit
+        self._kit: Resources = app.state.resources
         self._doors = doors(app)
         self._issuer = issuer
         self._states = states
@@ -170,11 +170,11 @@ class Stage:
         return JSONResponse(data, headers={"Pact-Message-Metadata": encoded})
 
 
-async def newest(kit: Kit, type_: str) -> Json:
+async def newest(resources: Resources, type_: str) -> Json:
     """Give the data of the newest event of a type in the outbox; raises LookupError."""
     told = select(outbox.c.data).where(outbox.c.type == type_).order_by(outbox.c.seq.desc()).limit(1)
-    async with kit.database.begin() as session:
+    async with resources.database.begin() as session:
         data: Json | None = await session.scalar(told)
     if data is None:
-        raise LookupError(f"{kit.name} has told no {type_}")
+        raise LookupError(f"{resources.name} has told no {type_}")
     return data

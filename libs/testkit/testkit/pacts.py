@@ -31,8 +31,8 @@ from uuid import UUID, uuid4
 import orjson
 from pact import Pact
 from pact.pact import PactServer
-from servicekit.events.outbox import Received
-from servicekit.http.client import Connections, ServiceTokens
+from servicekit.events.outbox import ReceivedEvent
+from servicekit.http.client import HttpPool, ServiceTokens
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -68,7 +68,7 @@ class Placeholders(ServiceTokens):
 
 def service_tokens(client_id: str) -> ServiceTokens:
     """Make tokens that a service's real client can call with where auth is not played."""
-    return Placeholders(Connections(), "http://auth.test", client_id, None)
+    return Placeholders(HttpPool(), "http://auth.test", client_id, None)
 
 
 class ConsumerPact(Pact):
@@ -84,7 +84,7 @@ class ConsumerPact(Pact):
         self.played = True
         return super().serve(addr, *args, **options)
 
-    def event(self, description: str, type_: str, data: Json, *, given: str | None = None) -> Received:
+    def event(self, description: str, type_: str, data: Json, *, given: str | None = None) -> ReceivedEvent:
         """Need an event with such data (examples and matchers), and give one for the real handler.
 
         `given` is the provider state in which it is told.
@@ -94,7 +94,7 @@ class ConsumerPact(Pact):
         if given:
             interaction.given(given)
         interaction.with_body(data, "application/json").with_metadata({"type": type_})
-        return Received(
+        return ReceivedEvent(
             id=uuid4(),
             type=type_,
             source=f"acme/{self.provider}",

@@ -46,7 +46,7 @@ class Callers:
 def callers_of(issuer: Issuer, app: FastAPI) -> Callers:
     """Give callers that a service lets in that is not auth."""
     scope = " ".join(sorted({*scopes_for(Role.OWNER), *scopes_inside(app)}))
-    service = issuer.service_token("chat-agent", audience=app.state.kit.name, scope=scope)
+    service = issuer.service_token("chat-agent", audience=app.state.resources.name, scope=scope)
     return Callers(issuer.token(tenant_id=TENANT, subject=USER, role="owner"), service)
 
 

@@ -17,10 +17,10 @@ from fastapi.dependencies.models import Dependant
 from httpx import Response
 from pydantic import JsonValue, SecretStr
 from servicekit.auth import jose
-from servicekit.auth.api_keys import Introspection, written
-from servicekit.auth.dependencies import POLICIES, Acting, Anyone, Serving, every_route
+from servicekit.auth.api_keys import Introspection, format_key
+from servicekit.auth.dependencies import POLICIES, OnBehalfOf, Public, ServiceOnly, every_route
 from servicekit.auth.permissions import Role, scopes_for
-from servicekit.encryption import seal
+from servicekit.encryption import encrypt
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -32,7 +32,7 @@ from testkit.issuer import Issuer, SigningKey, compact
 TENANT = UUID("7e9a4d52-6c1f-4a8e-9d3b-2f5c8b7a6e10")
 USER = "user:0b6f1c9e-3d47-4e2a-8c5d-9a1e7f4b2c68"
 NOBODY = "00000000-0000-4000-8000-000000000000"
-API_KEY = written(UUID(int=1), "5e" * 32)
+API_KEY = format_key(UUID(int=1), "5e" * 32)
 
 # How a kind is refused: status and code. None: it is let in.
 Refusal = tuple[int, str] | None
@@ -75,7 +75,7 @@ def filled(name: str) -> str:
 
 def kinds(app: FastAPI, issuer: Issuer) -> list[Kind]:
     """Give one of each kind, as a service meets them that is not auth; all that scopes can open, they do."""
-    here, scope = app.state.kit.name, " ".join(sorted({*scopes_for(Role.OWNER), *scopes_inside(app)}))
+    here, scope = app.state.resources.name, " ".join(sorted({*scopes_for(Role.OWNER), *scopes_inside(app)}))
     person = partial(issuer.token, tenant_id=TENANT, subject=USER)
     account = partial(issuer.service_token, "sa.export.1", scope=scope, tenant_id=str(TENANT), role="owner")
     for_all = issuer.service_token("sa.support.1", audience=here, scope=scope)
@@ -104,7 +104,7 @@ def opaque() -> list[Kind]:
     """Give one of each kind that says nothing by itself, and of what machines and operators sign."""
     random, hexadecimal = jose.encode(secrets.token_bytes(32)), secrets.token_hex(32)
     return [
-        Kind("API key that nobody was given", written(uuid4(), hexadecimal)),
+        Kind("API key that nobody was given", format_key(uuid4(), hexadecimal)),
         Kind("refresh token", f"acme_rt_{random}"),
         Kind("device token", f"acme_dv_{uuid4().hex}.{random}"),
         Kind("mail's token", f"{uuid4()}.{random}"),
@@ -112,7 +112,7 @@ def opaque() -> list[Kind]:
         Kind("service account's secret", f"acme_sa_{hexadecimal}"),
         Kind("client assertion", assertion()),
         Kind("signature of an issuance", f"vault:v1:{random}"),
-        Kind("token in an event", seal(SecretStr(random), random, context=USER)),
+        Kind("token in an event", encrypt(SecretStr(random), random, context=USER)),
     ]
 
 
@@ -134,7 +134,7 @@ async def mistakes(app: FastAPI, brought: Sequence[Kind]) -> list[str]:
 
     What is to be refused comes first, and none of it may change a row.
     """
-    url = app.state.kit.settings.database_url.get_secret_value()
+    url = app.state.resources.settings.database_url.get_secret_value()
     everywhere = [*places(app), *places(app.state.internal, is_internal=True)]
     if not everywhere:
         return ["no route takes a token"]
@@ -181,7 +181,7 @@ def places(app: FastAPI, *, is_internal: bool = False) -> list[Place]:
         Place(app, method, route.path or "", is_internal)
         for route in every_route(app.routes)
         if (dependant := getattr(route, "dependant", None))
-        and not all(isinstance(policy, Anyone) for policy in policies(dependant))
+        and not all(isinstance(policy, Public) for policy in policies(dependant))
         for method in sorted(route.methods or ())
     ]
 
@@ -199,7 +199,7 @@ def scopes_inside(app: FastAPI) -> set[str]:
     routes = every_route(app.state.internal.routes)
     dependants = [dependant for route in routes if (dependant := getattr(route, "dependant", None))]
     found = [policy for dependant in dependants for policy in policies(dependant)]
-    return {policy.scope for policy in found if isinstance(policy, Acting | Serving)}
+    return {policy.scope for policy in found if isinstance(policy, OnBehalfOf | ServiceOnly)}
 
 
 def knowing_auth() -> Starlette:

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from servicekit.app import create_service
-from servicekit.auth.dependencies import acting, allowed
-from servicekit.schemas import Body
+from servicekit.auth.dependencies import on_behalf_of, require
+from servicekit.schemas import RequestModel
 from servicekit.settings import ServiceSettings
 from testkit.contracts import answers_as_documented, operations, operations_of
 
 
-class Book(Body):
+class Book(RequestModel):
     title: Annotated[str, Query(max_length=20)]
     pages: int = 1
 
@@ -27,8 +27,8 @@ class Shelf(BaseModel):
 @pytest.fixture
 def library(issuer):
     """The service, and a way to have it answer otherwise."""
-    public = APIRouter(prefix="/api/v1", dependencies=[allowed("tools:read")])
-    inside = APIRouter(prefix="/internal/v1", dependencies=[acting("tools:read")])
+    public = APIRouter(prefix="/api/v1", dependencies=[require("tools:read")])
+    inside = APIRouter(prefix="/internal/v1", dependencies=[on_behalf_of("tools:read")])
     answers: Counter[str] = Counter()
     shelves: set[UUID] = set()
 
@@ -110,7 +110,7 @@ def test_a_request_that_does_not_fit_must_be_refused(library, issuer):
     operation = named(library, "POST /internal/v1/books")
     library.state.internal.router.routes.clear()
 
-    @library.state.internal.post("/internal/v1/books", dependencies=[acting("tools:read")])
+    @library.state.internal.post("/internal/v1/books", dependencies=[on_behalf_of("tools:read")])
     async def take_anything() -> Shelf:
         return Shelf(books=[])
 

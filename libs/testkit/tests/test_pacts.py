@@ -12,10 +12,10 @@ from pact import match
 from pact.error import MismatchesError
 from pydantic import BaseModel
 from servicekit.app import create_service
-from servicekit.auth.dependencies import acting, allowed
+from servicekit.auth.dependencies import on_behalf_of, require
 from servicekit.auth.tokens import Principal
 from servicekit.events.outbox import Event
-from servicekit.http.client import Connections, ServiceClient
+from servicekit.http.client import HttpPool, ServiceClient
 from servicekit.settings import ServiceSettings
 from testkit.pact_provider import naming, verify_provider
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, person, service_tokens
@@ -49,12 +49,14 @@ def library(issuer):
     inside, public = APIRouter(prefix="/internal/v1"), APIRouter(prefix="/api/v1")
 
     @inside.get("/books/{book_id}")
-    async def book(book_id: UUID, caller: Annotated[Principal, acting("tools:read")]) -> dict[str, object]:
+    async def book(
+        book_id: UUID, caller: Annotated[Principal, on_behalf_of("tools:read")]
+    ) -> dict[str, object]:
         assert (caller.tenant_id, caller.subject) == (TENANT, USER)
         return {**SHELF[str(book_id)], **broken}
 
     @public.get("/books")
-    async def books(caller: Annotated[Principal, allowed("tools:read")]) -> list[str]:
+    async def books(caller: Annotated[Principal, require("tools:read")]) -> list[str]:
         assert str(caller.role) == "viewer"
         return [] if broken else list(SHELF)
 
@@ -98,7 +100,7 @@ async def read_a_book(root, title="Emma", scope="tools:read"):
             .with_body({"title": title, "pages": match.int(1)}, "application/json")
         )
         with pact.serve() as server:
-            async with aclosing(Connections()) as http:
+            async with aclosing(HttpPool()) as http:
                 client = ServiceClient(http, service_tokens("reader"), str(server.url), "library", scope)
                 answer = await client.request("GET", f"/books/{BOOK}", on_behalf_of=(TENANT, USER))
         assert answer.json() == {"title": title, "pages": 1}

@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from fastapi import APIRouter, FastAPI
 from servicekit.app import create_service
-from servicekit.auth.dependencies import acting, allowed, public
+from servicekit.auth.dependencies import on_behalf_of, public, require
 from servicekit.auth.tokens import Principal
 from servicekit.settings import ServiceSettings
 from testkit.app import running
@@ -15,7 +15,7 @@ outside, inside = APIRouter(), APIRouter()
 
 
 @outside.get("/things/{thing_id}")
-async def read(caller: Annotated[Principal, allowed("tools:read")]) -> str:
+async def read(caller: Annotated[Principal, require("tools:read")]) -> str:
     return caller.subject
 
 
@@ -24,7 +24,7 @@ async def open_to_all() -> None: ...
 
 
 @inside.post("/internal/v1/things", include_in_schema=False)
-async def make(caller: Annotated[Principal, acting("conversations:write")]) -> str:
+async def make(caller: Annotated[Principal, on_behalf_of("conversations:write")]) -> str:
     return caller.subject
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from redis.asyncio import Redis
-from servicekit.client_ip import masked
+from servicekit.client_ip import mask_ip
 from servicekit.rate_limits import Limits
 
 from auth.digests import digest
@@ -60,7 +60,7 @@ class Attacks:
 
     async def seen(self, account: str, address: str) -> list[Sighting]:
         """Count a failure from an address with an account, which need not exist; gives what shows by it."""
-        network = digest(self._key, "network", masked(address) or address).hex()[:32]
+        network = digest(self._key, "network", mask_ip(address) or address).hex()[:32]
         accounts, networks = self._of_stuffing
         spraying = {f"auth:attack:{{from:{network}}}": (account, self._of_spraying)}
         anywhere = "auth:attack:{anywhere}"

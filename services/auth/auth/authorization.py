@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Depends
 from fastapi.dependencies.models import Dependant
-from servicekit.auth.dependencies import Allowed, Caller, SignedIn
+from servicekit.auth.dependencies import Caller, RequirePermission, SignedIn
 from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,7 +31,7 @@ class Sensitive:
         """
         policy = POLICIES[self.action]
         if policy.permission:
-            await Allowed(policy.permission)(caller)
+            await RequirePermission(policy.permission)(caller)
         if policy.where is Where.OPERATORS and caller.tenant_id != parts.settings.auth_operator_tenant_id:
             raise OperatorsOnly
         if not policy.machines:

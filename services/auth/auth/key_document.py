@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue, SecretStr
 from servicekit.auth import jose
 from servicekit.encryption import PREFIX as SEALED
-from servicekit.encryption import seal, unseal_by_any
+from servicekit.encryption import decrypt_by_any, encrypt
 
 from auth.key_ring import KeyRing, SigningKey
 
@@ -42,14 +42,14 @@ def sealed(entry: dict[str, JsonValue], sealing: Sequence[SecretStr]) -> dict[st
     """Seal the private part of an entry, so that a copy of the document is of no use by itself."""
     if not sealing:
         return entry
-    return {**entry, "d": seal(sealing[0], str(entry["d"]), context=context(entry))}
+    return {**entry, "d": encrypt(sealing[0], str(entry["d"]), context=context(entry))}
 
 
 def unsealed(entry: dict[str, JsonValue], sealing: Sequence[SecretStr]) -> dict[str, JsonValue]:
     """Unseal the private part of an entry, if it is sealed; raises ValueError."""
     if not is_sealed(entry):
         return entry
-    return {**entry, "d": unseal_by_any(sealing, str(entry["d"]), context=context(entry))}
+    return {**entry, "d": decrypt_by_any(sealing, str(entry["d"]), context=context(entry))}
 
 
 def is_sealed(entry: dict[str, JsonValue]) -> bool:

@@ -69,7 +69,7 @@ async def tell(settings: Settings, burnt: list[str]) -> int:
 async def sound_alarm(settings: Settings, burnt: list[str]) -> None:
     """Tell all services over Redis."""
     async with redis_client.connect(settings) as redis:
-        await invalidation.sound(redis, burnt)
+        await invalidation.publish_key_revocation(redis, burnt)
 
 
 def parser() -> argparse.ArgumentParser:

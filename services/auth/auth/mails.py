@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 from uuid import UUID
 
-from servicekit.encryption import seal
+from servicekit.encryption import encrypt
 from servicekit.events.outbox import publish
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -43,7 +43,7 @@ def send(  # noqa: PLR0913  # the parts of a mail
     **facts: str,
 ) -> None:
     """Have a mail sent when the transaction is committed; its token can be read by nobody on the way."""
-    token = seal(parts.settings.event_sealing_key, fresh.token, context=to.id) if fresh else None
+    token = encrypt(parts.settings.event_sealing_key, fresh.token, context=to.id) if fresh else None
     expires_at = fresh.expires_at if fresh else datetime.now(UTC) + NOTICE_LIFE
     ask(db, kind, to, facts, tenant_id=tenant_id, token=token, expires_at=expires_at)
 

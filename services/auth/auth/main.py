@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
-from servicekit.app import Kit, create_service, serve
+from servicekit.app import Resources, create_service, serve
 from servicekit.request_limits import KIB
-from servicekit.workers.supervisor import running
+from servicekit.workers.supervisor import running_all
 
 from auth.account.routes import account_api
 from auth.api_keys.introspection import own
@@ -34,16 +34,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     keys = SigningKeys.of(settings)
 
     @asynccontextmanager
-    async def ready_to_sign(kit: Kit) -> AsyncIterator[None]:
+    async def ready_to_sign(resources: Resources) -> AsyncIterator[None]:
         # Also where no workers run: who revokes must see to it that it is told.
-        async with aclosing(keys), running([Announcer(kit.database, kit.redis)]):
+        async with aclosing(keys), running_all([Announcer(resources.database, resources.redis)]):
             await keys.start()
             if settings.auth_key_storage_path and not settings.is_development:
                 # Each replica with a file of its own refuses the tokens of the others.
                 logger.warning(
                     "signing keys are stored in a file", extra={"needs": "storage that all replicas share"}
                 )
-            kit.checks["keys"] = keys.current
+            resources.checks["keys"] = keys.current
             yield
 
     app = create_service(
@@ -69,7 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         api_keys=own,
         max_body_size=16 * KIB,
     )
-    app.state.parts = app.state.internal.state.parts = Parts.of(settings, app.state.kit, keys)
+    app.state.parts = app.state.internal.state.parts = Parts.of(settings, app.state.resources, keys)
     return app
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
-from servicekit.client_ip import client_address, site
+from servicekit.client_ip import client_ip, network_of
 
 from auth.digests import digest
 from auth.parts import Parts
@@ -36,7 +36,7 @@ _current: ContextVar[Origin | None] = ContextVar("origin", default=None)
 async def origin(request: Request) -> Origin:
     """Give the origin of a request, and let the audit log know it."""
     parts: Parts = request.app.state.parts
-    address = site(client_address(request))
+    address = network_of(client_ip(request))
     kept = tuple(digest(salt, "address", address) for salt in parts.settings.address_salts)
     found = Origin(address, kept, (request.headers.get("User-Agent") or "")[:MAX_USER_AGENT] or None)
     _current.set(found)

@@ -6,7 +6,7 @@ from typing import Annotated, TypeVarTuple
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, TypeAdapter
-from servicekit.schemas import BadCursor, decode_cursor, encode_cursor
+from servicekit.schemas import InvalidCursor, decode_cursor, encode_cursor
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -37,7 +37,7 @@ def place(cursor: str) -> tuple[datetime, UUID]:
     try:
         return PLACE.validate_python(decode_cursor(cursor, str, str))
     except (ValueError, OverflowError) as error:
-        raise BadCursor from error
+        raise InvalidCursor from error
 
 
 def after(places: Sequence[tuple[datetime, UUID]], limit: int) -> str | None:

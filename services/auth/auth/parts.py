@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Self
 
 from fastapi import Depends, Request
-from servicekit.app import Kit
+from servicekit.app import Resources
 from servicekit.database import Database
 
 from auth.access_tokens import AccessTokens
@@ -40,21 +40,21 @@ class Parts:
     places: Places
 
     @classmethod
-    def of(cls, settings: Settings, kit: Kit, keys: SigningKeys) -> Self:
+    def of(cls, settings: Settings, resources: Resources, keys: SigningKeys) -> Self:
         """Build all parts."""
         return cls(
             settings=settings,
-            database=kit.database,
+            database=resources.database,
             keys=keys,
             passwords=Passwords(settings.auth_password_pepper, settings.auth_previous_password_pepper),
-            access_tokens=AccessTokens.of(settings, keys, Vault.for_signing(settings, kit.http)),
+            access_tokens=AccessTokens.of(settings, keys, Vault.for_signing(settings, resources.http)),
             refresh_tokens=RefreshTokens.of(settings),
             email_tokens=EmailTokens.of(settings),
-            rates=Rates.of(settings, kit.limits),
-            vault=Vault.of(settings, kit.http),
+            rates=Rates.of(settings, resources.limits),
+            vault=Vault.of(settings, resources.http),
             catalogue=Catalogue.load(settings.auth_service_accounts_file),
-            lockout=Lockout(settings, kit.limits, kit.redis),
-            attacks=Attacks(settings, kit.limits, kit.redis),
+            lockout=Lockout(settings, resources.limits, resources.redis),
+            attacks=Attacks(settings, resources.limits, resources.redis),
             places=Places(settings.auth_geoip_database),
         )
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from pydantic import SecretStr
-from servicekit.settings import first_and
+from servicekit.settings import current_and_previous
 
 from auth.digests import digest
 from auth.errors import TooManySignIns
@@ -39,7 +39,7 @@ class Passwords:
     ) -> None:
         cores = cores or os.cpu_count() or 1
         self._pepper_id = pepper_id(pepper)
-        known = first_and(pepper, previous)
+        known = current_and_previous(pepper, previous)
         self._peppers = {pepper_id(one): one.get_secret_value().encode() for one in known}
         # No more threads than cores, and hashing frees the interpreter: sign-ins starve nothing else.
         self._threads = ThreadPoolExecutor(cores, thread_name_prefix="passwords")

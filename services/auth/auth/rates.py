@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from fastapi import Depends, Request
 from pydantic import SecretStr
-from servicekit.client_ip import client_address, site
+from servicekit.client_ip import client_ip, network_of
 from servicekit.rate_limits import Limits, RateLimited
 
 from auth.digests import digest
@@ -62,6 +62,6 @@ def limited(use: str) -> Any:
 
     async def limit(request: Request) -> None:
         rates: Rates = request.app.state.parts.rates
-        await rates.of_address(use, site(client_address(request)))
+        await rates.of_address(use, network_of(client_ip(request)))
 
     return Depends(limit)

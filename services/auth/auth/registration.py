@@ -7,7 +7,7 @@ owner learns it from the mail.
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from servicekit.encryption import seal
+from servicekit.encryption import encrypt
 from servicekit.events.outbox import publish
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -105,7 +105,7 @@ async def ask_to_confirm(
 ) -> None:
     """Have the confirming mail sent, with a token that nobody on the way can read."""
     fresh = await parts.email_tokens.issue(db, user, Purpose.EMAIL_VERIFICATION)
-    sealed = seal(parts.settings.event_sealing_key, fresh.token, context=user.subject)
+    sealed = encrypt(parts.settings.event_sealing_key, fresh.token, context=user.subject)
     event = kind(
         user_id=user.subject,
         tenant_id=tenant.id,

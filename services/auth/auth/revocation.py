@@ -4,9 +4,9 @@ from datetime import timedelta
 from enum import StrEnum
 
 from redis.asyncio import Redis
-from servicekit.auth.revocations import EVERY_SESSION, REMEMBERED_SECONDS, mark, tell
+from servicekit.auth.revocations import EVERY_SESSION, REMEMBERED_SECONDS, format_entry, publish
 from servicekit.database import Database
-from servicekit.workers.base import Every, Steady
+from servicekit.workers.base import LoopWorker, Throttle
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -61,7 +61,7 @@ async def revoke_every_session(db: AsyncSession) -> None:
     )
 
 
-class Announcer(Steady):
+class Announcer(LoopWorker):
     """Tells Redis what was revoked, from the database: so nothing is lost with a process or with Redis.
 
     It runs in every process that answers, and all of them tell the same.
@@ -71,7 +71,7 @@ class Announcer(Steady):
         super().__init__("revocations told", (0.1, 1.0))
         self._database = database
         self._redis = redis
-        self._everything = Every(EVERYTHING_SECONDS)
+        self._everything = Throttle(EVERYTHING_SECONDS)
         self._told: set[str] = set()
 
     async def begin(self) -> None:
@@ -95,11 +95,11 @@ class Announcer(Steady):
             # Nothing to be undone: no transaction is open while Redis is told, or while this process stands.
             alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
             rows = (await alone.execute(recent)).all()
-        told = [mark(*kind_and_name(key), float(at)) for key, at in rows]
+        told = [format_entry(*kind_and_name(key), float(at)) for key, at in rows]
         marks = [one for one in told if one not in self._told]
         for start in range(0, len(marks), PAGE):
             part = marks[start : start + PAGE]
-            await tell(self._redis, part)
+            await publish(self._redis, part)
             self._told.update(part)
 
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 from servicekit.auth.permissions import Role
-from servicekit.schemas import Body
+from servicekit.schemas import RequestModel
 
 from auth.addresses import Email
 from auth.models import TenantStatus
@@ -55,7 +55,7 @@ DeviceToken = Annotated[str, Field(max_length=256)]
 OpaqueToken = Annotated[Secret, Field(min_length=1, max_length=256)]
 
 
-class Registration(Body):
+class Registration(RequestModel):
     """What somebody signs up with: for a tenant of their own, or the one that they are invited into."""
 
     email: Email
@@ -80,7 +80,7 @@ class Accepted(BaseModel):
     detail: str = "If this address can be used, a mail with what to do next is on its way."
 
 
-class Credentials(Body):
+class Credentials(RequestModel):
     """What somebody signs in with; without a tenant, it is the one that they joined first.
 
     `device` is what an earlier session on this device was given under that name.
@@ -92,7 +92,7 @@ class Credentials(Body):
     device: DeviceToken | None = None
 
 
-class Refresh(Body):
+class Refresh(RequestModel):
     """A session's newest refresh token."""
 
     refresh_token: OpaqueToken
@@ -107,19 +107,19 @@ class Refreshing(Refresh):
     device: DeviceToken | None = None
 
 
-class MailRequest(Body):
+class MailRequest(RequestModel):
     """Where to send the confirming mail again."""
 
     email: Email
 
 
-class MailToken(Body):
+class MailToken(RequestModel):
     """The token of a mail's link."""
 
     token: OpaqueToken
 
 
-class Confirmation(Body):
+class Confirmation(RequestModel):
     """The token of a mail's link, and the password of the sign-up that it is to confirm."""
 
     token: OpaqueToken

@@ -102,7 +102,7 @@ async def seed(settings: Settings, wanted: Seed, *, show_password: bool = False)
     if wanted.password is not None:
         password_policy.check(wanted.password, [wanted.email, wanted.tenant_name, wanted.display_name])
     passwords = Passwords(settings.auth_password_pepper, settings.auth_previous_password_pepper)
-    database = Database.of(settings, "auth-seed", pool_size=1)
+    database = Database.from_settings(settings, "auth-seed", pool_size=1)
     try:
         async with database.begin() as db:
             tenant = await find_or_add_tenant(db, wanted)

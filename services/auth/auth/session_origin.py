@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, SecretStr
-from servicekit.client_ip import masked
-from servicekit.encryption import SealBroken, seal, unseal
+from servicekit.client_ip import mask_ip
+from servicekit.encryption import DecryptionFailed, decrypt, encrypt
 from ua_parser import parse_os, parse_user_agent
 
 from auth.digests import digest
@@ -39,7 +39,7 @@ def describe(where: Origin | None, places: Places) -> SessionOrigin:
         return SessionOrigin(device=UNKNOWN)
     return SessionOrigin(
         device=device_name(where.user_agent),
-        address=masked(where.address),
+        address=mask_ip(where.address),
         place=places.find(where.address),
         spot=places.spot(where.address),
     )
@@ -57,7 +57,7 @@ def device_name(user_agent: str | None) -> str:
 def sealed(settings: Settings, session_id: UUID, described: SessionOrigin) -> str:
     """Seal a description for its session; begins with the id of the key."""
     key = settings.auth_session_encryption_key
-    return f"{key_id(key)}:{seal(key, described.model_dump_json(), context=context(session_id))}"
+    return f"{key_id(key)}:{encrypt(key, described.model_dump_json(), context=context(session_id))}"
 
 
 def opened(settings: Settings, session_id: UUID, kept: str | None) -> SessionOrigin:
@@ -66,8 +66,8 @@ def opened(settings: Settings, session_id: UUID, kept: str | None) -> SessionOri
     for key in settings.session_keys:
         if key_id(key) == used:
             try:
-                plain = unseal(key, text, context=context(session_id))
-            except SealBroken:
+                plain = decrypt(key, text, context=context(session_id))
+            except DecryptionFailed:
                 logger.warning("seal of a session is broken", extra={"session": str(session_id)})
                 break
             return SessionOrigin.model_validate_json(plain)

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from pydantic import Field, SecretStr, StringConstraints
 from servicekit.call_limits import CallLimits
-from servicekit.encryption import BadSealingKey, seal
-from servicekit.settings import ServiceSettings, first_and
+from servicekit.encryption import InvalidEncryptionKey, encrypt
+from servicekit.settings import ServiceSettings, current_and_previous
 
 from auth.addresses import Domain
 from auth.key_ring import Overlap
@@ -288,30 +288,32 @@ class Settings(ServiceSettings):
     @property
     def session_keys(self) -> Keys:
         """The keys that seal what auth keeps."""
-        return first_and(self.auth_session_encryption_key, self.auth_previous_session_encryption_key)
+        return current_and_previous(
+            self.auth_session_encryption_key, self.auth_previous_session_encryption_key
+        )
 
     @property
     def refresh_peppers(self) -> Keys:
         """What keys the digests of refresh tokens, devices, challenges and machines' secrets."""
-        return first_and(self.auth_refresh_token_pepper, self.auth_previous_refresh_token_pepper)
+        return current_and_previous(self.auth_refresh_token_pepper, self.auth_previous_refresh_token_pepper)
 
     @property
     def mail_peppers(self) -> Keys:
         """What keys the digests of mails' tokens and of invites."""
         previous = self.auth_previous_email_verification_token_pepper
-        return first_and(self.auth_email_verification_token_pepper, previous)
+        return current_and_previous(self.auth_email_verification_token_pepper, previous)
 
     @property
     def reset_peppers(self) -> Keys:
         """What keys the digests of the tokens that open an account."""
-        return first_and(
+        return current_and_previous(
             self.auth_password_reset_token_pepper, self.auth_previous_password_reset_token_pepper
         )
 
     @property
     def address_salts(self) -> Keys:
         """What keys the digests of addresses."""
-        return first_and(self.auth_session_ip_hash_salt, self.auth_previous_session_ip_hash_salt)
+        return current_and_previous(self.auth_session_ip_hash_salt, self.auth_previous_session_ip_hash_salt)
 
     @property
     def overlap(self) -> Overlap:
@@ -440,7 +442,7 @@ class Settings(ServiceSettings):
 def broken(key: SecretStr) -> str | None:
     """Say what is wrong with a sealing key, if anything is."""
     try:
-        seal(key, "", context="")
-    except BadSealingKey as error:
+        encrypt(key, "", context="")
+    except InvalidEncryptionKey as error:
         return str(error)
     return None

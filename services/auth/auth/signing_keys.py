@@ -56,7 +56,7 @@ def store_of(settings: Settings) -> KeyStore:
     if settings.auth_key_storage_path:
         return KeyFile(settings.auth_key_storage_path, settings.session_keys)
     # A connection of its own: who waits for a key to sign with may hold one of the service's.
-    database = Database.of(settings, "auth-keys", pool_size=1)
+    database = Database.from_settings(settings, "auth-keys", pool_size=1)
     return KeyTable(database, settings.session_keys)
 
 

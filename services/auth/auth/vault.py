@@ -19,8 +19,8 @@ import stamina
 from pydantic import JsonValue
 from servicekit.auth import jose
 from servicekit.errors import Unavailable
-from servicekit.http.client import Answer, Connections, Unanswered
-from servicekit.workers.base import Steady
+from servicekit.http.client import HttpPool, HttpResponse, NoResponse
+from servicekit.workers.base import LoopWorker
 
 from auth.settings import Settings
 
@@ -63,7 +63,7 @@ class Vault:
 
     def __init__(  # noqa: PLR0913, PLR0917  # where it is, who we are, and how long we wait
         self,
-        http: Connections,
+        http: HttpPool,
         address: str | None,
         token: Callable[[], str],
         key: str | None = None,
@@ -82,12 +82,12 @@ class Vault:
         self._closed_until = 0.0
 
     @classmethod
-    def of(cls, settings: Settings, http: Connections) -> Self:
+    def of(cls, settings: Settings, http: HttpPool) -> Self:
         """Build from the settings."""
         return cls(http, settings.vault_addr, settings.held_vault_token, settings.vault_transit_key)
 
     @classmethod
-    def for_signing(cls, settings: Settings, http: Connections) -> Self:
+    def for_signing(cls, settings: Settings, http: HttpPool) -> Self:
         """Build one that is asked while a transaction is open, and so answers soon or not at all."""
         # Half of the connections to the database, at most, wait for Vault; the rest is for everybody else.
         patience = replace(SIGNING, at_once=settings.database_pool_size)
@@ -171,14 +171,14 @@ class Vault:
         finally:
             self._room.release()
 
-    async def _answer(self, method: str, path: str, body: JsonValue) -> Answer:
+    async def _answer(self, method: str, path: str, body: JsonValue) -> HttpResponse:
         try:
             async with asyncio.timeout(self._patience.whole):
                 token = self._token
                 answer = await self._attempts(method, path, body)
                 if answer.status == HTTPStatus.FORBIDDEN and self._has_another_token(token):
                     answer = await self._attempts(method, path, body)
-        except (Unanswered, TimeoutError) as failure:
+        except (NoResponse, TimeoutError) as failure:
             self._fail(str(failure) or type(failure).__name__)
             raise VaultUnavailable from None
         self._failures = 0
@@ -189,9 +189,9 @@ class Vault:
         self._token = self._token_now()
         return self._token not in {refused, ""}
 
-    async def _attempts(self, method: str, path: str, body: JsonValue) -> Answer:
+    async def _attempts(self, method: str, path: str, body: JsonValue) -> HttpResponse:
         async for attempt in stamina.retry_context(
-            on=Unanswered,
+            on=NoResponse,
             attempts=ATTEMPTS,
             timeout=self._patience.whole,
             wait_initial=0.05,
@@ -201,7 +201,7 @@ class Vault:
                 return await self._attempt(method, path, body)
         raise AssertionError  # pragma: no cover - the loop above returns or raises
 
-    async def _attempt(self, method: str, path: str, body: JsonValue) -> Answer:
+    async def _attempt(self, method: str, path: str, body: JsonValue) -> HttpResponse:
         headers = {
             "X-Vault-Token": self._token,
             "X-Vault-Request": "true",
@@ -212,9 +212,9 @@ class Vault:
             async with asyncio.timeout(self._patience.attempt):
                 answer = await self._http.exchange(method, f"{self._address}/v1/{path}", headers, told)
         except TimeoutError as error:
-            raise Unanswered("timeout") from error
+            raise NoResponse("timeout") from error
         if answer.status in RETRIABLE:
-            raise Unanswered(str(answer.status))
+            raise NoResponse(str(answer.status))
         return answer
 
     def _fail(self, reason: str) -> None:
@@ -232,7 +232,7 @@ def raw_signature(written: str, version: int) -> bytes:
     return jose.decode(text.rstrip("=").replace("+", "-").replace("/", "_"))
 
 
-def errors_of(answer: Answer) -> str:
+def errors_of(answer: HttpResponse) -> str:
     """Give Vault's words for what was wrong."""
     try:
         told: Any = answer.json()
@@ -241,7 +241,7 @@ def errors_of(answer: Answer) -> str:
         return "unreadable"
 
 
-class VaultTokenRenewal(Steady):
+class VaultTokenRenewal(LoopWorker):
     """Renews our token for Vault when a third of its life is left."""
 
     def __init__(self, vault: Vault) -> None:

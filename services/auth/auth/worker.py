@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from servicekit.app import Kit, run_workers
+from servicekit.app import Resources, run_workers
 from servicekit.database import Database
-from servicekit.events.relay import Relay
-from servicekit.workers.base import Steady
-from servicekit.workers.retention import Housekeeping
+from servicekit.events.relay import OutboxRelay
+from servicekit.workers.base import LoopWorker
+from servicekit.workers.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 from sqlalchemy import delete, func, select, text
 
@@ -35,7 +35,7 @@ PENDING_LIFE = timedelta(days=7)
 BATCH = 500
 
 
-class Expiry(Steady):
+class Expiry(LoopWorker):
     """Removes sessions, tokens, registrations, accounts and tenants whose time is over.
 
     Several replicas may do so at once.
@@ -93,15 +93,15 @@ class Expiry(Steady):
             return len(gone.all())
 
 
-def workers(kit: Kit) -> Sequence[Worker]:
+def workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of this service."""
-    assert isinstance(kit.settings, Settings)  # noqa: S101  # what create_app has passed on
-    vault = Vault.of(kit.settings, kit.http)
+    assert isinstance(resources.settings, Settings)  # noqa: S101  # what create_app has passed on
+    vault = Vault.of(resources.settings, resources.http)
     return [
         *([VaultTokenRenewal(vault)] if vault.is_configured else []),
-        Relay(kit.database, kit.redis, source="auth", readers=READERS),
-        Housekeeping(kit.database),
-        Expiry(kit.database, timedelta(days=kit.settings.auth_audit_retention_days)),
+        OutboxRelay(resources.database, resources.redis, source="auth", readers=READERS),
+        RetentionWorker(resources.database),
+        Expiry(resources.database, timedelta(days=resources.settings.auth_audit_retention_days)),
     ]
 
 

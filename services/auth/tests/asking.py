@@ -3,24 +3,24 @@
 from typing import Annotated
 
 from fastapi import APIRouter
-from servicekit.auth.dependencies import Caller, allowed
+from servicekit.auth.dependencies import Caller, require
 from servicekit.auth.tokens import Principal
 
 router = APIRouter()
 
 
 @router.get("/reads")
-async def reads(caller: Annotated[Principal, allowed("conversations:read")]) -> str:
+async def reads(caller: Annotated[Principal, require("conversations:read")]) -> str:
     return f"{caller.subject} {caller.tenant_id}"
 
 
 @router.get("/deletes")
-async def deletes(caller: Annotated[Principal, allowed("conversations:delete")]) -> str:
+async def deletes(caller: Annotated[Principal, require("conversations:delete")]) -> str:
     return caller.subject
 
 
 @router.get("/manages")
-async def manages(caller: Annotated[Principal, allowed("billing:manage")]) -> str:
+async def manages(caller: Annotated[Principal, require("billing:manage")]) -> str:
     return caller.subject
 
 

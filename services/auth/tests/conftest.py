@@ -15,7 +15,7 @@ from netaddr import IPSet
 from pydantic import SecretStr
 from sandbox.vault import create_vault
 from servicekit.auth import jose
-from servicekit.encryption import unseal
+from servicekit.encryption import decrypt
 from testkit.app import client, running
 from testkit.live_server import serving
 
@@ -121,7 +121,8 @@ class Auth:
             if b"verification" in event["data"].encode()
         ]
         return [
-            unseal(SEALING_KEY, data["verification"]["token"], context=str(data["user_id"])) for data in found
+            decrypt(SEALING_KEY, data["verification"]["token"], context=str(data["user_id"]))
+            for data in found
         ]
 
     async def mails(self, kind: str) -> list[dict[str, Any]]:
@@ -132,7 +133,10 @@ class Auth:
             if event["type"] == "auth.mail.due.v1"
         ]
         return [
-            {**mail, "token": mail["token"] and unseal(SEALING_KEY, mail["token"], context=mail["recipient"])}
+            {
+                **mail,
+                "token": mail["token"] and decrypt(SEALING_KEY, mail["token"], context=mail["recipient"]),
+            }
             for mail in due
             if mail["kind"] == kind
         ]

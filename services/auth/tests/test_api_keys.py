@@ -81,8 +81,8 @@ async def test_tells_services_whose_a_key_is_and_what_it_may(auth):
 
 async def test_says_nothing_of_keys_that_do_not_work(auth):
     key = (await made(auth, (await auth.somebody())["access_token"]))["key"]
-    wrong = api_keys.written(api_keys.parsed(key), "0" * 64)
-    unknown = api_keys.written(uuid4(), "0" * 64)
+    wrong = api_keys.format_key(api_keys.parse_key_id(key), "0" * 64)
+    unknown = api_keys.format_key(uuid4(), "0" * 64)
     answers = [(await introspected(auth, one)).json() for one in (wrong, unknown, key[:-1] + "x", "x")]
     assert all(answer == answers[0] for answer in answers)
     assert answers[0]["active"] is False
@@ -273,12 +273,12 @@ async def test_lists_page_by_page(auth):
         if not (cursor := page["next_cursor"]):
             break
     assert seen == names[::-1]
-    assert (await ask(auth, "GET", "", owner, params={"cursor": "x"})).json()["code"] == "bad_cursor"
+    assert (await ask(auth, "GET", "", owner, params={"cursor": "x"})).json()["code"] == "invalid_cursor"
 
 
 async def test_counts_keys_that_are_none_by_address(start):
     auth = await start(auth_api_key_failure_rate_limit_per_minute=3)
-    wrong = [api_keys.written(uuid4(), "0" * 64) for _ in range(4)]
+    wrong = [api_keys.format_key(uuid4(), "0" * 64) for _ in range(4)]
     assert [(await introspected(auth, key, "203.0.113.1")).status_code for key in wrong] == [
         200,
         200,

@@ -165,8 +165,8 @@ async def test_filters_by_action_subject_and_time(auth):
         ({"since": "2026-01-31T00:00:00"}, 422, "invalid_request"),
         ({"since": "0001-01-01T00:00:00+14:00"}, 400, "bad_moment"),
         ({"limit": "0"}, 422, "invalid_request"),
-        ({"cursor": "x"}, 400, "bad_cursor"),
-        ({"cursor": "WyJ5ZXN0ZXJkYXkiLCJ4Il0"}, 400, "bad_cursor"),
+        ({"cursor": "x"}, 400, "invalid_cursor"),
+        ({"cursor": "WyJ5ZXN0ZXJkYXkiLCJ4Il0"}, 400, "invalid_cursor"),
     ],
 )
 async def test_refuses_what_it_cannot_read(auth, params, status, code):
@@ -207,7 +207,7 @@ async def test_keeps_events_for_so_long_and_no_longer(auth):
     )
     await auth.database.execute(insert, "older", 31)
     await auth.database.execute(insert, "younger", 29)
-    await Expiry(auth.app.state.kit.database, timedelta(days=30)).step()
+    await Expiry(auth.app.state.resources.database, timedelta(days=30)).step()
     assert await auth.audited("older") == []
     assert len(await auth.audited("younger")) == 1
     assert len(await auth.audited("user_created")) == 1

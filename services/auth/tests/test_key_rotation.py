@@ -32,7 +32,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from servicekit.auth.tokens import InvalidToken, TokenVerifier, VerificationKey
-from servicekit.http.client import Connections
+from servicekit.http.client import HttpPool
 from servicekit.jwks.fetch import parse
 
 from .vaults import SIGNING_KEY
@@ -93,7 +93,7 @@ class KeysInUse(RuleBasedStateMachine):
         # When each key was taken away, and when each began to sign without having been published before.
         self.revoked: dict[str, float] = {}
         self.hurried: dict[str, float] = {}
-        self.http = Connections()
+        self.http = HttpPool()
         address = self.vault[0] if self.vault else None
         self.signing = Vault(self.http, address, lambda: "hvs.root", clock=lambda: self.now, patience=SIGNING)
 

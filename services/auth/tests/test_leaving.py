@@ -41,7 +41,7 @@ async def age(auth, days):
 
 
 async def tidy(auth):
-    await Expiry(auth.app.state.kit.database).step()
+    await Expiry(auth.app.state.resources.database).step()
 
 
 async def told(auth):

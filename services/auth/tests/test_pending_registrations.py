@@ -154,7 +154,7 @@ async def test_sign_ups_of_an_address_run_out_together(auth):
     await sign_up(auth, "ann")
     await auth.database.execute("update users set created_at = now() - interval '8 days'")
     token = await sign_up(auth, "mallory")
-    expiry = Expiry(auth.app.state.kit.database)
+    expiry = Expiry(auth.app.state.resources.database)
     await expiry.step()
     assert code(await verify(auth, token)) == REQUIRED
     await auth.database.execute("update users set created_at = now() - interval '8 days'")

@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from redis.asyncio import Redis
 from sandbox.embedded import Valkey
 from servicekit.app import create_service
-from servicekit.auth.dependencies import allowed
+from servicekit.auth.dependencies import require
 from servicekit.auth.revocations import KEY, REMEMBERED_SECONDS
 from servicekit.auth.tokens import Principal
 from servicekit.settings import ServiceSettings
@@ -24,7 +24,7 @@ router = APIRouter()
 
 
 @router.get("/seen")
-async def seen(caller: Annotated[Principal, allowed("conversations:read")]) -> str:
+async def seen(caller: Annotated[Principal, require("conversations:read")]) -> str:
     return caller.subject
 
 
@@ -146,25 +146,25 @@ async def test_tells_nothing_of_what_was_not_committed(auth, redis_url):
     class ChangedMind(Exception):
         pass
 
-    kit = auth.app.state.kit
+    resources = auth.app.state.resources
 
     async def revoke_and_fail():
-        async with kit.database.begin() as db:
+        async with resources.database.begin() as db:
             await revoke(db, Kind.SESSION, "undone")
             raise ChangedMind
 
     with pytest.raises(ChangedMind):
         await revoke_and_fail()
-    await Announcer(kit.database, kit.redis).step()
+    await Announcer(resources.database, resources.redis).step()
     async with Redis.from_url(redis_url) as redis:
         assert not [one for one in await redis.zrange(KEY, 0, -1) if b"undone" in one]
 
 
 async def test_a_process_that_died_before_it_told_has_lost_nothing(auth, redis_url):
-    kit, name = auth.app.state.kit, str(uuid4())
+    resources, name = auth.app.state.resources, str(uuid4())
     await auth.database.execute("insert into revocations (key) values ($1)", f"session:{name}")
     # What starts in its place tells all that matters still.
-    await Announcer(kit.database, kit.redis).step()
+    await Announcer(resources.database, resources.redis).step()
     async with Redis.from_url(redis_url) as redis:
         assert [one for one in await redis.zrange(KEY, 0, -1) if name.encode() in one]
 
@@ -172,10 +172,10 @@ async def test_a_process_that_died_before_it_told_has_lost_nothing(auth, redis_u
 async def test_tells_again_what_redis_has_lost(auth, tmp_path: Path):
     bundle = await auth.somebody()
     await sign_out(auth, bundle)
-    kit = auth.app.state.kit
+    resources = auth.app.state.resources
     with Valkey(tmp_path / "first", durable=False) as server:
         async with Redis.from_url(server.url) as redis:
-            announcer = Announcer(kit.database, redis)
+            announcer = Announcer(resources.database, redis)
             await announcer.step()
             await redis.flushall()
             await announcer.begin()
@@ -184,8 +184,8 @@ async def test_tells_again_what_redis_has_lost(auth, tmp_path: Path):
 
 
 async def test_tells_each_only_once_while_all_is_well(auth, redis_url):
-    kit, name = auth.app.state.kit, str(uuid4())
-    announcer = Announcer(kit.database, kit.redis)
+    resources, name = auth.app.state.resources, str(uuid4())
+    announcer = Announcer(resources.database, resources.redis)
     await announcer.step()
     await auth.database.execute("insert into revocations (key) values ($1)", f"session:{name}")
     await announcer.step()

@@ -286,7 +286,7 @@ async def test_clears_away_what_nobody_answered(auth):
     await challenged(auth)
     await auth.database.execute("update challenges set expires_at = now() - interval '1 second'")
     await challenged(auth)
-    await Expiry(auth.app.state.kit.database).step()
+    await Expiry(auth.app.state.resources.database).step()
     assert await auth.database.fetchval("select count(*) from challenges") == 1
 
 

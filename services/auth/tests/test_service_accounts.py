@@ -224,8 +224,8 @@ async def test_issues_nothing_while_vault_is_sealed_or_gone_or_off(service, star
 async def test_leaves_vault_alone_for_a_while_when_it_keeps_failing(service, operator, owner):
     now = 0.0
     told = operator.settings
-    kit = service.app.state.kit
-    vault = Vault(kit.http, told["vault_addr"], lambda: "hvs.x", KEY, clock=lambda: now)
+    resources = service.app.state.resources
+    vault = Vault(resources.http, told["vault_addr"], lambda: "hvs.x", KEY, clock=lambda: now)
     operator.fault(status=500, count=1000)
     for _ in range(7):
         with pytest.raises(Exception, match="does not answer"):
@@ -242,9 +242,9 @@ async def test_leaves_vault_alone_for_a_while_when_it_keeps_failing(service, ope
 
 async def test_issues_nothing_while_nobody_can_tell_a_replay(service, operator, owner, monkeypatch):
     request = operator.request(tenant_id=owner["tenant_id"])
-    kit = service.app.state.kit
+    resources = service.app.state.resources
     gone = Redis(host="127.0.0.1", port=1, retry=None)
-    monkeypatch.setitem(kit.__dict__, "redis", gone)
+    monkeypatch.setitem(resources.__dict__, "redis", gone)
     assert await refused(service, request) == (503, "limits_unavailable")
     await gone.aclose()
     assert await service.database.fetchval("select count(*) from service_credentials") == 0

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from auth import session_origin
 from auth.places import Places
-from auth.session_origin import SessionOrigin, device_name, masked
+from auth.session_origin import SessionOrigin, device_name, mask_ip
 from maxminddb import InvalidDatabaseError
 from pydantic import SecretStr
 
@@ -262,7 +262,7 @@ def test_reads_the_name_of_a_device(agent, name):
     ],
 )
 def test_shows_no_whole_address(address, shown):
-    assert masked(address) == shown
+    assert mask_ip(address) == shown
 
 
 async def test_tells_about_where_a_session_is_if_it_has_a_map(start, geoip):

@@ -50,7 +50,7 @@ async def test_lists_tenants_page_by_page(auth):
 @pytest.mark.parametrize("cursor", ["x", "WyJ4IiwieSJd", "WzFd"])
 async def test_refuses_a_cursor_that_no_list_has_given_out(auth, path, cursor):
     bundle = await auth.somebody()
-    assert code(await auth.ask("GET", f"{path}?cursor={cursor}", bundle)) == (400, "bad_cursor")
+    assert code(await auth.ask("GET", f"{path}?cursor={cursor}", bundle)) == (400, "invalid_cursor")
 
 
 async def test_nobody_makes_tenants_without_end(start):
@@ -295,7 +295,7 @@ async def test_a_deleted_tenant_is_closed_at_once_its_slug_free_and_its_rows_gon
 
 
 async def purge(auth):
-    await Expiry(auth.app.state.kit.database).step()
+    await Expiry(auth.app.state.resources.database).step()
 
 
 async def test_an_operator_brings_a_deleted_tenant_back_while_it_is_there(auth, monkeypatch):

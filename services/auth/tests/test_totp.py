@@ -3,7 +3,7 @@ import time
 
 import pyotp
 import pytest
-from servicekit.encryption import SealBroken, unseal
+from servicekit.encryption import DecryptionFailed, decrypt
 
 from .factors import answered, challenged, delete, enrol, listed, room_in_step
 
@@ -50,9 +50,9 @@ async def test_keeps_the_seed_sealed_and_bound_to_its_row(auth):
     row = await auth.database.fetchrow("select * from totp_factors")
     key = auth.settings.auth_session_encryption_key
     assert app.totp.secret not in str(dict(row))
-    assert unseal(key, row["sealed_seed"], context=f"auth.totp:{row['id']}") == app.totp.secret
-    with pytest.raises(SealBroken):
-        unseal(key, row["sealed_seed"], context=f"auth.totp:{row['user_id']}")
+    assert decrypt(key, row["sealed_seed"], context=f"auth.totp:{row['id']}") == app.totp.secret
+    with pytest.raises(DecryptionFailed):
+        decrypt(key, row["sealed_seed"], context=f"auth.totp:{row['user_id']}")
 
 
 async def test_takes_a_code_once(auth):

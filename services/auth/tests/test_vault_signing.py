@@ -23,7 +23,7 @@ from auth.vault import (
     VaultUnavailable,
     raw_signature,
 )
-from servicekit.http.client import Connections
+from servicekit.http.client import HttpPool
 
 from .conftest import SEALING_KEY
 from .factors import answered, challenged, enrol
@@ -173,7 +173,7 @@ async def test_waits_for_a_token_that_is_not_there_yet(start, told, signing_vaul
 async def test_keeps_its_token_alive(start, told, signing_vault):
     renewed = await start(**told)
     ending = await start(**told | {"vault_token": signing_vault.token("auth-signing")})
-    renewal = VaultTokenRenewal(Vault.of(renewed.settings, renewed.app.state.kit.http))
+    renewal = VaultTokenRenewal(Vault.of(renewed.settings, renewed.app.state.resources.http))
     for _ in range(3):
         signing_vault.later(3000)
         assert await renewal.step() == 2400
@@ -294,7 +294,7 @@ async def test_makes_nobody_wait_who_needs_no_signature(start, told, signing_vau
 async def test_leaves_vault_alone_when_it_keeps_failing_and_then_asks_once(signing_vault, rotate):
     await rotate()
     now = 100.0
-    http = Connections()
+    http = HttpPool()
     told = signing_vault.settings()
     vault = Vault(http, told["vault_addr"], lambda: told["vault_token"], clock=lambda: now, patience=SIGNING)
 

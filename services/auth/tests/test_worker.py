@@ -1,8 +1,8 @@
 import pytest
 from auth.worker import READERS, Expiry, workers
 from redis.asyncio import Redis
-from servicekit.app import Kit
-from servicekit.events.outbox import Received
+from servicekit.app import Resources
+from servicekit.events.outbox import ReceivedEvent
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ async def test_sends_events_to_the_stream_that_others_read(auth, start, redis):
     await auth.register(display_name="Ann")
     await start(run_workers=True)
     [(_, [(_, fields)])] = await redis.xread({"events:auth": "0"}, count=1, block=10_000)
-    event = Received.decode(fields)
+    event = ReceivedEvent.decode(fields)
     assert (event.type, event.source) == ("auth.user.registered.v1", "acme/auth")
     assert event.subject == event.data["user_id"]
     assert str(event.tenant_id) == event.data["tenant_id"]
@@ -54,19 +54,19 @@ async def test_clears_away_what_has_run_out(auth):
     await auth.database.execute(
         "update users set created_at = now() - interval '8 days' where email_key like 'late%'"
     )
-    kit: Kit = auth.app.state.kit
-    await Expiry(kit.database).step()
+    resources: Resources = auth.app.state.resources
+    await Expiry(resources.database).step()
     assert await auth.database.fetchval("select count(*) from sessions") == 1
     assert await auth.database.fetchval("select count(*) from refresh_tokens") == 1
     assert await auth.database.fetchval("select count(*) from tenants") == 2
     kept = {row["email"] for row in await auth.database.fetch("select email from users")}
     assert kept == {"ann@example.com", "recent@example.com"}
-    assert [worker.name for worker in workers(kit)] == ["relay:auth", "housekeeping", "expiry"]
+    assert [worker.name for worker in workers(resources)] == ["relay:auth", "housekeeping", "expiry"]
 
 
 async def test_keeps_the_account_of_somebody_who_never_had_to_confirm(start):
     auth = await start(require_email_verification=False)
     await auth.register()
     await auth.database.execute("update users set created_at = now() - interval '8 days'")
-    await Expiry(auth.app.state.kit.database).step()
+    await Expiry(auth.app.state.resources.database).step()
     assert (await auth.sign_in()).status_code == 200

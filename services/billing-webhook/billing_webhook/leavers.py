@@ -10,9 +10,9 @@ from uuid import UUID
 
 from servicekit import erasure
 from servicekit.database import Database
-from servicekit.erasure import NOBODY, TENANT_EVENTS, USER_EVENT, leavers, tenants
+from servicekit.erasure import ANONYMOUS_SUBJECT, TENANT_EVENTS, USER_EVENT, deleted_users, tenants
 from servicekit.events.relay import Handler
-from servicekit.workers.base import Steady
+from servicekit.workers.base import LoopWorker
 from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,20 +20,23 @@ from billing_webhook.models import UsageEntry
 
 # What was being entered while the event was heard is committed long before.
 LATE = timedelta(minutes=5)
-IS_NAMED = exists().where(UsageEntry.user_id == leavers.c.user_id)
-OPEN_TENANTS = erasure.over().where(tenants.c.forgotten_at.is_(None))
-IS_ANYBODY_LEAVING = select(erasure.leaving().exists() | OPEN_TENANTS.exists())
+IS_NAMED = exists().where(UsageEntry.user_id == deleted_users.c.user_id)
+OPEN_TENANTS = erasure.purgeable_tenants().where(tenants.c.forgotten_at.is_(None))
+IS_ANYBODY_LEAVING = select(erasure.pending_erasures().exists() | OPEN_TENANTS.exists())
 BATCH = 500
 PAUSE_SECONDS = 5.0
 
 
 async def still_known(session: AsyncSession, user_id: str, tenant_id: UUID) -> str:
     """Give the id under which somebody's usage is entered: their own, unless they or the tenant are gone."""
-    gone = erasure.left(user_id).exists() | erasure.over().where(tenants.c.id == tenant_id).exists()
-    return NOBODY if await session.scalar(select(gone)) else user_id
+    gone = (
+        erasure.is_deleted_user(user_id).exists()
+        | erasure.purgeable_tenants().where(tenants.c.id == tenant_id).exists()
+    )
+    return ANONYMOUS_SUBJECT if await session.scalar(select(gone)) else user_id
 
 
-class Forgetter(Steady):
+class Forgetter(LoopWorker):
     """Takes who has left out of the ledger, in small batches; a Worker, also of several replicas at once."""
 
     def __init__(self, database: Database) -> None:
@@ -60,7 +63,7 @@ class Forgetter(Steady):
     async def _leaving(self) -> tuple[Sequence[str], Sequence[UUID]]:
         """List who has left and is named in the ledger, and tenants whose time is over and may be."""
         # Few at a time: so the ledger is read by index.
-        left = erasure.leaving().where(IS_NAMED).limit(BATCH)
+        left = erasure.pending_erasures().where(IS_NAMED).limit(BATCH)
         over = OPEN_TENANTS.order_by(tenants.c.purge_after)
         async with self._database.begin() as session:
             people = (await session.scalars(left)).all()
@@ -68,21 +71,23 @@ class Forgetter(Steady):
 
     async def _settle(self, over: Sequence[UUID]) -> None:
         """Look no more for those of whom nothing is left, or can come without being entered as nobody's."""
-        its = exists().where(UsageEntry.tenant_id == tenants.c.id, UsageEntry.user_id != NOBODY)
+        its = exists().where(UsageEntry.tenant_id == tenants.c.id, UsageEntry.user_id != ANONYMOUS_SUBJECT)
         closed = (tenants.c.id.in_(over), tenants.c.purge_after < func.now() - LATE, ~its)
         async with self._database.begin() as session:
-            await erasure.settle(session, IS_NAMED, LATE)
+            await erasure.mark_erased(session, IS_NAMED, LATE)
             await session.execute(update(tenants).where(*closed).values(forgotten_at=func.now()))
 
     async def _forget(self, whose: ColumnElement[bool]) -> int:
-        named = select(UsageEntry.id).where(whose, UsageEntry.user_id != NOBODY).limit(BATCH)
+        named = select(UsageEntry.id).where(whose, UsageEntry.user_id != ANONYMOUS_SUBJECT).limit(BATCH)
         async with self._database.begin() as session:
             some = (await session.scalars(named.with_for_update(skip_locked=True))).all()
-            await session.execute(update(UsageEntry).where(UsageEntry.id.in_(some)).values(user_id=NOBODY))
+            await session.execute(
+                update(UsageEntry).where(UsageEntry.id.in_(some)).values(user_id=ANONYMOUS_SUBJECT)
+            )
         return len(some)
 
 
 HANDLERS: dict[str, Handler] = {
-    USER_EVENT: erasure.note_person,
-    **dict.fromkeys(TENANT_EVENTS, erasure.note_tenant),
+    USER_EVENT: erasure.record_user_deleted,
+    **dict.fromkeys(TENANT_EVENTS, erasure.record_tenant_changed),
 }

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
-from servicekit.erasure import leavers, tenants
+from servicekit.erasure import deleted_users, tenants
 from servicekit.events.outbox import inbox
 from sqlalchemy import BigInteger, Identity, Index, Text, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -75,5 +75,5 @@ class StripeEvent(Base):
 
 
 inbox.to_metadata(Base.metadata)
-leavers.to_metadata(Base.metadata)
+deleted_users.to_metadata(Base.metadata)
 tenants.to_metadata(Base.metadata)

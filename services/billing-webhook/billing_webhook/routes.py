@@ -4,14 +4,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, status
-from servicekit.auth.dependencies import allowed, public
+from servicekit.auth.dependencies import public, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 
 from billing_webhook import schemas, stripe_webhook, usage
 from billing_webhook.errors import UnsupportedMediaType
 
-BillingReader = Annotated[Principal, allowed("billing:read")]
+BillingReader = Annotated[Principal, require("billing:read")]
 
 billing = APIRouter(prefix="/api/v1/billing", tags=["billing"])
 webhooks = APIRouter(
@@ -49,7 +49,7 @@ async def signed(
     """Take the body byte for byte, since that is what is signed, and verify it."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType
-    secrets = request.app.state.kit.settings.webhook_secrets
+    secrets = request.app.state.resources.settings.webhook_secrets
     return stripe_webhook.read(await request.body(), signature, secrets)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 from uuid import UUID
 
 from servicekit.auth.tokens import Principal
-from servicekit.events.outbox import Received
+from servicekit.events.outbox import ReceivedEvent
 from sqlalchemy import distinct, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -47,7 +47,7 @@ def month_of(moment: datetime) -> datetime:
     return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-async def record(session: AsyncSession, received: Received) -> None:
+async def record(session: AsyncSession, received: ReceivedEvent) -> None:
     """Enter what a run used; a run that is in the ledger already stays as it is."""
     run = RunCompleted.model_validate(received.data)
     if not run.usage:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from servicekit.app import Kit, run_workers
+from servicekit.app import Resources, run_workers
 from servicekit.events.relay import Consumer, Handler
-from servicekit.workers.retention import Housekeeping
+from servicekit.workers.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
 from billing_webhook import leavers, usage
@@ -16,18 +16,18 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-def workers(kit: Kit) -> Sequence[Worker]:
+def workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of this service."""
     return [
         Consumer(
-            kit.database,
-            kit.redis,
+            resources.database,
+            resources.redis,
             service="billing-webhook",
             sources=("chat-agent", "auth"),
             handlers=HANDLERS,
         ),
-        leavers.Forgetter(kit.database),
-        Housekeeping(kit.database),
+        leavers.Forgetter(resources.database),
+        RetentionWorker(resources.database),
     ]
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from billing_webhook import leavers
 from billing_webhook.models import UsageEntry
-from servicekit.erasure import NOBODY
+from servicekit.erasure import ANONYMOUS_SUBJECT
 from sqlalchemy import select, text
 
 
@@ -44,7 +44,7 @@ def named(app):
     """List whom the ledger names."""
 
     async def users():
-        async with app.state.kit.database.begin() as session:
+        async with app.state.resources.database.begin() as session:
             rows = await session.scalars(select(UsageEntry.user_id).order_by(UsageEntry.id))
             return list(rows)
 
@@ -68,7 +68,7 @@ async def test_the_sums_stay_and_who_has_left_is_not_named(ran, runs, left, unti
     await ran(("gpt", 7, 3), user_id=bob)
     before = await runs(2)
     await left(ann)
-    await until_named(NOBODY, NOBODY, bob)
+    await until_named(ANONYMOUS_SUBJECT, ANONYMOUS_SUBJECT, bob)
     assert await runs(2) == before
 
 
@@ -77,19 +77,19 @@ async def test_what_is_told_late_is_counted_as_nobodys(ran, runs, left, until_na
     await ran(("gpt", 5, 5), user_id=ann)
     for _ in range(3):
         await left(ann, event_id=event_id)
-    await until_named(NOBODY)
+    await until_named(ANONYMOUS_SUBJECT)
     run_id = str(uuid4())
     for _ in range(2):
         await ran(("gpt", 100, 20), user_id=ann, run_id=run_id)
     assert (await runs(2))["totals"]["input_tokens"] == 105
-    await until_named(NOBODY, NOBODY)
+    await until_named(ANONYMOUS_SUBJECT, ANONYMOUS_SUBJECT)
 
 
 async def test_what_is_told_at_that_very_moment_is_nobodys_soon(ran, runs, left, until_named):
     ann = f"user:{uuid4()}"
     await asyncio.gather(*(ran(("gpt", 1, 0), user_id=ann) for _ in range(20)), left(ann))
     assert (await runs(20))["totals"]["input_tokens"] == 20
-    await until_named(*[NOBODY] * 20)
+    await until_named(*[ANONYMOUS_SUBJECT] * 20)
 
 
 async def test_more_than_goes_at_once_goes_too(ran, runs, left, until_named, monkeypatch):
@@ -99,7 +99,7 @@ async def test_more_than_goes_at_once_goes_too(ran, runs, left, until_named, mon
         await ran(("gpt", 1, 0), user_id=ann)
     await runs(5)
     await left(ann)
-    await until_named(*[NOBODY] * 5)
+    await until_named(*[ANONYMOUS_SUBJECT] * 5)
 
 
 async def test_a_deleted_tenant_is_forgotten_when_its_time_is_over(
@@ -117,10 +117,10 @@ async def test_a_deleted_tenant_is_forgotten_when_its_time_is_over(
     ):
         what, more = ("deleted", {"purge_after": after.isoformat()}) if after else ("reactivated", {})
         await told(f"auth.tenant.{what}.v1", tenant_id=tenant_id, version=version, **more)
-    await until_named(NOBODY, bob)
+    await until_named(ANONYMOUS_SUBJECT, bob)
     await ran(("gpt", 1, 0), user_id=ann)
     await runs(2)
-    assert await named() == [NOBODY, bob, NOBODY]
+    assert await named() == [ANONYMOUS_SUBJECT, bob, ANONYMOUS_SUBJECT]
 
 
 async def test_tenants_that_went_with_somebody_name_nobody(left, ran, runs, tenant, until_named):
@@ -128,15 +128,15 @@ async def test_tenants_that_went_with_somebody_name_nobody(left, ran, runs, tena
     await ran(("gpt", 1, 0), user_id=bob)
     await runs(1)
     await left(f"user:{uuid4()}", tenant)
-    await until_named(NOBODY)
+    await until_named(ANONYMOUS_SUBJECT)
 
 
 @pytest.mark.parametrize(
     "change",
     [
         "user_id = 'user:somebody-else'",
-        f"user_id = '{NOBODY}', input_tokens = 0",
-        f"user_id = '{NOBODY}', tenant_id = gen_random_uuid()",
+        f"user_id = '{ANONYMOUS_SUBJECT}', input_tokens = 0",
+        f"user_id = '{ANONYMOUS_SUBJECT}', tenant_id = gen_random_uuid()",
         "estimated = not estimated",
     ],
 )
@@ -144,6 +144,6 @@ async def test_nothing_but_who_used_it_can_be_taken_back(app, ran, runs, change)
     await ran(("gpt", 1, 1))
     before = await runs(1)
     with pytest.raises(Exception, match="usage_entries is append-only"):
-        async with app.state.kit.database.begin() as session:
+        async with app.state.resources.database.begin() as session:
             await session.execute(text(f"update usage_entries set {change}"))  # noqa: S608  # ours
     assert await runs(1) == before

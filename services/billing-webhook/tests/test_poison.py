@@ -1,35 +1,35 @@
 import pytest
 from billing_webhook.worker import HANDLERS
-from servicekit.app import make_kit
-from servicekit.events.dead_letters import list_dead, replay_dead
-from servicekit.events.relay import Consumer, Patience
-from servicekit.workers.supervisor import running
+from servicekit.app import build_resources
+from servicekit.events.dead_letters import list_dead_letters, replay_dead_letter
+from servicekit.events.relay import Consumer, RetryPolicy
+from servicekit.workers.supervisor import running_all
 
-IMPATIENT = Patience(max_deliveries=2, first_retry=0.05, block=0.1)
+IMPATIENT = RetryPolicy(max_deliveries=2, first_retry=0.05, block=0.1)
 
 
 @pytest.fixture
 async def laid_aside(settings, redis, until):
     """Wait for dead letters; the service's own reactions run under a consumer that gives up soon."""
-    kit = make_kit("billing-webhook", settings)
+    resources = build_resources("billing-webhook", settings)
     service = Consumer(
-        kit.database,
-        kit.redis,
+        resources.database,
+        resources.redis,
         service="billing-webhook",
         sources=("chat-agent",),
         handlers=HANDLERS,
         patience=IMPATIENT,
     )
-    async with running([service]):
+    async with running_all([service]):
 
         async def all_of(number):
-            letters = await list_dead(redis, "billing-webhook")
+            letters = await list_dead_letters(redis, "billing-webhook")
             return letters if len(letters) == number else None
 
         yield lambda number: until(lambda: all_of(number))
-    await kit.database.close()
-    await kit.redis.aclose()
-    await kit.http.aclose()
+    await resources.database.close()
+    await resources.redis.aclose()
+    await resources.http.aclose()
 
 
 USED = {
@@ -71,10 +71,10 @@ async def test_what_was_laid_aside_does_not_hold_up_the_rest(ran, tell, runs):
 async def test_a_dead_letter_can_be_told_again(laid_aside, redis, ran, until):
     await ran(usage="much")
     [letter] = await laid_aside(1)
-    await replay_dead(redis, "billing-webhook", letter.entry_id)
+    await replay_dead_letter(redis, "billing-webhook", letter.entry_id)
 
     async def back():
-        letters = await list_dead(redis, "billing-webhook")
+        letters = await list_dead_letters(redis, "billing-webhook")
         return [again.entry_id for again in letters] not in ([], [letter.entry_id])
 
     await until(back)

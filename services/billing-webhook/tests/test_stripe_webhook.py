@@ -62,7 +62,7 @@ def post(stripe):
 @pytest.fixture
 def kept(app):
     async def rows():
-        async with app.state.kit.database.begin() as session:
+        async with app.state.resources.database.begin() as session:
             return (await session.execute(text("select * from stripe_events order by id"))).all()
 
     return rows

@@ -142,7 +142,7 @@ async def test_the_ledger_cannot_be_changed(app, ran, runs):
     await runs(1)
     for change in ("update usage_entries set input_tokens = 0", "delete from usage_entries"):
         with pytest.raises(Exception, match="usage_entries is append-only"):
-            async with app.state.kit.database.begin() as session:
+            async with app.state.resources.database.begin() as session:
                 await (await session.connection()).exec_driver_sql(change)
     assert (await runs(1))["totals"]["input_tokens"] == 1
 

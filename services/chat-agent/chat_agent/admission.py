@@ -7,20 +7,20 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
-from servicekit.app import CurrentKit, Kit
-from servicekit.auth.dependencies import allowed
+from servicekit.app import Resources, ResourcesDep
+from servicekit.auth.dependencies import require
 from servicekit.auth.tokens import Principal
 from servicekit.idempotency import REPLAYED
 from servicekit.invalid_requests import count_against
-from servicekit.rate_limits import Admission, Lease, Rate, Slots, tenant_key
+from servicekit.rate_limits import Concurrency, Grant, Rate, SlotLease, tenant_key
 
 from chat_agent import chat
 from chat_agent.chat import IdempotencyKey, Prelude, Runs, Turn
 from chat_agent.listening import MayHear
 from chat_agent.schemas import Answer, ChatRequest
 
-Writer = Annotated[Principal, allowed("conversations:write")]
-Reader = Annotated[Principal, allowed("conversations:read")]
+Writer = Annotated[Principal, require("conversations:write")]
+Reader = Annotated[Principal, require("conversations:read")]
 
 # What a process that died has taken is free again after this.
 SLOT_SECONDS = 20.0
@@ -32,7 +32,7 @@ class Admitted:
 
     turn: Turn
     headers: dict[str, str]
-    lease: Lease
+    lease: SlotLease
     may_hear: MayHear
 
 
@@ -45,7 +45,7 @@ class Desk:
 
     caller: Writer
     engine: Runs
-    kit: CurrentKit
+    resources: ResourcesDep
     key: IdempotencyKey
     request: Request
 
@@ -57,24 +57,26 @@ class Desk:
         """Let a caller ask once more."""
         admission = await self._admission(streamed)
         begun = chat.begin(self.engine, self.caller, asked, self.key, prelude)
-        return await admitted(admission, begun, may_hear(self.kit, self.caller))
+        return await admitted(admission, begun, may_hear(self.resources, self.caller))
 
     async def allow(self, run_id: UUID, given: Mapping[UUID, Answer], *, streamed: bool) -> Admitted:
         """Let a caller answer what a run has asked for, and hear how it goes on."""
         admission = await self._admission(streamed)
         begun = chat.go_on(self.engine, self.caller, run_id, given)
-        return await admitted(admission, begun, may_hear(self.kit, self.caller))
+        return await admitted(admission, begun, may_hear(self.resources, self.caller))
 
-    async def _admission(self, streamed: bool) -> Admission:
-        limits, settings = self.kit.limits, self.engine.settings
+    async def _admission(self, streamed: bool) -> Grant:
+        limits, settings = self.resources.limits, self.engine.settings
         count_against(self.request)
         if not streamed:
             return await limits.admit(*self._rates())
         return await limits.admit(
             Rate(key(self.caller, "stream"), settings.chat_stream_rate_limit_per_minute),
             Rate(shared(self.caller, "stream"), settings.chat_tenant_stream_rate_limit_per_minute),
-            Slots(key(self.caller, "streams"), settings.chat_stream_concurrent_limit, SLOT_SECONDS),
-            Slots(shared(self.caller, "streams"), settings.chat_tenant_stream_concurrent_limit, SLOT_SECONDS),
+            Concurrency(key(self.caller, "streams"), settings.chat_stream_concurrent_limit, SLOT_SECONDS),
+            Concurrency(
+                shared(self.caller, "streams"), settings.chat_tenant_stream_concurrent_limit, SLOT_SECONDS
+            ),
         )
 
     def _rates(self) -> tuple[Rate, Rate]:
@@ -94,35 +96,35 @@ class Ear:
 
     caller: Reader
     engine: Runs
-    kit: CurrentKit
+    resources: ResourcesDep
 
     @property
     def may_hear(self) -> MayHear:
         """What tells whether the caller may go on to listen."""
-        return may_hear(self.kit, self.caller)
+        return may_hear(self.resources, self.caller)
 
-    async def listen(self) -> Admission:
+    async def listen(self) -> Grant:
         """Let a caller listen to one more."""
         settings = self.engine.settings
-        return await self.kit.limits.admit(
+        return await self.resources.limits.admit(
             Rate(key(self.caller, "resume"), settings.chat_resume_rate_limit_per_minute),
-            Slots(key(self.caller, "resumes"), settings.chat_resume_concurrent_limit, SLOT_SECONDS),
+            Concurrency(key(self.caller, "resumes"), settings.chat_resume_concurrent_limit, SLOT_SECONDS),
         )
 
 
 Listener = Annotated[Ear, Depends(Ear)]
 
 
-async def admitted(admission: Admission, begun: Awaitable[Turn], may_hear: MayHear) -> Admitted:
+async def admitted(admission: Grant, begun: Awaitable[Turn], may_hear: MayHear) -> Admitted:
     """Give a turn that begins; without one, nothing is held."""
-    async with admission.undone_on_error():
+    async with admission.released_on_error():
         turn = await begun
     return Admitted(turn, {**admission.headers(), **about(turn)}, admission.lease, may_hear)
 
 
-def may_hear(kit: Kit, caller: Principal) -> MayHear:
+def may_hear(resources: Resources, caller: Principal) -> MayHear:
     """Give what tells whether a caller's token is still good; it asks nobody."""
-    return partial(kit.verifier.still_believes, caller)
+    return partial(resources.verifier.is_still_valid, caller)
 
 
 def about(turn: Turn) -> dict[str, str]:

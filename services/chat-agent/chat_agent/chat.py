@@ -9,7 +9,7 @@ import agents
 from fastapi import Depends, Header, Query, Request
 from opentelemetry import trace
 from servicekit.auth.tokens import Principal
-from servicekit.idempotency import WELL_FORMED, BadIdempotencyKey, IdempotencyInProgress
+from servicekit.idempotency import WELL_FORMED, IdempotencyInProgress, InvalidIdempotencyKey
 
 from chat_agent import approvals, failures, runs
 from chat_agent.agents import AGENTS
@@ -42,7 +42,7 @@ def engine_of(request: Request) -> Engine:
 def key_of(idempotency_key: Annotated[str | None, Header()] = None) -> str | None:
     """Give the request's Idempotency-Key; raises BadIdempotencyKey."""
     if idempotency_key is not None and not WELL_FORMED.fullmatch(idempotency_key):
-        raise BadIdempotencyKey
+        raise InvalidIdempotencyKey
     return idempotency_key
 
 

@@ -15,7 +15,7 @@ from agents import Agent
 from opentelemetry import trace
 from redis.exceptions import RedisError
 from servicekit import context
-from servicekit.app import Kit
+from servicekit.app import Resources
 from servicekit.auth.tokens import Principal
 from servicekit.errors import is_outage
 from sqlalchemy.exc import SQLAlchemyError
@@ -55,28 +55,28 @@ ENDING_SECONDS = 5.0
 class Engine:
     """All the runs that are alive in this process, and what they share."""
 
-    def __init__(self, kit: Kit, settings: Settings) -> None:
+    def __init__(self, resources: Resources, settings: Settings) -> None:
         self.settings = settings
         owner = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"  # a name
         self.lease = Lease(owner, timedelta(seconds=settings.run_lease_seconds))
-        self.database = kit.database
-        self.recorder = Recorder(kit.redis)
-        self.signals = Signals(kit.redis, self.hear)
-        self.endings = Endings(kit.database, kit.redis, settings)
+        self.database = resources.database
+        self.recorder = Recorder(resources.redis)
+        self.signals = Signals(resources.redis, self.hear)
+        self.endings = Endings(resources.database, resources.redis, settings)
         self.live: dict[UUID, Live] = {}
         self.is_closing = False
         # Something may be there to be taken: see `Claimer`.
         self.due = asyncio.Event()
-        self._redis = kit.redis
+        self._redis = resources.redis
         self._models = model.connect(settings)
-        auth = kit.client("auth", settings.auth_internal_url, owners.SCOPE)
+        auth = resources.client("auth", settings.auth_internal_url, owners.SCOPE)
         self._performer = Performer(
-            kit.database,
+            resources.database,
             model.run_config(self._models),
             settings,
             Owners(auth, settings.auth_patience_seconds),
         )
-        self._conversation = kit.client("conversation", settings.conversation_internal_url, SCOPE)
+        self._conversation = resources.client("conversation", settings.conversation_internal_url, SCOPE)
 
     @property
     def model(self) -> str:

@@ -11,9 +11,9 @@ from uuid import UUID
 from redis.asyncio import Redis
 from servicekit import erasure
 from servicekit.database import Database
-from servicekit.erasure import NOBODY, leavers
-from servicekit.workers.base import Steady
-from servicekit.workers.retention import Rule
+from servicekit.erasure import ANONYMOUS_SUBJECT, deleted_users
+from servicekit.workers.base import LoopWorker
+from servicekit.workers.retention import RetentionRule
 from sqlalchemy import delete, exists, select, update
 
 from chat_agent.leavers import stop_all
@@ -23,7 +23,7 @@ from chat_agent.settings import Settings
 
 # What a run is without what was said in it, and without whose it was.
 BLANK: dict[str, Any] = {
-    "user_id": NOBODY,
+    "user_id": ANONYMOUS_SUBJECT,
     "message": "",
     "prelude": [],
     "idempotency_key": None,
@@ -34,12 +34,12 @@ BLANK: dict[str, Any] = {
 }
 # Longer than any token of theirs is good for.
 LATE = timedelta(hours=1)
-HAS_RUNS = exists().where(Run.user_id == leavers.c.user_id)
+HAS_RUNS = exists().where(Run.user_id == deleted_users.c.user_id)
 BATCH = 200
 PAUSE_SECONDS = 2.0
 
 
-class Forgetter(Steady):
+class Forgetter(LoopWorker):
     """Forgets, in small batches; a Worker. Several replicas may do so at once."""
 
     def __init__(self, database: Database, redis: Redis, settings: Settings) -> None:
@@ -61,12 +61,12 @@ class Forgetter(Steady):
     async def _over(self) -> Sequence[UUID]:
         """List some runs that are over, of those who have left; what is not over is stopped."""
         async with self._database.begin() as session:
-            if await session.scalar(erasure.leaving().limit(1)) is None:
+            if await session.scalar(erasure.pending_erasures().limit(1)) is None:
                 return []
             # Of few people at a time, and so by index.
-            people = (await session.scalars(erasure.leaving().where(HAS_RUNS).limit(BATCH))).all()
+            people = (await session.scalars(erasure.pending_erasures().where(HAS_RUNS).limit(BATCH))).all()
             if not people:
-                await erasure.settle(session, HAS_RUNS, LATE)
+                await erasure.mark_erased(session, HAS_RUNS, LATE)
                 return []
             await stop_all(session, Run.user_id.in_(people))
             over = select(Run.id).where(Run.user_id.in_(people), Run.status.in_(OVER)).limit(BATCH)
@@ -82,7 +82,7 @@ class Forgetter(Steady):
             await session.execute(update(Run).where(Run.id.in_(run_ids)).values(BLANK))
 
 
-def of_deleted_tenants() -> Rule:
+def of_deleted_tenants() -> RetentionRule:
     """Say which runs go with their tenant; their logs are gone an hour after their end in any case."""
     runs = Base.metadata.tables["runs"]
-    return runs, Run.tenant_id.in_(erasure.over()) & Run.ended_at.is_not(None)
+    return runs, Run.tenant_id.in_(erasure.purgeable_tenants()) & Run.ended_at.is_not(None)

@@ -3,7 +3,7 @@
 import logging
 import time
 
-from servicekit.workers.base import PAUSES, Every, Steady, until_set
+from servicekit.workers.base import BACKOFF_SECONDS, LoopWorker, Throttle, until_set
 
 from chat_agent import leases
 from chat_agent.engine import Engine
@@ -17,15 +17,15 @@ SIGN_OF_LIFE_SECONDS = 5.0
 MOST = 50
 
 
-class Keeper(Steady):
+class Keeper(LoopWorker):
     """Renews leases, and hears from the rows what others have decided; a Worker."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._every = engine.lease.lasts.total_seconds() / 4
-        self._stirring = Every(SIGN_OF_LIFE_SECONDS)
+        self._stirring = Throttle(SIGN_OF_LIFE_SECONDS)
         # After an outage, sooner than others may begin to take what was not renewed.
-        super().__init__("leases", pauses=(PAUSES[0], self._every))
+        super().__init__("leases", pauses=(BACKOFF_SECONDS[0], self._every))
 
     async def begin(self) -> None:
         """Begin with nothing."""
@@ -49,7 +49,7 @@ class Keeper(Steady):
         return self._every
 
 
-class Claimer(Steady):
+class Claimer(LoopWorker):
     """Takes runs that nobody works on: lost, handed over, or next in their conversation; a Worker."""
 
     def __init__(self, engine: Engine) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from servicekit import erasure
 from servicekit.erasure import TENANT_EVENTS, USER_EVENT
-from servicekit.events.outbox import Received
+from servicekit.events.outbox import ReceivedEvent
 from servicekit.events.relay import Handler
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,15 +17,15 @@ from chat_agent import runs
 from chat_agent.models import QUEUED, RUNNING, WAITING, Run
 
 
-async def stop_of_person(session: AsyncSession, received: Received) -> None:
+async def stop_of_person(session: AsyncSession, received: ReceivedEvent) -> None:
     """Write down that somebody has left, and stop what runs for them."""
-    event = await erasure.note_person(session, received)
+    event = await erasure.record_user_deleted(session, received)
     await stop_all(session, (Run.user_id == event.user_id) | Run.tenant_id.in_(event.tenant_ids))
 
 
-async def stop_of_tenant(session: AsyncSession, received: Received) -> None:
+async def stop_of_tenant(session: AsyncSession, received: ReceivedEvent) -> None:
     """Write down what has become of a tenant, unless newer is known, and stop what runs in a deleted one."""
-    event = await erasure.note_tenant(session, received)
+    event = await erasure.record_tenant_changed(session, received)
     if event is not None and event.purge_after is not None:
         await stop_all(session, Run.tenant_id == event.tenant_id)
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from servicekit.app import Kit, create_service, serve
+from servicekit.app import Resources, create_service, serve
 from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 
@@ -28,28 +28,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Who answers: agents, tools, runs and their event streams.",
         routers=[routes.router, openai_routes.router, ag_ui_routes.router, ui_routes.router],
         workers=workers,
-        lifespan=lambda kit: running_agents(app, kit, settings),
+        lifespan=lambda resources: running_agents(app, resources, settings),
     )
     app.add_middleware(OpenAIErrors)
     return app
 
 
 @asynccontextmanager
-async def running_agents(app: FastAPI, kit: Kit, settings: Settings) -> AsyncIterator[None]:
+async def running_agents(app: FastAPI, resources: Resources, settings: Settings) -> AsyncIterator[None]:
     """Have an engine for as long as the app answers: runs are worked on where they were asked for."""
-    engine = app.state.engine = Engine(kit, settings)
+    engine = app.state.engine = Engine(resources, settings)
     staff: list[Worker] = [engine.recorder, engine.signals, Keeper(engine), Claimer(engine)]
-    kit.checks.update({worker.name: partial(background.check, worker) for worker in staff})
-    async with background.running(staff):
-        leaving = asyncio.create_task(leave(kit, engine))
+    resources.checks.update({worker.name: partial(background.check_health, worker) for worker in staff})
+    async with background.running_all(staff):
+        leaving = asyncio.create_task(leave(resources, engine))
         yield
         leaving.cancel()
         await engine.close()
 
 
-async def leave(kit: Kit, engine: Engine) -> None:
+async def leave(resources: Resources, engine: Engine) -> None:
     """Hand everything over as soon as the process is told to end, while its streams still stand."""
-    await kit.stopping.wait()
+    await resources.stopping.wait()
     await engine.hand_over()
 
 

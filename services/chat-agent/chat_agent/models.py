@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
-from servicekit.erasure import leavers, tenants
+from servicekit.erasure import deleted_users, tenants
 from servicekit.events.outbox import inbox, outbox
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
@@ -147,5 +147,5 @@ class ToolCall(Base):
 
 inbox.to_metadata(Base.metadata)
 outbox.to_metadata(Base.metadata)
-leavers.to_metadata(Base.metadata)
+deleted_users.to_metadata(Base.metadata)
 tenants.to_metadata(Base.metadata)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
-from servicekit.workers.base import heed_cancellation, until_set
+from servicekit.workers.base import check_cancelled, until_set
 
 from chat_agent.run_log import APPEND, SHA, RunEvent, RunLog, append_arguments
 
@@ -61,7 +61,7 @@ class Recorder:
                 self._failures = 0
             except (RedisError, OSError) as error:
                 self._held_up(error)
-            heed_cancellation()
+            check_cancelled()
             await asyncio.sleep(self._rest(len(logs), loop.time() - begun))
 
     def healthy(self) -> bool:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response, status
 from fastapi.responses import StreamingResponse
-from servicekit.auth.dependencies import allowed
+from servicekit.auth.dependencies import require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Page
@@ -22,7 +22,7 @@ from chat_agent.tools import TOOLS
 AgentName = Annotated[str, Path(pattern="^[a-z_]{1,64}$")]
 Wanted = Annotated[schemas.RunFilter, Query()]
 WantedPage = Annotated[schemas.RunPage, Query()]
-ToolReader = Annotated[Principal, allowed("tools:read")]
+ToolReader = Annotated[Principal, require("tools:read")]
 
 EVENT = {
     "type": "object",

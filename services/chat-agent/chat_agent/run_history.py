@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from servicekit.auth.permissions import allows
 from servicekit.auth.tokens import Principal
 from servicekit.errors import Forbidden
-from servicekit.schemas import BadCursor, Page, decode_cursor, encode_cursor
+from servicekit.schemas import InvalidCursor, Page, decode_cursor, encode_cursor
 from sqlalchemy import BigInteger, ColumnElement, Select, cast, extract, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -45,7 +45,7 @@ def place(cursor: str) -> tuple[datetime, UUID]:
     try:
         return PLACE.validate_python(decode_cursor(cursor, str, str))
     except ValueError as error:
-        raise BadCursor from error
+        raise InvalidCursor from error
 
 
 def after(rows: Sequence[Run], limit: int) -> str | None:

@@ -17,7 +17,7 @@ from pydantic import (
     computed_field,
 )
 from servicekit.request_limits import KIB
-from servicekit.schemas import Body, Cursor, Limit
+from servicekit.schemas import Cursor, Limit, RequestModel
 
 # Of every route that takes messages. The gateway lets through as much.
 MAX_CHAT_BODY = 1024 * KIB
@@ -57,7 +57,7 @@ Message = Annotated[
 ]
 
 
-class ChatRequest(Body):
+class ChatRequest(RequestModel):
     """One message to an agent."""
 
     message: Message = Field(description="What the person says.", examples=["Hello, how can you help me?"])
@@ -175,7 +175,7 @@ class WholeRun(Run):
     approvals: list[Approval] = []
 
 
-class Answer(Body):
+class Answer(RequestModel):
     """What a person says to a tool call."""
 
     approve: bool

@@ -3,7 +3,7 @@
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr
-from servicekit.app import Kit
+from servicekit.app import Resources
 from servicekit.call_limits import CallLimits
 from servicekit.settings import ServiceSettings
 
@@ -24,10 +24,10 @@ class Settings(ServiceSettings):
         return self.chat_limits
 
     @classmethod
-    def of(cls, kit: Kit) -> Self:
+    def of(cls, resources: Resources) -> Self:
         """Give those that a service was made with."""
-        assert isinstance(kit.settings, cls)  # noqa: S101  # what `create_app` makes it with
-        return kit.settings
+        assert isinstance(resources.settings, cls)  # noqa: S101  # what `create_app` makes it with
+        return resources.settings
 
     openai_api_key: SecretStr = Field(description="the key of the model's provider")
     openai_base_url: str = "https://api.openai.com/v1"

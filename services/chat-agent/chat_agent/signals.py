@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from servicekit.workers.base import Steady
+from servicekit.workers.base import LoopWorker
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ CHANNEL = "chat-agent:signals"
 LISTEN_SECONDS = 5.0
 
 
-class Signals(Steady):
+class Signals(LoopWorker):
     """Hears what other replicas call out; a Worker."""
 
     def __init__(self, redis: Redis, heard: Callable[[dict[str, str]], Awaitable[None]]) -> None:

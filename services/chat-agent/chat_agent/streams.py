@@ -3,13 +3,15 @@
 from collections.abc import AsyncIterator, Mapping
 
 from fastapi.responses import StreamingResponse
-from servicekit.rate_limits import Lease
+from servicekit.rate_limits import SlotLease
 
 # X-Accel-Buffering: proxies that are not ours should pass every event on at once, too.
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def event_stream(frames: AsyncIterator[bytes], lease: Lease, headers: Mapping[str, str]) -> StreamingResponse:
+def event_stream(
+    frames: AsyncIterator[bytes], lease: SlotLease, headers: Mapping[str, str]
+) -> StreamingResponse:
     """Stream events; the lease is kept for as long as the stream stands, and then given back."""
 
     async def stream() -> AsyncIterator[bytes]:

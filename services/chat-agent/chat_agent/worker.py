@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from servicekit.app import Kit, run_workers
-from servicekit.events.relay import Consumer, Relay
-from servicekit.workers.retention import Housekeeping, Rule
+from servicekit.app import Resources, run_workers
+from servicekit.events.relay import Consumer, OutboxRelay
+from servicekit.workers.retention import RetentionRule, RetentionWorker
 from servicekit.workers.supervisor import Worker
 from sqlalchemy import func
 
@@ -15,18 +15,20 @@ from chat_agent.models import Base, Run
 from chat_agent.settings import Settings
 
 
-def workers(kit: Kit) -> list[Worker]:
+def workers(resources: Resources) -> list[Worker]:
     """Tell the others of what is committed, hear of who has left, and tidy up."""
-    settings = Settings.of(kit)
+    settings = Settings.of(resources)
     return [
-        Relay(kit.database, kit.redis, source=kit.name, readers=READERS),
-        Consumer(kit.database, kit.redis, service=kit.name, sources=("auth",), handlers=HANDLERS),
-        Forgetter(kit.database, kit.redis, settings),
-        Housekeeping(kit.database, rules=[old_runs(settings), of_deleted_tenants()]),
+        OutboxRelay(resources.database, resources.redis, source=resources.name, readers=READERS),
+        Consumer(
+            resources.database, resources.redis, service=resources.name, sources=("auth",), handlers=HANDLERS
+        ),
+        Forgetter(resources.database, resources.redis, settings),
+        RetentionWorker(resources.database, rules=[old_runs(settings), of_deleted_tenants()]),
     ]
 
 
-def old_runs(settings: Settings) -> Rule:
+def old_runs(settings: Settings) -> RetentionRule:
     """Say which runs are kept no longer."""
     return Base.metadata.tables["runs"], Run.ended_at < func.now() - timedelta(
         days=settings.run_retention_days

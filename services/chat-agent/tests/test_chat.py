@@ -125,7 +125,7 @@ def test_unreadable_bodies_get_a_clear_answer(ann: httpx.Client) -> None:
     ):
         assert ann.post("/api/v1/chat", content=content, headers=headers).status_code == status, content[:20]
     bad_key = ann.post("/api/v1/chat", json={"message": "Hi"}, headers={"Idempotency-Key": "x" * 256})
-    assert (bad_key.status_code, bad_key.json()["code"]) == (400, "bad_idempotency_key")
+    assert (bad_key.status_code, bad_key.json()["code"]) == (400, "invalid_idempotency_key")
 
 
 def test_a_viewer_may_look_but_not_talk(person: Callable[..., httpx.Client]) -> None:

@@ -19,9 +19,9 @@ from chat_agent.toolbox import RunContext, tool
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from servicekit.database import Database
-from servicekit.erasure import NOBODY
-from servicekit.events.outbox import Received
-from servicekit.workers.retention import Housekeeping
+from servicekit.erasure import ANONYMOUS_SUBJECT
+from servicekit.events.outbox import ReceivedEvent
+from servicekit.workers.retention import RetentionWorker
 from testkit.databases import query
 
 from .conftest import TENANT
@@ -32,16 +32,18 @@ Hear = Callable[..., None]
 PRIVATE = "my canary is called Wilhelmine"
 
 
-def told(type: str, **data: Any) -> Received:
-    return Received(id=uuid4(), type=type, source="acme/auth", subject="-", time=datetime.now(UTC), data=data)
+def told(type: str, **data: Any) -> ReceivedEvent:
+    return ReceivedEvent(
+        id=uuid4(), type=type, source="acme/auth", subject="-", time=datetime.now(UTC), data=data
+    )
 
 
-def left(user_id: str, *tenant_ids: UUID) -> Received:
+def left(user_id: str, *tenant_ids: UUID) -> ReceivedEvent:
     ids = [str(tenant_id) for tenant_id in tenant_ids]
     return told("auth.user.deleted.v1", user_id=user_id, tenant_ids=ids)
 
 
-def deleted(tenant_id: UUID, version: int, after: timedelta | None = None) -> Received:
+def deleted(tenant_id: UUID, version: int, after: timedelta | None = None) -> ReceivedEvent:
     purge_after = {} if after is None else {"purge_after": (datetime.now(UTC) + after).isoformat()}
     type = "auth.tenant.deleted.v1" if after is not None else "auth.tenant.reactivated.v1"
     return told(type, tenant_id=str(tenant_id), version=version, **purge_after)
@@ -56,7 +58,7 @@ def database_url(settings: Settings) -> str:
 def hear(settings: Settings) -> Hear:
     """Hear events as the consumer does, one transaction each."""
 
-    async def handle(events: tuple[Received, ...]) -> None:
+    async def handle(events: tuple[ReceivedEvent, ...]) -> None:
         database = Database(settings.database_url, name="test")
         for event in events:
             async with database.begin() as session:
@@ -74,7 +76,7 @@ def forget(settings: Settings, redis_url: str) -> Callable[[], None]:
         database = Database(settings.database_url, name="test")
         async with AsyncRedis.from_url(redis_url) as redis:
             await Forgetter(database, redis, settings).step()
-        await Housekeeping(database, rules=[of_deleted_tenants()]).step()
+        await RetentionWorker(database, rules=[of_deleted_tenants()]).step()
         await database.close()
 
     return lambda: asyncio.run(step())
@@ -104,7 +106,7 @@ def test_nothing_of_who_has_left_is_kept_but_what_was_used(
     until(lambda: forget() or user not in everything(database_url, redis_url))
     assert PRIVATE not in everything(database_url, redis_url)
     [kept] = query(database_url, "select * from runs where id = $1", UUID(mine["id"]))
-    assert (kept["user_id"], kept["message"], kept["output"]) == (NOBODY, "", None)
+    assert (kept["user_id"], kept["message"], kept["output"]) == (ANONYMOUS_SUBJECT, "", None)
     assert kept["status"] == "completed"
     admin = person(role="owner")
     [total] = admin.get("/api/v1/runs/totals", params={"of": "tenant"}).json()
@@ -141,7 +143,7 @@ def test_what_runs_waits_or_is_next_stops_and_is_forgotten(
     ]
     hear(left(user))
     rows = "select id, status, user_id, message, state, prelude, stop from runs"
-    until(lambda: forget() or {row["user_id"] for row in query(database_url, rows)} == {NOBODY})
+    until(lambda: forget() or {row["user_id"] for row in query(database_url, rows)} == {ANONYMOUS_SUBJECT})
     assert {(row["status"], row["message"], row["state"]) for row in query(database_url, rows)} == {
         ("cancelled", "", None)
     }
@@ -162,7 +164,7 @@ def test_a_run_that_began_at_that_very_moment_is_stopped_and_forgotten_too(
     speaking(ann)
     until(lambda: forget() or user not in everything(database_url, redis_url))
     [run] = query(database_url, "select * from runs")
-    assert (run["status"], run["user_id"]) == ("cancelled", NOBODY)
+    assert (run["status"], run["user_id"]) == ("cancelled", ANONYMOUS_SUBJECT)
     assert query(database_url, "select forgotten_at from leavers")[0]["forgotten_at"] is None
     query(database_url, "update leavers set heard_at = now() - interval '2 hours'")
     forget()
@@ -180,7 +182,7 @@ def test_an_event_that_comes_again_changes_nothing(
         hear(left(user), left(user))
         forget()
     assert read(bob, kept) == kept
-    assert len(query(database_url, "select * from runs where user_id = $1", NOBODY)) == 1
+    assert len(query(database_url, "select * from runs where user_id = $1", ANONYMOUS_SUBJECT)) == 1
     assert len(query(database_url, "select * from leavers")) == 1
 
 

@@ -88,7 +88,7 @@ def test_a_new_run_does_not_shift_the_pages(ann: httpx.Client) -> None:
     ],
 )
 def test_a_made_up_cursor_is_refused(ann: httpx.Client, cursor: str) -> None:
-    assert code(ann.get(RUNS, params={"cursor": cursor})) == (400, "bad_cursor")
+    assert code(ann.get(RUNS, params={"cursor": cursor})) == (400, "invalid_cursor")
 
 
 def test_a_list_can_be_narrowed(ann: httpx.Client) -> None:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sandbox.embedded import Valkey
-from servicekit.redis_client import told_of_loss
+from servicekit.redis_client import raising_connection_error
 from testkit.proxy import Proxy
 
 CONVERSATION, NOW = uuid4(), datetime(2026, 1, 2, tzinfo=UTC)
@@ -160,7 +160,9 @@ async def test_every_reader_gets_every_event_once(redis_url: str, happenings: li
         Redis.from_url(redis_url) as fate,
         recording(redis) as recorder,
     ):
-        redis.connection_pool.connection_class = told_of_loss(redis.connection_pool.connection_class)
+        redis.connection_pool.connection_class = raising_connection_error(
+            redis.connection_pool.connection_class
+        )
         story = Story(log_at(recorder, redis), recorder, fate)
         story.log.append("run.started")
         for happening, much in happenings:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from chat_agent.main import create_app
 from redis.asyncio import Redis
-from servicekit.auth.revocations import mark, tell
+from servicekit.auth.revocations import format_entry, publish
 from testkit.live_server import serving
 from testkit.sse import events
 from testkit.token_matrix import API_KEY
@@ -48,7 +48,7 @@ def revoke(redis_url: str) -> Callable[[str, str], None]:
 
     async def revoked(kind: str, name: str) -> None:
         async with Redis.from_url(redis_url) as redis:
-            await tell(redis, [mark(kind, name, time.time())])
+            await publish(redis, [format_entry(kind, name, time.time())])
 
     return lambda kind, name: asyncio.run(revoked(kind, name))
 
@@ -89,7 +89,7 @@ def test_the_end_of_every_session_closes_the_streams_of_all_that_were_proved_bef
 
     async def end_every_session() -> None:
         async with Redis.from_url(redis_url) as redis:
-            await tell(redis, [mark("session", "*", now - DAY_SECONDS)])
+            await publish(redis, [format_entry("session", "*", now - DAY_SECONDS)])
 
     with old.stream("GET", path) as answer:
         told = events(answer.iter_lines())

@@ -59,7 +59,7 @@ async def ensure(
 
     Raises ConversationLimitReached, and ConversationUnknown, also to whoever acts for somebody who has left.
     """
-    if await session.scalar(erasure.left(caller.user_id)):
+    if await session.scalar(erasure.is_deleted_user(caller.user_id)):
         raise ConversationUnknown
     row = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id, "title": title}
     added = insert(Conversation).values(row).on_conflict_do_nothing().returning(Conversation.id)

@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response, status
-from servicekit.auth.dependencies import acting
+from servicekit.auth.dependencies import on_behalf_of
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Limit, Page
@@ -13,8 +13,8 @@ from conversation import conversations, items, models, schemas, search, turns
 from conversation.keeping import answer
 from conversation.quotas import CurrentQuotas
 
-Reader = Annotated[Principal, acting("conversations:read")]
-Writer = Annotated[Principal, acting("conversations:write")]
+Reader = Annotated[Principal, on_behalf_of("conversations:read")]
+Writer = Annotated[Principal, on_behalf_of("conversations:write")]
 
 router = APIRouter(prefix="/internal/v1", tags=["conversations"])
 

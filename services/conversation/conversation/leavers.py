@@ -4,10 +4,10 @@ Of a tenant when its time is over; of a person at once, and whatever comes late 
 """
 
 from servicekit import erasure
-from servicekit.erasure import TENANT_EVENTS, USER_EVENT, leavers
-from servicekit.events.outbox import Received
+from servicekit.erasure import TENANT_EVENTS, USER_EVENT, deleted_users
+from servicekit.events.outbox import ReceivedEvent
 from servicekit.events.relay import Handler
-from servicekit.workers.retention import Rule
+from servicekit.workers.retention import RetentionRule
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,23 +17,23 @@ from conversation.models import Base, Conversation
 AT_ONCE = 500
 
 
-async def forget_person(session: AsyncSession, received: Received) -> None:
+async def forget_person(session: AsyncSession, received: ReceivedEvent) -> None:
     """Remove what somebody has said who has left."""
-    event = await erasure.note_person(session, received)
+    event = await erasure.record_user_deleted(session, received)
     some = select(Conversation.id).where(Conversation.user_id == event.user_id).limit(AT_ONCE)
     await session.execute(delete(Conversation).where(Conversation.id.in_(some)))
 
 
-def rules() -> list[Rule]:
+def rules() -> list[RetentionRule]:
     """Say which conversations are nobody's any more, or of tenants that are over."""
     table = Base.metadata.tables["conversations"]
     return [
-        (table, Conversation.tenant_id.in_(erasure.over())),
-        (table, Conversation.user_id.in_(select(leavers.c.user_id))),
+        (table, Conversation.tenant_id.in_(erasure.purgeable_tenants())),
+        (table, Conversation.user_id.in_(select(deleted_users.c.user_id))),
     ]
 
 
 HANDLERS: dict[str, Handler] = {
     USER_EVENT: forget_person,
-    **dict.fromkeys(TENANT_EVENTS, erasure.note_tenant),
+    **dict.fromkeys(TENANT_EVENTS, erasure.record_tenant_changed),
 }

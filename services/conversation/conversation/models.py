@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from servicekit.database import metadata
-from servicekit.erasure import leavers, tenants
+from servicekit.erasure import deleted_users, tenants
 from servicekit.events.outbox import inbox
 from servicekit.idempotency import idempotency_keys
 from sqlalchemy import BigInteger, Computed, ForeignKey, Index, Text, UniqueConstraint, func
@@ -100,5 +100,5 @@ class Turn(Base):
 
 inbox.to_metadata(Base.metadata)
 idempotency_keys.to_metadata(Base.metadata)
-leavers.to_metadata(Base.metadata)
+deleted_users.to_metadata(Base.metadata)
 tenants.to_metadata(Base.metadata)

@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter
-from servicekit.schemas import BadCursor, decode_cursor, encode_cursor
+from servicekit.schemas import InvalidCursor, decode_cursor, encode_cursor
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ def place(cursor: str, shape: TypeAdapter[T], *types: type) -> T:
     try:
         return shape.validate_python(decode_cursor(cursor, *types))
     except (ValueError, OverflowError) as error:
-        raise BadCursor from error
+        raise InvalidCursor from error
 
 
 def after(rows: Sequence[object], limit: int, *columns: str) -> str | None:

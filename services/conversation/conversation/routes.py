@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response, status
-from servicekit.auth.dependencies import allowed, rated
+from servicekit.auth.dependencies import rate_limited, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.idempotency import IdempotentRoute
@@ -14,9 +14,9 @@ from conversation import conversations, items, models, schemas, search
 from conversation.keeping import answer
 from conversation.quotas import CurrentQuotas
 
-Reader = Annotated[Principal, allowed("conversations:read")]
-Writer = Annotated[Principal, allowed("conversations:write")]
-Remover = Annotated[Principal, allowed("conversations:delete")]
+Reader = Annotated[Principal, require("conversations:read")]
+Writer = Annotated[Principal, require("conversations:write")]
+Remover = Annotated[Principal, require("conversations:delete")]
 
 router = APIRouter(prefix="/api/v1/conversations", tags=["conversations"], route_class=IdempotentRoute)
 
@@ -41,7 +41,7 @@ async def list_conversations(
     return await conversations.page(session, caller, limit, cursor)
 
 
-@router.get("/search", dependencies=[rated("searches")])
+@router.get("/search", dependencies=[rate_limited("searches")])
 async def search_conversations(
     query: Annotated[schemas.Query, Query(description='Words, "a phrase", `or`, `-without`.')],
     caller: Reader,

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 from servicekit.request_limits import KIB
-from servicekit.schemas import Body, at_most
+from servicekit.schemas import RequestModel, max_length
 
 # Of the routes that take items. The gateway lets through as much.
 MAX_ITEMS_BODY = 1024 * KIB
@@ -84,17 +84,17 @@ Data = Annotated[
     dict[str, JsonValue],
     Field(max_length=MAX_MEMBERS),
     BeforeValidator(keepable),
-    BeforeValidator(at_most(MAX_MEMBERS)),
+    BeforeValidator(max_length(MAX_MEMBERS)),
 ]
 
 
-class NewConversation(Body):
+class NewConversation(RequestModel):
     """A conversation to begin; without a title it takes one from the first thing that the user says."""
 
     title: Title | None = None
 
 
-class NewItem(Body):
+class NewItem(RequestModel):
     """An item of the Agents SDK to keep; its id is the sender's, and makes sending it again harmless."""
 
     id: ItemId
@@ -108,7 +108,7 @@ def distinct(items: list[NewItem]) -> list[NewItem]:
     return items
 
 
-class NewItems(Body):
+class NewItems(RequestModel):
     """Items to keep, in the order in which they were said."""
 
     items: Annotated[
@@ -122,7 +122,7 @@ class NewTurnItems(NewItems):
     attempt: Attempt
 
 
-class NewTurn(Body):
+class NewTurn(RequestModel):
     """What a run begins with, and how many of the conversation's last items it wants to hear of."""
 
     attempt: Attempt

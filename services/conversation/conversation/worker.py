@@ -2,22 +2,26 @@
 
 from collections.abc import Sequence
 
-from servicekit.app import Kit, run_workers
+from servicekit.app import Resources, run_workers
 from servicekit.events.relay import Consumer
-from servicekit.workers.retention import Housekeeping
+from servicekit.workers.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
 from conversation import leavers
 from conversation.settings import Settings
 
 
-def workers(kit: Kit) -> Sequence[Worker]:
+def workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of this service."""
     return [
         Consumer(
-            kit.database, kit.redis, service="conversation", sources=("auth",), handlers=leavers.HANDLERS
+            resources.database,
+            resources.redis,
+            service="conversation",
+            sources=("auth",),
+            handlers=leavers.HANDLERS,
         ),
-        Housekeeping(kit.database, rules=leavers.rules()),
+        RetentionWorker(resources.database, rules=leavers.rules()),
     ]
 
 

@@ -9,15 +9,15 @@ from conversation import leavers
 from conversation.leavers import HANDLERS
 from conversation.models import Conversation, Item
 from conversation.worker import workers
-from servicekit.events.outbox import Received
-from servicekit.workers.retention import Housekeeping
+from servicekit.events.outbox import ReceivedEvent
+from servicekit.workers.retention import RetentionWorker
 from sqlalchemy import func, select
 
 TENANT = uuid4()
 
 
 def left(user_id, *tenant_ids):
-    return Received(
+    return ReceivedEvent(
         id=uuid4(),
         type="auth.user.deleted.v1",
         source="acme/auth",
@@ -29,7 +29,7 @@ def left(user_id, *tenant_ids):
 
 @pytest.fixture
 def database(app):
-    return app.state.kit.database
+    return app.state.resources.database
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def hear(database):
 @pytest.fixture
 def tidy(app):
     async def step():
-        [housekeeping] = [one for one in workers(app.state.kit) if isinstance(one, Housekeeping)]
+        [housekeeping] = [one for one in workers(app.state.resources) if isinstance(one, RetentionWorker)]
         await housekeeping.step()
 
     return step

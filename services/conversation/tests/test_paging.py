@@ -105,7 +105,7 @@ async def test_refuses_a_cursor_that_it_has_not_given_out(ann, begin, path):
     path = CONVERSATIONS + path.format(conversation_id=await begin(ann, "one"))
     for forged in FORGED:
         answer = await ann.get(path, params={"cursor": forged, "query": "one"})
-        assert (answer.status_code, answer.json()["code"]) == (400, "bad_cursor"), forged
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_cursor"), forged
 
 
 async def test_no_invented_cursor_does_any_harm(ann, begin):

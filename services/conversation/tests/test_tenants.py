@@ -10,19 +10,19 @@ from conversation.leavers import HANDLERS, rules
 from conversation.worker import workers
 from redis.asyncio import Redis
 from servicekit.erasure import tenants
-from servicekit.events.outbox import Received
-from servicekit.workers.retention import Housekeeping
+from servicekit.events.outbox import ReceivedEvent
+from servicekit.workers.retention import RetentionWorker
 from sqlalchemy import select
 
 TENANT = uuid4()
 SOON, PAST = timedelta(days=1), timedelta(days=-1)
 
 
-def told(what: str, version: int, tenant_id: UUID = TENANT, after: timedelta | None = None) -> Received:
+def told(what: str, version: int, tenant_id: UUID = TENANT, after: timedelta | None = None) -> ReceivedEvent:
     data = {"tenant_id": str(tenant_id), "version": version}
     if after is not None:
         data["purge_after"] = (datetime.now(UTC) + after).isoformat()
-    return Received(
+    return ReceivedEvent(
         id=uuid4(),
         type=f"auth.tenant.{what}.v1",
         source="acme/auth",
@@ -34,7 +34,7 @@ def told(what: str, version: int, tenant_id: UUID = TENANT, after: timedelta | N
 
 @pytest.fixture
 def database(app):
-    return app.state.kit.database
+    return app.state.resources.database
 
 
 async def kept(who) -> int:
@@ -63,12 +63,12 @@ async def test_what_a_deleted_tenant_said_goes_when_its_time_is_over(database, p
         for what, version, after in events:
             event = told(what, version, after=after)
             await HANDLERS[event.type](session, event)
-    await Housekeeping(database, rules=rules()).step()
+    await RetentionWorker(database, rules=rules()).step()
     assert (await kept(ann), await kept(eve)) == (left, 1)
 
 
 async def test_listens_to_auth(app, database, redis_url):
-    consumer, housekeeping = workers(app.state.kit)
+    consumer, housekeeping = workers(app.state.resources)
     assert (consumer.name, housekeeping.name) == ("consumer:conversation", "housekeeping")
     event = told("deleted", 2, after=SOON)
     attributes = {

@@ -205,7 +205,7 @@ async def test_keeps_one_of_twenty_equal_turns_that_come_at_once(turn):
 async def test_costs_three_statements(turn, app):
     await turn().begin("one")
     statements = []
-    engine = app.state.kit.database.engine.sync_engine
+    engine = app.state.resources.database.engine.sync_engine
 
     def count(connection, cursor, statement, *_):
         statements.append(statement)
@@ -375,5 +375,5 @@ async def test_what_is_known_of_turns_goes_with_the_conversation(turn, person, b
 
     assert (await person(*bob).delete(f"/api/v1/conversations/{conversation_id}")).status_code == 204
 
-    async with app.state.kit.database.begin() as session:
+    async with app.state.resources.database.begin() as session:
         assert await session.get(models.Turn, (UUID(conversation_id), first.run_id)) is None

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from servicekit import erasure
 from servicekit.auth.tokens import Principal
-from servicekit.erasure import leavers
-from servicekit.schemas import BadCursor, Page, decode_cursor, encode_cursor
+from servicekit.erasure import deleted_users
+from servicekit.schemas import InvalidCursor, Page, decode_cursor, encode_cursor
 from servicekit.telemetry import traceparent
-from servicekit.workers.retention import Rule
+from servicekit.workers.retention import RetentionRule
 from sqlalchemy import delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -45,7 +45,7 @@ async def enqueue(session: AsyncSession, *, expires_at: datetime, **values: Any)
 
     To who has left, only the farewell goes, however late the others are heard of.
     """
-    if values["template"] != FAREWELL and await session.scalar(erasure.left(values["user_id"])):
+    if values["template"] != FAREWELL and await session.scalar(erasure.is_deleted_user(values["user_id"])):
         return
     deadline = min(expires_at, datetime.now(UTC) + LONGEST_LIFE)
     row = insert(Delivery).values(expires_at=deadline, traceparent=traceparent(), **values)
@@ -54,14 +54,14 @@ async def enqueue(session: AsyncSession, *, expires_at: datetime, **values: Any)
 
 async def forget(session: AsyncSession, user_id: str) -> None:
     """Remove all mails of a person who has left, sent or not; only the farewell still goes out."""
-    await erasure.note_leaver(session, user_id)
+    await erasure.insert_deleted_user(session, user_id)
     theirs = (Delivery.user_id == user_id, Delivery.template != FAREWELL)
     await session.execute(delete(Delivery).where(*theirs))
 
 
-def of_leavers() -> Rule:
+def of_leavers() -> RetentionRule:
     """Say which mails were asked for at the very moment in which their person left."""
-    gone = Delivery.user_id.in_(select(leavers.c.user_id))
+    gone = Delivery.user_id.in_(select(deleted_users.c.user_id))
     return Base.metadata.tables["deliveries"], gone & (Delivery.template != FAREWELL)
 
 
@@ -137,4 +137,4 @@ def id_in(cursor: str) -> UUID:
     try:
         return UUID(str(text))
     except ValueError:
-        raise BadCursor from None
+        raise InvalidCursor from None

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from servicekit.events.outbox import Received
+from servicekit.events.outbox import ReceivedEvent
 from servicekit.events.relay import Handler
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,7 +10,7 @@ from notification import deliveries
 from notification.events import MailDue, UserDeleted, VerificationNeeded, readable
 
 
-async def ask_to_verify(session: AsyncSession, received: Received) -> None:
+async def ask_to_verify(session: AsyncSession, received: ReceivedEvent) -> None:
     """Ask a person to confirm their address."""
     event = VerificationNeeded.model_validate(received.data)
     expires_at = event.verification.expires_at
@@ -31,7 +31,7 @@ async def ask_to_verify(session: AsyncSession, received: Received) -> None:
     )
 
 
-async def send_mail(session: AsyncSession, received: Received) -> None:
+async def send_mail(session: AsyncSession, received: ReceivedEvent) -> None:
     """Send somebody the letter that is due."""
     event = MailDue.model_validate(received.data)
     await deliveries.enqueue(
@@ -57,7 +57,7 @@ def payload_of(event: MailDue, time: datetime) -> dict[str, str | None]:
     }
 
 
-async def forget(session: AsyncSession, received: Received) -> None:
+async def forget(session: AsyncSession, received: ReceivedEvent) -> None:
     """Forget a person who has left."""
     await deliveries.forget(session, UserDeleted.model_validate(received.data).user_id)
 

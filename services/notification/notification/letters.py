@@ -7,7 +7,7 @@ from urllib.parse import quote
 from jinja2 import PackageLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import JsonValue
-from servicekit.encryption import unseal_by_any
+from servicekit.encryption import decrypt_by_any
 
 from notification.deliveries import LONGEST_PAUSE
 from notification.events import Facts
@@ -62,7 +62,7 @@ def link(page: str | None, delivery: Delivery, settings: Settings) -> dict[str, 
     """Open the token, and make the link that carries it; notices have neither."""
     if page is None:
         return {}
-    token = unseal_by_any(settings.sealing_keys, delivery.sealed_token or "", context=delivery.user_id)
+    token = decrypt_by_any(settings.sealing_keys, delivery.sealed_token or "", context=delivery.user_id)
     address = f"{settings.app_public_url.rstrip('/')}/{page}"
     return {"token": token, "link": f"{address}?token={quote(token, safe='')}"}
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
-from servicekit.erasure import leavers
+from servicekit.erasure import deleted_users
 from servicekit.events.outbox import inbox
 from sqlalchemy import CheckConstraint, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
@@ -66,4 +66,4 @@ class Delivery(Base):
 
 
 inbox.to_metadata(Base.metadata)
-leavers.to_metadata(Base.metadata)
+deleted_users.to_metadata(Base.metadata)

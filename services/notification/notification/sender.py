@@ -12,9 +12,9 @@ from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter
 from servicekit import telemetry
 from servicekit.database import Database
-from servicekit.encryption import SealBroken
+from servicekit.encryption import DecryptionFailed
 from servicekit.jwks.backoff import Backoff
-from servicekit.workers.base import Steady, finish
+from servicekit.workers.base import LoopWorker, shielded
 
 from notification import deliveries, letters
 from notification.deliveries import Outcome
@@ -35,7 +35,7 @@ GRACE_SECONDS = 5
 ATTEMPTS = Counter("notification_attempts_total", "Attempts to send a mail.", ["template", "status"])
 
 
-class Sender(Steady):
+class Sender(LoopWorker):
     """Claims deliveries that are due and hands them to the provider; a Worker. Any number may run."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -62,7 +62,7 @@ class Sender(Steady):
             self._idle = min(self._idle * 1.5, POLL_SECONDS[1])
             return self._idle
         self._idle = POLL_SECONDS[0]
-        await finish(self._send_all(batch), GRACE_SECONDS)
+        await shielded(self._send_all(batch), GRACE_SECONDS)
         return self._break.remaining()
 
     async def _send_all(self, batch: Sequence[Delivery]) -> None:
@@ -117,7 +117,7 @@ async def attempt(delivery: Delivery, resend: Resend, settings: Settings) -> Out
     except NotNow as reason:
         pause = max(deliveries.pause_after(delivery.attempts), reason.retry_after)
         return Outcome("queued", error=str(reason), retry_in=pause)
-    except SealBroken:
+    except DecryptionFailed:
         # EVENT_SEALING_KEY differs from auth's; once that is mended, the mail can still go out.
         return Outcome("queued", error="seal_broken", retry_in=deliveries.LONGEST_PAUSE)
     return Outcome("sent", provider_id)

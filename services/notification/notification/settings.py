@@ -4,14 +4,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 from servicekit.call_limits import CallLimits
-from servicekit.encryption import seal
-from servicekit.settings import ServiceSettings, first_and
+from servicekit.encryption import encrypt
+from servicekit.settings import ServiceSettings, current_and_previous
 
 
 def fit_for_sealing(key: SecretStr | None) -> SecretStr | None:
     """Refuse at boot a key that would fail at the first mail."""
     if key is not None:
-        seal(key, "", context="")
+        encrypt(key, "", context="")
     return key
 
 
@@ -53,7 +53,7 @@ class Settings(ServiceSettings):
     @property
     def sealing_keys(self) -> tuple[SecretStr, ...]:
         """List the keys that auth may have sealed with."""
-        return first_and(self.event_sealing_key, self.previous_event_sealing_key)
+        return current_and_previous(self.event_sealing_key, self.previous_event_sealing_key)
 
     @property
     def template_ids(self) -> dict[str, str | None]:

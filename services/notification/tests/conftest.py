@@ -16,7 +16,7 @@ from notification.settings import Settings
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sandbox.mail import create_mail
-from servicekit.encryption import seal
+from servicekit.encryption import encrypt
 from testkit.app import running
 from testkit.issuer import Issuer
 from testkit.live_server import serving
@@ -141,7 +141,7 @@ def sign_up(redis: Redis) -> Callable[..., Awaitable[Person]]:
         **changes: Any,
     ) -> Person:
         user_id, token = f"user:{uuid4()}", f"{uuid4()}.s3cr+t/{uuid4().hex}"
-        sealed = seal(SecretStr(SEALING_KEY), token, context=user_id)
+        sealed = encrypt(SecretStr(SEALING_KEY), token, context=user_id)
         expires_at = datetime.now(UTC) + timedelta(seconds=expires_in)
         data = {
             "user_id": user_id,

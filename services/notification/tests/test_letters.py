@@ -12,8 +12,8 @@ from notification.handlers import HANDLERS
 from notification.main import create_app
 from notification.models import Delivery
 from notification.wording import LETTERS
-from servicekit.encryption import seal
-from servicekit.events.outbox import Received
+from servicekit.encryption import encrypt
+from servicekit.events.outbox import ReceivedEvent
 from testkit.app import client, running
 
 PUBLISHED = Path(__file__).parents[2] / "auth" / "contract" / "events" / "auth.mail.due.v1.json"
@@ -63,7 +63,7 @@ def due(settings, kind, /, **changes):
         "email": f"{uuid4().hex}@example.com",
         "display_name": "Ada Lovelace",
         "facts": EVERYTHING,
-        "token": seal(settings.event_sealing_key, token, context=recipient) if kind in PAGES else None,
+        "token": encrypt(settings.event_sealing_key, token, context=recipient) if kind in PAGES else None,
         "expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
         **changes,
     }
@@ -261,7 +261,7 @@ async def test_a_mail_that_is_asked_for_twice_is_sent_once(app, settings, tell, 
 
 async def test_an_invitation_reaches_who_has_no_account(arrival, settings):
     recipient = "mail:ada@example.com"
-    sealed = seal(settings.event_sealing_key, "the-token", context=recipient)
+    sealed = encrypt(settings.event_sealing_key, "the-token", context=recipient)
     mail, _ = await arrival("invitation", recipient=recipient, token=sealed, tenant_id=str(uuid4()))
     assert "token=the-token" in mail["text"]
 
@@ -365,7 +365,7 @@ async def test_people_see_the_mails_of_no_tenant_in_every_tenant(app, arrival, i
 )
 async def test_refuses_what_cannot_be_mailed_without_showing_it(settings, broken):
     data, _ = due(settings, "password_reset", **broken)
-    received = Received(
+    received = ReceivedEvent(
         id=uuid4(),
         type="auth.mail.due.v1",
         source="acme/auth",

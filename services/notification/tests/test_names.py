@@ -10,7 +10,7 @@ from notification.letters import compose
 from notification.models import Delivery
 from notification.names import presentable
 from notification.wording import LETTERS
-from servicekit.encryption import seal
+from servicekit.encryption import encrypt
 
 from .lures import found, lures, text_of
 
@@ -94,7 +94,7 @@ def written(settings):
     def write(kind: str, text: str):
         recipient = "user:1"
         # Without the digits that a judge might take for a number.
-        token = seal(settings.event_sealing_key, "the-token", context=recipient)
+        token = encrypt(settings.event_sealing_key, "the-token", context=recipient)
         event = MailDue.model_validate(
             {
                 "kind": kind,

@@ -67,9 +67,9 @@ async def test_the_list_comes_in_pages_newest_first(sign_up, mailed, reading, un
 async def test_refuses_what_is_no_page(sign_up, reading):
     async with reading(await sign_up()) as http:
         for query, status, code in (
-            ({"cursor": "x"}, 400, "bad_cursor"),
-            ({"cursor": "WyJ4Il0"}, 400, "bad_cursor"),
-            ({"cursor": "WzFd"}, 400, "bad_cursor"),
+            ({"cursor": "x"}, 400, "invalid_cursor"),
+            ({"cursor": "WyJ4Il0"}, 400, "invalid_cursor"),
+            ({"cursor": "WzFd"}, 400, "invalid_cursor"),
             ({"limit": 0}, 422, "invalid_request"),
             ({"limit": 101}, 422, "invalid_request"),
         ):

@@ -5,13 +5,13 @@ import json
 import pytest
 from notification.handlers import HANDLERS
 from notification.main import create_app
-from servicekit.app import make_kit
-from servicekit.events.dead_letters import list_dead
-from servicekit.events.relay import Consumer, Patience
-from servicekit.workers.supervisor import running as at_work
+from servicekit.app import build_resources
+from servicekit.events.dead_letters import list_dead_letters
+from servicekit.events.relay import Consumer, RetryPolicy
+from servicekit.workers.supervisor import running_all as at_work
 from testkit.app import running
 
-IMPATIENT = Patience(max_deliveries=2, first_retry=0.05, block=0.1)
+IMPATIENT = RetryPolicy(max_deliveries=2, first_retry=0.05, block=0.1)
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ async def test_in_production_mail_that_is_off_is_said_once_and_kept(settings, si
 @pytest.fixture
 async def laid_aside(settings, redis, until):
     """Wait for dead letters; the service's own reactions run under a consumer that gives up soon."""
-    kit = make_kit("notification", settings)
+    resources = build_resources("notification", settings)
     impatient = Consumer(
-        kit.database,
-        kit.redis,
+        resources.database,
+        resources.redis,
         service="notification",
         sources=("auth",),
         handlers=HANDLERS,
@@ -94,13 +94,13 @@ async def laid_aside(settings, redis, until):
     async with at_work([impatient]):
 
         async def all_of(number):
-            letters = await list_dead(redis, "notification")
+            letters = await list_dead_letters(redis, "notification")
             return letters if len(letters) == number else None
 
         yield lambda number: until(lambda: all_of(number))
-    await kit.database.close()
-    await kit.redis.aclose()
-    await kit.http.aclose()
+    await resources.database.close()
+    await resources.redis.aclose()
+    await resources.http.aclose()
 
 
 async def test_what_cannot_be_mailed_is_laid_aside_without_showing_it(laid_aside, sign_up):

@@ -19,22 +19,22 @@ from starlette.requests import HTTPConnection
 
 from servicekit.auth.permissions import Role
 from servicekit.auth.tokens import InvalidToken, Principal
-from servicekit.client_ip import client_address
+from servicekit.client_ip import client_ip
 from servicekit.errors import TooManyRequests
-from servicekit.http.client import Connections, DependencyUnavailable, ServiceTokens
+from servicekit.http.client import DependencyUnavailable, HttpPool, ServiceTokens
 from servicekit.jwks.backoff import Clock
 
 PREFIX = "acme_ak_"
 # Id, secret (256 bits) and checksum, in hexadecimal.
 SHAPE = re.compile(rf"{PREFIX}([0-9a-f]{{32}})_([0-9a-f]{{64}})([0-9a-f]{{8}})")
 SCOPE = "api_keys:introspect"
-KEPT_SECONDS = 3.0
-KEPT_MOST = 4096
+CACHE_SECONDS = 3.0
+MAX_CACHED = 4096
 
 Check = Callable[[HTTPConnection, str], Awaitable[Principal]]
 
 
-class TooManyBadKeys(TooManyRequests):
+class TooManyInvalidApiKeys(TooManyRequests):
     """Too many keys that are none came from this address."""
 
 
@@ -84,13 +84,13 @@ def checksum(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x}"
 
 
-def written(key_id: UUID, secret: str) -> str:
+def format_key(key_id: UUID, secret: str) -> str:
     """Write a key of its parts; `secret` is 64 hexadecimal digits."""
     plain = f"{PREFIX}{key_id.hex}_{secret}"
     return plain + checksum(plain)
 
 
-def parsed(key: str) -> UUID:
+def parse_key_id(key: str) -> UUID:
     """Give the id of a key that is in order; raises InvalidToken."""
     match = SHAPE.fullmatch(key)
     if match is None or checksum(key[:-8]) != match[3]:
@@ -98,28 +98,28 @@ def parsed(key: str) -> UUID:
     return UUID(match[1])
 
 
-class _Held(NamedTuple):
+class _CachedAnswer(NamedTuple):
     answer: asyncio.Task[Introspection]
     until: float
 
 
-class RemoteApiKeys:
+class ApiKeyIntrospector:
     """Asks auth about keys, once for many requests at a time; DependencyUnavailable while it is away."""
 
     def __init__(
-        self, http: Connections, tokens: ServiceTokens, auth_url: str, clock: Clock = time.monotonic
+        self, http: HttpPool, tokens: ServiceTokens, auth_url: str, clock: Clock = time.monotonic
     ) -> None:
         self._http = http
         self._tokens = tokens
         self._url = f"{auth_url.rstrip('/')}/internal/v1/api-keys/introspect"
         self._clock = clock
         # By digest: no key lies about in memory for longer than its request.
-        self._held: OrderedDict[bytes, _Held] = OrderedDict()
+        self._held: OrderedDict[bytes, _CachedAnswer] = OrderedDict()
 
     async def __call__(self, connection: HTTPConnection, key: str) -> Principal:
         """Say who asks with a key; raises InvalidToken, TooManyBadKeys or DependencyUnavailable."""
-        parsed(key)
-        address = client_address(connection)
+        parse_key_id(key)
+        address = client_ip(connection)
         name = hashlib.sha256(f"{address} {key}".encode()).digest()
         held = self._held.get(name)
         # Counted from before auth is asked, so that the bound holds however long the answer takes.
@@ -132,13 +132,13 @@ class RemoteApiKeys:
             raise
         return answer.principal()
 
-    def _begin(self, name: bytes, key: str, address: str) -> _Held:
+    def _begin(self, name: bytes, key: str, address: str) -> _CachedAnswer:
         answer = asyncio.create_task(self._ask(key, address))
         # Also when everybody who waited has gone.
         answer.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._held[name] = _Held(answer, self._clock() + KEPT_SECONDS)
+        self._held[name] = _CachedAnswer(answer, self._clock() + CACHE_SECONDS)
         self._held.move_to_end(name)
-        if len(self._held) > KEPT_MOST:
+        if len(self._held) > MAX_CACHED:
             self._held.popitem(last=False)
         return self._held[name]
 
@@ -146,7 +146,7 @@ class RemoteApiKeys:
         asked: JsonValue = {"key": key, "address": address}
         answer = await self._tokens.send(self._http, "auth", SCOPE, "POST", self._url, json=asked)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise TooManyBadKeys(retry_after=float(answer.headers.get("Retry-After", 60)))
+            raise TooManyInvalidApiKeys(retry_after=float(answer.headers.get("Retry-After", 60)))
         if answer.status != HTTPStatus.OK:
             raise DependencyUnavailable
         return Introspection.model_validate_json(answer.body)

@@ -59,7 +59,7 @@ class Claims(BaseModel):
         return claims
 
     @model_validator(mode="after")
-    def know_whose_it_is(self) -> Self:
+    def validate_subject(self) -> Self:
         """Hold tenant and role together, and a machine to its client's id.
 
         Machines may have neither tenant nor role; people in a session, too, while their tenant is suspended.

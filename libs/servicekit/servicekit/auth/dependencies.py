@@ -25,7 +25,12 @@ from starlette.routing import BaseRoute, Mount
 
 from servicekit import call_limits
 from servicekit.auth import api_keys
-from servicekit.auth.header_claims import TenantMismatch, narrowed, on_behalf_of, single
+from servicekit.auth.header_claims import (
+    TenantMismatch,
+    apply_header_restrictions,
+    get_single_header,
+    parse_on_behalf_of,
+)
 from servicekit.auth.permissions import PERMISSIONS, allows, covers
 from servicekit.auth.tokens import Principal, TokenVerifier
 from servicekit.call_limits import Kind
@@ -62,7 +67,7 @@ class BearerToken(SecurityBase):
 
     async def __call__(self, connection: HTTPConnection) -> str:
         """Give the token; raises TokenMissing."""
-        scheme, _, token = (single(connection, "Authorization") or "").partition(" ")
+        scheme, _, token = (get_single_header(connection, "Authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise TokenMissing
         return token.strip()
@@ -73,16 +78,16 @@ async def authenticated(
 ) -> Principal:
     """Verify the token, or the API key in its place, and let the request's logs know whose it is."""
     if api_keys.is_api_key(token):
-        check: api_keys.Check = connection.app.state.kit.api_keys
-        return known(connection, await check(connection, token))
-    verifier: TokenVerifier = connection.app.state.kit.verifier
-    return known(connection, await verifier.verify(token))
+        check: api_keys.Check = connection.app.state.resources.api_keys
+        return bind_principal(connection, await check(connection, token))
+    verifier: TokenVerifier = connection.app.state.resources.verifier
+    return bind_principal(connection, await verifier.verify(token))
 
 
 Authenticated = Annotated[Principal, Depends(authenticated)]
 
 
-def known(connection: HTTPConnection, principal: Principal) -> Principal:
+def bind_principal(connection: HTTPConnection, principal: Principal) -> Principal:
     """Make a caller known to the rest of the request."""
     bind(
         tenant_id=str(principal.tenant_id) if principal.tenant_id else None,
@@ -93,7 +98,7 @@ def known(connection: HTTPConnection, principal: Principal) -> Principal:
 
 
 @dataclass(frozen=True)
-class Anyone:
+class Public:
     """The policy of a route that needs no token."""
 
     async def __call__(self) -> None:
@@ -101,39 +106,39 @@ class Anyone:
 
 
 @dataclass(frozen=True)
-class Member:
+class TenantMember:
     """The policy of a route for anyone who belongs to a tenant, person or machine; it counts their calls."""
 
     async def __call__(self, connection: HTTPConnection, principal: Authenticated) -> Principal:
         """Let the caller in, in the tenant and at most in the role that the token gives."""
         if principal.tenant_id is None:
             raise Forbidden("The token belongs to no tenant.")
-        caller = known(connection, narrowed(connection, principal))
+        caller = bind_principal(connection, apply_header_restrictions(connection, principal))
         await call_limits.count(connection, caller)
         return caller
 
 
-Caller = Annotated[Principal, Depends(Member())]
+Caller = Annotated[Principal, Depends(TenantMember())]
 
 
 @dataclass(frozen=True)
-class Session:
+class SignedInUser:
     """The policy of a route for whoever `Member` lets in, and for people whose token is for no tenant."""
 
     async def __call__(self, connection: HTTPConnection, principal: Authenticated) -> Principal:
         """Let the caller in, in the tenant if the token gives one."""
         if principal.tenant_id is None and principal.session_id is None:
             raise Forbidden("The token belongs to no tenant.")
-        caller = known(connection, narrowed(connection, principal))
+        caller = bind_principal(connection, apply_header_restrictions(connection, principal))
         await call_limits.count(connection, caller)
         return caller
 
 
-SignedIn = Annotated[Principal, Depends(Session())]
+SignedIn = Annotated[Principal, Depends(SignedInUser())]
 
 
 @dataclass(frozen=True)
-class Allowed:
+class RequirePermission:
     """The policy of a route for callers who have a permission."""
 
     permission: str
@@ -148,65 +153,65 @@ class Allowed:
 
 
 @dataclass(frozen=True)
-class Acting:
+class OnBehalfOf:
     """The policy of an internal route: a service calls it, for someone."""
 
     scope: str
 
     async def __call__(self, connection: HTTPConnection, service: Authenticated) -> Principal:
         """Let a service in that holds the scope here; give the one on whose behalf it calls."""
-        assert_let_in(connection, service, self.scope)
-        tenant_id, subject = on_behalf_of(connection)
+        require_service_scope(connection, service, self.scope)
+        tenant_id, subject = parse_on_behalf_of(connection)
         if service.tenant_id not in {None, tenant_id}:
             raise TenantMismatch
         principal = replace(service, tenant_id=tenant_id, subject=subject, role=None, session_id=None)
-        return known(connection, narrowed(connection, principal))
+        return bind_principal(connection, apply_header_restrictions(connection, principal))
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServiceOnly:
     """The policy of an internal route: a service calls it for its own work, for nobody in particular."""
 
     scope: str
 
     async def __call__(self, connection: HTTPConnection, service: Authenticated) -> Principal:
         """Let a service in that holds the scope here."""
-        assert_let_in(connection, service, self.scope)
+        require_service_scope(connection, service, self.scope)
         return service
 
 
-def assert_let_in(connection: HTTPConnection, service: Principal, scope: str) -> None:
+def require_service_scope(connection: HTTPConnection, service: Principal, scope: str) -> None:
     """Let only a service pass whose token is for here and for this; raises Forbidden."""
     # A service account's token may be for this service, too, and its scopes are of the same names.
-    if not service.is_ours or connection.app.state.kit.name not in service.audience:
+    if not service.is_ours or connection.app.state.resources.name not in service.audience:
         raise Forbidden("Only services that were let in here may call this.")
     if not covers(service.scopes, scope):
         raise InsufficientScope(scope)
 
 
-POLICIES = (Anyone, Member, Session, Allowed, Acting, Serving)
+POLICIES = (Public, TenantMember, SignedInUser, RequirePermission, OnBehalfOf, ServiceOnly)
 
-public: Any = Depends(Anyone())
+public: Any = Depends(Public())
 
 
-def allowed(permission: str) -> Any:
+def require(permission: str) -> Any:
     """Ask for a permission of the table; ValueError when there is no such one."""
     if permission not in PERMISSIONS:
         raise ValueError(f"no such permission: {permission}")
-    return Depends(Allowed(permission))
+    return Depends(RequirePermission(permission))
 
 
-def acting(scope: str) -> Any:
+def on_behalf_of(scope: str) -> Any:
     """Ask for a service that acts for someone; for internal routes only."""
-    return Depends(Acting(scope))
+    return Depends(OnBehalfOf(scope))
 
 
-def serving(scope: str) -> Any:
+def service_only(scope: str) -> Any:
     """Ask for a service that calls for itself; for internal routes only."""
-    return Depends(Serving(scope))
+    return Depends(ServiceOnly(scope))
 
 
-def rated(kind: Kind) -> Any:
+def rate_limited(kind: Kind) -> Any:
     """Count the calls of a route as something besides a read or a write."""
 
     async def rate(connection: HTTPConnection, caller: Caller) -> None:

@@ -23,7 +23,7 @@ class RoleEscalation(Forbidden):
     default_detail = "X-Tenant-Role may only lower the role that the token gives."
 
 
-class RoleUnknown(BadRequest):
+class InvalidRole(BadRequest):
     """X-Tenant-Role does not name exactly one role."""
 
     default_detail = "X-Tenant-Role takes one of owner, admin, member, viewer."
@@ -33,13 +33,13 @@ class HeaderRepeated(BadRequest):
     """A header that must have one meaning came more than once."""
 
 
-class OnBehalfOfMalformed(BadRequest):
+class InvalidOnBehalfOf(BadRequest):
     """A service does not say for whom it calls."""
 
     default_detail = "Acme-On-Behalf-Of must be <tenant id>/<subject>."
 
 
-def single(connection: HTTPConnection, name: str) -> str | None:
+def get_single_header(connection: HTTPConnection, name: str) -> str | None:
     """Give a header that may come once."""
     values = connection.headers.getlist(name)
     if len(values) > 1:
@@ -47,29 +47,29 @@ def single(connection: HTTPConnection, name: str) -> str | None:
     return values[0] if values else None
 
 
-def narrowed(connection: HTTPConnection, principal: Principal) -> Principal:
+def apply_header_restrictions(connection: HTTPConnection, principal: Principal) -> Principal:
     """Apply `X-Tenant-Id` and `X-Tenant-Role`, which can only take away."""
-    tenant = single(connection, "X-Tenant-Id")
+    tenant = get_single_header(connection, "X-Tenant-Id")
     if tenant is not None and tenant.lower() != str(principal.tenant_id):
         raise TenantMismatch
-    role = single(connection, "X-Tenant-Role")
-    return principal if role is None else replace(principal, role=lowered(principal.role, role))
+    role = get_single_header(connection, "X-Tenant-Role")
+    return principal if role is None else replace(principal, role=downgrade_role(principal.role, role))
 
 
-def lowered(held: Role | None, wanted: str) -> Role:
+def downgrade_role(held: Role | None, wanted: str) -> Role:
     """Give the wanted role if it is not above the one held."""
     try:
         role = Role(wanted)
     except ValueError:
-        raise RoleUnknown from None
+        raise InvalidRole from None
     if held is None or role > held:
         raise RoleEscalation
     return role
 
 
-def on_behalf_of(connection: HTTPConnection) -> tuple[UUID, str]:
+def parse_on_behalf_of(connection: HTTPConnection) -> tuple[UUID, str]:
     """Read for whom a service calls: a tenant, and a person or machine of it."""
-    match = TENANT_AND_SUBJECT.fullmatch(single(connection, "Acme-On-Behalf-Of") or "")
+    match = TENANT_AND_SUBJECT.fullmatch(get_single_header(connection, "Acme-On-Behalf-Of") or "")
     if match is None:
-        raise OnBehalfOfMalformed
+        raise InvalidOnBehalfOf
     return UUID(match[1]), match[2]

@@ -64,7 +64,7 @@ def scopes_for(role: Role) -> frozenset[str]:
     return frozenset(permission for permission, least in PERMISSIONS.items() if role >= least)
 
 
-def page() -> str:
+def to_markdown() -> str:
     """Write the table down for people (Markdown)."""
     head = ["permission", *(str(role) for role in Role)]
     rows = [

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from servicekit.auth.tokens import MAX_LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, Principal
-from servicekit.workers.base import PAUSES, Every, Steady
+from servicekit.workers.base import BACKOFF_SECONDS, LoopWorker, Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ KNOWN = Gauge("revocations_known", "Revocations that tokens are held against.", 
 
 # KEYS: the sorted set. ARGV: µs to remember, then marks. A mark's score is when it was first told (µs), so
 # that readers can ask for what is new.
-TELL = """
+PUBLISH = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
@@ -51,7 +51,7 @@ redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000))
 """
 
 
-def mark(kind: str, name: str, at: float) -> str:
+def format_entry(kind: str, name: str, at: float) -> str:
     """Write what is revoked, and when (seconds since 1970)."""
     return f"{kind}:{name}@{math.floor(at)}"
 
@@ -61,13 +61,13 @@ def proved_at(principal: Principal) -> int:
     return principal.issued_at if principal.auth_time is None else principal.auth_time
 
 
-async def tell(redis: Redis, marks: Collection[str]) -> None:
+async def publish(redis: Redis, marks: Collection[str]) -> None:
     """Let every service know of revocations, as often as one likes."""
-    script = redis.register_script(TELL)
+    script = redis.register_script(PUBLISH)
     await script([KEY], [REMEMBERED_SECONDS * 1_000_000, *marks])
 
 
-class Revocations(Steady):
+class Revocations(LoopWorker):
     """The revocations that a process knows of; `covers` is what a TokenVerifier asks."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Revocations(Steady):
         service: str,
         *,
         every: float = POLL_SECONDS,
-        pauses: tuple[float, float] = (PAUSES[0], 1.0),
+        pauses: tuple[float, float] = (BACKOFF_SECONDS[0], 1.0),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__("revocations", pauses)
@@ -86,12 +86,12 @@ class Revocations(Steady):
         # What is revoked: at what time, and until when (by our clock) that must be known.
         self._known: dict[str, tuple[int, float]] = {}
         self._newest = 0
-        self._all = Every(EVERYTHING_SECONDS)
+        self._all = Throttle(EVERYTHING_SECONDS)
         self._read_at = -math.inf
         AGE.labels(service).set_function(lambda: self._clock() - self._read_at)
         KNOWN.labels(service).set_function(lambda: len(self._known))
 
-    async def covers(self, principal: Principal) -> bool:
+    async def is_revoked(self, principal: Principal) -> bool:
         """Tell whether a token was revoked."""
         known = self._known
         if not known:

@@ -152,7 +152,7 @@ class TokenVerifier:
         VERIFIED.labels("accepted", "").inc()
         return principal
 
-    async def still_believes(self, principal: Principal) -> bool:
+    async def is_still_valid(self, principal: Principal) -> bool:
         """Tell whether a token, or an API key, that was believed once would be now: for what lasts longer."""
         is_over = self._clock() >= principal.expires_at + self._leeway
         return not is_over and not (self._revoked and await self._revoked(principal))
@@ -182,14 +182,14 @@ class TokenVerifier:
             raise InvalidToken("wrong_lifetime")
 
 
-class _Parts(NamedTuple):
+class _JwsParts(NamedTuple):
     header: bytes
     payload: bytes
     signature: bytes
     signed: bytes
 
 
-def _split(token: str) -> _Parts:
+def _split(token: str) -> _JwsParts:
     if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
         raise InvalidToken("malformed")
     try:
@@ -198,7 +198,7 @@ def _split(token: str) -> _Parts:
         raise InvalidToken("malformed") from None
     if len(header) > MAX_HEADER_BYTES:
         raise InvalidToken("malformed")
-    return _Parts(header, payload, signature, token.rpartition(".")[0].encode())
+    return _JwsParts(header, payload, signature, token.rpartition(".")[0].encode())
 
 
 def _read_header(text: bytes) -> str:
@@ -221,7 +221,7 @@ def _kid(value: JsonValue) -> str:
     return value
 
 
-def _check_signature(parts: _Parts, key: VerificationKey) -> None:
+def _check_signature(parts: _JwsParts, key: VerificationKey) -> None:
     try:
         key.public_key.verify(parts.signature, parts.signed)
     except InvalidSignature:

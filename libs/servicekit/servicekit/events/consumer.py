@@ -11,11 +11,11 @@ from prometheus_client import Counter
 from redis.asyncio import Redis
 
 from servicekit.database import Database
-from servicekit.events.consumer_group import Entry, Group, stream_of
-from servicekit.events.dead_letters import bury
-from servicekit.events.dispatcher import Desk, Handler
-from servicekit.events.outbox import Received, Undecodable
-from servicekit.workers.base import GRACE, PAUSES, Every, Steady, finish
+from servicekit.events.consumer_group import ConsumerGroup, Entry, stream_of
+from servicekit.events.dead_letters import dead_letter
+from servicekit.events.dispatcher import Dispatcher, Handler
+from servicekit.events.outbox import InvalidEvent, ReceivedEvent
+from servicekit.workers.base import BACKOFF_SECONDS, GRACE_SECONDS, LoopWorker, Throttle, shielded
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +24,11 @@ HANDLED = Counter(
     "Events taken from streams: handled, duplicate, ignored, failed (to be retried), dead, lost.",
     ["service", "type", "result"],
 )
-DEAD = Counter("events_dead_total", "Events put with the dead letters.", ["service"])
+DEAD_LETTERS = Counter("events_dead_total", "Events put with the dead letters.", ["service"])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How long a consumer tries and waits, in seconds.
 
     The wait before a retry is four times the one before: like this, the last of eight deliveries comes after
@@ -39,10 +39,10 @@ class Patience:
     first_retry: float = 2.0
     last_retry: float = 900.0
     handling: float = 30.0
-    grace: float = GRACE
+    grace: float = GRACE_SECONDS
     block: float = 1.0
     gone: float = 3600.0
-    pauses: tuple[float, float] = PAUSES
+    pauses: tuple[float, float] = BACKOFF_SECONDS
 
     def before_retry(self, deliveries: int) -> float:
         """Give the seconds that an entry rests after so many deliveries."""
@@ -65,14 +65,14 @@ class Consumer:
         service: str,
         sources: Sequence[str],
         handlers: Mapping[str, Handler],
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
     ) -> None:
         self.name = f"consumer:{service}"
-        patience = patience or Patience()
-        desk = Desk(database, service, handlers, patience.handling)
+        patience = patience or RetryPolicy()
+        desk = Dispatcher(database, service, handlers, patience.handling)
         consumer = f"{service}@{socket.gethostname()}:{os.getpid()}"
-        groups = [Group(redis, stream_of(source), service, consumer) for source in sources]
-        self._readers = [Reader(group, desk, patience) for group in groups]
+        groups = [ConsumerGroup(redis, stream_of(source), service, consumer) for source in sources]
+        self._readers = [StreamReader(group, desk, patience) for group in groups]
 
     async def run(self) -> None:
         """Read until cancelled; what is being handled then may still end, or is rolled back."""
@@ -85,16 +85,16 @@ class Consumer:
         return all(reader.healthy() for reader in self._readers)
 
 
-class Reader(Steady):
+class StreamReader(LoopWorker):
     """Takes one stream's entries, new ones and those that did not end well, whoever had them in hand."""
 
-    def __init__(self, group: Group, desk: Desk, patience: Patience) -> None:
+    def __init__(self, group: ConsumerGroup, desk: Dispatcher, patience: RetryPolicy) -> None:
         super().__init__(f"{group.name} reading {group.stream}", patience.pauses)
         self._group = group
         self._desk = desk
         self._patience = patience
-        self._retrying = Every(patience.block)
-        self._tidying = Every(patience.gone)
+        self._retrying = Throttle(patience.block)
+        self._tidying = Throttle(patience.gone)
 
     async def begin(self) -> None:
         """Make sure of the database, without which entries would use up deliveries, and of the group."""
@@ -107,14 +107,14 @@ class Reader(Steady):
             await self._group.forget_consumers(self._patience.gone)
         retried = self._retrying.due() and await self._retry()
         if entry := await self._group.read(0 if retried else self._patience.block):
-            await self._in_hand(entry)
+            await self._process(entry)
         return 0
 
     async def _retry(self) -> bool:
         """Try the first entry again that has rested for long enough; tells whether there was one."""
         async for pending in self._group.pending(self._patience.first_retry):
             rest = self._patience.before_retry(pending.deliveries)
-            if pending.rested >= rest and await self._retry_from(pending.id, rest):
+            if pending.idle >= rest and await self._retry_from(pending.id, rest):
                 self._retrying.hurry()
                 return True
         return False
@@ -124,7 +124,7 @@ class Reader(Steady):
         if gone:
             await self._lost(gone)
         if entry:
-            await self._in_hand(entry)
+            await self._process(entry)
         return entry is not None
 
     async def _lost(self, gone: Sequence[bytes]) -> None:
@@ -136,22 +136,22 @@ class Reader(Steady):
         self._count("other", "lost", len(gone))
         await self._group.acknowledge(*gone)
 
-    async def _in_hand(self, entry: Entry) -> None:
-        await finish(self._take(entry), self._patience.grace)
+    async def _process(self, entry: Entry) -> None:
+        await shielded(self._deliver(entry), self._patience.grace)
 
-    async def _take(self, entry: Entry) -> None:
+    async def _deliver(self, entry: Entry) -> None:
         try:
-            received = Received.decode(entry.fields)
-        except Undecodable as error:
-            await self._bury(entry, "other", str(error))
+            received = ReceivedEvent.decode(entry.fields)
+        except InvalidEvent as error:
+            await self._dead_letter(entry, "other", str(error))
             return
         if entry.deliveries > self._patience.max_deliveries:
             # Each time before, the process ended over it. It shall not take this one along.
-            await self._bury(entry, received.type, "no delivery came to an end")
+            await self._dead_letter(entry, received.type, "no delivery came to an end")
             return
         await self._attempt(entry, received)
 
-    async def _attempt(self, entry: Entry, received: Received) -> None:
+    async def _attempt(self, entry: Entry, received: ReceivedEvent) -> None:
         try:
             result = await self._desk.handle(received)
         except Exception as error:
@@ -166,24 +166,24 @@ class Reader(Steady):
         try:
             await self._desk.ping()
         except Exception:
-            await self._group.uncount(entry)
+            await self._group.undo_delivery(entry)
             raise
 
-    async def _failed(self, entry: Entry, received: Received, error: Exception) -> None:
+    async def _failed(self, entry: Entry, received: ReceivedEvent, error: Exception) -> None:
         if entry.deliveries >= self._patience.max_deliveries:
-            await self._bury(entry, received.type, f"{type(error).__name__}: {error}")
+            await self._dead_letter(entry, received.type, f"{type(error).__name__}: {error}")
             return
         about = {"event_id": str(received.id), "type": received.type, "deliveries": entry.deliveries}
         logger.warning("event failed, and will be retried", extra=about, exc_info=error)
         self._count(received.type, "failed")
 
-    async def _bury(self, entry: Entry, type_: str, reason: str) -> None:
+    async def _dead_letter(self, entry: Entry, type_: str, reason: str) -> None:
         """Put an entry with the dead letters and out of the way; a crash in between buries it twice."""
-        await bury(self._group, entry, reason)
+        await dead_letter(self._group, entry, reason)
         await self._group.acknowledge(entry.id)
         about = {"stream": self._group.stream, "entry": entry.id.decode(), "type": type_}
         logger.error("event put with the dead letters", extra=about)
-        DEAD.labels(self._desk.service).inc()
+        DEAD_LETTERS.labels(self._desk.service).inc()
         self._count(type_, "dead")
 
     def _count(self, type_: str, result: str, times: int = 1) -> None:

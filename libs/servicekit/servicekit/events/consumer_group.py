@@ -47,10 +47,10 @@ class Pending:
 
     id: bytes
     deliveries: int
-    rested: float
+    idle: float
 
 
-class Group:
+class ConsumerGroup:
     """One consumer's view of a group; raises redis-py's errors, ResponseError when the group is gone.
 
     redis-py types an answer as all that any server may say to any client; here it is narrowed.
@@ -114,7 +114,7 @@ class Group:
                 return Entry(claimed, fields, pending.deliveries), gone
         return None, gone
 
-    async def uncount(self, entry: Entry) -> None:
+    async def undo_delivery(self, entry: Entry) -> None:
         """Let the delivery that is just under way not count; the entry rests from now on."""
         await self.redis.xclaim(
             self.stream,

@@ -6,7 +6,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from servicekit.errors import NotFound
-from servicekit.events.consumer_group import Entry, Group
+from servicekit.events.consumer_group import ConsumerGroup, Entry
 
 # Names of CloudEvents attributes have no underscore, so these cannot hide one.
 REASON, DELIVERIES, STREAM, ENTRY = b"dead_reason", b"dead_deliveries", b"dead_stream", b"dead_entry"
@@ -24,18 +24,18 @@ class DeadLetter:
     fields: dict[bytes, bytes]
 
 
-class DeadLetterUnknown(NotFound):
+class DeadLetterNotFound(NotFound):
     """There is no such dead letter."""
 
     default_detail = "There is no such dead letter."
 
 
-def grave_of(service: str) -> str:
+def dead_letter_stream(service: str) -> str:
     """Give the key of the stream that holds a service's dead letters."""
     return f"dead:{service}"
 
 
-async def bury(group: Group, entry: Entry, reason: str) -> None:
+async def dead_letter(group: ConsumerGroup, entry: Entry, reason: str) -> None:
     """Keep an entry as a dead letter of the group's service."""
     letter: dict[Any, Any] = {
         **entry.fields,
@@ -44,32 +44,34 @@ async def bury(group: Group, entry: Entry, reason: str) -> None:
         STREAM: group.stream,
         ENTRY: entry.id,
     }
-    await group.redis.xadd(grave_of(group.name), letter)
+    await group.redis.xadd(dead_letter_stream(group.name), letter)
 
 
-async def list_dead(redis: Redis, service: str, *, count: int = 100, after: str = "") -> list[DeadLetter]:
+async def list_dead_letters(
+    redis: Redis, service: str, *, count: int = 100, after: str = ""
+) -> list[DeadLetter]:
     """List a service's dead letters, oldest first; `after` is the last `entry_id` of the page before."""
     start = f"({after}" if after else "-"
-    found: Any = await redis.xrange(grave_of(service), min=start, count=count)
-    return [_letter(*entry) for entry in found]
+    found: Any = await redis.xrange(dead_letter_stream(service), min=start, count=count)
+    return [_from_fields(*entry) for entry in found]
 
 
-async def replay_dead(redis: Redis, service: str, entry_id: str) -> None:
+async def replay_dead_letter(redis: Redis, service: str, entry_id: str) -> None:
     """Put a dead letter back into the stream that it came from; raises DeadLetterUnknown.
 
     Every group of that stream gets it again; those that have handled it skip it, by its event id.
     """
-    found: Any = await redis.xrange(grave_of(service), min=entry_id, max=entry_id)
+    found: Any = await redis.xrange(dead_letter_stream(service), min=entry_id, max=entry_id)
     if not found:
-        raise DeadLetterUnknown
-    letter = _letter(*found[0])
+        raise DeadLetterNotFound
+    letter = _from_fields(*found[0])
     fields: dict[Any, Any] = letter.fields
     # In this order a crash in between leaves it twice, which readers notice, not nowhere.
     await redis.xadd(letter.stream, fields)
-    await redis.xdel(grave_of(service), entry_id)
+    await redis.xdel(dead_letter_stream(service), entry_id)
 
 
-def _letter(entry_id: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
+def _from_fields(entry_id: bytes, fields: dict[bytes, bytes]) -> DeadLetter:
     return DeadLetter(
         entry_id=entry_id.decode(),
         stream=fields[STREAM].decode(),

@@ -12,16 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from servicekit import context, telemetry
 from servicekit.database import Database
-from servicekit.events.outbox import Received, inbox
+from servicekit.events.outbox import ReceivedEvent, inbox
 
 tracer = trace.get_tracer(__name__)
 
-Handler = Callable[[AsyncSession, Received], Awaitable[object]]
+Handler = Callable[[AsyncSession, ReceivedEvent], Awaitable[object]]
 
 SECONDS = Histogram("events_handler_seconds", "Time to handle an event.", ["service", "type"])
 
 
-class Desk:
+class Dispatcher:
     """Where one service's events are handled: its handlers by type, and `seconds` for each at most."""
 
     def __init__(
@@ -33,14 +33,14 @@ class Desk:
         self._handlers = handlers
         self._seconds = seconds
 
-    async def handle(self, received: Received) -> str:
+    async def handle(self, received: ReceivedEvent) -> str:
         """Call the event's handler, unless there is none or it has been called; raises what that raises."""
         handler = self._handlers.get(received.type)
         if handler is None:
             return "ignored"
         with self._observed(received):
             async with asyncio.timeout(self._seconds), self._database.begin() as session:
-                if not await is_first(session, received):
+                if not await record_event_once(session, received):
                     return "duplicate"
                 await handler(session, received)
         return "handled"
@@ -50,7 +50,7 @@ class Desk:
         return type_ if type_ in self._handlers else "other"
 
     @contextlib.contextmanager
-    def _observed(self, received: Received) -> Iterator[None]:
+    def _observed(self, received: ReceivedEvent) -> Iterator[None]:
         """Let logs and the span tell which event this is; the trace goes on where the publisher's was."""
         span = tracer.start_as_current_span(
             f"handle {received.type}",
@@ -64,7 +64,7 @@ class Desk:
             yield
 
 
-async def is_first(session: AsyncSession, received: Received) -> bool:
+async def record_event_once(session: AsyncSession, received: ReceivedEvent) -> bool:
     """Record an event, and tell whether that was the first time; waits for whoever is just recording it."""
     row = insert(inbox).values(event_id=received.id).on_conflict_do_nothing().returning(inbox.c.event_id)
     return await session.scalar(row) is not None

@@ -52,7 +52,7 @@ inbox = Table(
 )
 
 
-class _Publication:
+class _OutboxRow:
     """A row of the outbox as a mapped class: written with the session's flush, undone with its savepoint."""
 
     def __init__(self, **values: Any) -> None:
@@ -60,7 +60,7 @@ class _Publication:
             setattr(self, name, value)
 
 
-registry(metadata=_tables).map_imperatively(_Publication, outbox)
+registry(metadata=_tables).map_imperatively(_OutboxRow, outbox)
 
 
 class Event(BaseModel):
@@ -71,11 +71,11 @@ class Event(BaseModel):
     type: ClassVar[str]
 
 
-class Undecodable(ValueError):
+class InvalidEvent(ValueError):
     """A stream entry is not an event."""
 
 
-class Received(BaseModel):
+class ReceivedEvent(BaseModel):
     """An event as a reader gets it; `data` has what the publisher's JSON Schema for this type says."""
 
     model_config = ConfigDict(frozen=True)
@@ -99,9 +99,9 @@ class Received(BaseModel):
                 {**attributes, "tenant_id": attributes.get("tenantid"), "data": data}
             )
         except ValueError as error:
-            raise Undecodable(f"not an event: {type(error).__name__}") from error
+            raise InvalidEvent(f"not an event: {type(error).__name__}") from error
         if attributes.get("specversion") != SPEC_VERSION:
-            raise Undecodable("not an event: its specversion is not 1.0")
+            raise InvalidEvent("not an event: its specversion is not 1.0")
         return received
 
 
@@ -114,7 +114,7 @@ def publish(session: AsyncSession, event: Event, *, tenant_id: UUID | None, subj
     if (published := session.info.get("published")) is not None:
         listen(session.sync_session, "after_commit", lambda _session: published.set(), once=True)
     session.add(
-        _Publication(
+        _OutboxRow(
             id=event_id,
             type=event.type,
             subject=subject,

@@ -14,19 +14,19 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from servicekit.database import Database
-from servicekit.events.consumer import Consumer, Patience
-from servicekit.events.consumer_group import Group, stream_of, trim
+from servicekit.events.consumer import Consumer, RetryPolicy
+from servicekit.events.consumer_group import ConsumerGroup, stream_of, trim
 from servicekit.events.dispatcher import Handler
 from servicekit.events.outbox import encode, outbox
-from servicekit.workers.base import PAUSES, Every, Steady, finish, until_set
+from servicekit.workers.base import BACKOFF_SECONDS, LoopWorker, Throttle, shielded, until_set
 
-__all__ = ["Consumer", "Handler", "Patience", "Relay", "republish"]
+__all__ = ["Consumer", "Handler", "OutboxRelay", "RetryPolicy", "republish"]
 
 PUBLISHED = Counter("events_published_total", "Events sent to the stream, repeats included.", ["source"])
 OLDEST = Gauge("outbox_oldest_seconds", "Age of the oldest event that waits to be sent.", ["source"])
 
 # Redis answers before its disk or its replica has the entry; a crash can take the last second or two back.
-FORGETFUL = timedelta(seconds=10)
+REPUBLISH_WINDOW = timedelta(seconds=10)
 REPUBLISH_ROWS = 5000
 
 
@@ -34,7 +34,7 @@ class StreamLost(Exception):
     """Redis has lost the stream: it was flushed, or came back without its data."""
 
 
-class Relay(Steady):
+class OutboxRelay(LoopWorker):
     """Moves committed events from a service's outbox to `events:<source>`; a Worker.
 
     `readers` are the services known to read them. `poll` is the least and the greatest pause, `trim_every`
@@ -54,7 +54,7 @@ class Relay(Steady):
         # others have, after two seconds at most.
         poll: tuple[float, float] = (0.02, 2.0),
         trim_every: float = 10.0,
-        pauses: tuple[float, float] = PAUSES,
+        pauses: tuple[float, float] = BACKOFF_SECONDS,
     ) -> None:
         super().__init__(f"relay:{source}", pauses)
         self._database = database
@@ -64,11 +64,11 @@ class Relay(Steady):
         # Whatever loses the stream loses this key too, and no reader makes it anew before we look. The braces
         # put both into one slot of a cluster.
         self._mark = f"{{{self._stream}}}:kept"
-        self._groups = [Group(redis, self._stream, reader) for reader in readers]
+        self._groups = [ConsumerGroup(redis, self._stream, reader) for reader in readers]
         self._batch = batch
         self._poll = poll
         self._idle = poll[0]
-        self._trimming = Every(trim_every)
+        self._trimming = Throttle(trim_every)
         self._has_sent = True
         self._waiting_since: datetime | None = None
         OLDEST.labels(source).set_function(self._oldest_age)
@@ -99,14 +99,14 @@ class Relay(Steady):
             await self._trim()
         self._database.published.clear()
         # A batch that is sent and not committed would be sent again by the next relay.
-        if await finish(self._send_batch()):
+        if await shielded(self._send_batch()):
             self._has_sent = True
             self._idle = self._poll[0]
             return 0
         self._idle = min(self._idle * 1.5, self._poll[1])
         return self._idle
 
-    async def rest(self, seconds: float) -> None:
+    async def idle(self, seconds: float) -> None:
         """Rest until it is time to look, or something is published here."""
         await until_set(self._database.published, seconds)
 
@@ -148,7 +148,7 @@ class Relay(Steady):
         async with self._database.begin() as session:
             newest = await session.scalar(select(func.max(outbox.c.published_at)))
         if newest is not None:
-            await republish(self._database, newest - FORGETFUL)
+            await republish(self._database, newest - REPUBLISH_WINDOW)
 
     async def _oldest(self) -> datetime | None:
         waiting = select(outbox.c.time).where(outbox.c.published_at.is_(None)).order_by(outbox.c.seq).limit(1)

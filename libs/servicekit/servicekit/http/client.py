@@ -33,12 +33,12 @@ class DependencyUnavailable(Unavailable):
     """Another service does not answer."""
 
 
-class Unanswered(Exception):
+class NoResponse(Exception):
     """No answer came, or one that another attempt may mend; says which."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """What another service has answered."""
 
     status: int
@@ -51,14 +51,16 @@ class Answer:
         return value
 
 
-class Connections:
+class HttpPool:
     """The connections of a process to other services: opened when they are needed, and kept alive."""
 
     def __init__(self, traces: Sequence[aiohttp.TraceConfig] = ()) -> None:
         self._traces = list(traces)
         self._session: aiohttp.ClientSession | None = None
 
-    async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    async def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> HttpResponse:
         """Send a request once, and take in the whole answer; raises Unanswered."""
         if self._session is None:
             self._session = self._open()
@@ -66,9 +68,9 @@ class Connections:
             async with self._session.request(
                 method, url, headers=headers, data=body, allow_redirects=False
             ) as response:
-                return Answer(response.status, await response.read(), response.headers)
+                return HttpResponse(response.status, await response.read(), response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unanswered(type(error).__name__) from error
+            raise NoResponse(type(error).__name__) from error
 
     async def aclose(self) -> None:
         """Close them all, for good."""
@@ -82,17 +84,19 @@ class Connections:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=TIMEOUT,
             trust_env=False,
-            middlewares=[_once],
+            middlewares=[_no_retries],
             trace_configs=self._traces,
         )
 
 
-async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+async def _no_retries(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
     """Keep aiohttp from trying again by itself, as it does when it knows a method for idempotent."""
     try:
         return await send(request)
     except aiohttp.ClientConnectionError as error:
-        raise Unanswered(type(error).__name__) from error
+        raise NoResponse(type(error).__name__) from error
 
 
 class IssuedToken(BaseModel):
@@ -105,7 +109,7 @@ class IssuedToken(BaseModel):
 class ServiceTokens:
     """A service's own access tokens, got by client credentials (RFC 6749 4.4) and kept until they age."""
 
-    def __init__(self, http: Connections, auth_url: str, client_id: str, secret: SecretStr | None) -> None:
+    def __init__(self, http: HttpPool, auth_url: str, client_id: str, secret: SecretStr | None) -> None:
         self._http = http
         self._url = f"{auth_url.rstrip('/')}/internal/v1/oauth/token"
         self._credentials = (client_id, secret)
@@ -114,7 +118,7 @@ class ServiceTokens:
 
     async def send(  # noqa: PLR0913  # the parts of a request
         self,
-        http: Connections,
+        http: HttpPool,
         audience: str,
         scope: str,
         method: str,
@@ -123,7 +127,7 @@ class ServiceTokens:
         headers: Mapping[str, str] | None = None,
         json: JsonValue = None,
         params: Mapping[str, str | int] | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send a request with a token for one service; when it is refused, once more with a new one.
 
         A token may be refused before its time: the key that signed it may have been revoked.
@@ -169,7 +173,7 @@ class ServiceTokens:
 class ServiceClient:
     """One other service, called over its internal port."""
 
-    http: Connections
+    http: HttpPool
     tokens: ServiceTokens
     base_url: str
     audience: str
@@ -183,7 +187,7 @@ class ServiceClient:
         on_behalf_of: tuple[UUID, str],
         json: JsonValue = None,
         params: Mapping[str, str | int] | None = None,
-    ) -> Answer:
+    ) -> HttpResponse:
         """Call `/internal/v1{path}` for a person of a tenant; every route called this way must be idempotent.
 
         Answers below 500 are given back as they are; raises DependencyUnavailable when there is none.
@@ -197,7 +201,7 @@ class ServiceClient:
 
 
 async def send(  # noqa: PLR0913  # the parts of a request
-    http: Connections,
+    http: HttpPool,
     method: str,
     url: str,
     *,
@@ -205,9 +209,9 @@ async def send(  # noqa: PLR0913  # the parts of a request
     json: JsonValue = None,
     data: Mapping[str, str] | None = None,
     params: Mapping[str, str | int] | None = None,
-) -> Answer:
+) -> HttpResponse:
     """Send one idempotent request, with trace and request id, at most three times within eight seconds."""
-    body, carried = _written(json, data)
+    body, carried = _encode_body(json, data)
     carried.update(headers or {})
     propagate.inject(carried)
     if known_as := request_id():
@@ -215,18 +219,18 @@ async def send(  # noqa: PLR0913  # the parts of a request
     address = f"{url}?{urlencode(params)}" if params else url
     try:
         async for attempt in stamina.retry_context(
-            on=Unanswered, attempts=3, timeout=8, wait_initial=0.1, wait_max=1
+            on=NoResponse, attempts=3, timeout=8, wait_initial=0.1, wait_max=1
         ):
             with attempt:
                 return await _attempt(http, method, address, carried, body)
-    except Unanswered as failure:
+    except NoResponse as failure:
         extra = {"host": urlsplit(url).hostname, "reason": str(failure)}
         logger.warning("dependency unavailable", extra=extra)
         raise DependencyUnavailable from failure
     raise AssertionError  # pragma: no cover - the loop above returns or raises
 
 
-def _written(json: JsonValue, form: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:
+def _encode_body(json: JsonValue, form: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:
     """Give the body, and the headers that say what it is."""
     if form is not None:
         return urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
@@ -240,11 +244,11 @@ def _written(json: JsonValue, form: Mapping[str, str] | None) -> tuple[bytes | N
 
 
 async def _attempt(
-    http: Connections, method: str, url: str, headers: Mapping[str, str], body: bytes | None
-) -> Answer:
+    http: HttpPool, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+) -> HttpResponse:
     answer = await http.exchange(method, url, headers, body)
     if answer.status in RETRIABLE:
-        raise Unanswered(str(answer.status))
+        raise NoResponse(str(answer.status))
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise DependencyUnavailable
     return answer

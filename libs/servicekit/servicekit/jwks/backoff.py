@@ -38,7 +38,7 @@ class Backoff:
         return max(0.0, self._until - self._clock()) if self.failures else 0.0
 
 
-class Bucket:
+class TokenBucket:
     """Lets `burst` through at once, then one every `refill` seconds."""
 
     def __init__(self, burst: int, refill: float, clock: Clock) -> None:
@@ -59,7 +59,7 @@ class Bucket:
         return True
 
 
-class Absent:
+class NegativeCache:
     """Remembers for `ttl` seconds what was looked for and not found: the last `most` of it."""
 
     def __init__(self, ttl: float, most: int, clock: Clock) -> None:

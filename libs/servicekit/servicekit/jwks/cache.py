@@ -13,8 +13,8 @@ import httpx
 from prometheus_client import Counter
 
 from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable, VerificationKey
-from servicekit.jwks.backoff import Absent, Bucket, Clock
-from servicekit.jwks.refresher import JwksPolicy, KeyFeed
+from servicekit.jwks.backoff import Clock, NegativeCache, TokenBucket
+from servicekit.jwks.refresher import JwksPolicy, JwksRefresher
 
 INSIDE_SUFFIXES = (".svc", ".svc.cluster.local", ".internal", ".localhost")
 
@@ -32,9 +32,9 @@ class JwksCache:
         policy = policy or JwksPolicy()
         self._url = url
         self._revoked: set[str] = set()
-        self._bucket = Bucket(policy.miss_burst, policy.miss_refill, clock)
-        self._absent = Absent(policy.absent_ttl, policy.absent_most, clock)
-        self._feed = KeyFeed(url, policy, clock, changed=self._absent.clear)
+        self._bucket = TokenBucket(policy.miss_burst, policy.miss_refill, clock)
+        self._absent = NegativeCache(policy.absent_ttl, policy.max_absent, clock)
+        self._feed = JwksRefresher(url, policy, clock, changed=self._absent.clear)
 
     async def get(self, kid: str) -> VerificationKey:
         """Give a key, at once if it is known.
@@ -46,7 +46,7 @@ class JwksCache:
             return self._known(kid) or self._refuse(kid)
         return self._known(kid) or await self._seek(kid)
 
-    def held(self) -> list[VerificationKey]:
+    def all_keys(self) -> list[VerificationKey]:
         """Give all keys that would be served now; raises KeySourceUnavailable when they are too old."""
         if self._feed.is_lost():
             raise self._unavailable()

@@ -13,16 +13,16 @@ from redis.asyncio import Redis
 
 from servicekit.auth import jose
 from servicekit.jwks.cache import JwksCache
-from servicekit.workers.base import Steady
+from servicekit.workers.base import LoopWorker
 
 logger = logging.getLogger(__name__)
 
 CHANNEL = "auth:jwks:changed"
-MOST_KIDS = 32
+MAX_KIDS = 32
 LISTEN_SECONDS = 5.0
 
 
-class KeyAlarm(Steady):
+class JwksInvalidationListener(LoopWorker):
     """Listens, and has the key set refreshed; keys that are named as burnt are dropped at once."""
 
     def __init__(self, redis: Redis, keys: JwksCache) -> None:
@@ -43,7 +43,7 @@ class KeyAlarm(Steady):
         """Hear at most one message."""
         message = await self._channel.get_message(timeout=LISTEN_SECONDS)
         if message is not None:
-            burnt = named_in(message["data"])
+            burnt = parse_key_ids(message["data"])
             logger.warning("signing keys changed", extra={"burnt": burnt})
             await self._keys.refresh_now(drop=burnt)
         return 0
@@ -60,16 +60,16 @@ class KeyAlarm(Steady):
             await asyncio.shield(self._channel.aclose())  # type: ignore[no-untyped-call]  # as above
 
 
-def named_in(data: bytes) -> list[str]:
+def parse_key_ids(data: bytes) -> list[str]:
     """Read which keys a message names; of what cannot be read, none."""
     try:
         said = orjson.loads(data)
     except ValueError:
         return []
     kids = said.get("burnt") if isinstance(said, dict) else None
-    return [kid for kid in kids[:MOST_KIDS] if jose.is_kid(kid)] if isinstance(kids, list) else []
+    return [kid for kid in kids[:MAX_KIDS] if jose.is_kid(kid)] if isinstance(kids, list) else []
 
 
-async def sound(redis: Redis, burnt: Iterable[str] = ()) -> None:
+async def publish_key_revocation(redis: Redis, burnt: Iterable[str] = ()) -> None:
     """Have every verifier ask for the keys now, and never again take the burnt ones; raises RedisError."""
     await redis.publish(CHANNEL, orjson.dumps({"burnt": list(burnt)}))

@@ -43,9 +43,9 @@ class JwksPolicy:
     miss_burst: int = 2
     miss_refill: float = 30
     absent_ttl: float = 60
-    absent_most: int = 1024
-    shortest_backoff: float = 1
-    longest_backoff: float = 60
+    max_absent: int = 1024
+    min_backoff: float = 1
+    max_backoff: float = 60
     wait_timeout: float = 3
     limits: FetchLimits = field(default_factory=FetchLimits)
 
@@ -72,7 +72,7 @@ class Snapshot:
     ttl: float = 0
 
 
-class KeyFeed:
+class JwksRefresher:
     """Asks one URL for its key set; nobody else does, so that there is one fetch at a time."""
 
     def __init__(self, url: str, policy: JwksPolicy, clock: Clock, changed: Callable[[], None]) -> None:
@@ -87,7 +87,7 @@ class KeyFeed:
         self._timer: Task[None] | None = None
         # A task belongs to a loop, so each loop has its own one fetch under way.
         self._flights: dict[AbstractEventLoop, Task[bool]] = {}
-        self.backoff = Backoff(policy.shortest_backoff, policy.longest_backoff, clock)
+        self.backoff = Backoff(policy.min_backoff, policy.max_backoff, clock)
         AGE.labels(url).set_function(self.age)
         BACKOFF.labels(url).set_function(self.backoff.remaining)
 
@@ -179,9 +179,9 @@ class KeyFeed:
             logger.info("key set source is back", extra={"url": self._url, "failures": self.backoff.failures})
         self.backoff.reset()
         if before != key_set.keys:
-            self._tell_change(before, key_set.keys)
+            self._notify_change(before, key_set.keys)
 
-    def _tell_change(self, before: Keys, after: Keys) -> None:
+    def _notify_change(self, before: Keys, after: Keys) -> None:
         self._changed()
         added = sorted(kid for kid, key in after.items() if before.get(kid) != key)
         removed = sorted(before.keys() - after.keys())

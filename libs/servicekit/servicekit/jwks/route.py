@@ -12,8 +12,8 @@ router = APIRouter(dependencies=[public], include_in_schema=False)
 @router.get("/.well-known/jwks.json")
 async def known_keys(request: Request) -> JSONResponse:
     """Give auth's key set (RFC 7517) as it is known here; KeySourceUnavailable when that is too long ago."""
-    keys: JwksCache = request.app.state.kit.keys
-    held = [key.jwk() for key in keys.held()]
+    keys: JwksCache = request.app.state.resources.keys
+    held = [key.jwk() for key in keys.all_keys()]
     return JSONResponse(
         {"keys": held}, headers={"Cache-Control": "no-store"}, media_type="application/jwk-set+json"
     )

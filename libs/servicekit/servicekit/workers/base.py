@@ -14,15 +14,15 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 # Seconds that what is in hand may still take when a worker is told to stop.
-GRACE = 5.0
+GRACE_SECONDS = 5.0
 # Seconds to wait after the first failure in a row, and at most.
-PAUSES = (0.1, 5.0)
+BACKOFF_SECONDS = (0.1, 5.0)
 
 
-class Steady(ABC):
+class LoopWorker(ABC):
     """A worker that takes the same step for ever; an outage is logged when it begins and when it is over."""
 
-    def __init__(self, name: str, pauses: tuple[float, float] = PAUSES) -> None:
+    def __init__(self, name: str, pauses: tuple[float, float] = BACKOFF_SECONDS) -> None:
         self.name = name
         self._pauses = pauses
         self._failures = 0
@@ -35,7 +35,7 @@ class Steady(ABC):
     async def step(self) -> float:
         """Do a part of the work; gives the seconds to rest before the next."""
 
-    async def rest(self, seconds: float) -> None:
+    async def idle(self, seconds: float) -> None:
         """Rest between two steps."""
         await asyncio.sleep(seconds)
 
@@ -43,25 +43,25 @@ class Steady(ABC):
         """Work until cancelled."""
         while True:
             try:
-                await finish(self.begin())
-                await self._go_on()
+                await shielded(self.begin())
+                await self._run_step()
             except Exception as error:
-                self._held_up(error)
-            heed_cancellation()
+                self._log_failure(error)
+            check_cancelled()
             await asyncio.sleep(self._pause())
 
     def healthy(self) -> bool:
         """Tell whether the last step could be taken."""
         return not self._failures
 
-    async def _go_on(self) -> None:
+    async def _run_step(self) -> None:
         while True:
             rest = await self.step()
-            heed_cancellation()
+            check_cancelled()
             self._recovered()
-            await self.rest(rest)
+            await self.idle(rest)
 
-    def _held_up(self, error: Exception) -> None:
+    def _log_failure(self, error: Exception) -> None:
         if not self._failures:
             logger.warning("worker is held up", extra={"worker": self.name}, exc_info=error)
         self._failures += 1
@@ -84,7 +84,7 @@ async def until_set(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-class Every:
+class Throttle:
     """Tells, at most once in so many seconds, that something is due; at once the first time."""
 
     def __init__(self, seconds: float) -> None:
@@ -104,7 +104,7 @@ class Every:
         self._next = 0.0
 
 
-def heed_cancellation() -> None:
+def check_cancelled() -> None:
     """Raise CancelledError if this task was cancelled and somebody has swallowed it.
 
     redis-py sends through `asyncio.wait_for`, which before Python 3.12 returns in place of a cancellation
@@ -115,7 +115,7 @@ def heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-async def finish(work: Coroutine[Any, Any, T], grace: float = GRACE) -> T:
+async def shielded(work: Coroutine[Any, Any, T], grace: float = GRACE_SECONDS) -> T:
     """Do work that, when we are told to stop, may still end within `grace` seconds; else it is cancelled."""
     task = asyncio.ensure_future(work)
     try:

@@ -8,14 +8,14 @@ from sqlalchemy import ColumnElement, Table, delete, func, select, text
 from servicekit.database import Database
 from servicekit.events.outbox import inbox, outbox
 from servicekit.idempotency import idempotency_keys
-from servicekit.workers.base import PAUSES, Steady, finish
+from servicekit.workers.base import BACKOFF_SECONDS, LoopWorker, shielded
 
 # A table, and which of its rows are to go.
-Rule = tuple[Table, ColumnElement[bool]]
+RetentionRule = tuple[Table, ColumnElement[bool]]
 
 
-class Housekeeping(Steady):
-    """Deletes in small batches, a transaction each, from those of the kit's tables that exist; a Worker.
+class RetentionWorker(LoopWorker):
+    """Deletes in small batches, a transaction each, from the service's tables that exist; a Worker.
 
     `every` is the time between two rounds, in seconds; `rules` are a service's own. What is kept of the
     outbox is what can be sent again when Redis loses it; the inbox must remember for longer, or it would be
@@ -30,8 +30,8 @@ class Housekeeping(Steady):
         batch: int = 1000,
         outbox_kept: timedelta = timedelta(days=3),
         inbox_kept: timedelta = timedelta(days=30),
-        rules: Sequence[Rule] = (),
-        pauses: tuple[float, float] = PAUSES,
+        rules: Sequence[RetentionRule] = (),
+        pauses: tuple[float, float] = BACKOFF_SECONDS,
     ) -> None:
         if inbox_kept <= outbox_kept:
             raise ValueError("the inbox must remember for longer than the outbox is kept")
@@ -39,7 +39,7 @@ class Housekeeping(Steady):
         self._database = database
         self._every = every
         self._batch = batch
-        self._rules: list[Rule] = [
+        self._rules: list[RetentionRule] = [
             *rules,
             (outbox, outbox.c.published_at < func.now() - outbox_kept),
             (inbox, inbox.c.handled_at < func.now() - inbox_kept),
@@ -54,7 +54,7 @@ class Housekeeping(Steady):
         """Clean all tables once."""
         for table, expired in self._rules:
             if await self._exists(table):
-                await finish(self._clean(table, expired))
+                await shielded(self._clean(table, expired))
         return self._every
 
     async def _exists(self, table: Table) -> bool:

@@ -28,7 +28,7 @@ class Worker(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def running(workers: Sequence[Worker]) -> AsyncIterator[None]:
+async def running_all(workers: Sequence[Worker]) -> AsyncIterator[None]:
     """Run workers in the background, each restarted when it fails, and end them all on leaving."""
     tasks = [asyncio.create_task(supervise(worker), name=worker.name) for worker in workers]
     try:
@@ -60,7 +60,7 @@ class WorkerStopped(Exception):
     """A worker does not get its work done."""
 
 
-async def check(worker: Worker) -> None:
+async def check_health(worker: Worker) -> None:
     """Raise unless the worker is healthy; for `/readyz`."""
     if not worker.healthy():
         raise WorkerStopped(worker.name)

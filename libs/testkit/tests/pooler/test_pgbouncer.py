@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from sandbox.embedded import Postgres, Valkey
 from servicekit.auth import jose
 from servicekit.database import Database
-from servicekit.encryption import unseal
+from servicekit.encryption import decrypt
 from sqlalchemy import text
 from testkit.app import client, running
 from testkit.contract_documents import module, services
@@ -187,18 +187,18 @@ async def test_people_sign_up_and_in_and_are_written_to(installation: Installati
 
 async def mail_tokens(installation: Installation) -> list[str]:
     """Return the tokens in the mails that auth wants to be sent."""
-    key: SecretStr = installation.apps["auth"].state.kit.settings.event_sealing_key
+    key: SecretStr = installation.apps["auth"].state.resources.settings.event_sealing_key
     connection = await asyncpg.connect(installation.direct["auth"])
     try:
         rows = await connection.fetch("select data from outbox where data::text like '%\"verification\"%'")
     finally:
         await connection.close()
     found = [jose.parse_object(row["data"].encode()) for row in rows]
-    return [unseal(key, one["verification"]["token"], context=str(one["user_id"])) for one in found]
+    return [decrypt(key, one["verification"]["token"], context=str(one["user_id"])) for one in found]
 
 
 async def test_the_operators_commands(pgbouncer: Any, installation: Installation) -> None:
-    settings = installation.apps["auth"].state.kit.settings
+    settings = installation.apps["auth"].state.resources.settings
     seed = ["auth.seed", "--email", "owner@example.com", "--tenant-name", "Seeded", "--print-password"]
     for command in (seed, ["auth.tenants", "list"]):
         process = await asyncio.create_subprocess_exec(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from servicekit.auth.permissions import Role
-from servicekit.schemas import Body
+from servicekit.schemas import RequestModel
 
 from auth.addresses import Email
 from auth.models import EndReason, RequestStatus, Session
@@ -14,27 +14,27 @@ from auth.schemas import DisplayName, NewPassword, OpaqueToken, Password
 from auth.session_origin import SessionOrigin
 
 
-class ForgottenPassword(Body):
+class ForgottenPassword(RequestModel):
     """Where to send the mail with which a new password can be set."""
 
     email: Email
 
 
-class PasswordReset(Body):
+class PasswordReset(RequestModel):
     """The token of that mail, and the new password."""
 
     token: OpaqueToken
     password: NewPassword
 
 
-class PasswordChange(Body):
+class PasswordChange(RequestModel):
     """The present password, and the new one."""
 
     current_password: Password
     new_password: NewPassword
 
 
-class EmailChange(Body):
+class EmailChange(RequestModel):
     """The address to be used from now on, and the present password."""
 
     new_email: Email
@@ -47,13 +47,13 @@ class EmailChanged(BaseModel):
     email_changed: Literal[True] = True
 
 
-class Profile(Body):
+class Profile(RequestModel):
     """What one says of oneself; a name of null is none."""
 
     display_name: DisplayName | None
 
 
-class Farewell(Body):
+class Farewell(RequestModel):
     """The present password, to leave for good."""
 
     password: Password

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from servicekit.auth import api_keys
 from servicekit.auth.api_keys import Introspection
 from servicekit.auth.tokens import InvalidToken, Principal
-from servicekit.client_ip import client_address, site
+from servicekit.client_ip import client_ip, network_of
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import HTTPConnection
@@ -30,9 +30,9 @@ BACKDATED_SECONDS = 2
 
 async def own(connection: HTTPConnection, key: str) -> Principal:
     """Say who asks auth itself with a key; raises InvalidToken or RateLimited."""
-    api_keys.parsed(key)
+    api_keys.parse_key_id(key)
     parts: Parts = connection.app.state.parts
-    return (await introspect(parts, key, client_address(connection))).principal()
+    return (await introspect(parts, key, client_ip(connection))).principal()
 
 
 async def introspect(parts: Parts, key: str, address: str) -> Introspection:
@@ -40,14 +40,14 @@ async def introspect(parts: Parts, key: str, address: str) -> Introspection:
     async with parts.database.begin() as db:
         found = await look_up(db, parts, key, address)
     if not found.active:
-        await parts.rates.of_address("api-key", site(address))
+        await parts.rates.of_address("api-key", network_of(address))
     return found
 
 
 async def look_up(db: AsyncSession, parts: Parts, key: str, address: str) -> Introspection:
     """Find a key, and what is left of its rights."""
     try:
-        key_id = api_keys.parsed(key)
+        key_id = api_keys.parse_key_id(key)
     except InvalidToken:
         return Introspection()
     asked_at = int(time.time())

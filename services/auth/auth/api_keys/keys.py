@@ -138,7 +138,7 @@ WORKING = (
 
 def new_text(key_id: UUID) -> SecretStr:
     """Make a key's text, of 256 random bits."""
-    return SecretStr(api_keys.written(key_id, secrets.token_hex(SECRET_BYTES)))
+    return SecretStr(api_keys.format_key(key_id, secrets.token_hex(SECRET_BYTES)))
 
 
 def note(db: AsyncSession, action: Action, caller: Principal, row: ApiKey, **detail: Any) -> None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, status
 from servicekit.auth.api_keys import SCOPE, Introspection
-from servicekit.auth.dependencies import allowed, serving
+from servicekit.auth.dependencies import require, service_only
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
@@ -17,7 +17,7 @@ from auth.origin import origin
 from auth.parts import PartsOfAuth
 from auth.sensitive_actions import SensitiveAction
 
-Manager = Annotated[Principal, allowed("api_keys:manage")]
+Manager = Annotated[Principal, require("api_keys:manage")]
 
 api_keys_api = APIRouter(
     prefix="/api/v1/auth/api-keys", tags=["api keys"], dependencies=[Depends(no_store), Depends(origin)]
@@ -73,7 +73,7 @@ async def revoke_api_key(
     await keys.revoke(session, parts, caller, key_id)
 
 
-@api_keys_internal.post("/introspect", dependencies=[serving(SCOPE)])
+@api_keys_internal.post("/introspect", dependencies=[service_only(SCOPE)])
 async def introspect_api_key(asked: schemas.AskedKey, parts: PartsOfAuth) -> Introspection:
     """Tell a service what the key that came to it may do now."""
     return await introspection.introspect(parts, asked.key.get_secret_value(), asked.address)

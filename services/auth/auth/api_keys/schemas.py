@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr, StringConstraints
 from servicekit.auth.permissions import PERMISSIONS
-from servicekit.schemas import Body
+from servicekit.schemas import RequestModel
 
 from auth.schemas import Name
 
@@ -31,7 +31,7 @@ Scope = Annotated[str, AfterValidator(known), Field(json_schema_extra={"enum": [
 Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), AfterValidator(network)]
 
 
-class NewApiKey(Body):
+class NewApiKey(RequestModel):
     """A key that is wanted; with `networks` it works from these alone."""
 
     name: KeyName
@@ -40,7 +40,7 @@ class NewApiKey(Body):
     networks: Annotated[list[Network], Field(fail_fast=True, default_factory=list, max_length=32)]
 
 
-class Rotation(Body):
+class Rotation(RequestModel):
     """How long the secret before the new one works on; 0 ends it at once."""
 
     overlap_minutes: Annotated[int, Field(ge=0, le=MAX_OVERLAP_MINUTES)] = 60
@@ -74,7 +74,7 @@ class MadeApiKey(ApiKey):
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  # RFC 6750's word
 
 
-class AskedKey(Body):
+class AskedKey(RequestModel):
     """A key that came to a service, and from where."""
 
     key: Annotated[SecretStr, Field(min_length=1, max_length=256)]

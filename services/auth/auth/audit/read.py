@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel
 from servicekit.auth.claims import SUBJECT_PATTERN
 from servicekit.database import Database
-from servicekit.schemas import BadCursor, Page, decode_cursor, encode_cursor
+from servicekit.schemas import InvalidCursor, Page, decode_cursor, encode_cursor
 from sqlalchemy import ColumnElement, tuple_
 from sqlalchemy import select as select_from
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -97,9 +97,9 @@ def position(cursor: str) -> tuple[datetime, UUID]:
     try:
         read = datetime.fromisoformat(str(happened_at)), UUID(str(event_id))
     except ValueError as error:
-        raise BadCursor from error
+        raise InvalidCursor from error
     if read[0].tzinfo is None:
-        raise BadCursor
+        raise InvalidCursor
     return read
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BeforeValidator
-from servicekit.auth.dependencies import Caller, allowed
+from servicekit.auth.dependencies import Caller, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.errors import BadRequest
@@ -27,7 +27,7 @@ def written_out(moment: object) -> object:
     return moment
 
 
-Auditor = Annotated[Principal, allowed("audit:read")]
+Auditor = Annotated[Principal, require("audit:read")]
 Moment = Annotated[
     AwareDatetime | None, BeforeValidator(written_out), Query(examples=["2026-01-31T00:00:00Z"])
 ]

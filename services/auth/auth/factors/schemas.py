@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
-from servicekit.schemas import Body
+from servicekit.schemas import RequestModel
 
 from auth.addresses import Email
 from auth.schemas import DeviceToken, DisplayName, OpaqueToken, Password, Secret, SessionBundle
@@ -63,7 +63,7 @@ class Assertion(FromBrowser):
     response: AssertionResponse
 
 
-class Proof(Body):
+class Proof(RequestModel):
     """One factor, shown: a code of the app, a recovery code, or a passkey that has signed the challenge."""
 
     code: Code | None = None
@@ -101,7 +101,7 @@ class StepUp(Proof):
     challenge: OpaqueToken | None = None
 
 
-class PasskeySignIn(Body):
+class PasskeySignIn(RequestModel):
     """A passkey that tells who it is; without a tenant, it is the one that they joined first."""
 
     challenge: OpaqueToken
@@ -110,7 +110,7 @@ class PasskeySignIn(Body):
     device: DeviceToken | None = None
 
 
-class NewPasskey(Body):
+class NewPasskey(RequestModel):
     """A passkey to register, by a name of one's own."""
 
     challenge: OpaqueToken
@@ -118,7 +118,7 @@ class NewPasskey(Body):
     name: DisplayName = "Passkey"
 
 
-class PasskeyName(Body):
+class PasskeyName(RequestModel):
     """Another name for a passkey."""
 
     name: DisplayName
@@ -131,7 +131,7 @@ class PasskeyOptions(BaseModel):
     options: dict[str, JsonValue]
 
 
-class EnrolmentChallenge(Body):
+class EnrolmentChallenge(RequestModel):
     """The challenge of a sign-in to a tenant that requires a second factor."""
 
     challenge: OpaqueToken
@@ -143,7 +143,7 @@ class EnrolmentCode(EnrolmentChallenge):
     code: Code
 
 
-class TotpCode(Body):
+class TotpCode(RequestModel):
     """The code that the app shows now."""
 
     code: Code
@@ -207,7 +207,7 @@ class Factors(BaseModel):
     recovery_codes_left: int
 
 
-class MagicLinkRequest(Body):
+class MagicLinkRequest(RequestModel):
     """Where to send the link."""
 
     email: Email
@@ -220,7 +220,7 @@ class MagicLinkSent(BaseModel):
     binding: str
 
 
-class MagicLink(Body):
+class MagicLink(RequestModel):
     """The token of a link, and what the browser was given that asked for it."""
 
     token: OpaqueToken

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pyotp
 from pyotp.utils import strings_equal
-from servicekit.encryption import SealBroken, seal, unseal, unseal_by_any
+from servicekit.encryption import DecryptionFailed, decrypt, decrypt_by_any, encrypt
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -33,7 +33,7 @@ async def begin(db: AsyncSession, parts: Parts, user: User) -> tuple[str, str]:
     if await find(db, user.id):
         raise TotpExists
     seed, totp_id = pyotp.random_base32(SEED_LENGTH), uuid4()
-    sealed = seal(parts.settings.auth_session_encryption_key, seed, context=context(totp_id))
+    sealed = encrypt(parts.settings.auth_session_encryption_key, seed, context=context(totp_id))
     db.add(Totp(id=totp_id, user_id=user.id, sealed_seed=sealed))
     return seed, pyotp.TOTP(seed).provisioning_uri(name=user.email, issuer_name=ISSUER)
 
@@ -94,7 +94,7 @@ async def find(db: AsyncSession, user_id: UUID) -> Totp | None:
 
 def step_of(parts: Parts, totp: Totp, code: str) -> int | None:
     """Return the time step that a code belongs to if it is acceptable now; compared in constant time."""
-    seed = unseal_by_any(parts.settings.session_keys, totp.sealed_seed, context=context(totp.id))
+    seed = decrypt_by_any(parts.settings.session_keys, totp.sealed_seed, context=context(totp.id))
     app, now = pyotp.TOTP(seed, interval=STEP_SECONDS), clock()
     first, last = (int(at // STEP_SECONDS) for at in (now - LATE_SECONDS, now + EARLY_SECONDS))
     matching = [step for step in range(first, last + 1) if strings_equal(app.generate_otp(step), code)]
@@ -105,10 +105,10 @@ def resealed(parts: Parts, totp: Totp) -> dict[str, str]:
     """Give the seed under the key of today, if it is under the one before; it lives as long as the app."""
     today, *_ = parts.settings.session_keys
     try:
-        unseal(today, totp.sealed_seed, context=context(totp.id))
-    except SealBroken:
-        seed = unseal_by_any(parts.settings.session_keys, totp.sealed_seed, context=context(totp.id))
-        return {"sealed_seed": seal(today, seed, context=context(totp.id))}
+        decrypt(today, totp.sealed_seed, context=context(totp.id))
+    except DecryptionFailed:
+        seed = decrypt_by_any(parts.settings.session_keys, totp.sealed_seed, context=context(totp.id))
+        return {"sealed_seed": encrypt(today, seed, context=context(totp.id))}
     return {}
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from servicekit.app import Kit
+from servicekit.app import Resources
 from servicekit.auth import jose
 from servicekit.auth.tokens import ALGORITHM, TYPE
 from sqlalchemy import select, update
@@ -39,7 +39,9 @@ class Presented:
     assertion: str | None = None
 
 
-async def exchange(parts: Parts, kit: Kit, asked: TokenRequest, authorization: str | None) -> Issued:
+async def exchange(
+    parts: Parts, resources: Resources, asked: TokenRequest, authorization: str | None
+) -> Issued:
     """Issue an access token; raises what RFC 6749 section 5.2 names, or RateLimited.
 
     A credential of a tenant that is not active is no client's, and such a tenant is none that may be named.
@@ -49,7 +51,7 @@ async def exchange(parts: Parts, kit: Kit, asked: TokenRequest, authorization: s
     presented = what_is_presented(asked, authorization)
     await parts.rates.of_subject("oauth/token", presented.client_id)
     row = await find(parts, presented.client_id)
-    await prove(parts, kit, presented, row)
+    await prove(parts, resources, presented, row)
     account = parts.catalogue.accounts.get(row.account) if row else None
     # The catalogue as it is now: what it no longer gives, nobody has.
     if row is None or account is None or not account.is_for(row.tenant_id):
@@ -118,10 +120,12 @@ async def find(parts: Parts, client_id: str) -> ServiceCredential | None:
     return row if row and row.client_id == client_id else None
 
 
-async def prove(parts: Parts, kit: Kit, presented: Presented, row: ServiceCredential | None) -> None:
+async def prove(
+    parts: Parts, resources: Resources, presented: Presented, row: ServiceCredential | None
+) -> None:
     """Believe a client, or raise InvalidClient: one answer for all that may be wrong."""
     if presented.assertion is not None:
-        await prove_by_assertion(parts, kit, presented.assertion, row)
+        await prove_by_assertion(parts, resources, presented.assertion, row)
         return
     given = digests_of(parts.settings, presented.client_id, presented.secret or "")
     held = (row.digest if row else None) or b"\0" * len(given[0])
@@ -131,7 +135,9 @@ async def prove(parts: Parts, kit: Kit, presented: Presented, row: ServiceCreden
     row.digest = given[0]
 
 
-async def prove_by_assertion(parts: Parts, kit: Kit, assertion: str, row: ServiceCredential | None) -> None:
+async def prove_by_assertion(
+    parts: Parts, resources: Resources, assertion: str, row: ServiceCredential | None
+) -> None:
     """Believe an assertion by the client's own key: for this endpoint, now, and once (RFC 7523 section 3)."""
     if row is None or row.public_jwk is None:
         raise InvalidClient
@@ -153,7 +159,7 @@ async def prove_by_assertion(parts: Parts, kit: Kit, assertion: str, row: Servic
         raise InvalidClient from None
     if claims["exp"] > time.time() + MAX_SECONDS or not isinstance(claims["jti"], str):
         raise InvalidClient
-    if not await is_first(kit, "assertion", f"{row.client_id} {claims['jti']}"):
+    if not await is_first(resources, "assertion", f"{row.client_id} {claims['jti']}"):
         raise InvalidClient
 
 

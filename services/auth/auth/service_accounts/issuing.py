@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from pydantic import ValidationError
-from servicekit.app import Kit
+from servicekit.app import Resources
 from servicekit.auth import jose
 from servicekit.errors import ServiceError
 
@@ -33,10 +33,10 @@ LEEWAY_SECONDS = 30
 TOKEN_PATH = "/api/v1/auth/oauth/token"  # noqa: S105  # an address
 
 
-async def issue(parts: Parts, kit: Kit, asked: schemas.Issuance) -> schemas.IssuedCredential:
+async def issue(parts: Parts, resources: Resources, asked: schemas.Issuance) -> schemas.IssuedCredential:
     """Issue what a signed payload asks for; raises the errors of service accounts, or VaultUnavailable."""
     try:
-        payload = await believed(parts, kit, asked)
+        payload = await believed(parts, resources, asked)
         assert_allowed(parts, payload)
         return await kept(parts, asked, payload)
     except ServiceError as refusal:
@@ -46,7 +46,7 @@ async def issue(parts: Parts, kit: Kit, asked: schemas.Issuance) -> schemas.Issu
         raise
 
 
-async def believed(parts: Parts, kit: Kit, asked: schemas.Issuance) -> schemas.Payload:
+async def believed(parts: Parts, resources: Resources, asked: schemas.Issuance) -> schemas.Payload:
     """Read a payload that Vault's key has signed, for us, now, and for the first time."""
     data = decoded(asked.payload_b64)
     if not parts.settings.vault_verify_enabled:
@@ -60,7 +60,7 @@ async def believed(parts: Parts, kit: Kit, asked: schemas.Issuance) -> schemas.P
     now = time.time()
     if not (payload.iat <= now + LEEWAY_SECONDS and now < payload.exp <= payload.iat + MAX_SECONDS):
         raise errors.IssuanceExpired
-    if not await is_first(kit, "issuance", payload.nonce):
+    if not await is_first(resources, "issuance", payload.nonce):
         raise errors.IssuanceReplayed
     return payload
 
@@ -81,11 +81,11 @@ def read(data: bytes) -> schemas.Payload:
         raise errors.IssuanceMalformed from None
 
 
-async def is_first(kit: Kit, kind: str, once: str) -> bool:
+async def is_first(resources: Resources, kind: str, once: str) -> bool:
     """Tell whether something that may come once has not come yet; LimitsUnavailable when nobody can tell."""
     name = f"auth:once:{kind}:{hashlib.sha256(once.encode()).hexdigest()}"
     lasting = MAX_SECONDS + 2 * LEEWAY_SECONDS
-    return bool(await kit.limits.call(kit.redis.set(name, b"1", nx=True, ex=lasting)))
+    return bool(await resources.limits.call(resources.redis.set(name, b"1", nx=True, ex=lasting)))
 
 
 def assert_allowed(parts: Parts, payload: schemas.Payload) -> None:

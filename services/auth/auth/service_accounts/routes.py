@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Form, Header, status
 from fastapi.responses import JSONResponse
-from servicekit.app import CurrentKit
-from servicekit.auth.dependencies import allowed, public
+from servicekit.app import ResourcesDep
+from servicekit.auth.dependencies import public, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
@@ -20,7 +20,7 @@ from auth.schemas import MachineToken
 from auth.sensitive_actions import SensitiveAction
 from auth.service_accounts import credentials, exchange, issuing, schemas
 
-Manager = Annotated[Principal, allowed("service_accounts:manage")]
+Manager = Annotated[Principal, require("service_accounts:manage")]
 
 service_accounts_api = APIRouter(
     prefix="/api/v1/auth", tags=["service accounts"], dependencies=[Depends(no_store), Depends(origin)]
@@ -33,10 +33,10 @@ service_accounts_api = APIRouter(
     dependencies=[public, limited("service-accounts/issue")],
 )
 async def issue_credential(
-    asked: schemas.Issuance, parts: PartsOfAuth, kit: CurrentKit
+    asked: schemas.Issuance, parts: PartsOfAuth, resources: ResourcesDep
 ) -> schemas.IssuedCredential:
     """Issue a service account's credential for a payload that Vault's key has signed."""
-    return await issuing.issue(parts, kit, asked)
+    return await issuing.issue(parts, resources, asked)
 
 
 @service_accounts_api.get("/service-accounts/tokens")
@@ -65,9 +65,9 @@ async def revoke_credential(
 async def machine_token(
     asked: Annotated[schemas.TokenRequest, Form()],
     parts: PartsOfAuth,
-    kit: CurrentKit,
+    resources: ResourcesDep,
     authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> MachineToken:
     """Give a machine an access token for its credential (client_credentials; secret or assertion)."""
-    issued = await exchange.exchange(parts, kit, asked, authorization)
+    issued = await exchange.exchange(parts, resources, asked, authorization)
     return MachineToken(access_token=issued.token, expires_in=issued.lifetime, scope=" ".join(issued.scopes))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
-from servicekit.schemas import Body
+from servicekit.schemas import RequestModel
 
 from auth.schemas import OpaqueToken, Word
 from auth.service_accounts.catalogue import AccountName
@@ -15,7 +15,7 @@ MAX_ASSERTION = 4096
 Moment = Annotated[int, Field(ge=0, lt=2**53)]
 
 
-class Issuance(Body):
+class Issuance(RequestModel):
     """A payload, and the signature of its bytes by the Transit key that vouches for service accounts."""
 
     payload_b64: Annotated[str, Field(min_length=1, max_length=MAX_PAYLOAD)]

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 async def run(settings: Settings, chosen: argparse.Namespace) -> int:
     """End the sessions in one transaction; returns how many."""
-    database = Database.of(settings, "auth-sessions", pool_size=1)
+    database = Database.from_settings(settings, "auth-sessions", pool_size=1)
     try:
         async with database.begin() as db:
             if chosen.user:

@@ -4,10 +4,10 @@ from typing import Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, model_validator
-from servicekit.schemas import Body
+from servicekit.schemas import RequestModel
 
 
-class SessionsToEnd(Body):
+class SessionsToEnd(RequestModel):
     """Whose sessions to end: exactly one of these."""
 
     user_id: UUID | None = None

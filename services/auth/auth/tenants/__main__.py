@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 async def run(settings: Settings, chosen: argparse.Namespace) -> str:
     """Do it in one transaction; gives the lines to print."""
-    database = Database.of(settings, "auth-tenants", pool_size=1)
+    database = Database.from_settings(settings, "auth-tenants", pool_size=1)
     try:
         async with database.begin() as db:
             if chosen.command == "list":

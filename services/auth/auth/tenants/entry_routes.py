@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, status
-from servicekit.auth.dependencies import Caller, allowed, public
+from servicekit.auth.dependencies import Caller, public, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
@@ -19,7 +19,7 @@ from auth.schemas import Accepted
 from auth.sensitive_actions import SensitiveAction
 from auth.tenants import invites, schemas, signups
 
-MemberManager = Annotated[Principal, allowed("members:manage")]
+MemberManager = Annotated[Principal, require("members:manage")]
 
 entry_api = APIRouter(
     prefix="/api/v1/auth", tags=["ways in"], dependencies=[Depends(no_store), Depends(origin)]

@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Response, status
-from servicekit.auth.dependencies import SignedIn, acting, allowed
+from servicekit.auth.dependencies import SignedIn, on_behalf_of, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
@@ -17,8 +17,8 @@ from auth.schemas import Accepted, SessionBundle
 from auth.sensitive_actions import SensitiveAction
 from auth.tenants import belonging, factor_reset, lifecycle, members, preferences, schemas, switching
 
-Reader = Annotated[Principal, allowed("tenant:read")]
-Manager = Annotated[Principal, allowed("tenant:manage")]
+Reader = Annotated[Principal, require("tenant:read")]
+Manager = Annotated[Principal, require("tenant:manage")]
 IfMatch = Annotated[str | None, Header(max_length=1024, description="The ETag of the settings as last read.")]
 
 tenants_api = APIRouter(
@@ -211,7 +211,7 @@ async def transfer_ownership(
 async def belonging_of(
     tenant_id: UUID,
     subject: str,
-    caller: Annotated[Principal, acting("members:read")],
+    caller: Annotated[Principal, on_behalf_of("members:read")],
     parts: PartsOfAuth,
     session: Session,
 ) -> schemas.Belonging:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from servicekit.auth.permissions import Role
-from servicekit.schemas import Body
+from servicekit.schemas import RequestModel
 
 from auth.addresses import Domain, Email
 from auth.models import OrphanedApiKeys, RequestStatus, Status, TenantStatus
@@ -28,13 +28,13 @@ class View(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-class NewTenant(Body):
+class NewTenant(RequestModel):
     """What a tenant is made with."""
 
     name: TenantName
 
 
-class TenantChange(Body):
+class TenantChange(RequestModel):
     """What of a tenant is to be another; at least one."""
 
     name: TenantName | None = None
@@ -57,7 +57,7 @@ class OwnTenant(Tenant):
     role: Role
 
 
-class NewTenantSettings(Body):
+class NewTenantSettings(RequestModel):
     """The settings of a tenant as they are to be; `invite_domains` empty allows all.
 
     Without `mfa_required` that stays as it is: a client that does not know it must not switch it off.
@@ -88,19 +88,19 @@ class Member(BaseModel):
     joined_at: datetime
 
 
-class RoleChange(Body):
+class RoleChange(RequestModel):
     """What a member is to be."""
 
     role: Role
 
 
-class NewOwner(Body):
+class NewOwner(RequestModel):
     """Who is to own the tenant."""
 
     user_id: UUID
 
 
-class NewInvite(Body):
+class NewInvite(RequestModel):
     """An invite for an address; or an open one, for `max_uses` people with the link."""
 
     email: Email | None = None
@@ -146,7 +146,7 @@ class MadeInvite(BaseModel):
     token: str | None
 
 
-class InviteToken(Body):
+class InviteToken(RequestModel):
     """The token of an invite."""
 
     token: OpaqueToken
@@ -166,7 +166,7 @@ class SignupPolicy(BaseModel):
     policy: Literal["public", "invite_only", "approval"]
 
 
-class AccessRequest(Body):
+class AccessRequest(RequestModel):
     """Who asks for access."""
 
     email: Email
@@ -188,7 +188,7 @@ class SignupRequest(View):
     decided_at: datetime | None
 
 
-class Rejection(Body):
+class Rejection(RequestModel):
     """Why not; it goes into the mail."""
 
     reason: Annotated[Name, StringConstraints(max_length=500)] | None = None

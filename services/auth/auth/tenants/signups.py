@@ -10,7 +10,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends
-from servicekit.auth.dependencies import allowed
+from servicekit.auth.dependencies import require
 from servicekit.auth.permissions import Role
 from servicekit.auth.tokens import Principal
 from sqlalchemy import select
@@ -44,7 +44,7 @@ OUTCOMES = {
 }
 
 
-async def operator(caller: Annotated[Principal, allowed("tenant:manage")], parts: PartsOfAuth) -> Principal:
+async def operator(caller: Annotated[Principal, require("tenant:manage")], parts: PartsOfAuth) -> Principal:
     """Let operators in, and nobody else."""
     if caller.tenant_id is None or caller.tenant_id != parts.settings.auth_operator_tenant_id:
         raise OperatorsOnly

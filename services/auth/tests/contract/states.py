@@ -9,9 +9,9 @@ from auth.models import ApiKey, Membership, Status, Tenant, TenantStatus, User
 from auth.parts import Parts
 from auth.schemas import Credentials, Registration
 from auth.tenants import lifecycle
-from servicekit.app import Kit
+from servicekit.app import Resources
 from servicekit.auth.permissions import Role
-from servicekit.encryption import unseal
+from servicekit.encryption import decrypt
 from servicekit.events.outbox import outbox
 from sqlalchemy import select
 from testkit.pact_provider import State
@@ -29,70 +29,72 @@ ADA = Registration.model_validate(
 )
 
 
-async def chat_agent_has_a_secret(kit: Kit, secret: str) -> None:
+async def chat_agent_has_a_secret(resources: Resources, secret: str) -> None:
     """Services get their secrets with the settings, so there is nothing to do but to look."""
-    assert kit.settings.auth_service_secrets["chat-agent"].get_secret_value() == secret
+    assert resources.settings.auth_service_secrets["chat-agent"].get_secret_value() == secret
 
 
-async def somebody_has_signed_up(kit: Kit) -> None:
-    await registration.register(Parts.of(kit.settings, kit, kit.keys), ADA)
+async def somebody_has_signed_up(resources: Resources) -> None:
+    await registration.register(Parts.of(resources.settings, resources, resources.keys), ADA)
 
 
-async def somebody_has_asked_again(kit: Kit) -> None:
-    await somebody_has_signed_up(kit)
-    await registration.send_again(Parts.of(kit.settings, kit, kit.keys), ADA.email)
+async def somebody_has_asked_again(resources: Resources) -> None:
+    await somebody_has_signed_up(resources)
+    await registration.send_again(Parts.of(resources.settings, resources, resources.keys), ADA.email)
 
 
-async def somebody_has_forgotten_their_password(kit: Kit) -> str:
-    await somebody_has_signed_up(kit)
-    async with kit.database.begin() as db:
+async def somebody_has_forgotten_their_password(resources: Resources) -> str:
+    await somebody_has_signed_up(resources)
+    async with resources.database.begin() as db:
         user = await accounts.hold(db, ADA.email)
         assert user
         accounts.confirm(user)
-    await password_reset.forgot(Parts.of(kit.settings, kit, kit.keys), ADA.email)
-    return await token_of_the_mail(kit)
+    await password_reset.forgot(Parts.of(resources.settings, resources, resources.keys), ADA.email)
+    return await token_of_the_mail(resources)
 
 
-async def somebody_has_set_a_new_password(kit: Kit) -> None:
-    token = await somebody_has_forgotten_their_password(kit)
-    await password_reset.reset(Parts.of(kit.settings, kit, kit.keys), token, "entirely different words")
+async def somebody_has_set_a_new_password(resources: Resources) -> None:
+    token = await somebody_has_forgotten_their_password(resources)
+    await password_reset.reset(
+        Parts.of(resources.settings, resources, resources.keys), token, "entirely different words"
+    )
 
 
-async def somebody_has_left(kit: Kit) -> None:
-    parts = Parts.of(kit.settings, kit, kit.keys)
-    await somebody_has_forgotten_their_password(kit)
+async def somebody_has_left(resources: Resources) -> None:
+    parts = Parts.of(resources.settings, resources, resources.keys)
+    await somebody_has_forgotten_their_password(resources)
     credentials = Credentials(email=ADA.email, password=ADA.password)
     session = await sign_in.sign_in(parts, credentials)
-    caller = await kit.verifier.verify(session.access_token)
+    caller = await resources.verifier.verify(session.access_token)
     await deletion.delete_account(parts, caller, ADA.password.get_secret_value())
 
 
-async def token_of_the_mail(kit: Kit) -> str:
-    async with kit.database.begin() as db:
+async def token_of_the_mail(resources: Resources) -> str:
+    async with resources.database.begin() as db:
         due = select(outbox.c.data).where(outbox.c.type == MailDue.type).order_by(outbox.c.seq.desc())
         mail = await db.scalar(due.limit(1))
-    return unseal(kit.settings.event_sealing_key, mail["token"], context=mail["recipient"])
+    return decrypt(resources.settings.event_sealing_key, mail["token"], context=mail["recipient"])
 
 
 async def somebody_belongs(
-    kit: Kit, status: TenantStatus = TenantStatus.ACTIVE, role: Role = Role.MEMBER
+    resources: Resources, status: TenantStatus = TenantStatus.ACTIVE, role: Role = Role.MEMBER
 ) -> None:
     user_id = UUID(USER.removeprefix("user:"))
-    async with kit.database.begin() as db:
+    async with resources.database.begin() as db:
         db.add(Tenant(id=TENANT, slug="engines", name="Analytical Engines", status=status))
         db.add(User(id=user_id, email=ADA.email, email_key=ADA.email, status=Status.ACTIVE))
         await db.flush()
         db.add(Membership(tenant_id=TENANT, user_id=user_id, role=role))
 
 
-async def somebody_belongs_to_a_suspended_tenant(kit: Kit) -> None:
-    await somebody_belongs(kit, TenantStatus.SUSPENDED)
+async def somebody_belongs_to_a_suspended_tenant(resources: Resources) -> None:
+    await somebody_belongs(resources, TenantStatus.SUSPENDED)
 
 
-async def an_api_key_of_a_suspended_tenant(kit: Kit) -> None:
-    await somebody_belongs(kit, TenantStatus.SUSPENDED, Role.ADMIN)
+async def an_api_key_of_a_suspended_tenant(resources: Resources) -> None:
+    await somebody_belongs(resources, TenantStatus.SUSPENDED, Role.ADMIN)
     made_by, key_id = UUID(USER.removeprefix("user:")), UUID("0a" * 16)
-    async with kit.database.begin() as db:
+    async with resources.database.begin() as db:
         db.add(
             ApiKey(
                 id=key_id,
@@ -106,27 +108,27 @@ async def an_api_key_of_a_suspended_tenant(kit: Kit) -> None:
         )
 
 
-async def nobody_belongs(kit: Kit) -> None:
-    async with kit.database.begin() as db:
+async def nobody_belongs(resources: Resources) -> None:
+    async with resources.database.begin() as db:
         db.add(Tenant(id=TENANT, slug="engines", name="Analytical Engines"))
 
 
-async def a_tenant_was_suspended(kit: Kit) -> None:
-    await nobody_belongs(kit)
-    async with kit.database.begin() as db:
+async def a_tenant_was_suspended(resources: Resources) -> None:
+    await nobody_belongs(resources)
+    async with resources.database.begin() as db:
         await lifecycle.close(db, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
 
 
-async def a_tenant_was_reactivated(kit: Kit) -> None:
-    await a_tenant_was_suspended(kit)
-    async with kit.database.begin() as db:
+async def a_tenant_was_reactivated(resources: Resources) -> None:
+    await a_tenant_was_suspended(resources)
+    async with resources.database.begin() as db:
         await lifecycle.reopen(db, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
 
 
-async def a_tenant_was_deleted(kit: Kit) -> None:
-    await nobody_belongs(kit)
-    parts = Parts.of(kit.settings, kit, kit.keys)
-    async with kit.database.begin() as db:
+async def a_tenant_was_deleted(resources: Resources) -> None:
+    await nobody_belongs(resources)
+    parts = Parts.of(resources.settings, resources, resources.keys)
+    async with resources.database.begin() as db:
         await lifecycle.remove(db, parts, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
 
 

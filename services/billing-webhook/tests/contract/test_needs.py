@@ -83,5 +83,5 @@ async def test_hears_who_has_left_and_what_becomes_of_a_tenant(database, type_, 
             await HANDLERS[type_](session, received)
         async with database.begin() as session:
             assert await session.scalar(select(tenants.c.id)) == TENANT
-            left = await session.scalar(erasure.left(USER))
+            left = await session.scalar(erasure.is_deleted_user(USER))
             assert (left is not None) == (type_ == "auth.user.deleted.v1")

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from servicekit.auth.tokens import Principal
 from servicekit.errors import BadRequest
-from servicekit.schemas import Bounded, at_most
+from servicekit.schemas import BoundedModel, max_length
 
 from chat_agent.errors import UnknownConversation
 from chat_agent.schemas import Answer, ChatRequest, storable
@@ -26,7 +26,7 @@ Name = Annotated[str, Field(max_length=256)]
 # The first item that does not fit is told, and no others are looked at.
 Messages = Annotated[list[Item], Field(fail_fast=True, max_length=2000)]
 Parts = Annotated[list[Item], Field(fail_fast=True, max_length=500)]
-Members = Annotated[dict[str, Any], Field(max_length=1000), BeforeValidator(at_most(1000))]
+Members = Annotated[dict[str, Any], Field(max_length=1000), BeforeValidator(max_length(1000))]
 
 
 class NoUserMessage(BadRequest):
@@ -41,7 +41,7 @@ class UnsupportedContent(BadRequest):
     default_detail = "Only text can be sent to an agent."
 
 
-class Tolerant(Bounded):
+class Tolerant(BoundedModel):
     """A body whose form is somebody else's: strict about what it knows, and open to what it does not."""
 
     model_config = ConfigDict(extra="allow", strict=True)

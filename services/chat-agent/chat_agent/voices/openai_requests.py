@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field
-from servicekit.schemas import at_most
+from servicekit.schemas import max_length
 
 from chat_agent.schemas import Answer
 from chat_agent.voices.asking import (
@@ -24,7 +24,7 @@ from chat_agent.voices.asking import (
 from chat_agent.voices.openai_errors import InvalidParameter, UnsupportedParameter
 
 Role = Literal["system", "developer", "user", "assistant"]
-Metadata = Annotated[dict[str, Text], Field(max_length=16), BeforeValidator(at_most(16))] | None
+Metadata = Annotated[dict[str, Text], Field(max_length=16), BeforeValidator(max_length(16))] | None
 # What a parameter may be though it cannot be honoured: what it is when nobody has set it.
 UNSET: tuple[Any, ...] = (None, [], {})
 COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {

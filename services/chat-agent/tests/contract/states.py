@@ -7,12 +7,12 @@ from chat_agent import runs
 from chat_agent.leases import Lease
 from chat_agent.outcomes import Outcome
 from chat_agent.schemas import ModelUsage, Usage
-from servicekit.app import Kit
+from servicekit.app import Resources
 from testkit.pact_provider import State
 from testkit.pacts import TENANT, USER
 
 
-async def a_run_is_over(kit: Kit) -> None:
+async def a_run_is_over(resources: Resources) -> None:
     """Leave what a run tells at its end in the outbox."""
     begun = {
         "id": uuid4(),
@@ -26,7 +26,7 @@ async def a_run_is_over(kit: Kit) -> None:
     }
     used = ModelUsage(model="sandbox-large", requests=1, input_tokens=20, output_tokens=10)
     outcome = Outcome("completed", "triage", output="Hi", usage=Usage(models=[used]))
-    async with kit.database.begin() as session:
+    async with resources.database.begin() as session:
         lease = Lease("a replica", timedelta(minutes=1))
         is_begun = await runs.begin(session, begun, lease, "enqueue", is_alone=True)
         assert is_begun is not None

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from servicekit import erasure
 from servicekit.database import Database
 from servicekit.erasure import tenants
-from servicekit.http.client import Connections, ServiceClient, ServiceTokens
+from servicekit.http.client import HttpPool, ServiceClient, ServiceTokens
 from sqlalchemy import select
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, service_tokens
 
@@ -67,7 +67,7 @@ async def test_hears_who_has_left_and_what_becomes_of_a_tenant(
         async with database.begin() as session:
             await HANDLERS[received.type](session, received)
         async with database.begin() as session:
-            left = await session.scalar(erasure.left(USER))
+            left = await session.scalar(erasure.is_deleted_user(USER))
             assert await session.scalar(select(tenants.c.id)) == TENANT
             assert (left is not None) == (type_ == "auth.user.deleted.v1")
     await database.close()
@@ -75,7 +75,7 @@ async def test_hears_who_has_left_and_what_becomes_of_a_tenant(
 
 @asynccontextmanager
 async def conversations(url: str) -> AsyncIterator[Conversations]:
-    async with aclosing(Connections()) as http:
+    async with aclosing(HttpPool()) as http:
         client = ServiceClient(http, service_tokens("chat-agent"), url, "conversation", SCOPE)
         yield Conversations(client, TENANT, USER)
 
@@ -255,7 +255,7 @@ VOUCHER = machine("chat-agent", "auth", owners.SCOPE)
 
 
 async def still_may(url: str, subject: str = USER) -> None:
-    async with aclosing(Connections()) as http:
+    async with aclosing(HttpPool()) as http:
         client = ServiceClient(http, service_tokens("chat-agent"), url, "auth", owners.SCOPE)
         await Owners(client, patience=1).still_may(Run(tenant_id=TENANT, user_id=subject))
 
@@ -321,7 +321,7 @@ async def test_gets_a_token_of_its_own() -> None:
             .with_body({"access_token": match.str("token"), "expires_in": match.int(600)}, "application/json")
         )
         with pact.serve() as server:
-            async with aclosing(Connections()) as http:
+            async with aclosing(HttpPool()) as http:
                 secret = SecretStr("a-secret-of-the-pacts")
                 tokens = ServiceTokens(http, str(server.url), "chat-agent", secret)
                 assert await tokens.get("conversation", SCOPE) == "token"

@@ -7,7 +7,7 @@ from conversation.limits import ConversationLimits
 from conversation.models import Conversation
 from conversation.quotas import Quotas
 from conversation.schemas import NewItem, NewTurn
-from servicekit.app import Kit
+from servicekit.app import Resources
 from servicekit.auth.tokens import Principal
 from sqlalchemy import update
 from testkit.pact_provider import State
@@ -37,45 +37,45 @@ def caller(subject: str = USER) -> Principal:
     )
 
 
-async def nothing(kit: Kit) -> None:
+async def nothing(resources: Resources) -> None:
     """There is no conversation."""
 
 
-async def an_empty_conversation(kit: Kit, conversation_id: str = CONVERSATION) -> None:
-    async with kit.database.begin() as session:
+async def an_empty_conversation(resources: Resources, conversation_id: str = CONVERSATION) -> None:
+    async with resources.database.begin() as session:
         await conversations.ensure(session, caller(), UUID(conversation_id), None, LIMITED)
 
 
 async def a_conversation_with_one_message(
-    kit: Kit, conversation_id: str = CONVERSATION, item_id: str = "item-1", text: str = "Hello"
+    resources: Resources, conversation_id: str = CONVERSATION, item_id: str = "item-1", text: str = "Hello"
 ) -> None:
     hello = NewItem(id=item_id, data={"type": "message", "role": "user", "content": text})
-    await an_empty_conversation(kit, conversation_id)
-    async with kit.database.begin() as session:
+    await an_empty_conversation(resources, conversation_id)
+    async with resources.database.begin() as session:
         await items.append(session, caller(), UUID(conversation_id), [hello], LIMITED)
 
 
-async def a_conversation_with_one_turn(kit: Kit) -> None:
-    await a_conversation_with_one_message(kit, item_id=f"{RUN}-0001")
+async def a_conversation_with_one_turn(resources: Resources) -> None:
+    await a_conversation_with_one_message(resources, item_id=f"{RUN}-0001")
 
 
-async def a_conversation_with_a_turn_in_its_third_attempt(kit: Kit) -> None:
-    await an_empty_conversation(kit)
+async def a_conversation_with_a_turn_in_its_third_attempt(resources: Resources) -> None:
+    await an_empty_conversation(resources)
     newest = NewTurn(attempt=3, items=[], last=1)
-    async with kit.database.begin() as session:
+    async with resources.database.begin() as session:
         await turns.begin(session, caller(), UUID(CONVERSATION), UUID(RUN), newest, LIMITED)
 
 
-async def a_conversation_of_another(kit: Kit, conversation_id: str = OF_ANOTHER) -> None:
+async def a_conversation_of_another(resources: Resources, conversation_id: str = OF_ANOTHER) -> None:
     another = caller("user:05e70000-0000-4000-8000-00000000000f")
-    async with kit.database.begin() as session:
+    async with resources.database.begin() as session:
         await conversations.ensure(session, another, UUID(conversation_id), None, LIMITED)
 
 
-async def a_conversation_that_is_full(kit: Kit) -> None:
-    await a_conversation_with_one_message(kit)
-    most = kit.settings.limits.model_dump()["items_per_conversation"]
-    async with kit.database.begin() as session:
+async def a_conversation_that_is_full(resources: Resources) -> None:
+    await a_conversation_with_one_message(resources)
+    most = resources.settings.limits.model_dump()["items_per_conversation"]
+    async with resources.database.begin() as session:
         full = update(Conversation).where(Conversation.id == UUID(CONVERSATION)).values(item_count=most)
         await session.execute(full)
 

@@ -43,5 +43,5 @@ async def test_hears_who_has_left(settings):
         async with database.begin() as session:
             await HANDLERS[received.type](session, received)
         async with database.begin() as session:
-            assert await session.scalar(erasure.left(USER)) == USER
+            assert await session.scalar(erasure.is_deleted_user(USER)) == USER
     await database.close()
