@@ -11,7 +11,7 @@ from sqlalchemy import distinct, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook import leavers
+from billing_webhook import erasure
 from billing_webhook.errors import PeriodInvalid, TenantUnknown
 from billing_webhook.events import RunCompleted
 from billing_webhook.models import UsageEntry
@@ -53,7 +53,7 @@ async def record(session: AsyncSession, received: ReceivedEvent) -> None:
     if not run.usage:
         return
     about = run.model_dump(include={"run_id", "conversation_id", "tenant_id", "agent", "estimated"})
-    about["user_id"] = await leavers.still_known(session, run.user_id, run.tenant_id)
+    about["user_id"] = await erasure.still_known(session, run.user_id, run.tenant_id)
     common = {**about, "event_id": received.id, "occurred_at": run.completed_at}
     entries = [{**common, **used.model_dump()} for used in run.usage]
     entered = await session.scalars(

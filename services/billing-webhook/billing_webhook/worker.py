@@ -7,12 +7,12 @@ from servicekit.events.relay import Consumer, Handler
 from servicekit.workers.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
-from billing_webhook import leavers, usage
+from billing_webhook import erasure, usage
 from billing_webhook.settings import Settings
 
 HANDLERS: dict[str, Handler] = {
     "chat.run.completed.v1": usage.record,
-    **leavers.HANDLERS,
+    **erasure.HANDLERS,
 }
 
 
@@ -26,7 +26,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
             sources=("chat-agent", "auth"),
             handlers=HANDLERS,
         ),
-        leavers.Forgetter(resources.database),
+        erasure.Forgetter(resources.database),
         RetentionWorker(resources.database),
     ]
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import paging, schemas
 from conversation.errors import ConversationUnknown
-from conversation.keeping import Place
+from conversation.item_store import Place
 from conversation.models import Conversation, Item
 from conversation.quotas import Quotas
 

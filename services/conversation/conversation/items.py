@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import paging, schemas
 from conversation.conversations import find, lock
-from conversation.keeping import LAST_MESSAGE_LENGTH, Kept, keep, offer, shortened
+from conversation.item_store import LAST_MESSAGE_LENGTH, Kept, keep, offer, shortened
 from conversation.models import Conversation, Item, Usage
 from conversation.quotas import Quotas
 

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from servicekit.app import create_service, serve
 
-from conversation import internal, routes
+from conversation import internal_routes, routes
 from conversation.quotas import Quotas
 from conversation.settings import Settings
 from conversation.worker import workers
@@ -17,7 +17,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings,
         description="What was said: the one history of every conversation.",
         routers=[routes.router],
-        internal=[internal.router],
+        internal=[internal_routes.router],
         workers=workers,
     )
     app.state.quotas = app.state.internal.state.quotas = Quotas(settings.limits)

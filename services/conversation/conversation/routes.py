@@ -11,7 +11,7 @@ from servicekit.idempotency import IdempotentRoute
 from servicekit.schemas import Cursor, Limit, Page
 
 from conversation import conversations, items, models, schemas, search
-from conversation.keeping import answer
+from conversation.item_store import answer
 from conversation.quotas import CurrentQuotas
 
 Reader = Annotated[Principal, require("conversations:read")]

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation.conversations import find
 from conversation.errors import ConversationUnknown, ItemOfAnotherRun, TurnSuperseded
+from conversation.item_store import Kept, Offered, Place, keep, offer, title_of
 from conversation.items import recount
-from conversation.keeping import Kept, Offered, Place, keep, offer, title_of
 from conversation.models import Conversation, Item
 from conversation.quotas import RUN_FACTOR, Quotas
 from conversation.schemas import NewItem, NewTurn, NewTurnItems

@@ -7,7 +7,7 @@ from servicekit.events.relay import Consumer
 from servicekit.workers.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
-from conversation import leavers
+from conversation import erasure
 from conversation.settings import Settings
 
 
@@ -19,9 +19,9 @@ def workers(resources: Resources) -> Sequence[Worker]:
             resources.redis,
             service="conversation",
             sources=("auth",),
-            handlers=leavers.HANDLERS,
+            handlers=erasure.HANDLERS,
         ),
-        RetentionWorker(resources.database, rules=leavers.rules()),
+        RetentionWorker(resources.database, rules=erasure.rules()),
     ]
 
 

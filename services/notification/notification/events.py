@@ -16,7 +16,7 @@ from pydantic import (
     StringConstraints,
 )
 
-from notification.names import presentable
+from notification.name_filter import presentable
 
 # What auth shows of an address: `203.0.113.x`, `2001:db8:1::/48`.
 NETWORK = re.compile(r"(?:[0-9]{1,3}\.){3}x|(?:[0-9a-f]{1,4}:){1,3}:/48")

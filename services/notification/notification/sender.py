@@ -16,7 +16,7 @@ from servicekit.encryption import DecryptionFailed
 from servicekit.jwks.backoff import Backoff
 from servicekit.workers.base import LoopWorker, shielded
 
-from notification import deliveries, letters
+from notification import deliveries, rendering
 from notification.deliveries import Outcome
 from notification.models import Delivery
 from notification.resend_mailer import NotNow, Refused, Resend, connected
@@ -110,7 +110,7 @@ async def attempt(delivery: Delivery, resend: Resend, settings: Settings) -> Out
     if not settings.resend_email_enabled:
         return Outcome("skipped", error="mail_is_off")
     try:
-        mail = letters.compose(delivery, settings)
+        mail = rendering.compose(delivery, settings)
         provider_id = await resend.send(mail, idempotency_key=f"acme-delivery-{delivery.id}")
     except Refused as refusal:
         return Outcome("failed", error=str(refusal))

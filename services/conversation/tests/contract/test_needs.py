@@ -1,7 +1,7 @@
 """What conversation needs of auth: its events of tenants and people, as its real handlers hear them."""
 
 import pytest
-from conversation.leavers import HANDLERS
+from conversation.erasure import HANDLERS
 from pact import match
 from servicekit import erasure
 from servicekit.database import Database

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from conversation import leavers
-from conversation.leavers import HANDLERS
+from conversation import erasure
+from conversation.erasure import HANDLERS
 from conversation.models import Conversation, Item
 from conversation.worker import workers
 from servicekit.events.outbox import ReceivedEvent
@@ -81,7 +81,7 @@ async def test_an_event_that_comes_again_or_of_somebody_unknown_changes_nothing(
 
 
 async def test_what_is_more_than_goes_at_once_goes_soon(person, begin, hear, tidy, monkeypatch):
-    monkeypatch.setattr(leavers, "AT_ONCE", 2)
+    monkeypatch.setattr(erasure, "AT_ONCE", 2)
     user = f"user:{uuid4()}"
     ann = person(TENANT, user)
     for _ in range(5):

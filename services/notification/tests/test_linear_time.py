@@ -1,15 +1,15 @@
 """What others have written is read in linear time, whatever they have written."""
 
 import notification
-from notification import events, names
+from notification import events, name_filter
 from testkit.linear_time import Use, expressions, slow
 
 # NFKC makes 18 characters of one.
-OF_NAMES = 18 * names.LONGEST
-BOUNDED = {name: OF_NAMES for name, value in vars(names).items() if hasattr(value, "search")}
+OF_NAMES = 18 * name_filter.LONGEST
+BOUNDED = {name: OF_NAMES for name, value in vars(name_filter).items() if hasattr(value, "search")}
 FUNCTIONS = {
-    "a name": Use(names.presentable, None),
-    "the longest name": Use(names.presentable, names.LONGEST),
+    "a name": Use(name_filter.presentable, None),
+    "the longest name": Use(name_filter.presentable, name_filter.LONGEST),
     "an address": Use(events.masked, None),
     "a network": Use(events.network, None),
     "keys": Use(events.listed_keys, None),

@@ -10,11 +10,11 @@ from pydantic import JsonValue
 from servicekit.encryption import decrypt_by_any
 
 from notification.deliveries import LONGEST_PAUSE
+from notification.email_templates import LETTERS, Letter
 from notification.events import Facts
 from notification.models import Delivery
 from notification.resend_mailer import NotNow
 from notification.settings import Settings
-from notification.wording import LETTERS, Letter
 
 
 def writing(*, escaped: bool) -> SandboxedEnvironment:
@@ -53,8 +53,8 @@ def compose(delivery: Delivery, settings: Settings) -> dict[str, JsonValue]:
         return {**mail, "template": {"id": template_id, "variables": variables(says)}}
     return {
         **mail,
-        "html": rendered(HTML, "letter.html", letter, says),
-        "text": rendered(TEXT, "letter.txt", letter, says),
+        "html": rendered(HTML, "email.html", letter, says),
+        "text": rendered(TEXT, "email.txt", letter, says),
     }
 
 

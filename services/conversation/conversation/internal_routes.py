@@ -10,7 +10,7 @@ from servicekit.database import Session
 from servicekit.schemas import Limit, Page
 
 from conversation import conversations, items, models, schemas, search, turns
-from conversation.keeping import answer
+from conversation.item_store import answer
 from conversation.quotas import CurrentQuotas
 
 Reader = Annotated[Principal, on_behalf_of("conversations:read")]

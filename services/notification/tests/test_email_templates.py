@@ -7,11 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
-from notification import letters
+from notification import rendering
+from notification.email_templates import LETTERS
 from notification.handlers import HANDLERS
 from notification.main import create_app
 from notification.models import Delivery
-from notification.wording import LETTERS
 from servicekit.encryption import encrypt
 from servicekit.events.outbox import ReceivedEvent
 from testkit.app import client, running
@@ -319,7 +319,7 @@ async def test_a_kind_that_only_a_newer_sender_knows_is_kept_for_it(
 
         row = await until(kept)
         assert (row["status"], row["template"]) == ("queued", "telegram")
-    monkeypatch.setitem(letters.LETTERS, "telegram", LETTERS["new_device"])
+    monkeypatch.setitem(rendering.LETTERS, "telegram", LETTERS["new_device"])
     await rows.execute("update deliveries set due_at = now()")
     async with running(create_app(settings)):
         await post_office.arrival(data["email"])
@@ -335,7 +335,7 @@ def test_a_kind_of_which_resend_keeps_a_template_goes_there(settings):
         payload={"name": None, "expires_at": "soon", "role": "admin"},
         sealed_token=data["token"],
     )
-    mail = letters.compose(delivery, kept)
+    mail = rendering.compose(delivery, kept)
     link = f"https://app.acme.test/reset-password?token={token.replace('+', '%2B')}"
     told = {"LINK": link, "TOKEN": token, "NAME": "", "TENANT_NAME": "", "EXPIRES_AT": "soon"}
     assert mail["template"] == {"id": "tpl_reset", "variables": told}
@@ -382,4 +382,4 @@ def test_a_letter_that_makes_up_a_word_is_an_error():
     letter = LETTERS["new_device"]
     made_up = type(letter)("", "{{ made_up }}", "")
     with pytest.raises(Exception, match="made_up"):
-        letters.rendered(letters.TEXT, "letter.txt", made_up, {})
+        rendering.rendered(rendering.TEXT, "email.txt", made_up, {})

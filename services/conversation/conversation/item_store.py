@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import schemas
 from conversation.errors import ItemConflict, ItemTooLarge
-from conversation.messages import said
 from conversation.quotas import Quotas, Size
+from conversation.sdk_items import said
 
 MAX_ITEM_BYTES = 256 * 1024
 TITLE_LENGTH = 80

@@ -4,15 +4,15 @@
 from datetime import UTC, datetime
 
 import pytest
+from notification.email_templates import LETTERS
 from notification.events import Facts, MailDue, VerificationNeeded
 from notification.handlers import payload_of
-from notification.letters import compose
 from notification.models import Delivery
-from notification.names import presentable
-from notification.wording import LETTERS
+from notification.name_filter import presentable
+from notification.rendering import compose
 from servicekit.encryption import encrypt
 
-from .lures import found, lures, text_of
+from .phishing_names import found, lures, text_of
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 NAMES = [

@@ -1,14 +1,14 @@
 """What people write is read in linear time, whatever they write."""
 
 import conversation
-from conversation import messages, schemas
+from conversation import schemas, sdk_items
 from pydantic import TypeAdapter
 from testkit.linear_time import Use, expressions, slow
 
 FUNCTIONS = {
     "a text": Use(schemas.storable, None),
     "an item": Use(lambda text: schemas.keepable({text: [text]}), None),
-    "what is said": Use(lambda text: messages.said({"role": "user", "content": text}), None),
+    "what is said": Use(lambda text: sdk_items.said({"role": "user", "content": text}), None),
     "a title": Use(TypeAdapter(schemas.Title).validate_python, None),
     "a query": Use(TypeAdapter(schemas.Query).validate_python, None),
     "an id": Use(TypeAdapter(schemas.ItemId).validate_python, None),

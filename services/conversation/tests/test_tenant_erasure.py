@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from conversation.leavers import HANDLERS, rules
+from conversation.erasure import HANDLERS, rules
 from conversation.worker import workers
 from redis.asyncio import Redis
 from servicekit.erasure import tenants
