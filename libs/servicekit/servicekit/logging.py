@@ -7,17 +7,17 @@ and `fields`, which are also laid flat beside them.
 
 import atexit
 import logging
+import logging.handlers
 import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import orjson
-import structlog
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -26,7 +26,6 @@ from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext
-from structlog.types import EventDict, WrappedLogger
 
 from servicekit import telemetry
 from servicekit.context import current
@@ -43,22 +42,13 @@ STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", 
 RESERVED = {"ts", "event", "level", "service", "logger", "trace_id", "span_id", "fields", "exception"}
 
 
-def configure(service: str, settings: ServiceSettings) -> "LineQueue":
+def configure(service: str, settings: ServiceSettings) -> "LogQueue":
     """Send every log line of this process to the sink that the settings name."""
-    handler = LineQueue(WRITERS[settings.logging_sink](service, settings))
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_log_level],
-            processors=[
-                structlog.processors.format_exc_info,
-                JsonFormatter(service),
-                lambda _logger, _name, line: orjson.dumps(line, default=str).decode(),
-            ],
-        )
-    )
+    handler = LogQueue(WRITERS[settings.logging_sink](service, settings))
+    handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
     for old in root.handlers[:]:
-        if isinstance(old, LineQueue):
+        if isinstance(old, LogQueue):
             old.close()
     root.addHandler(handler)
     root.setLevel(settings.log_level)
@@ -68,34 +58,34 @@ def configure(service: str, settings: ServiceSettings) -> "LineQueue":
     return handler
 
 
-class JsonFormatter:
-    """Lay one event out in the schema that every sink receives."""
+class JsonFormatter(logging.Formatter):
+    """Format a record as one JSON object, in the schema that every sink receives."""
 
     def __init__(self, service: str) -> None:
+        super().__init__()
         self.service = service
 
-    def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> dict[str, Any]:
-        """Give the line as a mapping, in reading order."""
-        record: logging.LogRecord = event["_record"]
-        exception = event.get("exception")
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, its keys in reading order."""
         span = trace.get_current_span().get_span_context()
         fields = {
             f"{key}_" if key in RESERVED else key: value
             for key, value in vars(record).items()
             if key not in STANDARD
         }
-        return {
-            "ts": structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "", {})["timestamp"],
-            "event": event["event"],
-            "level": event["level"],
+        line = {
+            "ts": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
             "service": self.service,
             "logger": record.name,
             **current(),
             **(place_in_trace(span) if span.is_valid else {}),
             **fields,
             "fields": fields,
-            **({"exception": exception} if exception else {}),
+            **({"exception": self.formatException(record.exc_info)} if record.exc_info else {}),
         }
+        return orjson.dumps(line, default=str).decode()
 
 
 def place_in_trace(span: SpanContext) -> dict[str, str]:
@@ -106,67 +96,96 @@ def place_in_trace(span: SpanContext) -> dict[str, str]:
     }
 
 
-class LineQueue(logging.Handler):
-    """Hands lines to a thread of its own; when the sink cannot keep up, lines are dropped and counted."""
+class LogQueue(logging.handlers.QueueHandler):
+    """Hand lines to a thread of its own; when the sink cannot keep up, lines are dropped and counted."""
 
     def __init__(self, write: Write) -> None:
-        super().__init__()
+        lines: queue.Queue[Any] = queue.Queue(QUEUE_LINES)
+        super().__init__(lines)
         self.dropped = 0
-        self._write = write
-        self._lines: queue.Queue[str | None] = queue.Queue(QUEUE_LINES)
-        self._thread = threading.Thread(target=self._drain, name="logs", daemon=True)
-        self._thread.start()
+        self._listener = BatchListener(lines, write, self._lose)
+        self._listener.start()
         atexit.register(self.close)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Format here, where the request's context is known, and queue."""
-        if record.thread == self._thread.ident:
-            # What the sink's own client logs of a failure would be the next thing that fails.
-            return
-        try:
-            self._lines.put_nowait(self.format(record))
-        except queue.Full:
+        """Queue a record; except what the sink's own client logs of a failure, which would fail next."""
+        if record.thread != self._listener.thread_id:
+            super().emit(record)
+
+    def prepare(self, record: logging.LogRecord) -> str:
+        """Return the line; it is formatted here, where the request's context is known."""
+        return self.format(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the base class's name
+        """Count a line for which the queue has no room."""
+        if isinstance(sys.exc_info()[1], queue.Full):
             self.dropped += 1
+        else:
+            super().handleError(record)
 
     def flush(self) -> None:
         """Wait (a few seconds at most) until what is queued is written."""
-        deadline = time.monotonic() + POST_SECONDS
-        while self._lines.unfinished_tasks and time.monotonic() < deadline:
-            time.sleep(0.01)
+        self._listener.wait_until_written(POST_SECONDS)
 
     def close(self) -> None:
         """Take no more lines, write what is queued (for a few seconds at most), and end the thread."""
         logging.getLogger().removeHandler(self)
         atexit.unregister(self.close)
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._lines.put(None, timeout=POST_SECONDS)
-            self._thread.join(POST_SECONDS)
+        self._listener.stop()
         super().close()
 
-    def _drain(self) -> None:
-        while (batch := self._next_batch()) is not None:
-            try:
-                self._write(batch)
-            except Exception as error:  # the outermost loop of a worker; a log of it would come back here
-                self.dropped += len(batch)
-                sys.stderr.write(
-                    f"log sink failed, {self.dropped} lines lost so far: {type(error).__name__}\n"
-                )
-            for _ in batch:
-                self._lines.task_done()
+    def _lose(self, lines: int, error: Exception) -> None:
+        self.dropped += lines
+        sys.stderr.write(f"log sink failed, {self.dropped} lines lost so far: {type(error).__name__}\n")
 
-    def _next_batch(self) -> list[str] | None:
-        line = self._lines.get()
-        if line is None:
-            return None
-        batch = [line]
-        while len(batch) < BATCH_LINES and not self._lines.empty():
-            line = self._lines.get_nowait()
-            if line is None:
-                self._lines.put(None)
-                break
-            batch.append(line)
-        return batch
+
+class BatchListener(logging.handlers.QueueListener):
+    """Write queued lines in batches, on a thread of its own."""
+
+    def __init__(
+        self, lines: "queue.Queue[Any]", write: Write, lose: Callable[[int, Exception], None]
+    ) -> None:
+        super().__init__(lines)
+        self._lines, self._write, self._lose = lines, write, lose
+        self._batch: list[str] = []
+
+    @property
+    def thread_id(self) -> int | None:
+        """The thread that writes."""
+        return self._thread.ident if self._thread else None
+
+    def handle(self, record: Any) -> None:
+        """Add a line to the batch, and write it when it is full or nothing else waits."""
+        self._batch.append(record)
+        if len(self._batch) >= BATCH_LINES or self._lines.empty():
+            self._write_batch()
+
+    def _write_batch(self) -> None:
+        batch, self._batch = self._batch, []
+        try:
+            self._write(batch)
+        except Exception as error:  # the outermost loop of a worker; a log of it would come back here
+            self._lose(len(batch), error)
+
+    def wait_until_written(self, seconds: float) -> None:
+        """Wait until the queue is empty and the last batch is written, for so long at most."""
+        deadline = time.monotonic() + seconds
+        while self._lines.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def enqueue_sentinel(self) -> None:
+        """Ask the thread to end after what is queued; raises queue.Full when there is no room in time."""
+        self._lines.put(self._sentinel, timeout=POST_SECONDS)  # type: ignore[attr-defined]  # the base's own
+
+    def stop(self) -> None:
+        """End the thread, waiting a few seconds at most, where the base class waits for ever."""
+        thread, self._thread = self._thread, None
+        if thread and thread is not threading.current_thread():
+            self.enqueue_sentinel()
+            thread.join(POST_SECONDS)
+            # The sentinel was still queued when the last line was handled.
+            if self._batch and not thread.is_alive():
+                self._write_batch()
 
 
 def to_stdout(_service: str, _settings: ServiceSettings) -> Write:

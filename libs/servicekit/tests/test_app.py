@@ -17,6 +17,7 @@ from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.errors import Conflict
 from servicekit.jwks import fetch
+from servicekit.logging import LogQueue
 from servicekit.schemas import RequestModel
 from servicekit.settings import ServiceSettings
 from sqlalchemy import text
@@ -194,7 +195,8 @@ async def test_every_line_of_a_request_tells_whose_it_is(
     sent = {"X-Request-Id": "r1", "traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
     async with client(app, token, **sent) as http:
         await http.get("/seen?token=hidden")
-    await asyncio.to_thread(stdlib_logging.getLogger().handlers[-1].flush)
+    [queue] = [one for one in stdlib_logging.getLogger().handlers if isinstance(one, LogQueue)]
+    await asyncio.to_thread(queue.flush)
     captured = capsys.readouterr().out
     printed = [json.loads(line) for line in captured.splitlines() if line.startswith("{")]
     own, response = (

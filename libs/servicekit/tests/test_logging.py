@@ -59,7 +59,7 @@ def intake() -> Iterator[Intake]:
 def _no_handler_left() -> Iterator[None]:
     yield
     root = stdlib_logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, logging.LineQueue)]:
+    for handler in [handler for handler in root.handlers if isinstance(handler, logging.LogQueue)]:
         root.removeHandler(handler)
         handler.close()
 
@@ -148,7 +148,7 @@ def plain(attributes: Iterable[KeyValue]) -> dict[str, object]:
     return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
 
 
-def otlp(intake: Intake) -> logging.LineQueue:
+def otlp(intake: Intake) -> logging.LogQueue:
     options = {"logging_otlp_endpoint": f"{intake.url}/v1/logs", "logging_otlp_headers": {"x-team": "shop"}}
     return logging.configure("shop", settings(logging_sink="otlp", **options))
 
@@ -232,7 +232,7 @@ def test_a_full_queue_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     def stuck(_lines: object) -> None:
         gate.wait(10)
 
-    queue = logging.LineQueue(stuck)
+    queue = logging.LogQueue(stuck)
     for number in range(10):
         queue.handle(stdlib_logging.makeLogRecord({"msg": f"{number}"}))
     assert queue.dropped >= 6

@@ -84,7 +84,7 @@ def test_a_service_is_ready_only_while_its_public_port_answers(
 ) -> None:
     public, internal = ports
     until(lambda: readiness(internal), 60)
-    assert readiness(internal)["server"] == "NotListening"
+    assert readiness(internal)["server"] == "ServerNotListening"
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{public}/slow", trust_env=False)
     (tmp_path / "go").touch()
@@ -106,7 +106,7 @@ def test_a_service_that_is_about_to_end_is_not_ready_and_finishes_its_requests(
     with subprocess.Popen(request, stdout=subprocess.PIPE, text=True) as client:
         until((tmp_path / "asked").exists, 60)
         process.send_signal(signal.SIGTERM)
-        until(lambda: readiness(internal).get("server") == "NotListening", 60)
+        until(lambda: readiness(internal).get("server") == "ServerNotListening", 60)
         (tmp_path / "answer").touch()
         assert "200" in client.communicate(timeout=60)[0]
     assert process.wait(60) == 0

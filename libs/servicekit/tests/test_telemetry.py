@@ -20,10 +20,10 @@ from servicekit.app import ResourcesDep, create_service
 from servicekit.auth.dependencies import public
 from servicekit.database import Database, Session
 from servicekit.events.outbox import outbox
-from servicekit.workers.retention import Housekeeping
+from servicekit.workers.retention import RetentionWorker
 from servicekit.http.client import send
 from servicekit.settings import ServiceSettings
-from servicekit.events.relay import Consumer, Relay
+from servicekit.events.relay import Consumer, OutboxRelay
 from sqlalchemy import MetaData, text
 from testkit.app import client, running
 
@@ -41,9 +41,9 @@ async def all_(session: Session, resources: ResourcesDep) -> None:
 
 def workers(resources):
     return [
-        Relay(resources.database, resources.redis, source="shop", readers=["till"]),
+        OutboxRelay(resources.database, resources.redis, source="shop", readers=["till"]),
         Consumer(resources.database, resources.redis, service="shop", sources=["auth"], handlers={}),
-        Housekeeping(resources.database),
+        RetentionWorker(resources.database),
     ]
 
 
