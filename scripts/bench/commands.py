@@ -1,4 +1,4 @@
-"""The commands of scripts/bench.py."""
+"""The commands of `python -m scripts.bench`."""
 
 import argparse
 import json
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import uvloop
 from rich.console import Console
-from starter_cli import interrupts
-from starter_cli.failures import Failure
+from starter_cli import signals
+from starter_cli.errors import Failure
 
-from bench import environments, profile, report, rows
-from bench.rows import Load, Row
-from bench.systems import SYSTEMS, System
+from scripts.bench import environments, profile, report, rows
+from scripts.bench.rows import Load, Row
+from scripts.bench.systems import SYSTEMS, System
 
 INTERRUPTED = 130
 WARM_UP_TURNS = 40
@@ -30,7 +30,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options, console = read(words), Console(width=None if sys.stdout.isatty() else 180)
     measured: list[Row] = []
     code = 0
-    with interrupts.once():
+    with signals.once():
         try:
             for name in options.systems:
                 with told(console), started(name, console) as system:
@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def read(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="scripts/bench.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.bench", description=__doc__)
     chat = parser.add_subparsers(dest="command", required=True).add_parser(
         "chat",
         help="one turn of chat, streamed, on every system",

@@ -12,9 +12,9 @@ from rich.text import Text
 from starter_cli import environment
 from starter_cli.processes import Process, Program
 
-from bench import environments
-from bench.rows import Load, hold
-from bench.systems import System
+from scripts.bench import environments
+from scripts.bench.rows import Load, hold
+from scripts.bench.systems import System
 
 SHOWN = 30
 # Where threads wait, which py-spy cannot always tell from working.

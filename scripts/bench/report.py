@@ -7,7 +7,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from bench.rows import Row
+from scripts.bench.rows import Row
 
 REFERENCES = ("floor", "agno")
 GROUPS = ("services", "gateway", "databases")

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Self
 
-from bench import turns, usage
-from bench.client import Heard, Request, ask
-from bench.systems import System
-from bench.turns import Turn, percentile
-from bench.usage import Parts, Spent
+from scripts.bench import timing, usage
+from scripts.bench.client import Heard, Request, ask
+from scripts.bench.systems import System
+from scripts.bench.timing import Turn, percentile
+from scripts.bench.usage import Parts, Spent
 
 # What is done after the answer (the log of a run, the ledger) is part of its price.
 SETTLE_SECONDS = 1.5
@@ -97,7 +97,7 @@ async def measure(system: System, load: Load) -> Row:
     await asyncio.sleep(SETTLE_SECONDS)
     spent = difference(before, usage.spent(system.parts))
     price = Price(took, spent, max(0, await watch - memory), taken)
-    read = [turns.read(one, system.dialect, load.tokens, load.rate) for one in heard]
+    read = [timing.read(one, system.dialect, load.tokens, load.rate) for one in heard]
     return row(system.name, load, read, price)
 
 

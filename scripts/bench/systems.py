@@ -17,9 +17,9 @@ from starter_cli.ports import HOST
 from starter_cli.processes import Process, Program
 from starter_cli.stack import Stack
 
-from bench import environments
-from bench.client import Request
-from bench.usage import Parts
+from scripts.bench import environments
+from scripts.bench.client import Request
+from scripts.bench.usage import Parts
 
 APPS = Path(__file__).with_name("apps")
 # One person talks for all: the limits are on, and out of the way.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from sandbox.tokens import pieces
 
-from chaos import heard
-from chaos.evidence import Evidence
+from scripts.chaos import received
+from scripts.chaos.verification import Evidence
 
 Check = Callable[[Evidence], int]
 # As a run's usage and the ledger name it, and as the sandbox does.
@@ -21,17 +21,17 @@ COUNTED: Mapping[str, str] = {
 
 def numbers(what: str) -> Check:
     """Check the numbers of the events that were heard."""
-    return lambda run: int(getattr(heard.of_numbers(run.listener.events), what))
+    return lambda run: int(getattr(received.of_numbers(run.listener.events), what))
 
 
 def tokens(what: str) -> Check:
     """Check the tokens that were heard against those that the model sent."""
-    return lambda run: int(getattr(heard.of_tokens(pieces(run.said), pieces(text(run))), what))
+    return lambda run: int(getattr(received.of_tokens(pieces(run.said), pieces(text(run))), what))
 
 
 def text(run: Evidence) -> str:
     """Give what the client has of the answer."""
-    return "".join(heard.tokens(run.listener.events))
+    return "".join(received.tokens(run.listener.events))
 
 
 def log_differs(run: Evidence) -> int:
@@ -42,7 +42,7 @@ def log_differs(run: Evidence) -> int:
 
 def log_holes(run: Evidence) -> int:
     """Count what is wrong with the numbers of the log itself."""
-    found = heard.of_numbers(run.log)
+    found = received.of_numbers(run.log)
     return found.missing + found.repeated + found.disordered
 
 
@@ -81,7 +81,7 @@ ALWAYS: Mapping[str, Check] = {
     "sequence numbers repeated": numbers("repeated"),
     "sequence numbers out of order": numbers("disordered"),
     "sequence numbers wrong in the log": log_holes,
-    "terminal events but for one in the log": lambda run: abs(heard.endings(run.log) - 1),
+    "terminal events but for one in the log": lambda run: abs(received.endings(run.log) - 1),
 }
 # Of one that completed.
 COMPLETED: Mapping[str, Check] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from starter_cli.stack import Stack
 
-from chaos.progress import Progress
+from scripts.chaos.progress import Progress
 
 POLL_SECONDS = 0.1
 # Longer than a lease: whoever stands still for so long is taken for dead, and does not know it.

@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chaos.checks import COUNTED
-from chaos.clients import Client
-from chaos.evidence import Evidence
+from scripts.chaos.checks import COUNTED
+from scripts.chaos.clients import Client
+from scripts.chaos.verification import Evidence
 
 SETTLE_SECONDS = 45
 NAMES = ("requests", *COUNTED)

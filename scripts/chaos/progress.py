@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from rich.console import Console
 from starter_cli import progress
-from starter_cli.steps import Happening
+from starter_cli.startup import Happening
 
 REFRESH_SECONDS = 0.5
 # Where there is no terminal, and every look is a line of its own.

@@ -8,10 +8,10 @@ from rich.table import Table
 from starter_cli.events import RunEvent
 from starter_cli.progress import say
 
-from chaos import checks, heard
-from chaos.clients import Listener
-from chaos.evidence import Evidence
-from chaos.ledger import NAMES, Counted, Ledger, counted
+from scripts.chaos import checks, received
+from scripts.chaos.clients import Listener
+from scripts.chaos.ledger import NAMES, Counted, Ledger, counted
+from scripts.chaos.verification import Evidence
 
 SHOWN = 15
 
@@ -52,7 +52,7 @@ def described(runs: Sequence[Evidence]) -> str:
     """Say what became of the runs."""
     ends = Counter(run.status for run in runs)
     failures = Counter(str(run.run["error_code"]) for run in runs if run.status == "failed")
-    resumed = [heard.resumptions(run.listener.events) for run in runs]
+    resumed = [received.resumptions(run.listener.events) for run in runs]
     still_open = sum(not run.listener.is_over for run in runs)
     return (
         f"runs         {len(runs)} asked for: {in_words(ends)}"

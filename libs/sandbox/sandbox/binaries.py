@@ -4,7 +4,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from sandbox.folders import reachable_copy
+from sandbox.data_dirs import reachable_copy
 from sandbox.processes import Account, PartUnavailable, run
 
 ENVOY_VERSION = "1.40.0"

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from sandbox.binaries import envoy_binary, postgres_programs, valkey_binary
-from sandbox.folders import home_for, kept_secret, write_private
+from sandbox.data_dirs import home_for, kept_secret, write_private
 from sandbox.processes import Account, Child, PartUnavailable, free_port, run, unprivileged
 from sandbox.server import Server
 

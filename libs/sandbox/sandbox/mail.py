@@ -11,9 +11,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader
 from starlette.exceptions import HTTPException
 
-from sandbox.mailbox import Attempt, Fault, Kept, Mailbox
-from sandbox.posting import Posting, ResendError
-from sandbox.turn import Json
+from sandbox.inbox_store import Attempt, Fault, Kept, Mailbox
+from sandbox.messages import Json
+from sandbox.send_request import Posting, ResendError
 
 _PAGES = Environment(loader=PackageLoader("sandbox"), autoescape=True)
 # The mails are strangers' HTML: no script runs, and nothing is fetched.

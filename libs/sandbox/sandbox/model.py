@@ -13,13 +13,13 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from sandbox import directives, script
-from sandbox.chat_wire import ChatAnswer
-from sandbox.delivery import Answer, Call, Delivery, EventStream, Failed
+from sandbox import directives, scripted_replies
+from sandbox.chat_completions_api import ChatAnswer
+from sandbox.messages import Json, Reply, Turn
 from sandbox.requests import ChatRequest, ResponsesRequest
-from sandbox.responses_wire import ResponsesAnswer
+from sandbox.responses_api import ResponsesAnswer
+from sandbox.streaming import Answer, Call, Delivery, EventStream, Failed
 from sandbox.tokens import Usage, usage_of
-from sandbox.turn import Json, Reply, Turn
 
 MODELS = ("sandbox-large", "sandbox-small")
 _KINDS = {401: "invalid_request_error", 404: "invalid_request_error", 429: "requests"}
@@ -94,7 +94,7 @@ async def _answer(
 ) -> Response:
     orders = directives.read(turn.question, turn.model)
     await _fail_if_told(orders, attempt)
-    reply = script.reply(turn, orders)
+    reply = scripted_replies.reply(turn, orders)
     answer = answer_with(reply, usage_of(turn, reply))
     call = Call(answer.id, request.url.path, turn.model, attempt, answer.usage, turn.question)
     request.app.state.calls.append(call)

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from sandbox.turn import Called, Item, Json, Returned, Said, Tool, Turn, text_of
+from sandbox.messages import Called, Item, Json, Returned, Said, Tool, Turn, text_of
 
 _INSTRUCTING = {"system", "developer"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from sandbox.folders import hold
+from sandbox.data_dirs import hold
 from sandbox.processes import Child, PartUnavailable, free_port, wait_until
 
 _SECONDS_TO_START = 60

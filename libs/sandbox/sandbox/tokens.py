@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from sandbox.turn import Called, Reply, Returned, Said, Tool, Turn
+from sandbox.messages import Called, Reply, Returned, Said, Tool, Turn
 
 # With the space before it: up to six letters or digits of a word, or one other sign; or a run of spaces.
 _PIECE = re.compile(r" ?\w{1,6}| ?[^\w\s]|\s+")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sandbox.turn import Json
+from sandbox.messages import Json
 
 
 class VaultError(Exception):

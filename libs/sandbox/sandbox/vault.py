@@ -18,9 +18,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, JsonValue
 from starlette.exceptions import HTTPException
 
-from sandbox.acl import Acl, rules_of
+from sandbox.messages import Json
 from sandbox.transit import TransitKey, VaultError
-from sandbox.turn import Json
+from sandbox.vault_policies import Acl, rules_of
 
 _LEASE_SECONDS = 2_764_800
 _SHARED_PATHS = 1_000

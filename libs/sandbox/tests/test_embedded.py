@@ -12,8 +12,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 import redis
+from sandbox.data_dirs import hold
 from sandbox.embedded import PartUnavailable, Postgres, Valkey, envoy_binary, free_port
-from sandbox.folders import hold
 from sandbox.processes import wait_until
 
 INSTALLED = Path(sysconfig.get_path("purelib"))

@@ -14,21 +14,21 @@ from rich.text import Text
 from starter_cli import (
     checkout,
     disk,
-    first_turn,
-    guide,
-    holder,
-    interrupts,
+    hints,
     owner,
     progress,
-    record,
+    run_file,
+    runner,
     service_shell,
-    standing,
+    signals,
+    smoke_test,
+    status,
     terminal,
     variables,
 )
 from starter_cli import doctor as examination
-from starter_cli.failures import Failure
-from starter_cli.layout import DEFAULT_DATA, SERVICES, Folders
+from starter_cli.errors import Failure
+from starter_cli.paths import DEFAULT_DATA, SERVICES, Folders
 from starter_cli.progress import say
 from starter_cli.stack import Stack
 
@@ -65,7 +65,7 @@ def start(context: typer.Context, once: Once = False, data: Data = DEFAULT_DATA,
     shown = progress.on(console)
     stack = Stack(data, port, tell=shown)
     is_standing = False
-    with interrupts.once(), terminal.watched():
+    with signals.once(), terminal.watched():
         try:
             say(
                 console,
@@ -73,7 +73,7 @@ def start(context: typer.Context, once: Once = False, data: Data = DEFAULT_DATA,
             )
             with told(console), shown:
                 stack.start()
-            guide.unused_variables(stack.layout, context.obj, console)
+            hints.unused_variables(stack.layout, context.obj, console)
             with told(console):
                 converse(stack, console, once)
             is_standing = True
@@ -102,7 +102,7 @@ def watch_over(stack: Stack, console: Console) -> None:
         time.sleep(LOOK_SECONDS)
         now: Mapping[str, str] = {}
         with suppress(Failure, OSError):  # whatever became of the folder, what runs goes on
-            now = standing.problems(stack.folders)
+            now = status.problems(stack.folders)
         for name in now.keys() - before.keys():
             say(console, f"✗ {name}: {now[name]}", "yellow")
         for name in before.keys() - now.keys():
@@ -112,15 +112,15 @@ def watch_over(stack: Stack, console: Console) -> None:
 
 def converse(stack: Stack, console: Console, once: bool) -> None:
     """Hold the first turn and say what to try next; without `once`, a turn that fails is told and no more."""
-    guide.who_answers(stack.layout, console)
+    hints.who_answers(stack.layout, console)
     try:
-        first_turn.hold(stack, console)
+        smoke_test.hold(stack, console)
     except Failure as failure:
         if once:
             raise
         tell_failure(console, failure)
     if not once:
-        guide.show(stack, console)
+        hints.show(stack, console)
         say(console, "Ctrl-C stops everything.", "dim")
 
 
@@ -129,30 +129,30 @@ def stop(data: Data = DEFAULT_DATA) -> None:
     """Stop a stack that runs in another terminal."""
     console, folders = terminal.console(), Folders(data.absolute())
     with told(console):
-        running = holder.of(folders)
+        running = runner.of(folders)
         if running is None:
             raise Failure("Acme", f"it does not run on {folders.root}")
         say(console, f"Stopping {running} ...", "dim")
-        holder.stop(folders, running)
+        runner.stop(folders, running)
     say(console, f"Stopped; the data is kept in {folders.root}", "dim")
 
 
-@app.command()
-def status(data: Data = DEFAULT_DATA) -> None:
+@app.command("status")
+def show_status(data: Data = DEFAULT_DATA) -> None:
     """Show what of a running stack answers, and where to go."""
     console, folders = terminal.console(), Folders(data.absolute())
     with told(console):
-        layout = record.layout(folders)
-        found = list(standing.of(folders))
+        layout = run_file.layout(folders)
+        found = list(status.of(folders))
     table = Table("part", "address", "process", Column("state", overflow="fold"), box=None, pad_edge=False)
     for part, state in found:
         table.add_row(part.name, part.address, str(part.pid or ""), Text(state))
     console.print(table)
-    for line in ["", *guide.places(layout)]:
+    for line in ["", *hints.places(layout)]:
         say(console, line)
     if shortage := disk.shortage(folders, disk.LEAST_TO_RUN):
         say(console, f"✗ disk: {shortage}", "bold red")
-    raise typer.Exit(bool(shortage) or any(state != standing.OK for _, state in found))
+    raise typer.Exit(bool(shortage) or any(state != status.OK for _, state in found))
 
 
 @app.command()
@@ -194,7 +194,7 @@ def seed(  # noqa: PLR0913, PLR0917  # the options of a command
     options = ["--email", email, "--role", role, *(["--update"] if update else [])]
     names = ["--tenant-slug", tenant_slug, "--tenant-name", tenant_name or tenant_slug]
     with told(console):
-        layout = record.layout(Folders(data.absolute()))
+        layout = run_file.layout(Folders(data.absolute()))
         if password is None and not update:
             password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
         say(console, owner.seed(layout, [*options, *names], password).strip())

@@ -6,7 +6,7 @@ from pathlib import Path
 from sandbox.binaries import envoy_binary, postgres_programs, valkey_binary
 from sandbox.processes import PartUnavailable, unprivileged
 
-from starter_cli.failures import Failure
+from starter_cli.errors import Failure
 
 BINARIES: Mapping[str, Callable[[], Path]] = {
     "postgres": lambda: postgres_programs(unprivileged()),

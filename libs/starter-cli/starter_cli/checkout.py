@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from starter_cli.failures import Failure
-from starter_cli.layout import CHECKOUT
+from starter_cli.errors import Failure
+from starter_cli.paths import CHECKOUT
 
 
 def require_own() -> None:

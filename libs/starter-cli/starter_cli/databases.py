@@ -11,8 +11,8 @@ from threading import Event
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 
 from starter_cli import environment
-from starter_cli.failures import Failure
-from starter_cli.layout import SERVICES, Layout, service_folder
+from starter_cli.errors import Failure
+from starter_cli.paths import SERVICES, Layout, service_folder
 from starter_cli.processes import Process, Program
 
 REVISION = re.compile(r"^(down_)?revision\b[^=\n]*= *[\"']([^\"']+)", re.MULTILINE)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from starter_cli.layout import Folders
+from starter_cli.paths import Folders
 
 MEGABYTE = 1 << 20
 # New databases take about 100 MB, and Postgres wants room to write.

@@ -8,8 +8,8 @@ from functools import partial
 from importlib.util import find_spec
 
 from starter_cli import binaries, ports
-from starter_cli.failures import Failure
-from starter_cli.layout import CHECKOUT, SERVICES, Folders, service_folder
+from starter_cli.errors import Failure
+from starter_cli.paths import CHECKOUT, SERVICES, Folders, service_folder
 
 PYTHON = (3, 11)
 

@@ -6,7 +6,7 @@ Nothing else of the caller's environment reaches a part.
 import json
 from collections.abc import Callable, Mapping
 
-from starter_cli.layout import SERVICES, Layout
+from starter_cli.paths import SERVICES, Layout
 from starter_cli.ports import HOST
 from starter_cli.variables import MACHINE, PROXIES, TELEMETRY, TLS, chosen, taken
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from threading import Event
 
 from starter_cli import environment
-from starter_cli.failures import Failure
-from starter_cli.layout import Layout, service_folder
+from starter_cli.errors import Failure
+from starter_cli.paths import Layout, service_folder
 
 EMAIL = "owner@example.com"
 TENANT = "Acme Demo"

@@ -9,10 +9,10 @@ from threading import Event
 from sandbox.embedded import envoy_binary
 
 from starter_cli import databases, environment, owner
-from starter_cli.layout import CHECKOUT, SERVICES, Layout, service_folder
-from starter_cli.parts import Daemon, Embedded, Part
+from starter_cli.components import Daemon, Embedded, Part
+from starter_cli.paths import CHECKOUT, SERVICES, Layout, service_folder
 from starter_cli.processes import Program
-from starter_cli.steps import Step
+from starter_cli.startup import Step
 
 # -P: no module is taken from the folder that a program happens to run in.
 PYTHON = (sys.executable, "-P", "-m")

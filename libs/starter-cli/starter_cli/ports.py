@@ -9,7 +9,7 @@ from functools import partial
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from sandbox.processes import wait_until
 
-from starter_cli.failures import Failure
+from starter_cli.errors import Failure
 
 HOST = "127.0.0.1"
 # Below the ranges that systems take the ports of outgoing connections from, which could come in between.

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event
 from urllib.parse import urlsplit
 
-from starter_cli.failures import Cancelled, Failure
+from starter_cli.errors import Cancelled, Failure
 
 START_SECONDS = 90
 # A service lets open streams come to their end for twenty seconds.

@@ -11,7 +11,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from starter_cli.steps import Happening
+from starter_cli.startup import Happening
 
 
 def on(console: Console) -> "Lines | Board":

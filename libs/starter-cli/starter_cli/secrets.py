@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from secrets import token_urlsafe
 
-from sandbox.folders import write_private
+from sandbox.data_dirs import write_private
 
-from starter_cli.failures import Failure
+from starter_cli.errors import Failure
 
 SECRET_BYTES = 32
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
-from starter_cli import environment, record
-from starter_cli.failures import Failure
-from starter_cli.layout import SERVICES, Folders, service_folder
+from starter_cli import environment, run_file
+from starter_cli.errors import Failure
+from starter_cli.paths import SERVICES, Folders, service_folder
 
 
 def become(folders: Folders, service: str, command: list[str]) -> None:
@@ -24,8 +24,8 @@ def become(folders: Folders, service: str, command: list[str]) -> None:
 
 def environment_of(folders: Folders, service: str) -> Mapping[str, str]:
     """Return what a service was started with, or would be, with the programs of this Python first."""
-    given = environment.of_service(record.layout(folders), service)
-    pid = next(part.pid for part in record.read(folders).parts if part.name == service)
+    given = environment.of_service(run_file.layout(folders), service)
+    pid = next(part.pid for part in run_file.read(folders).parts if part.name == service)
     if pid is not None:
         with suppress(psutil.Error):
             started_with: dict[str, str] = psutil.Process(pid).environ()

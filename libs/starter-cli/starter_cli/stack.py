@@ -10,10 +10,11 @@ from threading import Event
 from types import TracebackType
 from typing import Self
 
-from starter_cli import binaries, disk, holder, owner, plan, ports, record, secrets
-from starter_cli.failures import Failure
-from starter_cli.keeper import Keeper
-from starter_cli.layout import (
+from starter_cli import binaries, disk, owner, plan, ports, run_file, runner, secrets
+from starter_cli.components import Part
+from starter_cli.errors import Failure
+from starter_cli.owner import Owner
+from starter_cli.paths import (
     DEFAULT_DATA,
     SECRETS,
     TOKENS_PER_SECOND,
@@ -22,10 +23,9 @@ from starter_cli.layout import (
     port_names,
     replicas_of,
 )
-from starter_cli.owner import Owner
-from starter_cli.parts import Part
 from starter_cli.plan import Plan
-from starter_cli.steps import Happening, Tell, run_all
+from starter_cli.startup import Happening, Tell, run_all
+from starter_cli.supervisor import Keeper
 
 # The parts of a run that was killed need a moment to notice.
 GIVE_WAY_SECONDS = 12
@@ -86,7 +86,7 @@ class Stack(AbstractContextManager["Stack"]):
         self._promise_to_stop(parts)
 
         def tell(happening: Happening) -> None:
-            record.write(self.layout, parts.parts)
+            run_file.write(self.layout, parts.parts)
             self._tell(happening)
 
         run_all(plan.steps(parts, self.layout, self._ending), self._ending, tell)
@@ -153,7 +153,7 @@ class Stack(AbstractContextManager["Stack"]):
     def _prepare(self) -> None:
         binaries.require_all()
         self.folders.make()
-        self._undo.callback(os.close, holder.hold(self.folders, self._port))
+        self._undo.callback(os.close, runner.hold(self.folders, self._port))
         if shortage := disk.shortage(self.folders, disk.LEAST_TO_START):
             raise Failure("disk", shortage)
         patience = GIVE_WAY_SECONDS if self.folders.run.exists() else 0
@@ -201,7 +201,7 @@ class Stack(AbstractContextManager["Stack"]):
         keepers = self._keepers.values()
         problems = {keeper.part.name: keeper.problem for keeper in keepers if keeper.problem}
         with suppress(OSError):  # a full disk must not end the keepers, which write this down
-            record.write(self.layout, [keeper.part for keeper in keepers], problems)
+            run_file.write(self.layout, [keeper.part for keeper in keepers], problems)
 
 
 def stop_together(parts: Sequence[Part]) -> None:

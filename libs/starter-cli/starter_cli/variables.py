@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from starter_cli.layout import CHECKOUT, SERVICES, service_folder
+from starter_cli.paths import CHECKOUT, SERVICES, service_folder
 
 GATEWAY_SCRIPT = CHECKOUT / "deploy" / "gateway" / "start.sh"
 COMMON_SETTINGS = CHECKOUT / "libs" / "servicekit" / "servicekit" / "settings.py"

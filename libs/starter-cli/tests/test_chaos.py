@@ -1,4 +1,4 @@
-"""What scripts/chaos.py finds: a check that finds nothing must have looked."""
+"""What scripts/chaos finds: a check that finds nothing must have looked."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from starter_cli.events import RunEvent
-from starter_cli.layout import CHECKOUT
+from starter_cli.paths import CHECKOUT
 
 TEXT = "One two three."
 QUESTION = {"data": {"type": "message", "role": "user"}}
@@ -20,8 +20,10 @@ OUTPUT = {"data": {"type": "function_call_output", "call_id": "1"}}
 @pytest.fixture(scope="module")
 def chaos() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(CHECKOUT / "scripts")
-        yield SimpleNamespace(**{name: import_module(f"chaos.{name}") for name in ("checks", "evidence")})
+        patch.syspath_prepend(CHECKOUT)
+        yield SimpleNamespace(
+            **{name: import_module(f"scripts.chaos.{name}") for name in ("checks", "verification")}
+        )
 
 
 def events(*told: tuple[str, dict[str, Any]]) -> list[RunEvent]:
@@ -59,7 +61,7 @@ def wrong(chaos: Any) -> Any:
             "items": [QUESTION, CALL, OUTPUT, ANSWER],
             "last_message": TEXT,
         }
-        run = chaos.evidence.Evidence(listener, log=heard if log is None else log, **{**good, **more})
+        run = chaos.verification.Evidence(listener, log=heard if log is None else log, **{**good, **more})
         found: dict[str, int] = chaos.checks.of(run)
         return found
 

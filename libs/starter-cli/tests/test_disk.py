@@ -2,7 +2,7 @@ import shutil
 from pathlib import Path
 
 from starter_cli import app, disk
-from starter_cli.layout import Folders
+from starter_cli.paths import Folders
 
 
 def test_says_where_there_is_too_little_room(tmp_path: Path) -> None:

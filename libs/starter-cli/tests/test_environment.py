@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 from starter_cli import environment, variables
-from starter_cli.layout import CHECKOUT, SECRETS, SERVICES, Folders, Layout, port_names, replicas_of
+from starter_cli.paths import CHECKOUT, SECRETS, SERVICES, Folders, Layout, port_names, replicas_of
 
 CALLERS = (
     "OPENAI_API_KEY",

@@ -3,7 +3,7 @@ import socket
 
 import pytest
 from starter_cli import ports
-from starter_cli.failures import Failure
+from starter_cli.errors import Failure
 from starter_cli.ports import PortBlock
 
 

@@ -9,7 +9,7 @@ from threading import Event, Timer
 import psutil
 import pytest
 from sandbox.processes import free_port, wait_until
-from starter_cli.failures import Cancelled, Failure
+from starter_cli.errors import Cancelled, Failure
 from starter_cli.processes import Process, Program
 
 STUBBORN = """

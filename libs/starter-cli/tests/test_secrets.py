@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from starter_cli import secrets
-from starter_cli.failures import Failure
+from starter_cli.errors import Failure
 
 
 def test_secrets_are_long_and_all_different(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What scripts/bench.py counts and reads; that the systems run is for whoever runs it to see."""
+"""What scripts/bench counts and reads; that the systems run is for whoever runs it to see."""
 
 import asyncio
 import json
@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 import pytest
 from testkit.pacts import ROOT
 
-sys.path.append(str(ROOT / "scripts"))
+sys.path.append(str(ROOT))
 
-from bench import profile, usage
-from bench.client import Heard, Request, ask
-from bench.rows import difference
-from bench.systems import Dialect
-from bench.turns import percentile, read
+from scripts.bench import profile, usage
+from scripts.bench.client import Heard, Request, ask
+from scripts.bench.rows import difference
+from scripts.bench.systems import Dialect
+from scripts.bench.timing import percentile, read
 
 DIALECT = Dialect("delta", "end", "text")
 TOKENS = ["One", " two", " three", "."]
@@ -160,6 +160,6 @@ def test_sums_a_profile_up_without_threads_that_wait(tmp_path):
 
 
 def test_explains_itself():
-    command = [sys.executable, ROOT / "scripts" / "bench.py", "chat", "--help"]
+    command = [sys.executable, "-m", "scripts.bench", "chat", "--help"]
 
-    assert "--streams" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "--streams" in subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

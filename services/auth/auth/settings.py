@@ -134,7 +134,7 @@ class Settings(ServiceSettings):
     # How long a proof of who one is lasts for what is sensitive (RFC 9470).
     auth_step_up_minutes: Annotated[int, Field(ge=1, le=60)] = 15
     # How long a refused sign-in takes, and every answer that must not tell whether an address has an account:
-    # more than the work takes on a busy machine (`scripts/bench_refusals.py` measures it).
+    # more than the work takes on a busy machine (`python -m scripts.bench.refusals` measures it).
     auth_answer_floor_ms: Annotated[int, Field(ge=0, le=60_000)] = 400
     # After so many wrong answers in a row, to any factor, an account's factors rest.
     auth_second_factor_max_failures: Annotated[int, Field(ge=3, le=10)] = 5

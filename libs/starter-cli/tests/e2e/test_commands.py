@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from starter_cli import standing
+from starter_cli import status
 from starter_cli.ports import HOST, PortBlock
 from starter_cli.stack import Stack
 
@@ -43,7 +43,7 @@ def test_status_shows_a_part_that_is_gone(stack: Stack) -> None:
 def test_status_names_what_a_part_waits_for(stack: Stack) -> None:
     with stack.stopped("postgres"):
         told = acme("status", "--data", stack.folders.root)
-        assert standing.problems(stack.folders).keys() >= {"auth", "conversation"}
+        assert status.problems(stack.folders).keys() >= {"auth", "conversation"}
     assert told.returncode == 1
     assert re.search(r"^conversation .* not ready: .*(database|postgres)", told.stdout, re.MULTILINE)
 

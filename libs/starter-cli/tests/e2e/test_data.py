@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from starter_cli.layout import SERVICES
+from starter_cli.paths import SERVICES
 from starter_cli.stack import Stack
 
 

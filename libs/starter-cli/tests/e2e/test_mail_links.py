@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import httpx
 from sandbox.pages import PAGES
-from starter_cli.layout import service_folder
+from starter_cli.paths import service_folder
 from starter_cli.stack import Stack
 
 from .conftest import PASSWORD, Inbox, Person, until

@@ -22,7 +22,7 @@ MODULE = re.compile(r"python -m ((?:auth|conversation|chat_agent|billing_webhook
 PROGRAMS = Path(sys.executable).parent
 TARGET = re.compile(r"^make ([a-z][a-z-]*)", re.MULTILINE)
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
-SCRIPT = re.compile(r"\bpython (scripts/\S+\.py.*)$", re.MULTILINE)
+SCRIPT = re.compile(r"\bpython (?:-m )?(scripts[/.]\S+.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!http)([^)#\s]+)")
 
 
@@ -105,11 +105,11 @@ def test_a_script_takes_what_a_page_says_to_type(line: str) -> None:
     script, *words = shlex.split(line, comments=True)
     command = [
         sys.executable,
-        ROOT / script,
+        *([script] if script.endswith(".py") else ["-m", script]),
         *itertools.takewhile(lambda word: word[0] != "-", words),
         "--help",
     ]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
     assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", shown))
 
 

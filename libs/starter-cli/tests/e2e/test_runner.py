@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from sandbox.processes import free_port
-from starter_cli.layout import Folders, Layout
+from starter_cli.paths import Folders, Layout
 from starter_cli.ports import HOST, PortBlock, is_free
 from testkit.databases import query
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from starter_cli import interrupts
+from starter_cli import signals
 from starter_cli.stack import Stack
 
-from chaos import evidence, ledger, report
-from chaos.clients import Client, Listener
-from chaos.faults import Fault, happening
-from chaos.progress import Progress
+from scripts.chaos import ledger, report, verification
+from scripts.chaos.clients import Client, Listener
+from scripts.chaos.faults import Fault, happening
+from scripts.chaos.progress import Progress
 
 FAULTS = (
     Fault("kill", "chat-agent"),
@@ -55,7 +55,7 @@ def main(plan: Plan, console: Console) -> int:
     data.chmod(0o711)
     progress = Progress(console)
     try:
-        with interrupts.once(), stack_for(plan, data, progress) as stack:
+        with signals.once(), stack_for(plan, data, progress) as stack:
             progress.say(f"the stack is up at {stack.gateway_url}; logs in {stack.folders.logs}")
             return 0 if asyncio.run(attack(stack, plan, progress)) else 1
     except KeyboardInterrupt:
@@ -100,7 +100,7 @@ async def attack(stack: Stack, plan: Plan, progress: Progress) -> bool:
                 for number, listener in enumerate(listeners):
                     group.create_task(begin(listener, number / ARRIVALS))
         progress.say(f"heard: {standing(listeners)}")
-        runs = await evidence.gather(client, stack.sandbox_url, listeners)
+        runs = await verification.gather(client, stack.sandbox_url, listeners)
         return report.print_all(progress.console, runs, await ledger.read(client, runs))
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from sandbox.turn import Json
+from sandbox.messages import Json
 
 _DAY = 24 * 60 * 60
 _KEPT_MAILS = 2_000

@@ -7,12 +7,12 @@ from threading import Event
 
 import pytest
 from sandbox.processes import free_port, wait_until
-from starter_cli.keeper import Keeper
-from starter_cli.parts import Daemon
+from starter_cli.components import Daemon
 from starter_cli.processes import Program
-from starter_cli.record import PartRecord
-from starter_cli.standing import state
-from starter_cli.steps import Happening
+from starter_cli.run_file import PartRecord
+from starter_cli.startup import Happening
+from starter_cli.status import state
+from starter_cli.supervisor import Keeper
 
 # Answers, unless there is a file that keeps it from starting.
 SERVE = """

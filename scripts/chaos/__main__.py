@@ -11,10 +11,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from chaos import runs
-from chaos.faults import KINDS, Fault
-from chaos.runs import Plan
 from rich.console import Console
+
+from scripts.chaos import workload
+from scripts.chaos.faults import KINDS, Fault
+from scripts.chaos.workload import Plan
 
 MOST_RUNS, LONGEST = 2_000, 1_800
 
@@ -42,7 +43,9 @@ def faults(words: str) -> list[Fault]:
 def main(words: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m scripts.chaos",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser(
@@ -59,7 +62,7 @@ def main(words: Sequence[str] | None = None) -> None:
     add("--pause", type=float, default=usual.pause, help="seconds before each fault")
     add("--timeout", type=between(1, LONGEST), default=usual.timeout, help="when to hear no longer")
     add("--keep", action="store_true", help="keep the folder with the logs")
-    sys.exit(runs.main(Plan(**vars(parser.parse_args(words))), Console()))
+    sys.exit(workload.main(Plan(**vars(parser.parse_args(words))), Console()))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Literal
 from uuid import uuid4
 
-from sandbox.delivery import Step
+from sandbox.messages import Json, Reply
+from sandbox.streaming import Step
 from sandbox.tokens import Usage, pieces
-from sandbox.turn import Json, Reply
 
 
 class ChatAnswer:

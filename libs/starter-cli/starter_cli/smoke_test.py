@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 from rich.console import Console
 
+from starter_cli.errors import Failure
 from starter_cli.events import TERMINAL, RunEvent
-from starter_cli.failures import Failure
 from starter_cli.gateway import Gateway, Unexpected
 from starter_cli.progress import say
 from starter_cli.stack import Stack

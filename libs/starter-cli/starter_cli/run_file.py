@@ -5,12 +5,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from sandbox.folders import write_private
+from sandbox.data_dirs import write_private
 
-from starter_cli import holder, secrets
-from starter_cli.failures import Failure
-from starter_cli.layout import SECRETS, Folders, Layout
-from starter_cli.parts import Part
+from starter_cli import runner, secrets
+from starter_cli.components import Part
+from starter_cli.errors import Failure
+from starter_cli.paths import SECRETS, Folders, Layout
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def read(folders: Folders) -> RunRecord:
     except FileNotFoundError:
         told = None
     # A folder that was copied, or whose runner was killed, has a record of what does not run there.
-    if told is None or holder.of(folders) is None:
+    if told is None or runner.of(folders) is None:
         raise Failure("Acme", f"it does not run on {folders.root}; start it first")
     return RunRecord(told["pid"], told["ports"], [PartRecord(**part) for part in told["parts"]])
 

@@ -5,9 +5,9 @@ import re
 from zlib import crc32
 
 from sandbox.directives import Directives, strip
-from sandbox.examples import example
+from sandbox.json_schema_examples import example
+from sandbox.messages import HANDOFF, UNSAYABLE, Called, Reply, Returned, Said, Tool, Turn
 from sandbox.tokens import count, pieces
-from sandbox.turn import HANDOFF, UNSAYABLE, Called, Reply, Returned, Said, Tool, Turn
 
 HONEST = "I am Acme's sandbox model, a scripted stand-in: no language model wrote this."
 REFUSAL = "I am Acme's sandbox model, a scripted stand-in, and I was asked to refuse."

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from sandbox.embedded import PartUnavailable, Postgres, Valkey
 
-from starter_cli.failures import Failure
+from starter_cli.errors import Failure
 from starter_cli.processes import Process, Program
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 
-from starter_cli.failures import Cancelled, Failure
-from starter_cli.parts import Part
-from starter_cli.steps import Happening, Tell
+from starter_cli.components import Part
+from starter_cli.errors import Cancelled, Failure
+from starter_cli.startup import Happening, Tell
 
 WATCH_SECONDS = 0.2
 PAUSE_SECONDS = (0.5, 30.0)

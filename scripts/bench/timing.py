@@ -11,9 +11,9 @@ from itertools import accumulate
 
 from sandbox.tokens import pieces
 
-from bench import client
-from bench.client import Event, Heard
-from bench.systems import Dialect
+from scripts.bench import client
+from scripts.bench.client import Event, Heard
+from scripts.bench.systems import Dialect
 
 CODE = re.compile(rb'"code": ?"(\w+)"')
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 from starter_cli.events import Reader, RunEvent
 
-from chaos import heard
-from chaos.clients import Client, Listener
+from scripts.chaos import received
+from scripts.chaos.clients import Client, Listener
 
 AT_ONCE = 8
 # Events that are there come at once.
@@ -49,13 +49,15 @@ class Evidence:
     def is_undisturbed(self) -> bool:
         """Whether no attempt of it broke off anywhere."""
         events = self.listener.events
-        return self.is_completed and len(self.answered) == len(self.calls) and not heard.resumptions(events)
+        return (
+            self.is_completed and len(self.answered) == len(self.calls) and not received.resumptions(events)
+        )
 
     @property
     def said(self) -> str:
         """What the model said in the attempt that counts: the one that was heard, or else the last."""
         texts = [call["text"] for call in self.answered if call["text"]]
-        whole = "".join(heard.tokens(self.listener.events))
+        whole = "".join(received.tokens(self.listener.events))
         return whole if whole in texts else (texts or [""])[-1]
 
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from sandbox.processes import wait_until
 
-from starter_cli.failures import Failure
-from starter_cli.layout import DEFAULT_DATA, Folders
+from starter_cli.errors import Failure
+from starter_cli.paths import DEFAULT_DATA, Folders
 from starter_cli.ports import HOST
 
 # Layers of parts are stopped one after the other; each part may take 25 seconds.

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from sandbox.directives import Directives
+from sandbox.messages import UNSAYABLE, Json
 from sandbox.tokens import Usage
-from sandbox.turn import UNSAYABLE, Json
 
 NO_TEXT = b"\xff\xfe"
 STALL_SECONDS = 3600.0

@@ -7,8 +7,8 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import JsonValue, ValidationError
 
-from sandbox.mailbox import Attempt, Fault, Mail, Mailbox, fingerprint
-from sandbox.turn import Json
+from sandbox.inbox_store import Attempt, Fault, Mail, Mailbox, fingerprint
+from sandbox.messages import Json
 
 _NAMES = {
     400: "validation_error",

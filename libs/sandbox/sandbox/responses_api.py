@@ -8,9 +8,9 @@ from uuid import uuid4
 
 from pydantic import JsonValue
 
-from sandbox.delivery import Step
+from sandbox.messages import Json, Reply
+from sandbox.streaming import Step
 from sandbox.tokens import Usage, pieces
-from sandbox.turn import Json, Reply
 
 _ECHOED: dict[str, JsonValue] = {
     "background": False,

@@ -6,7 +6,7 @@ from zoneinfo import available_timezones
 
 from pydantic import JsonValue
 
-from sandbox.turn import Json
+from sandbox.messages import Json
 
 _DEEPEST = 8
 _FIXED = {"timezone": "UTC", "time_zone": "UTC", "tz": "UTC"}

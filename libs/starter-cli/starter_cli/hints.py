@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from starter_cli import environment, holder, owner, variables
-from starter_cli.layout import CHECKOUT, Layout
+from starter_cli import environment, owner, runner, variables
+from starter_cli.paths import CHECKOUT, Layout
 from starter_cli.progress import say
 from starter_cli.stack import Stack
 
@@ -32,7 +32,7 @@ def places(layout: Layout) -> list[str]:
         f"inbox     {layout.inbox_url}  (the mail to whoever registers)",
         f"docs      {CHECKOUT / 'README.md'}; of the API: {layout.gateway_url}/docs/chat-agent",
         f"logs      {layout.folders.logs}",
-        f"stop      {holder.stop_command(layout.folders)}",
+        f"stop      {runner.stop_command(layout.folders)}",
     ]
 
 

@@ -7,10 +7,10 @@ from contextlib import suppress
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
-from starter_cli import disk, record
-from starter_cli.layout import Folders
+from starter_cli import disk, run_file
+from starter_cli.paths import Folders
 from starter_cli.processes import answers, fetch
-from starter_cli.record import PartRecord
+from starter_cli.run_file import PartRecord
 
 OK = "ok"
 NOT_READY = "not ready"
@@ -18,7 +18,7 @@ NOT_READY = "not ready"
 
 def of(folders: Folders) -> Iterator[tuple[PartRecord, str]]:
     """Give each part with a word for how it is; raises Failure when no stack was started here."""
-    parts = record.read(folders).parts
+    parts = run_file.read(folders).parts
     with ThreadPoolExecutor(len(parts)) as pool:
         yield from zip(parts, pool.map(state, parts), strict=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sandbox.embedded import Postgres, Valkey
 
-from starter_cli.failures import Failure
+from starter_cli.errors import Failure
 from starter_cli.ports import HOST
 
 CHECKOUT = Path(__file__).resolve().parents[3]

@@ -1,8 +1,8 @@
 from threading import Barrier, Event
 
 import pytest
-from starter_cli.failures import Failure
-from starter_cli.steps import Happening, Step, run_all
+from starter_cli.errors import Failure
+from starter_cli.startup import Happening, Step, run_all
 
 
 def nothing(_happening: Happening) -> None:

@@ -29,7 +29,7 @@ from testkit.issuer import Issuer
 from testkit.request_costs import Callers, Cost, callers_of, pay, sent
 from testkit.worst_bodies import JSON, Route, bodies, everywhere
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = (
     *("wide list", "wide object", "deep", "long string", "unknown members"),
     # As many values as are let through, as large as possible.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import asyncpg
-from starter_cli.layout import SERVICES
+from starter_cli.paths import SERVICES
 from starter_cli.stack import Stack
 
 from .conftest import PASSWORD, Inbox, Person, until
