@@ -15,8 +15,8 @@ import uvloop
 from agents import Model, ModelSettings, OpenAIChatCompletionsModel, OpenAIResponsesModel
 from agents.models.interface import ModelTracing
 from chat_agent.model.call import Candidate, Limits
-from chat_agent.model.lean import LeanClient
-from chat_agent.model.resilient import ResilientModel
+from chat_agent.model.fast_client import LeanClient
+from chat_agent.model.retry import ResilientModel
 from openai import AsyncOpenAI
 from sandbox.processes import free_port, wait_until
 

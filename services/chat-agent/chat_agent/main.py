@@ -10,12 +10,13 @@ from servicekit.app import Resources, create_service, serve
 from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 
-from chat_agent import routes
-from chat_agent.engine import Engine
-from chat_agent.keeping import Claimer, Keeper
+from chat_agent.api import routes
+from chat_agent.execution.lease_workers import Claimer, Keeper
+from chat_agent.execution.manager import Engine
+from chat_agent.protocols import ag_ui_routes, ai_sdk_routes
+from chat_agent.protocols.openai import routes as openai_routes
+from chat_agent.protocols.openai.errors import OpenAIErrors
 from chat_agent.settings import Settings
-from chat_agent.voices import ag_ui_routes, openai_routes, ui_routes
-from chat_agent.voices.openai_errors import OpenAIErrors
 from chat_agent.worker import workers
 
 
@@ -26,7 +27,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "chat-agent",
         settings,
         description="Who answers: agents, tools, runs and their event streams.",
-        routers=[routes.router, openai_routes.router, ag_ui_routes.router, ui_routes.router],
+        routers=[routes.router, openai_routes.router, ag_ui_routes.router, ai_sdk_routes.router],
         workers=workers,
         lifespan=lambda resources: running_agents(app, resources, settings),
     )

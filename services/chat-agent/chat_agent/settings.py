@@ -2,12 +2,18 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 from servicekit.app import Resources
 from servicekit.call_limits import CallLimits
 from servicekit.settings import ServiceSettings
 
-from chat_agent.usage import Price
+
+class Price(BaseModel):
+    """What a model's tokens cost, in millionths of a dollar for a million of them."""
+
+    input: int = Field(ge=0)
+    cached: int = Field(ge=0)
+    output: int = Field(ge=0)
 
 
 class Settings(ServiceSettings):

@@ -8,9 +8,9 @@ from servicekit.workers.retention import RetentionRule, RetentionWorker
 from servicekit.workers.supervisor import Worker
 from sqlalchemy import func
 
+from chat_agent.erasure.handlers import HANDLERS
+from chat_agent.erasure.worker import Forgetter, of_deleted_tenants
 from chat_agent.events import READERS
-from chat_agent.forgetting import Forgetter, of_deleted_tenants
-from chat_agent.leavers import HANDLERS
 from chat_agent.models import Base, Run
 from chat_agent.settings import Settings
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from agents import Agent
 from chat_agent.agents import AGENTS
+from chat_agent.agents.tool import RunContext, tool
 from chat_agent.main import create_app
-from chat_agent.toolbox import RunContext, tool
 from servicekit.app import serve
 
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from agents import Agent
 from chat_agent.agents import AGENTS
+from chat_agent.agents.tool import LONGEST_OUTPUT, RunContext, tool
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
-from chat_agent.toolbox import LONGEST_OUTPUT, RunContext, tool
 from sandbox.model import create_model
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from testkit.live_server import serving

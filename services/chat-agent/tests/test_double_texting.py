@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from chat_agent.runs import LONGEST_QUEUE
+from chat_agent.runs.store import LONGEST_QUEUE
 
 from .talking import (
     CHAT,

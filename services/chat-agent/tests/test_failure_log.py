@@ -10,9 +10,9 @@ import httpx
 import pytest
 from agents.tool import invoke_function_tool
 from agents.tool_context import ToolContext
+from chat_agent.agents.tool import tool
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
-from chat_agent.toolbox import tool
 from prometheus_client import REGISTRY
 from testkit.issuer import Issuer
 from testkit.live_server import serving

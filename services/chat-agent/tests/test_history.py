@@ -2,7 +2,7 @@
 
 import httpx
 import orjson
-from chat_agent.conversations import BATCH_BYTES, BATCH_ITEMS, Item, batches
+from chat_agent.clients.conversation import BATCH_BYTES, BATCH_ITEMS, Item, batches
 from hypothesis import given
 from hypothesis import strategies as st
 

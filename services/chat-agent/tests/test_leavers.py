@@ -10,12 +10,12 @@ import httpx
 import pytest
 from agents import Agent
 from chat_agent.agents import AGENTS
-from chat_agent.forgetting import Forgetter, of_deleted_tenants
-from chat_agent.leavers import HANDLERS
+from chat_agent.agents.tool import RunContext, tool
+from chat_agent.erasure.handlers import HANDLERS
+from chat_agent.erasure.worker import Forgetter, of_deleted_tenants
+from chat_agent.event_log.store import RecordedLog, make_event
 from chat_agent.models import Base
-from chat_agent.run_log import RecordedLog, make_event
 from chat_agent.settings import Settings
-from chat_agent.toolbox import RunContext, tool
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from servicekit.database import Database

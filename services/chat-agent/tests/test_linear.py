@@ -1,18 +1,19 @@
 """What people and models write is read in linear time, whatever they write."""
 
 import chat_agent
-from chat_agent import narrator, schemas
-from chat_agent.toolbox import LONGEST_OUTPUT
-from chat_agent.voices import asking
+from chat_agent import schemas
+from chat_agent.agents.tool import LONGEST_OUTPUT
+from chat_agent.event_log import translator
+from chat_agent.protocols import requests
 from pydantic import TypeAdapter
 from testkit.linear_time import Use, expressions, slow
 
 FUNCTIONS = {
     "a message": Use(lambda text: schemas.ChatRequest(message=text), schemas.MAX_MESSAGE),
-    "a message of another protocol": Use(TypeAdapter(asking.Text).validate_python, asking.MAX_TEXT),
+    "a message of another protocol": Use(TypeAdapter(requests.Text).validate_python, requests.MAX_TEXT),
     "a reason": Use(lambda text: schemas.Answer(approve=True, reason=text), None),
-    "an output": Use(narrator.presentable, None),
-    "the longest output": Use(narrator.presentable, LONGEST_OUTPUT),
+    "an output": Use(translator.presentable, None),
+    "the longest output": Use(translator.presentable, LONGEST_OUTPUT),
 }
 
 
@@ -29,5 +30,5 @@ def test_every_expression_is_linear():
 def test_masks_tokens_wherever_they_stand():
     token = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"
     for text in (token, f"Bearer {token}", f"x-{token}", f"a.{token}", f"{token}.{token}", f"eyJ {token}"):
-        assert "c2lnbmF0dXJl" not in narrator.presentable(f"see {text} there"), text
-    assert narrator.presentable("eyJ-eyJ-eyJ is no token") == "eyJ-eyJ-eyJ is no token"
+        assert "c2lnbmF0dXJl" not in translator.presentable(f"see {text} there"), text
+    assert translator.presentable("eyJ-eyJ-eyJ is no token") == "eyJ-eyJ-eyJ is no token"

@@ -20,7 +20,7 @@ from agents import (
     handoff,
 )
 from agents.models.interface import ModelTracing
-from chat_agent.model.lean import LeanClient
+from chat_agent.model.fast_client import LeanClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import AsyncOpenAI

@@ -18,10 +18,11 @@ from chat_agent.errors import (
     ModelUnavailable,
     TokenBudgetExceeded,
 )
-from chat_agent.model import Provider, resilient
+from chat_agent.model import retry
+from chat_agent.model.provider import Provider
+from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.schemas import Usage
 from chat_agent.settings import Settings
-from chat_agent.usage import METER, UsageMeter
 from sandbox.model import create_model
 from servicekit.errors import ServiceError
 from testkit.live_server import serving
@@ -50,7 +51,7 @@ def sandbox() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _without_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resilient, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture

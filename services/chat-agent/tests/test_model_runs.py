@@ -8,12 +8,12 @@ from uuid import uuid4
 import httpx
 import pytest
 from agents import Agent, ModelRefusalError, RunConfig, Runner
-from chat_agent import failures
 from chat_agent.errors import ModelRefusedRequest
 from chat_agent.main import create_app
-from chat_agent.model import ERROR_HANDLERS, connect, run_config
+from chat_agent.model import failures
+from chat_agent.model.provider import ERROR_HANDLERS, connect, run_config
+from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.settings import Settings
-from chat_agent.usage import METER, UsageMeter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response

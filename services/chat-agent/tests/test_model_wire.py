@@ -18,11 +18,12 @@ from chat_agent.errors import (
     ModelTimedOut,
     ModelUnavailable,
 )
-from chat_agent.model import jsons, sse
+from chat_agent.model import json as jsons
+from chat_agent.model import sse
 from chat_agent.model.call import Candidate, Limits
-from chat_agent.model.lean import LeanClient
-from chat_agent.model.resilient import ResilientModel
-from chat_agent.usage import METER, UsageMeter
+from chat_agent.model.fast_client import LeanClient
+from chat_agent.model.retry import ResilientModel
+from chat_agent.model.usage import METER, UsageMeter
 from hypothesis import given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI

@@ -4,11 +4,12 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from chat_agent import resumption
 from chat_agent.agents import AGENTS
-from chat_agent.narrator import Narrator
-from chat_agent.resumption import Identity, Told, identity, told_identity
-from chat_agent.run_log import RecordedLog, RunEvent, RunLog
+from chat_agent.event_log import recovery
+from chat_agent.event_log.buffer import RunLog
+from chat_agent.event_log.recovery import Identity, Told, identity, told_identity
+from chat_agent.event_log.store import RecordedLog, RunEvent
+from chat_agent.event_log.translator import Narrator
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
@@ -82,7 +83,7 @@ def renumbered(events: list[RunEvent]) -> list[RunEvent]:
 
 def is_done(item: Item, made: list[Item]) -> bool:
     """Tell whether an item is one that is told: all but the outputs of handoffs."""
-    return identity(item) not in resumption.handoffs_done(made)
+    return identity(item) not in recovery.handoffs_done(made)
 
 
 def wanted(made: list[Item]) -> list[Identity | None]:
@@ -94,12 +95,12 @@ def test_what_stands_afterwards_is_what_is_stored(run: list[Item], told: float, 
     events = renumbered(told_of(run))
     events = events[: round(told * len(events))]
     made = run[: round(stored * len(run))]
-    before = resumption.read(events)
+    before = recovery.read(events)
     after = going_on(before, events, made)
     assert after.begun == {}
     assert sorted(told_identity(item) for item in after.whole.values()) == wanted(made)
-    assert resumption.withdrawn(after, made) == []
-    assert resumption.untold(after, made) == []
+    assert recovery.withdrawn(after, made) == []
+    assert recovery.untold(after, made) == []
 
 
 def going_on(before: Told, events: list[RunEvent], made: list[Item]) -> Told:
@@ -107,7 +108,7 @@ def going_on(before: Told, events: list[RunEvent], made: list[Item]) -> Told:
     teller = Teller()
     teller.log.go_on_after(before.last)
     teller.narrator.go_on(before, made, AGENT, "replica_lost")
-    return resumption.read([*events, *teller.events()])
+    return recovery.read([*events, *teller.events()])
 
 
 @given(run=runs(), cuts=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=4))
@@ -117,7 +118,7 @@ def test_it_does_so_however_often_it_breaks_off(run: list[Item], cuts: list[tupl
     for told, stored in cuts:
         events = events[: round(told * len(events))]
         made = run[: max(len(made), round(stored * len(run)))]
-        before = resumption.read(events)
+        before = recovery.read(events)
         teller = Teller()
         teller.log.go_on_after(before.last)
         teller.narrator.go_on(before, made, AGENT, "replica_lost")
@@ -125,7 +126,7 @@ def test_it_does_so_however_often_it_breaks_off(run: list[Item], cuts: list[tupl
         # No name of an item is given twice.
         begun = [item_of(event)["id"] for event in events if event.type == "item.started"]
         assert len(begun) == len(set(begun))
-    after = resumption.read(events)
+    after = recovery.read(events)
     if cuts:
         assert sorted(told_identity(item) for item in after.whole.values()) == wanted(made)
 
@@ -163,13 +164,13 @@ def test_what_is_told_again_reads_as_it_did(run: list[Item]) -> None:
     ],
 )
 def test_an_answer_is_the_last_thing_that_was_said(made: list[Item], answer: str | None) -> None:
-    assert resumption.answer(made) == answer
+    assert recovery.answer(made) == answer
 
 
 def test_only_handoffs_that_came_about_count() -> None:
     begun = call("a", "transfer_to_data_analyst")
-    assert resumption.handoffs([begun]) == []
-    assert resumption.handoffs([begun, output("a")]) == ["data_analyst"]
+    assert recovery.handoffs([begun]) == []
+    assert recovery.handoffs([begun, output("a")]) == ["data_analyst"]
 
 
 def test_a_change_of_the_agent_that_was_not_told_is_told() -> None:

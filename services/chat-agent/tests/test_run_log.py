@@ -8,17 +8,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from chat_agent.recorder import Recorder
-from chat_agent.run_log import (
-    SUPERSEDED,
-    WINDOW,
-    RecordedLog,
-    RunEvent,
-    RunLog,
-    Source,
-    entries_of,
-    make_event,
-)
+from chat_agent.event_log.buffer import WINDOW, RunLog
+from chat_agent.event_log.store import SUPERSEDED, RecordedLog, RunEvent, Source, entries_of, make_event
+from chat_agent.event_log.writer import Recorder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis

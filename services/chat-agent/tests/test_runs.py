@@ -11,9 +11,9 @@ import httpx
 import pytest
 from agents import Agent
 from chat_agent.agents import AGENTS
+from chat_agent.agents.tool import RunContext, tool
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
-from chat_agent.toolbox import RunContext, tool
 from redis import Redis
 from testkit.databases import query
 from testkit.live_server import serving

@@ -1,5 +1,6 @@
 from agents import Usage as SdkUsage
-from chat_agent.usage import Price, UsageMeter
+from chat_agent.model.usage import UsageMeter
+from chat_agent.settings import Price
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import ResponseUsage

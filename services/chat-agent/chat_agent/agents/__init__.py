@@ -4,7 +4,7 @@ from agents import Agent
 
 from chat_agent.agents.code_assistant import code_assistant
 from chat_agent.agents.data_analyst import data_analyst
+from chat_agent.agents.tool import RunContext
 from chat_agent.agents.triage import triage
-from chat_agent.toolbox import RunContext
 
 AGENTS: dict[str, Agent[RunContext]] = {agent.name: agent for agent in (triage, code_assistant, data_analyst)}

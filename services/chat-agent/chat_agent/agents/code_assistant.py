@@ -2,8 +2,8 @@
 
 from agents import Agent
 
-from chat_agent.toolbox import RunContext
-from chat_agent.tools import current_time, search_conversations
+from chat_agent.agents.tool import RunContext
+from chat_agent.agents.tools import current_time, search_conversations
 
 code_assistant = Agent[RunContext](
     name="code_assistant",

@@ -4,8 +4,8 @@ from agents import Agent
 
 from chat_agent.agents.code_assistant import code_assistant
 from chat_agent.agents.data_analyst import data_analyst
-from chat_agent.toolbox import RunContext
-from chat_agent.tools import current_time, forget_conversation, search_conversations
+from chat_agent.agents.tool import RunContext
+from chat_agent.agents.tools import current_time, forget_conversation, search_conversations
 
 triage = Agent[RunContext](
     name="triage",

@@ -16,7 +16,6 @@ from openai.types.responses import (
 )
 from servicekit.errors import ServiceError
 
-from chat_agent import failure_log, failures
 from chat_agent.errors import (
     ModelAnswerIncomplete,
     ModelFailed,
@@ -26,9 +25,10 @@ from chat_agent.errors import (
     ModelUnavailable,
     TokenBudgetExceeded,
 )
+from chat_agent.model import failure_log, failures
 from chat_agent.model.call_ids import CallIds
-from chat_agent.model.question import Question
-from chat_agent.usage import UsageMeter, estimated_tokens
+from chat_agent.model.request import Question
+from chat_agent.model.usage import UsageMeter, estimated_tokens
 
 # What comes before the first word. It is held back: what follows may fail, and then somebody else may begin.
 PRELUDE = {

@@ -20,8 +20,8 @@ from agents.models import get_default_model_settings
 from openai import AsyncOpenAI
 
 from chat_agent.model.call import Candidate, Limits
-from chat_agent.model.lean import LeanClient
-from chat_agent.model.resilient import ResilientModel
+from chat_agent.model.fast_client import LeanClient
+from chat_agent.model.retry import ResilientModel
 from chat_agent.settings import Settings
 
 # The SDK's own tracing sends inputs and outputs to its vendor. Ours is OpenTelemetry; theirs stays off.

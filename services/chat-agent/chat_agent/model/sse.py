@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 import aiohttp
 
-from chat_agent.model.jsons import Json, UnreadableAnswer, parse
+from chat_agent.model.json import Json, UnreadableAnswer, parse
 
 # An answer is not this long, and nothing that never ends may fill the memory.
 MAX_EVENT = 8 * 1024 * 1024

@@ -3,9 +3,9 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from chat_agent import runs
-from chat_agent.leases import Lease
-from chat_agent.outcomes import Outcome
+from chat_agent.runs import store
+from chat_agent.runs.leases import Lease
+from chat_agent.runs.outcome import Outcome
 from chat_agent.schemas import ModelUsage, Usage
 from servicekit.app import Resources
 from testkit.pact_provider import State
@@ -28,9 +28,9 @@ async def a_run_is_over(resources: Resources) -> None:
     outcome = Outcome("completed", "triage", output="Hi", usage=Usage(models=[used]))
     async with resources.database.begin() as session:
         lease = Lease("a replica", timedelta(minutes=1))
-        is_begun = await runs.begin(session, begun, lease, "enqueue", is_alone=True)
+        is_begun = await store.begin(session, begun, lease, "enqueue", is_alone=True)
         assert is_begun is not None
-        await runs.end(session, is_begun.run, outcome)
+        await store.end(session, is_begun.run, outcome)
 
 
 STATES: dict[str, State] = {"a run is over": a_run_is_over}

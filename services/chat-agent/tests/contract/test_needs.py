@@ -6,8 +6,10 @@ from contextlib import aclosing, asynccontextmanager
 from uuid import UUID
 
 import pytest
-from chat_agent import owners
-from chat_agent.conversations import SCOPE, Conversations, Item, Turn
+from chat_agent.clients import auth
+from chat_agent.clients.auth import Owners
+from chat_agent.clients.conversation import SCOPE, Conversations, Item, Turn
+from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.errors import (
     ConversationLimitReached,
     MembershipEnded,
@@ -15,9 +17,7 @@ from chat_agent.errors import (
     TenantSuspended,
     UnknownConversation,
 )
-from chat_agent.leavers import HANDLERS
 from chat_agent.models import Run
-from chat_agent.owners import Owners
 from pact import match
 from pydantic import SecretStr
 from servicekit import erasure
@@ -251,12 +251,12 @@ async def test_searches_what_was_said() -> None:
 
 
 API_KEY = f"service:ak.{'0a' * 16}"
-VOUCHER = machine("chat-agent", "auth", owners.SCOPE)
+VOUCHER = machine("chat-agent", "auth", auth.SCOPE)
 
 
 async def still_may(url: str, subject: str = USER) -> None:
     async with aclosing(HttpPool()) as http:
-        client = ServiceClient(http, service_tokens("chat-agent"), url, "auth", owners.SCOPE)
+        client = ServiceClient(http, service_tokens("chat-agent"), url, "auth", auth.SCOPE)
         await Owners(client, patience=1).still_may(Run(tenant_id=TENANT, user_id=subject))
 
 

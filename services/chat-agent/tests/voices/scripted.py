@@ -8,13 +8,13 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from chat_agent.event_log.store import RunEvent, make_event
 from chat_agent.models import Run
-from chat_agent.run_log import RunEvent, make_event
-from chat_agent.voices.ag_ui import AgUiEvents, Thread
-from chat_agent.voices.openai_chat import ChatCompletion
-from chat_agent.voices.openai_responses import ResponseStream
-from chat_agent.voices.ui_messages import UiMessageStream
-from chat_agent.voices.voice import Voice
+from chat_agent.protocols.ag_ui import AgUiEvents, Thread
+from chat_agent.protocols.ai_sdk import UiMessageStream
+from chat_agent.protocols.encoder import Voice
+from chat_agent.protocols.openai.chat_completions import ChatCompletion
+from chat_agent.protocols.openai.responses_stream import ResponseStream
 
 Fields = dict[str, Any]
 RUN = Run(

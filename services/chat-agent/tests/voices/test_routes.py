@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from chat_agent import keeping
+from chat_agent.execution import lease_workers
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from redis import Redis
@@ -158,7 +158,7 @@ def test_an_answer_outlives_its_log(ann: httpx.Client, redis_url: str) -> None:
 def test_the_line_is_kept_open(
     ann: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "SIGN_OF_LIFE_SECONDS", 0.01)
+    monkeypatch.setattr(lease_workers, "SIGN_OF_LIFE_SECONDS", 0.01)
     with serving(create_app(settings)) as url:
         for path, body in STREAMS.items():
             with ann.stream("POST", f"{url}{path}", json=body(ENDLESS)) as answer:

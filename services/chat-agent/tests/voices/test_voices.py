@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_agent.voices.openai_chat import ChatCompletion
-from chat_agent.voices.voice import hear
+from chat_agent.protocols.encoder import hear
+from chat_agent.protocols.openai.chat_completions import ChatCompletion
 from hypothesis import given
 from hypothesis import strategies as st
 

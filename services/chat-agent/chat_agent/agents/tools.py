@@ -1,0 +1,58 @@
+"""What agents can do besides talking. A tool is one function; its docstring is what the model reads."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from agents import FunctionTool, RunContextWrapper
+from pydantic import Field
+
+from chat_agent.agents.tool import RunContext, tool
+from chat_agent.errors import UnknownConversation
+
+
+@tool()
+async def current_time(
+    timezone: Annotated[str, Field(description="An IANA name, such as Europe/Vienna.")] = "UTC",
+) -> str:
+    """Tell the current date and time."""
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return f"There is no time zone called {timezone!r}; use an IANA name such as Europe/Vienna."
+    return datetime.now(UTC).astimezone(zone).isoformat(timespec="seconds")
+
+
+@tool()
+async def search_conversations(
+    context: RunContextWrapper[RunContext],
+    query: Annotated[str, Field(min_length=1, max_length=200, description="The words to look for.")],
+) -> str:
+    """Search what this person said and heard in earlier conversations."""
+    found = await context.context.conversations.search(query)
+    if not found:
+        return "Nothing that was said before matches."
+    return "\n".join(
+        f"- {match.created_at:%Y-%m-%d} ({match.role}, conversation {match.conversation_id}): {match.snippet}"
+        for match in found
+    )
+
+
+@tool(needs_approval=True, idempotent=False)
+async def forget_conversation(
+    context: RunContextWrapper[RunContext],
+    conversation_id: Annotated[str, Field(description="The id of the conversation, a UUID.")],
+) -> str:
+    """Delete for ever all that was said in one of this person's earlier conversations."""
+    try:
+        await context.context.conversations.clear(UUID(conversation_id))
+    except (ValueError, UnknownConversation):
+        return f"There is no conversation {conversation_id!r}."
+    return "All that was said in it is deleted."
+
+
+TOOLS: dict[str, list[FunctionTool]] = {
+    "time": [current_time],
+    "memory": [search_conversations, forget_conversation],
+}

@@ -1,0 +1,55 @@
+"""Whether the owner of a run still may: asked of auth when a run goes on without a token of theirs."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Literal
+
+from pydantic import BaseModel
+from servicekit.auth.permissions import Role, allows
+from servicekit.http.client import DependencyUnavailable, ServiceClient
+
+from chat_agent.clients.retry import again
+from chat_agent.errors import AuthUnavailable, MembershipEnded, TenantSuspended
+from chat_agent.models import Run
+
+SCOPE = "members:read"
+# What whoever begins a run needs.
+PERMISSION = "conversations:write"
+
+
+class Belonging(BaseModel):
+    """What somebody is in a tenant, as auth tells it."""
+
+    role: Role
+    tenant_status: Literal["active", "suspended", "deleted"]
+    user_status: Literal["pending", "active", "disabled"]
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Those for whom runs are worked on; auth may be away for `patience` seconds."""
+
+    client: ServiceClient
+    patience: float
+
+    async def still_may(self, run: Run) -> None:
+        """Refuse to go on with a run; raises TenantSuspended, MembershipEnded or AuthUnavailable."""
+        found = await again(
+            lambda: self._belonging(run), lambda error: isinstance(error, AuthUnavailable), self.patience
+        )
+        if found is not None and found.tenant_status == "suspended":
+            raise TenantSuspended
+        if found is None or found.user_status != "active" or not allows(PERMISSION, found.role, frozenset()):
+            raise MembershipEnded
+
+    async def _belonging(self, run: Run) -> Belonging | None:
+        path = f"/tenants/{run.tenant_id}/members/{run.user_id}"
+        try:
+            answer = await self.client.request("GET", path, on_behalf_of=(run.tenant_id, run.user_id))
+        except DependencyUnavailable as error:
+            raise AuthUnavailable from error
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise AuthUnavailable(f"The auth service answered {answer.status}.")
+        return Belonging.model_validate_json(answer.body)

@@ -1,0 +1,99 @@
+"""Logs and counts failures of model providers and of tools; never what was sent or answered."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from agents import RunContextWrapper
+from agents.tool import default_tool_error_function, default_tool_timeout_error_message
+from agents.tool_context import ToolContext
+from prometheus_client import Counter
+from servicekit.errors import ServiceError
+
+from chat_agent.model.failures import causes
+
+logger = logging.getLogger(__name__)
+
+MODEL_FAILURES = Counter("chat_model_failures_total", "Failed calls of a model.", ["host", "code"])
+TOOL_FAILURES = Counter("chat_tool_failures_total", "Failed calls of a tool.", ["tool", "error"])
+# A provider's error code is a word such as `insufficient_quota`; a sentence may quote the request.
+ERROR_CODE = re.compile(r"[a-z0-9_.-]{1,64}")
+
+
+def model_failed(  # noqa: PLR0913  # the fields of a log line
+    error: Exception, failure: ServiceError, *, model: str, host: str, attempt: int, has_begun: bool
+) -> None:
+    """Log and count a call of a model that failed, before or after the first word."""
+    MODEL_FAILURES.labels(host, failure.code()).inc()
+    place = {"model": model, "host": host, "attempt": attempt, "has_begun": has_begun}
+    logger.warning("model call failed", extra={**place, "code": failure.code(), **described(error)})
+
+
+def tool_failed(context: RunContextWrapper[Any], error: Exception) -> str:
+    """Log and count a call of a tool that raised; return what the model reads."""
+    _count(context, error)
+    return default_tool_error_function(context, error)
+
+
+def tool_timed_out(context: RunContextWrapper[Any], error: Exception) -> str:
+    """Log and count a call of a tool that took too long; return what the model reads."""
+    _count(context, error)
+    seconds: float = getattr(error, "timeout_seconds", 0)
+    return default_tool_timeout_error_message(tool_name=_tool_name(context), timeout_seconds=seconds)
+
+
+def _count(context: RunContextWrapper[Any], error: Exception) -> None:
+    tool = _tool_name(context)
+    TOOL_FAILURES.labels(tool, type(error).__name__).inc()
+    logger.warning("tool call failed", extra={"tool": tool, **described(error)})
+
+
+def _tool_name(context: RunContextWrapper[Any]) -> str:
+    return context.tool_name if isinstance(context, ToolContext) else "unknown"
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """Return the types of an error and of its causes, with the status, host and code that they carry."""
+    chain = list(causes(error))
+    fields = {
+        "error": type(error).__name__,
+        "causes": [type(cause).__name__ for cause in chain[1:]],
+        "status": next(filter(None, map(_status, chain)), None),
+        "reason": next(filter(None, map(_reason, chain)), None),
+        "request": next((id_ for one in chain if (id_ := getattr(one, "request_id", None))), None),
+    }
+    host = next(filter(None, map(_host, chain)), None)
+    return {name: value for name, value in {**fields, "peer": host}.items() if value}
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status of a response that an error was raised for (OpenAI, httpx, aiohttp)."""
+    for holder in (error, getattr(error, "response", None)):
+        for name in ("status_code", "status"):
+            if isinstance(status := getattr(holder, name, None), int) and not isinstance(error, ServiceError):
+                return status
+    return None
+
+
+def _host(error: BaseException) -> str | None:
+    """Return the host of the request that an error was raised for (OpenAI, httpx, aiohttp)."""
+    for url in _urls(error):
+        with suppress(ValueError):
+            if host := urlsplit(url).hostname:
+                return host
+    return None
+
+
+def _urls(error: BaseException) -> Iterator[str]:
+    for name in ("request", "request_info"):
+        with suppress(RuntimeError):  # httpx raises it where there is no request
+            yield str(getattr(getattr(error, name, None), "url", ""))
+    yield f"//{getattr(error, 'host', '')}"
+
+
+def _reason(error: BaseException) -> str | None:
+    code = getattr(error, "code", None)
+    return code if isinstance(code, str) and ERROR_CODE.fullmatch(code) else None

@@ -1,0 +1,138 @@
+"""A client for the SDK's models that costs a seventh of the vendor's; it fails by the vendor's exceptions."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import httpx2
+import openai
+from openai.types.chat import ChatCompletion
+from openai.types.responses import Response
+from pydantic import BaseModel
+
+from chat_agent.model.fast_events import chat_chunk, response_event
+from chat_agent.model.json import Json, encode, parse
+from chat_agent.model.sse import BrokenOff, read_events
+
+# Of an error no more is read than says which one it is.
+MAX_ERROR = 64 * 1024
+# Not part of what is posted.
+ASIDE = ("extra_headers", "extra_query", "extra_body", "timeout")
+STATUS_ERRORS: dict[int, type[openai.APIStatusError]] = {
+    400: openai.BadRequestError,
+    401: openai.AuthenticationError,
+    403: openai.PermissionDeniedError,
+    404: openai.NotFoundError,
+    409: openai.ConflictError,
+    422: openai.UnprocessableEntityError,
+    429: openai.RateLimitError,
+}
+
+
+class LeanClient:
+    """What the SDK's models ask of a client: its address, and `create` on both protocols."""
+
+    def __init__(self, base_url: str, api_key: str, connect_seconds: float) -> None:
+        self.base_url = httpx2.URL(base_url.rstrip("/"))
+        self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._complete_chat))
+        self.responses = SimpleNamespace(create=self._respond)
+        self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+        self._connect_seconds = connect_seconds
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _complete_chat(self, **asked: Any) -> Any:
+        if asked.get("stream") is True:
+            return self._stream("chat/completions", asked, chat_chunk)
+        return ChatCompletion.model_construct(**await self._whole("chat/completions", asked))
+
+    async def _respond(self, **asked: Any) -> Any:
+        if asked.get("stream") is True:
+            return self._stream("responses", asked, response_event)
+        return Response.model_construct(**await self._whole("responses", asked))
+
+    async def _stream(
+        self, path: str, asked: Json, shape: Callable[[Json], Any]
+    ) -> AsyncGenerator[Any, None]:
+        async with (
+            self._post(path, asked) as answer,
+            aclosing(read_events(answer.content.iter_any())) as events,
+        ):
+            async for event in events:
+                if error := event.get("error"):
+                    raise openai.APIError("the stream told of an error", request_to(answer), body=error)
+                if (shaped := shape(event)) is not None:
+                    yield shaped
+
+    async def _whole(self, path: str, asked: Json) -> Json:
+        async with self._post(path, asked) as answer:
+            return parse(await answer.read())
+
+    @asynccontextmanager
+    async def _post(self, path: str, asked: Json) -> AsyncIterator[aiohttp.ClientResponse]:
+        request = httpx2.Request("POST", f"{self.base_url}/{path}")
+        try:
+            async with self._send(str(request.url), asked) as answer:
+                if answer.status >= 400:
+                    raise status_error(request, answer, await answer.content.read(MAX_ERROR))
+                yield answer
+        except (TimeoutError, aiohttp.ServerTimeoutError) as error:
+            raise openai.APITimeoutError(request=request) from error
+        except (aiohttp.ClientError, BrokenOff, OSError) as error:
+            raise openai.APIConnectionError(request=request) from error
+
+    def _send(self, url: str, asked: Json) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        if self._session is None:  # it can be made only where a loop is running
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds)
+            # How many runs there may be is limited where they begin.
+            connector = aiohttp.TCPConnector(limit=0)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
+        return self._session.post(
+            url,
+            data=encode(body_of(asked), default=plain),
+            headers={**self._headers, **(asked.get("extra_headers") or {})},
+            params=asked.get("extra_query"),
+            allow_redirects=False,
+        )
+
+
+def body_of(asked: Json) -> Json:
+    """Give what is posted: all that was not left out."""
+    body = {
+        name: value
+        for name, value in asked.items()
+        if name not in ASIDE and not isinstance(value, openai.Omit)
+    }
+    return {**body, **(asked.get("extra_body") or {})}
+
+
+def plain(value: Any) -> Any:
+    """Write one of the vendor's objects as JSON, as the vendor's client does."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def request_to(answer: aiohttp.ClientResponse) -> httpx2.Request:
+    """Say what an answer is an answer to."""
+    return httpx2.Request("POST", str(answer.url))
+
+
+def status_error(
+    request: httpx2.Request, answer: aiohttp.ClientResponse, content: bytes
+) -> openai.APIStatusError:
+    """Make the vendor's exception for a status."""
+    fallback = openai.InternalServerError if answer.status >= 500 else openai.APIStatusError
+    try:
+        told = parse(content)
+    except ValueError:
+        told = {}
+    response = httpx2.Response(answer.status, headers=dict(answer.headers), request=request)
+    kind = STATUS_ERRORS.get(answer.status, fallback)
+    return kind(f"status {answer.status}", response=response, body=told.get("error"))

@@ -1,0 +1,79 @@
+"""What a model is asked."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from agents import Handoff, Model, ModelSettings, Tool
+from agents.agent_output import AgentOutputSchemaBase
+from agents.items import TResponseInputItem, TResponseStreamEvent
+from agents.models import get_default_model_settings
+from agents.models.interface import ModelTracing
+from openai.types.responses.response_prompt_param import ResponsePromptParam
+
+from chat_agent.model.json import encode
+
+# How servers that fail on purpose, and those that count, know which attempt this is.
+ATTEMPT = "x-stainless-retry-count"
+
+# Settings that some models do not know and that the SDK sets for those that do.
+CHOSEN_BY_NAME = ("reasoning", "verbosity")
+
+
+@dataclass(frozen=True)
+class Question:
+    """The arguments of the SDK's `Model`, under its names and in its order."""
+
+    system_instructions: str | None
+    input: str | list[TResponseInputItem]
+    model_settings: ModelSettings
+    tools: list[Tool]
+    output_schema: AgentOutputSchemaBase | None
+    handoffs: list[Handoff]
+    tracing: ModelTracing
+    previous_response_id: str | None = None
+    conversation_id: str | None = None
+    prompt: ResponsePromptParam | None = None
+
+    def ask(self, model: Model, attempt: int) -> AsyncIterator[TResponseStreamEvent]:
+        """Ask a model; nothing is sent before the first event is waited for."""
+        headers = {**(self.model_settings.extra_headers or {}), ATTEMPT: str(attempt)}
+        return model.stream_response(
+            self.system_instructions,
+            self.input,
+            replace(self.model_settings, extra_headers=headers),
+            self.tools,
+            self.output_schema,
+            self.handoffs,
+            self.tracing,
+            previous_response_id=self.previous_response_id,
+            conversation_id=self.conversation_id,
+            prompt=self.prompt,
+        )
+
+    def put_to(self, name: str, implicit: ModelSettings) -> "Question":
+        """Give the question for this model: what the SDK chose by another name is chosen by its own."""
+        given, own = self.model_settings, get_default_model_settings(name)
+        changed = {
+            field: getattr(own, field)
+            for field in CHOSEN_BY_NAME
+            if getattr(given, field) == getattr(implicit, field) != getattr(own, field)
+        }
+        return replace(self, model_settings=replace(given, **changed)) if changed else self
+
+    @cached_property
+    def characters(self) -> int:
+        """Measure what is sent, near enough for an estimate."""
+        schemas = [
+            *(getattr(tool, "params_json_schema", None) for tool in self.tools),
+            *(handoff.input_json_schema for handoff in self.handoffs),
+        ]
+        return len(encode([self.system_instructions, self.input, schemas], default=str).decode())
+
+    def call_ids(self) -> Iterator[str]:
+        """Give the ids of the tool calls that were made before."""
+        for item in self.input if isinstance(self.input, list) else []:
+            told: Any = item
+            if isinstance(told, dict) and told.get("type") == "function_call":
+                yield str(told.get("call_id"))

@@ -1,0 +1,91 @@
+"""How many tokens a run has used, by model: as the provider tells it, or estimated where it tells nothing."""
+
+from contextvars import ContextVar
+
+import agents
+from openai.types.responses import ResponseUsage
+
+from chat_agent.schemas import ModelUsage, Usage
+from chat_agent.settings import Price
+
+# Rough, and marked so: the provider tells nothing of an answer that broke off.
+CHARACTERS_PER_TOKEN = 4
+TOKENS_PER_PRICE = 1_000_000
+COUNTED = [name for name in ModelUsage.model_fields if name != "model"]
+
+
+# What a provider tells of one answer, in OpenAI's words or in the SDK's.
+Told = ResponseUsage | agents.Usage
+
+
+class UsageMeter:
+    """Counts as the run goes, so that what a failed run has used is known too."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._models: dict[str, ModelUsage] = {}
+
+    @classmethod
+    def resume(cls, usage: Usage) -> "UsageMeter":
+        """Go on from what was counted before, maybe in another process."""
+        meter = cls()
+        meter._models = {each.model: each.model_copy() for each in usage.models}
+        meter.tokens = usage.input_tokens + usage.output_tokens
+        return meter
+
+    def count(self, model: str, told: Told) -> None:
+        """Count one answer of a model."""
+        self._add(
+            model,
+            input_tokens=told.input_tokens or 0,
+            output_tokens=told.output_tokens or 0,
+            cached_tokens=getattr(told.input_tokens_details, "cached_tokens", 0) or 0,
+            reasoning_tokens=getattr(told.output_tokens_details, "reasoning_tokens", 0) or 0,
+        )
+
+    def estimate(self, model: str, input_characters: int, output_characters: int) -> None:
+        """Count an answer for which the provider told nothing."""
+        sent, came = estimated_tokens(input_characters), estimated_tokens(output_characters)
+        self._add(
+            model,
+            input_tokens=sent,
+            output_tokens=came,
+            estimated_input_tokens=sent,
+            estimated_output_tokens=came,
+        )
+
+    def total(self) -> Usage:
+        """Give what was used so far."""
+        models = [each.model_copy() for each in self._models.values()]
+        sums = {name: sum(getattr(model, name) for model in models) for name in COUNTED}
+        is_estimated = bool(sums["estimated_input_tokens"] or sums["estimated_output_tokens"])
+        return Usage.model_validate({**sums, "estimated": is_estimated, "models": models})
+
+    def cost(self, prices: dict[str, Price]) -> int | None:
+        """Give what that costs in millionths of a dollar, rounded up; None when a price is not known."""
+        if any(model not in prices for model in self._models):
+            return None
+        parts = sum(parts_of_cost(usage, prices[model]) for model, usage in self._models.items())
+        return -(-parts // TOKENS_PER_PRICE)
+
+    def _add(self, model: str, **tokens: int) -> None:
+        counted = self._models.setdefault(model, ModelUsage(model=model))
+        counted.requests += 1
+        for name, number in tokens.items():
+            setattr(counted, name, getattr(counted, name) + number)
+        self.tokens += tokens["input_tokens"] + tokens["output_tokens"]
+
+
+def estimated_tokens(characters: int) -> int:
+    """Estimate the tokens of a text; of any text at all at least one."""
+    return -(-characters // CHARACTERS_PER_TOKEN)
+
+
+def parts_of_cost(usage: ModelUsage, price: Price) -> int:
+    """Give a model's cost in millionths of its price's unit."""
+    fresh = usage.input_tokens - usage.cached_tokens
+    return fresh * price.input + usage.cached_tokens * price.cached + usage.output_tokens * price.output
+
+
+# The meter of the run that the current task works for, and all that it starts: agents as tools, fallbacks.
+METER: ContextVar[UsageMeter | None] = ContextVar("METER", default=None)

@@ -1,0 +1,61 @@
+"""How a run ends, and the last event that says so."""
+
+from dataclasses import dataclass, field
+
+from chat_agent.event_log.translator import presentable
+from chat_agent.models import Approval, Run
+from chat_agent.schemas import Usage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    status: str
+    agent: str
+    handoffs: list[str] = field(default_factory=list)
+    output: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    error_code: str | None = None
+    error_detail: str | None = None
+    cost: int | None = None
+
+
+def outcome_of(run: Run) -> Outcome:
+    """Say how a run ended, as its row has it."""
+    return Outcome(
+        run.status,
+        run.final_agent or run.agent,
+        run.handoffs,
+        run.output,
+        Usage.model_validate(run.usage),
+        run.error_code,
+        run.error_detail,
+    )
+
+
+def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
+    """Give the last event of a run that ended so."""
+    told = {"output": outcome.output, **told_of(outcome)}
+    if outcome.error_code is not None:
+        told |= {"code": outcome.error_code, "detail": outcome.error_detail}
+    return f"run.{outcome.status}", told
+
+
+def told_of(outcome: Outcome) -> dict[str, object]:
+    """Give what every last event says."""
+    return {
+        "agent": outcome.agent,
+        "handoffs": outcome.handoffs,
+        "usage": outcome.usage.model_dump(mode="json"),
+    }
+
+
+def told_of_approval(asked: Approval) -> dict[str, object]:
+    """Give what is told of a tool call that a person has to allow."""
+    return {
+        "approval_id": str(asked.id),
+        "call_id": asked.call_id,
+        "name": asked.name,
+        "arguments": presentable(asked.arguments),
+    }

@@ -1,0 +1,181 @@
+"""Runs as facts: begun, found, stopped, ended."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from servicekit.auth.tokens import Principal
+from servicekit.events.outbox import publish
+from servicekit.idempotency import IdempotencyConflict
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql import ClauseElement
+
+from chat_agent.errors import ConversationBusy, RunOver, UnknownRun
+from chat_agent.events import RunCompleted
+from chat_agent.models import OVER, QUEUED, RUNNING, Base, Run
+from chat_agent.runs.leases import Lease, open_in
+from chat_agent.runs.outcome import Outcome
+from chat_agent.schemas import AgentStatus
+
+Stop = Literal["cancel", "interrupt", "rollback"]
+OnConflict = Literal["enqueue", "reject", "interrupt", "rollback"]
+TABLE = Base.metadata.tables["runs"]
+# What a row has that says nothing of it.
+BLANK: dict[str, Any] = {"attempt": 1, "losses": 0, "handoffs": [], "usage": {}}
+# So many messages may wait for their turn in one conversation.
+LONGEST_QUEUE = 20
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that was begun, and those that have to stop for it."""
+
+    run: Run
+    to_stop: list[Run] = field(default_factory=list)
+
+
+async def begin(
+    session: AsyncSession, values: dict[str, Any], lease: Lease, on_conflict: OnConflict, *, is_alone: bool
+) -> Begun | None:
+    """Begin a run, or line it up behind those of its conversation; none when its key has begun one before.
+
+    `is_alone`: nobody else can know the conversation yet. Raises ConversationBusy when `on_conflict` says so,
+    or when it would have to wait behind too many.
+    """
+    open_runs = [] if is_alone else await open_in(session, values["conversation_id"])
+    if not open_runs:
+        return begun(await _insert(session, {**values, **lease.first()}))
+    if (key := values["idempotency_key"]) and any(one.idempotency_key == key for one in open_runs):
+        return None
+    if on_conflict == "reject" or (on_conflict == "enqueue" and len(open_runs) > LONGEST_QUEUE):
+        raise ConversationBusy(retry_after=2)
+    run = await _insert(session, {**values, "status": QUEUED})
+    if run is None or on_conflict == "enqueue":
+        return begun(run)
+    for one in open_runs:
+        await stop(session, one, on_conflict)
+    return Begun(run, open_runs)
+
+
+def begun(run: Run | None) -> Begun | None:
+    """Say that a run was begun, if there is one."""
+    return None if run is None else Begun(run)
+
+
+async def _insert(session: AsyncSession, values: dict[str, Any]) -> Run | None:
+    # Past the mapper, which would read every column back: what they hold is known.
+    new = insert(TABLE).values(values).on_conflict_do_nothing().returning(TABLE.c.created_at)
+    created_at = await session.scalar(new)
+    if created_at is None:
+        return None
+    given = {name: value for name, value in values.items() if not isinstance(value, ClauseElement)}
+    started_at = created_at if values["status"] == RUNNING else None
+    return Run(**BLANK, **given, created_at=created_at, started_at=started_at)
+
+
+async def find_by_key(
+    session: AsyncSession, caller: Principal, key: str, message: str, agent: str
+) -> Run | None:
+    """Find the run that a key began; raises IdempotencyConflict when it was for another message."""
+    same = select(Run).filter_by(tenant_id=caller.tenant_id, user_id=caller.subject, idempotency_key=key)
+    run = (await session.scalars(same)).one_or_none()
+    if run is not None and (run.message, run.agent) != (message, agent):
+        raise IdempotencyConflict
+    return run
+
+
+async def has_run_in(session: AsyncSession, caller: Principal, conversation_id: UUID) -> bool:
+    """Tell whether the caller has talked in a conversation before, so that it is known to be theirs."""
+    own = exists().where(
+        Run.conversation_id == conversation_id,
+        Run.tenant_id == caller.tenant_id,
+        Run.user_id == caller.subject,
+    )
+    return bool(await session.scalar(select(own)))
+
+
+async def find(session: AsyncSession, caller: Principal, run_id: UUID, *, lock: bool = False) -> Run:
+    """Find one of the caller's runs; raises UnknownRun."""
+    own = select(Run).filter_by(id=run_id, tenant_id=caller.tenant_id, user_id=caller.subject)
+    run = (await session.scalars(own.with_for_update() if lock else own)).one_or_none()
+    if run is None:
+        raise UnknownRun
+    return run
+
+
+async def live_in(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Run | None:
+    """Find the caller's run that answers in a conversation, waits for a person there, or is next."""
+    own = select(Run).filter_by(
+        tenant_id=caller.tenant_id, user_id=caller.subject, conversation_id=conversation_id
+    )
+    live = own.where(Run.status.not_in(OVER)).order_by(Run.position).limit(1)
+    return (await session.scalars(live)).one_or_none()
+
+
+async def cancel(session: AsyncSession, caller: Principal, run_id: UUID) -> Run:
+    """Ask a run to stop; raises RunOver when it has ended."""
+    run = await find(session, caller, run_id, lock=True)
+    if run.status in OVER:
+        raise RunOver(f"The run is over: it is {run.status}.")
+    await stop(session, run, "cancel")
+    return run
+
+
+async def stop(session: AsyncSession, run: Run, how: Stop) -> None:
+    """Stop a run: one that waits in the queue is over at once, of any other its owner hears."""
+    if run.stop is None:
+        run.stop = how
+        await session.flush()
+    if run.status == QUEUED:
+        await end(session, run, Outcome("cancelled", run.agent, cost=0))
+
+
+async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
+    """End a run and tell it; does nothing, and says so, when it is somebody else's by now, or over."""
+    ended_at = datetime.now(UTC)
+    statement = (
+        update(Run)
+        .where(Run.id == run.id, Run.attempt == run.attempt, Run.status.in_((RUNNING, QUEUED)))
+        .values(
+            status=outcome.status,
+            output=outcome.output,
+            final_agent=outcome.agent,
+            handoffs=outcome.handoffs,
+            usage=outcome.usage.model_dump(mode="json"),
+            cost=outcome.cost,
+            error_code=outcome.error_code,
+            error_detail=outcome.error_detail,
+            ended_at=ended_at,
+            state=None,
+            prelude=[],
+        )
+        .returning(Run.id)
+    )
+    if (await session.scalars(statement)).one_or_none() is None:
+        return False
+    completed = RunCompleted(
+        run_id=run.id,
+        conversation_id=run.conversation_id,
+        tenant_id=run.tenant_id,
+        user_id=run.user_id,
+        agent=outcome.agent,
+        status=outcome.status,
+        usage=outcome.usage.models,
+        estimated=outcome.usage.estimated,
+        started_at=run.started_at or run.created_at,
+        completed_at=ended_at,
+    )
+    publish(session, completed, tenant_id=run.tenant_id, subject=str(run.id))
+    return True
+
+
+async def activity(session: AsyncSession, caller: Principal, agent: str) -> AgentStatus:
+    """Tell what an agent has done in the caller's tenant."""
+    done = select(func.max(Run.created_at), func.count(Run.conversation_id.distinct())).where(
+        Run.tenant_id == caller.tenant_id, Run.agent == agent
+    )
+    last_used, conversations = (await session.execute(done)).one()
+    return AgentStatus(name=agent, status="active", last_used=last_used, total_conversations=conversations)
