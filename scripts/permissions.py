@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from auth.authorization import actions_of
-from auth.sensitive_actions import POLICIES, Ceiling, Policy, SensitiveAction, Where
+from auth.access.sensitive_actions import POLICIES, Ceiling, Policy, SensitiveAction, Where
+from auth.sessions.authorization import actions_of
 from fastapi import FastAPI
 from servicekit.auth import permissions
 from servicekit.auth.dependencies import every_route
@@ -21,7 +21,7 @@ HEAD = ["action", "route", "fresh proof", "role now", "ceiling", "machines", "au
 INTRODUCTION = """\
 ## Actions that issue or change a credential or a right
 
-Enforced by auth (`auth/sensitive_actions.py`), and by a test that walks every route. Routes are below
+Enforced by auth (`auth/access/sensitive_actions.py`), and by a test that walks every route. Routes are below
 `/api/v1/auth/`.
 
 - **Fresh proof**: the session was proved within `AUTH_STEP_UP_MINUTES`, with a second factor if the account

@@ -16,13 +16,13 @@ from statistics import quantiles
 import httpx
 import jwt
 import uvloop
-from auth.access_tokens import AccessTokens
-from auth.key_file import KeyFile
-from auth.key_ring import Overlap
-from auth.passwords import ITERATIONS, LANES, MEMORY_KIB, SALT_BYTES
-from auth.signing_keys import Making, SigningKeys
-from auth.transit_keys import TransitKeys
-from auth.vault import SIGNING, Vault
+from auth.security.passwords import ITERATIONS, LANES, MEMORY_KIB, SALT_BYTES
+from auth.signing.access_tokens import AccessTokens
+from auth.signing.key_file import KeyFile
+from auth.signing.key_ring import Overlap
+from auth.signing.signing_keys import Making, SigningKeys
+from auth.signing.vault import SIGNING, Vault
+from auth.signing.vault_keys import TransitKeys
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from servicekit.auth.tokens import TokenVerifier
 from servicekit.http.client import HttpPool

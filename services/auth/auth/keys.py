@@ -11,10 +11,10 @@ from redis.exceptions import RedisError
 from servicekit import redis_client
 from servicekit.jwks import invalidation
 
-from auth.key_ring import KeyRing, KeyUnknown, RotationPending
 from auth.settings import Settings
-from auth.signing_keys import SigningKeys
-from auth.transit_keys import KeyNotMade
+from auth.signing.key_ring import KeyRing, KeyUnknown, RotationPending
+from auth.signing.signing_keys import SigningKeys
+from auth.signing.vault_keys import KeyNotMade
 
 
 def main(arguments: list[str] | None = None) -> int:

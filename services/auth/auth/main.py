@@ -13,15 +13,15 @@ from auth.account.routes import account_api
 from auth.api_keys.introspection import own
 from auth.api_keys.routes import api_keys_api, api_keys_internal
 from auth.audit.routes import router as audit_api
-from auth.factors.routes import factors_api
-from auth.parts import Parts
-from auth.revocation import Announcer
-from auth.routes import accounts_api, machines_api, well_known
+from auth.mfa.routes import factors_api
+from auth.registration.routes import entry_api
+from auth.security.revocation import Announcer
 from auth.service_accounts.routes import service_accounts_api
+from auth.services import Parts
 from auth.sessions.operator_routes import operator_sessions_api
 from auth.settings import Settings
-from auth.signing_keys import SigningKeys
-from auth.tenants.entry_routes import entry_api
+from auth.sign_in.routes import accounts_api, machines_api, well_known
+from auth.signing.signing_keys import SigningKeys
 from auth.tenants.routes import members_internal, tenants_api
 from auth.worker import workers
 

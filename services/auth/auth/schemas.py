@@ -16,9 +16,9 @@ from pydantic import (
 from servicekit.auth.permissions import Role
 from servicekit.schemas import RequestModel
 
-from auth.addresses import Email
+from auth.email_address import Email
 from auth.models import TenantStatus
-from auth.password_policy import MAX_LENGTH, MIN_LENGTH
+from auth.security.password_policy import MAX_LENGTH, MIN_LENGTH
 
 # Room for 256 characters however they are composed; what is longer is not worth a look.
 MAX_PASSWORD = 1024

@@ -17,12 +17,14 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, password_policy, sessions
-from auth.account import new_password
-from auth.addresses import key_of, written
+from auth import audit, users
+from auth.account import passwords as new_password
 from auth.audit import Action
+from auth.email_address import key_of, written
 from auth.models import EndReason, Membership, PasswordBefore, Session, Status, Tenant, User
-from auth.passwords import Passwords
+from auth.security import password_policy
+from auth.security.passwords import Passwords
+from auth.sessions import sessions
 from auth.settings import Settings
 from auth.tenants.lifecycle import OPERATOR
 from auth.tenants.members import give
@@ -54,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = Seed(
         email=options.email,
         tenant_name=options.tenant_name,
-        tenant_slug=options.tenant_slug or accounts.slug_of(options.tenant_name),
+        tenant_slug=options.tenant_slug or users.slug_of(options.tenant_name),
         role=options.role,
         display_name=options.display_name,
         password=password,
@@ -106,7 +108,7 @@ async def seed(settings: Settings, wanted: Seed, *, show_password: bool = False)
     try:
         async with database.begin() as db:
             tenant = await find_or_add_tenant(db, wanted)
-            user = await accounts.hold(db, wanted.email)
+            user = await users.hold(db, wanted.email)
             if user is not None and user.status is Status.PENDING:
                 await replace_pending(db, user, wanted)
                 user = None
@@ -151,7 +153,7 @@ async def add(
         password_hash=await passwords.hash(wanted.password or generated or ""),
         status=Status.ACTIVE,
     )
-    accounts.confirm(user)
+    users.confirm(user)
     db.add(user)
     await db.flush()
     db.add(Membership(tenant_id=tenant.id, user_id=user.id, role=wanted.role))
@@ -169,7 +171,7 @@ async def replace_pending(db: AsyncSession, user: User, wanted: Seed) -> None:
             f"{user.email} has signed up and not confirmed the address. Repeat the command with --update to"
             " replace that sign-up, the confirmation of the address and the password included."
         )
-    await accounts.discard_pending(db, user.email_key)
+    await users.discard_pending(db, user.email_key)
 
 
 async def update(  # noqa: PLR0913, PLR0917  # what is changed, by what, to what
@@ -184,7 +186,7 @@ async def update(  # noqa: PLR0913, PLR0917  # what is changed, by what, to what
             f"{user.email} exists already and was not changed. This would change the {named};"
             " repeat the command with --update to do that."
         )
-    accounts.confirm(user)
+    users.confirm(user)
     user.display_name = wanted.display_name or user.display_name
     if membership is None:
         db.add(Membership(tenant_id=tenant.id, user_id=user.id, role=wanted.role))

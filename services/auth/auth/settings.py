@@ -13,8 +13,8 @@ from servicekit.call_limits import CallLimits
 from servicekit.encryption import InvalidEncryptionKey, encrypt
 from servicekit.settings import ServiceSettings, current_and_previous
 
-from auth.addresses import Domain
-from auth.key_ring import Overlap
+from auth.email_address import Domain
+from auth.signing.key_ring import Overlap
 
 MINUTE = 60
 HOUR = 3600
@@ -148,8 +148,8 @@ class Settings(ServiceSettings):
     auth_token_account_rate_limit_per_minute: Count = 30
     auth_refresh_rate_limit_per_minute: Count = 60
     auth_refresh_session_rate_limit_per_minute: Count = 30
-    # So many failures in a row (see auth.lockout for why no more than 10), or from one address, and how long
-    # nobody is let in then.
+    # Failures in a row (no more than 10: see security/lockout.py), or from one address, and how long that
+    # account or address is locked then.
     auth_lockout_threshold: Annotated[int, Field(ge=1, le=10)] = 5
     auth_lockout_window_minutes: Minutes = 60
     auth_lockout_duration_minutes: Minutes = 60
@@ -198,7 +198,8 @@ class Settings(ServiceSettings):
     # Or a file with it, which Vault's agent writes anew before the token ends.
     vault_token_file: Path | None = None
     vault_transit_key: str | None = None
-    # Which service accounts there are (YAML, see auth/service_accounts/catalogue.py), and who signs for them.
+    # Which service accounts there are (YAML, see security/service_account_catalogue.py), and who may issue
+    # credentials for them.
     auth_service_accounts_file: Path | None = None
     auth_service_account_issuer: str = "acme-operator"
 

@@ -11,7 +11,7 @@ from servicekit.workers.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 from sqlalchemy import delete, func, select, text
 
-from auth import accounts, revocation
+from auth import users
 from auth.account import deletion
 from auth.models import (
     AuditEvent,
@@ -23,9 +23,10 @@ from auth.models import (
     Status,
     User,
 )
+from auth.security import revocation
 from auth.settings import Settings
+from auth.signing.vault import Vault, VaultTokenRenewal
 from auth.tenants import lifecycle
-from auth.vault import Vault, VaultTokenRenewal
 
 # Whoever reads our stream; a group is made for each before the first event is told.
 READERS = ("notification", "conversation", "chat-agent", "billing-webhook")
@@ -73,8 +74,8 @@ class Expiry(LoopWorker):
         async with self._database.begin() as db:
             addresses = (await db.scalars(old.limit(BATCH))).all()
             for email_key in addresses:
-                await accounts.hold_address(db, email_key)
-                await accounts.discard_pending(db, email_key, User.created_at < func.now() - PENDING_LIFE)
+                await users.hold_address(db, email_key)
+                await users.discard_pending(db, email_key, User.created_at < func.now() - PENDING_LIFE)
         return len(addresses)
 
     async def _erase_closed(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import httpx
 import pyotp
 import yaml
-from auth.sensitive_actions import POLICIES, SensitiveAction, Where
+from auth.access.sensitive_actions import POLICIES, SensitiveAction, Where
 from servicekit.auth.permissions import Role, scopes_for
 
 from .authenticator import Authenticator

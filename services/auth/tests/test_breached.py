@@ -4,8 +4,8 @@ import socket
 import time
 
 import pytest
-from auth import password_policy
 from auth.errors import PasswordBreached
+from auth.security import password_policy
 
 # Of the lists: long, and made of no common word.
 LEAKED = ["fallininlovewithyou", "themoneycounter", "bharatswami231253", "Schmeissflieger2019"]

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from alembic.command import upgrade
-from auth.revocation import forget
+from auth.security.revocation import forget
 from auth.sessions import __main__ as command
 from sandbox.embedded import Valkey
 from servicekit.auth.revocations import REMEMBERED_SECONDS

@@ -2,8 +2,8 @@ import json
 from datetime import timedelta
 
 import pytest
-from auth.places import Places, Spot, apart
-from auth.unlikeness import is_too_far
+from auth.security.geoip import Places, Spot, apart
+from auth.sessions.anomaly import is_too_far
 
 from .factors import enrol
 

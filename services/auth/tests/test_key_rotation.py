@@ -14,13 +14,13 @@ from pathlib import Path
 
 import httpx
 import stamina
-from auth.access_tokens import AccessTokens
 from auth.errors import SigningKeysUnavailable
-from auth.key_file import KeyFile
-from auth.key_ring import NoActiveKey, Overlap, RotationPending
-from auth.signing_keys import Making, SigningKeys
-from auth.transit_keys import KeyNotMade, TransitKeys
-from auth.vault import PAUSE_SECONDS, SIGNING, Vault, VaultUnavailable
+from auth.signing.access_tokens import AccessTokens
+from auth.signing.key_file import KeyFile
+from auth.signing.key_ring import NoActiveKey, Overlap, RotationPending
+from auth.signing.signing_keys import Making, SigningKeys
+from auth.signing.vault import PAUSE_SECONDS, SIGNING, Vault, VaultUnavailable
+from auth.signing.vault_keys import KeyNotMade, TransitKeys
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (

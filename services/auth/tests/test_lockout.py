@@ -2,8 +2,9 @@ import asyncio
 import json
 
 import pytest
-from auth import accounts, lockout
+from auth import users
 from auth.errors import TooManySignIns
+from auth.security import lockout
 from redis.asyncio import Redis
 from sandbox.embedded import Valkey
 
@@ -187,7 +188,7 @@ async def test_a_reset_opens_a_locked_account(auth):
     await auth.database.execute("update users set failed_sign_ins = $1", lockout.MOST)
     parts = auth.app.state.parts
     async with parts.database.begin() as db:
-        user = await accounts.find(db, "ann@example.com")
+        user = await users.find(db, "ann@example.com")
         await lockout.clear(db, parts, user)
     assert (await sign_in(auth)).status_code == 200
     assert (await sign_in(auth, at="192.0.2.44", device=device)).status_code == 200

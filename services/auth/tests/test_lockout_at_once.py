@@ -5,8 +5,8 @@ import random
 from collections import Counter
 
 import pytest
-from auth import lockout, waiting
-from auth.lockout import Lockout
+from auth.security import bounded_wait, lockout
+from auth.security.lockout import Lockout
 from redis.asyncio import Redis
 from servicekit.rate_limits import ConcurrencyLimited, Limits
 
@@ -61,7 +61,7 @@ def judged(auth, monkeypatch):
 @pytest.fixture
 def patient(monkeypatch):
     """Let nobody give up waiting because the machine is busy."""
-    monkeypatch.setattr(waiting, "LONGEST_SECONDS", 30)
+    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 30)
 
 
 async def test_eight_devices_that_wake_at_once_all_get_in(auth, ann, patient):
@@ -105,7 +105,7 @@ async def wait_for(semaphore, times):
 async def test_who_waits_too_long_is_told_to_come_again_whatever_they_sent(
     auth, ann, judged, monkeypatch, password
 ):
-    monkeypatch.setattr(waiting, "LONGEST_SECONDS", 0.1)
+    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 0.1)
     judged.hold = asyncio.Event()
     under_way = asyncio.create_task(many(5, auth))
     await wait_for(judged.reached, 5)
@@ -133,7 +133,7 @@ async def test_waiting_takes_no_connection_from_others(start, ann, patient):
 
 
 async def test_only_so_many_wait(auth, ann, judged, patient, monkeypatch):
-    monkeypatch.setattr(waiting, "MOST", 2)
+    monkeypatch.setattr(bounded_wait, "MOST", 2)
     judged.hold = asyncio.Event()
     under_way = asyncio.create_task(many(5, auth))
     await wait_for(judged.reached, 5)
@@ -154,7 +154,7 @@ async def counting(auth, redis_url):
 
 async def test_what_a_process_that_died_had_begun_stays_counted(counting, monkeypatch):
     lock, redis = counting
-    monkeypatch.setattr(waiting, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 0)
     for _ in range(5):
         await lock.begin("a", None, ADDRESS)
     with pytest.raises(ConcurrencyLimited):
@@ -168,7 +168,7 @@ async def test_what_a_process_that_died_had_begun_stays_counted(counting, monkey
 
 async def test_a_success_forgets_failures_and_not_what_is_still_under_way(counting, monkeypatch):
     lock, _ = counting
-    monkeypatch.setattr(waiting, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 0)
     for _ in range(2):
         await lock.failed(await lock.begin("a", None, ADDRESS))
     right, guess = await lock.begin("a", None, ADDRESS), await lock.begin("a", None, ADDRESS)
@@ -184,7 +184,7 @@ async def test_a_success_forgets_failures_and_not_what_is_still_under_way(counti
 @pytest.mark.parametrize("seed", range(20))
 async def test_in_whatever_order_no_more_is_judged_than_one_after_the_other(counting, monkeypatch, seed):
     lock, _ = counting
-    monkeypatch.setattr(waiting, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 0)
     chance = random.Random(seed)  # noqa: S311
     under_way, wrong_since = [], 0
     for _ in range(60):
@@ -216,7 +216,7 @@ async def test_in_whatever_order_no_more_is_judged_than_one_after_the_other(coun
 
 async def test_known_devices_wait_for_each_other_too(counting, monkeypatch):
     lock, _ = counting
-    monkeypatch.setattr(waiting, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 0)
     begun = [await lock.begin("a", f"device {n // 5}", ADDRESS) for n in range(10)]
     assert all(attempt.counted for attempt in begun)
     for known_by in ("device 0", "device 7"):

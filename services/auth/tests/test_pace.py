@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from auth.steady_pace import at_least, refusals_at_least
+from auth.security.constant_time import at_least, refusals_at_least
 from servicekit.errors import Unauthenticated
 
 from .conftest import PASSWORD

@@ -4,8 +4,8 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from auth import lockout
 from auth.errors import TooManySignIns
+from auth.security import lockout
 
 from .conftest import SESSION_OVER
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 from auth.account import password_reset
-from auth.accounts import hold
+from auth.users import hold
 
 NEW = "an entirely new phrase"
 OTHER = "yet another fine sentence"

@@ -6,7 +6,7 @@ Ann owns the mailbox and gets every mail; Mallory only knows her address.
 import asyncio
 
 import pytest
-from auth.registration import MOST_WAITING
+from auth.registration.registration import MOST_WAITING
 from auth.worker import Expiry
 
 from .conftest import PASSWORD

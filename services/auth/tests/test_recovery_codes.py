@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pyotp
 import pytest
-from auth.digests import digest
 from auth.factors import recovery_codes
+from auth.security.keyed_hash import digest
 
 from .factors import answered, challenged, delete, enrol, listed
 

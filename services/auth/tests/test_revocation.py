@@ -8,7 +8,7 @@ from typing import Annotated
 from uuid import uuid4
 
 import pytest
-from auth.revocation import Announcer, Kind, forget, revoke
+from auth.security.revocation import Announcer, Kind, forget, revoke
 from fastapi import APIRouter
 from redis.asyncio import Redis
 from sandbox.embedded import Valkey

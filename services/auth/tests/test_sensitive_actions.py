@@ -1,9 +1,9 @@
 """The table of sensitive actions: every route is in it or listed as harmless, and each row is enforced."""
 
 import pytest
-from auth.authorization import actions_of
+from auth.access.sensitive_actions import POLICIES, Ceiling, SensitiveAction, Where
 from auth.main import create_app
-from auth.sensitive_actions import POLICIES, Ceiling, SensitiveAction, Where
+from auth.sessions.authorization import actions_of
 from servicekit.auth.dependencies import every_route
 from servicekit.auth.permissions import Role, scopes_for
 from testkit.databases import contents

@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 import yaml
 from auth.main import create_app
-from auth.service_accounts.catalogue import Catalogue, CatalogueUnreadable
+from auth.security.service_account_catalogue import Catalogue, CatalogueUnreadable
 from auth.settings import Settings
-from auth.vault import Vault
+from auth.signing.vault import Vault
 from redis.asyncio import Redis
 from testkit.plugin import service_folder
 

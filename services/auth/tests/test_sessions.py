@@ -3,9 +3,9 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from auth import session_origin
-from auth.places import Places
-from auth.session_origin import SessionOrigin, device_name, mask_ip
+from auth.security.geoip import Places
+from auth.sessions import metadata
+from auth.sessions.metadata import SessionOrigin, device_name, mask_ip
 from maxminddb import InvalidDatabaseError
 from pydantic import SecretStr
 
@@ -288,4 +288,4 @@ def test_a_broken_map_stops_the_start(tmp_path):
 
 def test_what_is_not_sealed_is_an_unknown_device(auth):
     for kept in (None, "", "x", "deadbeef:s1.AAAA"):
-        assert session_origin.opened(auth.settings, uuid4(), kept) == SessionOrigin(device="Unknown device")
+        assert metadata.opened(auth.settings, uuid4(), kept) == SessionOrigin(device="Unknown device")

@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 
 import pytest
-from auth.passwords import Passwords, normal
+from auth.security.passwords import Passwords, normal
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from joserfc import jwt
 from joserfc.jwk import KeySet

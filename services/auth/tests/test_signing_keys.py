@@ -13,15 +13,15 @@ from secrets import token_urlsafe
 import pytest
 from auth import keys as command
 from auth.errors import SigningKeysUnavailable
-from auth.key_document import KeysUnreadable, dumps
-from auth.key_file import KeyFile
-from auth.key_ring import KeyRing, KeyUnknown, Overlap, RotationPending, SigningKey
-from auth.key_table import KeyTable
 from auth.main import create_app
 from auth.models import SigningKeyRing
 from auth.settings import Settings
-from auth.signing_keys import Making, SigningKeys
-from auth.transit_keys import TransitKeys
+from auth.signing.key_document import KeysUnreadable, dumps
+from auth.signing.key_file import KeyFile
+from auth.signing.key_ring import KeyRing, KeyUnknown, Overlap, RotationPending, SigningKey
+from auth.signing.key_table import KeyTable
+from auth.signing.signing_keys import Making, SigningKeys
+from auth.signing.vault_keys import TransitKeys
 from fastapi import APIRouter
 from joserfc.jwk import KeySet
 from pydantic import SecretStr

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import pytest
-from auth.service_accounts.exchange import ASSERTION_TYPE
+from auth.oauth.token_endpoint import ASSERTION_TYPE
 from testkit.databases import contents
 from testkit.token_matrix import NOT_HERE, Kind, code_of, is_as, mistakes, places
 

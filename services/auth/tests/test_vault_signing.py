@@ -8,13 +8,12 @@ from pathlib import Path
 import jwt
 import pytest
 from auth import keys as command
-from auth.key_document import KeysUnreadable
-from auth.key_file import load
-from auth.key_ring import InVault
 from auth.settings import Settings
-from auth.signing_keys import SigningKeys
-from auth.transit_keys import KeyNotMade, TransitKeys
-from auth.vault import (
+from auth.signing.key_document import KeysUnreadable
+from auth.signing.key_file import load
+from auth.signing.key_ring import InVault
+from auth.signing.signing_keys import SigningKeys
+from auth.signing.vault import (
     FAILURES,
     PAUSE_SECONDS,
     SIGNING,
@@ -23,6 +22,7 @@ from auth.vault import (
     VaultUnavailable,
     raw_signature,
 )
+from auth.signing.vault_keys import KeyNotMade, TransitKeys
 from servicekit.http.client import HttpPool
 
 from .conftest import SEALING_KEY

@@ -15,7 +15,7 @@ from sqlalchemy import and_, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from auth import audit, mails, sessions
+from auth import audit, emails
 from auth.account.email_change import held
 from auth.account.errors import SoleOwner
 from auth.account.reauthentication import by, prove
@@ -34,8 +34,9 @@ from auth.models import (
     Tenant,
     User,
 )
-from auth.parts import Parts
-from auth.revocation import Kind, revoke
+from auth.security.revocation import Kind, revoke
+from auth.services import Parts
+from auth.sessions import sessions
 
 
 async def delete_account(parts: Parts, caller: Principal, password: str) -> None:
@@ -64,7 +65,7 @@ async def close(db: AsyncSession, parts: Parts, user: User, **who: Any) -> None:
     user.status, user.new_email = Status.CLOSING, None
     user.erase_after = datetime.now(UTC) + timedelta(days=parts.settings.auth_account_deletion_grace_days)
     fresh = await parts.email_tokens.issue(db, user, Purpose.ACCOUNT_RESTORE)
-    mails.send(db, parts, MailKind.ACCOUNT_CLOSING, mails.Recipient.of(user), fresh=fresh)
+    emails.send(db, parts, MailKind.ACCOUNT_CLOSING, emails.Recipient.of(user), fresh=fresh)
     audit.record(db, audit.Action.USER_CLOSED, **who)
 
 
@@ -79,7 +80,7 @@ async def restore(parts: Parts, token: str) -> None:
         if user is None:
             raise EmailTokenInvalid
         user.status, user.erase_after = Status.ACTIVE, None
-        mails.send(db, parts, MailKind.ACCOUNT_RESTORED, mails.Recipient.of(user))
+        emails.send(db, parts, MailKind.ACCOUNT_RESTORED, emails.Recipient.of(user))
         audit.record(db, audit.Action.USER_RESTORED, actor=user.subject)
 
 
@@ -98,7 +99,7 @@ async def erase(db: AsyncSession, user: User, **who: Any) -> None:
     """Remove all that is held of a person, and tell the others to do so."""
     left = await leave_tenants(db, user)
     await revoke(db, Kind.TENANT, *map(str, left))
-    mails.say_farewell(db, mails.Recipient.of(user))
+    emails.say_farewell(db, emails.Recipient.of(user))
     publish(
         db, UserDeleted(user_id=user.subject, tenant_ids=list(left)), tenant_id=None, subject=user.subject
     )

@@ -5,17 +5,17 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, mails
-from auth.account.new_password import others_out
+from auth import audit, emails, users
+from auth.access import signup_policy
+from auth.account.passwords import others_out
 from auth.account.reauthentication import by, present, prove
 from auth.account.schemas import EmailChange
-from auth.addresses import key_of
+from auth.email_address import key_of
 from auth.errors import EmailTokenInvalid
 from auth.events import MailKind
 from auth.models import Purpose, Status, User
-from auth.parts import Parts
-from auth.steady_pace import at_least
-from auth.tenants import signup_rules
+from auth.security.constant_time import at_least
+from auth.services import Parts
 
 
 async def ask(parts: Parts, caller: Principal, wanted: EmailChange) -> None:
@@ -23,7 +23,7 @@ async def ask(parts: Parts, caller: Principal, wanted: EmailChange) -> None:
 
     Raises EmailDomainNotAllowed, or as `prove` does.
     """
-    signup_rules.check_domain(parts, wanted.new_email)
+    signup_policy.check_domain(parts, wanted.new_email)
     await prove(parts, caller, wanted.password.get_secret_value())
     new_key = key_of(wanted.new_email)
     async with at_least(parts.settings.answer_floor):
@@ -34,8 +34,8 @@ async def ask(parts: Parts, caller: Principal, wanted: EmailChange) -> None:
             if user and await is_free(db, wanted.new_email, user):
                 user.new_email = wanted.new_email
                 fresh = await parts.email_tokens.issue(db, user, Purpose.EMAIL_CHANGE, email_key=new_key)
-                to = mails.Recipient(user.subject, wanted.new_email, user.display_name)
-                mails.send(db, parts, MailKind.EMAIL_CHANGE, to, fresh=fresh)
+                to = emails.Recipient(user.subject, wanted.new_email, user.display_name)
+                emails.send(db, parts, MailKind.EMAIL_CHANGE, to, fresh=fresh)
                 audit.record(db, audit.Action.EMAIL_CHANGE_REQUESTED, **by(caller))
 
 
@@ -56,16 +56,16 @@ async def take(db: AsyncSession, parts: Parts, token: str) -> None:
     new_email = user.new_email if user else None
     if not used or not user or not new_email or key_of(new_email) != used[1]:
         raise EmailTokenInvalid
-    other = await accounts.hold(db, new_email)
+    other = await users.hold(db, new_email)
     if other and other.id != user.id and other.status is not Status.PENDING:
         raise EmailTokenInvalid
     # What was never confirmed gives way.
-    await accounts.discard_pending(db, key_of(new_email))
-    before = mails.Recipient.of(user)
+    await users.discard_pending(db, key_of(new_email))
+    before = emails.Recipient.of(user)
     user.email, user.email_key = new_email, key_of(new_email)
-    accounts.confirm(user)
+    users.confirm(user)
     await others_out(db, parts, user)
-    mails.send(db, parts, MailKind.EMAIL_CHANGED, before, new_email_masked=masked(new_email))
+    emails.send(db, parts, MailKind.EMAIL_CHANGED, before, new_email_masked=masked(new_email))
     audit.record(db, audit.Action.EMAIL_CHANGED, actor=user.subject)
 
 
@@ -78,7 +78,7 @@ async def held(db: AsyncSession, user_id: object) -> User | None:
 
 async def is_free(db: AsyncSession, email: str, wanted_by: User) -> bool:
     """Tell whether somebody may have an address: nobody else has it who has ever confirmed it."""
-    other = await accounts.find(db, email)
+    other = await users.find(db, email)
     return other is None or other.id == wanted_by.id or other.status is Status.PENDING
 
 

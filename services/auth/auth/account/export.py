@@ -8,7 +8,7 @@ from servicekit.auth.tokens import Principal
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit, session_origin
+from auth import audit
 from auth.account import schemas
 from auth.account.reauthentication import by, present
 from auth.api_keys.keys import prefix_of
@@ -27,6 +27,7 @@ from auth.models import (
     Totp,
     User,
 )
+from auth.sessions import metadata
 from auth.settings import Settings
 
 # The newest; who needs older ones asks the operators.
@@ -80,7 +81,7 @@ async def memberships_of(db: AsyncSession, user: User) -> list[schemas.HeldMembe
 async def sessions_of(db: AsyncSession, settings: Settings, user: User) -> list[schemas.HeldSession]:
     """List a person's sessions, also ended ones that are still kept, and where each came from."""
     own = await db.scalars(select(Session).where(Session.user_id == user.id).order_by(Session.created_at))
-    return [schemas.HeldSession.of(row, session_origin.opened(settings, row.id, row.origin)) for row in own]
+    return [schemas.HeldSession.of(row, metadata.opened(settings, row.id, row.origin)) for row in own]
 
 
 def devices_in(sessions: Sequence[schemas.HeldSession]) -> list[schemas.HeldDevice]:

@@ -9,14 +9,15 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, lockout, mails
-from auth.account import new_password
-from auth.addresses import key_of
+from auth import audit, emails, users
+from auth.account import passwords
+from auth.email_address import key_of
 from auth.errors import EmailTokenInvalid
 from auth.events import MailKind
 from auth.models import Purpose, Status, User
-from auth.parts import Parts
-from auth.steady_pace import at_least
+from auth.security import lockout
+from auth.security.constant_time import at_least
+from auth.services import Parts
 
 
 async def forgot(parts: Parts, email: str) -> None:
@@ -25,7 +26,7 @@ async def forgot(parts: Parts, email: str) -> None:
         if not await parts.rates.may("password/forgot", key_of(email)):
             return
         async with parts.database.begin() as db:
-            user = await accounts.hold(db, email)
+            user = await users.hold(db, email)
             if user and user.status is Status.ACTIVE:
                 await send(db, parts, user)
 
@@ -38,7 +39,7 @@ async def send(
     The caller holds the person's row, and may ask for this person.
     """
     fresh = await parts.email_tokens.issue(db, user, Purpose.PASSWORD_RESET)
-    mails.send(db, parts, MailKind.PASSWORD_RESET, mails.Recipient.of(user), fresh=fresh)
+    emails.send(db, parts, MailKind.PASSWORD_RESET, emails.Recipient.of(user), fresh=fresh)
     audit.record(
         db, audit.Action.PASSWORD_RESET_REQUESTED, actor=actor, subject=user.subject, tenant_id=tenant_id
     )
@@ -53,12 +54,12 @@ async def reset(parts: Parts, token: str, password: str) -> None:
         owner = await parts.email_tokens.owner(db, token, Purpose.PASSWORD_RESET)
     if owner is None:
         raise EmailTokenInvalid
-    password_hash = await new_password.fit(parts, owner, password)
+    password_hash = await passwords.fit(parts, owner, password)
     async with parts.database.begin() as db:
         user = await redeemed(db, parts, token)
-        accounts.confirm(user)
+        users.confirm(user)
         await lockout.clear(db, parts, user)
-        await new_password.replace(db, parts, user, password_hash)
+        await passwords.replace(db, parts, user, password_hash)
         audit.record(db, audit.Action.PASSWORD_RESET, actor=user.subject)
 
 

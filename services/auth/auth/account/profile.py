@@ -3,10 +3,11 @@
 from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit, sessions
+from auth import audit
 from auth.account.reauthentication import by, present
 from auth.account.schemas import Profile
 from auth.schemas import Me
+from auth.sessions import sessions
 
 
 async def rename(db: AsyncSession, caller: Principal, wanted: Profile) -> Me:

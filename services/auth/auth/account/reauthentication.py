@@ -7,11 +7,13 @@ from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, lockout, origin, sessions
+from auth import audit, client_info, users
 from auth.account.errors import PasswordWrong
 from auth.errors import SessionEnded
 from auth.models import Session, Status, User
-from auth.parts import Parts
+from auth.security import lockout
+from auth.services import Parts
+from auth.sessions import sessions
 
 
 def by(caller: Principal) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def session_of(caller: Principal) -> UUID | None:
 
 async def present(db: AsyncSession, caller: Principal) -> User:
     """Give the account of a caller whose session goes on; raises PeopleOnly or SessionEnded."""
-    user_id = accounts.person(caller)
+    user_id = users.person(caller)
     user = await db.scalar(
         select(User)
         .join(Session, Session.user_id == User.id)
@@ -47,7 +49,7 @@ async def prove(parts: Parts, caller: Principal, password: str) -> User:
     async with parts.database.begin() as db:
         user = await present(db, caller)
     await parts.rates.of_subject("token", user.email_key)
-    from_where = origin.current()
+    from_where = client_info.current()
     attempt = await parts.lockout.begin(
         user.email_key, f"session {caller.session_id}", from_where.digest if from_where else b""
     )

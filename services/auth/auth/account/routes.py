@@ -7,14 +7,14 @@ from servicekit.auth.dependencies import Caller, public
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 
+from auth.access.sensitive_actions import SensitiveAction
 from auth.account import deletion, email_change, export, password_change, password_reset, profile, schemas
-from auth.authorization import sensitive
-from auth.manners import no_store
-from auth.origin import origin
-from auth.parts import PartsOfAuth
-from auth.rates import limited
+from auth.client_info import origin
+from auth.routing import no_store
 from auth.schemas import Accepted, MailToken, Me
-from auth.sensitive_actions import SensitiveAction
+from auth.security.rate_limits import limited
+from auth.services import PartsOfAuth
+from auth.sessions.authorization import sensitive
 
 account_api = APIRouter(
     prefix="/api/v1/auth", tags=["account"], dependencies=[Depends(no_store), Depends(origin)]

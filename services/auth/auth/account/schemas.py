@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from servicekit.auth.permissions import Role
 from servicekit.schemas import RequestModel
 
-from auth.addresses import Email
+from auth.email_address import Email
 from auth.models import EndReason, RequestStatus, Session
 from auth.schemas import DisplayName, NewPassword, OpaqueToken, Password
-from auth.session_origin import SessionOrigin
+from auth.sessions.metadata import SessionOrigin
 
 
 class ForgottenPassword(RequestModel):

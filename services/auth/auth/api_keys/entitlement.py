@@ -13,9 +13,9 @@ from servicekit.auth.permissions import PERMISSIONS, Role, scopes_for
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts
+from auth import users
+from auth.access.sensitive_actions import POLICIES, SensitiveAction
 from auth.models import ApiKey, Membership, OrphanedApiKeys, Status, Tenant, TenantStatus, User
-from auth.sensitive_actions import POLICIES, SensitiveAction
 
 # Who may not make a key may not hold one either.
 LEAST_ROLE = POLICIES[SensitiveAction.CREATE_API_KEY].least_role or Role.OWNER
@@ -54,7 +54,7 @@ async def of_holder(
     db: AsyncSession, key: ApiKey, holder: UUID, *, verified_only: bool
 ) -> Entitlement | None:
     """Return what a key gives through who was given its secret, if they may still hold keys."""
-    standing = await accounts.standing(db, holder, key.tenant_id, verified_only=verified_only)
+    standing = await users.standing(db, holder, key.tenant_id, verified_only=verified_only)
     if standing is None or standing.role < LEAST_ROLE:
         return None
     scopes = scopes_for(standing.role).intersection(key.scopes)

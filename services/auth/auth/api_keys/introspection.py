@@ -18,7 +18,7 @@ from auth.api_keys import entitlement
 from auth.api_keys.entitlement import Entitlement
 from auth.api_keys.keys import WORKING, client_id, digests_of
 from auth.models import ApiKey
-from auth.parts import Parts
+from auth.services import Parts
 
 # `last_used_at` is a hint for people; it is not worth a write for each request.
 USE_NOTED = timedelta(minutes=1)

@@ -14,22 +14,23 @@ from servicekit.schemas import Page
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit, revocation
-from auth.accounts import person
+from auth import audit
+from auth.access.roles import authorize, role_of
+from auth.access.sensitive_actions import SensitiveAction
 from auth.api_keys import schemas
 from auth.api_keys.entitlement import is_entitled
 from auth.api_keys.errors import ApiKeyUnknown, ExpiryPast, ScopeBeyondOwnRights
 from auth.audit import Action
-from auth.digests import digest
+from auth.emails import Recipient, send
 from auth.events import MailKind
-from auth.mails import Recipient, send
 from auth.models import ApiKey, Tenant, User
-from auth.paging import after, page_of
-from auth.parts import Parts
-from auth.revocation import Kind
-from auth.sensitive_actions import SensitiveAction
+from auth.pagination import after, page_of
+from auth.security import revocation
+from auth.security.keyed_hash import digest
+from auth.security.revocation import Kind
+from auth.services import Parts
 from auth.settings import Settings
-from auth.tenants.authority import authorize, role_of
+from auth.users import person
 
 SECRET_BYTES = 32
 KIND = "api_key"

@@ -8,14 +8,15 @@ from servicekit.auth.permissions import Role
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit, revocation
+from auth import audit
+from auth.access.owners import notify_owners
 from auth.api_keys import entitlement
 from auth.api_keys.keys import KIND, WORKING, client_id, prefix_of
 from auth.audit import Action
 from auth.events import MailKind
 from auth.models import ApiKey, OrphanedApiKeys, Tenant, User
-from auth.revocation import Kind
-from auth.tenants.owners import notify_owners
+from auth.security import revocation
+from auth.security.revocation import Kind
 
 MOST_LISTED = 20
 

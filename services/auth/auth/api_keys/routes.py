@@ -10,12 +10,12 @@ from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
 
+from auth.access.sensitive_actions import SensitiveAction
 from auth.api_keys import introspection, keys, schemas
-from auth.authorization import sensitive
-from auth.manners import no_store
-from auth.origin import origin
-from auth.parts import PartsOfAuth
-from auth.sensitive_actions import SensitiveAction
+from auth.client_info import origin
+from auth.routing import no_store
+from auth.services import PartsOfAuth
+from auth.sessions.authorization import sensitive
 
 Manager = Annotated[Principal, require("api_keys:manage")]
 

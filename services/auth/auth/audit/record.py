@@ -11,7 +11,7 @@ from servicekit.database import Database
 from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import origin
+from auth import client_info
 from auth.models import AuditEvent
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def record(  # noqa: PLR0913  # the columns of the log
 
     `detail` holds no secret, no address and no name: the log leaves the machine.
     """
-    from_where, event_id = origin.current(), uuid4()
+    from_where, event_id = client_info.current(), uuid4()
     what = {
         "action": action.value,
         "tenant_id": tenant_id,

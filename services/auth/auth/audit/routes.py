@@ -12,12 +12,12 @@ from servicekit.database import Session
 from servicekit.errors import BadRequest
 from servicekit.schemas import Cursor, Limit, Page
 
-from auth import accounts
+from auth import users
 from auth.audit import read
 from auth.audit.record import Action
-from auth.manners import no_store
 from auth.models import AuditEvent
-from auth.parts import PartsOfAuth
+from auth.routing import no_store
+from auth.services import PartsOfAuth
 
 
 def written_out(moment: object) -> object:
@@ -86,5 +86,5 @@ async def read_own_log(
     caller: Caller, session: Session, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[read.Event]:
     """Read what happened to oneself, in every tenant, the newest first."""
-    accounts.person(caller)
+    users.person(caller)
     return await read.page(session, limit, cursor, AuditEvent.subject == caller.subject)

@@ -11,14 +11,14 @@ from sqlalchemy import case, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import mails
+from auth import emails
 from auth.audit import Action, record
 from auth.errors import SigningKeysUnavailable
 from auth.events import MailKind
 from auth.factors.errors import FactorRefused, FactorsBlocked
 from auth.models import FactorAttempts, User
-from auth.parts import Parts
-from auth.vault import VaultUnavailable
+from auth.services import Parts
+from auth.signing.vault import VaultUnavailable
 
 # NIST SP 800-63B-4, 3.2.2: not more than 100 in a row, or what is guessed at is disabled.
 MOST = 100
@@ -79,5 +79,5 @@ async def refuse(parts: Parts, user_id: UUID, failures: int, refusal: FactorRefu
             record(db, Action.PASSKEY_CLONED, actor=user.subject, passkey=str(refusal.cloned))
         if failures % parts.settings.auth_second_factor_max_failures == 0:
             record(db, Action.SECOND_FACTOR_BLOCKED, actor=user.subject, failures=failures)
-            mails.send(db, parts, MailKind.SIGN_IN_BLOCKED, mails.Recipient.of(user))
+            emails.send(db, parts, MailKind.SIGN_IN_BLOCKED, emails.Recipient.of(user))
     return refusal

@@ -14,11 +14,11 @@ from servicekit.auth import jose
 from sqlalchemy import ColumnElement, and_, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import origin
-from auth.digests import digest
+from auth import client_info
 from auth.factors.errors import ChallengeInvalid
 from auth.models import Aim, Challenge
-from auth.parts import Parts
+from auth.security.keyed_hash import digest
+from auth.services import Parts
 
 LIFE = timedelta(minutes=5)
 RANDOM_BYTES = 32
@@ -101,4 +101,4 @@ def kept(parts: Parts, token: str) -> list[bytes]:
 
 def here() -> tuple[bytes, ...]:
     """Give the digests of where the request comes from."""
-    return found.digests if (found := origin.current()) else (b"",)
+    return found.digests if (found := client_info.current()) else (b"",)

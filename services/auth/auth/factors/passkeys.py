@@ -22,7 +22,7 @@ from webauthn.helpers.structs import (
 )
 from webauthn.registration.verify_registration_response import VerifiedRegistration
 
-from auth import accounts
+from auth import users
 from auth.factors.challenges import LIFE
 from auth.factors.errors import (
     FactorRefused,
@@ -33,7 +33,7 @@ from auth.factors.errors import (
 )
 from auth.factors.schemas import Assertion, NewPasskey
 from auth.models import Passkey, User
-from auth.parts import Parts
+from auth.services import Parts
 from auth.settings import Settings
 
 T = TypeVar("T")
@@ -160,7 +160,7 @@ async def use(
     )
     if verified is None:
         raise FactorRefused
-    await accounts.hold_person(db, passkey.user_id)
+    await users.hold_person(db, passkey.user_id)
     await count_on(db, passkey, verified.new_sign_count)
     return passkey.user_id, ways(verified.credential_device_type)
 

@@ -15,13 +15,13 @@ from pydantic import SecretStr
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import mails
+from auth import emails
 from auth.audit import Action, record
-from auth.digests import digest
 from auth.events import MailKind
 from auth.factors.errors import FactorRefused
 from auth.models import RecoveryCode, User
-from auth.parts import Parts
+from auth.security.keyed_hash import digest
+from auth.services import Parts
 
 HOW_MANY = 10
 # Crockford's base32: without i, l, o and u. What looks like one of them is read as what was meant.
@@ -128,7 +128,7 @@ async def use(db: AsyncSession, parts: Parts, user: User, code: RecoveryCode) ->
         raise FactorRefused
     left = await unused(db, user.id)
     record(db, Action.RECOVERY_CODE_USED, actor=user.subject, left=left)
-    mails.send(db, parts, MailKind.RECOVERY_CODE_USED, mails.Recipient.of(user), left=str(left))
+    emails.send(db, parts, MailKind.RECOVERY_CODE_USED, emails.Recipient.of(user), left=str(left))
 
 
 async def unused(db: AsyncSession, user_id: UUID) -> int:

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 from servicekit.schemas import RequestModel
 
-from auth.addresses import Email
+from auth.email_address import Email
 from auth.schemas import DeviceToken, DisplayName, OpaqueToken, Password, Secret, SessionBundle
 
 # Six digits are looked at as text: a zero in front counts.

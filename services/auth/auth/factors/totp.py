@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.factors.errors import CodeRefused, FactorRefused, TotpExists
 from auth.models import Totp, User
-from auth.parts import Parts
+from auth.services import Parts
 
 # RFC 4226 section 4, R6: 160 bits; each character of the seed is five of them.
 SEED_LENGTH = 32

@@ -4,11 +4,10 @@ from servicekit.events.outbox import outbox
 
 from auth.models.audit import AuditEvent
 from auth.models.base import Base
-from auth.models.factors import Aim, Challenge, FactorAttempts, Passkey, RecoveryCode, Totp
-from auth.models.keys import SigningKeyRing
-from auth.models.machines import ApiKey, ServiceCredential
-from auth.models.people import EmailToken, PasswordBefore, Purpose, Status, User
+from auth.models.machine_credentials import ApiKey, ServiceCredential
+from auth.models.mfa import Aim, Challenge, FactorAttempts, Passkey, RecoveryCode, Totp
 from auth.models.sessions import EndReason, RefreshToken, Revocation, Session
+from auth.models.signing_keys import SigningKeyRing
 from auth.models.tenants import (
     Invite,
     Membership,
@@ -18,6 +17,7 @@ from auth.models.tenants import (
     Tenant,
     TenantStatus,
 )
+from auth.models.users import EmailToken, PasswordBefore, Purpose, Status, User
 
 outbox.to_metadata(Base.metadata)
 

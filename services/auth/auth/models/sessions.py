@@ -8,8 +8,8 @@ from sqlalchemy import ForeignKey, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from auth.models.base import Base, one_of
-from auth.models.people import User
 from auth.models.tenants import Tenant
+from auth.models.users import User
 
 
 class EndReason(Enum):

@@ -9,7 +9,7 @@ from sqlalchemy import ForeignKey, Index, false, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from auth.models.base import Base, one_of
-from auth.models.people import User
+from auth.models.users import User
 
 
 class TenantStatus(Enum):

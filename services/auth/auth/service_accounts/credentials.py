@@ -11,18 +11,19 @@ from servicekit.schemas import Page
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit, revocation
+from auth import audit
+from auth.access.owners import notify_owners
+from auth.access.roles import authorize
+from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
 from auth.events import MailKind
 from auth.models import ServiceCredential
-from auth.paging import after, page_of
-from auth.revocation import Kind
-from auth.sensitive_actions import SensitiveAction
+from auth.pagination import after, page_of
+from auth.security import revocation
+from auth.security.revocation import Kind
 from auth.service_accounts import schemas
 from auth.service_accounts.errors import ServiceCredentialUnknown
-from auth.service_accounts.issuing import KIND, shown
-from auth.tenants.authority import authorize
-from auth.tenants.owners import notify_owners
+from auth.service_accounts.issuance import KIND, shown
 
 WORKING = (ServiceCredential.revoked_at.is_(None), ServiceCredential.expires_at > func.now())
 

@@ -11,14 +11,15 @@ from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
 
-from auth.authorization import sensitive
-from auth.manners import no_store
-from auth.origin import origin
-from auth.parts import PartsOfAuth
-from auth.rates import limited
+from auth.access.sensitive_actions import SensitiveAction
+from auth.client_info import origin
+from auth.oauth import token_endpoint
+from auth.routing import no_store
 from auth.schemas import MachineToken
-from auth.sensitive_actions import SensitiveAction
-from auth.service_accounts import credentials, exchange, issuing, schemas
+from auth.security.rate_limits import limited
+from auth.service_accounts import credentials, issuance, schemas
+from auth.services import PartsOfAuth
+from auth.sessions.authorization import sensitive
 
 Manager = Annotated[Principal, require("service_accounts:manage")]
 
@@ -36,7 +37,7 @@ async def issue_credential(
     asked: schemas.Issuance, parts: PartsOfAuth, resources: ResourcesDep
 ) -> schemas.IssuedCredential:
     """Issue a service account's credential for a payload that Vault's key has signed."""
-    return await issuing.issue(parts, resources, asked)
+    return await issuance.issue(parts, resources, asked)
 
 
 @service_accounts_api.get("/service-accounts/tokens")
@@ -69,5 +70,5 @@ async def machine_token(
     authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> MachineToken:
     """Give a machine an access token for its credential (client_credentials; secret or assertion)."""
-    issued = await exchange.exchange(parts, resources, asked, authorization)
+    issued = await token_endpoint.exchange(parts, resources, asked, authorization)
     return MachineToken(access_token=issued.token, expires_in=issued.lifetime, scope=" ".join(issued.scopes))

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from servicekit.schemas import RequestModel
 
 from auth.schemas import OpaqueToken, Word
-from auth.service_accounts.catalogue import AccountName
+from auth.security.service_account_catalogue import AccountName
 
 MAX_PAYLOAD = 8192
 MAX_ASSERTION = 4096

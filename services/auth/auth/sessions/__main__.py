@@ -6,10 +6,10 @@ import sys
 
 from servicekit.database import Database
 
+from auth.access.roles import find_tenant
 from auth.errors import UserUnknown
-from auth.sessions import ending
+from auth.sessions import operator_actions
 from auth.settings import Settings
-from auth.tenants.authority import find_tenant
 from auth.tenants.errors import TenantUnknown
 from auth.tenants.lifecycle import OPERATOR
 
@@ -46,10 +46,14 @@ async def run(settings: Settings, chosen: argparse.Namespace) -> int:
     try:
         async with database.begin() as db:
             if chosen.user:
-                return await ending.of_user(db, await ending.find_user(db, chosen.user), actor=OPERATOR)
+                return await operator_actions.of_user(
+                    db, await operator_actions.find_user(db, chosen.user), actor=OPERATOR
+                )
             if chosen.tenant:
-                return await ending.of_tenant(db, await find_tenant(db, chosen.tenant), actor=OPERATOR)
-            return await ending.of_everybody(db, settings.auth_operator_tenant_id, actor=OPERATOR)
+                return await operator_actions.of_tenant(
+                    db, await find_tenant(db, chosen.tenant), actor=OPERATOR
+                )
+            return await operator_actions.of_everybody(db, settings.auth_operator_tenant_id, actor=OPERATOR)
     finally:
         await database.close()
 

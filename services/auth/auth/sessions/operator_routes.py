@@ -6,12 +6,12 @@ from fastapi import APIRouter, Depends
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 
-from auth.authorization import sensitive
-from auth.manners import no_store
-from auth.origin import origin
-from auth.parts import PartsOfAuth
-from auth.sensitive_actions import SensitiveAction
-from auth.sessions import ending
+from auth.access.sensitive_actions import SensitiveAction
+from auth.client_info import origin
+from auth.routing import no_store
+from auth.services import PartsOfAuth
+from auth.sessions import operator_actions
+from auth.sessions.authorization import sensitive
 from auth.sessions.schemas import SessionsEnded, SessionsToEnd
 
 operator_sessions_api = APIRouter(
@@ -27,4 +27,4 @@ async def end_sessions(
     session: Session,
 ) -> SessionsEnded:
     """End all sessions of a person, of a tenant, or of everybody (one's own included); for operators."""
-    return SessionsEnded(ended=await ending.end(session, parts, caller, target))
+    return SessionsEnded(ended=await operator_actions.end(session, parts, caller, target))

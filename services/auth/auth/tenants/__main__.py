@@ -7,9 +7,9 @@ import sys
 from servicekit.database import Database
 from sqlalchemy import select
 
+from auth.access.roles import find_tenant
 from auth.models import Tenant
 from auth.settings import Settings
-from auth.tenants.authority import find_tenant
 from auth.tenants.errors import TenantNotActive, TenantUnknown
 from auth.tenants.lifecycle import OPERATOR, close, reopen
 

@@ -10,17 +10,18 @@ from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, paging
-from auth.addresses import key_of
+from auth import audit, pagination, users
+from auth.access.roles import authorize, hold, role_of
+from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
-from auth.email_tokens import Fresh
+from auth.email_address import key_of
+from auth.emails import Recipient, send
 from auth.events import MailKind
-from auth.mails import Recipient, send
 from auth.models import Invite, Membership, Tenant, TenantStatus, User
-from auth.parts import Parts
-from auth.sensitive_actions import SensitiveAction
-from auth.tenants import invite_tokens, schemas
-from auth.tenants.authority import authorize, hold, role_of
+from auth.security import invite_tokens
+from auth.security.one_time_tokens import Fresh
+from auth.services import Parts
+from auth.tenants import schemas
 from auth.tenants.errors import (
     AlreadyMember,
     DomainNotAllowed,
@@ -46,7 +47,7 @@ async def create(
         raise DomainNotAllowed
     hours = wanted.expires_in_hours or parts.settings.auth_invite_ttl_hours
     invite, token = make(parts, wanted.email, hours, wanted.max_uses)
-    invite.tenant_id, invite.role, invite.invited_by = tenant.id, wanted.role, accounts.person(caller)
+    invite.tenant_id, invite.role, invite.invited_by = tenant.id, wanted.role, users.person(caller)
     db.add(invite)
     note(db, Action.INVITE_CREATED, caller, invite)
     if invite.email is None:
@@ -80,7 +81,7 @@ async def mail(  # noqa: PLR0913  # the parts of a mail
 ) -> None:
     """Send an invite to its address."""
     assert invite.email is not None and invite.email_key is not None and invite.role is not None  # noqa: S101, PT018
-    inviter = await db.get_one(User, accounts.person(caller))
+    inviter = await db.get_one(User, users.person(caller))
     send(
         db,
         parts,
@@ -96,7 +97,7 @@ async def mail(  # noqa: PLR0913  # the parts of a mail
 
 async def recipient(db: AsyncSession, email: str, email_key: str) -> Recipient:
     """Write to the account of an address at its own spelling, or to the address where it has none."""
-    user = await accounts.find(db, email)
+    user = await users.find(db, email)
     return Recipient.of(user) if user else Recipient(f"mail:{email_key}", email)
 
 
@@ -114,10 +115,10 @@ async def of_tenant(
         .outerjoin(User, User.id == Invite.invited_by)
         .where(Invite.tenant_id == caller.tenant_id)
     )
-    listed = paging.page_of(asked, Invite.created_at, Invite.id, limit, cursor, newest_first=True)
+    listed = pagination.page_of(asked, Invite.created_at, Invite.id, limit, cursor, newest_first=True)
     rows: Sequence[tuple[Invite, User | None]] = [(row[0], row[1]) for row in await db.execute(listed)]
     places = [(invite.created_at, invite.id) for invite, _ in rows]
-    return [shown(invite, inviter) for invite, inviter in rows[:limit]], paging.after(places, limit)
+    return [shown(invite, inviter) for invite, inviter in rows[:limit]], pagination.after(places, limit)
 
 
 async def revoke(db: AsyncSession, caller: Principal, invite_id: UUID) -> None:
@@ -142,7 +143,7 @@ async def resend(db: AsyncSession, parts: Parts, caller: Principal, invite_id: U
     if state(invite) != "pending":
         raise InviteOver
     token = invite_tokens.renew(parts.settings.mail_peppers, invite)
-    invite.invited_by = accounts.person(caller)
+    invite.invited_by = users.person(caller)
     note(db, Action.INVITE_RESENT, caller, invite)
     await mail(db, parts, caller, tenant, invite=invite, token=token)
 
@@ -173,8 +174,8 @@ async def find(db: AsyncSession, tenant: Tenant, invite_id: UUID, own: Role) -> 
 
 async def accept(db: AsyncSession, parts: Parts, caller: Principal, token: str) -> schemas.Joined:
     """Let the caller into the tenant of an invite; raises InvitationInvalid or AlreadyMember."""
-    await accounts.hold_person(db, accounts.person(caller))
-    user = await accounts.myself(db, caller)
+    await users.hold_person(db, users.person(caller))
+    user = await users.myself(db, caller)
     invite = await redeem(db, parts, token, user.email_key)
     if invite.tenant_id is None or invite.role is None:
         # Good for signing up alone; the transaction gives the use back.

@@ -9,17 +9,18 @@ from servicekit.events.outbox import publish
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, paging, sessions
+from auth import audit, pagination, users
+from auth.access.owners import notify_owners
+from auth.access.roles import authorize, hold, role_of, standing
+from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
 from auth.events import MailKind, TenantDeleted, TenantReactivated, TenantSuspended
 from auth.models import EndReason, Invite, Membership, Session, SignupRequest, Tenant, TenantStatus
-from auth.parts import Parts
-from auth.revocation import Kind, revoke
-from auth.sensitive_actions import SensitiveAction
+from auth.security.revocation import Kind, revoke
+from auth.services import Parts
+from auth.sessions import sessions
 from auth.tenants import schemas
-from auth.tenants.authority import authorize, hold, role_of, standing
 from auth.tenants.errors import SlugTaken, SuspendedByOperator, TenantNotActive, TenantUnknown
-from auth.tenants.owners import notify_owners
 
 OPERATOR = "operator"
 # So long one can see who was invited, and who asked for access.
@@ -29,8 +30,8 @@ KEPT_FOR = timedelta(days=90)
 async def create(db: AsyncSession, parts: Parts, caller: Principal, name: str) -> schemas.OwnTenant:
     """Make a tenant that the caller owns; raises RateLimited."""
     await parts.rates.of_subject("tenants", caller.subject)
-    user = await accounts.myself(db, caller)
-    tenant = await accounts.add_owned(db, user.id, name)
+    user = await users.myself(db, caller)
+    tenant = await users.add_owned(db, user.id, name)
     audit.record(db, Action.TENANT_CREATED, tenant_id=tenant.id, actor=caller.subject)
     return own(tenant, Role.OWNER)
 
@@ -42,11 +43,13 @@ async def of_person(
     asked = (
         select(Tenant, Membership.role, Membership.created_at)
         .join(Membership, Membership.tenant_id == Tenant.id)
-        .where(Membership.user_id == accounts.person(caller), Tenant.status != TenantStatus.DELETED)
+        .where(Membership.user_id == users.person(caller), Tenant.status != TenantStatus.DELETED)
     )
-    rows = (await db.execute(paging.page_of(asked, Membership.created_at, Tenant.id, limit, cursor))).all()
+    rows = (
+        await db.execute(pagination.page_of(asked, Membership.created_at, Tenant.id, limit, cursor))
+    ).all()
     shown = [own(tenant, role) for tenant, role, _ in rows[:limit]]
-    return shown, paging.after([(joined, tenant.id) for tenant, _, joined in rows], limit)
+    return shown, pagination.after([(joined, tenant.id) for tenant, _, joined in rows], limit)
 
 
 async def current(db: AsyncSession, caller: Principal) -> schemas.OwnTenant:
@@ -110,7 +113,7 @@ async def reactivate(db: AsyncSession, caller: Principal, tenant_id: UUID) -> sc
     Nobody has a token of a suspended tenant. Raises TenantUnknown or SuspendedByOperator.
     """
     tenant = await hold(db, tenant_id)
-    if tenant is None or await role_of(db, tenant.id, accounts.person(caller)) is not Role.OWNER:
+    if tenant is None or await role_of(db, tenant.id, users.person(caller)) is not Role.OWNER:
         raise TenantUnknown
     if tenant.suspended_by_operator:
         raise SuspendedByOperator
@@ -124,7 +127,7 @@ async def reopen(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
         return
     if tenant.status is TenantStatus.DELETED:
         # Its own was free for others meanwhile.
-        await take_slug(db, tenant, f"{accounts.slug_of(tenant.name)}-{tenant.id.hex[:12]}")
+        await take_slug(db, tenant, f"{users.slug_of(tenant.name)}-{tenant.id.hex[:12]}")
     tenant.status, tenant.suspended_by_operator, tenant.purge_after = TenantStatus.ACTIVE, False, None
     tenant.version += 1
     audit.record(db, Action.TENANT_REACTIVATED, tenant_id=tenant.id, actor=actor)

@@ -7,17 +7,18 @@ from servicekit.auth.tokens import Principal
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import accounts, audit, paging, sessions
+from auth import audit, pagination, users
+from auth.access.roles import authorize
+from auth.access.sensitive_actions import SensitiveAction
 from auth.account import password_reset
 from auth.api_keys import orphaned
 from auth.audit import Action
+from auth.emails import Recipient, send
 from auth.events import MailKind
-from auth.mails import Recipient, send
 from auth.models import EndReason, Invite, Membership, Session, Status, Tenant, User
-from auth.parts import Parts
-from auth.sensitive_actions import SensitiveAction
+from auth.services import Parts
+from auth.sessions import sessions
 from auth.tenants import schemas
-from auth.tenants.authority import authorize
 from auth.tenants.errors import LastOwner, MemberUnknown, RoleTooLow
 
 
@@ -33,9 +34,9 @@ async def of_tenant(
         .join(Membership, Membership.user_id == User.id)
         .where(Membership.tenant_id == caller.tenant_id, User.status != Status.PENDING)
     )
-    rows = (await db.execute(paging.page_of(asked, Membership.created_at, User.id, limit, cursor))).all()
+    rows = (await db.execute(pagination.page_of(asked, Membership.created_at, User.id, limit, cursor))).all()
     places = [(membership.created_at, user.id) for user, membership in rows]
-    return [shown(user, membership) for user, membership in rows[:limit]], paging.after(places, limit)
+    return [shown(user, membership) for user, membership in rows[:limit]], pagination.after(places, limit)
 
 
 async def change_role(
@@ -88,7 +89,7 @@ async def remove(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUI
 async def leave(db: AsyncSession, caller: Principal) -> None:
     """Take the caller out of their tenant; raises LastOwner."""
     tenant, _ = await authorize(db, caller, SensitiveAction.LEAVE_TENANT)
-    _, membership = await find(db, tenant, accounts.person(caller))
+    _, membership = await find(db, tenant, users.person(caller))
     await end(db, caller, tenant, membership)
 
 
@@ -110,7 +111,7 @@ async def transfer(db: AsyncSession, parts: Parts, caller: Principal, user_id: U
     """Make another member the owner, and the caller an admin; raises MemberUnknown or RoleTooLow."""
     tenant, _ = await authorize(db, caller, SensitiveAction.TRANSFER_OWNERSHIP)
     user, membership = await find(db, tenant, user_id)
-    giver, own = await find(db, tenant, accounts.person(caller))
+    giver, own = await find(db, tenant, users.person(caller))
     if user.id == giver.id:
         return
     if user.status is not Status.ACTIVE:
@@ -167,7 +168,7 @@ async def within_reach(
     db: AsyncSession, caller: Principal, user_id: UUID, action: SensitiveAction
 ) -> tuple[Tenant, User, Membership]:
     """Give a member whom the caller may govern, and the tenant; raises MemberUnknown or RoleTooLow."""
-    await accounts.hold_person(db, user_id)
+    await users.hold_person(db, user_id)
     tenant, own = await authorize(db, caller, action)
     user, membership = await find(db, tenant, user_id)
     if membership.role > own:

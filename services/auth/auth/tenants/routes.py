@@ -9,13 +9,14 @@ from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
 
-from auth.authorization import sensitive
-from auth.manners import no_store
-from auth.origin import origin
-from auth.parts import PartsOfAuth
+from auth.access.sensitive_actions import SensitiveAction
+from auth.client_info import origin
+from auth.routing import no_store
 from auth.schemas import Accepted, SessionBundle
-from auth.sensitive_actions import SensitiveAction
-from auth.tenants import belonging, factor_reset, lifecycle, members, preferences, schemas, switching
+from auth.services import PartsOfAuth
+from auth.sessions.authorization import sensitive
+from auth.tenants import lifecycle, members, membership, mfa_reset, schemas, switch
+from auth.tenants import settings as preferences
 
 Reader = Annotated[Principal, require("tenant:read")]
 Manager = Annotated[Principal, require("tenant:manage")]
@@ -92,7 +93,7 @@ async def switch_tenant(
     tenant_id: UUID, caller: SignedIn, parts: PartsOfAuth, session: Session
 ) -> SessionBundle:
     """Go on in another tenant of one's own: a new session, and the one before ends."""
-    return await switching.switch(session, parts, caller, tenant_id)
+    return await switch.switch(session, parts, caller, tenant_id)
 
 
 @tenants_api.get("/current/settings", responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}})
@@ -185,7 +186,7 @@ async def reset_second_factors(
     session: Session,
 ) -> None:
     """Remove the lost second factors of a member of this tenant alone; they set a new password by mail."""
-    await factor_reset.reset(session, parts, caller, user_id)
+    await mfa_reset.reset(session, parts, caller, user_id)
 
 
 @tenants_api.post("/current/leave", status_code=status.HTTP_204_NO_CONTENT)
@@ -216,4 +217,4 @@ async def belonging_of(
     session: Session,
 ) -> schemas.Belonging:
     """Tell a service what the one it acts for is in the tenant, now; 404 when nothing."""
-    return await belonging.find(session, parts, caller, tenant_id, subject)
+    return await membership.find(session, parts, caller, tenant_id, subject)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from servicekit.auth.permissions import Role
 from servicekit.schemas import RequestModel
 
-from auth.addresses import Domain, Email
+from auth.email_address import Domain, Email
 from auth.models import OrphanedApiKeys, RequestStatus, Status, TenantStatus
 from auth.schemas import DisplayName, Name, OpaqueToken, TenantName
 

@@ -1,7 +1,7 @@
 import pytest
-from auth.key_file import held, save
-from auth.key_ring import KeyRing, SigningKey
 from auth.settings import Settings
+from auth.signing.key_file import held, save
+from auth.signing.key_ring import KeyRing, SigningKey
 
 from .states import MACHINE_SECRET
 

@@ -2,12 +2,14 @@
 
 from uuid import UUID
 
-from auth import accounts, registration, sign_in
+from auth import users
 from auth.account import deletion, password_reset
 from auth.events import MailDue
 from auth.models import ApiKey, Membership, Status, Tenant, TenantStatus, User
-from auth.parts import Parts
+from auth.registration import registration
 from auth.schemas import Credentials, Registration
+from auth.services import Parts
+from auth.sign_in import password
 from auth.tenants import lifecycle
 from servicekit.app import Resources
 from servicekit.auth.permissions import Role
@@ -46,9 +48,9 @@ async def somebody_has_asked_again(resources: Resources) -> None:
 async def somebody_has_forgotten_their_password(resources: Resources) -> str:
     await somebody_has_signed_up(resources)
     async with resources.database.begin() as db:
-        user = await accounts.hold(db, ADA.email)
+        user = await users.hold(db, ADA.email)
         assert user
-        accounts.confirm(user)
+        users.confirm(user)
     await password_reset.forgot(Parts.of(resources.settings, resources, resources.keys), ADA.email)
     return await token_of_the_mail(resources)
 
@@ -64,7 +66,7 @@ async def somebody_has_left(resources: Resources) -> None:
     parts = Parts.of(resources.settings, resources, resources.keys)
     await somebody_has_forgotten_their_password(resources)
     credentials = Credentials(email=ADA.email, password=ADA.password)
-    session = await sign_in.sign_in(parts, credentials)
+    session = await password.sign_in(parts, credentials)
     caller = await resources.verifier.verify(session.access_token)
     await deletion.delete_account(parts, caller, ADA.password.get_secret_value())
 

@@ -1,0 +1,36 @@
+"""Whose accounts are made here: by the domain of the address, and by the country that a request comes from.
+
+Looked at before anything is known of the address: a refusal is the same, and comes as soon, whether it has an
+account or not. The rules hold for every new account, an invited one too, or any admin of any tenant could
+invite past them; and an account may not take an address by which it would not have been made. Who has an
+account accepts invites into other tenants from anywhere: what those think of its address is theirs to say.
+"""
+
+from auth import client_info
+from auth.email_address import domain_of
+from auth.services import Parts
+from auth.tenants.errors import CountryNotAllowed, EmailDomainNotAllowed
+
+
+def check(parts: Parts, email: str) -> None:
+    """Refuse who may have no account here; raises CountryNotAllowed or EmailDomainNotAllowed."""
+    check_country(parts)
+    check_domain(parts, email)
+
+
+def check_country(parts: Parts) -> None:
+    """Refuse a request by where it comes from; raises CountryNotAllowed."""
+    from_where = client_info.current()
+    country = parts.places.country(from_where.address) if from_where else None
+    allowed, denied = parts.settings.signup_allowed_countries, parts.settings.signup_denied_countries
+    if (allowed and country not in allowed) or country in denied:
+        raise CountryNotAllowed
+
+
+def check_domain(parts: Parts, email: str) -> None:
+    """Refuse an address by its domain; raises EmailDomainNotAllowed."""
+    domain = domain_of(email)
+    allowed, denied = parts.settings.signup_allowed_email_domains, parts.settings.signup_denied_email_domains
+    # Whoever has a domain has all below it, and could use up one after the other.
+    if (allowed and domain not in allowed) or any(f".{domain}".endswith(f".{one}") for one in denied):
+        raise EmailDomainNotAllowed

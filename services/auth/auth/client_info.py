@@ -1,0 +1,51 @@
+"""Where the request at hand comes from, for whatever has to keep it: only digests of addresses are kept."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from servicekit.client_ip import client_ip, network_of
+
+from auth.security.keyed_hash import digest
+from auth.services import Parts
+
+MAX_USER_AGENT = 512
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A client: its address (of IPv6 the /64), what is kept of it, and what it calls itself.
+
+    By any of the digests it may be known from before; the first is the one that is kept.
+    """
+
+    address: str
+    digests: tuple[bytes, ...]
+    user_agent: str | None
+
+    @property
+    def digest(self) -> bytes:
+        """The digest that is kept of the address."""
+        return self.digests[0]
+
+
+_current: ContextVar[Origin | None] = ContextVar("origin", default=None)
+
+
+async def origin(request: Request) -> Origin:
+    """Give the origin of a request, and let the audit log know it."""
+    parts: Parts = request.app.state.parts
+    address = network_of(client_ip(request))
+    kept = tuple(digest(salt, "address", address) for salt in parts.settings.address_salts)
+    found = Origin(address, kept, (request.headers.get("User-Agent") or "")[:MAX_USER_AGENT] or None)
+    _current.set(found)
+    return found
+
+
+def current() -> Origin | None:
+    """Give the origin of the request at hand, if there is one."""
+    return _current.get()
+
+
+RequestOrigin = Annotated[Origin, Depends(origin)]

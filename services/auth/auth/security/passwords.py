@@ -1,0 +1,101 @@
+"""Passwords: Argon2id keyed with a pepper, computed beside the event loop, kept as `<pepper id>:<PHC>`."""
+
+import asyncio
+import os
+import secrets
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from cryptography.exceptions import InvalidKey
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from pydantic import SecretStr
+from servicekit.settings import current_and_previous
+
+from auth.errors import TooManySignIns
+from auth.security.keyed_hash import digest
+
+T = TypeVar("T")
+
+# The least that OWASP's password storage cheat sheet and ASVS 5.0 (appendix C) allow: 25 ms of one core.
+MEMORY_KIB, ITERATIONS, LANES = 19_456, 2, 1
+PARAMETERS = f"$argon2id$v=19$m={MEMORY_KIB},t={ITERATIONS},p={LANES}$"
+SALT_BYTES = HASH_BYTES = 32
+# A core hashes about 40 in a second; who would wait for more than two seconds is sent away instead.
+WAITING_PER_CORE = 80
+
+
+class Passwords:
+    """Hashes and verifies. The pepper is not in the database, so that its rows alone cannot be guessed at."""
+
+    def __init__(
+        self,
+        pepper: SecretStr,
+        previous: SecretStr | None = None,
+        *,
+        cores: int | None = None,
+        waiting_per_core: int = WAITING_PER_CORE,
+    ) -> None:
+        cores = cores or os.cpu_count() or 1
+        self._pepper_id = pepper_id(pepper)
+        known = current_and_previous(pepper, previous)
+        self._peppers = {pepper_id(one): one.get_secret_value().encode() for one in known}
+        # No more threads than cores, and hashing frees the interpreter: sign-ins starve nothing else.
+        self._threads = ThreadPoolExecutor(cores, thread_name_prefix="passwords")
+        self._most_unfinished = waiting_per_core * cores
+        self._unfinished = 0
+        self._nobodys = self._hash(secrets.token_urlsafe())
+
+    async def hash(self, password: str) -> str:
+        """Hash a password for keeping; raises TooManySignIns."""
+        return await self._beside_the_loop(lambda: self._hash(password))
+
+    async def verify(self, password: str, kept: str | None) -> bool:
+        """Tell whether it is the password; nobody's (None) takes the same time. Raises TooManySignIns."""
+        matches = await self._beside_the_loop(lambda: self._verify(password, kept or self._nobodys))
+        return matches and kept is not None
+
+    def is_outdated(self, kept: str) -> bool:
+        """Tell whether a kept hash has another pepper or other parameters than a new one would have."""
+        return not kept.startswith(f"{self._pepper_id}:{PARAMETERS}")
+
+    def _hash(self, password: str) -> str:
+        derivation = Argon2id(
+            salt=os.urandom(SALT_BYTES),
+            length=HASH_BYTES,
+            iterations=ITERATIONS,
+            lanes=LANES,
+            memory_cost=MEMORY_KIB,
+            secret=self._peppers[self._pepper_id],
+        )
+        return f"{self._pepper_id}:{derivation.derive_phc_encoded(normal(password))}"
+
+    def _verify(self, password: str, kept: str) -> bool:
+        known_by, _, phc = kept.partition(":")
+        # A pepper that is gone leaves nothing to compare with; the time is still spent.
+        pepper = self._peppers.get(known_by, secrets.token_bytes(32))
+        try:
+            Argon2id.verify_phc_encoded(normal(password), phc, secret=pepper)
+        except InvalidKey:
+            return False
+        return True
+
+    async def _beside_the_loop(self, work: Callable[[], T]) -> T:
+        if self._unfinished >= self._most_unfinished:
+            raise TooManySignIns
+        self._unfinished += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._unfinished -= 1
+
+
+def pepper_id(pepper: SecretStr) -> str:
+    """Name a pepper without telling it."""
+    return digest(pepper, "pepper id").hex()[:8]
+
+
+def normal(password: str) -> bytes:
+    """Give one spelling to what looks alike, however it was typed (NFC; NIST SP 800-63B-4, 3.1.1.2)."""
+    return unicodedata.normalize("NFC", password).encode()

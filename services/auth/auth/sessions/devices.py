@@ -1,0 +1,67 @@
+"""Devices that a person has signed in from before: told by a token that they keep, or by their address.
+
+A device's token opens nothing. It keeps strangers' failures from locking its owner out, and a sign-in without
+one from a new place is told to the owner.
+"""
+
+import hmac
+import re
+from collections.abc import Sequence
+from uuid import UUID
+
+from pydantic import SecretStr
+from servicekit.auth import jose
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import client_info
+from auth.audit import Action
+from auth.models import AuditEvent, User
+from auth.security.keyed_hash import digest
+from auth.services import Parts
+
+PREFIX = "acme_dv_"
+FORM = re.compile(PREFIX + r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
+NOBODY = "user:nobody"
+
+
+def token_of(key: SecretStr, user_id: UUID, device_id: UUID) -> str:
+    """Write the token of a person's device; nothing of it is stored."""
+    proof = digest(key, "device", user_id.bytes, device_id.bytes)
+    return f"{PREFIX}{device_id.hex}.{jose.encode(proof)}"
+
+
+def recognise(keys: Sequence[SecretStr], user_id: UUID, token: str | None) -> UUID | None:
+    """Give the device of a person that a token is of, by whichever key; None when it is of no such device."""
+    match = FORM.fullmatch(token or "")
+    if match is None:
+        return None
+    device_id = UUID(match[1])
+    expected = [token_of(key, user_id, device_id).encode() for key in keys]
+    fits = [hmac.compare_digest(one, match[0].encode()) for one in expected]
+    return device_id if any(fits) else None
+
+
+async def known_by(db: AsyncSession, parts: Parts, user: User | None, token: str | None) -> str | None:
+    """Name what a request is known by as its account's own; None for strangers."""
+    seen = await has_been_here(db, user)
+    if user and (device_id := recognise(parts.settings.refresh_peppers, user.id, token)):
+        return f"device {device_id}"
+    return f"address {from_where.digest.hex()}" if seen and (from_where := client_info.current()) else None
+
+
+async def has_been_here(db: AsyncSession, user: User | None) -> bool:
+    """Tell whether a person has got in from this address before; nobody takes the same time."""
+    if (from_where := client_info.current()) is None:
+        return False
+    return await has_signed_in(db, user, AuditEvent.address_digest.in_(from_where.digests))
+
+
+async def has_signed_in(db: AsyncSession, user: User | None, *how: ColumnElement[bool]) -> bool:
+    """Tell whether a person has ever got in, as far as the audit log goes back."""
+    entered = select(AuditEvent.id).where(
+        AuditEvent.subject == (user.subject if user else NOBODY),
+        AuditEvent.action == Action.LOGIN_SUCCESS.value,
+        *how,
+    )
+    return await db.scalar(entered.limit(1)) is not None

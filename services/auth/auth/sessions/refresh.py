@@ -1,0 +1,153 @@
+"""Exchanging refresh tokens: each is good once, and a copy that is used gives itself away."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prometheus_client import Counter
+from sqlalchemy import Row, and_, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from auth import audit, client_info, emails
+from auth.audit import Action
+from auth.emails import Recipient
+from auth.errors import Challenged, InvalidRefreshToken, RefreshTokenReused
+from auth.events import MailKind
+from auth.factors.errors import SecondFactorMissing
+from auth.models import EndReason, RefreshToken, Session, User
+from auth.schemas import SessionBundle
+from auth.security.keyed_hash import digest
+from auth.services import Parts
+from auth.sessions import metadata, sessions
+
+logger = logging.getLogger(__name__)
+
+REFRESHES = Counter("auth_refreshes_total", "Refresh tokens that came in.", ["result"])
+
+UNUSED = and_(RefreshToken.consumed_at.is_(None), RefreshToken.expires_at > func.now())
+
+
+async def refresh(parts: Parts, token: str, device: str | None = None) -> SessionBundle:
+    """Exchange a refresh token for its successor.
+
+    Raises InvalidRefreshToken, RefreshTokenReused or SecondFactorMissing.
+    """
+    async with parts.database.begin() as db:
+        # Given back and not raised: raising would undo the end of a session that was just found to be stolen.
+        outcome = await exchange(db, parts, token, client_of(parts, device))
+    if isinstance(outcome, Challenged):
+        raise outcome
+    return outcome
+
+
+def client_of(parts: Parts, device: str | None) -> list[bytes]:
+    """Give what a client is known by: what it calls itself, and its device's token if it sends one.
+
+    By any of the digests it may have been written down; the first is for now. Not by its address: where an
+    answer is lost, that is often because the network changes.
+    """
+    where = client_info.current()
+    named = (where.user_agent if where else None) or ""
+    peppers = parts.settings.refresh_peppers
+    return [digest(pepper, "refresh client", named, device or "") for pepper in peppers]
+
+
+async def exchange(
+    db: AsyncSession, parts: Parts, token: str, client: list[bytes]
+) -> SessionBundle | Challenged:
+    """Use a token up, or give its successor again to the client that asks a second time within the grace."""
+    digests = parts.refresh_tokens.digests(token)
+    used = await consume(db, digests, client)
+    again = None if used else await successor_of(db, digests, client, parts.refresh_tokens.grace)
+    if (link := used or again) is None:
+        return await refuse(db, parts, digests)
+    session = await db.get_one(Session, link.session_id)
+    standing = await sessions.entering(db, parts, session.user_id, session.tenant_id)
+    if standing is None:
+        await sessions.end(db, EndReason.ACCOUNT, Session.id == session.id)
+        return counted("refused", InvalidRefreshToken())
+    if sessions.lacks_factor(standing, session):
+        await sessions.end(db, EndReason.MFA_REQUIRED, Session.id == session.id)
+        return counted("refused", SecondFactorMissing())
+    session.last_seen_at = datetime.now(UTC)
+    if again:
+        successor = parts.refresh_tokens.again(token, session.key, again.digest)
+        expires_at = again.expires_at
+    else:
+        successor = parts.refresh_tokens.after(token, session.key)
+        expires_at = sessions.keep(db, parts, session, successor, link.generation + 1)
+    REFRESHES.labels("repeated" if again else "rotated").inc()
+    return await sessions.bundle(parts, standing, session, successor, expires_at)
+
+
+async def consume(db: AsyncSession, digests: list[bytes], client: list[bytes]) -> Row[UUID, int] | None:
+    """Use a token up, in one statement: of many at once, exactly one finds it unused."""
+    used = await db.execute(
+        update(RefreshToken)
+        .where(RefreshToken.digest.in_(digests), UNUSED, RefreshToken.session_id == Session.id, sessions.LIVE)
+        .values(consumed_at=func.now(), consumed_by=client[0])
+        .returning(RefreshToken.session_id, RefreshToken.generation)
+        .execution_options(synchronize_session=False)
+    )
+    return used.one_or_none()
+
+
+async def successor_of(
+    db: AsyncSession, digests: list[bytes], client: list[bytes], grace: timedelta
+) -> Row[UUID, int, datetime, bytes] | None:
+    """Find what followed a token that this client used a moment ago, unless it was used in turn."""
+    used = aliased(RefreshToken)
+    found = await db.execute(
+        select(RefreshToken.session_id, RefreshToken.generation, RefreshToken.expires_at, RefreshToken.digest)
+        .join(
+            used,
+            and_(used.session_id == RefreshToken.session_id, used.generation == RefreshToken.generation - 1),
+        )
+        .join(Session, Session.id == RefreshToken.session_id)
+        .where(
+            used.digest.in_(digests),
+            used.consumed_by.in_(client),
+            used.consumed_at >= func.now() - grace,
+            UNUSED,
+            sessions.LIVE,
+        )
+    )
+    return found.one_or_none()
+
+
+async def refuse(db: AsyncSession, parts: Parts, digests: list[bytes]) -> Challenged:
+    """Tell a token that is no good from one that somebody has copied, which ends its session."""
+    used = select(RefreshToken.session_id).where(
+        RefreshToken.digest.in_(digests), RefreshToken.consumed_at.is_not(None)
+    )
+    stolen = await sessions.end(db, EndReason.TOKEN_REUSED, Session.id.in_(used))
+    if not stolen:
+        return counted("refused", InvalidRefreshToken())
+    await tell_of_theft(db, parts, stolen[0])
+    return counted("reused", RefreshTokenReused())
+
+
+async def tell_of_theft(db: AsyncSession, parts: Parts, session_id: UUID) -> None:
+    """Let the owner of a session know that somebody else had it, and the audit log."""
+    logger.warning("refresh token reused", extra={"session": str(session_id)})
+    session = await db.get_one(Session, session_id)
+    user = await db.get_one(User, session.user_id)
+    seen = metadata.opened(parts.settings, session.id, session.origin)
+    emails.send(
+        db,
+        parts,
+        MailKind.SESSION_STOLEN,
+        Recipient.of(user),
+        tenant_id=session.tenant_id,
+        **seen.facts(),
+    )
+    audit.record(
+        db, Action.TOKEN_REUSE, tenant_id=session.tenant_id, subject=user.subject, session_id=session.id
+    )
+
+
+def counted(result: str, refusal: Challenged) -> Challenged:
+    """Count a refusal."""
+    REFRESHES.labels(result).inc()
+    return refusal

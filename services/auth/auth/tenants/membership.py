@@ -1,0 +1,60 @@
+"""What somebody, person or machine, is in a tenant now: for the services that act for them."""
+
+from uuid import UUID
+
+from servicekit.auth.tokens import Principal
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth.models import Membership, Status, Tenant, TenantStatus, User
+from auth.services import Parts
+from auth.tenants import machine_roles, schemas
+from auth.tenants.errors import MemberUnknown
+
+
+async def find(
+    db: AsyncSession, parts: Parts, caller: Principal, tenant_id: UUID, subject: str
+) -> schemas.Belonging:
+    """Return what somebody is in the tenant that the caller acts in; raises MemberUnknown."""
+    if tenant_id != caller.tenant_id:
+        raise MemberUnknown
+    if schemas.SUBJECT.fullmatch(subject):
+        return await of_person(db, tenant_id, subject)
+    return await of_machine(db, parts, tenant_id, subject)
+
+
+async def of_person(db: AsyncSession, tenant_id: UUID, subject: str) -> schemas.Belonging:
+    """Return what a person is in a tenant that is not deleted; raises MemberUnknown."""
+    membership = (
+        select(Membership.role, Tenant.status, User.status)
+        .join(Tenant, Tenant.id == Membership.tenant_id)
+        .join(User, User.id == Membership.user_id)
+        .where(
+            Membership.tenant_id == tenant_id,
+            Membership.user_id == UUID(subject.removeprefix("user:")),
+            Tenant.status != TenantStatus.DELETED,
+        )
+    )
+    row = (await db.execute(membership)).one_or_none()
+    if row is None:
+        raise MemberUnknown
+    role, tenant_status, user_status = row
+    return schemas.Belonging(
+        subject=subject,
+        tenant_id=tenant_id,
+        role=role,
+        tenant_status=tenant_status,
+        user_status=Status.DISABLED if user_status is Status.CLOSING else user_status,
+    )
+
+
+async def of_machine(db: AsyncSession, parts: Parts, tenant_id: UUID, subject: str) -> schemas.Belonging:
+    """Return what a machine that works is in a tenant that is not deleted; raises MemberUnknown."""
+    kept = select(Tenant.status).where(Tenant.id == tenant_id, Tenant.status != TenantStatus.DELETED)
+    status = await db.scalar(kept)
+    role = await machine_roles.role(db, parts, tenant_id, subject)
+    if status is None or role is None:
+        raise MemberUnknown
+    return schemas.Belonging(
+        subject=subject, tenant_id=tenant_id, role=role, tenant_status=status, user_status=Status.ACTIVE
+    )

@@ -1,0 +1,73 @@
+"""Taking away a member's second factors, who has lost them (ASVS 6.4.4; docs/decisions/0013).
+
+With them goes the password: whoever has that alone must not be the one who sets new factors up. The member
+reads the letter, sets a new password with it, and comes in like somebody who has just signed up.
+"""
+
+from uuid import UUID
+
+from servicekit.auth.permissions import Role
+from servicekit.auth.tokens import Principal
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth import audit, emails, users
+from auth.access.roles import standing
+from auth.access.sensitive_actions import SensitiveAction
+from auth.account import passwords
+from auth.audit import Action
+from auth.events import MailKind
+from auth.mfa import enrolment
+from auth.models import Membership, Purpose, Status, Tenant, TenantStatus, User
+from auth.services import Parts
+from auth.tenants.errors import MemberElsewhere, MemberUnknown, OwnFactors
+from auth.tenants.members import within_reach
+
+
+async def reset(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
+    """Remove a member's factors, sign them out everywhere, and let them in again by their mailbox alone.
+
+    Raises RateLimited, OwnFactors, MemberUnknown, RoleTooLow or MemberElsewhere.
+    """
+    await parts.rates.of_subject("factors/reset", str(user_id))
+    if user_id == users.person(caller):
+        raise OwnFactors
+    tenant, user = await governed(db, caller, user_id)
+    removed = await enrolment.remove_all(db, user)
+    await passwords.withdraw(db, parts, user)
+    fresh = await parts.email_tokens.issue(db, user, Purpose.PASSWORD_RESET)
+    to = emails.Recipient.of(user)
+    kind = MailKind.SECOND_FACTORS_RESET
+    emails.send(db, parts, kind, to, tenant_id=tenant.id, fresh=fresh, tenant_name=tenant.name)
+    audit.record(
+        db,
+        Action.SECOND_FACTORS_RESET,
+        tenant_id=tenant.id,
+        actor=caller.subject,
+        subject=user.subject,
+        factors=removed,
+    )
+
+
+async def governed(db: AsyncSession, caller: Principal, user_id: UUID) -> tuple[Tenant, User]:
+    """Give a member, held, who belongs to the caller's tenant alone; admins only to an owner.
+
+    Raises MemberUnknown, RoleTooLow or MemberElsewhere.
+    """
+    tenant, user, membership = await within_reach(db, caller, user_id, SensitiveAction.RESET_SECOND_FACTORS)
+    if membership.role >= Role.ADMIN:
+        await standing(db, caller, Role.OWNER)
+    if user.status is not Status.ACTIVE:
+        raise MemberUnknown
+    elsewhere = (
+        select(Membership.tenant_id)
+        .join(Tenant)
+        .where(
+            Membership.user_id == user.id,
+            Membership.tenant_id != tenant.id,
+            Tenant.status != TenantStatus.DELETED,
+        )
+    )
+    if await db.scalar(elsewhere.limit(1)):
+        raise MemberElsewhere
+    return tenant, user
