@@ -19,28 +19,29 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from billing_webhook.models import UsageEntry
 
 # What was being entered while the event was heard is committed long before.
-LATE = timedelta(minutes=5)
-IS_NAMED = exists().where(UsageEntry.user_id == deleted_users.c.user_id)
-OPEN_TENANTS = erasure.purgeable_tenants().where(tenants.c.forgotten_at.is_(None))
-IS_ANYBODY_LEAVING = select(erasure.pending_erasures().exists() | OPEN_TENANTS.exists())
-BATCH = 500
-PAUSE_SECONDS = 5.0
+GRACE_PERIOD = timedelta(minutes=5)
+IS_NAMED = UsageEntry.user_id != ANONYMOUS_SUBJECT
+HAS_USAGE = exists().where(UsageEntry.user_id == deleted_users.c.user_id)
+PENDING_TENANTS = erasure.purgeable_tenants().where(tenants.c.forgotten_at.is_(None))
+IS_ERASURE_PENDING = select(erasure.pending_erasures().exists() | PENDING_TENANTS.exists())
+BATCH_SIZE = 500
+POLL_SECONDS = 5.0
 
 
-async def still_known(session: AsyncSession, user_id: str, tenant_id: UUID) -> str:
+async def subject_or_anonymous(db: AsyncSession, user_id: str, tenant_id: UUID) -> str:
     """Give the id under which somebody's usage is entered: their own, unless they or the tenant are gone."""
-    gone = (
+    is_erased = (
         erasure.is_deleted_user(user_id).exists()
         | erasure.purgeable_tenants().where(tenants.c.id == tenant_id).exists()
     )
-    return ANONYMOUS_SUBJECT if await session.scalar(select(gone)) else user_id
+    return ANONYMOUS_SUBJECT if await db.scalar(select(is_erased)) else user_id
 
 
-class Forgetter(LoopWorker):
+class ErasureWorker(LoopWorker):
     """Takes who has left out of the ledger, in small batches; a Worker, also of several replicas at once."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__("forgetting")
+        super().__init__("erasure")
         self._database = database
 
     async def begin(self) -> None:
@@ -49,42 +50,46 @@ class Forgetter(LoopWorker):
 
     async def step(self) -> float:
         """Forget some, and go on at once while there are more."""
-        async with self._database.begin() as session:
-            if not await session.scalar(IS_ANYBODY_LEAVING):
-                return PAUSE_SECONDS
-        people, over = await self._leaving()
-        forgotten = [
-            await self._forget(UsageEntry.user_id.in_(people)) if people else 0,
-            await self._forget(UsageEntry.tenant_id.in_(over)) if over else 0,
+        async with self._database.begin() as db:
+            if not await db.scalar(IS_ERASURE_PENDING):
+                return POLL_SECONDS
+        users, ended_tenants = await self._pending()
+        counts = [
+            await self._anonymize(UsageEntry.user_id.in_(users)) if users else 0,
+            await self._anonymize(UsageEntry.tenant_id.in_(ended_tenants)) if ended_tenants else 0,
         ]
-        await self._settle(over)
-        return 0 if BATCH in forgotten else PAUSE_SECONDS
+        await self._mark_erased(ended_tenants)
+        return 0 if BATCH_SIZE in counts else POLL_SECONDS
 
-    async def _leaving(self) -> tuple[Sequence[str], Sequence[UUID]]:
+    async def _pending(self) -> tuple[Sequence[str], Sequence[UUID]]:
         """List who has left and is named in the ledger, and tenants whose time is over and may be."""
         # Few at a time: so the ledger is read by index.
-        left = erasure.pending_erasures().where(IS_NAMED).limit(BATCH)
-        over = OPEN_TENANTS.order_by(tenants.c.purge_after)
-        async with self._database.begin() as session:
-            people = (await session.scalars(left)).all()
-            return people, (await session.scalars(over.limit(BATCH))).all()
+        users = erasure.pending_erasures().where(HAS_USAGE).limit(BATCH_SIZE)
+        ended_tenants = PENDING_TENANTS.order_by(tenants.c.purge_after)
+        async with self._database.begin() as db:
+            user_ids = (await db.scalars(users)).all()
+            return user_ids, (await db.scalars(ended_tenants.limit(BATCH_SIZE))).all()
 
-    async def _settle(self, over: Sequence[UUID]) -> None:
+    async def _mark_erased(self, ended_tenants: Sequence[UUID]) -> None:
         """Look no more for those of whom nothing is left, or can come without being entered as nobody's."""
-        its = exists().where(UsageEntry.tenant_id == tenants.c.id, UsageEntry.user_id != ANONYMOUS_SUBJECT)
-        closed = (tenants.c.id.in_(over), tenants.c.purge_after < func.now() - LATE, ~its)
-        async with self._database.begin() as session:
-            await erasure.mark_erased(session, IS_NAMED, LATE)
-            await session.execute(update(tenants).where(*closed).values(forgotten_at=func.now()))
+        has_usage = exists().where(UsageEntry.tenant_id == tenants.c.id, IS_NAMED)
+        erased = (
+            tenants.c.id.in_(ended_tenants),
+            tenants.c.purge_after < func.now() - GRACE_PERIOD,
+            ~has_usage,
+        )
+        async with self._database.begin() as db:
+            await erasure.mark_erased(db, HAS_USAGE, GRACE_PERIOD)
+            await db.execute(update(tenants).where(*erased).values(forgotten_at=func.now()))
 
-    async def _forget(self, whose: ColumnElement[bool]) -> int:
-        named = select(UsageEntry.id).where(whose, UsageEntry.user_id != ANONYMOUS_SUBJECT).limit(BATCH)
-        async with self._database.begin() as session:
-            some = (await session.scalars(named.with_for_update(skip_locked=True))).all()
-            await session.execute(
-                update(UsageEntry).where(UsageEntry.id.in_(some)).values(user_id=ANONYMOUS_SUBJECT)
+    async def _anonymize(self, condition: ColumnElement[bool]) -> int:
+        query = select(UsageEntry.id).where(condition, IS_NAMED).limit(BATCH_SIZE)
+        async with self._database.begin() as db:
+            ids = (await db.scalars(query.with_for_update(skip_locked=True))).all()
+            await db.execute(
+                update(UsageEntry).where(UsageEntry.id.in_(ids)).values(user_id=ANONYMOUS_SUBJECT)
             )
-        return len(some)
+        return len(ids)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -5,13 +5,13 @@ from http import HTTPStatus
 from servicekit.errors import BadRequest, NotFound, ServiceError, Unavailable, Unprocessable
 
 
-class TenantUnknown(NotFound):
+class TenantNotFound(NotFound):
     """There is no such tenant, as far as this caller may know."""
 
     default_detail = "There is no such tenant."
 
 
-class PeriodInvalid(Unprocessable):
+class InvalidPeriod(Unprocessable):
     """The period asked for ends before it begins, or is too long."""
 
     default_detail = "`from` must be before `to`, and at most 400 days before it."

@@ -19,9 +19,9 @@ class ModelUsage(BaseModel):
     reasoning_tokens: Count
 
 
-def one_per_model(usage: list[ModelUsage]) -> list[ModelUsage]:
+def validate_unique_models(usage: list[ModelUsage]) -> list[ModelUsage]:
     """Refuse a list that names a model twice, because it does not say which counts."""
-    if len({one.model for one in usage}) < len(usage):
+    if len({entry.model for entry in usage}) < len(usage):
         raise ValueError("a model is named twice")
     return usage
 
@@ -34,6 +34,6 @@ class RunCompleted(BaseModel):
     tenant_id: UUID
     user_id: str
     agent: str
-    usage: Annotated[list[ModelUsage], AfterValidator(one_per_model)]
+    usage: Annotated[list[ModelUsage], AfterValidator(validate_unique_models)]
     estimated: bool
     completed_at: AwareDatetime

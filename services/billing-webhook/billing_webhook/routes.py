@@ -19,38 +19,38 @@ webhooks = APIRouter(
 )
 
 
-def period(
+def get_period(
     start: Annotated[
-        schemas.Moment | None, Query(alias="from", description="From this time (UTC) on.")
+        schemas.UtcDatetime | None, Query(alias="from", description="From this time (UTC) on.")
     ] = None,
     end: Annotated[
-        schemas.Moment | None, Query(alias="to", description="Up to, and without, this time.")
+        schemas.UtcDatetime | None, Query(alias="to", description="Up to, and without, this time.")
     ] = None,
 ) -> usage.Period:
     """Read the period from the query; by default, this calendar month."""
-    return usage.Period.of(start, end)
+    return usage.Period.from_bounds(start, end)
 
 
 @billing.get("/tenants/{tenant_id}/usage")
-async def usage_of_tenant(
+async def get_tenant_usage(
     tenant_id: UUID,
     caller: BillingReader,
-    session: Session,
-    period: Annotated[usage.Period, Depends(period)],
+    db: Session,
+    period: Annotated[usage.Period, Depends(get_period)],
 ) -> schemas.TenantUsage:
     """Tell what a tenant's runs used, in all and by model."""
-    return await usage.summarise(session, caller, tenant_id, period)
+    return await usage.summarise(db, caller, tenant_id, period)
 
 
-async def signed(
+async def verified_event(
     request: Request,
     signature: Annotated[str, Header(alias="Stripe-Signature", description="Stripe's `t=…,v1=…`.")] = "",
-) -> stripe_webhook.Delivery:
+) -> stripe_webhook.VerifiedEvent:
     """Take the body byte for byte, since that is what is signed, and verify it."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType
     secrets = request.app.state.resources.settings.webhook_secrets
-    return stripe_webhook.read(await request.body(), signature, secrets)
+    return stripe_webhook.verify(await request.body(), signature, secrets)
 
 
 @webhooks.post(
@@ -65,8 +65,8 @@ async def signed(
         }
     },
 )
-async def hear_stripe(
-    delivery: Annotated[stripe_webhook.Delivery, Depends(signed)], session: Session
+async def receive_stripe_event(
+    event: Annotated[stripe_webhook.VerifiedEvent, Depends(verified_event)], db: Session
 ) -> schemas.Receipt:
     """Keep an event of Stripe's; what it means is worked out later."""
-    return schemas.Receipt(duplicate=not await stripe_webhook.store(session, delivery))
+    return schemas.Receipt(duplicate=not await stripe_webhook.store(db, event))

@@ -7,14 +7,14 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
-def in_utc(moment: datetime) -> datetime:
+def to_utc(time: datetime) -> datetime:
     """Give a time in UTC, which is also what a time without a zone is taken for."""
-    if not 2000 <= moment.year < 2200:
+    if not 2000 <= time.year < 2200:
         raise ValueError("must be between the years 2000 and 2200")
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-Moment = Annotated[datetime, AfterValidator(in_utc)]
+UtcDatetime = Annotated[datetime, AfterValidator(to_utc)]
 
 
 class Usage(BaseModel):

@@ -33,12 +33,12 @@ class Settings(ServiceSettings):
 
     def unfit_for_production(self) -> list[str]:
         """Add what billing cannot do without."""
-        needed = {
+        required = {
             "STRIPE_SECRET_KEY": self.stripe_secret_key,
             "STRIPE_WEBHOOK_SECRET": self.webhook_secrets,
             "STRIPE_PRODUCT_PRICE_MAP": self.stripe_product_price_map,
         }
-        missing = [name for name, value in needed.items() if not value] if self.enable_billing else []
+        missing = [name for name, value in required.items() if not value] if self.enable_billing else []
         return [
             *super().unfit_for_production(),
             *(f"{name} is missing: ENABLE_BILLING=true needs it" for name in missing),

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 256 * 1024
 TOLERANCE_SECONDS = 300
-SIGNED_AT = re.compile(r"(?:^|,)t=([0-9]{1,12})(?:,|$)")
+SIGNATURE_TIMESTAMP = re.compile(r"(?:^|,)t=([0-9]{1,12})(?:,|$)")
 
 
 class Envelope(BaseModel):
@@ -39,31 +39,31 @@ class Envelope(BaseModel):
     ]
 
 
-class Delivery(BaseModel):
+class VerifiedEvent(BaseModel):
     """A verified event and the very bytes that were signed."""
 
     envelope: Envelope
     body: bytes
 
 
-def read(body: bytes, signature: str, secrets: list[str]) -> Delivery:
+def verify(body: bytes, signature: str, secrets: list[str]) -> VerifiedEvent:
     """Verify a webhook's body; raises WebhooksNotConfigured, InvalidSignature or InvalidPayload."""
     if not secrets:
         raise WebhooksNotConfigured
     # Stripe's library compares signatures as text, which fails on anything but ASCII.
-    believable = signature.isascii() and is_recent(signature)
-    if not believable or not any(is_signed(body, signature, secret) for secret in secrets):
+    is_valid = signature.isascii() and is_recent(signature)
+    if not is_valid or not any(is_signed(body, signature, secret) for secret in secrets):
         raise InvalidSignature
     try:
-        return Delivery(envelope=Envelope.model_validate_json(body), body=body)
+        return VerifiedEvent(envelope=Envelope.model_validate_json(body), body=body)
     except ValidationError:
         raise InvalidPayload from None
 
 
 def is_recent(signature: str) -> bool:
     """Tell whether the signature is of these minutes; Stripe's library lets those of the future pass."""
-    signed_at = SIGNED_AT.search(signature)
-    return signed_at is not None and abs(time.time() - int(signed_at[1])) <= TOLERANCE_SECONDS
+    timestamp = SIGNATURE_TIMESTAMP.search(signature)
+    return timestamp is not None and abs(time.time() - int(timestamp[1])) <= TOLERANCE_SECONDS
 
 
 def is_signed(body: bytes, signature: str, secret: str) -> bool:
@@ -77,15 +77,15 @@ def is_signed(body: bytes, signature: str, secret: str) -> bool:
     return True
 
 
-async def store(session: AsyncSession, delivery: Delivery) -> bool:
+async def store(db: AsyncSession, verified: VerifiedEvent) -> bool:
     """Keep an event; tells whether it is new."""
-    event = delivery.envelope
-    kept = await session.scalar(
+    event = verified.envelope
+    event_id = await db.scalar(
         insert(StripeEvent)
-        .values(**event.model_dump(exclude={"object"}), payload=delivery.body)
+        .values(**event.model_dump(exclude={"object"}), payload=verified.body)
         .on_conflict_do_nothing()
         .returning(StripeEvent.id)
     )
-    is_new = kept is not None
+    is_new = event_id is not None
     logger.info("stripe event", extra={"event_id": event.id, "type": event.type, "duplicate": not is_new})
     return is_new

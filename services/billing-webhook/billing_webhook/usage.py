@@ -12,15 +12,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook import erasure
-from billing_webhook.errors import PeriodInvalid, TenantUnknown
+from billing_webhook.errors import InvalidPeriod, TenantNotFound
 from billing_webhook.events import RunCompleted
 from billing_webhook.models import UsageEntry
 from billing_webhook.schemas import ModelUsage, TenantUsage, Usage
 
 logger = logging.getLogger(__name__)
 
-LONGEST_PERIOD = timedelta(days=400)
-SUMMED = ("requests", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+MAX_PERIOD = timedelta(days=400)
+SUMMED_COLUMNS = ("requests", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
 class Period(NamedTuple):
@@ -30,45 +30,45 @@ class Period(NamedTuple):
     end: datetime
 
     @classmethod
-    def of(cls, start: datetime | None, end: datetime | None) -> Self:
+    def from_bounds(cls, start: datetime | None, end: datetime | None) -> Self:
         """Fill in what was left out: up to the end of this month, from the start of the last month therein.
 
-        Raises PeriodInvalid.
+        Raises InvalidPeriod.
         """
-        end = end or month_of(month_of(datetime.now(UTC)) + timedelta(days=31))
-        start = start or month_of(end - timedelta(microseconds=1))
-        if not timedelta(0) < end - start <= LONGEST_PERIOD:
-            raise PeriodInvalid
+        end = end or start_of_month(start_of_month(datetime.now(UTC)) + timedelta(days=31))
+        start = start or start_of_month(end - timedelta(microseconds=1))
+        if not timedelta(0) < end - start <= MAX_PERIOD:
+            raise InvalidPeriod
         return cls(start, end)
 
 
-def month_of(moment: datetime) -> datetime:
-    """Give the first moment of a month."""
-    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+def start_of_month(time: datetime) -> datetime:
+    """Give the first time of a month."""
+    return time.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-async def record(session: AsyncSession, received: ReceivedEvent) -> None:
+async def record(db: AsyncSession, received: ReceivedEvent) -> None:
     """Enter what a run used; a run that is in the ledger already stays as it is."""
     run = RunCompleted.model_validate(received.data)
     if not run.usage:
         return
-    about = run.model_dump(include={"run_id", "conversation_id", "tenant_id", "agent", "estimated"})
-    about["user_id"] = await erasure.still_known(session, run.user_id, run.tenant_id)
-    common = {**about, "event_id": received.id, "occurred_at": run.completed_at}
-    entries = [{**common, **used.model_dump()} for used in run.usage]
-    entered = await session.scalars(
+    values = run.model_dump(include={"run_id", "conversation_id", "tenant_id", "agent", "estimated"})
+    values["user_id"] = await erasure.subject_or_anonymous(db, run.user_id, run.tenant_id)
+    common = {**values, "event_id": received.id, "occurred_at": run.completed_at}
+    entries = [{**common, **usage.model_dump()} for usage in run.usage]
+    inserted = await db.scalars(
         insert(UsageEntry).values(entries).on_conflict_do_nothing().returning(UsageEntry.id)
     )
-    if len(entered.all()) < len(entries):
+    if len(inserted.all()) < len(entries):
         logger.warning("usage of this run was in the ledger already", extra={"run_id": str(run.run_id)})
 
 
-async def summarise(session: AsyncSession, caller: Principal, tenant_id: UUID, period: Period) -> TenantUsage:
+async def summarise(db: AsyncSession, caller: Principal, tenant_id: UUID, period: Period) -> TenantUsage:
     """Sum up what the caller's tenant used in a period, in all and by model."""
     if tenant_id != caller.tenant_id:
-        raise TenantUnknown
-    columns = [UsageEntry.__table__.c[name] for name in SUMMED]
-    sums = await session.execute(
+        raise TenantNotFound
+    columns = [UsageEntry.__table__.c[name] for name in SUMMED_COLUMNS]
+    sums = await db.execute(
         select(
             UsageEntry.model,
             func.count(distinct(UsageEntry.run_id)).label("runs"),

@@ -26,7 +26,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
             sources=("chat-agent", "auth"),
             handlers=HANDLERS,
         ),
-        erasure.Forgetter(resources.database),
+        erasure.ErasureWorker(resources.database),
         RetentionWorker(resources.database),
     ]
 

@@ -44,8 +44,8 @@ def named(app):
     """List whom the ledger names."""
 
     async def users():
-        async with app.state.resources.database.begin() as session:
-            rows = await session.scalars(select(UsageEntry.user_id).order_by(UsageEntry.id))
+        async with app.state.resources.database.begin() as db:
+            rows = await db.scalars(select(UsageEntry.user_id).order_by(UsageEntry.id))
             return list(rows)
 
     return users
@@ -93,7 +93,7 @@ async def test_what_is_told_at_that_very_moment_is_nobodys_soon(ran, runs, left,
 
 
 async def test_more_than_goes_at_once_goes_too(ran, runs, left, until_named, monkeypatch):
-    monkeypatch.setattr(erasure, "BATCH", 2)
+    monkeypatch.setattr(erasure, "BATCH_SIZE", 2)
     ann = f"user:{uuid4()}"
     for _ in range(5):
         await ran(("gpt", 1, 0), user_id=ann)
@@ -144,6 +144,6 @@ async def test_nothing_but_who_used_it_can_be_taken_back(app, ran, runs, change)
     await ran(("gpt", 1, 1))
     before = await runs(1)
     with pytest.raises(Exception, match="usage_entries is append-only"):
-        async with app.state.resources.database.begin() as session:
-            await session.execute(text(f"update usage_entries set {change}"))  # noqa: S608  # ours
+        async with app.state.resources.database.begin() as db:
+            await db.execute(text(f"update usage_entries set {change}"))  # noqa: S608  # ours
     assert await runs(1) == before

@@ -62,8 +62,8 @@ def post(stripe):
 @pytest.fixture
 def kept(app):
     async def rows():
-        async with app.state.resources.database.begin() as session:
-            return (await session.execute(text("select * from stripe_events order by id"))).all()
+        async with app.state.resources.database.begin() as db:
+            return (await db.execute(text("select * from stripe_events order by id"))).all()
 
     return rows
 

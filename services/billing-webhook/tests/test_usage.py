@@ -103,10 +103,10 @@ async def test_times_may_name_a_zone_and_are_answered_in_utc(usage):
 
 async def test_a_period_that_makes_no_sense_is_refused(reader, tenant):
     for query, code in (
-        ({"from": "2026-03-02", "to": "2026-03-01"}, "period_invalid"),
-        ({"from": "2026-03-01", "to": "2026-03-01"}, "period_invalid"),
-        ({"from": "2025-01-01", "to": "2026-03-01"}, "period_invalid"),
-        ({"from": "2199-12-31"}, "period_invalid"),
+        ({"from": "2026-03-02", "to": "2026-03-01"}, "invalid_period"),
+        ({"from": "2026-03-01", "to": "2026-03-01"}, "invalid_period"),
+        ({"from": "2025-01-01", "to": "2026-03-01"}, "invalid_period"),
+        ({"from": "2199-12-31"}, "invalid_period"),
         ({"from": "yesterday"}, "invalid_request"),
         ({"to": "0001-01-01T00:00:00+14:00"}, "invalid_request"),
         ({"to": "9999-12-31T23:59:59-14:00"}, "invalid_request"),
@@ -120,7 +120,7 @@ async def test_hides_other_tenants(reader, ran):
     stranger = uuid4()
     await ran(("gpt", 1, 1), tenant_id=str(stranger))
     answer = await reader.get(f"/api/v1/billing/tenants/{stranger}/usage")
-    assert (answer.status_code, answer.json()["code"]) == (404, "tenant_unknown")
+    assert (answer.status_code, answer.json()["code"]) == (404, "tenant_not_found")
 
 
 async def test_counts_only_the_runs_of_the_tenant(ran, runs):
@@ -142,8 +142,8 @@ async def test_the_ledger_cannot_be_changed(app, ran, runs):
     await runs(1)
     for change in ("update usage_entries set input_tokens = 0", "delete from usage_entries"):
         with pytest.raises(Exception, match="usage_entries is append-only"):
-            async with app.state.resources.database.begin() as session:
-                await (await session.connection()).exec_driver_sql(change)
+            async with app.state.resources.database.begin() as db:
+                await (await db.connection()).exec_driver_sql(change)
     assert (await runs(1))["totals"]["input_tokens"] == 1
 
 

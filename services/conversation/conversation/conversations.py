@@ -10,12 +10,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import paging, schemas
-from conversation.errors import ConversationUnknown
-from conversation.item_store import Place
+from conversation.errors import ConversationNotFound
+from conversation.item_store import AppendLock
 from conversation.models import Conversation, Item
 from conversation.quotas import Quotas
 
-MESSAGES_SHOWN = 200
+MAX_MESSAGES = 200
 
 
 def owned_by(caller: Principal) -> ColumnElement[bool]:
@@ -24,79 +24,81 @@ def owned_by(caller: Principal) -> ColumnElement[bool]:
 
 
 async def find(
-    session: AsyncSession, caller: Principal, conversation_id: UUID, *, lock: bool = False
+    db: AsyncSession, caller: Principal, conversation_id: UUID, *, lock: bool = False
 ) -> Conversation:
-    """Give one of the caller's conversations, locked if asked; raises ConversationUnknown."""
-    wanted = select(Conversation).where(owned_by(caller), Conversation.id == conversation_id)
-    conversation = await session.scalar(wanted.with_for_update() if lock else wanted)
+    """Give one of the caller's conversations, locked if asked; raises ConversationNotFound."""
+    query = select(Conversation).where(owned_by(caller), Conversation.id == conversation_id)
+    conversation = await db.scalar(query.with_for_update() if lock else query)
     if conversation is None:
-        raise ConversationUnknown
+        raise ConversationNotFound
     return conversation
 
 
-async def lock(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Place:
-    """Lock one of the caller's conversations, so that items may be added; raises ConversationUnknown."""
-    wanted = select(Conversation.last_position).where(owned_by(caller), Conversation.id == conversation_id)
-    position = await session.scalar(wanted.with_for_update())
+async def lock(db: AsyncSession, caller: Principal, conversation_id: UUID) -> AppendLock:
+    """Lock one of the caller's conversations, so that items may be added; raises ConversationNotFound."""
+    query = select(Conversation.last_position).where(owned_by(caller), Conversation.id == conversation_id)
+    position = await db.scalar(query.with_for_update())
     if position is None:
-        raise ConversationUnknown
-    return Place(conversation_id, position)
+        raise ConversationNotFound
+    return AppendLock(conversation_id, position)
 
 
-async def create(session: AsyncSession, caller: Principal, title: str | None, quotas: Quotas) -> Conversation:
+async def create(db: AsyncSession, caller: Principal, title: str | None, quotas: Quotas) -> Conversation:
     """Begin a conversation; raises ConversationLimitReached."""
     conversation = Conversation(tenant_id=caller.tenant_id, user_id=caller.user_id, title=title)
-    session.add(conversation)
-    await session.flush()
-    await quotas.check_new_conversation(session, caller)
+    db.add(conversation)
+    await db.flush()
+    await quotas.check_new_conversation(db, caller)
     return conversation
 
 
-async def ensure(
-    session: AsyncSession, caller: Principal, conversation_id: UUID, title: str | None, quotas: Quotas
+async def get_or_create(
+    db: AsyncSession, caller: Principal, conversation_id: UUID, title: str | None, quotas: Quotas
 ) -> Conversation:
     """Begin a conversation under an id of the caller's choice, unless it is there; then it stays as it is.
 
-    Raises ConversationLimitReached, and ConversationUnknown, also to whoever acts for somebody who has left.
+    Raises ConversationLimitReached, and ConversationNotFound, also to whoever acts for somebody who has left.
     """
-    if await session.scalar(erasure.is_deleted_user(caller.user_id)):
-        raise ConversationUnknown
+    if await db.scalar(erasure.is_deleted_user(caller.user_id)):
+        raise ConversationNotFound
     row = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id, "title": title}
-    added = insert(Conversation).values(row).on_conflict_do_nothing().returning(Conversation.id)
-    if await session.scalar(added) is not None:
-        await quotas.check_new_conversation(session, caller)
-    return await find(session, caller, conversation_id)
+    inserted = insert(Conversation).values(row).on_conflict_do_nothing().returning(Conversation.id)
+    if await db.scalar(inserted) is not None:
+        await quotas.check_new_conversation(db, caller)
+    return await find(db, caller, conversation_id)
 
 
-async def page(
-    session: AsyncSession, caller: Principal, limit: int, cursor: str | None
+async def list_page(
+    db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> Page[schemas.Conversation]:
     """List the caller's conversations, the ones with the newest items first."""
     order = (Conversation.updated_at, Conversation.id)
-    wanted = select(Conversation).where(owned_by(caller)).order_by(*(column.desc() for column in order))
+    query = select(Conversation).where(owned_by(caller)).order_by(*(column.desc() for column in order))
     if cursor is not None:
-        wanted = wanted.where(tuple_(*order) < tuple_(*paging.place(cursor, paging.BY_UPDATE, str, str)))
-    rows = (await session.scalars(wanted.limit(limit + 1))).all()
+        query = query.where(tuple_(*order) < tuple_(*paging.place(cursor, paging.BY_UPDATE, str, str)))
+    rows = (await db.scalars(query.limit(limit + 1))).all()
     conversations = [schemas.Conversation.model_validate(row) for row in rows[:limit]]
     return Page(items=conversations, next_cursor=paging.after(rows, limit, "updated_at", "id"))
 
 
-async def read(session: AsyncSession, caller: Principal, conversation_id: UUID) -> schemas.WholeConversation:
+async def get_detail(
+    db: AsyncSession, caller: Principal, conversation_id: UUID
+) -> schemas.ConversationDetail:
     """Give a conversation and its newest messages."""
-    conversation = await find(session, caller, conversation_id)
+    conversation = await find(db, caller, conversation_id)
     newest = (
         select(Item)
         .where(Item.conversation_id == conversation.id, Item.role.is_not(None))
         .order_by(Item.position.desc())
-        .limit(MESSAGES_SHOWN)
+        .limit(MAX_MESSAGES)
     )
-    messages = [schemas.Message.model_validate(item) for item in await session.scalars(newest)]
-    seen = schemas.Conversation.model_validate(conversation)
-    return schemas.WholeConversation(**seen.model_dump(), messages=messages[::-1])
+    messages = [schemas.Message.model_validate(item) for item in await db.scalars(newest)]
+    summary = schemas.Conversation.model_validate(conversation)
+    return schemas.ConversationDetail(**summary.model_dump(), messages=messages[::-1])
 
 
-async def remove(session: AsyncSession, caller: Principal, conversation_id: UUID) -> None:
-    """Delete a conversation and all that was said in it; raises ConversationUnknown."""
-    gone = delete(Conversation).where(owned_by(caller), Conversation.id == conversation_id)
-    if await session.scalar(gone.returning(Conversation.id)) is None:
-        raise ConversationUnknown
+async def remove(db: AsyncSession, caller: Principal, conversation_id: UUID) -> None:
+    """Delete a conversation and all that was said in it; raises ConversationNotFound."""
+    deletion = delete(Conversation).where(owned_by(caller), Conversation.id == conversation_id)
+    if await db.scalar(deletion.returning(Conversation.id)) is None:
+        raise ConversationNotFound

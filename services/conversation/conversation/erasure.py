@@ -14,17 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from conversation.models import Base, Conversation
 
 # So many go with the event itself; the housekeeping takes the rest, and what is written at that very moment.
-AT_ONCE = 500
+BATCH_SIZE = 500
 
 
-async def forget_person(session: AsyncSession, received: ReceivedEvent) -> None:
+async def erase_user(db: AsyncSession, received: ReceivedEvent) -> None:
     """Remove what somebody has said who has left."""
-    event = await erasure.record_user_deleted(session, received)
-    some = select(Conversation.id).where(Conversation.user_id == event.user_id).limit(AT_ONCE)
-    await session.execute(delete(Conversation).where(Conversation.id.in_(some)))
+    event = await erasure.record_user_deleted(db, received)
+    batch = select(Conversation.id).where(Conversation.user_id == event.user_id).limit(BATCH_SIZE)
+    await db.execute(delete(Conversation).where(Conversation.id.in_(batch)))
 
 
-def rules() -> list[RetentionRule]:
+def retention_rules() -> list[RetentionRule]:
     """Say which conversations are nobody's any more, or of tenants that are over."""
     table = Base.metadata.tables["conversations"]
     return [
@@ -34,6 +34,6 @@ def rules() -> list[RetentionRule]:
 
 
 HANDLERS: dict[str, Handler] = {
-    USER_EVENT: forget_person,
+    USER_EVENT: erase_user,
     **dict.fromkeys(TENANT_EVENTS, erasure.record_tenant_changed),
 }

@@ -3,20 +3,20 @@
 from servicekit.errors import Conflict, NotFound, PayloadTooLarge, Unprocessable
 
 LIMIT_DETAILS = {
-    "conversations_per_person": "You have {most} conversations, as many as one person may have."
+    "conversations_per_person": "You have {maximum} conversations, as many as one person may have."
     " Delete some of them to begin another.",
-    "conversations_per_tenant": "Your workspace has {most} conversations, as many as it may have."
+    "conversations_per_tenant": "Your workspace has {maximum} conversations, as many as it may have."
     " Delete some of them to begin another, or ask your operator for more.",
-    "items_per_conversation": "This conversation has {most} items, as many as it may have."
+    "items_per_conversation": "This conversation has {maximum} items, as many as it may have."
     " Begin a new conversation.",
-    "bytes_per_conversation": "This conversation has {most} bytes, as many as it may have."
+    "bytes_per_conversation": "This conversation has {maximum} bytes, as many as it may have."
     " Begin a new conversation.",
-    "bytes_per_tenant": "Your workspace keeps {most} bytes of conversations, as many as it may."
+    "bytes_per_tenant": "Your workspace keeps {maximum} bytes of conversations, as many as it may."
     " Delete some conversations, or ask your operator for more.",
 }
 
 
-class ConversationUnknown(NotFound):
+class ConversationNotFound(NotFound):
     """There is no such conversation, or it is somebody else's."""
 
     default_detail = "You have no such conversation."
@@ -31,8 +31,8 @@ class ItemConflict(Conflict):
 class ConversationLimitReached(Conflict):
     """So much is kept already; 409 and not 429, since waiting does not help and deleting does."""
 
-    def __init__(self, limit: str, most: int) -> None:
-        super().__init__(LIMIT_DETAILS[limit].format(most=most), limit=limit, most=most)
+    def __init__(self, limit: str, maximum: int) -> None:
+        super().__init__(LIMIT_DETAILS[limit].format(maximum=maximum), limit=limit, most=maximum)
 
 
 class TurnSuperseded(Conflict):
@@ -45,7 +45,7 @@ class ItemTooLarge(PayloadTooLarge):
     """An item is larger than one may be."""
 
 
-class ItemOfAnotherRun(Unprocessable):
+class InvalidItemId(Unprocessable):
     """An item's id does not begin with that of the run."""
 
     default_detail = "The id of an item must begin with the id of its run and a hyphen."

@@ -20,7 +20,10 @@ BY_TIME = TypeAdapter(tuple[Moment, UUID, Position])
 
 
 def place(cursor: str, shape: TypeAdapter[T], *types: type) -> T:
-    """Read the values after which a page begins, and which the cursor holds as `types`; raises BadCursor."""
+    """Read the values after which a page begins, and which the cursor holds as `types`.
+
+    Raise InvalidCursor.
+    """
     try:
         return shape.validate_python(decode_cursor(cursor, *types))
     except (ValueError, OverflowError) as error:

@@ -19,16 +19,16 @@ from conversation.limits import MIB, ConversationLimits
 from conversation.models import Usage
 
 # How far from its limit a tenant is when nothing that is under way elsewhere can take it there.
-FAR = {"conversations_per_tenant": 1_000, "bytes_per_tenant": 1024 * MIB}
-FAR_SECONDS = 2.0
-MOST_TENANTS = 10_000
+MARGINS = {"conversations_per_tenant": 1_000, "bytes_per_tenant": 1024 * MIB}
+SKIP_SECONDS = 2.0
+MAX_CACHED_TENANTS = 10_000
 # A run that has begun may go so much over, to keep what it has said.
 RUN_FACTOR = 1.25
 
-TAKE_TURNS = text("select pg_advisory_xact_lock(hashtextextended(:name, 0))")
+LOCK_TENANT = text("select pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
-class Size(NamedTuple):
+class ConversationSize(NamedTuple):
     """How much a conversation keeps."""
 
     tenant_id: UUID
@@ -41,56 +41,56 @@ class Quotas:
 
     def __init__(self, limits: ConversationLimits) -> None:
         self._limits = limits.model_dump()
-        self._far_until: dict[UUID, float] = {}
+        self._skip_until: dict[UUID, float] = {}
 
-    async def check_new_conversation(self, session: AsyncSession, caller: Principal) -> None:
+    async def check_new_conversation(self, db: AsyncSession, caller: Principal) -> None:
         """Check after a conversation was added."""
-        theirs = (Usage.tenant_id == caller.tenant_id, Usage.user_id == caller.subject)
-        count = await session.scalar(select(Usage.conversations).where(*theirs)) or 0
+        owner = (Usage.tenant_id == caller.tenant_id, Usage.user_id == caller.subject)
+        count = await db.scalar(select(Usage.conversations).where(*owner)) or 0
         self._check("conversations_per_person", count)
-        await self._check_tenant(session, caller.tenant_id, "conversations_per_tenant")
+        await self._check_tenant(db, caller.tenant_id, "conversations_per_tenant")
 
-    async def check_new_items(self, session: AsyncSession, size: Size, factor: float = 1) -> None:
+    async def check_new_items(self, db: AsyncSession, size: ConversationSize, factor: float = 1) -> None:
         """Check after items were added to a conversation, which has this size by now."""
         self._check("items_per_conversation", size.items, factor)
         self._check("bytes_per_conversation", size.bytes, factor)
-        await self._check_tenant(session, size.tenant_id, "bytes_per_tenant", factor)
+        await self._check_tenant(db, size.tenant_id, "bytes_per_tenant", factor)
 
     async def _check_tenant(
-        self, session: AsyncSession, tenant_id: UUID | None, name: str, factor: float = 1
+        self, db: AsyncSession, tenant_id: UUID | None, name: str, factor: float = 1
     ) -> None:
-        if tenant_id is None or time.monotonic() < self._far_until.get(tenant_id, 0):
+        if tenant_id is None or time.monotonic() < self._skip_until.get(tenant_id, 0):
             return
-        if self._is_far(await total(session, tenant_id)):
-            self._remember(tenant_id)
+        if self._is_well_below(await tenant_usage(db, tenant_id)):
+            self._skip_checks(tenant_id)
             return
-        await session.execute(TAKE_TURNS, {"name": f"quota:{tenant_id}"})
-        self._check(name, (await total(session, tenant_id))[name], factor)
+        await db.execute(LOCK_TENANT, {"name": f"quota:{tenant_id}"})
+        self._check(name, (await tenant_usage(db, tenant_id))[name], factor)
 
     def _check(self, name: str, used: int, factor: float = 1) -> None:
         if used > self._limits[name] * factor:
             raise ConversationLimitReached(name, self._limits[name])
 
-    def _is_far(self, used: dict[str, int]) -> bool:
-        return all(used[name] + margin < self._limits[name] for name, margin in FAR.items())
+    def _is_well_below(self, used: dict[str, int]) -> bool:
+        return all(used[name] + margin < self._limits[name] for name, margin in MARGINS.items())
 
-    def _remember(self, tenant_id: UUID) -> None:
-        if len(self._far_until) >= MOST_TENANTS:
-            self._far_until.clear()
-        self._far_until[tenant_id] = time.monotonic() + FAR_SECONDS
+    def _skip_checks(self, tenant_id: UUID) -> None:
+        if len(self._skip_until) >= MAX_CACHED_TENANTS:
+            self._skip_until.clear()
+        self._skip_until[tenant_id] = time.monotonic() + SKIP_SECONDS
 
 
-async def total(session: AsyncSession, tenant_id: UUID) -> dict[str, int]:
+async def tenant_usage(db: AsyncSession, tenant_id: UUID) -> dict[str, int]:
     """Return how much all people of a tenant keep."""
     sums = select(func.sum(Usage.conversations), func.sum(Usage.bytes)).where(Usage.tenant_id == tenant_id)
-    conversations, size = (await session.execute(sums)).one()
+    conversations, size = (await db.execute(sums)).one()
     return {"conversations_per_tenant": int(conversations or 0), "bytes_per_tenant": int(size or 0)}
 
 
-def quotas_of(request: Request) -> Quotas:
+def get_quotas(request: Request) -> Quotas:
     """Return the quotas of the app that answers."""
     quotas: Quotas = request.app.state.quotas
     return quotas
 
 
-CurrentQuotas = Annotated[Quotas, Depends(quotas_of)]
+QuotasDep = Annotated[Quotas, Depends(get_quotas)]

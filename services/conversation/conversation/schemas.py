@@ -22,11 +22,11 @@ from servicekit.schemas import RequestModel, max_length
 # Of the routes that take items. The gateway lets through as much.
 MAX_ITEMS_BODY = 1024 * KIB
 MAX_MEMBERS = 1000
-DEEPEST = 100
+MAX_DEPTH = 100
 SNIPPET_LENGTH = 500
 
 
-def storable(text: str) -> str:
+def validate_storable(text: str) -> str:
     """Refuse text that Postgres cannot hold, in so many words."""
     if "\0" in text:
         raise PydanticCustomError("nul_character", "must not contain the character U+0000")
@@ -37,15 +37,15 @@ def storable(text: str) -> str:
     return text
 
 
-def keepable(value: object) -> object:
+def validate_json(value: object) -> object:
     """Refuse JSON that could not be given back as it came: NUL, lone surrogates, NaN, bottomless nesting."""
     for part, depth in walk(value):
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise PydanticCustomError(
-                "too_deep", "must not be nested more than {deepest} deep", {"deepest": DEEPEST}
+                "too_deep", "must not be nested more than {deepest} deep", {"deepest": MAX_DEPTH}
             )
         if isinstance(part, str):
-            storable(part)
+            validate_storable(part)
         elif isinstance(part, float) and not math.isfinite(part):
             raise PydanticCustomError("not_finite", "must not contain NaN or an infinite number")
     return value
@@ -63,7 +63,7 @@ def walk(value: object) -> Iterator[tuple[object, int]]:
             waiting += [(inner, depth + 1) for inner in part]
 
 
-def on_one_line(text: str) -> str:
+def single_line(text: str) -> str:
     """Make one line of it."""
     return " ".join(text.split())
 
@@ -71,19 +71,19 @@ def on_one_line(text: str) -> str:
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(storable),
-    AfterValidator(on_one_line),
+    AfterValidator(validate_storable),
+    AfterValidator(single_line),
 ]
-Query = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
+Query = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(validate_storable)]
 # Nothing that would need escaping in an address, where it may come to stand.
 ItemId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$")]
 # Attempts are counted up by each process that takes a run over; an integer of Postgres holds no more.
-NEWEST_ATTEMPT = 2**31 - 1
-Attempt = Annotated[int, Field(ge=1, le=NEWEST_ATTEMPT, strict=True)]
+MAX_ATTEMPT = 2**31 - 1
+Attempt = Annotated[int, Field(ge=1, le=MAX_ATTEMPT, strict=True)]
 Data = Annotated[
     dict[str, JsonValue],
     Field(max_length=MAX_MEMBERS),
-    BeforeValidator(keepable),
+    BeforeValidator(validate_json),
     BeforeValidator(max_length(MAX_MEMBERS)),
 ]
 
@@ -101,7 +101,7 @@ class NewItem(RequestModel):
     data: Data
 
 
-def distinct(items: list[NewItem]) -> list[NewItem]:
+def require_unique_ids(items: list[NewItem]) -> list[NewItem]:
     """Refuse a list that names an id twice."""
     if len({item.id for item in items}) < len(items):
         raise PydanticCustomError("id_repeated", "must not name an item id twice")
@@ -112,7 +112,9 @@ class NewItems(RequestModel):
     """Items to keep, in the order in which they were said."""
 
     items: Annotated[
-        list[NewItem], Field(fail_fast=True, min_length=1, max_length=100), AfterValidator(distinct)
+        list[NewItem],
+        Field(fail_fast=True, min_length=1, max_length=100),
+        AfterValidator(require_unique_ids),
     ]
 
 
@@ -126,17 +128,17 @@ class NewTurn(RequestModel):
     """What a run begins with, and how many of the conversation's last items it wants to hear of."""
 
     attempt: Attempt
-    items: Annotated[list[NewItem], Field(fail_fast=True, max_length=100), AfterValidator(distinct)]
+    items: Annotated[list[NewItem], Field(fail_fast=True, max_length=100), AfterValidator(require_unique_ids)]
     last: int = Field(200, ge=1, le=1000, strict=True)
 
 
-class FromRow(BaseModel):
+class ResponseModel(BaseModel):
     """A row, as it is shown."""
 
     model_config = ConfigDict(from_attributes=True, validate_by_name=True, validate_by_alias=True)
 
 
-class Conversation(FromRow):
+class Conversation(ResponseModel):
     """A conversation, with the beginning of what was said last in it."""
 
     conversation_id: UUID = Field(validation_alias="id")
@@ -147,7 +149,7 @@ class Conversation(FromRow):
     updated_at: datetime
 
 
-class Message(FromRow):
+class Message(ResponseModel):
     """What the user or the assistant said; incomplete where an answer was cut off."""
 
     role: str
@@ -156,13 +158,13 @@ class Message(FromRow):
     timestamp: datetime = Field(validation_alias="created_at")
 
 
-class WholeConversation(Conversation):
+class ConversationDetail(Conversation):
     """A conversation with its newest messages, oldest of them first; all of it is in its items."""
 
     messages: list[Message]
 
 
-class Item(FromRow):
+class Item(ResponseModel):
     """One kept item."""
 
     id: str
@@ -171,17 +173,17 @@ class Item(FromRow):
     created_at: datetime
 
 
-class Items(FromRow):
+class Items(ResponseModel):
     """Kept items, oldest first."""
 
     items: list[Item]
 
 
-class Match(FromRow):
+class SearchResult(ResponseModel):
     """A message in which the words were found; `snippet` is plain text around them, not HTML."""
 
     conversation_id: UUID
     title: str | None
     role: str
-    snippet: Annotated[str, AfterValidator(lambda text: on_one_line(text)[:SNIPPET_LENGTH])]
+    snippet: Annotated[str, AfterValidator(lambda text: single_line(text)[:SNIPPET_LENGTH])]
     created_at: datetime

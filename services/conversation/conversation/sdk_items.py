@@ -7,20 +7,20 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-SPEAKERS = ("user", "assistant")
+MESSAGE_ROLES = ("user", "assistant")
 
 
-def said(data: Mapping[str, JsonValue]) -> tuple[str, str] | None:
+def message_text(data: Mapping[str, JsonValue]) -> tuple[str, str] | None:
     """Give who says what, or None: calls, their outputs and reasoning say nothing to the reader."""
     role, content = data.get("role"), data.get("content")
-    if not isinstance(role, str) or role not in SPEAKERS:
+    if not isinstance(role, str) or role not in MESSAGE_ROLES:
         return None
-    text = content if isinstance(content, str) else "\n".join(texts(content))
+    text = content if isinstance(content, str) else "\n".join(text_parts(content))
     return (role, text) if text.strip() else None
 
 
-def texts(content: JsonValue) -> list[str]:
+def text_parts(content: JsonValue) -> list[str]:
     """Give the texts among a message's parts."""
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    found = [part.get("text", part.get("refusal")) for part in parts]
-    return [text for text in found if isinstance(text, str)]
+    texts = [part.get("text", part.get("refusal")) for part in parts]
+    return [text for text in texts if isinstance(text, str)]

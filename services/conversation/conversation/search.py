@@ -9,22 +9,23 @@ from conversation import paging, schemas
 
 # What one finds in English by the stem, and in every language by the word as it stands. The snippet is made
 # of only as many rows as are shown, since making one means reading the whole message again.
-FIND = text("""
-    with asked as (
+SEARCH = text("""
+    with parsed as (
         select websearch_to_tsquery('simple', :query) as plain,
             websearch_to_tsquery('english', :query) as stemmed
-    ), wanted as (
+    ), query as (
         -- English leaves out "the" and its like; of "the -cats" would remain: everything without cats.
         select plain, stemmed,
             case when querytree(stemmed) in ('', 'T') then plain else plain || stemmed end as either
-        from asked
-    ), found as (
+        from parsed
+    ), matches as (
         select conversation_id, title, role, items.created_at, position, plain, stemmed,
             left(text, 100000) as beginning
-        from wanted, items join conversations on conversations.id = conversation_id
+        from query, items join conversations on conversations.id = conversation_id
         where tenant_id = :tenant_id and user_id = :user_id and words @@ either
-            and (cast(:moment as timestamptz) is null or (items.created_at, conversation_id, position)
-                < (cast(:moment as timestamptz), cast(:conversation_id as uuid), cast(:position as integer)))
+            and (cast(:created_at as timestamptz) is null or (items.created_at, conversation_id, position)
+                < (cast(:created_at as timestamptz), cast(:conversation_id as uuid),
+                    cast(:position as integer)))
         order by items.created_at desc, conversation_id desc, position desc
         limit :limit
     )
@@ -34,34 +35,34 @@ FIND = text("""
                 then ts_headline('simple', beginning, plain, :options)
             else ts_headline('english', beginning, stemmed, :options)
         end as snippet
-    from found order by created_at desc, conversation_id desc, position desc
+    from matches order by created_at desc, conversation_id desc, position desc
 """)
 # No marks around the words found: whoever shows the snippet would have to trust them, and all around them.
 OPTIONS = 'StartSel="", StopSel="", MinWords=10, MaxWords=30, MaxFragments=2, FragmentDelimiter=" … "'
 
 
 async def search(
-    session: AsyncSession, caller: Principal, query: str, limit: int, cursor: str | None = None
-) -> Page[schemas.Match]:
+    db: AsyncSession, caller: Principal, query: str, limit: int, cursor: str | None = None
+) -> Page[schemas.SearchResult]:
     """Find messages by words, "phrases", `or` and `-without`; the newest first."""
-    moment, conversation_id, position = (
+    created_at, conversation_id, position = (
         paging.place(cursor, paging.BY_TIME, str, str, int) if cursor is not None else (None, None, None)
     )
-    found = await session.execute(
-        FIND,
+    result = await db.execute(
+        SEARCH,
         {
             "query": query,
             "tenant_id": caller.tenant_id,
             "user_id": caller.user_id,
-            "moment": moment,
+            "created_at": created_at,
             "conversation_id": conversation_id,
             "position": position,
             "limit": limit + 1,
             "options": OPTIONS,
         },
     )
-    rows = found.all()
-    matches = [schemas.Match.model_validate(row) for row in rows[:limit]]
+    rows = result.all()
+    matches = [schemas.SearchResult.model_validate(row) for row in rows[:limit]]
     return Page(
         items=matches, next_cursor=paging.after(rows, limit, "created_at", "conversation_id", "position")
     )

@@ -12,16 +12,16 @@ from sqlalchemy import Text, TextClause, cast, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation.conversations import find
-from conversation.errors import ConversationUnknown, ItemOfAnotherRun, TurnSuperseded
-from conversation.item_store import Kept, Offered, Place, keep, offer, title_of
-from conversation.items import recount
+from conversation.errors import ConversationNotFound, InvalidItemId, TurnSuperseded
+from conversation.item_store import AppendLock, NewRow, StoredItem, insert_items, prepare, title_from
+from conversation.items import refresh_summary
 from conversation.models import Conversation, Item
 from conversation.quotas import RUN_FACTOR, Quotas
 from conversation.schemas import NewItem, NewTurn, NewTurnItems
 
 # The update changes nothing: it is what locks a row that is there, and gives it back, in the same statement.
 # Who has left says nothing more: a run of theirs that is late finds no conversation, and makes none.
-ENSURE = """
+CREATE_OR_LOCK = """
     insert into conversations (id, tenant_id, user_id, message_count, last_position)
     select cast(:id as uuid), cast(:tenant_id as uuid), cast(:user_id as text), 0, 0
     where not exists (select from leavers where leavers.user_id = :user_id)
@@ -35,7 +35,7 @@ LOCK = """
     for update
 """
 # What is compared is the row as it is once it is locked, not as it was when the statement began.
-TAKE = """
+CLAIM_TURN = """
     with conversation as ({conversation}), turn as (
         insert into turns (conversation_id, run_id, attempt)
         select id, :run_id, :attempt from conversation
@@ -45,108 +45,111 @@ TAKE = """
     )
     select last_position, exists(select from turn), is_new from conversation
 """
-ENSURE_AND_TAKE, LOCK_AND_TAKE = text(TAKE.format(conversation=ENSURE)), text(TAKE.format(conversation=LOCK))
+CREATE_AND_CLAIM, LOCK_AND_CLAIM = (
+    text(CLAIM_TURN.format(conversation=CREATE_OR_LOCK)),
+    text(CLAIM_TURN.format(conversation=LOCK)),
+)
 
 
 async def begin(  # noqa: PLR0913, PLR0917  # whose, where, and what
-    session: AsyncSession,
+    db: AsyncSession,
     caller: Principal,
     conversation_id: UUID,
     run_id: UUID,
     new: NewTurn,
     quotas: Quotas,
-) -> list[Kept]:
+) -> list[StoredItem]:
     """Keep what a run begins with, in a conversation that begins with it unless it is there.
 
     Gives the last so many items of the conversation, oldest first. Raises as `append` does.
     """
-    offered = offer_all(run_id, new.items)
-    place, is_new = await take(session, caller, conversation_id, run_id, new.attempt, ENSURE_AND_TAKE)
+    rows = prepare_all(run_id, new.items)
+    lock, is_new = await claim_turn(db, caller, conversation_id, run_id, new.attempt, CREATE_AND_CLAIM)
     if is_new:
-        await quotas.check_new_conversation(session, caller)
-    kept = await keep(session, place, offered, quotas, last=new.last)
-    return sorted(kept.values(), key=lambda one: one.position)[-new.last :]
+        await quotas.check_new_conversation(db, caller)
+    stored = await insert_items(db, lock, rows, quotas, last=new.last)
+    return sorted(stored.values(), key=lambda item: item.position)[-new.last :]
 
 
 async def append(  # noqa: PLR0913, PLR0917  # whose, where, and what
-    session: AsyncSession,
+    db: AsyncSession,
     caller: Principal,
     conversation_id: UUID,
     run_id: UUID,
     new: NewTurnItems,
     quotas: Quotas,
-) -> list[Kept]:
+) -> list[StoredItem]:
     """Keep more items of a run, which may go over the limits a little: it began within them.
 
-    Raises ConversationUnknown, TurnSuperseded, ItemOfAnotherRun, ItemTooLarge, ItemConflict and
+    Raises ConversationNotFound, TurnSuperseded, InvalidItemId, ItemTooLarge, ItemConflict and
     ConversationLimitReached.
     """
-    offered = offer_all(run_id, new.items)
-    place, _ = await take(session, caller, conversation_id, run_id, new.attempt)
-    kept = await keep(session, place, offered, quotas, factor=RUN_FACTOR)
-    return [kept[item.id] for item in new.items]
+    rows = prepare_all(run_id, new.items)
+    lock, _ = await claim_turn(db, caller, conversation_id, run_id, new.attempt)
+    stored = await insert_items(db, lock, rows, quotas, factor=RUN_FACTOR)
+    return [stored[item.id] for item in new.items]
 
 
-def offer_all(run_id: UUID, items: Sequence[NewItem]) -> list[Offered]:
-    """Write a run's items down; raises ItemOfAnotherRun and ItemTooLarge."""
+def prepare_all(run_id: UUID, items: Sequence[NewItem]) -> list[NewRow]:
+    """Write a run's items down; raises InvalidItemId and ItemTooLarge."""
     for item in items:
-        if not item.id.startswith(prefix(run_id)):
-            raise ItemOfAnotherRun(item_id=item.id)
-    return [offer(item) for item in items]
+        if not item.id.startswith(item_id_prefix(run_id)):
+            raise InvalidItemId(item_id=item.id)
+    return [prepare(item) for item in items]
 
 
-def prefix(run_id: UUID) -> str:
+def item_id_prefix(run_id: UUID) -> str:
     """Give what the ids of a run's items begin with."""
     return f"{run_id}-"
 
 
-async def take(  # noqa: PLR0913, PLR0917  # whose, where, and who
-    session: AsyncSession,
+async def claim_turn(  # noqa: PLR0913, PLR0917  # whose, where, and who
+    db: AsyncSession,
     caller: Principal,
     conversation_id: UUID,
     run_id: UUID,
     attempt: int,
-    statement: TextClause = LOCK_AND_TAKE,
-) -> tuple[Place, bool]:
+    statement: TextClause = LOCK_AND_CLAIM,
+) -> tuple[AppendLock, bool]:
     """Lock one of the caller's conversations for an attempt of a run; from now on no older one may write.
 
     Tells as well whether the conversation is new.
 
-    Raises ConversationUnknown and TurnSuperseded.
+    Raises ConversationNotFound and TurnSuperseded.
     """
-    whose = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id}
-    row = (await session.execute(statement, {**whose, "run_id": run_id, "attempt": attempt})).one_or_none()
+    owner = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id}
+    row = (await db.execute(statement, {**owner, "run_id": run_id, "attempt": attempt})).one_or_none()
     if row is None:
-        raise ConversationUnknown
+        raise ConversationNotFound
     position, is_newest, is_new = row
     if not is_newest:
         raise TurnSuperseded
-    return Place(conversation_id, position), is_new
+    return AppendLock(conversation_id, position), is_new
 
 
-async def forget(
-    session: AsyncSession, caller: Principal, conversation_id: UUID, run_id: UUID, attempt: int
+async def delete_items(
+    db: AsyncSession, caller: Principal, conversation_id: UUID, run_id: UUID, attempt: int
 ) -> None:
     """Take out all items of a run, if there are any; a title that was taken from them goes with them.
 
-    Raises ConversationUnknown and TurnSuperseded.
+    Raises ConversationNotFound and TurnSuperseded.
     """
-    await take(session, caller, conversation_id, run_id, attempt)
-    conversation = await find(session, caller, conversation_id)
-    of_run = delete(Item).where(
-        Item.conversation_id == conversation.id, Item.id.startswith(prefix(run_id), autoescape=True)
+    await claim_turn(db, caller, conversation_id, run_id, attempt)
+    conversation = await find(db, caller, conversation_id)
+    deletion = delete(Item).where(
+        Item.conversation_id == conversation.id, Item.id.startswith(item_id_prefix(run_id), autoescape=True)
     )
     size = func.octet_length(cast(Item.data, Text))
-    gone = (await session.execute(of_run.returning(Item.role, Item.text, size))).all()
-    if not gone:
+    deleted = (await db.execute(deletion.returning(Item.role, Item.text, size))).all()
+    if not deleted:
         return
-    if conversation.title in {title_of(words) for role, words, _ in gone if role == "user" and words}:
-        asked = await first_asked(session, conversation)
-        conversation.title = title_of(asked) if asked else None
-    await recount(session, conversation, len(gone), sum(size for *_, size in gone))
+    if conversation.title in {title_from(text) for role, text, _ in deleted if role == "user" and text}:
+        message = await first_user_message(db, conversation)
+        conversation.title = title_from(message) if message else None
+    await refresh_summary(db, conversation, len(deleted), sum(size for *_, size in deleted))
 
 
-async def first_asked(session: AsyncSession, conversation: Conversation) -> str | None:
+async def first_user_message(db: AsyncSession, conversation: Conversation) -> str | None:
     """Give the first thing that the user said, of what is left."""
-    asked = select(Item.text).where(Item.conversation_id == conversation.id, Item.role == "user")
-    return await session.scalar(asked.order_by(Item.position).limit(1))
+    query = select(Item.text).where(Item.conversation_id == conversation.id, Item.role == "user")
+    return await db.scalar(query.order_by(Item.position).limit(1))

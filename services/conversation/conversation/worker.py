@@ -21,7 +21,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
             sources=("auth",),
             handlers=erasure.HANDLERS,
         ),
-        RetentionWorker(resources.database, rules=erasure.rules()),
+        RetentionWorker(resources.database, rules=erasure.retention_rules()),
     ]
 
 

@@ -131,7 +131,7 @@ async def test_knows_nothing_of_what_was_deleted_or_never_was(ann, begin, times)
         answer = await ann.delete(f"{CONVERSATIONS}/{conversation_id}")
 
     assert answer.status_code == 404
-    assert answer.json()["code"] == "conversation_unknown"
+    assert answer.json()["code"] == "conversation_not_found"
 
 
 async def test_begins_one_conversation_however_often_the_request_is_retried(ann):

@@ -35,8 +35,8 @@ def database(app):
 @pytest.fixture
 def hear(database):
     async def handle(event):
-        async with database.begin() as session:
-            await HANDLERS[event.type](session, event)
+        async with database.begin() as db:
+            await HANDLERS[event.type](db, event)
 
     return handle
 
@@ -51,8 +51,8 @@ def tidy(app):
 
 
 async def count(database, table):
-    async with database.begin() as session:
-        return await session.scalar(select(func.count()).select_from(table))
+    async with database.begin() as db:
+        return await db.scalar(select(func.count()).select_from(table))
 
 
 async def kept(who):
@@ -81,7 +81,7 @@ async def test_an_event_that_comes_again_or_of_somebody_unknown_changes_nothing(
 
 
 async def test_what_is_more_than_goes_at_once_goes_soon(person, begin, hear, tidy, monkeypatch):
-    monkeypatch.setattr(erasure, "AT_ONCE", 2)
+    monkeypatch.setattr(erasure, "BATCH_SIZE", 2)
     user = f"user:{uuid4()}"
     ann = person(TENANT, user)
     for _ in range(5):
@@ -124,7 +124,7 @@ async def test_a_late_turn_of_who_has_left_finds_no_conversation_and_makes_none(
         await agent.delete(turn, params={"attempt": 1}),
     ]
     assert [(answer.status_code, answer.json()["code"]) for answer in late] == [
-        (404, "conversation_unknown")
+        (404, "conversation_not_found")
     ] * len(late)
     assert await count(database, Conversation) == 0
 

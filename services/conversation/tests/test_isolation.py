@@ -89,7 +89,7 @@ async def test_a_conversation_does_not_exist_for_others(person, anns, route, who
         method, path.format(conversation_id=conversation_id), json=body
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (404, "conversation_unknown")
+    assert (answer.status_code, answer.json()["code"]) == (404, "conversation_not_found")
     assert await seen_by_ann(person, anns) == before
 
 
@@ -105,7 +105,7 @@ async def test_a_service_acts_only_on_what_is_its_principals(person, service, an
         method, path.format(conversation_id=conversation_id, item_id="m1", run_id=RUN), json=body
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (404, "conversation_unknown")
+    assert (answer.status_code, answer.json()["code"]) == (404, "conversation_not_found")
     assert await seen_by_ann(person, anns) == before
 
 

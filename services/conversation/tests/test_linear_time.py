@@ -6,9 +6,9 @@ from pydantic import TypeAdapter
 from testkit.linear_time import Use, expressions, slow
 
 FUNCTIONS = {
-    "a text": Use(schemas.storable, None),
-    "an item": Use(lambda text: schemas.keepable({text: [text]}), None),
-    "what is said": Use(lambda text: sdk_items.said({"role": "user", "content": text}), None),
+    "a text": Use(schemas.validate_storable, None),
+    "an item": Use(lambda text: schemas.validate_json({text: [text]}), None),
+    "what is said": Use(lambda text: sdk_items.message_text({"role": "user", "content": text}), None),
     "a title": Use(TypeAdapter(schemas.Title).validate_python, None),
     "a query": Use(TypeAdapter(schemas.Query).validate_python, None),
     "an id": Use(TypeAdapter(schemas.ItemId).validate_python, None),

@@ -222,14 +222,14 @@ async def test_what_is_counted_is_what_is_kept(limited, issuer, on_behalf, datab
 async def test_far_from_the_limit_the_total_is_not_looked_at_for_each_write(limited, issuer, monkeypatch):
     app = await limited()
     looked = []
-    total = quotas.total
+    total = quotas.tenant_usage
 
-    async def counted(session, tenant_id):
+    async def counted(db, tenant_id):
         looked.append(tenant_id)
-        return await total(session, tenant_id)
+        return await total(db, tenant_id)
 
-    monkeypatch.setattr(quotas, "total", counted)
-    monkeypatch.setattr(quotas, "FAR_SECONDS", 3600.0)
+    monkeypatch.setattr(quotas, "tenant_usage", counted)
+    monkeypatch.setattr(quotas, "SKIP_SECONDS", 3600.0)
     async with someone(app, issuer) as ann:
         made, others = await begin(ann, 20)
     assert (len(made), len(others)) == (20, 0)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from conversation.erasure import HANDLERS, rules
+from conversation.erasure import HANDLERS, retention_rules
 from conversation.worker import workers
 from redis.asyncio import Redis
 from servicekit.erasure import tenants
@@ -59,11 +59,11 @@ async def test_what_a_deleted_tenant_said_goes_when_its_time_is_over(database, p
     await begin(ann, "Hello")
     await begin(eve, "Hello")
     # Noted all at once, before anybody tidies up.
-    async with database.begin() as session:
+    async with database.begin() as db:
         for what, version, after in events:
             event = told(what, version, after=after)
-            await HANDLERS[event.type](session, event)
-    await RetentionWorker(database, rules=rules()).step()
+            await HANDLERS[event.type](db, event)
+    await RetentionWorker(database, rules=retention_rules()).step()
     assert (await kept(ann), await kept(eve)) == (left, 1)
 
 
@@ -87,6 +87,6 @@ async def test_listens_to_auth(app, database, redis_url):
 
 
 async def version_of(database, tenant_id: UUID) -> int | None:
-    async with database.begin() as session:
-        version: int | None = await session.scalar(select(tenants.c.version).where(tenants.c.id == tenant_id))
+    async with database.begin() as db:
+        version: int | None = await db.scalar(select(tenants.c.version).where(tenants.c.id == tenant_id))
     return version

@@ -150,8 +150,8 @@ async def test_refuses_items_of_another_run(turn):
     first, second = turn(), turn()
     for items in (second.notes("x"), [note(f"{first.run_id}", "x")], [note(f"{first.run_id}x-1")]):
         answer = await first.client.put(first.path, json={"attempt": 1, "items": items})
-        assert (answer.status_code, answer.json()["code"]) == (422, "item_of_another_run")
-        assert (await first.append(*items)).json()["code"] == "item_of_another_run"
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_item_id")
+        assert (await first.append(*items)).json()["code"] == "invalid_item_id"
 
     assert (await first.client.get(f"{first.talk}/items")).status_code == 404
 
@@ -181,7 +181,7 @@ async def test_is_not_begun_in_the_conversation_of_another(turn, service):
     await first.begin("mine")
     stranger = Turn(service(), first.talk.rpartition("/")[2])
 
-    assert (await stranger.begin("theirs")).json()["code"] == "conversation_unknown"
+    assert (await stranger.begin("theirs")).json()["code"] == "conversation_not_found"
     assert [one["data"]["content"] for one in await first.items()] == ["mine"]
 
 
@@ -306,7 +306,7 @@ async def test_adds_nothing_to_a_conversation_that_is_not_there(turn):
 
     answer = await first.append(note(f"{first.run_id}-0001"))
 
-    assert (answer.status_code, answer.json()["code"]) == (404, "conversation_unknown")
+    assert (answer.status_code, answer.json()["code"]) == (404, "conversation_not_found")
     assert (await first.forget()).status_code == 404
 
 
@@ -375,5 +375,5 @@ async def test_what_is_known_of_turns_goes_with_the_conversation(turn, person, b
 
     assert (await person(*bob).delete(f"/api/v1/conversations/{conversation_id}")).status_code == 204
 
-    async with app.state.resources.database.begin() as session:
-        assert await session.get(models.Turn, (UUID(conversation_id), first.run_id)) is None
+    async with app.state.resources.database.begin() as db:
+        assert await db.get(models.Turn, (UUID(conversation_id), first.run_id)) is None

@@ -23,11 +23,11 @@ from notification.models import UNFINISHED, Base, Delivery
 
 # Resend knows an idempotency key for 24 hours (resend.com/docs/dashboard/emails/idempotency-keys);
 # a retry after that could be a second mail.
-LONGEST_LIFE = timedelta(hours=23)
+MAX_AGE = timedelta(hours=23)
 # To whom it goes has left: nothing of them is kept when it is out.
-FAREWELL = "account_deleted"
+GOODBYE_TEMPLATE = "account_deleted"
 LEASE = timedelta(seconds=30)
-LONGEST_PAUSE = 60.0
+MAX_RETRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -40,32 +40,32 @@ class Outcome:
     retry_in: float | None = None
 
 
-async def enqueue(session: AsyncSession, *, expires_at: datetime, **values: Any) -> None:
+async def enqueue(db: AsyncSession, *, expires_at: datetime, **values: Any) -> None:
     """Ask for a mail; a second time with the same `dedupe_key` changes nothing.
 
     To who has left, only the farewell goes, however late the others are heard of.
     """
-    if values["template"] != FAREWELL and await session.scalar(erasure.is_deleted_user(values["user_id"])):
+    if values["template"] != GOODBYE_TEMPLATE and await db.scalar(erasure.is_deleted_user(values["user_id"])):
         return
-    deadline = min(expires_at, datetime.now(UTC) + LONGEST_LIFE)
+    deadline = min(expires_at, datetime.now(UTC) + MAX_AGE)
     row = insert(Delivery).values(expires_at=deadline, traceparent=traceparent(), **values)
-    await session.execute(row.on_conflict_do_nothing())
+    await db.execute(row.on_conflict_do_nothing())
 
 
-async def forget(session: AsyncSession, user_id: str) -> None:
+async def erase_user(db: AsyncSession, user_id: str) -> None:
     """Remove all mails of a person who has left, sent or not; only the farewell still goes out."""
-    await erasure.insert_deleted_user(session, user_id)
-    theirs = (Delivery.user_id == user_id, Delivery.template != FAREWELL)
-    await session.execute(delete(Delivery).where(*theirs))
+    await erasure.insert_deleted_user(db, user_id)
+    condition = (Delivery.user_id == user_id, Delivery.template != GOODBYE_TEMPLATE)
+    await db.execute(delete(Delivery).where(*condition))
 
 
-def of_leavers() -> RetentionRule:
+def erased_users_rule() -> RetentionRule:
     """Say which mails were asked for at the very moment in which their person left."""
-    gone = Delivery.user_id.in_(select(deleted_users.c.user_id))
-    return Base.metadata.tables["deliveries"], gone & (Delivery.template != FAREWELL)
+    is_erased = Delivery.user_id.in_(select(deleted_users.c.user_id))
+    return Base.metadata.tables["deliveries"], is_erased & (Delivery.template != GOODBYE_TEMPLATE)
 
 
-async def claim(session: AsyncSession, count: int) -> Sequence[Delivery]:
+async def claim(db: AsyncSession, count: int) -> Sequence[Delivery]:
     """Take what is due, for as long as the lease lasts; what others are just taking is passed over."""
     due = (
         select(Delivery.id)
@@ -76,12 +76,12 @@ async def claim(session: AsyncSession, count: int) -> Sequence[Delivery]:
         # Apart, so that it is worked out once: as a plain subquery it may be run again, and take more.
         .cte("due")
     )
-    taken = {"status": "sending", "attempts": Delivery.attempts + 1, "due_at": func.now() + LEASE}
-    claimed = update(Delivery).where(Delivery.id == due.c.id).values(taken).returning(Delivery)
-    return (await session.scalars(claimed)).all()
+    values = {"status": "sending", "attempts": Delivery.attempts + 1, "due_at": func.now() + LEASE}
+    claimed = update(Delivery).where(Delivery.id == due.c.id).values(values).returning(Delivery)
+    return (await db.scalars(claimed)).all()
 
 
-async def settle(session: AsyncSession, delivery: Delivery, outcome: Outcome) -> bool:
+async def finish(db: AsyncSession, delivery: Delivery, outcome: Outcome) -> bool:
     """Write down how an attempt ended; False when the lease has run out, and another sender took over."""
     values: dict[str, Any] = {
         "status": outcome.status,
@@ -91,39 +91,39 @@ async def settle(session: AsyncSession, delivery: Delivery, outcome: Outcome) ->
     if outcome.retry_in is None:
         # The token has done its work here.
         values["sealed_token"] = None
-        if delivery.template == FAREWELL:
+        if delivery.template == GOODBYE_TEMPLATE:
             values |= {"address": "", "payload": {}}
     else:
         values["due_at"] = func.now() + timedelta(seconds=outcome.retry_in)
     if outcome.status == "sent":
         values["sent_at"] = func.now()
-    mine = (Delivery.id == delivery.id, Delivery.status == "sending", Delivery.attempts == delivery.attempts)
-    settled = await session.execute(update(Delivery).where(*mine).values(values).returning(Delivery.id))
-    return settled.first() is not None
+    owned = (Delivery.id == delivery.id, Delivery.status == "sending", Delivery.attempts == delivery.attempts)
+    updated = await db.execute(update(Delivery).where(*owned).values(values).returning(Delivery.id))
+    return updated.first() is not None
 
 
-def pause_after(attempts: int) -> float:
+def retry_delay(attempts: int) -> float:
     """Give the seconds to wait after so many attempts: doubling, with jitter, a minute at most."""
-    pause = min(LONGEST_PAUSE, 2.0 ** min(attempts - 1, 10))
-    return random.uniform(pause / 2, pause)  # noqa: S311  # spreads load, keeps no secret
+    delay = min(MAX_RETRY_SECONDS, 2.0 ** min(attempts - 1, 10))
+    return random.uniform(delay / 2, delay)  # noqa: S311  # spreads load, keeps no secret
 
 
-async def list_own(
-    session: AsyncSession, caller: Principal, limit: int, cursor: str | None
+async def list_page(
+    db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> Page[schemas.Notification]:
     """List the caller's own notifications, newest first: those of the tenant, and those of none."""
-    here = or_(Delivery.tenant_id == caller.tenant_id, Delivery.tenant_id.is_(None))
-    found = (
+    in_tenant = or_(Delivery.tenant_id == caller.tenant_id, Delivery.tenant_id.is_(None))
+    query = (
         select(Delivery)
-        .where(here, Delivery.user_id == caller.user_id)
+        .where(in_tenant, Delivery.user_id == caller.user_id)
         .order_by(Delivery.created_at.desc(), Delivery.id.desc())
         .limit(limit + 1)
     )
     if cursor:
         last = aliased(Delivery)
         older = tuple_(Delivery.created_at, Delivery.id) < tuple_(last.created_at, last.id)
-        found = found.join(last, last.id == id_in(cursor)).where(older)
-    rows = (await session.scalars(found)).all()
+        query = query.join(last, last.id == id_in(cursor)).where(older)
+    rows = (await db.scalars(query)).all()
     more = len(rows) > limit
     return Page(
         items=[schemas.Notification.model_validate(row) for row in rows[:limit]],

@@ -7,15 +7,15 @@ from servicekit.events.relay import Handler
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from notification import deliveries
-from notification.events import MailDue, UserDeleted, VerificationNeeded, readable
+from notification.events import EmailRequested, UserDeleted, VerificationRequested, format_time
 
 
-async def ask_to_verify(session: AsyncSession, received: ReceivedEvent) -> None:
+async def enqueue_verification_email(db: AsyncSession, received: ReceivedEvent) -> None:
     """Ask a person to confirm their address."""
-    event = VerificationNeeded.model_validate(received.data)
+    event = VerificationRequested.model_validate(received.data)
     expires_at = event.verification.expires_at
     await deliveries.enqueue(
-        session,
+        db,
         dedupe_key=str(received.id),
         tenant_id=event.tenant_id,
         user_id=event.user_id,
@@ -24,18 +24,18 @@ async def ask_to_verify(session: AsyncSession, received: ReceivedEvent) -> None:
         payload={
             "name": event.display_name,
             "tenant_name": event.tenant_name,
-            "expires_at": readable(expires_at),
+            "expires_at": format_time(expires_at),
         },
         sealed_token=event.verification.token,
         expires_at=expires_at,
     )
 
 
-async def send_mail(session: AsyncSession, received: ReceivedEvent) -> None:
+async def enqueue_email(db: AsyncSession, received: ReceivedEvent) -> None:
     """Send somebody the letter that is due."""
-    event = MailDue.model_validate(received.data)
+    event = EmailRequested.model_validate(received.data)
     await deliveries.enqueue(
-        session,
+        db,
         dedupe_key=str(received.id),
         tenant_id=event.tenant_id,
         user_id=event.recipient,
@@ -47,24 +47,24 @@ async def send_mail(session: AsyncSession, received: ReceivedEvent) -> None:
     )
 
 
-def payload_of(event: MailDue, time: datetime) -> dict[str, str | None]:
+def payload_of(event: EmailRequested, time: datetime) -> dict[str, str | None]:
     """Return what the letter may tell, beside its token."""
     return {
-        "at": readable(time),
+        "at": format_time(time),
         **event.facts.model_dump(exclude_none=True),
         "name": event.display_name,
-        "expires_at": readable(event.expires_at),
+        "expires_at": format_time(event.expires_at),
     }
 
 
-async def forget(session: AsyncSession, received: ReceivedEvent) -> None:
+async def erase_user(db: AsyncSession, received: ReceivedEvent) -> None:
     """Forget a person who has left."""
-    await deliveries.forget(session, UserDeleted.model_validate(received.data).user_id)
+    await deliveries.erase_user(db, UserDeleted.model_validate(received.data).user_id)
 
 
 HANDLERS: dict[str, Handler] = {
-    "auth.user.registered.v1": ask_to_verify,
-    "auth.email_verification.requested.v1": ask_to_verify,
-    "auth.mail.due.v1": send_mail,
-    "auth.user.deleted.v1": forget,
+    "auth.user.registered.v1": enqueue_verification_email,
+    "auth.email_verification.requested.v1": enqueue_verification_email,
+    "auth.mail.due.v1": enqueue_email,
+    "auth.user.deleted.v1": erase_user,
 }

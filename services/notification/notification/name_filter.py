@@ -10,9 +10,9 @@ from unicodedata import normalize
 
 import regex
 
-LONGEST = 64
+MAX_LENGTH = 64
 # Fewer than any telephone number has that a mail program would offer to call.
-MOST_DIGITS = 4
+MAX_DIGITS = 4
 
 # UAX #31, table 5. Of Common and Inherited, only what is listed below.
 SCRIPTS = (
@@ -21,7 +21,7 @@ SCRIPTS = (
     *("Latin", "Malayalam", "Myanmar", "Oriya", "Sinhala", "Tamil", "Telugu", "Thaana", "Thai", "Tibetan"),
 )
 # Written together in one word (UTS #39, 5.2): as Chinese, Japanese and Korean are, with Latin letters.
-TOGETHER = ("Bopomofo", "Han", "Hangul", "Hiragana", "Katakana", "Latin")
+MIXED_SCRIPTS = ("Bopomofo", "Han", "Hangul", "Hiragana", "Katakana", "Latin")
 # Letters that belong to several scripts: the modifier apostrophes, the long vowel mark of Japanese.
 SHARED_LETTERS = "ʻʼʽーｰ"
 PUNCTUATION = r""" .,&+!()'’‘"“”„«»‹›·・׳״־་_/#（）＆\-‐‑–—"""
@@ -40,14 +40,16 @@ LETTERS = (
 JOINER = r"(?<=[\p{Script=Arabic}\p{Indic_Syllabic_Category=Virama}])[\u200C\u200D](?=\p{L})"
 SHAPE = regex.compile(rf"(?V1)(?:[{LETTERS}{SHARED_LETTERS}\p{{Nd}}{PUNCTUATION}]|{JOINER})+")
 WORD = regex.compile(rf"(?V1)[\p{{L}}--[{SHARED_LETTERS}]]+")
-ONE_SCRIPT = regex.compile("(?V1)" + "|".join(f"[{scripts(*group)}]+" for group in (*zip(SCRIPTS), TOGETHER)))
+ONE_SCRIPT = regex.compile(
+    "(?V1)" + "|".join(f"[{scripts(*group)}]+" for group in (*zip(SCRIPTS), MIXED_SCRIPTS))
+)
 TOWER_OF_MARKS = regex.compile(r"\p{M}{5}|\p{Script=Inherited}{3}")
 
 # Initials and degrees, as in J.R.R. Tolkien, Ph.D.: no address ends with a label of one letter.
 INITIALS = regex.compile(r"(?<!\w)\p{L}{1,2}\.(?:\p{L}\.)+(?!\w)")
 # A dot that ends no word, or that another word follows at once.
 DOT_OF_ADDRESS = regex.compile(r"(?<![\p{L}\p{M}\p{N}])\.|\.(?=[^\s,)\"”’'»›])")
-LURE = regex.compile(
+PHISHING_PATTERN = regex.compile(
     r"""(?ix)
     \b(?:www\d?|https?|hxxps?|xn--.*)\b                               # how an address begins
     | //
@@ -60,10 +62,10 @@ LURE = regex.compile(
 )
 
 
-def presentable(name: str | None) -> str | None:
+def safe_name(name: str | None) -> str | None:
     """Return a name on one line, or none where it could be followed, called, or taken for another."""
     text = " ".join((name or "").split())
-    if not text or len(text) > LONGEST or not SHAPE.fullmatch(text):
+    if not text or len(text) > MAX_LENGTH or not SHAPE.fullmatch(text):
         return None
     # Fullwidth letters, ligatures and the like are judged as what they look like.
     return text if is_name(normalize("NFKC", text)) else None
@@ -74,8 +76,8 @@ def is_name(text: str) -> bool:
     return (
         SHAPE.fullmatch(text) is not None
         and all(ONE_SCRIPT.fullmatch(word) for word in WORD.findall(text))
-        and sum(map(str.isdecimal, text)) <= MOST_DIGITS
+        and sum(map(str.isdecimal, text)) <= MAX_DIGITS
         and not TOWER_OF_MARKS.search(text)
         and not DOT_OF_ADDRESS.search(INITIALS.sub("", text))
-        and not LURE.search(text)
+        and not PHISHING_PATTERN.search(text)
     )

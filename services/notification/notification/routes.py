@@ -11,8 +11,8 @@ router = APIRouter(prefix="/api/v1/notifications", tags=["notifications"])
 
 
 @router.get("")
-async def own_notifications(
-    caller: Caller, session: Session, limit: Limit = 20, cursor: Cursor = None
+async def list_notifications(
+    caller: Caller, db: Session, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[schemas.Notification]:
     """List what was sent to the caller, or will be; newest first."""
-    return await deliveries.list_own(session, caller, limit, cursor)
+    return await deliveries.list_page(db, caller, limit, cursor)

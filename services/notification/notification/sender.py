@@ -19,17 +19,17 @@ from servicekit.workers.base import LoopWorker, shielded
 from notification import deliveries, rendering
 from notification.deliveries import Outcome
 from notification.models import Delivery
-from notification.resend_mailer import NotNow, Refused, Resend, connected
+from notification.resend_mailer import PermanentFailure, ResendMailer, TemporaryFailure, open_mailer
 from notification.settings import Settings
 
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
 
-BATCH = 5
+BATCH_SIZE = 5
 # The shortest and the longest pause between two looks for mails; the longer there are none, the rarer.
 POLL_SECONDS = (0.02, 0.5)
 # The shortest and the longest pause while the provider takes no mail at all.
-BREAK_SECONDS = (0.5, 15.0)
+CIRCUIT_SECONDS = (0.5, 15.0)
 # How long a mail that is on its way may still take when we are told to stop.
 GRACE_SECONDS = 5
 ATTEMPTS = Counter("notification_attempts_total", "Attempts to send a mail.", ["template", "status"])
@@ -42,12 +42,12 @@ class Sender(LoopWorker):
         super().__init__("sender")
         self._database = database
         self._settings = settings
-        self._break = Backoff(*BREAK_SECONDS, time.monotonic)
+        self._circuit = Backoff(*CIRCUIT_SECONDS, time.monotonic)
         self._idle = POLL_SECONDS[0]
 
     async def run(self) -> None:
         """Send until cancelled."""
-        async with connected(self._settings) as self._resend:
+        async with open_mailer(self._settings) as self._mailer:
             await super().run()
 
     async def begin(self) -> None:
@@ -56,44 +56,48 @@ class Sender(LoopWorker):
     async def step(self) -> float:
         """Send one batch; while the provider takes nothing, rest longer and longer."""
         # No transaction is open while the provider is talking: the lease keeps the mails ours.
-        async with self._database.begin() as session:
-            batch = await deliveries.claim(session, BATCH)
+        async with self._database.begin() as db:
+            batch = await deliveries.claim(db, BATCH_SIZE)
         if not batch:
             self._idle = min(self._idle * 1.5, POLL_SECONDS[1])
             return self._idle
         self._idle = POLL_SECONDS[0]
         await shielded(self._send_all(batch), GRACE_SECONDS)
-        return self._break.remaining()
+        return self._circuit.remaining()
 
     async def _send_all(self, batch: Sequence[Delivery]) -> None:
         outcomes = await asyncio.gather(*map(self._send, batch))
         if "sent" in outcomes:
-            self._break.reset()
+            self._circuit.reset()
         elif "queued" in outcomes:
-            self._break.fail()
+            self._circuit.fail()
 
     async def _send(self, delivery: Delivery) -> str:
-        with sending(delivery):
+        with attempt_span(delivery):
             return await self._try(delivery)
 
     async def _try(self, delivery: Delivery) -> str:
-        about = {"delivery_id": str(delivery.id), "template": delivery.template, "attempt": delivery.attempts}
+        fields = {
+            "delivery_id": str(delivery.id),
+            "template": delivery.template,
+            "attempt": delivery.attempts,
+        }
         try:
-            outcome = await attempt(delivery, self._resend, self._settings)
-            async with self._database.begin() as session:
-                is_ours = await deliveries.settle(session, delivery, outcome)
+            outcome = await attempt(delivery, self._mailer, self._settings)
+            async with self._database.begin() as db:
+                has_lease = await deliveries.finish(db, delivery, outcome)
         except Exception:
             # One mail that breaks must not hold up the others. It is tried again when its lease runs out.
-            logger.exception("mail broke", extra=about)
+            logger.exception("mail broke", extra=fields)
             return "broken"
         ATTEMPTS.labels(delivery.template, outcome.status).inc()
         level = logging.WARNING if outcome.error else logging.INFO
-        result = {"status": outcome.status, "error": outcome.error, "lease_lost": not is_ours}
-        logger.log(level, "mail", extra={**about, **result})
+        result = {"status": outcome.status, "error": outcome.error, "lease_lost": not has_lease}
+        logger.log(level, "mail", extra={**fields, **result})
         return outcome.status
 
 
-def sending(delivery: Delivery) -> AbstractContextManager[Span]:
+def attempt_span(delivery: Delivery) -> AbstractContextManager[Span]:
     """Open the span of one attempt, in the trace of whoever asked for the mail."""
     return tracer.start_as_current_span(
         f"send {delivery.template}",
@@ -103,21 +107,21 @@ def sending(delivery: Delivery) -> AbstractContextManager[Span]:
     )
 
 
-async def attempt(delivery: Delivery, resend: Resend, settings: Settings) -> Outcome:
+async def attempt(delivery: Delivery, mailer: ResendMailer, settings: Settings) -> Outcome:
     """Try to send one mail. Under the same key always, so that a repeated attempt is not a second mail."""
     if delivery.expires_at <= datetime.now(UTC):
-        return Outcome("expired", error="too_late")
+        return Outcome("expired", error="delivery_expired")
     if not settings.resend_email_enabled:
-        return Outcome("skipped", error="mail_is_off")
+        return Outcome("skipped", error="email_disabled")
     try:
-        mail = rendering.compose(delivery, settings)
-        provider_id = await resend.send(mail, idempotency_key=f"acme-delivery-{delivery.id}")
-    except Refused as refusal:
-        return Outcome("failed", error=str(refusal))
-    except NotNow as reason:
-        pause = max(deliveries.pause_after(delivery.attempts), reason.retry_after)
-        return Outcome("queued", error=str(reason), retry_in=pause)
+        email = rendering.render_email(delivery, settings)
+        provider_id = await mailer.send(email, idempotency_key=f"acme-delivery-{delivery.id}")
+    except PermanentFailure as failure:
+        return Outcome("failed", error=str(failure))
+    except TemporaryFailure as failure:
+        delay = max(deliveries.retry_delay(delivery.attempts), failure.retry_after)
+        return Outcome("queued", error=str(failure), retry_in=delay)
     except DecryptionFailed:
         # EVENT_SEALING_KEY differs from auth's; once that is mended, the mail can still go out.
-        return Outcome("queued", error="seal_broken", retry_in=deliveries.LONGEST_PAUSE)
+        return Outcome("queued", error="decryption_failed", retry_in=deliveries.MAX_RETRY_SECONDS)
     return Outcome("sent", provider_id)

@@ -8,14 +8,14 @@ from servicekit.encryption import encrypt
 from servicekit.settings import ServiceSettings, current_and_previous
 
 
-def fit_for_sealing(key: SecretStr | None) -> SecretStr | None:
+def validate_key(key: SecretStr | None) -> SecretStr | None:
     """Refuse at boot a key that would fail at the first mail."""
     if key is not None:
         encrypt(key, "", context="")
     return key
 
 
-Address = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 
 
 class Settings(ServiceSettings):
@@ -27,20 +27,20 @@ class Settings(ServiceSettings):
     required_in_production = frozenset({"service_client_secret"})
 
     # Where people find the web application; links in mails are built from it.
-    app_public_url: Address = Field(
+    app_public_url: HttpUrl = Field(
         description="the address of the web application, as in https://app.example.com"
     )
     # Opens what auth has sealed for us; the same value there.
-    event_sealing_key: Annotated[SecretStr, AfterValidator(fit_for_sealing)] = Field(
+    event_sealing_key: Annotated[SecretStr, AfterValidator(validate_key)] = Field(
         description="the same 32 bytes in base64 as auth's"
     )
     # The one before, or the next one: what it sealed opens as well.
-    previous_event_sealing_key: Annotated[SecretStr | None, AfterValidator(fit_for_sealing)] = None
+    previous_event_sealing_key: Annotated[SecretStr | None, AfterValidator(validate_key)] = None
 
     resend_email_enabled: bool = False
     resend_api_key: SecretStr | None = None
     resend_default_from: str | None = None
-    resend_base_url: Address = "https://api.resend.com"
+    resend_base_url: HttpUrl = "https://api.resend.com"
     # Templates kept at Resend; without an id, the template of that name in `templates/` is used.
     resend_email_verification_template_id: str | None = None
     resend_password_reset_template_id: str | None = None
@@ -65,8 +65,8 @@ class Settings(ServiceSettings):
 
     def incomplete_sinks(self) -> list[str]:
         """Add what sending mail cannot do without, in development too."""
-        needed = {"RESEND_API_KEY": self.resend_api_key, "RESEND_DEFAULT_FROM": self.resend_default_from}
-        missing = [name for name, value in needed.items() if not value] if self.resend_email_enabled else []
+        required = {"RESEND_API_KEY": self.resend_api_key, "RESEND_DEFAULT_FROM": self.resend_default_from}
+        missing = [name for name, value in required.items() if not value] if self.resend_email_enabled else []
         return [
             *super().incomplete_sinks(),
             *(f"{name} is missing: RESEND_EMAIL_ENABLED=true needs it" for name in missing),

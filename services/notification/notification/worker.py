@@ -22,7 +22,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
         Consumer(
             resources.database, resources.redis, service="notification", sources=("auth",), handlers=HANDLERS
         ),
-        RetentionWorker(resources.database, rules=[deliveries.of_leavers()]),
+        RetentionWorker(resources.database, rules=[deliveries.erased_users_rule()]),
     ]
     settings = resources.settings
     assert isinstance(settings, Settings)  # noqa: S101  # what create_app has passed on

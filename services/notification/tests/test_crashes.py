@@ -79,8 +79,8 @@ def claimed(database):
     """Claim so many mails, as a sender does."""
 
     async def claim(count):
-        async with database.begin() as session:
-            return await deliveries.claim(session, count)
+        async with database.begin() as db:
+            return await deliveries.claim(db, count)
 
     return claim
 
@@ -101,9 +101,9 @@ async def test_a_sender_whose_lease_ran_out_has_no_say(hear_only, sign_up, rows,
     [slow] = await claimed(1)
     await rows.execute("update deliveries set due_at = now()")
     [quick] = await claimed(1)
-    async with database.begin() as session:
-        assert await deliveries.settle(session, quick, Outcome("sent", "mail_1"))
-        assert not await deliveries.settle(session, slow, Outcome("failed", error="too_slow"))
+    async with database.begin() as db:
+        assert await deliveries.finish(db, quick, Outcome("sent", "mail_1"))
+        assert not await deliveries.finish(db, slow, Outcome("failed", error="too_slow"))
     assert (await row_of(person))["status"] == "sent"
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from notification import rendering
-from notification.email_templates import LETTERS
+from notification.email_templates import TEMPLATES
 from notification.handlers import HANDLERS
 from notification.main import create_app
 from notification.models import Delivery
@@ -103,16 +103,16 @@ def arrival(app, settings, tell, post_office):
 
 
 def test_there_is_a_letter_of_every_kind_and_none_that_nobody_sends():
-    assert set(LETTERS) == {*KINDS, "email_verification"}
+    assert set(TEMPLATES) == {*KINDS, "email_verification"}
 
 
 async def test_writes_every_letter_with_all_that_is_known(arrival):
     for kind in KINDS:
         mail, token = await arrival(kind)
-        assert mail["subject"] == LETTERS[kind].subject
+        assert mail["subject"] == TEMPLATES[kind].subject
         for part in (mail["html"], mail["text"]):
             assert "Hello Ada Lovelace" in part
-            assert LETTERS[kind].otherwise in part
+            assert TEMPLATES[kind].footer in part
             assert "{" not in part
             assert (token in part) == (kind in PAGES)
 
@@ -122,7 +122,7 @@ async def test_writes_every_letter_when_nothing_is_known(arrival):
         mail, _ = await arrival(kind, facts={}, display_name=None)
         for part in (mail["html"], mail["text"]):
             assert "Hello," in part
-            assert LETTERS[kind].otherwise in part
+            assert TEMPLATES[kind].footer in part
             assert "None" not in part
             assert "“”" not in part
         assert ("When: 26 November 2026, 12:00 UTC" in mail["text"]) == (kind not in PAGES)
@@ -315,11 +315,11 @@ async def test_a_kind_that_only_a_newer_sender_knows_is_kept_for_it(
     async with running(create_app(settings)):
 
         async def kept():
-            return await rows.fetchrow("select * from deliveries where last_error = 'letter_unknown'")
+            return await rows.fetchrow("select * from deliveries where last_error = 'template_not_found'")
 
         row = await until(kept)
         assert (row["status"], row["template"]) == ("queued", "telegram")
-    monkeypatch.setitem(rendering.LETTERS, "telegram", LETTERS["new_device"])
+    monkeypatch.setitem(rendering.TEMPLATES, "telegram", TEMPLATES["new_device"])
     await rows.execute("update deliveries set due_at = now()")
     async with running(create_app(settings)):
         await post_office.arrival(data["email"])
@@ -335,7 +335,7 @@ def test_a_kind_of_which_resend_keeps_a_template_goes_there(settings):
         payload={"name": None, "expires_at": "soon", "role": "admin"},
         sealed_token=data["token"],
     )
-    mail = rendering.compose(delivery, kept)
+    mail = rendering.render_email(delivery, kept)
     link = f"https://app.acme.test/reset-password?token={token.replace('+', '%2B')}"
     told = {"LINK": link, "TOKEN": token, "NAME": "", "TENANT_NAME": "", "EXPIRES_AT": "soon"}
     assert mail["template"] == {"id": "tpl_reset", "variables": told}
@@ -373,13 +373,13 @@ async def test_refuses_what_cannot_be_mailed_without_showing_it(settings, broken
         time=datetime.now(UTC),
         data=data,
     )
-    with pytest.raises(ValueError, match="MailDue") as refusal:
+    with pytest.raises(ValueError, match="EmailRequested") as refusal:
         await HANDLERS["auth.mail.due.v1"](None, received)
     assert "example.com" not in str(refusal.value)
 
 
 def test_a_letter_that_makes_up_a_word_is_an_error():
-    letter = LETTERS["new_device"]
+    letter = TEMPLATES["new_device"]
     made_up = type(letter)("", "{{ made_up }}", "")
     with pytest.raises(Exception, match="made_up"):
-        rendering.rendered(rendering.TEXT, "email.txt", made_up, {})
+        rendering.render_body(rendering.TEXT, "email.txt", made_up, {})

@@ -5,14 +5,14 @@ from notification import events, name_filter
 from testkit.linear_time import Use, expressions, slow
 
 # NFKC makes 18 characters of one.
-OF_NAMES = 18 * name_filter.LONGEST
+OF_NAMES = 18 * name_filter.MAX_LENGTH
 BOUNDED = {name: OF_NAMES for name, value in vars(name_filter).items() if hasattr(value, "search")}
 FUNCTIONS = {
-    "a name": Use(name_filter.presentable, None),
-    "the longest name": Use(name_filter.presentable, name_filter.LONGEST),
-    "an address": Use(events.masked, None),
-    "a network": Use(events.network, None),
-    "keys": Use(events.listed_keys, None),
+    "a name": Use(name_filter.safe_name, None),
+    "the longest name": Use(name_filter.safe_name, name_filter.MAX_LENGTH),
+    "an address": Use(events.masked_email, None),
+    "a network": Use(events.masked_network, None),
+    "keys": Use(events.describe_keys, None),
 }
 
 

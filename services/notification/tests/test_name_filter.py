@@ -4,12 +4,12 @@
 from datetime import UTC, datetime
 
 import pytest
-from notification.email_templates import LETTERS
-from notification.events import Facts, MailDue, VerificationNeeded
+from notification.email_templates import TEMPLATES
+from notification.events import EmailRequested, Facts, VerificationRequested
 from notification.handlers import payload_of
 from notification.models import Delivery
-from notification.name_filter import presentable
-from notification.rendering import compose
+from notification.name_filter import safe_name
+from notification.rendering import render_email
 from servicekit.encryption import encrypt
 
 from .phishing_names import found, lures, text_of
@@ -95,7 +95,7 @@ def written(settings):
         recipient = "user:1"
         # Without the digits that a judge might take for a number.
         token = encrypt(settings.event_sealing_key, "the-token", context=recipient)
-        event = MailDue.model_validate(
+        event = EmailRequested.model_validate(
             {
                 "kind": kind,
                 "recipient": recipient,
@@ -114,12 +114,12 @@ def written(settings):
             payload=payload_of(event, NOW),
             sealed_token=token,
         )
-        return compose(delivery, settings)
+        return render_email(delivery, settings)
 
     return write
 
 
-@pytest.mark.parametrize("kind", LETTERS)
+@pytest.mark.parametrize("kind", TEMPLATES)
 def test_no_mail_program_finds_a_link_or_a_number_in_what_others_have_chosen(written, kind):
     plain = written(kind, "Ada")
     ours = found(plain["text"]) | found(text_of(plain["html"]))
@@ -133,7 +133,7 @@ def test_no_mail_program_finds_a_link_or_a_number_in_what_others_have_chosen(wri
 def test_a_new_account_is_asked_to_confirm_under_no_lure():
     for lure in lures():
         said = {"display_name": lure, "tenant_name": lure}
-        event = VerificationNeeded.model_validate(
+        event = VerificationRequested.model_validate(
             {
                 "user_id": "user:1",
                 "tenant_id": "0b6e0a0c-8f39-4a53-9d26-6f4e3a1f2a11",
@@ -163,10 +163,10 @@ def test_an_ordinary_name_comes_through_unchanged(written, name):
 
 
 def test_a_name_is_one_line_of_64_characters_at_most():
-    assert presentable("a" * 64)
-    assert presentable("a" * 65) is None
-    assert presentable(" Ada \n\t Lovelace ") == "Ada Lovelace"
-    assert presentable("") is None
+    assert safe_name("a" * 64)
+    assert safe_name("a" * 65) is None
+    assert safe_name(" Ada \n\t Lovelace ") == "Ada Lovelace"
+    assert safe_name("") is None
 
 
 @pytest.mark.parametrize(
@@ -184,4 +184,4 @@ def test_a_name_is_one_line_of_64_characters_at_most():
     ],
 )
 def test_letters_belong_together_and_are_seen(name):
-    assert presentable(name) is None
+    assert safe_name(name) is None

@@ -65,7 +65,11 @@ async def test_in_development_mail_may_be_off(settings, sign_up, row_of, post_of
     assert row["sealed_token"] is None
     assert await post_office.attempts() == []
     [line] = [line for line in lines(person) if line["event"] == "mail"]
-    assert (line["status"], line["error"], line["delivery_id"]) == ("skipped", "mail_is_off", str(row["id"]))
+    assert (line["status"], line["error"], line["delivery_id"]) == (
+        "skipped",
+        "email_disabled",
+        str(row["id"]),
+    )
 
 
 async def test_in_production_mail_that_is_off_is_said_once_and_kept(settings, sign_up, row_of, mailed, lines):

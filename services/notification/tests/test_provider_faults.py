@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request, Response
-from notification.deliveries import pause_after
+from notification.deliveries import retry_delay
 from notification.main import create_app
 from pydantic import SecretStr
 from sandbox.mail import create_mail
@@ -48,9 +48,9 @@ async def test_a_spent_quota_is_not_asked_again_soon(app, sign_up, row_of, post_
 
 
 def test_pauses_grow_up_to_a_minute():
-    assert 0.5 <= pause_after(1) <= 1
-    assert 4 <= pause_after(4) <= 8
-    assert 30 <= pause_after(1000) <= 60
+    assert 0.5 <= retry_delay(1) <= 1
+    assert 4 <= retry_delay(4) <= 8
+    assert 30 <= retry_delay(1000) <= 60
 
 
 async def test_an_answer_that_is_lost_does_not_make_two_mails(app, sign_up, row_of, post_office):
@@ -135,7 +135,7 @@ async def test_a_template_kept_at_the_provider_takes_the_place_of_ours(settings,
 
 async def test_what_would_come_too_late_is_dropped_by_name(app, sign_up, row_of, mailed, post_office):
     row = await row_of(await sign_up(expires_in=-1), status="expired")
-    assert (row["last_error"], row["sealed_token"], row["sent_at"]) == ("too_late", None, None)
+    assert (row["last_error"], row["sealed_token"], row["sent_at"]) == ("delivery_expired", None, None)
     await mailed(await sign_up())
     assert len(await post_office.attempts()) == 1
 
@@ -171,7 +171,7 @@ async def test_a_wrong_sealing_key_is_mended_without_a_loss(settings, sign_up, r
     wrong = settings.model_copy(update={"event_sealing_key": SecretStr("A" * 43)})
     person = await sign_up()
     async with running(create_app(wrong)):
-        await row_of(person, last_error="seal_broken")
+        await row_of(person, last_error="decryption_failed")
     await rows.execute("update deliveries set due_at = now()")
     async with running(create_app(settings)):
         await mailed(person)

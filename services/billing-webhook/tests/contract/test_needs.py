@@ -53,10 +53,10 @@ async def database(settings):
 async def test_enters_what_a_run_used(database):
     with consumer_pact("billing-webhook", "chat-agent") as pact:
         received = pact.event("a run is over", "chat.run.completed.v1", OVER, given="a run is over")
-        async with database.begin() as session:
-            await HANDLERS[received.type](session, received)
-    async with database.begin() as session:
-        [entry] = await session.scalars(select(UsageEntry))
+        async with database.begin() as db:
+            await HANDLERS[received.type](db, received)
+    async with database.begin() as db:
+        [entry] = await db.scalars(select(UsageEntry))
     assert (str(entry.run_id), entry.tenant_id, entry.event_id) == (RUN, TENANT, received.id)
     assert (entry.model, entry.requests, entry.input_tokens, entry.cached_tokens) == ("gpt-5.1", 2, 120, 20)
     assert entry.occurred_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -79,9 +79,9 @@ async def test_enters_what_a_run_used(database):
 async def test_hears_who_has_left_and_what_becomes_of_a_tenant(database, type_, what, given, data):
     with consumer_pact("billing-webhook", "auth") as pact:
         received = pact.event(what, type_, data, given=given)
-        async with database.begin() as session:
-            await HANDLERS[type_](session, received)
-        async with database.begin() as session:
-            assert await session.scalar(select(tenants.c.id)) == TENANT
-            left = await session.scalar(erasure.is_deleted_user(USER))
+        async with database.begin() as db:
+            await HANDLERS[type_](db, received)
+        async with database.begin() as db:
+            assert await db.scalar(select(tenants.c.id)) == TENANT
+            left = await db.scalar(erasure.is_deleted_user(USER))
             assert (left is not None) == (type_ == "auth.user.deleted.v1")

@@ -42,8 +42,8 @@ async def nothing(resources: Resources) -> None:
 
 
 async def an_empty_conversation(resources: Resources, conversation_id: str = CONVERSATION) -> None:
-    async with resources.database.begin() as session:
-        await conversations.ensure(session, caller(), UUID(conversation_id), None, LIMITED)
+    async with resources.database.begin() as db:
+        await conversations.get_or_create(db, caller(), UUID(conversation_id), None, LIMITED)
 
 
 async def a_conversation_with_one_message(
@@ -51,8 +51,8 @@ async def a_conversation_with_one_message(
 ) -> None:
     hello = NewItem(id=item_id, data={"type": "message", "role": "user", "content": text})
     await an_empty_conversation(resources, conversation_id)
-    async with resources.database.begin() as session:
-        await items.append(session, caller(), UUID(conversation_id), [hello], LIMITED)
+    async with resources.database.begin() as db:
+        await items.append(db, caller(), UUID(conversation_id), [hello], LIMITED)
 
 
 async def a_conversation_with_one_turn(resources: Resources) -> None:
@@ -62,22 +62,22 @@ async def a_conversation_with_one_turn(resources: Resources) -> None:
 async def a_conversation_with_a_turn_in_its_third_attempt(resources: Resources) -> None:
     await an_empty_conversation(resources)
     newest = NewTurn(attempt=3, items=[], last=1)
-    async with resources.database.begin() as session:
-        await turns.begin(session, caller(), UUID(CONVERSATION), UUID(RUN), newest, LIMITED)
+    async with resources.database.begin() as db:
+        await turns.begin(db, caller(), UUID(CONVERSATION), UUID(RUN), newest, LIMITED)
 
 
 async def a_conversation_of_another(resources: Resources, conversation_id: str = OF_ANOTHER) -> None:
     another = caller("user:05e70000-0000-4000-8000-00000000000f")
-    async with resources.database.begin() as session:
-        await conversations.ensure(session, another, UUID(conversation_id), None, LIMITED)
+    async with resources.database.begin() as db:
+        await conversations.get_or_create(db, another, UUID(conversation_id), None, LIMITED)
 
 
 async def a_conversation_that_is_full(resources: Resources) -> None:
     await a_conversation_with_one_message(resources)
     most = resources.settings.limits.model_dump()["items_per_conversation"]
-    async with resources.database.begin() as session:
+    async with resources.database.begin() as db:
         full = update(Conversation).where(Conversation.id == UUID(CONVERSATION)).values(item_count=most)
-        await session.execute(full)
+        await db.execute(full)
 
 
 STATES: dict[str, State] = {

@@ -26,8 +26,8 @@ async def test_hears_what_becomes_of_a_tenant(settings, type_, what, data):
     database = Database(settings.database_url, name="test")
     with consumer_pact("conversation", "auth") as pact:
         received = pact.event(what, type_, data, given=what)
-        async with database.begin() as session:
-            await HANDLERS[type_](session, received)
+        async with database.begin() as db:
+            await HANDLERS[type_](db, received)
     await database.close()
 
 
@@ -40,8 +40,8 @@ async def test_hears_who_has_left(settings):
     with consumer_pact("conversation", "auth") as pact:
         given = "somebody has left for good"
         received = pact.event("somebody has left", "auth.user.deleted.v1", data, given=given)
-        async with database.begin() as session:
-            await HANDLERS[received.type](session, received)
-        async with database.begin() as session:
-            assert await session.scalar(erasure.is_deleted_user(USER)) == USER
+        async with database.begin() as db:
+            await HANDLERS[received.type](db, received)
+        async with database.begin() as db:
+            assert await db.scalar(erasure.is_deleted_user(USER)) == USER
     await database.close()

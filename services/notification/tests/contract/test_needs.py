@@ -56,8 +56,8 @@ async def database(settings):
 async def test_asks_for_an_address_to_be_confirmed(database, rows, type_, description, given):
     with consumer_pact("notification", "auth") as pact:
         received = pact.event(description, type_, TO_CONFIRM, given=given)
-        async with database.begin() as session:
-            await HANDLERS[type_](session, received)
+        async with database.begin() as db:
+            await HANDLERS[type_](db, received)
     [row] = await rows.fetch("select * from deliveries")
     assert (row["address"], row["user_id"], row["tenant_id"]) == ("ada@example.com", USER, TENANT)
     assert (row["template"], row["sealed_token"]) == ("email_verification", "s1.c2VhbGVk")
@@ -73,8 +73,8 @@ async def test_asks_for_an_address_to_be_confirmed(database, rows, type_, descri
 async def test_sends_the_mails_that_are_due(database, rows, description, given, data, token):
     with consumer_pact("notification", "auth") as pact:
         received = pact.event(description, "auth.mail.due.v1", data, given=given)
-        async with database.begin() as session:
-            await HANDLERS["auth.mail.due.v1"](session, received)
+        async with database.begin() as db:
+            await HANDLERS["auth.mail.due.v1"](db, received)
     [row] = await rows.fetch("select * from deliveries")
     assert (row["address"], row["user_id"], row["tenant_id"]) == ("ada@example.com", USER, None)
     assert (row["template"], row["sealed_token"]) == (data["kind"], token)
@@ -91,8 +91,8 @@ async def test_forgets_who_has_left(database, rows):
             {"user_id": match.regex(USER, regex=r"^user:[0-9a-f-]{36}$")},
             given="somebody has left for good",
         )
-        async with database.begin() as session:
-            await HANDLERS["auth.mail.due.v1"](session, due)
-        async with database.begin() as session:
-            await HANDLERS["auth.user.deleted.v1"](session, left)
+        async with database.begin() as db:
+            await HANDLERS["auth.mail.due.v1"](db, due)
+        async with database.begin() as db:
+            await HANDLERS["auth.user.deleted.v1"](db, left)
     assert await rows.fetch("select * from deliveries") == []
