@@ -17,9 +17,9 @@ import httpx
 import jwt
 import uvloop
 from auth.security.passwords import ITERATIONS, LANES, MEMORY_KIB, SALT_BYTES
+from auth.settings import Overlap
 from auth.signing.access_tokens import AccessTokens
 from auth.signing.key_file import KeyFile
-from auth.signing.key_ring import Overlap
 from auth.signing.signing_keys import Making, SigningKeys
 from auth.signing.vault import SIGNING, Vault
 from auth.signing.vault_keys import TransitKeys

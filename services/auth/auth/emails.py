@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 from uuid import UUID
 
+from servicekit.auth.permissions import Role
 from servicekit.encryption import encrypt
 from servicekit.events.outbox import publish
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.events import MailDue, MailKind
-from auth.models import User
+from auth.models import Membership, Status, Tenant, User
 from auth.security.one_time_tokens import Fresh
 from auth.services import Parts
 
@@ -75,3 +77,25 @@ def ask(  # noqa: PLR0913  # the parts of a mail
         expires_at=expires_at,
     )
     publish(db, due, tenant_id=tenant_id, subject=to.id)
+
+
+async def notify_owners(
+    db: AsyncSession, kind: MailKind, tenant: Tenant, *, besides: UUID | None = None, **facts: str
+) -> None:
+    """Have a notice sent to every owner who can sign in, except one."""
+    query = (
+        select(User)
+        .join(Membership, Membership.user_id == User.id)
+        .where(
+            Membership.tenant_id == tenant.id,
+            Membership.role == Role.OWNER,
+            User.status == Status.ACTIVE,
+            User.id.is_distinct_from(besides),
+        )
+        .order_by(Membership.created_at, User.id)
+    )
+    told = {"tenant_name": tenant.name, **facts}
+    expires_at = datetime.now(UTC) + NOTICE_LIFE
+    for user in await db.scalars(query):
+        to = Recipient.of(user)
+        ask(db, kind, to, told, tenant_id=tenant.id, expires_at=expires_at)

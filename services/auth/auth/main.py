@@ -9,20 +9,23 @@ from servicekit.app import Resources, create_service, serve
 from servicekit.request_limits import KIB
 from servicekit.workers.supervisor import running_all
 
-from auth.account.routes import account_api
+from auth.account import routes as account
+from auth.api_keys import routes as api_keys
 from auth.api_keys.introspection import own
-from auth.api_keys.routes import api_keys_api, api_keys_internal
-from auth.audit.routes import router as audit_api
-from auth.mfa.routes import factors_api
-from auth.registration.routes import entry_api
+from auth.audit import routes as audit
+from auth.mfa import routes as mfa
+from auth.oauth import routes as oauth
+from auth.registration import routes as registration
 from auth.security.revocation import Announcer
-from auth.service_accounts.routes import service_accounts_api
+from auth.service_accounts import routes as service_accounts
 from auth.services import Parts
-from auth.sessions.operator_routes import operator_sessions_api
+from auth.sessions import operator_routes as operators
+from auth.sessions import routes as sessions
 from auth.settings import Settings
-from auth.sign_in.routes import accounts_api, machines_api, well_known
+from auth.sign_in import routes as sign_in
 from auth.signing.signing_keys import SigningKeys
-from auth.tenants.routes import members_internal, tenants_api
+from auth.tenants import invite_routes as invites
+from auth.tenants import routes as tenants
 from auth.worker import workers
 
 logger = logging.getLogger(__name__)
@@ -51,18 +54,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings,
         description="Who you are in Acme: accounts, tenants, sessions and their tokens.",
         routers=[
-            accounts_api,
-            account_api,
-            factors_api,
-            tenants_api,
-            entry_api,
-            operator_sessions_api,
-            audit_api,
-            api_keys_api,
-            service_accounts_api,
-            well_known,
+            sign_in.router,
+            sessions.router,
+            operators.router,
+            registration.router,
+            account.router,
+            mfa.router,
+            tenants.router,
+            invites.router,
+            audit.router,
+            api_keys.router,
+            service_accounts.router,
+            oauth.router,
+            oauth.well_known,
         ],
-        internal=[machines_api, api_keys_internal, members_internal],
+        internal=[oauth.machines_api, api_keys.api_keys_internal, tenants.members_internal],
         workers=workers,
         lifespan=ready_to_sign,
         keys=keys,

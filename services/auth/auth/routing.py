@@ -1,8 +1,17 @@
-"""What all answers that hold tokens have in common."""
+"""Routers, as every folder of routes makes them."""
 
-from fastapi import Response
+from fastapi import APIRouter, Depends, Response
+
+from auth.client_info import origin
 
 
 def no_store(response: Response) -> None:
     """Keep what holds tokens out of every cache (RFC 6749 section 5.1)."""
     response.headers["Cache-Control"] = "no-store"
+
+
+def auth_router(tag: str, prefix: str = "") -> APIRouter:
+    """Return a router below /api/v1/auth: no response is cached, every request knows its client."""
+    return APIRouter(
+        prefix=f"/api/v1/auth{prefix}", tags=[tag], dependencies=[Depends(no_store), Depends(origin)]
+    )

@@ -1,6 +1,7 @@
 """What auth is told from outside."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +15,6 @@ from servicekit.encryption import InvalidEncryptionKey, encrypt
 from servicekit.settings import ServiceSettings, current_and_previous
 
 from auth.email_address import Domain
-from auth.signing.key_ring import Overlap
 
 MINUTE = 60
 HOUR = 3600
@@ -41,6 +41,17 @@ PEPPERS = (
 )
 # ISO 3166-1 alpha-2.
 Country = Annotated[str, StringConstraints(to_upper=True, pattern="^[A-Za-z]{2}$")]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How long a key is published before it signs, and how long after another has taken its place.
+
+    The lead must outlast every cache of the key set; the lag every token that the key has signed.
+    """
+
+    publish_lead: timedelta
+    retire_lag: timedelta
 
 
 class Settings(ServiceSettings):

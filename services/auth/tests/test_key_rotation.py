@@ -15,9 +15,10 @@ from pathlib import Path
 import httpx
 import stamina
 from auth.errors import SigningKeysUnavailable
+from auth.settings import Overlap
 from auth.signing.access_tokens import AccessTokens
 from auth.signing.key_file import KeyFile
-from auth.signing.key_ring import NoActiveKey, Overlap, RotationPending
+from auth.signing.key_ring import NoActiveKey, RotationPending
 from auth.signing.signing_keys import Making, SigningKeys
 from auth.signing.vault import PAUSE_SECONDS, SIGNING, Vault, VaultUnavailable
 from auth.signing.vault_keys import KeyNotMade, TransitKeys

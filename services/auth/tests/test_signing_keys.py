@@ -15,10 +15,10 @@ from auth import keys as command
 from auth.errors import SigningKeysUnavailable
 from auth.main import create_app
 from auth.models import SigningKeyRing
-from auth.settings import Settings
+from auth.settings import Overlap, Settings
 from auth.signing.key_document import KeysUnreadable, dumps
 from auth.signing.key_file import KeyFile
-from auth.signing.key_ring import KeyRing, KeyUnknown, Overlap, RotationPending, SigningKey
+from auth.signing.key_ring import KeyRing, KeyUnknown, RotationPending, SigningKey
 from auth.signing.key_table import KeyTable
 from auth.signing.signing_keys import Making, SigningKeys
 from auth.signing.vault_keys import TransitKeys

@@ -9,10 +9,10 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import users
+from auth.access.errors import RoleTooLow, TenantUnknown
 from auth.access.sensitive_actions import POLICIES, SensitiveAction
 from auth.errors import SessionEnded
 from auth.models import Membership, Status, Tenant, TenantStatus, User
-from auth.tenants.errors import RoleTooLow, TenantUnknown
 
 
 async def hold(db: AsyncSession, tenant_id: UUID | None) -> Tenant | None:

@@ -7,9 +7,9 @@ account accepts invites into other tenants from anywhere: what those think of it
 """
 
 from auth import client_info
+from auth.access.errors import CountryNotAllowed, EmailDomainNotAllowed
 from auth.email_address import domain_of
 from auth.services import Parts
-from auth.tenants.errors import CountryNotAllowed, EmailDomainNotAllowed
 
 
 def check(parts: Parts, email: str) -> None:

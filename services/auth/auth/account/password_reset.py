@@ -10,12 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, emails, users
-from auth.account import passwords
+from auth.account import password_check, passwords
 from auth.email_address import key_of
 from auth.errors import EmailTokenInvalid
 from auth.events import MailKind
 from auth.models import Purpose, Status, User
-from auth.security import lockout
 from auth.security.constant_time import at_least
 from auth.services import Parts
 
@@ -58,7 +57,7 @@ async def reset(parts: Parts, token: str, password: str) -> None:
     async with parts.database.begin() as db:
         user = await redeemed(db, parts, token)
         users.confirm(user)
-        await lockout.clear(db, parts, user)
+        await password_check.clear(db, parts, user)
         await passwords.replace(db, parts, user, password_hash)
         audit.record(db, audit.Action.PASSWORD_RESET, actor=user.subject)
 

@@ -8,10 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, client_info, users
+from auth.account import password_check
 from auth.account.errors import PasswordWrong
 from auth.errors import SessionEnded
 from auth.models import Session, Status, User
-from auth.security import lockout
 from auth.services import Parts
 from auth.sessions import sessions
 
@@ -53,12 +53,12 @@ async def prove(parts: Parts, caller: Principal, password: str) -> User:
     attempt = await parts.lockout.begin(
         user.email_key, f"session {caller.session_id}", from_where.digest if from_where else b""
     )
-    if not await lockout.try_password(parts, attempt, user, password):
+    if not await password_check.try_password(parts, attempt, user, password):
         await parts.lockout.failed(attempt)
         async with parts.database.begin() as db:
             audit.record(db, audit.Action.LOGIN_FAIL, **by(caller), reason="wrong password, asked for again")
             if attempt.may_try(user):
-                await lockout.note_wrong_password(db, user)
+                await password_check.note_wrong_password(db, user)
         raise PasswordWrong
     await parts.lockout.passed(attempt)
     return user

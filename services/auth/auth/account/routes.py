@@ -2,26 +2,23 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response, status
+from fastapi import Response, status
 from servicekit.auth.dependencies import Caller, public
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 
 from auth.access.sensitive_actions import SensitiveAction
 from auth.account import deletion, email_change, export, password_change, password_reset, profile, schemas
-from auth.client_info import origin
-from auth.routing import no_store
+from auth.routing import auth_router
 from auth.schemas import Accepted, MailToken, Me
 from auth.security.rate_limits import limited
 from auth.services import PartsOfAuth
 from auth.sessions.authorization import sensitive
 
-account_api = APIRouter(
-    prefix="/api/v1/auth", tags=["account"], dependencies=[Depends(no_store), Depends(origin)]
-)
+router = auth_router("account")
 
 
-@account_api.post(
+@router.post(
     "/password/forgot",
     status_code=status.HTTP_202_ACCEPTED,
     dependencies=[public, limited("password/forgot")],
@@ -32,7 +29,7 @@ async def ask_for_new_password(asked: schemas.ForgottenPassword, parts: PartsOfA
     return Accepted()
 
 
-@account_api.post(
+@router.post(
     "/password/reset",
     status_code=status.HTTP_204_NO_CONTENT,
     dependencies=[public, limited("password/reset")],
@@ -42,7 +39,7 @@ async def set_forgotten_password(wanted: schemas.PasswordReset, parts: PartsOfAu
     await password_reset.reset(parts, wanted.token.get_secret_value(), wanted.password.get_secret_value())
 
 
-@account_api.post("/password/change", status_code=status.HTTP_204_NO_CONTENT, dependencies=[limited("token")])
+@router.post("/password/change", status_code=status.HTTP_204_NO_CONTENT, dependencies=[limited("token")])
 async def change_password(
     wanted: schemas.PasswordChange,
     caller: Annotated[Principal, sensitive(SensitiveAction.CHANGE_PASSWORD)],
@@ -52,7 +49,7 @@ async def change_password(
     await password_change.change(parts, caller, wanted)
 
 
-@account_api.post("/email/change", status_code=status.HTTP_202_ACCEPTED, dependencies=[limited("token")])
+@router.post("/email/change", status_code=status.HTTP_202_ACCEPTED, dependencies=[limited("token")])
 async def ask_for_other_address(
     wanted: schemas.EmailChange,
     caller: Annotated[Principal, sensitive(SensitiveAction.CHANGE_EMAIL)],
@@ -63,20 +60,20 @@ async def ask_for_other_address(
     return Accepted()
 
 
-@account_api.post("/email/change/confirm", dependencies=[public, limited("email/verify")])
+@router.post("/email/change/confirm", dependencies=[public, limited("email/verify")])
 async def take_other_address(mail: MailToken, parts: PartsOfAuth) -> schemas.EmailChanged:
     """Use the new address from now on, with the token that was sent to it; ends all sessions."""
     await email_change.confirm(parts, mail.token.get_secret_value())
     return schemas.EmailChanged()
 
 
-@account_api.patch("/me")
+@router.patch("/me")
 async def change_profile(wanted: schemas.Profile, caller: Caller, session: Session) -> Me:
     """Change what one says of oneself."""
     return await profile.rename(session, caller, wanted)
 
 
-@account_api.post("/account/delete", status_code=status.HTTP_204_NO_CONTENT, dependencies=[limited("token")])
+@router.post("/account/delete", status_code=status.HTTP_204_NO_CONTENT, dependencies=[limited("token")])
 async def leave(
     wanted: schemas.Farewell,
     caller: Annotated[Principal, sensitive(SensitiveAction.DELETE_ACCOUNT)],
@@ -89,7 +86,7 @@ async def leave(
     await deletion.delete_account(parts, caller, wanted.password.get_secret_value())
 
 
-@account_api.post(
+@router.post(
     "/account/restore",
     status_code=status.HTTP_204_NO_CONTENT,
     dependencies=[public, limited("account/restore")],
@@ -99,7 +96,7 @@ async def come_back(mail: MailToken, parts: PartsOfAuth) -> None:
     await deletion.restore(parts, mail.token.get_secret_value())
 
 
-@account_api.get("/account/export")
+@router.get("/account/export")
 async def give_all_of_mine(
     caller: Caller, session: Session, parts: PartsOfAuth, response: Response
 ) -> schemas.Export:

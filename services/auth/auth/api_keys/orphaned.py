@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit
-from auth.access.owners import notify_owners
 from auth.api_keys import entitlement
 from auth.api_keys.keys import KIND, WORKING, client_id, prefix_of
 from auth.audit import Action
+from auth.emails import notify_owners
 from auth.events import MailKind
 from auth.models import ApiKey, OrphanedApiKeys, Tenant, User
 from auth.security import revocation

@@ -12,22 +12,19 @@ from servicekit.schemas import Cursor, Limit, Page
 
 from auth.access.sensitive_actions import SensitiveAction
 from auth.api_keys import introspection, keys, schemas
-from auth.client_info import origin
-from auth.routing import no_store
+from auth.routing import auth_router, no_store
 from auth.services import PartsOfAuth
 from auth.sessions.authorization import sensitive
 
 Manager = Annotated[Principal, require("api_keys:manage")]
 
-api_keys_api = APIRouter(
-    prefix="/api/v1/auth/api-keys", tags=["api keys"], dependencies=[Depends(no_store), Depends(origin)]
-)
+router = auth_router("api keys", prefix="/api-keys")
 api_keys_internal = APIRouter(
     prefix="/internal/v1/api-keys", tags=["api keys"], dependencies=[Depends(no_store)]
 )
 
 
-@api_keys_api.post("", status_code=status.HTTP_201_CREATED)
+@router.post("", status_code=status.HTTP_201_CREATED)
 async def make_api_key(
     wanted: schemas.NewApiKey,
     caller: Annotated[Principal, sensitive(SensitiveAction.CREATE_API_KEY)],
@@ -38,7 +35,7 @@ async def make_api_key(
     return await keys.make(session, parts, caller, wanted)
 
 
-@api_keys_api.get("")
+@router.get("")
 async def list_api_keys(
     caller: Manager, session: Session, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.ApiKey]:
@@ -46,7 +43,7 @@ async def list_api_keys(
     return await keys.page(session, caller, limit, cursor)
 
 
-@api_keys_api.post("/{key_id}/rotate")
+@router.post("/{key_id}/rotate")
 async def rotate_api_key(
     key_id: UUID,
     rotation: schemas.Rotation,
@@ -62,7 +59,7 @@ async def rotate_api_key(
     return await keys.rotate(session, parts, caller, key_id, rotation)
 
 
-@api_keys_api.delete("/{key_id}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete("/{key_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def revoke_api_key(
     key_id: UUID,
     caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_API_KEY)],

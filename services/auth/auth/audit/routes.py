@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BeforeValidator
 from servicekit.auth.dependencies import Caller, require
@@ -16,7 +16,7 @@ from auth import users
 from auth.audit import read
 from auth.audit.record import Action
 from auth.models import AuditEvent
-from auth.routing import no_store
+from auth.routing import auth_router
 from auth.services import PartsOfAuth
 
 
@@ -35,7 +35,7 @@ Subject = Annotated[str | None, Query(pattern=read.SUBJECT, max_length=160)]
 
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
-router = APIRouter(prefix="/api/v1/auth", tags=["audit"], dependencies=[Depends(no_store)])
+router = auth_router("audit")
 
 
 class BadMoment(BadRequest):

@@ -9,11 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import emails, users
 from auth.audit import Action, record
 from auth.events import MailKind
-from auth.factors import attempts, challenges, passkeys, recovery_codes, totp
+from auth.factors import attempts, challenges, passkeys, recovery_codes, totp, verification
 from auth.factors.errors import ChallengeInvalid, FactorUnknown, LastFactorRequired, PasskeyNotRegistered
 from auth.factors.recovery_codes import Prepared
 from auth.factors.schemas import Factors, NewPasskey, PasskeyFactor, TotpFactor
-from auth.mfa import challenge_flow
 from auth.models import Aim, Challenge, EndReason, Passkey, RecoveryCode, Session, Totp, User
 from auth.services import Parts
 from auth.sessions import sessions, step_up
@@ -142,8 +141,8 @@ async def removed(db: AsyncSession, parts: Parts, user: User, caller: Principal,
 
     Raises LastFactorRequired.
     """
-    if not await challenge_flow.has_any(db, user.id):
-        if await challenge_flow.is_required(db, user.id):
+    if not await verification.has_any(db, user.id):
+        if await verification.is_required(db, user.id):
             raise LastFactorRequired
         await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
         await attempts.forget(db, user.id)
@@ -163,7 +162,7 @@ async def removed(db: AsyncSession, parts: Parts, user: User, caller: Principal,
 
 async def remove_all(db: AsyncSession, user: User) -> list[str]:
     """Remove all factors of a person, and what was asked of them; gives the kinds. Sessions go on."""
-    kinds = await challenge_flow.kinds(db, user.id)
+    kinds = await verification.kinds(db, user.id)
     for table in (Totp, Passkey, RecoveryCode, Challenge):
         await db.execute(delete(table).where(table.user_id == user.id))
     await attempts.forget(db, user.id)
@@ -181,7 +180,7 @@ async def held(db: AsyncSession, caller: Principal) -> User:
 async def held_with_factor(db: AsyncSession, caller: Principal) -> User:
     """Give the caller's account, locked, if it has a second factor; raises FactorUnknown."""
     user = await held(db, caller)
-    if not await challenge_flow.has_any(db, user.id):
+    if not await verification.has_any(db, user.id):
         raise FactorUnknown
     return user
 

@@ -5,10 +5,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import users
-from auth.factors import challenges, passkeys, recovery_codes, totp
+from auth.factors import challenges, passkeys, recovery_codes, totp, verification
 from auth.factors.errors import ChallengeInvalid
 from auth.factors.schemas import Enrolled, EnrolmentCode, NewPasskey
-from auth.mfa import challenge_flow, enrolment
+from auth.mfa import enrolment
 from auth.models import Aim, User
 from auth.services import Parts
 from auth.sessions import sessions
@@ -49,7 +49,7 @@ async def finish(parts: Parts, answer: EnrolmentCode | NewPasskey) -> Enrolled:
             raise ChallengeInvalid
         kind, shown = await set_up(db, user, checked)
         codes = await enrolment.added(db, parts, user, standing.tenant.id, kind, prepared=prepared)
-        amr = challenge_flow.together(challenge.amr, shown)
+        amr = verification.together(challenge.amr, shown)
         bundle = await sessions.begin(db, parts, standing, amr)
     return Enrolled(**bundle.model_dump(), recovery_codes=codes)
 
@@ -73,6 +73,6 @@ async def set_up(db: AsyncSession, user: User, checked: Checked) -> tuple[str, l
 async def without_factor(db: AsyncSession, user_id: UUID) -> User:
     """Give a person, held, who has no factor: one who has is asked for that. Raises ChallengeInvalid."""
     user = await users.hold_person(db, user_id)
-    if user is None or await challenge_flow.has_any(db, user_id):
+    if user is None or await verification.has_any(db, user_id):
         raise ChallengeInvalid
     return user

@@ -3,29 +3,24 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, status
+from fastapi import Depends, status
 from servicekit.auth.dependencies import Caller, SignedIn, public
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 
 from auth import schemas
 from auth.access.sensitive_actions import SensitiveAction
-from auth.client_info import origin
 from auth.factors import passkeys
 from auth.factors import schemas as wire
 from auth.mfa import challenge_flow, enrolment, required_enrolment
 from auth.models import Passkey
-from auth.routing import no_store
+from auth.routing import auth_router
 from auth.security.rate_limits import limited
 from auth.services import PartsOfAuth
 from auth.sessions import step_up
 from auth.sessions.authorization import sensitive
-from auth.sign_in import magic_link
-from auth.sign_in import passkey as passkey_sign_in
 
-factors_api = APIRouter(
-    prefix="/api/v1/auth", tags=["factors"], dependencies=[Depends(no_store), Depends(origin)]
-)
+router = auth_router("factors")
 
 
 async def unhurried(caller: SignedIn, parts: PartsOfAuth) -> None:
@@ -36,13 +31,13 @@ async def unhurried(caller: SignedIn, parts: PartsOfAuth) -> None:
 by_person: Any = Depends(unhurried)
 
 
-@factors_api.post("/token/second-factor", dependencies=[public, limited("second-factor")])
+@router.post("/token/second-factor", dependencies=[public, limited("second-factor")])
 async def finish_sign_in(answer: wire.SecondFactor, parts: PartsOfAuth) -> schemas.SessionBundle:
     """Answer the challenge of a sign-in with a second factor."""
     return await challenge_flow.finish(parts, answer)
 
 
-@factors_api.post(
+@router.post(
     "/token/enrol/totp",
     status_code=status.HTTP_201_CREATED,
     dependencies=[public, limited("second-factor")],
@@ -53,13 +48,13 @@ async def begin_required_totp(asked: wire.EnrolmentChallenge, parts: PartsOfAuth
     return wire.NewTotp(seed=seed, otpauth_uri=uri)
 
 
-@factors_api.post("/token/enrol/totp/confirm", dependencies=[public, limited("second-factor")])
+@router.post("/token/enrol/totp/confirm", dependencies=[public, limited("second-factor")])
 async def finish_required_totp(answer: wire.EnrolmentCode, parts: PartsOfAuth) -> wire.Enrolled:
     """Let the app count, and finish the sign-in."""
     return await required_enrolment.finish(parts, answer)
 
 
-@factors_api.post("/token/enrol/passkey/options", dependencies=[public, limited("second-factor")])
+@router.post("/token/enrol/passkey/options", dependencies=[public, limited("second-factor")])
 async def begin_required_passkey(asked: wire.EnrolmentChallenge, parts: PartsOfAuth) -> wire.PasskeyOptions:
     """Give what a browser needs to make the passkey without which a tenant lets nobody in."""
     challenge = asked.challenge.get_secret_value()
@@ -67,40 +62,13 @@ async def begin_required_passkey(asked: wire.EnrolmentChallenge, parts: PartsOfA
     return wire.PasskeyOptions(challenge=challenge, options=options)
 
 
-@factors_api.post("/token/enrol/passkey", dependencies=[public, limited("second-factor")])
+@router.post("/token/enrol/passkey", dependencies=[public, limited("second-factor")])
 async def finish_required_passkey(made: wire.NewPasskey, parts: PartsOfAuth) -> wire.Enrolled:
     """Register the passkey, and finish the sign-in."""
     return await required_enrolment.finish(parts, made)
 
 
-@factors_api.post("/passkeys/sign-in/options", dependencies=[public, limited("passkeys")])
-async def begin_passkey_sign_in(parts: PartsOfAuth) -> wire.PasskeyOptions:
-    """Give what a browser needs to sign in with a passkey."""
-    challenge, options = await passkey_sign_in.begin(parts)
-    return wire.PasskeyOptions(challenge=challenge, options=options)
-
-
-@factors_api.post("/passkeys/sign-in", dependencies=[public, limited("passkeys")])
-async def sign_in_with_passkey(shown: wire.PasskeySignIn, parts: PartsOfAuth) -> schemas.SessionBundle:
-    """Sign in with a passkey, without address and password."""
-    return await passkey_sign_in.sign_in(parts, shown)
-
-
-@factors_api.post(
-    "/magic-link", status_code=status.HTTP_202_ACCEPTED, dependencies=[public, limited("magic-link")]
-)
-async def send_magic_link(asked: wire.MagicLinkRequest, parts: PartsOfAuth) -> wire.MagicLinkSent:
-    """Send a link to sign in with, where that is turned on."""
-    return wire.MagicLinkSent(binding=await magic_link.send(parts, asked.email))
-
-
-@factors_api.post("/magic-link/verify", dependencies=[public, limited("magic-link/verify")])
-async def sign_in_with_magic_link(link: wire.MagicLink, parts: PartsOfAuth) -> schemas.SessionBundle:
-    """Sign in with the token of a link. No GET does: scanners of mail follow links."""
-    return await magic_link.verify(parts, link)
-
-
-@factors_api.post("/step-up/options", dependencies=[by_person])
+@router.post("/step-up/options", dependencies=[by_person])
 async def begin_step_up(caller: SignedIn, parts: PartsOfAuth, session: Session) -> wire.PasskeyOptions:
     """Give what a browser needs to prove with a passkey once more who one is."""
     asked, known = await step_up.ask_for_passkey(session, parts, caller)
@@ -108,19 +76,19 @@ async def begin_step_up(caller: SignedIn, parts: PartsOfAuth, session: Session) 
     return wire.PasskeyOptions(challenge=asked.token, options=options)
 
 
-@factors_api.post("/step-up", dependencies=[limited("step-up"), by_person])
+@router.post("/step-up", dependencies=[limited("step-up"), by_person])
 async def prove_once_more(caller: SignedIn, proof: wire.StepUp, parts: PartsOfAuth) -> schemas.SessionBundle:
     """Exchange the session for one that was proved just now; the one before is over."""
     return await step_up.step_up(parts, caller, proof)
 
 
-@factors_api.get("/factors")
+@router.get("/factors")
 async def list_factors(caller: Caller, session: Session) -> wire.Factors:
     """List one's factors."""
     return await enrolment.every(session, caller)
 
 
-@factors_api.post("/factors/totp", status_code=status.HTTP_201_CREATED, dependencies=[by_person])
+@router.post("/factors/totp", status_code=status.HTTP_201_CREATED, dependencies=[by_person])
 async def begin_totp(
     caller: Annotated[Principal, sensitive(SensitiveAction.BEGIN_TOTP)], parts: PartsOfAuth, session: Session
 ) -> wire.NewTotp:
@@ -129,7 +97,7 @@ async def begin_totp(
     return wire.NewTotp(seed=seed, otpauth_uri=uri)
 
 
-@factors_api.post("/factors/totp/confirm", dependencies=[by_person])
+@router.post("/factors/totp/confirm", dependencies=[by_person])
 async def confirm_totp(
     caller: Annotated[Principal, sensitive(SensitiveAction.ADD_TOTP)],
     shown: wire.TotpCode,
@@ -140,7 +108,7 @@ async def confirm_totp(
     return wire.FactorAdded(recovery_codes=codes)
 
 
-@factors_api.delete("/factors/totp", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete("/factors/totp", status_code=status.HTTP_204_NO_CONTENT)
 async def remove_totp(
     caller: Annotated[Principal, sensitive(SensitiveAction.REMOVE_TOTP)], parts: PartsOfAuth, session: Session
 ) -> None:
@@ -148,7 +116,7 @@ async def remove_totp(
     await enrolment.remove_totp(session, parts, caller)
 
 
-@factors_api.post("/factors/recovery-codes", dependencies=[by_person])
+@router.post("/factors/recovery-codes", dependencies=[by_person])
 async def renew_recovery_codes(
     caller: Annotated[Principal, sensitive(SensitiveAction.RENEW_RECOVERY_CODES)],
     parts: PartsOfAuth,
@@ -158,7 +126,7 @@ async def renew_recovery_codes(
     return wire.RecoveryCodes(recovery_codes=codes)
 
 
-@factors_api.post("/factors/passkeys/options", dependencies=[by_person])
+@router.post("/factors/passkeys/options", dependencies=[by_person])
 async def begin_passkey(
     caller: Annotated[Principal, sensitive(SensitiveAction.BEGIN_PASSKEY)],
     parts: PartsOfAuth,
@@ -169,7 +137,7 @@ async def begin_passkey(
     return wire.PasskeyOptions(challenge=challenge, options=options)
 
 
-@factors_api.post("/factors/passkeys", status_code=status.HTTP_201_CREATED, dependencies=[by_person])
+@router.post("/factors/passkeys", status_code=status.HTTP_201_CREATED, dependencies=[by_person])
 async def add_passkey(
     caller: Annotated[Principal, sensitive(SensitiveAction.ADD_PASSKEY)],
     wanted: wire.NewPasskey,
@@ -180,7 +148,7 @@ async def add_passkey(
     return wire.PasskeyAdded(passkey=wire.PasskeyFactor.model_validate(passkey), recovery_codes=codes)
 
 
-@factors_api.patch("/factors/passkeys/{passkey_id}", response_model=wire.PasskeyFactor)
+@router.patch("/factors/passkeys/{passkey_id}", response_model=wire.PasskeyFactor)
 async def rename_passkey(
     caller: Caller, passkey_id: UUID, change: wire.PasskeyName, session: Session
 ) -> Passkey:
@@ -188,7 +156,7 @@ async def rename_passkey(
     return await enrolment.rename_passkey(session, caller, passkey_id, change.name)
 
 
-@factors_api.delete("/factors/passkeys/{passkey_id}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete("/factors/passkeys/{passkey_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def remove_passkey(
     caller: Annotated[Principal, sensitive(SensitiveAction.REMOVE_PASSKEY)],
     passkey_id: UUID,

@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import users
 from auth.email_address import key_of
 from auth.models import Invite, Status, Tenant, User
+from auth.registration.errors import TenantNameMissing
 from auth.schemas import Registration
 from auth.services import Parts
 from auth.tenants import invites
-from auth.tenants.errors import TenantNameMissing
 
 
 async def look(parts: Parts, wanted: Registration) -> str:

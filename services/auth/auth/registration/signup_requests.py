@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, pagination, users
 from auth.access import signup_policy
+from auth.access.errors import OperatorsOnly
 from auth.access.roles import authorize
 from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
@@ -26,17 +27,16 @@ from auth.email_address import key_of
 from auth.emails import Recipient, send
 from auth.events import MailKind
 from auth.models import Membership, RequestStatus, SignupRequest, Status, User
-from auth.security.constant_time import at_least
-from auth.security.one_time_tokens import Fresh
-from auth.services import Parts, PartsOfAuth
-from auth.tenants import invites, schemas
-from auth.tenants.errors import (
-    OperatorsOnly,
+from auth.registration.errors import (
     SignupClosed,
     SignupRequestDecided,
     SignupRequestsClosed,
     SignupRequestUnknown,
 )
+from auth.security.constant_time import at_least
+from auth.security.one_time_tokens import Fresh
+from auth.services import Parts, PartsOfAuth
+from auth.tenants import invites, schemas
 
 MOST_OPERATORS = 20
 OUTCOMES = {

@@ -10,22 +10,16 @@ outside does not lock its owner out. When Redis is away nobody gets in.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from uuid import uuid4
 
 from redis.asyncio import Redis
 from servicekit.rate_limits import ConcurrencyLimited, Limits, Quota, RateLimited
-from sqlalchemy import update
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth.errors import TooManySignIns
 from auth.models import User
 from auth.security.bounded_wait import WaitingRoom
 from auth.security.keyed_hash import digest
 from auth.settings import Settings
-
-if TYPE_CHECKING:
-    from auth.services import Parts
 
 DAY_MILLI = 86_400_000
 # All known devices of one account together, beside what each of them has.
@@ -238,29 +232,3 @@ def under_way(counter: str) -> str:
 def with_under_way(counters: Iterable[str]) -> list[str]:
     """Name counters, each with its attempts under way."""
     return [key for counter in counters for key in (counter, under_way(counter))]
-
-
-async def try_password(parts: "Parts", attempt: Attempt, user: User | None, password: str) -> bool:
-    """Tell whether it is the account's password; never of an account that is locked, or nobody's.
-
-    Takes the same time for all. Raises TooManySignIns; then the attempt is not counted.
-    """
-    kept = user.password_hash if user and attempt.may_try(user) else None
-    try:
-        # Between two transactions, so that nobody who waits for the hash keeps a connection from others.
-        return await parts.passwords.verify(password, kept)
-    except TooManySignIns:
-        await parts.lockout.take_back(attempt)
-        raise
-
-
-async def note_wrong_password(db: AsyncSession, user: User) -> None:
-    """Count a wrong password for good, until the right one comes."""
-    more = {"failed_sign_ins": User.failed_sign_ins + 1}
-    await db.execute(update(User).where(User.id == user.id).values(more))
-
-
-async def clear(db: AsyncSession, parts: "Parts", user: User) -> None:
-    """Open an account again that was blocked, as after a reset of its password."""
-    await db.execute(update(User).where(User.id == user.id).values(failed_sign_ins=0))
-    await parts.lockout.forget(user.email_key)

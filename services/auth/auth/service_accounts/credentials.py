@@ -12,10 +12,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit
-from auth.access.owners import notify_owners
 from auth.access.roles import authorize
 from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
+from auth.emails import notify_owners
 from auth.events import MailKind
 from auth.models import ServiceCredential
 from auth.pagination import after, page_of

@@ -3,8 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Form, Header, status
-from fastapi.responses import JSONResponse
+from fastapi import status
 from servicekit.app import ResourcesDep
 from servicekit.auth.dependencies import public, require
 from servicekit.auth.tokens import Principal
@@ -12,10 +11,7 @@ from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
 
 from auth.access.sensitive_actions import SensitiveAction
-from auth.client_info import origin
-from auth.oauth import token_endpoint
-from auth.routing import no_store
-from auth.schemas import MachineToken
+from auth.routing import auth_router
 from auth.security.rate_limits import limited
 from auth.service_accounts import credentials, issuance, schemas
 from auth.services import PartsOfAuth
@@ -23,12 +19,10 @@ from auth.sessions.authorization import sensitive
 
 Manager = Annotated[Principal, require("service_accounts:manage")]
 
-service_accounts_api = APIRouter(
-    prefix="/api/v1/auth", tags=["service accounts"], dependencies=[Depends(no_store), Depends(origin)]
-)
+router = auth_router("service accounts")
 
 
-@service_accounts_api.post(
+@router.post(
     "/service-accounts/issue",
     status_code=status.HTTP_201_CREATED,
     dependencies=[public, limited("service-accounts/issue")],
@@ -40,7 +34,7 @@ async def issue_credential(
     return await issuance.issue(parts, resources, asked)
 
 
-@service_accounts_api.get("/service-accounts/tokens")
+@router.get("/service-accounts/tokens")
 async def list_credentials(
     caller: Manager, session: Session, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.ServiceCredential]:
@@ -48,9 +42,7 @@ async def list_credentials(
     return await credentials.page(session, caller, limit, cursor)
 
 
-@service_accounts_api.post(
-    "/service-accounts/tokens/{credential_id}/revoke", status_code=status.HTTP_204_NO_CONTENT
-)
+@router.post("/service-accounts/tokens/{credential_id}/revoke", status_code=status.HTTP_204_NO_CONTENT)
 async def revoke_credential(
     credential_id: UUID,
     caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_SERVICE_CREDENTIAL)],
@@ -58,17 +50,3 @@ async def revoke_credential(
 ) -> None:
     """Revoke a credential: it gets no further access token."""
     await credentials.revoke(session, caller, credential_id)
-
-
-@service_accounts_api.post(
-    "/oauth/token", response_class=JSONResponse, dependencies=[public, limited("oauth/token")]
-)
-async def machine_token(
-    asked: Annotated[schemas.TokenRequest, Form()],
-    parts: PartsOfAuth,
-    resources: ResourcesDep,
-    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> MachineToken:
-    """Give a machine an access token for its credential (client_credentials; secret or assertion)."""
-    issued = await token_endpoint.exchange(parts, resources, asked, authorization)
-    return MachineToken(access_token=issued.token, expires_in=issued.lifetime, scope=" ".join(issued.scopes))

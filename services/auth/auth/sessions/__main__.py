@@ -6,11 +6,11 @@ import sys
 
 from servicekit.database import Database
 
+from auth.access.errors import TenantUnknown
 from auth.access.roles import find_tenant
 from auth.errors import UserUnknown
 from auth.sessions import operator_actions
 from auth.settings import Settings
-from auth.tenants.errors import TenantUnknown
 from auth.tenants.lifecycle import OPERATOR
 
 

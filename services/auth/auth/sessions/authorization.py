@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import users
 from auth.access import roles
+from auth.access.errors import OperatorsOnly
 from auth.access.sensitive_actions import POLICIES, Policy, SensitiveAction, Where
 from auth.services import Parts, PartsOfAuth
 from auth.sessions import step_up
-from auth.tenants.errors import OperatorsOnly
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 
 from auth.access.sensitive_actions import SensitiveAction
-from auth.client_info import origin
-from auth.routing import no_store
+from auth.routing import auth_router
 from auth.services import PartsOfAuth
 from auth.sessions import operator_actions
 from auth.sessions.authorization import sensitive
 from auth.sessions.schemas import SessionsEnded, SessionsToEnd
 
-operator_sessions_api = APIRouter(
-    prefix="/api/v1/auth", tags=["sessions"], dependencies=[Depends(no_store), Depends(origin)]
-)
+router = auth_router("sessions")
 
 
-@operator_sessions_api.post("/sessions/end")
+@router.post("/sessions/end")
 async def end_sessions(
     target: SessionsToEnd,
     caller: Annotated[Principal, sensitive(SensitiveAction.END_ANY_SESSIONS)],

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import users
 from auth.audit import Action, record
 from auth.errors import SessionEnded
-from auth.factors import attempts, challenges, passkeys, recovery_codes
+from auth.factors import attempts, challenges, passkeys, recovery_codes, verification
 from auth.factors.challenges import Asked
 from auth.factors.errors import (
     ChallengeInvalid,
@@ -24,7 +24,6 @@ from auth.factors.errors import (
     SecondFactorNeeded,
 )
 from auth.factors.schemas import StepUp
-from auth.mfa import challenge_flow
 from auth.models import Aim, Challenge, EndReason, Passkey, RecoveryCode, Session, User
 from auth.schemas import SessionBundle
 from auth.services import Parts
@@ -49,7 +48,7 @@ async def verify_fresh(db: AsyncSession, parts: Parts, session: Session, minutes
     `minutes` is how recently, by default AUTH_STEP_UP_MINUTES. Raises InsufficientUserAuthentication.
     """
     max_age = (minutes or parts.settings.auth_step_up_minutes) * MINUTE
-    enough = "mfa" in session.amr or not await challenge_flow.has_any(db, session.user_id)
+    enough = "mfa" in session.amr or not await verification.has_any(db, session.user_id)
     if not enough or session.authenticated_at.timestamp() < time.time() - max_age:
         raise InsufficientUserAuthentication(max_age)
 
@@ -76,7 +75,7 @@ async def step_up(parts: Parts, caller: Principal, proof: StepUp) -> SessionBund
     """
     async with parts.database.begin() as db:
         user = await db.get_one(User, (await of(db, caller)).user_id)
-        more = await challenge_flow.has_any(db, user.id)
+        more = await verification.has_any(db, user.id)
     if proof.password and more:
         raise SecondFactorNeeded
     failures = await attempts.count(parts, user.id)
@@ -108,8 +107,8 @@ async def proved(
     amr = session.amr
     if not proof.password:
         challenge = await signed(db, parts, session, proof)
-        shown = await challenge_flow.prove(db, parts, standing.user, proof, challenge=challenge, code=code)
-        amr = challenge_flow.together(amr, shown)
+        shown = await verification.prove(db, parts, standing.user, proof, challenge=challenge, code=code)
+        amr = verification.together(amr, shown)
     await attempts.forget(db, session.user_id)
     if not await sessions.end(db, EndReason.LOGOUT, Session.id == session.id):
         # Somebody has ended it meanwhile, and meant it.

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, client_info, emails, users
+from auth.account import password_check
 from auth.audit import Action
 from auth.email_address import key_of
 from auth.emails import Recipient
@@ -17,7 +18,6 @@ from auth.events import MailKind
 from auth.mfa import challenge_flow
 from auth.models import User
 from auth.schemas import Credentials, SessionBundle
-from auth.security import lockout
 from auth.security.constant_time import refusals_at_least
 from auth.security.lockout import Attempt
 from auth.services import Parts
@@ -108,7 +108,7 @@ async def begin_attempt(parts: Parts, credentials: Credentials, known_by: str | 
 
 async def judge(parts: Parts, attempt: Attempt, user: User | None, password: str) -> None:
     """Look at the password, unless the account is locked; raises InvalidCredentials or TooManySignIns."""
-    matches = await lockout.try_password(parts, attempt, user, password)
+    matches = await password_check.try_password(parts, attempt, user, password)
     if user is None:
         raise await refused(parts, attempt, None, Refused.UNKNOWN_ACCOUNT)
     if not matches:
@@ -136,7 +136,7 @@ async def refused(parts: Parts, attempt: Attempt, user: User | None, why: Refuse
         if blocks_address:
             audit.record(db, Action.ADDRESS_BLOCKED)
         if user and why is Refused.WRONG_PASSWORD:
-            await lockout.note_wrong_password(db, user)
+            await password_check.note_wrong_password(db, user)
         if user and tells:
             emails.send(db, parts, MailKind.SIGN_IN_BLOCKED, Recipient.of(user), tenant_id=tenant_id)
         await attack_alerts.sound(db, parts, sightings)

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import Enum
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +19,8 @@ from pydantic import JsonValue
 from servicekit.auth import jose
 from servicekit.auth.tokens import ALGORITHM, jwk_members
 
+from auth.settings import Overlap
+
 
 class State(Enum):
     """Where a key is in its life."""
@@ -28,17 +29,6 @@ class State(Enum):
     ACTIVE = "active"
     RETIRING = "retiring"
     RETIRED = "retired"
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How long a key is published before it signs, and how long after another has taken its place.
-
-    The lead must outlast every cache of the key set; the lag every token that the key has signed.
-    """
-
-    publish_lead: timedelta
-    retire_lag: timedelta
 
 
 # Nothing that is written like this is base64url, as the private part of a key of our own is.

@@ -17,10 +17,10 @@ from servicekit.database import Database
 from sqlalchemy.exc import SQLAlchemyError
 
 from auth.errors import SigningKeysUnavailable
-from auth.settings import Settings
+from auth.settings import Overlap, Settings
 from auth.signing.key_document import KeysUnreadable
 from auth.signing.key_file import KeyFile
-from auth.signing.key_ring import KeyRing, Make, NoActiveKey, Overlap, SigningKey
+from auth.signing.key_ring import KeyRing, Make, NoActiveKey, SigningKey
 from auth.signing.key_store import KeyStore, NothingStored, Stored
 from auth.signing.key_table import KeyTable
 from auth.signing.vault_keys import KeyNotMade, TransitKeys

@@ -7,10 +7,11 @@ import sys
 from servicekit.database import Database
 from sqlalchemy import select
 
+from auth.access.errors import TenantUnknown
 from auth.access.roles import find_tenant
 from auth.models import Tenant
 from auth.settings import Settings
-from auth.tenants.errors import TenantNotActive, TenantUnknown
+from auth.tenants.errors import TenantNotActive
 from auth.tenants.lifecycle import OPERATOR, close, reopen
 
 

@@ -5,12 +5,6 @@ from http import HTTPStatus
 from servicekit.errors import BadRequest, Conflict, Forbidden, NotFound, ServiceError, Unprocessable
 
 
-class TenantUnknown(NotFound):
-    """There is no such tenant, or the caller does not belong to it."""
-
-    default_detail = "There is no such tenant."
-
-
 class MemberUnknown(NotFound):
     """Nobody of this id belongs to the tenant."""
 
@@ -42,24 +36,6 @@ class InviteUnknown(NotFound):
     """The tenant has no such invite."""
 
     default_detail = "There is no such invite."
-
-
-class SignupRequestUnknown(NotFound):
-    """There is no such request."""
-
-    default_detail = "There is no such request."
-
-
-class RoleTooLow(Forbidden):
-    """The role, as it is now, does not allow this; nobody grants or touches one above their own."""
-
-    default_detail = "Your role does not allow this."
-
-
-class OperatorsOnly(Forbidden):
-    """Only those who run this installation may do this."""
-
-    default_detail = "This is for the operators of this installation."
 
 
 class LastOwner(Conflict):
@@ -133,39 +109,3 @@ class DomainNotAllowed(Unprocessable):
     """The tenant's settings name the domains that may be invited."""
 
     default_detail = "The settings of the tenant do not allow addresses of this domain."
-
-
-class TenantNameMissing(Unprocessable):
-    """Who signs up with a tenant of their own names it."""
-
-    default_detail = "Give the name of your tenant."
-
-
-class SignupClosed(Forbidden):
-    """Signing up needs an invite; nothing is said of the address."""
-
-    default_detail = "Signing up needs an invitation."
-
-
-class EmailDomainNotAllowed(Forbidden):
-    """Accounts are not for addresses of this domain; nothing is said of the address itself."""
-
-    default_detail = "Accounts here are not for addresses of this domain. Use another one."
-
-
-class CountryNotAllowed(Forbidden):
-    """Accounts are not made from this country, or only from some that this is not known to be in."""
-
-    default_detail = "Accounts are not made from where you are."
-
-
-class SignupRequestsClosed(Forbidden):
-    """Nobody here decides on requests for access."""
-
-    default_detail = "This installation does not take requests for access."
-
-
-class SignupRequestDecided(Conflict):
-    """The request was approved or rejected before."""
-
-    default_detail = "The request is decided already."

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, pagination, users
+from auth.access.errors import RoleTooLow
 from auth.access.roles import authorize, hold, role_of
 from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
@@ -29,7 +30,6 @@ from auth.tenants.errors import (
     InviteNotMailed,
     InviteOver,
     InviteUnknown,
-    RoleTooLow,
 )
 
 State = Literal["pending", "used", "revoked", "expired"]

@@ -10,17 +10,18 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, pagination, users
-from auth.access.owners import notify_owners
+from auth.access.errors import TenantUnknown
 from auth.access.roles import authorize, hold, role_of, standing
 from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
+from auth.emails import notify_owners
 from auth.events import MailKind, TenantDeleted, TenantReactivated, TenantSuspended
 from auth.models import EndReason, Invite, Membership, Session, SignupRequest, Tenant, TenantStatus
 from auth.security.revocation import Kind, revoke
 from auth.services import Parts
 from auth.sessions import sessions
 from auth.tenants import schemas
-from auth.tenants.errors import SlugTaken, SuspendedByOperator, TenantNotActive, TenantUnknown
+from auth.tenants.errors import SlugTaken, SuspendedByOperator, TenantNotActive
 
 OPERATOR = "operator"
 # So long one can see who was invited, and who asked for access.

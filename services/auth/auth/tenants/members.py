@@ -8,6 +8,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, pagination, users
+from auth.access.errors import RoleTooLow
 from auth.access.roles import authorize
 from auth.access.sensitive_actions import SensitiveAction
 from auth.account import password_reset
@@ -19,7 +20,7 @@ from auth.models import EndReason, Invite, Membership, Session, Status, Tenant, 
 from auth.services import Parts
 from auth.sessions import sessions
 from auth.tenants import schemas
-from auth.tenants.errors import LastOwner, MemberUnknown, RoleTooLow
+from auth.tenants.errors import LastOwner, MemberUnknown
 
 
 async def of_tenant(

@@ -15,7 +15,7 @@ from auth import audit, users
 from auth.audit import Action
 from auth.emails import Recipient, send
 from auth.events import MailKind
-from auth.mfa import challenge_flow
+from auth.factors import verification
 from auth.models import Membership, Status, Tenant, User
 from auth.services import Parts
 from auth.tenants.errors import OwnSecondFactorMissing
@@ -27,7 +27,7 @@ async def change(
     db: AsyncSession, parts: Parts, caller: Principal, tenant: Tenant, *, required: bool
 ) -> None:
     """Switch the requirement of a locked tenant on or off, and notify; raises OwnSecondFactorMissing."""
-    if required and not await challenge_flow.has_any(db, users.person(caller)):
+    if required and not await verification.has_any(db, users.person(caller)):
         raise OwnSecondFactorMissing
     tenant.mfa_required = required
     audit.record(db, Action.TENANT_MFA_CHANGED, tenant_id=tenant.id, actor=caller.subject, required=required)

@@ -3,15 +3,14 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Response, status
+from fastapi import APIRouter, Header, Response, status
 from servicekit.auth.dependencies import SignedIn, on_behalf_of, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
 
 from auth.access.sensitive_actions import SensitiveAction
-from auth.client_info import origin
-from auth.routing import no_store
+from auth.routing import auth_router
 from auth.schemas import Accepted, SessionBundle
 from auth.services import PartsOfAuth
 from auth.sessions.authorization import sensitive
@@ -22,13 +21,11 @@ Reader = Annotated[Principal, require("tenant:read")]
 Manager = Annotated[Principal, require("tenant:manage")]
 IfMatch = Annotated[str | None, Header(max_length=1024, description="The ETag of the settings as last read.")]
 
-tenants_api = APIRouter(
-    prefix="/api/v1/auth/tenants", tags=["tenants"], dependencies=[Depends(no_store), Depends(origin)]
-)
+router = auth_router("tenants", prefix="/tenants")
 members_internal = APIRouter(prefix="/internal/v1/tenants", tags=["tenants"])
 
 
-@tenants_api.post("", status_code=status.HTTP_201_CREATED)
+@router.post("", status_code=status.HTTP_201_CREATED)
 async def create_tenant(
     wanted: schemas.NewTenant,
     caller: Annotated[Principal, sensitive(SensitiveAction.CREATE_TENANT)],
@@ -39,7 +36,7 @@ async def create_tenant(
     return await lifecycle.create(session, parts, caller, wanted.name)
 
 
-@tenants_api.get("")
+@router.get("")
 async def own_tenants(
     caller: SignedIn, session: Session, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.OwnTenant]:
@@ -48,19 +45,19 @@ async def own_tenants(
     return Page(items=items, next_cursor=next_cursor)
 
 
-@tenants_api.get("/current")
+@router.get("/current")
 async def current_tenant(caller: Reader, session: Session) -> schemas.OwnTenant:
     """Tell of the tenant that the token is for."""
     return await lifecycle.current(session, caller)
 
 
-@tenants_api.patch("/current")
+@router.patch("/current")
 async def change_tenant(wanted: schemas.TenantChange, caller: Manager, session: Session) -> schemas.OwnTenant:
     """Give the tenant another name or slug."""
     return await lifecycle.change(session, caller, wanted)
 
 
-@tenants_api.delete("/current", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete("/current", status_code=status.HTTP_204_NO_CONTENT)
 async def delete_tenant(
     caller: Annotated[Principal, sensitive(SensitiveAction.DELETE_TENANT)],
     parts: PartsOfAuth,
@@ -70,7 +67,7 @@ async def delete_tenant(
     await lifecycle.discard(session, parts, caller)
 
 
-@tenants_api.post("/current/suspend", status_code=status.HTTP_204_NO_CONTENT)
+@router.post("/current/suspend", status_code=status.HTTP_204_NO_CONTENT)
 async def suspend_tenant(
     caller: Annotated[Principal, sensitive(SensitiveAction.SUSPEND_TENANT)], session: Session
 ) -> None:
@@ -78,7 +75,7 @@ async def suspend_tenant(
     await lifecycle.suspend(session, caller)
 
 
-@tenants_api.post("/{tenant_id}/reactivate")
+@router.post("/{tenant_id}/reactivate")
 async def reactivate_tenant(
     tenant_id: UUID,
     caller: Annotated[Principal, sensitive(SensitiveAction.REACTIVATE_TENANT)],
@@ -88,7 +85,7 @@ async def reactivate_tenant(
     return await lifecycle.reactivate(session, caller, tenant_id)
 
 
-@tenants_api.post("/{tenant_id}/switch")
+@router.post("/{tenant_id}/switch")
 async def switch_tenant(
     tenant_id: UUID, caller: SignedIn, parts: PartsOfAuth, session: Session
 ) -> SessionBundle:
@@ -96,14 +93,14 @@ async def switch_tenant(
     return await switch.switch(session, parts, caller, tenant_id)
 
 
-@tenants_api.get("/current/settings", responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}})
+@router.get("/current/settings", responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}})
 async def tenant_settings(caller: Reader, session: Session, response: Response) -> schemas.TenantSettings:
     """Give the settings of the tenant."""
     settings, response.headers["ETag"] = await preferences.read(session, caller)
     return settings
 
 
-@tenants_api.put("/current/settings", responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}})
+@router.put("/current/settings", responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}})
 async def replace_tenant_settings(  # noqa: PLR0913  # FastAPI hands a route its parts one by one
     wanted: schemas.NewTenantSettings,
     caller: Annotated[Principal, sensitive(SensitiveAction.CHANGE_TENANT_SETTINGS)],
@@ -122,7 +119,7 @@ async def replace_tenant_settings(  # noqa: PLR0913  # FastAPI hands a route its
     return settings
 
 
-@tenants_api.get("/current/members")
+@router.get("/current/members")
 async def tenant_members(
     caller: Reader, session: Session, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.Member]:
@@ -131,7 +128,7 @@ async def tenant_members(
     return Page(items=items, next_cursor=next_cursor)
 
 
-@tenants_api.patch("/current/members/{user_id}")
+@router.patch("/current/members/{user_id}")
 async def change_member(
     user_id: UUID,
     wanted: schemas.RoleChange,
@@ -143,7 +140,7 @@ async def change_member(
     return await members.change_role(session, parts, caller, user_id, wanted.role)
 
 
-@tenants_api.delete("/current/members/{user_id}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete("/current/members/{user_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def remove_member(
     user_id: UUID,
     caller: Annotated[Principal, sensitive(SensitiveAction.REMOVE_MEMBER)],
@@ -154,7 +151,7 @@ async def remove_member(
     await members.remove(session, parts, caller, user_id)
 
 
-@tenants_api.delete("/current/members/{user_id}/sessions", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete("/current/members/{user_id}/sessions", status_code=status.HTTP_204_NO_CONTENT)
 async def end_member_sessions(
     user_id: UUID,
     caller: Annotated[Principal, sensitive(SensitiveAction.END_MEMBER_SESSIONS)],
@@ -164,7 +161,7 @@ async def end_member_sessions(
     await members.end_sessions(session, caller, user_id)
 
 
-@tenants_api.post("/current/members/{user_id}/password-reset", status_code=status.HTTP_202_ACCEPTED)
+@router.post("/current/members/{user_id}/password-reset", status_code=status.HTTP_202_ACCEPTED)
 async def have_password_reset(
     user_id: UUID,
     caller: Annotated[Principal, sensitive(SensitiveAction.SEND_PASSWORD_RESET)],
@@ -175,7 +172,7 @@ async def have_password_reset(
     return Accepted()
 
 
-@tenants_api.post(
+@router.post(
     "/current/members/{user_id}/second-factor-reset",
     status_code=status.HTTP_204_NO_CONTENT,
 )
@@ -189,7 +186,7 @@ async def reset_second_factors(
     await mfa_reset.reset(session, parts, caller, user_id)
 
 
-@tenants_api.post("/current/leave", status_code=status.HTTP_204_NO_CONTENT)
+@router.post("/current/leave", status_code=status.HTTP_204_NO_CONTENT)
 async def leave_tenant(
     caller: Annotated[Principal, sensitive(SensitiveAction.LEAVE_TENANT)], session: Session
 ) -> None:
@@ -197,7 +194,7 @@ async def leave_tenant(
     await members.leave(session, caller)
 
 
-@tenants_api.post("/current/transfer-ownership", status_code=status.HTTP_204_NO_CONTENT)
+@router.post("/current/transfer-ownership", status_code=status.HTTP_204_NO_CONTENT)
 async def transfer_ownership(
     wanted: schemas.NewOwner,
     caller: Annotated[Principal, sensitive(SensitiveAction.TRANSFER_OWNERSHIP)],

@@ -7,6 +7,7 @@ from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit
+from auth.access.errors import RoleTooLow
 from auth.access.roles import authorize, standing
 from auth.access.sensitive_actions import SensitiveAction
 from auth.api_keys import orphaned
@@ -14,7 +15,7 @@ from auth.audit import Action
 from auth.models import OrphanedApiKeys, Tenant
 from auth.services import Parts
 from auth.tenants import mfa_requirement
-from auth.tenants.errors import PreconditionRequired, RoleTooLow, SettingsChanged
+from auth.tenants.errors import PreconditionRequired, SettingsChanged
 from auth.tenants.schemas import NewTenantSettings, TenantSettings
 
 # A strong tag inside a list; a weak one never fits If-Match.

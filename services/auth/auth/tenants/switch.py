@@ -7,13 +7,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, users
+from auth.access.errors import TenantUnknown
 from auth.audit import Action
 from auth.errors import SessionEnded
 from auth.models import EndReason, Session
 from auth.schemas import SessionBundle
 from auth.services import Parts
 from auth.sessions import sessions
-from auth.tenants.errors import TenantUnknown
 
 
 async def switch(db: AsyncSession, parts: Parts, caller: Principal, tenant_id: UUID) -> SessionBundle:

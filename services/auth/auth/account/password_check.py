@@ -1,0 +1,35 @@
+"""Verify the password of an account that may be locked, and unlock it."""
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth.errors import TooManySignIns
+from auth.models import User
+from auth.security.lockout import Attempt
+from auth.services import Parts
+
+
+async def try_password(parts: Parts, attempt: Attempt, user: User | None, password: str) -> bool:
+    """Tell whether it is the account's password; never of an account that is locked, or nobody's.
+
+    Takes the same time for all. Raises TooManySignIns; then the attempt is not counted.
+    """
+    kept = user.password_hash if user and attempt.may_try(user) else None
+    try:
+        # Between two transactions, so that nobody who waits for the hash keeps a connection from others.
+        return await parts.passwords.verify(password, kept)
+    except TooManySignIns:
+        await parts.lockout.take_back(attempt)
+        raise
+
+
+async def note_wrong_password(db: AsyncSession, user: User) -> None:
+    """Count a wrong password for good, until the right one comes."""
+    more = {"failed_sign_ins": User.failed_sign_ins + 1}
+    await db.execute(update(User).where(User.id == user.id).values(more))
+
+
+async def clear(db: AsyncSession, parts: Parts, user: User) -> None:
+    """Open an account again that was blocked, as after a reset of its password."""
+    await db.execute(update(User).where(User.id == user.id).values(failed_sign_ins=0))
+    await parts.lockout.forget(user.email_key)

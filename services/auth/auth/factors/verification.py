@@ -1,0 +1,74 @@
+"""Verifying a second factor, and which ones a person has."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from auth.factors import challenges, passkeys, recovery_codes, totp
+from auth.factors.errors import (
+    FactorRefused,
+)
+from auth.factors.schemas import Proof
+from auth.models import Membership, Passkey, RecoveryCode, Tenant, TenantStatus, Totp, User
+from auth.services import Parts
+
+
+async def prove(  # noqa: PLR0913  # what is shown, and what it has to fit
+    db: AsyncSession,
+    parts: Parts,
+    user: User,
+    proof: Proof,
+    *,
+    challenge: str,
+    code: RecoveryCode | None,
+) -> list[str]:
+    """Use up the one factor that is shown; gives what it is (RFC 8176), raises FactorRefused.
+
+    `code` is the recovery code that has matched.
+    """
+    if proof.code:
+        await totp.use(db, parts, user.id, proof.code.get_secret_value())
+        return ["otp"]
+    if code:
+        await recovery_codes.use(db, parts, user, code)
+        return ["otp"]
+    if proof.passkey:
+        _, amr = await passkeys.use(db, parts, proof.passkey, challenges.to_sign(challenge), user.id)
+        return amr
+    raise FactorRefused
+
+
+def together(before: Sequence[str], shown: Sequence[str]) -> list[str]:
+    """Say all that was shown, each once; two kinds of it are multi-factor."""
+    ways = [way for way in dict.fromkeys([*before, *shown]) if way != "mfa"]
+    return [*ways, "mfa"]
+
+
+async def has_any(db: AsyncSession, user_id: UUID) -> bool:
+    """Tell whether somebody has a second factor; recovery codes only stand in for one."""
+    app = select(Totp.id).where(Totp.user_id == user_id, Totp.confirmed_at.is_not(None))
+    key = select(Passkey.id).where(Passkey.user_id == user_id)
+    return bool(await db.scalar(select(app.exists() | key.exists())))
+
+
+async def is_required(db: AsyncSession, user_id: UUID) -> bool:
+    """Return whether a tenant of a person lets nobody in by one factor alone."""
+    strict = (
+        select(Tenant.id)
+        .join(Membership, Membership.tenant_id == Tenant.id)
+        .where(Membership.user_id == user_id, Tenant.mfa_required, Tenant.status != TenantStatus.DELETED)
+    )
+    return bool(await db.scalar(select(strict.exists())))
+
+
+async def kinds(db: AsyncSession, user_id: UUID) -> list[str]:
+    """Name what somebody can answer with."""
+    app = await totp.find(db, user_id)
+    found = {
+        "totp": app is not None and app.confirmed_at is not None,
+        "passkey": bool(await passkeys.of(db, user_id)),
+        "recovery_code": await recovery_codes.unused(db, user_id) > 0,
+    }
+    return [kind for kind, there in found.items() if there]

@@ -1,0 +1,90 @@
+"""HTTP routes of the token endpoints, the key set and discovery."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Header, Response
+from fastapi.responses import JSONResponse
+from servicekit.app import ResourcesDep
+from servicekit.auth.dependencies import public
+from servicekit.auth.permissions import PERMISSIONS
+from servicekit.auth.tokens import ALGORITHM
+
+from auth import schemas
+from auth.errors import UnsupportedGrantType
+from auth.oauth import internal_clients, jwks, token_endpoint
+from auth.routing import auth_router, no_store
+from auth.security.rate_limits import limited
+from auth.service_accounts.issuance import token_endpoint as token_endpoint_url
+from auth.service_accounts.schemas import TokenRequest
+from auth.services import PartsOfAuth
+
+router = auth_router("oauth")
+well_known = APIRouter(prefix="/.well-known", tags=["keys"], dependencies=[public])
+
+
+machines_api = APIRouter(
+    prefix="/internal/v1/oauth", tags=["machines"], dependencies=[public, Depends(no_store)]
+)
+
+
+GRANT_TYPE = "client_credentials"
+
+
+@well_known.get(
+    "/jwks.json",
+    response_class=jwks.JwkSetResponse,
+    response_model=schemas.JwkSet,
+    responses={304: {"description": "The keys are those that the ETag names."}},
+)
+async def key_set(
+    parts: PartsOfAuth, if_none_match: Annotated[list[str] | None, Header(include_in_schema=False)] = None
+) -> Response:
+    """Give the keys that access tokens are verified with."""
+    return await jwks.answer(parts, if_none_match or [])
+
+
+@well_known.get("/openid-configuration")
+async def discover(parts: PartsOfAuth) -> schemas.Discovery:
+    """Tell a library where the keys are."""
+    issuer = parts.settings.auth_issuer
+    return schemas.Discovery(
+        issuer=issuer,
+        jwks_uri=f"{issuer.rstrip('/')}/.well-known/jwks.json",
+        token_endpoint=token_endpoint_url(parts.settings),
+        token_endpoint_auth_methods_supported=[
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt",
+        ],
+        token_endpoint_auth_signing_alg_values_supported=[ALGORITHM],
+        grant_types_supported=[GRANT_TYPE],
+        id_token_signing_alg_values_supported=[ALGORITHM],
+        subject_types_supported=["public"],
+        scopes_supported=sorted(PERMISSIONS),
+    )
+
+
+@machines_api.post("/token", response_class=JSONResponse)
+async def service_token(
+    asked: Annotated[schemas.MachineCredentials, Form()], parts: PartsOfAuth
+) -> schemas.MachineToken:
+    """Give a service a token with which it calls one other (client credentials, RFC 6749 section 4.4)."""
+    if asked.grant_type != GRANT_TYPE:
+        raise UnsupportedGrantType
+    issued = await internal_clients.issue(parts.access_tokens, parts.settings.auth_service_secrets, asked)
+    lifetime = int(parts.access_tokens.lifetime.total_seconds())
+    return schemas.MachineToken(access_token=issued.token, expires_in=lifetime, scope=" ".join(issued.scopes))
+
+
+@router.post("/oauth/token", response_class=JSONResponse, dependencies=[public, limited("oauth/token")])
+async def machine_token(
+    asked: Annotated[TokenRequest, Form()],
+    parts: PartsOfAuth,
+    resources: ResourcesDep,
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> schemas.MachineToken:
+    """Give a machine an access token for its credential (client_credentials; secret or assertion)."""
+    issued = await token_endpoint.exchange(parts, resources, asked, authorization)
+    return schemas.MachineToken(
+        access_token=issued.token, expires_in=issued.lifetime, scope=" ".join(issued.scopes)
+    )
