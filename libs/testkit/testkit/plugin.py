@@ -69,9 +69,11 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: Postgres) -> Databases:
-    """Give the place where tests get their databases from."""
-    return Databases(postgres.url)
+def databases(postgres: Postgres) -> Iterator[Databases]:
+    """Make the databases of this worker's tests."""
+    made = Databases(postgres.url)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
