@@ -90,7 +90,7 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
     api_keys: ApiKeyCheck | None = None,
     max_body_size: int = DEFAULT_BODY,
 ) -> FastAPI:
-    """Make the app that the gateway reaches, with the internal one at `app.state.internal`.
+    """Return the app that the gateway reaches, with the internal one at `app.state.internal`.
 
     `max_body_size`, in bytes, holds for all routes that do not name a limit of their own.
     `keys` is where token keys come from, by default auth's key set over HTTP; `api_keys` tells whose an API
@@ -113,7 +113,6 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
     )
     inside = FastAPI(
         title=f"{title}, internal",
-        telemetry={"exclude": telemetry.is_probe},
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -127,7 +126,7 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
 def configure_app(
     app: FastAPI, resources: Resources, routers: Sequence[APIRouter], max_body_size: int
 ) -> None:
-    """Give one of the two apps its routes and manners."""
+    """Install middleware, error handlers and routes in one of the two apps."""
     app.state.resources = resources
     app.add_middleware(RequestContextMiddleware)
     errors.install(app)
@@ -139,6 +138,7 @@ def configure_app(
             form_limits={"max_fields": MAX_FORM_FIELDS, "max_files": 0},
         )
     assert_policies(app)
+    telemetry.instrument_app(app)
 
 
 def build_resources(
@@ -147,7 +147,7 @@ def build_resources(
     keys: KeySource | None = None,
     api_keys: ApiKeyCheck | None = None,
 ) -> Resources:
-    """Make what every service has; nothing connects before it is used."""
+    """Build what every service has; nothing connects before it is used."""
     database = Database.from_settings(settings, name)
     redis = redis_client.connect(settings)
     http = HttpPool(telemetry.client_traces(settings))

@@ -4,6 +4,7 @@ A trace context travels in and out of every service also when nobody collects th
 """
 
 import contextlib
+import os
 import socket
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -11,19 +12,22 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
+from fastapi import FastAPI
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.aiohttp_client import create_trace_config
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Span as RecordingSpan
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.trace import Link, Span, SpanKind, TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import Attributes
 from redis.asyncio import Redis
@@ -31,20 +35,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from servicekit.settings import ServiceSettings
 
-# A standing stream is not a slow request, and a probe is not a request that anybody waits for.
-UNTRACED = ("/healthz", "/readyz", "/metrics")
+# Today's HTTP conventions name spans and metrics; it is read once, when the first instrumentation starts.
+os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
+# A probe is not a request that anybody waits for.
+UNTRACED = "/healthz,/readyz,/metrics"
+# The attributes in which a span has a URL or its query, by the conventions of today and those before.
+URL_ATTRIBUTES = ("url.query", "url.full", "http.url", "http.target")
 PROPAGATOR = TraceContextTextMapPropagator()
 # One process is one instance: its logs, traces and metrics carry the same id.
 INSTANCE_ID = str(uuid4())
-
-
-class RedactQueryStrings(SpanProcessor):
-    """Takes the query out of what is told of a request: it may carry a token, or what somebody looks for."""
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
-        """Write over the query; FastAPI gives it to every span that it begins."""
-        if span.attributes and "url.query" in span.attributes:
-            span.set_attribute("url.query", "REDACTED")
 
 
 class OnlyWithinTraces(Sampler):
@@ -101,11 +100,32 @@ def configure(service: str, settings: ServiceSettings) -> None:
     tracing = TracerProvider(resource=origin)
     # Which of the work is sampled stays the operator's to say (OTEL_TRACES_SAMPLER).
     tracing.sampler = OnlyWithinTraces(tracing.sampler)
-    tracing.add_span_processor(RedactQueryStrings())
     if settings.otel_exporter_otlp_endpoint:
         tracing.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(tracing)
     metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()], origin))
+
+
+def instrument_app(app: FastAPI) -> None:
+    """Trace and count the app's requests, with one span each and none for the chunks of a stream.
+
+    FastAPI's own telemetry stays silent beside it: it recognises the instrumentation and leaves spans,
+    metrics and the log of exceptions to it and to us.
+    """
+    FastAPIInstrumentor.instrument_app(
+        app,
+        excluded_urls=UNTRACED,
+        exclude_spans=["receive", "send"],
+        server_request_hook=redact_request,
+    )
+
+
+def redact_request(span: Span, _scope: dict[str, Any]) -> None:
+    """Remove the query from the span of a request: it may carry a token, or what somebody searches for."""
+    if isinstance(span, RecordingSpan):
+        for name in URL_ATTRIBUTES:
+            if value := (span.attributes or {}).get(name):
+                span.set_attribute(name, "REDACTED" if name == "url.query" else redact_query(value))
 
 
 def instrument(settings: ServiceSettings, *parts: AsyncEngine | Redis) -> None:
@@ -133,17 +153,12 @@ def parent(traceparent: str | None) -> Context:
 
 
 def client_traces(settings: ServiceSettings) -> list[aiohttp.TraceConfig]:
-    """Give what traces calls to other services, when the spans have somewhere to go."""
+    """Return what traces calls to other services, when the spans have somewhere to go."""
     if not settings.otel_exporter_otlp_endpoint:
         return []
     return [create_trace_config(url_filter=redact_query)]
 
 
 def redact_query(url: object) -> str:
-    """Write an address for a span, without what is asked for there."""
+    """Return a URL without its query."""
     return str(url).partition("?")[0]
-
-
-def is_probe(scope: Any) -> bool:
-    """Tell whether a request is a probe, which is not worth a span."""
-    return scope["path"] in UNTRACED

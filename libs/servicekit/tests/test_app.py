@@ -108,10 +108,12 @@ async def test_knows_the_caller_by_the_token(app: FastAPI, issuer: Issuer) -> No
 
 
 async def test_tells_the_keys_it_knows_so_that_others_may_judge_as_it_does(
-    app: FastAPI, http: httpx.AsyncClient, issuer: Issuer
+    app: FastAPI, http: httpx.AsyncClient, settings: ServiceSettings, issuer: Issuer
 ) -> None:
-    lost = await http.get("/.well-known/jwks.json")
-    assert (lost.status_code, lost.json()["code"]) == (503, "key_source_unavailable")
+    nowhere = settings.model_copy(update={"auth_jwks_url": "http://127.0.0.1:1/jwks.json"})
+    async with running(create_service("shop", nowhere)) as without_auth, client(without_auth) as lost:
+        answer = await lost.get("/.well-known/jwks.json")
+    assert (answer.status_code, answer.json()["code"]) == (503, "key_source_unavailable")
 
     await app.state.resources.keys.warmup()
     answer = await http.get("/.well-known/jwks.json")
