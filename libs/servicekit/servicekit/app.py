@@ -1,4 +1,4 @@
-"""Puts a service together: what all of them have, then what this one answers and does."""
+"""Assembles a service: what all of them have, then this one's routes and workers."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Where a request comes from, as far as our own proxies vouch for it."""
+"""The client's IP address, as far as our own proxies vouch for it."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -8,7 +8,7 @@ IPV6_SITE_BITS, SHOWN_OF_IPV6 = 64, 48
 
 
 def client_ip(connection: HTTPConnection) -> str:
-    """Give the address of the client, written one way; empty when nobody knows it.
+    """Return the address of the client, written one way; empty when nobody knows it.
 
     Each trusted proxy appends the address that it was called from, so only that many entries at the end of
     X-Forwarded-For are true; the ones before are whatever the client wrote.
@@ -30,13 +30,13 @@ def canonical(address: str) -> str:
 
 
 def network_of(address: str) -> str:
-    """Give what counts as one client: an address, of IPv6 the /64, because one customer has all of it."""
+    """Return what counts as one client: an address, of IPv6 the /64, because one customer has all of it."""
     plain = canonical(address)
     return str(ip_network(f"{plain}/{IPV6_SITE_BITS}", strict=False)) if ":" in plain else plain or "unknown"
 
 
 def mask_ip(address: str) -> str | None:
-    """Leave out what tells one neighbour from another: `203.0.113.x`, `2001:db8:1::/48`."""
+    """Mask an address down to its network: `203.0.113.x`, `2001:db8:1::/48`."""
     plain = canonical(address.partition("/")[0])
     if ":" in plain:
         return str(ip_network(f"{plain}/{SHOWN_OF_IPV6}", strict=False))

@@ -13,7 +13,7 @@ _bound: ContextVar[dict[str, str] | None] = ContextVar("bound", default=None)
 
 @contextmanager
 def scope(**values: str | None) -> Iterator[None]:
-    """Begin a piece of work (a request, an event); what is bound inside ends with it."""
+    """Open a context for one request or event; what is bound inside ends with it."""
     token = _bound.set({key: value for key, value in values.items() if value is not None})
     try:
         yield
@@ -22,17 +22,17 @@ def scope(**values: str | None) -> Iterator[None]:
 
 
 def bind(**values: str | None) -> None:
-    """Say something about the work at hand, such as `tenant_id` or `user_id`; every log line will tell it."""
+    """Bind values such as `tenant_id` or `user_id` to the current work; every log line has them."""
     current = _bound.get()
     if current is not None:
         current.update({key: value for key, value in values.items() if value is not None})
 
 
 def current() -> Mapping[str, str]:
-    """Give all that is known about the work at hand."""
+    """Return what is bound to the current work."""
     return _bound.get() or {}
 
 
 def request_id() -> str | None:
-    """Give the id of the request that this work belongs to, if it belongs to one."""
+    """Return the id of the request that this work belongs to, if it belongs to one."""
     return current().get("correlation_id")

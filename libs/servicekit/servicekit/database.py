@@ -84,7 +84,7 @@ class Database:
             await connection.execute(text("select 1"))
 
     async def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         await self.engine.dispose()
 
 
@@ -110,13 +110,13 @@ def redact_error_detail(context: ExceptionContext) -> None:
 
 
 def discard_read_only_connection(context: ExceptionContext) -> None:
-    """Give up every connection to a server that takes no writes any more: others go to the new primary."""
+    """Discard every connection to a server that takes no writes any more: new ones go to the new primary."""
     if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
         context.is_disconnect = True
 
 
 async def transaction(request: Request) -> AsyncIterator[AsyncSession]:
-    """Give the request its transaction, or the one that already owns it (see `idempotency`)."""
+    """Open the request's transaction, or join the one that already owns it (see `idempotency`)."""
     owned: AsyncSession | None = getattr(request.state, "session", None)
     if owned is not None:
         yield owned

@@ -1,4 +1,4 @@
-"""Secrets inside event data (the token of a reset link), readable by the service they are meant for alone.
+"""Encrypts secrets inside event data (the token of a reset link) for the one service that may read them.
 
 AES-256-GCM (NIST SP 800-38D) with random nonces: one key is good for 2^32 texts.
 """
@@ -18,11 +18,11 @@ NONCE_BYTES = 12
 
 
 class DecryptionFailed(ValueError):
-    """A sealed text was changed, belongs elsewhere, or was sealed with another key: nobody can tell which."""
+    """A ciphertext was changed, belongs to another context, or was encrypted with another key."""
 
 
 class InvalidEncryptionKey(ValueError):
-    """A sealing key is not 32 bytes in URL-safe base64."""
+    """An encryption key is not 32 bytes in URL-safe base64."""
 
 
 def encrypt(key: SecretStr, text: str, *, context: str) -> str:
@@ -33,7 +33,7 @@ def encrypt(key: SecretStr, text: str, *, context: str) -> str:
 
 
 def decrypt(key: SecretStr, sealed: str, *, context: str) -> str:
-    """Decrypt what `seal` gave for the same key and context; raises SealBroken."""
+    """Decrypt what `encrypt` returned for the same key and context; raises DecryptionFailed."""
     cipher = _cipher(key)
     version, packed = sealed[: len(PREFIX)], sealed[len(PREFIX) :]
     if version != PREFIX:
@@ -46,7 +46,7 @@ def decrypt(key: SecretStr, sealed: str, *, context: str) -> str:
 
 
 def decrypt_by_any(keys: Sequence[SecretStr], sealed: str, *, context: str) -> str:
-    """Decrypt what one of the keys has sealed, as while one takes another's place; raises SealBroken."""
+    """Decrypt with whichever of the keys fits, as during a key rotation; raises DecryptionFailed."""
     for key in keys:
         with contextlib.suppress(DecryptionFailed):
             return decrypt(key, sealed, context=context)

@@ -1,4 +1,4 @@
-"""Who has left for good, and which tenants are over: what auth tells of them, written down in each service.
+"""Deleted users and tenants, recorded in each service from auth's events, for erasure.
 
 Ids of people are not used again, so who has left is remembered for ever, by the id alone; and what comes late
 of theirs is known to be nobody's. A service takes both tables into its own metadata (see `events.outbox`).
@@ -63,7 +63,7 @@ TENANT_EVENTS = ("auth.tenant.deleted.v1", "auth.tenant.suspended.v1", "auth.ten
 
 
 class UserDeleted(BaseModel):
-    """Somebody has left for good, and tenants that nobody else was in with them."""
+    """A user was deleted, and with them the tenants that nobody else was a member of."""
 
     user_id: str
     tenant_ids: list[UUID]
@@ -107,12 +107,12 @@ async def record_tenant_changed(session: AsyncSession, received: ReceivedEvent) 
 
 
 def is_deleted_user(user_id: str) -> Select[str]:
-    """Find somebody among those who have left."""
+    """Select a user among the deleted ones."""
     return select(deleted_users.c.user_id).where(deleted_users.c.user_id == user_id)
 
 
 def pending_erasures() -> Select[str]:
-    """List who has left, and is not forgotten here."""
+    """Select the deleted users whose data are not yet erased here."""
     return select(deleted_users.c.user_id).where(deleted_users.c.forgotten_at.is_(None))
 
 
@@ -123,5 +123,5 @@ async def mark_erased(session: AsyncSession, is_left: ColumnElement[bool], late:
 
 
 def purgeable_tenants() -> Select[UUID]:
-    """List the tenants that are kept no longer."""
+    """Select the tenants whose data may be purged."""
     return select(tenants.c.id).where(tenants.c.purge_after < func.now())

@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree, and how it is told: problem details (RFC 9457).
+"""The tree of errors, and how they are rendered: problem details (RFC 9457).
 
 ServiceError
 ├── BadRequest 400          ├── PayloadTooLarge 413
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 class ServiceError(Exception):
-    """Something went wrong that the caller should hear of; `detail` is a sentence for a person."""
+    """An error that the caller is told of; `detail` is a sentence for a person."""
 
     status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
     default_detail: ClassVar[str] = ""
@@ -66,7 +66,7 @@ class ServiceError(Exception):
 
     @classmethod
     def code(cls) -> str:
-        """Give the stable word that clients switch on: the class name in snake_case."""
+        """Return the stable word that clients switch on: the class name in snake_case."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
 
@@ -77,7 +77,7 @@ class BadRequest(ServiceError):
 
 
 class Unauthenticated(ServiceError):
-    """Nobody, or nobody we can believe, is asking."""
+    """The caller is not authenticated."""
 
     status = HTTPStatus.UNAUTHORIZED
 
@@ -146,7 +146,7 @@ class TooManyRequests(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """Something that we need does not answer; trying again later may help."""
+    """A dependency does not answer; trying again later may help."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     default_detail = "A part of the service does not answer. Try again shortly."
@@ -221,7 +221,7 @@ async def _invalid_request(_: Request, error: Exception) -> Response:
 
 
 def first_errors(errors: Iterable[Mapping[str, Any]]) -> Iterator[JsonValue]:
-    """Give the first of what does not fit, as far as there is room; what was sent is not sent back.
+    """Return the first of what does not fit, as far as there is room; what was sent is not sent back.
 
     It may be a password.
     """
@@ -256,7 +256,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
 
 
 def is_outage(error: Exception) -> bool:
-    """Tell whether a database fails us because it is away, full or being stopped: trying again may help."""
+    """Return whether a database fails us because it is away, full or being stopped: trying again may help."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, PoolTimeout | OSError | TimeoutError)
     # 57: the server is shutting down or was told to stop; 53: it is full; 08: the connection broke.

@@ -1,4 +1,4 @@
-"""Is the process alive, may it take traffic, and what does it count: on the internal port only."""
+"""Liveness, readiness and metrics, on the internal port only."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,13 +18,13 @@ router = APIRouter(tags=["health"], dependencies=[public])
 
 @router.get("/healthz")
 async def is_alive() -> dict[str, str]:
-    """Tell that the process answers; nothing else is asked, so that a lost database restarts nobody."""
+    """Return ok while the process answers; a lost database is no reason to restart it."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", responses={503: {"description": "Something that the service needs does not answer."}})
 async def is_ready(request: Request) -> Response:
-    """Tell whether traffic may come, naming every dependency."""
+    """Return whether the service is ready, naming every dependency."""
     # A copy: checks are added while the service starts, also while these are awaited.
     checks: dict[str, Check] = dict(request.app.state.resources.checks)
     outcomes = await asyncio.gather(*(outcome(check) for check in checks.values()))
@@ -35,7 +35,7 @@ async def is_ready(request: Request) -> Response:
 
 @router.get("/metrics")
 def metrics() -> Response:
-    """Give the process's counters in Prometheus' text format."""
+    """Return the process's counters in Prometheus' text format."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

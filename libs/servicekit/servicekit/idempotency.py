@@ -93,7 +93,7 @@ class IdempotentRoute(APIRoute):
             self.openapi_extra = {**extra, "parameters": [PARAMETER, *extra.get("parameters", [])]}
 
     def get_route_handler(self) -> Answer:
-        """Give the route's handler, run once for each key."""
+        """Return the route's handler, run once for each key."""
         answer = super().get_route_handler()
         if not is_unsafe(self):
             return answer
@@ -136,7 +136,7 @@ class IdempotencyClaim:
 
 
 def is_unsafe(route: APIRoute) -> bool:
-    """Tell whether a route changes anything."""
+    """Return whether a route changes anything."""
     return bool((route.methods or set()) - SAFE)
 
 
@@ -148,7 +148,7 @@ def refuse_stream(route: APIRoute) -> None:
 
 
 async def scope_of(request: Request, template: str, key: str) -> bytes:
-    """Say whose key this is, and for which route; what one caller may see is never replayed to another."""
+    """Return the scope of a key: caller and route, so that no answer is replayed to somebody else."""
     caller = ["anonymous"]
     if "authorization" in request.headers:
         principal = await authenticated(request, await BearerToken()(request))
@@ -159,7 +159,7 @@ async def scope_of(request: Request, template: str, key: str) -> bytes:
 
 
 async def fingerprint_of(request: Request) -> bytes:
-    """Say what is asked for: the whole path, and the body."""
+    """Return what is asked for: the whole path, and the body."""
     return digest(request.url.path, request.url.query, await request.body())
 
 
@@ -174,7 +174,7 @@ def digest(*parts: str | bytes) -> bytes:
 
 
 async def run_once(request: Request, claim: IdempotencyClaim, answer: Answer) -> Response:
-    """Answer a request, with what was kept if its key was used before."""
+    """Answer a request, with the stored response if its key was used before."""
     database: Database = request.app.state.resources.database
     async with database.begin() as session:
         request.state.session = session
@@ -204,7 +204,7 @@ async def find(session: AsyncSession, claim: IdempotencyClaim) -> Earlier | None
 
 @contextlib.contextmanager
 def replaying_earlier(earlier: Earlier | None) -> Iterator[None]:
-    """Let the route's function be replaced by what came of the earlier request."""
+    """Replace the route's function by the result of the earlier request."""
     token = _earlier.set(earlier)
     try:
         yield
@@ -231,7 +231,7 @@ def replaying(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def store_response(session: AsyncSession, claim: IdempotencyClaim, response: Response) -> None:
-    """Keep an answer in the transaction of its effect."""
+    """Store a response in the transaction of its effect."""
     if isinstance(response, StreamingResponse):
         raise TypeError("a streamed answer cannot be kept")
     answer = {

@@ -219,7 +219,7 @@ def to_datadog(_service: str, settings: ServiceSettings) -> Write:
 
 
 def datadog_intake(site: str) -> str:
-    """Give the address of a site's intake; a whole URL is taken as it is (a proxy, or an agent)."""
+    """Return the address of a site's intake; a whole URL is taken as it is (a proxy, or an agent)."""
     return site if "://" in site else f"https://http-intake.logs.{site}"
 
 

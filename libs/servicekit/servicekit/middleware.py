@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its context, its log line, and the failure nobody foresaw."""
+"""Middleware around every request: its id, its context, its log line, and unexpected errors."""
 
 import logging
 import re
@@ -93,7 +93,7 @@ class _Request:
             await self.pass_on(message)
 
     async def instead_of(self, head: Message) -> Response | None:
-        """Give another answer: 429 to too many invalid requests, a problem for the framework's plain 413."""
+        """Return another answer: 429 to too many invalid requests, a problem in place of a plain 413."""
         if head["status"] not in invalid_requests.STATUSES:
             return None
         try:
@@ -111,7 +111,7 @@ class _Request:
         await self._send(message)
 
     def log(self) -> None:
-        """Tell the one line that every request leaves."""
+        """Log the one line that every request leaves."""
         if self.scope["path"] in PROBES:
             return
         fields = {

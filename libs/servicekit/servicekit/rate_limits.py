@@ -125,7 +125,7 @@ class Quota:
     per: float | None = None
 
     def headers(self) -> dict[str, str]:
-        """Give the headers that tell the caller (draft-ietf-httpapi-ratelimit-headers)."""
+        """Return the headers that tell the caller (draft-ietf-httpapi-ratelimit-headers)."""
         name = '"concurrency"' if self.per is None else '"default"'
         shape = "" if self.per is None else f";w={math.ceil(self.per)}"
         return {
@@ -171,12 +171,12 @@ class Grant:
     lease: "SlotLease"
 
     def headers(self) -> dict[str, str]:
-        """Give the headers that tell the caller what is left."""
+        """Return the headers that tell the caller what is left."""
         return self.quota.headers() if self.quota else {}
 
     @contextlib.asynccontextmanager
     async def released_on_error(self) -> AsyncIterator[None]:
-        """Give the slots back when what they were taken for does not come about."""
+        """Release the slots when what they were taken for raises."""
         try:
             yield
         except BaseException:
@@ -226,12 +226,12 @@ class Limits:
         return Grant(min(quotas, key=lambda quota: quota.remaining, default=None), lease)
 
     async def renew(self, lease: "SlotLease") -> bool:
-        """Let a lease last for another ttl from now; tells whether it still held."""
+        """Renew a lease for another ttl from now; returns whether it was still held."""
         ttls = [_micro(slots.ttl) for slots in lease.slots]
         return bool(await self.call(self._renew(lease.keys, [lease.id, *ttls])))
 
     async def release(self, lease: "SlotLease") -> None:
-        """Give a lease back."""
+        """Release a lease."""
         pipeline = self._redis.pipeline(transaction=False)
         for key in lease.keys:
             pipeline.zrem(key, lease.id)
@@ -257,11 +257,11 @@ class SlotLease:
         self._keeper: asyncio.Task[None] | None = None
 
     async def renew(self) -> bool:
-        """Let it last for another ttl from now; tells whether it still held."""
+        """Renew it for another ttl from now; returns whether it was still held."""
         return await self._limits.renew(self)
 
     async def release(self) -> None:
-        """Give it back, also when the work is being cancelled; if Redis is away, it lapses by itself."""
+        """Release it, also when the work is being cancelled; if Redis is away, it expires by itself."""
         with contextlib.suppress(LimitsUnavailable), anyio.CancelScope(shield=True):
             await self._limits.release(self)
 

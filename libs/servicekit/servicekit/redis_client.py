@@ -1,4 +1,4 @@
-"""The client of Redis that every service has."""
+"""The Redis client of every service."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""How much one request may carry: checked in linear time, before anything is parsed.
+"""Limits on one request's size and structure, checked in linear time before anything is parsed.
 
 A route's limit in bytes is the `max_body_size` of its decorator or router, or else DEFAULT_BODY. Whatever
 the size, a JSON body has a maximum of values and of depth: parsing and validating cost by the value.
@@ -88,5 +88,5 @@ def without_strings(body: bytes) -> bytes:
 
 
 def depth(structure: bytes) -> int:
-    """Give how deep brackets are nested."""
+    """Return how deep brackets are nested."""
     return max(accumulate(STEP[bracket] for bracket in structure.translate(None, NO_BRACKETS)))

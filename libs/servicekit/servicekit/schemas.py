@@ -1,4 +1,4 @@
-"""What bodies and lists look like on the wire, in every service."""
+"""Base models of request bodies and lists, and cursors."""
 
 import base64
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The variables that every service reads; each service adds its own few."""
+"""Settings that every service reads; each service adds its own few."""
 
 import sys
 from typing import Any, ClassVar, Literal, Self
@@ -131,7 +131,7 @@ class ServiceSettings(BaseSettings):
 
     @property
     def is_development(self) -> bool:
-        """Tell whether shortcuts are allowed: in a development ENVIRONMENT, and only with DEBUG on."""
+        """Return whether shortcuts are allowed: in a development ENVIRONMENT, and only with DEBUG on."""
         return self.environment in DEVELOPMENT and self.debug
 
     @classmethod

@@ -15,7 +15,7 @@ async def running(app: FastAPI) -> AsyncIterator[FastAPI]:
 
 
 def client(app: FastAPI, token: str | None = None, **headers: str) -> httpx.AsyncClient:
-    """Give a client of an app, signed in when there is a token; `app.state.internal` is the internal door."""
+    """Return a client of an app, with a token if given; `app.state.internal` is the internal app."""
     if token:
         headers["Authorization"] = f"Bearer {token}"
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", headers=headers)

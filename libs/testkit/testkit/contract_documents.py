@@ -77,13 +77,13 @@ def app_of(service: str) -> FastAPI:
 
 
 def openapi(app: FastAPI, version: str) -> Json:
-    """Give the document of one of an app's doors."""
+    """Return the document of one of an app's doors."""
     document = app.openapi()
     return {**document, "info": {**document["info"], "version": version}}
 
 
 def internal_openapi(app: FastAPI, version: str) -> Json:
-    """Give the document of what a service answers to other services; its health is no part of it."""
+    """Return the document of what a service answers to other services; its health is no part of it."""
     document = openapi(app.state.internal, version)
     paths = {path: item for path, item in document["paths"].items() if path.startswith(INTERNAL)}
     return {**document, "paths": paths}
@@ -99,12 +99,12 @@ def events_of(service: str) -> list[type[Event]]:
 
 
 def heard_by(service: str) -> set[str]:
-    """Give the types of the events that a service reacts to: the keys of its worker's HANDLERS."""
+    """Return the types of the events that a service reacts to: the keys of its worker's HANDLERS."""
     return set(getattr(module(service, "worker"), "HANDLERS", {}))
 
 
 def event_schema(event: type[Event]) -> Json:
-    """Give the JSON Schema of an event's data."""
+    """Return the JSON Schema of an event's data."""
     return {
         "$schema": SCHEMA,
         "$id": f"urn:acme:{event.type}",
@@ -113,7 +113,7 @@ def event_schema(event: type[Event]) -> Json:
 
 
 def version_of(service: str, root: Path = ROOT) -> str:
-    """Give the version of a service."""
+    """Return the version of a service."""
     project = tomllib.loads((root / "services" / service / "pyproject.toml").read_text())
     version: str = project["project"]["version"]
     return version

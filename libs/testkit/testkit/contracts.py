@@ -75,7 +75,7 @@ Known = Callable[[httpx.Client], Mapping[str, str]]
 
 
 def operations(service: str, *, without: Collection[str] = ()) -> list[Any]:
-    """Give every operation of a service's documents, for `parametrize`; `without` names some to leave out."""
+    """Return every operation of a service's documents, for `parametrize`, except those of `without`."""
     app = app_of(service)
     documents = [openapi(app, "0"), internal_openapi(app, "0")]
     found = {one.label: one for document in documents for one in operations_of(document)}
@@ -115,7 +115,7 @@ def answers_as_documented(
 
 
 def modes(operation: Operation) -> list[GenerationMode]:
-    """Tell what kinds of requests there are: no request can misfit an operation that takes nothing."""
+    """Return what kinds of requests there are: no request can misfit an operation that takes nothing."""
     takes_something = [*operation.iter_parameters(), *operation.body]
     return [*GenerationMode] if takes_something else [GenerationMode.POSITIVE]
 
@@ -157,7 +157,7 @@ def ask(operation: Operation, mode: GenerationMode, asking: Asking) -> None:
 
 
 def signed_in(operation: Operation, service: str, issuer: Issuer) -> Headers:
-    """Give the headers of a caller who may use an operation."""
+    """Return the headers of a caller who may use an operation."""
     if not operation.path.startswith("/internal/"):
         return signed_in_person(issuer)
     token = issuer.service_token("contract-test", audience=service, scope=" ".join([*PERMISSIONS, API_KEYS]))
@@ -165,5 +165,5 @@ def signed_in(operation: Operation, service: str, issuer: Issuer) -> Headers:
 
 
 def signed_in_person(issuer: Issuer) -> Headers:
-    """Give the headers of the owner of a tenant."""
+    """Return the headers of the owner of a tenant."""
     return {"Authorization": f"Bearer {issuer.token(tenant_id=TENANT, subject=USER, role='owner')}"}

@@ -46,7 +46,7 @@ class Databases:
         return self._made[name]
 
     def migrated(self, service: Path) -> str:
-        """Give the URL of a service's database, at its newest revision."""
+        """Return the URL of a service's database, at its newest revision."""
         known = service.name in self._made
         url = self.fresh(service.name)
         if not known:
@@ -108,7 +108,7 @@ class Databases:
 
 
 async def contents(url: str) -> dict[str, list[str]]:
-    """Give every row of every table of a database, written out, in an order of its own."""
+    """Return every row of every table of a database, written out, in an order of its own."""
     connection = await asyncpg.connect(url)
     try:
         names = [row["tablename"] for row in await connection.fetch(NAMES)]

@@ -92,7 +92,7 @@ def slow(uses: Mapping[str, Use]) -> list[str]:
 
 
 def trouble_of(use: Use, make: Callable[[int], str]) -> str:
-    """Tell what is wrong with how long a function takes; empty when nothing is."""
+    """Return what is wrong with how long a function takes; empty when nothing is."""
     if use.longest is not None:
         took = milliseconds(use.function, make(use.longest))
         return f"{took:.0f} ms" if took > MOST_MILLISECONDS else ""

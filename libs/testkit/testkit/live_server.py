@@ -31,7 +31,7 @@ class Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
-    """Serve an app on loopback until the block ends; gives its URL. Its lifespan runs in that loop."""
+    """Serve an app on loopback until the block ends; returns its URL. Its lifespan runs in that loop."""
     with socket.create_server(("127.0.0.1", port)) as listening:
         server = Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

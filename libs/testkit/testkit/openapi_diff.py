@@ -22,7 +22,7 @@ def breaking_changes(old: Json, new: Json) -> list[str]:
 
 
 def says_so(old: Json, new: Json) -> bool:
-    """Tell whether the version admits that something breaks: its first number rose (below 1: its second)."""
+    """Return whether the version allows a breaking change: its first number rose (below 1: its second)."""
     before, after = (parts(document.get("info", {}).get("version", "0.0")) for document in (old, new))
     return after[0] > before[0] or (before[0] == after[0] == 0 and after[1] > before[1])
 

@@ -54,7 +54,7 @@ def verify_provider(  # noqa: PLR0913  # each by its name
     reset: Callable[[], object] = lambda: None,
     root: Path = ROOT,
 ) -> int:
-    """Verify all pacts that name a service, on a real socket; gives how many interactions there were.
+    """Verify all pacts that name a service, on a real socket; returns how many interactions there were.
 
     Each state runs where the app runs; `reset` runs before the first state of an interaction that follows
     another. An event is taken from `events` by its type, else from the outbox, where the state has left it.
@@ -157,7 +157,7 @@ class Stage:
         return Response()
 
     async def tell(self, request: Request) -> Response:
-        """Give the event that a consumer knows by a description, as the service tells it."""
+        """Return the event that a consumer knows by a description, as the service tells it."""
         self._used = True
         type_ = self._types[(await request.json())["description"]]
         if type_ in self._events:
@@ -171,7 +171,7 @@ class Stage:
 
 
 async def newest(resources: Resources, type_: str) -> Json:
-    """Give the data of the newest event of a type in the outbox; raises LookupError."""
+    """Return the data of the newest event of a type in the outbox; raises LookupError."""
     told = select(outbox.c.data).where(outbox.c.type == type_).order_by(outbox.c.seq.desc()).limit(1)
     async with resources.database.begin() as session:
         data: Json | None = await session.scalar(told)

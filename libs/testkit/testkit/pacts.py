@@ -48,12 +48,12 @@ Json = dict[str, Any]
 
 
 def person(role: str = "owner") -> str:
-    """Give what stands in an Authorization header for the token of USER in TENANT."""
+    """Return what stands in an Authorization header for the token of USER in TENANT."""
     return f"Bearer placeholder/person/{role}"
 
 
 def machine(client_id: str, audience: str, scope: str) -> str:
-    """Give what stands in an Authorization header for a service's own token."""
+    """Return what stands in an Authorization header for a service's own token."""
     return f"Bearer placeholder/service/{client_id}/{audience}/{'+'.join(scope.split())}"
 
 
@@ -61,7 +61,7 @@ class Placeholders(ServiceTokens):
     """A service's tokens as they stand in a pact; nobody issues them."""
 
     async def get(self, audience: str, scope: str, *, refused: str | None = None) -> str:  # noqa: ARG002
-        """Say what token it would be."""
+        """Return what token it would be."""
         client_id, _ = self._credentials
         return machine(client_id, audience, scope).removeprefix("Bearer ")
 
@@ -106,7 +106,7 @@ class ConsumerPact(Pact):
 
 
 def contents_of(pact: Pact, description: str) -> str:
-    """Give the example of a message, its matchers filled in."""
+    """Return the example of a message, its matchers filled in."""
     [contents] = [one.contents for one in pact.interactions("Async") if one.description == description]
     assert contents is not None
     return str(contents.contents)

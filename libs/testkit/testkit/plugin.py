@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say which tests should have run and did not."""
+    """Return which tests should have run and did not."""
     if config.getoption("--no-skips") and terminalreporter.stats.get("skipped"):
         terminalreporter.write_line("--no-skips: some tests did not run", red=True)
 
@@ -56,14 +56,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """Give a Postgres server of this worker's own."""
+    """Return a Postgres server of this worker's own."""
     with Postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """Give a Redis server of this worker's own."""
+    """Return a Redis server of this worker's own."""
     with Valkey(tmp_path_factory.mktemp("redis"), durable=False) as server:
         yield server
 
@@ -78,7 +78,7 @@ def databases(postgres: Postgres) -> Iterator[Databases]:
 
 @pytest.fixture(scope="session")
 def migrated(databases: Databases, pytestconfig: pytest.Config) -> Any:
-    """Give a function that makes a service's database: `migrated("conversation")` gives its URL."""
+    """Return a function that makes a service's database: `migrated("conversation")` gives its URL."""
     return lambda service: databases.migrated(service_folder(pytestconfig.rootpath, service))
 
 
@@ -92,27 +92,27 @@ def service_folder(start: Path, service: str) -> Path:
 
 @pytest.fixture(scope="session")
 def redis_url(redis_server: Valkey) -> str:
-    """Give the address of this worker's Redis."""
+    """Return the address of this worker's Redis."""
     return redis_server.url
 
 
 @pytest.fixture(scope="session")
 def issuer() -> Iterator[Issuer]:
-    """Give an issuer of tokens whose keys are served over real HTTP."""
+    """Return an issuer of tokens whose keys are served over real HTTP."""
     with Issuer() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def auth_url() -> Iterator[str]:
-    """Give the internal address of an auth that knows one API key: `token_kinds.API_KEY`."""
+    """Return the internal address of an auth that knows one API key: `token_kinds.API_KEY`."""
     with serving(knowing_auth()) as url:
         yield url
 
 
 @pytest.fixture
 def sinks(capfd: pytest.CaptureFixture[str]) -> Iterator[Sinks]:
-    """Give what collects the logs, traces and metrics of services in this process."""
+    """Return what collects the logs, traces and metrics of services in this process."""
     with open_sinks(lambda: capfd.readouterr().out) as collected:
         yield collected
 

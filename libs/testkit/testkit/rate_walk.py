@@ -30,7 +30,7 @@ async def unlimited(app: FastAPI, token: str) -> list[str]:
 
 
 def is_rate_limited(answer: Response) -> bool:
-    """Tell whether an answer says that there were too many calls, and when to come again."""
+    """Return whether an answer says that there were too many calls, and when to come again."""
     return answer.status_code == HTTPStatus.TOO_MANY_REQUESTS and all(
         name in answer.headers for name in HEADERS
     )

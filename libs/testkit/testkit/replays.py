@@ -41,7 +41,7 @@ def idempotent_routes(app: FastAPI) -> set[tuple[str, str]]:
 
 
 def lesser_callers(app: FastAPI, issuer: Issuer) -> Iterator[tuple[str, AsyncClient]]:
-    """Give clients of the same person who may do less: by role, scopes and headers."""
+    """Return clients of the same person who may do less: by role, scopes and headers."""
     owner = issuer.token(tenant_id=TENANT, subject=USER, role="owner")
     yield "a lower role", client(app, issuer.token(tenant_id=TENANT, subject=USER, role="viewer"))
     few = issuer.token(tenant_id=TENANT, subject=USER, role="owner", scope="billing:read")
@@ -81,5 +81,5 @@ async def send(caller: AsyncClient, method: str, sent: Sent, key: str) -> Respon
 
 
 def shape(answer: Response) -> tuple[int, str]:
-    """Give the status and the code of an answer."""
+    """Return the status and the code of an answer."""
     return answer.status_code, code_of(answer)

@@ -37,14 +37,14 @@ class Callers:
     service: str
 
     def client(self, route: Route, **headers: str) -> AsyncClient:
-        """Give a client that the route lets in."""
+        """Return a client that the route lets in."""
         if route.is_internal:
             headers["Acme-On-Behalf-Of"] = f"{TENANT}/{USER}"
         return client(route.app, self.service if route.is_internal else self.person, **headers)
 
 
 def callers_of(issuer: Issuer, app: FastAPI) -> Callers:
-    """Give callers that a service lets in that is not auth."""
+    """Return callers that a service lets in that is not auth."""
     scope = " ".join(sorted({*scopes_for(Role.OWNER), *scopes_inside(app)}))
     service = issuer.service_token("chat-agent", audience=app.state.resources.name, scope=scope)
     return Callers(issuer.token(tenant_id=TENANT, subject=USER, role="owner"), service)
@@ -98,7 +98,7 @@ async def pay(cost: Cost, sender: AsyncClient, route: Route, content: bytes) -> 
 
 
 def excesses(cost: Cost) -> Iterator[str]:
-    """Tell what is too much."""
+    """Return what is too much."""
     is_refused = 400 <= cost.status < 500 and cost.status != HTTPStatus.TOO_MANY_REQUESTS
     if not is_refused and not (cost.status < 300 and cost.body == FEW_UNKNOWN_MEMBERS):
         yield f"answered {cost.status}"
@@ -155,7 +155,7 @@ async def uncounted(app: FastAPI, callers: Callers, limit: int) -> list[str]:
 
 
 async def sent(sender: AsyncClient, route: Route, body: bytes) -> int:
-    """Send a body, and give the status of the answer."""
+    """Send a body, and return the status of the answer."""
     return (await sender.request(route.method, route.url, content=body)).status_code
 
 

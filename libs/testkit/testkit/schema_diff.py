@@ -48,7 +48,7 @@ class Comparison:
         return "no longer takes" if self.sent_to_us else "may now be"
 
     def by_role(self, old: S, new: S) -> tuple[S, S]:
-        """Give first the one that gives, then the one that takes; the same way back."""
+        """Return first the one that gives, then the one that takes; the same way back."""
         return (old, new) if self.sent_to_us else (new, old)
 
     def plain(self, old: Json, new: Json, where: str, seen: frozenset[str]) -> Iterator[str]:
@@ -124,13 +124,13 @@ def kind(schema: Json) -> str:
 
 
 def values(schema: Json) -> list[str] | None:
-    """Give the values that a schema allows, as JSON, if it lists them."""
+    """Return the values that a schema allows, as JSON, if it lists them."""
     listed = [schema["const"]] if "const" in schema else schema.get("enum")
     return None if listed is None else [json.dumps(value, sort_keys=True) for value in listed]
 
 
 def narrowed(giving: Json, taking: Json) -> Iterator[str]:
-    """Give the keywords by which `taking` takes less than `giving` gives."""
+    """Return the keywords by which `taking` takes less than `giving` gives."""
     for keyword in (*UPPER, *LOWER, *EXACT):
         given, taken = giving.get(keyword), taking.get(keyword)
         if taken is None or given == taken:

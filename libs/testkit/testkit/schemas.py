@@ -121,13 +121,13 @@ def text_for(schema: Json) -> str:
 
 
 def is_bounded_text(schema: Json) -> bool:
-    """Tell whether a text has an end, or can only be one of a few."""
+    """Return whether a text has an end, or can only be one of a few."""
     closed = {"enum", "const", "maxLength"} & schema.keys()
     return bool(closed) or schema.get("format") in {"uuid", "date-time"} or is_bounded_pattern(schema)
 
 
 def is_bounded_pattern(schema: Json) -> bool:
-    """Tell whether a text's pattern, from its beginning to its end, has no repetition without a maximum."""
+    """Return whether a text's pattern, from its beginning to its end, has no repetition without a maximum."""
     pattern = schema.get("pattern", "")
     is_anchored = pattern.startswith("^") and pattern.endswith("$")
     return is_anchored and not any(endless in pattern for endless in ("*", "+", ",}"))

@@ -35,7 +35,7 @@ class Replica:
             )
 
     def begin(self, settings: ServiceSettings, **environment: str) -> Self:
-        """Give it its settings, and wait until `/readyz` says that it is ready."""
+        """Return it its settings, and wait until `/readyz` says that it is ready."""
         own = settings.model_copy(update={"port": free_port(), "internal_port": free_port()})
         self.url, self._inside = (f"http://127.0.0.1:{port}" for port in (own.port, own.internal_port))
         assert self._running.stdin is not None
@@ -72,7 +72,7 @@ class Replica:
         self._running.send_signal(signal.SIGTERM)
 
     def ended(self) -> int:
-        """Wait until it has ended; gives its exit code."""
+        """Wait until it has ended; returns its exit code."""
         return self._running.wait(STOP_SECONDS)
 
     def _is_ready(self) -> bool:

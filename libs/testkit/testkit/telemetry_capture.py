@@ -80,7 +80,7 @@ class Sinks:
         return generate_latest().decode()
 
     def showing(self, *secrets: str) -> list[str]:
-        """Tell which of the secrets are shown, and where: as they are, in a URL, or in JSON."""
+        """Return which of the secrets are shown, and where: as they are, in a URL, or in JSON."""
         places = {"logs": self.logs, "traces": self.traces, "metrics": self.metrics}
         return [
             f"{place}: {secret}"
@@ -91,7 +91,7 @@ class Sinks:
 
 
 def forms(secret: str) -> set[str]:
-    """Give the ways in which a text may be written."""
+    """Return the ways in which a text may be written."""
     return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}
 
 

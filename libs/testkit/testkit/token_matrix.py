@@ -67,14 +67,14 @@ class Place(NamedTuple):
 
 
 def filled(name: str) -> str:
-    """Give something for a part of a path."""
+    """Return something for a part of a path."""
     if name == "tenant_id":
         return str(TENANT)
     return NOBODY if name.endswith("_id") else "nobody"
 
 
 def kinds(app: FastAPI, issuer: Issuer) -> list[Kind]:
-    """Give one of each kind, as a service meets them that is not auth; all that scopes can open, they do."""
+    """Return one token of each kind, as every service but auth meets them; with every scope there is."""
     here, scope = app.state.resources.name, " ".join(sorted({*scopes_for(Role.OWNER), *scopes_inside(app)}))
     person = partial(issuer.token, tenant_id=TENANT, subject=USER)
     account = partial(issuer.service_token, "sa.export.1", scope=scope, tenant_id=str(TENANT), role="owner")
@@ -101,7 +101,7 @@ def kinds(app: FastAPI, issuer: Issuer) -> list[Kind]:
 
 
 def opaque() -> list[Kind]:
-    """Give one of each kind that says nothing by itself, and of what machines and operators sign."""
+    """Return one of each kind that says nothing by itself, and of what machines and operators sign."""
     random, hexadecimal = jose.encode(secrets.token_bytes(32)), secrets.token_hex(32)
     return [
         Kind("API key that nobody was given", format_key(uuid4(), hexadecimal)),
@@ -148,7 +148,7 @@ async def mistakes(app: FastAPI, brought: Sequence[Kind]) -> list[str]:
 async def taken_otherwise(
     everywhere: Iterable[Place], brought: Sequence[Kind], *, is_let_in: bool
 ) -> AsyncIterator[str]:
-    """Tell where kinds are taken otherwise, of those that are, or are not, to be let in."""
+    """Return where kinds are taken otherwise, of those that are, or are not, to be let in."""
     for place in everywhere:
         for kind in brought:
             wanted = kind.internal if place.is_internal else kind.public
@@ -160,14 +160,14 @@ async def taken_otherwise(
 
 
 def is_as(answer: Response, wanted: Refusal) -> bool:
-    """Tell whether a token was taken as it should be; what is let in may still ask for what is not there."""
+    """Return whether a token was answered as it should be; an allowed one may still find nothing there."""
     if wanted is None:
         return answer.status_code < 500 and answer.status_code not in {401, 403}
     return (answer.status_code, code_of(answer)) == wanted
 
 
 def code_of(answer: Response) -> str:
-    """Give the code of a refusal, in our words or in OpenAI's."""
+    """Return the code of a refusal, in our words or in OpenAI's."""
     if answer.is_success or "json" not in answer.headers.get("Content-Type", ""):
         return ""
     body = answer.json()

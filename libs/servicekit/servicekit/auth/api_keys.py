@@ -1,4 +1,4 @@
-"""API keys of tenants, told from access tokens by how they begin.
+"""API keys of tenants, distinguished from access tokens by their prefix.
 
 Auth is asked about each, and its word is kept for a few seconds: a revoked key works for no longer than that.
 """
@@ -53,7 +53,7 @@ class Introspection(BaseModel):
     expires_at: int = 0
 
     def principal(self) -> Principal:
-        """Say who asks with the key; raises InvalidToken."""
+        """Return the key's principal; raises InvalidToken."""
         # Without a scope a principal would be held to its role alone.
         if not self.active or not self.scopes or self.tenant_id is None or self.role is None:
             raise InvalidToken("api_key")
@@ -75,12 +75,12 @@ class Introspection(BaseModel):
 
 
 def is_api_key(token: str) -> bool:
-    """Tell whether what came as a token means to be an API key."""
+    """Return whether a token has the form of an API key."""
     return token.startswith(PREFIX)
 
 
 def checksum(text: str) -> str:
-    """Give what ends a key: it tells a typing error, or a key that was made up, without asking anybody."""
+    """Return a key's checksum, by which a mistyped key is rejected without asking auth."""
     return f"{zlib.crc32(text.encode()):08x}"
 
 
@@ -91,7 +91,7 @@ def format_key(key_id: UUID, secret: str) -> str:
 
 
 def parse_key_id(key: str) -> UUID:
-    """Give the id of a key that is in order; raises InvalidToken."""
+    """Return the id of a key that is in order; raises InvalidToken."""
     match = SHAPE.fullmatch(key)
     if match is None or checksum(key[:-8]) != match[3]:
         raise InvalidToken("malformed_api_key")
@@ -104,7 +104,7 @@ class _CachedAnswer(NamedTuple):
 
 
 class ApiKeyIntrospector:
-    """Asks auth about keys, once for many requests at a time; DependencyUnavailable while it is away."""
+    """Introspects keys at auth, once for concurrent requests; DependencyUnavailable while it is down."""
 
     def __init__(
         self, http: HttpPool, tokens: ServiceTokens, auth_url: str, clock: Clock = time.monotonic
@@ -117,7 +117,7 @@ class ApiKeyIntrospector:
         self._held: OrderedDict[bytes, _CachedAnswer] = OrderedDict()
 
     async def __call__(self, connection: HTTPConnection, key: str) -> Principal:
-        """Say who asks with a key; raises InvalidToken, TooManyBadKeys or DependencyUnavailable."""
+        """Return a key's principal; raises InvalidToken, TooManyInvalidApiKeys or DependencyUnavailable."""
         parse_key_id(key)
         address = client_ip(connection)
         name = hashlib.sha256(f"{address} {key}".encode()).digest()

@@ -1,4 +1,4 @@
-"""What an access token says, in the only shapes that we take (RFC 9068 section 2.2, and our own)."""
+"""The claims of an access token, in the only shapes that are accepted (RFC 9068 section 2.2, and our own)."""
 
 import re
 from typing import Annotated, Literal, Self

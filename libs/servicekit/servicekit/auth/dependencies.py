@@ -1,4 +1,4 @@
-"""Who may call a route: every route says so, by one of these.
+"""Authorization policies: every route declares one of these.
 
 `Caller`, `allowed()`: somebody in a tenant. `SignedIn`: a person without one, too. `acting()`, `serving()`:
 our own services, on internal routes. `public`: anybody.
@@ -66,7 +66,7 @@ class BearerToken(SecurityBase):
     scheme_name = "access_token"
 
     async def __call__(self, connection: HTTPConnection) -> str:
-        """Give the token; raises TokenMissing."""
+        """Return the token; raises TokenMissing."""
         scheme, _, token = (get_single_header(connection, "Authorization") or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise TokenMissing
@@ -76,7 +76,7 @@ class BearerToken(SecurityBase):
 async def authenticated(
     connection: HTTPConnection, token: Annotated[str, Depends(BearerToken())]
 ) -> Principal:
-    """Verify the token, or the API key in its place, and let the request's logs know whose it is."""
+    """Verify the token, or the API key in its place, and bind the principal to the request's logs."""
     if api_keys.is_api_key(token):
         check: api_keys.Check = connection.app.state.resources.api_keys
         return bind_principal(connection, await check(connection, token))
@@ -88,7 +88,7 @@ Authenticated = Annotated[Principal, Depends(authenticated)]
 
 
 def bind_principal(connection: HTTPConnection, principal: Principal) -> Principal:
-    """Make a caller known to the rest of the request."""
+    """Bind a caller to the logs and the trace of the request."""
     bind(
         tenant_id=str(principal.tenant_id) if principal.tenant_id else None,
         user_id=principal.subject,
@@ -102,7 +102,7 @@ class Public:
     """The policy of a route that needs no token."""
 
     async def __call__(self) -> None:
-        """Let everybody in."""
+        """Allow everybody."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class TenantMember:
     """The policy of a route for anyone who belongs to a tenant, person or machine; it counts their calls."""
 
     async def __call__(self, connection: HTTPConnection, principal: Authenticated) -> Principal:
-        """Let the caller in, in the tenant and at most in the role that the token gives."""
+        """Allow members of a tenant, in at most the role that the token gives."""
         if principal.tenant_id is None:
             raise Forbidden("The token belongs to no tenant.")
         caller = bind_principal(connection, apply_header_restrictions(connection, principal))
@@ -126,7 +126,7 @@ class SignedInUser:
     """The policy of a route for whoever `Member` lets in, and for people whose token is for no tenant."""
 
     async def __call__(self, connection: HTTPConnection, principal: Authenticated) -> Principal:
-        """Let the caller in, in the tenant if the token gives one."""
+        """Allow signed-in people, in the tenant if the token names one."""
         if principal.tenant_id is None and principal.session_id is None:
             raise Forbidden("The token belongs to no tenant.")
         caller = bind_principal(connection, apply_header_restrictions(connection, principal))
@@ -144,7 +144,7 @@ class RequirePermission:
     permission: str
 
     async def __call__(self, caller: Caller) -> Principal:
-        """Let the caller in whose role has the permission, unless the token's scopes leave it out."""
+        """Allow callers whose role has the permission, unless the token's scopes leave it out."""
         if allows(self.permission, caller.role, caller.scopes):
             return caller
         if allows(self.permission, caller.role, frozenset()):
@@ -159,7 +159,7 @@ class OnBehalfOf:
     scope: str
 
     async def __call__(self, connection: HTTPConnection, service: Authenticated) -> Principal:
-        """Let a service in that holds the scope here; give the one on whose behalf it calls."""
+        """Allow services that hold the scope here; returns the principal on whose behalf they call."""
         require_service_scope(connection, service, self.scope)
         tenant_id, subject = parse_on_behalf_of(connection)
         if service.tenant_id not in {None, tenant_id}:
@@ -175,13 +175,13 @@ class ServiceOnly:
     scope: str
 
     async def __call__(self, connection: HTTPConnection, service: Authenticated) -> Principal:
-        """Let a service in that holds the scope here."""
+        """Allow services that hold the scope here."""
         require_service_scope(connection, service, self.scope)
         return service
 
 
 def require_service_scope(connection: HTTPConnection, service: Principal, scope: str) -> None:
-    """Let only a service pass whose token is for here and for this; raises Forbidden."""
+    """Verify that a service's token is for this audience and scope; raises Forbidden."""
     # A service account's token may be for this service, too, and its scopes are of the same names.
     if not service.is_ours or connection.app.state.resources.name not in service.audience:
         raise Forbidden("Only services that were let in here may call this.")
@@ -195,19 +195,19 @@ public: Any = Depends(Public())
 
 
 def require(permission: str) -> Any:
-    """Ask for a permission of the table; ValueError when there is no such one."""
+    """Require a permission of the table; raises ValueError when there is no such one."""
     if permission not in PERMISSIONS:
         raise ValueError(f"no such permission: {permission}")
     return Depends(RequirePermission(permission))
 
 
 def on_behalf_of(scope: str) -> Any:
-    """Ask for a service that acts for someone; for internal routes only."""
+    """Require a service that acts on someone's behalf; for internal routes only."""
     return Depends(OnBehalfOf(scope))
 
 
 def service_only(scope: str) -> Any:
-    """Ask for a service that calls for itself; for internal routes only."""
+    """Require a service that calls for itself; for internal routes only."""
     return Depends(ServiceOnly(scope))
 
 
@@ -244,5 +244,5 @@ def every_route(routes: Sequence[BaseRoute]) -> Iterator[RouteContext]:
 
 
 def declares_policy(dependant: Dependant) -> bool:
-    """Tell whether a policy is anywhere among what a route depends on."""
+    """Return whether a policy is anywhere among what a route depends on."""
     return isinstance(dependant.call, POLICIES) or any(map(declares_policy, dependant.dependencies))

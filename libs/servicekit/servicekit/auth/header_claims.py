@@ -1,4 +1,4 @@
-"""What a request's headers say about who is asking, none of which may add to what the token says."""
+"""Headers that restrict a caller's rights; none may add to what the token says."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -40,7 +40,7 @@ class InvalidOnBehalfOf(BadRequest):
 
 
 def get_single_header(connection: HTTPConnection, name: str) -> str | None:
-    """Give a header that may come once."""
+    """Return a header that may come once."""
     values = connection.headers.getlist(name)
     if len(values) > 1:
         raise HeaderRepeated(f"{name} came more than once.")
@@ -57,7 +57,7 @@ def apply_header_restrictions(connection: HTTPConnection, principal: Principal) 
 
 
 def downgrade_role(held: Role | None, wanted: str) -> Role:
-    """Give the wanted role if it is not above the one held."""
+    """Return the requested role if it is not above the token's; raises RoleEscalation."""
     try:
         role = Role(wanted)
     except ValueError:

@@ -16,7 +16,7 @@ _KID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def is_kid(value: object) -> TypeGuard[str]:
-    """Tell whether a key id is one that we would give: harmless in a log, a path and a query."""
+    """Return whether a key id is one that we would give: harmless in a log, a path and a query."""
     return isinstance(value, str) and _KID.fullmatch(value) is not None
 
 

@@ -1,4 +1,4 @@
-"""Who may do what: one table, from a permission to the least role that has it.
+"""Permissions: one table, from a permission to the lowest role that has it.
 
 Roles decide. The scopes of a token (RFC 6749 section 3.3) bear the same names and can only take away.
 """
@@ -47,14 +47,14 @@ PERMISSIONS: dict[str, Role] = {
 
 
 def allows(permission: str, role: Role | None, scopes: Set[str]) -> bool:
-    """Tell whether a role has a permission that the token's scopes, if it names any, do not take away."""
+    """Return whether a role has a permission that the token's scopes, if it names any, do not take away."""
     if role is None or role < PERMISSIONS[permission]:
         return False
     return not scopes or covers(scopes, permission)
 
 
 def covers(scopes: Set[str], permission: str) -> bool:
-    """Tell whether one of the scopes names the permission, or all of its kind (`conversations:*`)."""
+    """Return whether one of the scopes names the permission, or all of its kind (`conversations:*`)."""
     kind, _, _ = permission.partition(":")
     return permission in scopes or f"{kind}:*" in scopes
 

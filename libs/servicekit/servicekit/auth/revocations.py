@@ -1,4 +1,4 @@
-"""What was revoked before its time: kept in Redis by who revokes, known by heart in every service.
+"""Revoked tokens: published in Redis, and held in memory by every service.
 
 Verifying a token asks nobody: each process reads what is new about once a second. A mark is what is revoked
 (`session:<sid>`, `token:<jti>`, `subject:<sub>`, `client:<client_id>`, `tenant:<id>`) and when, in whole
@@ -62,7 +62,7 @@ def proved_at(principal: Principal) -> int:
 
 
 async def publish(redis: Redis, marks: Collection[str]) -> None:
-    """Let every service know of revocations, as often as one likes."""
+    """Publish revocations to every service; repeating it is harmless."""
     script = redis.register_script(PUBLISH)
     await script([KEY], [REMEMBERED_SECONDS * 1_000_000, *marks])
 
@@ -92,7 +92,7 @@ class Revocations(LoopWorker):
         KNOWN.labels(service).set_function(lambda: len(self._known))
 
     async def is_revoked(self, principal: Principal) -> bool:
-        """Tell whether a token was revoked."""
+        """Return whether a token was revoked."""
         known = self._known
         if not known:
             return False

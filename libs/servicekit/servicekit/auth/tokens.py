@@ -1,4 +1,4 @@
-"""Access tokens: read strictly, believed only when every part of them is in order (RFC 9068, RFC 8725).
+"""Verifies access tokens strictly: every part of them must be in order (RFC 9068, RFC 8725).
 
 The order of the checks is part of the contract: nothing inside a token is read before its signature is
 verified, except the header, and no key is looked up for a token whose header is not in order.
@@ -38,7 +38,7 @@ VERIFY_SECONDS = Histogram("jwt_verify_seconds", "Time to verify an access token
 
 
 class InvalidToken(Unauthenticated):
-    """The access token is not one that we believe; `reason` says why, and never quotes it."""
+    """The access token is invalid; `reason` says why, and never quotes it."""
 
     default_detail = "The access token is not valid, or no longer."
 
@@ -72,7 +72,7 @@ class KeySource(Protocol):
     """Where verification keys come from."""
 
     async def get(self, kid: str) -> VerificationKey:
-        """Give a key; raises InvalidToken("unknown_key"), or KeySourceUnavailable if nobody can tell."""
+        """Return a key; raises InvalidToken("unknown_key"), or KeySourceUnavailable if nobody can tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,12 +100,12 @@ class Principal:
 
     @property
     def is_service(self) -> bool:
-        """Tell whether a machine is asking."""
+        """Return whether a machine is asking."""
         return self.subject.startswith("service:")
 
     @property
     def is_ours(self) -> bool:
-        """Tell whether one of our own services is asking: machines of tenants go by `sa.…` or `ak.…`."""
+        """Return whether one of our own services is asking: machines of tenants go by `sa.…` or `ak.…`."""
         return self.is_service and "." not in self.client_id
 
 
@@ -138,7 +138,7 @@ class TokenVerifier:
         self._revoked = revoked
 
     async def verify(self, token: str) -> Principal:
-        """Believe a token; raises InvalidToken, or KeySourceUnavailable without keys to judge by."""
+        """Verify a token; raises InvalidToken, or KeySourceUnavailable when there are no keys for it."""
         try:
             with VERIFY_SECONDS.time():
                 principal = await self._verify(token)
@@ -153,7 +153,7 @@ class TokenVerifier:
         return principal
 
     async def is_still_valid(self, principal: Principal) -> bool:
-        """Tell whether a token, or an API key, that was believed once would be now: for what lasts longer."""
+        """Return whether a token or an API key that was verified before is valid still; for streams."""
         is_over = self._clock() >= principal.expires_at + self._leeway
         return not is_over and not (self._revoked and await self._revoked(principal))
 

@@ -45,7 +45,7 @@ class RetryPolicy:
     pauses: tuple[float, float] = BACKOFF_SECONDS
 
     def before_retry(self, deliveries: int) -> float:
-        """Give the seconds that an entry rests after so many deliveries."""
+        """Return the seconds that an entry rests after so many deliveries."""
         return min(self.last_retry, self.first_retry * 4.0 ** min(max(deliveries - 1, 0), 16))
 
 
@@ -81,7 +81,7 @@ class Consumer:
                 tasks.create_task(reader.run(), name=reader.name)
 
     def healthy(self) -> bool:
-        """Tell whether all streams are being read."""
+        """Return whether all streams are being read."""
         return all(reader.healthy() for reader in self._readers)
 
 
@@ -111,7 +111,7 @@ class StreamReader(LoopWorker):
         return 0
 
     async def _retry(self) -> bool:
-        """Try the first entry again that has rested for long enough; tells whether there was one."""
+        """Try the first entry again that has rested for long enough; returns whether there was one."""
         async for pending in self._group.pending(self._patience.first_retry):
             rest = self._patience.before_retry(pending.deliveries)
             if pending.idle >= rest and await self._retry_from(pending.id, rest):
@@ -128,7 +128,7 @@ class StreamReader(LoopWorker):
         return entry is not None
 
     async def _lost(self, gone: Sequence[bytes]) -> None:
-        """Raise the alarm for entries that were deleted before they were handled."""
+        """Log entries that were deleted before they were handled."""
         ids = [entry_id.decode() for entry_id in gone]
         logger.error(
             "events lost before they were handled", extra={"stream": self._group.stream, "entries": ids}
@@ -178,7 +178,7 @@ class StreamReader(LoopWorker):
         self._count(received.type, "failed")
 
     async def _dead_letter(self, entry: Entry, type_: str, reason: str) -> None:
-        """Put an entry with the dead letters and out of the way; a crash in between buries it twice."""
+        """Move an entry to the dead letters; a crash in between leaves it there twice."""
         await dead_letter(self._group, entry, reason)
         await self._group.acknowledge(entry.id)
         about = {"stream": self._group.stream, "entry": entry.id.decode(), "type": type_}

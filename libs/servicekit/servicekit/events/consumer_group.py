@@ -28,7 +28,7 @@ return forgotten
 
 
 def stream_of(source: str) -> str:
-    """Give the key of the stream that a service publishes to."""
+    """Return the key of the stream that a service publishes to."""
     return f"events:{source}"
 
 
@@ -115,7 +115,7 @@ class ConsumerGroup:
         return None, gone
 
     async def undo_delivery(self, entry: Entry) -> None:
-        """Let the delivery that is just under way not count; the entry rests from now on."""
+        """Undo the count of the current delivery; the entry is idle from now on."""
         await self.redis.xclaim(
             self.stream,
             self.name,
@@ -127,11 +127,11 @@ class ConsumerGroup:
         )
 
     async def acknowledge(self, *entry_ids: bytes) -> None:
-        """Say that entries have been dealt with."""
+        """Acknowledge entries."""
         await self.redis.xack(self.stream, self.name, *entry_ids)
 
     async def forget_consumers(self, silent: float) -> int:
-        """Remove consumers that have nothing pending and were silent for so many seconds; gives how many."""
+        """Remove consumers that have nothing pending and were silent for that long; returns how many."""
         forgotten: Any = await self.redis.eval(FORGET, 1, self.stream, self.name, int(silent * 1000))
         return int(forgotten)
 
@@ -146,7 +146,7 @@ class ConsumerGroup:
 
 
 async def trim(redis: Redis, stream: str, readers: Collection[str] = ()) -> int:
-    """Remove what every group has dealt with, and nothing else; gives how many entries.
+    """Remove what every group has dealt with, and nothing else; returns how many entries.
 
     By the slowest group, never by length: MAXLEN deletes what a group has not read, and hides it. So a group
     whose reader is gone for good keeps the stream from shrinking until an operator destroys it.
@@ -169,7 +169,7 @@ async def _groups(redis: Redis, stream: str) -> list[dict[str, bytes]]:
 
 
 async def _floor(redis: Redis, stream: str, group: dict[str, bytes]) -> bytes:
-    """Give the first entry that a group still needs.
+    """Return the first entry that a group still needs.
 
     Its position was read before its pending entries, and both only move on: the answer may be too low, never
     too high.

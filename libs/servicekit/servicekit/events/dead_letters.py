@@ -31,12 +31,12 @@ class DeadLetterNotFound(NotFound):
 
 
 def dead_letter_stream(service: str) -> str:
-    """Give the key of the stream that holds a service's dead letters."""
+    """Return the key of the stream that holds a service's dead letters."""
     return f"dead:{service}"
 
 
 async def dead_letter(group: ConsumerGroup, entry: Entry, reason: str) -> None:
-    """Keep an entry as a dead letter of the group's service."""
+    """Store an entry as a dead letter of the group's service."""
     letter: dict[Any, Any] = {
         **entry.fields,
         REASON: reason[:MAX_REASON],
@@ -57,7 +57,7 @@ async def list_dead_letters(
 
 
 async def replay_dead_letter(redis: Redis, service: str, entry_id: str) -> None:
-    """Put a dead letter back into the stream that it came from; raises DeadLetterUnknown.
+    """Put a dead letter back into the stream that it came from; raises DeadLetterNotFound.
 
     Every group of that stream gets it again; those that have handled it skip it, by its event id.
     """

@@ -1,4 +1,4 @@
-"""Handles events, each once: the inbox row and the handler's effect are one transaction."""
+"""Dispatches events to handlers, each once: the inbox row and the handler's effect are one transaction."""
 
 import asyncio
 import contextlib
@@ -46,12 +46,12 @@ class Dispatcher:
         return "handled"
 
     def describe(self, type_: str) -> str:
-        """Give the label of an event's type; all that nobody handles share one, or the metrics would grow."""
+        """Return the label of an event type; types without a handler share one, or the metrics would grow."""
         return type_ if type_ in self._handlers else "other"
 
     @contextlib.contextmanager
     def _observed(self, received: ReceivedEvent) -> Iterator[None]:
-        """Let logs and the span tell which event this is; the trace goes on where the publisher's was."""
+        """Bind the event to logs and span; the trace goes on where the publisher's was."""
         span = tracer.start_as_current_span(
             f"handle {received.type}",
             context=telemetry.parent(received.traceparent),

@@ -1,4 +1,4 @@
-"""Facts that other services hear of: written to the outbox together with the change they tell of.
+"""Events for other services, written to the outbox in the transaction of the change that they describe.
 
 On the wire an event is a CloudEvent (https://github.com/cloudevents/spec, version 1.0), one field of a
 stream entry for each attribute.
@@ -106,7 +106,7 @@ class ReceivedEvent(BaseModel):
 
 
 def publish(session: AsyncSession, event: Event, *, tenant_id: UUID | None, subject: str) -> UUID:
-    """Tell other services of an event if, and only if, the session's transaction commits; gives its id.
+    """Publish an event if, and only if, the session's transaction commits; returns its id.
 
     `subject` names what it happened to (`user:<uuid>`), `tenant_id` whose that is.
     """

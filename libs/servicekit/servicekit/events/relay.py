@@ -74,7 +74,7 @@ class OutboxRelay(LoopWorker):
         OLDEST.labels(source).set_function(self._oldest_age)
 
     async def begin(self) -> None:
-        """Have every reader's group at the stream's beginning, and send again what Redis may have forgotten.
+        """Create every reader's group at its stream's start, and send again what Redis may have forgotten.
 
         All that the outbox still has if the stream was lost; else the last seconds.
         """
@@ -107,7 +107,7 @@ class OutboxRelay(LoopWorker):
         return self._idle
 
     async def idle(self, seconds: float) -> None:
-        """Rest until it is time to look, or something is published here."""
+        """Idle until it is time to poll, or something is published by this process."""
         await until_set(self._database.published, seconds)
 
     async def _send_batch(self) -> int:
@@ -160,7 +160,7 @@ class OutboxRelay(LoopWorker):
 
 
 async def republish(database: Database, since: datetime | None = None) -> int:
-    """Send again what was sent at or after `since`, or all that the outbox still has; gives how many events.
+    """Send again what was sent at or after `since`, or all of the outbox; returns how many events.
 
     Harmless: readers skip what they have handled, by the event's id.
     """

@@ -1,4 +1,4 @@
-"""Calls from one service to another: own token, on somebody's behalf, bounded in time and number."""
+"""Calls from one service to another: with its own token, on somebody's behalf, bounded in time and number."""
 
 import asyncio
 import json as stdlib_json
@@ -142,7 +142,7 @@ class ServiceTokens:
             refused = token
 
     async def get(self, audience: str, scope: str, *, refused: str | None = None) -> str:
-        """Give a token for one service, not the `refused` one; raises DependencyUnavailable without one."""
+        """Return a token for one service, not the `refused` one; raises DependencyUnavailable without one."""
         async with self._lock:
             token, expires = self._kept.get((audience, scope), ("", 0.0))
             if time.monotonic() >= expires - RENEW_SECONDS or token == refused:
@@ -231,7 +231,7 @@ async def send(  # noqa: PLR0913  # the parts of a request
 
 
 def _encode_body(json: JsonValue, form: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:
-    """Give the body, and the headers that say what it is."""
+    """Return the body, and the headers that say what it is."""
     if form is not None:
         return urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
     if json is None:

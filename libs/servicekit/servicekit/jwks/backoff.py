@@ -34,12 +34,12 @@ class Backoff:
         self._until = 0.0
 
     def remaining(self) -> float:
-        """Give the seconds until the next try, 0 when it may be made."""
+        """Return the seconds until the next try, 0 when it may be made."""
         return max(0.0, self._until - self._clock()) if self.failures else 0.0
 
 
 class TokenBucket:
-    """Lets `burst` through at once, then one every `refill` seconds."""
+    """A token bucket: `burst` at once, then one every `refill` seconds."""
 
     def __init__(self, burst: int, refill: float, clock: Clock) -> None:
         self._burst = burst

@@ -1,4 +1,4 @@
-"""The keys of a token issuer, kept at hand: asked for rarely, served at once, outliving outages.
+"""A cache of a token issuer's keys: fetched rarely, served at once, outliving outages.
 
 A known key is served without waiting for as long as `max_stale` allows; the network is asked behind its back.
 """
@@ -37,7 +37,7 @@ class JwksCache:
         self._feed = JwksRefresher(url, policy, clock, changed=self._absent.clear)
 
     async def get(self, kid: str) -> VerificationKey:
-        """Give a key, at once if it is known.
+        """Return a key, at once if it is known.
 
         Raises InvalidToken when the source does not have it, KeySourceUnavailable when nobody can tell.
         """
@@ -47,13 +47,13 @@ class JwksCache:
         return self._known(kid) or await self._seek(kid)
 
     def all_keys(self) -> list[VerificationKey]:
-        """Give all keys that would be served now; raises KeySourceUnavailable when they are too old."""
+        """Return all keys that would be served now; raises KeySourceUnavailable when they are too old."""
         if self._feed.is_lost():
             raise self._unavailable()
         return [key for kid, key in self._feed.keys.items() if kid not in self._revoked]
 
     async def warmup(self, within: float = 5) -> None:
-        """Have keys, and keep them fresh from now on; raises KeySourceUnavailable after `within` seconds."""
+        """Fetch keys, and keep them fresh from now on; raises KeySourceUnavailable after `within` seconds."""
         self._feed.start_timer()
         try:
             async with asyncio.timeout(within):
@@ -78,7 +78,7 @@ class JwksCache:
         await self._feed.aclose()
 
     def _known(self, kid: str) -> VerificationKey | None:
-        """Serve what is held, and see to it that what is stale gets fresh meanwhile."""
+        """Return the cached key, and refresh stale ones in the background."""
         key = self._feed.keys.get(kid)
         if key is None or kid in self._revoked:
             return None
@@ -129,7 +129,7 @@ def _is_safe(url: httpx.URL) -> bool:
 
 
 def _is_inside(host: str) -> bool:
-    """Tell whether a name or an address means nothing outside this machine or its private network."""
+    """Return whether a name or an address means nothing outside this machine or its private network."""
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:

@@ -1,4 +1,4 @@
-"""Hearing at once that a signing key is no longer to be trusted, over Redis.
+"""Invalidates cached keys as soon as a signing key is revoked, by Redis publish/subscribe.
 
 What is missed costs no more than the key set's own age: `JwksCache` asks in time by itself, and this asks
 whenever the connection was lost and is back.
@@ -40,7 +40,7 @@ class JwksInvalidationListener(LoopWorker):
         await self._keys.refresh_now()
 
     async def step(self) -> float:
-        """Hear at most one message."""
+        """Receive at most one message."""
         message = await self._channel.get_message(timeout=LISTEN_SECONDS)
         if message is not None:
             burnt = parse_key_ids(message["data"])
@@ -71,5 +71,5 @@ def parse_key_ids(data: bytes) -> list[str]:
 
 
 async def publish_key_revocation(redis: Redis, burnt: Iterable[str] = ()) -> None:
-    """Have every verifier ask for the keys now, and never again take the burnt ones; raises RedisError."""
+    """Make every verifier fetch the keys now, and reject the revoked ones for good; raises RedisError."""
     await redis.publish(CHANNEL, orjson.dumps({"burnt": list(burnt)}))

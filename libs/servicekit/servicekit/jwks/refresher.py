@@ -54,11 +54,11 @@ class JwksPolicy:
             raise ValueError(f"max_stale must be max_ttl to {MAX_STALE_SECONDS} seconds")
 
     def ttl(self, max_age: float | None) -> float:
-        """Give how long an answer counts as fresh, within our bounds whatever the source says."""
+        """Return how long an answer counts as fresh, within our bounds whatever the source says."""
         return self.fresh_ttl if max_age is None else min(max(max_age, self.min_ttl), self.max_ttl)
 
     def refresh_after(self, ttl: float) -> float:
-        """Give when to refresh; spread, so that replicas that started together do not ask together."""
+        """Return when to refresh; spread, so that replicas that started together do not ask together."""
         spread = random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  # spreads load, no secret
         return ttl * self.refresh_ahead * spread
 
@@ -97,28 +97,28 @@ class JwksRefresher:
         return self._snapshot.key_set.keys
 
     def age(self) -> float:
-        """Give the seconds since the source last confirmed the keys; endless before it ever did."""
+        """Return the seconds since the source last confirmed the keys; endless before it ever did."""
         return self._clock() - self._snapshot.confirmed_at
 
     def is_stale(self) -> bool:
-        """Tell whether the keys should be asked for again."""
+        """Return whether the keys should be asked for again."""
         return self.age() >= self._snapshot.ttl
 
     def is_lost(self) -> bool:
-        """Tell whether the keys are too old to be trusted, or there are none."""
+        """Return whether the keys are too old to be trusted, or there are none."""
         return self.age() > self._policy.max_stale
 
     def flight(self) -> Task[bool] | None:
-        """Give the fetch that is under way, if one is."""
+        """Return the fetch that is under way, if one is."""
         task = self._flights.get(asyncio.get_running_loop())
         return task if task and not task.done() else None
 
     def may_fetch(self) -> bool:
-        """Tell whether a fetch is under way, or may be begun."""
+        """Return whether a fetch is under way, or may be begun."""
         return self.flight() is not None or not self.backoff.remaining()
 
     def launch(self, reason: str) -> Task[bool]:
-        """Give the fetch that is under way, begun if there is none; its result is whether it brought keys."""
+        """Return the running fetch, or start one; its result is whether it brought keys."""
         if under_way := self.flight():
             return under_way
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The keys that a service takes tokens by, for the gateway: so that it knows them too while auth is away."""
+"""The key set that a service verifies tokens by, so that the gateway has it while auth is down."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -11,7 +11,7 @@ router = APIRouter(dependencies=[public], include_in_schema=False)
 
 @router.get("/.well-known/jwks.json")
 async def known_keys(request: Request) -> JSONResponse:
-    """Give auth's key set (RFC 7517) as it is known here; KeySourceUnavailable when that is too long ago."""
+    """Return auth's key set (RFC 7517) as it is known here; raises KeySourceUnavailable when it is stale."""
     keys: JwksCache = request.app.state.resources.keys
     held = [key.jwk() for key in keys.all_keys()]
     return JSONResponse(

@@ -1,4 +1,4 @@
-"""What relays, consumers and housekeeping have in common: they go on, whatever happens around them."""
+"""The base of relays, consumers and retention workers: loops that go on after failures."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ BACKOFF_SECONDS = (0.1, 5.0)
 
 
 class LoopWorker(ABC):
-    """A worker that takes the same step for ever; an outage is logged when it begins and when it is over."""
+    """A worker that repeats one step for ever; an outage is logged when it begins and when it ends."""
 
     def __init__(self, name: str, pauses: tuple[float, float] = BACKOFF_SECONDS) -> None:
         self.name = name
@@ -33,10 +33,10 @@ class LoopWorker(ABC):
 
     @abstractmethod
     async def step(self) -> float:
-        """Do a part of the work; gives the seconds to rest before the next."""
+        """Do a part of the work; returns the seconds to rest before the next."""
 
     async def idle(self, seconds: float) -> None:
-        """Rest between two steps."""
+        """Idle between two steps."""
         await asyncio.sleep(seconds)
 
     async def run(self) -> None:
@@ -51,7 +51,7 @@ class LoopWorker(ABC):
             await asyncio.sleep(self._pause())
 
     def healthy(self) -> bool:
-        """Tell whether the last step could be taken."""
+        """Return whether the last step could be taken."""
         return not self._failures
 
     async def _run_step(self) -> None:
@@ -85,14 +85,14 @@ async def until_set(event: asyncio.Event, seconds: float) -> None:
 
 
 class Throttle:
-    """Tells, at most once in so many seconds, that something is due; at once the first time."""
+    """Becomes due at most once in so many seconds; at once the first time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._next = 0.0
 
     def due(self) -> bool:
-        """Tell whether it is time, and count from now if it is."""
+        """Return whether it is time, and count from now if it is."""
         now = time.monotonic()
         if now < self._next:
             return False
@@ -116,7 +116,7 @@ def check_cancelled() -> None:
 
 
 async def shielded(work: Coroutine[Any, Any, T], grace: float = GRACE_SECONDS) -> T:
-    """Do work that, when we are told to stop, may still end within `grace` seconds; else it is cancelled."""
+    """Run work that may still finish within `grace` seconds after the task was cancelled."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

@@ -1,4 +1,4 @@
-"""Removes rows that nobody will ask for again: sent events, handled event ids, kept answers."""
+"""Deletes rows past their retention: sent events, handled event ids, idempotency records."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What a service does besides answering: relays, consumers, senders; in its own process or beside the API."""
+"""Runs a service's workers (relays, consumers, senders) beside the API or in a process of their own."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ class Worker(Protocol):
         """Work until cancelled."""
 
     def healthy(self) -> bool:
-        """Tell whether the work gets done."""
+        """Return whether the worker makes progress."""
 
 
 @contextlib.asynccontextmanager
@@ -57,7 +57,7 @@ async def supervise(worker: Worker) -> None:
 
 
 class WorkerStopped(Exception):
-    """A worker does not get its work done."""
+    """A worker makes no progress."""
 
 
 async def check_health(worker: Worker) -> None:
