@@ -20,6 +20,7 @@ def sdk(sandbox_url: str, mail: httpx.AsyncClient, monkeypatch: pytest.MonkeyPat
     """The official client, pointed at the sandbox."""
     monkeypatch.setattr(resend, "api_url", f"{sandbox_url}/resend")
     monkeypatch.setattr(resend, "api_key", "re_sandbox")
+    monkeypatch.setattr(resend, "default_async_http_client", resend.HTTPXClient())
 
 
 async def test_the_official_client_sends_and_retrieves(sdk: None, mail: httpx.AsyncClient) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from jinja2 import PackageLoader, StrictUndefined, Template
 from jinja2.sandbox import SandboxedEnvironment
-from pydantic import JsonValue
+from resend import Emails
 from servicekit.encryption import decrypt_by_any
 
 from notification.deliveries import MAX_RETRY_SECONDS
@@ -34,7 +34,7 @@ HOSTED_TEMPLATE_VARIABLES = ("link", "token", "name", "tenant_name", "expires_at
 EMPTY_CONTEXT = dict.fromkeys([*HOSTED_TEMPLATE_VARIABLES, *Facts.model_fields])
 
 
-def render_email(delivery: Delivery, settings: Settings) -> dict[str, JsonValue]:
+def render_email(delivery: Delivery, settings: Settings) -> Emails.SendParams:
     """Write the mail of a delivery, as Resend takes it.
 
     Raise DecryptionFailed, and TemporaryFailure when the template is unknown.
@@ -44,7 +44,8 @@ def render_email(delivery: Delivery, settings: Settings) -> dict[str, JsonValue]
         # A newer auth asks for it: the mail is kept for the newer sender that is being rolled out beside us.
         raise TemporaryFailure("template_not_found", MAX_RETRY_SECONDS)
     context = {**delivery.payload, **action_link(template.page, delivery, settings)}
-    email: dict[str, JsonValue] = {
+    email: Emails.SendParams = {
+        "from": settings.resend_default_from or "",
         "to": [delivery.address],
         "subject": template.subject,
         "tags": [{"name": "category", "value": delivery.template}],
@@ -83,6 +84,6 @@ def compile_template(environment: SandboxedEnvironment, source: str) -> Template
     return environment.from_string(source)
 
 
-def hosted_template_variables(context: dict[str, Any]) -> dict[str, JsonValue]:
+def hosted_template_variables(context: dict[str, Any]) -> dict[str, str | int]:
     """Give what a template kept at Resend may use: LINK, TOKEN, NAME, TENANT_NAME, EXPIRES_AT; never null."""
     return {name.upper(): context.get(name) or "" for name in HOSTED_TEMPLATE_VARIABLES}

@@ -1,11 +1,13 @@
 """The mail server fails in every way that it can; people still get one mail, or none when it is too late."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request, Response
 from notification.deliveries import retry_delay
 from notification.main import create_app
+from notification.resend_mailer import open_mailer
 from pydantic import SecretStr
 from sandbox.mail import create_mail
 from sandbox.processes import free_port
@@ -131,6 +133,35 @@ async def test_a_template_kept_at_the_provider_takes_the_place_of_ours(settings,
     assert template["id"] == "tmpl_1"
     assert set(template["variables"]) == {"LINK", "TOKEN", "NAME", "TENANT_NAME", "EXPIRES_AT"}
     assert (template["variables"]["TOKEN"], template["variables"]["TENANT_NAME"]) == (person.token, "")
+
+
+async def test_mailers_in_one_process_keep_their_accounts_and_their_connections(settings):
+    received = {"first": [], "second": []}
+
+    def provider(name):
+        app = FastAPI()
+
+        @app.post("/emails")
+        def receive(request: Request):
+            received[name].append((request.headers["authorization"], request.client.port))
+            return {"id": name}
+
+        return app
+
+    with serving(provider("first")) as first_url, serving(provider("second")) as second_url:
+        accounts = [
+            settings.model_copy(update={"resend_base_url": url, "resend_api_key": SecretStr(key)})
+            for url, key in ((first_url, "re_first"), (second_url, "re_second"))
+        ]
+        async with open_mailer(accounts[0]) as first, open_mailer(accounts[1]) as second:
+            for number in range(3):
+                key = f"mail-{number}"
+                assert await asyncio.gather(
+                    *(mailer.send({"to": "a@b.test"}, idempotency_key=key) for mailer in (first, second))
+                ) == ["first", "second"]
+    for name, requests in received.items():
+        [(authorization, _)] = set(requests)
+        assert (authorization, len(requests)) == (f"Bearer re_{name}", 3)
 
 
 async def test_what_would_come_too_late_is_dropped_by_name(app, sign_up, row_of, mailed, post_office):
