@@ -57,8 +57,8 @@ def stale(root: Path, made: dict[Path, Json]) -> Iterator[str]:
             diff = difflib.unified_diff(
                 old.splitlines(), new.splitlines(), "the file", "the code", lineterm="", n=1
             )
-            shown = "\n".join([*diff][:DIFF_LINES])
-            yield f"{path.relative_to(root)} does not match the code. Run scripts/contracts.py.\n{shown}"
+            lines = "\n".join([*diff][:DIFF_LINES])
+            yield f"{path.relative_to(root)} does not match the code. Run scripts/contracts.py.\n{lines}"
 
 
 def breaking(root: Path, made: dict[Path, Json], reference: str) -> Iterator[str]:

@@ -47,8 +47,8 @@ def samples() -> set[str]:
     known = names()
     found = {value for path in files(*TEXTS) for value in in_text(path.read_text(), known)}
     found |= {value for path in files("*.py") for value in in_python(ast.parse(path.read_bytes()), known)}
-    shown = {part for value in found for part in sample_secrets.parts(value)}
-    return {part for part in shown if not NO_SECRET.fullmatch(part) and part.lower() not in known}
+    fragments = {part for value in found for part in sample_secrets.parts(value)}
+    return {part for part in fragments if not NO_SECRET.fullmatch(part) and part.lower() not in known}
 
 
 def files(*patterns: str) -> Iterator[Path]:

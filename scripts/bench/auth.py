@@ -32,7 +32,7 @@ from testkit.issuer import Issuer
 
 CHECKS, ROUNDS = 2_000, 5
 # Of one account; a fifth at the same time would be taken for a guess (AUTH_LOCKOUT_THRESHOLD).
-AT_ONCE = 4
+CONCURRENCY = 4
 MANY = "1000000"
 LIMITS = {
     "auth": {
@@ -56,10 +56,10 @@ def main() -> None:
         Path(folder).chmod(0o711)
         with Stack(Path(folder, "acme"), settings=LIMITS) as stack:
             uvloop.run(token_signing(f"{stack.sandbox_url}/vault"))
-            uvloop.run(service(stack, sign_ins))
+            uvloop.run(measure_service(stack, sign_ins))
 
 
-def say(what: str, ours: float, bare: float, unit: str) -> None:
+def print_comparison(what: str, ours: float, bare: float, unit: str) -> None:
     """Print one comparison."""
     sys.stdout.write(f"{what:34} {ours:10.1f} {unit}   bare {bare:10.1f} {unit}   {ours / bare:5.2f} x\n")
 
@@ -77,7 +77,9 @@ async def token_checks() -> None:
         async def bare() -> None:
             jwt.decode(token, public, algorithms=["EdDSA"], audience=issuer.audience, issuer=issuer.issuer)
 
-        say("token checks (bare: PyJWT)", await per_second(ours), await per_second(bare), "/s of CPU")
+        print_comparison(
+            "token checks (bare: PyJWT)", await per_second(ours), await per_second(bare), "/s of CPU"
+        )
         await keys.aclose()
 
 
@@ -92,8 +94,18 @@ async def token_signing(vault_url: str) -> None:
             vault = Vault(http, vault_url, lambda: "hvs.bench", patience=SIGNING)
             in_vault = await issuer(Path(folder, "vault"), vault, Making(transit.another, transit.another))
             in_file = await issuer(Path(folder, "file"), vault, Making())
-            say("tokens signed by Vault (bare: file)", await signed(in_vault), await signed(in_file), "/s")
-            say("time for one, alone (bare: file)", await alone(in_vault), await alone(in_file), "ms")
+            print_comparison(
+                "tokens signed by Vault (bare: file)",
+                await best_throughput(in_vault),
+                await best_throughput(in_file),
+                "/s",
+            )
+            print_comparison(
+                "time for one, alone (bare: file)",
+                await single_latency(in_vault),
+                await single_latency(in_file),
+                "ms",
+            )
 
 
 async def issuer(path: Path, vault: Vault, making: Making) -> AccessTokens:
@@ -109,14 +121,16 @@ async def issue(tokens: AccessTokens) -> None:
     await tokens.for_service("chat-agent", "conversation", ["conversations:read"])
 
 
-async def signed(tokens: AccessTokens) -> float:
+async def best_throughput(tokens: AccessTokens) -> float:
     """Give how many are issued in a second: the best of some rounds."""
-    return max([await rate(lambda: issue(tokens), CHECKS // 2) for _ in range(ROUNDS)])
+    return max([await throughput(lambda: issue(tokens), CHECKS // 2) for _ in range(ROUNDS)])
 
 
-async def alone(tokens: AccessTokens) -> float:
+async def single_latency(tokens: AccessTokens) -> float:
     """Give the milliseconds that one takes when nobody else asks."""
-    return 1000 / max([await rate(lambda: issue(tokens), CHECKS // 10, at_most=1) for _ in range(ROUNDS)])
+    return 1000 / max(
+        [await throughput(lambda: issue(tokens), CHECKS // 10, at_most=1) for _ in range(ROUNDS)]
+    )
 
 
 async def per_second(work: Callable[[], Awaitable[None]]) -> float:
@@ -130,9 +144,9 @@ async def per_second(work: Callable[[], Awaitable[None]]) -> float:
     return best
 
 
-async def service(stack: Stack, sign_ins: int) -> None:
+async def measure_service(stack: Stack, sign_ins: int) -> None:
     """Sign in, refresh and fetch keys, through the gateway."""
-    limits = httpx.Limits(max_connections=AT_ONCE * 2)
+    limits = httpx.Limits(max_connections=CONCURRENCY * 2)
     async with httpx.AsyncClient(
         base_url=stack.gateway_url, limits=limits, timeout=30, trust_env=False
     ) as http:
@@ -144,34 +158,34 @@ async def service(stack: Stack, sign_ins: int) -> None:
             tokens.append(answer.json()["refresh_token"])
 
         async def refresh() -> None:
-            held = {"refresh_token": tokens.pop()}
-            answer = (await http.post("/api/v1/auth/refresh", json=held)).raise_for_status()
+            body = {"refresh_token": tokens.pop()}
+            answer = (await http.post("/api/v1/auth/refresh", json=body)).raise_for_status()
             tokens.append(answer.json()["refresh_token"])
 
         async def fetch_keys() -> None:
             (await http.get("/.well-known/jwks.json")).raise_for_status()
 
-        await at_once(sign_in, AT_ONCE)
-        hashes = await asyncio.to_thread(bare_hashes, sign_ins)
-        say("sign-ins (bare: Argon2id)", await rate(sign_in, sign_ins), hashes, "/s")
-        refreshes, keys = await rate(refresh, sign_ins), await rate(fetch_keys, sign_ins)
-        say("refreshes (bare: GET of the keys)", refreshes, keys, "/s")
-        idle = await slow(fetch_keys, sign_ins)
-        busy = asyncio.create_task(at_once(sign_in, sign_ins))
-        loaded = await slow(fetch_keys, sign_ins, until=busy)
+        await run_concurrently(sign_in, CONCURRENCY)
+        hashes = await asyncio.to_thread(bare_hash_rate, sign_ins)
+        print_comparison("sign-ins (bare: Argon2id)", await throughput(sign_in, sign_ins), hashes, "/s")
+        refreshes, keys = await throughput(refresh, sign_ins), await throughput(fetch_keys, sign_ins)
+        print_comparison("refreshes (bare: GET of the keys)", refreshes, keys, "/s")
+        idle = await latency_p99(fetch_keys, sign_ins)
+        busy = asyncio.create_task(run_concurrently(sign_in, sign_ins))
+        loaded = await latency_p99(fetch_keys, sign_ins, until=busy)
         await busy
-        say("slowest keys (p99) while signing in", loaded, idle, "ms")
+        print_comparison("slowest keys (p99) while signing in", loaded, idle, "ms")
 
 
-def bare_hashes(number: int) -> float:
+def bare_hash_rate(number: int) -> float:
     """Hash with nothing around it, on as many threads as there are cores; gives how many a second."""
     started = time.monotonic()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(lambda _: hashed(), range(number)))
+        list(threads.map(lambda _: hash_password(), range(number)))
     return number / (time.monotonic() - started)
 
 
-def hashed() -> bytes:
+def hash_password() -> bytes:
     """Hash a password as auth does."""
     salt = os.urandom(SALT_BYTES)
     derivation = Argon2id(
@@ -180,14 +194,18 @@ def hashed() -> bytes:
     return derivation.derive(b"four unrelated words here")
 
 
-async def rate(work: Callable[[], Awaitable[None]], number: int, *, at_most: int = AT_ONCE) -> float:
+async def throughput(
+    work: Callable[[], Awaitable[None]], number: int, *, at_most: int = CONCURRENCY
+) -> float:
     """Give how many are done in a second."""
     started = time.monotonic()
-    await at_once(work, number, at_most=at_most)
+    await run_concurrently(work, number, at_most=at_most)
     return number / (time.monotonic() - started)
 
 
-async def at_once(work: Callable[[], Awaitable[None]], number: int, *, at_most: int = AT_ONCE) -> None:
+async def run_concurrently(
+    work: Callable[[], Awaitable[None]], number: int, *, at_most: int = CONCURRENCY
+) -> None:
     """Do it so many times, at most so many at once."""
     free = asyncio.Semaphore(at_most)
 
@@ -198,20 +216,20 @@ async def at_once(work: Callable[[], Awaitable[None]], number: int, *, at_most: 
     await asyncio.gather(*(one() for _ in range(number)))
 
 
-async def slow(
+async def latency_p99(
     work: Callable[[], Awaitable[None]], number: int, until: asyncio.Task[None] | None = None
 ) -> float:
     """Do it one after the other, and give the 99th percentile in milliseconds."""
-    took: list[float] = []
-    while len(took) < number or (until is not None and not until.done()):
+    durations: list[float] = []
+    while len(durations) < number or (until is not None and not until.done()):
         started = time.monotonic()
         await work()
-        took.append(time.monotonic() - started)
+        durations.append(time.monotonic() - started)
         await asyncio.sleep(0.002)
-    return percentile(took) * 1000
+    return percentile_99(durations) * 1000
 
 
-def percentile(took: Sequence[float]) -> float:
+def percentile_99(took: Sequence[float]) -> float:
     """Give the 99th."""
     return quantiles(took, n=100)[-1]
 

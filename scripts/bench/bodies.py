@@ -114,14 +114,14 @@ async def rows(route: Route, callers: Callers) -> AsyncIterator[str]:
             if kind in KINDS:
                 await pay(cost := Cost(route.name, kind, place), sender, route, content)
                 if kind not in worst or cost.milliseconds > worst[kind][0].milliseconds:
-                    worst[kind] = (cost, parsed(content))
+                    worst[kind] = (cost, bare_parse_milliseconds(content))
     for cost, bare in worst.values():
         figures = (f"{cost.milliseconds:.0f}", f"{bare:.1f}", f"{cost.milliseconds / bare:.1f}")
         answer = (f"{cost.megabytes:.0f}", str(int(cost.status)), f"{cost.answered} bytes")
         yield f"| {' | '.join((route.name, f'{cost.body} in {cost.place}', *figures, *answer))} |"
 
 
-def parsed(content: bytes) -> float:
+def bare_parse_milliseconds(content: bytes) -> float:
     """Measure a bare parse, in milliseconds of processor time."""
     start = time.thread_time()
     with suppress(ValueError, RecursionError):

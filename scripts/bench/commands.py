@@ -27,23 +27,23 @@ WARM_UP_STREAMS = 8
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    options, console = read(words), Console(width=None if sys.stdout.isatty() else 180)
+    options, console = parse_arguments(words), Console(width=None if sys.stdout.isatty() else 180)
     measured: list[Row] = []
     code = 0
-    with signals.once():
+    with signals.interrupt_once():
         try:
             for name in options.systems:
-                with told(console), started(name, console) as system:
-                    uvloop.run(put_through(system, options, console, measured))
+                with skip_on_failure(console), running_system(name, console) as system:
+                    uvloop.run(measure_system(system, options, console, measured))
         except KeyboardInterrupt:
-            say(console, "interrupted; everything is stopped")
+            print_line(console, "interrupted; everything is stopped")
             code = INTERRUPTED
     if measured:
-        finish(measured, options, console)
+        report_results(measured, options, console)
     sys.exit(code or {row.system for row in measured} != set(options.systems))
 
 
-def read(words: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench", description=__doc__)
     chat = parser.add_subparsers(dest="command", required=True).add_parser(
@@ -60,7 +60,7 @@ def read(words: Sequence[str] | None) -> argparse.Namespace:
     chat.add_argument("--ramp", type=float, default=2, help="seconds over which streams are begun")
     chat.add_argument("--flat-out", type=int, default=200, help="turns of the row without delay; 0: none")
     chat.add_argument("--flat-out-streams", type=int, default=16, help="streams at once of that row")
-    chat.add_argument("--patience", type=float, default=120, help="seconds after which a turn has failed")
+    chat.add_argument("--timeout", type=float, default=120, help="seconds after which a turn has failed")
     chat.add_argument("--profile", action="store_true", help="say where Acme's CPU time goes, too")
     chat.add_argument("--profile-seconds", type=int, default=15, help="for how long chat-agent is sampled")
     chat.add_argument("--json", type=Path, metavar="FILE", help="write down all that was measured")
@@ -84,39 +84,43 @@ def counts(text: str) -> list[int]:
 
 
 @contextmanager
-def started(name: str, console: Console) -> Iterator[System]:
+def running_system(name: str, console: Console) -> Iterator[System]:
     """Run a system in a folder of its own."""
-    say(console, f"{name}: starting", "bold")
+    print_line(console, f"{name}: starting", "bold")
     with tempfile.TemporaryDirectory(prefix="acme-bench-") as folder:
         # As root, Postgres is somebody else, who has to pass through; so all is gone with the folder.
         Path(folder).chmod(0o711)
         with SYSTEMS[name](Path(folder)) as system:
-            say(console, f"{name}: {system.does}")
+            print_line(console, f"{name}: {system.description}")
             yield system
-            say(console, f"{name}: stopping")
+            print_line(console, f"{name}: stopping")
 
 
 @contextmanager
-def told(console: Console) -> Iterator[None]:
+def skip_on_failure(console: Console) -> Iterator[None]:
     """Say why a system does not start or could not be measured, and go on with the next."""
     try:
         yield
     except (Failure, OSError, RuntimeError) as error:
-        say(console, f"left out: {error}", style="red")
+        print_line(console, f"left out: {error}", style="red")
 
 
-async def put_through(
+async def measure_system(
     system: System, options: argparse.Namespace, console: Console, measured: list[Row]
 ) -> None:
     """Warm a system up, and put every load on it."""
-    say(console, f"{system.name}: warming up")
+    print_line(console, f"{system.name}: warming up")
     await rows.measure(system, Load(WARM_UP_STREAMS, WARM_UP_TURNS, options.tokens, 0))
-    say(console, f"{system.name}: {await rows.idle(system.parts):.1f} ms of CPU a second while idle")
+    print_line(
+        console, f"{system.name}: {await rows.measure_idle(system.parts):.1f} ms of CPU a second while idle"
+    )
     for load in loads(options):
-        say(console, f"{system.name}: {load.streams} streams, {load.words}")
-        found = await rows.measure(system, load)
-        measured.append(found)
-        say(console, f"{system.name}: {found.turns_per_second:.1f} turns/s, {found.cpu:.1f} ms of CPU a turn")
+        print_line(console, f"{system.name}: {load.streams} streams, {load.prompt}")
+        row = await rows.measure(system, load)
+        measured.append(row)
+        print_line(
+            console, f"{system.name}: {row.turns_per_second:.1f} turns/s, {row.cpu:.1f} ms of CPU a turn"
+        )
     if options.profile and system.name == "acme":
         await profile_chat(system, options, console)
 
@@ -124,31 +128,33 @@ async def put_through(
 def loads(options: argparse.Namespace) -> Iterator[Load]:
     """List what every system is asked for."""
     for streams in options.streams:
-        yield Load(streams, options.turns, options.tokens, options.rate, options.ramp, options.patience)
+        yield Load(streams, options.turns, options.tokens, options.rate, options.ramp, options.timeout)
     if options.flat_out:
-        yield flat_out(options)
+        yield unthrottled_load(options)
 
 
-def flat_out(options: argparse.Namespace) -> Load:
+def unthrottled_load(options: argparse.Namespace) -> Load:
     """Ask for as much as can be had."""
-    return Load(options.flat_out_streams, options.flat_out, options.tokens, rate=0, patience=options.patience)
+    return Load(options.flat_out_streams, options.flat_out, options.tokens, rate=0, timeout=options.timeout)
 
 
 async def profile_chat(system: System, options: argparse.Namespace, console: Console) -> None:
     """Sample chat-agent while it does what it can."""
-    say(console, f"{system.name}: sampling chat-agent for {options.profile_seconds} s")
+    print_line(console, f"{system.name}: sampling chat-agent for {options.profile_seconds} s")
     folder = environments.FOLDER / "profile"
     folder.mkdir(parents=True, exist_ok=True)
-    samples = await profile.take(system, "chat-agent", flat_out(options), options.profile_seconds, folder)
+    samples = await profile.record(
+        system, "chat-agent", unthrottled_load(options), options.profile_seconds, folder
+    )
     profile.show(samples, console)
-    say(console, f"all samples: {samples}")
+    print_line(console, f"all samples: {samples}")
 
 
-def finish(measured: Sequence[Row], options: argparse.Namespace, console: Console) -> None:
+def report_results(measured: Sequence[Row], options: argparse.Namespace, console: Console) -> None:
     """Print what was measured, and write it down."""
-    report.show(measured, console)
+    report.print_table(measured, console)
     if options.profile:
-        report.parts([row for row in measured if row.system == "acme"], console)
+        report.print_parts([row for row in measured if row.system == "acme"], console)
     if options.json:
         about = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -156,9 +162,9 @@ def finish(measured: Sequence[Row], options: argparse.Namespace, console: Consol
             "options": {name: str(value) for name, value in vars(options).items()},
         }
         options.json.write_text(json.dumps({**about, "rows": report.as_json(measured)}, indent=2) + "\n")
-        say(console, f"written to {options.json}")
+        print_line(console, f"written to {options.json}")
 
 
-def say(console: Console, sentence: str, style: str = "dim") -> None:
+def print_line(console: Console, sentence: str, style: str = "dim") -> None:
     """Say what is being done."""
     console.print(f"{time.strftime('%H:%M:%S')} {sentence}", style=style, highlight=False, markup=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / ".acme" / "bench"
 # What is shared with Acme is pinned as Acme pins it.
-WANTED: Mapping[str, Sequence[str]] = {
+REQUIREMENTS: Mapping[str, Sequence[str]] = {
     "agno": (
         "agno[os]==3.1.10",
         "openai==3.54.0",
@@ -24,13 +24,13 @@ WANTED: Mapping[str, Sequence[str]] = {
 
 def programs(name: str) -> Path:
     """Give the folder of an environment's programs, making the environment if it is new or has changed."""
-    folder, pins = FOLDER / name, "\n".join([sys.version, *WANTED[name]])
-    made = folder / "made"
-    if not made.exists() or made.read_text() != pins:
+    folder, pins = FOLDER / name, "\n".join([sys.version, *REQUIREMENTS[name]])
+    marker = folder / "made"
+    if not marker.exists() or marker.read_text() != pins:
         shutil.rmtree(folder, ignore_errors=True)
         uv("venv", "--quiet", "--python", sys.executable, str(folder))
-        uv("pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *WANTED[name])
-        made.write_text(pins)
+        uv("pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), *REQUIREMENTS[name])
+        marker.write_text(pins)
     return folder / "bin"
 
 

@@ -24,23 +24,23 @@ MODELS: dict[str, Any] = {"responses": OpenAIResponsesModel, "chat/completions":
 ROUNDS, RUNS = 5, 10
 
 
-def asked(tokens: int) -> str:
+def build_request(tokens: int) -> str:
     """Ask for an answer of this length."""
     return f"Hi [sandbox: tokens={tokens}]"
 
 
-async def heard(model: Model, tokens: int) -> None:
+async def stream_model(model: Model, tokens: int) -> None:
     """Hear a whole answer through one of the SDK's models."""
     settings, off = ModelSettings(include_usage=True), ModelTracing.DISABLED
     rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
-    async for _ in model.stream_response("", asked(tokens), settings, [], None, [], off, **rest):
+    async for _ in model.stream_response("", build_request(tokens), settings, [], None, [], off, **rest):
         pass
 
 
-async def parsed(session: aiohttp.ClientSession, url: str, tokens: int) -> None:
+async def stream_bare(session: aiohttp.ClientSession, url: str, tokens: int) -> None:
     """Read the same bytes and parse them, and no more."""
-    said = [{"role": "user", "content": asked(tokens)}]
-    body = {"model": "m", "stream": True, ("input" if url.endswith("responses") else "messages"): said}
+    messages = [{"role": "user", "content": build_request(tokens)}]
+    body = {"model": "m", "stream": True, ("input" if url.endswith("responses") else "messages"): messages}
     async with session.post(url, json=body, headers={"Authorization": "Bearer sk"}) as answer:
         async for line in answer.content:
             if line.startswith(b"data: {"):
@@ -66,10 +66,10 @@ async def compare(url: str, tokens: int) -> None:
         for path, kind in MODELS.items():
             thin = kind("m", lean)
             guarded = ResilientModel([Candidate("m", thin)], Limits(60, 30, 1_000_000), 0)
-            bare = await milliseconds(lambda path=path: parsed(session, f"{url}/{path}", tokens))
+            bare = await milliseconds(lambda path=path: stream_bare(session, f"{url}/{path}", tokens))
             sys.stdout.write(f"{path:17} bare {bare:.2f} ms")
             for name, model in {"lean": thin, "guarded": guarded, "stock": kind("m", stock)}.items():
-                cost = await milliseconds(lambda model=model: heard(model, tokens))
+                cost = await milliseconds(lambda model=model: stream_model(model, tokens))
                 sys.stdout.write(f"   {name} {cost:.2f} ms ({cost / bare:.1f} x)")
             sys.stdout.write("\n")
     await asyncio.gather(stock.close(), lean.close())

@@ -13,16 +13,16 @@ from starter_cli import environment
 from starter_cli.processes import Process, Program
 
 from scripts.bench import environments
-from scripts.bench.rows import Load, hold
+from scripts.bench.rows import Load, run_turns
 from scripts.bench.systems import System
 
-SHOWN = 30
+MAX_ROWS = 30
 # Where threads wait, which py-spy cannot always tell from working.
 WAITING = frozenset({"Condition.wait (threading.py)", "_worker (concurrent/futures/thread.py)"})
 LINE = re.compile(r":\d+\)$")
 
 
-async def take(system: System, part: str, load: Load, seconds: int, folder: Path) -> Path:
+async def record(system: System, part: str, load: Load, seconds: int, folder: Path) -> Path:
     """Sample one process of a system under a load for some seconds, and give the file of the samples."""
     samples = folder / f"{part}.samples"
     samples.unlink(missing_ok=True)
@@ -30,10 +30,10 @@ async def take(system: System, part: str, load: Load, seconds: int, folder: Path
     options = ["-f", "raw", "-d", str(seconds), "-o", str(samples), "-p", str(pid)]
     argv = [str(environments.programs("py-spy") / "py-spy"), "record", *options]
     log = folder / "py-spy.log"
-    process = Process(Program("py-spy", argv, folder, environment.python(), log))
+    process = Process(Program("py-spy", argv, folder, environment.python_variables(), log))
     try:
-        request = await asyncio.to_thread(system.request, load.words)
-        await hold(request, load, while_running(process))
+        request = await asyncio.to_thread(system.build_request, load.prompt)
+        await run_turns(request, load, while_running(process))
     finally:
         process.stop()
     if not samples.exists():
@@ -79,6 +79,6 @@ def package(frame: str) -> str:
 def shares(title: str, counts: Counter[str], total: int) -> Table:
     """Show the largest counts as shares of all the samples."""
     table = Table("%", title)
-    for name, count in counts.most_common(SHOWN):
+    for name, count in counts.most_common(MAX_ROWS):
         table.add_row(f"{100 * count / total:.1f}", Text(name))
     return table

@@ -17,7 +17,7 @@ import httpx
 import uvloop
 from starter_cli.stack import Stack
 
-MANY = "1000000"
+UNLIMITED_RATE = "1000000"
 PASSWORD, WRONG = "four unrelated words here", "words that are not the password"
 UNLIMITED = (
     "SIGNUP_RATE_LIMIT_PER_HOUR",
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--load", type=int, default=4, help="how many others sign in all the time")
     parser.add_argument("--floor-ms", help="AUTH_ANSWER_FLOOR_MS; 0 shows the work alone")
     chosen = parser.parse_args()
-    settings = {**dict.fromkeys(UNLIMITED, MANY), "REQUIRE_EMAIL_VERIFICATION": "false"}
+    settings = {**dict.fromkeys(UNLIMITED, UNLIMITED_RATE), "REQUIRE_EMAIL_VERIFICATION": "false"}
     if chosen.floor_ms is not None:
         settings["AUTH_ANSWER_FLOOR_MS"] = chosen.floor_ms
     with tempfile.TemporaryDirectory(prefix="acme-bench-") as folder:

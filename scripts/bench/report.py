@@ -13,16 +13,16 @@ REFERENCES = ("floor", "agno")
 GROUPS = ("services", "gateway", "databases")
 
 
-def show(rows: Sequence[Row], console: Console) -> None:
+def print_table(rows: Sequence[Row], console: Console) -> None:
     """Print all tables."""
-    console.print(measured(rows))
+    console.print(measured_table(rows))
     console.print(compared(rows))
     for row in rows:
         for reason, times in row.failures.items():
             console.print(f"{row.system}, {load_of(row)}: {times} failed: {reason}", style="red")
 
 
-def measured(rows: Sequence[Row]) -> Table:
+def measured_table(rows: Sequence[Row]) -> Table:
     """Show what each load took on each system."""
     table = Table(title="Times in ms, CPU in ms a turn, memory in MB a stream")
     for column in ("load", "system", "first token p50/p99", "token delay p50/p99", "turn p50/p99"):
@@ -91,7 +91,7 @@ def ratio(row: Row, other: Row) -> dict[str, float | None]:
     }
 
 
-def parts(rows: Sequence[Row], console: Console) -> None:
+def print_parts(rows: Sequence[Row], console: Console) -> None:
     """Print which process has spent what of a turn's CPU time."""
     names = list(dict.fromkeys(name for row in rows for name in row.cpu_by_part))
     table = Table("load", *names, title="CPU by process, ms a turn")

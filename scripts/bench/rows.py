@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import Self
 
 from scripts.bench import timing, usage
-from scripts.bench.client import Heard, Request, ask
+from scripts.bench.client import Exchange, Request, send
 from scripts.bench.systems import System
 from scripts.bench.timing import Turn, percentile
 from scripts.bench.usage import Parts, Spent
@@ -29,10 +29,10 @@ class Load:
     tokens: int
     rate: float
     ramp: float = 0.0
-    patience: float = 120.0
+    timeout: float = 120.0
 
     @property
-    def words(self) -> str:
+    def prompt(self) -> str:
         """Say it to the sandbox's model."""
         return f"Please go on. [sandbox: tokens={self.tokens}, rate={self.rate:g}]"
 
@@ -58,7 +58,7 @@ class Spread:
     p99: float | None
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Self:
+    def from_values(cls, values: Sequence[float]) -> Self:
         """Sum up values."""
         return cls(percentile(values, 0.5), percentile(values, 0.99))
 
@@ -86,51 +86,55 @@ class Row:
 
 async def measure(system: System, load: Load) -> Row:
     """Put a load on a system, and tell what it took."""
-    request = await asyncio.to_thread(system.request, load.words)
+    request = await asyncio.to_thread(system.build_request, load.prompt)
     memory = usage.memory_kb(system.parts)
-    before, others, began = usage.spent(system.parts), usage.others_ms(), time.monotonic()
-    watch = asyncio.create_task(peak(system.parts))
-    heard = await hold(request, load, repeat(None, max(load.turns, load.streams)))
-    took = time.monotonic() - began
-    taken = (usage.others_ms() - others) / (1000 * took * (os.cpu_count() or 1))
+    before, others, started_at = usage.cpu_spent(system.parts), usage.others_ms(), time.monotonic()
+    watch = asyncio.create_task(peak_memory(system.parts))
+    exchanges = await run_turns(request, load, repeat(None, max(load.turns, load.streams)))
+    seconds = time.monotonic() - started_at
+    others_share = (usage.others_ms() - others) / (1000 * seconds * (os.cpu_count() or 1))
     watch.cancel()
     await asyncio.sleep(SETTLE_SECONDS)
-    spent = difference(before, usage.spent(system.parts))
-    price = Price(took, spent, max(0, await watch - memory), taken)
-    read = [timing.read(one, system.dialect, load.tokens, load.rate) for one in heard]
+    spent = difference(before, usage.cpu_spent(system.parts))
+    price = Price(seconds, spent, max(0, await watch - memory), others_share)
+    read = [timing.parse_turn(one, system.dialect, load.tokens, load.rate) for one in exchanges]
     return row(system.name, load, read, price)
 
 
-async def hold(request: Request, load: Load, turns: Iterable[None]) -> list[Heard]:
+async def run_turns(request: Request, load: Load, turns: Iterable[None]) -> list[Exchange]:
     """Hold turns, so many at once as there are streams, the first of each spread over the ramp."""
-    left, heard = iter(turns), list[Heard]()
-    await asyncio.gather(*(stream(request, load, number, left, heard) for number in range(load.streams)))
-    return heard
+    remaining, exchanges = iter(turns), list[Exchange]()
+    await asyncio.gather(
+        *(run_stream(request, load, number, remaining, exchanges) for number in range(load.streams))
+    )
+    return exchanges
 
 
-async def stream(request: Request, load: Load, number: int, left: Iterator[None], heard: list[Heard]) -> None:
+async def run_stream(
+    request: Request, load: Load, number: int, remaining: Iterator[None], exchanges: list[Exchange]
+) -> None:
     """Hold one turn after the other while there are some left."""
     await asyncio.sleep(load.ramp * number / load.streams)
-    for _ in left:
-        heard.append(await ask(request, load.patience))
+    for _ in remaining:
+        exchanges.append(await send(request, load.timeout))
 
 
-async def peak(parts: Parts) -> int:
+async def peak_memory(parts: Parts) -> int:
     """Watch how much memory is used until cancelled, and give the most."""
-    most = 0
+    peak = 0
     try:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            most = max(most, await asyncio.to_thread(usage.memory_kb, parts))
+            peak = max(peak, await asyncio.to_thread(usage.memory_kb, parts))
     except asyncio.CancelledError:
-        return max(most, usage.memory_kb(parts))
+        return max(peak, usage.memory_kb(parts))
 
 
-async def idle(parts: Parts, seconds: float = 3.0) -> float:
+async def measure_idle(parts: Parts, seconds: float = 3.0) -> float:
     """Measure the CPU time that a system spends while nobody talks to it, in milliseconds a second."""
-    before = usage.spent(parts)
+    before = usage.cpu_spent(parts)
     await asyncio.sleep(seconds)
-    return sum(difference(before, usage.spent(parts)).values()) / seconds
+    return sum(difference(before, usage.cpu_spent(parts)).values()) / seconds
 
 
 def difference(before: Spent, after: Spent) -> Spent:
@@ -152,9 +156,9 @@ def row(name: str, load: Load, read: Sequence[Turn], price: Price) -> Row:
         turns=len(read),
         failed=len(read) - len(good),
         failures=dict(Counter(turn.failure for turn in read if turn.failure)),
-        first_token=Spread.of([turn.first_token for turn in good]),
-        token_delay=Spread.of(delays),
-        whole=Spread.of([turn.whole for turn in good]),
+        first_token=Spread.from_values([turn.first_token for turn in good]),
+        token_delay=Spread.from_values(delays),
+        whole=Spread.from_values([turn.whole for turn in good]),
         turns_per_second=len(good) / price.seconds,
         cpu=sum(per_turn.values()),
         cpu_by_group={

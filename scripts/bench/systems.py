@@ -48,10 +48,10 @@ class System:
     """A system that runs."""
 
     name: str
-    does: str
+    description: str
     dialect: Dialect
     parts: Parts
-    request: Callable[[str], Request]
+    build_request: Callable[[str], Request]
 
 
 @contextmanager
@@ -60,7 +60,9 @@ def floor(folder: Path) -> Iterator[System]:
     dialect = Dialect("response.output_text.delta", "response.completed", "delta")
     with model(folder) as url, server(folder, "floor", {"MODEL_URL": url}) as (own, process):
         parts = {"services": {"floor": process.pid}}
-        yield System("floor", "passes bytes on", dialect, parts, lambda said: message(f"{own}/chat", said))
+        yield System(
+            "floor", "passes bytes on", dialect, parts, lambda text: json_request(f"{own}/chat", text)
+        )
 
 
 @contextmanager
@@ -69,8 +71,8 @@ def bare(folder: Path) -> Iterator[System]:
     dialect = Dialect("message.delta", "run.completed", "delta")
     with model(folder) as url, server(folder, "bare", {"MODEL_URL": url}) as (own, process):
         parts = {"services": {"bare": process.pid}}
-        does = "FastAPI and Agents SDK; no auth, no storage"
-        yield System("bare", does, dialect, parts, lambda said: message(f"{own}/chat", said))
+        description = "FastAPI and Agents SDK; no auth, no storage"
+        yield System("bare", description, dialect, parts, lambda text: json_request(f"{own}/chat", text))
 
 
 @contextmanager
@@ -83,8 +85,16 @@ def agno(folder: Path) -> Iterator[System]:
         with server(folder, "agno_os", variables, python) as (own, process):
             parts = {"services": {"agno": process.pid}, "databases": {"postgres": postgres.pid}}
             dialect = Dialect("RunContent", "RunCompleted", "content")
-            does = f"{environments.WANTED['agno'][0]}, sessions in Postgres (asyncpg); no auth, no limits"
-            yield System("agno", does, dialect, parts, lambda said: form(f"{own}/agents/bench/runs", said))
+            description = (
+                f"{environments.REQUIREMENTS['agno'][0]}, sessions in Postgres (asyncpg); no auth, no limits"
+            )
+            yield System(
+                "agno",
+                description,
+                dialect,
+                parts,
+                lambda text: form_request(f"{own}/agents/bench/runs", text),
+            )
 
 
 @contextmanager
@@ -93,9 +103,11 @@ def acme(folder: Path) -> Iterator[System]:
     # With a key in the environment, a stack asks the real model.
     os.environ.pop("OPENAI_API_KEY", None)
     with Stack(folder / "acme", settings=LIMITS) as stack:
-        does = "through the gateway; auth, limits, history, run log, metering"
+        description = "through the gateway; auth, limits, history, run log, metering"
         dialect = Dialect("message.delta", "run.completed", "delta")
-        yield System("acme", does, dialect, parts_of(stack), lambda said: spoken(stack, said))
+        yield System(
+            "acme", description, dialect, processes_of(stack), lambda text: chat_request(stack, text)
+        )
 
 
 SYSTEMS = {"floor": floor, "bare": bare, "agno": agno, "acme": acme}
@@ -106,7 +118,7 @@ def model(folder: Path) -> Iterator[str]:
     """Run the sandbox's model, and give its address."""
     port = free_port()
     argv = [sys.executable, "-P", "-m", "sandbox.main", "--port", str(port)]
-    program = Program("model", argv, folder, environment.python(), folder / "model.log")
+    program = Program("model", argv, folder, environment.python_variables(), folder / "model.log")
     with running(program, f"http://{HOST}:{port}/healthz"):
         yield f"http://{HOST}:{port}/v1"
 
@@ -119,8 +131,8 @@ def server(
     port = free_port()
     argv = [python, "-P", "-m", "uvicorn", f"{app}:app", "--app-dir", APPS, "--port", str(port)]
     lean = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
-    told = {**environment.python(), **variables}
-    program = Program(app, [*argv, *lean], folder, told, folder / f"{app}.log")
+    variables_of_app = {**environment.python_variables(), **variables}
+    program = Program(app, [*argv, *lean], folder, variables_of_app, folder / f"{app}.log")
     with running(program, f"http://{HOST}:{port}/") as process:
         yield f"http://{HOST}:{port}", process
 
@@ -136,26 +148,26 @@ def running(program: Program, ready_url: str) -> Iterator[Process]:
         process.stop()
 
 
-def message(url: str, said: str, *headers: str) -> Request:
+def json_request(url: str, text: str, *headers: str) -> Request:
     """Say something as JSON."""
-    return Request(url, json.dumps({"message": said}).encode(), headers=headers)
+    return Request(url, json.dumps({"message": text}).encode(), headers=headers)
 
 
-def form(url: str, said: str) -> Request:
+def form_request(url: str, text: str) -> Request:
     """Say something as a form, which is what AgentOS takes; without a session, it makes a new one."""
-    body = urlencode({"message": said, "stream": "true"}).encode()
+    body = urlencode({"message": text, "stream": "true"}).encode()
     return Request(url, body, "application/x-www-form-urlencoded")
 
 
-def spoken(stack: Stack, said: str) -> Request:
+def chat_request(stack: Stack, text: str) -> Request:
     """Say something as the stack's owner, with a fresh token."""
     owner = {"email": stack.owner.email, "password": stack.owner.password}
     answer = httpx.post(f"{stack.gateway_url}/api/v1/auth/token", json=owner, trust_env=False)
     token = answer.raise_for_status().json()["access_token"]
-    return message(f"{stack.gateway_url}/api/v1/chat/stream", said, f"Authorization: Bearer {token}")
+    return json_request(f"{stack.gateway_url}/api/v1/chat/stream", text, f"Authorization: Bearer {token}")
 
 
-def parts_of(stack: Stack) -> Parts:
+def processes_of(stack: Stack) -> Parts:
     """Give a stack's processes; the sandbox, which is the world outside, is none of them."""
     groups = {
         "services": [*stack.layout.replicas],

@@ -1,4 +1,4 @@
-"""From what was heard to what it means: when the first token came, how late each was, what went wrong."""
+"""From what was exchange to what it means: when the first token came, how late each was, what went wrong."""
 
 import json
 import math
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
-from sandbox.tokens import pieces
+from sandbox.tokens import tokenize
 
 from scripts.bench import client
-from scripts.bench.client import Event, Heard
+from scripts.bench.client import Event, Exchange
 from scripts.bench.systems import Dialect
 
 CODE = re.compile(rb'"code": ?"(\w+)"')
@@ -28,37 +28,40 @@ class Turn:
     failure: str = ""
 
 
-def read(heard: Heard, dialect: Dialect, tokens: int, rate: float) -> Turn:
+def parse_turn(exchange: Exchange, dialect: Dialect, tokens: int, rate: float) -> Turn:
     """Read one answer; it has failed unless it came to its end with all of its tokens."""
-    if heard.error or client.status(heard) != 200:
-        return Turn(failure=heard.error or f"status {client.status(heard)} {code_in(heard.reads)}".strip())
-    events = list(client.events(heard))
+    if exchange.error or client.status(exchange) != 200:
+        return Turn(
+            failure=exchange.error
+            or f"status {client.status(exchange)} {find_error_code(exchange.reads)}".strip()
+        )
+    events = list(client.events(exchange))
     deltas = [event for event in events if event.type == dialect.delta]
-    arrivals = token_times([(event.at - heard.asked, text_of(event, dialect)) for event in deltas])
+    arrivals = token_times([(event.at - exchange.sent_at, delta_text(event, dialect)) for event in deltas])
     if len(arrivals) != tokens or all(event.type != dialect.end for event in events):
-        last = f"last {events[-1].type} {code_in(heard.reads)}" if events else "no event"
+        last = f"last {events[-1].type} {find_error_code(exchange.reads)}" if events else "no event"
         return Turn(failure=f"{len(arrivals)} of {tokens} tokens, {last.strip()}")
     delays = [1000 * (at - number / rate) for number, at in enumerate(arrivals)] if rate else []
-    return Turn(1000 * arrivals[0], delays, 1000 * (heard.ended - heard.asked))
+    return Turn(1000 * arrivals[0], delays, 1000 * (exchange.ended - exchange.sent_at))
 
 
-def text_of(event: Event, dialect: Dialect) -> str:
+def delta_text(event: Event, dialect: Dialect) -> str:
     """Read the text that a delta carries, if it does."""
     return str(json.loads(event.data).get(dialect.text) or "")
 
 
-def code_in(reads: Sequence[tuple[float, bytes]]) -> str:
+def find_error_code(reads: Sequence[tuple[float, bytes]]) -> str:
     """Find by which name an answer says that something went wrong, if it does."""
     found = CODE.search(b"".join(data for _, data in reads[-3:]))
     return found[1].decode() if found else ""
 
 
-def token_times(said: Sequence[tuple[float, str]]) -> list[float]:
+def token_times(deltas: Sequence[tuple[float, str]]) -> list[float]:
     """Tell when each token was there; a delta may carry several, or less than one."""
-    ends = token_ends("".join(text for _, text in said))
+    ends = token_ends("".join(text for _, text in deltas))
     times: list[float] = []
     reached = 0
-    for at, text in said:
+    for at, text in deltas:
         reached += len(text)
         times += [at] * (bisect_right(ends, reached) - len(times))
     return times
@@ -67,7 +70,7 @@ def token_times(said: Sequence[tuple[float, str]]) -> list[float]:
 @lru_cache
 def token_ends(text: str) -> Sequence[int]:
     """Tell after how many characters each token of a text ends."""
-    return list(accumulate(map(len, pieces(text))))
+    return list(accumulate(map(len, tokenize(text))))
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

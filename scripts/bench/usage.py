@@ -12,9 +12,9 @@ Parts = Mapping[str, Mapping[str, int]]
 Spent = dict[tuple[str, str], float]
 
 
-def spent(parts: Parts, proc: Path = Path("/proc")) -> Spent:
+def cpu_spent(parts: Parts, proc: Path = Path("/proc")) -> Spent:
     """Read the CPU time that every part has spent, its children included, those that have ended too."""
-    families = children(proc)
+    families = children_by_parent(proc)
     return {
         (group, part): sum(cpu_ms(proc, pid) for pid in family(pid, families))
         for group, members in parts.items()
@@ -27,24 +27,24 @@ def others_ms(proc: Path = Path("/proc")) -> float:
     # user, nice, system, then idle and iowait, irq, softirq, steal: proc_stat(5).
     first = (proc / "stat").read_text().splitlines()[0].split()[1:9]
     busy = sum(int(ticks) for number, ticks in enumerate(first) if number not in {3, 4})
-    ours = sum(cpu_ms(proc, pid) for pid in family(os.getpid(), children(proc)))
+    ours = sum(cpu_ms(proc, pid) for pid in family(os.getpid(), children_by_parent(proc)))
     return busy * 1000 / TICKS - ours
 
 
 def memory_kb(parts: Parts, proc: Path = Path("/proc")) -> int:
     """Read the memory of all parts (PSS: what is shared counts once)."""
-    families = children(proc)
+    families = children_by_parent(proc)
     first = (pid for members in parts.values() for pid in members.values())
     return sum(pss_kb(proc, pid) for one in first for pid in family(one, families))
 
 
-def children(proc: Path) -> Mapping[int, Sequence[int]]:
+def children_by_parent(proc: Path) -> Mapping[int, Sequence[int]]:
     """Read who is whose child."""
-    found: dict[int, list[int]] = {}
+    children: dict[int, list[int]] = {}
     for folder in proc.iterdir():
         if folder.name.isdigit() and (fields := stat(proc, int(folder.name))):
-            found.setdefault(int(fields[1]), []).append(int(folder.name))
-    return found
+            children.setdefault(int(fields[1]), []).append(int(folder.name))
+    return children
 
 
 def family(pid: int, families: Mapping[int, Sequence[int]]) -> Iterable[int]:

@@ -17,10 +17,10 @@ from scripts.chaos import workload
 from scripts.chaos.faults import KINDS, Fault
 from scripts.chaos.workload import Plan
 
-MOST_RUNS, LONGEST = 2_000, 1_800
+MAX_RUNS, MAX_SECONDS = 2_000, 1_800
 
 
-def between(lowest: int, highest: int) -> Callable[[str], int]:
+def bounded_int(lowest: int, highest: int) -> Callable[[str], int]:
     """Make a reader of bounded numbers."""
 
     def number(text: str) -> int:
@@ -31,10 +31,10 @@ def between(lowest: int, highest: int) -> Callable[[str], int]:
     return number
 
 
-def faults(words: str) -> list[Fault]:
+def parse_faults(words: str) -> list[Fault]:
     """Read a list of faults."""
     try:
-        return [Fault.read(fault) for fault in words.split(",") if fault]
+        return [Fault.parse(fault) for fault in words.split(",") if fault]
     except ValueError:
         known = " or ".join(f"'{kind} PART'" for kind in KINDS)
         raise argparse.ArgumentTypeError(f"must be {known}, with commas between them") from None
@@ -55,12 +55,22 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     add = command.add_argument
     usual = Plan()
-    add("--runs", type=between(1, MOST_RUNS), default=usual.runs, help="how many at once")
-    add("--seconds", type=between(1, LONGEST), default=usual.seconds, help="how long the longest run speaks")
+    add("--runs", type=bounded_int(1, MAX_RUNS), default=usual.runs, help="how many at once")
+    add(
+        "--seconds",
+        type=bounded_int(1, MAX_SECONDS),
+        default=usual.seconds,
+        help="how long the longest run speaks",
+    )
     add("--rate", type=float, default=usual.rate, help="the model's tokens per second, for each run")
-    add("--faults", type=faults, default=",".join(map(str, usual.faults)), help="what happens, in this order")
+    add(
+        "--faults",
+        type=parse_faults,
+        default=",".join(map(str, usual.faults)),
+        help="what happens, in this order",
+    )
     add("--pause", type=float, default=usual.pause, help="seconds before each fault")
-    add("--timeout", type=between(1, LONGEST), default=usual.timeout, help="when to hear no longer")
+    add("--timeout", type=bounded_int(1, MAX_SECONDS), default=usual.timeout, help="when to hear no longer")
     add("--keep", action="store_true", help="keep the folder with the logs")
     sys.exit(workload.main(Plan(**vars(parser.parse_args(words))), Console()))
 

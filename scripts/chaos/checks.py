@@ -4,14 +4,14 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from sandbox.tokens import pieces
+from sandbox.tokens import tokenize
 
 from scripts.chaos import received
-from scripts.chaos.verification import Evidence
+from scripts.chaos.verification import RunRecord
 
-Check = Callable[[Evidence], int]
+Check = Callable[[RunRecord], int]
 # As a run's usage and the ledger name it, and as the sandbox does.
-COUNTED: Mapping[str, str] = {
+USAGE_FIELDS: Mapping[str, str] = {
     "input_tokens": "input",
     "output_tokens": "output",
     "cached_tokens": "cached",
@@ -21,29 +21,31 @@ COUNTED: Mapping[str, str] = {
 
 def numbers(what: str) -> Check:
     """Check the numbers of the events that were heard."""
-    return lambda run: int(getattr(received.of_numbers(run.listener.events), what))
+    return lambda run: int(getattr(received.compare_sequence_numbers(run.run_client.events), what))
 
 
 def tokens(what: str) -> Check:
     """Check the tokens that were heard against those that the model sent."""
-    return lambda run: int(getattr(received.of_tokens(pieces(run.said), pieces(text(run))), what))
+    return lambda run: int(
+        getattr(received.compare_tokens(tokenize(run.model_text), tokenize(streamed_text(run))), what)
+    )
 
 
-def text(run: Evidence) -> str:
+def streamed_text(run: RunRecord) -> str:
     """Give what the client has of the answer."""
-    return "".join(received.tokens(run.listener.events))
+    return "".join(received.received_tokens(run.run_client.events))
 
 
-def log_differs(run: Evidence) -> int:
+def log_differs(run: RunRecord) -> int:
     """Count the events that are other ones, or not there, when they are read again."""
-    pairs = itertools.zip_longest(run.listener.events, run.log)
+    pairs = itertools.zip_longest(run.run_client.events, run.log)
     return sum(one != other for one, other in pairs)
 
 
-def log_holes(run: Evidence) -> int:
+def log_holes(run: RunRecord) -> int:
     """Count what is wrong with the numbers of the log itself."""
-    found = received.of_numbers(run.log)
-    return found.missing + found.repeated + found.disordered
+    difference = received.compare_sequence_numbers(run.log)
+    return difference.missing + difference.repeated + difference.disordered
 
 
 def messages(role: str) -> Check:
@@ -51,7 +53,7 @@ def messages(role: str) -> Check:
     return lambda run: abs(sum(item["data"].get("role") == role for item in run.items) - 1)
 
 
-def tools(run: Evidence) -> int:
+def tools(run: RunRecord) -> int:
     """Count tool calls that were kept without exactly one output, and outputs without a call."""
     of_kind = {
         kind: Counter(item["data"]["call_id"] for item in run.items if item["data"].get("type") == kind)
@@ -62,34 +64,34 @@ def tools(run: Evidence) -> int:
     return sum((calls[call], outputs[call]) != (1, 1) for call in ids)
 
 
-def usage_differs(run: Evidence) -> int:
+def usage_differs(run: RunRecord) -> int:
     """Count the tokens by which an undisturbed run's usage is not what the model counted."""
     if not run.is_undisturbed:
         return 0
     used = run.run["usage"]
     return sum(
-        abs(used[name] - sum(call["usage"][its] for call in run.calls)) for name, its in COUNTED.items()
+        abs(used[name] - sum(call["usage"][its] for call in run.calls)) for name, its in USAGE_FIELDS.items()
     )
 
 
 # Of every run that was begun.
 ALWAYS: Mapping[str, Check] = {
-    "runs whose end was not heard": lambda run: int(not run.listener.is_over),
+    "runs whose end was not heard": lambda run: int(not run.run_client.has_ended),
     "runs that did not complete": lambda run: int(run.status != "completed"),
     "runs that could not be read": lambda run: int(bool(run.unread)),
     "sequence numbers missing": numbers("missing"),
     "sequence numbers repeated": numbers("repeated"),
     "sequence numbers out of order": numbers("disordered"),
     "sequence numbers wrong in the log": log_holes,
-    "terminal events but for one in the log": lambda run: abs(received.endings(run.log) - 1),
+    "terminal events but for one in the log": lambda run: abs(received.count_terminal_events(run.log) - 1),
 }
 # Of one that completed.
 COMPLETED: Mapping[str, Check] = {
     "tokens missing": tokens("missing"),
     "tokens repeated": tokens("repeated"),
     "tokens out of order": tokens("disordered"),
-    "texts other than the run's output": lambda run: int(text(run) != run.run["output"]),
-    "texts other than the last message": lambda run: int(text(run) != run.last_message),
+    "texts other than the run's output": lambda run: int(streamed_text(run) != run.run["output"]),
+    "texts other than the last message": lambda run: int(streamed_text(run) != run.last_message),
     "events other than in the log": log_differs,
     "user messages but for one": messages("user"),
     "assistant messages but for one": messages("assistant"),
@@ -98,7 +100,7 @@ COMPLETED: Mapping[str, Check] = {
 }
 
 
-def of(run: Evidence) -> dict[str, int]:
+def find_errors(run: RunRecord) -> dict[str, int]:
     """Give what is wrong with a run, by check."""
     checks = {**ALWAYS, **(COMPLETED if run.is_completed and not run.unread else {})}
     return {name: wrong for name, check in checks.items() if (wrong := check(run))}

@@ -17,8 +17,8 @@ from starter_cli.owner import Owner
 TIMEOUT = httpx.Timeout(40, connect=5)
 # No more than so many connections are kept for the next request; streams are not counted.
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-PATIENCE_SECONDS = 45
-PAUSE_SECONDS = (0.25, 3.0)
+RETRY_SECONDS = 45
+BACKOFF_SECONDS = (0.25, 3.0)
 
 
 class Client(AbstractAsyncContextManager["Client"]):
@@ -50,7 +50,7 @@ class Client(AbstractAsyncContextManager["Client"]):
 
     async def get(self, path: str, **params: Any) -> httpx.Response:
         """Read, again and again while a part is away; raises httpx.HTTPError."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + RETRY_SECONDS
         while True:
             try:
                 answer = await self.http.get(path, params=params)
@@ -69,19 +69,19 @@ class Client(AbstractAsyncContextManager["Client"]):
                     raise
             await asyncio.sleep(1)
 
-    async def all(self, path: str) -> list[dict[str, Any]]:
+    async def get_all(self, path: str) -> list[dict[str, Any]]:
         """Read all pages of a list."""
-        found: list[dict[str, Any]] = []
+        items: list[dict[str, Any]] = []
         cursor: dict[str, str] = {}
         while True:
             page = (await self.get(path, limit=100, **cursor)).json()
-            found += page["items"]
+            items += page["items"]
             if not page["next_cursor"]:
-                return found
+                return items
             cursor = {"cursor": page["next_cursor"]}
 
 
-class Listener:
+class RunClient:
     """One client that asks for a run and hears it to its end: an EventSource that never loses heart."""
 
     def __init__(self, client: Client, message: str) -> None:
@@ -95,45 +95,45 @@ class Listener:
         self._key = uuid4().hex
 
     @property
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the end was heard."""
         return bool(self.events) and self.events[-1].type in TERMINAL
 
-    async def listen(self) -> None:
+    async def stream_until_end(self) -> None:
         """Hear the run, coming back whenever a connection breaks; gives up where coming back cannot help."""
         idle = 0
-        while not (self.is_over or self.gave_up):
+        while not (self.has_ended or self.gave_up):
             before = len(self.events)
             await self._connect()
             idle = 0 if len(self.events) > before else idle + 1
-            if not self.is_over:
-                shortest, longest = PAUSE_SECONDS
+            if not self.has_ended:
+                shortest, longest = BACKOFF_SECONDS
                 await asyncio.sleep(random.uniform(0.5, 1) * min(shortest * 2**idle, longest))  # noqa: S311  # jitter
 
     async def _connect(self) -> None:
         try:
             async with self._request() as answer:
-                await self._hear(answer)
+                await self._handle(answer)
         except httpx.HTTPError:
             self.breaks += 1
 
     def _request(self) -> AbstractAsyncContextManager[httpx.Response]:
         http = self._client.http
         if not self.run_id:
-            asked, key = {"message": self.message}, {"Idempotency-Key": self._key}
-            return http.stream("POST", "/api/v1/chat/stream", json=asked, headers=key)
-        heard = {"Last-Event-ID": self.events[-1].id} if self.events else {}
-        return http.stream("GET", f"/api/v1/runs/{self.run_id}/events", headers=heard)
+            body, key = {"message": self.message}, {"Idempotency-Key": self._key}
+            return http.stream("POST", "/api/v1/chat/stream", json=body, headers=key)
+        headers = {"Last-Event-ID": self.events[-1].id} if self.events else {}
+        return http.stream("GET", f"/api/v1/runs/{self.run_id}/events", headers=headers)
 
-    async def _hear(self, answer: httpx.Response) -> None:
+    async def _handle(self, answer: httpx.Response) -> None:
         if answer.status_code == httpx.codes.OK:
-            await self._read(answer)
+            await self._read_events(answer)
         elif answer.status_code == httpx.codes.UNAUTHORIZED:
             await self._client.sign_in()
         else:
-            self._refused(answer.status_code, await answer.aread())
+            self._record_refusal(answer.status_code, await answer.aread())
 
-    async def _read(self, answer: httpx.Response) -> None:
+    async def _read_events(self, answer: httpx.Response) -> None:
         self.connections += 1
         self.run_id = answer.headers.get("Acme-Run-Id", self.run_id)
         reader = Reader()
@@ -141,18 +141,18 @@ class Listener:
             if event := reader.feed(line):
                 self.events.append(event)
                 self.run_id = event.data["run_id"]
-        if not self.is_over:
+        if not self.has_ended:
             self.breaks += 1
 
-    def _refused(self, status: int, body: bytes) -> None:
-        why = f"{status} {code_of(body)}".strip()
+    def _record_refusal(self, status: int, body: bytes) -> None:
+        why = f"{status} {error_code(body)}".strip()
         if status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS:
             self.refusals[why] += 1
         else:
             self.gave_up = why
 
 
-def code_of(body: bytes) -> str:
+def error_code(body: bytes) -> str:
     """Take the code out of a problem, if it is one."""
     try:
         return str(httpx.Response(200, content=body).json()["code"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from starter_cli.stack import Stack
 
-from scripts.chaos.progress import Progress
+from scripts.chaos.progress import ProgressLog
 
 POLL_SECONDS = 0.1
 # Longer than a lease: whoever stands still for so long is taken for dead, and does not know it.
@@ -26,7 +26,7 @@ class Fault:
         return f"{self.kind} {self.part}"
 
     @classmethod
-    def read(cls, words: str) -> "Fault":
+    def parse(cls, words: str) -> "Fault":
         """Read one as it is written; raises ValueError."""
         kind, part = words.split()
         if kind not in KINDS:
@@ -34,35 +34,35 @@ class Fault:
         return cls(kind, part)
 
 
-async def do_all(stack: Stack, faults: Sequence[Fault], pause: float, progress: Progress) -> None:
+async def inject_all(stack: Stack, faults: Sequence[Fault], pause: float, progress: ProgressLog) -> None:
     """Do each when it is its turn, and wait until the part works again."""
     for fault in faults:
         await asyncio.sleep(pause)
         await (kill if fault.kind == "kill" else freeze)(stack, fault.part, progress)
 
 
-async def kill(stack: Stack, part: str, progress: Progress) -> None:
-    """Kill one part and wait until it has been started again, which its keeper does."""
+async def kill(stack: Stack, part: str, progress: ProgressLog) -> None:
+    """Kill one part and wait until it has been started again, which its supervisor does."""
     before = stack.pid(part)
-    progress.say(f"kill -9 {part} (process {before})")
+    progress.print_line(f"kill -9 {part} (process {before})")
     stack.kill(part)
     while stack.pid(part) in {None, before}:  # noqa: ASYNC110  # a thread starts it again
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def freeze(stack: Stack, part: str, progress: Progress) -> None:
+async def freeze(stack: Stack, part: str, progress: ProgressLog) -> None:
     """Let one part stand still, and go on as if nothing had been."""
-    progress.say(f"{part} stands still for {FROZEN_SECONDS:g} seconds (process {stack.pid(part)})")
+    progress.print_line(f"{part} stands still for {FROZEN_SECONDS:g} seconds (process {stack.pid(part)})")
     with stack.frozen(part):
         await asyncio.sleep(FROZEN_SECONDS)
 
 
 @asynccontextmanager
-async def happening(
-    stack: Stack, faults: Sequence[Fault], pause: float, progress: Progress
+async def injecting(
+    stack: Stack, faults: Sequence[Fault], pause: float, progress: ProgressLog
 ) -> AsyncIterator[None]:
     """Have faults happen meanwhile; those whose turn has not come do not."""
-    task = asyncio.create_task(do_all(stack, faults, pause, progress))
+    task = asyncio.create_task(inject_all(stack, faults, pause, progress))
     try:
         yield
     finally:

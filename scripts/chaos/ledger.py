@@ -5,12 +5,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scripts.chaos.checks import COUNTED
+from scripts.chaos.checks import USAGE_FIELDS
 from scripts.chaos.clients import Client
-from scripts.chaos.verification import Evidence
+from scripts.chaos.verification import RunRecord
 
 SETTLE_SECONDS = 45
-NAMES = ("requests", *COUNTED)
+NAMES = ("requests", *USAGE_FIELDS)
 Totals = Mapping[str, int]
 
 
@@ -18,29 +18,29 @@ Totals = Mapping[str, int]
 class Ledger:
     """What the ledger says, and what the runs say that it should."""
 
-    entered: Totals
-    of_runs: Totals
+    recorded: Totals
+    expected: Totals
 
     @property
     def difference(self) -> int:
         """By how much they differ, in all."""
-        return sum(abs(self.entered[name] - self.of_runs[name]) for name in NAMES)
+        return sum(abs(self.recorded[name] - self.expected[name]) for name in NAMES)
 
 
-async def read(client: Client, runs: Sequence[Evidence]) -> Ledger:
+async def read_ledger(client: Client, runs: Sequence[RunRecord]) -> Ledger:
     """Wait a while for the ledger to say what the runs do."""
-    wanted = {name: sum(run.run.get("usage", {}).get(name, 0) for run in runs) for name in NAMES}
+    expected = {name: sum(run.run.get("usage", {}).get(name, 0) for run in runs) for name in NAMES}
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         answer = await client.get(f"/api/v1/billing/tenants/{client.tenant_id}/usage")
-        ledger = Ledger(answer.json()["totals"], wanted)
+        ledger = Ledger(answer.json()["totals"], expected)
         if not ledger.difference or time.monotonic() > deadline:
             return ledger
         await asyncio.sleep(1)
 
 
 @dataclass(frozen=True)
-class Counted:
+class UsageTotals:
     """Tokens in and out, of some runs: by their own count, what of it is an estimate, and by the model's."""
 
     runs: int
@@ -50,7 +50,7 @@ class Counted:
     broken_off: tuple[int, int]
 
 
-def counted(runs: Sequence[Evidence]) -> Counted:
+def sum_usage(runs: Sequence[RunRecord]) -> UsageTotals:
     """Sum up some runs."""
     usages = [run.run.get("usage", {}) for run in runs]
     calls = [call for run in runs for call in run.calls]
@@ -63,7 +63,7 @@ def counted(runs: Sequence[Evidence]) -> Counted:
         )
         return into, out
 
-    return Counted(
+    return UsageTotals(
         runs=len(runs),
         used=both(""),
         estimated=both("estimated_"),

@@ -1,4 +1,4 @@
-"""What a client makes of the events that it heard."""
+"""What a client makes of the events that it received."""
 
 import itertools
 from collections import Counter
@@ -17,7 +17,7 @@ class Difference:
     disordered: int
 
 
-def of_numbers(events: Sequence[RunEvent]) -> Difference:
+def compare_sequence_numbers(events: Sequence[RunEvent]) -> Difference:
     """Compare the numbers of events, as they came, with 1, 2, 3 … up to the highest."""
     numbers = [int(event.id) for event in events]
     distinct = set(numbers)
@@ -25,16 +25,16 @@ def of_numbers(events: Sequence[RunEvent]) -> Difference:
     return Difference(max(numbers, default=0) - len(distinct), len(numbers) - len(distinct), descents)
 
 
-def of_tokens(expected: Sequence[str], heard: Sequence[str]) -> Difference:
-    """Compare what was heard, token by token, with what was said."""
-    wanted, got = Counter(expected), Counter(heard)
-    missing, repeated = (wanted - got).total(), (got - wanted).total()
-    moved = sum(a != b for a, b in zip(expected, heard, strict=True)) if wanted == got else 0
+def compare_tokens(expected: Sequence[str], received: Sequence[str]) -> Difference:
+    """Compare what was received, token by token, with what was sent."""
+    before, after = Counter(expected), Counter(received)
+    missing, repeated = (before - after).total(), (after - before).total()
+    moved = sum(a != b for a, b in zip(expected, received, strict=True)) if before == after else 0
     return Difference(missing, repeated, moved)
 
 
-def tokens(events: Sequence[RunEvent]) -> list[str]:
-    """Put together what was said and not withdrawn."""
+def received_tokens(events: Sequence[RunEvent]) -> list[str]:
+    """Put together what was item_tokens and not withdrawn."""
     items: dict[str, list[str]] = {}
     for event in events:
         if event.type == "message.delta":
@@ -42,14 +42,14 @@ def tokens(events: Sequence[RunEvent]) -> list[str]:
         elif event.type == "run.resumed":
             for withdrawn in event.data["withdrawn"]:
                 items.pop(withdrawn, None)
-    return [token for said in items.values() for token in said]
+    return [token for item_tokens in items.values() for token in item_tokens]
 
 
-def resumptions(events: Sequence[RunEvent]) -> int:
+def count_resumptions(events: Sequence[RunEvent]) -> int:
     """Count how often another replica took over."""
     return sum(event.type == "run.resumed" for event in events)
 
 
-def endings(events: Sequence[RunEvent]) -> int:
+def count_terminal_events(events: Sequence[RunEvent]) -> int:
     """Count the terminal events, of which there should be one."""
     return sum(event.type in TERMINAL for event in events)

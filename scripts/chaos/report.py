@@ -6,73 +6,74 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 from starter_cli.events import RunEvent
-from starter_cli.progress import say
+from starter_cli.progress import print_line
 
 from scripts.chaos import checks, received
-from scripts.chaos.clients import Listener
-from scripts.chaos.ledger import NAMES, Counted, Ledger, counted
-from scripts.chaos.verification import Evidence
+from scripts.chaos.clients import RunClient
+from scripts.chaos.ledger import NAMES, Ledger, UsageTotals, sum_usage
+from scripts.chaos.verification import RunRecord
 
-SHOWN = 15
+MAX_SHOWN = 15
 
 
-def print_all(console: Console, runs: Sequence[Evidence], ledger: Ledger) -> bool:
+def print_report(console: Console, runs: Sequence[RunRecord], ledger: Ledger) -> bool:
     """Print the report, and tell whether nothing was lost."""
-    wrong = {run.listener: checks.of(run) for run in runs}
-    listeners = [run.listener for run in runs]
-    say(console, "")
-    say(console, described(runs))
-    say(console, connected(listeners))
-    console.print(table_of_checks(wrong.values()))
-    console.print(table_of_usage(runs))
-    say(console, in_ledger(ledger))
-    lost = sorted((run for run in runs if wrong[run.listener]), key=lambda run: -len(wrong[run.listener]))
-    for run in lost[:SHOWN]:
-        say(console, f"✗ {complaint(run, wrong[run.listener])}", "red")
-    if len(lost) > SHOWN:
-        say(console, f"  and {len(lost) - SHOWN} runs more", "red")
+    wrong = {run.run_client: checks.find_errors(run) for run in runs}
+    clients = [run.run_client for run in runs]
+    print_line(console, "")
+    print_line(console, describe_runs(runs))
+    print_line(console, describe_connections(clients))
+    console.print(checks_table(wrong.values()))
+    console.print(usage_table(runs))
+    print_line(console, describe_ledger(ledger))
+    lost = sorted((run for run in runs if wrong[run.run_client]), key=lambda run: -len(wrong[run.run_client]))
+    for run in lost[:MAX_SHOWN]:
+        print_line(console, f"✗ {describe_errors(run, wrong[run.run_client])}", "red")
+    if len(lost) > MAX_SHOWN:
+        print_line(console, f"  and {len(lost) - MAX_SHOWN} runs more", "red")
     return not lost and not ledger.difference
 
 
-def complaint(run: Evidence, wrong: Mapping[str, int]) -> str:
+def describe_errors(run: RunRecord, wrong: Mapping[str, int]) -> str:
     """Say what is wrong with a run."""
-    why = [run.unread, str(run.run.get("error_code") or ""), run.listener.gave_up]
+    why = [run.unread, str(run.run.get("error_code") or ""), run.run_client.gave_up]
     known = f" ({', '.join(filter(None, why))})" if any(why) else ""
     found = "; ".join(f"{name}: {amount}" for name, amount in wrong.items())
-    ends = f"heard to {last(run.listener.events)}, log to {last(run.log)}"
-    return f"run {run.listener.run_id or run.listener.message}{known}: {found} ({ends})"
+    ends = f"heard to {last_event(run.run_client.events)}, log to {last_event(run.log)}"
+    return f"run {run.run_client.run_id or run.run_client.message}{known}: {found} ({ends})"
 
 
-def last(events: Sequence[RunEvent]) -> str:
+def last_event(events: Sequence[RunEvent]) -> str:
     """Name the last of some events."""
     return f"{events[-1].id} {events[-1].type}" if events else "nothing"
 
 
-def described(runs: Sequence[Evidence]) -> str:
+def describe_runs(runs: Sequence[RunRecord]) -> str:
     """Say what became of the runs."""
     ends = Counter(run.status for run in runs)
     failures = Counter(str(run.run["error_code"]) for run in runs if run.status == "failed")
-    resumed = [received.resumptions(run.listener.events) for run in runs]
-    still_open = sum(not run.listener.is_over for run in runs)
+    resumed = [received.count_resumptions(run.run_client.events) for run in runs]
+    still_open = sum(not run.run_client.has_ended for run in runs)
     return (
-        f"runs         {len(runs)} asked for: {in_words(ends)}"
-        + (f" ({in_words(failures)})" if failures else "")
+        f"runs         {len(runs)} asked for: {format_amounts(ends)}"
+        + (f" ({format_amounts(failures)})" if failures else "")
         + f"; {still_open} not heard to the end; {sum(map(bool, resumed))} resumed, {sum(resumed)} times"
     )
 
 
-def connected(listeners: Sequence[Listener]) -> str:
+def describe_connections(clients: Sequence[RunClient]) -> str:
     """Say how often clients had to come back."""
-    refused = sum((listener.refusals for listener in listeners), Counter[str]())
-    gave_up = Counter(listener.gave_up for listener in listeners if listener.gave_up)
-    again = sum(max(listener.connections - 1, 0) for listener in listeners)
+    refused = sum((client.refusals for client in clients), Counter[str]())
+    gave_up = Counter(client.gave_up for client in clients if client.gave_up)
+    again = sum(max(client.connections - 1, 0) for client in clients)
     return (
-        f"connections  {sum(listener.breaks for listener in listeners)} broken, {again} made again; "
-        f"told to come again: {in_words(refused) or 'never'}; told not to: {in_words(gave_up) or 'never'}"
+        f"connections  {sum(client.breaks for client in clients)} broken, {again} made again; "
+        f"refused for now: {format_amounts(refused) or 'never'}; "
+        f"refused for good: {format_amounts(gave_up) or 'never'}"
     )
 
 
-def table_of_checks(wrong: Iterable[Mapping[str, int]]) -> Table:
+def checks_table(wrong: Iterable[Mapping[str, int]]) -> Table:
     """Show every check, with how much is wrong and with how many runs."""
     table = Table("check", "wrong", "in runs", box=None, pad_edge=False, header_style="dim")
     all_wrong = list(wrong)
@@ -82,30 +83,31 @@ def table_of_checks(wrong: Iterable[Mapping[str, int]]) -> Table:
     return table
 
 
-def table_of_usage(runs: Sequence[Evidence]) -> Table:
+def usage_table(runs: Sequence[RunRecord]) -> Table:
     """Show what was used, by the runs' own count and by the model's: tokens in / out."""
     columns = ("tokens in / out", "runs", "used", "estimated", "model answered", "and broke off")
     table = Table(*columns, box=None, pad_edge=False, header_style="dim")
     undisturbed = [run for run in runs if run.is_undisturbed]
     disturbed = [run for run in runs if not run.is_undisturbed]
-    table.add_row("undisturbed", *cells(counted(undisturbed)))
-    table.add_row("disturbed", *cells(counted(disturbed)))
+    table.add_row("undisturbed", *cells(sum_usage(undisturbed)))
+    table.add_row("disturbed", *cells(sum_usage(disturbed)))
     return table
 
 
-def cells(sums: Counted) -> list[str]:
+def cells(sums: UsageTotals) -> list[str]:
     """Write the sums of some runs."""
     pairs = (sums.used, sums.estimated, sums.answered, sums.broken_off)
     return [str(sums.runs), *(f"{into} / {out}" for into, out in pairs)]
 
 
-def in_ledger(ledger: Ledger) -> str:
+def describe_ledger(ledger: Ledger) -> str:
     """Say whether the ledger says what the runs say."""
     if not ledger.difference:
-        return f"ledger       the same as the runs: {in_words(ledger.entered, NAMES)}"
-    return f"ledger       {in_words(ledger.entered, NAMES)}; the runs: {in_words(ledger.of_runs, NAMES)}"
+        return f"ledger       the same as the runs: {format_amounts(ledger.recorded, NAMES)}"
+    recorded, expected = format_amounts(ledger.recorded, NAMES), format_amounts(ledger.expected, NAMES)
+    return f"ledger       {recorded}; the runs: {expected}"
 
 
-def in_words(amounts: Mapping[str, int], names: Sequence[str] | None = None) -> str:
+def format_amounts(amounts: Mapping[str, int], names: Sequence[str] | None = None) -> str:
     """Write amounts in a row."""
     return ", ".join(f"{amounts[name]} {name}" for name in names or amounts)

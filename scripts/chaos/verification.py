@@ -10,19 +10,19 @@ import httpx
 from starter_cli.events import Reader, RunEvent
 
 from scripts.chaos import received
-from scripts.chaos.clients import Client, Listener
+from scripts.chaos.clients import Client, RunClient
 
-AT_ONCE = 8
+CONCURRENCY = 8
 # Events that are there come at once.
 LOG_SECONDS = 5
 Call = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RunRecord:
     """One run: what its client heard, what was kept of it, and what the model was asked and sent."""
 
-    listener: Listener
+    run_client: RunClient
     calls: Sequence[Call]
     run: Mapping[str, Any] = field(default_factory=dict)
     log: Sequence[RunEvent] = ()
@@ -38,66 +38,68 @@ class Evidence:
     @property
     def is_completed(self) -> bool:
         """Whether it came to a good end, and this was heard."""
-        return self.status == "completed" and self.listener.is_over
+        return self.status == "completed" and self.run_client.has_ended
 
     @property
-    def answered(self) -> Sequence[Call]:
+    def completed_calls(self) -> Sequence[Call]:
         """What the model sent to its end."""
         return [call for call in self.calls if call["status"] == "completed"]
 
     @property
     def is_undisturbed(self) -> bool:
         """Whether no attempt of it broke off anywhere."""
-        events = self.listener.events
+        events = self.run_client.events
         return (
-            self.is_completed and len(self.answered) == len(self.calls) and not received.resumptions(events)
+            self.is_completed
+            and len(self.completed_calls) == len(self.calls)
+            and not received.count_resumptions(events)
         )
 
     @property
-    def said(self) -> str:
+    def model_text(self) -> str:
         """What the model said in the attempt that counts: the one that was heard, or else the last."""
-        texts = [call["text"] for call in self.answered if call["text"]]
-        whole = "".join(received.tokens(self.listener.events))
+        texts = [call["text"] for call in self.completed_calls if call["text"]]
+        whole = "".join(received.received_tokens(self.run_client.events))
         return whole if whole in texts else (texts or [""])[-1]
 
 
-async def gather(client: Client, sandbox_url: str, listeners: Sequence[Listener]) -> list[Evidence]:
+async def collect(client: Client, sandbox_url: str, run_clients: Sequence[RunClient]) -> list[RunRecord]:
     """Gather all that is known of these runs, a few at a time."""
     async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=60) as sandbox:
         calls: list[Call] = (await sandbox.get("/_sandbox/calls")).json()
-    turn = asyncio.Semaphore(AT_ONCE)
+    turn = asyncio.Semaphore(CONCURRENCY)
 
-    async def one(listener: Listener) -> Evidence:
+    async def one(run_client: RunClient) -> RunRecord:
         async with turn:
-            return await gather_one(
-                client, listener, [call for call in calls if call["question"] == listener.message]
+            return await collect_run(
+                client, run_client, [call for call in calls if call["question"] == run_client.message]
             )
 
-    return await asyncio.gather(*(one(listener) for listener in listeners))
+    return await asyncio.gather(*(one(run_client) for run_client in run_clients))
 
 
-async def gather_one(client: Client, listener: Listener, calls: Sequence[Call]) -> Evidence:
+async def collect_run(client: Client, run_client: RunClient, calls: Sequence[Call]) -> RunRecord:
     """Gather what is known of one run."""
-    if not listener.run_id:
-        return Evidence(listener, calls, unread="it was never begun")
+    if not run_client.run_id:
+        return RunRecord(run_client, calls, unread="it was never begun")
     try:
-        run = (await client.get(f"/api/v1/runs/{listener.run_id}")).json()
-        log = await read_log(client, listener.run_id)
+        run = (await client.get(f"/api/v1/runs/{run_client.run_id}")).json()
+        log = await read_log(client, run_client.run_id)
         path = f"/api/v1/conversations/{run['conversation_id']}"
-        items, messages = await client.all(f"{path}/items"), (await client.get(path)).json()["messages"]
+        items, messages = await client.get_all(f"{path}/items"), (await client.get(path)).json()["messages"]
     except httpx.HTTPError as error:
-        return Evidence(listener, calls, unread=str(error) or type(error).__name__)
-    return Evidence(listener, calls, run, log, items, messages[-1]["content"] if messages else None)
+        return RunRecord(run_client, calls, unread=str(error) or type(error).__name__)
+    return RunRecord(run_client, calls, run, log, items, messages[-1]["content"] if messages else None)
 
 
 async def read_log(client: Client, run_id: str) -> Sequence[RunEvent]:
     """Read what there is of a run's events, from the beginning; one that goes on is not waited for."""
-    reader, found = Reader(), list[RunEvent]()
+    reader, events = Reader(), list[RunEvent]()
     path = f"/api/v1/runs/{run_id}/events"
     with suppress(TimeoutError):
         async with asyncio.timeout(LOG_SECONDS), client.http.stream("GET", path) as answer:
             answer.raise_for_status()
             async for line in answer.aiter_lines():
                 if event := reader.feed(line):
-                    found.append(event)
-    return found
+                    events.append(event)
+    return events

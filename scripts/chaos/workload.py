@@ -14,9 +14,9 @@ from starter_cli import signals
 from starter_cli.stack import Stack
 
 from scripts.chaos import ledger, report, verification
-from scripts.chaos.clients import Client, Listener
-from scripts.chaos.faults import Fault, happening
-from scripts.chaos.progress import Progress
+from scripts.chaos.clients import Client, RunClient
+from scripts.chaos.faults import Fault, injecting
+from scripts.chaos.progress import ProgressLog
 
 FAULTS = (
     Fault("kill", "chat-agent"),
@@ -30,7 +30,7 @@ FAULTS = (
 # So many clients begin in a second: a crowd, and not all in the same moment.
 ARRIVALS = 25
 # The sandbox needs so many tokens to get as far as to quote what it was told.
-FEWEST_TOKENS = 100
+MIN_TOKENS = 100
 # Every so many runs call a tool.
 TOOLS_EVERY = 5
 
@@ -53,11 +53,11 @@ def main(plan: Plan, console: Console) -> int:
     data = Path(tempfile.mkdtemp(prefix="acme-chaos-"))
     # As root, Postgres is somebody else, who must get through.
     data.chmod(0o711)
-    progress = Progress(console)
+    progress = ProgressLog(console)
     try:
-        with signals.once(), stack_for(plan, data, progress) as stack:
-            progress.say(f"the stack is up at {stack.gateway_url}; logs in {stack.folders.logs}")
-            return 0 if asyncio.run(attack(stack, plan, progress)) else 1
+        with signals.interrupt_once(), build_stack(plan, data, progress) as stack:
+            progress.print_line(f"the stack is up at {stack.gateway_url}; logs in {stack.data_dir.logs}")
+            return 0 if asyncio.run(run_workload(stack, plan, progress)) else 1
     except KeyboardInterrupt:
         return 130
     finally:
@@ -65,7 +65,7 @@ def main(plan: Plan, console: Console) -> int:
             shutil.rmtree(data)
 
 
-def stack_for(plan: Plan, data: Path, progress: Progress) -> Stack:
+def build_stack(plan: Plan, data: Path, progress: ProgressLog) -> Stack:
     """Make a stack with two chat-agents and a slow model, which lets one person do as much as they like."""
     limits = {
         "CHAT_LIMITS": '{"reads_per_person": 1000000, "writes_per_person": 1000000}',
@@ -78,51 +78,51 @@ def stack_for(plan: Plan, data: Path, progress: Progress) -> Stack:
     }
     return Stack(
         data,
-        tell=progress.heard,
+        on_progress=progress.on_progress,
         replicas={"chat-agent": 2},
         settings={"chat-agent": limits},
         tokens_per_second=plan.rate,
     )
 
 
-async def attack(stack: Stack, plan: Plan, progress: Progress) -> bool:
+async def run_workload(stack: Stack, plan: Plan, progress: ProgressLog) -> bool:
     """Have runs heard while faults happen; prints what came of it, and tells whether nothing was lost."""
     async with Client(stack.gateway_url, stack.owner) as client:
         await client.sign_in()
-        listeners = [Listener(client, message(plan, number)) for number in range(plan.runs)]
+        clients = [RunClient(client, build_message(plan, number)) for number in range(plan.runs)]
         with suppress(TimeoutError):
             async with (
                 asyncio.timeout(plan.timeout),
-                progress.line(lambda: standing(listeners)),
-                happening(stack, plan.faults, plan.pause, progress),
+                progress.line(lambda: describe_progress(clients)),
+                injecting(stack, plan.faults, plan.pause, progress),
                 asyncio.TaskGroup() as group,
             ):
-                for number, listener in enumerate(listeners):
-                    group.create_task(begin(listener, number / ARRIVALS))
-        progress.say(f"heard: {standing(listeners)}")
-        runs = await verification.gather(client, stack.sandbox_url, listeners)
-        return report.print_all(progress.console, runs, await ledger.read(client, runs))
+                for number, run_client in enumerate(clients):
+                    group.create_task(start_client(run_client, number / ARRIVALS))
+        progress.print_line(f"heard: {describe_progress(clients)}")
+        runs = await verification.collect(client, stack.sandbox_url, clients)
+        return report.print_report(progress.console, runs, await ledger.read_ledger(client, runs))
 
 
-async def begin(listener: Listener, wait: float) -> None:
+async def start_client(run_client: RunClient, wait: float) -> None:
     """Have a client come in its turn."""
     await asyncio.sleep(wait)
-    await listener.listen()
+    await run_client.stream_until_end()
 
 
-def message(plan: Plan, number: int) -> str:
+def build_message(plan: Plan, number: int) -> str:
     """Write what nobody else says: the model quotes it, and answers for half of the time to all of it."""
-    longest = plan.seconds * plan.rate
-    tokens = max(FEWEST_TOKENS, int(random.uniform(longest / 2, longest)))  # noqa: S311  # no secret
+    max_tokens = plan.seconds * plan.rate
+    tokens = max(MIN_TOKENS, int(random.uniform(max_tokens / 2, max_tokens)))  # noqa: S311  # no secret
     mark = f"This is message {number} of {plan.runs}, marked {random.getrandbits(32):08x}."
-    asked = " What time is it?" if number % TOOLS_EVERY == 0 else ""
-    return f"{mark}{asked} [sandbox: tokens={tokens}]"
+    question = " What time is it?" if number % TOOLS_EVERY == 0 else ""
+    return f"{mark}{question} [sandbox: tokens={tokens}]"
 
 
-def standing(listeners: Sequence[Listener]) -> str:
+def describe_progress(clients: Sequence[RunClient]) -> str:
     """Say how far the clients are."""
-    begun = sum(bool(listener.run_id) for listener in listeners)
-    over = sum(listener.is_over for listener in listeners)
-    breaks = sum(listener.breaks for listener in listeners)
-    events = sum(len(listener.events) for listener in listeners)
+    begun = sum(bool(run_client.run_id) for run_client in clients)
+    over = sum(run_client.has_ended for run_client in clients)
+    breaks = sum(run_client.breaks for run_client in clients)
+    events = sum(len(run_client.events) for run_client in clients)
     return f"{begun} runs begun, {over} over, {breaks} connections broken, {events} events heard"

@@ -7,11 +7,11 @@ from typing import Literal
 from uuid import uuid4
 
 from sandbox.messages import Json, Reply
-from sandbox.streaming import Step
-from sandbox.tokens import Usage, pieces
+from sandbox.streaming import StreamEvent
+from sandbox.tokens import Usage, tokenize
 
 
-class ChatAnswer:
+class ChatCompletion:
     """A reply as a chat completion and as its stream of chunks.
 
     Reasoning travels as `reasoning_content`, as compatible servers do it; OpenAI's own has no place for it.
@@ -24,46 +24,48 @@ class ChatAnswer:
         self._model = model
         self._created = int(time.time())
         self._calls = [(f"call_{uuid4().hex}", *call) for call in reply.calls]
-        self._words = "refusal" if reply.is_refusal else "content"
+        self._text_field = "refusal" if reply.is_refusal else "content"
         self._wants_usage = wants_usage
 
-    def steps(self) -> Iterator[Step]:
+    def events(self) -> Iterator[StreamEvent]:
         """Tell it as a stream of events."""
         yield self._delta({"role": "assistant", "content": None if self._calls else ""})
-        for token in pieces(self._reply.reasoning):
+        for token in tokenize(self._reply.reasoning):
             yield self._delta({"reasoning_content": token}, token)
         for index, call in enumerate(self._calls):
             yield from self._call(index, *call)
-        for token in pieces(self._reply.text):
-            yield self._delta({self._words: token}, token, is_text=True)
-        yield self._delta({}, finish=self._finish())
+        for token in tokenize(self._reply.text):
+            yield self._delta({self._text_field: token}, token, is_text=True)
+        yield self._delta({}, finish=self._finish_reason())
         if self._wants_usage:
-            yield Step(self._head("chat.completion.chunk") | {"choices": [], "usage": _usage(self.usage)})
+            yield StreamEvent(
+                self._envelope("chat.completion.chunk") | {"choices": [], "usage": _usage(self.usage)}
+            )
 
-    def whole(self) -> Json:
+    def body(self) -> Json:
         """Tell it at once."""
         choice: Json = {
             "index": 0,
             "message": self._message(),
             "logprobs": None,
-            "finish_reason": self._finish(),
+            "finish_reason": self._finish_reason(),
         }
-        return self._head("chat.completion") | {"choices": [choice], "usage": _usage(self.usage)}
+        return self._envelope("chat.completion") | {"choices": [choice], "usage": _usage(self.usage)}
 
-    def failure(self) -> Json:
+    def error_event(self) -> Json:
         """Tell of a failure in the middle of the stream."""
         message = "The sandbox was asked to fail here."
         return {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
 
-    def frame(self, event: Json) -> bytes:
+    def encode(self, event: Json) -> bytes:
         """Write an event as server-sent event."""
         return f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
 
-    def closing(self) -> bytes:
+    def terminator(self) -> bytes:
         """Write what ends a stream."""
         return b"data: [DONE]\n\n"
 
-    def _head(self, kind: str) -> Json:
+    def _envelope(self, kind: str) -> Json:
         return {
             "id": self.id,
             "object": kind,
@@ -75,12 +77,14 @@ class ChatAnswer:
 
     def _delta(
         self, delta: Json, token: str = "", *, is_text: bool = False, finish: str | None = None
-    ) -> Step:
+    ) -> StreamEvent:
         choice: Json = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         usage: Json = {"usage": None} if self._wants_usage else {}
-        return Step(self._head("chat.completion.chunk") | {"choices": [choice]} | usage, token, is_text)
+        return StreamEvent(
+            self._envelope("chat.completion.chunk") | {"choices": [choice]} | usage, token, is_text
+        )
 
-    def _call(self, index: int, call_id: str, name: str, arguments: str) -> Iterator[Step]:
+    def _call(self, index: int, call_id: str, name: str, arguments: str) -> Iterator[StreamEvent]:
         first: Json = {
             "index": index,
             "id": call_id,
@@ -88,7 +92,7 @@ class ChatAnswer:
             "function": {"name": name, "arguments": ""},
         }
         yield self._delta({"tool_calls": [first]})
-        for token in pieces(arguments):
+        for token in tokenize(arguments):
             yield self._delta({"tool_calls": [{"index": index, "function": {"arguments": token}}]}, token)
 
     def _message(self) -> Json:
@@ -101,10 +105,10 @@ class ChatAnswer:
                 for call_id, name, arguments in self._calls
             ]
         else:
-            message[self._words] = self._reply.text
+            message[self._text_field] = self._reply.text
         return message
 
-    def _finish(self) -> Literal["tool_calls", "length", "stop"]:
+    def _finish_reason(self) -> Literal["tool_calls", "length", "stop"]:
         if self._calls:
             return "tool_calls"
         return "length" if self._reply.is_cut else "stop"

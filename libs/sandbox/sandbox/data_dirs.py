@@ -11,30 +11,30 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from sandbox.processes import Account, PartUnavailable, run, wait_until
+from sandbox.processes import Account, ServerUnavailable, run, wait_until
 
-_LASTING = Path("/var/lib")
-_PASSING = (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 the first may be private
-_OURS = "acme-embedded"
+_PERSISTENT_DIR = Path("/var/lib")
+_TEMPORARY_DIRS = (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 the first may be private
+_DIR_NAME = "acme-embedded"
 
 
-def hold(part: str, folder: Path, *, seconds: float = 10.0) -> int:
+def lock_data_dir(part: str, folder: Path, *, seconds: float = 10.0) -> int:
     """Lock a data folder and return the lock's descriptor; whoever inherits it holds the folder too."""
     descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    if wait_until(lambda: _locked(descriptor), seconds=seconds):
+    if wait_until(lambda: _try_lock(descriptor), seconds=seconds):
         return descriptor
     os.close(descriptor)
-    raise PartUnavailable(part, f"another process uses its data folder {folder}", folder / "log")
+    raise ServerUnavailable(part, f"another process uses its data folder {folder}", folder / "log")
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     with suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
     return False
 
 
-def kept_secret(path: Path) -> str:
+def load_or_create_secret(path: Path) -> str:
     """Read the secret in a file that only we can read; make one at the first call."""
     with suppress(FileNotFoundError):
         return path.read_text()
@@ -54,12 +54,12 @@ def can_use(path: Path, account: Account) -> bool:
     """Whether the account may enter the folder or run the file. It is tried, so access lists count too."""
     try:
         run("probe", ["/bin/sh", "-c", 'test -x "$0"', path], account=account)
-    except PartUnavailable:
+    except ServerUnavailable:
         return False
     return True
 
 
-def home_for(part: str, data_dir: Path, account: Account | None, *, durable: bool) -> Path:
+def reachable_dir(part: str, data_dir: Path, account: Account | None, *, durable: bool) -> Path:
     """Find a folder that the account can reach for the files of data_dir: itself, or else a system folder.
 
     A system folder is remembered in data_dir, which may be moved. In a temporary folder everything is swept
@@ -69,7 +69,7 @@ def home_for(part: str, data_dir: Path, account: Account | None, *, durable: boo
         return data_dir
     note = data_dir / "home"
     home = Path(note.read_text()) if note.exists() else None
-    if home is None or _belongs_elsewhere(home, data_dir):
+    if home is None or _belongs_to_another(home, data_dir):
         home = _shared_folder(part, account, lasting=durable) / secrets.token_hex(8)
     home.mkdir(exist_ok=True)
     home.chmod(0o755)
@@ -78,7 +78,7 @@ def home_for(part: str, data_dir: Path, account: Account | None, *, durable: boo
     return home
 
 
-def _belongs_elsewhere(home: Path, data_dir: Path) -> bool:
+def _belongs_to_another(home: Path, data_dir: Path) -> bool:
     """Whether data_dir is a copy of a folder that still stands, whose files are not ours to share."""
     origin = home / "origin"
     if not origin.exists() or origin.read_text() == str(data_dir):
@@ -89,27 +89,27 @@ def _belongs_elsewhere(home: Path, data_dir: Path) -> bool:
 
 def _shared_folder(part: str, account: Account, *, lasting: bool) -> Path:
     """Make our folder in a system folder that the account can enter."""
-    candidates = [_LASTING, *_PASSING] if lasting else _PASSING
+    candidates = [_PERSISTENT_DIR, *_TEMPORARY_DIRS] if lasting else _TEMPORARY_DIRS
     for parent in candidates:
         if os.access(parent, os.W_OK) and can_use(parent, account):
-            folder = _claimed(part, parent / _OURS)
-            if parent != _LASTING:
-                _sweep(folder)
+            folder = _create_own_dir(part, parent / _DIR_NAME)
+            if parent != _PERSISTENT_DIR:
+                _remove_orphans(folder)
             return folder
-    raise PartUnavailable(part, f"no folder of {[str(each) for each in candidates]} can be used")
+    raise ServerUnavailable(part, f"no folder of {[str(each) for each in candidates]} can be used")
 
 
-def _claimed(part: str, folder: Path) -> Path:
+def _create_own_dir(part: str, folder: Path) -> Path:
     """Make a folder that is ours; temporary folders are open to all, so another's is refused."""
     folder.mkdir(exist_ok=True, mode=0o755)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise PartUnavailable(part, f"{folder} is not a folder of ours alone; remove it")
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise ServerUnavailable(part, f"{folder} is not a folder of ours alone; remove it")
     folder.chmod(0o755)
     return folder
 
 
-def _sweep(shared: Path) -> None:
+def _remove_orphans(shared: Path) -> None:
     for origin in shared.glob("*/origin"):
         with suppress(OSError):
             if not Path(origin.read_text()).exists():
@@ -122,15 +122,15 @@ def reachable_copy(
     """Return `site` itself, or a kept copy of the folders a program needs where the account cannot run it."""
     if account is None or can_use(site / program, account):
         return site
-    found = (site / program).stat()
-    key = sha256(f"{site}:{found.st_ino}:{found.st_mtime_ns}".encode()).hexdigest()[:16]
+    status = (site / program).stat()
+    key = sha256(f"{site}:{status.st_ino}:{status.st_mtime_ns}".encode()).hexdigest()[:16]
     copy = _shared_folder(part, account, lasting=False) / key
     if not copy.exists():
-        _copy_for_all(site, needs, copy)
+        _copy_world_readable(site, needs, copy)
     return copy
 
 
-def _copy_for_all(site: Path, needs: Sequence[str], copy: Path) -> None:
+def _copy_world_readable(site: Path, needs: Sequence[str], copy: Path) -> None:
     partial = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}")
     for name in needs:
         if (site / name).exists():

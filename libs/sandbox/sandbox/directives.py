@@ -49,19 +49,19 @@ class Directives(BaseModel):
         return int(status) if not times or attempt < int(times) else None
 
 
-def read(text: str, model: str) -> Directives:
+def parse(text: str, model: str) -> Directives:
     """Read the directives of a text; ValueError names one that does not exist.
 
     A bracket with `only=NAME` is for the model of that name alone.
     """
-    found: dict[str, JsonValue] = {}
+    values: dict[str, JsonValue] = {}
     for bracket in _BRACKET.findall(text):
-        wanted = [_pair(part) for part in bracket.split(",") if part.strip()]
-        if ("only", model) in wanted or "only" not in dict(wanted):
-            calls = [value for name, value in wanted if name == "call"]
-            found |= {name: value for name, value in wanted if name != "only"}
-            found |= {"call": calls} if calls else {}
-    return Directives.model_validate(found)
+        pairs = [_pair(part) for part in bracket.split(",") if part.strip()]
+        if ("only", model) in pairs or "only" not in dict(pairs):
+            calls = [value for name, value in pairs if name == "call"]
+            values |= {name: value for name, value in pairs if name != "only"}
+            values |= {"call": calls} if calls else {}
+    return Directives.model_validate(values)
 
 
 def _pair(part: str) -> tuple[str, JsonValue]:

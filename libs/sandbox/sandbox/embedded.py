@@ -6,22 +6,22 @@ import socket
 from pathlib import Path
 
 from sandbox.binaries import envoy_binary, postgres_programs, valkey_binary
-from sandbox.data_dirs import home_for, kept_secret, write_private
-from sandbox.processes import Account, Child, PartUnavailable, free_port, run, unprivileged
-from sandbox.server import Server
+from sandbox.data_dirs import load_or_create_secret, reachable_dir, write_private
+from sandbox.processes import Account, Child, ServerUnavailable, free_port, run, unprivileged
+from sandbox.server import EmbeddedServer
 
-__all__ = ["PartUnavailable", "Postgres", "Valkey", "envoy_binary", "free_port"]
+__all__ = ["Postgres", "ServerUnavailable", "Valkey", "envoy_binary", "free_port"]
 
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
-class Postgres(Server):
+class Postgres(EmbeddedServer):
     """PostgreSQL 18 over TCP with SCRAM, with a role `user` (may create databases) and a database so named.
 
     As root it runs as an unprivileged account, in a system folder where that account cannot reach data_dir.
     """
 
-    part = "Postgres"
+    name = "Postgres"
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class Postgres(Server):
         return f"postgresql://{self.user}:{self._password('user')}@127.0.0.1:{self.port}/{database}"
 
     def _password(self, whose: str) -> str:
-        return kept_secret(self.data_dir / f"{whose}-password")
+        return load_or_create_secret(self.data_dir / f"{whose}-password")
 
     def _prepare(self) -> None:
         self._account = unprivileged()
-        self._home = home_for(self.part, self.data_dir, self._account, durable=self.durable)
+        self._home = reachable_dir(self.name, self.data_dir, self._account, durable=self.durable)
         self._programs = postgres_programs(self._account)
         self._cluster = self._home / "cluster"
         if not self._cluster.exists():
@@ -90,14 +90,14 @@ class Postgres(Server):
         # Postgres' own C.UTF-8: the same order everywhere, whatever locales the machine has.
         text = ["-E", "UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         more = ["--no-instructions"] if self.durable else ["--no-instructions", "--no-sync"]
-        run(self.part, [self._programs / "initdb", *where, *text, *more], account=self._account)
-        settings = {"exit_on_error": "on"} | self._speed()
+        run(self.name, [self._programs / "initdb", *where, *text, *more], account=self._account)
+        settings = {"exit_on_error": "on"} | self._durability_settings()
         single = ["--single", "-D", str(cluster), *_options(settings), "postgres"]
         role, password = f'"{self.user}"', f"'{self._password('user')}'"
         statements = (
             f"CREATE ROLE {role} LOGIN CREATEDB PASSWORD {password}\nCREATE DATABASE {role} OWNER {role}\n"
         )
-        run(self.part, [self._programs / "postgres", *single], account=self._account, text=statements)
+        run(self.name, [self._programs / "postgres", *single], account=self._account, text=statements)
 
     def _launch(self, port: int, lock: int) -> Child:
         settings = {
@@ -108,14 +108,14 @@ class Postgres(Server):
             "timezone": "UTC",
             "log_timezone": "UTC",
         }
-        options = _options(settings | self._speed())
+        options = _options(settings | self._durability_settings())
         argv = [str(self._programs / "postgres"), "-D", str(self._cluster), *options]
-        return Child(self.part, argv, log=self.log, account=self._account, inherits=[lock])
+        return Child(self.name, argv, log=self.log, account=self._account, inherits=[lock])
 
-    def _speed(self) -> dict[str, str]:
-        return {} if self.durable else _FAST
+    def _durability_settings(self) -> dict[str, str]:
+        return {} if self.durable else _NOT_DURABLE
 
-    def _answers(self, pid: int) -> bool:
+    def _is_ready(self, pid: int) -> bool:
         """Read what the server itself notes beside its data, as pg_ctl does: the port could be another's."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text().splitlines()
@@ -128,10 +128,10 @@ def _options(settings: dict[str, str]) -> list[str]:
     return [f"-c{name}={value}" for name, value in settings.items()]
 
 
-class Valkey(Server):
+class Valkey(EmbeddedServer):
     """Valkey 9 (the Redis protocol) with a password, never evicting; append-only where durable."""
 
-    part = "Valkey"
+    name = "Valkey"
 
     @property
     def url(self) -> str:
@@ -139,7 +139,7 @@ class Valkey(Server):
         return f"redis://:{self._password()}@127.0.0.1:{self.port}/0"
 
     def _password(self) -> str:
-        return kept_secret(self.data_dir / "password")
+        return load_or_create_secret(self.data_dir / "password")
 
     def _prepare(self) -> None:
         folder = str(self.data_dir).replace("\\", "\\\\").replace('"', '\\"')
@@ -157,9 +157,9 @@ class Valkey(Server):
 
     def _launch(self, port: int, lock: int) -> Child:
         argv = [str(valkey_binary()), str(self.data_dir / "valkey.conf"), "--port", str(port)]
-        return Child(self.part, argv, log=self.log, inherits=[lock])
+        return Child(self.name, argv, log=self.log, inherits=[lock])
 
-    def _answers(self, pid: int) -> bool:
+    def _is_ready(self, pid: int) -> bool:
         """Ask who answers at the port: it could be another's."""
         question = f"AUTH {self._password()}\r\nINFO server\r\n"
         try:

@@ -15,19 +15,19 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, C
 from sandbox.messages import Json
 
 _DAY = 24 * 60 * 60
-_KEPT_MAILS = 2_000
-_KEPT_ATTEMPTS = 20_000
+_MAX_MAILS = 2_000
+_MAX_ATTEMPTS = 20_000
 _TEST_ADDRESSES = {"bounced@resend.dev": "bounced", "complained@resend.dev": "complained"}
 
 
-def bare(address: str) -> str:
+def bare_address(address: str) -> str:
     """Take the address out of `Name <address>`, in lower case."""
     return address.rpartition("<")[2].removesuffix(">").strip().lower()
 
 
-def _an_address(value: str) -> str:
-    name, at, domain = bare(value).rpartition("@")
-    if not (at and name and "." in domain.strip(".")) or " " in bare(value):
+def _validate_address(value: str) -> str:
+    name, at, domain = bare_address(value).rpartition("@")
+    if not (at and name and "." in domain.strip(".")) or " " in bare_address(value):
         raise ValueError("an address is written email@example.com or Name <email@example.com>")
     return value
 
@@ -36,7 +36,7 @@ def _as_list(value: JsonValue) -> JsonValue:
     return [value] if isinstance(value, str) else value
 
 
-Address = Annotated[str, AfterValidator(_an_address)]
+Address = Annotated[str, AfterValidator(_validate_address)]
 Addresses = Annotated[list[Address], BeforeValidator(_as_list), Field(max_length=50)]
 
 
@@ -59,7 +59,7 @@ class Mail(BaseModel):
     scheduled_at: str | None = None
 
 
-class Kept(Mail):
+class StoredMail(Mail):
     """A mail that was accepted."""
 
     id: str
@@ -70,7 +70,7 @@ class Kept(Mail):
     @property
     def recipients(self) -> set[str]:
         """Everybody it goes to, as bare addresses."""
-        return {bare(address) for address in (*self.to, *self.cc, *self.bcc)}
+        return {bare_address(address) for address in (*self.to, *self.cc, *self.bcc)}
 
     @property
     def last_event(self) -> str:
@@ -99,7 +99,7 @@ class Fault(BaseModel):
     accepted: bool = False
 
 
-class Answered(NamedTuple):
+class CachedResponse(NamedTuple):
     """What was answered to an idempotency key."""
 
     at: float
@@ -112,25 +112,27 @@ def fingerprint(body: JsonValue) -> str:
     return sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-class Mailbox:
+class InboxStore:
     """All of it in memory, within bounds; the mails also in a file, if one is given."""
 
     def __init__(self, file: Path | None = None, clock: Callable[[], float] = time.time) -> None:
-        self.attempts: deque[Attempt] = deque(maxlen=_KEPT_ATTEMPTS)
+        self.attempts: deque[Attempt] = deque(maxlen=_MAX_ATTEMPTS)
         self.faults: deque[Fault] = deque()
-        self._mails: dict[str, Kept] = {}
-        self._answered: dict[tuple[str, str], Answered] = {}
+        self._mails: dict[str, StoredMail] = {}
+        self._cached_responses: dict[tuple[str, str], CachedResponse] = {}
         self._file = file
         self._clock = clock
         if file is not None and file.exists():
-            kept = [Kept.model_validate_json(line) for line in file.read_text().splitlines()[-_KEPT_MAILS:]]
-            self._mails = {mail.id: mail for mail in kept}
+            mails = [
+                StoredMail.model_validate_json(line) for line in file.read_text().splitlines()[-_MAX_MAILS:]
+            ]
+            self._mails = {mail.id: mail for mail in mails}
 
     def now(self) -> str:
         """Tell the time as ISO 8601 in UTC."""
         return datetime.fromtimestamp(self._clock(), UTC).isoformat()
 
-    def keep(self, mail: Mail, key: str | None) -> str:
+    def store(self, mail: Mail, key: str | None) -> str:
         """Accept a mail and return its id."""
         mail_id = str(uuid4())
         more = {
@@ -139,39 +141,41 @@ class Mailbox:
             "message_id": f"<{mail_id}@sandbox>",
             "idempotency_key": key,
         }
-        kept = Kept.model_validate(mail.model_dump() | more)
-        self._mails[mail_id] = kept
-        if len(self._mails) > _KEPT_MAILS:
+        stored = StoredMail.model_validate(mail.model_dump() | more)
+        self._mails[mail_id] = stored
+        if len(self._mails) > _MAX_MAILS:
             del self._mails[next(iter(self._mails))]
         if self._file is not None:
             with self._file.open("a") as file:
-                file.write(kept.model_dump_json() + "\n")
+                file.write(stored.model_dump_json() + "\n")
         return mail_id
 
-    def find(self, mail_id: str) -> Kept | None:
+    def get(self, mail_id: str) -> StoredMail | None:
         """Look a mail up."""
         return self._mails.get(mail_id)
 
-    def inbox(self, to: str | None = None) -> list[Kept]:
+    def inbox(self, to: str | None = None) -> list[StoredMail]:
         """List the mails, oldest first; those to one address, or all."""
-        return [mail for mail in self._mails.values() if to is None or bare(to) in mail.recipients]
+        return [mail for mail in self._mails.values() if to is None or bare_address(to) in mail.recipients]
 
     def clear(self) -> None:
         """Forget mails, attempts, idempotency keys and faults."""
-        for store in (self._mails, self._answered, self.attempts, self.faults):
+        for store in (self._mails, self._cached_responses, self.attempts, self.faults):
             store.clear()
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
-    def answered(self, path: str, key: str) -> Answered | None:
+    def get_cached_response(self, path: str, key: str) -> CachedResponse | None:
         """Look up what was answered to an idempotency key within a day."""
         yesterday = self._clock() - _DAY
-        self._answered = {place: one for place, one in self._answered.items() if one.at > yesterday}
-        return self._answered.get((path, key))
+        self._cached_responses = {
+            place: one for place, one in self._cached_responses.items() if one.at > yesterday
+        }
+        return self._cached_responses.get((path, key))
 
-    def answer(self, path: str, key: str, body: JsonValue, answer: Json) -> None:
+    def cache_response(self, path: str, key: str, body: JsonValue, answer: Json) -> None:
         """Remember what is answered to an idempotency key."""
-        self._answered[path, key] = Answered(self._clock(), fingerprint(body), answer)
+        self._cached_responses[path, key] = CachedResponse(self._clock(), fingerprint(body), answer)
 
     def next_fault(self) -> Fault | None:
         """Take one from the faults that are due."""
@@ -183,7 +187,7 @@ class Mailbox:
             self.faults.popleft()
         return fault
 
-    def attempts_for(self, mail: Kept) -> int:
+    def attempts_for(self, mail: StoredMail) -> int:
         """Count how often a mail was posted: replays and failures with its key included."""
         return sum(
             mail.id in attempt.ids

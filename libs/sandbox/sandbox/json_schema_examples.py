@@ -8,9 +8,9 @@ from pydantic import JsonValue
 
 from sandbox.messages import Json
 
-_DEEPEST = 8
+_MAX_DEPTH = 8
 _FIXED = {"timezone": "UTC", "time_zone": "UTC", "tz": "UTC"}
-_WHOLE = {"input", "message", "prompt", "question", "task", "text"}
+_FREE_TEXT_FIELDS = {"input", "message", "prompt", "question", "task", "text"}
 _SMALL_WORDS = """
 a about again all an and any are ask asked can could data did discuss discussed do does earlier find for from
 had have her him his how i in is it last let me mention mentioned my of on or our please remember said say
@@ -47,13 +47,13 @@ class _Source:
 
 
 def _value(schema: JsonValue, source: _Source, name: str, depth: int) -> JsonValue:
-    if not isinstance(schema, dict) or depth > _DEEPEST:
+    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
         return None
     if isinstance(reference := schema.get("$ref"), str):
         return _value(source.resolve(reference), source, name, depth + 1)
     for alternatives in ("anyOf", "oneOf", "allOf"):
         if isinstance(choices := schema.get(alternatives), list):
-            return _value(_first_that_is_something(choices), source, name, depth + 1)
+            return _value(_first_non_null(choices), source, name, depth + 1)
     if "const" in schema:
         return schema["const"]
     if schema.get("default") is not None and source.hint(name) is None:
@@ -61,7 +61,7 @@ def _value(schema: JsonValue, source: _Source, name: str, depth: int) -> JsonVal
     return _typed(schema, source, name, depth)
 
 
-def _first_that_is_something(choices: list[JsonValue]) -> JsonValue:
+def _first_non_null(choices: list[JsonValue]) -> JsonValue:
     return next((each for each in choices if isinstance(each, dict) and each.get("type") != "null"), None)
 
 
@@ -72,56 +72,56 @@ def _typed(schema: Json, source: _Source, name: str, depth: int) -> JsonValue:
     hint = source.hint(name)
     match kind:
         case "object":
-            return _object(schema, source, depth)
+            return _object_value(schema, source, depth)
         case "array":
             return [_value(schema.get("items", {"type": "string"}), source, name, depth + 1)]
         case "boolean":
             return hint is not None and hint.lower() in {"true", "yes", "1"}
         case "integer" | "number":
-            return _number(schema, hint or source.text, whole=kind == "integer")
+            return _number_value(schema, hint or source.text, whole=kind == "integer")
         case "null":
             return None
         case _:
-            return _string(schema, hint or _FIXED.get(name), name, source.text)
+            return _string_value(schema, hint or _FIXED.get(name), name, source.text)
 
 
-def _object(schema: Json, source: _Source, depth: int) -> Json:
+def _object_value(schema: Json, source: _Source, depth: int) -> Json:
     properties, required = schema.get("properties"), schema.get("required")
     if not isinstance(properties, dict):
         return {}
     needed = required if isinstance(required, list) else []
-    wanted = [name for name in properties if name in needed or source.hint(name) is not None]
-    return {name: _value(properties[name], source, name, depth + 1) for name in wanted}
+    included = [name for name in properties if name in needed or source.hint(name) is not None]
+    return {name: _value(properties[name], source, name, depth + 1) for name in included}
 
 
-def _number(schema: Json, text: str, *, whole: bool) -> int | float:
+def _number_value(schema: Json, text: str, *, whole: bool) -> int | float:
     found = re.search(r"-?\d+(?:\.\d+)?", text)
     number = float(found.group()) if found else 1.0
-    if isinstance(least := schema.get("minimum"), int | float):
-        number = max(number, least)
-    if isinstance(most := schema.get("maximum"), int | float):
-        number = min(number, most)
+    if isinstance(minimum := schema.get("minimum"), int | float):
+        number = max(number, minimum)
+    if isinstance(maximum := schema.get("maximum"), int | float):
+        number = min(number, maximum)
     return int(number) if whole else number
 
 
-def _string(schema: Json, hint: str | None, name: str, text: str) -> JsonValue:
+def _string_value(schema: Json, hint: str | None, name: str, text: str) -> JsonValue:
     choices = schema.get("enum")
     if isinstance(choices, list) and choices:
         return hint if hint in choices else choices[0]
     if hint is not None:
         return hint
-    return text if name in _WHOLE else subject(text)
+    return text if name in _FREE_TEXT_FIELDS else subject(text)
 
 
 def zone_of(text: str) -> str | None:
     """Find the time zone (IANA) of a city that is named, if one is."""
     plain = text.replace("_", " ")
-    named = [city for city in _cities() if re.search(rf"\b{re.escape(city)}\b", plain, re.IGNORECASE)]
-    return _cities()[max(named, key=len)] if named else None
+    named = [city for city in _zones_by_city() if re.search(rf"\b{re.escape(city)}\b", plain, re.IGNORECASE)]
+    return _zones_by_city()[max(named, key=len)] if named else None
 
 
 @cache
-def _cities() -> dict[str, str]:
+def _zones_by_city() -> dict[str, str]:
     """Give each city that has a zone named after it, as people write it."""
     zones = [zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")]
     return {zone.rpartition("/")[2].replace("_", " "): zone for zone in sorted(zones)}

@@ -11,21 +11,21 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader
 from starlette.exceptions import HTTPException
 
-from sandbox.inbox_store import Attempt, Fault, Kept, Mailbox
+from sandbox.inbox_store import Attempt, Fault, InboxStore, StoredMail
 from sandbox.messages import Json
-from sandbox.send_request import Posting, ResendError
+from sandbox.send_request import ResendError, SendRequest
 
 _PAGES = Environment(loader=PackageLoader("sandbox"), autoescape=True)
 # The mails are strangers' HTML: no script runs, and nothing is fetched.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def _mailbox(request: Request) -> Mailbox:
-    mailbox: Mailbox = request.app.state.mailbox
+def _get_store(request: Request) -> InboxStore:
+    mailbox: InboxStore = request.app.state.mailbox
     return mailbox
 
 
-def _authorised(request: Request) -> None:
+def _authenticate(request: Request) -> None:
     kind, _, key = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key.strip():
         raise ResendError(401, "There is no API key in the Authorization header.")
@@ -33,91 +33,91 @@ def _authorised(request: Request) -> None:
         raise ResendError(403, "This API key is not valid.")
 
 
-Box = Annotated[Mailbox, Depends(_mailbox)]
+StoreDep = Annotated[InboxStore, Depends(_get_store)]
 
 
-async def _posting(request: Request, box: Box) -> Posting:
+async def _parse_request(request: Request, box: StoreDep) -> SendRequest:
     try:
-        return Posting(request, box, await request.json())
+        return SendRequest(request, box, await request.json())
     except ValueError as error:
         raise ResendError(400, "The body is not JSON.") from error
 
 
-Posted = Annotated[Posting, Depends(_posting)]
+SendRequestDep = Annotated[SendRequest, Depends(_parse_request)]
 
-resend = APIRouter(prefix="/emails", dependencies=[Depends(_authorised)])
+resend = APIRouter(prefix="/emails", dependencies=[Depends(_authenticate)])
 inbox = APIRouter()
 
 
 @resend.post("")
-async def send_email(posted: Posted) -> Json:
+async def send_email(send_request: SendRequestDep) -> Json:
     """Accept a mail."""
-    return await posted.one()
+    return await send_request.send()
 
 
 @resend.post("/batch")
-async def send_batch(posted: Posted) -> Json:
+async def send_batch(send_request: SendRequestDep) -> Json:
     """Accept up to 100 mails: all or none, or with `x-batch-validation: permissive` those that are valid."""
-    return await posted.batch()
+    return await send_request.send_batch()
 
 
 @resend.get("/{mail_id}")
-async def show_email(mail_id: str, box: Box) -> Json:
+async def show_email(mail_id: str, box: StoreDep) -> Json:
     """Show an accepted mail as Resend does."""
-    mail = _found(box, mail_id)
+    mail = _get_mail(box, mail_id)
     return mail.model_dump(exclude={"idempotency_key"}) | {"object": "email", "last_event": mail.last_event}
 
 
-def _found(box: Mailbox, mail_id: str) -> Kept:
-    if (mail := box.find(mail_id)) is None:
+def _get_mail(box: InboxStore, mail_id: str) -> StoredMail:
+    if (mail := box.get(mail_id)) is None:
         raise ResendError(404, "There is no such mail.")
     return mail
 
 
-def _shown(box: Mailbox, mail: Kept) -> Json:
+def _to_json(box: InboxStore, mail: StoredMail) -> Json:
     return mail.model_dump() | {"last_event": mail.last_event, "attempts": box.attempts_for(mail)}
 
 
 @inbox.get("/", response_class=HTMLResponse)
-async def show_page(box: Box) -> HTMLResponse:
+async def show_page(box: StoreDep) -> HTMLResponse:
     """Show the mails to a person, newest first."""
     page = _PAGES.get_template("inbox.html").render(mails=box.inbox()[::-1])
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
 
 
 @inbox.get("/inbox")
-async def read_inbox(box: Box, to: str | None = None) -> list[Json]:
+async def read_inbox(box: StoreDep, to: str | None = None) -> list[Json]:
     """List the mails, oldest first."""
-    return [_shown(box, mail) for mail in box.inbox(to)]
+    return [_to_json(box, mail) for mail in box.inbox(to)]
 
 
 @inbox.get("/inbox/{mail_id}")
-async def read_mail(mail_id: str, box: Box) -> Json:
+async def read_mail(mail_id: str, box: StoreDep) -> Json:
     """Show one mail."""
-    return _shown(box, _found(box, mail_id))
+    return _to_json(box, _get_mail(box, mail_id))
 
 
 @inbox.delete("/inbox", status_code=204)
-async def clear_inbox(box: Box) -> None:
+async def clear_inbox(box: StoreDep) -> None:
     """Forget everything."""
     box.clear()
 
 
 @inbox.post("/_sandbox/faults", status_code=201)
-async def add_fault(fault: Fault, box: Box) -> Fault:
+async def add_fault(fault: Fault, box: StoreDep) -> Fault:
     """Let the next requests to send fail."""
     box.faults.append(fault)
     return fault
 
 
 @inbox.delete("/_sandbox/faults", status_code=204)
-async def clear_faults(box: Box) -> None:
+async def clear_faults(box: StoreDep) -> None:
     """Call the faults off."""
     box.faults.clear()
 
 
 @inbox.get("/_sandbox/attempts")
-async def list_attempts(box: Box, key: str | None = None) -> list[Attempt]:
+async def list_attempts(box: StoreDep, key: str | None = None) -> list[Attempt]:
     """List the requests to send, oldest first; those with one idempotency key, or all."""
     return [attempt for attempt in box.attempts if key is None or attempt.idempotency_key == key]
 
@@ -127,11 +127,11 @@ def create_mail(data: Path | None = None, clock: Callable[[], float] = time.time
     app = FastAPI(title="Acme sandbox mail", openapi_url=None)
     if data is not None:
         data.mkdir(parents=True, exist_ok=True)
-    app.state.mailbox = Mailbox(data / "mails.jsonl" if data else None, clock)
+    app.state.mailbox = InboxStore(data / "mails.jsonl" if data else None, clock)
     app.include_router(resend)
     app.include_router(inbox)
-    for kind, told in _TOLD.items():
-        app.add_exception_handler(kind, told)
+    for kind, handler in _ERROR_HANDLERS.items():
+        app.add_exception_handler(kind, handler)
     return app
 
 
@@ -148,7 +148,7 @@ def _invalid(_: Request, error: Exception) -> Response:
     return ResendError(422, str(error)).response()
 
 
-_TOLD: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+_ERROR_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
     ResendError: _resend_error,
     HTTPException: _http_error,
     RequestValidationError: _invalid,

@@ -41,11 +41,11 @@ def main() -> None:
     parser.add_argument("--tokens-per-second", type=float, default=0, help="0: as fast as possible")
     parser.add_argument("--data", type=Path, help="a folder in which mails outlive the process")
     parser.add_argument("--gateway", help="Acme's address, for the pages that links in mails lead to")
-    given = parser.parse_args()
+    options = parser.parse_args()
     uvicorn.run(
-        create_sandbox(given.tokens_per_second, given.data, given.gateway),
-        host=given.host,
-        port=given.port,
+        create_sandbox(options.tokens_per_second, options.data, options.gateway),
+        host=options.host,
+        port=options.port,
         access_log=False,
         timeout_graceful_shutdown=2,
     )

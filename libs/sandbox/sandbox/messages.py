@@ -9,11 +9,11 @@ from pydantic import JsonValue
 Json = dict[str, JsonValue]
 HANDOFF = "transfer_to_"
 # Stands for bytes that are no text; it is written as such where the answer becomes a stream.
-UNSAYABLE = "\ue000"
+INVALID_UTF8 = "\ue000"
 
 
 @dataclass(frozen=True)
-class Said:
+class Message:
     """A message of a person or of the model."""
 
     role: Literal["user", "assistant"]
@@ -21,7 +21,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Called:
+class ToolCall:
     """A tool call that the model made."""
 
     id: str
@@ -30,14 +30,14 @@ class Called:
 
 
 @dataclass(frozen=True)
-class Returned:
+class ToolOutput:
     """What a tool gave back."""
 
     id: str
     output: str
 
 
-Item = Said | Called | Returned
+Item = Message | ToolCall | ToolOutput
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Turn:
+class ModelRequest:
     """One request to the model. `tool_choice` is auto, none, required or the name of a tool."""
 
     model: str
@@ -71,23 +71,24 @@ class Turn:
     def question(self) -> str:
         """The last thing that the person wrote."""
         return next(
-            (item.text for item in reversed(self.items) if isinstance(item, Said) and item.role == "user"), ""
+            (item.text for item in reversed(self.items) if isinstance(item, Message) and item.role == "user"),
+            "",
         )
 
     @cached_property
-    def since(self) -> tuple[Item, ...]:
+    def since_question(self) -> tuple[Item, ...]:
         """What has happened since the person wrote that."""
-        asked = [index for index, item in enumerate(self.items) if _is_users(item)]
-        return self.items[asked[-1] + 1 :] if asked else self.items
+        indexes = [index for index, item in enumerate(self.items) if _is_users(item)]
+        return self.items[indexes[-1] + 1 :] if indexes else self.items
 
     @cached_property
     def called(self) -> tuple[str, ...]:
         """The names of the tools called since then, in order."""
-        return tuple(item.name for item in self.since if isinstance(item, Called))
+        return tuple(item.name for item in self.since_question if isinstance(item, ToolCall))
 
 
 def _is_users(item: Item) -> bool:
-    return isinstance(item, Said) and item.role == "user"
+    return isinstance(item, Message) and item.role == "user"
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,11 @@ class Reply:
 def text_of(content: JsonValue) -> str:
     """Gather the text of a message's or an output's content: a string, or a list of typed parts."""
     if isinstance(content, list):
-        return "\n".join(filter(None, (_part(part) for part in content)))
+        return "\n".join(filter(None, (_part_text(part) for part in content)))
     return content if isinstance(content, str) else ""
 
 
-def _part(part: JsonValue) -> str:
+def _part_text(part: JsonValue) -> str:
     if not isinstance(part, dict):
         return ""
     text = part.get("text") or part.get("refusal")

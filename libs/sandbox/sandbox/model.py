@@ -14,17 +14,17 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from sandbox import directives, scripted_replies
-from sandbox.chat_completions_api import ChatAnswer
-from sandbox.messages import Json, Reply, Turn
+from sandbox.chat_completions_api import ChatCompletion
+from sandbox.messages import Json, ModelRequest, Reply
 from sandbox.requests import ChatRequest, ResponsesRequest
-from sandbox.responses_api import ResponsesAnswer
-from sandbox.streaming import Answer, Call, Delivery, EventStream, Failed
-from sandbox.tokens import Usage, usage_of
+from sandbox.responses_api import ResponseObject
+from sandbox.streaming import CallRecord, EventStream, ModelFailed, ModelResponse, ResponseStream
+from sandbox.tokens import Usage, count_usage
 
 MODELS = ("sandbox-large", "sandbox-small")
 _KINDS = {401: "invalid_request_error", 404: "invalid_request_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
-_REMEMBERED = 10_000
+_MAX_CALLS = 10_000
 
 
 class ApiError(Exception):
@@ -45,7 +45,7 @@ def _request_id() -> dict[str, str]:
     return {"x-request-id": f"req_{uuid4().hex}"}
 
 
-def _authorised(request: Request) -> None:
+def _authenticate(request: Request) -> None:
     kind, _, key = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key.strip():
         raise ApiError(401, "You did not provide an API key in the Authorization header.")
@@ -53,7 +53,7 @@ def _authorised(request: Request) -> None:
         raise ApiError(401, "Incorrect API key provided.")
 
 
-router = APIRouter(prefix="/v1", dependencies=[Depends(_authorised)])
+router = APIRouter(prefix="/v1", dependencies=[Depends(_authenticate)])
 control = APIRouter(prefix="/_sandbox")
 
 JsonBody = Annotated[Json, Body()]
@@ -64,47 +64,49 @@ Attempt = Annotated[int, Header(alias="x-stainless-retry-count", ge=0)]
 @router.post("/responses")
 async def create_response(body: JsonBody, request: Request, attempt: Attempt = 0) -> Response:
     """Answer on the Responses wire."""
-    asked = ResponsesRequest.model_validate(body)
+    parsed = ResponsesRequest.model_validate(body)
     if body.get("previous_response_id") or body.get("conversation"):
         raise ApiError(400, "The sandbox keeps no conversations; send the whole input.")
 
-    def answer(reply: Reply, usage: Usage) -> ResponsesAnswer:
-        return ResponsesAnswer(body, reply, usage)
+    def build(reply: Reply, usage: Usage) -> ResponseObject:
+        return ResponseObject(body, reply, usage)
 
-    return await _answer(request, attempt, asked.turn(), asked.stream, answer)
+    return await _respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
 
 
 @router.post("/chat/completions")
 async def create_chat_completion(body: JsonBody, request: Request, attempt: Attempt = 0) -> Response:
     """Answer on the Chat Completions wire."""
-    asked = ChatRequest.model_validate(body)
+    parsed = ChatRequest.model_validate(body)
 
-    def answer(reply: Reply, usage: Usage) -> ChatAnswer:
-        return ChatAnswer(asked.model, reply, usage, wants_usage=asked.wants_usage)
+    def build(reply: Reply, usage: Usage) -> ChatCompletion:
+        return ChatCompletion(parsed.model, reply, usage, wants_usage=parsed.wants_usage)
 
-    return await _answer(request, attempt, asked.turn(), asked.stream, answer)
+    return await _respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
 
 
-async def _answer(
+async def _respond(
     request: Request,
     attempt: int,
-    turn: Turn,
+    model_request: ModelRequest,
     is_streamed: bool | None,
-    answer_with: Callable[[Reply, Usage], Answer],
+    build_response: Callable[[Reply, Usage], ModelResponse],
 ) -> Response:
-    orders = directives.read(turn.question, turn.model)
-    await _fail_if_told(orders, attempt)
-    reply = scripted_replies.reply(turn, orders)
-    answer = answer_with(reply, usage_of(turn, reply))
-    call = Call(answer.id, request.url.path, turn.model, attempt, answer.usage, turn.question)
+    orders = directives.parse(model_request.question, model_request.model)
+    await _fail_if_directed(orders, attempt)
+    reply = scripted_replies.reply(model_request, orders)
+    answer = build_response(reply, count_usage(model_request, reply))
+    call = CallRecord(
+        answer.id, request.url.path, model_request.model, attempt, answer.usage, model_request.question
+    )
     request.app.state.calls.append(call)
-    delivery = Delivery(answer, call, orders, request.app.state.tokens_per_second)
-    response = EventStream(delivery.streamed()) if is_streamed else await delivery.whole()
+    stream = ResponseStream(answer, call, orders, request.app.state.tokens_per_second)
+    response = EventStream(stream.stream()) if is_streamed else await stream.respond()
     response.headers.update(_request_id())
     return response
 
 
-async def _fail_if_told(orders: directives.Directives, attempt: int) -> None:
+async def _fail_if_directed(orders: directives.Directives, attempt: int) -> None:
     if (status := orders.fault(attempt)) is not None:
         await asyncio.sleep(orders.delay)
         headers = {"Retry-After": f"{orders.retry_after:g}"} if status == 429 or status >= 500 else {}
@@ -134,7 +136,7 @@ async def list_calls(request: Request) -> list[Json]:
 
 
 @control.delete("/calls", status_code=204)
-async def forget_calls(request: Request) -> None:
+async def clear_calls(request: Request) -> None:
     """Forget the calls."""
     request.app.state.calls.clear()
 
@@ -142,12 +144,12 @@ async def forget_calls(request: Request) -> None:
 def create_model(tokens_per_second: float = 0) -> FastAPI:
     """Build the model; 0 tokens per second is as fast as possible."""
     app = FastAPI(title="Acme sandbox model", openapi_url=None)
-    app.state.calls = deque[Call](maxlen=_REMEMBERED)
+    app.state.calls = deque[CallRecord](maxlen=_MAX_CALLS)
     app.state.tokens_per_second = tokens_per_second
     app.include_router(router)
     app.include_router(control)
-    for kind, told in _TOLD.items():
-        app.add_exception_handler(kind, told)
+    for kind, handler in _ERROR_HANDLERS.items():
+        app.add_exception_handler(kind, handler)
     return app
 
 
@@ -170,10 +172,10 @@ def _failed(_: Request, __: Exception) -> Response:
     return ApiError(500, "The sandbox was asked to fail here.").response()
 
 
-_TOLD: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+_ERROR_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
     ApiError: _api_error,
     HTTPException: _http_error,
     ValidationError: _invalid,
     RequestValidationError: _invalid,
-    Failed: _failed,
+    ModelFailed: _failed,
 }

@@ -83,7 +83,7 @@ PAGES: Mapping[str, Page] = {
 }
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Auth refused a call; the message is its reason."""
 
 
@@ -92,39 +92,39 @@ def create_pages(gateway_url: str) -> FastAPI:
     app = FastAPI(title="Acme sandbox pages", openapi_url=None)
 
     @app.get("/{name}", response_class=HTMLResponse)
-    async def show(page: Named) -> HTMLResponse:
+    async def show(page: PageDep) -> HTMLResponse:
         """Ask; opening a link alone, as programs that scan mail do, uses nothing up."""
-        return _page(page)
+        return _render(page)
 
     @app.post("/{name}", response_class=HTMLResponse)
-    async def use(page: Named, request: Request) -> HTMLResponse:
+    async def use(page: PageDep, request: Request) -> HTMLResponse:
         """Make the call, and say what came of it."""
         typed = dict(parse_qsl((await request.body()).decode(errors="replace")))
         answers = {name: typed.get(name, "") for name in page.fields}
         token = request.query_params.get("token", "")
         try:
-            await run_in_threadpool(_use, gateway_url, page, token, answers)
-        except Refused as refusal:
-            return _page(page, problem=str(refusal), status=HTTPStatus.BAD_REQUEST)
-        return _page(page, done=page.done)
+            await run_in_threadpool(_submit, gateway_url, page, token, answers)
+        except RequestRefused as refusal:
+            return _render(page, problem=str(refusal), status=HTTPStatus.BAD_REQUEST)
+        return _render(page, done=page.done)
 
     return app
 
 
-def _named(name: str) -> Page:
+def _get_page(name: str) -> Page:
     if (page := PAGES.get(name)) is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
     return page
 
 
-Named = Annotated[Page, Depends(_named)]
+PageDep = Annotated[Page, Depends(_get_page)]
 
 
-def _page(page: Page, *, done: str = "", problem: str = "", status: int = 200) -> HTMLResponse:
+def _render(page: Page, *, done: str = "", problem: str = "", status: int = 200) -> HTMLResponse:
     return HTMLResponse(_TEMPLATE.render(page=page, done=done, problem=problem), status, _HEADERS)
 
 
-def _use(gateway_url: str, page: Page, token: str, answers: dict[str, str]) -> None:
+def _submit(gateway_url: str, page: Page, token: str, answers: dict[str, str]) -> None:
     """Make the page's call; raises Refused."""
     headers, body = {}, {"token": token, **answers}
     if page.signs_in:
@@ -141,9 +141,9 @@ def _post(url: str, body: dict[str, str], headers: Mapping[str, str] | None = No
         with build_opener(ProxyHandler({})).open(call, timeout=_SECONDS) as answer:
             return dict(json.loads(answer.read() or b"{}"))
     except HTTPError as error:
-        raise Refused(_reason(error.read(), error.code)) from error
+        raise RequestRefused(_reason(error.read(), error.code)) from error
     except (URLError, OSError) as error:
-        raise Refused("Acme does not answer. Is it running?") from error
+        raise RequestRefused("Acme does not answer. Is it running?") from error
 
 
 def _reason(content: bytes, status: int) -> str:

@@ -16,11 +16,11 @@ from typing import NamedTuple, TypedDict
 # (Linux' PR_SET_PDEATHSIG follows the thread that started the child, not the process.)
 _WATCH = 'read -r _; kill -s INT "$1" 2>/dev/null'
 # Below what Linux, macOS and IANA (RFC 6335) call ephemeral.
-QUIET_PORTS = range(20_000, 32_000)
-_LARGE_LOG = 8 * 1024 * 1024
+NON_EPHEMERAL_PORTS = range(20_000, 32_000)
+_MAX_LOG_BYTES = 8 * 1024 * 1024
 
 
-class PartUnavailable(Exception):
+class ServerUnavailable(Exception):
     """An embedded part cannot run; the message says which, why, and where its log is."""
 
     def __init__(self, part: str, reason: str, log: Path | None = None) -> None:
@@ -35,7 +35,7 @@ class Account(NamedTuple):
     gid: int
 
 
-class _Surroundings(TypedDict):
+class _ProcessOptions(TypedDict):
     cwd: str
     env: dict[str, str]
     user: int | None
@@ -43,7 +43,7 @@ class _Surroundings(TypedDict):
     extra_groups: list[int] | None
 
 
-def _surroundings(account: Account | None) -> _Surroundings:
+def _process_options(account: Account | None) -> _ProcessOptions:
     return {
         "cwd": "/",  # ours may be closed to the account
         "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
@@ -70,7 +70,7 @@ def free_port() -> int:
     The system gives it to nobody who asks for just any, so that nobody gets it meanwhile by chance.
     """
     while True:
-        port = random.choice(QUIET_PORTS)  # noqa: S311  # a place, not a secret
+        port = random.choice(NON_EPHEMERAL_PORTS)  # noqa: S311  # a place, not a secret
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
@@ -85,26 +85,28 @@ def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
     return True
 
 
-def run(part: str, argv: Sequence[str | Path], *, account: Account | None = None, text: str = "") -> str:
+def run(server: str, argv: Sequence[str | Path], *, account: Account | None = None, text: str = "") -> str:
     """Run a program to its end, with text as its input, and return what it printed.
 
     Raises PartUnavailable if it cannot be run or fails.
     """
     try:
-        done = subprocess.run(  # noqa: S603
+        result = subprocess.run(  # noqa: S603
             argv,
             input=text,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
-            **_surroundings(account),
+            **_process_options(account),
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise PartUnavailable(part, f"{argv[0]} does not run: {error}") from error
-    if done.returncode != 0:
-        raise PartUnavailable(part, f"{argv[0]} failed: {(done.stderr or done.stdout).strip()[-600:]}")
-    return done.stdout
+        raise ServerUnavailable(server, f"{argv[0]} does not run: {error}") from error
+    if result.returncode != 0:
+        raise ServerUnavailable(
+            server, f"{argv[0]} failed: {(result.stderr or result.stdout).strip()[-600:]}"
+        )
+    return result.stdout
 
 
 class Child:
@@ -112,7 +114,7 @@ class Child:
 
     def __init__(
         self,
-        part: str,
+        server: str,
         argv: Sequence[str | Path],
         *,
         log: Path,
@@ -120,7 +122,7 @@ class Child:
         inherits: Sequence[int] = (),
     ) -> None:
         self._log = log
-        if log.exists() and log.stat().st_size > _LARGE_LOG:
+        if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
             log.unlink()
         with log.open("ab") as output:
             self._log_start = output.tell()
@@ -132,10 +134,10 @@ class Child:
                     stderr=output,
                     pass_fds=inherits,
                     start_new_session=True,  # Ctrl-C is for us; we stop our parts in order
-                    **_surroundings(account),
+                    **_process_options(account),
                 )
             except (OSError, subprocess.SubprocessError) as error:
-                raise PartUnavailable(part, f"{argv[0]} does not run: {error}", log) from error
+                raise ServerUnavailable(server, f"{argv[0]} does not run: {error}", log) from error
         self._watcher = _watch(self._process.pid)
 
     @property
@@ -148,7 +150,7 @@ class Child:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Read what it logged since it was started."""
         with self._log.open("rb") as log:
             log.seek(self._log_start)

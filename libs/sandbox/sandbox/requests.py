@@ -2,9 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from sandbox.messages import Called, Item, Json, Returned, Said, Tool, Turn, text_of
+from sandbox.messages import Item, Json, Message, ModelRequest, Tool, ToolCall, ToolOutput, text_of
 
-_INSTRUCTING = {"system", "developer"}
+_INSTRUCTION_ROLES = {"system", "developer"}
 
 
 class Function(BaseModel):
@@ -14,7 +14,7 @@ class Function(BaseModel):
     description: str | None = None
     parameters: Json | None = None
 
-    def tool(self) -> Tool:
+    def to_tool(self) -> Tool:
         """Say the same without the wire."""
         return Tool(self.name, self.description or "", self.parameters or {})
 
@@ -30,15 +30,15 @@ class InputItem(BaseModel):
     call_id: str = ""
     output: JsonValue = None
 
-    def item(self) -> Item | None:
+    def to_item(self) -> Item | None:
         """Say the same without the wire."""
         match self.type:
-            case "message" if self.role not in _INSTRUCTING:
-                return Said("assistant" if self.role == "assistant" else "user", text_of(self.content))
+            case "message" if self.role not in _INSTRUCTION_ROLES:
+                return Message("assistant" if self.role == "assistant" else "user", text_of(self.content))
             case "function_call":
-                return Called(self.call_id, self.name, self.arguments)
+                return ToolCall(self.call_id, self.name, self.arguments)
             case "function_call_output":
-                return Returned(self.call_id, text_of(self.output))
+                return ToolOutput(self.call_id, text_of(self.output))
             case _:
                 return None
 
@@ -64,16 +64,16 @@ class ResponsesRequest(BaseModel):
     max_output_tokens: int | None = Field(default=None, ge=1)
     stream: bool | None = None
 
-    def turn(self) -> Turn:
+    def to_model_request(self) -> ModelRequest:
         """Say the same without the wire."""
         items = [InputItem(content=self.input)] if isinstance(self.input, str) else self.input
-        told = [text_of(each.content) for each in items if each.role in _INSTRUCTING]
+        instructions = [text_of(each.content) for each in items if each.role in _INSTRUCTION_ROLES]
         functions = [tool for tool in self.tools or [] if tool.get("type") == "function"]
-        return Turn(
+        return ModelRequest(
             model=self.model,
-            instructions="\n".join([self.instructions, *told] if self.instructions else told),
-            items=tuple(item for each in items if (item := each.item()) is not None),
-            tools=tuple(Function.model_validate(tool).tool() for tool in functions),
+            instructions="\n".join([self.instructions, *instructions] if self.instructions else instructions),
+            items=tuple(item for each in items if (item := each.to_item()) is not None),
+            tools=tuple(Function.model_validate(tool).to_tool() for tool in functions),
             tool_choice=_choice(self.tool_choice),
             is_parallel=self.parallel_tool_calls is not False,
             schema=self.text.format.schema_ if self.text else None,
@@ -81,7 +81,7 @@ class ResponsesRequest(BaseModel):
         )
 
 
-class ToolCall(BaseModel):
+class ChatToolCall(BaseModel):
     """A call that the model made earlier, as Chat Completions tells it."""
 
     class Function(BaseModel):
@@ -99,23 +99,23 @@ class ChatMessage(BaseModel):
 
     role: str
     content: JsonValue = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[ChatToolCall] | None = None
     tool_call_id: str = ""
 
-    def items(self) -> list[Item]:
+    def to_items(self) -> list[Item]:
         """Say the same without the wire."""
         text = text_of(self.content)
         match self.role:
             case "tool":
-                return [Returned(self.tool_call_id, text)]
+                return [ToolOutput(self.tool_call_id, text)]
             case "assistant":
                 calls = [
-                    Called(call.id, call.function.name, call.function.arguments)
+                    ToolCall(call.id, call.function.name, call.function.arguments)
                     for call in self.tool_calls or []
                 ]
-                return [Said("assistant", text), *calls] if text else [*calls]
+                return [Message("assistant", text), *calls] if text else [*calls]
             case "user":
-                return [Said("user", text)]
+                return [Message("user", text)]
             case _:
                 return []
 
@@ -155,14 +155,16 @@ class ChatRequest(BaseModel):
         """Whether a stream is to end with its usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def turn(self) -> Turn:
+    def to_model_request(self) -> ModelRequest:
         """Say the same without the wire."""
-        told = [text_of(message.content) for message in self.messages if message.role in _INSTRUCTING]
-        return Turn(
+        instructions = [
+            text_of(message.content) for message in self.messages if message.role in _INSTRUCTION_ROLES
+        ]
+        return ModelRequest(
             model=self.model,
-            instructions="\n".join(told),
-            items=tuple(item for message in self.messages for item in message.items()),
-            tools=tuple(tool.function.tool() for tool in self.tools or [] if tool.function),
+            instructions="\n".join(instructions),
+            items=tuple(item for message in self.messages for item in message.to_items()),
+            tools=tuple(tool.function.to_tool() for tool in self.tools or [] if tool.function),
             tool_choice=_choice(self.tool_choice),
             is_parallel=self.parallel_tool_calls is not False,
             schema=self.response_format.json_schema.schema_ if self.response_format else None,
@@ -177,8 +179,8 @@ class _NamedChoice(BaseModel):
     function: Function | None = None
 
 
-def _choice(given: str | Json | None) -> str:
-    if isinstance(given, dict):
-        named = _NamedChoice.model_validate(given)
+def _choice(choice: str | Json | None) -> str:
+    if isinstance(choice, dict):
+        named = _NamedChoice.model_validate(choice)
         return named.function.name if named.function else named.name
-    return given or "auto"
+    return choice or "auto"

@@ -9,10 +9,10 @@ from uuid import uuid4
 from pydantic import JsonValue
 
 from sandbox.messages import Json, Reply
-from sandbox.streaming import Step
-from sandbox.tokens import Usage, pieces
+from sandbox.streaming import StreamEvent
+from sandbox.tokens import Usage, tokenize
 
-_ECHOED: dict[str, JsonValue] = {
+_ECHOED_PARAMETERS: dict[str, JsonValue] = {
     "background": False,
     "instructions": None,
     "max_output_tokens": None,
@@ -36,7 +36,7 @@ def _id(kind: str) -> str:
     return f"{kind}_{uuid4().hex}"
 
 
-class ResponsesAnswer:
+class ResponseObject:
     """A reply as a response object and as its stream of numbered events."""
 
     def __init__(self, body: Json, reply: Reply, usage: Usage) -> None:
@@ -48,41 +48,41 @@ class ResponsesAnswer:
         self._items = _items(reply)
         self._number = -1
 
-    def steps(self) -> Iterator[Step]:
+    def events(self) -> Iterator[StreamEvent]:
         """Tell it as a stream of events."""
         for moment in ("created", "in_progress"):
             yield self._event(f"response.{moment}", {"response": self._response("in_progress")})
         for index, item in enumerate(self._items):
             yield from self._item(index, item)
         end = "incomplete" if self._reply.is_cut else "completed"
-        yield self._event(f"response.{end}", {"response": self.whole()})
+        yield self._event(f"response.{end}", {"response": self.body()})
 
-    def whole(self) -> Json:
+    def body(self) -> Json:
         """Tell it at once."""
         return self._response("incomplete" if self._reply.is_cut else "completed")
 
-    def failure(self) -> Json:
+    def error_event(self) -> Json:
         """Tell of a failure in the middle of the stream."""
         self._number -= 1  # it stands in for an event that was not sent any more
         return self._event("response.failed", {"response": self._response("failed")}).event
 
-    def frame(self, event: Json) -> bytes:
+    def encode(self, event: Json) -> bytes:
         """Write an event as server-sent event."""
         return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
 
-    def closing(self) -> bytes:
+    def terminator(self) -> bytes:
         """Write nothing: the last event is the end."""
         return b""
 
-    def _event(self, kind: str, fields: Json, token: str = "", *, is_text: bool = False) -> Step:
+    def _event(self, kind: str, fields: Json, token: str = "", *, is_text: bool = False) -> StreamEvent:
         self._number += 1
         event: Json = {"type": kind, "sequence_number": self._number}
-        return Step(event | fields, token, is_text)
+        return StreamEvent(event | fields, token, is_text)
 
     def _response(self, status: Literal["in_progress", "completed", "incomplete", "failed"]) -> Json:
         is_over = status in {"completed", "incomplete"}
         error: JsonValue = {"code": "server_error", "message": "The sandbox was asked to fail here."}
-        echoed = {name: self._body.get(name, default) for name, default in _ECHOED.items()}
+        echoed = {name: self._body.get(name, default) for name, default in _ECHOED_PARAMETERS.items()}
         return echoed | {
             "id": self.id,
             "object": "response",
@@ -97,8 +97,8 @@ class ResponsesAnswer:
             "usage": _usage(self.usage) if is_over else None,
         }
 
-    def _item(self, index: int, item: Json) -> Iterator[Step]:
-        yield self._event("response.output_item.added", {"output_index": index, "item": _unfinished(item)})
+    def _item(self, index: int, item: Json) -> Iterator[StreamEvent]:
+        yield self._event("response.output_item.added", {"output_index": index, "item": _in_progress(item)})
         place: Json = {"item_id": item["id"], "output_index": index}
         match item["type"]:
             case "reasoning":
@@ -109,27 +109,27 @@ class ResponsesAnswer:
                 yield from self._content(place | {"content_index": 0})
         yield self._event("response.output_item.done", {"output_index": index, "item": item})
 
-    def _summary(self, place: Json) -> Iterator[Step]:
+    def _summary(self, place: Json) -> Iterator[StreamEvent]:
         kind, text = "response.reasoning_summary", self._reply.reasoning
         yield self._event(f"{kind}_part.added", place | {"part": _summary_text("")})
-        for token in pieces(text):
+        for token in tokenize(text):
             yield self._event(f"{kind}_text.delta", place | {"delta": token}, token)
         yield self._event(f"{kind}_text.done", place | {"text": text})
         yield self._event(f"{kind}_part.done", place | {"part": _summary_text(text)})
 
-    def _arguments(self, place: Json, name: str, arguments: str) -> Iterator[Step]:
+    def _arguments(self, place: Json, name: str, arguments: str) -> Iterator[StreamEvent]:
         kind = "response.function_call_arguments"
-        for token in pieces(arguments):
+        for token in tokenize(arguments):
             yield self._event(f"{kind}.delta", place | {"delta": token}, token)
         yield self._event(f"{kind}.done", place | {"name": name, "arguments": arguments})
 
-    def _content(self, place: Json) -> Iterator[Step]:
+    def _content(self, place: Json) -> Iterator[StreamEvent]:
         is_refusal, text = self._reply.is_refusal, self._reply.text
         kind = "refusal" if is_refusal else "output_text"
         more: Json = place if is_refusal else place | {"logprobs": []}
         empty, full = _part("", is_refusal=is_refusal), _part(text, is_refusal=is_refusal)
         yield self._event("response.content_part.added", place | {"part": empty})
-        for token in pieces(text):
+        for token in tokenize(text):
             yield self._event(f"response.{kind}.delta", more | {"delta": token}, token, is_text=True)
         yield self._event(f"response.{kind}.done", more | {"refusal" if is_refusal else "text": text})
         yield self._event("response.content_part.done", place | {"part": full})
@@ -169,7 +169,7 @@ def _part(text: str, *, is_refusal: bool) -> Json:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _unfinished(item: Json) -> Json:
+def _in_progress(item: Json) -> Json:
     empty: Json = {
         "reasoning": {"summary": []},
         "function_call": {"arguments": ""},

@@ -6,10 +6,10 @@ from zlib import crc32
 
 from sandbox.directives import Directives, strip
 from sandbox.json_schema_examples import example
-from sandbox.messages import HANDOFF, UNSAYABLE, Called, Reply, Returned, Said, Tool, Turn
-from sandbox.tokens import count, pieces
+from sandbox.messages import HANDOFF, INVALID_UTF8, Message, ModelRequest, Reply, Tool, ToolCall, ToolOutput
+from sandbox.tokens import count_tokens, tokenize
 
-HONEST = "I am Acme's sandbox model, a scripted stand-in: no language model wrote this."
+DISCLOSURE = "I am Acme's sandbox model, a scripted stand-in: no language model wrote this."
 REFUSAL = "I am Acme's sandbox model, a scripted stand-in, and I was asked to refuse."
 REASONING = "The request is compared with a few patterns. The first that fits decides what is answered."
 
@@ -20,7 +20,7 @@ _INTENTS = {
     "code_assistant": r"\b(cod(e|ing)|python|bugs?|functions?|debug\w*|programs?|refactor\w*)\b",
     "data_analyst": r"\b(data|datasets?|statistic\w*|csv|charts?|averages?|median|regression)\b",
 }
-_FILLERS = (
+_FILLER_SENTENCES = (
     "The words are always the same for the same request, so that a test can rely on them.",
     "Point the service at a real provider and a real answer stands here.",
     "What you see around these words is real: the tools, the handoffs, the stream and the counting.",
@@ -31,56 +31,58 @@ _FILLERS = (
 )
 
 
-def reply(turn: Turn, directives: Directives) -> Reply:
+def reply(request: ModelRequest, directives: Directives) -> Reply:
     """Decide between tool calls and words."""
     reasoning = REASONING if directives.reasoning else ""
-    if directives.invent and directives.invent not in turn.called:
+    if directives.invent and directives.invent not in request.called:
         return Reply(calls=((directives.invent, "{}"),), reasoning=reasoning)
-    calls = tuple((tool.name, _arguments(tool, turn, directives)) for tool in _next_tools(turn, directives))
+    calls = tuple(
+        (tool.name, _arguments(tool, request, directives)) for tool in _next_tools(request, directives)
+    )
     if calls:
         return Reply(calls=calls, reasoning=reasoning)
-    text = REFUSAL if directives.refuse else _answer(turn, directives)
-    text += f" {UNSAYABLE}." if directives.invalid_utf8 else ""
-    room = max(turn.max_tokens - count(reasoning), 0) if turn.max_tokens else None
-    said = pieces(text)[:room]
-    return Reply("".join(said), (), reasoning, directives.refuse, is_cut="".join(said) != text)
+    text = REFUSAL if directives.refuse else _answer_text(request, directives)
+    text += f" {INVALID_UTF8}." if directives.invalid_utf8 else ""
+    room = max(request.max_tokens - count_tokens(reasoning), 0) if request.max_tokens else None
+    tokens = tokenize(text)[:room]
+    return Reply("".join(tokens), (), reasoning, directives.refuse, is_cut="".join(tokens) != text)
 
 
-def _next_tools(turn: Turn, directives: Directives) -> list[Tool]:
+def _next_tools(request: ModelRequest, directives: Directives) -> list[Tool]:
     """Choose what to call now: all tools still wanted, or else one handoff."""
-    if turn.tool_choice == "none" or directives.refuse:
+    if request.tool_choice == "none" or directives.refuse:
         return []
-    named = [tool for tool in turn.tools if tool.name == turn.tool_choice]
+    named = [tool for tool in request.tools if tool.name == request.tool_choice]
     if named or directives.loop:
-        return named or _any(turn)
-    must_call = turn.tool_choice == "required" or (directives.malformed_arguments and not turn.called)
-    pending = _pending(turn, directives) or (_any(turn) if must_call else [])
+        return named or _any_tool(request)
+    must_call = request.tool_choice == "required" or (directives.malformed_arguments and not request.called)
+    pending = _pending(request, directives) or (_any_tool(request) if must_call else [])
     tools = [tool for tool in pending if not tool.is_handoff]
-    return (tools if turn.is_parallel else tools[:1]) or pending[:1]
+    return (tools if request.is_parallel else tools[:1]) or pending[:1]
 
 
-def _any(turn: Turn) -> list[Tool]:
-    return sorted(turn.tools, key=lambda tool: tool.is_handoff)[:1]
+def _any_tool(request: ModelRequest) -> list[Tool]:
+    return sorted(request.tools, key=lambda tool: tool.is_handoff)[:1]
 
 
-def _pending(turn: Turn, directives: Directives) -> list[Tool]:
-    offered = {tool.name: tool for tool in turn.tools}
-    asked = [name for name in directives.call if name in offered]
-    ordered = [offered[name] for name in _less(asked, turn.called)]
-    question = strip(turn.question)
+def _pending(request: ModelRequest, directives: Directives) -> list[Tool]:
+    available = {tool.name: tool for tool in request.tools}
+    names = [name for name in directives.call if name in available]
+    ordered = [available[name] for name in _not_yet_called(names, request.called)]
+    question = strip(request.question)
     return ordered + [
         tool
-        for tool in turn.tools
-        if tool.name not in asked and tool.name not in turn.called and _is_wanted(tool, question)
+        for tool in request.tools
+        if tool.name not in names and tool.name not in request.called and _matches_question(tool, question)
     ]
 
 
-def _less(asked: list[str], called: tuple[str, ...]) -> list[str]:
+def _not_yet_called(names: list[str], called: tuple[str, ...]) -> list[str]:
     """Leave out of the names asked for as many as were called already."""
-    return [name for index, name in enumerate(asked) if asked[:index].count(name) >= called.count(name)]
+    return [name for index, name in enumerate(names) if names[:index].count(name) >= called.count(name)]
 
 
-def _is_wanted(tool: Tool, question: str) -> bool:
+def _matches_question(tool: Tool, question: str) -> bool:
     """Whether the question fits the tool's pattern or names it."""
     name = tool.name.removeprefix(HANDOFF)
     by_name = rf"\b({re.escape(name)}|{re.escape(name.replace('_', ' '))})\b"
@@ -88,54 +90,70 @@ def _is_wanted(tool: Tool, question: str) -> bool:
     return re.search("|".join([by_name, *by_intent]), question, re.IGNORECASE) is not None
 
 
-def _arguments(tool: Tool, turn: Turn, directives: Directives) -> str:
-    arguments = json.dumps(example(tool.parameters, strip(turn.question)), ensure_ascii=False)
+def _arguments(tool: Tool, request: ModelRequest, directives: Directives) -> str:
+    arguments = json.dumps(example(tool.parameters, strip(request.question)), ensure_ascii=False)
     return arguments[:-1] + ', "broken' if directives.malformed_arguments else arguments
 
 
-def _answer(turn: Turn, directives: Directives) -> str:
-    if turn.schema is not None:
-        return json.dumps(example(turn.schema, strip(turn.question)), ensure_ascii=False)
-    text = " ".join([HONEST, *_role(turn), *_tool_outputs(turn), *_quotes(turn), _filler(turn.question, 0)])
+def _answer_text(request: ModelRequest, directives: Directives) -> str:
+    if request.schema is not None:
+        return json.dumps(example(request.schema, strip(request.question)), ensure_ascii=False)
+    text = " ".join(
+        [
+            DISCLOSURE,
+            *_role(request),
+            *_tool_outputs(request),
+            *_quotes(request),
+            _filler(request.question, 0),
+        ]
+    )
     if directives.tokens is None:
         return text
     more = 1
-    while count(text) < directives.tokens:
-        text += " " + _filler(turn.question, more)
+    while count_tokens(text) < directives.tokens:
+        text += " " + _filler(request.question, more)
         more += 1
-    return "".join(pieces(text)[: directives.tokens])
+    return "".join(tokenize(text)[: directives.tokens])
 
 
 def _filler(question: str, number: int) -> str:
-    return _FILLERS[(crc32(question.encode()) + number) % len(_FILLERS)]
+    return _FILLER_SENTENCES[(crc32(question.encode()) + number) % len(_FILLER_SENTENCES)]
 
 
-def _role(turn: Turn) -> list[str]:
+def _role(request: ModelRequest) -> list[str]:
     """Say who speaks: who the instructions say it is, or whom the last handoff went to."""
-    handoffs = [name.removeprefix(HANDOFF) for name in turn.called if name.startswith(HANDOFF)]
+    handoffs = [name.removeprefix(HANDOFF) for name in request.called if name.startswith(HANDOFF)]
     if handoffs:
         return [f"Speaking as the {handoffs[-1].replace('_', ' ')}, to whom this was handed over."]
-    told = re.match(r"\s*you are ((?:an?|the) [^.,;:\n]{2,60})[.,;:\n]", turn.instructions, re.IGNORECASE)
-    return [f"Speaking as {told.group(1)}."] if told else []
+    match = re.match(r"\s*you are ((?:an?|the) [^.,;:\n]{2,60})[.,;:\n]", request.instructions, re.IGNORECASE)
+    return [f"Speaking as {match.group(1)}."] if match else []
 
 
-def _tool_outputs(turn: Turn) -> list[str]:
-    names = {item.id: item.name for item in turn.since if isinstance(item, Called)}
-    outputs = [(names.get(item.id, "tool"), item.output) for item in turn.since if isinstance(item, Returned)]
+def _tool_outputs(request: ModelRequest) -> list[str]:
+    names = {item.id: item.name for item in request.since_question if isinstance(item, ToolCall)}
+    outputs = [
+        (names.get(item.id, "tool"), item.output)
+        for item in request.since_question
+        if isinstance(item, ToolOutput)
+    ]
     return [
-        f"{name} says: {_brief(text, 400).rstrip('.')}."
+        f"{name} says: {_shorten(text, 400).rstrip('.')}."
         for name, text in outputs
         if not name.startswith(HANDOFF)
     ]
 
 
-def _quotes(turn: Turn) -> list[str]:
-    asked = [strip(item.text) for item in turn.items if isinstance(item, Said) and item.role == "user"]
-    now = [f'You wrote: "{_brief(asked[-1], 160)}"'] if asked else ["You wrote nothing."]
-    return now + ([f'Before that you wrote: "{_brief(asked[-2], 80)}"'] if len(asked) > 1 else [])
+def _quotes(request: ModelRequest) -> list[str]:
+    questions = [
+        strip(item.text) for item in request.items if isinstance(item, Message) and item.role == "user"
+    ]
+    quotes = [f'You wrote: "{_shorten(questions[-1], 160)}"'] if questions else ["You wrote nothing."]
+    return quotes + (
+        [f'Before that you wrote: "{_shorten(questions[-2], 80)}"'] if len(questions) > 1 else []
+    )
 
 
-def _brief(text: str, longest: int) -> str:
+def _shorten(text: str, max_length: int) -> str:
     """Keep a text on one line and short."""
     line = " ".join(text.split())
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+    return line if len(line) <= max_length else f"{line[: max_length - 1]}…"

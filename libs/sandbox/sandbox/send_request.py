@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import JsonValue, ValidationError
 
-from sandbox.inbox_store import Attempt, Fault, Mail, Mailbox, fingerprint
+from sandbox.inbox_store import Attempt, Fault, InboxStore, Mail, fingerprint
 from sandbox.messages import Json
 
 _NAMES = {
@@ -19,7 +19,7 @@ _NAMES = {
     422: "validation_error",
     429: "rate_limit_exceeded",
 }
-_MOST_IN_A_BATCH = 100
+_MAX_BATCH = 100
 
 
 class ResendError(Exception):
@@ -39,87 +39,87 @@ class ResendError(Exception):
         return JSONResponse(body, self.status, headers)
 
 
-class Posting:
+class SendRequest:
     """One request to send: what it wants, and how it is answered at most once."""
 
-    def __init__(self, request: Request, box: Mailbox, body: JsonValue) -> None:
+    def __init__(self, request: Request, box: InboxStore, body: JsonValue) -> None:
         self._box = box
         self._body = body
         self._key = request.headers.get("Idempotency-Key")
         self._path = request.url.path
         self._is_permissive = request.headers.get("x-batch-validation") == "permissive"
 
-    async def one(self) -> Json:
+    async def send(self) -> Json:
         """Accept a mail."""
-        return await self._answer(lambda: {"id": self._keep(_read(self._body))})
+        return await self._respond(lambda: {"id": self._store(_parse_mail(self._body))})
 
-    async def batch(self) -> Json:
+    async def send_batch(self) -> Json:
         """Accept up to 100 mails."""
-        return await self._answer(self._send_all)
+        return await self._respond(self._send_all)
 
-    async def _answer(self, send: Callable[[], Json]) -> Json:
+    async def _respond(self, send: Callable[[], Json]) -> Json:
         """Send, or say again what was said to the same key; faults come first, and all is counted."""
         attempt = Attempt(at=self._box.now(), path=self._path, idempotency_key=self._key, status=200)
         self._box.attempts.append(attempt)
         try:
             fault = self._box.next_fault()
             if fault is not None and not fault.accepted:
-                await _fail(fault)
-            answer = self._once(send)
-            attempt.ids = _ids(answer)
+                await _raise_fault(fault)
+            answer = self._send_once(send)
+            attempt.ids = _sent_ids(answer)
             if fault is not None:
-                await _fail(fault)
+                await _raise_fault(fault)
         except ResendError as error:
             attempt.status = error.status
             raise
         return answer
 
-    def _once(self, send: Callable[[], Json]) -> Json:
+    def _send_once(self, send: Callable[[], Json]) -> Json:
         if self._key is None:
             return send()
         if not 1 <= len(self._key) <= 256:
             raise ResendError(400, "A key has 1 to 256 characters.", name="invalid_idempotency_key")
-        earlier = self._box.answered(self._path, self._key)
-        if earlier is None:
+        cached = self._box.get_cached_response(self._path, self._key)
+        if cached is None:
             answer = send()
-            self._box.answer(self._path, self._key, self._body, answer)
+            self._box.cache_response(self._path, self._key, self._body, answer)
             return answer
-        if earlier.fingerprint != fingerprint(self._body):
+        if cached.fingerprint != fingerprint(self._body):
             message = "This idempotency key was used with another payload."
             raise ResendError(409, message, name="invalid_idempotent_request")
-        return earlier.body
+        return cached.body
 
-    def _keep(self, mail: Mail) -> str:
-        return self._box.keep(mail, self._key)
+    def _store(self, mail: Mail) -> str:
+        return self._box.store(mail, self._key)
 
     def _send_all(self) -> Json:
-        if not isinstance(self._body, list) or not 1 <= len(self._body) <= _MOST_IN_A_BATCH:
-            raise ResendError(422, f"A batch is a list of 1 to {_MOST_IN_A_BATCH} mails.")
+        if not isinstance(self._body, list) or not 1 <= len(self._body) <= _MAX_BATCH:
+            raise ResendError(422, f"A batch is a list of 1 to {_MAX_BATCH} mails.")
         mails: list[Mail] = []
         errors: list[JsonValue] = []
         for index, body in enumerate(self._body):
             try:
-                mails.append(_read(body))
+                mails.append(_parse_mail(body))
             except ResendError as error:
                 if not self._is_permissive:
                     raise
                 errors.append({"index": index, "message": error.message})
-        sent: Json = {"data": [{"id": self._keep(mail)} for mail in mails]}
+        sent: Json = {"data": [{"id": self._store(mail)} for mail in mails]}
         return sent | ({"errors": errors} if self._is_permissive else {})
 
 
-async def _fail(fault: Fault) -> None:
+async def _raise_fault(fault: Fault) -> None:
     await asyncio.sleep(fault.delay)
     hint = fault.retry_after if fault.status in {429, 503} else None
     raise ResendError(fault.status, "The sandbox was asked to fail.", name=fault.name, retry_after=hint)
 
 
-def _ids(answer: Json) -> list[str]:
+def _sent_ids(answer: Json) -> list[str]:
     sent = answer.get("data", [answer])
     return [str(one["id"]) for one in sent if isinstance(one, dict)] if isinstance(sent, list) else []
 
 
-def _read(body: JsonValue) -> Mail:
+def _parse_mail(body: JsonValue) -> Mail:
     try:
         mail = Mail.model_validate(body)
     except ValidationError as error:

@@ -6,25 +6,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from sandbox.data_dirs import hold
-from sandbox.processes import Child, PartUnavailable, free_port, wait_until
+from sandbox.data_dirs import lock_data_dir
+from sandbox.processes import Child, ServerUnavailable, free_port, wait_until
 
-_SECONDS_TO_START = 60
+_START_SECONDS = 60
 
 
-class Server(ABC):
+class EmbeddedServer(ABC):
     """A server on a data folder of its own, as a context manager.
 
     `durable` pays for surviving a power loss; without it the data still survives stopping and starting.
     """
 
-    part: ClassVar[str]
+    name: ClassVar[str]
 
     def __init__(self, data_dir: Path | str, port: int | None = None, *, durable: bool = False) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.log = self.data_dir / "log"
         self.durable = durable
-        self._wanted_port = port
+        self._requested_port = port
         self._port = port
         self._child: Child | None = None
 
@@ -32,14 +32,14 @@ class Server(ABC):
     def port(self) -> int:
         """The TCP port on 127.0.0.1; known before start() only where it was given."""
         if self._port is None:
-            raise PartUnavailable(self.part, "it has not been started")
+            raise ServerUnavailable(self.name, "it has not been started")
         return self._port
 
     @property
     def pid(self) -> int:
         """The process id of the running server."""
         if self._child is None:
-            raise PartUnavailable(self.part, "it is not running")
+            raise ServerUnavailable(self.name, "it is not running")
         return self._child.pid
 
     @property
@@ -54,14 +54,14 @@ class Server(ABC):
         self.stop()
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
-            lock = hold(self.part, self.data_dir)
+            lock = lock_data_dir(self.name, self.data_dir)
             try:
                 self._prepare()
                 self._child = self._serve(lock)
             finally:
                 os.close(lock)  # the server has inherited it, and holds the folder for as long as it lives
         except OSError as error:
-            raise PartUnavailable(self.part, str(error), self.log) from error
+            raise ServerUnavailable(self.name, str(error), self.log) from error
         return self
 
     def stop(self) -> None:
@@ -72,30 +72,30 @@ class Server(ABC):
 
     def _serve(self, lock: int) -> Child:
         for _ in range(5):
-            self._port = self._wanted_port or free_port()
+            self._port = self._requested_port or free_port()
             child = self._launch(self._port, lock)
-            if self._comes_up(child):
+            if self._becomes_ready(child):
                 return child
-            reason = self._end(child)
+            reason = self._stop_failed(child)
             if "address already in use" not in reason.lower():
-                raise PartUnavailable(self.part, f"it did not start: {reason}", self.log)
-            if self._wanted_port:
+                raise ServerUnavailable(self.name, f"it did not start: {reason}", self.log)
+            if self._requested_port:
                 break
-        raise PartUnavailable(self.part, f"port {self._port} is taken", self.log)
+        raise ServerUnavailable(self.name, f"port {self._port} is taken", self.log)
 
-    def _comes_up(self, child: Child) -> bool:
+    def _becomes_ready(self, child: Child) -> bool:
         def settled() -> bool:
-            return not child.is_running or self._answers(child.pid)
+            return not child.is_running or self._is_ready(child.pid)
 
-        return wait_until(settled, seconds=_SECONDS_TO_START) and child.is_running
+        return wait_until(settled, seconds=_START_SECONDS) and child.is_running
 
-    def _end(self, child: Child) -> str:
+    def _stop_failed(self, child: Child) -> str:
         """End a server that does not come up, and say why it does not."""
         was_running = child.is_running
         child.stop(seconds=5)
         if was_running:
-            return f"no answer within {_SECONDS_TO_START} seconds"
-        return child.said().strip()[-400:] or "it ended without a word"
+            return f"no answer within {_START_SECONDS} seconds"
+        return child.output().strip()[-400:] or "it ended without a word"
 
     @abstractmethod
     def _prepare(self) -> None: ...
@@ -104,7 +104,7 @@ class Server(ABC):
     def _launch(self, port: int, lock: int) -> Child: ...
 
     @abstractmethod
-    def _answers(self, pid: int) -> bool: ...
+    def _is_ready(self, pid: int) -> bool: ...
 
     def __enter__(self) -> Self:
         return self.start()

@@ -11,14 +11,14 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from sandbox.directives import Directives
-from sandbox.messages import UNSAYABLE, Json
+from sandbox.messages import INVALID_UTF8, Json
 from sandbox.tokens import Usage
 
-NO_TEXT = b"\xff\xfe"
+INVALID_BYTES = b"\xff\xfe"
 STALL_SECONDS = 3600.0
 
 
-class Step(NamedTuple):
+class StreamEvent(NamedTuple):
     """An event of a stream, and the token it carries, if it does."""
 
     event: Json
@@ -26,29 +26,29 @@ class Step(NamedTuple):
     is_text: bool = False
 
 
-class Answer(Protocol):
+class ModelResponse(Protocol):
     """A reply on its wire."""
 
     id: str
     usage: Usage
 
-    def steps(self) -> Iterator[Step]:
+    def events(self) -> Iterator[StreamEvent]:
         """Tell it as a stream of events."""
         ...
 
-    def whole(self) -> Json:
+    def body(self) -> Json:
         """Tell it at once."""
         ...
 
-    def failure(self) -> Json:
+    def error_event(self) -> Json:
         """Tell of a failure in the middle of the stream."""
         ...
 
-    def frame(self, event: Json) -> bytes:
+    def encode(self, event: Json) -> bytes:
         """Write an event as server-sent event."""
         ...
 
-    def closing(self) -> bytes:
+    def terminator(self) -> bytes:
         """Write what ends a stream."""
         ...
 
@@ -57,7 +57,7 @@ Status = Literal["streaming", "completed", "failed", "dropped", "disconnected"]
 
 
 @dataclass
-class Call:
+class CallRecord:
     """What is remembered of a call for those who want to compare sums."""
 
     id: str
@@ -66,86 +66,88 @@ class Call:
     attempt: int
     usage: Usage
     question: str
-    at: float = field(default_factory=time.time)
+    started_at: float = field(default_factory=time.time)
     status: Status = "streaming"
     tokens_sent: int = 0
     text: str = ""
 
-    def note(self, step: Step) -> None:
+    def count_token(self, step: StreamEvent) -> None:
         """Count a token that is on its way."""
         self.tokens_sent += 1
         self.text += step.token if step.is_text else ""
 
 
-class Dropped(Exception):
+class ConnectionDropped(Exception):
     """The connection is to be dropped here."""
 
 
-class Failed(Exception):
+class ModelFailed(Exception):
     """The model is to fail here."""
 
 
-class Delivery:
+class ResponseStream:
     """One answer on its way to one client."""
 
-    def __init__(self, answer: Answer, call: Call, directives: Directives, tokens_per_second: float) -> None:
-        self._answer = answer
+    def __init__(
+        self, response: ModelResponse, call: CallRecord, directives: Directives, tokens_per_second: float
+    ) -> None:
+        self._response = response
         self._call = call
         self._directives = directives
         self._rate = tokens_per_second if directives.rate is None else directives.rate
         self._started = 0.0
 
-    async def streamed(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncIterator[bytes]:
         """Send the events one by one; raises Dropped where the connection is to end."""
         try:
-            async for step in self._steps():
-                yield self._answer.frame(step.event).replace(UNSAYABLE.encode(), NO_TEXT)
-            yield self._answer.closing()
+            async for step in self._events():
+                yield self._response.encode(step.event).replace(INVALID_UTF8.encode(), INVALID_BYTES)
+            yield self._response.terminator()
             self._call.status = "completed"
-        except Failed:
+        except ModelFailed:
             self._call.status = "failed"
-            yield self._answer.frame(self._answer.failure())
-        except Dropped:
+            yield self._response.encode(self._response.error_event())
+        except ConnectionDropped:
             self._call.status = "dropped"
             raise
         finally:
             if self._call.status == "streaming":
                 self._call.status = "disconnected"
 
-    async def whole(self) -> Response:
+    async def respond(self) -> Response:
         """Wait until all is said and answer at once."""
         try:
-            async for _ in self._steps():
+            async for _ in self._events():
                 pass
-        except Failed:
+        except ModelFailed:
             self._call.status = "failed"
             raise
-        except Dropped:
+        except ConnectionDropped:
             self._call.status = "dropped"
-            return CutOff(json.dumps(self._answer.whole()))
+            return TruncatedResponse(json.dumps(self._response.body()))
         self._call.status = "completed"
-        return JSONResponse(self._answer.whole())
+        return JSONResponse(self._response.body())
 
-    async def _steps(self) -> AsyncIterator[Step]:
-        for step in self._answer.steps():
+    async def _events(self) -> AsyncIterator[StreamEvent]:
+        for step in self._response.events():
             if step.token:
-                await self._its_time()
-                self._call.note(step)
+                await self._pace()
+                self._call.count_token(step)
             yield step
 
-    async def _its_time(self) -> None:
+    async def _pace(self) -> None:
         sent = self._call.tokens_sent
         if sent == 0:
             await asyncio.sleep(self._directives.delay)
             self._started = time.monotonic()
         if sent == self._directives.die_after:
-            raise Dropped
+            raise ConnectionDropped
         if sent == self._directives.fail_after:
-            raise Failed
+            raise ModelFailed
         if sent == self._directives.stall_after:
             await asyncio.sleep(STALL_SECONDS)
-        if self._rate and (early := self._started + sent / self._rate - time.monotonic()) > 0:
-            await asyncio.sleep(early)
+        if self._rate and (delay := self._started + sent / self._rate - time.monotonic()) > 0:
+            await asyncio.sleep(delay)
 
 
 class EventStream(StreamingResponse):
@@ -157,11 +159,11 @@ class EventStream(StreamingResponse):
         """Send the body; without its end the server closes the connection in the middle."""
         try:
             await super().stream_response(send)
-        except Dropped:
+        except ConnectionDropped:
             return
 
 
-class CutOff(Response):
+class TruncatedResponse(Response):
     """An answer of which only the first half arrives before the connection is dropped."""
 
     media_type = "application/json"

@@ -4,20 +4,20 @@ import json
 import re
 from dataclasses import dataclass
 
-from sandbox.messages import Called, Reply, Returned, Said, Tool, Turn
+from sandbox.messages import Message, ModelRequest, Reply, Tool, ToolCall, ToolOutput
 
 # With the space before it: up to six letters or digits of a word, or one other sign; or a run of spaces.
 _PIECE = re.compile(r" ?\w{1,6}| ?[^\w\s]|\s+")
 
 
-def pieces(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Split a text into tokens that join to the same text."""
     return _PIECE.findall(text)
 
 
-def count(text: str) -> int:
+def count_tokens(text: str) -> int:
     """Count the tokens of a text."""
-    return len(pieces(text))
+    return len(tokenize(text))
 
 
 @dataclass(frozen=True)
@@ -35,39 +35,39 @@ class Usage:
         return self.input + self.output
 
 
-def usage_of(turn: Turn, reply: Reply) -> Usage:
+def count_usage(request: ModelRequest, reply: Reply) -> Usage:
     """Count a call's tokens.
 
     Cached is what an earlier call of the conversation must have sent: all that stands before the model's
     latest contribution. Nothing is remembered between calls.
     """
-    made = [index for index, item in enumerate(turn.items) if _is_the_models(turn, index)]
-    base = count(turn.instructions) + sum(_of_tool(tool) for tool in turn.tools)
-    sizes = [_of_item(item) for item in turn.items]
-    reasoning = count(reply.reasoning)
-    calls = sum(count(name) + count(arguments) for name, arguments in reply.calls)
+    indexes = [index for index, item in enumerate(request.items) if _is_from_model(request, index)]
+    base = count_tokens(request.instructions) + sum(_count_tool(tool) for tool in request.tools)
+    sizes = [_count_item(item) for item in request.items]
+    reasoning = count_tokens(reply.reasoning)
+    calls = sum(count_tokens(name) + count_tokens(arguments) for name, arguments in reply.calls)
     return Usage(
         input=base + sum(sizes),
-        cached=base + sum(sizes[: made[-1]]) if made else 0,
-        output=reasoning + calls + count(reply.text),
+        cached=base + sum(sizes[: indexes[-1]]) if indexes else 0,
+        output=reasoning + calls + count_tokens(reply.text),
         reasoning=reasoning,
     )
 
 
-def _is_the_models(turn: Turn, index: int) -> bool:
-    item = turn.items[index]
-    return isinstance(item, Called) or (isinstance(item, Said) and item.role == "assistant")
+def _is_from_model(request: ModelRequest, index: int) -> bool:
+    item = request.items[index]
+    return isinstance(item, ToolCall) or (isinstance(item, Message) and item.role == "assistant")
 
 
-def _of_item(item: Said | Called | Returned) -> int:
+def _count_item(item: Message | ToolCall | ToolOutput) -> int:
     match item:
-        case Said(text=text):
-            return count(text)
-        case Called(name=name, arguments=arguments):
-            return count(name) + count(arguments)
-        case Returned(output=output):
-            return count(output)
+        case Message(text=text):
+            return count_tokens(text)
+        case ToolCall(name=name, arguments=arguments):
+            return count_tokens(name) + count_tokens(arguments)
+        case ToolOutput(output=output):
+            return count_tokens(output)
 
 
-def _of_tool(tool: Tool) -> int:
-    return count(f"{tool.name} {tool.description} {json.dumps(tool.parameters)}")
+def _count_tool(tool: Tool) -> int:
+    return count_tokens(f"{tool.name} {tool.description} {json.dumps(tool.parameters)}")

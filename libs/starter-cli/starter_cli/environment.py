@@ -1,6 +1,6 @@
-"""What each part is told: defaults, then the caller's own variables, then what cannot be changed.
+"""What each component is told: defaults, then the caller's own variables, then what cannot be changed.
 
-Nothing else of the caller's environment reaches a part.
+Nothing else of the caller's environment reaches a component.
 """
 
 import json
@@ -8,42 +8,42 @@ from collections.abc import Callable, Mapping
 
 from starter_cli.paths import SERVICES, Layout
 from starter_cli.ports import HOST
-from starter_cli.variables import MACHINE, PROXIES, TELEMETRY, TLS, chosen, taken
+from starter_cli.variables import MACHINE, PROXIES, TELEMETRY, TLS, non_empty, overrides_for
 
 MODEL = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
 
 Environment = dict[str, str]
 
 
-def machine() -> Environment:
+def machine_variables() -> Environment:
     """Tell a program about the machine."""
     return {
-        **taken(*MACHINE, *TLS, *TELEMETRY),
+        **non_empty(*MACHINE, *TLS, *TELEMETRY),
         "NO_PROXY": f"{HOST},localhost",
         "no_proxy": f"{HOST},localhost",
     }
 
 
-def python() -> Environment:
+def python_variables() -> Environment:
     """Tell a Python program about the machine, and to log without delay."""
-    return {**machine(), "PYTHONUNBUFFERED": "1"}
+    return {**machine_variables(), "PYTHONUNBUFFERED": "1"}
 
 
-def of_service(layout: Layout, replica: str) -> Environment:
+def for_service(layout: Layout, replica: str) -> Environment:
     """Tell a replica of a service what its service, and what the caller, wants it to know."""
     service = layout.replicas[replica]
     return {
-        **python(),
+        **python_variables(),
         "LOGGING_SINK": "stdout",
-        **DEFAULTS.get(service, nothing)(layout),
-        **chosen(service),
-        **fixed(layout, replica),
-        **FIXED.get(service, nothing)(layout),
+        **DEFAULTS.get(service, no_variables)(layout),
+        **overrides_for(service),
+        **fixed_variables(layout, replica),
+        **FIXED.get(service, no_variables)(layout),
         **layout.settings.get(service, {}),
     }
 
 
-def fixed(layout: Layout, replica: str) -> Environment:
+def fixed_variables(layout: Layout, replica: str) -> Environment:
     """Tell a replica what makes it a part of this stack and of no other."""
     service = layout.replicas[replica]
     return {
@@ -61,7 +61,7 @@ def fixed(layout: Layout, replica: str) -> Environment:
     }
 
 
-def nothing(_layout: Layout) -> Environment:
+def no_variables(_layout: Layout) -> Environment:
     """Tell nothing more."""
     return {}
 
@@ -100,7 +100,7 @@ def chat_agent_defaults(_layout: Layout) -> Environment:
         return {}
     # A server of one's own needs no key, and speaks the older protocol more often than the newer one.
     own = {"OPENAI_API_KEY": "none-needed", "OPENAI_API": "chat_completions"}
-    return {**taken(*PROXIES), **(own if taken("OPENAI_BASE_URL") else {})}
+    return {**non_empty(*PROXIES), **(own if non_empty("OPENAI_BASE_URL") else {})}
 
 
 def chat_agent_fixed(layout: Layout) -> Environment:
@@ -120,14 +120,14 @@ def chat_agent_fixed(layout: Layout) -> Environment:
 
 def billing_webhook_defaults(layout: Layout) -> Environment:
     """Tell billing-webhook what Stripe signs its events with."""
-    proxies = taken(*PROXIES) if taken("STRIPE_SECRET_KEY") else {}
+    proxies = non_empty(*PROXIES) if non_empty("STRIPE_SECRET_KEY") else {}
     return {"STRIPE_WEBHOOK_SECRET": f"whsec_{layout.secrets['stripe-webhook-secret']}", **proxies}
 
 
 def notification_defaults(layout: Layout) -> Environment:
     """Tell notification where links lead, and whose mail it is when mail really goes out."""
     # Resend's own address for those who have not verified a domain yet.
-    real = {"RESEND_DEFAULT_FROM": "onboarding@resend.dev", **taken(*PROXIES)}
+    real = {"RESEND_DEFAULT_FROM": "onboarding@resend.dev", **non_empty(*PROXIES)}
     return {"APP_PUBLIC_URL": layout.pages_url, **(real if has_real_mail() else {})}
 
 
@@ -145,7 +145,7 @@ def notification_fixed(layout: Layout) -> Environment:
     }
 
 
-def of_gateway(layout: Layout, envoy: str) -> Environment:
+def for_gateway(layout: Layout, envoy: str) -> Environment:
     """Tell the gateway where it listens and where it sends what it hears."""
     services = {
         f"{replica.upper().replace('-', '_')}_{what}": value
@@ -153,40 +153,40 @@ def of_gateway(layout: Layout, envoy: str) -> Environment:
         for what, value in (("ADDRESS", HOST), ("PORT", str(layout.ports[replica])))
     }
     return {
-        **machine(),
-        "ALLOWED_ORIGINS": ",".join(origins(layout)),
-        **chosen("gateway"),
+        **machine_variables(),
+        "ALLOWED_ORIGINS": ",".join(allowed_origins(layout)),
+        **overrides_for("gateway"),
         "ENVOY": envoy,
         "GATEWAY_ADDRESS": HOST,
         "GATEWAY_PORT": str(layout.ports["gateway"]),
         "GATEWAY_ADMIN_PORT": str(layout.ports["gateway-admin"]),
-        "GATEWAY_CONFIG_OUT": str(layout.folders.root / "gateway.yaml"),
+        "GATEWAY_CONFIG_OUT": str(layout.data_dir.root / "gateway.yaml"),
         "AUTH_ISSUER": layout.gateway_url,
         **services,
         **layout.settings.get("gateway", {}),
     }
 
 
-def origins(layout: Layout) -> list[str]:
+def allowed_origins(layout: Layout) -> list[str]:
     """List the origins that may call from a browser: a frontend's and ours, by both names of this machine."""
     ports = (3000, layout.ports["gateway"])
     return [f"http://{host}:{port}" for port in ports for host in ("localhost", HOST)]
 
 
-def of_all(layout: Layout) -> dict[str, Environment]:
+def for_all(layout: Layout) -> dict[str, Environment]:
     """Return the environment of each service and of the gateway."""
-    services = {service: of_service(layout, service) for service in SERVICES}
-    return {**services, "gateway": of_gateway(layout, "")}
+    services = {service: for_service(layout, service) for service in SERVICES}
+    return {**services, "gateway": for_gateway(layout, "")}
 
 
 def has_real_model() -> bool:
     """Tell whether the caller has a key for a model, or the address of a server that may need none."""
-    return bool(taken(*MODEL))
+    return bool(non_empty(*MODEL))
 
 
 def has_real_mail() -> bool:
     """Tell whether the caller has a key for sending mail."""
-    return bool(taken("RESEND_API_KEY"))
+    return bool(non_empty("RESEND_API_KEY"))
 
 
 DEFAULTS: Mapping[str, Callable[[Layout], Environment]] = {

@@ -14,11 +14,11 @@ from starter_cli.owner import Owner
 TIMEOUT = httpx.Timeout(60, connect=5)
 
 
-class Unexpected(Exception):
+class UnexpectedResponse(Exception):
     """An answer that is not the one hoped for; the message is a sentence."""
 
 
-class Gateway:
+class GatewayClient:
     """A client of the gateway, signed in as one person."""
 
     def __init__(self, url: str) -> None:
@@ -45,7 +45,7 @@ class Gateway:
         with self._http.stream("POST", "/api/v1/chat/stream", json={"message": message}) as response:
             if response.status_code != httpx.codes.OK:
                 response.read()
-                raise Unexpected(described(response))
+                raise UnexpectedResponse(describe(response))
             yield events.read(response.iter_lines())
 
     def conversation(self, conversation_id: str) -> dict[str, Any]:
@@ -59,15 +59,15 @@ class Gateway:
         ]
         return totals
 
-    def _json(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
-        response = self._http.request(method, path, **parts)
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        response = self._http.request(method, path, **options)
         if response.status_code != httpx.codes.OK:
-            raise Unexpected(described(response))
-        answer: dict[str, Any] = response.json()
-        return answer
+            raise UnexpectedResponse(describe(response))
+        body: dict[str, Any] = response.json()
+        return body
 
 
-def described(response: httpx.Response) -> str:
+def describe(response: httpx.Response) -> str:
     """Say in a sentence what was answered instead of what was hoped for."""
     request = response.request
     return f"{request.method} {request.url.path} answered {response.status_code}: {response.text[:300]}"

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from starter_cli import environment, owner, runner, variables
 from starter_cli.paths import CHECKOUT, Layout
-from starter_cli.progress import say
+from starter_cli.progress import print_line
 from starter_cli.stack import Stack
 
 JSON = "-H 'Content-Type: application/json'"
@@ -16,23 +16,23 @@ BEARER = '-H "Authorization: Bearer $TOKEN"'
 READ_SESSION = 'import json, sys; print("TOKEN=%(access_token)s TENANT=%(tenant_id)s" % json.load(sys.stdin))'
 
 
-def show(stack: Stack, console: Console) -> None:
+def print_hints(stack: Stack, console: Console) -> None:
     """Print where everything is, and commands that can be copied as they stand."""
-    where = ["", *places(stack.layout)]
-    for line in [*where, "", "Try, in another terminal:", "", *commands(stack), ""]:
-        say(console, line)
+    lines = ["", *locations(stack.layout)]
+    for line in [*lines, "", "Try, in another terminal:", "", *commands(stack), ""]:
+        print_line(console, line)
 
 
-def places(layout: Layout) -> list[str]:
+def locations(layout: Layout) -> list[str]:
     """Say where everything is."""
-    first = owner.of(layout)
+    owner_of_demo = owner.first_owner(layout)
     return [
         f"gateway   {layout.gateway_url}",
-        f"sign in   {first.email}  {first.password}",
+        f"sign in   {owner_of_demo.email}  {owner_of_demo.password}",
         f"inbox     {layout.inbox_url}  (the mail to whoever registers)",
         f"docs      {CHECKOUT / 'README.md'}; of the API: {layout.gateway_url}/docs/chat-agent",
-        f"logs      {layout.folders.logs}",
-        f"stop      {runner.stop_command(layout.folders)}",
+        f"logs      {layout.data_dir.logs}",
+        f"stop      {runner.stop_command(layout.data_dir)}",
     ]
 
 
@@ -49,28 +49,30 @@ def commands(stack: Stack) -> list[str]:
     ]
 
 
-def who_answers(layout: Layout, console: Console) -> None:
+def print_model_source(layout: Layout, console: Console) -> None:
     """Say plainly whether a model answers, or the script that stands in for one."""
     if not environment.has_real_model():
-        say(
+        print_line(
             console,
             "Answers come from a scripted stand-in, not from a model; with OPENAI_API_KEY set, or"
             " OPENAI_BASE_URL and AGENT_MODEL_DEFAULT, from a real one.",
             "yellow",
         )
         return
-    told = environment.of_service(layout, "chat-agent")
-    address = told.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
-    model = told.get("AGENT_MODEL_DEFAULT", "the default model; AGENT_MODEL_DEFAULT chooses another")
-    protocol = told.get("OPENAI_API", "responses")
-    say(console, f"Answers come from {address} ({model}), over OpenAI's {protocol} API.")
+    variables_of_chat = environment.for_service(layout, "chat-agent")
+    url = variables_of_chat.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
+    model = variables_of_chat.get(
+        "AGENT_MODEL_DEFAULT", "the default model; AGENT_MODEL_DEFAULT chooses another"
+    )
+    protocol = variables_of_chat.get("OPENAI_API", "responses")
+    print_line(console, f"Answers come from {url} ({model}), over OpenAI's {protocol} API.")
 
 
-def unused_variables(layout: Layout, in_file: Sequence[str], console: Console) -> None:
+def print_unused_variables(layout: Layout, in_file: Sequence[str], console: Console) -> None:
     """Say which of the caller's variables are not used."""
-    overruled, unknown = variables.unused(environment.of_all(layout), in_file)
+    overruled, unknown = variables.unused(environment.for_all(layout), in_file)
     if overruled:
         names = ", ".join(overruled)
-        say(console, f"Not used here, because this stack has its own: {names}.", "yellow")
+        print_line(console, f"Not used here, because this stack has its own: {names}.", "yellow")
     if unknown:
-        say(console, f"In .env, but no part reads it: {', '.join(unknown)}.", "yellow")
+        print_line(console, f"In .env, but no component reads it: {', '.join(unknown)}.", "yellow")

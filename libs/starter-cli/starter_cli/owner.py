@@ -9,16 +9,16 @@ from threading import Event
 
 from starter_cli import environment
 from starter_cli.errors import Failure
-from starter_cli.paths import Layout, service_folder
+from starter_cli.paths import Layout, service_dir
 
 EMAIL = "owner@example.com"
 TENANT = "Acme Demo"
 SLUG = "demo"
 # The exit code with which auth.seed says in one line why it changed nothing.
-REFUSED = 1
+REFUSED_EXIT_CODE = 1
 
 
-class Refused(Failure):
+class SeedRefused(Failure):
     """Auth has changed nothing, and says why in a sentence."""
 
 
@@ -31,25 +31,25 @@ class Owner:
     tenant_name: str
 
 
-def of(layout: Layout) -> Owner:
+def first_owner(layout: Layout) -> Owner:
     """Give the owner of the first tenant."""
     return Owner(EMAIL, layout.secrets["owner-password"], TENANT)
 
 
-def ensure(layout: Layout, cancelled: Event) -> None:
+def ensure_exists(layout: Layout, cancelled: Event) -> None:
     """Make the first tenant and its owner, unless an earlier run on the same databases has."""
-    made, databases = layout.folders.databases / "first-tenant", place_of_databases(layout)
-    if (made.exists() and made.read_text() == databases) or cancelled.is_set():
+    marker, databases = layout.data_dir.databases / "first-tenant", databases_location(layout)
+    if (marker.exists() and marker.read_text() == databases) or cancelled.is_set():
         return
     options = ["--email", EMAIL, "--tenant-name", TENANT, "--tenant-slug", SLUG, "--role", "owner"]
-    with suppress(Refused):  # the owner is there, and has changed since
+    with suppress(SeedRefused):  # the owner is there, and has changed since
         seed(layout, options, layout.secrets["owner-password"])
-    made.write_text(databases)
+    marker.write_text(databases)
 
 
-def place_of_databases(layout: Layout) -> str:
+def databases_location(layout: Layout) -> str:
     """Say where the databases are; a folder that was copied may have new, empty ones elsewhere."""
-    note = layout.folders.databases / "home"
+    note = layout.data_dir.databases / "home"
     return note.read_text() if note.exists() else "here"
 
 
@@ -58,20 +58,20 @@ def seed(layout: Layout, options: Sequence[str], password: str | None) -> str:
 
     Raises Refused with auth's reason, or Failure. Without a password, an existing person keeps theirs.
     """
-    log = layout.folders.log("seed")
-    done = subprocess.run(  # noqa: S603
+    log = layout.data_dir.log("seed")
+    result = subprocess.run(  # noqa: S603
         [sys.executable, "-P", "-m", "auth.seed", *options, *(["--password-stdin"] if password else [])],
         input=password or "",
         capture_output=True,
         text=True,
         check=False,
-        cwd=service_folder("auth"),
-        env=environment.of_service(layout, "auth"),
+        cwd=service_dir("auth"),
+        env=environment.for_service(layout, "auth"),
         start_new_session=True,
     )
-    log.write_text(done.stdout + done.stderr)
-    if done.returncode == REFUSED and done.stderr.count("\n") == 1:
-        raise Refused("users seed", done.stderr.strip())
-    if done.returncode != 0:
-        raise Failure("auth.seed", f"it failed (exit code {done.returncode})", log)
-    return done.stdout
+    log.write_text(result.stdout + result.stderr)
+    if result.returncode == REFUSED_EXIT_CODE and result.stderr.count("\n") == 1:
+        raise SeedRefused("users seed", result.stderr.strip())
+    if result.returncode != 0:
+        raise Failure("auth.seed", f"it failed (exit code {result.returncode})", log)
+    return result.stdout

@@ -39,7 +39,7 @@ SECRETS: Sequence[str] = (
 )
 
 
-def replicas_of(counts: Mapping[str, int] | None = None) -> Mapping[str, str]:
+def replica_names(counts: Mapping[str, int] | None = None) -> Mapping[str, str]:
     """Name every replica, with its service: the first is called like it, the second `<service>-2`."""
     return {
         service if number == 1 else f"{service}-{number}": service
@@ -54,7 +54,7 @@ def port_names(replicas: Iterable[str]) -> Sequence[str]:
     return [*foundation, *(name for replica in replicas for name in (replica, f"{replica}-internal"))]
 
 
-def service_folder(service: str) -> Path:
+def service_dir(service: str) -> Path:
     """Give the folder of a service; raises Failure outside a checkout."""
     folder = CHECKOUT / "services" / service
     if not folder.is_dir():
@@ -65,7 +65,7 @@ def service_folder(service: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Folders:
+class DataDir:
     """One data folder. Others may pass through it (as root, Postgres is somebody else), but read nothing."""
 
     root: Path
@@ -86,36 +86,36 @@ class Folders:
         return self.root / "mails"
 
     @property
-    def secrets(self) -> Path:
+    def secrets_file(self) -> Path:
         """All that was generated and must not be shown."""
         return self.root / "secrets.json"
 
     @property
-    def run(self) -> Path:
+    def run_file(self) -> Path:
         """What runs on this folder at the moment."""
         return self.root / "run.json"
 
     @property
-    def ports(self) -> Path:
+    def ports_file(self) -> Path:
         """Where the ports of the last run began, so that the next one has them again."""
         return self.root / "ports"
 
     @property
-    def lock(self) -> Path:
+    def lock_file(self) -> Path:
         """Held by the runner for as long as it lives; says which process that is."""
         return self.root / "lock"
 
     @property
     def logs(self) -> Path:
-        """What the parts write about what they do."""
+        """What the components write about what they do."""
         return self.root / "logs"
 
-    def log(self, part: str) -> Path:
-        """Where one part writes."""
+    def log(self, component: str) -> Path:
+        """Where one component writes."""
         embedded = {"postgres": self.databases, "valkey": self.redis}
-        return embedded[part] / "log" if part in embedded else self.logs / f"{part}.log"
+        return embedded[component] / "log" if component in embedded else self.logs / f"{component}.log"
 
-    def make(self) -> None:
+    def create(self) -> None:
         """Make them; raises Failure when that is not possible."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -132,21 +132,21 @@ class Folders:
 
 @dataclass(frozen=True)
 class Layout:
-    """One stack: its folders, its ports and its secrets, by name."""
+    """One stack: its data folder, its ports and its secrets, by name."""
 
-    folders: Folders
+    data_dir: DataDir
     ports: Mapping[str, int]
     secrets: Mapping[str, str]
     durable: bool = True
     # Each by its own name, with its service's.
-    replicas: Mapping[str, str] = field(default_factory=replicas_of)
-    # What parts are told beyond the usual: services, all replicas of each alike, or the gateway.
+    replicas: Mapping[str, str] = field(default_factory=replica_names)
+    # What components are told beyond the usual: services, all replicas of each alike, or the gateway.
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     tokens_per_second: float = TOKENS_PER_SECOND
 
-    def url(self, port: str) -> str:
+    def url(self, name: str) -> str:
         """Give the HTTP address of a port."""
-        return f"http://{HOST}:{self.ports[port]}"
+        return f"http://{HOST}:{self.ports[name]}"
 
     @property
     def gateway_url(self) -> str:
@@ -171,12 +171,12 @@ class Layout:
     @property
     def postgres(self) -> Postgres:
         """The database server of this stack, not necessarily running."""
-        return Postgres(self.folders.databases, self.ports["postgres"], durable=self.durable)
+        return Postgres(self.data_dir.databases, self.ports["postgres"], durable=self.durable)
 
     @property
     def valkey(self) -> Valkey:
         """The Redis server of this stack, not necessarily running."""
-        return Valkey(self.folders.redis, self.ports["valkey"], durable=self.durable)
+        return Valkey(self.data_dir.redis, self.ports["valkey"], durable=self.durable)
 
     def database_url(self, service: str) -> str:
         """Give the address of a service's own database, as its own role."""

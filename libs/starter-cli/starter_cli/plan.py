@@ -1,4 +1,4 @@
-"""Which parts there are, how each is run, and what each needs before it can start."""
+"""Which components there are, how each is run, and what each needs before it can start."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from threading import Event
 from sandbox.embedded import envoy_binary
 
 from starter_cli import databases, environment, owner
-from starter_cli.components import Daemon, Embedded, Part
-from starter_cli.paths import CHECKOUT, SERVICES, Layout, service_folder
+from starter_cli.components import Component, EmbeddedComponent, ProgramComponent
+from starter_cli.paths import CHECKOUT, SERVICES, Layout, service_dir
 from starter_cli.processes import Program
 from starter_cli.startup import Step
 
@@ -20,105 +20,121 @@ PYTHON = (sys.executable, "-P", "-m")
 
 @dataclass(frozen=True)
 class Plan:
-    """The parts of a stack, by what they are."""
+    """The components of a stack, by what they are."""
 
-    foundation: Sequence[Part]
-    services: Mapping[str, Sequence[Part]]
-    gateway: Part
+    foundation: Sequence[Component]
+    services: Mapping[str, Sequence[Component]]
+    gateway: Component
 
     @property
-    def layers(self) -> Sequence[Sequence[Part]]:
-        """All of them: what a part needs for its work is in a layer before its own."""
+    def layers(self) -> Sequence[Sequence[Component]]:
+        """All of them: what a component needs for its work is in a layer before its own."""
         auth, chat = self.services["auth"], self.services["chat-agent"]
-        between = [part for parts in self.services.values() if parts not in (auth, chat) for part in parts]
+        between = [
+            component
+            for components in self.services.values()
+            if components not in (auth, chat)
+            for component in components
+        ]
         return [self.foundation, auth, between, chat, [self.gateway]]
 
     @property
-    def parts(self) -> Sequence[Part]:
+    def components(self) -> Sequence[Component]:
         """All of them."""
         return [*self.foundation, *self.replicas, self.gateway]
 
     @property
-    def replicas(self) -> Sequence[Part]:
+    def replicas(self) -> Sequence[Component]:
         """Those that are services of ours."""
-        return [part for parts in self.services.values() for part in parts]
+        return [component for components in self.services.values() for component in components]
 
 
-def make(layout: Layout) -> Plan:
+def build(layout: Layout) -> Plan:
     """Plan a stack."""
     return Plan(
         foundation=[
-            Embedded("postgres", layout.postgres),
-            Embedded("valkey", layout.valkey),
-            sandbox(layout),
+            EmbeddedComponent("postgres", layout.postgres),
+            EmbeddedComponent("valkey", layout.valkey),
+            sandbox_component(layout),
         ],
         services={
-            name: [service(layout, replica) for replica, its in layout.replicas.items() if its == name]
+            name: [
+                service_component(layout, replica)
+                for replica, service in layout.replicas.items()
+                if service == name
+            ]
             for name in SERVICES
         },
-        gateway=gateway(layout),
+        gateway=gateway_component(layout),
     )
 
 
-def steps(plan: Plan, layout: Layout, cancelled: Event) -> Sequence[Step]:
+def build_steps(plan: Plan, layout: Layout, cancelled: Event) -> Sequence[Step]:
     """List what is to be done, and what it needs to be done before."""
     first_tenant = f"{owner.TENANT}, {owner.EMAIL}"
     return [
-        *(start(part, cancelled) for part in plan.foundation),
-        Step("databases", partial(databases.prepare, layout, cancelled), "one a service", needs=["postgres"]),
-        *(start(part, cancelled, "databases", "valkey") for part in plan.replicas),
-        Step("first tenant", partial(owner.ensure, layout, cancelled), first_tenant, needs=["databases"]),
-        start(plan.gateway, cancelled, *(part.name for part in plan.replicas)),
+        *(start_step(component, cancelled) for component in plan.foundation),
+        Step(
+            "databases",
+            partial(databases.create_and_migrate, layout, cancelled),
+            "one a service",
+            needs=["postgres"],
+        ),
+        *(start_step(component, cancelled, "databases", "valkey") for component in plan.replicas),
+        Step(
+            "first tenant", partial(owner.ensure_exists, layout, cancelled), first_tenant, needs=["databases"]
+        ),
+        start_step(plan.gateway, cancelled, *(component.name for component in plan.replicas)),
     ]
 
 
-def start(part: Part, cancelled: Event, *needs: str) -> Step:
-    """Make the step that starts a part."""
-    return Step(part.name, partial(part.start, cancelled), part.address, needs)
+def start_step(component: Component, cancelled: Event, *needs: str) -> Step:
+    """Make the step that starts a component."""
+    return Step(component.name, partial(component.start, cancelled), component.address, needs)
 
 
-def sandbox(layout: Layout) -> Daemon:
+def sandbox_component(layout: Layout) -> ProgramComponent:
     """Describe the outside world on this machine: a model, and the inbox of its mail."""
     program = Program(
         name="sandbox",
         argv=[*PYTHON, "sandbox.main", *sandbox_options(layout)],
         cwd=CHECKOUT,
-        environment=environment.python(),
-        log=layout.folders.log("sandbox"),
+        environment=environment.python_variables(),
+        log=layout.data_dir.log("sandbox"),
     )
-    return Daemon(program, layout.sandbox_url, f"{layout.sandbox_url}/healthz")
+    return ProgramComponent(program, layout.sandbox_url, f"{layout.sandbox_url}/healthz")
 
 
 def sandbox_options(layout: Layout) -> Sequence[str]:
     """Choose how the sandbox behaves."""
     return [
         *("--port", str(layout.ports["sandbox"])),
-        *("--data", str(layout.folders.mails)),
+        *("--data", str(layout.data_dir.mails)),
         *("--gateway", layout.gateway_url),
         *("--tokens-per-second", str(layout.tokens_per_second)),
     ]
 
 
-def service(layout: Layout, replica: str) -> Daemon:
+def service_component(layout: Layout, replica: str) -> ProgramComponent:
     """Describe a replica of one of our services; it is ready when all that it needs answers."""
     name = layout.replicas[replica]
     program = Program(
         name=replica,
         argv=[*PYTHON, f"{SERVICES[name]}.main"],
-        cwd=service_folder(name),
-        environment=environment.of_service(layout, replica),
-        log=layout.folders.log(replica),
+        cwd=service_dir(name),
+        environment=environment.for_service(layout, replica),
+        log=layout.data_dir.log(replica),
     )
-    return Daemon(program, layout.url(replica), f"{layout.url(f'{replica}-internal')}/readyz")
+    return ProgramComponent(program, layout.url(replica), f"{layout.url(f'{replica}-internal')}/readyz")
 
 
-def gateway(layout: Layout) -> Daemon:
+def gateway_component(layout: Layout) -> ProgramComponent:
     """Describe Envoy, with the configuration that it has everywhere."""
     program = Program(
         name="gateway",
         argv=["/bin/sh", CHECKOUT / "deploy" / "gateway" / "start.sh"],
-        cwd=layout.folders.root,
-        environment=environment.of_gateway(layout, str(envoy_binary())),
-        log=layout.folders.log("gateway"),
+        cwd=layout.data_dir.root,
+        environment=environment.for_gateway(layout, str(envoy_binary())),
+        log=layout.data_dir.log("gateway"),
     )
-    return Daemon(program, layout.gateway_url, f"{layout.url('gateway-admin')}/ready")
+    return ProgramComponent(program, layout.gateway_url, f"{layout.url('gateway-admin')}/ready")

@@ -13,8 +13,8 @@ from starter_cli.errors import Failure
 
 HOST = "127.0.0.1"
 # Below the ranges that systems take the ports of outgoing connections from, which could come in between.
-LOWEST, HIGHEST, BLOCK = 20_000, 30_000, 25
-BASES = range(LOWEST, HIGHEST, BLOCK)
+MIN_PORT, MAX_PORT, BLOCK_SIZE = 20_000, 30_000, 25
+BASES = range(MIN_PORT, MAX_PORT, BLOCK_SIZE)
 
 
 class PortBlock:
@@ -23,19 +23,19 @@ class PortBlock:
     The block that begins at `first` is taken if it is free, if need be after `patience` seconds.
     """
 
-    def __init__(self, names: Sequence[str], first: int = 0, patience: float = 0) -> None:
-        if len(names) >= BLOCK:
-            raise Failure("ports", f"{len(names)} are needed, and a stack has {BLOCK - 1}")
-        if first in BASES and wait_until(partial(self._take, first, names), seconds=patience):
+    def __init__(self, names: Sequence[str], first: int = 0, timeout: float = 0) -> None:
+        if len(names) >= BLOCK_SIZE:
+            raise Failure("ports", f"{len(names)} are needed, and a stack has {BLOCK_SIZE - 1}")
+        if first in BASES and wait_until(partial(self._reserve, first, names), seconds=timeout):
             return
-        if not any(self._take(base, names) for base in random.sample(BASES, len(BASES))):
-            raise Failure("ports", f"there are no {len(names)} free ports between {LOWEST} and {HIGHEST}")
+        if not any(self._reserve(base, names) for base in random.sample(BASES, len(BASES))):
+            raise Failure("ports", f"there are no {len(names)} free ports between {MIN_PORT} and {MAX_PORT}")
 
-    def _take(self, base: int, names: Sequence[str]) -> bool:
+    def _reserve(self, base: int, names: Sequence[str]) -> bool:
         with suppress(OSError):
-            self._claim = claim(base)
+            self._bound = bind(base)
             self.first = base
-            self.ports: Mapping[str, int] = dict(zip(names, range(base + 1, base + BLOCK), strict=False))
+            self.ports: Mapping[str, int] = dict(zip(names, range(base + 1, base + BLOCK_SIZE), strict=False))
             if all(is_free(port) for port in self.ports.values()):
                 return True
             self.release()
@@ -43,18 +43,18 @@ class PortBlock:
 
     def release(self) -> None:
         """Let others have the block."""
-        self._claim.close()
+        self._bound.close()
 
 
-def claim(port: int) -> socket.socket:
+def bind(port: int) -> socket.socket:
     """Take a port without listening on it; OSError when somebody has it."""
-    holder = socket.socket()
+    sock = socket.socket()
     try:
-        holder.bind((HOST, port))
+        sock.bind((HOST, port))
     except OSError:
-        holder.close()
+        sock.close()
         raise
-    return holder
+    return sock
 
 
 def is_free(port: int) -> bool:
@@ -67,11 +67,11 @@ def is_free(port: int) -> bool:
     return False
 
 
-def require(port: int, patience: float = 0) -> None:
+def require(port: int, timeout: float = 0) -> None:
     """Raise, saying who has it, unless the gateway can have this port, if need be after some seconds."""
-    if wait_until(lambda: is_free(port), seconds=patience):
+    if wait_until(lambda: is_free(port), seconds=timeout):
         return
-    reason = f"port {port} is taken by {holder_of(port)}; stop that, or choose another with --port"
+    reason = f"port {port} is taken by {describe_listener(port)}; stop that, or choose another with --port"
     if is_reserved(port):
         reason = f"port {port} is not for ordinary users; choose one above 1023 with --port"
     raise Failure("gateway", reason)
@@ -80,7 +80,7 @@ def require(port: int, patience: float = 0) -> None:
 def is_reserved(port: int) -> bool:
     """Tell whether the system keeps a port from this account."""
     try:
-        claim(port).close()
+        bind(port).close()
     except PermissionError:
         return True
     except OSError:
@@ -88,18 +88,18 @@ def is_reserved(port: int) -> bool:
     return False
 
 
-def holder_of(port: int) -> str:
+def describe_listener(port: int) -> str:
     """Name the program that listens on a port, as far as the system tells us."""
     with suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
                 process = psutil.Process(connection.pid)
-                return f"{process.name()} (process {process.pid}{stack_of(process)})"
+                return f"{process.name()} (process {process.pid}{describe_stack(process)})"
     return "another program"
 
 
-def stack_of(process: psutil.Process) -> str:
-    """Say which Acme a process is a part of, if it is one of another checkout or folder."""
+def describe_stack(process: psutil.Process) -> str:
+    """Say which Acme a process belongs to, if it is one of another checkout or folder."""
     with suppress(psutil.Error):  # of other people's programs the system may tell nothing
         for parent in process.parents():
             if "starter_cli" in " ".join(parent.cmdline()):

@@ -20,12 +20,12 @@ START_SECONDS = 90
 STOP_SECONDS = 25
 POLL_SECONDS = 0.05
 # How our own lines begin in a program's log.
-NOTE = "[starter-cli]"
-LARGE_LOG = 8 * 1024 * 1024
+NOTE_PREFIX = "[starter-cli]"
+MAX_LOG_BYTES = 8 * 1024 * 1024
 
 # No program outlives us. (Linux could tell a program itself that its parent has died, but means the thread
 # that started it.)
-LEASH = Path(__file__).with_name("leash.sh")
+KILL_WITH_PARENT = Path(__file__).with_name("leash.sh")
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Process:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._is_swept = False
+        self._is_group_killed = False
         rotate(program.log)
         try:
             with program.log.open("ab") as output:
                 self._popen = subprocess.Popen(  # noqa: S603
-                    ["/bin/sh", LEASH, *program.argv],
+                    ["/bin/sh", KILL_WITH_PARENT, *program.argv],
                     cwd=program.cwd,
                     env=program.environment,
-                    stdin=lifeline(),
+                    stdin=parent_pipe(),
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
@@ -71,25 +71,27 @@ class Process:
         return self._popen.poll() is None
 
     @property
-    def ending(self) -> str:
+    def exit_reason(self) -> str:
         """How it ended, in words."""
         code = self._popen.returncode
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
     def wait(self, cancelled: Event, seconds: float = START_SECONDS) -> None:
         """Wait for a program that does one thing, and raise Failure when it fails."""
-        self._until(lambda: not self.is_running, cancelled, seconds)
-        self._sweep()
+        self._wait_until(lambda: not self.is_running, cancelled, seconds)
+        self._kill_group()
         if self._popen.returncode != 0:
-            raise Failure(self.program.name, f"it failed ({self.ending})", self.program.log)
+            raise Failure(self.program.name, f"it failed ({self.exit_reason})", self.program.log)
 
     def wait_for(self, url: str, cancelled: Event, seconds: float = START_SECONDS) -> None:
         """Wait until a server answers 200 at a URL, and raise Failure when it ends before."""
-        self._until(lambda: not self.is_running or answers(url), cancelled, seconds)
+        self._wait_until(lambda: not self.is_running or is_ready(url), cancelled, seconds)
         if not self.is_running:
-            raise Failure(self.program.name, f"it stopped while it started ({self.ending})", self.program.log)
+            raise Failure(
+                self.program.name, f"it stopped while it started ({self.exit_reason})", self.program.log
+            )
 
-    def _until(self, condition: Callable[[], bool], cancelled: Event, seconds: float) -> None:
+    def _wait_until(self, condition: Callable[[], bool], cancelled: Event, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
@@ -108,47 +110,47 @@ class Process:
             try:
                 self._popen.wait(seconds)
             except subprocess.TimeoutExpired:
-                self._note(f"it did not end within {seconds:g} seconds of being told to, and is killed")
-        self._sweep()
+                self._log_note(f"it did not end within {seconds:g} seconds of being told to, and is killed")
+        self._kill_group()
         self._popen.wait()
 
-    def _note(self, sentence: str) -> None:
-        # A full disk must not keep a part from being stopped.
+    def _log_note(self, sentence: str) -> None:
+        # A full disk must not keep a component from being stopped.
         with suppress(OSError), self.program.log.open("a") as log:
-            log.write(f"{NOTE} {sentence}\n")
+            log.write(f"{NOTE_PREFIX} {sentence}\n")
 
-    def _sweep(self) -> None:
+    def _kill_group(self) -> None:
         """End what is left of the group; its number is nobody else's for as long as the leash is in it."""
-        if not self._is_swept:
-            self._is_swept = True
+        if not self._is_group_killed:
+            self._is_group_killed = True
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._popen.pid, signal.SIGKILL)
 
 
 @cache
-def lifeline() -> int:
+def parent_pipe() -> int:
     """Give the end of a pipe at which the leashes wait; the other end lives as long as this process."""
-    waiting, _ours = os.pipe()
-    return waiting
+    read_end, _write_end = os.pipe()
+    return read_end
 
 
 def rotate(log: Path) -> None:
     """Make room in a log that has grown large; the last one is kept."""
-    if log.exists() and log.stat().st_size > LARGE_LOG:
+    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         log.replace(log.with_suffix(".1.log"))
 
 
-def answers(url: str) -> bool:
+def is_ready(url: str) -> bool:
     """Tell whether a URL on this machine answers 200 now."""
     return fetch(url)[0] == http.client.OK
 
 
 def fetch(url: str) -> tuple[int, bytes]:
     """Return the status and the body of a URL on this machine; 0 when nothing answers."""
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
     try:
-        connection.request("GET", address.path or "/")
+        connection.request("GET", parts.path or "/")
         response = connection.getresponse()
         return response.status, response.read()
     except (OSError, http.client.HTTPException):

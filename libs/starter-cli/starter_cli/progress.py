@@ -11,31 +11,33 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from starter_cli.startup import Happening
+from starter_cli.startup import Progress
 
 
-def on(console: Console) -> "Lines | Board":
+def display_for(console: Console) -> "LineDisplay | TableDisplay":
     """Choose how to show a start; it is entered for that time, and told of what happens later, too."""
-    return Board(console) if console.is_terminal else Lines(console)
+    return TableDisplay(console) if console.is_terminal else LineDisplay(console)
 
 
-def say(console: Console, sentence: str, style: str = "none") -> None:
+def print_line(console: Console, sentence: str, style: str = "none") -> None:
     """Print text as it is, however long."""
     console.print(sentence, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-class Lines(AbstractContextManager["Lines"]):
-    """One line for each part that is ready, as it gets ready."""
+class LineDisplay(AbstractContextManager["LineDisplay"]):
+    """One line for each component that is ready, as it gets ready."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Print what happened, as far as it is worth a line."""
-        if happening.sentence:
-            say(self._console, happening.sentence)
-        elif happening.seconds is not None:
-            say(self._console, f"{happening.part:<16} {happening.address:<34} {happening.seconds:5.1f} s")
+        if progress.message:
+            print_line(self._console, progress.message)
+        elif progress.seconds is not None:
+            print_line(
+                self._console, f"{progress.component:<16} {progress.address:<34} {progress.seconds:5.1f} s"
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -43,22 +45,22 @@ class Lines(AbstractContextManager["Lines"]):
         pass
 
 
-class Board(AbstractContextManager["Board"]):
-    """A table with a row for each part that has begun."""
+class TableDisplay(AbstractContextManager["TableDisplay"]):
+    """A table with a row for each component that has begun."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = Lock()
-        self._rows: dict[str, Happening] = {}
+        self._rows: dict[str, Progress] = {}
         self._live = Live(get_renderable=self.table, console=console, refresh_per_second=8)
 
-    def __call__(self, happening: Happening) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Note what happened."""
-        if happening.sentence:
-            say(self._console, happening.sentence, "yellow")
+        if progress.message:
+            print_line(self._console, progress.message, "yellow")
         else:
             with self._lock:
-                self._rows[happening.part] = happening
+                self._rows[progress.component] = progress
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -71,15 +73,15 @@ class Board(AbstractContextManager["Board"]):
 
     def table(self) -> Table:
         """Draw the table as it is now."""
-        table = Table("part", "address", "ready after", box=None, pad_edge=False, header_style="dim")
+        table = Table("component", "address", "ready after", box=None, pad_edge=False, header_style="dim")
         with self._lock:
             for row in self._rows.values():
-                table.add_row(Text(row.part, style="bold"), Text(row.address), mark(row))
+                table.add_row(Text(row.component, style="bold"), Text(row.address), render_state(row))
         return table
 
 
-def mark(row: Happening) -> Text | Spinner:
-    """Draw how far a part is."""
+def render_state(row: Progress) -> Text | Spinner:
+    """Draw how far a component is."""
     if row.seconds is None:
         return Spinner("dots", style="cyan")
     return Text(f"✓ {row.seconds:.1f} s", style="green")

@@ -8,62 +8,66 @@ from dataclasses import asdict, dataclass
 from sandbox.data_dirs import write_private
 
 from starter_cli import runner, secrets
-from starter_cli.components import Part
+from starter_cli.components import Component
 from starter_cli.errors import Failure
-from starter_cli.paths import SECRETS, Folders, Layout
+from starter_cli.paths import SECRETS, DataDir, Layout
 
 
 @dataclass(frozen=True)
-class PartRecord:
-    """One part: where it answers, where it says whether it is ready, and where it logs."""
+class ComponentRecord:
+    """One component: where it answers, where it says whether it is ready, and where it logs."""
 
     name: str
     address: str
     ready_url: str | None
     pid: int | None
-    log: str
+    log_file: str
     # Why it does not come up, if it does not.
     problem: str | None = None
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunFile:
     """A stack that runs, or was killed before it could say that it does no longer."""
 
     pid: int
     ports: dict[str, int]
-    parts: list[PartRecord]
+    components: list[ComponentRecord]
 
 
-def write(layout: Layout, parts: Sequence[Part], problems: Mapping[str, str] | None = None) -> None:
-    """Write down what runs now, and why parts do not come up that do not."""
+def write(layout: Layout, components: Sequence[Component], problems: Mapping[str, str] | None = None) -> None:
+    """Write down what runs now, and why components do not come up that do not."""
     recorded = [
-        PartRecord(
-            part.name,
-            part.address,
-            part.ready_url,
-            part.pid,
-            str(layout.folders.log(part.name)),
-            (problems or {}).get(part.name),
+        ComponentRecord(
+            component.name,
+            component.address,
+            component.ready_url,
+            component.pid,
+            str(layout.data_dir.log(component.name)),
+            (problems or {}).get(component.name),
         )
-        for part in parts
+        for component in components
     ]
-    record = RunRecord(os.getpid(), dict(layout.ports), recorded)
-    write_private(layout.folders.run, json.dumps(asdict(record), indent=2) + "\n")
+    record = RunFile(os.getpid(), dict(layout.ports), recorded)
+    write_private(layout.data_dir.run_file, json.dumps(asdict(record), indent=2) + "\n")
 
 
-def read(folders: Folders) -> RunRecord:
+def read(data_dir: DataDir) -> RunFile:
     """Read what runs; raises Failure when nothing does."""
     try:
-        told = json.loads(folders.run.read_text())
+        content = json.loads(data_dir.run_file.read_text())
     except FileNotFoundError:
-        told = None
+        content = None
     # A folder that was copied, or whose runner was killed, has a record of what does not run there.
-    if told is None or runner.of(folders) is None:
-        raise Failure("Acme", f"it does not run on {folders.root}; start it first")
-    return RunRecord(told["pid"], told["ports"], [PartRecord(**part) for part in told["parts"]])
+    if content is None or runner.find(data_dir) is None:
+        raise Failure("Acme", f"it does not run on {data_dir.root}; start it first")
+    return RunFile(
+        content["pid"],
+        content["ports"],
+        [ComponentRecord(**component) for component in content["components"]],
+    )
 
 
-def layout(folders: Folders) -> Layout:
+def load_layout(data_dir: DataDir) -> Layout:
     """Give the layout of the stack that runs; raises Failure when none does."""
-    return Layout(folders, read(folders).ports, secrets.keep(folders.secrets, SECRETS))
+    return Layout(data_dir, read(data_dir).ports, secrets.load_or_create(data_dir.secrets_file, SECRETS))

@@ -12,15 +12,15 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 from sandbox.processes import wait_until
 
 from starter_cli.errors import Failure
-from starter_cli.paths import DEFAULT_DATA, Folders
+from starter_cli.paths import DEFAULT_DATA, DataDir
 from starter_cli.ports import HOST
 
-# Layers of parts are stopped one after the other; each part may take 25 seconds.
+# Layers of components are stopped one after the other; each component may take 25 seconds.
 STOP_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Holder:
+class Runner:
     """A process that runs a stack."""
 
     pid: int
@@ -31,16 +31,16 @@ class Holder:
         return f"process {self.pid} since {self.since:%H:%M:%S on %d %B}, {self.address}"
 
 
-def hold(folders: Folders, gateway_port: int | None) -> int:
+def acquire(data_dir: DataDir, gateway_port: int | None) -> int:
     """Lock a data folder and return the lock's descriptor; raises Failure that names who has it."""
-    lock = os.open(folders.lock, os.O_CREAT | os.O_RDWR, 0o600)
-    if not is_locked(lock, fcntl.LOCK_EX):
+    lock = os.open(data_dir.lock_file, os.O_CREAT | os.O_RDWR, 0o600)
+    if not try_lock(lock, fcntl.LOCK_EX):
         os.close(lock)
-        holder = of(folders)
+        runner = find(data_dir)
         raise Failure(
             "data folder",
-            f"Acme runs on {folders.root} already ({holder or 'a process that is just starting'})."
-            f" Stop it with `{stop_command(folders)}`,"
+            f"Acme runs on {data_dir.root} already ({runner or 'a process that is just starting'})."
+            f" Stop it with `{stop_command(data_dir)}`,"
             " or start a second one with --data and --port.",
         )
     os.ftruncate(lock, 0)
@@ -48,17 +48,17 @@ def hold(folders: Folders, gateway_port: int | None) -> int:
     return lock
 
 
-def of(folders: Folders) -> Holder | None:
+def find(data_dir: DataDir) -> Runner | None:
     """Return the process that runs a stack on a folder, if one does."""
-    with suppress(FileNotFoundError, ValueError, KeyError, psutil.Error), folders.lock.open() as lock:
-        if not is_locked(lock.fileno(), fcntl.LOCK_SH):
-            about = json.load(lock)
-            since = datetime.fromtimestamp(psutil.Process(about["pid"]).create_time(), UTC).astimezone()
-            return Holder(about["pid"], since, f"http://{HOST}:{about['port']}")
+    with suppress(FileNotFoundError, ValueError, KeyError, psutil.Error), data_dir.lock_file.open() as lock:
+        if not try_lock(lock.fileno(), fcntl.LOCK_SH):
+            content = json.load(lock)
+            since = datetime.fromtimestamp(psutil.Process(content["pid"]).create_time(), UTC).astimezone()
+            return Runner(content["pid"], since, f"http://{HOST}:{content['port']}")
     return None
 
 
-def is_locked(descriptor: int, kind: int) -> bool:
+def try_lock(descriptor: int, kind: int) -> bool:
     """Take a lock if it is free; tell whether it is ours now."""
     with suppress(BlockingIOError):
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -66,19 +66,19 @@ def is_locked(descriptor: int, kind: int) -> bool:
     return False
 
 
-def stop(folders: Folders, holder: Holder) -> None:
+def stop(data_dir: DataDir, runner: Runner) -> None:
     """End a stack in good order, as Ctrl-C in its terminal does; raises Failure when it does not end."""
     with suppress(ProcessLookupError):
-        os.kill(holder.pid, signal.SIGTERM)
-    if not wait_until(lambda: of(folders) != holder, seconds=STOP_SECONDS):
+        os.kill(runner.pid, signal.SIGTERM)
+    if not wait_until(lambda: find(data_dir) != runner, seconds=STOP_SECONDS):
         raise Failure(
             "Acme",
-            f"process {holder.pid} still runs {STOP_SECONDS} seconds after it was told to stop;"
-            f" `kill -9 {holder.pid}` ends it and its parts at once",
+            f"process {runner.pid} still runs {STOP_SECONDS} seconds after it was told to stop;"
+            f" `kill -9 {runner.pid}` ends it and its components at once",
         )
 
 
-def stop_command(folders: Folders) -> str:
+def stop_command(data_dir: DataDir) -> str:
     """Return the command that stops the stack on a folder."""
-    elsewhere = "" if folders.root == DEFAULT_DATA else f" --data '{folders.root}'"
+    elsewhere = "" if data_dir.root == DEFAULT_DATA else f" --data '{data_dir.root}'"
     return f"{DEFAULT_DATA.parent}/.venv/bin/acme stop{elsewhere}"

@@ -12,24 +12,24 @@ from starter_cli.errors import Failure
 SECRET_BYTES = 32
 
 
-def keep(file: Path, names: Iterable[str]) -> Mapping[str, str]:
+def load_or_create(file: Path, names: Iterable[str]) -> Mapping[str, str]:
     """Give the secrets of these names from the file, making those that it does not have yet."""
-    kept = read(file)
-    missing = {name: token_urlsafe(SECRET_BYTES) for name in names if name not in kept}
+    secrets = read(file)
+    missing = {name: token_urlsafe(SECRET_BYTES) for name in names if name not in secrets}
     if missing:
-        kept = {**kept, **missing}
-        write_private(file, json.dumps(kept, indent=2) + "\n")
-    return kept
+        secrets = {**secrets, **missing}
+        write_private(file, json.dumps(secrets, indent=2) + "\n")
+    return secrets
 
 
 def read(file: Path) -> dict[str, str]:
     """Give what a secrets file holds, nothing when there is none; raises Failure when it is damaged."""
     try:
-        kept: dict[str, str] = json.loads(file.read_text())
+        secrets: dict[str, str] = json.loads(file.read_text())
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise Failure(
             "secrets", f"{file} is damaged; restore it, or remove the whole folder around it"
         ) from error
-    return kept
+    return secrets

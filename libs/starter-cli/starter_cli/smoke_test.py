@@ -9,8 +9,8 @@ from rich.console import Console
 
 from starter_cli.errors import Failure
 from starter_cli.events import TERMINAL, RunEvent
-from starter_cli.gateway import Gateway, Unexpected
-from starter_cli.progress import say
+from starter_cli.gateway import GatewayClient, UnexpectedResponse
+from starter_cli.progress import print_line
 from starter_cli.stack import Stack
 
 MESSAGE = "What time is it, and can you review this Python function? def add(a, b): return a - b"
@@ -19,55 +19,55 @@ LEDGER_SECONDS = 20
 POLL_SECONDS = 0.1
 
 
-def hold(stack: Stack, console: Console) -> None:
+def run(stack: Stack, console: Console) -> None:
     """Sign in, talk, and check that all of it was kept and counted; raises Failure."""
     try:
-        with Gateway(stack.gateway_url) as gateway:
+        with GatewayClient(stack.gateway_url) as gateway:
             gateway.sign_in(stack.owner)
             runs_before = gateway.usage()["runs"]
-            ended = talk(gateway, console)
-            check_conversation(gateway, ended.data["conversation_id"])
+            last_event = stream_turn(gateway, console)
+            check_conversation(gateway, last_event.data["conversation_id"])
             check_ledger(gateway, runs_before)
-    except Unexpected as error:
-        raise Failure("first turn", str(error), stack.folders.log("chat-agent")) from error
+    except UnexpectedResponse as error:
+        raise Failure("first turn", str(error), stack.data_dir.log("chat-agent")) from error
     except httpx.HTTPError as error:
         reason = f"the connection to the gateway broke: {type(error).__name__}"
-        raise Failure("first turn", reason, stack.folders.log("gateway")) from error
-    say(console, "✓ kept in the conversation, counted in the usage ledger", "green")
+        raise Failure("first turn", reason, stack.data_dir.log("gateway")) from error
+    print_line(console, "✓ kept in the conversation, counted in the usage ledger", "green")
 
 
-def talk(gateway: Gateway, console: Console) -> RunEvent:
+def stream_turn(gateway: GatewayClient, console: Console) -> RunEvent:
     """Say the message, show what comes back while it comes, and give the last event."""
-    say(console, f"\nyou: {MESSAGE}\n", "bold")
-    began, first_token = time.monotonic(), None
+    print_line(console, f"\nyou: {MESSAGE}\n", "bold")
+    started_at, first_token = time.monotonic(), None
     last = None
-    with gateway.chat(MESSAGE) as heard:
-        for last in heard:
+    with gateway.chat(MESSAGE) as events:
+        for last in events:
             if last.type == "message.delta" and first_token is None:
-                first_token = time.monotonic() - began
-            show(last, console)
+                first_token = time.monotonic() - started_at
+            print_event(last, console)
     if last is None or last.type not in TERMINAL:
-        raise Unexpected("the stream ended before the run did")
+        raise UnexpectedResponse("the stream ended before the run did")
     if last.type != "run.completed":
-        raise Unexpected(f"{last.type}: {last.data.get('code')}, {last.data.get('detail')}")
-    sum_up(last, first_token, time.monotonic() - began, console)
+        raise UnexpectedResponse(f"{last.type}: {last.data.get('code')}, {last.data.get('detail')}")
+    print_summary(last, first_token, time.monotonic() - started_at, console)
     return last
 
 
-def show(event: RunEvent, console: Console) -> None:
+def print_event(event: RunEvent, console: Console) -> None:
     """Show one event, if it means something to a reader."""
-    if shape := SHOWN.get(event.type):
-        style, words = shape
+    if format_ := FORMATS.get(event.type):
+        style, words = format_
         console.print(words(event.data), style=style, end="", highlight=False, markup=False, soft_wrap=True)
     elif event.type == "item.completed" and event.data["item"]["kind"] == "message":
         console.print("\n")
 
 
-def sum_up(ended: RunEvent, first_token: float | None, seconds: float, console: Console) -> None:
+def print_summary(event: RunEvent, first_token: float | None, seconds: float, console: Console) -> None:
     """Show what the turn took."""
-    usage = ended.data["usage"]
-    handoffs = " → ".join(ended.data["handoffs"]) or "none"
-    say(
+    usage = event.data["usage"]
+    handoffs = " → ".join(event.data["handoffs"]) or "none"
+    print_line(
         console,
         f"usage  {usage['input_tokens']} tokens in, {usage['output_tokens']} out · handoffs: {handoffs} · "
         f"first token after {first_token or seconds:.2f} s, all after {seconds:.2f} s",
@@ -75,14 +75,14 @@ def sum_up(ended: RunEvent, first_token: float | None, seconds: float, console: 
     )
 
 
-def check_conversation(gateway: Gateway, conversation_id: str) -> None:
+def check_conversation(gateway: GatewayClient, conversation_id: str) -> None:
     """See that both sides of the turn were kept."""
     roles = [message["role"] for message in gateway.conversation(conversation_id)["messages"]]
     if not {"user", "assistant"} <= set(roles):
-        raise Unexpected(f"the conversation holds {roles or 'nothing'} instead of both messages")
+        raise UnexpectedResponse(f"the conversation holds {roles or 'nothing'} instead of both messages")
 
 
-def check_ledger(gateway: Gateway, runs_before: int) -> None:
+def check_ledger(gateway: GatewayClient, runs_before: int) -> None:
     """See that the run and its tokens get into the usage ledger."""
 
     def is_counted() -> bool:
@@ -92,26 +92,28 @@ def check_ledger(gateway: Gateway, runs_before: int) -> None:
     deadline = time.monotonic() + LEDGER_SECONDS
     while not is_counted():
         if time.monotonic() > deadline:
-            raise Unexpected(f"the usage of the turn is not in the ledger after {LEDGER_SECONDS} seconds")
+            raise UnexpectedResponse(
+                f"the usage of the turn is not in the ledger after {LEDGER_SECONDS} seconds"
+            )
         time.sleep(POLL_SECONDS)
 
 
-def called(data: Mapping[str, Any]) -> str:
+def format_tool_call(data: Mapping[str, Any]) -> str:
     """Show a tool call."""
     return f"⚙ {data['name']}({data['arguments'] if data['arguments'] != '{}' else ''})\n"
 
 
-def returned(data: Mapping[str, Any]) -> str:
+def format_tool_output(data: Mapping[str, Any]) -> str:
     """Show what a tool gave back, on one line."""
     return f"  = {' '.join(str(data['output']).split())[:200]}\n"
 
 
 # Each with its style, and how it is put.
-SHOWN: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+FORMATS: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "run.started": ("dim", lambda data: f"{data['agent']} ({data['model']})\n"),
     "agent.changed": ("bold magenta", lambda data: f"→ handoff: {data['from']} → {data['to']}\n"),
-    "tool.called": ("cyan", called),
-    "tool.output": ("cyan", returned),
+    "tool.called": ("cyan", format_tool_call),
+    "tool.output": ("cyan", format_tool_output),
     "reasoning.delta": ("dim italic", lambda data: str(data["delta"])),
     "message.delta": ("none", lambda data: str(data["delta"])),
 }

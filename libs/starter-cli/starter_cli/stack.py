@@ -1,4 +1,4 @@
-"""The stack as one thing: start all of Acme on this machine, handle its parts by name, stop it."""
+"""The stack as one thing: start all of Acme on this machine, handle its components by name, stop it."""
 
 import os
 import signal
@@ -11,27 +11,27 @@ from types import TracebackType
 from typing import Self
 
 from starter_cli import binaries, disk, owner, plan, ports, run_file, runner, secrets
-from starter_cli.components import Part
+from starter_cli.components import Component
 from starter_cli.errors import Failure
 from starter_cli.owner import Owner
 from starter_cli.paths import (
     DEFAULT_DATA,
     SECRETS,
     TOKENS_PER_SECOND,
-    Folders,
+    DataDir,
     Layout,
     port_names,
-    replicas_of,
+    replica_names,
 )
 from starter_cli.plan import Plan
-from starter_cli.startup import Happening, Tell, run_all
-from starter_cli.supervisor import Keeper
+from starter_cli.startup import Callback, Progress, run_steps
+from starter_cli.supervisor import Supervisor
 
-# The parts of a run that was killed need a moment to notice.
-GIVE_WAY_SECONDS = 12
+# The components of a run that was killed need a moment to notice.
+PORT_RELEASE_SECONDS = 12
 
 
-def tell_nobody(_happening: Happening) -> None:
+def ignore_progress(_progress: Progress) -> None:
     """Keep it to ourselves."""
 
 
@@ -48,22 +48,22 @@ class Stack(AbstractContextManager["Stack"]):
         self,
         data: Path | str = DEFAULT_DATA,
         port: int | None = None,
-        tell: Tell = tell_nobody,
+        on_progress: Callback = ignore_progress,
         *,
         durable: bool = True,
         replicas: Mapping[str, int] | None = None,
         settings: Mapping[str, Mapping[str, str]] | None = None,
         tokens_per_second: float = TOKENS_PER_SECOND,
     ) -> None:
-        self.folders = Folders(Path(data).absolute())
-        self._port, self._tell, self._durable = port, tell, durable
-        self._replicas, self._settings = replicas_of(replicas), settings or {}
+        self.data_dir = DataDir(Path(data).absolute())
+        self._port, self._on_progress, self._durable = port, on_progress, durable
+        self._replicas, self._settings = replica_names(replicas), settings or {}
         self._tokens_per_second = tokens_per_second
-        self._ending = Event()
-        self._undo = ExitStack()
-        self._keepers: dict[str, Keeper] = {}
+        self._stopping = Event()
+        self._cleanup = ExitStack()
+        self._supervisors: dict[str, Supervisor] = {}
         # Whether there is anything to stop.
-        self.has_begun = False
+        self.has_started = False
 
     def __enter__(self) -> Self:
         try:
@@ -79,23 +79,23 @@ class Stack(AbstractContextManager["Stack"]):
         self.stop()
 
     def start(self) -> None:
-        """Start every part and return when all answer. Raises Failure; what was started is for stop()."""
+        """Start every component and wait until all answer; raises Failure, and leaves what runs to stop()."""
         self._prepare()
-        self.has_begun = True
-        parts = plan.make(self.layout)
-        self._promise_to_stop(parts)
+        self.has_started = True
+        stack_plan = plan.build(self.layout)
+        self._register_cleanup(stack_plan)
 
-        def tell(happening: Happening) -> None:
-            run_file.write(self.layout, parts.parts)
-            self._tell(happening)
+        def report(progress: Progress) -> None:
+            run_file.write(self.layout, stack_plan.components)
+            self._on_progress(progress)
 
-        run_all(plan.steps(parts, self.layout, self._ending), self._ending, tell)
-        self._keep(parts)
+        run_steps(plan.build_steps(stack_plan, self.layout, self._stopping), self._stopping, report)
+        self._supervise(stack_plan.components)
 
     def stop(self) -> None:
-        """Stop all that was started, the last part first."""
-        self._ending.set()
-        self._undo.close()
+        """Stop all that was started, the last component first."""
+        self._stopping.set()
+        self._cleanup.close()
 
     @property
     def gateway_url(self) -> str:
@@ -115,21 +115,21 @@ class Stack(AbstractContextManager["Stack"]):
     @property
     def owner(self) -> Owner:
         """The owner of the first tenant."""
-        return owner.of(self.layout)
+        return owner.first_owner(self.layout)
 
-    def pid(self, part: str) -> int | None:
-        """Give the process id of a part, while it runs."""
-        return self._keepers[part].part.pid
+    def pid(self, component: str) -> int | None:
+        """Give the process id of a component, while it runs."""
+        return self._supervisors[component].component.pid
 
-    def kill(self, part: str) -> None:
-        """End a part at once, as kill -9 does; like any that dies, it is started again."""
-        if pid := self.pid(part):
+    def kill(self, component: str) -> None:
+        """End a component at once, as kill -9 does; like any that dies, it is started again."""
+        if pid := self.pid(component):
             os.kill(pid, signal.SIGKILL)
 
     @contextmanager
-    def frozen(self, part: str) -> Iterator[None]:
-        """Have a part stand still for a while, as on a machine that has no time for it."""
-        pid = self.pid(part)
+    def frozen(self, component: str) -> Iterator[None]:
+        """Have a component stand still for a while, as on a machine that has no time for it."""
+        pid = self.pid(component)
         if pid is None:
             yield
             return
@@ -141,70 +141,73 @@ class Stack(AbstractContextManager["Stack"]):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
-    def stopped(self, part: str) -> AbstractContextManager[None]:
-        """Have a part stopped for a while."""
-        return self._keepers[part].paused()
+    def stopped(self, component: str) -> AbstractContextManager[None]:
+        """Have a component stopped for a while."""
+        return self._supervisors[component].paused()
 
-    def restart(self, part: str) -> None:
-        """Stop a part in good order, and start it again."""
-        with self.stopped(part):
+    def restart(self, component: str) -> None:
+        """Stop a component in good order, and start it again."""
+        with self.stopped(component):
             pass
 
     def _prepare(self) -> None:
         binaries.require_all()
-        self.folders.make()
-        self._undo.callback(os.close, runner.hold(self.folders, self._port))
-        if shortage := disk.shortage(self.folders, disk.LEAST_TO_START):
+        self.data_dir.create()
+        self._cleanup.callback(os.close, runner.acquire(self.data_dir, self._port))
+        if shortage := disk.shortage(self.data_dir, disk.MIN_FREE_TO_START):
             raise Failure("disk", shortage)
-        patience = GIVE_WAY_SECONDS if self.folders.run.exists() else 0
+        timeout = PORT_RELEASE_SECONDS if self.data_dir.run_file.exists() else 0
         if self._port is not None:
-            ports.require(self._port, patience)
-        block = self._take_ports(patience)
+            ports.require(self._port, timeout)
+        block = self._reserve_ports(timeout)
         numbers = {**block.ports, "gateway": self._port or block.ports["gateway"]}
-        kept = secrets.keep(self.folders.secrets, SECRETS)
+        values = secrets.load_or_create(self.data_dir.secrets_file, SECRETS)
         self.layout = Layout(
-            self.folders,
+            self.data_dir,
             numbers,
-            kept,
+            values,
             self._durable,
             self._replicas,
             self._settings,
             self._tokens_per_second,
         )
 
-    def _take_ports(self, patience: float) -> ports.PortBlock:
+    def _reserve_ports(self, timeout: float) -> ports.PortBlock:
         """Take the ports of the run before, if they are free: bookmarks of the inbox stay good."""
-        before = 0
+        previous = 0
         with suppress(FileNotFoundError, ValueError):
-            before = int(self.folders.ports.read_text())
-        block = ports.PortBlock(port_names(self._replicas), before, patience)
-        self._undo.callback(block.release)
-        self.folders.ports.write_text(f"{block.first}\n")
+            previous = int(self.data_dir.ports_file.read_text())
+        block = ports.PortBlock(port_names(self._replicas), previous, timeout)
+        self._cleanup.callback(block.release)
+        self.data_dir.ports_file.write_text(f"{block.first}\n")
         return block
 
-    def _promise_to_stop(self, parts: Plan) -> None:
-        """See to it that the parts are stopped, the last first."""
-        for layer in parts.layers:
-            self._undo.callback(stop_together, layer)
-        self._undo.callback(self.folders.run.unlink, missing_ok=True)
+    def _register_cleanup(self, stack_plan: Plan) -> None:
+        """See to it that the components are stopped, the last first."""
+        for layer in stack_plan.layers:
+            self._cleanup.callback(stop_together, layer)
+        self._cleanup.callback(self.data_dir.run_file.unlink, missing_ok=True)
 
-    def _keep(self, parts: Plan) -> None:
-        self._keepers = {
-            part.name: Keeper(part, self._ending, self._tell, self._record) for part in parts.parts
+    def _supervise(self, components: Sequence[Component]) -> None:
+        self._supervisors = {
+            component.name: Supervisor(component, self._stopping, self._on_progress, self._write_run_file)
+            for component in components
         }
-        self._record()
-        for keeper in self._keepers.values():
-            self._undo.callback(keeper.join)
-            keeper.start()
+        self._write_run_file()
+        for supervisor in self._supervisors.values():
+            self._cleanup.callback(supervisor.join)
+            supervisor.start()
 
-    def _record(self) -> None:
-        keepers = self._keepers.values()
-        problems = {keeper.part.name: keeper.problem for keeper in keepers if keeper.problem}
-        with suppress(OSError):  # a full disk must not end the keepers, which write this down
-            run_file.write(self.layout, [keeper.part for keeper in keepers], problems)
+    def _write_run_file(self) -> None:
+        supervisors = self._supervisors.values()
+        problems = {
+            supervisor.component.name: supervisor.problem for supervisor in supervisors if supervisor.problem
+        }
+        with suppress(OSError):  # a full disk must not end the supervisors, which write this down
+            run_file.write(self.layout, [supervisor.component for supervisor in supervisors], problems)
 
 
-def stop_together(parts: Sequence[Part]) -> None:
-    """Stop parts that do not need each other."""
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(lambda part: part.stop(), parts))
+def stop_together(components: Sequence[Component]) -> None:
+    """Stop components that do not need each other."""
+    with ThreadPoolExecutor(len(components)) as pool:
+        list(pool.map(lambda component: component.stop(), components))

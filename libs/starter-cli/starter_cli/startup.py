@@ -8,16 +8,16 @@ from threading import Event
 
 
 @dataclass(frozen=True)
-class Happening:
+class Progress:
     """Something that the operator may want to see: a step that began or is done, or just a sentence."""
 
-    part: str
+    component: str
     address: str = ""
     seconds: float | None = None
-    sentence: str = ""
+    message: str = ""
 
 
-Tell = Callable[[Happening], None]
+Callback = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Step:
     needs: Sequence[str] = ()
 
 
-def run_all(steps: Sequence[Step], cancelled: Event, tell: Tell) -> None:
+def run_steps(steps: Sequence[Step], cancelled: Event, on_progress: Callback) -> None:
     """Run steps, listed after those they need; the first failure, or an interrupt, cancels the others."""
     done: dict[str, Future[None]] = {}
     with ThreadPoolExecutor(len(steps), thread_name_prefix="step") as pool:
         try:
             for step in steps:
                 done[step.name] = pool.submit(
-                    run_one, step, [done[need] for need in step.needs], cancelled, tell
+                    run_step, step, [done[need] for need in step.needs], cancelled, on_progress
                 )
             for future in as_completed(done.values()):
                 future.result()
@@ -46,13 +46,15 @@ def run_all(steps: Sequence[Step], cancelled: Event, tell: Tell) -> None:
             raise
 
 
-def run_one(step: Step, needs: Sequence[Future[None]], cancelled: Event, tell: Tell) -> None:
+def run_step(
+    step: Step, dependencies: Sequence[Future[None]], cancelled: Event, on_progress: Callback
+) -> None:
     """Run one step after those it needs; one of theirs that failed is its failure, too."""
-    for need in needs:
+    for need in dependencies:
         need.result()
     if cancelled.is_set():
         return
-    began = time.monotonic()
-    tell(Happening(step.name, step.address))
+    started_at = time.monotonic()
+    on_progress(Progress(step.name, step.address))
     step.run()
-    tell(Happening(step.name, step.address, time.monotonic() - began))
+    on_progress(Progress(step.name, step.address, time.monotonic() - started_at))

@@ -8,32 +8,32 @@ from contextlib import suppress
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from starter_cli import disk, run_file
-from starter_cli.paths import Folders
-from starter_cli.processes import answers, fetch
-from starter_cli.run_file import PartRecord
+from starter_cli.paths import DataDir
+from starter_cli.processes import fetch, is_ready
+from starter_cli.run_file import ComponentRecord
 
 OK = "ok"
 NOT_READY = "not ready"
 
 
-def of(folders: Folders) -> Iterator[tuple[PartRecord, str]]:
-    """Give each part with a word for how it is; raises Failure when no stack was started here."""
-    parts = run_file.read(folders).parts
-    with ThreadPoolExecutor(len(parts)) as pool:
-        yield from zip(parts, pool.map(state, parts), strict=True)
+def component_states(data_dir: DataDir) -> Iterator[tuple[ComponentRecord, str]]:
+    """Give each component with a word for how it is; raises Failure when no stack was started here."""
+    components = run_file.read(data_dir).components
+    with ThreadPoolExecutor(len(components)) as pool:
+        yield from zip(components, pool.map(component_state, components), strict=True)
 
 
-def state(part: PartRecord) -> str:
-    """Tell how one part is: ok, starting, gone, not ready or why it does not come up."""
-    if part.problem:
-        return f"does not start: {part.problem}"
-    if part.pid is None:
+def component_state(component: ComponentRecord) -> str:
+    """Tell how one component is: ok, starting, gone, not ready or why it does not come up."""
+    if component.problem:
+        return f"does not start: {component.problem}"
+    if component.pid is None:
         return "starting"
-    if not psutil.pid_exists(part.pid):
+    if not psutil.pid_exists(component.pid):
         return "gone"
-    if part.ready_url is None or answers(part.ready_url):
+    if component.ready_url is None or is_ready(component.ready_url):
         return OK
-    failing = ", ".join(failing_checks(part.ready_url))
+    failing = ", ".join(failing_checks(component.ready_url))
     return f"{NOT_READY}: {failing}" if failing else NOT_READY
 
 
@@ -45,8 +45,12 @@ def failing_checks(url: str) -> list[str]:
     return []
 
 
-def problems(folders: Folders) -> Mapping[str, str]:
-    """Name what runs and does not work: parts that are not ready, and a disk that is nearly full."""
-    found = {part.name: state for part, state in of(folders) if state.startswith(NOT_READY)}
-    shortage = disk.shortage(folders, disk.LEAST_TO_RUN)
-    return {**found, **({"disk": shortage} if shortage else {})}
+def problems(data_dir: DataDir) -> Mapping[str, str]:
+    """Name what runs and does not work: components that are not ready, and a disk that is nearly full."""
+    not_ready = {
+        component.name: state
+        for component, state in component_states(data_dir)
+        if state.startswith(NOT_READY)
+    }
+    shortage = disk.shortage(data_dir, disk.MIN_FREE_TO_RUN)
+    return {**not_ready, **({"disk": shortage} if shortage else {})}

@@ -1,30 +1,32 @@
-"""Keeps parts alive: what dies is started again, less and less eagerly while it keeps dying."""
+"""Keeps components alive: what dies is started again, less and less eagerly while it keeps dying."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 
-from starter_cli.components import Part
+from starter_cli.components import Component
 from starter_cli.errors import Cancelled, Failure
-from starter_cli.startup import Happening, Tell
+from starter_cli.startup import Callback, Progress
 
-WATCH_SECONDS = 0.2
-PAUSE_SECONDS = (0.5, 30.0)
-# A part that ran for so long did not die of what it died of before.
-STEADY_SECONDS = 60
+POLL_SECONDS = 0.2
+BACKOFF_SECONDS = (0.5, 30.0)
+# A component that ran for so long did not die of what it died of before.
+STABLE_SECONDS = 60
 
 
-class Keeper:
-    """Watches one part in a thread of its own until the stack ends."""
+class Supervisor:
+    """Watches one component in a thread of its own until the stack ends."""
 
-    def __init__(self, part: Part, ending: Event, tell: Tell, changed: Callable[[], None]) -> None:
-        self.part = part
-        self._ending, self._tell, self._changed = ending, tell, changed
+    def __init__(
+        self, component: Component, stopping: Event, on_progress: Callback, on_change: Callable[[], None]
+    ) -> None:
+        self.component = component
+        self._stopping, self._on_progress, self._on_change = stopping, on_progress, on_change
         # Why it does not come up, while it does not.
         self.problem: str | None = None
         self._lock = Lock()
-        self._thread = Thread(target=self._watch, name=f"keeper of {part.name}")
+        self._thread = Thread(target=self._watch, name=f"supervisor of {component.name}")
 
     def start(self) -> None:
         """Begin to watch."""
@@ -37,46 +39,46 @@ class Keeper:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the part, and start it again on leaving."""
+        """Stop the component, and start it again on leaving."""
         with self._lock:
-            self.part.stop()
+            self.component.stop()
             try:
                 yield
             finally:
-                self.part.start(self._ending)
-                self._changed()
+                self.component.start(self._stopping)
+                self._on_change()
 
     def _watch(self) -> None:
-        shortest, longest = PAUSE_SECONDS
-        pause, since = shortest, time.monotonic()
-        while not self._ending.wait(WATCH_SECONDS):
+        min_pause, max_pause = BACKOFF_SECONDS
+        pause, since = min_pause, time.monotonic()
+        while not self._stopping.wait(POLL_SECONDS):
             with self._lock:
-                if self.part.is_running:
+                if self.component.is_running:
                     continue
-                pause = shortest if time.monotonic() - since > STEADY_SECONDS else pause
-                self._revive(pause)
-            pause, since = min(pause * 2, longest), time.monotonic()
+                pause = min_pause if time.monotonic() - since > STABLE_SECONDS else pause
+                self._restart(pause)
+            pause, since = min(pause * 2, max_pause), time.monotonic()
 
-    def _revive(self, pause: float) -> None:
-        name = self.part.name
-        self._say(f"{name} stopped ({self.part.ending}); starting it again in {pause:g} s")
-        if self._ending.wait(pause):
+    def _restart(self, pause: float) -> None:
+        name = self.component.name
+        self._report(f"{name} stopped ({self.component.exit_reason}); starting it again in {pause:g} s")
+        if self._stopping.wait(pause):
             return
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
-            self.part.start(self._ending)
+            self.component.start(self._stopping)
         except Cancelled:
             return
         except Failure as failure:
             self.problem = failure.reason
-            self._say(
+            self._report(
                 f"{name} did not start: {failure.reason}" + (f" (log: {failure.log})" if failure.log else "")
             )
-            self._changed()
+            self._on_change()
             return
         self.problem = None
-        self._changed()
-        self._say(f"{name} is back after {time.monotonic() - began:.1f} s")
+        self._on_change()
+        self._report(f"{name} is back after {time.monotonic() - started_at:.1f} s")
 
-    def _say(self, sentence: str) -> None:
-        self._tell(Happening(self.part.name, sentence=sentence))
+    def _report(self, sentence: str) -> None:
+        self._on_progress(Progress(self.component.name, message=sentence))

@@ -14,10 +14,10 @@ from typing import Any, TextIO
 from rich.console import Console
 
 # The reader of the pipe has ended, or the terminal was closed.
-GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
+CLOSED_ERRORS = (errno.EPIPE, errno.EIO, errno.EBADF)
 
 
-class Output:
+class SafeOutput:
     """A stream on which writing never fails: what a closed terminal does not take is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -31,7 +31,7 @@ class Output:
         try:
             return self._stream.write(text)
         except (OSError, ValueError) as error:
-            self._give_up(error)
+            self._discard_rest(error)
         return len(text)
 
     def flush(self) -> None:
@@ -39,11 +39,11 @@ class Output:
         try:
             self._stream.flush()
         except (OSError, ValueError) as error:
-            self._give_up(error)
+            self._discard_rest(error)
 
-    def _give_up(self, error: Exception) -> None:
+    def _discard_rest(self, error: Exception) -> None:
         """Send the rest to nowhere: what is still buffered would fail again when the interpreter ends."""
-        if isinstance(error, OSError) and error.errno in GONE:
+        if isinstance(error, OSError) and error.errno in CLOSED_ERRORS:
             with suppress(OSError, ValueError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
@@ -52,20 +52,20 @@ class Output:
 
 def console() -> Console:
     """Make a console that prints to the standard output for as long as that is open."""
-    return Console(file=Output(sys.stdout))  # type: ignore[arg-type]  # rich needs no more of a file
+    return Console(file=SafeOutput(sys.stdout))  # type: ignore[arg-type]  # rich needs no more of a file
 
 
 @contextmanager
-def watched() -> Iterator[None]:
+def terminate_on_hangup() -> Iterator[None]:
     """Send this process SIGTERM when its terminal, or whoever reads its output, is gone."""
-    copies = [os.dup(number) for number in (1, 2) if can_hang_up(number)]
+    copies = [os.dup(number) for number in (1, 2) if is_closable(number)]
     if copies:
-        Thread(target=wait_for_hang_up, args=(copies,), name="terminal", daemon=True).start()
+        Thread(target=wait_for_hangup, args=(copies,), name="terminal", daemon=True).start()
     # The copies stay open: they are the thread's, which ends with the process.
     yield
 
 
-def can_hang_up(descriptor: int) -> bool:
+def is_closable(descriptor: int) -> bool:
     """Tell whether a descriptor is a terminal, a pipe or a socket."""
     try:
         mode = os.fstat(descriptor).st_mode
@@ -74,10 +74,10 @@ def can_hang_up(descriptor: int) -> bool:
     return os.isatty(descriptor) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-def wait_for_hang_up(descriptors: list[int]) -> None:
+def wait_for_hangup(descriptors: list[int]) -> None:
     """Wait, without using any time of the processor, until nobody reads one of these any more."""
-    waiting = select.poll()
+    poll = select.poll()
     for descriptor in descriptors:
-        waiting.register(descriptor, 0)
-    waiting.poll()
+        poll.register(descriptor, 0)
+    poll.poll()
     signal.pthread_kill(main_thread().ident or 0, signal.SIGTERM)

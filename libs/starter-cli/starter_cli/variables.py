@@ -1,4 +1,4 @@
-"""The caller's variables, from the environment and from `.env`: which part reads which."""
+"""The caller's variables, from the environment and from `.env`: which component reads which."""
 
 import ast
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from starter_cli.paths import CHECKOUT, SERVICES, service_folder
+from starter_cli.paths import CHECKOUT, SERVICES, service_dir
 
 GATEWAY_SCRIPT = CHECKOUT / "deploy" / "gateway" / "start.sh"
 COMMON_SETTINGS = CHECKOUT / "libs" / "servicekit" / "servicekit" / "settings.py"
@@ -30,21 +30,21 @@ def load(file: Path = CHECKOUT / ".env") -> Sequence[str]:
     return list(values)
 
 
-def taken(*names: str) -> dict[str, str]:
+def non_empty(*names: str) -> dict[str, str]:
     """Return those of the variables that are set to something."""
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 @cache
-def read_by(part: str) -> frozenset[str]:
+def names_read_by(component: str) -> frozenset[str]:
     """Name the variables that a service, or the gateway, reads."""
-    if part == "gateway":
+    if component == "gateway":
         return frozenset(re.findall(r"(?:\bfill |\$\{)([A-Z][A-Z0-9_]+)", GATEWAY_SCRIPT.read_text()))
-    own = service_folder(part) / SERVICES[part] / "settings.py"
-    return frozenset(name.upper() for file in (COMMON_SETTINGS, own) for name in fields(file))
+    own = service_dir(component) / SERVICES[component] / "settings.py"
+    return frozenset(name.upper() for file in (COMMON_SETTINGS, own) for name in settings_fields(file))
 
 
-def fields(file: Path) -> Iterator[str]:
+def settings_fields(file: Path) -> Iterator[str]:
     """List the fields of the settings in a file; libraries import no service, so it is read, not run."""
     for statement in ast.parse(file.read_text()).body:
         if isinstance(statement, ast.ClassDef) and statement.name.endswith("Settings"):
@@ -53,20 +53,22 @@ def fields(file: Path) -> Iterator[str]:
                     yield line.target.id
 
 
-def chosen(part: str) -> dict[str, str]:
-    """Return what the caller has set of the variables that a part reads."""
-    return taken(*read_by(part))
+def overrides_for(component: str) -> dict[str, str]:
+    """Return what the caller has set of the variables that a component reads."""
+    return non_empty(*names_read_by(component))
 
 
-def unused(told: Mapping[str, Mapping[str, str]], in_file: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Name the caller's variables that the parts do not get as they are set, and those that mean nothing.
+def unused(
+    environments: Mapping[str, Mapping[str, str]], in_file: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the caller's variables that no component receives as set, and those that none reads.
 
-    `told` is the environment of each part; `in_file` are the names in `.env`.
+    `environments` holds the variables of each component; `in_file` are the names in `.env`.
     """
-    known = {name for part in told for name in chosen(part)}
-    overruled = [
+    read = {name for component in environments for name in overrides_for(component)}
+    overridden = [
         name
-        for name in sorted(known - set(RUNNER))
-        if all(environment.get(name) != os.environ[name] for environment in told.values())
+        for name in sorted(read - set(RUNNER))
+        if all(environment.get(name) != os.environ[name] for environment in environments.values())
     ]
-    return overruled, sorted(set(in_file) - known - set(RUNNER))
+    return overridden, sorted(set(in_file) - read - set(RUNNER))

@@ -52,7 +52,7 @@ def wrong(chaos: Any) -> Any:
     """Give a function that gives what is wrong with a run that is good but for what is said."""
 
     def look(heard: list[RunEvent] = GOOD, log: list[RunEvent] | None = None, **more: Any) -> dict[str, int]:
-        listener = SimpleNamespace(events=heard, is_over=heard[-1].type == "run.completed")
+        run_client = SimpleNamespace(events=heard, has_ended=heard[-1].type == "run.completed")
         counted = {"input": 10, "output": 4, "cached": 0, "reasoning": 0}
         usage = {f"{name}_tokens": number for name, number in counted.items()}
         good = {
@@ -61,8 +61,8 @@ def wrong(chaos: Any) -> Any:
             "items": [QUESTION, CALL, OUTPUT, ANSWER],
             "last_message": TEXT,
         }
-        run = chaos.verification.Evidence(listener, log=heard if log is None else log, **{**good, **more})
-        found: dict[str, int] = chaos.checks.of(run)
+        run = chaos.verification.RunRecord(run_client, log=heard if log is None else log, **{**good, **more})
+        found: dict[str, int] = chaos.checks.find_errors(run)
         return found
 
     return look

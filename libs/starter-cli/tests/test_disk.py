@@ -2,25 +2,25 @@ import shutil
 from pathlib import Path
 
 from starter_cli import app, disk
-from starter_cli.paths import Folders
+from starter_cli.paths import DataDir
 
 
 def test_says_where_there_is_too_little_room(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    told = disk.shortage(Folders(tmp_path / "not made yet"), free + (1 << 30))
+    told = disk.shortage(DataDir(tmp_path / "not made yet"), free + (1 << 30))
     assert told
     assert f"MB are free in {tmp_path}" in told
-    assert disk.shortage(Folders(tmp_path), 0) is None
+    assert disk.shortage(DataDir(tmp_path), 0) is None
 
 
 def test_looks_where_postgres_really_has_its_files(tmp_path: Path) -> None:
-    folders, home = Folders(tmp_path / "data"), tmp_path / "home"
-    folders.make()
+    data_dir, home = DataDir(tmp_path / "data"), tmp_path / "home"
+    data_dir.create()
     home.mkdir()
-    (folders.databases / "home").write_text(str(home))
-    assert list(disk.places(folders)) == [folders.root, home]
+    (data_dir.databases / "home").write_text(str(home))
+    assert list(disk.data_locations(data_dir)) == [data_dir.root, home]
 
 
 def test_an_error_of_a_full_disk_is_named() -> None:
-    assert app.of_system(OSError(28, "No space left on device", "/x")).part == "disk"
-    assert app.of_system(OSError(13, "Permission denied", "/x")).part == "Acme"
+    assert app.from_os_error(OSError(28, "No space left on device", "/x")).component == "disk"
+    assert app.from_os_error(OSError(13, "Permission denied", "/x")).component == "Acme"

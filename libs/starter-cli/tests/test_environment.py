@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 from starter_cli import environment, variables
-from starter_cli.paths import CHECKOUT, SECRETS, SERVICES, Folders, Layout, port_names, replicas_of
+from starter_cli.paths import CHECKOUT, SECRETS, SERVICES, DataDir, Layout, port_names, replica_names
 
 CALLERS = (
     "OPENAI_API_KEY",
@@ -19,17 +19,19 @@ CALLERS = (
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     for name in CALLERS:
         monkeypatch.delenv(name, raising=False)
-    folders = Folders(tmp_path)
-    folders.make()
-    named = replicas_of({"chat-agent": 2})
+    data_dir = DataDir(tmp_path)
+    data_dir.create()
+    named = replica_names({"chat-agent": 2})
     ports = {name: 20_001 + number for number, name in enumerate(port_names(named))}
     secrets = {name: f"secret of {name}" for name in SECRETS}
-    return Layout(folders, ports, secrets, replicas=named, settings={"chat-agent": {"CHAT_RATE": "7"}})
+    return Layout(data_dir, ports, secrets, replicas=named, settings={"chat-agent": {"CHAT_RATE": "7"}})
 
 
 def test_without_a_key_the_model_and_the_mail_are_the_sandbox(layout: Layout) -> None:
-    assert environment.of_service(layout, "chat-agent")["OPENAI_BASE_URL"] == f"{layout.sandbox_url}/v1"
-    assert environment.of_service(layout, "notification")["RESEND_BASE_URL"] == f"{layout.sandbox_url}/resend"
+    assert environment.for_service(layout, "chat-agent")["OPENAI_BASE_URL"] == f"{layout.sandbox_url}/v1"
+    assert (
+        environment.for_service(layout, "notification")["RESEND_BASE_URL"] == f"{layout.sandbox_url}/resend"
+    )
 
 
 def test_a_server_without_a_key_needs_its_address_and_a_model_alone(
@@ -37,20 +39,20 @@ def test_a_server_without_a_key_needs_its_address_and_a_model_alone(
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:11434/v1")
     monkeypatch.setenv("AGENT_MODEL_DEFAULT", "llama3.2")
-    told = environment.of_service(layout, "chat-agent")
+    told = environment.for_service(layout, "chat-agent")
     assert told["OPENAI_BASE_URL"] == "http://localhost:11434/v1"
     assert told["AGENT_MODEL_DEFAULT"] == "llama3.2"
     assert told["OPENAI_API"] == "chat_completions"
     assert told["OPENAI_API_KEY"]
     monkeypatch.setenv("OPENAI_API", "responses")
-    assert environment.of_service(layout, "chat-agent")["OPENAI_API"] == "responses"
+    assert environment.for_service(layout, "chat-agent")["OPENAI_API"] == "responses"
 
 
 def test_links_in_mails_lead_to_a_page_unless_there_is_a_frontend(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for url in (layout.pages_url, "https://app.example.com"):
-        told = {environment.of_service(layout, name)["APP_PUBLIC_URL"] for name in ("auth", "notification")}
+        told = {environment.for_service(layout, name)["APP_PUBLIC_URL"] for name in ("auth", "notification")}
         assert told == {url}
         monkeypatch.setenv("APP_PUBLIC_URL", "https://app.example.com")
 
@@ -59,15 +61,15 @@ def test_both_names_of_this_machine_are_origins_unless_others_are_chosen(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = layout.ports["gateway"]
-    origins = environment.of_gateway(layout, "envoy")["ALLOWED_ORIGINS"].split(",")
+    origins = environment.for_gateway(layout, "envoy")["ALLOWED_ORIGINS"].split(",")
     assert {f"http://localhost:{port}", f"http://127.0.0.1:{port}"} < set(origins)
     monkeypatch.setenv("ALLOWED_ORIGINS", "https://app.example.com")
-    assert environment.of_gateway(layout, "envoy")["ALLOWED_ORIGINS"] == "https://app.example.com"
+    assert environment.for_gateway(layout, "envoy")["ALLOWED_ORIGINS"] == "https://app.example.com"
 
 
 def settable() -> list[tuple[str, str]]:
     """Every variable that a service reads and that the runner leaves to the caller."""
-    return [(part, name) for part in SERVICES for name in sorted(variables.read_by(part))]
+    return [(part, name) for part in SERVICES for name in sorted(variables.names_read_by(part))]
 
 
 @pytest.mark.parametrize(("part", "name"), settable())
@@ -77,9 +79,9 @@ def test_every_setting_reaches_its_service_or_is_said_not_to(
     for variable in ("OPENAI_API_KEY", "RESEND_API_KEY"):  # with these, nothing is the sandbox's
         monkeypatch.setenv(variable, "of the caller")
     monkeypatch.setenv(name, "from the caller")
-    overruled, unknown = variables.unused(environment.of_all(layout), [name])
+    overruled, unknown = variables.unused(environment.for_all(layout), [name])
     assert unknown == []
-    reaches = environment.of_service(layout, part).get(name) == "from the caller"
+    reaches = environment.for_service(layout, part).get(name) == "from the caller"
     assert reaches != (name in overruled)
 
 
@@ -93,14 +95,14 @@ def test_a_file_is_read_where_the_environment_says_nothing(
     )
     monkeypatch.setattr("os.environ", {**os.environ, "ALLOWED_ORIGINS": "https://environment.example"})
     names = variables.load(file)
-    told = environment.of_all(layout)
+    told = environment.for_all(layout)
     assert told["notification"]["APP_PUBLIC_URL"] == "https://file.example"
     assert told["gateway"]["ALLOWED_ORIGINS"] == "https://environment.example"
     assert variables.unused(told, names) == (["DATABASE_URL"], ["NONSENSE"])
 
 
 def test_the_sample_file_names_only_what_is_read() -> None:
-    known = {name for part in (*SERVICES, "gateway") for name in variables.read_by(part)}
+    known = {name for part in (*SERVICES, "gateway") for name in variables.names_read_by(part)}
     sample = dotenv_values(CHECKOUT / ".env.example")
     assert sample.keys() <= known
     assert set(sample.values()) == {""}
@@ -108,19 +110,19 @@ def test_the_sample_file_names_only_what_is_read() -> None:
 
 def test_with_a_key_the_model_is_the_real_one(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-caller")
-    told = environment.of_service(layout, "chat-agent")
+    told = environment.for_service(layout, "chat-agent")
     assert told["OPENAI_API_KEY"] == "sk-of-the-caller"
     assert "OPENAI_BASE_URL" not in told
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1")
     monkeypatch.setenv("AGENT_MODEL_DEFAULT", "llama3")
-    told = environment.of_service(layout, "chat-agent")
+    told = environment.for_service(layout, "chat-agent")
     assert told["OPENAI_BASE_URL"] == "http://127.0.0.1:11434/v1"
     assert told["AGENT_MODEL_DEFAULT"] == "llama3"
 
 
 def test_with_a_key_mail_really_goes_out(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESEND_API_KEY", "re_of_the_caller")
-    told = environment.of_service(layout, "notification")
+    told = environment.for_service(layout, "notification")
     assert told["RESEND_API_KEY"] == "re_of_the_caller"
     assert "RESEND_BASE_URL" not in told
 
@@ -128,9 +130,9 @@ def test_with_a_key_mail_really_goes_out(layout: Layout, monkeypatch: pytest.Mon
 def test_the_callers_secrets_reach_nobody_else(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in CALLERS:
         monkeypatch.setenv(name, "of the caller")
-    told = {service: environment.of_service(layout, service) for service in SERVICES}
-    told["sandbox"] = environment.python()
-    told["gateway"] = environment.of_gateway(layout, "envoy")
+    told = {service: environment.for_service(layout, service) for service in SERVICES}
+    told["sandbox"] = environment.python_variables()
+    told["gateway"] = environment.for_gateway(layout, "envoy")
     knowing = {part: sorted(name for name in CALLERS if name in given) for part, given in told.items()}
     assert {part: names for part, names in knowing.items() if names} == {
         "chat-agent": ["AGENT_MODEL_DEFAULT", "OPENAI_API_KEY", "OPENAI_BASE_URL"],
@@ -140,18 +142,18 @@ def test_the_callers_secrets_reach_nobody_else(layout: Layout, monkeypatch: pyte
 
 def test_each_service_gets_its_own_database_and_credentials_alone(layout: Layout) -> None:
     for service in SERVICES:
-        told = " ".join(environment.of_service(layout, service).values())
+        told = " ".join(environment.for_service(layout, service).values())
         others = [f"secret of {other}-database" for other in SERVICES if other != service]
         assert f"secret of {service}-database" in told
         assert [secret for secret in others if secret in told] == []
 
 
 def test_a_second_replica_differs_from_the_first_in_its_ports_alone(layout: Layout) -> None:
-    first, second = (environment.of_service(layout, name) for name in ("chat-agent", "chat-agent-2"))
+    first, second = (environment.for_service(layout, name) for name in ("chat-agent", "chat-agent-2"))
     assert {name for name in first if first[name] != second[name]} == {"PORT", "INTERNAL_PORT"}
-    assert environment.of_gateway(layout, "envoy")["CHAT_AGENT_2_PORT"] == second["PORT"]
+    assert environment.for_gateway(layout, "envoy")["CHAT_AGENT_2_PORT"] == second["PORT"]
 
 
 def test_a_service_is_told_what_was_asked_for_beyond_the_usual(layout: Layout) -> None:
-    told = {name for name in layout.replicas if "CHAT_RATE" in environment.of_service(layout, name)}
+    told = {name for name in layout.replicas if "CHAT_RATE" in environment.for_service(layout, name)}
     assert told == {"chat-agent", "chat-agent-2"}

@@ -43,7 +43,7 @@ def test_is_content_with_a_free_port() -> None:
 
 def test_asks_for_no_more_ports_than_a_block_has() -> None:
     with pytest.raises(Failure, match="25 are needed, and a stack has 24"):
-        PortBlock([str(number) for number in range(ports.BLOCK)])
+        PortBlock([str(number) for number in range(ports.BLOCK_SIZE)])
 
 
 def test_takes_the_block_of_the_run_before_if_it_is_free() -> None:

@@ -100,7 +100,7 @@ def test_ends_a_program_that_does_not_want_to(tmp_path: Path) -> None:
     server = Process(program(tmp_path, STUBBORN))
     assert wait_until(lambda: log.exists() and "up" in log.read_text(), seconds=10)
     server.stop(seconds=0.1)
-    assert server.ending == "killed by SIGKILL"
+    assert server.exit_reason == "killed by SIGKILL"
     assert "did not end within 0.1 seconds" in log.read_text()
 
 
@@ -129,7 +129,7 @@ def test_ctrl_c_in_the_terminal_reaches_us_alone(tmp_path: Path) -> None:
         assert os.getpgid(server.pid) != os.getpgid(0)
     finally:
         server.stop()
-    assert server.ending == f"killed by {signal.SIGTERM.name}"
+    assert server.exit_reason == f"killed by {signal.SIGTERM.name}"
 
 
 def test_keeps_the_last_large_log_and_begins_a_new_one(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from threading import Event
 
 import pytest
 from sandbox.processes import free_port, wait_until
-from starter_cli.components import Daemon
+from starter_cli.components import ProgramComponent
 from starter_cli.processes import Program
-from starter_cli.run_file import PartRecord
-from starter_cli.startup import Happening
-from starter_cli.status import state
-from starter_cli.supervisor import Keeper
+from starter_cli.run_file import ComponentRecord
+from starter_cli.startup import Progress
+from starter_cli.status import component_state
+from starter_cli.supervisor import Supervisor
 
 # Answers, unless there is a file that keeps it from starting.
 SERVE = """
@@ -32,18 +32,18 @@ class Kept:
         url = f"http://127.0.0.1:{port}/"
         argv = [sys.executable, "-c", SERVE, str(port)]
         self.folder = folder
-        self.part = Daemon(Program("part", argv, folder, {}, folder / "part.log"), url, url)
+        self.part = ProgramComponent(Program("part", argv, folder, {}, folder / "part.log"), url, url)
         self.said: list[str] = []
         self.changes: list[int | None] = []
         self.ending = Event()
-        self.keeper = Keeper(
-            self.part, self.ending, self.hear, changed=lambda: self.changes.append(self.part.pid)
+        self.supervisor = Supervisor(
+            self.part, self.ending, self.hear, on_change=lambda: self.changes.append(self.part.pid)
         )
         self.part.start(self.ending)
-        self.keeper.start()
+        self.supervisor.start()
 
-    def hear(self, happening: Happening) -> None:
-        self.said.append(happening.sentence)
+    def hear(self, progress: Progress) -> None:
+        self.said.append(progress.message)
 
     def kill(self) -> None:
         assert self.part.pid
@@ -58,12 +58,12 @@ def test_what_does_not_come_up_is_known_until_it_does(kept: Kept) -> None:
     broken.touch()
     kept.kill()
     assert kept.has_said("part did not start")
-    assert wait_until(lambda: kept.keeper.problem is not None, seconds=20)
-    record = PartRecord("part", "", None, None, "", kept.keeper.problem)
-    assert state(record).startswith("does not start: it stopped while it started (exit code 1)")
+    assert wait_until(lambda: kept.supervisor.problem is not None, seconds=20)
+    record = ComponentRecord("part", "", None, None, "", kept.supervisor.problem)
+    assert component_state(record).startswith("does not start: it stopped while it started (exit code 1)")
     broken.unlink()
     assert kept.has_said("part is back")
-    assert kept.keeper.problem is None
+    assert kept.supervisor.problem is None
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
     kept = Kept(tmp_path)
     yield kept
     kept.ending.set()
-    kept.keeper.join()
+    kept.supervisor.join()
     kept.part.stop()
 
 
@@ -97,7 +97,7 @@ def test_waits_longer_each_time_while_it_cannot_be_started(kept: Kept) -> None:
 
 
 def test_leaves_a_part_alone_that_was_stopped_on_purpose(kept: Kept) -> None:
-    with kept.keeper.paused():
+    with kept.supervisor.paused():
         assert not kept.part.is_running
     assert kept.part.is_running
     assert kept.said == []
@@ -107,5 +107,5 @@ def test_ends_while_it_waits_to_start_a_part_again(kept: Kept) -> None:
     kept.kill()
     assert kept.has_said("starting it again")
     kept.ending.set()
-    kept.keeper.join()
+    kept.supervisor.join()
     assert not kept.part.is_running

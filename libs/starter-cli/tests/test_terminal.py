@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from starter_cli.terminal import Output
+from starter_cli.terminal import SafeOutput
 
 PRINT = """
 import sys, time
@@ -62,6 +62,6 @@ def test_no_error_of_the_system_comes_through(number: int) -> None:
         def flush(self) -> None:
             raise OSError(number, os.strerror(number))
 
-    output = Output(Broken())  # type: ignore[arg-type]  # as much of a file as is used
+    output = SafeOutput(Broken())  # type: ignore[arg-type]  # as much of a file as is used
     assert output.write("lost") == 4
     output.flush()

@@ -13,10 +13,10 @@ from testkit.pacts import ROOT
 sys.path.append(str(ROOT))
 
 from scripts.bench import profile, usage
-from scripts.bench.client import Heard, Request, ask
+from scripts.bench.client import Exchange, Request, send
 from scripts.bench.rows import difference
 from scripts.bench.systems import Dialect
-from scripts.bench.timing import percentile, read
+from scripts.bench.timing import parse_turn, percentile
 
 DIALECT = Dialect("delta", "end", "text")
 TOKENS = ["One", " two", " three", "."]
@@ -35,7 +35,7 @@ END = b"0\r\n\r\n"
 
 
 def heard(*reads):
-    return Heard(asked=100.0, reads=[(100.0 + number, data) for number, data in enumerate(reads, 1)])
+    return Exchange(sent_at=100.0, reads=[(100.0 + number, data) for number, data in enumerate(reads, 1)])
 
 
 def test_percentiles_are_values_that_there_were():
@@ -51,14 +51,14 @@ def test_reads_an_answer_however_it_is_cut_into_pieces():
 
     for size in (1, 2, 7, 1000):
         reads = [(1.0, answer[at : at + size]) for at in range(0, len(answer), size)]
-        turn = read(Heard(0.5, reads), DIALECT, tokens=4, rate=0)
+        turn = parse_turn(Exchange(0.5, reads), DIALECT, tokens=4, rate=0)
         assert (turn.failure, turn.first_token, turn.whole) == ("", 500, 500)
 
 
 def test_tells_how_late_each_token_was_also_when_several_come_together():
     first, rest = frame("delta", text="One tw"), frame("delta", text="o three.") + frame("end")
 
-    turn = read(heard(HEAD, chunk(first), chunk(rest) + END), DIALECT, tokens=4, rate=1)
+    turn = parse_turn(heard(HEAD, chunk(first), chunk(rest) + END), DIALECT, tokens=4, rate=1)
 
     # Half a token does not count: the second is whole with the second delta. Due at 0, 1, 2 and 3 seconds.
     assert turn.delays == [2000, 2000, 1000, 0]
@@ -68,7 +68,7 @@ def test_tells_how_late_each_token_was_also_when_several_come_together():
 def test_reads_line_ends_of_either_kind():
     said = (frame("delta", text="One") + frame("end")).replace(b"\n", b"\r\n")
 
-    assert not read(heard(HEAD + chunk(said) + END), DIALECT, tokens=1, rate=0).failure
+    assert not parse_turn(heard(HEAD + chunk(said) + END), DIALECT, tokens=1, rate=0).failure
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_reads_line_ends_of_either_kind():
     ],
 )
 def test_an_answer_that_is_not_whole_has_failed(reads, why):
-    assert read(heard(*reads), DIALECT, tokens=1, rate=40).failure == why
+    assert parse_turn(heard(*reads), DIALECT, tokens=1, rate=40).failure == why
 
 
 @asynccontextmanager
@@ -102,14 +102,14 @@ async def serving(answer):
 
 async def test_stops_listening_at_the_end_of_the_chunks():
     async with serving(HEAD + chunk(b"data: x\n\n") + END) as url:
-        answer = await ask(Request(url, b"hello"), seconds=10)
+        answer = await send(Request(url, b"hello"), seconds=10)
 
     assert (answer.error, b"".join(data for _, data in answer.reads)[-5:]) == ("", END)
 
 
 async def test_gives_up_after_a_while():
     async with serving(HEAD) as url:
-        answer = await ask(Request(url, b"hello"), seconds=0.05)
+        answer = await send(Request(url, b"hello"), seconds=0.05)
 
     assert answer.error == "no end within 0.05 s"
 
@@ -130,7 +130,7 @@ def test_counts_the_time_and_memory_of_whole_families(tmp_path):
     (tmp_path / "uptime").write_text("1 1")
     parts = {"services": {"chat": 10}, "databases": {"postgres": 99}}
 
-    assert usage.spent(parts, tmp_path) == {
+    assert usage.cpu_spent(parts, tmp_path) == {
         ("services", "chat"): 20 * 1000 / usage.TICKS,
         ("databases", "postgres"): 0,
     }

@@ -25,7 +25,7 @@ CONFIG = RunConfig(
 app = FastAPI()
 
 
-class Asked(BaseModel):
+class ChatRequest(BaseModel):
     """What the person says."""
 
     message: str
@@ -38,9 +38,9 @@ async def healthy() -> str:
 
 
 @app.post("/chat")
-async def chat(asked: Asked) -> StreamingResponse:
+async def chat(request: ChatRequest) -> StreamingResponse:
     """Answer as a stream of deltas."""
-    return StreamingResponse(stream(asked.message), media_type="text/event-stream")
+    return StreamingResponse(stream(request.message), media_type="text/event-stream")
 
 
 async def stream(message: str) -> AsyncIterator[bytes]:

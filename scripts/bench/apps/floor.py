@@ -25,8 +25,8 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await start(send, 200)
         await send({"type": "http.response.body", "body": b"ok"})
         return
-    asked = json.loads(await body_of(receive))
-    question = {"model": "sandbox-large", "input": asked["message"], "stream": True}
+    request = json.loads(await body_of(receive))
+    question = {"model": "sandbox-large", "input": request["message"], "stream": True}
     async with CLIENT.stream("POST", "/responses", json=question) as answer:
         await start(send, answer.status_code)
         async for part in answer.aiter_raw():

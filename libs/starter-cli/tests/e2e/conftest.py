@@ -100,7 +100,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Start the stack. (As root, Postgres is somebody else, who cannot enter pytest's own folders.)"""
+    """Start the stack. (As root, Postgres is somebody else, who cannot enter pytest's own data_dir.)"""
     data = Path(tempfile.mkdtemp(prefix="acme e2e "))
     data.chmod(0o711)
     try:

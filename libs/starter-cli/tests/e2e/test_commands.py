@@ -22,7 +22,7 @@ def acme(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_status_shows_every_part(stack: Stack) -> None:
-    told = acme("status", "--data", stack.folders.root)
+    told = acme("status", "--data", stack.data_dir.root)
     assert told.returncode == 0, told.stdout
     table, places = told.stdout.split("\n\n")
     rows = {line.split()[0]: line.split()[-1] for line in table.splitlines()[1:]}
@@ -34,7 +34,7 @@ def test_status_shows_every_part(stack: Stack) -> None:
 
 def test_status_shows_a_part_that_is_gone(stack: Stack) -> None:
     with stack.stopped("notification"):
-        told = acme("status", "--data", stack.folders.root)
+        told = acme("status", "--data", stack.data_dir.root)
     assert told.returncode == 1
     table = told.stdout.split("\n\n")[0].splitlines()[1:]
     assert [line.split()[0] for line in table if line.split()[-1] != "ok"] == ["notification"]
@@ -42,8 +42,8 @@ def test_status_shows_a_part_that_is_gone(stack: Stack) -> None:
 
 def test_status_names_what_a_part_waits_for(stack: Stack) -> None:
     with stack.stopped("postgres"):
-        told = acme("status", "--data", stack.folders.root)
-        assert status.problems(stack.folders).keys() >= {"auth", "conversation"}
+        told = acme("status", "--data", stack.data_dir.root)
+        assert status.problems(stack.data_dir).keys() >= {"auth", "conversation"}
     assert told.returncode == 1
     assert re.search(r"^conversation .* not ready: .*(database|postgres)", told.stdout, re.MULTILINE)
 
@@ -57,7 +57,7 @@ def test_status_of_nothing_says_so(tmp_path: Path) -> None:
 def test_somebody_made_by_hand_can_sign_in(stack: Stack, someone: Callable[[], Person]) -> None:
     names = ("--email", "viewer@example.com", "--tenant-slug", "by-hand", "--role", "viewer")
     for _ in range(2):
-        told = acme("users", "seed", *names, "--password", PASSWORD, "--data", stack.folders.root)
+        told = acme("users", "seed", *names, "--password", PASSWORD, "--data", stack.data_dir.root)
         assert told.returncode == 0, told.stdout + told.stderr
     person = someone()
     assert person.sign_in("viewer@example.com", PASSWORD).status_code == 200
@@ -76,7 +76,7 @@ def test_somebody_made_by_hand_can_sign_in(stack: Stack, someone: Callable[[], P
 def test_seeding_somebody_says_in_one_sentence_why_it_does_not(
     stack: Stack, options: tuple[str, ...], password: str, sentence: str
 ) -> None:
-    names = ("--email", "boss@example.com", "--tenant-slug", "of-the-boss", "--data", stack.folders.root)
+    names = ("--email", "boss@example.com", "--tenant-slug", "of-the-boss", "--data", stack.data_dir.root)
     made = acme("users", "seed", *names, "--role", "owner", "--password", PASSWORD)
     assert made.returncode == 0, made.stdout
     told = acme("users", "seed", *names, *options, "--password", password)
@@ -87,7 +87,7 @@ def test_seeding_somebody_says_in_one_sentence_why_it_does_not(
 
 def test_a_command_runs_with_the_settings_of_the_service_that_runs(stack: Stack) -> None:
     show = "import os; print(os.environ['PORT'], os.environ['RUN_LEASE_SECONDS'], os.getcwd())"
-    told = acme("exec", "--data", stack.folders.root, "chat-agent", "--", "python", "-c", show)
+    told = acme("exec", "--data", stack.data_dir.root, "chat-agent", "--", "python", "-c", show)
     assert told.returncode == 0, told.stdout + told.stderr
     port, lease, folder = told.stdout.split(maxsplit=2)
     assert (port, lease) == (str(stack.layout.ports["chat-agent"]), "4")
@@ -96,20 +96,20 @@ def test_a_command_runs_with_the_settings_of_the_service_that_runs(stack: Stack)
 
 def test_a_command_of_a_service_that_is_down_runs_all_the_same(stack: Stack) -> None:
     with stack.stopped("auth"):
-        told = acme("exec", "--data", stack.folders.root, "auth", "--", "python", "-m", "auth.keys", "list")
+        told = acme("exec", "--data", stack.data_dir.root, "auth", "--", "python", "-m", "auth.keys", "list")
     assert told.returncode == 0, told.stdout + told.stderr
     assert "active" in told.stdout
 
 
 def test_a_command_of_no_service_is_refused(stack: Stack) -> None:
-    told = acme("exec", "--data", stack.folders.root, "nobody", "--", "true")
+    told = acme("exec", "--data", stack.data_dir.root, "nobody", "--", "true")
     assert told.returncode == 1
     assert "there is no service nobody; choose one of auth, " in told.stdout
 
 
 def test_a_copied_folder_does_not_run(stack: Stack, tmp_path: Path) -> None:
     for file in ("run.json", "lock", "secrets.json"):
-        shutil.copy(stack.folders.root / file, tmp_path)
+        shutil.copy(stack.data_dir.root / file, tmp_path)
     told = acme("status", "--data", tmp_path)
     assert told.returncode == 1
     assert f"does not run on {tmp_path}" in told.stdout

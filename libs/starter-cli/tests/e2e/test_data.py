@@ -23,13 +23,13 @@ def test_a_service_enters_its_own_database_and_no_other(stack: Stack) -> None:
 
 
 def test_secrets_and_logs_are_for_their_owner_alone(stack: Stack) -> None:
-    folders = stack.folders
-    private = [folders.secrets, folders.run, folders.logs, folders.redis, folders.mails]
+    data_dir = stack.data_dir
+    private = [data_dir.secrets_file, data_dir.run_file, data_dir.logs, data_dir.redis, data_dir.mails]
     assert {path.name: path.stat().st_mode & 0o077 for path in private} == {path.name: 0 for path in private}
 
 
 def test_no_secret_is_written_into_a_log(stack: Stack) -> None:
-    logs = [*stack.folders.logs.glob("*.log"), stack.folders.log("postgres"), stack.folders.log("valkey")]
+    logs = [*stack.data_dir.logs.glob("*.log"), stack.data_dir.log("postgres"), stack.data_dir.log("valkey")]
     told = "".join(log.read_text(errors="replace") for log in logs)
     assert told
     assert [name for name, secret in stack.layout.secrets.items() if secret in told] == []

@@ -66,4 +66,4 @@ def test_a_browser_of_a_listed_origin_may_call(stack: Stack, stranger: Person) -
 def test_a_request_id_goes_all_the_way_and_comes_back(stack: Stack, owner: Person) -> None:
     answer = owner.http.get("/api/v1/conversations", headers={"X-Request-Id": "from-the-outside-1"})
     assert answer.headers["x-request-id"] == "from-the-outside-1"
-    until(lambda: "from-the-outside-1" in stack.folders.log("conversation").read_text())
+    until(lambda: "from-the-outside-1" in stack.data_dir.log("conversation").read_text())

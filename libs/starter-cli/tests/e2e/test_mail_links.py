@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import httpx
 from sandbox.pages import PAGES
-from starter_cli.paths import service_folder
+from starter_cli.paths import service_dir
 from starter_cli.stack import Stack
 
 from .conftest import PASSWORD, Inbox, Person, until
@@ -29,7 +29,7 @@ def press(url: str, **typed: str) -> httpx.Response:
 
 
 def test_there_is_a_page_for_every_link_of_a_letter(stack: Stack) -> None:
-    wording = (service_folder("notification") / "notification" / "wording.py").read_text()
+    wording = (service_dir("notification") / "notification" / "wording.py").read_text()
     pages = set(re.findall(r'page="([a-z-]+)"', wording))
     assert pages == PAGES.keys()
     for page in pages:

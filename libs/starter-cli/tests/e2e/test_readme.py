@@ -66,7 +66,7 @@ def test_a_command_that_is_marked_works_at_the_stack_that_runs(stack: Stack, lin
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", line.replace(".venv/bin/", f"{PROGRAMS}/")],
         cwd=ROOT,
-        env={**os.environ, "ACME_DATA": str(stack.folders.root)},
+        env={**os.environ, "ACME_DATA": str(stack.data_dir.root)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -88,7 +88,7 @@ def test_a_program_that_a_page_names_runs_as_its_service(stack: Stack, module: s
     arguments = ["-c", f"import {module}"] if name in SERVERS else ["-m", module, "--help"]
     done = subprocess.run(
         [PROGRAMS / "acme", "exec", package.replace("_", "-"), "--", "python", *arguments],
-        env={**os.environ, "ACME_DATA": str(stack.folders.root)},
+        env={**os.environ, "ACME_DATA": str(stack.data_dir.root)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from sandbox.processes import free_port
-from starter_cli.paths import Folders, Layout
+from starter_cli.paths import DataDir, Layout
 from starter_cli.ports import HOST, PortBlock, is_free
 from testkit.databases import query
 
@@ -275,7 +275,7 @@ def test_the_inbox_keeps_its_port(data: Path, first_run: Runner, port: int) -> N
 
 
 def test_a_database_that_is_newer_than_the_code_is_told(data: Path, first_run: Runner, port: int) -> None:
-    layout = Layout(Folders(data), {"postgres": free_port()}, json.loads((data / "secrets.json").read_text()))
+    layout = Layout(DataDir(data), {"postgres": free_port()}, json.loads((data / "secrets.json").read_text()))
     with layout.postgres:
         [[before]] = query(layout.database_url("auth"), "select version_num from alembic_version")
         query(layout.database_url("auth"), "update alembic_version set version_num = '9999'")
