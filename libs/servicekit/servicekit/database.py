@@ -1,6 +1,7 @@
 """One Postgres database a service, and one transaction a request, committed before the answer leaves."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Self
@@ -58,10 +59,9 @@ class Database:
         event.listen(self.engine.sync_engine.pool, "checkout", discard_closed_connection)
         event.listen(self.engine.sync_engine, "handle_error", redact_error_detail)
         event.listen(self.engine.sync_engine, "handle_error", discard_read_only_connection)
-        # Set by each commit that has published an event: a relay in this process need not look for it.
-        self.published = asyncio.Event()
+        self._wakeups: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._sessions = async_sessionmaker(
-            self.engine, expire_on_commit=False, info={"published": self.published}
+            self.engine, expire_on_commit=False, info={"wakeups": self._wakeups}
         )
 
     @classmethod
@@ -78,6 +78,10 @@ class Database:
         """Open a transaction: leaving commits, raising rolls back."""
         return self._sessions.begin()
 
+    def wakeup(self, work: str) -> asyncio.Event:
+        """Return what each commit sets that makes some work due (see `wake_on_commit`)."""
+        return self._wakeups[work]
+
     async def ping(self) -> None:
         """Raise unless the database answers."""
         async with self.engine.connect() as connection:
@@ -86,6 +90,16 @@ class Database:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+def wake_on_commit(session: AsyncSession, work: str) -> None:
+    """Wake this process's worker for some work once the session's transaction has committed.
+
+    So the worker need not poll often for what its own process has made due; other processes' work it finds by
+    polling.
+    """
+    if (wakeups := session.info.get("wakeups")) is not None:
+        event.listen(session.sync_session, "after_commit", lambda _session: wakeups[work].set(), once=True)
 
 
 def discard_closed_connection(connection: DBAPIConnection, _record: object, _proxy: object) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from servicekit import erasure
 from servicekit.auth.tokens import Principal
+from servicekit.database import wake_on_commit
 from servicekit.erasure import deleted_users
 from servicekit.schemas import InvalidCursor, Page, decode_cursor, encode_cursor
 from servicekit.telemetry import traceparent
@@ -50,6 +51,7 @@ async def enqueue(db: AsyncSession, *, expires_at: datetime, **values: Any) -> N
     deadline = min(expires_at, datetime.now(UTC) + MAX_AGE)
     row = insert(Delivery).values(expires_at=deadline, traceparent=traceparent(), **values)
     await db.execute(row.on_conflict_do_nothing())
+    wake_on_commit(db, Delivery.__tablename__)
 
 
 async def erase_user(db: AsyncSession, user_id: str) -> None:

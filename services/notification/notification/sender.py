@@ -14,7 +14,7 @@ from servicekit import telemetry
 from servicekit.database import Database
 from servicekit.encryption import DecryptionFailed
 from servicekit.jwks.backoff import Backoff
-from servicekit.workers.base import LoopWorker, shielded
+from servicekit.workers.base import LoopWorker, shielded, until_set
 
 from notification import deliveries, rendering
 from notification.deliveries import Outcome
@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
 
 BATCH_SIZE = 5
-# The shortest and the longest pause between two looks for mails; the longer there are none, the rarer.
-POLL_SECONDS = (0.02, 0.5)
+# The shortest and the longest pause between two polls: the longer nothing is due, the rarer. What this
+# process enqueues is sent at once.
+POLL_SECONDS = (0.02, 2.0)
 # The shortest and the longest pause while the provider takes no mail at all.
 CIRCUIT_SECONDS = (0.5, 15.0)
 # How long a mail that is on its way may still take when we are told to stop.
@@ -44,6 +45,7 @@ class Sender(LoopWorker):
         self._settings = settings
         self._circuit = Backoff(*CIRCUIT_SECONDS, time.monotonic)
         self._idle = POLL_SECONDS[0]
+        self._wakeup = database.wakeup(Delivery.__tablename__)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -55,6 +57,7 @@ class Sender(LoopWorker):
 
     async def step(self) -> float:
         """Send one batch; while the provider takes nothing, rest longer and longer."""
+        self._wakeup.clear()
         # No transaction is open while the provider is talking: the lease keeps the mails ours.
         async with self._database.begin() as db:
             batch = await deliveries.claim(db, BATCH_SIZE)
@@ -64,6 +67,14 @@ class Sender(LoopWorker):
         self._idle = POLL_SECONDS[0]
         await shielded(self._send_all(batch), GRACE_SECONDS)
         return self._circuit.remaining()
+
+    async def idle(self, seconds: float) -> None:
+        """Idle until it is time to poll or an email is enqueued."""
+        if self._circuit.remaining():
+            # The provider takes no email now, however many there are.
+            await super().idle(seconds)
+        else:
+            await until_set(self._wakeup, seconds)
 
     async def _send_all(self, batch: Sequence[Delivery]) -> None:
         outcomes = await asyncio.gather(*map(self._send, batch))

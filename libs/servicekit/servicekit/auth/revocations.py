@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection
 
 from prometheus_client import Gauge
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from servicekit.auth.tokens import MAX_LEEWAY_SECONDS, MAX_LIFETIME_SECONDS, Principal
@@ -29,7 +30,9 @@ KEY = "revocations"
 EVERY_SESSION = "session:*"
 # After that no token is left that a verifier would take: the longest life, the most leeway, and a minute.
 REMEMBERED_SECONDS = MAX_LIFETIME_SECONDS + MAX_LEEWAY_SECONDS + 60
-POLL_SECONDS = 1.0
+CHANNEL = f"{KEY}:changed"
+# A message wakes a service at once; this is for one that was lost.
+POLL_SECONDS = 5.0
 PAGE = 1000
 # Clocks of a Redis that fails over may differ, so that much is read again; and everything once in a while.
 OVERLAP_MICRO = 5_000_000
@@ -46,8 +49,10 @@ PUBLISH = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'NX', now, ARGV[i]) end
+local added = 0
+for i = 2, #ARGV do added = added + redis.call('ZADD', KEYS[1], 'NX', now, ARGV[i]) end
 redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000))
+if added > 0 then redis.call('PUBLISH', KEYS[1] .. ':changed', added) end
 """
 
 
@@ -86,6 +91,7 @@ class Revocations(LoopWorker):
         # What is revoked: at what time, and until when (by our clock) that must be known.
         self._known: dict[str, tuple[int, float]] = {}
         self._newest = 0
+        self._channel: PubSub | None = None
         self._all = Throttle(EVERYTHING_SECONDS)
         self._read_at = -math.inf
         AGE.labels(service).set_function(lambda: self._clock() - self._read_at)
@@ -114,6 +120,7 @@ class Revocations(LoopWorker):
 
     async def begin(self) -> None:
         """Read everything next: nobody knows what was missed."""
+        await self._unsubscribe()
         self._all.hurry()
 
     async def step(self) -> float:
@@ -122,6 +129,27 @@ class Revocations(LoopWorker):
         self._forget()
         self._read_at = self._clock()
         return self._every
+
+    async def idle(self, seconds: float) -> None:
+        """Idle until something is revoked, but no longer than so many seconds."""
+        if self._channel is None:
+            # What was published before this subscription is read by the next step, at once.
+            self._channel = self._redis.pubsub(ignore_subscribe_messages=True)
+            await self._channel.subscribe(CHANNEL)
+        else:
+            await self._channel.get_message(timeout=seconds)
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        try:
+            await super().run()
+        finally:
+            await asyncio.shield(self._unsubscribe())
+
+    async def _unsubscribe(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it unannotated
 
     async def _read(self, since: int) -> None:
         start, newest = 0, self._newest if since else 0

@@ -40,7 +40,7 @@ class RetryPolicy:
     last_retry: float = 900.0
     handling: float = 30.0
     grace: float = GRACE_SECONDS
-    block: float = 1.0
+    block: float = 2.0
     gone: float = 3600.0
     pauses: tuple[float, float] = BACKOFF_SECONDS
 

@@ -13,11 +13,10 @@ import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Row, Table, Text, Uuid, func, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import registry
 
-from servicekit.database import metadata
+from servicekit.database import metadata, wake_on_commit
 from servicekit.telemetry import traceparent
 
 SPEC_VERSION = "1.0"
@@ -111,8 +110,7 @@ def publish(session: AsyncSession, event: Event, *, tenant_id: UUID | None, subj
     `subject` names what it happened to (`user:<uuid>`), `tenant_id` whose that is.
     """
     event_id = uuid4()
-    if (published := session.info.get("published")) is not None:
-        listen(session.sync_session, "after_commit", lambda _session: published.set(), once=True)
+    wake_on_commit(session, outbox.name)
     session.add(
         _OutboxRow(
             id=event_id,

@@ -65,6 +65,7 @@ class OutboxRelay(LoopWorker):
         # put both into one slot of a cluster.
         self._mark = f"{{{self._stream}}}:kept"
         self._groups = [ConsumerGroup(redis, self._stream, reader) for reader in readers]
+        self._wakeup = database.wakeup(outbox.name)
         self._batch = batch
         self._poll = poll
         self._idle = poll[0]
@@ -97,7 +98,7 @@ class OutboxRelay(LoopWorker):
         """Trim when it is time, which makes room where there is none; then send one batch."""
         if self._trimming.due():
             await self._trim()
-        self._database.published.clear()
+        self._wakeup.clear()
         # A batch that is sent and not committed would be sent again by the next relay.
         if await shielded(self._send_batch()):
             self._has_sent = True
@@ -108,7 +109,7 @@ class OutboxRelay(LoopWorker):
 
     async def idle(self, seconds: float) -> None:
         """Idle until it is time to poll, or something is published by this process."""
-        await until_set(self._database.published, seconds)
+        await until_set(self._wakeup, seconds)
 
     async def _send_batch(self) -> int:
         async with self._database.begin() as session:

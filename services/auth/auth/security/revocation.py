@@ -5,15 +5,16 @@ from enum import StrEnum
 
 from redis.asyncio import Redis
 from servicekit.auth.revocations import EVERY_SESSION, REMEMBERED_SECONDS, format_entry, publish
-from servicekit.database import Database
-from servicekit.workers.base import LoopWorker, Throttle
+from servicekit.database import Database, wake_on_commit
+from servicekit.workers.base import LoopWorker, Throttle, until_set
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.models import Revocation
 
-TOLD_EVERY_SECONDS = 0.5
+# What this process commits is published at once; this is for what a command or a lost process has committed.
+TOLD_EVERY_SECONDS = 2.0
 # A transaction may be committed so long after the time that its rows bear.
 OVERLAP_SECONDS = 30
 EVERYTHING_SECONDS = 30.0
@@ -44,6 +45,7 @@ async def revoke(db: AsyncSession, kind: Kind, *names: str) -> None:
         index_elements=[Revocation.key], set_={"revoked_at": func.clock_timestamp()}
     )
     await db.execute(again)
+    wake_on_commit(db, Revocation.__tablename__)
 
 
 async def revoke_every_session(db: AsyncSession) -> None:
@@ -59,6 +61,7 @@ async def revoke_every_session(db: AsyncSession) -> None:
             index_elements=[Revocation.key], set_={"revoked_at": row.excluded.revoked_at}
         )
     )
+    wake_on_commit(db, Revocation.__tablename__)
 
 
 class Announcer(LoopWorker):
@@ -71,6 +74,7 @@ class Announcer(LoopWorker):
         super().__init__("revocations told", (0.1, 1.0))
         self._database = database
         self._redis = redis
+        self._wakeup = database.wakeup(Revocation.__tablename__)
         self._everything = Throttle(EVERYTHING_SECONDS)
         self._told: set[str] = set()
 
@@ -80,12 +84,17 @@ class Announcer(LoopWorker):
 
     async def step(self) -> float:
         """Tell what is new, and now and then everything."""
+        self._wakeup.clear()
         if self._everything.due():
             self._told = set()
             await self._tell(REMEMBERED_SECONDS)
         else:
             await self._tell(OVERLAP_SECONDS)
         return TOLD_EVERY_SECONDS
+
+    async def idle(self, seconds: float) -> None:
+        """Idle until it is time to poll, or something is revoked by this process."""
+        await until_set(self._wakeup, seconds)
 
     async def _tell(self, seconds: int) -> None:
         recent = select(Revocation.key, func.extract("epoch", Revocation.revoked_at)).where(
