@@ -16,9 +16,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from testkit.contract_documents import Json, documents, text, unanswered
-from testkit.openapi_diff import breaking_changes, says_so
-from testkit.pacts import forgotten
+from testkit.contract_documents import Json, documents, mismatched_events, text
+from testkit.openapi_diff import breaking_changes, declares_break
+from testkit.pacts import unused_interactions
 
 ROOT = Path(__file__).resolve().parent.parent
 DIFF_LINES = 40
@@ -70,7 +70,7 @@ def breaking(root: Path, made: dict[Path, Json], reference: str) -> Iterator[str
         new = made.get(root / name)
         if new is None:
             yield f"{name} is gone"
-        elif not says_so(old, new):
+        elif not declares_break(old, new):
             yield from (f"{name}: {change}" for change in breaking_changes(old, new))
 
 
@@ -94,8 +94,8 @@ def complaints(root: Path, reference: str, permitted: set[str]) -> Iterator[str]
     made = documents(root)
     yield from stale(root, made)
     yield from (f"BREAKS {one}" for one in breaking(root, made, reference) if one not in permitted)
-    yield from unanswered(root)
-    yield from forgotten(root)
+    yield from mismatched_events(root)
+    yield from unused_interactions(root)
 
 
 def main(words: Sequence[str] | None = None, root: Path = ROOT) -> None:

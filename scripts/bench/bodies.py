@@ -26,8 +26,8 @@ from sandbox.embedded import Postgres, Valkey
 from testkit.app import running
 from testkit.databases import Databases
 from testkit.issuer import Issuer
-from testkit.request_costs import Callers, Cost, callers_of, pay, sent
-from testkit.worst_bodies import JSON, Route, bodies, everywhere
+from testkit.request_costs import Callers, Cost, callers_of, measure_request, send_body
+from testkit.worst_bodies import JSON, Route, all_routes_with_body, worst_bodies
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = (
@@ -99,7 +99,7 @@ async def measure(services: list[FastAPI], issuer: Issuer) -> None:
         async with running(app):
             # Auth would not know them, but of its routes the one that is measured asks for no token.
             callers = callers_of(issuer, app)
-            for route in everywhere(app):
+            for route in all_routes_with_body(app):
                 if route.path in ROUTES and not route.is_internal:
                     async for row in rows(route, callers):
                         sys.stdout.write(f"{row}\n")
@@ -109,15 +109,15 @@ async def rows(route: Route, callers: Callers) -> AsyncIterator[str]:
     """Measure one route: of each kind of body, in the place where it costs most."""
     worst: dict[str, tuple[Cost, float]] = {}
     async with callers.client(route, **{"Content-Type": JSON}) as sender:
-        await sent(sender, route, b"{}")
-        for kind, place, content in bodies(route):
+        await send_body(sender, route, b"{}")
+        for kind, place, content in worst_bodies(route):
             if kind in KINDS:
-                await pay(cost := Cost(route.name, kind, place), sender, route, content)
+                await measure_request(cost := Cost(route.name, kind, place), sender, route, content)
                 if kind not in worst or cost.milliseconds > worst[kind][0].milliseconds:
                     worst[kind] = (cost, bare_parse_milliseconds(content))
     for cost, bare in worst.values():
         figures = (f"{cost.milliseconds:.0f}", f"{bare:.1f}", f"{cost.milliseconds / bare:.1f}")
-        answer = (f"{cost.megabytes:.0f}", str(int(cost.status)), f"{cost.answered} bytes")
+        answer = (f"{cost.megabytes:.0f}", str(int(cost.status)), f"{cost.response_bytes} bytes")
         yield f"| {' | '.join((route.name, f'{cost.body} in {cost.place}', *figures, *answer))} |"
 
 

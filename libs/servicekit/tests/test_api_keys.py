@@ -1,4 +1,4 @@
-"""API keys at the door of a service; auth is a stand-in that counts what it is asked, over real HTTP."""
+"""API keys in a service; auth is a stand-in that counts what it is asked, over real HTTP."""
 
 import asyncio
 from collections.abc import Iterator
@@ -97,7 +97,7 @@ def resources(keys: ApiKeyIntrospector, rates: CallRates) -> SimpleNamespace:
 
 
 @pytest.fixture
-async def door(url: str, clock: Clock, rates: CallRates) -> Any:
+async def client(url: str, clock: Clock, rates: CallRates) -> Any:
     """A client of a service that takes API keys."""
     app = FastAPI()
     errors.install(app)
@@ -114,17 +114,17 @@ async def door(url: str, clock: Clock, rates: CallRates) -> Any:
             yield client
 
 
-async def ask(door: httpx.AsyncClient, key: str = KEY, **headers: str) -> httpx.Response:
-    return await door.get("/", headers={"Authorization": f"Bearer {key}", **headers})
+async def ask(client: httpx.AsyncClient, key: str = KEY, **headers: str) -> httpx.Response:
+    return await client.get("/", headers={"Authorization": f"Bearer {key}", **headers})
 
 
-async def test_lets_in_whom_auth_knows(door, other):
-    answer = await ask(door)
+async def test_lets_in_whom_auth_knows(client, other):
+    answer = await ask(client)
     assert answer.json() == {"subject": "service:ak.1", "role": "member", "key": f"{{{TENANT}}}:x"}
     assert other.asked == [{"key": KEY, "address": "198.51.100.7"}]
 
 
-async def test_asks_nobody_about_what_cannot_be_a_key(door, other):
+async def test_asks_nobody_about_what_cannot_be_a_key(client, other):
     for key in (
         KEY[:-1],
         KEY[:-1] + ("0" if KEY[-1] != "0" else "1"),
@@ -132,83 +132,83 @@ async def test_asks_nobody_about_what_cannot_be_a_key(door, other):
         "acme_ak_",
         KEY + "0",
     ):
-        answer = await ask(door, key)
+        answer = await ask(client, key)
         assert answer.status_code == 401
     assert other.asked == []
 
 
-async def test_asks_once_in_a_while_and_once_for_many_at_a_time(door, other, clock):
-    answers = await asyncio.gather(*(ask(door) for _ in range(20)))
+async def test_asks_once_in_a_while_and_once_for_many_at_a_time(client, other, clock):
+    answers = await asyncio.gather(*(ask(client) for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
     clock.now += api_keys.CACHE_SECONDS - 0.1
-    await ask(door)
+    await ask(client)
     assert len(other.asked) == 1
     clock.now += 0.1
-    await ask(door)
+    await ask(client)
     assert len(other.asked) == 2
 
 
-async def test_keeps_a_word_for_less_than_the_five_seconds_in_which_a_revocation_counts(door, other, clock):
-    assert (await ask(door)).status_code == 200
+async def test_keeps_a_word_for_less_than_the_five_seconds_in_which_a_revocation_counts(client, other, clock):
+    assert (await ask(client)).status_code == 200
     other.answer = {"active": False}
     clock.now += 4.9
-    assert (await ask(door)).status_code == 401
+    assert (await ask(client)).status_code == 401
 
 
-async def test_remembers_keys_that_do_not_work_too_but_not_for_ever(door, other, clock):
+async def test_remembers_keys_that_do_not_work_too_but_not_for_ever(client, other, clock):
     other.answer = {"active": False}
     for _ in range(3):
-        answer = await ask(door)
+        answer = await ask(client)
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
     assert len(other.asked) == 1
     other.answer = GOOD
     clock.now += api_keys.CACHE_SECONDS
-    assert (await ask(door)).status_code == 200
+    assert (await ask(client)).status_code == 200
 
 
-async def test_remembers_only_so_many(door, other, monkeypatch):
+async def test_remembers_only_so_many(client, other, monkeypatch):
     monkeypatch.setattr(api_keys, "MAX_CACHED", 2)
     other.answer = {"active": False}
     keys = [api_keys.format_key(uuid4(), "cd" * 32) for _ in range(3)]
     for key in (*keys, keys[2], keys[0]):
-        await ask(door, key)
+        await ask(client, key)
     assert [one["key"] for one in other.asked] == [*keys, keys[0]]
 
 
-async def test_asks_again_for_another_address(door, other):
+async def test_asks_again_for_another_address(client, other):
     for address in ("203.0.113.1", "203.0.113.1", "203.0.113.2"):
-        await ask(door, **{"X-Forwarded-For": address})
+        await ask(client, **{"X-Forwarded-For": address})
     assert [one["address"] for one in other.asked] == ["203.0.113.1", "203.0.113.2"]
 
 
 @pytest.mark.parametrize("lack", [{"scopes": []}, {"role": None}, {"tenant_id": None}])
-async def test_takes_an_answer_without_limits_for_none(door, other, lack):
+async def test_takes_an_answer_without_limits_for_none(client, other, lack):
     other.answer = {**GOOD, **lack}
-    assert (await ask(door)).status_code == 401
+    assert (await ask(client)).status_code == 401
 
 
-async def test_passes_on_that_an_address_must_wait(door, other):
+async def test_passes_on_that_an_address_must_wait(client, other):
     other.status = 429
-    answer = await ask(door)
+    answer = await ask(client)
     assert (answer.status_code, answer.json()["code"]) == (429, "too_many_invalid_api_keys")
     assert answer.headers["retry-after"] == "7"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
-async def test_lets_nobody_in_while_auth_cannot_tell_and_recovers(door, other, status):
+async def test_lets_nobody_in_while_auth_cannot_tell_and_recovers(client, other, status):
     other.status = status
-    answer = await ask(door)
+    answer = await ask(client)
     assert (answer.status_code, answer.json()["code"]) == (503, "dependency_unavailable")
     assert "retry-after" in answer.headers
     other.status = 200
-    assert (await ask(door)).status_code == 200
+    assert (await ask(client)).status_code == 200
 
 
-async def test_gets_itself_a_new_token_when_its_own_is_void_before_its_time(door, other, clock):
-    assert (await ask(door)).status_code == 200
+async def test_gets_itself_a_new_token_when_its_own_is_void_before_its_time(client, other, clock):
+    assert (await ask(client)).status_code == 200
     other.void = 1
     clock.now += api_keys.CACHE_SECONDS
-    assert (await ask(door)).status_code == 200
+    assert (await ask(client)).status_code == 200
     assert other.issued == 2
 
 

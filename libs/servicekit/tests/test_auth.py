@@ -1,4 +1,4 @@
-"""The door of a service: a real app, real tokens, keys over real HTTP."""
+"""Authentication of a service: a real app, real tokens, keys over real HTTP."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -22,7 +22,7 @@ from servicekit.auth.dependencies import (
 from servicekit.auth.tokens import Principal, TokenVerifier
 from servicekit.call_limits import CallRates
 from servicekit.jwks.cache import JwksCache
-from testkit.issuer import Answer, Issuer
+from testkit.issuer import Issuer, JwksResponse
 
 TENANT = UUID("7e4a0000-0000-4000-8000-000000000001")
 OTHER = UUID("7e4a0000-0000-4000-8000-0000000000ff")
@@ -215,7 +215,7 @@ async def test_refuses_two_authorization_headers(http, issuer):
 
 async def test_says_503_when_the_keys_cannot_be_had(issuer, rates):
     with Issuer(issuer.issuer) as down:
-        down.answer = Answer(status=500)
+        down.answer = JwksResponse(status=500)
         verifier = TokenVerifier(JwksCache(down.jwks_url), issuer=issuer.issuer, audiences=["acme-api"])
         app = FastAPI()
         app.state.resources = SimpleNamespace(name="conversation", verifier=verifier, rates=rates)

@@ -30,7 +30,7 @@ async def ask_somebody_else(resources: ResourcesDep) -> None:
 
 
 @pytest.fixture
-def settings(databases, redis_url, issuer, sinks):
+def settings(databases, redis_url, issuer, captured_telemetry):
     return ServiceSettings(
         environment="test",
         debug=True,
@@ -38,7 +38,7 @@ def settings(databases, redis_url, issuer, sinks):
         redis_url=redis_url,
         auth_issuer=issuer.issuer,
         auth_jwks_url=issuer.jwks_url,
-        **sinks.settings,
+        **captured_telemetry.settings,
     )
 
 
@@ -51,21 +51,21 @@ async def http(settings):
             yield http
 
 
-async def test_an_error_of_the_database_shows_no_row(http, sinks):
+async def test_an_error_of_the_database_shows_no_row(http, captured_telemetry):
     answer = await http.get("/twice")
     assert answer.status_code == 500
-    assert "UniqueViolationError" in sinks.logs
-    assert "violates unique constraint" in sinks.traces
-    assert sinks.showing(ADDRESS) == []
+    assert "UniqueViolationError" in captured_telemetry.logs
+    assert "violates unique constraint" in captured_telemetry.traces
+    assert captured_telemetry.leaks(ADDRESS) == []
 
 
-async def test_no_query_and_no_value_is_traced(http, sinks):
+async def test_no_query_and_no_value_is_traced(http, captured_telemetry):
     assert (await http.get("/elsewhere", params={"token": QUESTION})).status_code == 200
-    assert sinks.traced >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
-    assert "http://127.0.0.1:9/search" in sinks.traces
-    assert sinks.showing(QUESTION, ADDRESS) == []
+    assert captured_telemetry.instrumented_libraries >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
+    assert "http://127.0.0.1:9/search" in captured_telemetry.traces
+    assert captured_telemetry.leaks(QUESTION, ADDRESS) == []
 
 
-async def test_what_is_shown_is_found(http, sinks):
+async def test_what_is_shown_is_found(http, captured_telemetry):
     await http.get("/twice", headers={"X-Request-Id": "shown-on-purpose"})
-    assert sinks.showing("shown-on-purpose") == ["logs: shown-on-purpose"]
+    assert captured_telemetry.leaks("shown-on-purpose") == ["logs: shown-on-purpose"]

@@ -11,9 +11,9 @@ from prometheus_client import REGISTRY
 from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable, TokenVerifier
 from servicekit.jwks.cache import JwksCache
 from servicekit.jwks.refresher import JwksPolicy
-from testkit.issuer import Answer, Issuer, SigningKey
+from testkit.issuer import Issuer, JwksResponse, SigningKey
 
-FAILING = Answer(status=500, headers={})
+FAILING = JwksResponse(status=500, headers={})
 
 
 class Clock:
@@ -91,7 +91,7 @@ def make_verifier(cache: JwksCache, issuer: Issuer) -> TokenVerifier:
 
 async def test_asks_once_for_a_thousand_verifications_on_a_cold_cache(cache, issuer):
     gate = threading.Event()
-    issuer.answer = Answer(gate=gate)
+    issuer.answer = JwksResponse(gate=gate)
     verifier, token = make_verifier(cache, issuer), issuer.token()
     waiting = [asyncio.create_task(verifier.verify(token)) for _ in range(1000)]
     await until(lambda: issuer.requests)
@@ -112,7 +112,7 @@ async def test_serves_a_fresh_key_without_asking(cache, issuer, clock, counts):
 async def test_never_waits_when_keys_expire_under_load(cache, issuer, clock, counts):
     await cache.get(issuer.key.kid)
     gate = threading.Event()
-    issuer.answer = Answer(gate=gate)
+    issuer.answer = JwksResponse(gate=gate)
     clock.now += 301
     # The source does not answer yet; whoever waited for it would hang here.
     await asyncio.wait_for(asyncio.gather(*(cache.get(issuer.key.kid) for _ in range(1000))), 5)
@@ -161,7 +161,7 @@ async def test_goes_on_by_itself_once_the_source_is_back(cache, issuer, clock, c
     assert isinstance(await refusal(cache, issuer.key.kid), KeySourceUnavailable)
     clock.now += 2
     assert isinstance(await refusal(cache, issuer.key.kid), KeySourceUnavailable)
-    issuer.answer = Answer()
+    issuer.answer = JwksResponse()
     clock.now += 4
     await cache.get(issuer.key.kid)
     lines = [record.message for record in caplog.records if record.name.startswith("servicekit")]
@@ -181,7 +181,7 @@ async def test_logs_which_keys_came_and_went(cache, issuer, caplog):
 
 async def test_lets_a_waiter_go_without_losing_the_answer_for_the_others(cache, issuer):
     gate = threading.Event()
-    issuer.answer = Answer(gate=gate)
+    issuer.answer = JwksResponse(gate=gate)
     first = asyncio.create_task(cache.get(issuer.key.kid))
     await until(lambda: issuer.requests)
     second = asyncio.create_task(cache.get(issuer.key.kid))
@@ -196,7 +196,7 @@ async def test_lets_a_waiter_go_without_losing_the_answer_for_the_others(cache, 
 
 async def test_stops_waiting_for_a_slow_source_but_takes_its_answer_later(issuer, clock):
     gate = threading.Event()
-    issuer.answer = Answer(gate=gate)
+    issuer.answer = JwksResponse(gate=gate)
     cache = JwksCache(issuer.jwks_url, JwksPolicy(wait_timeout=0.05), clock=clock)
     assert isinstance(await refusal(cache, issuer.key.kid), KeySourceUnavailable)
     gate.set()
@@ -331,7 +331,7 @@ async def test_forgets_its_troubles_after_an_unchanged_answer(cache, issuer, clo
         issuer.answer = FAILING
         for _ in range(8):
             await cache.refresh_now()
-        issuer.answer = Answer()
+        issuer.answer = JwksResponse()
         await cache.refresh_now()
     assert [record.message for record in caplog.records].count("key set source fails") == 2
     asked = len(issuer.requests)
@@ -361,14 +361,14 @@ async def test_never_blames_a_token_for_a_lost_source(cache, issuer, clock):
     clock.now += 301
     assert isinstance(await refusal(cache, new.kid), KeySourceUnavailable)
     assert isinstance(await refusal(cache, new.kid), KeySourceUnavailable)
-    issuer.answer = Answer()
+    issuer.answer = JwksResponse()
     clock.now += 2
     assert (await cache.get(new.kid)).kid == new.kid
 
 
 @pytest.mark.parametrize(("retry_after", "pause"), [("30", 30), ("86400", 60), ("soon", 0)])
 async def test_heeds_retry_after_within_reason(cache, issuer, clock, retry_after, pause):
-    issuer.answer = Answer(status=503, headers={"Retry-After": retry_after})
+    issuer.answer = JwksResponse(status=503, headers={"Retry-After": retry_after})
     await refusal(cache, issuer.key.kid)
     clock.now += max(0, pause - 1)
     await refusal(cache, issuer.key.kid)
@@ -380,7 +380,7 @@ async def test_heeds_retry_after_within_reason(cache, issuer, clock, retry_after
 
 async def test_reads_a_date_in_retry_after_by_the_clock_of_the_source(cache, issuer, clock):
     headers = {"Retry-After": "Fri, 01 Jan 2100 00:00:30 GMT"}
-    issuer.answer = Answer(status=429, headers=headers)
+    issuer.answer = JwksResponse(status=429, headers=headers)
     await refusal(cache, issuer.key.kid)
     clock.now += 59
     await refusal(cache, issuer.key.kid)
@@ -405,7 +405,7 @@ async def test_reads_a_date_in_retry_after_by_the_clock_of_the_source(cache, iss
 )
 async def test_keeps_keys_for_as_long_as_the_source_says_within_bounds(issuer, clock, counts, headers, ttl):
     cache = JwksCache(issuer.jwks_url, clock=clock)
-    issuer.answer = Answer(headers=headers)
+    issuer.answer = JwksResponse(headers=headers)
     await cache.get(issuer.key.kid)
     clock.now += ttl - 1
     await cache.get(issuer.key.kid)
@@ -437,7 +437,7 @@ async def test_warms_up_as_soon_as_the_source_answers(issuer):
     cache = JwksCache(issuer.jwks_url, policy)
     warming = asyncio.create_task(cache.warmup())
     await until(lambda: len(issuer.requests) >= 2)
-    issuer.answer = Answer()
+    issuer.answer = JwksResponse()
     await warming
     asked = len(issuer.requests)
     await cache.warmup()
@@ -474,14 +474,14 @@ async def test_drops_a_revoked_key_at_once_even_from_a_source_that_still_has_it(
 async def test_refreshes_now_although_it_is_backing_off(cache, issuer):
     issuer.answer = FAILING
     await refusal(cache, issuer.key.kid)
-    issuer.answer = Answer()
+    issuer.answer = JwksResponse()
     assert await cache.refresh_now()
     await cache.get(issuer.key.kid)
 
 
 async def test_asks_again_when_the_fetch_under_way_began_before_the_alarm(cache, issuer, counts):
     gate = threading.Event()
-    issuer.answer = Answer(gate=gate)
+    issuer.answer = JwksResponse(gate=gate)
     under_way = asyncio.create_task(cache.get(issuer.key.kid))
     await until(lambda: issuer.requests)
     alarm = asyncio.create_task(cache.refresh_now(drop=["burnt"]))
@@ -501,7 +501,7 @@ def test_serves_two_event_loops_one_after_the_other(cache, issuer, clock):
 
 def test_serves_two_event_loops_at_the_same_time(cache, issuer):
     gate = threading.Event()
-    issuer.answer = Answer(gate=gate)
+    issuer.answer = JwksResponse(gate=gate)
 
     async def ask_many() -> int:
         return len(await asyncio.gather(*(cache.get(issuer.key.kid) for _ in range(50))))

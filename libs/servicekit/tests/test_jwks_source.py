@@ -12,7 +12,7 @@ from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable
 from servicekit.jwks.cache import JwksCache
 from servicekit.jwks.fetch import FetchLimits
 from servicekit.jwks.refresher import JwksPolicy
-from testkit.issuer import Answer, Issuer, SigningKey
+from testkit.issuer import Issuer, JwksResponse, SigningKey
 
 QUICK = JwksPolicy(limits=FetchLimits(connect_timeout=0.2, read_timeout=0.2, total_timeout=0.3))
 P256 = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True)
@@ -34,31 +34,31 @@ def failures(url: str, result: str) -> float:
     return REGISTRY.get_sample_value("jwks_refresh_total", labels) or 0
 
 
-def body(*keys: object) -> Answer:
-    return Answer(body=json.dumps({"keys": keys}).encode())
+def body(*keys: object) -> JwksResponse:
+    return JwksResponse(body=json.dumps({"keys": keys}).encode())
 
 
 @pytest.mark.parametrize(
     ("answer", "result"),
     [
-        (Answer(status=500), "error_status"),
-        (Answer(status=404), "error_status"),
-        (Answer(status=204, body=b""), "error_status"),
-        (Answer(status=304, etag=False), "error_status"),
-        (Answer(status=401), "error_status"),
-        (Answer(body=b""), "error_malformed"),
-        (Answer(body=b"<html>"), "error_malformed"),
-        (Answer(body=b"[]"), "error_malformed"),
-        (Answer(body=b"{}"), "error_malformed"),
-        (Answer(body=b'{"keys": {}}'), "error_malformed"),
-        (Answer(body=b'{"keys": [], "keys": []}'), "error_malformed"),
-        (Answer(body=b'{"keys": "\xff"}'), "error_malformed"),
-        (Answer(body=b"[" * 60_000), "error_malformed"),
+        (JwksResponse(status=500), "error_status"),
+        (JwksResponse(status=404), "error_status"),
+        (JwksResponse(status=204, body=b""), "error_status"),
+        (JwksResponse(status=304, etag=False), "error_status"),
+        (JwksResponse(status=401), "error_status"),
+        (JwksResponse(body=b""), "error_malformed"),
+        (JwksResponse(body=b"<html>"), "error_malformed"),
+        (JwksResponse(body=b"[]"), "error_malformed"),
+        (JwksResponse(body=b"{}"), "error_malformed"),
+        (JwksResponse(body=b'{"keys": {}}'), "error_malformed"),
+        (JwksResponse(body=b'{"keys": [], "keys": []}'), "error_malformed"),
+        (JwksResponse(body=b'{"keys": "\xff"}'), "error_malformed"),
+        (JwksResponse(body=b"[" * 60_000), "error_malformed"),
         (body(), "error_no_keys"),
         (body(1, None, "key", [], {}), "error_no_keys"),
         (body(*(SigningKey().jwk for _ in range(33))), "error_malformed"),
-        (Answer(body=b" " * 65_537), "error_oversize"),
-        (Answer(body=b"x" * 10_000_000), "error_oversize"),
+        (JwksResponse(body=b" " * 65_537), "error_oversize"),
+        (JwksResponse(body=b"x" * 10_000_000), "error_oversize"),
     ],
 )
 async def test_takes_no_bad_answer_for_a_key_set(cache, issuer, answer, result):
@@ -69,7 +69,7 @@ async def test_takes_no_bad_answer_for_a_key_set(cache, issuer, answer, result):
     assert failures(issuer.jwks_url, result) == before + 1
 
 
-@pytest.mark.parametrize("answer", [Answer(drip=0.05), Answer(delay=0.4)])
+@pytest.mark.parametrize("answer", [JwksResponse(drip=0.05), JwksResponse(delay=0.4)])
 async def test_does_not_wait_for_a_source_that_dawdles(issuer, answer):
     before = failures(issuer.jwks_url, "error_timeout")
     issuer.answer = answer
@@ -78,7 +78,9 @@ async def test_does_not_wait_for_a_source_that_dawdles(issuer, answer):
     assert failures(issuer.jwks_url, "error_timeout") == before + 1
 
 
-@pytest.mark.parametrize("answer", [Answer(status=500), Answer(body=b"{"), body(), body({"kty": "RSA"})])
+@pytest.mark.parametrize(
+    "answer", [JwksResponse(status=500), JwksResponse(body=b"{"), body(), body({"kty": "RSA"})]
+)
 async def test_keeps_the_keys_it_has_when_a_bad_answer_follows(cache, issuer, answer):
     await cache.get(issuer.key.kid)
     issuer.answer = answer
@@ -97,7 +99,7 @@ async def test_says_503_when_nobody_listens():
 
 async def test_follows_no_redirect(cache, issuer):
     with Issuer() as elsewhere:
-        issuer.answer = Answer(status=302, headers={"Location": elsewhere.jwks_url})
+        issuer.answer = JwksResponse(status=302, headers={"Location": elsewhere.jwks_url})
         with pytest.raises(KeySourceUnavailable):
             await cache.get(issuer.key.kid)
         assert elsewhere.requests == []
@@ -108,7 +110,7 @@ async def test_goes_through_no_proxy_and_keeps_no_cookie(issuer, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     cache = JwksCache(issuer.jwks_url)
-    issuer.answer = Answer(headers={"Set-Cookie": "id=1"})
+    issuer.answer = JwksResponse(headers={"Set-Cookie": "id=1"})
     await cache.get(issuer.key.kid)
     await cache.refresh_now()
     sent = {name.lower() for request in issuer.requests for name in request}

@@ -10,7 +10,7 @@ from servicekit.jwks import invalidation
 from servicekit.jwks.cache import JwksCache
 from servicekit.jwks.invalidation import CHANNEL, JwksInvalidationListener
 from servicekit.workers.supervisor import running_all
-from testkit.issuer import Answer, Issuer
+from testkit.issuer import Issuer, JwksResponse
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def test_a_burnt_key_is_refused_at_once_also_while_the_issuer_is_away(keys
     async with running_all([JwksInvalidationListener(redis, keys)]):
         await until(lambda: listening(redis))
         assert (await keys.get(kid)).kid == kid
-        issuer.answer = Answer(status=503)
+        issuer.answer = JwksResponse(status=503)
         await invalidation.publish_key_revocation(redis, [kid])
         async with asyncio.timeout(5):
             await until(lambda: is_refused(keys, kid))

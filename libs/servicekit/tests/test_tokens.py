@@ -17,7 +17,7 @@ from servicekit.auth import jose
 from servicekit.auth.permissions import Role
 from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable, Principal, TokenVerifier
 from servicekit.jwks.cache import JwksCache
-from testkit.issuer import Answer, Issuer, SigningKey, compact
+from testkit.issuer import Issuer, JwksResponse, SigningKey, compact
 
 TENANT = UUID("7e4a0000-0000-4000-8000-000000000001")
 OTHER = UUID("7e4a0000-0000-4000-8000-0000000000ff")
@@ -606,7 +606,7 @@ async def test_reads_no_claim_before_the_signature_is_right(verifier, issuer):
 
 async def test_says_503_and_never_401_when_the_keys_cannot_be_had(issuer):
     with Issuer(issuer.issuer) as down:
-        down.answer = Answer(status=500)
+        down.answer = JwksResponse(status=500)
         verifier = TokenVerifier(JwksCache(down.jwks_url), issuer=issuer.issuer, audiences=["acme-api"])
         before = verified("unavailable", "key_source")
         with pytest.raises(KeySourceUnavailable):

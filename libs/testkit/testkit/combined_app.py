@@ -1,16 +1,16 @@
-"""Both doors of a service behind one address; the path of a request tells which of them it is for."""
+"""The public and the internal app of a service as one: the path of a request chooses between them."""
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-INSIDE = ("/internal/", "/healthz", "/readyz", "/metrics")
+INTERNAL_PATHS = ("/internal/", "/healthz", "/readyz", "/metrics")
 
 
-def doors(app: FastAPI) -> ASGIApp:
+def combined_app(app: FastAPI) -> ASGIApp:
     """Make an ASGI app that hands each request to the public or to the internal app of a service."""
 
-    async def enter(scope: Scope, receive: Receive, send: Send) -> None:
-        inside = scope["type"] == "http" and scope["path"].startswith(INSIDE)
-        await (app.state.internal if inside else app)(scope, receive, send)
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        is_internal = scope["type"] == "http" and scope["path"].startswith(INTERNAL_PATHS)
+        await (app.state.internal if is_internal else app)(scope, receive, send)
 
-    return enter
+    return dispatch

@@ -77,7 +77,7 @@ def app_of(service: str) -> FastAPI:
 
 
 def openapi(app: FastAPI, version: str) -> Json:
-    """Return the document of one of an app's doors."""
+    """Return the document of a public or an internal app."""
     document = app.openapi()
     return {**document, "info": {**document["info"], "version": version}}
 
@@ -91,14 +91,14 @@ def internal_openapi(app: FastAPI, version: str) -> Json:
 
 def events_of(service: str) -> list[type[Event]]:
     """List the events that a service publishes, by their type."""
-    there = vars(module(service, "events") or object).values()
+    values = vars(module(service, "events") or object).values()
     published = {
-        one for one in there if isinstance(one, type) and issubclass(one, Event) and "type" in vars(one)
+        one for one in values if isinstance(one, type) and issubclass(one, Event) and "type" in vars(one)
     }
     return sorted((one for one in published if hasattr(one, "type")), key=lambda event: event.type)
 
 
-def heard_by(service: str) -> set[str]:
+def consumed_by(service: str) -> set[str]:
     """Return the types of the events that a service reacts to: the keys of its worker's HANDLERS."""
     return set(getattr(module(service, "worker"), "HANDLERS", {}))
 
@@ -121,25 +121,25 @@ def version_of(service: str, root: Path = ROOT) -> str:
 
 def documents(root: Path = ROOT) -> dict[Path, Json]:
     """Make all documents, by the path of their file."""
-    made: dict[Path, Json] = {}
+    documents_by_path: dict[Path, Json] = {}
     for service in services(root):
         app, version = app_of(service), version_of(service, root)
         folder = root / "services" / service / "contract"
-        made[folder / "openapi.json"] = openapi(app, version)
-        inside = internal_openapi(app, version)
-        if inside["paths"]:
-            made[folder / "internal.openapi.json"] = inside
-        made |= {
+        documents_by_path[folder / "openapi.json"] = openapi(app, version)
+        internal = internal_openapi(app, version)
+        if internal["paths"]:
+            documents_by_path[folder / "internal.openapi.json"] = internal
+        documents_by_path |= {
             folder / "events" / f"{event.type}.json": event_schema(event) for event in events_of(service)
         }
-    made[root / "docs" / "asyncapi.json"] = asyncapi(services(root))
-    return made
+    documents_by_path[root / "docs" / "asyncapi.json"] = asyncapi(services(root))
+    return documents_by_path
 
 
 def asyncapi(names: list[str]) -> Json:
-    """Make the one document of all events (AsyncAPI 3.0): who tells them, who hears them."""
-    told = {service: events for service in names if (events := events_of(service))}
-    every = [event for events in told.values() for event in events]
+    """Make the one document of all events (AsyncAPI 3.0): who publishes them, who consumes them."""
+    published = {service: events for service in names if (events := events_of(service))}
+    every = [event for events in published.values() for event in events]
     references, schemas = models_json_schema(
         [(event, "serialization") for event in every], ref_template="#/components/schemas/{model}"
     )
@@ -152,8 +152,8 @@ def asyncapi(names: list[str]) -> Json:
             "description": "Redis streams, one for each publisher; at least once, in no promised order.",
         },
         "defaultContentType": "application/json",
-        "channels": {service: channel(service, events) for service, events in told.items()},
-        "operations": dict(operations(names, told)),
+        "channels": {service: channel(service, events) for service, events in published.items()},
+        "operations": dict(operations(names, published)),
         "components": {"messages": messages, "schemas": schemas.get("$defs", {})},
     }
 
@@ -178,14 +178,14 @@ def channel(service: str, events: list[type[Event]]) -> Json:
     }
 
 
-def operations(names: list[str], told: dict[str, list[type[Event]]]) -> Iterator[tuple[str, Json]]:
-    """Describe who tells and who hears what."""
-    for publisher, events in told.items():
+def operations(names: list[str], published: dict[str, list[type[Event]]]) -> Iterator[tuple[str, Json]]:
+    """Describe which service publishes and which consumes what."""
+    for publisher, events in published.items():
         types = [event.type for event in events]
-        yield f"{publisher}.tells", operation("send", publisher, types)
+        yield f"{publisher}.publishes", operation("send", publisher, types)
         for reader in names:
-            if heard := [type_ for type_ in types if type_ in heard_by(reader)]:
-                yield f"{reader}.hears.{publisher}", operation("receive", publisher, heard)
+            if consumed := [type_ for type_ in types if type_ in consumed_by(reader)]:
+                yield f"{reader}.consumes.{publisher}", operation("receive", publisher, consumed)
 
 
 def operation(action: str, publisher: str, types: list[str]) -> Json:
@@ -198,19 +198,19 @@ def operation(action: str, publisher: str, types: list[str]) -> Json:
     }
 
 
-def unanswered(root: Path = ROOT) -> list[str]:
-    """List, in sentences, events that nobody hears, and reactions to events that nobody tells."""
+def mismatched_events(root: Path = ROOT) -> list[str]:
+    """List, in sentences, events without a consumer and handlers of events without a publisher."""
     names = services(root)
-    told = {event.type: service for service in names for event in events_of(service)}
-    heard = {type_: service for service in names for type_ in heard_by(service)}
+    published = {event.type: service for service in names for event in events_of(service)}
+    consumed = {type_: service for service in names for type_ in consumed_by(service)}
     return [
         *(
-            f"{told[type_]} tells {type_}, and nobody hears it"
-            for type_ in sorted(told.keys() - heard.keys())
+            f"{published[type_]} publishes {type_}, and no service consumes it"
+            for type_ in sorted(published.keys() - consumed.keys())
         ),
         *(
-            f"{heard[type_]} waits for {type_}, and nobody tells it"
-            for type_ in sorted(heard.keys() - told.keys())
+            f"{consumed[type_]} consumes {type_}, and no service publishes it"
+            for type_ in sorted(consumed.keys() - published.keys())
         ),
     ]
 

@@ -2,10 +2,10 @@
 
     @pytest.mark.parametrize("operation", operations("conversation"))
     def test_answers_as_its_documents_say(operation, settings, issuer):
-        answers_as_documented(operation, create_app(settings), issuer)
+        assert_answers_as_documented(operation, create_app(settings), issuer)
 
 Each operation gets a few requests that fit its description and a few that do not, always the same ones.
-Whoever asks is signed in: at the public door as the owner of a tenant, at the internal one as a service with
+Whoever asks is signed in: on the public port as the owner of a tenant, on the internal one as a service with
 every scope that acts for this owner.
 
 Checked of every answer: it is no 5xx; its status, media type, headers and body are as described; and a
@@ -48,7 +48,7 @@ from schemathesis.specs.openapi.checks import (
 from servicekit.auth.api_keys import SCOPE as API_KEYS
 from servicekit.auth.permissions import PERMISSIONS
 
-from testkit.combined_app import doors
+from testkit.combined_app import combined_app
 from testkit.contract_documents import app_of, internal_openapi, openapi
 from testkit.eventually import until
 from testkit.issuer import Issuer
@@ -70,18 +70,18 @@ EXAMPLES = 12
 
 Operation = APIOperation[Any, Any, Any, Any]
 Headers = Mapping[str, str]
-# Makes something through the public door, and gives its ids as the paths name them.
-Known = Callable[[httpx.Client], Mapping[str, str]]
+# Makes something through the public port, and gives its ids as the paths name them.
+MakeResources = Callable[[httpx.Client], Mapping[str, str]]
 
 
 def operations(service: str, *, without: Collection[str] = ()) -> list[Any]:
     """Return every operation of a service's documents, for `parametrize`, except those of `without`."""
     app = app_of(service)
     documents = [openapi(app, "0"), internal_openapi(app, "0")]
-    found = {one.label: one for document in documents for one in operations_of(document)}
-    unknown = set(without) - found.keys()
-    assert not unknown, f"{service} has no {', '.join(sorted(unknown))}"
-    return [pytest.param(one, id=label) for label, one in found.items() if label not in without]
+    by_label = {one.label: one for document in documents for one in operations_of(document)}
+    unknown_labels = set(without) - by_label.keys()
+    assert not unknown_labels, f"{service} has no {', '.join(sorted(unknown_labels))}"
+    return [pytest.param(one, id=label) for label, one in by_label.items() if label not in without]
 
 
 def operations_of(document: Mapping[str, Any]) -> list[Operation]:
@@ -92,26 +92,26 @@ def operations_of(document: Mapping[str, Any]) -> list[Operation]:
     project = ProjectConfig(generation=generation, checks=checks)
     config = SchemathesisConfig(projects=ProjectsConfig(default=project))
     schema = schemathesis.openapi.from_dict(dict(document), config=config)
-    found = [one for one in schema.get_all_operations() if isinstance(one, Ok)]
+    loaded = [one for one in schema.get_all_operations() if isinstance(one, Ok)]
     expected = sum(len(METHODS & item.keys()) for item in document["paths"].values())
-    assert len(found) == expected, "schemathesis cannot read all of the document"
-    return [one.ok() for one in found]
+    assert len(loaded) == expected, "schemathesis cannot read all of the document"
+    return [one.ok() for one in loaded]
 
 
-def answers_as_documented(
-    operation: Operation, app: FastAPI, issuer: Issuer, *, known: Known = lambda _: {}
+def assert_answers_as_documented(
+    operation: Operation, app: FastAPI, issuer: Issuer, *, make_resources: MakeResources = lambda _: {}
 ) -> None:
     """Ask one operation of a running service; raises when an answer is not as its document says.
 
     With `known`, every second fitting request is for something that exists.
     """
-    headers = signed_in(operation, app.state.resources.name, issuer)
-    person = signed_in_person(issuer)
-    with serving(doors(app)) as url, httpx.Client(base_url=url, headers=person) as client:
+    headers = auth_headers(operation, app.state.resources.name, issuer)
+    person = owner_headers(issuer)
+    with serving(combined_app(app)) as url, httpx.Client(base_url=url, headers=person) as client:
         # Until then 503 is the right answer, on a machine that is busy.
         until(lambda: client.get("/readyz").json().get("checks", {}).get("keys", "ok") == "ok")
         for mode in modes(operation):
-            ask(operation, mode, Asking(url, headers, lambda: known(client)))
+            send_requests(operation, mode, Target(url, headers, lambda: make_resources(client)))
 
 
 def modes(operation: Operation) -> list[GenerationMode]:
@@ -121,15 +121,15 @@ def modes(operation: Operation) -> list[GenerationMode]:
 
 
 @dataclass(frozen=True)
-class Asking:
+class Target:
     """Where, as whom and for what an operation is asked."""
 
     url: str
     headers: Headers
-    known: Callable[[], Mapping[str, str]]
+    resource_ids: Callable[[], Mapping[str, str]]
 
 
-def ask(operation: Operation, mode: GenerationMode, asking: Asking) -> None:
+def send_requests(operation: Operation, mode: GenerationMode, target: Target) -> None:
     """Send an operation requests of one kind, and check the answers."""
     numbers = count()
 
@@ -144,11 +144,11 @@ def ask(operation: Operation, mode: GenerationMode, asking: Asking) -> None:
     @given(case=operation.as_strategy(generation_mode=mode))
     def send(case: Case[Any]) -> None:
         if mode.is_positive and next(numbers) % 2 and case.path_parameters:
-            existing = asking.known()
+            existing = target.resource_ids()
             case.path_parameters.update(
                 {key: existing[key] for key in case.path_parameters if key in existing}
             )
-        case.call_and_validate(base_url=asking.url, headers=dict(asking.headers), checks=CHECKS)
+        case.call_and_validate(base_url=target.url, headers=dict(target.headers), checks=CHECKS)
 
     with warnings.catch_warnings():
         # The service runs in a thread beside, and its jitter is not the strategy's doing.
@@ -156,14 +156,14 @@ def ask(operation: Operation, mode: GenerationMode, asking: Asking) -> None:
         send()
 
 
-def signed_in(operation: Operation, service: str, issuer: Issuer) -> Headers:
+def auth_headers(operation: Operation, service: str, issuer: Issuer) -> Headers:
     """Return the headers of a caller who may use an operation."""
     if not operation.path.startswith("/internal/"):
-        return signed_in_person(issuer)
+        return owner_headers(issuer)
     token = issuer.service_token("contract-test", audience=service, scope=" ".join([*PERMISSIONS, API_KEYS]))
     return {"Authorization": f"Bearer {token}", "Acme-On-Behalf-Of": ON_BEHALF_OF}
 
 
-def signed_in_person(issuer: Issuer) -> Headers:
+def owner_headers(issuer: Issuer) -> Headers:
     """Return the headers of the owner of a tenant."""
     return {"Authorization": f"Bearer {issuer.token(tenant_id=TENANT, subject=USER, role='owner')}"}

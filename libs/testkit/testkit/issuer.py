@@ -23,7 +23,7 @@ from servicekit.auth import jose
 from servicekit.auth.permissions import Role, scopes_for
 
 LIFETIME_SECONDS = 600
-BODILESS = frozenset({204, 304})
+NO_BODY_STATUSES = frozenset({204, 304})
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SigningKey:
 
 
 @dataclass(frozen=True)
-class Answer:
+class JwksResponse:
     """How the key set is answered; by default well. `body` None is the published keys."""
 
     status: int = 200
@@ -78,7 +78,7 @@ class Issuer:
         self.audience = audience
         self.key = SigningKey()
         self.published = [self.key.jwk]
-        self.answer = Answer()
+        self.answer = JwksResponse()
         # The headers of every request for the key set, in order of arrival.
         self.requests: list[Mapping[str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(self))
@@ -210,7 +210,7 @@ def handler_for(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def respond(handler: BaseHTTPRequestHandler, answer: Answer, published: bytes) -> None:
+def respond(handler: BaseHTTPRequestHandler, answer: JwksResponse, published: bytes) -> None:
     """Answer one request, faults included."""
     if answer.gate:
         answer.gate.wait(timeout=10)
@@ -224,7 +224,7 @@ def respond(handler: BaseHTTPRequestHandler, answer: Answer, published: bytes) -
         handler.send_header("ETag", etag)
     for name, value in answer.headers.items():
         handler.send_header(name, value)
-    if status in BODILESS:
+    if status in NO_BODY_STATUSES:
         handler.end_headers()
         return
     handler.send_header("Content-Type", "application/jwk-set+json")

@@ -1,6 +1,6 @@
 """Texts on which expressions backtrack and normalisation swells, and how long a function takes for them.
 
-assert slow({"slugs": Use(slug_of, 128)}) == []
+assert find_slow({"slugs": Use(slug_of, 128)}) == []
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 # On an idle core; what is bounded and linear takes a tenth of it.
-MOST_MILLISECONDS = 20
+MAX_MILLISECONDS = 20
 ATTEMPTS = 4
 # Of a text without a limit of its own: in linear time twice the length takes twice as long, or a little more.
 UNLIMITED, GROWTH = 10_000, 3.0
@@ -23,7 +23,7 @@ class Use(NamedTuple):
     """A function of text that comes from outside, and the longest text that can get there; None: any."""
 
     function: Callable[[str], object]
-    longest: int | None
+    max_length: int | None
 
 
 def fibonacci(size: int) -> str:
@@ -39,14 +39,14 @@ def thue_morse(size: int) -> str:
     return "".join("ab"[index.bit_count() % 2] for index in range(size))
 
 
-def cycled(unit: str) -> Callable[[int], str]:
+def repeating(unit: str) -> Callable[[int], str]:
     """Make texts that repeat a unit."""
     return lambda size: (unit * (size // len(unit) + 1))[:size]
 
 
-def ended(unit: str, end: str) -> Callable[[int], str]:
+def repeating_with_suffix(unit: str, end: str) -> Callable[[int], str]:
     """Make texts that repeat a unit, and end so that no expression for it fits."""
-    return lambda size: cycled(unit)(size - len(end)) + end
+    return lambda size: repeating(unit)(size - len(end)) + end
 
 
 # The Arabic ligature becomes 18 characters (NFKC); marks of different classes are sorted past one another.
@@ -57,8 +57,8 @@ WORDS = "acme|password|xn--|xn--a.|www.|dot |.com|Mozilla/5.0 (|Windows NT |; |B
 UNITS = [one for units in (PUNCTUATION, LETTERS, TOKENS, WORDS) for one in units.split("|")]
 UNITS += ['"', '"a ', "\\", '\\"', "'", "\n", "\r\n", "\t ", "\ud83d"]
 FAMILIES: Mapping[str, Callable[[int], str]] = {
-    **{f"{unit!r} again and again": cycled(unit) for unit in UNITS},
-    **{f"{unit!r} again and again, then !": ended(unit, "\u2021!") for unit in UNITS},
+    **{f"{unit!r} again and again": repeating(unit) for unit in UNITS},
+    **{f"{unit!r} again and again, then !": repeating_with_suffix(unit, "\u2021!") for unit in UNITS},
     "Fibonacci's word": fibonacci,
     "the word of Thue and Morse": thue_morse,
     "ligatures, and no two alike beside them": lambda size: "".join(
@@ -70,46 +70,46 @@ FAMILIES: Mapping[str, Callable[[int], str]] = {
 
 def expressions(package: ModuleType, bounded: Mapping[str, int] | None = None) -> dict[str, Use]:
     """Find the regular expressions of a package; `bounded` tells the longest text that some of them see."""
-    found = {}
+    uses = {}
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if module.name.endswith("__main__"):
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
             if isinstance(getattr(value, "pattern", None), str) and callable(value.search):
-                longest = (bounded or {}).get(name)
-                found[f"{module.name}.{name}"] = Use(value.search, longest)
-    return found
+                max_length = (bounded or {}).get(name)
+                uses[f"{module.name}.{name}"] = Use(value.search, max_length)
+    return uses
 
 
-def slow(uses: Mapping[str, Use]) -> list[str]:
+def find_slow(uses: Mapping[str, Use]) -> list[str]:
     """Name the functions that take long for the worst of texts, or longer and longer."""
     return [
         f"{name}: {family}: {trouble}"
         for name, use in uses.items()
         for family, make in FAMILIES.items()
-        if (trouble := trouble_of(use, make))
+        if (trouble := describe_problem(use, make))
     ]
 
 
-def trouble_of(use: Use, make: Callable[[int], str]) -> str:
+def describe_problem(use: Use, make: Callable[[int], str]) -> str:
     """Return what is wrong with how long a function takes; empty when nothing is."""
-    if use.longest is not None:
-        took = milliseconds(use.function, make(use.longest))
-        return f"{took:.0f} ms" if took > MOST_MILLISECONDS else ""
+    if use.max_length is not None:
+        duration = milliseconds(use.function, make(use.max_length))
+        return f"{duration:.0f} ms" if duration > MAX_MILLISECONDS else ""
     once, twice = (milliseconds(use.function, make(size)) for size in (UNLIMITED, 2 * UNLIMITED))
     return f"{once:.0f} ms, and {twice:.0f} ms for twice as much" if twice > GROWTH * once + 1 else ""
 
 
 def milliseconds(function: Callable[[str], object], text: str) -> float:
     """Measure the processor time of a call, the least of some: a busy machine adds to single ones."""
-    took = []
+    durations = []
     for _ in range(ATTEMPTS):
         start = time.thread_time()
         call(function, text)
-        took.append((time.thread_time() - start) * 1000)
-        if took[-1] < MOST_MILLISECONDS / 10:
+        durations.append((time.thread_time() - start) * 1000)
+        if durations[-1] < MAX_MILLISECONDS / 10:
             break
-    return min(took)
+    return min(durations)
 
 
 def call(function: Callable[[str], object], text: str) -> None:

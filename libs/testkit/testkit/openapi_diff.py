@@ -21,13 +21,13 @@ def breaking_changes(old: Json, new: Json) -> list[str]:
     return sorted(set(Comparison(old, new, sent_to_us=False).compare(old, new, "the event")))
 
 
-def says_so(old: Json, new: Json) -> bool:
+def declares_break(old: Json, new: Json) -> bool:
     """Return whether the version allows a breaking change: its first number rose (below 1: its second)."""
-    before, after = (parts(document.get("info", {}).get("version", "0.0")) for document in (old, new))
+    before, after = (parse_version(document.get("info", {}).get("version", "0.0")) for document in (old, new))
     return after[0] > before[0] or (before[0] == after[0] == 0 and after[1] > before[1])
 
 
-def parts(version: str) -> tuple[int, int]:
+def parse_version(version: str) -> tuple[int, int]:
     """Read the first two numbers of a version."""
     first, second, *_ = [*version.split("."), "0"]
     return int(first), int(second)
@@ -45,7 +45,7 @@ def operations(old: Json, new: Json) -> Iterator[str]:
             sent = Comparison(old, new, sent_to_us=True)
             yield from parameters(sent, item[method], after, where)
             yield from body(sent, item[method], after, where)
-            yield from answers(Comparison(old, new, sent_to_us=False), item[method], after, where)
+            yield from responses(Comparison(old, new, sent_to_us=False), item[method], after, where)
 
 
 def parameters(comparison: Comparison, old: Json, new: Json, where: str) -> Iterator[str]:
@@ -72,7 +72,7 @@ def body(comparison: Comparison, old: Json, new: Json, where: str) -> Iterator[s
     yield from contents(comparison, before, after, f"{where}: the body")
 
 
-def answers(comparison: Comparison, old: Json, new: Json, where: str) -> Iterator[str]:
+def responses(comparison: Comparison, old: Json, new: Json, where: str) -> Iterator[str]:
     """Compare what an operation answers."""
     for status, before in old.get("responses", {}).items():
         after = new.get("responses", {}).get(status)

@@ -84,15 +84,15 @@ class ConsumerPact(Pact):
         self.played = True
         return super().serve(addr, *args, **options)
 
-    def event(self, description: str, type_: str, data: Json, *, given: str | None = None) -> ReceivedEvent:
+    def event(self, description: str, type_: str, data: Json, *, states: str | None = None) -> ReceivedEvent:
         """Need an event with such data (examples and matchers), and give one for the real handler.
 
-        `given` is the provider state in which it is told.
+        `states` is the provider state in which it is published.
         """
         self.played = True
         interaction = self.upon_receiving(description, "Async")
-        if given:
-            interaction.given(given)
+        if states:
+            interaction.given(states)
         interaction.with_body(data, "application/json").with_metadata({"type": type_})
         return ReceivedEvent(
             id=uuid4(),
@@ -126,7 +126,7 @@ def consumer_pact(consumer: str, provider: str, *, root: Path = ROOT) -> Iterato
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, locked(path.parent):
         pact.write_file(folder, overwrite=True)
-        text = merged(path, json.loads((Path(folder) / path.name).read_text()))
+        text = merge(path, json.loads((Path(folder) / path.name).read_text()))
         changed = not path.exists() or path.read_text() != text
         if changed:
             path.write_text(text)
@@ -144,10 +144,10 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def merged(path: Path, new: Json) -> str:
+def merge(path: Path, new: Json) -> str:
     """Write a pact down, with the needs that other tests have put there; always in the same way."""
-    kept = json.loads(path.read_text())["interactions"] if path.exists() else []
-    needs = {identity(one): one for one in [*kept, *new["interactions"]]}
+    existing = json.loads(path.read_text())["interactions"] if path.exists() else []
+    needs = {identity(one): one for one in [*existing, *new["interactions"]]}
     document = {
         "consumer": new["consumer"],
         "provider": new["provider"],
@@ -164,12 +164,12 @@ def identity(interaction: Json) -> tuple[str, str, str]:
     return interaction["type"], interaction["description"], states
 
 
-def forgotten(root: Path = ROOT) -> list[str]:
+def unused_interactions(root: Path = ROOT) -> list[str]:
     """List, in sentences, the needs in pacts that no test of their consumer plays any more.
 
     A test names a need in one string, so a need that is named nowhere has lost its test.
     """
-    found = []
+    unused = []
     for path in sorted(root.glob("services/*/contract/pacts/*.json")):
         pact = json.loads(path.read_text())
         tests = (root / "services" / pact["consumer"]["name"] / "tests").rglob("*.py")
@@ -177,5 +177,5 @@ def forgotten(root: Path = ROOT) -> list[str]:
         described = {one["description"] for one in pact["interactions"]}
         # A consumer from outside keeps its tests elsewhere.
         unnamed = sorted(one for one in described if source and one not in source)
-        found += [f"{path.relative_to(root)}: no test needs {one!r} any more" for one in unnamed]
-    return found
+        unused += [f"{path.relative_to(root)}: no test needs {one!r} any more" for one in unnamed]
+    return unused

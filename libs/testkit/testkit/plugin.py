@@ -13,8 +13,8 @@ from testkit import anyio_backend
 from testkit.databases import Databases
 from testkit.issuer import Issuer
 from testkit.live_server import serving
-from testkit.telemetry_capture import Sinks, open_sinks
-from testkit.token_matrix import knowing_auth
+from testkit.telemetry_capture import CapturedTelemetry, capture_telemetry
+from testkit.token_matrix import fake_auth
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -106,14 +106,14 @@ def issuer() -> Iterator[Issuer]:
 @pytest.fixture(scope="session")
 def auth_url() -> Iterator[str]:
     """Return the internal address of an auth that knows one API key: `token_kinds.API_KEY`."""
-    with serving(knowing_auth()) as url:
+    with serving(fake_auth()) as url:
         yield url
 
 
 @pytest.fixture
-def sinks(capfd: pytest.CaptureFixture[str]) -> Iterator[Sinks]:
+def captured_telemetry(capfd: pytest.CaptureFixture[str]) -> Iterator[CapturedTelemetry]:
     """Return what collects the logs, traces and metrics of services in this process."""
-    with open_sinks(lambda: capfd.readouterr().out) as collected:
+    with capture_telemetry(lambda: capfd.readouterr().out) as collected:
         yield collected
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from secrets import token_bytes, token_urlsafe
 
 
-def production(service: str) -> dict[str, str]:
+def production_settings(service: str) -> dict[str, str]:
     """Return a service's variables; its stores and addresses are nowhere."""
     name = service.replace("-", "_")
     return {
@@ -15,7 +15,7 @@ def production(service: str) -> dict[str, str]:
         "REDIS_URL": f"redis://:{token_urlsafe()}@redis.example:6379/0",
         "AUTH_ISSUER": "https://api.acme.example",
         "AUTH_JWKS_URL": "http://auth:8000/.well-known/jwks.json",
-        **OWN[service](),
+        **SETTINGS_BY_SERVICE[service](),
     }
 
 
@@ -24,7 +24,7 @@ def sealing_key() -> str:
     return urlsafe_b64encode(token_bytes(32)).decode()
 
 
-def of_auth() -> dict[str, str]:
+def auth_settings() -> dict[str, str]:
     """Return what auth needs beside what all need."""
     return {
         "AUTH_PASSWORD_PEPPER": token_urlsafe(),
@@ -43,29 +43,29 @@ def of_auth() -> dict[str, str]:
     }
 
 
-def of_other() -> dict[str, str]:
+def base_settings() -> dict[str, str]:
     """Return what a service needs that proves itself to auth."""
     return {"SERVICE_CLIENT_SECRET": token_urlsafe()}
 
 
-def of_chat_agent() -> dict[str, str]:
+def chat_agent_settings() -> dict[str, str]:
     """Return what chat-agent needs beside what all need."""
-    return {**of_other(), "OPENAI_API_KEY": f"sk-{token_urlsafe()}"}
+    return {**base_settings(), "OPENAI_API_KEY": f"sk-{token_urlsafe()}"}
 
 
-def of_notification() -> dict[str, str]:
+def notification_settings() -> dict[str, str]:
     """Return what notification needs beside what all need."""
     return {
-        **of_other(),
+        **base_settings(),
         "APP_PUBLIC_URL": "https://app.acme.example",
         "EVENT_SEALING_KEY": sealing_key(),
     }
 
 
-OWN: dict[str, Callable[[], dict[str, str]]] = {
-    "auth": of_auth,
-    "billing-webhook": of_other,
-    "chat-agent": of_chat_agent,
-    "conversation": of_other,
-    "notification": of_notification,
+SETTINGS_BY_SERVICE: dict[str, Callable[[], dict[str, str]]] = {
+    "auth": auth_settings,
+    "billing-webhook": base_settings,
+    "chat-agent": chat_agent_settings,
+    "conversation": base_settings,
+    "notification": notification_settings,
 }

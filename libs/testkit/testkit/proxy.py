@@ -26,12 +26,12 @@ class Proxy:
     def cut(self) -> Iterator[None]:
         """Break every connection, and let nobody through until the block ends."""
         self._is_cut = True
-        self._break()
+        self._cut()
         yield
         self._is_cut = False
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def stalled(self) -> Iterator[None]:
         """Pass nothing on until the block ends, then all of it; connections stand."""
         self._flows.clear()
         yield
@@ -50,9 +50,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self._break()
+        self._cut()
 
-    def _break(self) -> None:
+    def _cut(self) -> None:
         for one in list(self._connections):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -70,9 +70,9 @@ class Proxy:
         far = socket.create_connection(("127.0.0.1", self._target))
         self._connections |= {near, far}
         for one, other in ((near, far), (far, near)):
-            threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+            threading.Thread(target=self._forward, args=(one, other), daemon=True).start()
 
-    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+    def _forward(self, one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(CHUNK):
                 self._flows.wait()

@@ -1,6 +1,6 @@
 """Every public route that takes a token, called until it refuses: none may be without a limit.
 
-    assert await unlimited(app, issuer.token(role="owner")) == []
+    assert await find_unlimited_routes(app, issuer.token(role="owner")) == []
 
 The app must have limits of one call a minute (`ONE_CALL`).
 """
@@ -10,23 +10,23 @@ from http import HTTPStatus
 from fastapi import FastAPI
 from httpx import Response
 
-from testkit.token_matrix import code_of, places
+from testkit.token_matrix import error_code, protected_routes
 
 ONE_CALL = dict.fromkeys(("reads_per_person", "writes_per_person"), 1)
 HEADERS = ("retry-after", "ratelimit", "ratelimit-policy")
 
 
-async def unlimited(app: FastAPI, token: str) -> list[str]:
+async def find_unlimited_routes(app: FastAPI, token: str) -> list[str]:
     """Return the routes that do not refuse the second call within a minute as they should."""
-    everywhere = places(app)
-    assert everywhere, "no route takes a token"
-    found: list[str] = []
-    for place in everywhere:
-        await place(token)
-        answer = await place(token)
+    routes = protected_routes(app)
+    assert routes, "no route takes a token"
+    failures: list[str] = []
+    for route in routes:
+        await route(token)
+        answer = await route(token)
         if not is_rate_limited(answer):
-            found.append(f"{place.method} {place.path} {answer.status_code} {code_of(answer)}")
-    return found
+            failures.append(f"{route.method} {route.path} {answer.status_code} {error_code(answer)}")
+    return failures
 
 
 def is_rate_limited(answer: Response) -> bool:

@@ -1,6 +1,6 @@
 """Replays by callers who may do less than the first time: each is refused as a fresh request is.
 
-assert await replayed_otherwise(app, issuer, {("POST", "/api/v1/conversations"): a_beginning}) == []
+assert await find_wrong_replays(app, issuer, {("POST", "/api/v1/conversations"): a_beginning}) == []
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -15,10 +15,10 @@ from servicekit.idempotency import HEADER, REPLAYED
 
 from testkit.app import client
 from testkit.issuer import Issuer
-from testkit.token_matrix import NOBODY, TENANT, USER, code_of
+from testkit.token_matrix import TENANT, UNKNOWN_ID, USER, error_code
 
 
-class Sent(NamedTuple):
+class PreparedRequest(NamedTuple):
     """A request: its address and body."""
 
     url: str
@@ -26,7 +26,7 @@ class Sent(NamedTuple):
 
 
 # Makes a request that succeeds, each time another, with a client that may do everything.
-Make = Callable[[AsyncClient], Awaitable[Sent]]
+MakeRequest = Callable[[AsyncClient], Awaitable[PreparedRequest]]
 
 
 def idempotent_routes(app: FastAPI) -> set[tuple[str, str]]:
@@ -40,46 +40,49 @@ def idempotent_routes(app: FastAPI) -> set[tuple[str, str]]:
     }
 
 
-def lesser_callers(app: FastAPI, issuer: Issuer) -> Iterator[tuple[str, AsyncClient]]:
+def less_privileged_callers(app: FastAPI, issuer: Issuer) -> Iterator[tuple[str, AsyncClient]]:
     """Return clients of the same person who may do less: by role, scopes and headers."""
     owner = issuer.token(tenant_id=TENANT, subject=USER, role="owner")
     yield "a lower role", client(app, issuer.token(tenant_id=TENANT, subject=USER, role="viewer"))
     few = issuer.token(tenant_id=TENANT, subject=USER, role="owner", scope="billing:read")
     yield "too few scopes", client(app, few)
-    yield "another X-Tenant-Id", client(app, owner, **{"X-Tenant-Id": NOBODY})
+    yield "another X-Tenant-Id", client(app, owner, **{"X-Tenant-Id": UNKNOWN_ID})
     yield "a narrower X-Tenant-Role", client(app, owner, **{"X-Tenant-Role": "viewer"})
     yield "an unknown X-Tenant-Role", client(app, owner, **{"X-Tenant-Role": "emperor"})
 
 
-async def replayed_otherwise(
-    app: FastAPI, issuer: Issuer, makers: Mapping[tuple[str, str], Make]
+async def find_wrong_replays(
+    app: FastAPI, issuer: Issuer, makers: Mapping[tuple[str, str], MakeRequest]
 ) -> list[str]:
     """Name the routes that answer a replay otherwise than a fresh request of the same caller."""
-    found = [f"{method} {path}: not tried" for method, path in idempotent_routes(app) - makers.keys()]
+    failures = [f"{method} {path}: not tried" for method, path in idempotent_routes(app) - makers.keys()]
     owner = client(app, issuer.token(tenant_id=TENANT, subject=USER, role="owner"))
     for (method, path), make in makers.items():
-        sent, key = await make(owner), uuid4().hex
-        first = await send(owner, method, sent, key)
+        request, key = await make(owner), uuid4().hex
+        first = await send(owner, method, request, key)
         assert first.is_success, (path, first.text)
-        for name, caller in lesser_callers(app, issuer):
+        for name, caller in less_privileged_callers(app, issuer):
             replay, fresh = (
-                await send(caller, method, sent, key),
-                await send(caller, method, sent, uuid4().hex),
+                await send(caller, method, request, key),
+                await send(caller, method, request, uuid4().hex),
             )
-            if shape(replay) != shape(fresh) or not 400 <= replay.status_code < 500:
-                found.append(f"{method} {path} with {name}: {shape(replay)} instead of {shape(fresh)}")
-        again = await send(owner, method, sent, key)
-        if REPLAYED not in again.headers or again.status_code != first.status_code:
-            found.append(f"{method} {path} is not replayed to its caller: {shape(again)}")
-    return found
+            if status_and_code(replay) != status_and_code(fresh) or not 400 <= replay.status_code < 500:
+                got, expected = status_and_code(replay), status_and_code(fresh)
+                failures.append(f"{method} {path} with {name}: {got} instead of {expected}")
+        replay_of_owner = await send(owner, method, request, key)
+        if REPLAYED not in replay_of_owner.headers or replay_of_owner.status_code != first.status_code:
+            failures.append(
+                f"{method} {path} is not replayed to its caller: {status_and_code(replay_of_owner)}"
+            )
+    return failures
 
 
-async def send(caller: AsyncClient, method: str, sent: Sent, key: str) -> Response:
+async def send(caller: AsyncClient, method: str, request: PreparedRequest, key: str) -> Response:
     """Send a request with a key."""
-    body = {} if sent.body is None else {"json": sent.body}
-    return await caller.request(method, sent.url, headers={HEADER: key}, **body)  # type: ignore[arg-type]
+    body = {} if request.body is None else {"json": request.body}
+    return await caller.request(method, request.url, headers={HEADER: key}, **body)  # type: ignore[arg-type]
 
 
-def shape(answer: Response) -> tuple[int, str]:
+def status_and_code(answer: Response) -> tuple[int, str]:
     """Return the status and the code of an answer."""
-    return answer.status_code, code_of(answer)
+    return answer.status_code, error_code(answer)

@@ -33,14 +33,14 @@ class Comparison:
         before, after = alternatives(self.old, old), alternatives(self.new, new)
         giving, taking = self.by_role(before, after)
         for one in giving:
-            found = {
+            differences = {
                 index: [*self.plain(*self.by_role(one, other), where, seen | {pair})]
                 for index, other in enumerate(taking)
             }
-            if all(found.values()):
+            if all(differences.values()):
                 alike = [index for index, other in enumerate(taking) if kind(other) == kind(one)]
                 only = [0] if len(before) == len(after) == 1 else alike
-                yield from found[only[0]] if len(only) == 1 else [f"{where} {self.refuses} {kind(one)}"]
+                yield from differences[only[0]] if len(only) == 1 else [f"{where} {self.refuses} {kind(one)}"]
 
     @property
     def refuses(self) -> str:
@@ -71,9 +71,11 @@ class Comparison:
 
     def plain_values(self, giving: Json, taking: Json, where: str) -> Iterator[str]:
         """Compare lists of allowed values."""
-        given, taken = values(giving), values(taking)
-        if taken is not None:
-            unknown = ["anything"] if given is None else [value for value in given if value not in taken]
+        provided, accepted = values(giving), values(taking)
+        if accepted is not None:
+            unknown = (
+                ["anything"] if provided is None else [value for value in provided if value not in accepted]
+            )
             yield from (f"{where} {self.refuses} {value}" for value in unknown)
 
     def plain_fields(self, old: Json, new: Json, where: str, seen: frozenset[str]) -> Iterator[str]:
@@ -132,9 +134,9 @@ def values(schema: Json) -> list[str] | None:
 def narrowed(giving: Json, taking: Json) -> Iterator[str]:
     """Return the keywords by which `taking` takes less than `giving` gives."""
     for keyword in (*UPPER, *LOWER, *EXACT):
-        given, taken = giving.get(keyword), taking.get(keyword)
-        if taken is None or given == taken:
+        provided, accepted = giving.get(keyword), taking.get(keyword)
+        if accepted is None or provided == accepted:
             continue
-        exact = given is None or keyword in EXACT
-        if exact or (given > taken if keyword in UPPER else given < taken):
+        exact = provided is None or keyword in EXACT
+        if exact or (provided > accepted if keyword in UPPER else provided < accepted):
             yield keyword

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
-NOBODY = "00000000-0000-4000-8000-000000000000"
-DEEPEST_PLACE = 4
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
+MAX_DEPTH = 4
 
 
-class Place(NamedTuple):
+class SchemaLocation(NamedTuple):
     """A place in a value: the way to it (a name, an index or the branch of a union), and its schema."""
 
     steps: tuple[str | int, ...]
@@ -31,7 +31,7 @@ class Schemas:
     def __init__(self, document: Json) -> None:
         self._named = document.get("components", {}).get("schemas", {})
 
-    def whole(self, schema: Json) -> Json:
+    def resolve(self, schema: Json) -> Json:
         """Follow a reference."""
         name = schema.get("$ref", "").rpartition("/")[2]
         return (
@@ -40,7 +40,7 @@ class Schemas:
 
     def sample(self, schema: Json) -> Any:
         """Make a small value that fits, but for rules that a schema cannot tell."""
-        schema = self.whole(schema)
+        schema = self.resolve(schema)
         if "const" in schema or schema.get("enum"):
             return schema.get("const", schema.get("enum", [None])[0])
         if branches := branches_of(schema):
@@ -49,21 +49,21 @@ class Schemas:
             return {name: self.sample(schema["properties"][name]) for name in schema.get("required", ())}
         if schema.get("type") == "array":
             return [self.sample(schema["items"])] * schema.get("minItems", 0)
-        return scalar(schema)
+        return sample_scalar(schema)
 
-    def places(self, schema: Json, steps: tuple[str | int, ...] = ()) -> Iterator[Place]:
+    def locations(self, schema: Json, steps: tuple[str | int, ...] = ()) -> Iterator[SchemaLocation]:
         """Walk all places of a value that are a list, an object, a union or anything at all."""
-        schema = self.whole(schema)
+        schema = self.resolve(schema)
         if schema.get("type") in {"object", "array", None} and "const" not in schema and "enum" not in schema:
-            yield Place(steps, schema)
-        if len([step for step in steps if isinstance(step, str) and step != BRANCH]) >= DEEPEST_PLACE:
+            yield SchemaLocation(steps, schema)
+        if len([step for step in steps if isinstance(step, str) and step != BRANCH]) >= MAX_DEPTH:
             return
         for name, member in schema.get("properties", {}).items():
-            yield from self.places(member, (*steps, name))
+            yield from self.locations(member, (*steps, name))
         if schema.get("type") == "array":
-            yield from self.places(schema["items"], (*steps, 0))
+            yield from self.locations(schema["items"], (*steps, 0))
         for index, branch in enumerate(branches_of(schema)):
-            for place in self.places(branch, (*steps, BRANCH, index)):
+            for place in self.locations(branch, (*steps, BRANCH, index)):
                 # The branch itself is the place of the union.
                 if len(place.steps) > len(steps) + 2:
                     yield place
@@ -72,7 +72,7 @@ class Schemas:
         """Make a value that fits but at one place."""
         if not steps:
             return value
-        schema, (step, *rest) = self.whole(schema), steps
+        schema, (step, *rest) = self.resolve(schema), steps
         if step == BRANCH:
             return self.with_value(branches_of(schema)[int(rest[0])], tuple(rest[1:]), value)
         if isinstance(step, int):
@@ -81,7 +81,7 @@ class Schemas:
 
     def unbounded(self, schema: Json, place: str) -> Iterator[str]:
         """Name the lists, mappings and texts that have no maximum."""
-        schema = self.whole(schema)
+        schema = self.resolve(schema)
         kind, extra = schema.get("type"), schema.get("additionalProperties")
         if kind == "array":
             if "maxItems" not in schema:
@@ -103,19 +103,19 @@ def branches_of(schema: Json) -> list[Json]:
     return sorted(branches, key=lambda branch: branch.get("type") == "null")
 
 
-def scalar(schema: Json) -> Any:
+def sample_scalar(schema: Json) -> Any:
     """Make a text, a number, or whatever else is no list and no object of known members."""
     kind = schema.get("type")
     if kind == "string":
-        return text_for(schema)
+        return sample_text(schema)
     return {"boolean": True, "null": None, "integer": schema.get("minimum", 1)}.get(str(kind), {})
 
 
-def text_for(schema: Json) -> str:
+def sample_text(schema: Json) -> str:
     """Make a text that fits."""
     if schema.get("examples"):
         return str(schema["examples"][0])
-    formats = {"uuid": NOBODY, "date-time": "2030-01-02T03:04:05Z", "email": "ann@example.com"}
+    formats = {"uuid": UNKNOWN_ID, "date-time": "2030-01-02T03:04:05Z", "email": "ann@example.com"}
     fallback: str = "x" * max(1, schema.get("minLength", 1))
     return formats.get(str(schema.get("format")), fallback)
 

@@ -19,7 +19,7 @@ START_SECONDS = 40.0
 STOP_SECONDS = 40.0
 
 
-class Replica:
+class ServiceProcess:
     """A replica of a service, as a program that reads its environment from a line of JSON on its input.
 
     What it imports it can import beforehand, while the test before is still at work.
@@ -27,20 +27,20 @@ class Replica:
 
     def __init__(self, program: Path, log: Path) -> None:
         self.url = ""
-        self._inside = ""
+        self._internal_url = ""
         self._log = log
-        with log.open("ab") as said:
-            self._running = subprocess.Popen(  # noqa: S603  # what the test names
-                [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=said, stderr=said
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603  # what the test names
+                [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=output, stderr=output
             )
 
-    def begin(self, settings: ServiceSettings, **environment: str) -> Self:
+    def start(self, settings: ServiceSettings, **environment: str) -> Self:
         """Return it its settings, and wait until `/readyz` says that it is ready."""
         own = settings.model_copy(update={"port": free_port(), "internal_port": free_port()})
-        self.url, self._inside = (f"http://127.0.0.1:{port}" for port in (own.port, own.internal_port))
-        assert self._running.stdin is not None
-        self._running.stdin.write(json.dumps({**environment_of(own), **environment}).encode() + b"\n")
-        self._running.stdin.close()
+        self.url, self._internal_url = (f"http://127.0.0.1:{port}" for port in (own.port, own.internal_port))
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({**environment_of(own), **environment}).encode() + b"\n")
+        self._process.stdin.close()
         until(self._is_ready, START_SECONDS)
         return self
 
@@ -50,35 +50,35 @@ class Replica:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._running.stdin is not None:
-            self._running.stdin.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self.kill()
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        self._running.kill()
-        self._running.wait()
+        self._process.kill()
+        self._process.wait()
 
     def pause(self) -> None:
         """Let it stand still, as a machine does that is moved or starved."""
-        self._running.send_signal(signal.SIGSTOP)
+        self._process.send_signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Let it go on where it stood."""
-        self._running.send_signal(signal.SIGCONT)
+        self._process.send_signal(signal.SIGCONT)
 
-    def tell_to_end(self) -> None:
+    def terminate(self) -> None:
         """Tell it to end, as a deployment does."""
-        self._running.send_signal(signal.SIGTERM)
+        self._process.send_signal(signal.SIGTERM)
 
-    def ended(self) -> int:
+    def wait(self) -> int:
         """Wait until it has ended; returns its exit code."""
-        return self._running.wait(STOP_SECONDS)
+        return self._process.wait(STOP_SECONDS)
 
     def _is_ready(self) -> bool:
-        assert self._running.poll() is None, self._log.read_text()[-2000:]
+        assert self._process.poll() is None, self._log.read_text()[-2000:]
         try:
-            return httpx.get(f"{self._inside}/readyz").is_success
+            return httpx.get(f"{self._internal_url}/readyz").is_success
         except httpx.TransportError:
             return False
 
@@ -91,9 +91,9 @@ def environment_of(settings: ServiceSettings) -> dict[str, str]:
 def variable(value: object) -> str:
     """Write down the value of a variable."""
     plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-    return plain if isinstance(plain, str) else json.dumps(plain, default=within)
+    return plain if isinstance(plain, str) else json.dumps(plain, default=json_default)
 
 
-def within(value: object) -> str:
+def json_default(value: object) -> str:
     """Return a value inside of another, for JSON."""
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -1,8 +1,8 @@
 """All that leaves a service for those who run it: its logs, its traces and its metrics.
 
-async with running(create_app(settings_with(sinks.settings))) as app:
+async with running(create_app(settings_with(captured_telemetry.settings))) as app:
     ...
-assert sinks.showing(password, token) == []
+assert captured_telemetry.leaks(password, token) == []
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from servicekit import telemetry
 from servicekit.settings import ServiceSettings
 
 # An answer could be found to be short by chance; what is not secret is not worth a look.
-SHORTEST = 6
-NOWHERE: Any = {
+MIN_SECRET_LENGTH = 6
+SETTINGS: Any = {
     "environment": "test",
     "debug": True,
     "database_url": "postgresql://nowhere",
@@ -35,7 +35,7 @@ NOWHERE: Any = {
 }
 
 
-class Sinks:
+class CapturedTelemetry:
     """What a service has told since it was started with `settings`; it must run in this process."""
 
     # Spans are made where they have somewhere to go; here that is this process, and nobody listens there.
@@ -69,7 +69,7 @@ class Sinks:
         return self._spans.get_finished_spans()
 
     @property
-    def traced(self) -> set[str]:
+    def instrumented_libraries(self) -> set[str]:
         """What has been traced: `fastapi`, `sqlalchemy`, `redis`, `aiohttp_client`."""
         scopes = (span.instrumentation_scope for span in self.spans)
         return {scope.name.rpartition(".")[2] for scope in scopes if scope}
@@ -79,38 +79,38 @@ class Sinks:
         """What `/metrics` tells."""
         return generate_latest().decode()
 
-    def showing(self, *secrets: str) -> list[str]:
+    def leaks(self, *secrets: str) -> list[str]:
         """Return which of the secrets are shown, and where: as they are, in a URL, or in JSON."""
         places = {"logs": self.logs, "traces": self.traces, "metrics": self.metrics}
         return [
             f"{place}: {secret}"
             for secret in secrets
             for place, text in places.items()
-            if len(secret) >= SHORTEST and any(form in text for form in forms(secret))
+            if len(secret) >= MIN_SECRET_LENGTH and any(form in text for form in encodings(secret))
         ]
 
 
-def forms(secret: str) -> set[str]:
+def encodings(secret: str) -> set[str]:
     """Return the ways in which a text may be written."""
     return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}
 
 
-async def spans_while_idle(app: FastAPI, sinks: Sinks, seconds: float = 3) -> list[str]:
+async def spans_while_idle(app: FastAPI, telemetry: CapturedTelemetry, seconds: float = 3) -> list[str]:
     """Start a service with its workers, let it idle, stop it, and name the spans that it made."""
     async with app.router.lifespan_context(app):
         await asyncio.sleep(seconds)
-    return [span.name for span in sinks.spans]
+    return [span.name for span in telemetry.spans]
 
 
 @contextmanager
-def open_sinks(printed: Callable[[], str]) -> Iterator[Sinks]:
+def capture_telemetry(printed: Callable[[], str]) -> Iterator[CapturedTelemetry]:
     """Keep the spans of this process for as long as the block lasts; `printed` gives what it has printed."""
     # As a service does, but that spans go nowhere else; the first one in a process decides.
-    telemetry.configure("tests", ServiceSettings(**NOWHERE))
+    telemetry.configure("tests", ServiceSettings(**SETTINGS))
     spans = InMemorySpanExporter()
     cast("TracerProvider", trace.get_tracer_provider()).add_span_processor(SimpleSpanProcessor(spans))
     try:
-        yield Sinks(spans, printed)
+        yield CapturedTelemetry(spans, printed)
     finally:
         spans.shutdown()
         # It takes one engine at a time, and the next service has another.

@@ -10,8 +10,8 @@ from servicekit.auth.dependencies import every_route
 from servicekit.idempotency import IdempotentRoute
 from servicekit.request_limits import MAX_DEPTH, MAX_VALUES
 
-from testkit.schemas import Json, Place, Schemas
-from testkit.token_matrix import filled
+from testkit.schemas import Json, SchemaLocation, Schemas
+from testkit.token_matrix import fill_path_parameter
 
 JSON = "application/json"
 MARK = "@@ here @@"
@@ -21,9 +21,9 @@ UNLIMITED = 800_000
 FEW_UNKNOWN_MEMBERS = "few unknown members"
 
 # Makes a raw JSON value of about so many bytes.
-Worst = Callable[[int], str]
+MakeBody = Callable[[int], str]
 # Makes the raw text of an item or a member, by its number and with padding.
-Item = Callable[[int, str], str]
+MakeItem = Callable[[int, str], str]
 
 
 class Route(NamedTuple):
@@ -41,7 +41,7 @@ class Route(NamedTuple):
     @property
     def url(self) -> str:
         """An address of it, of something that is not there."""
-        return re.sub(r"{(\w+)(?::\w+)?}", lambda name: filled(name[1]), self.path)
+        return re.sub(r"{(\w+)(?::\w+)?}", lambda name: fill_path_parameter(name[1]), self.path)
 
     @property
     def name(self) -> str:
@@ -49,7 +49,7 @@ class Route(NamedTuple):
         return f"{self.method} {self.path}"
 
 
-def everywhere(app: FastAPI) -> list[Route]:
+def all_routes_with_body(app: FastAPI) -> list[Route]:
     """List the routes, public and internal, that take a body."""
     return [*routes_with_body(app), *routes_with_body(app.state.internal, is_internal=True)]
 
@@ -66,29 +66,29 @@ def routes_with_body(app: FastAPI, *, is_internal: bool = False) -> Iterator[Rou
                 yield Route(app, method, path, is_internal, limit, media_type, schema, is_idempotent)
 
 
-def unbounded(app: FastAPI) -> list[str]:
+def find_unbounded(app: FastAPI) -> list[str]:
     """Name every list, mapping and text in the bodies of an app that has no maximum."""
     return [
         f"{route.name}: {what}"
-        for route in everywhere(app)
+        for route in all_routes_with_body(app)
         for what in Schemas(route.app.openapi()).unbounded(route.schema, "body")
     ]
 
 
-def bodies(route: Route) -> Iterator[tuple[str, str, bytes]]:
+def worst_bodies(route: Route) -> Iterator[tuple[str, str, bytes]]:
     """Make all worst bodies of a route: what is bad of each, in which place, and the body."""
     if route.media_type != JSON:
-        yield from forms(route)
+        yield from worst_forms(route)
         return
     schemas = Schemas(route.app.openapi())
-    for place in [*schemas.places(route.schema)] or [Place((), route.schema)]:
+    for place in [*schemas.locations(route.schema)] or [SchemaLocation((), route.schema)]:
         shell = json.dumps(schemas.with_value(route.schema, place.steps, MARK))
         room = route.limit - len(shell)
-        for name, worst in {**WORST, **fitting(schemas, place)}.items():
+        for name, worst in {**BODY_KINDS, **valid_items(schemas, place)}.items():
             yield name, place.name, shell.replace(json.dumps(MARK), worst(room), 1).encode()
 
 
-def forms(route: Route) -> Iterator[tuple[str, str, bytes]]:
+def worst_forms(route: Route) -> Iterator[tuple[str, str, bytes]]:
     """Make the worst forms."""
     yield "wide list", "top", b"&".join([b"scope=1"] * (route.limit // 8))
     yield "unknown members", "top", b"&".join(b"u%d=1" % index for index in range(route.limit // 9))
@@ -97,23 +97,23 @@ def forms(route: Route) -> Iterator[tuple[str, str, bytes]]:
     yield "deep", "top", b"grant_type=" + b"%5B" * (route.limit // 3 - 20)
 
 
-def fitting(schemas: Schemas, place: Place) -> dict[str, Worst]:
+def valid_items(schemas: Schemas, place: SchemaLocation) -> dict[str, MakeBody]:
     """Make what fits in a place but for its number: items of a list, and unknown members of an object."""
-    schema = schemas.whole(place.schema)
+    schema = schemas.resolve(place.schema)
     if schema.get("type") == "array":
         item = json.dumps(schemas.sample(schema["items"]))
-        return {"wide list of what fits": repeated(lambda *_: item, "[]")}
+        return {"wide list of what fits": repeat_item(lambda *_: item, "[]")}
     if schema.get("type") == "object" and schema.get("properties"):
         known = json.dumps(schemas.sample(schema))[:-1]
         start = known + ("," if len(known) > 1 else "")
         return {
-            "unknown members": lambda size: start + repeated(member, "{}")(size - len(known))[1:],
-            FEW_UNKNOWN_MEMBERS: lambda size: start + repeated(member, "{}")(min(size, 600))[1:],
+            "unknown members": lambda size: start + repeat_item(make_member, "{}")(size - len(known))[1:],
+            FEW_UNKNOWN_MEMBERS: lambda size: start + repeat_item(make_member, "{}")(min(size, 600))[1:],
         }
     return {}
 
 
-def repeated(item: Item, brackets: str) -> Worst:
+def repeat_item(item: MakeItem, brackets: str) -> MakeBody:
     """Make a list or an object of as many items as there is room for."""
 
     def make(size: int) -> str:
@@ -123,7 +123,7 @@ def repeated(item: Item, brackets: str) -> Worst:
     return make
 
 
-def padded(item: Item, brackets: str) -> Worst:
+def repeat_padded_item(item: MakeItem, brackets: str) -> MakeBody:
     """Make a list or an object of just as many items as are let through, each as long as possible."""
 
     def make(size: int) -> str:
@@ -134,32 +134,32 @@ def padded(item: Item, brackets: str) -> Worst:
     return make
 
 
-def number(_: int, __: str) -> str:
+def make_number(_: int, __: str) -> str:
     """Make a number."""
     return "1"
 
 
-def text(_: int, padding: str) -> str:
+def make_text(_: int, padding: str) -> str:
     """Make a string."""
     return f'"{padding}"'
 
 
-def empty(_: int, __: str) -> str:
+def make_empty_object(_: int, __: str) -> str:
     """Make an object without members."""
     return "{}"
 
 
-def member(index: int, padding: str) -> str:
+def make_member(index: int, padding: str) -> str:
     """Make a member of an object."""
     return f'"u{index}{padding}":1'
 
 
-WORST: dict[str, Worst] = {
-    "wide list": repeated(number, "[]"),
-    "wide list of texts": padded(text, "[]"),
-    "wide list of objects": padded(empty, "[]"),
-    "wide object": repeated(member, "{}"),
-    "wide object of long names": padded(member, "{}"),
+BODY_KINDS: dict[str, MakeBody] = {
+    "wide list": repeat_item(make_number, "[]"),
+    "wide list of texts": repeat_padded_item(make_text, "[]"),
+    "wide list of objects": repeat_padded_item(make_empty_object, "[]"),
+    "wide object": repeat_item(make_member, "{}"),
+    "wide object of long names": repeat_padded_item(make_member, "{}"),
     "deep": lambda size: "[" * (size // 2) + "]" * (size // 2),
     "deep objects": lambda size: '{"a":' * (size // 6) + "1" + "}" * (size // 6),
     "as deep as may be": lambda _: "[" * (MAX_DEPTH - 20) + "]" * (MAX_DEPTH - 20),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, create_model
-from testkit.openapi_diff import breaking_changes, says_so
+from testkit.openapi_diff import breaking_changes, declares_break
 
 
 class Pet(BaseModel):
@@ -185,4 +185,4 @@ def test_an_event_keeps_all_its_fields():
     ],
 )
 def test_a_version_admits_that_it_breaks_something(before, after, admits):
-    assert says_so(document(version=before), document(version=after)) is admits
+    assert declares_break(document(version=before), document(version=after)) is admits

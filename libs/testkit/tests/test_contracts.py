@@ -12,7 +12,7 @@ from servicekit.app import create_service
 from servicekit.auth.dependencies import on_behalf_of, require
 from servicekit.schemas import RequestModel
 from servicekit.settings import ServiceSettings
-from testkit.contracts import answers_as_documented, operations, operations_of
+from testkit.contracts import assert_answers_as_documented, operations, operations_of
 
 
 class Book(RequestModel):
@@ -79,7 +79,7 @@ LABELS = ["GET /api/v1/shelves", "GET /api/v1/shelves/{shelf_id}", "POST /intern
 
 @pytest.mark.parametrize("label", LABELS)
 def test_a_service_that_keeps_to_its_documents_passes(library, issuer, label):
-    answers_as_documented(named(library, label), library, issuer)
+    assert_answers_as_documented(named(library, label), library, issuer)
 
     assert library.state.answers.total() > 0
 
@@ -103,7 +103,7 @@ def test_an_answer_that_is_not_as_described_is_found(library, issuer, label, oth
     library.state.otherwise = OTHERWISE[otherwise]
 
     with pytest.raises(BaseExceptionGroup):
-        answers_as_documented(named(library, label), library, issuer)
+        assert_answers_as_documented(named(library, label), library, issuer)
 
 
 def test_a_request_that_does_not_fit_must_be_refused(library, issuer):
@@ -115,14 +115,16 @@ def test_a_request_that_does_not_fit_must_be_refused(library, issuer):
         return Shelf(books=[])
 
     with pytest.raises(BaseExceptionGroup, match="should have been rejected"):
-        answers_as_documented(operation, library, issuer)
+        assert_answers_as_documented(operation, library, issuer)
 
 
 def test_asks_for_what_exists_as_well(library, issuer):
     def a_shelf(person):
         return {"shelf_id": person.post("/api/v1/shelves").json()}
 
-    answers_as_documented(named(library, "GET /api/v1/shelves/{shelf_id}"), library, issuer, known=a_shelf)
+    assert_answers_as_documented(
+        named(library, "GET /api/v1/shelves/{shelf_id}"), library, issuer, make_resources=a_shelf
+    )
 
     assert library.state.answers["known"] >= 3
     assert library.state.answers["unknown"] >= 3

@@ -14,17 +14,17 @@ MAIN = """
 from typing import Annotated
 from fastapi import APIRouter
 from servicekit.app import create_service
-from servicekit.auth.dependencies import acting, allowed
+from servicekit.auth.dependencies import on_behalf_of, require
 from servicekit.auth.tokens import Principal
 
 public, inside = APIRouter(), APIRouter(prefix="/internal/v1")
 
 @public.get("/api/v1/books")
-async def books(caller: Annotated[Principal, allowed("tools:read")], shelf: int = 1) -> list[str]:
+async def books(caller: Annotated[Principal, require("tools:read")], shelf: int = 1) -> list[str]:
     return []
 
 @inside.get("/shelves")
-async def shelves(caller: Annotated[Principal, acting("tools:read")]) -> int:
+async def shelves(caller: Annotated[Principal, on_behalf_of("tools:read")]) -> int:
     return 1
 
 def create_app(settings):
@@ -131,7 +131,7 @@ def test_writes_what_services_answer_and_tell(committed):
     assert schema["required"] == ["title"]
     events = read(committed, "docs/asyncapi.json")
     assert events["channels"]["tiny-library"]["address"] == "events:tiny-library"
-    assert events["operations"].keys() == {"tiny-library.tells", "tiny-reader.hears.tiny-library"}
+    assert events["operations"].keys() == {"tiny-library.publishes", "tiny-reader.consumes.tiny-library"}
     assert not (committed / "services/tiny-reader/contract/internal.openapi.json").exists()
 
 
@@ -213,8 +213,8 @@ def test_an_event_wants_a_reader_and_a_reader_an_event(committed):
 
     said = complaint(committed)
 
-    assert "tiny-library tells tiny_library.book.borrowed.v1, and nobody hears it" in said
-    assert "tiny-reader waits for tiny_library.book.lost.v1, and nobody tells it" in said
+    assert "tiny-library publishes tiny_library.book.borrowed.v1, and no service consumes it" in said
+    assert "tiny-reader consumes tiny_library.book.lost.v1, and no service publishes it" in said
 
 
 def test_a_need_wants_a_test(committed):

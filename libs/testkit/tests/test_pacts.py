@@ -17,7 +17,7 @@ from servicekit.auth.tokens import Principal
 from servicekit.events.outbox import Event
 from servicekit.http.client import HttpPool, ServiceClient
 from servicekit.settings import ServiceSettings
-from testkit.pact_provider import naming, verify_provider
+from testkit.pact_provider import pacts_of_provider, verify_provider
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, person, service_tokens
 
 SHELF: dict[str, dict[str, object]] = {}
@@ -131,7 +131,7 @@ async def hear_of_a_loan(root):
             "a loan",
             Borrowed.type,
             {"book_id": match.uuid(str(BOOK)), "title": match.str("Emma")},
-            given="a book",
+            states="a book",
         )
         assert Loan.model_validate(event.data).book_id == BOOK
         assert (event.type, event.tenant_id, event.source) == (Borrowed.type, TENANT, "acme/library")
@@ -230,8 +230,8 @@ async def test_a_pact_is_written_alike_however_often_and_in_whatever_order(pact)
     assert "pactRust" not in first.decode()
     descriptions = [one["description"] for one in json.loads(first)["interactions"]]
     assert descriptions == ["a loan", "a request for a book", "a request for all books"]
-    assert list(naming("library", pact)) == [written(pact)]
-    assert naming("museum", pact) == {}
+    assert list(pacts_of_provider("library", pact)) == [written(pact)]
+    assert pacts_of_provider("museum", pact) == {}
 
 
 async def ask_elsewhere(root):

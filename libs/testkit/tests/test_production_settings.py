@@ -21,7 +21,7 @@ from servicekit.settings_errors import messages_of
 from testkit.contract_documents import module, services
 from testkit.eventually import until
 from testkit.pacts import ROOT
-from testkit.production import production
+from testkit.production import production_settings
 
 SERVICES = services()
 NAMED = re.compile(r"^- ([A-Z_]+)", re.MULTILINE)
@@ -74,7 +74,7 @@ def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def refusal(monkeypatch: pytest.MonkeyPatch, service: str, **changes: str) -> list[str]:
     """Return what a service says of its least settings with some changes."""
     with monkeypatch.context() as patch:
-        for name, value in (production(service) | changes).items():
+        for name, value in (production_settings(service) | changes).items():
             patch.setenv(name, value)
         try:
             settings_class(service)()
@@ -208,7 +208,7 @@ def said_on_failing(service: str, folder: Path, environment: dict[str, str]) -> 
 def test_a_process_refuses_the_samples_and_shows_none(service: str, tmp_path: Path) -> None:
     samples = {name: placed(name, "development-only-redis")[0] for name in secrets_of(service)}
 
-    said = said_on_failing(service, tmp_path, {**production(service), **samples})
+    said = said_on_failing(service, tmp_path, {**production_settings(service), **samples})
 
     assert set(NAMED.findall(said)) == set(secrets_of(service))
     assert "development-only" not in said
@@ -221,7 +221,7 @@ def test_an_empty_environment_is_answered_with_all_that_is_needed(
     named = NAMED.findall(said_on_failing(service, tmp_path, {}))
     ports = {"PORT": str(free_port()), "INTERNAL_PORT": str(free_port())}
     real = {"DATABASE_URL": migrated(service), "REDIS_URL": redis_url}
-    good = {**production(service), **real}
+    good = {**production_settings(service), **real}
 
     process = start(service, tmp_path, {**ports, **{name: good[name] for name in named}})
     try:

@@ -22,11 +22,11 @@ def respelled(app: FastAPI) -> Iterator[str]:
         yield filled.removesuffix("/") if filled.endswith("/") else f"{filled}/"
 
 
-@pytest.mark.parametrize("door", ["public", "internal"])
+@pytest.mark.parametrize("port", ["public", "internal"])
 @pytest.mark.parametrize("service", services())
-async def test_a_path_with_another_slash_is_not_found_and_redirects_nowhere(service: str, door: str) -> None:
+async def test_a_path_with_another_slash_is_not_found_and_redirects_nowhere(service: str, port: str) -> None:
     app = app_of(service)
-    if door == "internal":
+    if port == "internal":
         app = app.state.internal
     paths = [path for path in respelled(app) if path]
     assert paths

@@ -9,7 +9,7 @@ from servicekit.auth.dependencies import on_behalf_of, public, require
 from servicekit.auth.tokens import Principal
 from servicekit.settings import ServiceSettings
 from testkit.app import running
-from testkit.token_matrix import kinds, mistakes, places
+from testkit.token_matrix import find_violations, protected_routes, token_kinds
 
 outside, inside = APIRouter(), APIRouter()
 
@@ -50,21 +50,23 @@ async def app(settings):
 
 
 async def test_finds_every_route_that_takes_a_token_and_no_other(app: FastAPI):
-    assert [place.path for place in places(app)] == ["/things/{thing_id}"]
-    assert [place.path for place in places(app.state.internal, is_internal=True)] == ["/internal/v1/things"]
+    assert [place.path for place in protected_routes(app)] == ["/things/{thing_id}"]
+    assert [place.path for place in protected_routes(app.state.internal, is_internal=True)] == [
+        "/internal/v1/things"
+    ]
 
 
 async def test_finds_nothing_where_all_is_well(app, issuer):
-    assert await mistakes(app, kinds(app, issuer)) == []
+    assert await find_violations(app, token_kinds(app, issuer)) == []
 
 
 async def test_finds_what_is_let_in_or_shut_out_by_mistake(app, issuer):
-    brought = {kind.name: kind for kind in kinds(app, issuer)}
+    brought = {kind.name: kind for kind in token_kinds(app, issuer)}
     wrong = [
         brought["access token"]._replace(public=(401, "invalid_token")),
         brought["challenge"]._replace(internal=None),
     ]
-    assert await mistakes(app, wrong) == [
+    assert await find_violations(app, wrong) == [
         "access token: GET /things/{thing_id} 200 ",
         "challenge: POST /internal/v1/things 401 invalid_token",
     ]

@@ -9,7 +9,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from servicekit.auth import jose
 from servicekit.auth.permissions import Role, scopes_for
-from testkit.token_matrix import opaque
+from testkit.token_matrix import opaque_token
 
 from .authenticator import Authenticator
 from .factors import challenged, enrol
@@ -50,7 +50,7 @@ async def everything(auth: Any, operator: Any) -> Everything:
     for name, answer in asked.items():
         tokens[f"challenge: {name}"] = answer["challenge"]
     clients, of_machines = await machines(auth, operator, ann)
-    made_up = {kind.name: kind.token for kind in opaque()}
+    made_up = {kind.name: kind.token for kind in opaque_token()}
     others = {name: made_up[name] for name in ("API key that nobody was given", "token in an event")}
     passkey = Authenticator().register(asked["new passkey"]["options"])
     return Everything({**tokens, "recovery code": code, **of_machines, **others}, clients, passkey)

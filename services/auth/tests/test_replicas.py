@@ -14,7 +14,7 @@ from auth.models import SigningKeyRing
 from auth.settings import Settings
 from servicekit.database import Database
 from sqlalchemy import delete
-from testkit.service_process import Replica, environment_of
+from testkit.service_process import ServiceProcess, environment_of
 
 PROGRAM = Path(__file__).with_name("replica.py")
 
@@ -34,8 +34,8 @@ def replica(sharing, tmp_path):
     """Start a replica in a folder of its own, and give it."""
     with ExitStack() as stack:
 
-        def begin() -> Replica:
-            return stack.enter_context(Replica(PROGRAM, tmp_path / "log")).begin(sharing)
+        def begin() -> ServiceProcess:
+            return stack.enter_context(ServiceProcess(PROGRAM, tmp_path / "log")).start(sharing)
 
         yield begin
 
@@ -78,7 +78,7 @@ async def test_no_token_is_refused_while_all_replicas_are_replaced(auth, replica
             up.append(new := await asyncio.to_thread(replica))
             tokens.append(await sign_in(http, new.url, auth.password))
             up.remove(old)
-            old.tell_to_end()
+            old.terminate()
             assert await asyncio.to_thread(old.ended) == 0
             assert await key_ids(http, new.url) == await key_ids(http, up[0].url)
         is_over.set()

@@ -58,8 +58,8 @@ async def test_writes_no_secret_and_no_address_into_its_logs(start, capsys):
     assert line["tenant_id"]
 
 
-async def test_shows_no_secret_and_no_address_to_who_runs_it(start, operator, tmp_path, sinks):
-    auth = await replica(start, operator, tmp_path, **sinks.settings)
+async def test_shows_no_secret_and_no_address_to_who_runs_it(start, operator, tmp_path, captured_telemetry):
+    auth = await replica(start, operator, tmp_path, **captured_telemetry.settings)
     made = await every_kind(auth, operator)
     for token in made.tokens.values():
         headers = {"Authorization": f"Bearer {token}", "Cookie": f"token={token}"}
@@ -67,11 +67,11 @@ async def test_shows_no_secret_and_no_address_to_who_runs_it(start, operator, tm
         await auth.post("refresh", refresh_token=token, **{"not expected": token})
     await auth.database.execute("truncate users, tenants cascade")
     secrets = await everything(auth)
-    assert sinks.traced == {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
-    assert "auth_refreshes_total" in sinks.metrics
+    assert captured_telemetry.instrumented_libraries == {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
+    assert "auth_refreshes_total" in captured_telemetry.metrics
     # With its @: other tests of this process may have named an issuer's host in the metrics.
     personal = ("@example.com", "elsewhere.example", "canary", "Canary", "Bakery")
-    assert sinks.showing(*secrets, *made.tokens.values(), *personal) == []
+    assert captured_telemetry.leaks(*secrets, *made.tokens.values(), *personal) == []
 
 
 async def test_leaves_only_the_address_and_names_readable_in_events(auth):

@@ -6,9 +6,9 @@ from secrets import token_urlsafe
 import pytest
 from auth.settings import Settings
 from pydantic import ValidationError
-from testkit.production import production
+from testkit.production import production_settings
 
-FIT = production("auth")
+FIT = production_settings("auth")
 SHORT = token_urlsafe(8)
 SECRETS = [
     "AUTH_PASSWORD_PEPPER",

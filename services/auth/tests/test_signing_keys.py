@@ -36,7 +36,7 @@ from sqlalchemy import delete, event, select, update
 from sqlalchemy.engine import make_url
 from testkit.app import client, running
 from testkit.live_server import serving
-from testkit.production import production
+from testkit.production import production_settings
 from testkit.proxy import Proxy
 
 from .conftest import SEALING_KEY
@@ -309,7 +309,7 @@ async def test_warns_outside_development_of_a_file_that_replicas_have_to_share(
     database, variables, path, caplog, is_file
 ):
     stores = {name: variables[name] for name in ("database_url", "redis_url")}
-    given = {name.lower(): value for name, value in production("auth").items()} | stores
+    given = {name.lower(): value for name, value in production_settings("auth").items()} | stores
     given |= {"auth_service_secrets": {"chat-agent": token_urlsafe()}}
     given |= {"auth_key_storage_path": path if is_file else None}
     async with running(create_app(Settings(**given, debug=False, run_workers=False, logging_sink="none"))):

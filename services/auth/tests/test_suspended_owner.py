@@ -1,7 +1,7 @@
 """An owner whose only tenant is suspended signs in to reactivate it, and can do nothing else by that."""
 
 import pytest
-from testkit.token_matrix import NOT_HERE, is_as, places
+from testkit.token_matrix import WRONG_AUDIENCE, matches, protected_routes
 
 from .authenticator import Authenticator
 from .factors import answered, challenged, enrol, register
@@ -108,7 +108,7 @@ async def test_an_owner_comes_in_to_reactivate_and_goes_on_by_refreshing(service
     # However often it is refreshed, until then it is no more.
     bundle = (await service.refresh(bundle)).json()
     assert not {"tenant_id", "role", "scope"} & service.claims(bundle).keys()
-    assert code(await service.me(bundle["access_token"])) == NOT_HERE
+    assert code(await service.me(bundle["access_token"])) == WRONG_AUDIENCE
 
     assert (await reactivate(service, bundle, before["tenant_id"])).status_code == 200
     after = (await service.refresh(bundle)).json()
@@ -131,10 +131,13 @@ async def test_such_a_session_opens_nothing_else(service):
     before = await service.somebody()
     await suspend(service, before)
     opened = set()
-    for place in [*places(service.app), *places(service.app.state.internal, is_internal=True)]:
+    for place in [
+        *protected_routes(service.app),
+        *protected_routes(service.app.state.internal, is_internal=True),
+    ]:
         bundle = await service.session()
         answer = await place(bundle["access_token"])
-        if not is_as(answer, NOT_HERE):
+        if not matches(answer, WRONG_AUDIENCE):
             opened.add((place.method, place.path))
     assert opened == OPEN
     bundle = await service.session()

@@ -5,7 +5,14 @@ from typing import Any, NamedTuple
 import pytest
 from auth.oauth.token_endpoint import ASSERTION_TYPE
 from testkit.databases import contents
-from testkit.token_matrix import NOT_HERE, Kind, code_of, is_as, mistakes, places
+from testkit.token_matrix import (
+    WRONG_AUDIENCE,
+    TokenKind,
+    error_code,
+    find_violations,
+    matches,
+    protected_routes,
+)
 
 from .conftest import PASSWORD
 from .every_kind import everything, replica
@@ -50,44 +57,44 @@ def short(place):
 
 
 async def test_only_what_is_for_it_comes_in_as_a_bearer(service, made):
-    kinds = [Kind(name, token) for name, token in made.tokens.items() if name not in BEARERS]
-    ours = Kind("service's token", made.tokens["service's token"], NOT_HERE, None)
+    kinds = [TokenKind(name, token) for name, token in made.tokens.items() if name not in BEARERS]
+    ours = TokenKind("service's token", made.tokens["service's token"], WRONG_AUDIENCE, None)
     kinds = [ours if kind.name == ours.name else kind for kind in kinds]
     assert len(kinds) > 20
-    assert await mistakes(service.app, kinds) == []
+    assert await find_violations(service.app, kinds) == []
     await machines_come_in_where_they_may_do_something(service, made)
 
 
 async def machines_come_in_where_they_may_do_something(service, made):
-    inside = places(service.app.state.internal, is_internal=True)
+    inside = protected_routes(service.app.state.internal, is_internal=True)
     taken = set()
-    for place in [*places(service.app), *inside]:
+    for place in [*protected_routes(service.app), *inside]:
         for kind in MACHINES:
             answer = await place(made.tokens[kind], BODIES.get(short(place)))
             if place.is_internal:
-                assert is_as(answer, NOT_HERE), (kind, place.path)
+                assert matches(answer, WRONG_AUDIENCE), (kind, place.path)
             elif short(place).startswith(OPERATORS):
-                assert is_as(answer, (403, "operators_only")), (kind, place.path)
-            elif is_as(answer, None):
+                assert matches(answer, (403, "operators_only")), (kind, place.path)
+            elif matches(answer, None):
                 taken.add((place.method, short(place)))
             else:
-                assert is_as(answer, (403, "people_only")), (kind, place.path, answer.text)
+                assert matches(answer, (403, "people_only")), (kind, place.path, answer.text)
     assert taken == MACHINES_TOO
 
 
 async def test_a_persons_access_token_comes_in_everywhere_but_inside(service):
     ann, people = None, 0
-    for place in places(service.app):
+    for place in protected_routes(service.app):
         if ann is None:
             people += 1
             ann = await service.somebody(f"p{people}@example.com")
         answer = await place(ann["access_token"])
         expected = (403, "operators_only") if short(place).startswith(OPERATORS) else None
-        assert is_as(answer, expected), (place.method, place.path, answer.text)
+        assert matches(answer, expected), (place.method, place.path, answer.text)
         # What this has ended or begun is not in the way of the next.
         ann = ann if place.method == "GET" or answer.is_error else None
-    for place in places(service.app.state.internal, is_internal=True):
-        assert is_as(await place(ann["access_token"]), NOT_HERE), place.path
+    for place in protected_routes(service.app.state.internal, is_internal=True):
+        assert matches(await place(ann["access_token"]), WRONG_AUDIENCE), place.path
 
 
 # How a field refuses what is no token of its kind.
@@ -218,7 +225,7 @@ async def test_no_field_takes_a_token_of_another_kind(service, made):
     for place, field in FIELDS.items():
         for kind in made.tokens.keys() - {field.kind, field.also}:
             answer = await sent(service, made, place, kind)
-            assert (answer.status_code, code_of(answer)) in {field.refusal, UNLIKE}, (place, kind)
+            assert (answer.status_code, error_code(answer)) in {field.refusal, UNLIKE}, (place, kind)
             assert not answer.is_success or not answer.content or not answer.json()["active"], (place, kind)
             # Wrong answers of somebody who is signed in are counted, and five are as many as there may be.
             await service.database.execute("delete from factor_attempts")
@@ -233,7 +240,7 @@ async def test_no_field_takes_a_token_of_another_kind(service, made):
 async def test_every_field_takes_its_own_kind(service, made):
     for place, field in FIELDS.items():
         answer = await sent(service, made, place, field.kind)
-        assert (answer.status_code, code_of(answer)) == field.right, (place, answer.text)
+        assert (answer.status_code, error_code(answer)) == field.right, (place, answer.text)
 
 
 async def test_takes_a_token_from_no_other_place(auth):

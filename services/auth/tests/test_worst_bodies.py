@@ -1,7 +1,7 @@
 """The worst bodies that a client can send, brought to every route."""
 
-from testkit.request_costs import Callers, costs, table, uncounted
-from testkit.worst_bodies import everywhere, unbounded
+from testkit.request_costs import Callers, costs, costs_table, find_uncounted_routes
+from testkit.worst_bodies import all_routes_with_body, find_unbounded
 
 SCOPES = ["api_keys:introspect", "members:read"]
 
@@ -17,15 +17,15 @@ def unlimited(settings):
 
 async def test_no_body_costs_much(auth, start):
     service = await start(**unlimited(auth.settings))
-    assert len(everywhere(service.app)) > 30
+    assert len(all_routes_with_body(service.app)) > 30
     found = [cost async for cost in costs(service.app, await callers(service))]
-    assert [cost for cost in found if cost.excess] == [], "\n".join(table(found))
+    assert [cost for cost in found if cost.excess] == [], "\n".join(costs_table(found))
 
 
 async def test_every_list_mapping_and_text_has_a_maximum(auth):
-    assert unbounded(auth.app) == []
+    assert find_unbounded(auth.app) == []
 
 
 async def test_invalid_bodies_are_counted(auth, start):
     service = await start(**unlimited(auth.settings), invalid_requests_per_minute=3)
-    assert await uncounted(service.app, await callers(service), 3) == []
+    assert await find_uncounted_routes(service.app, await callers(service), 3) == []

@@ -2,7 +2,7 @@
 
 import billing_webhook
 from billing_webhook import stripe_webhook
-from testkit.linear_time import Use, expressions, slow
+from testkit.linear_time import Use, expressions, find_slow
 
 FUNCTIONS = {
     "a signature": Use(stripe_webhook.is_recent, None),
@@ -11,4 +11,4 @@ FUNCTIONS = {
 
 
 def test_takes_linear_time_for_the_worst_of_texts():
-    assert slow({**FUNCTIONS, **expressions(billing_webhook)}) == []
+    assert find_slow({**FUNCTIONS, **expressions(billing_webhook)}) == []

@@ -19,8 +19,8 @@ def event(**changes):
     return json.dumps({**usual, "type": "customer.updated", "data": CUSTOMER, **changes})
 
 
-async def test_shows_no_customer_no_signature_and_no_token(settings, issuer, tenant, sinks):
-    told = type(settings).model_validate({**settings.model_dump(), **SECRETS, **sinks.settings})
+async def test_shows_no_customer_no_signature_and_no_token(settings, issuer, tenant, captured_telemetry):
+    told = type(settings).model_validate({**settings.model_dump(), **SECRETS, **captured_telemetry.settings})
     token = issuer.token(tenant_id=tenant)
     signatures = []
     async with running(create_app(told)) as app, client(app, token) as http:
@@ -37,6 +37,9 @@ async def test_shows_no_customer_no_signature_and_no_token(settings, issuer, ten
             signatures.append(signed.rpartition("=")[2])
         usage = f"/api/v1/billing/tenants/{tenant}/usage"
         assert (await http.get(usage, params={"access_token": token})).status_code == 200
-    assert sinks.traced >= {"fastapi", "sqlalchemy", "redis"}
+    assert captured_telemetry.instrumented_libraries >= {"fastapi", "sqlalchemy", "redis"}
     personal = ("canary.example", "Canary", "cus_canary")
-    assert sinks.showing(token, *signatures, *SECRETS.values(), "whsec_of_somebody_else", *personal) == []
+    assert (
+        captured_telemetry.leaks(token, *signatures, *SECRETS.values(), "whsec_of_somebody_else", *personal)
+        == []
+    )

@@ -4,6 +4,6 @@ from billing_webhook.main import create_app
 from testkit.telemetry_capture import spans_while_idle
 
 
-async def test_polling_makes_no_spans(settings, sinks):
-    app = create_app(settings.model_copy(update={**sinks.settings, "run_workers": True}))
-    assert await spans_while_idle(app, sinks) == []
+async def test_polling_makes_no_spans(settings, captured_telemetry):
+    app = create_app(settings.model_copy(update={**captured_telemetry.settings, "run_workers": True}))
+    assert await spans_while_idle(app, captured_telemetry) == []

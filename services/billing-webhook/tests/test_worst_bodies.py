@@ -2,8 +2,8 @@
 
 from billing_webhook.main import create_app
 from testkit.app import running
-from testkit.request_costs import callers_of, costs, table, uncounted
-from testkit.worst_bodies import everywhere, unbounded
+from testkit.request_costs import callers_of, costs, costs_table, find_uncounted_routes
+from testkit.worst_bodies import all_routes_with_body, find_unbounded
 
 
 def changed(settings, **values):
@@ -12,15 +12,15 @@ def changed(settings, **values):
 
 async def test_no_body_costs_much(settings, issuer):
     async with running(create_app(settings)) as app:
-        assert len(everywhere(app)) == 1
+        assert len(all_routes_with_body(app)) == 1
         found = [cost async for cost in costs(app, callers_of(issuer, app))]
-        assert [cost for cost in found if cost.excess] == [], "\n".join(table(found))
+        assert [cost for cost in found if cost.excess] == [], "\n".join(costs_table(found))
 
 
 async def test_every_list_mapping_and_text_has_a_maximum(settings):
-    assert unbounded(create_app(settings)) == []
+    assert find_unbounded(create_app(settings)) == []
 
 
 async def test_invalid_bodies_are_counted(settings, issuer):
     async with running(create_app(changed(settings, invalid_requests_per_minute=3))) as app:
-        assert await uncounted(app, callers_of(issuer, app), 3) == []
+        assert await find_uncounted_routes(app, callers_of(issuer, app), 3) == []

@@ -247,14 +247,16 @@ def person(url: str, issuer: Issuer) -> Iterator[Callable[..., httpx.Client]]:
     """Give a client of somebody, or of the one whose tenant and subject are given."""
     clients: list[httpx.Client] = []
 
-    def door(tenant_id: UUID = TENANT, subject: str | None = None, role: str = "member") -> httpx.Client:
+    def client_for(
+        tenant_id: UUID = TENANT, subject: str | None = None, role: str = "member"
+    ) -> httpx.Client:
         kind, _, name = (subject or "").partition(":")
         machine = {"client_id": name} if kind == "service" else {}
         token = issuer.token(tenant_id=tenant_id, subject=subject, role=role, **machine)
         clients.append(httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30))
         return clients[-1]
 
-    yield door
+    yield client_for
     for one in clients:
         one.close()
 

@@ -21,7 +21,7 @@ from testkit.databases import query
 from testkit.eventually import until
 from testkit.issuer import Issuer
 from testkit.live_server import serving
-from testkit.service_process import Replica
+from testkit.service_process import ServiceProcess
 from testkit.sse import Event, events
 
 STREAM = "/api/v1/chat/stream"
@@ -57,17 +57,17 @@ def marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Replica]]:
+def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], ServiceProcess]]:
     """Give a process that has nothing to do yet; the next one is started meanwhile."""
     log = tmp_path_factory.mktemp("replicas") / "log"
     with contextlib.ExitStack() as stack:
 
-        def another() -> Replica:
-            return stack.enter_context(Replica(REPLICA, log))
+        def another() -> ServiceProcess:
+            return stack.enter_context(ServiceProcess(REPLICA, log))
 
         spares = [another()]
 
-        def take() -> Replica:
+        def take() -> ServiceProcess:
             spares.append(another())
             return spares.pop(0)
 
@@ -76,14 +76,14 @@ def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Rep
 
 @pytest.fixture
 def replica(
-    settings: Settings, marks: Path, spare: Callable[[], Replica]
-) -> Iterator[Callable[..., Replica]]:
+    settings: Settings, marks: Path, spare: Callable[[], ServiceProcess]
+) -> Iterator[Callable[..., ServiceProcess]]:
     """Start a replica as a process of its own, with other settings where that is asked for."""
     with contextlib.ExitStack() as stack:
 
-        def start(**changed: object) -> Replica:
+        def start(**changed: object) -> ServiceProcess:
             own = settings.model_copy(update=changed)
-            return stack.enter_context(spare().begin(own, MARKS=str(marks)))
+            return stack.enter_context(spare().start(own, MARKS=str(marks)))
 
         yield start
 
@@ -101,11 +101,11 @@ def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
     token = issuer.token(tenant_id=TENANT, subject=ANN, role="member")
     with contextlib.ExitStack() as stack:
 
-        def door(url: str) -> httpx.Client:
+        def client_for(url: str) -> httpx.Client:
             headers = {"Authorization": f"Bearer {token}"}
             return stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=40))
 
-        yield door
+        yield client_for
 
 
 def begun(client: httpx.Client, asked: dict[str, Any], most: int) -> list[Event]:
@@ -279,7 +279,7 @@ def test_a_replica_that_is_told_to_end_hands_over_at_once(replica, other: str, a
         for event in events(answer.iter_lines()):
             heard.append(event)
             if len(heard) == 10:
-                leaving.tell_to_end()
+                leaving.terminate()
                 told = time.monotonic()
     ended = time.monotonic() - told
     going_on = rest(here, heard[0].data["run_id"], after=heard[-1].id)
@@ -290,7 +290,7 @@ def test_a_replica_that_is_told_to_end_hands_over_at_once(replica, other: str, a
     assert of_kind(whole, "run.resumed")[0]["reason"] == "handed_over"
     assert standing(whole) == whole[-1].data["output"]
     assert whole[-1].data["usage"]["requests"] == 2
-    assert leaving.ended() == 0
+    assert leaving.wait() == 0
 
 
 def test_who_waits_for_the_whole_answer_gets_it_from_the_leaving_replica(
@@ -300,19 +300,19 @@ def test_who_waits_for_the_whole_answer_gets_it_from_the_leaving_replica(
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(at(leaving.url).post, "/api/v1/chat", json=SLOWLY)
         until(lambda: neighbours.items)
-        leaving.tell_to_end()
+        leaving.terminate()
         answer = waiting.result()
     assert answer.status_code == 200
     run = row(settings, answer.json()["run_id"])
     assert (answer.json()["response"], run["attempt"], run["losses"]) == (run["output"], 2, 0)
-    assert leaving.ended() == 0
+    assert leaving.wait() == 0
 
 
 def test_a_replica_that_is_alone_takes_its_runs_up_again(replica, at) -> None:
     before = replica(run_lease_seconds=NEVER)
     heard = begun(at(before.url), SLOWLY, most=10)
-    before.tell_to_end()
-    assert before.ended() == 0
+    before.terminate()
+    assert before.wait() == 0
     after = replica()
     whole = heard + rest(at(after.url), heard[0].data["run_id"], after=10)
     assert is_whole(whole)
@@ -331,7 +331,7 @@ def test_a_replica_that_stood_still_changes_nothing_any_more(
         for event in events(answer.iter_lines()):
             whole.append(event)
             if event.type == "run.resumed":
-                asleep.go_on()
+                asleep.resume()
     assert is_whole(whole)
     assert whole[:10] == heard
     assert_is_what_was_said(whole, row(settings, heard[0].data["run_id"]), neighbours)

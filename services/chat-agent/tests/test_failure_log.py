@@ -16,7 +16,7 @@ from chat_agent.settings import Settings
 from prometheus_client import REGISTRY
 from testkit.issuer import Issuer
 from testkit.live_server import serving
-from testkit.telemetry_capture import Sinks
+from testkit.telemetry_capture import CapturedTelemetry
 
 SAID = "canary-sentence"
 HOST = "127.0.0.1"
@@ -24,9 +24,9 @@ HOST = "127.0.0.1"
 
 @pytest.fixture(params=["lean", "stock"])
 def caller(
-    request: pytest.FixtureRequest, settings: Settings, issuer: Issuer, sinks: Sinks
+    request: pytest.FixtureRequest, settings: Settings, issuer: Issuer, captured_telemetry: CapturedTelemetry
 ) -> Iterator[Callable[..., httpx.Client]]:
-    changes = {**sinks.settings, "model_client": request.param, "model_max_retries": 0}
+    changes = {**captured_telemetry.settings, "model_client": request.param, "model_max_retries": 0}
     told = type(settings).model_validate({**settings.model_dump(), **changes})
     token = issuer.token(role="member", tenant_id=uuid4())
     with (
@@ -36,8 +36,8 @@ def caller(
         yield lambda message: client.post("/api/v1/chat", json={"message": f"{SAID} {message}"})
 
 
-def lines(sinks: Sinks, event: str) -> list[dict[str, Any]]:
-    logged = [json.loads(line) for line in sinks.logs.splitlines() if line.startswith("{")]
+def lines(captured_telemetry: CapturedTelemetry, event: str) -> list[dict[str, Any]]:
+    logged = [json.loads(line) for line in captured_telemetry.logs.splitlines() if line.startswith("{")]
     return [line for line in logged if line["event"] == event]
 
 
@@ -56,11 +56,11 @@ def count(name: str, **labels: str) -> float:
     ],
 )
 def test_a_failed_call_of_a_model_is_logged_and_counted(
-    caller: Any, sinks: Sinks, directive: str, code: str, fields: dict[str, Any]
+    caller: Any, captured_telemetry: CapturedTelemetry, directive: str, code: str, fields: dict[str, Any]
 ) -> None:
     before = count("chat_model_failures_total", host=HOST, code=code)
     caller(f"[sandbox: {directive}]")
-    line = lines(sinks, "model call failed")[-1]
+    line = lines(captured_telemetry, "model call failed")[-1]
     assert {
         "host": HOST,
         "code": code,
@@ -71,21 +71,23 @@ def test_a_failed_call_of_a_model_is_logged_and_counted(
     assert line["error"]
     assert line["run_id"]
     assert count("chat_model_failures_total", host=HOST, code=code) > before
-    assert sinks.showing(SAID) == []
+    assert captured_telemetry.leaks(SAID) == []
 
 
-def test_a_failed_call_of_a_tool_is_logged_and_counted(caller: Any, sinks: Sinks, neighbours: Any) -> None:
+def test_a_failed_call_of_a_tool_is_logged_and_counted(
+    caller: Any, captured_telemetry: CapturedTelemetry, neighbours: Any
+) -> None:
     labels = {"tool": "search_conversations", "error": "ConversationUnavailable"}
     before = count("chat_tool_failures_total", **labels)
     neighbours.search_down = True
     answer = caller("[sandbox: call=search_conversations]")
     assert answer.status_code == 200
-    line = lines(sinks, "tool call failed")[-1]
+    line = lines(captured_telemetry, "tool call failed")[-1]
     assert labels.items() <= line.items()
     assert line["run_id"] == answer.json()["run_id"]
     assert line["causes"]
     assert count("chat_tool_failures_total", **labels) == before + 1
-    assert sinks.showing(SAID) == []
+    assert captured_telemetry.leaks(SAID) == []
 
 
 async def test_a_tool_that_takes_too_long_is_counted() -> None:

@@ -6,7 +6,7 @@ from chat_agent.agents.tool import LONGEST_OUTPUT
 from chat_agent.event_log import translator
 from chat_agent.protocols import requests
 from pydantic import TypeAdapter
-from testkit.linear_time import Use, expressions, slow
+from testkit.linear_time import Use, expressions, find_slow
 
 FUNCTIONS = {
     "a message": Use(lambda text: schemas.ChatRequest(message=text), schemas.MAX_MESSAGE),
@@ -18,13 +18,13 @@ FUNCTIONS = {
 
 
 def test_takes_linear_time_for_the_worst_of_texts():
-    assert slow(FUNCTIONS) == []
+    assert find_slow(FUNCTIONS) == []
 
 
 def test_every_expression_is_linear():
     found = expressions(chat_agent)
     assert len(found) > 4
-    assert slow(found) == []
+    assert find_slow(found) == []
 
 
 def test_masks_tokens_wherever_they_stand():

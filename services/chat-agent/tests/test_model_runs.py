@@ -30,12 +30,12 @@ def someone(settings: Settings, issuer: Issuer) -> Iterator[Callable[..., httpx.
     """Give a function that starts the service with other settings, and a client of it."""
     with contextlib.ExitStack() as open_things:
 
-        def door(**more: Any) -> httpx.Client:
+        def client_for(**more: Any) -> httpx.Client:
             url = open_things.enter_context(serving(create_app(settings.model_copy(update=more))))
             headers = {"Authorization": f"Bearer {issuer.token(tenant_id=uuid4(), role='member')}"}
             return open_things.enter_context(httpx.Client(base_url=url, headers=headers, timeout=30))
 
-        yield door
+        yield client_for
 
 
 def ask(client: httpx.Client, message: str) -> dict[str, Any]:

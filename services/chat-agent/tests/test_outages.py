@@ -39,12 +39,12 @@ def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
     token = issuer.token(tenant_id=uuid4(), role="member")
     clients: list[httpx.Client] = []
 
-    def door(url: str) -> httpx.Client:
+    def client_for(url: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token}"}
         clients.append(httpx.Client(base_url=url, headers=headers, timeout=40))
         return clients[-1]
 
-    yield door
+    yield client_for
     for one in clients:
         one.close()
 
@@ -184,7 +184,7 @@ def proxied(settings: Settings, postgres) -> Iterator[tuple[Proxy, Settings]]:
         yield proxy, settings.model_copy(update={"database_url": way})
 
 
-@pytest.mark.parametrize("how", [Proxy.cut, Proxy.held])
+@pytest.mark.parametrize("how", [Proxy.cut, Proxy.stalled])
 def test_postgres_is_away_at_the_end_of_a_run(
     proxied, settings: Settings, at, pool: ThreadPoolExecutor, neighbours, how
 ) -> None:

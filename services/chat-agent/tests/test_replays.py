@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from chat_agent.main import create_app
 from testkit.app import running
-from testkit.replays import Sent, replayed_otherwise
+from testkit.replays import PreparedRequest, find_wrong_replays
 
 HELLO = [{"role": "user", "content": "Hello"}]
 UI_MESSAGE = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}
@@ -13,7 +13,7 @@ AG_UI_MESSAGE = {"id": "m1", "role": "user", "content": "Hello"}
 
 def always(url, make):
     async def sent(_owner):
-        return Sent(url, make())
+        return PreparedRequest(url, make())
 
     return sent
 
@@ -39,4 +39,4 @@ MAKERS = {
 
 async def test_a_repetition_is_refused_as_a_fresh_request_is(settings, issuer):
     async with running(create_app(settings)) as app:
-        assert await replayed_otherwise(app, issuer, MAKERS) == []
+        assert await find_wrong_replays(app, issuer, MAKERS) == []

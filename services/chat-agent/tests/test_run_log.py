@@ -285,7 +285,7 @@ async def test_the_next_writer_of_a_run_in_the_same_process_is_recorded(
             older, newer = (log_at(recorder, slow_redis, run_id, attempt) for attempt in (1, 2))
             said(older, 1, "one")
             assert await soon(recorder.recorded(older, 5))
-            with proxy.held():
+            with proxy.stalled():
                 said(older, 1, "two")
                 await asyncio.sleep(0.05)
                 older.supersede()

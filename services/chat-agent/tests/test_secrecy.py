@@ -13,8 +13,8 @@ SEARCHED = "Search what we said about my-canary-name"
 FAILING = "canary-that-fails [sandbox: error=400]"
 
 
-def test_shows_nothing_of_what_is_said_and_no_token(settings, neighbours, issuer, sinks):
-    changes = {**sinks.settings, "service_client_secret": "what-chat-agent-proves"}
+def test_shows_nothing_of_what_is_said_and_no_token(settings, neighbours, issuer, captured_telemetry):
+    changes = {**captured_telemetry.settings, "service_client_secret": "what-chat-agent-proves"}
     told = type(settings).model_validate({**settings.model_dump(), **changes})
     token = issuer.token(role="owner", tenant_id=uuid4())
     said: list[str] = []
@@ -33,10 +33,15 @@ def test_shows_nothing_of_what_is_said_and_no_token(settings, neighbours, issuer
         ann.get("/api/v1/runs", headers={"Authorization": f"Bearer {API_KEY}"})
         ann.get("/api/v1/runs", headers={"Authorization": f"Bearer {token}x", "Cookie": f"a={token}"})
     assert len(said) > 1
-    assert sinks.traced >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
-    events = {json.loads(line)["event"] for line in sinks.logs.splitlines() if line.startswith("{")}
+    assert captured_telemetry.instrumented_libraries >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
+    events = {
+        json.loads(line)["event"] for line in captured_telemetry.logs.splitlines() if line.startswith("{")
+    }
     assert "http.response" in events
     secrets = (token, f"{token}x", API_KEY, "sk-sandbox", "what-chat-agent-proves")
     assert (
-        sinks.showing(*secrets, *said, ASKED, "canary-name", "Canary", "canary.example", "canary-that") == []
+        captured_telemetry.leaks(
+            *secrets, *said, ASKED, "canary-name", "Canary", "canary.example", "canary-that"
+        )
+        == []
     )

@@ -4,8 +4,8 @@ import json
 
 from chat_agent.main import create_app
 from testkit.app import running
-from testkit.request_costs import Cost, callers_of, costs, pay, table, uncounted
-from testkit.worst_bodies import everywhere, unbounded
+from testkit.request_costs import Cost, callers_of, costs, costs_table, find_uncounted_routes, measure_request
+from testkit.worst_bodies import all_routes_with_body, find_unbounded
 
 LIMITS = {"chat_rate_limit_per_minute": 1_000_000, "chat_tenant_rate_limit_per_minute": 1_000_000}
 
@@ -16,18 +16,18 @@ def changed(settings, **values):
 
 async def test_no_body_costs_much(settings, issuer):
     async with running(create_app(changed(settings))) as app:
-        assert len(everywhere(app)) >= 4
+        assert len(all_routes_with_body(app)) >= 4
         found = [cost async for cost in costs(app, callers_of(issuer, app))]
-        assert [cost for cost in found if cost.excess] == [], "\n".join(table(found))
+        assert [cost for cost in found if cost.excess] == [], "\n".join(costs_table(found))
 
 
 async def test_every_list_mapping_and_text_has_a_maximum(settings):
-    assert unbounded(create_app(settings)) == []
+    assert find_unbounded(create_app(settings)) == []
 
 
 async def test_invalid_bodies_are_counted(settings, issuer):
     async with running(create_app(changed(settings, invalid_requests_per_minute=3))) as app:
-        assert await uncounted(app, callers_of(issuer, app), 3) == []
+        assert await find_uncounted_routes(app, callers_of(issuer, app), 3) == []
 
 
 async def test_a_million_characters_that_fit_are_read_in_a_moment(settings, issuer):
@@ -45,14 +45,14 @@ async def test_a_million_characters_that_fit_are_read_in_a_moment(settings, issu
         "/api/v1/agents/{name}/ag-ui": thread,
     }
     async with running(create_app(changed(settings))) as app:
-        routes = {route.path: route for route in everywhere(app)}
+        routes = {route.path: route for route in all_routes_with_body(app)}
         for path, body in bodies.items():
             route, content = routes[path], json.dumps(body).encode()
             assert 950_000 < len(content) < route.limit
             async with callers_of(issuer, app).client(
                 route, **{"Content-Type": "application/json"}
             ) as sender:
-                await pay(cost := Cost(path, "all that fits", "top"), sender, route, content)
+                await measure_request(cost := Cost(path, "all that fits", "top"), sender, route, content)
             # An agent that nobody knows: everything else was right.
             assert cost.status == 404, cost
             assert cost.milliseconds < 50, cost

@@ -37,21 +37,21 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 def person(app: FastAPI, issuer: Issuer) -> Door:
-    """Give a client of the public door: of somebody, or of the one whose tenant and subject are given."""
+    """Give a client of the public port: of somebody, or of the one whose tenant and subject are given."""
 
-    def door(
+    def client_for(
         tenant_id: UUID | None = None, subject: str | None = None, role: str = "member"
     ) -> httpx.AsyncClient:
         return client(app, issuer.token(tenant_id=tenant_id, subject=subject, role=role))
 
-    return door
+    return client_for
 
 
 @pytest.fixture
 def service(app: FastAPI, issuer: Issuer) -> Door:
-    """Give a client of the internal door, on behalf of somebody, or of the one who is given."""
+    """Give a client of the internal port, on behalf of somebody, or of the one who is given."""
 
-    def door(
+    def client_for(
         tenant_id: UUID | None = None,
         subject: str | None = None,
         scope: str = "conversations:read conversations:write",
@@ -60,7 +60,7 @@ def service(app: FastAPI, issuer: Issuer) -> Door:
         whose = f"{tenant_id or uuid4()}/{subject or f'user:{uuid4()}'}"
         return client(app.state.internal, token, **{"Acme-On-Behalf-Of": whose})
 
-    return door
+    return client_for
 
 
 @pytest.fixture

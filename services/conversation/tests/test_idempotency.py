@@ -1,21 +1,21 @@
 """A replay is authorised as a fresh request is."""
 
-from testkit.replays import Sent, replayed_otherwise
+from testkit.replays import PreparedRequest, find_wrong_replays
 
 CONVERSATIONS = "/api/v1/conversations"
 
 
 async def a_beginning(owner):
-    return Sent(CONVERSATIONS, {"title": "Plans"})
+    return PreparedRequest(CONVERSATIONS, {"title": "Plans"})
 
 
 async def an_end(owner):
-    return Sent(f"{CONVERSATIONS}/{await conversation(owner)}")
+    return PreparedRequest(f"{CONVERSATIONS}/{await conversation(owner)}")
 
 
 async def an_addition(owner):
     items = [{"id": "m1", "data": {"role": "user", "content": "Hello"}}]
-    return Sent(f"{CONVERSATIONS}/{await conversation(owner)}/items", {"items": items})
+    return PreparedRequest(f"{CONVERSATIONS}/{await conversation(owner)}/items", {"items": items})
 
 
 async def conversation(owner):
@@ -30,4 +30,4 @@ MAKERS = {
 
 
 async def test_a_replay_is_refused_as_a_fresh_request_is(app, issuer):
-    assert await replayed_otherwise(app, issuer, MAKERS) == []
+    assert await find_wrong_replays(app, issuer, MAKERS) == []

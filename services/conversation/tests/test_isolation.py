@@ -1,4 +1,4 @@
-"""Whose conversations these are: asked at every route, through both doors."""
+"""Whose conversations these are: asked at every route, on both ports."""
 
 from uuid import uuid4
 

@@ -3,7 +3,7 @@
 import conversation
 from conversation import schemas, sdk_items
 from pydantic import TypeAdapter
-from testkit.linear_time import Use, expressions, slow
+from testkit.linear_time import Use, expressions, find_slow
 
 FUNCTIONS = {
     "a text": Use(schemas.validate_storable, None),
@@ -16,4 +16,4 @@ FUNCTIONS = {
 
 
 def test_takes_linear_time_for_the_worst_of_texts():
-    assert slow({**FUNCTIONS, **expressions(conversation)}) == []
+    assert find_slow({**FUNCTIONS, **expressions(conversation)}) == []

@@ -9,12 +9,12 @@ SAID, TITLE = "canary-words that nobody else should read", "Canary title"
 ITEMS = [{"id": "m1", "data": {"role": "user", "content": SAID}}]
 
 
-async def test_shows_nothing_of_what_is_said_and_no_token(settings, issuer, sinks):
+async def test_shows_nothing_of_what_is_said_and_no_token(settings, issuer, captured_telemetry):
     tenant, subject = uuid4(), f"user:{uuid4()}"
     token = issuer.token(tenant_id=tenant, subject=subject)
     machine = issuer.service_token("chat-agent", audience="conversation", scope="conversations:read")
     async with (
-        running(create_app(settings.model_copy(update={**sinks.settings}))) as app,
+        running(create_app(settings.model_copy(update={**captured_telemetry.settings}))) as app,
         client(app, token) as ann,
         client(app.state.internal, machine, **{"Acme-On-Behalf-Of": f"{tenant}/{subject}"}) as inside,
     ):
@@ -27,5 +27,5 @@ async def test_shows_nothing_of_what_is_said_and_no_token(settings, issuer, sink
         for asking, where in ((ann, f"{path}/search"), (inside, "/internal/v1/search")):
             found = await asking.get(where, params={"query": "canary-words", "access_token": token})
             assert len(found.json()["items"]) == 1
-    assert sinks.traced >= {"fastapi", "sqlalchemy", "redis"}
-    assert sinks.showing(token, machine, SAID, TITLE, "canary-words") == []
+    assert captured_telemetry.instrumented_libraries >= {"fastapi", "sqlalchemy", "redis"}
+    assert captured_telemetry.leaks(token, machine, SAID, TITLE, "canary-words") == []

@@ -38,14 +38,14 @@ async def database(settings):
 
 @pytest.fixture
 def on_behalf(issuer):
-    """Give a client of the internal door of an app."""
+    """Give a client of the internal port of an app."""
 
-    def door(app, subject):
+    def client_for(app, subject):
         scope = "conversations:read conversations:write"
         token = issuer.service_token("chat-agent", audience="conversation", scope=scope)
         return client(app.state.internal, token, **{"Acme-On-Behalf-Of": f"{TENANT}/{subject}"})
 
-    return door
+    return client_for
 
 
 def someone(app, issuer, subject=ANN):

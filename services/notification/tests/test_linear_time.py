@@ -2,7 +2,7 @@
 
 import notification
 from notification import events, name_filter
-from testkit.linear_time import Use, expressions, slow
+from testkit.linear_time import Use, expressions, find_slow
 
 # NFKC makes 18 characters of one.
 OF_NAMES = 18 * name_filter.MAX_LENGTH
@@ -17,8 +17,8 @@ FUNCTIONS = {
 
 
 def test_takes_linear_time_for_the_worst_of_texts():
-    assert slow(FUNCTIONS) == []
+    assert find_slow(FUNCTIONS) == []
 
 
 def test_every_expression_is_linear():
-    assert slow(expressions(notification, BOUNDED)) == []
+    assert find_slow(expressions(notification, BOUNDED)) == []

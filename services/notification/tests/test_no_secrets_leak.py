@@ -4,9 +4,11 @@ from notification.main import create_app
 from testkit.app import client, running
 
 
-async def test_shows_no_address_no_name_and_no_link(settings, issuer, sign_up, row_of, post_office, sinks):
+async def test_shows_no_address_no_name_and_no_link(
+    settings, issuer, sign_up, row_of, post_office, captured_telemetry
+):
     await post_office.fail(422)
-    told = settings.model_copy(update={**sinks.settings})
+    told = settings.model_copy(update={**captured_telemetry.settings})
     people = [await sign_up() for _ in range(2)]
     refused = await sign_up(email="Ada <ada@canary.example>")
     async with running(create_app(told)) as app:
@@ -16,12 +18,12 @@ async def test_shows_no_address_no_name_and_no_link(settings, issuer, sign_up, r
         async with client(app, token) as ada:
             answer = await ada.get("/api/v1/notifications", params={"access_token": token})
             assert answer.status_code == 200, answer.text
-    assert sinks.traced >= {"fastapi", "sqlalchemy", "redis"}
-    assert "mail" in sinks.logs
+    assert captured_telemetry.instrumented_libraries >= {"fastapi", "sqlalchemy", "redis"}
+    assert "mail" in captured_telemetry.logs
     secrets = [
         secret
         for person in [*people, refused]
         for secret in (person.token, person.token.partition(".")[2], person.sealed, person.email)
     ]
     ours = ("re_for_these_tests", settings.event_sealing_key.get_secret_value())
-    assert sinks.showing(token, *secrets, *ours, "Lovelace", "Analytical", "canary.example") == []
+    assert captured_telemetry.leaks(token, *secrets, *ours, "Lovelace", "Analytical", "canary.example") == []

@@ -2,10 +2,10 @@
 
 from notification.main import create_app
 from testkit.app import running
-from testkit.rate_walk import ONE_CALL, unlimited
+from testkit.rate_walk import ONE_CALL, find_unlimited_routes
 
 
 async def test_no_route_is_without_a_limit(settings, issuer):
     told = {"notification_limits": ONE_CALL, "run_workers": False}
     async with running(create_app(type(settings).model_validate({**settings.model_dump(), **told}))) as app:
-        assert await unlimited(app, issuer.token(role="owner")) == []
+        assert await find_unlimited_routes(app, issuer.token(role="owner")) == []

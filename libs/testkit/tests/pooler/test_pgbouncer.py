@@ -27,7 +27,7 @@ from testkit.contract_documents import module, services
 from testkit.databases import query
 from testkit.issuer import Issuer
 from testkit.pacts import ROOT
-from testkit.production import production
+from testkit.production import production_settings
 from testkit.service_process import environment_of
 
 PASSWORD = "four unrelated words here"
@@ -79,7 +79,7 @@ async def installation(
         apps = {}
         for name in services():
             variables = {
-                **production(name),
+                **production_settings(name),
                 "ENVIRONMENT": "test",
                 "DEBUG": "true",
                 "LOGGING_SINK": "none",

@@ -52,7 +52,7 @@ async def database(settings):
 
 async def test_enters_what_a_run_used(database):
     with consumer_pact("billing-webhook", "chat-agent") as pact:
-        received = pact.event("a run is over", "chat.run.completed.v1", OVER, given="a run is over")
+        received = pact.event("a run is over", "chat.run.completed.v1", OVER, states="a run is over")
         async with database.begin() as db:
             await HANDLERS[received.type](db, received)
     async with database.begin() as db:
@@ -78,7 +78,7 @@ async def test_enters_what_a_run_used(database):
 )
 async def test_hears_who_has_left_and_what_becomes_of_a_tenant(database, type_, what, given, data):
     with consumer_pact("billing-webhook", "auth") as pact:
-        received = pact.event(what, type_, data, given=given)
+        received = pact.event(what, type_, data, states=given)
         async with database.begin() as db:
             await HANDLERS[type_](db, received)
         async with database.begin() as db:

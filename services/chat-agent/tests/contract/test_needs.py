@@ -63,7 +63,7 @@ async def test_hears_who_has_left_and_what_becomes_of_a_tenant(
 ) -> None:
     database = Database(settings.database_url, name="test")
     with consumer_pact("chat-agent", "auth") as pact:
-        received = pact.event(what, type_, data, given=given)
+        received = pact.event(what, type_, data, states=given)
         async with database.begin() as session:
             await HANDLERS[received.type](session, received)
         async with database.begin() as session:

@@ -2,7 +2,7 @@
 
 import pytest
 from chat_agent.main import create_app
-from testkit.contracts import answers_as_documented, operations
+from testkit.contracts import assert_answers_as_documented, operations
 from testkit.pact_provider import verify_provider
 
 from .states import STATES
@@ -24,4 +24,4 @@ def test_answers_as_its_document_says(operation, settings, issuer) -> None:
     # Its quotas would answer for it: 429, again and again.
     patient = {"chat_rate_limit_per_minute": 10_000, "chat_stream_rate_limit_per_minute": 10_000}
     app = create_app(settings.model_copy(update={**patient, "chat_stream_concurrent_limit": 1000}))
-    answers_as_documented(operation, app, issuer, known=a_run)
+    assert_answers_as_documented(operation, app, issuer, make_resources=a_run)

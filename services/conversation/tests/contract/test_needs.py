@@ -25,7 +25,7 @@ PURGED = {
 async def test_hears_what_becomes_of_a_tenant(settings, type_, what, data):
     database = Database(settings.database_url, name="test")
     with consumer_pact("conversation", "auth") as pact:
-        received = pact.event(what, type_, data, given=what)
+        received = pact.event(what, type_, data, states=what)
         async with database.begin() as db:
             await HANDLERS[type_](db, received)
     await database.close()
@@ -39,7 +39,7 @@ async def test_hears_who_has_left(settings):
     }
     with consumer_pact("conversation", "auth") as pact:
         given = "somebody has left for good"
-        received = pact.event("somebody has left", "auth.user.deleted.v1", data, given=given)
+        received = pact.event("somebody has left", "auth.user.deleted.v1", data, states=given)
         async with database.begin() as db:
             await HANDLERS[received.type](db, received)
         async with database.begin() as db:

@@ -2,7 +2,7 @@ from uuid import uuid4
 
 import pytest
 from conversation.main import create_app
-from testkit.contracts import answers_as_documented, operations
+from testkit.contracts import assert_answers_as_documented, operations
 
 
 def a_conversation(person):
@@ -16,4 +16,4 @@ def a_conversation(person):
 
 @pytest.mark.parametrize("operation", operations("conversation"))
 def test_answers_as_its_documents_say(operation, settings, issuer):
-    answers_as_documented(operation, create_app(settings), issuer, known=a_conversation)
+    assert_answers_as_documented(operation, create_app(settings), issuer, make_resources=a_conversation)

@@ -55,7 +55,7 @@ async def database(settings):
 )
 async def test_asks_for_an_address_to_be_confirmed(database, rows, type_, description, given):
     with consumer_pact("notification", "auth") as pact:
-        received = pact.event(description, type_, TO_CONFIRM, given=given)
+        received = pact.event(description, type_, TO_CONFIRM, states=given)
         async with database.begin() as db:
             await HANDLERS[type_](db, received)
     [row] = await rows.fetch("select * from deliveries")
@@ -72,7 +72,7 @@ async def test_asks_for_an_address_to_be_confirmed(database, rows, type_, descri
 )
 async def test_sends_the_mails_that_are_due(database, rows, description, given, data, token):
     with consumer_pact("notification", "auth") as pact:
-        received = pact.event(description, "auth.mail.due.v1", data, given=given)
+        received = pact.event(description, "auth.mail.due.v1", data, states=given)
         async with database.begin() as db:
             await HANDLERS["auth.mail.due.v1"](db, received)
     [row] = await rows.fetch("select * from deliveries")
@@ -83,13 +83,13 @@ async def test_sends_the_mails_that_are_due(database, rows, description, given, 
 async def test_forgets_who_has_left(database, rows):
     with consumer_pact("notification", "auth") as pact:
         due = pact.event(
-            "a notice is due", "auth.mail.due.v1", NOTICE, given="somebody has set a new password"
+            "a notice is due", "auth.mail.due.v1", NOTICE, states="somebody has set a new password"
         )
         left = pact.event(
             "somebody has left",
             "auth.user.deleted.v1",
             {"user_id": match.regex(USER, regex=r"^user:[0-9a-f-]{36}$")},
-            given="somebody has left for good",
+            states="somebody has left for good",
         )
         async with database.begin() as db:
             await HANDLERS["auth.mail.due.v1"](db, due)
