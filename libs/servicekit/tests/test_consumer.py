@@ -13,7 +13,13 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY
 from servicekit.context import current
-from servicekit.events.dead_letters import DeadLetterNotFound, list_dead_letters, replay_dead_letter
+from servicekit.events.dead_letters import (
+    DeadLetterNotFound,
+    drop_dead_letter,
+    get_dead_letter,
+    list_dead_letters,
+    replay_dead_letter,
+)
 from servicekit.events.outbox import ReceivedEvent
 from servicekit.events.relay import RetryPolicy
 from servicekit.workers.supervisor import Worker, running_all
@@ -172,6 +178,21 @@ async def test_a_dead_letter_can_be_replayed(bus: Any, until: Any) -> None:
     assert not await list_dead_letters(bus.redis, "notification")
     with pytest.raises(DeadLetterNotFound):
         await replay_dead_letter(bus.redis, "notification", letter.entry_id)
+
+
+async def test_a_dead_letter_can_be_dropped(bus: Any, until: Any) -> None:
+    handler = Handler(bus, failures=99, only=1)
+    await bus.add(1)
+    async with running_all([bus.consumer(handler, max_deliveries=1)]):
+        await until(lambda: list_dead_letters(bus.redis, "notification"))
+        [letter] = await list_dead_letters(bus.redis, "notification")
+        assert await get_dead_letter(bus.redis, "notification", letter.entry_id) == letter
+        await drop_dead_letter(bus.redis, "notification", letter.entry_id)
+    assert not await list_dead_letters(bus.redis, "notification")
+    assert handler.calls == [1]
+    for entry_id in (letter.entry_id, "no id", "-"):
+        with pytest.raises(DeadLetterNotFound):
+            await drop_dead_letter(bus.redis, "notification", entry_id)
 
 
 async def test_dead_letters_are_listed_in_pages(bus: Any, until: Any) -> None:

@@ -1,8 +1,8 @@
 """The operator's command line: `python -m starter_cli.app`, or `acme`."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +27,9 @@ from starter_cli import (
     variables,
 )
 from starter_cli import doctor as examination
+from starter_cli.dead_letters import dead
 from starter_cli.errors import Failure
+from starter_cli.exits import exit_on_failure, print_failure
 from starter_cli.paths import DEFAULT_DATA, SERVICES, DataDir
 from starter_cli.progress import print_line
 from starter_cli.stack import Stack
@@ -44,6 +46,9 @@ app = typer.Typer(
 )
 users = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
 app.add_typer(users, name="users")
+events = typer.Typer(no_args_is_help=True, help="The events between the services.")
+events.add_typer(dead, name="dead")
+app.add_typer(events, name="events")
 
 Once = Annotated[bool, typer.Option("--once", envvar="ONCE", help="Stop after the first turn.")]
 Data = Annotated[Path, typer.Option(envvar="ACME_DATA", help="The folder with everything that is kept.")]
@@ -200,30 +205,6 @@ def seed(  # noqa: PLR0913, PLR0917  # the options of a command
         if password is None and not update:
             password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
         print_line(console, owner.seed(layout, [*options, *names], password).strip())
-
-
-@contextmanager
-def exit_on_failure(console: Console) -> Iterator[None]:
-    """Turn a failure into a sentence and exit code 1."""
-    try:
-        yield
-    except (Failure, OSError) as error:
-        print_failure(console, error if isinstance(error, Failure) else from_os_error(error))
-        raise typer.Exit(1) from None
-
-
-def from_os_error(error: OSError) -> Failure:
-    """Turn an error of the system into a failure; a full disk is named."""
-    return Failure("disk" if error.errno in disk.DISK_FULL_ERRORS else "Acme", str(error))
-
-
-def print_failure(console: Console, failure: Failure) -> None:
-    """Say what went wrong, with the end of the log that explains it, and where that is."""
-    print_line(console, f"✗ {failure.component}: {failure.reason}", "bold red")
-    for line in failure.last_lines:
-        print_line(console, f"  {line}", "dim")
-    if failure.log:
-        print_line(console, f"The whole log: {failure.log}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Events that a service could not handle, kept with the reason until an operator has seen to them."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from servicekit.events.consumer_group import ConsumerGroup, Entry
 # Names of CloudEvents attributes have no underscore, so these cannot hide one.
 REASON, DELIVERIES, STREAM, ENTRY = b"dead_reason", b"dead_deliveries", b"dead_stream", b"dead_entry"
 MAX_REASON = 500
+ENTRY_ID = re.compile(r"\d+-\d+")
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,28 @@ async def list_dead_letters(
     return [_from_fields(*entry) for entry in found]
 
 
+async def get_dead_letter(redis: Redis, service: str, entry_id: str) -> DeadLetter:
+    """Return one dead letter; raises DeadLetterNotFound."""
+    if not ENTRY_ID.fullmatch(entry_id):
+        raise DeadLetterNotFound
+    found: Any = await redis.xrange(dead_letter_stream(service), min=entry_id, max=entry_id)
+    if not found:
+        raise DeadLetterNotFound
+    return _from_fields(*found[0])
+
+
+async def drop_dead_letter(redis: Redis, service: str, entry_id: str) -> None:
+    """Delete a dead letter for good; raises DeadLetterNotFound."""
+    letter = await get_dead_letter(redis, service, entry_id)
+    await redis.xdel(dead_letter_stream(service), letter.entry_id)
+
+
 async def replay_dead_letter(redis: Redis, service: str, entry_id: str) -> None:
     """Put a dead letter back into the stream that it came from; raises DeadLetterNotFound.
 
     Every group of that stream gets it again; those that have handled it skip it, by its event id.
     """
-    found: Any = await redis.xrange(dead_letter_stream(service), min=entry_id, max=entry_id)
-    if not found:
-        raise DeadLetterNotFound
-    letter = _from_fields(*found[0])
+    letter = await get_dead_letter(redis, service, entry_id)
     fields: dict[Any, Any] = letter.fields
     # In this order a crash in between leaves it twice, which readers notice, not nowhere.
     await redis.xadd(letter.stream, fields)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
+from servicekit.events.dead_letters import DELIVERIES, REASON, STREAM, dead_letter_stream
 from starter_cli import status
 from starter_cli.ports import HOST, PortBlock
 from starter_cli.stack import Stack
@@ -52,6 +54,16 @@ def test_status_of_nothing_says_so(tmp_path: Path) -> None:
     told = acme("status", "--data", tmp_path)
     assert told.returncode == 1
     assert f"does not run on {tmp_path}" in told.stdout
+
+
+def test_dead_letters_of_the_running_stack_are_listed_and_dropped(stack: Stack) -> None:
+    fields = {"type": "auth.user.deleted.v1", REASON: "no handler", DELIVERIES: 5, STREAM: "events:auth"}
+    with redis.from_url(stack.layout.valkey.url) as client:
+        letter = client.xadd(dead_letter_stream("notification"), fields).decode()
+    listed = acme("events", "dead", "list", "notification", "--data", stack.data_dir.root)
+    assert letter in listed.stdout, listed.stdout
+    dropped = acme("events", "dead", "drop", "notification", letter, "--data", stack.data_dir.root)
+    assert dropped.stdout == f"{letter} dropped\n"
 
 
 def test_somebody_made_by_hand_can_sign_in(stack: Stack, someone: Callable[[], Person]) -> None:
