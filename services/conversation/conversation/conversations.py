@@ -43,9 +43,11 @@ async def lock(db: AsyncSession, caller: Principal, conversation_id: UUID) -> Ap
     return AppendLock(conversation_id, position)
 
 
-async def create(db: AsyncSession, caller: Principal, title: str | None, quotas: Quotas) -> Conversation:
+async def create(
+    db: AsyncSession, caller: Principal, new: schemas.NewConversation, quotas: Quotas
+) -> Conversation:
     """Begin a conversation; raises ConversationLimitReached."""
-    conversation = Conversation(tenant_id=caller.tenant_id, user_id=caller.user_id, title=title)
+    conversation = Conversation(tenant_id=caller.tenant_id, user_id=caller.user_id, **new.model_dump())
     db.add(conversation)
     await db.flush()
     await quotas.check_new_conversation(db, caller)
@@ -53,7 +55,7 @@ async def create(db: AsyncSession, caller: Principal, title: str | None, quotas:
 
 
 async def get_or_create(
-    db: AsyncSession, caller: Principal, conversation_id: UUID, title: str | None, quotas: Quotas
+    db: AsyncSession, caller: Principal, conversation_id: UUID, new: schemas.NewConversation, quotas: Quotas
 ) -> Conversation:
     """Begin a conversation under an id of the caller's choice, unless it is there; then it stays as it is.
 
@@ -61,7 +63,8 @@ async def get_or_create(
     """
     if await db.scalar(erasure.is_deleted_user(caller.user_id)):
         raise ConversationNotFound
-    row = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id, "title": title}
+    owner = {"tenant_id": caller.tenant_id, "user_id": caller.user_id}
+    row = {"id": conversation_id, **owner, **new.model_dump()}
     inserted = insert(Conversation).values(row).on_conflict_do_nothing().returning(Conversation.id)
     if await db.scalar(inserted) is not None:
         await quotas.check_new_conversation(db, caller)

@@ -28,7 +28,7 @@ async def get_or_create_conversation(
     quotas: QuotasDep,
 ) -> models.Conversation:
     """Begin a conversation under this id, unless it is there; then it stays as it is."""
-    return await conversations.get_or_create(db, caller, conversation_id, new.title, quotas)
+    return await conversations.get_or_create(db, caller, conversation_id, new, quotas)
 
 
 @router.put(

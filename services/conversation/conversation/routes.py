@@ -26,7 +26,7 @@ async def create_conversation(
     new: schemas.NewConversation, caller: Writer, db: Session, quotas: QuotasDep
 ) -> models.Conversation:
     """Begin a conversation."""
-    return await conversations.create(db, caller, new.title, quotas)
+    return await conversations.create(db, caller, new, quotas)
 
 
 @router.get("")

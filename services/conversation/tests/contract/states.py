@@ -6,7 +6,7 @@ from conversation import conversations, items, turns
 from conversation.limits import ConversationLimits
 from conversation.models import Conversation
 from conversation.quotas import Quotas
-from conversation.schemas import NewItem, NewTurn
+from conversation.schemas import NewConversation, NewItem, NewTurn
 from servicekit.app import Resources
 from servicekit.auth.tokens import Principal
 from sqlalchemy import update
@@ -43,7 +43,7 @@ async def nothing(resources: Resources) -> None:
 
 async def an_empty_conversation(resources: Resources, conversation_id: str = CONVERSATION) -> None:
     async with resources.database.begin() as db:
-        await conversations.get_or_create(db, caller(), UUID(conversation_id), None, LIMITED)
+        await conversations.get_or_create(db, caller(), UUID(conversation_id), NewConversation(), LIMITED)
 
 
 async def a_conversation_with_one_message(
@@ -69,7 +69,7 @@ async def a_conversation_with_a_turn_in_its_third_attempt(resources: Resources) 
 async def a_conversation_of_another(resources: Resources, conversation_id: str = OF_ANOTHER) -> None:
     another = caller("user:05e70000-0000-4000-8000-00000000000f")
     async with resources.database.begin() as db:
-        await conversations.get_or_create(db, another, UUID(conversation_id), None, LIMITED)
+        await conversations.get_or_create(db, another, UUID(conversation_id), NewConversation(), LIMITED)
 
 
 async def a_conversation_that_is_full(resources: Resources) -> None:
