@@ -1,6 +1,6 @@
 # The front door. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run stop status setup lock check lint types lock-check contracts contracts-check samples samples-check manifests test images
+.PHONY: help run stop status setup migration lock check lint types lock-check contracts contracts-check samples samples-check manifests test images
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -53,6 +53,10 @@ setup: .venv/.ready ## Install what is needed into .venv, or repair it
 
 lock: setup ## Renew requirements.lock from every member's pyproject.toml (UP=1: newest versions)
 	@$(BIN)/python scripts/lock.py $(if $(UP),--upgrade)
+
+migration: setup ## Write a service's next migration from its models (S=conversation m="add a note")
+	@test -n "$(S)" -a -n "$(m)" || { echo 'Name the service and what changes: make migration S=conversation m="add a note"'; exit 2; }
+	@$(BIN)/python scripts/migration.py "$(S)" "$(m)"
 
 ##@ Check it
 test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one member)

@@ -1,0 +1,1 @@
+../../../libs/servicekit/servicekit/script.py.mako
