@@ -59,10 +59,13 @@ migration: setup ## Write a service's next migration from its models (S=conversa
 	@$(BIN)/python scripts/migration.py "$(S)" "$(m)"
 
 ##@ Check it
-test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one member)
+test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one member; CHANGED=1: what a change touches)
 	@command -v node >/dev/null && command -v npm >/dev/null || echo "clients in JavaScript: not tested, there is no node here"
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || echo "PgBouncer: not tested, it is not installed here"
-	@$(BIN)/python -m pytest $(if $(S),$(wildcard libs/$(S) services/$(S))) --numprocesses 2 --dist loadgroup --no-skips
+	@tests="$(if $(S),$(wildcard libs/$(S) services/$(S)))"; \
+	if [ -n "$(CHANGED)" ]; then tests=$$($(BIN)/python scripts/changed_tests.py $(CHANGED)); \
+		[ -n "$$tests" ] || { echo "Nothing has changed since then."; exit 0; }; echo "Testing" $$tests; fi; \
+	$(BIN)/python -m pytest $$tests --numprocesses 2 --dist loadgroup --no-skips
 
 check: lint types lock-check contracts-check samples-check ## All that needs no server: lint, types, lock, contracts, sample secrets
 
