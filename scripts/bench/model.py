@@ -1,4 +1,4 @@
-"""Compare what a streamed answer costs in CPU: bare parsing, the lean client, guarded, and the stock one."""
+"""Compare what a streamed answer costs in CPU: bare parsing, the fast client, guarded, and the vendor's."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ import uvloop
 from agents import Model, ModelSettings, OpenAIChatCompletionsModel, OpenAIResponsesModel
 from agents.models.interface import ModelTracing
 from chat_agent.model.call import Candidate, Limits
-from chat_agent.model.fast_client import LeanClient
+from chat_agent.model.fast_client import FastClient
 from chat_agent.model.retry import ResilientModel
 from openai import AsyncOpenAI
 from sandbox.processes import free_port, wait_until
@@ -61,18 +61,18 @@ async def milliseconds(work: Callable[[], Awaitable[None]]) -> float:
 
 async def compare(url: str, tokens: int) -> None:
     """Print the table."""
-    stock, lean = AsyncOpenAI(base_url=url, api_key="sk"), LeanClient(url, "sk", 5)
+    openai_client, fast = AsyncOpenAI(base_url=url, api_key="sk"), FastClient(url, "sk", 5)
     async with aiohttp.ClientSession() as session:
         for path, kind in MODELS.items():
-            thin = kind("m", lean)
+            thin = kind("m", fast)
             guarded = ResilientModel([Candidate("m", thin)], Limits(60, 30, 1_000_000), 0)
             bare = await milliseconds(lambda path=path: stream_bare(session, f"{url}/{path}", tokens))
             sys.stdout.write(f"{path:17} bare {bare:.2f} ms")
-            for name, model in {"lean": thin, "guarded": guarded, "stock": kind("m", stock)}.items():
+            for name, model in {"fast": thin, "guarded": guarded, "openai": kind("m", openai_client)}.items():
                 cost = await milliseconds(lambda model=model: stream_model(model, tokens))
                 sys.stdout.write(f"   {name} {cost:.2f} ms ({cost / bare:.1f} x)")
             sys.stdout.write("\n")
-    await asyncio.gather(stock.close(), lean.close())
+    await asyncio.gather(openai_client.close(), fast.close())
 
 
 def main() -> None:

@@ -14,23 +14,23 @@ from servicekit.errors import (
 )
 
 
-class UnknownAgent(NotFound):
+class AgentNotFound(NotFound):
     """No agent goes by this name."""
 
 
-class UnknownRun(NotFound):
+class RunNotFound(NotFound):
     """There is no such run, as far as this caller may know."""
 
     default_detail = "There is no such run."
 
 
-class UnknownConversation(NotFound):
+class ConversationNotFound(NotFound):
     """There is no such conversation, as far as this caller may know."""
 
     default_detail = "There is no such conversation."
 
 
-class UnknownApproval(NotFound):
+class ApprovalNotFound(NotFound):
     """The run has not asked for this approval."""
 
     default_detail = "The run has not asked for this approval."
@@ -48,7 +48,7 @@ class RunCancelled(Conflict):
     default_detail = "The run was cancelled."
 
 
-class RunOver(Conflict):
+class RunAlreadyFinished(Conflict):
     """The run has ended, and cannot be changed any more."""
 
     default_detail = "The run is over."
@@ -60,13 +60,13 @@ class ApprovalAnswered(Conflict):
     default_detail = "This approval is not open any more."
 
 
-class TokenEnded(Unauthenticated):
+class TokenExpired(Unauthenticated):
     """The token with which a stream was opened has expired, or was revoked; the run itself goes on."""
 
     default_detail = "The access token is no longer good. Come again with another one; the run goes on."
 
 
-class BadEventId(BadRequest):
+class InvalidEventId(BadRequest):
     """The place to resume from is not one."""
 
     default_detail = "Last-Event-ID (or `after`) must be the number of an event of this run."
@@ -178,7 +178,7 @@ class RunTimedOut(ModelFailed):
     default_detail = "The run took longer than a run may."
 
 
-class ReplicaLost(ModelFailed):
+class WorkerLost(ModelFailed):
     """The processes that ran this died, again and again."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
@@ -198,7 +198,7 @@ class ApprovalExpired(ModelFailed):
     default_detail = "Nobody allowed or refused in time what the run had asked for."
 
 
-class CheckpointUnreadable(ModelFailed):
+class CheckpointInvalid(ModelFailed):
     """The run cannot go on from where it waited: the agents have changed since."""
 
     default_detail = "The run cannot go on from where it waited: its agents have changed since."

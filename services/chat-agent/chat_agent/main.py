@@ -11,8 +11,8 @@ from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 
 from chat_agent.api import routes
-from chat_agent.execution.lease_workers import Claimer, Keeper
-from chat_agent.execution.manager import Engine
+from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
+from chat_agent.execution.manager import RunManager
 from chat_agent.protocols import ag_ui_routes, ai_sdk_routes
 from chat_agent.protocols.openai import routes as openai_routes
 from chat_agent.protocols.openai.errors import OpenAIErrors
@@ -29,29 +29,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Who answers: agents, tools, runs and their event streams.",
         routers=[routes.router, openai_routes.router, ag_ui_routes.router, ai_sdk_routes.router],
         workers=workers,
-        lifespan=lambda resources: running_agents(app, resources, settings),
+        lifespan=lambda resources: running_manager(app, resources, settings),
     )
     app.add_middleware(OpenAIErrors)
     return app
 
 
 @asynccontextmanager
-async def running_agents(app: FastAPI, resources: Resources, settings: Settings) -> AsyncIterator[None]:
-    """Have an engine for as long as the app answers: runs are worked on where they were asked for."""
-    engine = app.state.engine = Engine(resources, settings)
-    staff: list[Worker] = [engine.recorder, engine.signals, Keeper(engine), Claimer(engine)]
+async def running_manager(app: FastAPI, resources: Resources, settings: Settings) -> AsyncIterator[None]:
+    """Have an manager for as long as the app answers: runs are worked on where they were asked for."""
+    manager = app.state.manager = RunManager(resources, settings)
+    staff: list[Worker] = [manager.writer, manager.signals, LeaseRenewer(manager), RunClaimer(manager)]
     resources.checks.update({worker.name: partial(background.check_health, worker) for worker in staff})
     async with background.running_all(staff):
-        leaving = asyncio.create_task(leave(resources, engine))
+        leaving = asyncio.create_task(hand_over_on_stop(resources, manager))
         yield
         leaving.cancel()
-        await engine.close()
+        await manager.close()
 
 
-async def leave(resources: Resources, engine: Engine) -> None:
+async def hand_over_on_stop(resources: Resources, manager: RunManager) -> None:
     """Hand everything over as soon as the process is told to end, while its streams still stand."""
     await resources.stopping.wait()
-    await engine.hand_over()
+    await manager.hand_over()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The tables of the chat-agent."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -11,23 +12,36 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index,
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEW, QUEUED, RUNNING, WAITING = "new", "queued", "running", "waiting"
-COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
-STATES = (QUEUED, RUNNING, WAITING, COMPLETED, FAILED, CANCELLED)
-OVER = frozenset({COMPLETED, FAILED, CANCELLED})
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+ACTIVE = (RunStatus.RUNNING, RunStatus.WAITING)
+UNFINISHED = (RunStatus.QUEUED, *ACTIVE)
+FINISHED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+# What the database calls the status of a row that is not there yet.
+NEW = "new"
 # Every step that a run may take; a trigger of the database (enforce_run_transition) refuses all others.
 TRANSITIONS = (
-    (NEW, QUEUED),
-    (NEW, RUNNING),
-    (QUEUED, RUNNING),
-    (QUEUED, CANCELLED),
+    (NEW, RunStatus.QUEUED),
+    (NEW, RunStatus.RUNNING),
+    (RunStatus.QUEUED, RunStatus.RUNNING),
+    (RunStatus.QUEUED, RunStatus.CANCELLED),
     # Taken over by another replica.
-    (RUNNING, RUNNING),
-    (RUNNING, WAITING),
-    (RUNNING, COMPLETED),
-    (RUNNING, FAILED),
-    (RUNNING, CANCELLED),
-    (WAITING, RUNNING),
+    (RunStatus.RUNNING, RunStatus.RUNNING),
+    (RunStatus.RUNNING, RunStatus.WAITING),
+    (RunStatus.RUNNING, RunStatus.COMPLETED),
+    (RunStatus.RUNNING, RunStatus.FAILED),
+    (RunStatus.RUNNING, RunStatus.CANCELLED),
+    (RunStatus.WAITING, RunStatus.RUNNING),
 )
 
 
@@ -48,8 +62,10 @@ class Run(Base):
 
     __tablename__ = "runs"
     __table_args__ = (
-        CheckConstraint(f"status in {STATES}", name="status"),
-        CheckConstraint(f"(status in {tuple(sorted(OVER))}) = (ended_at is not null)", name="ended"),
+        CheckConstraint(f"status in {tuple(map(str, RunStatus))}", name="status"),
+        CheckConstraint(
+            f"(status in {tuple(sorted(map(str, FINISHED)))}) = (ended_at is not null)", name="ended"
+        ),
         CheckConstraint("stop in ('cancel', 'interrupt', 'rollback')", name="stop"),
         # One at a time: two runs in one conversation would interleave what was said.
         Index(
@@ -79,7 +95,7 @@ class Run(Base):
     # Items that stand before the message, in a conversation that begins with this run.
     prelude: Mapped[list[Any]] = mapped_column(server_default="[]")
     idempotency_key: Mapped[str | None]
-    status: Mapped[str] = mapped_column(server_default=RUNNING)
+    status: Mapped[str] = mapped_column(server_default=RunStatus.RUNNING)
     # In the order in which the messages came; what waits in a conversation goes on in this order.
     position: Mapped[int] = mapped_column(BigInteger, Identity())
     # Who works on it, and until when nobody else may. Nobody has let go of it while there is an owner.

@@ -169,7 +169,7 @@ class Run(RunSummary):
     waiting_until: datetime | None
 
 
-class WholeRun(Run):
+class RunDetail(Run):
     """A run, with what it has asked people for."""
 
     approvals: list[Approval] = []
@@ -189,7 +189,7 @@ class RunFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    of: Literal["me", "tenant"] = Field("me", description="`tenant`: everybody's; for owners and admins.")
+    scope: Literal["me", "tenant"] = Field("me", description="`tenant`: everybody's; for owners and admins.")
     user_id: Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)] | None = None
     conversation_id: UUID | None = None
     agent: Annotated[str, StringConstraints(max_length=64), AfterValidator(storable)] | None = None

@@ -40,11 +40,11 @@ class Settings(ServiceSettings):
     # Compatible servers that speak only the older protocol: `chat_completions`.
     openai_api: Literal["responses", "chat_completions"] = "responses"
     agent_model_default: str = "gpt-5.1"
-    # `stock`: the vendor's own client, at about seven times the cost of a token.
-    model_client: Literal["lean", "stock"] = "lean"
-    model_connect_seconds: float = 5
-    model_first_token_seconds: float = 60
-    model_between_tokens_seconds: float = 30
+    # `openai`: the vendor's own client, at about seven times the cost of a token.
+    model_client: Literal["fast", "openai"] = "fast"
+    model_connect_timeout_seconds: float = 5
+    model_first_token_timeout_seconds: float = 60
+    model_between_tokens_timeout_seconds: float = 30
     # Before the first token only; what was said is never said again.
     model_max_retries: int = 2
     # Who answers when the model does not: at the same provider, unless another is named.
@@ -56,9 +56,9 @@ class Settings(ServiceSettings):
 
     conversation_internal_url: str = "http://conversation:9000"
     # How long a run that is under way waits for the conversation service; one that begins, a sixth of it.
-    conversation_patience_seconds: float = 60
+    conversation_timeout_seconds: float = 60
     # How long a run that goes on, after an answer or a lost replica, waits to hear that its owner still may.
-    auth_patience_seconds: float = 60
+    auth_timeout_seconds: float = 60
 
     chat_rate_limit_per_minute: int = 60
     chat_stream_rate_limit_per_minute: int = 30
@@ -72,13 +72,13 @@ class Settings(ServiceSettings):
     chat_tenant_stream_concurrent_limit: int = 500
 
     run_max_turns: int = 20
-    run_seconds: float = 600
+    run_timeout_seconds: float = 600
     run_token_budget: int = 1_000_000
     # A lost replica's runs go on elsewhere after this and a look around: in all, within ten seconds.
     run_lease_seconds: float = 6
     # For how long after its end a run's stream can be read again.
-    run_log_seconds: int = 3600
+    run_log_ttl_seconds: int = 3600
     # For how long a run waits for a person to allow what a tool is about to do.
-    approval_seconds: int = 86_400
+    approval_timeout_seconds: int = 86_400
     run_retention_days: int = 90
     history_items: int = 200

@@ -9,7 +9,7 @@ from servicekit.workers.supervisor import Worker
 from sqlalchemy import func
 
 from chat_agent.erasure.handlers import HANDLERS
-from chat_agent.erasure.worker import Forgetter, of_deleted_tenants
+from chat_agent.erasure.worker import ErasureWorker, deleted_tenants_rule
 from chat_agent.events import READERS
 from chat_agent.models import Base, Run
 from chat_agent.settings import Settings
@@ -23,12 +23,12 @@ def workers(resources: Resources) -> list[Worker]:
         Consumer(
             resources.database, resources.redis, service=resources.name, sources=("auth",), handlers=HANDLERS
         ),
-        Forgetter(resources.database, resources.redis, settings),
-        RetentionWorker(resources.database, rules=[old_runs(settings), of_deleted_tenants()]),
+        ErasureWorker(resources.database, resources.redis, settings),
+        RetentionWorker(resources.database, rules=[expired_runs_rule(settings), deleted_tenants_rule()]),
     ]
 
 
-def old_runs(settings: Settings) -> RetentionRule:
+def expired_runs_rule(settings: Settings) -> RetentionRule:
     """Say which runs are kept no longer."""
     return Base.metadata.tables["runs"], Run.ended_at < func.now() - timedelta(
         days=settings.run_retention_days

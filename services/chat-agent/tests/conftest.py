@@ -1,4 +1,4 @@
-"""What the tests of the chat-agent share: the service on a real socket, its neighbours, and callers."""
+"""What the tests of the chat-agent share: the service on a real socket, its other_services, and callers."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -18,11 +18,11 @@ from testkit.live_server import serving
 
 TENANT = uuid4()
 # What the conversation service takes at once.
-MOST_ITEMS, MOST_BYTES = 100, 1024 * 1024
+MAX_ITEMS, MAX_BYTES = 100, 1024 * 1024
 ACTIVE = {"role": "member", "tenant_status": "active", "user_status": "active"}
 
 
-class Neighbours:
+class OtherServices:
     """The services that the chat-agent calls: a small server of this test's own, on a real socket.
 
     It keeps to what the pacts say; the real ones are verified against the same pacts.
@@ -34,12 +34,12 @@ class Neighbours:
         self.attempts: dict[str, int] = {}
         self.down = False
         # Items that are kept before the service refuses more.
-        self.most_items: float = float("inf")
+        self.max_items: float = float("inf")
         # What auth says of everybody; None: that they are nobody.
-        self.standing: dict[str, str] | None = dict(ACTIVE)
+        self.membership_response: dict[str, str] | None = dict(ACTIVE)
         self.auth_down = False
         self.search_down = False
-        self.asked_of: list[str] = []
+        self.membership_requests: list[str] = []
         self.tokens_issued = 0
         self.stored = threading.Condition()
         self.app = FastAPI()
@@ -50,11 +50,11 @@ class Neighbours:
         self.app.delete("/internal/v1/conversations/{id}/items", status_code=204)(self.clear)
         self.app.put("/internal/v1/conversations/{id}/turns/{run_id}")(self.open_turn)
         self.app.post("/internal/v1/conversations/{id}/turns/{run_id}/items")(self.append)
-        self.app.delete("/internal/v1/conversations/{id}/turns/{run_id}", status_code=204)(self.forget_turn)
+        self.app.delete("/internal/v1/conversations/{id}/turns/{run_id}", status_code=204)(self.delete_turn)
         self.app.get("/internal/v1/search")(self.search)
-        self.app.get("/internal/v1/tenants/{tenant_id}/members/{subject}")(self.belonging)
+        self.app.get("/internal/v1/tenants/{tenant_id}/members/{subject}")(self.membership)
 
-    def said(self, conversation_id: str) -> list[tuple[str, str]]:
+    def messages(self, conversation_id: str) -> list[tuple[str, str]]:
         """Give what was said in a conversation: (role, text) of its messages."""
         data = [item["data"] for item in self.items[conversation_id]]
         return [(one["role"], text_of(one["content"])) for one in data if one.get("role")]
@@ -64,9 +64,9 @@ class Neighbours:
         self.items.clear()
         self.owners.clear()
         self.attempts.clear()
-        self.asked_of.clear()
-        self.most_items = float("inf")
-        self.standing = dict(ACTIVE)
+        self.membership_requests.clear()
+        self.max_items = float("inf")
+        self.membership_response = dict(ACTIVE)
         self.down = self.auth_down = self.search_down = False
 
     async def _fail_when_down(self, request: Request, call_next: Any) -> Response:
@@ -105,13 +105,13 @@ class Neighbours:
         body = await request.json()
         if refusal := self.refusal_of(run_id, body["attempt"]):
             return refusal
-        if len(body["items"]) > MOST_ITEMS or len(await request.body()) > MOST_BYTES:
+        if len(body["items"]) > MAX_ITEMS or len(await request.body()) > MAX_BYTES:
             return JSONResponse({"code": "payload_too_large"}, 413)
         known = {item["id"]: item["data"] for item in self.items[id]}
         if any(known.get(item["id"], item["data"]) != item["data"] for item in body["items"]):
             return JSONResponse({"code": "item_conflict"}, 409)
         new = [item for item in body["items"] if item["id"] not in known]
-        if len(self.items[id]) + len(new) > self.most_items:
+        if len(self.items[id]) + len(new) > self.max_items:
             detail = "This conversation has 5 items, as many as it may have. Begin a new conversation."
             return JSONResponse({"code": "conversation_limit_reached", "detail": detail}, 409)
         with self.stored:
@@ -129,14 +129,14 @@ class Neighbours:
         added = await self.append(id, run_id, request)
         return added if isinstance(added, Response) else await self.newest(id, body["last"])
 
-    async def forget_turn(self, id: str, run_id: str, attempt: int) -> Response:
+    async def delete_turn(self, id: str, run_id: str, attempt: int) -> Response:
         if id not in self.items:
             return Response(status_code=404)
         if refusal := self.refusal_of(run_id, attempt):
             return refusal
         with self.stored:
-            kept = [item for item in self.items[id] if not item["id"].startswith(f"{run_id}-")]
-            self.items[id] = kept
+            remaining = [item for item in self.items[id] if not item["id"].startswith(f"{run_id}-")]
+            self.items[id] = remaining
             self.stored.notify_all()
         return Response(status_code=204)
 
@@ -148,14 +148,17 @@ class Neighbours:
             self.items[id] = []
             self.stored.notify_all()
 
-    async def belonging(self, tenant_id: str, subject: str, request: Request, response: Response) -> Any:
-        self.asked_of.append(f"{tenant_id}/{subject}")
+    async def membership(self, tenant_id: str, subject: str, request: Request, response: Response) -> Any:
+        self.membership_requests.append(f"{tenant_id}/{subject}")
         if self.auth_down:
             response.status_code = 503
-        elif self.standing is None or request.headers["acme-on-behalf-of"] != self.asked_of[-1]:
+        elif (
+            self.membership_response is None
+            or request.headers["acme-on-behalf-of"] != self.membership_requests[-1]
+        ):
             response.status_code = 404
         else:
-            return {"subject": subject, "tenant_id": tenant_id, **self.standing}
+            return {"subject": subject, "tenant_id": tenant_id, **self.membership_response}
         return {}
 
     async def search(self, query: str) -> Any:
@@ -170,7 +173,7 @@ class Neighbours:
                     "created_at": "2026-01-02T03:04:05Z",
                 }
                 for id in self.items
-                for role, text in self.said(id)
+                for role, text in self.messages(id)
                 if any(word in text for word in query.split()) and role == "user"
             ]
         }
@@ -181,8 +184,8 @@ def text_of(content: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def neighbours(issuer: Issuer) -> Neighbours:
-    return Neighbours(issuer)
+def other_services(issuer: Issuer) -> OtherServices:
+    return OtherServices(issuer)
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +196,13 @@ def model_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def settings(
-    migrated: Callable[[str], str], redis_url: str, issuer: Issuer, neighbours: Neighbours, model_url: str
+    migrated: Callable[[str], str],
+    redis_url: str,
+    issuer: Issuer,
+    other_services: OtherServices,
+    model_url: str,
 ) -> Iterator[Settings]:
-    with serving(neighbours.app) as neighbours_url:
+    with serving(other_services.app) as other_services_url:
         yield Settings(
             environment="test",
             debug=True,
@@ -204,15 +211,15 @@ def settings(
             redis_url=redis_url,
             auth_issuer=issuer.issuer,
             auth_jwks_url=issuer.jwks_url,
-            auth_internal_url=neighbours_url,
+            auth_internal_url=other_services_url,
             service_client_secret="a-secret-of-this-test",
-            conversation_internal_url=neighbours_url,
+            conversation_internal_url=other_services_url,
             openai_api_key="sk-sandbox",
             openai_base_url=f"{model_url}/v1",
             agent_model_default="sandbox-large",
             model_max_retries=1,
-            conversation_patience_seconds=6,
-            auth_patience_seconds=6,
+            conversation_timeout_seconds=6,
+            auth_timeout_seconds=6,
             chat_stream_concurrent_limit=3,
             run_max_turns=6,
         )
@@ -237,9 +244,9 @@ def other_url(settings: Settings) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _forgotten(neighbours: Neighbours) -> Iterator[None]:
+def _reset(other_services: OtherServices) -> Iterator[None]:
     yield
-    neighbours.reset()
+    other_services.reset()
 
 
 @pytest.fixture

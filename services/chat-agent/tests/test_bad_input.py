@@ -10,14 +10,26 @@ import httpx
 import pytest
 from agents import Agent
 from chat_agent.agents import AGENTS
-from chat_agent.agents.tool import LONGEST_OUTPUT, RunContext, tool
+from chat_agent.agents.tool import MAX_OUTPUT, RunContext, tool
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from sandbox.model import create_model
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from testkit.live_server import serving
 
-from .talking import RUNS, begin, cancel, code, ended, heard, hearing, of_type, read, said_in, speaking
+from .client_helpers import (
+    RUNS,
+    cancel_run,
+    error_of,
+    message_text,
+    payloads_of,
+    read_events,
+    read_run,
+    start_run,
+    start_streaming_run,
+    subscribed,
+    wait_until_finished,
+)
 
 Json = dict[str, Any]
 
@@ -64,11 +76,11 @@ class Gadgets:
             self.calls.append("repeat")
             return text
 
-        made: list[Any] = [
+        created: list[Any] = [
             tool(idempotent=idempotent, seconds=0.2 if each is oversleep else 5)(each)
             for each in (flood, explode, garble, squirt, shrug, oversleep, repeat)
         ]
-        return Agent[RunContext](name="gadgeteer", instructions="You are a gadgeteer.", tools=made)
+        return Agent[RunContext](name="gadgeteer", instructions="You are a gadgeteer.", tools=created)
 
 
 @pytest.fixture(params=[True, False], ids=["repeatable", "once"])
@@ -78,16 +90,16 @@ def gadgets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return gadgets
 
 
-def kept_output(neighbours: Any, run: Json) -> str:
+def kept_output(other_services: Any, run: Json) -> str:
     """Give the one output of a tool that a conversation has."""
-    items = [item["data"] for item in neighbours.items[run["conversation_id"]]]
+    items = [item["data"] for item in other_services.items[run["conversation_id"]]]
     (output,) = [item["output"] for item in items if item.get("type") == "function_call_output"]
     assert len([item for item in items if item.get("type") == "function_call"]) == 1
     return str(output)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "texts"),
     [
         ("explode", "An error occurred while running the tool"),
         ("garble", "nul \ufffd, half a pair ?, and a whole one \U0001f600"),
@@ -97,51 +109,53 @@ def kept_output(neighbours: Any, run: Json) -> str:
     ],
 )
 def test_a_tool_that_misbehaves_is_told_to_the_model(
-    ann: httpx.Client, gadgets: Gadgets, neighbours, name: str, said: str
+    ann: httpx.Client, gadgets: Gadgets, other_services, name: str, texts: str
 ) -> None:
-    run = ended(ann, begin(ann, name, agent_type="gadgeteer"))
+    run = wait_until_finished(ann, start_run(ann, name, agent_type="gadgeteer"))
     assert run["status"] == "completed"
     assert gadgets.calls == [name]
-    assert said in kept_output(neighbours, run)
-    (told,) = of_type(heard(ann, run), "tool.output")
-    assert (told["name"], told["output"]) == (name, kept_output(neighbours, run))
-    again = begin(ann, "Hello", conversation_id=run["conversation_id"])
-    assert ended(ann, again)["status"] == "completed"
+    assert texts in kept_output(other_services, run)
+    (received,) = payloads_of(read_events(ann, run), "tool.output")
+    assert (received["name"], received["output"]) == (name, kept_output(other_services, run))
+    again = start_run(ann, "Hello", conversation_id=run["conversation_id"])
+    assert wait_until_finished(ann, again)["status"] == "completed"
 
 
-def test_too_long_an_output_is_cut_and_says_so(ann: httpx.Client, gadgets: Gadgets, neighbours) -> None:
-    run = ended(ann, begin(ann, "flood", agent_type="gadgeteer"))
+def test_too_long_an_output_is_cut_and_says_so(ann: httpx.Client, gadgets: Gadgets, other_services) -> None:
+    run = wait_until_finished(ann, start_run(ann, "flood", agent_type="gadgeteer"))
     assert run["status"] == "completed"
-    cut = f" [cut: {10_000_000 - LONGEST_OUTPUT} more characters]"
-    assert kept_output(neighbours, run) == "x" * LONGEST_OUTPUT + cut
-    (told,) = of_type(heard(ann, run), "tool.output")
-    assert len(told["output"]) < 10_000
-    assert told["output"].endswith("more characters]")
+    cut = f" [cut: {10_000_000 - MAX_OUTPUT} more characters]"
+    assert kept_output(other_services, run) == "x" * MAX_OUTPUT + cut
+    (received,) = payloads_of(read_events(ann, run), "tool.output")
+    assert len(received["output"]) < 10_000
+    assert received["output"].endswith("more characters]")
     assert run["usage"]["input_tokens"] < 50_000
 
 
-def test_arguments_that_are_no_json_reach_no_tool(ann: httpx.Client, gadgets: Gadgets, neighbours) -> None:
-    asked = "repeat text=hello [sandbox: malformed-arguments]"
-    run = ended(ann, begin(ann, asked, agent_type="gadgeteer"))
+def test_arguments_that_are_no_json_reach_no_tool(
+    ann: httpx.Client, gadgets: Gadgets, other_services
+) -> None:
+    query = "repeat text=hello [sandbox: malformed-arguments]"
+    run = wait_until_finished(ann, start_run(ann, query, agent_type="gadgeteer"))
     assert run["status"] == "completed"
-    assert "An error occurred" in kept_output(neighbours, run)
+    assert "An error occurred" in kept_output(other_services, run)
     assert gadgets.calls == []
 
 
 def test_agents_that_go_round_in_circles_are_stopped(
-    ann: httpx.Client, gadgets: Gadgets, neighbours, settings: Settings
+    ann: httpx.Client, gadgets: Gadgets, other_services, settings: Settings
 ) -> None:
-    run = ended(ann, begin(ann, "Again [sandbox: loop]", agent_type="gadgeteer"))
+    run = wait_until_finished(ann, start_run(ann, "Again [sandbox: loop]", agent_type="gadgeteer"))
     assert (run["status"], run["error_code"]) == ("failed", "max_turns_exceeded")
     assert run["usage"]["requests"] == len(gadgets.calls) == settings.run_max_turns
-    items = [item["data"] for item in neighbours.items[run["conversation_id"]]]
+    items = [item["data"] for item in other_services.items[run["conversation_id"]]]
     calls, outputs = (
         [item["call_id"] for item in items if item.get("type") == kind]
         for kind in ("function_call", "function_call_output")
     )
     assert calls == outputs
-    again = begin(ann, "Hello", conversation_id=run["conversation_id"])
-    assert ended(ann, again)["status"] == "completed"
+    again = start_run(ann, "Hello", conversation_id=run["conversation_id"])
+    assert wait_until_finished(ann, again)["status"] == "completed"
 
 
 class Spoiled:
@@ -168,23 +182,23 @@ def spoiled_url(settings: Settings) -> Iterator[str]:
 
 
 def test_what_no_database_keeps_is_replaced_in_what_a_model_says(
-    ann: httpx.Client, neighbours, spoiled_url: str
+    ann: httpx.Client, other_services, spoiled_url: str
 ) -> None:
-    run = begin(ann, "Say NUL", at=spoiled_url)
-    told = heard(ann, run)
-    now = read(ann, run)
-    assert (told[-1].type, now["status"]) == ("run.completed", "completed")
+    run = start_run(ann, "Say NUL", at=spoiled_url)
+    received = read_events(ann, run)
+    now = read_run(ann, run)
+    assert (received[-1].type, now["status"]) == ("run.completed", "completed")
     assert 'You wrote: "Say \ufffd"' in now["output"]
-    assert said_in(told) == now["output"]
-    assert neighbours.said(run["conversation_id"])[-1] == ("assistant", now["output"])
+    assert message_text(received) == now["output"]
+    assert other_services.messages(run["conversation_id"])[-1] == ("assistant", now["output"])
 
 
 def test_what_no_database_keeps_is_replaced_in_arguments(
-    ann: httpx.Client, gadgets: Gadgets, neighbours, spoiled_url: str
+    ann: httpx.Client, gadgets: Gadgets, other_services, spoiled_url: str
 ) -> None:
-    run = ended(ann, begin(ann, "repeat text=NUL", at=spoiled_url, agent_type="gadgeteer"))
+    run = wait_until_finished(ann, start_run(ann, "repeat text=NUL", at=spoiled_url, agent_type="gadgeteer"))
     assert run["status"] == "completed"
-    assert kept_output(neighbours, run) == "\ufffd"
+    assert kept_output(other_services, run) == "\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -205,18 +219,18 @@ def test_what_no_database_keeps_is_replaced_in_arguments(
     ],
 )
 def test_a_request_that_makes_no_sense_begins_nothing(ann: httpx.Client, body: object) -> None:
-    assert code(ann.post(RUNS, json=body)) == (422, "invalid_request")
+    assert error_of(ann.post(RUNS, json=body)) == (422, "invalid_request")
     assert ann.get(RUNS).json()["items"] == []
 
 
 @pytest.mark.parametrize("agent", ["oracle", "Triage", "nul\x00", "triage\n", "../triage", "\U0001f600"])
 def test_an_agent_that_does_not_exist_is_named_as_such(ann: httpx.Client, agent: str) -> None:
     answer = ann.post(RUNS, json={"message": "Hi", "agent_type": agent})
-    assert code(answer) == (404, "unknown_agent")
+    assert error_of(answer) == (404, "agent_not_found")
 
 
 def test_the_longest_message_is_answered(ann: httpx.Client) -> None:
-    assert ended(ann, begin(ann, "\U0001f600" * 32_000))["status"] == "completed"
+    assert wait_until_finished(ann, start_run(ann, "\U0001f600" * 32_000))["status"] == "completed"
 
 
 @pytest.mark.parametrize("name", ["mine", "1", "%00", "00000000-0000-0000-0000-00000000000g"])
@@ -224,24 +238,24 @@ def test_the_longest_message_is_answered(ann: httpx.Client) -> None:
 def test_an_id_must_be_one(ann: httpx.Client, name: str, rest: str) -> None:
     path = f"{RUNS}/{name}{rest}"
     answer = ann.get(path) if rest in {"", "/events"} else ann.post(path, json={"approve": True})
-    assert code(answer) == (422, "invalid_request")
+    assert error_of(answer) == (422, "invalid_request")
 
 
 def a_running(client: httpx.Client) -> Json:
-    return speaking(client)
+    return start_streaming_run(client)
 
 
 def a_queued(client: httpx.Client) -> Json:
-    return begin(client, "Next", conversation_id=speaking(client)["conversation_id"])
+    return start_run(client, "Next", conversation_id=start_streaming_run(client)["conversation_id"])
 
 
 def a_completed(client: httpx.Client) -> Json:
-    return ended(client, begin(client))
+    return wait_until_finished(client, start_run(client))
 
 
 def a_cancelled(client: httpx.Client) -> Json:
     run = a_queued(client)
-    cancel(client, run)
+    cancel_run(client, run)
     return run
 
 
@@ -249,18 +263,18 @@ def a_cancelled(client: httpx.Client) -> Json:
 def test_a_place_in_the_future_is_refused(ann: httpx.Client, make: Callable[[httpx.Client], Json]) -> None:
     events = f"{RUNS}/{make(ann)['id']}/events"
     for way in ({"params": {"after": 9999}}, {"headers": {"Last-Event-ID": "9999"}}):
-        assert code(ann.get(events, **way)) == (400, "bad_event_id")
+        assert error_of(ann.get(events, **way)) == (400, "invalid_event_id")
 
 
 @pytest.mark.parametrize("after", ["-1", "x", "1.5", "1e3", "1234567890", "\u0661", " 1 2", "0x1"])
 def test_a_place_must_be_a_number(ann: httpx.Client, after: str) -> None:
     events = f"{RUNS}/{a_completed(ann)['id']}/events"
-    assert code(ann.get(events, params={"after": after})) == (400, "bad_event_id")
+    assert error_of(ann.get(events, params={"after": after})) == (400, "invalid_event_id")
 
 
 def test_where_both_are_given_the_header_counts(ann: httpx.Client) -> None:
     run = a_completed(ann)
-    last = heard(ann, run)[-1]
+    last = read_events(ann, run)[-1]
     with ann.stream(
         "GET",
         f"{RUNS}/{run['id']}/events",
@@ -268,5 +282,5 @@ def test_where_both_are_given_the_header_counts(ann: httpx.Client) -> None:
         headers={"Last-Event-ID": str(last.id)},
     ) as answer:
         assert answer.status_code == 204
-    with hearing(ann, run, last.id - 1) as told:
-        assert list(told) == [last]
+    with subscribed(ann, run, last.id - 1) as received:
+        assert list(received) == [last]

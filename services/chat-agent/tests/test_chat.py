@@ -12,32 +12,32 @@ BOTH = "What time is it, and can you review this Python function? def add(a, b):
 @pytest.mark.parametrize("path", ["/api/v1/chat", "/api/v1/agents/chat"])
 def test_answers_whole(ann: httpx.Client, path: str) -> None:
     answer = ann.post(path, json={"message": "Hello, how can you help me?"})
-    told = answer.json()
+    received = answer.json()
     assert answer.status_code == 200
-    assert told["response"]
-    assert (told["agent_used"], told["handoff_occurred"]) == ("triage", False)
-    assert told["usage"]["input_tokens"] > 0
-    assert told["usage"]["output_tokens"] > 0
-    assert told["usage"]["models"][0]["model"] == told["metadata"]["model"] == "sandbox-large"
+    assert received["response"]
+    assert (received["agent_used"], received["handoff_occurred"]) == ("triage", False)
+    assert received["usage"]["input_tokens"] > 0
+    assert received["usage"]["output_tokens"] > 0
+    assert received["usage"]["models"][0]["model"] == received["metadata"]["model"] == "sandbox-large"
 
 
 def test_says_when_an_agent_handed_over(ann: httpx.Client) -> None:
-    told = ann.post("/api/v1/chat", json={"message": BOTH}).json()
-    assert (told["agent_used"], told["handoff_occurred"]) == ("code_assistant", True)
-    assert told["usage"]["requests"] >= 3
+    received = ann.post("/api/v1/chat", json={"message": BOTH}).json()
+    assert (received["agent_used"], received["handoff_occurred"]) == ("code_assistant", True)
+    assert received["usage"]["requests"] >= 3
 
 
 def test_can_talk_to_a_specialist_at_once(ann: httpx.Client) -> None:
-    told = ann.post("/api/v1/chat", json={"message": "Hello", "agent_type": "data_analyst"}).json()
-    assert (told["agent_used"], told["handoff_occurred"]) == ("data_analyst", False)
+    received = ann.post("/api/v1/chat", json={"message": "Hello", "agent_type": "data_analyst"}).json()
+    assert (received["agent_used"], received["handoff_occurred"]) == ("data_analyst", False)
 
 
-def test_keeps_what_was_said_and_goes_on_from_there(ann: httpx.Client, neighbours) -> None:
+def test_keeps_what_was_said_and_goes_on_from_there(ann: httpx.Client, other_services) -> None:
     first = ann.post("/api/v1/chat", json={"message": "I work on a web app"}).json()
     again = {"message": "What framework should I use?", "conversation_id": first["conversation_id"]}
     second = ann.post("/api/v1/chat", json=again).json()
     assert second["conversation_id"] == first["conversation_id"]
-    assert neighbours.said(first["conversation_id"]) == [
+    assert other_services.messages(first["conversation_id"]) == [
         ("user", "I work on a web app"),
         ("assistant", first["response"]),
         ("user", "What framework should I use?"),
@@ -48,18 +48,18 @@ def test_keeps_what_was_said_and_goes_on_from_there(ann: httpx.Client, neighbour
 
 def test_finds_what_was_said_before(ann: httpx.Client) -> None:
     ann.post("/api/v1/chat", json={"message": "My dog is called Bello"})
-    told = ann.post("/api/v1/chat", json={"message": "Search what we said about Bello"}).json()
-    assert "Bello" in told["response"]
+    received = ann.post("/api/v1/chat", json={"message": "Search what we said about Bello"}).json()
+    assert "Bello" in received["response"]
 
 
-def test_the_same_key_is_the_same_run(ann: httpx.Client, neighbours) -> None:
+def test_the_same_key_is_the_same_run(ann: httpx.Client, other_services) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     first = ann.post("/api/v1/chat", json={"message": "Once"}, headers=key)
     again = ann.post("/api/v1/chat", json={"message": "Once"}, headers=key)
     assert "idempotent-replayed" not in first.headers
     assert again.headers["idempotent-replayed"] == "true"
     assert again.json() == first.json()
-    assert len(neighbours.items) == 1
+    assert len(other_services.items) == 1
 
 
 def test_the_same_key_for_something_else_is_a_conflict(ann: httpx.Client) -> None:
@@ -81,17 +81,21 @@ def test_another_persons_conversation_does_not_exist(person: Callable[..., httpx
     of_ann = person().post("/api/v1/chat", json={"message": "Mine"}).json()["conversation_id"]
     for stranger in (person(), person(tenant_id=uuid4())):
         answer = stranger.post("/api/v1/chat", json={"message": "Yours?", "conversation_id": of_ann})
-        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_conversation")
+        assert (answer.status_code, answer.json()["code"]) == (404, "conversation_not_found")
 
 
 def test_a_run_can_be_read_by_its_owner_only(person: Callable[..., httpx.Client]) -> None:
     ann, stranger, colleague = person(), person(tenant_id=uuid4()), person()
-    told = ann.post("/api/v1/chat", json={"message": "Hello"}).json()
-    run = ann.get(f"/api/v1/runs/{told['run_id']}").json()
-    assert (run["status"], run["output"], run["usage"]) == ("completed", told["response"], told["usage"])
+    received = ann.post("/api/v1/chat", json={"message": "Hello"}).json()
+    run = ann.get(f"/api/v1/runs/{received['run_id']}").json()
+    assert (run["status"], run["output"], run["usage"]) == (
+        "completed",
+        received["response"],
+        received["usage"],
+    )
     for other in (stranger, colleague):
-        for path in (f"/api/v1/runs/{told['run_id']}", f"/api/v1/runs/{told['run_id']}/events"):
-            assert (other.get(path).status_code, other.get(path).json()["code"]) == (404, "unknown_run")
+        for path in (f"/api/v1/runs/{received['run_id']}", f"/api/v1/runs/{received['run_id']}/events"):
+            assert (other.get(path).status_code, other.get(path).json()["code"]) == (404, "run_not_found")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ def test_a_run_can_be_read_by_its_owner_only(person: Callable[..., httpx.Client]
         ({"message": 7}, 422, "invalid_request"),
         ({"message": "Hi", "temperature": 2}, 422, "invalid_request"),
         ({"message": "Hi", "conversation_id": "mine"}, 422, "invalid_request"),
-        ({"message": "Hi", "agent_type": "oracle"}, 404, "unknown_agent"),
+        ({"message": "Hi", "agent_type": "oracle"}, 404, "agent_not_found"),
         ({}, 422, "invalid_request"),
         ([], 422, "invalid_request"),
     ],
@@ -159,4 +163,4 @@ def test_tells_what_an_agent_has_done_in_this_tenant(person: Callable[..., httpx
     assert status["total_conversations"] == 1
     assert status["last_used"]
     assert person(tenant_id=uuid4()).get("/api/v1/agents/triage/status").json()["last_used"] is None
-    assert ann.get("/api/v1/agents/oracle/status").json()["code"] == "unknown_agent"
+    assert ann.get("/api/v1/agents/oracle/status").json()["code"] == "agent_not_found"

@@ -108,16 +108,16 @@ def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
         yield client_for
 
 
-def begun(client: httpx.Client, asked: dict[str, Any], most: int) -> list[Event]:
+def started(client: httpx.Client, request: dict[str, Any], most: int) -> list[Event]:
     """Hear the beginning of a run, and no more."""
-    told = []
-    with client.stream("POST", STREAM, json=asked) as answer:
+    received = []
+    with client.stream("POST", STREAM, json=request) as answer:
         assert answer.status_code == 200, answer.read()
         for event in events(answer.iter_lines()):
-            told.append(event)
-            if len(told) == most:
+            received.append(event)
+            if len(received) == most:
                 break
-    return told
+    return received
 
 
 def rest(client: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
@@ -128,10 +128,10 @@ def rest(client: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
         return list(events(answer.iter_lines()))
 
 
-def standing(told: list[Event]) -> str:
+def standing(received: list[Event]) -> str:
     """Give the text of a stream that was not withdrawn."""
     texts: dict[str, str] = {}
-    for event in told:
+    for event in received:
         if event.type == "message.delta":
             texts[event.data["item_id"]] = texts.get(event.data["item_id"], "") + event.data["delta"]
         for item_id in event.data.get("withdrawn", ()):
@@ -139,38 +139,40 @@ def standing(told: list[Event]) -> str:
     return "".join(texts.values())
 
 
-def is_whole(told: list[Event]) -> bool:
+def is_whole(received: list[Event]) -> bool:
     """Tell whether nothing is missing, doubled or out of its place, and the end is told once."""
     terminal = [
-        event.type for event in told if event.type in {"run.completed", "run.failed", "run.cancelled"}
+        event.type for event in received if event.type in {"run.completed", "run.failed", "run.cancelled"}
     ]
-    return [event.id for event in told] == list(range(1, len(told) + 1)) and terminal == [told[-1].type]
+    return [event.id for event in received] == list(range(1, len(received) + 1)) and terminal == [
+        received[-1].type
+    ]
 
 
 def row(settings: Settings, run_id: str) -> dict[str, Any]:
-    (found,) = query(settings.database_url.get_secret_value(), "select * from runs where id = $1", run_id)
-    return dict(found)
+    (matches,) = query(settings.database_url.get_secret_value(), "select * from runs where id = $1", run_id)
+    return dict(matches)
 
 
 def ledger(redis_url: str, run_id: str) -> list[dict[str, Any]]:
     with Redis.from_url(redis_url) as redis:
-        told = [json.loads(fields[b"data"]) for _, fields in redis.xrange("events:chat-agent")]
-    return [data for data in told if data["run_id"] == run_id]
+        received = [json.loads(fields[b"data"]) for _, fields in redis.xrange("events:chat-agent")]
+    return [data for data in received if data["run_id"] == run_id]
 
 
 def test_a_run_goes_on_where_a_killed_replica_left_it(
-    replica, other: str, at, neighbours, settings: Settings, redis_url: str
+    replica, other: str, at, other_services, settings: Settings, redis_url: str
 ) -> None:
     lost, here = replica(), at(other)
-    heard = begun(at(lost.url), SLOWLY, most=14)
+    received_events = started(at(lost.url), SLOWLY, most=14)
     lost.kill()
-    killed, run_id = datetime.now(UTC), heard[0].data["run_id"]
+    killed, run_id = datetime.now(UTC), received_events[0].data["run_id"]
     cursors = (0, 1, 7, 14)
     with ThreadPoolExecutor() as readers:
         rests = list(readers.map(lambda after: rest(here, run_id, after), cursors))
     whole = rests[0]
     assert is_whole(whole)
-    assert whole[:14] == heard
+    assert whole[:14] == received_events
     assert [whole[after:] for after in cursors] == rests
     everywhere = range(0, len(whole), 4)
     assert [rest(here, run_id, after) for after in everywhere] == [whole[after:] for after in everywhere]
@@ -178,16 +180,16 @@ def test_a_run_goes_on_where_a_killed_replica_left_it(
     (resumed,) = [event.data for event in whole if event.type == "run.resumed"]
     # Somebody looks around each sixth of a lease; the rest is for a machine that others use, too.
     assert datetime.fromisoformat(resumed["at"]) - killed < timedelta(seconds=LEASE + LEASE / 6 + 2)
-    (message,) = [event.data["item"]["id"] for event in heard if event.type == "item.started"]
-    assert (resumed["withdrawn"], resumed["reason"]) == ([message], "replica_lost")
+    (message,) = [event.data["item"]["id"] for event in received_events if event.type == "item.started"]
+    assert (resumed["withdrawn"], resumed["reason"]) == ([message], "worker_lost")
     run, last = row(settings, run_id), whole[-1].data
-    assert_is_what_was_said(whole, run, neighbours)
+    assert_is_what_was_said(whole, run, other_services)
     assert (run["status"], run["attempt"], run["losses"]) == ("completed", 2, 1)
     assert last["usage"]["estimated"] is True
     assert last["usage"]["requests"] == 2
     until(lambda: ledger(redis_url, run_id))
-    (told,) = ledger(redis_url, run_id)
-    assert told["estimated"] is True
+    (received,) = ledger(redis_url, run_id)
+    assert received["estimated"] is True
 
 
 def asks_clerk(*tools: str) -> dict[str, Any]:
@@ -207,9 +209,9 @@ def killed_in_tool(replica, at, marks: Path, database: str, *tools: str) -> str:
     return run_id
 
 
-def calls_and_outputs(neighbours, conversation_id: str) -> list[tuple[str, str]]:
+def calls_and_outputs(other_services, conversation_id: str) -> list[tuple[str, str]]:
     """Give what was called in a conversation, and what came of it."""
-    data = [item["data"] for item in neighbours.items[conversation_id]]
+    data = [item["data"] for item in other_services.items[conversation_id]]
     return [
         (item["type"], item.get("name") or item["output"])
         for item in data
@@ -218,74 +220,74 @@ def calls_and_outputs(neighbours, conversation_id: str) -> list[tuple[str, str]]
 
 
 def test_a_tool_that_may_be_called_again_is(
-    replica, other: str, at, marks: Path, database, neighbours
+    replica, other: str, at, marks: Path, database, other_services
 ) -> None:
     run_id = killed_in_tool(replica, at, marks, database, "look")
-    told = rest(at(other), run_id)
-    assert is_whole(told)
-    assert told[-1].type == "run.completed"
+    received = rest(at(other), run_id)
+    assert is_whole(received)
+    assert received[-1].type == "run.completed"
     assert marks.read_text().split() == ["look", "look"]
-    conversation_id = told[0].data["conversation_id"]
-    assert calls_and_outputs(neighbours, conversation_id) == [
+    conversation_id = received[0].data["conversation_id"]
+    assert calls_and_outputs(other_services, conversation_id) == [
         ("function_call", "look"),
         ("function_call_output", "looked"),
     ]
 
 
 def test_a_call_whose_outcome_is_written_down_is_not_made_again(
-    replica, other: str, at, marks: Path, database: str, neighbours
+    replica, other: str, at, marks: Path, database: str, other_services
 ) -> None:
     run_id = killed_in_tool(replica, at, marks, database, "book", "look")
-    told = rest(at(other), run_id)
-    assert is_whole(told)
-    assert told[-1].type == "run.completed"
+    received = rest(at(other), run_id)
+    assert is_whole(received)
+    assert received[-1].type == "run.completed"
     assert sorted(marks.read_text().split()) == ["book", "look", "look"]
-    assert calls_and_outputs(neighbours, told[0].data["conversation_id"]) == [
+    assert calls_and_outputs(other_services, received[0].data["conversation_id"]) == [
         ("function_call", "book"),
         ("function_call_output", "booked"),
         ("function_call", "look"),
         ("function_call_output", "looked"),
     ]
-    called, outputs = of_kind(told, "tool.called"), of_kind(told, "tool.output")
+    called, outputs = of_kind(received, "tool.called"), of_kind(received, "tool.output")
     assert [data["call_id"] for data in outputs] == [
         data["call_id"] for data in called if data["call_id"] in {one["call_id"] for one in outputs}
     ]
 
 
-def of_kind(told: list[Event], type: str) -> list[dict[str, Any]]:
-    return [event.data for event in told if event.type == type]
+def of_kind(received: list[Event], type: str) -> list[dict[str, Any]]:
+    return [event.data for event in received if event.type == type]
 
 
 def test_a_call_of_which_nobody_knows_how_it_ended_ends_the_run(
-    replica, other: str, at, marks: Path, database: str, neighbours
+    replica, other: str, at, marks: Path, database: str, other_services
 ) -> None:
     run_id = killed_in_tool(replica, at, marks, database, "pay")
-    told = rest(at(other), run_id)
-    assert is_whole(told)
-    assert (told[-1].type, told[-1].data["code"]) == ("run.failed", "tool_outcome_unknown")
+    received = rest(at(other), run_id)
+    assert is_whole(received)
+    assert (received[-1].type, received[-1].data["code"]) == ("run.failed", "tool_outcome_unknown")
     assert marks.read_text().split() == ["pay"]
-    (call, output) = calls_and_outputs(neighbours, told[0].data["conversation_id"])
+    (call, output) = calls_and_outputs(other_services, received[0].data["conversation_id"])
     assert call == ("function_call", "pay")
     assert "nobody knows" in output[1]
-    again = {"message": "And now?", "conversation_id": told[0].data["conversation_id"]}
+    again = {"message": "And now?", "conversation_id": received[0].data["conversation_id"]}
     assert at(other).post("/api/v1/chat", json=again).status_code == 200
 
 
 def test_a_replica_that_is_told_to_end_hands_over_at_once(replica, other: str, at) -> None:
     # Its lease would keep others away for longer than this test may take.
     leaving, here = replica(run_lease_seconds=NEVER), at(other)
-    heard: list[Event] = []
+    received_events: list[Event] = []
     with at(leaving.url).stream("POST", STREAM, json=SLOWLY) as answer:
         for event in events(answer.iter_lines()):
-            heard.append(event)
-            if len(heard) == 10:
+            received_events.append(event)
+            if len(received_events) == 10:
                 leaving.terminate()
-                told = time.monotonic()
-    ended = time.monotonic() - told
-    going_on = rest(here, heard[0].data["run_id"], after=heard[-1].id)
-    whole = heard + going_on
+                received = time.monotonic()
+    ended = time.monotonic() - received
+    going_on = rest(here, received_events[0].data["run_id"], after=received_events[-1].id)
+    whole = received_events + going_on
     assert ended < 5
-    assert not any(event.type.startswith("run.") for event in heard[1:])
+    assert not any(event.type.startswith("run.") for event in received_events[1:])
     assert is_whole(whole)
     assert of_kind(whole, "run.resumed")[0]["reason"] == "handed_over"
     assert standing(whole) == whole[-1].data["output"]
@@ -294,12 +296,12 @@ def test_a_replica_that_is_told_to_end_hands_over_at_once(replica, other: str, a
 
 
 def test_who_waits_for_the_whole_answer_gets_it_from_the_leaving_replica(
-    replica, other: str, at, settings: Settings, neighbours
+    replica, other: str, at, settings: Settings, other_services
 ) -> None:
     leaving = replica(run_lease_seconds=NEVER)
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(at(leaving.url).post, "/api/v1/chat", json=SLOWLY)
-        until(lambda: neighbours.items)
+        until(lambda: other_services.items)
         leaving.terminate()
         answer = waiting.result()
     assert answer.status_code == 200
@@ -310,59 +312,59 @@ def test_who_waits_for_the_whole_answer_gets_it_from_the_leaving_replica(
 
 def test_a_replica_that_is_alone_takes_its_runs_up_again(replica, at) -> None:
     before = replica(run_lease_seconds=NEVER)
-    heard = begun(at(before.url), SLOWLY, most=10)
+    received_events = started(at(before.url), SLOWLY, most=10)
     before.terminate()
     assert before.wait() == 0
     after = replica()
-    whole = heard + rest(at(after.url), heard[0].data["run_id"], after=10)
+    whole = received_events + rest(at(after.url), received_events[0].data["run_id"], after=10)
     assert is_whole(whole)
     assert standing(whole) == whole[-1].data["output"]
 
 
 def test_a_replica_that_stood_still_changes_nothing_any_more(
-    replica, other: str, at, settings: Settings, neighbours
+    replica, other: str, at, settings: Settings, other_services
 ) -> None:
     asleep, here = replica(agent_model_default="sandbox-small"), at(other)
-    heard = begun(at(asleep.url), ONE_SAYS_LESS, most=10)
+    received_events = started(at(asleep.url), ONE_SAYS_LESS, most=10)
     asleep.pause()
     whole: list[Event] = []
-    path = f"/api/v1/runs/{heard[0].data['run_id']}/events"
+    path = f"/api/v1/runs/{received_events[0].data['run_id']}/events"
     with here.stream("GET", path) as answer:
         for event in events(answer.iter_lines()):
             whole.append(event)
             if event.type == "run.resumed":
                 asleep.resume()
     assert is_whole(whole)
-    assert whole[:10] == heard
-    assert_is_what_was_said(whole, row(settings, heard[0].data["run_id"]), neighbours)
-    assert rest(here, heard[0].data["run_id"]) == whole
+    assert whole[:10] == received_events
+    assert_is_what_was_said(whole, row(settings, received_events[0].data["run_id"]), other_services)
+    assert rest(here, received_events[0].data["run_id"]) == whole
 
 
 def test_a_replica_that_comes_too_late_to_store_its_answer_lets_the_run_go(
-    at, settings: Settings, neighbours
+    at, settings: Settings, other_services
 ) -> None:
     with serving(create_app(settings)) as url:
-        heard = begun(at(url), {"message": "Hi [sandbox: tokens=40, rate=40/s]"}, most=10)
-        run_id = heard[0].data["run_id"]
+        received_events = started(at(url), {"message": "Hi [sandbox: tokens=40, rate=40/s]"}, most=10)
+        run_id = received_events[0].data["run_id"]
         # As if the next attempt had opened its turn, and then been lost.
-        neighbours.attempts[run_id] = 2
+        other_services.attempts[run_id] = 2
         whole = rest(at(url), run_id)
     assert is_whole(whole)
     assert of_kind(whole, "run.resumed")
     run = row(settings, run_id)
     assert run["attempt"] == 2
-    assert_is_what_was_said(whole, run, neighbours)
+    assert_is_what_was_said(whole, run, other_services)
 
 
-def assert_is_what_was_said(told: list[Event], run: dict[str, Any], neighbours) -> None:
+def assert_is_what_was_said(received: list[Event], run: dict[str, Any], other_services) -> None:
     """Hold stream, row and conversation against each other."""
     assert run["output"]
-    assert standing(told) == told[-1].data["output"] == run["output"]
-    assert neighbours.said(str(run["conversation_id"]))[1:] == [("assistant", run["output"])]
+    assert standing(received) == received[-1].data["output"] == run["output"]
+    assert other_services.messages(str(run["conversation_id"]))[1:] == [("assistant", run["output"])]
 
 
 def left_behind(
-    settings: Settings, made: list[dict[str, Any]], neighbours, losses: int = 0, message: str = "Hi"
+    settings: Settings, created: list[dict[str, Any]], other_services, losses: int = 0, message: str = "Hi"
 ) -> str:
     """Make a run as a lost replica leaves it: with what is stored of it, and a lease that has run out."""
     run_id, conversation_id = str(uuid4()), str(uuid4())
@@ -374,10 +376,10 @@ def left_behind(
         " values ($1, $2, $3, $4, 'triage', 'sandbox-large', $6, 'running', 'lost', now(), now(), $5)",
         *values,
     )
-    asked = {"type": "message", "role": "user", "content": message}
-    neighbours.owners[conversation_id] = f"{TENANT}/{ANN}"
-    neighbours.items[conversation_id] = [
-        {"id": f"{run_id}-{number:04}", "data": data} for number, data in enumerate([asked, *made], 1)
+    request = {"type": "message", "role": "user", "content": message}
+    other_services.owners[conversation_id] = f"{TENANT}/{ANN}"
+    other_services.items[conversation_id] = [
+        {"id": f"{run_id}-{number:04}", "data": data} for number, data in enumerate([request, *created], 1)
     ]
     return run_id
 
@@ -387,75 +389,87 @@ def answered(text: str) -> dict[str, Any]:
     return {"type": "message", "role": "assistant", "status": "completed", "id": "msg_1", "content": [part]}
 
 
-@pytest.mark.parametrize("said", ["", "I am do", "I am done."])
+@pytest.mark.parametrize("spoken_text", ["", "I am do", "I am done."])
 def test_an_answer_that_is_stored_is_not_asked_for_again(
-    at, settings: Settings, neighbours, model_url: str, redis_url: str, said: str
+    at, settings: Settings, other_services, model_url: str, redis_url: str, spoken_text: str
 ) -> None:
-    run_id = left_behind(settings, [answered("I am done.")], neighbours)
+    run_id = left_behind(settings, [answered("I am done.")], other_services)
     calls_before = httpx.get(f"{model_url}/_sandbox/calls").json()
-    log_of(redis_url, run_id, said, is_whole=said == "I am done.")
+    log_of(redis_url, run_id, spoken_text, is_whole=spoken_text == "I am done.")
     with serving(create_app(settings)) as url:
-        told = rest(at(url), run_id)
-    assert is_whole(told)
-    assert_is_what_was_said(told, row(settings, run_id), neighbours)
-    assert told[-1].type == "run.completed"
+        received = rest(at(url), run_id)
+    assert is_whole(received)
+    assert_is_what_was_said(received, row(settings, run_id), other_services)
+    assert received[-1].type == "run.completed"
     assert httpx.get(f"{model_url}/_sandbox/calls").json() == calls_before
-    assert told[-1].data["usage"]["estimated"] is True
-    assert told[-1].data["usage"]["output_tokens"] > 0
+    assert received[-1].data["usage"]["estimated"] is True
+    assert received[-1].data["usage"]["output_tokens"] > 0
 
 
-def test_what_a_lost_replica_said_is_counted_once(at, settings: Settings, neighbours, redis_url: str) -> None:
-    run_id = left_behind(settings, [], neighbours, message=SLOWLY["message"])
+def test_what_a_lost_replica_said_is_counted_once(
+    at, settings: Settings, other_services, redis_url: str
+) -> None:
+    run_id = left_behind(settings, [], other_services, message=SLOWLY["message"])
     log_of(redis_url, run_id, "I am do", is_whole=False)
     path = f"/api/v1/runs/{run_id}/events"
     with serving(create_app(settings)) as url, at(url).stream("GET", path) as answer:
-        heard = events(answer.iter_lines())
-        next(event for event in heard if event.type == "message.delta" and event.id > 12)
+        received_events = events(answer.iter_lines())
+        next(event for event in received_events if event.type == "message.delta" and event.id > 12)
     with serving(create_app(settings)) as url:
-        told = rest(at(url), run_id)
-    assert is_whole(told)
-    assert [data["reason"] for data in of_kind(told, "run.resumed")] == ["replica_lost", "handed_over"]
+        received = rest(at(url), run_id)
+    assert is_whole(received)
+    assert [data["reason"] for data in of_kind(received, "run.resumed")] == ["worker_lost", "handed_over"]
     # The lost one's, the one of the replica that was told to end, and the one that came to its end.
-    assert told[-1].data["usage"]["requests"] == 3
+    assert received[-1].data["usage"]["requests"] == 3
 
 
-def log_of(redis_url: str, run_id: str, said: str, *, is_whole: bool) -> None:
+def log_of(redis_url: str, run_id: str, spoken_text: str, *, is_whole: bool) -> None:
     """Write down what a lost replica has told."""
     item = {"id": "item_1", "kind": "message"}
-    told: list[tuple[str, dict[str, Any]]] = [("run.started", {"agent": "triage", "model": "sandbox-large"})]
-    if said:
-        told += [("item.started", {"item": item}), ("message.delta", {"item_id": "item_1", "delta": said})]
+    received: list[tuple[str, dict[str, Any]]] = [
+        ("run.started", {"agent": "triage", "model": "sandbox-large"})
+    ]
+    if spoken_text:
+        received += [
+            ("item.started", {"item": item}),
+            ("message.delta", {"item_id": "item_1", "delta": spoken_text}),
+        ]
     if is_whole:
-        told += [("item.completed", {"item": {**item, "role": "assistant", "text": said}})]
+        received += [("item.completed", {"item": {**item, "role": "assistant", "text": spoken_text}})]
     with Redis.from_url(redis_url) as redis:
-        for seq, (type_, fields) in enumerate(told, 1):
+        for seq, (type_, fields) in enumerate(received, 1):
             data = json.dumps({"type": type_, "seq": seq, **fields})
             redis.xadd(f"run:{{{run_id}}}:events", {"type": type_, "data": data}, id=f"{seq}-0")
         redis.set(f"run:{{{run_id}}}:writer", 1)
 
 
 def test_a_run_of_which_no_event_is_left_is_told_from_the_beginning(
-    at, settings: Settings, neighbours
+    at, settings: Settings, other_services
 ) -> None:
     call = {"type": "function_call", "call_id": "c1", "name": "transfer_to_code_assistant", "arguments": "{}"}
     output = {"type": "function_call_output", "call_id": "c1", "output": "{'assistant': 'code_assistant'}"}
-    run_id = left_behind(settings, [call, output], neighbours)
+    run_id = left_behind(settings, [call, output], other_services)
     with serving(create_app(settings)) as url:
-        told = rest(at(url), run_id)
-    assert is_whole(told)
-    assert told[0].type == "run.started"
-    assert [data["to"] for data in of_kind(told, "agent.changed")] == ["code_assistant"]
-    assert (told[-1].data["agent"], told[-1].data["handoffs"]) == ("code_assistant", ["code_assistant"])
+        received = rest(at(url), run_id)
+    assert is_whole(received)
+    assert received[0].type == "run.started"
+    assert [data["to"] for data in of_kind(received, "agent.changed")] == ["code_assistant"]
+    assert (received[-1].data["agent"], received[-1].data["handoffs"]) == (
+        "code_assistant",
+        ["code_assistant"],
+    )
 
 
 @pytest.mark.parametrize(("losses", "end"), [(4, "run.completed"), (5, "run.failed")])
-def test_a_run_is_not_taken_over_for_ever(at, settings: Settings, neighbours, losses: int, end: str) -> None:
-    run_id = left_behind(settings, [], neighbours, losses)
+def test_a_run_is_not_taken_over_for_ever(
+    at, settings: Settings, other_services, losses: int, end: str
+) -> None:
+    run_id = left_behind(settings, [], other_services, losses)
     with serving(create_app(settings)) as url:
-        told = rest(at(url), run_id)
-    assert is_whole(told)
-    assert told[-1].type == end
-    assert told[-1].data.get("code") == ("replica_lost" if losses == 5 else None)
+        received = rest(at(url), run_id)
+    assert is_whole(received)
+    assert received[-1].type == end
+    assert received[-1].data.get("code") == ("worker_lost" if losses == 5 else None)
 
 
 @pytest.mark.parametrize(
@@ -467,24 +481,26 @@ def test_a_run_is_not_taken_over_for_ever(at, settings: Settings, neighbours, lo
     ],
 )
 def test_nobody_takes_over_the_run_of_an_owner_who_may_not_any_more(
-    at, settings: Settings, neighbours, change: dict[str, str] | None, failure: str
+    at, settings: Settings, other_services, change: dict[str, str] | None, failure: str
 ) -> None:
-    neighbours.standing = None if change is None else {**neighbours.standing, **change}
-    run_id = left_behind(settings, [], neighbours)
+    other_services.membership_response = (
+        None if change is None else {**other_services.membership_response, **change}
+    )
+    run_id = left_behind(settings, [], other_services)
     with serving(create_app(settings)) as url:
-        told = rest(at(url), run_id)
-    assert is_whole(told)
-    assert (told[-1].type, told[-1].data["code"]) == ("run.failed", failure)
-    assert neighbours.asked_of == [f"{TENANT}/{ANN}"]
+        received = rest(at(url), run_id)
+    assert is_whole(received)
+    assert (received[-1].type, received[-1].data["code"]) == ("run.failed", failure)
+    assert other_services.membership_requests == [f"{TENANT}/{ANN}"]
     # Nothing was said that nobody may hear.
-    assert standing(told) == ""
+    assert standing(received) == ""
 
 
 def test_an_answer_that_is_whole_is_given_also_to_who_may_not_go_on(
-    at, settings: Settings, neighbours
+    at, settings: Settings, other_services
 ) -> None:
-    neighbours.standing = None
-    run_id = left_behind(settings, [answered("I am done.")], neighbours)
+    other_services.membership_response = None
+    run_id = left_behind(settings, [answered("I am done.")], other_services)
     with serving(create_app(settings)) as url:
-        told = rest(at(url), run_id)
-    assert (told[-1].type, told[-1].data["output"]) == ("run.completed", "I am done.")
+        received = rest(at(url), run_id)
+    assert (received[-1].type, received[-1].data["output"]) == ("run.completed", "I am done.")

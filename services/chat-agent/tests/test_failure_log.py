@@ -22,15 +22,15 @@ SAID = "canary-sentence"
 HOST = "127.0.0.1"
 
 
-@pytest.fixture(params=["lean", "stock"])
+@pytest.fixture(params=["fast", "openai"])
 def caller(
     request: pytest.FixtureRequest, settings: Settings, issuer: Issuer, captured_telemetry: CapturedTelemetry
 ) -> Iterator[Callable[..., httpx.Client]]:
     changes = {**captured_telemetry.settings, "model_client": request.param, "model_max_retries": 0}
-    told = type(settings).model_validate({**settings.model_dump(), **changes})
+    received = type(settings).model_validate({**settings.model_dump(), **changes})
     token = issuer.token(role="member", tenant_id=uuid4())
     with (
-        serving(create_app(told)) as url,
+        serving(create_app(received)) as url,
         httpx.Client(base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"}) as client,
     ):
         yield lambda message: client.post("/api/v1/chat", json={"message": f"{SAID} {message}"})
@@ -75,11 +75,11 @@ def test_a_failed_call_of_a_model_is_logged_and_counted(
 
 
 def test_a_failed_call_of_a_tool_is_logged_and_counted(
-    caller: Any, captured_telemetry: CapturedTelemetry, neighbours: Any
+    caller: Any, captured_telemetry: CapturedTelemetry, other_services: Any
 ) -> None:
     labels = {"tool": "search_conversations", "error": "ConversationUnavailable"}
     before = count("chat_tool_failures_total", **labels)
-    neighbours.search_down = True
+    other_services.search_down = True
     answer = caller("[sandbox: call=search_conversations]")
     assert answer.status_code == 200
     line = lines(captured_telemetry, "tool call failed")[-1]

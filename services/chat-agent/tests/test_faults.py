@@ -35,17 +35,17 @@ def test_a_failing_model_has_a_name(ann: httpx.Client, order: str, status: int, 
     assert (run["status"], run["error_code"]) == ("failed", code)
 
 
-def test_what_was_said_before_the_model_died_is_kept_and_counted(ann: httpx.Client, neighbours) -> None:
+def test_what_was_said_before_the_model_died_is_kept_and_counted(ann: httpx.Client, other_services) -> None:
     with ann.stream("POST", STREAM, json=DYING) as answer:
-        told = list(events(answer.iter_lines()))
-    said = "".join(event.data["delta"] for event in told if event.type == "message.delta")
-    last = told[-1]
+        received = list(events(answer.iter_lines()))
+    texts = "".join(event.data["delta"] for event in received if event.type == "message.delta")
+    last = received[-1]
     assert (last.type, last.data["code"]) == ("run.failed", "model_unavailable")
-    assert said
-    assert last.data["output"] == said
+    assert texts
+    assert last.data["output"] == texts
     assert last.data["usage"]["estimated"] is True
     assert last.data["usage"]["output_tokens"] > 0
-    assert neighbours.said(last.data["conversation_id"])[-1] == ("assistant", said)
+    assert other_services.messages(last.data["conversation_id"])[-1] == ("assistant", texts)
 
 
 def test_a_conversation_goes_on_after_a_failure(ann: httpx.Client) -> None:
@@ -56,14 +56,14 @@ def test_a_conversation_goes_on_after_a_failure(ann: httpx.Client) -> None:
 
 
 def test_a_slow_model_has_a_name(settings: Settings, issuer: Issuer) -> None:
-    impatient = settings.model_copy(update={"model_first_token_seconds": 0.3, "model_max_retries": 0})
+    impatient = settings.model_copy(update={"model_first_token_timeout_seconds": 0.3, "model_max_retries": 0})
     with serving(create_app(impatient)) as url:
         answer = ask(url, issuer, "Hi [sandbox: delay=5s]")
     assert (answer.status_code, answer.json()["code"]) == (504, "model_timed_out")
 
 
 def test_a_run_may_not_take_for_ever(settings: Settings, issuer: Issuer) -> None:
-    impatient = settings.model_copy(update={"run_seconds": 0.5})
+    impatient = settings.model_copy(update={"run_timeout_seconds": 0.5})
     with serving(create_app(impatient)) as url:
         answer = ask(url, issuer, "Hi [sandbox: tokens=200] [sandbox: rate=20/s]")
     assert (answer.status_code, answer.json()["code"]) == (504, "run_timed_out")
@@ -77,25 +77,25 @@ def test_a_model_that_is_not_there_has_a_name(settings: Settings, issuer: Issuer
 
 
 def test_without_the_conversation_service_nothing_is_half_done(
-    ann: httpx.Client, neighbours, settings: Settings
+    ann: httpx.Client, other_services, settings: Settings
 ) -> None:
-    neighbours.down = True
+    other_services.down = True
     answer = ann.post("/api/v1/chat", json={"message": "Hi"})
     assert (answer.status_code, answer.json()["code"]) == (503, "conversation_unavailable")
     assert answer.headers["retry-after"]
     (run,) = query(settings.database_url.get_secret_value(), "select status, error_code from runs")
     assert tuple(run) == ("failed", "conversation_unavailable")
-    assert neighbours.items == {}
-    neighbours.down = False
+    assert other_services.items == {}
+    other_services.down = False
     assert ann.post("/api/v1/chat", json={"message": "Hi"}).status_code == 200
 
 
 @pytest.mark.parametrize("most_items", [0, 1])
 def test_a_full_conversation_ends_a_run_by_name(
-    ann: httpx.Client, neighbours, settings: Settings, most_items: int
+    ann: httpx.Client, other_services, settings: Settings, most_items: int
 ) -> None:
     """Be it full when the run begins, or when it has said something; and waiting would not help."""
-    neighbours.most_items = most_items
+    other_services.max_items = most_items
     answer = ann.post("/api/v1/chat", json={"message": "Hi"})
     assert (answer.status_code, answer.json()["code"]) == (409, "conversation_limit_reached")
     assert "Begin a new conversation." in answer.json()["detail"]
@@ -104,7 +104,7 @@ def test_a_full_conversation_ends_a_run_by_name(
     assert '"conversation_limit_reached"' in streamed.rpartition("event: run.failed")[2]
     rows = query(settings.database_url.get_secret_value(), "select status, error_code from runs")
     assert {tuple(row) for row in rows} == {("failed", "conversation_limit_reached")}
-    assert [len(items) for items in neighbours.items.values()] == [most_items] * 2
+    assert [len(items) for items in other_services.items.values()] == [most_items] * 2
 
 
 def test_without_redis_nobody_is_let_in(settings: Settings, issuer: Issuer) -> None:

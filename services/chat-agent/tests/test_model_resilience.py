@@ -36,10 +36,10 @@ NOWHERE = {
     "service_client_secret": "a-secret-of-this-test",
 }
 WAYS = [
-    ("lean", "responses"),
-    ("lean", "chat_completions"),
-    ("stock", "responses"),
-    ("stock", "chat_completions"),
+    ("fast", "responses"),
+    ("fast", "chat_completions"),
+    ("openai", "responses"),
+    ("openai", "chat_completions"),
 ]
 
 
@@ -51,7 +51,7 @@ def sandbox() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _without_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.01)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def calls(sandbox: str) -> Callable[[], list[dict[str, Any]]]:
 @pytest.fixture(params=WAYS, ids="-".join)
 async def provide(request: pytest.FixtureRequest, sandbox: str) -> AsyncIterator[Callable[..., Model]]:
     """Give a function that makes a guarded model, on each way to the provider."""
-    made: list[Provider] = []
+    created: list[Provider] = []
     client, api = request.param
 
     def make(**more: Any) -> Model:
@@ -78,11 +78,11 @@ async def provide(request: pytest.FixtureRequest, sandbox: str) -> AsyncIterator
             "model_max_retries": 2,
         }
         provider = Provider(Settings(environment="test", debug=True, **{**values, **more}))
-        made.append(provider)
+        created.append(provider)
         return provider.get_model(None)
 
     yield make
-    for provider in made:
+    for provider in created:
         await provider.close()
 
 
@@ -97,14 +97,14 @@ def stream(model: Model, text: str) -> Any:
     return model.stream_response(None, text, settings, [], None, [], ModelTracing.DISABLED, **rest)
 
 
-async def hear(model: Model, text: str, meter: UsageMeter | None = None) -> list[TResponseStreamEvent]:
+async def collect(model: Model, text: str, meter: UsageMeter | None = None) -> list[TResponseStreamEvent]:
     METER.set(meter)
     return [event async for event in stream(model, text)]
 
 
 async def failure(model: Model, text: str, meter: UsageMeter | None = None) -> ServiceError:
     with pytest.raises(ServiceError) as caught:
-        await hear(model, text, meter)
+        await collect(model, text, meter)
     return caught.value
 
 
@@ -116,7 +116,7 @@ def names(usage: Usage) -> list[str]:
 async def test_a_trouble_that_passes_is_not_noticed(
     provide: Any, calls: Any, meter: UsageMeter, status: int
 ) -> None:
-    events = await hear(provide(), f"Hi [sandbox: error={status}x2, retry-after=0.01]", meter)
+    events = await collect(provide(), f"Hi [sandbox: error={status}x2, retry-after=0.01]", meter)
     assert [event.type for event in events].count("response.created") == 1
     assert [call["attempt"] for call in calls()] == [2]
     assert meter.total().requests == 1
@@ -132,7 +132,7 @@ async def test_a_trouble_that_stays_has_its_name(provide: Any) -> None:
 
 async def test_retry_after_is_honoured(provide: Any) -> None:
     started = time.monotonic()
-    await hear(provide(), "Hi [sandbox: error=429x1, retry-after=0.4]")
+    await collect(provide(), "Hi [sandbox: error=429x1, retry-after=0.4]")
     assert time.monotonic() - started >= 0.4
 
 
@@ -180,7 +180,7 @@ async def test_another_model_answers_when_the_first_does_not(
     provide: Any, calls: Any, meter: UsageMeter
 ) -> None:
     model = provide(model_fallback="sandbox-small", model_max_retries=1)
-    events = await hear(model, "Hi [sandbox: only=sandbox-large, error=503, retry-after=0.01]", meter)
+    events = await collect(model, "Hi [sandbox: only=sandbox-large, error=503, retry-after=0.01]", meter)
     assert events[-1].type == "response.completed"
     assert [call["model"] for call in calls()] == ["sandbox-small"]
     assert names(meter.total()) == ["sandbox-small"]
@@ -195,7 +195,7 @@ async def test_the_other_model_may_be_somewhere_else(provide: Any, sandbox: str,
         model_max_retries=0,
         **elsewhere,
     )
-    assert (await hear(model, "Hi"))[-1].type == "response.completed"
+    assert (await collect(model, "Hi"))[-1].type == "response.completed"
     assert len(calls()) == 1
 
 
@@ -206,14 +206,14 @@ async def test_when_both_fail_the_last_one_says_why(provide: Any) -> None:
 
 
 async def test_the_first_word_has_its_time(provide: Any, meter: UsageMeter) -> None:
-    model = provide(model_first_token_seconds=0.3, model_max_retries=0)
+    model = provide(model_first_token_timeout_seconds=0.3, model_max_retries=0)
     assert isinstance(await failure(model, "Hi [sandbox: delay=5s]", meter), ModelTimedOut)
     assert (meter.total().requests, meter.total().estimated) == (1, True)
-    assert (await hear(model, "Hi [sandbox: rate=20/s, tokens=10]"))[-1].type == "response.completed"
+    assert (await collect(model, "Hi [sandbox: rate=20/s, tokens=10]"))[-1].type == "response.completed"
 
 
 async def test_each_word_has_its_time(provide: Any, calls: Any, meter: UsageMeter) -> None:
-    model = provide(model_between_tokens_seconds=0.3)
+    model = provide(model_between_tokens_timeout_seconds=0.3)
     assert isinstance(await failure(model, "Hi [sandbox: tokens=60, stall-after=20]", meter), ModelTimedOut)
     assert meter.total().estimated_output_tokens > 5
     assert len(calls()) == 1
@@ -231,7 +231,7 @@ async def test_what_is_left_in_the_middle_is_counted(provide: Any, calls: Any, m
 
 
 async def test_what_is_cancelled_is_counted_and_let_go(provide: Any, calls: Any, meter: UsageMeter) -> None:
-    task = asyncio.create_task(hear(provide(), "Hi [sandbox: rate=100/s, tokens=5000]", meter))
+    task = asyncio.create_task(collect(provide(), "Hi [sandbox: rate=100/s, tokens=5000]", meter))
     await asyncio.sleep(0.5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -250,15 +250,15 @@ async def test_the_whole_answer_is_the_streams(
     METER.set(meter)
     model, text = provide(), f"Hi [sandbox: {order}]"
     rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
-    asked: Any = (None, text, ModelSettings(include_usage=True), [], None, [], ModelTracing.DISABLED)
-    whole = await model.get_response(*asked, **rest)
-    (told,) = [call["usage"] for call in calls()]
-    assert (whole.usage.requests, whole.usage.input_tokens) == (1, told["input"])
-    assert whole.usage.output_tokens == told["output"] == meter.total().output_tokens
+    query: Any = (None, text, ModelSettings(include_usage=True), [], None, [], ModelTracing.DISABLED)
+    whole = await model.get_response(*query, **rest)
+    (received,) = [call["usage"] for call in calls()]
+    assert (whole.usage.requests, whole.usage.input_tokens) == (1, received["input"])
+    assert whole.usage.output_tokens == received["output"] == meter.total().output_tokens
     assert (
         whole.usage.output_tokens_details.reasoning_tokens
         == meter.total().reasoning_tokens
-        == told["reasoning"]
+        == received["reasoning"]
     )
     assert whole.output[-1].type == "message"
 
@@ -282,4 +282,4 @@ async def test_a_run_is_stopped_while_it_uses_its_last_tokens(
 
 
 async def test_without_a_meter_a_model_answers_too(provide: Any) -> None:
-    assert (await hear(provide(), "Hi"))[-1].type == "response.completed"
+    assert (await collect(provide(), "Hi"))[-1].type == "response.completed"

@@ -11,7 +11,7 @@ from agents import Agent, ModelRefusalError, RunConfig, Runner
 from chat_agent.errors import ModelRefusedRequest
 from chat_agent.main import create_app
 from chat_agent.model import failures
-from chat_agent.model.provider import ERROR_HANDLERS, connect, run_config
+from chat_agent.model.provider import ERROR_HANDLERS, build_provider, run_config
 from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.settings import Settings
 from starlette.applications import Starlette
@@ -41,16 +41,16 @@ def someone(settings: Settings, issuer: Issuer) -> Iterator[Callable[..., httpx.
 def ask(client: httpx.Client, message: str) -> dict[str, Any]:
     answer = client.post("/api/v1/chat", json={"message": message})
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    received: dict[str, Any] = answer.json()
+    return received
 
 
-def tell(client: httpx.Client, message: str) -> list[Any]:
+def emit(client: httpx.Client, message: str) -> list[Any]:
     with client.stream("POST", STREAM, json={"message": message}) as answer:
         return list(events(answer.iter_lines()))
 
 
-@pytest.mark.parametrize("client", ["lean", "stock"])
+@pytest.mark.parametrize("client", ["fast", "openai"])
 @pytest.mark.parametrize("api", ["responses", "chat_completions"])
 def test_tools_and_handoffs_work_whoever_speaks_to_the_model(someone: Any, client: str, api: str) -> None:
     caller = someone(model_client=client, openai_api=api)
@@ -62,45 +62,47 @@ def test_tools_and_handoffs_work_whoever_speaks_to_the_model(someone: Any, clien
 
 
 def test_arguments_that_are_no_json_are_told_to_the_model(ann: httpx.Client) -> None:
-    told = tell(ann, "What did we say? [sandbox: malformed-arguments]")
-    (output,) = [event.data["output"] for event in told if event.type == "tool.output"]
+    received = emit(ann, "What did we say? [sandbox: malformed-arguments]")
+    (output,) = [event.data["output"] for event in received if event.type == "tool.output"]
     assert "error" in output.lower()
-    assert told[-1].type == "run.completed"
+    assert received[-1].type == "run.completed"
 
 
 def test_a_tool_that_does_not_exist_is_told_to_the_model(ann: httpx.Client) -> None:
-    told = tell(ann, "Hi [sandbox: invent=open_pod_bay_doors]")
-    assert told[-1].type == "run.completed"
-    assert told[-1].data["usage"]["requests"] == 2
+    received = emit(ann, "Hi [sandbox: invent=open_pod_bay_doors]")
+    assert received[-1].type == "run.completed"
+    assert received[-1].data["usage"]["requests"] == 2
 
 
 @pytest.mark.parametrize("api", ["responses", "chat_completions"])
-def test_bytes_that_are_no_text_are_replaced(someone: Any, neighbours: Any, api: str) -> None:
+def test_bytes_that_are_no_text_are_replaced(someone: Any, other_services: Any, api: str) -> None:
     answer = ask(someone(openai_api=api), "Hi [sandbox: invalid-utf8]")
     assert answer["response"].endswith("\ufffd\ufffd.")
-    assert neighbours.said(answer["conversation_id"])[-1] == ("assistant", answer["response"])
+    assert other_services.messages(answer["conversation_id"])[-1] == ("assistant", answer["response"])
 
 
 @pytest.mark.parametrize("api", ["responses", "chat_completions"])
 def test_a_refusal_is_an_answer(someone: Any, api: str) -> None:
-    told = tell(someone(openai_api=api), "Hi [sandbox: refuse]")
-    (item,) = [event.data["item"] for event in told if event.type == "item.completed"]
+    received = emit(someone(openai_api=api), "Hi [sandbox: refuse]")
+    (item,) = [event.data["item"] for event in received if event.type == "item.completed"]
     assert item["refusal"] is True
-    assert (told[-1].type, told[-1].data["output"]) == ("run.completed", item["text"])
+    assert (received[-1].type, received[-1].data["output"]) == ("run.completed", item["text"])
 
 
 def test_a_model_that_falls_silent_has_a_name_and_what_it_said_is_kept(someone: Any) -> None:
-    told = tell(someone(model_between_tokens_seconds=0.3), "Hi [sandbox: tokens=60, stall-after=20]")
-    last = told[-1]
+    received = emit(
+        someone(model_between_tokens_timeout_seconds=0.3), "Hi [sandbox: tokens=60, stall-after=20]"
+    )
+    last = received[-1]
     assert (last.type, last.data["code"]) == ("run.failed", "model_timed_out")
     assert last.data["output"]
     assert last.data["usage"]["estimated_output_tokens"] == last.data["usage"]["output_tokens"] > 5
 
 
 def test_what_a_run_used_is_counted_when_its_time_is_over(someone: Any) -> None:
-    told = tell(someone(run_seconds=0.6), "Hi [sandbox: tokens=500, rate=50/s]")
-    usage = told[-1].data["usage"]
-    assert told[-1].data["code"] == "run_timed_out"
+    received = emit(someone(run_timeout_seconds=0.6), "Hi [sandbox: tokens=500, rate=50/s]")
+    usage = received[-1].data["usage"]
+    assert received[-1].data["code"] == "run_timed_out"
     assert (usage["requests"], usage["estimated"]) == (1, True)
     assert usage["estimated_input_tokens"] > 100  # instructions, tools and what was said
 
@@ -128,7 +130,7 @@ async def test_agents_that_are_tools_are_counted_under_their_models(settings: Se
     helper = Agent[Any](name="helper", instructions="You are a helper.", model="sandbox-small")
     tool = helper.as_tool("ask_helper", "Ask the helper.")
     chief = Agent[Any](name="chief", instructions="You are the chief.", tools=[tool])
-    provider = connect(settings)
+    provider = build_provider(settings)
     config: RunConfig = run_config(provider)
     meter = UsageMeter()
     METER.set(meter)
@@ -145,13 +147,13 @@ async def test_agents_that_are_tools_are_counted_under_their_models(settings: Se
 @pytest.mark.parametrize("api", ["responses", "chat_completions"])
 async def test_a_refusal_instead_of_a_shape_fails_by_name(settings: Settings, api: str) -> None:
     judge = Agent[Any](name="judge", instructions="You are a judge.", output_type=list[str])
-    provider = connect(settings.model_copy(update={"openai_api": api}))
+    provider = build_provider(settings.model_copy(update={"openai_api": api}))
     with pytest.raises(ModelRefusalError) as caught:
         await Runner.run(
             judge, "[sandbox: refuse]", run_config=run_config(provider), error_handlers=ERROR_HANDLERS
         )
     await provider.close()
-    assert failures.name(caught.value).code() == "model_refused_answer"
+    assert failures.to_service_error(caught.value).code() == "model_refused_answer"
 
 
 async def test_agents_without_a_model_get_no_settings_of_the_sdks_own_choice(settings: Settings) -> None:
@@ -163,7 +165,7 @@ async def test_agents_without_a_model_get_no_settings_of_the_sdks_own_choice(set
 
     app = Starlette(routes=[Route("/responses", answer, methods=["POST"])])
     with serving(app) as url:
-        provider = connect(settings.model_copy(update={"openai_base_url": url}))
+        provider = build_provider(settings.model_copy(update={"openai_base_url": url}))
         for name in (None, "gpt-5.1", "sandbox-small"):
             agent = Agent[Any](name="clerk", instructions="You are a clerk.", model=name)
             with pytest.raises(ModelRefusedRequest):

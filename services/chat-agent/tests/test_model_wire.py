@@ -21,7 +21,7 @@ from chat_agent.errors import (
 from chat_agent.model import json as jsons
 from chat_agent.model import sse
 from chat_agent.model.call import Candidate, Limits
-from chat_agent.model.fast_client import LeanClient
+from chat_agent.model.fast_client import FastClient
 from chat_agent.model.retry import ResilientModel
 from chat_agent.model.usage import METER, UsageMeter
 from hypothesis import given
@@ -35,7 +35,7 @@ from testkit.live_server import serving
 
 Json = dict[str, Any]
 DONE = b"data: [DONE]\n\n"
-CLIENTS = pytest.mark.parametrize("client", ["lean", "stock"])
+CLIENTS = pytest.mark.parametrize("client", ["fast", "openai"])
 HI = [{"role": "user", "content": "Hi"}]
 
 
@@ -86,12 +86,12 @@ async def models(served: tuple[Provider, str]) -> AsyncIterator[Any]:
     """Give a function that makes a guarded model: of which protocol, through which client."""
     url = served[1]
     clients: Any = {
-        "lean": LeanClient(url, "sk", 5),
-        "stock": AsyncOpenAI(base_url=url, api_key="sk", max_retries=0),
+        "fast": FastClient(url, "sk", 5),
+        "openai": AsyncOpenAI(base_url=url, api_key="sk", max_retries=0),
     }
     kinds: Any = {"chat": OpenAIChatCompletionsModel, "responses": OpenAIResponsesModel}
 
-    def make(wire: str = "chat", client: str = "lean", max_retries: int = 0) -> Model:
+    def make(wire: str = "chat", client: str = "fast", max_retries: int = 0) -> Model:
         return ResilientModel(
             [Candidate("m", kinds[wire]("m", clients[client]))], Limits(5, 0.5, 1_000_000), max_retries
         )
@@ -106,7 +106,9 @@ def meter() -> UsageMeter:
     return UsageMeter()
 
 
-async def hear(model: Model, input: Any = HI, meter: UsageMeter | None = None) -> list[TResponseStreamEvent]:
+async def collect(
+    model: Model, input: Any = HI, meter: UsageMeter | None = None
+) -> list[TResponseStreamEvent]:
     METER.set(meter)
     settings, off = ModelSettings(include_usage=True), ModelTracing.DISABLED
     rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
@@ -149,7 +151,7 @@ def call(arguments: str = "{}", **fields: Any) -> Json:
 async def test_what_is_no_json_fails_by_name(provider: Provider, models: Any, client: str) -> None:
     provider.parts = [chunk({"content": "So"}), b"data: {not json\n\n", DONE]
     with pytest.raises(ModelFailed):
-        await hear(models(client=client))
+        await collect(models(client=client))
 
 
 @pytest.mark.parametrize(
@@ -166,22 +168,22 @@ async def test_what_is_no_json_fails_by_name(provider: Provider, models: Any, cl
 async def test_json_of_another_shape_fails_by_name(provider: Provider, models: Any, odd: bytes) -> None:
     provider.parts = [chunk({"content": "So"}), b"data: " + odd + b"\n\n", DONE]
     with pytest.raises(ModelFailed):
-        await hear(models())
+        await collect(models())
 
 
 async def test_bytes_that_are_no_text_are_replaced(provider: Provider, models: Any) -> None:
     provider.parts = [chunk({"content": "So #"}).replace(b"#", b"\xff\xfe"), chunk({}, "stop"), DONE]
-    assert text_of(await hear(models())) == "So \ufffd\ufffd"
+    assert text_of(await collect(models())) == "So \ufffd\ufffd"
 
 
 async def test_halves_of_surrogate_pairs_are_replaced(provider: Provider, models: Any) -> None:
     provider.parts = [chunk({"content": "So \ud83d"}), chunk({}, "stop"), DONE]
-    assert text_of(await hear(models())) == "So \ufffd"
+    assert text_of(await collect(models())) == "So \ufffd"
 
 
 async def test_a_message_that_is_no_text_is_sent_all_the_same(provider: Provider, models: Any) -> None:
     provider.parts = [chunk({"content": "So"}), chunk({}, "stop"), DONE]
-    assert text_of(await hear(models(), [{"role": "user", "content": "\ud83d"}])) == "So"
+    assert text_of(await collect(models(), [{"role": "user", "content": "\ud83d"}])) == "So"
 
 
 async def test_the_vendors_client_fails_by_name_at_bytes_that_are_no_text(
@@ -189,7 +191,7 @@ async def test_the_vendors_client_fails_by_name_at_bytes_that_are_no_text(
 ) -> None:
     provider.parts = [chunk({"content": "So #"}).replace(b"#", b"\xff\xfe"), chunk({}, "stop"), DONE]
     with pytest.raises(ModelFailed):
-        await hear(models(client="stock"))
+        await collect(models(client="openai"))
 
 
 @CLIENTS
@@ -199,15 +201,15 @@ async def test_an_answer_without_choices_fails_by_name(
 ) -> None:
     provider.parts = [frame({"id": "c", "choices": choices}), DONE]
     with pytest.raises(ModelFailed, match="empty"):
-        await hear(models(client=client))
+        await collect(models(client=client))
 
 
 @CLIENTS
 async def test_an_empty_stream_fails_by_name(provider: Provider, models: Any, client: str) -> None:
     provider.parts = []
     for wire in ("chat", "responses"):
-        with pytest.raises(ModelUnavailable if client == "lean" or wire == "responses" else ModelFailed):
-            await hear(models(wire, client))
+        with pytest.raises(ModelUnavailable if client == "fast" or wire == "responses" else ModelFailed):
+            await collect(models(wire, client))
 
 
 async def test_a_stream_that_stops_without_its_end_fails_by_name(
@@ -215,20 +217,20 @@ async def test_a_stream_that_stops_without_its_end_fails_by_name(
 ) -> None:
     provider.parts = [chunk({"content": "So it goes on"})]
     with pytest.raises(ModelUnavailable):
-        await hear(models(), meter=meter)
+        await collect(models(), meter=meter)
     assert meter.total().estimated_output_tokens == 4
 
 
 async def test_a_stream_that_says_why_it_finished_needs_no_other_end(provider: Provider, models: Any) -> None:
     provider.parts = [chunk({"content": "So"}), chunk({}, "stop")]
-    assert text_of(await hear(models())) == "So"
+    assert text_of(await collect(models())) == "So"
 
 
 @CLIENTS
 async def test_a_stream_that_never_ends_is_cut_off(provider: Provider, models: Any, client: str) -> None:
     provider.parts, provider.is_endless = [chunk({"content": "So"})], True
     with pytest.raises(ServiceError) as caught:
-        await hear(models(client=client))
+        await collect(models(client=client))
     assert caught.value.code() == "model_timed_out"
 
 
@@ -237,22 +239,22 @@ async def test_a_connection_that_stays_open_after_the_end_holds_nothing_up(
 ) -> None:
     provider.parts, provider.is_endless = [chunk({"content": "So"}, "stop"), DONE], True
     async with asyncio.timeout(2):
-        assert text_of(await hear(models())) == "So"
+        assert text_of(await collect(models())) == "So"
 
 
 async def test_a_connection_is_used_again(provider: Provider, models: Any) -> None:
     provider.parts = [chunk({"content": "So"}, "stop"), DONE]
     model = models()
     for _ in range(3):
-        await hear(model)
+        await collect(model)
     assert (provider.requests, len(provider.connections)) == (3, 1)
 
 
 async def test_an_error_in_the_middle_has_a_name(provider: Provider, models: Any) -> None:
     provider.parts = [chunk({"content": "So"}), frame({"error": {"message": "secret", "code": "x"}})]
-    for client in ("lean", "stock"):
+    for client in ("fast", "openai"):
         with pytest.raises(ModelUnavailable) as caught:
-            await hear(models(client=client))
+            await collect(models(client=client))
         assert "secret" not in caught.value.detail
 
 
@@ -272,10 +274,10 @@ async def test_a_failure_that_is_told_has_a_name(
     failed = {"type": "response.failed", "sequence_number": 1, "response": response("failed", error=error)}
     provider.parts = [frame(failed)]
     with pytest.raises(kind):
-        await hear(models("responses", client))
+        await collect(models("responses", client))
     provider.parts = [frame({"type": "error", "sequence_number": 1, "param": None, **error})]
     with pytest.raises(kind):
-        await hear(models("responses", client))
+        await collect(models("responses", client))
 
 
 @CLIENTS
@@ -296,7 +298,7 @@ async def test_an_incomplete_answer_has_a_name_and_is_counted(
     }
     provider.parts = [frame(cut)]
     with pytest.raises(ModelAnswerIncomplete):
-        await hear(models("responses", client), meter=meter)
+        await collect(models("responses", client), meter=meter)
     assert (meter.total().input_tokens, meter.total().estimated) == (7, False)
 
 
@@ -324,20 +326,20 @@ async def test_only_what_may_pass_is_asked_again(
     provider.status = status
     provider.parts = [json.dumps({"error": {"message": "secret", "code": code}}).encode()]
     with pytest.raises(kind):
-        await hear(models(client=client, max_retries=1))
+        await collect(models(client=client, max_retries=1))
     assert provider.requests == requests
 
 
 async def test_an_error_that_is_no_json_has_a_name(provider: Provider, models: Any) -> None:
     provider.status, provider.parts = 502, [b"<html>Bad gateway</html>"]
     with pytest.raises(ModelUnavailable):
-        await hear(models())
+        await collect(models())
 
 
 async def test_many_are_answered_at_once(provider: Provider, models: Any) -> None:
     provider.parts = [chunk({"content": "So"}, "stop"), DONE]
     model = models()
-    answers = await asyncio.gather(*(hear(model) for _ in range(200)))
+    answers = await asyncio.gather(*(collect(model) for _ in range(200)))
     assert {text_of(events) for events in answers} == {"So"}
 
 
@@ -350,8 +352,8 @@ async def test_kinds_of_events_that_nobody_knows_are_passed_over(provider: Provi
         ),  # without what the protocol asks for, and with more
         frame({"type": "response.completed", "sequence_number": 3, "response": response("completed")}),
     ]
-    heard = await hear(models("responses"))
-    assert [event.type for event in heard] == ["response.output_text.delta", "response.completed"]
+    received_events = await collect(models("responses"))
+    assert [event.type for event in received_events] == ["response.output_text.delta", "response.completed"]
 
 
 @CLIENTS
@@ -363,11 +365,11 @@ async def test_every_tool_call_has_an_id_of_its_own(
     provider.parts = [*map(chunk, calls), chunk({}, "tool_calls"), DONE]
     old = {"type": "function_call", "call_id": "old", "name": "look", "arguments": "{}"}
     output = {"type": "function_call_output", "call_id": "old", "output": "so"}
-    events = await hear(models(client=client), [*HI, old, output])
-    made = [item.call_id for item in last(events).response.output if item.type == "function_call"]
-    told = [event.item for event in events if event.type == "response.output_item.done"]
-    assert [item.call_id for item in told if item.type == "function_call"] == made
-    assert len({*made, "old", ""}) == 4
+    events = await collect(models(client=client), [*HI, old, output])
+    created = [item.call_id for item in last(events).response.output if item.type == "function_call"]
+    received = [event.item for event in events if event.type == "response.output_item.done"]
+    assert [item.call_id for item in received if item.type == "function_call"] == created
+    assert len({*created, "old", ""}) == 4
 
 
 async def test_a_tool_call_without_a_place_is_the_first(provider: Provider, models: Any) -> None:
@@ -376,7 +378,7 @@ async def test_a_tool_call_without_a_place_is_the_first(provider: Provider, mode
         chunk({"tool_calls": [call(": 1}")]}, "tool_calls"),
         DONE,
     ]
-    (item,) = last(await hear(models())).response.output
+    (item,) = last(await collect(models())).response.output
     assert item.type == "function_call"
     assert json.loads(item.arguments) == {"a": 1}
 
@@ -390,15 +392,15 @@ def test_events_are_found_however_the_bytes_are_cut(texts: list[str], size: int,
     ]
     sent = newline.join([b"event: x", *frames, b""])
     decoder = sse.Decoder()
-    found = [data for at in range(0, len(sent), size) for data in decoder.feed(sent[at : at + size])]
-    assert [json.loads(data)["t"] for data in found] == texts
+    matches = [data for at in range(0, len(sent), size) for data in decoder.feed(sent[at : at + size])]
+    assert [json.loads(data)["t"] for data in matches] == texts
 
 
 @given(st.binary())
 def test_any_bytes_are_json_or_unreadable(data: bytes) -> None:
     try:
         value = jsons.parse(data)
-    except jsons.UnreadableAnswer:
+    except jsons.InvalidModelResponse:
         return
     json.dumps(value, ensure_ascii=False).encode()
 
@@ -406,7 +408,7 @@ def test_any_bytes_are_json_or_unreadable(data: bytes) -> None:
 def test_an_event_without_an_end_does_not_fill_the_memory() -> None:
     decoder = sse.Decoder()
     assert not list(decoder.feed(b"data: so"))
-    with pytest.raises(jsons.UnreadableAnswer):
+    with pytest.raises(jsons.InvalidModelResponse):
         list(decoder.feed(b"x" * sse.MAX_EVENT))
 
 

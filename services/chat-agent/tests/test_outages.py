@@ -59,46 +59,49 @@ class Listener:
     """Somebody who hears a run from its beginning to its end, meanwhile."""
 
     def __init__(self) -> None:
-        self.told: list[Event] = []
+        self.received: list[Event] = []
         self.end: Future[None]
 
-    def hear(self, client: httpx.Client, method: str, path: str, **asked: Any) -> None:
-        with client.stream(method, path, **asked) as answer:
+    def collect(self, client: httpx.Client, method: str, path: str, **message: Any) -> None:
+        with client.stream(method, path, **message) as answer:
             assert answer.status_code == 200, answer.read()
             for event in events(answer.iter_lines()):
-                self.told.append(event)
+                self.received.append(event)
 
     def has_heard(self, many: int) -> None:
         """Wait until so many events have come."""
-        until(lambda: len(self.told) >= many or self.end.done())
+        until(lambda: len(self.received) >= many or self.end.done())
 
     def all(self) -> list[Event]:
         """Wait for the end; gives all that came."""
         self.end.result(40)
-        return self.told
+        return self.received
 
 
-def asking(pool: ThreadPoolExecutor, client: httpx.Client, asked: dict[str, Any]) -> Listener:
+def asking(pool: ThreadPoolExecutor, client: httpx.Client, message: dict[str, Any]) -> Listener:
     listener = Listener()
-    listener.end = pool.submit(listener.hear, client, "POST", STREAM, json=asked)
+    listener.end = pool.submit(listener.collect, client, "POST", STREAM, json=message)
     listener.has_heard(1)
     return listener
 
 
 def listening(pool: ThreadPoolExecutor, client: httpx.Client, run_id: str) -> Listener:
     listener = Listener()
-    listener.end = pool.submit(listener.hear, client, "GET", f"/api/v1/runs/{run_id}/events")
+    listener.end = pool.submit(listener.collect, client, "GET", f"/api/v1/runs/{run_id}/events")
     listener.has_heard(1)
     return listener
 
 
-def assert_is_whole(told: list[Event], settings: Settings) -> None:
+def assert_is_whole(received: list[Event], settings: Settings) -> None:
     """Hold a stream against the numbers it should have, against its own end and against the row."""
-    assert [event.id for event in told] == list(range(1, len(told) + 1))
-    assert [event.type for event in told if event.type.startswith("run.")] == ["run.started", "run.completed"]
-    said = "".join(event.data["delta"] for event in told if event.type == "message.delta")
-    (run,) = rows(settings, told[0].data["run_id"])
-    assert said == told[-1].data["output"] == run["output"]
+    assert [event.id for event in received] == list(range(1, len(received) + 1))
+    assert [event.type for event in received if event.type.startswith("run.")] == [
+        "run.started",
+        "run.completed",
+    ]
+    texts = "".join(event.data["delta"] for event in received if event.type == "message.delta")
+    (run,) = rows(settings, received[0].data["run_id"])
+    assert texts == received[-1].data["output"] == run["output"]
     # Nobody has taken it from the replica that was working on it all the time.
     assert (run["status"], run["attempt"]) == ("completed", 1)
 
@@ -129,16 +132,16 @@ def test_redis_dies_in_mid_sentence_and_nothing_is_missing(
     own = settings.model_copy(update={"redis_url": SecretStr(valkey.url)})
     with serving(create_app(own)) as one, serving(create_app(own)) as other:
         here = asking(pool, at(one), SLOWLY)
-        there = listening(pool, at(other), here.told[0].data["run_id"])
+        there = listening(pool, at(other), here.received[0].data["run_id"])
         there.has_heard(10)
         os.kill(valkey.pid, signal.SIGKILL)
         until(lambda: not valkey.is_running)
         wait(2)
         valkey.start()
-        told = here.all()
-        assert_is_whole(told, settings)
-        assert there.all() == told
-        assert listening(pool, at(other), told[0].data["run_id"]).all() == told
+        received = here.all()
+        assert_is_whole(received, settings)
+        assert there.all() == received
+        assert listening(pool, at(other), received[0].data["run_id"]).all() == received
 
 
 def test_redis_forgets_everything_in_mid_sentence(
@@ -146,22 +149,22 @@ def test_redis_forgets_everything_in_mid_sentence(
 ) -> None:
     with serving(create_app(settings)) as one, serving(create_app(settings)) as other:
         here = asking(pool, at(one), SLOWLY)
-        there = listening(pool, at(other), here.told[0].data["run_id"])
+        there = listening(pool, at(other), here.received[0].data["run_id"])
         there.has_heard(10)
         with Redis.from_url(redis_url) as redis:
             redis.flushall()
             redis.script_flush()
-        told = here.all()
-        assert_is_whole(told, settings)
-        assert there.all() == told
+        received = here.all()
+        assert_is_whole(received, settings)
+        assert there.all() == received
 
 
 def test_a_reader_of_what_is_over_and_lost_is_let_go(
-    settings: Settings, at, pool: ThreadPoolExecutor, redis_url: str, neighbours
+    settings: Settings, at, pool: ThreadPoolExecutor, redis_url: str, other_services
 ) -> None:
     with serving(create_app(settings)) as one, serving(create_app(settings)) as other:
         here = asking(pool, at(one), SLOWLY)
-        run_id = here.told[0].data["run_id"]
+        run_id = here.received[0].data["run_id"]
         log = f"run:{{{run_id}}}:events"
         with Redis.from_url(redis_url) as redis:
             here.all()
@@ -186,37 +189,39 @@ def proxied(settings: Settings, postgres) -> Iterator[tuple[Proxy, Settings]]:
 
 @pytest.mark.parametrize("how", [Proxy.cut, Proxy.stalled])
 def test_postgres_is_away_at_the_end_of_a_run(
-    proxied, settings: Settings, at, pool: ThreadPoolExecutor, neighbours, how
+    proxied, settings: Settings, at, pool: ThreadPoolExecutor, other_services, how
 ) -> None:
     proxy, own = proxied
     with serving(create_app(own)) as one, serving(create_app(own)) as other:
         here = asking(pool, at(one), SLOWLY)
-        conversation_id, run_id = here.told[0].data["conversation_id"], here.told[0].data["run_id"]
+        conversation_id, run_id = here.received[0].data["conversation_id"], here.received[0].data["run_id"]
         there = listening(pool, at(other), run_id)
         here.has_heard(40)
         with how(proxy):
-            until(lambda: len(neighbours.said(conversation_id)) == 2)
+            until(lambda: len(other_services.messages(conversation_id)) == 2)
             # For longer than its lease.
             wait(1.5 * LEASE)
             assert not here.end.done()
-        told = here.all()
-        assert_is_whole(told, settings)
-        assert there.all() == told
+        received = here.all()
+        assert_is_whole(received, settings)
+        assert there.all() == received
 
 
 def test_the_conversation_service_is_away_in_mid_run(
-    settings: Settings, at, pool: ThreadPoolExecutor, neighbours
+    settings: Settings, at, pool: ThreadPoolExecutor, other_services
 ) -> None:
     with serving(create_app(settings)) as one:
         here = asking(pool, at(one), SLOWLY)
         here.has_heard(10)
-        neighbours.down = True
-        until(lambda: any(event.type == "item.completed" for event in here.told))
-        asked = [item["data"]["role"] for item in neighbours.items[here.told[0].data["conversation_id"]]]
-        assert asked == ["user"]
-        neighbours.down = False
-        told = here.all()
-        assert_is_whole(told, settings)
-        assert neighbours.said(told[0].data["conversation_id"])[1:] == [
-            ("assistant", told[-1].data["output"])
+        other_services.down = True
+        until(lambda: any(event.type == "item.completed" for event in here.received))
+        message = [
+            item["data"]["role"] for item in other_services.items[here.received[0].data["conversation_id"]]
+        ]
+        assert message == ["user"]
+        other_services.down = False
+        received = here.all()
+        assert_is_whole(received, settings)
+        assert other_services.messages(received[0].data["conversation_id"])[1:] == [
+            ("assistant", received[-1].data["output"])
         ]

@@ -13,7 +13,7 @@ from servicekit.schemas import encode_cursor
 from testkit.databases import query
 from testkit.live_server import serving
 
-from .talking import RUNS, begin, cancel, code, ended, speaking
+from .client_helpers import RUNS, cancel_run, error_of, start_run, start_streaming_run, wait_until_finished
 
 Person = Callable[..., httpx.Client]
 TOTALS = f"{RUNS}/totals"
@@ -26,14 +26,14 @@ from generate_series(1, $3::int)
 PRICES = {"sandbox-large": {"input": 3_000_000, "cached": 1_000_000, "output": 7_000_000}}
 
 
-def listed(client: httpx.Client, **wanted: Any) -> list[str]:
-    answer = client.get(RUNS, params=wanted)
+def listed(client: httpx.Client, **query: Any) -> list[str]:
+    answer = client.get(RUNS, params=query)
     assert answer.status_code == 200, answer.text
     return [run["id"] for run in answer.json()["items"]]
 
 
 def done(client: httpx.Client, message: str = "Hello", **more: Any) -> dict[str, Any]:
-    return ended(client, begin(client, message, **more))
+    return wait_until_finished(client, start_run(client, message, **more))
 
 
 def test_the_newest_run_comes_first(ann: httpx.Client) -> None:
@@ -43,13 +43,13 @@ def test_the_newest_run_comes_first(ann: httpx.Client) -> None:
 
 def test_a_list_shows_what_a_run_took_and_not_what_was_said(ann: httpx.Client) -> None:
     run = done(ann)
-    (shown,) = ann.get(RUNS).json()["items"]
-    assert (shown["status"], shown["usage"], shown["duration_ms"]) == (
+    (displayed,) = ann.get(RUNS).json()["items"]
+    assert (displayed["status"], displayed["usage"], displayed["duration_ms"]) == (
         "completed",
         run["usage"],
         run["duration_ms"],
     )
-    assert not {"message", "output"} & set(shown)
+    assert not {"message", "output"} & set(displayed)
 
 
 def test_pages_leave_nothing_out_and_show_nothing_twice(person: Person, settings: Settings) -> None:
@@ -88,15 +88,15 @@ def test_a_new_run_does_not_shift_the_pages(ann: httpx.Client) -> None:
     ],
 )
 def test_a_made_up_cursor_is_refused(ann: httpx.Client, cursor: str) -> None:
-    assert code(ann.get(RUNS, params={"cursor": cursor})) == (400, "invalid_cursor")
+    assert error_of(ann.get(RUNS, params={"cursor": cursor})) == (400, "invalid_cursor")
 
 
 def test_a_list_can_be_narrowed(ann: httpx.Client) -> None:
     completed, by_analyst = done(ann), done(ann, agent_type="data_analyst")
     failed = done(ann, "Hello [sandbox: error=400]")
-    cancelled = speaking(ann)
-    cancel(ann, cancelled)
-    ended(ann, cancelled)
+    cancelled = start_streaming_run(ann)
+    cancel_run(ann, cancelled)
+    wait_until_finished(ann, cancelled)
     assert listed(ann, conversation_id=by_analyst["conversation_id"]) == [by_analyst["id"]]
     assert listed(ann, agent="data_analyst") == [by_analyst["id"]]
     assert listed(ann, status="failed") == [failed["id"]]
@@ -108,7 +108,7 @@ def test_a_list_can_be_narrowed(ann: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "query",
     [
         {"status": "done"},
         {"conversation_id": "mine"},
@@ -118,7 +118,7 @@ def test_a_list_can_be_narrowed(ann: httpx.Client) -> None:
         {"until": "9999-12-31T23:59:59-14:00"},
         {"until": "-905"},
         {"until": "1767225600"},
-        {"of": "everybody"},
+        {"scope": "everybody"},
         {"limit": 0},
         {"limit": 101},
         {"agent": "x" * 65},
@@ -127,8 +127,8 @@ def test_a_list_can_be_narrowed(ann: httpx.Client) -> None:
         {"colour": "red"},
     ],
 )
-def test_a_filter_that_makes_no_sense_is_refused(ann: httpx.Client, wanted: dict[str, Any]) -> None:
-    assert code(ann.get(RUNS, params=wanted)) == (422, "invalid_request")
+def test_a_filter_that_makes_no_sense_is_refused(ann: httpx.Client, query: dict[str, Any]) -> None:
+    assert error_of(ann.get(RUNS, params=query)) == (422, "invalid_request")
 
 
 def test_who_manages_a_tenant_sees_the_runs_of_all_its_people(person: Person) -> None:
@@ -137,11 +137,11 @@ def test_who_manages_a_tenant_sees_the_runs_of_all_its_people(person: Person) ->
     of_ann, of_bob, of_stranger = done(ann), done(bob), done(person(tenant_id=uuid4()))
     for role in ("admin", "owner"):
         manager = person(tenant_id=tenant, role=role)
-        assert listed(manager, of="tenant") == [of_bob["id"], of_ann["id"]]
-        assert listed(manager, of="tenant", user_id=of_ann["user_id"]) == [of_ann["id"]]
+        assert listed(manager, scope="tenant") == [of_bob["id"], of_ann["id"]]
+        assert listed(manager, scope="tenant", user_id=of_ann["user_id"]) == [of_ann["id"]]
         assert listed(manager) == []
-        assert listed(manager, of="tenant", conversation_id=of_stranger["conversation_id"]) == []
-        assert listed(manager, of="tenant", user_id=of_stranger["user_id"]) == []
+        assert listed(manager, scope="tenant", conversation_id=of_stranger["conversation_id"]) == []
+        assert listed(manager, scope="tenant", user_id=of_stranger["user_id"]) == []
 
 
 @pytest.mark.parametrize("role", ["viewer", "member"])
@@ -149,8 +149,8 @@ def test_who_manages_a_tenant_sees_the_runs_of_all_its_people(person: Person) ->
 def test_others_see_only_their_own(person: Person, role: str, path: str) -> None:
     colleague = person(role=role)
     done(person())
-    answer = colleague.get(path, params={"of": "tenant"})
-    assert code(answer) == (403, "tenant_runs_not_yours")
+    answer = colleague.get(path, params={"scope": "tenant"})
+    assert error_of(answer) == (403, "tenant_runs_forbidden")
     mine = colleague.get(path).json()
     assert mine == ([] if path == TOTALS else {"items": [], "next_cursor": None})
 
@@ -163,9 +163,14 @@ def priced_url(settings: Settings) -> Any:
 
 
 def test_sums_up_tokens_cost_and_time(ann: httpx.Client, priced_url: str) -> None:
-    again = begin(ann, "Hello", at=priced_url)
-    first = ended(ann, again)
-    runs = [first, ended(ann, begin(ann, "Go on", priced_url, conversation_id=first["conversation_id"]))]
+    again = start_run(ann, "Hello", at=priced_url)
+    first = wait_until_finished(ann, again)
+    runs = [
+        first,
+        wait_until_finished(
+            ann, start_run(ann, "Go on", priced_url, conversation_id=first["conversation_id"])
+        ),
+    ]
     (total,) = ann.get(TOTALS).json()
     assert (total["model"], total["status"], total["runs"]) == ("sandbox-large", "completed", 2)
     for kind in ("input_tokens", "output_tokens", "cached_tokens"):
@@ -181,18 +186,18 @@ def cost_of(usage: dict[str, int]) -> int:
 
 
 def test_says_how_many_runs_have_no_price(ann: httpx.Client, priced_url: str) -> None:
-    priced = ended(ann, begin(ann, at=priced_url))
+    priced = wait_until_finished(ann, start_run(ann, at=priced_url))
     done(ann)
     (total,) = ann.get(TOTALS).json()
     assert (total["runs"], total["unpriced_runs"], total["cost"]) == (2, 1, priced["cost"])
 
 
 def test_what_was_never_begun_has_cost_nothing(ann: httpx.Client, priced_url: str) -> None:
-    first = speaking(ann, at=priced_url)
-    queued = begin(ann, "And then?", at=priced_url, conversation_id=first["conversation_id"])
-    cancel(ann, queued)
-    cancel(ann, first)
-    runs = [ended(ann, first), ended(ann, queued)]
+    first = start_streaming_run(ann, at=priced_url)
+    queued = start_run(ann, "And then?", at=priced_url, conversation_id=first["conversation_id"])
+    cancel_run(ann, queued)
+    cancel_run(ann, first)
+    runs = [wait_until_finished(ann, first), wait_until_finished(ann, queued)]
     assert runs[1]["cost"] == 0
     (total,) = ann.get(TOTALS).json()
     assert (total["runs"], total["unpriced_runs"]) == (2, 0)
@@ -202,10 +207,10 @@ def test_what_was_never_begun_has_cost_nothing(ann: httpx.Client, priced_url: st
 def test_sums_are_kept_apart_by_how_runs_ended(ann: httpx.Client) -> None:
     done(ann)
     done(ann, "Hello [sandbox: error=400]")
-    running = speaking(ann)
+    running = start_streaming_run(ann)
     totals = {each["status"]: each["runs"] for each in ann.get(TOTALS).json()}
     assert totals == {"completed": 1, "failed": 1, "running": 1}
-    cancel(ann, running)
+    cancel_run(ann, running)
 
 
 def test_sums_can_be_narrowed_like_the_list(person: Person) -> None:
@@ -216,11 +221,11 @@ def test_sums_can_be_narrowed_like_the_list(person: Person) -> None:
     done(bob)
     owner = person(tenant_id=tenant, role="owner")
 
-    def count(**wanted: Any) -> int:
-        return sum(each["runs"] for each in owner.get(TOTALS, params=wanted).json())
+    def count(**query: Any) -> int:
+        return sum(each["runs"] for each in owner.get(TOTALS, params=query).json())
 
     assert count() == 0
-    assert count(of="tenant") == 3
-    assert count(of="tenant", user_id=of_ann["user_id"]) == 1
-    assert count(of="tenant", conversation_id=of_ann["conversation_id"]) == 1
-    assert count(of="tenant", since=(datetime.now(UTC) + timedelta(hours=1)).isoformat()) == 0
+    assert count(scope="tenant") == 3
+    assert count(scope="tenant", user_id=of_ann["user_id"]) == 1
+    assert count(scope="tenant", conversation_id=of_ann["conversation_id"]) == 1
+    assert count(scope="tenant", since=(datetime.now(UTC) + timedelta(hours=1)).isoformat()) == 0

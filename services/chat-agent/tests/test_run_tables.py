@@ -7,12 +7,17 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from alembic import command
-from chat_agent.models import NEW, OVER, QUEUED, RUNNING, STATES, TRANSITIONS, WAITING
+from chat_agent.models import FINISHED, NEW, TRANSITIONS, RunStatus
 from chat_agent.settings import Settings
 from testkit.databases import Databases, query
 
 SERVICE = Path(__file__).parents[1]
-WAYS = {RUNNING: (), QUEUED: (), WAITING: (RUNNING,), **dict.fromkeys(OVER, (RUNNING,))}
+WAYS = {
+    RunStatus.RUNNING: (),
+    RunStatus.QUEUED: (),
+    RunStatus.WAITING: (RunStatus.RUNNING,),
+    **dict.fromkeys(FINISHED, (RunStatus.RUNNING,)),
+}
 BEGIN = """
 insert into runs (id, tenant_id, user_id, conversation_id, agent, model, message, status)
 values ($1, gen_random_uuid(), 'user:ann', $2, 'triage', 'sandbox-large', 'Hi', $3)
@@ -38,8 +43,8 @@ def a_run(database: str, status: str, conversation_id: UUID | None = None) -> UU
     return run_id
 
 
-@pytest.mark.parametrize("to", STATES)
-@pytest.mark.parametrize("was", STATES)
+@pytest.mark.parametrize("to", RunStatus)
+@pytest.mark.parametrize("was", RunStatus)
 def test_a_run_takes_only_the_steps_that_it_may(database: str, was: str, to: str) -> None:
     run_id = a_run(database, was)
     if (was, to) in TRANSITIONS:
@@ -51,7 +56,7 @@ def test_a_run_takes_only_the_steps_that_it_may(database: str, was: str, to: str
     assert row["status"] == (to if (was, to) in TRANSITIONS else was)
 
 
-@pytest.mark.parametrize("status", STATES)
+@pytest.mark.parametrize("status", RunStatus)
 def test_a_run_begins_only_as_it_may(database: str, status: str) -> None:
     begin = (database, BEGIN, uuid4(), uuid4(), status)
     if (NEW, status) in TRANSITIONS:
@@ -61,8 +66,8 @@ def test_a_run_begins_only_as_it_may(database: str, status: str) -> None:
             query(*begin)
 
 
-@pytest.mark.parametrize("second", [RUNNING, WAITING])
-@pytest.mark.parametrize("first", [RUNNING, WAITING])
+@pytest.mark.parametrize("second", [RunStatus.RUNNING, RunStatus.WAITING])
+@pytest.mark.parametrize("first", [RunStatus.RUNNING, RunStatus.WAITING])
 def test_only_one_run_at_a_time_is_under_way_in_a_conversation(
     database: str, first: str, second: str
 ) -> None:
@@ -70,7 +75,7 @@ def test_only_one_run_at_a_time_is_under_way_in_a_conversation(
     a_run(database, first, conversation_id)
     with pytest.raises(asyncpg.UniqueViolationError):
         a_run(database, second, conversation_id)
-    a_run(database, QUEUED, conversation_id)
+    a_run(database, RunStatus.QUEUED, conversation_id)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_only_one_run_at_a_time_is_under_way_in_a_conversation(
     ],
 )
 def test_what_makes_no_sense_is_not_stored(database: str, change: str) -> None:
-    run_id = a_run(database, RUNNING)
+    run_id = a_run(database, RunStatus.RUNNING)
     with pytest.raises(asyncpg.CheckViolationError):
         query(database, f"update runs set {change} where id = $1", run_id)  # noqa: S608  # ours
 
@@ -119,7 +124,7 @@ def old(databases: Databases) -> Any:
 
 def test_runs_outlive_the_way_up_and_down(old: Any) -> None:
     url, move = old
-    ids = {status: uuid4() for status in (RUNNING, *sorted(OVER))}
+    ids = {status: uuid4() for status in (RunStatus.RUNNING, *sorted(FINISHED))}
     for status, run_id in ids.items():
         query(url, OLD_RUN, run_id, status)
     before = query(url, "select * from runs order by id")
@@ -135,19 +140,19 @@ def test_runs_outlive_the_way_up_and_down(old: Any) -> None:
 def test_what_the_older_schema_does_not_know_is_cancelled_on_the_way_down(old: Any) -> None:
     url, move = old
     move("up", "0002")
-    ids = {status: a_run(url, status) for status in STATES}
-    query(url, ASKED, ids[WAITING])
-    query(url, CALLED, ids[RUNNING])
+    ids = {status: a_run(url, status) for status in RunStatus}
+    query(url, ASKED, ids[RunStatus.WAITING])
+    query(url, CALLED, ids[RunStatus.RUNNING])
     move("down", "0001")
     rows = query(url, "select id, status, owner, lease_expires_at, ended_at from runs")
     now = {row["id"]: row for row in rows}
-    expected = {QUEUED: "cancelled", WAITING: "cancelled"}
-    assert {status: now[ids[status]]["status"] for status in STATES} == {
-        status: expected.get(status, status) for status in STATES
+    expected = {RunStatus.QUEUED: "cancelled", RunStatus.WAITING: "cancelled"}
+    assert {status: now[ids[status]]["status"] for status in RunStatus} == {
+        status: expected.get(status, status) for status in RunStatus
     }
     for row in rows:
-        assert (row["ended_at"] is None) == (row["status"] == RUNNING)
+        assert (row["ended_at"] is None) == (row["status"] == RunStatus.RUNNING)
         assert row["owner"] is not None
         assert row["lease_expires_at"] is not None
     move("up", "0002")
-    query(url, GO, ids[RUNNING], WAITING)
+    query(url, GO, ids[RunStatus.RUNNING], RunStatus.WAITING)

@@ -18,23 +18,23 @@ from redis import Redis
 from testkit.databases import query
 from testkit.live_server import serving
 
-from .talking import (
+from .client_helpers import (
     CHAT,
     ENDLESS,
     RUNS,
     STREAM,
-    at_once,
-    begin,
-    cancel,
-    code,
-    ended,
-    heard,
-    hearing,
-    of_type,
-    read,
-    said_in,
-    speaking,
-    until,
+    cancel_run,
+    error_of,
+    in_parallel,
+    message_text,
+    payloads_of,
+    read_events,
+    read_run,
+    start_run,
+    start_streaming_run,
+    subscribed,
+    wait_for,
+    wait_until_finished,
 )
 
 Person = Callable[..., httpx.Client]
@@ -48,23 +48,26 @@ def test_a_run_that_is_begun_can_be_found_where_it_is_said_to_be(ann: httpx.Clie
     assert ann.get(answer.headers["location"]).json()["message"] == "Hello"
 
 
-def test_a_run_goes_on_without_a_listener(ann: httpx.Client, neighbours) -> None:
-    run = begin(ann)
-    done = until(lambda: (now := read(ann, run))["status"] == "completed" and now)
-    assert neighbours.said(run["conversation_id"]) == [("user", "Hello"), ("assistant", done["output"])]
+def test_a_run_goes_on_without_a_listener(ann: httpx.Client, other_services) -> None:
+    run = start_run(ann)
+    done = wait_for(lambda: (now := read_run(ann, run))["status"] == "completed" and now)
+    assert other_services.messages(run["conversation_id"]) == [
+        ("user", "Hello"),
+        ("assistant", done["output"]),
+    ]
     assert done["duration_ms"] > 0
     assert done["usage"]["output_tokens"] > 0
 
 
 def test_what_happened_before_anybody_listened_is_heard(ann: httpx.Client) -> None:
-    run = begin(ann)
-    ended(ann, run)
-    told = heard(ann, run)
-    assert (told[0].type, told[-1].type) == ("run.started", "run.completed")
-    assert [event.id for event in told] == list(range(1, len(told) + 1))
+    run = start_run(ann)
+    wait_until_finished(ann, run)
+    received = read_events(ann, run)
+    assert (received[0].type, received[-1].type) == ("run.started", "run.completed")
+    assert [event.id for event in received] == list(range(1, len(received) + 1))
 
 
-def test_the_same_key_is_the_same_run(ann: httpx.Client, neighbours) -> None:
+def test_the_same_key_is_the_same_run(ann: httpx.Client, other_services) -> None:
     key = {"Idempotency-Key": "once"}
     first, again = (ann.post(RUNS, json={"message": "Once"}, headers=key) for _ in range(2))
     assert (first.status_code, again.status_code) == (202, 202)
@@ -72,52 +75,57 @@ def test_the_same_key_is_the_same_run(ann: httpx.Client, neighbours) -> None:
     assert "idempotent-replayed" not in first.headers
     assert again.headers["idempotent-replayed"] == "true"
     assert again.headers["location"] == first.headers["location"]
-    ended(ann, first.json())
-    assert [role for role, _ in neighbours.said(first.json()["conversation_id"])] == ["user", "assistant"]
+    wait_until_finished(ann, first.json())
+    assert [role for role, _ in other_services.messages(first.json()["conversation_id"])] == [
+        "user",
+        "assistant",
+    ]
 
 
 def test_the_same_key_for_another_message_is_a_conflict(ann: httpx.Client) -> None:
     key = {"Idempotency-Key": "once"}
     ann.post(RUNS, json={"message": "Once"}, headers=key)
     other = ann.post(RUNS, json={"message": "Twice"}, headers=key)
-    assert code(other) == (409, "idempotency_conflict")
+    assert error_of(other) == (409, "idempotency_conflict")
 
 
-def test_the_same_key_many_times_at_once_is_one_run(ann: httpx.Client, neighbours, other_url: str) -> None:
+def test_the_same_key_many_times_at_once_is_one_run(
+    ann: httpx.Client, other_services, other_url: str
+) -> None:
     def ask(at: str) -> httpx.Response:
         return ann.post(f"{at}{RUNS}", json={"message": "All at once"}, headers={"Idempotency-Key": "once"})
 
-    answers = at_once([lambda: ask(""), lambda: ask(other_url)] * 10)
+    answers = in_parallel([lambda: ask(""), lambda: ask(other_url)] * 10)
     assert {answer.status_code for answer in answers} == {202}
     (run_id,) = {answer.json()["id"] for answer in answers}
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
-    run = ended(ann, {"id": run_id})
+    run = wait_until_finished(ann, {"id": run_id})
     # Those of the tests before may still be at work.
-    asked = [id_ for id_ in neighbours.items if ("user", "All at once") in neighbours.said(id_)]
-    assert asked == [run["conversation_id"]]
-    assert len(neighbours.items[run["conversation_id"]]) == 2
+    message = [id_ for id_ in other_services.items if ("user", "All at once") in other_services.messages(id_)]
+    assert message == [run["conversation_id"]]
+    assert len(other_services.items[run["conversation_id"]]) == 2
 
 
 @pytest.mark.parametrize("on_conflict", ["enqueue", "reject", "interrupt", "rollback"])
 def test_the_same_key_many_times_at_once_does_not_stand_in_its_own_way(
-    ann: httpx.Client, neighbours, other_url: str, on_conflict: str
+    ann: httpx.Client, other_services, other_url: str, on_conflict: str
 ) -> None:
-    conversation_id = ended(ann, begin(ann))["conversation_id"]
-    asked = {"message": "Once", "conversation_id": conversation_id, "on_conflict": on_conflict}
+    conversation_id = wait_until_finished(ann, start_run(ann))["conversation_id"]
+    message = {"message": "Once", "conversation_id": conversation_id, "on_conflict": on_conflict}
 
     def ask(at: str) -> httpx.Response:
-        return ann.post(f"{at}{RUNS}", json=asked, headers={"Idempotency-Key": "once"})
+        return ann.post(f"{at}{RUNS}", json=message, headers={"Idempotency-Key": "once"})
 
-    answers = at_once([lambda: ask(""), lambda: ask(other_url)] * 10)
+    answers = in_parallel([lambda: ask(""), lambda: ask(other_url)] * 10)
     assert {answer.status_code for answer in answers} == {202}, [answer.text for answer in answers]
     (run_id,) = {answer.json()["id"] for answer in answers}
-    assert ended(ann, {"id": run_id})["status"] == "completed"
-    assert [role for role, _ in neighbours.said(conversation_id)] == ["user", "assistant"] * 2
+    assert wait_until_finished(ann, {"id": run_id})["status"] == "completed"
+    assert [role for role, _ in other_services.messages(conversation_id)] == ["user", "assistant"] * 2
 
 
 def test_what_is_not_yours_does_not_exist(person: Person) -> None:
     ann = f"user:{uuid4()}"
-    run = begin(person(subject=ann))
+    run = start_run(person(subject=ann))
     strangers = (person(), person(role="owner"), person(tenant_id=uuid4(), subject=ann))
     for client, run_id in [*((one, run["id"]) for one in strangers), (person(), str(uuid4()))]:
         of_it = f"{RUNS}/{run_id}"
@@ -127,52 +135,62 @@ def test_what_is_not_yours_does_not_exist(person: Person) -> None:
             client.post(f"{of_it}/cancel"),
             client.post(f"{of_it}/approvals/{uuid4()}", json={"approve": True}),
         ):
-            assert code(answer) == (404, "unknown_run"), answer.request.url
+            assert error_of(answer) == (404, "run_not_found"), answer.request.url
 
 
 def test_a_viewer_may_neither_begin_nor_cancel(person: Person) -> None:
     ann = f"user:{uuid4()}"
-    run = begin(person(subject=ann))
+    run = start_run(person(subject=ann))
     viewer = person(subject=ann, role="viewer")
-    assert code(viewer.post(RUNS, json={"message": "Hello"})) == (403, "forbidden")
-    assert code(cancel(viewer, run)) == (403, "forbidden")
+    assert error_of(viewer.post(RUNS, json={"message": "Hello"})) == (403, "forbidden")
+    assert error_of(cancel_run(viewer, run)) == (403, "forbidden")
     assert viewer.get(f"{RUNS}/{run['id']}").status_code == 200
 
 
-def test_what_was_said_before_a_run_was_cancelled_is_kept_and_counted(ann: httpx.Client, neighbours) -> None:
-    run = speaking(ann)
-    assert cancel(ann, run).status_code == 200
-    told = heard(ann, run)
-    last, said = told[-1], said_in(told)
-    assert (last.type, last.data["output"]) == ("run.cancelled", said)
-    assert said
-    assert [event.id for event in told] == list(range(1, len(told) + 1))
-    assert of_type(told, "item.completed")[-1]["item"]["incomplete"] is True
-    kept = neighbours.items[run["conversation_id"]][-1]["data"]
-    assert (kept["role"], kept["status"], kept["content"][0]["text"]) == ("assistant", "incomplete", said)
-    now = read(ann, run)
-    assert (now["status"], now["output"], now["usage"]) == ("cancelled", said, last.data["usage"])
+def test_what_was_said_before_a_run_was_cancelled_is_kept_and_counted(
+    ann: httpx.Client, other_services
+) -> None:
+    run = start_streaming_run(ann)
+    assert cancel_run(ann, run).status_code == 200
+    received = read_events(ann, run)
+    last, texts = received[-1], message_text(received)
+    assert (last.type, last.data["output"]) == ("run.cancelled", texts)
+    assert texts
+    assert [event.id for event in received] == list(range(1, len(received) + 1))
+    assert payloads_of(received, "item.completed")[-1]["item"]["incomplete"] is True
+    stored = other_services.items[run["conversation_id"]][-1]["data"]
+    assert (stored["role"], stored["status"], stored["content"][0]["text"]) == (
+        "assistant",
+        "incomplete",
+        texts,
+    )
+    now = read_run(ann, run)
+    assert (now["status"], now["output"], now["usage"]) == ("cancelled", texts, last.data["usage"])
     assert now["usage"]["estimated"] is True
     assert now["usage"]["estimated_output_tokens"] == now["usage"]["output_tokens"] > 0
 
 
 def test_a_cancelled_run_is_told_to_who_counts(ann: httpx.Client, redis_url: str) -> None:
-    run = speaking(ann)
-    cancel(ann, run)
-    used = ended(ann, run)["usage"]
+    run = start_streaming_run(ann)
+    cancel_run(ann, run)
+    used = wait_until_finished(ann, run)["usage"]
     with Redis.from_url(redis_url) as redis:
-        until(lambda: redis.xlen("events:chat-agent"))
+        wait_for(lambda: redis.xlen("events:chat-agent"))
         ((_, fields),) = redis.xrange("events:chat-agent")
-    told = json.loads(fields[b"data"])
-    assert (fields[b"type"], told["run_id"]) == (b"chat.run.completed.v1", run["id"])
-    assert (told["status"], told["estimated"], told["usage"]) == ("cancelled", True, used["models"])
+    received = json.loads(fields[b"data"])
+    assert (fields[b"type"], received["run_id"]) == (b"chat.run.completed.v1", run["id"])
+    assert (received["status"], received["estimated"], received["usage"]) == (
+        "cancelled",
+        True,
+        used["models"],
+    )
 
 
 def test_a_run_can_be_cancelled_at_any_replica(ann: httpx.Client, other_url: str) -> None:
-    run = speaking(ann)
-    with hearing(ann, run) as told:
-        assert cancel(ann, run, at=other_url).status_code == 200
-        assert list(told)[-1].type == "run.cancelled"
+    run = start_streaming_run(ann)
+    with subscribed(ann, run) as received:
+        assert cancel_run(ann, run, at=other_url).status_code == 200
+        assert list(received)[-1].type == "run.cancelled"
 
 
 def test_who_waits_for_the_whole_answer_hears_that_it_was_cancelled(ann: httpx.Client) -> None:
@@ -180,59 +198,59 @@ def test_who_waits_for_the_whole_answer_hears_that_it_was_cancelled(ann: httpx.C
         return ann.post(CHAT, json={"message": ENDLESS})
 
     def stop() -> httpx.Response:
-        (run,) = until(lambda: ann.get(RUNS, params={"status": "running"}).json()["items"])
-        return cancel(ann, run)
+        (run,) = wait_for(lambda: ann.get(RUNS, params={"status": "running"}).json()["items"])
+        return cancel_run(ann, run)
 
-    answer, stopped = at_once([ask, stop])
+    answer, stopped = in_parallel([ask, stop])
     assert stopped.status_code == 200
-    assert code(answer) == (409, "run_cancelled")
+    assert error_of(answer) == (409, "run_cancelled")
 
 
-def test_a_conversation_goes_on_after_a_cancelled_run(ann: httpx.Client, neighbours) -> None:
-    run = speaking(ann)
-    cancel(ann, run)
-    ended(ann, run)
-    again = begin(ann, "And now?", conversation_id=run["conversation_id"])
-    assert ended(ann, again)["status"] == "completed"
-    roles = [role for role, _ in neighbours.said(run["conversation_id"])]
+def test_a_conversation_goes_on_after_a_cancelled_run(ann: httpx.Client, other_services) -> None:
+    run = start_streaming_run(ann)
+    cancel_run(ann, run)
+    wait_until_finished(ann, run)
+    again = start_run(ann, "And now?", conversation_id=run["conversation_id"])
+    assert wait_until_finished(ann, again)["status"] == "completed"
+    roles = [role for role, _ in other_services.messages(run["conversation_id"])]
     assert roles == ["user", "assistant", "user", "assistant"]
 
 
 def test_what_is_over_cannot_be_cancelled(ann: httpx.Client) -> None:
-    completed, cancelled = begin(ann), speaking(ann)
-    ended(ann, completed)
-    cancel(ann, cancelled)
-    ended(ann, cancelled)
+    completed, cancelled = start_run(ann), start_streaming_run(ann)
+    wait_until_finished(ann, completed)
+    cancel_run(ann, cancelled)
+    wait_until_finished(ann, cancelled)
     for run in (completed, cancelled):
-        assert code(cancel(ann, run)) == (409, "run_over")
+        assert error_of(cancel_run(ann, run)) == (409, "run_already_finished")
 
 
-def test_a_run_that_waits_for_its_turn_is_cancelled_at_once(ann: httpx.Client, neighbours) -> None:
-    first = speaking(ann)
-    queued = begin(ann, "And then?", conversation_id=first["conversation_id"])
+def test_a_run_that_waits_for_its_turn_is_cancelled_at_once(ann: httpx.Client, other_services) -> None:
+    first = start_streaming_run(ann)
+    queued = start_run(ann, "And then?", conversation_id=first["conversation_id"])
     assert queued["status"] == "queued"
-    answer = cancel(ann, queued)
+    answer = cancel_run(ann, queued)
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
-    (last,) = heard(ann, queued)
+    (last,) = read_events(ann, queued)
     assert (last.type, last.id, last.data["output"]) == ("run.cancelled", 1, None)
-    assert code(cancel(ann, queued)) == (409, "run_over")
-    assert read(ann, first)["status"] == "running"
-    cancel(ann, first)
-    ended(ann, first)
-    assert [role for role, _ in neighbours.said(first["conversation_id"])] == ["user", "assistant"]
+    assert error_of(cancel_run(ann, queued)) == (409, "run_already_finished")
+    assert read_run(ann, first)["status"] == "running"
+    cancel_run(ann, first)
+    wait_until_finished(ann, first)
+    assert [role for role, _ in other_services.messages(first["conversation_id"])] == ["user", "assistant"]
 
 
 def test_who_listens_to_a_run_that_waits_for_its_turn_hears_at_once_that_it_was_cancelled(
     ann: httpx.Client, other_url: str
 ) -> None:
-    first = speaking(ann)
-    queued = begin(ann, "And then?", conversation_id=first["conversation_id"])
-    with hearing(ann, queued) as told:
-        cancel(ann, queued, at=other_url)
-        begun = time.monotonic()
-        assert [event.type for event in told] == ["run.cancelled"]
-    assert time.monotonic() - begun < 2
-    cancel(ann, first)
+    first = start_streaming_run(ann)
+    queued = start_run(ann, "And then?", conversation_id=first["conversation_id"])
+    with subscribed(ann, queued) as received:
+        cancel_run(ann, queued, at=other_url)
+        started = time.monotonic()
+        assert [event.type for event in received] == ["run.cancelled"]
+    assert time.monotonic() - started < 2
+    cancel_run(ann, first)
 
 
 class Slow:
@@ -259,16 +277,16 @@ def slow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Slo
 
 
 def test_a_call_that_was_cancelled_leaves_no_half_of_it_behind(
-    ann: httpx.Client, slow: Slow, neighbours
+    ann: httpx.Client, slow: Slow, other_services
 ) -> None:
-    run = begin(ann, "dig depth=3", agent_type="digger")
-    until(lambda: slow.calls)
-    cancel(ann, run)
-    assert ended(ann, run)["status"] == "cancelled"
-    kept = [item["data"] for item in neighbours.items[run["conversation_id"]]]
-    assert calls_in(kept) == outputs_in(kept)
-    again = begin(ann, "Hello", conversation_id=run["conversation_id"])
-    assert ended(ann, again)["status"] == "completed"
+    run = start_run(ann, "dig depth=3", agent_type="digger")
+    wait_for(lambda: slow.calls)
+    cancel_run(ann, run)
+    assert wait_until_finished(ann, run)["status"] == "cancelled"
+    stored = [item["data"] for item in other_services.items[run["conversation_id"]]]
+    assert calls_in(stored) == outputs_in(stored)
+    again = start_run(ann, "Hello", conversation_id=run["conversation_id"])
+    assert wait_until_finished(ann, again)["status"] == "completed"
     assert slow.calls == 1
 
 
@@ -293,7 +311,7 @@ def test_all_people_of_a_tenant_share_its_rate(person: Person, strict_url: str) 
         person(tenant_id=tenant).post(f"{strict_url}{RUNS}", json={"message": "Hello"}) for _ in range(5)
     ]
     assert [answer.status_code for answer in answers] == [202] * 4 + [429]
-    assert code(answers[-1]) == (429, "rate_limited")
+    assert error_of(answers[-1]) == (429, "rate_limited")
     assert int(answers[-1].headers["retry-after"]) >= 1
     other = person(tenant_id=uuid4()).post(f"{strict_url}{RUNS}", json={"message": "Hello"})
     assert other.status_code == 202
@@ -301,26 +319,26 @@ def test_all_people_of_a_tenant_share_its_rate(person: Person, strict_url: str) 
 
 def test_all_people_of_a_tenant_share_its_streams(person: Person, strict_url: str) -> None:
     tenant = uuid4()
-    asked = {"json": {"message": ENDLESS}}
+    message = {"json": {"message": ENDLESS}}
     stream = f"{strict_url}{STREAM}"
     late = person(tenant_id=tenant)
     with (
-        person(tenant_id=tenant).stream("POST", stream, **asked) as one,
-        person(tenant_id=tenant).stream("POST", stream, **asked) as two,
+        person(tenant_id=tenant).stream("POST", stream, **message) as one,
+        person(tenant_id=tenant).stream("POST", stream, **message) as two,
     ):
         assert (one.status_code, two.status_code) == (200, 200)
-        refused = late.post(stream, **asked)
-        assert code(refused) == (429, "concurrency_limited")
+        refused = late.post(stream, **message)
+        assert error_of(refused) == (429, "concurrency_limited")
         assert refused.headers["retry-after"]
         assert person(tenant_id=uuid4()).post(stream, json={"message": "Hello"}).status_code == 200
     # Who went away has given up the place.
-    until(lambda: late.post(stream, json={"message": "Hello"}).status_code == 200, seconds=5)
+    wait_for(lambda: late.post(stream, json={"message": "Hello"}).status_code == 200, seconds=5)
 
 
 def test_who_is_refused_has_begun_nothing(person: Person, strict_url: str, settings: Settings) -> None:
     tenant = uuid4()
-    asked = {"json": {"message": "Hello"}}
-    answers = [person(tenant_id=tenant).post(f"{strict_url}{RUNS}", **asked) for _ in range(8)]
-    begun = sum(answer.status_code == 202 for answer in answers)
+    message = {"json": {"message": "Hello"}}
+    answers = [person(tenant_id=tenant).post(f"{strict_url}{RUNS}", **message) for _ in range(8)]
+    started = sum(answer.status_code == 202 for answer in answers)
     (row,) = query(settings.database_url.get_secret_value(), "select count(*) from runs")
-    assert row["count"] == begun == 4
+    assert row["count"] == started == 4

@@ -15,14 +15,14 @@ SLOWLY = {"message": "Slowly [sandbox: tokens=40] [sandbox: rate=60/s]"}
 BOTH = "What time is it, and can you review this Python function? def add(a, b): return a - b"
 
 
-def heard(client: httpx.Client, message: str, **more: object) -> list[Event]:
+def received_events(client: httpx.Client, message: str, **more: object) -> list[Event]:
     with client.stream("POST", STREAM, json={"message": message, **more}) as answer:
         assert answer.status_code == 200, answer.read()
         return list(events(answer.iter_lines()))
 
 
-def of_type(told: Iterable[Event], type: str) -> list[dict]:
-    return [event.data for event in told if event.type == type]
+def of_type(received: Iterable[Event], type: str) -> list[dict]:
+    return [event.data for event in received if event.type == type]
 
 
 def until(condition: Callable[[], object], seconds: float = 20) -> None:
@@ -33,49 +33,51 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 def test_events_are_numbered_without_holes_and_end_once(ann: httpx.Client) -> None:
-    told = heard(ann, BOTH)
-    assert [event.id for event in told] == list(range(1, len(told) + 1))
-    assert all(event.data["seq"] == event.id and event.data["type"] == event.type for event in told)
-    assert len({(event.data["run_id"], event.data["conversation_id"]) for event in told}) == 1
+    received = received_events(ann, BOTH)
+    assert [event.id for event in received] == list(range(1, len(received) + 1))
+    assert all(event.data["seq"] == event.id and event.data["type"] == event.type for event in received)
+    assert len({(event.data["run_id"], event.data["conversation_id"]) for event in received}) == 1
     terminal = {"run.completed", "run.failed", "run.cancelled", "run.waiting"}
-    assert [event.type for event in told if event.type in terminal] == ["run.completed"]
-    assert (told[0].type, told[-1].type) == ("run.started", "run.completed")
-    assert (told[0].data["agent"], told[0].data["model"]) == ("triage", "sandbox-large")
+    assert [event.type for event in received if event.type in terminal] == ["run.completed"]
+    assert (received[0].type, received[-1].type) == ("run.started", "run.completed")
+    assert (received[0].data["agent"], received[0].data["model"]) == ("triage", "sandbox-large")
 
 
 def test_tools_and_handoffs_are_seen(ann: httpx.Client) -> None:
-    told = heard(ann, BOTH)
-    (called,), (output,) = of_type(told, "tool.called"), of_type(told, "tool.output")
+    received = received_events(ann, BOTH)
+    (called,), (output,) = of_type(received, "tool.called"), of_type(received, "tool.output")
     assert called["name"] == output["name"] == "current_time"
     assert called["call_id"] == output["call_id"]
     assert output["output"].startswith("20")
-    (changed,) = of_type(told, "agent.changed")
+    (changed,) = of_type(received, "agent.changed")
     assert (changed["from"], changed["to"]) == ("triage", "code_assistant")
-    kinds = [item["item"]["kind"] for item in of_type(told, "item.completed")]
+    kinds = [item["item"]["kind"] for item in of_type(received, "item.completed")]
     assert sorted(kinds) == ["handoff", "message", "tool_call", "tool_output"]
-    (completed,) = of_type(told, "run.completed")
+    (completed,) = of_type(received, "run.completed")
     assert (completed["agent"], completed["handoffs"]) == ("code_assistant", ["code_assistant"])
 
 
 def test_the_deltas_are_the_answer(ann: httpx.Client) -> None:
-    told = heard(ann, "Tell me something [sandbox: tokens=50]")
-    said = "".join(delta["delta"] for delta in of_type(told, "message.delta"))
-    (message,) = [one["item"] for one in of_type(told, "item.completed") if one["item"]["kind"] == "message"]
-    (completed,) = of_type(told, "run.completed")
-    assert said == message["text"] == completed["output"]
-    assert {delta["item_id"] for delta in of_type(told, "message.delta")} == {message["id"]}
+    received = received_events(ann, "Tell me something [sandbox: tokens=50]")
+    texts = "".join(delta["delta"] for delta in of_type(received, "message.delta"))
+    (message,) = [
+        one["item"] for one in of_type(received, "item.completed") if one["item"]["kind"] == "message"
+    ]
+    (completed,) = of_type(received, "run.completed")
+    assert texts == message["text"] == completed["output"]
+    assert {delta["item_id"] for delta in of_type(received, "message.delta")} == {message["id"]}
 
 
 def test_reasoning_is_told_apart(ann: httpx.Client) -> None:
-    told = heard(ann, "Think about it [sandbox: reasoning]")
-    assert of_type(told, "reasoning.delta")
-    assert "reasoning" in [item["item"]["kind"] for item in of_type(told, "item.completed")]
-    assert of_type(told, "run.completed")[0]["usage"]["reasoning_tokens"] > 0
+    received = received_events(ann, "Think about it [sandbox: reasoning]")
+    assert of_type(received, "reasoning.delta")
+    assert "reasoning" in [item["item"]["kind"] for item in of_type(received, "item.completed")]
+    assert of_type(received, "run.completed")[0]["usage"]["reasoning_tokens"] > 0
 
 
 def test_a_refusal_is_an_answer(ann: httpx.Client) -> None:
-    told = heard(ann, "Do something bad [sandbox: refuse]")
-    message = of_type(told, "item.completed")[-1]["item"]
+    received = received_events(ann, "Do something bad [sandbox: refuse]")
+    message = of_type(received, "item.completed")[-1]["item"]
     assert message["refusal"] is True
     assert message["text"]
 
@@ -90,27 +92,27 @@ def test_each_event_comes_at_once(ann: httpx.Client) -> None:
 
 
 def test_a_stream_can_be_heard_again_from_any_event(ann: httpx.Client) -> None:
-    told = heard(ann, BOTH)
-    path = f"/api/v1/runs/{told[0].data['run_id']}/events"
-    for after in (0, 1, len(told) - 1):
+    received = received_events(ann, BOTH)
+    path = f"/api/v1/runs/{received[0].data['run_id']}/events"
+    for after in (0, 1, len(received) - 1):
         for way in ({"headers": {"Last-Event-ID": str(after)}}, {"params": {"after": after}}):
             with ann.stream("GET", path, **way) as answer:
-                assert list(events(answer.iter_lines())) == told[after:]
+                assert list(events(answer.iter_lines())) == received[after:]
 
 
 @pytest.mark.parametrize("bad", ["-1", "x", "1.5", "99999999999", "\u0661"])
 def test_a_place_to_resume_from_must_be_one(ann: httpx.Client, bad: str) -> None:
-    run_id = heard(ann, "Hi")[0].data["run_id"]
+    run_id = received_events(ann, "Hi")[0].data["run_id"]
     answer = ann.get(f"/api/v1/runs/{run_id}/events", params={"after": bad})
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad_event_id")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_event_id")
 
 
 def test_a_place_in_the_future_is_refused_when_the_run_is_over(ann: httpx.Client) -> None:
-    run_id = heard(ann, "Hi")[-1].data["run_id"]
+    run_id = received_events(ann, "Hi")[-1].data["run_id"]
 
     def refused() -> bool:
         answer = ann.get(f"/api/v1/runs/{run_id}/events", params={"after": 9999})
-        return answer.json()["code"] == "bad_event_id"
+        return answer.json()["code"] == "invalid_event_id"
 
     until(refused)
 
@@ -119,17 +121,17 @@ def test_a_place_in_the_future_is_refused_while_the_run_goes_on(ann: httpx.Clien
     with ann.stream("POST", STREAM, json=SLOWLY) as answer:
         run_id = next(events(answer.iter_lines())).data["run_id"]
         refused = ann.get(f"/api/v1/runs/{run_id}/events", params={"after": 9999})
-    assert (refused.status_code, refused.json()["code"]) == (400, "bad_event_id")
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_event_id")
 
 
 def test_who_has_heard_all_need_not_come_again(ann: httpx.Client) -> None:
-    last = heard(ann, "Hi")[-1]
+    last = received_events(ann, "Hi")[-1]
     path = f"/api/v1/runs/{last.data['run_id']}/events"
     assert ann.get(path, headers={"Last-Event-ID": str(last.id)}).status_code == 204
 
 
 def test_an_expired_log_says_so(ann: httpx.Client, redis_url: str) -> None:
-    last = heard(ann, "Hi")[-1]
+    last = received_events(ann, "Hi")[-1]
     run_id = last.data["run_id"]
     log = f"run:{{{run_id}}}:events"
     with Redis.from_url(redis_url) as redis:
@@ -142,18 +144,18 @@ def test_an_expired_log_says_so(ann: httpx.Client, redis_url: str) -> None:
         assert ann.get(path, params={"after": after}).json()["code"] == "run_log_expired"
 
 
-def test_a_client_that_goes_away_does_not_stop_the_run(ann: httpx.Client, neighbours) -> None:
+def test_a_client_that_goes_away_does_not_stop_the_run(ann: httpx.Client, other_services) -> None:
     with ann.stream("POST", STREAM, json=SLOWLY) as answer:
         first = next(events(answer.iter_lines()))
     run_path = f"/api/v1/runs/{first.data['run_id']}"
     until(lambda: ann.get(run_path).json()["status"] == "completed")
     run = ann.get(run_path).json()
-    assert neighbours.said(run["conversation_id"])[-1] == ("assistant", run["output"])
+    assert other_services.messages(run["conversation_id"])[-1] == ("assistant", run["output"])
     assert run["usage"]["output_tokens"] > 0
 
 
 def test_usage_is_told_to_the_other_services(ann: httpx.Client, redis_url: str) -> None:
-    completed = heard(ann, BOTH)[-1].data
+    completed = received_events(ann, BOTH)[-1].data
     with Redis.from_url(redis_url) as redis:
         until(lambda: redis.xlen("events:chat-agent"))
         ((_, fields),) = redis.xrange("events:chat-agent")
@@ -173,11 +175,11 @@ def test_two_runs_do_not_talk_in_one_conversation(ann: httpx.Client) -> None:
 
 
 def test_a_key_joins_a_stream_that_is_going_on(ann: httpx.Client) -> None:
-    asked = {
+    request = {
         "json": {"message": "Slowly [sandbox: tokens=20] [sandbox: rate=60/s]"},
         "headers": {"Idempotency-Key": "k"},
     }
-    with ann.stream("POST", STREAM, **asked) as one, ann.stream("POST", STREAM, **asked) as other:
+    with ann.stream("POST", STREAM, **request) as one, ann.stream("POST", STREAM, **request) as other:
         assert other.headers["idempotent-replayed"] == "true"
         assert list(events(one.iter_lines())) == list(events(other.iter_lines()))
 
@@ -200,9 +202,9 @@ def test_only_so_many_streams_stand_at_once(person: Callable[..., httpx.Client],
 
 def test_only_so_many_answers_a_minute(person: Callable[..., httpx.Client], settings) -> None:
     ann = person(tenant_id=uuid4())
-    asked = {"json": {"message": "Hi", "agent_type": "nobody"}}
+    request = {"json": {"message": "Hi", "agent_type": "nobody"}}
     # While they are sent, a few come back.
-    answers = [ann.post("/api/v1/chat", **asked) for _ in range(settings.chat_rate_limit_per_minute + 20)]
+    answers = [ann.post("/api/v1/chat", **request) for _ in range(settings.chat_rate_limit_per_minute + 20)]
     assert {answer.status_code for answer in answers} == {404, 429}
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")

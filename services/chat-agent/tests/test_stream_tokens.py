@@ -16,8 +16,8 @@ from testkit.live_server import serving
 from testkit.sse import events
 from testkit.token_matrix import API_KEY
 
-from .talking import ENDLESS, RUNS, STREAM, speaking
-from .voices.test_routes import STREAMS
+from .client_helpers import ENDLESS, RUNS, STREAM, start_streaming_run
+from .protocols.test_routes import STREAMS
 
 SLOWLY = "Slowly [sandbox: tokens=900] [sandbox: rate=60/s]"
 TERMINAL = {"run.completed", "run.failed", "run.cancelled", "run.waiting"}
@@ -53,9 +53,9 @@ def revoke(redis_url: str) -> Callable[[str, str], None]:
     return lambda kind, name: asyncio.run(revoked(kind, name))
 
 
-def begun(told: Iterator[Any]) -> Any:
+def started(received: Iterator[Any]) -> Any:
     """Hear a run until it says something."""
-    return next(event for event in told if event.type == "message.delta")
+    return next(event for event in received if event.type == "message.delta")
 
 
 @pytest.mark.parametrize("message", [SLOWLY, ENDLESS], ids=["talking", "silent"])
@@ -63,14 +63,14 @@ def test_a_session_that_ends_closes_its_streams_and_no_others(signed_in, revoke,
     who = {"tenant_id": uuid4(), "subject": f"user:{uuid4()}"}
     ended = str(uuid4())
     ann, again = signed_in(**who, sid=ended), signed_in(**who)
-    run = speaking(again, message)
+    run = start_streaming_run(again, message)
     path = f"{RUNS}/{run['id']}/events"
     with ann.stream("GET", path) as answer, again.stream("GET", path) as other:
-        told, others = events(answer.iter_lines()), events(other.iter_lines())
-        begun(told)
+        received, others = events(answer.iter_lines()), events(other.iter_lines())
+        started(received)
         revoke("session", ended)
-        heard = [event.type for event in told]
-        assert not TERMINAL & {*heard}
+        received_events = [event.type for event in received]
+        assert not TERMINAL & {*received_events}
         # It can go on from where it was, with a token that is good; and not with this one.
         assert ann.get(path, headers={"Last-Event-ID": "3"}).status_code == 401
         assert again.get(f"{RUNS}/{run['id']}").json()["status"] == "running"
@@ -84,7 +84,7 @@ def test_the_end_of_every_session_closes_the_streams_of_all_that_were_proved_bef
     who = {"tenant_id": uuid4(), "subject": f"user:{uuid4()}"}
     now = int(time.time())
     old, recent = signed_in(**who, auth_time=now - 2 * DAY_SECONDS), signed_in(**who, auth_time=now)
-    run = speaking(recent, SLOWLY)
+    run = start_streaming_run(recent, SLOWLY)
     path = f"{RUNS}/{run['id']}/events"
 
     async def end_every_session() -> None:
@@ -92,10 +92,10 @@ def test_the_end_of_every_session_closes_the_streams_of_all_that_were_proved_bef
             await publish(redis, [format_entry("session", "*", now - DAY_SECONDS)])
 
     with old.stream("GET", path) as answer:
-        told = events(answer.iter_lines())
-        begun(told)
+        received = events(answer.iter_lines())
+        started(received)
         asyncio.run(end_every_session())
-        assert not TERMINAL & {event.type for event in told}
+        assert not TERMINAL & {event.type for event in received}
         assert old.get(path).status_code == 401
     assert recent.post(f"{RUNS}/{run['id']}/cancel").status_code == 200
 
@@ -109,16 +109,16 @@ def test_the_stream_that_asked_ends_with_its_token_and_the_run_does_not(signed_i
         run = f"{RUNS}/{answer.headers['acme-run-id']}"
         lines = list(answer.iter_lines())
     assert ": the access token is no longer good" in lines
-    heard = list(events(lines))
-    assert heard
-    assert not TERMINAL & {event.type for event in heard}
+    received_events = list(events(lines))
+    assert received_events
+    assert not TERMINAL & {event.type for event in received_events}
     assert ending.get(run).status_code == 401
     renewed = signed_in(**who)
     assert renewed.get(run).json()["status"] == "running"
     assert renewed.post(f"{run}/cancel").status_code == 200
-    resumed = renewed.get(f"{run}/events", headers={"Last-Event-ID": str(heard[-1].id)})
+    resumed = renewed.get(f"{run}/events", headers={"Last-Event-ID": str(received_events[-1].id)})
     numbers = [event.id for event in events(resumed.text.splitlines())]
-    assert numbers[:1] == [heard[-1].id + 1]
+    assert numbers[:1] == [received_events[-1].id + 1]
 
 
 @pytest.mark.parametrize(("path", "body"), STREAMS.items())
@@ -129,9 +129,9 @@ def test_other_voices_say_that_the_token_has_ended(signed_in, revoke, path, body
         lines = answer.iter_lines()
         next(line for line in lines if line.startswith("data:"))
         revoke("session", sid)
-        told = [line.removeprefix("data: ") for line in lines if line.startswith("data: {")]
-    said = [json.loads(one) for one in told]
-    assert any("token_ended" in json.dumps(one) for one in said[-4:])
+        received = [line.removeprefix("data: ") for line in lines if line.startswith("data: {")]
+    texts = [json.loads(one) for one in received]
+    assert any("token_expired" in json.dumps(one) for one in texts[-4:])
     cancelled = signed_in(**who).post(f"{RUNS}/{answer.headers['acme-run-id']}/cancel")
     assert cancelled.status_code == 200
 
@@ -143,8 +143,8 @@ def test_an_api_key_that_is_revoked_closes_its_streams(settings, auth_url, revok
         httpx.Client(base_url=url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=30) as machine,
         machine.stream("POST", STREAM, json={"message": SLOWLY}) as answer,
     ):
-        told = events(answer.iter_lines())
-        begun(told)
+        received = events(answer.iter_lines())
+        started(received)
         revoke("client", "ak.1")
-        assert not TERMINAL & {event.type for event in told}
+        assert not TERMINAL & {event.type for event in received}
         assert machine.post(f"{RUNS}/{answer.headers['acme-run-id']}/cancel").status_code == 200

@@ -11,7 +11,7 @@ MODELS = st.sampled_from(["large", "small"])
 LARGE = Price(input=1_250_000, cached=125_000, output=10_000_000)
 
 
-def told(input: int, cached: int, output: int, reasoning: int) -> ResponseUsage:
+def received(input: int, cached: int, output: int, reasoning: int) -> ResponseUsage:
     return ResponseUsage(
         input_tokens=input,
         input_tokens_details=InputTokensDetails(cached_tokens=cached, cache_write_tokens=0),
@@ -23,9 +23,9 @@ def told(input: int, cached: int, output: int, reasoning: int) -> ResponseUsage:
 
 def test_counts_by_model() -> None:
     meter = UsageMeter()
-    meter.count("large", told(100, 40, 20, 5))
-    meter.count("large", told(10, 0, 2, 0))
-    meter.count("small", told(7, 0, 1, 0))
+    meter.count("large", received(100, 40, 20, 5))
+    meter.count("large", received(10, 0, 2, 0))
+    meter.count("small", received(7, 0, 1, 0))
     total = meter.total()
     assert (total.requests, total.input_tokens, total.output_tokens) == (3, 117, 23)
     assert (total.cached_tokens, total.reasoning_tokens, total.estimated) == (40, 5, False)
@@ -37,7 +37,7 @@ def test_counts_by_model() -> None:
 
 def test_what_is_estimated_can_be_told_from_what_is_known() -> None:
     meter = UsageMeter()
-    meter.count("large", told(100, 0, 20, 0))
+    meter.count("large", received(100, 0, 20, 0))
     meter.estimate("large", input_characters=400, output_characters=41)
     total = meter.total()
     assert (total.input_tokens - total.estimated_input_tokens) == 100
@@ -60,7 +60,7 @@ def test_goes_on_in_another_process(calls: list[tuple[str, int, int, bool]]) -> 
     for model, sent, came, is_known in calls:
         for meter in (whole, moved):
             if is_known:
-                meter.count(model, told(sent, sent // 2, came, came // 3))
+                meter.count(model, received(sent, sent // 2, came, came // 3))
             else:
                 meter.estimate(model, sent, came)
         moved = UsageMeter.resume(moved.total())
@@ -70,14 +70,14 @@ def test_goes_on_in_another_process(calls: list[tuple[str, int, int, bool]]) -> 
 
 def test_cost_is_exact_and_rounded_up_once() -> None:
     meter = UsageMeter()
-    meter.count("large", told(1000, 400, 100, 50))
+    meter.count("large", received(1000, 400, 100, 50))
     assert meter.cost({"large": LARGE}) == 600 * 1.25 + 400 * 0.125 + 100 * 10
-    meter.count("large", told(1, 0, 0, 0))
+    meter.count("large", received(1, 0, 0, 0))
     assert meter.cost({"large": LARGE}) == 1800 + 2
 
 
 def test_cost_is_unknown_when_a_price_is() -> None:
     meter = UsageMeter()
     assert meter.cost({}) == 0
-    meter.count("small", told(1, 0, 1, 0))
+    meter.count("small", received(1, 0, 1, 0))
     assert meter.cost({"large": LARGE}) is None

@@ -17,8 +17,8 @@ def changed(settings, **values):
 async def test_no_body_costs_much(settings, issuer):
     async with running(create_app(changed(settings))) as app:
         assert len(all_routes_with_body(app)) >= 4
-        found = [cost async for cost in costs(app, callers_of(issuer, app))]
-        assert [cost for cost in found if cost.excess] == [], "\n".join(costs_table(found))
+        matches = [cost async for cost in costs(app, callers_of(issuer, app))]
+        assert [cost for cost in matches if cost.excess] == [], "\n".join(costs_table(matches))
 
 
 async def test_every_list_mapping_and_text_has_a_maximum(settings):
@@ -32,15 +32,15 @@ async def test_invalid_bodies_are_counted(settings, issuer):
 
 async def test_a_million_characters_that_fit_are_read_in_a_moment(settings, issuer):
     text = "All of this was said before, in words, with commas. " * 1150
-    said = [{"role": "user", "content": text}] * 16 + [{"role": "user", "content": "Hello"}]
+    texts = [{"role": "user", "content": text}] * 16 + [{"role": "user", "content": "Hello"}]
     ui = [
         {"id": str(number), "role": one["role"], "parts": [{"type": "text", "text": one["content"]}]}
-        for number, one in enumerate(said)
+        for number, one in enumerate(texts)
     ]
-    thread = {"threadId": "t", "runId": "r", "messages": [{"id": "m", **one} for one in said]}
+    thread = {"threadId": "t", "runId": "r", "messages": [{"id": "m", **one} for one in texts]}
     bodies = {
-        "/v1/chat/completions": {"model": "nobody", "messages": said},
-        "/v1/responses": {"model": "nobody", "input": said},
+        "/v1/chat/completions": {"model": "nobody", "messages": texts},
+        "/v1/responses": {"model": "nobody", "input": texts},
         "/api/v1/chat/ui": {"id": "c", "agent_type": "nobody", "messages": ui},
         "/api/v1/agents/{name}/ag-ui": thread,
     }

@@ -124,7 +124,7 @@ def test_the_same_idempotency_key_gets_the_same_run(owner: Person) -> None:
         (b'{"message": ', 400, "malformed_json"),
         (b'{"message": ""}', 422, None),
         (b'{"message": "Hello", "temperature": 2}', 422, None),
-        (b'{"message": "Hello", "agent_type": "poet"}', 404, "unknown_agent"),
+        (b'{"message": "Hello", "agent_type": "poet"}', 404, "agent_not_found"),
         (b'{"message": "' + b"a" * 100_000 + b'"}', 422, None),
         (b'{"message": "' + b"a" * 2_000_000 + b'"}', 413, None),
     ],

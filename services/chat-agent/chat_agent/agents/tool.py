@@ -8,25 +8,25 @@ from typing import Any
 from agents import FunctionTool, function_tool
 from agents.tool_context import ToolContext
 
-from chat_agent.clients.conversation import Conversations
+from chat_agent.clients.conversation import ConversationClient
 from chat_agent.model.failure_log import tool_failed, tool_timed_out
-from chat_agent.runs.tool_calls import Journal
+from chat_agent.runs.tool_calls import ToolCallJournal
 
-TOOL_SECONDS = 15.0
+TIMEOUT_SECONDS = 15.0
 # What a model can make use of, and a conversation can keep; in characters.
-LONGEST_OUTPUT = 50_000
+MAX_OUTPUT = 50_000
 
 
 @dataclass(frozen=True)
 class RunContext:
     """For whom a run works; tools reach what is theirs through it. The model never sees it."""
 
-    conversations: Conversations
-    journal: Journal
+    conversations: ConversationClient
+    journal: ToolCallJournal
 
 
 def tool(
-    *, needs_approval: bool = False, idempotent: bool = True, seconds: float = TOOL_SECONDS
+    *, needs_approval: bool = False, idempotent: bool = True, seconds: float = TIMEOUT_SECONDS
 ) -> Callable[[Callable[..., Any]], FunctionTool]:
     """Make a tool of a function.
 
@@ -34,21 +34,21 @@ def tool(
     time, whatever happens to the process that makes it.
     """
 
-    def make(function: Callable[..., Any]) -> FunctionTool:
-        made = function_tool(
+    def decorate(function: Callable[..., Any]) -> FunctionTool:
+        guarded = function_tool(
             function,
             timeout=seconds,
             needs_approval=needs_approval,
             failure_error_function=tool_failed,
             timeout_error_function=tool_timed_out,
         )
-        return dataclasses.replace(made, on_invoke_tool=Bounded(made, idempotent))
+        return dataclasses.replace(guarded, on_invoke_tool=GuardedTool(guarded, idempotent))
 
-    return make
+    return decorate
 
 
 @dataclass(frozen=True)
-class Bounded:
+class GuardedTool:
     """Calls a tool."""
 
     tool: FunctionTool
@@ -58,16 +58,16 @@ class Bounded:
         """Make the call; raises ToolOutcomeUnknown when it was begun before and nobody knows how it ended."""
 
         async def make() -> str:
-            return storable(str(await self.tool.on_invoke_tool(context, arguments)))
+            return limited_output(str(await self.tool.on_invoke_tool(context, arguments)))
 
         if self.is_idempotent:
             return await make()
-        return await context.context.journal.once(context.tool_call_id, self.tool.name, arguments, make)
+        return await context.context.journal.call_once(context.tool_call_id, self.tool.name, arguments, make)
 
 
-def storable(output: str) -> str:
+def limited_output(output: str) -> str:
     """Cut what is too long, and replace what cannot be stored: NUL, and halves of surrogate pairs."""
-    cut = output[:LONGEST_OUTPUT].replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    kept = cut.encode(errors="replace").decode()
-    more = len(output) - LONGEST_OUTPUT
-    return f"{kept} [cut: {more} more characters]" if more > 0 else kept
+    cut = output[:MAX_OUTPUT].replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    text = cut.encode(errors="replace").decode()
+    more = len(output) - MAX_OUTPUT
+    return f"{text} [cut: {more} more characters]" if more > 0 else text

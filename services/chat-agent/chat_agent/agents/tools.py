@@ -9,7 +9,7 @@ from agents import FunctionTool, RunContextWrapper
 from pydantic import Field
 
 from chat_agent.agents.tool import RunContext, tool
-from chat_agent.errors import UnknownConversation
+from chat_agent.errors import ConversationNotFound
 
 
 @tool()
@@ -30,12 +30,12 @@ async def search_conversations(
     query: Annotated[str, Field(min_length=1, max_length=200, description="The words to look for.")],
 ) -> str:
     """Search what this person said and heard in earlier conversations."""
-    found = await context.context.conversations.search(query)
-    if not found:
+    matches = await context.context.conversations.search(query)
+    if not matches:
         return "Nothing that was said before matches."
     return "\n".join(
         f"- {match.created_at:%Y-%m-%d} ({match.role}, conversation {match.conversation_id}): {match.snippet}"
-        for match in found
+        for match in matches
     )
 
 
@@ -47,7 +47,7 @@ async def forget_conversation(
     """Delete for ever all that was said in one of this person's earlier conversations."""
     try:
         await context.context.conversations.clear(UUID(conversation_id))
-    except (ValueError, UnknownConversation):
+    except (ValueError, ConversationNotFound):
         return f"There is no conversation {conversation_id!r}."
     return "All that was said in it is deleted."
 

@@ -14,9 +14,9 @@ from servicekit.invalid_requests import count_against
 from servicekit.rate_limits import Concurrency, Grant, Rate, SlotLease, tenant_key
 
 from chat_agent.api import start_run
-from chat_agent.api.dependencies import IdempotencyKey, Reader, Runs, Writer
-from chat_agent.api.start_run import Prelude, Turn
-from chat_agent.execution.subscribe import MayHear
+from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, Writer
+from chat_agent.api.start_run import History, StartedRun
+from chat_agent.execution.subscribe import IsAuthorized
 from chat_agent.schemas import Answer, ChatRequest
 
 # What a process that died has taken is free again after this.
@@ -27,21 +27,21 @@ SLOT_SECONDS = 20.0
 class Admitted:
     """A turn that was let in, what the head of its answer tells, and what is held while it is streamed."""
 
-    turn: Turn
+    turn: StartedRun
     headers: dict[str, str]
     lease: SlotLease
-    may_hear: MayHear
+    is_authorized: IsAuthorized
 
 
 @dataclass(frozen=True)
-class Desk:
+class ChatLimiter:
     """Where a caller asks for an answer, in whatever words, whole or as a stream.
 
     Raises RateLimited, ConcurrencyLimited, and what `chat.begin` and `chat.go_on` raise.
     """
 
     caller: Writer
-    engine: Runs
+    manager: ManagerDep
     resources: ResourcesDep
     key: IdempotencyKey
     request: Request
@@ -50,91 +50,101 @@ class Desk:
         """Let a body that makes no sense count as a question."""
         count_against(self.request, *self._rates())
 
-    async def ask(self, asked: ChatRequest, prelude: Prelude = (), *, streamed: bool) -> Admitted:
+    async def start(self, request: ChatRequest, prelude: History = (), *, streamed: bool) -> Admitted:
         """Let a caller ask once more."""
-        admission = await self._admission(streamed)
-        begun = start_run.begin(self.engine, self.caller, asked, self.key, prelude)
-        return await admitted(admission, begun, may_hear(self.resources, self.caller))
+        admission = await self._admit(streamed)
+        starting = start_run.start_run(self.manager, self.caller, request, self.key, prelude)
+        return await admit_run(admission, starting, authorization(self.resources, self.caller))
 
-    async def allow(self, run_id: UUID, given: Mapping[UUID, Answer], *, streamed: bool) -> Admitted:
+    async def answer_approvals(
+        self, run_id: UUID, decisions: Mapping[UUID, Answer], *, streamed: bool
+    ) -> Admitted:
         """Let a caller answer what a run has asked for, and hear how it goes on."""
-        admission = await self._admission(streamed)
-        begun = start_run.go_on(self.engine, self.caller, run_id, given)
-        return await admitted(admission, begun, may_hear(self.resources, self.caller))
+        admission = await self._admit(streamed)
+        resuming = start_run.answer_approvals(self.manager, self.caller, run_id, decisions)
+        return await admit_run(admission, resuming, authorization(self.resources, self.caller))
 
-    async def _admission(self, streamed: bool) -> Grant:
-        limits, settings = self.resources.limits, self.engine.settings
+    async def _admit(self, streamed: bool) -> Grant:
+        limits, settings = self.resources.limits, self.manager.settings
         count_against(self.request)
         if not streamed:
             return await limits.admit(*self._rates())
         return await limits.admit(
-            Rate(key(self.caller, "stream"), settings.chat_stream_rate_limit_per_minute),
-            Rate(shared(self.caller, "stream"), settings.chat_tenant_stream_rate_limit_per_minute),
-            Concurrency(key(self.caller, "streams"), settings.chat_stream_concurrent_limit, SLOT_SECONDS),
+            Rate(user_limit_key(self.caller, "stream"), settings.chat_stream_rate_limit_per_minute),
+            Rate(tenant_limit_key(self.caller, "stream"), settings.chat_tenant_stream_rate_limit_per_minute),
             Concurrency(
-                shared(self.caller, "streams"), settings.chat_tenant_stream_concurrent_limit, SLOT_SECONDS
+                user_limit_key(self.caller, "streams"), settings.chat_stream_concurrent_limit, SLOT_SECONDS
+            ),
+            Concurrency(
+                tenant_limit_key(self.caller, "streams"),
+                settings.chat_tenant_stream_concurrent_limit,
+                SLOT_SECONDS,
             ),
         )
 
     def _rates(self) -> tuple[Rate, Rate]:
-        settings = self.engine.settings
+        settings = self.manager.settings
         return (
-            Rate(key(self.caller, "chat"), settings.chat_rate_limit_per_minute),
-            Rate(shared(self.caller, "chat"), settings.chat_tenant_rate_limit_per_minute),
+            Rate(user_limit_key(self.caller, "chat"), settings.chat_rate_limit_per_minute),
+            Rate(tenant_limit_key(self.caller, "chat"), settings.chat_tenant_rate_limit_per_minute),
         )
 
 
-AtDesk = Annotated[Desk, Depends(Desk)]
+ChatLimiterDep = Annotated[ChatLimiter, Depends(ChatLimiter)]
 
 
 @dataclass(frozen=True)
-class Ear:
+class StreamLimiter:
     """Where a caller listens to what was asked before; raises RateLimited or ConcurrencyLimited."""
 
     caller: Reader
-    engine: Runs
+    manager: ManagerDep
     resources: ResourcesDep
 
     @property
-    def may_hear(self) -> MayHear:
+    def is_authorized(self) -> IsAuthorized:
         """What tells whether the caller may go on to listen."""
-        return may_hear(self.resources, self.caller)
+        return authorization(self.resources, self.caller)
 
-    async def listen(self) -> Grant:
+    async def admit(self) -> Grant:
         """Let a caller listen to one more."""
-        settings = self.engine.settings
+        settings = self.manager.settings
         return await self.resources.limits.admit(
-            Rate(key(self.caller, "resume"), settings.chat_resume_rate_limit_per_minute),
-            Concurrency(key(self.caller, "resumes"), settings.chat_resume_concurrent_limit, SLOT_SECONDS),
+            Rate(user_limit_key(self.caller, "resume"), settings.chat_resume_rate_limit_per_minute),
+            Concurrency(
+                user_limit_key(self.caller, "resumes"), settings.chat_resume_concurrent_limit, SLOT_SECONDS
+            ),
         )
 
 
-Listener = Annotated[Ear, Depends(Ear)]
+StreamLimiterDep = Annotated[StreamLimiter, Depends(StreamLimiter)]
 
 
-async def admitted(admission: Grant, begun: Awaitable[Turn], may_hear: MayHear) -> Admitted:
+async def admit_run(
+    admission: Grant, starting: Awaitable[StartedRun], is_authorized: IsAuthorized
+) -> Admitted:
     """Give a turn that begins; without one, nothing is held."""
     async with admission.released_on_error():
-        turn = await begun
-    return Admitted(turn, {**admission.headers(), **about(turn)}, admission.lease, may_hear)
+        turn = await starting
+    return Admitted(turn, {**admission.headers(), **run_headers(turn)}, admission.lease, is_authorized)
 
 
-def may_hear(resources: Resources, caller: Principal) -> MayHear:
+def authorization(resources: Resources, caller: Principal) -> IsAuthorized:
     """Give what tells whether a caller's token is still good; it asks nobody."""
     return partial(resources.verifier.is_still_valid, caller)
 
 
-def about(turn: Turn) -> dict[str, str]:
+def run_headers(turn: StartedRun) -> dict[str, str]:
     """Tell of a turn in headers: which run and conversation it is, and whether it was asked for before."""
     ids = {"Acme-Run-Id": str(turn.run.id), "Acme-Conversation-Id": str(turn.run.conversation_id)}
     return ids if turn.is_new else {**ids, REPLAYED: "true"}
 
 
-def key(caller: Principal, what: str) -> str:
+def user_limit_key(caller: Principal, what: str) -> str:
     """Name a person's limit."""
     return tenant_key(caller.tenant_id, what, caller.subject)
 
 
-def shared(caller: Principal, what: str) -> str:
+def tenant_limit_key(caller: Principal, what: str) -> str:
     """Name a tenant's limit."""
     return tenant_key(caller.tenant_id, what)

@@ -12,16 +12,16 @@ from chat_agent import models, schemas
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
 from chat_agent.api import start_run
-from chat_agent.api.dependencies import AgentName, Reader, ResumeAfter, Runs, ToolReader, Writer
-from chat_agent.api.rate_limits import AtDesk, Listener
+from chat_agent.api.dependencies import AgentName, ManagerDep, Reader, ResumeAfter, ToolReader, Writer
+from chat_agent.api.rate_limits import ChatLimiterDep, StreamLimiterDep
 from chat_agent.api.sse import event_stream
-from chat_agent.errors import UnknownAgent
-from chat_agent.event_log.store import WAITING
+from chat_agent.errors import AgentNotFound
+from chat_agent.event_log.store import EventType
 from chat_agent.execution import subscribe
 from chat_agent.runs import approvals, queries, store
 
-Wanted = Annotated[schemas.RunFilter, Query()]
-WantedPage = Annotated[schemas.RunPage, Query()]
+RunFilters = Annotated[schemas.RunFilter, Query()]
+RunQuery = Annotated[schemas.RunPage, Query()]
 
 EVENT = {
     "type": "object",
@@ -41,7 +41,7 @@ RESUMED: dict[int | str, dict[str, Any]] = {
     **STREAM,
     204: {"description": "The run is over, or waits for a person, and all of it was heard."},
 }
-WAITING_ANSWER: dict[int | str, dict[str, Any]] = {
+WAITING_RESPONSE: dict[int | str, dict[str, Any]] = {
     202: {"model": schemas.ChatAnswer, "description": "The run waits for an approval; read the run."}
 }
 
@@ -51,25 +51,29 @@ router = APIRouter(prefix="/api/v1")
 @router.post(
     "/chat",
     response_model=schemas.ChatAnswer,
-    responses=WAITING_ANSWER,
+    responses=WAITING_RESPONSE,
     tags=["chat"],
     max_body_size=schemas.MAX_CHAT_BODY,
 )
 @router.post(
     "/agents/chat",
     response_model=schemas.ChatAnswer,
-    responses=WAITING_ANSWER,
+    responses=WAITING_RESPONSE,
     tags=["chat"],
     operation_id="chat_with_agent",
     max_body_size=schemas.MAX_CHAT_BODY,
 )
-async def answer_whole(asked: schemas.ChatRequest, desk: AtDesk, response: Response) -> schemas.ChatAnswer:
+async def answer_whole(
+    request: schemas.ChatRequest, limiter: ChatLimiterDep, response: Response
+) -> schemas.ChatAnswer:
     """Say something to an agent, and get the whole answer; 202 when the run waits for an approval first."""
-    admitted = await desk.ask(asked, streamed=False)
-    ended = await subscribe.end(desk.engine, admitted.turn.run.id)
+    admitted = await limiter.start(request, streamed=False)
+    final = await subscribe.final_event(limiter.manager, admitted.turn.run.id)
     response.headers.update(admitted.headers)
-    response.status_code = status.HTTP_202_ACCEPTED if ended.type == WAITING else status.HTTP_200_OK
-    return start_run.answer(admitted.turn, ended)
+    response.status_code = (
+        status.HTTP_202_ACCEPTED if final.type == EventType.RUN_WAITING else status.HTTP_200_OK
+    )
+    return start_run.chat_response(admitted.turn, final)
 
 
 @router.post(
@@ -79,10 +83,10 @@ async def answer_whole(asked: schemas.ChatRequest, desk: AtDesk, response: Respo
     tags=["chat"],
     max_body_size=schemas.MAX_CHAT_BODY,
 )
-async def answer_streamed(asked: schemas.ChatRequest, desk: AtDesk) -> StreamingResponse:
+async def answer_streamed(request: schemas.ChatRequest, limiter: ChatLimiterDep) -> StreamingResponse:
     """Say something to an agent, and hear the answer as it is made, with every tool call and handoff."""
-    admitted = await desk.ask(asked, streamed=True)
-    events = subscribe.frames(desk.engine, admitted.turn.run.id, admitted.may_hear)
+    admitted = await limiter.start(request, streamed=True)
+    events = subscribe.sse_frames(limiter.manager, admitted.turn.run.id, admitted.is_authorized)
     return event_stream(events, admitted.lease, admitted.headers)
 
 
@@ -93,71 +97,71 @@ async def answer_streamed(asked: schemas.ChatRequest, desk: AtDesk) -> Streaming
     tags=["runs"],
     max_body_size=schemas.MAX_CHAT_BODY,
 )
-async def begin_run(asked: schemas.ChatRequest, desk: AtDesk, response: Response) -> models.Run:
+async def create_run(request: schemas.ChatRequest, limiter: ChatLimiterDep, response: Response) -> models.Run:
     """Say something to an agent, and go away: the run can be read, heard and cancelled by its id."""
-    admitted = await desk.ask(asked, streamed=False)
+    admitted = await limiter.start(request, streamed=False)
     run = admitted.turn.run
     response.headers.update({**admitted.headers, "Location": f"/api/v1/runs/{run.id}"})
     return run
 
 
 @router.get("/runs", tags=["runs"])
-async def list_runs(wanted: WantedPage, caller: Reader, session: Session) -> Page[schemas.RunSummary]:
-    """List runs, the newest first: yours, or with `of=tenant` everybody's, for owners and admins."""
-    return await queries.page(session, caller, wanted)
+async def list_runs(query: RunQuery, caller: Reader, session: Session) -> Page[schemas.RunSummary]:
+    """List runs, the newest first: yours, or with `scope=tenant` everybody's, for owners and admins."""
+    return await queries.list_runs(session, caller, query)
 
 
 @router.get("/runs/totals", tags=["runs"])
-async def sum_up_runs(wanted: Wanted, caller: Reader, session: Session) -> list[schemas.RunTotals]:
+async def sum_up_runs(filters: RunFilters, caller: Reader, session: Session) -> list[schemas.RunTotals]:
     """Sum runs up, by model and status: how many, their tokens, cost and time."""
-    return await queries.totals(session, caller, wanted)
+    return await queries.sum_usage(session, caller, filters)
 
 
 @router.get("/runs/{run_id}", tags=["runs"])
-async def read_run(run_id: UUID, caller: Reader, session: Session) -> schemas.WholeRun:
+async def read_run(run_id: UUID, caller: Reader, session: Session) -> schemas.RunDetail:
     """Read one run: how far it is, what it has asked, and what came of it."""
     run = schemas.Run.model_validate(await store.find(session, caller, run_id))
-    asked = await approvals.of_run(session, run_id)
-    return schemas.WholeRun(**run.model_dump(exclude={"duration_ms"}), approvals=asked)
+    run_approvals = await approvals.list_for_run(session, run_id)
+    return schemas.RunDetail(**run.model_dump(exclude={"duration_ms"}), approvals=run_approvals)
 
 
 @router.get("/runs/{run_id}/events", response_class=StreamingResponse, responses=RESUMED, tags=["runs"])
-async def read_run_events(run_id: UUID, ear: Listener, after: ResumeAfter) -> Response:
+async def read_run_events(run_id: UUID, limiter: StreamLimiterDep, after: ResumeAfter) -> Response:
     """Hear a run's events, from the beginning or from where a stream broke off; 204 when all was heard."""
-    if not await subscribe.has_more(ear.engine, ear.caller, run_id, after):
+    if not await subscribe.has_more(limiter.manager, limiter.caller, run_id, after):
         # What tells an EventSource not to come again (WHATWG HTML 9.2.3).
         return Response(status_code=status.HTTP_204_NO_CONTENT)
-    admission = await ear.listen()
-    events = subscribe.frames(ear.engine, run_id, ear.may_hear, after)
+    admission = await limiter.admit()
+    events = subscribe.sse_frames(limiter.manager, run_id, limiter.is_authorized, after)
     return event_stream(events, admission.lease, admission.headers())
 
 
 @router.post("/runs/{run_id}/cancel", response_model=schemas.Run, tags=["runs"])
-async def cancel_run(run_id: UUID, caller: Writer, engine: Runs) -> models.Run:
+async def cancel_run(run_id: UUID, caller: Writer, manager: ManagerDep) -> models.Run:
     """Stop a run. What it has said is kept, marked as incomplete, and counted; its last event says when."""
-    return await start_run.cancel(engine, caller, run_id)
+    return await start_run.cancel_run(manager, caller, run_id)
 
 
 @router.post("/runs/{run_id}/approvals/{approval_id}", response_model=schemas.Run, tags=["runs"])
 async def answer_approval(
-    run_id: UUID, approval_id: UUID, given: schemas.Answer, caller: Writer, engine: Runs
+    run_id: UUID, approval_id: UUID, decision: schemas.Answer, caller: Writer, manager: ManagerDep
 ) -> models.Run:
     """Allow or refuse what a run has asked for. When all is answered it goes on; its events go on, too."""
-    return (await start_run.go_on(engine, caller, run_id, {approval_id: given})).run
+    return (await start_run.answer_approvals(manager, caller, run_id, {approval_id: decision})).run
 
 
 @router.get("/agents", response_model=list[schemas.Agent], tags=["agents"])
 async def list_agents(_caller: ToolReader) -> list[schemas.Agent]:
     """List the agents that can be talked to."""
-    return [start_run.described(agent) for agent in AGENTS.values()]
+    return [start_run.to_agent_schema(agent) for agent in AGENTS.values()]
 
 
 @router.get("/agents/{name}/status", response_model=schemas.AgentStatus, tags=["agents"])
 async def read_agent_status(name: AgentName, caller: ToolReader, session: Session) -> schemas.AgentStatus:
     """Tell what one agent has done in this tenant."""
     if name not in AGENTS:
-        raise UnknownAgent(f"There is no agent called {name!r}.")
-    return await store.activity(session, caller, name)
+        raise AgentNotFound(f"There is no agent called {name!r}.")
+    return await store.agent_status(session, caller, name)
 
 
 @router.get("/tools", response_model=schemas.Tools, tags=["agents"])

@@ -10,12 +10,12 @@ UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def event_stream(
-    frames: AsyncIterator[bytes], lease: SlotLease, headers: Mapping[str, str]
+    frames: AsyncIterator[bytes], slot: SlotLease, headers: Mapping[str, str]
 ) -> StreamingResponse:
     """Stream events; the lease is kept for as long as the stream stands, and then given back."""
 
     async def stream() -> AsyncIterator[bytes]:
-        async with lease:
+        async with slot:
             async for frame in frames:
                 yield frame
 

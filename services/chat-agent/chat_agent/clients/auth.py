@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from servicekit.auth.permissions import Role, allows
 from servicekit.http.client import DependencyUnavailable, ServiceClient
 
-from chat_agent.clients.retry import again
+from chat_agent.clients.retry import retry
 from chat_agent.errors import AuthUnavailable, MembershipEnded, TenantSuspended
 from chat_agent.models import Run
 
@@ -17,7 +17,7 @@ SCOPE = "members:read"
 PERMISSION = "conversations:write"
 
 
-class Belonging(BaseModel):
+class Membership(BaseModel):
     """What somebody is in a tenant, as auth tells it."""
 
     role: Role
@@ -26,23 +26,29 @@ class Belonging(BaseModel):
 
 
 @dataclass(frozen=True)
-class Owners:
+class MembershipClient:
     """Those for whom runs are worked on; auth may be away for `patience` seconds."""
 
     client: ServiceClient
-    patience: float
+    timeout_seconds: float
 
-    async def still_may(self, run: Run) -> None:
+    async def require_active_member(self, run: Run) -> None:
         """Refuse to go on with a run; raises TenantSuspended, MembershipEnded or AuthUnavailable."""
-        found = await again(
-            lambda: self._belonging(run), lambda error: isinstance(error, AuthUnavailable), self.patience
+        membership = await retry(
+            lambda: self._membership(run),
+            lambda error: isinstance(error, AuthUnavailable),
+            self.timeout_seconds,
         )
-        if found is not None and found.tenant_status == "suspended":
+        if membership is not None and membership.tenant_status == "suspended":
             raise TenantSuspended
-        if found is None or found.user_status != "active" or not allows(PERMISSION, found.role, frozenset()):
+        if (
+            membership is None
+            or membership.user_status != "active"
+            or not allows(PERMISSION, membership.role, frozenset())
+        ):
             raise MembershipEnded
 
-    async def _belonging(self, run: Run) -> Belonging | None:
+    async def _membership(self, run: Run) -> Membership | None:
         path = f"/tenants/{run.tenant_id}/members/{run.user_id}"
         try:
             answer = await self.client.request("GET", path, on_behalf_of=(run.tenant_id, run.user_id))
@@ -52,4 +58,4 @@ class Owners:
             return None
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise AuthUnavailable(f"The auth service answered {answer.status}.")
-        return Belonging.model_validate_json(answer.body)
+        return Membership.model_validate_json(answer.body)

@@ -13,9 +13,9 @@ from servicekit.http.client import DependencyUnavailable, ServiceClient
 
 from chat_agent.errors import (
     ConversationLimitReached,
+    ConversationNotFound,
     ConversationUnavailable,
     Superseded,
-    UnknownConversation,
 )
 
 # The service takes 100 items and 1 MiB at once; half of that, since what is sent may be written longer.
@@ -25,14 +25,14 @@ LIMIT_REACHED = "conversation_limit_reached"
 SCOPE = "conversations:read conversations:write"
 
 
-class Item(BaseModel):
+class StoredItem(BaseModel):
     """One item of the Agents SDK, as it is kept."""
 
     id: str
     data: dict[str, Any]
 
 
-class Turn(NamedTuple):
+class TurnRef(NamedTuple):
     """What one run says and hears in a conversation, and the attempt that works on it."""
 
     conversation_id: UUID
@@ -40,12 +40,12 @@ class Turn(NamedTuple):
     attempt: int
 
     @property
-    def path(self) -> str:
+    def url_path(self) -> str:
         """Where it is."""
         return f"/conversations/{self.conversation_id}/turns/{self.run_id}"
 
 
-class Match(BaseModel):
+class SearchMatch(BaseModel):
     """A place where something was said."""
 
     conversation_id: UUID
@@ -54,38 +54,38 @@ class Match(BaseModel):
     created_at: datetime
 
 
-class Items(BaseModel):
+class ItemsResponse(BaseModel):
     """The service's answer with items."""
 
-    items: list[Item]
+    items: list[StoredItem]
 
 
-class Matches(BaseModel):
+class SearchResponse(BaseModel):
     """The service's answer to a search."""
 
-    items: list[Match]
+    items: list[SearchMatch]
 
 
-def written(items: Sequence[Item]) -> dict[str, Any]:
+def items_payload(items: Sequence[StoredItem]) -> dict[str, Any]:
     """Write items down for a body."""
     return {"items": [item.model_dump(mode="json") for item in items]}
 
 
-def batches(items: Sequence[Item]) -> list[list[Item]]:
+def in_batches(items: Sequence[StoredItem]) -> list[list[StoredItem]]:
     """Divide items into as many at once as the service takes; one batch at least, which may be empty."""
-    found: list[list[Item]] = [[]]
+    batches: list[list[StoredItem]] = [[]]
     size = 0
     for item in items:
-        its_size = len(orjson.dumps(item.data))
-        if len(found[-1]) == BATCH_ITEMS or (found[-1] and size + its_size > BATCH_BYTES):
-            found.append([])
+        item_size = len(orjson.dumps(item.data))
+        if len(batches[-1]) == BATCH_ITEMS or (batches[-1] and size + item_size > BATCH_BYTES):
+            batches.append([])
             size = 0
-        found[-1].append(item)
-        size += its_size
-    return found
+        batches[-1].append(item)
+        size += item_size
+    return batches
 
 
-def refusal(problem: Mapping[str, Any]) -> Exception:
+def conflict_error(problem: Mapping[str, Any]) -> Exception:
     """Return the error that a conflict stands for."""
     if problem["code"] == SUPERSEDED:
         return Superseded()
@@ -95,11 +95,11 @@ def refusal(problem: Mapping[str, Any]) -> Exception:
 
 
 @dataclass(frozen=True)
-class Conversations:
+class ConversationClient:
     """What one person of a tenant has said and heard.
 
-    Raises ConversationUnavailable when the service does not answer, UnknownConversation when it is another's,
-    ConversationLimitReached when no more may be kept, and Superseded to a turn's attempt that is not the
+    Raises ConversationUnavailable when the service does not answer, ConversationNotFound for a conversation
+    of somebody else, ConversationLimitReached when it is full, and Superseded for an attempt that is not the
     newest.
     """
 
@@ -107,49 +107,49 @@ class Conversations:
     tenant_id: UUID
     subject: str
 
-    async def ensure(self, conversation_id: UUID) -> None:
+    async def create_if_missing(self, conversation_id: UUID) -> None:
         """Make the conversation unless it is there."""
         await self._call("PUT", f"/conversations/{conversation_id}", json={})
 
-    async def open_turn(self, turn: Turn, items: Sequence[Item], last: int) -> list[Item]:
+    async def open_turn(self, turn: TurnRef, items: Sequence[StoredItem], last: int) -> list[StoredItem]:
         """Add a run's first items, to a new conversation unless it is there; give the last, oldest first.
 
         The ids of the items begin with `<run_id>-`; one whose id is there already is left as it is. No older
         attempt can change anything in the turn from now on.
         """
-        *before, end = batches(items)
+        *before, end = in_batches(items)
         for batch in before:
-            await self._open(turn, batch, last=1)
-        return await self._open(turn, end, last)
+            await self._put_turn(turn, batch, last=1)
+        return await self._put_turn(turn, end, last)
 
-    async def _open(self, turn: Turn, batch: Sequence[Item], last: int) -> list[Item]:
-        body = {"attempt": turn.attempt, **written(batch), "last": last}
-        answer = await self._call("PUT", turn.path, json=body)
-        return Items.model_validate_json(answer).items
+    async def _put_turn(self, turn: TurnRef, batch: Sequence[StoredItem], last: int) -> list[StoredItem]:
+        body = {"attempt": turn.attempt, **items_payload(batch), "last": last}
+        answer = await self._call("PUT", turn.url_path, json=body)
+        return ItemsResponse.model_validate_json(answer).items
 
-    async def append(self, turn: Turn, items: Sequence[Item]) -> None:
+    async def append(self, turn: TurnRef, items: Sequence[StoredItem]) -> None:
         """Add items to a turn; one whose id is there already is left as it is."""
-        for batch in batches(items):
-            body = {"attempt": turn.attempt, **written(batch)}
-            await self._call("POST", f"{turn.path}/items", json=body)
+        for batch in in_batches(items):
+            body = {"attempt": turn.attempt, **items_payload(batch)}
+            await self._call("POST", f"{turn.url_path}/items", json=body)
 
-    async def forget_turn(self, turn: Turn) -> None:
+    async def delete_turn(self, turn: TurnRef) -> None:
         """Take away all items whose ids begin with `<run_id>-`, if there are any."""
-        await self._call("DELETE", turn.path, params={"attempt": turn.attempt})
+        await self._call("DELETE", turn.url_path, params={"attempt": turn.attempt})
 
-    async def items(self, conversation_id: UUID, last: int) -> list[Item]:
+    async def items(self, conversation_id: UUID, last: int) -> list[StoredItem]:
         """Give the last items, oldest first."""
         answer = await self._call("GET", f"/conversations/{conversation_id}/items", params={"last": last})
-        return Items.model_validate_json(answer).items
+        return ItemsResponse.model_validate_json(answer).items
 
     async def clear(self, conversation_id: UUID) -> None:
         """Take all items away."""
         await self._call("DELETE", f"/conversations/{conversation_id}/items")
 
-    async def search(self, query: str, limit: int = 5) -> list[Match]:
+    async def search(self, query: str, limit: int = 5) -> list[SearchMatch]:
         """Find what was said, best first."""
         answer = await self._call("GET", "/search", params={"query": query, "limit": limit})
-        return Matches.model_validate_json(answer).items
+        return SearchResponse.model_validate_json(answer).items
 
     async def _call(self, method: str, path: str, **parts: Any) -> bytes:
         try:
@@ -159,9 +159,9 @@ class Conversations:
         except DependencyUnavailable as error:
             raise ConversationUnavailable from error
         if answer.status == HTTPStatus.NOT_FOUND:
-            raise UnknownConversation
+            raise ConversationNotFound
         if answer.status == HTTPStatus.CONFLICT:
-            raise refusal(orjson.loads(answer.body))
+            raise conflict_error(orjson.loads(answer.body))
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise ConversationUnavailable(f"The conversation service answered {answer.status}.")
         return answer.body

@@ -14,17 +14,17 @@ T = TypeVar("T")
 OUTAGE_SECONDS = 60.0
 
 
-async def patiently(call: Callable[[], Awaitable[T]], seconds: float) -> T:
+async def retry_unavailable(call: Callable[[], Awaitable[T]], seconds: float) -> T:
     """Ask the conversation service, again for so long; raises ConversationUnavailable after that."""
-    return await again(call, lambda error: isinstance(error, ConversationUnavailable), seconds)
+    return await retry(call, lambda error: isinstance(error, ConversationUnavailable), seconds)
 
 
-async def through_outages(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_database(call: Callable[[], Awaitable[T]]) -> T:
     """Use the database, again and again while it is away; raises when that takes too long."""
-    return await again(call, is_outage, OUTAGE_SECONDS)
+    return await retry(call, is_outage, OUTAGE_SECONDS)
 
 
-async def again(call: Callable[[], Awaitable[T]], on: Callable[[Exception], bool], seconds: float) -> T:
+async def retry(call: Callable[[], Awaitable[T]], on: Callable[[Exception], bool], seconds: float) -> T:
     """Call again, with growing pauses, for as long as that may help."""
     async for attempt in stamina.retry_context(
         on=on, attempts=None, timeout=seconds, wait_initial=0.1, wait_max=2

@@ -13,30 +13,37 @@ from servicekit.events.relay import Handler
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.models import QUEUED, RUNNING, WAITING, Run
+from chat_agent.models import UNFINISHED, Run
 from chat_agent.runs import store
 
 
-async def stop_of_person(session: AsyncSession, received: ReceivedEvent) -> None:
+async def stop_runs_of_user(session: AsyncSession, received: ReceivedEvent) -> None:
     """Write down that somebody has left, and stop what runs for them."""
     event = await erasure.record_user_deleted(session, received)
-    await stop_all(session, (Run.user_id == event.user_id) | Run.tenant_id.in_(event.tenant_ids))
+    await stop_runs(session, (Run.user_id == event.user_id) | Run.tenant_id.in_(event.tenant_ids))
 
 
-async def stop_of_tenant(session: AsyncSession, received: ReceivedEvent) -> None:
+async def stop_runs_of_tenant(session: AsyncSession, received: ReceivedEvent) -> None:
     """Write down what has become of a tenant, unless newer is known, and stop what runs in a deleted one."""
     event = await erasure.record_tenant_changed(session, received)
     if event is not None and event.purge_after is not None:
-        await stop_all(session, Run.tenant_id == event.tenant_id)
+        await stop_runs(session, Run.tenant_id == event.tenant_id)
 
 
-async def stop_all(session: AsyncSession, whose: ColumnElement[bool]) -> Sequence[Run]:
+async def stop_runs(session: AsyncSession, condition: ColumnElement[bool]) -> Sequence[Run]:
     """Stop what runs, waits or is next; who works on it hears of it from the row."""
-    open_ones = select(Run).where(whose, Run.status.in_((QUEUED, RUNNING, WAITING)), Run.stop.is_(None))
-    found = (await session.scalars(open_ones.order_by(Run.id).with_for_update())).all()
-    for run in found:
+    open_ones = select(Run).where(
+        condition,
+        Run.status.in_(UNFINISHED),
+        Run.stop.is_(None),
+    )
+    open_runs = (await session.scalars(open_ones.order_by(Run.id).with_for_update())).all()
+    for run in open_runs:
         await store.stop(session, run, "cancel")
-    return found
+    return open_runs
 
 
-HANDLERS: dict[str, Handler] = {USER_EVENT: stop_of_person, **dict.fromkeys(TENANT_EVENTS, stop_of_tenant)}
+HANDLERS: dict[str, Handler] = {
+    USER_EVENT: stop_runs_of_user,
+    **dict.fromkeys(TENANT_EVENTS, stop_runs_of_tenant),
+}

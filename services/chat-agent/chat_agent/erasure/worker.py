@@ -16,13 +16,13 @@ from servicekit.workers.base import LoopWorker
 from servicekit.workers.retention import RetentionRule
 from sqlalchemy import delete, exists, select, update
 
-from chat_agent.erasure.handlers import stop_all
-from chat_agent.event_log.store import RecordedLog
-from chat_agent.models import OVER, Approval, Base, Run, ToolCall
+from chat_agent.erasure.handlers import stop_runs
+from chat_agent.event_log.store import EventStore
+from chat_agent.models import FINISHED, Approval, Base, Run, ToolCall
 from chat_agent.settings import Settings
 
 # What a run is without what was said in it, and without whose it was.
-BLANK: dict[str, Any] = {
+ERASED_VALUES: dict[str, Any] = {
     "user_id": ANONYMOUS_SUBJECT,
     "message": "",
     "prelude": [],
@@ -33,20 +33,20 @@ BLANK: dict[str, Any] = {
     "trace_id": None,
 }
 # Longer than any token of theirs is good for.
-LATE = timedelta(hours=1)
+GRACE_PERIOD = timedelta(hours=1)
 HAS_RUNS = exists().where(Run.user_id == deleted_users.c.user_id)
 BATCH = 200
 PAUSE_SECONDS = 2.0
 
 
-class Forgetter(LoopWorker):
+class ErasureWorker(LoopWorker):
     """Forgets, in small batches; a Worker. Several replicas may do so at once."""
 
     def __init__(self, database: Database, redis: Redis, settings: Settings) -> None:
         super().__init__("forgetting")
         self._database = database
         self._redis = redis
-        self._log_seconds = settings.run_log_seconds
+        self._log_seconds = settings.run_log_ttl_seconds
 
     async def begin(self) -> None:
         """Make sure that the database answers."""
@@ -54,35 +54,35 @@ class Forgetter(LoopWorker):
 
     async def step(self) -> float:
         """Stop what began late, and forget what is over."""
-        if run_ids := await self._over():
-            await self._forget(run_ids)
+        if run_ids := await self._finished_runs():
+            await self._erase(run_ids)
         return 0 if len(run_ids) == BATCH else PAUSE_SECONDS
 
-    async def _over(self) -> Sequence[UUID]:
+    async def _finished_runs(self) -> Sequence[UUID]:
         """List some runs that are over, of those who have left; what is not over is stopped."""
         async with self._database.begin() as session:
             if await session.scalar(erasure.pending_erasures().limit(1)) is None:
                 return []
             # Of few people at a time, and so by index.
-            people = (await session.scalars(erasure.pending_erasures().where(HAS_RUNS).limit(BATCH))).all()
-            if not people:
-                await erasure.mark_erased(session, HAS_RUNS, LATE)
+            users = (await session.scalars(erasure.pending_erasures().where(HAS_RUNS).limit(BATCH))).all()
+            if not users:
+                await erasure.mark_erased(session, HAS_RUNS, GRACE_PERIOD)
                 return []
-            await stop_all(session, Run.user_id.in_(people))
-            over = select(Run.id).where(Run.user_id.in_(people), Run.status.in_(OVER)).limit(BATCH)
+            await stop_runs(session, Run.user_id.in_(users))
+            over = select(Run.id).where(Run.user_id.in_(users), Run.status.in_(FINISHED)).limit(BATCH)
             return (await session.scalars(over)).all()
 
-    async def _forget(self, run_ids: Sequence[UUID]) -> None:
+    async def _erase(self, run_ids: Sequence[UUID]) -> None:
         """Leave of these runs what they used."""
         for run_id in run_ids:
-            await RecordedLog(self._redis, run_id).forget(self._log_seconds)
+            await EventStore(self._redis, run_id).delete(self._log_seconds)
         async with self._database.begin() as session:
             await session.execute(delete(Approval).where(Approval.run_id.in_(run_ids)))
             await session.execute(delete(ToolCall).where(ToolCall.run_id.in_(run_ids)))
-            await session.execute(update(Run).where(Run.id.in_(run_ids)).values(BLANK))
+            await session.execute(update(Run).where(Run.id.in_(run_ids)).values(ERASED_VALUES))
 
 
-def of_deleted_tenants() -> RetentionRule:
+def deleted_tenants_rule() -> RetentionRule:
     """Say which runs go with their tenant; their logs are gone an hour after their end in any case."""
     runs = Base.metadata.tables["runs"]
     return runs, Run.tenant_id.in_(erasure.purgeable_tenants()) & Run.ended_at.is_not(None)

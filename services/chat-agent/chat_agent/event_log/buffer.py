@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from chat_agent.event_log.store import BATCH, DELTAS, SUPERSEDED, TERMINAL, RecordedLog, RunEvent, make_event
+from chat_agent.event_log.store import BATCH, DELTAS, SUPERSEDED, TERMINAL, EventStore, RunEvent, make_event
 
 # So many events of a run stay at hand in the process that works on it; older ones are read from Redis.
 WINDOW = 1000
 
 
-class Happening:
+class PendingEvent:
     """Something that happened and has no number yet."""
 
     def __init__(self, type: str, fields: dict[str, Any]) -> None:  # the word on the wire
@@ -20,7 +20,7 @@ class Happening:
         self.fields = fields
         self.at = datetime.now(UTC)
 
-    def absorb(self, type: str, fields: dict[str, Any]) -> bool:
+    def merge(self, type: str, fields: dict[str, Any]) -> bool:
         """Take in the next piece of the same text, if that is what it is."""
         if type != self.type or type not in DELTAS or fields["item_id"] != self.fields["item_id"]:
             return False
@@ -28,7 +28,7 @@ class Happening:
         return True
 
 
-class RunLog:
+class EventBuffer:
     """The log of a run, at the one who works on it: what happened, what is on its way, what is recorded.
 
     Pieces of text that come faster than they can be recorded become one event, so that a slow Redis makes
@@ -39,92 +39,92 @@ class RunLog:
         self,
         run_id: UUID,
         conversation_id: UUID,
-        recorded: RecordedLog,
+        store: EventStore,
         *,
         attempt: int,
-        keep_seconds: int,
-        note: "Callable[[RunLog], None]",
+        ttl_seconds: int,
+        mark_dirty: "Callable[[EventBuffer], None]",
     ) -> None:
         self.run_id = run_id
-        self.recorded = recorded
+        self.store = store
         self.attempt = attempt
-        self.keep_seconds = keep_seconds
-        self._note = note
-        self.is_left = False
+        self.ttl_seconds = ttl_seconds
+        self._mark_dirty = mark_dirty
+        self.is_detached = False
         self._conversation_id = conversation_id
         # The numbers of the last event that was numbered, and of the last that Redis has.
-        self._last = self._recorded = 0
-        self._is_torn = False
-        self._happened: list[Happening] = []
-        self._underway: list[RunEvent] = []
+        self._last = self._acknowledged = 0
+        self._has_gap = False
+        self._pending: list[PendingEvent] = []
+        self._unacknowledged: list[RunEvent] = []
         self._window: list[RunEvent] = []
         self._is_closed = False
         self._changed = asyncio.Event()
 
-    def go_on_after(self, seq: int) -> None:
+    def start_after(self, seq: int) -> None:
         """Begin after this number, which somebody else has written."""
-        self._last = self._recorded = seq
+        self._last = self._acknowledged = seq
 
     def append(self, type: str, **fields: object) -> None:  # the word on the wire
         """Add an event; raises AssertionError after the terminal one, of which there is exactly one.
 
         Who has been superseded is not heard any more.
         """
-        assert not self._is_closed or self.is_left, f"{type} after the end"  # noqa: S101
+        assert not self._is_closed or self.is_detached, f"{type} after the end"  # noqa: S101
         if self._is_closed:
             return
         self._is_closed = type in TERMINAL
-        if not (self._happened and self._happened[-1].absorb(type, fields)):
-            self._happened.append(Happening(type, fields))
-        self._note(self)
+        if not (self._pending and self._pending[-1].merge(type, fields)):
+            self._pending.append(PendingEvent(type, fields))
+        self._mark_dirty(self)
 
     @property
-    def is_recorded(self) -> bool:
+    def is_flushed(self) -> bool:
         """Tell whether nothing is on its way."""
-        return not self._happened and not self._underway
+        return not self._pending and not self._unacknowledged
 
-    def underway(self) -> list[RunEvent]:
+    def unacknowledged(self) -> list[RunEvent]:
         """Give what Redis is not known to have; what has just happened gets its numbers here."""
-        self._underway += [self._numbered(one) for one in self._happened]
-        self._happened.clear()
-        return self._underway[:BATCH]
+        self._unacknowledged += [self._numbered(one) for one in self._pending]
+        self._pending.clear()
+        return self._unacknowledged[:BATCH]
 
-    def _numbered(self, one: Happening) -> RunEvent:
+    def _numbered(self, one: PendingEvent) -> RunEvent:
         self._last += 1
         return make_event(self._last, one.type, self.run_id, self._conversation_id, one.fields, one.at)
 
     @property
-    def is_torn(self) -> bool:
+    def has_gap(self) -> bool:
         """Tell whether Redis has lost events that are not at hand any more."""
-        return self._is_torn
+        return self._has_gap
 
-    def recorded_until(self, seq: int) -> None:
+    def acknowledge(self, seq: int) -> None:
         """Hear how far Redis has it; what it had and has lost is on its way again."""
         if seq == SUPERSEDED:
             self.supersede()
             return
-        done = until(self._underway, seq)
-        self._window += self._underway[:done]
-        kept = until(self._window, seq)
-        self._underway = self._window[kept:] + self._underway[done:]
-        del self._window[kept:]
-        self._is_torn = bool(self._underway) and self._underway[0].seq > seq + 1
-        self._recorded = seq
+        done = count_until(self._unacknowledged, seq)
+        self._window += self._unacknowledged[:done]
+        end_of_stored = count_until(self._window, seq)
+        self._unacknowledged = self._window[end_of_stored:] + self._unacknowledged[done:]
+        del self._window[end_of_stored:]
+        self._has_gap = bool(self._unacknowledged) and self._unacknowledged[0].seq > seq + 1
+        self._acknowledged = seq
         if len(self._window) > 2 * WINDOW:
             del self._window[:-WINDOW]
         self._notify()
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """Let readers go elsewhere: this is not the place any more where the run goes on."""
-        self.is_left = True
+        self.is_detached = True
         self._notify()
 
     def supersede(self) -> None:
         """Leave, and say no more: somebody else writes this log by now."""
         self._is_closed = True
-        self._happened.clear()
-        self._underway.clear()
-        self.leave()
+        self._pending.clear()
+        self._unacknowledged.clear()
+        self.detach()
 
     def _notify(self) -> None:
         self._changed.set()
@@ -135,31 +135,31 @@ class RunLog:
         """Give what is set when more is recorded, readers have to leave, or have heard nothing for long."""
         return self._changed
 
-    def stir(self) -> None:
+    def wake_readers(self) -> None:
         """Let readers look up who have heard nothing for a while."""
         self._notify()
 
     async def last(self) -> RunEvent | None:
         """See `Source`."""
-        return self._window[-1] if self._window else await self.recorded.last()
+        return self._window[-1] if self._window else await self.store.last()
 
     async def after(self, seq: int) -> Sequence[RunEvent]:
         """See `Source`."""
-        if self._recorded <= seq and not self.is_left:
+        if self._acknowledged <= seq and not self.is_detached:
             await self._changed.wait()
-        if self._recorded <= seq:
+        if self._acknowledged <= seq:
             return []
-        begin = self._window[0].seq if self._window else self._recorded + 1
+        begin = self._window[0].seq if self._window else self._acknowledged + 1
         if seq >= begin - 1:
             return self._window[seq - begin + 1 :]
-        if older := await self.recorded.between(seq, begin - 1):
+        if older := await self.store.between(seq, begin - 1):
             return older
         # Lost for good: what comes after it is better than nothing for ever.
-        if not self._window and not self.is_left:
+        if not self._window and not self.is_detached:
             await self._changed.wait()
         return self._window[:]
 
 
-def until(events: Sequence[RunEvent], seq: int) -> int:
+def count_until(events: Sequence[RunEvent], seq: int) -> int:
     """Count the events, whose numbers follow one another, up to this one."""
     return min(max(seq - events[0].seq + 1, 0), len(events)) if events else 0

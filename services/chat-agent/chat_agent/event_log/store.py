@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, Protocol
 from uuid import UUID
@@ -19,15 +20,12 @@ from pydantic import JsonValue
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-WAITING = "run.waiting"
-TERMINAL = frozenset({"run.completed", "run.failed", "run.cancelled"})
-DELTAS = frozenset({"message.delta", "reasoning.delta"})
 BATCH = 500
 BLOCK_MS = 5000
 
 SUPERSEDED = -1
 # The number of an attempt that nobody makes: all are older.
-NOBODYS_TURN = 2**53 - 1
+CLOSED_ATTEMPT = 2**53 - 1
 # KEYS: the log, and who writes it. ARGV: the writer's attempt, seconds to keep both, 1 if a hole before the
 # events cannot be helped, the first event's number, then type and data of each. Gives the number of the last
 # event that is there afterwards, or -1 to a writer that has a successor. Events that would leave a hole are
@@ -54,7 +52,30 @@ if writer < attempt or redis.call('TTL', KEYS[1]) < math.max(keep - 60, keep / 2
 end
 return last
 """
-SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
+APPEND_SHA = hashlib.sha1(APPEND.encode(), usedforsecurity=False).hexdigest()
+
+
+class EventType(StrEnum):
+    """What an event of a run is about."""
+
+    RUN_STARTED = "run.started"
+    RUN_RESUMED = "run.resumed"
+    RUN_WAITING = "run.waiting"
+    RUN_COMPLETED = "run.completed"
+    RUN_FAILED = "run.failed"
+    RUN_CANCELLED = "run.cancelled"
+    ITEM_STARTED = "item.started"
+    ITEM_COMPLETED = "item.completed"
+    MESSAGE_DELTA = "message.delta"
+    REASONING_DELTA = "reasoning.delta"
+    TOOL_CALLED = "tool.called"
+    TOOL_OUTPUT = "tool.output"
+    AGENT_CHANGED = "agent.changed"
+    APPROVAL_REQUIRED = "approval.required"
+
+
+TERMINAL = frozenset({EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_CANCELLED})
+DELTAS = frozenset({EventType.MESSAGE_DELTA, EventType.REASONING_DELTA})
 
 
 @dataclass(frozen=True)
@@ -81,7 +102,7 @@ class RunEvent:
         return parsed
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """Where the events of one run can be read from."""
 
     async def after(self, seq: int) -> Sequence[RunEvent]:
@@ -91,7 +112,7 @@ class Source(Protocol):
         """Give the newest event, if there is one (yet, or still)."""
 
 
-class RecordedLog:
+class EventStore:
     """The log of any run, in Redis."""
 
     def __init__(self, redis: Redis, run_id: UUID) -> None:
@@ -102,17 +123,17 @@ class RecordedLog:
     async def last(self) -> RunEvent | None:
         """See `Source`."""
         newest: Any = await self._redis.xrevrange(self.keys[0], count=1)
-        return event_of(*newest[0]) if newest else None
+        return parse_entry(*newest[0]) if newest else None
 
     async def after(self, seq: int) -> Sequence[RunEvent]:
         """See `Source`."""
         answer = await self._redis.xread({self.keys[0]: f"{seq}-0"}, count=BATCH, block=BLOCK_MS)
-        return [event_of(id_, fields) for id_, fields in entries_of(answer)]
+        return [parse_entry(id_, fields) for id_, fields in parse_entries(answer)]
 
     async def between(self, after: int, until: int) -> list[RunEvent]:
         """Give the events after number `after`, up to number `until`, as far as they are there."""
-        found: Any = await self._redis.xrange(self.keys[0], f"({after}-0", f"{until}-0", count=BATCH)
-        return [event_of(id_, fields) for id_, fields in found]
+        entries: Any = await self._redis.xrange(self.keys[0], f"({after}-0", f"{until}-0", count=BATCH)
+        return [parse_entry(id_, fields) for id_, fields in entries]
 
     async def all(self) -> list[RunEvent]:
         """Give every event that is there."""
@@ -125,18 +146,18 @@ class RecordedLog:
             events += more
         return events
 
-    async def append(self, attempt: int, keep: int, events: Sequence[RunEvent] = ()) -> int:
+    async def append(self, attempt: int, ttl_seconds: int, events: Sequence[RunEvent] = ()) -> int:
         """Add events as the writer of an attempt, and shut earlier writers out; gives what APPEND does."""
-        arguments = append_arguments(attempt, keep, events, torn=False)
+        arguments = script_args(attempt, ttl_seconds, events, has_gap=False)
         try:
-            return int(await self._redis.evalsha(SHA, 2, *self.keys, *arguments))
+            return int(await self._redis.evalsha(APPEND_SHA, 2, *self.keys, *arguments))
         except NoScriptError:
             return int(await self._redis.eval(APPEND, 2, *self.keys, *arguments))
 
-    async def forget(self, keep: int) -> None:
+    async def delete(self, keep: int) -> None:
         """Remove the log, and shut out whoever was about to write in it; `keep` is how long logs are kept."""
         async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.set(self.keys[1], NOBODYS_TURN, ex=keep + 60)
+            pipeline.set(self.keys[1], CLOSED_ATTEMPT, ex=keep + 60)
             pipeline.delete(self.keys[0])
             await pipeline.execute()
 
@@ -156,18 +177,24 @@ def make_event(  # noqa: PLR0913, PLR0917  # the parts of an event
     return RunEvent(seq, type, orjson.dumps(data, option=orjson.OPT_UTC_Z))
 
 
-def append_arguments(attempt: int, keep: int, events: Sequence[RunEvent], *, torn: bool) -> list[Any]:
+def script_args(attempt: int, ttl_seconds: int, events: Sequence[RunEvent], *, has_gap: bool) -> list[Any]:
     """Give the arguments of APPEND."""
     first = events[0].seq if events else 0
-    return [attempt, keep, int(torn), first, *(part for event in events for part in (event.type, event.data))]
+    return [
+        attempt,
+        ttl_seconds,
+        int(has_gap),
+        first,
+        *(part for event in events for part in (event.type, event.data)),
+    ]
 
 
-def event_of(entry_id: bytes, fields: dict[bytes, bytes]) -> RunEvent:
+def parse_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> RunEvent:
     """Read an event from its entry; its number is in the id."""
     return RunEvent(int(entry_id.split(b"-")[0]), fields[b"type"].decode(), fields[b"data"])
 
 
-def entries_of(answer: object) -> list[tuple[bytes, dict[bytes, bytes]]]:
+def parse_entries(answer: object) -> list[tuple[bytes, dict[bytes, bytes]]]:
     """Take the entries of the one stream out of what XREAD answers (a list or, in RESP3, a mapping)."""
     if not answer:
         return []

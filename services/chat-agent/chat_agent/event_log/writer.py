@@ -9,19 +9,19 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 from servicekit.workers.base import check_cancelled, until_set
 
-from chat_agent.event_log.buffer import RunLog
-from chat_agent.event_log.store import APPEND, SHA, RunEvent, append_arguments
+from chat_agent.event_log.buffer import EventBuffer
+from chat_agent.event_log.store import APPEND, APPEND_SHA, RunEvent, script_args
 
 logger = logging.getLogger(__name__)
 
 # What happens within this time is recorded together: far less than a frame of a screen, and with each run
 # that has something to say a little more, so that many runs cost less each.
-GATHER_SECONDS = (0.004, 0.04)
-GATHER_SECONDS_A_RUN = 0.0005
-PAUSES = (0.05, 1.0)
+BATCH_SECONDS = (0.004, 0.04)
+BATCH_SECONDS_PER_RUN = 0.0005
+BACKOFF_SECONDS = (0.05, 1.0)
 
 
-class Recorder:
+class EventWriter:
     """Writes the logs of the runs that are alive here to Redis; a Worker.
 
     Redis down: what happens waits here, and readers wait with it; runs go on.
@@ -31,23 +31,23 @@ class Recorder:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._dirty: dict[UUID, RunLog] = {}
+        self._dirty: dict[UUID, EventBuffer] = {}
         self._wake = asyncio.Event()
         self._failures = 0
 
-    def note(self, log: RunLog) -> None:
+    def mark_dirty(self, log: EventBuffer) -> None:
         """Hear that something happened in a run."""
         self._dirty[log.run_id] = log
         self._wake.set()
 
-    async def recorded(self, log: RunLog, seconds: float) -> bool:
+    async def flush(self, log: EventBuffer, seconds: float) -> bool:
         """Wait until all that happened in a run is recorded; tells whether it is."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        while not log.is_recorded and loop.time() < deadline:
-            self.note(log)
+        while not log.is_flushed and loop.time() < deadline:
+            self.mark_dirty(log)
             await until_set(log.changed, deadline - loop.time())
-        return log.is_recorded
+        return log.is_flushed
 
     async def run(self) -> None:
         """Record, until cancelled."""
@@ -55,22 +55,22 @@ class Recorder:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            begun = loop.time()
+            started = loop.time()
             logs = list(self._dirty.values())
             try:
-                await self._record(logs)
+                await self._write(logs)
                 self._failures = 0
             except (RedisError, OSError) as error:
-                self._held_up(error)
+                self._note_failure(error)
             check_cancelled()
-            await asyncio.sleep(self._rest(len(logs), loop.time() - begun))
+            await asyncio.sleep(self._pause(len(logs), loop.time() - started))
 
     def healthy(self) -> bool:
         """Tell whether Redis takes what is recorded."""
         return not self._failures
 
-    async def _record(self, logs: Sequence[RunLog]) -> None:
-        batches = [(log, log.underway()) for log in logs]
+    async def _write(self, logs: Sequence[EventBuffer]) -> None:
+        batches = [(log, log.unacknowledged()) for log in logs]
         pipeline = self._redis.pipeline(transaction=False)
         for log, events in batches:
             self._add(pipeline, log, events)
@@ -78,16 +78,16 @@ class Recorder:
         failures = [
             failure
             for (log, _), answer in zip(batches, answers, strict=True)
-            if (failure := await self._heed(log, answer)) is not None
+            if (failure := await self._apply_reply(log, answer)) is not None
         ]
         if failures:
             raise failures[0]
 
-    def _add(self, pipeline: Redis, log: RunLog, events: Sequence[RunEvent]) -> None:
-        arguments = append_arguments(log.attempt, log.keep_seconds, events, torn=log.is_torn)
-        pipeline.evalsha(SHA, 2, *log.recorded.keys, *arguments)
+    def _add(self, pipeline: Redis, log: EventBuffer, events: Sequence[RunEvent]) -> None:
+        arguments = script_args(log.attempt, log.ttl_seconds, events, has_gap=log.has_gap)
+        pipeline.evalsha(APPEND_SHA, 2, *log.store.keys, *arguments)
 
-    async def _heed(self, log: RunLog, answer: object) -> Exception | None:
+    async def _apply_reply(self, log: EventBuffer, answer: object) -> Exception | None:
         """Take in what Redis says to one log; gives the failure, which is not to hold up the others."""
         if isinstance(answer, NoScriptError):
             await self._redis.script_load(APPEND)
@@ -95,22 +95,22 @@ class Recorder:
             return None
         if isinstance(answer, Exception):
             return answer
-        log.recorded_until(int(answer))  # type: ignore[call-overload]  # what APPEND gives
-        if not log.is_recorded:
+        log.acknowledge(int(answer))  # type: ignore[call-overload]  # what APPEND gives
+        if not log.is_flushed:
             self._wake.set()
         # Another writer of the same run may have begun here meanwhile.
         elif self._dirty.get(log.run_id) is log:
             del self._dirty[log.run_id]
         return None
 
-    def _held_up(self, error: Exception) -> None:
+    def _note_failure(self, error: Exception) -> None:
         if not self._failures:
             logger.warning("runs are not recorded", extra={"error": type(error).__name__})
         self._failures += 1
         self._wake.set()
 
-    def _rest(self, runs: int, took: float) -> float:
+    def _pause(self, runs: int, took: float) -> float:
         if not self._failures:
-            shortest, longest = GATHER_SECONDS
-            return max(0.0, min(shortest + runs * GATHER_SECONDS_A_RUN, longest) - took)
-        return min(PAUSES[1], PAUSES[0] * 2.0 ** min(self._failures, 10))
+            shortest, longest = BATCH_SECONDS
+            return max(0.0, min(shortest + runs * BATCH_SECONDS_PER_RUN, longest) - took)
+        return min(BACKOFF_SECONDS[1], BACKOFF_SECONDS[0] * 2.0 ** min(self._failures, 10))

@@ -8,29 +8,28 @@ from redis.asyncio import Redis
 from servicekit.database import Database
 from sqlalchemy import select
 
-from chat_agent.event_log.store import WAITING as RESTS
-from chat_agent.event_log.store import RecordedLog, make_event
-from chat_agent.models import OVER, WAITING, Run
+from chat_agent.event_log.store import EventStore, EventType, make_event
+from chat_agent.models import FINISHED, Run, RunStatus
 from chat_agent.runs import approvals
-from chat_agent.runs.outcome import outcome_of, terminal_event, told_of, told_of_approval
+from chat_agent.runs.outcome import approval_payload, outcome_from_row, outcome_payload, terminal_event
 from chat_agent.settings import Settings
 
 
 @dataclass(frozen=True)
-class Endings:
+class TerminalEventRepair:
     """What the rows say of runs, for those who listen to them."""
 
     database: Database
     redis: Redis
     settings: Settings
 
-    async def is_resting(self, run_id: UUID) -> bool:
+    async def is_idle(self, run_id: UUID) -> bool:
         """Tell whether a run waits for a person, or is over; then nothing comes after its last event."""
         async with self.database.begin() as session:
             status = await session.scalar(select(Run.status).where(Run.id == run_id))
-        return status in {WAITING, *OVER, None}
+        return status in {RunStatus.WAITING, *FINISHED, None}
 
-    async def tell(self, run_id: UUID) -> int | None:
+    async def ensure_terminal_event(self, run_id: UUID) -> int | None:
         """Tell the end, or the question, of a run that nobody has told: it had no owner, or lost it.
 
         Gives the number of the run's last event, 0 when its log is lost, none when the run is not over.
@@ -39,11 +38,11 @@ class Endings:
             run = await session.get(Run, run_id)
         if run is None:
             return 0
-        if run.status == WAITING:
-            await self._tell_question(run)
-        if run.status not in OVER:
+        if run.status == RunStatus.WAITING:
+            await self._ensure_waiting_event(run)
+        if run.status not in FINISHED:
             return None
-        log = RecordedLog(self.redis, run_id)
+        log = EventStore(self.redis, run_id)
         newest = await log.last()
         if newest is None and run.started_at is not None:
             return 0
@@ -51,23 +50,27 @@ class Endings:
             return newest.seq
         # Right behind what was read: when somebody else has told it meanwhile, this is not added.
         seq = newest.seq + 1 if newest is not None else 1
-        type_, fields = terminal_event(outcome_of(run))
+        type_, fields = terminal_event(outcome_from_row(run))
         event = make_event(seq, type_, run_id, run.conversation_id, fields, datetime.now(UTC))
-        return await log.append(run.attempt + 1, self.settings.run_log_seconds, [event])
+        return await log.append(run.attempt + 1, self.settings.run_log_ttl_seconds, [event])
 
-    async def _tell_question(self, run: Run) -> None:
-        log = RecordedLog(self.redis, run.id)
+    async def _ensure_waiting_event(self, run: Run) -> None:
+        log = EventStore(self.redis, run.id)
         newest = await log.last()
-        if newest is None or newest.type == RESTS:
+        if newest is None or newest.type == EventType.RUN_WAITING:
             return
         async with self.database.begin() as session:
-            asked = [one for one in await approvals.of_run(session, run.id) if one.status == "pending"]
-        told = [("approval.required", told_of_approval(one)) for one in asked]
-        told.append((RESTS, {"output": None, **told_of(outcome_of(run))}))
+            pending = [
+                one for one in await approvals.list_for_run(session, run.id) if one.status == "pending"
+            ]
+        payloads = [(EventType.APPROVAL_REQUIRED, approval_payload(one)) for one in pending]
+        payloads.append((EventType.RUN_WAITING, {"output": None, **outcome_payload(outcome_from_row(run))}))
         # In the owner's place: whoever goes on when it is answered is newer, and shuts this out, too.
         now = datetime.now(UTC)
         events = [
             make_event(seq, type_, run.id, run.conversation_id, fields, now)
-            for seq, (type_, fields) in enumerate(told, newest.seq + 1)
+            for seq, (type_, fields) in enumerate(payloads, newest.seq + 1)
         ]
-        await log.append(run.attempt, self.settings.run_log_seconds + self.settings.approval_seconds, events)
+        await log.append(
+            run.attempt, self.settings.run_log_ttl_seconds + self.settings.approval_timeout_seconds, events
+        )

@@ -8,17 +8,17 @@ from agents import TResponseInputItem
 from agents.memory import SessionABC
 from agents.memory.session_settings import SessionSettings
 
-from chat_agent.clients.conversation import Conversations, Item, Turn
-from chat_agent.clients.retry import patiently
+from chat_agent.clients.conversation import ConversationClient, StoredItem, TurnRef
+from chat_agent.clients.retry import retry_unavailable
 from chat_agent.models import Run
 from chat_agent.settings import Settings
 
 # About as long as a model takes to say its first word.
-AHEAD_SECONDS = 0.02
+OPEN_DELAY_SECONDS = 0.02
 # As many items as the conversation service gives at once: none of a run's own may be missing to who goes on.
-ALL = 1000
+MAX_ITEMS = 1000
 # Who says what a run begins with; all else is said and done by the agents.
-ASKING = frozenset({"user", "system", "developer"})
+INPUT_ROLES = frozenset({"user", "system", "developer"})
 
 
 class ConversationSession(SessionABC):
@@ -31,96 +31,104 @@ class ConversationSession(SessionABC):
     session_settings: SessionSettings | None = None
 
     def __init__(
-        self, conversations: Conversations, run: Run, settings: Settings, kept: Callable[[], Awaitable[None]]
+        self,
+        conversations: ConversationClient,
+        run: Run,
+        settings: Settings,
+        on_stored: Callable[[], Awaitable[None]],
     ) -> None:
         self.session_id = str(run.conversation_id)
-        self._patience = settings.conversation_patience_seconds
-        self._conversations = conversations
-        self._turn = Turn(run.conversation_id, run.id, run.attempt)
-        self._most_earlier = settings.history_items
-        self._kept = kept
-        self._earlier: list[Item] = []
-        self._asked = opening(run)
-        self._made: list[Item] = []
-        self._ahead: float | None = None
+        self._timeout = settings.conversation_timeout_seconds
+        self._client = conversations
+        self._turn = TurnRef(run.conversation_id, run.id, run.attempt)
+        self._max_earlier = settings.history_items
+        self._on_stored = on_stored
+        self._earlier: list[StoredItem] = []
+        self._initial = initial_items(run)
+        self._new: list[StoredItem] = []
+        self._open_timeout: float | None = None
         self._opening: asyncio.Task[None] | None = None
 
-    def go_ahead(self, patience: float) -> None:
+    def open_in_background(self, timeout_seconds: float) -> None:
         """Let the agents begin at once, in a conversation that is new: there is nothing to learn in it.
 
         What the run begins with is kept a moment later, when the model has been asked.
         """
-        self._ahead = patience
-        asyncio.get_running_loop().call_later(AHEAD_SECONDS, self._open_behind)
+        self._open_timeout = timeout_seconds
+        asyncio.get_running_loop().call_later(OPEN_DELAY_SECONDS, self._start_opening)
 
-    def _open_behind(self) -> None:
-        if self._ahead is not None:
-            self._opening = asyncio.create_task(self.open(self._ahead))
+    def _start_opening(self) -> None:
+        if self._open_timeout is not None:
+            self._opening = asyncio.create_task(self.open(self._open_timeout))
             # Whoever adds the first item hears of a failure.
             self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
-            self._ahead = None
+            self._open_timeout = None
 
-    async def opened(self) -> None:
+    async def wait_until_open(self) -> None:
         """Wait until what the run begins with is kept; raises ConversationUnavailable."""
-        self._open_behind()
+        self._start_opening()
         if self._opening is not None:
             await self._opening
 
-    async def open(self, patience: float) -> None:
+    async def open(self, timeout_seconds: float) -> None:
         """Keep what the run begins with, if it is not there yet, and learn what was said and done so far."""
-        asked = self._numbered(self._asked, 1)
-        last = self._most_earlier if self._turn.attempt == 1 else ALL
-        items = await patiently(lambda: self._conversations.open_turn(self._turn, asked, last), patience)
-        own, known = f"{self._turn.run_id}-", {item.id for item in asked}
-        self._earlier = [item for item in items if not item.id.startswith(own)][-self._most_earlier :]
-        self._made = [item for item in items if item.id.startswith(own) and item.id not in known]
+        initial = self._numbered(self._initial, 1)
+        last = self._max_earlier if self._turn.attempt == 1 else MAX_ITEMS
+        items = await retry_unavailable(
+            lambda: self._client.open_turn(self._turn, initial, last), timeout_seconds
+        )
+        own, initial_ids = f"{self._turn.run_id}-", {item.id for item in initial}
+        self._earlier = [item for item in items if not item.id.startswith(own)][-self._max_earlier :]
+        self._new = [item for item in items if item.id.startswith(own) and item.id not in initial_ids]
 
     @property
-    def asked(self) -> list[TResponseInputItem]:
+    def input_items(self) -> list[TResponseInputItem]:
         """Give what the run begins with, unless it has gone on from there."""
-        return [] if self._made else [cast("TResponseInputItem", item) for item in self._asked]
+        return [] if self._new else [cast("TResponseInputItem", item) for item in self._initial]
 
     @property
-    def made(self) -> list[dict[str, Any]]:
+    def new_items(self) -> list[dict[str, Any]]:
         """Give what the run has said and done so far."""
-        return [item.data for item in self._made]
+        return [item.data for item in self._new]
 
     @property
     def size(self) -> int:
         """Count the characters of all that was said, roughly."""
-        return sum(len(str(item.data)) for item in (*self._earlier, *self._made)) + len(str(self._asked))
+        return sum(len(str(item.data)) for item in (*self._earlier, *self._new)) + len(str(self._initial))
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """Give what was said before, oldest first; of what is not the run's own, the newest `limit` items."""
-        earlier = [item.data for item in self._earlier[-(limit or self._most_earlier) :]]
-        return sound([*earlier, *self._asked, *self.made] if self._made else earlier)
+        earlier = [item.data for item in self._earlier[-(limit or self._max_earlier) :]]
+        return drop_unpaired_calls([*earlier, *self._initial, *self.new_items] if self._new else earlier)
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Remember what the agents said and did; what they were asked is remembered since the beginning."""
-        known = {call for item in self.made if (call := call_of(item))}
-        made = [dict(item) for item in items if item not in self._asked]
-        new = [one for one in made if one.get("role") not in ASKING and call_of(one) not in known]
+        known_calls = {call for item in self.new_items if (call := call_key(item))}
+        dicts = [dict(item) for item in items if item not in self._initial]
+        new = [
+            one for one in dicts if one.get("role") not in INPUT_ROLES and call_key(one) not in known_calls
+        ]
         if new:
             await self.add(new)
-            await self._kept()
+            await self._on_stored()
 
-    async def add(self, made: Sequence[dict[str, Any]]) -> None:
+    async def add(self, items: Sequence[dict[str, Any]]) -> None:
         """Remember what was said and done, at the end of what there is."""
-        if not made:
+        if not items:
             return
-        await self.opened()
-        numbered = self._numbered(made, len(self._asked) + len(self._made) + 1)
-        await patiently(lambda: self._conversations.append(self._turn, numbered), self._patience)
-        self._made += numbered
+        await self.wait_until_open()
+        numbered = self._numbered(items, len(self._initial) + len(self._new) + 1)
+        await retry_unavailable(lambda: self._client.append(self._turn, numbered), self._timeout)
+        self._new += numbered
 
-    async def forget(self) -> None:
+    async def rollback(self) -> None:
         """Take back all of the run, also what it was asked."""
-        await self.opened()
-        await patiently(lambda: self._conversations.forget_turn(self._turn), self._patience)
+        await self.wait_until_open()
+        await retry_unavailable(lambda: self._client.delete_turn(self._turn), self._timeout)
 
-    def _numbered(self, items: Sequence[dict[str, Any]], first: int) -> list[Item]:
+    def _numbered(self, items: Sequence[dict[str, Any]], first: int) -> list[StoredItem]:
         run_id = self._turn.run_id
-        return [Item(id=f"{run_id}-{number:04}", data=data) for number, data in enumerate(items, first)]
+        return [StoredItem(id=f"{run_id}-{number:04}", data=data) for number, data in enumerate(items, first)]
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Forget nothing: what was said was said, and a run is taken back as a whole."""
@@ -130,20 +138,20 @@ class ConversationSession(SessionABC):
         """Forget nothing; a conversation is cleared by the one whose it is."""
 
 
-def opening(run: Run) -> list[dict[str, Any]]:
+def initial_items(run: Run) -> list[dict[str, Any]]:
     """Give the items that a run begins with."""
     return [*run.prelude, {"type": "message", "role": "user", "content": run.message}]
 
 
-def call_of(item: dict[str, Any]) -> tuple[str, str] | None:
+def call_key(item: dict[str, Any]) -> tuple[str, str] | None:
     """Name the tool call that an item is, or is the output of."""
     call_id = item.get("call_id")
     return (str(item.get("type")), str(call_id)) if call_id else None
 
 
-def sound(items: Sequence[dict[str, Any]]) -> list[TResponseInputItem]:
+def drop_unpaired_calls(items: Sequence[dict[str, Any]]) -> list[TResponseInputItem]:
     """Leave out calls without output and outputs without call: models refuse such a history for ever."""
     calls = {item.get("call_id") for item in items if item.get("type") == "function_call"}
     outputs = {item.get("call_id") for item in items if item.get("type") == "function_call_output"}
-    whole = {None, *(calls & outputs)}
-    return [cast("TResponseInputItem", item) for item in items if item.get("call_id") in whole]
+    paired = {None, *(calls & outputs)}
+    return [cast("TResponseInputItem", item) for item in items if item.get("call_id") in paired]

@@ -15,16 +15,16 @@ from servicekit.workers.base import LoopWorker
 logger = logging.getLogger(__name__)
 
 CHANNEL = "chat-agent:signals"
-LISTEN_SECONDS = 5.0
+READ_TIMEOUT_SECONDS = 5.0
 
 
 class Signals(LoopWorker):
     """Hears what other replicas call out; a Worker."""
 
-    def __init__(self, redis: Redis, heard: Callable[[dict[str, str]], Awaitable[None]]) -> None:
+    def __init__(self, redis: Redis, handler: Callable[[dict[str, str]], Awaitable[None]]) -> None:
         super().__init__("signals")
         self._redis = redis
-        self._heard = heard
+        self._handler = handler
         self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
 
     async def begin(self) -> None:
@@ -35,12 +35,12 @@ class Signals(LoopWorker):
 
     async def step(self) -> float:
         """Hear one signal, if one comes."""
-        message = await self._pubsub.get_message(timeout=LISTEN_SECONDS)
+        message = await self._pubsub.get_message(timeout=READ_TIMEOUT_SECONDS)
         if message is not None:
-            await self._heard(orjson.loads(message["data"]))
+            await self._handler(orjson.loads(message["data"]))
         return 0
 
-    async def tell(self, stopped: Mapping[str, str]) -> None:
+    async def broadcast(self, stopped: Mapping[str, str]) -> None:
         """Call out that these runs are to stop, and how, and that it is worth looking for some to take."""
         try:
             async with asyncio.timeout(1):

@@ -9,29 +9,28 @@ from redis.exceptions import RedisError
 from servicekit.auth.tokens import Principal
 from sqlalchemy.exc import SQLAlchemyError
 
-from chat_agent.errors import BadEventId, RunLogExpired, TokenEnded
-from chat_agent.event_log.store import WAITING, RunEvent
-from chat_agent.execution.manager import Engine
-from chat_agent.models import OVER, QUEUED, Run
-from chat_agent.models import WAITING as RESTING
+from chat_agent.errors import InvalidEventId, RunLogExpired, TokenExpired
+from chat_agent.event_log.store import EventType, RunEvent
+from chat_agent.execution.manager import RunManager
+from chat_agent.models import FINISHED, Run, RunStatus
 from chat_agent.runs import store
-from chat_agent.runs.synthesize import remembered
+from chat_agent.runs.synthesize import events_from_row
 
 logger = logging.getLogger(__name__)
 
 OUTAGES = (RedisError, SQLAlchemyError, OSError)
-READ_PAUSE = 0.5
+RETRY_SECONDS = 0.5
 KEEP_ALIVE = b": keep-alive\n\n"
 # For people who read the wire. A client sees that the run's last event is missing, and hears 401 when it
 # comes again to resume.
-TOKEN_ENDED = b": the access token is no longer good\n\n"
+TOKEN_EXPIRED_COMMENT = b": the access token is no longer good\n\n"
 
 # Whether whoever listens may go on to.
-MayHear = Callable[[], Awaitable[bool]]
+IsAuthorized = Callable[[], Awaitable[bool]]
 
 
-async def listen(
-    engine: Engine, run_id: UUID, after: int = 0, *, to_the_end: bool = False
+async def subscribe(
+    manager: RunManager, run_id: UUID, after: int = 0, *, until_finished: bool = False
 ) -> AsyncIterator[Sequence[RunEvent]]:
     """Give a run's events as they come, several at once; none at all when it is time for a sign of life.
 
@@ -39,119 +38,121 @@ async def listen(
     again to another, unless it wants to stay `to_the_end`; and when the run is over and its log is lost. Of a
     log that is no longer kept it gives what the run's row remembers.
     """
-    if not after and (kept := await kept_in_row(engine, run_id)):
-        yield kept
+    if not after and (stored := await _events_of_expired_log(manager, run_id)):
+        yield stored
         return
-    while to_the_end or not engine.is_closing:
-        events, last = await heard(engine, run_id, after)
+    while until_finished or not manager.is_closing:
+        events, last = await _next_batch(manager, run_id, after)
         yield events
         if events:
             after = events[-1].seq
             if events[-1].is_terminal:
                 return
-            if events[-1].type == WAITING and await is_at_rest(engine, run_id, after):
+            if events[-1].type == EventType.RUN_WAITING and await _is_idle_after(manager, run_id, after):
                 return
         elif last is not None and last <= after:
             return
 
 
-async def heard(engine: Engine, run_id: UUID, after: int) -> tuple[Sequence[RunEvent], int | None]:
+async def _next_batch(manager: RunManager, run_id: UUID, after: int) -> tuple[Sequence[RunEvent], int | None]:
     """Give what comes next, if it comes soon, else the number of the run's last event, if it has had that."""
     try:
         # Asked for each time: the run may begin here, or go on elsewhere.
-        events = await engine.source(run_id).after(after)
-        if events or run_id in engine.live:
+        events = await manager.event_source(run_id).after(after)
+        if events or run_id in manager.active:
             return events, None
-        return events, await engine.endings.tell(run_id)
+        return events, await manager.repair.ensure_terminal_event(run_id)
     except OUTAGES as error:
         logger.warning("events not read yet", extra={"error": type(error).__name__})
-        await asyncio.sleep(READ_PAUSE)
+        await asyncio.sleep(RETRY_SECONDS)
         return [], None
 
 
-async def is_at_rest(engine: Engine, run_id: UUID, seq: int) -> bool:
+async def _is_idle_after(manager: RunManager, run_id: UUID, seq: int) -> bool:
     """Tell whether nothing has come, or will come by itself, after event number `seq`."""
     # In this order: what is told before a run rests, or ends, is in its log before its row says so.
-    if not await engine.endings.is_resting(run_id):
+    if not await manager.repair.is_idle(run_id):
         return False
-    last = await engine.source(run_id).last()
+    last = await manager.event_source(run_id).last()
     return last is None or last.seq <= seq
 
 
-async def kept_in_row(engine: Engine, run_id: UUID) -> list[RunEvent]:
+async def _events_of_expired_log(manager: RunManager, run_id: UUID) -> list[RunEvent]:
     """Give what the row of a run remembers when it is over for so long that its log is no longer kept."""
-    if run_id in engine.live:
+    if run_id in manager.active:
         return []
     try:
-        async with engine.database.begin() as session:
+        async with manager.database.begin() as session:
             run = await session.get(Run, run_id)
-        if run is None or run.status not in OVER or run.started_at is None:
+        if run is None or run.status not in FINISHED or run.started_at is None:
             return []
-        return [] if await engine.source(run_id).last() else remembered(run)
+        return [] if await manager.event_source(run_id).last() else events_from_row(run)
     except OUTAGES:
         # Nothing can be said of it yet; who listens goes on to try.
         return []
 
 
-async def so_far(engine: Engine, run_id: UUID) -> list[RunEvent]:
+async def read_all(manager: RunManager, run_id: UUID) -> list[RunEvent]:
     """Give all that has happened in a run until now."""
-    last = await engine.source(run_id).last()
-    told = [] if last else await kept_in_row(engine, run_id)
-    while last and (not told or told[-1].seq < last.seq):
-        more = await engine.source(run_id).after(told[-1].seq if told else 0)
+    last = await manager.event_source(run_id).last()
+    events = [] if last else await _events_of_expired_log(manager, run_id)
+    while last and (not events or events[-1].seq < last.seq):
+        more = await manager.event_source(run_id).after(events[-1].seq if events else 0)
         if not more:
             break
-        told += more
-    return told
+        events += more
+    return events
 
 
-async def to_the_end(engine: Engine, run_id: UUID) -> list[RunEvent]:
+async def wait_for_end(manager: RunManager, run_id: UUID) -> list[RunEvent]:
     """Give all that happens in a run until it ends, or begins to wait for a person; raises RunLogExpired."""
-    told = [event async for events in listen(engine, run_id, to_the_end=True) for event in events]
-    if not told or not (told[-1].is_terminal or told[-1].type == WAITING):
+    events = [event async for events in subscribe(manager, run_id, until_finished=True) for event in events]
+    if not events or not (events[-1].is_terminal or events[-1].type == EventType.RUN_WAITING):
         raise RunLogExpired
-    return told
+    return events
 
 
-async def has_more(engine: Engine, caller: Principal, run_id: UUID, after: int) -> bool:
+async def has_more(manager: RunManager, caller: Principal, run_id: UUID, after: int) -> bool:
     """Tell whether a run has, or will have, events after number `after`.
 
-    Raises UnknownRun, BadEventId for a number that no event has had, RunLogExpired.
+    Raises RunNotFound, InvalidEventId for a number that no event has had, RunLogExpired.
     """
-    async with engine.database.begin() as session:
+    async with manager.database.begin() as session:
         run = await store.find(session, caller, run_id)
-    last = await engine.source(run_id).last()
-    if last is None and after and run.status == QUEUED:
-        raise BadEventId
+    last = await manager.event_source(run_id).last()
+    if last is None and after and run.status == RunStatus.QUEUED:
+        raise InvalidEventId
     # Of a run that goes on, the log has not begun, or is lost and about to be written anew.
-    if last is None and run.status in {*OVER, RESTING} and run.started_at is not None:
+    if last is None and run.status in {*FINISHED, RunStatus.WAITING} and run.started_at is not None:
         raise RunLogExpired
     if last is not None and after > last.seq:
-        raise BadEventId
+        raise InvalidEventId
     if last is None or after < last.seq:
         return True
-    return not (last.is_terminal or run.status == RESTING)
+    return not (last.is_terminal or run.status == RunStatus.WAITING)
 
 
-async def while_let_in(
-    may_hear: MayHear, told: AsyncIterator[Sequence[RunEvent]]
+async def while_authorized(
+    is_authorized: IsAuthorized, batches: AsyncIterator[Sequence[RunEvent]]
 ) -> AsyncIterator[Sequence[RunEvent]]:
-    """Pass on what is told for as long as it may be heard, asked at each sign of life; raises TokenEnded."""
-    async for events in told:
-        if not await may_hear():
-            raise TokenEnded
+    """Pass events on while the caller is authorized, checked with every batch; raises TokenExpired."""
+    async for events in batches:
+        if not await is_authorized():
+            raise TokenExpired
         yield events
 
 
-async def frames(engine: Engine, run_id: UUID, may_hear: MayHear, after: int = 0) -> AsyncIterator[bytes]:
+async def sse_frames(
+    manager: RunManager, run_id: UUID, is_authorized: IsAuthorized, after: int = 0
+) -> AsyncIterator[bytes]:
     """Give a run's events as server-sent events (WHATWG HTML 9.2)."""
     try:
-        async for events in while_let_in(may_hear, listen(engine, run_id, after)):
+        async for events in while_authorized(is_authorized, subscribe(manager, run_id, after)):
             yield b"".join([event.frame for event in events]) or KEEP_ALIVE
-    except TokenEnded:
-        yield TOKEN_ENDED
+    except TokenExpired:
+        yield TOKEN_EXPIRED_COMMENT
 
 
-async def end(engine: Engine, run_id: UUID) -> RunEvent:
+async def final_event(manager: RunManager, run_id: UUID) -> RunEvent:
     """Wait for the event with which a run ends, or begins to wait for a person; raises RunLogExpired."""
-    return (await to_the_end(engine, run_id))[-1]
+    return (await wait_for_end(manager, run_id))[-1]

@@ -27,11 +27,11 @@ from chat_agent.errors import (
 )
 from chat_agent.model import failure_log, failures
 from chat_agent.model.call_ids import CallIds
-from chat_agent.model.request import Question
+from chat_agent.model.request import ModelRequest
 from chat_agent.model.usage import UsageMeter, estimated_tokens
 
 # What comes before the first word. It is held back: what follows may fail, and then somebody else may begin.
-PRELUDE = {
+BEFORE_FIRST_TOKEN = {
     "response.created",
     "response.in_progress",
     "response.queued",
@@ -41,7 +41,7 @@ PRELUDE = {
 }
 Ending = ResponseCompletedEvent | ResponseFailedEvent | ResponseIncompleteEvent | ResponseErrorEvent
 # What a provider calls its own trouble, once it has begun to answer; anything else is about the request.
-TROUBLE: dict[str, type[ServiceError]] = {
+PROVIDER_ERRORS: dict[str, type[ServiceError]] = {
     "server_error": ModelUnavailable,
     "rate_limit_exceeded": ModelRateLimited,
 }
@@ -65,33 +65,33 @@ class Limits:
     token_budget: int
 
 
-class Call:
+class ModelCall:
     """A question on its way to a model, and the answer on its way back."""
 
     def __init__(
-        self, candidate: Candidate, question: Question, attempt: int, limits: Limits, meter: UsageMeter
+        self, candidate: Candidate, question: ModelRequest, attempt: int, limits: Limits, meter: UsageMeter
     ) -> None:
         self._candidate = candidate
         self._name = candidate.name
         self._attempt = attempt
-        self._question = question
+        self._request = question
         self._limits = limits
         self._meter = meter
-        self._stream: AsyncIterator[TResponseStreamEvent] = question.ask(candidate.model, attempt)
+        self._stream: AsyncIterator[TResponseStreamEvent] = question.send(candidate.model, attempt)
         self._call_ids = CallIds(question.call_ids())
-        self._held: list[TResponseStreamEvent] = []
-        self._spoken = 0
-        self._is_over = False
-        self._has_begun = False
+        self._buffered: list[TResponseStreamEvent] = []
+        self._output_characters = 0
+        self._is_finished = False
+        self._has_started = False
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Wait for the first word; raises why there is none."""
         if self._meter.tokens >= self._limits.token_budget:
             raise TokenBudgetExceeded
         try:
             async with asyncio.timeout(self._limits.first_token_seconds):
-                while not self._held or self._held[-1].type in PRELUDE:
-                    self._held.append(self._heard(await anext(self._stream)))
+                while not self._buffered or self._buffered[-1].type in BEFORE_FIRST_TOKEN:
+                    self._buffered.append(self._observe(await anext(self._stream)))
         except StopAsyncIteration as error:
             await self.close()
             raise ModelUnavailable from error
@@ -104,22 +104,22 @@ class Call:
 
     async def events(self) -> AsyncGenerator[TResponseStreamEvent, None]:
         """Give the whole answer."""
-        self._has_begun = True
+        self._has_started = True
         try:
-            for event in self._held:
+            for event in self._buffered:
                 yield event
-            while not self._is_over:
-                yield self._heard(await self._next())
+            while not self._is_finished:
+                yield self._observe(await self._next())
         except Exception as error:
-            if (failure := self.failed(error)) is error:
+            if (failure := self.record_failure(error)) is error:
                 raise
             raise failure from error
         finally:
             await self.close()
 
-    def failed(self, error: Exception) -> ServiceError:
+    def record_failure(self, error: Exception) -> ServiceError:
         """Log and count why the call failed, unless the limit was ours; return the failure's name."""
-        failure = failures.of_model(error)
+        failure = failures.from_model_error(error)
         if failure is not error:
             failure.__cause__ = error
         if not isinstance(failure, TokenBudgetExceeded):
@@ -129,16 +129,16 @@ class Call:
                 model=self._name,
                 host=self._candidate.host,
                 attempt=self._attempt,
-                has_begun=self._has_begun,
+                has_begun=self._has_started,
             )
         return failure
 
     async def close(self) -> None:
         """Let go of the model; what it has not counted is estimated."""
-        if not self._is_over:
-            self._is_over = True
-            if self._held:  # else it never said that it has heard the question
-                self._meter.estimate(self._name, self._question.characters, self._spoken)
+        if not self._is_finished:
+            self._is_finished = True
+            if self._buffered:  # else it never said that it has heard the question
+                self._meter.estimate(self._name, self._request.characters, self._output_characters)
         closing: Any = getattr(self._stream, "aclose", None)
         if closing is not None:
             with contextlib.suppress(Exception):  # it is over; how it ended is told already
@@ -153,39 +153,39 @@ class Call:
         except TimeoutError as error:
             raise ModelTimedOut from error
 
-    def _heard(self, event: TResponseStreamEvent) -> TResponseStreamEvent:
+    def _observe(self, event: TResponseStreamEvent) -> TResponseStreamEvent:
         """Take note of an event; raises the failure that it tells of."""
         delta = getattr(event, "delta", None)
         if isinstance(delta, str):
-            self._speak(delta)
+            self._count_output(delta)
             return event
-        self._call_ids.mend(event)
+        self._call_ids.ensure(event)
         if isinstance(event, Ending):
-            self._end(event)
+            self._finish(event)
         return event
 
-    def _speak(self, delta: str) -> None:
-        self._spoken += len(delta)
-        used = estimated_tokens(self._question.characters) + estimated_tokens(self._spoken)
+    def _count_output(self, delta: str) -> None:
+        self._output_characters += len(delta)
+        used = estimated_tokens(self._request.characters) + estimated_tokens(self._output_characters)
         if self._meter.tokens + used > self._limits.token_budget:
             raise TokenBudgetExceeded
 
-    def _end(self, event: Ending) -> None:
-        told = None if isinstance(event, ResponseErrorEvent) else event.response.usage
-        self._is_over = True
-        if told is None:
-            self._meter.estimate(self._name, self._question.characters, self._spoken)
+    def _finish(self, event: Ending) -> None:
+        usage = None if isinstance(event, ResponseErrorEvent) else event.response.usage
+        self._is_finished = True
+        if usage is None:
+            self._meter.estimate(self._name, self._request.characters, self._output_characters)
         else:
-            self._meter.count(self._name, told)
+            self._meter.count(self._name, usage)
         if isinstance(event, ResponseIncompleteEvent):
             raise ModelAnswerIncomplete
         if not isinstance(event, ResponseCompletedEvent):
-            raise told_failure(event)
-        if not event.response.output and not self._spoken:
+            raise reported_failure(event)
+        if not event.response.output and not self._output_characters:
             raise ModelFailed("The model's answer was empty.")
 
 
-def told_failure(event: ResponseFailedEvent | ResponseErrorEvent) -> ServiceError:
+def reported_failure(event: ResponseFailedEvent | ResponseErrorEvent) -> ServiceError:
     """Name the failure that the provider itself tells of."""
-    told: Any = event if isinstance(event, ResponseErrorEvent) else event.response.error
-    return TROUBLE.get(getattr(told, "code", None) or "server_error", ModelRefusedRequest)()
+    error: Any = event if isinstance(event, ResponseErrorEvent) else event.response.error
+    return PROVIDER_ERRORS.get(getattr(error, "code", None) or "server_error", ModelRefusedRequest)()

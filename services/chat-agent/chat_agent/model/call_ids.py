@@ -18,20 +18,20 @@ class CallIds:
 
     def __init__(self, taken: Iterable[str]) -> None:
         self._taken = {"", *taken}
-        self._given: dict[int, str] = {}
+        self._assigned: dict[int, str] = {}
 
-    def mend(self, event: TResponseStreamEvent) -> None:
+    def ensure(self, event: TResponseStreamEvent) -> None:
         """See to it that the calls in an event have their ids."""
         if isinstance(event, ResponseOutputItemAddedEvent | ResponseOutputItemDoneEvent):
-            self._mend(event.output_index, event.item)
+            self._ensure_item(event.output_index, event.item)
         elif isinstance(event, ResponseCompletedEvent):
             for place, item in enumerate(event.response.output):
-                self._mend(place, item)
+                self._ensure_item(place, item)
 
-    def _mend(self, place: int, item: ResponseOutputItem) -> None:
+    def _ensure_item(self, place: int, item: ResponseOutputItem) -> None:
         if isinstance(item, ResponseFunctionToolCall):
-            if place not in self._given:
-                told = getattr(item, "call_id", None) or ""
-                self._given[place] = f"call_{uuid4().hex}" if told in self._taken else told
-                self._taken.add(self._given[place])
-            item.call_id = self._given[place]
+            if place not in self._assigned:
+                call_id = getattr(item, "call_id", None) or ""
+                self._assigned[place] = f"call_{uuid4().hex}" if call_id in self._taken else call_id
+                self._taken.add(self._assigned[place])
+            item.call_id = self._assigned[place]

@@ -29,33 +29,33 @@ def model_failed(  # noqa: PLR0913  # the fields of a log line
     """Log and count a call of a model that failed, before or after the first word."""
     MODEL_FAILURES.labels(host, failure.code()).inc()
     place = {"model": model, "host": host, "attempt": attempt, "has_begun": has_begun}
-    logger.warning("model call failed", extra={**place, "code": failure.code(), **described(error)})
+    logger.warning("model call failed", extra={**place, "code": failure.code(), **error_fields(error)})
 
 
 def tool_failed(context: RunContextWrapper[Any], error: Exception) -> str:
     """Log and count a call of a tool that raised; return what the model reads."""
-    _count(context, error)
+    _log_tool_failure(context, error)
     return default_tool_error_function(context, error)
 
 
 def tool_timed_out(context: RunContextWrapper[Any], error: Exception) -> str:
     """Log and count a call of a tool that took too long; return what the model reads."""
-    _count(context, error)
+    _log_tool_failure(context, error)
     seconds: float = getattr(error, "timeout_seconds", 0)
     return default_tool_timeout_error_message(tool_name=_tool_name(context), timeout_seconds=seconds)
 
 
-def _count(context: RunContextWrapper[Any], error: Exception) -> None:
+def _log_tool_failure(context: RunContextWrapper[Any], error: Exception) -> None:
     tool = _tool_name(context)
     TOOL_FAILURES.labels(tool, type(error).__name__).inc()
-    logger.warning("tool call failed", extra={"tool": tool, **described(error)})
+    logger.warning("tool call failed", extra={"tool": tool, **error_fields(error)})
 
 
 def _tool_name(context: RunContextWrapper[Any]) -> str:
     return context.tool_name if isinstance(context, ToolContext) else "unknown"
 
 
-def described(error: BaseException) -> dict[str, Any]:
+def error_fields(error: BaseException) -> dict[str, Any]:
     """Return the types of an error and of its causes, with the status, host and code that they carry."""
     chain = list(causes(error))
     fields = {

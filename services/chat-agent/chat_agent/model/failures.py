@@ -10,15 +10,15 @@ from servicekit.errors import ServiceError
 from chat_agent import errors
 
 
-def name(error: BaseException) -> ServiceError:
+def to_service_error(error: BaseException) -> ServiceError:
     """Give what went wrong a name that clients can rely on; nothing of the other side's text shows."""
     # What a tool of ours raises, the SDK wraps into an error of its own.
     for cause in causes(error):
         if isinstance(cause, ServiceError):
             return cause
-    for kind, named in FAILURES:
+    for kind, error_class in FAILURES:
         if isinstance(error, kind):
-            return named()
+            return error_class()
     return errors.InternalError()
 
 
@@ -29,17 +29,17 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def of_model(error: Exception) -> ServiceError:
+def from_model_error(error: Exception) -> ServiceError:
     """Name what went wrong while a model was asked; what cannot be read is the model's failure too."""
-    failure = errors.ModelFailed() if isinstance(error, ValueError) else name(error)
+    failure = errors.ModelFailed() if isinstance(error, ValueError) else to_service_error(error)
     if isinstance(error, openai.APIStatusError) and error.status_code == HTTPStatus.REQUEST_TIMEOUT:
         failure = errors.ModelTimedOut()
-    if seconds := asked_to_wait(error):
+    if seconds := retry_after_seconds(error):
         failure.retry_after = seconds
     return failure
 
 
-def asked_to_wait(error: BaseException | None) -> float:
+def retry_after_seconds(error: BaseException | None) -> float:
     """Give the seconds for which the provider asks us to wait; 0 when it asks for none that can be read."""
     if not isinstance(error, openai.APIStatusError):
         return 0
@@ -50,7 +50,7 @@ def asked_to_wait(error: BaseException | None) -> float:
     return seconds if 0 <= seconds < float("inf") else 0
 
 
-def named(code: str | None, detail: str | None) -> ServiceError:
+def from_code(code: str | None, detail: str | None) -> ServiceError:
     """Give the error that a failed run's code stands for."""
     return BY_CODE.get(code or "", errors.InternalError)(detail or "")
 
@@ -72,20 +72,20 @@ FAILURES: tuple[tuple[type[BaseException], type[ServiceError]], ...] = (
     (openai.APIError, errors.ModelUnavailable),
     (TimeoutError, errors.RunTimedOut),
 )
-NAMED: list[type[ServiceError]] = [
+STORED_ERRORS: list[type[ServiceError]] = [
     *(kind for _, kind in FAILURES),
     errors.ConversationUnavailable,
     errors.ConversationLimitReached,
     errors.AuthUnavailable,
     errors.TenantSuspended,
     errors.MembershipEnded,
-    errors.UnknownConversation,
+    errors.ConversationNotFound,
     errors.ModelAnswerIncomplete,
     errors.TokenBudgetExceeded,
-    errors.ReplicaLost,
+    errors.WorkerLost,
     errors.ToolOutcomeUnknown,
     errors.ApprovalExpired,
-    errors.CheckpointUnreadable,
-    errors.TokenEnded,
+    errors.CheckpointInvalid,
+    errors.TokenExpired,
 ]
-BY_CODE = {kind.code(): kind for kind in NAMED}
+BY_CODE = {kind.code(): kind for kind in STORED_ERRORS}

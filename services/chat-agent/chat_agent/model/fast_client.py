@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from chat_agent.model.fast_events import chat_chunk, response_event
 from chat_agent.model.json import Json, encode, parse
-from chat_agent.model.sse import BrokenOff, read_events
+from chat_agent.model.sse import StreamInterrupted, read_events
 
 # Of an error no more is read than says which one it is.
 MAX_ERROR = 64 * 1024
@@ -31,7 +31,7 @@ STATUS_ERRORS: dict[int, type[openai.APIStatusError]] = {
 }
 
 
-class LeanClient:
+class FastClient:
     """What the SDK's models ask of a client: its address, and `create` on both protocols."""
 
     def __init__(self, base_url: str, api_key: str, connect_seconds: float) -> None:
@@ -47,47 +47,47 @@ class LeanClient:
         if self._session is not None:
             await self._session.close()
 
-    async def _complete_chat(self, **asked: Any) -> Any:
-        if asked.get("stream") is True:
-            return self._stream("chat/completions", asked, chat_chunk)
-        return ChatCompletion.model_construct(**await self._whole("chat/completions", asked))
+    async def _complete_chat(self, **arguments: Any) -> Any:
+        if arguments.get("stream") is True:
+            return self._stream("chat/completions", arguments, chat_chunk)
+        return ChatCompletion.model_construct(**await self._whole("chat/completions", arguments))
 
-    async def _respond(self, **asked: Any) -> Any:
-        if asked.get("stream") is True:
-            return self._stream("responses", asked, response_event)
-        return Response.model_construct(**await self._whole("responses", asked))
+    async def _respond(self, **arguments: Any) -> Any:
+        if arguments.get("stream") is True:
+            return self._stream("responses", arguments, response_event)
+        return Response.model_construct(**await self._whole("responses", arguments))
 
     async def _stream(
-        self, path: str, asked: Json, shape: Callable[[Json], Any]
+        self, path: str, arguments: Json, shape: Callable[[Json], Any]
     ) -> AsyncGenerator[Any, None]:
         async with (
-            self._post(path, asked) as answer,
+            self._post(path, arguments) as answer,
             aclosing(read_events(answer.content.iter_any())) as events,
         ):
             async for event in events:
                 if error := event.get("error"):
-                    raise openai.APIError("the stream told of an error", request_to(answer), body=error)
+                    raise openai.APIError("the stream told of an error", request_of(answer), body=error)
                 if (shaped := shape(event)) is not None:
                     yield shaped
 
-    async def _whole(self, path: str, asked: Json) -> Json:
-        async with self._post(path, asked) as answer:
+    async def _whole(self, path: str, arguments: Json) -> Json:
+        async with self._post(path, arguments) as answer:
             return parse(await answer.read())
 
     @asynccontextmanager
-    async def _post(self, path: str, asked: Json) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _post(self, path: str, arguments: Json) -> AsyncIterator[aiohttp.ClientResponse]:
         request = httpx2.Request("POST", f"{self.base_url}/{path}")
         try:
-            async with self._send(str(request.url), asked) as answer:
+            async with self._send(str(request.url), arguments) as answer:
                 if answer.status >= 400:
                     raise status_error(request, answer, await answer.content.read(MAX_ERROR))
                 yield answer
         except (TimeoutError, aiohttp.ServerTimeoutError) as error:
             raise openai.APITimeoutError(request=request) from error
-        except (aiohttp.ClientError, BrokenOff, OSError) as error:
+        except (aiohttp.ClientError, StreamInterrupted, OSError) as error:
             raise openai.APIConnectionError(request=request) from error
 
-    def _send(self, url: str, asked: Json) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def _send(self, url: str, arguments: Json) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if self._session is None:  # it can be made only where a loop is running
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds)
             # How many runs there may be is limited where they begin.
@@ -95,31 +95,31 @@ class LeanClient:
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
         return self._session.post(
             url,
-            data=encode(body_of(asked), default=plain),
-            headers={**self._headers, **(asked.get("extra_headers") or {})},
-            params=asked.get("extra_query"),
+            data=encode(body_of(arguments), default=to_json),
+            headers={**self._headers, **(arguments.get("extra_headers") or {})},
+            params=arguments.get("extra_query"),
             allow_redirects=False,
         )
 
 
-def body_of(asked: Json) -> Json:
+def body_of(arguments: Json) -> Json:
     """Give what is posted: all that was not left out."""
     body = {
         name: value
-        for name, value in asked.items()
+        for name, value in arguments.items()
         if name not in ASIDE and not isinstance(value, openai.Omit)
     }
-    return {**body, **(asked.get("extra_body") or {})}
+    return {**body, **(arguments.get("extra_body") or {})}
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Write one of the vendor's objects as JSON, as the vendor's client does."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def request_to(answer: aiohttp.ClientResponse) -> httpx2.Request:
+def request_of(answer: aiohttp.ClientResponse) -> httpx2.Request:
     """Say what an answer is an answer to."""
     return httpx2.Request("POST", str(answer.url))
 
@@ -130,9 +130,9 @@ def status_error(
     """Make the vendor's exception for a status."""
     fallback = openai.InternalServerError if answer.status >= 500 else openai.APIStatusError
     try:
-        told = parse(content)
+        body = parse(content)
     except ValueError:
-        told = {}
+        body = {}
     response = httpx2.Response(answer.status, headers=dict(answer.headers), request=request)
     kind = STATUS_ERRORS.get(answer.status, fallback)
-    return kind(f"status {answer.status}", response=response, body=told.get("error"))
+    return kind(f"status {answer.status}", response=response, body=body.get("error"))

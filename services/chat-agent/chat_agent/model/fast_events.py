@@ -17,7 +17,7 @@ from openai.types.responses import (
 )
 from pydantic import BaseModel, ValidationError
 
-from chat_agent.model.json import Json, UnreadableAnswer
+from chat_agent.model.json import InvalidModelResponse, Json
 
 EVENTS: dict[str, type[BaseModel]] = {
     get_args(kind.model_fields["type"].annotation)[0]: kind
@@ -65,13 +65,13 @@ class Delta(SimpleNamespace):
 
 
 def chat_chunk(event: Json) -> Any:
-    """Make one chunk of Chat Completions; raises UnreadableAnswer."""
+    """Make one chunk of Chat Completions; raises InvalidModelResponse."""
     choices = event.get("choices")
     if choices and is_frequent(choices):
         choice = choices[0]
-        made = Choice(**{**choice, "delta": Delta(**choice["delta"])})
-        return Chunk(**{**event, "choices": [made]}) if not event.get("usage") else vendors_chunk(event)
-    return vendors_chunk(event)
+        frequent = Choice(**{**choice, "delta": Delta(**choice["delta"])})
+        return Chunk(**{**event, "choices": [frequent]}) if not event.get("usage") else slow_chunk(event)
+    return slow_chunk(event)
 
 
 def is_frequent(choices: Any) -> bool:
@@ -87,26 +87,26 @@ def is_frequent(choices: Any) -> bool:
     )
 
 
-def vendors_chunk(event: Json) -> Any:
+def slow_chunk(event: Json) -> Any:
     """Make any other chunk."""
     choices = event.get("choices") or []
     if not (isinstance(choices, list) and all(isinstance(each, dict) for each in choices)):
-        raise UnreadableAnswer("choices are not objects")
+        raise InvalidModelResponse("choices are not objects")
     for number, choice in enumerate(choices):
         choice.setdefault("index", number)
         for name in ("finish_reason", "logprobs"):
             choice.setdefault(name, None)
-        choice["delta"] = sound_delta(choice.get("delta") or {})
+        choice["delta"] = normalize_delta(choice.get("delta") or {})
     return ChatCompletionChunk.model_construct(**{**event, "choices": choices})
 
 
-def sound_delta(delta: Any) -> Json:
+def normalize_delta(delta: Any) -> Json:
     """Give every tool call its place: some servers leave it out where there is only one."""
     if not isinstance(delta, dict):
-        raise UnreadableAnswer("a delta is not an object")
+        raise InvalidModelResponse("a delta is not an object")
     calls = delta.get("tool_calls") or []
     if not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
-        raise UnreadableAnswer("tool calls are not objects")
+        raise InvalidModelResponse("tool calls are not objects")
     for place, call in enumerate(calls):
         if not isinstance(call.get("index"), int):
             call["index"] = place

@@ -12,7 +12,7 @@ Json = dict[str, Any]  # what the SDK's classes are made from, and they are not 
 NUL = rb"\u0000"
 
 
-class UnreadableAnswer(ValueError):
+class InvalidModelResponse(ValueError):
     """What came is not what the protocol says."""
 
 
@@ -28,11 +28,11 @@ def parse(data: bytes) -> Json:
     """Read one JSON object; NUL, and bytes and halves of surrogate pairs that are no text, are replaced."""
     try:
         value = orjson.loads(data)
-        value = storable(value) if NUL in data else value
+        value = replace_unstorable(value) if NUL in data else value
     except orjson.JSONDecodeError:
         value = parse_leniently(data)
     if not isinstance(value, dict):
-        raise UnreadableAnswer("not a JSON object")
+        raise InvalidModelResponse("not a JSON object")
     return value
 
 
@@ -41,16 +41,16 @@ def parse_leniently(data: bytes) -> Any:
     try:
         value = json.loads(data.decode(errors="replace"))
     except ValueError as error:
-        raise UnreadableAnswer("not JSON") from error
-    return storable(value)
+        raise InvalidModelResponse("not JSON") from error
+    return replace_unstorable(value)
 
 
-def storable(value: Any) -> Any:
+def replace_unstorable(value: Any) -> Any:
     """Replace what could be neither stored nor sent on."""
     if isinstance(value, str):
         return UNSTORABLE.sub("\ufffd", value)
     if isinstance(value, list):
-        return [storable(each) for each in value]
+        return [replace_unstorable(each) for each in value]
     if isinstance(value, dict):
-        return {storable(key): storable(each) for key, each in value.items()}
+        return {replace_unstorable(key): replace_unstorable(each) for key, each in value.items()}
     return value

@@ -20,7 +20,7 @@ from agents.models import get_default_model_settings
 from openai import AsyncOpenAI
 
 from chat_agent.model.call import Candidate, Limits
-from chat_agent.model.fast_client import LeanClient
+from chat_agent.model.fast_client import FastClient
 from chat_agent.model.retry import ResilientModel
 from chat_agent.settings import Settings
 
@@ -34,15 +34,17 @@ class Provider(ModelProvider):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limits = Limits(
-            settings.model_first_token_seconds,
-            settings.model_between_tokens_seconds,
+            settings.model_first_token_timeout_seconds,
+            settings.model_between_tokens_timeout_seconds,
             settings.run_token_budget,
         )
-        self._main = client(settings, settings.openai_base_url, settings.openai_api_key.get_secret_value())
+        self._main = build_client(
+            settings, settings.openai_base_url, settings.openai_api_key.get_secret_value()
+        )
         self._second = self._main
         if settings.model_fallback_base_url:
             key = settings.model_fallback_api_key or settings.openai_api_key
-            self._second = client(settings, settings.model_fallback_base_url, key.get_secret_value())
+            self._second = build_client(settings, settings.model_fallback_base_url, key.get_secret_value())
 
     def get_model(self, model_name: str | None) -> Model:
         """Give the model of this name, or the default one for agents that name none; and its fallback."""
@@ -59,7 +61,7 @@ class Provider(ModelProvider):
         await self._main.close()
         await self._second.close()
 
-    def _candidate(self, name: str, at: AsyncOpenAI | LeanClient) -> Candidate:
+    def _candidate(self, name: str, at: AsyncOpenAI | FastClient) -> Candidate:
         kind = (
             OpenAIResponsesModel if self._settings.openai_api == "responses" else OpenAIChatCompletionsModel
         )
@@ -67,25 +69,27 @@ class Provider(ModelProvider):
         return Candidate(name, model, at.base_url.host)
 
 
-def client(settings: Settings, base_url: str, api_key: str) -> AsyncOpenAI | LeanClient:
+def build_client(settings: Settings, base_url: str, api_key: str) -> AsyncOpenAI | FastClient:
     """Make a client; its own retries are off, ours know more."""
-    if settings.model_client == "lean":
-        return LeanClient(base_url, api_key, settings.model_connect_seconds)
-    longest = max(settings.model_first_token_seconds, settings.model_between_tokens_seconds)
-    timeout = httpx2.Timeout(longest, connect=settings.model_connect_seconds)
+    if settings.model_client == "fast":
+        return FastClient(base_url, api_key, settings.model_connect_timeout_seconds)
+    read_timeout = max(
+        settings.model_first_token_timeout_seconds, settings.model_between_tokens_timeout_seconds
+    )
+    timeout = httpx2.Timeout(read_timeout, connect=settings.model_connect_timeout_seconds)
     return AsyncOpenAI(api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout)
 
 
-def connect(settings: Settings) -> Provider:
+def build_provider(settings: Settings) -> Provider:
     """Make the provider."""
     return Provider(settings)
 
 
-def refusal_as_answer(refused: RunErrorHandlerInput[Any]) -> RunErrorHandlerResult | None:
+def refusal_as_answer(failure: RunErrorHandlerInput[Any]) -> RunErrorHandlerResult | None:
     """Let a refusal be what the agent says; one that must say something of another shape fails by name."""
-    if not isinstance(refused.error, ModelRefusalError) or refused.run_data.last_agent.output_type:
+    if not isinstance(failure.error, ModelRefusalError) or failure.run_data.last_agent.output_type:
         return None
-    return RunErrorHandlerResult(refused.error.refusal, include_in_history=False)  # there it is already
+    return RunErrorHandlerResult(failure.error.refusal, include_in_history=False)  # there it is already
 
 
 ERROR_HANDLERS: RunErrorHandlers[Any] = {"model_refusal": refusal_as_answer}

@@ -18,11 +18,11 @@ from chat_agent.model.json import encode
 ATTEMPT = "x-stainless-retry-count"
 
 # Settings that some models do not know and that the SDK sets for those that do.
-CHOSEN_BY_NAME = ("reasoning", "verbosity")
+MODEL_DEPENDENT = ("reasoning", "verbosity")
 
 
 @dataclass(frozen=True)
-class Question:
+class ModelRequest:
     """The arguments of the SDK's `Model`, under its names and in its order."""
 
     system_instructions: str | None
@@ -36,7 +36,7 @@ class Question:
     conversation_id: str | None = None
     prompt: ResponsePromptParam | None = None
 
-    def ask(self, model: Model, attempt: int) -> AsyncIterator[TResponseStreamEvent]:
+    def send(self, model: Model, attempt: int) -> AsyncIterator[TResponseStreamEvent]:
         """Ask a model; nothing is sent before the first event is waited for."""
         headers = {**(self.model_settings.extra_headers or {}), ATTEMPT: str(attempt)}
         return model.stream_response(
@@ -52,15 +52,15 @@ class Question:
             prompt=self.prompt,
         )
 
-    def put_to(self, name: str, implicit: ModelSettings) -> "Question":
+    def for_model(self, name: str, implicit: ModelSettings) -> "ModelRequest":
         """Give the question for this model: what the SDK chose by another name is chosen by its own."""
-        given, own = self.model_settings, get_default_model_settings(name)
+        settings, own = self.model_settings, get_default_model_settings(name)
         changed = {
             field: getattr(own, field)
-            for field in CHOSEN_BY_NAME
-            if getattr(given, field) == getattr(implicit, field) != getattr(own, field)
+            for field in MODEL_DEPENDENT
+            if getattr(settings, field) == getattr(implicit, field) != getattr(own, field)
         }
-        return replace(self, model_settings=replace(given, **changed)) if changed else self
+        return replace(self, model_settings=replace(settings, **changed)) if changed else self
 
     @cached_property
     def characters(self) -> int:
@@ -74,6 +74,6 @@ class Question:
     def call_ids(self) -> Iterator[str]:
         """Give the ids of the tool calls that were made before."""
         for item in self.input if isinstance(self.input, list) else []:
-            told: Any = item
-            if isinstance(told, dict) and told.get("type") == "function_call":
-                yield str(told.get("call_id"))
+            call: Any = item
+            if isinstance(call, dict) and call.get("type") == "function_call":
+                yield str(call.get("call_id"))

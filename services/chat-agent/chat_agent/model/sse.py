@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 import aiohttp
 
-from chat_agent.model.json import Json, UnreadableAnswer, parse
+from chat_agent.model.json import InvalidModelResponse, Json, parse
 
 # An answer is not this long, and nothing that never ends may fill the memory.
 MAX_EVENT = 8 * 1024 * 1024
@@ -16,12 +16,12 @@ DONE = b"[DONE]"
 TERMINAL = {"response.completed", "response.failed", "response.incomplete", "error"}
 
 
-class BrokenOff(Exception):
+class StreamInterrupted(Exception):
     """The stream ended without saying that it was its end."""
 
 
 async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None]:
-    """Give the objects of a stream; raises UnreadableAnswer, and BrokenOff when its end is missing."""
+    """Yield the objects of a stream; raises InvalidModelResponse, and StreamInterrupted without an end."""
     decoder, is_finished = Decoder(), False
     async for chunk in chunks:
         for data in decoder.feed(chunk):
@@ -33,13 +33,13 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None
                 await drain(chunks)
                 yield event
                 return
-            is_finished = is_finished or says_why_it_finished(event)
+            is_finished = is_finished or has_finish_reason(event)
             yield event
     if not is_finished:
-        raise BrokenOff
+        raise StreamInterrupted
 
 
-def says_why_it_finished(event: Json) -> bool:
+def has_finish_reason(event: Json) -> bool:
     """Tell whether a chunk is the last of a chat completion: not every server says so after it as well."""
     choices = event.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
@@ -63,7 +63,7 @@ class Decoder:
                 yield b"\n".join(self._data)
                 self._data.clear()
         if len(self._rest) + sum(map(len, self._data)) > MAX_EVENT:
-            raise UnreadableAnswer("an event without an end")
+            raise InvalidModelResponse("an event without an end")
 
 
 async def drain(chunks: AsyncIterator[bytes]) -> None:

@@ -11,11 +11,11 @@ from chat_agent.settings import Price
 # Rough, and marked so: the provider tells nothing of an answer that broke off.
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_PRICE = 1_000_000
-COUNTED = [name for name in ModelUsage.model_fields if name != "model"]
+TOKEN_FIELDS = [name for name in ModelUsage.model_fields if name != "model"]
 
 
 # What a provider tells of one answer, in OpenAI's words or in the SDK's.
-Told = ResponseUsage | agents.Usage
+ProviderUsage = ResponseUsage | agents.Usage
 
 
 class UsageMeter:
@@ -33,31 +33,31 @@ class UsageMeter:
         meter.tokens = usage.input_tokens + usage.output_tokens
         return meter
 
-    def count(self, model: str, told: Told) -> None:
+    def count(self, model: str, usage: ProviderUsage) -> None:
         """Count one answer of a model."""
         self._add(
             model,
-            input_tokens=told.input_tokens or 0,
-            output_tokens=told.output_tokens or 0,
-            cached_tokens=getattr(told.input_tokens_details, "cached_tokens", 0) or 0,
-            reasoning_tokens=getattr(told.output_tokens_details, "reasoning_tokens", 0) or 0,
+            input_tokens=usage.input_tokens or 0,
+            output_tokens=usage.output_tokens or 0,
+            cached_tokens=getattr(usage.input_tokens_details, "cached_tokens", 0) or 0,
+            reasoning_tokens=getattr(usage.output_tokens_details, "reasoning_tokens", 0) or 0,
         )
 
     def estimate(self, model: str, input_characters: int, output_characters: int) -> None:
         """Count an answer for which the provider told nothing."""
-        sent, came = estimated_tokens(input_characters), estimated_tokens(output_characters)
+        input_tokens, output_tokens = estimated_tokens(input_characters), estimated_tokens(output_characters)
         self._add(
             model,
-            input_tokens=sent,
-            output_tokens=came,
-            estimated_input_tokens=sent,
-            estimated_output_tokens=came,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            estimated_input_tokens=input_tokens,
+            estimated_output_tokens=output_tokens,
         )
 
     def total(self) -> Usage:
         """Give what was used so far."""
         models = [each.model_copy() for each in self._models.values()]
-        sums = {name: sum(getattr(model, name) for model in models) for name in COUNTED}
+        sums = {name: sum(getattr(model, name) for model in models) for name in TOKEN_FIELDS}
         is_estimated = bool(sums["estimated_input_tokens"] or sums["estimated_output_tokens"])
         return Usage.model_validate({**sums, "estimated": is_estimated, "models": models})
 
@@ -65,7 +65,7 @@ class UsageMeter:
         """Give what that costs in millionths of a dollar, rounded up; None when a price is not known."""
         if any(model not in prices for model in self._models):
             return None
-        parts = sum(parts_of_cost(usage, prices[model]) for model, usage in self._models.items())
+        parts = sum(cost_numerator(usage, prices[model]) for model, usage in self._models.items())
         return -(-parts // TOKENS_PER_PRICE)
 
     def _add(self, model: str, **tokens: int) -> None:
@@ -81,7 +81,7 @@ def estimated_tokens(characters: int) -> int:
     return -(-characters // CHARACTERS_PER_TOKEN)
 
 
-def parts_of_cost(usage: ModelUsage, price: Price) -> int:
+def cost_numerator(usage: ModelUsage, price: Price) -> int:
     """Give a model's cost in millionths of its price's unit."""
     fresh = usage.input_tokens - usage.cached_tokens
     return fresh * price.input + usage.cached_tokens * price.cached + usage.output_tokens * price.output

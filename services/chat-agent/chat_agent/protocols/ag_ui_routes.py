@@ -8,40 +8,40 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from chat_agent.api.dependencies import AgentName
-from chat_agent.api.rate_limits import AtDesk
+from chat_agent.api.rate_limits import ChatLimiterDep
 from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.requests import (
-    Asked,
+    ChatTurn,
+    LenientModel,
     Members,
     Messages,
     Name,
     Parts,
-    Said,
     Text,
-    Tolerant,
+    TranslatedRequest,
     UnsupportedContent,
-    answer_of,
-    asked_of,
-    conversation_of,
-    joined,
+    conversation_id_for,
+    join_text,
+    to_approval_decision,
+    to_chat_request,
 )
 from chat_agent.schemas import MAX_CHAT_BODY, Answer
 
 router = APIRouter(prefix="/api/v1/agents", tags=["agents"], max_body_size=MAX_CHAT_BODY)
 
 # Messages with other roles are about what the frontend shows, or about tools of its own.
-TOLD = {"developer", "system", "user", "assistant"}
+TEXT_ROLES = {"developer", "system", "user", "assistant"}
 
 
-class Part(Tolerant):
+class Part(LenientModel):
     """A part of a message."""
 
     type: Name
     text: Text | None = None
 
 
-class Message(Tolerant):
+class Message(LenientModel):
     """A message that the frontend holds."""
 
     id: Name
@@ -53,41 +53,41 @@ class Message(Tolerant):
         """Tell whether there is nothing else in it: no pictures and the like."""
         return not isinstance(self.content, list) or all(part.text is not None for part in self.content)
 
-    def said(self) -> Said:
+    def to_turn(self) -> ChatTurn:
         """Give its text."""
         if isinstance(self.content, list):
-            return Said(self.role, joined(part.text or "" for part in self.content))
-        return Said(self.role, self.content if isinstance(self.content, str) else "")
+            return ChatTurn(self.role, join_text(part.text or "" for part in self.content))
+        return ChatTurn(self.role, self.content if isinstance(self.content, str) else "")
 
 
-class Context(Tolerant):
+class Context(LenientModel):
     """Something that the frontend wants the agent to know."""
 
     description: Text
     value: Text
 
 
-class Resume(Tolerant):
+class Resume(LenientModel):
     """What a person says to an interrupt; only a clear yes is one."""
 
     interrupt_id: UUID = Field(alias="interruptId", strict=False)
     status: Literal["resolved", "cancelled"]
     payload: Any = None
 
-    def answer(self) -> Answer:
+    def to_decision(self) -> Answer:
         """Give it in our words."""
-        told = self.payload if isinstance(self.payload, dict) else {}
-        is_allowed = self.status == "resolved" and told.get("approved") is True
-        return answer_of(approve=is_allowed, reason=told.get("reason"))
+        payload = self.payload if isinstance(self.payload, dict) else {}
+        is_allowed = self.status == "resolved" and payload.get("approved") is True
+        return to_approval_decision(approve=is_allowed, reason=payload.get("reason"))
 
 
-class Forwarded(Tolerant):
+class Forwarded(LenientModel):
     """What the application passes on."""
 
     on_conflict: Name | None = None
 
 
-class RunAgentInput(Tolerant):
+class RunAgentInput(LenientModel):
     """What AG-UI asks with. `tools` are ignored: the server runs the tools."""
 
     thread_id: Text = Field(alias="threadId", description="A UUID is the conversation's id; else its name.")
@@ -100,29 +100,31 @@ class RunAgentInput(Tolerant):
     )
     forwarded: Forwarded | None = Field(None, alias="forwardedProps")
 
-    def asked(self, agent: str, conversation_id: UUID) -> Asked:
+    def translate(self, agent: str, conversation_id: UUID) -> TranslatedRequest:
         """Give what is asked, in our words; raises UnsupportedContent when the last message is not text."""
-        context = [Said("developer", f"{one.description}: {one.value}") for one in self.context]
-        told = [one for one in self.messages if one.role in TOLD]
-        if told and not told[-1].is_text:
+        context = [ChatTurn("developer", f"{one.description}: {one.value}") for one in self.context]
+        messages = [one for one in self.messages if one.role in TEXT_ROLES]
+        if messages and not messages[-1].is_text:
             raise UnsupportedContent
         on_conflict = self.forwarded.on_conflict if self.forwarded else None
-        return asked_of([*context, *(one.said() for one in told)], agent, conversation_id, on_conflict)
+        return to_chat_request(
+            [*context, *(one.to_turn() for one in messages)], agent, conversation_id, on_conflict
+        )
 
 
 @router.post(
     "/{name}/ag-ui",
     response_class=StreamingResponse,
-    responses={200: responses.streams("AG-UI events.")},
+    responses={200: responses.stream_response_doc("AG-UI events.")},
 )
-async def run_agent(name: AgentName, body: RunAgentInput, desk: AtDesk) -> StreamingResponse:
+async def run_agent(name: AgentName, body: RunAgentInput, limiter: ChatLimiterDep) -> StreamingResponse:
     """Answer the last message of a thread, or go on with what was interrupted, as AG-UI events."""
-    conversation_id = conversation_of(desk.caller, body.thread_id)
+    conversation_id = conversation_id_for(limiter.caller, body.thread_id)
     if body.resume:
-        given = {one.interrupt_id: one.answer() for one in body.resume}
-        admitted = await responses.allowed(desk, conversation_id, given)
+        decisions = {one.interrupt_id: one.to_decision() for one in body.resume}
+        admitted = await responses.resume_with_approvals(limiter, conversation_id, decisions)
     else:
-        asked = body.asked(name, conversation_id)
-        admitted = await desk.ask(asked.request, asked.prelude, streamed=True)
+        translated = body.translate(name, conversation_id)
+        admitted = await limiter.start(translated.request, translated.prelude, streamed=True)
     thread = Thread(body.thread_id, body.run_id, body.state)
-    return responses.streamed(desk.engine, admitted, AgUiEvents(admitted.turn.run.id, thread))
+    return responses.streaming_response(limiter.manager, admitted, AgUiEvents(admitted.turn.run.id, thread))

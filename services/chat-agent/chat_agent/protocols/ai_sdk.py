@@ -5,13 +5,13 @@ from typing import Any
 
 import orjson
 
-from chat_agent.protocols.encoder import DONE, Told, Voice, data
+from chat_agent.protocols.encoder import DONE, Payload, ProtocolEncoder, data_event
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
 NAMED_HERE = ("run_id", "conversation_id", "agent", "model")
 
 
-class UiMessageStream(Voice):
+class UiMessageStream(ProtocolEncoder):
     """Says a run as the parts of one message: a step for each agent, and data parts for what has no other."""
 
     def __init__(self) -> None:
@@ -22,10 +22,10 @@ class UiMessageStream(Voice):
         self._finish_reason = "stop"
         self._start_of_all = b""
 
-    def run_started(self, told: Told) -> Iterator[bytes]:
+    def run_started(self, payload: Payload) -> Iterator[bytes]:
         """Begin the message; it bears the run's id."""
-        metadata = {name: told[name] for name in NAMED_HERE if name in told}
-        self._start_of_all = part("start", messageId=told["run_id"], messageMetadata=metadata)
+        metadata = {name: payload[name] for name in NAMED_HERE if name in payload}
+        self._start_of_all = part("start", messageId=payload["run_id"], messageMetadata=metadata)
         yield from self.reopen()
 
     def reopen(self) -> Iterator[bytes]:
@@ -33,99 +33,101 @@ class UiMessageStream(Voice):
         yield self._start_of_all
         yield part("start-step")
 
-    def message_started(self, item: Told) -> Iterator[bytes]:
+    def message_started(self, item: Payload) -> Iterator[bytes]:
         """Begin a text."""
         yield self._start(item, "text")
 
-    def message_delta(self, told: Told) -> Iterator[bytes]:
+    def message_delta(self, payload: Payload) -> Iterator[bytes]:
         """Say more of it."""
-        yield part("text-delta", id=told["item_id"], delta=told["delta"])
+        yield part("text-delta", id=payload["item_id"], delta=payload["delta"])
 
-    def message_completed(self, item: Told) -> Iterator[bytes]:
+    def message_completed(self, item: Payload) -> Iterator[bytes]:
         """End it."""
         self._finish_reason = "content-filter" if item.get("refusal") else "stop"
         yield from self._end(item["id"])
 
-    def reasoning_started(self, item: Told) -> Iterator[bytes]:
+    def reasoning_started(self, item: Payload) -> Iterator[bytes]:
         """Begin to tell what the model thinks."""
         yield self._start(item, "reasoning")
 
-    def reasoning_delta(self, told: Told) -> Iterator[bytes]:
+    def reasoning_delta(self, payload: Payload) -> Iterator[bytes]:
         """Tell more of it."""
-        yield part("reasoning-delta", id=told["item_id"], delta=told["delta"])
+        yield part("reasoning-delta", id=payload["item_id"], delta=payload["delta"])
 
-    def reasoning_completed(self, item: Told) -> Iterator[bytes]:
+    def reasoning_completed(self, item: Payload) -> Iterator[bytes]:
         """End it."""
         yield from self._end(item["id"])
 
-    def tool_call_completed(self, item: Told) -> Iterator[bytes]:
+    def tool_call_completed(self, item: Payload) -> Iterator[bytes]:
         """Note which item a call is."""
         self._calls[item["id"]] = item["call_id"]
         yield from ()
 
-    def tool_output_completed(self, item: Told) -> Iterator[bytes]:
+    def tool_output_completed(self, item: Payload) -> Iterator[bytes]:
         """Note that a call is done."""
         self._calls = {id: call_id for id, call_id in self._calls.items() if call_id != item["call_id"]}
         yield from ()
 
-    def tool_called(self, told: Told) -> Iterator[bytes]:
+    def tool_called(self, payload: Payload) -> Iterator[bytes]:
         """Show a call of a tool; `providerExecuted` keeps the client from running it."""
-        call = {"toolCallId": told["call_id"], "toolName": told["name"], **OURS}
-        yield part("tool-input-available", **call, input=parsed(told["arguments"]))
+        call = {"toolCallId": payload["call_id"], "toolName": payload["name"], **SERVER_TOOL}
+        yield part("tool-input-available", **call, input=parsed(payload["arguments"]))
 
-    def tool_output(self, told: Told) -> Iterator[bytes]:
+    def tool_output(self, payload: Payload) -> Iterator[bytes]:
         """Show what the tool gave back."""
-        yield part("tool-output-available", toolCallId=told["call_id"], output=told["output"], **OURS)
+        yield part(
+            "tool-output-available", toolCallId=payload["call_id"], output=payload["output"], **SERVER_TOOL
+        )
 
-    def agent_changed(self, told: Told) -> Iterator[bytes]:
+    def agent_changed(self, payload: Payload) -> Iterator[bytes]:
         """End one agent's step and begin the other's."""
         yield part("finish-step")
         yield part("start-step")
-        yield part("data-agent-changed", data={"from": told["from"], "to": told["to"]})
+        yield part("data-agent-changed", data={"from": payload["from"], "to": payload["to"]})
 
-    def approval_required(self, told: Told) -> Iterator[bytes]:
+    def approval_required(self, payload: Payload) -> Iterator[bytes]:
         """Say that a person must allow something."""
-        yield part("tool-approval-request", approvalId=told["approval_id"], toolCallId=told["call_id"])
-        asked = {name: told[name] for name in ("run_id", "approval_id", "name", "arguments")}
-        yield part("data-approval-required", id=told["approval_id"], data=asked)
+        yield part("tool-approval-request", approvalId=payload["approval_id"], toolCallId=payload["call_id"])
+        request = {name: payload[name] for name in ("run_id", "approval_id", "name", "arguments")}
+        yield part("data-approval-required", id=payload["approval_id"], data=request)
 
-    def run_resumed(self, told: Told) -> Iterator[bytes]:
+    def run_resumed(self, payload: Payload) -> Iterator[bytes]:
         """End what was withdrawn, and say that it does not count; it is said anew as another part."""
-        for item_id in told["withdrawn"]:
+        for item_id in payload["withdrawn"]:
             yield from self._end(item_id, withdrawn=True)
             if (call_id := self._calls.pop(item_id, None)) is not None:
-                yield part("tool-output-error", toolCallId=call_id, errorText=WITHDRAWN, **OURS)
-        yield part("data-withdrawn", data={"ids": told["withdrawn"]})
+                yield part("tool-output-error", toolCallId=call_id, errorText=WITHDRAWN, **SERVER_TOOL)
+        yield part("data-withdrawn", data={"ids": payload["withdrawn"]})
 
-    def run_completed(self, told: Told) -> Iterator[bytes]:
+    def run_completed(self, payload: Payload) -> Iterator[bytes]:
         """End well."""
-        yield from self._finish(told, self._finish_reason)
+        yield from self._finish(payload, self._finish_reason)
 
-    def run_waiting(self, told: Told) -> Iterator[bytes]:
+    def run_waiting(self, payload: Payload) -> Iterator[bytes]:
         """End what is said for now; the run rests until it is allowed to go on."""
-        yield from self._finish(told, "other")
+        yield from self._finish(payload, "other")
 
-    def run_cancelled(self, told: Told) -> Iterator[bytes]:
+    def run_cancelled(self, payload: Payload) -> Iterator[bytes]:
         """End because somebody wished so."""
         yield from self._close()
         yield part("abort", reason="cancelled")
-        yield from self._finish(told, "other")
+        yield from self._finish(payload, "other")
 
-    def run_failed(self, told: Told) -> Iterator[bytes]:
+    def run_failed(self, payload: Payload) -> Iterator[bytes]:
         """End by the name of what went wrong; the error itself has room for a sentence only."""
         yield from self._close()
-        yield part("data-error", data={"code": told["code"], "detail": told["detail"]})
-        yield part("error", errorText=told["detail"])
-        yield from self._finish(told, "error")
+        yield part("data-error", data={"code": payload["code"], "detail": payload["detail"]})
+        yield part("error", errorText=payload["detail"])
+        yield from self._finish(payload, "error")
 
-    def _finish(self, told: Told, reason: str) -> Iterator[bytes]:
+    def _finish(self, payload: Payload, reason: str) -> Iterator[bytes]:
         yield from self._close()
         yield part("finish-step")
-        metadata = {"status": told["type"].removeprefix("run."), "usage": told.get("usage")}
+        metadata = {"status": payload["type"].removeprefix("run."), "usage": payload.get("usage")}
         yield part("finish", finishReason=reason, messageMetadata=metadata)
         yield DONE
 
-    def _start(self, item: Told, kind: str) -> bytes:
+    def _start(self, item: Payload, kind: str) -> bytes:
         self._open[item["id"]] = kind
         return part(f"{kind}-start", id=item["id"])
 
@@ -143,12 +145,12 @@ class UiMessageStream(Voice):
 
 WITHDRAWN = "The process that made this call was lost."
 # Tools that the server runs, and that the client may know nothing of.
-OURS = {"providerExecuted": True, "dynamic": True}
+SERVER_TOOL = {"providerExecuted": True, "dynamic": True}
 
 
 def part(type: str, **fields: Any) -> bytes:
     """Give one part of the stream."""
-    return data({"type": type, **fields})
+    return data_event({"type": type, **fields})
 
 
 def parsed(arguments: str) -> Any:

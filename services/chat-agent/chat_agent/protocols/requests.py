@@ -11,10 +11,10 @@ from servicekit.auth.tokens import Principal
 from servicekit.errors import BadRequest
 from servicekit.schemas import BoundedModel, max_length
 
-from chat_agent.errors import UnknownConversation
+from chat_agent.errors import ConversationNotFound
 from chat_agent.schemas import Answer, ChatRequest, storable
 
-Ours = TypeVar("Ours", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 # An item of a conversation holds no more.
 MAX_TEXT = 60_000
@@ -29,7 +29,7 @@ Parts = Annotated[list[Item], Field(fail_fast=True, max_length=500)]
 Members = Annotated[dict[str, Any], Field(max_length=1000), BeforeValidator(max_length(1000))]
 
 
-class NoUserMessage(BadRequest):
+class UserMessageMissing(BadRequest):
     """There is nothing to answer."""
 
     default_detail = "The last message must be the user's, and have text."
@@ -41,14 +41,14 @@ class UnsupportedContent(BadRequest):
     default_detail = "Only text can be sent to an agent."
 
 
-class Tolerant(BoundedModel):
+class LenientModel(BoundedModel):
     """A body whose form is somebody else's: strict about what it knows, and open to what it does not."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
 
 @dataclass(frozen=True)
-class Said:
+class ChatTurn:
     """One message of a conversation."""
 
     role: str
@@ -56,31 +56,31 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TranslatedRequest:
     """What a run shall answer, and what was said before as far as the client tells it."""
 
     request: ChatRequest
     prelude: Sequence[dict[str, Any]]
 
 
-def asked_of(
-    messages: Sequence[Said], agent: str, conversation_id: UUID | None, on_conflict: object = None
-) -> Asked:
-    """Take the last message as the one to answer; raises NoUserMessage when it is not the user's."""
+def to_chat_request(
+    messages: Sequence[ChatTurn], agent: str, conversation_id: UUID | None, on_conflict: object = None
+) -> TranslatedRequest:
+    """Take the last message as the one to answer; raises UserMessageMissing when it is not the user's."""
     if not messages or messages[-1].role != "user" or not messages[-1].text.strip():
-        raise NoUserMessage
+        raise UserMessageMissing
     values = {"message": messages[-1].text, "agent_type": agent, "conversation_id": conversation_id}
-    told = {} if on_conflict is None else {"on_conflict": on_conflict}
-    prelude = [{"role": one.role, "content": one.text} for one in messages[:-1] if one.text]
-    return Asked(made(ChatRequest, **values, **told), prelude)
+    options = {} if on_conflict is None else {"on_conflict": on_conflict}
+    history = [{"role": one.role, "content": one.text} for one in messages[:-1] if one.text]
+    return TranslatedRequest(validated(ChatRequest, **values, **options), history)
 
 
-def answer_of(**values: object) -> Answer:
+def to_approval_decision(**values: object) -> Answer:
     """Make an answer of ours to what a run has asked for."""
-    return made(Answer, **values)
+    return validated(Answer, **values)
 
 
-def made(kind: type[Ours], **values: object) -> Ours:
+def validated(kind: type[Model], **values: object) -> Model:
     """Make a request of ours; what does not fit is refused as if the client had sent it so."""
     try:
         return kind.model_validate(values)
@@ -89,12 +89,12 @@ def made(kind: type[Ours], **values: object) -> Ours:
         raise RequestValidationError(errors) from error
 
 
-def joined(parts: Iterable[str]) -> str:
+def join_text(parts: Iterable[str]) -> str:
     """Make one text of several parts."""
     return "\n".join(part for part in parts if part)
 
 
-def conversation_of(caller: Principal, name: str) -> UUID:
+def conversation_id_for(caller: Principal, name: str) -> UUID:
     """Give the conversation that a client calls so: its id, or one made of the name, for this person only."""
     try:
         return UUID(name)
@@ -103,9 +103,9 @@ def conversation_of(caller: Principal, name: str) -> UUID:
         return uuid5(caller.tenant_id, f"{caller.subject}/{name}")
 
 
-def conversation_named(name: str) -> UUID:
-    """Read the name of a conversation, a UUID or `conv_` and its hex; raises UnknownConversation."""
+def parse_conversation_id(name: str) -> UUID:
+    """Read the name of a conversation, a UUID or `conv_` and its hex; raises ConversationNotFound."""
     try:
         return UUID(name.removeprefix("conv_"))
     except ValueError:
-        raise UnknownConversation from None
+        raise ConversationNotFound from None

@@ -17,54 +17,54 @@ class AnswerWithdrawn(ServiceError):
 
 
 @dataclass
-class Message:
+class SentMessage:
     """What a client has heard of one message, and how much of it was said in its newest telling."""
 
     item_id: str
-    heard: str = ""
-    said: int = 0
-    is_whole: bool = False
+    sent: str = ""
+    position: int = 0
+    is_complete: bool = False
 
 
-class Repetition:
+class RetransmissionFilter:
     """Holds back what a client has heard already; raises AnswerWithdrawn when it differs."""
 
     def __init__(self) -> None:
-        self._messages: dict[str, Message] = {}
-        self._owed: list[Message] = []
+        self._messages: dict[str, SentMessage] = {}
+        self._pending: list[SentMessage] = []
 
     @property
-    def is_owed(self) -> bool:
+    def has_pending(self) -> bool:
         """Tell whether something must be said again."""
-        return any(message.heard for message in self._owed)
+        return any(message.sent for message in self._pending)
 
-    def begin(self, item_id: str) -> Message:
+    def start(self, item_id: str) -> SentMessage:
         """Begin a message: the first of those that are to be said again, if there are any."""
-        message = self._owed.pop(0) if self._owed else Message(item_id)
+        message = self._pending.pop(0) if self._pending else SentMessage(item_id)
         self._messages[item_id] = message
-        message.said = 0
+        message.position = 0
         return message
 
-    def new(self, item_id: str, delta: str) -> str:
+    def unsent(self, item_id: str, delta: str) -> str:
         """Give the part of a delta that the client has not heard."""
         message = self._messages[item_id]
-        owed = len(message.heard) - message.said
+        owed = len(message.sent) - message.position
         repeated, new = delta[:owed], delta[owed:]
-        if not message.heard.startswith(repeated, message.said) or (new and message.is_whole):
+        if not message.sent.startswith(repeated, message.position) or (new and message.is_complete):
             raise AnswerWithdrawn
-        message.heard += new
-        message.said += len(delta)
+        message.sent += new
+        message.position += len(delta)
         return new
 
     def close(self, item_id: str) -> bool:
         """Note that a message is whole; tells whether that is new to the client."""
         message = self._messages[item_id]
-        if message.said < len(message.heard):
+        if message.position < len(message.sent):
             raise AnswerWithdrawn
-        was_whole, message.is_whole = message.is_whole, True
+        was_whole, message.is_complete = message.is_complete, True
         return not was_whole
 
-    def withdraw(self, item_ids: Collection[str]) -> None:
+    def retract(self, item_ids: Collection[str]) -> None:
         """Note that messages will be said anew."""
         withdrawn = [self._messages.pop(item_id) for item_id in [*self._messages] if item_id in item_ids]
-        self._owed = [*withdrawn, *self._owed]
+        self._pending = [*withdrawn, *self._pending]

@@ -12,7 +12,7 @@ from sqlalchemy import Integer, Uuid, and_, bindparam, cast, exists, func, or_, 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from chat_agent.models import QUEUED, RUNNING, WAITING, Run
+from chat_agent.models import ACTIVE, UNFINISHED, Run, RunStatus
 from chat_agent.schemas import Usage
 
 # Asked every second by every replica.
@@ -21,11 +21,11 @@ ANY_DUE = text("""
         or exists(select from runs where status = 'queued')
         or exists(select from runs where status = 'waiting' and (waiting_until <= now() or stop is not null))
 """)
-ANYBODY_WAITING = text("""
+HAS_QUEUED = text("""
     select exists(select from runs where conversation_id = :id and status = 'queued')
 """).bindparams(bindparam("id", type_=Uuid))
 # What the statement gives, not what the session has seen before.
-FRESH = {"populate_existing": True}
+RELOAD = {"populate_existing": True}
 
 
 @dataclass(frozen=True)
@@ -33,73 +33,74 @@ class Lease:
     """Who works on a run, and for how long nobody else may."""
 
     owner: str
-    lasts: timedelta
+    ttl: timedelta
 
-    def values(self) -> dict[str, Any]:
+    def claim_values(self) -> dict[str, Any]:
         """Give what a run gets that is taken."""
         return {
-            "status": RUNNING,
+            "status": RunStatus.RUNNING,
             "owner": self.owner,
-            "lease_expires_at": func.now() + self.lasts,
+            "lease_expires_at": func.now() + self.ttl,
             "started_at": func.coalesce(Run.started_at, func.now()),
             "attempt": Run.attempt + 1,
         }
 
-    def first(self) -> dict[str, Any]:
+    def initial_values(self) -> dict[str, Any]:
         """Give what a run gets that is begun at once."""
         return {
-            "status": RUNNING,
+            "status": RunStatus.RUNNING,
             "owner": self.owner,
-            "lease_expires_at": func.now() + self.lasts,
+            "lease_expires_at": func.now() + self.ttl,
             "started_at": func.now(),
         }
 
 
-async def lock(session: AsyncSession, conversation_id: UUID) -> None:
+async def lock_conversation(session: AsyncSession, conversation_id: UUID) -> None:
     """Let nobody else begin, end or take a run in this conversation until the transaction is over."""
     await session.execute(
         text("select pg_advisory_xact_lock(hashtextextended(:id, 0))"), {"id": str(conversation_id)}
     )
 
 
-async def open_in(session: AsyncSession, conversation_id: UUID) -> list[Run]:
+async def lock_open_runs(session: AsyncSession, conversation_id: UUID) -> list[Run]:
     """List a conversation's runs that are not over, in their order, and let nobody else change them."""
-    await lock(session, conversation_id)
-    wanted = select(Run).where(
-        Run.conversation_id == conversation_id, Run.status.in_((QUEUED, RUNNING, WAITING))
+    await lock_conversation(session, conversation_id)
+    query = select(Run).where(
+        Run.conversation_id == conversation_id,
+        Run.status.in_(UNFINISHED),
     )
-    return list(await session.scalars(wanted.order_by(Run.position)))
+    return list(await session.scalars(query.order_by(Run.position)))
 
 
 async def checkpoint(session: AsyncSession, run: Run, usage: Usage) -> bool:
     """Keep how far a run is; what was said is kept in the conversation. False: it is somebody else's."""
-    mine = update(Run).where(Run.id == run.id, Run.attempt == run.attempt, Run.status == RUNNING)
-    kept = await session.scalars(
+    mine = update(Run).where(Run.id == run.id, Run.attempt == run.attempt, Run.status == RunStatus.RUNNING)
+    updated = await session.scalars(
         mine.values(usage=usage.model_dump(mode="json"), state=None).returning(Run.id)
     )
-    return kept.one_or_none() is not None
+    return updated.one_or_none() is not None
 
 
-async def keep_usage(session: AsyncSession, run: Run, usage: Usage) -> None:
+async def store_usage(session: AsyncSession, run: Run, usage: Usage) -> None:
     """Keep what was used by an attempt that others go on from."""
-    mine = update(Run).where(Run.id == run.id, Run.attempt == run.attempt, Run.status == RUNNING)
+    mine = update(Run).where(Run.id == run.id, Run.attempt == run.attempt, Run.status == RunStatus.RUNNING)
     await session.execute(mine.values(usage=usage.model_dump(mode="json")))
 
 
-async def keep_alive(
+async def renew(
     session: AsyncSession, lease: Lease, run_ids: list[UUID]
 ) -> dict[UUID, tuple[int, str | None]]:
     """Say that this replica still works on these runs; gives each that is still its: attempt and stop."""
-    mine = update(Run).where(Run.id.in_(run_ids), Run.owner == lease.owner, Run.status == RUNNING)
-    kept = await session.execute(
-        mine.values(lease_expires_at=func.now() + lease.lasts).returning(Run.id, Run.attempt, Run.stop)
+    mine = update(Run).where(Run.id.in_(run_ids), Run.owner == lease.owner, Run.status == RunStatus.RUNNING)
+    rows = await session.execute(
+        mine.values(lease_expires_at=func.now() + lease.ttl).returning(Run.id, Run.attempt, Run.stop)
     )
-    return {id_: (attempt, stop) for id_, attempt, stop in kept}
+    return {id_: (attempt, stop) for id_, attempt, stop in rows}
 
 
-async def let_go(session: AsyncSession, owner: str, run_ids: list[UUID]) -> None:
+async def release(session: AsyncSession, owner: str, run_ids: list[UUID]) -> None:
     """Hand runs over to whoever takes them first."""
-    mine = update(Run).where(Run.id.in_(run_ids), Run.owner == owner, Run.status == RUNNING)
+    mine = update(Run).where(Run.id.in_(run_ids), Run.owner == owner, Run.status == RunStatus.RUNNING)
     # Nothing is lost with this one: what it has used is kept, and whoever takes the run need not guess.
     await session.execute(mine.values(owner=None, lease_expires_at=func.now(), losses=0))
 
@@ -109,42 +110,48 @@ async def is_any_due(session: AsyncSession) -> bool:
     return bool(await session.scalar(ANY_DUE))
 
 
-async def take_over(session: AsyncSession, lease: Lease, most: int) -> list[Run]:
+async def claim_expired(session: AsyncSession, lease: Lease, limit: int) -> list[Run]:
     """Take runs that nobody works on: their owner was lost or let go, or nobody answered what they asked."""
-    abandoned = and_(Run.status == RUNNING, Run.lease_expires_at <= func.now())
-    unanswered = and_(Run.status == WAITING, or_(Run.waiting_until <= func.now(), Run.stop.is_not(None)))
-    due = select(Run.id).where(or_(abandoned, unanswered)).order_by(Run.position).limit(most)
-    taken = (
+    abandoned = and_(Run.status == RunStatus.RUNNING, Run.lease_expires_at <= func.now())
+    unanswered = and_(
+        Run.status == RunStatus.WAITING, or_(Run.waiting_until <= func.now(), Run.stop.is_not(None))
+    )
+    due = select(Run.id).where(or_(abandoned, unanswered)).order_by(Run.position).limit(limit)
+    statement = (
         update(Run)
         .where(Run.id.in_(due.with_for_update(skip_locked=True)))
-        .values(**lease.values(), losses=Run.losses + cast(lost_owner(), Integer))
+        .values(**lease.claim_values(), losses=Run.losses + cast(owner_crashed(), Integer))
         .returning(Run)
     )
-    return list(await session.scalars(taken))
+    return list(await session.scalars(statement))
 
 
-def lost_owner() -> Any:
+def owner_crashed() -> Any:
     """Tell, in SQL, whether the owner did not let go by itself."""
-    return and_(Run.status == RUNNING, Run.owner.is_not(None))
+    return and_(Run.status == RunStatus.RUNNING, Run.owner.is_not(None))
 
 
-async def waiting_conversations(session: AsyncSession, most: int) -> list[UUID]:
+async def conversations_with_next(session: AsyncSession, limit: int) -> list[UUID]:
     """List conversations in which a run waits for its turn, and nothing stands in its way."""
     other = aliased(Run)
-    busy = exists().where(other.conversation_id == Run.conversation_id, other.status.in_((RUNNING, WAITING)))
-    free = select(Run.conversation_id).where(Run.status == QUEUED, ~busy).distinct().limit(most)
-    return list(await session.scalars(free))
+    busy = exists().where(other.conversation_id == Run.conversation_id, other.status.in_(ACTIVE))
+    query = select(Run.conversation_id).where(Run.status == RunStatus.QUEUED, ~busy).distinct().limit(limit)
+    return list(await session.scalars(query))
 
 
-async def is_anybody_waiting(session: AsyncSession, conversation_id: UUID) -> bool:
+async def has_queued(session: AsyncSession, conversation_id: UUID) -> bool:
     """Tell, at little cost, whether a run waits for its turn in a conversation."""
-    return bool(await session.scalar(ANYBODY_WAITING, {"id": conversation_id}))
+    return bool(await session.scalar(HAS_QUEUED, {"id": conversation_id}))
 
 
-async def promote(session: AsyncSession, conversation_id: UUID, lease: Lease) -> Run | None:
+async def start_next_queued(session: AsyncSession, conversation_id: UUID, lease: Lease) -> Run | None:
     """Take the first run that waits in a conversation, unless another one is under way there."""
-    waiting = await open_in(session, conversation_id)
-    if not waiting or waiting[0].status != QUEUED:
+    open_runs = await lock_open_runs(session, conversation_id)
+    if not open_runs or open_runs[0].status != RunStatus.QUEUED:
         return None
-    taken = update(Run).where(Run.id == waiting[0].id, Run.status == QUEUED).values(**lease.values())
-    return (await session.scalars(taken.returning(Run), execution_options=FRESH)).one_or_none()
+    statement = (
+        update(Run)
+        .where(Run.id == open_runs[0].id, Run.status == RunStatus.QUEUED)
+        .values(**lease.claim_values())
+    )
+    return (await session.scalars(statement.returning(Run), execution_options=RELOAD)).one_or_none()

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from chat_agent.event_log.translator import presentable
+from chat_agent.event_log.store import EventType
+from chat_agent.event_log.translator import redact
 from chat_agent.models import Approval, Run
 from chat_agent.schemas import Usage
 
@@ -21,7 +22,7 @@ class Outcome:
     cost: int | None = None
 
 
-def outcome_of(run: Run) -> Outcome:
+def outcome_from_row(run: Run) -> Outcome:
     """Say how a run ended, as its row has it."""
     return Outcome(
         run.status,
@@ -36,13 +37,13 @@ def outcome_of(run: Run) -> Outcome:
 
 def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
     """Give the last event of a run that ended so."""
-    told = {"output": outcome.output, **told_of(outcome)}
+    payload = {"output": outcome.output, **outcome_payload(outcome)}
     if outcome.error_code is not None:
-        told |= {"code": outcome.error_code, "detail": outcome.error_detail}
-    return f"run.{outcome.status}", told
+        payload |= {"code": outcome.error_code, "detail": outcome.error_detail}
+    return EventType(f"run.{outcome.status}"), payload
 
 
-def told_of(outcome: Outcome) -> dict[str, object]:
+def outcome_payload(outcome: Outcome) -> dict[str, object]:
     """Give what every last event says."""
     return {
         "agent": outcome.agent,
@@ -51,11 +52,11 @@ def told_of(outcome: Outcome) -> dict[str, object]:
     }
 
 
-def told_of_approval(asked: Approval) -> dict[str, object]:
+def approval_payload(approval: Approval) -> dict[str, object]:
     """Give what is told of a tool call that a person has to allow."""
     return {
-        "approval_id": str(asked.id),
-        "call_id": asked.call_id,
-        "name": asked.name,
-        "arguments": presentable(asked.arguments),
+        "approval_id": str(approval.id),
+        "call_id": approval.call_id,
+        "name": approval.name,
+        "arguments": redact(approval.arguments),
     }

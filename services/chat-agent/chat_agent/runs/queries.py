@@ -18,37 +18,37 @@ from chat_agent.schemas import Moment, RunFilter, RunPage, RunSummary, RunTotals
 
 Ts = TypeVarTuple("Ts")
 
-PLACE = TypeAdapter(tuple[Moment, UUID])
+CURSOR_VALUES = TypeAdapter(tuple[Moment, UUID])
 
-ALL_OF_A_TENANT = "tenant:manage"
+TENANT_RUNS_PERMISSION = "tenant:manage"
 
 
-class TenantRunsNotYours(Forbidden):
+class TenantRunsForbidden(Forbidden):
     """Only who manages a tenant sees the runs of all its people."""
 
     default_detail = "Only owners and admins see the runs of everybody in the tenant."
 
 
-async def page(session: AsyncSession, caller: Principal, wanted: RunPage) -> Page[RunSummary]:
-    """List runs, the newest first; raises TenantRunsNotYours, BadCursor."""
+async def list_runs(session: AsyncSession, caller: Principal, query: RunPage) -> Page[RunSummary]:
+    """List runs, the newest first; raises TenantRunsForbidden, InvalidCursor."""
     order = (Run.created_at, Run.id)
-    found = narrowed(select(Run), caller, wanted).order_by(*(column.desc() for column in order))
-    if wanted.cursor is not None:
-        found = found.where(tuple_(*order) < tuple_(*place(wanted.cursor)))
-    rows = (await session.scalars(found.limit(wanted.limit + 1))).all()
-    shown = [RunSummary.model_validate(row) for row in rows[: wanted.limit]]
-    return Page(items=shown, next_cursor=after(rows, wanted.limit))
+    statement = visible_to(select(Run), caller, query).order_by(*(column.desc() for column in order))
+    if query.cursor is not None:
+        statement = statement.where(tuple_(*order) < tuple_(*parse_cursor(query.cursor)))
+    rows = (await session.scalars(statement.limit(query.limit + 1))).all()
+    items = [RunSummary.model_validate(row) for row in rows[: query.limit]]
+    return Page(items=items, next_cursor=next_cursor(rows, query.limit))
 
 
-def place(cursor: str) -> tuple[datetime, UUID]:
-    """Read the values after which a page begins; raises BadCursor."""
+def parse_cursor(cursor: str) -> tuple[datetime, UUID]:
+    """Read the values after which a page begins; raises InvalidCursor."""
     try:
-        return PLACE.validate_python(decode_cursor(cursor, str, str))
+        return CURSOR_VALUES.validate_python(decode_cursor(cursor, str, str))
     except ValueError as error:
         raise InvalidCursor from error
 
 
-def after(rows: Sequence[Run], limit: int) -> str | None:
+def next_cursor(rows: Sequence[Run], limit: int) -> str | None:
     """Make the cursor of the next page; `rows` has one more than this page shows, or there is no next."""
     if len(rows) <= limit:
         return None
@@ -56,49 +56,49 @@ def after(rows: Sequence[Run], limit: int) -> str | None:
     return encode_cursor(last.created_at.isoformat(), str(last.id))
 
 
-async def totals(session: AsyncSession, caller: Principal, wanted: RunFilter) -> list[RunTotals]:
-    """Sum runs up by the model that was asked first, and by how they ended; raises TenantRunsNotYours."""
-    length = extract("epoch", Run.ended_at - Run.started_at) * 1000
+async def sum_usage(session: AsyncSession, caller: Principal, filters: RunFilter) -> list[RunTotals]:
+    """Sum runs up by the model that was asked first, and by how they ended; raises TenantRunsForbidden."""
+    duration = extract("epoch", Run.ended_at - Run.started_at) * 1000
     sums = select(
         Run.model,
         Run.status,
         func.count(Run.id),
-        tokens("input_tokens"),
-        tokens("output_tokens"),
-        tokens("cached_tokens"),
+        sum_tokens("input_tokens"),
+        sum_tokens("output_tokens"),
+        sum_tokens("cached_tokens"),
         func.coalesce(func.sum(Run.cost), 0),
         func.count(Run.ended_at).filter(Run.cost.is_(None)),
-        cast(func.coalesce(func.sum(length), 0), BigInteger),
+        cast(func.coalesce(func.sum(duration), 0), BigInteger),
     ).group_by(Run.model, Run.status)
-    rows = await session.execute(narrowed(sums, caller, wanted).order_by(Run.model, Run.status))
+    rows = await session.execute(visible_to(sums, caller, filters).order_by(Run.model, Run.status))
     return [
         RunTotals.model_validate(dict(zip(RunTotals.model_fields, row, strict=True))) for row in rows.all()
     ]
 
 
-def tokens(name: str) -> ColumnElement[int]:
+def sum_tokens(name: str) -> ColumnElement[int]:
     """Sum one kind of tokens."""
     return func.coalesce(func.sum(cast(Run.usage[name].astext, BigInteger)), 0)
 
 
-def narrowed(statement: Select[*Ts], caller: Principal, wanted: RunFilter) -> Select[*Ts]:
+def visible_to(statement: Select[*Ts], caller: Principal, filters: RunFilter) -> Select[*Ts]:
     """Narrow a query to what the caller may see of what is wanted."""
     statement = statement.where(Run.tenant_id == caller.tenant_id)
-    if wanted.of == "me":
+    if filters.scope == "me":
         statement = statement.where(Run.user_id == caller.subject)
-    elif not allows(ALL_OF_A_TENANT, caller.role, caller.scopes):
-        raise TenantRunsNotYours
+    elif not allows(TENANT_RUNS_PERMISSION, caller.role, caller.scopes):
+        raise TenantRunsForbidden
     conditions = {
-        Run.user_id: wanted.user_id,
-        Run.conversation_id: wanted.conversation_id,
-        Run.agent: wanted.agent,
-        Run.status: wanted.status,
+        Run.user_id: filters.user_id,
+        Run.conversation_id: filters.conversation_id,
+        Run.agent: filters.agent,
+        Run.status: filters.status,
     }
     statement = statement.where(
         *(column == value for column, value in conditions.items() if value is not None)
     )
-    if wanted.since is not None:
-        statement = statement.where(Run.created_at >= wanted.since)
-    if wanted.until is not None:
-        statement = statement.where(Run.created_at < wanted.until)
+    if filters.since is not None:
+        statement = statement.where(Run.created_at >= filters.since)
+    if filters.until is not None:
+        statement = statement.where(Run.created_at < filters.until)
     return statement

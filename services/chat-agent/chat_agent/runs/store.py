@@ -13,67 +13,67 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ClauseElement
 
-from chat_agent.errors import ConversationBusy, RunOver, UnknownRun
+from chat_agent.errors import ConversationBusy, RunAlreadyFinished, RunNotFound
 from chat_agent.events import RunCompleted
-from chat_agent.models import OVER, QUEUED, RUNNING, Base, Run
-from chat_agent.runs.leases import Lease, open_in
+from chat_agent.models import FINISHED, Base, Run, RunStatus
+from chat_agent.runs.leases import Lease, lock_open_runs
 from chat_agent.runs.outcome import Outcome
 from chat_agent.schemas import AgentStatus
 
-Stop = Literal["cancel", "interrupt", "rollback"]
+StopMode = Literal["cancel", "interrupt", "rollback"]
 OnConflict = Literal["enqueue", "reject", "interrupt", "rollback"]
-TABLE = Base.metadata.tables["runs"]
+RUNS = Base.metadata.tables["runs"]
 # What a row has that says nothing of it.
-BLANK: dict[str, Any] = {"attempt": 1, "losses": 0, "handoffs": [], "usage": {}}
+NEW_RUN_VALUES: dict[str, Any] = {"attempt": 1, "losses": 0, "handoffs": [], "usage": {}}
 # So many messages may wait for their turn in one conversation.
-LONGEST_QUEUE = 20
+MAX_QUEUED = 20
 
 
 @dataclass(frozen=True)
-class Begun:
+class StartedRun:
     """A run that was begun, and those that have to stop for it."""
 
     run: Run
     to_stop: list[Run] = field(default_factory=list)
 
 
-async def begin(
+async def start(
     session: AsyncSession, values: dict[str, Any], lease: Lease, on_conflict: OnConflict, *, is_alone: bool
-) -> Begun | None:
+) -> StartedRun | None:
     """Begin a run, or line it up behind those of its conversation; none when its key has begun one before.
 
     `is_alone`: nobody else can know the conversation yet. Raises ConversationBusy when `on_conflict` says so,
     or when it would have to wait behind too many.
     """
-    open_runs = [] if is_alone else await open_in(session, values["conversation_id"])
+    open_runs = [] if is_alone else await lock_open_runs(session, values["conversation_id"])
     if not open_runs:
-        return begun(await _insert(session, {**values, **lease.first()}))
+        return started(await _insert(session, {**values, **lease.initial_values()}))
     if (key := values["idempotency_key"]) and any(one.idempotency_key == key for one in open_runs):
         return None
-    if on_conflict == "reject" or (on_conflict == "enqueue" and len(open_runs) > LONGEST_QUEUE):
+    if on_conflict == "reject" or (on_conflict == "enqueue" and len(open_runs) > MAX_QUEUED):
         raise ConversationBusy(retry_after=2)
-    run = await _insert(session, {**values, "status": QUEUED})
+    run = await _insert(session, {**values, "status": RunStatus.QUEUED})
     if run is None or on_conflict == "enqueue":
-        return begun(run)
+        return started(run)
     for one in open_runs:
         await stop(session, one, on_conflict)
-    return Begun(run, open_runs)
+    return StartedRun(run, open_runs)
 
 
-def begun(run: Run | None) -> Begun | None:
+def started(run: Run | None) -> StartedRun | None:
     """Say that a run was begun, if there is one."""
-    return None if run is None else Begun(run)
+    return None if run is None else StartedRun(run)
 
 
 async def _insert(session: AsyncSession, values: dict[str, Any]) -> Run | None:
     # Past the mapper, which would read every column back: what they hold is known.
-    new = insert(TABLE).values(values).on_conflict_do_nothing().returning(TABLE.c.created_at)
+    new = insert(RUNS).values(values).on_conflict_do_nothing().returning(RUNS.c.created_at)
     created_at = await session.scalar(new)
     if created_at is None:
         return None
-    given = {name: value for name, value in values.items() if not isinstance(value, ClauseElement)}
-    started_at = created_at if values["status"] == RUNNING else None
-    return Run(**BLANK, **given, created_at=created_at, started_at=started_at)
+    columns = {name: value for name, value in values.items() if not isinstance(value, ClauseElement)}
+    started_at = created_at if values["status"] == RunStatus.RUNNING else None
+    return Run(**NEW_RUN_VALUES, **columns, created_at=created_at, started_at=started_at)
 
 
 async def find_by_key(
@@ -98,38 +98,38 @@ async def has_run_in(session: AsyncSession, caller: Principal, conversation_id: 
 
 
 async def find(session: AsyncSession, caller: Principal, run_id: UUID, *, lock: bool = False) -> Run:
-    """Find one of the caller's runs; raises UnknownRun."""
+    """Find one of the caller's runs; raises RunNotFound."""
     own = select(Run).filter_by(id=run_id, tenant_id=caller.tenant_id, user_id=caller.subject)
     run = (await session.scalars(own.with_for_update() if lock else own)).one_or_none()
     if run is None:
-        raise UnknownRun
+        raise RunNotFound
     return run
 
 
-async def live_in(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Run | None:
+async def find_unfinished(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Run | None:
     """Find the caller's run that answers in a conversation, waits for a person there, or is next."""
     own = select(Run).filter_by(
         tenant_id=caller.tenant_id, user_id=caller.subject, conversation_id=conversation_id
     )
-    live = own.where(Run.status.not_in(OVER)).order_by(Run.position).limit(1)
-    return (await session.scalars(live)).one_or_none()
+    unfinished = own.where(Run.status.not_in(FINISHED)).order_by(Run.position).limit(1)
+    return (await session.scalars(unfinished)).one_or_none()
 
 
 async def cancel(session: AsyncSession, caller: Principal, run_id: UUID) -> Run:
-    """Ask a run to stop; raises RunOver when it has ended."""
+    """Ask a run to stop; raises RunAlreadyFinished when it has ended."""
     run = await find(session, caller, run_id, lock=True)
-    if run.status in OVER:
-        raise RunOver(f"The run is over: it is {run.status}.")
+    if run.status in FINISHED:
+        raise RunAlreadyFinished(f"The run is over: it is {run.status}.")
     await stop(session, run, "cancel")
     return run
 
 
-async def stop(session: AsyncSession, run: Run, how: Stop) -> None:
+async def stop(session: AsyncSession, run: Run, mode: StopMode) -> None:
     """Stop a run: one that waits in the queue is over at once, of any other its owner hears."""
     if run.stop is None:
-        run.stop = how
+        run.stop = mode
         await session.flush()
-    if run.status == QUEUED:
+    if run.status == RunStatus.QUEUED:
         await end(session, run, Outcome("cancelled", run.agent, cost=0))
 
 
@@ -138,7 +138,11 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
     ended_at = datetime.now(UTC)
     statement = (
         update(Run)
-        .where(Run.id == run.id, Run.attempt == run.attempt, Run.status.in_((RUNNING, QUEUED)))
+        .where(
+            Run.id == run.id,
+            Run.attempt == run.attempt,
+            Run.status.in_((RunStatus.RUNNING, RunStatus.QUEUED)),
+        )
         .values(
             status=outcome.status,
             output=outcome.output,
@@ -172,7 +176,7 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
     return True
 
 
-async def activity(session: AsyncSession, caller: Principal, agent: str) -> AgentStatus:
+async def agent_status(session: AsyncSession, caller: Principal, agent: str) -> AgentStatus:
     """Tell what an agent has done in the caller's tenant."""
     done = select(func.max(Run.created_at), func.count(Run.conversation_id.distinct())).where(
         Run.tenant_id == caller.tenant_id, Run.agent == agent

@@ -2,30 +2,32 @@
 
 from typing import Any
 
-from chat_agent.event_log.store import RunEvent, make_event
+from chat_agent.event_log.store import EventType, RunEvent, make_event
 from chat_agent.models import Run
-from chat_agent.runs.outcome import outcome_of, terminal_event
+from chat_agent.runs.outcome import outcome_from_row, terminal_event
 
 
-def remembered(run: Run) -> list[RunEvent]:
+def events_from_row(run: Run) -> list[RunEvent]:
     """Tell of a run that is over: what was answered, and how it ended."""
-    told: list[tuple[str, dict[str, Any]]] = [("run.started", {"agent": run.agent, "model": run.model})]
+    payloads: list[tuple[str, dict[str, Any]]] = [
+        (EventType.RUN_STARTED, {"agent": run.agent, "model": run.model})
+    ]
     if run.output:
-        told += said(run.output, incomplete=run.status != "completed")
-    told.append(terminal_event(outcome_of(run)))
-    at = run.ended_at or run.created_at
+        payloads += message_events(run.output, incomplete=run.status != "completed")
+    payloads.append(terminal_event(outcome_from_row(run)))
+    ended_at = run.ended_at or run.created_at
     return [
-        make_event(seq, type, run.id, run.conversation_id, fields, at)
-        for seq, (type, fields) in enumerate(told, 1)
+        make_event(seq, type, run.id, run.conversation_id, fields, ended_at)
+        for seq, (type, fields) in enumerate(payloads, 1)
     ]
 
 
-def said(text: str, *, incomplete: bool) -> list[tuple[str, dict[str, Any]]]:
+def message_events(text: str, *, incomplete: bool) -> list[tuple[str, dict[str, Any]]]:
     """Tell one message."""
     item = {"id": "item_1", "kind": "message"}
-    whole = {**item, "role": "assistant", "text": text, **({"incomplete": True} if incomplete else {})}
+    completed = {**item, "role": "assistant", "text": text, **({"incomplete": True} if incomplete else {})}
     return [
-        ("item.started", {"item": item}),
-        ("message.delta", {"item_id": "item_1", "delta": text}),
-        ("item.completed", {"item": whole}),
+        (EventType.ITEM_STARTED, {"item": item}),
+        (EventType.MESSAGE_DELTA, {"item_id": "item_1", "delta": text}),
+        (EventType.ITEM_COMPLETED, {"item": completed}),
     ]

@@ -38,11 +38,11 @@ def node(clients: Path, tmp_path: Path) -> Callable[..., Any]:
     """Give a function that runs one of the scripts beside this as somebody, and gives what it prints."""
     (tmp_path / "node_modules").symlink_to(clients)
 
-    def script(name: str, person: httpx.Client, path: str, **told: object) -> Any:
+    def script(name: str, person: httpx.Client, path: str, **received: object) -> Any:
         shutil.copy(HERE / name, tmp_path)
         token = person.headers["authorization"].removeprefix("Bearer ")
-        asked = {"url": f"{str(person.base_url).rstrip('/')}{path}", "token": token, **told}
-        return json.loads(run(["node", name, json.dumps(asked)], tmp_path))
+        request = {"url": f"{str(person.base_url).rstrip('/')}{path}", "token": token, **received}
+        return json.loads(run(["node", name, json.dumps(request)], tmp_path))
 
     return script
 

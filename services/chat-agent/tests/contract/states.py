@@ -14,7 +14,7 @@ from testkit.pacts import TENANT, USER
 
 async def a_run_is_over(resources: Resources) -> None:
     """Leave what a run tells at its end in the outbox."""
-    begun = {
+    started = {
         "id": uuid4(),
         "tenant_id": TENANT,
         "user_id": USER,
@@ -28,7 +28,7 @@ async def a_run_is_over(resources: Resources) -> None:
     outcome = Outcome("completed", "triage", output="Hi", usage=Usage(models=[used]))
     async with resources.database.begin() as session:
         lease = Lease("a replica", timedelta(minutes=1))
-        is_begun = await store.begin(session, begun, lease, "enqueue", is_alone=True)
+        is_begun = await store.start(session, started, lease, "enqueue", is_alone=True)
         assert is_begun is not None
         await store.end(session, is_begun.run, outcome)
 

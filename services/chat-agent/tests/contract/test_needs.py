@@ -7,15 +7,15 @@ from uuid import UUID
 
 import pytest
 from chat_agent.clients import auth
-from chat_agent.clients.auth import Owners
-from chat_agent.clients.conversation import SCOPE, Conversations, Item, Turn
+from chat_agent.clients.auth import MembershipClient
+from chat_agent.clients.conversation import SCOPE, ConversationClient, StoredItem, TurnRef
 from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.errors import (
     ConversationLimitReached,
+    ConversationNotFound,
     MembershipEnded,
     Superseded,
     TenantSuspended,
-    UnknownConversation,
 )
 from chat_agent.models import Run
 from pact import match
@@ -32,7 +32,7 @@ OF_ANOTHER = UUID("c0000000-0000-4000-8000-000000000002")
 ITEMS = f"/internal/v1/conversations/{CONVERSATION}/items"
 RUN = UUID("a0000000-0000-4000-8000-000000000001")
 TURN = f"/internal/v1/conversations/{CONVERSATION}/turns/{RUN}"
-MINE = Turn(CONVERSATION, RUN, 2)
+MINE = TurnRef(CONVERSATION, RUN, 2)
 HELLO = {"type": "message", "role": "user", "content": "Hello"}
 BEARER = machine("chat-agent", "conversation", SCOPE)
 
@@ -74,13 +74,13 @@ async def test_hears_who_has_left_and_what_becomes_of_a_tenant(
 
 
 @asynccontextmanager
-async def conversations(url: str) -> AsyncIterator[Conversations]:
+async def conversations(url: str) -> AsyncIterator[ConversationClient]:
     async with aclosing(HttpPool()) as http:
         client = ServiceClient(http, service_tokens("chat-agent"), url, "conversation", SCOPE)
-        yield Conversations(client, TENANT, USER)
+        yield ConversationClient(client, TENANT, USER)
 
 
-def asked(pact, what: str, given: str, method: str, path: str, bearer: str = BEARER):
+def request(pact, what: str, given: str, method: str, path: str, bearer: str = BEARER):
     """Begin an interaction: who asks, for whom, and what."""
     return (
         pact.upon_receiving(what)
@@ -94,35 +94,35 @@ def asked(pact, what: str, given: str, method: str, path: str, bearer: str = BEA
 async def test_makes_a_conversation_unless_it_is_there() -> None:
     with consumer_pact("chat-agent", "conversation") as pact:
         path = f"/internal/v1/conversations/{CONVERSATION}"
-        asked(pact, "a conversation to be there", "no conversation", "PUT", path).with_body(
+        request(pact, "a conversation to be there", "no conversation", "PUT", path).with_body(
             {}, "application/json"
         ).will_respond_with(200)
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                await mine.ensure(CONVERSATION)
+                await mine.create_if_missing(CONVERSATION)
 
 
 async def test_does_not_see_the_conversation_of_another() -> None:
     with consumer_pact("chat-agent", "conversation") as pact:
         path = f"/internal/v1/conversations/{OF_ANOTHER}"
-        asked(pact, "the conversation of another", "a conversation of another", "PUT", path).with_body(
+        request(pact, "the conversation of another", "a conversation of another", "PUT", path).with_body(
             {}, "application/json"
         ).will_respond_with(404)
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                with pytest.raises(UnknownConversation):
-                    await mine.ensure(OF_ANOTHER)
+                with pytest.raises(ConversationNotFound):
+                    await mine.create_if_missing(OF_ANOTHER)
 
 
 async def test_reads_the_last_items() -> None:
     item = {"id": match.str("item-1"), "data": match.like(HELLO)}
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(pact, "the last items", "a conversation with one message", "GET", ITEMS).with_query_parameter(
+        request(pact, "the last items", "a conversation with one message", "GET", ITEMS).with_query_parameter(
             "last", "200"
         ).will_respond_with(200).with_body({"items": match.each_like(item)}, "application/json")
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                assert await mine.items(CONVERSATION, last=200) == [Item(id="item-1", data=HELLO)]
+                assert await mine.items(CONVERSATION, last=200) == [StoredItem(id="item-1", data=HELLO)]
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ async def test_reads_the_last_items() -> None:
     ],
 )
 async def test_opens_a_turn(what: str, given: str) -> None:
-    first = Item(id=f"{RUN}-0001", data=HELLO)
+    first = StoredItem(id=f"{RUN}-0001", data=HELLO)
     item = {"id": match.str(first.id), "data": match.like(HELLO)}
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(pact, what, given, "PUT", TURN).with_body(
+        request(pact, what, given, "PUT", TURN).with_body(
             {"attempt": 2, "items": [{"id": first.id, "data": HELLO}], "last": 200}, "application/json"
         ).will_respond_with(200).with_body({"items": match.each_like(item)}, "application/json")
         with pact.serve() as server:
@@ -148,13 +148,13 @@ async def test_opens_a_turn(what: str, given: str) -> None:
 async def test_opens_no_turn_in_the_conversation_of_another() -> None:
     path = f"/internal/v1/conversations/{OF_ANOTHER}/turns/{RUN}"
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(
+        request(
             pact, "a turn in the conversation of another", "a conversation of another", "PUT", path
         ).with_body({"attempt": 1, "items": [], "last": 1}, "application/json").will_respond_with(404)
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                with pytest.raises(UnknownConversation):
-                    await mine.open_turn(Turn(OF_ANOTHER, RUN, 1), [], last=1)
+                with pytest.raises(ConversationNotFound):
+                    await mine.open_turn(TurnRef(OF_ANOTHER, RUN, 1), [], last=1)
 
 
 @pytest.mark.parametrize(
@@ -166,16 +166,16 @@ async def test_opens_no_turn_in_the_conversation_of_another() -> None:
 )
 async def test_forgets_a_turn(what: str, given: str) -> None:
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(pact, what, given, "DELETE", TURN).with_query_parameter("attempt", "2").will_respond_with(204)
+        request(pact, what, given, "DELETE", TURN).with_query_parameter("attempt", "2").will_respond_with(204)
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                await mine.forget_turn(MINE)
+                await mine.delete_turn(MINE)
 
 
 async def test_adds_items_to_a_turn() -> None:
-    item = Item(id=f"{RUN}-0002", data=HELLO)
+    item = StoredItem(id=f"{RUN}-0002", data=HELLO)
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(pact, "items to be kept", "a conversation with one turn", "POST", f"{TURN}/items").with_body(
+        request(pact, "items to be kept", "a conversation with one turn", "POST", f"{TURN}/items").with_body(
             {"attempt": 2, "items": [{"id": item.id, "data": HELLO}]}, "application/json"
         ).will_respond_with(200)
         with pact.serve() as server:
@@ -191,10 +191,10 @@ async def test_adds_items_to_a_turn() -> None:
     ],
 )
 async def test_hears_that_a_newer_attempt_works_on_a_turn(what: str, method: str, path: str) -> None:
-    item = Item(id=f"{RUN}-0002", data=HELLO)
+    item = StoredItem(id=f"{RUN}-0002", data=HELLO)
     sent = {"attempt": 2, "items": [{"id": item.id, "data": HELLO}]}
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(pact, what, "a conversation with a turn in its third attempt", method, path).with_body(
+        request(pact, what, "a conversation with a turn in its third attempt", method, path).with_body(
             sent if method == "POST" else {**sent, "last": 1}, "application/json"
         ).will_respond_with(409).with_body({"code": "turn_superseded"}, "application/problem+json")
         with pact.serve() as server:
@@ -205,14 +205,14 @@ async def test_hears_that_a_newer_attempt_works_on_a_turn(what: str, method: str
 
 
 async def test_hears_that_a_conversation_is_full() -> None:
-    item = Item(id=f"{RUN}-0001", data=HELLO)
+    item = StoredItem(id=f"{RUN}-0001", data=HELLO)
     sent = {"attempt": 2, "items": [{"id": item.id, "data": HELLO}], "last": 1}
     refused = {
         "code": "conversation_limit_reached",
         "detail": match.str("This conversation has 1 items, as many as it may have."),
     }
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(pact, "a turn where there is no room", "a conversation that is full", "PUT", TURN).with_body(
+        request(pact, "a turn where there is no room", "a conversation that is full", "PUT", TURN).with_body(
             sent, "application/json"
         ).will_respond_with(409).with_body(refused, "application/problem+json")
         with pact.serve() as server:
@@ -223,7 +223,7 @@ async def test_hears_that_a_conversation_is_full() -> None:
 
 async def test_takes_all_items_away() -> None:
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(
+        request(
             pact, "all items to be taken away", "a conversation with one message", "DELETE", ITEMS
         ).will_respond_with(204)
         with pact.serve() as server:
@@ -232,17 +232,17 @@ async def test_takes_all_items_away() -> None:
 
 
 async def test_searches_what_was_said() -> None:
-    found = {
+    matches = {
         "conversation_id": match.uuid(str(CONVERSATION)),
         "role": match.str("user"),
         "snippet": match.str("Hello"),
         "created_at": match.regex("2026-01-02T03:04:05Z", regex=r"^\d{4}-\d\d-\d\dT.+$"),
     }
     with consumer_pact("chat-agent", "conversation") as pact:
-        asked(
+        request(
             pact, "where something was said", "a conversation with one message", "GET", "/internal/v1/search"
         ).with_query_parameters({"query": "Hello", "limit": "5"}).will_respond_with(200).with_body(
-            {"items": match.each_like(found)}, "application/json"
+            {"items": match.each_like(matches)}, "application/json"
         )
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
@@ -257,7 +257,9 @@ VOUCHER = machine("chat-agent", "auth", auth.SCOPE)
 async def still_may(url: str, subject: str = USER) -> None:
     async with aclosing(HttpPool()) as http:
         client = ServiceClient(http, service_tokens("chat-agent"), url, "auth", auth.SCOPE)
-        await Owners(client, patience=1).still_may(Run(tenant_id=TENANT, user_id=subject))
+        await MembershipClient(client, timeout_seconds=1).require_active_member(
+            Run(tenant_id=TENANT, user_id=subject)
+        )
 
 
 def vouching(pact, what: str, given: str, subject: str = USER):

@@ -14,9 +14,9 @@ def test_provides_what_others_need(settings, issuer, databases) -> None:
 
 def a_run(person):
     """Make what the paths speak of."""
-    told = person.post("/api/v1/chat", json={"message": "Hello"}).json()
-    response_id = f"resp_{told['run_id'].replace('-', '')}"
-    return {"run_id": told["run_id"], "name": "triage", "response_id": response_id}
+    received = person.post("/api/v1/chat", json={"message": "Hello"}).json()
+    response_id = f"resp_{received['run_id'].replace('-', '')}"
+    return {"run_id": received["run_id"], "name": "triage", "response_id": response_id}
 
 
 @pytest.mark.parametrize("operation", operations("chat-agent"))

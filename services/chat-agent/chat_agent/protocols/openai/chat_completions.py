@@ -7,16 +7,16 @@ from servicekit.errors import ServiceError
 
 from chat_agent.model import failures
 from chat_agent.models import Run
-from chat_agent.protocols.encoder import DONE, Told, Voice, data
-from chat_agent.protocols.openai.errors import rendered
-from chat_agent.protocols.retransmission import AnswerWithdrawn, Repetition
+from chat_agent.protocols.encoder import DONE, Payload, ProtocolEncoder, data_event
+from chat_agent.protocols.openai.errors import render_error
+from chat_agent.protocols.retransmission import AnswerWithdrawn, RetransmissionFilter
 
 BETWEEN_MESSAGES = "\n\n"
-OF_THE_LOG = {"type", "run_id", "conversation_id", "at"}
+ENVELOPE_FIELDS = {"type", "run_id", "conversation_id", "at"}
 Json = dict[str, Any]
 
 
-class ChatCompletion(Voice):
+class ChatCompletion(ProtocolEncoder):
     """Says a run as chunks of one choice, or, once it has heard all, as a whole completion.
 
     Tools, handoffs and approvals go into the field `acme`: as `tool_calls` a client would run them itself.
@@ -38,12 +38,12 @@ class ChatCompletion(Voice):
         if metadata is not None:
             self._common["metadata"] = {**metadata, "conversation_id": str(run.conversation_id)}
         self._include_usage = include_usage
-        self._repetition = Repetition()
+        self._retransmission = RetransmissionFilter()
         self._before = ""
         # What a completion has no words for.
         self._acme: Json = {"status": "completed", "approvals": []}
 
-    def whole(self) -> Json:
+    def completion(self) -> Json:
         """Give the completion, when all was heard."""
         refused = self.finish_reason == "content_filter"
         message: Json = {
@@ -57,20 +57,20 @@ class ChatCompletion(Voice):
         completion = {**self._common, "object": "chat.completion", "choices": [choice], "usage": self.usage}
         return {**completion, "acme": self._acme}
 
-    def run_started(self, _: Told) -> Iterator[bytes]:
+    def run_started(self, _: Payload) -> Iterator[bytes]:
         """Begin the one choice."""
         yield self._chunk({"role": "assistant", "content": ""})
 
-    def message_started(self, item: Told) -> Iterator[bytes]:
+    def message_started(self, item: Payload) -> Iterator[bytes]:
         """Set one message apart from the one before."""
-        message = self._repetition.begin(item["id"])
-        self._before = BETWEEN_MESSAGES if self.content and not message.heard else ""
+        message = self._retransmission.start(item["id"])
+        self._before = BETWEEN_MESSAGES if self.content and not message.sent else ""
         yield from ()
 
-    def message_delta(self, told: Told) -> Iterator[bytes]:
+    def message_delta(self, payload: Payload) -> Iterator[bytes]:
         """Say what is new of it."""
         try:
-            new = self._repetition.new(told["item_id"], told["delta"])
+            new = self._retransmission.unsent(payload["item_id"], payload["delta"])
         except AnswerWithdrawn as error:
             yield from self._fail(error)
             return
@@ -79,78 +79,78 @@ class ChatCompletion(Voice):
             self.content += text
             yield self._chunk({"content": text})
 
-    def reasoning_delta(self, told: Told) -> Iterator[bytes]:
+    def reasoning_delta(self, payload: Payload) -> Iterator[bytes]:
         """Say what the model thinks, as compatible servers do it."""
-        self.reasoning += told["delta"]
-        yield self._chunk({"reasoning_content": told["delta"]})
+        self.reasoning += payload["delta"]
+        yield self._chunk({"reasoning_content": payload["delta"]})
 
-    def message_completed(self, item: Told) -> Iterator[bytes]:
+    def message_completed(self, item: Payload) -> Iterator[bytes]:
         """Note how the message ended."""
         if item.get("incomplete"):
             return
         self.finish_reason = "content_filter" if item.get("refusal") else "stop"
         try:
-            self._repetition.close(item["id"])
+            self._retransmission.close(item["id"])
         except AnswerWithdrawn as error:
             yield from self._fail(error)
 
-    def run_resumed(self, told: Told) -> Iterator[bytes]:
+    def run_resumed(self, payload: Payload) -> Iterator[bytes]:
         """Expect what was sent to be said again as it was; it cannot be taken back."""
-        self._repetition.withdraw(told["withdrawn"])
-        yield self._aside(told)
+        self._retransmission.retract(payload["withdrawn"])
+        yield self._acme_chunk(payload)
 
-    def tool_called(self, told: Told) -> Iterator[bytes]:
+    def tool_called(self, payload: Payload) -> Iterator[bytes]:
         """Say that a tool is called."""
-        yield self._aside(told)
+        yield self._acme_chunk(payload)
 
-    def tool_output(self, told: Told) -> Iterator[bytes]:
+    def tool_output(self, payload: Payload) -> Iterator[bytes]:
         """Say what a tool gave back."""
-        yield self._aside(told)
+        yield self._acme_chunk(payload)
 
-    def agent_changed(self, told: Told) -> Iterator[bytes]:
+    def agent_changed(self, payload: Payload) -> Iterator[bytes]:
         """Say that another agent goes on."""
-        yield self._aside(told)
+        yield self._acme_chunk(payload)
 
-    def approval_required(self, told: Told) -> Iterator[bytes]:
+    def approval_required(self, payload: Payload) -> Iterator[bytes]:
         """Say that a person must allow something."""
-        self._acme["approvals"].append(said_of(told))
-        yield self._aside(told)
+        self._acme["approvals"].append(event_fields(payload))
+        yield self._acme_chunk(payload)
 
-    def run_completed(self, told: Told) -> Iterator[bytes]:
+    def run_completed(self, payload: Payload) -> Iterator[bytes]:
         """End well, unless something that was sent has not been said again."""
-        if self._repetition.is_owed:
+        if self._retransmission.has_pending:
             yield from self._fail(AnswerWithdrawn())
         else:
-            yield from self._finish(told)
+            yield from self._finish(payload)
 
-    def run_cancelled(self, told: Told) -> Iterator[bytes]:
+    def run_cancelled(self, payload: Payload) -> Iterator[bytes]:
         """End because somebody wished so: there is no word for it, and clients know what to do at `stop`."""
         self.finish_reason = "stop"
-        yield from self._finish(told, acme={"type": told["type"]})
+        yield from self._finish(payload, acme={"type": payload["type"]})
 
-    def run_waiting(self, told: Told) -> Iterator[bytes]:
+    def run_waiting(self, payload: Payload) -> Iterator[bytes]:
         """End what is said for now; the run rests until it is allowed to go on."""
-        yield from self._finish(told, acme={"type": told["type"]})
+        yield from self._finish(payload, acme={"type": payload["type"]})
 
-    def run_failed(self, told: Told) -> Iterator[bytes]:
+    def run_failed(self, payload: Payload) -> Iterator[bytes]:
         """End by the name of what went wrong."""
-        yield from self._fail(failures.named(told["code"], told["detail"]))
+        yield from self._fail(failures.from_code(payload["code"], payload["detail"]))
 
-    def _finish(self, told: Told, **more: Any) -> Iterator[bytes]:
-        self.usage = usage_of(told.get("usage") or {})
-        self._acme["status"] = told["type"].removeprefix("run.")
+    def _finish(self, payload: Payload, **more: Any) -> Iterator[bytes]:
+        self.usage = usage_of(payload.get("usage") or {})
+        self._acme["status"] = payload["type"].removeprefix("run.")
         yield self._chunk({}, self.finish_reason, **more)
         if self._include_usage:
             yield self._frame([], usage=self.usage)
         yield DONE
 
     def _fail(self, error: ServiceError) -> Iterator[bytes]:
-        yield data({"error": rendered(error)})
+        yield data_event({"error": render_error(error)})
         yield DONE
-        self.is_over = True
+        self.is_finished = True
 
-    def _aside(self, told: Told) -> bytes:
-        return self._chunk({}, acme={"type": told["type"], **said_of(told)})
+    def _acme_chunk(self, payload: Payload) -> bytes:
+        return self._chunk({}, acme={"type": payload["type"], **event_fields(payload)})
 
     def _chunk(self, delta: Json, finish_reason: str | None = None, **more: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
@@ -158,12 +158,14 @@ class ChatCompletion(Voice):
 
     def _frame(self, choices: list[Json], **more: Any) -> bytes:
         usage = {"usage": None} if self._include_usage else {}
-        return data({**self._common, "object": "chat.completion.chunk", "choices": choices, **usage, **more})
+        return data_event(
+            {**self._common, "object": "chat.completion.chunk", "choices": choices, **usage, **more}
+        )
 
 
-def said_of(told: Told) -> Json:
+def event_fields(payload: Payload) -> Json:
     """Give what an event says, without what all events have."""
-    return {name: value for name, value in told.items() if name not in OF_THE_LOG}
+    return {name: value for name, value in payload.items() if name not in ENVELOPE_FIELDS}
 
 
 def usage_of(usage: Json) -> Json:

@@ -22,12 +22,12 @@ ERROR = {
                 "message": {"type": "string"},
                 "type": {"type": "string", "examples": ["invalid_request_error"]},
                 "param": {"type": ["string", "null"]},
-                "code": {"type": "string", "examples": ["unknown_agent"]},
+                "code": {"type": "string", "examples": ["agent_not_found"]},
             },
         }
     },
 }
-ANSWER: dict[int | str, dict[str, Any]] = {
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "An error, in OpenAI's shape.",
         "content": {"application/json": {"schema": ERROR}},
@@ -58,11 +58,11 @@ class OpenAIErrors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http" and scope["path"].startswith(PREFIX):
-            send = Rewriting(send)
+            send = ErrorRewriter(send)
         await self.app(scope, receive, send)
 
 
-class Rewriting:
+class ErrorRewriter:
     """The way of one answer to its client; a problem is held until it is whole."""
 
     def __init__(self, send: Send) -> None:
@@ -82,7 +82,7 @@ class Rewriting:
                 await self._answer(self._head)
 
     async def _answer(self, head: Message) -> None:
-        error = translated(orjson.loads(self._body))
+        error = to_openai_error(orjson.loads(self._body))
         body = orjson.dumps({"error": error})
         head["status"] = status_of(head["status"])
         headers = MutableHeaders(scope=head)
@@ -101,27 +101,27 @@ def status_of(status: int) -> int:
     return HTTPStatus.BAD_REQUEST if status == HTTPStatus.UNPROCESSABLE_ENTITY else status
 
 
-def translated(problem: dict[str, Any]) -> dict[str, Any]:
+def to_openai_error(problem: dict[str, Any]) -> dict[str, Any]:
     """Make an error of a problem; of several things that do not fit, the first is told."""
     first = next(iter(problem.get("errors", ())), None)
     param, message = problem.get("param"), problem["detail"]
     if first is not None:
-        param = name_of(first["loc"]) or None
+        param = parameter_name(first["loc"]) or None
         message = f"{param or 'body'}: {first['msg']}"
-    return shape(problem["status"], problem["code"], message, param)
+    return error_object(problem["status"], problem["code"], message, param)
 
 
-def shape(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
+def error_object(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
     """Give the object that OpenAI's clients read."""
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"message": message, "type": kind, "param": param, "code": code}
 
 
-def rendered(error: ServiceError) -> dict[str, Any]:
+def render_error(error: ServiceError) -> dict[str, Any]:
     """Give an error as it stands in a stream."""
-    return shape(error.status, error.code(), error.detail)
+    return error_object(error.status, error.code(), error.detail)
 
 
-def name_of(location: Iterable[str | int]) -> str:
+def parameter_name(location: Iterable[str | int]) -> str:
     """Name the place in the body where something does not fit."""
     return ".".join(str(part) for part in location if part != "body")

@@ -9,17 +9,17 @@ from servicekit.schemas import max_length
 
 from chat_agent.protocols.openai.errors import InvalidParameter, UnsupportedParameter
 from chat_agent.protocols.requests import (
-    Asked,
+    ChatTurn,
+    LenientModel,
     Messages,
     Name,
     Parts,
-    Said,
     Text,
-    Tolerant,
-    answer_of,
-    asked_of,
-    conversation_named,
-    joined,
+    TranslatedRequest,
+    join_text,
+    parse_conversation_id,
+    to_approval_decision,
+    to_chat_request,
 )
 from chat_agent.schemas import Answer
 
@@ -50,10 +50,10 @@ RESPONSE_REFUSES: Mapping[str, tuple[Any, ...]] = {
 }
 APPROVAL = "mcp_approval_response"
 # What an earlier response contained may be sent back; it is in the conversation already.
-OURS = {"reasoning", "mcp_call", "mcp_list_tools", "mcp_approval_request"}
+SERVER_ITEMS = {"reasoning", "mcp_call", "mcp_list_tools", "mcp_approval_request"}
 
 
-class Part(Tolerant):
+class Part(LenientModel):
     """A part of a message."""
 
     type: Name
@@ -64,26 +64,26 @@ class Part(Tolerant):
 Content = Text | Parts[Part] | None
 
 
-class ChatMessage(Tolerant):
+class ChatMessage(LenientModel):
     """A message of Chat Completions."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Content = None
 
-    def said(self, place: str) -> Said:
+    def to_turn(self, place: str) -> ChatTurn:
         """Give what it says; raises UnsupportedParameter for the results of tools that a client runs."""
         if self.role in {"tool", "function"} or (self.model_extra or {}).get("tool_calls"):
             raise UnsupportedParameter(place, "Tools are run by the server; messages about yours cannot be.")
-        return Said(self.role, text_of(self.content, f"{place}.content"))
+        return ChatTurn(self.role, message_text(self.content, f"{place}.content"))
 
 
-class StreamOptions(Tolerant):
+class StreamOptions(LenientModel):
     """What a stream shall tell."""
 
     include_usage: bool = False
 
 
-class CompletionRequest(Tolerant):
+class CompletionRequest(LenientModel):
     """A request for a chat completion. What is not named here is ignored or refused; see README."""
 
     model: Name = Field(description="The agent that answers.", examples=["triage"])
@@ -94,19 +94,19 @@ class CompletionRequest(Tolerant):
         None, description="`conversation_id` goes on with that conversation; `on_conflict` as in `/chat`."
     )
 
-    def asked(self) -> Asked:
+    def translate(self) -> TranslatedRequest:
         """Give what is asked, in our words; raises UnsupportedParameter."""
-        refuse(self.model_extra, COMPLETION_REFUSES)
-        messages = [one.said(f"messages[{index}]") for index, one in enumerate(self.messages)]
+        reject_unsupported(self.model_extra, COMPLETION_REFUSES)
+        messages = [one.to_turn(f"messages[{index}]") for index, one in enumerate(self.messages)]
         metadata = self.metadata or {}
         named, on_conflict = metadata.get("conversation_id"), metadata.get("on_conflict")
         if named is None:
-            return asked_of(messages, self.model, None, on_conflict)
+            return to_chat_request(messages, self.model, None, on_conflict)
         # The conversation remembers what was said before.
-        return asked_of(messages[-1:], self.model, conversation_named(named), on_conflict)
+        return to_chat_request(messages[-1:], self.model, parse_conversation_id(named), on_conflict)
 
 
-class InputItem(Tolerant):
+class InputItem(LenientModel):
     """An item of a response's input."""
 
     type: Name = "message"
@@ -117,20 +117,20 @@ class InputItem(Tolerant):
     approve: bool | None = None
     reason: Text | None = None
 
-    def answer(self, place: str) -> tuple[UUID, Answer]:
+    def to_decision(self, place: str) -> tuple[UUID, Answer]:
         """Give what it says to a request for approval."""
         if self.approval_request_id is None or self.approve is None:
             raise InvalidParameter(place, "An approval needs `approval_request_id` and `approve`.")
-        return self.approval_request_id, answer_of(approve=self.approve, reason=self.reason)
+        return self.approval_request_id, to_approval_decision(approve=self.approve, reason=self.reason)
 
 
-class ConversationName(Tolerant):
+class ConversationName(LenientModel):
     """A conversation, by its id."""
 
     id: Name
 
 
-class ResponseRequest(Tolerant):
+class ResponseRequest(LenientModel):
     """A request for a response. What is not named here is ignored or refused; see README."""
 
     model: Name = Field("triage", description="The agent that answers.")
@@ -142,15 +142,15 @@ class ResponseRequest(Tolerant):
     conversation: Name | ConversationName | None = None
     metadata: Metadata = None
 
-    def asked(self, conversation_id: UUID | None) -> Asked:
+    def translate(self, conversation_id: UUID | None) -> TranslatedRequest:
         """Give what is asked, in our words; raises UnsupportedParameter."""
-        refuse(self.model_extra, RESPONSE_REFUSES)
-        refuse_format((self.model_extra or {}).get("text"))
-        messages, on_conflict = [*self._said()], (self.metadata or {}).get("on_conflict")
+        reject_unsupported(self.model_extra, RESPONSE_REFUSES)
+        reject_other_formats((self.model_extra or {}).get("text"))
+        messages, on_conflict = [*self._turns()], (self.metadata or {}).get("on_conflict")
         if conversation_id is not None:
-            return asked_of(messages[-1:], self.model, conversation_id, on_conflict)
-        before = [Said("developer", self.instructions)] if self.instructions else []
-        return asked_of([*before, *messages], self.model, None, on_conflict)
+            return to_chat_request(messages[-1:], self.model, conversation_id, on_conflict)
+        before = [ChatTurn("developer", self.instructions)] if self.instructions else []
+        return to_chat_request([*before, *messages], self.model, None, on_conflict)
 
     def approvals(self) -> dict[UUID, Answer]:
         """Give the answers to requests for approval; where there are some, there may be nothing else."""
@@ -158,12 +158,14 @@ class ResponseRequest(Tolerant):
         if not any(one.type == APPROVAL for one in items):
             return {}
         for index, one in enumerate(items):
-            if one.type not in {APPROVAL, *OURS}:
+            if one.type not in {APPROVAL, *SERVER_ITEMS}:
                 raise UnsupportedParameter(f"input[{index}]", "Answer what was asked for, then say more.")
-        return dict(one.answer(f"input[{index}]") for index, one in enumerate(items) if one.type == APPROVAL)
+        return dict(
+            one.to_decision(f"input[{index}]") for index, one in enumerate(items) if one.type == APPROVAL
+        )
 
     def conversation_id(self) -> UUID | None:
-        """Read which conversation goes on, if it is named; raises UnknownConversation."""
+        """Read which conversation goes on, if it is named; raises ConversationNotFound."""
         if self.conversation is None:
             return None
         if self.previous_response_id is not None:
@@ -171,25 +173,25 @@ class ResponseRequest(Tolerant):
                 "conversation", "Give `previous_response_id` or `conversation`, not both of them."
             )
         name = self.conversation if isinstance(self.conversation, str) else self.conversation.id
-        return conversation_named(name)
+        return parse_conversation_id(name)
 
-    def _said(self) -> Iterator[Said]:
+    def _turns(self) -> Iterator[ChatTurn]:
         if isinstance(self.input, str):
-            yield Said("user", self.input)
+            yield ChatTurn("user", self.input)
             return
         for index, item in enumerate(self.input):
-            if item.type in OURS:
+            if item.type in SERVER_ITEMS:
                 continue
             if item.type != "message" or item.role is None:
                 raise UnsupportedParameter(
                     f"input[{index}]", f"Items of type `{item.type}` are not taken here."
                 )
-            yield Said(item.role, text_of(item.content, f"input[{index}].content"))
+            yield ChatTurn(item.role, message_text(item.content, f"input[{index}].content"))
 
 
-def refuse(given: Mapping[str, Any] | None, refused: Mapping[str, tuple[Any, ...]]) -> None:
+def reject_unsupported(parameters: Mapping[str, Any] | None, refused: Mapping[str, tuple[Any, ...]]) -> None:
     """Raise UnsupportedParameter for the first parameter that is set to something that cannot be honoured."""
-    for name, value in (given or {}).items():
+    for name, value in (parameters or {}).items():
         if name in refused and not any(same(value, one) for one in (*UNSET, *refused[name])):
             raise UnsupportedParameter(name)
 
@@ -199,18 +201,18 @@ def same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
-def refuse_format(text: object) -> None:
+def reject_other_formats(text: object) -> None:
     """Raise UnsupportedParameter when an answer is wanted in another form than text."""
-    given = text.get("format") if isinstance(text, dict) else None
-    if isinstance(given, dict) and given.get("type") != "text":
+    text_format = text.get("format") if isinstance(text, dict) else None
+    if isinstance(text_format, dict) and text_format.get("type") != "text":
         raise UnsupportedParameter("text.format")
 
 
-def text_of(content: Content, place: str) -> str:
+def message_text(content: Content, place: str) -> str:
     """Give the text of a message; raises UnsupportedParameter for what is none."""
     if content is None or isinstance(content, str):
         return content or ""
     for part in content:
         if part.text is None and part.refusal is None:
             raise UnsupportedParameter(place, f"Parts of type `{part.type}` are not taken here, only text.")
-    return joined(part.text or part.refusal or "" for part in content)
+    return join_text(part.text or part.refusal or "" for part in content)

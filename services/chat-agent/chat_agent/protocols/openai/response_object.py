@@ -4,27 +4,27 @@ import re
 from typing import Any
 from uuid import UUID
 
-from chat_agent.errors import UnknownRun
-from chat_agent.models import QUEUED, Run
+from chat_agent.errors import RunNotFound
+from chat_agent.models import Run, RunStatus
 
 Json = dict[str, Any]
 ID = re.compile(r"resp_[0-9a-f]{32}")
 
 
-def response_of(run: Run, asked: Json) -> Json:
+def response_of(run: Run, request: Json) -> Json:
     """Give the response as it stands before anything was heard; what the client asked for is given back."""
-    id_, previous = response_id(run.id), asked.get("previous_response_id")
+    id_, previous = response_id(run.id), request.get("previous_response_id")
     return {
         "id": id_,
         "object": "response",
         "created_at": int(run.created_at.timestamp()),
-        "status": "queued" if run.status == QUEUED else "in_progress",
-        "background": bool(asked.get("background")),
+        "status": "queued" if run.status == RunStatus.QUEUED else "in_progress",
+        "background": bool(request.get("background")),
         "error": None,
         "incomplete_details": None,
-        "instructions": asked.get("instructions"),
+        "instructions": request.get("instructions"),
         "max_output_tokens": None,
-        "metadata": asked.get("metadata") or {},
+        "metadata": request.get("metadata") or {},
         "model": run.agent,
         "output": [],
         "parallel_tool_calls": True,
@@ -66,9 +66,9 @@ def response_id(run_id: UUID) -> str:
 
 
 def run_id_of(name: str) -> UUID:
-    """Give the run that a response is; raises UnknownRun for what cannot be one."""
+    """Give the run that a response is; raises RunNotFound for what cannot be one."""
     if not ID.fullmatch(name):
-        raise UnknownRun("There is no such response.")
+        raise RunNotFound("There is no such response.")
     return UUID(hex=name.removeprefix("resp_"))
 
 

@@ -7,30 +7,30 @@ from servicekit.errors import ServiceError
 
 from chat_agent.model import failures
 from chat_agent.models import Run
-from chat_agent.protocols.encoder import Told, Voice, item_name, named
-from chat_agent.protocols.openai.errors import rendered
+from chat_agent.protocols.encoder import Payload, ProtocolEncoder, named_event, unique_item_id
+from chat_agent.protocols.openai.errors import render_error
 from chat_agent.protocols.openai.response_object import Json, response_of, text_part, usage_of
-from chat_agent.protocols.retransmission import AnswerWithdrawn, Repetition
+from chat_agent.protocols.retransmission import AnswerWithdrawn, RetransmissionFilter
 
 # Whose tools these are: items of this kind are run by the server, and no client tries to run them itself.
 SERVER = "acme"
 
 
-class ResponseStream(Voice):
+class ResponseStream(ProtocolEncoder):
     """Says a run as the events of a response; `response` is the response as far as it was heard.
 
     The same run is always said with the same sequence numbers, so a stream can be resumed after any of them.
     """
 
-    def __init__(self, run: Run, *, asked: Json | None = None, after: int = -1) -> None:
-        self.response = response_of(run, asked or {})
+    def __init__(self, run: Run, *, request: Json | None = None, after: int = -1) -> None:
+        self.response = response_of(run, request or {})
         self._run = run
         self._after = after
         self._sequence = 0
         # What is open: where an item stands in the output, and which item a call is.
         self._open: dict[str, int] = {}
         self._calls: dict[str, str] = {}
-        self._repetition = Repetition()
+        self._retransmission = RetransmissionFilter()
         # Where each message stands, by the id that it had first.
         self._messages: dict[str, int] = {}
 
@@ -40,15 +40,15 @@ class ResponseStream(Voice):
         output: list[Json] = self.response["output"]
         return output
 
-    def run_started(self, _: Told) -> Iterator[bytes]:
+    def run_started(self, _: Payload) -> Iterator[bytes]:
         """Begin."""
         self.response["status"] = "in_progress"
         yield self._event("response.created", response=self.response)
         yield self._event("response.in_progress", response=self.response)
 
-    def message_started(self, item: Told) -> Iterator[bytes]:
+    def message_started(self, item: Payload) -> Iterator[bytes]:
         """Begin a message, or say one again that was withdrawn."""
-        message = self._repetition.begin(item["id"])
+        message = self._retransmission.start(item["id"])
         if message.item_id in self._messages:
             self._open[item["id"]] = self._messages[message.item_id]
             return
@@ -58,11 +58,11 @@ class ResponseStream(Voice):
         content["content"].append(text_part(""))
         yield self._part("response.content_part.added", self._open[item["id"]], part=text_part(""))
 
-    def message_delta(self, told: Told) -> Iterator[bytes]:
+    def message_delta(self, payload: Payload) -> Iterator[bytes]:
         """Say what is new of a message."""
-        index = self._open[told["item_id"]]
+        index = self._open[payload["item_id"]]
         try:
-            new = self._repetition.new(told["item_id"], told["delta"])
+            new = self._retransmission.unsent(payload["item_id"], payload["delta"])
         except AnswerWithdrawn as error:
             yield from self._fail(error)
             return
@@ -70,12 +70,12 @@ class ResponseStream(Voice):
             self.output[index]["content"][0]["text"] += new
             yield self._part("response.output_text.delta", index, delta=new, logprobs=[])
 
-    def message_completed(self, item: Told) -> Iterator[bytes]:
+    def message_completed(self, item: Payload) -> Iterator[bytes]:
         """End a message, unless the client knows its end; one that was cut off ends with the run."""
         if item.get("incomplete"):
             return
         try:
-            is_new = self._repetition.close(item["id"])
+            is_new = self._retransmission.close(item["id"])
         except AnswerWithdrawn as error:
             yield from self._fail(error)
             return
@@ -94,21 +94,21 @@ class ResponseStream(Voice):
         yield self._part("response.content_part.done", index, part=part)
         yield self._done(index, "completed")
 
-    def reasoning_started(self, item: Told) -> Iterator[bytes]:
+    def reasoning_started(self, item: Payload) -> Iterator[bytes]:
         """Begin to tell what the model thinks."""
         yield self._add(item, "rs", {"type": "reasoning", "status": "in_progress", "summary": []})
 
-    def reasoning_delta(self, told: Told) -> Iterator[bytes]:
+    def reasoning_delta(self, payload: Payload) -> Iterator[bytes]:
         """Tell more of it."""
-        index = self._open[told["item_id"]]
+        index = self._open[payload["item_id"]]
         summary = self.output[index]["summary"]
         if not summary:
             summary.append({"type": "summary_text", "text": ""})
             yield self._summary("response.reasoning_summary_part.added", index, part=summary[0])
-        summary[0]["text"] += told["delta"]
-        yield self._summary("response.reasoning_summary_text.delta", index, delta=told["delta"])
+        summary[0]["text"] += payload["delta"]
+        yield self._summary("response.reasoning_summary_text.delta", index, delta=payload["delta"])
 
-    def reasoning_completed(self, item: Told) -> Iterator[bytes]:
+    def reasoning_completed(self, item: Payload) -> Iterator[bytes]:
         """End it."""
         index = self._open.pop(item["id"])
         for part in self.output[index]["summary"]:
@@ -116,7 +116,7 @@ class ResponseStream(Voice):
             yield self._summary("response.reasoning_summary_part.done", index, part=part)
         yield self._done(index, "completed")
 
-    def tool_call_completed(self, item: Told) -> Iterator[bytes]:
+    def tool_call_completed(self, item: Payload) -> Iterator[bytes]:
         """Show a call of a tool; it stays open until the tool gives something back."""
         call = {"type": "mcp_call", "server_label": SERVER, "name": item["name"], "arguments": ""}
         yield self._add(item, "mcp", {**call, "status": "in_progress", "output": None, "error": None})
@@ -127,7 +127,7 @@ class ResponseStream(Voice):
         yield self._part("response.mcp_call_arguments.delta", index, content=False, delta=arguments)
         yield self._part("response.mcp_call_arguments.done", index, content=False, arguments=arguments)
 
-    def tool_output_completed(self, item: Told) -> Iterator[bytes]:
+    def tool_output_completed(self, item: Payload) -> Iterator[bytes]:
         """Show what the tool gave back."""
         index = self._open.pop(self._calls.pop(item["call_id"], ""), None)
         if index is not None:
@@ -135,49 +135,54 @@ class ResponseStream(Voice):
             yield self._part("response.mcp_call.completed", index, content=False)
             yield self._done(index, "completed")
 
-    def approval_required(self, told: Told) -> Iterator[bytes]:
+    def approval_required(self, payload: Payload) -> Iterator[bytes]:
         """Show what a person must allow."""
         request = {"type": "mcp_approval_request", "server_label": SERVER}
-        item = {**request, "id": told["approval_id"], "name": told["name"], "arguments": told["arguments"]}
-        call = self._open.get(self._calls.get(told["call_id"], ""))
+        item = {
+            **request,
+            "id": payload["approval_id"],
+            "name": payload["name"],
+            "arguments": payload["arguments"],
+        }
+        call = self._open.get(self._calls.get(payload["call_id"], ""))
         if call is not None:
-            self.output[call]["approval_request_id"] = told["approval_id"]
+            self.output[call]["approval_request_id"] = payload["approval_id"]
         self.output.append(item)
         for type in ("response.output_item.added", "response.output_item.done"):
             yield self._event(type, output_index=len(self.output) - 1, item=item)
 
-    def run_resumed(self, told: Told) -> Iterator[bytes]:
+    def run_resumed(self, payload: Payload) -> Iterator[bytes]:
         """Go on. What was sent of a message must be said again as it was; what else was begun is ended."""
         if self.response["status"] != "in_progress":
             # A client that was told that it had ended hears of it as of a new one.
-            yield from self.run_started(told)
-        self._repetition.withdraw(told["withdrawn"])
-        for item_id in told["withdrawn"]:
+            yield from self.run_started(payload)
+        self._retransmission.retract(payload["withdrawn"])
+        for item_id in payload["withdrawn"]:
             index = self._open.get(item_id)
             if index is not None and self.output[index]["type"] != "message":
                 del self._open[item_id]
                 yield self._done(index, "incomplete")
 
-    def run_completed(self, told: Told) -> Iterator[bytes]:
+    def run_completed(self, payload: Payload) -> Iterator[bytes]:
         """End well, unless something that was sent has not been said again."""
-        if self._repetition.is_owed:
+        if self._retransmission.has_pending:
             yield from self._fail(AnswerWithdrawn())
             return
         yield from self._close()
-        yield self._end("completed", told)
+        yield self._end("completed", payload)
 
-    def run_waiting(self, told: Told) -> Iterator[bytes]:
+    def run_waiting(self, payload: Payload) -> Iterator[bytes]:
         """Rest: requests for approval are the last items, and the calls that they are about stay open."""
-        yield self._end("completed", told)
+        yield self._end("completed", payload)
 
-    def run_cancelled(self, told: Told) -> Iterator[bytes]:
+    def run_cancelled(self, payload: Payload) -> Iterator[bytes]:
         """End because somebody wished so."""
         yield from self._close()
-        yield self._end("cancelled", told)
+        yield self._end("cancelled", payload)
 
-    def run_failed(self, told: Told) -> Iterator[bytes]:
+    def run_failed(self, payload: Payload) -> Iterator[bytes]:
         """End by the name of what went wrong."""
-        yield from self._fail(failures.named(told["code"], told["detail"]), told)
+        yield from self._fail(failures.from_code(payload["code"], payload["detail"]), payload)
 
     def _close(self) -> Iterator[bytes]:
         for index in sorted({*self._open.values()}):
@@ -185,26 +190,26 @@ class ResponseStream(Voice):
                 yield self._done(index, "incomplete")
         self._open = {}
 
-    def _fail(self, error: ServiceError, told: Told | None = None) -> Iterator[bytes]:
+    def _fail(self, error: ServiceError, payload: Payload | None = None) -> Iterator[bytes]:
         yield from self._close()
         self.response["error"] = {"code": error.code(), "message": error.detail}
-        yield self._end("failed", told or {})
+        yield self._end("failed", payload or {})
         # OpenAI's clients raise for what has an `error`; `code` and `message` beside it are the event's own.
         own = {"code": error.code(), "message": error.detail, "param": None}
-        yield self._event("error", **own, error=rendered(error))
-        self.is_over = True
+        yield self._event("error", **own, error=render_error(error))
+        self.is_finished = True
 
-    def _end(self, status: str, told: Told) -> bytes:
+    def _end(self, status: str, payload: Payload) -> bytes:
         self.response["status"] = status
-        self.response["usage"] = usage_of(told.get("usage") or {})
-        self.response["acme"] = {"agent": told.get("agent"), "handoffs": told.get("handoffs", [])}
+        self.response["usage"] = usage_of(payload.get("usage") or {})
+        self.response["acme"] = {"agent": payload.get("agent"), "handoffs": payload.get("handoffs", [])}
         # There is no event of its own for what was cancelled.
         name = "incomplete" if status == "cancelled" else status
         return self._event(f"response.{name}", response=self.response)
 
-    def _add(self, item: Told, prefix: str, content: Json) -> bytes:
+    def _add(self, item: Payload, prefix: str, content: Json) -> bytes:
         index = self._open[item["id"]] = len(self.output)
-        content["id"] = item_name(prefix, self._run.id, str(index))
+        content["id"] = unique_item_id(prefix, self._run.id, str(index))
         self.output.append(content)
         return self._event("response.output_item.added", output_index=index, item=content)
 
@@ -223,4 +228,4 @@ class ResponseStream(Voice):
         number, self._sequence = self._sequence, self._sequence + 1
         if number <= self._after:
             return b""
-        return named(type, {"type": type, "sequence_number": number, **fields})
+        return named_event(type, {"type": type, "sequence_number": number, **fields})

@@ -12,8 +12,8 @@ from agents import Agent
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext, tool
 from chat_agent.erasure.handlers import HANDLERS
-from chat_agent.erasure.worker import Forgetter, of_deleted_tenants
-from chat_agent.event_log.store import RecordedLog, make_event
+from chat_agent.erasure.worker import ErasureWorker, deleted_tenants_rule
+from chat_agent.event_log.store import EventStore, make_event
 from chat_agent.models import Base
 from chat_agent.settings import Settings
 from redis import Redis
@@ -24,15 +24,15 @@ from servicekit.events.outbox import ReceivedEvent
 from servicekit.workers.retention import RetentionWorker
 from testkit.databases import query
 
+from .client_helpers import read_run, start_run, start_streaming_run, wait_for, wait_until_finished
 from .conftest import TENANT
-from .talking import begin, ended, read, speaking, until
 
 Person = Callable[..., httpx.Client]
 Hear = Callable[..., None]
 PRIVATE = "my canary is called Wilhelmine"
 
 
-def told(type: str, **data: Any) -> ReceivedEvent:
+def received(type: str, **data: Any) -> ReceivedEvent:
     return ReceivedEvent(
         id=uuid4(), type=type, source="acme/auth", subject="-", time=datetime.now(UTC), data=data
     )
@@ -40,13 +40,13 @@ def told(type: str, **data: Any) -> ReceivedEvent:
 
 def left(user_id: str, *tenant_ids: UUID) -> ReceivedEvent:
     ids = [str(tenant_id) for tenant_id in tenant_ids]
-    return told("auth.user.deleted.v1", user_id=user_id, tenant_ids=ids)
+    return received("auth.user.deleted.v1", user_id=user_id, tenant_ids=ids)
 
 
 def deleted(tenant_id: UUID, version: int, after: timedelta | None = None) -> ReceivedEvent:
     purge_after = {} if after is None else {"purge_after": (datetime.now(UTC) + after).isoformat()}
     type = "auth.tenant.deleted.v1" if after is not None else "auth.tenant.reactivated.v1"
-    return told(type, tenant_id=str(tenant_id), version=version, **purge_after)
+    return received(type, tenant_id=str(tenant_id), version=version, **purge_after)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def database_url(settings: Settings) -> str:
 
 
 @pytest.fixture
-def hear(settings: Settings) -> Hear:
+def collect(settings: Settings) -> Hear:
     """Hear events as the consumer does, one transaction each."""
 
     async def handle(events: tuple[ReceivedEvent, ...]) -> None:
@@ -75,8 +75,8 @@ def forget(settings: Settings, redis_url: str) -> Callable[[], None]:
     async def step() -> None:
         database = Database(settings.database_url, name="test")
         async with AsyncRedis.from_url(redis_url) as redis:
-            await Forgetter(database, redis, settings).step()
-        await RetentionWorker(database, rules=[of_deleted_tenants()]).step()
+            await ErasureWorker(database, redis, settings).step()
+        await RetentionWorker(database, rules=[deleted_tenants_rule()]).step()
         await database.close()
 
     return lambda: asyncio.run(step())
@@ -95,30 +95,30 @@ def everything(database_url: str, redis_url: str) -> str:
 
 
 def test_nothing_of_who_has_left_is_kept_but_what_was_used(
-    person: Person, hear: Hear, forget: Callable[[], None], database_url: str, redis_url: str
+    person: Person, collect: Hear, forget: Callable[[], None], database_url: str, redis_url: str
 ) -> None:
     user = f"user:{uuid4()}"
     ann, bob = person(subject=user), person(subject=f"user:{uuid4()}")
-    mine = ended(ann, begin(ann, PRIVATE))
-    theirs = ended(bob, begin(bob, "Hello, I am Bob"))
+    mine = wait_until_finished(ann, start_run(ann, PRIVATE))
+    theirs = wait_until_finished(bob, start_run(bob, "Hello, I am Bob"))
     assert PRIVATE in everything(database_url, redis_url)
-    hear(left(user))
-    until(lambda: forget() or user not in everything(database_url, redis_url))
+    collect(left(user))
+    wait_for(lambda: forget() or user not in everything(database_url, redis_url))
     assert PRIVATE not in everything(database_url, redis_url)
-    [kept] = query(database_url, "select * from runs where id = $1", UUID(mine["id"]))
-    assert (kept["user_id"], kept["message"], kept["output"]) == (ANONYMOUS_SUBJECT, "", None)
-    assert kept["status"] == "completed"
+    [stored] = query(database_url, "select * from runs where id = $1", UUID(mine["id"]))
+    assert (stored["user_id"], stored["message"], stored["output"]) == (ANONYMOUS_SUBJECT, "", None)
+    assert stored["status"] == "completed"
     admin = person(role="owner")
-    [total] = admin.get("/api/v1/runs/totals", params={"of": "tenant"}).json()
+    [total] = admin.get("/api/v1/runs/totals", params={"scope": "tenant"}).json()
     assert total["runs"] == 2
     assert total["output_tokens"] == sum(run["usage"]["output_tokens"] for run in (mine, theirs))
-    assert read(bob, theirs)["output"] == theirs["output"]
+    assert read_run(bob, theirs)["output"] == theirs["output"]
     assert ann.get(f"/api/v1/runs/{mine['id']}").status_code == 404
 
 
 def test_what_runs_waits_or_is_next_stops_and_is_forgotten(
     person: Person,
-    hear: Hear,
+    collect: Hear,
     forget: Callable[[], None],
     database_url: str,
     redis_url: str,
@@ -133,17 +133,17 @@ def test_what_runs_waits_or_is_next_stops_and_is_forgotten(
     monkeypatch.setitem(AGENTS, "cashier", cashier)
     user = f"user:{uuid4()}"
     ann = person(subject=user)
-    running = speaking(ann, conversation_id=str(uuid4()))
-    queued = begin(ann, PRIVATE, conversation_id=running["conversation_id"])
-    waiting = ended(ann, begin(ann, "Do it [sandbox: call=pay]", agent_type="cashier"))
-    assert [read(ann, run)["status"] for run in (running, queued, waiting)] == [
+    running = start_streaming_run(ann, conversation_id=str(uuid4()))
+    queued = start_run(ann, PRIVATE, conversation_id=running["conversation_id"])
+    waiting = wait_until_finished(ann, start_run(ann, "Do it [sandbox: call=pay]", agent_type="cashier"))
+    assert [read_run(ann, run)["status"] for run in (running, queued, waiting)] == [
         "running",
         "queued",
         "waiting",
     ]
-    hear(left(user))
+    collect(left(user))
     rows = "select id, status, user_id, message, state, prelude, stop from runs"
-    until(lambda: forget() or {row["user_id"] for row in query(database_url, rows)} == {ANONYMOUS_SUBJECT})
+    wait_for(lambda: forget() or {row["user_id"] for row in query(database_url, rows)} == {ANONYMOUS_SUBJECT})
     assert {(row["status"], row["message"], row["state"]) for row in query(database_url, rows)} == {
         ("cancelled", "", None)
     }
@@ -155,14 +155,14 @@ def test_what_runs_waits_or_is_next_stops_and_is_forgotten(
 
 
 def test_a_run_that_began_at_that_very_moment_is_stopped_and_forgotten_too(
-    person: Person, hear: Hear, forget: Callable[[], None], database_url: str, redis_url: str
+    person: Person, collect: Hear, forget: Callable[[], None], database_url: str, redis_url: str
 ) -> None:
     user = f"user:{uuid4()}"
     ann = person(subject=user)
-    hear(left(user))
+    collect(left(user))
     forget()
-    speaking(ann)
-    until(lambda: forget() or user not in everything(database_url, redis_url))
+    start_streaming_run(ann)
+    wait_for(lambda: forget() or user not in everything(database_url, redis_url))
     [run] = query(database_url, "select * from runs")
     assert (run["status"], run["user_id"]) == ("cancelled", ANONYMOUS_SUBJECT)
     assert query(database_url, "select forgotten_at from leavers")[0]["forgotten_at"] is None
@@ -172,16 +172,16 @@ def test_a_run_that_began_at_that_very_moment_is_stopped_and_forgotten_too(
 
 
 def test_an_event_that_comes_again_changes_nothing(
-    person: Person, hear: Hear, forget: Callable[[], None], database_url: str
+    person: Person, collect: Hear, forget: Callable[[], None], database_url: str
 ) -> None:
     user, bob = f"user:{uuid4()}", person()
     ann = person(subject=user)
-    ended(ann, begin(ann))
-    kept = ended(bob, begin(bob))
+    wait_until_finished(ann, start_run(ann))
+    stored = wait_until_finished(bob, start_run(bob))
     for _ in range(2):
-        hear(left(user), left(user))
+        collect(left(user), left(user))
         forget()
-    assert read(bob, kept) == kept
+    assert read_run(bob, stored) == stored
     assert len(query(database_url, "select * from runs where user_id = $1", ANONYMOUS_SUBJECT)) == 1
     assert len(query(database_url, "select * from leavers")) == 1
 
@@ -190,16 +190,16 @@ async def test_what_was_about_to_be_written_into_a_forgotten_log_is_not(redis_ur
     run_id = uuid4()
     event = make_event(1, "run.completed", run_id, uuid4(), {"output": PRIVATE}, datetime.now(UTC))
     async with AsyncRedis.from_url(redis_url) as redis:
-        log = RecordedLog(redis, run_id)
+        log = EventStore(redis, run_id)
         assert await log.append(1, 60, [event]) == 1
-        await log.forget(60)
+        await log.delete(60)
         assert await log.append(1, 60, [event]) == -1
         assert await log.append(9, 60, [event]) == -1
         assert await log.last() is None
 
 
 @pytest.mark.parametrize(
-    ("events", "status", "kept"),
+    ("events", "status", "stored"),
     [
         ([(2, timedelta(days=1))], "cancelled", 1),
         ([(2, timedelta(days=-1))], None, 0),
@@ -209,33 +209,33 @@ async def test_what_was_about_to_be_written_into_a_forgotten_log_is_not(redis_ur
 )
 def test_the_runs_of_a_deleted_tenant_stop_and_go_when_its_time_is_over(
     person: Person,
-    hear: Hear,
+    collect: Hear,
     forget: Callable[[], None],
     database_url: str,
     events: list[tuple[int, timedelta | None]],
     status: str | None,
-    kept: int,
+    stored: int,
 ) -> None:
     tenant_id = uuid4()
     ann, bob = person(tenant_id=tenant_id), person(tenant_id=TENANT)
-    run = speaking(ann) if status != "completed" else begin(ann)
-    others = ended(bob, begin(bob))
-    hear(*(deleted(tenant_id, version, after) for version, after in events))
+    run = start_streaming_run(ann) if status != "completed" else start_run(ann)
+    others = wait_until_finished(bob, start_run(bob))
+    collect(*(deleted(tenant_id, version, after) for version, after in events))
     if status == "completed":
-        ended(ann, run)
+        wait_until_finished(ann, run)
     rows = "select status from runs where tenant_id = $1"
-    wanted = [status] if status else []
-    until(lambda: forget() or [row["status"] for row in query(database_url, rows, tenant_id)] == wanted)
-    assert len(query(database_url, rows, tenant_id)) == kept
-    assert read(bob, others) == others
+    expected = [status] if status else []
+    wait_for(lambda: forget() or [row["status"] for row in query(database_url, rows, tenant_id)] == expected)
+    assert len(query(database_url, rows, tenant_id)) == stored
+    assert read_run(bob, others) == others
 
 
 def test_a_tenant_that_went_with_somebody_is_gone_for_ever(
-    person: Person, hear: Hear, forget: Callable[[], None], database_url: str
+    person: Person, collect: Hear, forget: Callable[[], None], database_url: str
 ) -> None:
     alone = uuid4()
     another = person(tenant_id=alone)
-    ended(another, begin(another))
-    hear(left(f"user:{uuid4()}", alone), deleted(alone, 9))
+    wait_until_finished(another, start_run(another))
+    collect(left(f"user:{uuid4()}", alone), deleted(alone, 9))
     forget()
     assert query(database_url, "select * from runs where tenant_id = $1", alone) == []

@@ -2,7 +2,7 @@
 
 import chat_agent
 from chat_agent import schemas
-from chat_agent.agents.tool import LONGEST_OUTPUT
+from chat_agent.agents.tool import MAX_OUTPUT
 from chat_agent.event_log import translator
 from chat_agent.protocols import requests
 from pydantic import TypeAdapter
@@ -12,8 +12,8 @@ FUNCTIONS = {
     "a message": Use(lambda text: schemas.ChatRequest(message=text), schemas.MAX_MESSAGE),
     "a message of another protocol": Use(TypeAdapter(requests.Text).validate_python, requests.MAX_TEXT),
     "a reason": Use(lambda text: schemas.Answer(approve=True, reason=text), None),
-    "an output": Use(translator.presentable, None),
-    "the longest output": Use(translator.presentable, LONGEST_OUTPUT),
+    "an output": Use(translator.redact, None),
+    "the longest output": Use(translator.redact, MAX_OUTPUT),
 }
 
 
@@ -22,13 +22,13 @@ def test_takes_linear_time_for_the_worst_of_texts():
 
 
 def test_every_expression_is_linear():
-    found = expressions(chat_agent)
-    assert len(found) > 4
-    assert find_slow(found) == []
+    matches = expressions(chat_agent)
+    assert len(matches) > 4
+    assert find_slow(matches) == []
 
 
 def test_masks_tokens_wherever_they_stand():
     token = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"
     for text in (token, f"Bearer {token}", f"x-{token}", f"a.{token}", f"{token}.{token}", f"eyJ {token}"):
-        assert "c2lnbmF0dXJl" not in translator.presentable(f"see {text} there"), text
-    assert translator.presentable("eyJ-eyJ-eyJ is no token") == "eyJ-eyJ-eyJ is no token"
+        assert "c2lnbmF0dXJl" not in translator.redact(f"see {text} there"), text
+    assert translator.redact("eyJ-eyJ-eyJ is no token") == "eyJ-eyJ-eyJ is no token"

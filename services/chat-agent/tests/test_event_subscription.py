@@ -51,13 +51,13 @@ def client(url: str, token: str) -> httpx.Client:
     return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
 
 
-def begun(who: httpx.Client, **asked: object) -> dict[str, Any]:
-    answer = who.post("/api/v1/runs", json=asked)
+def started(who: httpx.Client, **request: object) -> dict[str, Any]:
+    answer = who.post("/api/v1/runs", json=request)
     assert answer.status_code == 202, answer.text
     return answer.json()
 
 
-def heard(who: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
+def received_events(who: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
     with who.stream("GET", f"/api/v1/runs/{run_id}/events", params={"after": after}) as answer:
         assert answer.status_code == 200, answer.read()
         return list(events(answer.iter_lines()))
@@ -68,58 +68,60 @@ def ended(who: httpx.Client, run_id: str) -> Callable[[], bool]:
 
 
 def test_a_run_sounds_alike_at_every_replica(here: httpx.Client, there: httpx.Client) -> None:
-    run = begun(here, **SLOWLY)
+    run = started(here, **SLOWLY)
     with ThreadPoolExecutor() as pool:
-        told = [pool.submit(heard, who, run["id"], after) for who in (here, there) for after in (0, 1)]
-        whole, rest, *others = (one.result() for one in told)
+        received = [
+            pool.submit(received_events, who, run["id"], after) for who in (here, there) for after in (0, 1)
+        ]
+        whole, rest, *others = (one.result() for one in received)
     assert [event.id for event in whole] == list(range(1, len(whole) + 1))
     assert whole[-1].type == "run.completed"
     assert [rest, *others] == [whole[1:], whole, whole[1:]]
 
 
 def test_a_reader_who_does_not_read_holds_nothing_up(here: httpx.Client, url: str, token: str) -> None:
-    run = begun(here, message="Much [sandbox: tokens=6000]")
+    run = started(here, message="Much [sandbox: tokens=6000]")
     host, port = httpx.URL(url).host, httpx.URL(url).port
     with socket.create_connection((host, port or 80)) as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         path = f"/api/v1/runs/{run['id']}/events"
         reader.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
         until(ended(here, run["id"]))
-        told = heard(here, run["id"])
-        assert told[-1].type == "run.completed"
+        received = received_events(here, run["id"])
+        assert received[-1].type == "run.completed"
         came = b""
         # What was not read is still there, and it is the same.
         while b"event: run.completed" not in came:
             came += reader.recv(65536)
-    assert came.count(b"\nevent: ") >= len(told)
-    assert b"".join(f"id: {event.id}\n".encode() for event in told[:3])[:6] in came
+    assert came.count(b"\nevent: ") >= len(received)
+    assert b"".join(f"id: {event.id}\n".encode() for event in received[:3])[:6] in came
 
 
 def test_a_run_in_the_queue_is_heard_when_its_turn_comes(here: httpx.Client, there: httpx.Client) -> None:
-    first = begun(here, **SLOWLY)
-    second = begun(here, message="And?", conversation_id=first["conversation_id"])
+    first = started(here, **SLOWLY)
+    second = started(here, message="And?", conversation_id=first["conversation_id"])
     assert second["status"] == "queued"
     with ThreadPoolExecutor() as pool:
-        told = [pool.submit(heard, who, second["id"]) for who in (here, there)]
-        mine, others = (one.result() for one in told)
+        received = [pool.submit(received_events, who, second["id"]) for who in (here, there)]
+        mine, others = (one.result() for one in received)
     assert mine == others
     assert [event.id for event in mine] == list(range(1, len(mine) + 1))
     assert [event.type for event in mine if event.type.startswith("run.")] == ["run.started", "run.completed"]
-    last = heard(here, first["id"])[-1]
+    last = received_events(here, first["id"])[-1]
     assert last.data["at"] <= mine[0].data["at"]
 
 
 def test_a_run_that_ends_in_the_queue_lets_its_readers_go_soon(
     here: httpx.Client, there: httpx.Client
 ) -> None:
-    first = begun(here, **SLOWLY)
-    second = begun(here, message="And?", conversation_id=first["conversation_id"])
+    first = started(here, **SLOWLY)
+    second = started(here, message="And?", conversation_id=first["conversation_id"])
     with ThreadPoolExecutor() as pool:
-        told = [pool.submit(heard, who, second["id"]) for who in (here, there)]
+        received = [pool.submit(received_events, who, second["id"]) for who in (here, there)]
         # What is cancelled at one replica is heard of at the other.
         assert there.post(f"/api/v1/runs/{second['id']}/cancel").status_code == 200
         cancelled = time.monotonic()
-        mine, others = (one.result() for one in told)
+        mine, others = (one.result() for one in received)
     assert time.monotonic() - cancelled < 3
     assert [event.type for event in mine] == ["run.cancelled"]
     assert mine == others
@@ -132,17 +134,17 @@ def test_who_has_heard_the_last_event_so_far_hears_the_next(here: httpx.Client, 
         coming = events(answer.iter_lines())
         for _ in range(5):
             newest = next(coming)
-        rest = heard(there, newest.data["run_id"], after=newest.id)
+        rest = received_events(there, newest.data["run_id"], after=newest.id)
         assert list(coming) == rest
 
 
 def test_a_run_of_nobody_cannot_be_heard(here: httpx.Client) -> None:
     answer = here.get(f"/api/v1/runs/{uuid4()}/events")
-    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_run")
+    assert (answer.status_code, answer.json()["code"]) == (404, "run_not_found")
 
 
 def test_a_stranger_cannot_hear_a_run(here: httpx.Client, url: str, issuer: Issuer) -> None:
-    run = begun(here, message="Hi")
+    run = started(here, message="Hi")
     for tenant_id in (TENANT, uuid4()):
         with client(url, issuer.token(tenant_id=tenant_id, role="owner")) as stranger:
             assert stranger.get(f"/api/v1/runs/{run['id']}/events").status_code == 404
@@ -153,8 +155,8 @@ def test_a_stranger_cannot_hear_a_run(here: httpx.Client, url: str, issuer: Issu
 def test_a_log_that_is_no_longer_kept_says_so_at_every_replica(
     here: httpx.Client, there: httpx.Client, redis_url: str, after: int
 ) -> None:
-    run = begun(here, message="Hi")
-    last = heard(here, run["id"])[-1]
+    run = started(here, message="Hi")
+    last = received_events(here, run["id"])[-1]
     with Redis.from_url(redis_url) as redis:
         until(lambda: redis.xlen(f"run:{{{run['id']}}}:events") == last.id)
         redis.flushall()
@@ -167,10 +169,10 @@ WAITING = "Please forget_conversation"
 
 
 def test_a_run_that_waits_for_a_person_lets_its_readers_go(here: httpx.Client, there: httpx.Client) -> None:
-    run = begun(here, message=WAITING)
+    run = started(here, message=WAITING)
     with ThreadPoolExecutor() as pool:
-        told = [pool.submit(heard, who, run["id"]) for who in (here, there)]
-        mine, others = (one.result() for one in told)
+        received = [pool.submit(received_events, who, run["id"]) for who in (here, there)]
+        mine, others = (one.result() for one in received)
     assert mine == others
     assert [event.type for event in mine][-2:] == ["approval.required", "run.waiting"]
     path = f"/api/v1/runs/{run['id']}/events"
@@ -178,7 +180,7 @@ def test_a_run_that_waits_for_a_person_lets_its_readers_go(here: httpx.Client, t
     answer = f"/api/v1/runs/{run['id']}/approvals/{mine[-2].data['approval_id']}"
     # It goes on where the answer was given.
     assert there.post(answer, json={"approve": False}).status_code == 200
-    rest = heard(here, run["id"], after=mine[-1].id)
+    rest = received_events(here, run["id"], after=mine[-1].id)
     assert [event.id for event in mine + rest] == list(range(1, len(mine + rest) + 1))
     assert (rest[0].type, rest[-1].type) == ("run.resumed", "run.completed")
 
@@ -210,12 +212,12 @@ def test_an_end_that_was_committed_and_not_told_is_told_once(
     run_id = left_behind(settings, "completed", output="'Done.'", ended_at="now()")
     told_so_far(redis_url, run_id, "run.started")
     with ThreadPoolExecutor() as pool:
-        told = [pool.submit(heard, who, run_id) for who in (here, there)]
-        mine, others = (one.result() for one in told)
+        received = [pool.submit(received_events, who, run_id) for who in (here, there)]
+        mine, others = (one.result() for one in received)
     assert [(event.id, event.type) for event in mine] == [(1, "run.started"), (2, "run.completed")]
     assert mine == others
     assert mine[-1].data["output"] == "Done."
-    assert heard(here, run_id) == mine
+    assert received_events(here, run_id) == mine
 
 
 def test_a_question_that_was_committed_and_not_told_is_told(
@@ -231,8 +233,8 @@ def test_a_question_that_was_committed_and_not_told_is_told(
     )
     told_so_far(redis_url, run_id, "run.started")
     with ThreadPoolExecutor() as pool:
-        told = [pool.submit(heard, who, run_id) for who in (here, there)]
-        mine, others = (one.result() for one in told)
+        received = [pool.submit(received_events, who, run_id) for who in (here, there)]
+        mine, others = (one.result() for one in received)
     assert [event.type for event in mine] == ["run.started", "approval.required", "run.waiting"]
     assert mine[1].data["approval_id"] == approval_id
     assert mine == others

@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 from chat_agent.agents import AGENTS
 from chat_agent.event_log import recovery
-from chat_agent.event_log.buffer import RunLog
-from chat_agent.event_log.recovery import Identity, Told, identity, told_identity
-from chat_agent.event_log.store import RecordedLog, RunEvent
-from chat_agent.event_log.translator import Narrator
+from chat_agent.event_log.buffer import EventBuffer
+from chat_agent.event_log.recovery import Identity, LoggedState, identity, logged_identity
+from chat_agent.event_log.store import EventStore, RunEvent
+from chat_agent.event_log.translator import EventTranslator
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
@@ -60,19 +60,21 @@ class Teller:
 
     def __init__(self) -> None:
         # It is never connected: nothing is recorded.
-        recorded = RecordedLog(Redis(), RUN)
-        self.log = RunLog(RUN, CONVERSATION, recorded, attempt=1, keep_seconds=60, note=lambda _log: None)
-        self.narrator = Narrator(self.log, AGENT)
+        recorded = EventStore(Redis(), RUN)
+        self.log = EventBuffer(
+            RUN, CONVERSATION, recorded, attempt=1, ttl_seconds=60, mark_dirty=lambda _log: None
+        )
+        self.narrator = EventTranslator(self.log, AGENT)
 
     def events(self) -> list[RunEvent]:
-        return list(self.log.underway())
+        return list(self.log.unacknowledged())
 
 
 def told_of(items: list[Item]) -> list[RunEvent]:
     """Give the events of a run that has told all of these items."""
     teller = Teller()
     teller.log.append("run.started", agent="triage", model="m")
-    teller.narrator.go_on(Told(agent="triage"), items, AGENT, "replica_lost")
+    teller.narrator.resume(LoggedState(agent="triage"), items, AGENT, "worker_lost")
     events = teller.events()
     return [event for event in events if event.type != "run.resumed"]
 
@@ -81,54 +83,54 @@ def renumbered(events: list[RunEvent]) -> list[RunEvent]:
     return [RunEvent(number, event.type, event.data) for number, event in enumerate(events, 1)]
 
 
-def is_done(item: Item, made: list[Item]) -> bool:
+def is_done(item: Item, items: list[Item]) -> bool:
     """Tell whether an item is one that is told: all but the outputs of handoffs."""
-    return identity(item) not in recovery.handoffs_done(made)
+    return identity(item) not in recovery.completed_handoffs(items)
 
 
-def wanted(made: list[Item]) -> list[Identity | None]:
-    return sorted(identity(item) for item in made if is_done(item, made))
+def expected(items: list[Item]) -> list[Identity | None]:
+    return sorted(identity(item) for item in items if is_done(item, items))
 
 
-@given(run=runs(), told=st.floats(0, 1), stored=st.floats(0, 1))
-def test_what_stands_afterwards_is_what_is_stored(run: list[Item], told: float, stored: float) -> None:
+@given(run=runs(), received=st.floats(0, 1), stored=st.floats(0, 1))
+def test_what_stands_afterwards_is_what_is_stored(run: list[Item], received: float, stored: float) -> None:
     events = renumbered(told_of(run))
-    events = events[: round(told * len(events))]
-    made = run[: round(stored * len(run))]
-    before = recovery.read(events)
-    after = going_on(before, events, made)
-    assert after.begun == {}
-    assert sorted(told_identity(item) for item in after.whole.values()) == wanted(made)
-    assert recovery.withdrawn(after, made) == []
-    assert recovery.untold(after, made) == []
+    events = events[: round(received * len(events))]
+    items = run[: round(stored * len(run))]
+    before = recovery.read_log_state(events)
+    after = going_on(before, events, items)
+    assert after.partial == {}
+    assert sorted(logged_identity(item) for item in after.completed.values()) == expected(items)
+    assert recovery.retracted_items(after, items) == []
+    assert recovery.missing_items(after, items) == []
 
 
-def going_on(before: Told, events: list[RunEvent], made: list[Item]) -> Told:
+def going_on(before: LoggedState, events: list[RunEvent], items: list[Item]) -> LoggedState:
     """Give what is told after somebody has gone on with what is stored."""
     teller = Teller()
-    teller.log.go_on_after(before.last)
-    teller.narrator.go_on(before, made, AGENT, "replica_lost")
-    return recovery.read([*events, *teller.events()])
+    teller.log.start_after(before.last)
+    teller.narrator.resume(before, items, AGENT, "worker_lost")
+    return recovery.read_log_state([*events, *teller.events()])
 
 
 @given(run=runs(), cuts=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=4))
 def test_it_does_so_however_often_it_breaks_off(run: list[Item], cuts: list[tuple[float, float]]) -> None:
     events = renumbered(told_of(run))
-    made: list[Item] = []
-    for told, stored in cuts:
-        events = events[: round(told * len(events))]
-        made = run[: max(len(made), round(stored * len(run)))]
-        before = recovery.read(events)
+    items: list[Item] = []
+    for received, stored in cuts:
+        events = events[: round(received * len(events))]
+        items = run[: max(len(items), round(stored * len(run)))]
+        before = recovery.read_log_state(events)
         teller = Teller()
-        teller.log.go_on_after(before.last)
-        teller.narrator.go_on(before, made, AGENT, "replica_lost")
+        teller.log.start_after(before.last)
+        teller.narrator.resume(before, items, AGENT, "worker_lost")
         events = [*events, *teller.events()]
         # No name of an item is given twice.
-        begun = [item_of(event)["id"] for event in events if event.type == "item.started"]
-        assert len(begun) == len(set(begun))
-    after = recovery.read(events)
+        started = [item_of(event)["id"] for event in events if event.type == "item.started"]
+        assert len(started) == len(set(started))
+    after = recovery.read_log_state(events)
     if cuts:
-        assert sorted(told_identity(item) for item in after.whole.values()) == wanted(made)
+        assert sorted(logged_identity(item) for item in after.completed.values()) == expected(items)
 
 
 def item_of(event: RunEvent) -> Item:
@@ -144,15 +146,15 @@ def test_what_is_told_again_reads_as_it_did(run: list[Item]) -> None:
         data: Any = event.json()
         if event.type in {"message.delta", "reasoning.delta"}:
             texts[data["item_id"]] = texts.get(data["item_id"], "") + data["delta"]
-    spoken = [item_of(one) for one in events if one.type == "item.completed" and "text" in item_of(one)]
-    assert [texts.get(item["id"], "") for item in spoken] == [item["text"] for item in spoken]
+    frames = [item_of(one) for one in events if one.type == "item.completed" and "text" in item_of(one)]
+    assert [texts.get(item["id"], "") for item in frames] == [item["text"] for item in frames]
     called = [one.json()["call_id"] for one in events if one.type == "tool.called"]
     answered = [one.json()["call_id"] for one in events if one.type == "tool.output"]
     assert called == answered
 
 
 @pytest.mark.parametrize(
-    ("made", "answer"),
+    ("items", "answer"),
     [
         ([], None),
         ([message("Yes.")], "Yes."),
@@ -163,20 +165,22 @@ def test_what_is_told_again_reads_as_it_did(run: list[Item]) -> None:
         ([{"role": "assistant", "content": "Yes."}], "Yes."),
     ],
 )
-def test_an_answer_is_the_last_thing_that_was_said(made: list[Item], answer: str | None) -> None:
-    assert recovery.answer(made) == answer
+def test_an_answer_is_the_last_thing_that_was_said(items: list[Item], answer: str | None) -> None:
+    assert recovery.final_answer(items) == answer
 
 
 def test_only_handoffs_that_came_about_count() -> None:
-    begun = call("a", "transfer_to_data_analyst")
-    assert recovery.handoffs([begun]) == []
-    assert recovery.handoffs([begun, output("a")]) == ["data_analyst"]
+    started = call("a", "transfer_to_data_analyst")
+    assert recovery.handoffs([started]) == []
+    assert recovery.handoffs([started, output("a")]) == ["data_analyst"]
 
 
 def test_a_change_of_the_agent_that_was_not_told_is_told() -> None:
-    made = [call("a", "transfer_to_code_assistant"), output("a")]
+    items = [call("a", "transfer_to_code_assistant"), output("a")]
     teller = Teller()
-    teller.narrator.go_on(Told(last=1, agent="triage"), made, AGENTS["code_assistant"], "replica_lost")
+    teller.narrator.resume(
+        LoggedState(last=1, agent="triage"), items, AGENTS["code_assistant"], "worker_lost"
+    )
     changed = [event.json() for event in teller.events() if event.type == "agent.changed"]
     assert [(one["from"], one["to"]) for one in changed] == [("triage", "code_assistant")]
     assert teller.narrator.handoffs == ["code_assistant"]

@@ -1,4 +1,4 @@
-"""The lean client says to the provider, and gives to the SDK, what the vendor's client would."""
+"""The fast client says to the provider, and gives to the SDK, what the vendor's client would."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from agents import (
     handoff,
 )
 from agents.models.interface import ModelTracing
-from chat_agent.model.fast_client import LeanClient
+from chat_agent.model.fast_client import FastClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
@@ -85,26 +85,26 @@ class Pair:
     def __init__(self, url: str, recording: Recording) -> None:
         self.runner = asyncio.Runner()
         self.recording = recording
-        self.lean = LeanClient(url, "sk-sandbox", 5)
-        self.stock = AsyncOpenAI(base_url=url, api_key="sk-sandbox", max_retries=0)
+        self.fast = FastClient(url, "sk-sandbox", 5)
+        self.openai = AsyncOpenAI(base_url=url, api_key="sk-sandbox", max_retries=0)
 
     def models(self, kind: Any) -> list[Model]:
         """Give the same model twice: as the vendor has it, and as we do."""
-        return [kind("sandbox-small", client) for client in (self.stock, self.lean)]
+        return [kind("sandbox-small", client) for client in (self.openai, self.fast)]
 
     def both(self, kind: Any, ask: Any) -> list[Any]:
         """Ask both, and give what each heard together with what each was sent."""
-        heard = []
+        received_events = []
         for model in self.models(kind):
             self.recording.bodies.clear()
             answer = self.runner.run(ask(model))
-            heard.append((answer, list(self.recording.bodies)))
-        return heard
+            received_events.append((answer, list(self.recording.bodies)))
+        return received_events
 
     def close(self) -> None:
         """Close both."""
-        self.runner.run(self.lean.close())
-        self.runner.run(self.stock.close())
+        self.runner.run(self.fast.close())
+        self.runner.run(self.openai.close())
         self.runner.close()
 
 
@@ -117,7 +117,7 @@ def pair() -> Iterator[Pair]:
         pair.close()
 
 
-def said(role: str, text: str) -> dict[str, Any]:
+def texts(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "content": text}
 
 
@@ -131,13 +131,13 @@ def questions(draw: st.DrawFn) -> dict[str, Any]:
     """Anything that an agent may ask."""
     text = f"{draw(st.sampled_from(TEXTS))} [sandbox: {draw(st.sampled_from(ORDERS))}]"
     history = draw(
-        st.lists(st.sampled_from([[said("user", "Hm"), said("assistant", "So?")], called(1)]), max_size=2)
+        st.lists(st.sampled_from([[texts("user", "Hm"), texts("assistant", "So?")], called(1)]), max_size=2)
     )
     tools: list[Tool] = draw(st.sampled_from([[], [current_time], [current_time, refund]]))
     handoffs: list[Handoff[Any, Any]] = draw(st.sampled_from([[], [handoff(CODE)]]))
     items = (
         [item for part in history for item in part]
-        + [said("user", text)]
+        + [texts("user", text)]
         + draw(st.sampled_from([[], called(2)]))
     )
     return {
@@ -187,22 +187,22 @@ def comparable(value: Any) -> Any:
 
 async def attempt(work: Any) -> Any:
     """Give what came of it, or how it failed."""
-    heard: list[Any] = []
+    received_events: list[Any] = []
     try:
         async for event in work:
-            heard.append(comparable(event))
+            received_events.append(comparable(event))
     except Exception as error:
-        heard.append(type(error).__name__)
-    return heard
+        received_events.append(type(error).__name__)
+    return received_events
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @QUIET
 @given(question=questions())
 def test_streams_are_equal_event_for_event(pair: Pair, kind: Any, question: dict[str, Any]) -> None:
-    stock, lean = pair.both(kind, lambda model: attempt(model.stream_response(**question)))
-    assert lean == stock
-    assert len(stock[0]) > 1
+    openai_client, fast = pair.both(kind, lambda model: attempt(model.stream_response(**question)))
+    assert fast == openai_client
+    assert len(openai_client[0]) > 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -216,8 +216,8 @@ def test_whole_answers_are_equal(pair: Pair, kind: Any, question: dict[str, Any]
             return type(error).__name__, None
         return comparable(answer.output), answer.usage
 
-    stock, lean = pair.both(kind, ask)
-    assert lean == stock
+    openai_client, fast = pair.both(kind, ask)
+    assert fast == openai_client
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -237,7 +237,7 @@ def test_failures_are_equal(pair: Pair, kind: Any, order: str) -> None:
         "conversation_id": None,
         "prompt": None,
     }
-    stock, lean = pair.both(kind, lambda model: attempt(model.stream_response(**question)))
-    assert lean == stock
-    assert isinstance(stock[0][-1], str)
+    openai_client, fast = pair.both(kind, lambda model: attempt(model.stream_response(**question)))
+    assert fast == openai_client
+    assert isinstance(openai_client[0][-1], str)
     assert pair.recording.headers[-1]["x-trace"] == "t"

@@ -5,7 +5,9 @@ from testkit.app import running
 from testkit.rate_walk import ONE_CALL, find_unlimited_routes
 
 
-async def test_no_route_is_without_a_limit(settings, issuer, neighbours):
-    told = {"chat_limits": ONE_CALL, "run_workers": False}
-    async with running(create_app(type(settings).model_validate({**settings.model_dump(), **told}))) as app:
+async def test_no_route_is_without_a_limit(settings, issuer, other_services):
+    changed = {"chat_limits": ONE_CALL, "run_workers": False}
+    async with running(
+        create_app(type(settings).model_validate({**settings.model_dump(), **changed}))
+    ) as app:
         assert await find_unlimited_routes(app, issuer.token(role="owner")) == []

@@ -13,26 +13,26 @@ SEARCHED = "Search what we said about my-canary-name"
 FAILING = "canary-that-fails [sandbox: error=400]"
 
 
-def test_shows_nothing_of_what_is_said_and_no_token(settings, neighbours, issuer, captured_telemetry):
+def test_shows_nothing_of_what_is_said_and_no_token(settings, other_services, issuer, captured_telemetry):
     changes = {**captured_telemetry.settings, "service_client_secret": "what-chat-agent-proves"}
-    told = type(settings).model_validate({**settings.model_dump(), **changes})
+    received = type(settings).model_validate({**settings.model_dump(), **changes})
     token = issuer.token(role="owner", tenant_id=uuid4())
-    said: list[str] = []
+    texts: list[str] = []
     with (
-        serving(create_app(told)) as url,
+        serving(create_app(received)) as url,
         httpx.Client(base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"}) as ann,
     ):
         for message in (ASKED, SEARCHED, FAILING):
             answer = ann.post("/api/v1/chat", json={"message": message})
-            said += [answer.json()["response"]] if answer.is_success else []
+            texts += [answer.json()["response"]] if answer.is_success else []
             ann.post("/api/v1/chat/stream", json={"message": message})
-            asked = {"model": "triage", "messages": [{"role": "user", "content": message}]}
-            ann.post("/v1/chat/completions", json=asked)
+            request = {"model": "triage", "messages": [{"role": "user", "content": message}]}
+            ann.post("/v1/chat/completions", json=request)
             ann.post("/api/v1/chat", json={"message": [message], message: 1})
         ann.get("/api/v1/runs", params={"access_token": token, "status": ASKED})
         ann.get("/api/v1/runs", headers={"Authorization": f"Bearer {API_KEY}"})
         ann.get("/api/v1/runs", headers={"Authorization": f"Bearer {token}x", "Cookie": f"a={token}"})
-    assert len(said) > 1
+    assert len(texts) > 1
     assert captured_telemetry.instrumented_libraries >= {"fastapi", "sqlalchemy", "redis", "aiohttp_client"}
     events = {
         json.loads(line)["event"] for line in captured_telemetry.logs.splitlines() if line.startswith("{")
@@ -41,7 +41,7 @@ def test_shows_nothing_of_what_is_said_and_no_token(settings, neighbours, issuer
     secrets = (token, f"{token}x", API_KEY, "sk-sandbox", "what-chat-agent-proves")
     assert (
         captured_telemetry.leaks(
-            *secrets, *said, ASKED, "canary-name", "Canary", "canary.example", "canary-that"
+            *secrets, *texts, ASKED, "canary-name", "Canary", "canary.example", "canary-that"
         )
         == []
     )

@@ -8,9 +8,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from chat_agent.event_log.buffer import WINDOW, RunLog
-from chat_agent.event_log.store import SUPERSEDED, RecordedLog, RunEvent, Source, entries_of, make_event
-from chat_agent.event_log.writer import Recorder
+from chat_agent.event_log.buffer import WINDOW, EventBuffer
+from chat_agent.event_log.store import (
+    SUPERSEDED,
+    EventSource,
+    EventStore,
+    RunEvent,
+    make_event,
+    parse_entries,
+)
+from chat_agent.event_log.writer import EventWriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
@@ -37,9 +44,9 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @contextlib.asynccontextmanager
-async def recording(redis: Redis) -> AsyncIterator[Recorder]:
+async def recording(redis: Redis) -> AsyncIterator[EventWriter]:
     """Have a recorder at work."""
-    recorder = Recorder(redis)
+    recorder = EventWriter(redis)
     work = asyncio.create_task(recorder.run())
     try:
         yield recorder
@@ -48,41 +55,41 @@ async def recording(redis: Redis) -> AsyncIterator[Recorder]:
         await asyncio.gather(work, return_exceptions=True)
 
 
-def log_at(recorder: Recorder, redis: Redis, run_id: UUID | None = None, attempt: int = 1) -> RunLog:
-    recorded = RecordedLog(redis, run_id or uuid4())
-    return RunLog(
+def log_at(recorder: EventWriter, redis: Redis, run_id: UUID | None = None, attempt: int = 1) -> EventBuffer:
+    recorded = EventStore(redis, run_id or uuid4())
+    return EventBuffer(
         UUID(recorded.keys[0].split("{")[1][:36]),
         CONVERSATION,
         recorded,
         attempt=attempt,
-        keep_seconds=60,
-        note=recorder.note,
+        ttl_seconds=60,
+        mark_dirty=recorder.mark_dirty,
     )
 
 
-def said(log: RunLog, item: int, text: str) -> None:
+def spoken_text(log: EventBuffer, item: int, text: str) -> None:
     log.append("message.delta", item_id=f"item_{item}", delta=text)
 
 
-async def read(source: Source, after: int) -> list[RunEvent]:
+async def read(source: EventSource, after: int) -> list[RunEvent]:
     """Read from a place on, as readers do: to the end, and again when the connection breaks."""
-    told: list[RunEvent] = []
-    while not told or not told[-1].is_terminal:
+    received: list[RunEvent] = []
+    while not received or not received[-1].is_terminal:
         try:
-            told += await source.after(told[-1].seq if told else after)
+            received += await source.after(received[-1].seq if received else after)
         except RedisError:
             await asyncio.sleep(0.01)
-    return told
+    return received
 
 
-def texts(told: Sequence[RunEvent]) -> dict[str, str]:
+def texts(received: Sequence[RunEvent]) -> dict[str, str]:
     """Give what was said, by item."""
-    spoken: dict[str, str] = {}
-    for event in told:
+    output: dict[str, str] = {}
+    for event in received:
         if event.type == "message.delta":
             data: Any = event.json()
-            spoken[data["item_id"]] = spoken.get(data["item_id"], "") + data["delta"]
-    return spoken
+            output[data["item_id"]] = output.get(data["item_id"], "") + data["delta"]
+    return output
 
 
 async def soon(work: Awaitable[Any]) -> Any:
@@ -93,21 +100,21 @@ async def soon(work: Awaitable[Any]) -> Any:
 class Story:
     """A log, and what becomes of it and of its readers."""
 
-    def __init__(self, log: RunLog, recorder: Recorder, fate: Redis) -> None:
+    def __init__(self, log: EventBuffer, recorder: EventWriter, fate: Redis) -> None:
         self.log, self.recorder, self.fate = log, recorder, fate
-        self.spoken: dict[str, str] = {}
+        self.output: dict[str, str] = {}
         self.readers: list[tuple[int, asyncio.Task[list[RunEvent]]]] = []
 
     async def say(self, item: int) -> None:
-        piece = f"{len(self.spoken.get(f'item_{item}', ''))} "
-        said(self.log, item, piece)
-        self.spoken[f"item_{item}"] = self.spoken.get(f"item_{item}", "") + piece
+        piece = f"{len(self.output.get(f'item_{item}', ''))} "
+        spoken_text(self.log, item, piece)
+        self.output[f"item_{item}"] = self.output.get(f"item_{item}", "") + piece
 
     async def finish(self, item: int) -> None:
         self.log.append("item.completed", item={"id": f"item_{item}"})
 
     async def record(self, _: int) -> None:
-        assert await soon(self.recorder.recorded(self.log, 5))
+        assert await soon(self.recorder.flush(self.log, 5))
 
     async def breathe(self, _: int) -> None:
         await asyncio.sleep(0)
@@ -116,15 +123,15 @@ class Story:
         await self._read(self.log, at)
 
     async def read_there(self, at: int) -> None:
-        await self._read(self.log.recorded, at)
+        await self._read(self.log.store, at)
 
-    async def _read(self, source: Source, at: int) -> None:
-        newest = await RecordedLog(self.fate, self.log.run_id).last()
+    async def _read(self, source: EventSource, at: int) -> None:
+        newest = await EventStore(self.fate, self.log.run_id).last()
         after = newest.seq * at // 9 if newest else 0
         self.readers.append((after, asyncio.create_task(read(source, after))))
 
     async def lose_tail(self, much: int) -> None:
-        await self.fate.eval(LOSE_TAIL, 1, self.log.recorded.keys[0], much)
+        await self.fate.eval(LOSE_TAIL, 1, self.log.store.keys[0], much)
 
     async def lose_all(self, _: int) -> None:
         await self.fate.flushall()
@@ -160,33 +167,33 @@ async def test_every_reader_gets_every_event_once(redis_url: str, happenings: li
         for happening, much in happenings:
             await happening(story, much)
         story.log.append("run.completed")
-        assert await soon(recorder.recorded(story.log, 5))
-        told = await soon(read(story.log, 0))
-        assert [event.seq for event in told] == list(range(1, len(told) + 1))
-        assert [event.type for event in told if event.is_terminal] == ["run.completed"]
-        assert texts(told) == story.spoken
-        assert await RecordedLog(fate, story.log.run_id).all() == told
+        assert await soon(recorder.flush(story.log, 5))
+        received = await soon(read(story.log, 0))
+        assert [event.seq for event in received] == list(range(1, len(received) + 1))
+        assert [event.type for event in received if event.is_terminal] == ["run.completed"]
+        assert texts(received) == story.output
+        assert await EventStore(fate, story.log.run_id).all() == received
         for after, reader in story.readers:
-            assert await soon(reader) == told[after:]
+            assert await soon(reader) == received[after:]
 
 
 async def test_pieces_of_one_text_become_one_event_and_those_of_two_do_not(redis: Redis) -> None:
-    log = log_at(Recorder(redis), redis)
+    log = log_at(EventWriter(redis), redis)
     for item, text in ((1, "a"), (1, "b"), (2, "c"), (1, "d")):
-        said(log, item, text)
+        spoken_text(log, item, text)
     log.append("reasoning.delta", item_id="item_1", delta="e")
     log.append("reasoning.delta", item_id="item_1", delta="f")
     log.append("item.completed", item={"id": "item_1"})
-    said(log, 1, "g")
-    told = [event.json() for event in log.underway()]
-    assert [one.get("delta") for one in told] == ["ab", "c", "d", "ef", None, "g"]
-    said(log, 1, "h")
+    spoken_text(log, 1, "g")
+    received = [event.json() for event in log.unacknowledged()]
+    assert [one.get("delta") for one in received] == ["ab", "c", "d", "ef", None, "g"]
+    spoken_text(log, 1, "h")
     # What has a number, and may be on its way, is not changed any more.
-    assert [event.json().get("delta") for event in log.underway()][-2:] == ["g", "h"]
+    assert [event.json().get("delta") for event in log.unacknowledged()][-2:] == ["g", "h"]
 
 
 async def test_nothing_comes_after_the_end(redis: Redis) -> None:
-    log = log_at(Recorder(redis), redis)
+    log = log_at(EventWriter(redis), redis)
     log.append("run.completed")
     with pytest.raises(AssertionError, match=r"run\.failed after the end"):
         log.append("run.failed")
@@ -196,26 +203,26 @@ async def test_only_so_much_is_kept_at_hand_and_the_rest_is_read_from_redis(redi
     async with recording(redis) as recorder:
         log = log_at(recorder, redis)
         for number in range(5 * WINDOW):
-            said(log, number % 2, "x")
+            spoken_text(log, number % 2, "x")
             if number % 100 == 0:
-                await soon(recorder.recorded(log, 5))
+                await soon(recorder.flush(log, 5))
                 assert len(log._window) <= 2 * WINDOW
         log.append("run.completed")
-        told = await soon(read(log, 0))
-    assert [event.seq for event in told] == list(range(1, 5 * WINDOW + 2))
+        received = await soon(read(log, 0))
+    assert [event.seq for event in received] == list(range(1, 5 * WINDOW + 2))
 
 
 async def test_what_is_lost_for_good_does_not_hold_readers_up(redis: Redis) -> None:
     async with recording(redis) as recorder:
         log = log_at(recorder, redis)
         for number in range(3 * WINDOW):
-            said(log, number % 2, "x")
-        await soon(recorder.recorded(log, 5))
+            spoken_text(log, number % 2, "x")
+        await soon(recorder.flush(log, 5))
         begin = log._window[0].seq
         await redis.flushall()
         log.append("run.completed")
-        assert await soon(recorder.recorded(log, 5))
-        here, there = await soon(read(log, 0)), await soon(read(RecordedLog(redis, log.run_id), 0))
+        assert await soon(recorder.flush(log, 5))
+        here, there = await soon(read(log, 0)), await soon(read(EventStore(redis, log.run_id), 0))
     assert here == there
     assert [event.seq for event in here] == list(range(begin, 3 * WINDOW + 2))
 
@@ -223,7 +230,7 @@ async def test_what_is_lost_for_good_does_not_hold_readers_up(redis: Redis) -> N
 async def test_who_goes_on_with_a_lost_log_lets_its_readers_wait(redis: Redis) -> None:
     async with recording(redis) as recorder:
         log = log_at(recorder, redis, attempt=2)
-        log.go_on_after(10)
+        log.start_after(10)
         reader = asyncio.create_task(log.after(3))
         done, _ = await asyncio.wait({reader}, timeout=0.2)
         assert not done
@@ -236,15 +243,15 @@ async def test_an_older_writer_adds_nothing_any_more(redis: Redis) -> None:
     async with recording(redis) as recorder:
         run_id = uuid4()
         older = log_at(recorder, redis, run_id)
-        said(older, 1, "one")
-        assert await soon(recorder.recorded(older, 5))
-        newer = RecordedLog(redis, run_id)
+        spoken_text(older, 1, "one")
+        assert await soon(recorder.flush(older, 5))
+        newer = EventStore(redis, run_id)
         assert await newer.append(2, 60) == 1
-        said(older, 1, "two")
+        spoken_text(older, 1, "two")
         assert await soon(older.after(1)) == []
-        assert older.is_left
-        said(older, 1, "three")
-        assert older.is_recorded
+        assert older.is_detached
+        spoken_text(older, 1, "three")
+        assert older.is_flushed
         event = make_event(2, "run.completed", run_id, CONVERSATION, {}, NOW)
         assert await newer.append(1, 60, [event]) == SUPERSEDED
         assert await newer.append(2, 60, [event]) == 2
@@ -252,14 +259,14 @@ async def test_an_older_writer_adds_nothing_any_more(redis: Redis) -> None:
 
 
 async def test_an_event_that_is_sent_twice_is_there_once(redis: Redis) -> None:
-    log = RecordedLog(redis, uuid4())
+    log = EventStore(redis, uuid4())
     event = make_event(1, "run.started", uuid4(), CONVERSATION, {}, NOW)
     assert [await log.append(1, 60, [event]) for _ in "12"] == [1, 1]
     assert await log.all() == [event]
 
 
 async def test_events_are_not_added_behind_a_hole(redis: Redis) -> None:
-    log = RecordedLog(redis, uuid4())
+    log = EventStore(redis, uuid4())
     event = make_event(7, "run.completed", uuid4(), CONVERSATION, {}, NOW)
     assert await log.append(1, 60, [event]) == 0
     assert await log.all() == []
@@ -268,9 +275,9 @@ async def test_events_are_not_added_behind_a_hole(redis: Redis) -> None:
 async def test_one_log_that_cannot_be_written_does_not_hold_up_others(redis: Redis) -> None:
     async with recording(redis) as recorder:
         broken, sound = log_at(recorder, redis), log_at(recorder, redis)
-        await redis.set(broken.recorded.keys[0], "not a log")
-        said(broken, 1, "one")
-        said(sound, 1, "two")
+        await redis.set(broken.store.keys[0], "not a log")
+        spoken_text(broken, 1, "one")
+        spoken_text(sound, 1, "two")
         assert [event.seq for event in await soon(sound.after(0))] == [1]
         assert not recorder.healthy()
 
@@ -283,22 +290,22 @@ async def test_the_next_writer_of_a_run_in_the_same_process_is_recorded(
         async with Redis.from_url(slow) as slow_redis, recording(slow_redis) as recorder:
             run_id = uuid4()
             older, newer = (log_at(recorder, slow_redis, run_id, attempt) for attempt in (1, 2))
-            said(older, 1, "one")
-            assert await soon(recorder.recorded(older, 5))
+            spoken_text(older, 1, "one")
+            assert await soon(recorder.flush(older, 5))
             with proxy.stalled():
-                said(older, 1, "two")
+                spoken_text(older, 1, "two")
                 await asyncio.sleep(0.05)
                 older.supersede()
-                newer.go_on_after(2)
+                newer.start_after(2)
                 newer.append("run.resumed")
             assert [event.type for event in await soon(newer.after(2))] == ["run.resumed"]
 
 
 @pytest.mark.parametrize("answer", [None, [], {}])
 def test_nothing_read_is_no_entry(answer: object) -> None:
-    assert entries_of(answer) == []
+    assert parse_entries(answer) == []
 
 
 def test_entries_are_found_in_either_protocol() -> None:
     entry = (b"1-0", {b"type": b"run.started", b"data": b"{}"})
-    assert entries_of([[b"log", [entry]]]) == entries_of({b"log": [[entry]]}) == [entry]
+    assert parse_entries([[b"log", [entry]]]) == parse_entries({b"log": [[entry]]}) == [entry]

@@ -12,7 +12,7 @@ from chat_agent.event_log.store import RunEvent, make_event
 from chat_agent.models import Run
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.ai_sdk import UiMessageStream
-from chat_agent.protocols.encoder import Voice
+from chat_agent.protocols.encoder import ProtocolEncoder
 from chat_agent.protocols.openai.chat_completions import ChatCompletion
 from chat_agent.protocols.openai.responses_stream import ResponseStream
 
@@ -24,7 +24,7 @@ RUN = Run(
     model="a-model",
     created_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
 )
-VOICES: dict[str, Callable[[], Voice]] = {
+ENCODERS: dict[str, Callable[[], ProtocolEncoder]] = {
     "openai_chat": lambda: ChatCompletion(RUN, include_usage=True),
     "openai_responses": lambda: ResponseStream(RUN),
     "ag_ui": lambda: AgUiEvents(RUN.id, Thread("a thread", "a run", {"theme": "dark"})),
@@ -58,19 +58,19 @@ def item(type: str, id: str, kind: str, **more: object) -> tuple[str, Fields]:
     return type, {"item": {"id": id, "kind": kind, **more}}
 
 
-def begun(id: str, deltas: Iterable[str], kind: str = "message") -> Script:
+def item_start(id: str, deltas: Iterable[str], kind: str = "message") -> Script:
     """Begin to say something."""
-    said: Script = [(f"{kind}.delta", {"item_id": id, "delta": delta}) for delta in deltas]
-    return [item("item.started", id, kind), *said]
+    texts: Script = [(f"{kind}.delta", {"item_id": id, "delta": delta}) for delta in deltas]
+    return [item("item.started", id, kind), *texts]
 
 
-def said(id: str, *deltas: str, kind: str = "message", **more: object) -> Script:
+def whole_item(id: str, *deltas: str, kind: str = "message", **more: object) -> Script:
     """Say something."""
     whole = item("item.completed", id, kind, role="assistant", text="".join(deltas), **more)
-    return [*begun(id, deltas, kind), whole]
+    return [*item_start(id, deltas, kind), whole]
 
 
-def called(id: str, call_id: str) -> Script:
+def tool_call(id: str, call_id: str) -> Script:
     """Call a tool, and hear of it."""
     call: Fields = {"call_id": call_id, "name": "current_time", "arguments": '{"zone":"UTC"}'}
     output: Fields = {"call_id": call_id, "output": "12:00"}
@@ -83,16 +83,16 @@ def called(id: str, call_id: str) -> Script:
     ]
 
 
-def everything() -> Script:
+def complete_run() -> Script:
     """Do all that a run can do that ends well."""
     return [
         STARTED,
-        *said("item_1", "Let me ", "see.", kind="reasoning"),
-        *called("item_2", "call_1"),
+        *whole_item("item_1", "Let me ", "see.", kind="reasoning"),
+        *tool_call("item_2", "call_1"),
         item("item.started", "item_4", "handoff"),
         item("item.completed", "item_4", "handoff", call_id="call_2", name="transfer", arguments="{}"),
         ("agent.changed", {"from": "triage", "to": "code_assistant"}),
-        *said("item_5", "Hel", "lo"),
+        *whole_item("item_5", "Hel", "lo"),
         ("run.completed", END),
     ]
 
@@ -105,24 +105,24 @@ def events(script: Script) -> list[RunEvent]:
     ]
 
 
-def spoken(voice: Voice, script: Script) -> bytes:
+def encode_all(protocol: ProtocolEncoder, script: Script) -> bytes:
     """Say a script in a voice."""
-    return b"".join(voice.encode(event) for event in events(script))
+    return b"".join(protocol.encode(event) for event in events(script))
 
 
-def heard(name: str, script: Script) -> list[Any]:
+def client_messages(name: str, script: Script) -> list[Any]:
     """Give the JSON that a client reads in a voice."""
-    lines = spoken(VOICES[name](), script).split(b"\n")
+    lines = encode_all(ENCODERS[name](), script).split(b"\n")
     data = [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: ")]
     return [orjson.loads(one) for one in data if one != b"[DONE]"]
 
 
-def text_of(name: str, told: list[Any]) -> str:
+def text_of(name: str, received: list[Any]) -> str:
     """Put the text together as a client of this voice does."""
-    return "".join(DELTAS[name](one) or "" for one in told)
+    return "".join(DELTAS[name](one) or "" for one in received)
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -142,5 +142,7 @@ DELTAS: dict[str, Callable[[Any], Any]] = {
 
 
 if __name__ == "__main__":
-    for name, voice in VOICES.items():
-        Path(__file__).with_name("golden").joinpath(f"{name}.txt").write_bytes(spoken(voice(), everything()))
+    for name, protocol in ENCODERS.items():
+        Path(__file__).with_name("golden").joinpath(f"{name}.txt").write_bytes(
+            encode_all(protocol(), complete_run())
+        )

@@ -13,7 +13,7 @@ from chat_agent.settings import Settings
 from redis import Redis
 from testkit.live_server import serving
 
-from .scripted import until
+from .run_scripts import wait_for
 
 Body = Callable[[str], dict[str, Any]]
 
@@ -53,8 +53,8 @@ streams = pytest.mark.parametrize(("path", "body"), STREAMS.items())
 
 
 def code_of(answer: httpx.Response) -> str:
-    told = answer.json()
-    code: str = told.get("error", told)["code"]
+    received = answer.json()
+    code: str = received.get("error", received)["code"]
     return code
 
 
@@ -70,11 +70,11 @@ def test_is_a_stream_that_nobody_keeps(ann: httpx.Client, path: str, body: Body)
 
 @streams
 def test_a_key_gives_the_same_stream_again(ann: httpx.Client, path: str, body: Body) -> None:
-    asked: dict[str, Any] = {"json": body("Hello"), "headers": {"Idempotency-Key": "k"}}
-    first, second = ann.post(path, **asked), ann.post(path, **asked)
+    request: dict[str, Any] = {"json": body("Hello"), "headers": {"Idempotency-Key": "k"}}
+    first, second = ann.post(path, **request), ann.post(path, **request)
     assert first.content == second.content
     assert second.headers["idempotent-replayed"] == "true"
-    other = ann.post(path, json=body("Another"), headers=asked["headers"])
+    other = ann.post(path, json=body("Another"), headers=request["headers"])
     assert (other.status_code, code_of(other)) == (409, "idempotency_conflict")
 
 
@@ -83,7 +83,7 @@ def test_a_client_that_goes_away_does_not_stop_the_run(ann: httpx.Client, path: 
     with ann.stream("POST", path, json=body(SLOWLY)) as answer:
         next(answer.iter_lines())
     run = f"/api/v1/runs/{answer.headers['acme-run-id']}"
-    until(lambda: ann.get(run).json()["status"] == "completed")
+    wait_for(lambda: ann.get(run).json()["status"] == "completed")
 
 
 @streams
@@ -107,24 +107,24 @@ def test_who_only_reads_may_not_talk(person, path: str, body: Body) -> None:
 
 def test_what_is_no_text_is_refused_only_where_it_is_new(ann: httpx.Client) -> None:
     picture = {"type": "image", "source": {"type": "url", "value": "https://example.com/x.png"}}
-    asked = ag_ui("Hello")
-    asked["messages"].insert(0, {"id": "0", "role": "user", "content": [picture]})
-    assert ann.post("/api/v1/agents/triage/ag-ui", json=asked).status_code == 200
-    asked["messages"].reverse()
-    refused = ann.post("/api/v1/agents/triage/ag-ui", json=asked)
+    request = ag_ui("Hello")
+    request["messages"].insert(0, {"id": "0", "role": "user", "content": [picture]})
+    assert ann.post("/api/v1/agents/triage/ag-ui", json=request).status_code == 200
+    request["messages"].reverse()
+    refused = ann.post("/api/v1/agents/triage/ag-ui", json=request)
     assert (refused.status_code, code_of(refused)) == (400, "unsupported_content")
-    asked = ui("Look")
-    asked["messages"][0]["parts"].append({"type": "file", "mediaType": "image/png", "url": "data:,"})
-    assert code_of(ann.post("/api/v1/chat/ui", json=asked)) == "unsupported_content"
+    request = ui("Look")
+    request["messages"][0]["parts"].append({"type": "file", "mediaType": "image/png", "url": "data:,"})
+    assert code_of(ann.post("/api/v1/chat/ui", json=request)) == "unsupported_content"
 
 
 def test_unknown_agents_have_no_voice(ann: httpx.Client) -> None:
-    for path, asked in (
+    for path, request in (
         ("/api/v1/agents/nobody/ag-ui", ag_ui("Hello")),
         ("/api/v1/chat/ui", {**ui("Hello"), "agent_type": "nobody"}),
     ):
-        answer = ann.post(path, json=asked)
-        assert (answer.status_code, code_of(answer)) == (404, "unknown_agent")
+        answer = ann.post(path, json=request)
+        assert (answer.status_code, code_of(answer)) == (404, "agent_not_found")
 
 
 def test_the_conversation_of_another_is_not_theirs(ann: httpx.Client, person) -> None:
@@ -135,21 +135,21 @@ def test_the_conversation_of_another_is_not_theirs(ann: httpx.Client, person) ->
 
 
 def test_an_answer_outlives_its_log(ann: httpx.Client, redis_url: str) -> None:
-    asked: dict[str, Any] = {"json": completion("Hello"), "headers": {"Idempotency-Key": "k"}}
-    run_id = ann.post("/v1/chat/completions", **asked).headers["acme-run-id"]
+    request: dict[str, Any] = {"json": completion("Hello"), "headers": {"Idempotency-Key": "k"}}
+    run_id = ann.post("/v1/chat/completions", **request).headers["acme-run-id"]
     run = ann.get(f"/api/v1/runs/{run_id}").json()
     with Redis.from_url(redis_url) as redis:
         log = f"run:{{{run_id}}}:events"
-        until(lambda: b"run.completed" in str(redis.xrevrange(log, count=1)).encode())
+        wait_for(lambda: b"run.completed" in str(redis.xrevrange(log, count=1)).encode())
         redis.delete(log)
-    until(lambda: ann.get(f"/api/v1/runs/{run_id}/events").status_code == 410)
+    wait_for(lambda: ann.get(f"/api/v1/runs/{run_id}/events").status_code == 410)
     read = ann.get(f"/v1/responses/resp_{run_id.replace('-', '')}").json()
     assert read["output"][0]["content"][0]["text"] == run["output"]
     assert read["usage"]["output_tokens"] == run["usage"]["output_tokens"]
-    asked["json"]["stream"] = False
-    again = ann.post("/v1/chat/completions", **asked).json()
+    request["json"]["stream"] = False
+    again = ann.post("/v1/chat/completions", **request).json()
     assert again["choices"][0]["message"]["content"] == run["output"]
-    native: dict[str, Any] = {"json": {"message": "Hello"}, "headers": asked["headers"]}
+    native: dict[str, Any] = {"json": {"message": "Hello"}, "headers": request["headers"]}
     assert ann.post("/api/v1/chat", **native).json()["response"] == run["output"]
     events = ann.post("/api/v1/chat/stream", **native).text
     assert [line for line in events.splitlines() if line.startswith("event")][-1] == "event: run.completed"
@@ -158,7 +158,7 @@ def test_an_answer_outlives_its_log(ann: httpx.Client, redis_url: str) -> None:
 def test_the_line_is_kept_open(
     ann: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_workers, "SIGN_OF_LIFE_SECONDS", 0.01)
+    monkeypatch.setattr(lease_workers, "KEEP_ALIVE_SECONDS", 0.01)
     with serving(create_app(settings)) as url:
         for path, body in STREAMS.items():
             with ann.stream("POST", f"{url}{path}", json=body(ENDLESS)) as answer:
@@ -172,13 +172,13 @@ def test_a_run_that_was_stopped_ends_its_stream(ann: httpx.Client, path: str, bo
         lines = answer.iter_lines()
         next(lines)
         ann.post(f"/api/v1/runs/{answer.headers['acme-run-id']}/cancel")
-        told = "".join(lines)
-    assert "cancelled" in told
+        received = "".join(lines)
+    assert "cancelled" in received
 
 
-def waiting(ann: httpx.Client, path: str, asked: dict[str, Any]) -> tuple[httpx.Response, dict[str, Any]]:
+def waiting(ann: httpx.Client, path: str, request: dict[str, Any]) -> tuple[httpx.Response, dict[str, Any]]:
     """Ask for something that a person has to allow; gives the answer, and the run."""
-    answer = ann.post(path, json=asked, headers={"Idempotency-Key": "k"})
+    answer = ann.post(path, json=request, headers={"Idempotency-Key": "k"})
     run: dict[str, Any] = ann.get(f"/api/v1/runs/{answer.headers['acme-run-id']}").json()
     assert run["status"] == "waiting"
     return answer, run
@@ -187,9 +187,9 @@ def waiting(ann: httpx.Client, path: str, asked: dict[str, Any]) -> tuple[httpx.
 def allow(ann: httpx.Client, run: dict[str, Any]) -> None:
     """Allow what a run has asked for, and wait for its end."""
     path = f"/api/v1/runs/{run['id']}"
-    for asked in run["approvals"]:
-        ann.post(f"{path}/approvals/{asked['id']}", json={"approve": True})
-    until(lambda: ann.get(path).json()["status"] == "completed")
+    for request in run["approvals"]:
+        ann.post(f"{path}/approvals/{request['id']}", json={"approve": True})
+    wait_for(lambda: ann.get(path).json()["status"] == "completed")
 
 
 @streams
@@ -199,19 +199,19 @@ def test_a_run_that_has_waited_is_one_stream_afterwards(ann: httpx.Client, path:
     again = ann.post(path, json=body(FORGET), headers={"Idempotency-Key": "k"}).text
     for end in ("[DONE]", "event: response.completed", '"RUN_FINISHED"', '"RUN_STARTED"'):
         assert again.count(end) == first.text.count(end)
-    assert "forget_conversation says" in spoken(again)
-    assert "forget_conversation says" not in spoken(first.text)
+    assert "forget_conversation says" in output(again)
+    assert "forget_conversation says" not in output(first.text)
 
 
-def spoken(stream: str) -> str:
+def output(stream: str) -> str:
     """Join the pieces in which text came, however it was cut."""
     return "".join(re.findall(r'"(?:delta|content)":"([^"]*)"', stream))
 
 
 @streams
 def test_may_wait_for_another_run_or_not(ann: httpx.Client, path: str, body: Body) -> None:
-    asked = body(ENDLESS)
-    with ann.stream("POST", path, json=asked) as answer:
+    request = body(ENDLESS)
+    with ann.stream("POST", path, json=request) as answer:
         next(answer.iter_lines())
     run_id, conversation_id = answer.headers["acme-run-id"], answer.headers["acme-conversation-id"]
     named: dict[str, dict[str, Any]] = {
@@ -220,27 +220,27 @@ def test_may_wait_for_another_run_or_not(ann: httpx.Client, path: str, body: Bod
         "/api/v1/agents/triage/ag-ui": {"forwardedProps": {"on_conflict": "reject"}},
         "/api/v1/chat/ui": {"on_conflict": "reject"},
     }
-    refused = ann.post(path, json={**asked, **named[path]})
+    refused = ann.post(path, json={**request, **named[path]})
     assert (refused.status_code, code_of(refused)) == (409, "conversation_busy")
     ann.post(f"/api/v1/runs/{run_id}/cancel")
 
 
-def test_what_was_said_before_opens_a_conversation_once(ann: httpx.Client, neighbours) -> None:
-    asked = ag_ui("Hello")
+def test_what_was_said_before_opens_a_conversation_once(ann: httpx.Client, other_services) -> None:
+    request = ag_ui("Hello")
     before = [
         {"id": f"b{number}", "role": "assistant", "content": f"Before {number}"} for number in range(250)
     ]
-    told = {"id": "s", "role": "system", "content": "Be brief."}
-    asked["messages"] = [told, *before, *asked["messages"]]
-    conversation = ann.post("/api/v1/agents/triage/ag-ui", json=asked).headers["acme-conversation-id"]
-    said = [text for _, text in neighbours.said(conversation)]
-    assert said[:-1] == ["Be brief.", *(f"Before {at}" for at in range(250)), "Hello"]
+    received = {"id": "s", "role": "system", "content": "Be brief."}
+    request["messages"] = [received, *before, *request["messages"]]
+    conversation = ann.post("/api/v1/agents/triage/ag-ui", json=request).headers["acme-conversation-id"]
+    texts = [text for _, text in other_services.messages(conversation)]
+    assert texts[:-1] == ["Be brief.", *(f"Before {at}" for at in range(250)), "Hello"]
     [run] = ann.get("/api/v1/runs").json()["items"]
     # The model was told all of it.
     assert run["usage"]["input_tokens"] > 2 * len(before)
-    ann.post("/api/v1/agents/triage/ag-ui", json=asked)
-    assert [text for _, text in neighbours.said(conversation)][: len(said)] == said
-    assert len(neighbours.said(conversation)) == len(said) + 2
+    ann.post("/api/v1/agents/triage/ag-ui", json=request)
+    assert [text for _, text in other_services.messages(conversation)][: len(texts)] == texts
+    assert len(other_services.messages(conversation)) == len(texts) + 2
 
 
 def test_a_chat_that_waits_is_resumed(ann: httpx.Client) -> None:
@@ -253,10 +253,10 @@ def test_a_chat_that_waits_is_resumed(ann: httpx.Client) -> None:
 
 
 def test_what_nobody_asked_for_cannot_be_allowed(ann: httpx.Client) -> None:
-    asked = ag_ui("Hello")
-    asked["resume"] = [{"interruptId": str(uuid4()), "status": "resolved", "payload": {"approved": True}}]
-    nothing = ann.post("/api/v1/agents/triage/ag-ui", json=asked)
-    assert (nothing.status_code, code_of(nothing)) == (404, "unknown_approval")
+    request = ag_ui("Hello")
+    request["resume"] = [{"interruptId": str(uuid4()), "status": "resolved", "payload": {"approved": True}}]
+    nothing = ann.post("/api/v1/agents/triage/ag-ui", json=request)
+    assert (nothing.status_code, code_of(nothing)) == (404, "approval_not_found")
     waiting(ann, "/api/v1/agents/triage/ag-ui", ag_ui(FORGET))
-    other = ann.post("/api/v1/agents/triage/ag-ui", json=asked)
-    assert (other.status_code, code_of(other)) == (404, "unknown_approval")
+    other = ann.post("/api/v1/agents/triage/ag-ui", json=request)
+    assert (other.status_code, code_of(other)) == (404, "approval_not_found")

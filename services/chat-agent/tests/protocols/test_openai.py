@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from .scripted import until
+from .run_scripts import wait_for
 
 BOTH = "What time is it, and can you review this Python function? def add(a, b): return a - b"
 ENDLESS = "Tell me a long story [sandbox: tokens=60, stall-after=30]"
@@ -43,7 +43,7 @@ def test_models_are_agents(client: OpenAI) -> None:
     assert client.models.retrieve("triage").object == "model"
     with pytest.raises(openai.NotFoundError) as refused:
         client.models.retrieve("gpt-nobody")
-    assert refused.value.code == "unknown_agent"
+    assert refused.value.code == "agent_not_found"
 
 
 class TestChatCompletions:
@@ -63,18 +63,18 @@ class TestChatCompletions:
         assert all(chunk.usage is None for chunk in chunks)
 
     def test_says_the_same_whole_and_in_chunks(self, client: OpenAI) -> None:
-        asked: dict[str, Any] = {"model": "triage", "messages": [{"role": "user", "content": LONG}]}
-        asked["extra_headers"] = {"Idempotency-Key": str(uuid4())}
-        with client.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
-            told = "".join(event.delta for event in stream if event.type == "content.delta")
+        request: dict[str, Any] = {"model": "triage", "messages": [{"role": "user", "content": LONG}]}
+        request["extra_headers"] = {"Idempotency-Key": str(uuid4())}
+        with client.chat.completions.stream(**request, stream_options={"include_usage": True}) as stream:
+            received = "".join(event.delta for event in stream if event.type == "content.delta")
             final = stream.get_final_completion()
-        whole = client.chat.completions.create(**asked)
-        assert told == final.choices[0].message.content == whole.choices[0].message.content
+        whole = client.chat.completions.create(**request)
+        assert received == final.choices[0].message.content == whole.choices[0].message.content
         assert final.usage == whole.usage
 
     def test_tells_usage_in_a_last_chunk_when_asked(self, client: OpenAI) -> None:
-        asked: dict[str, Any] = {"model": "triage", "messages": HELLO, "stream": True}
-        chunks = [*client.chat.completions.create(**asked, stream_options={"include_usage": True})]
+        request: dict[str, Any] = {"model": "triage", "messages": HELLO, "stream": True}
+        chunks = [*client.chat.completions.create(**request, stream_options={"include_usage": True})]
         assert chunks[-1].choices == []
         assert chunks[-1].usage.completion_tokens > 0
 
@@ -91,31 +91,31 @@ class TestChatCompletions:
         assert whole.choices[0].message.reasoning_content
         assert whole.usage.completion_tokens_details.reasoning_tokens > 0
 
-    def test_what_was_said_before_opens_the_conversation(self, client: OpenAI, neighbours) -> None:
+    def test_what_was_said_before_opens_the_conversation(self, client: OpenAI, other_services) -> None:
         before = [
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": [{"type": "text", "text": "My name is Zoe."}]},
             {"role": "assistant", "content": "Hello Zoe."},
         ]
         answer = client.chat.completions.with_raw_response.create(model="triage", messages=[*before, *HELLO])
-        said = neighbours.said(answer.headers["acme-conversation-id"])
-        assert said[:4] == [
+        texts = other_services.messages(answer.headers["acme-conversation-id"])
+        assert texts[:4] == [
             ("system", "Be brief."),
             ("user", "My name is Zoe."),
             ("assistant", "Hello Zoe."),
             ("user", "Hello"),
         ]
-        assert said[4] == ("assistant", answer.parse().choices[0].message.content)
+        assert texts[4] == ("assistant", answer.parse().choices[0].message.content)
 
-    def test_goes_on_with_a_conversation(self, client: OpenAI, neighbours) -> None:
+    def test_goes_on_with_a_conversation(self, client: OpenAI, other_services) -> None:
         first = client.chat.completions.create(model="triage", messages=HELLO, metadata={"mine": "1"})
         conversation = {"conversation_id": first.metadata["conversation_id"]}
         messages: Any = [*HELLO, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "And?"}]
         second = client.chat.completions.create(model="triage", messages=messages, metadata=conversation)
-        said = neighbours.said(conversation["conversation_id"])
+        texts = other_services.messages(conversation["conversation_id"])
         assert first.metadata["mine"] == "1"
-        assert [role for role, _ in said] == ["user", "assistant", "user", "assistant"]
-        assert said[3][1] == second.choices[0].message.content
+        assert [role for role, _ in texts] == ["user", "assistant", "user", "assistant"]
+        assert texts[3][1] == second.choices[0].message.content
 
     @pytest.mark.parametrize(
         ("param", "value"),
@@ -142,7 +142,7 @@ class TestErrors:
     def test_unknown_model(self, client: OpenAI) -> None:
         with pytest.raises(openai.NotFoundError) as refused:
             client.chat.completions.create(model="gpt-nobody", messages=HELLO)
-        assert (refused.value.code, refused.value.type) == ("unknown_agent", "invalid_request_error")
+        assert (refused.value.code, refused.value.type) == ("agent_not_found", "invalid_request_error")
 
     def test_bad_token(self, url: str) -> None:
         with (
@@ -162,7 +162,7 @@ class TestErrors:
         messages: Any = [{"role": "assistant", "content": "x"}]
         with pytest.raises(openai.BadRequestError) as refused:
             client.chat.completions.create(model="triage", messages=messages)
-        assert refused.value.code == "no_user_message"
+        assert refused.value.code == "user_message_missing"
 
     def test_pictures(self, client: OpenAI) -> None:
         picture = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
@@ -206,39 +206,39 @@ class TestResponses:
         assert whole.usage.total_tokens > 0
 
     def test_answers_in_events(self, client: OpenAI) -> None:
-        told = [*client.responses.create(model="triage", input=BOTH, stream=True)]
-        assert [event.sequence_number for event in told] == list(range(len(told)))
-        assert (told[0].type, told[-1].type) == ("response.created", "response.completed")
-        final = told[-1].response
+        received = [*client.responses.create(model="triage", input=BOTH, stream=True)]
+        assert [event.sequence_number for event in received] == list(range(len(received)))
+        assert (received[0].type, received[-1].type) == ("response.created", "response.completed")
+        final = received[-1].response
         assert [item.type for item in final.output] == ["mcp_call", "message"]
         call, message = final.output
         assert (call.name, call.status, call.output[:2]) == ("current_time", "completed", "20")
-        deltas = [event.delta for event in told if event.type == "response.output_text.delta"]
+        deltas = [event.delta for event in received if event.type == "response.output_text.delta"]
         assert "".join(deltas) == message.content[0].text == final.output_text
 
     def test_the_stream_helper_follows(self, client: OpenAI) -> None:
         thinking = "Think about it [sandbox: reasoning]"
         with client.responses.stream(model="triage", input=thinking) as stream:
-            told = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
+            received = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
             final = stream.get_final_response()
-        assert told == final.output_text
+        assert received == final.output_text
         assert [item.type for item in final.output] == ["reasoning", "message"]
         assert final.output[0].summary[0].text
 
-    def test_goes_on_after_an_earlier_response(self, client: OpenAI, neighbours) -> None:
+    def test_goes_on_after_an_earlier_response(self, client: OpenAI, other_services) -> None:
         first = client.responses.create(model="triage", input="Hello", instructions="Be brief.")
         second = client.responses.create(model="triage", input="And?", previous_response_id=first.id)
         third = client.responses.create(model="triage", input="So?", conversation=first.conversation.id)
         assert first.conversation == second.conversation == third.conversation
         assert second.previous_response_id == first.id
-        (said,) = [neighbours.said(id) for id in neighbours.items]
+        (texts,) = [other_services.messages(id) for id in other_services.items]
         roles = ["developer", "user", "assistant", "user", "assistant", "user", "assistant"]
-        assert [role for role, _ in said] == roles
+        assert [role for role, _ in texts] == roles
 
     def test_takes_an_earlier_output_as_input(self, client: OpenAI) -> None:
         first = client.responses.create(model="triage", input=BOTH)
-        said: Any = [{"role": "user", "content": BOTH}]
-        items = [*said, *(item.to_dict() for item in first.output), {"role": "user", "content": "Thanks"}]
+        texts: Any = [{"role": "user", "content": BOTH}]
+        items = [*texts, *(item.to_dict() for item in first.output), {"role": "user", "content": "Thanks"}]
         assert client.responses.create(model="triage", input=items).status == "completed"
 
     def test_does_not_go_on_with_what_is_anothers(self, client: OpenAI, client_of, person) -> None:
@@ -247,7 +247,7 @@ class TestResponses:
         for name in (first.id, f"resp_{uuid4().hex}", "resp_x"):
             with pytest.raises(openai.NotFoundError) as refused:
                 other.responses.create(model="triage", input="And?", previous_response_id=name)
-            assert refused.value.code == "unknown_run"
+            assert refused.value.code == "run_not_found"
         with pytest.raises(openai.NotFoundError):
             other.responses.create(model="triage", input="And?", conversation=first.conversation.id)
         with pytest.raises(openai.NotFoundError):
@@ -260,17 +260,17 @@ class TestResponses:
         assert (again.status, again.usage) == (first.status, first.usage)
 
     def test_can_be_heard_again_from_any_event(self, client: OpenAI) -> None:
-        told = [*client.responses.create(model="triage", input=BOTH, stream=True)]
-        for after in (0, 3, len(told) - 2):
-            again = client.responses.retrieve(told[0].response.id, stream=True, starting_after=after)
-            assert [event.sequence_number for event in again] == list(range(after + 1, len(told)))
+        received = [*client.responses.create(model="triage", input=BOTH, stream=True)]
+        for after in (0, 3, len(received) - 2):
+            again = client.responses.retrieve(received[0].response.id, stream=True, starting_after=after)
+            assert [event.sequence_number for event in again] == list(range(after + 1, len(received)))
 
     def test_goes_on_in_the_background(self, client: OpenAI) -> None:
         slowly = "Slowly [sandbox: tokens=20] [sandbox: rate=60/s]"
-        begun = client.responses.create(model="triage", input=slowly, background=True)
-        assert (begun.status, begun.background) == ("in_progress", True)
-        told = [*client.responses.retrieve(begun.id, stream=True)]
-        assert told[-1].response.status == client.responses.retrieve(begun.id).status == "completed"
+        started = client.responses.create(model="triage", input=slowly, background=True)
+        assert (started.status, started.background) == ("in_progress", True)
+        received = [*client.responses.retrieve(started.id, stream=True)]
+        assert received[-1].response.status == client.responses.retrieve(started.id).status == "completed"
 
     def test_a_run_that_fails(self, client: OpenAI) -> None:
         with pytest.raises(openai.InternalServerError) as refused:
@@ -278,10 +278,10 @@ class TestResponses:
         assert refused.value.code == "model_refused_request"
 
     def test_a_stream_that_breaks_off(self, client: OpenAI) -> None:
-        told = []
+        received = []
         failing = "Fail [sandbox: fail-after=5, tokens=20]"
         with pytest.raises(openai.APIError) as refused:
-            told.extend(client.responses.create(model="triage", input=failing, stream=True))
+            received.extend(client.responses.create(model="triage", input=failing, stream=True))
         assert refused.value.code == "model_unavailable"
 
     @pytest.mark.parametrize(
@@ -315,12 +315,12 @@ def answers_to(response: Any, *, approve: bool) -> list[Any]:
 class TestApprovals:
     def test_a_response_goes_on_when_it_is_allowed(self, client: OpenAI) -> None:
         first = client.responses.create(input=FORGET)
-        (asked,) = requests_of(first)
-        assert (first.status, asked.name) == ("completed", "forget_conversation")
+        (request,) = requests_of(first)
+        assert (first.status, request.name) == ("completed", "forget_conversation")
         second = client.responses.create(input=answers_to(first, approve=True), previous_response_id=first.id)
         assert (second.id, second.status, second.previous_response_id) == (first.id, "completed", None)
         call, _, message = second.output
-        assert (call.type, call.status, call.approval_request_id) == ("mcp_call", "completed", asked.id)
+        assert (call.type, call.status, call.approval_request_id) == ("mcp_call", "completed", request.id)
         assert "no conversation" in call.output
         assert message.content[0].text in second.output_text
         assert client.responses.retrieve(first.id).output == second.output
@@ -364,7 +364,7 @@ class TestApprovals:
         first = client.responses.create(input="Hello")
         with pytest.raises(openai.NotFoundError) as unknown:
             client.responses.create(input=given, previous_response_id=first.id)
-        assert unknown.value.code == "unknown_approval"
+        assert unknown.value.code == "approval_not_found"
         for more in ({"role": "user", "content": "And?"}, {"type": "mcp_approval_response"}):
             with pytest.raises(openai.BadRequestError):
                 client.responses.create(input=[*given, more], previous_response_id=first.id)
@@ -378,27 +378,27 @@ class TestApprovals:
 
 class TestCancelling:
     def test_a_response_in_the_background_is_cancelled(self, client: OpenAI) -> None:
-        begun = client.responses.create(input=ENDLESS, background=True)
-        stream = client.responses.retrieve(begun.id, stream=True)
+        started = client.responses.create(input=ENDLESS, background=True)
+        stream = client.responses.retrieve(started.id, stream=True)
         next(event for event in stream if event.type == "response.output_text.delta")
-        cancelled = client.responses.cancel(begun.id)
+        cancelled = client.responses.cancel(started.id)
         last = [*stream][-1]
         assert (cancelled.status, last.type) == ("cancelled", "response.incomplete")
-        assert cancelled.output == last.response.output == client.responses.retrieve(begun.id).output
+        assert cancelled.output == last.response.output == client.responses.retrieve(started.id).output
         assert cancelled.output[0].status == "incomplete"
         assert cancelled.output_text
         assert cancelled.usage.output_tokens > 0
-        assert client.responses.cancel(begun.id) == cancelled
+        assert client.responses.cancel(started.id) == cancelled
 
     def test_one_that_waits_for_a_person_is_cancelled(self, client: OpenAI) -> None:
         first = client.responses.create(input=FORGET)
         assert client.responses.cancel(first.id).status == "cancelled"
-        until(lambda: client.responses.retrieve(first.id).status == "cancelled")
+        wait_for(lambda: client.responses.retrieve(first.id).status == "cancelled")
 
     def test_what_is_over_or_anothers_is_not_cancelled(self, client: OpenAI, client_of, person) -> None:
         first = client.responses.create(input="Hello")
         with pytest.raises(openai.ConflictError) as over:
             client.responses.cancel(first.id)
-        assert over.value.code == "run_over"
+        assert over.value.code == "run_already_finished"
         with pytest.raises(openai.NotFoundError):
             client_of(person()).responses.cancel(first.id)
