@@ -1,7 +1,6 @@
-"""What auth tells of people and tenants: the ledger keeps what was used, and forgets by whom.
+"""Erasure of deleted users and tenants: the ledger keeps the usage and anonymizes the user.
 
-Ids of people are not used again, so who has left is remembered for ever, and what is told late of their runs
-is entered without them.
+User ids are never reused, so the ids of deleted users are kept, and usage that is reported late is anonymous.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook.models import UsageEntry
 
-# What was being entered while the event was heard is committed long before.
+# Entries that were being written when the event arrived are committed long before.
 GRACE_PERIOD = timedelta(minutes=5)
 IS_NAMED = UsageEntry.user_id != ANONYMOUS_SUBJECT
 HAS_USAGE = exists().where(UsageEntry.user_id == deleted_users.c.user_id)
@@ -29,7 +28,7 @@ POLL_SECONDS = 5.0
 
 
 async def subject_or_anonymous(db: AsyncSession, user_id: str, tenant_id: UUID) -> str:
-    """Give the id under which somebody's usage is entered: their own, unless they or the tenant are gone."""
+    """Return the subject for a ledger entry: the user, or anonymous if the user or the tenant was deleted."""
     is_erased = (
         erasure.is_deleted_user(user_id).exists()
         | erasure.purgeable_tenants().where(tenants.c.id == tenant_id).exists()

@@ -1,4 +1,4 @@
-"""What can go wrong here, beside what can go wrong everywhere."""
+"""Errors of billing-webhook."""
 
 from http import HTTPStatus
 
@@ -6,37 +6,37 @@ from servicekit.errors import BadRequest, NotFound, ServiceError, Unavailable, U
 
 
 class TenantNotFound(NotFound):
-    """There is no such tenant, as far as this caller may know."""
+    """The tenant does not exist, or is not the caller's."""
 
-    default_detail = "There is no such tenant."
+    default_detail = "Tenant not found."
 
 
 class InvalidPeriod(Unprocessable):
-    """The period asked for ends before it begins, or is too long."""
+    """The requested period ends before it starts, or is too long."""
 
-    default_detail = "`from` must be before `to`, and at most 400 days before it."
+    default_detail = "`from` must be before `to`, by at most 400 days."
 
 
 class InvalidSignature(BadRequest):
-    """Nobody who knows the webhook's secret has signed this body, or not within the last minutes."""
+    """The body was not signed with the webhook's secret, or not within the last minutes."""
 
-    default_detail = "The Stripe-Signature header does not fit the body, or is too old."
+    default_detail = "The Stripe-Signature header does not match the body, or is too old."
 
 
 class InvalidPayload(BadRequest):
-    """The body is signed, and is no event of Stripe's."""
+    """The body is signed and is not a Stripe event."""
 
-    default_detail = "The body is not an event of Stripe's."
+    default_detail = "The body is not a Stripe event."
 
 
 class UnsupportedMediaType(ServiceError):
-    """The body is of a kind that this route does not read."""
+    """The content type of the body is not accepted."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     default_detail = "The body must be application/json."
 
 
 class WebhooksNotConfigured(Unavailable):
-    """Without a secret nothing can be verified, so nothing is taken; Stripe will try again for days."""
+    """Without a secret no event can be verified; Stripe retries for days."""
 
-    default_detail = "STRIPE_WEBHOOK_SECRET is not set, so nothing can be verified."
+    default_detail = "Webhooks are not configured. Set STRIPE_WEBHOOK_SECRET."

@@ -1,4 +1,4 @@
-"""What this service hears, with only the fields that it reads."""
+"""Events that this service consumes, with only the fields that it reads."""
 
 from typing import Annotated
 from uuid import UUID
@@ -9,7 +9,7 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class ModelUsage(BaseModel):
-    """What a run used of one model."""
+    """Usage of one model by a run."""
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
     requests: Count
@@ -20,14 +20,14 @@ class ModelUsage(BaseModel):
 
 
 def validate_unique_models(usage: list[ModelUsage]) -> list[ModelUsage]:
-    """Refuse a list that names a model twice, because it does not say which counts."""
+    """Reject a list that names a model twice."""
     if len({entry.model for entry in usage}) < len(usage):
         raise ValueError("a model is named twice")
     return usage
 
 
 class RunCompleted(BaseModel):
-    """`chat.run.completed.v1`: a run is over, however it ended."""
+    """`chat.run.completed.v1`: a run has ended, in whichever way."""
 
     run_id: UUID
     conversation_id: UUID

@@ -1,4 +1,4 @@
-"""billing-webhook: what is owed. The usage ledger, and what Stripe says."""
+"""billing-webhook: the usage ledger and Stripe's events."""
 
 from fastapi import FastAPI
 from servicekit.app import create_service, serve
@@ -9,11 +9,11 @@ from billing_webhook.worker import workers
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Put the service together."""
+    """Build the service."""
     return create_service(
         "billing-webhook",
         settings or Settings(),
-        description="What the tenants of Acme use, and what Stripe says of them.",
+        description="Usage of the tenants of Acme, and webhooks of Stripe.",
         routers=[billing, webhooks],
         workers=workers,
     )

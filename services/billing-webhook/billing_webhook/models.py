@@ -24,12 +24,10 @@ class Base(DeclarativeBase):
 
 
 class UsageEntry(Base):
-    """What one run used of one model. Written once: a trigger in the database refuses changes.
+    """Usage of one model by one run. A trigger in the database rejects updates, except anonymizing the user.
 
-    But for one: who used it may become nobody (`departures.NOBODY`).
-
-    A correction is a further entry. Both unique keys are needed: the same event may come twice, and the
-    same run may be told of by two events.
+    A correction is a further entry. Both unique keys are needed: the same event may arrive twice, and two
+    events may report the same run.
     """
 
     __tablename__ = "usage_entries"
@@ -59,13 +57,13 @@ class UsageEntry(Base):
 
 
 class StripeEvent(Base):
-    """An event as Stripe sent it, byte for byte, so that it can be worked through, and again, from here."""
+    """An event as Stripe sent it, byte for byte, so that it can be processed again."""
 
     __tablename__ = "stripe_events"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     type: Mapped[str]
-    # Thin notifications have none: they carry no object whose shape it would tell.
+    # Thin events have none, since they contain no object.
     api_version: Mapped[str | None]
     livemode: Mapped[bool]
     created: Mapped[datetime]

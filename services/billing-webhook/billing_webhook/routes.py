@@ -1,4 +1,4 @@
-"""The addresses of billing-webhook."""
+"""HTTP routes of billing-webhook."""
 
 from typing import Annotated
 from uuid import UUID
@@ -21,13 +21,13 @@ webhooks = APIRouter(
 
 def get_period(
     start: Annotated[
-        schemas.UtcDatetime | None, Query(alias="from", description="From this time (UTC) on.")
+        schemas.UtcDatetime | None, Query(alias="from", description="Start of the period (UTC), inclusive.")
     ] = None,
     end: Annotated[
-        schemas.UtcDatetime | None, Query(alias="to", description="Up to, and without, this time.")
+        schemas.UtcDatetime | None, Query(alias="to", description="End of the period (UTC), exclusive.")
     ] = None,
 ) -> usage.Period:
-    """Read the period from the query; by default, this calendar month."""
+    """Return the period of the query; by default, this calendar month."""
     return usage.Period.from_bounds(start, end)
 
 
@@ -38,7 +38,7 @@ async def get_tenant_usage(
     db: Session,
     period: Annotated[usage.Period, Depends(get_period)],
 ) -> schemas.TenantUsage:
-    """Tell what a tenant's runs used, in all and by model."""
+    """Sum the usage of a tenant's runs, in total and by model."""
     return await usage.summarise(db, caller, tenant_id, period)
 
 
@@ -46,7 +46,7 @@ async def verified_event(
     request: Request,
     signature: Annotated[str, Header(alias="Stripe-Signature", description="Stripe's `t=…,v1=…`.")] = "",
 ) -> stripe_webhook.VerifiedEvent:
-    """Take the body byte for byte, since that is what is signed, and verify it."""
+    """Verify the signature of the raw body."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType
     secrets = request.app.state.resources.settings.webhook_secrets
@@ -59,14 +59,12 @@ async def verified_event(
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {
-                "application/json": {"schema": {"type": "object", "description": "An event of Stripe's."}}
-            },
+            "content": {"application/json": {"schema": {"type": "object", "description": "A Stripe event."}}},
         }
     },
 )
 async def receive_stripe_event(
     event: Annotated[stripe_webhook.VerifiedEvent, Depends(verified_event)], db: Session
 ) -> schemas.Receipt:
-    """Keep an event of Stripe's; what it means is worked out later."""
+    """Store an event of Stripe for later processing."""
     return schemas.Receipt(duplicate=not await stripe_webhook.store(db, event))

@@ -1,4 +1,4 @@
-"""What crosses the wire."""
+"""Requests and responses."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 def to_utc(time: datetime) -> datetime:
-    """Give a time in UTC, which is also what a time without a zone is taken for."""
+    """Convert a time to UTC; a time without a zone is UTC."""
     if not 2000 <= time.year < 2200:
         raise ValueError("must be between the years 2000 and 2200")
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
@@ -18,7 +18,7 @@ UtcDatetime = Annotated[datetime, AfterValidator(to_utc)]
 
 
 class Usage(BaseModel):
-    """Sums over a period; cached tokens are part of the input, reasoning tokens of the output."""
+    """Sums of a period; cached tokens are part of the input, reasoning tokens of the output."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -37,7 +37,7 @@ class ModelUsage(Usage):
 
 
 class TenantUsage(BaseModel):
-    """What a tenant used from `period_start` up to, and without, `period_end`."""
+    """Usage of a tenant from `period_start` (inclusive) to `period_end` (exclusive)."""
 
     tenant_id: UUID
     period_start: datetime
@@ -47,7 +47,7 @@ class TenantUsage(BaseModel):
 
 
 class Receipt(BaseModel):
-    """The event is kept; `duplicate` when it already was."""
+    """The event is stored; `duplicate` when it already was."""
 
     received: bool = True
     duplicate: bool

@@ -1,4 +1,4 @@
-"""What billing-webhook is told from outside."""
+"""Settings of billing-webhook."""
 
 from pydantic import Field, SecretStr
 from servicekit.call_limits import CallLimits
@@ -6,7 +6,7 @@ from servicekit.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    """The variables of this service, beside those that every service has."""
+    """The variables of this service, in addition to those that every service has."""
 
     # As JSON: {"writes_per_person": 60} changes that one, of the calls a minute.
     billing_limits: CallLimits = CallLimits()
@@ -15,24 +15,24 @@ class Settings(ServiceSettings):
 
     enable_billing: bool = False
     stripe_secret_key: SecretStr | None = None
-    # Several while one is being replaced, with commas between them.
+    # Several, separated by commas, while one is being replaced.
     stripe_webhook_secret: SecretStr | None = None
-    # From a plan's code to the id of its price: {"starter": "price_..."}.
+    # Plan codes and their price ids: {"starter": "price_..."}.
     stripe_product_price_map: dict[str, str] = Field(default_factory=dict)
 
     @property
     def limits(self) -> CallLimits:
-        """How often the service may be called."""
+        """Return the rate limits of this service."""
         return self.billing_limits
 
     @property
     def webhook_secrets(self) -> list[str]:
-        """List the secrets that a webhook may be signed with; an empty one would be everybody's."""
+        """Return the secrets that a webhook may be signed with, never an empty one."""
         text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
         return [secret.strip() for secret in text.split(",") if secret.strip()]
 
     def unfit_for_production(self) -> list[str]:
-        """Add what billing cannot do without."""
+        """Add the variables that billing requires."""
         required = {
             "STRIPE_SECRET_KEY": self.stripe_secret_key,
             "STRIPE_WEBHOOK_SECRET": self.webhook_secrets,

@@ -1,4 +1,4 @@
-"""What Stripe tells us: believed only when it is signed, and kept before it is answered."""
+"""Events of Stripe: verified by their signature, and stored before they are acknowledged."""
 
 import logging
 import re
@@ -22,7 +22,7 @@ SIGNATURE_TIMESTAMP = re.compile(r"(?:^|,)t=([0-9]{1,12})(?:,|$)")
 
 
 class Envelope(BaseModel):
-    """What every event says of itself, whether it carries an object (a snapshot) or only names it (thin).
+    """The fields that every event has, whether it contains an object (snapshot) or refers to one (thin).
 
     docs.stripe.com/api/events/object and docs.stripe.com/api/v2/core/events/object
     """
@@ -40,14 +40,17 @@ class Envelope(BaseModel):
 
 
 class VerifiedEvent(BaseModel):
-    """A verified event and the very bytes that were signed."""
+    """A verified event and the bytes that were signed."""
 
     envelope: Envelope
     body: bytes
 
 
 def verify(body: bytes, signature: str, secrets: list[str]) -> VerifiedEvent:
-    """Verify a webhook's body; raises WebhooksNotConfigured, InvalidSignature or InvalidPayload."""
+    """Verify a webhook's body.
+
+    Raise WebhooksNotConfigured, InvalidSignature or InvalidPayload.
+    """
     if not secrets:
         raise WebhooksNotConfigured
     # Stripe's library compares signatures as text, which fails on anything but ASCII.
@@ -61,13 +64,13 @@ def verify(body: bytes, signature: str, secrets: list[str]) -> VerifiedEvent:
 
 
 def is_recent(signature: str) -> bool:
-    """Tell whether the signature is of these minutes; Stripe's library lets those of the future pass."""
+    """Return whether the signature is recent; Stripe's library accepts timestamps of the future."""
     timestamp = SIGNATURE_TIMESTAMP.search(signature)
     return timestamp is not None and abs(time.time() - int(timestamp[1])) <= TOLERANCE_SECONDS
 
 
 def is_signed(body: bytes, signature: str, secret: str) -> bool:
-    """Tell whether one of the signatures in the header was made with this secret."""
+    """Return whether one of the signatures in the header was made with this secret."""
     try:
         WebhookSignature.verify_header(body, signature, secret, TOLERANCE_SECONDS)
     except SignatureVerificationError:
@@ -78,7 +81,7 @@ def is_signed(body: bytes, signature: str, secret: str) -> bool:
 
 
 async def store(db: AsyncSession, verified: VerifiedEvent) -> bool:
-    """Keep an event; tells whether it is new."""
+    """Store an event, and return whether it is new."""
     event = verified.envelope
     event_id = await db.scalar(
         insert(StripeEvent)

@@ -1,4 +1,4 @@
-"""The usage ledger: what the runs of each tenant used, written once and summed up on demand."""
+"""The usage ledger: entries are written once and summed on demand."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -24,16 +24,16 @@ SUMMED_COLUMNS = ("requests", "input_tokens", "output_tokens", "cached_tokens", 
 
 
 class Period(NamedTuple):
-    """A time span in UTC, without its end."""
+    """A time span in UTC; the end is exclusive."""
 
     start: datetime
     end: datetime
 
     @classmethod
     def from_bounds(cls, start: datetime | None, end: datetime | None) -> Self:
-        """Fill in what was left out: up to the end of this month, from the start of the last month therein.
+        """Complete a period: to the end of this month, from the start of the last month before its end.
 
-        Raises InvalidPeriod.
+        Raise InvalidPeriod.
         """
         end = end or start_of_month(start_of_month(datetime.now(UTC)) + timedelta(days=31))
         start = start or start_of_month(end - timedelta(microseconds=1))
@@ -43,12 +43,12 @@ class Period(NamedTuple):
 
 
 def start_of_month(time: datetime) -> datetime:
-    """Give the first time of a month."""
+    """Return the start of a month."""
     return time.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 async def record(db: AsyncSession, received: ReceivedEvent) -> None:
-    """Enter what a run used; a run that is in the ledger already stays as it is."""
+    """Record the usage of a run; a run that is in the ledger already is not changed."""
     run = RunCompleted.model_validate(received.data)
     if not run.usage:
         return
@@ -60,11 +60,11 @@ async def record(db: AsyncSession, received: ReceivedEvent) -> None:
         insert(UsageEntry).values(entries).on_conflict_do_nothing().returning(UsageEntry.id)
     )
     if len(inserted.all()) < len(entries):
-        logger.warning("usage of this run was in the ledger already", extra={"run_id": str(run.run_id)})
+        logger.warning("usage of this run is in the ledger already", extra={"run_id": str(run.run_id)})
 
 
 async def summarise(db: AsyncSession, caller: Principal, tenant_id: UUID, period: Period) -> TenantUsage:
-    """Sum up what the caller's tenant used in a period, in all and by model."""
+    """Sum the usage of the caller's tenant in a period, in total and by model."""
     if tenant_id != caller.tenant_id:
         raise TenantNotFound
     columns = [UsageEntry.__table__.c[name] for name in SUMMED_COLUMNS]
@@ -79,7 +79,7 @@ async def summarise(db: AsyncSession, caller: Principal, tenant_id: UUID, period
         .group_by(func.rollup(UsageEntry.model))
         .order_by(UsageEntry.model.nulls_first())
     )
-    # The sum over all models comes first, and also when there was no usage.
+    # The total comes first, also when there was no usage.
     totals, *models = sums.all()
     return TenantUsage(
         tenant_id=tenant_id,

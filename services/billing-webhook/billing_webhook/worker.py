@@ -1,4 +1,4 @@
-"""What billing-webhook does besides answering: it listens to the runs, and to auth."""
+"""Workers of billing-webhook: consume events of runs and of auth, erase users, delete old rows."""
 
 from collections.abc import Sequence
 

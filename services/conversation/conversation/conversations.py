@@ -1,4 +1,4 @@
-"""Conversations: begun, listed, read and deleted, each by the one whose it is."""
+"""Create, list, read and delete conversations, each by its owner."""
 
 from uuid import UUID
 
@@ -19,14 +19,14 @@ MAX_MESSAGES = 200
 
 
 def owned_by(caller: Principal) -> ColumnElement[bool]:
-    """Narrow a query to what is the caller's: their own, and not their colleagues'."""
+    """Return the condition that a conversation belongs to the caller, not to a colleague."""
     return and_(Conversation.tenant_id == caller.tenant_id, Conversation.user_id == caller.user_id)
 
 
 async def find(
     db: AsyncSession, caller: Principal, conversation_id: UUID, *, lock: bool = False
 ) -> Conversation:
-    """Give one of the caller's conversations, locked if asked; raises ConversationNotFound."""
+    """Return a conversation of the caller, optionally locked; raise ConversationNotFound."""
     query = select(Conversation).where(owned_by(caller), Conversation.id == conversation_id)
     conversation = await db.scalar(query.with_for_update() if lock else query)
     if conversation is None:
@@ -35,7 +35,7 @@ async def find(
 
 
 async def lock(db: AsyncSession, caller: Principal, conversation_id: UUID) -> AppendLock:
-    """Lock one of the caller's conversations, so that items may be added; raises ConversationNotFound."""
+    """Lock a conversation of the caller for appending items; raise ConversationNotFound."""
     query = select(Conversation.last_position).where(owned_by(caller), Conversation.id == conversation_id)
     position = await db.scalar(query.with_for_update())
     if position is None:
@@ -46,7 +46,7 @@ async def lock(db: AsyncSession, caller: Principal, conversation_id: UUID) -> Ap
 async def create(
     db: AsyncSession, caller: Principal, new: schemas.NewConversation, quotas: Quotas
 ) -> Conversation:
-    """Begin a conversation; raises ConversationLimitReached."""
+    """Create a conversation; raise ConversationLimitReached."""
     conversation = Conversation(tenant_id=caller.tenant_id, user_id=caller.user_id, **new.model_dump())
     db.add(conversation)
     await db.flush()
@@ -57,9 +57,9 @@ async def create(
 async def get_or_create(
     db: AsyncSession, caller: Principal, conversation_id: UUID, new: schemas.NewConversation, quotas: Quotas
 ) -> Conversation:
-    """Begin a conversation under an id of the caller's choice, unless it is there; then it stays as it is.
+    """Return the conversation with this id, and create it if it does not exist.
 
-    Raises ConversationLimitReached, and ConversationNotFound, also to whoever acts for somebody who has left.
+    Raise ConversationLimitReached, and ConversationNotFound, also on behalf of a deleted user.
     """
     if await db.scalar(erasure.is_deleted_user(caller.user_id)):
         raise ConversationNotFound
@@ -74,7 +74,7 @@ async def get_or_create(
 async def list_page(
     db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> Page[schemas.Conversation]:
-    """List the caller's conversations, the ones with the newest items first."""
+    """List the caller's conversations, the most recently updated first."""
     order = (Conversation.updated_at, Conversation.id)
     query = select(Conversation).where(owned_by(caller)).order_by(*(column.desc() for column in order))
     if cursor is not None:
@@ -87,7 +87,7 @@ async def list_page(
 async def get_detail(
     db: AsyncSession, caller: Principal, conversation_id: UUID
 ) -> schemas.ConversationDetail:
-    """Give a conversation and its newest messages."""
+    """Return a conversation and its newest messages."""
     conversation = await find(db, caller, conversation_id)
     newest = (
         select(Item)
@@ -101,7 +101,7 @@ async def get_detail(
 
 
 async def remove(db: AsyncSession, caller: Principal, conversation_id: UUID) -> None:
-    """Delete a conversation and all that was said in it; raises ConversationNotFound."""
+    """Delete a conversation and its items; raise ConversationNotFound."""
     deletion = delete(Conversation).where(owned_by(caller), Conversation.id == conversation_id)
     if await db.scalar(deletion.returning(Conversation.id)) is None:
         raise ConversationNotFound

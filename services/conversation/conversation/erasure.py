@@ -1,6 +1,6 @@
-"""What auth tells of people and tenants: what was said by who has left, or in a tenant that is over, goes.
+"""Erasure of deleted users and tenants: their conversations are deleted.
 
-Of a tenant when its time is over; of a person at once, and whatever comes late as well.
+Those of a user at once, and whatever arrives late as well; those of a tenant after its grace period.
 """
 
 from servicekit import erasure
@@ -13,19 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation.models import Base, Conversation
 
-# So many go with the event itself; the housekeeping takes the rest, and what is written at that very moment.
+# Deleted with the event itself; the retention worker deletes the rest, and what is written meanwhile.
 BATCH_SIZE = 500
 
 
 async def erase_user(db: AsyncSession, received: ReceivedEvent) -> None:
-    """Remove what somebody has said who has left."""
+    """Delete the conversations of a deleted user."""
     event = await erasure.record_user_deleted(db, received)
     batch = select(Conversation.id).where(Conversation.user_id == event.user_id).limit(BATCH_SIZE)
     await db.execute(delete(Conversation).where(Conversation.id.in_(batch)))
 
 
 def retention_rules() -> list[RetentionRule]:
-    """Say which conversations are nobody's any more, or of tenants that are over."""
+    """Return the rules for conversations of deleted users and tenants."""
     table = Base.metadata.tables["conversations"]
     return [
         (table, Conversation.tenant_id.in_(erasure.purgeable_tenants())),

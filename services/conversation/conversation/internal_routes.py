@@ -1,4 +1,4 @@
-"""The internal addresses of conversation: for services, on behalf of the one whose conversations they are."""
+"""Internal HTTP routes of conversation: for services, on behalf of the owner."""
 
 from typing import Annotated
 from uuid import UUID
@@ -27,7 +27,7 @@ async def get_or_create_conversation(
     db: Session,
     quotas: QuotasDep,
 ) -> models.Conversation:
-    """Begin a conversation under this id, unless it is there; then it stays as it is."""
+    """Return the conversation with this id, and create it if it does not exist."""
     return await conversations.get_or_create(db, caller, conversation_id, new, quotas)
 
 
@@ -44,10 +44,10 @@ async def begin_turn(  # noqa: PLR0913, PLR0917  # the parts of a request
     db: Session,
     quotas: QuotasDep,
 ) -> Response:
-    """Keep what a run begins with, and give the conversation's last items; make it unless it is there.
+    """Store the first items of a run, and return the newest items; create the conversation if needed.
 
-    An item whose id is there is left as it is, or 409 when it says something else. From now on older attempts
-    of the run are refused: 409 `turn_superseded`.
+    An item that exists is not changed; 409 if its content differs. From now on, older attempts of the run get
+    409 `turn_superseded`.
     """
     return items_response(await turns.begin(db, caller, conversation_id, run_id, new, quotas))
 
@@ -65,7 +65,7 @@ async def append_items(  # noqa: PLR0913, PLR0917  # the parts of a request
     db: Session,
     quotas: QuotasDep,
 ) -> Response:
-    """Keep more of a run's items. One that is there is left as it is, or 409 when it says something else."""
+    """Store more items of a run. An item that exists is not changed; 409 if its content differs."""
     return items_response(await turns.append(db, caller, conversation_id, run_id, new, quotas))
 
 
@@ -77,7 +77,7 @@ async def delete_turn(
     caller: Writer,
     db: Session,
 ) -> None:
-    """Take all items of a run out, if there are any."""
+    """Delete all items of a run, if there are any."""
     await turns.delete_items(db, caller, conversation_id, run_id, attempt)
 
 
@@ -85,13 +85,13 @@ async def delete_turn(
 async def list_newest_items(
     conversation_id: UUID, caller: Reader, db: Session, last: Annotated[int, Query(ge=1, le=1000)] = 200
 ) -> Response:
-    """Give the last so many items, oldest first."""
+    """Return the newest items, oldest first."""
     return items_response(await items.newest(db, caller, conversation_id, last))
 
 
 @router.delete("/conversations/{conversation_id}/items", status_code=status.HTTP_204_NO_CONTENT)
 async def clear_items(conversation_id: UUID, caller: Writer, db: Session) -> None:
-    """Take all items out; the conversation stays."""
+    """Delete all items; the conversation remains."""
     await items.clear(db, caller, conversation_id)
 
 
@@ -99,5 +99,5 @@ async def clear_items(conversation_id: UUID, caller: Writer, db: Session) -> Non
 async def search_conversations(
     query: schemas.Query, caller: Reader, db: Session, limit: Limit = 20
 ) -> Page[schemas.SearchResult]:
-    """Find messages in all conversations of the one on whose behalf the call is, the newest first."""
+    """Search the messages of the user on whose behalf the call is made, newest first."""
     return await search.search(db, caller, query, limit)

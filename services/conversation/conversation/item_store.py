@@ -1,4 +1,4 @@
-"""How items come into a conversation: written down once, each at the next position, in one statement."""
+"""Store items of a conversation: each once, at the next position, in one statement."""
 
 import json
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ MAX_ITEM_BYTES = 256 * 1024
 TITLE_LENGTH = 80
 LAST_MESSAGE_LENGTH = 120
 
-# The last items of before, which are what a statement sees that does not see what itself is writing, and then
-# the new ones. The lock on the conversation is what makes positions follow one another without a hole.
+# Return the previous items, which are all that a statement sees of its own table, and the inserted ones. The
+# lock on the conversation makes positions consecutive.
 INSERT = text("""
     with new_rows as (
         select id, cast(data as jsonb) as data, role, text, number
@@ -58,7 +58,7 @@ UPDATE_SUMMARY = text("""
     )
     select tenant_id, item_count, byte_count from updated
 """)
-# Postgres compares: which numbers are equal is its own idea, already applied to what it keeps.
+# Postgres compares, since it normalizes numbers when it stores JSON.
 COMPARE = text("""
     select items.id, position, cast(items.data as text), created_at, items.data = cast(new_rows.data as jsonb)
     from items join unnest(cast(:ids as text[]), cast(:data as text[])) as new_rows (id, data)
@@ -68,14 +68,14 @@ COMPARE = text("""
 
 
 class AppendLock(NamedTuple):
-    """Where items may be added: a conversation that is locked, and its last position."""
+    """A conversation that is locked for appending, and its last position."""
 
     conversation_id: UUID
     last_position: int
 
 
 class NewRow(NamedTuple):
-    """An item to keep: its data as JSON, and who says what in it, if anybody says anything."""
+    """An item to insert: its data as JSON, and its role and text if it is a message."""
 
     id: str
     data: str
@@ -84,7 +84,7 @@ class NewRow(NamedTuple):
 
 
 class StoredItem(NamedTuple):
-    """An item as it is kept; its data is JSON, as Postgres writes it."""
+    """A stored item; its data is JSON, as Postgres writes it."""
 
     id: str
     position: int
@@ -93,10 +93,10 @@ class StoredItem(NamedTuple):
 
 
 def prepare(item: schemas.NewItem) -> NewRow:
-    """Write an item down; raises ItemTooLarge."""
+    """Serialize an item; raise ItemTooLarge."""
     data = json.dumps(item.data, ensure_ascii=False)
     if len(data.encode()) > MAX_ITEM_BYTES:
-        raise ItemTooLarge(f"An item may have {MAX_ITEM_BYTES} bytes at most.", item_id=item.id)
+        raise ItemTooLarge(f"An item must not have more than {MAX_ITEM_BYTES} bytes.", item_id=item.id)
     role, content = message_text(item.data) or (None, None)
     return NewRow(item.id, data, role, content)
 
@@ -110,12 +110,12 @@ async def insert_items(  # noqa: PLR0913  # where, what, and within which limits
     last: int = 0,
     factor: float = 1,
 ) -> dict[str, StoredItem]:
-    """Keep items, and give them and the last so many of before, by their ids.
+    """Insert items, and return them and the `last` previous ones by their ids.
 
-    One that is there already is left as it is. Raises ItemConflict when it says something else, and
+    An item that exists is not changed. Raise ItemConflict when its content differs, and
     ConversationLimitReached when `factor` times the limits are exceeded.
     """
-    # The columns of what is offered, also when there is nothing.
+    # The columns of the rows, also when there are none.
     ids, data, roles, texts = ([row[column] for row in new_rows] for column in range(len(NewRow._fields)))
     values = {"ids": ids, "data": data, "roles": roles, "texts": texts, "last": last}
     rows = [StoredItem(*row) for row in await db.execute(INSERT, values | lock._asdict())]
@@ -133,7 +133,7 @@ async def insert_items(  # noqa: PLR0913  # where, what, and within which limits
 async def load_unchanged(
     db: AsyncSession, conversation_id: UUID, repeated: Sequence[NewRow]
 ) -> list[StoredItem]:
-    """Give items as they are kept; raises ItemConflict when one of them says something else."""
+    """Return items as they are stored; raise ItemConflict when the content of one differs."""
     values = {"ids": [row.id for row in repeated], "data": [row.data for row in repeated]}
     stored: list[StoredItem] = []
     for *columns, is_same in await db.execute(COMPARE, {"conversation_id": conversation_id, **values}):
@@ -146,7 +146,7 @@ async def load_unchanged(
 async def update_summary(
     db: AsyncSession, conversation_id: UUID, added: Sequence[NewRow], size: int
 ) -> ConversationSize:
-    """Let a conversation tell of its new items, of so many bytes; return its size by now."""
+    """Update the summary of a conversation with new items, and return its size."""
     texts = [row.text for row in added if row.text is not None]
     user_texts = [row.text for row in added if row.text is not None and row.role == "user"]
     values = {
@@ -161,16 +161,16 @@ async def update_summary(
 
 
 def title_from(message: str) -> str:
-    """Give the title that a conversation takes from the first thing that the user says."""
+    """Return the title that a conversation gets from its first user message."""
     return truncate(message, TITLE_LENGTH)
 
 
 def truncate(text: str, length: int) -> str:
-    """Give the beginning of a text, on one line."""
+    """Return the start of a text, on one line."""
     return schemas.single_line(text)[:length].rstrip()
 
 
 def items_response(stored: Sequence[StoredItem]) -> Response:
-    """Answer with `schemas.Items`; what Postgres wrote goes out without being read and written again."""
+    """Return `schemas.Items` as a response, with the JSON of Postgres as it is."""
     items: list[dict[str, Any]] = [{**item._asdict(), "data": orjson.Fragment(item.data)} for item in stored]
     return Response(orjson.dumps({"items": items}, option=orjson.OPT_UTC_Z), media_type="application/json")

@@ -1,4 +1,4 @@
-"""Items of conversations: each is kept once, at a position of its own, in the order in which they came."""
+"""Append, list and delete the items of a conversation."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -22,10 +22,10 @@ async def append(
     new_items: Sequence[schemas.NewItem],
     quotas: Quotas,
 ) -> list[StoredItem]:
-    """Keep items, in the order given; one that is there already is left as it is.
+    """Append items in this order; an item that exists is not changed.
 
-    Raises ItemTooLarge, ConversationLimitReached, and ItemConflict when the one that is there says something
-    else.
+    Raise ItemTooLarge, ConversationLimitReached, and ItemConflict when the content of one that exists
+    differs.
     """
     rows = [prepare(item) for item in new_items]
     stored = await insert_items(db, await lock(db, caller, conversation_id), rows, quotas)
@@ -33,7 +33,7 @@ async def append(
 
 
 async def newest(db: AsyncSession, caller: Principal, conversation_id: UUID, last: int) -> list[StoredItem]:
-    """Give the last so many items, oldest first."""
+    """Return the newest items, oldest first."""
     conversation = await find(db, caller, conversation_id)
     columns = (Item.id, Item.position, cast(Item.data, Text), Item.created_at)
     query = select(*columns).where(Item.conversation_id == conversation.id).order_by(Item.position.desc())
@@ -54,14 +54,14 @@ async def list_page(
 
 
 async def clear(db: AsyncSession, caller: Principal, conversation_id: UUID) -> None:
-    """Take all items out; the conversation stays."""
+    """Delete all items; the conversation remains."""
     conversation = await find(db, caller, conversation_id, lock=True)
     await db.execute(delete(Item).where(Item.conversation_id == conversation.id))
     await refresh_summary(db, conversation, conversation.item_count, conversation.byte_count)
 
 
 async def refresh_summary(db: AsyncSession, conversation: Conversation, items: int, size: int) -> None:
-    """Let the conversation tell of the messages that are left, without so many items of so many bytes."""
+    """Update the summary of a conversation after so many items and bytes were deleted."""
     owner = (Usage.tenant_id == conversation.tenant_id, Usage.user_id == conversation.user_id)
     await db.execute(update(Usage).where(*owner).values(bytes=Usage.bytes - size))
     conversation.item_count -= items

@@ -1,4 +1,4 @@
-"""How much a person and a tenant may keep here, and how often they may call: one table."""
+"""Rate limits and storage limits of users and tenants."""
 
 from pydantic import PositiveInt
 from servicekit.call_limits import CallLimits
@@ -7,7 +7,7 @@ MIB = 1024 * 1024
 
 
 class ConversationLimits(CallLimits):
-    """Calls a minute; conversations, items and bytes that are kept at the same time."""
+    """Calls per minute; stored conversations, items and bytes."""
 
     searches_per_person: PositiveInt = 120
     searches_per_tenant: PositiveInt = 6_000

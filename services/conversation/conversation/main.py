@@ -1,4 +1,4 @@
-"""conversation: what was said. The one history of every conversation."""
+"""conversation: stores the history of every conversation."""
 
 from fastapi import FastAPI
 from servicekit.app import create_service, serve
@@ -10,12 +10,12 @@ from conversation.worker import workers
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Put the service together."""
+    """Build the service."""
     settings = settings or Settings()
     app = create_service(
         "conversation",
         settings,
-        description="What was said: the one history of every conversation.",
+        description="The history of every conversation.",
         routers=[routes.router],
         internal=[internal_routes.router],
         workers=workers,

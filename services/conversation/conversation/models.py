@@ -12,8 +12,8 @@ from sqlalchemy import BigInteger, Computed, ForeignKey, Index, Text, UniqueCons
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# Words as they stand, for every language, and English words by their stem too. Only so much of a message
-# is indexed that its word list stays below the limit of 1 MiB that Postgres sets for one.
+# Words as they are, for every language, and the stems of English words. The text is truncated so that its
+# word list stays below Postgres's limit of 1 MiB.
 WORDS = "to_tsvector('simple', left(text, 100000)) || to_tsvector('english', left(text, 100000))"
 
 
@@ -25,13 +25,13 @@ class Base(DeclarativeBase):
 
 
 class Conversation(Base):
-    """What one person of a tenant says to agents, and hears from them."""
+    """A conversation of one user of a tenant with agents."""
 
     __tablename__ = "conversations"
     __table_args__ = (
-        # The order in which they are listed.
+        # The order of the list.
         Index("ix_conversations_owner", "tenant_id", "user_id", "updated_at", "id"),
-        # Of somebody who leaves, in whichever tenants they were.
+        # For the erasure of a user, in every tenant.
         Index("ix_conversations_user_id", "user_id"),
     )
 
@@ -43,14 +43,14 @@ class Conversation(Base):
     last_message: Mapped[str | None]
     item_count: Mapped[int] = mapped_column(server_default="0", default=0)
     byte_count: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)
-    # Positions are never given out twice, so that a cursor never shows an item again.
+    # Positions are never reused, so that a cursor never returns an item twice.
     last_position: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class Item(Base):
-    """One item of a conversation, as the agent's SDK gave it; a message also as a role and a text."""
+    """One item of a conversation, as the Agents SDK produced it; a message also as role and text."""
 
     __tablename__ = "items"
     __table_args__ = (
@@ -71,12 +71,12 @@ class Item(Base):
 
     @property
     def is_incomplete(self) -> bool:
-        """Tell whether the answer was cut off here."""
+        """Return whether the answer was cut off."""
         return self.data.get("status") == "incomplete"
 
 
 class Usage(Base):
-    """How much one person of a tenant keeps; triggers count conversations, `keeping` and `turns` bytes."""
+    """Storage used by one user of a tenant; triggers count conversations, `item_store` and `turns` bytes."""
 
     __tablename__ = "usage"
 
@@ -87,7 +87,7 @@ class Usage(Base):
 
 
 class Turn(Base):
-    """Which attempt of a run may write its items: the newest that was heard of."""
+    """The newest attempt of a run, which alone may write its items."""
 
     __tablename__ = "turns"
 

@@ -1,4 +1,4 @@
-"""Where a page of a list begins: an opaque cursor, made of the values by which the list is sorted."""
+"""Keyset pagination: an opaque cursor of the values by which a list is sorted."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,10 +20,7 @@ BY_TIME = TypeAdapter(tuple[Moment, UUID, Position])
 
 
 def place(cursor: str, shape: TypeAdapter[T], *types: type) -> T:
-    """Read the values after which a page begins, and which the cursor holds as `types`.
-
-    Raise InvalidCursor.
-    """
+    """Decode the values after which a page starts; raise InvalidCursor."""
     try:
         return shape.validate_python(decode_cursor(cursor, *types))
     except (ValueError, OverflowError) as error:
@@ -31,14 +28,14 @@ def place(cursor: str, shape: TypeAdapter[T], *types: type) -> T:
 
 
 def after(rows: Sequence[object], limit: int, *columns: str) -> str | None:
-    """Make the cursor of the next page; `rows` has one more than this page shows, or there is no next."""
+    """Return the cursor of the next page, if there is one: `rows` then has one more than this page."""
     if len(rows) <= limit:
         return None
     return encode_cursor(*(plain(getattr(rows[limit - 1], column)) for column in columns))
 
 
 def plain(value: datetime | UUID | int) -> str | int:
-    """Write a value down for a cursor."""
+    """Serialize a value for a cursor."""
     if isinstance(value, int):
         return value
     return value.isoformat() if isinstance(value, datetime) else str(value)

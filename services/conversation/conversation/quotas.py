@@ -1,8 +1,8 @@
-"""How much may be kept: checked after it is written and before it is committed, so that it is counted once.
+"""Storage limits: checked after the write and before the commit, so that usage is counted once.
 
-A person's row is locked by what counts it, so that their own limits are exact. A tenant's total is the sum of
-its people's rows. Far from the limit it is looked at now and then, and nobody waits for anybody; near to it,
-the tenant's writers take turns, and each sees what the others have committed.
+The update of a user's row locks it, so that the limits of a user are exact. The total of a tenant is the sum
+of its users' rows. Far from the limit, it is checked now and then, without a lock; near the limit, the
+tenant's writers take turns, and each sees what the others have committed.
 """
 
 import time
@@ -18,18 +18,18 @@ from conversation.errors import ConversationLimitReached
 from conversation.limits import MIB, ConversationLimits
 from conversation.models import Usage
 
-# How far from its limit a tenant is when nothing that is under way elsewhere can take it there.
+# A tenant is far from a limit when what is in progress elsewhere cannot reach it.
 MARGINS = {"conversations_per_tenant": 1_000, "bytes_per_tenant": 1024 * MIB}
 SKIP_SECONDS = 2.0
 MAX_CACHED_TENANTS = 10_000
-# A run that has begun may go so much over, to keep what it has said.
+# A run that has started may exceed the limits by this factor, so that its items are stored.
 RUN_FACTOR = 1.25
 
 LOCK_TENANT = text("select pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
 class ConversationSize(NamedTuple):
-    """How much a conversation keeps."""
+    """The size of a conversation."""
 
     tenant_id: UUID
     items: int
@@ -37,21 +37,21 @@ class ConversationSize(NamedTuple):
 
 
 class Quotas:
-    """Refuses what goes beyond the limits; raises ConversationLimitReached."""
+    """Check the limits; raise ConversationLimitReached."""
 
     def __init__(self, limits: ConversationLimits) -> None:
         self._limits = limits.model_dump()
         self._skip_until: dict[UUID, float] = {}
 
     async def check_new_conversation(self, db: AsyncSession, caller: Principal) -> None:
-        """Check after a conversation was added."""
+        """Check the limits after a conversation was added."""
         owner = (Usage.tenant_id == caller.tenant_id, Usage.user_id == caller.subject)
         count = await db.scalar(select(Usage.conversations).where(*owner)) or 0
         self._check("conversations_per_person", count)
         await self._check_tenant(db, caller.tenant_id, "conversations_per_tenant")
 
     async def check_new_items(self, db: AsyncSession, size: ConversationSize, factor: float = 1) -> None:
-        """Check after items were added to a conversation, which has this size by now."""
+        """Check the limits after items were added to a conversation, which now has this size."""
         self._check("items_per_conversation", size.items, factor)
         self._check("bytes_per_conversation", size.bytes, factor)
         await self._check_tenant(db, size.tenant_id, "bytes_per_tenant", factor)
@@ -81,14 +81,14 @@ class Quotas:
 
 
 async def tenant_usage(db: AsyncSession, tenant_id: UUID) -> dict[str, int]:
-    """Return how much all people of a tenant keep."""
+    """Return the storage used by all users of a tenant."""
     sums = select(func.sum(Usage.conversations), func.sum(Usage.bytes)).where(Usage.tenant_id == tenant_id)
     conversations, size = (await db.execute(sums)).one()
     return {"conversations_per_tenant": int(conversations or 0), "bytes_per_tenant": int(size or 0)}
 
 
 def get_quotas(request: Request) -> Quotas:
-    """Return the quotas of the app that answers."""
+    """Return the quotas of the app."""
     quotas: Quotas = request.app.state.quotas
     return quotas
 

@@ -1,4 +1,4 @@
-"""The public addresses of conversation."""
+"""Public HTTP routes of conversation."""
 
 from typing import Annotated
 from uuid import UUID
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/v1/conversations", tags=["conversations"], route
 async def create_conversation(
     new: schemas.NewConversation, caller: Writer, db: Session, quotas: QuotasDep
 ) -> models.Conversation:
-    """Begin a conversation."""
+    """Create a conversation."""
     return await conversations.create(db, caller, new, quotas)
 
 
@@ -33,10 +33,9 @@ async def create_conversation(
 async def list_conversations(
     caller: Reader, db: Session, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[schemas.Conversation]:
-    """List your conversations, the ones with the newest items first.
+    """List your conversations, the most recently updated first.
 
-    One that is added to while you turn the pages moves to the front, where you meet it when you begin again;
-    none is shown twice.
+    A conversation that is updated while you page moves to the front; none is returned twice.
     """
     return await conversations.list_page(db, caller, limit, cursor)
 
@@ -49,19 +48,19 @@ async def search_conversations(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Page[schemas.SearchResult]:
-    """Find messages in your conversations, the newest first."""
+    """Search the messages of your conversations, newest first."""
     return await search.search(db, caller, query, limit, cursor)
 
 
 @router.get("/{conversation_id}")
 async def get_conversation(conversation_id: UUID, caller: Reader, db: Session) -> schemas.ConversationDetail:
-    """Read a conversation and its newest messages, 200 at most."""
+    """Return a conversation and its newest messages, at most 200."""
     return await conversations.get_detail(db, caller, conversation_id)
 
 
 @router.delete("/{conversation_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def delete_conversation(conversation_id: UUID, caller: Deleter, db: Session) -> None:
-    """Delete a conversation and all that was said in it. A second time there is none: 404."""
+    """Delete a conversation and its items; 404 the second time."""
     await conversations.remove(db, caller, conversation_id)
 
 
@@ -77,5 +76,5 @@ async def list_items(
 async def append_items(
     conversation_id: UUID, new: schemas.NewItems, caller: Writer, db: Session, quotas: QuotasDep
 ) -> Response:
-    """Add items. One whose id is there is left as it is, or 409 when it says something else."""
+    """Append items. An item that exists is not changed; 409 if its content differs."""
     return items_response(await items.append(db, caller, conversation_id, new.items, quotas))

@@ -1,4 +1,4 @@
-"""What crosses the wire."""
+"""Requests and responses."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from servicekit.request_limits import KIB
 from servicekit.schemas import RequestModel, max_length
 
-# Of the routes that take items. The gateway lets through as much.
+# Of the routes that accept items; the gateway has the same limit.
 MAX_ITEMS_BODY = 1024 * KIB
 MAX_MEMBERS = 1000
 MAX_DEPTH = 100
@@ -27,7 +27,7 @@ SNIPPET_LENGTH = 500
 
 
 def validate_storable(text: str) -> str:
-    """Refuse text that Postgres cannot hold, in so many words."""
+    """Reject text that Postgres cannot store."""
     if "\0" in text:
         raise PydanticCustomError("nul_character", "must not contain the character U+0000")
     try:
@@ -38,7 +38,7 @@ def validate_storable(text: str) -> str:
 
 
 def validate_json(value: object) -> object:
-    """Refuse JSON that could not be given back as it came: NUL, lone surrogates, NaN, bottomless nesting."""
+    """Reject JSON that cannot be returned as it was sent: NUL, lone surrogates, NaN, deep nesting."""
     for part, depth in walk(value):
         if depth > MAX_DEPTH:
             raise PydanticCustomError(
@@ -52,7 +52,7 @@ def validate_json(value: object) -> object:
 
 
 def walk(value: object) -> Iterator[tuple[object, int]]:
-    """Give every key and value inside a JSON value, and how deep it lies."""
+    """Iterate over every key and value inside a JSON value, with its depth."""
     waiting: list[tuple[object, int]] = [(value, 0)]
     while waiting:
         part, depth = waiting.pop()
@@ -64,7 +64,7 @@ def walk(value: object) -> Iterator[tuple[object, int]]:
 
 
 def single_line(text: str) -> str:
-    """Make one line of it."""
+    """Return the text on one line."""
     return " ".join(text.split())
 
 
@@ -75,9 +75,9 @@ Title = Annotated[
     AfterValidator(single_line),
 ]
 Query = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(validate_storable)]
-# Nothing that would need escaping in an address, where it may come to stand.
+# Nothing that would need escaping in a URL.
 ItemId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$")]
-# Attempts are counted up by each process that takes a run over; an integer of Postgres holds no more.
+# Each process that takes over a run increments its attempt, which is an integer of Postgres.
 MAX_ATTEMPT = 2**31 - 1
 Attempt = Annotated[int, Field(ge=1, le=MAX_ATTEMPT, strict=True)]
 Data = Annotated[
@@ -89,27 +89,27 @@ Data = Annotated[
 
 
 class NewConversation(RequestModel):
-    """A conversation to begin; without a title it takes one from the first thing that the user says."""
+    """A conversation to create; without a title, it gets one from the first user message."""
 
     title: Title | None = None
 
 
 class NewItem(RequestModel):
-    """An item of the Agents SDK to keep; its id is the sender's, and makes sending it again harmless."""
+    """An item of the Agents SDK to store; its id is chosen by the client and makes a retry safe."""
 
     id: ItemId
     data: Data
 
 
 def require_unique_ids(items: list[NewItem]) -> list[NewItem]:
-    """Refuse a list that names an id twice."""
+    """Reject a list that repeats an id."""
     if len({item.id for item in items}) < len(items):
-        raise PydanticCustomError("id_repeated", "must not name an item id twice")
+        raise PydanticCustomError("id_repeated", "must not repeat an item id")
     return items
 
 
 class NewItems(RequestModel):
-    """Items to keep, in the order in which they were said."""
+    """Items to append, in this order."""
 
     items: Annotated[
         list[NewItem],
@@ -119,13 +119,13 @@ class NewItems(RequestModel):
 
 
 class NewTurnItems(NewItems):
-    """Items that an attempt of a run adds to its turn."""
+    """Items that an attempt of a run appends to its turn."""
 
     attempt: Attempt
 
 
 class NewTurn(RequestModel):
-    """What a run begins with, and how many of the conversation's last items it wants to hear of."""
+    """The first items of a run, and how many of the newest items to return."""
 
     attempt: Attempt
     items: Annotated[list[NewItem], Field(fail_fast=True, max_length=100), AfterValidator(require_unique_ids)]
@@ -133,13 +133,13 @@ class NewTurn(RequestModel):
 
 
 class ResponseModel(BaseModel):
-    """A row, as it is shown."""
+    """A response that is built from a row."""
 
     model_config = ConfigDict(from_attributes=True, validate_by_name=True, validate_by_alias=True)
 
 
 class Conversation(ResponseModel):
-    """A conversation, with the beginning of what was said last in it."""
+    """A conversation, with the start of its last message."""
 
     conversation_id: UUID = Field(validation_alias="id")
     title: str | None
@@ -150,7 +150,7 @@ class Conversation(ResponseModel):
 
 
 class Message(ResponseModel):
-    """What the user or the assistant said; incomplete where an answer was cut off."""
+    """A message of the user or the assistant; incomplete where an answer was cut off."""
 
     role: str
     content: str = Field(validation_alias="text")
@@ -159,13 +159,13 @@ class Message(ResponseModel):
 
 
 class ConversationDetail(Conversation):
-    """A conversation with its newest messages, oldest of them first; all of it is in its items."""
+    """A conversation with its newest messages, oldest first; the items contain all of them."""
 
     messages: list[Message]
 
 
 class Item(ResponseModel):
-    """One kept item."""
+    """A stored item."""
 
     id: str
     position: int
@@ -174,13 +174,13 @@ class Item(ResponseModel):
 
 
 class Items(ResponseModel):
-    """Kept items, oldest first."""
+    """Stored items, oldest first."""
 
     items: list[Item]
 
 
 class SearchResult(ResponseModel):
-    """A message in which the words were found; `snippet` is plain text around them, not HTML."""
+    """A message that matches; `snippet` is the plain text around the words, not HTML."""
 
     conversation_id: UUID
     title: str | None

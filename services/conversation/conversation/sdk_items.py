@@ -1,4 +1,4 @@
-"""What is said in an item of the Agents SDK.
+"""Read the messages among the items of the Agents SDK.
 
 Its items are those of the Responses API (platform.openai.com/docs/api-reference/responses).
 """
@@ -11,7 +11,7 @@ MESSAGE_ROLES = ("user", "assistant")
 
 
 def message_text(data: Mapping[str, JsonValue]) -> tuple[str, str] | None:
-    """Give who says what, or None: calls, their outputs and reasoning say nothing to the reader."""
+    """Return the role and the text of a message, or None for calls, their outputs and reasoning."""
     role, content = data.get("role"), data.get("content")
     if not isinstance(role, str) or role not in MESSAGE_ROLES:
         return None
@@ -20,7 +20,7 @@ def message_text(data: Mapping[str, JsonValue]) -> tuple[str, str] | None:
 
 
 def text_parts(content: JsonValue) -> list[str]:
-    """Give the texts among a message's parts."""
+    """Return the texts of a message's content."""
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     texts = [part.get("text", part.get("refusal")) for part in parts]
     return [text for text in texts if isinstance(text, str)]

@@ -1,4 +1,4 @@
-"""Finding what was said: full text search, as Postgres has it, in all the caller's conversations."""
+"""Full text search of Postgres in the caller's conversations."""
 
 from servicekit.auth.tokens import Principal
 from servicekit.schemas import Page
@@ -7,14 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import paging, schemas
 
-# What one finds in English by the stem, and in every language by the word as it stands. The snippet is made
-# of only as many rows as are shown, since making one means reading the whole message again.
+# English words match by their stem, and words of every language as they are. Snippets are made only for the
+# rows that are returned, since making one reads the whole message again.
 SEARCH = text("""
     with parsed as (
         select websearch_to_tsquery('simple', :query) as plain,
             websearch_to_tsquery('english', :query) as stemmed
     ), query as (
-        -- English leaves out "the" and its like; of "the -cats" would remain: everything without cats.
+        -- English drops stop words: of "the -cats", only "everything without cats" would remain.
         select plain, stemmed,
             case when querytree(stemmed) in ('', 'T') then plain else plain || stemmed end as either
         from parsed
@@ -37,14 +37,14 @@ SEARCH = text("""
         end as snippet
     from matches order by created_at desc, conversation_id desc, position desc
 """)
-# No marks around the words found: whoever shows the snippet would have to trust them, and all around them.
+# No marks around the matches: a client that rendered them would have to trust the whole snippet.
 OPTIONS = 'StartSel="", StopSel="", MinWords=10, MaxWords=30, MaxFragments=2, FragmentDelimiter=" … "'
 
 
 async def search(
     db: AsyncSession, caller: Principal, query: str, limit: int, cursor: str | None = None
 ) -> Page[schemas.SearchResult]:
-    """Find messages by words, "phrases", `or` and `-without`; the newest first."""
+    """Search messages by words, "phrases", `or` and `-without`, newest first."""
     created_at, conversation_id, position = (
         paging.place(cursor, paging.BY_TIME, str, str, int) if cursor is not None else (None, None, None)
     )

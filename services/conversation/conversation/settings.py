@@ -1,4 +1,4 @@
-"""What conversation is told from outside."""
+"""Settings of conversation."""
 
 from servicekit.settings import ServiceSettings
 
@@ -6,7 +6,7 @@ from conversation.limits import ConversationLimits
 
 
 class Settings(ServiceSettings):
-    """The variables of this service, beside those that every service has."""
+    """The variables of this service, in addition to those that every service has."""
 
     required_in_production = frozenset({"service_client_secret"})
 
@@ -15,5 +15,5 @@ class Settings(ServiceSettings):
 
     @property
     def limits(self) -> ConversationLimits:
-        """How often the service may be called, and how much it keeps."""
+        """Return the rate limits and storage limits of this service."""
         return self.conversation_limits

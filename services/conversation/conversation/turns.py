@@ -1,7 +1,7 @@
-"""Turns of conversations: what one run of an agent hears and says, and may be taken back as a whole.
+"""Turns of a conversation: the items of one run, which can be deleted together.
 
-The ids of a run's items begin with its own. A run is worked on in attempts; whoever has an older one than was
-heard of can change nothing in the turn any more, however late a request of theirs comes.
+The ids of a run's items start with the id of the run. A run is executed in attempts; an attempt that is older
+than the newest known one can no longer change the turn.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ from conversation.models import Conversation, Item
 from conversation.quotas import RUN_FACTOR, Quotas
 from conversation.schemas import NewItem, NewTurn, NewTurnItems
 
-# The update changes nothing: it is what locks a row that is there, and gives it back, in the same statement.
-# Who has left says nothing more: a run of theirs that is late finds no conversation, and makes none.
+# The update changes nothing: it locks and returns an existing row in the same statement. A late run of a
+# deleted user finds no conversation and creates none.
 CREATE_OR_LOCK = """
     insert into conversations (id, tenant_id, user_id, message_count, last_position)
     select cast(:id as uuid), cast(:tenant_id as uuid), cast(:user_id as text), 0, 0
@@ -34,7 +34,7 @@ LOCK = """
     where id = :id and tenant_id = :tenant_id and user_id = :user_id
     for update
 """
-# What is compared is the row as it is once it is locked, not as it was when the statement began.
+# The attempt is compared with the row as it is once locked, not as it was when the statement started.
 CLAIM_TURN = """
     with conversation as ({conversation}), turn as (
         insert into turns (conversation_id, run_id, attempt)
@@ -59,9 +59,9 @@ async def begin(  # noqa: PLR0913, PLR0917  # whose, where, and what
     new: NewTurn,
     quotas: Quotas,
 ) -> list[StoredItem]:
-    """Keep what a run begins with, in a conversation that begins with it unless it is there.
+    """Store the first items of a run, in a conversation that is created if it does not exist.
 
-    Gives the last so many items of the conversation, oldest first. Raises as `append` does.
+    Return the newest items of the conversation, oldest first. Raise what `append` raises.
     """
     rows = prepare_all(run_id, new.items)
     lock, is_new = await claim_turn(db, caller, conversation_id, run_id, new.attempt, CREATE_AND_CLAIM)
@@ -79,9 +79,9 @@ async def append(  # noqa: PLR0913, PLR0917  # whose, where, and what
     new: NewTurnItems,
     quotas: Quotas,
 ) -> list[StoredItem]:
-    """Keep more items of a run, which may go over the limits a little: it began within them.
+    """Store more items of a run, which may exceed the limits a little, since it started within them.
 
-    Raises ConversationNotFound, TurnSuperseded, InvalidItemId, ItemTooLarge, ItemConflict and
+    Raise ConversationNotFound, TurnSuperseded, InvalidItemId, ItemTooLarge, ItemConflict and
     ConversationLimitReached.
     """
     rows = prepare_all(run_id, new.items)
@@ -91,7 +91,7 @@ async def append(  # noqa: PLR0913, PLR0917  # whose, where, and what
 
 
 def prepare_all(run_id: UUID, items: Sequence[NewItem]) -> list[NewRow]:
-    """Write a run's items down; raises InvalidItemId and ItemTooLarge."""
+    """Serialize the items of a run; raise InvalidItemId and ItemTooLarge."""
     for item in items:
         if not item.id.startswith(item_id_prefix(run_id)):
             raise InvalidItemId(item_id=item.id)
@@ -99,7 +99,7 @@ def prepare_all(run_id: UUID, items: Sequence[NewItem]) -> list[NewRow]:
 
 
 def item_id_prefix(run_id: UUID) -> str:
-    """Give what the ids of a run's items begin with."""
+    """Return the prefix of the ids of a run's items."""
     return f"{run_id}-"
 
 
@@ -111,11 +111,11 @@ async def claim_turn(  # noqa: PLR0913, PLR0917  # whose, where, and who
     attempt: int,
     statement: TextClause = LOCK_AND_CLAIM,
 ) -> tuple[AppendLock, bool]:
-    """Lock one of the caller's conversations for an attempt of a run; from now on no older one may write.
+    """Lock a conversation of the caller for an attempt of a run; from now on, older attempts are rejected.
 
-    Tells as well whether the conversation is new.
+    Return the lock, and whether the conversation is new.
 
-    Raises ConversationNotFound and TurnSuperseded.
+    Raise ConversationNotFound and TurnSuperseded.
     """
     owner = {"id": conversation_id, "tenant_id": caller.tenant_id, "user_id": caller.user_id}
     row = (await db.execute(statement, {**owner, "run_id": run_id, "attempt": attempt})).one_or_none()
@@ -130,9 +130,9 @@ async def claim_turn(  # noqa: PLR0913, PLR0917  # whose, where, and who
 async def delete_items(
     db: AsyncSession, caller: Principal, conversation_id: UUID, run_id: UUID, attempt: int
 ) -> None:
-    """Take out all items of a run, if there are any; a title that was taken from them goes with them.
+    """Delete all items of a run, if there are any, and a title that was made from them.
 
-    Raises ConversationNotFound and TurnSuperseded.
+    Raise ConversationNotFound and TurnSuperseded.
     """
     await claim_turn(db, caller, conversation_id, run_id, attempt)
     conversation = await find(db, caller, conversation_id)
@@ -150,6 +150,6 @@ async def delete_items(
 
 
 async def first_user_message(db: AsyncSession, conversation: Conversation) -> str | None:
-    """Give the first thing that the user said, of what is left."""
+    """Return the first user message that remains."""
     query = select(Item.text).where(Item.conversation_id == conversation.id, Item.role == "user")
     return await db.scalar(query.order_by(Item.position).limit(1))

@@ -1,4 +1,4 @@
-"""What conversation does besides answering: it listens to auth, and forgets what is kept no longer."""
+"""Workers of conversation: consume events of auth, delete what is no longer kept."""
 
 from collections.abc import Sequence
 

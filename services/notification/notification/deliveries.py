@@ -1,4 +1,4 @@
-"""The queue of mails: one row each, claimed under a lease, so that another sender follows one that dies."""
+"""The queue of emails: one row each, claimed under a lease, so that another sender can take over."""
 
 import random
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from sqlalchemy.orm import aliased
 from notification import schemas
 from notification.models import UNFINISHED, Base, Delivery
 
-# Resend knows an idempotency key for 24 hours (resend.com/docs/dashboard/emails/idempotency-keys);
-# a retry after that could be a second mail.
+# Resend remembers an idempotency key for 24 hours (resend.com/docs/dashboard/emails/idempotency-keys);
+# a retry after that could send a second email.
 MAX_AGE = timedelta(hours=23)
-# To whom it goes has left: nothing of them is kept when it is out.
+# Its recipient is deleted: nothing of theirs stays once it is sent.
 GOODBYE_TEMPLATE = "account_deleted"
 LEASE = timedelta(seconds=30)
 MAX_RETRY_SECONDS = 60.0
@@ -33,7 +33,7 @@ MAX_RETRY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one attempt at a delivery ended; with `retry_in` (seconds), it is tried again."""
+    """The result of one attempt; with `retry_in` (seconds), the delivery is tried again."""
 
     status: str
     provider_id: str | None = None
@@ -42,9 +42,9 @@ class Outcome:
 
 
 async def enqueue(db: AsyncSession, *, expires_at: datetime, **values: Any) -> None:
-    """Ask for a mail; a second time with the same `dedupe_key` changes nothing.
+    """Enqueue an email; a second time with the same `dedupe_key` changes nothing.
 
-    To who has left, only the farewell goes, however late the others are heard of.
+    A deleted user gets only the goodbye email, however late the events of the others arrive.
     """
     if values["template"] != GOODBYE_TEMPLATE and await db.scalar(erasure.is_deleted_user(values["user_id"])):
         return
@@ -55,27 +55,27 @@ async def enqueue(db: AsyncSession, *, expires_at: datetime, **values: Any) -> N
 
 
 async def erase_user(db: AsyncSession, user_id: str) -> None:
-    """Remove all mails of a person who has left, sent or not; only the farewell still goes out."""
+    """Delete all emails of a deleted user, sent or not, except the goodbye email."""
     await erasure.insert_deleted_user(db, user_id)
     condition = (Delivery.user_id == user_id, Delivery.template != GOODBYE_TEMPLATE)
     await db.execute(delete(Delivery).where(*condition))
 
 
 def erased_users_rule() -> RetentionRule:
-    """Say which mails were asked for at the very moment in which their person left."""
+    """Return the rule that deletes emails enqueued while their user was being deleted."""
     is_erased = Delivery.user_id.in_(select(deleted_users.c.user_id))
     return Base.metadata.tables["deliveries"], is_erased & (Delivery.template != GOODBYE_TEMPLATE)
 
 
 async def claim(db: AsyncSession, count: int) -> Sequence[Delivery]:
-    """Take what is due, for as long as the lease lasts; what others are just taking is passed over."""
+    """Claim due deliveries for the time of a lease, without waiting for other senders."""
     due = (
         select(Delivery.id)
         .where(Delivery.status.in_(UNFINISHED), Delivery.due_at <= func.now())
         .order_by(Delivery.due_at)
         .limit(count)
         .with_for_update(skip_locked=True)
-        # Apart, so that it is worked out once: as a plain subquery it may be run again, and take more.
+        # A CTE is evaluated once; a subquery could be evaluated again and claim more.
         .cte("due")
     )
     values = {"status": "sending", "attempts": Delivery.attempts + 1, "due_at": func.now() + LEASE}
@@ -84,14 +84,14 @@ async def claim(db: AsyncSession, count: int) -> Sequence[Delivery]:
 
 
 async def finish(db: AsyncSession, delivery: Delivery, outcome: Outcome) -> bool:
-    """Write down how an attempt ended; False when the lease has run out, and another sender took over."""
+    """Store the result of an attempt; return False when another sender has taken over since."""
     values: dict[str, Any] = {
         "status": outcome.status,
         "provider_id": outcome.provider_id,
         "last_error": outcome.error,
     }
     if outcome.retry_in is None:
-        # The token has done its work here.
+        # The token is no longer needed here.
         values["sealed_token"] = None
         if delivery.template == GOODBYE_TEMPLATE:
             values |= {"address": "", "payload": {}}
@@ -105,7 +105,7 @@ async def finish(db: AsyncSession, delivery: Delivery, outcome: Outcome) -> bool
 
 
 def retry_delay(attempts: int) -> float:
-    """Give the seconds to wait after so many attempts: doubling, with jitter, a minute at most."""
+    """Return the seconds to wait after so many attempts: doubling, with jitter, a minute at most."""
     delay = min(MAX_RETRY_SECONDS, 2.0 ** min(attempts - 1, 10))
     return random.uniform(delay / 2, delay)  # noqa: S311  # spreads load, keeps no secret
 
@@ -113,7 +113,7 @@ def retry_delay(attempts: int) -> float:
 async def list_page(
     db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> Page[schemas.Notification]:
-    """List the caller's own notifications, newest first: those of the tenant, and those of none."""
+    """List the caller's notifications, newest first: those of the tenant and those of none."""
     in_tenant = or_(Delivery.tenant_id == caller.tenant_id, Delivery.tenant_id.is_(None))
     query = (
         select(Delivery)
@@ -134,7 +134,7 @@ async def list_page(
 
 
 def id_in(cursor: str) -> UUID:
-    """Read the id of the last notification of the page before."""
+    """Return the id of the last notification of the previous page."""
     (text,) = decode_cursor(cursor, str)
     try:
         return UUID(str(text))

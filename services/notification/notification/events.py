@@ -1,4 +1,4 @@
-"""What this service hears, with only the fields that it reads."""
+"""Events that this service consumes, with only the fields that it reads."""
 
 import re
 from datetime import UTC, datetime
@@ -18,13 +18,13 @@ from pydantic import (
 
 from notification.name_filter import safe_name
 
-# What auth shows of an address: `203.0.113.x`, `2001:db8:1::/48`.
+# How auth masks an IP address: `203.0.113.x`, `2001:db8:1::/48`.
 NETWORK = re.compile(r"(?:[0-9]{1,3}\.){3}x|(?:[0-9a-f]{1,4}:){1,3}:/48")
 NUMBER = re.compile(r"[0-9]{1,3}")
 FACTORS = {"totp": "an authenticator app", "passkey": "a passkey"}
 ATTACKS = {
-    "password_spraying": "one network fails to sign in to many accounts",
-    "credential_stuffing": "many networks fail to sign in to many accounts",
+    "password_spraying": "failed sign-ins to many accounts from one network (password spraying)",
+    "credential_stuffing": "failed sign-ins to many accounts from many networks (credential stuffing)",
 }
 # How auth describes an API key: how it begins, its scopes, its name.
 KEY_LINE = re.compile(
@@ -34,12 +34,12 @@ MASKED_EMAIL = re.compile(r"([A-Za-z0-9])\*{3}@([A-Za-z0-9])[A-Za-z0-9.-]{0,253}
 
 
 def format_time(time: datetime) -> str:
-    """Write a moment for people everywhere."""
+    """Format a time for readers in every time zone."""
     return f"{time.astimezone(UTC):%d %B %Y, %H:%M} UTC"
 
 
 def format_timestamp(text: str | None) -> str | None:
-    """Give a moment (ISO 8601) as people read it, or none where it is no moment."""
+    """Format an ISO 8601 timestamp, or return None where it is none."""
     try:
         return format_time(datetime.fromisoformat(text or ""))
     except (ValueError, OverflowError):
@@ -47,23 +47,23 @@ def format_timestamp(text: str | None) -> str | None:
 
 
 def masked_email(email: str | None) -> str | None:
-    """Give an address of which nothing is left to write to, `a***@e***.org`; none where it is none."""
+    """Return a masked email address, `a***@e***.org`, or None where the value is something else."""
     match = MASKED_EMAIL.fullmatch(email or "")
     return f"{match[1]}***@{match[2]}***.{match[3]}" if match else None
 
 
 def masked_network(address: str | None) -> str | None:
-    """Give a part of an IP address, or none where it is nothing of the kind."""
+    """Return a masked IP address, or None where the value is something else."""
     return address if address and NETWORK.fullmatch(address) else None
 
 
 def small_number(text: str | None) -> str | None:
-    """Give a small number, or none."""
+    """Return a small number, or None where the value is something else."""
     return text if text and NUMBER.fullmatch(text) else None
 
 
 def describe_keys(text: str | None) -> list[str]:
-    """Describe API keys, a line each: the name where it can be shown, how the key begins, its scopes."""
+    """Describe API keys, one per line: the name where it is safe, the prefix, the scopes."""
     return [
         describe_key(*match.groups()) for match in map(KEY_LINE.fullmatch, (text or "").splitlines()) if match
     ]
@@ -76,12 +76,12 @@ def describe_key(prefix: str, scopes: str, name: str) -> str:
 
 
 def factor_label(factor: str | None) -> str | None:
-    """Name a second factor as people do."""
+    """Return the name of a second factor in plain words."""
     return FACTORS.get(factor or "", factor)
 
 
 def attack_label(attack: str | None) -> str | None:
-    """Say what an attack looks like; what is none of those that we know is left out."""
+    """Return the description of an attack, or None for an unknown one."""
     return ATTACKS.get(attack or "")
 
 
@@ -92,7 +92,7 @@ EmailAddress = Annotated[
 
 
 class Verification(BaseModel):
-    """The token that proves that a person reads this address; sealed for us."""
+    """The token that verifies an address, encrypted for this service."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
@@ -101,9 +101,9 @@ class Verification(BaseModel):
 
 
 class VerificationRequested(BaseModel):
-    """`auth.user.registered.v1`, `auth.email_verification.requested.v1`: an address waits to be confirmed."""
+    """`auth.user.registered.v1`, `auth.email_verification.requested.v1`: an address is to be verified."""
 
-    # What is wrong with an event ends up in logs and beside dead letters; addresses do not.
+    # Validation errors are logged and stored with dead letters; addresses must not be.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     user_id: str
@@ -115,29 +115,29 @@ class VerificationRequested(BaseModel):
 
 
 class UserDeleted(BaseModel):
-    """`auth.user.deleted.v1`: somebody has left for good."""
+    """`auth.user.deleted.v1`: a user was deleted."""
 
     user_id: str
 
 
 class Facts(BaseModel):
-    """What a letter may tell; each of them may be missing, and what cannot be shown is left out."""
+    """Values of the templates; each may be missing, and one that is not safe to show is dropped."""
 
     tenant_name: Name = None
     role: Name = None
     inviter: Annotated[Name, Field(validation_alias=AliasChoices("inviter", "invited_by"))] = None
     new_owner: Name = None
-    # Who asks for access, from where, and what was said to it.
+    # An access request and its decision.
     applicant: Annotated[Name, Field(validation_alias=AliasChoices("applicant", "name"))] = None
     company: Name = None
     reason: Name = None
     factor: Annotated[Name, AfterValidator(factor_label)] = None
-    # How many recovery codes are left.
+    # Remaining recovery codes.
     left: Annotated[str | None, AfterValidator(small_number)] = None
     key_name: Name = None
-    # Who did it, where that is somebody else.
+    # Who did it, if it was not the recipient.
     actor: Name = None
-    # Whose API keys have stopped, or go on, and which.
+    # The holder of API keys that have stopped or keep working, and the keys.
     member: Name = None
     keys: Annotated[list[str], BeforeValidator(describe_keys)] = []
     # A service account.
@@ -145,20 +145,20 @@ class Facts(BaseModel):
     new_email_masked: Annotated[str | None, AfterValidator(masked_email)] = None
     device: Name = None
     place: Name = None
-    # Where they were the last time.
+    # Of the previous sign-in.
     place_before: Name = None
     attack: Annotated[str | None, AfterValidator(attack_label)] = None
-    # Of which only a part is shown: `203.0.113.x`, `2001:db8::/48`.
+    # Masked: `203.0.113.x`, `2001:db8::/48`.
     address: Annotated[str | None, AfterValidator(masked_network)] = None
     at: Annotated[str | None, AfterValidator(format_timestamp)] = None
 
 
 class EmailRequested(BaseModel):
-    """`auth.mail.due.v1`: somebody is to get a mail, with a token (sealed for us) or a mere notice."""
+    """`auth.mail.due.v1`: an email is to be sent, with an encrypted token or as a notice."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    # Any word: what it means is for the sender to know, which may be newer than who hears of it.
+    # Any word: a newer auth may request an email that only a newer sender has a template for.
     kind: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,64}$")]
     recipient: str
     tenant_id: UUID | None

@@ -1,4 +1,4 @@
-"""What is heard, and which mail it leads to."""
+"""Reactions to events: which email an event requests."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from notification.events import EmailRequested, UserDeleted, VerificationRequest
 
 
 async def enqueue_verification_email(db: AsyncSession, received: ReceivedEvent) -> None:
-    """Ask a person to confirm their address."""
+    """Enqueue the email that verifies an address."""
     event = VerificationRequested.model_validate(received.data)
     expires_at = event.verification.expires_at
     await deliveries.enqueue(
@@ -32,7 +32,7 @@ async def enqueue_verification_email(db: AsyncSession, received: ReceivedEvent) 
 
 
 async def enqueue_email(db: AsyncSession, received: ReceivedEvent) -> None:
-    """Send somebody the letter that is due."""
+    """Enqueue the requested email."""
     event = EmailRequested.model_validate(received.data)
     await deliveries.enqueue(
         db,
@@ -48,7 +48,7 @@ async def enqueue_email(db: AsyncSession, received: ReceivedEvent) -> None:
 
 
 def payload_of(event: EmailRequested, time: datetime) -> dict[str, str | None]:
-    """Return what the letter may tell, beside its token."""
+    """Return the values of the template, except the token."""
     return {
         "at": format_time(time),
         **event.facts.model_dump(exclude_none=True),
@@ -58,7 +58,7 @@ def payload_of(event: EmailRequested, time: datetime) -> dict[str, str | None]:
 
 
 async def erase_user(db: AsyncSession, received: ReceivedEvent) -> None:
-    """Forget a person who has left."""
+    """Delete the emails of a deleted user."""
     await deliveries.erase_user(db, UserDeleted.model_validate(received.data).user_id)
 
 

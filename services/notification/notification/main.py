@@ -1,4 +1,4 @@
-"""notification: what people hear. E-mail, sent once."""
+"""notification: sends each email once."""
 
 from fastapi import FastAPI
 from servicekit.app import create_service, serve
@@ -9,11 +9,11 @@ from notification.worker import workers
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Put the service together."""
+    """Build the service."""
     return create_service(
         "notification",
         settings or Settings(),
-        description="What the people of Acme's tenants are told, and how.",
+        description="Emails to the users of Acme's tenants.",
         routers=[router],
         workers=workers,
     )

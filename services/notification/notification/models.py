@@ -27,7 +27,7 @@ class Base(DeclarativeBase):
 
 
 class Delivery(Base):
-    """One mail to one person, from the event that asks for it until it is out of our hands."""
+    """One email to one recipient, from the event that requests it until the provider has accepted it."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -38,26 +38,26 @@ class Delivery(Base):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    # The event that asked for it; an event that comes twice finds this taken.
+    # The event that requested it, so that an event that arrives twice makes one row.
     dedupe_key: Mapped[str] = mapped_column(unique=True)
-    # None where it concerns a person whatever the tenant.
+    # None where the email concerns a user and no tenant.
     tenant_id: Mapped[UUID | None]
-    # `user:<id>`, or `mail:<address>` of somebody who has no account yet; what the token is sealed for.
+    # `user:<id>`, or `mail:<address>` without an account; the token is encrypted for it.
     user_id: Mapped[str]
     template: Mapped[str]
     address: Mapped[str]
-    # What the template says beside the token; never a secret.
+    # Values of the template except the token; never a secret.
     payload: Mapped[dict[str, Any]]
-    # As auth has sealed it; opened only to be sent, and gone once that is settled.
+    # Encrypted by auth; decrypted only to be sent, and deleted when the delivery is finished.
     sealed_token: Mapped[str | None]
-    # The trace of whoever asked for the mail (W3C Trace Context); sending it goes on there.
+    # The trace of the request that caused the email (W3C Trace Context), which sending continues.
     traceparent: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default="queued")
-    # Counts the claims, so it also tells a sender whose lease has run out that the mail is no longer its own.
+    # Counts the claims, which fences off a sender whose lease has expired.
     attempts: Mapped[int] = mapped_column(server_default="0")
-    # When to try (again). While it is being sent: when the sender's lease runs out.
+    # When to try (again). While it is being sent: when the sender's lease expires.
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    # From here on it is dropped rather than sent late.
+    # From then on it is dropped instead of sent.
     expires_at: Mapped[datetime]
     provider_id: Mapped[str | None]
     last_error: Mapped[str | None]

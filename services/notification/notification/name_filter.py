@@ -1,9 +1,9 @@
 # ruff: noqa: RUF001  # punctuation of many languages
-"""Names that others have chosen, fit to be shown in a mail of ours: text, and nothing to click or to call.
+"""Filter names that users have chosen, so that an email shows text and nothing to click or to call.
 
-Anybody can register a stranger's address under any name. So only what names are made of gets through: letters
-of the scripts that Unicode recommends for identifiers (UAX #31, table 5), a few digits, the punctuation of
-names. Any other name is left out as a whole, and the letter has a neutral phrase in its place.
+Anybody can register a stranger's address under any name. So only these characters pass: letters of the
+scripts that Unicode recommends for identifiers (UAX #31, table 5), a few digits, and punctuation of names.
+Any other name is dropped as a whole, and the email has a neutral phrase instead.
 """
 
 from unicodedata import normalize
@@ -63,16 +63,16 @@ PHISHING_PATTERN = regex.compile(
 
 
 def safe_name(name: str | None) -> str | None:
-    """Return a name on one line, or none where it could be followed, called, or taken for another."""
+    """Return a name on one line, or None where it could be a link, a phone number or an imitation."""
     text = " ".join((name or "").split())
     if not text or len(text) > MAX_LENGTH or not SHAPE.fullmatch(text):
         return None
-    # Fullwidth letters, ligatures and the like are judged as what they look like.
+    # Fullwidth letters and ligatures are checked as what they look like.
     return text if is_name(normalize("NFKC", text)) else None
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text is made as names are."""
+    """Return whether a text is a name."""
     return (
         SHAPE.fullmatch(text) is not None
         and all(ONE_SCRIPT.fullmatch(word) for word in WORD.findall(text))

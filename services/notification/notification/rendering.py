@@ -1,4 +1,4 @@
-"""Writing our mails: a letter and one layout in, a mail for the provider out."""
+"""Render emails: a template and a layout make an email for the provider."""
 
 from functools import cache
 from typing import Any
@@ -18,7 +18,7 @@ from notification.settings import Settings
 
 
 def make_environment(*, autoescape: bool) -> SandboxedEnvironment:
-    """Make what renders text, or HTML in which nobody's name becomes a part of the page."""
+    """Return a Jinja environment for text, or for HTML in which values are escaped."""
     return SandboxedEnvironment(
         loader=PackageLoader("notification"),
         autoescape=autoescape,
@@ -30,18 +30,18 @@ def make_environment(*, autoescape: bool) -> SandboxedEnvironment:
 
 HTML, TEXT = make_environment(autoescape=True), make_environment(autoescape=False)
 HOSTED_TEMPLATE_VARIABLES = ("link", "token", "name", "tenant_name", "expires_at")
-# A letter is rendered whatever of this is known; a word that it makes up itself is an error.
+# Missing values render as nothing; a name that is not among these is an error.
 EMPTY_CONTEXT = dict.fromkeys([*HOSTED_TEMPLATE_VARIABLES, *Facts.model_fields])
 
 
 def render_email(delivery: Delivery, settings: Settings) -> Emails.SendParams:
-    """Write the mail of a delivery, as Resend takes it.
+    """Return the email of a delivery, as Resend expects it.
 
     Raise DecryptionFailed, and TemporaryFailure when the template is unknown.
     """
     template = TEMPLATES.get(delivery.template)
     if template is None:
-        # A newer auth asks for it: the mail is kept for the newer sender that is being rolled out beside us.
+        # A newer auth requests it: the newer sender that is being rolled out will send it.
         raise TemporaryFailure("template_not_found", MAX_RETRY_SECONDS)
     context = {**delivery.payload, **action_link(template.page, delivery, settings)}
     email: Emails.SendParams = {
@@ -60,7 +60,7 @@ def render_email(delivery: Delivery, settings: Settings) -> Emails.SendParams:
 
 
 def action_link(page: str | None, delivery: Delivery, settings: Settings) -> dict[str, str]:
-    """Open the token, and make the link that carries it; notices have neither."""
+    """Return the decrypted token and the link with it; a notice has neither."""
     if page is None:
         return {}
     token = decrypt_by_any(settings.sealing_keys, delivery.sealed_token or "", context=delivery.user_id)
@@ -71,7 +71,7 @@ def action_link(page: str | None, delivery: Delivery, settings: Settings) -> dic
 def render_body(
     environment: SandboxedEnvironment, layout: str, template: EmailTemplate, context: dict[str, Any]
 ) -> str:
-    """Render a letter in its layout: the same for those who read HTML and those who read text."""
+    """Render a template in its layout, as HTML or as text."""
     context = {**EMPTY_CONTEXT, **context}
     body = compile_template(environment, template.body).render(context)
     texts = {"footer": template.footer, "link_text": template.link_text}
@@ -80,10 +80,10 @@ def render_body(
 
 @cache
 def compile_template(environment: SandboxedEnvironment, source: str) -> Template:
-    """Compile what a letter says, once."""
+    """Compile a template once."""
     return environment.from_string(source)
 
 
 def hosted_template_variables(context: dict[str, Any]) -> dict[str, str | int]:
-    """Give what a template kept at Resend may use: LINK, TOKEN, NAME, TENANT_NAME, EXPIRES_AT; never null."""
+    """Return the variables of a template hosted at Resend: LINK, TOKEN, NAME, …; never null."""
     return {name.upper(): context.get(name) or "" for name in HOSTED_TEMPLATE_VARIABLES}

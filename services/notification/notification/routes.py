@@ -1,4 +1,4 @@
-"""The addresses of notification."""
+"""HTTP routes of notification."""
 
 from fastapi import APIRouter
 from servicekit.auth.dependencies import Caller
@@ -14,5 +14,5 @@ router = APIRouter(prefix="/api/v1/notifications", tags=["notifications"])
 async def list_notifications(
     caller: Caller, db: Session, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[schemas.Notification]:
-    """List what was sent to the caller, or will be; newest first."""
+    """List the emails that were sent to the caller or will be, newest first."""
     return await deliveries.list_page(db, caller, limit, cursor)

@@ -1,4 +1,4 @@
-"""What crosses the wire."""
+"""Responses."""
 
 from datetime import datetime
 from typing import Literal
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Notification(BaseModel):
-    """A message to the caller: what kind, and how far it is. Neither its address nor its text."""
+    """An email to the caller: its type and its state, without its address and its text."""
 
     model_config = ConfigDict(from_attributes=True)
 

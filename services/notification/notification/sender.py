@@ -1,4 +1,4 @@
-"""Sends what is due: each mail once, later when the provider is down, and never when it would be too late."""
+"""Send due emails: each once, later when the provider is down, and never after they have expired."""
 
 import asyncio
 import logging
@@ -29,15 +29,15 @@ BATCH_SIZE = 5
 # The shortest and the longest pause between two polls: the longer nothing is due, the rarer. What this
 # process enqueues is sent at once.
 POLL_SECONDS = (0.02, 2.0)
-# The shortest and the longest pause while the provider takes no mail at all.
+# Minimum and maximum pause while the provider accepts no email at all.
 CIRCUIT_SECONDS = (0.5, 15.0)
-# How long a mail that is on its way may still take when we are told to stop.
+# How long an email that is being sent may still take on shutdown.
 GRACE_SECONDS = 5
-ATTEMPTS = Counter("notification_attempts_total", "Attempts to send a mail.", ["template", "status"])
+ATTEMPTS = Counter("notification_attempts_total", "Attempts to send an email.", ["template", "status"])
 
 
 class Sender(LoopWorker):
-    """Claims deliveries that are due and hands them to the provider; a Worker. Any number may run."""
+    """Claim due deliveries and hand them to the provider. Any number of senders may run."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         super().__init__("sender")
@@ -58,7 +58,7 @@ class Sender(LoopWorker):
     async def step(self) -> float:
         """Send one batch; while the provider takes nothing, rest longer and longer."""
         self._wakeup.clear()
-        # No transaction is open while the provider is talking: the lease keeps the mails ours.
+        # No transaction is open during the request: the lease keeps the deliveries ours.
         async with self._database.begin() as db:
             batch = await deliveries.claim(db, BATCH_SIZE)
         if not batch:
@@ -98,18 +98,18 @@ class Sender(LoopWorker):
             async with self._database.begin() as db:
                 has_lease = await deliveries.finish(db, delivery, outcome)
         except Exception:
-            # One mail that breaks must not hold up the others. It is tried again when its lease runs out.
-            logger.exception("mail broke", extra=fields)
+            # A bug with one email must not stop the others. It is tried again when its lease expires.
+            logger.exception("sending an email failed", extra=fields)
             return "broken"
         ATTEMPTS.labels(delivery.template, outcome.status).inc()
         level = logging.WARNING if outcome.error else logging.INFO
         result = {"status": outcome.status, "error": outcome.error, "lease_lost": not has_lease}
-        logger.log(level, "mail", extra={**fields, **result})
+        logger.log(level, "email attempt", extra={**fields, **result})
         return outcome.status
 
 
 def attempt_span(delivery: Delivery) -> AbstractContextManager[Span]:
-    """Open the span of one attempt, in the trace of whoever asked for the mail."""
+    """Start the span of one attempt, in the trace of the request that caused the email."""
     return tracer.start_as_current_span(
         f"send {delivery.template}",
         context=telemetry.parent(delivery.traceparent),
@@ -119,7 +119,7 @@ def attempt_span(delivery: Delivery) -> AbstractContextManager[Span]:
 
 
 async def attempt(delivery: Delivery, mailer: ResendMailer, settings: Settings) -> Outcome:
-    """Try to send one mail. Under the same key always, so that a repeated attempt is not a second mail."""
+    """Try to send one email, always with the same idempotency key, so that a retry sends no second one."""
     if delivery.expires_at <= datetime.now(UTC):
         return Outcome("expired", error="delivery_expired")
     if not settings.resend_email_enabled:
@@ -133,6 +133,6 @@ async def attempt(delivery: Delivery, mailer: ResendMailer, settings: Settings) 
         delay = max(deliveries.retry_delay(delivery.attempts), failure.retry_after)
         return Outcome("queued", error=str(failure), retry_in=delay)
     except DecryptionFailed:
-        # EVENT_SEALING_KEY differs from auth's; once that is mended, the mail can still go out.
+        # EVENT_SEALING_KEY differs from auth's; once that is fixed, the email can still be sent.
         return Outcome("queued", error="decryption_failed", retry_in=deliveries.MAX_RETRY_SECONDS)
     return Outcome("sent", provider_id)

@@ -1,4 +1,4 @@
-"""What notification does besides answering: it listens, and it sends."""
+"""Workers of notification: consume events of auth, send emails, delete old rows."""
 
 import logging
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ logger = logging.getLogger(__name__)
 
 def workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of this service."""
-    always: list[Worker] = [
+    workers: list[Worker] = [
         Consumer(
             resources.database, resources.redis, service="notification", sources=("auth",), handlers=HANDLERS
         ),
         RetentionWorker(resources.database, rules=[deliveries.erased_users_rule()]),
     ]
     settings = resources.settings
-    assert isinstance(settings, Settings)  # noqa: S101  # what create_app has passed on
+    assert isinstance(settings, Settings)  # noqa: S101  # create_app passes it
     if not settings.resend_email_enabled and not settings.is_development:
-        # Nothing is thrown away here as it is in development: what is still in time goes out once mail is on.
-        logger.warning("mail is off (RESEND_EMAIL_ENABLED): mails are kept and not sent")
-        return always
-    return [*always, Sender(resources.database, settings)]
+        # Emails are not skipped as in development: those that have not expired are sent once sending is on.
+        logger.warning("email is off (RESEND_EMAIL_ENABLED): emails are queued and not sent")
+        return workers
+    return [*workers, Sender(resources.database, settings)]
 
 
 if __name__ == "__main__":

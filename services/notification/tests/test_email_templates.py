@@ -125,7 +125,7 @@ async def test_writes_every_letter_when_nothing_is_known(arrival):
             assert TEMPLATES[kind].footer in part
             assert "None" not in part
             assert "“”" not in part
-        assert ("When: 26 November 2026, 12:00 UTC" in mail["text"]) == (kind not in PAGES)
+        assert ("Time: 26 November 2026, 12:00 UTC" in mail["text"]) == (kind not in PAGES)
 
 
 async def test_only_what_one_has_to_follow_has_a_link_and_it_leads_to_our_page(arrival):
@@ -141,36 +141,36 @@ async def test_only_what_one_has_to_follow_has_a_link_and_it_leads_to_our_page(a
 async def test_a_notice_tells_when_where_and_with_what(arrival):
     mail, _ = await arrival("new_device")
     told = [
-        "When: 26 November 2026, 09:05 UTC",
-        "With: Firefox on Linux",
-        "Near: London",
-        "From: 203.0.113.x",
+        "Time: 26 November 2026, 09:05 UTC",
+        "Device: Firefox on Linux",
+        "Location: London",
+        "IP address: 203.0.113.x",
     ]
     assert "\n".join([*told, "", "If this was not you"]) in mail["text"]
     assert "<br>".join(told) in mail["html"]
 
 
 TELLS = {
-    "invitation": "Charles invites you to join “Analytical Engines” as admin. ",
-    "email_changed": "another address, a***@e***.org;",
-    "second_factor_added": "a second factor, an authenticator app, was added",
-    "recovery_code_used": "your account. You have 7 left. Make new ones",
-    "ownership_transferred": "the ownership of “Analytical Engines” was transferred to Grace.",
-    "access_requested": "Mary of “Looms” asks for access.",
-    "access_approved": "your request for access for “Looms” was approved.",
-    "access_rejected": "access for “Looms” was declined: “We know you”.",
-    "api_key_created": "an API key, “nightly build”, was created in “Analytical Engines”.",
-    "api_key_rotated": "the API key “nightly build” in “Analytical Engines” was given a new secret by Grace.",
-    "api_key_revoked": "the API key “nightly build” in “Analytical Engines” was revoked by Grace.",
+    "invitation": "Charles has invited you to join “Analytical Engines” as admin.",
+    "email_changed": "was changed to a***@e***.org.",
+    "second_factor_added": "A second factor (an authenticator app) was added",
+    "recovery_code_used": "your account. You have 7 left. Generate new ones",
+    "ownership_transferred": "The ownership of “Analytical Engines” was transferred to Grace.",
+    "access_requested": "Mary of “Looms” requests access.",
+    "access_approved": "Your access request for “Looms” was approved.",
+    "access_rejected": "access request for “Looms” was rejected: “We know you”.",
+    "api_key_created": "The API key “nightly build” in “Analytical Engines” was created.",
+    "api_key_rotated": "key “nightly build” in “Analytical Engines” was replaced by Grace.",
+    "api_key_revoked": "The API key “nightly build” in “Analytical Engines” was revoked by Grace.",
     "api_keys_stopped": f"“nightly build”, {KEY}…, conversations:read, tools:read",
-    "api_keys_kept": "Byron may not hold API keys in “Analytical Engines” any more.",
-    "service_credential_revoked": "the service account “nightly-export” was revoked",
+    "api_keys_kept": "Byron may no longer hold API keys in “Analytical Engines”.",
+    "service_credential_revoked": "the service account “nightly-export” in “Analytical Engines” was revoked",
     "tenant_suspended": "“Analytical Engines” was suspended",
     "tenant_reactivated": "“Analytical Engines” is active again",
     "tenant_deleted": "“Analytical Engines” was deleted",
-    "impossible_travel": "where you last signed in, Sydney, for one person",
-    "attack_seen": "one network fails to sign in to many accounts, as when",
-    "second_factors_reset": "an administrator of “Analytical Engines” has removed",
+    "impossible_travel": "the previous sign-in (Sydney) to have",
+    "attack_seen": "failed sign-ins to many accounts from one network (password spraying).",
+    "second_factors_reset": "An administrator of “Analytical Engines” removed",
     "mfa_required": "“Analytical Engines” now requires a second factor to sign in.",
     "role_changed": "in “Analytical Engines” was changed: you are now admin.",
 }
@@ -185,7 +185,7 @@ async def test_a_letter_tells_what_is_known(arrival):
 
 async def test_who_invites_may_be_told_in_another_word(arrival):
     mail, _ = await arrival("invitation", facts={"invited_by": "Charles"})
-    assert "Charles invites you to join a team." in mail["text"]
+    assert "Charles has invited you to join a team." in mail["text"]
 
 
 # The letters in which a fact is told.
@@ -235,17 +235,17 @@ async def test_of_a_listed_key_only_what_is_its_own_is_shown(arrival):
 async def test_what_is_no_masked_address_is_not_shown(arrival):
     for shown in ("ada@casino.test", "see http://casino.test", "a***@casino.test now", ""):
         mail, _ = await arrival("email_changed", facts={"new_email_masked": shown, "at": "casino"})
-        assert "uses another address; mail" in mail["text"]
+        assert "email address of your account was changed. We" in mail["text"]
         assert "casino" not in mail["html"] + mail["text"]
 
 
 async def test_facts_are_text_and_not_html(arrival):
     mail, _ = await arrival("invitation", facts={"inviter": "Ann's", "tenant_name": "Tom & Jerry"})
-    assert "Ann&#39;s invites you to join “Tom &amp; Jerry”" in mail["html"]
-    assert "Ann's invites you to join “Tom & Jerry”" in mail["text"]
+    assert "Ann&#39;s has invited you to join “Tom &amp; Jerry”" in mail["html"]
+    assert "Ann's has invited you to join “Tom & Jerry”" in mail["text"]
     mail, _ = await arrival("invitation", facts={"inviter": "<b>Charles", "tenant_name": "{{ token }}"})
     for part in (mail["html"], mail["text"]):
-        assert "you are invited to join a team" in part
+        assert "You have been invited to join a team" in part
 
 
 async def test_a_mail_that_is_asked_for_twice_is_sent_once(app, settings, tell, post_office):

@@ -159,7 +159,7 @@ def test_an_ordinary_name_comes_through_unchanged(written, name):
     mail = written("invitation", name)
     for part in (mail["text"], text_of(mail["html"])):
         assert f"Hello {name}," in part
-        assert f"{name} invites you to join “{name}” as {name}." in part
+        assert f"{name} has invited you to join “{name}” as {name}." in part
 
 
 def test_a_name_is_one_line_of_64_characters_at_most():

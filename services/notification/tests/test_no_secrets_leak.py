@@ -19,7 +19,7 @@ async def test_shows_no_address_no_name_and_no_link(
             answer = await ada.get("/api/v1/notifications", params={"access_token": token})
             assert answer.status_code == 200, answer.text
     assert captured_telemetry.instrumented_libraries >= {"fastapi", "sqlalchemy", "redis"}
-    assert "mail" in captured_telemetry.logs
+    assert "email attempt" in captured_telemetry.logs
     secrets = [
         secret
         for person in [*people, refused]

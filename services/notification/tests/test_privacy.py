@@ -38,7 +38,7 @@ async def test_logs_tell_of_every_mail_and_show_neither_address_nor_token(
     async with running(create_app(settings.model_copy(update={"logging_sink": "stdout"}))):
         for person in people:
             await row_of(person, sealed_token=None)
-    told = [line for line in lines(*people) if line["event"] == "mail"]
+    told = [line for line in lines(*people) if line["event"] == "email attempt"]
     assert sorted(line["status"] for line in told) == ["failed", "queued", "sent", "sent"]
     assert {line["template"] for line in told} == {"email_verification"}
 
@@ -64,7 +64,7 @@ async def test_in_development_mail_may_be_off(settings, sign_up, row_of, post_of
         row = await row_of(person, status="skipped")
     assert row["sealed_token"] is None
     assert await post_office.attempts() == []
-    [line] = [line for line in lines(person) if line["event"] == "mail"]
+    [line] = [line for line in lines(person) if line["event"] == "email attempt"]
     assert (line["status"], line["error"], line["delivery_id"]) == (
         "skipped",
         "email_disabled",
@@ -77,7 +77,7 @@ async def test_in_production_mail_that_is_off_is_said_once_and_kept(settings, si
     person = await sign_up()
     async with running(create_app(settings.model_copy(update=changes))):
         await row_of(person, status="queued", attempts=0)
-    said = [line for line in lines(person) if line["event"].startswith("mail is off")]
+    said = [line for line in lines(person) if line["event"].startswith("email is off")]
     assert [line["level"] for line in said] == ["warning"]
     async with running(create_app(settings)):
         await mailed(person)

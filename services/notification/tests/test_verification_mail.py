@@ -10,7 +10,7 @@ async def test_who_signs_up_is_asked_to_confirm_the_address(app, sign_up, mailed
     mail = await mailed(person)
     assert mail["to"] == [person.email]
     assert mail["from"] == "Acme <hello@acme.test>"
-    assert mail["subject"] == "Confirm your e-mail address"
+    assert mail["subject"] == "Confirm your email address"
     for part in (mail["html"], mail["text"]):
         assert "Hello Ada Lovelace" in part
         assert "Analytical Engines" in part
@@ -76,7 +76,7 @@ async def test_a_name_that_is_an_advertisement_is_left_out(app, sign_up, mailed)
         mail = await mailed(person)
         for part in (mail["html"], mail["text"]):
             assert "Hello," in part
-            assert "that this is your e-mail address:" in part
+            assert "Please confirm your email address." in part
             assert "casino" not in part
 
 
