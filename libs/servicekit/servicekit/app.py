@@ -19,10 +19,10 @@ from redis.asyncio import Redis
 from servicekit import errors, health, logging, openapi, redis_client, telemetry
 from servicekit.auth.api_keys import ApiKeyIntrospector
 from servicekit.auth.api_keys import Check as ApiKeyCheck
+from servicekit.auth.call_limits import CallRates
 from servicekit.auth.dependencies import assert_policies
 from servicekit.auth.revocations import Revocations
 from servicekit.auth.tokens import KeySource, TokenVerifier
-from servicekit.call_limits import CallRates
 from servicekit.database import Database
 from servicekit.health import Check
 from servicekit.http.client import HttpPool, ServiceClient, ServiceTokens

@@ -8,7 +8,7 @@ office. While Redis is away each process counts by itself (see `rates`).
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from servicekit.call_limits import CallRates
+from servicekit.auth.call_limits import CallRates
 from servicekit.client_ip import client_ip, network_of
 from servicekit.rate_limits import Rate
 

@@ -21,7 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from servicekit.call_limits import CallLimits
+from servicekit.auth.call_limits import CallLimits
 from servicekit.postgres import AddressInvalid, Connector
 from servicekit.sample_secrets import is_sample, parts
 from servicekit.settings_errors import SettingsInvalid, messages_of, missing, of_fields, report

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
-from servicekit.call_limits import CallLimits, CallRates
+from servicekit.auth.call_limits import CallLimits, CallRates
 from servicekit.database import Database
 from servicekit.events.dispatcher import Handler
 from servicekit.events.outbox import Event, ReceivedEvent, inbox, outbox, publish

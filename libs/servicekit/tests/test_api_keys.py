@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from servicekit import errors
 from servicekit.auth import api_keys
 from servicekit.auth.api_keys import ApiKeyIntrospector
+from servicekit.auth.call_limits import CallRates
 from servicekit.auth.dependencies import Caller
-from servicekit.call_limits import CallRates
 from servicekit.http.client import HttpPool, ServiceTokens
 from servicekit.rate_limits import tenant_key
 from starlette.applications import Starlette

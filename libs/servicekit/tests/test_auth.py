@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request
 from servicekit import context, errors
+from servicekit.auth.call_limits import CallRates
 from servicekit.auth.dependencies import (
     Caller,
     PolicyMissing,
@@ -20,7 +21,6 @@ from servicekit.auth.dependencies import (
     require,
 )
 from servicekit.auth.tokens import Principal, TokenVerifier
-from servicekit.call_limits import CallRates
 from servicekit.jwks.cache import JwksCache
 from testkit.issuer import Issuer, JwksResponse
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from servicekit.events.outbox import inbox, outbox
 from servicekit.idempotency import idempotency_keys
-from servicekit.workers.retention import RetentionWorker
+from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import running_all
 from sqlalchemy import Table, func, insert, select
 

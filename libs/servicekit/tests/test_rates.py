@@ -8,8 +8,8 @@ import pytest
 from fastapi import APIRouter
 from pydantic import SecretStr
 from servicekit.app import create_service
+from servicekit.auth.call_limits import CallLimits, CallRates, LocalRates
 from servicekit.auth.dependencies import Caller
-from servicekit.call_limits import CallLimits, CallRates, LocalRates
 from servicekit.rate_limits import Limits, Rate, RateLimited
 from servicekit.settings import ServiceSettings
 from testkit.app import client, running

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import Field, SecretStr, StringConstraints
-from servicekit.call_limits import CallLimits
+from servicekit.auth.call_limits import CallLimits
 from servicekit.encryption import InvalidEncryptionKey, encrypt
 from servicekit.settings import ServiceSettings, current_and_previous
 

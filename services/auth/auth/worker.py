@@ -6,8 +6,8 @@ from datetime import timedelta
 from servicekit.app import Resources, run_workers
 from servicekit.database import Database
 from servicekit.events.relay import OutboxRelay
+from servicekit.retention import RetentionWorker
 from servicekit.workers.base import LoopWorker
-from servicekit.workers.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 from sqlalchemy import delete, func, select, text
 

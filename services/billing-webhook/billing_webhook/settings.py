@@ -1,7 +1,7 @@
 """Settings of billing-webhook."""
 
 from pydantic import Field, SecretStr
-from servicekit.call_limits import CallLimits
+from servicekit.auth.call_limits import CallLimits
 from servicekit.settings import ServiceSettings
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from servicekit.app import Resources, run_workers
 from servicekit.events.relay import Consumer, Handler
-from servicekit.workers.retention import RetentionWorker
+from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
 from billing_webhook import erasure, usage

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr
 from servicekit.app import Resources
-from servicekit.call_limits import CallLimits
+from servicekit.auth.call_limits import CallLimits
 from servicekit.settings import ServiceSettings
 
 

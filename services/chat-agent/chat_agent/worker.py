@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from servicekit.app import Resources, run_workers
 from servicekit.events.relay import Consumer, OutboxRelay
-from servicekit.workers.retention import RetentionRule, RetentionWorker
+from servicekit.retention import RetentionRule, RetentionWorker
 from servicekit.workers.supervisor import Worker
 from sqlalchemy import func
 

@@ -21,7 +21,7 @@ from redis.asyncio import Redis as AsyncRedis
 from servicekit.database import Database
 from servicekit.erasure import ANONYMOUS_SUBJECT
 from servicekit.events.outbox import ReceivedEvent
-from servicekit.workers.retention import RetentionWorker
+from servicekit.retention import RetentionWorker
 from testkit.databases import query
 
 from .client_helpers import read_run, start_run, start_streaming_run, wait_for, wait_until_finished

@@ -7,7 +7,7 @@ from servicekit import erasure
 from servicekit.erasure import TENANT_EVENTS, USER_EVENT, deleted_users
 from servicekit.events.outbox import ReceivedEvent
 from servicekit.events.relay import Handler
-from servicekit.workers.retention import RetentionRule
+from servicekit.retention import RetentionRule
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 

@@ -1,7 +1,7 @@
 """Rate limits and storage limits of users and tenants."""
 
 from pydantic import PositiveInt
-from servicekit.call_limits import CallLimits
+from servicekit.auth.call_limits import CallLimits
 
 MIB = 1024 * 1024
 

@@ -10,7 +10,7 @@ from conversation.erasure import HANDLERS
 from conversation.models import Conversation, Item
 from conversation.worker import workers
 from servicekit.events.outbox import ReceivedEvent
-from servicekit.workers.retention import RetentionWorker
+from servicekit.retention import RetentionWorker
 from sqlalchemy import func, select
 
 TENANT = uuid4()

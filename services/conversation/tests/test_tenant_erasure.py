@@ -11,7 +11,7 @@ from conversation.worker import workers
 from redis.asyncio import Redis
 from servicekit.erasure import tenants
 from servicekit.events.outbox import ReceivedEvent
-from servicekit.workers.retention import RetentionWorker
+from servicekit.retention import RetentionWorker
 from sqlalchemy import select
 
 TENANT = uuid4()

@@ -11,9 +11,9 @@ from servicekit import erasure
 from servicekit.auth.tokens import Principal
 from servicekit.database import wake_on_commit
 from servicekit.erasure import deleted_users
+from servicekit.retention import RetentionRule
 from servicekit.schemas import InvalidCursor, Page, decode_cursor, encode_cursor
 from servicekit.telemetry import traceparent
-from servicekit.workers.retention import RetentionRule
 from sqlalchemy import delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession

@@ -11,9 +11,9 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter
 from servicekit import telemetry
+from servicekit.backoff import Backoff
 from servicekit.database import Database
 from servicekit.encryption import DecryptionFailed
-from servicekit.jwks.backoff import Backoff
 from servicekit.workers.base import LoopWorker, shielded, until_set
 
 from notification import deliveries, rendering

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
-from servicekit.call_limits import CallLimits
+from servicekit.auth.call_limits import CallLimits
 from servicekit.encryption import encrypt
 from servicekit.settings import ServiceSettings, current_and_previous
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from servicekit.app import Resources, run_workers
 from servicekit.events.relay import Consumer
-from servicekit.workers.retention import RetentionWorker
+from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
 from notification import deliveries

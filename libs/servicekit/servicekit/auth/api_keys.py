@@ -19,10 +19,10 @@ from starlette.requests import HTTPConnection
 
 from servicekit.auth.permissions import Role
 from servicekit.auth.tokens import InvalidToken, Principal
+from servicekit.backoff import Clock
 from servicekit.client_ip import client_ip
 from servicekit.errors import TooManyRequests
 from servicekit.http.client import DependencyUnavailable, HttpPool, ServiceTokens
-from servicekit.jwks.backoff import Clock
 
 PREFIX = "acme_ak_"
 # Id, secret (256 bits) and checksum, in hexadecimal.

@@ -23,8 +23,8 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount
 
-from servicekit import call_limits
-from servicekit.auth import api_keys
+from servicekit.auth import api_keys, call_limits
+from servicekit.auth.call_limits import Kind
 from servicekit.auth.header_claims import (
     TenantMismatch,
     apply_header_restrictions,
@@ -33,7 +33,6 @@ from servicekit.auth.header_claims import (
 )
 from servicekit.auth.permissions import PERMISSIONS, allows, covers
 from servicekit.auth.tokens import Principal, TokenVerifier
-from servicekit.call_limits import Kind
 from servicekit.context import bind
 from servicekit.errors import Forbidden, Unauthenticated
 

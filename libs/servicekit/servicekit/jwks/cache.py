@@ -13,7 +13,7 @@ import httpx
 from prometheus_client import Counter
 
 from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable, VerificationKey
-from servicekit.jwks.backoff import Clock, NegativeCache, TokenBucket
+from servicekit.backoff import Clock, NegativeCache, TokenBucket
 from servicekit.jwks.refresher import JwksPolicy, JwksRefresher
 
 INSIDE_SUFFIXES = (".svc", ".svc.cluster.local", ".internal", ".localhost")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Counter, Gauge, Histogram
 
 from servicekit.auth.tokens import VerificationKey
-from servicekit.jwks.backoff import Backoff, Clock
+from servicekit.backoff import Backoff, Clock
 from servicekit.jwks.fetch import FetchLimits, KeySet, KeySetError, fetch
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from servicekit import erasure
 from servicekit.database import Database
 from servicekit.erasure import ANONYMOUS_SUBJECT, deleted_users
+from servicekit.retention import RetentionRule
 from servicekit.workers.base import LoopWorker
-from servicekit.workers.retention import RetentionRule
 from sqlalchemy import delete, exists, select, update
 
 from chat_agent.erasure.handlers import stop_runs
