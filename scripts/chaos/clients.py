@@ -10,10 +10,10 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from starter_cli.events import TERMINAL, Reader, RunEvent
+from starter_cli.events import TERMINAL, RunEvent, read_async
 from starter_cli.owner import Owner
 
-# Comments come every fifteen seconds.
+# A comment comes every five seconds.
 TIMEOUT = httpx.Timeout(40, connect=5)
 # No more than so many connections are kept for the next request; streams are not counted.
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
@@ -136,11 +136,9 @@ class RunClient:
     async def _read_events(self, answer: httpx.Response) -> None:
         self.connections += 1
         self.run_id = answer.headers.get("Acme-Run-Id", self.run_id)
-        reader = Reader()
-        async for line in answer.aiter_lines():
-            if event := reader.feed(line):
-                self.events.append(event)
-                self.run_id = event.data["run_id"]
+        async for event in read_async(answer):
+            self.events.append(event)
+            self.run_id = event.data["run_id"]
         if not self.has_ended:
             self.breaks += 1
 

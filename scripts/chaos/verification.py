@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from starter_cli.events import Reader, RunEvent
+from starter_cli.events import RunEvent, read_async
 
 from scripts.chaos import received
 from scripts.chaos.clients import Client, RunClient
@@ -94,12 +94,11 @@ async def collect_run(client: Client, run_client: RunClient, calls: Sequence[Cal
 
 async def read_log(client: Client, run_id: str) -> Sequence[RunEvent]:
     """Read what there is of a run's events, from the beginning; one that goes on is not waited for."""
-    reader, events = Reader(), list[RunEvent]()
+    events: list[RunEvent] = []
     path = f"/api/v1/runs/{run_id}/events"
     with suppress(TimeoutError):
         async with asyncio.timeout(LOG_SECONDS), client.http.stream("GET", path) as answer:
             answer.raise_for_status()
-            async for line in answer.aiter_lines():
-                if event := reader.feed(line):
-                    events.append(event)
+            async for event in read_async(answer):
+                events.append(event)  # those that came before the time was over count
     return events

@@ -1,9 +1,11 @@
-"""Reads the event stream of a run (text/event-stream, WHATWG HTML 9.2) as it comes in."""
+"""The events of a run, as a client of the gateway gets them (text/event-stream)."""
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+import httpx
+from httpx_sse import EventSource, ServerSentEvent
 
 TERMINAL = frozenset({"run.completed", "run.failed", "run.cancelled", "run.waiting"})
 
@@ -16,27 +18,19 @@ class RunEvent:
     type: str
     data: dict[str, Any]
 
-
-class Reader:
-    """Puts events together line by line; comments, which only keep a stream open, are left out."""
-
-    def __init__(self) -> None:
-        self._fields: dict[str, str] = {}
-
-    def feed(self, line: str) -> RunEvent | None:
-        """Take a line, and give the event if it was its last."""
-        name, _, value = line.partition(":")
-        if line and name:
-            self._fields[name] = value.removeprefix(" ")
-        elif not line and "data" in self._fields:
-            fields, self._fields = self._fields, {}
-            return RunEvent(fields.get("id", ""), fields.get("event", "message"), json.loads(fields["data"]))
-        return None
+    @classmethod
+    def from_sse(cls, event: ServerSentEvent) -> Self:
+        """Parse a server-sent event."""
+        return cls(event.id, event.event, event.json())
 
 
-def read(lines: Iterable[str]) -> Iterator[RunEvent]:
-    """Give each event as soon as its last line is there."""
-    reader = Reader()
-    for line in lines:
-        if event := reader.feed(line):
-            yield event
+def read(response: httpx.Response) -> Iterator[RunEvent]:
+    """Yield each event as soon as its last line is there; a comment, which has no data, is none."""
+    return (RunEvent.from_sse(event) for event in EventSource(response).iter_sse() if event.data)
+
+
+async def read_async(response: httpx.Response) -> AsyncIterator[RunEvent]:
+    """Yield each event of an asynchronous client's response."""
+    async for event in EventSource(response).aiter_sse():
+        if event.data:
+            yield RunEvent.from_sse(event)

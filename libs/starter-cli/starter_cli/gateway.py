@@ -10,7 +10,7 @@ from starter_cli import events
 from starter_cli.events import RunEvent
 from starter_cli.owner import Owner
 
-# A model may think for a while between two events; comments come every fifteen seconds.
+# A model may think for a while between two events; a comment comes every five seconds.
 TIMEOUT = httpx.Timeout(60, connect=5)
 
 
@@ -46,7 +46,7 @@ class GatewayClient:
             if response.status_code != httpx.codes.OK:
                 response.read()
                 raise UnexpectedResponse(describe(response))
-            yield events.read(response.iter_lines())
+            yield events.read(response)
 
     def conversation(self, conversation_id: str) -> dict[str, Any]:
         """Read a conversation with its messages."""

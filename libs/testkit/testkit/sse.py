@@ -1,9 +1,11 @@
-"""Server-sent events, as a client reads them (WHATWG HTML 9.2)."""
+"""Server-sent events of a run, as a client reads them."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import httpx
+from httpx_sse import EventSource
 
 
 @dataclass(frozen=True)
@@ -16,12 +18,9 @@ class Event:
 
 
 def events(lines: Iterable[str]) -> Iterator[Event]:
-    """Read events from a stream's lines as they come (`response.iter_lines()`), and pass comments over."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line and not line.startswith(":"):
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif not line and fields:
-            yield Event(int(fields["id"]), fields["event"], json.loads(fields["data"]))
-            fields = {}
+    """Yield the events of a stream's lines (`response.iter_lines()`) as they come; comments are left out."""
+    content = (f"{line}\n".encode() for line in lines)
+    response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=content)
+    for event in EventSource(response).iter_sse():
+        if event.data:
+            yield Event(int(event.id), event.event, event.json())

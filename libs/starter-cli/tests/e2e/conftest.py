@@ -57,7 +57,7 @@ class Person:
         with self.http.stream("POST", "/api/v1/chat/stream", json={"message": message, **more}) as answer:
             assert answer.status_code == 200, answer.read()
             assert answer.headers["content-type"].startswith("text/event-stream")
-            return [(time.time(), event) for event in events.read(answer.iter_lines())]
+            return [(time.time(), event) for event in events.read(answer)]
 
     def messages(self, conversation_id: str) -> list[dict[str, Any]]:
         answer = self.http.get(f"/api/v1/conversations/{conversation_id}")

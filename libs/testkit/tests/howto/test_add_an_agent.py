@@ -1,7 +1,7 @@
 from .pages import Tree
 
 # Not part of the page, since the page adds no behaviour that other tests would not see.
-TEST = """
+TEST = """\
 def test_answers_as_the_agent(ann):
     answer = ann.post("/api/v1/chat", json={"message": "Hello", "agent_type": "translator"})
     assert answer.json()["agent_used"] == "translator"
