@@ -66,25 +66,23 @@ def guarded(app: FastAPI) -> Iterator[tuple[SensitiveAction, str]]:
 
 def cells(policy: Policy) -> list[str]:
     """Describe what a row requires, and what it leaves behind."""
-    proof = f"{policy.proof_minutes} min" if policy.proof_minutes else "yes"
+    proof = f"{policy.max_auth_age_minutes} min" if policy.max_auth_age_minutes else "yes"
     return [
-        proof if policy.fresh_proof else "no",
+        proof if policy.recent_auth else "no",
         role(policy),
         "" if policy.ceiling is Ceiling.NONE else policy.ceiling.name.lower(),
         "yes" if policy.machines else "no",
         f"`{policy.audit}`" if policy.audit else "",
-        f"`{policy.mail}` to {policy.mail_to}" if policy.mail else "",
+        f"`{policy.email}` to {policy.email_to}" if policy.email else "",
     ]
 
 
 def role(policy: Policy) -> str:
     """Name the least role, and where it is looked up unless that is the token's tenant."""
-    if policy.least_role is None:
+    if policy.min_role is None:
         return policy.where.value
     return (
-        str(policy.least_role)
-        if policy.where is Where.TENANT
-        else f"{policy.least_role} of {policy.where.value}"
+        str(policy.min_role) if policy.where is Where.TENANT else f"{policy.min_role} of {policy.where.value}"
     )
 
 

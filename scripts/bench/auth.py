@@ -20,7 +20,7 @@ from auth.security.passwords import ITERATIONS, LANES, MEMORY_KIB, SALT_BYTES
 from auth.settings import Overlap
 from auth.signing.access_tokens import AccessTokens
 from auth.signing.key_file import KeyFile
-from auth.signing.signing_keys import Making, SigningKeys
+from auth.signing.signing_keys import KeyFactory, SigningKeys
 from auth.signing.vault import SIGNING, Vault
 from auth.signing.vault_keys import TransitKeys
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -92,8 +92,10 @@ async def token_signing(vault_url: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with aclosing(HttpPool()) as http:
             vault = Vault(http, vault_url, lambda: "hvs.bench", patience=SIGNING)
-            in_vault = await issuer(Path(folder, "vault"), vault, Making(transit.another, transit.another))
-            in_file = await issuer(Path(folder, "file"), vault, Making())
+            in_vault = await issuer(
+                Path(folder, "vault"), vault, KeyFactory(transit.create_version, transit.create_version)
+            )
+            in_file = await issuer(Path(folder, "file"), vault, KeyFactory())
             print_comparison(
                 "tokens signed by Vault (bare: file)",
                 await best_throughput(in_vault),
@@ -108,7 +110,7 @@ async def token_signing(vault_url: str) -> None:
             )
 
 
-async def issuer(path: Path, vault: Vault, making: Making) -> AccessTokens:
+async def issuer(path: Path, vault: Vault, making: KeyFactory) -> AccessTokens:
     """Make what issues tokens, with a key of its own."""
     day = timedelta(days=1)
     keys = SigningKeys(KeyFile(path), Overlap(day, day), making=making)

@@ -7,14 +7,14 @@ from typing import Annotated
 from fastapi import Depends, Request
 from servicekit.client_ip import client_ip, network_of
 
-from auth.security.keyed_hash import digest
-from auth.services import Parts
+from auth.security.keyed_hash import keyed_hash
+from auth.services import AuthServices
 
 MAX_USER_AGENT = 512
 
 
 @dataclass(frozen=True)
-class Origin:
+class ClientInfo:
     """A client: its address (of IPv6 the /64), what is kept of it, and what it calls itself.
 
     By any of the digests it may be known from before; the first is the one that is kept.
@@ -30,22 +30,22 @@ class Origin:
         return self.digests[0]
 
 
-_current: ContextVar[Origin | None] = ContextVar("origin", default=None)
+_current: ContextVar[ClientInfo | None] = ContextVar("origin", default=None)
 
 
-async def origin(request: Request) -> Origin:
-    """Give the origin of a request, and let the audit log know it."""
-    parts: Parts = request.app.state.parts
+async def bind_client_info(request: Request) -> ClientInfo:
+    """Return the origin of a request, and let the audit log know it."""
+    services: AuthServices = request.app.state.services
     address = network_of(client_ip(request))
-    kept = tuple(digest(salt, "address", address) for salt in parts.settings.address_salts)
-    found = Origin(address, kept, (request.headers.get("User-Agent") or "")[:MAX_USER_AGENT] or None)
-    _current.set(found)
-    return found
+    digests = tuple(keyed_hash(salt, "address", address) for salt in services.settings.address_salts)
+    client = ClientInfo(address, digests, (request.headers.get("User-Agent") or "")[:MAX_USER_AGENT] or None)
+    _current.set(client)
+    return client
 
 
-def current() -> Origin | None:
-    """Give the origin of the request at hand, if there is one."""
+def current_client() -> ClientInfo | None:
+    """Return the origin of the request at hand, if there is one."""
     return _current.get()
 
 
-RequestOrigin = Annotated[Origin, Depends(origin)]
+RequestClient = Annotated[ClientInfo, Depends(bind_client_info)]

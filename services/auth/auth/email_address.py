@@ -13,38 +13,38 @@ def parse(address: str) -> ValidatedEmail:
     """Read an address by its form alone, without asking the network; raises ValueError."""
     try:
         # A name that only a company's own network knows (.internal, .test) is an address too.
-        found = validate_email(
+        email = validate_email(
             address, check_deliverability=False, globally_deliverable=False, test_environment=True
         )
     except EmailNotValidError:
         # Its own message quotes what was sent.
         raise ValueError("this is not an e-mail address") from None
-    if "." not in found.ascii_domain:
+    if "." not in email.ascii_domain:
         raise ValueError("this is not an e-mail address")
-    return found
+    return email
 
 
-def written(address: str) -> str:
+def normalize(address: str) -> str:
     """Give an address as mail is sent to it: the domain in lower case, the rest as its owner writes it."""
     return parse(address).normalized
 
 
-def key_of(address: str) -> str:
-    """Give the normal form that an account is found by.
+def canonical_email(address: str) -> str:
+    """Return the normal form that an account is found by.
 
     Tags (`ann+shop@…`) make different addresses: some providers deliver them elsewhere. Mail always goes to
     the address as its owner wrote it, never to what somebody else typed that has the same key.
     """
-    found = parse(address)
-    return f"{unicodedata.normalize('NFKC', found.local_part).lower()}@{found.ascii_domain.lower()}"
+    parsed = parse(address)
+    return f"{unicodedata.normalize('NFKC', parsed.local_part).lower()}@{parsed.ascii_domain.lower()}"
 
 
 def domain_of(address: str) -> str:
-    """Give the domain of an address, in its normal form."""
-    return key_of(address).rpartition("@")[2]
+    """Return the domain of an address, in its normal form."""
+    return canonical_email(address).rpartition("@")[2]
 
 
-def as_domain(text: str) -> str:
+def normalize_domain(text: str) -> str:
     """Write a domain in its normal form; raises ValueError."""
     try:
         return domain_of(f"somebody@{text}")
@@ -53,10 +53,10 @@ def as_domain(text: str) -> str:
 
 
 Domain = Annotated[
-    str, Field(min_length=3, max_length=190, examples=["example.com"]), AfterValidator(as_domain)
+    str, Field(min_length=3, max_length=190, examples=["example.com"]), AfterValidator(normalize_domain)
 ]
 Email = Annotated[
     str,
     Field(max_length=MAX_LENGTH, json_schema_extra={"format": "email"}, examples=["ann@example.com"]),
-    AfterValidator(written),
+    AfterValidator(normalize),
 ]

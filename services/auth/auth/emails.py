@@ -11,13 +11,13 @@ from servicekit.events.outbox import publish
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth.events import MailDue, MailKind
+from auth.events import EmailKind, EmailRequested
 from auth.models import Membership, Status, Tenant, User
-from auth.security.one_time_tokens import Fresh
-from auth.services import Parts
+from auth.security.one_time_tokens import IssuedToken
+from auth.services import AuthServices
 
 # A notice that could not be sent by then is no news any more.
-NOTICE_LIFE = timedelta(days=2)
+NOTICE_TTL = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -29,35 +29,35 @@ class Recipient:
     display_name: str | None = None
 
     @classmethod
-    def of(cls, user: User) -> Self:
+    def from_user(cls, user: User) -> Self:
         """Write to a person, at the address of their account."""
         return cls(user.subject, user.email, user.display_name)
 
 
-def send(  # noqa: PLR0913  # the parts of a mail
+def request_email(  # noqa: PLR0913  # the parts of a mail
     db: AsyncSession,
-    parts: Parts,
-    kind: MailKind,
+    services: AuthServices,
+    kind: EmailKind,
     to: Recipient,
     *,
     tenant_id: UUID | None = None,
-    fresh: Fresh | None = None,
+    issued: IssuedToken | None = None,
     **facts: str,
 ) -> None:
     """Have a mail sent when the transaction is committed; its token can be read by nobody on the way."""
-    token = encrypt(parts.settings.event_sealing_key, fresh.token, context=to.id) if fresh else None
-    expires_at = fresh.expires_at if fresh else datetime.now(UTC) + NOTICE_LIFE
-    ask(db, kind, to, facts, tenant_id=tenant_id, token=token, expires_at=expires_at)
+    token = encrypt(services.settings.event_sealing_key, issued.token, context=to.id) if issued else None
+    expires_at = issued.expires_at if issued else datetime.now(UTC) + NOTICE_TTL
+    _publish(db, kind, to, facts, tenant_id=tenant_id, token=token, expires_at=expires_at)
 
 
-def say_farewell(db: AsyncSession, to: Recipient) -> None:
+def request_goodbye_email(db: AsyncSession, to: Recipient) -> None:
     """Have the last mail sent to somebody, of whom we know nothing any more from then on."""
-    ask(db, MailKind.ACCOUNT_DELETED, to, {}, expires_at=datetime.now(UTC) + NOTICE_LIFE)
+    _publish(db, EmailKind.ACCOUNT_DELETED, to, {}, expires_at=datetime.now(UTC) + NOTICE_TTL)
 
 
-def ask(  # noqa: PLR0913  # the parts of a mail
+def _publish(  # noqa: PLR0913  # the parts of a mail
     db: AsyncSession,
-    kind: MailKind,
+    kind: EmailKind,
     to: Recipient,
     facts: dict[str, str],
     *,
@@ -66,7 +66,7 @@ def ask(  # noqa: PLR0913  # the parts of a mail
     expires_at: datetime,
 ) -> None:
     """Tell notification of a mail; its token is sealed."""
-    due = MailDue(
+    due = EmailRequested(
         kind=kind,
         recipient=to.id,
         tenant_id=tenant_id,
@@ -80,7 +80,7 @@ def ask(  # noqa: PLR0913  # the parts of a mail
 
 
 async def notify_owners(
-    db: AsyncSession, kind: MailKind, tenant: Tenant, *, besides: UUID | None = None, **facts: str
+    db: AsyncSession, kind: EmailKind, tenant: Tenant, *, besides: UUID | None = None, **facts: str
 ) -> None:
     """Have a notice sent to every owner who can sign in, except one."""
     query = (
@@ -94,8 +94,8 @@ async def notify_owners(
         )
         .order_by(Membership.created_at, User.id)
     )
-    told = {"tenant_name": tenant.name, **facts}
-    expires_at = datetime.now(UTC) + NOTICE_LIFE
+    payload = {"tenant_name": tenant.name, **facts}
+    expires_at = datetime.now(UTC) + NOTICE_TTL
     for user in await db.scalars(query):
-        to = Recipient.of(user)
-        ask(db, kind, to, told, tenant_id=tenant.id, expires_at=expires_at)
+        to = Recipient.from_user(user)
+        _publish(db, kind, to, payload, tenant_id=tenant.id, expires_at=expires_at)

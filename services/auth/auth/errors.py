@@ -51,7 +51,7 @@ class SessionNotFound(NotFound):
     """The caller has no such session, or no longer."""
 
 
-class UserUnknown(NotFound):
+class UserNotFound(NotFound):
     """No account has this id or address; only operators are told."""
 
     default_detail = "There is no such user."
@@ -63,7 +63,7 @@ class PeopleOnly(Forbidden):
     default_detail = "This is for people; the token is a machine's."
 
 
-class EmailTokenInvalid(BadRequest):
+class InvalidEmailToken(BadRequest):
     """The token of a mail is unknown, used, replaced by a newer one, or too old; which, is not told."""
 
     default_detail = "The link is not valid, or no longer. Ask for a new one."
@@ -77,7 +77,7 @@ class SignUpPasswordRequired(BadRequest):
     )
 
 
-class SignUpPasswordWrong(BadRequest):
+class InvalidSignUpPassword(BadRequest):
     """No registration of the address that waits to be confirmed has this password; the link stays good."""
 
     default_detail = (
@@ -98,7 +98,7 @@ class PasswordTooLong(Unprocessable):
     default_detail = "Use at most 256 characters."
 
 
-class PasswordTooGuessable(Unprocessable):
+class PasswordTooWeak(Unprocessable):
     """Nearly all of the password is what anybody would try first."""
 
     default_detail = (

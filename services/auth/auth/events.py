@@ -16,7 +16,7 @@ class Verification(BaseModel):
     expires_at: AwareDatetime
 
 
-class MailToConfirm(Event):
+class EmailVerificationEvent(Event):
     """What both events tell: whose address is to be confirmed, and with what."""
 
     user_id: str
@@ -27,13 +27,13 @@ class MailToConfirm(Event):
     verification: Verification
 
 
-class UserRegistered(MailToConfirm):
+class UserRegistered(EmailVerificationEvent):
     """Somebody has signed up."""
 
     type: ClassVar[str] = "auth.user.registered.v1"
 
 
-class EmailVerificationRequested(MailToConfirm):
+class EmailVerificationRequested(EmailVerificationEvent):
     """Somebody who has signed up wants the confirming mail again."""
 
     type: ClassVar[str] = "auth.email_verification.requested.v1"
@@ -75,7 +75,7 @@ class UserDeleted(Event):
     tenant_ids: list[UUID]
 
 
-class MailKind(StrEnum):
+class EmailKind(StrEnum):
     """What a mail is about; notification has a letter for each."""
 
     # With a token, which is good for what the letter says.
@@ -118,12 +118,12 @@ class MailKind(StrEnum):
     TENANT_DELETED = "tenant_deleted"
 
 
-class MailDue(Event):
+class EmailRequested(Event):
     """Somebody is to get a mail."""
 
     type: ClassVar[str] = "auth.mail.due.v1"
 
-    kind: MailKind
+    kind: EmailKind
     # `user:<id>`, or `mail:<normal form of the address>` of somebody who has no account yet.
     recipient: str
     tenant_id: UUID | None

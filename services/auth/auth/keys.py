@@ -12,20 +12,20 @@ from servicekit import redis_client
 from servicekit.jwks import invalidation
 
 from auth.settings import Settings
-from auth.signing.key_ring import KeyRing, KeyUnknown, RotationPending
+from auth.signing.key_ring import KeyNotFound, KeyRing, RotationPending
 from auth.signing.signing_keys import SigningKeys
-from auth.signing.vault_keys import KeyNotMade
+from auth.signing.vault_keys import KeyCreationFailed
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; gives the exit code."""
+    """Run one command; returns the exit code."""
     chosen = parser().parse_args(arguments)
     return asyncio.run(run(chosen, Settings.load()))
 
 
 async def run(chosen: argparse.Namespace, settings: Settings) -> int:
-    """Do what was chosen, and show all keys; gives the exit code."""
-    async with aclosing(SigningKeys.of(settings)) as keys:
+    """Do what was chosen, and show all keys; returns the exit code."""
+    async with aclosing(SigningKeys.from_settings(settings)) as keys:
         try:
             if chosen.command == "rotate":
                 await keys.rotate(at_once=chosen.at_once)
@@ -33,9 +33,9 @@ async def run(chosen: argparse.Namespace, settings: Settings) -> int:
                 await keys.revoke(chosen.kid)
         except RotationPending:
             return failed("A new key is already published and will sign from the time that `list` shows.")
-        except KeyUnknown:
+        except KeyNotFound:
             return failed("There is no key with this id; `list` shows those that there are.")
-        except KeyNotMade as reason:
+        except KeyCreationFailed as reason:
             return await unmade(settings, burnt_by(chosen), reason)
         sys.stdout.write(table(await keys.read(), settings))
     # A new key that signs at once is news as well; one that signs tomorrow is found out in time.
@@ -48,8 +48,8 @@ def burnt_by(chosen: argparse.Namespace) -> list[str]:
     return [chosen.kid] if chosen.command == "revoke" else []
 
 
-async def unmade(settings: Settings, burnt: list[str], reason: KeyNotMade) -> int:
-    """Say that there is no new key, and what that means; gives the exit code."""
+async def unmade(settings: Settings, burnt: list[str], reason: KeyCreationFailed) -> int:
+    """Say that there is no new key, and what that means; returns the exit code."""
     if not burnt:
         return failed(str(reason))
     await tell(settings, burnt)
@@ -57,7 +57,7 @@ async def unmade(settings: Settings, burnt: list[str], reason: KeyNotMade) -> in
 
 
 async def tell(settings: Settings, burnt: list[str]) -> int:
-    """Have every service ask for the keys now; gives the exit code."""
+    """Have every service ask for the keys now; returns the exit code."""
     try:
         await sound_alarm(settings, burnt)
     except (RedisError, OSError):
@@ -73,7 +73,7 @@ async def sound_alarm(settings: Settings, burnt: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Say what the command takes."""
+    """Return what the command takes."""
     top = argparse.ArgumentParser(
         prog="python -m auth.keys", description="The keys that access tokens are signed with."
     )
@@ -103,7 +103,7 @@ def table(ring: KeyRing, settings: Settings) -> str:
     states = ring.states(time.time(), settings.overlap)
     return "".join(
         f"{key.kid}  {state.value:<8}  signs from {datetime.fromtimestamp(key.active_from, UTC):%FT%TZ}"
-        f"  {key.place}\n"
+        f"  {key.location}\n"
         for key, state in states.items()
     )
 

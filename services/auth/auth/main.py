@@ -11,14 +11,14 @@ from servicekit.workers.supervisor import running_all
 
 from auth.account import routes as account
 from auth.api_keys import routes as api_keys
-from auth.api_keys.introspection import own
+from auth.api_keys.introspection import verify_locally
 from auth.audit import routes as audit
 from auth.mfa import routes as mfa
 from auth.oauth import routes as oauth
 from auth.registration import routes as registration
-from auth.security.revocation import Announcer
+from auth.security.revocation import RevocationPublisher
 from auth.service_accounts import routes as service_accounts
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.sessions import operator_routes as operators
 from auth.sessions import routes as sessions
 from auth.settings import Settings
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Put the service together."""
     settings = settings or Settings()
-    keys = SigningKeys.of(settings)
+    keys = SigningKeys.from_settings(settings)
 
     @asynccontextmanager
     async def ready_to_sign(resources: Resources) -> AsyncIterator[None]:
         # Also where no workers run: who revokes must see to it that it is told.
-        async with aclosing(keys), running_all([Announcer(resources.database, resources.redis)]):
+        async with aclosing(keys), running_all([RevocationPublisher(resources.database, resources.redis)]):
             await keys.start()
             if settings.auth_key_storage_path and not settings.is_development:
                 # Each replica with a file of its own refuses the tokens of the others.
@@ -68,14 +68,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             oauth.router,
             oauth.well_known,
         ],
-        internal=[oauth.machines_api, api_keys.api_keys_internal, tenants.members_internal],
+        internal=[oauth.internal_router, api_keys.internal_router, tenants.internal_router],
         workers=workers,
         lifespan=ready_to_sign,
         keys=keys,
-        api_keys=own,
+        api_keys=verify_locally,
         max_body_size=16 * KIB,
     )
-    app.state.parts = app.state.internal.state.parts = Parts.of(settings, app.state.resources, keys)
+    app.state.services = app.state.internal.state.services = AuthServices.from_settings(
+        settings, app.state.resources, keys
+    )
     return app
 
 

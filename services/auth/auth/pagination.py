@@ -12,11 +12,11 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 Columns = TypeVarTuple("Columns")
-PLACE = TypeAdapter(tuple[Moment, UUID])
+POSITION = TypeAdapter(tuple[Moment, UUID])
 
 
-def page_of(  # noqa: PLR0913  # what a page is made of
-    asked: Select[*Columns],
+def paginate(  # noqa: PLR0913  # what a page is made of
+    query: Select[*Columns],
     moment: InstrumentedAttribute[datetime],
     row_id: InstrumentedAttribute[UUID],
     limit: int,
@@ -27,21 +27,21 @@ def page_of(  # noqa: PLR0913  # what a page is made of
     """Narrow a statement to a page and the row after it, for `after` to see; raises BadCursor."""
     order = (moment, row_id)
     if cursor:
-        begin = tuple_(*place(cursor))
-        asked = asked.where(tuple_(*order) < begin if newest_first else tuple_(*order) > begin)
-    return asked.order_by(*(one.desc() if newest_first else one for one in order)).limit(limit + 1)
+        begin = tuple_(*read_cursor(cursor))
+        query = query.where(tuple_(*order) < begin if newest_first else tuple_(*order) > begin)
+    return query.order_by(*(one.desc() if newest_first else one for one in order)).limit(limit + 1)
 
 
-def place(cursor: str) -> tuple[datetime, UUID]:
+def read_cursor(cursor: str) -> tuple[datetime, UUID]:
     """Read the moment and the id after which a page begins; raises BadCursor."""
     try:
-        return PLACE.validate_python(decode_cursor(cursor, str, str))
+        return POSITION.validate_python(decode_cursor(cursor, str, str))
     except (ValueError, OverflowError) as error:
         raise InvalidCursor from error
 
 
-def after(places: Sequence[tuple[datetime, UUID]], limit: int) -> str | None:
-    """Make the cursor of the next page; there is one more place than this page shows, or there is no next."""
+def next_cursor(places: Sequence[tuple[datetime, UUID]], limit: int) -> str | None:
+    """Return the cursor of the next page, or None where there are no more rows than the page shows."""
     if len(places) <= limit:
         return None
     moment, row_id = places[limit - 1]

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Depends, Response
 
-from auth.client_info import origin
+from auth.client_info import bind_client_info
 
 
 def no_store(response: Response) -> None:
@@ -13,5 +13,7 @@ def no_store(response: Response) -> None:
 def auth_router(tag: str, prefix: str = "") -> APIRouter:
     """Return a router below /api/v1/auth: no response is cached, every request knows its client."""
     return APIRouter(
-        prefix=f"/api/v1/auth{prefix}", tags=[tag], dependencies=[Depends(no_store), Depends(origin)]
+        prefix=f"/api/v1/auth{prefix}",
+        tags=[tag],
+        dependencies=[Depends(no_store), Depends(bind_client_info)],
     )

@@ -92,13 +92,13 @@ class Credentials(RequestModel):
     device: DeviceToken | None = None
 
 
-class Refresh(RequestModel):
+class LogoutRequest(RequestModel):
     """A session's newest refresh token."""
 
     refresh_token: OpaqueToken
 
 
-class Refreshing(Refresh):
+class RefreshRequest(LogoutRequest):
     """A session's newest refresh token; the same one again within seconds, when the answer was lost.
 
     Who sends `device` (as it came with the session) the first time, sends it the second time as well.
@@ -107,13 +107,13 @@ class Refreshing(Refresh):
     device: DeviceToken | None = None
 
 
-class MailRequest(RequestModel):
+class EmailRequest(RequestModel):
     """Where to send the confirming mail again."""
 
     email: Email
 
 
-class MailToken(RequestModel):
+class EmailTokenBody(RequestModel):
     """The token of a mail's link."""
 
     token: OpaqueToken
@@ -126,7 +126,7 @@ class Confirmation(RequestModel):
     password: Password | None = None
 
 
-class SessionBundle(BaseModel):
+class TokenResponse(BaseModel):
     """All that a client needs to go on.
 
     Where `tenant_status` is `suspended`, the session is for the owner to reactivate the tenant: there are no
@@ -149,7 +149,7 @@ class SessionBundle(BaseModel):
     device: str | None
 
 
-class KnownSession(BaseModel):
+class OwnSession(BaseModel):
     """A session that goes on; `is_current` marks the one that asks."""
 
     id: UUID

@@ -20,14 +20,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import audit, users
 from auth.account import passwords as new_password
 from auth.audit import Action
-from auth.email_address import key_of, written
-from auth.models import EndReason, Membership, PasswordBefore, Session, Status, Tenant, User
+from auth.email_address import canonical_email, normalize
+from auth.models import EndReason, Membership, PasswordHistory, Session, Status, Tenant, User
 from auth.security import password_policy
 from auth.security.passwords import Passwords
 from auth.sessions import sessions
 from auth.settings import Settings
 from auth.tenants.lifecycle import OPERATOR
-from auth.tenants.members import give
+from auth.tenants.members import set_role
 
 PASSWORD_BYTES = 18
 
@@ -50,13 +50,13 @@ class Seed:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; gives the exit code."""
+    """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     password = sys.stdin.readline().rstrip("\r\n") if options.password_stdin else None
     wanted = Seed(
         email=options.email,
         tenant_name=options.tenant_name,
-        tenant_slug=options.tenant_slug or users.slug_of(options.tenant_name),
+        tenant_slug=options.tenant_slug or users.slugify(options.tenant_name),
         role=options.role,
         display_name=options.display_name,
         password=password,
@@ -72,11 +72,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Say what the command takes."""
+    """Return what the command takes."""
     top = argparse.ArgumentParser(
         prog="python -m auth.seed", description="Make a tenant and a confirmed account in it."
     )
-    top.add_argument("--email", required=True, type=written)
+    top.add_argument("--email", required=True, type=normalize)
     top.add_argument("--tenant-name", required=True)
     top.add_argument(
         "--tenant-slug", help="by default made of the name; a tenant with this slug is used as it is"
@@ -99,16 +99,16 @@ def parser() -> argparse.ArgumentParser:
 async def seed(settings: Settings, wanted: Seed, *, show_password: bool = False) -> list[str]:
     """Create or update in one transaction and return the lines to print.
 
-    Raises SeedRefused, LastOwner, and as `password_policy.check` does.
+    Raises SeedRefused, LastOwner, and as `password_policy.validate` does.
     """
     if wanted.password is not None:
-        password_policy.check(wanted.password, [wanted.email, wanted.tenant_name, wanted.display_name])
+        password_policy.validate(wanted.password, [wanted.email, wanted.tenant_name, wanted.display_name])
     passwords = Passwords(settings.auth_password_pepper, settings.auth_previous_password_pepper)
     database = Database.from_settings(settings, "auth-seed", pool_size=1)
     try:
         async with database.begin() as db:
             tenant = await find_or_add_tenant(db, wanted)
-            user = await users.hold(db, wanted.email)
+            user = await users.get_for_update(db, wanted.email)
             if user is not None and user.status is Status.PENDING:
                 await replace_pending(db, user, wanted)
                 user = None
@@ -135,7 +135,7 @@ async def find_or_add_tenant(db: AsyncSession, wanted: Seed) -> Tenant:
 
 
 async def has_owner(db: AsyncSession, tenant: Tenant) -> bool:
-    """Tell whether a tenant has an owner."""
+    """Return whether a tenant has an owner."""
     owners = select(Membership).where(Membership.tenant_id == tenant.id, Membership.role == Role.OWNER)
     return await db.scalar(owners.limit(1)) is not None
 
@@ -148,12 +148,12 @@ async def add(
     user = User(
         id=uuid4(),
         email=wanted.email,
-        email_key=key_of(wanted.email),
+        email_key=canonical_email(wanted.email),
         display_name=wanted.display_name,
         password_hash=await passwords.hash(wanted.password or generated or ""),
         status=Status.ACTIVE,
     )
-    users.confirm(user)
+    users.mark_verified(user)
     db.add(user)
     await db.flush()
     db.add(Membership(tenant_id=tenant.id, user_id=user.id, role=wanted.role))
@@ -171,7 +171,7 @@ async def replace_pending(db: AsyncSession, user: User, wanted: Seed) -> None:
             f"{user.email} has signed up and not confirmed the address. Repeat the command with --update to"
             " replace that sign-up, the confirmation of the address and the password included."
         )
-    await users.discard_pending(db, user.email_key)
+    await users.delete_unverified(db, user.email_key)
 
 
 async def update(  # noqa: PLR0913, PLR0917  # what is changed, by what, to what
@@ -186,12 +186,12 @@ async def update(  # noqa: PLR0913, PLR0917  # what is changed, by what, to what
             f"{user.email} exists already and was not changed. This would change the {named};"
             " repeat the command with --update to do that."
         )
-    users.confirm(user)
+    users.mark_verified(user)
     user.display_name = wanted.display_name or user.display_name
     if membership is None:
         db.add(Membership(tenant_id=tenant.id, user_id=user.id, role=wanted.role))
     elif membership.role is not wanted.role:
-        await give(db, membership, wanted.role, actor=OPERATOR)
+        await set_role(db, membership, wanted.role, actor=OPERATOR)
     if "password" in changes and wanted.password is not None:
         await change_password(db, settings, user, await passwords.hash(wanted.password))
 
@@ -214,10 +214,10 @@ async def differences(
 async def change_password(db: AsyncSession, settings: Settings, user: User, password_hash: str) -> None:
     """Replace a password, keep the old hash in the history, and end all sessions."""
     if user.password_hash:
-        db.add(PasswordBefore(user_id=user.id, password_hash=user.password_hash))
+        db.add(PasswordHistory(user_id=user.id, password_hash=user.password_hash))
     user.password_hash = password_hash
     await db.flush()
-    await new_password.forget_oldest(db, user, settings.auth_password_history_count)
+    await new_password.trim_history(db, user, settings.auth_password_history_count)
     await sessions.end(db, EndReason.ACCOUNT, Session.user_id == user.id)
     audit.record(db, Action.PASSWORD_CHANGED, actor=OPERATOR, subject=user.subject)
 

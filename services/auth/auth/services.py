@@ -7,12 +7,12 @@ from fastapi import Depends, Request
 from servicekit.app import Resources
 from servicekit.database import Database
 
-from auth.security.attack_detection import Attacks
-from auth.security.geoip import Places
+from auth.security.attack_detection import AttackDetector
+from auth.security.geoip import GeoIp
 from auth.security.lockout import Lockout
 from auth.security.one_time_tokens import EmailTokens
 from auth.security.passwords import Passwords
-from auth.security.rate_limits import Rates
+from auth.security.rate_limits import RateLimits
 from auth.security.refresh_tokens import RefreshTokens
 from auth.security.service_account_catalogue import Catalogue
 from auth.settings import Settings
@@ -22,8 +22,8 @@ from auth.signing.vault import Vault
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """The parts; at `app.state.parts`."""
+class AuthServices:
+    """The parts; at `app.state.services`."""
 
     settings: Settings
     database: Database
@@ -32,37 +32,39 @@ class Parts:
     access_tokens: AccessTokens
     refresh_tokens: RefreshTokens
     email_tokens: EmailTokens
-    rates: Rates
+    rates: RateLimits
     vault: Vault
     catalogue: Catalogue
     lockout: Lockout
-    attacks: Attacks
-    places: Places
+    attacks: AttackDetector
+    places: GeoIp
 
     @classmethod
-    def of(cls, settings: Settings, resources: Resources, keys: SigningKeys) -> Self:
+    def from_settings(cls, settings: Settings, resources: Resources, keys: SigningKeys) -> Self:
         """Build all parts."""
         return cls(
             settings=settings,
             database=resources.database,
             keys=keys,
             passwords=Passwords(settings.auth_password_pepper, settings.auth_previous_password_pepper),
-            access_tokens=AccessTokens.of(settings, keys, Vault.for_signing(settings, resources.http)),
-            refresh_tokens=RefreshTokens.of(settings),
-            email_tokens=EmailTokens.of(settings),
-            rates=Rates.of(settings, resources.limits),
-            vault=Vault.of(settings, resources.http),
+            access_tokens=AccessTokens.from_settings(
+                settings, keys, Vault.for_signing(settings, resources.http)
+            ),
+            refresh_tokens=RefreshTokens.from_settings(settings),
+            email_tokens=EmailTokens.from_settings(settings),
+            rates=RateLimits.from_settings(settings, resources.limits),
+            vault=Vault.from_settings(settings, resources.http),
             catalogue=Catalogue.load(settings.auth_service_accounts_file),
             lockout=Lockout(settings, resources.limits, resources.redis),
-            attacks=Attacks(settings, resources.limits, resources.redis),
-            places=Places(settings.auth_geoip_database),
+            attacks=AttackDetector(settings, resources.limits, resources.redis),
+            places=GeoIp(settings.auth_geoip_database),
         )
 
 
-def parts(request: Request) -> Parts:
-    """Give the parts of the app that answers the request."""
-    found: Parts = request.app.state.parts
-    return found
+def get_services(request: Request) -> AuthServices:
+    """Return the parts of the app that answers the request."""
+    services: AuthServices = request.app.state.services
+    return services
 
 
-PartsOfAuth = Annotated[Parts, Depends(parts)]
+Services = Annotated[AuthServices, Depends(get_services)]

@@ -21,7 +21,7 @@ HOUR = 3600
 DAY = 24 * HOUR
 DAY_MINUTES = 24 * 60
 # How far apart clocks may be, and how long an answer may lie in a cache on its way.
-SLACK_SECONDS = 60
+CLOCK_SKEW_SECONDS = 60
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1)]
@@ -280,14 +280,14 @@ class Settings(ServiceSettings):
         return self.auth_webauthn_origins or [f"{page.scheme}://{page.netloc}"]
 
     def longest_session(self, amr: Sequence[str]) -> timedelta:
-        """Tell how long a session that was begun so may go on."""
+        """Return how long a session that was begun so may go on."""
         longest = self.auth_session_ttl_minutes
         if "mfa" in amr:
             longest = min(longest, self.auth_mfa_session_ttl_minutes)
         return timedelta(minutes=longest)
 
     def held_vault_token(self) -> str:
-        """Give our token for Vault as it is now; empty when there is none."""
+        """Return our token for Vault as it is now; empty when there is none."""
         if self.vault_token or not self.vault_token_file:
             return self.vault_token.get_secret_value() if self.vault_token else ""
         try:
@@ -341,7 +341,7 @@ class Settings(ServiceSettings):
             *super().unfit_anywhere(),
             *self.broken_sealing_keys(),
             *self.too_short_overlap(),
-            *self.without_map(),
+            *self.check_geoip(),
             *self.without_a_signer(),
         ]
 
@@ -350,14 +350,14 @@ class Settings(ServiceSettings):
         return [
             *super().unfit_for_production(),
             *self.shared_peppers(),
-            *self.without_vault(),
+            *self.check_vault(),
             *self.without_operators(),
         ]
 
     def peppers(self) -> dict[str, str]:
-        """Give the keys that must differ from each other, by their variables."""
-        held = {name.upper(): getattr(self, name) for name in PEPPERS}
-        return {name: secret.get_secret_value() for name, secret in held.items() if secret is not None}
+        """Return the keys that must differ from each other, by their variables."""
+        secrets = {name.upper(): getattr(self, name) for name in PEPPERS}
+        return {name: secret.get_secret_value() for name, secret in secrets.items() if secret is not None}
 
     def broken_sealing_keys(self) -> list[str]:
         """Complain of sealing keys that cannot seal."""
@@ -366,13 +366,15 @@ class Settings(ServiceSettings):
             "AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": self.auth_previous_session_encryption_key,
             "EVENT_SEALING_KEY": self.event_sealing_key,
         }
-        return [f"{name} is invalid: {error}" for name, key in keys.items() if key and (error := broken(key))]
+        return [
+            f"{name} is invalid: {error}" for name, key in keys.items() if key and (error := key_error(key))
+        ]
 
     def too_short_overlap(self) -> list[str]:
         """Complain of keys that would sign before all can have them, or vanish while their tokens live."""
         lead, lag = self.overlap.publish_lead.total_seconds(), self.overlap.retire_lag.total_seconds()
-        cached = self.auth_jwks_max_age_seconds * 1.1 + SLACK_SECONDS
-        living = self.access_token_expire_minutes * MINUTE + SLACK_SECONDS
+        cached = self.auth_jwks_max_age_seconds * 1.1 + CLOCK_SKEW_SECONDS
+        living = self.access_token_expire_minutes * MINUTE + CLOCK_SKEW_SECONDS
         return [
             *(
                 ["AUTH_KEY_PUBLISH_LEAD_MINUTES is shorter than caches keep the key set: raise it"]
@@ -386,7 +388,7 @@ class Settings(ServiceSettings):
             ),
         ]
 
-    def without_map(self) -> list[str]:
+    def check_geoip(self) -> list[str]:
         """Complain of countries that nobody could tell apart."""
         named = {
             "SIGNUP_ALLOWED_COUNTRIES": self.signup_allowed_countries,
@@ -429,10 +431,10 @@ class Settings(ServiceSettings):
         ]
 
     def vault_access(self) -> dict[str, object]:
-        """Give what takes us to Vault, by the variables."""
+        """Return what takes us to Vault, by the variables."""
         return {"VAULT_ADDR": self.vault_addr, "VAULT_TOKEN": self.vault_token or self.vault_token_file}
 
-    def without_vault(self) -> list[str]:
+    def check_vault(self) -> list[str]:
         """List what is missing of Vault, which machine accounts are verified with."""
         fields = {**self.vault_access(), "VAULT_TRANSIT_KEY": self.vault_transit_key}
         return [
@@ -451,8 +453,8 @@ class Settings(ServiceSettings):
         ]
 
 
-def broken(key: SecretStr) -> str | None:
-    """Say what is wrong with a sealing key, if anything is."""
+def key_error(key: SecretStr) -> str | None:
+    """Return what is wrong with a sealing key, if anything is."""
     try:
         encrypt(key, "", context="")
     except InvalidEncryptionKey as error:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth.email_address import key_of
+from auth.email_address import canonical_email
 from auth.errors import PeopleOnly, SessionEnded
 from auth.models import Membership, Status, Tenant, TenantStatus, User
 
@@ -22,7 +22,7 @@ SLUG_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
-class Standing:
+class Access:
     """A person who may come in, the tenant, and what they are in it: as it is now."""
 
     user: User
@@ -37,60 +37,60 @@ class Standing:
 
 async def find(db: AsyncSession, email: str) -> User | None:
     """Return the account of an address, or one of its pending registrations where it has none."""
-    found: User | None = await db.scalar(of_address(key_of(email)).limit(1))
-    return found
+    user: User | None = await db.scalar(select_by_email(canonical_email(email)).limit(1))
+    return user
 
 
-def of_address(email_key: str) -> Select[User]:
+def select_by_email(email_key: str) -> Select[User]:
     """Select what an address has: its account first, then pending registrations, the oldest first."""
     is_pending = User.status == Status.PENDING
     return select(User).where(User.email_key == email_key).order_by(is_pending, User.created_at, User.id)
 
 
-async def hold(db: AsyncSession, email: str) -> User | None:
-    """Give the account of an address, and keep others from changing it meanwhile."""
-    await hold_address(db, key_of(email))
-    found: User | None = await db.scalar(of_address(key_of(email)).limit(1).with_for_update())
-    return found
+async def get_for_update(db: AsyncSession, email: str) -> User | None:
+    """Return the account of an address, and keep others from changing it meanwhile."""
+    await lock_email(db, canonical_email(email))
+    user: User | None = await db.scalar(select_by_email(canonical_email(email)).limit(1).with_for_update())
+    return user
 
 
-async def hold_address(db: AsyncSession, email_key: str) -> None:
+async def lock_email(db: AsyncSession, email_key: str) -> None:
     """Lock an address until the transaction ends: nobody else registers or confirms it meanwhile."""
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"address {email_key}", 0))))
 
 
-async def hold_person(db: AsyncSession, user_id: UUID) -> User | None:
-    """Give an account, held before anything else of a person, so that no two transactions wait in a ring."""
-    found: User | None = await db.scalar(
+async def lock_user(db: AsyncSession, user_id: UUID) -> User | None:
+    """Lock and return an account; always before its other rows, so that transactions cannot deadlock."""
+    user: User | None = await db.scalar(
         select(User).where(User.id == user_id).with_for_update(key_share=True)
     )
-    return found
+    return user
 
 
-async def standing(
+async def get_access(
     db: AsyncSession, user_id: UUID, tenant_id: UUID | None, *, verified_only: bool
-) -> Standing | None:
-    """Tell what a person is in a tenant (by default the one joined first); None if they may not come in."""
-    memberships = memberships_of(user_id, tenant_id, verified_only=verified_only)
+) -> Access | None:
+    """Return what a person is in a tenant (by default the one joined first); None if they may not come in."""
+    memberships = select_access(user_id, tenant_id, verified_only=verified_only)
     row = (await db.execute(memberships.where(Tenant.status == TenantStatus.ACTIVE))).one_or_none()
-    return Standing(*row) if row else None
+    return Access(*row) if row else None
 
 
-async def suspended_owner(
+async def get_suspended_owner_access(
     db: AsyncSession, user_id: UUID, tenant_id: UUID | None, *, verified_only: bool
-) -> Standing | None:
+) -> Access | None:
     """Return the suspended tenant that a person owns, if they belong to no active one; None otherwise."""
     active = select(Membership.user_id).join(Tenant).where(Membership.user_id == user_id)
-    memberships = memberships_of(user_id, tenant_id, verified_only=verified_only).where(
+    memberships = select_access(user_id, tenant_id, verified_only=verified_only).where(
         Tenant.status == TenantStatus.SUSPENDED,
         Membership.role == Role.OWNER,
         ~active.where(Tenant.status == TenantStatus.ACTIVE).correlate(None).exists(),
     )
     row = (await db.execute(memberships)).one_or_none()
-    return Standing(*row) if row else None
+    return Access(*row) if row else None
 
 
-def memberships_of(
+def select_access(
     user_id: UUID, tenant_id: UUID | None, *, verified_only: bool
 ) -> Select[User, Tenant, Role]:
     """Select what a person in use is in a tenant, or in the one joined first of those that are asked for."""
@@ -110,14 +110,14 @@ def memberships_of(
 
 
 async def first_tenant(db: AsyncSession, user: User | None) -> Tenant | None:
-    """Give the tenant that a person has joined first; nobody takes the same time."""
+    """Return the tenant that a person has joined first; nobody takes the same time."""
     joined = select(Tenant).join(Membership).where(Membership.user_id == (user.id if user else UUID(int=0)))
     first: Tenant | None = await db.scalar(joined.order_by(Membership.created_at, Tenant.id).limit(1))
     return first
 
 
 async def add_user(db: AsyncSession, user: User) -> bool:
-    """Add an account or a pending registration, unless the address has an account; tells whether it did."""
+    """Add an account or a pending registration, unless the address has an account; returns whether it did."""
     # Not an error but nothing when the address is taken: Postgres' error would quote it into the logs.
     added = await db.scalar(
         insert(User)
@@ -139,8 +139,8 @@ async def add_user(db: AsyncSession, user: User) -> bool:
 
 async def add_tenant(db: AsyncSession, name: str) -> Tenant:
     """Add a tenant with a readable slug of its own."""
-    wanted = slug_of(name)
-    slugs = [wanted, *(f"{wanted}-{secrets.token_hex(3)}" for _ in range(SLUG_ATTEMPTS))]
+    base_slug = slugify(name)
+    slugs = [base_slug, *(f"{base_slug}-{secrets.token_hex(3)}" for _ in range(SLUG_ATTEMPTS))]
     for slug in slugs:
         added: Tenant | None = await db.scalar(
             insert(Tenant)
@@ -161,7 +161,7 @@ async def add_owned(db: AsyncSession, user_id: UUID, name: str) -> Tenant:
     return tenant
 
 
-async def settle(db: AsyncSession, user_id: UUID) -> None:
+async def ensure_personal_tenant(db: AsyncSession, user_id: UUID) -> None:
     """Give a person without any tenant one of their own.
 
     Who was removed from their last one can still come in, and accept an invite into another.
@@ -169,22 +169,22 @@ async def settle(db: AsyncSession, user_id: UUID) -> None:
     user = await db.scalar(
         select(User).where(User.id == user_id, User.status == Status.ACTIVE).with_for_update()
     )
-    kept = (
+    remaining = (
         select(Membership.tenant_id)
         .join(Tenant)
         .where(Membership.user_id == user_id, Tenant.status != TenantStatus.DELETED)
     )
-    if user is not None and await db.scalar(kept.limit(1)) is None:
+    if user is not None and await db.scalar(remaining.limit(1)) is None:
         await add_owned(db, user.id, user.display_name or user.email.partition("@")[0])
 
 
-def slug_of(name: str) -> str:
+def slugify(name: str) -> str:
     """Write a name so that it can stand in an address."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_SLUG].strip("-") or "tenant"
 
 
-async def discard_pending(db: AsyncSession, email_key: str, *which: ColumnElement[bool]) -> None:
+async def delete_unverified(db: AsyncSession, email_key: str, *which: ColumnElement[bool]) -> None:
     """Remove registrations of an address that nobody confirmed, and the tenants that they were to own."""
     pending = select(User.id).where(User.email_key == email_key, User.status == Status.PENDING, *which)
     ids = (await db.scalars(pending)).all()
@@ -194,23 +194,23 @@ async def discard_pending(db: AsyncSession, email_key: str, *which: ColumnElemen
     await db.execute(delete(User).where(User.id.in_(ids)))
 
 
-def person(caller: Principal) -> UUID:
-    """Give the account that a caller is; raises PeopleOnly."""
+def user_id_of(caller: Principal) -> UUID:
+    """Return the account that a caller is; raises PeopleOnly."""
     if caller.is_service:
         raise PeopleOnly
     return UUID(caller.subject.removeprefix("user:"))
 
 
-async def myself(db: AsyncSession, caller: Principal) -> User:
-    """Give the account of a caller; raises PeopleOnly, or SessionEnded when it is not in use any more."""
-    active = select(User).where(User.id == person(caller), User.status == Status.ACTIVE)
-    found: User | None = await db.scalar(active)
-    if found is None:
+async def current_user(db: AsyncSession, caller: Principal) -> User:
+    """Return the account of a caller; raises PeopleOnly, or SessionEnded when it is not in use any more."""
+    active = select(User).where(User.id == user_id_of(caller), User.status == Status.ACTIVE)
+    user: User | None = await db.scalar(active)
+    if user is None:
         raise SessionEnded
-    return found
+    return user
 
 
-def confirm(user: User) -> None:
+def mark_verified(user: User) -> None:
     """Take an address as its owner's: the account may be used from now on."""
     user.email_verified_at = user.email_verified_at or datetime.now(UTC)
     if user.status is Status.PENDING:

@@ -29,14 +29,14 @@ from auth.signing.vault import Vault, VaultTokenRenewal
 from auth.tenants import lifecycle
 
 # Whoever reads our stream; a group is made for each before the first event is told.
-READERS = ("notification", "conversation", "chat-agent", "billing-webhook")
+STREAM_READERS = ("notification", "conversation", "chat-agent", "billing-webhook")
 HOUR_SECONDS = 3600.0
 # Who has not confirmed an address by then does not want the account.
-PENDING_LIFE = timedelta(days=7)
+UNVERIFIED_TTL = timedelta(days=7)
 BATCH = 500
 
 
-class Expiry(LoopWorker):
+class ExpiryWorker(LoopWorker):
     """Removes sessions, tokens, registrations, accounts and tenants whose time is over.
 
     Several replicas may do so at once.
@@ -45,7 +45,7 @@ class Expiry(LoopWorker):
     def __init__(self, database: Database, audit_kept: timedelta = timedelta(days=365)) -> None:
         super().__init__("expiry")
         self._database = database
-        self._audit_kept = audit_kept
+        self._audit_retention = audit_kept
 
     async def begin(self) -> None:
         """Make sure that the database answers."""
@@ -58,32 +58,32 @@ class Expiry(LoopWorker):
                 await db.execute(delete(table).where(table.expires_at < func.now()))
         async with self._database.begin() as db:
             await lifecycle.purge(db)
-            await revocation.forget(db)
-        while await self._discard_pending() == BATCH:
+            await revocation.purge(db)
+        while await self._delete_unverified() == BATCH:
             pass
         while await self._erase_closed():
             pass
-        while await self._forget_events() == BATCH:
+        while await self._delete_audit_events() == BATCH:
             pass
         return HOUR_SECONDS
 
-    async def _discard_pending(self) -> int:
+    async def _delete_unverified(self) -> int:
         # All of an address together: a password is asked for as long as any other registration waits there.
         pending = select(User.email_key).where(User.status == Status.PENDING).group_by(User.email_key)
-        old = pending.having(func.max(User.created_at) < func.now() - PENDING_LIFE).order_by(User.email_key)
+        old = pending.having(func.max(User.created_at) < func.now() - UNVERIFIED_TTL).order_by(User.email_key)
         async with self._database.begin() as db:
             addresses = (await db.scalars(old.limit(BATCH))).all()
             for email_key in addresses:
-                await users.hold_address(db, email_key)
-                await users.discard_pending(db, email_key, User.created_at < func.now() - PENDING_LIFE)
+                await users.lock_email(db, email_key)
+                await users.delete_unverified(db, email_key, User.created_at < func.now() - UNVERIFIED_TTL)
         return len(addresses)
 
     async def _erase_closed(self) -> bool:
         async with self._database.begin() as db:
             return await deletion.erase_next(db)
 
-    async def _forget_events(self) -> int:
-        old = select(AuditEvent.id).where(AuditEvent.happened_at < func.now() - self._audit_kept)
+    async def _delete_audit_events(self) -> int:
+        old = select(AuditEvent.id).where(AuditEvent.happened_at < func.now() - self._audit_retention)
         async with self._database.begin() as db:
             # The one way past the trigger that keeps them as they are, for this transaction alone.
             await db.execute(text("set local acme.audit_retention = 'on'"))
@@ -97,12 +97,12 @@ class Expiry(LoopWorker):
 def workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of this service."""
     assert isinstance(resources.settings, Settings)  # noqa: S101  # what create_app has passed on
-    vault = Vault.of(resources.settings, resources.http)
+    vault = Vault.from_settings(resources.settings, resources.http)
     return [
         *([VaultTokenRenewal(vault)] if vault.is_configured else []),
-        OutboxRelay(resources.database, resources.redis, source="auth", readers=READERS),
+        OutboxRelay(resources.database, resources.redis, source="auth", readers=STREAM_READERS),
         RetentionWorker(resources.database),
-        Expiry(resources.database, timedelta(days=resources.settings.auth_audit_retention_days)),
+        ExpiryWorker(resources.database, timedelta(days=resources.settings.auth_audit_retention_days)),
     ]
 
 

@@ -19,7 +19,7 @@ from servicekit.encryption import decrypt
 from testkit.app import client, running
 from testkit.live_server import serving
 
-from .vaults import KEY, Operator, SigningVault
+from .vault_fixtures import KEY, Operator, SigningVault
 
 PASSWORD = "four unrelated words here"
 SEALING_KEY = SecretStr("c2VhbGluZy1rZXktb2YtdGhpcnR5LXR3by1ieXRlcyE=")
@@ -58,7 +58,7 @@ def variables(
         "auth_service_secrets": {"chat-agent": MACHINE_SECRET},
         "event_sealing_key": SEALING_KEY,
         "auth_account_deletion_grace_days": 0,
-        # Nobody waits here for the clock to tell nothing; `test_pace` does.
+        # Nobody waits here for the clock to tell nothing; `test_constant_time` does.
         "auth_answer_floor_ms": 0,
         "app_public_url": "https://app.acme.test",
         **{name: 1000 for name in Settings.model_fields if "_rate_limit_" in name},

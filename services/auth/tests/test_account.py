@@ -9,7 +9,7 @@ from auth.models import Base
 
 from .authenticator import Authenticator
 from .conftest import SESSION_OVER
-from .factors import answered, challenged, enrol, register
+from .factor_helpers import answered, challenged, enrol, register
 
 
 def signed_in(bundle):
@@ -86,7 +86,7 @@ async def test_needs_a_session_that_goes_on(auth, way):
 
 @pytest.mark.parametrize("way", [lambda a, b: rename(a, b, "Ann"), export, leave])
 async def test_a_machine_has_no_account(auth, way):
-    machine = await auth.app.state.parts.access_tokens.for_service("chat-agent", "auth", ["tools:read"])
+    machine = await auth.app.state.services.access_tokens.for_service("chat-agent", "auth", ["tools:read"])
     assert (await way(auth, {"access_token": machine.token})).status_code == 403
 
 
@@ -178,7 +178,7 @@ async def test_needs_the_password_and_counts_like_signing_in(start):
     auth = await start(auth_token_account_rate_limit_per_minute=3)
     bundle = await auth.somebody()
     answers = [await leave(auth, bundle, f"wrong words number {n}") for n in range(3)]
-    assert [answer.json()["code"] for answer in answers] == ["password_wrong"] * 2 + ["rate_limited"]
+    assert [answer.json()["code"] for answer in answers] == ["invalid_password"] * 2 + ["rate_limited"]
     assert (await auth.me(bundle["access_token"])).status_code == 200
 
 

@@ -14,7 +14,7 @@ from testkit.app import client, running
 from testkit.combined_app import combined_app
 from testkit.live_server import serving
 
-from .asking import router
+from .route_table import router
 
 SCOPES = ["conversations:read", "tenant:read"]
 
@@ -143,7 +143,7 @@ async def test_takes_no_scope_that_the_caller_has_not(auth):
     said = {
         name: auth.claims(owner)[name] for name in ("aud", "sub", "sid", "client_id", "tenant_id", "role")
     }
-    narrow = await auth.app.state.parts.access_tokens._sign(["api_keys:manage"], said)
+    narrow = await auth.app.state.services.access_tokens._sign(["api_keys:manage"], said)
     body = {"name": "x", "scopes": ["api_keys:manage", "tools:read"]}
     refused = await ask(auth, "POST", "", narrow.token, json=body)
     assert (refused.status_code, refused.json()["code"]) == (403, "scope_beyond_own_rights")
@@ -166,7 +166,7 @@ async def test_works_until_it_expires(auth):
     owner = await auth.somebody()
     past = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
     body = {"name": "x", "scopes": SCOPES, "expires_at": past}
-    assert (await ask(auth, "POST", "", owner["access_token"], json=body)).json()["code"] == "expiry_past"
+    assert (await ask(auth, "POST", "", owner["access_token"], json=body)).json()["code"] == "invalid_expiry"
     future = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
     key = await made(auth, owner["access_token"], expires_at=future)
     assert await is_active(auth, key["key"])
@@ -238,7 +238,7 @@ async def test_revokes_a_key_for_good(auth):
     assert not await is_active(auth, key["key"])
     assert (await ask(auth, "DELETE", f"/{key['id']}", owner["access_token"])).status_code == 404
     rotation = await ask(auth, "POST", f"/{key['id']}/rotate", owner["access_token"], json={})
-    assert rotation.json()["code"] == "api_key_unknown"
+    assert rotation.json()["code"] == "api_key_not_found"
     (audited,) = await auth.audited("authn_token_revoked")
     assert audited["subject"] == f"service:ak.{UUID(key['id']).hex}"
 
@@ -257,7 +257,7 @@ async def test_hides_the_keys_of_other_tenants(auth):
     assert (await ask(auth, "GET", "", stranger)).json()["items"] == []
     for method, path in (("DELETE", f"/{key['id']}"), ("POST", f"/{key['id']}/rotate")):
         answer = await ask(auth, method, path, stranger, json={})
-        assert (answer.status_code, answer.json()["code"]) == (404, "api_key_unknown")
+        assert (answer.status_code, answer.json()["code"]) == (404, "api_key_not_found")
     assert await is_active(auth, key["key"])
 
 

@@ -66,7 +66,7 @@ async def test_needs_the_password_and_counts_like_signing_in(start):
     auth = await start(auth_token_account_rate_limit_per_minute=3)
     bundle = await auth.somebody()
     answers = [await ask(auth, bundle, password=f"wrong words number {n}") for n in range(3)]
-    assert [answer.json()["code"] for answer in answers] == ["password_wrong"] * 2 + ["rate_limited"]
+    assert [answer.json()["code"] for answer in answers] == ["invalid_password"] * 2 + ["rate_limited"]
     assert await auth.mails("email_change") == []
 
 
@@ -91,7 +91,7 @@ async def test_an_address_that_is_taken_meanwhile_stays_whose_it_is(auth):
     held = await token(auth, bundle)
     newcomer = await auth.somebody(NEW)
     answer = await confirm(auth, held)
-    assert (answer.status_code, answer.json()["code"]) == (400, "email_token_invalid")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_email_token")
     assert (await auth.session(NEW))["user_id"] == newcomer["user_id"]
     assert (await auth.session())["user_id"] == bundle["user_id"]
 

@@ -9,7 +9,7 @@ async def test_confirms_once(auth):
     answers = await asyncio.gather(*(auth.post("email/verify", token=token) for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 9
     refused = next(answer for answer in answers if answer.status_code == 400)
-    assert refused.json()["code"] == "email_token_invalid"
+    assert refused.json()["code"] == "invalid_email_token"
     [accepted] = [answer for answer in answers if answer.status_code == 200]
     assert accepted.json() == {"email_verified": True}
 
@@ -81,7 +81,7 @@ async def test_refuses_anything_but_the_whole_token(auth):
     mixed = [f"{ann_id}.{bob_secret}", f"{bob_id}.{ann_secret}", ann_id, f"{ann_id}.", f".{ann_secret}"]
     broken = [f"{anns}=", f"{anns} ", anns.upper(), anns.replace(".", "%2e"), "x", "' or 1=1 --", "🥐.🥐"]
     for token in [*mixed, *broken]:
-        assert (await auth.post("email/verify", token=token)).json()["code"] == "email_token_invalid"
+        assert (await auth.post("email/verify", token=token)).json()["code"] == "invalid_email_token"
     assert (await auth.post("email/verify", token="")).status_code == 422
     assert (await auth.post("email/verify", token=anns)).status_code == 200
 

@@ -2,10 +2,10 @@ import json
 from datetime import timedelta
 
 import pytest
-from auth.security.geoip import Places, Spot, apart
-from auth.sessions.anomaly import is_too_far
+from auth.security.geoip import GeoIp, Location, distance_km
+from auth.sessions.anomaly import is_impossible
 
-from .factors import enrol
+from .factor_helpers import enrol
 
 BERLIN, SYDNEY, HAMBURG, FRANCE, NOWHERE = (
     *("203.0.113.7", "203.0.113.200", "192.0.2.200", "192.0.2.5", "10.0.0.1"),
@@ -129,20 +129,20 @@ async def test_keeps_no_place_in_the_open(auth):
     [((52.5, 13.4), (-33.9, 151.2), 16090), ((0, 179.9), (0, -179.9), 22.24), ((90, 0), (-90, 0), 20015)],
 )
 def test_measures_over_the_ground(one, other, km):
-    spots = [Spot(latitude=at[0], longitude=at[1]) for at in (one, other)]
-    assert apart(*spots) == pytest.approx(km, rel=0.01)
+    spots = [Location(latitude=at[0], longitude=at[1]) for at in (one, other)]
+    assert distance_km(*spots) == pytest.approx(km, rel=0.01)
 
 
 def test_gives_a_map_the_benefit_of_the_doubt():
-    here, sure = Spot(latitude=0, longitude=0, radius=0), Spot(latitude=0, longitude=9, radius=0)
-    vague = Spot(latitude=0, longitude=9, radius=900)
-    assert is_too_far(here, sure, timedelta(0))
-    assert not is_too_far(here, vague, timedelta(0))
+    here, sure = Location(latitude=0, longitude=0, radius=0), Location(latitude=0, longitude=9, radius=0)
+    vague = Location(latitude=0, longitude=9, radius=900)
+    assert is_impossible(here, sure, timedelta(0))
+    assert not is_impossible(here, vague, timedelta(0))
     # A clock that was set back does not shorten the way.
-    assert not is_too_far(here, here, timedelta(hours=-5))
+    assert not is_impossible(here, here, timedelta(hours=-5))
 
 
 @pytest.mark.parametrize("at", [FRANCE, NOWHERE, "198.51.100.1", "unknown"])
 def test_a_map_without_a_spot(geoip, at):
-    assert Places(geoip).spot(at) is None
-    assert Places(None).spot(at) is None
+    assert GeoIp(geoip).location(at) is None
+    assert GeoIp(None).location(at) is None

@@ -4,7 +4,7 @@ from uuid import UUID
 import pytest
 
 INVITES = "tenants/current/invites"
-INVALID = (400, "invitation_invalid")
+INVALID = (400, "invalid_invite")
 
 
 def code(answer):
@@ -240,9 +240,9 @@ async def test_resending_makes_a_new_link(auth):
     token = (await auth.mails("invitation"))[-1]["token"]
     assert (await accept(auth, bob, token)).status_code == 200
     answer = await auth.ask("POST", f"{INVITES}/{invite_id}/resend", owner)
-    assert code(answer) == (409, "invite_over")
+    assert code(answer) == (409, "invite_expired")
     open_id, _ = await invite(auth, owner)
-    assert code(await auth.ask("POST", f"{INVITES}/{open_id}/resend", owner)) == (409, "invite_not_mailed")
+    assert code(await auth.ask("POST", f"{INVITES}/{open_id}/resend", owner)) == (409, "invite_email_missing")
 
 
 async def test_an_admin_touches_no_invite_of_an_owner(auth):
@@ -269,7 +269,7 @@ async def test_a_tenant_can_say_which_domains_are_invited(auth):
     settings = {"invite_domains": ["example.com"]}
     await auth.ask("PUT", "tenants/current/settings", owner, settings, **{"If-Match": "*"})
     wanted = {"role": "member", "email": "bob@elsewhere.com"}
-    assert code(await auth.ask("POST", INVITES, owner, wanted)) == (422, "domain_not_allowed")
+    assert code(await auth.ask("POST", INVITES, owner, wanted)) == (422, "invite_domain_not_allowed")
     _, token = await invite(auth, owner, max_uses=2)
     assert code(await accept(auth, await auth.somebody("bob@elsewhere.com"), token)) == INVALID
     assert (await accept(auth, await auth.somebody("bob@EXAMPLE.com"), token)).status_code == 200
@@ -338,6 +338,6 @@ async def test_no_other_kind_of_token_passes_for_an_invite(auth):
     for token in (owner["refresh_token"], mail):
         assert code(await accept(auth, owner, token)) == INVALID
     _, token = await invite(auth, owner)
-    assert (await auth.post("email/verify", token=token)).json()["code"] == "email_token_invalid"
+    assert (await auth.post("email/verify", token=token)).json()["code"] == "invalid_email_token"
     assert code(await auth.post("refresh", refresh_token=token)) == (401, "invalid_refresh_token")
     assert code(await auth.me(token)) == (401, "invalid_token")

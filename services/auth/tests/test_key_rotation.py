@@ -19,9 +19,9 @@ from auth.settings import Overlap
 from auth.signing.access_tokens import AccessTokens
 from auth.signing.key_file import KeyFile
 from auth.signing.key_ring import NoActiveKey, RotationPending
-from auth.signing.signing_keys import Making, SigningKeys
+from auth.signing.signing_keys import KeyFactory, SigningKeys
 from auth.signing.vault import PAUSE_SECONDS, SIGNING, Vault, VaultUnavailable
-from auth.signing.vault_keys import KeyNotMade, TransitKeys
+from auth.signing.vault_keys import KeyCreationFailed, TransitKeys
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -36,7 +36,7 @@ from servicekit.auth.tokens import InvalidToken, TokenVerifier, VerificationKey
 from servicekit.http.client import HttpPool
 from servicekit.jwks.fetch import parse
 
-from .vaults import SIGNING_KEY
+from .vault_fixtures import SIGNING_KEY
 
 ISSUER, AUDIENCE = "http://acme.test", "conversation"
 LIFE, LEEWAY = 600, 30
@@ -119,10 +119,10 @@ class KeysInUse(RuleBasedStateMachine):
         return self.runner.run(done())
 
     def keys(self, signer: str, skew: float = 0) -> SigningKeys:
-        making = Making()
+        making = KeyFactory()
         if signer == "vault" and self.vault:
             transit = TransitKeys(self.vault[0], lambda: "hvs.root", SIGNING_KEY)
-            making = Making(transit.another, transit.another)
+            making = KeyFactory(transit.create_version, transit.create_version)
         path = Path(self.folder.name) / "keys.json"
         return SigningKeys(
             KeyFile(path), OVERLAP, lambda: self.now + skew, making=making, ticks=lambda: self.now + skew
@@ -157,7 +157,7 @@ class KeysInUse(RuleBasedStateMachine):
     async def rotated(self, signer: str) -> None:
         keys = self.keys(signer)
         is_first = not (await keys.read()).keys
-        with contextlib.suppress(RotationPending, KeyNotMade):
+        with contextlib.suppress(RotationPending, KeyCreationFailed):
             new = await keys.rotate()
             if is_first:
                 self.hurried[new.kid] = self.now
@@ -188,7 +188,7 @@ class KeysInUse(RuleBasedStateMachine):
         if not (ring := self.run(keys.read)).keys:
             return
         kid = ring.keys[which % len(ring.keys)].kid
-        with contextlib.suppress(KeyNotMade):
+        with contextlib.suppress(KeyCreationFailed):
             self.run(keys.revoke, kid)
         self.revoked[kid] = self.now
         with contextlib.suppress(NoActiveKey):

@@ -69,7 +69,7 @@ async def test_answers_exactly_as_to_a_wrong_password(auth):
 async def test_hashes_for_a_locked_account_but_not_with_its_own_hash(auth, monkeypatch):
     await owner(auth)
     await fail(auth, 5)
-    passwords, seen = auth.app.state.parts.passwords, []
+    passwords, seen = auth.app.state.services.passwords, []
     verify = passwords.verify
 
     async def noticed(password, kept):
@@ -110,7 +110,7 @@ async def test_begins_to_count_anew_after_a_success(auth):
 
 async def test_twenty_guesses_at_once_are_no_more_than_five(auth, monkeypatch):
     await owner(auth)
-    passwords, real = auth.app.state.parts.passwords, []
+    passwords, real = auth.app.state.services.passwords, []
     verify = passwords.verify
 
     async def noticed(password, kept):
@@ -166,7 +166,7 @@ async def test_no_password_outlives_a_hundred_failures_in_a_row(auth, redis_url)
         await pass_time(redis_url, "strangers", 3601)
         await forgive_addresses(redis_url)
     strangers = await auth.database.fetchval("select failed_sign_ins from users")
-    assert lockout.MOST_OF_STRANGERS <= strangers <= lockout.MOST_OF_STRANGERS + 5
+    assert lockout.MAX_FAILURES_UNKNOWN_DEVICE <= strangers <= lockout.MAX_FAILURES_UNKNOWN_DEVICE + 5
     assert (await sign_in(auth)).status_code == 401
     # The owner still gets in, and sets all to rights by it.
     assert (await sign_in(auth, at="192.0.2.44", device=device)).status_code == 200
@@ -175,22 +175,22 @@ async def test_no_password_outlives_a_hundred_failures_in_a_row(auth, redis_url)
 
 async def test_known_devices_do_not_get_past_a_hundred_either(auth):
     device = (await owner(auth))["device"]
-    await auth.database.execute("update users set failed_sign_ins = $1", lockout.MOST)
+    await auth.database.execute("update users set failed_sign_ins = $1", lockout.MAX_FAILURES)
     assert (await sign_in(auth, at=OWNER, device=device)).status_code == 401
     most = 10
-    assert lockout.MOST_OF_STRANGERS - 1 + most < lockout.MOST
-    assert lockout.MOST - 1 + most * lockout.DEVICES_TIMES < 100
+    assert lockout.MAX_FAILURES_UNKNOWN_DEVICE - 1 + most < lockout.MAX_FAILURES
+    assert lockout.MAX_FAILURES - 1 + most * lockout.DEVICES_FACTOR < 100
 
 
 async def test_a_reset_opens_a_locked_account(auth):
     device = (await owner(auth))["device"]
     await fail(auth, 5)
     await fail(auth, 5, at="192.0.2.44", device=device)
-    await auth.database.execute("update users set failed_sign_ins = $1", lockout.MOST)
-    parts = auth.app.state.parts
+    await auth.database.execute("update users set failed_sign_ins = $1", lockout.MAX_FAILURES)
+    parts = auth.app.state.services
     async with parts.database.begin() as db:
         user = await users.find(db, "ann@example.com")
-        await password_check.clear(db, parts, user)
+        await password_check.unlock(db, parts, user)
     assert (await sign_in(auth)).status_code == 200
     assert (await sign_in(auth, at="192.0.2.44", device=device)).status_code == 200
 
@@ -244,7 +244,7 @@ async def test_does_not_count_what_could_not_be_judged(auth, monkeypatch):
         raise TooManySignIns
 
     with monkeypatch.context() as patch:
-        patch.setattr(auth.app.state.parts.passwords, "verify", busy)
+        patch.setattr(auth.app.state.services.passwords, "verify", busy)
         for _ in range(6):
             assert (await sign_in(auth)).status_code == 503
     assert (await sign_in(auth)).status_code == 200

@@ -4,7 +4,7 @@ import pytest
 from auth.settings import Settings
 from pydantic import ValidationError
 
-from .factors import answered, challenged, enrol
+from .factor_helpers import answered, challenged, enrol
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ async def test_is_good_in_the_browser_that_asked_alone(linked):
     others = await asked(linked, "unknown@example.com")
     for wrong in (others, "x", binding[:-1], binding.swapcase()):
         answer = await followed(linked, token, wrong)
-        assert (answer.status_code, answer.json()["code"]) == (400, "email_token_invalid")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_email_token")
     assert (await linked.post("magic-link/verify", token=token)).status_code == 422
     assert (await linked.post("magic-link/verify", token=token, binding="")).status_code == 422
     # None of them has used it up.
@@ -129,7 +129,7 @@ async def test_signs_in_to_no_tenant_of_others(linked):
     other = await linked.somebody("bob@example.com")
     binding = await asked(linked)
     answer = await followed(linked, await newest(linked), binding, tenant_id=other["tenant_id"])
-    assert (answer.status_code, answer.json()["code"]) == (400, "email_token_invalid")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_email_token")
 
 
 async def test_is_no_second_factor(linked):
@@ -150,7 +150,7 @@ async def test_has_tokens_that_fit_nowhere_else(linked):
     confirming = (await linked.mail_tokens())[-1]
     binding = await asked(linked)
     token = await newest(linked)
-    assert (await linked.post("email/verify", token=token)).json()["code"] == "email_token_invalid"
+    assert (await linked.post("email/verify", token=token)).json()["code"] == "invalid_email_token"
     assert (await followed(linked, confirming, binding)).status_code == 400
     assert (await followed(linked, token, binding)).status_code == 200
 

@@ -227,7 +227,7 @@ async def test_ownership_goes_to_nobody_who_cannot_take_it(auth):
     path = "tenants/current/transfer-ownership"
     await auth.database.execute("update users set status = 'disabled' where email_key = 'bob@example.com'")
     for user_id in (id_of(bob), "00000000-0000-4000-8000-000000000000"):
-        assert code(await auth.ask("POST", path, owner, {"user_id": user_id})) == (404, "member_unknown")
+        assert code(await auth.ask("POST", path, owner, {"user_id": user_id})) == (404, "member_not_found")
     assert (await auth.ask("POST", path, owner, {"user_id": id_of(owner)})).status_code == 204
     assert await owners(auth, owner) == 1
 
@@ -250,7 +250,7 @@ async def test_refuses_what_is_no_role(auth, role):
 
 async def test_machines_have_no_part_in_this(auth):
     owner = await auth.somebody()
-    parts = auth.app.state.parts
+    parts = auth.app.state.services
     token = await parts.access_tokens.for_service("chat-agent", parts.settings.auth_audience, ["tenant:read"])
     machine = {"access_token": token.token}
     # Also with a tenant in a header: it comes from the token, or there is none.
@@ -290,7 +290,7 @@ async def test_a_service_learns_what_the_one_it_acts_for_is_now(auth):
     answer = await belonging(auth, tenant_id, bob["user_id"])
     assert answer.json() == {**known, "tenant_status": "suspended"}
     await auth.database.execute("update tenants set status = 'deleted'")
-    assert code(await belonging(auth, tenant_id, bob["user_id"])) == (404, "member_unknown")
+    assert code(await belonging(auth, tenant_id, bob["user_id"])) == (404, "member_not_found")
 
 
 async def test_a_service_learns_nothing_of_whom_it_does_not_act_for(auth):
@@ -300,12 +300,12 @@ async def test_a_service_learns_nothing_of_whom_it_does_not_act_for(auth):
     for subject in (eve["user_id"], "service:chat-agent", "user:x"):
         assert code(await belonging(auth, tenant_id, subject, f"{tenant_id}/{owner['user_id']}")) == (
             404,
-            "member_unknown",
+            "member_not_found",
         )
     acting_elsewhere = f"{eve['tenant_id']}/{eve['user_id']}"
     assert code(await belonging(auth, tenant_id, owner["user_id"], acting_elsewhere)) == (
         404,
-        "member_unknown",
+        "member_not_found",
     )
 
 

@@ -3,7 +3,7 @@
 import pyotp
 import pytest
 
-from .factors import answered, challenged, delete, enrol
+from .factor_helpers import answered, challenged, delete, enrol
 
 PATH = "tenants/current/settings"
 

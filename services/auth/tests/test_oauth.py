@@ -17,7 +17,7 @@ from servicekit.settings import ServiceSettings
 from testkit.app import client, running
 from testkit.live_server import serving
 
-from .asking import router
+from .route_table import router
 
 ENDPOINT = "http://acme.test/api/v1/auth/oauth/token"
 

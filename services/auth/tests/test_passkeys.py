@@ -13,7 +13,7 @@ from .authenticator import (
     eddsa,
     es256,
 )
-from .factors import answered, challenged, delete, enrol, listed, register
+from .factor_helpers import answered, challenged, delete, enrol, listed, register
 
 
 async def asked(auth):
@@ -80,7 +80,7 @@ async def test_asks_for_what_a_passkey_must_be(auth):
 async def test_takes_rp_and_origins_from_the_settings(auth, start):
     other = await start(auth_webauthn_rp_id="acme.test", auth_webauthn_origins=["https://login.acme.test"])
     bundle, key = await auth.somebody(), Authenticator()
-    assert (await register(other, bundle, key)).json()["code"] == "passkey_not_registered"
+    assert (await register(other, bundle, key)).json()["code"] == "invalid_passkey"
     assert (await register(other, bundle, key, origin="https://login.acme.test")).status_code == 201
     assert (await shown(other, key, origin="https://login.acme.test")).status_code == 200
     assert (await shown(other, key)).status_code == 401
@@ -91,7 +91,7 @@ async def test_offers_none_where_nobody_knows_the_host(auth, start):
     bundle = await auth.somebody()
     for path in ("passkeys/sign-in/options", "factors/passkeys/options", "step-up/options"):
         answer = await homeless.post(path, bundle["access_token"])
-        assert (answer.status_code, answer.json()["code"]) == (404, "passkeys_unavailable")
+        assert (answer.status_code, answer.json()["code"]) == (404, "passkeys_disabled")
 
 
 LIES = [
@@ -107,14 +107,14 @@ LIES = [
 async def test_registers_nothing_that_was_made_elsewhere(auth, lies):
     bundle = await auth.somebody()
     answer = await register(auth, bundle, Authenticator(), **lies)
-    assert (answer.status_code, answer.json()["code"]) == (400, "passkey_not_registered")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_passkey")
     assert (await listed(auth, bundle))["passkeys"] == []
 
 
 @pytest.mark.parametrize("flags", [PRESENT, VERIFIED, 0])
 async def test_registers_nothing_that_does_not_know_its_person(auth, flags):
     answer = await register(auth, await auth.somebody(), Authenticator(flags=flags))
-    assert (answer.status_code, answer.json()["code"]) == (400, "passkey_not_registered")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_passkey")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_registers_nothing_that_does_not_know_its_person(auth, flags):
 async def test_lets_nobody_in_with_what_is_not_right(auth, lies):
     key, bundle = await with_passkey(auth)
     answer = await shown(auth, key, **lies)
-    assert (answer.status_code, answer.json()["code"]) == (401, "factor_refused")
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_factor")
     assert answer.headers["www-authenticate"] == "Bearer"
     assert len(await auth.audited("authn_login_fail")) == 1
     assert (await shown(auth, key)).json()["user_id"] == bundle["user_id"]
@@ -140,18 +140,18 @@ async def test_lets_nobody_in_with_what_is_not_right(auth, lies):
 async def test_lets_nobody_in_whose_device_was_not_unlocked(auth, flags):
     key, _ = await with_passkey(auth)
     key.flags = flags
-    assert (await shown(auth, key)).json()["code"] == "factor_refused"
+    assert (await shown(auth, key)).json()["code"] == "invalid_factor"
 
 
 async def test_refuses_a_passkey_that_nobody_has_registered(auth):
     stranger = Authenticator(user_handle=b"x" * 16)
-    assert (await shown(auth, stranger)).json()["code"] == "factor_refused"
+    assert (await shown(auth, stranger)).json()["code"] == "invalid_factor"
 
 
 async def test_refuses_a_passkey_that_says_it_is_somebody_else_s(auth):
     anns, _ = await with_passkey(auth)
     bobs, _ = await with_passkey(auth, email="bob@example.com")
-    assert (await shown(auth, anns, user_handle=bobs.user_handle)).json()["code"] == "factor_refused"
+    assert (await shown(auth, anns, user_handle=bobs.user_handle)).json()["code"] == "invalid_factor"
 
 
 async def test_takes_a_challenge_once(auth):
@@ -165,7 +165,7 @@ async def test_takes_a_challenge_once(auth):
     replayed = await auth.post(
         "passkeys/sign-in", challenge=begun["challenge"], passkey=key.sign(begun["options"])
     )
-    assert replayed.json()["code"] == "challenge_invalid"
+    assert replayed.json()["code"] == "invalid_challenge"
 
 
 async def test_uses_a_challenge_up_also_when_it_refuses(auth):
@@ -182,7 +182,7 @@ async def test_uses_a_challenge_up_also_when_it_refuses(auth):
         answer = await auth.post(
             "factors/passkeys", bundle["access_token"], challenge=begun["challenge"], passkey=made
         )
-        assert answer.json()["code"] == "passkey_not_registered"
+        assert answer.json()["code"] == "invalid_passkey"
 
 
 async def test_refuses_a_challenge_that_is_too_old_or_was_given_elsewhere(auth):
@@ -191,11 +191,11 @@ async def test_refuses_a_challenge_that_is_too_old_or_was_given_elsewhere(auth):
     body = {"challenge": begun["challenge"], "passkey": key.sign(begun["options"])}
     elsewhere = {"X-Forwarded-For": "203.0.113.9"}
     answer = await auth.public.post("/api/v1/auth/passkeys/sign-in", json=body, headers=elsewhere)
-    assert answer.json()["code"] == "challenge_invalid"
+    assert answer.json()["code"] == "invalid_challenge"
     left = await auth.database.fetchval("select max(expires_at) - now() from challenges")
     assert left.total_seconds() <= 300
     await auth.database.execute("update challenges set expires_at = now() - interval '1 second'")
-    assert (await auth.post("passkeys/sign-in", **body)).json()["code"] == "challenge_invalid"
+    assert (await auth.post("passkeys/sign-in", **body)).json()["code"] == "invalid_challenge"
 
 
 async def test_takes_no_challenge_that_was_meant_for_something_else(auth):
@@ -206,14 +206,14 @@ async def test_takes_no_challenge_that_was_meant_for_something_else(auth):
         challenge=for_step_up["challenge"],
         passkey=key.sign(for_step_up["options"]),
     )
-    assert answer.json()["code"] == "challenge_invalid"
+    assert answer.json()["code"] == "invalid_challenge"
     for_sign_in, new = await asked(auth), Authenticator()
     begun = (await auth.post("factors/passkeys/options", bundle["access_token"])).json()
     made = new.register({**begun["options"], "challenge": for_sign_in["options"]["challenge"]})
     answer = await auth.post(
         "factors/passkeys", bundle["access_token"], challenge=for_sign_in["challenge"], passkey=made
     )
-    assert answer.json()["code"] == "passkey_not_registered"
+    assert answer.json()["code"] == "invalid_passkey"
 
 
 async def test_registers_only_in_the_session_that_asked(auth):
@@ -223,7 +223,7 @@ async def test_registers_only_in_the_session_that_asked(auth):
     made = Authenticator().register(begun["options"])
     body = {"challenge": begun["challenge"], "passkey": made}
     answer = await auth.post("factors/passkeys", other["access_token"], **body)
-    assert answer.json()["code"] == "passkey_not_registered"
+    assert answer.json()["code"] == "invalid_passkey"
     assert (await auth.post("factors/passkeys", bundle["access_token"], **body)).status_code == 201
 
 
@@ -233,7 +233,7 @@ async def test_sounds_an_alarm_for_a_passkey_that_was_copied(auth):
     copy.user_handle = key.user_handle
     assert (await shown(auth, key)).status_code == 200
     # Counts on from where it was copied, and so tells the same number.
-    assert (await shown(auth, copy)).json()["code"] == "factor_refused"
+    assert (await shown(auth, copy)).json()["code"] == "invalid_factor"
     [row] = await auth.audited("authn_passkey_cloned")
     [known] = (await listed(auth, bundle))["passkeys"]
     assert row["detail"] == f'{{"passkey": "{known["id"]}"}}'
@@ -244,7 +244,7 @@ async def test_sounds_the_alarm_also_for_a_second_factor(auth):
     said = await challenged(auth)
     key.counter = 0
     answer = await answered(auth, said["challenge"], passkey=key.sign(said["passkey"]))
-    assert answer.json()["code"] == "factor_refused"
+    assert answer.json()["code"] == "invalid_factor"
     [row] = await auth.audited("authn_passkey_cloned")
     assert row["actor"] == bundle["user_id"]
 
@@ -273,7 +273,7 @@ async def test_is_no_second_factor_for_somebody_else(auth):
     bobs, _ = await with_passkey(auth, email="bob@example.com")
     said = await challenged(auth)
     answer = await answered(auth, said["challenge"], passkey=bobs.sign(said["passkey"]))
-    assert answer.json()["code"] == "factor_refused"
+    assert answer.json()["code"] == "invalid_factor"
 
 
 async def test_lets_its_owner_in_while_other_factors_are_blocked(auth):
@@ -296,11 +296,11 @@ async def test_lets_nobody_in_who_may_not(auth):
         passkey=key.sign(begun["options"]),
         tenant_id=other["tenant_id"],
     )
-    assert answer.json()["code"] == "factor_refused"
+    assert answer.json()["code"] == "invalid_factor"
     await auth.database.execute(
         "update users set status = 'disabled' where id = $1", bundle["user_id"].removeprefix("user:")
     )
-    assert (await shown(auth, key)).json()["code"] == "factor_refused"
+    assert (await shown(auth, key)).json()["code"] == "invalid_factor"
 
 
 async def test_has_several_and_renames_and_removes_them(auth):
@@ -330,9 +330,9 @@ async def test_registers_a_passkey_once(auth):
     begun = (await auth.post("factors/passkeys/options", bundle["access_token"])).json()
     [excluded] = begun["options"]["excludeCredentials"]
     assert excluded["id"] == jose.encode(key.credential_id)
-    assert (await register(auth, bundle, key)).json()["code"] == "passkey_known"
+    assert (await register(auth, bundle, key)).json()["code"] == "passkey_already_exists"
     _, bobs = await with_passkey(auth, email="bob@example.com")
-    assert (await register(auth, bobs, key)).json()["code"] == "passkey_known"
+    assert (await register(auth, bobs, key)).json()["code"] == "passkey_already_exists"
 
 
 async def test_does_not_know_the_passkeys_of_others(auth):
@@ -348,7 +348,7 @@ async def test_does_not_know_the_passkeys_of_others(auth):
             headers={"Authorization": f"Bearer {bobs['access_token']}"},
         ),
     ]
-    assert [(one.status_code, one.json()["code"]) for one in answers] == [(404, "factor_unknown")] * 2
+    assert [(one.status_code, one.json()["code"]) for one in answers] == [(404, "factor_not_found")] * 2
     assert (await listed(auth, anns))["passkeys"] == [theirs]
 
 
@@ -386,7 +386,7 @@ async def test_refuses_what_is_no_passkey_at_all(auth, broken):
     if "response" in broken:
         passkey["response"] = {**broken["response"], "userHandle": jose.encode(key.user_handle)}
     answer = await auth.post("passkeys/sign-in", challenge=begun["challenge"], passkey=passkey)
-    assert (answer.status_code, answer.json()["code"]) == (401, "factor_refused")
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_factor")
 
 
 @pytest.mark.parametrize("made", ["AAAA", "oA", "v2ZjZm10ZG5vbmX_", "-_-_"])
@@ -398,7 +398,7 @@ async def test_registers_nothing_that_is_no_attestation(auth, made):
     answer = await auth.post(
         "factors/passkeys", bundle["access_token"], challenge=begun["challenge"], passkey=passkey
     )
-    assert (answer.status_code, answer.json()["code"]) == (400, "passkey_not_registered")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_passkey")
 
 
 @pytest.mark.parametrize("raw_id", ["", "A", "AAAAA", "AA==", "A A", "🥐"])

@@ -44,7 +44,7 @@ async def test_tells_the_owner_and_the_audit_log(auth):
 
 async def test_a_password_that_is_replaced_while_somebody_signs_in_with_it_opens_nothing(auth):
     await auth.somebody()
-    replacement = await auth.app.state.parts.passwords.hash(NEW)
+    replacement = await auth.app.state.services.passwords.hash(NEW)
     async with asyncio.timeout(30), auth.database.transaction():
         await auth.database.execute("update users set password_hash = $1", replacement)
         signing_in = asyncio.create_task(auth.sign_in())
@@ -67,7 +67,7 @@ async def test_a_new_password_leaves_no_session_of_those_who_signed_in_with_the_
 async def test_needs_the_present_password(auth):
     bundle = await auth.somebody()
     answer = await change(auth, bundle, current="some other words there")
-    assert (answer.status_code, answer.json()["code"]) == (403, "password_wrong")
+    assert (answer.status_code, answer.json()["code"]) == (403, "invalid_password")
     assert (await auth.sign_in()).status_code == 200
     [event] = await auth.audited("authn_login_fail")
     assert event["actor"] == bundle["user_id"]
@@ -86,9 +86,9 @@ async def test_a_wrong_one_counts_in_the_long_run_too(auth):
     for n in range(3):
         await change(auth, bundle, current=f"wrong words number {n}")
     assert await auth.database.fetchval("select failed_sign_ins from users") == 3
-    await auth.database.execute("update users set failed_sign_ins = $1", lockout.MOST)
+    await auth.database.execute("update users set failed_sign_ins = $1", lockout.MAX_FAILURES)
     assert (await change(auth, bundle)).status_code == 403
-    assert await auth.database.fetchval("select failed_sign_ins from users") == lockout.MOST
+    assert await auth.database.fetchval("select failed_sign_ins from users") == lockout.MAX_FAILURES
 
 
 async def test_does_not_count_what_could_not_be_judged(auth, monkeypatch):
@@ -98,7 +98,7 @@ async def test_does_not_count_what_could_not_be_judged(auth, monkeypatch):
         raise TooManySignIns
 
     with monkeypatch.context() as patch:
-        patch.setattr(auth.app.state.parts.passwords, "verify", busy)
+        patch.setattr(auth.app.state.services.passwords, "verify", busy)
         for _ in range(6):
             assert (await change(auth, bundle)).status_code == 503
     assert (await change(auth, bundle)).status_code == 204
@@ -131,7 +131,7 @@ async def test_the_last_five_passwords_do_not_come_again(auth):
         assert (await change(auth, bundle, after, before)).status_code == 204
     for used in phrases[1:]:
         answer = await change(auth, bundle, used, phrases[-1])
-        assert (answer.status_code, answer.json()["code"]) == (422, "password_used_before")
+        assert (answer.status_code, answer.json()["code"]) == (422, "password_already_used")
     assert (await change(auth, bundle, phrases[0], phrases[-1])).status_code == 204
     assert await auth.database.fetchval("select count(*) from passwords_before") == 4
 
@@ -140,7 +140,7 @@ async def test_the_present_password_is_no_new_one_however_it_is_typed(auth):
     accented = "crème brûlée à la carte"
     bundle = await auth.somebody(password=unicodedata.normalize("NFC", accented))
     typed = unicodedata.normalize("NFD", accented)
-    assert (await change(auth, bundle, typed, typed)).json()["code"] == "password_used_before"
+    assert (await change(auth, bundle, typed, typed)).json()["code"] == "password_already_used"
 
 
 async def test_without_a_history_a_password_may_come_again(start):
@@ -178,8 +178,8 @@ async def test_takes_long_ones_and_any_characters(auth, password):
     [
         ("fourteen chars", "password_too_short"),
         ("0 1 2 3 4 5 6 7 8 9 " * 13, "password_too_long"),
-        ("acme acme acme acme", "password_too_guessable"),
-        ("Ann's Bakery: bakery", "password_too_guessable"),
+        ("acme acme acme acme", "password_too_weak"),
+        ("Ann's Bakery: bakery", "password_too_weak"),
         ("x" * 1025, "invalid_request"),
     ],
 )
@@ -192,6 +192,6 @@ async def test_says_why_a_password_is_refused(auth, password, code):
 
 
 async def test_a_machine_has_no_password(auth):
-    machine = await auth.app.state.parts.access_tokens.for_service("chat-agent", "auth", ["tools:read"])
+    machine = await auth.app.state.services.access_tokens.for_service("chat-agent", "auth", ["tools:read"])
     answer = await change(auth, {"access_token": machine.token})
     assert answer.status_code == 403

@@ -6,16 +6,16 @@ Ann owns the mailbox and gets every mail; Mallory only knows her address.
 import asyncio
 
 import pytest
-from auth.registration.registration import MOST_WAITING
-from auth.worker import Expiry
+from auth.registration.registration import MAX_PENDING
+from auth.worker import ExpiryWorker
 
 from .conftest import PASSWORD
 
 MALLORYS = "quite different words there"
 ANNS_TENANT = "Ann's Bakery"
 REQUIRED = (400, "sign_up_password_required")
-WRONG = (400, "sign_up_password_wrong")
-INVALID = (400, "email_token_invalid")
+WRONG = (400, "invalid_sign_up_password")
+INVALID = (400, "invalid_email_token")
 
 
 def code(answer):
@@ -154,7 +154,7 @@ async def test_sign_ups_of_an_address_run_out_together(auth):
     await sign_up(auth, "ann")
     await auth.database.execute("update users set created_at = now() - interval '8 days'")
     token = await sign_up(auth, "mallory")
-    expiry = Expiry(auth.app.state.resources.database)
+    expiry = ExpiryWorker(auth.app.state.resources.database)
     await expiry.step()
     assert code(await verify(auth, token)) == REQUIRED
     await auth.database.execute("update users set created_at = now() - interval '8 days'")
@@ -166,9 +166,9 @@ async def test_sign_ups_of_an_address_run_out_together(auth):
 
 
 async def test_the_oldest_of_too_many_makes_room(auth):
-    tokens = [await sign_up(auth, "mallory") for _ in range(MOST_WAITING)]
+    tokens = [await sign_up(auth, "mallory") for _ in range(MAX_PENDING)]
     token = await sign_up(auth, "ann")
-    assert await auth.database.fetchval("select count(*) from users") == MOST_WAITING
+    assert await auth.database.fetchval("select count(*) from users") == MAX_PENDING
     assert code(await verify(auth, tokens[0], MALLORYS)) == INVALID
     assert (await verify(auth, token, PASSWORD)).status_code == 200
     await assert_is_anns(auth)

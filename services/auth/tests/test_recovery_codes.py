@@ -6,9 +6,9 @@ from uuid import UUID
 import pyotp
 import pytest
 from auth.factors import recovery_codes
-from auth.security.keyed_hash import digest
+from auth.security.keyed_hash import keyed_hash
 
-from .factors import answered, challenged, delete, enrol, listed
+from .factor_helpers import answered, challenged, delete, enrol, listed
 
 # Five bits a character; the first is the code's number and no secret.
 SHAPE = re.compile(r"[0-9][0-9a-hjkmnp-tv-z]{3}(-[0-9a-hjkmnp-tv-z]{4}){6}")
@@ -27,7 +27,7 @@ async def test_gives_ten_codes_of_135_random_bits_with_the_first_factor(auth):
 
 
 def made():
-    return [recovery_codes.make(number) for number in range(recovery_codes.HOW_MANY)]
+    return [recovery_codes.generate(number) for number in range(recovery_codes.CODE_COUNT)]
 
 
 async def test_keeps_salted_hashes_of_the_same_cost_as_passwords(auth):
@@ -53,7 +53,7 @@ async def test_an_attempt_costs_one_hash_whatever_is_shown(auth, monkeypatch, wh
         "wrong": app.codes[1][:-4] + "0000",
         "unknown": "z" * 28,
     }
-    passwords, computed = auth.app.state.parts.passwords, []
+    passwords, computed = auth.app.state.services.passwords, []
     verify = passwords._verify  # where the hash is computed
     monkeypatch.setattr(passwords, "_verify", lambda *what: computed.append(1) or verify(*what))
     answer = await answered(auth, challenge, recovery_code=shown[which])
@@ -81,7 +81,7 @@ async def keep_older_code(auth, bundle, code):
     """Keep a code as the version before did: 80 bits, found by its keyed digest."""
     user_id = UUID(bundle["user_id"].removeprefix("user:"))
     pepper = auth.settings.auth_password_pepper
-    kept = digest(pepper, "recovery code", user_id.bytes, code.replace("-", ""))
+    kept = keyed_hash(pepper, "recovery code", user_id.bytes, code.replace("-", ""))
     await auth.database.execute("delete from recovery_codes")
     await auth.database.execute("insert into recovery_codes (digest, user_id) values ($1, $2)", kept, user_id)
 
@@ -134,7 +134,7 @@ async def test_lets_somebody_in_once_with_each_and_says_so(auth):
     first = await answered(auth, (await challenged(auth))["challenge"], recovery_code=code)
     again = await answered(auth, (await challenged(auth))["challenge"], recovery_code=code)
     assert (first.status_code, auth.claims(first.json())["amr"]) == (200, ["pwd", "otp", "mfa"])
-    assert (again.status_code, again.json()["code"]) == (401, "factor_refused")
+    assert (again.status_code, again.json()["code"]) == (401, "invalid_factor")
     [mail] = await auth.mails("recovery_code_used")
     assert (mail["email"], mail["facts"]) == ("ann@example.com", {"left": "9"})
     [row] = await auth.audited("authn_recovery_code_used")
@@ -192,7 +192,7 @@ async def test_voids_the_codes_before_when_they_are_renewed_and_says_so(auth):
 async def test_gives_none_to_somebody_without_a_factor(auth):
     bundle = await auth.somebody()
     answer = await auth.post("factors/recovery-codes", bundle["access_token"])
-    assert (answer.status_code, answer.json()["code"]) == (404, "factor_unknown")
+    assert (answer.status_code, answer.json()["code"]) == (404, "factor_not_found")
 
 
 async def test_goes_away_with_the_last_factor(auth):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from .factors import answered, challenged, enrol
+from .factor_helpers import answered, challenged, enrol
 
 
 async def grow_older(auth, seconds):

@@ -4,7 +4,7 @@ import pyotp
 import pytest
 
 from .authenticator import Authenticator
-from .factors import answered, challenged, enrol
+from .factor_helpers import answered, challenged, enrol
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def test_gives_no_token_before_a_factor_is_set_up(auth, strict):
     begun = await auth.post("token/enrol/totp", challenge=challenge)
     assert (begun.status_code, begun.headers["cache-control"]) == (201, "no-store")
     wrong = await auth.post("token/enrol/totp/confirm", challenge=challenge, code="000000")
-    assert (wrong.status_code, wrong.json()["code"]) == (400, "code_refused")
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_totp_code")
     code = pyotp.TOTP(begun.json()["seed"]).now()
     done = await auth.post("token/enrol/totp/confirm", challenge=challenge, code=code)
     bundle = done.json()
@@ -37,7 +37,7 @@ async def test_gives_no_token_before_a_factor_is_set_up(auth, strict):
     assert [mail["facts"] for mail in await auth.mails("second_factor_added")] == [{"factor": "totp"}]
     assert (await auth.refresh(bundle)).status_code == 200
     again = await auth.post("token/enrol/totp/confirm", challenge=challenge, code=code)
-    assert again.json()["code"] == "challenge_invalid"
+    assert again.json()["code"] == "invalid_challenge"
     await challenged(auth)
 
 
@@ -84,23 +84,23 @@ async def test_takes_no_other_challenge_for_an_enrolment(auth):
     challenge = (await challenged(auth))["challenge"]
     for path, body in (("token/enrol/totp", {}), ("token/enrol/totp/confirm", {"code": "000000"})):
         answer = await auth.post(path, challenge=challenge, **body)
-        assert (answer.status_code, answer.json()["code"]) == (401, "challenge_invalid")
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_challenge")
 
 
 async def test_is_over_when_a_factor_was_set_up_meanwhile(auth, strict):
     challenge = await asked(auth)
     await enrol(auth, strict)
     answer = await auth.post("token/enrol/totp", challenge=challenge)
-    assert (answer.status_code, answer.json()["code"]) == (401, "challenge_invalid")
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_challenge")
 
 
 async def test_is_over_after_five_minutes_and_elsewhere(auth, strict):
     challenge = await asked(auth)
     path, body = "/api/v1/auth/token/enrol/totp", {"challenge": challenge}
     answer = await auth.public.post(path, json=body, headers={"X-Forwarded-For": "203.0.113.9"})
-    assert answer.json()["code"] == "challenge_invalid"
+    assert answer.json()["code"] == "invalid_challenge"
     await auth.database.execute("update challenges set expires_at = now() - interval '1 second'")
-    assert (await auth.public.post(path, json=body)).json()["code"] == "challenge_invalid"
+    assert (await auth.public.post(path, json=body)).json()["code"] == "invalid_challenge"
 
 
 async def test_begins_one_session_of_twenty_asked_for_at_once(auth, strict):
@@ -120,7 +120,7 @@ async def test_takes_a_passkey_as_the_first_factor(auth, strict):
     for lies in ({"origin": "https://evil.example"}, {"rp_id": "evil.example"}):
         made = key.register(begun.json()["options"], **lies)
         answer = await auth.post("token/enrol/passkey", challenge=challenge, passkey=made)
-        assert (answer.status_code, answer.json()["code"]) == (400, "passkey_not_registered")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_passkey")
     made = key.register(begun.json()["options"])
     done = await auth.post("token/enrol/passkey", challenge=challenge, passkey=made)
     bundle = done.json()
@@ -128,7 +128,7 @@ async def test_takes_a_passkey_as_the_first_factor(auth, strict):
     assert len(bundle["recovery_codes"]) == 10
     assert (await auth.refresh(bundle)).status_code == 200
     again = await auth.post("token/enrol/passkey", challenge=challenge, passkey=made)
-    assert again.json()["code"] == "challenge_invalid"
+    assert again.json()["code"] == "invalid_challenge"
     said = await challenged(auth)
     proof = key.sign(said["passkey"])
     assert (await answered(auth, said["challenge"], passkey=proof)).status_code == 200

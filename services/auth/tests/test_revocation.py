@@ -8,7 +8,7 @@ from typing import Annotated
 from uuid import uuid4
 
 import pytest
-from auth.security.revocation import Announcer, Kind, forget, revoke
+from auth.security.revocation import RevocationKind, RevocationPublisher, purge, revoke
 from fastapi import APIRouter
 from redis.asyncio import Redis
 from sandbox.embedded import Valkey
@@ -41,7 +41,7 @@ async def shop(auth):
         auth_issuer=auth.settings.auth_issuer,
         auth_jwks_url=auth.settings.auth_jwks_url,
     )
-    app = create_service("shop", settings, routers=[router], keys=auth.app.state.parts.keys)
+    app = create_service("shop", settings, routers=[router], keys=auth.app.state.services.keys)
     async with running(app), client(app) as other:
         yield lambda bundle: other.get("/seen", headers={"Authorization": f"Bearer {bundle['access_token']}"})
 
@@ -116,24 +116,24 @@ async def test_auth_itself_refuses_as_well(auth):
 
 
 # What is revoked of a tenant are its machines' tokens: test_tenant_status has those.
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.TENANT])
+@pytest.mark.parametrize("kind", [kind for kind in RevocationKind if kind is not RevocationKind.TENANT])
 async def test_carries_sessions_tokens_subjects_and_clients(auth, kind):
     bundle, other = await auth.somebody(), await auth.somebody("bob@example.com")
     said = auth.claims(bundle)
     name = {"session": "sid", "token": "jti", "subject": "sub", "client": "client_id"}[kind]
     async with shop(auth) as ask:
-        async with auth.app.state.parts.database.begin() as db:
+        async with auth.app.state.services.database.begin() as db:
             await revoke(db, kind, said[name])
             await revoke(db, kind)
         await refused_after(ask, bundle)
-        assert (await ask(other)).status_code == (401 if kind is Kind.CLIENT else 200)
+        assert (await ask(other)).status_code == (401 if kind is RevocationKind.CLIENT else 200)
 
 
 async def test_lets_somebody_back_in_who_signs_in_later(auth):
     bundle = await auth.somebody()
     async with shop(auth) as ask:
-        async with auth.app.state.parts.database.begin() as db:
-            await revoke(db, Kind.SUBJECT, bundle["user_id"])
+        async with auth.app.state.services.database.begin() as db:
+            await revoke(db, RevocationKind.SUBJECT, bundle["user_id"])
         await refused_after(ask, bundle)
         # Issued in the same second, it is refused as well.
         async with asyncio.timeout(3):
@@ -150,12 +150,12 @@ async def test_tells_nothing_of_what_was_not_committed(auth, redis_url):
 
     async def revoke_and_fail():
         async with resources.database.begin() as db:
-            await revoke(db, Kind.SESSION, "undone")
+            await revoke(db, RevocationKind.SESSION, "undone")
             raise ChangedMind
 
     with pytest.raises(ChangedMind):
         await revoke_and_fail()
-    await Announcer(resources.database, resources.redis).step()
+    await RevocationPublisher(resources.database, resources.redis).step()
     async with Redis.from_url(redis_url) as redis:
         assert not [one for one in await redis.zrange(KEY, 0, -1) if b"undone" in one]
 
@@ -164,7 +164,7 @@ async def test_a_process_that_died_before_it_told_has_lost_nothing(auth, redis_u
     resources, name = auth.app.state.resources, str(uuid4())
     await auth.database.execute("insert into revocations (key) values ($1)", f"session:{name}")
     # What starts in its place tells all that matters still.
-    await Announcer(resources.database, resources.redis).step()
+    await RevocationPublisher(resources.database, resources.redis).step()
     async with Redis.from_url(redis_url) as redis:
         assert [one for one in await redis.zrange(KEY, 0, -1) if name.encode() in one]
 
@@ -175,7 +175,7 @@ async def test_tells_again_what_redis_has_lost(auth, tmp_path: Path):
     resources = auth.app.state.resources
     with Valkey(tmp_path / "first", durable=False) as server:
         async with Redis.from_url(server.url) as redis:
-            announcer = Announcer(resources.database, redis)
+            announcer = RevocationPublisher(resources.database, redis)
             await announcer.step()
             await redis.flushall()
             await announcer.begin()
@@ -185,7 +185,7 @@ async def test_tells_again_what_redis_has_lost(auth, tmp_path: Path):
 
 async def test_tells_each_only_once_while_all_is_well(auth, redis_url):
     resources, name = auth.app.state.resources, str(uuid4())
-    announcer = Announcer(resources.database, resources.redis)
+    announcer = RevocationPublisher(resources.database, resources.redis)
     await announcer.step()
     await auth.database.execute("insert into revocations (key) values ($1)", f"session:{name}")
     await announcer.step()
@@ -202,8 +202,8 @@ async def test_forgets_when_no_token_is_left(auth):
     )
     await auth.database.execute(insert, "session:old", REMEMBERED_SECONDS + 5)
     await auth.database.execute(insert, "session:young", REMEMBERED_SECONDS - 30)
-    async with auth.app.state.parts.database.begin() as db:
-        await forget(db)
+    async with auth.app.state.services.database.begin() as db:
+        await purge(db)
     kept = [row["key"] for row in await auth.database.fetch("select key from revocations")]
     assert kept == ["session:young"]
     assert auth.settings.access_token_expire_minutes * 60 + 60 < REMEMBERED_SECONDS

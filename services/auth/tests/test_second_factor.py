@@ -1,9 +1,9 @@
 import asyncio
 
 import pytest
-from auth.worker import Expiry
+from auth.worker import ExpiryWorker
 
-from .factors import answered, challenged, delete, enrol
+from .factor_helpers import answered, challenged, delete, enrol
 
 NOWHERE = "127.0.0.1:1"
 
@@ -75,7 +75,7 @@ async def test_takes_an_answer_once(auth):
     challenge = (await challenged(auth))["challenge"]
     assert (await answered(auth, challenge, recovery_code=app.codes[0])).status_code == 200
     again = await answered(auth, challenge, recovery_code=app.codes[1])
-    assert (again.status_code, again.json()["code"]) == (401, "challenge_invalid")
+    assert (again.status_code, again.json()["code"]) == (401, "invalid_challenge")
 
 
 async def test_begins_one_session_of_ten_right_answers_at_once(auth, start):
@@ -103,7 +103,7 @@ async def test_refuses_an_answer_that_took_more_than_five_minutes(auth):
     assert left.total_seconds() <= 300
     await auth.database.execute("update challenges set expires_at = now() - interval '1 second'")
     answer = await answered(auth, challenge, code=app.code)
-    assert (answer.status_code, answer.json()["code"]) == (401, "challenge_invalid")
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_challenge")
 
 
 async def test_refuses_an_answer_from_elsewhere(auth):
@@ -112,7 +112,7 @@ async def test_refuses_an_answer_from_elsewhere(auth):
     body = {"challenge": challenge, "code": app.code}
     path = "/api/v1/auth/token/second-factor"
     answer = await auth.public.post(path, json=body, headers={"X-Forwarded-For": "203.0.113.9"})
-    assert (answer.status_code, answer.json()["code"]) == (401, "challenge_invalid")
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_challenge")
     assert (await auth.public.post(path, json=body)).status_code == 200
 
 
@@ -121,7 +121,7 @@ async def test_gives_a_challenge_that_is_good_for_nothing_else(auth):
     challenge = (await challenged(auth))["challenge"]
     assert (await auth.me(challenge)).json()["code"] == "invalid_token"
     assert (await auth.post("refresh", refresh_token=challenge)).json()["code"] == "invalid_refresh_token"
-    assert (await auth.post("email/verify", token=challenge)).json()["code"] == "email_token_invalid"
+    assert (await auth.post("email/verify", token=challenge)).json()["code"] == "invalid_email_token"
     assert (await auth.post("factors/totp", challenge)).status_code == 401
     assert (await answered(auth, challenge, code=app.code)).status_code == 200
 
@@ -133,7 +133,7 @@ async def test_believes_no_other_token_to_be_a_challenge(auth):
     [mail] = await auth.mail_tokens()
     for token in (asked, mail, bundle["refresh_token"], "x", "🥐"):
         answer = await answered(auth, token, code=app.code)
-        assert (answer.status_code, answer.json()["code"]) == (401, "challenge_invalid"), token
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_challenge"), token
 
 
 async def test_keeps_challenges_as_digests(auth):
@@ -218,7 +218,7 @@ async def test_lets_nobody_in_who_may_not_any_more(auth, change):
     challenge = (await challenged(auth))["challenge"]
     await auth.database.execute(change)
     answer = await answered(auth, challenge, code=app.code)
-    assert (answer.status_code, answer.json()["code"]) == (401, "challenge_invalid")
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_challenge")
 
 
 async def test_limits_an_address_and_a_person(auth, start):
@@ -286,7 +286,7 @@ async def test_clears_away_what_nobody_answered(auth):
     await challenged(auth)
     await auth.database.execute("update challenges set expires_at = now() - interval '1 second'")
     await challenged(auth)
-    await Expiry(auth.app.state.resources.database).step()
+    await ExpiryWorker(auth.app.state.resources.database).step()
     assert await auth.database.fetchval("select count(*) from challenges") == 1
 
 

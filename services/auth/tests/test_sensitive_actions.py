@@ -8,7 +8,7 @@ from servicekit.auth.dependencies import every_route
 from servicekit.auth.permissions import Role, scopes_for
 from testkit.databases import contents
 
-from .sensitive import REQUESTS, team
+from .sensitive_requests import REQUESTS, team
 
 A = SensitiveAction
 SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -116,16 +116,16 @@ async def test_enforces_its_row(people, action):
     before = await rows(people)
     for token in tokens:
         assert code(await people.ask({"access_token": token}, request)) == (403, "people_only")
-    if policy.fresh_proof:
+    if policy.recent_auth:
         await refused_with_an_old_proof(people, policy, actor, request)
     assert await rows(people) == before
-    if policy.least_role not in {None, Role.VIEWER} and policy.where is not Where.NAMED_TENANT:
+    if policy.min_role not in {None, Role.VIEWER} and policy.where is not Where.NAMED_TENANT:
         await refused_after_a_demotion(people, policy, actor, request)
     await done_and_told(people, policy, actor, request)
 
 
 async def refused_with_an_old_proof(people, policy, actor, request):
-    minutes = policy.proof_minutes or people.auth.settings.auth_step_up_minutes
+    minutes = policy.max_auth_age_minutes or people.auth.settings.auth_step_up_minutes
     proved = "update sessions set authenticated_at = authenticated_at + make_interval(mins => $1)"
     await people.auth.database.execute(proved, -minutes - 1)
     answer = await people.ask(actor, request)
@@ -137,8 +137,8 @@ async def refused_with_an_old_proof(people, policy, actor, request):
 async def refused_after_a_demotion(people, policy, actor, request):
     """The access token is of before."""
     path = f"tenants/current/members/{actor['user_id'].removeprefix('user:')}"
-    lower = "admin" if policy.least_role is Role.OWNER else "member"
-    for role in (lower, policy.least_role.value):
+    lower = "admin" if policy.min_role is Role.OWNER else "member"
+    for role in (lower, policy.min_role.value):
         assert (await people.auth.ask("PATCH", path, people.owner, {"role": role})).status_code == 200
         if role == lower:
             before = await rows(people)
@@ -148,7 +148,7 @@ async def refused_after_a_demotion(people, policy, actor, request):
 
 async def done_and_told(people, policy, actor, request):
     actor = dict(actor)
-    mails = len(await people.auth.mails(policy.mail)) if policy.mail else 0
+    mails = len(await people.auth.mails(policy.email)) if policy.email else 0
     audited = len(await people.auth.audited(policy.audit)) if policy.audit else 0
     answer = await people.ask(actor, request)
     assert answer.is_success, answer.text
@@ -156,9 +156,9 @@ async def done_and_told(people, policy, actor, request):
         found = await people.auth.audited(policy.audit)
         assert len(found) > audited
         assert found[-1]["actor"] == actor["user_id"]
-    if policy.mail:
-        assert len(await people.auth.mails(policy.mail)) > mails
-        assert policy.mail_to
+    if policy.email:
+        assert len(await people.auth.mails(policy.email)) > mails
+        assert policy.email_to
 
 
 @pytest.mark.parametrize("action", with_ceiling(Ceiling.ROLE))
@@ -176,6 +176,6 @@ async def test_a_key_gives_no_more_than_who_makes_or_rotates_it_has(people, acti
     request, auth = await REQUESTS[action](people), people.auth
     claims = auth.claims(people.admin)
     said = {name: claims[name] for name in ("aud", "sub", "sid", "client_id", "tenant_id", "role")}
-    narrow = await auth.app.state.parts.access_tokens._sign(["api_keys:manage", "billing:manage"], said)
+    narrow = await auth.app.state.services.access_tokens._sign(["api_keys:manage", "billing:manage"], said)
     answer = await people.ask({"access_token": narrow.token}, request)
     assert code(answer) == (403, "scope_beyond_own_rights")

@@ -9,13 +9,13 @@ from uuid import uuid4
 import pytest
 import yaml
 from auth.main import create_app
-from auth.security.service_account_catalogue import Catalogue, CatalogueUnreadable
+from auth.security.service_account_catalogue import Catalogue, InvalidCatalogue
 from auth.settings import Settings
 from auth.signing.vault import Vault
 from redis.asyncio import Redis
 from testkit.plugin import service_folder
 
-from .vaults import KEY
+from .vault_fixtures import KEY
 
 ACCOUNT = {"role": "member", "scopes": ["conversations:read", "conversations:write"]}
 
@@ -96,7 +96,7 @@ async def test_issues_exactly_what_was_signed(service, operator, owner):
 async def test_believes_only_the_bytes_that_were_signed(service, operator, owner):
     request = operator.request(tenant_id=owner["tenant_id"])
     other = operator.request(tenant_id=owner["tenant_id"], scopes=["conversations:write"])
-    unsigned = (401, "issuance_signature_invalid")
+    unsigned = (401, "invalid_issuance_signature")
     assert await refused(service, {**request, "payload_b64": other["payload_b64"]}) == unsigned
     for garbage in ("*", "é", "="):
         spoilt = {**request, "payload_b64": request["payload_b64"] + garbage}
@@ -111,7 +111,7 @@ async def test_believes_no_other_key(service, operator, owner):
     operator.call("POST", "transit/keys/another", type="ed25519")
     payload = json.dumps(operator.payload(tenant_id=owner["tenant_id"])).encode()
     request = {**operator.signed(payload), "signature": operator.sign(payload, "another")}
-    assert await refused(service, request) == (401, "issuance_signature_invalid")
+    assert await refused(service, request) == (401, "invalid_issuance_signature")
     assert await service.database.fetchval("select count(*) from service_credentials") == 0
 
 
@@ -124,7 +124,7 @@ async def test_believes_no_version_that_was_retired(start, operator, catalogue, 
     path = catalogue(**{"nightly-export": {**ACCOUNT, "tenants": [owner["tenant_id"]]}})
     told = {**operator.settings, "vault_transit_key": "rotating", "auth_service_accounts_file": path}
     service = await start(**told)
-    assert await refused(service, request) == (401, "issuance_signature_invalid")
+    assert await refused(service, request) == (401, "invalid_issuance_signature")
     newer = {**request, "signature": operator.sign(payload, "rotating")}
     assert (await issue(service, newer)).status_code == 201
 
@@ -132,8 +132,8 @@ async def test_believes_no_version_that_was_retired(start, operator, catalogue, 
 @pytest.mark.parametrize(
     ("changes", "status", "code"),
     [
-        ({"iss": "somebody"}, 401, "issuance_misdirected"),
-        ({"aud": "another-service"}, 401, "issuance_misdirected"),
+        ({"iss": "somebody"}, 401, "invalid_issuance_audience"),
+        ({"aud": "another-service"}, 401, "invalid_issuance_audience"),
         ({"iat": 1_700_000_000, "exp": 1_700_000_100}, 401, "issuance_expired"),
         ({"iat": lambda now: now - 200, "exp": lambda now: now - 1}, 401, "issuance_expired"),
         ({"exp": lambda now: now + 301}, 401, "issuance_expired"),
@@ -144,16 +144,16 @@ async def test_believes_no_version_that_was_retired(start, operator, catalogue, 
         ({"scopes": ["conversations:read", "billing:manage"]}, 403, "scope_not_allowed"),
         ({"scopes": ["*"]}, 403, "scope_not_allowed"),
         ({"lifetime_s": 3601}, 403, "lifetime_not_allowed"),
-        ({"lifetime_s": 0}, 400, "issuance_malformed"),
-        ({"lifetime_s": "3600"}, 400, "issuance_malformed"),
-        ({"scopes": []}, 400, "issuance_malformed"),
-        ({"nonce": "short"}, 400, "issuance_malformed"),
-        ({"nonce": ...}, 400, "issuance_malformed"),
-        ({"tenant_id": ...}, 400, "issuance_malformed"),
-        ({"exp": ...}, 400, "issuance_malformed"),
-        ({"iat": 1.5}, 400, "issuance_malformed"),
-        ({"admin": True}, 400, "issuance_malformed"),
-        ({"jwk": {"kty": "OKP", "crv": "Ed25519", "x": "short"}}, 400, "issuance_malformed"),
+        ({"lifetime_s": 0}, 400, "invalid_issuance"),
+        ({"lifetime_s": "3600"}, 400, "invalid_issuance"),
+        ({"scopes": []}, 400, "invalid_issuance"),
+        ({"nonce": "short"}, 400, "invalid_issuance"),
+        ({"nonce": ...}, 400, "invalid_issuance"),
+        ({"tenant_id": ...}, 400, "invalid_issuance"),
+        ({"exp": ...}, 400, "invalid_issuance"),
+        ({"iat": 1.5}, 400, "invalid_issuance"),
+        ({"admin": True}, 400, "invalid_issuance"),
+        ({"jwk": {"kty": "OKP", "crv": "Ed25519", "x": "short"}}, 400, "invalid_issuance"),
     ],
 )
 async def test_issues_nothing_else(service, operator, owner, changes, status, code):
@@ -169,7 +169,7 @@ async def test_issues_nothing_else(service, operator, owner, changes, status, co
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b'{"iss": "a", "iss": "b"}', b"\xff", b"{}"])
 async def test_reads_only_one_kind_of_payload(service, operator, data):
     request = operator.signed(data or b" ")
-    assert await refused(service, request) == (400, "issuance_malformed")
+    assert await refused(service, request) == (400, "invalid_issuance")
 
 
 async def test_reads_only_so_much(service, operator):
@@ -274,7 +274,7 @@ async def test_lists_and_revokes_for_the_tenants_own_admins_alone(service, opera
     assert "client_secret" not in listed[0]
     assert (await call("GET", "", bob)).json()["items"] == []
     stranger = await call("POST", revoke, bob)
-    assert (stranger.status_code, stranger.json()["code"]) == (404, "service_credential_unknown")
+    assert (stranger.status_code, stranger.json()["code"]) == (404, "service_credential_not_found")
     token = (await exchanged(service, issued)).json()
     assert (await call("GET", "", token)).status_code == 403
     await service.role("ann@example.com", "member")
@@ -309,15 +309,15 @@ async def test_lists_and_revokes_for_the_tenants_own_admins_alone(service, opera
 )
 async def test_does_not_start_on_a_catalogue_that_makes_no_sense(variables, catalogue, account, complaint):
     path = catalogue(**{"nightly-export": account})
-    with pytest.raises(CatalogueUnreadable, match=complaint):
+    with pytest.raises(InvalidCatalogue, match=complaint):
         create_app(Settings(**{**variables, "auth_service_accounts_file": path}))
 
 
 def test_does_not_start_without_the_catalogue_that_it_was_told_of(tmp_path):
-    with pytest.raises(CatalogueUnreadable):
+    with pytest.raises(InvalidCatalogue):
         Catalogue.load(tmp_path / "nothing.yaml")
     (tmp_path / "list.yaml").write_text("- a\n- b\n")
-    with pytest.raises(CatalogueUnreadable):
+    with pytest.raises(InvalidCatalogue):
         Catalogue.load(tmp_path / "list.yaml")
     assert Catalogue.load(None).accounts == {}
 

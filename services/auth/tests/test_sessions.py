@@ -3,9 +3,9 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from auth.security.geoip import Places
+from auth.security.geoip import GeoIp
 from auth.sessions import metadata
-from auth.sessions.metadata import SessionOrigin, device_name, mask_ip
+from auth.sessions.metadata import SessionMetadata, device_name, mask_ip
 from maxminddb import InvalidDatabaseError
 from pydantic import SecretStr
 
@@ -277,15 +277,15 @@ async def test_tells_about_where_a_session_is_if_it_has_a_map(start, geoip):
 
 @pytest.mark.parametrize("address", ["198.51.100.1", "10.0.0.1", "2001:db8::/64", "unknown"])
 def test_a_map_does_not_know_every_place(geoip, address):
-    assert Places(geoip).find(address) is None
+    assert GeoIp(geoip).place_name(address) is None
 
 
 def test_a_broken_map_stops_the_start(tmp_path):
     (tmp_path / "city.mmdb").write_bytes(b"not a map")
     with pytest.raises(InvalidDatabaseError):
-        Places(tmp_path / "city.mmdb")
+        GeoIp(tmp_path / "city.mmdb")
 
 
 def test_what_is_not_sealed_is_an_unknown_device(auth):
     for kept in (None, "", "x", "deadbeef:s1.AAAA"):
-        assert metadata.opened(auth.settings, uuid4(), kept) == SessionOrigin(device="Unknown device")
+        assert metadata.decrypt_for(auth.settings, uuid4(), kept) == SessionMetadata(device="Unknown device")

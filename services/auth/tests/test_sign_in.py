@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 
 import pytest
-from auth.security.passwords import Passwords, normal
+from auth.security.passwords import Passwords, normalize
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from joserfc import jwt
 from joserfc.jwk import KeySet
@@ -121,7 +121,7 @@ def weak_hash(password: str, pepper: str) -> str:
     derivation = Argon2id(
         salt=b"0123456789abcdef", length=32, iterations=1, lanes=1, memory_cost=8192, secret=pepper.encode()
     )
-    return derivation.derive_phc_encoded(normal(password))
+    return derivation.derive_phc_encoded(normalize(password))
 
 
 async def test_hashes_anew_what_was_hashed_more_weakly(auth):

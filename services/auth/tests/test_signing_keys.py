@@ -16,11 +16,11 @@ from auth.errors import SigningKeysUnavailable
 from auth.main import create_app
 from auth.models import SigningKeyRing
 from auth.settings import Overlap, Settings
-from auth.signing.key_document import KeysUnreadable, dumps
+from auth.signing.key_document import InvalidKeyDocument, dumps
 from auth.signing.key_file import KeyFile
-from auth.signing.key_ring import KeyRing, KeyUnknown, RotationPending, SigningKey
+from auth.signing.key_ring import KeyNotFound, KeyRing, RotationPending, SigningKey
 from auth.signing.key_table import KeyTable
-from auth.signing.signing_keys import Making, SigningKeys
+from auth.signing.signing_keys import KeyFactory, SigningKeys
 from auth.signing.vault_keys import TransitKeys
 from fastapi import APIRouter
 from joserfc.jwk import KeySet
@@ -77,9 +77,9 @@ def making(signer):
     """How an operator makes keys."""
     told = signer[1]
     if not told:
-        return Making()
+        return KeyFactory()
     transit = TransitKeys(told["vault_addr"], lambda: told["vault_token"], "auth-access-tokens")
-    return Making(first=transit.another, another=transit.another)
+    return KeyFactory(first=transit.create_version, another=transit.create_version)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ async def test_seals_the_keys_so_that_a_copy_of_the_file_is_of_no_use(path, cloc
     private = jose.encode((await keys.current()).private.private_bytes_raw())
     assert private not in path.read_text()
     for without in ([], [next_key]):
-        with pytest.raises(KeysUnreadable):
+        with pytest.raises(InvalidKeyDocument):
             await SigningKeys(KeyFile(path, without), OVERLAP, clock).start()
     # The sealing key is changed: both for a while, and the next rotation seals all with the new one.
     both = SigningKeys(KeyFile(path, [next_key, key]), OVERLAP, clock)
@@ -159,7 +159,7 @@ async def test_does_not_take_one_keys_seal_for_anothers(path, clock):
     first, second = document["keys"]
     first["d"], second["d"] = second["d"], first["d"]
     path.write_text(json.dumps(document))
-    with pytest.raises(KeysUnreadable):
+    with pytest.raises(InvalidKeyDocument):
         await SigningKeys(KeyFile(path, [key]), OVERLAP, clock).start()
 
 
@@ -215,7 +215,7 @@ async def test_takes_a_leaked_key_out_at_once_and_signs_with_another(stored_ring
     await stored_ring.revoke(leaked)
     assert leaked not in await published(store(), clock)
     assert await signing(store(), clock) != leaked
-    with pytest.raises(KeyUnknown):
+    with pytest.raises(KeyNotFound):
         await stored_ring.revoke(leaked)
 
 
@@ -243,7 +243,7 @@ async def test_goes_on_with_the_keys_it_has_while_the_file_is_away(ring, path):
 async def test_refuses_to_start_on_a_file_that_it_cannot_read(path, clock, text):
     path.parent.mkdir()
     path.write_text(text)
-    with pytest.raises(KeysUnreadable):
+    with pytest.raises(InvalidKeyDocument):
         await SigningKeys(KeyFile(path), OVERLAP, clock).start()
     with pytest.raises(SigningKeysUnavailable):
         await SigningKeys(KeyFile(path), OVERLAP, clock).current()
@@ -278,7 +278,7 @@ async def test_takes_no_key_that_somebody_else_wrote_into_the_database(database,
         document = json.dumps(entries)
     async with database.begin() as session:
         await session.execute(update(SigningKeyRing).values(document=document, version=99))
-    with pytest.raises(KeysUnreadable):
+    with pytest.raises(InvalidKeyDocument):
         await SigningKeys(KeyTable(database, [SEALING_KEY]), OVERLAP, clock).start()
     with pytest.raises(InvalidToken):
         await keys.get(forged.keys[0].kid)
@@ -380,7 +380,7 @@ async def test_tags_the_same_keys_alike_in_every_replica_and_not_to_be_guessed(s
 
     assert await tag(first) == await tag(second) != await tag(salted)
     before = await tag(first)
-    await first.app.state.parts.keys.rotate()
+    await first.app.state.services.keys.rotate()
     assert await tag(await start(auth_key_storage_path=storage)) != before
 
 
@@ -393,7 +393,7 @@ async def test_tells_libraries_where_the_keys_are(auth):
 
 async def test_refuses_no_token_while_keys_change(start, variables, path, signer):
     service, operator = ({**told, "auth_key_storage_path": path} for told in signer)
-    keys = SigningKeys.of(Settings(**{**variables, **operator}))
+    keys = SigningKeys.from_settings(Settings(**{**variables, **operator}))
     await keys.rotate()
     auth = await start(**service)
     held = [await auth.somebody()]

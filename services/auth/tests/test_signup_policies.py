@@ -51,7 +51,7 @@ async def test_nobody_signs_up_without_an_invite_and_is_told_nothing_of_the_addr
 async def test_an_invite_opens_what_is_closed_but_not_with_a_bad_token(auth, start):
     owner = await auth.somebody()
     closed = await start(auth_signup_policy="invite_only")
-    assert code(await closed.register("new@example.com", invite="x")) == (400, "invitation_invalid")
+    assert code(await closed.register("new@example.com", invite="x")) == (400, "invalid_invite")
     bundle = await closed.joined(owner, "new@example.com", "viewer")
     assert bundle["tenant_id"] == owner["tenant_id"]
     assert code(await ask(closed)) == (403, "signup_requests_closed")
@@ -77,7 +77,7 @@ async def test_who_asks_is_approved_and_signs_up_with_the_mails_invite(approving
     # Into a tenant of their own, which has to be named; the mail has confirmed the address.
     nameless = {"email": "new@example.com", "password": auth.password, "invite": mail["token"]}
     assert code(await auth.post("register", **nameless)) == (422, "tenant_name_missing")
-    assert code(await auth.register("other@example.com", invite=mail["token"])) == (400, "invitation_invalid")
+    assert code(await auth.register("other@example.com", invite=mail["token"])) == (400, "invalid_invite")
     signed_up = await auth.register("new@example.com", tenant_name="New & Sons", invite=mail["token"])
     assert signed_up.status_code == 202
     bundle = await auth.session("new@example.com")
@@ -85,7 +85,7 @@ async def test_who_asks_is_approved_and_signs_up_with_the_mails_invite(approving
     assert (own["name"], own["role"]) == ("New & Sons", "owner")
     # Good once.
     again = await auth.register("new@example.com", tenant_name="Again", invite=mail["token"])
-    assert code(again) == (400, "invitation_invalid")
+    assert code(again) == (400, "invalid_invite")
     for action in ("access_requested", "access_approved"):
         assert len(await auth.audited(action)) == 1
 
@@ -98,7 +98,7 @@ async def test_an_approval_lets_nobody_into_the_operators_tenant(approving):
     [mail] = await auth.mails("access_approved")
     bob = await auth.joined(operator, "new@example.com", "viewer")
     answer = await auth.ask("POST", "invites/accept", bob, {"token": mail["token"]})
-    assert code(answer) == (400, "invitation_invalid")
+    assert code(answer) == (400, "invalid_invite")
 
 
 async def test_who_is_rejected_hears_of_it_and_may_ask_again(approving):
@@ -127,7 +127,7 @@ async def test_of_many_decisions_at_once_one_counts(approving):
     assert sorted(answer.status_code for answer in answers) == [200, *[409] * 19]
     assert len(await auth.mails("access_approved")) + len(await auth.mails("access_rejected")) == 1
     late = await auth.ask("POST", f"{path}/approve", operator)
-    assert code(late) == (409, "signup_request_decided")
+    assert code(late) == (409, "signup_request_already_decided")
 
 
 async def test_only_operators_decide(approving):
@@ -147,7 +147,7 @@ async def test_only_operators_decide(approving):
         ):
             assert code(answer) == (403, expected)
     unknown = "signup-requests/00000000-0000-4000-8000-000000000000/approve"
-    assert code(await auth.ask("POST", unknown, operator)) == (404, "signup_request_unknown")
+    assert code(await auth.ask("POST", unknown, operator)) == (404, "signup_request_not_found")
 
 
 async def test_an_operator_of_a_moment_ago_decides_nothing(approving):

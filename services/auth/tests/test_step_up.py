@@ -4,7 +4,7 @@ import pytest
 
 from .authenticator import Authenticator
 from .conftest import SESSION_OVER, SESSION_OVER_CODES
-from .factors import answered, challenged, delete, enrol, register
+from .factor_helpers import answered, challenged, delete, enrol, register
 
 SENSITIVE = [
     ("POST", "factors/totp"),
@@ -92,7 +92,7 @@ async def test_asks_for_the_second_factor_where_there_is_one(auth, method, path)
 @pytest.mark.parametrize(("method", "path"), [*SENSITIVE, *ENDING_SESSIONS])
 async def test_lets_no_machine_and_no_ended_session_in(auth, method, path):
     bundle = await auth.somebody()
-    machine = await auth.app.state.parts.access_tokens.for_service("chat-agent", "auth", ["tools:read"])
+    machine = await auth.app.state.services.access_tokens.for_service("chat-agent", "auth", ["tools:read"])
     assert (await call(auth, method, path, {"access_token": machine.token})).status_code == 403
     assert (await auth.post("logout", refresh_token=bundle["refresh_token"])).status_code == 204
     answer = await call(auth, method, path, bundle)
@@ -140,7 +140,7 @@ async def test_takes_a_code_or_a_recovery_code_but_no_password_where_there_is_a_
     app, bundle = await with_factor(auth)
     await grow_old(auth)
     answer = await auth.post("step-up", bundle["access_token"], password=auth.password)
-    assert (answer.status_code, answer.json()["code"]) == (401, "second_factor_needed")
+    assert (answer.status_code, answer.json()["code"]) == (401, "password_not_sufficient")
     first = await auth.post("step-up", bundle["access_token"], code=app.code)
     assert auth.claims(first.json())["amr"] == ["pwd", "otp", "mfa"]
     await grow_old(auth)
@@ -157,20 +157,20 @@ async def test_takes_a_passkey_that_has_signed_for_this_session(auth):
     begun = (await auth.post("step-up/options", bundle["access_token"])).json()
     proof = {"challenge": begun["challenge"], "passkey": key.sign(begun["options"])}
     elsewhere = await auth.post("step-up", other["access_token"], **proof)
-    assert elsewhere.json()["code"] == "challenge_invalid"
+    assert elsewhere.json()["code"] == "invalid_challenge"
     alone = await auth.post("step-up", bundle["access_token"], passkey=proof["passkey"])
-    assert alone.json()["code"] == "challenge_invalid"
+    assert alone.json()["code"] == "invalid_challenge"
     done = await auth.post("step-up", bundle["access_token"], **proof)
     assert (done.status_code, auth.claims(done.json())["amr"]) == (200, ["pwd", "hwk", "user", "mfa"])
     again = await auth.post("step-up", done.json()["access_token"], **proof)
-    assert again.json()["code"] == "challenge_invalid"
+    assert again.json()["code"] == "invalid_challenge"
 
 
 async def test_refuses_a_wrong_proof_and_counts_it(auth):
     bundle = await auth.somebody()
     for _ in range(5):
         answer = await auth.post("step-up", bundle["access_token"], password="some other words again")
-        assert (answer.status_code, answer.json()["code"]) == (401, "factor_refused")
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_factor")
     answer = await auth.post("step-up", bundle["access_token"], password=auth.password)
     assert (answer.status_code, answer.json()["code"]) == (429, "factors_blocked")
     assert (await auth.refresh(bundle)).status_code == 200

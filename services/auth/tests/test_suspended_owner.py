@@ -4,7 +4,7 @@ import pytest
 from testkit.token_matrix import WRONG_AUDIENCE, matches, protected_routes
 
 from .authenticator import Authenticator
-from .factors import answered, challenged, enrol, register
+from .factor_helpers import answered, challenged, enrol, register
 from .test_passkeys import shown
 from .test_tenants import run
 
@@ -16,7 +16,7 @@ OPEN = {
     ("POST", "/api/v1/auth/step-up"),
     ("POST", "/api/v1/auth/step-up/options"),
 }
-REFUSED = {(401, "invalid_credentials"), (400, "email_token_invalid"), (401, "factor_refused")}
+REFUSED = {(401, "invalid_credentials"), (400, "invalid_email_token"), (401, "invalid_factor")}
 
 
 def code(answer):
@@ -161,7 +161,7 @@ async def test_who_is_no_owner_any_more_is_out_at_the_next_refresh(service):
     await suspend(service, before)
     bundle = await service.session()
     await service.role("ann@example.com", "admin")
-    assert code(await reactivate(service, bundle, before["tenant_id"])) == (404, "tenant_unknown")
+    assert code(await reactivate(service, bundle, before["tenant_id"])) == (404, "tenant_not_found")
     assert code(await service.refresh(bundle)) == (401, "invalid_refresh_token")
 
 
@@ -171,7 +171,7 @@ async def test_what_an_operator_has_suspended_stays_so(service, monkeypatch):
     bundle = await service.session()
     assert bundle["tenant_status"] == "suspended"
     refused = await reactivate(service, bundle, before["tenant_id"])
-    assert code(refused) == (403, "suspended_by_operator")
+    assert code(refused) == (403, "tenant_suspended_by_operator")
     assert await run(monkeypatch, service, "reactivate", before["tenant_id"]) == 0
     after = (await service.refresh(bundle)).json()
     assert (await service.me(after["access_token"])).status_code == 200

@@ -5,15 +5,15 @@ from auth.main import create_app
 from servicekit.auth.dependencies import every_route
 
 OTHERS = {
-    ("PATCH", "tenants/current/members/{user_id}"): ("member_unknown", {"role": "viewer"}),
-    ("DELETE", "tenants/current/members/{user_id}"): ("member_unknown", None),
-    ("POST", "tenants/current/members/{user_id}/password-reset"): ("member_unknown", None),
-    ("POST", "tenants/current/members/{user_id}/second-factor-reset"): ("member_unknown", None),
-    ("DELETE", "tenants/current/members/{user_id}/sessions"): ("member_unknown", None),
-    ("DELETE", "tenants/current/invites/{invite_id}"): ("invite_unknown", None),
-    ("POST", "tenants/current/invites/{invite_id}/resend"): ("invite_unknown", None),
-    ("POST", "tenants/{tenant_id}/switch"): ("tenant_unknown", None),
-    ("POST", "tenants/{tenant_id}/reactivate"): ("tenant_unknown", None),
+    ("PATCH", "tenants/current/members/{user_id}"): ("member_not_found", {"role": "viewer"}),
+    ("DELETE", "tenants/current/members/{user_id}"): ("member_not_found", None),
+    ("POST", "tenants/current/members/{user_id}/password-reset"): ("member_not_found", None),
+    ("POST", "tenants/current/members/{user_id}/second-factor-reset"): ("member_not_found", None),
+    ("DELETE", "tenants/current/members/{user_id}/sessions"): ("member_not_found", None),
+    ("DELETE", "tenants/current/invites/{invite_id}"): ("invite_not_found", None),
+    ("POST", "tenants/current/invites/{invite_id}/resend"): ("invite_not_found", None),
+    ("POST", "tenants/{tenant_id}/switch"): ("tenant_not_found", None),
+    ("POST", "tenants/{tenant_id}/reactivate"): ("tenant_not_found", None),
 }
 NOBODY = "00000000-0000-4000-8000-000000000000"
 

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from servicekit.auth import jose
 
 from .conftest import Auth
-from .factors import enrol
+from .factor_helpers import enrol
 from .test_tenants import run
-from .vaults import Operator
+from .vault_fixtures import Operator
 
 ENDPOINT = "http://acme.test/api/v1/auth/oauth/token"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from auth.tenants import __main__ as command
-from auth.worker import Expiry
+from auth.worker import ExpiryWorker
 
 from .conftest import SESSION_OVER
 
@@ -67,7 +67,10 @@ async def test_a_tenant_gets_another_name_and_slug(auth):
     now = (await auth.ask("GET", "tenants/current", bundle)).json()
     assert (now["name"], now["slug"], now["role"]) == ("Bread", "bread", "owner")
     await another(auth, bundle)
-    assert code(await auth.ask("PATCH", "tenants/current", bundle, {"slug": "second"})) == (409, "slug_taken")
+    assert code(await auth.ask("PATCH", "tenants/current", bundle, {"slug": "second"})) == (
+        409,
+        "slug_already_exists",
+    )
     for bad in ("Ab", "-a", "a", "a" * 49, "a_b", "a\n"):
         assert code(await auth.ask("PATCH", "tenants/current", bundle, {"slug": bad})) == (
             422,
@@ -205,11 +208,11 @@ async def test_only_an_owner_of_it_takes_a_tenant_up_again(auth):
     path = f"tenants/{owner['tenant_id']}/reactivate"
     assert code(await auth.ask("POST", path, await auth.session("admin@example.com"))) == (
         404,
-        "tenant_unknown",
+        "tenant_not_found",
     )
     assert code(await auth.ask("POST", path, await auth.somebody("eve@example.com"))) == (
         404,
-        "tenant_unknown",
+        "tenant_not_found",
     )
 
 
@@ -242,7 +245,7 @@ async def test_an_operator_suspends_and_no_owner_undoes_it(auth, monkeypatch, ca
     assert code(await auth.refresh(owner)) == (401, "invalid_refresh_token")
     elsewhere = await auth.session()
     path = f"tenants/{owner['tenant_id']}/reactivate"
-    assert code(await auth.ask("POST", path, elsewhere)) == (403, "suspended_by_operator")
+    assert code(await auth.ask("POST", path, elsewhere)) == (403, "tenant_suspended_by_operator")
     assert await run(monkeypatch, auth, "list") == 0
     assert f"{owner['tenant_id']}  suspended  ann-s-bakery\n" in capsys.readouterr().out
     assert await run(monkeypatch, auth, "reactivate", owner["tenant_id"]) == 0
@@ -262,7 +265,7 @@ async def test_what_an_owner_suspended_an_operator_can_hold_closed(auth, monkeyp
     await auth.ask("POST", "tenants/current/suspend", owner)
     await run(monkeypatch, auth, "suspend", owner["tenant_id"])
     path = f"tenants/{owner['tenant_id']}/reactivate"
-    assert code(await auth.ask("POST", path, await auth.session())) == (403, "suspended_by_operator")
+    assert code(await auth.ask("POST", path, await auth.session())) == (403, "tenant_suspended_by_operator")
     assert len(await told(auth)) == 1
 
 
@@ -295,7 +298,7 @@ async def test_a_deleted_tenant_is_closed_at_once_its_slug_free_and_its_rows_gon
 
 
 async def purge(auth):
-    await Expiry(auth.app.state.resources.database).step()
+    await ExpiryWorker(auth.app.state.resources.database).step()
 
 
 async def test_an_operator_brings_a_deleted_tenant_back_while_it_is_there(auth, monkeypatch):
@@ -363,7 +366,7 @@ async def test_nobody_switches_to_where_they_may_not_come_in(auth, monkeypatch, 
     if why in {"suspended", "deleted"}:
         target = (await another(auth, bundle))["id"]
         await auth.database.execute("update tenants set status = $1 where id = $2", why, target)
-    assert code(await auth.ask("POST", f"tenants/{target}/switch", bundle)) == (404, "tenant_unknown")
+    assert code(await auth.ask("POST", f"tenants/{target}/switch", bundle)) == (404, "tenant_not_found")
     assert (await auth.refresh(bundle)).status_code == 200
 
 

@@ -14,8 +14,8 @@ from testkit.token_matrix import (
     protected_routes,
 )
 
+from .all_tokens import everything, replica
 from .conftest import PASSWORD
-from .every_kind import everything, replica
 
 MACHINES = ("API key", "service account's token", "service account's token for auth alone")
 # What comes in as a bearer somewhere; all other kinds do nowhere.
@@ -98,11 +98,11 @@ async def test_a_persons_access_token_comes_in_everywhere_but_inside(service):
 
 
 # How a field refuses what is no token of its kind.
-MAIL = (400, "email_token_invalid")
-INVITE = (400, "invitation_invalid")
-CHALLENGE = (401, "challenge_invalid")
+MAIL = (400, "invalid_email_token")
+INVITE = (400, "invalid_invite")
+CHALLENGE = (401, "invalid_challenge")
 CLIENT = (401, "invalid_client")
-UNSIGNED = (401, "issuance_signature_invalid")
+UNSIGNED = (401, "invalid_issuance_signature")
 # What is too long, or not in the letters of the right kind.
 UNLIKE = (422, "invalid_request")
 PASSKEY = {"id": "AAAA", "rawId": "AAAA", "type": "public-key"}
@@ -135,24 +135,24 @@ FIELDS = {
     ("register", "invite"): Field("invite", INVITE, (202, ""), NEWCOMER, also="open invite"),
     ("invites/accept", "token"): Field("open invite", INVITE, (409, "already_member")),
     ("token/second-factor", "challenge"): Field(
-        "challenge: second factor", CHALLENGE, (401, "factor_refused"), {"code": "000000"}
+        "challenge: second factor", CHALLENGE, (401, "invalid_factor"), {"code": "000000"}
     ),
     ("token/enrol/totp", "challenge"): Field("challenge: enrolment", CHALLENGE, (201, "")),
     ("token/enrol/totp/confirm", "challenge"): Field(
-        "challenge: enrolment", CHALLENGE, (400, "code_refused"), {"code": "000000"}
+        "challenge: enrolment", CHALLENGE, (400, "invalid_totp_code"), {"code": "000000"}
     ),
     ("token/enrol/passkey/options", "challenge"): Field("challenge: enrolment", CHALLENGE, (200, "")),
     ("token/enrol/passkey", "challenge"): Field(
-        "challenge: enrolment", CHALLENGE, (400, "passkey_not_registered"), {"passkey": MADE}
+        "challenge: enrolment", CHALLENGE, (400, "invalid_passkey"), {"passkey": MADE}
     ),
     ("factors/passkeys", "challenge"): Field(
-        "challenge: new passkey", (400, "passkey_not_registered"), (201, ""), {"passkey": ...}
+        "challenge: new passkey", (400, "invalid_passkey"), (201, ""), {"passkey": ...}
     ),
     ("passkeys/sign-in", "challenge"): Field(
-        "challenge: passkey's sign-in", CHALLENGE, (401, "factor_refused"), {"passkey": USED}
+        "challenge: passkey's sign-in", CHALLENGE, (401, "invalid_factor"), {"passkey": USED}
     ),
     ("step-up", "challenge"): Field(
-        "challenge: step-up", CHALLENGE, (401, "factor_refused"), {"passkey": USED}
+        "challenge: step-up", CHALLENGE, (401, "invalid_factor"), {"passkey": USED}
     ),
     ("oauth/token", "client_secret"): Field(
         "service account's secret", CLIENT, (200, ""), {"client_id": "secret"}

@@ -5,7 +5,7 @@ import pyotp
 import pytest
 from servicekit.encryption import DecryptionFailed, decrypt
 
-from .factors import answered, challenged, delete, enrol, listed, room_in_step
+from .factor_helpers import answered, challenged, delete, enrol, listed, room_in_step
 
 
 async def test_gives_a_seed_of_160_bits_and_the_address_of_an_app(auth):
@@ -24,7 +24,7 @@ async def test_counts_only_when_a_code_was_right(auth):
     assert (await auth.sign_in()).status_code == 200
     assert (await listed(auth, bundle))["totp"] is None
     wrong = await auth.post("factors/totp/confirm", bundle["access_token"], code="000000")
-    assert (wrong.status_code, wrong.json()["code"]) == (400, "code_refused")
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_totp_code")
     assert (await auth.sign_in()).status_code == 200
     code = pyotp.TOTP(begun["seed"]).now()
     done = await auth.post("factors/totp/confirm", bundle["access_token"], code=code)
@@ -61,7 +61,7 @@ async def test_takes_a_code_once(auth):
     first = await answered(auth, (await challenged(auth))["challenge"], code=code)
     again = await answered(auth, (await challenged(auth))["challenge"], code=code)
     assert first.status_code == 200
-    assert (again.status_code, again.json()["code"]) == (401, "factor_refused")
+    assert (again.status_code, again.json()["code"]) == (401, "invalid_factor")
 
 
 async def test_counts_the_code_of_the_confirmation_as_used(auth):
@@ -138,7 +138,7 @@ async def test_has_one_app_at_a_time(auth):
     fresh = (await answered(auth, (await challenged(auth))["challenge"], code=app.code)).json()
     for path, body in (("factors/totp", {}), ("factors/totp/confirm", {"code": app.code})):
         answer = await auth.post(path, fresh["access_token"], **body)
-        assert (answer.status_code, answer.json()["code"]) == (409, "totp_exists")
+        assert (answer.status_code, answer.json()["code"]) == (409, "totp_already_exists")
 
 
 async def test_removes_the_app_ends_other_sessions_and_tells(auth):
@@ -154,7 +154,7 @@ async def test_removes_the_app_ends_other_sessions_and_tells(auth):
     [row] = await auth.audited("authn_second_factor_removed")
     assert row["subject"] == bundle["user_id"]
     assert await listed(auth, fresh) == {"totp": None, "passkeys": [], "recovery_codes_left": 0}
-    assert (await delete(auth, "factors/totp", fresh)).json()["code"] == "factor_unknown"
+    assert (await delete(auth, "factors/totp", fresh)).json()["code"] == "factor_not_found"
 
 
 @pytest.mark.parametrize("code", ["12345", "1234567", "", None, 123456, ["123456"]])

@@ -9,9 +9,9 @@ import jwt
 import pytest
 from auth import keys as command
 from auth.settings import Settings
-from auth.signing.key_document import KeysUnreadable
+from auth.signing.key_document import InvalidKeyDocument
 from auth.signing.key_file import load
-from auth.signing.key_ring import InVault
+from auth.signing.key_ring import VaultKey
 from auth.signing.signing_keys import SigningKeys
 from auth.signing.vault import (
     FAILURES,
@@ -22,12 +22,12 @@ from auth.signing.vault import (
     VaultUnavailable,
     raw_signature,
 )
-from auth.signing.vault_keys import KeyNotMade, TransitKeys
+from auth.signing.vault_keys import KeyCreationFailed, TransitKeys
 from servicekit.http.client import HttpPool
 
 from .conftest import SEALING_KEY
-from .factors import answered, challenged, enrol
-from .vaults import SIGNING_KEY
+from .factor_helpers import answered, challenged, enrol
+from .vault_fixtures import SIGNING_KEY
 
 
 @pytest.fixture
@@ -38,7 +38,9 @@ def path(tmp_path):
 @pytest.fixture
 def rotate(signing_vault, variables, path):
     """What an operator does to make a key."""
-    keys = SigningKeys.of(Settings(**{**variables, **signing_vault.operator, "auth_key_storage_path": path}))
+    keys = SigningKeys.from_settings(
+        Settings(**{**variables, **signing_vault.operator, "auth_key_storage_path": path})
+    )
     return keys.rotate
 
 
@@ -78,8 +80,8 @@ async def test_keeps_no_private_key_but_where_it_is(service, path):
     (entry,) = json.loads(path.read_text())["keys"]
     assert entry["d"].startswith("s1.")
     (key,) = load(path, [SEALING_KEY]).keys
-    assert isinstance(key.private, InVault)
-    assert (key.private.name, key.private.version, key.place) == (SIGNING_KEY, 1, f"{SIGNING_KEY} v1")
+    assert isinstance(key.private, VaultKey)
+    assert (key.private.name, key.private.version, key.location) == (SIGNING_KEY, 1, f"{SIGNING_KEY} v1")
 
 
 async def test_believes_no_entry_whose_public_part_was_exchanged(service, path, rotate):
@@ -88,7 +90,7 @@ async def test_believes_no_entry_whose_public_part_was_exchanged(service, path, 
     first, second = document["keys"]
     first["x"], second["x"] = second["x"], first["x"]
     path.write_text(json.dumps(document))
-    with pytest.raises(KeysUnreadable):
+    with pytest.raises(InvalidKeyDocument):
         load(path, [SEALING_KEY])
 
 
@@ -173,7 +175,7 @@ async def test_waits_for_a_token_that_is_not_there_yet(start, told, signing_vaul
 async def test_keeps_its_token_alive(start, told, signing_vault):
     renewed = await start(**told)
     ending = await start(**told | {"vault_token": signing_vault.token("auth-signing")})
-    renewal = VaultTokenRenewal(Vault.of(renewed.settings, renewed.app.state.resources.http))
+    renewal = VaultTokenRenewal(Vault.from_settings(renewed.settings, renewed.app.state.resources.http))
     for _ in range(3):
         signing_vault.later(3000)
         assert await renewal.step() == 2400
@@ -186,8 +188,8 @@ async def test_is_not_let_do_what_its_policy_does_not_say(start, told, signing_v
     assert await refused(await stranger.machine()) == UNAVAILABLE
     operator = await start(**told | {"vault_token": signing_vault.operator["vault_token"]})
     assert await refused(await operator.machine()) == UNAVAILABLE
-    keys = SigningKeys.of(stranger.settings)
-    with pytest.raises(KeyNotMade, match="forbids"):
+    keys = SigningKeys.from_settings(stranger.settings)
+    with pytest.raises(KeyCreationFailed, match="forbids"):
         await keys.rotate()
 
 
@@ -201,7 +203,7 @@ async def test_asks_for_all_that_the_policies_allow_and_for_nothing_else(
     # The first start of all, which takes up the key that the operator has made.
     told |= {"auth_key_storage_path": path.with_name("other.json"), "vault_transit_key": "auth-service"}
     service = await start(**told, vault_verify_enabled=True)
-    vault = service.app.state.parts.vault
+    vault = service.app.state.services.vault
     assert not await vault.verify(b"x", "vault:v1:AAAA")
     assert await vault.renew() == 3600
     assert (await service.machine()).status_code == 200
@@ -245,12 +247,12 @@ async def test_starts_while_vault_is_away_for_what_needs_no_signature(start, ser
 
 async def test_does_not_start_without_any_key_and_says_who_makes_one(signing_vault, variables, path):
     told = {**variables, **signing_vault.settings(auth_key_storage_path=path)}
-    with pytest.raises(KeyNotMade, match="no Transit key auth-access-tokens: `rotate` makes it"):
-        await SigningKeys.of(Settings(**told)).start()
+    with pytest.raises(KeyCreationFailed, match="no Transit key auth-access-tokens: `rotate` makes it"):
+        await SigningKeys.from_settings(Settings(**told)).start()
     assert not path.exists()
     signing_vault.seal()
-    with pytest.raises(KeyNotMade, match="does not answer"):
-        await SigningKeys.of(Settings(**told)).start()
+    with pytest.raises(KeyCreationFailed, match="does not answer"):
+        await SigningKeys.from_settings(Settings(**told)).start()
 
 
 @pytest.mark.parametrize("wish", ["exportable", "allow_plaintext_backup"])
@@ -258,8 +260,8 @@ async def test_takes_no_key_that_could_leave_vault(signing_vault, variables, pat
     wished = {"type": "ed25519", wish: True}
     signing_vault.root.post(f"/v1/transit/keys/{SIGNING_KEY}", json=wished)
     told = {**variables, **signing_vault.settings(auth_key_storage_path=path)}
-    with pytest.raises(KeyNotMade, match="never leave Vault"):
-        await SigningKeys.of(Settings(**told)).start()
+    with pytest.raises(KeyCreationFailed, match="never leave Vault"):
+        await SigningKeys.from_settings(Settings(**told)).start()
 
 
 async def test_hands_out_nothing_that_its_own_keys_would_not_verify(service, signing_vault):
@@ -330,7 +332,7 @@ async def test_moves_to_vault_and_back_and_nobody_notices(start, variables, sign
 
     for signer in ("vault", "file"):
         told = {**signing_vault.operator, "auth_signer": signer, "auth_key_storage_path": path}
-        keys = SigningKeys.of(Settings(**{**variables, **told}))
+        keys = SigningKeys.from_settings(Settings(**{**variables, **told}))
         new = await keys.rotate(at_once=True)
         second = await start(**{**access, "auth_signer": signer})
         newest = held[-1]
@@ -342,7 +344,7 @@ async def test_moves_to_vault_and_back_and_nobody_notices(start, variables, sign
         await everybody_is_in()
         first = await start(**{**access, "auth_signer": signer})
         await everybody_is_in()
-    assert [isinstance(key.private, InVault) for key in (await keys.read()).keys] == [False, True, False]
+    assert [isinstance(key.private, VaultKey) for key in (await keys.read()).keys] == [False, True, False]
 
 
 def variables_of_the_command(monkeypatch, variables, told):
@@ -390,7 +392,7 @@ def test_tells_the_operator_what_vault_would_not_do(variables, signing_vault, mo
 def test_makes_versions_of_one_key_each_with_its_own_id(signing_vault):
     told = signing_vault.operator
     transit = TransitKeys(told["vault_addr"], lambda: told["vault_token"], SIGNING_KEY)
-    made = [transit.another() for _ in range(3)]
+    made = [transit.create_version() for _ in range(3)]
     assert [one.version for one in made] == [1, 2, 3]
     assert len({one.public.public_bytes_raw() for one in made}) == 3
-    assert transit.newest() == made[-1]
+    assert transit.latest_version() == made[-1]

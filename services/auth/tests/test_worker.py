@@ -1,5 +1,5 @@
 import pytest
-from auth.worker import READERS, Expiry, workers
+from auth.worker import STREAM_READERS, ExpiryWorker, workers
 from redis.asyncio import Redis
 from servicekit.app import Resources
 from servicekit.events.outbox import ReceivedEvent
@@ -23,7 +23,7 @@ async def test_sends_events_to_the_stream_that_others_read(auth, start, redis):
     assert (event.data["email"], event.data["display_name"]) == ("ann@example.com", "Ann")
     assert set(event.data["verification"]) == {"token", "expires_at"}
     groups = await redis.xinfo_groups("events:auth")
-    assert {group["name"] for group in groups} == {reader.encode() for reader in READERS}
+    assert {group["name"] for group in groups} == {reader.encode() for reader in STREAM_READERS}
 
 
 async def test_is_part_of_being_ready(start):
@@ -55,7 +55,7 @@ async def test_clears_away_what_has_run_out(auth):
         "update users set created_at = now() - interval '8 days' where email_key like 'late%'"
     )
     resources: Resources = auth.app.state.resources
-    await Expiry(resources.database).step()
+    await ExpiryWorker(resources.database).step()
     assert await auth.database.fetchval("select count(*) from sessions") == 1
     assert await auth.database.fetchval("select count(*) from refresh_tokens") == 1
     assert await auth.database.fetchval("select count(*) from tenants") == 2
@@ -68,5 +68,5 @@ async def test_keeps_the_account_of_somebody_who_never_had_to_confirm(start):
     auth = await start(require_email_verification=False)
     await auth.register()
     await auth.database.execute("update users set created_at = now() - interval '8 days'")
-    await Expiry(auth.app.state.resources.database).step()
+    await ExpiryWorker(auth.app.state.resources.database).step()
     assert (await auth.sign_in()).status_code == 200

@@ -7,7 +7,7 @@ SCOPES = ["api_keys:introspect", "members:read"]
 
 
 async def callers(service):
-    ours = await service.app.state.parts.access_tokens.for_service("chat-agent", "auth", SCOPES)
+    ours = await service.app.state.services.access_tokens.for_service("chat-agent", "auth", SCOPES)
     return Callers((await service.somebody())["access_token"], ours.token)
 
 

@@ -17,7 +17,7 @@ from servicekit.events.outbox import ReceivedEvent
 from testkit.app import client, running
 
 PUBLISHED = Path(__file__).parents[2] / "auth" / "contract" / "events" / "auth.mail.due.v1.json"
-KINDS = json.loads(PUBLISHED.read_text())["$defs"]["MailKind"]["enum"]
+KINDS = json.loads(PUBLISHED.read_text())["$defs"]["EmailKind"]["enum"]
 PAGES = {
     "password_reset": "/reset-password",
     "email_change": "/confirm-email-change",

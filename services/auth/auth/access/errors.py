@@ -3,7 +3,7 @@
 from servicekit.errors import Forbidden, NotFound
 
 
-class TenantUnknown(NotFound):
+class TenantNotFound(NotFound):
     """There is no such tenant, or the caller does not belong to it."""
 
     default_detail = "There is no such tenant."

@@ -9,35 +9,35 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import users
-from auth.access.errors import RoleTooLow, TenantUnknown
+from auth.access.errors import RoleTooLow, TenantNotFound
 from auth.access.sensitive_actions import POLICIES, SensitiveAction
 from auth.errors import SessionEnded
 from auth.models import Membership, Status, Tenant, TenantStatus, User
 
 
-async def hold(db: AsyncSession, tenant_id: UUID | None) -> Tenant | None:
-    """Give a tenant that is not deleted; whoever else would change it or its members waits."""
+async def lock_tenant(db: AsyncSession, tenant_id: UUID | None) -> Tenant | None:
+    """Return a tenant that is not deleted; whoever else would change it or its members waits."""
     # Also when the session knows the row: what it knows is from before the wait.
-    asked = select(Tenant).where(Tenant.id == tenant_id, Tenant.status != TenantStatus.DELETED)
-    held: Tenant | None = await db.scalar(
-        asked.with_for_update(key_share=True).execution_options(populate_existing=True)
+    query = select(Tenant).where(Tenant.id == tenant_id, Tenant.status != TenantStatus.DELETED)
+    tenant: Tenant | None = await db.scalar(
+        query.with_for_update(key_share=True).execution_options(populate_existing=True)
     )
-    return held
+    return tenant
 
 
 async def find_tenant(db: AsyncSession, name: str) -> Tenant:
-    """Lock a tenant by slug or id for an operator, also a deleted one; raises TenantUnknown."""
+    """Lock a tenant by slug or id for an operator, also a deleted one; raises TenantNotFound."""
     names = [Tenant.slug == name]
     with contextlib.suppress(ValueError):
         names.append(Tenant.id == UUID(name))
     query = select(Tenant).where(or_(*names)).with_for_update(key_share=True)
     tenant: Tenant | None = await db.scalar(query)
     if tenant is None:
-        raise TenantUnknown
+        raise TenantNotFound
     return tenant
 
 
-async def keep_active(db: AsyncSession, tenant_id: UUID) -> bool:
+async def lock_if_active(db: AsyncSession, tenant_id: UUID) -> bool:
     """Return whether a tenant is active; if so, it stays active until the transaction ends."""
     active = select(Tenant.id).where(Tenant.id == tenant_id, Tenant.status == TenantStatus.ACTIVE)
     return await db.scalar(active.with_for_update(read=True)) is not None
@@ -46,33 +46,33 @@ async def keep_active(db: AsyncSession, tenant_id: UUID) -> bool:
 async def authorize(db: AsyncSession, caller: Principal, action: SensitiveAction) -> tuple[Tenant, Role]:
     """Lock the caller's tenant, and return it with the caller's current role, if that allows an action.
 
-    Whoever would change the role meanwhile waits. Raises as `standing` does.
+    Whoever would change the role meanwhile waits. Raises as `require_role` does.
     """
-    least = POLICIES[action].least_role
+    least = POLICIES[action].min_role
     assert least is not None  # noqa: S101  # an action on a tenant has one
-    return await standing(db, caller, least)
+    return await require_role(db, caller, least)
 
 
-async def standing(db: AsyncSession, caller: Principal, least: Role) -> tuple[Tenant, Role]:
-    """Hold the caller's tenant, and tell what they are in it now, narrowed as their request asks.
+async def require_role(db: AsyncSession, caller: Principal, least: Role) -> tuple[Tenant, Role]:
+    """Lock the caller's tenant, and tell what they are in it now, narrowed as their request asks.
 
     Raises SessionEnded when they are nothing in it, or it is not active; RoleTooLow when that is not enough.
     """
-    return await verified(db, caller, await hold(db, caller.tenant_id), least)
+    return await _require_role(db, caller, await lock_tenant(db, caller.tenant_id), least)
 
 
 async def current_role(db: AsyncSession, caller: Principal, least: Role) -> Role:
-    """Return the caller's role without locking anything; raises as `standing` does."""
+    """Return the caller's role without locking anything; raises as `require_role` does."""
     tenant = await db.scalar(select(Tenant).where(Tenant.id == caller.tenant_id))
-    _, role = await verified(db, caller, tenant, least)
+    _, role = await _require_role(db, caller, tenant, least)
     return role
 
 
-async def verified(
+async def _require_role(
     db: AsyncSession, caller: Principal, tenant: Tenant | None, least: Role
 ) -> tuple[Tenant, Role]:
     """Return a tenant and the caller's role in it, if it is active and the role is high enough."""
-    role = await role_of(db, tenant.id, users.person(caller)) if tenant else None
+    role = await get_role(db, tenant.id, users.user_id_of(caller)) if tenant else None
     if tenant is None or role is None or tenant.status is not TenantStatus.ACTIVE or caller.role is None:
         raise SessionEnded
     role = min(role, caller.role)
@@ -81,8 +81,8 @@ async def verified(
     return tenant, role
 
 
-async def role_of(db: AsyncSession, tenant_id: UUID, user_id: UUID | None) -> Role | None:
-    """Tell what a person is in a tenant; nothing, when their account is not in use."""
+async def get_role(db: AsyncSession, tenant_id: UUID, user_id: UUID | None) -> Role | None:
+    """Return what a person is in a tenant; nothing, when their account is not in use."""
     role: Role | None = await db.scalar(
         select(Membership.role)
         .join(User)

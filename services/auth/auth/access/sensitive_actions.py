@@ -5,7 +5,7 @@
         caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_API_KEY)], ...
     ) -> None: ...
 
-`authorization.sensitive` enforces a row before a route runs; `tenants.authority.authorize` verifies the role
+`authorization.sensitive` enforces a row before a route runs; `roles.authorize` verifies the role
 again inside the transaction, with the tenant locked. `docs/permissions.md` shows the table.
 """
 
@@ -16,7 +16,7 @@ from enum import Enum, StrEnum
 from servicekit.auth.permissions import Role
 
 from auth.audit.record import Action
-from auth.events import MailKind
+from auth.events import EmailKind
 
 
 class SensitiveAction(StrEnum):
@@ -87,124 +87,126 @@ class Policy:
     """
 
     where: Where = Where.TENANT
-    fresh_proof: bool = True
-    proof_minutes: int | None = None
+    recent_auth: bool = True
+    max_auth_age_minutes: int | None = None
     permission: str | None = None
-    least_role: Role | None = None
+    min_role: Role | None = None
     ceiling: Ceiling = Ceiling.NONE
     machines: bool = False
     audit: Action | None
-    mail: MailKind | None = None
-    mail_to: str = ""
+    email: EmailKind | None = None
+    email_to: str = ""
 
 
-def of_keys(audit: Action, mail: MailKind, mail_to: str, ceiling: Ceiling = Ceiling.NONE) -> Policy:
+def api_key_policy(audit: Action, mail: EmailKind, mail_to: str, ceiling: Ceiling = Ceiling.NONE) -> Policy:
     """Return the policy of an action on a tenant's API keys."""
     return Policy(
         permission="api_keys:manage",
-        least_role=Role.ADMIN,
+        min_role=Role.ADMIN,
         ceiling=ceiling,
         audit=audit,
-        mail=mail,
-        mail_to=mail_to,
+        email=mail,
+        email_to=mail_to,
     )
 
 
-def of_members(
-    audit: Action, mail: MailKind | None = None, mail_to: str = "the member", ceiling: Ceiling = Ceiling.ROLE
+def member_policy(
+    audit: Action, mail: EmailKind | None = None, mail_to: str = "the member", ceiling: Ceiling = Ceiling.ROLE
 ) -> Policy:
     """Return the policy of an action on a tenant's members or invites."""
     return Policy(
         permission="members:manage",
-        least_role=Role.ADMIN,
+        min_role=Role.ADMIN,
         ceiling=ceiling,
         audit=audit,
-        mail=mail,
-        mail_to=mail_to,
+        email=mail,
+        email_to=mail_to,
     )
 
 
-def of_tenant(audit: Action, mail: MailKind, mail_to: str = "the owners") -> Policy:
+def tenant_policy(audit: Action, mail: EmailKind, mail_to: str = "the owners") -> Policy:
     """Return the policy of an owner's action on the tenant itself."""
-    return Policy(permission="tenant:manage", least_role=Role.OWNER, audit=audit, mail=mail, mail_to=mail_to)
+    return Policy(permission="tenant:manage", min_role=Role.OWNER, audit=audit, email=mail, email_to=mail_to)
 
 
-def of_signups(audit: Action, mail: MailKind) -> Policy:
+def signup_policy(audit: Action, mail: EmailKind) -> Policy:
     """Return the policy of an operator's decision on a request to sign up."""
     return Policy(
         where=Where.OPERATORS,
         permission="tenant:manage",
-        least_role=Role.ADMIN,
+        min_role=Role.ADMIN,
         audit=audit,
-        mail=mail,
-        mail_to="the address that asked",
+        email=mail,
+        email_to="the address that asked",
     )
 
 
-def of_oneself(audit: Action | None, mail: MailKind | None = None, mail_to: str = "the person") -> Policy:
+def account_policy(
+    audit: Action | None, mail: EmailKind | None = None, mail_to: str = "the person"
+) -> Policy:
     """Return the policy of an action on one's own account."""
-    return Policy(where=Where.ACCOUNT, audit=audit, mail=mail, mail_to=mail_to)
+    return Policy(where=Where.ACCOUNT, audit=audit, email=mail, email_to=mail_to)
 
 
-A, M = SensitiveAction, MailKind
+A, M = SensitiveAction, EmailKind
 POLICIES: Mapping[SensitiveAction, Policy] = {
-    A.CREATE_API_KEY: of_keys(Action.TOKEN_CREATED, M.API_KEY_CREATED, "the maker", Ceiling.RIGHTS),
-    A.ROTATE_API_KEY: of_keys(
+    A.CREATE_API_KEY: api_key_policy(Action.TOKEN_CREATED, M.API_KEY_CREATED, "the maker", Ceiling.RIGHTS),
+    A.ROTATE_API_KEY: api_key_policy(
         Action.TOKEN_ROTATED, M.API_KEY_ROTATED, "the old and the new holder", Ceiling.RIGHTS
     ),
-    A.REVOKE_API_KEY: of_keys(Action.TOKEN_REVOKED, M.API_KEY_REVOKED, "the holder"),
+    A.REVOKE_API_KEY: api_key_policy(Action.TOKEN_REVOKED, M.API_KEY_REVOKED, "the holder"),
     A.REVOKE_SERVICE_CREDENTIAL: Policy(
         permission="service_accounts:manage",
-        least_role=Role.ADMIN,
+        min_role=Role.ADMIN,
         audit=Action.TOKEN_REVOKED,
-        mail=M.SERVICE_CREDENTIAL_REVOKED,
-        mail_to="the owners",
+        email=M.SERVICE_CREDENTIAL_REVOKED,
+        email_to="the owners",
     ),
-    A.CREATE_INVITE: of_members(Action.INVITE_CREATED, M.INVITATION, "the invited address"),
-    A.RESEND_INVITE: of_members(Action.INVITE_RESENT, M.INVITATION, "the invited address"),
-    A.REVOKE_INVITE: of_members(Action.INVITE_REVOKED),
-    A.CHANGE_ROLE: of_members(Action.ROLE_CHANGED, M.ROLE_CHANGED),
-    A.TRANSFER_OWNERSHIP: of_tenant(
+    A.CREATE_INVITE: member_policy(Action.INVITE_CREATED, M.INVITATION, "the invited address"),
+    A.RESEND_INVITE: member_policy(Action.INVITE_RESENT, M.INVITATION, "the invited address"),
+    A.REVOKE_INVITE: member_policy(Action.INVITE_REVOKED),
+    A.CHANGE_ROLE: member_policy(Action.ROLE_CHANGED, M.ROLE_CHANGED),
+    A.TRANSFER_OWNERSHIP: tenant_policy(
         Action.ROLE_CHANGED, M.OWNERSHIP_TRANSFERRED, "the old and the new owner"
     ),
-    A.REMOVE_MEMBER: of_members(Action.MEMBER_REMOVED, M.MEMBER_REMOVED),
-    A.LEAVE_TENANT: Policy(least_role=Role.VIEWER, audit=Action.MEMBER_REMOVED),
-    A.END_MEMBER_SESSIONS: of_members(Action.SESSION_ENDED),
-    A.SEND_PASSWORD_RESET: of_members(Action.PASSWORD_RESET_REQUESTED, M.PASSWORD_RESET),
-    A.RESET_SECOND_FACTORS: of_members(Action.SECOND_FACTORS_RESET, M.SECOND_FACTORS_RESET),
+    A.REMOVE_MEMBER: member_policy(Action.MEMBER_REMOVED, M.MEMBER_REMOVED),
+    A.LEAVE_TENANT: Policy(min_role=Role.VIEWER, audit=Action.MEMBER_REMOVED),
+    A.END_MEMBER_SESSIONS: member_policy(Action.SESSION_ENDED),
+    A.SEND_PASSWORD_RESET: member_policy(Action.PASSWORD_RESET_REQUESTED, M.PASSWORD_RESET),
+    A.RESET_SECOND_FACTORS: member_policy(Action.SECOND_FACTORS_RESET, M.SECOND_FACTORS_RESET),
     # An empty tenant gives its owner nothing over anybody else.
-    A.CREATE_TENANT: Policy(where=Where.ACCOUNT, fresh_proof=False, audit=Action.TENANT_CREATED),
+    A.CREATE_TENANT: Policy(where=Where.ACCOUNT, recent_auth=False, audit=Action.TENANT_CREATED),
     A.CHANGE_TENANT_SETTINGS: Policy(
         permission="tenant:manage",
-        least_role=Role.ADMIN,
+        min_role=Role.ADMIN,
         ceiling=Ceiling.LOOSENING,
         audit=Action.TENANT_CHANGED,
     ),
-    A.SUSPEND_TENANT: of_tenant(Action.TENANT_SUSPENDED, M.TENANT_SUSPENDED),
+    A.SUSPEND_TENANT: tenant_policy(Action.TENANT_SUSPENDED, M.TENANT_SUSPENDED),
     A.REACTIVATE_TENANT: Policy(
         where=Where.NAMED_TENANT,
-        least_role=Role.OWNER,
+        min_role=Role.OWNER,
         audit=Action.TENANT_REACTIVATED,
-        mail=M.TENANT_REACTIVATED,
-        mail_to="the owners",
+        email=M.TENANT_REACTIVATED,
+        email_to="the owners",
     ),
-    A.DELETE_TENANT: of_tenant(Action.TENANT_DELETED, M.TENANT_DELETED),
-    A.APPROVE_SIGNUP: of_signups(Action.ACCESS_APPROVED, M.ACCESS_APPROVED),
-    A.REJECT_SIGNUP: of_signups(Action.ACCESS_REJECTED, M.ACCESS_REJECTED),
+    A.DELETE_TENANT: tenant_policy(Action.TENANT_DELETED, M.TENANT_DELETED),
+    A.APPROVE_SIGNUP: signup_policy(Action.ACCESS_APPROVED, M.ACCESS_APPROVED),
+    A.REJECT_SIGNUP: signup_policy(Action.ACCESS_REJECTED, M.ACCESS_REJECTED),
     A.END_ANY_SESSIONS: Policy(
-        where=Where.OPERATORS, permission="tenant:manage", least_role=Role.ADMIN, audit=Action.SESSIONS_ENDED
+        where=Where.OPERATORS, permission="tenant:manage", min_role=Role.ADMIN, audit=Action.SESSIONS_ENDED
     ),
-    A.END_ALL_SESSIONS: of_oneself(Action.SESSION_ENDED),
-    A.END_OTHER_SESSIONS: of_oneself(Action.SESSION_ENDED),
-    A.END_OTHER_SESSION: of_oneself(Action.SESSION_ENDED),
-    A.CHANGE_PASSWORD: of_oneself(Action.PASSWORD_CHANGED, M.PASSWORD_CHANGED),
-    A.CHANGE_EMAIL: of_oneself(Action.EMAIL_CHANGE_REQUESTED, M.EMAIL_CHANGE, "the new address"),
-    A.DELETE_ACCOUNT: of_oneself(Action.USER_CLOSED, M.ACCOUNT_CLOSING),
-    A.BEGIN_TOTP: of_oneself(None),
-    A.ADD_TOTP: of_oneself(Action.SECOND_FACTOR_ADDED, M.SECOND_FACTOR_ADDED),
-    A.REMOVE_TOTP: of_oneself(Action.SECOND_FACTOR_REMOVED, M.SECOND_FACTOR_REMOVED),
-    A.RENEW_RECOVERY_CODES: of_oneself(Action.RECOVERY_CODES_RENEWED, M.RECOVERY_CODES_RENEWED),
-    A.BEGIN_PASSKEY: of_oneself(None),
-    A.ADD_PASSKEY: of_oneself(Action.SECOND_FACTOR_ADDED, M.SECOND_FACTOR_ADDED),
-    A.REMOVE_PASSKEY: of_oneself(Action.SECOND_FACTOR_REMOVED, M.SECOND_FACTOR_REMOVED),
+    A.END_ALL_SESSIONS: account_policy(Action.SESSION_ENDED),
+    A.END_OTHER_SESSIONS: account_policy(Action.SESSION_ENDED),
+    A.END_OTHER_SESSION: account_policy(Action.SESSION_ENDED),
+    A.CHANGE_PASSWORD: account_policy(Action.PASSWORD_CHANGED, M.PASSWORD_CHANGED),
+    A.CHANGE_EMAIL: account_policy(Action.EMAIL_CHANGE_REQUESTED, M.EMAIL_CHANGE, "the new address"),
+    A.DELETE_ACCOUNT: account_policy(Action.USER_CLOSED, M.ACCOUNT_CLOSING),
+    A.BEGIN_TOTP: account_policy(None),
+    A.ADD_TOTP: account_policy(Action.SECOND_FACTOR_ADDED, M.SECOND_FACTOR_ADDED),
+    A.REMOVE_TOTP: account_policy(Action.SECOND_FACTOR_REMOVED, M.SECOND_FACTOR_REMOVED),
+    A.RENEW_RECOVERY_CODES: account_policy(Action.RECOVERY_CODES_RENEWED, M.RECOVERY_CODES_RENEWED),
+    A.BEGIN_PASSKEY: account_policy(None),
+    A.ADD_PASSKEY: account_policy(Action.SECOND_FACTOR_ADDED, M.SECOND_FACTOR_ADDED),
+    A.REMOVE_PASSKEY: account_policy(Action.SECOND_FACTOR_REMOVED, M.SECOND_FACTOR_REMOVED),
 }

@@ -9,28 +9,31 @@ account accepts invites into other tenants from anywhere: what those think of it
 from auth import client_info
 from auth.access.errors import CountryNotAllowed, EmailDomainNotAllowed
 from auth.email_address import domain_of
-from auth.services import Parts
+from auth.services import AuthServices
 
 
-def check(parts: Parts, email: str) -> None:
+def require_allowed(services: AuthServices, email: str) -> None:
     """Refuse who may have no account here; raises CountryNotAllowed or EmailDomainNotAllowed."""
-    check_country(parts)
-    check_domain(parts, email)
+    require_allowed_country(services)
+    require_allowed_domain(services, email)
 
 
-def check_country(parts: Parts) -> None:
+def require_allowed_country(services: AuthServices) -> None:
     """Refuse a request by where it comes from; raises CountryNotAllowed."""
-    from_where = client_info.current()
-    country = parts.places.country(from_where.address) if from_where else None
-    allowed, denied = parts.settings.signup_allowed_countries, parts.settings.signup_denied_countries
+    from_where = client_info.current_client()
+    country = services.places.country(from_where.address) if from_where else None
+    allowed, denied = services.settings.signup_allowed_countries, services.settings.signup_denied_countries
     if (allowed and country not in allowed) or country in denied:
         raise CountryNotAllowed
 
 
-def check_domain(parts: Parts, email: str) -> None:
+def require_allowed_domain(services: AuthServices, email: str) -> None:
     """Refuse an address by its domain; raises EmailDomainNotAllowed."""
     domain = domain_of(email)
-    allowed, denied = parts.settings.signup_allowed_email_domains, parts.settings.signup_denied_email_domains
+    allowed, denied = (
+        services.settings.signup_allowed_email_domains,
+        services.settings.signup_denied_email_domains,
+    )
     # Whoever has a domain has all below it, and could use up one after the other.
     if (allowed and domain not in allowed) or any(f".{domain}".endswith(f".{one}") for one in denied):
         raise EmailDomainNotAllowed

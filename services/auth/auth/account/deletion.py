@@ -16,12 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from auth import audit, emails
-from auth.account.email_change import held
+from auth.account.email_change import lock_user
 from auth.account.errors import SoleOwner
-from auth.account.reauthentication import by, prove
+from auth.account.reauthentication import audit_actor, verify_password
 from auth.api_keys import orphaned
-from auth.errors import EmailTokenInvalid, SessionEnded
-from auth.events import MailKind, UserDeleted
+from auth.errors import InvalidEmailToken, SessionEnded
+from auth.events import EmailKind, UserDeleted
 from auth.models import (
     EndReason,
     Invite,
@@ -34,58 +34,60 @@ from auth.models import (
     Tenant,
     User,
 )
-from auth.security.revocation import Kind, revoke
-from auth.services import Parts
+from auth.security.revocation import RevocationKind, revoke
+from auth.services import AuthServices
 from auth.sessions import sessions
 
 
-async def delete_account(parts: Parts, caller: Principal, password: str) -> None:
+async def delete_account(services: AuthServices, caller: Principal, password: str) -> None:
     """Close the caller's account, and erase it after AUTH_ACCOUNT_DELETION_GRACE_DAYS, or at once.
 
     Raises SoleOwner, and as `prove` does.
     """
-    proven = await prove(parts, caller, password)
-    async with parts.database.begin() as db:
-        user = await held(db, proven.id)
+    proven = await verify_password(services, caller, password)
+    async with services.database.begin() as db:
+        user = await lock_user(db, proven.id)
         if user is None:
             raise SessionEnded
         await end_sessions(db, user)
-        if stranded := await without_another_owner(db, user):
+        if stranded := await list_solely_owned(db, user):
             raise SoleOwner(tenant_ids=[str(tenant_id) for tenant_id in stranded])
         await orphaned.revoke_all_of(db, user)
-        if parts.settings.auth_account_deletion_grace_days:
-            await close(db, parts, user, **by(caller))
+        if services.settings.auth_account_deletion_grace_days:
+            await deactivate(db, services, user, **audit_actor(caller))
         else:
-            await erase(db, user, **by(caller))
+            await erase(db, user, **audit_actor(caller))
 
 
-async def close(db: AsyncSession, parts: Parts, user: User, **who: Any) -> None:
+async def deactivate(db: AsyncSession, services: AuthServices, user: User, **who: Any) -> None:
     """Let nobody in any more, by whatever they hold, and send the letter that opens the account again."""
-    await parts.email_tokens.void(db, user)
+    await services.email_tokens.invalidate(db, user)
     user.status, user.new_email = Status.CLOSING, None
-    user.erase_after = datetime.now(UTC) + timedelta(days=parts.settings.auth_account_deletion_grace_days)
-    fresh = await parts.email_tokens.issue(db, user, Purpose.ACCOUNT_RESTORE)
-    emails.send(db, parts, MailKind.ACCOUNT_CLOSING, emails.Recipient.of(user), fresh=fresh)
+    user.erase_after = datetime.now(UTC) + timedelta(days=services.settings.auth_account_deletion_grace_days)
+    issued = await services.email_tokens.issue(db, user, Purpose.ACCOUNT_RESTORE)
+    emails.request_email(
+        db, services, EmailKind.ACCOUNT_CLOSING, emails.Recipient.from_user(user), issued=issued
+    )
     audit.record(db, audit.Action.USER_CLOSED, **who)
 
 
-async def restore(parts: Parts, token: str) -> None:
-    """Open a closed account again, with the token of the letter; raises EmailTokenInvalid."""
-    async with parts.database.begin() as db:
-        used = await parts.email_tokens.redeem(db, token, Purpose.ACCOUNT_RESTORE)
+async def restore(services: AuthServices, token: str) -> None:
+    """Open a closed account again, with the token of the letter; raises InvalidEmailToken."""
+    async with services.database.begin() as db:
+        used = await services.email_tokens.redeem(db, token, Purpose.ACCOUNT_RESTORE)
         if used is None:
-            raise EmailTokenInvalid
+            raise InvalidEmailToken
         closed = select(User).where(User.id == used[0], User.status == Status.CLOSING)
         user = await db.scalar(closed.with_for_update())
         if user is None:
-            raise EmailTokenInvalid
+            raise InvalidEmailToken
         user.status, user.erase_after = Status.ACTIVE, None
-        emails.send(db, parts, MailKind.ACCOUNT_RESTORED, emails.Recipient.of(user))
+        emails.request_email(db, services, EmailKind.ACCOUNT_RESTORED, emails.Recipient.from_user(user))
         audit.record(db, audit.Action.USER_RESTORED, actor=user.subject)
 
 
 async def erase_next(db: AsyncSession) -> bool:
-    """Erase one account whose time is over; tells whether there was one."""
+    """Erase one account whose time is over; returns whether there was one."""
     due = select(User).where(User.status == Status.CLOSING, User.erase_after < func.now())
     user = await db.scalar(due.limit(1).with_for_update(skip_locked=True))
     if user is None:
@@ -98,8 +100,8 @@ async def erase_next(db: AsyncSession) -> bool:
 async def erase(db: AsyncSession, user: User, **who: Any) -> None:
     """Remove all that is held of a person, and tell the others to do so."""
     left = await leave_tenants(db, user)
-    await revoke(db, Kind.TENANT, *map(str, left))
-    emails.say_farewell(db, emails.Recipient.of(user))
+    await revoke(db, RevocationKind.TENANT, *map(str, left))
+    emails.request_goodbye_email(db, emails.Recipient.from_user(user))
     publish(
         db, UserDeleted(user_id=user.subject, tenant_ids=list(left)), tenant_id=None, subject=user.subject
     )
@@ -120,30 +122,30 @@ async def end_sessions(db: AsyncSession, user: User) -> None:
 
 
 async def leave_tenants(db: AsyncSession, user: User) -> Sequence[UUID]:
-    """Give the tenants that go with a person, having removed them."""
-    await hold_tenants(db, user)
+    """Return the tenants that go with a person, having removed them."""
+    await lock_tenants(db, user)
     own = select(Membership.tenant_id).where(Membership.user_id == user.id)
     shared = select(Membership.tenant_id).where(Membership.user_id != user.id)
     alone = delete(Tenant).where(Tenant.id.in_(own), Tenant.id.not_in(shared))
     return (await db.scalars(alone.returning(Tenant.id))).all()
 
 
-async def hold_tenants(db: AsyncSession, user: User) -> None:
+async def lock_tenants(db: AsyncSession, user: User) -> None:
     """Keep others from changing who is in a person's tenants: of the last two owners, one stays."""
     own = select(Membership.tenant_id).where(Membership.user_id == user.id)
     # In one order always.
     await db.scalars(select(Tenant.id).where(Tenant.id.in_(own)).order_by(Tenant.id).with_for_update())
 
 
-async def without_another_owner(db: AsyncSession, user: User) -> Sequence[UUID]:
+async def list_solely_owned(db: AsyncSession, user: User) -> Sequence[UUID]:
     """List the tenants that a person is the only owner of, and not the only member; all of theirs are held.
 
     An owner who cannot come in, as one who leaves, would be no help.
     """
-    await hold_tenants(db, user)
+    await lock_tenants(db, user)
     mine, others, person = aliased(Membership), aliased(Membership), aliased(User)
     is_owner = and_(others.role == Role.OWNER, person.status == Status.ACTIVE)
-    found = await db.scalars(
+    tenants = await db.scalars(
         select(mine.tenant_id)
         .join(others, others.tenant_id == mine.tenant_id)
         .join(person, person.id == others.user_id)
@@ -152,4 +154,4 @@ async def without_another_owner(db: AsyncSession, user: User) -> Sequence[UUID]:
         .having(func.count().filter(is_owner) == 0)
         .order_by(mine.tenant_id)
     )
-    return found.all()
+    return tenants.all()

@@ -7,82 +7,84 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, emails, users
 from auth.access import signup_policy
-from auth.account.passwords import others_out
-from auth.account.reauthentication import by, present, prove
+from auth.account.passwords import end_other_sessions
+from auth.account.reauthentication import audit_actor, get_current_user, verify_password
 from auth.account.schemas import EmailChange
-from auth.email_address import key_of
-from auth.errors import EmailTokenInvalid
-from auth.events import MailKind
+from auth.email_address import canonical_email
+from auth.errors import InvalidEmailToken
+from auth.events import EmailKind
 from auth.models import Purpose, Status, User
-from auth.security.constant_time import at_least
-from auth.services import Parts
+from auth.security.constant_time import minimum_duration
+from auth.services import AuthServices
 
 
-async def ask(parts: Parts, caller: Principal, wanted: EmailChange) -> None:
+async def request_change(services: AuthServices, caller: Principal, request: EmailChange) -> None:
     """Have the new address confirmed; nobody is told whether it has an account.
 
     Raises EmailDomainNotAllowed, or as `prove` does.
     """
-    signup_policy.check_domain(parts, wanted.new_email)
-    await prove(parts, caller, wanted.password.get_secret_value())
-    new_key = key_of(wanted.new_email)
-    async with at_least(parts.settings.answer_floor):
-        if not await parts.rates.may_mail(new_key):
+    signup_policy.require_allowed_domain(services, request.new_email)
+    await verify_password(services, caller, request.password.get_secret_value())
+    new_key = canonical_email(request.new_email)
+    async with minimum_duration(services.settings.answer_floor):
+        if not await services.rates.try_acquire_email(new_key):
             return
-        async with parts.database.begin() as db:
-            user = await held(db, (await present(db, caller)).id)
-            if user and await is_free(db, wanted.new_email, user):
-                user.new_email = wanted.new_email
-                fresh = await parts.email_tokens.issue(db, user, Purpose.EMAIL_CHANGE, email_key=new_key)
-                to = emails.Recipient(user.subject, wanted.new_email, user.display_name)
-                emails.send(db, parts, MailKind.EMAIL_CHANGE, to, fresh=fresh)
-                audit.record(db, audit.Action.EMAIL_CHANGE_REQUESTED, **by(caller))
+        async with services.database.begin() as db:
+            user = await lock_user(db, (await get_current_user(db, caller)).id)
+            if user and await is_free(db, request.new_email, user):
+                user.new_email = request.new_email
+                issued = await services.email_tokens.issue(db, user, Purpose.EMAIL_CHANGE, email_key=new_key)
+                to = emails.Recipient(user.subject, request.new_email, user.display_name)
+                emails.request_email(db, services, EmailKind.EMAIL_CHANGE, to, issued=issued)
+                audit.record(db, audit.Action.EMAIL_CHANGE_REQUESTED, **audit_actor(caller))
 
 
-async def confirm(parts: Parts, token: str) -> None:
-    """Take the address that a token was sent to; all sessions end. Raises EmailTokenInvalid."""
+async def confirm(services: AuthServices, token: str) -> None:
+    """Take the address that a token was sent to; all sessions end. Raises InvalidEmailToken."""
     try:
-        async with parts.database.begin() as db:
-            await take(db, parts, token)
+        async with services.database.begin() as db:
+            await apply(db, services, token)
     except IntegrityError:
         # Somebody else has taken it at the very same moment. Its message would quote the address.
-        raise EmailTokenInvalid from None
+        raise InvalidEmailToken from None
 
 
-async def take(db: AsyncSession, parts: Parts, token: str) -> None:
-    """Use a token up, and give its owner the address that it was sent to; raises EmailTokenInvalid."""
-    used = await parts.email_tokens.redeem(db, token, Purpose.EMAIL_CHANGE)
-    user = await held(db, used[0]) if used else None
+async def apply(db: AsyncSession, services: AuthServices, token: str) -> None:
+    """Use a token up, and give its owner the address that it was sent to; raises InvalidEmailToken."""
+    used = await services.email_tokens.redeem(db, token, Purpose.EMAIL_CHANGE)
+    user = await lock_user(db, used[0]) if used else None
     new_email = user.new_email if user else None
-    if not used or not user or not new_email or key_of(new_email) != used[1]:
-        raise EmailTokenInvalid
-    other = await users.hold(db, new_email)
+    if not used or not user or not new_email or canonical_email(new_email) != used[1]:
+        raise InvalidEmailToken
+    other = await users.get_for_update(db, new_email)
     if other and other.id != user.id and other.status is not Status.PENDING:
-        raise EmailTokenInvalid
+        raise InvalidEmailToken
     # What was never confirmed gives way.
-    await users.discard_pending(db, key_of(new_email))
-    before = emails.Recipient.of(user)
-    user.email, user.email_key = new_email, key_of(new_email)
-    users.confirm(user)
-    await others_out(db, parts, user)
-    emails.send(db, parts, MailKind.EMAIL_CHANGED, before, new_email_masked=masked(new_email))
+    await users.delete_unverified(db, canonical_email(new_email))
+    before = emails.Recipient.from_user(user)
+    user.email, user.email_key = new_email, canonical_email(new_email)
+    users.mark_verified(user)
+    await end_other_sessions(db, services, user)
+    emails.request_email(
+        db, services, EmailKind.EMAIL_CHANGED, before, new_email_masked=mask_email(new_email)
+    )
     audit.record(db, audit.Action.EMAIL_CHANGED, actor=user.subject)
 
 
-async def held(db: AsyncSession, user_id: object) -> User | None:
-    """Give an account that is in use, and keep others from changing it meanwhile."""
+async def lock_user(db: AsyncSession, user_id: object) -> User | None:
+    """Return an account that is in use, and keep others from changing it meanwhile."""
     active = select(User).where(User.id == user_id, User.status == Status.ACTIVE)
-    found: User | None = await db.scalar(active.with_for_update().execution_options(populate_existing=True))
-    return found
+    user: User | None = await db.scalar(active.with_for_update().execution_options(populate_existing=True))
+    return user
 
 
 async def is_free(db: AsyncSession, email: str, wanted_by: User) -> bool:
-    """Tell whether somebody may have an address: nobody else has it who has ever confirmed it."""
+    """Return whether somebody may have an address: nobody else has it who has ever confirmed it."""
     other = await users.find(db, email)
     return other is None or other.id == wanted_by.id or other.status is Status.PENDING
 
 
-def masked(email: str) -> str:
+def mask_email(email: str) -> str:
     """Show of an address what its owner knows it by, and others do not."""
     local, _, domain = email.rpartition("@")
     return f"{local[0]}***@{domain}"

@@ -3,13 +3,13 @@
 from servicekit.errors import Conflict, Forbidden, Unprocessable
 
 
-class PasswordWrong(Forbidden):
+class InvalidPassword(Forbidden):
     """Who asks is signed in, and does not know the password of the account."""
 
     default_detail = "This is not your present password."
 
 
-class PasswordUsedBefore(Unprocessable):
+class PasswordAlreadyUsed(Unprocessable):
     """The new password is the present one, or one of the last few."""
 
     default_detail = "You have used this password before. Use another one."

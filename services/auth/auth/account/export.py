@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit
 from auth.account import schemas
-from auth.account.reauthentication import by, present
+from auth.account.reauthentication import audit_actor, get_current_user
 from auth.api_keys.keys import prefix_of
 from auth.models import (
     ApiKey,
@@ -19,7 +19,7 @@ from auth.models import (
     Invite,
     Membership,
     Passkey,
-    PasswordBefore,
+    PasswordHistory,
     RecoveryCode,
     Session,
     SignupRequest,
@@ -31,43 +31,43 @@ from auth.sessions import metadata
 from auth.settings import Settings
 
 # The newest; who needs older ones asks the operators.
-MOST_EVENTS = 10_000
+MAX_EVENTS = 10_000
 
 Row = TypeVar("Row", bound=Base)
 Shown = TypeVar("Shown", bound=BaseModel)
 
 
 async def export(db: AsyncSession, settings: Settings, caller: Principal) -> schemas.Export:
-    """Give what is held of the caller; raises PeopleOnly or SessionEnded."""
-    user = await present(db, caller)
+    """Return what is held of the caller; raises PeopleOnly or SessionEnded."""
+    user = await get_current_user(db, caller)
     sessions = await sessions_of(db, settings, user)
-    audit.record(db, audit.Action.USER_EXPORTED, **by(caller))
-    made = select(ApiKey).where(ApiKey.created_by == user.id).order_by(ApiKey.created_at)
+    audit.record(db, audit.Action.USER_EXPORTED, **audit_actor(caller))
+    keys_query = select(ApiKey).where(ApiKey.created_by == user.id).order_by(ApiKey.created_at)
     sent = select(Invite).where(Invite.invited_by == user.id).order_by(Invite.created_at)
     received = select(Invite).where(Invite.email_key == user.email_key).order_by(Invite.created_at)
-    asked = select(SignupRequest).where(SignupRequest.email_key == user.email_key)
-    replaced = select(PasswordBefore.replaced_at).where(PasswordBefore.user_id == user.id)
+    requests_query = select(SignupRequest).where(SignupRequest.email_key == user.email_key)
+    replaced = select(PasswordHistory.replaced_at).where(PasswordHistory.user_id == user.id)
     return schemas.Export(
-        profile=schemas.HeldProfile.model_validate(user),
+        profile=schemas.ExportedProfile.model_validate(user),
         memberships=await memberships_of(db, user),
         sessions=sessions,
         devices=devices_in(sessions),
         factors=await factors_of(db, user),
-        api_keys=[shown_key(row) for row in await db.scalars(made)],
-        invites_sent=await listed(db, sent, schemas.HeldInvite),
-        invites_received=await listed(db, received, schemas.ReceivedInvite),
-        signup_requests=await listed(db, asked, schemas.HeldRequest),
-        passwords_replaced_at=list(await db.scalars(replaced.order_by(PasswordBefore.replaced_at))),
+        api_keys=[api_key_to_schema(row) for row in await db.scalars(keys_query)],
+        invites_sent=await list_rows(db, sent, schemas.ExportedInvite),
+        invites_received=await list_rows(db, received, schemas.ExportedReceivedInvite),
+        signup_requests=await list_rows(db, requests_query, schemas.ExportedSignupRequest),
+        passwords_replaced_at=list(await db.scalars(replaced.order_by(PasswordHistory.replaced_at))),
         audit_events=await events_of(db, user),
     )
 
 
-async def listed(db: AsyncSession, asked: Select[Row], kind: type[Shown]) -> list[Shown]:
+async def list_rows(db: AsyncSession, query: Select[Row], kind: type[Shown]) -> list[Shown]:
     """Show rows as what they are in an export."""
-    return [kind.model_validate(row) for row in await db.scalars(asked)]
+    return [kind.model_validate(row) for row in await db.scalars(query)]
 
 
-async def memberships_of(db: AsyncSession, user: User) -> list[schemas.HeldMembership]:
+async def memberships_of(db: AsyncSession, user: User) -> list[schemas.ExportedMembership]:
     """List what a person is in which tenants."""
     rows = await db.execute(
         select(Membership.tenant_id, Tenant.name, Tenant.slug, Membership.role, Membership.created_at)
@@ -75,24 +75,27 @@ async def memberships_of(db: AsyncSession, user: User) -> list[schemas.HeldMembe
         .where(Membership.user_id == user.id)
         .order_by(Membership.created_at)
     )
-    return [schemas.HeldMembership.model_validate(row) for row in rows]
+    return [schemas.ExportedMembership.model_validate(row) for row in rows]
 
 
-async def sessions_of(db: AsyncSession, settings: Settings, user: User) -> list[schemas.HeldSession]:
+async def sessions_of(db: AsyncSession, settings: Settings, user: User) -> list[schemas.ExportedSession]:
     """List a person's sessions, also ended ones that are still kept, and where each came from."""
     own = await db.scalars(select(Session).where(Session.user_id == user.id).order_by(Session.created_at))
-    return [schemas.HeldSession.of(row, metadata.opened(settings, row.id, row.origin)) for row in own]
+    return [
+        schemas.ExportedSession.from_row(row, metadata.decrypt_for(settings, row.id, row.origin))
+        for row in own
+    ]
 
 
-def devices_in(sessions: Sequence[schemas.HeldSession]) -> list[schemas.HeldDevice]:
+def devices_in(sessions: Sequence[schemas.ExportedSession]) -> list[schemas.ExportedDevice]:
     """List the devices that sessions came from, as they are known to us."""
-    known: dict[object, schemas.HeldDevice] = {}
+    devices: dict[object, schemas.ExportedDevice] = {}
     for one in sessions:
         if one.device_id is None:
             continue
-        seen = known.setdefault(
+        seen = devices.setdefault(
             one.device_id,
-            schemas.HeldDevice(
+            schemas.ExportedDevice(
                 id=one.device_id,
                 name=one.device,
                 first_seen_at=one.created_at,
@@ -100,31 +103,31 @@ def devices_in(sessions: Sequence[schemas.HeldSession]) -> list[schemas.HeldDevi
             ),
         )
         seen.last_seen_at = max(seen.last_seen_at, one.last_seen_at)
-    return list(known.values())
+    return list(devices.values())
 
 
-async def factors_of(db: AsyncSession, user: User) -> schemas.HeldFactors:
-    """Tell which factors a person has set up; no seed, no code, no key."""
+async def factors_of(db: AsyncSession, user: User) -> schemas.ExportedFactors:
+    """Return which factors a person has set up; no seed, no code, no key."""
     app = await db.scalar(select(Totp).where(Totp.user_id == user.id))
     passkeys = select(Passkey).where(Passkey.user_id == user.id).order_by(Passkey.created_at)
     codes = select(func.count(), func.count(RecoveryCode.used_at)).where(RecoveryCode.user_id == user.id)
-    made, used = (await db.execute(codes)).one()
-    return schemas.HeldFactors(
-        totp=schemas.HeldTotp.model_validate(app) if app else None,
-        passkeys=await listed(db, passkeys, schemas.HeldPasskey),
-        recovery_codes_made=made,
+    created, used = (await db.execute(codes)).one()
+    return schemas.ExportedFactors(
+        totp=schemas.ExportedTotp.model_validate(app) if app else None,
+        passkeys=await list_rows(db, passkeys, schemas.ExportedPasskey),
+        recovery_codes_made=created,
         recovery_codes_used=used,
     )
 
 
-def shown_key(row: ApiKey) -> schemas.HeldKey:
+def api_key_to_schema(row: ApiKey) -> schemas.ExportedApiKey:
     """Show an API key by how it begins."""
-    known = {name: getattr(row, name) for name in schemas.HeldKey.model_fields if name != "prefix"}
-    return schemas.HeldKey(prefix=prefix_of(row), **known)
+    values = {name: getattr(row, name) for name in schemas.ExportedApiKey.model_fields if name != "prefix"}
+    return schemas.ExportedApiKey(prefix=prefix_of(row), **values)
 
 
-async def events_of(db: AsyncSession, user: User) -> list[schemas.HeldEvent]:
+async def events_of(db: AsyncSession, user: User) -> list[schemas.ExportedAuditEvent]:
     """List what the audit log says of a person, the newest first."""
     theirs = or_(AuditEvent.subject == user.subject, AuditEvent.actor == user.subject)
-    newest = select(AuditEvent).where(theirs).order_by(AuditEvent.happened_at.desc()).limit(MOST_EVENTS)
-    return await listed(db, newest, schemas.HeldEvent)
+    newest = select(AuditEvent).where(theirs).order_by(AuditEvent.happened_at.desc()).limit(MAX_EVENTS)
+    return await list_rows(db, newest, schemas.ExportedAuditEvent)

@@ -5,25 +5,27 @@ from sqlalchemy import select
 
 from auth import audit
 from auth.account import passwords
-from auth.account.errors import PasswordWrong
-from auth.account.reauthentication import by, prove, session_of
+from auth.account.errors import InvalidPassword
+from auth.account.reauthentication import audit_actor, session_id_of, verify_password
 from auth.account.schemas import PasswordChange
 from auth.models import User
-from auth.services import Parts
+from auth.services import AuthServices
 
 
-async def change(parts: Parts, caller: Principal, wanted: PasswordChange) -> None:
+async def change(services: AuthServices, caller: Principal, request: PasswordChange) -> None:
     """Set a new password; the caller's session goes on, all others end.
 
-    Raises as `prove` and `new_password.fit` do.
+    Raises as `prove` and `passwords.validate_new_password` do.
     """
-    known = await prove(parts, caller, wanted.current_password.get_secret_value())
-    password_hash = await passwords.fit(parts, known, wanted.new_password.get_secret_value())
-    async with parts.database.begin() as db:
+    user_before = await verify_password(services, caller, request.current_password.get_secret_value())
+    password_hash = await passwords.validate_new_password(
+        services, user_before, request.new_password.get_secret_value()
+    )
+    async with services.database.begin() as db:
         # Of many at once, one finds the password that was proven still there.
-        same = (User.id == known.id, User.password_hash == known.password_hash)
+        same = (User.id == user_before.id, User.password_hash == user_before.password_hash)
         user = await db.scalar(select(User).where(*same).with_for_update())
         if user is None:
-            raise PasswordWrong
-        await passwords.replace(db, parts, user, password_hash, keeping=session_of(caller))
-        audit.record(db, audit.Action.PASSWORD_CHANGED, **by(caller))
+            raise InvalidPassword
+        await passwords.replace(db, services, user, password_hash, keeping=session_id_of(caller))
+        audit.record(db, audit.Action.PASSWORD_CHANGED, **audit_actor(caller))

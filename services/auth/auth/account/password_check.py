@@ -6,30 +6,30 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth.errors import TooManySignIns
 from auth.models import User
 from auth.security.lockout import Attempt
-from auth.services import Parts
+from auth.services import AuthServices
 
 
-async def try_password(parts: Parts, attempt: Attempt, user: User | None, password: str) -> bool:
-    """Tell whether it is the account's password; never of an account that is locked, or nobody's.
+async def verify(services: AuthServices, attempt: Attempt, user: User | None, password: str) -> bool:
+    """Return whether it is the account's password; never of an account that is locked, or nobody's.
 
     Takes the same time for all. Raises TooManySignIns; then the attempt is not counted.
     """
-    kept = user.password_hash if user and attempt.may_try(user) else None
+    password_hash = user.password_hash if user and attempt.may_try(user) else None
     try:
         # Between two transactions, so that nobody who waits for the hash keeps a connection from others.
-        return await parts.passwords.verify(password, kept)
+        return await services.passwords.verify(password, password_hash)
     except TooManySignIns:
-        await parts.lockout.take_back(attempt)
+        await services.lockout.cancel(attempt)
         raise
 
 
-async def note_wrong_password(db: AsyncSession, user: User) -> None:
+async def record_failure(db: AsyncSession, user: User) -> None:
     """Count a wrong password for good, until the right one comes."""
     more = {"failed_sign_ins": User.failed_sign_ins + 1}
     await db.execute(update(User).where(User.id == user.id).values(more))
 
 
-async def clear(db: AsyncSession, parts: Parts, user: User) -> None:
+async def unlock(db: AsyncSession, services: AuthServices, user: User) -> None:
     """Open an account again that was blocked, as after a reset of its password."""
     await db.execute(update(User).where(User.id == user.id).values(failed_sign_ins=0))
-    await parts.lockout.forget(user.email_key)
+    await services.lockout.reset(user.email_key)

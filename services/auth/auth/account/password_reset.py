@@ -11,65 +11,72 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, emails, users
 from auth.account import password_check, passwords
-from auth.email_address import key_of
-from auth.errors import EmailTokenInvalid
-from auth.events import MailKind
+from auth.email_address import canonical_email
+from auth.errors import InvalidEmailToken
+from auth.events import EmailKind
 from auth.models import Purpose, Status, User
-from auth.security.constant_time import at_least
-from auth.services import Parts
+from auth.security.constant_time import minimum_duration
+from auth.services import AuthServices
 
 
-async def forgot(parts: Parts, email: str) -> None:
+async def request_reset(services: AuthServices, email: str) -> None:
     """Send the mail, if the address has an account that is in use and has not had too many."""
-    async with at_least(parts.settings.answer_floor):
-        if not await parts.rates.may("password/forgot", key_of(email)):
+    async with minimum_duration(services.settings.answer_floor):
+        if not await services.rates.try_acquire("password/forgot", canonical_email(email)):
             return
-        async with parts.database.begin() as db:
-            user = await users.hold(db, email)
+        async with services.database.begin() as db:
+            user = await users.get_for_update(db, email)
             if user and user.status is Status.ACTIVE:
-                await send(db, parts, user)
+                await send_email(db, services, user)
 
 
-async def send(
-    db: AsyncSession, parts: Parts, user: User, *, actor: str | None = None, tenant_id: UUID | None = None
+async def send_email(
+    db: AsyncSession,
+    services: AuthServices,
+    user: User,
+    *,
+    actor: str | None = None,
+    tenant_id: UUID | None = None,
 ) -> None:
     """Send the mail to a person, whoever (`actor`) has asked for it; the link of the one before is void.
 
     The caller holds the person's row, and may ask for this person.
     """
-    fresh = await parts.email_tokens.issue(db, user, Purpose.PASSWORD_RESET)
-    emails.send(db, parts, MailKind.PASSWORD_RESET, emails.Recipient.of(user), fresh=fresh)
+    issued = await services.email_tokens.issue(db, user, Purpose.PASSWORD_RESET)
+    emails.request_email(
+        db, services, EmailKind.PASSWORD_RESET, emails.Recipient.from_user(user), issued=issued
+    )
     audit.record(
         db, audit.Action.PASSWORD_RESET_REQUESTED, actor=actor, subject=user.subject, tenant_id=tenant_id
     )
 
 
-async def reset(parts: Parts, token: str, password: str) -> None:
+async def reset(services: AuthServices, token: str, password: str) -> None:
     """Set the password of who got the mail; a password that is refused leaves the token good.
 
-    Raises EmailTokenInvalid, or as `new_password.fit` does.
+    Raises InvalidEmailToken, or as `passwords.validate_new_password` does.
     """
-    async with parts.database.begin() as db:
-        owner = await parts.email_tokens.owner(db, token, Purpose.PASSWORD_RESET)
+    async with services.database.begin() as db:
+        owner = await services.email_tokens.owner(db, token, Purpose.PASSWORD_RESET)
     if owner is None:
-        raise EmailTokenInvalid
-    password_hash = await passwords.fit(parts, owner, password)
-    async with parts.database.begin() as db:
-        user = await redeemed(db, parts, token)
-        users.confirm(user)
-        await password_check.clear(db, parts, user)
-        await passwords.replace(db, parts, user, password_hash)
+        raise InvalidEmailToken
+    password_hash = await passwords.validate_new_password(services, owner, password)
+    async with services.database.begin() as db:
+        user = await redeem(db, services, token)
+        users.mark_verified(user)
+        await password_check.unlock(db, services, user)
+        await passwords.replace(db, services, user, password_hash)
         audit.record(db, audit.Action.PASSWORD_RESET, actor=user.subject)
 
 
-async def redeemed(db: AsyncSession, parts: Parts, token: str) -> User:
-    """Use a token up and hold the row of who got it; raises EmailTokenInvalid."""
-    used = await parts.email_tokens.redeem(db, token, Purpose.PASSWORD_RESET)
+async def redeem(db: AsyncSession, services: AuthServices, token: str) -> User:
+    """Use a token up and hold the row of who got it; raises InvalidEmailToken."""
+    used = await services.email_tokens.redeem(db, token, Purpose.PASSWORD_RESET)
     if used is None:
-        raise EmailTokenInvalid
+        raise InvalidEmailToken
     user_id, email_key = used
     active = (User.id == user_id, User.email_key == email_key, User.status == Status.ACTIVE)
     user = await db.scalar(select(User).where(*active).with_for_update())
     if user is None:
-        raise EmailTokenInvalid
+        raise InvalidEmailToken
     return user

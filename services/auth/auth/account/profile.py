@@ -4,16 +4,16 @@ from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit
-from auth.account.reauthentication import by, present
+from auth.account.reauthentication import audit_actor, get_current_user
 from auth.account.schemas import Profile
 from auth.schemas import Me
 from auth.sessions import sessions
 
 
-async def rename(db: AsyncSession, caller: Principal, wanted: Profile) -> Me:
+async def rename(db: AsyncSession, caller: Principal, request: Profile) -> Me:
     """Change one's name, or have none; raises PeopleOnly or SessionEnded."""
-    user = await present(db, caller)
-    user.display_name = wanted.display_name
-    audit.record(db, audit.Action.USER_UPDATED, **by(caller))
+    user = await get_current_user(db, caller)
+    user.display_name = request.display_name
+    audit.record(db, audit.Action.USER_UPDATED, **audit_actor(caller))
     await db.flush()
     return await sessions.me(db, caller)

@@ -11,7 +11,7 @@ from servicekit.schemas import RequestModel
 from auth.email_address import Email
 from auth.models import EndReason, RequestStatus, Session
 from auth.schemas import DisplayName, NewPassword, OpaqueToken, Password
-from auth.sessions.metadata import SessionOrigin
+from auth.sessions.metadata import SessionMetadata
 
 
 class ForgottenPassword(RequestModel):
@@ -53,19 +53,19 @@ class Profile(RequestModel):
     display_name: DisplayName | None
 
 
-class Farewell(RequestModel):
+class DeleteAccount(RequestModel):
     """The present password, to leave for good."""
 
     password: Password
 
 
-class Held(BaseModel):
+class ExportRow(BaseModel):
     """Something that is held of a person."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
-class HeldProfile(Held):
+class ExportedProfile(ExportRow):
     """The account."""
 
     user_id: str = Field(validation_alias="subject")
@@ -78,7 +78,7 @@ class HeldProfile(Held):
     failed_sign_ins: int
 
 
-class HeldMembership(Held):
+class ExportedMembership(ExportRow):
     """What they are in a tenant."""
 
     tenant_id: UUID
@@ -88,7 +88,7 @@ class HeldMembership(Held):
     created_at: datetime
 
 
-class HeldSession(Held):
+class ExportedSession(ExportRow):
     """A session, and about where it came from; nothing that opens it."""
 
     id: UUID
@@ -106,13 +106,15 @@ class HeldSession(Held):
     place: str | None
 
     @classmethod
-    def of(cls, row: Session, seen: SessionOrigin) -> Self:
+    def from_row(cls, row: Session, seen: SessionMetadata) -> Self:
         """Put a row together with what was sealed in it."""
-        told = seen.model_dump()
-        return cls(**told, **{name: getattr(row, name) for name in cls.model_fields if name not in told})
+        metadata = seen.model_dump()
+        return cls(
+            **metadata, **{name: getattr(row, name) for name in cls.model_fields if name not in metadata}
+        )
 
 
-class HeldDevice(Held):
+class ExportedDevice(ExportRow):
     """A device that they have signed in from, as far as sessions of it are kept."""
 
     id: UUID
@@ -121,14 +123,14 @@ class HeldDevice(Held):
     last_seen_at: datetime
 
 
-class HeldTotp(Held):
+class ExportedTotp(ExportRow):
     """An authenticator app."""
 
     created_at: datetime
     confirmed_at: datetime | None
 
 
-class HeldPasskey(Held):
+class ExportedPasskey(ExportRow):
     """A passkey."""
 
     id: UUID
@@ -137,16 +139,16 @@ class HeldPasskey(Held):
     last_used_at: datetime | None
 
 
-class HeldFactors(Held):
+class ExportedFactors(ExportRow):
     """What they prove themselves with, beside the password."""
 
-    totp: HeldTotp | None
-    passkeys: list[HeldPasskey]
+    totp: ExportedTotp | None
+    passkeys: list[ExportedPasskey]
     recovery_codes_made: int
     recovery_codes_used: int
 
 
-class HeldKey(Held):
+class ExportedApiKey(ExportRow):
     """An API key that they have made; `prefix` is how it begins."""
 
     id: UUID
@@ -161,7 +163,7 @@ class HeldKey(Held):
     revoked_at: datetime | None
 
 
-class ReceivedInvite(Held):
+class ExportedReceivedInvite(ExportRow):
     """An invite to their address."""
 
     id: UUID
@@ -172,7 +174,7 @@ class ReceivedInvite(Held):
     revoked_at: datetime | None
 
 
-class HeldInvite(ReceivedInvite):
+class ExportedInvite(ExportedReceivedInvite):
     """An invite that they have sent; without an address, whoever had the link could follow it."""
 
     email: str | None
@@ -180,7 +182,7 @@ class HeldInvite(ReceivedInvite):
     uses: int
 
 
-class HeldRequest(Held):
+class ExportedSignupRequest(ExportRow):
     """A request of theirs to sign up."""
 
     name: str
@@ -191,7 +193,7 @@ class HeldRequest(Held):
     decided_at: datetime | None
 
 
-class HeldEvent(Held):
+class ExportedAuditEvent(ExportRow):
     """What the audit log says of them."""
 
     id: UUID
@@ -207,14 +209,14 @@ class HeldEvent(Held):
 class Export(BaseModel):
     """All that auth holds of a person."""
 
-    profile: HeldProfile
-    memberships: list[HeldMembership]
-    sessions: list[HeldSession]
-    devices: list[HeldDevice]
-    factors: HeldFactors
-    api_keys: list[HeldKey]
-    invites_sent: list[HeldInvite]
-    invites_received: list[ReceivedInvite]
-    signup_requests: list[HeldRequest]
+    profile: ExportedProfile
+    memberships: list[ExportedMembership]
+    sessions: list[ExportedSession]
+    devices: list[ExportedDevice]
+    factors: ExportedFactors
+    api_keys: list[ExportedApiKey]
+    invites_sent: list[ExportedInvite]
+    invites_received: list[ExportedReceivedInvite]
+    signup_requests: list[ExportedSignupRequest]
     passwords_replaced_at: list[datetime]
-    audit_events: list[HeldEvent]
+    audit_events: list[ExportedAuditEvent]

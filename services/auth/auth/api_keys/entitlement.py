@@ -18,7 +18,7 @@ from auth.access.sensitive_actions import POLICIES, SensitiveAction
 from auth.models import ApiKey, Membership, OrphanedApiKeys, Status, Tenant, TenantStatus, User
 
 # Who may not make a key may not hold one either.
-LEAST_ROLE = POLICIES[SensitiveAction.CREATE_API_KEY].least_role or Role.OWNER
+MIN_ROLE = POLICIES[SensitiveAction.CREATE_API_KEY].min_role or Role.OWNER
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ async def of_previous_secret(db: AsyncSession, key: ApiKey, *, verified_only: bo
 
 async def of_any_secret(db: AsyncSession, key: ApiKey) -> Entitlement | None:
     """Return what the current secret gives, or else the one before; None for nothing."""
-    if found := await of_current_secret(db, key, verified_only=False):
-        return found
+    if current := await of_current_secret(db, key, verified_only=False):
+        return current
     overlaps = key.previous_expires_at is not None and key.previous_expires_at > datetime.now(UTC)
     return await of_previous_secret(db, key, verified_only=False) if overlaps else None
 
@@ -54,11 +54,11 @@ async def of_holder(
     db: AsyncSession, key: ApiKey, holder: UUID, *, verified_only: bool
 ) -> Entitlement | None:
     """Return what a key gives through who was given its secret, if they may still hold keys."""
-    standing = await users.standing(db, holder, key.tenant_id, verified_only=verified_only)
-    if standing is None or standing.role < LEAST_ROLE:
+    access = await users.get_access(db, holder, key.tenant_id, verified_only=verified_only)
+    if access is None or access.role < MIN_ROLE:
         return None
-    scopes = scopes_for(standing.role).intersection(key.scopes)
-    return Entitlement(standing.user, standing.role, scopes) if scopes else None
+    scopes = scopes_for(access.role).intersection(key.scopes)
+    return Entitlement(access.user, access.role, scopes) if scopes else None
 
 
 async def of_tenant(db: AsyncSession, key: ApiKey) -> Entitlement | None:
@@ -88,7 +88,7 @@ def is_entitled() -> ColumnElement[bool]:
         .where(
             Membership.tenant_id == ApiKey.tenant_id,
             Membership.user_id == ApiKey.created_by,
-            Membership.role.in_([role for role in Role if role >= LEAST_ROLE]),
+            Membership.role.in_([role for role in Role if role >= MIN_ROLE]),
             User.status == Status.ACTIVE,
         )
         .exists()

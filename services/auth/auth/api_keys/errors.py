@@ -3,7 +3,7 @@
 from servicekit.errors import Forbidden, NotFound, Unprocessable
 
 
-class ApiKeyUnknown(NotFound):
+class ApiKeyNotFound(NotFound):
     """The tenant has no such key, or has it no longer."""
 
     default_detail = "There is no such API key."
@@ -15,7 +15,7 @@ class ScopeBeyondOwnRights(Forbidden):
     default_detail = "A key can have no scope that you do not have yourself."
 
 
-class ExpiryPast(Unprocessable):
+class InvalidExpiry(Unprocessable):
     """The key would never work."""
 
     default_detail = "A key expires in the future, or never."

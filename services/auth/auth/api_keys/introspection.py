@@ -18,33 +18,33 @@ from auth.api_keys import entitlement
 from auth.api_keys.entitlement import Entitlement
 from auth.api_keys.keys import WORKING, client_id, digests_of
 from auth.models import ApiKey
-from auth.services import Parts
+from auth.services import AuthServices
 
 # `last_used_at` is a hint for people; it is not worth a write for each request.
-USE_NOTED = timedelta(minutes=1)
+LAST_USED_RESOLUTION = timedelta(minutes=1)
 # How long a stream that was opened with a key may go on; a token would have to be renewed then, too.
-LIFE_SECONDS = 900
+MAX_STREAM_SECONDS = 900
 # A revocation bears the time before it is committed: what was asked in between must be covered by it.
 BACKDATED_SECONDS = 2
 
 
-async def own(connection: HTTPConnection, key: str) -> Principal:
-    """Say who asks auth itself with a key; raises InvalidToken or RateLimited."""
+async def verify_locally(connection: HTTPConnection, key: str) -> Principal:
+    """Return who asks auth itself with a key; raises InvalidToken or RateLimited."""
     api_keys.parse_key_id(key)
-    parts: Parts = connection.app.state.parts
-    return (await introspect(parts, key, client_ip(connection))).principal()
+    services: AuthServices = connection.app.state.services
+    return (await introspect(services, key, client_ip(connection))).principal()
 
 
-async def introspect(parts: Parts, key: str, address: str) -> Introspection:
-    """Tell what a key may do from an address; counts those that may nothing. Raises RateLimited."""
-    async with parts.database.begin() as db:
-        found = await look_up(db, parts, key, address)
-    if not found.active:
-        await parts.rates.of_address("api-key", network_of(address))
-    return found
+async def introspect(services: AuthServices, key: str, address: str) -> Introspection:
+    """Return what a key may do from an address; counts those that may nothing. Raises RateLimited."""
+    async with services.database.begin() as db:
+        result = await _introspect(db, services, key, address)
+    if not result.active:
+        await services.rates.check_ip("api-key", network_of(address))
+    return result
 
 
-async def look_up(db: AsyncSession, parts: Parts, key: str, address: str) -> Introspection:
+async def _introspect(db: AsyncSession, services: AuthServices, key: str, address: str) -> Introspection:
     """Find a key, and what is left of its rights."""
     try:
         key_id = api_keys.parse_key_id(key)
@@ -52,32 +52,34 @@ async def look_up(db: AsyncSession, parts: Parts, key: str, address: str) -> Int
         return Introspection()
     asked_at = int(time.time())
     row: ApiKey | None = await db.scalar(select(ApiKey).where(ApiKey.id == key_id, *WORKING))
-    given = digests_of(parts.settings, key)
-    if row is None or not is_let_in(row, address):
+    digests = digests_of(services.settings, key)
+    if row is None or not is_ip_allowed(row, address):
         return Introspection()
-    found = await entitled(db, parts, row, given)
-    if found is None:
+    entitlement_now = await get_entitlement(db, services, row, digests)
+    if entitlement_now is None:
         return Introspection()
-    await note_use(db, row, given)
+    await record_use(db, row, digests)
     return Introspection(
         active=True,
         subject=f"service:{client_id(row.id)}",
         client_id=client_id(row.id),
         tenant_id=row.tenant_id,
-        role=found.role,
-        scopes=found.scopes,
-        email_verified=found.user.email_verified_at is not None,
-        audience=(parts.settings.auth_audience,),
+        role=entitlement_now.role,
+        scopes=entitlement_now.scopes,
+        email_verified=entitlement_now.user.email_verified_at is not None,
+        audience=(services.settings.auth_audience,),
         issued_at=asked_at - BACKDATED_SECONDS,
         expires_at=expiry(row),
     )
 
 
-async def entitled(db: AsyncSession, parts: Parts, row: ApiKey, given: Sequence[bytes]) -> Entitlement | None:
+async def get_entitlement(
+    db: AsyncSession, services: AuthServices, row: ApiKey, digests: Sequence[bytes]
+) -> Entitlement | None:
     """Return what a secret gives now; None if it is none of the key's, or not any more."""
-    verified_only = parts.settings.require_email_verification
+    verified_only = services.settings.require_email_verification
     # Both, so that the time tells nothing.
-    is_current, is_previous = is_one_of(row.digest, given), is_one_of(row.previous_digest or b"", given)
+    is_current, is_previous = is_one_of(row.digest, digests), is_one_of(row.previous_digest or b"", digests)
     if is_current:
         return await entitlement.of_current_secret(db, row, verified_only=verified_only)
     if is_previous and row.previous_expires_at and row.previous_expires_at > datetime.now(UTC):
@@ -85,14 +87,14 @@ async def entitled(db: AsyncSession, parts: Parts, row: ApiKey, given: Sequence[
     return None
 
 
-def is_one_of(digest: bytes, given: Sequence[bytes]) -> bool:
-    """Tell whether a digest is one of those given, in constant time."""
-    matches = [hmac.compare_digest(digest, one) for one in given]
+def is_one_of(digest: bytes, digests: Sequence[bytes]) -> bool:
+    """Return whether a digest is one of those given, in constant time."""
+    matches = [hmac.compare_digest(digest, one) for one in digests]
     return any(matches)
 
 
-def is_let_in(row: ApiKey, address: str) -> bool:
-    """Tell whether a key works from an address."""
+def is_ip_allowed(row: ApiKey, address: str) -> bool:
+    """Return whether a key works from an address."""
     if not row.networks:
         return True
     try:
@@ -103,18 +105,18 @@ def is_let_in(row: ApiKey, address: str) -> bool:
     return any(plain in ip_network(network) for network in row.networks)
 
 
-async def note_use(db: AsyncSession, row: ApiKey, given: Sequence[bytes]) -> None:
+async def record_use(db: AsyncSession, row: ApiKey, digests: Sequence[bytes]) -> None:
     """Keep roughly when a key was last used, and its digest under the pepper of today."""
     now = datetime.now(UTC)
-    if row.last_used_at is None or row.last_used_at < now - USE_NOTED:
+    if row.last_used_at is None or row.last_used_at < now - LAST_USED_RESOLUTION:
         await db.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=now))
-    if row.digest in given[1:]:
+    if row.digest in digests[1:]:
         # Only if it is still this one: it may be rotated at this moment.
         same = (ApiKey.id == row.id, ApiKey.digest == row.digest)
-        await db.execute(update(ApiKey).where(*same).values(digest=given[0]))
+        await db.execute(update(ApiKey).where(*same).values(digest=digests[0]))
 
 
 def expiry(row: ApiKey) -> int:
-    """Tell until when what was opened with a key may stay open (epoch seconds)."""
-    latest = int(time.time()) + LIFE_SECONDS
+    """Return until when what was opened with a key may stay open (epoch seconds)."""
+    latest = int(time.time()) + MAX_STREAM_SECONDS
     return min(latest, int(row.expires_at.timestamp())) if row.expires_at else latest

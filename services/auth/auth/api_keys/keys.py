@@ -15,102 +15,104 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit
-from auth.access.roles import authorize, role_of
+from auth.access.roles import authorize, get_role
 from auth.access.sensitive_actions import SensitiveAction
 from auth.api_keys import schemas
 from auth.api_keys.entitlement import is_entitled
-from auth.api_keys.errors import ApiKeyUnknown, ExpiryPast, ScopeBeyondOwnRights
+from auth.api_keys.errors import ApiKeyNotFound, InvalidExpiry, ScopeBeyondOwnRights
 from auth.audit import Action
-from auth.emails import Recipient, send
-from auth.events import MailKind
+from auth.emails import Recipient, request_email
+from auth.events import EmailKind
 from auth.models import ApiKey, Tenant, User
-from auth.pagination import after, page_of
+from auth.pagination import next_cursor, paginate
 from auth.security import revocation
-from auth.security.keyed_hash import digest
-from auth.security.revocation import Kind
-from auth.services import Parts
+from auth.security.keyed_hash import keyed_hash
+from auth.security.revocation import RevocationKind
+from auth.services import AuthServices
 from auth.settings import Settings
-from auth.users import person
+from auth.users import user_id_of
 
 SECRET_BYTES = 32
 KIND = "api_key"
 
 
 def digests_of(settings: Settings, key: str) -> list[bytes]:
-    """Give what a key is recognised by: the first under the pepper of today."""
-    return [digest(pepper, "api key", key) for pepper in settings.refresh_peppers]
+    """Return what a key is recognised by: the first under the pepper of today."""
+    return [keyed_hash(pepper, "api key", key) for pepper in settings.refresh_peppers]
 
 
-async def make(
-    db: AsyncSession, parts: Parts, caller: Principal, wanted: schemas.NewApiKey
-) -> schemas.MadeApiKey:
-    """Make a key; raises SessionEnded, RoleTooLow, ScopeBeyondOwnRights or ExpiryPast."""
-    maker = person(caller)
+async def create(
+    db: AsyncSession, services: AuthServices, caller: Principal, request: schemas.NewApiKey
+) -> schemas.CreatedApiKey:
+    """Create a key; raises SessionEnded, RoleTooLow, ScopeBeyondOwnRights or InvalidExpiry."""
+    maker = user_id_of(caller)
     tenant, role = await authorize(db, caller, SensitiveAction.CREATE_API_KEY)
-    verify_scopes(caller, role, wanted.scopes)
-    if wanted.expires_at and wanted.expires_at <= datetime.now(UTC):
-        raise ExpiryPast
+    verify_scopes(caller, role, request.scopes)
+    if request.expires_at and request.expires_at <= datetime.now(UTC):
+        raise InvalidExpiry
     key_id = uuid4()
-    text = new_text(key_id)
+    text = generate_secret(key_id)
     row = ApiKey(
         id=key_id,
         tenant_id=caller.tenant_id,
         created_by=maker,
-        name=wanted.name,
-        digest=digests_of(parts.settings, text.get_secret_value())[0],
-        scopes=sorted(set(wanted.scopes)),
-        networks=wanted.networks,
+        name=request.name,
+        digest=digests_of(services.settings, text.get_secret_value())[0],
+        scopes=sorted(set(request.scopes)),
+        networks=request.networks,
         created_at=datetime.now(UTC),
-        expires_at=wanted.expires_at,
+        expires_at=request.expires_at,
     )
     db.add(row)
-    note(db, Action.TOKEN_CREATED, caller, row, scopes=row.scopes)
-    await notify(db, parts, MailKind.API_KEY_CREATED, caller, tenant, row, maker)
-    return made(row, text)
+    record_audit(db, Action.TOKEN_CREATED, caller, row, scopes=row.scopes)
+    await notify(db, services, EmailKind.API_KEY_CREATED, caller, tenant, row, maker)
+    return to_created_schema(row, text)
 
 
-async def page(db: AsyncSession, caller: Principal, limit: int, cursor: str | None) -> Page[schemas.ApiKey]:
+async def list_keys(
+    db: AsyncSession, caller: Principal, limit: int, cursor: str | None
+) -> Page[schemas.ApiKey]:
     """List the tenant's keys, newest first, revoked ones too; raises BadCursor."""
-    asked = select(ApiKey, is_entitled()).where(ApiKey.tenant_id == caller.tenant_id)
-    listed = page_of(asked, ApiKey.created_at, ApiKey.id, limit, cursor, newest_first=True)
-    rows = (await db.execute(listed)).all()
-    following = after([(row.created_at, row.id) for row, _ in rows], limit)
-    items = [shown(row, creator_is_entitled=entitled) for row, entitled in rows[:limit]]
+    query = select(ApiKey, is_entitled()).where(ApiKey.tenant_id == caller.tenant_id)
+    page = paginate(query, ApiKey.created_at, ApiKey.id, limit, cursor, newest_first=True)
+    rows = (await db.execute(page)).all()
+    following = next_cursor([(row.created_at, row.id) for row, _ in rows], limit)
+    items = [to_schema(row, creator_is_entitled=entitled) for row, entitled in rows[:limit]]
     return Page(items=items, next_cursor=following)
 
 
 async def rotate(
-    db: AsyncSession, parts: Parts, caller: Principal, key_id: UUID, rotation: schemas.Rotation
-) -> schemas.MadeApiKey:
+    db: AsyncSession, services: AuthServices, caller: Principal, key_id: UUID, rotation: schemas.Rotation
+) -> schemas.CreatedApiKey:
     """Give a key another secret, which the caller answers for from now on; the one before ends later.
 
-    Raises SessionEnded, RoleTooLow, ApiKeyUnknown or ScopeBeyondOwnRights.
+    Raises SessionEnded, RoleTooLow, ApiKeyNotFound or ScopeBeyondOwnRights.
     """
     tenant, role = await authorize(db, caller, SensitiveAction.ROTATE_API_KEY)
     row = await find(db, caller, key_id)
     verify_scopes(caller, role, row.scopes)
-    text = new_text(key_id)
+    text = generate_secret(key_id)
     overlap = datetime.now(UTC) + timedelta(minutes=rotation.overlap_minutes)
     row.previous_digest, row.previous_created_by = row.digest, row.created_by
-    row.digest, row.created_by = digests_of(parts.settings, text.get_secret_value())[0], person(caller)
+    row.digest, row.created_by = digests_of(services.settings, text.get_secret_value())[0], user_id_of(caller)
     row.previous_expires_at = min(overlap, row.expires_at or overlap)
     if not rotation.overlap_minutes:
-        await revocation.revoke(db, Kind.CLIENT, client_id(row.id))
-    note(db, Action.TOKEN_ROTATED, caller, row, overlap_minutes=rotation.overlap_minutes)
+        await revocation.revoke(db, RevocationKind.CLIENT, client_id(row.id))
+    record_audit(db, Action.TOKEN_ROTATED, caller, row, overlap_minutes=rotation.overlap_minutes)
     holders = (row.previous_created_by, row.created_by)
-    await notify(db, parts, MailKind.API_KEY_ROTATED, caller, tenant, row, *holders)
-    return made(row, text)
+    await notify(db, services, EmailKind.API_KEY_ROTATED, caller, tenant, row, *holders)
+    return to_created_schema(row, text)
 
 
-async def revoke(db: AsyncSession, parts: Parts, caller: Principal, key_id: UUID) -> None:
-    """End a key, with all of its secrets; raises SessionEnded, RoleTooLow or ApiKeyUnknown."""
+async def revoke(db: AsyncSession, services: AuthServices, caller: Principal, key_id: UUID) -> None:
+    """End a key, with all of its secrets; raises SessionEnded, RoleTooLow or ApiKeyNotFound."""
     tenant, _ = await authorize(db, caller, SensitiveAction.REVOKE_API_KEY)
     row = await find(db, caller, key_id)
     row.revoked_at = datetime.now(UTC)
     # Services ask about a key at each request, but not while a stream lasts that was opened with it.
-    await revocation.revoke(db, Kind.CLIENT, client_id(row.id))
-    note(db, Action.TOKEN_REVOKED, caller, row)
-    await notify(db, parts, MailKind.API_KEY_REVOKED, caller, tenant, row, row.created_by)
+    await revocation.revoke(db, RevocationKind.CLIENT, client_id(row.id))
+    record_audit(db, Action.TOKEN_REVOKED, caller, row)
+    await notify(db, services, EmailKind.API_KEY_REVOKED, caller, tenant, row, row.created_by)
 
 
 def verify_scopes(caller: Principal, role: Role, scopes: Sequence[str]) -> None:
@@ -120,14 +122,14 @@ def verify_scopes(caller: Principal, role: Role, scopes: Sequence[str]) -> None:
 
 
 async def find(db: AsyncSession, caller: Principal, key_id: UUID) -> ApiKey:
-    """Give a key of the caller's tenant that still works, held until the change; raises ApiKeyUnknown."""
+    """Give a key of the caller's tenant that still works, held until the change; raises ApiKeyNotFound."""
     row: ApiKey | None = await db.scalar(
         select(ApiKey)
         .where(ApiKey.id == key_id, ApiKey.tenant_id == caller.tenant_id, *WORKING)
         .with_for_update()
     )
     if row is None:
-        raise ApiKeyUnknown
+        raise ApiKeyNotFound
     return row
 
 
@@ -137,12 +139,12 @@ WORKING = (
 )
 
 
-def new_text(key_id: UUID) -> SecretStr:
-    """Make a key's text, of 256 random bits."""
+def generate_secret(key_id: UUID) -> SecretStr:
+    """Create a key's text, of 256 random bits."""
     return SecretStr(api_keys.format_key(key_id, secrets.token_hex(SECRET_BYTES)))
 
 
-def note(db: AsyncSession, action: Action, caller: Principal, row: ApiKey, **detail: Any) -> None:
+def record_audit(db: AsyncSession, action: Action, caller: Principal, row: ApiKey, **detail: Any) -> None:
     """Write into the audit log what became of a key."""
     audit.record(
         db,
@@ -157,22 +159,22 @@ def note(db: AsyncSession, action: Action, caller: Principal, row: ApiKey, **det
 
 async def notify(  # noqa: PLR0913, PLR0917  # the parts of a mail
     db: AsyncSession,
-    parts: Parts,
-    kind: MailKind,
+    services: AuthServices,
+    kind: EmailKind,
     caller: Principal,
     tenant: Tenant,
     row: ApiKey,
     *holders: UUID,
 ) -> None:
     """Send a notice about a key to its holders, as far as they still belong to the tenant."""
-    actor = await db.get_one(User, person(caller))
+    actor = await db.get_one(User, user_id_of(caller))
     for holder in dict.fromkeys(holders):
-        if await role_of(db, tenant.id, holder):
-            send(
+        if await get_role(db, tenant.id, holder):
+            request_email(
                 db,
-                parts,
+                services,
                 kind,
-                Recipient.of(await db.get_one(User, holder)),
+                Recipient.from_user(await db.get_one(User, holder)),
                 tenant_id=tenant.id,
                 tenant_name=tenant.name,
                 key_name=row.name,
@@ -181,16 +183,16 @@ async def notify(  # noqa: PLR0913, PLR0917  # the parts of a mail
 
 
 def client_id(key_id: UUID) -> str:
-    """Give what a key is known by in every service; nobody else's id looks like it."""
+    """Return what a key is known by in every service; nobody else's id looks like it."""
     return f"ak.{key_id.hex}"
 
 
 def prefix_of(row: ApiKey) -> str:
-    """Tell how a key begins, which is no part of its secret."""
+    """Return how a key begins, which is no part of its secret."""
     return f"{api_keys.PREFIX}{row.id.hex}"
 
 
-def shown(row: ApiKey, *, creator_is_entitled: bool) -> schemas.ApiKey:
+def to_schema(row: ApiKey, *, creator_is_entitled: bool) -> schemas.ApiKey:
     """Describe a key without its secret."""
     return schemas.ApiKey(
         id=row.id,
@@ -208,7 +210,7 @@ def shown(row: ApiKey, *, creator_is_entitled: bool) -> schemas.ApiKey:
     )
 
 
-def made(row: ApiKey, text: SecretStr) -> schemas.MadeApiKey:
+def to_created_schema(row: ApiKey, text: SecretStr) -> schemas.CreatedApiKey:
     """Describe a key with its secret."""
-    listed = shown(row, creator_is_entitled=True)
-    return schemas.MadeApiKey(**listed.model_dump(), key=text.get_secret_value())
+    schema = to_schema(row, creator_is_entitled=True)
+    return schemas.CreatedApiKey(**schema.model_dump(), key=text.get_secret_value())

@@ -13,41 +13,41 @@ from auth.api_keys import entitlement
 from auth.api_keys.keys import KIND, WORKING, client_id, prefix_of
 from auth.audit import Action
 from auth.emails import notify_owners
-from auth.events import MailKind
+from auth.events import EmailKind
 from auth.models import ApiKey, OrphanedApiKeys, Tenant, User
 from auth.security import revocation
-from auth.security.revocation import Kind
+from auth.security.revocation import RevocationKind
 
-MOST_LISTED = 20
+MAX_LISTED = 20
 
 
-async def report(db: AsyncSession, tenant: Tenant, user_id: UUID, role: Role | None) -> None:
+async def report_orphaned(db: AsyncSession, tenant: Tenant, user_id: UUID, role: Role | None) -> None:
     """Stop or keep the keys of somebody who has lost a role in a locked tenant; `role` is the new one."""
-    if role is not None and role >= entitlement.LEAST_ROLE:
+    if role is not None and role >= entitlement.MIN_ROLE:
         return
     keeps = tenant.orphaned_api_keys is OrphanedApiKeys.KEEP
     own, replaced = ApiKey.created_by == user_id, ApiKey.previous_created_by == user_id
     await close_streams(db, tenant.id, replaced if keeps else or_(own, replaced))
     working = select(ApiKey).where(ApiKey.tenant_id == tenant.id, own, *WORKING).order_by(ApiKey.created_at)
     if keys := (await db.scalars(working)).all():
-        await list_to_owners(db, tenant, await db.get_one(User, user_id), keys, kept=keeps)
+        await notify_about(db, tenant, await db.get_one(User, user_id), keys, are_kept=keeps)
 
 
-async def list_to_owners(
-    db: AsyncSession, tenant: Tenant, holder: User, keys: Sequence[ApiKey], *, kept: bool
+async def notify_about(
+    db: AsyncSession, tenant: Tenant, holder: User, keys: Sequence[ApiKey], *, are_kept: bool
 ) -> None:
     """Send the tenant's owners the list of somebody's keys, and write it into the audit log."""
-    kind = MailKind.API_KEYS_KEPT if kept else MailKind.API_KEYS_STOPPED
-    listed = "\n".join(line(key) for key in keys[:MOST_LISTED])
+    kind = EmailKind.API_KEYS_KEPT if are_kept else EmailKind.API_KEYS_STOPPED
+    lines = "\n".join(line(key) for key in keys[:MAX_LISTED])
     name = holder.display_name or ""
-    await notify_owners(db, kind, tenant, besides=holder.id, member=name, keys=listed, count=str(len(keys)))
+    await notify_owners(db, kind, tenant, besides=holder.id, member=name, keys=lines, count=str(len(keys)))
     audit.record(
         db,
         Action.TOKENS_ORPHANED,
         tenant_id=tenant.id,
         subject=holder.subject,
         kind=KIND,
-        kept=kept,
+        kept=are_kept,
         keys=[str(key.id) for key in keys],
     )
 
@@ -60,7 +60,7 @@ def line(key: ApiKey) -> str:
 async def close_streams(db: AsyncSession, tenant_id: UUID, which: ColumnElement[bool]) -> None:
     """Close, in every service, what was opened with some of a tenant's keys."""
     query = select(ApiKey.id).where(ApiKey.tenant_id == tenant_id, *WORKING, which)
-    await revocation.revoke(db, Kind.CLIENT, *map(client_id, await db.scalars(query)))
+    await revocation.revoke(db, RevocationKind.CLIENT, *map(client_id, await db.scalars(query)))
 
 
 async def stop_all(db: AsyncSession, tenant: Tenant) -> None:
@@ -78,8 +78,8 @@ async def revoke_all_of(db: AsyncSession, user: User) -> None:
     )
     rows = [(key, tenant) for key, tenant in await db.execute(query)]
     for tenant, group in groupby(rows, key=lambda row: row[1]):
-        await list_to_owners(db, tenant, user, [key for key, _ in group], kept=False)
-    await revocation.revoke(db, Kind.CLIENT, *(client_id(key.id) for key, _ in rows))
+        await notify_about(db, tenant, user, [key for key, _ in group], are_kept=False)
+    await revocation.revoke(db, RevocationKind.CLIENT, *(client_id(key.id) for key, _ in rows))
     own = (ApiKey.created_by == user.id, ApiKey.revoked_at.is_(None))
     await db.execute(update(ApiKey).where(*own).values(revoked_at=func.now()))
     replaced = update(ApiKey).where(ApiKey.previous_created_by == user.id)

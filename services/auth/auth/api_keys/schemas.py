@@ -14,12 +14,12 @@ from auth.schemas import Name
 MAX_OVERLAP_MINUTES = 7 * 24 * 60
 
 
-def network(text: str) -> str:
+def validate_network(text: str) -> str:
     """Write a network one way; ValueError when it is none."""
     return str(ip_network(text))
 
 
-def known(scope: str) -> str:
+def validate_scope(scope: str) -> str:
     """Refuse a scope that nothing asks for."""
     if scope not in PERMISSIONS:
         raise ValueError("no such scope")
@@ -27,8 +27,8 @@ def known(scope: str) -> str:
 
 
 KeyName = Annotated[Name, StringConstraints(min_length=1)]
-Scope = Annotated[str, AfterValidator(known), Field(json_schema_extra={"enum": [*PERMISSIONS]})]
-Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), AfterValidator(network)]
+Scope = Annotated[str, AfterValidator(validate_scope), Field(json_schema_extra={"enum": [*PERMISSIONS]})]
+Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), AfterValidator(validate_network)]
 
 
 class NewApiKey(RequestModel):
@@ -67,14 +67,14 @@ class ApiKey(BaseModel):
     previous_expires_at: datetime | None
 
 
-class MadeApiKey(ApiKey):
+class CreatedApiKey(ApiKey):
     """A key with its secret, which is shown this once."""
 
     key: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  # RFC 6750's word
 
 
-class AskedKey(RequestModel):
+class IntrospectionRequest(RequestModel):
     """A key that came to a service, and from where."""
 
     key: Annotated[SecretStr, Field(min_length=1, max_length=256)]

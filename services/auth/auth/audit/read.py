@@ -20,7 +20,7 @@ SUBJECT = f"^{SUBJECT_PATTERN}$"
 # Of a digest so much is shown: enough to tell addresses apart, too little to look one up.
 ORIGIN_DIGITS = 16
 EXPORT_PAGE = 500
-EXPORT_MOST = 50_000
+MAX_EXPORT = 50_000
 
 POSITION = tuple_(AuditEvent.happened_at, AuditEvent.id)
 
@@ -39,7 +39,7 @@ class Event(BaseModel):
     detail: dict[str, Any]
 
 
-class Wanted(BaseModel):
+class AuditFilter(BaseModel):
     """What of a log is wanted: `since` is included, `until` is not."""
 
     action: Action | None = None
@@ -49,49 +49,49 @@ class Wanted(BaseModel):
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Say it in SQL."""
-        found: list[ColumnElement[bool]] = []
+        conditions: list[ColumnElement[bool]] = []
         if self.action is not None:
-            found.append(AuditEvent.action == self.action.value)
+            conditions.append(AuditEvent.action == self.action.value)
         if self.subject is not None:
-            found.append(AuditEvent.subject == self.subject)
+            conditions.append(AuditEvent.subject == self.subject)
         if self.since is not None:
-            found.append(AuditEvent.happened_at >= self.since)
+            conditions.append(AuditEvent.happened_at >= self.since)
         if self.until is not None:
-            found.append(AuditEvent.happened_at < self.until)
-        return found
+            conditions.append(AuditEvent.happened_at < self.until)
+        return conditions
 
 
 async def page(db: AsyncSession, limit: int, cursor: str | None, *which: ColumnElement[bool]) -> Page[Event]:
     """Give a page of the log, the newest first; raises BadCursor."""
-    asked = select_from(AuditEvent).where(*which)
+    query = select_from(AuditEvent).where(*which)
     if cursor:
-        asked = asked.where(tuple_(*position(cursor)) > POSITION)
-    newest = asked.order_by(AuditEvent.happened_at.desc(), AuditEvent.id.desc()).limit(limit + 1)
+        query = query.where(tuple_(*parse_cursor(cursor)) > POSITION)
+    newest = query.order_by(AuditEvent.happened_at.desc(), AuditEvent.id.desc()).limit(limit + 1)
     rows = (await db.scalars(newest)).all()
-    shown = rows[:limit]
-    rest = shown and len(rows) > limit
-    last = encode_cursor(shown[-1].happened_at.isoformat(), str(shown[-1].id)) if rest else None
-    return Page(items=[told(row) for row in shown], next_cursor=last)
+    events = rows[:limit]
+    rest = events and len(rows) > limit
+    last = encode_cursor(events[-1].happened_at.isoformat(), str(events[-1].id)) if rest else None
+    return Page(items=[to_schema(row) for row in events], next_cursor=last)
 
 
 async def export(database: Database, *which: ColumnElement[bool]) -> AsyncIterator[bytes]:
     """Give a log as NDJSON, the oldest first, at most 50,000 lines; no transaction is open between parts."""
     after: Sequence[Any] | None = None
-    for _ in range(EXPORT_MOST // EXPORT_PAGE):
-        asked = select_from(AuditEvent).where(*which)
+    for _ in range(MAX_EXPORT // EXPORT_PAGE):
+        query = select_from(AuditEvent).where(*which)
         if after:
-            asked = asked.where(tuple_(*after) < POSITION)
+            query = query.where(tuple_(*after) < POSITION)
         async with database.begin() as db:
-            oldest = asked.order_by(AuditEvent.happened_at, AuditEvent.id).limit(EXPORT_PAGE)
+            oldest = query.order_by(AuditEvent.happened_at, AuditEvent.id).limit(EXPORT_PAGE)
             rows = (await db.scalars(oldest)).all()
         for row in rows:
-            yield told(row).model_dump_json().encode() + b"\n"
+            yield to_schema(row).model_dump_json().encode() + b"\n"
         if len(rows) < EXPORT_PAGE:
             return
         after = (rows[-1].happened_at, rows[-1].id)
 
 
-def position(cursor: str) -> tuple[datetime, UUID]:
+def parse_cursor(cursor: str) -> tuple[datetime, UUID]:
     """Read where a page ended; raises BadCursor."""
     happened_at, event_id = decode_cursor(cursor, str, str)
     try:
@@ -103,7 +103,7 @@ def position(cursor: str) -> tuple[datetime, UUID]:
     return read
 
 
-def told(row: AuditEvent) -> Event:
+def to_schema(row: AuditEvent) -> Event:
     """Show an event."""
     return Event(
         id=row.id,

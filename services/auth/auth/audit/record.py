@@ -96,7 +96,7 @@ def record(  # noqa: PLR0913  # the columns of the log
 
     `detail` holds no secret, no address and no name: the log leaves the machine.
     """
-    from_where, event_id = client_info.current(), uuid4()
+    from_where, event_id = client_info.current_client(), uuid4()
     what = {
         "action": action.value,
         "tenant_id": tenant_id,
@@ -107,8 +107,8 @@ def record(  # noqa: PLR0913  # the columns of the log
     }
     digest = from_where.digest if from_where else None
     db.add(AuditEvent(id=event_id, address_digest=digest, request_id=context.request_id(), **what))
-    told = {name: str(value) for name, value in what.items() if value is not None} | {"detail": detail}
-    tell = partial(logger.info, "audit", extra={"audit_id": str(event_id), **told})
+    fields = {name: str(value) for name, value in what.items() if value is not None} | {"detail": detail}
+    tell = partial(logger.info, "audit", extra={"audit_id": str(event_id), **fields})
     listen(db.sync_session, "after_commit", lambda _session: tell(), once=True)
 
 

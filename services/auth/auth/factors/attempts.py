@@ -14,26 +14,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import emails
 from auth.audit import Action, record
 from auth.errors import SigningKeysUnavailable
-from auth.events import MailKind
-from auth.factors.errors import FactorRefused, FactorsBlocked
+from auth.events import EmailKind
+from auth.factors.errors import FactorsBlocked, InvalidFactor
 from auth.models import FactorAttempts, User
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.signing.vault import VaultUnavailable
 
 # NIST SP 800-63B-4, 3.2.2: not more than 100 in a row, or what is guessed at is disabled.
-MOST = 100
-LONG = timedelta(days=1)
+MAX_FAILURES = 100
+PERMANENT_BLOCK_RETRY = timedelta(days=1)
 # No session could begin, and not because of the answer: that was right, or nothing would have been signed.
-UNSIGNED = (SigningKeysUnavailable, VaultUnavailable)
+SIGNING_ERRORS = (SigningKeysUnavailable, VaultUnavailable)
 
 
-async def count(parts: Parts, user_id: UUID) -> int:
+async def register(services: AuthServices, user_id: UUID) -> int:
     """Count an answer that is about to be looked at; raises FactorsBlocked."""
-    settings = parts.settings
+    settings = services.settings
     block = timedelta(minutes=settings.auth_second_factor_block_minutes)
     more = FactorAttempts.failures + 1
     due = more % settings.auth_second_factor_max_failures == 0
-    async with parts.database.begin() as db:
+    async with services.database.begin() as db:
         failures: int | None = await db.scalar(
             insert(FactorAttempts)
             .values(user_id=user_id, failures=1)
@@ -43,7 +43,7 @@ async def count(parts: Parts, user_id: UUID) -> int:
                     "failures": more,
                     "blocked_until": case((due, func.now() + block), else_=FactorAttempts.blocked_until),
                 },
-                where=(FactorAttempts.failures < MOST)
+                where=(FactorAttempts.failures < MAX_FAILURES)
                 & or_(FactorAttempts.blocked_until.is_(None), FactorAttempts.blocked_until <= func.now()),
             )
             .returning(FactorAttempts.failures)
@@ -51,33 +51,35 @@ async def count(parts: Parts, user_id: UUID) -> int:
         if failures is None:
             until = await db.scalar(
                 select(FactorAttempts.blocked_until).where(
-                    FactorAttempts.user_id == user_id, FactorAttempts.failures < MOST
+                    FactorAttempts.user_id == user_id, FactorAttempts.failures < MAX_FAILURES
                 )
             )
-            left = until - datetime.now(UTC) if until else LONG
+            left = until - datetime.now(UTC) if until else PERMANENT_BLOCK_RETRY
             raise FactorsBlocked(retry_after=left.total_seconds())
     return failures
 
 
-async def forget(db: AsyncSession, user_id: UUID) -> None:
+async def reset(db: AsyncSession, user_id: UUID) -> None:
     """Begin to count anew, because an answer was right."""
     await db.execute(delete(FactorAttempts).where(FactorAttempts.user_id == user_id))
 
 
-async def forgive(parts: Parts, user_id: UUID) -> None:
+async def reset_after_outage(services: AuthServices, user_id: UUID) -> None:
     """Begin to count anew though what came of a right answer was undone: nobody is blocked by our outage."""
-    async with parts.database.begin() as db:
-        await forget(db, user_id)
+    async with services.database.begin() as db:
+        await reset(db, user_id)
 
 
-async def refuse(parts: Parts, user_id: UUID, failures: int, refusal: FactorRefused) -> FactorRefused:
+async def record_failure(
+    services: AuthServices, user_id: UUID, failures: int, refusal: InvalidFactor
+) -> InvalidFactor:
     """Write down that an answer was wrong; the one that blocks an account's factors is told to its owner."""
-    async with parts.database.begin() as db:
+    async with services.database.begin() as db:
         user = await db.get_one(User, user_id)
         record(db, Action.SECOND_FACTOR_FAIL, actor=user.subject)
         if refusal.cloned:
             record(db, Action.PASSKEY_CLONED, actor=user.subject, passkey=str(refusal.cloned))
-        if failures % parts.settings.auth_second_factor_max_failures == 0:
+        if failures % services.settings.auth_second_factor_max_failures == 0:
             record(db, Action.SECOND_FACTOR_BLOCKED, actor=user.subject, failures=failures)
-            emails.send(db, parts, MailKind.SIGN_IN_BLOCKED, emails.Recipient.of(user))
+            emails.request_email(db, services, EmailKind.SIGN_IN_BLOCKED, emails.Recipient.from_user(user))
     return refusal

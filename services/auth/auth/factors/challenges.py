@@ -15,90 +15,90 @@ from sqlalchemy import ColumnElement, and_, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import client_info
-from auth.factors.errors import ChallengeInvalid
-from auth.models import Aim, Challenge
-from auth.security.keyed_hash import digest
-from auth.services import Parts
+from auth.factors.errors import InvalidChallenge
+from auth.models import Challenge, ChallengePurpose
+from auth.security.keyed_hash import keyed_hash
+from auth.services import AuthServices
 
-LIFE = timedelta(minutes=5)
+TTL = timedelta(minutes=5)
 RANDOM_BYTES = 32
 
 
 @dataclass(frozen=True)
-class Asked:
+class IssuedChallenge:
     """A challenge as its client gets it, and what a passkey would sign for it."""
 
     token: str
-    to_sign: bytes
+    webauthn_challenge: bytes
 
 
-def ask(  # noqa: PLR0913  # what a challenge is bound to
+def issue(  # noqa: PLR0913  # what a challenge is bound to
     db: AsyncSession,
-    parts: Parts,
-    aim: Aim,
+    services: AuthServices,
+    aim: ChallengePurpose,
     *,
     user_id: UUID | None = None,
     tenant_id: UUID | None = None,
     session_id: UUID | None = None,
     amr: Sequence[str] = (),
-) -> Asked:
-    """Make a challenge for whoever is asking from where they are; `amr` is what was proved before."""
+) -> IssuedChallenge:
+    """Create a challenge for whoever is asking from where they are; `amr` is what was proved before."""
     token = jose.encode(secrets.token_bytes(RANDOM_BYTES))
     db.add(
         Challenge(
-            digest=kept(parts, token)[0],
+            digest=_digests(services, token)[0],
             aim=aim,
             user_id=user_id,
             tenant_id=tenant_id,
             session_id=session_id,
             amr=list(amr),
-            origin_digest=here()[0],
-            expires_at=datetime.now(UTC) + LIFE,
+            origin_digest=current_ip_hashes()[0],
+            expires_at=datetime.now(UTC) + TTL,
         )
     )
-    return Asked(token, to_sign(token))
+    return IssuedChallenge(token, webauthn_challenge_of(token))
 
 
-async def whose(db: AsyncSession, parts: Parts, aim: Aim, token: str) -> UUID:
-    """Tell who was asked, and leave the challenge as it is; raises ChallengeInvalid."""
-    user_id = await db.scalar(select(Challenge.user_id).where(open_(parts, aim, token)))
+async def owner(db: AsyncSession, services: AuthServices, aim: ChallengePurpose, token: str) -> UUID:
+    """Return who was asked, and leave the challenge as it is; raises InvalidChallenge."""
+    user_id = await db.scalar(select(Challenge.user_id).where(_is_open(services, aim, token)))
     if user_id is None:
-        raise ChallengeInvalid
+        raise InvalidChallenge
     return user_id
 
 
-async def take(
-    db: AsyncSession, parts: Parts, aim: Aim, token: str, *which: ColumnElement[bool]
+async def consume(
+    db: AsyncSession, services: AuthServices, aim: ChallengePurpose, token: str, *which: ColumnElement[bool]
 ) -> Challenge:
-    """Use a challenge up: of many at once, one finds it; raises ChallengeInvalid."""
-    taken: Challenge | None = await db.scalar(
-        delete(Challenge).where(open_(parts, aim, token), *which).returning(Challenge)
+    """Use a challenge up: of many at once, one finds it; raises InvalidChallenge."""
+    challenge: Challenge | None = await db.scalar(
+        delete(Challenge).where(_is_open(services, aim, token), *which).returning(Challenge)
     )
-    if taken is None:
-        raise ChallengeInvalid
-    return taken
+    if challenge is None:
+        raise InvalidChallenge
+    return challenge
 
 
-def to_sign(token: str) -> bytes:
-    """Give what a passkey signs for a challenge, whatever the peppers are by then: it is no secret."""
+def webauthn_challenge_of(token: str) -> bytes:
+    """Return what a passkey signs for a challenge, whatever the peppers are by then: it is no secret."""
     return hashlib.sha256(f"webauthn challenge {token}".encode()).digest()
 
 
-def open_(parts: Parts, aim: Aim, token: str) -> ColumnElement[bool]:
-    """Say which row a challenge is, if it may be answered here and now."""
+def _is_open(services: AuthServices, aim: ChallengePurpose, token: str) -> ColumnElement[bool]:
+    """Return which row a challenge is, if it may be answered here and now."""
     return and_(
-        Challenge.digest.in_(kept(parts, token)),
+        Challenge.digest.in_(_digests(services, token)),
         Challenge.aim == aim,
-        Challenge.origin_digest.in_(here()),
+        Challenge.origin_digest.in_(current_ip_hashes()),
         Challenge.expires_at > func.now(),
     )
 
 
-def kept(parts: Parts, token: str) -> list[bytes]:
-    """Give what a challenge may be found by, a new one by the first."""
-    return [digest(pepper, "challenge", token) for pepper in parts.settings.refresh_peppers]
+def _digests(services: AuthServices, token: str) -> list[bytes]:
+    """Return what a challenge may be found by, a new one by the first."""
+    return [keyed_hash(pepper, "challenge", token) for pepper in services.settings.refresh_peppers]
 
 
-def here() -> tuple[bytes, ...]:
-    """Give the digests of where the request comes from."""
-    return found.digests if (found := client_info.current()) else (b"",)
+def current_ip_hashes() -> tuple[bytes, ...]:
+    """Return the digests of where the request comes from."""
+    return client.digests if (client := client_info.current_client()) else (b"",)

@@ -16,9 +16,9 @@ class SecondFactorRequired(Unauthenticated):
 
     default_detail = "Now prove it with your second factor."
 
-    def __init__(self, asked: dict[str, JsonValue]) -> None:
+    def __init__(self, extensions: dict[str, JsonValue]) -> None:
         super().__init__(headers={"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"})
-        self.extensions = asked
+        self.extensions = extensions
 
 
 class SecondFactorEnrolmentRequired(Unauthenticated):
@@ -31,13 +31,13 @@ class SecondFactorEnrolmentRequired(Unauthenticated):
         super().__init__(headers=headers, challenge=challenge)
 
 
-class ChallengeInvalid(Challenged):
+class InvalidChallenge(Challenged):
     """The challenge is unknown, answered already, too old, or was given to somebody elsewhere."""
 
     default_detail = "This took too long, or was answered already. Begin again."
 
 
-class FactorRefused(Challenged):
+class InvalidFactor(Challenged):
     """One answer for every code and passkey that does not prove anything; `cloned` is for us alone."""
 
     default_detail = "This does not prove who you are. Try again, or another of your factors."
@@ -53,7 +53,7 @@ class FactorsBlocked(TooManyRequests):
     default_detail = "Too many wrong answers. Wait, or sign in with a passkey."
 
 
-class SecondFactorNeeded(Challenged):
+class PasswordNotSufficient(Challenged):
     """A password alone proves too little for an account that has a second factor."""
 
     default_detail = "Prove it with your second factor; the password is not enough."
@@ -78,19 +78,19 @@ class SecondFactorMissing(Challenged):
     )
 
 
-class CodeRefused(BadRequest):
+class InvalidTotpCode(BadRequest):
     """The code is not the app's of now, so the app is not set up yet."""
 
     default_detail = "The code does not fit. Check the clock of the device, and enter the newest code."
 
 
-class PasskeyNotRegistered(BadRequest):
+class InvalidPasskey(BadRequest):
     """What the browser made is not a passkey for here, or its challenge is over; which, is not told."""
 
     default_detail = "The passkey could not be registered. Begin again."
 
 
-class PasskeyKnown(Conflict):
+class PasskeyAlreadyExists(Conflict):
     """Somebody has registered the same passkey already."""
 
     default_detail = "This passkey is registered already."
@@ -102,7 +102,7 @@ class TooManyPasskeys(Conflict):
     default_detail = "There are too many passkeys. Remove one first."
 
 
-class TotpExists(Conflict):
+class TotpAlreadyExists(Conflict):
     """The account has an authenticator app."""
 
     default_detail = "There is an authenticator app already. Remove it first."
@@ -117,13 +117,13 @@ class LastFactorRequired(Conflict):
     )
 
 
-class FactorUnknown(NotFound):
+class FactorNotFound(NotFound):
     """There is no such factor, as far as this caller may know."""
 
     default_detail = "There is no such factor."
 
 
-class PasskeysUnavailable(NotFound):
+class PasskeysDisabled(NotFound):
     """Nobody has told this service for which host passkeys would be."""
 
     default_detail = "Passkeys are not set up here."

@@ -23,17 +23,17 @@ from webauthn.helpers.structs import (
 from webauthn.registration.verify_registration_response import VerifiedRegistration
 
 from auth import users
-from auth.factors.challenges import LIFE
+from auth.factors.challenges import TTL
 from auth.factors.errors import (
-    FactorRefused,
-    PasskeyKnown,
-    PasskeyNotRegistered,
-    PasskeysUnavailable,
+    InvalidFactor,
+    InvalidPasskey,
+    PasskeyAlreadyExists,
+    PasskeysDisabled,
     TooManyPasskeys,
 )
 from auth.factors.schemas import Assertion, NewPasskey
 from auth.models import Passkey, User
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.settings import Settings
 
 T = TypeVar("T")
@@ -42,17 +42,19 @@ Options = dict[str, JsonValue]
 logger = logging.getLogger(__name__)
 
 RP_NAME = "Acme"
-MOST = 20
-TIMEOUT_MS = int(LIFE.total_seconds() * 1000)
+MAX_PASSKEYS = 20
+TIMEOUT_MS = int(TTL.total_seconds() * 1000)
 
 
-async def options_to_register(db: AsyncSession, parts: Parts, user: User, to_sign: bytes) -> Options:
-    """Say what a browser needs to make a passkey; raises PasskeysUnavailable or TooManyPasskeys."""
-    known = await of(db, user.id)
-    if len(known) >= MOST:
+async def registration_options(
+    db: AsyncSession, services: AuthServices, user: User, to_sign: bytes
+) -> Options:
+    """Return what a browser needs to make a passkey; raises PasskeysDisabled or TooManyPasskeys."""
+    passkeys = await list_for_user(db, user.id)
+    if len(passkeys) >= MAX_PASSKEYS:
         raise TooManyPasskeys
     options = webauthn.generate_registration_options(
-        rp_id=rp_id(parts.settings),
+        rp_id=rp_id(services.settings),
         rp_name=RP_NAME,
         # Opaque: a passkey tells its holder's id to whoever finds the device.
         user_id=user.id.bytes,
@@ -64,25 +66,25 @@ async def options_to_register(db: AsyncSession, parts: Parts, user: User, to_sig
             resident_key=ResidentKeyRequirement.REQUIRED,
             user_verification=UserVerificationRequirement.REQUIRED,
         ),
-        exclude_credentials=described(known),
+        exclude_credentials=descriptors(passkeys),
     )
-    return plain(webauthn.options_to_json(options))
+    return parse_options(webauthn.options_to_json(options))
 
 
-def options_to_sign(parts: Parts, to_sign: bytes, known: list[Passkey]) -> Options:
-    """Say what a browser needs to use a passkey: one of the known, or whichever somebody has for us."""
+def authentication_options(services: AuthServices, to_sign: bytes, passkeys: list[Passkey]) -> Options:
+    """Return what a browser needs to use a passkey: one of the known, or whichever somebody has for us."""
     options = webauthn.generate_authentication_options(
-        rp_id=rp_id(parts.settings),
+        rp_id=rp_id(services.settings),
         challenge=to_sign,
         timeout=TIMEOUT_MS,
-        allow_credentials=described(known) or None,
+        allow_credentials=descriptors(passkeys) or None,
         user_verification=UserVerificationRequirement.REQUIRED,
     )
-    return plain(webauthn.options_to_json(options))
+    return parse_options(webauthn.options_to_json(options))
 
 
 @dataclass(frozen=True)
-class Checked:
+class VerifiedPasskey:
     """A passkey that was verified and is not kept yet, and its name."""
 
     name: str
@@ -91,15 +93,15 @@ class Checked:
     @property
     def amr(self) -> list[str]:
         """What making it has proved (RFC 8176)."""
-        return ways(self.verified.credential_device_type)
+        return amr_of(self.verified.credential_device_type)
 
 
-def check(parts: Parts, wanted: NewPasskey, to_sign: bytes) -> Checked:
-    """Verify a passkey that a browser has made; raises PasskeyNotRegistered or PasskeysUnavailable."""
-    settings = parts.settings
-    verified = judged(
+def verify_registration(services: AuthServices, request: NewPasskey, to_sign: bytes) -> VerifiedPasskey:
+    """Verify a passkey that a browser has made; raises InvalidPasskey or PasskeysDisabled."""
+    settings = services.settings
+    verified = verified_or_none(
         lambda: webauthn.verify_registration_response(
-            credential=wanted.passkey.model_dump(by_alias=True, exclude_none=True),
+            credential=request.passkey.model_dump(by_alias=True, exclude_none=True),
             expected_challenge=to_sign,
             expected_rp_id=rp_id(settings),
             expected_origin=settings.passkey_origins,
@@ -107,12 +109,12 @@ def check(parts: Parts, wanted: NewPasskey, to_sign: bytes) -> Checked:
         )
     )
     if verified is None:
-        raise PasskeyNotRegistered
-    return Checked(wanted.name, verified)
+        raise InvalidPasskey
+    return VerifiedPasskey(request.name, verified)
 
 
-async def register(db: AsyncSession, user: User, checked: Checked) -> Passkey:
-    """Keep a passkey that was verified; raises PasskeyKnown."""
+async def register(db: AsyncSession, user: User, checked: VerifiedPasskey) -> Passkey:
+    """Store a passkey that was verified; raises PasskeyAlreadyExists."""
     verified = checked.verified
     added: Passkey | None = await db.scalar(
         insert(Passkey)
@@ -127,31 +129,35 @@ async def register(db: AsyncSession, user: User, checked: Checked) -> Passkey:
         .returning(Passkey)
     )
     if added is None:
-        raise PasskeyKnown
+        raise PasskeyAlreadyExists
     return added
 
 
-async def use(
-    db: AsyncSession, parts: Parts, shown: Assertion, to_sign: bytes, user_id: UUID | None = None
+async def authenticate(
+    db: AsyncSession,
+    services: AuthServices,
+    assertion: Assertion,
+    to_sign: bytes,
+    user_id: UUID | None = None,
 ) -> tuple[UUID, list[str]]:
-    """Tell who has shown a passkey, and how it is kept (`hwk` or `swk`, RFC 8176); raises FactorRefused.
+    """Return who has shown a passkey, and how it is kept (`hwk` or `swk`, RFC 8176); raises InvalidFactor.
 
     Without `user_id` the passkey itself has to say whose it is.
     """
     passkey = await db.scalar(
-        select(Passkey).where(Passkey.credential_id == base64url_to_bytes(shown.raw_id))
+        select(Passkey).where(Passkey.credential_id == base64url_to_bytes(assertion.raw_id))
     )
     if passkey is None or user_id not in {None, passkey.user_id}:
-        raise FactorRefused
-    handle = shown.response.user_handle
+        raise InvalidFactor
+    handle = assertion.response.user_handle
     if (user_id is None and not handle) or (handle and base64url_to_bytes(handle) != passkey.user_id.bytes):
-        raise FactorRefused
-    verified = judged(
+        raise InvalidFactor
+    verified = verified_or_none(
         lambda: webauthn.verify_authentication_response(
-            credential=shown.model_dump(by_alias=True, exclude_none=True),
+            credential=assertion.model_dump(by_alias=True, exclude_none=True),
             expected_challenge=to_sign,
-            expected_rp_id=rp_id(parts.settings),
-            expected_origin=parts.settings.passkey_origins,
+            expected_rp_id=rp_id(services.settings),
+            expected_origin=services.settings.passkey_origins,
             credential_public_key=passkey.public_key,
             # Compared below, in one statement and with an alarm of its own.
             credential_current_sign_count=0,
@@ -159,19 +165,19 @@ async def use(
         )
     )
     if verified is None:
-        raise FactorRefused
-    await users.hold_person(db, passkey.user_id)
-    await count_on(db, passkey, verified.new_sign_count)
-    return passkey.user_id, ways(verified.credential_device_type)
+        raise InvalidFactor
+    await users.lock_user(db, passkey.user_id)
+    await update_sign_count(db, passkey, verified.new_sign_count)
+    return passkey.user_id, amr_of(verified.credential_device_type)
 
 
-def ways(kept_on: CredentialDeviceType) -> list[str]:
-    """Say what a passkey proves: a key in hardware, or one that is copied between devices, and its person."""
+def amr_of(kept_on: CredentialDeviceType) -> list[str]:
+    """Return what a passkey proves (RFC 8176): a hardware or a synced key, and its person."""
     return ["swk" if kept_on is CredentialDeviceType.MULTI_DEVICE else "hwk", "user", "mfa"]
 
 
-async def count_on(db: AsyncSession, passkey: Passkey, signed: int) -> None:
-    """Keep how often a passkey has signed (WebAuthn section 7.2, step 22); raises FactorRefused.
+async def update_sign_count(db: AsyncSession, passkey: Passkey, signed: int) -> None:
+    """Store how often a passkey has signed (WebAuthn section 7.2, step 22); raises InvalidFactor.
 
     One that has not signed more often than before is a copy, unless it never counts at all.
     """
@@ -184,16 +190,16 @@ async def count_on(db: AsyncSession, passkey: Passkey, signed: int) -> None:
         .execution_options(synchronize_session=False)
     )
     if counted is None:
-        raise FactorRefused(cloned=passkey.id)
+        raise InvalidFactor(cloned=passkey.id)
 
 
-async def of(db: AsyncSession, user_id: UUID) -> list[Passkey]:
+async def list_for_user(db: AsyncSession, user_id: UUID) -> list[Passkey]:
     """List somebody's passkeys, oldest first."""
     mine = select(Passkey).where(Passkey.user_id == user_id).order_by(Passkey.created_at, Passkey.id)
     return list((await db.scalars(mine)).all())
 
 
-def judged(verify: Callable[[], T]) -> T | None:
+def verified_or_none(verify: Callable[[], T]) -> T | None:
     """Verify what a client sent; None when it is not right."""
     try:
         return verify()
@@ -203,19 +209,19 @@ def judged(verify: Callable[[], T]) -> T | None:
         return None
 
 
-def described(known: list[Passkey]) -> list[PublicKeyCredentialDescriptor]:
+def descriptors(passkeys: list[Passkey]) -> list[PublicKeyCredentialDescriptor]:
     """Name passkeys to a browser."""
-    return [PublicKeyCredentialDescriptor(id=passkey.credential_id) for passkey in known]
+    return [PublicKeyCredentialDescriptor(id=passkey.credential_id) for passkey in passkeys]
 
 
 def rp_id(settings: Settings) -> str:
-    """Give the host that passkeys are for; raises PasskeysUnavailable."""
+    """Return the host that passkeys are for; raises PasskeysDisabled."""
     if not settings.rp_id:
-        raise PasskeysUnavailable
+        raise PasskeysDisabled
     return settings.rp_id
 
 
-def plain(text: str) -> Options:
-    """Give the library's JSON as an object."""
+def parse_options(text: str) -> Options:
+    """Return the library's JSON as an object."""
     read: Options = json.loads(text)
     return read

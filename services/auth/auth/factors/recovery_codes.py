@@ -17,24 +17,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import emails
 from auth.audit import Action, record
-from auth.events import MailKind
-from auth.factors.errors import FactorRefused
+from auth.events import EmailKind
+from auth.factors.errors import InvalidFactor
 from auth.models import RecoveryCode, User
-from auth.security.keyed_hash import digest
-from auth.services import Parts
+from auth.security.keyed_hash import keyed_hash
+from auth.services import AuthServices
 
-HOW_MANY = 10
+CODE_COUNT = 10
 # Crockford's base32: without i, l, o and u. What looks like one of them is read as what was meant.
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-READ_AS = str.maketrans("ilo", "110")
+LOOKALIKES = str.maketrans("ilo", "110")
 # The number, and 27 characters of five random bits each.
 LENGTH = 28
 GROUP = 4
-_BETWEEN = re.compile(r"[\s-]+")
+_SEPARATORS = re.compile(r"[\s-]+")
 
 
 @dataclass(frozen=True)
-class Prepared:
+class HashedCode:
     """A new code as its owner writes it down, and the hash that is kept of it."""
 
     number: str
@@ -42,27 +42,32 @@ class Prepared:
     secret_hash: str
 
 
-async def prepare(parts: Parts) -> list[Prepared]:
-    """Make new codes and hash them; raises TooManySignIns."""
-    made = [make(number) for number in range(HOW_MANY)]
-    hashes = await asyncio.gather(*(parts.passwords.hash(code) for code in made))
-    return [Prepared(code[0], grouped(code), kept) for code, kept in zip(made, hashes, strict=True)]
+async def prepare(services: AuthServices) -> list[HashedCode]:
+    """Create new codes and hash them; raises TooManySignIns."""
+    codes = [generate(number) for number in range(CODE_COUNT)]
+    hashes = await asyncio.gather(*(services.passwords.hash(code) for code in codes))
+    return [
+        HashedCode(code[0], format_code(code), secret_hash)
+        for code, secret_hash in zip(codes, hashes, strict=True)
+    ]
 
 
-async def prepare_first(parts: Parts, user_id: UUID) -> list[Prepared]:
+async def prepare_first(services: AuthServices, user_id: UUID) -> list[HashedCode]:
     """Make and hash codes for somebody who never had any; none for others."""
-    async with parts.database.begin() as db:
+    async with services.database.begin() as db:
         had = await has_any(db, user_id)
-    return [] if had else await prepare(parts)
+    return [] if had else await prepare(services)
 
 
-async def renew(db: AsyncSession, parts: Parts, user: User, prepared: list[Prepared]) -> list[str]:
+async def renew(
+    db: AsyncSession, services: AuthServices, user: User, prepared: list[HashedCode]
+) -> list[str]:
     """Store new codes; the ones before are void."""
     await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
-    pepper = parts.settings.auth_password_pepper
+    pepper = services.settings.auth_password_pepper
     db.add_all(
         RecoveryCode(
-            digest=found_by(pepper, user.id, one.number), user_id=user.id, secret_hash=one.secret_hash
+            digest=lookup_digest(pepper, user.id, one.number), user_id=user.id, secret_hash=one.secret_hash
         )
         for one in prepared
     )
@@ -71,12 +76,12 @@ async def renew(db: AsyncSession, parts: Parts, user: User, prepared: list[Prepa
 
 
 async def store_first(
-    db: AsyncSession, parts: Parts, user: User, prepared: list[Prepared]
+    db: AsyncSession, services: AuthServices, user: User, prepared: list[HashedCode]
 ) -> list[str] | None:
     """Store codes that were prepared for a locked person, unless they have been given others meanwhile."""
     if not prepared or await has_any(db, user.id):
         return None
-    return await renew(db, parts, user, prepared)
+    return await renew(db, services, user, prepared)
 
 
 async def has_any(db: AsyncSession, user_id: UUID) -> bool:
@@ -84,18 +89,20 @@ async def has_any(db: AsyncSession, user_id: UUID) -> bool:
     return bool(await db.scalar(select(select(RecoveryCode).where(RecoveryCode.user_id == user_id).exists())))
 
 
-async def match(parts: Parts, user_id: UUID, shown: SecretStr | None) -> RecoveryCode | None:
-    """Return the unused code that somebody shows, if they show one; raises FactorRefused or TooManySignIns.
+async def find_matching(
+    services: AuthServices, user_id: UUID, code_text: SecretStr | None
+) -> RecoveryCode | None:
+    """Return the unused code that somebody shows, if they show one; raises InvalidFactor or TooManySignIns.
 
     One hash is computed, also where there is no such code.
     """
-    if shown is None:
+    if code_text is None:
         return None
-    typed = _BETWEEN.sub("", shown.get_secret_value()).lower()
+    typed = _SEPARATORS.sub("", code_text.get_secret_value()).lower()
     # The pepper before this one finds them, too: codes were shown once and cannot be keyed anew.
-    peppers = (parts.settings.auth_password_pepper, parts.settings.auth_previous_password_pepper)
-    digests = [found_by(pepper, user_id, typed) for pepper in peppers if pepper]
-    async with parts.database.begin() as db:
+    peppers = (services.settings.auth_password_pepper, services.settings.auth_previous_password_pepper)
+    digests = [lookup_digest(pepper, user_id, typed) for pepper in peppers if pepper]
+    async with services.database.begin() as db:
         code: RecoveryCode | None = await db.scalar(
             select(RecoveryCode).where(
                 RecoveryCode.user_id == user_id,
@@ -103,15 +110,15 @@ async def match(parts: Parts, user_id: UUID, shown: SecretStr | None) -> Recover
                 RecoveryCode.used_at.is_(None),
             )
         )
-    matches = await parts.passwords.verify(typed.translate(READ_AS), code.secret_hash if code else None)
+    matches = await services.passwords.verify(typed.translate(LOOKALIKES), code.secret_hash if code else None)
     # An older code is found by all of it.
     if code is None or not (matches or code.secret_hash is None):
-        raise FactorRefused
+        raise InvalidFactor
     return code
 
 
-async def use(db: AsyncSession, parts: Parts, user: User, code: RecoveryCode) -> None:
-    """Use up a code that has matched: of many at once, one finds it unused; raises FactorRefused."""
+async def consume(db: AsyncSession, services: AuthServices, user: User, code: RecoveryCode) -> None:
+    """Use up a code that has matched: of many at once, one finds it unused; raises InvalidFactor."""
     used = await db.scalar(
         update(RecoveryCode)
         .where(
@@ -125,30 +132,32 @@ async def use(db: AsyncSession, parts: Parts, user: User, code: RecoveryCode) ->
         .execution_options(synchronize_session=False)
     )
     if used is None:
-        raise FactorRefused
-    left = await unused(db, user.id)
+        raise InvalidFactor
+    left = await count_unused(db, user.id)
     record(db, Action.RECOVERY_CODE_USED, actor=user.subject, left=left)
-    emails.send(db, parts, MailKind.RECOVERY_CODE_USED, emails.Recipient.of(user), left=str(left))
+    emails.request_email(
+        db, services, EmailKind.RECOVERY_CODE_USED, emails.Recipient.from_user(user), left=str(left)
+    )
 
 
-async def unused(db: AsyncSession, user_id: UUID) -> int:
+async def count_unused(db: AsyncSession, user_id: UUID) -> int:
     """Count the codes that are left."""
     mine = (RecoveryCode.user_id == user_id, RecoveryCode.used_at.is_(None))
     return await db.scalar(select(func.count()).where(*mine)) or 0
 
 
-def make(number: int) -> str:
-    """Make a code of its number and random characters."""
+def generate(number: int) -> str:
+    """Create a code of its number and random characters."""
     return f"{number}{''.join(secrets.choice(ALPHABET) for _ in range(LENGTH - 1))}"
 
 
-def grouped(code: str) -> str:
+def format_code(code: str) -> str:
     """Write a code so that it can be read: `3abc-defg-hjkm-npqr-stvw-xyz2-4567`."""
     return "-".join(code[at : at + GROUP] for at in range(0, len(code), GROUP))
 
 
-def found_by(pepper: SecretStr, user_id: UUID, typed: str) -> bytes:
+def lookup_digest(pepper: SecretStr, user_id: UUID, typed: str) -> bytes:
     """Return what a code is found by: its number; of an older code, all of it."""
     if len(typed) in {1, LENGTH}:
-        return digest(pepper, "recovery code number", user_id.bytes, typed[0].translate(READ_AS))
-    return digest(pepper, "recovery code", user_id.bytes, typed)
+        return keyed_hash(pepper, "recovery code number", user_id.bytes, typed[0].translate(LOOKALIKES))
+    return keyed_hash(pepper, "recovery code", user_id.bytes, typed)

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from servicekit.schemas import RequestModel
 
 from auth.email_address import Email
-from auth.schemas import DeviceToken, DisplayName, OpaqueToken, Password, Secret, SessionBundle
+from auth.schemas import DeviceToken, DisplayName, OpaqueToken, Password, Secret, TokenResponse
 
 # Six digits are looked at as text: a zero in front counts.
 Code = Annotated[Secret, Field(min_length=6, max_length=6, examples=["123456"])]
-WrittenCode = Annotated[
+RecoveryCodeText = Annotated[
     Secret, Field(min_length=16, max_length=64, examples=["3abc-defg-hjkm-npqr-stvw-xyz2-4567"])
 ]
 # Canonical enough for every browser, and nothing that a decoder would trip over.
@@ -67,7 +67,7 @@ class Proof(RequestModel):
     """One factor, shown: a code of the app, a recovery code, or a passkey that has signed the challenge."""
 
     code: Code | None = None
-    recovery_code: WrittenCode | None = None
+    recovery_code: RecoveryCodeText | None = None
     passkey: Assertion | None = None
 
     @model_validator(mode="after")
@@ -80,8 +80,8 @@ class Proof(RequestModel):
     @property
     def shown(self) -> object:
         """Whatever is shown."""
-        found = (getattr(self, name, None) for name in sorted(PROOFS))
-        return next((one for one in found if one is not None), None)
+        given_proofs = (getattr(self, name, None) for name in sorted(PROOFS))
+        return next((one for one in given_proofs if one is not None), None)
 
 
 PROOFS = frozenset({"code", "recovery_code", "passkey", "password"})
@@ -168,7 +168,7 @@ class FactorAdded(BaseModel):
     recovery_codes: list[str] | None
 
 
-class Enrolled(SessionBundle):
+class Enrolled(TokenResponse):
     """The session that the sign-in was for; recovery codes are shown once."""
 
     recovery_codes: list[str] | None

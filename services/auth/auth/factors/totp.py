@@ -12,9 +12,9 @@ from servicekit.encryption import DecryptionFailed, decrypt, decrypt_by_any, enc
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth.factors.errors import CodeRefused, FactorRefused, TotpExists
+from auth.factors.errors import InvalidFactor, InvalidTotpCode, TotpAlreadyExists
 from auth.models import Totp, User
-from auth.services import Parts
+from auth.services import AuthServices
 
 # RFC 4226 section 4, R6: 160 bits; each character of the seed is five of them.
 SEED_LENGTH = 32
@@ -27,39 +27,41 @@ ISSUER = "Acme"
 clock: Callable[[], float] = time.time
 
 
-async def begin(db: AsyncSession, parts: Parts, user: User) -> tuple[str, str]:
-    """Give a new seed and its `otpauth` address; one that was not confirmed is void; raises TotpExists."""
+async def begin(db: AsyncSession, services: AuthServices, user: User) -> tuple[str, str]:
+    """Return a new seed and its `otpauth` URL, replacing an unconfirmed one; raises TotpAlreadyExists."""
     await db.execute(delete(Totp).where(Totp.user_id == user.id, Totp.confirmed_at.is_(None)))
     if await find(db, user.id):
-        raise TotpExists
+        raise TotpAlreadyExists
     seed, totp_id = pyotp.random_base32(SEED_LENGTH), uuid4()
-    sealed = encrypt(parts.settings.auth_session_encryption_key, seed, context=context(totp_id))
+    sealed = encrypt(services.settings.auth_session_encryption_key, seed, context=encryption_context(totp_id))
     db.add(Totp(id=totp_id, user_id=user.id, sealed_seed=sealed))
     return seed, pyotp.TOTP(seed).provisioning_uri(name=user.email, issuer_name=ISSUER)
 
 
 @dataclass(frozen=True)
-class Checked:
+class VerifiedTotp:
     """An app that is not confirmed yet, and the time step of the right code that it has shown."""
 
     totp_id: UUID
     step: int
 
 
-async def check(db: AsyncSession, parts: Parts, user_id: UUID, code: str) -> Checked:
-    """Check the first code of a new app; raises CodeRefused or TotpExists."""
+async def verify_first_code(
+    db: AsyncSession, services: AuthServices, user_id: UUID, code: str
+) -> VerifiedTotp:
+    """Check the first code of a new app; raises InvalidTotpCode or TotpAlreadyExists."""
     totp = await find(db, user_id)
     if totp is None:
-        raise CodeRefused
+        raise InvalidTotpCode
     if totp.confirmed_at:
-        raise TotpExists
-    if not (step := step_of(parts, totp, code)):
-        raise CodeRefused
-    return Checked(totp.id, step)
+        raise TotpAlreadyExists
+    if not (step := matching_step(services, totp, code)):
+        raise InvalidTotpCode
+    return VerifiedTotp(totp.id, step)
 
 
-async def confirm(db: AsyncSession, checked: Checked) -> None:
-    """Let an app count that has shown a right code, which is used up by this, too; raises TotpExists."""
+async def confirm(db: AsyncSession, checked: VerifiedTotp) -> None:
+    """Confirm an app by its first code, which is thereby consumed; raises TotpAlreadyExists."""
     confirmed = await db.scalar(
         update(Totp)
         .where(Totp.id == checked.totp_id, Totp.confirmed_at.is_(None))
@@ -67,51 +69,55 @@ async def confirm(db: AsyncSession, checked: Checked) -> None:
         .returning(Totp.id)
     )
     if confirmed is None:
-        raise TotpExists
+        raise TotpAlreadyExists
 
 
-async def use(db: AsyncSession, parts: Parts, user_id: UUID, code: str) -> None:
-    """Use a code up, and all before it: of many at once, one moves the step on; raises FactorRefused."""
+async def consume_code(db: AsyncSession, services: AuthServices, user_id: UUID, code: str) -> None:
+    """Use a code up, and all before it: of many at once, one moves the step on; raises InvalidFactor."""
     totp = await find(db, user_id)
-    if totp is None or not totp.confirmed_at or not (step := step_of(parts, totp, code)):
-        raise FactorRefused
+    if totp is None or not totp.confirmed_at or not (step := matching_step(services, totp, code)):
+        raise InvalidFactor
     moved = await db.scalar(
         update(Totp)
         .where(Totp.id == totp.id, Totp.last_step < step)
-        .values(last_step=step, **resealed(parts, totp))
+        .values(last_step=step, **reencrypted(services, totp))
         .returning(Totp.id)
         .execution_options(synchronize_session=False)
     )
     if moved is None:
-        raise FactorRefused
+        raise InvalidFactor
 
 
 async def find(db: AsyncSession, user_id: UUID) -> Totp | None:
     """Give somebody's app, confirmed or not."""
-    found: Totp | None = await db.scalar(select(Totp).where(Totp.user_id == user_id))
-    return found
+    totp: Totp | None = await db.scalar(select(Totp).where(Totp.user_id == user_id))
+    return totp
 
 
-def step_of(parts: Parts, totp: Totp, code: str) -> int | None:
+def matching_step(services: AuthServices, totp: Totp, code: str) -> int | None:
     """Return the time step that a code belongs to if it is acceptable now; compared in constant time."""
-    seed = decrypt_by_any(parts.settings.session_keys, totp.sealed_seed, context=context(totp.id))
+    seed = decrypt_by_any(
+        services.settings.session_keys, totp.sealed_seed, context=encryption_context(totp.id)
+    )
     app, now = pyotp.TOTP(seed, interval=STEP_SECONDS), clock()
     first, last = (int(at // STEP_SECONDS) for at in (now - LATE_SECONDS, now + EARLY_SECONDS))
     matching = [step for step in range(first, last + 1) if strings_equal(app.generate_otp(step), code)]
     return matching[0] if matching else None
 
 
-def resealed(parts: Parts, totp: Totp) -> dict[str, str]:
-    """Give the seed under the key of today, if it is under the one before; it lives as long as the app."""
-    today, *_ = parts.settings.session_keys
+def reencrypted(services: AuthServices, totp: Totp) -> dict[str, str]:
+    """Return the seed under the key of today, if it is under the one before; it lives as long as the app."""
+    today, *_ = services.settings.session_keys
     try:
-        decrypt(today, totp.sealed_seed, context=context(totp.id))
+        decrypt(today, totp.sealed_seed, context=encryption_context(totp.id))
     except DecryptionFailed:
-        seed = decrypt_by_any(parts.settings.session_keys, totp.sealed_seed, context=context(totp.id))
-        return {"sealed_seed": encrypt(today, seed, context=context(totp.id))}
+        seed = decrypt_by_any(
+            services.settings.session_keys, totp.sealed_seed, context=encryption_context(totp.id)
+        )
+        return {"sealed_seed": encrypt(today, seed, context=encryption_context(totp.id))}
     return {}
 
 
-def context(totp_id: UUID) -> str:
+def encryption_context(totp_id: UUID) -> str:
     """Bind a sealed seed to its row."""
     return f"auth.totp:{totp_id}"

@@ -8,52 +8,54 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.factors import challenges, passkeys, recovery_codes, totp
 from auth.factors.errors import (
-    FactorRefused,
+    InvalidFactor,
 )
 from auth.factors.schemas import Proof
 from auth.models import Membership, Passkey, RecoveryCode, Tenant, TenantStatus, Totp, User
-from auth.services import Parts
+from auth.services import AuthServices
 
 
-async def prove(  # noqa: PLR0913  # what is shown, and what it has to fit
+async def verify_factor(  # noqa: PLR0913  # what is shown, and what it has to fit
     db: AsyncSession,
-    parts: Parts,
+    services: AuthServices,
     user: User,
     proof: Proof,
     *,
     challenge: str,
     code: RecoveryCode | None,
 ) -> list[str]:
-    """Use up the one factor that is shown; gives what it is (RFC 8176), raises FactorRefused.
+    """Use up the one factor that is shown; returns what it is (RFC 8176), raises InvalidFactor.
 
     `code` is the recovery code that has matched.
     """
     if proof.code:
-        await totp.use(db, parts, user.id, proof.code.get_secret_value())
+        await totp.consume_code(db, services, user.id, proof.code.get_secret_value())
         return ["otp"]
     if code:
-        await recovery_codes.use(db, parts, user, code)
+        await recovery_codes.consume(db, services, user, code)
         return ["otp"]
     if proof.passkey:
-        _, amr = await passkeys.use(db, parts, proof.passkey, challenges.to_sign(challenge), user.id)
+        _, amr = await passkeys.authenticate(
+            db, services, proof.passkey, challenges.webauthn_challenge_of(challenge), user.id
+        )
         return amr
-    raise FactorRefused
+    raise InvalidFactor
 
 
-def together(before: Sequence[str], shown: Sequence[str]) -> list[str]:
+def merge_amr(before: Sequence[str], added: Sequence[str]) -> list[str]:
     """Say all that was shown, each once; two kinds of it are multi-factor."""
-    ways = [way for way in dict.fromkeys([*before, *shown]) if way != "mfa"]
+    ways = [way for way in dict.fromkeys([*before, *added]) if way != "mfa"]
     return [*ways, "mfa"]
 
 
 async def has_any(db: AsyncSession, user_id: UUID) -> bool:
-    """Tell whether somebody has a second factor; recovery codes only stand in for one."""
+    """Return whether somebody has a second factor; recovery codes only stand in for one."""
     app = select(Totp.id).where(Totp.user_id == user_id, Totp.confirmed_at.is_not(None))
     key = select(Passkey.id).where(Passkey.user_id == user_id)
     return bool(await db.scalar(select(app.exists() | key.exists())))
 
 
-async def is_required(db: AsyncSession, user_id: UUID) -> bool:
+async def is_required_by_tenant(db: AsyncSession, user_id: UUID) -> bool:
     """Return whether a tenant of a person lets nobody in by one factor alone."""
     strict = (
         select(Tenant.id)
@@ -63,12 +65,12 @@ async def is_required(db: AsyncSession, user_id: UUID) -> bool:
     return bool(await db.scalar(select(strict.exists())))
 
 
-async def kinds(db: AsyncSession, user_id: UUID) -> list[str]:
+async def list_kinds(db: AsyncSession, user_id: UUID) -> list[str]:
     """Name what somebody can answer with."""
     app = await totp.find(db, user_id)
-    found = {
+    enrolled = {
         "totp": app is not None and app.confirmed_at is not None,
-        "passkey": bool(await passkeys.of(db, user_id)),
-        "recovery_code": await recovery_codes.unused(db, user_id) > 0,
+        "passkey": bool(await passkeys.list_for_user(db, user_id)),
+        "recovery_code": await recovery_codes.count_unused(db, user_id) > 0,
     }
-    return [kind for kind, there in found.items() if there]
+    return [kind for kind, is_enrolled in enrolled.items() if is_enrolled]

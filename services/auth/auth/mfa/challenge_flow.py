@@ -11,76 +11,80 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import users
 from auth.factors import attempts, challenges, passkeys, recovery_codes, verification
 from auth.factors.errors import (
-    ChallengeInvalid,
-    FactorRefused,
+    InvalidChallenge,
+    InvalidFactor,
     SecondFactorEnrolmentRequired,
     SecondFactorRequired,
 )
 from auth.factors.schemas import SecondFactor
-from auth.models import Aim
-from auth.schemas import SessionBundle
-from auth.services import Parts
+from auth.models import ChallengePurpose
+from auth.schemas import TokenResponse
+from auth.services import AuthServices
 from auth.sessions import sessions
-from auth.users import Standing
+from auth.users import Access
 
 # Given back and not raised: raising would undo the challenge before it is committed.
-Unfinished = SecondFactorRequired | SecondFactorEnrolmentRequired
+ChallengeRequired = SecondFactorRequired | SecondFactorEnrolmentRequired
 
 
-async def enter(
-    db: AsyncSession, parts: Parts, standing: Standing, amr: Sequence[str], device: str | None = None
-) -> SessionBundle | Unfinished:
+async def sign_in_or_challenge(
+    db: AsyncSession, services: AuthServices, access: Access, amr: Sequence[str], device: str | None = None
+) -> TokenResponse | ChallengeRequired:
     """Begin a session, or ask for the second factor; `amr` is what was shown (RFC 8176).
 
     Whoever calls raises what is unfinished, when the transaction is over.
     """
-    has_factor = await verification.has_any(db, standing.user.id)
-    if not has_factor and not standing.tenant.mfa_required:
-        return await sessions.begin(db, parts, standing, amr, device=device)
-    asked = challenges.ask(
+    has_factor = await verification.has_any(db, access.user.id)
+    if not has_factor and not access.tenant.mfa_required:
+        return await sessions.begin(db, services, access, amr, device=device)
+    challenge = challenges.issue(
         db,
-        parts,
-        Aim.SECOND_FACTOR if has_factor else Aim.ENROLMENT,
-        user_id=standing.user.id,
-        tenant_id=standing.tenant.id,
+        services,
+        ChallengePurpose.SECOND_FACTOR if has_factor else ChallengePurpose.ENROLMENT,
+        user_id=access.user.id,
+        tenant_id=access.tenant.id,
         amr=amr,
     )
     if not has_factor:
-        return SecondFactorEnrolmentRequired(asked.token)
-    factors = await verification.kinds(db, standing.user.id)
-    told: dict[str, JsonValue] = {"challenge": asked.token, "factors": [*factors]}
-    known = await passkeys.of(db, standing.user.id)
-    if known and parts.settings.rp_id:
-        told["passkey"] = passkeys.options_to_sign(parts, asked.to_sign, known)
-    return SecondFactorRequired(told)
+        return SecondFactorEnrolmentRequired(challenge.token)
+    factors = await verification.list_kinds(db, access.user.id)
+    extensions: dict[str, JsonValue] = {"challenge": challenge.token, "factors": [*factors]}
+    own_passkeys = await passkeys.list_for_user(db, access.user.id)
+    if own_passkeys and services.settings.rp_id:
+        extensions["passkey"] = passkeys.authentication_options(
+            services, challenge.webauthn_challenge, own_passkeys
+        )
+    return SecondFactorRequired(extensions)
 
 
-async def finish(parts: Parts, answer: SecondFactor) -> SessionBundle:
+async def answer_challenge(services: AuthServices, answer: SecondFactor) -> TokenResponse:
     """Begin the session that a challenge stood before.
 
-    Raises ChallengeInvalid, FactorRefused or FactorsBlocked.
+    Raises InvalidChallenge, InvalidFactor or FactorsBlocked.
     """
     token = answer.challenge.get_secret_value()
-    async with parts.database.begin() as db:
-        user_id = await challenges.whose(db, parts, Aim.SECOND_FACTOR, token)
-    failures = await attempts.count(parts, user_id)
+    async with services.database.begin() as db:
+        user_id = await challenges.owner(db, services, ChallengePurpose.SECOND_FACTOR, token)
+    failures = await attempts.register(services, user_id)
     try:
-        code = await recovery_codes.match(parts, user_id, answer.recovery_code)
-        async with parts.database.begin() as db:
-            await users.hold_person(db, user_id)
+        code = await recovery_codes.find_matching(services, user_id, answer.recovery_code)
+        async with services.database.begin() as db:
+            await users.lock_user(db, user_id)
             # A wrong answer undoes this: the challenge may be tried again, as often as is counted.
-            challenge = await challenges.take(db, parts, Aim.SECOND_FACTOR, token)
-            standing = await sessions.entering(db, parts, user_id, challenge.tenant_id)
-            if standing is None:
-                raise ChallengeInvalid
-            shown = await verification.prove(db, parts, standing.user, answer, challenge=token, code=code)
-            await attempts.forget(db, user_id)
-            bundle = await sessions.begin(
-                db, parts, standing, verification.together(challenge.amr, shown), device=answer.device
+            challenge = await challenges.consume(db, services, ChallengePurpose.SECOND_FACTOR, token)
+            access = await sessions.get_access(db, services, user_id, challenge.tenant_id)
+            if access is None:
+                raise InvalidChallenge
+            amr = await verification.verify_factor(
+                db, services, access.user, answer, challenge=token, code=code
             )
-    except FactorRefused as refusal:
-        raise await attempts.refuse(parts, user_id, failures, refusal) from None
-    except attempts.UNSIGNED:
-        await attempts.forgive(parts, user_id)
+            await attempts.reset(db, user_id)
+            tokens = await sessions.begin(
+                db, services, access, verification.merge_amr(challenge.amr, amr), device=answer.device
+            )
+    except InvalidFactor as refusal:
+        raise await attempts.record_failure(services, user_id, failures, refusal) from None
+    except attempts.SIGNING_ERRORS:
+        await attempts.reset_after_outage(services, user_id)
         raise
-    return bundle
+    return tokens

@@ -8,145 +8,155 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import emails, users
 from auth.audit import Action, record
-from auth.events import MailKind
+from auth.events import EmailKind
 from auth.factors import attempts, challenges, passkeys, recovery_codes, totp, verification
-from auth.factors.errors import ChallengeInvalid, FactorUnknown, LastFactorRequired, PasskeyNotRegistered
-from auth.factors.recovery_codes import Prepared
+from auth.factors.errors import FactorNotFound, InvalidChallenge, InvalidPasskey, LastFactorRequired
+from auth.factors.recovery_codes import HashedCode
 from auth.factors.schemas import Factors, NewPasskey, PasskeyFactor, TotpFactor
-from auth.models import Aim, Challenge, EndReason, Passkey, RecoveryCode, Session, Totp, User
-from auth.services import Parts
+from auth.models import Challenge, ChallengePurpose, EndReason, Passkey, RecoveryCode, Session, Totp, User
+from auth.services import AuthServices
 from auth.sessions import sessions, step_up
 
 TOTP, PASSKEY = "totp", "passkey"
 
 
-async def every(db: AsyncSession, caller: Principal) -> Factors:
+async def list_factors(db: AsyncSession, caller: Principal) -> Factors:
     """List all of one's factors that count."""
-    user_id = users.person(caller)
+    user_id = users.user_id_of(caller)
     app = await totp.find(db, user_id)
     return Factors(
         totp=TotpFactor.model_validate(app) if app and app.confirmed_at else None,
-        passkeys=[PasskeyFactor.model_validate(one) for one in await passkeys.of(db, user_id)],
-        recovery_codes_left=await recovery_codes.unused(db, user_id),
+        passkeys=[PasskeyFactor.model_validate(one) for one in await passkeys.list_for_user(db, user_id)],
+        recovery_codes_left=await recovery_codes.count_unused(db, user_id),
     )
 
 
-async def begin_totp(db: AsyncSession, parts: Parts, caller: Principal) -> tuple[str, str]:
-    """Give the seed and the address of a new authenticator app; raises TotpExists."""
-    return await totp.begin(db, parts, await held(db, caller))
+async def begin_totp(db: AsyncSession, services: AuthServices, caller: Principal) -> tuple[str, str]:
+    """Return the seed and the address of a new authenticator app; raises TotpAlreadyExists."""
+    return await totp.begin(db, services, await lock_user(db, caller))
 
 
-async def confirm_totp(parts: Parts, caller: Principal, code: str) -> list[str] | None:
-    """Let the app count; gives the first recovery codes. Raises CodeRefused or TotpExists."""
-    user_id = users.person(caller)
-    async with parts.database.begin() as db:
-        checked = await totp.check(db, parts, user_id, code)
-    prepared = await recovery_codes.prepare_first(parts, user_id)
-    async with parts.database.begin() as db:
-        user = await held(db, caller)
+async def confirm_totp(services: AuthServices, caller: Principal, code: str) -> list[str] | None:
+    """Let the app count; returns the first recovery codes. Raises InvalidTotpCode or TotpAlreadyExists."""
+    user_id = users.user_id_of(caller)
+    async with services.database.begin() as db:
+        checked = await totp.verify_first_code(db, services, user_id, code)
+    prepared = await recovery_codes.prepare_first(services, user_id)
+    async with services.database.begin() as db:
+        user = await lock_user(db, caller)
         await totp.confirm(db, checked)
-        return await added(db, parts, user, caller.tenant_id, TOTP, prepared=prepared)
+        return await finish_adding(db, services, user, caller.tenant_id, TOTP, prepared=prepared)
 
 
-async def begin_passkey(db: AsyncSession, parts: Parts, caller: Principal) -> tuple[str, passkeys.Options]:
+async def begin_passkey(
+    db: AsyncSession, services: AuthServices, caller: Principal
+) -> tuple[str, passkeys.Options]:
     """Give a challenge, and what a browser needs to make a passkey."""
-    session = await step_up.of(db, caller)
+    session = await step_up.current_session(db, caller)
     user = await db.get_one(User, session.user_id)
-    asked = challenges.ask(db, parts, Aim.PASSKEY_REGISTRATION, user_id=user.id, session_id=session.id)
-    return asked.token, await passkeys.options_to_register(db, parts, user, asked.to_sign)
+    challenge = challenges.issue(
+        db, services, ChallengePurpose.PASSKEY_REGISTRATION, user_id=user.id, session_id=session.id
+    )
+    return challenge.token, await passkeys.registration_options(
+        db, services, user, challenge.webauthn_challenge
+    )
 
 
 async def add_passkey(
-    parts: Parts, caller: Principal, wanted: NewPasskey
+    services: AuthServices, caller: Principal, request: NewPasskey
 ) -> tuple[Passkey, list[str] | None]:
-    """Keep a passkey; gives the first recovery codes. Raises PasskeyNotRegistered or PasskeyKnown."""
-    token = wanted.challenge.get_secret_value()
+    """Store a passkey; returns the first recovery codes. Raises InvalidPasskey or PasskeyAlreadyExists."""
+    token = request.challenge.get_secret_value()
     # On its own: the challenge is used up also when what was made for it is refused.
-    async with parts.database.begin() as db:
-        session = await step_up.of(db, caller)
+    async with services.database.begin() as db:
+        session = await step_up.current_session(db, caller)
         try:
-            await challenges.take(
-                db, parts, Aim.PASSKEY_REGISTRATION, token, Challenge.session_id == session.id
+            await challenges.consume(
+                db, services, ChallengePurpose.PASSKEY_REGISTRATION, token, Challenge.session_id == session.id
             )
-        except ChallengeInvalid:
-            raise PasskeyNotRegistered from None
-    checked = passkeys.check(parts, wanted, challenges.to_sign(token))
-    prepared = await recovery_codes.prepare_first(parts, users.person(caller))
-    async with parts.database.begin() as db:
-        user = await held(db, caller)
+        except InvalidChallenge:
+            raise InvalidPasskey from None
+    checked = passkeys.verify_registration(services, request, challenges.webauthn_challenge_of(token))
+    prepared = await recovery_codes.prepare_first(services, users.user_id_of(caller))
+    async with services.database.begin() as db:
+        user = await lock_user(db, caller)
         passkey = await passkeys.register(db, user, checked)
-        return passkey, await added(db, parts, user, caller.tenant_id, PASSKEY, prepared=prepared)
+        return passkey, await finish_adding(db, services, user, caller.tenant_id, PASSKEY, prepared=prepared)
 
 
-async def renew_recovery_codes(parts: Parts, caller: Principal) -> list[str]:
-    """Give new recovery codes; raises RateLimited, or FactorUnknown where they would stand for nothing."""
-    await parts.rates.of_subject("recovery-codes", caller.subject)
-    async with parts.database.begin() as db:
-        await held_with_factor(db, caller)
-    prepared = await recovery_codes.prepare(parts)
-    async with parts.database.begin() as db:
-        user = await held_with_factor(db, caller)
-        codes = await recovery_codes.renew(db, parts, user, prepared)
-        to = emails.Recipient.of(user)
-        emails.send(db, parts, MailKind.RECOVERY_CODES_RENEWED, to, tenant_id=caller.tenant_id)
+async def renew_recovery_codes(services: AuthServices, caller: Principal) -> list[str]:
+    """Give new recovery codes; raises RateLimited, or FactorNotFound where they would stand for nothing."""
+    await services.rates.check_subject("recovery-codes", caller.subject)
+    async with services.database.begin() as db:
+        await lock_user_with_factor(db, caller)
+    prepared = await recovery_codes.prepare(services)
+    async with services.database.begin() as db:
+        user = await lock_user_with_factor(db, caller)
+        codes = await recovery_codes.renew(db, services, user, prepared)
+        to = emails.Recipient.from_user(user)
+        emails.request_email(db, services, EmailKind.RECOVERY_CODES_RENEWED, to, tenant_id=caller.tenant_id)
     return codes
 
 
 async def rename_passkey(db: AsyncSession, caller: Principal, passkey_id: UUID, name: str) -> Passkey:
-    """Give a passkey another name; raises FactorUnknown."""
+    """Give a passkey another name; raises FactorNotFound."""
     passkey: Passkey | None = await db.scalar(
-        update(Passkey).where(own(caller, passkey_id)).values(name=name).returning(Passkey)
+        update(Passkey).where(is_own_passkey(caller, passkey_id)).values(name=name).returning(Passkey)
     )
     if passkey is None:
-        raise FactorUnknown
+        raise FactorNotFound
     record(db, Action.PASSKEY_RENAMED, actor=caller.subject, passkey=str(passkey_id))
     return passkey
 
 
-async def remove_totp(db: AsyncSession, parts: Parts, caller: Principal) -> None:
-    """Remove the authenticator app; raises FactorUnknown or LastFactorRequired."""
-    user = await held(db, caller)
+async def remove_totp(db: AsyncSession, services: AuthServices, caller: Principal) -> None:
+    """Remove the authenticator app; raises FactorNotFound or LastFactorRequired."""
+    user = await lock_user(db, caller)
     mine = (Totp.user_id == user.id, Totp.confirmed_at.is_not(None))
     if not await db.scalar(delete(Totp).where(*mine).returning(Totp.id)):
-        raise FactorUnknown
-    await removed(db, parts, user, caller, TOTP)
+        raise FactorNotFound
+    await finish_removing(db, services, user, caller, TOTP)
 
 
-async def remove_passkey(db: AsyncSession, parts: Parts, caller: Principal, passkey_id: UUID) -> None:
-    """Remove a passkey; raises FactorUnknown or LastFactorRequired."""
-    user = await held(db, caller)
-    if not await db.scalar(delete(Passkey).where(own(caller, passkey_id)).returning(Passkey.id)):
-        raise FactorUnknown
-    await removed(db, parts, user, caller, PASSKEY)
+async def remove_passkey(
+    db: AsyncSession, services: AuthServices, caller: Principal, passkey_id: UUID
+) -> None:
+    """Remove a passkey; raises FactorNotFound or LastFactorRequired."""
+    user = await lock_user(db, caller)
+    if not await db.scalar(delete(Passkey).where(is_own_passkey(caller, passkey_id)).returning(Passkey.id)):
+        raise FactorNotFound
+    await finish_removing(db, services, user, caller, PASSKEY)
 
 
-async def added(  # noqa: PLR0913  # whose factor, where, and what comes with the first
+async def finish_adding(  # noqa: PLR0913  # whose factor, where, and what comes with the first
     db: AsyncSession,
-    parts: Parts,
+    services: AuthServices,
     user: User,
     tenant_id: UUID | None,
     kind: str,
     *,
-    prepared: list[Prepared],
+    prepared: list[HashedCode],
 ) -> list[str] | None:
-    """Tell that a factor was added; gives the recovery codes that were prepared to somebody who has none."""
+    """Record and notify that a factor was added; return the recovery codes that come with the first."""
     record(db, Action.SECOND_FACTOR_ADDED, tenant_id=tenant_id, actor=user.subject, factor=kind)
-    to = emails.Recipient.of(user)
-    emails.send(db, parts, MailKind.SECOND_FACTOR_ADDED, to, tenant_id=tenant_id, factor=kind)
-    return await recovery_codes.store_first(db, parts, user, prepared)
+    to = emails.Recipient.from_user(user)
+    emails.request_email(db, services, EmailKind.SECOND_FACTOR_ADDED, to, tenant_id=tenant_id, factor=kind)
+    return await recovery_codes.store_first(db, services, user, prepared)
 
 
-async def removed(db: AsyncSession, parts: Parts, user: User, caller: Principal, kind: str) -> None:
+async def finish_removing(
+    db: AsyncSession, services: AuthServices, user: User, caller: Principal, kind: str
+) -> None:
     """End the other sessions, void codes that stand for nothing any more, and tell of it.
 
     Raises LastFactorRequired.
     """
     if not await verification.has_any(db, user.id):
-        if await verification.is_required(db, user.id):
+        if await verification.is_required_by_tenant(db, user.id):
             raise LastFactorRequired
         await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
-        await attempts.forget(db, user.id)
-    others = (Session.user_id == user.id, Session.id != step_up.identity(caller.session_id))
+        await attempts.reset(db, user.id)
+    others = (Session.user_id == user.id, Session.id != step_up.parse_session_id(caller.session_id))
     ended = await sessions.end(db, EndReason.ACCOUNT, *others)
     record(
         db,
@@ -156,35 +166,37 @@ async def removed(db: AsyncSession, parts: Parts, user: User, caller: Principal,
         factor=kind,
         sessions_ended=len(ended),
     )
-    to = emails.Recipient.of(user)
-    emails.send(db, parts, MailKind.SECOND_FACTOR_REMOVED, to, tenant_id=caller.tenant_id, factor=kind)
+    to = emails.Recipient.from_user(user)
+    emails.request_email(
+        db, services, EmailKind.SECOND_FACTOR_REMOVED, to, tenant_id=caller.tenant_id, factor=kind
+    )
 
 
 async def remove_all(db: AsyncSession, user: User) -> list[str]:
-    """Remove all factors of a person, and what was asked of them; gives the kinds. Sessions go on."""
-    kinds = await verification.kinds(db, user.id)
+    """Remove all factors of a person, and what was asked of them; returns the kinds. Sessions go on."""
+    kinds = await verification.list_kinds(db, user.id)
     for table in (Totp, Passkey, RecoveryCode, Challenge):
         await db.execute(delete(table).where(table.user_id == user.id))
-    await attempts.forget(db, user.id)
+    await attempts.reset(db, user.id)
     return kinds
 
 
-async def held(db: AsyncSession, caller: Principal) -> User:
-    """Give the caller's account, and keep others from changing its factors; raises FactorUnknown."""
-    user = await users.hold_person(db, users.person(caller))
+async def lock_user(db: AsyncSession, caller: Principal) -> User:
+    """Return the caller's account, and keep others from changing its factors; raises FactorNotFound."""
+    user = await users.lock_user(db, users.user_id_of(caller))
     if user is None:
-        raise FactorUnknown
+        raise FactorNotFound
     return user
 
 
-async def held_with_factor(db: AsyncSession, caller: Principal) -> User:
-    """Give the caller's account, locked, if it has a second factor; raises FactorUnknown."""
-    user = await held(db, caller)
+async def lock_user_with_factor(db: AsyncSession, caller: Principal) -> User:
+    """Return the caller's account, locked, if it has a second factor; raises FactorNotFound."""
+    user = await lock_user(db, caller)
     if not await verification.has_any(db, user.id):
-        raise FactorUnknown
+        raise FactorNotFound
     return user
 
 
-def own(caller: Principal, passkey_id: UUID) -> ColumnElement[bool]:
-    """Say which passkey: a stranger's does not exist."""
-    return and_(Passkey.id == passkey_id, Passkey.user_id == users.person(caller))
+def is_own_passkey(caller: Principal, passkey_id: UUID) -> ColumnElement[bool]:
+    """Return which passkey: a stranger's does not exist."""
+    return and_(Passkey.id == passkey_id, Passkey.user_id == users.user_id_of(caller))

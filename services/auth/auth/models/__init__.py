@@ -5,7 +5,7 @@ from servicekit.events.outbox import outbox
 from auth.models.audit import AuditEvent
 from auth.models.base import Base
 from auth.models.machine_credentials import ApiKey, ServiceCredential
-from auth.models.mfa import Aim, Challenge, FactorAttempts, Passkey, RecoveryCode, Totp
+from auth.models.mfa import Challenge, ChallengePurpose, FactorAttempts, Passkey, RecoveryCode, Totp
 from auth.models.sessions import EndReason, RefreshToken, Revocation, Session
 from auth.models.signing_keys import SigningKeyRing
 from auth.models.tenants import (
@@ -17,16 +17,16 @@ from auth.models.tenants import (
     Tenant,
     TenantStatus,
 )
-from auth.models.users import EmailToken, PasswordBefore, Purpose, Status, User
+from auth.models.users import EmailToken, PasswordHistory, Purpose, Status, User
 
 outbox.to_metadata(Base.metadata)
 
 __all__ = [
-    "Aim",
     "ApiKey",
     "AuditEvent",
     "Base",
     "Challenge",
+    "ChallengePurpose",
     "EmailToken",
     "EndReason",
     "FactorAttempts",
@@ -34,7 +34,7 @@ __all__ = [
     "Membership",
     "OrphanedApiKeys",
     "Passkey",
-    "PasswordBefore",
+    "PasswordHistory",
     "Purpose",
     "RecoveryCode",
     "RefreshToken",

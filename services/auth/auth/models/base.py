@@ -11,8 +11,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase
 
 
-def one_of(kind: type[Enum], name: str) -> OneOf:
-    """Keep an enumeration as text with a check; types of Postgres' own are laborious to change."""
+def string_enum(kind: type[Enum], name: str) -> OneOf:
+    """Store an enumeration as text with a check; types of Postgres' own are laborious to change."""
     return OneOf(
         kind,
         native_enum=False,

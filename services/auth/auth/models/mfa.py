@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 from sqlalchemy import BigInteger, ForeignKey, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from auth.models.base import Base, one_of
+from auth.models.base import Base, string_enum
 from auth.models.tenants import Tenant
 from auth.models.users import User
 
 
-class Aim(Enum):
+class ChallengePurpose(Enum):
     """What the answer to a challenge is good for."""
 
     SECOND_FACTOR = "second_factor"
@@ -84,7 +84,7 @@ class Challenge(Base):
     __tablename__ = "challenges"
 
     digest: Mapped[bytes] = mapped_column(primary_key=True)
-    aim: Mapped[Aim] = mapped_column(one_of(Aim, "aim"))
+    aim: Mapped[ChallengePurpose] = mapped_column(string_enum(ChallengePurpose, "aim"))
     # Nobody yet, where a passkey is to tell who it is.
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey(User.id, ondelete="CASCADE"), index=True)
     tenant_id: Mapped[UUID | None] = mapped_column(ForeignKey(Tenant.id, ondelete="CASCADE"), index=True)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ForeignKey, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from auth.models.base import Base, one_of
+from auth.models.base import Base, string_enum
 from auth.models.tenants import Tenant
 from auth.models.users import User
 
@@ -57,7 +57,7 @@ class Session(Base):
     origin: Mapped[str | None]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     ended_at: Mapped[datetime | None]
-    end_reason: Mapped[EndReason | None] = mapped_column(one_of(EndReason, "end_reason"))
+    end_reason: Mapped[EndReason | None] = mapped_column(string_enum(EndReason, "end_reason"))
 
 
 class RefreshToken(Base):

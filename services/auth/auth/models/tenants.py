@@ -8,7 +8,7 @@ from servicekit.auth.permissions import Role
 from sqlalchemy import ForeignKey, Index, false, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from auth.models.base import Base, one_of
+from auth.models.base import Base, string_enum
 from auth.models.users import User
 
 
@@ -44,7 +44,7 @@ class Tenant(Base):
     name: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     status: Mapped[TenantStatus] = mapped_column(
-        one_of(TenantStatus, "status"), server_default=TenantStatus.ACTIVE.value
+        string_enum(TenantStatus, "status"), server_default=TenantStatus.ACTIVE.value
     )
     # What an operator has suspended, no owner takes up again.
     suspended_by_operator: Mapped[bool] = mapped_column(server_default=text("false"))
@@ -57,7 +57,7 @@ class Tenant(Base):
     # Nobody gets tokens for it by one factor alone.
     mfa_required: Mapped[bool] = mapped_column(server_default=false())
     orphaned_api_keys: Mapped[OrphanedApiKeys] = mapped_column(
-        one_of(OrphanedApiKeys, "orphaned_api_keys"), server_default=OrphanedApiKeys.STOP.value
+        string_enum(OrphanedApiKeys, "orphaned_api_keys"), server_default=OrphanedApiKeys.STOP.value
     )
 
 
@@ -70,7 +70,7 @@ class Membership(Base):
     user_id: Mapped[UUID] = mapped_column(
         ForeignKey(User.id, ondelete="CASCADE"), primary_key=True, index=True
     )
-    role: Mapped[Role] = mapped_column(one_of(Role, "role"))
+    role: Mapped[Role] = mapped_column(string_enum(Role, "role"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -86,7 +86,7 @@ class Invite(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     tenant_id: Mapped[UUID | None] = mapped_column(ForeignKey(Tenant.id, ondelete="CASCADE"))
-    role: Mapped[Role | None] = mapped_column(one_of(Role, "role"))
+    role: Mapped[Role | None] = mapped_column(string_enum(Role, "role"))
     email: Mapped[str | None]
     email_key: Mapped[str | None]
     invited_by: Mapped[UUID | None] = mapped_column(ForeignKey(User.id, ondelete="SET NULL"), index=True)
@@ -127,7 +127,7 @@ class SignupRequest(Base):
     company: Mapped[str]
     message: Mapped[str | None]
     status: Mapped[RequestStatus] = mapped_column(
-        one_of(RequestStatus, "status"), server_default=RequestStatus.PENDING.value
+        string_enum(RequestStatus, "status"), server_default=RequestStatus.PENDING.value
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     decided_at: Mapped[datetime | None]

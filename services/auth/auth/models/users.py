@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from auth.models.base import Base, one_of
+from auth.models.base import Base, string_enum
 
 
 class Status(Enum):
@@ -49,7 +49,7 @@ class User(Base):
     new_email: Mapped[str | None]
     display_name: Mapped[str | None]
     password_hash: Mapped[str | None]
-    status: Mapped[Status] = mapped_column(one_of(Status, "status"))
+    status: Mapped[Status] = mapped_column(string_enum(Status, "status"))
     email_verified_at: Mapped[datetime | None]
     terms_accepted_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -63,7 +63,7 @@ class User(Base):
         return f"user:{self.id}"
 
 
-class PasswordBefore(Base):
+class PasswordHistory(Base):
     """The hash of a password that somebody had before, so that it does not come again."""
 
     __tablename__ = "passwords_before"
@@ -83,7 +83,7 @@ class EmailToken(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id, ondelete="CASCADE"))
-    purpose: Mapped[Purpose] = mapped_column(one_of(Purpose, "purpose"))
+    purpose: Mapped[Purpose] = mapped_column(string_enum(Purpose, "purpose"))
     email_key: Mapped[str]
     digest: Mapped[bytes]
     expires_at: Mapped[datetime] = mapped_column(index=True)

@@ -9,45 +9,46 @@ from servicekit.auth.api_keys import SCOPE as API_KEYS
 
 from auth.errors import InvalidClient, InvalidScope, InvalidTarget
 from auth.schemas import MachineCredentials
-from auth.signing.access_tokens import AccessTokens, Issued
+from auth.signing.access_tokens import AccessTokens, IssuedAccessToken
 
 # What every service may do: ask about the API keys that come to it.
-ALL: Mapping[str, frozenset[str]] = {"auth": frozenset({API_KEYS})}
+EVERY_SERVICE: Mapping[str, frozenset[str]] = {"auth": frozenset({API_KEYS})}
 # The caller, then whom it may call, then what it may do there. Who is not here calls nobody.
 GRANTS: Mapping[str, Mapping[str, frozenset[str]]] = {
-    "billing-webhook": ALL,
+    "billing-webhook": EVERY_SERVICE,
     "chat-agent": {
         "auth": frozenset({API_KEYS, "members:read"}),
         "conversation": frozenset({"conversations:read", "conversations:write"}),
     },
-    "conversation": ALL,
-    "notification": ALL,
+    "conversation": EVERY_SERVICE,
+    "notification": EVERY_SERVICE,
 }
 
 
 async def issue(
-    access_tokens: AccessTokens, secrets: Mapping[str, SecretStr], asked: MachineCredentials
-) -> Issued:
+    access_tokens: AccessTokens, secrets: Mapping[str, SecretStr], request: MachineCredentials
+) -> IssuedAccessToken:
     """Issue a machine's token for one service.
 
     Raises InvalidClient, InvalidTarget or InvalidScope; no `scope` asks for all that is granted.
     """
-    prove(secrets.get(asked.client_id), asked.client_secret)
-    granted = GRANTS.get(asked.client_id, {}).get(asked.audience)
+    verify_secret(secrets.get(request.client_id), request.client_secret)
+    granted = GRANTS.get(request.client_id, {}).get(request.audience)
     if granted is None:
         raise InvalidTarget
-    wanted = frozenset(asked.scope.split()) or granted
-    if not wanted <= granted:
+    scopes = frozenset(request.scope.split()) or granted
+    if not scopes <= granted:
         raise InvalidScope
-    return await access_tokens.for_service(asked.client_id, asked.audience, wanted)
+    return await access_tokens.for_service(request.client_id, request.audience, scopes)
 
 
-def prove(kept: SecretStr | None, given: SecretStr) -> None:
+def verify_secret(expected: SecretStr | None, presented: SecretStr) -> None:
     """Compare secrets in a time that tells nothing, also where there is none; raises InvalidClient."""
     same = hmac.compare_digest(
-        fixed_length(kept.get_secret_value() if kept else ""), fixed_length(given.get_secret_value())
+        fixed_length(expected.get_secret_value() if expected else ""),
+        fixed_length(presented.get_secret_value()),
     )
-    if not same or not kept:
+    if not same or not expected:
         raise InvalidClient
 
 

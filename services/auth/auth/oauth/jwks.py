@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from fastapi import Response, status
 from fastapi.responses import JSONResponse
 
-from auth.security.keyed_hash import digest
-from auth.services import Parts
+from auth.security.keyed_hash import keyed_hash
+from auth.services import AuthServices
 
 MEDIA_TYPE = "application/jwk-set+json"
 # An entity tag inside a list; its weakness does not matter for If-None-Match (RFC 9110 section 13.1.2).
@@ -20,12 +20,12 @@ class JwkSetResponse(JSONResponse):
     media_type = MEDIA_TYPE
 
 
-async def answer(parts: Parts, if_none_match: Sequence[str]) -> Response:
-    """Give the key set, or the word that it has not changed."""
-    body = await parts.keys.key_set()
+async def respond(services: AuthServices, if_none_match: Sequence[str]) -> Response:
+    """Return the key set, or the word that it has not changed."""
+    body = await services.keys.key_set()
     # Salted, so that nobody can tell from a tag which keys to expect; the same in every replica.
-    tag = f'"{digest(parts.settings.auth_jwks_etag_salt, "key set", body).hex()[:32]}"'
-    max_age = parts.settings.auth_jwks_max_age_seconds
+    tag = f'"{keyed_hash(services.settings.auth_jwks_etag_salt, "key set", body).hex()[:32]}"'
+    max_age = services.settings.auth_jwks_max_age_seconds
     headers = {"Cache-Control": f"public, max-age={max_age}", "ETag": tag}
     if is_known(tag, if_none_match):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
@@ -33,5 +33,5 @@ async def answer(parts: Parts, if_none_match: Sequence[str]) -> Response:
 
 
 def is_known(tag: str, if_none_match: Sequence[str]) -> bool:
-    """Tell whether the caller has what the tag names; `if_none_match` are the header's lines."""
+    """Return whether the caller has what the tag names; `if_none_match` are the header's lines."""
     return any(line.strip() == "*" or tag in TAG.findall(line) for line in if_none_match)

@@ -13,16 +13,16 @@ from auth import schemas
 from auth.errors import UnsupportedGrantType
 from auth.oauth import internal_clients, jwks, token_endpoint
 from auth.routing import auth_router, no_store
-from auth.security.rate_limits import limited
-from auth.service_accounts.issuance import token_endpoint as token_endpoint_url
+from auth.security.rate_limits import rate_limited
+from auth.service_accounts.issuance import token_endpoint_url
 from auth.service_accounts.schemas import TokenRequest
-from auth.services import PartsOfAuth
+from auth.services import Services
 
 router = auth_router("oauth")
 well_known = APIRouter(prefix="/.well-known", tags=["keys"], dependencies=[public])
 
 
-machines_api = APIRouter(
+internal_router = APIRouter(
     prefix="/internal/v1/oauth", tags=["machines"], dependencies=[public, Depends(no_store)]
 )
 
@@ -37,20 +37,20 @@ GRANT_TYPE = "client_credentials"
     responses={304: {"description": "The keys are those that the ETag names."}},
 )
 async def key_set(
-    parts: PartsOfAuth, if_none_match: Annotated[list[str] | None, Header(include_in_schema=False)] = None
+    services: Services, if_none_match: Annotated[list[str] | None, Header(include_in_schema=False)] = None
 ) -> Response:
-    """Give the keys that access tokens are verified with."""
-    return await jwks.answer(parts, if_none_match or [])
+    """Return the keys that access tokens are verified with."""
+    return await jwks.respond(services, if_none_match or [])
 
 
 @well_known.get("/openid-configuration")
-async def discover(parts: PartsOfAuth) -> schemas.Discovery:
+async def discover(services: Services) -> schemas.Discovery:
     """Tell a library where the keys are."""
-    issuer = parts.settings.auth_issuer
+    issuer = services.settings.auth_issuer
     return schemas.Discovery(
         issuer=issuer,
         jwks_uri=f"{issuer.rstrip('/')}/.well-known/jwks.json",
-        token_endpoint=token_endpoint_url(parts.settings),
+        token_endpoint=token_endpoint_url(services.settings),
         token_endpoint_auth_methods_supported=[
             "client_secret_basic",
             "client_secret_post",
@@ -64,27 +64,29 @@ async def discover(parts: PartsOfAuth) -> schemas.Discovery:
     )
 
 
-@machines_api.post("/token", response_class=JSONResponse)
+@internal_router.post("/token", response_class=JSONResponse)
 async def service_token(
-    asked: Annotated[schemas.MachineCredentials, Form()], parts: PartsOfAuth
+    request: Annotated[schemas.MachineCredentials, Form()], services: Services
 ) -> schemas.MachineToken:
     """Give a service a token with which it calls one other (client credentials, RFC 6749 section 4.4)."""
-    if asked.grant_type != GRANT_TYPE:
+    if request.grant_type != GRANT_TYPE:
         raise UnsupportedGrantType
-    issued = await internal_clients.issue(parts.access_tokens, parts.settings.auth_service_secrets, asked)
-    lifetime = int(parts.access_tokens.lifetime.total_seconds())
+    issued = await internal_clients.issue(
+        services.access_tokens, services.settings.auth_service_secrets, request
+    )
+    lifetime = int(services.access_tokens.lifetime.total_seconds())
     return schemas.MachineToken(access_token=issued.token, expires_in=lifetime, scope=" ".join(issued.scopes))
 
 
-@router.post("/oauth/token", response_class=JSONResponse, dependencies=[public, limited("oauth/token")])
+@router.post("/oauth/token", response_class=JSONResponse, dependencies=[public, rate_limited("oauth/token")])
 async def machine_token(
-    asked: Annotated[TokenRequest, Form()],
-    parts: PartsOfAuth,
+    request: Annotated[TokenRequest, Form()],
+    services: Services,
     resources: ResourcesDep,
     authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> schemas.MachineToken:
     """Give a machine an access token for its credential (client_credentials; secret or assertion)."""
-    issued = await token_endpoint.exchange(parts, resources, asked, authorization)
+    issued = await token_endpoint.exchange(services, resources, request, authorization)
     return schemas.MachineToken(
         access_token=issued.token, expires_in=issued.lifetime, scope=" ".join(issued.scopes)
     )

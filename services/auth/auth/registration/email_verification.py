@@ -13,39 +13,39 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, users
 from auth.audit import Action
-from auth.errors import EmailTokenInvalid, SignUpPasswordRequired, SignUpPasswordWrong
+from auth.errors import InvalidEmailToken, InvalidSignUpPassword, SignUpPasswordRequired
 from auth.models import EmailToken, Purpose, Status, User
 from auth.schemas import Confirmation
-from auth.services import Parts
+from auth.services import AuthServices
 
 CONFIRMABLE = (Status.PENDING, Status.ACTIVE)
 
 
-async def confirm(parts: Parts, confirmation: Confirmation) -> None:
+async def verify(services: AuthServices, confirmation: Confirmation) -> None:
     """Confirm the address that a mail's token was sent to.
 
-    Raises EmailTokenInvalid; or SignUpPasswordRequired or SignUpPasswordWrong, which leave the token good.
+    Raises InvalidEmailToken; or SignUpPasswordRequired or InvalidSignUpPassword, which leave the token good.
     """
     token = confirmation.token.get_secret_value()
-    async with parts.database.begin() as db:
-        owner = await parts.email_tokens.owner(db, token, Purpose.EMAIL_VERIFICATION)
-        waiting = await registrations(db, owner) if owner else []
-    chosen = await choose(parts, waiting, confirmation.password)
-    async with parts.database.begin() as db:
-        await users.hold_address(db, chosen.email_key)
-        if await parts.email_tokens.redeem(db, token, Purpose.EMAIL_VERIFICATION) is None:
-            raise EmailTokenInvalid
-        if confirmation.password is None and len(await registrations(db, chosen)) > 1:
+    async with services.database.begin() as db:
+        owner = await services.email_tokens.owner(db, token, Purpose.EMAIL_VERIFICATION)
+        waiting = await list_registrations(db, owner) if owner else []
+    registration = await choose(services, waiting, confirmation.password)
+    async with services.database.begin() as db:
+        await users.lock_email(db, registration.email_key)
+        if await services.email_tokens.redeem(db, token, Purpose.EMAIL_VERIFICATION) is None:
+            raise InvalidEmailToken
+        if confirmation.password is None and len(await list_registrations(db, registration)) > 1:
             raise SignUpPasswordRequired
-        await become_account(db, parts, chosen)
+        await activate(db, services, registration)
 
 
-async def registrations(db: AsyncSession, owner: User) -> Sequence[User]:
+async def list_registrations(db: AsyncSession, owner: User) -> Sequence[User]:
     """Return what a link of `owner` may confirm: themselves first, then other registrations of the address.
 
     Nothing, where the address has an account of somebody else by now.
     """
-    everything = (await db.scalars(users.of_address(owner.email_key))).all()
+    everything = (await db.scalars(users.select_by_email(owner.email_key))).all()
     if owner.status is not Status.PENDING:
         return [owner] if owner.status in CONFIRMABLE else []
     if everything[0].status is not Status.PENDING:
@@ -53,30 +53,34 @@ async def registrations(db: AsyncSession, owner: User) -> Sequence[User]:
     return sorted(everything, key=lambda one: one.id != owner.id)
 
 
-async def choose(parts: Parts, waiting: Sequence[User], password: SecretStr | None) -> User:
+async def choose(services: AuthServices, waiting: Sequence[User], password: SecretStr | None) -> User:
     """Return the registration that is to be confirmed, by its password where one is given."""
     if not waiting:
-        raise EmailTokenInvalid
+        raise InvalidEmailToken
     if password is None:
         if len(waiting) > 1:
             raise SignUpPasswordRequired
         return waiting[0]
     for one in waiting:
-        if await parts.passwords.verify(password.get_secret_value(), one.password_hash):
+        if await services.passwords.verify(password.get_secret_value(), one.password_hash):
             return one
-    raise SignUpPasswordWrong
+    raise InvalidSignUpPassword
 
 
-async def become_account(db: AsyncSession, parts: Parts, chosen: User) -> None:
-    """Confirm a registration, void its links, and remove others of the address; raises EmailTokenInvalid."""
-    same = (User.id == chosen.id, User.email_key == chosen.email_key, User.status.in_(CONFIRMABLE))
+async def activate(db: AsyncSession, services: AuthServices, registration: User) -> None:
+    """Confirm a registration, void its links, and remove others of the address; raises InvalidEmailToken."""
+    same = (
+        User.id == registration.id,
+        User.email_key == registration.email_key,
+        User.status.in_(CONFIRMABLE),
+    )
     locked = select(User).where(*same).with_for_update().execution_options(populate_existing=True)
     user = await db.scalar(locked)
     if user is None:
-        raise EmailTokenInvalid
-    users.confirm(user)
+        raise InvalidEmailToken
+    users.mark_verified(user)
     await db.flush()
-    await parts.email_tokens.void(db, user, EmailToken.purpose == Purpose.EMAIL_VERIFICATION)
-    await users.discard_pending(db, user.email_key)
+    await services.email_tokens.invalidate(db, user, EmailToken.purpose == Purpose.EMAIL_VERIFICATION)
+    await users.delete_unverified(db, user.email_key)
     tenant = await users.first_tenant(db, user)
     audit.record(db, Action.EMAIL_VERIFIED, tenant_id=tenant.id if tenant else None, subject=user.subject)

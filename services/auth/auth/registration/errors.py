@@ -9,7 +9,7 @@ class SignupClosed(Forbidden):
     default_detail = "Signing up needs an invitation."
 
 
-class SignupRequestDecided(Conflict):
+class SignupRequestAlreadyDecided(Conflict):
     """The request was approved or rejected before."""
 
     default_detail = "The request is decided already."
@@ -21,7 +21,7 @@ class SignupRequestsClosed(Forbidden):
     default_detail = "This installation does not take requests for access."
 
 
-class SignupRequestUnknown(NotFound):
+class SignupRequestNotFound(NotFound):
     """There is no such request."""
 
     default_detail = "There is no such request."

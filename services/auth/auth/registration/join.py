@@ -6,52 +6,56 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import users
-from auth.email_address import key_of
+from auth.email_address import canonical_email
 from auth.models import Invite, Status, Tenant, User
 from auth.registration.errors import TenantNameMissing
 from auth.schemas import Registration
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.tenants import invites
 
 
-async def look(parts: Parts, wanted: Registration) -> str:
+async def resolve_tenant_name(services: AuthServices, request: Registration) -> str:
     """Tell the name of the tenant that it will be, before anything else is looked at.
 
-    Raises InvitationInvalid, or TenantNameMissing for an invite that leads into none.
+    Raises InvalidInvite, or TenantNameMissing for an invite that leads into none.
     """
-    if wanted.invite is None:
-        return wanted.tenant_name or ""
-    async with parts.database.begin() as db:
-        invite = await invites.valid(db, parts, wanted.invite.get_secret_value(), key_of(wanted.email))
-        return await name_of(db, wanted, invite)
+    if request.invite is None:
+        return request.tenant_name or ""
+    async with services.database.begin() as db:
+        invite = await invites.get_valid(
+            db, services, request.invite.get_secret_value(), canonical_email(request.email)
+        )
+        return await name_of(db, request, invite)
 
 
-async def name_of(db: AsyncSession, wanted: Registration, invite: Invite) -> str:
+async def name_of(db: AsyncSession, request: Registration, invite: Invite) -> str:
     """Tell the name of the tenant of an invite, or the wanted one; raises TenantNameMissing."""
     if invite.tenant_id:
         return (await db.get_one(Tenant, invite.tenant_id)).name
-    if wanted.tenant_name is None:
+    if request.tenant_name is None:
         raise TenantNameMissing
-    return wanted.tenant_name
+    return request.tenant_name
 
 
-async def settle_in(db: AsyncSession, parts: Parts, wanted: Registration, user: User) -> Tenant | None:
-    """Give a new account its tenant; gives it back while the address has still to be confirmed.
+async def join_or_create(
+    db: AsyncSession, services: AuthServices, request: Registration, user: User
+) -> Tenant | None:
+    """Give a new account its tenant; returns it back while the address has still to be confirmed.
 
-    An invite that was mailed to the address has confirmed it. Raises InvitationInvalid.
+    An invite that was mailed to the address has confirmed it. Raises InvalidInvite.
     """
-    if wanted.invite is None:
-        return await users.add_owned(db, user.id, wanted.tenant_name or "")
-    invite = await invites.redeem(db, parts, wanted.invite.get_secret_value(), user.email_key)
+    if request.invite is None:
+        return await users.add_owned(db, user.id, request.tenant_name or "")
+    invite = await invites.redeem(db, services, request.invite.get_secret_value(), user.email_key)
     if invite.tenant_id:
         invites.join(db, invite, user)
         tenant = await db.get_one(Tenant, invite.tenant_id)
     else:
-        tenant = await users.add_owned(db, user.id, await name_of(db, wanted, invite))
+        tenant = await users.add_owned(db, user.id, await name_of(db, request, invite))
     if invite.email_key is None:
         return tenant
     now = datetime.now(UTC)
     confirmed = {"status": Status.ACTIVE, "email_verified_at": now}
     await db.execute(update(User).where(User.id == user.id).values(**confirmed))
-    await users.discard_pending(db, user.email_key)
+    await users.delete_unverified(db, user.email_key)
     return None

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from servicekit.client_ip import mask_ip
 from servicekit.rate_limits import Limits
 
-from auth.security.keyed_hash import digest
+from auth.security.keyed_hash import keyed_hash
 from auth.settings import Settings
 
 HOUR_MILLI = 3_600_000
@@ -20,7 +20,7 @@ DAY_MILLI = 24 * HOUR_MILLI
 
 # KEYS: whether it was seen before, then what is counted. ARGV: for how long (ms), then for each of them what
 # is new, and how many different ones are too many. Gives 1 the first time that there are too many of all.
-NOTICE = """
+DETECT = """
 local seen = true
 for i = 2, #KEYS do
     redis.call('PFADD', KEYS[i], ARGV[2 * i - 2])
@@ -40,14 +40,14 @@ class Attack(StrEnum):
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Detection:
     """An attack that was seen now, for the first time in an hour; `is_news` once a day for each kind."""
 
     attack: Attack
-    is_news: bool
+    should_notify: bool
 
 
-class Attacks:
+class AttackDetector:
     """Counts failed sign-ins in Redis, where nobody is named; raises LimitsUnavailable when it is away."""
 
     def __init__(self, settings: Settings, limits: Limits, redis: Redis) -> None:
@@ -56,24 +56,24 @@ class Attacks:
         self._key = settings.auth_session_ip_hash_salt
         self._limits = limits
         self._redis = redis
-        self._notice = redis.register_script(NOTICE)
+        self._notice = redis.register_script(DETECT)
 
-    async def seen(self, account: str, address: str) -> list[Sighting]:
-        """Count a failure from an address with an account, which need not exist; gives what shows by it."""
-        network = digest(self._key, "network", mask_ip(address) or address).hex()[:32]
+    async def record_failure(self, account: str, address: str) -> list[Detection]:
+        """Count a failure from an address with an account, which need not exist; returns what shows by it."""
+        network = keyed_hash(self._key, "network", mask_ip(address) or address).hex()[:32]
         accounts, networks = self._of_stuffing
         spraying = {f"auth:attack:{{from:{network}}}": (account, self._of_spraying)}
         anywhere = "auth:attack:{anywhere}"
         stuffing = {f"{anywhere}:accounts": (account, accounts), f"{anywhere}:networks": (network, networks)}
         looked_for = {Attack.PASSWORD_SPRAYING: spraying, Attack.CREDENTIAL_STUFFING: stuffing}
-        found = [attack for attack, counted in looked_for.items() if await self._noticed(counted)]
-        return [Sighting(attack, await self._is_news(attack)) for attack in found]
+        detected = [attack for attack, counted in looked_for.items() if await self._is_detected(counted)]
+        return [Detection(attack, await self._should_notify(attack)) for attack in detected]
 
-    async def _noticed(self, counted: dict[str, tuple[str, int]]) -> bool:
+    async def _is_detected(self, counted: dict[str, tuple[str, int]]) -> bool:
         keys = [f"{next(iter(counted))}:seen", *counted]
         values = [value for pair in counted.values() for value in pair]
         return bool(await self._limits.call(self._notice(keys, [HOUR_MILLI, *values])))
 
-    async def _is_news(self, attack: Attack) -> bool:
+    async def _should_notify(self, attack: Attack) -> bool:
         telling = self._redis.set(f"auth:attack:told:{attack}", 1, nx=True, px=DAY_MILLI)
         return bool(await self._limits.call(telling))

@@ -6,32 +6,32 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-LONGEST_SECONDS = 2.0
+MAX_SECONDS = 2.0
 # A password is looked at in 25 ms.
 PAUSE_SECONDS = 0.05
 # In one process; each asks again after every pause.
-MOST = 100
+MAX_WAITERS = 100
 
 
-class WaitingRoom:
+class BoundedWait:
     """Where requests wait that hold nothing: no connection, no place in the queue of hashes."""
 
     def __init__(self) -> None:
-        self._inside = 0
+        self._waiters = 0
 
-    async def until(self, decided: Callable[[], Awaitable[T | None]]) -> T | None:
+    async def poll(self, decided: Callable[[], Awaitable[T | None]]) -> T | None:
         """Ask again and again until it is decided; None when that takes too long, or the room is full."""
-        if self._inside >= MOST:
+        if self._waiters >= MAX_WAITERS:
             return None
-        self._inside += 1
+        self._waiters += 1
         try:
-            return await self._asked(decided)
+            return await self._poll(decided)
         finally:
-            self._inside -= 1
+            self._waiters -= 1
 
-    async def _asked(self, decided: Callable[[], Awaitable[T | None]]) -> T | None:
+    async def _poll(self, decided: Callable[[], Awaitable[T | None]]) -> T | None:
         loop = asyncio.get_running_loop()
-        end = loop.time() + LONGEST_SECONDS
+        end = loop.time() + MAX_SECONDS
         while loop.time() < end:
             await asyncio.sleep(PAUSE_SECONDS)
             if (outcome := await decided()) is not None:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from servicekit.errors import ServiceError
 
 
-class Pace:
+class ResponseClock:
     """Periods of so many seconds, from now on; without any, nothing waits."""
 
     def __init__(self, seconds: float) -> None:
@@ -29,9 +29,9 @@ class Pace:
 
 
 @asynccontextmanager
-async def at_least(seconds: float) -> AsyncIterator[None]:
+async def minimum_duration(seconds: float) -> AsyncIterator[None]:
     """Leave at the end of a period, however the block ends."""
-    pace = Pace(seconds)
+    pace = ResponseClock(seconds)
     try:
         yield
     finally:
@@ -39,9 +39,9 @@ async def at_least(seconds: float) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def refusals_at_least(seconds: float) -> AsyncIterator[None]:
+async def minimum_error_duration(seconds: float) -> AsyncIterator[None]:
     """Raise refusals at the end of a period; who is let in does not wait."""
-    pace = Pace(seconds)
+    pace = ResponseClock(seconds)
     try:
         yield
     except ServiceError:

@@ -8,32 +8,32 @@ from uuid import UUID
 from servicekit.auth import jose
 
 from auth.models import Invite
-from auth.security.keyed_hash import digest
+from auth.security.keyed_hash import keyed_hash
 from auth.settings import Keys
 
 SECRET_BYTES = 32
-FORM = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
+FORMAT = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
 # The same pepper as other mails' tokens, put to another use: none passes for another.
 USE = "invite"
 
 
-def renew(peppers: Keys, invite: Invite) -> str:
+def issue(peppers: Keys, invite: Invite) -> str:
     """Give an invite a token; the one before is void."""
     secret = jose.encode(secrets.token_bytes(SECRET_BYTES))
-    invite.digest = digest(peppers[0], USE, invite.id.bytes, secret)
+    invite.digest = keyed_hash(peppers[0], USE, invite.id.bytes, secret)
     return f"{invite.id.hex}.{secret}"
 
 
-def id_in(token: str) -> UUID | None:
+def parse_id(token: str) -> UUID | None:
     """Read which invite a token is of, if it is one."""
-    match = FORM.fullmatch(token)
+    match = FORMAT.fullmatch(token)
     return UUID(match[1]) if match else None
 
 
-def opens(peppers: Keys, invite: Invite, token: str) -> bool:
-    """Tell whether a token is the one of an invite."""
-    match = FORM.fullmatch(token)
+def matches(peppers: Keys, invite: Invite, token: str) -> bool:
+    """Return whether a token is the one of an invite."""
+    match = FORMAT.fullmatch(token)
     secret = match[2] if match else ""
-    known_by = [digest(pepper, USE, invite.id.bytes, secret) for pepper in peppers]
+    known_by = [keyed_hash(pepper, USE, invite.id.bytes, secret) for pepper in peppers]
     fits = [hmac.compare_digest(invite.digest, one) for one in known_by]
     return any(fits)

@@ -5,7 +5,7 @@ import hmac
 from pydantic import SecretStr
 
 
-def digest(key: SecretStr, purpose: str, *parts: str | bytes) -> bytes:
+def keyed_hash(key: SecretStr, purpose: str, *parts: str | bytes) -> bytes:
     """Digest the parts under a key; `purpose` keeps what one use of the key gives from fitting another."""
     mac = hmac.new(key.get_secret_value().encode(), digestmod="sha256")
     for part in (purpose, *parts):

@@ -17,26 +17,26 @@ from redis.asyncio import Redis
 from servicekit.rate_limits import ConcurrencyLimited, Limits, Quota, RateLimited
 
 from auth.models import User
-from auth.security.bounded_wait import WaitingRoom
-from auth.security.keyed_hash import digest
+from auth.security.bounded_wait import BoundedWait
+from auth.security.keyed_hash import keyed_hash
 from auth.settings import Settings
 
 DAY_MILLI = 86_400_000
 # All known devices of one account together, beside what each of them has.
-DEVICES_TIMES = 2
+DEVICES_FACTOR = 2
 # NIST SP 800-63B-4, 3.2.2: no more than 100 failures in a row, whoever they come from. Beyond these come as
 # many as were under way at once: a threshold (at most 10) of strangers, two of known devices. Those have some
 # left when strangers have none.
-MOST_OF_STRANGERS = 60
-MOST = 80
+MAX_FAILURES_UNKNOWN_DEVICE = 60
+MAX_FAILURES = 80
 
 # An attempt whose process died is no longer under way after this; it stays counted.
-UNDER_WAY_MILLI = 10_000
-COME_AGAIN_SECONDS = 1.0
+PENDING_TTL_MILLI = 10_000
+RETRY_AFTER_SECONDS = 1.0
 
 # KEYS: the index of an account's counters, then each counter and which of its attempts are under way. ARGV:
 # window and duration (ms), the attempt (if any), its longest way (ms), then a threshold for each counter.
-# Counts one more in all of them, unless one is full; gives {whether it counted, whether one is full by it},
+# Counts one more in all of them, unless one is full; returns {whether it counted, whether one is full by it},
 # or nothing while it depends on attempts under way. A counter that fills up stays full for the duration.
 COUNT = """
 local window, duration = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -70,7 +70,7 @@ return {1, filled}
 """
 
 # KEYS: counters, each with what is under way. ARGV: an attempt. Takes it back from each that still counts.
-TAKE_BACK = """
+CANCEL = """
 for i = 1, #KEYS, 2 do
     redis.call('ZREM', KEYS[i + 1], ARGV[1])
     if tonumber(redis.call('GET', KEYS[i]) or '0') > 0 then redis.call('DECR', KEYS[i]) end
@@ -79,7 +79,7 @@ end
 
 # KEYS: counters, each with what is under way. ARGV: an attempt that was right. From now on each counts only
 # the others that are under way, which may yet be wrong.
-BEGIN_ANEW = """
+SUCCEED = """
 for i = 1, #KEYS, 2 do
     redis.call('ZREM', KEYS[i + 1], ARGV[1])
     local left = redis.call('ZCARD', KEYS[i + 1])
@@ -99,7 +99,7 @@ redis.call('DEL', KEYS[1], KEYS[2])
 
 
 @dataclass(frozen=True)
-class Policy:
+class LockoutPolicy:
     """So many failures in a window are too many, and for how long nobody is let in then; in ms."""
 
     threshold: int
@@ -107,7 +107,7 @@ class Policy:
     duration: int
 
     @classmethod
-    def of_minutes(cls, threshold: int, window: int, duration: int) -> Self:
+    def from_minutes(cls, threshold: int, window: int, duration: int) -> Self:
         """Build from what the settings say."""
         return cls(threshold, window * 60_000, duration * 60_000)
 
@@ -121,24 +121,26 @@ class Attempt:
     counters: tuple[str, ...]
     address: str
     counted: bool
-    fills: bool
+    would_lock: bool
     is_known: bool
 
     def may_try(self, user: User) -> bool:
-        """Tell whether the password is to be looked at."""
-        return self.counted and user.failed_sign_ins < (MOST if self.is_known else MOST_OF_STRANGERS)
+        """Return whether the password is to be looked at."""
+        return self.counted and user.failed_sign_ins < (
+            MAX_FAILURES if self.is_known else MAX_FAILURES_UNKNOWN_DEVICE
+        )
 
 
 class Lockout:
     """Counts failures in Redis, where nobody is named; raises LimitsUnavailable when it is away."""
 
     def __init__(self, settings: Settings, limits: Limits, redis: Redis) -> None:
-        self._accounts = Policy.of_minutes(
+        self._accounts = LockoutPolicy.from_minutes(
             settings.auth_lockout_threshold,
             settings.auth_lockout_window_minutes,
             settings.auth_lockout_duration_minutes,
         )
-        self._addresses = Policy.of_minutes(
+        self._addresses = LockoutPolicy.from_minutes(
             settings.auth_ip_lockout_threshold,
             settings.auth_ip_lockout_window_minutes,
             settings.auth_ip_lockout_duration_minutes,
@@ -146,89 +148,89 @@ class Lockout:
         self._key = settings.auth_session_ip_hash_salt
         self._limits = limits
         self._redis = redis
-        self._waiting = WaitingRoom()
+        self._waiting = BoundedWait()
         self._count = redis.register_script(COUNT)
-        self._take_back = redis.register_script(TAKE_BACK)
-        self._begin_anew = redis.register_script(BEGIN_ANEW)
+        self._take_back = redis.register_script(CANCEL)
+        self._begin_anew = redis.register_script(SUCCEED)
         self._clear = redis.register_script(CLEAR)
 
-    async def begin(self, email_key: str, known_by: str | None, address: bytes) -> Attempt:
+    async def start_attempt(self, email_key: str, known_by: str | None, address: bytes) -> Attempt:
         """Count an attempt on an account; call it with no transaction open, for it may have to wait.
 
         `known_by` names the known device that it comes from. Raises RateLimited where an address has failed
         too often, ConcurrencyLimited when others on the account stay under way for too long.
         """
         account, threshold = self._account(email_key), self._accounts.threshold
-        held = f"auth:failures:{{from:{address.hex()[:32]}}}"
-        await self._refuse_blocked(held)
+        ip_counter = f"auth:failures:{{from:{address.hex()[:32]}}}"
+        await self._refuse_blocked(ip_counter)
         counters = {f"{account}:strangers": threshold}
         if known_by:
-            own = f"{account}:device:{self._hidden('known device', known_by)}"
-            counters = {own: threshold, f"{account}:devices": threshold * DEVICES_TIMES}
+            own = f"{account}:device:{self._hash('known device', known_by)}"
+            counters = {own: threshold, f"{account}:devices": threshold * DEVICES_FACTOR}
         attempt = uuid4().hex
-        count = partial(self._counted, self._accounts, f"{account}:index", counters, attempt)
-        outcome = await count() or await self._waiting.until(count)
+        count = partial(self._try_count, self._accounts, f"{account}:index", counters, attempt)
+        outcome = await count() or await self._waiting.poll(count)
         if outcome is None:
-            raise ConcurrencyLimited(Quota(threshold, 0, COME_AGAIN_SECONDS))
-        return Attempt(attempt, account, tuple(counters), held, *outcome, known_by is not None)
+            raise ConcurrencyLimited(Quota(threshold, 0, RETRY_AFTER_SECONDS))
+        return Attempt(attempt, account, tuple(counters), ip_counter, *outcome, known_by is not None)
 
-    async def failed(self, attempt: Attempt) -> bool:
-        """Leave an attempt counted, and count it for its address; tells whether that is blocked by it."""
+    async def fail(self, attempt: Attempt) -> bool:
+        """Leave an attempt counted, and count it for its address; returns whether that is blocked by it."""
         for counter in attempt.counters:
-            await self._limits.call(self._redis.zrem(under_way(counter), attempt.id))
+            await self._limits.call(self._redis.zrem(pending_key(counter), attempt.id))
         counters = {attempt.address: self._addresses.threshold}
-        outcome = await self._counted(self._addresses, f"{attempt.address}:index", counters)
+        outcome = await self._try_count(self._addresses, f"{attempt.address}:index", counters)
         return outcome is not None and outcome[1]
 
-    async def passed(self, attempt: Attempt) -> None:
+    async def succeed(self, attempt: Attempt) -> None:
         """Begin to count anew where the attempt was counted; what an address has failed, it has failed."""
-        await self._limits.call(self._begin_anew(with_under_way(attempt.counters), [attempt.id]))
+        await self._limits.call(self._begin_anew(with_pending_keys(attempt.counters), [attempt.id]))
 
-    async def take_back(self, attempt: Attempt) -> None:
+    async def cancel(self, attempt: Attempt) -> None:
         """Count an attempt no longer that could not be judged."""
         if attempt.counted:
-            await self._limits.call(self._take_back(with_under_way(attempt.counters), [attempt.id]))
+            await self._limits.call(self._take_back(with_pending_keys(attempt.counters), [attempt.id]))
 
-    async def first_telling(self, attempt: Attempt) -> bool:
-        """Tell whether the owner has yet to be told of the block; that is once in a day at most."""
+    async def should_notify_owner(self, attempt: Attempt) -> bool:
+        """Return whether the owner has yet to be told of the block; that is once in a day at most."""
         telling = self._redis.set(f"{attempt.account}:told", 1, nx=True, px=DAY_MILLI)
         return bool(await self._limits.call(telling))
 
-    async def forget(self, email_key: str) -> None:
+    async def reset(self, email_key: str) -> None:
         """Count nothing of an account any more, wherever it came from."""
         account = self._account(email_key)
         await self._limits.call(self._clear([f"{account}:index", f"{account}:told"]))
 
     def _account(self, email_key: str) -> str:
-        return f"auth:failures:{{{self._hidden('account', email_key)}}}"
+        return f"auth:failures:{{{self._hash('account', email_key)}}}"
 
-    def _hidden(self, purpose: str, name: str) -> str:
-        return digest(self._key, purpose, name).hex()[:32]
+    def _hash(self, purpose: str, name: str) -> str:
+        return keyed_hash(self._key, purpose, name).hex()[:32]
 
-    async def _counted(
-        self, policy: Policy, index: str, counters: dict[str, int], attempt: str = ""
+    async def _try_count(
+        self, policy: LockoutPolicy, index: str, counters: dict[str, int], attempt: str = ""
     ) -> tuple[bool, bool] | None:
         # Without an attempt, what is counted is over by then.
-        sizes = (policy.window, policy.duration, attempt, UNDER_WAY_MILLI, *counters.values())
+        sizes = (policy.window, policy.duration, attempt, PENDING_TTL_MILLI, *counters.values())
         arguments = [str(size) for size in sizes]
-        outcome = await self._limits.call(self._count([index, *with_under_way(counters)], arguments))
+        outcome = await self._limits.call(self._count([index, *with_pending_keys(counters)], arguments))
         return (bool(outcome[0]), bool(outcome[1])) if outcome else None
 
     async def _refuse_blocked(self, address: str) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(address)
         pipeline.pttl(address)
-        count, left = await self._limits.call(pipeline.execute())
+        count, remaining = await self._limits.call(pipeline.execute())
         if int(count or 0) >= self._addresses.threshold:
             per = self._addresses.window / 1000
-            raise RateLimited(Quota(self._addresses.threshold, 0, max(left, 1) / 1000, per))
+            raise RateLimited(Quota(self._addresses.threshold, 0, max(remaining, 1) / 1000, per))
 
 
-def under_way(counter: str) -> str:
+def pending_key(counter: str) -> str:
     """Name where the attempts are kept that a counter counts and nobody has judged yet."""
     return f"{counter}:under-way"
 
 
-def with_under_way(counters: Iterable[str]) -> list[str]:
+def with_pending_keys(counters: Iterable[str]) -> list[str]:
     """Name counters, each with its attempts under way."""
-    return [key for counter in counters for key in (counter, under_way(counter))]
+    return [key for counter in counters for key in (counter, pending_key(counter))]

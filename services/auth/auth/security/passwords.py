@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from servicekit.settings import current_and_previous
 
 from auth.errors import TooManySignIns
-from auth.security.keyed_hash import digest
+from auth.security.keyed_hash import keyed_hash
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ MEMORY_KIB, ITERATIONS, LANES = 19_456, 2, 1
 PARAMETERS = f"$argon2id$v=19$m={MEMORY_KIB},t={ITERATIONS},p={LANES}$"
 SALT_BYTES = HASH_BYTES = 32
 # A core hashes about 40 in a second; who would wait for more than two seconds is sent away instead.
-WAITING_PER_CORE = 80
+MAX_QUEUED_PER_CORE = 80
 
 
 class Passwords:
@@ -35,30 +35,30 @@ class Passwords:
         previous: SecretStr | None = None,
         *,
         cores: int | None = None,
-        waiting_per_core: int = WAITING_PER_CORE,
+        waiting_per_core: int = MAX_QUEUED_PER_CORE,
     ) -> None:
         cores = cores or os.cpu_count() or 1
         self._pepper_id = pepper_id(pepper)
-        known = current_and_previous(pepper, previous)
-        self._peppers = {pepper_id(one): one.get_secret_value().encode() for one in known}
+        peppers = current_and_previous(pepper, previous)
+        self._peppers = {pepper_id(one): one.get_secret_value().encode() for one in peppers}
         # No more threads than cores, and hashing frees the interpreter: sign-ins starve nothing else.
         self._threads = ThreadPoolExecutor(cores, thread_name_prefix="passwords")
         self._most_unfinished = waiting_per_core * cores
         self._unfinished = 0
-        self._nobodys = self._hash(secrets.token_urlsafe())
+        self._dummy_hash = self._hash(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
         """Hash a password for keeping; raises TooManySignIns."""
-        return await self._beside_the_loop(lambda: self._hash(password))
+        return await self._in_thread(lambda: self._hash(password))
 
-    async def verify(self, password: str, kept: str | None) -> bool:
-        """Tell whether it is the password; nobody's (None) takes the same time. Raises TooManySignIns."""
-        matches = await self._beside_the_loop(lambda: self._verify(password, kept or self._nobodys))
-        return matches and kept is not None
+    async def verify(self, password: str, stored_hash: str | None) -> bool:
+        """Return whether it is the password; nobody's (None) takes the same time. Raises TooManySignIns."""
+        matches = await self._in_thread(lambda: self._verify(password, stored_hash or self._dummy_hash))
+        return matches and stored_hash is not None
 
-    def is_outdated(self, kept: str) -> bool:
-        """Tell whether a kept hash has another pepper or other parameters than a new one would have."""
-        return not kept.startswith(f"{self._pepper_id}:{PARAMETERS}")
+    def is_outdated(self, stored_hash: str) -> bool:
+        """Return whether a kept hash has another pepper or other parameters than a new one would have."""
+        return not stored_hash.startswith(f"{self._pepper_id}:{PARAMETERS}")
 
     def _hash(self, password: str) -> str:
         derivation = Argon2id(
@@ -69,19 +69,19 @@ class Passwords:
             memory_cost=MEMORY_KIB,
             secret=self._peppers[self._pepper_id],
         )
-        return f"{self._pepper_id}:{derivation.derive_phc_encoded(normal(password))}"
+        return f"{self._pepper_id}:{derivation.derive_phc_encoded(normalize(password))}"
 
-    def _verify(self, password: str, kept: str) -> bool:
-        known_by, _, phc = kept.partition(":")
+    def _verify(self, password: str, stored_hash: str) -> bool:
+        known_by, _, phc = stored_hash.partition(":")
         # A pepper that is gone leaves nothing to compare with; the time is still spent.
         pepper = self._peppers.get(known_by, secrets.token_bytes(32))
         try:
-            Argon2id.verify_phc_encoded(normal(password), phc, secret=pepper)
+            Argon2id.verify_phc_encoded(normalize(password), phc, secret=pepper)
         except InvalidKey:
             return False
         return True
 
-    async def _beside_the_loop(self, work: Callable[[], T]) -> T:
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._unfinished >= self._most_unfinished:
             raise TooManySignIns
         self._unfinished += 1
@@ -93,9 +93,9 @@ class Passwords:
 
 def pepper_id(pepper: SecretStr) -> str:
     """Name a pepper without telling it."""
-    return digest(pepper, "pepper id").hex()[:8]
+    return keyed_hash(pepper, "pepper id").hex()[:8]
 
 
-def normal(password: str) -> bytes:
+def normalize(password: str) -> bytes:
     """Give one spelling to what looks alike, however it was typed (NFC; NIST SP 800-63B-4, 3.1.1.2)."""
     return unicodedata.normalize("NFC", password).encode()

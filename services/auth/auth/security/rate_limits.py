@@ -12,14 +12,14 @@ from pydantic import SecretStr
 from servicekit.client_ip import client_ip, network_of
 from servicekit.rate_limits import Limits, RateLimited
 
-from auth.security.keyed_hash import digest
+from auth.security.keyed_hash import keyed_hash
 from auth.settings import Settings
 
 Limit = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Rates:
+class RateLimits:
     """The limits of this service; `by_address` and `by_subject` give (how many, in how many seconds)."""
 
     limits: Limits
@@ -28,40 +28,40 @@ class Rates:
     key: SecretStr
 
     @classmethod
-    def of(cls, settings: Settings, limits: Limits) -> Self:
+    def from_settings(cls, settings: Settings, limits: Limits) -> Self:
         """Build from the settings."""
         key = settings.auth_email_verification_token_pepper
         return cls(limits, settings.address_limits, settings.subject_limits, key)
 
-    async def of_address(self, use: str, address: str) -> None:
+    async def check_ip(self, use: str, address: str) -> None:
         """Count a use from an address; raises RateLimited."""
         limit, per = self.by_address[use]
         await self.limits.take(f"auth:{use}:from:{address}", limit=limit, per=per)
 
-    async def of_subject(self, use: str, subject: str) -> None:
+    async def check_subject(self, use: str, subject: str) -> None:
         """Count a use for an account, mailbox or session, unnamed in Redis; raises RateLimited."""
         limit, per = self.by_subject[use]
-        hidden = digest(self.key, "rate", subject).hex()[:32]
+        hidden = keyed_hash(self.key, "rate", subject).hex()[:32]
         await self.limits.take(f"auth:{use}:for:{hidden}", limit=limit, per=per)
 
-    async def may_mail(self, email_key: str) -> bool:
-        """Tell whether a mailbox may get one more mail; nobody is told when it may not."""
-        return await self.may("mail", email_key)
+    async def try_acquire_email(self, email_key: str) -> bool:
+        """Return whether a mailbox may get one more mail; nobody is told when it may not."""
+        return await self.try_acquire("mail", email_key)
 
-    async def may(self, use: str, subject: str) -> bool:
+    async def try_acquire(self, use: str, subject: str) -> bool:
         """Count a use, and tell whether it is within the limit, where a refusal would tell too much."""
         try:
-            await self.of_subject(use, subject)
+            await self.check_subject(use, subject)
         except RateLimited:
             return False
         return True
 
 
-def limited(use: str) -> Any:
+def rate_limited(use: str) -> Any:
     """Limit a route by the client's address."""
 
     async def limit(request: Request) -> None:
-        rates: Rates = request.app.state.parts.rates
-        await rates.of_address(use, network_of(client_ip(request)))
+        rates: RateLimits = request.app.state.services.rates
+        await rates.check_ip(use, network_of(client_ip(request)))
 
     return Depends(limit)

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from servicekit.auth import jose
 
 from auth.models import Session
-from auth.security.keyed_hash import digest
+from auth.security.keyed_hash import keyed_hash
 from auth.settings import Settings
 
 # Lets scanners of repositories and logs recognise a leaked one.
@@ -38,7 +38,7 @@ class RefreshTokens:
     grace: timedelta
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """Build from the settings."""
         return cls(
             settings.refresh_peppers,
@@ -47,36 +47,36 @@ class RefreshTokens:
             grace=timedelta(seconds=settings.auth_refresh_grace_seconds),
         )
 
-    def first(self) -> str:
-        """Make the first token of a session."""
+    def generate(self) -> str:
+        """Create the first token of a session."""
         return PREFIX + jose.encode(secrets.token_bytes(RANDOM_BYTES))
 
-    def after(self, token: str, session_key: bytes) -> str:
+    def successor(self, token: str, session_key: bytes) -> str:
         """Derive the one successor of a token."""
         return successor(self.peppers[0], token, session_key)
 
-    def again(self, token: str, session_key: bytes, kept: bytes) -> str:
+    def repeat_successor(self, token: str, session_key: bytes, stored_digest: bytes) -> str:
         """Derive the successor of a token that was made before, under whichever pepper, by its digest."""
-        made = [successor(pepper, token, session_key) for pepper in self.peppers]
-        return next((one for one in made if kept in self.digests(one)), made[0])
+        successors = [successor(pepper, token, session_key) for pepper in self.peppers]
+        return next((one for one in successors if stored_digest in self.digests(one)), successors[0])
 
     def digest(self, token: str) -> bytes:
-        """Give what a new token is to be found by."""
+        """Return what a new token is to be found by."""
         return self.digests(token)[0]
 
     def digests(self, token: str) -> list[bytes]:
-        """Give what a token may be found by."""
-        return [digest(pepper, "refresh token", token) for pepper in self.peppers]
+        """Return what a token may be found by."""
+        return [keyed_hash(pepper, "refresh token", token) for pepper in self.peppers]
 
-    def rest(self, amr: Sequence[str]) -> timedelta:
-        """Tell how long a session that was begun so may lie unused."""
+    def idle_timeout(self, amr: Sequence[str]) -> timedelta:
+        """Return how long a session that was begun so may lie unused."""
         return min(self.idle, self.idle_of_factors) if "mfa" in amr else self.idle
 
     def expiry(self, session: Session, now: datetime) -> datetime:
-        """Tell until when a token issued now is good: never longer than its session."""
-        return min(now + self.rest(session.amr), session.expires_at)
+        """Return until when a token issued now is good: never longer than its session."""
+        return min(now + self.idle_timeout(session.amr), session.expires_at)
 
 
 def successor(pepper: SecretStr, token: str, session_key: bytes) -> str:
     """Derive a token from the one before."""
-    return PREFIX + jose.encode(digest(pepper, "refresh token successor", token, session_key))
+    return PREFIX + jose.encode(keyed_hash(pepper, "refresh token successor", token, session_key))

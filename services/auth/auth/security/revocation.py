@@ -14,14 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth.models import Revocation
 
 # What this process commits is published at once; this is for what a command or a lost process has committed.
-TOLD_EVERY_SECONDS = 2.0
+PUBLISH_INTERVAL_SECONDS = 2.0
 # A transaction may be committed so long after the time that its rows bear.
 OVERLAP_SECONDS = 30
-EVERYTHING_SECONDS = 30.0
+FULL_PUBLISH_INTERVAL_SECONDS = 30.0
 PAGE = 1000
 
 
-class Kind(StrEnum):
+class RevocationKind(StrEnum):
     """What is revoked: a session, a token by its `jti`, or all that a person, client or tenant has by now."""
 
     SESSION = "session"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
     TENANT = "tenant"
 
 
-async def revoke(db: AsyncSession, kind: Kind, *names: str) -> None:
+async def revoke(db: AsyncSession, kind: RevocationKind, *names: str) -> None:
     """Have access tokens refused everywhere, when the transaction is committed.
 
     Names are a session's id, a token's `jti`, a subject (`user:<uuid>`), a client id or a tenant's id. Of the
@@ -64,7 +64,7 @@ async def revoke_every_session(db: AsyncSession) -> None:
     wake_on_commit(db, Revocation.__tablename__)
 
 
-class Announcer(LoopWorker):
+class RevocationPublisher(LoopWorker):
     """Tells Redis what was revoked, from the database: so nothing is lost with a process or with Redis.
 
     It runs in every process that answers, and all of them tell the same.
@@ -75,28 +75,28 @@ class Announcer(LoopWorker):
         self._database = database
         self._redis = redis
         self._wakeup = database.wakeup(Revocation.__tablename__)
-        self._everything = Throttle(EVERYTHING_SECONDS)
-        self._told: set[str] = set()
+        self._everything = Throttle(FULL_PUBLISH_INTERVAL_SECONDS)
+        self._published: set[str] = set()
 
     async def begin(self) -> None:
         """Tell everything next: Redis may have lost it."""
         self._everything.hurry()
 
     async def step(self) -> float:
-        """Tell what is new, and now and then everything."""
+        """Publish what is new, and now and then everything."""
         self._wakeup.clear()
         if self._everything.due():
-            self._told = set()
-            await self._tell(REMEMBERED_SECONDS)
+            self._published = set()
+            await self._publish_recent(REMEMBERED_SECONDS)
         else:
-            await self._tell(OVERLAP_SECONDS)
-        return TOLD_EVERY_SECONDS
+            await self._publish_recent(OVERLAP_SECONDS)
+        return PUBLISH_INTERVAL_SECONDS
 
     async def idle(self, seconds: float) -> None:
         """Idle until it is time to poll, or something is revoked by this process."""
         await until_set(self._wakeup, seconds)
 
-    async def _tell(self, seconds: int) -> None:
+    async def _publish_recent(self, seconds: int) -> None:
         recent = select(Revocation.key, func.extract("epoch", Revocation.revoked_at)).where(
             Revocation.revoked_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
         )
@@ -104,12 +104,12 @@ class Announcer(LoopWorker):
             # Nothing to be undone: no transaction is open while Redis is told, or while this process stands.
             alone = await connection.execution_options(isolation_level="AUTOCOMMIT")
             rows = (await alone.execute(recent)).all()
-        told = [format_entry(*kind_and_name(key), float(at)) for key, at in rows]
-        marks = [one for one in told if one not in self._told]
+        entries = [format_entry(*kind_and_name(key), float(at)) for key, at in rows]
+        marks = [one for one in entries if one not in self._published]
         for start in range(0, len(marks), PAGE):
             part = marks[start : start + PAGE]
             await publish(self._redis, part)
-            self._told.update(part)
+            self._published.update(part)
 
 
 def kind_and_name(key: str) -> tuple[str, str]:
@@ -118,7 +118,7 @@ def kind_and_name(key: str) -> tuple[str, str]:
     return kind, name
 
 
-async def forget(db: AsyncSession) -> None:
+async def purge(db: AsyncSession) -> None:
     """Remove what no token is left for; the end of every session goes on to hold."""
     until = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, REMEMBERED_SECONDS)
     stale = (Revocation.revoked_at < until, Revocation.key != EVERY_SESSION)

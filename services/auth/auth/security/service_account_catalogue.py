@@ -23,7 +23,7 @@ AccountName = Annotated[str, Field(pattern="^[a-z][a-z0-9-]{1,47}$")]
 Audience = Annotated[str, Field(pattern="^[a-z][a-z0-9-]{0,63}$")]
 
 
-class CatalogueUnreadable(Exception):
+class InvalidCatalogue(Exception):
     """The file is no catalogue; says what is wrong with it."""
 
 
@@ -40,7 +40,7 @@ class Account(BaseModel):
     max_lifetime_minutes: Annotated[int, Field(ge=1, le=YEAR_MINUTES)] = 24 * 60
 
     @model_validator(mode="after")
-    def make_sense(self) -> Self:
+    def validate_account(self) -> Self:
         """Refuse scopes that are not there or above the role, and accounts for no tenant at all."""
         if unknown := self.scopes - PERMISSIONS.keys():
             raise ValueError(f"no such scopes: {', '.join(sorted(unknown))}")
@@ -51,7 +51,7 @@ class Account(BaseModel):
         return self
 
     def is_for(self, tenant_id: UUID | None) -> bool:
-        """Tell whether the account may be one of a tenant; None is all tenants."""
+        """Return whether the account may be one of a tenant; None is all tenants."""
         return self.is_global or tenant_id in self.tenants
 
 
@@ -64,10 +64,10 @@ class Catalogue(BaseModel):
 
     @classmethod
     def load(cls, path: Path | None) -> Self:
-        """Read the file; without one there are no accounts. Raises CatalogueUnreadable."""
+        """Read the file; without one there are no accounts. Raises InvalidCatalogue."""
         if path is None:
             return cls()
         try:
             return cls.model_validate(yaml.safe_load(path.read_text()))
         except (OSError, UnicodeError, yaml.YAMLError, ValidationError) as error:
-            raise CatalogueUnreadable(f"AUTH_SERVICE_ACCOUNTS_FILE {path}: {error}") from error
+            raise InvalidCatalogue(f"AUTH_SERVICE_ACCOUNTS_FILE {path}: {error}") from error

@@ -16,34 +16,34 @@ from auth.access.roles import authorize
 from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
 from auth.emails import notify_owners
-from auth.events import MailKind
+from auth.events import EmailKind
 from auth.models import ServiceCredential
-from auth.pagination import after, page_of
+from auth.pagination import next_cursor, paginate
 from auth.security import revocation
-from auth.security.revocation import Kind
+from auth.security.revocation import RevocationKind
 from auth.service_accounts import schemas
-from auth.service_accounts.errors import ServiceCredentialUnknown
-from auth.service_accounts.issuance import KIND, shown
+from auth.service_accounts.errors import ServiceCredentialNotFound
+from auth.service_accounts.issuance import KIND, to_schema
 
 WORKING = (ServiceCredential.revoked_at.is_(None), ServiceCredential.expires_at > func.now())
 
 
-async def page(
+async def list_credentials(
     db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> Page[schemas.ServiceCredential]:
     """List the tenant's credentials, newest first; raises BadCursor."""
     table = ServiceCredential
-    asked = select(table).where(table.tenant_id == caller.tenant_id)
-    listed = page_of(asked, table.created_at, table.id, limit, cursor, newest_first=True)
-    rows = (await db.scalars(listed)).all()
-    following = after([(row.created_at, row.id) for row in rows], limit)
-    return Page(items=[shown(row) for row in rows[:limit]], next_cursor=following)
+    query = select(table).where(table.tenant_id == caller.tenant_id)
+    page = paginate(query, table.created_at, table.id, limit, cursor, newest_first=True)
+    rows = (await db.scalars(page)).all()
+    following = next_cursor([(row.created_at, row.id) for row in rows], limit)
+    return Page(items=[to_schema(row) for row in rows[:limit]], next_cursor=following)
 
 
 async def revoke(db: AsyncSession, caller: Principal, credential_id: UUID) -> None:
     """End a credential, and its access tokens within seconds.
 
-    Raises SessionEnded, RoleTooLow or ServiceCredentialUnknown.
+    Raises SessionEnded, RoleTooLow or ServiceCredentialNotFound.
     """
     tenant, _ = await authorize(db, caller, SensitiveAction.REVOKE_SERVICE_CREDENTIAL)
     row: ServiceCredential | None = await db.scalar(
@@ -56,9 +56,9 @@ async def revoke(db: AsyncSession, caller: Principal, credential_id: UUID) -> No
         .execution_options(synchronize_session=False)
     )
     if row is None:
-        raise ServiceCredentialUnknown
-    await revocation.revoke(db, Kind.CLIENT, row.client_id)
-    await notify_owners(db, MailKind.SERVICE_CREDENTIAL_REVOKED, tenant, account=row.account)
+        raise ServiceCredentialNotFound
+    await revocation.revoke(db, RevocationKind.CLIENT, row.client_id)
+    await notify_owners(db, EmailKind.SERVICE_CREDENTIAL_REVOKED, tenant, account=row.account)
     audit.record(
         db,
         Action.TOKEN_REVOKED,

@@ -5,19 +5,19 @@ from servicekit.errors import BadRequest, Forbidden, NotFound
 from auth.errors import Challenged
 
 
-class IssuanceSignatureInvalid(Challenged):
+class InvalidIssuanceSignature(Challenged):
     """One answer for another key, altered bytes, a retired version and what is no signature at all."""
 
     default_detail = "The payload is not signed by the key that vouches for service accounts."
 
 
-class IssuanceMalformed(BadRequest):
+class InvalidIssuance(BadRequest):
     """What was signed is not a request for a service account."""
 
     default_detail = "The signed payload is not in order."
 
 
-class IssuanceMisdirected(Challenged):
+class InvalidIssuanceAudience(Challenged):
     """The request was signed for somebody else, or by somebody else."""
 
     default_detail = "The signed payload names another issuer or audience."
@@ -53,7 +53,7 @@ class LifetimeNotAllowed(Forbidden):
     default_detail = "The service account's credentials may not live that long."
 
 
-class ServiceCredentialUnknown(NotFound):
+class ServiceCredentialNotFound(NotFound):
     """The tenant has no such credential, or has it no longer."""
 
     default_detail = "There is no such credential."

@@ -14,12 +14,12 @@ from servicekit.auth import jose
 from servicekit.errors import ServiceError
 
 from auth import audit
-from auth.access.roles import keep_active
+from auth.access.roles import lock_if_active
 from auth.audit import Action
 from auth.models import ServiceCredential
-from auth.security.keyed_hash import digest
+from auth.security.keyed_hash import keyed_hash
 from auth.service_accounts import errors, schemas
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.settings import Settings
 from auth.signing.vault import VaultUnavailable
 
@@ -33,64 +33,68 @@ LEEWAY_SECONDS = 30
 TOKEN_PATH = "/api/v1/auth/oauth/token"  # noqa: S105  # an address
 
 
-async def issue(parts: Parts, resources: Resources, asked: schemas.Issuance) -> schemas.IssuedCredential:
+async def issue(
+    services: AuthServices, resources: Resources, request: schemas.Issuance
+) -> schemas.IssuedCredential:
     """Issue what a signed payload asks for; raises the errors of service accounts, or VaultUnavailable."""
     try:
-        payload = await believed(parts, resources, asked)
-        assert_allowed(parts, payload)
-        return await kept(parts, asked, payload)
+        payload = await verify_payload(services, resources, request)
+        require_allowed(services, payload)
+        return await store_credential(services, request, payload)
     except ServiceError as refusal:
         if refusal.status < 500:
             what: dict[str, Any] = {"kind": KIND, "reason": refusal.code()}
-            await audit.record_alone(parts.database, Action.AUTHZ_FAIL, **what)
+            await audit.record_alone(services.database, Action.AUTHZ_FAIL, **what)
         raise
 
 
-async def believed(parts: Parts, resources: Resources, asked: schemas.Issuance) -> schemas.Payload:
+async def verify_payload(
+    services: AuthServices, resources: Resources, request: schemas.Issuance
+) -> schemas.Payload:
     """Read a payload that Vault's key has signed, for us, now, and for the first time."""
-    data = decoded(asked.payload_b64)
-    if not parts.settings.vault_verify_enabled:
+    data = decode_payload(request.payload_b64)
+    if not services.settings.vault_verify_enabled:
         raise VaultUnavailable("Service accounts are not issued here: VAULT_VERIFY_ENABLED is off.")
-    if not await parts.vault.verify(data, asked.signature):
-        raise errors.IssuanceSignatureInvalid
+    if not await services.vault.verify(data, request.signature):
+        raise errors.InvalidIssuanceSignature
     # Not before: what nobody has vouched for is not worth reading.
-    payload = read(data)
-    if (payload.iss, payload.aud) != (parts.settings.auth_service_account_issuer, AUDIENCE):
-        raise errors.IssuanceMisdirected
+    payload = parse_payload(data)
+    if (payload.iss, payload.aud) != (services.settings.auth_service_account_issuer, AUDIENCE):
+        raise errors.InvalidIssuanceAudience
     now = time.time()
     if not (payload.iat <= now + LEEWAY_SECONDS and now < payload.exp <= payload.iat + MAX_SECONDS):
         raise errors.IssuanceExpired
-    if not await is_first(resources, "issuance", payload.nonce):
+    if not await consume_nonce(resources, "issuance", payload.nonce):
         raise errors.IssuanceReplayed
     return payload
 
 
-def decoded(payload_b64: str) -> bytes:
-    """Read base64; raises IssuanceSignatureInvalid, for nobody can have signed anything else."""
+def decode_payload(payload_b64: str) -> bytes:
+    """Read base64; raises InvalidIssuanceSignature, for nobody can have signed anything else."""
     try:
         return base64.b64decode(payload_b64, validate=True)
     except ValueError:
-        raise errors.IssuanceSignatureInvalid from None
+        raise errors.InvalidIssuanceSignature from None
 
 
-def read(data: bytes) -> schemas.Payload:
-    """Read a payload; raises IssuanceMalformed."""
+def parse_payload(data: bytes) -> schemas.Payload:
+    """Read a payload; raises InvalidIssuance."""
     try:
         return schemas.Payload.model_validate(jose.parse_object(data))
     except (ValueError, ValidationError):
-        raise errors.IssuanceMalformed from None
+        raise errors.InvalidIssuance from None
 
 
-async def is_first(resources: Resources, kind: str, once: str) -> bool:
-    """Tell whether something that may come once has not come yet; LimitsUnavailable when nobody can tell."""
+async def consume_nonce(resources: Resources, kind: str, once: str) -> bool:
+    """Consume a nonce; return whether it is new. Raises LimitsUnavailable without Redis."""
     name = f"auth:once:{kind}:{hashlib.sha256(once.encode()).hexdigest()}"
     lasting = MAX_SECONDS + 2 * LEEWAY_SECONDS
     return bool(await resources.limits.call(resources.redis.set(name, b"1", nx=True, ex=lasting)))
 
 
-def assert_allowed(parts: Parts, payload: schemas.Payload) -> None:
+def require_allowed(services: AuthServices, payload: schemas.Payload) -> None:
     """Refuse what the catalogue does not let the account have, instead of giving less than was signed."""
-    account = parts.catalogue.accounts.get(payload.account)
+    account = services.catalogue.accounts.get(payload.account)
     if account is None or not account.is_for(payload.tenant_id):
         raise errors.ServiceAccountNotAllowed
     if not set(payload.scopes) <= account.scopes:
@@ -99,22 +103,24 @@ def assert_allowed(parts: Parts, payload: schemas.Payload) -> None:
         raise errors.LifetimeNotAllowed
 
 
-async def kept(parts: Parts, asked: schemas.Issuance, payload: schemas.Payload) -> schemas.IssuedCredential:
-    """Keep the credential, and give it with its secret; raises ServiceAccountNotAllowed."""
+async def store_credential(
+    services: AuthServices, request: schemas.Issuance, payload: schemas.Payload
+) -> schemas.IssuedCredential:
+    """Store the credential, and give it with its secret; raises ServiceAccountNotAllowed."""
     row = ServiceCredential(
         id=uuid4(),
         account=payload.account,
         tenant_id=payload.tenant_id,
         scopes=sorted(set(payload.scopes)),
         public_jwk=payload.jwk.model_dump() if payload.jwk else None,
-        key_version=int(asked.signature.split(":")[1].removeprefix("v")),
+        key_version=int(request.signature.split(":")[1].removeprefix("v")),
         created_at=datetime.now(UTC),
         expires_at=datetime.now(UTC) + timedelta(seconds=payload.lifetime_s),
     )
     secret = None if payload.jwk else PREFIX + secrets.token_hex(SECRET_BYTES)
-    row.digest = digests_of(parts.settings, row.client_id, secret)[0] if secret else None
-    async with parts.database.begin() as db:
-        if payload.tenant_id and not await keep_active(db, payload.tenant_id):
+    row.digest = digests_of(services.settings, row.client_id, secret)[0] if secret else None
+    async with services.database.begin() as db:
+        if payload.tenant_id and not await lock_if_active(db, payload.tenant_id):
             raise errors.ServiceAccountNotAllowed
         db.add(row)
         subject = f"service:{row.client_id}"
@@ -125,21 +131,23 @@ async def kept(parts: Parts, asked: schemas.Issuance, payload: schemas.Payload) 
             "key_version": row.key_version,
         }
         audit.record(db, Action.TOKEN_CREATED, tenant_id=row.tenant_id, actor=subject, **what)
-    endpoint = token_endpoint(parts.settings)
-    return schemas.IssuedCredential(**shown(row).model_dump(), client_secret=secret, token_endpoint=endpoint)
+    endpoint = token_endpoint_url(services.settings)
+    return schemas.IssuedCredential(
+        **to_schema(row).model_dump(), client_secret=secret, token_endpoint=endpoint
+    )
 
 
 def digests_of(settings: Settings, client_id: str, secret: str) -> list[bytes]:
-    """Give what a secret is recognised by: the first under the pepper of today."""
-    return [digest(pepper, "service account", client_id, secret) for pepper in settings.refresh_peppers]
+    """Return what a secret is recognised by: the first under the pepper of today."""
+    return [keyed_hash(pepper, "service account", client_id, secret) for pepper in settings.refresh_peppers]
 
 
-def token_endpoint(settings: Settings) -> str:
-    """Give the address at which machines get tokens, as they and their assertions name it."""
+def token_endpoint_url(settings: Settings) -> str:
+    """Return the address at which machines get tokens, as they and their assertions name it."""
     return f"{settings.auth_issuer.rstrip('/')}{TOKEN_PATH}"
 
 
-def shown(row: ServiceCredential) -> schemas.ServiceCredential:
+def to_schema(row: ServiceCredential) -> schemas.ServiceCredential:
     """Describe a credential without its secret."""
     return schemas.ServiceCredential(
         id=row.id,

@@ -6,9 +6,9 @@ import sys
 
 from servicekit.database import Database
 
-from auth.access.errors import TenantUnknown
+from auth.access.errors import TenantNotFound
 from auth.access.roles import find_tenant
-from auth.errors import UserUnknown
+from auth.errors import UserNotFound
 from auth.sessions import operator_actions
 from auth.settings import Settings
 from auth.tenants.lifecycle import OPERATOR
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     try:
         ended = asyncio.run(run(Settings.load(), chosen))
-    except (UserUnknown, TenantUnknown) as refusal:
+    except (UserNotFound, TenantNotFound) as refusal:
         sys.stderr.write(f"{refusal.detail}\n")
         return 1
     sys.stdout.write(f"Ended {ended} sessions. Services refuse their access tokens within five seconds.\n")
@@ -46,14 +46,16 @@ async def run(settings: Settings, chosen: argparse.Namespace) -> int:
     try:
         async with database.begin() as db:
             if chosen.user:
-                return await operator_actions.of_user(
+                return await operator_actions.end_for_user(
                     db, await operator_actions.find_user(db, chosen.user), actor=OPERATOR
                 )
             if chosen.tenant:
-                return await operator_actions.of_tenant(
+                return await operator_actions.end_for_tenant(
                     db, await find_tenant(db, chosen.tenant), actor=OPERATOR
                 )
-            return await operator_actions.of_everybody(db, settings.auth_operator_tenant_id, actor=OPERATOR)
+            return await operator_actions.end_every_session(
+                db, settings.auth_operator_tenant_id, actor=OPERATOR
+            )
     finally:
         await database.close()
 

@@ -12,69 +12,79 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, emails
 from auth.audit import Action
-from auth.events import MailKind
+from auth.events import EmailKind
 from auth.models import AuditEvent, Session, User
-from auth.security.geoip import Spot, apart
-from auth.services import Parts
+from auth.security.geoip import Location, distance_km
+from auth.services import AuthServices
 from auth.sessions import devices, metadata
-from auth.sessions.metadata import SessionOrigin
+from auth.sessions.metadata import SessionMetadata
 
 # Faster than any flight with passengers, and the ways between two of what one map calls the same town.
-FASTEST_KMH = 1000
+MAX_SPEED_KMH = 1000
 SLACK_KM = 200
-ONE_LETTER_IN = timedelta(days=1)
+NOTIFICATION_INTERVAL = timedelta(days=1)
 
 
-async def tell(  # noqa: PLR0913  # whose, and what of it is told
-    db: AsyncSession, parts: Parts, session: Session, user: User, seen: SessionOrigin, *, is_known: bool
+async def check_sign_in(  # noqa: PLR0913  # whose, and what of it is told
+    db: AsyncSession,
+    services: AuthServices,
+    session: Session,
+    user: User,
+    seen: SessionMetadata,
+    *,
+    is_known: bool,
 ) -> None:
     """Write down what is unlike the person's other sign-ins, and tell them; the first one ever is no news.
 
     A device that is known by its token is theirs: it may use a VPN, and is told of to the audit log alone.
     """
-    left = await left_too_far(db, parts, user, seen)
+    previous = await impossible_travel_from(db, services, user, seen)
     is_new = (
-        not is_known and not await devices.has_been_here(db, user) and await devices.has_signed_in(db, user)
+        not is_known
+        and not await devices.has_signed_in_from_here(db, user)
+        and await devices.has_signed_in(db, user)
     )
-    tells_of_travel = left and not is_known and not await told_of_travel(db, user)
+    tells_of_travel = previous and not is_known and not await was_recently_notified(db, user)
     record = partial(audit.record, db, tenant_id=session.tenant_id, actor=user.subject, session_id=session.id)
-    send = partial(emails.send, db, parts, to=emails.Recipient.of(user), tenant_id=session.tenant_id)
-    if left:
+    send = partial(
+        emails.request_email, db, services, to=emails.Recipient.from_user(user), tenant_id=session.tenant_id
+    )
+    if previous:
         record(Action.IMPOSSIBLE_TRAVEL, told=bool(tells_of_travel))
     if is_new:
         record(Action.NEW_DEVICE)
-    if left and tells_of_travel:
-        send(kind=MailKind.IMPOSSIBLE_TRAVEL, place_before=left.place or "", **seen.facts())
+    if previous and tells_of_travel:
+        send(kind=EmailKind.IMPOSSIBLE_TRAVEL, place_before=previous.place or "", **seen.facts())
     elif is_new:
-        send(kind=MailKind.NEW_DEVICE, **seen.facts())
+        send(kind=EmailKind.NEW_DEVICE, **seen.facts())
 
 
-async def left_too_far(
-    db: AsyncSession, parts: Parts, user: User, seen: SessionOrigin
-) -> SessionOrigin | None:
+async def impossible_travel_from(
+    db: AsyncSession, services: AuthServices, user: User, seen: SessionMetadata
+) -> SessionMetadata | None:
     """Give where a person's last session began, if nobody gets from there to here in the time since."""
     if seen.spot is None:
         return None
-    asked = select(Session).where(Session.user_id == user.id).order_by(Session.created_at.desc()).limit(1)
-    last: Session | None = await db.scalar(asked)
+    query = select(Session).where(Session.user_id == user.id).order_by(Session.created_at.desc()).limit(1)
+    last: Session | None = await db.scalar(query)
     if last is None:
         return None
-    left = metadata.opened(parts.settings, last.id, last.origin)
+    previous = metadata.decrypt_for(services.settings, last.id, last.origin)
     since = datetime.now(UTC) - last.created_at
-    return left if left.spot and is_too_far(left.spot, seen.spot, since) else None
+    return previous if previous.spot and is_impossible(previous.spot, seen.spot, since) else None
 
 
-def is_too_far(one: Spot, other: Spot, time: timedelta) -> bool:
-    """Tell whether two places are surely farther apart than anybody gets in the time."""
+def is_impossible(one: Location, other: Location, time: timedelta) -> bool:
+    """Return whether two places are surely farther apart than anybody gets in the time."""
     hours = max(time / timedelta(hours=1), 0)
-    return apart(one, other) - one.radius - other.radius > SLACK_KM + FASTEST_KMH * hours
+    return distance_km(one, other) - one.radius - other.radius > SLACK_KM + MAX_SPEED_KMH * hours
 
 
-async def told_of_travel(db: AsyncSession, user: User) -> bool:
-    """Tell whether a person has had such a letter lately."""
+async def was_recently_notified(db: AsyncSession, user: User) -> bool:
+    """Return whether a person has had such a letter lately."""
     lately = (
         AuditEvent.subject == user.subject,
-        AuditEvent.happened_at > datetime.now(UTC) - ONE_LETTER_IN,
+        AuditEvent.happened_at > datetime.now(UTC) - NOTIFICATION_INTERVAL,
         AuditEvent.action == Action.IMPOSSIBLE_TRAVEL.value,
         AuditEvent.detail["told"].as_boolean(),
     )

@@ -14,17 +14,17 @@ from auth import users
 from auth.access import roles
 from auth.access.errors import OperatorsOnly
 from auth.access.sensitive_actions import POLICIES, Policy, SensitiveAction, Where
-from auth.services import Parts, PartsOfAuth
+from auth.services import AuthServices, Services
 from auth.sessions import step_up
 
 
 @dataclass(frozen=True)
-class Sensitive:
+class RequireSensitive:
     """The policy of a route that issues or changes a credential or a right."""
 
     action: SensitiveAction
 
-    async def __call__(self, caller: Caller, parts: PartsOfAuth) -> Principal:
+    async def __call__(self, caller: Caller, services: Services) -> Principal:
         """Verify all that the table requires.
 
         Raises InsufficientScope, Forbidden, OperatorsOnly, PeopleOnly, SessionEnded,
@@ -33,48 +33,52 @@ class Sensitive:
         policy = POLICIES[self.action]
         if policy.permission:
             await RequirePermission(policy.permission)(caller)
-        if policy.where is Where.OPERATORS and caller.tenant_id != parts.settings.auth_operator_tenant_id:
+        if policy.where is Where.OPERATORS and caller.tenant_id != services.settings.auth_operator_tenant_id:
             raise OperatorsOnly
         if not policy.machines:
-            users.person(caller)
+            users.user_id_of(caller)
         # A transaction of its own: the route may have to hash, which must not happen with one open.
-        async with parts.database.begin() as db:
-            await verify_session(db, parts, caller, policy)
+        async with services.database.begin() as db:
+            await verify_session(db, services, caller, policy)
             await verify_current_role(db, caller, policy)
         return caller
 
 
 @dataclass(frozen=True)
-class SensitiveWithoutTenant:
+class RequireSensitiveWithoutTenant:
     """The policy of a route for whoever is signed in, also with a session that is in no active tenant."""
 
     action: SensitiveAction
 
-    async def __call__(self, caller: SignedIn, parts: PartsOfAuth) -> Principal:
+    async def __call__(self, caller: SignedIn, services: Services) -> Principal:
         """Verify all that the table requires; raises as `Sensitive` does."""
-        return await Sensitive(self.action)(caller, parts)
+        return await RequireSensitive(self.action)(caller, services)
 
 
 def sensitive(action: SensitiveAction) -> Any:
     """Require what the table says of an action."""
     is_elsewhere = POLICIES[action].where is Where.NAMED_TENANT
-    return Depends(SensitiveWithoutTenant(action) if is_elsewhere else Sensitive(action))
+    return Depends(RequireSensitiveWithoutTenant(action) if is_elsewhere else RequireSensitive(action))
 
 
 @dataclass(frozen=True)
-class SensitiveUnlessOwnSession:
+class RequireSensitiveUnlessOwnSession:
     """The policy of a route that names a session: what the table says, unless it is the session that asks."""
 
     action: SensitiveAction
 
-    async def __call__(self, session_id: UUID, caller: Caller, parts: PartsOfAuth) -> Principal:
+    async def __call__(self, session_id: UUID, caller: Caller, services: Services) -> Principal:
         """Verify all that the table requires; raises as `Sensitive` does."""
-        return caller if str(session_id) == caller.session_id else await Sensitive(self.action)(caller, parts)
+        return (
+            caller
+            if str(session_id) == caller.session_id
+            else await RequireSensitive(self.action)(caller, services)
+        )
 
 
 def sensitive_unless_own_session(action: SensitiveAction) -> Any:
     """Require what the table says of an action, unless `session_id` is the session that asks."""
-    return Depends(SensitiveUnlessOwnSession(action))
+    return Depends(RequireSensitiveUnlessOwnSession(action))
 
 
 def actions_of(dependant: Dependant | None) -> list[SensitiveAction]:
@@ -82,21 +86,21 @@ def actions_of(dependant: Dependant | None) -> list[SensitiveAction]:
     if dependant is None:
         return []
     policy = dependant.call
-    kinds = Sensitive | SensitiveWithoutTenant | SensitiveUnlessOwnSession
+    kinds = RequireSensitive | RequireSensitiveWithoutTenant | RequireSensitiveUnlessOwnSession
     own = [policy.action] if isinstance(policy, kinds) else []
     return own + [action for one in dependant.dependencies for action in actions_of(one)]
 
 
-async def verify_session(db: AsyncSession, parts: Parts, caller: Principal, policy: Policy) -> None:
+async def verify_session(db: AsyncSession, services: AuthServices, caller: Principal, policy: Policy) -> None:
     """Verify that a person's session is live, and proved recently where the table asks for it."""
     if caller.is_service:
         return
-    session = await step_up.of(db, caller)
-    if policy.fresh_proof:
-        await step_up.verify_fresh(db, parts, session, policy.proof_minutes)
+    session = await step_up.current_session(db, caller)
+    if policy.recent_auth:
+        await step_up.require_recent_auth(db, services, session, policy.max_auth_age_minutes)
 
 
 async def verify_current_role(db: AsyncSession, caller: Principal, policy: Policy) -> None:
     """Verify the role that the caller has now; the use case does so once more, with the tenant locked."""
-    if policy.least_role and not caller.is_service and policy.where is not Where.NAMED_TENANT:
-        await roles.current_role(db, caller, policy.least_role)
+    if policy.min_role and not caller.is_service and policy.where is not Where.NAMED_TENANT:
+        await roles.current_role(db, caller, policy.min_role)

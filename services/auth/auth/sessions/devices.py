@@ -17,50 +17,56 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import client_info
 from auth.audit import Action
 from auth.models import AuditEvent, User
-from auth.security.keyed_hash import digest
-from auth.services import Parts
+from auth.security.keyed_hash import keyed_hash
+from auth.services import AuthServices
 
 PREFIX = "acme_dv_"
-FORM = re.compile(PREFIX + r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
-NOBODY = "user:nobody"
+FORMAT = re.compile(PREFIX + r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
+UNKNOWN_SUBJECT = "user:nobody"
 
 
-def token_of(key: SecretStr, user_id: UUID, device_id: UUID) -> str:
+def create_token(key: SecretStr, user_id: UUID, device_id: UUID) -> str:
     """Write the token of a person's device; nothing of it is stored."""
-    proof = digest(key, "device", user_id.bytes, device_id.bytes)
+    proof = keyed_hash(key, "device", user_id.bytes, device_id.bytes)
     return f"{PREFIX}{device_id.hex}.{jose.encode(proof)}"
 
 
-def recognise(keys: Sequence[SecretStr], user_id: UUID, token: str | None) -> UUID | None:
-    """Give the device of a person that a token is of, by whichever key; None when it is of no such device."""
-    match = FORM.fullmatch(token or "")
+def verify_device_token(keys: Sequence[SecretStr], user_id: UUID, token: str | None) -> UUID | None:
+    """Return the device that a token is of, whichever key signed it; None for any other token."""
+    match = FORMAT.fullmatch(token or "")
     if match is None:
         return None
     device_id = UUID(match[1])
-    expected = [token_of(key, user_id, device_id).encode() for key in keys]
+    expected = [create_token(key, user_id, device_id).encode() for key in keys]
     fits = [hmac.compare_digest(one, match[0].encode()) for one in expected]
     return device_id if any(fits) else None
 
 
-async def known_by(db: AsyncSession, parts: Parts, user: User | None, token: str | None) -> str | None:
+async def known_device_key(
+    db: AsyncSession, services: AuthServices, user: User | None, token: str | None
+) -> str | None:
     """Name what a request is known by as its account's own; None for strangers."""
-    seen = await has_been_here(db, user)
-    if user and (device_id := recognise(parts.settings.refresh_peppers, user.id, token)):
+    seen = await has_signed_in_from_here(db, user)
+    if user and (device_id := verify_device_token(services.settings.refresh_peppers, user.id, token)):
         return f"device {device_id}"
-    return f"address {from_where.digest.hex()}" if seen and (from_where := client_info.current()) else None
+    return (
+        f"address {from_where.digest.hex()}"
+        if seen and (from_where := client_info.current_client())
+        else None
+    )
 
 
-async def has_been_here(db: AsyncSession, user: User | None) -> bool:
-    """Tell whether a person has got in from this address before; nobody takes the same time."""
-    if (from_where := client_info.current()) is None:
+async def has_signed_in_from_here(db: AsyncSession, user: User | None) -> bool:
+    """Return whether a person has got in from this address before; nobody takes the same time."""
+    if (from_where := client_info.current_client()) is None:
         return False
     return await has_signed_in(db, user, AuditEvent.address_digest.in_(from_where.digests))
 
 
 async def has_signed_in(db: AsyncSession, user: User | None, *how: ColumnElement[bool]) -> bool:
-    """Tell whether a person has ever got in, as far as the audit log goes back."""
+    """Return whether a person has ever got in, as far as the audit log goes back."""
     entered = select(AuditEvent.id).where(
-        AuditEvent.subject == (user.subject if user else NOBODY),
+        AuditEvent.subject == (user.subject if user else UNKNOWN_SUBJECT),
         AuditEvent.action == Action.LOGIN_SUCCESS.value,
         *how,
     )

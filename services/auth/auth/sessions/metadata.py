@@ -9,39 +9,39 @@ from servicekit.client_ip import mask_ip
 from servicekit.encryption import DecryptionFailed, decrypt, encrypt
 from ua_parser import parse_os, parse_user_agent
 
-from auth.client_info import Origin
-from auth.security.geoip import Places, Spot
-from auth.security.keyed_hash import digest
+from auth.client_info import ClientInfo
+from auth.security.geoip import GeoIp, Location
+from auth.security.keyed_hash import keyed_hash
 from auth.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN = "Unknown device"
-LONGEST_NAME = 64
+MAX_NAME = 64
 
 
-class SessionOrigin(BaseModel):
+class SessionMetadata(BaseModel):
     """A device, and about where it was when the session began; `spot` is never shown."""
 
     device: str
     address: str | None = None
     place: str | None = None
-    spot: Spot | None = None
+    spot: Location | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Give what a letter may tell of it."""
+        """Return what a letter may tell of it."""
         return self.model_dump(exclude={"spot"}, exclude_none=True)
 
 
-def describe(where: Origin | None, places: Places) -> SessionOrigin:
+def from_client(where: ClientInfo | None, places: GeoIp) -> SessionMetadata:
     """Describe where a request comes from, in no more detail than its owner needs to recognise it."""
     if where is None:
-        return SessionOrigin(device=UNKNOWN)
-    return SessionOrigin(
+        return SessionMetadata(device=UNKNOWN)
+    return SessionMetadata(
         device=device_name(where.user_agent),
         address=mask_ip(where.address),
-        place=places.find(where.address),
-        spot=places.spot(where.address),
+        place=places.place_name(where.address),
+        spot=places.location(where.address),
     )
 
 
@@ -50,35 +50,37 @@ def device_name(user_agent: str | None) -> str:
     if not user_agent:
         return UNKNOWN
     browser, system = parse_user_agent(user_agent), parse_os(user_agent)
-    names = [found.family for found in (browser, system) if found]
-    return " on ".join(name[:LONGEST_NAME] for name in names if name.isprintable()) or UNKNOWN
+    names = [agent.family for agent in (browser, system) if agent]
+    return " on ".join(name[:MAX_NAME] for name in names if name.isprintable()) or UNKNOWN
 
 
-def sealed(settings: Settings, session_id: UUID, described: SessionOrigin) -> str:
+def encrypt_for(settings: Settings, session_id: UUID, described: SessionMetadata) -> str:
     """Seal a description for its session; begins with the id of the key."""
     key = settings.auth_session_encryption_key
-    return f"{key_id(key)}:{encrypt(key, described.model_dump_json(), context=context(session_id))}"
+    return (
+        f"{key_id(key)}:{encrypt(key, described.model_dump_json(), context=encryption_context(session_id))}"
+    )
 
 
-def opened(settings: Settings, session_id: UUID, kept: str | None) -> SessionOrigin:
+def decrypt_for(settings: Settings, session_id: UUID, stored: str | None) -> SessionMetadata:
     """Open what was sealed for a session; what cannot be opened is an unknown device."""
-    used, _, text = (kept or "").partition(":")
+    used, _, text = (stored or "").partition(":")
     for key in settings.session_keys:
         if key_id(key) == used:
             try:
-                plain = decrypt(key, text, context=context(session_id))
+                plain = decrypt(key, text, context=encryption_context(session_id))
             except DecryptionFailed:
                 logger.warning("seal of a session is broken", extra={"session": str(session_id)})
                 break
-            return SessionOrigin.model_validate_json(plain)
-    return SessionOrigin(device=UNKNOWN)
+            return SessionMetadata.model_validate_json(plain)
+    return SessionMetadata(device=UNKNOWN)
 
 
 def key_id(key: SecretStr) -> str:
     """Name a key without telling it."""
-    return digest(key, "key id").hex()[:8]
+    return keyed_hash(key, "key id").hex()[:8]
 
 
-def context(session_id: UUID) -> str:
+def encryption_context(session_id: UUID) -> str:
     """Name the one place where a seal opens."""
     return f"auth.session:{session_id}"

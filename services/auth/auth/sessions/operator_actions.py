@@ -14,45 +14,45 @@ from auth import audit
 from auth.access.roles import authorize, find_tenant
 from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
-from auth.email_address import key_of
-from auth.errors import UserUnknown
+from auth.email_address import canonical_email
+from auth.errors import UserNotFound
 from auth.models import EndReason, Session, Tenant, User
 from auth.security.revocation import revoke_every_session
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.sessions import sessions
 from auth.sessions.schemas import SessionsToEnd
 
 
-async def end(db: AsyncSession, parts: Parts, caller: Principal, target: SessionsToEnd) -> int:
+async def end(db: AsyncSession, services: AuthServices, caller: Principal, target: SessionsToEnd) -> int:
     """End the sessions that an operator names; returns how many.
 
-    Raises RoleTooLow, UserUnknown or TenantUnknown.
+    Raises RoleTooLow, UserNotFound or TenantNotFound.
     """
     await authorize(db, caller, SensitiveAction.END_ANY_SESSIONS)
     if target.user_id:
-        return await of_user(db, await find_user(db, str(target.user_id)), actor=caller.subject)
+        return await end_for_user(db, await find_user(db, str(target.user_id)), actor=caller.subject)
     if target.tenant_id:
-        return await of_tenant(db, await find_tenant(db, str(target.tenant_id)), actor=caller.subject)
-    return await of_everybody(db, parts.settings.auth_operator_tenant_id, actor=caller.subject)
+        return await end_for_tenant(db, await find_tenant(db, str(target.tenant_id)), actor=caller.subject)
+    return await end_every_session(db, services.settings.auth_operator_tenant_id, actor=caller.subject)
 
 
-async def of_user(db: AsyncSession, user: User, *, actor: str) -> int:
+async def end_for_user(db: AsyncSession, user: User, *, actor: str) -> int:
     """End all sessions of a locked person, in every tenant; returns how many."""
     ended = await end_all(db, Session.user_id == user.id)
     audit.record(db, Action.SESSIONS_ENDED, actor=actor, subject=user.subject, scope="user", ended=ended)
     return ended
 
 
-async def of_tenant(db: AsyncSession, tenant: Tenant, *, actor: str) -> int:
+async def end_for_tenant(db: AsyncSession, tenant: Tenant, *, actor: str) -> int:
     """End all sessions in a tenant; returns how many."""
     ended = await end_all(db, Session.tenant_id == tenant.id)
     audit.record(db, Action.SESSIONS_ENDED, tenant_id=tenant.id, actor=actor, scope="tenant", ended=ended)
     return ended
 
 
-async def of_everybody(db: AsyncSession, operators: UUID | None, *, actor: str) -> int:
+async def end_every_session(db: AsyncSession, operators: UUID | None, *, actor: str) -> int:
     """End all sessions there are, the operator's own among them; returns how many."""
-    ended = await db.scalar(select(func.count()).select_from(Session).where(sessions.LIVE)) or 0
+    ended = await db.scalar(select(func.count()).select_from(Session).where(sessions.IS_LIVE)) or 0
     await revoke_every_session(db)
     audit.record(db, Action.SESSIONS_ENDED, tenant_id=operators, actor=actor, scope="everybody", ended=ended)
     return ended
@@ -67,25 +67,25 @@ async def end_all(db: AsyncSession, which: ColumnElement[bool]) -> int:
 
 
 async def find_user(db: AsyncSession, name: str) -> User:
-    """Lock a person by id or address; raises UserUnknown."""
-    by = User.email_key == as_key(name) if "@" in name else User.id == as_uuid(name)
+    """Lock a person by id or address; raises UserNotFound."""
+    by = User.email_key == parse_email(name) if "@" in name else User.id == parse_user_id(name)
     user: User | None = await db.scalar(select(User).where(by).with_for_update(key_share=True))
     if user is None:
-        raise UserUnknown
+        raise UserNotFound
     return user
 
 
-def as_key(address: str) -> str:
-    """Return the normal form of an address; raises UserUnknown for what is none."""
+def parse_email(address: str) -> str:
+    """Return the normal form of an address; raises UserNotFound for what is none."""
     try:
-        return key_of(address)
+        return canonical_email(address)
     except ValueError:
-        raise UserUnknown from None
+        raise UserNotFound from None
 
 
-def as_uuid(text: str) -> UUID:
-    """Read an id, with or without `user:` in front; raises UserUnknown."""
+def parse_user_id(text: str) -> UUID:
+    """Read an id, with or without `user:` in front; raises UserNotFound."""
     try:
         return UUID(text.removeprefix("user:"))
     except ValueError:
-        raise UserUnknown from None
+        raise UserNotFound from None

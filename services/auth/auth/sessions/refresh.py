@@ -13,12 +13,12 @@ from auth import audit, client_info, emails
 from auth.audit import Action
 from auth.emails import Recipient
 from auth.errors import Challenged, InvalidRefreshToken, RefreshTokenReused
-from auth.events import MailKind
+from auth.events import EmailKind
 from auth.factors.errors import SecondFactorMissing
 from auth.models import EndReason, RefreshToken, Session, User
-from auth.schemas import SessionBundle
-from auth.security.keyed_hash import digest
-from auth.services import Parts
+from auth.schemas import TokenResponse
+from auth.security.keyed_hash import keyed_hash
+from auth.services import AuthServices
 from auth.sessions import metadata, sessions
 
 logger = logging.getLogger(__name__)
@@ -28,64 +28,66 @@ REFRESHES = Counter("auth_refreshes_total", "Refresh tokens that came in.", ["re
 UNUSED = and_(RefreshToken.consumed_at.is_(None), RefreshToken.expires_at > func.now())
 
 
-async def refresh(parts: Parts, token: str, device: str | None = None) -> SessionBundle:
+async def refresh(services: AuthServices, token: str, device: str | None = None) -> TokenResponse:
     """Exchange a refresh token for its successor.
 
     Raises InvalidRefreshToken, RefreshTokenReused or SecondFactorMissing.
     """
-    async with parts.database.begin() as db:
+    async with services.database.begin() as db:
         # Given back and not raised: raising would undo the end of a session that was just found to be stolen.
-        outcome = await exchange(db, parts, token, client_of(parts, device))
+        outcome = await exchange(db, services, token, client_digests(services, device))
     if isinstance(outcome, Challenged):
         raise outcome
     return outcome
 
 
-def client_of(parts: Parts, device: str | None) -> list[bytes]:
-    """Give what a client is known by: what it calls itself, and its device's token if it sends one.
+def client_digests(services: AuthServices, device: str | None) -> list[bytes]:
+    """Return what a client is known by: what it calls itself, and its device's token if it sends one.
 
     By any of the digests it may have been written down; the first is for now. Not by its address: where an
     answer is lost, that is often because the network changes.
     """
-    where = client_info.current()
+    where = client_info.current_client()
     named = (where.user_agent if where else None) or ""
-    peppers = parts.settings.refresh_peppers
-    return [digest(pepper, "refresh client", named, device or "") for pepper in peppers]
+    peppers = services.settings.refresh_peppers
+    return [keyed_hash(pepper, "refresh client", named, device or "") for pepper in peppers]
 
 
 async def exchange(
-    db: AsyncSession, parts: Parts, token: str, client: list[bytes]
-) -> SessionBundle | Challenged:
+    db: AsyncSession, services: AuthServices, token: str, client: list[bytes]
+) -> TokenResponse | Challenged:
     """Use a token up, or give its successor again to the client that asks a second time within the grace."""
-    digests = parts.refresh_tokens.digests(token)
+    digests = services.refresh_tokens.digests(token)
     used = await consume(db, digests, client)
-    again = None if used else await successor_of(db, digests, client, parts.refresh_tokens.grace)
+    again = None if used else await replay_within_grace(db, digests, client, services.refresh_tokens.grace)
     if (link := used or again) is None:
-        return await refuse(db, parts, digests)
+        return await reject(db, services, digests)
     session = await db.get_one(Session, link.session_id)
-    standing = await sessions.entering(db, parts, session.user_id, session.tenant_id)
-    if standing is None:
+    access = await sessions.get_access(db, services, session.user_id, session.tenant_id)
+    if access is None:
         await sessions.end(db, EndReason.ACCOUNT, Session.id == session.id)
-        return counted("refused", InvalidRefreshToken())
-    if sessions.lacks_factor(standing, session):
+        return count("refused", InvalidRefreshToken())
+    if sessions.lacks_required_factor(access, session):
         await sessions.end(db, EndReason.MFA_REQUIRED, Session.id == session.id)
-        return counted("refused", SecondFactorMissing())
+        return count("refused", SecondFactorMissing())
     session.last_seen_at = datetime.now(UTC)
     if again:
-        successor = parts.refresh_tokens.again(token, session.key, again.digest)
+        successor = services.refresh_tokens.repeat_successor(token, session.key, again.digest)
         expires_at = again.expires_at
     else:
-        successor = parts.refresh_tokens.after(token, session.key)
-        expires_at = sessions.keep(db, parts, session, successor, link.generation + 1)
+        successor = services.refresh_tokens.successor(token, session.key)
+        expires_at = sessions.store_refresh_token(db, services, session, successor, link.generation + 1)
     REFRESHES.labels("repeated" if again else "rotated").inc()
-    return await sessions.bundle(parts, standing, session, successor, expires_at)
+    return await sessions.issue_tokens(services, access, session, successor, expires_at)
 
 
 async def consume(db: AsyncSession, digests: list[bytes], client: list[bytes]) -> Row[UUID, int] | None:
     """Use a token up, in one statement: of many at once, exactly one finds it unused."""
     used = await db.execute(
         update(RefreshToken)
-        .where(RefreshToken.digest.in_(digests), UNUSED, RefreshToken.session_id == Session.id, sessions.LIVE)
+        .where(
+            RefreshToken.digest.in_(digests), UNUSED, RefreshToken.session_id == Session.id, sessions.IS_LIVE
+        )
         .values(consumed_at=func.now(), consumed_by=client[0])
         .returning(RefreshToken.session_id, RefreshToken.generation)
         .execution_options(synchronize_session=False)
@@ -93,12 +95,12 @@ async def consume(db: AsyncSession, digests: list[bytes], client: list[bytes]) -
     return used.one_or_none()
 
 
-async def successor_of(
+async def replay_within_grace(
     db: AsyncSession, digests: list[bytes], client: list[bytes], grace: timedelta
 ) -> Row[UUID, int, datetime, bytes] | None:
     """Find what followed a token that this client used a moment ago, unless it was used in turn."""
     used = aliased(RefreshToken)
-    found = await db.execute(
+    rows = await db.execute(
         select(RefreshToken.session_id, RefreshToken.generation, RefreshToken.expires_at, RefreshToken.digest)
         .join(
             used,
@@ -110,35 +112,35 @@ async def successor_of(
             used.consumed_by.in_(client),
             used.consumed_at >= func.now() - grace,
             UNUSED,
-            sessions.LIVE,
+            sessions.IS_LIVE,
         )
     )
-    return found.one_or_none()
+    return rows.one_or_none()
 
 
-async def refuse(db: AsyncSession, parts: Parts, digests: list[bytes]) -> Challenged:
+async def reject(db: AsyncSession, services: AuthServices, digests: list[bytes]) -> Challenged:
     """Tell a token that is no good from one that somebody has copied, which ends its session."""
     used = select(RefreshToken.session_id).where(
         RefreshToken.digest.in_(digests), RefreshToken.consumed_at.is_not(None)
     )
     stolen = await sessions.end(db, EndReason.TOKEN_REUSED, Session.id.in_(used))
     if not stolen:
-        return counted("refused", InvalidRefreshToken())
-    await tell_of_theft(db, parts, stolen[0])
-    return counted("reused", RefreshTokenReused())
+        return count("refused", InvalidRefreshToken())
+    await report_reuse(db, services, stolen[0])
+    return count("reused", RefreshTokenReused())
 
 
-async def tell_of_theft(db: AsyncSession, parts: Parts, session_id: UUID) -> None:
+async def report_reuse(db: AsyncSession, services: AuthServices, session_id: UUID) -> None:
     """Let the owner of a session know that somebody else had it, and the audit log."""
     logger.warning("refresh token reused", extra={"session": str(session_id)})
     session = await db.get_one(Session, session_id)
     user = await db.get_one(User, session.user_id)
-    seen = metadata.opened(parts.settings, session.id, session.origin)
-    emails.send(
+    seen = metadata.decrypt_for(services.settings, session.id, session.origin)
+    emails.request_email(
         db,
-        parts,
-        MailKind.SESSION_STOLEN,
-        Recipient.of(user),
+        services,
+        EmailKind.SESSION_STOLEN,
+        Recipient.from_user(user),
         tenant_id=session.tenant_id,
         **seen.facts(),
     )
@@ -147,7 +149,7 @@ async def tell_of_theft(db: AsyncSession, parts: Parts, session_id: UUID) -> Non
     )
 
 
-def counted(result: str, refusal: Challenged) -> Challenged:
+def count(result: str, refusal: Challenged) -> Challenged:
     """Count a refusal."""
     REFRESHES.labels(result).inc()
     return refusal

@@ -16,44 +16,46 @@ from auth import users
 from auth.audit import Action, record
 from auth.errors import SessionEnded
 from auth.factors import attempts, challenges, passkeys, recovery_codes, verification
-from auth.factors.challenges import Asked
+from auth.factors.challenges import IssuedChallenge
 from auth.factors.errors import (
-    ChallengeInvalid,
-    FactorRefused,
     InsufficientUserAuthentication,
-    SecondFactorNeeded,
+    InvalidChallenge,
+    InvalidFactor,
+    PasswordNotSufficient,
 )
 from auth.factors.schemas import StepUp
-from auth.models import Aim, Challenge, EndReason, Passkey, RecoveryCode, Session, User
-from auth.schemas import SessionBundle
-from auth.services import Parts
+from auth.models import Challenge, ChallengePurpose, EndReason, Passkey, RecoveryCode, Session, User
+from auth.schemas import TokenResponse
+from auth.services import AuthServices
 from auth.sessions import sessions
 
 MINUTE = 60
 
 
-async def of(db: AsyncSession, caller: Principal) -> Session:
-    """Give a caller's live session; raises PeopleOnly or SessionEnded."""
-    user_id = users.person(caller)
-    mine = (Session.id == identity(caller.session_id), Session.user_id == user_id, sessions.LIVE)
+async def current_session(db: AsyncSession, caller: Principal) -> Session:
+    """Return a caller's live session; raises PeopleOnly or SessionEnded."""
+    user_id = users.user_id_of(caller)
+    mine = (Session.id == parse_session_id(caller.session_id), Session.user_id == user_id, sessions.IS_LIVE)
     session: Session | None = await db.scalar(select(Session).where(*mine))
     if session is None:
         raise SessionEnded
     return session
 
 
-async def verify_fresh(db: AsyncSession, parts: Parts, session: Session, minutes: int | None = None) -> None:
+async def require_recent_auth(
+    db: AsyncSession, services: AuthServices, session: Session, minutes: int | None = None
+) -> None:
     """Verify that a session was proved recently, with a second factor if the account has one.
 
     `minutes` is how recently, by default AUTH_STEP_UP_MINUTES. Raises InsufficientUserAuthentication.
     """
-    max_age = (minutes or parts.settings.auth_step_up_minutes) * MINUTE
+    max_age = (minutes or services.settings.auth_step_up_minutes) * MINUTE
     enough = "mfa" in session.amr or not await verification.has_any(db, session.user_id)
     if not enough or session.authenticated_at.timestamp() < time.time() - max_age:
         raise InsufficientUserAuthentication(max_age)
 
 
-def identity(session_id: str | None) -> UUID | None:
+def parse_session_id(session_id: str | None) -> UUID | None:
     """Read a session's id; None if it is not one of ours."""
     try:
         return UUID(session_id or "")
@@ -61,77 +63,86 @@ def identity(session_id: str | None) -> UUID | None:
         return None
 
 
-async def ask_for_passkey(db: AsyncSession, parts: Parts, caller: Principal) -> tuple[Asked, list[Passkey]]:
-    """Make the challenge that a passkey signs to prove it once more, for this session alone."""
-    session = await of(db, caller)
-    asked = challenges.ask(db, parts, Aim.STEP_UP, user_id=session.user_id, session_id=session.id)
-    return asked, await passkeys.of(db, session.user_id)
+async def issue_passkey_challenge(
+    db: AsyncSession, services: AuthServices, caller: Principal
+) -> tuple[IssuedChallenge, list[Passkey]]:
+    """Create the challenge that a passkey signs to prove it once more, for this session alone."""
+    session = await current_session(db, caller)
+    challenge = challenges.issue(
+        db, services, ChallengePurpose.STEP_UP, user_id=session.user_id, session_id=session.id
+    )
+    return challenge, await passkeys.list_for_user(db, session.user_id)
 
 
-async def step_up(parts: Parts, caller: Principal, proof: StepUp) -> SessionBundle:
+async def step_up(services: AuthServices, caller: Principal, proof: StepUp) -> TokenResponse:
     """Give a new session for a new proof, and end the one before: whoever holds that has gained nothing.
 
-    Raises SecondFactorNeeded for a password where there is more, and else as `second_factor.finish`.
+    Raises PasswordNotSufficient for a password where a factor is enrolled, and else what
+    `challenge_flow.answer_challenge` raises.
     """
-    async with parts.database.begin() as db:
-        user = await db.get_one(User, (await of(db, caller)).user_id)
+    async with services.database.begin() as db:
+        user = await db.get_one(User, (await current_session(db, caller)).user_id)
         more = await verification.has_any(db, user.id)
     if proof.password and more:
-        raise SecondFactorNeeded
-    failures = await attempts.count(parts, user.id)
+        raise PasswordNotSufficient
+    failures = await attempts.register(services, user.id)
     try:
-        if proof.password and not await parts.passwords.verify(
+        if proof.password and not await services.passwords.verify(
             proof.password.get_secret_value(), user.password_hash
         ):
-            raise FactorRefused
-        code = await recovery_codes.match(parts, user.id, proof.recovery_code)
-        async with parts.database.begin() as db:
-            return await proved(db, parts, caller, proof, code)
-    except FactorRefused as refusal:
-        raise await attempts.refuse(parts, user.id, failures, refusal) from None
-    except attempts.UNSIGNED:
-        await attempts.forgive(parts, user.id)
+            raise InvalidFactor
+        code = await recovery_codes.find_matching(services, user.id, proof.recovery_code)
+        async with services.database.begin() as db:
+            return await exchange_session(db, services, caller, proof, code)
+    except InvalidFactor as refusal:
+        raise await attempts.record_failure(services, user.id, failures, refusal) from None
+    except attempts.SIGNING_ERRORS:
+        await attempts.reset_after_outage(services, user.id)
         raise
 
 
-async def proved(
-    db: AsyncSession, parts: Parts, caller: Principal, proof: StepUp, code: RecoveryCode | None
-) -> SessionBundle:
+async def exchange_session(
+    db: AsyncSession, services: AuthServices, caller: Principal, proof: StepUp, code: RecoveryCode | None
+) -> TokenResponse:
     """Use the proof up, and exchange the session; it lives no longer than the one before would have."""
     # Of several proofs at once, the first ends the session.
-    await users.hold_person(db, users.person(caller))
-    session = await of(db, caller)
-    standing = await sessions.entering(db, parts, session.user_id, session.tenant_id)
-    if standing is None:
+    await users.lock_user(db, users.user_id_of(caller))
+    session = await current_session(db, caller)
+    access = await sessions.get_access(db, services, session.user_id, session.tenant_id)
+    if access is None:
         raise SessionEnded
     amr = session.amr
     if not proof.password:
-        challenge = await signed(db, parts, session, proof)
-        shown = await verification.prove(db, parts, standing.user, proof, challenge=challenge, code=code)
-        amr = verification.together(amr, shown)
-    await attempts.forget(db, session.user_id)
+        challenge = await consume_challenge(db, services, session, proof)
+        factor_amr = await verification.verify_factor(
+            db, services, access.user, proof, challenge=challenge, code=code
+        )
+        amr = verification.merge_amr(amr, factor_amr)
+    await attempts.reset(db, session.user_id)
     if not await sessions.end(db, EndReason.LOGOUT, Session.id == session.id):
         # Somebody has ended it meanwhile, and meant it.
         raise SessionEnded
-    bundle = await sessions.begin(db, parts, standing, amr, after=session)
+    tokens = await sessions.begin(db, services, access, amr, after=session)
     record(
         db,
         Action.STEP_UP,
-        tenant_id=bundle.tenant_id,
-        actor=bundle.user_id,
-        session_id=bundle.session_id,
+        tenant_id=tokens.tenant_id,
+        actor=tokens.user_id,
+        session_id=tokens.session_id,
         amr=amr,
         before=str(session.id),
     )
-    return bundle
+    return tokens
 
 
-async def signed(db: AsyncSession, parts: Parts, session: Session, proof: StepUp) -> str:
-    """Use up the challenge that a passkey has signed; nothing else has one. Raises ChallengeInvalid."""
+async def consume_challenge(db: AsyncSession, services: AuthServices, session: Session, proof: StepUp) -> str:
+    """Use up the challenge that a passkey has signed; nothing else has one. Raises InvalidChallenge."""
     if not proof.passkey:
         return ""
     if not proof.challenge:
-        raise ChallengeInvalid
+        raise InvalidChallenge
     token = proof.challenge.get_secret_value()
-    await challenges.take(db, parts, Aim.STEP_UP, token, Challenge.session_id == session.id)
+    await challenges.consume(
+        db, services, ChallengePurpose.STEP_UP, token, Challenge.session_id == session.id
+    )
     return token

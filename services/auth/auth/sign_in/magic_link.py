@@ -10,16 +10,16 @@ from servicekit.errors import Unauthenticated
 from sqlalchemy import select
 
 from auth import emails, users
-from auth.email_address import key_of
-from auth.errors import EmailTokenInvalid
-from auth.events import MailKind
+from auth.email_address import canonical_email
+from auth.errors import InvalidEmailToken
+from auth.events import EmailKind
 from auth.factors.errors import MagicLinksDisabled
 from auth.factors.schemas import MagicLink
 from auth.mfa import challenge_flow
 from auth.models import Purpose, User
-from auth.schemas import SessionBundle
-from auth.security.constant_time import at_least
-from auth.services import Parts
+from auth.schemas import TokenResponse
+from auth.security.constant_time import minimum_duration
+from auth.services import AuthServices
 from auth.sessions import sessions
 
 BINDING_BYTES = 32
@@ -27,48 +27,50 @@ BINDING_BYTES = 32
 AMR = ["email"]
 
 
-async def send(parts: Parts, email: str) -> str:
-    """Send a link, if somebody may come in by it; gives what binds it to whoever asked, in any case."""
-    if not parts.settings.auth_magic_link_enabled:
+async def send(services: AuthServices, email: str) -> str:
+    """Send a link, if somebody may come in by it; returns what binds it to whoever asked, in any case."""
+    if not services.settings.auth_magic_link_enabled:
         raise MagicLinksDisabled
     binding = jose.encode(secrets.token_bytes(BINDING_BYTES))
-    async with at_least(parts.settings.answer_floor):
+    async with minimum_duration(services.settings.answer_floor):
         # Where it is too often, nobody is told: it would show that others ask for links of this mailbox.
-        if await parts.rates.may("magic-link", key_of(email)):
-            await mail(parts, email, binding)
+        if await services.rates.try_acquire("magic-link", canonical_email(email)):
+            await send_email(services, email, binding)
     return binding
 
 
-async def mail(parts: Parts, email: str, binding: str) -> None:
+async def send_email(services: AuthServices, email: str, binding: str) -> None:
     """Have the mail sent, if there is somebody who may come in by it."""
-    async with parts.database.begin() as db:
-        user = await users.hold(db, email)
-        if user and await sessions.entering(db, parts, user.id, None):
-            fresh = await parts.email_tokens.issue(db, user, Purpose.MAGIC_LINK, bound_to=binding)
-            emails.send(db, parts, MailKind.MAGIC_LINK, emails.Recipient.of(user), fresh=fresh)
+    async with services.database.begin() as db:
+        user = await users.get_for_update(db, email)
+        if user and await sessions.get_access(db, services, user.id, None):
+            issued = await services.email_tokens.issue(db, user, Purpose.MAGIC_LINK, bound_to=binding)
+            emails.request_email(
+                db, services, EmailKind.MAGIC_LINK, emails.Recipient.from_user(user), issued=issued
+            )
 
 
-async def verify(parts: Parts, link: MagicLink) -> SessionBundle:
-    """Begin a session; raises EmailTokenInvalid, or what `second_factor.enter` gives."""
-    if not parts.settings.auth_magic_link_enabled:
+async def verify(services: AuthServices, link: MagicLink) -> TokenResponse:
+    """Begin a session; raises InvalidEmailToken, or what `challenge_flow.sign_in_or_challenge` gives."""
+    if not services.settings.auth_magic_link_enabled:
         raise MagicLinksDisabled
-    async with parts.database.begin() as db:
-        redeemed = await parts.email_tokens.redeem(
+    async with services.database.begin() as db:
+        redeemed = await services.email_tokens.redeem(
             db,
             link.token.get_secret_value(),
             Purpose.MAGIC_LINK,
             bound_to=link.binding.get_secret_value(),
         )
         if redeemed is None:
-            raise EmailTokenInvalid
+            raise InvalidEmailToken
         user_id, email_key = redeemed
-        standing = await sessions.entering(db, parts, user_id, link.tenant_id)
+        access = await sessions.get_access(db, services, user_id, link.tenant_id)
         # An address that was changed meanwhile opens nothing any more.
-        if standing is None or not await db.scalar(
+        if access is None or not await db.scalar(
             select(User.id).where(User.id == user_id, User.email_key == email_key)
         ):
-            raise EmailTokenInvalid
-        outcome = await challenge_flow.enter(db, parts, standing, AMR, device=link.device)
+            raise InvalidEmailToken
+        outcome = await challenge_flow.sign_in_or_challenge(db, services, access, AMR, device=link.device)
     if isinstance(outcome, Unauthenticated):
         raise outcome
     return outcome

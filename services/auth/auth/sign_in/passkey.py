@@ -2,47 +2,49 @@
 
 from auth.audit import Action, record
 from auth.factors import attempts, challenges, passkeys
-from auth.factors.errors import FactorRefused
+from auth.factors.errors import InvalidFactor
 from auth.factors.schemas import PasskeySignIn
-from auth.models import Aim
-from auth.schemas import SessionBundle
-from auth.services import Parts
+from auth.models import ChallengePurpose
+from auth.schemas import TokenResponse
+from auth.services import AuthServices
 from auth.sessions import sessions
 
 
-async def begin(parts: Parts) -> tuple[str, passkeys.Options]:
+async def begin(services: AuthServices) -> tuple[str, passkeys.Options]:
     """Give a challenge for whoever it may be, and what a browser needs to find a passkey."""
-    async with parts.database.begin() as db:
-        asked = challenges.ask(db, parts, Aim.PASSKEY_SIGN_IN)
-        return asked.token, passkeys.options_to_sign(parts, asked.to_sign, [])
+    async with services.database.begin() as db:
+        challenge = challenges.issue(db, services, ChallengePurpose.PASSKEY_SIGN_IN)
+        return challenge.token, passkeys.authentication_options(services, challenge.webauthn_challenge, [])
 
 
-async def sign_in(parts: Parts, shown: PasskeySignIn) -> SessionBundle:
-    """Begin a session; raises ChallengeInvalid or FactorRefused, the same whatever is not right.
+async def sign_in(services: AuthServices, request: PasskeySignIn) -> TokenResponse:
+    """Begin a session; raises InvalidChallenge or InvalidFactor, the same whatever is not right.
 
     It cannot be guessed at, so it is also the way in while the account's other factors are blocked.
     """
-    token = shown.challenge.get_secret_value()
+    token = request.challenge.get_secret_value()
     # On its own: the challenge is used up whatever comes of it.
-    async with parts.database.begin() as db:
-        await challenges.take(db, parts, Aim.PASSKEY_SIGN_IN, token)
+    async with services.database.begin() as db:
+        await challenges.consume(db, services, ChallengePurpose.PASSKEY_SIGN_IN, token)
     try:
-        async with parts.database.begin() as db:
-            user_id, amr = await passkeys.use(db, parts, shown.passkey, challenges.to_sign(token))
-            standing = await sessions.entering(db, parts, user_id, shown.tenant_id)
-            if standing is None:
-                raise FactorRefused
-            await attempts.forget(db, user_id)
-            bundle = await sessions.begin(db, parts, standing, amr, device=shown.device)
-    except FactorRefused as refusal:
-        await note(parts, refusal)
+        async with services.database.begin() as db:
+            user_id, amr = await passkeys.authenticate(
+                db, services, request.passkey, challenges.webauthn_challenge_of(token)
+            )
+            access = await sessions.get_access(db, services, user_id, request.tenant_id)
+            if access is None:
+                raise InvalidFactor
+            await attempts.reset(db, user_id)
+            tokens = await sessions.begin(db, services, access, amr, device=request.device)
+    except InvalidFactor as refusal:
+        await record_failure(services, refusal)
         raise
-    return bundle
+    return tokens
 
 
-async def note(parts: Parts, refusal: FactorRefused) -> None:
+async def record_failure(services: AuthServices, refusal: InvalidFactor) -> None:
     """Write a refusal down, and sound the alarm for a passkey that somebody has copied."""
-    async with parts.database.begin() as db:
+    async with services.database.begin() as db:
         record(db, Action.LOGIN_FAIL, way="passkey")
         if refusal.cloned:
             record(db, Action.PASSKEY_CLONED, passkey=str(refusal.cloned))

@@ -11,23 +11,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import audit, client_info, emails, users
 from auth.account import password_check
 from auth.audit import Action
-from auth.email_address import key_of
+from auth.email_address import canonical_email
 from auth.emails import Recipient
 from auth.errors import InvalidCredentials
-from auth.events import MailKind
+from auth.events import EmailKind
 from auth.mfa import challenge_flow
 from auth.models import User
-from auth.schemas import Credentials, SessionBundle
-from auth.security.constant_time import refusals_at_least
+from auth.schemas import Credentials, TokenResponse
+from auth.security.constant_time import minimum_error_duration
 from auth.security.lockout import Attempt
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.sessions import devices, sessions
 from auth.sign_in import attack_alerts
 
 SIGN_INS = Counter("auth_sign_ins_total", "Attempts to sign in.", ["result"])
 
 
-class Refused(StrEnum):
+class FailureReason(StrEnum):
     """Why somebody was not let in: for the audit log, never for the answer."""
 
     UNKNOWN_ACCOUNT = "unknown_account"
@@ -37,15 +37,15 @@ class Refused(StrEnum):
     MAY_NOT_ENTER = "may_not_enter"
 
 
-async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
+async def sign_in(services: AuthServices, credentials: Credentials) -> TokenResponse:
     """Begin a session, or raise SecondFactorRequired; InvalidCredentials is the same for every reason.
 
     Also for an address that is not confirmed yet: told apart, it would show which addresses were free when
     somebody signed up with a password of their own. Mail can be asked for again without signing in. Every
     refusal leaves after the same time.
     """
-    async with refusals_at_least(parts.settings.answer_floor):
-        outcome = await attempted(parts, credentials)
+    async with minimum_error_duration(services.settings.answer_floor):
+        outcome = await attempt_sign_in(services, credentials)
     if isinstance(outcome, Unauthenticated):
         SIGN_INS.labels("challenged").inc()
         raise outcome
@@ -53,80 +53,84 @@ async def sign_in(parts: Parts, credentials: Credentials) -> SessionBundle:
     return outcome
 
 
-async def attempted(parts: Parts, credentials: Credentials) -> SessionBundle | Unauthenticated:
+async def attempt_sign_in(
+    services: AuthServices, credentials: Credentials
+) -> TokenResponse | Unauthenticated:
     """Let somebody in, or return what they have yet to show.
 
     Raises InvalidCredentials, or as `lockout` does.
     """
     password = credentials.password.get_secret_value()
-    async with parts.database.begin() as db:
+    async with services.database.begin() as db:
         user = await users.find(db, credentials.email)
-        known_by = await devices.known_by(db, parts, user, credentials.device)
-    attempt = await begin_attempt(parts, credentials, known_by)
-    await judge(parts, attempt, user, password)
+        known_by = await devices.known_device_key(db, services, user, credentials.device)
+    attempt = await start_attempt(services, credentials, known_by)
+    await verify_password(services, attempt, user, password)
     assert user is not None  # noqa: S101  # or it would have been refused
-    rehashed = await stronger_hash(parts, user, password)
+    rehashed = await rehash_if_outdated(services, user, password)
     # It was no guess, whatever comes of it.
-    await parts.lockout.passed(attempt)
-    async with parts.database.begin() as db:
-        outcome = await entered(db, parts, user, credentials, rehashed)
+    await services.lockout.succeed(attempt)
+    async with services.database.begin() as db:
+        outcome = await complete(db, services, user, credentials, rehashed)
     if outcome is None:
-        raise await refused(parts, attempt, user, Refused.MAY_NOT_ENTER)
+        raise await reject(services, attempt, user, FailureReason.MAY_NOT_ENTER)
     return outcome
 
 
-async def entered(
-    db: AsyncSession, parts: Parts, user: User, credentials: Credentials, rehashed: str | None
-) -> SessionBundle | Unauthenticated | None:
+async def complete(
+    db: AsyncSession, services: AuthServices, user: User, credentials: Credentials, rehashed: str | None
+) -> TokenResponse | Unauthenticated | None:
     """Let somebody in whose password was right, or ask for more; None when they may not come in."""
-    if not await still(db, user):
+    if not await is_unchanged(db, user):
         return None
     if rehashed:
         await db.execute(update(User).where(User.id == user.id).values(password_hash=rehashed))
-    standing = await sessions.entering(db, parts, user.id, credentials.tenant_id)
-    if standing is None:
+    access = await sessions.get_access(db, services, user.id, credentials.tenant_id)
+    if access is None:
         return None
-    return await challenge_flow.enter(db, parts, standing, ["pwd"], device=credentials.device)
+    return await challenge_flow.sign_in_or_challenge(db, services, access, ["pwd"], device=credentials.device)
 
 
-async def still(db: AsyncSession, user: User) -> bool:
-    """Tell whether an account has the password that was verified, and keep it from being replaced meanwhile.
+async def is_unchanged(db: AsyncSession, user: User) -> bool:
+    """Return whether an account still has the password that was verified, and lock it.
 
     Else a session could begin with a password whose sessions have all just ended.
     """
     same = (User.id == user.id, User.password_hash == user.password_hash)
-    found = await db.scalar(select(User.id).where(*same).with_for_update(key_share=True))
-    return found is not None
+    user_id = await db.scalar(select(User.id).where(*same).with_for_update(key_share=True))
+    return user_id is not None
 
 
-async def begin_attempt(parts: Parts, credentials: Credentials, known_by: str | None) -> Attempt:
+async def start_attempt(services: AuthServices, credentials: Credentials, known_by: str | None) -> Attempt:
     """Count an attempt on the account, whether there is one or not."""
-    from_where = client_info.current()
+    from_where = client_info.current_client()
     address = from_where.digest if from_where else b""
-    return await parts.lockout.begin(key_of(credentials.email), known_by, address)
+    return await services.lockout.start_attempt(canonical_email(credentials.email), known_by, address)
 
 
-async def judge(parts: Parts, attempt: Attempt, user: User | None, password: str) -> None:
+async def verify_password(services: AuthServices, attempt: Attempt, user: User | None, password: str) -> None:
     """Look at the password, unless the account is locked; raises InvalidCredentials or TooManySignIns."""
-    matches = await password_check.try_password(parts, attempt, user, password)
+    matches = await password_check.verify(services, attempt, user, password)
     if user is None:
-        raise await refused(parts, attempt, None, Refused.UNKNOWN_ACCOUNT)
+        raise await reject(services, attempt, None, FailureReason.UNKNOWN_ACCOUNT)
     if not matches:
-        why = Refused.WRONG_PASSWORD if attempt.may_try(user) else Refused.LOCKED
-        raise await refused(parts, attempt, user, why)
+        why = FailureReason.WRONG_PASSWORD if attempt.may_try(user) else FailureReason.LOCKED
+        raise await reject(services, attempt, user, why)
 
 
-async def refused(parts: Parts, attempt: Attempt, user: User | None, why: Refused) -> InvalidCredentials:
+async def reject(
+    services: AuthServices, attempt: Attempt, user: User | None, why: FailureReason
+) -> InvalidCredentials:
     """Count a refusal and write it down; who is kept out by it is told."""
     SIGN_INS.labels("refused").inc()
-    is_guess = why is not Refused.MAY_NOT_ENTER
-    blocks_address = is_guess and await parts.lockout.failed(attempt)
-    from_where = client_info.current()
+    is_guess = why is not FailureReason.MAY_NOT_ENTER
+    blocks_address = is_guess and await services.lockout.fail(attempt)
+    from_where = client_info.current_client()
     address = from_where.address if from_where else "unknown"
-    sightings = await parts.attacks.seen(attempt.account, address) if is_guess else []
-    locks = user is not None and why is Refused.WRONG_PASSWORD and attempt.fills
-    tells = locks and await parts.lockout.first_telling(attempt)
-    async with parts.database.begin() as db:
+    detections = await services.attacks.record_failure(attempt.account, address) if is_guess else []
+    locks = user is not None and why is FailureReason.WRONG_PASSWORD and attempt.would_lock
+    tells = locks and await services.lockout.should_notify_owner(attempt)
+    async with services.database.begin() as db:
         tenant = await users.first_tenant(db, user)
         tenant_id, subject = tenant.id if tenant else None, user.subject if user else None
         record = partial(audit.record, db, tenant_id=tenant_id, subject=subject)
@@ -135,16 +139,18 @@ async def refused(parts: Parts, attempt: Attempt, user: User | None, why: Refuse
             record(Action.LOGIN_LOCK, known_device=attempt.is_known)
         if blocks_address:
             audit.record(db, Action.ADDRESS_BLOCKED)
-        if user and why is Refused.WRONG_PASSWORD:
-            await password_check.note_wrong_password(db, user)
+        if user and why is FailureReason.WRONG_PASSWORD:
+            await password_check.record_failure(db, user)
         if user and tells:
-            emails.send(db, parts, MailKind.SIGN_IN_BLOCKED, Recipient.of(user), tenant_id=tenant_id)
-        await attack_alerts.sound(db, parts, sightings)
+            emails.request_email(
+                db, services, EmailKind.SIGN_IN_BLOCKED, Recipient.from_user(user), tenant_id=tenant_id
+            )
+        await attack_alerts.alert_operators(db, services, detections)
     return InvalidCredentials()
 
 
-async def stronger_hash(parts: Parts, user: User, password: str) -> str | None:
+async def rehash_if_outdated(services: AuthServices, user: User, password: str) -> str | None:
     """Hash a password anew when the kept hash is of an older kind; now is the only time that we know it."""
-    if user.password_hash and parts.passwords.is_outdated(user.password_hash):
-        return await parts.passwords.hash(password)
+    if user.password_hash and services.passwords.is_outdated(user.password_hash):
+        return await services.passwords.hash(password)
     return None

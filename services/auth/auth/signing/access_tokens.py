@@ -12,7 +12,7 @@ from servicekit.auth.permissions import Role, scopes_for
 
 from auth.models import Session, User
 from auth.settings import Settings
-from auth.signing.sign import signed
+from auth.signing.sign import sign_token
 from auth.signing.signing_keys import SigningKeys
 from auth.signing.vault import Vault
 
@@ -21,7 +21,7 @@ FIRST_PARTY_CLIENT = "acme-web"
 
 
 @dataclass(frozen=True)
-class Issued:
+class IssuedAccessToken:
     """A token as handed out."""
 
     token: str
@@ -33,7 +33,7 @@ class Issued:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class MachineClient:
     """A machine, and what it may do where; role and tenant go together. `until` is when it must end."""
 
     client_id: str
@@ -56,12 +56,12 @@ class AccessTokens:
     clock: Callable[[], float] = time.time
 
     @classmethod
-    def of(cls, settings: Settings, keys: SigningKeys, vault: Vault) -> Self:
+    def from_settings(cls, settings: Settings, keys: SigningKeys, vault: Vault) -> Self:
         """Build from the settings; `vault` is asked for signatures where it keeps the keys."""
         lifetime = timedelta(minutes=settings.access_token_expire_minutes)
         return cls(keys, vault, settings.auth_issuer, settings.auth_audience, lifetime)
 
-    async def for_person(self, user: User, session: Session, role: Role | None) -> Issued:
+    async def for_user(self, user: User, session: Session, role: Role | None) -> IssuedAccessToken:
         """Issue a token for a session, with all that the role may do; without a role, for no tenant."""
         tenant = {"tenant_id": str(session.tenant_id), "role": role.value} if role else {}
         return await self._sign(
@@ -80,12 +80,12 @@ class AccessTokens:
             until=int(session.expires_at.timestamp()),
         )
 
-    async def for_service(self, client_id: str, audience: str, scopes: Collection[str]) -> Issued:
+    async def for_service(self, client_id: str, audience: str, scopes: Collection[str]) -> IssuedAccessToken:
         """Issue a token with which one service calls one other; for whom, it says with each call."""
         machine: dict[str, JsonValue] = {"sub": f"service:{client_id}", "client_id": client_id}
         return await self._sign(sorted(scopes), {**machine, "aud": audience})
 
-    async def for_machine(self, machine: Machine) -> Issued:
+    async def for_machine(self, machine: MachineClient) -> IssuedAccessToken:
         """Issue a token to a machine of a tenant: its scopes decide, within what its role may do."""
         claims: dict[str, JsonValue] = {
             "sub": f"service:{machine.client_id}",
@@ -98,7 +98,7 @@ class AccessTokens:
 
     async def _sign(
         self, scopes: list[str], claims: dict[str, JsonValue], *, until: int | None = None
-    ) -> Issued:
+    ) -> IssuedAccessToken:
         key = await self.keys.current()
         now = int(self.clock())
         longest = now + int(self.lifetime.total_seconds())
@@ -111,5 +111,5 @@ class AccessTokens:
             "jti": str(uuid4()),
             **({"scope": " ".join(scopes)} if scopes else {}),
         }
-        token = await signed(key, {**common, **claims}, self.vault)
-        return Issued(token, key.kid, datetime.fromtimestamp(expires, UTC), scopes, expires - now)
+        token = await sign_token(key, {**common, **claims}, self.vault)
+        return IssuedAccessToken(token, key.kid, datetime.fromtimestamp(expires, UTC), scopes, expires - now)

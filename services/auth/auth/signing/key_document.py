@@ -13,50 +13,50 @@ from auth.signing.key_ring import KeyRing, SigningKey
 VERSION = 1
 
 
-class KeysUnreadable(Exception):
+class InvalidKeyDocument(Exception):
     """What is stored does not hold signing keys; never quotes it."""
 
 
 def loads(text: bytes, sealing: Sequence[SecretStr], *, sealed_only: bool = False) -> KeyRing:
-    """Parse a key ring, unsealed by whichever key fits; raises KeysUnreadable."""
+    """Parse a key ring, unsealed by whichever key fits; raises InvalidKeyDocument."""
     try:
         document = jose.parse_object(text)
         entries = document.get("keys")
         if document.get("version") != VERSION or not isinstance(entries, list):
             raise ValueError("not a document of signing keys")
         keys = [entry for entry in entries if isinstance(entry, dict)]
-        if sealed_only and not all(is_sealed(entry) for entry in keys):
+        if sealed_only and not all(is_encrypted(entry) for entry in keys):
             raise ValueError("a private part is not sealed")
-        return KeyRing().with_keys(*(SigningKey.from_json(unsealed(entry, sealing)) for entry in keys))
+        return KeyRing().with_keys(*(SigningKey.from_json(decrypt_entry(entry, sealing)) for entry in keys))
     except ValueError as error:
-        raise KeysUnreadable(str(error)) from None
+        raise InvalidKeyDocument(str(error)) from None
 
 
 def dumps(ring: KeyRing, sealing: Sequence[SecretStr]) -> str:
     """Serialize a key ring; the first key seals it."""
-    entries: list[JsonValue] = [sealed(key.to_json(), sealing) for key in ring.keys]
+    entries: list[JsonValue] = [encrypt_entry(key.to_json(), sealing) for key in ring.keys]
     return json.dumps({"version": VERSION, "keys": entries}, indent=1)
 
 
-def sealed(entry: dict[str, JsonValue], sealing: Sequence[SecretStr]) -> dict[str, JsonValue]:
+def encrypt_entry(entry: dict[str, JsonValue], sealing: Sequence[SecretStr]) -> dict[str, JsonValue]:
     """Seal the private part of an entry, so that a copy of the document is of no use by itself."""
     if not sealing:
         return entry
-    return {**entry, "d": encrypt(sealing[0], str(entry["d"]), context=context(entry))}
+    return {**entry, "d": encrypt(sealing[0], str(entry["d"]), context=encryption_context(entry))}
 
 
-def unsealed(entry: dict[str, JsonValue], sealing: Sequence[SecretStr]) -> dict[str, JsonValue]:
+def decrypt_entry(entry: dict[str, JsonValue], sealing: Sequence[SecretStr]) -> dict[str, JsonValue]:
     """Unseal the private part of an entry, if it is sealed; raises ValueError."""
-    if not is_sealed(entry):
+    if not is_encrypted(entry):
         return entry
-    return {**entry, "d": decrypt_by_any(sealing, str(entry["d"]), context=context(entry))}
+    return {**entry, "d": decrypt_by_any(sealing, str(entry["d"]), context=encryption_context(entry))}
 
 
-def is_sealed(entry: dict[str, JsonValue]) -> bool:
+def is_encrypted(entry: dict[str, JsonValue]) -> bool:
     """Return whether the private part of an entry is sealed."""
     return str(entry.get("d")).startswith(SEALED)
 
 
-def context(entry: dict[str, JsonValue]) -> str:
+def encryption_context(entry: dict[str, JsonValue]) -> str:
     """Return what binds a private part to the key that it is of."""
     return f"auth.signing-key:{entry.get('kid')}"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from auth.signing.key_document import KeysUnreadable, dumps, loads
+from auth.signing.key_document import InvalidKeyDocument, dumps, loads
 from auth.signing.key_ring import KeyRing
-from auth.signing.key_store import Change, NothingStored, Stored
+from auth.signing.key_store import Change, NoKeysStored, Stored
 
 Stamp = tuple[int, int, int]
 
@@ -24,9 +24,9 @@ class KeyFile:
         self._path = path
         self._sealing = sealing
 
-    async def read(self, known: Stored | None = None) -> Stored:
-        """Return what the file holds, or `known` while it is the same file."""
-        return await asyncio.to_thread(self._read, known)
+    async def read(self, cached: Stored | None = None) -> Stored:
+        """Return what the file holds, or `cached` while it is the same file."""
+        return await asyncio.to_thread(self._read, cached)
 
     async def change(self, change: Change) -> KeyRing:
         """Replace the file while no other process does."""
@@ -35,18 +35,18 @@ class KeyFile:
     async def aclose(self) -> None:
         """Do nothing: no file is held open."""
 
-    def _read(self, known: Stored | None) -> Stored:
+    def _read(self, cached: Stored | None) -> Stored:
         try:
             version = stamp(self._path)
         except FileNotFoundError:
-            raise NothingStored from None
-        if known and known.version == version:
-            return known
+            raise NoKeysStored from None
+        if cached and cached.version == version:
+            return cached
         # The stamp is older than what is read, never newer: a change in between is seen at the next look.
         return Stored(version, load(self._path, self._sealing))
 
     def _change(self, change: Change) -> KeyRing:
-        with held(self._path):
+        with locked(self._path):
             ring = load(self._path, self._sealing) if self._path.exists() else None
             changed = change(ring)
             if changed != ring:
@@ -55,18 +55,18 @@ class KeyFile:
 
 
 def stamp(path: Path) -> Stamp:
-    """Give what differs after every change; raises OSError when there is no file."""
-    found = path.stat()
+    """Return what differs after every change; raises OSError when there is no file."""
+    stat = path.stat()
     # A replaced file is another file: the inode tells, even of two changes within one tick of the clock.
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
 def load(path: Path, sealing: Sequence[SecretStr] = ()) -> KeyRing:
-    """Read the keys, unsealed by whichever key fits; raises KeysUnreadable, or OSError without a file."""
+    """Read the keys, unsealed by whichever key fits; raises InvalidKeyDocument, or OSError without a file."""
     try:
         return loads(path.read_bytes(), sealing)
-    except KeysUnreadable as error:
-        raise KeysUnreadable(f"{path}: {error}") from None
+    except InvalidKeyDocument as error:
+        raise InvalidKeyDocument(f"{path}: {error}") from None
 
 
 def save(path: Path, ring: KeyRing, sealing: Sequence[SecretStr] = ()) -> None:
@@ -83,7 +83,7 @@ def save(path: Path, ring: KeyRing, sealing: Sequence[SecretStr] = ()) -> None:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Keep other processes from changing the file meanwhile; makes its folder, open to us alone."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = os.open(path.with_name(f".{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)

@@ -32,11 +32,11 @@ class State(Enum):
 
 
 # Nothing that is written like this is base64url, as the private part of a key of our own is.
-IN_VAULT = re.compile(r"vault:([A-Za-z0-9_.-]{1,128}):([1-9][0-9]{0,8})")
+VAULT_KEY_FORMAT = re.compile(r"vault:([A-Za-z0-9_.-]{1,128}):([1-9][0-9]{0,8})")
 
 
 @dataclass(frozen=True)
-class InVault:
+class VaultKey:
     """The private part of a key that Vault keeps and never gives: which key of Transit, in which version."""
 
     name: str
@@ -44,12 +44,12 @@ class InVault:
     public: Ed25519PublicKey
 
     def public_key(self) -> Ed25519PublicKey:
-        """Give the public part, as a private key of our own does."""
+        """Return the public part, as a private key of our own does."""
         return self.public
 
 
-PrivatePart = Ed25519PrivateKey | InVault
-Make = Callable[[], PrivatePart]
+PrivatePart = Ed25519PrivateKey | VaultKey
+MakePrivatePart = Callable[[], PrivatePart]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +71,15 @@ class SigningKey:
         return self.jwk["kid"]
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the private part is, for people to read."""
-        return f"{self.private.name} v{self.private.version}" if isinstance(self.private, InVault) else "file"
+        return (
+            f"{self.private.name} v{self.private.version}" if isinstance(self.private, VaultKey) else "file"
+        )
 
     def to_json(self) -> dict[str, JsonValue]:
         """Write the whole key, private part included, or where in Vault that is."""
-        return {**self.jwk, "d": written(self.private), "active_from": self.active_from}
+        return {**self.jwk, "d": format_private(self.private), "active_from": self.active_from}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, JsonValue]) -> Self:
@@ -85,26 +87,26 @@ class SigningKey:
         private, active_from = entry.get("d"), entry.get("active_from")
         if not isinstance(private, str) or not isinstance(active_from, int):
             raise ValueError("not a signing key")
-        key = cls(active_from, read(private, entry.get("x")))
+        key = cls(active_from, parse_private(private, entry.get("x")))
         # What is sealed is bound to the id, and the id to the public part: none of them can be exchanged.
-        if isinstance(key.private, InVault) and entry.get("kid") != key.kid:
+        if isinstance(key.private, VaultKey) and entry.get("kid") != key.kid:
             raise ValueError("the id of a signing key is not its own")
         return key
 
 
-def written(private: PrivatePart) -> str:
+def format_private(private: PrivatePart) -> str:
     """Write a private part down, or where it is."""
-    if isinstance(private, InVault):
+    if isinstance(private, VaultKey):
         return f"vault:{private.name}:{private.version}"
     return jose.encode(private.private_bytes_raw())
 
 
-def read(private: str, public: JsonValue) -> PrivatePart:
+def parse_private(private: str, public: JsonValue) -> PrivatePart:
     """Read what `written` wrote; `public` is the public part as a JWK has it. Raises ValueError."""
-    if (found := IN_VAULT.fullmatch(private)) is None:
+    if (match := VAULT_KEY_FORMAT.fullmatch(private)) is None:
         return Ed25519PrivateKey.from_private_bytes(jose.decode(private))
     point = Ed25519PublicKey.from_public_bytes(jose.decode(str(public)))
-    return InVault(found[1], int(found[2]), point)
+    return VaultKey(match[1], int(match[2]), point)
 
 
 def thumbprint(members: Mapping[str, str]) -> str:
@@ -121,7 +123,7 @@ class RotationPending(Exception):
     """A new key is already on its way."""
 
 
-class KeyUnknown(Exception):
+class KeyNotFound(Exception):
     """There is no such key."""
 
 
@@ -132,13 +134,13 @@ class KeyRing:
     keys: tuple[SigningKey, ...] = ()
 
     def states(self, now: float, overlap: Overlap) -> dict[SigningKey, State]:
-        """Tell where every key is in its life at a moment."""
+        """Return where every key is in its life at a moment."""
         lag = overlap.retire_lag.total_seconds()
         replaced = {old: new.active_from for old, new in pairwise(self.keys)}
         return {key: state_of(key.active_from, replaced.get(key), lag, now) for key in self.keys}
 
     def active(self, now: float) -> SigningKey:
-        """Give the key that signs at a moment; raises NoActiveKey when there is none at all."""
+        """Return the key that signs at a moment; raises NoActiveKey when there is none at all."""
         if not self.keys:
             raise NoActiveKey
         # Before the first: only to a clock that is behind the one of whoever made that key.
@@ -152,22 +154,22 @@ class KeyRing:
         """Give a key by its id."""
         return next((key for key in self.keys if key.kid == kid), None)
 
-    def rotated(self, now: float, overlap: Overlap, make: Make, *, at_once: bool = False) -> Self:
+    def rotate(self, now: float, overlap: Overlap, make: MakePrivatePart, *, at_once: bool = False) -> Self:
         """Add a key, to sign once everybody can have it; drop the retired. Raises RotationPending."""
         if State.NEXT in self.states(now, overlap).values():
             raise RotationPending
         lead = 0 if at_once or not self.keys else overlap.publish_lead.total_seconds()
         return self.with_keys(*self.published(now, overlap), SigningKey(int(now + lead), make()))
 
-    def without(self, kid: str, now: float, overlap: Overlap, make: Make | None) -> Self:
+    def revoke(self, kid: str, now: float, overlap: Overlap, make: MakePrivatePart | None) -> Self:
         """Take a key out at once, with all tokens it has signed; a new one signs if it was the active one.
 
         Without `make` the next one signs already, or the one before again, if there is either. Who is retired
-        is dropped: by a clock that is behind it would sign again. Raises KeyUnknown.
+        is dropped: by a clock that is behind it would sign again. Raises KeyNotFound.
         """
         gone = self.find(kid)
         if gone is None:
-            raise KeyUnknown
+            raise KeyNotFound
         rest = [key for key in self.published(now, overlap) if key != gone]
         # One that a clock ahead of this one has just made signs already, if there is no other.
         if gone != self.active(now):
@@ -177,7 +179,7 @@ class KeyRing:
         return self.with_keys(*(SigningKey(min(key.active_from, int(now)), key.private) for key in rest))
 
     def with_keys(self, *keys: SigningKey) -> Self:
-        """Make a ring of these keys."""
+        """Create a ring of these keys."""
         return type(self)(tuple(sorted(keys, key=lambda key: key.active_from)))
 
 

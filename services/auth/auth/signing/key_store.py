@@ -10,7 +10,7 @@ from auth.signing.key_ring import KeyRing
 Change = Callable[[KeyRing | None], KeyRing]
 
 
-class NothingStored(Exception):
+class NoKeysStored(Exception):
     """No keys were ever stored."""
 
 
@@ -25,10 +25,10 @@ class Stored:
 class KeyStore(Protocol):
     """A store that all replicas share."""
 
-    async def read(self, known: Stored | None = None) -> Stored:
-        """Return what is stored, or `known` while it has not changed.
+    async def read(self, cached: Stored | None = None) -> Stored:
+        """Return what is stored, or `cached` while it has not changed.
 
-        Raises NothingStored, KeysUnreadable, or whatever the store raises when it cannot be reached.
+        Raises NoKeysStored, InvalidKeyDocument, or whatever the store raises when it cannot be reached.
         """
 
     async def change(self, change: Change) -> KeyRing:

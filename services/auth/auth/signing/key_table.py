@@ -10,7 +10,7 @@ from sqlalchemy import text
 from auth.models import SigningKeyRing
 from auth.signing.key_document import dumps, loads
 from auth.signing.key_ring import KeyRing
-from auth.signing.key_store import Change, NothingStored, Stored
+from auth.signing.key_store import Change, NoKeysStored, Stored
 
 # A database that hangs must not keep the keys that are known already from being used.
 READ_SECONDS = 2
@@ -24,14 +24,14 @@ class KeyTable:
         self._database = database
         self._sealing = sealing
 
-    async def read(self, known: Stored | None = None) -> Stored:
-        """Return what the row holds, or `known` while it is the same version."""
+    async def read(self, cached: Stored | None = None) -> Stored:
+        """Return what the row holds, or `cached` while it is the same version."""
         async with asyncio.timeout(READ_SECONDS), self._database.begin() as session:
             row = await session.get(SigningKeyRing, ONLY)
         if row is None:
-            raise NothingStored
-        if known and known.version == row.version:
-            return known
+            raise NoKeysStored
+        if cached and cached.version == row.version:
+            return cached
         return Stored(row.version, self._ring(row))
 
     async def change(self, change: Change) -> KeyRing:

@@ -8,13 +8,13 @@ from pydantic import JsonValue
 from servicekit.auth import jose
 from servicekit.auth.tokens import ALGORITHM, TYPE
 
-from auth.signing.key_ring import InVault, SigningKey
+from auth.signing.key_ring import SigningKey, VaultKey
 from auth.signing.vault import Vault, VaultUnavailable
 
 logger = logging.getLogger(__name__)
 
 
-async def signed(key: SigningKey, claims: dict[str, JsonValue], vault: Vault) -> str:
+async def sign_token(key: SigningKey, claims: dict[str, JsonValue], vault: Vault) -> str:
     """Write an access token (RFC 7515 section 7.1, RFC 9068); raises VaultUnavailable."""
     header = {"alg": ALGORITHM, "kid": key.kid, "typ": TYPE}
     text = f"{jose.encode(orjson.dumps(header))}.{jose.encode(orjson.dumps(claims))}"
@@ -23,19 +23,19 @@ async def signed(key: SigningKey, claims: dict[str, JsonValue], vault: Vault) ->
 
 async def signature(key: SigningKey, data: bytes, vault: Vault) -> bytes:
     """Sign with whichever key; raises VaultUnavailable."""
-    if isinstance(key.private, InVault):
-        return await by_vault(key.private, data, vault)
+    if isinstance(key.private, VaultKey):
+        return await sign_with_vault(key.private, data, vault)
     return key.private.sign(data)
 
 
-async def by_vault(private: InVault, data: bytes, vault: Vault) -> bytes:
+async def sign_with_vault(private: VaultKey, data: bytes, vault: Vault) -> bytes:
     """Have Vault sign; raises VaultUnavailable."""
-    made = await vault.sign(private.name, private.version, data)
+    signature = await vault.sign(private.name, private.version, data)
     try:
         # Somebody may have made the Transit key anew: what it signs then, nobody would believe.
-        private.public.verify(made, data)
+        private.public.verify(signature, data)
     except InvalidSignature:
         extra = {"key": private.name, "version": private.version}
         logger.error("vault signs with another key than the published one", extra=extra)
         raise VaultUnavailable from None
-    return made
+    return signature

@@ -18,40 +18,40 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from auth.errors import SigningKeysUnavailable
 from auth.settings import Overlap, Settings
-from auth.signing.key_document import KeysUnreadable
+from auth.signing.key_document import InvalidKeyDocument
 from auth.signing.key_file import KeyFile
-from auth.signing.key_ring import KeyRing, Make, NoActiveKey, SigningKey
-from auth.signing.key_store import KeyStore, NothingStored, Stored
+from auth.signing.key_ring import KeyRing, MakePrivatePart, NoActiveKey, SigningKey
+from auth.signing.key_store import KeyStore, NoKeysStored, Stored
 from auth.signing.key_table import KeyTable
-from auth.signing.vault_keys import KeyNotMade, TransitKeys
+from auth.signing.vault_keys import KeyCreationFailed, TransitKeys
 
 logger = logging.getLogger(__name__)
 
 # How old what we know of the store may be; a rotated key takes effect everywhere within this time.
-LOOK_SECONDS = 0.5
+RELOAD_SECONDS = 0.5
 # Nobody goes on with what was so long ago, as after a quiet night, before it has been looked at again.
-OLD_SECONDS = 5.0
-UNREADABLE = (NothingStored, KeysUnreadable, OSError, SQLAlchemyError)
+STALE_SECONDS = 5.0
+UNREADABLE = (NoKeysStored, InvalidKeyDocument, OSError, SQLAlchemyError)
 
 
 @dataclass(frozen=True)
-class Making:
+class KeyFactory:
     """How new keys come to be: the first one ever, when a service starts, and each that an operator wants."""
 
-    first: Make = Ed25519PrivateKey.generate
-    another: Make = Ed25519PrivateKey.generate
+    first: MakePrivatePart = Ed25519PrivateKey.generate
+    another: MakePrivatePart = Ed25519PrivateKey.generate
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """Build from the settings."""
         if settings.auth_signer == "file":
             return cls()
-        transit = TransitKeys.of(settings)
+        transit = TransitKeys.from_settings(settings)
         # A service may only read in Vault: its first key is the one that an operator has made.
-        return cls(transit.newest, transit.another)
+        return cls(transit.latest_version, transit.create_version)
 
 
-def store_of(settings: Settings) -> KeyStore:
+def create_store(settings: Settings) -> KeyStore:
     """Return the file that is named, and otherwise the database."""
     if settings.auth_key_storage_path:
         return KeyFile(settings.auth_key_storage_path, settings.session_keys)
@@ -69,27 +69,27 @@ class SigningKeys:
         overlap: Overlap,
         clock: Callable[[], float] = time.time,
         *,
-        making: Making | None = None,
+        making: KeyFactory | None = None,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._making = making or Making()
+        self._making = making or KeyFactory()
         self._ticks = ticks
         self._overlap = overlap
         self._clock = clock
         self._stored: Stored | None = None
         # When a look at the store was last begun, and when one was last over.
-        self._looked = self._seen = ticks() - OLD_SECONDS
+        self._looked = self._seen = ticks() - STALE_SECONDS
         self._looking = asyncio.Lock()
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """Build from the settings."""
-        return cls(store_of(settings), settings.overlap, making=Making.of(settings))
+        return cls(create_store(settings), settings.overlap, making=KeyFactory.from_settings(settings))
 
     async def start(self) -> None:
-        """See to the first key if nothing is stored yet; raises KeyNotMade when there can be none."""
-        await self._store.change(self._begun)
+        """See to the first key if nothing is stored yet; raises KeyCreationFailed when there can be none."""
+        await self._store.change(self._bootstrap)
         await self._ring()
 
     async def aclose(self) -> None:
@@ -97,14 +97,14 @@ class SigningKeys:
         await self._store.aclose()
 
     async def current(self) -> SigningKey:
-        """Give the key to sign with; raises SigningKeysUnavailable."""
+        """Return the key to sign with; raises SigningKeysUnavailable."""
         try:
             return (await self._ring()).active(self._clock())
         except NoActiveKey:
             raise SigningKeysUnavailable from None
 
     async def get(self, kid: str) -> VerificationKey:
-        """Give the public half of a published key; raises InvalidToken("unknown_key")."""
+        """Return the public half of a published key; raises InvalidToken("unknown_key")."""
         # A second look, past the interval: the key may have come a moment ago.
         for fresh in (False, True):
             ring = await self._ring(fresh=fresh)
@@ -122,55 +122,60 @@ class SigningKeys:
         ).encode()
 
     async def read(self) -> KeyRing:
-        """Return what is stored now, if anything is; raises KeysUnreadable."""
+        """Return what is stored now, if anything is; raises InvalidKeyDocument."""
         try:
             return (await self._store.read()).ring
-        except NothingStored:
+        except NoKeysStored:
             return KeyRing()
 
     async def rotate(self, *, at_once: bool = False) -> SigningKey:
-        """Add a key that signs after the publish lead, or at once; gives it.
+        """Add a key that signs after the publish lead, or at once; returns it.
 
-        Raises RotationPending or KeyNotMade.
+        Raises RotationPending or KeyCreationFailed.
         """
         another = self._making.another
         changed = await self._store.change(lambda ring: self._rotated(ring, another, at_once=at_once))
         return changed.keys[-1]
 
     async def revoke(self, kid: str) -> None:
-        """Take a key away with all the tokens it signed, and have another sign; raises KeyUnknown.
+        """Take a key away with all the tokens it signed, and have another sign; raises KeyNotFound.
 
-        When that cannot be made, the key is gone all the same, and KeyNotMade is raised.
+        When that cannot be made, the key is gone all the same, and KeyCreationFailed is raised.
         """
         try:
             await self._store.change(lambda ring: self._without(ring, kid, self._making.another))
-        except KeyNotMade:
+        except KeyCreationFailed:
             await self._store.change(lambda ring: self._without(ring, kid, None))
             raise
 
-    def _begun(self, ring: KeyRing | None) -> KeyRing:
+    def _bootstrap(self, ring: KeyRing | None) -> KeyRing:
         # A ring without keys is what a revocation may leave: what it took away must not come back.
         return self._rotated(ring, self._making.first) if ring is None else ring
 
-    def _without(self, ring: KeyRing | None, kid: str, make: Make | None) -> KeyRing:
-        return (ring or KeyRing()).without(kid, self._clock(), self._overlap, make)
+    def _without(self, ring: KeyRing | None, kid: str, make: MakePrivatePart | None) -> KeyRing:
+        return (ring or KeyRing()).revoke(kid, self._clock(), self._overlap, make)
 
-    def _rotated(self, ring: KeyRing | None, make: Make, *, at_once: bool = False) -> KeyRing:
-        return (ring or KeyRing()).rotated(self._clock(), self._overlap, make, at_once=at_once)
+    def _rotated(self, ring: KeyRing | None, make: MakePrivatePart, *, at_once: bool = False) -> KeyRing:
+        return (ring or KeyRing()).rotate(self._clock(), self._overlap, make, at_once=at_once)
 
     async def _ring(self, *, fresh: bool = False) -> KeyRing:
         """Return what is stored, looked at seldom; when it cannot be read, what was read last."""
         now = self._ticks()
-        if fresh or not self._stored or now - self._looked >= LOOK_SECONDS or now - self._seen >= OLD_SECONDS:
+        if (
+            fresh
+            or not self._stored
+            or now - self._looked >= RELOAD_SECONDS
+            or now - self._seen >= STALE_SECONDS
+        ):
             async with self._looking:
                 # However many want to know, a look that began after they did answers them all.
                 if self._looked <= now:
-                    await self._look()
+                    await self._reload()
         if not self._stored:
             raise SigningKeysUnavailable
         return self._stored.ring
 
-    async def _look(self) -> None:
+    async def _reload(self) -> None:
         # Before the look: others go on with what is known instead of looking too, unless it is old.
         self._looked = self._ticks()
         try:

@@ -1,6 +1,6 @@
 """Vault's Transit engine: it verifies what vouches for service accounts, and may sign access tokens.
 
-Errors are told apart by whose fault they are: `VaultRefused` is about what was asked, `VaultUnavailable` is
+Errors name whose fault they are: `VaultRequestRejected` is about the request, `VaultUnavailable` is
 about Vault, our token or its policy.
 """
 
@@ -38,24 +38,24 @@ class VaultUnavailable(Unavailable):
     """Vault does not answer, or not to us; nothing is issued without it."""
 
 
-class VaultRefused(Exception):
+class VaultRequestRejected(Exception):
     """Vault says that what was asked makes no sense; quotes its words."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long one attempt may take, all of them, and the wait for room (seconds); how many have room."""
 
     attempt: float
-    whole: float
-    room: float
-    at_once: int
+    total: float
+    queue: float
+    max_concurrent: int
 
 
-VERIFYING = Patience(attempt=2, whole=4, room=4, at_once=8)
+VERIFYING = Timeouts(attempt=2, total=4, queue=4, max_concurrent=8)
 # A transaction waits for it: what comes of it without a signature must not be half done. So there is little
 # time, and never a queue.
-SIGNING = Patience(attempt=1, whole=2, room=0.05, at_once=8)
+SIGNING = Timeouts(attempt=1, total=2, queue=0.05, max_concurrent=8)
 
 
 class Vault:
@@ -68,7 +68,7 @@ class Vault:
         token: Callable[[], str],
         key: str | None = None,
         clock: Callable[[], float] = time.monotonic,
-        patience: Patience = VERIFYING,
+        patience: Timeouts = VERIFYING,
     ) -> None:
         self._http = http
         self._address = (address or "").rstrip("/")
@@ -77,12 +77,12 @@ class Vault:
         self._key = key
         self._clock = clock
         self._patience = patience
-        self._room = asyncio.Semaphore(patience.at_once)
+        self._room = asyncio.Semaphore(patience.max_concurrent)
         self._failures = 0
         self._closed_until = 0.0
 
     @classmethod
-    def of(cls, settings: Settings, http: HttpPool) -> Self:
+    def from_settings(cls, settings: Settings, http: HttpPool) -> Self:
         """Build from the settings."""
         return cls(http, settings.vault_addr, settings.held_vault_token, settings.vault_transit_key)
 
@@ -90,7 +90,7 @@ class Vault:
     def for_signing(cls, settings: Settings, http: HttpPool) -> Self:
         """Build one that is asked while a transaction is open, and so answers soon or not at all."""
         # Half of the connections to the database, at most, wait for Vault; the rest is for everybody else.
-        patience = replace(SIGNING, at_once=settings.database_pool_size)
+        patience = replace(SIGNING, max_concurrent=settings.database_pool_size)
         return cls(http, settings.vault_addr, settings.held_vault_token, patience=patience)
 
     @property
@@ -101,36 +101,36 @@ class Vault:
 
     async def sign(self, name: str, version: int, data: bytes) -> bytes:
         """Sign with one version of a Transit key, which is Ed25519; raises VaultUnavailable."""
-        asked: dict[str, JsonValue] = {
+        body: dict[str, JsonValue] = {
             "input": base64.b64encode(data).decode(),
             "key_version": version,
             "marshaling_algorithm": "jws",
         }
         try:
-            answer = await self._call("POST", f"transit/sign/{name}", asked)
-            return raw_signature(str(answer.get("signature")), version)
-        except (VaultRefused, ValueError) as refusal:
+            response = await self._call("POST", f"transit/sign/{name}", body)
+            return raw_signature(str(response.get("signature")), version)
+        except (VaultRequestRejected, ValueError) as refusal:
             logger.error("vault does not sign", extra={"reason": str(refusal), "version": version})
             raise VaultUnavailable from None
 
     async def verify(self, data: bytes, signature: str) -> bool:
-        """Tell whether `vault:v1:...` is the key's signature of these bytes; raises VaultUnavailable."""
+        """Return whether `vault:v1:...` is the key's signature of these bytes; raises VaultUnavailable."""
         if not self._key:
             raise VaultUnavailable
-        asked: dict[str, JsonValue] = {"input": base64.b64encode(data).decode(), "signature": signature}
+        body: dict[str, JsonValue] = {"input": base64.b64encode(data).decode(), "signature": signature}
         try:
-            answer = await self._call("POST", f"transit/verify/{self._key}", asked)
-        except VaultRefused as refusal:
+            response = await self._call("POST", f"transit/verify/{self._key}", body)
+        except VaultRequestRejected as refusal:
             if "key not found" in str(refusal):
                 logger.error("vault has no such transit key")
                 raise VaultUnavailable from None
             return False
-        return answer.get("valid") is True
+        return response.get("valid") is True
 
     async def renew(self) -> float:
-        """Renew our token; gives the seconds that it lives from now, 0 when it does not end."""
-        answer = await self._call("POST", "auth/token/renew-self", {}, part="auth")
-        return float(answer.get("lease_duration") or 0)
+        """Renew our token; returns the seconds that it lives from now, 0 when it does not end."""
+        response = await self._call("POST", "auth/token/renew-self", {}, part="auth")
+        return float(response.get("lease_duration") or 0)
 
     async def _call(
         self, method: str, path: str, body: dict[str, JsonValue] | None = None, *, part: str = "data"
@@ -138,19 +138,19 @@ class Vault:
         if not self.is_configured or not self._may_ask():
             raise VaultUnavailable
         async with self._with_room():
-            answer = await self._answer(method, path, body)
-        if answer.status == HTTPStatus.BAD_REQUEST:
-            raise VaultRefused(errors_of(answer))
-        if answer.status != HTTPStatus.OK:
+            response = await self._answer(method, path, body)
+        if response.status == HTTPStatus.BAD_REQUEST:
+            raise VaultRequestRejected(errors_of(response))
+        if response.status != HTTPStatus.OK:
             # 403: the token has run out, or the policy forbids it; 404: there is no such key.
-            logger.error("vault refuses us", extra={"status": answer.status, "path": path})
+            logger.error("vault refuses us", extra={"status": response.status, "path": path})
             raise VaultUnavailable
-        told = answer.json()
-        found = told.get(part) if isinstance(told, dict) else None
-        return found if isinstance(found, dict) else {}
+        document = response.json()
+        result = document.get(part) if isinstance(document, dict) else None
+        return result if isinstance(result, dict) else {}
 
     def _may_ask(self) -> bool:
-        """Tell whether Vault is to be asked; after a pause, one may, and the others when that went well."""
+        """Return whether Vault is to be asked; after a pause, one may, and the others when that went well."""
         if self._failures < FAILURES:
             return True
         if self._clock() < self._closed_until:
@@ -162,7 +162,7 @@ class Vault:
     async def _with_room(self) -> AsyncIterator[None]:
         """Be one of the few who ask at once; raises VaultUnavailable when there are too many for too long."""
         try:
-            async with asyncio.timeout(self._patience.room):
+            async with asyncio.timeout(self._patience.queue):
                 await self._room.acquire()
         except TimeoutError:
             raise VaultUnavailable from None
@@ -173,16 +173,16 @@ class Vault:
 
     async def _answer(self, method: str, path: str, body: JsonValue) -> HttpResponse:
         try:
-            async with asyncio.timeout(self._patience.whole):
+            async with asyncio.timeout(self._patience.total):
                 token = self._token
-                answer = await self._attempts(method, path, body)
-                if answer.status == HTTPStatus.FORBIDDEN and self._has_another_token(token):
-                    answer = await self._attempts(method, path, body)
+                response = await self._attempts(method, path, body)
+                if response.status == HTTPStatus.FORBIDDEN and self._has_another_token(token):
+                    response = await self._attempts(method, path, body)
         except (NoResponse, TimeoutError) as failure:
             self._fail(str(failure) or type(failure).__name__)
             raise VaultUnavailable from None
         self._failures = 0
-        return answer
+        return response
 
     def _has_another_token(self, refused: str) -> bool:
         """Look whether we were given another token, as Vault's agent writes one into a file."""
@@ -193,7 +193,7 @@ class Vault:
         async for attempt in stamina.retry_context(
             on=NoResponse,
             attempts=ATTEMPTS,
-            timeout=self._patience.whole,
+            timeout=self._patience.total,
             wait_initial=0.05,
             wait_max=0.3,
         ):
@@ -207,15 +207,15 @@ class Vault:
             "X-Vault-Request": "true",
             "Content-Type": "application/json",
         }
-        told = None if body is None else orjson.dumps(body)
+        payload = None if body is None else orjson.dumps(body)
         try:
             async with asyncio.timeout(self._patience.attempt):
-                answer = await self._http.exchange(method, f"{self._address}/v1/{path}", headers, told)
+                response = await self._http.exchange(method, f"{self._address}/v1/{path}", headers, payload)
         except TimeoutError as error:
             raise NoResponse("timeout") from error
-        if answer.status in RETRIABLE:
-            raise NoResponse(str(answer.status))
-        return answer
+        if response.status in RETRIABLE:
+            raise NoResponse(str(response.status))
+        return response
 
     def _fail(self, reason: str) -> None:
         self._failures += 1
@@ -232,11 +232,11 @@ def raw_signature(written: str, version: int) -> bytes:
     return jose.decode(text.rstrip("=").replace("+", "-").replace("/", "_"))
 
 
-def errors_of(answer: HttpResponse) -> str:
+def errors_of(response: HttpResponse) -> str:
     """Give Vault's words for what was wrong."""
     try:
-        told: Any = answer.json()
-        return "; ".join(str(error) for error in told["errors"])
+        document: Any = response.json()
+        return "; ".join(str(error) for error in document["errors"])
     except (ValueError, KeyError, TypeError):
         return "unreadable"
 
@@ -259,7 +259,7 @@ class VaultTokenRenewal(LoopWorker):
         """Renew it once."""
         try:
             lease = await self._vault.renew()
-        except VaultRefused:
+        except VaultRequestRejected:
             # A root token, or one without a period: it cannot be renewed, and need not be.
             return LONGEST_RENEWAL
         return min(max(lease * 2 / 3, SHORTEST_RENEWAL), LONGEST_RENEWAL)

@@ -16,15 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hvac.exceptions import Forbidden, InvalidPath, VaultError  # type: ignore[import-untyped]  # as above
 
 from auth.settings import Settings
-from auth.signing.key_ring import InVault
+from auth.signing.key_ring import VaultKey
 
 # Little, because a key that has leaked is taken away only when it is clear whether another can be made.
 ATTEMPT_SECONDS = 2.0
 ATTEMPTS = 2
-WITHIN_SECONDS = 5.0
+MAX_SECONDS = 5.0
 
 
-class KeyNotMade(Exception):
+class KeyCreationFailed(Exception):
     """Vault has made no key, or has none that we would use; the message is for the operator."""
 
 
@@ -37,79 +37,81 @@ class TransitKeys:
         self._name = name
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """Build from the settings."""
         return cls(settings.vault_addr or "", settings.held_vault_token, settings.auth_vault_signing_key)
 
-    def newest(self) -> InVault:
-        """Give the newest version; raises KeyNotMade."""
+    def latest_version(self) -> VaultKey:
+        """Return the newest version; raises KeyCreationFailed."""
         with self._transit() as transit:
             return self._newest(transit)
 
-    def another(self) -> InVault:
-        """Make a version, and the key itself when there is none yet; raises KeyNotMade.
+    def create_version(self) -> VaultKey:
+        """Create a version, and the key itself when there is none yet; raises KeyCreationFailed.
 
         Tried again it may have made two: one of them never signs, which harms nothing.
         """
         with self._transit() as transit:
             if self._exists(transit):
-                attempted(lambda: transit.rotate_key(self._name))
+                retry(lambda: transit.rotate_key(self._name))
             else:
-                attempted(lambda: transit.create_key(self._name, key_type="ed25519"))
+                retry(lambda: transit.create_key(self._name, key_type="ed25519"))
             return self._newest(transit)
 
     def _exists(self, transit: Any) -> bool:
         try:
-            attempted(lambda: transit.read_key(self._name))
+            retry(lambda: transit.read_key(self._name))
         except InvalidPath:
             return False
         return True
 
-    def _newest(self, transit: Any) -> InVault:
-        shown = attempted(lambda: transit.read_key(self._name))["data"]
-        if shown["type"] != "ed25519" or shown.get("exportable") or shown.get("allow_plaintext_backup"):
-            raise KeyNotMade(f"The Transit key {self._name} must be of type ed25519, and never leave Vault.")
-        version = int(shown["latest_version"])
-        public = base64.b64decode(shown["keys"][str(version)]["public_key"], validate=True)
-        return InVault(self._name, version, Ed25519PublicKey.from_public_bytes(public))
+    def _newest(self, transit: Any) -> VaultKey:
+        key = retry(lambda: transit.read_key(self._name))["data"]
+        if key["type"] != "ed25519" or key.get("exportable") or key.get("allow_plaintext_backup"):
+            raise KeyCreationFailed(
+                f"The Transit key {self._name} must be of type ed25519, and never leave Vault."
+            )
+        version = int(key["latest_version"])
+        public = base64.b64decode(key["keys"][str(version)]["public_key"], validate=True)
+        return VaultKey(self._name, version, Ed25519PublicKey.from_public_bytes(public))
 
     @contextmanager
     def _transit(self) -> Iterator[Any]:
         """Give hvac's Transit; its errors become ours."""
-        client = hvac.Client(
-            self._address, token=self._token(), timeout=ATTEMPT_SECONDS, verify=authorities()
-        )
+        client = hvac.Client(self._address, token=self._token(), timeout=ATTEMPT_SECONDS, verify=ca_bundle())
         client.session.trust_env = False
         try:
             with client.session:
                 yield client.secrets.transit
         except Forbidden:
-            raise KeyNotMade("Vault forbids it: its token has run out, or has no policy for it.") from None
+            raise KeyCreationFailed(
+                "Vault forbids it: its token has run out, or has no policy for it."
+            ) from None
         except InvalidPath:
-            raise KeyNotMade(f"Vault has no Transit key {self._name}: `rotate` makes it.") from None
+            raise KeyCreationFailed(f"Vault has no Transit key {self._name}: `rotate` makes it.") from None
         except (VaultError, OSError) as error:
-            raise KeyNotMade(f"Vault does not answer ({type(error).__name__}).") from None
+            raise KeyCreationFailed(f"Vault does not answer ({type(error).__name__}).") from None
         except (KeyError, TypeError, ValueError):
-            raise KeyNotMade(f"Vault shows a Transit key {self._name} that cannot be read.") from None
+            raise KeyCreationFailed(f"Vault shows a Transit key {self._name} that cannot be read.") from None
 
 
-def attempted(call: Callable[[], Any]) -> Any:
+def retry(call: Callable[[], Any]) -> Any:
     """Call Vault, a few times if it falters."""
     for attempt in stamina.retry_context(
-        on=is_worth_another, attempts=ATTEMPTS, timeout=WITHIN_SECONDS, wait_initial=0.1, wait_max=1
+        on=should_retry, attempts=ATTEMPTS, timeout=MAX_SECONDS, wait_initial=0.1, wait_max=1
     ):
         with attempt:
             return call()
     raise AssertionError  # pragma: no cover - the loop above returns or raises
 
 
-def is_worth_another(error: Exception) -> bool:
-    """Tell whether Vault has faltered, and not refused."""
+def should_retry(error: Exception) -> bool:
+    """Return whether Vault has faltered, and not refused."""
     refused = isinstance(error, Forbidden | InvalidPath | hvac.exceptions.InvalidRequest)
     return isinstance(error, VaultError | OSError) and not refused
 
 
-def authorities() -> str | bool:
-    """Give the operating system's certificate authorities, which the service's other calls trust, too."""
+def ca_bundle() -> str | bool:
+    """Return the operating system's certificate authorities, which the service's other calls trust, too."""
     paths = ssl.get_default_verify_paths()
     return paths.cafile or paths.capath or True

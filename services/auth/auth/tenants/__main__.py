@@ -7,27 +7,27 @@ import sys
 from servicekit.database import Database
 from sqlalchemy import select
 
-from auth.access.errors import TenantUnknown
+from auth.access.errors import TenantNotFound
 from auth.access.roles import find_tenant
 from auth.models import Tenant
 from auth.settings import Settings
 from auth.tenants.errors import TenantNotActive
-from auth.tenants.lifecycle import OPERATOR, close, reopen
+from auth.tenants.lifecycle import OPERATOR, reactivate, suspend
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; gives the exit code."""
+    """Run one command; returns the exit code."""
     chosen = parser().parse_args(arguments)
     try:
         sys.stdout.write(asyncio.run(run(Settings.load(), chosen)))
-    except (TenantUnknown, TenantNotActive) as refusal:
+    except (TenantNotFound, TenantNotActive) as refusal:
         sys.stderr.write(f"{refusal.detail}\n")
         return 1
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """Say what the command takes."""
+    """Return what the command takes."""
     top = argparse.ArgumentParser(prog="python -m auth.tenants", description="The tenants of all customers.")
     commands = top.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="show all tenants, and what has become of each")
@@ -41,14 +41,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def run(settings: Settings, chosen: argparse.Namespace) -> str:
-    """Do it in one transaction; gives the lines to print."""
+    """Do it in one transaction; returns the lines to print."""
     database = Database.from_settings(settings, "auth-tenants", pool_size=1)
     try:
         async with database.begin() as db:
             if chosen.command == "list":
                 return "".join(map(line, await db.scalars(select(Tenant).order_by(Tenant.created_at))))
             tenant = await find_tenant(db, chosen.tenant)
-            change = close if chosen.command == "suspend" else reopen
+            change = suspend if chosen.command == "suspend" else reactivate
             await change(db, tenant, actor=OPERATOR)
             return line(tenant)
     finally:

@@ -5,13 +5,13 @@ from http import HTTPStatus
 from servicekit.errors import BadRequest, Conflict, Forbidden, NotFound, ServiceError, Unprocessable
 
 
-class MemberUnknown(NotFound):
+class MemberNotFound(NotFound):
     """Nobody of this id belongs to the tenant."""
 
     default_detail = "There is no such member."
 
 
-class OwnFactors(Forbidden):
+class OwnFactorResetNotAllowed(Forbidden):
     """Nobody resets their own factors: the proof that removes one is one of them."""
 
     default_detail = "These are your own. Remove them one by one, or ask another administrator."
@@ -23,7 +23,7 @@ class OwnSecondFactorMissing(Conflict):
     default_detail = "Set up a second factor for your own account first, then require it of everybody."
 
 
-class MemberElsewhere(Conflict):
+class MemberOfOtherTenants(Conflict):
     """The account opens other tenants, too, so no single one of them says how it is protected."""
 
     default_detail = (
@@ -32,7 +32,7 @@ class MemberElsewhere(Conflict):
     )
 
 
-class InviteUnknown(NotFound):
+class InviteNotFound(NotFound):
     """The tenant has no such invite."""
 
     default_detail = "There is no such invite."
@@ -44,7 +44,7 @@ class LastOwner(Conflict):
     default_detail = "The tenant has no other owner. Make somebody else one first."
 
 
-class SlugTaken(Conflict):
+class SlugAlreadyExists(Conflict):
     """Another tenant has this slug."""
 
     default_detail = "This slug is taken."
@@ -56,7 +56,7 @@ class TenantNotActive(Conflict):
     default_detail = "The tenant is not active."
 
 
-class SuspendedByOperator(Forbidden):
+class TenantSuspendedByOperator(Forbidden):
     """What an operator has suspended, no owner takes up again."""
 
     default_detail = "The tenant was suspended by the operators. Ask them."
@@ -70,7 +70,7 @@ class SettingsChanged(ServiceError):
 
     @classmethod
     def code(cls) -> str:
-        """Give the one word for this in every service."""
+        """Return the one word for this in every service."""
         return "precondition_failed"
 
 
@@ -81,7 +81,7 @@ class PreconditionRequired(ServiceError):
     default_detail = "Send the ETag of the settings that you have read, as If-Match."
 
 
-class InvitationInvalid(BadRequest):
+class InvalidInvite(BadRequest):
     """The invite is unknown, used up, revoked, too old, or another's; which, is not told."""
 
     default_detail = "The invitation is not valid, or no longer. Ask for a new one."
@@ -93,19 +93,19 @@ class AlreadyMember(Conflict):
     default_detail = "You belong to this tenant already."
 
 
-class InviteNotMailed(Conflict):
+class InviteEmailMissing(Conflict):
     """An open invite goes to nobody by mail; its link is handed on by who made it."""
 
     default_detail = "This invite is open: its link was shown when it was made. Make a new one."
 
 
-class InviteOver(Conflict):
+class InviteExpired(Conflict):
     """The invite is used up, revoked, or too old."""
 
     default_detail = "This invite is over. Make a new one."
 
 
-class DomainNotAllowed(Unprocessable):
+class InviteDomainNotAllowed(Unprocessable):
     """The tenant's settings name the domains that may be invited."""
 
     default_detail = "The settings of the tenant do not allow addresses of this domain."

@@ -6,14 +6,14 @@ from uuid import UUID
 from fastapi import status
 from servicekit.auth.dependencies import Caller, require
 from servicekit.auth.tokens import Principal
-from servicekit.database import Session
+from servicekit.database import Session as Db
 from servicekit.schemas import Cursor, Limit, Page
 
 from auth.access.sensitive_actions import SensitiveAction
 from auth.routing import auth_router
 from auth.schemas import Accepted
-from auth.security.rate_limits import limited
-from auth.services import PartsOfAuth
+from auth.security.rate_limits import rate_limited
+from auth.services import Services
 from auth.sessions.authorization import sensitive
 from auth.tenants import invites, schemas
 
@@ -24,47 +24,47 @@ router = auth_router("invites")
 
 @router.post("/tenants/current/invites", status_code=status.HTTP_201_CREATED)
 async def invite(
-    wanted: schemas.NewInvite,
+    request: schemas.NewInvite,
     caller: Annotated[Principal, sensitive(SensitiveAction.CREATE_INVITE)],
-    parts: PartsOfAuth,
-    session: Session,
-) -> schemas.MadeInvite:
+    services: Services,
+    db: Db,
+) -> schemas.CreatedInvite:
     """Invite an address by mail; or, without one, make a link that several may use."""
-    return await invites.create(session, parts, caller, wanted)
+    return await invites.create(db, services, caller, request)
 
 
 @router.get("/tenants/current/invites")
 async def tenant_invites(
-    caller: MemberManager, session: Session, limit: Limit = 50, cursor: Cursor = None
+    caller: MemberManager, db: Db, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.Invite]:
     """List the invites of the tenant: who invited whom, and what came of it."""
-    items, next_cursor = await invites.of_tenant(session, caller, limit, cursor)
+    items, next_cursor = await invites.list_invites(db, caller, limit, cursor)
     return Page(items=items, next_cursor=next_cursor)
 
 
 @router.delete("/tenants/current/invites/{invite_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def revoke_invite(
-    invite_id: UUID, caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_INVITE)], session: Session
+    invite_id: UUID, caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_INVITE)], db: Db
 ) -> None:
-    """Make an invite void."""
-    await invites.revoke(session, caller, invite_id)
+    """Create an invite void."""
+    await invites.revoke(db, caller, invite_id)
 
 
 @router.post("/tenants/current/invites/{invite_id}/resend", status_code=status.HTTP_202_ACCEPTED)
 async def resend_invite(
     invite_id: UUID,
     caller: Annotated[Principal, sensitive(SensitiveAction.RESEND_INVITE)],
-    parts: PartsOfAuth,
-    session: Session,
+    services: Services,
+    db: Db,
 ) -> Accepted:
     """Send an invite again; the link of the mail before is void."""
-    await invites.resend(session, parts, caller, invite_id)
+    await invites.resend(db, services, caller, invite_id)
     return Accepted()
 
 
-@router.post("/invites/accept", dependencies=[limited("invites/accept")])
+@router.post("/invites/accept", dependencies=[rate_limited("invites/accept")])
 async def accept_invite(
-    held: schemas.InviteToken, caller: Caller, parts: PartsOfAuth, session: Session
+    request: schemas.InviteToken, caller: Caller, services: Services, db: Db
 ) -> schemas.Joined:
     """Join the tenant of an invite; switch to it to work in it."""
-    return await invites.accept(session, parts, caller, held.token.get_secret_value())
+    return await invites.accept(db, services, caller, request.token.get_secret_value())

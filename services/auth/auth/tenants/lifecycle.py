@@ -10,81 +10,81 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, pagination, users
-from auth.access.errors import TenantUnknown
-from auth.access.roles import authorize, hold, role_of, standing
+from auth.access.errors import TenantNotFound
+from auth.access.roles import authorize, get_role, lock_tenant, require_role
 from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
 from auth.emails import notify_owners
-from auth.events import MailKind, TenantDeleted, TenantReactivated, TenantSuspended
+from auth.events import EmailKind, TenantDeleted, TenantReactivated, TenantSuspended
 from auth.models import EndReason, Invite, Membership, Session, SignupRequest, Tenant, TenantStatus
-from auth.security.revocation import Kind, revoke
-from auth.services import Parts
+from auth.security.revocation import RevocationKind, revoke
+from auth.services import AuthServices
 from auth.sessions import sessions
 from auth.tenants import schemas
-from auth.tenants.errors import SlugTaken, SuspendedByOperator, TenantNotActive
+from auth.tenants.errors import SlugAlreadyExists, TenantNotActive, TenantSuspendedByOperator
 
 OPERATOR = "operator"
 # So long one can see who was invited, and who asked for access.
-KEPT_FOR = timedelta(days=90)
+RETENTION = timedelta(days=90)
 
 
-async def create(db: AsyncSession, parts: Parts, caller: Principal, name: str) -> schemas.OwnTenant:
-    """Make a tenant that the caller owns; raises RateLimited."""
-    await parts.rates.of_subject("tenants", caller.subject)
-    user = await users.myself(db, caller)
+async def create(db: AsyncSession, services: AuthServices, caller: Principal, name: str) -> schemas.OwnTenant:
+    """Create a tenant that the caller owns; raises RateLimited."""
+    await services.rates.check_subject("tenants", caller.subject)
+    user = await users.current_user(db, caller)
     tenant = await users.add_owned(db, user.id, name)
     audit.record(db, Action.TENANT_CREATED, tenant_id=tenant.id, actor=caller.subject)
-    return own(tenant, Role.OWNER)
+    return to_schema(tenant, Role.OWNER)
 
 
-async def of_person(
+async def list_own(
     db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> tuple[list[schemas.OwnTenant], str | None]:
     """List the tenants that the caller belongs to, the one joined first at the top."""
-    asked = (
+    query = (
         select(Tenant, Membership.role, Membership.created_at)
         .join(Membership, Membership.tenant_id == Tenant.id)
-        .where(Membership.user_id == users.person(caller), Tenant.status != TenantStatus.DELETED)
+        .where(Membership.user_id == users.user_id_of(caller), Tenant.status != TenantStatus.DELETED)
     )
     rows = (
-        await db.execute(pagination.page_of(asked, Membership.created_at, Tenant.id, limit, cursor))
+        await db.execute(pagination.paginate(query, Membership.created_at, Tenant.id, limit, cursor))
     ).all()
-    shown = [own(tenant, role) for tenant, role, _ in rows[:limit]]
-    return shown, pagination.after([(joined, tenant.id) for tenant, _, joined in rows], limit)
+    items = [to_schema(tenant, role) for tenant, role, _ in rows[:limit]]
+    return items, pagination.next_cursor([(joined, tenant.id) for tenant, _, joined in rows], limit)
 
 
 async def current(db: AsyncSession, caller: Principal) -> schemas.OwnTenant:
     """Tell of the caller's tenant."""
-    return own(*await standing(db, caller, Role.VIEWER))
+    return to_schema(*await require_role(db, caller, Role.VIEWER))
 
 
-async def change(db: AsyncSession, caller: Principal, wanted: schemas.TenantChange) -> schemas.OwnTenant:
-    """Give the caller's tenant another name or slug; raises SlugTaken."""
-    tenant, role = await standing(db, caller, Role.ADMIN)
-    if wanted.slug and wanted.slug != tenant.slug:
-        await take_slug(db, tenant, wanted.slug)
-    tenant.name = wanted.name or tenant.name
+async def change(db: AsyncSession, caller: Principal, request: schemas.TenantChange) -> schemas.OwnTenant:
+    """Return the caller's tenant another name or slug; raises SlugAlreadyExists."""
+    tenant, role = await require_role(db, caller, Role.ADMIN)
+    if request.slug and request.slug != tenant.slug:
+        await change_slug(db, tenant, request.slug)
+    tenant.name = request.name or tenant.name
     audit.record(db, Action.TENANT_CHANGED, tenant_id=tenant.id, actor=caller.subject)
-    return own(tenant, role)
+    return to_schema(tenant, role)
 
 
-async def take_slug(db: AsyncSession, tenant: Tenant, slug: str) -> None:
-    """Give a tenant a slug of its own; raises SlugTaken."""
+async def change_slug(db: AsyncSession, tenant: Tenant, slug: str) -> None:
+    """Return a tenant a slug of its own; raises SlugAlreadyExists."""
     # Two who want it at once wait for each other here: the unique index's error would quote it into the logs.
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"slug {slug}"))))
     if await db.scalar(select(Tenant.id).where(Tenant.slug == slug)):
-        raise SlugTaken
+        raise SlugAlreadyExists
     tenant.slug = slug
     await db.flush()
 
 
-async def suspend(db: AsyncSession, caller: Principal) -> None:
+async def suspend_own(db: AsyncSession, caller: Principal) -> None:
     """Close the caller's tenant to everybody, until an owner or an operator takes it up again."""
     tenant, _ = await authorize(db, caller, SensitiveAction.SUSPEND_TENANT)
-    await close(db, tenant, actor=caller.subject)
+    await suspend(db, tenant, actor=caller.subject)
 
 
-async def close(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
+async def suspend(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
     """Suspend a tenant that is held; raises TenantNotActive."""
     if tenant.status is TenantStatus.DELETED:
         raise TenantNotActive
@@ -97,7 +97,7 @@ async def close(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
     tenant.version += 1
     await revoke_access(db, tenant)
     audit.record(db, Action.TENANT_SUSPENDED, tenant_id=tenant.id, actor=actor)
-    await notify_owners(db, MailKind.TENANT_SUSPENDED, tenant)
+    await notify_owners(db, EmailKind.TENANT_SUSPENDED, tenant)
     event = TenantSuspended(tenant_id=tenant.id, version=tenant.version)
     publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
 
@@ -105,62 +105,62 @@ async def close(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
 async def revoke_access(db: AsyncSession, tenant: Tenant) -> None:
     """Revoke all access tokens of a tenant, of its people and of its machines."""
     await sessions.end(db, EndReason.TENANT, Session.tenant_id == tenant.id)
-    await revoke(db, Kind.TENANT, str(tenant.id))
+    await revoke(db, RevocationKind.TENANT, str(tenant.id))
 
 
-async def reactivate(db: AsyncSession, caller: Principal, tenant_id: UUID) -> schemas.OwnTenant:
+async def reactivate_own(db: AsyncSession, caller: Principal, tenant_id: UUID) -> schemas.OwnTenant:
     """Take up a tenant again that the caller owns, whatever tenant their token is for.
 
-    Nobody has a token of a suspended tenant. Raises TenantUnknown or SuspendedByOperator.
+    Nobody has a token of a suspended tenant. Raises TenantNotFound or TenantSuspendedByOperator.
     """
-    tenant = await hold(db, tenant_id)
-    if tenant is None or await role_of(db, tenant.id, users.person(caller)) is not Role.OWNER:
-        raise TenantUnknown
+    tenant = await lock_tenant(db, tenant_id)
+    if tenant is None or await get_role(db, tenant.id, users.user_id_of(caller)) is not Role.OWNER:
+        raise TenantNotFound
     if tenant.suspended_by_operator:
-        raise SuspendedByOperator
-    await reopen(db, tenant, actor=caller.subject)
-    return own(tenant, Role.OWNER)
+        raise TenantSuspendedByOperator
+    await reactivate(db, tenant, actor=caller.subject)
+    return to_schema(tenant, Role.OWNER)
 
 
-async def reopen(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
+async def reactivate(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
     """Take up a tenant again that is held; one that is active stays as it is."""
     if tenant.status is TenantStatus.ACTIVE:
         return
     if tenant.status is TenantStatus.DELETED:
         # Its own was free for others meanwhile.
-        await take_slug(db, tenant, f"{users.slug_of(tenant.name)}-{tenant.id.hex[:12]}")
+        await change_slug(db, tenant, f"{users.slugify(tenant.name)}-{tenant.id.hex[:12]}")
     tenant.status, tenant.suspended_by_operator, tenant.purge_after = TenantStatus.ACTIVE, False, None
     tenant.version += 1
     audit.record(db, Action.TENANT_REACTIVATED, tenant_id=tenant.id, actor=actor)
-    await notify_owners(db, MailKind.TENANT_REACTIVATED, tenant)
+    await notify_owners(db, EmailKind.TENANT_REACTIVATED, tenant)
     event = TenantReactivated(tenant_id=tenant.id, version=tenant.version)
     publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
 
 
-async def discard(db: AsyncSession, parts: Parts, caller: Principal) -> None:
+async def delete_own(db: AsyncSession, services: AuthServices, caller: Principal) -> None:
     """Delete the caller's tenant: at once for everybody, for good after AUTH_TENANT_PURGE_DAYS."""
     tenant, _ = await authorize(db, caller, SensitiveAction.DELETE_TENANT)
-    await remove(db, parts, tenant, actor=caller.subject)
+    await delete_tenant(db, services, tenant, actor=caller.subject)
 
 
-async def remove(db: AsyncSession, parts: Parts, tenant: Tenant, *, actor: str) -> None:
+async def delete_tenant(db: AsyncSession, services: AuthServices, tenant: Tenant, *, actor: str) -> None:
     """Delete a tenant that is held."""
     tenant.status = TenantStatus.DELETED
     tenant.slug = f"deleted-{tenant.id.hex}"
-    tenant.purge_after = datetime.now(UTC) + timedelta(days=parts.settings.auth_tenant_purge_days)
+    tenant.purge_after = datetime.now(UTC) + timedelta(days=services.settings.auth_tenant_purge_days)
     tenant.version += 1
     await revoke_access(db, tenant)
     open_ones = (Invite.tenant_id == tenant.id, Invite.revoked_at.is_(None))
     await db.execute(update(Invite).where(*open_ones).values(revoked_at=func.now()))
     audit.record(db, Action.TENANT_DELETED, tenant_id=tenant.id, actor=actor)
-    await notify_owners(db, MailKind.TENANT_DELETED, tenant)
+    await notify_owners(db, EmailKind.TENANT_DELETED, tenant)
     event = TenantDeleted(tenant_id=tenant.id, version=tenant.version, purge_after=tenant.purge_after)
     publish(db, event, tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
 
 
 async def purge(db: AsyncSession) -> None:
     """Remove for good what was deleted, or is over, long enough ago."""
-    old = func.now() - KEPT_FOR
+    old = func.now() - RETENTION
     for table, over in (
         (Tenant, (Tenant.status == TenantStatus.DELETED, Tenant.purge_after < func.now())),
         (Invite, (Invite.expires_at < old,)),
@@ -169,7 +169,7 @@ async def purge(db: AsyncSession) -> None:
         await db.execute(delete(table).where(*over).execution_options(synchronize_session=False))
 
 
-def own(tenant: Tenant, role: Role) -> schemas.OwnTenant:
+def to_schema(tenant: Tenant, role: Role) -> schemas.OwnTenant:
     """Show a tenant, and what somebody is in it."""
     return schemas.OwnTenant(
         id=tenant.id,

@@ -14,59 +14,61 @@ from auth.access.sensitive_actions import SensitiveAction
 from auth.account import password_reset
 from auth.api_keys import orphaned
 from auth.audit import Action
-from auth.emails import Recipient, send
-from auth.events import MailKind
+from auth.emails import Recipient, request_email
+from auth.events import EmailKind
 from auth.models import EndReason, Invite, Membership, Session, Status, Tenant, User
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.sessions import sessions
 from auth.tenants import schemas
-from auth.tenants.errors import LastOwner, MemberUnknown
+from auth.tenants.errors import LastOwner, MemberNotFound
 
 
-async def of_tenant(
+async def list_members(
     db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> tuple[list[schemas.Member], str | None]:
     """List the members of the caller's tenant, who joined first at the top.
 
     Who has not confirmed an address yet is nobody so far, and whether they ever will be is not told.
     """
-    asked = (
+    query = (
         select(User, Membership)
         .join(Membership, Membership.user_id == User.id)
         .where(Membership.tenant_id == caller.tenant_id, User.status != Status.PENDING)
     )
-    rows = (await db.execute(pagination.page_of(asked, Membership.created_at, User.id, limit, cursor))).all()
+    rows = (await db.execute(pagination.paginate(query, Membership.created_at, User.id, limit, cursor))).all()
     places = [(membership.created_at, user.id) for user, membership in rows]
-    return [shown(user, membership) for user, membership in rows[:limit]], pagination.after(places, limit)
+    return [to_schema(user, membership) for user, membership in rows[:limit]], pagination.next_cursor(
+        places, limit
+    )
 
 
 async def change_role(
-    db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID, role: Role
+    db: AsyncSession, services: AuthServices, caller: Principal, user_id: UUID, role: Role
 ) -> schemas.Member:
-    """Make a member something else, from their next refresh on; raises RoleTooLow or LastOwner."""
+    """Create a member something else, from their next refresh on; raises RoleTooLow or LastOwner."""
     tenant, own = await authorize(db, caller, SensitiveAction.CHANGE_ROLE)
     user, membership = await find(db, tenant, user_id)
     if max(membership.role, role) > own:
         raise RoleTooLow
     if membership.role is not role:
-        await give(db, membership, role, actor=caller.subject)
-        await orphaned.report(db, tenant, user.id, role)
-        send(
+        await set_role(db, membership, role, actor=caller.subject)
+        await orphaned.report_orphaned(db, tenant, user.id, role)
+        request_email(
             db,
-            parts,
-            MailKind.ROLE_CHANGED,
-            Recipient.of(user),
+            services,
+            EmailKind.ROLE_CHANGED,
+            Recipient.from_user(user),
             tenant_id=tenant.id,
             tenant_name=tenant.name,
             role=role.value,
         )
-    return shown(user, membership)
+    return to_schema(user, membership)
 
 
-async def give(db: AsyncSession, membership: Membership, role: Role, *, actor: str) -> None:
+async def set_role(db: AsyncSession, membership: Membership, role: Role, *, actor: str) -> None:
     """Change a role, and end what hung on the one before; raises LastOwner."""
     if role is not Role.OWNER:
-        await leave_an_owner(db, membership)
+        await require_other_owner(db, membership)
     before, membership.role = membership.role, role
     await revoke_invites(db, membership, up_to=role if role >= Role.ADMIN else None)
     audit.record(
@@ -80,52 +82,59 @@ async def give(db: AsyncSession, membership: Membership, role: Role, *, actor: s
     )
 
 
-async def remove(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
+async def remove(db: AsyncSession, services: AuthServices, caller: Principal, user_id: UUID) -> None:
     """Take a member out of the caller's tenant; raises RoleTooLow or LastOwner."""
-    tenant, user, membership = await within_reach(db, caller, user_id, SensitiveAction.REMOVE_MEMBER)
-    await end(db, caller, tenant, membership)
-    send(db, parts, MailKind.MEMBER_REMOVED, Recipient.of(user), tenant_id=tenant.id, tenant_name=tenant.name)
+    tenant, user, membership = await get_manageable_member(db, caller, user_id, SensitiveAction.REMOVE_MEMBER)
+    await end_membership(db, caller, tenant, membership)
+    request_email(
+        db,
+        services,
+        EmailKind.MEMBER_REMOVED,
+        Recipient.from_user(user),
+        tenant_id=tenant.id,
+        tenant_name=tenant.name,
+    )
 
 
 async def leave(db: AsyncSession, caller: Principal) -> None:
     """Take the caller out of their tenant; raises LastOwner."""
     tenant, _ = await authorize(db, caller, SensitiveAction.LEAVE_TENANT)
-    _, membership = await find(db, tenant, users.person(caller))
-    await end(db, caller, tenant, membership)
+    _, membership = await find(db, tenant, users.user_id_of(caller))
+    await end_membership(db, caller, tenant, membership)
 
 
-async def end(db: AsyncSession, caller: Principal, tenant: Tenant, membership: Membership) -> None:
+async def end_membership(db: AsyncSession, caller: Principal, tenant: Tenant, membership: Membership) -> None:
     """End a membership, its sessions, and the invites and API keys that it stood for; raises LastOwner."""
-    await leave_an_owner(db, membership)
+    await require_other_owner(db, membership)
     tenant_id, user_id = membership.tenant_id, membership.user_id
     await revoke_invites(db, membership, up_to=None)
     await sessions.end(db, EndReason.MEMBERSHIP, Session.tenant_id == tenant_id, Session.user_id == user_id)
     await db.delete(membership)
     await db.flush()
-    await orphaned.report(db, tenant, user_id, None)
+    await orphaned.report_orphaned(db, tenant, user_id, None)
     audit.record(
         db, Action.MEMBER_REMOVED, tenant_id=tenant_id, actor=caller.subject, subject=f"user:{user_id}"
     )
 
 
-async def transfer(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
-    """Make another member the owner, and the caller an admin; raises MemberUnknown or RoleTooLow."""
+async def transfer(db: AsyncSession, services: AuthServices, caller: Principal, user_id: UUID) -> None:
+    """Make another member the owner, and the caller an admin; raises MemberNotFound or RoleTooLow."""
     tenant, _ = await authorize(db, caller, SensitiveAction.TRANSFER_OWNERSHIP)
     user, membership = await find(db, tenant, user_id)
-    giver, own = await find(db, tenant, users.person(caller))
+    giver, own = await find(db, tenant, users.user_id_of(caller))
     if user.id == giver.id:
         return
     if user.status is not Status.ACTIVE:
-        raise MemberUnknown
-    await give(db, membership, Role.OWNER, actor=caller.subject)
+        raise MemberNotFound
+    await set_role(db, membership, Role.OWNER, actor=caller.subject)
     await db.flush()
-    await give(db, own, Role.ADMIN, actor=caller.subject)
+    await set_role(db, own, Role.ADMIN, actor=caller.subject)
     for one in (user, giver):
-        send(
+        request_email(
             db,
-            parts,
-            MailKind.OWNERSHIP_TRANSFERRED,
-            Recipient.of(one),
+            services,
+            EmailKind.OWNERSHIP_TRANSFERRED,
+            Recipient.from_user(one),
             tenant_id=tenant.id,
             tenant_name=tenant.name,
             new_owner=user.display_name or user.email,
@@ -133,43 +142,43 @@ async def transfer(db: AsyncSession, parts: Parts, caller: Principal, user_id: U
 
 
 async def find(db: AsyncSession, tenant: Tenant, user_id: UUID) -> tuple[User, Membership]:
-    """Give a member of a tenant; raises MemberUnknown."""
-    asked = (
+    """Give a member of a tenant; raises MemberNotFound."""
+    query = (
         select(User, Membership)
         .join(Membership, Membership.user_id == User.id)
         .where(Membership.tenant_id == tenant.id, User.id == user_id, User.status != Status.PENDING)
     )
-    row = (await db.execute(asked)).one_or_none()
+    row = (await db.execute(query)).one_or_none()
     if row is None:
-        raise MemberUnknown
+        raise MemberNotFound
     return row.User, row.Membership
 
 
-async def send_password_reset(parts: Parts, caller: Principal, user_id: UUID) -> None:
-    """Have the mail sent with which a member sets a new password; raises MemberUnknown or RoleTooLow."""
+async def send_password_reset(services: AuthServices, caller: Principal, user_id: UUID) -> None:
+    """Have the mail sent with which a member sets a new password; raises MemberNotFound or RoleTooLow."""
     action = SensitiveAction.SEND_PASSWORD_RESET
-    async with parts.database.begin() as db:
-        _, user, _ = await within_reach(db, caller, user_id, action)
+    async with services.database.begin() as db:
+        _, user, _ = await get_manageable_member(db, caller, user_id, action)
     # Counted while nobody is held.
-    if not await parts.rates.may("password/forgot", user.email_key):
+    if not await services.rates.try_acquire("password/forgot", user.email_key):
         return
-    async with parts.database.begin() as db:
-        tenant, user, _ = await within_reach(db, caller, user_id, action)
-        await password_reset.send(db, parts, user, actor=caller.subject, tenant_id=tenant.id)
+    async with services.database.begin() as db:
+        tenant, user, _ = await get_manageable_member(db, caller, user_id, action)
+        await password_reset.send_email(db, services, user, actor=caller.subject, tenant_id=tenant.id)
 
 
 async def end_sessions(db: AsyncSession, caller: Principal, user_id: UUID) -> None:
-    """End a member's sessions in the caller's tenant, on every device; raises MemberUnknown or RoleTooLow."""
-    tenant, user, _ = await within_reach(db, caller, user_id, SensitiveAction.END_MEMBER_SESSIONS)
+    """End a member's sessions in the caller's tenant; raises MemberNotFound or RoleTooLow."""
+    tenant, user, _ = await get_manageable_member(db, caller, user_id, SensitiveAction.END_MEMBER_SESSIONS)
     theirs = (Session.tenant_id == tenant.id, Session.user_id == user.id)
     await sessions.end(db, EndReason.REVOKED, *theirs, actor=caller.subject)
 
 
-async def within_reach(
+async def get_manageable_member(
     db: AsyncSession, caller: Principal, user_id: UUID, action: SensitiveAction
 ) -> tuple[Tenant, User, Membership]:
-    """Give a member whom the caller may govern, and the tenant; raises MemberUnknown or RoleTooLow."""
-    await users.hold_person(db, user_id)
+    """Give a member whom the caller may govern, and the tenant; raises MemberNotFound or RoleTooLow."""
+    await users.lock_user(db, user_id)
     tenant, own = await authorize(db, caller, action)
     user, membership = await find(db, tenant, user_id)
     if membership.role > own:
@@ -177,7 +186,7 @@ async def within_reach(
     return tenant, user, membership
 
 
-async def leave_an_owner(db: AsyncSession, membership: Membership) -> None:
+async def require_other_owner(db: AsyncSession, membership: Membership) -> None:
     """Refuse to take the last owner's role away, the tenant being held; raises LastOwner."""
     if membership.role is not Role.OWNER:
         return
@@ -208,7 +217,7 @@ async def revoke_invites(db: AsyncSession, membership: Membership, up_to: Role |
     await db.execute(update(Invite).where(*of_theirs, Invite.role.in_(above)).values(revoked_at=func.now()))
 
 
-def shown(user: User, membership: Membership) -> schemas.Member:
+def to_schema(user: User, membership: Membership) -> schemas.Member:
     """Show a member."""
     return schemas.Member(
         user_id=user.subject,

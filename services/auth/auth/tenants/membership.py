@@ -7,24 +7,24 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.models import Membership, Status, Tenant, TenantStatus, User
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.tenants import machine_roles, schemas
-from auth.tenants.errors import MemberUnknown
+from auth.tenants.errors import MemberNotFound
 
 
-async def find(
-    db: AsyncSession, parts: Parts, caller: Principal, tenant_id: UUID, subject: str
-) -> schemas.Belonging:
-    """Return what somebody is in the tenant that the caller acts in; raises MemberUnknown."""
+async def get_membership(
+    db: AsyncSession, services: AuthServices, caller: Principal, tenant_id: UUID, subject: str
+) -> schemas.CurrentMembership:
+    """Return what somebody is in the tenant that the caller acts in; raises MemberNotFound."""
     if tenant_id != caller.tenant_id:
-        raise MemberUnknown
+        raise MemberNotFound
     if schemas.SUBJECT.fullmatch(subject):
-        return await of_person(db, tenant_id, subject)
-    return await of_machine(db, parts, tenant_id, subject)
+        return await user_membership(db, tenant_id, subject)
+    return await machine_membership(db, services, tenant_id, subject)
 
 
-async def of_person(db: AsyncSession, tenant_id: UUID, subject: str) -> schemas.Belonging:
-    """Return what a person is in a tenant that is not deleted; raises MemberUnknown."""
+async def user_membership(db: AsyncSession, tenant_id: UUID, subject: str) -> schemas.CurrentMembership:
+    """Return what a person is in a tenant that is not deleted; raises MemberNotFound."""
     membership = (
         select(Membership.role, Tenant.status, User.status)
         .join(Tenant, Tenant.id == Membership.tenant_id)
@@ -37,9 +37,9 @@ async def of_person(db: AsyncSession, tenant_id: UUID, subject: str) -> schemas.
     )
     row = (await db.execute(membership)).one_or_none()
     if row is None:
-        raise MemberUnknown
+        raise MemberNotFound
     role, tenant_status, user_status = row
-    return schemas.Belonging(
+    return schemas.CurrentMembership(
         subject=subject,
         tenant_id=tenant_id,
         role=role,
@@ -48,13 +48,15 @@ async def of_person(db: AsyncSession, tenant_id: UUID, subject: str) -> schemas.
     )
 
 
-async def of_machine(db: AsyncSession, parts: Parts, tenant_id: UUID, subject: str) -> schemas.Belonging:
-    """Return what a machine that works is in a tenant that is not deleted; raises MemberUnknown."""
-    kept = select(Tenant.status).where(Tenant.id == tenant_id, Tenant.status != TenantStatus.DELETED)
-    status = await db.scalar(kept)
-    role = await machine_roles.role(db, parts, tenant_id, subject)
+async def machine_membership(
+    db: AsyncSession, services: AuthServices, tenant_id: UUID, subject: str
+) -> schemas.CurrentMembership:
+    """Return what a machine that works is in a tenant that is not deleted; raises MemberNotFound."""
+    query = select(Tenant.status).where(Tenant.id == tenant_id, Tenant.status != TenantStatus.DELETED)
+    status = await db.scalar(query)
+    role = await machine_roles.get_machine_role(db, services, tenant_id, subject)
     if status is None or role is None:
-        raise MemberUnknown
-    return schemas.Belonging(
+        raise MemberNotFound
+    return schemas.CurrentMembership(
         subject=subject, tenant_id=tenant_id, role=role, tenant_status=status, user_status=Status.ACTIVE
     )

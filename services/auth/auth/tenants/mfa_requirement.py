@@ -13,28 +13,30 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, users
 from auth.audit import Action
-from auth.emails import Recipient, send
-from auth.events import MailKind
+from auth.emails import Recipient, request_email
+from auth.events import EmailKind
 from auth.factors import verification
 from auth.models import Membership, Status, Tenant, User
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.tenants.errors import OwnSecondFactorMissing
 
-GOVERNING = (Role.ADMIN, Role.OWNER)
+ADMIN_ROLES = (Role.ADMIN, Role.OWNER)
 
 
 async def change(
-    db: AsyncSession, parts: Parts, caller: Principal, tenant: Tenant, *, required: bool
+    db: AsyncSession, services: AuthServices, caller: Principal, tenant: Tenant, *, required: bool
 ) -> None:
     """Switch the requirement of a locked tenant on or off, and notify; raises OwnSecondFactorMissing."""
-    if required and not await verification.has_any(db, users.person(caller)):
+    if required and not await verification.has_any(db, users.user_id_of(caller)):
         raise OwnSecondFactorMissing
     tenant.mfa_required = required
     audit.record(db, Action.TENANT_MFA_CHANGED, tenant_id=tenant.id, actor=caller.subject, required=required)
     # Everybody has to act when it is switched on; the tenant is less protected when it is switched off.
-    kind, roles = (MailKind.MFA_REQUIRED, tuple(Role)) if required else (MailKind.MFA_OPTIONAL, GOVERNING)
+    kind, roles = (EmailKind.MFA_REQUIRED, tuple(Role)) if required else (EmailKind.MFA_OPTIONAL, ADMIN_ROLES)
     for user in await members(db, tenant, roles):
-        send(db, parts, kind, Recipient.of(user), tenant_id=tenant.id, tenant_name=tenant.name)
+        request_email(
+            db, services, kind, Recipient.from_user(user), tenant_id=tenant.id, tenant_name=tenant.name
+        )
 
 
 async def members(db: AsyncSession, tenant: Tenant, roles: Sequence[Role]) -> Sequence[User]:

@@ -12,33 +12,33 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, emails, users
-from auth.access.roles import standing
+from auth.access.roles import require_role
 from auth.access.sensitive_actions import SensitiveAction
 from auth.account import passwords
 from auth.audit import Action
-from auth.events import MailKind
+from auth.events import EmailKind
 from auth.mfa import enrolment
 from auth.models import Membership, Purpose, Status, Tenant, TenantStatus, User
-from auth.services import Parts
-from auth.tenants.errors import MemberElsewhere, MemberUnknown, OwnFactors
-from auth.tenants.members import within_reach
+from auth.services import AuthServices
+from auth.tenants.errors import MemberNotFound, MemberOfOtherTenants, OwnFactorResetNotAllowed
+from auth.tenants.members import get_manageable_member
 
 
-async def reset(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID) -> None:
+async def reset(db: AsyncSession, services: AuthServices, caller: Principal, user_id: UUID) -> None:
     """Remove a member's factors, sign them out everywhere, and let them in again by their mailbox alone.
 
-    Raises RateLimited, OwnFactors, MemberUnknown, RoleTooLow or MemberElsewhere.
+    Raises RateLimited, OwnFactorResetNotAllowed, MemberNotFound, RoleTooLow or MemberOfOtherTenants.
     """
-    await parts.rates.of_subject("factors/reset", str(user_id))
-    if user_id == users.person(caller):
-        raise OwnFactors
-    tenant, user = await governed(db, caller, user_id)
+    await services.rates.check_subject("factors/reset", str(user_id))
+    if user_id == users.user_id_of(caller):
+        raise OwnFactorResetNotAllowed
+    tenant, user = await get_resettable_member(db, caller, user_id)
     removed = await enrolment.remove_all(db, user)
-    await passwords.withdraw(db, parts, user)
-    fresh = await parts.email_tokens.issue(db, user, Purpose.PASSWORD_RESET)
-    to = emails.Recipient.of(user)
-    kind = MailKind.SECOND_FACTORS_RESET
-    emails.send(db, parts, kind, to, tenant_id=tenant.id, fresh=fresh, tenant_name=tenant.name)
+    await passwords.remove(db, services, user)
+    issued = await services.email_tokens.issue(db, user, Purpose.PASSWORD_RESET)
+    to = emails.Recipient.from_user(user)
+    kind = EmailKind.SECOND_FACTORS_RESET
+    emails.request_email(db, services, kind, to, tenant_id=tenant.id, issued=issued, tenant_name=tenant.name)
     audit.record(
         db,
         Action.SECOND_FACTORS_RESET,
@@ -49,16 +49,18 @@ async def reset(db: AsyncSession, parts: Parts, caller: Principal, user_id: UUID
     )
 
 
-async def governed(db: AsyncSession, caller: Principal, user_id: UUID) -> tuple[Tenant, User]:
+async def get_resettable_member(db: AsyncSession, caller: Principal, user_id: UUID) -> tuple[Tenant, User]:
     """Give a member, held, who belongs to the caller's tenant alone; admins only to an owner.
 
-    Raises MemberUnknown, RoleTooLow or MemberElsewhere.
+    Raises MemberNotFound, RoleTooLow or MemberOfOtherTenants.
     """
-    tenant, user, membership = await within_reach(db, caller, user_id, SensitiveAction.RESET_SECOND_FACTORS)
+    tenant, user, membership = await get_manageable_member(
+        db, caller, user_id, SensitiveAction.RESET_SECOND_FACTORS
+    )
     if membership.role >= Role.ADMIN:
-        await standing(db, caller, Role.OWNER)
+        await require_role(db, caller, Role.OWNER)
     if user.status is not Status.ACTIVE:
-        raise MemberUnknown
+        raise MemberNotFound
     elsewhere = (
         select(Membership.tenant_id)
         .join(Tenant)
@@ -69,5 +71,5 @@ async def governed(db: AsyncSession, caller: Principal, user_id: UUID) -> tuple[
         )
     )
     if await db.scalar(elsewhere.limit(1)):
-        raise MemberElsewhere
+        raise MemberOfOtherTenants
     return tenant, user

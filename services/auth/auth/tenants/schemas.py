@@ -138,7 +138,7 @@ class Invite(BaseModel):
     expires_at: datetime
 
 
-class MadeInvite(BaseModel):
+class CreatedInvite(BaseModel):
     """A new invite; the token of an open one is shown this once, that of a mailed one never."""
 
     id: UUID
@@ -194,7 +194,7 @@ class Rejection(RequestModel):
     reason: Annotated[Name, StringConstraints(max_length=500)] | None = None
 
 
-class Belonging(BaseModel):
+class CurrentMembership(BaseModel):
     """What somebody is in a tenant, for services that act for them."""
 
     subject: str

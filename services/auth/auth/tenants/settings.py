@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit
 from auth.access.errors import RoleTooLow
-from auth.access.roles import authorize, standing
+from auth.access.roles import authorize, require_role
 from auth.access.sensitive_actions import SensitiveAction
 from auth.api_keys import orphaned
 from auth.audit import Action
 from auth.models import OrphanedApiKeys, Tenant
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.tenants import mfa_requirement
 from auth.tenants.errors import PreconditionRequired, SettingsChanged
 from auth.tenants.schemas import NewTenantSettings, TenantSettings
@@ -23,13 +23,17 @@ STRONG_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 async def read(db: AsyncSession, caller: Principal) -> tuple[TenantSettings, str]:
-    """Give the settings of the caller's tenant, and their entity tag."""
-    tenant, _ = await standing(db, caller, Role.VIEWER)
-    return TenantSettings.model_validate(tenant), tag_of(tenant)
+    """Return the settings of the caller's tenant, and their entity tag."""
+    tenant, _ = await require_role(db, caller, Role.VIEWER)
+    return TenantSettings.model_validate(tenant), etag_of(tenant)
 
 
 async def replace(
-    db: AsyncSession, parts: Parts, caller: Principal, wanted: NewTenantSettings, if_match: str | None
+    db: AsyncSession,
+    services: AuthServices,
+    caller: Principal,
+    request: NewTenantSettings,
+    if_match: str | None,
 ) -> tuple[TenantSettings, str]:
     """Replace the settings of the caller's tenant.
 
@@ -38,17 +42,17 @@ async def replace(
     if if_match is None:
         raise PreconditionRequired
     tenant, own = await authorize(db, caller, SensitiveAction.CHANGE_TENANT_SETTINGS)
-    if not fits(tag_of(tenant), if_match):
+    if not etag_matches(etag_of(tenant), if_match):
         raise SettingsChanged
-    tenant.default_locale = wanted.default_locale
-    tenant.invite_domains = sorted(set(wanted.invite_domains))
+    tenant.default_locale = request.default_locale
+    tenant.invite_domains = sorted(set(request.invite_domains))
     tenant.settings_version += 1
     audit.record(db, Action.TENANT_CHANGED, tenant_id=tenant.id, actor=caller.subject, settings=True)
-    if wanted.mfa_required not in {None, tenant.mfa_required}:
-        await mfa_requirement.change(db, parts, caller, tenant, required=not tenant.mfa_required)
-    if wanted.orphaned_api_keys not in {None, tenant.orphaned_api_keys}:
+    if request.mfa_required not in {None, tenant.mfa_required}:
+        await mfa_requirement.change(db, services, caller, tenant, required=not tenant.mfa_required)
+    if request.orphaned_api_keys not in {None, tenant.orphaned_api_keys}:
         await change_orphaned_keys(db, caller, tenant, own)
-    return TenantSettings.model_validate(tenant), tag_of(tenant)
+    return TenantSettings.model_validate(tenant), etag_of(tenant)
 
 
 async def change_orphaned_keys(db: AsyncSession, caller: Principal, tenant: Tenant, own: Role) -> None:
@@ -66,11 +70,11 @@ async def change_orphaned_keys(db: AsyncSession, caller: Principal, tenant: Tena
         await orphaned.stop_all(db, tenant)
 
 
-def tag_of(tenant: Tenant) -> str:
+def etag_of(tenant: Tenant) -> str:
     """Name the settings as they are."""
     return f'"{tenant.settings_version}"'
 
 
-def fits(tag: str, if_match: str) -> bool:
-    """Tell whether If-Match names the tag."""
+def etag_matches(tag: str, if_match: str) -> bool:
+    """Return whether If-Match names the tag."""
     return if_match.strip() == "*" or ("", tag) in STRONG_TAG.findall(if_match)

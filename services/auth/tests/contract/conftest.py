@@ -1,6 +1,6 @@
 import pytest
 from auth.settings import Settings
-from auth.signing.key_file import held, save
+from auth.signing.key_file import locked, save
 from auth.signing.key_ring import KeyRing, SigningKey
 
 from .states import MACHINE_SECRET
@@ -10,7 +10,7 @@ from .states import MACHINE_SECRET
 def settings(variables, issuer, tmp_path, operator):
     """An auth that signs with the key of the tests' issuer, and so believes its tokens."""
     path = tmp_path / "keys.json"
-    with held(path):
+    with locked(path):
         save(path, KeyRing((SigningKey(0, issuer.key.private),)))
     own = {
         "auth_issuer": issuer.issuer,

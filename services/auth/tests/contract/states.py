@@ -4,11 +4,11 @@ from uuid import UUID
 
 from auth import users
 from auth.account import deletion, password_reset
-from auth.events import MailDue
+from auth.events import EmailRequested
 from auth.models import ApiKey, Membership, Status, Tenant, TenantStatus, User
 from auth.registration import registration
 from auth.schemas import Credentials, Registration
-from auth.services import Parts
+from auth.services import AuthServices
 from auth.sign_in import password
 from auth.tenants import lifecycle
 from servicekit.app import Resources
@@ -37,43 +37,51 @@ async def chat_agent_has_a_secret(resources: Resources, secret: str) -> None:
 
 
 async def somebody_has_signed_up(resources: Resources) -> None:
-    await registration.register(Parts.of(resources.settings, resources, resources.keys), ADA)
+    await registration.register(
+        AuthServices.from_settings(resources.settings, resources, resources.keys), ADA
+    )
 
 
 async def somebody_has_asked_again(resources: Resources) -> None:
     await somebody_has_signed_up(resources)
-    await registration.send_again(Parts.of(resources.settings, resources, resources.keys), ADA.email)
+    await registration.resend(
+        AuthServices.from_settings(resources.settings, resources, resources.keys), ADA.email
+    )
 
 
 async def somebody_has_forgotten_their_password(resources: Resources) -> str:
     await somebody_has_signed_up(resources)
     async with resources.database.begin() as db:
-        user = await users.hold(db, ADA.email)
+        user = await users.get_for_update(db, ADA.email)
         assert user
-        users.confirm(user)
-    await password_reset.forgot(Parts.of(resources.settings, resources, resources.keys), ADA.email)
+        users.mark_verified(user)
+    await password_reset.request_reset(
+        AuthServices.from_settings(resources.settings, resources, resources.keys), ADA.email
+    )
     return await token_of_the_mail(resources)
 
 
 async def somebody_has_set_a_new_password(resources: Resources) -> None:
     token = await somebody_has_forgotten_their_password(resources)
     await password_reset.reset(
-        Parts.of(resources.settings, resources, resources.keys), token, "entirely different words"
+        AuthServices.from_settings(resources.settings, resources, resources.keys),
+        token,
+        "entirely different words",
     )
 
 
 async def somebody_has_left(resources: Resources) -> None:
-    parts = Parts.of(resources.settings, resources, resources.keys)
+    services = AuthServices.from_settings(resources.settings, resources, resources.keys)
     await somebody_has_forgotten_their_password(resources)
     credentials = Credentials(email=ADA.email, password=ADA.password)
-    session = await password.sign_in(parts, credentials)
+    session = await password.sign_in(services, credentials)
     caller = await resources.verifier.verify(session.access_token)
-    await deletion.delete_account(parts, caller, ADA.password.get_secret_value())
+    await deletion.delete_account(services, caller, ADA.password.get_secret_value())
 
 
 async def token_of_the_mail(resources: Resources) -> str:
     async with resources.database.begin() as db:
-        due = select(outbox.c.data).where(outbox.c.type == MailDue.type).order_by(outbox.c.seq.desc())
+        due = select(outbox.c.data).where(outbox.c.type == EmailRequested.type).order_by(outbox.c.seq.desc())
         mail = await db.scalar(due.limit(1))
     return decrypt(resources.settings.event_sealing_key, mail["token"], context=mail["recipient"])
 
@@ -118,20 +126,22 @@ async def nobody_belongs(resources: Resources) -> None:
 async def a_tenant_was_suspended(resources: Resources) -> None:
     await nobody_belongs(resources)
     async with resources.database.begin() as db:
-        await lifecycle.close(db, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
+        await lifecycle.suspend(db, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
 
 
 async def a_tenant_was_reactivated(resources: Resources) -> None:
     await a_tenant_was_suspended(resources)
     async with resources.database.begin() as db:
-        await lifecycle.reopen(db, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
+        await lifecycle.reactivate(db, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
 
 
 async def a_tenant_was_deleted(resources: Resources) -> None:
     await nobody_belongs(resources)
-    parts = Parts.of(resources.settings, resources, resources.keys)
+    services = AuthServices.from_settings(resources.settings, resources, resources.keys)
     async with resources.database.begin() as db:
-        await lifecycle.remove(db, parts, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR)
+        await lifecycle.delete_tenant(
+            db, services, await db.get_one(Tenant, TENANT), actor=lifecycle.OPERATOR
+        )
 
 
 STATES: dict[str, State] = {

@@ -48,7 +48,7 @@ async def test_writes_and_publishes_one_name(auth):
 @pytest.mark.parametrize("name", NAMES)
 async def test_reads_one_name_in_access_tokens(auth, name):
     bundle = await auth.somebody()
-    key = await auth.app.state.parts.access_tokens.keys.current()
+    key = await auth.app.state.services.access_tokens.keys.current()
     header = {**header_of(bundle["access_token"]), "alg": name}
     token = signed(key.private, header, auth.claims(bundle))
     assert (await auth.me(token)).is_success == (name == ALGORITHM)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from alembic.command import upgrade
-from auth.security.revocation import forget
+from auth.security.revocation import purge
 from auth.sessions import __main__ as command
 from sandbox.embedded import Valkey
 from servicekit.auth.revocations import REMEMBERED_SECONDS
@@ -139,8 +139,8 @@ async def test_what_was_ended_for_everybody_stays_over_when_its_mark_is_old(oper
         REMEMBERED_SECONDS + 60,
         ann["session_id"],
     )
-    async with auth.app.state.parts.database.begin() as db:
-        await forget(db)
+    async with auth.app.state.services.database.begin() as db:
+        await purge(db)
     assert code(await auth.refresh(ann)) == (401, "invalid_refresh_token")
 
 
@@ -178,7 +178,9 @@ async def test_names_exactly_one_target(operated, target):
     assert code(await end(auth, operator, **target)) == (422, "invalid_request")
 
 
-@pytest.mark.parametrize(("kind", "refusal"), [("user_id", "user_unknown"), ("tenant_id", "tenant_unknown")])
+@pytest.mark.parametrize(
+    ("kind", "refusal"), [("user_id", "user_not_found"), ("tenant_id", "tenant_not_found")]
+)
 async def test_tells_an_operator_that_there_is_no_such_target(operated, kind, refusal):
     auth, operator, _ = operated
     assert code(await end(auth, operator, **{kind: str(uuid4())})) == (404, refusal)

@@ -4,11 +4,11 @@ import asyncio
 import time
 
 import pytest
-from auth.security.constant_time import at_least, refusals_at_least
+from auth.security.constant_time import minimum_duration, minimum_error_duration
 from servicekit.errors import Unauthenticated
 
 from .conftest import PASSWORD
-from .factors import enrol
+from .factor_helpers import enrol
 
 FLOOR_MS = 300
 # Timers go by whole milliseconds.
@@ -121,7 +121,7 @@ async def test_who_is_let_in_or_asked_for_more_waits_for_nobody_who_is_refused(p
 
 
 @pytest.mark.parametrize(("work", "at_the_end_of"), [(0.0, 1), (0.25, 2)])
-@pytest.mark.parametrize("pace", [at_least, refusals_at_least])
+@pytest.mark.parametrize("pace", [minimum_duration, minimum_error_duration])
 async def test_leaves_at_the_end_of_a_period_however_long_the_work_takes(pace, work, at_the_end_of):
     async def refused():
         async with pace(0.2):
@@ -135,7 +135,7 @@ async def test_leaves_at_the_end_of_a_period_however_long_the_work_takes(pace, w
 
 
 async def test_waits_only_for_refusals_where_others_tell_nothing():
-    async with asyncio.timeout(60), refusals_at_least(3600):
+    async with asyncio.timeout(60), minimum_error_duration(3600):
         pass
-    async with asyncio.timeout(60), at_least(0):
+    async with asyncio.timeout(60), minimum_duration(0):
         pass

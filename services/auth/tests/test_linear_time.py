@@ -11,18 +11,20 @@ from testkit.linear_time import Use, expressions, find_slow
 
 PASSWORD, NAME, ADDRESS = schemas.MAX_PASSWORD, 128, email_address.MAX_LENGTH
 FUNCTIONS = {
-    "a password": Use(lambda text: password_policy.check(text, ("Ann", "Bakery")), PASSWORD),
-    "a password's rest": Use(lambda text: password_policy.rest(text, ()), PASSWORD),
-    "names beside a password": Use(lambda text: password_policy.rest("four words", (text, text, text)), None),
-    "a password to be hashed": Use(passwords.normal, PASSWORD),
-    "a slug": Use(users.slug_of, NAME),
+    "a password": Use(lambda text: password_policy.validate(text, ("Ann", "Bakery")), PASSWORD),
+    "a password's rest": Use(lambda text: password_policy.count_uncommon(text, ()), PASSWORD),
+    "names beside a password": Use(
+        lambda text: password_policy.count_uncommon("four words", (text, text, text)), None
+    ),
+    "a password to be hashed": Use(passwords.normalize, PASSWORD),
+    "a slug": Use(users.slugify, NAME),
     "a display name": Use(lambda text: Profile(display_name=text), None),
     "a name and slug": Use(lambda text: TenantChange(name=text, slug=text), None),
     "an address": Use(TypeAdapter(email_address.Email).validate_python, None),
     "the local part of an address": Use(
-        lambda text: email_address.key_of(f"{text}@example.com"), ADDRESS - 12
+        lambda text: email_address.canonical_email(f"{text}@example.com"), ADDRESS - 12
     ),
-    "the domain of an address": Use(email_address.as_domain, ADDRESS),
+    "the domain of an address": Use(email_address.normalize_domain, ADDRESS),
     "a device": Use(metadata.device_name, 512),
 }
 

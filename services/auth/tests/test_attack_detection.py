@@ -84,7 +84,7 @@ async def test_tells_the_operators_and_nobody_else_once_in_a_day(operated, redis
 
 
 async def test_operators_read_it_in_their_log_and_count_it(operated):
-    counted = ("auth_attacks_seen_total", {"attack": "password_spraying"})
+    counted = ("auth_attacks_detected_total", {"attack": "password_spraying"})
     before = REGISTRY.get_sample_value(*counted) or 0
     for n in range(4):
         await fail(operated, f"p{n}@example.com", "198.51.100.1")

@@ -43,7 +43,7 @@ def judged(auth, monkeypatch):
         hold: asyncio.Event | None = None
         reached = asyncio.Semaphore(0)
 
-    seen, passwords = Judged(), auth.app.state.parts.passwords
+    seen, passwords = Judged(), auth.app.state.services.passwords
     verify = passwords.verify
 
     async def noticed(password, kept):
@@ -61,7 +61,7 @@ def judged(auth, monkeypatch):
 @pytest.fixture
 def patient(monkeypatch):
     """Let nobody give up waiting because the machine is busy."""
-    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 30)
+    monkeypatch.setattr(bounded_wait, "MAX_SECONDS", 30)
 
 
 async def test_eight_devices_that_wake_at_once_all_get_in(auth, ann, patient):
@@ -105,7 +105,7 @@ async def wait_for(semaphore, times):
 async def test_who_waits_too_long_is_told_to_come_again_whatever_they_sent(
     auth, ann, judged, monkeypatch, password
 ):
-    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 0.1)
+    monkeypatch.setattr(bounded_wait, "MAX_SECONDS", 0.1)
     judged.hold = asyncio.Event()
     under_way = asyncio.create_task(many(5, auth))
     await wait_for(judged.reached, 5)
@@ -133,7 +133,7 @@ async def test_waiting_takes_no_connection_from_others(start, ann, patient):
 
 
 async def test_only_so_many_wait(auth, ann, judged, patient, monkeypatch):
-    monkeypatch.setattr(bounded_wait, "MOST", 2)
+    monkeypatch.setattr(bounded_wait, "MAX_WAITERS", 2)
     judged.hold = asyncio.Event()
     under_way = asyncio.create_task(many(5, auth))
     await wait_for(judged.reached, 5)
@@ -154,44 +154,44 @@ async def counting(auth, redis_url):
 
 async def test_what_a_process_that_died_had_begun_stays_counted(counting, monkeypatch):
     lock, redis = counting
-    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(bounded_wait, "MAX_SECONDS", 0)
     for _ in range(5):
-        await lock.begin("a", None, ADDRESS)
+        await lock.start_attempt("a", None, ADDRESS)
     with pytest.raises(ConcurrencyLimited):
-        await lock.begin("a", None, ADDRESS)
+        await lock.start_attempt("a", None, ADDRESS)
     # As though its time were over.
     for key in await redis.keys("auth:failures:*:under-way"):
         for member in await redis.zrange(key, 0, -1):
             await redis.zadd(key, {member: 1})
-    assert not (await lock.begin("a", None, ADDRESS)).counted
+    assert not (await lock.start_attempt("a", None, ADDRESS)).counted
 
 
 async def test_a_success_forgets_failures_and_not_what_is_still_under_way(counting, monkeypatch):
     lock, _ = counting
-    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(bounded_wait, "MAX_SECONDS", 0)
     for _ in range(2):
-        await lock.failed(await lock.begin("a", None, ADDRESS))
-    right, guess = await lock.begin("a", None, ADDRESS), await lock.begin("a", None, ADDRESS)
-    await lock.passed(right)
+        await lock.fail(await lock.start_attempt("a", None, ADDRESS))
+    right, guess = await lock.start_attempt("a", None, ADDRESS), await lock.start_attempt("a", None, ADDRESS)
+    await lock.succeed(right)
     for _ in range(4):
-        await lock.failed(await lock.begin("a", None, ADDRESS))
+        await lock.fail(await lock.start_attempt("a", None, ADDRESS))
     with pytest.raises(ConcurrencyLimited):
-        await lock.begin("a", None, ADDRESS)
-    await lock.failed(guess)
-    assert not (await lock.begin("a", None, ADDRESS)).counted
+        await lock.start_attempt("a", None, ADDRESS)
+    await lock.fail(guess)
+    assert not (await lock.start_attempt("a", None, ADDRESS)).counted
 
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_in_whatever_order_no_more_is_judged_than_one_after_the_other(counting, monkeypatch, seed):
     lock, _ = counting
-    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 0)
+    monkeypatch.setattr(bounded_wait, "MAX_SECONDS", 0)
     chance = random.Random(seed)  # noqa: S311
     under_way, wrong_since = [], 0
     for _ in range(60):
         step = chance.choice(["begin", "begin", "fail", "pass", "take back"])
         if step == "begin":
             try:
-                attempt = await lock.begin("a", None, ADDRESS)
+                attempt = await lock.start_attempt("a", None, ADDRESS)
             except ConcurrencyLimited:
                 # Only while it depends on somebody.
                 assert under_way
@@ -204,27 +204,27 @@ async def test_in_whatever_order_no_more_is_judged_than_one_after_the_other(coun
         elif under_way:
             attempt = under_way.pop(chance.randrange(len(under_way)))
             if step == "fail":
-                await lock.failed(attempt)
+                await lock.fail(attempt)
                 wrong_since += 1
             elif step == "pass":
-                await lock.passed(attempt)
+                await lock.succeed(attempt)
                 wrong_since = 0
             else:
-                await lock.take_back(attempt)
+                await lock.cancel(attempt)
         assert len(under_way) + wrong_since <= 5
 
 
 async def test_known_devices_wait_for_each_other_too(counting, monkeypatch):
     lock, _ = counting
-    monkeypatch.setattr(bounded_wait, "LONGEST_SECONDS", 0)
-    begun = [await lock.begin("a", f"device {n // 5}", ADDRESS) for n in range(10)]
+    monkeypatch.setattr(bounded_wait, "MAX_SECONDS", 0)
+    begun = [await lock.start_attempt("a", f"device {n // 5}", ADDRESS) for n in range(10)]
     assert all(attempt.counted for attempt in begun)
     for known_by in ("device 0", "device 7"):
         with pytest.raises(ConcurrencyLimited):
-            await lock.begin("a", known_by, ADDRESS)
+            await lock.start_attempt("a", known_by, ADDRESS)
     # Strangers neither wait for them nor keep them waiting.
-    assert (await lock.begin("a", None, ADDRESS)).counted
+    assert (await lock.start_attempt("a", None, ADDRESS)).counted
     for attempt in begun:
-        await lock.failed(attempt)
-    assert not (await lock.begin("a", "device 7", ADDRESS)).counted
-    assert lockout.DEVICES_TIMES == 2
+        await lock.fail(attempt)
+    assert not (await lock.start_attempt("a", "device 7", ADDRESS)).counted
+    assert lockout.DEVICES_FACTOR == 2

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from .authenticator import Authenticator
-from .factors import answered, challenged, enrol, listed, register
+from .factor_helpers import answered, challenged, enrol, listed, register
 
 NEW = "words of bob alone again"
 
@@ -77,10 +77,10 @@ async def test_nobody_comes_in_before_the_mailbox_is_proved(auth, team):
     await reset(auth, adam, bob)
     # Neither with the password, nor with what was asked or made before.
     assert code(await auth.sign_in("bob@example.com")) == (401, "invalid_credentials")
-    assert code(await answered(auth, waiting["challenge"], code="123456")) == (401, "challenge_invalid")
+    assert code(await answered(auth, waiting["challenge"], code="123456")) == (401, "invalid_challenge")
     signed = key.sign(begun["options"])
     passkey = await auth.post("passkeys/sign-in", challenge=begun["challenge"], passkey=signed)
-    assert code(passkey) == (401, "factor_refused")
+    assert code(passkey) == (401, "invalid_factor")
 
     [mail] = await auth.mails("second_factors_reset")
     assert (await auth.post("password/reset", token=mail["token"], password=NEW)).status_code == 204
@@ -106,7 +106,7 @@ async def test_the_password_of_before_does_not_come_again(auth, team):
     await reset(auth, adam, bob)
     [mail] = await auth.mails("second_factors_reset")
     answer = await auth.post("password/reset", token=mail["token"], password=auth.password)
-    assert code(answer) == (422, "password_used_before")
+    assert code(answer) == (422, "password_already_used")
 
 
 async def test_a_late_reader_asks_for_another_link(auth, team):
@@ -116,7 +116,7 @@ async def test_a_late_reader_asks_for_another_link(auth, team):
     [late] = await auth.mails("second_factors_reset")
     assert code(await auth.post("password/reset", token=late["token"], password=NEW)) == (
         400,
-        "email_token_invalid",
+        "invalid_email_token",
     )
     await auth.post("password/forgot", email="bob@example.com")
     [mail] = await auth.mails("password_reset")
@@ -130,7 +130,7 @@ async def test_a_link_that_was_asked_for_before_is_void(auth, team):
     [before] = await auth.mails("password_reset")
     await reset(auth, adam, bob)
     answer = await auth.post("password/reset", token=before["token"], password=NEW)
-    assert code(answer) == (400, "email_token_invalid")
+    assert code(answer) == (400, "invalid_email_token")
 
 
 async def test_needs_a_proof_of_the_administrator_that_is_new(auth, team):
@@ -151,7 +151,7 @@ async def test_needs_the_second_factor_of_an_administrator_who_has_one(auth, tea
 async def test_nobody_resets_their_own(auth, team):
     owner, adam, *_ = team
     for caller in (owner, adam):
-        assert code(await reset(auth, caller, caller)) == (403, "own_factors")
+        assert code(await reset(auth, caller, caller)) == (403, "own_factor_reset_not_allowed")
 
 
 async def test_owners_alone_reset_those_of_admins_and_owners(auth, team):
@@ -189,7 +189,7 @@ async def test_leaves_alone_who_belongs_to_another_tenant_too(auth, team, status
         role,
     )
     await auth.database.execute("update tenants set status = $1 where name = 'Bob''s own'", status)
-    assert code(await reset(auth, owner, bob)) == (409, "member_elsewhere")
+    assert code(await reset(auth, owner, bob)) == (409, "member_of_other_tenants")
     assert await factors_of(auth, bob) > 0
     assert (await auth.refresh(bob)).status_code == 200
     assert await auth.mails("second_factors_reset") == []
@@ -208,14 +208,14 @@ async def test_strangers_do_not_exist(auth, team):
     await enrol(auth, eve)
     unknown = {"user_id": "user:00000000-0000-4000-8000-000000000000"}
     answers = [await reset(auth, owner, one) for one in (eve, unknown)]
-    assert [code(answer) for answer in answers] == [(404, "member_unknown")] * 2
+    assert [code(answer) for answer in answers] == [(404, "member_not_found")] * 2
     assert await factors_of(auth, eve) > 0
 
 
 async def test_who_is_disabled_gets_no_letter(auth, team):
     owner, _, bob, *_ = team
     await auth.database.execute("update users set status = 'disabled' where email_key = 'bob@example.com'")
-    assert code(await reset(auth, owner, bob)) == (404, "member_unknown")
+    assert code(await reset(auth, owner, bob)) == (404, "member_not_found")
 
 
 async def test_joining_another_tenant_at_the_same_time_comes_before_or_after(auth, team):

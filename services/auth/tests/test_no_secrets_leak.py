@@ -3,8 +3,8 @@
 import json
 import logging
 
-from .every_kind import everything as every_kind
-from .every_kind import replica
+from .all_tokens import everything as all_tokens
+from .all_tokens import replica
 
 WRONG = "a wrong one, that somebody typed"
 
@@ -60,7 +60,7 @@ async def test_writes_no_secret_and_no_address_into_its_logs(start, capsys):
 
 async def test_shows_no_secret_and_no_address_to_who_runs_it(start, operator, tmp_path, captured_telemetry):
     auth = await replica(start, operator, tmp_path, **captured_telemetry.settings)
-    made = await every_kind(auth, operator)
+    made = await all_tokens(auth, operator)
     for token in made.tokens.values():
         headers = {"Authorization": f"Bearer {token}", "Cookie": f"token={token}"}
         await auth.public.get("/api/v1/auth/me", params={"token": token}, headers=headers)

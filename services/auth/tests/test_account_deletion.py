@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from auth.worker import Expiry
+from auth.worker import ExpiryWorker
 
 DAYS = 14
 NEW = "an entirely new phrase"
@@ -41,7 +41,7 @@ async def age(auth, days):
 
 
 async def tidy(auth):
-    await Expiry(auth.app.state.resources.database).step()
+    await ExpiryWorker(auth.app.state.resources.database).step()
 
 
 async def told(auth):
@@ -97,7 +97,7 @@ async def test_the_letter_opens_it_again_once(auth):
     await tidy(auth)
     answer = await restore(auth, token)
     assert (answer.status_code, answer.content) == (204, b"")
-    assert (await restore(auth, token)).json()["code"] == "email_token_invalid"
+    assert (await restore(auth, token)).json()["code"] == "invalid_email_token"
     assert (await auth.refresh(bundle)).status_code == 401
     after = await auth.session()
     assert (after["user_id"], after["tenant_id"]) == (bundle["user_id"], bundle["tenant_id"])
@@ -118,7 +118,7 @@ async def test_it_is_erased_when_its_time_is_over_and_others_are_told(auth):
         "ann@example.com",
     )
     await age(auth, DAYS)
-    assert (await restore(auth, token)).json()["code"] == "email_token_invalid"
+    assert (await restore(auth, token)).json()["code"] == "invalid_email_token"
     await tidy(auth)
     for table in ("users", "memberships", "tenants", "sessions", "email_tokens", "invites"):
         assert (table, await count(auth, table)) == (table, 0)
@@ -162,7 +162,7 @@ async def test_leaving_many_times_at_once_sends_one_letter(auth):
 
 async def test_needs_the_password_and_a_fresh_proof(auth):
     bundle = await auth.somebody()
-    assert (await leave(auth, bundle, "not the password")).json()["code"] == "password_wrong"
+    assert (await leave(auth, bundle, "not the password")).json()["code"] == "invalid_password"
     await auth.database.execute("update sessions set authenticated_at = now() - interval '1 hour'")
     assert (await leave(auth, bundle)).json()["code"] == "insufficient_user_authentication"
     assert (await auth.me(bundle["access_token"])).status_code == 200
@@ -190,7 +190,7 @@ async def test_a_token_of_another_kind_opens_nothing(auth):
     await auth.post("password/forgot", email="bob@example.com")
     [reset] = await auth.mails("password_reset")
     _, token = await closed(auth)
-    assert (await restore(auth, reset["token"])).json()["code"] == "email_token_invalid"
+    assert (await restore(auth, reset["token"])).json()["code"] == "invalid_email_token"
     assert (await auth.post("password/reset", token=token, password=NEW)).status_code == 400
     assert (await restore(auth, f"{token[:-1]}{'A' if token[-1] != 'A' else 'B'}")).status_code == 400
     assert (await restore(auth, token)).status_code == 204

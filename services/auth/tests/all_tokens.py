@@ -12,7 +12,7 @@ from servicekit.auth.permissions import Role, scopes_for
 from testkit.token_matrix import opaque_token
 
 from .authenticator import Authenticator
-from .factors import challenged, enrol
+from .factor_helpers import challenged, enrol
 
 ACCOUNT = "nightly-export"
 ENDPOINT = "http://acme.test/api/v1/auth/oauth/token"
@@ -119,7 +119,7 @@ async def machines(auth: Any, operator: Any, ann: dict[str, Any]) -> tuple[dict[
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": jose.encode(private.public_key().public_bytes_raw())}
     by_secret = (await auth.post("service-accounts/issue", **operator.request(**about))).json()
     by_key = (await auth.post("service-accounts/issue", **operator.request(**about, jwk=jwk))).json()
-    for_ours = await auth.app.state.parts.access_tokens.for_service(
+    for_ours = await auth.app.state.services.access_tokens.for_service(
         "chat-agent", "auth", ["api_keys:introspect", "members:read"]
     )
     unused = operator.request(**about)
@@ -157,5 +157,5 @@ def assertion(key: Ed25519PrivateKey, client_id: str) -> str:
 
 async def id_token(auth: Any, bundle: dict[str, Any]) -> str:
     """Sign, with the key that auth signs with, what is like an access token in all but its type."""
-    key = await auth.app.state.parts.access_tokens.keys.current()
+    key = await auth.app.state.services.access_tokens.keys.current()
     return jwt.encode(auth.claims(bundle), key.private, "EdDSA", headers={"typ": "JWT", "kid": key.kid})

@@ -12,8 +12,8 @@ from servicekit.auth.permissions import Role, scopes_for
 
 from .authenticator import Authenticator
 from .conftest import PASSWORD
-from .factors import enrol
-from .vaults import Operator
+from .factor_helpers import enrol
+from .vault_fixtures import Operator
 
 A = SensitiveAction
 ACCOUNT = "nightly-export"
@@ -47,7 +47,7 @@ class Team:
         policy = POLICIES[action]
         if policy.where is Where.ACCOUNT:
             return self.member
-        return self.other_owner if policy.least_role is Role.OWNER else self.admin
+        return self.other_owner if policy.min_role is Role.OWNER else self.admin
 
     def above(self) -> "Team":
         """Return the same tenant, with actions about its owner."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .factors import answered, challenged, enrol
+from .factor_helpers import answered, challenged, enrol
 
 OTHER_KEY = "b3RoZXIta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMhISE"
 EVERYWHERE = {"auth_magic_link_enabled": True, "auth_account_deletion_grace_days": 14}
