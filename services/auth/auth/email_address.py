@@ -25,7 +25,7 @@ def parse(address: str) -> ValidatedEmail:
 
 
 def normalize(address: str) -> str:
-    """Give an address as mail is sent to it: the domain in lower case, the rest as its owner writes it."""
+    """Return an address as email is sent to it: the domain in lower case, the local part unchanged."""
     return parse(address).normalized
 
 
@@ -45,7 +45,7 @@ def domain_of(address: str) -> str:
 
 
 def normalize_domain(text: str) -> str:
-    """Write a domain in its normal form; raises ValueError."""
+    """Return a domain in canonical form; raises ValueError."""
     try:
         return domain_of(f"somebody@{text}")
     except ValueError:

@@ -30,7 +30,7 @@ class Recipient:
 
     @classmethod
     def from_user(cls, user: User) -> Self:
-        """Write to a person, at the address of their account."""
+        """Build from a user, with the address of their account."""
         return cls(user.subject, user.email, user.display_name)
 
 
@@ -44,14 +44,14 @@ def request_email(  # noqa: PLR0913  # the parts of a mail
     issued: IssuedToken | None = None,
     **facts: str,
 ) -> None:
-    """Have a mail sent when the transaction is committed; its token can be read by nobody on the way."""
+    """Request an email, sent once the transaction is committed; its token is encrypted on the way."""
     token = encrypt(services.settings.event_sealing_key, issued.token, context=to.id) if issued else None
     expires_at = issued.expires_at if issued else datetime.now(UTC) + NOTICE_TTL
     _publish(db, kind, to, facts, tenant_id=tenant_id, token=token, expires_at=expires_at)
 
 
 def request_goodbye_email(db: AsyncSession, to: Recipient) -> None:
-    """Have the last mail sent to somebody, of whom we know nothing any more from then on."""
+    """Request the last email to a user who is being erased."""
     _publish(db, EmailKind.ACCOUNT_DELETED, to, {}, expires_at=datetime.now(UTC) + NOTICE_TTL)
 
 
@@ -65,7 +65,7 @@ def _publish(  # noqa: PLR0913  # the parts of a mail
     token: str | None = None,
     expires_at: datetime,
 ) -> None:
-    """Tell notification of a mail; its token is sealed."""
+    """Publish the event that requests an email."""
     due = EmailRequested(
         kind=kind,
         recipient=to.id,
@@ -82,7 +82,7 @@ def _publish(  # noqa: PLR0913  # the parts of a mail
 async def notify_owners(
     db: AsyncSession, kind: EmailKind, tenant: Tenant, *, besides: UUID | None = None, **facts: str
 ) -> None:
-    """Have a notice sent to every owner who can sign in, except one."""
+    """Request an email to every active owner of a tenant, except one."""
     query = (
         select(User)
         .join(Membership, Membership.user_id == User.id)

@@ -22,26 +22,26 @@ class InvalidCredentials(Challenged):
     """One answer for an unknown address, a wrong password, an unconfirmed and a disabled account."""
 
     default_detail = (
-        "Address and password do not open an account. If you have just signed up, confirm your address first."
+        "Incorrect email or password. If you have just signed up, verify your email address first."
     )
 
 
 class InvalidRefreshToken(Challenged):
     """The refresh token is not one of ours, has run out, or its session has ended."""
 
-    default_detail = "The session is over. Sign in again."
+    default_detail = "Your session has ended. Sign in again."
 
 
 class RefreshTokenReused(Challenged):
     """A refresh token came a second time, so somebody has a copy: the session has ended for everybody."""
 
-    default_detail = "This refresh token was used before, so the session was ended. Sign in again."
+    default_detail = "This refresh token has already been used, so the session was ended. Sign in again."
 
 
 class SessionEnded(Unauthenticated):
     """The access token is genuine, and its session is over."""
 
-    default_detail = "The session is over. Sign in again."
+    default_detail = "Your session has ended. Sign in again."
 
     def __init__(self) -> None:
         super().__init__(headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
@@ -54,26 +54,26 @@ class SessionNotFound(NotFound):
 class UserNotFound(NotFound):
     """No account has this id or address; only operators are told."""
 
-    default_detail = "There is no such user."
+    default_detail = "User not found."
 
 
 class PeopleOnly(Forbidden):
     """A machine asks for what only a person has."""
 
-    default_detail = "This is for people; the token is a machine's."
+    default_detail = "This requires a user's access token, not a service's."
 
 
 class InvalidEmailToken(BadRequest):
     """The token of a mail is unknown, used, replaced by a newer one, or too old; which, is not told."""
 
-    default_detail = "The link is not valid, or no longer. Ask for a new one."
+    default_detail = "This link is invalid or has expired. Request a new one."
 
 
 class SignUpPasswordRequired(BadRequest):
     """Several registrations of the address wait to be confirmed, and the password tells which is meant."""
 
     default_detail = (
-        "More than one sign-up is waiting for this address. Enter the password that you signed up with."
+        "Several sign-ups are waiting for this email address. Enter the password that you signed up with."
     )
 
 
@@ -81,7 +81,7 @@ class InvalidSignUpPassword(BadRequest):
     """No registration of the address that waits to be confirmed has this password; the link stays good."""
 
     default_detail = (
-        "No sign-up that is waiting for this address has this password."
+        "Incorrect password for the sign-ups of this email address."
         " Enter the password that you signed up with, or sign up again."
     )
 
@@ -89,33 +89,36 @@ class InvalidSignUpPassword(BadRequest):
 class PasswordTooShort(Unprocessable):
     """A password that is the only factor has at least 15 characters (NIST SP 800-63B-4, 3.1.1.2)."""
 
-    default_detail = "Use at least 15 characters. A few words with spaces are easy to remember."
+    default_detail = (
+        "The password must have at least 15 characters. A few unrelated words are easy to remember."
+    )
 
 
 class PasswordTooLong(Unprocessable):
     """A password is hashed whole or not at all."""
 
-    default_detail = "Use at most 256 characters."
+    default_detail = "The password must have at most 256 characters."
 
 
 class PasswordTooWeak(Unprocessable):
     """Nearly all of the password is what anybody would try first."""
 
     default_detail = (
-        "Too much of this is a common password, or made of your names. Use a few unrelated words instead."
+        "This password is too easy to guess: it is mostly common passwords or your own names."
+        " Use a few unrelated words."
     )
 
 
 class PasswordBreached(Unprocessable):
     """The password is in a list of leaked ones, which is what is tried first."""
 
-    default_detail = "This password is on the lists of leaked ones, which are tried first. Use another one."
+    default_detail = "This password has appeared in a data breach. Choose another one."
 
 
 class TooManySignIns(Unavailable):
     """More passwords wait to be hashed than can be in good time."""
 
-    default_detail = "Too many people are signing in right now. Try again shortly."
+    default_detail = "Too many sign-ins at the moment. Try again in a few seconds."
 
 
 class SigningKeysUnavailable(Unavailable):
@@ -132,7 +135,7 @@ class OAuthError(ServiceError):
 class InvalidClient(Unauthenticated):
     """One answer for an unknown client and a wrong secret (RFC 6749 section 5.2)."""
 
-    default_detail = "Client id and secret do not match."
+    default_detail = "Client authentication failed."
 
     def __init__(self) -> None:
         super().__init__(headers={"WWW-Authenticate": 'Basic realm="acme"'}, error=self.code())
@@ -141,19 +144,19 @@ class InvalidClient(Unauthenticated):
 class InvalidRequest(OAuthError, BadRequest):
     """The request lacks something, or says it twice (RFC 6749 section 5.2)."""
 
-    default_detail = "Prove who the client is in one way, and name nothing that contradicts its credential."
+    default_detail = "Use exactly one client authentication method, and parameters that match its credential."
 
 
 class InvalidTarget(OAuthError, BadRequest):
     """The client may not call this service (RFC 8707 section 2)."""
 
-    default_detail = "This client gets no tokens for this audience."
+    default_detail = "This client may not request tokens for this audience."
 
 
 class InvalidScope(OAuthError, BadRequest):
     """The client may not do this there (RFC 6749 section 5.2)."""
 
-    default_detail = "This client may not have all of these scopes at this audience."
+    default_detail = "This client may not request all of these scopes for this audience."
 
 
 class UnsupportedGrantType(OAuthError, BadRequest):

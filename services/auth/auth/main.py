@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Put the service together."""
+    """Create the application."""
     settings = settings or Settings()
     keys = SigningKeys.from_settings(settings)
 

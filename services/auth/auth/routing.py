@@ -6,7 +6,7 @@ from auth.client_info import bind_client_info
 
 
 def no_store(response: Response) -> None:
-    """Keep what holds tokens out of every cache (RFC 6749 section 5.1)."""
+    """Forbid caching of responses, which may hold tokens (RFC 6749 section 5.1)."""
     response.headers["Cache-Control"] = "no-store"
 
 

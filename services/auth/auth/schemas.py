@@ -25,14 +25,14 @@ MAX_PASSWORD = 1024
 
 
 def printable(text: str) -> str:
-    """Refuse control characters, and what is not a character at all."""
+    """Reject control characters and noncharacters."""
     if not text.isprintable():
         raise ValueError("only characters that can be shown")
     return text
 
 
 def encodable(secret: SecretStr) -> SecretStr:
-    """Refuse half characters (lone surrogates), which JSON can spell and nobody can type."""
+    """Reject lone surrogates, which JSON can spell and nobody can type."""
     try:
         secret.get_secret_value().encode()
     except UnicodeEncodeError:
@@ -68,7 +68,7 @@ class Registration(RequestModel):
 
     @model_validator(mode="after")
     def into_a_tenant(self) -> "Registration":
-        """Refuse who neither names a tenant nor has an invite."""
+        """Require a tenant name or an invite."""
         if self.tenant_name is None and self.invite is None:
             raise ValueError("give tenant_name, or an invite")
         return self

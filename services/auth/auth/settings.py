@@ -360,7 +360,7 @@ class Settings(ServiceSettings):
         return {name: secret.get_secret_value() for name, secret in secrets.items() if secret is not None}
 
     def broken_sealing_keys(self) -> list[str]:
-        """Complain of sealing keys that cannot seal."""
+        """List invalid encryption keys."""
         keys = {
             "AUTH_SESSION_ENCRYPTION_KEY": self.auth_session_encryption_key,
             "AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": self.auth_previous_session_encryption_key,
@@ -371,7 +371,7 @@ class Settings(ServiceSettings):
         ]
 
     def too_short_overlap(self) -> list[str]:
-        """Complain of keys that would sign before all can have them, or vanish while their tokens live."""
+        """List overlaps that are too short for caches or for the tokens' lifetime."""
         lead, lag = self.overlap.publish_lead.total_seconds(), self.overlap.retire_lag.total_seconds()
         cached = self.auth_jwks_max_age_seconds * 1.1 + CLOCK_SKEW_SECONDS
         living = self.access_token_expire_minutes * MINUTE + CLOCK_SKEW_SECONDS
@@ -389,7 +389,7 @@ class Settings(ServiceSettings):
         ]
 
     def check_geoip(self) -> list[str]:
-        """Complain of countries that nobody could tell apart."""
+        """List country rules that lack a GeoIP database."""
         named = {
             "SIGNUP_ALLOWED_COUNTRIES": self.signup_allowed_countries,
             "SIGNUP_DENIED_COUNTRIES": self.signup_denied_countries,
@@ -406,7 +406,7 @@ class Settings(ServiceSettings):
         ]
 
     def without_operators(self) -> list[str]:
-        """Complain of requests that nobody could decide on."""
+        """List a missing operators' tenant."""
         undecided = self.auth_signup_policy == "approval" and self.auth_operator_tenant_id is None
         return (
             ["AUTH_OPERATOR_TENANT_ID is missing: AUTH_SIGNUP_POLICY=approval needs it"] if undecided else []

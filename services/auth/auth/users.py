@@ -162,7 +162,7 @@ async def add_owned(db: AsyncSession, user_id: UUID, name: str) -> Tenant:
 
 
 async def ensure_personal_tenant(db: AsyncSession, user_id: UUID) -> None:
-    """Give a person without any tenant one of their own.
+    """Create a personal tenant for a user who belongs to none.
 
     Who was removed from their last one can still come in, and accept an invite into another.
     """
@@ -179,7 +179,7 @@ async def ensure_personal_tenant(db: AsyncSession, user_id: UUID) -> None:
 
 
 def slugify(name: str) -> str:
-    """Write a name so that it can stand in an address."""
+    """Return a URL slug for a name."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_SLUG].strip("-") or "tenant"
 
@@ -211,7 +211,7 @@ async def current_user(db: AsyncSession, caller: Principal) -> User:
 
 
 def mark_verified(user: User) -> None:
-    """Take an address as its owner's: the account may be used from now on."""
+    """Mark an email address as verified, and activate a pending account."""
     user.email_verified_at = user.email_verified_at or datetime.now(UTC)
     if user.status is Status.PENDING:
         user.status = Status.ACTIVE

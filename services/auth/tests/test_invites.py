@@ -162,7 +162,7 @@ async def test_an_invite_that_is_not_good_has_one_answer(auth, why):
         await auth.ask("DELETE", "tenants/current", owner)
     answer = await accept(auth, bob, token)
     assert code(answer) == INVALID
-    assert answer.json()["detail"].startswith("The invitation is not valid")
+    assert answer.json()["detail"].startswith("This invitation is invalid")
     # The same for who would sign up with it, and whether the address has an account or not.
     for email in ("bob@example.com", "new@example.com"):
         assert code(await auth.register(email, invite=token)) == INVALID

@@ -240,7 +240,7 @@ async def test_a_command_ends_the_sessions_of_everybody(auth, monkeypatch, capsy
 )
 async def test_a_command_says_that_there_is_no_such_target(auth, monkeypatch, capsys, arguments):
     assert await run(monkeypatch, auth, *arguments) == 1
-    assert "There is no such" in capsys.readouterr().err
+    assert "not found" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [(), ("--everybody", "--tenant", "x")])

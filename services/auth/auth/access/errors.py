@@ -6,28 +6,28 @@ from servicekit.errors import Forbidden, NotFound
 class TenantNotFound(NotFound):
     """There is no such tenant, or the caller does not belong to it."""
 
-    default_detail = "There is no such tenant."
+    default_detail = "Tenant not found."
 
 
 class RoleTooLow(Forbidden):
     """The role, as it is now, does not allow this; nobody grants or touches one above their own."""
 
-    default_detail = "Your role does not allow this."
+    default_detail = "Your role does not allow this action."
 
 
 class OperatorsOnly(Forbidden):
     """Only those who run this installation may do this."""
 
-    default_detail = "This is for the operators of this installation."
+    default_detail = "Only operators of this installation may do this."
 
 
 class CountryNotAllowed(Forbidden):
     """Accounts are not made from this country, or only from some that this is not known to be in."""
 
-    default_detail = "Accounts are not made from where you are."
+    default_detail = "Accounts cannot be created from your country."
 
 
 class EmailDomainNotAllowed(Forbidden):
     """Accounts are not for addresses of this domain; nothing is said of the address itself."""
 
-    default_detail = "Accounts here are not for addresses of this domain. Use another one."
+    default_detail = "Accounts cannot be created with this email domain. Use another address."

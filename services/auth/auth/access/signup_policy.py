@@ -13,13 +13,13 @@ from auth.services import AuthServices
 
 
 def require_allowed(services: AuthServices, email: str) -> None:
-    """Refuse who may have no account here; raises CountryNotAllowed or EmailDomainNotAllowed."""
+    """Require an allowed country and email domain; raises CountryNotAllowed or EmailDomainNotAllowed."""
     require_allowed_country(services)
     require_allowed_domain(services, email)
 
 
 def require_allowed_country(services: AuthServices) -> None:
-    """Refuse a request by where it comes from; raises CountryNotAllowed."""
+    """Require a request from an allowed country; raises CountryNotAllowed."""
     from_where = client_info.current_client()
     country = services.places.country(from_where.address) if from_where else None
     allowed, denied = services.settings.signup_allowed_countries, services.settings.signup_denied_countries
@@ -28,7 +28,7 @@ def require_allowed_country(services: AuthServices) -> None:
 
 
 def require_allowed_domain(services: AuthServices, email: str) -> None:
-    """Refuse an address by its domain; raises EmailDomainNotAllowed."""
+    """Require an allowed email domain; raises EmailDomainNotAllowed."""
     domain = domain_of(email)
     allowed, denied = (
         services.settings.signup_allowed_email_domains,

@@ -60,7 +60,7 @@ async def delete_account(services: AuthServices, caller: Principal, password: st
 
 
 async def deactivate(db: AsyncSession, services: AuthServices, user: User, **who: Any) -> None:
-    """Let nobody in any more, by whatever they hold, and send the letter that opens the account again."""
+    """Deactivate an account: revoke all access and send the email that can restore it."""
     await services.email_tokens.invalidate(db, user)
     user.status, user.new_email = Status.CLOSING, None
     user.erase_after = datetime.now(UTC) + timedelta(days=services.settings.auth_account_deletion_grace_days)
@@ -131,7 +131,7 @@ async def leave_tenants(db: AsyncSession, user: User) -> Sequence[UUID]:
 
 
 async def lock_tenants(db: AsyncSession, user: User) -> None:
-    """Keep others from changing who is in a person's tenants: of the last two owners, one stays."""
+    """Lock a user's tenants, so that of the last two owners one stays."""
     own = select(Membership.tenant_id).where(Membership.user_id == user.id)
     # In one order always.
     await db.scalars(select(Tenant.id).where(Tenant.id.in_(own)).order_by(Tenant.id).with_for_update())

@@ -19,7 +19,7 @@ from auth.services import AuthServices
 
 
 async def request_change(services: AuthServices, caller: Principal, request: EmailChange) -> None:
-    """Have the new address confirmed; nobody is told whether it has an account.
+    """Request the verification of a new address; the response is the same whether it has an account.
 
     Raises EmailDomainNotAllowed, or as `prove` does.
     """
@@ -40,7 +40,7 @@ async def request_change(services: AuthServices, caller: Principal, request: Ema
 
 
 async def confirm(services: AuthServices, token: str) -> None:
-    """Take the address that a token was sent to; all sessions end. Raises InvalidEmailToken."""
+    """Change to the address that a token was sent to; all sessions end. Raises InvalidEmailToken."""
     try:
         async with services.database.begin() as db:
             await apply(db, services, token)
@@ -85,6 +85,6 @@ async def is_free(db: AsyncSession, email: str, wanted_by: User) -> bool:
 
 
 def mask_email(email: str) -> str:
-    """Show of an address what its owner knows it by, and others do not."""
+    """Mask an email address."""
     local, _, domain = email.rpartition("@")
     return f"{local[0]}***@{domain}"

@@ -63,7 +63,7 @@ async def export(db: AsyncSession, settings: Settings, caller: Principal) -> sch
 
 
 async def list_rows(db: AsyncSession, query: Select[Row], kind: type[Shown]) -> list[Shown]:
-    """Show rows as what they are in an export."""
+    """Return rows as their export schema."""
     return [kind.model_validate(row) for row in await db.scalars(query)]
 
 
@@ -121,7 +121,7 @@ async def factors_of(db: AsyncSession, user: User) -> schemas.ExportedFactors:
 
 
 def api_key_to_schema(row: ApiKey) -> schemas.ExportedApiKey:
-    """Show an API key by how it begins."""
+    """Return an API key with its prefix."""
     values = {name: getattr(row, name) for name in schemas.ExportedApiKey.model_fields if name != "prefix"}
     return schemas.ExportedApiKey(prefix=prefix_of(row), **values)
 

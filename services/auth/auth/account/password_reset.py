@@ -20,7 +20,7 @@ from auth.services import AuthServices
 
 
 async def request_reset(services: AuthServices, email: str) -> None:
-    """Send the mail, if the address has an account that is in use and has not had too many."""
+    """Request the email if the address has an active account and is within its rate limit."""
     async with minimum_duration(services.settings.answer_floor):
         if not await services.rates.try_acquire("password/forgot", canonical_email(email)):
             return
@@ -38,7 +38,7 @@ async def send_email(
     actor: str | None = None,
     tenant_id: UUID | None = None,
 ) -> None:
-    """Send the mail to a person, whoever (`actor`) has asked for it; the link of the one before is void.
+    """Request the email for a user on behalf of `actor`; the link of the previous one becomes invalid.
 
     The caller holds the person's row, and may ask for this person.
     """

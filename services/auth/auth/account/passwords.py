@@ -47,7 +47,7 @@ async def replace(
 
 
 async def remove(db: AsyncSession, services: AuthServices, user: User) -> None:
-    """Take a password away, and end what it may have opened: the next one is set by mail.
+    """Remove a password and end what it may have opened; the next one is set by email.
 
     The caller holds the person's row, and tells them.
     """
@@ -56,7 +56,7 @@ async def remove(db: AsyncSession, services: AuthServices, user: User) -> None:
 
 
 async def set_hash(db: AsyncSession, services: AuthServices, user: User, password_hash: str | None) -> None:
-    """Put one hash, or none, in the place of another, which does not come again."""
+    """Replace the password hash, and keep the old one in the history."""
     if user.password_hash:
         db.add(PasswordHistory(user_id=user.id, password_hash=user.password_hash))
     user.password_hash = password_hash
@@ -75,7 +75,7 @@ async def end_other_sessions(
 
 
 async def trim_history(db: AsyncSession, user: User, count: int) -> None:
-    """Keep no more hashes than a new password is compared with, the present one beside them."""
+    """Delete hashes that new passwords are no longer compared with."""
     own = select(PasswordHistory.id).where(PasswordHistory.user_id == user.id)
     newest = own.order_by(PasswordHistory.replaced_at.desc()).limit(max(count - 1, 0))
     older = (PasswordHistory.user_id == user.id, PasswordHistory.id.not_in(newest))

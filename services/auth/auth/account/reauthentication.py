@@ -17,7 +17,7 @@ from auth.sessions import sessions
 
 
 def audit_actor(caller: Principal) -> dict[str, Any]:
-    """Tell the audit log who does something, and in which of their sessions."""
+    """Return the audit fields of a caller: actor, tenant and session."""
     return {"actor": caller.subject, "tenant_id": caller.tenant_id, "session_id": session_id_of(caller)}
 
 

@@ -24,7 +24,7 @@ router = auth_router("account")
     dependencies=[public, rate_limited("password/forgot")],
 )
 async def request_password_reset(request: schemas.ForgottenPassword, services: Services) -> Accepted:
-    """Have a mail sent with which a new password can be set; the link of the one before is void."""
+    """Request an email to set a new password; the link of the previous one becomes invalid."""
     await password_reset.request_reset(services, request.email)
     return Accepted()
 
@@ -57,7 +57,7 @@ async def request_email_change(
     caller: Annotated[Principal, sensitive(SensitiveAction.CHANGE_EMAIL)],
     services: Services,
 ) -> Accepted:
-    """Have the address confirmed that one wants to use; until then the old one stays."""
+    """Request a change of the email address; the old one stays until the new one is verified."""
     await email_change.request_change(services, caller, request)
     return Accepted()
 
@@ -81,7 +81,7 @@ async def delete_account(
     caller: Annotated[Principal, sensitive(SensitiveAction.DELETE_ACCOUNT)],
     services: Services,
 ) -> None:
-    """Leave: the account is closed at once, and erased when the time to think again is over.
+    """Delete the account: it is deactivated at once, and erased after the grace period.
 
     Until then the link of the letter opens it again. The tenants that nobody else is in go with it.
     """

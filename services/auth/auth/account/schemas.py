@@ -107,7 +107,7 @@ class ExportedSession(ExportRow):
 
     @classmethod
     def from_row(cls, row: Session, seen: SessionMetadata) -> Self:
-        """Put a row together with what was sealed in it."""
+        """Build from a row and its decrypted metadata."""
         metadata = seen.model_dump()
         return cls(
             **metadata, **{name: getattr(row, name) for name in cls.model_fields if name not in metadata}

@@ -6,16 +6,16 @@ from servicekit.errors import Forbidden, NotFound, Unprocessable
 class ApiKeyNotFound(NotFound):
     """The tenant has no such key, or has it no longer."""
 
-    default_detail = "There is no such API key."
+    default_detail = "API key not found."
 
 
 class ScopeBeyondOwnRights(Forbidden):
     """Nobody gives what they do not have."""
 
-    default_detail = "A key can have no scope that you do not have yourself."
+    default_detail = "An API key cannot have scopes that you do not have."
 
 
 class InvalidExpiry(Unprocessable):
     """The key would never work."""
 
-    default_detail = "A key expires in the future, or never."
+    default_detail = "The expiry must be in the future."

@@ -106,7 +106,7 @@ def is_ip_allowed(row: ApiKey, address: str) -> bool:
 
 
 async def record_use(db: AsyncSession, row: ApiKey, digests: Sequence[bytes]) -> None:
-    """Keep roughly when a key was last used, and its digest under the pepper of today."""
+    """Store when a key was last used, to the minute, and its digest under the current pepper."""
     now = datetime.now(UTC)
     if row.last_used_at is None or row.last_used_at < now - LAST_USED_RESOLUTION:
         await db.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=now))

@@ -84,7 +84,7 @@ async def list_keys(
 async def rotate(
     db: AsyncSession, services: AuthServices, caller: Principal, key_id: UUID, rotation: schemas.Rotation
 ) -> schemas.CreatedApiKey:
-    """Give a key another secret, which the caller answers for from now on; the one before ends later.
+    """Rotate a key's secret; the caller becomes its holder, and the previous secret ends later.
 
     Raises SessionEnded, RoleTooLow, ApiKeyNotFound or ScopeBeyondOwnRights.
     """
@@ -122,7 +122,7 @@ def verify_scopes(caller: Principal, role: Role, scopes: Sequence[str]) -> None:
 
 
 async def find(db: AsyncSession, caller: Principal, key_id: UUID) -> ApiKey:
-    """Give a key of the caller's tenant that still works, held until the change; raises ApiKeyNotFound."""
+    """Lock and return a working key of the caller's tenant; raises ApiKeyNotFound."""
     row: ApiKey | None = await db.scalar(
         select(ApiKey)
         .where(ApiKey.id == key_id, ApiKey.tenant_id == caller.tenant_id, *WORKING)
@@ -145,7 +145,7 @@ def generate_secret(key_id: UUID) -> SecretStr:
 
 
 def record_audit(db: AsyncSession, action: Action, caller: Principal, row: ApiKey, **detail: Any) -> None:
-    """Write into the audit log what became of a key."""
+    """Audit a change of a key."""
     audit.record(
         db,
         action,
@@ -166,7 +166,7 @@ async def notify(  # noqa: PLR0913, PLR0917  # the parts of a mail
     row: ApiKey,
     *holders: UUID,
 ) -> None:
-    """Send a notice about a key to its holders, as far as they still belong to the tenant."""
+    """Notify the holders of a key who still belong to the tenant."""
     actor = await db.get_one(User, user_id_of(caller))
     for holder in dict.fromkeys(holders):
         if await get_role(db, tenant.id, holder):

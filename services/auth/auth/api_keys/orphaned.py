@@ -36,7 +36,7 @@ async def report_orphaned(db: AsyncSession, tenant: Tenant, user_id: UUID, role:
 async def notify_about(
     db: AsyncSession, tenant: Tenant, holder: User, keys: Sequence[ApiKey], *, are_kept: bool
 ) -> None:
-    """Send the tenant's owners the list of somebody's keys, and write it into the audit log."""
+    """Notify the tenant's owners of a user's keys, and audit it."""
     kind = EmailKind.API_KEYS_KEPT if are_kept else EmailKind.API_KEYS_STOPPED
     lines = "\n".join(line(key) for key in keys[:MAX_LISTED])
     name = holder.display_name or ""

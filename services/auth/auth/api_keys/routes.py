@@ -51,7 +51,7 @@ async def rotate_api_key(
     services: Services,
     db: Db,
 ) -> schemas.CreatedApiKey:
-    """Give a key another secret, which the caller answers for from now on.
+    """Rotate a key's secret; the caller becomes its holder.
 
     The secret before works until `previous_expires_at`, if who was given it may still hold keys. With
     `overlap_minutes` 0 it ends at once: rotate a leaked key like that.
@@ -72,5 +72,5 @@ async def revoke_api_key(
 
 @internal_router.post("/introspect", dependencies=[service_only(SCOPE)])
 async def introspect_api_key(request: schemas.IntrospectionRequest, services: Services) -> Introspection:
-    """Tell a service what the key that came to it may do now."""
+    """Return what an API key may do now, for the service that received it."""
     return await introspection.introspect(services, request.key.get_secret_value(), request.address)

@@ -15,12 +15,12 @@ MAX_OVERLAP_MINUTES = 7 * 24 * 60
 
 
 def validate_network(text: str) -> str:
-    """Write a network one way; ValueError when it is none."""
+    """Return a network in canonical form; raise ValueError for anything else."""
     return str(ip_network(text))
 
 
 def validate_scope(scope: str) -> str:
-    """Refuse a scope that nothing asks for."""
+    """Reject an unknown scope."""
     if scope not in PERMISSIONS:
         raise ValueError("no such scope")
     return scope

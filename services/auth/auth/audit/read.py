@@ -48,7 +48,7 @@ class AuditFilter(BaseModel):
     until: AwareDatetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Say it in SQL."""
+        """Return the filter as SQL conditions."""
         conditions: list[ColumnElement[bool]] = []
         if self.action is not None:
             conditions.append(AuditEvent.action == self.action.value)
@@ -62,7 +62,7 @@ class AuditFilter(BaseModel):
 
 
 async def page(db: AsyncSession, limit: int, cursor: str | None, *which: ColumnElement[bool]) -> Page[Event]:
-    """Give a page of the log, the newest first; raises BadCursor."""
+    """Return a page of the log, newest first; raises InvalidCursor."""
     query = select_from(AuditEvent).where(*which)
     if cursor:
         query = query.where(tuple_(*parse_cursor(cursor)) > POSITION)
@@ -75,7 +75,7 @@ async def page(db: AsyncSession, limit: int, cursor: str | None, *which: ColumnE
 
 
 async def export(database: Database, *which: ColumnElement[bool]) -> AsyncIterator[bytes]:
-    """Give a log as NDJSON, the oldest first, at most 50,000 lines; no transaction is open between parts."""
+    """Yield the log as NDJSON, oldest first, at most 50,000 lines, with no transaction open meanwhile."""
     after: Sequence[Any] | None = None
     for _ in range(MAX_EXPORT // EXPORT_PAGE):
         query = select_from(AuditEvent).where(*which)
@@ -104,7 +104,7 @@ def parse_cursor(cursor: str) -> tuple[datetime, UUID]:
 
 
 def to_schema(row: AuditEvent) -> Event:
-    """Show an event."""
+    """Return the schema of an event."""
     return Event(
         id=row.id,
         happened_at=row.happened_at,

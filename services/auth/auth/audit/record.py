@@ -92,7 +92,7 @@ def record(  # noqa: PLR0913  # the columns of the log
     session_id: UUID | None = None,
     **detail: Any,
 ) -> None:
-    """Write down what a transaction does, in it, and in the service's log when it commits.
+    """Record an event in the transaction, and in the service's log when it commits.
 
     `detail` holds no secret, no address and no name: the log leaves the machine.
     """
@@ -113,6 +113,6 @@ def record(  # noqa: PLR0913  # the columns of the log
 
 
 async def record_alone(database: Database, action: Action, **what: Any) -> None:
-    """Write down what was refused: nothing else is changed, and what was begun is undone."""
+    """Record an event in a transaction of its own, for a rejected request."""
     async with database.begin() as db:
         record(db, action, **what)

@@ -21,7 +21,7 @@ from auth.services import Services
 
 
 def reject_numbers(moment: object) -> object:
-    """Refuse seconds since 1970, for which pydantic would take a number."""
+    """Reject plain numbers, which pydantic would read as seconds since 1970."""
     if isinstance(moment, str) and "-" not in moment[1:]:
         raise ValueError("not a time of ISO 8601")
     return moment
@@ -41,7 +41,7 @@ router = auth_router("audit")
 class InvalidTimestamp(BadRequest):
     """A time that no log reaches."""
 
-    default_detail = "Ask for times from 1970 on."
+    default_detail = "Timestamps must lie between 1970 and 9000."
 
 
 class NdjsonResponse(StreamingResponse):
@@ -53,7 +53,7 @@ class NdjsonResponse(StreamingResponse):
 def parse_filter(
     action: Action | None = None, subject: Subject = None, since: Moment = None, until: Moment = None
 ) -> read.AuditFilter:
-    """Take the filters of a request; `since` is included, `until` is not."""
+    """Parse the filters of a request; `since` is included, `until` is not."""
     if any(moment and not EARLIEST <= moment <= LATEST for moment in (since, until)):
         raise InvalidTimestamp
     return read.AuditFilter(action=action, subject=subject, since=since, until=until)

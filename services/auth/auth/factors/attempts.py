@@ -60,12 +60,12 @@ async def register(services: AuthServices, user_id: UUID) -> int:
 
 
 async def reset(db: AsyncSession, user_id: UUID) -> None:
-    """Begin to count anew, because an answer was right."""
+    """Reset the failures of a user after a correct answer."""
     await db.execute(delete(FactorAttempts).where(FactorAttempts.user_id == user_id))
 
 
 async def reset_after_outage(services: AuthServices, user_id: UUID) -> None:
-    """Begin to count anew though what came of a right answer was undone: nobody is blocked by our outage."""
+    """Reset the failures after a correct answer whose effect an outage of ours undid."""
     async with services.database.begin() as db:
         await reset(db, user_id)
 
@@ -73,7 +73,7 @@ async def reset_after_outage(services: AuthServices, user_id: UUID) -> None:
 async def record_failure(
     services: AuthServices, user_id: UUID, failures: int, refusal: InvalidFactor
 ) -> InvalidFactor:
-    """Write down that an answer was wrong; the one that blocks an account's factors is told to its owner."""
+    """Audit a wrong answer; notify the owner when it blocks the account's factors."""
     async with services.database.begin() as db:
         user = await db.get_one(User, user_id)
         record(db, Action.SECOND_FACTOR_FAIL, actor=user.subject)

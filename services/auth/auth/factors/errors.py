@@ -14,7 +14,7 @@ class SecondFactorRequired(Unauthenticated):
     `factors` names what it can be answered with; `passkey` is what a browser needs to ask for one.
     """
 
-    default_detail = "Now prove it with your second factor."
+    default_detail = "Second factor required."
 
     def __init__(self, extensions: dict[str, JsonValue]) -> None:
         super().__init__(headers={"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"})
@@ -24,7 +24,7 @@ class SecondFactorRequired(Unauthenticated):
 class SecondFactorEnrolmentRequired(Unauthenticated):
     """What came first was right, but the tenant wants two factors: `challenge` lets one be set up."""
 
-    default_detail = "Your organisation requires a second factor. Set one up to go on."
+    default_detail = "Your tenant requires a second factor. Set one up to continue."
 
     def __init__(self, challenge: str) -> None:
         headers = {"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"}
@@ -34,13 +34,13 @@ class SecondFactorEnrolmentRequired(Unauthenticated):
 class InvalidChallenge(Challenged):
     """The challenge is unknown, answered already, too old, or was given to somebody elsewhere."""
 
-    default_detail = "This took too long, or was answered already. Begin again."
+    default_detail = "This challenge has expired or has already been used. Start again."
 
 
 class InvalidFactor(Challenged):
     """One answer for every code and passkey that does not prove anything; `cloned` is for us alone."""
 
-    default_detail = "This does not prove who you are. Try again, or another of your factors."
+    default_detail = "Verification failed. Try again, or use another of your factors."
 
     def __init__(self, cloned: UUID | None = None) -> None:
         super().__init__()
@@ -50,19 +50,19 @@ class InvalidFactor(Challenged):
 class FactorsBlocked(TooManyRequests):
     """An account's factors were answered for wrongly too often in a row."""
 
-    default_detail = "Too many wrong answers. Wait, or sign in with a passkey."
+    default_detail = "Too many failed attempts. Try again later, or sign in with a passkey."
 
 
 class PasswordNotSufficient(Challenged):
     """A password alone proves too little for an account that has a second factor."""
 
-    default_detail = "Prove it with your second factor; the password is not enough."
+    default_detail = "A password is not sufficient here. Use your second factor."
 
 
 class InsufficientUserAuthentication(Unauthenticated):
     """What is sensitive needs a proof that is neither too old nor too weak (RFC 9470)."""
 
-    default_detail = "Prove once more who you are, then try again."
+    default_detail = "This action requires recent authentication. Verify your identity, then try again."
 
     def __init__(self, max_age: int) -> None:
         challenge = f'Bearer error="insufficient_user_authentication", max_age={max_age}'
@@ -73,46 +73,45 @@ class SecondFactorMissing(Challenged):
     """The tenant wants two factors, and the session was begun with one: sign in again."""
 
     default_detail = (
-        "Your organisation requires a second factor. Sign in again;"
-        " if you have none yet, you can set one up then."
+        "Your tenant requires a second factor. Sign in again; if you have none yet, you can set one up then."
     )
 
 
 class InvalidTotpCode(BadRequest):
     """The code is not the app's of now, so the app is not set up yet."""
 
-    default_detail = "The code does not fit. Check the clock of the device, and enter the newest code."
+    default_detail = "Incorrect code. Check the clock of your device, and enter the latest code."
 
 
 class InvalidPasskey(BadRequest):
     """What the browser made is not a passkey for here, or its challenge is over; which, is not told."""
 
-    default_detail = "The passkey could not be registered. Begin again."
+    default_detail = "The passkey could not be registered. Start again."
 
 
 class PasskeyAlreadyExists(Conflict):
     """Somebody has registered the same passkey already."""
 
-    default_detail = "This passkey is registered already."
+    default_detail = "This passkey is already registered."
 
 
 class TooManyPasskeys(Conflict):
     """An account has only so many passkeys."""
 
-    default_detail = "There are too many passkeys. Remove one first."
+    default_detail = "The maximum number of passkeys is reached. Remove one first."
 
 
 class TotpAlreadyExists(Conflict):
     """The account has an authenticator app."""
 
-    default_detail = "There is an authenticator app already. Remove it first."
+    default_detail = "An authenticator app is already set up. Remove it first."
 
 
 class LastFactorRequired(Conflict):
     """A tenant of the person requires a second factor, and this is the only one."""
 
     default_detail = (
-        "One of your organisations requires a second factor, and this is your only one."
+        "One of your tenants requires a second factor, and this is your only one."
         " Add another before you remove it."
     )
 
@@ -120,16 +119,16 @@ class LastFactorRequired(Conflict):
 class FactorNotFound(NotFound):
     """There is no such factor, as far as this caller may know."""
 
-    default_detail = "There is no such factor."
+    default_detail = "Second factor not found."
 
 
 class PasskeysDisabled(NotFound):
     """Nobody has told this service for which host passkeys would be."""
 
-    default_detail = "Passkeys are not set up here."
+    default_detail = "Passkeys are not enabled here."
 
 
 class MagicLinksDisabled(NotFound):
     """Whoever runs this service does not let people in by mail alone."""
 
-    default_detail = "Signing in by mail is turned off."
+    default_detail = "Signing in by email link is disabled."

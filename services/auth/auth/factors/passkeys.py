@@ -210,7 +210,7 @@ def verified_or_none(verify: Callable[[], T]) -> T | None:
 
 
 def descriptors(passkeys: list[Passkey]) -> list[PublicKeyCredentialDescriptor]:
-    """Name passkeys to a browser."""
+    """Return the descriptors of passkeys for a browser."""
     return [PublicKeyCredentialDescriptor(id=passkey.credential_id) for passkey in passkeys]
 
 

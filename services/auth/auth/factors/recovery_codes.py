@@ -152,7 +152,7 @@ def generate(number: int) -> str:
 
 
 def format_code(code: str) -> str:
-    """Write a code so that it can be read: `3abc-defg-hjkm-npqr-stvw-xyz2-4567`."""
+    """Format a code for people: `3abc-defg-hjkm-npqr-stvw-xyz2-4567`."""
     return "-".join(code[at : at + GROUP] for at in range(0, len(code), GROUP))
 
 

@@ -72,7 +72,7 @@ class Proof(RequestModel):
 
     @model_validator(mode="after")
     def one_alone(self) -> Self:
-        """Refuse none, and more than one."""
+        """Reject no proof and more than one."""
         if len(self.model_fields_set & PROOFS) != 1 or self.shown is None:
             raise ValueError("show exactly one proof")
         return self

@@ -89,7 +89,7 @@ async def consume_code(db: AsyncSession, services: AuthServices, user_id: UUID, 
 
 
 async def find(db: AsyncSession, user_id: UUID) -> Totp | None:
-    """Give somebody's app, confirmed or not."""
+    """Return a user's authenticator app, confirmed or not."""
     totp: Totp | None = await db.scalar(select(Totp).where(Totp.user_id == user_id))
     return totp
 

@@ -43,7 +43,7 @@ async def verify_factor(  # noqa: PLR0913  # what is shown, and what it has to f
 
 
 def merge_amr(before: Sequence[str], added: Sequence[str]) -> list[str]:
-    """Say all that was shown, each once; two kinds of it are multi-factor."""
+    """Return both lists of methods merged, with `mfa` (RFC 8176)."""
     ways = [way for way in dict.fromkeys([*before, *added]) if way != "mfa"]
     return [*ways, "mfa"]
 
@@ -66,7 +66,7 @@ async def is_required_by_tenant(db: AsyncSession, user_id: UUID) -> bool:
 
 
 async def list_kinds(db: AsyncSession, user_id: UUID) -> list[str]:
-    """Name what somebody can answer with."""
+    """List the kinds of factors that a user can answer a challenge with."""
     app = await totp.find(db, user_id)
     enrolled = {
         "totp": app is not None and app.confirmed_at is not None,

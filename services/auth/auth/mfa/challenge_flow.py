@@ -30,7 +30,7 @@ ChallengeRequired = SecondFactorRequired | SecondFactorEnrolmentRequired
 async def sign_in_or_challenge(
     db: AsyncSession, services: AuthServices, access: Access, amr: Sequence[str], device: str | None = None
 ) -> TokenResponse | ChallengeRequired:
-    """Begin a session, or ask for the second factor; `amr` is what was shown (RFC 8176).
+    """Begin a session, or return a challenge for the second factor; `amr` is what was proved (RFC 8176).
 
     Whoever calls raises what is unfinished, when the transaction is over.
     """
@@ -58,7 +58,7 @@ async def sign_in_or_challenge(
 
 
 async def answer_challenge(services: AuthServices, answer: SecondFactor) -> TokenResponse:
-    """Begin the session that a challenge stood before.
+    """Answer a challenge with a second factor, and begin the session.
 
     Raises InvalidChallenge, InvalidFactor or FactorsBlocked.
     """

@@ -37,7 +37,7 @@ async def begin_totp(db: AsyncSession, services: AuthServices, caller: Principal
 
 
 async def confirm_totp(services: AuthServices, caller: Principal, code: str) -> list[str] | None:
-    """Let the app count; returns the first recovery codes. Raises InvalidTotpCode or TotpAlreadyExists."""
+    """Confirm the app; return the first recovery codes. Raises InvalidTotpCode or TotpAlreadyExists."""
     user_id = users.user_id_of(caller)
     async with services.database.begin() as db:
         checked = await totp.verify_first_code(db, services, user_id, code)
@@ -51,7 +51,7 @@ async def confirm_totp(services: AuthServices, caller: Principal, code: str) -> 
 async def begin_passkey(
     db: AsyncSession, services: AuthServices, caller: Principal
 ) -> tuple[str, passkeys.Options]:
-    """Give a challenge, and what a browser needs to make a passkey."""
+    """Issue a challenge, and return what a browser needs to create a passkey."""
     session = await step_up.current_session(db, caller)
     user = await db.get_one(User, session.user_id)
     challenge = challenges.issue(
@@ -85,7 +85,7 @@ async def add_passkey(
 
 
 async def renew_recovery_codes(services: AuthServices, caller: Principal) -> list[str]:
-    """Give new recovery codes; raises RateLimited, or FactorNotFound where they would stand for nothing."""
+    """Return new recovery codes; raises RateLimited, or FactorNotFound without a second factor."""
     await services.rates.check_subject("recovery-codes", caller.subject)
     async with services.database.begin() as db:
         await lock_user_with_factor(db, caller)
@@ -99,7 +99,7 @@ async def renew_recovery_codes(services: AuthServices, caller: Principal) -> lis
 
 
 async def rename_passkey(db: AsyncSession, caller: Principal, passkey_id: UUID, name: str) -> Passkey:
-    """Give a passkey another name; raises FactorNotFound."""
+    """Rename a passkey; raises FactorNotFound."""
     passkey: Passkey | None = await db.scalar(
         update(Passkey).where(is_own_passkey(caller, passkey_id)).values(name=name).returning(Passkey)
     )

@@ -35,7 +35,7 @@ async def begin_passkey(services: AuthServices, challenge: str) -> passkeys.Opti
 
 
 async def finish(services: AuthServices, answer: EnrolmentCode | NewPasskey) -> Enrolled:
-    """Let the factor count, and begin the session.
+    """Store the factor and begin the session.
 
     Raises InvalidChallenge, InvalidTotpCode, InvalidPasskey or PasskeyAlreadyExists.
     """
@@ -81,7 +81,7 @@ async def store(db: AsyncSession, user: User, checked: VerifiedFactor) -> tuple[
 
 
 async def lock_user_without_factor(db: AsyncSession, user_id: UUID) -> User:
-    """Give a person, held, who has no factor: one who has is asked for that. Raises InvalidChallenge."""
+    """Lock and return a user who has no second factor; raises InvalidChallenge for others."""
     user = await users.lock_user(db, user_id)
     if user is None or await verification.has_any(db, user_id):
         raise InvalidChallenge

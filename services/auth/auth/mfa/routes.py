@@ -43,20 +43,20 @@ async def finish_sign_in(answer: wire.SecondFactor, services: Services) -> schem
     dependencies=[public, rate_limited("second-factor")],
 )
 async def begin_required_totp(request: wire.EnrolmentChallenge, services: Services) -> wire.NewTotp:
-    """Return the seed for the authenticator app without which a tenant lets nobody in."""
+    """Return the seed for the authenticator app that the tenant requires."""
     seed, uri = await required_enrolment.begin_totp(services, request.challenge.get_secret_value())
     return wire.NewTotp(seed=seed, otpauth_uri=uri)
 
 
 @router.post("/token/enrol/totp/confirm", dependencies=[public, rate_limited("second-factor")])
 async def finish_required_totp(answer: wire.EnrolmentCode, services: Services) -> wire.Enrolled:
-    """Let the app count, and finish the sign-in."""
+    """Confirm the app and finish the sign-in."""
     return await required_enrolment.finish(services, answer)
 
 
 @router.post("/token/enrol/passkey/options", dependencies=[public, rate_limited("second-factor")])
 async def begin_required_passkey(request: wire.EnrolmentChallenge, services: Services) -> wire.PasskeyOptions:
-    """Return what a browser needs to make the passkey without which a tenant lets nobody in."""
+    """Return what a browser needs to create the passkey that the tenant requires."""
     challenge = request.challenge.get_secret_value()
     options = await required_enrolment.begin_passkey(services, challenge)
     return wire.PasskeyOptions(challenge=challenge, options=options)
@@ -70,7 +70,7 @@ async def finish_required_passkey(request: wire.NewPasskey, services: Services) 
 
 @router.post("/step-up/options", dependencies=[per_user])
 async def begin_step_up(caller: SignedIn, services: Services, db: Db) -> wire.PasskeyOptions:
-    """Return what a browser needs to prove with a passkey once more who one is."""
+    """Return what a browser needs for a step-up with a passkey."""
     challenge, own_passkeys = await step_up.issue_passkey_challenge(db, services, caller)
     options = passkeys.authentication_options(services, challenge.webauthn_challenge, own_passkeys)
     return wire.PasskeyOptions(challenge=challenge.token, options=options)
@@ -92,7 +92,7 @@ async def list_factors(caller: Caller, db: Db) -> wire.Factors:
 async def begin_totp(
     caller: Annotated[Principal, sensitive(SensitiveAction.BEGIN_TOTP)], services: Services, db: Db
 ) -> wire.NewTotp:
-    """Return the seed for an authenticator app; it counts when one code was right."""
+    """Return the seed for an authenticator app, which counts once confirmed."""
     seed, uri = await enrolment.begin_totp(db, services, caller)
     return wire.NewTotp(seed=seed, otpauth_uri=uri)
 
@@ -103,7 +103,7 @@ async def confirm_totp(
     request: wire.TotpCode,
     services: Services,
 ) -> wire.FactorAdded:
-    """Let the authenticator app count, with the code that it shows."""
+    """Confirm the authenticator app with its first code."""
     codes = await enrolment.confirm_totp(services, caller, request.code.get_secret_value())
     return wire.FactorAdded(recovery_codes=codes)
 
@@ -121,7 +121,7 @@ async def renew_recovery_codes(
     caller: Annotated[Principal, sensitive(SensitiveAction.RENEW_RECOVERY_CODES)],
     services: Services,
 ) -> wire.RecoveryCodes:
-    """Give new recovery codes; the ones before are void."""
+    """Replace the recovery codes."""
     codes = await enrolment.renew_recovery_codes(services, caller)
     return wire.RecoveryCodes(recovery_codes=codes)
 
@@ -150,7 +150,7 @@ async def add_passkey(
 
 @router.patch("/factors/passkeys/{passkey_id}", response_model=wire.PasskeyFactor)
 async def rename_passkey(caller: Caller, passkey_id: UUID, change: wire.PasskeyName, db: Db) -> Passkey:
-    """Give a passkey another name."""
+    """Rename a passkey."""
     return await enrolment.rename_passkey(db, caller, passkey_id, change.name)
 
 

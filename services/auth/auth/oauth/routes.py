@@ -45,7 +45,7 @@ async def key_set(
 
 @well_known.get("/openid-configuration")
 async def discover(services: Services) -> schemas.Discovery:
-    """Tell a library where the keys are."""
+    """Return the discovery document."""
     issuer = services.settings.auth_issuer
     return schemas.Discovery(
         issuer=issuer,
@@ -68,7 +68,7 @@ async def discover(services: Services) -> schemas.Discovery:
 async def service_token(
     request: Annotated[schemas.MachineCredentials, Form()], services: Services
 ) -> schemas.MachineToken:
-    """Give a service a token with which it calls one other (client credentials, RFC 6749 section 4.4)."""
+    """Issue a service's token for one other service (client credentials, RFC 6749 section 4.4)."""
     if request.grant_type != GRANT_TYPE:
         raise UnsupportedGrantType
     issued = await internal_clients.issue(
@@ -85,7 +85,7 @@ async def machine_token(
     resources: ResourcesDep,
     authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> schemas.MachineToken:
-    """Give a machine an access token for its credential (client_credentials; secret or assertion)."""
+    """Issue an access token for a service credential (client_credentials; secret or assertion)."""
     issued = await token_endpoint.exchange(services, resources, request, authorization)
     return schemas.MachineToken(
         access_token=issued.token, expires_in=issued.lifetime, scope=" ".join(issued.scopes)

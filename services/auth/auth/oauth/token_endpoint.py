@@ -129,7 +129,7 @@ async def find_credential(services: AuthServices, client_id: str) -> ServiceCred
 async def authenticate_client(
     services: AuthServices, resources: Resources, presented: ClientAuth, row: ServiceCredential | None
 ) -> None:
-    """Believe a client, or raise InvalidClient: one answer for all that may be wrong."""
+    """Authenticate a client; raise InvalidClient for any failure."""
     if presented.assertion is not None:
         await verify_assertion(services, resources, presented.assertion, row)
         return
@@ -144,7 +144,7 @@ async def authenticate_client(
 async def verify_assertion(
     services: AuthServices, resources: Resources, assertion: str, row: ServiceCredential | None
 ) -> None:
-    """Believe an assertion by the client's own key: for this endpoint, now, and once (RFC 7523 section 3)."""
+    """Verify an assertion that the client's own key signed, once (RFC 7523 section 3)."""
     if row is None or row.public_jwk is None:
         raise InvalidClient
     key = Ed25519PublicKey.from_public_bytes(jose.decode(row.public_jwk["x"]))

@@ -6,28 +6,28 @@ from servicekit.errors import Conflict, Forbidden, NotFound, Unprocessable
 class SignupClosed(Forbidden):
     """Signing up needs an invite; nothing is said of the address."""
 
-    default_detail = "Signing up needs an invitation."
+    default_detail = "An invitation is required to sign up."
 
 
 class SignupRequestAlreadyDecided(Conflict):
     """The request was approved or rejected before."""
 
-    default_detail = "The request is decided already."
+    default_detail = "This request has already been decided."
 
 
 class SignupRequestsClosed(Forbidden):
     """Nobody here decides on requests for access."""
 
-    default_detail = "This installation does not take requests for access."
+    default_detail = "Requests for access are not accepted here."
 
 
 class SignupRequestNotFound(NotFound):
-    """There is no such request."""
+    """Sign-up request not found."""
 
-    default_detail = "There is no such request."
+    default_detail = "Sign-up request not found."
 
 
 class TenantNameMissing(Unprocessable):
     """Who signs up with a tenant of their own names it."""
 
-    default_detail = "Give the name of your tenant."
+    default_detail = "Enter a name for your tenant."

@@ -15,7 +15,7 @@ from auth.tenants import invites
 
 
 async def resolve_tenant_name(services: AuthServices, request: Registration) -> str:
-    """Tell the name of the tenant that it will be, before anything else is looked at.
+    """Return the name of the tenant that the user will join or own.
 
     Raises InvalidInvite, or TenantNameMissing for an invite that leads into none.
     """
@@ -29,7 +29,7 @@ async def resolve_tenant_name(services: AuthServices, request: Registration) -> 
 
 
 async def name_of(db: AsyncSession, request: Registration, invite: Invite) -> str:
-    """Tell the name of the tenant of an invite, or the wanted one; raises TenantNameMissing."""
+    """Return the name of an invite's tenant, or else the requested one; raises TenantNameMissing."""
     if invite.tenant_id:
         return (await db.get_one(Tenant, invite.tenant_id)).name
     if request.tenant_name is None:
@@ -40,7 +40,7 @@ async def name_of(db: AsyncSession, request: Registration, invite: Invite) -> st
 async def join_or_create(
     db: AsyncSession, services: AuthServices, request: Registration, user: User
 ) -> Tenant | None:
-    """Give a new account its tenant; returns it back while the address has still to be confirmed.
+    """Add a new account to its tenant; return the tenant while the email must still be verified.
 
     An invite that was mailed to the address has confirmed it. Raises InvalidInvite.
     """

@@ -89,7 +89,7 @@ async def remove_oldest_pending(db: AsyncSession, email_key: str) -> None:
 
 
 async def resend(services: AuthServices, email: str) -> None:
-    """Send the confirming mail again, if there is something to confirm."""
+    """Send the verification email again, if there is something to verify."""
     async with minimum_duration(services.settings.answer_floor):
         if not await services.rates.try_acquire_email(canonical_email(email)):
             return
@@ -105,7 +105,7 @@ async def resend(services: AuthServices, email: str) -> None:
 async def request_verification(
     db: AsyncSession, services: AuthServices, user: User, tenant: Tenant, kind: type[EmailVerificationEvent]
 ) -> None:
-    """Have the confirming mail sent, with a token that nobody on the way can read."""
+    """Request the verification email."""
     issued = await services.email_tokens.issue(db, user, Purpose.EMAIL_VERIFICATION)
     sealed = encrypt(services.settings.event_sealing_key, issued.token, context=user.subject)
     event = kind(

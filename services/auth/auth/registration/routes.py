@@ -36,7 +36,7 @@ async def signup_policy(services: Services) -> tenant_schemas.SignupPolicy:
     dependencies=[public, rate_limited("signup-requests")],
 )
 async def request_access(request: tenant_schemas.AccessRequest, services: Services) -> Accepted:
-    """Ask the operators for access; what they decide comes by mail."""
+    """Request access from the operators; the decision comes by email."""
     await signups.submit(services, request)
     return Accepted()
 
@@ -61,7 +61,7 @@ async def approve_request(
     services: Services,
     db: Db,
 ) -> tenant_schemas.SignupRequest:
-    """Let somebody sign up: an invite goes to their address; for operators."""
+    """Approve a request for access; an invite goes to its email address. For operators."""
     return await signups.approve(db, services, caller, request_id)
 
 
@@ -73,7 +73,7 @@ async def reject_request(
     services: Services,
     db: Db,
 ) -> tenant_schemas.SignupRequest:
-    """Turn somebody down; for operators."""
+    """Reject a request for access. For operators."""
     return await signups.reject(db, services, caller, request_id, rejection.reason)
 
 
@@ -90,7 +90,7 @@ async def sign_up(request: schemas.Registration, services: Services) -> schemas.
     "/email/send", status_code=status.HTTP_202_ACCEPTED, dependencies=[public, rate_limited("email/send")]
 )
 async def resend_verification(request: schemas.EmailRequest, services: Services) -> schemas.Accepted:
-    """Send the confirming mail again; the link of the one before is void."""
+    """Send the verification email again; the link of the previous one becomes invalid."""
     await registration.resend(services, request.email)
     return schemas.Accepted()
 

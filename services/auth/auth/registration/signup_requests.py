@@ -46,7 +46,7 @@ OUTCOMES = {
 
 
 async def operator(caller: Annotated[Principal, require("tenant:manage")], services: Services) -> Principal:
-    """Let operators in, and nobody else."""
+    """Require a caller from the operators' tenant; raises OperatorsOnly."""
     if caller.tenant_id is None or caller.tenant_id != services.settings.auth_operator_tenant_id:
         raise OperatorsOnly
     return caller
@@ -56,7 +56,7 @@ Operator = Annotated[Principal, Depends(operator)]
 
 
 def require_signup_allowed(services: AuthServices, email: str, *, invited: bool) -> None:
-    """Refuse who may not sign up, before anything is known of them.
+    """Reject a sign-up that the policy does not allow, before the email address is looked up.
 
     Raises SignupClosed for who needs an invite, or as `signup_policy.require_allowed` does.
     """
@@ -113,7 +113,7 @@ async def list_operators(db: AsyncSession, services: AuthServices) -> Sequence[U
 
 
 async def notify_operators(db: AsyncSession, services: AuthServices, request: schemas.AccessRequest) -> None:
-    """Have a mail sent to those who decide."""
+    """Notify the operators, who decide."""
     tenant_id = services.settings.auth_operator_tenant_id
     for user in await list_operators(db, services):
         request_email(
@@ -144,7 +144,7 @@ async def list_requests(
 async def approve(
     db: AsyncSession, services: AuthServices, caller: Principal, request_id: UUID
 ) -> schemas.SignupRequest:
-    """Let somebody sign up with a tenant of their own, by an invite that goes to their address."""
+    """Approve a request: an invite to sign up with a tenant of one's own goes to its email address."""
     request = await decide(db, caller, request_id, SensitiveAction.APPROVE_SIGNUP)
     invite, token = invites.new_invite(services, request.email, services.settings.auth_invite_ttl_hours)
     invite.invited_by = users.user_id_of(caller)
@@ -160,7 +160,7 @@ async def approve(
 async def reject(
     db: AsyncSession, services: AuthServices, caller: Principal, request_id: UUID, reason: str | None
 ) -> schemas.SignupRequest:
-    """Turn somebody down, and tell them."""
+    """Reject a request and notify the applicant."""
     request = await decide(db, caller, request_id, SensitiveAction.REJECT_SIGNUP)
     to, company = recipient(request), request.company
     request_email(db, services, EmailKind.ACCESS_REJECTED, to, company=company, reason=reason or "")
@@ -185,5 +185,5 @@ async def decide(
 
 
 def recipient(request: SignupRequest) -> Recipient:
-    """Write to who asked."""
+    """Return the applicant as recipient."""
     return Recipient(f"mail:{request.email_key}", request.email, request.name)

@@ -20,7 +20,7 @@ class BoundedWait:
         self._waiters = 0
 
     async def poll(self, decided: Callable[[], Awaitable[T | None]]) -> T | None:
-        """Ask again and again until it is decided; None when that takes too long, or the room is full."""
+        """Poll until there is a result; None on timeout, or with too many waiters."""
         if self._waiters >= MAX_WAITERS:
             return None
         self._waiters += 1

@@ -30,7 +30,7 @@ class ResponseClock:
 
 @asynccontextmanager
 async def minimum_duration(seconds: float) -> AsyncIterator[None]:
-    """Leave at the end of a period, however the block ends."""
+    """Delay the end of the block to the end of a period, also for errors."""
     pace = ResponseClock(seconds)
     try:
         yield

@@ -13,7 +13,7 @@ DEFAULT_RADIUS_KM = 100
 
 
 def round_to_ten_km(degrees: float) -> float:
-    """Leave out what is nearer than ten kilometres."""
+    """Round degrees to about ten kilometres."""
     return round(degrees, 1)
 
 
@@ -35,7 +35,7 @@ class GeoIp:
         self._reader = maxminddb.open_database(database, maxminddb.MODE_MEMORY) if database else None
 
     def place_name(self, address: str) -> str | None:
-        """Name the town and country of an address, as far as they are known."""
+        """Return the city and country of an IP address, as far as they are known."""
         record = self._look_up(address)
         names = [name for part in ("city", "country") if (name := text_in(record, part, "names", "en"))]
         return ", ".join(names) or None
@@ -67,7 +67,7 @@ def distance_km(one: Location, other: Location) -> float:
 
 
 def text_in(record: Any, *path: str) -> str | None:
-    """Take a text out of a record, if it is there."""
+    """Return a text of a record, if it is there."""
     try:
         for name in path:
             record = record[name]

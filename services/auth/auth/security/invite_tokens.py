@@ -18,7 +18,7 @@ USE = "invite"
 
 
 def issue(peppers: Keys, invite: Invite) -> str:
-    """Give an invite a token; the one before is void."""
+    """Issue a new token for an invite; the previous one becomes invalid."""
     secret = jose.encode(secrets.token_bytes(SECRET_BYTES))
     invite.digest = keyed_hash(peppers[0], USE, invite.id.bytes, secret)
     return f"{invite.id.hex}.{secret}"

@@ -175,7 +175,7 @@ class Lockout:
         return Attempt(attempt, account, tuple(counters), ip_counter, *outcome, known_by is not None)
 
     async def fail(self, attempt: Attempt) -> bool:
-        """Leave an attempt counted, and count it for its address; returns whether that is blocked by it."""
+        """Keep an attempt counted, and count it for its IP; return whether that is blocked by it."""
         for counter in attempt.counters:
             await self._limits.call(self._redis.zrem(pending_key(counter), attempt.id))
         counters = {attempt.address: self._addresses.threshold}
@@ -183,7 +183,7 @@ class Lockout:
         return outcome is not None and outcome[1]
 
     async def succeed(self, attempt: Attempt) -> None:
-        """Begin to count anew where the attempt was counted; what an address has failed, it has failed."""
+        """Reset the counters of a successful attempt, except the one of its IP."""
         await self._limits.call(self._begin_anew(with_pending_keys(attempt.counters), [attempt.id]))
 
     async def cancel(self, attempt: Attempt) -> None:
@@ -227,10 +227,10 @@ class Lockout:
 
 
 def pending_key(counter: str) -> str:
-    """Name where the attempts are kept that a counter counts and nobody has judged yet."""
+    """Return the key of a counter's pending attempts."""
     return f"{counter}:under-way"
 
 
 def with_pending_keys(counters: Iterable[str]) -> list[str]:
-    """Name counters, each with its attempts under way."""
+    """Return the keys of counters, each followed by that of its pending attempts."""
     return [key for counter in counters for key in (counter, pending_key(counter))]

@@ -93,7 +93,7 @@ class EmailTokens:
         await db.execute(delete(EmailToken).where(*unused, *which))
 
     async def owner(self, db: AsyncSession, token: str, purpose: Purpose) -> User | None:
-        """Tell whose token it is, as long as it is good and their address is the one that it was sent to."""
+        """Return the owner of a valid token whose address is still the one that it was sent to."""
         theirs = and_(User.id == EmailToken.user_id, User.email_key == EmailToken.email_key)
         good = select(User).join(EmailToken, theirs).where(*self._is_valid(token, purpose))
         user: User | None = await db.scalar(good)

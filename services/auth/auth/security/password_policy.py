@@ -34,7 +34,7 @@ _REPETITION = re.compile(r"(.{1,32}?)\1+", re.DOTALL)
 
 
 def validate(password: str, names: Iterable[str | None]) -> None:
-    """Refuse a bad password; `names` are the person's and the tenant's own.
+    """Reject a weak password; `names` are the user's and the tenant's own.
 
     Raises PasswordTooShort, PasswordTooLong, PasswordTooWeak or PasswordBreached.
     """
@@ -62,7 +62,7 @@ def count_uncommon(password: str, names: Iterable[str | None]) -> int:
 
 
 def casefold(text: str) -> str:
-    """Write text one way, whatever its case and form.
+    """Return text case-folded and in normal form.
 
     What a password may have of characters is enough of it: some become eighteen.
     """

@@ -92,10 +92,10 @@ class Passwords:
 
 
 def pepper_id(pepper: SecretStr) -> str:
-    """Name a pepper without telling it."""
+    """Return the id of a pepper."""
     return keyed_hash(pepper, "pepper id").hex()[:8]
 
 
 def normalize(password: str) -> bytes:
-    """Give one spelling to what looks alike, however it was typed (NFC; NIST SP 800-63B-4, 3.1.1.2)."""
+    """Normalize a password (NFC; NIST SP 800-63B-4, 3.1.1.2)."""
     return unicodedata.normalize("NFC", password).encode()

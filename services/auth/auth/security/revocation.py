@@ -33,7 +33,7 @@ class RevocationKind(StrEnum):
 
 
 async def revoke(db: AsyncSession, kind: RevocationKind, *names: str) -> None:
-    """Have access tokens refused everywhere, when the transaction is committed.
+    """Revoke access tokens everywhere, when the transaction is committed.
 
     Names are a session's id, a token's `jti`, a subject (`user:<uuid>`), a client id or a tenant's id. Of the
     last three, what is issued in the same second is refused as well.
@@ -79,7 +79,7 @@ class RevocationPublisher(LoopWorker):
         self._published: set[str] = set()
 
     async def begin(self) -> None:
-        """Tell everything next: Redis may have lost it."""
+        """Publish everything next, as Redis may have lost it."""
         self._everything.hurry()
 
     async def step(self) -> float:
@@ -113,7 +113,7 @@ class RevocationPublisher(LoopWorker):
 
 
 def kind_and_name(key: str) -> tuple[str, str]:
-    """Take the key of a revocation apart."""
+    """Split the key of a revocation."""
     kind, _, name = key.partition(":")
     return kind, name
 

@@ -41,7 +41,7 @@ class Account(BaseModel):
 
     @model_validator(mode="after")
     def validate_account(self) -> Self:
-        """Refuse scopes that are not there or above the role, and accounts for no tenant at all."""
+        """Reject scopes that do not exist or exceed the role, and accounts without a tenant."""
         if unknown := self.scopes - PERMISSIONS.keys():
             raise ValueError(f"no such scopes: {', '.join(sorted(unknown))}")
         if above := self.scopes - scopes_for(self.role):

@@ -93,7 +93,7 @@ async def consume_nonce(resources: Resources, kind: str, once: str) -> bool:
 
 
 def require_allowed(services: AuthServices, payload: schemas.Payload) -> None:
-    """Refuse what the catalogue does not let the account have, instead of giving less than was signed."""
+    """Reject what the catalogue does not allow the account."""
     account = services.catalogue.accounts.get(payload.account)
     if account is None or not account.is_for(payload.tenant_id):
         raise errors.ServiceAccountNotAllowed

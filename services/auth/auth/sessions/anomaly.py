@@ -34,7 +34,7 @@ async def check_sign_in(  # noqa: PLR0913  # whose, and what of it is told
     *,
     is_known: bool,
 ) -> None:
-    """Write down what is unlike the person's other sign-ins, and tell them; the first one ever is no news.
+    """Audit a sign-in that is unlike the user's others, and notify them; never of the first one.
 
     A device that is known by its token is theirs: it may use a VPN, and is told of to the audit log alone.
     """
@@ -62,7 +62,7 @@ async def check_sign_in(  # noqa: PLR0913  # whose, and what of it is told
 async def impossible_travel_from(
     db: AsyncSession, services: AuthServices, user: User, seen: SessionMetadata
 ) -> SessionMetadata | None:
-    """Give where a person's last session began, if nobody gets from there to here in the time since."""
+    """Return the metadata of the last session if nobody can travel that far in the time since."""
     if seen.spot is None:
         return None
     query = select(Session).where(Session.user_id == user.id).order_by(Session.created_at.desc()).limit(1)

@@ -26,7 +26,7 @@ UNKNOWN_SUBJECT = "user:nobody"
 
 
 def create_token(key: SecretStr, user_id: UUID, device_id: UUID) -> str:
-    """Write the token of a person's device; nothing of it is stored."""
+    """Return the token of a user's device; nothing of it is stored."""
     proof = keyed_hash(key, "device", user_id.bytes, device_id.bytes)
     return f"{PREFIX}{device_id.hex}.{jose.encode(proof)}"
 
@@ -45,7 +45,7 @@ def verify_device_token(keys: Sequence[SecretStr], user_id: UUID, token: str | N
 async def known_device_key(
     db: AsyncSession, services: AuthServices, user: User | None, token: str | None
 ) -> str | None:
-    """Name what a request is known by as its account's own; None for strangers."""
+    """Return the key of a known device of the account; None for unknown ones."""
     seen = await has_signed_in_from_here(db, user)
     if user and (device_id := verify_device_token(services.settings.refresh_peppers, user.id, token)):
         return f"device {device_id}"

@@ -77,10 +77,10 @@ def decrypt_for(settings: Settings, session_id: UUID, stored: str | None) -> Ses
 
 
 def key_id(key: SecretStr) -> str:
-    """Name a key without telling it."""
+    """Return the id of a key."""
     return keyed_hash(key, "key id").hex()[:8]
 
 
 def encryption_context(session_id: UUID) -> str:
-    """Name the one place where a seal opens."""
+    """Return the AEAD context of a session's metadata."""
     return f"auth.session:{session_id}"

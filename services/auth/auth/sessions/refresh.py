@@ -119,7 +119,7 @@ async def replay_within_grace(
 
 
 async def reject(db: AsyncSession, services: AuthServices, digests: list[bytes]) -> Challenged:
-    """Tell a token that is no good from one that somebody has copied, which ends its session."""
+    """Reject a token; end the session if the token was used before, so has been copied."""
     used = select(RefreshToken.session_id).where(
         RefreshToken.digest.in_(digests), RefreshToken.consumed_at.is_not(None)
     )
@@ -131,7 +131,7 @@ async def reject(db: AsyncSession, services: AuthServices, digests: list[bytes])
 
 
 async def report_reuse(db: AsyncSession, services: AuthServices, session_id: UUID) -> None:
-    """Let the owner of a session know that somebody else had it, and the audit log."""
+    """Audit a reused refresh token and notify the session's owner."""
     logger.warning("refresh token reused", extra={"session": str(session_id)})
     session = await db.get_one(Session, session_id)
     user = await db.get_one(User, session.user_id)

@@ -16,7 +16,7 @@ class SessionsToEnd(RequestModel):
 
     @model_validator(mode="after")
     def one_alone(self) -> Self:
-        """Refuse none, and more than one."""
+        """Require exactly one target."""
         if sum(value is not None for value in (self.user_id, self.tenant_id, self.everybody)) != 1:
             raise ValueError("name exactly one: user_id, tenant_id or everybody")
         return self

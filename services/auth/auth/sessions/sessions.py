@@ -115,7 +115,7 @@ async def evict_oldest(db: AsyncSession, services: AuthServices, user: User) -> 
 
 
 def audit_sign_in(db: AsyncSession, session: Session, user: User) -> None:
-    """Let the audit log know that somebody is in, and after how many failures; they are over with that."""
+    """Audit a sign-in with the failures before it, and reset those."""
     record = partial(audit.record, db, tenant_id=session.tenant_id, actor=user.subject, session_id=session.id)
     record(Action.LOGIN_SUCCESS, methods=list(session.amr))
     if user.failed_sign_ins:
@@ -136,7 +136,7 @@ def store_refresh_token(
 async def issue_tokens(
     services: AuthServices, access: Access, session: Session, refresh_token: str, refresh_expires_at: datetime
 ) -> TokenResponse:
-    """Put together what a client gets; from now on the request's logs tell whose it is.
+    """Issue the tokens of a session, and bind its user to the request's logs.
 
     Raises SecondFactorMissing.
     """
@@ -240,7 +240,7 @@ async def list_own(db: AsyncSession, services: AuthServices, caller: Principal) 
 
 
 def to_schema(services: AuthServices, caller: Principal, session: Session) -> OwnSession:
-    """Show a session to its owner."""
+    """Return the schema of a session for its owner."""
     seen = metadata.decrypt_for(services.settings, session.id, session.origin)
     return OwnSession(
         id=session.id,

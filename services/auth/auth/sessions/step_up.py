@@ -75,7 +75,7 @@ async def issue_passkey_challenge(
 
 
 async def step_up(services: AuthServices, caller: Principal, proof: StepUp) -> TokenResponse:
-    """Give a new session for a new proof, and end the one before: whoever holds that has gained nothing.
+    """Exchange a new proof for a new session, and end the previous one.
 
     Raises PasswordNotSufficient for a password where a factor is enrolled, and else what
     `challenge_flow.answer_challenge` raises.

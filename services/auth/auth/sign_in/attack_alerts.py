@@ -23,7 +23,7 @@ ACTIONS = {
 
 
 async def alert_operators(db: AsyncSession, services: AuthServices, detections: Sequence[Detection]) -> None:
-    """Write attacks down in the operators' audit log, and to the operators what is news."""
+    """Audit detected attacks for the operators, and email them once a day."""
     operators = services.settings.auth_operator_tenant_id
     for sighting in detections:
         logger.warning("attack seen", extra={"attack": sighting.attack.value})

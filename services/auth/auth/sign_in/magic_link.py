@@ -28,7 +28,7 @@ AMR = ["email"]
 
 
 async def send(services: AuthServices, email: str) -> str:
-    """Send a link, if somebody may come in by it; returns what binds it to whoever asked, in any case."""
+    """Send a link if the address has an account; always return what binds it to the browser."""
     if not services.settings.auth_magic_link_enabled:
         raise MagicLinksDisabled
     binding = jose.encode(secrets.token_bytes(BINDING_BYTES))
@@ -40,7 +40,7 @@ async def send(services: AuthServices, email: str) -> str:
 
 
 async def send_email(services: AuthServices, email: str, binding: str) -> None:
-    """Have the mail sent, if there is somebody who may come in by it."""
+    """Request the email if the address has an account that can sign in."""
     async with services.database.begin() as db:
         user = await users.get_for_update(db, email)
         if user and await sessions.get_access(db, services, user.id, None):
@@ -51,7 +51,7 @@ async def send_email(services: AuthServices, email: str, binding: str) -> None:
 
 
 async def verify(services: AuthServices, link: MagicLink) -> TokenResponse:
-    """Begin a session; raises InvalidEmailToken, or what `challenge_flow.sign_in_or_challenge` gives."""
+    """Begin a session; raises InvalidEmailToken, or what `challenge_flow.sign_in_or_challenge` returns."""
     if not services.settings.auth_magic_link_enabled:
         raise MagicLinksDisabled
     async with services.database.begin() as db:

@@ -11,7 +11,7 @@ from auth.sessions import sessions
 
 
 async def begin(services: AuthServices) -> tuple[str, passkeys.Options]:
-    """Give a challenge for whoever it may be, and what a browser needs to find a passkey."""
+    """Issue a challenge for any user, and return what a browser needs to find a passkey."""
     async with services.database.begin() as db:
         challenge = challenges.issue(db, services, ChallengePurpose.PASSKEY_SIGN_IN)
         return challenge.token, passkeys.authentication_options(services, challenge.webauthn_challenge, [])
@@ -43,7 +43,7 @@ async def sign_in(services: AuthServices, request: PasskeySignIn) -> TokenRespon
 
 
 async def record_failure(services: AuthServices, refusal: InvalidFactor) -> None:
-    """Write a refusal down, and sound the alarm for a passkey that somebody has copied."""
+    """Audit a failure, and a cloned passkey."""
     async with services.database.begin() as db:
         record(db, Action.LOGIN_FAIL, way="passkey")
         if refusal.cloned:

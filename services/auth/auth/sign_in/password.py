@@ -56,7 +56,7 @@ async def sign_in(services: AuthServices, credentials: Credentials) -> TokenResp
 async def attempt_sign_in(
     services: AuthServices, credentials: Credentials
 ) -> TokenResponse | Unauthenticated:
-    """Let somebody in, or return what they have yet to show.
+    """Verify the password and begin a session, or return the challenge that comes next.
 
     Raises InvalidCredentials, or as `lockout` does.
     """
@@ -80,7 +80,7 @@ async def attempt_sign_in(
 async def complete(
     db: AsyncSession, services: AuthServices, user: User, credentials: Credentials, rehashed: str | None
 ) -> TokenResponse | Unauthenticated | None:
-    """Let somebody in whose password was right, or ask for more; None when they may not come in."""
+    """Begin a session after the right password, or return a challenge; None without access."""
     if not await is_unchanged(db, user):
         return None
     if rehashed:
@@ -109,7 +109,7 @@ async def start_attempt(services: AuthServices, credentials: Credentials, known_
 
 
 async def verify_password(services: AuthServices, attempt: Attempt, user: User | None, password: str) -> None:
-    """Look at the password, unless the account is locked; raises InvalidCredentials or TooManySignIns."""
+    """Verify the password unless the account is locked; raises InvalidCredentials or TooManySignIns."""
     matches = await password_check.verify(services, attempt, user, password)
     if user is None:
         raise await reject(services, attempt, None, FailureReason.UNKNOWN_ACCOUNT)

@@ -84,7 +84,7 @@ def save(path: Path, ring: KeyRing, sealing: Sequence[SecretStr] = ()) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from changing the file meanwhile; makes its folder, open to us alone."""
+    """Lock the file against other processes; create its folder, readable by us alone."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = os.open(path.with_name(f".{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
     try:

@@ -78,7 +78,7 @@ class SigningKey:
         )
 
     def to_json(self) -> dict[str, JsonValue]:
-        """Write the whole key, private part included, or where in Vault that is."""
+        """Serialize the key with its private part, or the location of that in Vault."""
         return {**self.jwk, "d": format_private(self.private), "active_from": self.active_from}
 
     @classmethod
@@ -95,7 +95,7 @@ class SigningKey:
 
 
 def format_private(private: PrivatePart) -> str:
-    """Write a private part down, or where it is."""
+    """Serialize a private part, or its location in Vault."""
     if isinstance(private, VaultKey):
         return f"vault:{private.name}:{private.version}"
     return jose.encode(private.private_bytes_raw())
@@ -110,7 +110,7 @@ def parse_private(private: str, public: JsonValue) -> PrivatePart:
 
 
 def thumbprint(members: Mapping[str, str]) -> str:
-    """Give a key the id that follows from it (RFC 7638), so that two keys never share one."""
+    """Return a key's thumbprint (RFC 7638), which is its id."""
     canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
     return jose.encode(hashlib.sha256(canonical.encode()).digest())
 
@@ -151,7 +151,7 @@ class KeyRing:
         return [key for key, state in self.states(now, overlap).items() if state is not State.RETIRED]
 
     def find(self, kid: str) -> SigningKey | None:
-        """Give a key by its id."""
+        """Return a key by its id."""
         return next((key for key in self.keys if key.kid == kid), None)
 
     def rotate(self, now: float, overlap: Overlap, make: MakePrivatePart, *, at_once: bool = False) -> Self:
@@ -162,7 +162,7 @@ class KeyRing:
         return self.with_keys(*self.published(now, overlap), SigningKey(int(now + lead), make()))
 
     def revoke(self, kid: str, now: float, overlap: Overlap, make: MakePrivatePart | None) -> Self:
-        """Take a key out at once, with all tokens it has signed; a new one signs if it was the active one.
+        """Remove a key at once, with all tokens that it has signed; a new one signs if it was the active one.
 
         Without `make` the next one signs already, or the one before again, if there is either. Who is retired
         is dropped: by a clock that is behind it would sign again. Raises KeyNotFound.
@@ -184,7 +184,7 @@ class KeyRing:
 
 
 def state_of(active_from: float, replaced_at: float | None, lag: float, now: float) -> State:
-    """Tell the state of a key that signs from one time to another, if there is one after it."""
+    """Return the state of a key, given when it starts to sign and when it was replaced."""
     if now < active_from:
         return State.NEXT
     if replaced_at is None or now < replaced_at:

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 async def sign_token(key: SigningKey, claims: dict[str, JsonValue], vault: Vault) -> str:
-    """Write an access token (RFC 7515 section 7.1, RFC 9068); raises VaultUnavailable."""
+    """Return a signed access token (RFC 7515 section 7.1, RFC 9068); raises VaultUnavailable."""
     header = {"alg": ALGORITHM, "kid": key.kid, "typ": TYPE}
     text = f"{jose.encode(orjson.dumps(header))}.{jose.encode(orjson.dumps(claims))}"
     return f"{text}.{jose.encode(await signature(key, text.encode(), vault))}"
@@ -29,7 +29,7 @@ async def signature(key: SigningKey, data: bytes, vault: Vault) -> bytes:
 
 
 async def sign_with_vault(private: VaultKey, data: bytes, vault: Vault) -> bytes:
-    """Have Vault sign; raises VaultUnavailable."""
+    """Sign with a key in Vault; raises VaultUnavailable."""
     signature = await vault.sign(private.name, private.version, data)
     try:
         # Somebody may have made the Transit key anew: what it signs then, nobody would believe.

@@ -114,7 +114,7 @@ class SigningKeys:
         raise InvalidToken("unknown_key")
 
     async def key_set(self) -> bytes:
-        """Write the public key set (RFC 7517): the same bytes for the same keys, in every replica."""
+        """Serialize the public key set (RFC 7517): the same bytes for the same keys, in every replica."""
         # Never what was so half a second ago: who asks may have been told a moment ago to ask.
         published = (await self._ring(fresh=True)).published(self._clock(), self._overlap)
         return json.dumps(
@@ -138,7 +138,7 @@ class SigningKeys:
         return changed.keys[-1]
 
     async def revoke(self, kid: str) -> None:
-        """Take a key away with all the tokens it signed, and have another sign; raises KeyNotFound.
+        """Revoke a key with all the tokens it signed, and let another sign; raises KeyNotFound.
 
         When that cannot be made, the key is gone all the same, and KeyCreationFailed is raised.
         """

@@ -185,7 +185,7 @@ class Vault:
         return response
 
     def _has_another_token(self, refused: str) -> bool:
-        """Look whether we were given another token, as Vault's agent writes one into a file."""
+        """Return the current Vault token, which Vault's agent may have renewed in a file."""
         self._token = self._token_now()
         return self._token not in {refused, ""}
 
@@ -233,7 +233,7 @@ def raw_signature(written: str, version: int) -> bytes:
 
 
 def errors_of(response: HttpResponse) -> str:
-    """Give Vault's words for what was wrong."""
+    """Return Vault's error messages."""
     try:
         document: Any = response.json()
         return "; ".join(str(error) for error in document["errors"])

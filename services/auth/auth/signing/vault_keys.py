@@ -77,7 +77,7 @@ class TransitKeys:
 
     @contextmanager
     def _transit(self) -> Iterator[Any]:
-        """Give hvac's Transit; its errors become ours."""
+        """Yield hvac's Transit client, translating its errors."""
         client = hvac.Client(self._address, token=self._token(), timeout=ATTEMPT_SECONDS, verify=ca_bundle())
         client.session.trust_env = False
         try:

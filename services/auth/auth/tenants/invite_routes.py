@@ -57,7 +57,7 @@ async def resend_invite(
     services: Services,
     db: Db,
 ) -> Accepted:
-    """Send an invite again; the link of the mail before is void."""
+    """Send an invite again; the link of the previous email becomes invalid."""
     await invites.resend(db, services, caller, invite_id)
     return Accepted()
 

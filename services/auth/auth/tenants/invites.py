@@ -98,7 +98,7 @@ async def send_email(  # noqa: PLR0913  # the parts of a mail
 
 
 async def recipient(db: AsyncSession, email: str, email_key: str) -> Recipient:
-    """Write to the account of an address at its own spelling, or to the address where it has none."""
+    """Return the account of an address as recipient, or else the address."""
     user = await users.find(db, email)
     return Recipient.from_user(user) if user else Recipient(f"mail:{email_key}", email)
 
@@ -135,7 +135,7 @@ async def revoke(db: AsyncSession, caller: Principal, invite_id: UUID) -> None:
 
 
 async def resend(db: AsyncSession, services: AuthServices, caller: Principal, invite_id: UUID) -> None:
-    """Send an invite again; the link of the mail before is void. From now on the caller stands for it."""
+    """Send an invite again with a new link; the caller becomes its inviter."""
     async with services.database.begin() as before:
         mine = (Invite.tenant_id == caller.tenant_id, Invite.id == invite_id)
         email_key = await before.scalar(select(Invite.email_key).where(*mine))
@@ -153,7 +153,7 @@ async def resend(db: AsyncSession, services: AuthServices, caller: Principal, in
 
 
 def record_audit(db: AsyncSession, action: Action, caller: Principal, invite: Invite) -> None:
-    """Write into the audit log what became of a tenant's invite."""
+    """Audit a change of a tenant's invite."""
     audit.record(
         db,
         action,
@@ -165,7 +165,7 @@ def record_audit(db: AsyncSession, action: Action, caller: Principal, invite: In
 
 
 async def find(db: AsyncSession, tenant: Tenant, invite_id: UUID, own: Role) -> Invite:
-    """Give an invite of a tenant that one may touch; raises InviteNotFound or RoleTooLow."""
+    """Lock and return an invite that the role may manage; raises InviteNotFound or RoleTooLow."""
     invite: Invite | None = await db.scalar(
         select(Invite).where(Invite.tenant_id == tenant.id, Invite.id == invite_id).with_for_update()
     )
@@ -177,7 +177,7 @@ async def find(db: AsyncSession, tenant: Tenant, invite_id: UUID, own: Role) -> 
 
 
 async def accept(db: AsyncSession, services: AuthServices, caller: Principal, token: str) -> schemas.Joined:
-    """Let the caller into the tenant of an invite; raises InvalidInvite or AlreadyMember."""
+    """Add the caller to the tenant of an invite; raises InvalidInvite or AlreadyMember."""
     await users.lock_user(db, users.user_id_of(caller))
     user = await users.current_user(db, caller)
     invite = await redeem(db, services, token, user.email_key)
@@ -192,7 +192,7 @@ async def accept(db: AsyncSession, services: AuthServices, caller: Principal, to
 
 
 def join(db: AsyncSession, invite: Invite, user: User) -> None:
-    """Let somebody into the tenant of a redeemed invite."""
+    """Add a user to the tenant of a redeemed invite."""
     db.add(Membership(tenant_id=invite.tenant_id, user_id=user.id, role=invite.role))
     audit.record(
         db,
@@ -254,7 +254,7 @@ def status_of(invite: Invite) -> InviteStatus:
 
 
 def to_schema(invite: Invite, inviter: User | None) -> schemas.Invite:
-    """Show an invite."""
+    """Return the schema of an invite."""
     assert invite.role is not None  # noqa: S101  # of a tenant, which needs one
     by = inviter and schemas.Inviter(
         user_id=inviter.subject, display_name=inviter.display_name, email=inviter.email

@@ -54,7 +54,7 @@ async def list_own(
 
 
 async def current(db: AsyncSession, caller: Principal) -> schemas.OwnTenant:
-    """Tell of the caller's tenant."""
+    """Return the caller's tenant."""
     return to_schema(*await require_role(db, caller, Role.VIEWER))
 
 
@@ -109,7 +109,7 @@ async def revoke_access(db: AsyncSession, tenant: Tenant) -> None:
 
 
 async def reactivate_own(db: AsyncSession, caller: Principal, tenant_id: UUID) -> schemas.OwnTenant:
-    """Take up a tenant again that the caller owns, whatever tenant their token is for.
+    """Reactivate a tenant that the caller owns, whatever tenant their token is for.
 
     Nobody has a token of a suspended tenant. Raises TenantNotFound or TenantSuspendedByOperator.
     """
@@ -123,7 +123,7 @@ async def reactivate_own(db: AsyncSession, caller: Principal, tenant_id: UUID) -
 
 
 async def reactivate(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
-    """Take up a tenant again that is held; one that is active stays as it is."""
+    """Reactivate a locked tenant; one that is active stays as it is."""
     if tenant.status is TenantStatus.ACTIVE:
         return
     if tenant.status is TenantStatus.DELETED:
@@ -170,7 +170,7 @@ async def purge(db: AsyncSession) -> None:
 
 
 def to_schema(tenant: Tenant, role: Role) -> schemas.OwnTenant:
-    """Show a tenant, and what somebody is in it."""
+    """Return the schema of a tenant with the user's role."""
     return schemas.OwnTenant(
         id=tenant.id,
         slug=tenant.slug,

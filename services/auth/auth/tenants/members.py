@@ -83,7 +83,7 @@ async def set_role(db: AsyncSession, membership: Membership, role: Role, *, acto
 
 
 async def remove(db: AsyncSession, services: AuthServices, caller: Principal, user_id: UUID) -> None:
-    """Take a member out of the caller's tenant; raises RoleTooLow or LastOwner."""
+    """Remove a member from the caller's tenant; raises RoleTooLow or LastOwner."""
     tenant, user, membership = await get_manageable_member(db, caller, user_id, SensitiveAction.REMOVE_MEMBER)
     await end_membership(db, caller, tenant, membership)
     request_email(
@@ -97,7 +97,7 @@ async def remove(db: AsyncSession, services: AuthServices, caller: Principal, us
 
 
 async def leave(db: AsyncSession, caller: Principal) -> None:
-    """Take the caller out of their tenant; raises LastOwner."""
+    """Remove the caller from their tenant; raises LastOwner."""
     tenant, _ = await authorize(db, caller, SensitiveAction.LEAVE_TENANT)
     _, membership = await find(db, tenant, users.user_id_of(caller))
     await end_membership(db, caller, tenant, membership)
@@ -142,7 +142,7 @@ async def transfer(db: AsyncSession, services: AuthServices, caller: Principal, 
 
 
 async def find(db: AsyncSession, tenant: Tenant, user_id: UUID) -> tuple[User, Membership]:
-    """Give a member of a tenant; raises MemberNotFound."""
+    """Return a member of a tenant; raises MemberNotFound."""
     query = (
         select(User, Membership)
         .join(Membership, Membership.user_id == User.id)
@@ -155,7 +155,7 @@ async def find(db: AsyncSession, tenant: Tenant, user_id: UUID) -> tuple[User, M
 
 
 async def send_password_reset(services: AuthServices, caller: Principal, user_id: UUID) -> None:
-    """Have the mail sent with which a member sets a new password; raises MemberNotFound or RoleTooLow."""
+    """Send a member the password reset email; raises MemberNotFound or RoleTooLow."""
     action = SensitiveAction.SEND_PASSWORD_RESET
     async with services.database.begin() as db:
         _, user, _ = await get_manageable_member(db, caller, user_id, action)
@@ -177,7 +177,7 @@ async def end_sessions(db: AsyncSession, caller: Principal, user_id: UUID) -> No
 async def get_manageable_member(
     db: AsyncSession, caller: Principal, user_id: UUID, action: SensitiveAction
 ) -> tuple[Tenant, User, Membership]:
-    """Give a member whom the caller may govern, and the tenant; raises MemberNotFound or RoleTooLow."""
+    """Lock the tenant and return a member whom the caller may manage; raises MemberNotFound or RoleTooLow."""
     await users.lock_user(db, user_id)
     tenant, own = await authorize(db, caller, action)
     user, membership = await find(db, tenant, user_id)
@@ -187,7 +187,7 @@ async def get_manageable_member(
 
 
 async def require_other_owner(db: AsyncSession, membership: Membership) -> None:
-    """Refuse to take the last owner's role away, the tenant being held; raises LastOwner."""
+    """Require another active owner in the locked tenant; raises LastOwner."""
     if membership.role is not Role.OWNER:
         return
     others = (
@@ -218,7 +218,7 @@ async def revoke_invites(db: AsyncSession, membership: Membership, up_to: Role |
 
 
 def to_schema(user: User, membership: Membership) -> schemas.Member:
-    """Show a member."""
+    """Return the schema of a member."""
     return schemas.Member(
         user_id=user.subject,
         display_name=user.display_name,

@@ -50,7 +50,7 @@ async def reset(db: AsyncSession, services: AuthServices, caller: Principal, use
 
 
 async def get_resettable_member(db: AsyncSession, caller: Principal, user_id: UUID) -> tuple[Tenant, User]:
-    """Give a member, held, who belongs to the caller's tenant alone; admins only to an owner.
+    """Lock and return a member who belongs to the caller's tenant alone; only owners may reset admins.
 
     Raises MemberNotFound, RoleTooLow or MemberOfOtherTenants.
     """

@@ -47,7 +47,7 @@ async def own_tenants(
 
 @router.get("/current")
 async def current_tenant(caller: Reader, db: Db) -> schemas.OwnTenant:
-    """Tell of the tenant that the token is for."""
+    """Return the tenant of the access token."""
     return await lifecycle.current(db, caller)
 
 
@@ -81,13 +81,13 @@ async def reactivate_tenant(
     caller: Annotated[Principal, sensitive(SensitiveAction.REACTIVATE_TENANT)],
     db: Db,
 ) -> schemas.OwnTenant:
-    """Take up a suspended tenant again that one owns, with a token of any tenant, or of none."""
+    """Reactivate a suspended tenant that the caller owns, with a token of any tenant, or of none."""
     return await lifecycle.reactivate_own(db, caller, tenant_id)
 
 
 @router.post("/{tenant_id}/switch")
 async def switch_tenant(tenant_id: UUID, caller: SignedIn, services: Services, db: Db) -> TokenResponse:
-    """Go on in another tenant of one's own: a new session, and the one before ends."""
+    """Switch to another tenant of the caller's: a new session begins, the previous one ends."""
     return await switch.switch(db, services, caller, tenant_id)
 
 
@@ -145,7 +145,7 @@ async def remove_member(
     services: Services,
     db: Db,
 ) -> None:
-    """Take a member out of the tenant, and end their sessions in it."""
+    """Remove a member from the tenant, and end their sessions in it."""
     await members.remove(db, services, caller, user_id)
 
 
@@ -165,7 +165,7 @@ async def send_password_reset(
     caller: Annotated[Principal, sensitive(SensitiveAction.SEND_PASSWORD_RESET)],
     services: Services,
 ) -> Accepted:
-    """Send a member the mail with which they set a new password; nobody else ever sets it."""
+    """Send a member the password reset email."""
     await members.send_password_reset(services, caller, user_id)
     return Accepted()
 
@@ -209,5 +209,5 @@ async def get_membership(
     services: Services,
     db: Db,
 ) -> schemas.CurrentMembership:
-    """Tell a service what the one it acts for is in the tenant, now; 404 when nothing."""
+    """Return the current membership of a subject, for the service that acts on its behalf."""
     return await membership.get_membership(db, services, caller, tenant_id, subject)

@@ -110,7 +110,7 @@ class NewInvite(RequestModel):
 
     @model_validator(mode="after")
     def one_address_once(self) -> "NewInvite":
-        """Refuse an invite that one person could use twice."""
+        """Reject several uses of an invite for one email address."""
         if self.email and self.max_uses > 1:
             raise ValueError("an invite for an address is good once")
         return self

@@ -71,7 +71,7 @@ async def change_orphaned_keys(db: AsyncSession, caller: Principal, tenant: Tena
 
 
 def etag_of(tenant: Tenant) -> str:
-    """Name the settings as they are."""
+    """Return the entity tag of the settings."""
     return f'"{tenant.settings_version}"'
 
 
