@@ -1,65 +1,43 @@
-"""What auth tells other services."""
+"""The events that auth publishes."""
 
 from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel
+from pydantic import AwareDatetime
 from servicekit.events.outbox import Event
 
 
-class Verification(BaseModel):
-    """What the confirming link of a mail is made of."""
-
-    # Sealed with EVENT_SEALING_KEY in the context of the user's id: only who sends the mail can read it.
-    token: str
-    expires_at: AwareDatetime
-
-
-class EmailVerificationEvent(Event):
-    """What both events tell: whose address is to be confirmed, and with what."""
-
-    user_id: str
-    tenant_id: UUID
-    email: str
-    display_name: str | None
-    tenant_name: str
-    verification: Verification
-
-
-class UserRegistered(EmailVerificationEvent):
-    """Somebody has signed up."""
+class UserRegistered(Event):
+    """Somebody has signed up; the email address may still have to be verified."""
 
     type: ClassVar[str] = "auth.user.registered.v1"
 
-
-class EmailVerificationRequested(EmailVerificationEvent):
-    """Somebody who has signed up wants the confirming mail again."""
-
-    type: ClassVar[str] = "auth.email_verification.requested.v1"
+    user_id: str
+    tenant_id: UUID
 
 
 class TenantChanged(Event):
-    """What the events of a tenant's life tell; one with a lower `version` than was heard is old news."""
+    """A change of a tenant's status; ignore an event with a lower `version` than one received before."""
 
     tenant_id: UUID
     version: int
 
 
 class TenantSuspended(TenantChanged):
-    """Nobody gets into a tenant any more; everything is kept."""
+    """A tenant was suspended: access is revoked, data is kept."""
 
     type: ClassVar[str] = "auth.tenant.suspended.v1"
 
 
 class TenantReactivated(TenantChanged):
-    """A tenant is open again that was suspended, or deleted and not removed yet."""
+    """A suspended tenant, or a deleted one that is not purged yet, was reactivated."""
 
     type: ClassVar[str] = "auth.tenant.reactivated.v1"
 
 
 class TenantDeleted(TenantChanged):
-    """A tenant is deleted; what others keep of it should go at `purge_after`, unless it is reactivated."""
+    """A tenant was deleted; purge its data at `purge_after` unless it is reactivated before."""
 
     type: ClassVar[str] = "auth.tenant.deleted.v1"
 
@@ -67,7 +45,7 @@ class TenantDeleted(TenantChanged):
 
 
 class UserDeleted(Event):
-    """Somebody has left for good, and tenants that nobody else was in with them: forget what is theirs."""
+    """A user was erased, with the tenants that had no other member: erase their data."""
 
     type: ClassVar[str] = "auth.user.deleted.v1"
 
@@ -76,9 +54,10 @@ class UserDeleted(Event):
 
 
 class EmailKind(StrEnum):
-    """What a mail is about; notification has a letter for each."""
+    """What an email is about; notification has a template for each."""
 
-    # With a token, which is good for what the letter says.
+    # With a token, which the link of the email carries.
+    EMAIL_VERIFICATION = "email_verification"
     PASSWORD_RESET = "password_reset"  # noqa: S105  # a word, not a password
     EMAIL_CHANGE = "email_change"
     MAGIC_LINK = "magic_link"
@@ -119,17 +98,17 @@ class EmailKind(StrEnum):
 
 
 class EmailRequested(Event):
-    """Somebody is to get a mail."""
+    """An email is to be sent."""
 
-    type: ClassVar[str] = "auth.mail.due.v1"
+    type: ClassVar[str] = "auth.email.requested.v1"
 
     kind: EmailKind
-    # `user:<id>`, or `mail:<normal form of the address>` of somebody who has no account yet.
+    # `user:<id>`, or `mail:<normal form of the address>` where it has no account.
     recipient: str
     tenant_id: UUID | None
     email: str
     display_name: str | None
-    # What the letter says beside the link: names, roles, times; nothing secret.
+    # What the email says beside the link: names, roles, times; nothing secret.
     facts: dict[str, str]
     # Sealed with EVENT_SEALING_KEY in the context of the recipient.
     token: str | None

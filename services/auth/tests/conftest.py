@@ -114,23 +114,15 @@ class Auth:
         return await self.database.fetch("select * from outbox order by seq")
 
     async def mail_tokens(self) -> list[str]:
-        """The tokens that the readers of our events would put into mails, oldest first."""
-        found = [
-            jose.parse_object(event["data"].encode())
-            for event in await self.events()
-            if b"verification" in event["data"].encode()
-        ]
-        return [
-            decrypt(SEALING_KEY, data["verification"]["token"], context=str(data["user_id"]))
-            for data in found
-        ]
+        """The tokens of the verification emails, oldest first."""
+        return [mail["token"] for mail in await self.mails("email_verification")]
 
     async def mails(self, kind: str) -> list[dict[str, Any]]:
         """The mails of a kind that were asked for, oldest first, with tokens as their readers see them."""
         due = [
             jose.parse_object(event["data"].encode())
             for event in await self.events()
-            if event["type"] == "auth.mail.due.v1"
+            if event["type"] == "auth.email.requested.v1"
         ]
         return [
             {

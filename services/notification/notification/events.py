@@ -101,7 +101,7 @@ class Verification(BaseModel):
 
 
 class VerificationRequested(BaseModel):
-    """`auth.user.registered.v1`, `auth.email_verification.requested.v1`: an address is to be verified."""
+    """`auth.user.registered.v1`, `auth.email_verification.requested.v1` of the version before."""
 
     # Validation errors are logged and stored with dead letters; addresses must not be.
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -154,7 +154,7 @@ class Facts(BaseModel):
 
 
 class EmailRequested(BaseModel):
-    """`auth.mail.due.v1`: an email is to be sent, with an encrypted token or as a notice."""
+    """`auth.email.requested.v1`: an email is to be sent, with a token (encrypted for us) or as a notice."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 

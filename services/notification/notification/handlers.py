@@ -10,8 +10,10 @@ from notification import deliveries
 from notification.events import EmailRequested, UserDeleted, VerificationRequested, format_time
 
 
-async def enqueue_verification_email(db: AsyncSession, received: ReceivedEvent) -> None:
-    """Enqueue the email that verifies an address."""
+async def enqueue_old_verification_email(db: AsyncSession, received: ReceivedEvent) -> None:
+    """Enqueue the verification email of an event that an auth of before 0.1 published; ignore a bare fact."""
+    if "verification" not in received.data:
+        return
     event = VerificationRequested.model_validate(received.data)
     expires_at = event.verification.expires_at
     await deliveries.enqueue(
@@ -63,8 +65,13 @@ async def erase_user(db: AsyncSession, received: ReceivedEvent) -> None:
 
 
 HANDLERS: dict[str, Handler] = {
-    "auth.user.registered.v1": enqueue_verification_email,
-    "auth.email_verification.requested.v1": enqueue_verification_email,
-    "auth.mail.due.v1": enqueue_email,
+    # Registrations of an auth that is not updated yet bring the verification email with them.
+    "auth.user.registered.v1": enqueue_old_verification_email,
+    "auth.email.requested.v1": enqueue_email,
     "auth.user.deleted.v1": erase_user,
+}
+# What an auth of the version before publishes, until all of its replicas are updated.
+PREVIOUS_HANDLERS: dict[str, Handler] = {
+    "auth.email_verification.requested.v1": enqueue_old_verification_email,
+    "auth.mail.due.v1": enqueue_email,
 }

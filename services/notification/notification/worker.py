@@ -9,7 +9,7 @@ from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
 from notification import deliveries
-from notification.handlers import HANDLERS
+from notification.handlers import HANDLERS, PREVIOUS_HANDLERS
 from notification.sender import Sender
 from notification.settings import Settings
 
@@ -20,7 +20,11 @@ def workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of this service."""
     workers: list[Worker] = [
         Consumer(
-            resources.database, resources.redis, service="notification", sources=("auth",), handlers=HANDLERS
+            resources.database,
+            resources.redis,
+            service="notification",
+            sources=("auth",),
+            handlers={**PREVIOUS_HANDLERS, **HANDLERS},
         ),
         RetentionWorker(resources.database, rules=[deliveries.erased_users_rule()]),
     ]

@@ -136,36 +136,40 @@ def sign_up(redis: Redis) -> Callable[..., Awaitable[Person]]:
         *,
         event_id: UUID | None = None,
         expires_in: float = 3600,
-        type: str = "auth.user.registered.v1",
+        type: str = "auth.email.requested.v1",
         traceparent: str | None = None,
+        user_id: str | None = None,
+        tenant_name: str | None = "Analytical Engines",
         **changes: Any,
     ) -> Person:
-        user_id, token = f"user:{uuid4()}", f"{uuid4()}.s3cr+t/{uuid4().hex}"
+        user_id, token = user_id or f"user:{uuid4()}", f"{uuid4()}.s3cr+t/{uuid4().hex}"
         sealed = encrypt(SecretStr(SEALING_KEY), token, context=user_id)
-        expires_at = datetime.now(UTC) + timedelta(seconds=expires_in)
-        data = {
-            "user_id": user_id,
+        expires_at = (datetime.now(UTC) + timedelta(seconds=expires_in)).isoformat()
+        common = {
             "tenant_id": str(uuid4()),
             "email": f"{uuid4().hex}@example.com",
             "display_name": "Ada Lovelace",
-            "tenant_name": "Analytical Engines",
-            "verification": {"token": sealed, "expires_at": expires_at.isoformat()},
-            **changes,
         }
+        request = {"kind": "email_verification", "recipient": user_id, "token": sealed}
+        # As auth wrote it in the version before.
+        verification = {"token": sealed, "expires_at": expires_at}
+        before = {"user_id": user_id, "tenant_name": tenant_name, "verification": verification}
+        now = {**request, "facts": {"tenant_name": tenant_name or ""}, "expires_at": expires_at}
+        data = {**common, **(now if type == "auth.email.requested.v1" else before), **changes}
         event_id = event_id or uuid4()
         entry = {
             "specversion": "1.0",
             "id": str(event_id),
             "source": "acme/auth",
             "type": type,
-            "subject": data["user_id"],
+            "subject": user_id,
             "time": datetime.now(UTC).isoformat(),
             "datacontenttype": "application/json",
             "data": json.dumps(data),
             **({"traceparent": traceparent} if traceparent else {}),
         }
         await redis.xadd("events:auth", entry)
-        return Person(data["email"], data["user_id"], data["tenant_id"], token, sealed, event_id)
+        return Person(data["email"], user_id, data["tenant_id"], token, sealed, event_id)
 
     return tell
 

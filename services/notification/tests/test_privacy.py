@@ -113,8 +113,8 @@ async def test_what_cannot_be_mailed_is_laid_aside_without_showing_it(laid_aside
         {"email": "Ada <ada@example.com>"},
         {"email": "ada-has-no-domain"},
         {"email": None},
-        {"verification": None},
-        {"verification": {"token": "sealed", "expires_at": "2026-11-23T10:00:00"}},
+        {"facts": None},
+        {"expires_at": "2026-11-23T10:00:00"},
         {"tenant_id": "acme"},
         {"display_name": 7},
     ]

@@ -19,8 +19,8 @@ async def test_a_mail_is_sent_in_the_trace_of_its_event(settings, captured_telem
     ours = {
         span.name: span for span in captured_telemetry.spans if f"{span.context.trace_id:032x}" == trace_id
     }
-    assert {"handle auth.user.registered.v1", "send email_verification"} <= set(ours)
-    handled, sent = ours["handle auth.user.registered.v1"], ours["send email_verification"]
+    assert {"handle auth.email.requested.v1", "send email_verification"} <= set(ours)
+    handled, sent = ours["handle auth.email.requested.v1"], ours["send email_verification"]
     assert f"{handled.parent.span_id:016x}" == "b7ad6b7169203331"
     assert sent.parent.span_id == handled.context.span_id
     # The mail server and the issuer of these tests run in this process, and answer in traces of their own.

@@ -1,6 +1,7 @@
 import asyncio
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from notification.main import create_app
 from testkit.app import running
 
@@ -27,12 +28,18 @@ async def test_the_link_carries_the_token(app, sign_up, mailed):
 
 async def test_who_asks_again_gets_another_mail(app, sign_up, post_office, until):
     first = await sign_up()
-    await sign_up(type="auth.email_verification.requested.v1", email=first.email)
+    await sign_up(email=first.email)
 
     async def both():
         return len(await post_office.mails(first.email)) == 2
 
     await until(both)
+
+
+@pytest.mark.parametrize("type", ["auth.user.registered.v1", "auth.email_verification.requested.v1"])
+async def test_an_auth_of_the_version_before_is_understood(app, sign_up, mailed, type):
+    person = await sign_up(type=type)
+    assert person.token in (await mailed(person))["text"]
 
 
 async def test_an_event_that_comes_twice_is_one_mail(app, sign_up, mailed, post_office):

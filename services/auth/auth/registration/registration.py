@@ -1,13 +1,12 @@
-"""Signing up, and confirming that an address is one's own.
+"""Registration, and the verification email.
 
-Nobody learns from an answer, or from its time, whether an address has an account (OWASP, ASVS 6.3.8). The
-owner learns it from the mail.
+Neither a response nor its time reveals whether an address has an account (OWASP, ASVS 6.3.8). Its owner
+learns it from the email.
 """
 
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from servicekit.encryption import encrypt
 from servicekit.events.outbox import publish
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import audit, users
 from auth.audit import Action
 from auth.email_address import canonical_email
-from auth.events import EmailVerificationEvent, EmailVerificationRequested, UserRegistered, Verification
+from auth.emails import Recipient, request_email
+from auth.events import EmailKind, UserRegistered
 from auth.models import Purpose, Status, Tenant, User
 from auth.registration import join, signup_requests
 from auth.schemas import Registration
@@ -52,7 +52,9 @@ async def add(db: AsyncSession, services: AuthServices, request: Registration, p
         tenant = await join.join_or_create(db, services, request, user)
         if tenant is not None:
             audit.record(db, Action.USER_CREATED, tenant_id=tenant.id, subject=user.subject)
-            await request_verification(db, services, user, tenant, UserRegistered)
+            registered = UserRegistered(user_id=user.subject, tenant_id=tenant.id)
+            publish(db, registered, tenant_id=tenant.id, subject=user.subject)
+            await request_verification(db, services, user, tenant)
 
 
 def new_user(request: Registration, password_hash: str, *, must_confirm: bool) -> User:
@@ -99,21 +101,18 @@ async def resend(services: AuthServices, email: str) -> None:
             in_use = user and user.status in {Status.PENDING, Status.ACTIVE}
             to_confirm = in_use and user and user.email_verified_at is None
             if user and tenant and to_confirm:
-                await request_verification(db, services, user, tenant, EmailVerificationRequested)
+                await request_verification(db, services, user, tenant)
 
 
-async def request_verification(
-    db: AsyncSession, services: AuthServices, user: User, tenant: Tenant, kind: type[EmailVerificationEvent]
-) -> None:
+async def request_verification(db: AsyncSession, services: AuthServices, user: User, tenant: Tenant) -> None:
     """Request the verification email."""
     issued = await services.email_tokens.issue(db, user, Purpose.EMAIL_VERIFICATION)
-    sealed = encrypt(services.settings.event_sealing_key, issued.token, context=user.subject)
-    event = kind(
-        user_id=user.subject,
+    request_email(
+        db,
+        services,
+        EmailKind.EMAIL_VERIFICATION,
+        Recipient.from_user(user),
         tenant_id=tenant.id,
-        email=user.email,
-        display_name=user.display_name,
+        issued=issued,
         tenant_name=tenant.name,
-        verification=Verification(token=sealed, expires_at=issued.expires_at),
     )
-    publish(db, event, tenant_id=tenant.id, subject=user.subject)

@@ -42,13 +42,6 @@ async def somebody_has_signed_up(resources: Resources) -> None:
     )
 
 
-async def somebody_has_asked_again(resources: Resources) -> None:
-    await somebody_has_signed_up(resources)
-    await registration.resend(
-        AuthServices.from_settings(resources.settings, resources, resources.keys), ADA.email
-    )
-
-
 async def somebody_has_forgotten_their_password(resources: Resources) -> str:
     await somebody_has_signed_up(resources)
     async with resources.database.begin() as db:
@@ -145,6 +138,7 @@ async def a_tenant_was_deleted(resources: Resources) -> None:
 
 
 STATES: dict[str, State] = {
+    "a verification email was requested": somebody_has_signed_up,
     "a tenant was suspended": a_tenant_was_suspended,
     "a tenant was reactivated": a_tenant_was_reactivated,
     "a tenant was deleted": a_tenant_was_deleted,
@@ -154,7 +148,6 @@ STATES: dict[str, State] = {
     "nobody belongs to the tenant": nobody_belongs,
     "the chat-agent has a secret": chat_agent_has_a_secret,
     "somebody has signed up": somebody_has_signed_up,
-    "somebody has asked for the confirming mail again": somebody_has_asked_again,
     "somebody has forgotten their password": somebody_has_forgotten_their_password,
     "somebody has set a new password": somebody_has_set_a_new_password,
     "somebody has left for good": somebody_has_left,
