@@ -179,7 +179,7 @@ def exec_command(
     command: Annotated[list[str], typer.Argument(help="What to run, after --")],
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Run a command as a service of the running stack: `acme exec auth -- python -m auth.keys list`."""
+    """Run a command as a service of the running stack: `acme exec auth -- python -m auth keys list`."""
     with exit_on_failure(terminal.console()):
         service_shell.exec_as_service(DataDir(data.absolute()), service, command)
 

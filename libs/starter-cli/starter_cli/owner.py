@@ -14,7 +14,7 @@ from starter_cli.paths import Layout, service_dir
 EMAIL = "owner@example.com"
 TENANT = "Acme Demo"
 SLUG = "demo"
-# The exit code with which auth.seed says in one line why it changed nothing.
+# The exit code with which `auth users seed` says in one line why it changed nothing.
 REFUSED_EXIT_CODE = 1
 
 
@@ -60,7 +60,16 @@ def seed(layout: Layout, options: Sequence[str], password: str | None) -> str:
     """
     log = layout.data_dir.log("seed")
     result = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", "-m", "auth.seed", *options, *(["--password-stdin"] if password else [])],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "auth",
+            "users",
+            "seed",
+            *options,
+            *(["--password-stdin"] if password else []),
+        ],
         input=password or "",
         capture_output=True,
         text=True,
@@ -73,5 +82,5 @@ def seed(layout: Layout, options: Sequence[str], password: str | None) -> str:
     if result.returncode == REFUSED_EXIT_CODE and result.stderr.count("\n") == 1:
         raise SeedRefused("users seed", result.stderr.strip())
     if result.returncode != 0:
-        raise Failure("auth.seed", f"it failed (exit code {result.returncode})", log)
+        raise Failure("users seed", f"it failed (exit code {result.returncode})", log)
     return result.stdout

@@ -106,7 +106,7 @@ async def test_all_replicas_change_keys_together(auth, sharing, replica):
 
 def rotate(environment: dict[str, str]) -> None:
     """Rotate as an operator does, in one of the containers."""
-    command = [sys.executable, "-m", "auth.keys", "rotate", "--at-once"]
+    command = [sys.executable, "-m", "auth", "keys", "rotate", "--at-once"]
     done = subprocess.run(
         command, env={"PATH": os.defpath, **environment}, capture_output=True, text=True, check=False
     )

@@ -2,7 +2,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from auth.tenants import __main__ as command
+from auth import cli
 from auth.worker import ExpiryWorker
 
 from .conftest import SESSION_OVER
@@ -235,7 +235,7 @@ def environment(monkeypatch, auth):
 
 def run(monkeypatch, auth, *arguments):
     environment(monkeypatch, auth)
-    return asyncio.to_thread(command.main, list(arguments))
+    return asyncio.to_thread(cli.main, ["tenants", *arguments])
 
 
 async def test_an_operator_suspends_and_no_owner_undoes_it(auth, monkeypatch, capsys):
@@ -251,7 +251,7 @@ async def test_an_operator_suspends_and_no_owner_undoes_it(auth, monkeypatch, ca
     assert await run(monkeypatch, auth, "reactivate", owner["tenant_id"]) == 0
     assert (await auth.sign_in(tenant_id=owner["tenant_id"])).status_code == 200
     assert await run(monkeypatch, auth, "suspend", "nobody") == 1
-    assert "no such tenant" in capsys.readouterr().err
+    assert "Tenant not found" in capsys.readouterr().err
     assert [event["type"] for event in await told(auth)] == [
         "auth.tenant.suspended.v1",
         "auth.tenant.reactivated.v1",

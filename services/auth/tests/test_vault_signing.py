@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jwt
 import pytest
-from auth import keys as command
+from auth import cli
 from auth.settings import Settings
 from auth.signing.key_document import InvalidKeyDocument
 from auth.signing.key_file import load
@@ -362,7 +362,7 @@ async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
     variables_of_the_command(monkeypatch, variables, signing_vault.operator | {"auth_key_storage_path": path})
     FAULTS[fault](signing_vault)
     began = time.monotonic()
-    assert await asyncio.to_thread(command.main, ["revoke", held["kid"]]) == 1
+    assert await asyncio.to_thread(cli.main, ["keys", "revoke", held["kid"]]) == 1
     assert time.monotonic() - began < 10
     assert (
         "The key is gone, but no other signs in its place: Vault does not answer" in capsys.readouterr().err
@@ -374,7 +374,7 @@ async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
             while (await replica.me(held["access_token"])).status_code != 401:  # noqa: ASYNC110  # it asks
                 await asyncio.sleep(0.02)
         assert await refused(await replica.sign_in()) == (503, "signing_keys_unavailable")
-    assert await asyncio.to_thread(command.main, ["rotate"]) == 0
+    assert await asyncio.to_thread(cli.main, ["keys", "rotate"]) == 0
     assert " active " in capsys.readouterr().out
     late = await start(**told)
     assert (await late.refresh(held)).json()["kid"] != held["kid"]
@@ -383,7 +383,7 @@ async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
 def test_tells_the_operator_what_vault_would_not_do(variables, signing_vault, monkeypatch, capsys, path):
     service = signing_vault.settings(auth_key_storage_path=path)
     variables_of_the_command(monkeypatch, variables, service)
-    assert command.main(["rotate"]) == 1
+    assert cli.main(["keys", "rotate"]) == 1
     told = capsys.readouterr()
     assert told.err == "Vault forbids it: its token has run out, or has no policy for it.\n"
     assert service["vault_token"] not in told.out + told.err

@@ -108,7 +108,9 @@ def test_a_command_runs_with_the_settings_of_the_service_that_runs(stack: Stack)
 
 def test_a_command_of_a_service_that_is_down_runs_all_the_same(stack: Stack) -> None:
     with stack.stopped("auth"):
-        told = acme("exec", "--data", stack.data_dir.root, "auth", "--", "python", "-m", "auth.keys", "list")
+        told = acme(
+            "exec", "--data", stack.data_dir.root, "auth", "--", "python", "-m", "auth", "keys", "list"
+        )
     assert told.returncode == 0, told.stdout + told.stderr
     assert "active" in told.stdout
 

@@ -190,17 +190,26 @@ async def mail_tokens(installation: Installation) -> list[str]:
     key: SecretStr = installation.apps["auth"].state.resources.settings.event_sealing_key
     connection = await asyncpg.connect(installation.direct["auth"])
     try:
-        rows = await connection.fetch("select data from outbox where data::text like '%\"verification\"%'")
+        rows = await connection.fetch("select data from outbox where data::text like '%email_verification%'")
     finally:
         await connection.close()
     found = [jose.parse_object(row["data"].encode()) for row in rows]
-    return [decrypt(key, one["verification"]["token"], context=str(one["user_id"])) for one in found]
+    return [decrypt(key, str(one["token"]), context=str(one["recipient"])) for one in found]
 
 
 async def test_the_operators_commands(pgbouncer: Any, installation: Installation) -> None:
     settings = installation.apps["auth"].state.resources.settings
-    seed = ["auth.seed", "--email", "owner@example.com", "--tenant-name", "Seeded", "--print-password"]
-    for command in (seed, ["auth.tenants", "list"]):
+    seed = [
+        "auth",
+        "users",
+        "seed",
+        "--email",
+        "owner@example.com",
+        "--tenant-name",
+        "Seeded",
+        "--print-password",
+    ]
+    for command in (seed, ["auth", "tenants", "list"]):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", *command),
             env={"PATH": os.environ["PATH"], **environment_of(settings)},
