@@ -69,8 +69,9 @@ test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one mem
 
 check: lint types lock-check contracts-check samples-check ## All that needs no server: lint, types, lock, contracts, sample secrets
 
-lint: setup ## Ruff: style and formatting
+lint: setup ## Ruff: style and formatting; import-linter: imports run one way
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo --no-cache >/dev/null || $(BIN)/lint-imports --no-logo --no-cache
 
 types: setup ## Mypy, strict
 	@$(BIN)/mypy --no-error-summary $(PACKAGES:%=-p %)
