@@ -12,12 +12,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-# Reads until the pipe from us breaks, which the system does for us even on kill -9, on every platform.
+# Waits at a pipe from us, which the system closes even on kill -9, on every platform; then asks process
+# $1 to end (signal $2), and after $3 seconds at most kills what is left of its group.
 # (Linux' PR_SET_PDEATHSIG follows the thread that started the child, not the process.)
-_WATCH = 'read -r _; kill -s INT "$1" 2>/dev/null'
+_KILL_WITH_PARENT = """
+read -r _
+kill -s "$2" "$1"
+left=$3
+while [ "$left" -gt 0 ] && kill -0 "$1"; do sleep 1; left=$((left - 1)); done
+kill -s KILL -- "-$1"
+"""
 # Below what Linux, macOS and IANA (RFC 6335) call ephemeral.
 NON_EPHEMERAL_PORTS = range(20_000, 32_000)
 _MAX_LOG_BYTES = 8 * 1024 * 1024
+# A database writes down what it has in memory.
+_STOP_SECONDS = 60
 
 
 class ServerUnavailable(Exception):
@@ -138,7 +147,7 @@ class Child:
                 )
             except (OSError, subprocess.SubprocessError) as error:
                 raise ServerUnavailable(server, f"{argv[0]} does not run: {error}", log) from error
-        self._watcher = _watch(self._process.pid)
+        self._watcher = ParentWatcher(self._process.pid, "INT", _STOP_SECONDS)
 
     @property
     def pid(self) -> int:
@@ -158,9 +167,8 @@ class Child:
 
     def stop(self, *, seconds: float = 30.0) -> None:
         """Ask it to end (SIGINT), and end it if it has not within the time."""
-        # The watcher first: it must never meet a process id that somebody else has by now.
-        self._watcher.kill()
-        self._watcher.communicate()
+        # The watcher first: it must never see a process id that another process has by now.
+        self._watcher.cancel()
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGINT)
         try:
@@ -170,12 +178,20 @@ class Child:
             self._process.wait()
 
 
-def _watch(pid: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603
-        ["/bin/sh", "-c", _WATCH, "watch", str(pid)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        start_new_session=True,
-    )
+class ParentWatcher:
+    """Ends a process, the leader of its group, and what is left of the group when our own process is gone."""
+
+    def __init__(self, pid: int, stop_signal: str, seconds: int) -> None:
+        self._process = subprocess.Popen(  # noqa: S603
+            ["/bin/sh", "-c", _KILL_WITH_PARENT, "watcher", str(pid), stop_signal, str(seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+
+    def cancel(self) -> None:
+        """Stop watching; to be called before the process is waited for, whose id may be another's then."""
+        self._process.kill()
+        self._process.communicate()

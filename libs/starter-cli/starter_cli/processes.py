@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from threading import Event
 from urllib.parse import urlsplit
+
+from sandbox.processes import ParentWatcher
 
 from starter_cli.errors import Cancelled, Failure
 
@@ -23,9 +24,8 @@ POLL_SECONDS = 0.05
 NOTE_PREFIX = "[starter-cli]"
 MAX_LOG_BYTES = 8 * 1024 * 1024
 
-# No program outlives us. (Linux could tell a program itself that its parent has died, but means the thread
-# that started it.)
-KILL_WITH_PARENT = Path(__file__).with_name("leash.sh")
+# What is asked to end when we are gone has so long for it.
+ORPHAN_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,17 @@ class Process:
         try:
             with program.log.open("ab") as output:
                 self._popen = subprocess.Popen(  # noqa: S603
-                    ["/bin/sh", KILL_WITH_PARENT, *program.argv],
+                    program.argv,
                     cwd=program.cwd,
                     env=program.environment,
-                    stdin=parent_pipe(),
+                    stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
                 )
         except OSError as error:
             raise Failure(program.name, f"it cannot be run: {error}", program.log) from error
+        self._watcher = ParentWatcher(self._popen.pid, "TERM", ORPHAN_SECONDS)
 
     @property
     def pid(self) -> int:
@@ -67,8 +68,12 @@ class Process:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended."""
-        return self._popen.poll() is None
+        """Whether it has not ended; what is left of its group ends with it."""
+        if self._popen.poll() is None:
+            return True
+        # At once: from now on its number may become another's.
+        self._kill_group()
+        return False
 
     @property
     def exit_reason(self) -> str:
@@ -79,7 +84,6 @@ class Process:
     def wait(self, cancelled: Event, seconds: float = START_SECONDS) -> None:
         """Wait for a program that does one thing, and raise Failure when it fails."""
         self._wait_until(lambda: not self.is_running, cancelled, seconds)
-        self._kill_group()
         if self._popen.returncode != 0:
             raise Failure(self.program.name, f"it failed ({self.exit_reason})", self.program.log)
 
@@ -120,18 +124,12 @@ class Process:
             log.write(f"{NOTE_PREFIX} {sentence}\n")
 
     def _kill_group(self) -> None:
-        """End what is left of the group; its number is nobody else's for as long as the leash is in it."""
+        """End what is left of the group."""
         if not self._is_group_killed:
             self._is_group_killed = True
+            self._watcher.cancel()
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._popen.pid, signal.SIGKILL)
-
-
-@cache
-def parent_pipe() -> int:
-    """Give the end of a pipe at which the leashes wait; the other end lives as long as this process."""
-    read_end, _write_end = os.pipe()
-    return read_end
 
 
 def rotate(log: Path) -> None:

@@ -19,6 +19,12 @@ print("up", flush=True)
 time.sleep(600)
 """
 
+STARTS_ANOTHER = """
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", sys.argv[1]]).pid, flush=True)
+raise SystemExit(subprocess.signal.pause())
+"""
+
 
 def program(folder: Path, code: str, *arguments: object, **environment: str) -> Program:
     argv = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
@@ -68,9 +74,8 @@ def test_gives_up_waiting_when_the_start_is_cancelled(tmp_path: Path) -> None:
 
 def test_tells_of_a_program_that_cannot_be_run(tmp_path: Path) -> None:
     missing = Program("part", [tmp_path / "missing"], tmp_path, {}, tmp_path / "part.log")
-    with pytest.raises(Failure, match="exit code 127") as failed:
-        Process(missing).wait(Event())
-    assert "missing" in failed.value.last_lines[-1]
+    with pytest.raises(Failure, match=r"it cannot be run: .*missing"):
+        Process(missing)
 
 
 def test_passes_on_no_variable_that_was_not_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,13 +87,8 @@ def test_passes_on_no_variable_that_was_not_given(tmp_path: Path, monkeypatch: p
 
 
 def test_stops_what_the_program_started_too(tmp_path: Path) -> None:
-    parent = """
-        import subprocess, sys
-        print(subprocess.Popen([sys.executable, "-c", sys.argv[1]]).pid, flush=True)
-        raise SystemExit(subprocess.signal.pause())
-    """
     log = tmp_path / "part.log"
-    server = Process(program(tmp_path, parent, STUBBORN))
+    server = Process(program(tmp_path, STARTS_ANOTHER, STUBBORN))
     assert wait_until(lambda: "up" in log.read_text(), seconds=10)
     child = int(log.read_text().split()[0])
     server.stop()
@@ -121,6 +121,26 @@ def test_programs_end_with_us_even_when_we_are_killed(tmp_path: Path) -> None:
     us.kill()
     us.communicate()
     assert wait_until(lambda: is_gone(pid), seconds=10)
+
+
+def test_what_a_program_started_ends_with_us_too(tmp_path: Path) -> None:
+    runner = f"""
+        import signal, sys
+        from pathlib import Path
+        from starter_cli.processes import Process, Program
+        folder = Path({str(tmp_path)!r})
+        code = {STARTS_ANOTHER!r}
+        argv = [sys.executable, "-c", code, {STUBBORN!r}]
+        Process(Program("part", argv, folder, {{}}, folder / "part.log"))
+        signal.pause()
+    """
+    us = subprocess.Popen([sys.executable, "-c", textwrap.dedent(runner)])
+    log = tmp_path / "part.log"
+    assert wait_until(lambda: log.exists() and "up" in log.read_text(), seconds=20)
+    child = int(log.read_text().split()[0])
+    us.kill()
+    us.wait()
+    assert wait_until(lambda: is_gone(child), seconds=20)
 
 
 def test_ctrl_c_in_the_terminal_reaches_us_alone(tmp_path: Path) -> None:
