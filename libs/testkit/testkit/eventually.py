@@ -1,12 +1,39 @@
 """Waiting until something is so, for as long as it takes and no longer."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until a condition holds; fails when it does not in time."""
+def until(
+    condition: Callable[[], Result],
+    seconds: float = 20,
+    *,
+    interval: float = 0.02,
+    describe: Callable[[], object] | None = None,
+) -> Result:
+    """Wait until a condition holds, and return its result; fail, saying `describe()`, when it is late."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
+    while not (result := condition()):
+        assert time.monotonic() < deadline, describe() if describe else late(result, seconds)
+        time.sleep(interval)
+    return result
+
+
+async def until_async(
+    condition: Callable[[], Awaitable[Result]], seconds: float = 30, *, interval: float = 0.05
+) -> Result:
+    """Wait until an awaited condition holds, and return what it returned; fail when it is late."""
+    deadline = time.monotonic() + seconds
+    while not (result := await condition()):
+        assert time.monotonic() < deadline, late(result, seconds)
+        await asyncio.sleep(interval)
+    return result
+
+
+def late(result: object, seconds: float) -> str:
+    """Say what a condition was to the end."""
+    return f"still {result!r} after {seconds:g} seconds"

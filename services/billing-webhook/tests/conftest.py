@@ -1,6 +1,4 @@
-import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +11,7 @@ from billing_webhook.settings import Settings
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from testkit.app import client, running
+from testkit.eventually import until_async
 from testkit.issuer import Issuer
 
 SECRET = "whsec_for_these_tests"
@@ -127,16 +126,7 @@ def ran(redis: Redis, tenant: UUID) -> Callable[..., Awaitable[UUID]]:
 
 @pytest.fixture
 def until() -> Callable[..., Awaitable[Any]]:
-    """Ask again and again, for some seconds, until the answer is a true one."""
-
-    async def ask(question: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
-        deadline = time.monotonic() + seconds
-        while not (answer := await question()):
-            assert time.monotonic() < deadline, f"still {answer} after {seconds} s"
-            await asyncio.sleep(0.05)
-        return answer
-
-    return ask
+    return until_async
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from redis import Redis
+from testkit.eventually import until
 from testkit.sse import Event, events
 
 STREAM = "/api/v1/chat/stream"
@@ -23,13 +24,6 @@ def received_events(client: httpx.Client, message: str, **more: object) -> list[
 
 def of_type(received: Iterable[Event], type: str) -> list[dict]:
     return [event.data for event in received if event.type == type]
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def test_events_are_numbered_without_holes_and_end_once(ann: httpx.Client) -> None:

@@ -1,6 +1,4 @@
-import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +16,7 @@ from redis.asyncio import Redis
 from sandbox.mail import create_mail
 from servicekit.encryption import encrypt
 from testkit.app import running
+from testkit.eventually import until_async
 from testkit.issuer import Issuer
 from testkit.live_server import serving
 
@@ -63,18 +62,9 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         yield redis
 
 
-async def ask_until(question: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
-    """Ask again and again, for some seconds, until the answer is a true one."""
-    deadline = time.monotonic() + seconds
-    while not (answer := await question()):
-        assert time.monotonic() < deadline, f"still {answer} after {seconds} s"
-        await asyncio.sleep(0.05)
-    return answer
-
-
 @pytest.fixture
 def until() -> Callable[..., Awaitable[Any]]:
-    return ask_until
+    return until_async
 
 
 @dataclass
@@ -89,7 +79,7 @@ class PostOffice:
 
     async def arrival(self, to: str) -> Any:
         """Wait for the mail to an address, and give it; it is the only one."""
-        [mail] = await ask_until(lambda: self.mails(to))
+        [mail] = await until_async(lambda: self.mails(to))
         return mail
 
     async def attempts(self) -> list[Any]:
@@ -191,7 +181,7 @@ def row_of(rows: asyncpg.Connection) -> Callable[..., Awaitable[Any]]:
             found = await rows.fetchrow("select * from deliveries where address = $1", person.email)
             return found if found and all(found[name] == value for name, value in values.items()) else None
 
-        return await ask_until(row)
+        return await until_async(row)
 
     return reached
 

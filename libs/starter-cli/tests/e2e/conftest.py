@@ -7,8 +7,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -16,6 +17,7 @@ import pytest
 from starter_cli import events
 from starter_cli.events import RunEvent
 from starter_cli.stack import Stack
+from testkit import eventually
 
 PASSWORD = "seven purple walruses juggle"
 # What reaches its place as an event, or after a part was started again, may take so long.
@@ -24,16 +26,9 @@ PATIENCE_SECONDS = 45
 # And who leaves is gone at once.
 SOON = {"chat-agent": {"RUN_LEASE_SECONDS": "4"}, "auth": {"AUTH_ACCOUNT_DELETION_GRACE_DAYS": "0"}}
 
-Seen = TypeVar("Seen")
 
-
-def until(look: Callable[[], Seen], *, seconds: float = PATIENCE_SECONDS) -> Seen:
-    """Look again and again until there is something to see, and give it."""
-    deadline = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"still {seen!r} after {seconds} seconds"
-        time.sleep(0.1)
-    return seen
+# Each look is a request.
+until = partial(eventually.until, seconds=PATIENCE_SECONDS, interval=0.1)
 
 
 @dataclass

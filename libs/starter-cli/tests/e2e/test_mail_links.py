@@ -28,9 +28,9 @@ def press(url: str, **typed: str) -> httpx.Response:
     return httpx.post(url, data=typed, timeout=30, trust_env=False)
 
 
-def test_there_is_a_page_for_every_link_of_a_letter(stack: Stack) -> None:
-    wording = (service_dir("notification") / "notification" / "wording.py").read_text()
-    pages = set(re.findall(r'page="([a-z-]+)"', wording))
+def test_there_is_a_page_for_every_link_of_an_email(stack: Stack) -> None:
+    templates = (service_dir("notification") / "notification" / "email_templates.py").read_text()
+    pages = set(re.findall(r'page="([a-z-]+)"', templates))
     assert pages == PAGES.keys()
     for page in pages:
         assert httpx.get(f"{stack.layout.pages_url}/{page}", trust_env=False).status_code == 200

@@ -28,6 +28,7 @@ from servicekit.auth.tokens import ALGORITHM
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from testkit.eventually import until
 
 GATEWAY = Path(__file__).parents[4] / "deploy" / "gateway"
 SERVICES = ("auth", "chat-agent", "conversation", "billing-webhook", "notification")
@@ -177,16 +178,16 @@ class Gateway:
 
     def logged(self, text: str) -> str:
         """Wait for a line of the log that has this text in it."""
-        until(lambda: text in self.log.read_text(), self.log)
+        until(lambda: text in self.log.read_text(), describe=self.log.read_text)
         return next(line for line in self.log.read_text().splitlines() if text in line)
 
     def until_it_trusts(self) -> None:
         """Wait for it to have fetched the keys, which it does beside its start."""
-        until(lambda: self.client.get("/api/v1/tools").status_code != 503, self.log)
+        until(lambda: self.client.get("/api/v1/tools").status_code != 503, describe=self.log.read_text)
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something to be so."""
-        until(condition, self.log)
+        until(condition, describe=self.log.read_text)
 
     def get(self, path: str, *headers: str) -> tuple[int, http.client.HTTPMessage, Any]:
         """Ask for a path exactly as it is spelled."""
@@ -227,7 +228,7 @@ def running(services: Services, folder: Path, **settings: object) -> Iterator[Ga
         )
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
     try:
-        until(lambda: listens(port) or process.poll() is not None, log)
+        until(lambda: listens(port) or process.poll() is not None, describe=log.read_text)
         assert process.poll() is None, log.read_text()
         yield Gateway(port, internal, client, log)
     finally:
@@ -241,13 +242,6 @@ def listens(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port)).close()
         return True
     return False
-
-
-def until(condition: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")
