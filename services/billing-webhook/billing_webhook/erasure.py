@@ -5,26 +5,27 @@ User ids are never reused, so the ids of deleted users are kept, and usage that 
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
+from typing import Any
 from uuid import UUID
 
-from servicekit import erasure
+from servicekit import erasure, erasure_worker
 from servicekit.database import Database
 from servicekit.erasure import ANONYMOUS_SUBJECT, TENANT_EVENTS, USER_EVENT, deleted_users, tenants
+from servicekit.erasure_worker import ErasureRule, ErasureWorker
 from servicekit.events.relay import Handler
-from servicekit.workers.base import LoopWorker
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from billing_webhook.models import UsageEntry
 
 # Entries that were being written when the event arrived are committed long before.
 GRACE_PERIOD = timedelta(minutes=5)
 IS_NAMED = UsageEntry.user_id != ANONYMOUS_SUBJECT
-HAS_USAGE = exists().where(UsageEntry.user_id == deleted_users.c.user_id)
+USER_HAS_ENTRIES = exists().where(UsageEntry.user_id == deleted_users.c.user_id)
+TENANT_HAS_ENTRIES = exists().where(UsageEntry.tenant_id == tenants.c.id, IS_NAMED)
 PENDING_TENANTS = erasure.purgeable_tenants().where(tenants.c.forgotten_at.is_(None))
-IS_ERASURE_PENDING = select(erasure.pending_erasures().exists() | PENDING_TENANTS.exists())
-BATCH_SIZE = 500
-POLL_SECONDS = 5.0
 
 
 async def subject_or_anonymous(db: AsyncSession, user_id: str, tenant_id: UUID) -> str:
@@ -36,59 +37,38 @@ async def subject_or_anonymous(db: AsyncSession, user_id: str, tenant_id: UUID) 
     return ANONYMOUS_SUBJECT if await db.scalar(select(is_erased)) else user_id
 
 
-class ErasureWorker(LoopWorker):
-    """Takes who has left out of the ledger, in small batches; a Worker, also of several replicas at once."""
+def create_erasure_worker(database: Database) -> ErasureWorker:
+    """Return the worker that anonymizes the entries of deleted users and tenants."""
+    users = ErasureRule(
+        erasure.pending_erasures(),
+        USER_HAS_ENTRIES,
+        partial(anonymize, database, UsageEntry.user_id),
+        lambda db: erasure.mark_erased(db, USER_HAS_ENTRIES, GRACE_PERIOD),
+    )
+    ended = ErasureRule(
+        PENDING_TENANTS.order_by(tenants.c.purge_after),
+        TENANT_HAS_ENTRIES,
+        partial(anonymize, database, UsageEntry.tenant_id),
+        mark_tenants_erased,
+    )
+    return ErasureWorker(database, [users, ended])
 
-    def __init__(self, database: Database) -> None:
-        super().__init__("erasure")
-        self._database = database
 
-    async def begin(self) -> None:
-        """Make sure that the database answers."""
-        await self._database.ping()
+async def anonymize(database: Database, column: InstrumentedAttribute[Any], ids: Sequence[Any]) -> int:
+    """Anonymize a batch of the entries of these users or tenants, and return their number."""
+    query = select(UsageEntry.id).where(column.in_(ids), IS_NAMED).limit(erasure_worker.BATCH_SIZE)
+    async with database.begin() as db:
+        entries = (await db.scalars(query.with_for_update(skip_locked=True))).all()
+        anonymous = update(UsageEntry).where(UsageEntry.id.in_(entries)).values(user_id=ANONYMOUS_SUBJECT)
+        await db.execute(anonymous)
+    return len(entries)
 
-    async def step(self) -> float:
-        """Forget some, and go on at once while there are more."""
-        async with self._database.begin() as db:
-            if not await db.scalar(IS_ERASURE_PENDING):
-                return POLL_SECONDS
-        users, ended_tenants = await self._pending()
-        counts = [
-            await self._anonymize(UsageEntry.user_id.in_(users)) if users else 0,
-            await self._anonymize(UsageEntry.tenant_id.in_(ended_tenants)) if ended_tenants else 0,
-        ]
-        await self._mark_erased(ended_tenants)
-        return 0 if BATCH_SIZE in counts else POLL_SECONDS
 
-    async def _pending(self) -> tuple[Sequence[str], Sequence[UUID]]:
-        """List who has left and is named in the ledger, and tenants whose time is over and may be."""
-        # Few at a time: so the ledger is read by index.
-        users = erasure.pending_erasures().where(HAS_USAGE).limit(BATCH_SIZE)
-        ended_tenants = PENDING_TENANTS.order_by(tenants.c.purge_after)
-        async with self._database.begin() as db:
-            user_ids = (await db.scalars(users)).all()
-            return user_ids, (await db.scalars(ended_tenants.limit(BATCH_SIZE))).all()
-
-    async def _mark_erased(self, ended_tenants: Sequence[UUID]) -> None:
-        """Look no more for those of whom nothing is left, or can come without being entered as nobody's."""
-        has_usage = exists().where(UsageEntry.tenant_id == tenants.c.id, IS_NAMED)
-        erased = (
-            tenants.c.id.in_(ended_tenants),
-            tenants.c.purge_after < func.now() - GRACE_PERIOD,
-            ~has_usage,
-        )
-        async with self._database.begin() as db:
-            await erasure.mark_erased(db, HAS_USAGE, GRACE_PERIOD)
-            await db.execute(update(tenants).where(*erased).values(forgotten_at=func.now()))
-
-    async def _anonymize(self, condition: ColumnElement[bool]) -> int:
-        query = select(UsageEntry.id).where(condition, IS_NAMED).limit(BATCH_SIZE)
-        async with self._database.begin() as db:
-            ids = (await db.scalars(query.with_for_update(skip_locked=True))).all()
-            await db.execute(
-                update(UsageEntry).where(UsageEntry.id.in_(ids)).values(user_id=ANONYMOUS_SUBJECT)
-            )
-        return len(ids)
+async def mark_tenants_erased(db: AsyncSession) -> None:
+    """Mark tenants as erased that have no entries with a user, and can get none any more."""
+    is_past = tenants.c.purge_after < func.now() - GRACE_PERIOD
+    erased = (tenants.c.forgotten_at.is_(None), is_past, ~TENANT_HAS_ENTRIES)
+    await db.execute(update(tenants).where(*erased).values(forgotten_at=func.now()))
 
 
 HANDLERS: dict[str, Handler] = {

@@ -26,7 +26,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
             sources=("chat-agent", "auth"),
             handlers=HANDLERS,
         ),
-        erasure.ErasureWorker(resources.database),
+        erasure.create_erasure_worker(resources.database),
         RetentionWorker(resources.database),
     ]
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from billing_webhook import erasure
 from billing_webhook.models import UsageEntry
+from servicekit import erasure_worker
 from servicekit.erasure import ANONYMOUS_SUBJECT
 from sqlalchemy import select, text
 
@@ -93,7 +93,7 @@ async def test_what_is_told_at_that_very_moment_is_nobodys_soon(ran, runs, left,
 
 
 async def test_more_than_goes_at_once_goes_too(ran, runs, left, until_named, monkeypatch):
-    monkeypatch.setattr(erasure, "BATCH_SIZE", 2)
+    monkeypatch.setattr(erasure_worker, "BATCH_SIZE", 2)
     ann = f"user:{uuid4()}"
     for _ in range(5):
         await ran(("gpt", 1, 0), user_id=ann)

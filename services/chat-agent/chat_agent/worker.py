@@ -9,7 +9,7 @@ from servicekit.workers.supervisor import Worker
 from sqlalchemy import func
 
 from chat_agent.erasure.handlers import HANDLERS
-from chat_agent.erasure.worker import ErasureWorker, deleted_tenants_rule
+from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rule
 from chat_agent.events import READERS
 from chat_agent.models import Base, Run
 from chat_agent.settings import Settings
@@ -23,7 +23,7 @@ def workers(resources: Resources) -> list[Worker]:
         Consumer(
             resources.database, resources.redis, service=resources.name, sources=("auth",), handlers=HANDLERS
         ),
-        ErasureWorker(resources.database, resources.redis, settings),
+        create_erasure_worker(resources.database, resources.redis, settings),
         RetentionWorker(resources.database, rules=[expired_runs_rule(settings), deleted_tenants_rule()]),
     ]
 

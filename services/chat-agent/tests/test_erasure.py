@@ -12,7 +12,7 @@ from agents import Agent
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext, tool
 from chat_agent.erasure.handlers import HANDLERS
-from chat_agent.erasure.worker import ErasureWorker, deleted_tenants_rule
+from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rule
 from chat_agent.event_log.store import EventStore, make_event
 from chat_agent.models import Base
 from chat_agent.settings import Settings
@@ -75,7 +75,7 @@ def forget(settings: Settings, redis_url: str) -> Callable[[], None]:
     async def step() -> None:
         database = Database(settings.database_url, name="test")
         async with AsyncRedis.from_url(redis_url) as redis:
-            await ErasureWorker(database, redis, settings).step()
+            await create_erasure_worker(database, redis, settings).step()
         await RetentionWorker(database, rules=[deleted_tenants_rule()]).step()
         await database.close()
 

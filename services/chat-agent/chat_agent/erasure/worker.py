@@ -5,15 +5,16 @@ Again and again for a while, so that a run that began at the very moment of leav
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from redis.asyncio import Redis
-from servicekit import erasure
+from servicekit import erasure, erasure_worker
 from servicekit.database import Database
 from servicekit.erasure import ANONYMOUS_SUBJECT, deleted_users
+from servicekit.erasure_worker import ErasureRule, ErasureWorker
 from servicekit.retention import RetentionRule
-from servicekit.workers.base import LoopWorker
 from sqlalchemy import delete, exists, select, update
 
 from chat_agent.erasure.handlers import stop_runs
@@ -35,51 +36,38 @@ ERASED_VALUES: dict[str, Any] = {
 # Longer than any token of theirs is good for.
 GRACE_PERIOD = timedelta(hours=1)
 HAS_RUNS = exists().where(Run.user_id == deleted_users.c.user_id)
-BATCH = 200
-PAUSE_SECONDS = 2.0
 
 
-class ErasureWorker(LoopWorker):
-    """Forgets, in small batches; a Worker. Several replicas may do so at once."""
+def create_erasure_worker(database: Database, redis: Redis, settings: Settings) -> ErasureWorker:
+    """Return the worker that erases the runs of deleted users."""
+    rule = ErasureRule(
+        erasure.pending_erasures(),
+        HAS_RUNS,
+        partial(erase_users, database, redis, settings.run_log_ttl_seconds),
+        lambda db: erasure.mark_erased(db, HAS_RUNS, GRACE_PERIOD),
+    )
+    return ErasureWorker(database, [rule])
 
-    def __init__(self, database: Database, redis: Redis, settings: Settings) -> None:
-        super().__init__("forgetting")
-        self._database = database
-        self._redis = redis
-        self._log_seconds = settings.run_log_ttl_seconds
 
-    async def begin(self) -> None:
-        """Make sure that the database answers."""
-        await self._database.ping()
+async def erase_users(database: Database, redis: Redis, log_seconds: int, user_ids: Sequence[str]) -> int:
+    """Stop the open runs of users, erase a batch of the finished ones, and return their number."""
+    async with database.begin() as db:
+        await stop_runs(db, Run.user_id.in_(user_ids))
+        finished = select(Run.id).where(Run.user_id.in_(user_ids), Run.status.in_(FINISHED))
+        run_ids = (await db.scalars(finished.limit(erasure_worker.BATCH_SIZE))).all()
+    if run_ids:
+        await erase_runs(database, redis, log_seconds, run_ids)
+    return len(run_ids)
 
-    async def step(self) -> float:
-        """Stop what began late, and forget what is over."""
-        if run_ids := await self._finished_runs():
-            await self._erase(run_ids)
-        return 0 if len(run_ids) == BATCH else PAUSE_SECONDS
 
-    async def _finished_runs(self) -> Sequence[UUID]:
-        """List some runs that are over, of those who have left; what is not over is stopped."""
-        async with self._database.begin() as session:
-            if await session.scalar(erasure.pending_erasures().limit(1)) is None:
-                return []
-            # Of few people at a time, and so by index.
-            users = (await session.scalars(erasure.pending_erasures().where(HAS_RUNS).limit(BATCH))).all()
-            if not users:
-                await erasure.mark_erased(session, HAS_RUNS, GRACE_PERIOD)
-                return []
-            await stop_runs(session, Run.user_id.in_(users))
-            over = select(Run.id).where(Run.user_id.in_(users), Run.status.in_(FINISHED)).limit(BATCH)
-            return (await session.scalars(over)).all()
-
-    async def _erase(self, run_ids: Sequence[UUID]) -> None:
-        """Leave of these runs what they used."""
-        for run_id in run_ids:
-            await EventStore(self._redis, run_id).delete(self._log_seconds)
-        async with self._database.begin() as session:
-            await session.execute(delete(Approval).where(Approval.run_id.in_(run_ids)))
-            await session.execute(delete(ToolCall).where(ToolCall.run_id.in_(run_ids)))
-            await session.execute(update(Run).where(Run.id.in_(run_ids)).values(ERASED_VALUES))
+async def erase_runs(database: Database, redis: Redis, log_seconds: int, run_ids: Sequence[UUID]) -> None:
+    """Erase runs, except their usage."""
+    for run_id in run_ids:
+        await EventStore(redis, run_id).delete(log_seconds)
+    async with database.begin() as db:
+        await db.execute(delete(Approval).where(Approval.run_id.in_(run_ids)))
+        await db.execute(delete(ToolCall).where(ToolCall.run_id.in_(run_ids)))
+        await db.execute(update(Run).where(Run.id.in_(run_ids)).values(ERASED_VALUES))
 
 
 def deleted_tenants_rule() -> RetentionRule:
