@@ -1,10 +1,20 @@
-"""How often a source is asked: backing off while it fails, a bucket of tries, and what it does not have."""
+"""Back-off after failures, and what else keeps a source from being asked too often."""
 
 import random
 from collections import OrderedDict
 from collections.abc import Callable
 
 Clock = Callable[[], float]
+
+
+def exponential(failures: int, first: float, longest: float, factor: float = 2.0) -> float:
+    """Return the pause after so many failures: `first`, then `factor` times the last, `longest` at most."""
+    return min(longest, first * factor ** min(max(failures - 1, 0), 32))
+
+
+def jittered(pause: float) -> float:
+    """Return a random pause from half of this one to all of it, so that replicas spread out."""
+    return random.uniform(pause / 2, pause)  # noqa: S311  # spreads load, keeps no secret
 
 
 class Backoff:
@@ -23,10 +33,9 @@ class Backoff:
 
     def fail(self, retry_after: float = 0) -> None:
         """Count a failure; the source may ask for a longer pause, up to the longest."""
-        step = min(self._longest, self._shortest * 2.0 ** min(self.failures, 32))
-        pause = step * random.uniform(1, 2)  # noqa: S311  # spreads load, keeps no secret
-        self._until = self._clock() + max(pause, min(retry_after, self._longest))
         self.failures += 1
+        pause = 2 * jittered(exponential(self.failures, self._shortest, self._longest))
+        self._until = self._clock() + max(pause, min(retry_after, self._longest))
 
     def reset(self) -> None:
         """Forget the failures."""

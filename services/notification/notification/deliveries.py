@@ -1,6 +1,5 @@
 """The queue of emails: one row each, claimed under a lease, so that another sender can take over."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from uuid import UUID
 
 from servicekit import erasure
 from servicekit.auth.tokens import Principal
+from servicekit.backoff import exponential, jittered
 from servicekit.database import wake_on_commit
 from servicekit.erasure import deleted_users
 from servicekit.retention import RetentionRule
@@ -106,8 +106,7 @@ async def finish(db: AsyncSession, delivery: Delivery, outcome: Outcome) -> bool
 
 def retry_delay(attempts: int) -> float:
     """Return the seconds to wait after so many attempts: doubling, with jitter, a minute at most."""
-    delay = min(MAX_RETRY_SECONDS, 2.0 ** min(attempts - 1, 10))
-    return random.uniform(delay / 2, delay)  # noqa: S311  # spreads load, keeps no secret
+    return jittered(exponential(attempts, 1.0, MAX_RETRY_SECONDS))
 
 
 async def list_page(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 from redis.asyncio import Redis
 
+from servicekit.backoff import exponential
 from servicekit.database import Database
 from servicekit.events.consumer_group import ConsumerGroup, Entry, stream_of
 from servicekit.events.dead_letters import dead_letter
@@ -46,7 +47,7 @@ class RetryPolicy:
 
     def before_retry(self, deliveries: int) -> float:
         """Return the seconds that an entry rests after so many deliveries."""
-        return min(self.last_retry, self.first_retry * 4.0 ** min(max(deliveries - 1, 0), 16))
+        return exponential(deliveries, self.first_retry, self.last_retry, 4.0)
 
 
 class Consumer:

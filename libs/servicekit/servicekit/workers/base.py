@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from servicekit.backoff import exponential, jittered
 
 T = TypeVar("T")
 
@@ -72,9 +73,7 @@ class LoopWorker(ABC):
         self._failures = 0
 
     def _pause(self) -> float:
-        first, longest = self._pauses
-        pause = min(longest, first * 2 ** min(self._failures, 20))
-        return random.uniform(pause / 2, pause)  # noqa: S311  # so that replicas do not come back all at once
+        return jittered(exponential(self._failures, *self._pauses))
 
 
 async def until_set(event: asyncio.Event, seconds: float) -> None:

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from servicekit import context
+from servicekit.backoff import exponential, jittered
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,7 @@ async def running_all(workers: Sequence[Worker]) -> AsyncIterator[None]:
 
 async def supervise(worker: Worker) -> None:
     """Run one worker for ever; a failure is logged and followed by a new start."""
-    shortest, longest = RESTART_SECONDS
-    pause = shortest
+    failures = 0
     while True:
         started = time.monotonic()
         try:
@@ -50,10 +49,9 @@ async def supervise(worker: Worker) -> None:
                 await worker.run()
         except Exception:
             logger.exception("worker failed", extra={"worker": worker.name})
-        if time.monotonic() - started > longest:
-            pause = shortest
-        await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  # jitter, not a secret
-        pause = min(pause * 2, longest)
+        has_run_long = time.monotonic() - started > RESTART_SECONDS[1]
+        failures = 1 if has_run_long else failures + 1
+        await asyncio.sleep(jittered(exponential(failures, *RESTART_SECONDS)))
 
 
 class WorkerStopped(Exception):
