@@ -48,7 +48,7 @@ def write(root: Path, made: dict[Path, Json]) -> None:
 
 
 def stale(root: Path, made: dict[Path, Json]) -> Iterator[str]:
-    """Tell which documents differ from the code, and how."""
+    """List which documents differ from the code, and how."""
     for path in sorted(written(root) - made.keys()):
         yield f"{path.relative_to(root)}: nothing stands behind it any more. Run scripts/contracts.py."
     for path, document in made.items():
@@ -62,7 +62,7 @@ def stale(root: Path, made: dict[Path, Json]) -> Iterator[str]:
 
 
 def breaking(root: Path, made: dict[Path, Json], reference: str) -> Iterator[str]:
-    """Tell what breaks those who rely on the documents of a commit."""
+    """List what breaks those who rely on the documents of a commit."""
     for name in git(root, "ls-tree", "-r", "--name-only", reference, "services").splitlines():
         if not COMPARED.fullmatch(name):
             continue
@@ -90,7 +90,7 @@ def allowed(path: Path | None) -> set[str]:
 
 
 def complaints(root: Path, reference: str, permitted: set[str]) -> Iterator[str]:
-    """Tell all that is not in order."""
+    """List everything that is not in order."""
     made = documents(root)
     yield from stale(root, made)
     yield from (f"BREAKS {one}" for one in breaking(root, made, reference) if one not in permitted)

@@ -12,7 +12,7 @@ LOCK = ROOT / "requirements.lock"
 
 
 def member_projects() -> list[Path]:
-    """Give every member's pyproject.toml, in a stable order."""
+    """Return every member's pyproject.toml, in a stable order."""
     return sorted([*ROOT.glob("libs/*/pyproject.toml"), *ROOT.glob("services/*/pyproject.toml")])
 
 
@@ -39,7 +39,7 @@ def compile_lock(output: Path, *, upgrade: bool) -> None:
 
 
 def is_current() -> bool:
-    """Tell whether compiling again, from the pins that are there, would change nothing."""
+    """Return whether compiling again, from the pins that are there, would change nothing."""
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder) / LOCK.name
         again.write_bytes(LOCK.read_bytes())

@@ -124,19 +124,19 @@ async def issue(tokens: AccessTokens) -> None:
 
 
 async def best_throughput(tokens: AccessTokens) -> float:
-    """Give how many are issued in a second: the best of some rounds."""
+    """Return how many are issued in a second: the best of some rounds."""
     return max([await throughput(lambda: issue(tokens), CHECKS // 2) for _ in range(ROUNDS)])
 
 
 async def single_latency(tokens: AccessTokens) -> float:
-    """Give the milliseconds that one takes when nobody else asks."""
+    """Return the milliseconds that one takes when nobody else asks."""
     return 1000 / max(
         [await throughput(lambda: issue(tokens), CHECKS // 10, at_most=1) for _ in range(ROUNDS)]
     )
 
 
 async def per_second(work: Callable[[], Awaitable[None]]) -> float:
-    """Give how often a second of CPU time does it: the best of some rounds."""
+    """Return how often a second of CPU time does it: the best of some rounds."""
     best = 0.0
     for _ in range(ROUNDS):
         started = time.process_time()
@@ -199,7 +199,7 @@ def hash_password() -> bytes:
 async def throughput(
     work: Callable[[], Awaitable[None]], number: int, *, at_most: int = CONCURRENCY
 ) -> float:
-    """Give how many are done in a second."""
+    """Return how many are done in a second."""
     started = time.monotonic()
     await run_concurrently(work, number, at_most=at_most)
     return number / (time.monotonic() - started)
@@ -232,7 +232,7 @@ async def latency_p99(
 
 
 def percentile_99(took: Sequence[float]) -> float:
-    """Give the 99th."""
+    """Return the 99th."""
     return quantiles(took, n=100)[-1]
 
 

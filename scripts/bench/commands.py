@@ -98,7 +98,7 @@ def running_system(name: str, console: Console) -> Iterator[System]:
 
 @contextmanager
 def skip_on_failure(console: Console) -> Iterator[None]:
-    """Say why a system does not start or could not be measured, and go on with the next."""
+    """Print why a system does not start or could not be measured, and go on with the next."""
     try:
         yield
     except (Failure, OSError, RuntimeError) as error:
@@ -166,5 +166,5 @@ def report_results(measured: Sequence[Row], options: argparse.Namespace, console
 
 
 def print_line(console: Console, sentence: str, style: str = "dim") -> None:
-    """Say what is being done."""
+    """Print a line with the time."""
     console.print(f"{time.strftime('%H:%M:%S')} {sentence}", style=style, highlight=False, markup=False)

@@ -23,7 +23,7 @@ REQUIREMENTS: Mapping[str, Sequence[str]] = {
 
 
 def programs(name: str) -> Path:
-    """Give the folder of an environment's programs, making the environment if it is new or has changed."""
+    """Return the folder of an environment's programs, making the environment if it is new or has changed."""
     folder, pins = FOLDER / name, "\n".join([sys.version, *REQUIREMENTS[name]])
     marker = folder / "made"
     if not marker.exists() or marker.read_text() != pins:

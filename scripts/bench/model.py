@@ -30,7 +30,7 @@ def build_request(tokens: int) -> str:
 
 
 async def stream_model(model: Model, tokens: int) -> None:
-    """Hear a whole answer through one of the SDK's models."""
+    """Stream a whole answer through one of the SDK's models."""
     settings, off = ModelSettings(include_usage=True), ModelTracing.DISABLED
     rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
     async for _ in model.stream_response("", build_request(tokens), settings, [], None, [], off, **rest):
@@ -48,7 +48,7 @@ async def stream_bare(session: aiohttp.ClientSession, url: str, tokens: int) -> 
 
 
 async def milliseconds(work: Callable[[], Awaitable[None]]) -> float:
-    """Give the CPU time of one run: the best of some rounds, for others use this machine too."""
+    """Return the CPU time of one run: the best of some rounds, for others use this machine too."""
     await work()
     best = float("inf")
     for _ in range(ROUNDS):
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def is_open(port: int) -> bool:
-    """Tell whether somebody listens."""
+    """Return whether a server listens."""
     with socket.socket() as knocking:
         return knocking.connect_ex(("127.0.0.1", port)) == 0
 

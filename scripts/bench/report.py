@@ -101,7 +101,7 @@ def print_parts(rows: Sequence[Row], console: Console) -> None:
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, object]]:
-    """Give all rows with their proportions, for a file."""
+    """Return all rows with their proportions, for a file."""
     return [
         {**asdict(row), "compared_with": ratios}
         for _, group in by_load(rows)
@@ -121,7 +121,7 @@ def by_load(rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 
 def load_of(row: Row) -> str:
-    """Say in words what was asked for."""
+    """Describe a load."""
     return f"{row.streams} at {row.rate:g}/s" if row.rate else f"{row.streams}, no delay"
 
 

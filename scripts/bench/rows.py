@@ -33,7 +33,7 @@ class Load:
 
     @property
     def prompt(self) -> str:
-        """Say it to the sandbox's model."""
+        """The prompt for the sandbox's model."""
         return f"Please go on. [sandbox: tokens={self.tokens}, rate={self.rate:g}]"
 
 
@@ -138,7 +138,7 @@ async def measure_idle(parts: Parts, seconds: float = 3.0) -> float:
 
 
 def difference(before: Spent, after: Spent) -> Spent:
-    """Tell what was spent between; raises RuntimeError when a process has ended, and its time with it."""
+    """Return what was spent between; raises RuntimeError when a process has ended, and its time with it."""
     if gone := [part for (group, part), ms in after.items() if ms < before[group, part]]:
         raise RuntimeError(f"{', '.join(gone)} has ended on the way")
     return {key: after[key] - before[key] for key in after}

@@ -149,18 +149,18 @@ def running(program: Program, ready_url: str) -> Iterator[Process]:
 
 
 def json_request(url: str, text: str, *headers: str) -> Request:
-    """Say something as JSON."""
+    """Build a request with a JSON body."""
     return Request(url, json.dumps({"message": text}).encode(), headers=headers)
 
 
 def form_request(url: str, text: str) -> Request:
-    """Say something as a form, which is what AgentOS takes; without a session, it makes a new one."""
+    """Build a request with a form, which is what AgentOS takes; without a session, it makes a new one."""
     body = urlencode({"message": text, "stream": "true"}).encode()
     return Request(url, body, "application/x-www-form-urlencoded")
 
 
 def chat_request(stack: Stack, text: str) -> Request:
-    """Say something as the stack's owner, with a fresh token."""
+    """Build a chat request of the stack's owner, with a fresh token."""
     owner = {"email": stack.owner.email, "password": stack.owner.password}
     answer = httpx.post(f"{stack.gateway_url}/api/v1/auth/token", json=owner, trust_env=False)
     token = answer.raise_for_status().json()["access_token"]
@@ -168,7 +168,7 @@ def chat_request(stack: Stack, text: str) -> Request:
 
 
 def processes_of(stack: Stack) -> Parts:
-    """Give a stack's processes; the sandbox, which is the world outside, is none of them."""
+    """Return a stack's processes; the sandbox, which is the world outside, is none of them."""
     groups = {
         "services": [*stack.layout.replicas],
         "gateway": ["gateway"],

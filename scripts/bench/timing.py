@@ -57,7 +57,7 @@ def find_error_code(reads: Sequence[tuple[float, bytes]]) -> str:
 
 
 def token_times(deltas: Sequence[tuple[float, str]]) -> list[float]:
-    """Tell when each token was there; a delta may carry several, or less than one."""
+    """Return when each token was there; a delta may carry several, or less than one."""
     ends = token_ends("".join(text for _, text in deltas))
     times: list[float] = []
     reached = 0
@@ -69,12 +69,12 @@ def token_times(deltas: Sequence[tuple[float, str]]) -> list[float]:
 
 @lru_cache
 def token_ends(text: str) -> Sequence[int]:
-    """Tell after how many characters each token of a text ends."""
+    """Return after how many characters each token of a text ends."""
     return list(accumulate(map(len, tokenize(text))))
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """Give the value that so great a share of all does not exceed (nearest rank)."""
+    """Return the value that so great a share of all does not exceed (nearest rank)."""
     if not values:
         return None
     return sorted(values)[math.ceil(len(values) * share) - 1]

@@ -48,7 +48,7 @@ def children_by_parent(proc: Path) -> Mapping[int, Sequence[int]]:
 
 
 def family(pid: int, families: Mapping[int, Sequence[int]]) -> Iterable[int]:
-    """Give a process, its children, and theirs."""
+    """Return a process, its children, and theirs."""
     yield pid
     for child in families.get(pid, ()):
         yield from family(child, families)

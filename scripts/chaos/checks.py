@@ -32,7 +32,7 @@ def tokens(what: str) -> Check:
 
 
 def streamed_text(run: RunRecord) -> str:
-    """Give what the client has of the answer."""
+    """Return what the client has of the answer."""
     return "".join(received.received_tokens(run.run_client.events))
 
 
@@ -101,6 +101,6 @@ COMPLETED: Mapping[str, Check] = {
 
 
 def find_errors(run: RunRecord) -> dict[str, int]:
-    """Give what is wrong with a run, by check."""
+    """Return what is wrong with a run, by check."""
     checks = {**ALWAYS, **(COMPLETED if run.is_completed and not run.unread else {})}
     return {name: wrong for name, check in checks.items() if (wrong := check(run))}

@@ -100,7 +100,7 @@ class RunClient:
         return bool(self.events) and self.events[-1].type in TERMINAL
 
     async def stream_until_end(self) -> None:
-        """Hear the run, coming back whenever a connection breaks; gives up where coming back cannot help."""
+        """Stream the run, reconnecting whenever a connection breaks; give up where that cannot help."""
         idle = 0
         while not (self.has_ended or self.gave_up):
             before = len(self.events)

@@ -51,7 +51,7 @@ async def kill(stack: Stack, part: str, progress: ProgressLog) -> None:
 
 
 async def freeze(stack: Stack, part: str, progress: ProgressLog) -> None:
-    """Let one part stand still, and go on as if nothing had been."""
+    """Suspend one component for a while."""
     progress.print_line(f"{part} stands still for {FROZEN_SECONDS:g} seconds (process {stack.pid(part)})")
     with stack.frozen(part):
         await asyncio.sleep(FROZEN_SECONDS)
@@ -61,7 +61,7 @@ async def freeze(stack: Stack, part: str, progress: ProgressLog) -> None:
 async def injecting(
     stack: Stack, faults: Sequence[Fault], pause: float, progress: ProgressLog
 ) -> AsyncIterator[None]:
-    """Have faults happen meanwhile; those whose turn has not come do not."""
+    """Inject faults meanwhile; those whose turn has not come are left out."""
     task = asyncio.create_task(inject_all(stack, faults, pause, progress))
     try:
         yield

@@ -35,7 +35,7 @@ def print_report(console: Console, runs: Sequence[RunRecord], ledger: Ledger) ->
 
 
 def describe_errors(run: RunRecord, wrong: Mapping[str, int]) -> str:
-    """Say what is wrong with a run."""
+    """Describe what is wrong with a run."""
     why = [run.unread, str(run.run.get("error_code") or ""), run.run_client.gave_up]
     known = f" ({', '.join(filter(None, why))})" if any(why) else ""
     found = "; ".join(f"{name}: {amount}" for name, amount in wrong.items())
@@ -49,7 +49,7 @@ def last_event(events: Sequence[RunEvent]) -> str:
 
 
 def describe_runs(runs: Sequence[RunRecord]) -> str:
-    """Say what became of the runs."""
+    """Describe the outcomes of the runs."""
     ends = Counter(run.status for run in runs)
     failures = Counter(str(run.run["error_code"]) for run in runs if run.status == "failed")
     resumed = [received.count_resumptions(run.run_client.events) for run in runs]
@@ -62,7 +62,7 @@ def describe_runs(runs: Sequence[RunRecord]) -> str:
 
 
 def describe_connections(clients: Sequence[RunClient]) -> str:
-    """Say how often clients had to come back."""
+    """Describe how often clients had to reconnect."""
     refused = sum((client.refusals for client in clients), Counter[str]())
     gave_up = Counter(client.gave_up for client in clients if client.gave_up)
     again = sum(max(client.connections - 1, 0) for client in clients)
@@ -101,7 +101,7 @@ def cells(sums: UsageTotals) -> list[str]:
 
 
 def describe_ledger(ledger: Ledger) -> str:
-    """Say whether the ledger says what the runs say."""
+    """Describe whether the ledger equals the runs."""
     if not ledger.difference:
         return f"ledger       the same as the runs: {format_amounts(ledger.recorded, NAMES)}"
     recorded, expected = format_amounts(ledger.recorded, NAMES), format_amounts(ledger.expected, NAMES)

@@ -86,7 +86,7 @@ def build_stack(plan: Plan, data: Path, progress: ProgressLog) -> Stack:
 
 
 async def run_workload(stack: Stack, plan: Plan, progress: ProgressLog) -> bool:
-    """Have runs heard while faults happen; prints what came of it, and tells whether nothing was lost."""
+    """Stream runs while faults happen, print the report, and return whether nothing was lost."""
     async with Client(stack.gateway_url, stack.owner) as client:
         await client.sign_in()
         clients = [RunClient(client, build_message(plan, number)) for number in range(plan.runs)]
@@ -105,7 +105,7 @@ async def run_workload(stack: Stack, plan: Plan, progress: ProgressLog) -> bool:
 
 
 async def start_client(run_client: RunClient, wait: float) -> None:
-    """Have a client come in its turn."""
+    """Start a client in its turn."""
     await asyncio.sleep(wait)
     await run_client.stream_until_end()
 
@@ -120,7 +120,7 @@ def build_message(plan: Plan, number: int) -> str:
 
 
 def describe_progress(clients: Sequence[RunClient]) -> str:
-    """Say how far the clients are."""
+    """Describe how far the clients are."""
     begun = sum(bool(run_client.run_id) for run_client in clients)
     over = sum(run_client.has_ended for run_client in clients)
     breaks = sum(run_client.breaks for run_client in clients)

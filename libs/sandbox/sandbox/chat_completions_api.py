@@ -28,7 +28,7 @@ class ChatCompletion:
         self._wants_usage = wants_usage
 
     def events(self) -> Iterator[StreamEvent]:
-        """Tell it as a stream of events."""
+        """Yield it as a stream of events."""
         yield self._delta({"role": "assistant", "content": None if self._calls else ""})
         for token in tokenize(self._reply.reasoning):
             yield self._delta({"reasoning_content": token}, token)
@@ -43,7 +43,7 @@ class ChatCompletion:
             )
 
     def body(self) -> Json:
-        """Tell it at once."""
+        """Return it whole."""
         choice: Json = {
             "index": 0,
             "message": self._message(),
@@ -53,7 +53,7 @@ class ChatCompletion:
         return self._envelope("chat.completion") | {"choices": [choice], "usage": _usage(self.usage)}
 
     def error_event(self) -> Json:
-        """Tell of a failure in the middle of the stream."""
+        """Return the event of a failure in the middle of the stream."""
         message = "The sandbox was asked to fail here."
         return {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
 

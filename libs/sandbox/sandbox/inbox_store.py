@@ -129,7 +129,7 @@ class InboxStore:
             self._mails = {mail.id: mail for mail in mails}
 
     def now(self) -> str:
-        """Tell the time as ISO 8601 in UTC."""
+        """Return the time as ISO 8601 in UTC."""
         return datetime.fromtimestamp(self._clock(), UTC).isoformat()
 
     def store(self, mail: Mail, key: str | None) -> str:

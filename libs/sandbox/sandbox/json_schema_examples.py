@@ -122,7 +122,7 @@ def zone_of(text: str) -> str | None:
 
 @cache
 def _zones_by_city() -> dict[str, str]:
-    """Give each city that has a zone named after it, as people write it."""
+    """Return the zone of each city that has a zone named after it, as people write it."""
     zones = [zone for zone in available_timezones() if "/" in zone and not zone.startswith("Etc/")]
     return {zone.rpartition("/")[2].replace("_", " "): zone for zone in sorted(zones)}
 

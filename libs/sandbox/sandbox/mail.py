@@ -105,7 +105,7 @@ async def clear_inbox(box: StoreDep) -> None:
 
 @inbox.post("/_sandbox/faults", status_code=201)
 async def add_fault(fault: Fault, box: StoreDep) -> Fault:
-    """Let the next requests to send fail."""
+    """Make the next requests to send fail."""
     box.faults.append(fault)
     return fault
 

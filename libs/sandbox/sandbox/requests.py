@@ -15,7 +15,7 @@ class Function(BaseModel):
     parameters: Json | None = None
 
     def to_tool(self) -> Tool:
-        """Say the same without the wire."""
+        """Translate it for the model."""
         return Tool(self.name, self.description or "", self.parameters or {})
 
 
@@ -31,7 +31,7 @@ class InputItem(BaseModel):
     output: JsonValue = None
 
     def to_item(self) -> Item | None:
-        """Say the same without the wire."""
+        """Translate it for the model."""
         match self.type:
             case "message" if self.role not in _INSTRUCTION_ROLES:
                 return Message("assistant" if self.role == "assistant" else "user", text_of(self.content))
@@ -65,7 +65,7 @@ class ResponsesRequest(BaseModel):
     stream: bool | None = None
 
     def to_model_request(self) -> ModelRequest:
-        """Say the same without the wire."""
+        """Translate it for the model."""
         items = [InputItem(content=self.input)] if isinstance(self.input, str) else self.input
         instructions = [text_of(each.content) for each in items if each.role in _INSTRUCTION_ROLES]
         functions = [tool for tool in self.tools or [] if tool.get("type") == "function"]
@@ -103,7 +103,7 @@ class ChatMessage(BaseModel):
     tool_call_id: str = ""
 
     def to_items(self) -> list[Item]:
-        """Say the same without the wire."""
+        """Translate it for the model."""
         text = text_of(self.content)
         match self.role:
             case "tool":
@@ -156,7 +156,7 @@ class ChatRequest(BaseModel):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def to_model_request(self) -> ModelRequest:
-        """Say the same without the wire."""
+        """Translate it for the model."""
         instructions = [
             text_of(message.content) for message in self.messages if message.role in _INSTRUCTION_ROLES
         ]

@@ -49,7 +49,7 @@ class ResponseObject:
         self._number = -1
 
     def events(self) -> Iterator[StreamEvent]:
-        """Tell it as a stream of events."""
+        """Yield it as a stream of events."""
         for moment in ("created", "in_progress"):
             yield self._event(f"response.{moment}", {"response": self._response("in_progress")})
         for index, item in enumerate(self._items):
@@ -58,11 +58,11 @@ class ResponseObject:
         yield self._event(f"response.{end}", {"response": self.body()})
 
     def body(self) -> Json:
-        """Tell it at once."""
+        """Return it whole."""
         return self._response("incomplete" if self._reply.is_cut else "completed")
 
     def error_event(self) -> Json:
-        """Tell of a failure in the middle of the stream."""
+        """Return the event of a failure in the middle of the stream."""
         self._number -= 1  # it stands in for an event that was not sent any more
         return self._event("response.failed", {"response": self._response("failed")}).event
 

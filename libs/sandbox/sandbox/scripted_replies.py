@@ -121,7 +121,7 @@ def _filler(question: str, number: int) -> str:
 
 
 def _role(request: ModelRequest) -> list[str]:
-    """Say who speaks: who the instructions say it is, or whom the last handoff went to."""
+    """Return who answers: who the instructions say it is, or whom the last handoff went to."""
     handoffs = [name.removeprefix(HANDOFF) for name in request.called if name.startswith(HANDOFF)]
     if handoffs:
         return [f"Speaking as the {handoffs[-1].replace('_', ' ')}, to whom this was handed over."]

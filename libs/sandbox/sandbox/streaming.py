@@ -33,15 +33,15 @@ class ModelResponse(Protocol):
     usage: Usage
 
     def events(self) -> Iterator[StreamEvent]:
-        """Tell it as a stream of events."""
+        """Yield it as a stream of events."""
         ...
 
     def body(self) -> Json:
-        """Tell it at once."""
+        """Return it whole."""
         ...
 
     def error_event(self) -> Json:
-        """Tell of a failure in the middle of the stream."""
+        """Return the event of a failure in the middle of the stream."""
         ...
 
     def encode(self, event: Json) -> bytes:

@@ -130,7 +130,7 @@ class TransitKey:
         return {"signature": f"vault:v{chosen}:{text.decode()}", "key_version": chosen}
 
     def verify(self, data: str, signature: str, *, jws: bool) -> Json:
-        """Tell whether a signature is one of ours; raises VaultError when it is none at all."""
+        """Return whether a signature is one of ours; raises VaultError when it is none at all."""
         number, raw = self._parse_signature(signature, jws=jws)
         try:
             self.versions[number].private.public_key().verify(raw, decode_base64(data))

@@ -53,14 +53,14 @@ class Vault:
     acl: Acl = field(default_factory=Acl)
 
     def next_fault(self) -> Fault | None:
-        """Give the fault that the next request meets, if one is left."""
+        """Return the fault that the next request meets, if one is left."""
         if not self.faults:
             return None
         self.faults[0].count -= 1
         return self.faults.popleft() if not self.faults[0].count else self.faults[0]
 
     def get_key(self, name: str, status: int = 404, *errors: str) -> TransitKey:
-        """Give a key; raises VaultError."""
+        """Return a key; raises VaultError."""
         if name not in self.keys:
             raise VaultError(status, *errors)
         return self.keys[name]
@@ -77,7 +77,7 @@ VaultDep = Annotated[Vault, Depends(_get_vault)]
 async def _authorize(
     request: Request, vault: VaultDep, token: Annotated[str, Header(alias="X-Vault-Token")] = ""
 ) -> str:
-    """Let a request in as Vault would now."""
+    """Authorize a request as Vault would now."""
     path = request.url.path.partition("/v1")[2]
     vault.calls.append(f"{request.method} {path}")
     if fault := vault.next_fault():
@@ -262,7 +262,7 @@ def for_each_item(body: SignRequest, one: Callable[[BatchItem], Json]) -> Json:
 
 
 def required(value: str | None, name: str) -> str:
-    """Give a parameter that must be there; raises VaultError."""
+    """Return a parameter that is required; raises VaultError."""
     if value is None:
         raise VaultError(400, f"missing {name}")
     return value
@@ -335,7 +335,7 @@ async def revoke_token(body: TokenReference, vault: VaultDep) -> None:
 
 @vault_api.get("/auth/token/lookup-self")
 async def lookup_self(token: Token) -> Json:
-    """Tell about the caller's token."""
+    """Describe the caller's token."""
     return vault_response(
         {
             "id": token,
@@ -368,7 +368,7 @@ async def renew_self(token: Token, vault: VaultDep) -> Json:
 
 @open_api.api_route("/v1/sys/health", methods=["GET", "HEAD"])
 async def health(vault: VaultDep, response: Response) -> Json:
-    """Tell how it is: 200, or 503 while sealed."""
+    """Return the health: 200, or 503 while sealed."""
     response.status_code = 503 if vault.sealed else 200
     return {"initialized": True, "sealed": vault.sealed, "standby": False, "version": "sandbox"}
 
@@ -382,7 +382,7 @@ async def set_state(state: State, vault: VaultDep) -> State:
 
 @open_api.post("/_sandbox/faults", status_code=201)
 async def add_fault(fault: Fault, vault: VaultDep) -> Fault:
-    """Let the next requests fail."""
+    """Make the next requests fail."""
     vault.faults.append(fault.model_copy())
     return fault
 

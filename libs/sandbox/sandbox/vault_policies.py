@@ -63,7 +63,7 @@ class Acl:
         return token
 
     def renew(self, token: str) -> float | None:
-        """Let a token live for another period, and give that; None for one that does not end."""
+        """Renew a token for another period, and return that; None for one that does not end."""
         if (lease := self.tokens.get(token)) is None:
             return None
         lease.expires_at = self.clock() + lease.period
@@ -89,6 +89,6 @@ class Acl:
 
 
 def allowed_capabilities(rules: Rules, path: str) -> set[str]:
-    """Tell what a policy allows on a path."""
+    """Return the capabilities that a policy grants on a path."""
     matches = [one for one in rules if one == path or (one.endswith("*") and path.startswith(one[:-1]))]
     return rules[max(matches, key=len)] if matches else set()

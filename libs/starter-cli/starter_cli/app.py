@@ -101,7 +101,7 @@ def shut_down(stack: Stack, console: Console) -> None:
 
 
 def monitor(stack: Stack, console: Console) -> None:
-    """Say which components stop being ready, and which are again, until a signal ends it."""
+    """Print which components stop being ready, and which are again, until a signal ends it."""
     previous: Mapping[str, str] = {}
     while True:
         time.sleep(STATUS_POLL_SECONDS)

@@ -73,7 +73,7 @@ async def create_database(admin: asyncpg.Connection, name: str, password: str) -
 
 
 async def get_revision(url: str) -> str | None:
-    """Tell at which revision a database is."""
+    """Return the revision of a database."""
     connection = await asyncpg.connect(url)
     try:
         revision: str | None = await connection.fetchval("select version_num from alembic_version")

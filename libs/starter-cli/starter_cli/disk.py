@@ -15,7 +15,7 @@ DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
 def shortage(data_dir: DataDir, min_free: int) -> str | None:
-    """Say where less than so many bytes are free, if anywhere; there may be no folder yet."""
+    """Return where less than so many bytes are free, if anywhere; there may be no folder yet."""
     for place in data_locations(data_dir):
         free = shutil.disk_usage(place).free
         if free < min_free:

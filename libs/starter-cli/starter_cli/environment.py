@@ -1,4 +1,4 @@
-"""What each component is told: defaults, then the caller's own variables, then what cannot be changed.
+"""The variables of each component: defaults, then the caller's own variables, then what cannot be changed.
 
 Nothing else of the caller's environment reaches a component.
 """
@@ -16,7 +16,7 @@ Environment = dict[str, str]
 
 
 def machine_variables() -> Environment:
-    """Tell a program about the machine."""
+    """Return the variables that describe the machine."""
     return {
         **non_empty(*MACHINE, *TLS, *TELEMETRY),
         "NO_PROXY": f"{HOST},localhost",
@@ -25,12 +25,12 @@ def machine_variables() -> Environment:
 
 
 def python_variables() -> Environment:
-    """Tell a Python program about the machine, and to log without delay."""
+    """Return the variables of a Python program, which logs without delay."""
     return {**machine_variables(), "PYTHONUNBUFFERED": "1"}
 
 
 def for_service(layout: Layout, replica: str) -> Environment:
-    """Tell a replica of a service what its service, and what the caller, wants it to know."""
+    """Return the variables of a replica: defaults, the caller's own, and those that cannot be changed."""
     service = layout.replicas[replica]
     return {
         **python_variables(),
@@ -44,7 +44,7 @@ def for_service(layout: Layout, replica: str) -> Environment:
 
 
 def fixed_variables(layout: Layout, replica: str) -> Environment:
-    """Tell a replica what makes it a part of this stack and of no other."""
+    """Return what makes a replica a part of this stack and of no other."""
     service = layout.replicas[replica]
     return {
         "ENVIRONMENT": "development",
@@ -62,12 +62,12 @@ def fixed_variables(layout: Layout, replica: str) -> Environment:
 
 
 def no_variables(_layout: Layout) -> Environment:
-    """Tell nothing more."""
+    """Return nothing more."""
     return {}
 
 
 def auth_defaults(layout: Layout) -> Environment:
-    """Give auth limits for a machine on which everybody comes from one address, whatever they try out."""
+    """Return limits of auth for a machine on which every caller has the same IP address."""
     return {
         "APP_PUBLIC_URL": layout.pages_url,
         "SIGNUP_RATE_LIMIT_PER_HOUR": "1000",
@@ -79,7 +79,7 @@ def auth_defaults(layout: Layout) -> Environment:
 
 
 def auth_fixed(layout: Layout) -> Environment:
-    """Tell auth its peppers, its keys, and the credentials of the other services."""
+    """Return auth's peppers, its keys, and the credentials of the other services."""
     secrets = layout.secrets
     return {
         "AUTH_PASSWORD_PEPPER": secrets["password-pepper"],
@@ -95,7 +95,7 @@ def auth_fixed(layout: Layout) -> Environment:
 
 
 def chat_agent_defaults(_layout: Layout) -> Environment:
-    """Tell chat-agent how to speak to the caller's model, if there is one."""
+    """Return how chat-agent reaches the caller's model, if there is one."""
     if not has_real_model():
         return {}
     # A server of one's own needs no key, and speaks the older protocol more often than the newer one.
@@ -104,7 +104,7 @@ def chat_agent_defaults(_layout: Layout) -> Environment:
 
 
 def chat_agent_fixed(layout: Layout) -> Environment:
-    """Tell chat-agent where its neighbour is, and the sandbox if no other model is known."""
+    """Return where conversation is, and the sandbox if there is no other model."""
     sandbox = {
         "OPENAI_API_KEY": "sandbox",
         "OPENAI_BASE_URL": f"{layout.sandbox_url}/v1",
@@ -119,20 +119,20 @@ def chat_agent_fixed(layout: Layout) -> Environment:
 
 
 def billing_webhook_defaults(layout: Layout) -> Environment:
-    """Tell billing-webhook what Stripe signs its events with."""
+    """Return the secret with which Stripe signs its events."""
     proxies = non_empty(*PROXIES) if non_empty("STRIPE_SECRET_KEY") else {}
     return {"STRIPE_WEBHOOK_SECRET": f"whsec_{layout.secrets['stripe-webhook-secret']}", **proxies}
 
 
 def notification_defaults(layout: Layout) -> Environment:
-    """Tell notification where links lead, and whose mail it is when mail really goes out."""
+    """Return where links lead, and the sender when emails really go out."""
     # Resend's own address for those who have not verified a domain yet.
     real = {"RESEND_DEFAULT_FROM": "onboarding@resend.dev", **non_empty(*PROXIES)}
     return {"APP_PUBLIC_URL": layout.pages_url, **(real if has_real_mail() else {})}
 
 
 def notification_fixed(layout: Layout) -> Environment:
-    """Tell notification to send mail: to the sandbox, unless there is a key for really sending it."""
+    """Return where emails are sent: to the sandbox, unless there is a key for really sending them."""
     sandbox = {
         "RESEND_API_KEY": "re_sandbox",
         "RESEND_BASE_URL": f"{layout.sandbox_url}/resend",
@@ -146,7 +146,7 @@ def notification_fixed(layout: Layout) -> Environment:
 
 
 def for_gateway(layout: Layout, envoy: str) -> Environment:
-    """Tell the gateway where it listens and where it sends what it hears."""
+    """Return where the gateway listens, and where it sends requests."""
     services = {
         f"{replica.upper().replace('-', '_')}_{what}": value
         for replica in layout.replicas
@@ -180,12 +180,12 @@ def for_all(layout: Layout) -> dict[str, Environment]:
 
 
 def has_real_model() -> bool:
-    """Tell whether the caller has a key for a model, or the address of a server that may need none."""
+    """Return whether the caller has a key for a model, or the address of a server that may need none."""
     return bool(non_empty(*MODEL))
 
 
 def has_real_mail() -> bool:
-    """Tell whether the caller has a key for sending mail."""
+    """Return whether the caller has a key for sending mail."""
     return bool(non_empty("RESEND_API_KEY"))
 
 

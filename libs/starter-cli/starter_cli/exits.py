@@ -27,7 +27,7 @@ def from_os_error(error: OSError) -> Failure:
 
 
 def print_failure(console: Console, failure: Failure) -> None:
-    """Say what went wrong, with the end of the log that explains it, and where that is."""
+    """Print what went wrong, the end of the log that explains it, and where that is."""
     print_line(console, f"✗ {failure.component}: {failure.reason}", "bold red")
     for line in failure.last_lines:
         print_line(console, f"  {line}", "dim")

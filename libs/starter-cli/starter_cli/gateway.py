@@ -41,7 +41,7 @@ class GatewayClient:
 
     @contextmanager
     def chat(self, message: str) -> Iterator[Iterator[RunEvent]]:
-        """Say something to the triage agent, and hear the run's events as they come."""
+        """Send a message to the triage agent, and yield the run's events as they come."""
         with self._http.stream("POST", "/api/v1/chat/stream", json={"message": message}) as response:
             if response.status_code != httpx.codes.OK:
                 response.read()
@@ -68,6 +68,6 @@ class GatewayClient:
 
 
 def describe(response: httpx.Response) -> str:
-    """Say in a sentence what was answered instead of what was hoped for."""
+    """Describe an unexpected response in a sentence."""
     request = response.request
     return f"{request.method} {request.url.path} answered {response.status_code}: {response.text[:300]}"

@@ -24,7 +24,7 @@ def print_hints(stack: Stack, console: Console) -> None:
 
 
 def locations(layout: Layout) -> list[str]:
-    """Say where everything is."""
+    """Return where everything is."""
     owner_of_demo = owner.first_owner(layout)
     return [
         f"gateway   {layout.gateway_url}",
@@ -37,7 +37,7 @@ def locations(layout: Layout) -> list[str]:
 
 
 def commands(stack: Stack) -> list[str]:
-    """Give commands that sign in, stream an answer, and read what was kept and counted."""
+    """Return commands that sign in, stream an answer, and read what was kept and counted."""
     api = f"{stack.gateway_url}/api/v1"
     credentials = json.dumps({"email": stack.owner.email, "password": stack.owner.password})
     message = json.dumps({"message": "Which is larger, 9.11 or 9.9?"})
@@ -50,7 +50,7 @@ def commands(stack: Stack) -> list[str]:
 
 
 def print_model_source(layout: Layout, console: Console) -> None:
-    """Say plainly whether a model answers, or the script that stands in for one."""
+    """Print whether a model answers, or the script that stands in for one."""
     if not environment.has_real_model():
         print_line(
             console,
@@ -69,7 +69,7 @@ def print_model_source(layout: Layout, console: Console) -> None:
 
 
 def print_unused_variables(layout: Layout, in_file: Sequence[str], console: Console) -> None:
-    """Say which of the caller's variables are not used."""
+    """Print which of the caller's variables are not used."""
     overruled, unknown = variables.unused(environment.for_all(layout), in_file)
     if overruled:
         names = ", ".join(overruled)

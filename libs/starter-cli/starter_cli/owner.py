@@ -32,7 +32,7 @@ class Owner:
 
 
 def first_owner(layout: Layout) -> Owner:
-    """Give the owner of the first tenant."""
+    """Return the owner of the first tenant."""
     return Owner(EMAIL, layout.secrets["owner-password"], TENANT)
 
 
@@ -48,7 +48,7 @@ def ensure_exists(layout: Layout, cancelled: Event) -> None:
 
 
 def databases_location(layout: Layout) -> str:
-    """Say where the databases are; a folder that was copied may have new, empty ones elsewhere."""
+    """Return where the databases are; a folder that was copied may have new, empty ones elsewhere."""
     note = layout.data_dir.databases / "home"
     return note.read_text() if note.exists() else "here"
 

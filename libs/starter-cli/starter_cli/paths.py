@@ -55,7 +55,7 @@ def port_names(replicas: Iterable[str]) -> Sequence[str]:
 
 
 def service_dir(service: str) -> Path:
-    """Give the folder of a service; raises Failure outside a checkout."""
+    """Return the folder of a service; raises Failure outside a checkout."""
     folder = CHECKOUT / "services" / service
     if not folder.is_dir():
         raise Failure(
@@ -145,7 +145,7 @@ class Layout:
     tokens_per_second: float = TOKENS_PER_SECOND
 
     def url(self, name: str) -> str:
-        """Give the HTTP address of a port."""
+        """Return the HTTP URL of a port."""
         return f"http://{HOST}:{self.ports[name]}"
 
     @property
@@ -179,6 +179,6 @@ class Layout:
         return Valkey(self.data_dir.redis, self.ports["valkey"], durable=self.durable)
 
     def database_url(self, service: str) -> str:
-        """Give the address of a service's own database, as its own role."""
+        """Return the URL of a service's own database, as its own role."""
         name, password = SERVICES[service], self.secrets[f"{service}-database"]
         return f"postgresql://{name}:{password}@{HOST}:{self.ports['postgres']}/{name}"

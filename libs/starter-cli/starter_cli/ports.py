@@ -42,7 +42,7 @@ class PortBlock:
         return False
 
     def release(self) -> None:
-        """Let others have the block."""
+        """Release the block."""
         self._bound.close()
 
 
@@ -58,7 +58,7 @@ def bind(port: int) -> socket.socket:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen on a port now."""
+    """Return whether a server could listen on a port now."""
     # Some systems let a server listen on one address beside another that listens on all of them.
     with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
         return False
@@ -78,7 +78,7 @@ def require(port: int, timeout: float = 0) -> None:
 
 
 def is_reserved(port: int) -> bool:
-    """Tell whether the system keeps a port from this account."""
+    """Return whether the system keeps a port from this account."""
     try:
         bind(port).close()
     except PermissionError:
@@ -99,7 +99,7 @@ def describe_listener(port: int) -> str:
 
 
 def describe_stack(process: psutil.Process) -> str:
-    """Say which Acme a process belongs to, if it is one of another checkout or folder."""
+    """Return which Acme a process belongs to, if it is one of another checkout or folder."""
     with suppress(psutil.Error):  # of other people's programs the system may tell nothing
         for parent in process.parents():
             if "starter_cli" in " ".join(parent.cmdline()):

@@ -139,7 +139,7 @@ def rotate(log: Path) -> None:
 
 
 def is_ready(url: str) -> bool:
-    """Tell whether a URL on this machine answers 200 now."""
+    """Return whether a URL on this machine answers 200 now."""
     return fetch(url)[0] == http.client.OK
 
 

@@ -69,5 +69,5 @@ def read(data_dir: DataDir) -> RunFile:
 
 
 def load_layout(data_dir: DataDir) -> Layout:
-    """Give the layout of the stack that runs; raises Failure when none does."""
+    """Return the layout of the stack that runs; raises Failure when none does."""
     return Layout(data_dir, read(data_dir).ports, secrets.load_or_create(data_dir.secrets_file, SECRETS))

@@ -13,7 +13,7 @@ SECRET_BYTES = 32
 
 
 def load_or_create(file: Path, names: Iterable[str]) -> Mapping[str, str]:
-    """Give the secrets of these names from the file, making those that it does not have yet."""
+    """Return the secrets of these names from the file, creating those that it does not have yet."""
     secrets = read(file)
     missing = {name: token_urlsafe(SECRET_BYTES) for name in names if name not in secrets}
     if missing:
@@ -23,7 +23,7 @@ def load_or_create(file: Path, names: Iterable[str]) -> Mapping[str, str]:
 
 
 def read(file: Path) -> dict[str, str]:
-    """Give what a secrets file holds, nothing when there is none; raises Failure when it is damaged."""
+    """Return the content of a secrets file, nothing when there is none; raises Failure when it is damaged."""
     try:
         secrets: dict[str, str] = json.loads(file.read_text())
     except FileNotFoundError:

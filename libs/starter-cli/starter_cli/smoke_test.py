@@ -37,7 +37,7 @@ def run(stack: Stack, console: Console) -> None:
 
 
 def stream_turn(gateway: GatewayClient, console: Console) -> RunEvent:
-    """Say the message, show what comes back while it comes, and give the last event."""
+    """Send the message, print the events as they come, and return the last one."""
     print_line(console, f"\nyou: {MESSAGE}\n", "bold")
     started_at, first_token = time.monotonic(), None
     last = None
@@ -76,14 +76,14 @@ def print_summary(event: RunEvent, first_token: float | None, seconds: float, co
 
 
 def check_conversation(gateway: GatewayClient, conversation_id: str) -> None:
-    """See that both sides of the turn were kept."""
+    """Verify that both messages of the turn were stored."""
     roles = [message["role"] for message in gateway.conversation(conversation_id)["messages"]]
     if not {"user", "assistant"} <= set(roles):
         raise UnexpectedResponse(f"the conversation holds {roles or 'nothing'} instead of both messages")
 
 
 def check_ledger(gateway: GatewayClient, runs_before: int) -> None:
-    """See that the run and its tokens get into the usage ledger."""
+    """Verify that the run and its tokens reach the usage ledger."""
 
     def is_counted() -> bool:
         totals = gateway.usage()

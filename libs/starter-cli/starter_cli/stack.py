@@ -32,7 +32,7 @@ PORT_RELEASE_SECONDS = 12
 
 
 def ignore_progress(_progress: Progress) -> None:
-    """Keep it to ourselves."""
+    """Ignore it."""
 
 
 class Stack(AbstractContextManager["Stack"]):
@@ -118,7 +118,7 @@ class Stack(AbstractContextManager["Stack"]):
         return owner.first_owner(self.layout)
 
     def pid(self, component: str) -> int | None:
-        """Give the process id of a component, while it runs."""
+        """Return the process id of a component, while it runs."""
         return self._supervisors[component].component.pid
 
     def kill(self, component: str) -> None:
@@ -128,7 +128,7 @@ class Stack(AbstractContextManager["Stack"]):
 
     @contextmanager
     def frozen(self, component: str) -> Iterator[None]:
-        """Have a component stand still for a while, as on a machine that has no time for it."""
+        """Suspend a component for a while, as on a machine that is overloaded."""
         pid = self.pid(component)
         if pid is None:
             yield
@@ -142,7 +142,7 @@ class Stack(AbstractContextManager["Stack"]):
                 os.kill(pid, signal.SIGCONT)
 
     def stopped(self, component: str) -> AbstractContextManager[None]:
-        """Have a component stopped for a while."""
+        """Stop a component for a while."""
         return self._supervisors[component].paused()
 
     def restart(self, component: str) -> None:
@@ -183,7 +183,7 @@ class Stack(AbstractContextManager["Stack"]):
         return block
 
     def _register_cleanup(self, stack_plan: Plan) -> None:
-        """See to it that the components are stopped, the last first."""
+        """Register that the components are stopped, the last first."""
         for layer in stack_plan.layers:
             self._cleanup.callback(stop_together, layer)
         self._cleanup.callback(self.data_dir.run_file.unlink, missing_ok=True)

@@ -17,14 +17,14 @@ NOT_READY = "not ready"
 
 
 def component_states(data_dir: DataDir) -> Iterator[tuple[ComponentRecord, str]]:
-    """Give each component with a word for how it is; raises Failure when no stack was started here."""
+    """Return each component with its state; raises Failure when no stack was started here."""
     components = run_file.read(data_dir).components
     with ThreadPoolExecutor(len(components)) as pool:
         yield from zip(components, pool.map(component_state, components), strict=True)
 
 
 def component_state(component: ComponentRecord) -> str:
-    """Tell how one component is: ok, starting, gone, not ready or why it does not come up."""
+    """Return the state of one component: ok, starting, gone, not ready or why it does not come up."""
     if component.problem:
         return f"does not start: {component.problem}"
     if component.pid is None:

@@ -66,7 +66,7 @@ def terminate_on_hangup() -> Iterator[None]:
 
 
 def is_closable(descriptor: int) -> bool:
-    """Tell whether a descriptor is a terminal, a pipe or a socket."""
+    """Return whether a descriptor is a terminal, a pipe or a socket."""
     try:
         mode = os.fstat(descriptor).st_mode
     except OSError:

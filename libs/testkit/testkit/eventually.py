@@ -35,5 +35,5 @@ async def until_async(
 
 
 def late(result: object, seconds: float) -> str:
-    """Say what a condition was to the end."""
+    """Describe a condition that did not hold in time."""
     return f"still {result!r} after {seconds:g} seconds"

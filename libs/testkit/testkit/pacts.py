@@ -159,7 +159,7 @@ def merge(path: Path, new: Json) -> str:
 
 
 def identity(interaction: Json) -> tuple[str, str, str]:
-    """Tell by what Pact knows an interaction."""
+    """Return what identifies an interaction for Pact."""
     states = json.dumps(interaction.get("providerStates", []), sort_keys=True)
     return interaction["type"], interaction["description"], states
 

@@ -26,7 +26,7 @@ class Comparison:
     sent_to_us: bool
 
     def compare(self, old: Json, new: Json, where: str, seen: frozenset[str] = frozenset()) -> Iterator[str]:
-        """Tell, in sentences, what the new schema breaks."""
+        """List, in sentences, what the new schema breaks."""
         pair = json.dumps([old, new], sort_keys=True)
         if pair in seen:
             return

@@ -60,15 +60,15 @@ class ServiceProcess:
         self._process.wait()
 
     def pause(self) -> None:
-        """Let it stand still, as a machine does that is moved or starved."""
+        """Suspend it, as happens on a machine that is moved or starved."""
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on where it stood."""
+        """Resume it where it was suspended."""
         self._process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> None:
-        """Tell it to end, as a deployment does."""
+        """Ask it to end (SIGTERM), as a deployment does."""
         self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:

@@ -33,7 +33,7 @@ class ChatRequest(BaseModel):
 
 @app.get("/")
 async def healthy() -> str:
-    """Tell that it answers."""
+    """Answer the health check."""
     return "ok"
 
 
