@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from servicekit.database import metadata
+from servicekit.database import metadata, wake_on_commit
 from servicekit.events.outbox import ReceivedEvent
 
 # In the place of who has left, where something of theirs has to stay.
@@ -58,6 +58,8 @@ tenants = Table(
 )
 
 
+# What a commit wakes that records a deletion.
+WORK = "erasure"
 USER_EVENT = "auth.user.deleted.v1"
 TENANT_EVENTS = ("auth.tenant.deleted.v1", "auth.tenant.suspended.v1", "auth.tenant.reactivated.v1")
 
@@ -77,28 +79,30 @@ class TenantChanged(BaseModel):
     purge_after: AwareDatetime | None = None
 
 
-async def record_user_deleted(session: AsyncSession, received: ReceivedEvent) -> UserDeleted:
-    """Write down that somebody has left, and that the tenants which went with them are over."""
+async def record_user_deleted(db: AsyncSession, received: ReceivedEvent) -> UserDeleted:
+    """Record that a user was deleted, and the tenants that went with them."""
     event = UserDeleted.model_validate(received.data)
-    await insert_deleted_user(session, event.user_id)
+    await insert_deleted_user(db, event.user_id)
     gone = {"version": LAST_VERSION, "purge_after": func.now()}
     for tenant_id in event.tenant_ids:
         row = insert(tenants).values(id=tenant_id, **gone)
-        await session.execute(row.on_conflict_do_update(index_elements=["id"], set_=gone))
+        await db.execute(row.on_conflict_do_update(index_elements=["id"], set_=gone))
     return event
 
 
-async def insert_deleted_user(session: AsyncSession, user_id: str) -> None:
-    """Write down that somebody has left."""
-    await session.execute(insert(deleted_users).values(user_id=user_id).on_conflict_do_nothing())
+async def insert_deleted_user(db: AsyncSession, user_id: str) -> None:
+    """Record that a user was deleted."""
+    await db.execute(insert(deleted_users).values(user_id=user_id).on_conflict_do_nothing())
+    wake_on_commit(db, WORK)
 
 
-async def record_tenant_changed(session: AsyncSession, received: ReceivedEvent) -> TenantChanged | None:
-    """Write down what has become of a tenant; None, and nothing is changed, where newer is known."""
+async def record_tenant_changed(db: AsyncSession, received: ReceivedEvent) -> TenantChanged | None:
+    """Record a change of a tenant; returns None, and changes nothing, when a newer one is recorded."""
     event = TenantChanged.model_validate(received.data)
+    wake_on_commit(db, WORK)
     row = insert(tenants).values(id=event.tenant_id, version=event.version, purge_after=event.purge_after)
     newest = {"version": row.excluded.version, "purge_after": row.excluded.purge_after}
-    noted = await session.scalar(
+    noted = await db.scalar(
         row.on_conflict_do_update(
             index_elements=["id"], set_=newest, where=tenants.c.version < row.excluded.version
         ).returning(tenants.c.id)
@@ -116,10 +120,10 @@ def pending_erasures() -> Select[str]:
     return select(deleted_users.c.user_id).where(deleted_users.c.forgotten_at.is_(None))
 
 
-async def mark_erased(session: AsyncSession, is_left: ColumnElement[bool], late: timedelta) -> None:
-    """Look no more for people of whom nothing is left, and was heard so long ago that nothing can come."""
+async def mark_erased(db: AsyncSession, is_left: ColumnElement[bool], late: timedelta) -> None:
+    """Mark deleted users as erased who have no rows left, and whose late events have all arrived."""
     done = (deleted_users.c.forgotten_at.is_(None), deleted_users.c.heard_at < func.now() - late, ~is_left)
-    await session.execute(update(deleted_users).where(*done).values(forgotten_at=func.now()))
+    await db.execute(update(deleted_users).where(*done).values(forgotten_at=func.now()))
 
 
 def purgeable_tenants() -> Select[UUID]:

@@ -8,10 +8,13 @@ from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from servicekit.database import Database
-from servicekit.workers.base import LoopWorker
+from servicekit.erasure import WORK
+from servicekit.workers.base import LoopWorker, until_set
 
 BATCH_SIZE = 200
+# The pause while something is pending, and while nothing is: what this process records is erased at once.
 POLL_SECONDS = 2.0
+IDLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class ErasureWorker(LoopWorker):
     def __init__(self, database: Database, rules: Sequence[ErasureRule]) -> None:
         super().__init__("erasure")
         self._database = database
+        self._wakeup = database.wakeup(WORK)
         self._rules = rules
         self._is_pending = select(or_(*(rule.pending.exists() for rule in rules)))
 
@@ -43,11 +47,16 @@ class ErasureWorker(LoopWorker):
 
     async def step(self) -> float:
         """Erase one batch of each rule, and the next one at once while there are more."""
+        self._wakeup.clear()
         async with self._database.begin() as db:
             if not await db.scalar(self._is_pending):
-                return POLL_SECONDS
+                return IDLE_SECONDS
         counts = [await self._apply(rule) for rule in self._rules]
         return 0 if max(counts) >= BATCH_SIZE else POLL_SECONDS
+
+    async def idle(self, seconds: float) -> None:
+        """Idle until it is time to poll, or this process has recorded that somebody was deleted."""
+        await until_set(self._wakeup, seconds)
 
     async def _apply(self, rule: ErasureRule) -> int:
         async with self._database.begin() as db:
