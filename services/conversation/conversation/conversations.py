@@ -4,12 +4,13 @@ from uuid import UUID
 
 from servicekit import erasure
 from servicekit.auth.tokens import Principal
+from servicekit.pagination import BY_TIME, next_cursor, read_cursor
 from servicekit.schemas import Page
 from sqlalchemy import ColumnElement, and_, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from conversation import paging, schemas
+from conversation import schemas
 from conversation.errors import ConversationNotFound
 from conversation.item_store import AppendLock
 from conversation.models import Conversation, Item
@@ -78,10 +79,10 @@ async def list_page(
     order = (Conversation.updated_at, Conversation.id)
     query = select(Conversation).where(owned_by(caller)).order_by(*(column.desc() for column in order))
     if cursor is not None:
-        query = query.where(tuple_(*order) < tuple_(*paging.place(cursor, paging.BY_UPDATE, str, str)))
+        query = query.where(tuple_(*order) < tuple_(*read_cursor(cursor, BY_TIME, str, str)))
     rows = (await db.scalars(query.limit(limit + 1))).all()
     conversations = [schemas.Conversation.model_validate(row) for row in rows[:limit]]
-    return Page(items=conversations, next_cursor=paging.after(rows, limit, "updated_at", "id"))
+    return Page(items=conversations, next_cursor=next_cursor(rows, limit, "updated_at", "id"))
 
 
 async def get_detail(

@@ -1,18 +1,25 @@
 """Append, list and delete the items of a conversation."""
 
 from collections.abc import Sequence
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import Field, TypeAdapter
 from servicekit.auth.tokens import Principal
+from servicekit.pagination import next_cursor, read_cursor
 from servicekit.schemas import Page
 from sqlalchemy import Text, cast, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from conversation import paging, schemas
+from conversation import schemas
 from conversation.conversations import find, lock
 from conversation.item_store import LAST_MESSAGE_LENGTH, StoredItem, insert_items, prepare, truncate
 from conversation.models import Conversation, Item, Usage
 from conversation.quotas import Quotas
+
+# What the column holds; a larger number would not reach the database.
+Position = Annotated[int, Field(ge=0, lt=2**31)]
+BY_POSITION = TypeAdapter(tuple[Position])
 
 
 async def append(
@@ -47,10 +54,10 @@ async def list_page(
     conversation = await find(db, caller, conversation_id)
     query = select(Item).where(Item.conversation_id == conversation.id).order_by(Item.position)
     if cursor is not None:
-        query = query.where(Item.position > paging.place(cursor, paging.BY_POSITION, int)[0])
+        query = query.where(Item.position > read_cursor(cursor, BY_POSITION, int)[0])
     rows = (await db.scalars(query.limit(limit + 1))).all()
     items = [schemas.Item.model_validate(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=paging.after(rows, limit, "position"))
+    return Page(items=items, next_cursor=next_cursor(rows, limit, "position"))
 
 
 async def clear(db: AsyncSession, caller: Principal, conversation_id: UUID) -> None:

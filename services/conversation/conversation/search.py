@@ -1,11 +1,16 @@
 """Full text search of Postgres in the caller's conversations."""
 
+from uuid import UUID
+
+from pydantic import TypeAdapter
 from servicekit.auth.tokens import Principal
+from servicekit.pagination import Moment, next_cursor, read_cursor
 from servicekit.schemas import Page
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from conversation import paging, schemas
+from conversation import schemas
+from conversation.items import Position
 
 # English words match by their stem, and words of every language as they are. Snippets are made only for the
 # rows that are returned, since making one reads the whole message again.
@@ -40,13 +45,15 @@ SEARCH = text("""
 # No marks around the matches: a client that rendered them would have to trust the whole snippet.
 OPTIONS = 'StartSel="", StopSel="", MinWords=10, MaxWords=30, MaxFragments=2, FragmentDelimiter=" … "'
 
+BY_MATCH = TypeAdapter(tuple[Moment, UUID, Position])
+
 
 async def search(
     db: AsyncSession, caller: Principal, query: str, limit: int, cursor: str | None = None
 ) -> Page[schemas.SearchResult]:
     """Search messages by words, "phrases", `or` and `-without`, newest first."""
     created_at, conversation_id, position = (
-        paging.place(cursor, paging.BY_TIME, str, str, int) if cursor is not None else (None, None, None)
+        read_cursor(cursor, BY_MATCH, str, str, int) if cursor is not None else (None, None, None)
     )
     result = await db.execute(
         SEARCH,
@@ -64,5 +71,5 @@ async def search(
     rows = result.all()
     matches = [schemas.SearchResult.model_validate(row) for row in rows[:limit]]
     return Page(
-        items=matches, next_cursor=paging.after(rows, limit, "created_at", "conversation_id", "position")
+        items=matches, next_cursor=next_cursor(rows, limit, "created_at", "conversation_id", "position")
     )

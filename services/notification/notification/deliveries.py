@@ -4,20 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from servicekit import erasure
 from servicekit.auth.tokens import Principal
 from servicekit.backoff import exponential, jittered
 from servicekit.database import wake_on_commit
 from servicekit.erasure import deleted_users
+from servicekit.pagination import BY_TIME, next_cursor, read_cursor
 from servicekit.retention import RetentionRule
-from servicekit.schemas import InvalidCursor, Page, decode_cursor, encode_cursor
+from servicekit.schemas import Page
 from servicekit.telemetry import traceparent
 from sqlalchemy import delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from notification import schemas
 from notification.models import UNFINISHED, Base, Delivery
@@ -114,28 +113,13 @@ async def list_page(
 ) -> Page[schemas.Notification]:
     """List the caller's notifications, newest first: those of the tenant and those of none."""
     in_tenant = or_(Delivery.tenant_id == caller.tenant_id, Delivery.tenant_id.is_(None))
-    query = (
-        select(Delivery)
-        .where(in_tenant, Delivery.user_id == caller.user_id)
-        .order_by(Delivery.created_at.desc(), Delivery.id.desc())
-        .limit(limit + 1)
-    )
+    order = (Delivery.created_at, Delivery.id)
+    query = select(Delivery).where(in_tenant, Delivery.user_id == caller.user_id)
     if cursor:
-        last = aliased(Delivery)
-        older = tuple_(Delivery.created_at, Delivery.id) < tuple_(last.created_at, last.id)
-        query = query.join(last, last.id == id_in(cursor)).where(older)
-    rows = (await db.scalars(query)).all()
-    more = len(rows) > limit
+        query = query.where(tuple_(*order) < tuple_(*read_cursor(cursor, BY_TIME, str, str)))
+    newest_first = query.order_by(*(column.desc() for column in order))
+    rows = (await db.scalars(newest_first.limit(limit + 1))).all()
     return Page(
         items=[schemas.Notification.model_validate(row) for row in rows[:limit]],
-        next_cursor=encode_cursor(str(rows[limit - 1].id)) if more else None,
+        next_cursor=next_cursor(rows, limit, "created_at", "id"),
     )
-
-
-def id_in(cursor: str) -> UUID:
-    """Return the id of the last notification of the previous page."""
-    (text,) = decode_cursor(cursor, str)
-    try:
-        return UUID(str(text))
-    except ValueError:
-        raise InvalidCursor from None
