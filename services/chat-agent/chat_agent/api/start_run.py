@@ -60,7 +60,7 @@ async def start_run(
             return StartedRun(earlier, is_new=False)
         raise IdempotencyInProgress(retry_after=1)
     if started.run.status == RunStatus.RUNNING:
-        manager.start(started.run, begins_conversation=is_new_conversation)
+        manager.start(started.run, is_new_conversation=is_new_conversation)
     else:
         manager.claim_due.set()
     await manager.stop(started.to_stop)

@@ -34,18 +34,18 @@ class LeaseRenewer(LoopWorker):
         """Renew all leases at once."""
         manager = self._manager
         if self._keep_alive.due():
-            for live in manager.active.values():
-                live.log.wake_readers()
-        if active := dict(manager.active):
+            for active in manager.active.values():
+                active.log.wake_readers()
+        if runs := dict(manager.active):
             async with manager.database.begin() as session:
-                renewed = await leases.renew(session, manager.lease, list(active))
-            for run_id, live in active.items():
+                renewed = await leases.renew(session, manager.lease, list(runs))
+            for run_id, active in runs.items():
                 attempt, stop = renewed.get(run_id, (0, None))
-                if attempt == live.run.attempt:
+                if attempt == active.run.attempt:
                     if stop is not None:
-                        live.stop(stop)
-                elif not live.is_ending and manager.active.get(run_id) is live:
-                    manager.abandon(live)
+                        active.stop(stop)
+                elif not active.is_ending and manager.active.get(run_id) is active:
+                    active.abandon()
         return self._interval
 
 

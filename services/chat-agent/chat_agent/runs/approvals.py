@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent.errors import ApprovalAnswered, ApprovalNotFound
 from chat_agent.models import Approval, Run, RunStatus
 from chat_agent.runs import store
-from chat_agent.runs.leases import RELOAD, Lease
+from chat_agent.runs.leases import RELOAD, Lease, owned
 from chat_agent.runs.outcome import Outcome
 
 
@@ -25,7 +25,7 @@ async def suspend(  # noqa: PLR0913, PLR0917  # what a run needs to go on later
     """Let a run wait for answers; does nothing, and says so, when it is somebody else's by now."""
     statement = (
         update(Run)
-        .where(Run.id == run.id, Run.attempt == run.attempt, Run.status == RunStatus.RUNNING)
+        .where(owned(run))
         .values(
             status=RunStatus.WAITING,
             owner=None,

@@ -8,7 +8,20 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Uuid, and_, bindparam, cast, exists, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Uuid,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -55,6 +68,15 @@ class Lease:
         }
 
 
+def owned(run: Run, *statuses: RunStatus) -> ColumnElement[bool]:
+    """Match the row of a run while it has one of these statuses (running), and no newer attempt exists.
+
+    Every write for a run that is executed goes through this fence.
+    """
+    fence = and_(Run.id == run.id, Run.attempt == run.attempt)
+    return fence & Run.status.in_(statuses or (RunStatus.RUNNING,))
+
+
 async def lock_conversation(session: AsyncSession, conversation_id: UUID) -> None:
     """Let nobody else begin, end or take a run in this conversation until the transaction is over."""
     await session.execute(
@@ -74,35 +96,37 @@ async def lock_open_runs(session: AsyncSession, conversation_id: UUID) -> list[R
 
 async def checkpoint(session: AsyncSession, run: Run, usage: Usage) -> bool:
     """Keep how far a run is; what was said is kept in the conversation. False: it is somebody else's."""
-    mine = update(Run).where(Run.id == run.id, Run.attempt == run.attempt, Run.status == RunStatus.RUNNING)
+    statement = update(Run).where(owned(run))
     updated = await session.scalars(
-        mine.values(usage=usage.model_dump(mode="json"), state=None).returning(Run.id)
+        statement.values(usage=usage.model_dump(mode="json"), state=None).returning(Run.id)
     )
     return updated.one_or_none() is not None
 
 
 async def store_usage(session: AsyncSession, run: Run, usage: Usage) -> None:
     """Keep what was used by an attempt that others go on from."""
-    mine = update(Run).where(Run.id == run.id, Run.attempt == run.attempt, Run.status == RunStatus.RUNNING)
-    await session.execute(mine.values(usage=usage.model_dump(mode="json")))
+    statement = update(Run).where(owned(run))
+    await session.execute(statement.values(usage=usage.model_dump(mode="json")))
 
 
 async def renew(
     session: AsyncSession, lease: Lease, run_ids: list[UUID]
 ) -> dict[UUID, tuple[int, str | None]]:
     """Say that this replica still works on these runs; gives each that is still its: attempt and stop."""
-    mine = update(Run).where(Run.id.in_(run_ids), Run.owner == lease.owner, Run.status == RunStatus.RUNNING)
+    statement = update(Run).where(
+        Run.id.in_(run_ids), Run.owner == lease.owner, Run.status == RunStatus.RUNNING
+    )
     rows = await session.execute(
-        mine.values(lease_expires_at=func.now() + lease.ttl).returning(Run.id, Run.attempt, Run.stop)
+        statement.values(lease_expires_at=func.now() + lease.ttl).returning(Run.id, Run.attempt, Run.stop)
     )
     return {id_: (attempt, stop) for id_, attempt, stop in rows}
 
 
 async def release(session: AsyncSession, owner: str, run_ids: list[UUID]) -> None:
     """Hand runs over to whoever takes them first."""
-    mine = update(Run).where(Run.id.in_(run_ids), Run.owner == owner, Run.status == RunStatus.RUNNING)
+    statement = update(Run).where(Run.id.in_(run_ids), Run.owner == owner, Run.status == RunStatus.RUNNING)
     # Nothing is lost with this one: what it has used is kept, and whoever takes the run need not guess.
-    await session.execute(mine.values(owner=None, lease_expires_at=func.now(), losses=0))
+    await session.execute(statement.values(owner=None, lease_expires_at=func.now(), losses=0))
 
 
 async def is_any_due(session: AsyncSession) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy.sql import ClauseElement
 from chat_agent.errors import ConversationBusy, RunAlreadyFinished, RunNotFound
 from chat_agent.events import RunCompleted
 from chat_agent.models import FINISHED, Base, Run, RunStatus
-from chat_agent.runs.leases import Lease, lock_open_runs
+from chat_agent.runs.leases import Lease, lock_open_runs, owned
 from chat_agent.runs.outcome import Outcome
 from chat_agent.schemas import AgentStatus
 
@@ -138,11 +138,7 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
     ended_at = datetime.now(UTC)
     statement = (
         update(Run)
-        .where(
-            Run.id == run.id,
-            Run.attempt == run.attempt,
-            Run.status.in_((RunStatus.RUNNING, RunStatus.QUEUED)),
-        )
+        .where(owned(run, RunStatus.RUNNING, RunStatus.QUEUED))
         .values(
             status=outcome.status,
             output=outcome.output,

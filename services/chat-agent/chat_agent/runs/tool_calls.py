@@ -10,7 +10,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import ToolOutcomeUnknown
-from chat_agent.models import Run, RunStatus, ToolCall
+from chat_agent.models import Run, ToolCall
+from chat_agent.runs.leases import owned
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,9 @@ class ToolCallJournal:
 
     async def _record_start(self, call_id: str, name: str, arguments: str) -> bool:
         # Only the newest owner of a run finds it here: one that was taken for dead begins nothing any more.
-        owned = select(Run.id, literal(call_id), literal(name), literal(arguments)).where(
-            Run.id == self.run.id, Run.attempt == self.run.attempt, Run.status == RunStatus.RUNNING
-        )
+        run = select(Run.id, literal(call_id), literal(name), literal(arguments)).where(owned(self.run))
         columns = ["run_id", "call_id", "name", "arguments"]
-        new = (
-            insert(ToolCall).from_select(columns, owned).on_conflict_do_nothing().returning(ToolCall.call_id)
-        )
+        new = insert(ToolCall).from_select(columns, run).on_conflict_do_nothing().returning(ToolCall.call_id)
         async with self.database.begin() as session:
             return (await session.scalars(new)).one_or_none() is not None
 
