@@ -11,10 +11,18 @@ from servicekit.schemas import Page
 from chat_agent import models, schemas
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
-from chat_agent.api import start_run
-from chat_agent.api.dependencies import AgentName, ManagerDep, Reader, ResumeAfter, ToolReader, Writer
-from chat_agent.api.rate_limits import ChatLimiterDep, StreamLimiterDep
+from chat_agent.api.dependencies import (
+    AgentName,
+    IdempotencyKey,
+    ManagerDep,
+    Reader,
+    ResumeAfter,
+    ToolReader,
+    Writer,
+)
+from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.sse import event_stream
+from chat_agent.api.start_run import answer_approvals, chat_response, start_run, stop_run, to_agent_schema
 from chat_agent.errors import AgentNotFound
 from chat_agent.event_log.store import EventType
 from chat_agent.execution import subscribe
@@ -63,17 +71,23 @@ router = APIRouter(prefix="/api/v1")
     operation_id="chat_with_agent",
     max_body_size=schemas.MAX_CHAT_BODY,
 )
-async def answer_whole(
-    request: schemas.ChatRequest, limiter: ChatLimiterDep, response: Response
+async def answer_whole(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+    request: schemas.ChatRequest,
+    caller: Writer,
+    manager: ManagerDep,
+    key: IdempotencyKey,
+    limiter: ChatLimiter,
+    response: Response,
 ) -> schemas.ChatAnswer:
     """Say something to an agent, and get the whole answer; 202 when the run waits for an approval first."""
-    admitted = await limiter.start(request, streamed=False)
-    final = await subscribe.final_event(limiter.manager, admitted.turn.run.id)
-    response.headers.update(admitted.headers)
+    async with limiter.admit("chat") as grant:
+        started = await start_run(manager, caller, request, key)
+    final = await subscribe.final_event(manager, started.run.id)
+    response.headers.update({**grant.headers(), **started.headers()})
     response.status_code = (
         status.HTTP_202_ACCEPTED if final.type == EventType.RUN_WAITING else status.HTTP_200_OK
     )
-    return start_run.chat_response(admitted.turn, final)
+    return chat_response(started, final)
 
 
 @router.post(
@@ -83,11 +97,18 @@ async def answer_whole(
     tags=["chat"],
     max_body_size=schemas.MAX_CHAT_BODY,
 )
-async def answer_streamed(request: schemas.ChatRequest, limiter: ChatLimiterDep) -> StreamingResponse:
+async def answer_streamed(
+    request: schemas.ChatRequest,
+    caller: Writer,
+    manager: ManagerDep,
+    key: IdempotencyKey,
+    limiter: ChatLimiter,
+) -> StreamingResponse:
     """Say something to an agent, and hear the answer as it is made, with every tool call and handoff."""
-    admitted = await limiter.start(request, streamed=True)
-    events = subscribe.sse_frames(limiter.manager, admitted.turn.run.id, admitted.is_authorized)
-    return event_stream(events, admitted.lease, admitted.headers)
+    async with limiter.admit("stream") as grant:
+        started = await start_run(manager, caller, request, key)
+    frames = subscribe.sse_frames(manager, started.run.id, caller)
+    return event_stream(frames, grant.lease, {**grant.headers(), **started.headers()})
 
 
 @router.post(
@@ -97,12 +118,20 @@ async def answer_streamed(request: schemas.ChatRequest, limiter: ChatLimiterDep)
     tags=["runs"],
     max_body_size=schemas.MAX_CHAT_BODY,
 )
-async def create_run(request: schemas.ChatRequest, limiter: ChatLimiterDep, response: Response) -> models.Run:
+async def create_run(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+    request: schemas.ChatRequest,
+    caller: Writer,
+    manager: ManagerDep,
+    key: IdempotencyKey,
+    limiter: ChatLimiter,
+    response: Response,
+) -> models.Run:
     """Say something to an agent, and go away: the run can be read, heard and cancelled by its id."""
-    admitted = await limiter.start(request, streamed=False)
-    run = admitted.turn.run
-    response.headers.update({**admitted.headers, "Location": f"/api/v1/runs/{run.id}"})
-    return run
+    async with limiter.admit("chat") as grant:
+        started = await start_run(manager, caller, request, key)
+    location = {"Location": f"/api/v1/runs/{started.run.id}"}
+    response.headers.update({**grant.headers(), **started.headers(), **location})
+    return started.run
 
 
 @router.get("/runs", tags=["runs"])
@@ -126,20 +155,22 @@ async def read_run(run_id: UUID, caller: Reader, session: Session) -> schemas.Ru
 
 
 @router.get("/runs/{run_id}/events", response_class=StreamingResponse, responses=RESUMED, tags=["runs"])
-async def read_run_events(run_id: UUID, limiter: StreamLimiterDep, after: ResumeAfter) -> Response:
+async def read_run_events(
+    run_id: UUID, caller: Reader, manager: ManagerDep, limiter: ReplayLimiter, after: ResumeAfter
+) -> Response:
     """Hear a run's events, from the beginning or from where a stream broke off; 204 when all was heard."""
-    if not await subscribe.has_more(limiter.manager, limiter.caller, run_id, after):
+    if not await subscribe.has_more(manager, caller, run_id, after):
         # What tells an EventSource not to come again (WHATWG HTML 9.2.3).
         return Response(status_code=status.HTTP_204_NO_CONTENT)
-    admission = await limiter.admit()
-    events = subscribe.sse_frames(limiter.manager, run_id, limiter.is_authorized, after)
-    return event_stream(events, admission.lease, admission.headers())
+    async with limiter.admit("replay") as grant:
+        frames = subscribe.sse_frames(manager, run_id, caller, after)
+    return event_stream(frames, grant.lease, grant.headers())
 
 
 @router.post("/runs/{run_id}/cancel", response_model=schemas.Run, tags=["runs"])
 async def cancel_run(run_id: UUID, caller: Writer, manager: ManagerDep) -> models.Run:
     """Stop a run. What it has said is kept, marked as incomplete, and counted; its last event says when."""
-    return await start_run.cancel_run(manager, caller, run_id)
+    return await stop_run(manager, caller, run_id)
 
 
 @router.post("/runs/{run_id}/approvals/{approval_id}", response_model=schemas.Run, tags=["runs"])
@@ -147,13 +178,13 @@ async def answer_approval(
     run_id: UUID, approval_id: UUID, decision: schemas.Answer, caller: Writer, manager: ManagerDep
 ) -> models.Run:
     """Allow or refuse what a run has asked for. When all is answered it goes on; its events go on, too."""
-    return (await start_run.answer_approvals(manager, caller, run_id, {approval_id: decision})).run
+    return (await answer_approvals(manager, caller, run_id, {approval_id: decision})).run
 
 
 @router.get("/agents", response_model=list[schemas.Agent], tags=["agents"])
 async def list_agents(_caller: ToolReader) -> list[schemas.Agent]:
     """List the agents that can be talked to."""
-    return [start_run.to_agent_schema(agent) for agent in AGENTS.values()]
+    return [to_agent_schema(agent) for agent in AGENTS.values()]
 
 
 @router.get("/agents/{name}/status", response_model=schemas.AgentStatus, tags=["agents"])

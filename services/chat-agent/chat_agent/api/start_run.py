@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 import agents
 from opentelemetry import trace
 from servicekit.auth.tokens import Principal
-from servicekit.idempotency import IdempotencyInProgress
+from servicekit.idempotency import REPLAYED, IdempotencyInProgress
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
@@ -26,39 +27,45 @@ History = Sequence[dict[str, Any]]
 
 @dataclass(frozen=True)
 class StartedRun:
-    """A run that was asked for; `heard` is the number of the last event that the client has heard."""
+    """A run that was started or resumed, and the number of the last event that the client has read."""
 
     run: Run
     is_new: bool
     last_event_id: int = 0
 
+    def headers(self) -> dict[str, str]:
+        """Return the headers that name the run and its conversation, and say whether it is a replay."""
+        ids = {"Acme-Run-Id": str(self.run.id), "Acme-Conversation-Id": str(self.run.conversation_id)}
+        return ids if self.is_new else {**ids, REPLAYED: "true"}
+
 
 async def start_run(
     manager: RunManager, caller: Principal, request: ChatRequest, key: str | None, prelude: History = ()
 ) -> StartedRun:
-    """Begin a run, or find the one that this key began; it is committed before anybody hears of it.
+    """Start a run, or return the one that this key has started; it is committed before this returns.
 
-    The prelude stands before the message if a conversation begins with it. Raises AgentNotFound,
+    The prelude precedes the message where the conversation is new. Raises AgentNotFound,
     ConversationNotFound, ConversationBusy, and IdempotencyConflict when the key was used for another message.
     """
     if request.agent_type not in AGENTS:
-        raise AgentNotFound(
-            f"There is no agent called {request.agent_type!r}. There are: {', '.join(AGENTS)}."
-        )
-    if earlier := await find_earlier(manager, caller, request, key):
-        return StartedRun(earlier, is_new=False)
-    history = await initial_history(manager, caller, request.conversation_id, prelude)
-    values = {**new_run_values(manager, caller, request, key), "prelude": history}
-    is_new_conversation = request.conversation_id is None
+        agents_ = ", ".join(AGENTS)
+        raise AgentNotFound(f"There is no agent called {request.agent_type!r}. There are: {agents_}.")
+    values, is_new_conversation = new_run_values(manager, caller, request, key), not request.conversation_id
+    started = None
     async with manager.database.begin() as session:
-        started = await store.start(
-            session, values, manager.lease, request.on_conflict, is_alone=is_new_conversation
-        )
-    if started is None:
-        # Another request with the same key was faster.
-        if earlier := await find_earlier(manager, caller, request, key):
+        if earlier := await find_earlier(session, caller, request, key):
             return StartedRun(earlier, is_new=False)
-        raise IdempotencyInProgress(retry_after=1)
+        is_known = is_new_conversation or await store.has_run_in(session, caller, values["conversation_id"])
+        if is_known:
+            values["prelude"] = [*prelude] if is_new_conversation else []
+            started = await insert(session, manager, values, request)
+    if not is_known:
+        # No transaction is held while another service is called.
+        values["prelude"] = await initial_history(manager, caller, values["conversation_id"], prelude)
+        async with manager.database.begin() as session:
+            started = await insert(session, manager, values, request)
+    if started is None:
+        return await repeated(manager, caller, request, key)
     if started.run.status == RunStatus.RUNNING:
         manager.start(started.run, is_new_conversation=is_new_conversation)
     else:
@@ -67,30 +74,42 @@ async def start_run(
     return StartedRun(started.run, is_new=True)
 
 
-async def initial_history(
-    manager: RunManager, caller: Principal, conversation_id: UUID | None, prelude: History
-) -> list[dict[str, Any]]:
-    """Return the items that a new conversation starts with; raises ConversationNotFound."""
-    if conversation_id is None:
-        return [*prelude]
+async def insert(
+    session: AsyncSession, manager: RunManager, values: dict[str, Any], request: ChatRequest
+) -> store.InsertedRun | None:
+    """Insert a run, running or queued; none when its key has started one meanwhile."""
+    return await store.start(
+        session, values, manager.lease, request.on_conflict, is_alone=request.conversation_id is None
+    )
+
+
+async def repeated(
+    manager: RunManager, caller: Principal, request: ChatRequest, key: str | None
+) -> StartedRun:
+    """Return the run of a request with the same key that was faster; raises IdempotencyInProgress."""
     async with manager.database.begin() as session:
-        is_known = await store.has_run_in(session, caller, conversation_id)
-    if is_known:
-        return []
+        if earlier := await find_earlier(session, caller, request, key):
+            return StartedRun(earlier, is_new=False)
+    raise IdempotencyInProgress(retry_after=1)
+
+
+async def initial_history(
+    manager: RunManager, caller: Principal, conversation_id: UUID, prelude: History
+) -> list[dict[str, Any]]:
+    """Return what precedes the message in a conversation without runs; raises ConversationNotFound."""
     conversations = manager.conversation_client(caller)
     await conversations.create_if_missing(conversation_id)
-    has_begun = bool(prelude and await conversations.items(conversation_id, last=1))
-    return [] if has_begun else [*prelude]
+    has_items = bool(prelude and await conversations.items(conversation_id, last=1))
+    return [] if has_items else [*prelude]
 
 
 async def find_earlier(
-    manager: RunManager, caller: Principal, request: ChatRequest, key: str | None
+    session: AsyncSession, caller: Principal, request: ChatRequest, key: str | None
 ) -> Run | None:
-    """Find the run that this key began, if there is a key and a run."""
+    """Find the run that this key has started, if there is a key and a run."""
     if key is None:
         return None
-    async with manager.database.begin() as session:
-        return await store.find_by_key(session, caller, key, request.message, request.agent_type)
+    return await store.find_by_key(session, caller, key, request.message, request.agent_type)
 
 
 def new_run_values(
@@ -129,7 +148,7 @@ async def answer_approvals(
     return StartedRun(run, is_new=True, last_event_id=last.seq if last and is_resumed else 0)
 
 
-async def cancel_run(manager: RunManager, caller: Principal, run_id: UUID) -> Run:
+async def stop_run(manager: RunManager, caller: Principal, run_id: UUID) -> Run:
     """Stop a run; raises RunNotFound, RunAlreadyFinished."""
     async with manager.database.begin() as session:
         run = await store.cancel(session, caller, run_id)

@@ -48,6 +48,7 @@ class RunManager:
         owner = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"  # a name
         self.lease = Lease(owner, timedelta(seconds=settings.run_lease_seconds))
         self.database = resources.database
+        self.verifier = resources.verifier
         self.writer = EventWriter(resources.redis)
         self.signals = Signals(resources.redis, self.on_signal)
         self.repair = TerminalEventRepair(resources.database, resources.redis, settings)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 from redis.exceptions import RedisError
@@ -24,9 +24,6 @@ KEEP_ALIVE = b": keep-alive\n\n"
 # For people who read the wire. A client sees that the run's last event is missing, and hears 401 when it
 # comes again to resume.
 TOKEN_EXPIRED_COMMENT = b": the access token is no longer good\n\n"
-
-# Whether whoever listens may go on to.
-IsAuthorized = Callable[[], Awaitable[bool]]
 
 
 async def subscribe(
@@ -133,21 +130,21 @@ async def has_more(manager: RunManager, caller: Principal, run_id: UUID, after: 
 
 
 async def while_authorized(
-    is_authorized: IsAuthorized, batches: AsyncIterator[Sequence[RunEvent]]
+    manager: RunManager, caller: Principal, batches: AsyncIterator[Sequence[RunEvent]]
 ) -> AsyncIterator[Sequence[RunEvent]]:
-    """Pass events on while the caller is authorized, checked with every batch; raises TokenExpired."""
+    """Pass events on while the caller's token is valid, checked with every batch; raises TokenExpired."""
     async for events in batches:
-        if not await is_authorized():
+        if not await manager.verifier.is_still_valid(caller):
             raise TokenExpired
         yield events
 
 
 async def sse_frames(
-    manager: RunManager, run_id: UUID, is_authorized: IsAuthorized, after: int = 0
+    manager: RunManager, run_id: UUID, caller: Principal, after: int = 0
 ) -> AsyncIterator[bytes]:
-    """Give a run's events as server-sent events (WHATWG HTML 9.2)."""
+    """Yield a run's events as server-sent events (WHATWG HTML 9.2)."""
     try:
-        async for events in while_authorized(is_authorized, subscribe(manager, run_id, after)):
+        async for events in while_authorized(manager, caller, subscribe(manager, run_id, after)):
             yield b"".join([event.frame for event in events]) or KEEP_ALIVE
     except TokenExpired:
         yield TOKEN_EXPIRED_COMMENT

@@ -7,8 +7,9 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from chat_agent.api.dependencies import AgentName
-from chat_agent.api.rate_limits import ChatLimiterDep
+from chat_agent.api.dependencies import AgentName, IdempotencyKey, ManagerDep, Writer
+from chat_agent.api.rate_limits import ChatLimiter
+from chat_agent.api.start_run import answer_approvals, start_run
 from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.requests import (
@@ -117,14 +118,24 @@ class RunAgentInput(LenientModel):
     response_class=StreamingResponse,
     responses={200: responses.stream_response_doc("AG-UI events.")},
 )
-async def run_agent(name: AgentName, body: RunAgentInput, limiter: ChatLimiterDep) -> StreamingResponse:
+async def run_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+    name: AgentName,
+    body: RunAgentInput,
+    caller: Writer,
+    manager: ManagerDep,
+    key: IdempotencyKey,
+    limiter: ChatLimiter,
+) -> StreamingResponse:
     """Answer the last message of a thread, or go on with what was interrupted, as AG-UI events."""
-    conversation_id = conversation_id_for(limiter.caller, body.thread_id)
+    conversation_id = conversation_id_for(caller, body.thread_id)
     if body.resume:
         decisions = {one.interrupt_id: one.to_decision() for one in body.resume}
-        admitted = await responses.resume_with_approvals(limiter, conversation_id, decisions)
+        run = await responses.find_waiting(manager, caller, conversation_id)
+        async with limiter.admit("stream") as grant:
+            started = await answer_approvals(manager, caller, run.id, decisions)
     else:
         translated = body.translate(name, conversation_id)
-        admitted = await limiter.start(translated.request, translated.prelude, streamed=True)
-    thread = Thread(body.thread_id, body.run_id, body.state)
-    return responses.streaming_response(limiter.manager, admitted, AgUiEvents(admitted.turn.run.id, thread))
+        async with limiter.admit("stream") as grant:
+            started = await start_run(manager, caller, translated.request, key, translated.prelude)
+    encoder = AgUiEvents(started.run.id, Thread(body.thread_id, body.run_id, body.state))
+    return responses.streaming_response(manager, caller, started, grant, encoder)

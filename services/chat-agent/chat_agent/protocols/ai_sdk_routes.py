@@ -7,7 +7,9 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from chat_agent.api.rate_limits import ChatLimiterDep, StreamLimiterDep
+from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, Writer
+from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
+from chat_agent.api.start_run import answer_approvals, start_run
 from chat_agent.protocols import responses
 from chat_agent.protocols.ai_sdk import HEADERS, UiMessageStream
 from chat_agent.protocols.requests import (
@@ -102,24 +104,27 @@ class UiRequest(LenientModel):
 
 
 @router.post("", response_class=StreamingResponse, responses={200: STREAM})
-async def answer_ui(body: UiRequest, limiter: ChatLimiterDep) -> StreamingResponse:
+async def answer_ui(
+    body: UiRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
+) -> StreamingResponse:
     """Answer the last message of a chat, or go on with what was allowed in it, as a UI message stream."""
-    conversation_id = conversation_id_for(limiter.caller, body.id)
+    conversation_id = conversation_id_for(caller, body.id)
     if decisions := body.approvals():
-        admitted = await responses.resume_with_approvals(limiter, conversation_id, decisions)
+        run = await responses.find_waiting(manager, caller, conversation_id)
+        async with limiter.admit("stream") as grant:
+            started = await answer_approvals(manager, caller, run.id, decisions)
     else:
         translated = body.translate(conversation_id)
-        admitted = await limiter.start(translated.request, translated.prelude, streamed=True)
-    return responses.streaming_response(limiter.manager, admitted, UiMessageStream(), HEADERS)
+        async with limiter.admit("stream") as grant:
+            started = await start_run(manager, caller, translated.request, key, translated.prelude)
+    return responses.streaming_response(manager, caller, started, grant, UiMessageStream(), HEADERS)
 
 
 @router.get("/{chat_id}/stream", response_class=StreamingResponse, responses=RESUMED)
-async def resume_ui(chat_id: ChatId, limiter: StreamLimiterDep) -> Response:
+async def resume_ui(chat_id: ChatId, caller: Reader, manager: ManagerDep, limiter: ReplayLimiter) -> Response:
     """Hear from its beginning what is being answered in a chat; 204 when nothing is."""
-    async with limiter.manager.database.begin() as session:
-        run = await store.find_unfinished(
-            session, limiter.caller, conversation_id_for(limiter.caller, chat_id)
-        )
+    async with manager.database.begin() as session:
+        run = await store.find_unfinished(session, caller, conversation_id_for(caller, chat_id))
     if run is None:
         return Response(status_code=204)
-    return await responses.replay_response(limiter, run.id, UiMessageStream(), HEADERS)
+    return await responses.replay_response(manager, limiter, run.id, UiMessageStream(), HEADERS)

@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from servicekit.auth.tokens import Principal
 from servicekit.errors import ServiceError
 
 from chat_agent.errors import TokenExpired
 from chat_agent.event_log.store import EventType, RunEvent, make_event
 from chat_agent.execution.manager import RunManager
-from chat_agent.execution.subscribe import KEEP_ALIVE, IsAuthorized, subscribe, while_authorized
+from chat_agent.execution.subscribe import KEEP_ALIVE, subscribe, while_authorized
 from chat_agent.runs.outcome import Outcome, terminal_event
 
 Payload = Mapping[str, Any]
@@ -58,20 +59,19 @@ class ProtocolEncoder:
 
 
 async def stream(
-    manager: RunManager, run_id: UUID, encoder: ProtocolEncoder, is_authorized: IsAuthorized, after: int = 0
+    manager: RunManager, run_id: UUID, encoder: ProtocolEncoder, caller: Principal, after: int = 0
 ) -> AsyncIterator[bytes]:
-    """Say a run in a voice, to its end or to where it waits for a person, for as long as it may be heard.
+    """Encode a run to its end, or until it waits for a person, while the caller's token is valid.
 
-    The voice hears all of the run, and what it says of the events after number `after` is given.
+    The encoder is fed with all of the run; only what it makes of events after number `after` is sent.
     """
+    events = subscribe(manager, run_id, until_finished=True)
     try:
-        async for frames in encode_events(
-            while_authorized(is_authorized, subscribe(manager, run_id, until_finished=True)), encoder, after
-        ):
+        async for frames in encode_events(while_authorized(manager, caller, events), encoder, after):
             yield frames
-    except TokenExpired as ended:
-        # Their clients take a stream that merely stops for a whole answer.
-        yield encoder.encode(error_event(run_id, ended))
+    except TokenExpired as expired:
+        # Clients of these protocols take a stream that merely stops for a complete answer.
+        yield encoder.encode(error_event(run_id, expired))
 
 
 def error_event(run_id: UUID, error: ServiceError) -> RunEvent:

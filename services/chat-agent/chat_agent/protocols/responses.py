@@ -1,21 +1,24 @@
-"""From a turn that was let in to its answer, in any encoder: as a stream, or whole."""
+"""From a started run to its response in any protocol: as a stream, or whole."""
 
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from fastapi.responses import StreamingResponse
+from servicekit.auth.tokens import Principal
+from servicekit.rate_limits import Grant
 
-from chat_agent.api.rate_limits import Admitted, ChatLimiter, StreamLimiter
+from chat_agent.api.rate_limits import RateLimiter
 from chat_agent.api.sse import event_stream
+from chat_agent.api.start_run import StartedRun
 from chat_agent.errors import ApprovalNotFound
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
 from chat_agent.model import failures
+from chat_agent.models import Run
 from chat_agent.protocols.encoder import ProtocolEncoder, feed, stream
 from chat_agent.runs import store
-from chat_agent.schemas import Answer
 
 EVENT = {
     "type": "object",
@@ -31,37 +34,43 @@ def stream_response_doc(description: str) -> dict[str, Any]:
     return {"description": description, "content": {"text/event-stream": {"schema": EVENT}}}
 
 
-async def resume_with_approvals(
-    limiter: ChatLimiter, conversation_id: UUID, decisions: Mapping[UUID, Answer]
-) -> Admitted:
-    """Let the run go on that waits in a conversation; raises ApprovalNotFound when none does."""
-    async with limiter.manager.database.begin() as session:
-        run = await store.find_unfinished(session, limiter.caller, conversation_id)
+async def find_waiting(manager: RunManager, caller: Principal, conversation_id: UUID) -> Run:
+    """Return the run that waits for approvals in a conversation; raises ApprovalNotFound."""
+    async with manager.database.begin() as session:
+        run = await store.find_unfinished(session, caller, conversation_id)
     if run is None:
         raise ApprovalNotFound
-    return await limiter.answer_approvals(run.id, decisions, streamed=True)
+    return run
 
 
-def streaming_response(
-    manager: RunManager, admitted: Admitted, encoder: ProtocolEncoder, headers: Mapping[str, str] = NO_HEADERS
+def streaming_response(  # noqa: PLR0913, PLR0917  # what is streamed, to whom, and how
+    manager: RunManager,
+    caller: Principal,
+    started: StartedRun,
+    grant: Grant,
+    encoder: ProtocolEncoder,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> StreamingResponse:
-    """Answer with a stream; a client that goes away does not stop the run."""
-    turn = admitted.turn
-    frames = stream(manager, turn.run.id, encoder, admitted.is_authorized, turn.last_event_id)
-    return event_stream(frames, admitted.lease, {**admitted.headers, **headers})
+    """Respond with a stream; a client that disconnects does not stop the run."""
+    frames = stream(manager, started.run.id, encoder, caller, started.last_event_id)
+    return event_stream(frames, grant.lease, {**grant.headers(), **started.headers(), **headers})
 
 
 async def replay_response(
-    limiter: StreamLimiter, run_id: UUID, encoder: ProtocolEncoder, headers: Mapping[str, str] = NO_HEADERS
+    manager: RunManager,
+    limiter: RateLimiter,
+    run_id: UUID,
+    encoder: ProtocolEncoder,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> StreamingResponse:
-    """Stream a run that was asked for before, from its beginning."""
-    admission = await limiter.admit()
-    frames = stream(limiter.manager, run_id, encoder, limiter.is_authorized)
-    return event_stream(frames, admission.lease, {**admission.headers(), **headers})
+    """Stream a run again, from its beginning."""
+    async with limiter.admit("replay") as grant:
+        frames = stream(manager, run_id, encoder, limiter.caller)
+    return event_stream(frames, grant.lease, {**grant.headers(), **headers})
 
 
 async def complete(manager: RunManager, run_id: UUID, encoder: ProtocolEncoder) -> None:
-    """Let a encoder hear all of a run; raises the error by which it failed."""
+    """Feed an encoder with all of a run; raises the error by which it failed."""
     events = await subscribe.wait_for_end(manager, run_id)
     feed(encoder, events)
     raise_failure(events[-1])

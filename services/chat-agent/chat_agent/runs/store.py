@@ -30,7 +30,7 @@ MAX_QUEUED = 20
 
 
 @dataclass(frozen=True)
-class StartedRun:
+class InsertedRun:
     """A run that was begun, and those that have to stop for it."""
 
     run: Run
@@ -39,7 +39,7 @@ class StartedRun:
 
 async def start(
     session: AsyncSession, values: dict[str, Any], lease: Lease, on_conflict: OnConflict, *, is_alone: bool
-) -> StartedRun | None:
+) -> InsertedRun | None:
     """Begin a run, or line it up behind those of its conversation; none when its key has begun one before.
 
     `is_alone`: nobody else can know the conversation yet. Raises ConversationBusy when `on_conflict` says so,
@@ -47,22 +47,22 @@ async def start(
     """
     open_runs = [] if is_alone else await lock_open_runs(session, values["conversation_id"])
     if not open_runs:
-        return started(await _insert(session, {**values, **lease.initial_values()}))
+        return inserted(await _insert(session, {**values, **lease.initial_values()}))
     if (key := values["idempotency_key"]) and any(one.idempotency_key == key for one in open_runs):
         return None
     if on_conflict == "reject" or (on_conflict == "enqueue" and len(open_runs) > MAX_QUEUED):
         raise ConversationBusy(retry_after=2)
     run = await _insert(session, {**values, "status": RunStatus.QUEUED})
     if run is None or on_conflict == "enqueue":
-        return started(run)
+        return inserted(run)
     for one in open_runs:
         await stop(session, one, on_conflict)
-    return StartedRun(run, open_runs)
+    return InsertedRun(run, open_runs)
 
 
-def started(run: Run | None) -> StartedRun | None:
+def inserted(run: Run | None) -> InsertedRun | None:
     """Say that a run was begun, if there is one."""
-    return None if run is None else StartedRun(run)
+    return None if run is None else InsertedRun(run)
 
 
 async def _insert(session: AsyncSession, values: dict[str, Any]) -> Run | None:

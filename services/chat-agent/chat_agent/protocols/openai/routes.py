@@ -1,17 +1,20 @@
 """The routes that OpenAI's clients speak to: a model is an agent, a response is a run."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
+from servicekit.auth.tokens import Principal
 
 from chat_agent.agents import AGENTS
-from chat_agent.api import start_run
-from chat_agent.api.dependencies import ManagerDep, ToolReader, Writer
-from chat_agent.api.rate_limits import Admitted, ChatLimiter, ChatLimiterDep, StreamLimiterDep
+from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, ToolReader, Writer
+from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
+from chat_agent.api.start_run import answer_approvals, start_run, stop_run
 from chat_agent.errors import AgentNotFound
 from chat_agent.execution import subscribe
-from chat_agent.models import RunStatus
+from chat_agent.execution.manager import RunManager
+from chat_agent.models import Run, RunStatus
 from chat_agent.protocols import responses
 from chat_agent.protocols.encoder import feed
 from chat_agent.protocols.openai import errors
@@ -70,16 +73,19 @@ async def read_model(name: ModelName, _caller: ToolReader) -> Model:
     response_class=Response,
     responses=complete_or_stream_doc("A completion, or its chunks.", "chat.completion"),
 )
-async def complete_chat(body: CompletionRequest, limiter: ChatLimiterDep) -> Response:
+async def complete_chat(
+    body: CompletionRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
+) -> Response:
     """Answer the last message; the ones before it open a new conversation, unless one is named."""
     translated = body.translate()
-    admitted = await limiter.start(translated.request, translated.prelude, streamed=bool(body.stream))
-    run, include_usage = admitted.turn.run, bool(body.stream_options and body.stream_options.include_usage)
-    encoder = ChatCompletion(run, metadata=body.metadata, include_usage=include_usage)
+    async with limiter.admit("stream" if body.stream else "chat") as grant:
+        started = await start_run(manager, caller, translated.request, key, translated.prelude)
+    include_usage = bool(body.stream_options and body.stream_options.include_usage)
+    encoder = ChatCompletion(started.run, metadata=body.metadata, include_usage=include_usage)
     if body.stream:
-        return responses.streaming_response(limiter.manager, admitted, encoder)
-    await responses.complete(limiter.manager, run.id, encoder)
-    return JSONResponse(encoder.completion(), headers=admitted.headers)
+        return responses.streaming_response(manager, caller, started, grant, encoder)
+    await responses.complete(manager, started.run.id, encoder)
+    return JSONResponse(encoder.completion(), headers={**grant.headers(), **started.headers()})
 
 
 @router.post(
@@ -87,18 +93,31 @@ async def complete_chat(body: CompletionRequest, limiter: ChatLimiterDep) -> Res
     response_class=Response,
     responses=complete_or_stream_doc("A response, or its events.", "response"),
 )
-async def create_response(body: ResponseRequest, limiter: ChatLimiterDep) -> Response:
+async def create_response(
+    body: ResponseRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
+) -> Response:
     """Answer the input; `previous_response_id` or `conversation` goes on with a conversation."""
-    admitted, echoed = await start_response(body, limiter), body.model_dump(include=ECHOED)
-    run = admitted.turn.run
-    encoder = ResponseStream(run, request=echoed)
-    if body.stream:
-        return responses.streaming_response(limiter.manager, admitted, encoder)
-    if body.background:
-        feed(encoder, await subscribe.read_all(limiter.manager, run.id))
+    conversation_id = body.conversation_id()
+    previous = await find_previous(body, caller, manager)
+    if previous is not None:
+        conversation_id = previous.conversation_id
+    if decisions := body.approvals():
+        if previous is None:
+            raise InvalidParameter("previous_response_id", "Name the response that has asked for approval.")
+        start = partial(answer_approvals, manager, caller, previous.id, decisions)
     else:
-        await responses.complete(limiter.manager, run.id, encoder)
-    return JSONResponse(encoder.response, headers=admitted.headers)
+        translated = body.translate(conversation_id)
+        start = partial(start_run, manager, caller, translated.request, key, translated.prelude)
+    async with limiter.admit("stream" if body.stream else "chat") as grant:
+        started = await start()
+    encoder = ResponseStream(started.run, request=body.model_dump(include=ECHOED))
+    if body.stream:
+        return responses.streaming_response(manager, caller, started, grant, encoder)
+    if body.background:
+        feed(encoder, await subscribe.read_all(manager, started.run.id))
+    else:
+        await responses.complete(manager, started.run.id, encoder)
+    return JSONResponse(encoder.response, headers={**grant.headers(), **started.headers()})
 
 
 @router.get(
@@ -106,16 +125,21 @@ async def create_response(body: ResponseRequest, limiter: ChatLimiterDep) -> Res
     response_class=Response,
     responses=complete_or_stream_doc("A response, or its events again.", "response"),
 )
-async def read_response(
-    response_id: ResponseId, limiter: StreamLimiterDep, stream: bool = False, starting_after: After = -1
+async def read_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+    response_id: ResponseId,
+    caller: Reader,
+    manager: ManagerDep,
+    limiter: ReplayLimiter,
+    stream: bool = False,
+    starting_after: After = -1,
 ) -> Response:
     """Read a response, or hear it from the beginning or from where a stream broke off."""
-    async with limiter.manager.database.begin() as session:
-        run = await store.find(session, limiter.caller, run_id_of(response_id))
+    async with manager.database.begin() as session:
+        run = await store.find(session, caller, run_id_of(response_id))
     encoder = ResponseStream(run, after=starting_after)
     if stream:
-        return await responses.replay_response(limiter, run.id, encoder)
-    feed(encoder, await subscribe.read_all(limiter.manager, run.id))
+        return await responses.replay_response(manager, limiter, run.id, encoder)
+    feed(encoder, await subscribe.read_all(manager, run.id))
     return JSONResponse(encoder.response)
 
 
@@ -125,7 +149,7 @@ async def cancel_response(response_id: ResponseId, caller: Writer, manager: Mana
     async with manager.database.begin() as session:
         run = await store.find(session, caller, run_id_of(response_id))
     if run.status != RunStatus.CANCELLED:
-        run = await start_run.cancel_run(manager, caller, run.id)
+        run = await stop_run(manager, caller, run.id)
     events = await subscribe.wait_for_end(manager, run.id)
     encoder = ResponseStream(run)
     feed(encoder, events)
@@ -139,15 +163,9 @@ async def cancel_response(response_id: ResponseId, caller: Writer, manager: Mana
 ECHOED = {"instructions", "metadata", "previous_response_id", "background"}
 
 
-async def start_response(body: ResponseRequest, limiter: ChatLimiter) -> Admitted:
-    """Begin a response, or let one go on whose requests for approval are answered; raises RunNotFound."""
-    previous, conversation_id = None, body.conversation_id()
-    if body.previous_response_id is not None:
-        async with limiter.manager.database.begin() as session:
-            previous = await store.find(session, limiter.caller, run_id_of(body.previous_response_id))
-    if decisions := body.approvals():
-        if previous is None:
-            raise InvalidParameter("previous_response_id", "Name the response that has asked for approval.")
-        return await limiter.answer_approvals(previous.id, decisions, streamed=bool(body.stream))
-    translated = body.translate(previous.conversation_id if previous else conversation_id)
-    return await limiter.start(translated.request, translated.prelude, streamed=bool(body.stream))
+async def find_previous(body: ResponseRequest, caller: Principal, manager: RunManager) -> Run | None:
+    """Return the run of the response that this one continues, if it names one; raises RunNotFound."""
+    if body.previous_response_id is None:
+        return None
+    async with manager.database.begin() as session:
+        return await store.find(session, caller, run_id_of(body.previous_response_id))
