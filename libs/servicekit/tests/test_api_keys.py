@@ -17,7 +17,8 @@ from servicekit.auth import api_keys
 from servicekit.auth.api_keys import ApiKeyIntrospector
 from servicekit.auth.call_limits import CallRates
 from servicekit.auth.dependencies import Caller
-from servicekit.http.client import HttpPool, ServiceTokens
+from servicekit.http.client import HttpPool
+from servicekit.http.service_tokens import ServiceTokens
 from servicekit.rate_limits import tenant_key
 from starlette.applications import Starlette
 from starlette.requests import Request

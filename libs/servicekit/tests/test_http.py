@@ -14,14 +14,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from pydantic import SecretStr
 from sandbox.embedded import free_port
 from servicekit import context
-from servicekit.http.client import (
-    DependencyUnavailable,
-    HttpPool,
-    HttpResponse,
-    ServiceClient,
-    ServiceTokens,
-    send,
-)
+from servicekit.http.client import DependencyUnavailable, HttpPool, HttpResponse, send
+from servicekit.http.service_tokens import ServiceClient, ServiceTokens
 from testkit.live_server import serving
 
 TENANT = uuid4()

@@ -15,7 +15,8 @@ from testkit.eventually import until
 PROGRAM = """
 import asyncio, contextlib, pathlib
 from fastapi import APIRouter
-from servicekit.app import create_service, serve
+from servicekit.app import create_service
+from servicekit.server import serve
 from servicekit.auth.dependencies import public
 from servicekit.settings import ServiceSettings
 

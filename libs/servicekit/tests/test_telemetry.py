@@ -20,7 +20,7 @@ from servicekit.app import ResourcesDep, create_service
 from servicekit.auth.dependencies import public
 from servicekit.database import Database, Session
 from servicekit.events.outbox import outbox
-from servicekit.workers.retention import RetentionWorker
+from servicekit.retention import RetentionWorker
 from servicekit.http.client import send
 from servicekit.settings import ServiceSettings
 from servicekit.events.relay import Consumer, OutboxRelay

@@ -32,7 +32,8 @@ import orjson
 from pact import Pact
 from pact.pact import PactServer
 from servicekit.events.outbox import ReceivedEvent
-from servicekit.http.client import HttpPool, ServiceTokens
+from servicekit.http.client import HttpPool
+from servicekit.http.service_tokens import ServiceTokens
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -15,7 +15,8 @@ from servicekit.app import create_service
 from servicekit.auth.dependencies import on_behalf_of, require
 from servicekit.auth.tokens import Principal
 from servicekit.events.outbox import Event
-from servicekit.http.client import HttpPool, ServiceClient
+from servicekit.http.client import HttpPool
+from servicekit.http.service_tokens import ServiceClient
 from servicekit.settings import ServiceSettings
 from testkit.pact_provider import pacts_of_provider, verify_provider
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, person, service_tokens

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
-from servicekit.app import Resources, create_service, serve
+from servicekit.app import Resources, create_service
 from servicekit.request_limits import KIB
+from servicekit.server import serve
 from servicekit.workers.supervisor import running_all
 
 from auth.account import routes as account

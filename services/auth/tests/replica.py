@@ -5,7 +5,7 @@ import os
 import sys
 
 from auth.main import create_app
-from servicekit.app import serve
+from servicekit.server import serve
 
 if __name__ == "__main__":
     os.environ.update(json.loads(sys.stdin.readline()))

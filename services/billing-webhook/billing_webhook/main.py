@@ -1,7 +1,8 @@
 """billing-webhook: the usage ledger and Stripe's events."""
 
 from fastapi import FastAPI
-from servicekit.app import create_service, serve
+from servicekit.app import create_service
+from servicekit.server import serve
 
 from billing_webhook.routes import billing, webhooks
 from billing_webhook.settings import Settings

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from servicekit.app import Resources, create_service, serve
+from servicekit.app import Resources, create_service
+from servicekit.server import serve
 from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 

@@ -10,7 +10,7 @@ from agents import Agent
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext, tool
 from chat_agent.main import create_app
-from servicekit.app import serve
+from servicekit.server import serve
 
 
 def marks() -> Path:

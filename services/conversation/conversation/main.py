@@ -1,7 +1,8 @@
 """conversation: stores the history of every conversation."""
 
 from fastapi import FastAPI
-from servicekit.app import create_service, serve
+from servicekit.app import create_service
+from servicekit.server import serve
 
 from conversation import internal_routes, routes
 from conversation.quotas import Quotas

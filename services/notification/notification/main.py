@@ -1,7 +1,8 @@
 """notification: sends each email once."""
 
 from fastapi import FastAPI
-from servicekit.app import create_service, serve
+from servicekit.app import create_service
+from servicekit.server import serve
 
 from notification.routes import router
 from notification.settings import Settings

@@ -22,7 +22,8 @@ from servicekit.auth.tokens import InvalidToken, Principal
 from servicekit.backoff import Clock
 from servicekit.client_ip import client_ip
 from servicekit.errors import TooManyRequests
-from servicekit.http.client import DependencyUnavailable, HttpPool, ServiceTokens
+from servicekit.http.client import DependencyUnavailable, HttpPool
+from servicekit.http.service_tokens import ServiceTokens
 
 PREFIX = "acme_ak_"
 # Id, secret (256 bits) and checksum, in hexadecimal.

@@ -1,20 +1,17 @@
-"""Calls from one service to another: with its own token, on somebody's behalf, bounded in time and number."""
+"""An HTTP client for calls between services, bounded in time and number."""
 
-import asyncio
 import json as stdlib_json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import urlencode, urlsplit
-from uuid import UUID
 
 import aiohttp
 import orjson
 import stamina
 from opentelemetry import propagate
-from pydantic import BaseModel, JsonValue, SecretStr
+from pydantic import JsonValue
 
 from servicekit.context import request_id
 from servicekit.errors import Unavailable
@@ -24,8 +21,6 @@ logger = logging.getLogger(__name__)
 TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=2)
 # Shorter than the five seconds of uvicorn, so that none is taken up again while it is being closed.
 KEEP_ALIVE_SECONDS = 4
-# A token is renewed this long before it expires, so that none expires on its way.
-RENEW_SECONDS = 60
 RETRIABLE = frozenset({502, 503, 504})
 
 
@@ -97,107 +92,6 @@ async def _no_retries(
         return await send(request)
     except aiohttp.ClientConnectionError as error:
         raise NoResponse(type(error).__name__) from error
-
-
-class IssuedToken(BaseModel):
-    """auth's answer with a token."""
-
-    access_token: str
-    expires_in: float
-
-
-class ServiceTokens:
-    """A service's own access tokens, got by client credentials (RFC 6749 4.4) and kept until they age."""
-
-    def __init__(self, http: HttpPool, auth_url: str, client_id: str, secret: SecretStr | None) -> None:
-        self._http = http
-        self._url = f"{auth_url.rstrip('/')}/internal/v1/oauth/token"
-        self._credentials = (client_id, secret)
-        self._kept: dict[tuple[str, str], tuple[str, float]] = {}
-        self._lock = asyncio.Lock()
-
-    async def send(  # noqa: PLR0913  # the parts of a request
-        self,
-        http: HttpPool,
-        audience: str,
-        scope: str,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        json: JsonValue = None,
-        params: Mapping[str, str | int] | None = None,
-    ) -> HttpResponse:
-        """Send a request with a token for one service; when it is refused, once more with a new one.
-
-        A token may be refused before its time: the key that signed it may have been revoked.
-        """
-        refused: str | None = None
-        while True:
-            token = await self.get(audience, scope, refused=refused)
-            carried = {**(headers or {}), "Authorization": f"Bearer {token}"}
-            answer = await send(http, method, url, headers=carried, json=json, params=params)
-            if answer.status != HTTPStatus.UNAUTHORIZED or refused is not None:
-                return answer
-            refused = token
-
-    async def get(self, audience: str, scope: str, *, refused: str | None = None) -> str:
-        """Return a token for one service, not the `refused` one; raises DependencyUnavailable without one."""
-        async with self._lock:
-            token, expires = self._kept.get((audience, scope), ("", 0.0))
-            if time.monotonic() >= expires - RENEW_SECONDS or token == refused:
-                token, expires = await self._fetch(audience, scope)
-                self._kept[audience, scope] = token, expires
-            return token
-
-    async def _fetch(self, audience: str, scope: str) -> tuple[str, float]:
-        client_id, secret = self._credentials
-        if secret is None:
-            raise DependencyUnavailable("This service has no credentials of its own (SERVICE_CLIENT_SECRET).")
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": client_id,
-            "client_secret": secret.get_secret_value(),
-            "audience": audience,
-            "scope": scope,
-        }
-        answer = await send(self._http, "POST", self._url, data=form)
-        if answer.status != HTTPStatus.OK:
-            logger.error("service token refused", extra={"status": answer.status, "audience": audience})
-            raise DependencyUnavailable
-        issued = IssuedToken.model_validate_json(answer.body)
-        return issued.access_token, time.monotonic() + issued.expires_in
-
-
-@dataclass(frozen=True)
-class ServiceClient:
-    """One other service, called over its internal port."""
-
-    http: HttpPool
-    tokens: ServiceTokens
-    base_url: str
-    audience: str
-    scope: str
-
-    async def request(  # the parts of a request
-        self,
-        method: str,
-        path: str,
-        *,
-        on_behalf_of: tuple[UUID, str],
-        json: JsonValue = None,
-        params: Mapping[str, str | int] | None = None,
-    ) -> HttpResponse:
-        """Call `/internal/v1{path}` for a person of a tenant; every route called this way must be idempotent.
-
-        Answers below 500 are given back as they are; raises DependencyUnavailable when there is none.
-        """
-        tenant_id, subject = on_behalf_of
-        headers = {"Acme-On-Behalf-Of": f"{tenant_id}/{subject}"}
-        url = f"{self.base_url.rstrip('/')}/internal/v1{path}"
-        return await self.tokens.send(
-            self.http, self.audience, self.scope, method, url, headers=headers, json=json, params=params
-        )
 
 
 async def send(  # noqa: PLR0913  # the parts of a request

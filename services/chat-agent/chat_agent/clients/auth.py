@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 from servicekit.auth.permissions import Role, allows
-from servicekit.http.client import DependencyUnavailable, ServiceClient
+from servicekit.http.client import DependencyUnavailable
+from servicekit.http.service_tokens import ServiceClient
 
 from chat_agent.clients.retry import retry
 from chat_agent.errors import AuthUnavailable, MembershipEnded, TenantSuspended

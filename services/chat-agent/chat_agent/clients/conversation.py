@@ -9,7 +9,8 @@ from uuid import UUID
 
 import orjson
 from pydantic import BaseModel
-from servicekit.http.client import DependencyUnavailable, ServiceClient
+from servicekit.http.client import DependencyUnavailable
+from servicekit.http.service_tokens import ServiceClient
 
 from chat_agent.errors import (
     ConversationLimitReached,

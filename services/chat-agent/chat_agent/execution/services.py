@@ -7,7 +7,7 @@ from uuid import UUID
 from agents import RunConfig
 from redis.asyncio import Redis
 from servicekit.database import Database
-from servicekit.http.client import ServiceClient
+from servicekit.http.service_tokens import ServiceClient
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.clients.auth import MembershipClient

@@ -23,7 +23,8 @@ from pydantic import SecretStr
 from servicekit import erasure
 from servicekit.database import Database
 from servicekit.erasure import tenants
-from servicekit.http.client import HttpPool, ServiceClient, ServiceTokens
+from servicekit.http.client import HttpPool
+from servicekit.http.service_tokens import ServiceClient, ServiceTokens
 from sqlalchemy import select
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER, consumer_pact, machine, service_tokens
 
