@@ -70,11 +70,10 @@ def auth_defaults(layout: Layout) -> Environment:
     """Return limits of auth for a machine on which every caller has the same IP address."""
     return {
         "APP_PUBLIC_URL": layout.pages_url,
-        "SIGNUP_RATE_LIMIT_PER_HOUR": "1000",
-        "AUTH_TOKEN_RATE_LIMIT_PER_MINUTE": "1000",
-        "AUTH_REFRESH_RATE_LIMIT_PER_MINUTE": "1000",
+        "AUTH_RATE_LIMITS": json.dumps(
+            dict.fromkeys(("ip:register", "ip:token", "ip:refresh", "ip:email/verify"), 1000)
+        ),
         "EMAIL_VERIFICATION_IP_RATE_LIMIT_PER_HOUR": "1000",
-        "EMAIL_VERIFICATION_ATTEMPT_RATE_LIMIT_PER_MINUTE": "1000",
     }
 
 

@@ -1,6 +1,6 @@
 """What auth is told from outside."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import combinations
@@ -41,6 +41,45 @@ PEPPERS = (
 )
 # ISO 3166-1 alpha-2.
 Country = Annotated[str, StringConstraints(to_upper=True, pattern="^[A-Za-z]{2}$")]
+
+
+# How often, and in how many seconds. `ip:` limits the address that requests come from; `subject:` the
+# account, mailbox, session or client that they are about, from wherever they come.
+RATE_LIMITS: Mapping[str, tuple[int, int]] = {
+    "ip:register": (20, HOUR),
+    "ip:token": (60, MINUTE),
+    "ip:refresh": (60, MINUTE),
+    "ip:email/send": (10, HOUR),
+    "ip:service-accounts/issue": (10, MINUTE),
+    "ip:oauth/token": (120, MINUTE),
+    "ip:api-key": (30, MINUTE),
+    "ip:email/verify": (30, MINUTE),
+    "ip:password/forgot": (20, HOUR),
+    "ip:password/reset": (30, MINUTE),
+    "ip:account/restore": (30, MINUTE),
+    "ip:second-factor": (30, MINUTE),
+    "ip:passkeys": (30, MINUTE),
+    "ip:step-up": (30, MINUTE),
+    "ip:magic-link": (20, HOUR),
+    "ip:magic-link/verify": (30, MINUTE),
+    "ip:invites/accept": (30, MINUTE),
+    "ip:signup-requests": (5, HOUR),
+    "subject:token": (30, MINUTE),
+    "subject:refresh": (30, MINUTE),
+    "subject:oauth/token": (60, MINUTE),
+    "subject:mail": (3, HOUR),
+    "subject:password/forgot": (5, HOUR),
+    "subject:factors": (30, MINUTE),
+    # Each time ten hashes.
+    "subject:recovery-codes": (10, HOUR),
+    # Each time a letter with which to set a new password.
+    "subject:factors/reset": (5, HOUR),
+    "subject:magic-link": (5, HOUR),
+    "subject:tenants": (10, HOUR),
+    "subject:invites": (100, HOUR),
+    "subject:invites/mail": (3, HOUR),
+    "subject:signup-requests": (3, DAY),
+}
 
 
 @dataclass(frozen=True)
@@ -154,11 +193,12 @@ class Settings(ServiceSettings):
     auth_magic_link_enabled: bool = False
     magic_link_token_ttl_minutes: Annotated[int, Field(ge=1, le=10)] = 10
 
-    signup_rate_limit_per_hour: Count = 20
-    auth_token_rate_limit_per_minute: Count = 60
-    auth_token_account_rate_limit_per_minute: Count = 30
-    auth_refresh_rate_limit_per_minute: Count = 60
-    auth_refresh_session_rate_limit_per_minute: Count = 30
+    # As JSON: {"ip:token": 1000} changes that one of RATE_LIMITS. The four below are variables of their own.
+    auth_rate_limits: dict[str, Count] = Field(default_factory=dict)
+    email_verification_email_rate_limit_per_hour: Count = 3
+    email_verification_ip_rate_limit_per_hour: Count = 10
+    password_reset_email_rate_limit_per_hour: Count = 5
+    password_reset_ip_rate_limit_per_hour: Count = 20
     # Failures in a row (no more than 10: see security/lockout.py), or from one address, and how long that
     # account or address is locked then.
     auth_lockout_threshold: Annotated[int, Field(ge=1, le=10)] = 5
@@ -172,32 +212,6 @@ class Settings(ServiceSettings):
     auth_spraying_alarm_accounts: Count = 20
     auth_stuffing_alarm_accounts: Count = 100
     auth_stuffing_alarm_networks: Count = 50
-    email_verification_ip_rate_limit_per_hour: Count = 10
-    email_verification_email_rate_limit_per_hour: Count = 3
-    email_verification_attempt_rate_limit_per_minute: Count = 30
-    auth_api_key_failure_rate_limit_per_minute: Count = 30
-    password_reset_ip_rate_limit_per_hour: Count = 20
-    password_reset_email_rate_limit_per_hour: Count = 5
-    password_reset_attempt_rate_limit_per_minute: Count = 30
-    account_restore_attempt_rate_limit_per_minute: Count = 30
-    auth_second_factor_rate_limit_per_minute: Count = 30
-    auth_passkey_rate_limit_per_minute: Count = 30
-    auth_step_up_rate_limit_per_minute: Count = 30
-    auth_factors_account_rate_limit_per_minute: Count = 30
-    # Each time ten hashes.
-    auth_recovery_codes_rate_limit_per_hour: Count = 10
-    magic_link_ip_rate_limit_per_hour: Count = 20
-    magic_link_email_rate_limit_per_hour: Count = 5
-    magic_link_attempt_rate_limit_per_minute: Count = 30
-    auth_tenant_rate_limit_per_hour: Count = 10
-    auth_invite_rate_limit_per_hour: Count = 100
-    auth_invite_email_rate_limit_per_hour: Count = 3
-    auth_invite_accept_rate_limit_per_minute: Count = 30
-    signup_request_rate_limit_per_hour: Count = 5
-    signup_request_email_rate_limit_per_day: Count = 3
-    auth_service_account_issue_rate_limit_per_minute: Count = 10
-    auth_oauth_token_rate_limit_per_minute: Count = 120
-    auth_oauth_token_client_rate_limit_per_minute: Count = 60
 
     # Where new signing keys are made; of one in Vault, only where it is and when it signs is stored.
     auth_signer: Literal["file", "vault"] = "file"
@@ -220,48 +234,17 @@ class Settings(ServiceSettings):
         return self.auth_limits
 
     @property
-    def address_limits(self) -> dict[str, tuple[int, Seconds]]:
-        """How often one address may use a route, and in how many seconds."""
-        return {
-            "register": (self.signup_rate_limit_per_hour, HOUR),
-            "token": (self.auth_token_rate_limit_per_minute, MINUTE),
-            "refresh": (self.auth_refresh_rate_limit_per_minute, MINUTE),
-            "email/send": (self.email_verification_ip_rate_limit_per_hour, HOUR),
-            "service-accounts/issue": (self.auth_service_account_issue_rate_limit_per_minute, MINUTE),
-            "oauth/token": (self.auth_oauth_token_rate_limit_per_minute, MINUTE),
-            "api-key": (self.auth_api_key_failure_rate_limit_per_minute, MINUTE),
-            "email/verify": (self.email_verification_attempt_rate_limit_per_minute, MINUTE),
-            "password/forgot": (self.password_reset_ip_rate_limit_per_hour, HOUR),
-            "password/reset": (self.password_reset_attempt_rate_limit_per_minute, MINUTE),
-            "account/restore": (self.account_restore_attempt_rate_limit_per_minute, MINUTE),
-            "second-factor": (self.auth_second_factor_rate_limit_per_minute, MINUTE),
-            "passkeys": (self.auth_passkey_rate_limit_per_minute, MINUTE),
-            "step-up": (self.auth_step_up_rate_limit_per_minute, MINUTE),
-            "magic-link": (self.magic_link_ip_rate_limit_per_hour, HOUR),
-            "magic-link/verify": (self.magic_link_attempt_rate_limit_per_minute, MINUTE),
-            "invites/accept": (self.auth_invite_accept_rate_limit_per_minute, MINUTE),
-            "signup-requests": (self.signup_request_rate_limit_per_hour, HOUR),
+    def rate_limits(self) -> dict[str, tuple[int, int]]:
+        """How often each use is allowed, and in how many seconds."""
+        counts = {
+            "ip:email/send": self.email_verification_ip_rate_limit_per_hour,
+            "subject:mail": self.email_verification_email_rate_limit_per_hour,
+            "ip:password/forgot": self.password_reset_ip_rate_limit_per_hour,
+            "subject:password/forgot": self.password_reset_email_rate_limit_per_hour,
+            "subject:factors/reset": self.password_reset_email_rate_limit_per_hour,
+            **self.auth_rate_limits,
         }
-
-    @property
-    def subject_limits(self) -> dict[str, tuple[int, Seconds]]:
-        """How often a route may be used for one account, address of mail or session, from wherever."""
-        return {
-            "token": (self.auth_token_account_rate_limit_per_minute, MINUTE),
-            "refresh": (self.auth_refresh_session_rate_limit_per_minute, MINUTE),
-            "oauth/token": (self.auth_oauth_token_client_rate_limit_per_minute, MINUTE),
-            "mail": (self.email_verification_email_rate_limit_per_hour, HOUR),
-            "password/forgot": (self.password_reset_email_rate_limit_per_hour, HOUR),
-            "factors": (self.auth_factors_account_rate_limit_per_minute, MINUTE),
-            "recovery-codes": (self.auth_recovery_codes_rate_limit_per_hour, HOUR),
-            # Each time a letter with which to set a new password.
-            "factors/reset": (self.password_reset_email_rate_limit_per_hour, HOUR),
-            "magic-link": (self.magic_link_email_rate_limit_per_hour, HOUR),
-            "tenants": (self.auth_tenant_rate_limit_per_hour, HOUR),
-            "invites": (self.auth_invite_rate_limit_per_hour, HOUR),
-            "invites/mail": (self.auth_invite_email_rate_limit_per_hour, HOUR),
-            "signup-requests": (self.signup_request_email_rate_limit_per_day, DAY),
-        }
+        return {name: (counts.get(name, count), per) for name, (count, per) in RATE_LIMITS.items()}
 
     @property
     def answer_floor(self) -> float:
@@ -341,6 +324,7 @@ class Settings(ServiceSettings):
             *super().unfit_anywhere(),
             *self.broken_sealing_keys(),
             *self.too_short_overlap(),
+            *self.unknown_rate_limits(),
             *self.check_geoip(),
             *self.without_a_signer(),
         ]
@@ -387,6 +371,11 @@ class Settings(ServiceSettings):
                 else []
             ),
         ]
+
+    def unknown_rate_limits(self) -> list[str]:
+        """List names in AUTH_RATE_LIMITS that limit nothing."""
+        unknown = sorted(self.auth_rate_limits.keys() - RATE_LIMITS.keys())
+        return [f"AUTH_RATE_LIMITS is invalid: there is no limit named {name}" for name in unknown]
 
     def check_geoip(self) -> list[str]:
         """List country rules that lack a GeoIP database."""

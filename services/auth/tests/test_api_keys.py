@@ -277,7 +277,7 @@ async def test_lists_page_by_page(auth):
 
 
 async def test_counts_keys_that_are_none_by_address(start):
-    auth = await start(auth_api_key_failure_rate_limit_per_minute=3)
+    auth = await start(auth_rate_limits={"ip:api-key": 3})
     wrong = [api_keys.format_key(uuid4(), "0" * 64) for _ in range(4)]
     assert [(await introspected(auth, key, "203.0.113.1")).status_code for key in wrong] == [
         200,

@@ -51,11 +51,11 @@ async def test_no_route_that_anybody_may_send_an_address_to_answers_sooner(auth,
         # Also where a mailbox has had enough: that would tell that others write to it.
         "email_verification_email_rate_limit_per_hour": 1,
         "password_reset_email_rate_limit_per_hour": 1,
-        "magic_link_email_rate_limit_per_hour": 1,
+        "auth_rate_limits": {"subject:magic-link": 1, "subject:signup-requests": 1},
     }
     service = await start(**slow)
     approving = {"auth_signup_policy": "approval", "auth_operator_tenant_id": owner["tenant_id"]}
-    deciding = await start(**slow, **approving, signup_request_email_rate_limit_per_day=1)
+    deciding = await start(**slow, **approving)
     assert set(open_to_all(service.app.openapi())) == BODIES.keys()
     for path, body in BODIES.items():
         which = deciding if path == "signup-requests" else service

@@ -63,7 +63,7 @@ async def test_ends_every_session(auth):
 
 
 async def test_needs_the_password_and_counts_like_signing_in(start):
-    auth = await start(auth_token_account_rate_limit_per_minute=3)
+    auth = await start(auth_rate_limits={"subject:token": 3})
     bundle = await auth.somebody()
     answers = [await ask(auth, bundle, password=f"wrong words number {n}") for n in range(3)]
     assert [answer.json()["code"] for answer in answers] == ["invalid_password"] * 2 + ["rate_limited"]

@@ -304,7 +304,7 @@ async def test_only_who_manages_members_sees_and_makes_invites(auth, role):
 
 
 async def test_limits_what_a_mailbox_and_a_tenant_get(start):
-    auth = await start(auth_invite_email_rate_limit_per_hour=1, auth_invite_rate_limit_per_hour=3)
+    auth = await start(auth_rate_limits={"subject:invites/mail": 1, "subject:invites": 3})
     owner = await auth.somebody()
     bob = {"role": "member", "email": "bob@example.com"}
     assert (await auth.ask("POST", INVITES, owner, bob)).status_code == 201
@@ -316,7 +316,7 @@ async def test_limits_what_a_mailbox_and_a_tenant_get(start):
 
 
 async def test_sending_again_counts_for_the_mailbox_too(start):
-    auth = await start(auth_invite_email_rate_limit_per_hour=2)
+    auth = await start(auth_rate_limits={"subject:invites/mail": 2})
     owner = await auth.somebody()
     invite_id, _ = await invite(auth, owner, email="bob@example.com")
     answers = [await auth.ask("POST", f"{INVITES}/{invite_id}/resend", owner) for _ in range(2)]
@@ -325,7 +325,7 @@ async def test_sending_again_counts_for_the_mailbox_too(start):
 
 
 async def test_limits_attempts_with_tokens(start):
-    auth = await start(auth_invite_accept_rate_limit_per_minute=2)
+    auth = await start(auth_rate_limits={"ip:invites/accept": 2})
     bundle = await auth.somebody()
     answers = [await accept(auth, bundle, "x") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [400, 400, 429]

@@ -10,17 +10,17 @@ NOBODY = {"email": "unknown@example.com", "password": "some words that open noth
 
 
 @pytest.mark.parametrize(
-    ("variable", "path", "body"),
+    ("limit", "path", "body"),
     [
-        ("signup_rate_limit_per_hour", "register", {**NOBODY, "tenant_name": "Any"}),
-        ("auth_token_rate_limit_per_minute", "token", NOBODY),
-        ("auth_refresh_rate_limit_per_minute", "refresh", {"refresh_token": "x"}),
-        ("email_verification_ip_rate_limit_per_hour", "email/send", {"email": "unknown@example.com"}),
-        ("email_verification_attempt_rate_limit_per_minute", "email/verify", {"token": "x"}),
+        ("ip:register", "register", {**NOBODY, "tenant_name": "Any"}),
+        ("ip:token", "token", NOBODY),
+        ("ip:refresh", "refresh", {"refresh_token": "x"}),
+        ("ip:email/send", "email/send", {"email": "unknown@example.com"}),
+        ("ip:email/verify", "email/verify", {"token": "x"}),
     ],
 )
-async def test_counts_by_the_address_that_our_own_proxy_saw(start, variable, path, body):
-    auth = await start(**{variable: 2})
+async def test_counts_by_the_address_that_our_own_proxy_saw(start, limit, path, body):
+    auth = await start(auth_rate_limits={limit: 2})
     # What stands left of the gateway's entry is whatever the client wrote.
     answers = [await post(auth, path, f"198.51.100.{n}, 203.0.113.7", **body) for n in range(3)]
     assert [answer.status_code == 429 for answer in answers] == [False, False, True]
@@ -51,7 +51,7 @@ CHAINS = {
 
 @pytest.mark.parametrize("proxies", CHAINS)
 async def test_walks_the_chain_from_its_trusted_end(start, proxies):
-    auth = await start(auth_refresh_rate_limit_per_minute=1, trusted_proxy_count=proxies)
+    auth = await start(auth_rate_limits={"ip:refresh": 1}, trusted_proxy_count=proxies)
     for one, other, same in CHAINS[proxies]:
         await post(auth, "refresh", one, refresh_token=one)
         again = await post(auth, "refresh", other, refresh_token=other)
@@ -59,7 +59,7 @@ async def test_walks_the_chain_from_its_trusted_end(start, proxies):
 
 
 async def test_reads_a_chain_that_comes_in_several_lines(start):
-    auth = await start(auth_refresh_rate_limit_per_minute=1)
+    auth = await start(auth_rate_limits={"ip:refresh": 1})
     answers = [
         await auth.public.post(
             "/api/v1/auth/refresh",
@@ -73,7 +73,7 @@ async def test_reads_a_chain_that_comes_in_several_lines(start):
 
 @pytest.mark.parametrize("email", ["ann@example.com", "unknown@example.com"])
 async def test_counts_attempts_on_an_account_from_wherever_and_whether_it_exists_or_not(start, email):
-    auth = await start(auth_token_account_rate_limit_per_minute=2)
+    auth = await start(auth_rate_limits={"subject:token": 2})
     await auth.somebody("bob@example.com")
     await auth.register()
     for n in range(2):
@@ -85,7 +85,7 @@ async def test_counts_attempts_on_an_account_from_wherever_and_whether_it_exists
 
 
 async def test_counts_the_uses_of_one_refresh_token(start):
-    auth = await start(auth_refresh_session_rate_limit_per_minute=2)
+    auth = await start(auth_rate_limits={"subject:refresh": 2})
     answers = [await post(auth, "refresh", f"203.0.113.{n}", refresh_token="x") for n in range(3)]
     assert [answer.status_code for answer in answers] == [401, 401, 429]
 

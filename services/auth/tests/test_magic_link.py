@@ -156,7 +156,7 @@ async def test_has_tokens_that_fit_nowhere_else(linked):
 
 
 async def test_sends_a_mailbox_only_so_many_and_says_so_to_nobody(auth, start):
-    linked = await start(auth_magic_link_enabled=True, magic_link_email_rate_limit_per_hour=2)
+    linked = await start(auth_magic_link_enabled=True, auth_rate_limits={"subject:magic-link": 2})
     await linked.somebody()
     answers = [await linked.post("magic-link", email="ann@example.com") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [202] * 4
@@ -166,8 +166,7 @@ async def test_sends_a_mailbox_only_so_many_and_says_so_to_nobody(auth, start):
 async def test_limits_an_address(start):
     linked = await start(
         auth_magic_link_enabled=True,
-        magic_link_ip_rate_limit_per_hour=2,
-        magic_link_attempt_rate_limit_per_minute=2,
+        auth_rate_limits={"ip:magic-link": 2, "ip:magic-link/verify": 2},
     )
     sent = [await linked.post("magic-link", email=f"a{n}@example.com") for n in range(3)]
     tried = [await followed(linked, "x", "x") for _ in range(3)]

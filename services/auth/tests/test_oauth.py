@@ -176,7 +176,7 @@ async def test_lets_a_machine_of_all_tenants_say_for_which_one_it_comes(service,
 
 
 async def test_counts_by_client_and_by_address(start, operator, path):
-    limited = {"auth_oauth_token_client_rate_limit_per_minute": 2}
+    limited = {"auth_rate_limits": {"subject:oauth/token": 2}}
     service = await start(**operator.settings, auth_service_accounts_file=path, **limited)
     wrong = {"client_id": f"sa.x.{uuid4().hex}", "client_secret": "wrong"}
     assert [(await token(service, wrong)).status_code for _ in range(3)] == [401, 401, 429]

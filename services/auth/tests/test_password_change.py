@@ -74,7 +74,7 @@ async def test_needs_the_present_password(auth):
 
 
 async def test_guessing_counts_like_signing_in(start):
-    auth = await start(auth_token_account_rate_limit_per_minute=3)
+    auth = await start(auth_rate_limits={"subject:token": 3})
     bundle = await auth.somebody()
     codes = [(await change(auth, bundle, current=f"wrong words number {n}")).status_code for n in range(3)]
     assert codes == [403, 403, 429]

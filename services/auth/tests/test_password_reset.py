@@ -235,14 +235,14 @@ async def test_a_mailbox_that_had_enough_gets_no_more_and_nobody_is_told(start):
 
 
 @pytest.mark.parametrize(
-    ("variable", "path", "body"),
+    ("limit", "path", "body"),
     [
-        ("password_reset_ip_rate_limit_per_hour", "password/forgot", {"email": "unknown@example.com"}),
-        ("password_reset_attempt_rate_limit_per_minute", "password/reset", {"token": "x", "password": NEW}),
+        ("ip:password/forgot", "password/forgot", {"email": "unknown@example.com"}),
+        ("ip:password/reset", "password/reset", {"token": "x", "password": NEW}),
     ],
 )
-async def test_counts_by_where_it_comes_from(start, variable, path, body):
-    auth = await start(**{variable: 2})
+async def test_counts_by_where_it_comes_from(start, limit, path, body):
+    auth = await start(auth_rate_limits={limit: 2})
     answers = [await auth.post(path, **body) for _ in range(3)]
     assert [answer.status_code == 429 for answer in answers] == [False, False, True]
     assert int(answers[2].headers["retry-after"]) >= 1

@@ -70,7 +70,7 @@ async def test_attempts_are_limited(auth):
 
 
 async def test_new_codes_are_made_only_so_often(start):
-    auth = await start(auth_recovery_codes_rate_limit_per_hour=2)
+    auth = await start(auth_rate_limits={"subject:recovery-codes": 2})
     app = await enrol(auth, await auth.somebody())
     bundle = (await answered(auth, (await challenged(auth))["challenge"], code=app.code)).json()
     answers = [await auth.post("factors/recovery-codes", bundle["access_token"]) for _ in range(3)]

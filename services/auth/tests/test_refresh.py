@@ -112,7 +112,7 @@ async def test_grants_grace_also_where_the_network_has_changed(auth):
 
 
 async def test_grants_grace_so_often_and_counts_it(start):
-    auth = await start(auth_refresh_session_rate_limit_per_minute=3)
+    auth = await start(auth_rate_limits={"subject:refresh": 3})
     bundle = await auth.somebody()
     before = repeated()
     assert [(await auth.refresh(bundle)).status_code for _ in range(4)] == [200, 200, 200, 429]

@@ -223,9 +223,7 @@ async def test_lets_nobody_in_who_may_not_any_more(auth, change):
 
 async def test_limits_an_address_and_a_person(auth, start):
     bundle = await auth.somebody()
-    strict = await start(
-        auth_second_factor_rate_limit_per_minute=2, auth_factors_account_rate_limit_per_minute=2
-    )
+    strict = await start(auth_rate_limits={"ip:second-factor": 2, "subject:factors": 2})
     answers = [(await answered(strict, "x", code="000000")).status_code for _ in range(3)]
     assert answers == [401, 401, 429]
     answers = [(await strict.post("factors/totp", bundle["access_token"])).status_code for _ in range(3)]

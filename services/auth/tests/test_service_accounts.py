@@ -251,7 +251,7 @@ async def test_issues_nothing_while_nobody_can_tell_a_replay(service, operator, 
 
 
 async def test_limits_who_tries_by_address(start, operator):
-    service = await start(**operator.settings, auth_service_account_issue_rate_limit_per_minute=2)
+    service = await start(**operator.settings, auth_rate_limits={"ip:service-accounts/issue": 2})
     bad = {"payload_b64": "AAAA", "signature": "vault:v1:AAAA"}
     assert [(await issue(service, bad)).status_code for _ in range(3)] == [401, 401, 429]
 

@@ -129,6 +129,10 @@ def test_takes_no_sample_for_a_secret(told, name, sample):
             {"AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": "dG9vIHNob3J0"},
             "AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY is invalid: a sealing key has 32 bytes",
         ),
+        (
+            {"AUTH_RATE_LIMITS": '{"ip:tokens": 5}'},
+            "AUTH_RATE_LIMITS is invalid: there is no limit named ip:tokens",
+        ),
         ({"AUTH_SESSION_IP_HASH_SALT": SHORT}, "AUTH_SESSION_IP_HASH_SALT is shorter than 16 characters"),
         (
             {"AUTH_SESSION_ENCRYPTION_KEY": "dG9vIHNob3J0"},

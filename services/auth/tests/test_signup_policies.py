@@ -179,13 +179,13 @@ async def test_asking_tells_nothing_of_the_address(approving):
 
 
 async def test_limits_requests_from_an_address(start):
-    auth = await start(auth_signup_policy="approval", signup_request_rate_limit_per_hour=2)
+    auth = await start(auth_signup_policy="approval", auth_rate_limits={"ip:signup-requests": 2})
     answers = [await ask(auth, email=f"p{n}@example.com") for n in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
 
 
 async def test_limits_requests_for_a_mailbox_and_tells_nobody(start):
-    auth = await start(auth_signup_policy="approval", signup_request_email_rate_limit_per_day=1)
+    auth = await start(auth_signup_policy="approval", auth_rate_limits={"subject:signup-requests": 1})
     await ask(auth)
     assert await auth.database.fetchval("select count(*) from signup_requests") == 1
     await auth.database.execute("delete from signup_requests")

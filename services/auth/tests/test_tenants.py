@@ -54,7 +54,7 @@ async def test_refuses_a_cursor_that_no_list_has_given_out(auth, path, cursor):
 
 
 async def test_nobody_makes_tenants_without_end(start):
-    auth = await start(auth_tenant_rate_limit_per_hour=1)
+    auth = await start(auth_rate_limits={"subject:tenants": 1})
     bundle = await auth.somebody()
     await another(auth, bundle)
     assert code(await auth.ask("POST", "tenants", bundle, {"name": "Third"})) == (429, "rate_limited")

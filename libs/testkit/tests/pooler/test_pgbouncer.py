@@ -88,7 +88,7 @@ async def installation(
                 "REDIS_URL": redis.url,
                 "AUTH_ISSUER": issuer.issuer,
                 "AUTH_JWKS_URL": issuer.jwks_url,
-                "SIGNUP_RATE_LIMIT_PER_HOUR": "1000",
+                "AUTH_RATE_LIMITS": '{"ip:register": 1000}',
                 "APP_PUBLIC_URL": "https://app.acme.example",
             }
             apps[name] = await stack.enter_async_context(running(made(name, variables)))

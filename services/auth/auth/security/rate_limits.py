@@ -20,27 +20,26 @@ Limit = tuple[int, int]
 
 @dataclass(frozen=True)
 class RateLimits:
-    """The limits of this service; `by_address` and `by_subject` give (how many, in how many seconds)."""
+    """The limits of this service; `allowed` maps `ip:<use>` and `subject:<use>` to count and seconds."""
 
     limits: Limits
-    by_address: Mapping[str, Limit]
-    by_subject: Mapping[str, Limit]
+    allowed: Mapping[str, Limit]
     key: SecretStr
 
     @classmethod
     def from_settings(cls, settings: Settings, limits: Limits) -> Self:
         """Build from the settings."""
         key = settings.auth_email_verification_token_pepper
-        return cls(limits, settings.address_limits, settings.subject_limits, key)
+        return cls(limits, settings.rate_limits, key)
 
     async def check_ip(self, use: str, address: str) -> None:
         """Count a use from an address; raises RateLimited."""
-        limit, per = self.by_address[use]
+        limit, per = self.allowed[f"ip:{use}"]
         await self.limits.take(f"auth:{use}:from:{address}", limit=limit, per=per)
 
     async def check_subject(self, use: str, subject: str) -> None:
         """Count a use for an account, mailbox or session, unnamed in Redis; raises RateLimited."""
-        limit, per = self.by_subject[use]
+        limit, per = self.allowed[f"subject:{use}"]
         hidden = keyed_hash(self.key, "rate", subject).hex()[:32]
         await self.limits.take(f"auth:{use}:for:{hidden}", limit=limit, per=per)
 
