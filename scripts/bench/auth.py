@@ -91,7 +91,7 @@ async def token_signing(vault_url: str) -> None:
     transit = TransitKeys(vault_url, lambda: "hvs.bench", "bench-access-tokens")
     with tempfile.TemporaryDirectory() as folder:
         async with aclosing(HttpPool()) as http:
-            vault = Vault(http, vault_url, lambda: "hvs.bench", patience=SIGNING)
+            vault = Vault(http, vault_url, lambda: "hvs.bench", timeouts=SIGNING)
             in_vault = await issuer(
                 Path(folder, "vault"), vault, KeyFactory(transit.create_version, transit.create_version)
             )

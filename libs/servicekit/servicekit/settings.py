@@ -34,9 +34,19 @@ REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 MIN_SECRET_LENGTH = 16
 
 
-def current_and_previous(current: SecretStr, previous: SecretStr | None) -> tuple[SecretStr, ...]:
-    """List a key and, as long as it is needed, the one before."""
-    return (current, *([previous] if previous else []))
+class RotatingSecret(SecretStr):
+    """A secret, or several with commas between them while it changes: the first writes, all of them read."""
+
+    @property
+    def values(self) -> tuple[SecretStr, ...]:
+        """All values, the current one first."""
+        parts = [part.strip() for part in self.get_secret_value().split(",")]
+        return tuple(SecretStr(part) for part in parts if part) or (SecretStr(""),)
+
+    @property
+    def current(self) -> SecretStr:
+        """The value for everything new."""
+        return self.values[0]
 
 
 class Environment(EnvSettingsSource):
@@ -230,7 +240,8 @@ class ServiceSettings(BaseSettings):
         """Return what is wrong with a secret, if anything is."""
         if is_placeholder(secret):
             return "is a placeholder: set a real secret, which is in no sample file"
-        if name.partition("[")[0].lower() in self.strong_secrets and len(secret) < MIN_SECRET_LENGTH:
+        shortest = min(map(len, parts(secret)), default=0)
+        if name.partition("[")[0].lower() in self.strong_secrets and shortest < MIN_SECRET_LENGTH:
             return (
                 f"is shorter than {MIN_SECRET_LENGTH} characters: set a random one (openssl rand -base64 32)"
             )

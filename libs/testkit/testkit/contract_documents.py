@@ -63,8 +63,8 @@ def settings_for(service: str) -> ServiceSettings:
     kind: type[ServiceSettings] = module(service, "settings").Settings
     values: dict[str, Any] = {}
     for name, field in kind.model_fields.items():
-        if field.annotation is SecretStr:
-            values[name] = SECRET
+        if isinstance(field.annotation, type) and issubclass(field.annotation, SecretStr):
+            values[name] = field.annotation(SECRET.get_secret_value())
         elif field.is_required():
             values[name] = Path("nowhere") if field.annotation is Path else "http://127.0.0.1:1"
     return kind.model_construct(**values | VALUES)

@@ -44,7 +44,7 @@ PACKAGES = sorted(
     path.parent for member in ("libs", "services") for path in ROOT.glob(f"{member}/*/*/__init__.py")
 )
 # These are not there yet.
-NOT_YET = {"auth", "servicekit"}
+NOT_YET = {"servicekit"}
 CLEAN = [package for package in PACKAGES if package.name not in NOT_YET]
 
 

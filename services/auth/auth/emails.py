@@ -45,7 +45,9 @@ def request_email(  # noqa: PLR0913  # the parts of a mail
     **facts: str,
 ) -> None:
     """Request an email, sent once the transaction is committed; its token is encrypted on the way."""
-    token = encrypt(services.settings.event_sealing_key, issued.token, context=to.id) if issued else None
+    token = (
+        encrypt(services.settings.event_sealing_key.current, issued.token, context=to.id) if issued else None
+    )
     expires_at = issued.expires_at if issued else datetime.now(UTC) + NOTICE_TTL
     _publish(db, kind, to, facts, tenant_id=tenant_id, token=token, expires_at=expires_at)
 

@@ -90,7 +90,7 @@ class EmailKind(StrEnum):
     API_KEY_ROTATED = "api_key_rotated"
     API_KEY_REVOKED = "api_key_revoked"
     API_KEYS_STOPPED = "api_keys_stopped"
-    API_KEYS_KEPT = "api_keys_kept"
+    API_KEYS_STILL_ACTIVE = "api_keys_kept"
     SERVICE_CREDENTIAL_REVOKED = "service_credential_revoked"
     TENANT_SUSPENDED = "tenant_suspended"
     TENANT_REACTIVATED = "tenant_reactivated"

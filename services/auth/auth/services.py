@@ -46,7 +46,7 @@ class AuthServices:
             settings=settings,
             database=resources.database,
             keys=keys,
-            passwords=Passwords(settings.auth_password_pepper, settings.auth_previous_password_pepper),
+            passwords=Passwords(settings.auth_password_pepper.values),
             access_tokens=AccessTokens.from_settings(
                 settings, keys, Vault.for_signing(settings, resources.http)
             ),

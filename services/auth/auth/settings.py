@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import Field, SecretStr, StringConstraints
 from servicekit.auth.call_limits import CallLimits
 from servicekit.encryption import InvalidEncryptionKey, encrypt
-from servicekit.settings import ServiceSettings, current_and_previous
+from servicekit.settings import RotatingSecret, ServiceSettings
 
 from auth.email_address import Domain
 
@@ -27,17 +27,18 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1)]
 Minutes = Annotated[int, Field(ge=1)]
 Keys = tuple[SecretStr, ...]
-RandomSecret = Annotated[SecretStr, Field(description="a random secret (openssl rand -base64 32)")]
-SealingKey = Annotated[SecretStr, Field(description="32 random bytes in base64 (openssl rand -base64 32)")]
+RANDOM = Field(description="a random secret (openssl rand -base64 32)")
+RandomSecret = Annotated[SecretStr, RANDOM]
+# `new,old` while it changes: docs/operations.md, "Changing secrets".
+Pepper = Annotated[RotatingSecret, RANDOM]
+EncryptionKey = Annotated[
+    RotatingSecret, Field(description="32 random bytes in base64 (openssl rand -base64 32)")
+]
 PEPPERS = (
     "auth_password_pepper",
-    "auth_previous_password_pepper",
     "auth_refresh_token_pepper",
-    "auth_previous_refresh_token_pepper",
     "auth_email_verification_token_pepper",
-    "auth_previous_email_verification_token_pepper",
     "auth_password_reset_token_pepper",
-    "auth_previous_password_reset_token_pepper",
 )
 # ISO 3166-1 alpha-2.
 Country = Annotated[str, StringConstraints(to_upper=True, pattern="^[A-Za-z]{2}$")]
@@ -105,31 +106,19 @@ class Settings(ServiceSettings):
             *PEPPERS,
             "auth_jwks_etag_salt",
             "auth_session_ip_hash_salt",
-            "auth_previous_session_ip_hash_salt",
             "auth_service_secrets",
         }
     )
 
-    auth_password_pepper: RandomSecret
-    auth_refresh_token_pepper: RandomSecret
-    auth_email_verification_token_pepper: RandomSecret
-    auth_password_reset_token_pepper: RandomSecret
+    auth_password_pepper: Pepper
+    auth_refresh_token_pepper: Pepper
+    auth_email_verification_token_pepper: Pepper
+    auth_password_reset_token_pepper: Pepper
     auth_jwks_etag_salt: RandomSecret
     # 32 bytes, URL-safe base64: what is kept of a session's device, and the seeds of second factors.
-    auth_session_encryption_key: SealingKey
-    # The one before: what it sealed still opens.
-    auth_previous_session_encryption_key: SecretStr | None = None
-    auth_session_ip_hash_salt: RandomSecret
-    event_sealing_key: SealingKey
-    # The pepper before this one: what it keyed still verifies, and is hashed anew at the next sign-in.
-    auth_previous_password_pepper: SecretStr | None = None
-    # Likewise for refresh tokens, devices and machines' secrets, which are keyed anew when they are used.
-    auth_previous_refresh_token_pepper: SecretStr | None = None
-    # Likewise for the tokens of mails and invites, which are good for as long as they would have been.
-    auth_previous_email_verification_token_pepper: SecretStr | None = None
-    auth_previous_password_reset_token_pepper: SecretStr | None = None
-    # The salt before: addresses that were known by it are known still.
-    auth_previous_session_ip_hash_salt: SecretStr | None = None
+    auth_session_encryption_key: EncryptionKey
+    auth_session_ip_hash_salt: Pepper
+    event_sealing_key: EncryptionKey
     # What each service proves itself with, by its client id: {"chat-agent": "..."}.
     auth_service_secrets: dict[str, SecretStr] = Field(
         default_factory=dict,
@@ -269,7 +258,7 @@ class Settings(ServiceSettings):
             longest = min(longest, self.auth_mfa_session_ttl_minutes)
         return timedelta(minutes=longest)
 
-    def held_vault_token(self) -> str:
+    def current_vault_token(self) -> str:
         """Return our token for Vault as it is now; empty when there is none."""
         if self.vault_token or not self.vault_token_file:
             return self.vault_token.get_secret_value() if self.vault_token else ""
@@ -278,37 +267,32 @@ class Settings(ServiceSettings):
         except OSError:
             return ""
 
-    # Of each of these the first is for what is new, and all of them open or verify.
+    # Of each of these the first is for what is new, and all of them decrypt or verify.
 
     @property
     def session_keys(self) -> Keys:
-        """The keys that seal what auth keeps."""
-        return current_and_previous(
-            self.auth_session_encryption_key, self.auth_previous_session_encryption_key
-        )
+        """The keys that encrypt what auth stores."""
+        return self.auth_session_encryption_key.values
 
     @property
     def refresh_peppers(self) -> Keys:
-        """What keys the digests of refresh tokens, devices, challenges and machines' secrets."""
-        return current_and_previous(self.auth_refresh_token_pepper, self.auth_previous_refresh_token_pepper)
+        """The peppers of refresh tokens, devices, challenges and machines' secrets."""
+        return self.auth_refresh_token_pepper.values
 
     @property
     def mail_peppers(self) -> Keys:
-        """What keys the digests of mails' tokens and of invites."""
-        previous = self.auth_previous_email_verification_token_pepper
-        return current_and_previous(self.auth_email_verification_token_pepper, previous)
+        """The peppers of emails' tokens and of invites."""
+        return self.auth_email_verification_token_pepper.values
 
     @property
     def reset_peppers(self) -> Keys:
-        """What keys the digests of the tokens that open an account."""
-        return current_and_previous(
-            self.auth_password_reset_token_pepper, self.auth_previous_password_reset_token_pepper
-        )
+        """The peppers of the tokens that open an account."""
+        return self.auth_password_reset_token_pepper.values
 
     @property
     def address_salts(self) -> Keys:
-        """What keys the digests of addresses."""
-        return current_and_previous(self.auth_session_ip_hash_salt, self.auth_previous_session_ip_hash_salt)
+        """The salts of IP addresses."""
+        return self.auth_session_ip_hash_salt.values
 
     @property
     def overlap(self) -> Overlap:
@@ -338,20 +322,18 @@ class Settings(ServiceSettings):
             *self.without_operators(),
         ]
 
-    def peppers(self) -> dict[str, str]:
-        """Return the keys that must differ from each other, by their variables."""
-        secrets = {name.upper(): getattr(self, name) for name in PEPPERS}
-        return {name: secret.get_secret_value() for name, secret in secrets.items() if secret is not None}
-
     def broken_sealing_keys(self) -> list[str]:
         """List invalid encryption keys."""
         keys = {
             "AUTH_SESSION_ENCRYPTION_KEY": self.auth_session_encryption_key,
-            "AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": self.auth_previous_session_encryption_key,
             "EVENT_SEALING_KEY": self.event_sealing_key,
         }
         return [
-            f"{name} is invalid: {error}" for name, key in keys.items() if key and (error := key_error(key))
+            f"{name} is invalid: {error}"
+            for name, secret in keys.items()
+            if secret
+            for key in secret.values
+            if (error := key_error(key))
         ]
 
     def too_short_overlap(self) -> list[str]:
@@ -388,9 +370,15 @@ class Settings(ServiceSettings):
 
     def shared_peppers(self) -> list[str]:
         """List peppers that are the same: the loss of one would be the loss of both."""
+        values = [
+            (name.upper(), value.get_secret_value())
+            for name in PEPPERS
+            if (pepper := getattr(self, name)) is not None
+            for value in pepper.values
+        ]
         return [
-            f"{one} and {other} must differ"
-            for (one, first), (other, second) in combinations(self.peppers().items(), 2)
+            f"{one} and {other} must differ" if one != other else f"{one} has the same value twice"
+            for (one, first), (other, second) in combinations(values, 2)
             if first and first == second
         ]
 

@@ -42,10 +42,10 @@ class ExpiryWorker(LoopWorker):
     Several replicas may do so at once.
     """
 
-    def __init__(self, database: Database, audit_kept: timedelta = timedelta(days=365)) -> None:
+    def __init__(self, database: Database, audit_retention: timedelta = timedelta(days=365)) -> None:
         super().__init__("expiry")
         self._database = database
-        self._audit_retention = audit_kept
+        self._audit_retention = audit_retention
 
     async def begin(self) -> None:
         """Make sure that the database answers."""

@@ -12,17 +12,17 @@ from auth.settings import Settings
 from fastapi import FastAPI
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
-from pydantic import SecretStr
 from sandbox.vault import create_vault
 from servicekit.auth import jose
 from servicekit.encryption import decrypt
+from servicekit.settings import RotatingSecret
 from testkit.app import client, running
 from testkit.live_server import serving
 
 from .vault_fixtures import KEY, Operator, SigningVault
 
 PASSWORD = "four unrelated words here"
-SEALING_KEY = SecretStr("c2VhbGluZy1rZXktb2YtdGhpcnR5LXR3by1ieXRlcyE=")
+SEALING_KEY = RotatingSecret("c2VhbGluZy1rZXktb2YtdGhpcnR5LXR3by1ieXRlcyE=")
 ISSUER = "http://acme.test"
 MACHINE_SECRET = "what-chat-agent-proves-itself-with"
 

@@ -223,7 +223,7 @@ async def test_outlives_a_change_of_the_pepper(auth, start, variables):
     key = await made(auth, owner["access_token"])
     old = variables["auth_refresh_token_pepper"]
     changing = {"auth_refresh_token_pepper": "pepper of the year after"}
-    during = await start(**changing, auth_previous_refresh_token_pepper=old)
+    during = await start(auth_refresh_token_pepper=f"{changing['auth_refresh_token_pepper']},{old}")
     assert await is_active(during, key["key"])
     # Used meanwhile, so it is known under the new pepper; the old one may go.
     after = await start(**changing)

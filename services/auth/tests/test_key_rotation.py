@@ -96,7 +96,7 @@ class KeysInUse(RuleBasedStateMachine):
         self.hurried: dict[str, float] = {}
         self.http = HttpPool()
         address = self.vault[0] if self.vault else None
-        self.signing = Vault(self.http, address, lambda: "hvs.root", clock=lambda: self.now, patience=SIGNING)
+        self.signing = Vault(self.http, address, lambda: "hvs.root", clock=lambda: self.now, timeouts=SIGNING)
 
     @initialize(signer=SIGNERS)
     def begin(self, signer: str) -> None:

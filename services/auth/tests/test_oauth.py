@@ -152,7 +152,8 @@ async def test_gives_only_what_the_catalogue_still_gives(service, start, operato
 async def test_knows_the_secret_after_a_change_of_the_pepper(start, operator, path, credential, variables):
     told = {**operator.settings, "auth_service_accounts_file": path}
     told["auth_refresh_token_pepper"] = "pepper of the year after"
-    during = await start(**told, auth_previous_refresh_token_pepper=variables["auth_refresh_token_pepper"])
+    both = f"{told['auth_refresh_token_pepper']},{variables['auth_refresh_token_pepper']}"
+    during = await start(**{**told, "auth_refresh_token_pepper": both})
     assert (await token(during, credential)).status_code == 200
     after = await start(**told)
     assert (await token(after, credential)).status_code == 200

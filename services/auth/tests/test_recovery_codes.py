@@ -204,9 +204,6 @@ async def test_goes_away_with_the_last_factor(auth):
 
 async def test_opens_codes_that_the_pepper_before_has_keyed(auth, start):
     app = await enrol(auth, await auth.somebody())
-    changed = await start(
-        auth_password_pepper="the pepper that comes after",
-        auth_previous_password_pepper="pepper of passwords",
-    )
+    changed = await start(auth_password_pepper="the pepper that comes after,pepper of passwords")
     challenge = (await challenged(changed))["challenge"]
     assert (await answered(changed, challenge, recovery_code=app.codes[0])).status_code == 200

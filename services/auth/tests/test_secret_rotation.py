@@ -36,9 +36,9 @@ def change(start, variables):
 
     async def of(name, value="what is set from now on", **more):
         told = {**EVERYWHERE, **more}
-        changed = {**told, name: value}
-        previous = {name.replace("auth_", "auth_previous_", 1): variables[name]}
-        return Change(await start(**told), await start(**changed, **previous), await start(**changed))
+        old = variables[name] if isinstance(variables[name], str) else variables[name].get_secret_value()
+        both, changed = {**told, name: f"{value},{old}"}, {**told, name: value}
+        return Change(await start(**told), await start(**both), await start(**changed))
 
     return of
 
@@ -175,8 +175,8 @@ async def test_the_seed_of_an_app_is_sealed_anew_when_it_is_used(start, variable
     name = "auth_session_encryption_key"
     # With signing keys of their own, whose file the old key has never sealed.
     new = {name: OTHER_KEY, "auth_key_storage_path": tmp_path / "keys" / "keys.json"}
-    previous = {"auth_previous_session_encryption_key": variables[name]}
-    services = Change(await start(), await start(**new, **previous), await start(**new))
+    both = {**new, name: f"{OTHER_KEY},{variables[name].get_secret_value()}"}
+    services = Change(await start(), await start(**both), await start(**new))
     app = await enrol(services.before, await services.before.somebody())
     before = await services.before.database.fetchval("select sealed_seed from totp_factors")
     challenge = (await challenged(services.during))["challenge"]

@@ -7,7 +7,6 @@ from auth.security.geoip import GeoIp
 from auth.sessions import metadata
 from auth.sessions.metadata import SessionMetadata, device_name, mask_ip
 from maxminddb import InvalidDatabaseError
-from pydantic import SecretStr
 
 FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:127.0) Gecko/20100101 Firefox/127.0"
 IPHONE = (
@@ -15,7 +14,7 @@ IPHONE = (
     " Version/17.5 Mobile/15E148 Safari/604.1"
 )
 HOME, AWAY = "203.0.113.7", "198.51.100.9"
-OTHER_KEY = SecretStr("b3RoZXIta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtISE=")
+OTHER_KEY = "b3RoZXIta2V5LW9mLXRoaXJ0eS10d28tYnl0ZXMtISE="
 
 
 async def sign_in(auth, *, at=HOME, agent=FIREFOX, email="ann@example.com", **more):
@@ -182,7 +181,8 @@ async def test_opens_what_the_key_before_has_sealed(auth, start, tmp_path):
     await signed_up(auth)
     before = auth.settings.auth_session_encryption_key
     new = {"auth_session_encryption_key": OTHER_KEY, "auth_key_storage_path": tmp_path / "keys" / "keys.json"}
-    careful = await start(**new, auth_previous_session_encryption_key=before)
+    both = {**new, "auth_session_encryption_key": f"{OTHER_KEY},{before.get_secret_value()}"}
+    careful = await start(**both)
     bundle = await sign_in(careful, agent=IPHONE)
     devices = [session["device"] for session in await listed(careful, bundle)]
     assert devices == ["Mobile Safari on iOS", "Firefox on Windows"]

@@ -120,14 +120,17 @@ def test_takes_no_sample_for_a_secret(told, name, sample):
         ({"VAULT_TOKEN": "change-me"}, "VAULT_TOKEN is a placeholder"),
         ({"VAULT_TOKEN": ""}, "VAULT_TOKEN is missing"),
         ({"VAULT_TRANSIT_KEY": ""}, "VAULT_TRANSIT_KEY is missing"),
-        ({"AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER": SHORT}, "AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER is shorter"),
         (
-            {"AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER": FIT["AUTH_REFRESH_TOKEN_PEPPER"]},
-            "AUTH_REFRESH_TOKEN_PEPPER and AUTH_PREVIOUS_REFRESH_TOKEN_PEPPER must differ",
+            {"AUTH_REFRESH_TOKEN_PEPPER": f"{FIT['AUTH_REFRESH_TOKEN_PEPPER']},{SHORT}"},
+            "AUTH_REFRESH_TOKEN_PEPPER is shorter than 16 characters",
         ),
         (
-            {"AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY": "dG9vIHNob3J0"},
-            "AUTH_PREVIOUS_SESSION_ENCRYPTION_KEY is invalid: a sealing key has 32 bytes",
+            {"AUTH_REFRESH_TOKEN_PEPPER": ",".join([FIT["AUTH_REFRESH_TOKEN_PEPPER"]] * 2)},
+            "AUTH_REFRESH_TOKEN_PEPPER has the same value twice",
+        ),
+        (
+            {"AUTH_SESSION_ENCRYPTION_KEY": f"{FIT['AUTH_SESSION_ENCRYPTION_KEY']},dG9vIHNob3J0"},
+            "AUTH_SESSION_ENCRYPTION_KEY is invalid: a sealing key has 32 bytes",
         ),
         (
             {"AUTH_RATE_LIMITS": '{"ip:tokens": 5}'},
@@ -183,8 +186,8 @@ def test_takes_the_token_for_vault_from_a_file_too_and_rather_the_one_it_is_give
     file = tmp_path / "token"
     by_file = {**FIT, "AUTH_SIGNER": "vault", "VAULT_TOKEN": "", "VAULT_TOKEN_FILE": str(file)}
     settings = told(by_file)
-    assert settings.held_vault_token() == ""
+    assert settings.current_vault_token() == ""
     file.write_text("hvs.of-the-agent\n")
-    assert settings.held_vault_token() == "hvs.of-the-agent"
+    assert settings.current_vault_token() == "hvs.of-the-agent"
     operators = f"hvs.{token_urlsafe()}"
-    assert told({**by_file, "VAULT_TOKEN": operators}).held_vault_token() == operators
+    assert told({**by_file, "VAULT_TOKEN": operators}).current_vault_token() == operators

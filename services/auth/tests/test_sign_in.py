@@ -143,7 +143,7 @@ async def test_knows_the_pepper_before_and_hashes_anew_with_the_one_of_now(auth,
     changed = {"auth_password_pepper": "the pepper that comes after"}
     forgetful = await start(**changed)
     assert (await forgetful.sign_in()).status_code == 401
-    careful = await start(**changed, auth_previous_password_pepper="pepper of passwords")
+    careful = await start(auth_password_pepper="the pepper that comes after,pepper of passwords")
     await careful.session()
     after = await auth.database.fetchval("select password_hash from users")
     assert before.partition(":")[0] != after.partition(":")[0]
@@ -152,7 +152,7 @@ async def test_knows_the_pepper_before_and_hashes_anew_with_the_one_of_now(auth,
 
 
 async def test_sends_people_away_rather_than_letting_them_wait_for_long():
-    passwords = Passwords(SecretStr("pepper of passwords"), cores=1, waiting_per_core=5)
+    passwords = Passwords([SecretStr("pepper of passwords")], cores=1, waiting_per_core=5)
     outcomes = await asyncio.gather(*(passwords.verify("x", None) for _ in range(8)), return_exceptions=True)
     refused = [one for one in outcomes if one is not False]
     assert {type(one).__name__ for one in refused} == {"TooManySignIns"}
@@ -161,7 +161,7 @@ async def test_sends_people_away_rather_than_letting_them_wait_for_long():
 
 
 async def test_leaves_the_loop_to_others_while_it_hashes():
-    hashing = asyncio.create_task(Passwords(SecretStr("pepper of passwords")).verify("x", None))
+    hashing = asyncio.create_task(Passwords([SecretStr("pepper of passwords")]).verify("x", None))
     turns = 0
     while not hashing.done():
         await asyncio.sleep(0)

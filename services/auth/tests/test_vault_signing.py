@@ -298,7 +298,7 @@ async def test_leaves_vault_alone_when_it_keeps_failing_and_then_asks_once(signi
     now = 100.0
     http = HttpPool()
     told = signing_vault.settings()
-    vault = Vault(http, told["vault_addr"], lambda: told["vault_token"], clock=lambda: now, patience=SIGNING)
+    vault = Vault(http, told["vault_addr"], lambda: told["vault_token"], clock=lambda: now, timeouts=SIGNING)
 
     async def outcomes(number):
         asked = [vault.sign(SIGNING_KEY, 1, b"x") for _ in range(number)]
@@ -364,9 +364,8 @@ async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
     began = time.monotonic()
     assert await asyncio.to_thread(cli.main, ["keys", "revoke", held["kid"]]) == 1
     assert time.monotonic() - began < 10
-    assert (
-        "The key is gone, but no other signs in its place: Vault does not answer" in capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert "The key is revoked, but no other signs in its place: Vault does not answer" in error
     signing_vault.recover()
     for replica in (service, await start(**told)):
         assert (await replica.public.get("/.well-known/jwks.json")).json() == {"keys": []}

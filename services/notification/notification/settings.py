@@ -5,14 +5,14 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 from servicekit.auth.call_limits import CallLimits
 from servicekit.encryption import encrypt
-from servicekit.settings import ServiceSettings, current_and_previous
+from servicekit.settings import RotatingSecret, ServiceSettings
 
 
-def validate_key(key: SecretStr | None) -> SecretStr | None:
+def validate_keys(secret: RotatingSecret) -> RotatingSecret:
     """Reject at startup a key with which the first email would fail."""
-    if key is not None:
+    for key in secret.values:
         encrypt(key, "", context="")
-    return key
+    return secret
 
 
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
@@ -31,11 +31,10 @@ class Settings(ServiceSettings):
         description="the address of the web application, as in https://app.example.com"
     )
     # Decrypts the tokens that auth has encrypted for this service; the same value there.
-    event_sealing_key: Annotated[SecretStr, AfterValidator(validate_key)] = Field(
+    # While it changes, several with commas between them: tokens of any of them are decrypted.
+    event_sealing_key: Annotated[RotatingSecret, AfterValidator(validate_keys)] = Field(
         description="the same 32 bytes in base64 as auth's"
     )
-    # The previous or the next key: tokens encrypted with it are decrypted as well.
-    previous_event_sealing_key: Annotated[SecretStr | None, AfterValidator(validate_key)] = None
 
     resend_email_enabled: bool = False
     resend_api_key: SecretStr | None = None
@@ -53,7 +52,7 @@ class Settings(ServiceSettings):
     @property
     def sealing_keys(self) -> tuple[SecretStr, ...]:
         """Return the keys that auth may have encrypted with."""
-        return current_and_previous(self.event_sealing_key, self.previous_event_sealing_key)
+        return self.event_sealing_key.values
 
     @property
     def template_ids(self) -> dict[str, str | None]:

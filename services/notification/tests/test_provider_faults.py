@@ -11,6 +11,7 @@ from notification.resend_mailer import open_mailer
 from pydantic import SecretStr
 from sandbox.mail import create_mail
 from sandbox.processes import free_port
+from servicekit.settings import RotatingSecret
 from testkit.app import running
 from testkit.live_server import serving
 
@@ -188,18 +189,16 @@ async def test_a_mail_on_its_way_is_seen_through_when_the_service_stops(
 
 
 async def test_mails_that_the_key_before_has_sealed_go_out_while_it_is_known(settings, sign_up, mailed):
-    new = SecretStr("A" * 43)
-    changed = {"event_sealing_key": new, "previous_event_sealing_key": settings.event_sealing_key}
-    async with running(create_app(settings.model_copy(update=changed))):
-        await mailed(await sign_up())
-    # As at the first step of a change: what is written with is the old one still.
-    known = {"previous_event_sealing_key": new}
-    async with running(create_app(settings.model_copy(update=known))):
-        await mailed(await sign_up())
+    new, old = "A" * 43, settings.event_sealing_key.get_secret_value()
+    # At the first step of a change, auth still writes with the old one.
+    for both in (f"{old},{new}", f"{new},{old}"):
+        known = settings.model_copy(update={"event_sealing_key": RotatingSecret(both)})
+        async with running(create_app(known)):
+            await mailed(await sign_up())
 
 
 async def test_a_wrong_sealing_key_is_mended_without_a_loss(settings, sign_up, rows, row_of, mailed):
-    wrong = settings.model_copy(update={"event_sealing_key": SecretStr("A" * 43)})
+    wrong = settings.model_copy(update={"event_sealing_key": RotatingSecret("A" * 43)})
     person = await sign_up()
     async with running(create_app(wrong)):
         await row_of(person, last_error="decryption_failed")

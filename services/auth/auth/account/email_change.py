@@ -78,10 +78,10 @@ async def lock_user(db: AsyncSession, user_id: object) -> User | None:
     return user
 
 
-async def is_free(db: AsyncSession, email: str, wanted_by: User) -> bool:
+async def is_free(db: AsyncSession, email: str, requested_by: User) -> bool:
     """Return whether somebody may have an address: nobody else has it who has ever confirmed it."""
     other = await users.find(db, email)
-    return other is None or other.id == wanted_by.id or other.status is Status.PENDING
+    return other is None or other.id == requested_by.id or other.status is Status.PENDING
 
 
 def mask_email(email: str) -> str:

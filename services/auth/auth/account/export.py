@@ -34,7 +34,7 @@ from auth.settings import Settings
 MAX_EVENTS = 10_000
 
 Row = TypeVar("Row", bound=Base)
-Shown = TypeVar("Shown", bound=BaseModel)
+ExportSchema = TypeVar("ExportSchema", bound=BaseModel)
 
 
 async def export(db: AsyncSession, settings: Settings, caller: Principal) -> schemas.Export:
@@ -62,7 +62,7 @@ async def export(db: AsyncSession, settings: Settings, caller: Principal) -> sch
     )
 
 
-async def list_rows(db: AsyncSession, query: Select[Row], kind: type[Shown]) -> list[Shown]:
+async def list_rows(db: AsyncSession, query: Select[Row], kind: type[ExportSchema]) -> list[ExportSchema]:
     """Return rows as their export schema."""
     return [kind.model_validate(row) for row in await db.scalars(query)]
 

@@ -50,7 +50,7 @@ async def _introspect(db: AsyncSession, services: AuthServices, key: str, addres
         key_id = api_keys.parse_key_id(key)
     except InvalidToken:
         return Introspection()
-    asked_at = int(time.time())
+    started_at = int(time.time())
     row: ApiKey | None = await db.scalar(select(ApiKey).where(ApiKey.id == key_id, *WORKING))
     digests = digests_of(services.settings, key)
     if row is None or not is_ip_allowed(row, address):
@@ -68,7 +68,7 @@ async def _introspect(db: AsyncSession, services: AuthServices, key: str, addres
         scopes=entitlement_now.scopes,
         email_verified=entitlement_now.user.email_verified_at is not None,
         audience=(services.settings.auth_audience,),
-        issued_at=asked_at - BACKDATED_SECONDS,
+        issued_at=started_at - BACKDATED_SECONDS,
         expires_at=expiry(row),
     )
 

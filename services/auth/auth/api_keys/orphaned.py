@@ -30,14 +30,14 @@ async def report_orphaned(db: AsyncSession, tenant: Tenant, user_id: UUID, role:
     await close_streams(db, tenant.id, replaced if keeps else or_(own, replaced))
     working = select(ApiKey).where(ApiKey.tenant_id == tenant.id, own, *WORKING).order_by(ApiKey.created_at)
     if keys := (await db.scalars(working)).all():
-        await notify_about(db, tenant, await db.get_one(User, user_id), keys, are_kept=keeps)
+        await notify_about(db, tenant, await db.get_one(User, user_id), keys, still_active=keeps)
 
 
 async def notify_about(
-    db: AsyncSession, tenant: Tenant, holder: User, keys: Sequence[ApiKey], *, are_kept: bool
+    db: AsyncSession, tenant: Tenant, holder: User, keys: Sequence[ApiKey], *, still_active: bool
 ) -> None:
     """Notify the tenant's owners of a user's keys, and audit it."""
-    kind = EmailKind.API_KEYS_KEPT if are_kept else EmailKind.API_KEYS_STOPPED
+    kind = EmailKind.API_KEYS_STILL_ACTIVE if still_active else EmailKind.API_KEYS_STOPPED
     lines = "\n".join(line(key) for key in keys[:MAX_LISTED])
     name = holder.display_name or ""
     await notify_owners(db, kind, tenant, besides=holder.id, member=name, keys=lines, count=str(len(keys)))
@@ -47,7 +47,7 @@ async def notify_about(
         tenant_id=tenant.id,
         subject=holder.subject,
         kind=KIND,
-        kept=are_kept,
+        kept=still_active,
         keys=[str(key.id) for key in keys],
     )
 
@@ -78,7 +78,7 @@ async def revoke_all_of(db: AsyncSession, user: User) -> None:
     )
     rows = [(key, tenant) for key, tenant in await db.execute(query)]
     for tenant, group in groupby(rows, key=lambda row: row[1]):
-        await notify_about(db, tenant, user, [key for key, _ in group], are_kept=False)
+        await notify_about(db, tenant, user, [key for key, _ in group], still_active=False)
     await revocation.revoke(db, RevocationKind.CLIENT, *(client_id(key.id) for key, _ in rows))
     own = (ApiKey.created_by == user.id, ApiKey.revoked_at.is_(None))
     await db.execute(update(ApiKey).where(*own).values(revoked_at=func.now()))

@@ -108,8 +108,8 @@ def record(  # noqa: PLR0913  # the columns of the log
     digest = from_where.digest if from_where else None
     db.add(AuditEvent(id=event_id, address_digest=digest, request_id=context.request_id(), **what))
     fields = {name: str(value) for name, value in what.items() if value is not None} | {"detail": detail}
-    tell = partial(logger.info, "audit", extra={"audit_id": str(event_id), **fields})
-    listen(db.sync_session, "after_commit", lambda _session: tell(), once=True)
+    log = partial(logger.info, "audit", extra={"audit_id": str(event_id), **fields})
+    listen(db.sync_session, "after_commit", lambda _session: log(), once=True)
 
 
 async def record_alone(database: Database, action: Action, **what: Any) -> None:

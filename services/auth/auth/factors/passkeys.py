@@ -171,9 +171,9 @@ async def authenticate(
     return passkey.user_id, amr_of(verified.credential_device_type)
 
 
-def amr_of(kept_on: CredentialDeviceType) -> list[str]:
+def amr_of(device_type: CredentialDeviceType) -> list[str]:
     """Return what a passkey proves (RFC 8176): a hardware or a synced key, and its person."""
-    return ["swk" if kept_on is CredentialDeviceType.MULTI_DEVICE else "hwk", "user", "mfa"]
+    return ["swk" if device_type is CredentialDeviceType.MULTI_DEVICE else "hwk", "user", "mfa"]
 
 
 async def update_sign_count(db: AsyncSession, passkey: Passkey, signed: int) -> None:

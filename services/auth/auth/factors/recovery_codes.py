@@ -64,7 +64,7 @@ async def renew(
 ) -> list[str]:
     """Store new codes; the ones before are void."""
     await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
-    pepper = services.settings.auth_password_pepper
+    pepper = services.settings.auth_password_pepper.current
     db.add_all(
         RecoveryCode(
             digest=lookup_digest(pepper, user.id, one.number), user_id=user.id, secret_hash=one.secret_hash
@@ -100,8 +100,8 @@ async def find_matching(
         return None
     typed = _SEPARATORS.sub("", code_text.get_secret_value()).lower()
     # The pepper before this one finds them, too: codes were shown once and cannot be keyed anew.
-    peppers = (services.settings.auth_password_pepper, services.settings.auth_previous_password_pepper)
-    digests = [lookup_digest(pepper, user_id, typed) for pepper in peppers if pepper]
+    peppers = services.settings.auth_password_pepper.values
+    digests = [lookup_digest(pepper, user_id, typed) for pepper in peppers]
     async with services.database.begin() as db:
         code: RecoveryCode | None = await db.scalar(
             select(RecoveryCode).where(

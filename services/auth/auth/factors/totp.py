@@ -33,7 +33,9 @@ async def begin(db: AsyncSession, services: AuthServices, user: User) -> tuple[s
     if await find(db, user.id):
         raise TotpAlreadyExists
     seed, totp_id = pyotp.random_base32(SEED_LENGTH), uuid4()
-    sealed = encrypt(services.settings.auth_session_encryption_key, seed, context=encryption_context(totp_id))
+    sealed = encrypt(
+        services.settings.auth_session_encryption_key.current, seed, context=encryption_context(totp_id)
+    )
     db.add(Totp(id=totp_id, user_id=user.id, sealed_seed=sealed))
     return seed, pyotp.TOTP(seed).provisioning_uri(name=user.email, issuer_name=ISSUER)
 
@@ -97,7 +99,9 @@ async def find(db: AsyncSession, user_id: UUID) -> Totp | None:
 def matching_step(services: AuthServices, totp: Totp, code: str) -> int | None:
     """Return the time step that a code belongs to if it is acceptable now; compared in constant time."""
     seed = decrypt_by_any(
-        services.settings.session_keys, totp.sealed_seed, context=encryption_context(totp.id)
+        services.settings.session_keys,
+        totp.sealed_seed,
+        context=encryption_context(totp.id),
     )
     app, now = pyotp.TOTP(seed, interval=STEP_SECONDS), clock()
     first, last = (int(at // STEP_SECONDS) for at in (now - LATE_SECONDS, now + EARLY_SECONDS))
@@ -112,7 +116,9 @@ def reencrypted(services: AuthServices, totp: Totp) -> dict[str, str]:
         decrypt(today, totp.sealed_seed, context=encryption_context(totp.id))
     except DecryptionFailed:
         seed = decrypt_by_any(
-            services.settings.session_keys, totp.sealed_seed, context=encryption_context(totp.id)
+            services.settings.session_keys,
+            totp.sealed_seed,
+            context=encryption_context(totp.id),
         )
         return {"sealed_seed": encrypt(today, seed, context=encryption_context(totp.id))}
     return {}

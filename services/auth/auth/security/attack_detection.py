@@ -53,7 +53,7 @@ class AttackDetector:
     def __init__(self, settings: Settings, limits: Limits, redis: Redis) -> None:
         self._of_spraying = settings.auth_spraying_alarm_accounts
         self._of_stuffing = settings.auth_stuffing_alarm_accounts, settings.auth_stuffing_alarm_networks
-        self._key = settings.auth_session_ip_hash_salt
+        self._key = settings.auth_session_ip_hash_salt.current
         self._limits = limits
         self._redis = redis
         self._notice = redis.register_script(DETECT)

@@ -145,7 +145,7 @@ class Lockout:
             settings.auth_ip_lockout_window_minutes,
             settings.auth_ip_lockout_duration_minutes,
         )
-        self._key = settings.auth_session_ip_hash_salt
+        self._key = settings.auth_session_ip_hash_salt.current
         self._limits = limits
         self._redis = redis
         self._waiting = BoundedWait()

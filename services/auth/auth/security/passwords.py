@@ -4,14 +4,13 @@ import asyncio
 import os
 import secrets
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from pydantic import SecretStr
-from servicekit.settings import current_and_previous
 
 from auth.errors import TooManySignIns
 from auth.security.keyed_hash import keyed_hash
@@ -31,15 +30,13 @@ class Passwords:
 
     def __init__(
         self,
-        pepper: SecretStr,
-        previous: SecretStr | None = None,
+        peppers: Sequence[SecretStr],
         *,
         cores: int | None = None,
         waiting_per_core: int = MAX_QUEUED_PER_CORE,
     ) -> None:
         cores = cores or os.cpu_count() or 1
-        self._pepper_id = pepper_id(pepper)
-        peppers = current_and_previous(pepper, previous)
+        self._pepper_id = pepper_id(peppers[0])
         self._peppers = {pepper_id(one): one.get_secret_value().encode() for one in peppers}
         # No more threads than cores, and hashing frees the interpreter: sign-ins starve nothing else.
         self._threads = ThreadPoolExecutor(cores, thread_name_prefix="passwords")

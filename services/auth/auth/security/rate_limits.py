@@ -29,7 +29,7 @@ class RateLimits:
     @classmethod
     def from_settings(cls, settings: Settings, limits: Limits) -> Self:
         """Build from the settings."""
-        key = settings.auth_email_verification_token_pepper
+        key = settings.auth_email_verification_token_pepper.current
         return cls(limits, settings.rate_limits, key)
 
     async def check_ip(self, use: str, address: str) -> None:

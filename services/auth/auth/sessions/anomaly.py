@@ -44,16 +44,16 @@ async def check_sign_in(  # noqa: PLR0913  # whose, and what of it is told
         and not await devices.has_signed_in_from_here(db, user)
         and await devices.has_signed_in(db, user)
     )
-    tells_of_travel = previous and not is_known and not await was_recently_notified(db, user)
+    notifies_of_travel = previous and not is_known and not await was_recently_notified(db, user)
     record = partial(audit.record, db, tenant_id=session.tenant_id, actor=user.subject, session_id=session.id)
     send = partial(
         emails.request_email, db, services, to=emails.Recipient.from_user(user), tenant_id=session.tenant_id
     )
     if previous:
-        record(Action.IMPOSSIBLE_TRAVEL, told=bool(tells_of_travel))
+        record(Action.IMPOSSIBLE_TRAVEL, told=bool(notifies_of_travel))
     if is_new:
         record(Action.NEW_DEVICE)
-    if previous and tells_of_travel:
+    if previous and notifies_of_travel:
         send(kind=EmailKind.IMPOSSIBLE_TRAVEL, place_before=previous.place or "", **seen.facts())
     elif is_new:
         send(kind=EmailKind.NEW_DEVICE, **seen.facts())

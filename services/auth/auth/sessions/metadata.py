@@ -56,7 +56,7 @@ def device_name(user_agent: str | None) -> str:
 
 def encrypt_for(settings: Settings, session_id: UUID, described: SessionMetadata) -> str:
     """Seal a description for its session; begins with the id of the key."""
-    key = settings.auth_session_encryption_key
+    key = settings.auth_session_encryption_key.current
     return (
         f"{key_id(key)}:{encrypt(key, described.model_dump_json(), context=encryption_context(session_id))}"
     )

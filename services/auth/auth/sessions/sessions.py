@@ -173,7 +173,7 @@ def device_token(services: AuthServices, session: Session) -> str | None:
     if session.device_id is None:
         return None
     return devices.create_token(
-        services.settings.auth_refresh_token_pepper, session.user_id, session.device_id
+        services.settings.auth_refresh_token_pepper.current, session.user_id, session.device_id
     )
 
 

@@ -129,7 +129,7 @@ async def reject(
     address = from_where.address if from_where else "unknown"
     detections = await services.attacks.record_failure(attempt.account, address) if is_guess else []
     locks = user is not None and why is FailureReason.WRONG_PASSWORD and attempt.would_lock
-    tells = locks and await services.lockout.should_notify_owner(attempt)
+    notifies = locks and await services.lockout.should_notify_owner(attempt)
     async with services.database.begin() as db:
         tenant = await users.first_tenant(db, user)
         tenant_id, subject = tenant.id if tenant else None, user.subject if user else None
@@ -141,7 +141,7 @@ async def reject(
             audit.record(db, Action.ADDRESS_BLOCKED)
         if user and why is FailureReason.WRONG_PASSWORD:
             await password_check.record_failure(db, user)
-        if user and tells:
+        if user and notifies:
             emails.request_email(
                 db, services, EmailKind.SIGN_IN_BLOCKED, Recipient.from_user(user), tenant_id=tenant_id
             )

@@ -68,7 +68,7 @@ class Vault:
         token: Callable[[], str],
         key: str | None = None,
         clock: Callable[[], float] = time.monotonic,
-        patience: Timeouts = VERIFYING,
+        timeouts: Timeouts = VERIFYING,
     ) -> None:
         self._http = http
         self._address = (address or "").rstrip("/")
@@ -76,22 +76,22 @@ class Vault:
         self._token = token()
         self._key = key
         self._clock = clock
-        self._patience = patience
-        self._room = asyncio.Semaphore(patience.max_concurrent)
+        self._timeouts = timeouts
+        self._room = asyncio.Semaphore(timeouts.max_concurrent)
         self._failures = 0
         self._closed_until = 0.0
 
     @classmethod
     def from_settings(cls, settings: Settings, http: HttpPool) -> Self:
         """Build from the settings."""
-        return cls(http, settings.vault_addr, settings.held_vault_token, settings.vault_transit_key)
+        return cls(http, settings.vault_addr, settings.current_vault_token, settings.vault_transit_key)
 
     @classmethod
     def for_signing(cls, settings: Settings, http: HttpPool) -> Self:
         """Build one that is asked while a transaction is open, and so answers soon or not at all."""
         # Half of the connections to the database, at most, wait for Vault; the rest is for everybody else.
-        patience = replace(SIGNING, max_concurrent=settings.database_pool_size)
-        return cls(http, settings.vault_addr, settings.held_vault_token, patience=patience)
+        timeouts = replace(SIGNING, max_concurrent=settings.database_pool_size)
+        return cls(http, settings.vault_addr, settings.current_vault_token, timeouts=timeouts)
 
     @property
     def is_configured(self) -> bool:
@@ -162,7 +162,7 @@ class Vault:
     async def _with_room(self) -> AsyncIterator[None]:
         """Be one of the few who ask at once; raises VaultUnavailable when there are too many for too long."""
         try:
-            async with asyncio.timeout(self._patience.queue):
+            async with asyncio.timeout(self._timeouts.queue):
                 await self._room.acquire()
         except TimeoutError:
             raise VaultUnavailable from None
@@ -173,7 +173,7 @@ class Vault:
 
     async def _answer(self, method: str, path: str, body: JsonValue) -> HttpResponse:
         try:
-            async with asyncio.timeout(self._patience.total):
+            async with asyncio.timeout(self._timeouts.total):
                 token = self._token
                 response = await self._attempts(method, path, body)
                 if response.status == HTTPStatus.FORBIDDEN and self._has_another_token(token):
@@ -193,7 +193,7 @@ class Vault:
         async for attempt in stamina.retry_context(
             on=NoResponse,
             attempts=ATTEMPTS,
-            timeout=self._patience.total,
+            timeout=self._timeouts.total,
             wait_initial=0.05,
             wait_max=0.3,
         ):
@@ -209,7 +209,7 @@ class Vault:
         }
         payload = None if body is None else orjson.dumps(body)
         try:
-            async with asyncio.timeout(self._patience.attempt):
+            async with asyncio.timeout(self._timeouts.attempt):
                 response = await self._http.exchange(method, f"{self._address}/v1/{path}", headers, payload)
         except TimeoutError as error:
             raise NoResponse("timeout") from error

@@ -39,7 +39,7 @@ class TransitKeys:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Build from the settings."""
-        return cls(settings.vault_addr or "", settings.held_vault_token, settings.auth_vault_signing_key)
+        return cls(settings.vault_addr or "", settings.current_vault_token, settings.auth_vault_signing_key)
 
     def latest_version(self) -> VaultKey:
         """Return the newest version; raises KeyCreationFailed."""
