@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, TypeVarTuple
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, TypeAdapter
+from sqlalchemy import Select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
 
 from servicekit.schemas import InvalidCursor, decode_cursor, encode_cursor
 
 T = TypeVar("T")
+Columns = TypeVarTuple("Columns")
 
 Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
 BY_TIME = TypeAdapter(tuple[Moment, UUID])
@@ -24,6 +27,26 @@ def read_cursor(cursor: str, shape: TypeAdapter[T], *types: type) -> T:
         return shape.validate_python(decode_cursor(cursor, *types))
     except (ValueError, OverflowError) as error:
         raise InvalidCursor from error
+
+
+def paginate(  # noqa: PLR0913  # what a page is made of
+    query: Select[*Columns],
+    time: InstrumentedAttribute[datetime],
+    row_id: InstrumentedAttribute[UUID],
+    limit: int,
+    cursor: str | None,
+    *,
+    newest_first: bool = False,
+) -> Select[*Columns]:
+    """Limit a query that is sorted by a time and an id to a page and one row more, for `next_cursor`.
+
+    Raise InvalidCursor.
+    """
+    order = (time, row_id)
+    if cursor:
+        start = tuple_(*read_cursor(cursor, BY_TIME, str, str))
+        query = query.where(tuple_(*order) < start if newest_first else tuple_(*order) > start)
+    return query.order_by(*(one.desc() if newest_first else one for one in order)).limit(limit + 1)
 
 
 def next_cursor(rows: Sequence[object], limit: int, *columns: str) -> str | None:

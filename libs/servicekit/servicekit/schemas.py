@@ -66,7 +66,7 @@ def encode_cursor(*position: JsonValue) -> str:
 
 
 def decode_cursor(cursor: str, *types: type) -> list[JsonValue]:
-    """Read a cursor back, when it holds values of just these types; raises BadCursor."""
+    """Read a cursor back, when it holds values of just these types; raises InvalidCursor."""
     try:
         position = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except ValueError as error:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from servicekit.auth import api_keys
 from servicekit.auth.permissions import Role, allows
 from servicekit.auth.tokens import Principal
+from servicekit.pagination import next_cursor, paginate
 from servicekit.schemas import Page
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,7 +25,6 @@ from auth.audit import Action
 from auth.emails import Recipient, request_email
 from auth.events import EmailKind
 from auth.models import ApiKey, Tenant, User
-from auth.pagination import next_cursor, paginate
 from auth.security import revocation
 from auth.security.keyed_hash import keyed_hash
 from auth.security.revocation import RevocationKind
@@ -72,11 +72,11 @@ async def create(
 async def list_keys(
     db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> Page[schemas.ApiKey]:
-    """List the tenant's keys, newest first, revoked ones too; raises BadCursor."""
+    """List the tenant's keys, newest first, revoked ones too; raises InvalidCursor."""
     query = select(ApiKey, is_entitled()).where(ApiKey.tenant_id == caller.tenant_id)
     page = paginate(query, ApiKey.created_at, ApiKey.id, limit, cursor, newest_first=True)
     rows = (await db.execute(page)).all()
-    following = next_cursor([(row.created_at, row.id) for row, _ in rows], limit)
+    following = next_cursor([row for row, _ in rows], limit, "created_at", "id")
     items = [to_schema(row, creator_is_entitled=entitled) for row, entitled in rows[:limit]]
     return Page(items=items, next_cursor=following)
 

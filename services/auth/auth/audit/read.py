@@ -8,7 +8,8 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel
 from servicekit.auth.claims import SUBJECT_PATTERN
 from servicekit.database import Database
-from servicekit.schemas import InvalidCursor, Page, decode_cursor, encode_cursor
+from servicekit.pagination import next_cursor, paginate
+from servicekit.schemas import Page
 from sqlalchemy import ColumnElement, tuple_
 from sqlalchemy import select as select_from
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -64,14 +65,10 @@ class AuditFilter(BaseModel):
 async def page(db: AsyncSession, limit: int, cursor: str | None, *which: ColumnElement[bool]) -> Page[Event]:
     """Return a page of the log, newest first; raises InvalidCursor."""
     query = select_from(AuditEvent).where(*which)
-    if cursor:
-        query = query.where(tuple_(*parse_cursor(cursor)) > POSITION)
-    newest = query.order_by(AuditEvent.happened_at.desc(), AuditEvent.id.desc()).limit(limit + 1)
+    newest = paginate(query, AuditEvent.happened_at, AuditEvent.id, limit, cursor, newest_first=True)
     rows = (await db.scalars(newest)).all()
-    events = rows[:limit]
-    rest = events and len(rows) > limit
-    last = encode_cursor(events[-1].happened_at.isoformat(), str(events[-1].id)) if rest else None
-    return Page(items=[to_schema(row) for row in events], next_cursor=last)
+    following = next_cursor(rows, limit, "happened_at", "id")
+    return Page(items=[to_schema(row) for row in rows[:limit]], next_cursor=following)
 
 
 async def export(database: Database, *which: ColumnElement[bool]) -> AsyncIterator[bytes]:
@@ -89,18 +86,6 @@ async def export(database: Database, *which: ColumnElement[bool]) -> AsyncIterat
         if len(rows) < EXPORT_PAGE:
             return
         after = (rows[-1].happened_at, rows[-1].id)
-
-
-def parse_cursor(cursor: str) -> tuple[datetime, UUID]:
-    """Read where a page ended; raises BadCursor."""
-    happened_at, event_id = decode_cursor(cursor, str, str)
-    try:
-        read = datetime.fromisoformat(str(happened_at)), UUID(str(event_id))
-    except ValueError as error:
-        raise InvalidCursor from error
-    if read[0].tzinfo is None:
-        raise InvalidCursor
-    return read
 
 
 def to_schema(row: AuditEvent) -> Event:

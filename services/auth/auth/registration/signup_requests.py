@@ -10,6 +10,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends
+from servicekit import pagination
 from servicekit.auth.dependencies import require
 from servicekit.auth.permissions import Role
 from servicekit.auth.tokens import Principal
@@ -17,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit, pagination, users
+from auth import audit, users
 from auth.access import signup_policy
 from auth.access.errors import OperatorsOnly
 from auth.access.roles import authorize
@@ -138,7 +139,7 @@ async def list_requests(
     page = pagination.paginate(query, SignupRequest.created_at, SignupRequest.id, limit, cursor)
     rows = (await db.scalars(page)).all()
     items = [schemas.SignupRequest.model_validate(row) for row in rows[:limit]]
-    return items, pagination.next_cursor([(row.created_at, row.id) for row in rows], limit)
+    return items, pagination.next_cursor(rows, limit, "created_at", "id")
 
 
 async def approve(

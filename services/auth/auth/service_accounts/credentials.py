@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from servicekit.auth.tokens import Principal
+from servicekit.pagination import next_cursor, paginate
 from servicekit.schemas import Page
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,7 +19,6 @@ from auth.audit import Action
 from auth.emails import notify_owners
 from auth.events import EmailKind
 from auth.models import ServiceCredential
-from auth.pagination import next_cursor, paginate
 from auth.security import revocation
 from auth.security.revocation import RevocationKind
 from auth.service_accounts import schemas
@@ -31,12 +31,12 @@ WORKING = (ServiceCredential.revoked_at.is_(None), ServiceCredential.expires_at 
 async def list_credentials(
     db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> Page[schemas.ServiceCredential]:
-    """List the tenant's credentials, newest first; raises BadCursor."""
+    """List the tenant's credentials, newest first; raises InvalidCursor."""
     table = ServiceCredential
     query = select(table).where(table.tenant_id == caller.tenant_id)
     page = paginate(query, table.created_at, table.id, limit, cursor, newest_first=True)
     rows = (await db.scalars(page)).all()
-    following = next_cursor([(row.created_at, row.id) for row in rows], limit)
+    following = next_cursor(rows, limit, "created_at", "id")
     return Page(items=[to_schema(row) for row in rows[:limit]], next_cursor=following)
 
 

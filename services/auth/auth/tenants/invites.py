@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid4
 
+from servicekit import pagination
 from servicekit.auth.permissions import Role
 from servicekit.auth.tokens import Principal
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit, pagination, users
+from auth import audit, users
 from auth.access.errors import RoleTooLow
 from auth.access.roles import authorize, get_role, lock_tenant
 from auth.access.sensitive_actions import SensitiveAction
@@ -119,10 +120,8 @@ async def list_invites(
     )
     page = pagination.paginate(query, Invite.created_at, Invite.id, limit, cursor, newest_first=True)
     rows: Sequence[tuple[Invite, User | None]] = [(row[0], row[1]) for row in await db.execute(page)]
-    places = [(invite.created_at, invite.id) for invite, _ in rows]
-    return [to_schema(invite, inviter) for invite, inviter in rows[:limit]], pagination.next_cursor(
-        places, limit
-    )
+    following = pagination.next_cursor([invite for invite, _ in rows], limit, "created_at", "id")
+    return [to_schema(invite, inviter) for invite, inviter in rows[:limit]], following
 
 
 async def revoke(db: AsyncSession, caller: Principal, invite_id: UUID) -> None:

@@ -3,13 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from servicekit import pagination
 from servicekit.auth.permissions import Role
 from servicekit.auth.tokens import Principal
 from servicekit.events.outbox import publish
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit, pagination, users
+from auth import audit, users
 from auth.access.errors import TenantNotFound
 from auth.access.roles import authorize, get_role, lock_tenant, require_role
 from auth.access.sensitive_actions import SensitiveAction
@@ -42,15 +43,16 @@ async def list_own(
 ) -> tuple[list[schemas.OwnTenant], str | None]:
     """List the tenants that the caller belongs to, the one joined first at the top."""
     query = (
-        select(Tenant, Membership.role, Membership.created_at)
+        select(Tenant, Membership)
         .join(Membership, Membership.tenant_id == Tenant.id)
         .where(Membership.user_id == users.user_id_of(caller), Tenant.status != TenantStatus.DELETED)
     )
     rows = (
         await db.execute(pagination.paginate(query, Membership.created_at, Tenant.id, limit, cursor))
     ).all()
-    items = [to_schema(tenant, role) for tenant, role, _ in rows[:limit]]
-    return items, pagination.next_cursor([(joined, tenant.id) for tenant, _, joined in rows], limit)
+    items = [to_schema(tenant, membership.role) for tenant, membership in rows[:limit]]
+    memberships = [membership for _, membership in rows]
+    return items, pagination.next_cursor(memberships, limit, "created_at", "tenant_id")
 
 
 async def current(db: AsyncSession, caller: Principal) -> schemas.OwnTenant:

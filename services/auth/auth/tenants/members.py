@@ -2,12 +2,13 @@
 
 from uuid import UUID
 
+from servicekit import pagination
 from servicekit.auth.permissions import Role
 from servicekit.auth.tokens import Principal
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from auth import audit, pagination, users
+from auth import audit, users
 from auth.access.errors import RoleTooLow
 from auth.access.roles import authorize
 from auth.access.sensitive_actions import SensitiveAction
@@ -36,10 +37,9 @@ async def list_members(
         .where(Membership.tenant_id == caller.tenant_id, User.status != Status.PENDING)
     )
     rows = (await db.execute(pagination.paginate(query, Membership.created_at, User.id, limit, cursor))).all()
-    places = [(membership.created_at, user.id) for user, membership in rows]
-    return [to_schema(user, membership) for user, membership in rows[:limit]], pagination.next_cursor(
-        places, limit
-    )
+    memberships = [membership for _, membership in rows]
+    following = pagination.next_cursor(memberships, limit, "created_at", "user_id")
+    return [to_schema(user, membership) for user, membership in rows[:limit]], following
 
 
 async def change_role(
