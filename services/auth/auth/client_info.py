@@ -34,7 +34,7 @@ _current: ContextVar[ClientInfo | None] = ContextVar("origin", default=None)
 
 
 async def bind_client_info(request: Request) -> ClientInfo:
-    """Return the origin of a request, and let the audit log know it."""
+    """Bind the client of a request to its context, for the audit log."""
     services: AuthServices = request.app.state.services
     address = network_of(client_ip(request))
     digests = tuple(keyed_hash(salt, "address", address) for salt in services.settings.address_salts)
@@ -44,7 +44,7 @@ async def bind_client_info(request: Request) -> ClientInfo:
 
 
 def current_client() -> ClientInfo | None:
-    """Return the origin of the request at hand, if there is one."""
+    """Return the client of the current request, if there is one."""
     return _current.get()
 
 

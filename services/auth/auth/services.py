@@ -62,7 +62,7 @@ class AuthServices:
 
 
 def get_services(request: Request) -> AuthServices:
-    """Return the parts of the app that answers the request."""
+    """Return the services of the app."""
     services: AuthServices = request.app.state.services
     return services
 

@@ -48,7 +48,7 @@ def select_by_email(email_key: str) -> Select[User]:
 
 
 async def get_for_update(db: AsyncSession, email: str) -> User | None:
-    """Return the account of an address, and keep others from changing it meanwhile."""
+    """Lock and return the account of an address."""
     await lock_email(db, canonical_email(email))
     user: User | None = await db.scalar(select_by_email(canonical_email(email)).limit(1).with_for_update())
     return user
@@ -70,7 +70,7 @@ async def lock_user(db: AsyncSession, user_id: UUID) -> User | None:
 async def get_access(
     db: AsyncSession, user_id: UUID, tenant_id: UUID | None, *, verified_only: bool
 ) -> Access | None:
-    """Return what a person is in a tenant (by default the one joined first); None if they may not come in."""
+    """Return a user's access to a tenant (by default the one joined first), or None."""
     memberships = select_access(user_id, tenant_id, verified_only=verified_only)
     row = (await db.execute(memberships.where(Tenant.status == TenantStatus.ACTIVE))).one_or_none()
     return Access(*row) if row else None

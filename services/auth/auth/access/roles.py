@@ -16,7 +16,7 @@ from auth.models import Membership, Status, Tenant, TenantStatus, User
 
 
 async def lock_tenant(db: AsyncSession, tenant_id: UUID | None) -> Tenant | None:
-    """Return a tenant that is not deleted; whoever else would change it or its members waits."""
+    """Lock and return a tenant that is not deleted."""
     # Also when the session knows the row: what it knows is from before the wait.
     query = select(Tenant).where(Tenant.id == tenant_id, Tenant.status != TenantStatus.DELETED)
     tenant: Tenant | None = await db.scalar(
@@ -54,7 +54,7 @@ async def authorize(db: AsyncSession, caller: Principal, action: SensitiveAction
 
 
 async def require_role(db: AsyncSession, caller: Principal, least: Role) -> tuple[Tenant, Role]:
-    """Lock the caller's tenant, and tell what they are in it now, narrowed as their request asks.
+    """Lock the caller's tenant and return it with their current role, restricted by the request's headers.
 
     Raises SessionEnded when they are nothing in it, or it is not active; RoleTooLow when that is not enough.
     """
@@ -82,7 +82,7 @@ async def _require_role(
 
 
 async def get_role(db: AsyncSession, tenant_id: UUID, user_id: UUID | None) -> Role | None:
-    """Return what a person is in a tenant; nothing, when their account is not in use."""
+    """Return the role of an active user in a tenant, or None."""
     role: Role | None = await db.scalar(
         select(Membership.role)
         .join(User)

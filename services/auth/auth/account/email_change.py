@@ -72,7 +72,7 @@ async def apply(db: AsyncSession, services: AuthServices, token: str) -> None:
 
 
 async def lock_user(db: AsyncSession, user_id: object) -> User | None:
-    """Return an account that is in use, and keep others from changing it meanwhile."""
+    """Lock and return an active account."""
     active = select(User).where(User.id == user_id, User.status == Status.ACTIVE)
     user: User | None = await db.scalar(active.with_for_update().execution_options(populate_existing=True))
     return user

@@ -38,7 +38,7 @@ ExportSchema = TypeVar("ExportSchema", bound=BaseModel)
 
 
 async def export(db: AsyncSession, settings: Settings, caller: Principal) -> schemas.Export:
-    """Return what is held of the caller; raises PeopleOnly or SessionEnded."""
+    """Return all data of the caller; raises PeopleOnly or SessionEnded."""
     user = await get_current_user(db, caller)
     sessions = await sessions_of(db, settings, user)
     audit.record(db, audit.Action.USER_EXPORTED, **audit_actor(caller))

@@ -10,7 +10,7 @@ from auth.services import AuthServices
 
 
 async def verify(services: AuthServices, attempt: Attempt, user: User | None, password: str) -> bool:
-    """Return whether it is the account's password; never of an account that is locked, or nobody's.
+    """Verify the password of an account; False for a locked or missing one.
 
     Takes the same time for all. Raises TooManySignIns; then the attempt is not counted.
     """

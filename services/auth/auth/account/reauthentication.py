@@ -41,7 +41,7 @@ async def get_current_user(db: AsyncSession, caller: Principal) -> User:
 
 
 async def verify_password(services: AuthServices, caller: Principal, password: str) -> User:
-    """Return the account of a caller who knows its password.
+    """Verify the caller's password and return their account.
 
     Counts against the account like an attempt to sign in from a known device.
     Raises PeopleOnly, SessionEnded, RateLimited, TooManySignIns or InvalidPassword.

@@ -29,14 +29,14 @@ BACKDATED_SECONDS = 2
 
 
 async def verify_locally(connection: HTTPConnection, key: str) -> Principal:
-    """Return who asks auth itself with a key; raises InvalidToken or RateLimited."""
+    """Verify an API key that a request to auth carries; raises InvalidToken or RateLimited."""
     api_keys.parse_key_id(key)
     services: AuthServices = connection.app.state.services
     return (await introspect(services, key, client_ip(connection))).principal()
 
 
 async def introspect(services: AuthServices, key: str, address: str) -> Introspection:
-    """Return what a key may do from an address; counts those that may nothing. Raises RateLimited."""
+    """Return what a key may do from an IP address; invalid ones are counted. Raises RateLimited."""
     async with services.database.begin() as db:
         result = await _introspect(db, services, key, address)
     if not result.active:

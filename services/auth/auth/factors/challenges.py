@@ -60,7 +60,7 @@ def issue(  # noqa: PLR0913  # what a challenge is bound to
 
 
 async def owner(db: AsyncSession, services: AuthServices, aim: ChallengePurpose, token: str) -> UUID:
-    """Return who was asked, and leave the challenge as it is; raises InvalidChallenge."""
+    """Return the owner of a challenge without consuming it; raises InvalidChallenge."""
     user_id = await db.scalar(select(Challenge.user_id).where(_is_open(services, aim, token)))
     if user_id is None:
         raise InvalidChallenge

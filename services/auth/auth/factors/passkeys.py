@@ -140,7 +140,7 @@ async def authenticate(
     to_sign: bytes,
     user_id: UUID | None = None,
 ) -> tuple[UUID, list[str]]:
-    """Return who has shown a passkey, and how it is kept (`hwk` or `swk`, RFC 8176); raises InvalidFactor.
+    """Verify a passkey; return its user and methods (`hwk` or `swk`, RFC 8176). Raises InvalidFactor.
 
     Without `user_id` the passkey itself has to say whose it is.
     """

@@ -182,7 +182,7 @@ async def remove_all(db: AsyncSession, user: User) -> list[str]:
 
 
 async def lock_user(db: AsyncSession, caller: Principal) -> User:
-    """Return the caller's account, and keep others from changing its factors; raises FactorNotFound."""
+    """Lock and return the caller's account; raises FactorNotFound."""
     user = await users.lock_user(db, users.user_id_of(caller))
     if user is None:
         raise FactorNotFound
@@ -190,7 +190,7 @@ async def lock_user(db: AsyncSession, caller: Principal) -> User:
 
 
 async def lock_user_with_factor(db: AsyncSession, caller: Principal) -> User:
-    """Return the caller's account, locked, if it has a second factor; raises FactorNotFound."""
+    """Lock and return the caller's account if it has a second factor; raises FactorNotFound."""
     user = await lock_user(db, caller)
     if not await verification.has_any(db, user.id):
         raise FactorNotFound

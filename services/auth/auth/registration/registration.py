@@ -58,7 +58,7 @@ async def add(db: AsyncSession, services: AuthServices, request: Registration, p
 
 
 def new_user(request: Registration, password_hash: str, *, must_confirm: bool) -> User:
-    """Create the account that somebody asks for."""
+    """Create the user of a registration."""
     return User(
         id=uuid4(),
         email=request.email,

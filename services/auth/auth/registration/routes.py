@@ -26,7 +26,7 @@ router = auth_router("registration")
 
 @router.get("/signup-policy", dependencies=[public])
 async def signup_policy(services: Services) -> tenant_schemas.SignupPolicy:
-    """Return how one gets an account here."""
+    """Return the sign-up policy."""
     return tenant_schemas.SignupPolicy(policy=services.settings.auth_signup_policy)
 
 

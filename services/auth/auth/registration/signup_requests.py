@@ -67,7 +67,7 @@ def require_signup_allowed(services: AuthServices, email: str, *, invited: bool)
 
 
 async def submit(services: AuthServices, request: schemas.AccessRequest) -> None:
-    """Store a request for access and tell the operators; none is kept for an address that has an account.
+    """Store a request for access and notify the operators, unless the address has an account.
 
     Raises SignupRequestsClosed where nobody decides on requests, or as `signup_policy.require_allowed` does.
     """
@@ -81,7 +81,7 @@ async def submit(services: AuthServices, request: schemas.AccessRequest) -> None
 
 
 async def store(db: AsyncSession, services: AuthServices, request: schemas.AccessRequest) -> None:
-    """Store a request for access and tell the operators, unless the address has an account."""
+    """Store a request for access and notify the operators, unless the address has an account."""
     account = await users.find(db, request.email)
     if account and account.status is not Status.PENDING:
         return

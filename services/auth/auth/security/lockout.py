@@ -125,7 +125,7 @@ class Attempt:
     is_known: bool
 
     def may_try(self, user: User) -> bool:
-        """Return whether the password is to be looked at."""
+        """Return whether the password may be verified."""
         return self.counted and user.failed_sign_ins < (
             MAX_FAILURES if self.is_known else MAX_FAILURES_UNKNOWN_DEVICE
         )
@@ -192,7 +192,7 @@ class Lockout:
             await self._limits.call(self._take_back(with_pending_keys(attempt.counters), [attempt.id]))
 
     async def should_notify_owner(self, attempt: Attempt) -> bool:
-        """Return whether the owner has yet to be told of the block; that is once in a day at most."""
+        """Return whether to notify the owner of the lock: at most once a day."""
         telling = self._redis.set(f"{attempt.account}:told", 1, nx=True, px=DAY_MILLI)
         return bool(await self._limits.call(telling))
 

@@ -65,7 +65,7 @@ class EmailTokens:
         email_key: str | None = None,
         bound_to: str = "",
     ) -> IssuedToken:
-        """Create the one good token of a person for a purpose: earlier ones are void.
+        """Create the only valid token of a user for a purpose: earlier ones become invalid.
 
         It is for the address of the account, or for the one whose normal form is given; with `bound_to`, it
         is good only together with that.

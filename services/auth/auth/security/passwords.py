@@ -49,7 +49,7 @@ class Passwords:
         return await self._in_thread(lambda: self._hash(password))
 
     async def verify(self, password: str, stored_hash: str | None) -> bool:
-        """Return whether it is the password; nobody's (None) takes the same time. Raises TooManySignIns."""
+        """Verify a password; a missing hash (None) takes the same time. Raises TooManySignIns."""
         matches = await self._in_thread(lambda: self._verify(password, stored_hash or self._dummy_hash))
         return matches and stored_hash is not None
 

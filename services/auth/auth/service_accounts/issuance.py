@@ -106,7 +106,7 @@ def require_allowed(services: AuthServices, payload: schemas.Payload) -> None:
 async def store_credential(
     services: AuthServices, request: schemas.Issuance, payload: schemas.Payload
 ) -> schemas.IssuedCredential:
-    """Store the credential, and give it with its secret; raises ServiceAccountNotAllowed."""
+    """Store the credential and return it with its secret; raises ServiceAccountNotAllowed."""
     row = ServiceCredential(
         id=uuid4(),
         account=payload.account,

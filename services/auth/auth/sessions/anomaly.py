@@ -81,7 +81,7 @@ def is_impossible(one: Location, other: Location, time: timedelta) -> bool:
 
 
 async def was_recently_notified(db: AsyncSession, user: User) -> bool:
-    """Return whether a person has had such a letter lately."""
+    """Return whether the user was notified recently."""
     lately = (
         AuditEvent.subject == user.subject,
         AuditEvent.happened_at > datetime.now(UTC) - NOTIFICATION_INTERVAL,

@@ -57,14 +57,14 @@ async def known_device_key(
 
 
 async def has_signed_in_from_here(db: AsyncSession, user: User | None) -> bool:
-    """Return whether a person has got in from this address before; nobody takes the same time."""
+    """Return whether a user has signed in from this IP before; takes the same time without a user."""
     if (from_where := client_info.current_client()) is None:
         return False
     return await has_signed_in(db, user, AuditEvent.address_digest.in_(from_where.digests))
 
 
 async def has_signed_in(db: AsyncSession, user: User | None, *how: ColumnElement[bool]) -> bool:
-    """Return whether a person has ever got in, as far as the audit log goes back."""
+    """Return whether a user has ever signed in, as far as the audit log goes back."""
     entered = select(AuditEvent.id).where(
         AuditEvent.subject == (user.subject if user else UNKNOWN_SUBJECT),
         AuditEvent.action == Action.LOGIN_SUCCESS.value,

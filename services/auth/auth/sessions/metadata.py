@@ -29,7 +29,7 @@ class SessionMetadata(BaseModel):
     spot: Location | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Return what a letter may tell of it."""
+        """Return what an email may say of it."""
         return self.model_dump(exclude={"spot"}, exclude_none=True)
 
 

@@ -36,7 +36,7 @@ IS_LIVE = and_(
 async def get_access(
     db: AsyncSession, services: AuthServices, user_id: UUID, tenant_id: UUID | None
 ) -> Access | None:
-    """Return as what a person may come in now: into an active tenant, or to reactivate their only one."""
+    """Return a user's access: to an active tenant, or to a suspended one that they may reactivate."""
     verified_only = services.settings.require_email_verification
     access = await users.get_access(db, user_id, tenant_id, verified_only=verified_only)
     if access is None and tenant_id is None:
@@ -255,7 +255,7 @@ def to_schema(services: AuthServices, caller: Principal, session: Session) -> Ow
 
 
 async def me(db: AsyncSession, caller: Principal) -> Me:
-    """Return who is asking; raises PeopleOnly, or SessionEnded while the token itself has minutes to live."""
+    """Return the caller; raises PeopleOnly, or SessionEnded although the token has not expired."""
     user_id = users.user_id_of(caller)
     live = await db.scalar(select(Session.id).where(Session.id == caller.session_id, IS_LIVE))
     access = await users.get_access(db, user_id, caller.tenant_id, verified_only=False)

@@ -46,7 +46,7 @@ async def tenant_invites(
 async def revoke_invite(
     invite_id: UUID, caller: Annotated[Principal, sensitive(SensitiveAction.REVOKE_INVITE)], db: Db
 ) -> None:
-    """Create an invite void."""
+    """Revoke an invite."""
     await invites.revoke(db, caller, invite_id)
 
 

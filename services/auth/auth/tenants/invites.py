@@ -67,7 +67,7 @@ async def check_rate_limits(services: AuthServices, caller: Principal, email_key
 def new_invite(
     services: AuthServices, email: str | None, hours: int, max_uses: int = 1
 ) -> tuple[Invite, str]:
-    """Create an invite and its token, as yet to nowhere."""
+    """Create an invite and its token, without a tenant yet."""
     invite = Invite(
         id=uuid4(),
         email=email,
@@ -125,7 +125,7 @@ async def list_invites(
 
 
 async def revoke(db: AsyncSession, caller: Principal, invite_id: UUID) -> None:
-    """Create an invite of the caller's tenant void; one that is over stays so."""
+    """Revoke an invite of the caller's tenant; one that is used or expired stays so."""
     tenant, own = await authorize(db, caller, SensitiveAction.REVOKE_INVITE)
     invite = await find(db, tenant, invite_id, own)
     if invite.revoked_at is None:
@@ -212,7 +212,7 @@ async def redeem(db: AsyncSession, services: AuthServices, token: str, email_key
 
 
 async def get_valid(db: AsyncSession, services: AuthServices, token: str, email_key: str) -> Invite:
-    """Return the invite of a token, held, if it is good for an address now; raises InvalidInvite."""
+    """Lock and return the invite of a token if it is valid for an address; raises InvalidInvite."""
     invite_id = invite_tokens.parse_id(token)
     tenant_id = await db.scalar(select(Invite.tenant_id).where(Invite.id == invite_id))
     # The tenant before the invite, in the order of everybody else who takes both.
@@ -236,7 +236,7 @@ async def get_valid(db: AsyncSession, services: AuthServices, token: str, email_
 async def is_still_authorized(
     db: AsyncSession, invite: Invite, tenant: Tenant | None, email_key: str
 ) -> bool:
-    """Return whether the tenant, and who invited in its name, would still let this address in as that."""
+    """Return whether the tenant and the inviter may still invite this address with this role."""
     if tenant is None or tenant.status is not TenantStatus.ACTIVE or not is_domain_allowed(tenant, email_key):
         return False
     role = await get_role(db, tenant.id, invite.invited_by)

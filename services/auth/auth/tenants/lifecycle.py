@@ -61,7 +61,7 @@ async def current(db: AsyncSession, caller: Principal) -> schemas.OwnTenant:
 
 
 async def change(db: AsyncSession, caller: Principal, request: schemas.TenantChange) -> schemas.OwnTenant:
-    """Return the caller's tenant another name or slug; raises SlugAlreadyExists."""
+    """Rename the caller's tenant, or change its slug; raises SlugAlreadyExists."""
     tenant, role = await require_role(db, caller, Role.ADMIN)
     if request.slug and request.slug != tenant.slug:
         await change_slug(db, tenant, request.slug)
@@ -71,7 +71,7 @@ async def change(db: AsyncSession, caller: Principal, request: schemas.TenantCha
 
 
 async def change_slug(db: AsyncSession, tenant: Tenant, slug: str) -> None:
-    """Return a tenant a slug of its own; raises SlugAlreadyExists."""
+    """Change a tenant's slug; raises SlugAlreadyExists."""
     # Two who want it at once wait for each other here: the unique index's error would quote it into the logs.
     await db.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"slug {slug}"))))
     if await db.scalar(select(Tenant.id).where(Tenant.slug == slug)):

@@ -45,7 +45,7 @@ async def list_members(
 async def change_role(
     db: AsyncSession, services: AuthServices, caller: Principal, user_id: UUID, role: Role
 ) -> schemas.Member:
-    """Create a member something else, from their next refresh on; raises RoleTooLow or LastOwner."""
+    """Change a member's role, from their next refresh on; raises RoleTooLow or LastOwner."""
     tenant, own = await authorize(db, caller, SensitiveAction.CHANGE_ROLE)
     user, membership = await find(db, tenant, user_id)
     if max(membership.role, role) > own:

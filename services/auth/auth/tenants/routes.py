@@ -53,7 +53,7 @@ async def current_tenant(caller: Reader, db: Db) -> schemas.OwnTenant:
 
 @router.patch("/current")
 async def change_tenant(request: schemas.TenantChange, caller: Manager, db: Db) -> schemas.OwnTenant:
-    """Return the tenant another name or slug."""
+    """Rename the tenant, or change its slug."""
     return await lifecycle.change(db, caller, request)
 
 
@@ -134,7 +134,7 @@ async def change_member(
     services: Services,
     db: Db,
 ) -> schemas.Member:
-    """Create a member something else; their tokens tell from their next refresh on."""
+    """Change a member's role; their tokens have it from the next refresh on."""
     return await members.change_role(db, services, caller, user_id, request.role)
 
 
