@@ -109,7 +109,7 @@ async def send(redis: Redis, data: object, event_id: UUID | None = None, **attri
 
 
 @pytest.fixture
-def tell(redis: Redis) -> Callable[..., Awaitable[UUID]]:
+def publish_event(redis: Redis) -> Callable[..., Awaitable[UUID]]:
     """Tell this service of something that happened in chat-agent."""
     return lambda *what, **attributes: send(redis, *what, **attributes)
 

@@ -53,16 +53,16 @@ async def test_what_cannot_be_counted_is_laid_aside_whole_with_its_reason(laid_a
         {"tenant_id": "acme"},
         {"completed_at": "2026-11-01T00:00:00"},
     ]
-    told = {str(await ran(**change)) for change in broken}
+    event_ids = {str(await ran(**change)) for change in broken}
     letters = await laid_aside(len(broken))
-    assert {letter.fields[b"id"].decode() for letter in letters} == told
+    assert {letter.fields[b"id"].decode() for letter in letters} == event_ids
     assert {letter.reason.partition(":")[0] for letter in letters} == {"ValidationError"}
 
 
-async def test_what_was_laid_aside_does_not_hold_up_the_rest(ran, tell, runs):
+async def test_what_was_laid_aside_does_not_hold_up_the_rest(ran, publish_event, runs):
     await ran(usage="much")
     await ran(("gpt", 3, 1))
-    await tell({"of": "no interest"}, type="chat.run.failed.v1")
+    await publish_event({"of": "no interest"}, type="chat.run.failed.v1")
     await ran(("gpt", 4, 1))
 
     assert (await runs(2))["totals"]["input_tokens"] == 7

@@ -13,10 +13,10 @@ from sqlalchemy import select, text
 
 
 @pytest.fixture
-def told(redis):
+def publish_event(redis):
     """Tell this service of something that happened in auth."""
 
-    async def tell(type_, event_id=None, **data):
+    async def publish(type_, event_id=None, **data):
         entry = {
             "specversion": "1.0",
             "id": str(event_id or uuid4()),
@@ -28,15 +28,15 @@ def told(redis):
         }
         await redis.xadd("events:auth", entry)
 
-    return tell
+    return publish
 
 
 @pytest.fixture
-def left(told):
-    async def tell(user_id, *tenant_ids, event_id=None):
-        await told("auth.user.deleted.v1", event_id, user_id=user_id, tenant_ids=tenant_ids)
+def delete_user(publish_event):
+    async def publish(user_id, *tenant_ids, event_id=None):
+        await publish_event("auth.user.deleted.v1", event_id, user_id=user_id, tenant_ids=tenant_ids)
 
-    return tell
+    return publish
 
 
 @pytest.fixture
@@ -62,21 +62,21 @@ def until_named(named, until):
     return wait
 
 
-async def test_the_sums_stay_and_who_has_left_is_not_named(ran, runs, left, until_named):
+async def test_the_sums_stay_and_who_has_left_is_not_named(ran, runs, delete_user, until_named):
     ann, bob = f"user:{uuid4()}", f"user:{uuid4()}"
     await ran(("gpt", 100, 20), ("gpt-small", 1, 1), user_id=ann)
     await ran(("gpt", 7, 3), user_id=bob)
     before = await runs(2)
-    await left(ann)
+    await delete_user(ann)
     await until_named(ANONYMOUS_SUBJECT, ANONYMOUS_SUBJECT, bob)
     assert await runs(2) == before
 
 
-async def test_what_is_told_late_is_counted_as_nobodys(ran, runs, left, until_named):
+async def test_what_is_told_late_is_counted_as_nobodys(ran, runs, delete_user, until_named):
     ann, event_id = f"user:{uuid4()}", uuid4()
     await ran(("gpt", 5, 5), user_id=ann)
     for _ in range(3):
-        await left(ann, event_id=event_id)
+        await delete_user(ann, event_id=event_id)
     await until_named(ANONYMOUS_SUBJECT)
     run_id = str(uuid4())
     for _ in range(2):
@@ -85,25 +85,25 @@ async def test_what_is_told_late_is_counted_as_nobodys(ran, runs, left, until_na
     await until_named(ANONYMOUS_SUBJECT, ANONYMOUS_SUBJECT)
 
 
-async def test_what_is_told_at_that_very_moment_is_nobodys_soon(ran, runs, left, until_named):
+async def test_what_is_told_at_that_very_moment_is_nobodys_soon(ran, runs, delete_user, until_named):
     ann = f"user:{uuid4()}"
-    await asyncio.gather(*(ran(("gpt", 1, 0), user_id=ann) for _ in range(20)), left(ann))
+    await asyncio.gather(*(ran(("gpt", 1, 0), user_id=ann) for _ in range(20)), delete_user(ann))
     assert (await runs(20))["totals"]["input_tokens"] == 20
     await until_named(*[ANONYMOUS_SUBJECT] * 20)
 
 
-async def test_more_than_goes_at_once_goes_too(ran, runs, left, until_named, monkeypatch):
+async def test_more_than_goes_at_once_goes_too(ran, runs, delete_user, until_named, monkeypatch):
     monkeypatch.setattr(erasure_worker, "BATCH_SIZE", 2)
     ann = f"user:{uuid4()}"
     for _ in range(5):
         await ran(("gpt", 1, 0), user_id=ann)
     await runs(5)
-    await left(ann)
+    await delete_user(ann)
     await until_named(*[ANONYMOUS_SUBJECT] * 5)
 
 
 async def test_a_deleted_tenant_is_forgotten_when_its_time_is_over(
-    told, ran, runs, tenant, until_named, named
+    publish_event, ran, runs, tenant, until_named, named
 ):
     ann, bob = f"user:{uuid4()}", f"user:{uuid4()}"
     await ran(("gpt", 1, 0), user_id=ann)
@@ -116,18 +116,18 @@ async def test_a_deleted_tenant_is_forgotten_when_its_time_is_over(
         (tenant, 2, now - timedelta(seconds=1)),
     ):
         what, more = ("deleted", {"purge_after": after.isoformat()}) if after else ("reactivated", {})
-        await told(f"auth.tenant.{what}.v1", tenant_id=tenant_id, version=version, **more)
+        await publish_event(f"auth.tenant.{what}.v1", tenant_id=tenant_id, version=version, **more)
     await until_named(ANONYMOUS_SUBJECT, bob)
     await ran(("gpt", 1, 0), user_id=ann)
     await runs(2)
     assert await named() == [ANONYMOUS_SUBJECT, bob, ANONYMOUS_SUBJECT]
 
 
-async def test_tenants_that_went_with_somebody_name_nobody(left, ran, runs, tenant, until_named):
+async def test_tenants_that_went_with_somebody_name_nobody(delete_user, ran, runs, tenant, until_named):
     bob = f"user:{uuid4()}"
     await ran(("gpt", 1, 0), user_id=bob)
     await runs(1)
-    await left(f"user:{uuid4()}", tenant)
+    await delete_user(f"user:{uuid4()}", tenant)
     await until_named(ANONYMOUS_SUBJECT)
 
 

@@ -20,10 +20,12 @@ def event(**changes):
 
 
 async def test_shows_no_customer_no_signature_and_no_token(settings, issuer, tenant, captured_telemetry):
-    told = type(settings).model_validate({**settings.model_dump(), **SECRETS, **captured_telemetry.settings})
+    changed = type(settings).model_validate(
+        {**settings.model_dump(), **SECRETS, **captured_telemetry.settings}
+    )
     token = issuer.token(tenant_id=tenant)
     signatures = []
-    async with running(create_app(told)) as app, client(app, token) as http:
+    async with running(create_app(changed)) as app, client(app, token) as http:
         for body, secret, status in (
             (event(), SECRETS["stripe_webhook_secret"], 202),
             (event(), "whsec_of_somebody_else", 400),

@@ -60,7 +60,7 @@ def post(stripe):
 
 
 @pytest.fixture
-def kept(app):
+def stored_events(app):
     async def rows():
         async with app.state.resources.database.begin() as db:
             return (await db.execute(text("select * from stripe_events order by id"))).all()
@@ -72,11 +72,11 @@ def problem(answer):
     return answer.status_code, answer.json()["code"]
 
 
-async def test_a_signed_event_is_kept_byte_for_byte_and_answered(post, kept):
+async def test_a_signed_event_is_kept_byte_for_byte_and_answered(post, stored_events):
     body = snapshot()
     answer = await post(body)
     assert (answer.status_code, answer.json()) == (202, {"received": True, "duplicate": False})
-    [row] = await kept()
+    [row] = await stored_events()
     assert bytes(row.payload) == body.encode()
     assert (row.id, row.type, row.api_version, row.livemode, row.status) == (
         "evt_1",
@@ -88,9 +88,9 @@ async def test_a_signed_event_is_kept_byte_for_byte_and_answered(post, kept):
     assert row.created.timestamp() == 1_790_000_000
 
 
-async def test_a_thin_notification_is_kept_too(post, kept):
+async def test_a_thin_notification_is_kept_too(post, stored_events):
     assert (await post(thin())).status_code == 202
-    [row] = await kept()
+    [row] = await stored_events()
     assert (row.id, row.api_version, row.created.isoformat()) == (
         "evt_thin_1",
         None,
@@ -98,22 +98,22 @@ async def test_a_thin_notification_is_kept_too(post, kept):
     )
 
 
-async def test_types_that_nobody_knows_are_kept_too(post, kept):
+async def test_types_that_nobody_knows_are_kept_too(post, stored_events):
     assert (await post(snapshot(type="from.the_future.v9"))).status_code == 202
-    assert len(await kept()) == 1
+    assert len(await stored_events()) == 1
 
 
-async def test_an_event_that_comes_twice_is_kept_once(post, kept):
+async def test_an_event_that_comes_twice_is_kept_once(post, stored_events):
     assert (await post(snapshot())).json()["duplicate"] is False
     assert (await post(snapshot())).json() == {"received": True, "duplicate": True}
-    assert len(await kept()) == 1
+    assert len(await stored_events()) == 1
 
 
-async def test_an_event_that_comes_ten_times_at_once_is_kept_once(post, kept):
+async def test_an_event_that_comes_ten_times_at_once_is_kept_once(post, stored_events):
     answers = await asyncio.gather(*(post(snapshot()) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {202}
     assert sorted(answer.json()["duplicate"] for answer in answers) == [False] + [True] * 9
-    assert len(await kept()) == 1
+    assert len(await stored_events()) == 1
 
 
 @pytest.mark.parametrize(
@@ -132,15 +132,15 @@ async def test_an_event_that_comes_ten_times_at_once_is_kept_once(post, kept):
     # Signatures tell the time; a test's name must not.
     ids=range(9),
 )
-async def test_what_is_not_signed_is_refused_and_not_kept(post, kept, signed):
+async def test_what_is_not_signed_is_refused_and_not_kept(post, stored_events, signed):
     assert problem(await post(snapshot(), signed)) == (400, "invalid_signature")
-    assert await kept() == []
+    assert await stored_events() == []
 
 
-async def test_one_space_more_and_the_signature_is_wrong(post, kept):
+async def test_one_space_more_and_the_signature_is_wrong(post, stored_events):
     body = snapshot()
     assert problem(await post(body + " ", signature(body))) == (400, "invalid_signature")
-    assert await kept() == []
+    assert await stored_events() == []
 
 
 @pytest.mark.parametrize("seconds", [-330, 330, 86400 * 365])
@@ -177,14 +177,14 @@ async def test_clocks_may_differ_by_some_minutes(post, seconds):
         snapshot(api_version={}),
     ],
 )
-async def test_what_is_signed_and_no_event_is_refused(post, kept, body):
+async def test_what_is_signed_and_no_event_is_refused(post, stored_events, body):
     assert problem(await post(body)) == (400, "invalid_payload")
-    assert await kept() == []
+    assert await stored_events() == []
 
 
-async def test_a_body_that_is_nested_without_end_is_refused(post, kept):
+async def test_a_body_that_is_nested_without_end_is_refused(post, stored_events):
     assert problem(await post("[" * 100_000)) == (400, "body_too_complex")
-    assert await kept() == []
+    assert await stored_events() == []
 
 
 async def test_bytes_that_are_no_text_are_refused(post):
@@ -198,7 +198,7 @@ async def test_only_json_is_read(post):
     assert problem(await post(snapshot(), headers={})) == (415, "unsupported_media_type")
 
 
-async def test_a_large_body_is_refused_before_it_is_read(post, kept):
+async def test_a_large_body_is_refused_before_it_is_read(post, stored_events):
     taken = 0
 
     async def endless():
@@ -213,7 +213,7 @@ async def test_a_large_body_is_refused_before_it_is_read(post, kept):
     fitting = snapshot(note="x" * (limit - len(snapshot(note=""))))
     assert (len(fitting), (await post(fitting)).status_code) == (limit, 202)
     assert problem(await post(fitting + " ")) == (413, "payload_too_large")
-    assert len(await kept()) == 1
+    assert len(await stored_events()) == 1
 
 
 async def test_only_post_is_answered(stripe):

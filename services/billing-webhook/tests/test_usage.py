@@ -150,8 +150,8 @@ async def test_the_ledger_cannot_be_changed(app, ran, runs):
 async def test_many_replicas_count_an_event_once(settings, ran, runs):
     """All read as one group, and what one of them has handled the others leave alone."""
     async with running(create_app(settings)), running(create_app(settings)):
-        told = await asyncio.gather(*(ran(("gpt", 1, 0)) for _ in range(20)))
-        await asyncio.gather(*(ran(("gpt", 1, 0), event_id=event_id) for event_id in told))
+        event_ids = await asyncio.gather(*(ran(("gpt", 1, 0)) for _ in range(20)))
+        await asyncio.gather(*(ran(("gpt", 1, 0), event_id=event_id) for event_id in event_ids))
         await ran(("gpt", 100, 0))
         assert (await runs(21))["totals"] == {
             **ZERO,

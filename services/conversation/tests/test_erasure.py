@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 TENANT = uuid4()
 
 
-def left(user_id, *tenant_ids):
+def user_deleted(user_id, *tenant_ids):
     return ReceivedEvent(
         id=uuid4(),
         type="auth.user.deleted.v1",
@@ -33,7 +33,7 @@ def database(app):
 
 
 @pytest.fixture
-def hear(database):
+def consume(database):
     async def handle(event):
         async with database.begin() as db:
             await HANDLERS[event.type](db, event)
@@ -55,65 +55,65 @@ async def count(database, table):
         return await db.scalar(select(func.count()).select_from(table))
 
 
-async def kept(who):
+async def count_conversations(who):
     return len((await who.get("/api/v1/conversations")).json()["items"])
 
 
-async def test_all_that_somebody_said_in_any_tenant_goes_with_them(database, person, begin, hear):
+async def test_all_that_somebody_said_in_any_tenant_goes_with_them(database, person, begin, consume):
     user = f"user:{uuid4()}"
     ann, ann_elsewhere, bob = person(TENANT, user), person(uuid4(), user), person(TENANT)
     for who in (ann, ann, ann_elsewhere, bob):
         await begin(who, "Hello", "and more")
-    await hear(left(user))
-    assert [await kept(who) for who in (ann, ann_elsewhere, bob)] == [0, 0, 1]
+    await consume(user_deleted(user))
+    assert [await count_conversations(who) for who in (ann, ann_elsewhere, bob)] == [0, 0, 1]
     assert await count(database, Item) == 2
 
 
-async def test_an_event_that_comes_again_or_of_somebody_unknown_changes_nothing(person, begin, hear):
+async def test_an_event_that_comes_again_or_of_somebody_unknown_changes_nothing(person, begin, consume):
     user = f"user:{uuid4()}"
     ann, bob = person(TENANT, user), person(TENANT)
     await begin(ann, "Hello")
     await begin(bob, "Hello")
-    event = left(user)
-    for one in (event, event, left(f"user:{uuid4()}")):
-        await hear(one)
-    assert [await kept(ann), await kept(bob)] == [0, 1]
+    event = user_deleted(user)
+    for one in (event, event, user_deleted(f"user:{uuid4()}")):
+        await consume(one)
+    assert [await count_conversations(ann), await count_conversations(bob)] == [0, 1]
 
 
-async def test_what_is_more_than_goes_at_once_goes_soon(person, begin, hear, tidy, monkeypatch):
+async def test_what_is_more_than_goes_at_once_goes_soon(person, begin, consume, tidy, monkeypatch):
     monkeypatch.setattr(erasure, "BATCH_SIZE", 2)
     user = f"user:{uuid4()}"
     ann = person(TENANT, user)
     for _ in range(5):
         await begin(ann, "Hello")
-    await hear(left(user))
-    assert await kept(ann) == 3
+    await consume(user_deleted(user))
+    assert await count_conversations(ann) == 3
     await tidy()
-    assert await kept(ann) == 0
+    assert await count_conversations(ann) == 0
 
 
-async def test_tenants_that_went_with_somebody_are_forgotten_for_ever(person, begin, hear, tidy):
+async def test_tenants_that_went_with_somebody_are_forgotten_for_ever(person, begin, consume, tidy):
     alone, user = uuid4(), f"user:{uuid4()}"
     another = person(alone)
     await begin(another, "Hello")
-    await hear(left(user, alone))
+    await consume(user_deleted(user, alone))
     # Told before, and heard after.
-    old = left(user)
+    old = user_deleted(user)
     reactivated = old.model_copy(
         update={"type": "auth.tenant.reactivated.v1", "data": {"tenant_id": str(alone), "version": 9}}
     )
-    await hear(reactivated)
+    await consume(reactivated)
     await tidy()
-    assert await kept(another) == 0
+    assert await count_conversations(another) == 0
 
 
-async def test_a_late_turn_of_who_has_left_finds_no_conversation_and_makes_none(database, service, hear):
+async def test_a_late_turn_of_who_has_left_finds_no_conversation_and_makes_none(database, service, consume):
     user, conversation_id, run_id = f"user:{uuid4()}", uuid4(), uuid4()
     agent = service(TENANT, user)
     turn = f"/internal/v1/conversations/{conversation_id}/turns/{run_id}"
     said = [{"id": f"{run_id}-1", "data": {"role": "user", "content": "Hello"}}]
     assert (await agent.put(turn, json={"attempt": 1, "items": said, "last": 5})).status_code == 200
-    await hear(left(user))
+    await consume(user_deleted(user))
     late = [
         await agent.put(turn, json={"attempt": 1, "items": said, "last": 5}),
         await agent.put(
@@ -129,7 +129,9 @@ async def test_a_late_turn_of_who_has_left_finds_no_conversation_and_makes_none(
     assert await count(database, Conversation) == 0
 
 
-async def test_what_is_written_at_that_very_moment_is_gone_soon(database, person, service, begin, hear, tidy):
+async def test_what_is_written_at_that_very_moment_is_gone_soon(
+    database, person, service, begin, consume, tidy
+):
     user = f"user:{uuid4()}"
     ann, agent = person(TENANT, user), service(TENANT, user)
 
@@ -139,7 +141,9 @@ async def test_what_is_written_at_that_very_moment_is_gone_soon(database, person
         path = f"/internal/v1/conversations/{uuid4()}/turns/{run_id}"
         await agent.put(path, json={"attempt": 1, "items": said})
 
-    await asyncio.gather(*(turn() for _ in range(10)), hear(left(user)), *(turn() for _ in range(10)))
+    await asyncio.gather(
+        *(turn() for _ in range(10)), consume(user_deleted(user)), *(turn() for _ in range(10))
+    )
     # Their token lives for some seconds more.
     await begin(ann, "Hello")
     await tidy()

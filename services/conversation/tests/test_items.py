@@ -24,18 +24,18 @@ async def test_gives_items_back_as_they_came(ann, items):
     sent = await ann.post(items, json={"items": [{"id": "out-1", "data": data}]})
 
     assert sent.status_code == 200
-    [kept] = (await ann.get(items)).json()["items"]
-    assert kept == sent.json()["items"][0]
-    assert (kept["id"], kept["position"], kept["data"]) == ("out-1", 1, data)
+    [stored] = (await ann.get(items)).json()["items"]
+    assert stored == sent.json()["items"][0]
+    assert (stored["id"], stored["position"], stored["data"]) == ("out-1", 1, data)
 
 
 async def test_keeps_the_order_in_which_items_came(ann, items):
     await ann.post(items, json={"items": [note("c"), note("a")]})
     await ann.post(items, json={"items": [note("b")]})
 
-    kept = (await ann.get(items)).json()["items"]
+    stored = (await ann.get(items)).json()["items"]
 
-    assert [(one["id"], one["position"]) for one in kept] == [("c", 1), ("a", 2), ("b", 3)]
+    assert [(one["id"], one["position"]) for one in stored] == [("c", 1), ("a", 2), ("b", 3)]
 
 
 async def test_takes_an_item_once_however_often_it_comes(ann, items):
@@ -55,8 +55,8 @@ async def test_takes_a_number_for_the_same_however_postgres_writes_it(ann, items
         answer = await ann.post(items, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == 200, answer.text
 
-    [kept] = (await ann.get(items)).json()["items"]
-    assert kept["data"]["numbers"] == [json.loads(number) for number in numbers]
+    [stored] = (await ann.get(items)).json()["items"]
+    assert stored["data"]["numbers"] == [json.loads(number) for number in numbers]
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ async def test_gives_each_of_twenty_appends_at_once_a_place_of_its_own(ann, item
     )
 
     assert {answer.status_code for answer in answers} == {200}
-    kept = (await ann.get(items, params={"limit": 100})).json()["items"]
-    assert [one["position"] for one in kept] == list(range(1, 41))
-    assert [one["id"][-1] for one in kept] == ["a", "b"] * 20
+    stored = (await ann.get(items, params={"limit": 100})).json()["items"]
+    assert [one["position"] for one in stored] == list(range(1, 41))
+    assert [one["id"][-1] for one in stored] == ["a", "b"] * 20
     conversation = (await ann.get(items.removesuffix("/items"))).json()
     assert conversation["message_count"] == 40
 

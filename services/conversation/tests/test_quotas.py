@@ -18,8 +18,8 @@ async def limited(settings):
     stack = []
 
     async def start(**limits):
-        told = {"conversation_limits": limits}
-        app = create_app(type(settings).model_validate({**settings.model_dump(), **told}))
+        changes = {"conversation_limits": limits}
+        app = create_app(type(settings).model_validate({**settings.model_dump(), **changes}))
         context = running(app)
         stack.append(context)
         return await context.__aenter__()

@@ -189,9 +189,9 @@ async def test_twenty_turns_at_once_begin_one_conversation(turn, listed):
     answers = await asyncio.gather(*(turn().begin(f"{number}-a", f"{number}-b") for number in range(20)))
 
     assert {answer.status_code for answer in answers} == {200}
-    kept = await turn().items()
-    assert [one["position"] for one in kept] == list(range(1, 41))
-    assert [one["data"]["content"][-1] for one in kept] == ["a", "b"] * 20
+    stored = await turn().items()
+    assert [one["position"] for one in stored] == list(range(1, 41))
+    assert [one["data"]["content"][-1] for one in stored] == ["a", "b"] * 20
     assert (await listed())["message_count"] == 40
 
 
@@ -363,9 +363,9 @@ async def test_of_many_attempts_at_once_the_newest_has_the_last_word(turn):
     assert answers[-1].status_code == 200
     assert {answer.status_code for answer in answers} <= {200, 409}
     assert [is_superseded(await one.begin()) for one in attempts] == [True] * 19 + [False]
-    kept = [int(one["id"].rpartition("-")[2]) for one in (await first.items())[1:]]
-    assert kept == sorted(kept)
-    assert len(kept) == sum(answer.is_success for answer in answers)
+    stored = [int(one["id"].rpartition("-")[2]) for one in (await first.items())[1:]]
+    assert stored == sorted(stored)
+    assert len(stored) == sum(answer.is_success for answer in answers)
 
 
 async def test_what_is_known_of_turns_goes_with_the_conversation(turn, person, bob, app):

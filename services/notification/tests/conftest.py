@@ -122,7 +122,7 @@ class Person:
 def sign_up(redis: Redis) -> Callable[..., Awaitable[Person]]:
     """Tell this service, as auth does, that someone has signed up; changes replace parts of the data."""
 
-    async def tell(
+    async def publish(
         *,
         event_id: UUID | None = None,
         expires_in: float = 3600,
@@ -161,7 +161,7 @@ def sign_up(redis: Redis) -> Callable[..., Awaitable[Person]]:
         await redis.xadd("events:auth", entry)
         return Person(data["email"], user_id, data["tenant_id"], token, sealed, event_id)
 
-    return tell
+    return publish
 
 
 @pytest.fixture

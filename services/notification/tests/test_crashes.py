@@ -60,7 +60,7 @@ async def test_what_was_told_while_the_service_was_down_is_mailed_once(settings,
 
 
 @pytest.fixture
-def hear_only(settings):
+def consume_only(settings):
     """The service, listening and not sending."""
     return lambda: running(
         create_app(settings.model_copy(update={"debug": False, "resend_email_enabled": False}))
@@ -85,18 +85,20 @@ def claimed(database):
     return claim
 
 
-async def test_two_senders_never_hold_the_same_mail(hear_only, sign_up, row_of, claimed):
-    async with hear_only():
+async def test_two_senders_never_hold_the_same_mail(consume_only, sign_up, row_of, claimed):
+    async with consume_only():
         for person in [await sign_up() for _ in range(6)]:
             await row_of(person, status="queued")
     batches = await asyncio.gather(*(claimed(2) for _ in range(5)))
-    held = [mail.id for batch in batches for mail in batch]
-    assert (len(held), len(set(held))) == (6, 6)
+    claimed_ids = [mail.id for batch in batches for mail in batch]
+    assert (len(claimed_ids), len(set(claimed_ids))) == (6, 6)
 
 
-async def test_a_sender_whose_lease_ran_out_has_no_say(hear_only, sign_up, rows, row_of, database, claimed):
+async def test_a_sender_whose_lease_ran_out_has_no_say(
+    consume_only, sign_up, rows, row_of, database, claimed
+):
     person = await sign_up()
-    async with hear_only():
+    async with consume_only():
         await row_of(person)
     [slow] = await claimed(1)
     await rows.execute("update deliveries set due_at = now()")

@@ -72,10 +72,10 @@ def due(settings, kind, /, **changes):
 
 
 @pytest.fixture
-def tell(redis):
+def publish_event(redis):
     """Tell this service of a mail that is due, as auth does."""
 
-    async def told(data, event_id=None, type="auth.email.requested.v1"):
+    async def publish(data, event_id=None, type="auth.email.requested.v1"):
         entry = {
             "specversion": "1.0",
             "id": str(event_id or uuid4()),
@@ -88,16 +88,16 @@ def tell(redis):
         }
         await redis.xadd("events:auth", entry)
 
-    return told
+    return publish
 
 
 @pytest.fixture
-def arrival(app, settings, tell, post_office):
+def arrival(app, settings, publish_event, post_office):
     """Have a mail sent, and give it with its token."""
 
     async def arrived(kind, **changes):
         data, token = due(settings, kind, **changes)
-        await tell(data)
+        await publish_event(data)
         return await post_office.arrival(data["email"]), token
 
     return arrived
@@ -141,14 +141,14 @@ async def test_only_what_one_has_to_follow_has_a_link_and_it_leads_to_our_page(a
 
 async def test_a_notice_tells_when_where_and_with_what(arrival):
     mail, _ = await arrival("new_device")
-    told = [
+    expected = [
         "Time: 26 November 2026, 09:05 UTC",
         "Device: Firefox on Linux",
         "Location: London",
         "IP address: 203.0.113.x",
     ]
-    assert "\n".join([*told, "", "If this was not you"]) in mail["text"]
-    assert "<br>".join(told) in mail["html"]
+    assert "\n".join([*expected, "", "If this was not you"]) in mail["text"]
+    assert "<br>".join(expected) in mail["html"]
 
 
 TELLS = {
@@ -178,10 +178,10 @@ TELLS = {
 
 
 async def test_a_letter_tells_what_is_known(arrival):
-    for kind, told in TELLS.items():
+    for kind, expected in TELLS.items():
         mail, _ = await arrival(kind)
-        assert told in mail["text"]
-        assert told in mail["html"]
+        assert expected in mail["text"]
+        assert expected in mail["html"]
 
 
 async def test_who_invites_may_be_told_in_another_word(arrival):
@@ -249,13 +249,13 @@ async def test_facts_are_text_and_not_html(arrival):
         assert "You have been invited to join a team" in part
 
 
-async def test_a_mail_that_is_asked_for_twice_is_sent_once(app, settings, tell, post_office):
+async def test_a_mail_that_is_asked_for_twice_is_sent_once(app, settings, publish_event, post_office):
     data, _ = due(settings, "password_changed")
     event_id = uuid4()
-    await tell(data, event_id)
-    await tell(data, event_id)
+    await publish_event(data, event_id)
+    await publish_event(data, event_id)
     last, _ = due(settings, "password_changed")
-    await tell(last)
+    await publish_event(last)
     await post_office.arrival(last["email"])
     assert len(await post_office.mails(data["email"])) == 1
 
@@ -268,17 +268,17 @@ async def test_an_invitation_reaches_who_has_no_account(arrival, settings):
 
 
 async def test_of_who_has_left_nothing_is_kept_when_the_farewell_is_out(
-    app, settings, tell, rows, post_office, until
+    app, settings, publish_event, rows, post_office, until
 ):
     user = f"user:{uuid4()}"
     stays, _ = due(settings, "password_changed")
     goes, _ = due(settings, "password_changed", recipient=user)
     farewell, _ = due(settings, "account_deleted", recipient=user)
     for data in (stays, goes, farewell):
-        await tell(data)
+        await publish_event(data)
     for data in (stays, goes, farewell):
         await post_office.arrival(data["email"])
-    await tell({"user_id": user, "recipient": user}, type="auth.user.deleted.v1")
+    await publish_event({"user_id": user, "recipient": user}, type="auth.user.deleted.v1")
 
     async def left():
         found = await rows.fetch("select template, address, payload, status from deliveries order by address")
@@ -290,17 +290,17 @@ async def test_of_who_has_left_nothing_is_kept_when_the_farewell_is_out(
 
 
 async def test_what_is_heard_of_late_is_sent_to_nobody_who_has_left(
-    app, settings, tell, rows, post_office, until
+    app, settings, publish_event, rows, post_office, until
 ):
     user = f"user:{uuid4()}"
     farewell, _ = due(settings, "account_deleted", recipient=user)
     late, _ = due(settings, "password_changed", recipient=user)
     for _ in range(2):
-        await tell({"user_id": user, "recipient": user}, type="auth.user.deleted.v1")
+        await publish_event({"user_id": user, "recipient": user}, type="auth.user.deleted.v1")
     for data in (late, farewell):
-        await tell(data)
+        await publish_event(data)
     last, _ = due(settings, "password_changed")
-    await tell(last)
+    await publish_event(last)
     for data in (farewell, last):
         await post_office.arrival(data["email"])
     assert await post_office.mails(late["email"]) == []
@@ -309,10 +309,10 @@ async def test_what_is_heard_of_late_is_sent_to_nobody_who_has_left(
 
 
 async def test_a_kind_that_only_a_newer_sender_knows_is_kept_for_it(
-    settings, tell, rows, post_office, until, monkeypatch
+    settings, publish_event, rows, post_office, until, monkeypatch
 ):
     data, _ = due(settings, "telegram")
-    await tell(data)
+    await publish_event(data)
     async with running(create_app(settings)):
 
         async def kept():
@@ -338,8 +338,8 @@ def test_a_kind_of_which_resend_keeps_a_template_goes_there(settings):
     )
     mail = rendering.render_email(delivery, kept)
     link = f"https://app.acme.test/reset-password?token={token.replace('+', '%2B')}"
-    told = {"LINK": link, "TOKEN": token, "NAME": "", "TENANT_NAME": "", "EXPIRES_AT": "soon"}
-    assert mail["template"] == {"id": "tpl_reset", "variables": told}
+    expected = {"LINK": link, "TOKEN": token, "NAME": "", "TENANT_NAME": "", "EXPIRES_AT": "soon"}
+    assert mail["template"] == {"id": "tpl_reset", "variables": expected}
     assert not {"html", "text"} & set(mail)
 
 
@@ -386,7 +386,7 @@ def test_a_letter_that_makes_up_a_word_is_an_error():
         rendering.render_body(rendering.TEXT, "email.txt", made_up, {})
 
 
-async def test_an_auth_of_the_version_before_is_understood(app, settings, tell, post_office):
+async def test_an_auth_of_the_version_before_is_understood(app, settings, publish_event, post_office):
     data, token = due(settings, "password_reset")
-    await tell(data, type="auth.mail.due.v1")
+    await publish_event(data, type="auth.mail.due.v1")
     assert token in (await post_office.arrival(data["email"]))["text"]

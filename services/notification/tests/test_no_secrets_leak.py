@@ -8,10 +8,10 @@ async def test_shows_no_address_no_name_and_no_link(
     settings, issuer, sign_up, row_of, post_office, captured_telemetry
 ):
     await post_office.fail(422)
-    told = settings.model_copy(update={**captured_telemetry.settings})
+    changed = settings.model_copy(update={**captured_telemetry.settings})
     people = [await sign_up() for _ in range(2)]
     refused = await sign_up(email="Ada <ada@canary.example>")
-    async with running(create_app(told)) as app:
+    async with running(create_app(changed)) as app:
         for person in people:
             await row_of(person, sealed_token=None)
         token = issuer.token(tenant_id=people[0].tenant_id, subject=people[0].user_id)

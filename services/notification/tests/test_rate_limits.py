@@ -6,6 +6,8 @@ from testkit.rate_walk import ONE_CALL, find_unlimited_routes
 
 
 async def test_no_route_is_without_a_limit(settings, issuer):
-    told = {"notification_limits": ONE_CALL, "run_workers": False}
-    async with running(create_app(type(settings).model_validate({**settings.model_dump(), **told}))) as app:
+    changes = {"notification_limits": ONE_CALL, "run_workers": False}
+    async with running(
+        create_app(type(settings).model_validate({**settings.model_dump(), **changes}))
+    ) as app:
         assert await find_unlimited_routes(app, issuer.token(role="owner")) == []

@@ -12,9 +12,9 @@ async def test_polling_makes_no_spans(settings, captured_telemetry):
 
 async def test_a_mail_is_sent_in_the_trace_of_its_event(settings, captured_telemetry, sign_up, row_of):
     trace_id = "0af7651916cd43dd8448eb211c80319c"
-    told = settings.model_copy(update={**captured_telemetry.settings})
+    changed = settings.model_copy(update={**captured_telemetry.settings})
     person = await sign_up(traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
-    async with running(create_app(told)):
+    async with running(create_app(changed)):
         await row_of(person, status="sent")
     ours = {
         span.name: span for span in captured_telemetry.spans if f"{span.context.trace_id:032x}" == trace_id

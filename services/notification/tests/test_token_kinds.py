@@ -6,6 +6,6 @@ from testkit.token_matrix import find_violations, token_kinds
 
 
 async def test_lets_only_the_right_kind_of_token_in(settings, issuer, auth_url):
-    told = {"auth_internal_url": auth_url, "service_client_secret": "of this test", "run_workers": False}
-    async with running(create_app(settings.model_validate({**settings.model_dump(), **told}))) as app:
+    changes = {"auth_internal_url": auth_url, "service_client_secret": "of this test", "run_workers": False}
+    async with running(create_app(settings.model_validate({**settings.model_dump(), **changes}))) as app:
         assert await find_violations(app, token_kinds(app, issuer)) == []
