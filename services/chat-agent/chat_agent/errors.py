@@ -1,4 +1,4 @@
-"""What can go wrong here, beside what can go wrong everywhere."""
+"""The errors of this service, beside those of every service."""
 
 from http import HTTPStatus
 
@@ -15,97 +15,99 @@ from servicekit.errors import (
 
 
 class AgentNotFound(NotFound):
-    """No agent goes by this name."""
+    """There is no agent of this name."""
 
 
 class RunNotFound(NotFound):
-    """There is no such run, as far as this caller may know."""
+    """The caller has no such run."""
 
-    default_detail = "There is no such run."
+    default_detail = "Run not found."
 
 
 class ConversationNotFound(NotFound):
-    """There is no such conversation, as far as this caller may know."""
+    """The caller has no such conversation."""
 
-    default_detail = "There is no such conversation."
+    default_detail = "Conversation not found."
 
 
 class ApprovalNotFound(NotFound):
-    """The run has not asked for this approval."""
+    """The run has no such approval request."""
 
-    default_detail = "The run has not asked for this approval."
+    default_detail = "Approval request not found."
 
 
 class ConversationBusy(Conflict):
-    """Other runs are under way in this conversation; two at once would garble what was said."""
+    """Another run is unfinished in this conversation, and only one may be active."""
 
-    default_detail = "This conversation is still being answered. Wait for the run to end, or use another one."
+    default_detail = (
+        "Another run is active in this conversation. Wait until it ends, or use another conversation."
+    )
 
 
 class RunCancelled(Conflict):
-    """Somebody has cancelled the run while its answer was waited for."""
+    """The run was cancelled while the request waited for its answer."""
 
     default_detail = "The run was cancelled."
 
 
 class RunAlreadyFinished(Conflict):
-    """The run has ended, and cannot be changed any more."""
+    """The run has ended and cannot be changed."""
 
-    default_detail = "The run is over."
+    default_detail = "The run has already finished."
 
 
 class ApprovalAnswered(Conflict):
-    """The approval is not open any more: it was answered, its time is over, or the run was stopped."""
+    """The approval request is closed: decided, expired, or its run was stopped."""
 
-    default_detail = "This approval is not open any more."
+    default_detail = "This approval request is closed: it was decided, it expired, or the run was stopped."
 
 
 class TokenExpired(Unauthenticated):
-    """The token with which a stream was opened has expired, or was revoked; the run itself goes on."""
+    """The token of a stream expired or was revoked; the run continues."""
 
-    default_detail = "The access token is no longer good. Come again with another one; the run goes on."
+    default_detail = "The access token expired or was revoked. Reconnect with a new one; the run continues."
 
 
 class InvalidEventId(BadRequest):
-    """The place to resume from is not one."""
+    """The event id to resume after is invalid."""
 
     default_detail = "Last-Event-ID (or `after`) must be the number of an event of this run."
 
 
 class RunLogExpired(Gone):
-    """The run is over for so long that its events are no longer kept; its result still is."""
+    """The events of the run have expired; its result has not."""
 
-    default_detail = "The events of this run are no longer kept; read the run itself."
+    default_detail = "The events of this run have expired. Read the run itself for its result."
 
 
 class ConversationLimitReached(Conflict):
-    """The conversation, its owner or the tenant keeps as much as it may; waiting does not help."""
+    """A storage limit of the conversation, its user or the tenant is reached."""
 
-    default_detail = "As much is kept as may be. Begin a new conversation, or delete some."
+    default_detail = "The storage limit is reached. Start a new conversation, or delete some."
 
 
-class Superseded(Exception):  # never an answer to anybody: the run goes on, elsewhere
-    """Somebody else works on the run by now."""
+class Superseded(Exception):  # never a response: the run continues elsewhere
+    """A newer attempt executes the run."""
 
 
 class ConversationUnavailable(Unavailable):
-    """The conversation service does not answer, so nothing could be remembered."""
+    """The conversation service does not answer."""
 
 
 class AuthUnavailable(Unavailable):
-    """The auth service does not answer, so nobody can tell whether a run's owner still may."""
+    """The auth service does not answer, so the membership cannot be checked."""
 
 
 class TenantSuspended(Forbidden):
-    """The tenant was suspended while the run rested or its process was lost."""
+    """The tenant was suspended before the run could resume."""
 
-    default_detail = "The tenant is suspended, so the run does not go on."
+    default_detail = "The tenant is suspended, so the run was not resumed."
 
 
 class MembershipEnded(Forbidden):
-    """The run's owner is no longer somebody in the tenant who may have runs."""
+    """The user may not have runs in this tenant any more."""
 
-    default_detail = "Whose run it is may not have runs in this tenant any more, so it does not go on."
+    default_detail = "The user may no longer have runs in this tenant, so the run was not resumed."
 
 
 class ModelUnavailable(Unavailable):
@@ -115,7 +117,7 @@ class ModelUnavailable(Unavailable):
 
 
 class ModelRateLimited(Unavailable):
-    """The model's provider asks us to slow down, also after retries."""
+    """The model's provider limits our rate, also after retries."""
 
     default_detail = "The model's provider is rate limiting us. Try again shortly."
 
@@ -128,32 +130,32 @@ class ModelTimedOut(ServiceError):
 
 
 class ModelFailed(ServiceError):
-    """The model answered with something that cannot be used."""
+    """The model's response is invalid."""
 
     status = HTTPStatus.BAD_GATEWAY
-    default_detail = "The model's answer could not be used."
+    default_detail = "The model's response is invalid."
 
 
 class ModelRefusedRequest(ModelFailed):
-    """The model's provider does not accept what it was asked; trying again will not help."""
+    """The model's provider rejected the request; retrying does not help."""
 
-    default_detail = "The model's provider did not accept the request."
+    default_detail = "The model's provider rejected the request."
 
 
 class ModelRefusedAnswer(ModelFailed):
-    """The model refused where an answer of a certain shape was wanted; elsewhere a refusal is an answer."""
+    """The model refused where a schema was required; elsewhere a refusal is an answer."""
 
     default_detail = "The model refused to answer."
 
 
 class ModelAuthenticationFailed(ModelFailed):
-    """The model's provider does not accept our credentials; only an operator can help."""
+    """The model's provider rejected our credentials; an operator must act."""
 
-    default_detail = "The model's provider does not accept this service's credentials."
+    default_detail = "The model's provider rejected this service's credentials."
 
 
 class ModelAnswerIncomplete(ModelFailed):
-    """The model stopped in the middle: at its limit of tokens, or at its provider's filter."""
+    """The model stopped early: at its token limit, or at its provider's filter."""
 
     default_detail = "The model stopped before its answer was complete."
 
@@ -166,9 +168,9 @@ class TokenBudgetExceeded(ServiceError):
 
 
 class MaxTurnsExceeded(ModelFailed):
-    """The agents went round in circles."""
+    """The agents did not finish within the turns of a run."""
 
-    default_detail = "The agents did not come to an end within the allowed number of turns."
+    default_detail = "The agents did not finish within the allowed number of turns."
 
 
 class RunTimedOut(ModelFailed):
@@ -179,32 +181,32 @@ class RunTimedOut(ModelFailed):
 
 
 class WorkerLost(ModelFailed):
-    """The processes that ran this died, again and again."""
+    """The processes that executed the run were lost, repeatedly."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    default_detail = "The processes that worked on this were lost, again and again. What was said is kept."
+    default_detail = "The processes that executed the run were lost repeatedly. The partial answer is stored."
 
 
 class ToolOutcomeUnknown(ModelFailed):
-    """A process died while it called a tool that must not be called twice."""
+    """A process was lost during a tool call that must not be repeated."""
 
-    default_detail = "The process that called a tool was lost, and the call is not repeated."
+    default_detail = "The process that called a tool was lost, and the call must not be repeated."
 
 
 class ApprovalExpired(ModelFailed):
-    """Nobody answered in time what the run had asked."""
+    """The approval requests of the run were not decided in time."""
 
     status = HTTPStatus.CONFLICT
-    default_detail = "Nobody allowed or refused in time what the run had asked for."
+    default_detail = "The approval request expired. Start the run again."
 
 
 class CheckpointInvalid(ModelFailed):
-    """The run cannot go on from where it waited: the agents have changed since."""
+    """The run cannot resume: its agents have changed since it was suspended."""
 
-    default_detail = "The run cannot go on from where it waited: its agents have changed since."
+    default_detail = "The run cannot resume, because its agents have changed since it was suspended."
 
 
 class InternalError(ServiceError):
-    """Something that nobody foresaw."""
+    """An unexpected error."""
 
-    default_detail = "Something went wrong on our side. Tell us the run's id."
+    default_detail = "An internal error occurred. Report the run's id."

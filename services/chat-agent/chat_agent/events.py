@@ -1,4 +1,4 @@
-"""What the chat-agent tells the other services."""
+"""The events that the chat-agent publishes."""
 
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -8,12 +8,12 @@ from servicekit.events.outbox import Event
 
 from chat_agent.schemas import ModelUsage
 
-# Whoever reads our stream; a group is made for each before the first event is told.
+# Each has a consumer group, created before the first event is published.
 READERS = ("billing-webhook",)
 
 
 class RunCompleted(Event):
-    """A run is over, however it ended, and this is what it used."""
+    """A run has ended, and this is its usage."""
 
     type: ClassVar[str] = "chat.run.completed.v1"
 

@@ -22,7 +22,7 @@ from chat_agent.worker import workers
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Make the service."""
+    """Build the service."""
     settings = settings or Settings()
     app = create_service(
         "chat-agent",
@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def running_manager(app: FastAPI, resources: Resources, settings: Settings) -> AsyncIterator[None]:
-    """Have an manager for as long as the app answers: runs are worked on where they were asked for."""
+    """Run the manager and its workers while the app serves requests."""
     manager = app.state.manager = RunManager(resources, settings)
     staff: list[Worker] = [manager.writer, manager.signals, LeaseRenewer(manager), RunClaimer(manager)]
     resources.checks.update({worker.name: partial(background.check_health, worker) for worker in staff})

@@ -1,4 +1,4 @@
-"""What crosses the wire."""
+"""The schemas of requests and responses."""
 
 import re
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ def written_out(value: object) -> object:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Give the same moment in UTC, as the database has it."""
+    """Return the same moment in UTC, as the database has it."""
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -60,17 +60,17 @@ Message = Annotated[
 class ChatRequest(RequestModel):
     """One message to an agent."""
 
-    message: Message = Field(description="What the person says.", examples=["Hello, how can you help me?"])
+    message: Message = Field(description="The user's message.", examples=["Hello, how can you help me?"])
     agent_type: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(
-        "triage", description="The agent that hears it first."
+        "triage", description="The agent that answers first."
     )
     conversation_id: UUID | None = Field(
-        None, description="Go on with this conversation; without it, a new one."
+        None, description="The conversation to continue; without it, a new one."
     )
     on_conflict: Literal["enqueue", "reject", "interrupt", "rollback"] = Field(
         "enqueue",
-        description="What to do while another run answers in the conversation: wait for it, be refused "
-        "(409), cut it off and keep what it has said, or take it back as if it had never been asked.",
+        description="What to do while another run is unfinished in the conversation: wait for it, fail with "
+        "409, stop it and store its partial answer, or stop it and delete its items.",
     )
 
 
@@ -170,22 +170,22 @@ class Run(RunSummary):
 
 
 class RunDetail(Run):
-    """A run, with what it has asked people for."""
+    """A run with its approvals."""
 
     approvals: list[Approval] = []
 
 
 class Answer(RequestModel):
-    """What a person says to a tool call."""
+    """A decision about a tool call."""
 
     approve: bool
     reason: Annotated[str, StringConstraints(max_length=1000), AfterValidator(storable)] | None = Field(
-        None, description="Is told to the agent when the call is refused."
+        None, description="The agent reads it when the call is rejected."
     )
 
 
 class RunFilter(BaseModel):
-    """Which runs are wanted."""
+    """Filters of a list of runs."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -199,7 +199,7 @@ class RunFilter(BaseModel):
 
 
 class RunPage(RunFilter):
-    """Which runs are wanted, and how many at a time."""
+    """Filters and page of a list of runs."""
 
     limit: Limit = 20
     cursor: Cursor = None
@@ -220,7 +220,7 @@ class RunTotals(BaseModel):
 
 
 class Agent(BaseModel):
-    """An agent that can be talked to."""
+    """An agent."""
 
     name: str
     status: str

@@ -1,4 +1,4 @@
-"""What the chat-agent is told from outside."""
+"""The settings of the chat-agent, from the environment."""
 
 from typing import Literal, Self
 
@@ -31,7 +31,7 @@ class Settings(ServiceSettings):
 
     @classmethod
     def of(cls, resources: Resources) -> Self:
-        """Give those that a service was made with."""
+        """Return those that a service was made with."""
         assert isinstance(resources.settings, cls)  # noqa: S101  # what `create_app` makes it with
         return resources.settings
 

@@ -1,4 +1,4 @@
-"""What the chat-agent does besides answering."""
+"""The background workers of the chat-agent."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ from chat_agent.settings import Settings
 
 
 def workers(resources: Resources) -> list[Worker]:
-    """Tell the others of what is committed, hear of who has left, and tidy up."""
+    """Return the workers that publish events, consume them, erase and delete."""
     settings = Settings.of(resources)
     return [
         OutboxRelay(resources.database, resources.redis, source=resources.name, readers=READERS),
@@ -29,7 +29,7 @@ def workers(resources: Resources) -> list[Worker]:
 
 
 def expired_runs_rule(settings: Settings) -> RetentionRule:
-    """Say which runs are kept no longer."""
+    """Return the rule that deletes old runs."""
     return Base.metadata.tables["runs"], Run.ended_at < func.now() - timedelta(
         days=settings.run_retention_days
     )

@@ -28,7 +28,7 @@ class RunContext:
 def tool(
     *, needs_approval: bool = False, idempotent: bool = True, seconds: float = TIMEOUT_SECONDS
 ) -> Callable[[Callable[..., Any]], FunctionTool]:
-    """Make a tool of a function.
+    """Build a tool of a function.
 
     `needs_approval`: a person is asked before each call. `idempotent=False`: a call is never made a second
     time, whatever happens to the process that makes it.
@@ -55,7 +55,7 @@ class GuardedTool:
     is_idempotent: bool
 
     async def __call__(self, context: ToolContext[RunContext], arguments: str) -> str:
-        """Make the call; raises ToolOutcomeUnknown when it was begun before and nobody knows how it ended."""
+        """Call the tool; raises ToolOutcomeUnknown when an earlier call has no recorded outcome."""
 
         async def make() -> str:
             return limited_output(str(await self.tool.on_invoke_tool(context, arguments)))
@@ -66,7 +66,7 @@ class GuardedTool:
 
 
 def limited_output(output: str) -> str:
-    """Cut what is too long, and replace what cannot be stored: NUL, and halves of surrogate pairs."""
+    """Truncate output that is too long, and replace NUL and unpaired surrogates."""
     cut = output[:MAX_OUTPUT].replace("\x00", "\N{REPLACEMENT CHARACTER}")
     text = cut.encode(errors="replace").decode()
     more = len(output) - MAX_OUTPUT

@@ -16,7 +16,7 @@ from chat_agent.errors import ConversationNotFound
 async def current_time(
     timezone: Annotated[str, Field(description="An IANA name, such as Europe/Vienna.")] = "UTC",
 ) -> str:
-    """Tell the current date and time."""
+    """Return the current date and time."""
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError):

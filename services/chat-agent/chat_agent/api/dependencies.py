@@ -1,4 +1,4 @@
-"""What routes depend on: who asks, with which right, and which part of the service answers."""
+"""The dependencies of routes: the caller with a permission, headers, and the run manager."""
 
 from typing import Annotated
 
@@ -17,13 +17,13 @@ AgentName = Annotated[str, Path(pattern="^[a-z_]{1,64}$")]
 
 
 def get_manager(request: Request) -> RunManager:
-    """Give the manager of the app that answers."""
+    """Return the manager of the app that answers."""
     manager: RunManager = request.app.state.manager
     return manager
 
 
 def get_idempotency_key(idempotency_key: Annotated[str | None, Header()] = None) -> str | None:
-    """Give the request's Idempotency-Key; raises InvalidIdempotencyKey."""
+    """Return the request's Idempotency-Key; raises InvalidIdempotencyKey."""
     if idempotency_key is not None and not WELL_FORMED.fullmatch(idempotency_key):
         raise InvalidIdempotencyKey
     return idempotency_key
@@ -35,7 +35,7 @@ def get_resume_position(
     ] = None,
     after: Annotated[str | None, Query(description="The same, for clients that cannot set headers.")] = None,
 ) -> int:
-    """Give the number of the event to go on after; raises InvalidEventId."""
+    """Return the number of the event to go on after; raises InvalidEventId."""
     value = last_event_id or after or "0"
     if not (value.isascii() and value.isdigit() and len(value) <= 9):
         raise InvalidEventId

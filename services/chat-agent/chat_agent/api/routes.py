@@ -1,4 +1,4 @@
-"""What the chat-agent answers."""
+"""The HTTP routes of the chat-agent."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -47,7 +47,7 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 RESUMED: dict[int | str, dict[str, Any]] = {
     **STREAM,
-    204: {"description": "The run is over, or waits for a person, and all of it was heard."},
+    204: {"description": "The run has finished, or waits for a person, and there are no more events."},
 }
 WAITING_RESPONSE: dict[int | str, dict[str, Any]] = {
     202: {"model": schemas.ChatAnswer, "description": "The run waits for an approval; read the run."}
@@ -79,7 +79,7 @@ async def answer_whole(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     limiter: ChatLimiter,
     response: Response,
 ) -> schemas.ChatAnswer:
-    """Say something to an agent, and get the whole answer; 202 when the run waits for an approval first."""
+    """Send a message to an agent and get the whole answer; 202 when the run waits for an approval."""
     async with limiter.admit("chat") as grant:
         started = await start_run(manager, caller, request, key)
     final = await subscribe.final_event(manager, started.run.id)
@@ -104,7 +104,7 @@ async def answer_streamed(
     key: IdempotencyKey,
     limiter: ChatLimiter,
 ) -> StreamingResponse:
-    """Say something to an agent, and hear the answer as it is made, with every tool call and handoff."""
+    """Send a message to an agent and stream the answer, with every tool call and handoff."""
     async with limiter.admit("stream") as grant:
         started = await start_run(manager, caller, request, key)
     frames = subscribe.sse_frames(manager, started.run.id, caller)
@@ -126,7 +126,7 @@ async def create_run(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     limiter: ChatLimiter,
     response: Response,
 ) -> models.Run:
-    """Say something to an agent, and go away: the run can be read, heard and cancelled by its id."""
+    """Send a message to an agent without waiting; the run can be read, streamed and cancelled by its id."""
     async with limiter.admit("chat") as grant:
         started = await start_run(manager, caller, request, key)
     location = {"Location": f"/api/v1/runs/{started.run.id}"}
@@ -148,7 +148,7 @@ async def sum_up_runs(filters: RunFilters, caller: Reader, session: Session) -> 
 
 @router.get("/runs/{run_id}", tags=["runs"])
 async def read_run(run_id: UUID, caller: Reader, session: Session) -> schemas.RunDetail:
-    """Read one run: how far it is, what it has asked, and what came of it."""
+    """Read one run: its status, its approvals and its result."""
     run = schemas.Run.model_validate(await store.find(session, caller, run_id))
     run_approvals = await approvals.list_for_run(session, run_id)
     return schemas.RunDetail(**run.model_dump(exclude={"duration_ms"}), approvals=run_approvals)
@@ -158,7 +158,7 @@ async def read_run(run_id: UUID, caller: Reader, session: Session) -> schemas.Ru
 async def read_run_events(
     run_id: UUID, caller: Reader, manager: ManagerDep, limiter: ReplayLimiter, after: ResumeAfter
 ) -> Response:
-    """Hear a run's events, from the beginning or from where a stream broke off; 204 when all was heard."""
+    """Stream a run's events, from the beginning or after a number; 204 when there are no more."""
     if not await subscribe.has_more(manager, caller, run_id, after):
         # What tells an EventSource not to come again (WHATWG HTML 9.2.3).
         return Response(status_code=status.HTTP_204_NO_CONTENT)
@@ -169,7 +169,7 @@ async def read_run_events(
 
 @router.post("/runs/{run_id}/cancel", response_model=schemas.Run, tags=["runs"])
 async def cancel_run(run_id: UUID, caller: Writer, manager: ManagerDep) -> models.Run:
-    """Stop a run. What it has said is kept, marked as incomplete, and counted; its last event says when."""
+    """Stop a run. The partial answer is stored and its usage counted; the last event says when."""
     return await stop_run(manager, caller, run_id)
 
 
@@ -177,19 +177,19 @@ async def cancel_run(run_id: UUID, caller: Writer, manager: ManagerDep) -> model
 async def answer_approval(
     run_id: UUID, approval_id: UUID, decision: schemas.Answer, caller: Writer, manager: ManagerDep
 ) -> models.Run:
-    """Allow or refuse what a run has asked for. When all is answered it goes on; its events go on, too."""
+    """Approve or reject a tool call. After the last decision the run and its events continue."""
     return (await answer_approvals(manager, caller, run_id, {approval_id: decision})).run
 
 
 @router.get("/agents", response_model=list[schemas.Agent], tags=["agents"])
 async def list_agents(_caller: ToolReader) -> list[schemas.Agent]:
-    """List the agents that can be talked to."""
+    """List the agents."""
     return [to_agent_schema(agent) for agent in AGENTS.values()]
 
 
 @router.get("/agents/{name}/status", response_model=schemas.AgentStatus, tags=["agents"])
 async def read_agent_status(name: AgentName, caller: ToolReader, session: Session) -> schemas.AgentStatus:
-    """Tell what one agent has done in this tenant."""
+    """Return how one agent is used in this tenant."""
     if name not in AGENTS:
         raise AgentNotFound(f"There is no agent called {name!r}.")
     return await store.agent_status(session, caller, name)

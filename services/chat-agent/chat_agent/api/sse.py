@@ -1,4 +1,4 @@
-"""How events are streamed to a client."""
+"""Server-sent events as a response."""
 
 from collections.abc import AsyncIterator, Mapping
 
@@ -12,7 +12,7 @@ UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 def event_stream(
     frames: AsyncIterator[bytes], slot: SlotLease, headers: Mapping[str, str]
 ) -> StreamingResponse:
-    """Stream events; the lease is kept for as long as the stream stands, and then given back."""
+    """Stream events; the slot is held while the stream is open, and then released."""
 
     async def stream() -> AsyncIterator[bytes]:
         async with slot:

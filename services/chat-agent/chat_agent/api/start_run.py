@@ -1,4 +1,4 @@
-"""One turn of chat, from the request to the run."""
+"""Starts runs: from a validated request to the committed row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ async def find_earlier(
 def new_run_values(
     manager: RunManager, caller: Principal, request: ChatRequest, key: str | None
 ) -> dict[str, Any]:
-    """Give the row of a run that begins."""
+    """Return the row of a run that begins."""
     span = trace.get_current_span().get_span_context()
     return {
         "id": uuid4(),
@@ -133,7 +133,7 @@ def new_run_values(
 async def answer_approvals(
     manager: RunManager, caller: Principal, run_id: UUID, decisions: Mapping[UUID, Answer]
 ) -> StartedRun:
-    """Answer what a run has asked for, all or nothing; when that was the last it asked for, it goes on.
+    """Store decisions, all or none; after the last pending one the run resumes.
 
     Raises RunNotFound, ApprovalNotFound, and ApprovalAnswered.
     """
@@ -157,7 +157,7 @@ async def stop_run(manager: RunManager, caller: Principal, run_id: UUID) -> Run:
 
 
 def chat_response(turn: StartedRun, final: RunEvent) -> ChatAnswer:
-    """Make the whole answer of a run that has ended, or waits; raises the error by which it failed."""
+    """Build the whole answer of a run that has ended, or waits; raises the error by which it failed."""
     payload: dict[str, Any] = final.json()
     if final.type == EventType.RUN_CANCELLED:
         raise RunCancelled(run_id=str(turn.run.id))

@@ -1,4 +1,4 @@
-"""Whether the owner of a run still may: asked of auth when a run goes on without a token of theirs."""
+"""The client of auth: checks the membership of a run's user when the run resumes without their token."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,7 +19,7 @@ PERMISSION = "conversations:write"
 
 
 class Membership(BaseModel):
-    """What somebody is in a tenant, as auth tells it."""
+    """A user's role and status in a tenant."""
 
     role: Role
     tenant_status: Literal["active", "suspended", "deleted"]
@@ -34,7 +34,7 @@ class MembershipClient:
     timeout_seconds: float
 
     async def require_active_member(self, run: Run) -> None:
-        """Refuse to go on with a run; raises TenantSuspended, MembershipEnded or AuthUnavailable."""
+        """Verify a run's user may have runs; raises TenantSuspended, MembershipEnded, AuthUnavailable."""
         membership = await retry(
             lambda: self._membership(run),
             lambda error: isinstance(error, AuthUnavailable),

@@ -1,4 +1,4 @@
-"""The conversation service, as this one uses it: always for one person, never for all."""
+"""The client of the conversation service; every call is on behalf of one user."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class StoredItem(BaseModel):
 
 
 class TurnRef(NamedTuple):
-    """What one run says and hears in a conversation, and the attempt that works on it."""
+    """The items of one run in a conversation, and the attempt that executes it."""
 
     conversation_id: UUID
     run_id: UUID
@@ -42,7 +42,7 @@ class TurnRef(NamedTuple):
 
     @property
     def url_path(self) -> str:
-        """Where it is."""
+        """The path of the turn."""
         return f"/conversations/{self.conversation_id}/turns/{self.run_id}"
 
 
@@ -73,7 +73,7 @@ def items_payload(items: Sequence[StoredItem]) -> dict[str, Any]:
 
 
 def in_batches(items: Sequence[StoredItem]) -> list[list[StoredItem]]:
-    """Divide items into as many at once as the service takes; one batch at least, which may be empty."""
+    """Split items into batches that the service accepts; at least one, which may be empty."""
     batches: list[list[StoredItem]] = [[]]
     size = 0
     for item in items:
@@ -97,7 +97,7 @@ def conflict_error(problem: Mapping[str, Any]) -> Exception:
 
 @dataclass(frozen=True)
 class ConversationClient:
-    """What one person of a tenant has said and heard.
+    """The conversations of one user of a tenant.
 
     Raises ConversationUnavailable when the service does not answer, ConversationNotFound for a conversation
     of somebody else, ConversationLimitReached when it is full, and Superseded for an attempt that is not the
@@ -109,7 +109,7 @@ class ConversationClient:
     subject: str
 
     async def create_if_missing(self, conversation_id: UUID) -> None:
-        """Make the conversation unless it is there."""
+        """Build the conversation unless it is there."""
         await self._call("PUT", f"/conversations/{conversation_id}", json={})
 
     async def open_turn(self, turn: TurnRef, items: Sequence[StoredItem], last: int) -> list[StoredItem]:
@@ -135,20 +135,20 @@ class ConversationClient:
             await self._call("POST", f"{turn.url_path}/items", json=body)
 
     async def delete_turn(self, turn: TurnRef) -> None:
-        """Take away all items whose ids begin with `<run_id>-`, if there are any."""
+        """Delete all items whose ids begin with `<run_id>-`, if there are any."""
         await self._call("DELETE", turn.url_path, params={"attempt": turn.attempt})
 
     async def items(self, conversation_id: UUID, last: int) -> list[StoredItem]:
-        """Give the last items, oldest first."""
+        """Return the last items, oldest first."""
         answer = await self._call("GET", f"/conversations/{conversation_id}/items", params={"last": last})
         return ItemsResponse.model_validate_json(answer).items
 
     async def clear(self, conversation_id: UUID) -> None:
-        """Take all items away."""
+        """Delete all items."""
         await self._call("DELETE", f"/conversations/{conversation_id}/items")
 
     async def search(self, query: str, limit: int = 5) -> list[SearchMatch]:
-        """Find what was said, best first."""
+        """Search items, best match first."""
         answer = await self._call("GET", "/search", params={"query": query, "limit": limit})
         return SearchResponse.model_validate_json(answer).items
 

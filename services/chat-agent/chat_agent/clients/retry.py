@@ -15,17 +15,17 @@ OUTAGE_SECONDS = 60.0
 
 
 async def retry_unavailable(call: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Ask the conversation service, again for so long; raises ConversationUnavailable after that."""
+    """Retry a call of the conversation service; raises ConversationUnavailable after `seconds`."""
     return await retry(call, lambda error: isinstance(error, ConversationUnavailable), seconds)
 
 
 async def retry_database(call: Callable[[], Awaitable[T]]) -> T:
-    """Use the database, again and again while it is away; raises when that takes too long."""
+    """Retry a transaction while the database is away; raises after OUTAGE_SECONDS."""
     return await retry(call, is_outage, OUTAGE_SECONDS)
 
 
 async def retry(call: Callable[[], Awaitable[T]], on: Callable[[Exception], bool], seconds: float) -> T:
-    """Call again, with growing pauses, for as long as that may help."""
+    """Retry a call with exponential back-off, for `seconds`."""
     async for attempt in stamina.retry_context(
         on=on, attempts=None, timeout=seconds, wait_initial=0.1, wait_max=2
     ):

@@ -1,7 +1,7 @@
-"""What auth tells of people and tenants: who has left for good, and which tenants are no more.
+"""Reactions to auth's events about deleted users and tenants: their runs stop.
 
-Their runs stop with the event. What is kept of them goes soon after (`forgetting`), of a tenant when its time
-is over. Ids of people are not used again, so what comes late of theirs is known to be nobody's.
+What is stored of a user is erased soon after (`erasure/worker.py`), of a tenant at its `purge_after`. Ids of
+users are not used again, so what arrives late is known to belong to nobody.
 """
 
 from collections.abc import Sequence
@@ -18,20 +18,20 @@ from chat_agent.runs import store
 
 
 async def stop_runs_of_user(session: AsyncSession, received: ReceivedEvent) -> None:
-    """Write down that somebody has left, and stop what runs for them."""
+    """Record that a user was deleted, and stop their runs."""
     event = await erasure.record_user_deleted(session, received)
     await stop_runs(session, (Run.user_id == event.user_id) | Run.tenant_id.in_(event.tenant_ids))
 
 
 async def stop_runs_of_tenant(session: AsyncSession, received: ReceivedEvent) -> None:
-    """Write down what has become of a tenant, unless newer is known, and stop what runs in a deleted one."""
+    """Record the state of a tenant, unless a newer one is known, and stop the runs of a deleted one."""
     event = await erasure.record_tenant_changed(session, received)
     if event is not None and event.purge_after is not None:
         await stop_runs(session, Run.tenant_id == event.tenant_id)
 
 
 async def stop_runs(session: AsyncSession, condition: ColumnElement[bool]) -> Sequence[Run]:
-    """Stop what runs, waits or is next; who works on it hears of it from the row."""
+    """Stop unfinished runs; the workers that execute them read it from the row."""
     open_ones = select(Run).where(
         condition,
         Run.status.in_(UNFINISHED),

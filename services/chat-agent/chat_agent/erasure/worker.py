@@ -1,6 +1,6 @@
-"""Forgets the runs of who has left for good; what they used stays, for the tenant's sums, as nobody's.
+"""Erases the runs of deleted users; their usage stays in the tenant's totals, under an anonymous subject.
 
-Again and again for a while, so that a run that began at the very moment of leaving is forgotten as well.
+This repeats for a while, so that a run that started at the moment of deletion is erased as well.
 """
 
 from collections.abc import Sequence
@@ -71,6 +71,6 @@ async def erase_runs(database: Database, redis: Redis, log_seconds: int, run_ids
 
 
 def deleted_tenants_rule() -> RetentionRule:
-    """Say which runs go with their tenant; their logs are gone an hour after their end in any case."""
+    """Return the rule that deletes a purged tenant's runs; their logs expire by themselves."""
     runs = Base.metadata.tables["runs"]
     return runs, Run.tenant_id.in_(erasure.purgeable_tenants()) & Run.ended_at.is_not(None)

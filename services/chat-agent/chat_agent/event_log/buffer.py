@@ -21,7 +21,7 @@ class PendingEvent:
         self.at = datetime.now(UTC)
 
     def merge(self, type: str, fields: dict[str, Any]) -> bool:
-        """Take in the next piece of the same text, if that is what it is."""
+        """Merge the next delta of the same item; return whether it was one."""
         if type != self.type or type not in DELTAS or fields["item_id"] != self.fields["item_id"]:
             return False
         self.fields["delta"] += fields["delta"]
@@ -62,7 +62,7 @@ class EventBuffer:
         self._changed = asyncio.Event()
 
     def start_after(self, seq: int) -> None:
-        """Begin after this number, which somebody else has written."""
+        """Start after this number, which an earlier attempt has written."""
         self._last = self._acknowledged = seq
 
     def append(self, type: str, **fields: object) -> None:  # the word on the wire
@@ -80,11 +80,11 @@ class EventBuffer:
 
     @property
     def is_flushed(self) -> bool:
-        """Tell whether nothing is on its way."""
+        """Return whether nothing is on its way."""
         return not self._pending and not self._unacknowledged
 
     def unacknowledged(self) -> list[RunEvent]:
-        """Give what Redis is not known to have; what has just happened gets its numbers here."""
+        """Return what Redis is not known to have; what has just happened gets its numbers here."""
         self._unacknowledged += [self._numbered(one) for one in self._pending]
         self._pending.clear()
         return self._unacknowledged[:BATCH]
@@ -95,11 +95,11 @@ class EventBuffer:
 
     @property
     def has_gap(self) -> bool:
-        """Tell whether Redis has lost events that are not at hand any more."""
+        """Return whether Redis has lost events that are not at hand any more."""
         return self._has_gap
 
     def acknowledge(self, seq: int) -> None:
-        """Hear how far Redis has it; what it had and has lost is on its way again."""
+        """Apply the last number that Redis has; events that it lost are sent again."""
         if seq == SUPERSEDED:
             self.supersede()
             return
@@ -115,12 +115,12 @@ class EventBuffer:
         self._notify()
 
     def detach(self) -> None:
-        """Let readers go elsewhere: this is not the place any more where the run goes on."""
+        """Detach readers: the run continues elsewhere."""
         self.is_detached = True
         self._notify()
 
     def supersede(self) -> None:
-        """Leave, and say no more: somebody else writes this log by now."""
+        """Detach and append nothing more: a newer attempt writes this log."""
         self._is_closed = True
         self._pending.clear()
         self._unacknowledged.clear()
@@ -132,19 +132,19 @@ class EventBuffer:
 
     @property
     def changed(self) -> asyncio.Event:
-        """Give what is set when more is recorded, readers have to leave, or have heard nothing for long."""
+        """Return what is set when more is recorded, readers have to leave, or have heard nothing for long."""
         return self._changed
 
     def wake_readers(self) -> None:
-        """Let readers look up who have heard nothing for a while."""
+        """Wake readers that have read nothing for a while."""
         self._notify()
 
     async def last(self) -> RunEvent | None:
-        """See `Source`."""
+        """See `EventSource`."""
         return self._window[-1] if self._window else await self.store.last()
 
     async def after(self, seq: int) -> Sequence[RunEvent]:
-        """See `Source`."""
+        """See `EventSource`."""
         if self._acknowledged <= seq and not self.is_detached:
             await self._changed.wait()
         if self._acknowledged <= seq:

@@ -1,4 +1,4 @@
-"""What a run has told, held against what it has stored: the difference is taken back, or told now."""
+"""Compares a run's log with its stored items: the difference is retracted, or appended."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ Identity = tuple[str, str]
 
 @dataclass
 class LoggedState:
-    """What the log of a run says so far."""
+    """The state of a run's log."""
 
     last: int = 0
     agent: str | None = None
@@ -23,7 +23,7 @@ class LoggedState:
     highest_item: int = 0
 
     def apply(self, event: RunEvent) -> None:
-        """Take in one event."""
+        """Apply one event."""
         self.last = event.seq
         data = cast("dict[str, Any]", event.json())
         match event.type:
@@ -84,7 +84,7 @@ def missing_items(state: LoggedState, items: Sequence[dict[str, Any]]) -> list[d
 
 
 def identity(item: dict[str, Any]) -> Identity | None:
-    """Tell by what a stored item is recognised; none if it is of a kind that is not told."""
+    """Return what a stored item is matched by; none for kinds that are not logged."""
     match item.get("type", "message"):
         case "message":
             return ("message", join_text(item["content"]))
@@ -98,7 +98,7 @@ def identity(item: dict[str, Any]) -> Identity | None:
 
 
 def logged_identity(item: dict[str, Any]) -> Identity:
-    """Tell by what an item of the log is recognised."""
+    """Return what a logged item is matched by."""
     match item["kind"]:
         case "message" | "reasoning" as kind:
             return (kind, item["text"])
@@ -114,7 +114,7 @@ def completed_handoffs(items: Sequence[dict[str, Any]]) -> set[Identity]:
 
 
 def is_handoff(item: dict[str, Any]) -> bool:
-    """Tell whether an item hands over to another agent."""
+    """Return whether an item hands over to another agent."""
     return item.get("type") == "function_call" and str(item["name"]).startswith(HANDOFF)
 
 
@@ -129,7 +129,7 @@ def handoffs(items: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def final_answer(items: Sequence[dict[str, Any]]) -> str | None:
-    """Give the answer with which a run has come to its end, if it has."""
+    """Return the answer with which a run has come to its end, if it has."""
     last = items[-1] if items else {}
     if last.get("role") != "assistant" or last.get("status") == "incomplete":
         return None

@@ -88,16 +88,16 @@ class RunEvent:
 
     @property
     def is_terminal(self) -> bool:
-        """Tell whether nothing comes after this, ever."""
+        """Return whether nothing comes after this, ever."""
         return self.type in TERMINAL
 
     @cached_property
     def frame(self) -> bytes:
-        """Give the event as server-sent event (WHATWG HTML 9.2)."""
+        """Return the event as server-sent event (WHATWG HTML 9.2)."""
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (self.seq, self.type.encode(), self.data)
 
     def json(self) -> dict[str, JsonValue]:
-        """Give the event's JSON, parsed."""
+        """Return the event's JSON, parsed."""
         parsed: dict[str, JsonValue] = orjson.loads(self.data)
         return parsed
 
@@ -106,10 +106,10 @@ class EventSource(Protocol):
     """Where the events of one run can be read from."""
 
     async def after(self, seq: int) -> Sequence[RunEvent]:
-        """Give the events after number `seq`, waiting a while for the first; none when nothing came."""
+        """Return the events after number `seq`, waiting a while for the first; none when nothing came."""
 
     async def last(self) -> "RunEvent | None":
-        """Give the newest event, if there is one (yet, or still)."""
+        """Return the newest event, if there is one (yet, or still)."""
 
 
 class EventStore:
@@ -121,22 +121,22 @@ class EventStore:
         self._redis = redis
 
     async def last(self) -> RunEvent | None:
-        """See `Source`."""
+        """See `EventSource`."""
         newest: Any = await self._redis.xrevrange(self.keys[0], count=1)
         return parse_entry(*newest[0]) if newest else None
 
     async def after(self, seq: int) -> Sequence[RunEvent]:
-        """See `Source`."""
+        """See `EventSource`."""
         answer = await self._redis.xread({self.keys[0]: f"{seq}-0"}, count=BATCH, block=BLOCK_MS)
         return [parse_entry(id_, fields) for id_, fields in parse_entries(answer)]
 
     async def between(self, after: int, until: int) -> list[RunEvent]:
-        """Give the events after number `after`, up to number `until`, as far as they are there."""
+        """Return the events after number `after`, up to number `until`, as far as they are there."""
         entries: Any = await self._redis.xrange(self.keys[0], f"({after}-0", f"{until}-0", count=BATCH)
         return [parse_entry(id_, fields) for id_, fields in entries]
 
     async def all(self) -> list[RunEvent]:
-        """Give every event that is there."""
+        """Return every event that is there."""
         newest = await self.last()
         events: list[RunEvent] = []
         while newest and (not events or events[-1].seq < newest.seq):
@@ -147,7 +147,7 @@ class EventStore:
         return events
 
     async def append(self, attempt: int, ttl_seconds: int, events: Sequence[RunEvent] = ()) -> int:
-        """Add events as the writer of an attempt, and shut earlier writers out; gives what APPEND does."""
+        """Add events as the writer of an attempt, and shut earlier writers out; returns what APPEND does."""
         arguments = script_args(attempt, ttl_seconds, events, has_gap=False)
         try:
             return int(await self._redis.evalsha(APPEND_SHA, 2, *self.keys, *arguments))
@@ -165,7 +165,7 @@ class EventStore:
 def make_event(  # noqa: PLR0913, PLR0917  # the parts of an event
     seq: int, type: str, run_id: UUID, conversation_id: UUID, fields: dict[str, Any], at: datetime
 ) -> RunEvent:
-    """Make one event of a run."""
+    """Build one event of a run."""
     data = {
         "type": type,
         "seq": seq,
@@ -178,7 +178,7 @@ def make_event(  # noqa: PLR0913, PLR0917  # the parts of an event
 
 
 def script_args(attempt: int, ttl_seconds: int, events: Sequence[RunEvent], *, has_gap: bool) -> list[Any]:
-    """Give the arguments of APPEND."""
+    """Return the arguments of APPEND."""
     first = events[0].seq if events else 0
     return [
         attempt,
@@ -195,7 +195,7 @@ def parse_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> RunEvent:
 
 
 def parse_entries(answer: object) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """Take the entries of the one stream out of what XREAD answers (a list or, in RESP3, a mapping)."""
+    """Return the entries of the one stream in a reply of XREAD (a list or, in RESP3, a mapping)."""
     if not answer:
         return []
     if isinstance(answer, dict):

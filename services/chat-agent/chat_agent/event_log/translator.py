@@ -1,4 +1,4 @@
-"""Tells what the Agents SDK does in the words of the run's event stream."""
+"""Translates events of the Agents SDK into events of a run."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ KINDS = {"message": "message", "reasoning": "reasoning", "function_call": "tool_
 
 
 class EventTranslator:
-    """Follows one run; knows what it needs to tell the next thing: item ids, agent, unfinished text."""
+    """Translates for one run; holds item ids, the agent and partial text."""
 
     def __init__(self, log: EventBuffer, agent: Agent[Any]) -> None:
         self.agent = agent
@@ -40,13 +40,13 @@ class EventTranslator:
 
     @property
     def partial_text(self) -> str:
-        """Give what was being said when the run broke off."""
+        """Return what was being said when the run broke off."""
         return "".join("".join(parts) for parts in self._partial.values())
 
     def resume(
         self, state: LoggedState, items: Sequence[dict[str, Any]], agent: Agent[Any], reason: str
     ) -> None:
-        """Go on with what another process began: take back what is to be said anew, tell what is not told."""
+        """Resume the log of another attempt: retract unstored items, append missing ones."""
         self._last_item = state.highest_item
         self.handoffs = recovery.handoffs(items)
         self._names = {item["call_id"]: item["name"] for item in items if item.get("type") == "function_call"}
@@ -60,7 +60,7 @@ class EventTranslator:
             self._replay(item)
 
     def complete_partial(self) -> str:
-        """Tell that what was being said stays as it is, cut off; gives it."""
+        """Complete partial messages as incomplete; return their text."""
         text = self.partial_text
         for item_id, parts in self._partial.items():
             item = {"id": item_id, "kind": "message", "role": "assistant", "text": "".join(parts)}
@@ -69,7 +69,7 @@ class EventTranslator:
         return text
 
     def _replay(self, item: dict[str, Any]) -> None:
-        """Tell an item as a whole that is stored and was never told."""
+        """Append an item that is stored and missing in the log."""
         item_id = self._new_item()
         if item.get("type") == "function_call_output":
             self._append_output(item_id, item["call_id"], str(item["output"]))
@@ -87,7 +87,7 @@ class EventTranslator:
             self._log.append(EventType.TOOL_CALLED, **content)
 
     def handle(self, event: StreamEvent) -> None:
-        """Add to the log what one event of the SDK means; most of its raw events mean nothing to a reader."""
+        """Append what one event of the SDK means; most of its raw events are skipped."""
         if isinstance(event, RawResponsesStreamEvent):
             if (handler := RAW_HANDLERS.get(event.data.type)) is not None:
                 handler(self, event.data)
@@ -181,7 +181,7 @@ def join_parts(parts: Any) -> str:
 
 
 def redact(text: str) -> str:
-    """Mask what looks like a secret, and cut what is too long to be shown."""
+    """Mask secrets, and truncate text that is too long."""
     masked = SECRETS.sub("[masked]", text)
     if len(masked) <= MAX_OUTPUT:
         return masked

@@ -36,12 +36,12 @@ class EventWriter:
         self._failures = 0
 
     def mark_dirty(self, log: EventBuffer) -> None:
-        """Hear that something happened in a run."""
+        """Mark a run's log as having unwritten events."""
         self._dirty[log.run_id] = log
         self._wake.set()
 
     async def flush(self, log: EventBuffer, seconds: float) -> bool:
-        """Wait until all that happened in a run is recorded; tells whether it is."""
+        """Wait until all events of a run are written; return whether they are."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while not log.is_flushed and loop.time() < deadline:
@@ -66,7 +66,7 @@ class EventWriter:
             await asyncio.sleep(self._pause(len(logs), loop.time() - started))
 
     def healthy(self) -> bool:
-        """Tell whether Redis takes what is recorded."""
+        """Return whether Redis takes what is recorded."""
         return not self._failures
 
     async def _write(self, logs: Sequence[EventBuffer]) -> None:
@@ -88,7 +88,7 @@ class EventWriter:
         pipeline.evalsha(APPEND_SHA, 2, *log.store.keys, *arguments)
 
     async def _apply_reply(self, log: EventBuffer, answer: object) -> Exception | None:
-        """Take in what Redis says to one log; gives the failure, which is not to hold up the others."""
+        """Apply Redis's reply to one log; return the failure, which must not delay the others."""
         if isinstance(answer, NoScriptError):
             await self._redis.script_load(APPEND)
             self._wake.set()

@@ -17,20 +17,20 @@ from chat_agent.settings import Settings
 
 @dataclass(frozen=True)
 class TerminalEventRepair:
-    """What the rows say of runs, for those who listen to them."""
+    """Repairs logs whose last event is missing, from the rows."""
 
     database: Database
     redis: Redis
     settings: Settings
 
     async def is_idle(self, run_id: UUID) -> bool:
-        """Tell whether a run waits for a person, or is over; then nothing comes after its last event."""
+        """Return whether a run waits for a person, or is over; then nothing comes after its last event."""
         async with self.database.begin() as session:
             status = await session.scalar(select(Run.status).where(Run.id == run_id))
         return status in {RunStatus.WAITING, *FINISHED, None}
 
     async def ensure_terminal_event(self, run_id: UUID) -> int | None:
-        """Tell the end, or the question, of a run that nobody has told: it had no owner, or lost it.
+        """Append the terminal event, or the requested approvals, of a run whose owner could not.
 
         Gives the number of the run's last event, 0 when its log is lost, none when the run is not over.
         """

@@ -18,7 +18,7 @@ MAX_CLAIMED = 50
 
 
 class LeaseRenewer(LoopWorker):
-    """Renews leases, and hears from the rows what others have decided; a Worker."""
+    """Renews leases, and reads from the rows which runs to stop; a Worker."""
 
     def __init__(self, manager: RunManager) -> None:
         self._manager = manager
@@ -28,7 +28,7 @@ class LeaseRenewer(LoopWorker):
         super().__init__("leases", pauses=(BACKOFF_SECONDS[0], self._interval))
 
     async def begin(self) -> None:
-        """Begin with nothing."""
+        """Start without preparation."""
 
     async def step(self) -> float:
         """Renew all leases at once."""
@@ -50,7 +50,7 @@ class LeaseRenewer(LoopWorker):
 
 
 class RunClaimer(LoopWorker):
-    """Takes runs that nobody works on: lost, handed over, or next in their conversation; a Worker."""
+    """Claims runs that nobody executes: lost, handed over, or next in their conversation; a Worker."""
 
     def __init__(self, manager: RunManager) -> None:
         super().__init__("takeover")
@@ -60,12 +60,12 @@ class RunClaimer(LoopWorker):
         self._checked_at = time.monotonic()
 
     async def begin(self) -> None:
-        """Give others time after an outage: their leases ran out while nobody could renew them."""
+        """Delay claims after an outage, while no lease could be renewed."""
         self._waiting_since = time.monotonic() if self._failures else 0.0
         await self._manager.database.ping()
 
     async def step(self) -> float:
-        """Take what is due, and work on it."""
+        """Claim runs that are due, and start them."""
         self._manager.claim_due.clear()
         async with self._manager.database.begin() as session:
             is_any_due = await leases.is_any_due(session)
@@ -80,7 +80,7 @@ class RunClaimer(LoopWorker):
         return self._interval
 
     async def rest(self, seconds: float) -> None:
-        """Rest until it is time to look, or there is word that something is due."""
+        """Sleep until the next check, or until a claim is due."""
         await until_set(self._manager.claim_due, seconds)
 
     async def _claim(self) -> list[Run]:

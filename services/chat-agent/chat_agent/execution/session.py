@@ -50,7 +50,7 @@ class ConversationSession(SessionABC):
         self._opening: asyncio.Task[None] | None = None
 
     def open_in_background(self, timeout_seconds: float) -> None:
-        """Let the agents begin at once, in a conversation that is new: there is nothing to learn in it.
+        """Start the agents at once in a new conversation, which has nothing to read.
 
         What the run begins with is kept a moment later, when the model has been asked.
         """
@@ -65,13 +65,13 @@ class ConversationSession(SessionABC):
             self._open_timeout = None
 
     async def wait_until_open(self) -> None:
-        """Wait until what the run begins with is kept; raises ConversationUnavailable."""
+        """Wait until the initial items are stored; raises ConversationUnavailable."""
         self._start_opening()
         if self._opening is not None:
             await self._opening
 
     async def open(self, timeout_seconds: float) -> None:
-        """Keep what the run begins with, if it is not there yet, and learn what was said and done so far."""
+        """Store the initial items unless they exist, and read the earlier ones."""
         initial = self._numbered(self._initial, 1)
         last = self._max_earlier if self._turn.attempt == 1 else MAX_ITEMS
         items = await retry_unavailable(
@@ -83,12 +83,12 @@ class ConversationSession(SessionABC):
 
     @property
     def input_items(self) -> list[TResponseInputItem]:
-        """Give what the run begins with, unless it has gone on from there."""
+        """Return what the run begins with, unless it has gone on from there."""
         return [] if self._new else [cast("TResponseInputItem", item) for item in self._initial]
 
     @property
     def new_items(self) -> list[dict[str, Any]]:
-        """Give what the run has said and done so far."""
+        """Return what the run has said and done so far."""
         return [item.data for item in self._new]
 
     @property
@@ -97,12 +97,12 @@ class ConversationSession(SessionABC):
         return sum(len(str(item.data)) for item in (*self._earlier, *self._new)) + len(str(self._initial))
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
-        """Give what was said before, oldest first; of what is not the run's own, the newest `limit` items."""
+        """Return the history, oldest first: the newest `limit` earlier items, and the run's own."""
         earlier = [item.data for item in self._earlier[-(limit or self._max_earlier) :]]
         return drop_unpaired_calls([*earlier, *self._initial, *self.new_items] if self._new else earlier)
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
-        """Remember what the agents said and did; what they were asked is remembered since the beginning."""
+        """Store new items of the agents; the initial ones are stored already."""
         known_calls = {call for item in self.new_items if (call := call_key(item))}
         dicts = [dict(item) for item in items if item not in self._initial]
         new = [
@@ -113,7 +113,7 @@ class ConversationSession(SessionABC):
             await self._on_stored()
 
     async def add(self, items: Sequence[dict[str, Any]]) -> None:
-        """Remember what was said and done, at the end of what there is."""
+        """Append items to the turn."""
         if not items:
             return
         await self.wait_until_open()
@@ -122,7 +122,7 @@ class ConversationSession(SessionABC):
         self._new += numbered
 
     async def rollback(self) -> None:
-        """Take back all of the run, also what it was asked."""
+        """Delete all items of the run, also the initial ones."""
         await self.wait_until_open()
         await retry_unavailable(lambda: self._client.delete_turn(self._turn), self._timeout)
 
@@ -131,26 +131,26 @@ class ConversationSession(SessionABC):
         return [StoredItem(id=f"{run_id}-{number:04}", data=data) for number, data in enumerate(items, first)]
 
     async def pop_item(self) -> TResponseInputItem | None:
-        """Forget nothing: what was said was said, and a run is taken back as a whole."""
+        """Do nothing: a run is rolled back as a whole."""
         return None
 
     async def clear_session(self) -> None:
-        """Forget nothing; a conversation is cleared by the one whose it is."""
+        """Do nothing: a conversation is cleared by its owner."""
 
 
 def initial_items(run: Run) -> list[dict[str, Any]]:
-    """Give the items that a run begins with."""
+    """Return the items that a run begins with."""
     return [*run.prelude, {"type": "message", "role": "user", "content": run.message}]
 
 
 def call_key(item: dict[str, Any]) -> tuple[str, str] | None:
-    """Name the tool call that an item is, or is the output of."""
+    """Return the key of the tool call that an item is, or is the output of."""
     call_id = item.get("call_id")
     return (str(item.get("type")), str(call_id)) if call_id else None
 
 
 def drop_unpaired_calls(items: Sequence[dict[str, Any]]) -> list[TResponseInputItem]:
-    """Leave out calls without output and outputs without call: models refuse such a history for ever."""
+    """Drop calls without output and outputs without call, which models refuse."""
     calls = {item.get("call_id") for item in items if item.get("type") == "function_call"}
     outputs = {item.get("call_id") for item in items if item.get("type") == "function_call_output"}
     paired = {None, *(calls & outputs)}

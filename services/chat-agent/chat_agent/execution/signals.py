@@ -1,6 +1,6 @@
-"""What the replicas call out to each other: that runs are to stop, that some are there to be taken.
+"""Signals between replicas: that runs must stop, or that there are runs to claim.
 
-Nothing depends on it being heard: it is all in the database, where each replica looks every second or so.
+None of them has to arrive: everything is in the database, which each replica polls every second or so.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ READ_TIMEOUT_SECONDS = 5.0
 
 
 class Signals(LoopWorker):
-    """Hears what other replicas call out; a Worker."""
+    """Receives signals of other replicas; a Worker."""
 
     def __init__(self, redis: Redis, handler: Callable[[dict[str, str]], Awaitable[None]]) -> None:
         super().__init__("signals")
@@ -28,20 +28,20 @@ class Signals(LoopWorker):
         self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
 
     async def begin(self) -> None:
-        """Subscribe, anew after every failure."""
+        """Subscribe, again after every failure."""
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         self._pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
         await self._pubsub.subscribe(CHANNEL)
 
     async def step(self) -> float:
-        """Hear one signal, if one comes."""
+        """Receive one signal, if one comes."""
         message = await self._pubsub.get_message(timeout=READ_TIMEOUT_SECONDS)
         if message is not None:
             await self._handler(orjson.loads(message["data"]))
         return 0
 
     async def broadcast(self, stopped: Mapping[str, str]) -> None:
-        """Call out that these runs are to stop, and how, and that it is worth looking for some to take."""
+        """Broadcast that these runs must stop, and how, and that there may be runs to claim."""
         try:
             async with asyncio.timeout(1):
                 await self._redis.publish(CHANNEL, orjson.dumps(dict(stopped)))

@@ -1,4 +1,4 @@
-"""Listening to a run: its events from any place on, wherever it is worked on, until nothing comes after."""
+"""Subscribe to a run: its events after any number, wherever it is executed, until there are no more."""
 
 import asyncio
 import logging
@@ -29,10 +29,10 @@ TOKEN_EXPIRED_COMMENT = b": the access token is no longer good\n\n"
 async def subscribe(
     manager: RunManager, run_id: UUID, after: int = 0, *, until_finished: bool = False
 ) -> AsyncIterator[Sequence[RunEvent]]:
-    """Give a run's events as they come, several at once; none at all when it is time for a sign of life.
+    """Return a run's events as they come, several at once; none at all when it is time for a sign of life.
 
     Ends with the run, and when it waits for a person; when this process ends, too, so that the reader comes
-    again to another, unless it wants to stay `to_the_end`; and when the run is over and its log is lost. Of a
+    again to another, unless it stays `until_finished`; and when the run has ended and its log is lost. Of a
     log that is no longer kept it gives what the run's row remembers.
     """
     if not after and (stored := await _events_of_expired_log(manager, run_id)):
@@ -52,7 +52,7 @@ async def subscribe(
 
 
 async def _next_batch(manager: RunManager, run_id: UUID, after: int) -> tuple[Sequence[RunEvent], int | None]:
-    """Give what comes next, if it comes soon, else the number of the run's last event, if it has had that."""
+    """Return the next events, if they come soon, else the number of the last event of a finished run."""
     try:
         # Asked for each time: the run may begin here, or go on elsewhere.
         events = await manager.event_source(run_id).after(after)
@@ -66,7 +66,7 @@ async def _next_batch(manager: RunManager, run_id: UUID, after: int) -> tuple[Se
 
 
 async def _is_idle_after(manager: RunManager, run_id: UUID, seq: int) -> bool:
-    """Tell whether nothing has come, or will come by itself, after event number `seq`."""
+    """Return whether nothing has come, or will come by itself, after event number `seq`."""
     # In this order: what is told before a run rests, or ends, is in its log before its row says so.
     if not await manager.repair.is_idle(run_id):
         return False
@@ -75,7 +75,7 @@ async def _is_idle_after(manager: RunManager, run_id: UUID, seq: int) -> bool:
 
 
 async def _events_of_expired_log(manager: RunManager, run_id: UUID) -> list[RunEvent]:
-    """Give what the row of a run remembers when it is over for so long that its log is no longer kept."""
+    """Return what the row of a run remembers when it is over for so long that its log is no longer kept."""
     if run_id in manager.active:
         return []
     try:
@@ -90,7 +90,7 @@ async def _events_of_expired_log(manager: RunManager, run_id: UUID) -> list[RunE
 
 
 async def read_all(manager: RunManager, run_id: UUID) -> list[RunEvent]:
-    """Give all that has happened in a run until now."""
+    """Return all that has happened in a run until now."""
     last = await manager.event_source(run_id).last()
     events = [] if last else await _events_of_expired_log(manager, run_id)
     while last and (not events or events[-1].seq < last.seq):
@@ -102,7 +102,7 @@ async def read_all(manager: RunManager, run_id: UUID) -> list[RunEvent]:
 
 
 async def wait_for_end(manager: RunManager, run_id: UUID) -> list[RunEvent]:
-    """Give all that happens in a run until it ends, or begins to wait for a person; raises RunLogExpired."""
+    """Return all events of a run until it ends or waits for a person; raises RunLogExpired."""
     events = [event async for events in subscribe(manager, run_id, until_finished=True) for event in events]
     if not events or not (events[-1].is_terminal or events[-1].type == EventType.RUN_WAITING):
         raise RunLogExpired
@@ -110,7 +110,7 @@ async def wait_for_end(manager: RunManager, run_id: UUID) -> list[RunEvent]:
 
 
 async def has_more(manager: RunManager, caller: Principal, run_id: UUID, after: int) -> bool:
-    """Tell whether a run has, or will have, events after number `after`.
+    """Return whether a run has, or will have, events after number `after`.
 
     Raises RunNotFound, InvalidEventId for a number that no event has had, RunLogExpired.
     """

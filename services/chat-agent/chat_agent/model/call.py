@@ -85,7 +85,7 @@ class ModelCall:
         self._has_started = False
 
     async def start(self) -> None:
-        """Wait for the first word; raises why there is none."""
+        """Wait for the first token; raises the failure when there is none."""
         if self._meter.tokens >= self._limits.token_budget:
             raise TokenBudgetExceeded
         try:
@@ -103,7 +103,7 @@ class ModelCall:
             raise
 
     async def events(self) -> AsyncGenerator[TResponseStreamEvent, None]:
-        """Give the whole answer."""
+        """Return the whole answer."""
         self._has_started = True
         try:
             for event in self._buffered:
@@ -134,7 +134,7 @@ class ModelCall:
         return failure
 
     async def close(self) -> None:
-        """Let go of the model; what it has not counted is estimated."""
+        """Close the stream; usage that the provider has not reported is estimated."""
         if not self._is_finished:
             self._is_finished = True
             if self._buffered:  # else it never said that it has heard the question
@@ -154,7 +154,7 @@ class ModelCall:
             raise ModelTimedOut from error
 
     def _observe(self, event: TResponseStreamEvent) -> TResponseStreamEvent:
-        """Take note of an event; raises the failure that it tells of."""
+        """Record an event; raises the failure that it reports."""
         delta = getattr(event, "delta", None)
         if isinstance(delta, str):
             self._count_output(delta)
@@ -186,6 +186,6 @@ class ModelCall:
 
 
 def reported_failure(event: ResponseFailedEvent | ResponseErrorEvent) -> ServiceError:
-    """Name the failure that the provider itself tells of."""
+    """Return the failure that the provider reported."""
     error: Any = event if isinstance(event, ResponseErrorEvent) else event.response.error
     return PROVIDER_ERRORS.get(getattr(error, "code", None) or "server_error", ModelRefusedRequest)()

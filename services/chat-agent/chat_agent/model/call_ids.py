@@ -21,7 +21,7 @@ class CallIds:
         self._assigned: dict[int, str] = {}
 
     def ensure(self, event: TResponseStreamEvent) -> None:
-        """See to it that the calls in an event have their ids."""
+        """Assign an id to every call in an event that has none of its own."""
         if isinstance(event, ResponseOutputItemAddedEvent | ResponseOutputItemDoneEvent):
             self._ensure_item(event.output_index, event.item)
         elif isinstance(event, ResponseCompletedEvent):

@@ -11,7 +11,7 @@ from chat_agent import errors
 
 
 def to_service_error(error: BaseException) -> ServiceError:
-    """Give what went wrong a name that clients can rely on; nothing of the other side's text shows."""
+    """Return what went wrong a name that clients can rely on; nothing of the other side's text shows."""
     # What a tool of ours raises, the SDK wraps into an error of its own.
     for cause in causes(error):
         if isinstance(cause, ServiceError):
@@ -23,14 +23,14 @@ def to_service_error(error: BaseException) -> ServiceError:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error, and what it was raised from."""
+    """Return an error, and what it was raised from."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def from_model_error(error: Exception) -> ServiceError:
-    """Name what went wrong while a model was asked; what cannot be read is the model's failure too."""
+    """Convert an error of a model call; a response that cannot be parsed is a ModelFailed."""
     failure = errors.ModelFailed() if isinstance(error, ValueError) else to_service_error(error)
     if isinstance(error, openai.APIStatusError) and error.status_code == HTTPStatus.REQUEST_TIMEOUT:
         failure = errors.ModelTimedOut()
@@ -40,7 +40,7 @@ def from_model_error(error: Exception) -> ServiceError:
 
 
 def retry_after_seconds(error: BaseException | None) -> float:
-    """Give the seconds for which the provider asks us to wait; 0 when it asks for none that can be read."""
+    """Return the seconds for which the provider asks us to wait; 0 when it asks for none that can be read."""
     if not isinstance(error, openai.APIStatusError):
         return 0
     try:
@@ -51,7 +51,7 @@ def retry_after_seconds(error: BaseException | None) -> float:
 
 
 def from_code(code: str | None, detail: str | None) -> ServiceError:
-    """Give the error that a failed run's code stands for."""
+    """Return the error that a failed run's code stands for."""
     return BY_CODE.get(code or "", errors.InternalError)(detail or "")
 
 

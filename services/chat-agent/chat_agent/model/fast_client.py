@@ -32,7 +32,7 @@ STATUS_ERRORS: dict[int, type[openai.APIStatusError]] = {
 
 
 class FastClient:
-    """What the SDK's models ask of a client: its address, and `create` on both protocols."""
+    """What the SDK's models need of a client: its base URL, and `create` of both APIs."""
 
     def __init__(self, base_url: str, api_key: str, connect_seconds: float) -> None:
         self.base_url = httpx2.URL(base_url.rstrip("/"))
@@ -103,7 +103,7 @@ class FastClient:
 
 
 def body_of(arguments: Json) -> Json:
-    """Give what is posted: all that was not left out."""
+    """Return what is posted: all that was not left out."""
     body = {
         name: value
         for name, value in arguments.items()
@@ -120,14 +120,14 @@ def to_json(value: Any) -> Any:
 
 
 def request_of(answer: aiohttp.ClientResponse) -> httpx2.Request:
-    """Say what an answer is an answer to."""
+    """Return the request of a response."""
     return httpx2.Request("POST", str(answer.url))
 
 
 def status_error(
     request: httpx2.Request, answer: aiohttp.ClientResponse, content: bytes
 ) -> openai.APIStatusError:
-    """Make the vendor's exception for a status."""
+    """Build the vendor's exception for a status."""
     fallback = openai.InternalServerError if answer.status >= 500 else openai.APIStatusError
     try:
         body = parse(content)

@@ -33,7 +33,7 @@ FREQUENT_DELTA = {"role", "content", "refusal", "reasoning_content"}
 
 
 def response_event(event: Json) -> Any:
-    """Make one event of Responses, or None of a kind that is not known."""
+    """Build one event of Responses, or None of a kind that is not known."""
     kind = event.get("type")
     if kind in FREQUENT:
         try:
@@ -65,7 +65,7 @@ class Delta(SimpleNamespace):
 
 
 def chat_chunk(event: Json) -> Any:
-    """Make one chunk of Chat Completions; raises InvalidModelResponse."""
+    """Build one chunk of Chat Completions; raises InvalidModelResponse."""
     choices = event.get("choices")
     if choices and is_frequent(choices):
         choice = choices[0]
@@ -75,7 +75,7 @@ def chat_chunk(event: Json) -> Any:
 
 
 def is_frequent(choices: Any) -> bool:
-    """Tell whether nothing has come but a piece of text."""
+    """Return whether nothing has come but a piece of text."""
     if not (isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], dict)):
         return False
     delta = choices[0].get("delta")
@@ -88,7 +88,7 @@ def is_frequent(choices: Any) -> bool:
 
 
 def slow_chunk(event: Json) -> Any:
-    """Make any other chunk."""
+    """Build any other chunk."""
     choices = event.get("choices") or []
     if not (isinstance(choices, list) and all(isinstance(each, dict) for each in choices)):
         raise InvalidModelResponse("choices are not objects")
@@ -101,7 +101,7 @@ def slow_chunk(event: Json) -> Any:
 
 
 def normalize_delta(delta: Any) -> Json:
-    """Give every tool call its place: some servers leave it out where there is only one."""
+    """Return every tool call its place: some servers leave it out where there is only one."""
     if not isinstance(delta, dict):
         raise InvalidModelResponse("a delta is not an object")
     calls = delta.get("tool_calls") or []

@@ -17,7 +17,7 @@ class InvalidModelResponse(ValueError):
 
 
 def encode(value: Any, default: Callable[[Any], Any]) -> bytes:
-    """Write JSON, also of text and numbers that other systems may not understand."""
+    """Encode JSON, also of text and numbers that other systems may not understand."""
     try:
         return orjson.dumps(value, default=default)
     except orjson.JSONEncodeError:

@@ -47,7 +47,7 @@ class Provider(ModelProvider):
             self._second = build_client(settings, settings.model_fallback_base_url, key.get_secret_value())
 
     def get_model(self, model_name: str | None) -> Model:
-        """Give the model of this name, or the default one for agents that name none; and its fallback."""
+        """Return the model of this name, or the default one for agents that name none; and its fallback."""
         name, fallback = model_name or self._settings.agent_model_default, self._settings.model_fallback
         candidates = [self._candidate(name, self._main)]
         if fallback and (fallback, self._second) != (name, self._main):
@@ -70,7 +70,7 @@ class Provider(ModelProvider):
 
 
 def build_client(settings: Settings, base_url: str, api_key: str) -> AsyncOpenAI | FastClient:
-    """Make a client; its own retries are off, ours know more."""
+    """Build a client; its own retries are off, ours know more."""
     if settings.model_client == "fast":
         return FastClient(base_url, api_key, settings.model_connect_timeout_seconds)
     read_timeout = max(
@@ -81,12 +81,12 @@ def build_client(settings: Settings, base_url: str, api_key: str) -> AsyncOpenAI
 
 
 def build_provider(settings: Settings) -> Provider:
-    """Make the provider."""
+    """Build the provider."""
     return Provider(settings)
 
 
 def refusal_as_answer(failure: RunErrorHandlerInput[Any]) -> RunErrorHandlerResult | None:
-    """Let a refusal be what the agent says; one that must say something of another shape fails by name."""
+    """Return a refusal as the agent's answer; where a schema is required, the run fails."""
     if not isinstance(failure.error, ModelRefusalError) or failure.run_data.last_agent.output_type:
         return None
     return RunErrorHandlerResult(failure.error.refusal, include_in_history=False)  # there it is already
@@ -96,7 +96,7 @@ ERROR_HANDLERS: RunErrorHandlers[Any] = {"model_refusal": refusal_as_answer}
 
 
 def run_config(provider: ModelProvider) -> RunConfig:
-    """Make what every run is told: where models come from, spoken to how; usage is always asked for."""
+    """Build what every run is told: where models come from, spoken to how; usage is always asked for."""
     return RunConfig(
         model_provider=provider,
         model_settings=ModelSettings(include_usage=True, store=False),

@@ -1,4 +1,4 @@
-"""What a model is asked."""
+"""The arguments of a model call."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class ModelRequest:
     prompt: ResponsePromptParam | None = None
 
     def send(self, model: Model, attempt: int) -> AsyncIterator[TResponseStreamEvent]:
-        """Ask a model; nothing is sent before the first event is waited for."""
+        """Call a model; nothing is sent before the first event is awaited."""
         headers = {**(self.model_settings.extra_headers or {}), ATTEMPT: str(attempt)}
         return model.stream_response(
             self.system_instructions,
@@ -53,7 +53,7 @@ class ModelRequest:
         )
 
     def for_model(self, name: str, implicit: ModelSettings) -> "ModelRequest":
-        """Give the question for this model: what the SDK chose by another name is chosen by its own."""
+        """Return the question for this model: what the SDK chose by another name is chosen by its own."""
         settings, own = self.model_settings, get_default_model_settings(name)
         changed = {
             field: getattr(own, field)
@@ -72,7 +72,7 @@ class ModelRequest:
         return len(encode([self.system_instructions, self.input, schemas], default=str).decode())
 
     def call_ids(self) -> Iterator[str]:
-        """Give the ids of the tool calls that were made before."""
+        """Return the ids of the tool calls that were made before."""
         for item in self.input if isinstance(self.input, list) else []:
             call: Any = item
             if isinstance(call, dict) and call.get("type") == "function_call":

@@ -50,7 +50,7 @@ class ResilientModel(Model):
         self._max_retries = max_retries
 
     async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
-        """Give the whole answer; it is streamed all the same, so that it is timed and counted alike."""
+        """Return the whole answer; it is streamed all the same, so that it is timed and counted alike."""
         async with aclosing(self.stream_response(*args, **kwargs)) as events:
             async for event in events:
                 if isinstance(event, ResponseCompletedEvent):
@@ -58,14 +58,14 @@ class ResilientModel(Model):
         raise ModelFailed
 
     async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncGenerator[TResponseStreamEvent, None]:
-        """Give the answer as it comes."""
+        """Return the answer as it comes."""
         call = await self._start(ModelRequest(*args, **kwargs))
         async with aclosing(call.events()) as events:
             async for event in events:
                 yield event
 
     async def _start(self, request: ModelRequest) -> ModelCall:
-        """Give the first call that has something to say; raises the failure of the last."""
+        """Return the first call that has something to say; raises the failure of the last."""
         meter = METER.get() or UsageMeter()
         failure: ServiceError = ModelUnavailable()
         for candidate in self._candidates:
@@ -86,7 +86,7 @@ class ResilientModel(Model):
 
 
 async def should_retry(failure: ServiceError, attempt: int) -> bool:
-    """Wait as long as is decent and tell whether asking the same model again makes sense."""
+    """Return whether to retry the same model, after waiting for the back-off."""
     wait = failures.retry_after_seconds(failure.__cause__)
     is_passing = (
         isinstance(failure, TRANSIENT) and getattr(failure.__cause__, "code", None) != QUOTA_EXHAUSTED
@@ -99,7 +99,7 @@ async def should_retry(failure: ServiceError, attempt: int) -> bool:
 
 
 def to_model_response(event: ResponseCompletedEvent) -> ModelResponse:
-    """Make the answer that the SDK wants from the last event of its stream."""
+    """Build the answer that the SDK wants from the last event of its stream."""
     provider_usage = event.response.usage
     usage = Usage(requests=1)
     if provider_usage is not None:

@@ -40,7 +40,7 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None
 
 
 def has_finish_reason(event: Json) -> bool:
-    """Tell whether a chunk is the last of a chat completion: not every server says so after it as well."""
+    """Return whether a chunk is the last of a chat completion: not every server says so after it as well."""
     choices = event.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     return isinstance(first, dict) and first.get("finish_reason") is not None
@@ -54,7 +54,7 @@ class Decoder:
         self._data: list[bytes] = []
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Give the data of each event that has come to its end."""
+        """Return the data of each event that has come to its end."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):

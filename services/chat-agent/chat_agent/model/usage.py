@@ -27,7 +27,7 @@ class UsageMeter:
 
     @classmethod
     def resume(cls, usage: Usage) -> "UsageMeter":
-        """Go on from what was counted before, maybe in another process."""
+        """Continue from usage that was stored before, maybe by another process."""
         meter = cls()
         meter._models = {each.model: each.model_copy() for each in usage.models}
         meter.tokens = usage.input_tokens + usage.output_tokens
@@ -55,14 +55,14 @@ class UsageMeter:
         )
 
     def total(self) -> Usage:
-        """Give what was used so far."""
+        """Return what was used so far."""
         models = [each.model_copy() for each in self._models.values()]
         sums = {name: sum(getattr(model, name) for model in models) for name in TOKEN_FIELDS}
         is_estimated = bool(sums["estimated_input_tokens"] or sums["estimated_output_tokens"])
         return Usage.model_validate({**sums, "estimated": is_estimated, "models": models})
 
     def cost(self, prices: dict[str, Price]) -> int | None:
-        """Give what that costs in millionths of a dollar, rounded up; None when a price is not known."""
+        """Return what that costs in millionths of a dollar, rounded up; None when a price is not known."""
         if any(model not in prices for model in self._models):
             return None
         parts = sum(cost_numerator(usage, prices[model]) for model, usage in self._models.items())
@@ -82,7 +82,7 @@ def estimated_tokens(characters: int) -> int:
 
 
 def cost_numerator(usage: ModelUsage, price: Price) -> int:
-    """Give a model's cost in millionths of its price's unit."""
+    """Return a model's cost in millionths of its price's unit."""
     fresh = usage.input_tokens - usage.cached_tokens
     return fresh * price.input + usage.cached_tokens * price.cached + usage.output_tokens * price.output
 

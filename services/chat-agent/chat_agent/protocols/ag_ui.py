@@ -30,54 +30,54 @@ class AgUiEvents(ProtocolEncoder):
         self._open: dict[str, tuple[str, ...]] = {}
 
     def run_started(self, payload: Payload) -> Iterator[bytes]:
-        """Begin, with the first agent's step."""
+        """Start the run and the first agent's step."""
         self._agent, self._conversation_id = payload["agent"], payload["conversation_id"]
         yield from self.reopen()
 
     def reopen(self) -> Iterator[bytes]:
-        """See `Voice`."""
+        """See `ProtocolEncoder`."""
         yield event("RUN_STARTED", **self._ids)
         yield self._snapshot()
         yield event("STEP_STARTED", stepName=self._agent)
 
     def message_started(self, item: Payload) -> Iterator[bytes]:
-        """Begin a message."""
+        """Start a message."""
         self._open[item["id"]] = ("TEXT_MESSAGE_END",)
         yield event("TEXT_MESSAGE_START", messageId=self._id(item["id"]), role="assistant")
 
     def message_delta(self, payload: Payload) -> Iterator[bytes]:
-        """Say more of it."""
+        """Send a delta."""
         yield event("TEXT_MESSAGE_CONTENT", messageId=self._id(payload["item_id"]), delta=payload["delta"])
 
     def message_completed(self, item: Payload) -> Iterator[bytes]:
-        """End it."""
+        """Complete it."""
         yield from self._end(item["id"])
 
     def reasoning_started(self, item: Payload) -> Iterator[bytes]:
-        """Begin to tell what the model thinks."""
+        """Start reasoning."""
         self._open[item["id"]] = ("REASONING_MESSAGE_END", "REASONING_END")
         yield event("REASONING_START", messageId=self._id(item["id"]))
         yield event("REASONING_MESSAGE_START", messageId=self._id(item["id"]), role="reasoning")
 
     def reasoning_delta(self, payload: Payload) -> Iterator[bytes]:
-        """Tell more of it."""
+        """Send a delta."""
         yield event(
             "REASONING_MESSAGE_CONTENT", messageId=self._id(payload["item_id"]), delta=payload["delta"]
         )
 
     def reasoning_completed(self, item: Payload) -> Iterator[bytes]:
-        """End it."""
+        """Complete it."""
         yield from self._end(item["id"])
 
     def tool_called(self, payload: Payload) -> Iterator[bytes]:
-        """Show a call of a tool, whole at once."""
+        """Send a tool call at once."""
         call = {"toolCallId": payload["call_id"]}
         yield event("TOOL_CALL_START", **call, toolCallName=payload["name"])
         yield event("TOOL_CALL_ARGS", **call, delta=payload["arguments"])
         yield event("TOOL_CALL_END", **call)
 
     def tool_output(self, payload: Payload) -> Iterator[bytes]:
-        """Show what the tool gave back."""
+        """Send a tool's output."""
         call_id, message_id = payload["call_id"], f"{payload['call_id']}-result"
         result = {
             "messageId": message_id,
@@ -88,7 +88,7 @@ class AgUiEvents(ProtocolEncoder):
         yield event("TOOL_CALL_RESULT", **result)
 
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
-        """End one agent's step and begin the other's."""
+        """End one agent's step and start the other's."""
         yield event("STEP_FINISHED", stepName=self._agent)
         self._agent = payload["to"]
         yield event("CUSTOM", name="agent.changed", value={"from": payload["from"], "to": payload["to"]})
@@ -96,7 +96,7 @@ class AgUiEvents(ProtocolEncoder):
         yield event("STEP_STARTED", stepName=self._agent)
 
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
-        """Say that a person must allow something."""
+        """Send a request for approval."""
         about = {
             "reason": "tool_call",
             "toolCallId": payload["call_id"],
@@ -107,7 +107,7 @@ class AgUiEvents(ProtocolEncoder):
         yield event("CUSTOM", name="approval.required", value=value)
 
     def run_resumed(self, payload: Payload) -> Iterator[bytes]:
-        """End what was withdrawn, and say that it does not count; it is said anew under another id."""
+        """End retracted items, and mark them; they are sent again under another id."""
         self._interrupts.clear()
         withdrawn = [self._id(item_id) for item_id in payload["withdrawn"]]
         for item_id in payload["withdrawn"]:
@@ -115,19 +115,19 @@ class AgUiEvents(ProtocolEncoder):
         yield event("CUSTOM", name="run.resumed", value={"withdrawn": withdrawn})
 
     def run_completed(self, payload: Payload) -> Iterator[bytes]:
-        """End well."""
+        """End a completed run."""
         yield from self._finish(payload, {"type": "success"})
 
     def run_waiting(self, payload: Payload) -> Iterator[bytes]:
-        """End what is said for now; the run rests until it is allowed to go on."""
+        """End the stream of a run that waits for approvals."""
         yield from self._finish(payload, {"type": "interrupt", "interrupts": self._interrupts})
 
     def run_cancelled(self, payload: Payload) -> Iterator[bytes]:
-        """End because somebody wished so."""
+        """End a cancelled run."""
         yield from self._finish(payload, {"type": "cancelled"})
 
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
-        """End by the name of what went wrong."""
+        """End a failed run with its code."""
         yield event("RUN_ERROR", message=payload["detail"], code=payload["code"], usage=usage_of(payload))
 
     def _finish(self, payload: Payload, outcome: dict[str, Any]) -> Iterator[bytes]:
@@ -161,12 +161,12 @@ APPROVAL_SCHEMA = {
 
 
 def event(type: str, **fields: Any) -> bytes:
-    """Give one event of AG-UI."""
+    """Return one event of AG-UI."""
     return data_event({"type": type, **fields})
 
 
 def usage_of(payload: Payload) -> list[dict[str, Any]]:
-    """Give what was used, by model, as AG-UI has it."""
+    """Return what was used, by model, as AG-UI has it."""
     return [
         {
             "model": one["model"],

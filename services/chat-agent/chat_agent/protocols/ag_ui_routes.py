@@ -51,11 +51,11 @@ class Message(LenientModel):
 
     @property
     def is_text(self) -> bool:
-        """Tell whether there is nothing else in it: no pictures and the like."""
+        """Return whether there is nothing else in it: no pictures and the like."""
         return not isinstance(self.content, list) or all(part.text is not None for part in self.content)
 
     def to_turn(self) -> ChatTurn:
-        """Give its text."""
+        """Return its text."""
         if isinstance(self.content, list):
             return ChatTurn(self.role, join_text(part.text or "" for part in self.content))
         return ChatTurn(self.role, self.content if isinstance(self.content, str) else "")
@@ -76,7 +76,7 @@ class Resume(LenientModel):
     payload: Any = None
 
     def to_decision(self) -> Answer:
-        """Give it in our words."""
+        """Return it in our words."""
         payload = self.payload if isinstance(self.payload, dict) else {}
         is_allowed = self.status == "resolved" and payload.get("approved") is True
         return to_approval_decision(approve=is_allowed, reason=payload.get("reason"))
@@ -102,7 +102,7 @@ class RunAgentInput(LenientModel):
     forwarded: Forwarded | None = Field(None, alias="forwardedProps")
 
     def translate(self, agent: str, conversation_id: UUID) -> TranslatedRequest:
-        """Give what is asked, in our words; raises UnsupportedContent when the last message is not text."""
+        """Return what is asked, in our words; raises UnsupportedContent when the last message is not text."""
         context = [ChatTurn("developer", f"{one.description}: {one.value}") for one in self.context]
         messages = [one for one in self.messages if one.role in TEXT_ROLES]
         if messages and not messages[-1].is_text:
@@ -126,7 +126,7 @@ async def run_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     key: IdempotencyKey,
     limiter: ChatLimiter,
 ) -> StreamingResponse:
-    """Answer the last message of a thread, or go on with what was interrupted, as AG-UI events."""
+    """Answer the last message of a thread, or resume after an interrupt, as AG-UI events."""
     conversation_id = conversation_id_for(caller, body.thread_id)
     if body.resume:
         decisions = {one.interrupt_id: one.to_decision() for one in body.resume}

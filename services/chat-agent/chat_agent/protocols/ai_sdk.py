@@ -23,76 +23,76 @@ class UiMessageStream(ProtocolEncoder):
         self._start_of_all = b""
 
     def run_started(self, payload: Payload) -> Iterator[bytes]:
-        """Begin the message; it bears the run's id."""
+        """Start the message; its id is the run's."""
         metadata = {name: payload[name] for name in NAMED_HERE if name in payload}
         self._start_of_all = part("start", messageId=payload["run_id"], messageMetadata=metadata)
         yield from self.reopen()
 
     def reopen(self) -> Iterator[bytes]:
-        """Begin the message, or go on with it."""
+        """Start or continue the message."""
         yield self._start_of_all
         yield part("start-step")
 
     def message_started(self, item: Payload) -> Iterator[bytes]:
-        """Begin a text."""
+        """Start a text."""
         yield self._start(item, "text")
 
     def message_delta(self, payload: Payload) -> Iterator[bytes]:
-        """Say more of it."""
+        """Send a delta."""
         yield part("text-delta", id=payload["item_id"], delta=payload["delta"])
 
     def message_completed(self, item: Payload) -> Iterator[bytes]:
-        """End it."""
+        """Complete it."""
         self._finish_reason = "content-filter" if item.get("refusal") else "stop"
         yield from self._end(item["id"])
 
     def reasoning_started(self, item: Payload) -> Iterator[bytes]:
-        """Begin to tell what the model thinks."""
+        """Start reasoning."""
         yield self._start(item, "reasoning")
 
     def reasoning_delta(self, payload: Payload) -> Iterator[bytes]:
-        """Tell more of it."""
+        """Send a delta."""
         yield part("reasoning-delta", id=payload["item_id"], delta=payload["delta"])
 
     def reasoning_completed(self, item: Payload) -> Iterator[bytes]:
-        """End it."""
+        """Complete it."""
         yield from self._end(item["id"])
 
     def tool_call_completed(self, item: Payload) -> Iterator[bytes]:
-        """Note which item a call is."""
+        """Record which item a call is."""
         self._calls[item["id"]] = item["call_id"]
         yield from ()
 
     def tool_output_completed(self, item: Payload) -> Iterator[bytes]:
-        """Note that a call is done."""
+        """Record that a call is done."""
         self._calls = {id: call_id for id, call_id in self._calls.items() if call_id != item["call_id"]}
         yield from ()
 
     def tool_called(self, payload: Payload) -> Iterator[bytes]:
-        """Show a call of a tool; `providerExecuted` keeps the client from running it."""
+        """Send a tool call; `providerExecuted` keeps the client from running it."""
         call = {"toolCallId": payload["call_id"], "toolName": payload["name"], **SERVER_TOOL}
         yield part("tool-input-available", **call, input=parsed(payload["arguments"]))
 
     def tool_output(self, payload: Payload) -> Iterator[bytes]:
-        """Show what the tool gave back."""
+        """Send a tool's output."""
         yield part(
             "tool-output-available", toolCallId=payload["call_id"], output=payload["output"], **SERVER_TOOL
         )
 
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
-        """End one agent's step and begin the other's."""
+        """End one agent's step and start the other's."""
         yield part("finish-step")
         yield part("start-step")
         yield part("data-agent-changed", data={"from": payload["from"], "to": payload["to"]})
 
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
-        """Say that a person must allow something."""
+        """Send a request for approval."""
         yield part("tool-approval-request", approvalId=payload["approval_id"], toolCallId=payload["call_id"])
         request = {name: payload[name] for name in ("run_id", "approval_id", "name", "arguments")}
         yield part("data-approval-required", id=payload["approval_id"], data=request)
 
     def run_resumed(self, payload: Payload) -> Iterator[bytes]:
-        """End what was withdrawn, and say that it does not count; it is said anew as another part."""
+        """End retracted items, and mark them; they are sent again as other parts."""
         for item_id in payload["withdrawn"]:
             yield from self._end(item_id, withdrawn=True)
             if (call_id := self._calls.pop(item_id, None)) is not None:
@@ -100,21 +100,21 @@ class UiMessageStream(ProtocolEncoder):
         yield part("data-withdrawn", data={"ids": payload["withdrawn"]})
 
     def run_completed(self, payload: Payload) -> Iterator[bytes]:
-        """End well."""
+        """End a completed run."""
         yield from self._finish(payload, self._finish_reason)
 
     def run_waiting(self, payload: Payload) -> Iterator[bytes]:
-        """End what is said for now; the run rests until it is allowed to go on."""
+        """End the stream of a run that waits for approvals."""
         yield from self._finish(payload, "other")
 
     def run_cancelled(self, payload: Payload) -> Iterator[bytes]:
-        """End because somebody wished so."""
+        """End a cancelled run."""
         yield from self._close()
         yield part("abort", reason="cancelled")
         yield from self._finish(payload, "other")
 
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
-        """End by the name of what went wrong; the error itself has room for a sentence only."""
+        """End a failed run; the error part has room for a sentence only."""
         yield from self._close()
         yield part("data-error", data={"code": payload["code"], "detail": payload["detail"]})
         yield part("error", errorText=payload["detail"])
@@ -149,7 +149,7 @@ SERVER_TOOL = {"providerExecuted": True, "dynamic": True}
 
 
 def part(type: str, **fields: Any) -> bytes:
-    """Give one part of the stream."""
+    """Return one part of the stream."""
     return data_event({"type": type, **fields})
 
 

@@ -64,11 +64,11 @@ class UiMessage(LenientModel):
 
     @property
     def has_file(self) -> bool:
-        """Tell whether there is more in it than text."""
+        """Return whether there is more in it than text."""
         return any(part.type == "file" for part in self.parts)
 
     def to_turn(self) -> ChatTurn:
-        """Give its text."""
+        """Return its text."""
         return ChatTurn(self.role, join_text(part.text or "" for part in self.parts if part.type == "text"))
 
 
@@ -85,7 +85,7 @@ class UiRequest(LenientModel):
     on_conflict: Name | None = Field(None, description="As in `POST /api/v1/chat`.")
 
     def approvals(self) -> dict[UUID, Answer]:
-        """Give what was answered to calls of tools, if the last message holds such answers."""
+        """Return what was answered to calls of tools, if the last message holds such answers."""
         last = self.messages[-1].parts if self.messages and self.messages[-1].role == "assistant" else []
         return {
             one.approval.id: to_approval_decision(
@@ -96,7 +96,7 @@ class UiRequest(LenientModel):
         }
 
     def translate(self, conversation_id: UUID) -> TranslatedRequest:
-        """Give what is asked, in our words; raises UnsupportedContent when the last has files."""
+        """Return what is asked, in our words; raises UnsupportedContent when the last has files."""
         if self.messages and self.messages[-1].has_file:
             raise UnsupportedContent
         messages = [one.to_turn() for one in self.messages]
@@ -107,7 +107,7 @@ class UiRequest(LenientModel):
 async def answer_ui(
     body: UiRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
 ) -> StreamingResponse:
-    """Answer the last message of a chat, or go on with what was allowed in it, as a UI message stream."""
+    """Answer the last message of a chat, or resume it after approvals, as a UI message stream."""
     conversation_id = conversation_id_for(caller, body.id)
     if decisions := body.approvals():
         run = await responses.find_waiting(manager, caller, conversation_id)
@@ -122,7 +122,7 @@ async def answer_ui(
 
 @router.get("/{chat_id}/stream", response_class=StreamingResponse, responses=RESUMED)
 async def resume_ui(chat_id: ChatId, caller: Reader, manager: ManagerDep, limiter: ReplayLimiter) -> Response:
-    """Hear from its beginning what is being answered in a chat; 204 when nothing is."""
+    """Stream a chat's unfinished run from its beginning; 204 when there is none."""
     async with manager.database.begin() as session:
         run = await store.find_unfinished(session, caller, conversation_id_for(caller, chat_id))
     if run is None:

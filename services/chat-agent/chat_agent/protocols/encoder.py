@@ -1,4 +1,4 @@
-"""What all voices have in common: they hear a run's events one by one, and say each in words of their own."""
+"""What all protocols have in common: an encoder is fed with a run's events one by one."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 class ProtocolEncoder:
-    """Says events in the words of one protocol; what it has no words for, it passes over.
+    """Encodes events in one protocol; events that it does not know are skipped.
 
     An event `message.delta` is said by the method `message_delta`, a completed item of kind `tool_call` by
     `tool_call_completed`; each gives the frames to send.
@@ -31,11 +31,11 @@ class ProtocolEncoder:
     _has_started = False
 
     def reopen(self) -> Iterable[bytes]:
-        """Open a stream that goes on from where an earlier one has ended."""
+        """Open a stream that continues an earlier one."""
         return ()
 
     def encode(self, event: RunEvent) -> bytes:
-        """Say one event."""
+        """Encode one event."""
         payload = event.json()
         begin: Iterable[bytes] = ()
         if not self._has_started:
@@ -45,11 +45,11 @@ class ProtocolEncoder:
         return b"".join([*begin, *self._call(event.type.replace(".", "_"), payload)])
 
     def item_started(self, payload: Payload) -> Iterator[bytes]:
-        """Say that an item begins, by its kind."""
+        """Encode the start of an item, by its kind."""
         yield from self._call(f"{payload['item']['kind']}_started", payload["item"])
 
     def item_completed(self, payload: Payload) -> Iterator[bytes]:
-        """Say that an item is whole, by its kind."""
+        """Encode the completion of an item, by its kind."""
         yield from self._call(f"{payload['item']['kind']}_completed", payload["item"])
 
     def _call(self, what: str, payload: Payload) -> Iterator[bytes]:
@@ -75,7 +75,7 @@ async def stream(
 
 
 def error_event(run_id: UUID, error: ServiceError) -> RunEvent:
-    """Give what ends a stream as an error would, though the run goes on."""
+    """Return what ends a stream as an error would, though the run goes on."""
     type, payload = terminal_event(Outcome("failed", "", error_code=error.code(), error_detail=error.detail))
     return make_event(0, type, run_id, run_id, payload, datetime.now(UTC))
 
@@ -83,7 +83,7 @@ def error_event(run_id: UUID, error: ServiceError) -> RunEvent:
 async def encode_events(
     batches: AsyncIterator[Sequence[RunEvent]], encoder: ProtocolEncoder, after: int
 ) -> AsyncIterator[bytes]:
-    """Say events in a voice, as they are told."""
+    """Encode events as they come."""
     # None of these streams may go on after its end, so what ends it is said when nothing has come after. And
     # most of their clients cannot come again to the middle of one.
     end = b""
@@ -105,13 +105,13 @@ async def encode_events(
 
 
 def feed(encoder: ProtocolEncoder, events: Iterable[RunEvent]) -> None:
-    """Let a voice hear of a run, and send nothing."""
+    """Feed an encoder with a run, and send nothing."""
     for event in without_withdrawn([*events]):
         encoder.encode(event)
 
 
 def without_withdrawn(events: list[RunEvent]) -> list[RunEvent]:
-    """Leave out what was withdrawn, and where the run has waited: nobody need hear of it afterwards."""
+    """Drop retracted items, and the waits of a run that continued."""
     remaining: list[RunEvent] = []
     for event in events:
         if event.type == EventType.RUN_RESUMED:
@@ -123,21 +123,21 @@ def without_withdrawn(events: list[RunEvent]) -> list[RunEvent]:
 
 
 def item_id_of(payload: Payload) -> str | None:
-    """Name the item that an event is about, if it is about one."""
+    """Return the id of the item that an event is about, if any."""
     item_id: str | None = payload.get("item_id") or payload.get("item", {}).get("id")
     return item_id
 
 
 def data_event(content: object) -> bytes:
-    """Give a server-sent event without a name."""
+    """Return a server-sent event without a name."""
     return b"data: %s\n\n" % orjson.dumps(content)
 
 
 def named_event(type: str, content: object) -> bytes:
-    """Give a server-sent event with a name."""
+    """Return a server-sent event with a name."""
     return b"event: %s\ndata: %s\n\n" % (type.encode(), orjson.dumps(content))
 
 
 def unique_item_id(prefix: str, run_id: UUID, item_id: str) -> str:
-    """Name an item of a run so that it is one of a kind among all runs."""
+    """Return an id of an item that is unique among all runs."""
     return f"{prefix}_{run_id.hex}_{item_id.removeprefix('item_')}"

@@ -30,13 +30,13 @@ Members = Annotated[dict[str, Any], Field(max_length=1000), BeforeValidator(max_
 
 
 class UserMessageMissing(BadRequest):
-    """There is nothing to answer."""
+    """The last message is not the user's, or has no text."""
 
-    default_detail = "The last message must be the user's, and have text."
+    default_detail = "The last message must be the user's and have text."
 
 
 class UnsupportedContent(BadRequest):
-    """Something was sent that is not text."""
+    """The message has content that is not text."""
 
     default_detail = "Only text can be sent to an agent."
 
@@ -66,7 +66,7 @@ class TranslatedRequest:
 def to_chat_request(
     messages: Sequence[ChatTurn], agent: str, conversation_id: UUID | None, on_conflict: object = None
 ) -> TranslatedRequest:
-    """Take the last message as the one to answer; raises UserMessageMissing when it is not the user's."""
+    """Convert messages of which the last is the user's; raises UserMessageMissing."""
     if not messages or messages[-1].role != "user" or not messages[-1].text.strip():
         raise UserMessageMissing
     values = {"message": messages[-1].text, "agent_type": agent, "conversation_id": conversation_id}
@@ -76,12 +76,12 @@ def to_chat_request(
 
 
 def to_approval_decision(**values: object) -> Answer:
-    """Make an answer of ours to what a run has asked for."""
+    """Build an answer of ours to what a run has asked for."""
     return validated(Answer, **values)
 
 
 def validated(kind: type[Model], **values: object) -> Model:
-    """Make a request of ours; what does not fit is refused as if the client had sent it so."""
+    """Build a request of ours; what does not fit is refused as if the client had sent it so."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -90,12 +90,12 @@ def validated(kind: type[Model], **values: object) -> Model:
 
 
 def join_text(parts: Iterable[str]) -> str:
-    """Make one text of several parts."""
+    """Build one text of several parts."""
     return "\n".join(part for part in parts if part)
 
 
 def conversation_id_for(caller: Principal, name: str) -> UUID:
-    """Give the conversation that a client calls so: its id, or one made of the name, for this person only."""
+    """Return the conversation of a client's name: a UUID as it is, else an id derived for this user."""
     try:
         return UUID(name)
     except ValueError:

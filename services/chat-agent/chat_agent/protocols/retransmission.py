@@ -35,18 +35,18 @@ class RetransmissionFilter:
 
     @property
     def has_pending(self) -> bool:
-        """Tell whether something must be said again."""
+        """Return whether something must be said again."""
         return any(message.sent for message in self._pending)
 
     def start(self, item_id: str) -> SentMessage:
-        """Begin a message: the first of those that are to be said again, if there are any."""
+        """Start a message: the first of those that must be sent again, if there are any."""
         message = self._pending.pop(0) if self._pending else SentMessage(item_id)
         self._messages[item_id] = message
         message.position = 0
         return message
 
     def unsent(self, item_id: str, delta: str) -> str:
-        """Give the part of a delta that the client has not heard."""
+        """Return the part of a delta that the client has not heard."""
         message = self._messages[item_id]
         owed = len(message.sent) - message.position
         repeated, new = delta[:owed], delta[owed:]
@@ -57,7 +57,7 @@ class RetransmissionFilter:
         return new
 
     def close(self, item_id: str) -> bool:
-        """Note that a message is whole; tells whether that is new to the client."""
+        """Complete a message; return whether that is new to the client."""
         message = self._messages[item_id]
         if message.position < len(message.sent):
             raise AnswerWithdrawn
@@ -65,6 +65,6 @@ class RetransmissionFilter:
         return not was_whole
 
     def retract(self, item_ids: Collection[str]) -> None:
-        """Note that messages will be said anew."""
+        """Retract messages; they will be generated again."""
         withdrawn = [self._messages.pop(item_id) for item_id in [*self._messages] if item_id in item_ids]
         self._pending = [*withdrawn, *self._pending]

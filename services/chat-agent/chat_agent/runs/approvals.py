@@ -1,4 +1,4 @@
-"""Tool calls that a person has to allow: the run rests, and goes on when all is answered."""
+"""Tool calls that need approval: the run is suspended, and resumes when all are decided."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -22,7 +22,7 @@ async def suspend(  # noqa: PLR0913, PLR0917  # what a run needs to go on later
     expires_in: timedelta,
     requests: list[Approval],
 ) -> bool:
-    """Let a run wait for answers; does nothing, and says so, when it is somebody else's by now."""
+    """Suspend a run until its approvals are decided; return False when another worker has claimed it."""
     statement = (
         update(Run)
         .where(owned(run))
@@ -45,7 +45,7 @@ async def suspend(  # noqa: PLR0913, PLR0917  # what a run needs to go on later
 
 
 async def find(session: AsyncSession, run: Run, approval_id: UUID) -> Approval:
-    """Find what a run has asked; raises ApprovalNotFound."""
+    """Return an approval of a run; raises ApprovalNotFound."""
     approval = await session.scalar(select(Approval).filter_by(id=approval_id, run_id=run.id))
     if approval is None:
         raise ApprovalNotFound
@@ -61,7 +61,7 @@ async def decide(  # noqa: PLR0913, PLR0917  # what is answered, by whom, and wh
     reason: str | None,
     lease: Lease,
 ) -> tuple[Run, bool]:
-    """Write an answer down; gives the run, and whether it goes on: it was the last answer missing.
+    """Store a decision; return the run, and whether it resumes because none is pending.
 
     Raises RunNotFound, ApprovalNotFound, and ApprovalAnswered when somebody or time has answered before.
     """
@@ -80,12 +80,12 @@ async def decide(  # noqa: PLR0913, PLR0917  # what is answered, by whom, and wh
 
 
 async def list_for_run(session: AsyncSession, run_id: UUID) -> list[Approval]:
-    """List what a run has asked, oldest first."""
+    """Return the approvals of a run, oldest first."""
     query = select(Approval).where(Approval.run_id == run_id).order_by(Approval.created_at, Approval.id)
     return list(await session.scalars(query))
 
 
 async def expire(session: AsyncSession, run_id: UUID) -> None:
-    """Close what nobody has answered."""
+    """Expire the pending approvals of a run."""
     pending = update(Approval).where(Approval.run_id == run_id, Approval.status == "pending")
     await session.execute(pending.values(status="expired", decided_at=func.now()))

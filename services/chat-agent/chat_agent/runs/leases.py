@@ -1,6 +1,6 @@
-"""Who works on a run. A lease that is not renewed runs out, and another replica takes the run over.
+"""Leases: who executes a run. When a lease expires, another replica claims the run.
 
-Each taking counts the run's `attempt` up; whoever has an older one can change nothing any more.
+Each claim increments the run's `attempt`; an older attempt can change nothing any more.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Lease:
     ttl: timedelta
 
     def claim_values(self) -> dict[str, Any]:
-        """Give what a run gets that is taken."""
+        """Return what a run gets that is taken."""
         return {
             "status": RunStatus.RUNNING,
             "owner": self.owner,
@@ -59,7 +59,7 @@ class Lease:
         }
 
     def initial_values(self) -> dict[str, Any]:
-        """Give what a run gets that is begun at once."""
+        """Return what a run gets that is begun at once."""
         return {
             "status": RunStatus.RUNNING,
             "owner": self.owner,
@@ -78,14 +78,14 @@ def owned(run: Run, *statuses: RunStatus) -> ColumnElement[bool]:
 
 
 async def lock_conversation(session: AsyncSession, conversation_id: UUID) -> None:
-    """Let nobody else begin, end or take a run in this conversation until the transaction is over."""
+    """Lock a conversation against starting, ending or claiming runs until the transaction ends."""
     await session.execute(
         text("select pg_advisory_xact_lock(hashtextextended(:id, 0))"), {"id": str(conversation_id)}
     )
 
 
 async def lock_open_runs(session: AsyncSession, conversation_id: UUID) -> list[Run]:
-    """List a conversation's runs that are not over, in their order, and let nobody else change them."""
+    """Return a conversation's unfinished runs in their order, locked."""
     await lock_conversation(session, conversation_id)
     query = select(Run).where(
         Run.conversation_id == conversation_id,
@@ -95,7 +95,7 @@ async def lock_open_runs(session: AsyncSession, conversation_id: UUID) -> list[R
 
 
 async def checkpoint(session: AsyncSession, run: Run, usage: Usage) -> bool:
-    """Keep how far a run is; what was said is kept in the conversation. False: it is somebody else's."""
+    """Store how far a run is; its items are in the conversation. Return False when it has a newer owner."""
     statement = update(Run).where(owned(run))
     updated = await session.scalars(
         statement.values(usage=usage.model_dump(mode="json"), state=None).returning(Run.id)
@@ -104,7 +104,7 @@ async def checkpoint(session: AsyncSession, run: Run, usage: Usage) -> bool:
 
 
 async def store_usage(session: AsyncSession, run: Run, usage: Usage) -> None:
-    """Keep what was used by an attempt that others go on from."""
+    """Store the usage of an attempt that others continue."""
     statement = update(Run).where(owned(run))
     await session.execute(statement.values(usage=usage.model_dump(mode="json")))
 
@@ -112,7 +112,7 @@ async def store_usage(session: AsyncSession, run: Run, usage: Usage) -> None:
 async def renew(
     session: AsyncSession, lease: Lease, run_ids: list[UUID]
 ) -> dict[UUID, tuple[int, str | None]]:
-    """Say that this replica still works on these runs; gives each that is still its: attempt and stop."""
+    """Renew the leases of runs; return the attempt and stop of each that this replica still owns."""
     statement = update(Run).where(
         Run.id.in_(run_ids), Run.owner == lease.owner, Run.status == RunStatus.RUNNING
     )
@@ -123,19 +123,19 @@ async def renew(
 
 
 async def release(session: AsyncSession, owner: str, run_ids: list[UUID]) -> None:
-    """Hand runs over to whoever takes them first."""
+    """Release runs for other replicas to claim."""
     statement = update(Run).where(Run.id.in_(run_ids), Run.owner == owner, Run.status == RunStatus.RUNNING)
     # Nothing is lost with this one: what it has used is kept, and whoever takes the run need not guess.
     await session.execute(statement.values(owner=None, lease_expires_at=func.now(), losses=0))
 
 
 async def is_any_due(session: AsyncSession) -> bool:
-    """Tell, at little cost, whether there may be a run to take."""
+    """Return, at little cost, whether there may be a run to claim."""
     return bool(await session.scalar(ANY_DUE))
 
 
 async def claim_expired(session: AsyncSession, lease: Lease, limit: int) -> list[Run]:
-    """Take runs that nobody works on: their owner was lost or let go, or nobody answered what they asked."""
+    """Claim runs whose lease expired or was released, and those whose approvals expired."""
     abandoned = and_(Run.status == RunStatus.RUNNING, Run.lease_expires_at <= func.now())
     unanswered = and_(
         Run.status == RunStatus.WAITING, or_(Run.waiting_until <= func.now(), Run.stop.is_not(None))
@@ -151,12 +151,12 @@ async def claim_expired(session: AsyncSession, lease: Lease, limit: int) -> list
 
 
 def owner_crashed() -> Any:
-    """Tell, in SQL, whether the owner did not let go by itself."""
+    """Return the SQL for: the owner did not release the lease itself."""
     return and_(Run.status == RunStatus.RUNNING, Run.owner.is_not(None))
 
 
 async def conversations_with_next(session: AsyncSession, limit: int) -> list[UUID]:
-    """List conversations in which a run waits for its turn, and nothing stands in its way."""
+    """Return conversations with a queued run and no active one."""
     other = aliased(Run)
     busy = exists().where(other.conversation_id == Run.conversation_id, other.status.in_(ACTIVE))
     query = select(Run.conversation_id).where(Run.status == RunStatus.QUEUED, ~busy).distinct().limit(limit)
@@ -164,12 +164,12 @@ async def conversations_with_next(session: AsyncSession, limit: int) -> list[UUI
 
 
 async def has_queued(session: AsyncSession, conversation_id: UUID) -> bool:
-    """Tell, at little cost, whether a run waits for its turn in a conversation."""
+    """Return, at little cost, whether a run is queued in a conversation."""
     return bool(await session.scalar(HAS_QUEUED, {"id": conversation_id}))
 
 
 async def start_next_queued(session: AsyncSession, conversation_id: UUID, lease: Lease) -> Run | None:
-    """Take the first run that waits in a conversation, unless another one is under way there."""
+    """Claim the first queued run of a conversation, unless another one is active there."""
     open_runs = await lock_open_runs(session, conversation_id)
     if not open_runs or open_runs[0].status != RunStatus.QUEUED:
         return None

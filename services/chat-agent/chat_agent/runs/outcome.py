@@ -23,7 +23,7 @@ class Outcome:
 
 
 def outcome_from_row(run: Run) -> Outcome:
-    """Say how a run ended, as its row has it."""
+    """Return how a run ended, from its row."""
     return Outcome(
         run.status,
         run.final_agent or run.agent,
@@ -36,7 +36,7 @@ def outcome_from_row(run: Run) -> Outcome:
 
 
 def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
-    """Give the last event of a run that ended so."""
+    """Return the last event of a run that ended so."""
     payload = {"output": outcome.output, **outcome_payload(outcome)}
     if outcome.error_code is not None:
         payload |= {"code": outcome.error_code, "detail": outcome.error_detail}
@@ -44,7 +44,7 @@ def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
 
 
 def outcome_payload(outcome: Outcome) -> dict[str, object]:
-    """Give what every last event says."""
+    """Return what every last event says."""
     return {
         "agent": outcome.agent,
         "handoffs": outcome.handoffs,
@@ -53,7 +53,7 @@ def outcome_payload(outcome: Outcome) -> dict[str, object]:
 
 
 def approval_payload(approval: Approval) -> dict[str, object]:
-    """Give what is told of a tool call that a person has to allow."""
+    """Return what is told of a tool call that a person has to allow."""
     return {
         "approval_id": str(approval.id),
         "call_id": approval.call_id,

@@ -24,9 +24,9 @@ TENANT_RUNS_PERMISSION = "tenant:manage"
 
 
 class TenantRunsForbidden(Forbidden):
-    """Only who manages a tenant sees the runs of all its people."""
+    """The caller may not list the runs of all users."""
 
-    default_detail = "Only owners and admins see the runs of everybody in the tenant."
+    default_detail = "Only owners and admins can list the runs of all users of the tenant."
 
 
 async def list_runs(session: AsyncSession, caller: Principal, query: RunPage) -> Page[RunSummary]:
@@ -49,7 +49,7 @@ def parse_cursor(cursor: str) -> tuple[datetime, UUID]:
 
 
 def next_cursor(rows: Sequence[Run], limit: int) -> str | None:
-    """Make the cursor of the next page; `rows` has one more than this page shows, or there is no next."""
+    """Build the cursor of the next page; `rows` has one more than this page shows, or there is no next."""
     if len(rows) <= limit:
         return None
     last = rows[limit - 1]

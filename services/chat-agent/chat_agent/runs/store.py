@@ -61,7 +61,7 @@ async def start(
 
 
 def inserted(run: Run | None) -> InsertedRun | None:
-    """Say that a run was begun, if there is one."""
+    """Wrap an inserted run, if there is one."""
     return None if run is None else InsertedRun(run)
 
 
@@ -88,7 +88,7 @@ async def find_by_key(
 
 
 async def has_run_in(session: AsyncSession, caller: Principal, conversation_id: UUID) -> bool:
-    """Tell whether the caller has talked in a conversation before, so that it is known to be theirs."""
+    """Return whether the caller has talked in a conversation before, so that it is known to be theirs."""
     own = exists().where(
         Run.conversation_id == conversation_id,
         Run.tenant_id == caller.tenant_id,
@@ -107,7 +107,7 @@ async def find(session: AsyncSession, caller: Principal, run_id: UUID, *, lock: 
 
 
 async def find_unfinished(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Run | None:
-    """Find the caller's run that answers in a conversation, waits for a person there, or is next."""
+    """Return the caller's unfinished run in a conversation, the oldest first."""
     own = select(Run).filter_by(
         tenant_id=caller.tenant_id, user_id=caller.subject, conversation_id=conversation_id
     )
@@ -116,7 +116,7 @@ async def find_unfinished(session: AsyncSession, caller: Principal, conversation
 
 
 async def cancel(session: AsyncSession, caller: Principal, run_id: UUID) -> Run:
-    """Ask a run to stop; raises RunAlreadyFinished when it has ended."""
+    """Request the end of a run; raises RunAlreadyFinished."""
     run = await find(session, caller, run_id, lock=True)
     if run.status in FINISHED:
         raise RunAlreadyFinished(f"The run is over: it is {run.status}.")
@@ -125,7 +125,7 @@ async def cancel(session: AsyncSession, caller: Principal, run_id: UUID) -> Run:
 
 
 async def stop(session: AsyncSession, run: Run, mode: StopMode) -> None:
-    """Stop a run: one that waits in the queue is over at once, of any other its owner hears."""
+    """Stop a run: a queued one ends at once, any other is stopped by its owner."""
     if run.stop is None:
         run.stop = mode
         await session.flush()
@@ -134,7 +134,7 @@ async def stop(session: AsyncSession, run: Run, mode: StopMode) -> None:
 
 
 async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
-    """End a run and tell it; does nothing, and says so, when it is somebody else's by now, or over."""
+    """End a run and publish it; return False when another worker has claimed or ended it."""
     ended_at = datetime.now(UTC)
     statement = (
         update(Run)
@@ -173,7 +173,7 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
 
 
 async def agent_status(session: AsyncSession, caller: Principal, agent: str) -> AgentStatus:
-    """Tell what an agent has done in the caller's tenant."""
+    """Return how an agent is used in the caller's tenant."""
     done = select(func.max(Run.created_at), func.count(Run.conversation_id.distinct())).where(
         Run.tenant_id == caller.tenant_id, Run.agent == agent
     )

@@ -8,7 +8,7 @@ from chat_agent.runs.outcome import outcome_from_row, terminal_event
 
 
 def events_from_row(run: Run) -> list[RunEvent]:
-    """Tell of a run that is over: what was answered, and how it ended."""
+    """Build the events of a finished run: its answer, and how it ended."""
     payloads: list[tuple[str, dict[str, Any]]] = [
         (EventType.RUN_STARTED, {"agent": run.agent, "model": run.model})
     ]
@@ -23,7 +23,7 @@ def events_from_row(run: Run) -> list[RunEvent]:
 
 
 def message_events(text: str, *, incomplete: bool) -> list[tuple[str, dict[str, Any]]]:
-    """Tell one message."""
+    """Build the events of one message."""
     item = {"id": "item_1", "kind": "message"}
     completed = {**item, "role": "assistant", "text": text, **({"incomplete": True} if incomplete else {})}
     return [

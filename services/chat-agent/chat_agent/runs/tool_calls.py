@@ -24,7 +24,7 @@ class ToolCallJournal:
     async def call_once(
         self, call_id: str, name: str, arguments: str, call: Callable[[], Awaitable[str]]
     ) -> str:
-        """Make a call, or give what came of it; raises ToolOutcomeUnknown when that was not written down."""
+        """Build a call, or give what came of it; raises ToolOutcomeUnknown when that was not written down."""
         if not await retry_database(lambda: self._record_start(call_id, name, arguments)):
             return await retry_database(lambda: self._outcome(call_id, name))
         output = await call()
@@ -63,12 +63,12 @@ class ToolCallJournal:
 
 
 def outcome_unknown_message(name: str) -> str:
-    """Say what is not known."""
+    """Return what is told to the user about a call whose outcome is unknown."""
     return f"The process that called {name} was lost, and nobody knows whether it was done."
 
 
 def missing_items(call: ToolCall, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Make the items that the SDK would have stored for a call, as far as they are missing."""
+    """Build the items that the SDK would have stored for a call, as far as they are missing."""
     call_item = {
         "type": "function_call",
         "call_id": call.call_id,
@@ -81,5 +81,5 @@ def missing_items(call: ToolCall, items: Sequence[dict[str, Any]]) -> list[dict[
 
 
 def output_item(call_id: str, output: str) -> dict[str, Any]:
-    """Make the item that says what came of a call."""
+    """Build the item that says what came of a call."""
     return {"type": "function_call_output", "call_id": call_id, "output": output}

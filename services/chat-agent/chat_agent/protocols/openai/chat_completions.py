@@ -44,7 +44,7 @@ class ChatCompletion(ProtocolEncoder):
         self._acme: Json = {"status": "completed", "approvals": []}
 
     def completion(self) -> Json:
-        """Give the completion, when all was heard."""
+        """Return the completion, when all was heard."""
         refused = self.finish_reason == "content_filter"
         message: Json = {
             "role": "assistant",
@@ -58,17 +58,17 @@ class ChatCompletion(ProtocolEncoder):
         return {**completion, "acme": self._acme}
 
     def run_started(self, _: Payload) -> Iterator[bytes]:
-        """Begin the one choice."""
+        """Start the one choice."""
         yield self._chunk({"role": "assistant", "content": ""})
 
     def message_started(self, item: Payload) -> Iterator[bytes]:
-        """Set one message apart from the one before."""
+        """Separate a message from the one before."""
         message = self._retransmission.start(item["id"])
         self._before = BETWEEN_MESSAGES if self.content and not message.sent else ""
         yield from ()
 
     def message_delta(self, payload: Payload) -> Iterator[bytes]:
-        """Say what is new of it."""
+        """Send what is new of it."""
         try:
             new = self._retransmission.unsent(payload["item_id"], payload["delta"])
         except AnswerWithdrawn as error:
@@ -80,12 +80,12 @@ class ChatCompletion(ProtocolEncoder):
             yield self._chunk({"content": text})
 
     def reasoning_delta(self, payload: Payload) -> Iterator[bytes]:
-        """Say what the model thinks, as compatible servers do it."""
+        """Send reasoning, as compatible servers do."""
         self.reasoning += payload["delta"]
         yield self._chunk({"reasoning_content": payload["delta"]})
 
     def message_completed(self, item: Payload) -> Iterator[bytes]:
-        """Note how the message ended."""
+        """Record how the message ended."""
         if item.get("incomplete"):
             return
         self.finish_reason = "content_filter" if item.get("refusal") else "stop"
@@ -95,45 +95,45 @@ class ChatCompletion(ProtocolEncoder):
             yield from self._fail(error)
 
     def run_resumed(self, payload: Payload) -> Iterator[bytes]:
-        """Expect what was sent to be said again as it was; it cannot be taken back."""
+        """Expect sent text to come again unchanged; it cannot be retracted."""
         self._retransmission.retract(payload["withdrawn"])
         yield self._acme_chunk(payload)
 
     def tool_called(self, payload: Payload) -> Iterator[bytes]:
-        """Say that a tool is called."""
+        """Send a tool call."""
         yield self._acme_chunk(payload)
 
     def tool_output(self, payload: Payload) -> Iterator[bytes]:
-        """Say what a tool gave back."""
+        """Send a tool's output."""
         yield self._acme_chunk(payload)
 
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
-        """Say that another agent goes on."""
+        """Send a handoff."""
         yield self._acme_chunk(payload)
 
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
-        """Say that a person must allow something."""
+        """Send a request for approval."""
         self._acme["approvals"].append(event_fields(payload))
         yield self._acme_chunk(payload)
 
     def run_completed(self, payload: Payload) -> Iterator[bytes]:
-        """End well, unless something that was sent has not been said again."""
+        """End a completed run, unless text that was sent has not come again."""
         if self._retransmission.has_pending:
             yield from self._fail(AnswerWithdrawn())
         else:
             yield from self._finish(payload)
 
     def run_cancelled(self, payload: Payload) -> Iterator[bytes]:
-        """End because somebody wished so: there is no word for it, and clients know what to do at `stop`."""
+        """End a cancelled run with `stop`, which every client takes for an end."""
         self.finish_reason = "stop"
         yield from self._finish(payload, acme={"type": payload["type"]})
 
     def run_waiting(self, payload: Payload) -> Iterator[bytes]:
-        """End what is said for now; the run rests until it is allowed to go on."""
+        """End the stream of a run that waits for approvals."""
         yield from self._finish(payload, acme={"type": payload["type"]})
 
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
-        """End by the name of what went wrong."""
+        """End a failed run with its code."""
         yield from self._fail(failures.from_code(payload["code"], payload["detail"]))
 
     def _finish(self, payload: Payload, **more: Any) -> Iterator[bytes]:
@@ -164,12 +164,12 @@ class ChatCompletion(ProtocolEncoder):
 
 
 def event_fields(payload: Payload) -> Json:
-    """Give what an event says, without what all events have."""
+    """Return what an event says, without what all events have."""
     return {name: value for name, value in payload.items() if name not in ENVELOPE_FIELDS}
 
 
 def usage_of(usage: Json) -> Json:
-    """Give a run's usage as Chat Completions has it."""
+    """Return a run's usage as Chat Completions has it."""
     tokens_in, tokens_out = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
     return {
         "prompt_tokens": tokens_in,

@@ -92,17 +92,17 @@ class ErrorRewriter:
 
 
 def is_problem(head: Message) -> bool:
-    """Tell whether an answer is a problem (RFC 9457)."""
+    """Return whether an answer is a problem (RFC 9457)."""
     return MutableHeaders(scope=head).get("content-type", "").startswith(MEDIA_TYPE)
 
 
 def status_of(status: int) -> int:
-    """Give the status that OpenAI has for it: what does not fit is a bad request there."""
+    """Return the status that OpenAI has for it: what does not fit is a bad request there."""
     return HTTPStatus.BAD_REQUEST if status == HTTPStatus.UNPROCESSABLE_ENTITY else status
 
 
 def to_openai_error(problem: dict[str, Any]) -> dict[str, Any]:
-    """Make an error of a problem; of several things that do not fit, the first is told."""
+    """Build an error of a problem; of several things that do not fit, the first is told."""
     first = next(iter(problem.get("errors", ())), None)
     param, message = problem.get("param"), problem["detail"]
     if first is not None:
@@ -112,16 +112,16 @@ def to_openai_error(problem: dict[str, Any]) -> dict[str, Any]:
 
 
 def error_object(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
-    """Give the object that OpenAI's clients read."""
+    """Return the object that OpenAI's clients read."""
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"message": message, "type": kind, "param": param, "code": code}
 
 
 def render_error(error: ServiceError) -> dict[str, Any]:
-    """Give an error as it stands in a stream."""
+    """Return an error as it stands in a stream."""
     return error_object(error.status, error.code(), error.detail)
 
 
 def parameter_name(location: Iterable[str | int]) -> str:
-    """Name the place in the body where something does not fit."""
+    """Return the path of an invalid value in the body."""
     return ".".join(str(part) for part in location if part != "body")

@@ -71,7 +71,7 @@ class ChatMessage(LenientModel):
     content: Content = None
 
     def to_turn(self, place: str) -> ChatTurn:
-        """Give what it says; raises UnsupportedParameter for the results of tools that a client runs."""
+        """Return what it says; raises UnsupportedParameter for the results of tools that a client runs."""
         if self.role in {"tool", "function"} or (self.model_extra or {}).get("tool_calls"):
             raise UnsupportedParameter(place, "Tools are run by the server; messages about yours cannot be.")
         return ChatTurn(self.role, message_text(self.content, f"{place}.content"))
@@ -95,7 +95,7 @@ class CompletionRequest(LenientModel):
     )
 
     def translate(self) -> TranslatedRequest:
-        """Give what is asked, in our words; raises UnsupportedParameter."""
+        """Return what is asked, in our words; raises UnsupportedParameter."""
         reject_unsupported(self.model_extra, COMPLETION_REFUSES)
         messages = [one.to_turn(f"messages[{index}]") for index, one in enumerate(self.messages)]
         metadata = self.metadata or {}
@@ -118,7 +118,7 @@ class InputItem(LenientModel):
     reason: Text | None = None
 
     def to_decision(self, place: str) -> tuple[UUID, Answer]:
-        """Give what it says to a request for approval."""
+        """Return what it says to a request for approval."""
         if self.approval_request_id is None or self.approve is None:
             raise InvalidParameter(place, "An approval needs `approval_request_id` and `approve`.")
         return self.approval_request_id, to_approval_decision(approve=self.approve, reason=self.reason)
@@ -143,7 +143,7 @@ class ResponseRequest(LenientModel):
     metadata: Metadata = None
 
     def translate(self, conversation_id: UUID | None) -> TranslatedRequest:
-        """Give what is asked, in our words; raises UnsupportedParameter."""
+        """Return what is asked, in our words; raises UnsupportedParameter."""
         reject_unsupported(self.model_extra, RESPONSE_REFUSES)
         reject_other_formats((self.model_extra or {}).get("text"))
         messages, on_conflict = [*self._turns()], (self.metadata or {}).get("on_conflict")
@@ -153,7 +153,7 @@ class ResponseRequest(LenientModel):
         return to_chat_request([*before, *messages], self.model, None, on_conflict)
 
     def approvals(self) -> dict[UUID, Answer]:
-        """Give the answers to requests for approval; where there are some, there may be nothing else."""
+        """Return the answers to requests for approval; where there are some, there may be nothing else."""
         items = [] if isinstance(self.input, str) else self.input
         if not any(one.type == APPROVAL for one in items):
             return {}
@@ -209,7 +209,7 @@ def reject_other_formats(text: object) -> None:
 
 
 def message_text(content: Content, place: str) -> str:
-    """Give the text of a message; raises UnsupportedParameter for what is none."""
+    """Return the text of a message; raises UnsupportedParameter for what is none."""
     if content is None or isinstance(content, str):
         return content or ""
     for part in content:

@@ -12,7 +12,7 @@ ID = re.compile(r"resp_[0-9a-f]{32}")
 
 
 def response_of(run: Run, request: Json) -> Json:
-    """Give the response as it stands before anything was heard; what the client asked for is given back."""
+    """Return the response as it stands before anything was heard; what the client asked for is given back."""
     id_, previous = response_id(run.id), request.get("previous_response_id")
     return {
         "id": id_,
@@ -44,7 +44,7 @@ def response_of(run: Run, request: Json) -> Json:
 
 
 def usage_of(usage: Json) -> Json:
-    """Give a run's usage as Responses has it."""
+    """Return a run's usage as Responses has it."""
     tokens_in, tokens_out = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
     return {
         "input_tokens": tokens_in,
@@ -56,22 +56,22 @@ def usage_of(usage: Json) -> Json:
 
 
 def text_part(text: str) -> Json:
-    """Give a part of a message that is text."""
+    """Return a part of a message that is text."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def response_id(run_id: UUID) -> str:
-    """Name the response that a run is."""
+    """Return the response id of a run."""
     return f"resp_{run_id.hex}"
 
 
 def run_id_of(name: str) -> UUID:
-    """Give the run that a response is; raises RunNotFound for what cannot be one."""
+    """Return the run that a response is; raises RunNotFound for what cannot be one."""
     if not ID.fullmatch(name):
         raise RunNotFound("There is no such response.")
     return UUID(hex=name.removeprefix("resp_"))
 
 
 def conversation_name(conversation_id: UUID) -> str:
-    """Name a conversation as OpenAI does."""
+    """Return the OpenAI id of a conversation."""
     return f"conv_{conversation_id.hex}"

@@ -36,18 +36,18 @@ class ResponseStream(ProtocolEncoder):
 
     @property
     def output(self) -> list[Json]:
-        """Give the items so far."""
+        """Return the items so far."""
         output: list[Json] = self.response["output"]
         return output
 
     def run_started(self, _: Payload) -> Iterator[bytes]:
-        """Begin."""
+        """Start the response."""
         self.response["status"] = "in_progress"
         yield self._event("response.created", response=self.response)
         yield self._event("response.in_progress", response=self.response)
 
     def message_started(self, item: Payload) -> Iterator[bytes]:
-        """Begin a message, or say one again that was withdrawn."""
+        """Start a message, or send a retracted one again."""
         message = self._retransmission.start(item["id"])
         if message.item_id in self._messages:
             self._open[item["id"]] = self._messages[message.item_id]
@@ -59,7 +59,7 @@ class ResponseStream(ProtocolEncoder):
         yield self._part("response.content_part.added", self._open[item["id"]], part=text_part(""))
 
     def message_delta(self, payload: Payload) -> Iterator[bytes]:
-        """Say what is new of a message."""
+        """Send what is new of a message."""
         index = self._open[payload["item_id"]]
         try:
             new = self._retransmission.unsent(payload["item_id"], payload["delta"])
@@ -71,7 +71,7 @@ class ResponseStream(ProtocolEncoder):
             yield self._part("response.output_text.delta", index, delta=new, logprobs=[])
 
     def message_completed(self, item: Payload) -> Iterator[bytes]:
-        """End a message, unless the client knows its end; one that was cut off ends with the run."""
+        """Complete a message, unless the client has its end; a truncated one ends with the run."""
         if item.get("incomplete"):
             return
         try:
@@ -84,7 +84,7 @@ class ResponseStream(ProtocolEncoder):
             yield from self._end_message(index, item["text"], is_refusal=item.get("refusal", False))
 
     def _end_message(self, index: int, text: str, *, is_refusal: bool) -> Iterator[bytes]:
-        """Only now it is known whether it is a refusal."""
+        """Send the end of a message; only now it is known whether it is a refusal."""
         part = {"type": "refusal", "refusal": text} if is_refusal else text_part(text)
         self.output[index]["content"] = [part]
         if is_refusal:
@@ -95,11 +95,11 @@ class ResponseStream(ProtocolEncoder):
         yield self._done(index, "completed")
 
     def reasoning_started(self, item: Payload) -> Iterator[bytes]:
-        """Begin to tell what the model thinks."""
+        """Start reasoning."""
         yield self._add(item, "rs", {"type": "reasoning", "status": "in_progress", "summary": []})
 
     def reasoning_delta(self, payload: Payload) -> Iterator[bytes]:
-        """Tell more of it."""
+        """Send a delta."""
         index = self._open[payload["item_id"]]
         summary = self.output[index]["summary"]
         if not summary:
@@ -109,7 +109,7 @@ class ResponseStream(ProtocolEncoder):
         yield self._summary("response.reasoning_summary_text.delta", index, delta=payload["delta"])
 
     def reasoning_completed(self, item: Payload) -> Iterator[bytes]:
-        """End it."""
+        """Complete it."""
         index = self._open.pop(item["id"])
         for part in self.output[index]["summary"]:
             yield self._summary("response.reasoning_summary_text.done", index, text=part["text"])
@@ -117,7 +117,7 @@ class ResponseStream(ProtocolEncoder):
         yield self._done(index, "completed")
 
     def tool_call_completed(self, item: Payload) -> Iterator[bytes]:
-        """Show a call of a tool; it stays open until the tool gives something back."""
+        """Send a tool call; it stays open until there is an output."""
         call = {"type": "mcp_call", "server_label": SERVER, "name": item["name"], "arguments": ""}
         yield self._add(item, "mcp", {**call, "status": "in_progress", "output": None, "error": None})
         self._calls[item["call_id"]] = item["id"]
@@ -128,7 +128,7 @@ class ResponseStream(ProtocolEncoder):
         yield self._part("response.mcp_call_arguments.done", index, content=False, arguments=arguments)
 
     def tool_output_completed(self, item: Payload) -> Iterator[bytes]:
-        """Show what the tool gave back."""
+        """Send a tool's output."""
         index = self._open.pop(self._calls.pop(item["call_id"], ""), None)
         if index is not None:
             self.output[index]["output"] = item["output"]
@@ -136,7 +136,7 @@ class ResponseStream(ProtocolEncoder):
             yield self._done(index, "completed")
 
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
-        """Show what a person must allow."""
+        """Send a request for approval."""
         request = {"type": "mcp_approval_request", "server_label": SERVER}
         item = {
             **request,
@@ -152,7 +152,7 @@ class ResponseStream(ProtocolEncoder):
             yield self._event(type, output_index=len(self.output) - 1, item=item)
 
     def run_resumed(self, payload: Payload) -> Iterator[bytes]:
-        """Go on. What was sent of a message must be said again as it was; what else was begun is ended."""
+        """Continue a resumed run: sent text must come again unchanged, other open items are ended."""
         if self.response["status"] != "in_progress":
             # A client that was told that it had ended hears of it as of a new one.
             yield from self.run_started(payload)
@@ -164,7 +164,7 @@ class ResponseStream(ProtocolEncoder):
                 yield self._done(index, "incomplete")
 
     def run_completed(self, payload: Payload) -> Iterator[bytes]:
-        """End well, unless something that was sent has not been said again."""
+        """End a completed run, unless text that was sent has not come again."""
         if self._retransmission.has_pending:
             yield from self._fail(AnswerWithdrawn())
             return
@@ -172,16 +172,16 @@ class ResponseStream(ProtocolEncoder):
         yield self._end("completed", payload)
 
     def run_waiting(self, payload: Payload) -> Iterator[bytes]:
-        """Rest: requests for approval are the last items, and the calls that they are about stay open."""
+        """End the stream of a run that waits; the calls that need approval stay open."""
         yield self._end("completed", payload)
 
     def run_cancelled(self, payload: Payload) -> Iterator[bytes]:
-        """End because somebody wished so."""
+        """End a cancelled run."""
         yield from self._close()
         yield self._end("cancelled", payload)
 
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
-        """End by the name of what went wrong."""
+        """End a failed run with its code."""
         yield from self._fail(failures.from_code(payload["code"], payload["detail"]), payload)
 
     def _close(self) -> Iterator[bytes]:

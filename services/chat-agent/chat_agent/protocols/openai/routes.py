@@ -96,7 +96,7 @@ async def complete_chat(
 async def create_response(
     body: ResponseRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
 ) -> Response:
-    """Answer the input; `previous_response_id` or `conversation` goes on with a conversation."""
+    """Answer the input; `previous_response_id` or `conversation` continues a conversation."""
     conversation_id = body.conversation_id()
     previous = await find_previous(body, caller, manager)
     if previous is not None:
@@ -133,7 +133,7 @@ async def read_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     stream: bool = False,
     starting_after: After = -1,
 ) -> Response:
-    """Read a response, or hear it from the beginning or from where a stream broke off."""
+    """Read a response, or stream it from the beginning or after a sequence number."""
     async with manager.database.begin() as session:
         run = await store.find(session, caller, run_id_of(response_id))
     encoder = ResponseStream(run, after=starting_after)
@@ -145,7 +145,7 @@ async def read_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 
 @router.post("/responses/{response_id}/cancel", response_class=Response, responses=CANCELLED_RESPONSE)
 async def cancel_response(response_id: ResponseId, caller: Writer, manager: ManagerDep) -> Response:
-    """Stop a response; one that was cancelled already is given as it is. What it has said is kept."""
+    """Cancel a response; one that is cancelled already is returned as it is. The partial output is stored."""
     async with manager.database.begin() as session:
         run = await store.find(session, caller, run_id_of(response_id))
     if run.status != RunStatus.CANCELLED:
