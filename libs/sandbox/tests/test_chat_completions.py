@@ -11,8 +11,8 @@ HELLO: Any = [
 ]
 
 
-async def stream(model: AsyncOpenAI, **asked: Any) -> list[ChatCompletionChunk]:
-    chunks = [chunk async for chunk in await model.chat.completions.create(model="m", stream=True, **asked)]
+async def stream(model: AsyncOpenAI, **request: Any) -> list[ChatCompletionChunk]:
+    chunks = [chunk async for chunk in await model.chat.completions.create(model="m", stream=True, **request)]
     for chunk in chunks:
         ChatCompletionChunk.model_validate(chunk.to_dict())
     return chunks
@@ -67,10 +67,10 @@ async def test_a_tool_is_called_and_its_output_used(model: AsyncOpenAI) -> None:
 
 
 async def test_a_tool_call_is_streamed_with_its_arguments(model: AsyncOpenAI) -> None:
-    asked: Any = [{"role": "user", "content": "[sandbox: call=find] city=Bern"}]
+    request: Any = [{"role": "user", "content": "[sandbox: call=find] city=Bern"}]
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     tool = {"type": "function", "function": {"name": "find", "parameters": schema}}
-    chunks = await stream(model, messages=asked, tools=[tool])
+    chunks = await stream(model, messages=request, tools=[tool])
     deltas = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
     assert deltas[0].id is not None
     assert [call.function.name for call in deltas if call.function and call.function.name] == ["find"]
@@ -87,8 +87,8 @@ async def test_an_answer_longer_than_wanted_is_cut(model: AsyncOpenAI) -> None:
 
 
 async def test_a_refusal_is_not_content(model: AsyncOpenAI) -> None:
-    asked: Any = [{"role": "user", "content": "Hello [sandbox: refuse]"}]
-    answer = await model.chat.completions.create(model="m", messages=asked)
+    request: Any = [{"role": "user", "content": "Hello [sandbox: refuse]"}]
+    answer = await model.chat.completions.create(model="m", messages=request)
     assert answer.choices[0].message.content is None
     assert "asked to refuse" in (answer.choices[0].message.refusal or "")
 
@@ -96,6 +96,6 @@ async def test_a_refusal_is_not_content(model: AsyncOpenAI) -> None:
 async def test_a_structured_answer_fits_its_schema(model: AsyncOpenAI) -> None:
     schema = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
     shape: Any = {"type": "json_schema", "json_schema": {"name": "counted", "schema": schema}}
-    asked: Any = [{"role": "user", "content": "There are 12 of them."}]
-    answer = await model.chat.completions.create(model="m", messages=asked, response_format=shape)
+    request: Any = [{"role": "user", "content": "There are 12 of them."}]
+    answer = await model.chat.completions.create(model="m", messages=request, response_format=shape)
     assert json.loads(answer.choices[0].message.content or "") == {"count": 12}

@@ -15,16 +15,16 @@ async def words(model: AsyncOpenAI, wire: str, text: str, *, name: str = "sandbo
     if wire == "responses":
         events = await model.responses.create(model=name, input=text, stream=True)
         return [event.delta async for event in events if event.type == "response.output_text.delta"]
-    asked: Any = [{"role": "user", "content": text}]
-    chunks = await model.chat.completions.create(model=name, messages=asked, stream=True)
+    request: Any = [{"role": "user", "content": text}]
+    chunks = await model.chat.completions.create(model=name, messages=request, stream=True)
     return [word async for chunk in chunks if (word := chunk.choices[0].delta.content)]
 
 
 async def whole(model: AsyncOpenAI, wire: str, text: str) -> object:
     if wire == "responses":
         return await model.responses.create(model="m", input=text)
-    asked: Any = [{"role": "user", "content": text}]
-    return await model.chat.completions.create(model="m", messages=asked)
+    request: Any = [{"role": "user", "content": text}]
+    return await model.chat.completions.create(model="m", messages=request)
 
 
 async def last_call(calls: httpx.AsyncClient) -> dict[str, Any]:
@@ -124,12 +124,12 @@ async def test_a_stream_can_have_bytes_that_are_no_text(calls: httpx.AsyncClient
 
 
 async def test_a_tool_that_nobody_offered_is_called_once(model: AsyncOpenAI) -> None:
-    asked: Any = [{"role": "user", "content": "Hello [sandbox: invent=open_pod_bay_doors]"}]
-    first = await model.chat.completions.create(model="m", messages=asked)
+    request: Any = [{"role": "user", "content": "Hello [sandbox: invent=open_pod_bay_doors]"}]
+    first = await model.chat.completions.create(model="m", messages=request)
     (call,) = first.choices[0].message.tool_calls or []
     assert call.type == "function"
     assert call.function.name == "open_pod_bay_doors"
-    again = [*asked, first.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "?"}]
+    again = [*request, first.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "?"}]
     assert (await model.chat.completions.create(model="m", messages=again)).choices[0].message.content
 
 

@@ -30,8 +30,8 @@ async def test_the_official_client_sends_and_retrieves(sdk: None, mail: httpx.As
     found = resend.Emails.get(sent["id"])
     assert found["subject"] == "Hello"
     assert found["last_event"] == "delivered"
-    (kept,) = (await mail.get("/inbox", params={"to": "Ada@example.com"})).json()
-    assert (kept["id"], kept["html"], kept["attempts"]) == (sent["id"], "<p>Welcome.</p>", 1)
+    (stored,) = (await mail.get("/inbox", params={"to": "Ada@example.com"})).json()
+    assert (stored["id"], stored["html"], stored["attempts"]) == (sent["id"], "<p>Welcome.</p>", 1)
 
 
 async def test_the_official_async_client_sends(sdk: None, mail: httpx.AsyncClient) -> None:
@@ -41,9 +41,9 @@ async def test_the_official_async_client_sends(sdk: None, mail: httpx.AsyncClien
 
 async def test_a_repeated_key_sends_once(sdk: None, mail: httpx.AsyncClient) -> None:
     ids = {resend.Emails.send(HELLO, {"idempotency_key": "welcome/1"})["id"] for _ in range(3)}
-    (kept,) = (await mail.get("/inbox")).json()
-    assert ids == {kept["id"]}
-    assert kept["attempts"] == 3
+    (stored,) = (await mail.get("/inbox")).json()
+    assert ids == {stored["id"]}
+    assert stored["attempts"] == 3
 
 
 async def test_a_key_with_another_body_is_refused(sdk: None) -> None:
@@ -117,7 +117,9 @@ async def test_unknown_mails_and_bodies_that_are_not_json_are_refused(mail: http
 
 async def test_a_batch_is_sent_whole_or_not_at_all(sdk: None, mail: httpx.AsyncClient) -> None:
     sent = resend.Batch.send([HELLO, HELLO | {"to": ["bob@example.com"]}], {"idempotency_key": "b1"})
-    assert [mail["id"] for mail in sent["data"]] == [kept["id"] for kept in (await mail.get("/inbox")).json()]
+    assert [mail["id"] for mail in sent["data"]] == [
+        stored["id"] for stored in (await mail.get("/inbox")).json()
+    ]
     with pytest.raises(ValidationError):
         resend.Batch.send([HELLO, HELLO | {"to": "nobody"}])
     assert len((await mail.get("/inbox")).json()) == 2
@@ -137,8 +139,8 @@ async def test_faults_come_as_often_as_ordered(sdk: None, mail: httpx.AsyncClien
     resend.Emails.send(HELLO, {"idempotency_key": "k"})
     attempts = (await mail.get("/_sandbox/attempts", params={"key": "k"})).json()
     assert [attempt["status"] for attempt in attempts] == [500, 500, 200]
-    (kept,) = (await mail.get("/inbox")).json()
-    assert kept["attempts"] == 3
+    (stored,) = (await mail.get("/inbox")).json()
+    assert stored["attempts"] == 3
 
 
 async def test_a_limit_says_when_to_come_back(sdk: None, mail: httpx.AsyncClient) -> None:
@@ -153,7 +155,7 @@ async def test_a_lost_answer_does_not_send_twice(sdk: None, mail: httpx.AsyncCli
     with pytest.raises(ResendError):
         resend.Emails.send(HELLO, {"idempotency_key": "k"})
     sent = resend.Emails.send(HELLO, {"idempotency_key": "k"})
-    assert [kept["id"] for kept in (await mail.get("/inbox")).json()] == [sent["id"]]
+    assert [stored["id"] for stored in (await mail.get("/inbox")).json()] == [sent["id"]]
 
 
 async def test_faults_can_be_called_off(mail: httpx.AsyncClient) -> None:
@@ -191,5 +193,5 @@ async def test_mails_outlive_the_process_where_a_folder_is_given(tmp_path: Path)
     for _ in range(2):
         transport = httpx.ASGITransport(create_mail(tmp_path / "data"))
         async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as mail:
-            kept = (await mail.get("/inbox")).json() or (await mail.post("/emails", json=HELLO)).json()
-    assert kept[0]["to"] == ["ada@example.com"]
+            stored = (await mail.get("/inbox")).json() or (await mail.post("/emails", json=HELLO)).json()
+    assert stored[0]["to"] == ["ada@example.com"]

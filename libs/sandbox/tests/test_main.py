@@ -26,8 +26,8 @@ def test_one_process_serves_everything_and_ends_in_good_order(tmp_path: Path) ->
             assert "Nothing here is the real thing" in client.get("/").text
             assert client.get("/v1/models").json()["object"] == "list"
             assert client.get("/resend/").is_success
-            asked = {"model": "m", "input": "Hello [sandbox: tokens=21]"}
-            assert client.post("/v1/responses", json=asked).elapsed.total_seconds() >= 0.2
+            request = {"model": "m", "input": "Hello [sandbox: tokens=21]"}
+            assert client.post("/v1/responses", json=request).elapsed.total_seconds() >= 0.2
             assert client.get("/nothing").json()["error"]["code"] == "not_found"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) in {0, -signal.SIGTERM, os.EX_OK}

@@ -22,10 +22,10 @@ REFUND: Any = {
 }
 
 
-async def stream(model: AsyncOpenAI, **asked: Any) -> list[ResponseStreamEvent]:
+async def stream(model: AsyncOpenAI, **request: Any) -> list[ResponseStreamEvent]:
     """All events of a streamed answer, each checked against the client's own types."""
     events = [
-        event async for event in await model.responses.create(model="sandbox-small", stream=True, **asked)
+        event async for event in await model.responses.create(model="sandbox-small", stream=True, **request)
     ]
     for event in events:
         EVENTS.validate_python(event.to_dict())
@@ -91,8 +91,8 @@ async def test_a_tool_call_is_streamed_with_its_arguments(model: AsyncOpenAI) ->
 
 
 async def test_calls_made_together_have_ids_of_their_own(model: AsyncOpenAI) -> None:
-    asked = "[sandbox: call=refund, call=refund, call=current_time] amount=90"
-    response = await model.responses.create(model="sandbox-small", input=asked, tools=[TIME, REFUND])
+    request = "[sandbox: call=refund, call=refund, call=current_time] amount=90"
+    response = await model.responses.create(model="sandbox-small", input=request, tools=[TIME, REFUND])
     made = [item for item in response.output if item.type == "function_call"]
     assert [item.name for item in made] == ["refund", "refund", "current_time"]
     assert len({item.call_id for item in made} | {item.id for item in made}) == 6

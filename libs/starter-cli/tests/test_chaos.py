@@ -26,9 +26,9 @@ def chaos() -> Iterator[Any]:
         )
 
 
-def events(*told: tuple[str, dict[str, Any]]) -> list[RunEvent]:
+def events(*result: tuple[str, dict[str, Any]]) -> list[RunEvent]:
     numbers = count(1)
-    return [RunEvent(str(next(numbers)), type_, data) for type_, data in told]
+    return [RunEvent(str(next(numbers)), type_, data) for type_, data in result]
 
 
 def delta(text: str, item: str = "item_1") -> tuple[str, dict[str, Any]]:
@@ -51,8 +51,10 @@ RESUMED = events(
 def wrong(chaos: Any) -> Any:
     """Give a function that gives what is wrong with a run that is good but for what is said."""
 
-    def look(heard: list[RunEvent] = GOOD, log: list[RunEvent] | None = None, **more: Any) -> dict[str, int]:
-        run_client = SimpleNamespace(events=heard, has_ended=heard[-1].type == "run.completed")
+    def look(
+        received: list[RunEvent] = GOOD, log: list[RunEvent] | None = None, **more: Any
+    ) -> dict[str, int]:
+        run_client = SimpleNamespace(events=received, has_ended=received[-1].type == "run.completed")
         counted = {"input": 10, "output": 4, "cached": 0, "reasoning": 0}
         usage = {f"{name}_tokens": number for name, number in counted.items()}
         good = {
@@ -61,16 +63,18 @@ def wrong(chaos: Any) -> Any:
             "items": [QUESTION, CALL, OUTPUT, ANSWER],
             "last_message": TEXT,
         }
-        run = chaos.verification.RunRecord(run_client, log=heard if log is None else log, **{**good, **more})
+        run = chaos.verification.RunRecord(
+            run_client, log=received if log is None else log, **{**good, **more}
+        )
         found: dict[str, int] = chaos.checks.find_errors(run)
         return found
 
     return look
 
 
-@pytest.mark.parametrize("heard", [GOOD, RESUMED], ids=["at once", "resumed"])
-def test_finds_nothing_where_nothing_is_wrong(wrong: Any, heard: list[RunEvent]) -> None:
-    assert wrong(heard) == {}
+@pytest.mark.parametrize("received", [GOOD, RESUMED], ids=["at once", "resumed"])
+def test_finds_nothing_where_nothing_is_wrong(wrong: Any, received: list[RunEvent]) -> None:
+    assert wrong(received) == {}
 
 
 def test_finds_numbers_that_are_missing_repeated_or_out_of_order(wrong: Any) -> None:
@@ -89,8 +93,8 @@ def test_finds_tokens_that_are_missing_repeated_or_out_of_order(wrong: Any) -> N
 
 
 def test_finds_what_was_said_before_it_was_withdrawn_if_it_is_not(wrong: Any) -> None:
-    kept = [event for event in RESUMED if event.type != "run.resumed"]
-    assert wrong(kept)["tokens repeated"] == 1
+    stored = [event for event in RESUMED if event.type != "run.resumed"]
+    assert wrong(stored)["tokens repeated"] == 1
 
 
 def test_finds_what_was_kept_otherwise(wrong: Any) -> None:

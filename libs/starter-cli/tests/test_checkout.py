@@ -15,7 +15,7 @@ def test_an_environment_of_another_checkout_is_refused(tmp_path: Path) -> None:
     # As `cp -r` leaves it: the packages are those of the original, the script names the original's Python.
     [site] = (copy / ".venv" / "lib").glob("python*/site-packages")
     site.joinpath("original.pth").write_text(next(p for p in sys.path if p.endswith("site-packages")))
-    for lib in ("starter-cli", "sandbox"):
+    for lib in ("starter-cli", "sandbox", "servicekit"):
         site.joinpath(f"{lib}.pth").write_text(str(ROOT / "libs" / lib))
     script = shutil.copy(Path(sys.executable).parent / "acme", copy / ".venv" / "bin" / "acme")
     for command in ([copy / ".venv" / "bin" / "python", "-m", "starter_cli.app"], [script]):

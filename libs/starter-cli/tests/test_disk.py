@@ -1,15 +1,15 @@
 import shutil
 from pathlib import Path
 
-from starter_cli import app, disk
+from starter_cli import disk, exits
 from starter_cli.paths import DataDir
 
 
 def test_says_where_there_is_too_little_room(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    told = disk.shortage(DataDir(tmp_path / "not made yet"), free + (1 << 30))
-    assert told
-    assert f"MB are free in {tmp_path}" in told
+    result = disk.shortage(DataDir(tmp_path / "not made yet"), free + (1 << 30))
+    assert result
+    assert f"MB are free in {tmp_path}" in result
     assert disk.shortage(DataDir(tmp_path), 0) is None
 
 
@@ -22,5 +22,5 @@ def test_looks_where_postgres_really_has_its_files(tmp_path: Path) -> None:
 
 
 def test_an_error_of_a_full_disk_is_named() -> None:
-    assert app.from_os_error(OSError(28, "No space left on device", "/x")).component == "disk"
-    assert app.from_os_error(OSError(13, "Permission denied", "/x")).component == "Acme"
+    assert exits.from_os_error(OSError(28, "No space left on device", "/x")).component == "disk"
+    assert exits.from_os_error(OSError(13, "Permission denied", "/x")).component == "Acme"

@@ -39,11 +39,11 @@ def test_a_server_without_a_key_needs_its_address_and_a_model_alone(
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:11434/v1")
     monkeypatch.setenv("AGENT_MODEL_DEFAULT", "llama3.2")
-    told = environment.for_service(layout, "chat-agent")
-    assert told["OPENAI_BASE_URL"] == "http://localhost:11434/v1"
-    assert told["AGENT_MODEL_DEFAULT"] == "llama3.2"
-    assert told["OPENAI_API"] == "chat_completions"
-    assert told["OPENAI_API_KEY"]
+    result = environment.for_service(layout, "chat-agent")
+    assert result["OPENAI_BASE_URL"] == "http://localhost:11434/v1"
+    assert result["AGENT_MODEL_DEFAULT"] == "llama3.2"
+    assert result["OPENAI_API"] == "chat_completions"
+    assert result["OPENAI_API_KEY"]
     monkeypatch.setenv("OPENAI_API", "responses")
     assert environment.for_service(layout, "chat-agent")["OPENAI_API"] == "responses"
 
@@ -52,8 +52,10 @@ def test_links_in_mails_lead_to_a_page_unless_there_is_a_frontend(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for url in (layout.pages_url, "https://app.example.com"):
-        told = {environment.for_service(layout, name)["APP_PUBLIC_URL"] for name in ("auth", "notification")}
-        assert told == {url}
+        result = {
+            environment.for_service(layout, name)["APP_PUBLIC_URL"] for name in ("auth", "notification")
+        }
+        assert result == {url}
         monkeypatch.setenv("APP_PUBLIC_URL", "https://app.example.com")
 
 
@@ -95,10 +97,10 @@ def test_a_file_is_read_where_the_environment_says_nothing(
     )
     monkeypatch.setattr("os.environ", {**os.environ, "ALLOWED_ORIGINS": "https://environment.example"})
     names = variables.load(file)
-    told = environment.for_all(layout)
-    assert told["notification"]["APP_PUBLIC_URL"] == "https://file.example"
-    assert told["gateway"]["ALLOWED_ORIGINS"] == "https://environment.example"
-    assert variables.unused(told, names) == (["DATABASE_URL"], ["NONSENSE"])
+    result = environment.for_all(layout)
+    assert result["notification"]["APP_PUBLIC_URL"] == "https://file.example"
+    assert result["gateway"]["ALLOWED_ORIGINS"] == "https://environment.example"
+    assert variables.unused(result, names) == (["DATABASE_URL"], ["NONSENSE"])
 
 
 def test_the_sample_file_names_only_what_is_read() -> None:
@@ -110,30 +112,30 @@ def test_the_sample_file_names_only_what_is_read() -> None:
 
 def test_with_a_key_the_model_is_the_real_one(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-caller")
-    told = environment.for_service(layout, "chat-agent")
-    assert told["OPENAI_API_KEY"] == "sk-of-the-caller"
-    assert "OPENAI_BASE_URL" not in told
+    result = environment.for_service(layout, "chat-agent")
+    assert result["OPENAI_API_KEY"] == "sk-of-the-caller"
+    assert "OPENAI_BASE_URL" not in result
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1")
     monkeypatch.setenv("AGENT_MODEL_DEFAULT", "llama3")
-    told = environment.for_service(layout, "chat-agent")
-    assert told["OPENAI_BASE_URL"] == "http://127.0.0.1:11434/v1"
-    assert told["AGENT_MODEL_DEFAULT"] == "llama3"
+    result = environment.for_service(layout, "chat-agent")
+    assert result["OPENAI_BASE_URL"] == "http://127.0.0.1:11434/v1"
+    assert result["AGENT_MODEL_DEFAULT"] == "llama3"
 
 
 def test_with_a_key_mail_really_goes_out(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESEND_API_KEY", "re_of_the_caller")
-    told = environment.for_service(layout, "notification")
-    assert told["RESEND_API_KEY"] == "re_of_the_caller"
-    assert "RESEND_BASE_URL" not in told
+    result = environment.for_service(layout, "notification")
+    assert result["RESEND_API_KEY"] == "re_of_the_caller"
+    assert "RESEND_BASE_URL" not in result
 
 
 def test_the_callers_secrets_reach_nobody_else(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in CALLERS:
         monkeypatch.setenv(name, "of the caller")
-    told = {service: environment.for_service(layout, service) for service in SERVICES}
-    told["sandbox"] = environment.python_variables()
-    told["gateway"] = environment.for_gateway(layout, "envoy")
-    knowing = {part: sorted(name for name in CALLERS if name in given) for part, given in told.items()}
+    result = {service: environment.for_service(layout, service) for service in SERVICES}
+    result["sandbox"] = environment.python_variables()
+    result["gateway"] = environment.for_gateway(layout, "envoy")
+    knowing = {part: sorted(name for name in CALLERS if name in given) for part, given in result.items()}
     assert {part: names for part, names in knowing.items() if names} == {
         "chat-agent": ["AGENT_MODEL_DEFAULT", "OPENAI_API_KEY", "OPENAI_BASE_URL"],
         "notification": ["RESEND_API_KEY"],
@@ -142,10 +144,10 @@ def test_the_callers_secrets_reach_nobody_else(layout: Layout, monkeypatch: pyte
 
 def test_each_service_gets_its_own_database_and_credentials_alone(layout: Layout) -> None:
     for service in SERVICES:
-        told = " ".join(environment.for_service(layout, service).values())
+        result = " ".join(environment.for_service(layout, service).values())
         others = [f"secret of {other}-database" for other in SERVICES if other != service]
-        assert f"secret of {service}-database" in told
-        assert [secret for secret in others if secret in told] == []
+        assert f"secret of {service}-database" in result
+        assert [secret for secret in others if secret in result] == []
 
 
 def test_a_second_replica_differs_from_the_first_in_its_ports_alone(layout: Layout) -> None:
@@ -155,5 +157,5 @@ def test_a_second_replica_differs_from_the_first_in_its_ports_alone(layout: Layo
 
 
 def test_a_service_is_told_what_was_asked_for_beyond_the_usual(layout: Layout) -> None:
-    told = {name for name in layout.replicas if "CHAT_RATE" in environment.for_service(layout, name)}
-    assert told == {"chat-agent", "chat-agent-2"}
+    result = {name for name in layout.replicas if "CHAT_RATE" in environment.for_service(layout, name)}
+    assert result == {"chat-agent", "chat-agent-2"}

@@ -81,9 +81,9 @@ def test_tells_of_a_program_that_cannot_be_run(tmp_path: Path) -> None:
 def test_passes_on_no_variable_that_was_not_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the caller")
     Process(program(tmp_path, "import os; print(dict(os.environ))", GIVEN="1")).wait(Event())
-    told = (tmp_path / "part.log").read_text()
-    assert "GIVEN" in told
-    assert "AWS_SECRET_ACCESS_KEY" not in told
+    result = (tmp_path / "part.log").read_text()
+    assert "GIVEN" in result
+    assert "AWS_SECRET_ACCESS_KEY" not in result
 
 
 def test_stops_what_the_program_started_too(tmp_path: Path) -> None:

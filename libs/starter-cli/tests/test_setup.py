@@ -52,9 +52,9 @@ def without_python(checkout: Path) -> None:
 @pytest.mark.parametrize("spoil", [without_pip, without_python])
 def test_an_environment_that_does_not_fit_is_made_anew(checkout: Path, spoil: Callable[[Path], None]) -> None:
     spoil(checkout)
-    said = setup(checkout)
-    assert "Making .venv anew" in said
-    assert "Installing the installer" in said
+    output = setup(checkout)
+    assert "Making .venv anew" in output
+    assert "Installing the installer" in output
     assert not (checkout / ".venv" / "mine").exists()
     subprocess.run([checkout / ".venv" / "bin" / "python", "-c", "import pip"], check=True)
     assert f"{checkout}/.venv" in (checkout / ".venv" / "bin" / "activate").read_text()

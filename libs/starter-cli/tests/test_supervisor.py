@@ -53,59 +53,59 @@ class Kept:
         return wait_until(lambda: sum(words in each for each in self.said) >= times, seconds=20)
 
 
-def test_what_does_not_come_up_is_known_until_it_does(kept: Kept) -> None:
-    broken = kept.folder / "broken"
+def test_what_does_not_come_up_is_known_until_it_does(supervised: Kept) -> None:
+    broken = supervised.folder / "broken"
     broken.touch()
-    kept.kill()
-    assert kept.has_said("part did not start")
-    assert wait_until(lambda: kept.supervisor.problem is not None, seconds=20)
-    record = ComponentRecord("part", "", None, None, "", kept.supervisor.problem)
+    supervised.kill()
+    assert supervised.has_said("part did not start")
+    assert wait_until(lambda: supervised.supervisor.problem is not None, seconds=20)
+    record = ComponentRecord("part", "", None, None, "", supervised.supervisor.problem)
     assert component_state(record).startswith("does not start: it stopped while it started (exit code 1)")
     broken.unlink()
-    assert kept.has_said("part is back")
-    assert kept.supervisor.problem is None
+    assert supervised.has_said("part is back")
+    assert supervised.supervisor.problem is None
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Kept]:
-    kept = Kept(tmp_path)
-    yield kept
-    kept.ending.set()
-    kept.supervisor.join()
-    kept.part.stop()
+def supervised(tmp_path: Path) -> Iterator[Kept]:
+    supervised = Kept(tmp_path)
+    yield supervised
+    supervised.ending.set()
+    supervised.supervisor.join()
+    supervised.part.stop()
 
 
-def test_starts_a_part_again_that_died_and_says_so(kept: Kept) -> None:
-    before = kept.part.pid
-    kept.kill()
-    assert kept.has_said("is back")
-    assert kept.said[0] == "part stopped (killed by SIGKILL); starting it again in 0.5 s"
-    assert kept.changes == [kept.part.pid]
-    assert kept.part.pid != before
+def test_starts_a_part_again_that_died_and_says_so(supervised: Kept) -> None:
+    before = supervised.part.pid
+    supervised.kill()
+    assert supervised.has_said("is back")
+    assert supervised.said[0] == "part stopped (killed by SIGKILL); starting it again in 0.5 s"
+    assert supervised.changes == [supervised.part.pid]
+    assert supervised.part.pid != before
 
 
-def test_waits_longer_each_time_while_it_cannot_be_started(kept: Kept) -> None:
-    broken = kept.folder / "broken"
+def test_waits_longer_each_time_while_it_cannot_be_started(supervised: Kept) -> None:
+    broken = supervised.folder / "broken"
     broken.touch()
-    kept.kill()
-    assert kept.has_said("in 2 s")
+    supervised.kill()
+    assert supervised.has_said("in 2 s")
     broken.unlink()
-    assert kept.has_said("is back")
-    pauses = [each.split("again in ")[1] for each in kept.said if "again in" in each]
+    assert supervised.has_said("is back")
+    pauses = [each.split("again in ")[1] for each in supervised.said if "again in" in each]
     assert pauses == ["0.5 s", "1 s", "2 s"]
-    assert f"log: {kept.folder / 'part.log'}" in kept.said[1]
+    assert f"log: {supervised.folder / 'part.log'}" in supervised.said[1]
 
 
-def test_leaves_a_part_alone_that_was_stopped_on_purpose(kept: Kept) -> None:
-    with kept.supervisor.paused():
-        assert not kept.part.is_running
-    assert kept.part.is_running
-    assert kept.said == []
+def test_leaves_a_part_alone_that_was_stopped_on_purpose(supervised: Kept) -> None:
+    with supervised.supervisor.paused():
+        assert not supervised.part.is_running
+    assert supervised.part.is_running
+    assert supervised.said == []
 
 
-def test_ends_while_it_waits_to_start_a_part_again(kept: Kept) -> None:
-    kept.kill()
-    assert kept.has_said("starting it again")
-    kept.ending.set()
-    kept.supervisor.join()
-    assert not kept.part.is_running
+def test_ends_while_it_waits_to_start_a_part_again(supervised: Kept) -> None:
+    supervised.kill()
+    assert supervised.has_said("starting it again")
+    supervised.ending.set()
+    supervised.supervisor.join()
+    assert not supervised.part.is_running

@@ -15,7 +15,7 @@ import sys, time
 from starter_cli import terminal
 console = terminal.console()
 if sys.argv[1] == "watched":
-    with terminal.watched():
+    with terminal.terminate_on_hangup():
         time.sleep(60)
 sys.stdin.read()
 for _ in range(1000):

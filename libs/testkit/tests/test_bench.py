@@ -34,7 +34,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 
 
-def heard(*reads):
+def received(*reads):
     return Exchange(sent_at=100.0, reads=[(100.0 + number, data) for number, data in enumerate(reads, 1)])
 
 
@@ -58,7 +58,7 @@ def test_reads_an_answer_however_it_is_cut_into_pieces():
 def test_tells_how_late_each_token_was_also_when_several_come_together():
     first, rest = frame("delta", text="One tw"), frame("delta", text="o three.") + frame("end")
 
-    turn = parse_turn(heard(HEAD, chunk(first), chunk(rest) + END), DIALECT, tokens=4, rate=1)
+    turn = parse_turn(received(HEAD, chunk(first), chunk(rest) + END), DIALECT, tokens=4, rate=1)
 
     # Half a token does not count: the second is whole with the second delta. Due at 0, 1, 2 and 3 seconds.
     assert turn.delays == [2000, 2000, 1000, 0]
@@ -66,9 +66,9 @@ def test_tells_how_late_each_token_was_also_when_several_come_together():
 
 
 def test_reads_line_ends_of_either_kind():
-    said = (frame("delta", text="One") + frame("end")).replace(b"\n", b"\r\n")
+    output = (frame("delta", text="One") + frame("end")).replace(b"\n", b"\r\n")
 
-    assert not parse_turn(heard(HEAD + chunk(said) + END), DIALECT, tokens=1, rate=0).failure
+    assert not parse_turn(received(HEAD + chunk(output) + END), DIALECT, tokens=1, rate=0).failure
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_reads_line_ends_of_either_kind():
     ],
 )
 def test_an_answer_that_is_not_whole_has_failed(reads, why):
-    assert parse_turn(heard(*reads), DIALECT, tokens=1, rate=40).failure == why
+    assert parse_turn(received(*reads), DIALECT, tokens=1, rate=40).failure == why
 
 
 @asynccontextmanager

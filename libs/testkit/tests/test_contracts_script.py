@@ -153,11 +153,11 @@ def test_needs_nothing_from_the_environment(committed, monkeypatch):
 def test_shows_what_is_stale(committed):
     change(committed, "tiny-library", main=MAIN.replace("shelf: int = 1", "shelf: int = 1, author: str = ''"))
 
-    said = complaint(committed)
+    output = complaint(committed)
 
-    assert "services/tiny-library/contract/openapi.json does not match the code" in said
-    assert '+            "name": "author",' in said
-    assert "BREAKS" not in said
+    assert "services/tiny-library/contract/openapi.json does not match the code" in output
+    assert '+            "name": "author",' in output
+    assert "BREAKS" not in output
 
 
 def test_shows_what_nothing_stands_behind(committed):
@@ -211,10 +211,10 @@ def test_an_event_wants_a_reader_and_a_reader_an_event(committed):
     change(committed, "tiny-reader", worker='HANDLERS = {"tiny_library.book.lost.v1": print}')
     run(committed)
 
-    said = complaint(committed)
+    output = complaint(committed)
 
-    assert "tiny-library publishes tiny_library.book.borrowed.v1, and no service consumes it" in said
-    assert "tiny-reader consumes tiny_library.book.lost.v1, and no service publishes it" in said
+    assert "tiny-library publishes tiny_library.book.borrowed.v1, and no service consumes it" in output
+    assert "tiny-reader consumes tiny_library.book.lost.v1, and no service publishes it" in output
 
 
 def test_a_need_wants_a_test(committed):

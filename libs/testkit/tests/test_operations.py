@@ -30,7 +30,7 @@ def test_the_runbook_tells_how_to_change_a_secret(variable: str) -> None:
 
 def test_every_pepper_and_key_of_ours_has_a_value_before() -> None:
     fields = {name for service in services() for name in secrets_of(service)}
-    kept = {name for name in fields if KEEPS.search(name) and "previous_" not in name}
+    stored = {name for name in fields if KEEPS.search(name) and "previous_" not in name}
     before = {name.replace("previous_", "") for name in fields if "previous_" in name}
-    assert kept == before
-    assert len(kept) == 7
+    assert stored == before
+    assert len(stored) == 7

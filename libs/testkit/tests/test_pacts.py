@@ -179,9 +179,9 @@ async def test_a_provider_that_tells_another_event_is_not(pact, library, issuer)
     async def without_a_title(kit):
         return Untitled()
 
-    for told, complaint in ((of_another_type, "library.book.borrowed.v1"), (without_a_title, "title")):
+    for result, complaint in ((of_another_type, "library.book.borrowed.v1"), (without_a_title, "title")):
         with pytest.raises(AssertionError, match=complaint):
-            verify(library, issuer, pact, events={Borrowed.type: told})
+            verify(library, issuer, pact, events={Borrowed.type: result})
 
 
 async def test_a_need_asks_with_the_scope_that_its_client_has_asked_for(tmp_path, library, issuer):

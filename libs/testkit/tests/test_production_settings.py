@@ -198,20 +198,20 @@ def start(service: str, folder: Path, environment: dict[str, str]) -> "subproces
 
 def said_on_failing(service: str, folder: Path, environment: dict[str, str]) -> str:
     process = start(service, folder, environment)
-    _, said = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "Traceback" not in said
-    return said
+    assert "Traceback" not in output
+    return output
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_process_refuses_the_samples_and_shows_none(service: str, tmp_path: Path) -> None:
     samples = {name: placed(name, "development-only-redis")[0] for name in secrets_of(service)}
 
-    said = said_on_failing(service, tmp_path, {**production_settings(service), **samples})
+    output = said_on_failing(service, tmp_path, {**production_settings(service), **samples})
 
-    assert set(NAMED.findall(said)) == set(secrets_of(service))
-    assert "development-only" not in said
+    assert set(NAMED.findall(output)) == set(secrets_of(service))
+    assert "development-only" not in output
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -54,7 +54,7 @@ def test_signing_out_ends_the_session_also_when_its_access_token_is_gone(
 def test_what_is_another_tenants_does_not_exist(owner: Person, neighbour: Person) -> None:
     ended = owner.stream("Hello")[-1][1].data
     conversation, run = ended["conversation_id"], ended["run_id"]
-    asked: list[httpx.Response] = [
+    requests: list[httpx.Response] = [
         neighbour.http.get(f"/api/v1/conversations/{conversation}"),
         neighbour.http.get(f"/api/v1/conversations/{conversation}/items"),
         neighbour.http.delete(f"/api/v1/conversations/{conversation}"),
@@ -64,21 +64,21 @@ def test_what_is_another_tenants_does_not_exist(owner: Person, neighbour: Person
         neighbour.http.post("/api/v1/chat", json={"message": "Hi", "conversation_id": conversation}),
         neighbour.http.post("/api/v1/chat/stream", json={"message": "Hi", "conversation_id": conversation}),
     ]
-    assert [(answer.request.url.path, answer.status_code) for answer in asked] == [
-        (answer.request.url.path, 404) for answer in asked
+    assert [(answer.request.url.path, answer.status_code) for answer in requests] == [
+        (answer.request.url.path, 404) for answer in requests
     ]
     assert len(owner.messages(conversation)) == 2
 
 
 def test_headers_cannot_change_the_tenant_or_raise_the_role(owner: Person, neighbour: Person) -> None:
-    def told(**headers: str) -> tuple[int, Any]:
+    def result(**headers: str) -> tuple[int, Any]:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         answer = neighbour.http.get("/api/v1/conversations", headers=sent)
         return answer.status_code, answer.json().get("code")
 
-    assert told(X_Tenant_Id=owner.tenant_id) == (403, "tenant_mismatch")
-    assert told(X_Tenant_Id=neighbour.tenant_id) == (200, None)
-    assert told(X_Tenant_Role="viewer") == (200, None)
+    assert result(X_Tenant_Id=owner.tenant_id) == (403, "tenant_mismatch")
+    assert result(X_Tenant_Id=neighbour.tenant_id) == (200, None)
+    assert result(X_Tenant_Role="viewer") == (200, None)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/conversations", "/api/v1/agents", "/api/v1/auth/me"])

@@ -41,14 +41,14 @@ def test_a_forgotten_password_is_set_anew_and_ends_what_was_open(
     person, email = ann
     assert reads(person) == 200
     assert person.http.post(f"{AUTH}/password/forgot", json={"email": email}).status_code == 202
-    wanted = {"token": token_of(inbox, email, "Reset your password"), "password": "nine green whales hum"}
-    assert person.http.post(f"{AUTH}/password/reset", json=wanted).status_code == 204
+    expected = {"token": token_of(inbox, email, "Reset your password"), "password": "nine green whales hum"}
+    assert person.http.post(f"{AUTH}/password/reset", json=expected).status_code == 204
     began = time.monotonic()
     until(lambda: reads(person) == 401)
     assert time.monotonic() - began < 5
     del person.http.headers["Authorization"]
     assert person.sign_in(email, PASSWORD).status_code == 401
-    assert person.sign_in(email, wanted["password"]).status_code == 200
+    assert person.sign_in(email, expected["password"]).status_code == 200
     assert until(lambda: [one for one in inbox.mails(email) if "was changed" in one["subject"]])
 
 
@@ -60,9 +60,9 @@ def test_a_second_factor_is_asked_for(ann: tuple[Person, str]) -> None:
     confirmed = person.http.post(f"{AUTH}/factors/totp/confirm", json={"code": app.now()})
     codes = confirmed.json()["recovery_codes"]
     del person.http.headers["Authorization"]
-    asked = person.sign_in(email, PASSWORD)
-    assert (asked.status_code, asked.json()["code"]) == (401, "second_factor_required")
-    shown = {"challenge": asked.json()["challenge"], "recovery_code": codes[0]}
+    request = person.sign_in(email, PASSWORD)
+    assert (request.status_code, request.json()["code"]) == (401, "second_factor_required")
+    shown = {"challenge": request.json()["challenge"], "recovery_code": codes[0]}
     answer = person.http.post(f"{AUTH}/token/second-factor", json=shown)
     assert answer.status_code == 200, answer.text
     person.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
@@ -73,8 +73,8 @@ def test_an_api_key_opens_other_services_within_its_scopes_until_it_is_revoked(
     ann: tuple[Person, str], stranger: Person
 ) -> None:
     person, _ = ann
-    wanted: dict[str, Any] = {"name": "a machine", "scopes": ["conversations:read"]}
-    made = person.http.post(f"{AUTH}/api-keys", json=wanted).json()
+    expected: dict[str, Any] = {"name": "a machine", "scopes": ["conversations:read"]}
+    made = person.http.post(f"{AUTH}/api-keys", json=expected).json()
     stranger.http.headers["Authorization"] = f"Bearer {made['key']}"
     assert reads(stranger) == 200
     assert stranger.http.post("/api/v1/conversations", json={}).status_code == 403
@@ -89,9 +89,9 @@ def test_who_is_invited_sees_the_same_tenant(
 ) -> None:
     person, email = ann
     invited = f"guest-of-{email}"
-    wanted = {"email": invited, "role": "viewer"}
-    assert person.http.post(f"{AUTH}/tenants/current/invites", json=wanted).status_code == 201
-    guest, token = someone(), token_of(inbox, invited, "You are invited")
+    expected = {"email": invited, "role": "viewer"}
+    assert person.http.post(f"{AUTH}/tenants/current/invites", json=expected).status_code == 201
+    guest, token = someone(), token_of(inbox, invited, "You have been invited to a team")
     body = {"email": invited, "password": PASSWORD, "invite": token}
     assert guest.http.post(f"{AUTH}/register", json=body).status_code == 202
     assert guest.sign_in(invited, PASSWORD).status_code == 200

@@ -15,8 +15,8 @@ def fields(events: list[Any], kind: str) -> list[dict[str, Any]]:
 
 
 def test_tokens_arrive_one_by_one_while_the_model_still_speaks(owner: Person) -> None:
-    heard = owner.stream("Hello [sandbox: tokens=100]")
-    deltas = [(arrived, event.data["at"]) for arrived, event in heard if event.type == "message.delta"]
+    received = owner.stream("Hello [sandbox: tokens=100]")
+    deltas = [(arrived, event.data["at"]) for arrived, event in received if event.type == "message.delta"]
     first_arrived = deltas[0][0]
     last_said = datetime.fromisoformat(deltas[-1][1]).timestamp()
     assert len(deltas) > 50
@@ -24,12 +24,12 @@ def test_tokens_arrive_one_by_one_while_the_model_still_speaks(owner: Person) ->
 
 
 def test_a_turn_shows_its_tools_and_its_handoff_and_ends_once(owner: Person) -> None:
-    heard = owner.stream(REVIEW)
-    kinds = [event.type for _, event in heard]
+    received = owner.stream(REVIEW)
+    kinds = [event.type for _, event in received]
     assert kinds[0] == "run.started"
-    assert "current_time" in {call["name"] for call in fields(heard, "tool.called")}
-    assert fields(heard, "tool.output")
-    assert [(change["from"], change["to"]) for change in fields(heard, "agent.changed")] == [
+    assert "current_time" in {call["name"] for call in fields(received, "tool.called")}
+    assert fields(received, "tool.output")
+    assert [(change["from"], change["to"]) for change in fields(received, "agent.changed")] == [
         ("triage", "code_assistant")
     ]
     assert [kind for kind in kinds if kind.startswith("run.")] == ["run.started", "run.completed"]
@@ -37,15 +37,15 @@ def test_a_turn_shows_its_tools_and_its_handoff_and_ends_once(owner: Person) -> 
 
 
 def test_events_are_numbered_without_holes(owner: Person) -> None:
-    heard = owner.stream(REVIEW)
-    assert [event.id for _, event in heard] == [str(number + 1) for number in range(len(heard))]
-    assert [event.data["seq"] for _, event in heard] == list(range(1, len(heard) + 1))
+    received = owner.stream(REVIEW)
+    assert [event.id for _, event in received] == [str(number + 1) for number in range(len(received))]
+    assert [event.data["seq"] for _, event in received] == list(range(1, len(received) + 1))
 
 
 def test_what_was_streamed_is_what_is_kept(owner: Person) -> None:
-    heard = owner.stream(REVIEW)
-    ended = heard[-1][1].data
-    said = "".join(delta["delta"] for delta in fields(heard, "message.delta"))
+    received = owner.stream(REVIEW)
+    ended = received[-1][1].data
+    said = "".join(delta["delta"] for delta in fields(received, "message.delta"))
     assert said == ended["output"]
     messages = owner.messages(ended["conversation_id"])
     assert [(message["role"], message["content"]) for message in messages] == [
@@ -55,23 +55,23 @@ def test_what_was_streamed_is_what_is_kept(owner: Person) -> None:
 
 
 def test_a_run_can_be_read_again_from_where_a_stream_broke_off(owner: Person) -> None:
-    heard = [event for _, event in owner.stream("Hello")]
-    path = f"/api/v1/runs/{heard[0].data['run_id']}/events"
-    again = owner.http.get(path, headers={"Last-Event-ID": heard[2].id})
+    received = [event for _, event in owner.stream("Hello")]
+    path = f"/api/v1/runs/{received[0].data['run_id']}/events"
+    again = owner.http.get(path, headers={"Last-Event-ID": received[2].id})
     assert again.status_code == 200
     ids = [line.removeprefix("id: ") for line in again.text.splitlines() if line.startswith("id: ")]
-    assert ids == [event.id for event in heard[3:]]
+    assert ids == [event.id for event in received[3:]]
 
 
 @pytest.mark.parametrize("path", ["/api/v1/chat", "/api/v1/agents/chat"])
 def test_the_whole_answer_comes_at_once_for_those_who_ask_so(owner: Person, path: str) -> None:
     answer = owner.http.post(path, json={"message": REVIEW, "agent_type": "triage"})
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    assert told["handoff_occurred"] is True
-    assert told["agent_used"] == "code_assistant"
-    assert told["usage"]["output_tokens"] > 0
-    assert owner.messages(told["conversation_id"])[-1]["content"] == told["response"]
+    result = answer.json()
+    assert result["handoff_occurred"] is True
+    assert result["agent_used"] == "code_assistant"
+    assert result["usage"]["output_tokens"] > 0
+    assert owner.messages(result["conversation_id"])[-1]["content"] == result["response"]
 
 
 def test_a_conversation_goes_on(owner: Person) -> None:

@@ -24,9 +24,9 @@ def acme(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_status_shows_every_part(stack: Stack) -> None:
-    told = acme("status", "--data", stack.data_dir.root)
-    assert told.returncode == 0, told.stdout
-    table, places = told.stdout.split("\n\n")
+    result = acme("status", "--data", stack.data_dir.root)
+    assert result.returncode == 0, result.stdout
+    table, places = result.stdout.split("\n\n")
     rows = {line.split()[0]: line.split()[-1] for line in table.splitlines()[1:]}
     parts = ["postgres", "valkey", "sandbox", "auth", "conversation", "chat-agent", "chat-agent-2"]
     assert rows == dict.fromkeys([*parts, "billing-webhook", "notification", "gateway"], "ok")
@@ -36,24 +36,24 @@ def test_status_shows_every_part(stack: Stack) -> None:
 
 def test_status_shows_a_part_that_is_gone(stack: Stack) -> None:
     with stack.stopped("notification"):
-        told = acme("status", "--data", stack.data_dir.root)
-    assert told.returncode == 1
-    table = told.stdout.split("\n\n")[0].splitlines()[1:]
+        result = acme("status", "--data", stack.data_dir.root)
+    assert result.returncode == 1
+    table = result.stdout.split("\n\n")[0].splitlines()[1:]
     assert [line.split()[0] for line in table if line.split()[-1] != "ok"] == ["notification"]
 
 
 def test_status_names_what_a_part_waits_for(stack: Stack) -> None:
     with stack.stopped("postgres"):
-        told = acme("status", "--data", stack.data_dir.root)
+        result = acme("status", "--data", stack.data_dir.root)
         assert status.problems(stack.data_dir).keys() >= {"auth", "conversation"}
-    assert told.returncode == 1
-    assert re.search(r"^conversation .* not ready: .*(database|postgres)", told.stdout, re.MULTILINE)
+    assert result.returncode == 1
+    assert re.search(r"^conversation .* not ready: .*(database|postgres)", result.stdout, re.MULTILINE)
 
 
 def test_status_of_nothing_says_so(tmp_path: Path) -> None:
-    told = acme("status", "--data", tmp_path)
-    assert told.returncode == 1
-    assert f"does not run on {tmp_path}" in told.stdout
+    result = acme("status", "--data", tmp_path)
+    assert result.returncode == 1
+    assert f"does not run on {tmp_path}" in result.stdout
 
 
 def test_dead_letters_of_the_running_stack_are_listed_and_dropped(stack: Stack) -> None:
@@ -69,8 +69,8 @@ def test_dead_letters_of_the_running_stack_are_listed_and_dropped(stack: Stack) 
 def test_somebody_made_by_hand_can_sign_in(stack: Stack, someone: Callable[[], Person]) -> None:
     names = ("--email", "viewer@example.com", "--tenant-slug", "by-hand", "--role", "viewer")
     for _ in range(2):
-        told = acme("users", "seed", *names, "--password", PASSWORD, "--data", stack.data_dir.root)
-        assert told.returncode == 0, told.stdout + told.stderr
+        result = acme("users", "seed", *names, "--password", PASSWORD, "--data", stack.data_dir.root)
+        assert result.returncode == 0, result.stdout + result.stderr
     person = someone()
     assert person.sign_in("viewer@example.com", PASSWORD).status_code == 200
     assert person.http.get("/api/v1/conversations").status_code == 200
@@ -91,54 +91,54 @@ def test_seeding_somebody_says_in_one_sentence_why_it_does_not(
     names = ("--email", "boss@example.com", "--tenant-slug", "of-the-boss", "--data", stack.data_dir.root)
     made = acme("users", "seed", *names, "--role", "owner", "--password", PASSWORD)
     assert made.returncode == 0, made.stdout
-    told = acme("users", "seed", *names, *options, "--password", password)
-    assert told.returncode == 1
-    assert told.stdout.startswith("✗ users seed: ")
-    assert sentence in told.stdout
+    result = acme("users", "seed", *names, *options, "--password", password)
+    assert result.returncode == 1
+    assert result.stdout.startswith("✗ users seed: ")
+    assert sentence in result.stdout
 
 
 def test_a_command_runs_with_the_settings_of_the_service_that_runs(stack: Stack) -> None:
     show = "import os; print(os.environ['PORT'], os.environ['RUN_LEASE_SECONDS'], os.getcwd())"
-    told = acme("exec", "--data", stack.data_dir.root, "chat-agent", "--", "python", "-c", show)
-    assert told.returncode == 0, told.stdout + told.stderr
-    port, lease, folder = told.stdout.split(maxsplit=2)
+    result = acme("exec", "--data", stack.data_dir.root, "chat-agent", "--", "python", "-c", show)
+    assert result.returncode == 0, result.stdout + result.stderr
+    port, lease, folder = result.stdout.split(maxsplit=2)
     assert (port, lease) == (str(stack.layout.ports["chat-agent"]), "4")
     assert folder.strip().endswith("services/chat-agent")
 
 
 def test_a_command_of_a_service_that_is_down_runs_all_the_same(stack: Stack) -> None:
     with stack.stopped("auth"):
-        told = acme(
+        result = acme(
             "exec", "--data", stack.data_dir.root, "auth", "--", "python", "-m", "auth", "keys", "list"
         )
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "active" in told.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "active" in result.stdout
 
 
 def test_a_command_of_no_service_is_refused(stack: Stack) -> None:
-    told = acme("exec", "--data", stack.data_dir.root, "nobody", "--", "true")
-    assert told.returncode == 1
-    assert "there is no service nobody; choose one of auth, " in told.stdout
+    result = acme("exec", "--data", stack.data_dir.root, "nobody", "--", "true")
+    assert result.returncode == 1
+    assert "there is no service nobody; choose one of auth, " in result.stdout
 
 
 def test_a_copied_folder_does_not_run(stack: Stack, tmp_path: Path) -> None:
     for file in ("run.json", "lock", "secrets.json"):
         shutil.copy(stack.data_dir.root / file, tmp_path)
-    told = acme("status", "--data", tmp_path)
-    assert told.returncode == 1
-    assert f"does not run on {tmp_path}" in told.stdout
+    result = acme("status", "--data", tmp_path)
+    assert result.returncode == 1
+    assert f"does not run on {tmp_path}" in result.stdout
 
 
 def test_doctor_finds_nothing_wrong_here(tmp_path: Path) -> None:
     block = PortBlock(["gateway"])
-    told = acme("doctor", "--data", tmp_path, "--port", block.ports["gateway"])
+    result = acme("doctor", "--data", tmp_path, "--port", block.ports["gateway"])
     block.release()
-    assert told.returncode == 0, told.stdout
-    assert "✗" not in told.stdout
+    assert result.returncode == 0, result.stdout
+    assert "✗" not in result.stdout
 
 
 def test_doctor_finds_a_taken_port(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as somebody:
-        told = acme("doctor", "--data", tmp_path, "--port", somebody.getsockname()[1])
-    assert told.returncode == 1
-    assert [line.split()[1] for line in told.stdout.splitlines() if line.startswith("✗")] == ["gateway's"]
+        result = acme("doctor", "--data", tmp_path, "--port", somebody.getsockname()[1])
+    assert result.returncode == 1
+    assert [line.split()[1] for line in result.stdout.splitlines() if line.startswith("✗")] == ["gateway's"]

@@ -30,6 +30,6 @@ def test_secrets_and_logs_are_for_their_owner_alone(stack: Stack) -> None:
 
 def test_no_secret_is_written_into_a_log(stack: Stack) -> None:
     logs = [*stack.data_dir.logs.glob("*.log"), stack.data_dir.log("postgres"), stack.data_dir.log("valkey")]
-    told = "".join(log.read_text(errors="replace") for log in logs)
-    assert told
-    assert [name for name, secret in stack.layout.secrets.items() if secret in told] == []
+    result = "".join(log.read_text(errors="replace") for log in logs)
+    assert result
+    assert [name for name, secret in stack.layout.secrets.items() if secret in result] == []

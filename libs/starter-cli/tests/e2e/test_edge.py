@@ -52,8 +52,8 @@ def test_the_keys_that_verify_tokens_are_public(stranger: Person) -> None:
 
 
 def test_a_browser_of_a_listed_origin_may_call(stack: Stack, stranger: Person) -> None:
-    asked = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization"}
-    listed = {"Origin": "http://localhost:3000", **asked}
+    requests = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "authorization"}
+    listed = {"Origin": "http://localhost:3000", **requests}
     answer = stranger.http.options("/api/v1/conversations", headers=listed)
     assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
     assert "PATCH" in answer.headers["access-control-allow-methods"]

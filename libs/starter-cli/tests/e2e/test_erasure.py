@@ -68,7 +68,7 @@ def test_who_leaves_for_good_is_forgotten_by_all_and_their_usage_stays(
         until(lambda service=service, statement=statement: not query(stack, service, statement, user))
     assert time.monotonic() - began < 45
     assert {"auth", "conversation", "chat-agent", "billing-webhook", "notification"} == set(SERVICES)
-    kept = until(
+    stored = until(
         lambda: query(
             stack,
             "billing-webhook",
@@ -77,8 +77,8 @@ def test_who_leaves_for_good_is_forgotten_by_all_and_their_usage_stays(
             tenant_id,
         )
     )[0]
-    assert kept["runs"] >= used["runs"]
-    assert kept["output_tokens"] >= used["output_tokens"]
+    assert stored["runs"] >= used["runs"]
+    assert stored["output_tokens"] >= used["output_tokens"]
     conversations = query(
         stack, "conversation", "select id from conversations where id::text = $1", done["conversation_id"]
     )

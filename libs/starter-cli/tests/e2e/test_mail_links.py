@@ -74,6 +74,6 @@ def test_an_invitation_is_accepted(
 def test_both_names_of_this_machine_may_call_from_a_browser(stack: Stack, stranger: Person) -> None:
     port = stack.layout.ports["gateway"]
     for origin in (f"http://localhost:{port}", f"http://127.0.0.1:{port}", "http://127.0.0.1:3000"):
-        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-        answer = stranger.http.options("/api/v1/auth/token", headers=asked)
+        request = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        answer = stranger.http.options("/api/v1/auth/token", headers=request)
         assert answer.headers.get("access-control-allow-origin") == origin

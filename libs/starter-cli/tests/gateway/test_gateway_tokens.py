@@ -22,7 +22,7 @@ def of_auth(*, open_to_all: bool) -> list[str]:
     """The paths of auth that need a token whatever the method, or those that one method at least does not."""
     document = json.loads((ROOT / "services/auth/contract/openapi.json").read_text())
     free = {
-        path: any(not asked.get("security") for method, asked in item.items() if method in METHODS)
+        path: any(not request.get("security") for method, request in item.items() if method in METHODS)
         for path, item in document["paths"].items()
     }
     return sorted(re.sub(r"{\w+}", "1", path) for path, is_free in free.items() if is_free is open_to_all)

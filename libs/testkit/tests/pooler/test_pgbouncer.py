@@ -137,11 +137,11 @@ async def test_conversations_of_many_people_at_once(installation: Installation) 
             assert begun.status_code == httpx.codes.CREATED, begun.text
             path = f"/api/v1/conversations/{begun.json()['conversation_id']}"
             for item in range(5):
-                said = {"id": f"m{item}", "data": {"role": "user", "content": f"word {number} {item}"}}
-                answer = await http.post(f"{path}/items", json={"items": [said]})
+                output = {"id": f"m{item}", "data": {"role": "user", "content": f"word {number} {item}"}}
+                answer = await http.post(f"{path}/items", json={"items": [output]})
                 assert answer.status_code == httpx.codes.OK, answer.text
-            kept = (await http.get(f"{path}/items")).json()
-            assert [one["data"]["content"] for one in kept["items"]] == [
+            stored = (await http.get(f"{path}/items")).json()
+            assert [one["data"]["content"] for one in stored["items"]] == [
                 f"word {number} {item}" for item in range(5)
             ]
             listed = (await http.get("/api/v1/conversations")).json()
@@ -215,9 +215,9 @@ async def test_the_operators_commands(pgbouncer: Any, installation: Installation
             env={"PATH": os.environ["PATH"], **environment_of(settings)},
             stdout=subprocess.PIPE,
         )
-        said, _ = await process.communicate()
+        output, _ = await process.communicate()
         assert process.returncode == 0
-        assert b"seeded" in said
+        assert b"seeded" in output
 
 
 async def test_every_transaction_is_guarded_and_none_beside_it(
@@ -242,6 +242,6 @@ async def test_every_transaction_is_guarded_and_none_beside_it(
 
 
 def test_the_pooler_was_asked_for_nothing_that_it_refuses(pgbouncer: Any, installation: Installation) -> None:
-    said = Path(pgbouncer.log).read_text()
-    assert "unsupported startup parameter" not in said
-    assert "prepared statement" not in said
+    output = Path(pgbouncer.log).read_text()
+    assert "unsupported startup parameter" not in output
+    assert "prepared statement" not in output
