@@ -10,11 +10,11 @@ from servicekit.auth.tokens import Principal
 from servicekit.backoff import exponential, jittered
 from servicekit.database import wake_on_commit
 from servicekit.erasure import deleted_users
-from servicekit.pagination import BY_TIME, next_cursor, read_cursor
+from servicekit.pagination import next_cursor, paginate
 from servicekit.retention import RetentionRule
 from servicekit.schemas import Page
 from servicekit.telemetry import traceparent
-from sqlalchemy import delete, func, or_, select, tuple_, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -113,12 +113,9 @@ async def list_page(
 ) -> Page[schemas.Notification]:
     """List the caller's notifications, newest first: those of the tenant and those of none."""
     in_tenant = or_(Delivery.tenant_id == caller.tenant_id, Delivery.tenant_id.is_(None))
-    order = (Delivery.created_at, Delivery.id)
     query = select(Delivery).where(in_tenant, Delivery.user_id == caller.user_id)
-    if cursor:
-        query = query.where(tuple_(*order) < tuple_(*read_cursor(cursor, BY_TIME, str, str)))
-    newest_first = query.order_by(*(column.desc() for column in order))
-    rows = (await db.scalars(newest_first.limit(limit + 1))).all()
+    page = paginate(query, Delivery.created_at, Delivery.id, limit, cursor, newest_first=True)
+    rows = (await db.scalars(page)).all()
     return Page(
         items=[schemas.Notification.model_validate(row) for row in rows[:limit]],
         next_cursor=next_cursor(rows, limit, "created_at", "id"),
