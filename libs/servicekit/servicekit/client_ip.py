@@ -4,7 +4,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from starlette.requests import HTTPConnection
 
-IPV6_SITE_BITS, SHOWN_OF_IPV6 = 64, 48
+IPV6_SITE_BITS, IPV6_MASK_BITS = 64, 48
 
 
 def client_ip(connection: HTTPConnection) -> str:
@@ -39,5 +39,5 @@ def mask_ip(address: str) -> str | None:
     """Mask an address down to its network: `203.0.113.x`, `2001:db8:1::/48`."""
     plain = canonical(address.partition("/")[0])
     if ":" in plain:
-        return str(ip_network(f"{plain}/{SHOWN_OF_IPV6}", strict=False))
+        return str(ip_network(f"{plain}/{IPV6_MASK_BITS}", strict=False))
     return f"{plain.rpartition('.')[0]}.x" if plain else None

@@ -228,15 +228,15 @@ def first_errors(errors: Iterable[Mapping[str, Any]]) -> Iterator[JsonValue]:
     room = MAX_ERRORS_BYTES
     for one in islice(errors, MAX_ERRORS):
         place = [part if isinstance(part, int) else truncate(str(part), MAX_LOC_PART) for part in one["loc"]]
-        shown: dict[str, JsonValue] = {
+        public: dict[str, JsonValue] = {
             "loc": [*place[:MAX_LOC]],
             "msg": truncate(one["msg"], MAX_MESSAGE),
             "type": one["type"],
         }
-        room -= len(json.dumps(shown, ensure_ascii=False).encode())
+        room -= len(json.dumps(public, ensure_ascii=False).encode())
         if room < 0:
             return
-        yield shown
+        yield public
 
 
 def truncate(text: str, length: int) -> str:

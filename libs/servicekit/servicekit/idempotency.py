@@ -193,8 +193,8 @@ async def find(session: AsyncSession, claim: IdempotencyClaim) -> Earlier | None
     # Held until this transaction ends; a process that dies lets go of it.
     if not await session.scalar(select(func.pg_try_advisory_xact_lock(claim.lock))):
         return IdempotencyInProgress(retry_after=1)
-    is_kept = (idempotency_keys.c.scope == claim.scope) & (idempotency_keys.c.expires_at > func.now())
-    row: Row[Any] | None = (await session.execute(select(idempotency_keys).where(is_kept))).first()
+    is_stored = (idempotency_keys.c.scope == claim.scope) & (idempotency_keys.c.expires_at > func.now())
+    row: Row[Any] | None = (await session.execute(select(idempotency_keys).where(is_stored))).first()
     if row is None:
         return None
     if row.fingerprint != claim.fingerprint:

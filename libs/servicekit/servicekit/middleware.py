@@ -126,5 +126,5 @@ class _Request:
 
 def request_id(scope: Scope) -> str:
     """Take the caller's id for this request when it is well formed, else make one."""
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if WELL_FORMED.fullmatch(given) else str(uuid4())
+    request_id = Headers(scope=scope).get("x-request-id", "")
+    return request_id if WELL_FORMED.fullmatch(request_id) else str(uuid4())

@@ -79,8 +79,8 @@ class Connector:
             self._options["ssl"] = ssl.create_default_context()
         if "application_name" not in query:
             self._options["server_settings"] = {"application_name": name}
-        kept = {key: value for key, value in query.items() if key not in IGNORED}
-        self._dsn = parts._replace(scheme="postgresql", query=urlencode(kept)).geturl()
+        known = {key: value for key, value in query.items() if key not in IGNORED}
+        self._dsn = parts._replace(scheme="postgresql", query=urlencode(known)).geturl()
         # For those who ask the engine where it connects to; without a password.
         host, port = self._hosts[0]
         self.url = URL.create(

@@ -206,13 +206,13 @@ class Limits:
         async with admission.lease:
             yield admission.lease
 
-    async def admit(self, *wanted: Rate | Concurrency) -> Grant:
+    async def admit(self, *limits: Rate | Concurrency) -> Grant:
         """Take one of each, or none; raises RateLimited or ConcurrencyLimited.
 
         The lease is the caller's: use it as a context manager, also in another task, or renew and release it.
         """
-        rates = [one for one in wanted if isinstance(one, Rate)]
-        lease = SlotLease(self, [one for one in wanted if isinstance(one, Concurrency)])
+        rates = [one for one in limits if isinstance(one, Rate)]
+        lease = SlotLease(self, [one for one in limits if isinstance(one, Concurrency)])
         sizes = [size for rate in rates for size in (rate.limit, _micro(rate.per))]
         sizes += [size for slots in lease.slots for size in (slots.limit, _micro(slots.ttl))]
         keys = [_key("rate", rate.key) for rate in rates] + lease.keys
@@ -254,7 +254,7 @@ class SlotLease:
         self.slots = slots
         self.keys = [_key("slots", one.key) for one in slots]
         self._limits = limits
-        self._keeper: asyncio.Task[None] | None = None
+        self._renewer: asyncio.Task[None] | None = None
 
     async def renew(self) -> bool:
         """Renew it for another ttl from now; returns whether it was still held."""
@@ -268,21 +268,21 @@ class SlotLease:
     async def __aenter__(self) -> Self:
         """Renew it from now on, for as long as it is needed."""
         if self.slots:
-            self._keeper = asyncio.create_task(self._keep(min(one.ttl for one in self.slots) / 3))
+            self._renewer = asyncio.create_task(self._renew_forever(min(one.ttl for one in self.slots) / 3))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Release it."""
-        if self._keeper is not None:
-            self._keeper.cancel()
+        if self._renewer is not None:
+            self._renewer.cancel()
         await self.release()
 
-    async def _keep(self, pause: float) -> None:
-        held = True
-        while held:
+    async def _renew_forever(self, pause: float) -> None:
+        is_renewed = True
+        while is_renewed:
             await asyncio.sleep(pause)
             with contextlib.suppress(LimitsUnavailable):
-                held = await self.renew()
+                is_renewed = await self.renew()
             check_cancelled()
         logger.warning("lease lapsed before the work was done", extra={"slots": self.keys})
 

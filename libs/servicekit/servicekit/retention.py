@@ -28,12 +28,12 @@ class RetentionWorker(LoopWorker):
         *,
         every: float = 300.0,
         batch: int = 1000,
-        outbox_kept: timedelta = timedelta(days=3),
-        inbox_kept: timedelta = timedelta(days=30),
+        outbox_retention: timedelta = timedelta(days=3),
+        inbox_retention: timedelta = timedelta(days=30),
         rules: Sequence[RetentionRule] = (),
         pauses: tuple[float, float] = BACKOFF_SECONDS,
     ) -> None:
-        if inbox_kept <= outbox_kept:
+        if inbox_retention <= outbox_retention:
             raise ValueError("the inbox must remember for longer than the outbox is kept")
         super().__init__("housekeeping", pauses)
         self._database = database
@@ -41,8 +41,8 @@ class RetentionWorker(LoopWorker):
         self._batch = batch
         self._rules: list[RetentionRule] = [
             *rules,
-            (outbox, outbox.c.published_at < func.now() - outbox_kept),
-            (inbox, inbox.c.handled_at < func.now() - inbox_kept),
+            (outbox, outbox.c.published_at < func.now() - outbox_retention),
+            (inbox, inbox.c.handled_at < func.now() - inbox_retention),
             (idempotency_keys, idempotency_keys.c.expires_at < func.now()),
         ]
 

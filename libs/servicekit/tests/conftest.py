@@ -74,7 +74,7 @@ class Bus:
             service=service or self.group,
             sources=["auth"],
             handlers={Counted.type: handler or self.note},
-            patience=RetryPolicy(**{**hurry, **patience}),
+            retry_policy=RetryPolicy(**{**hurry, **patience}),
         )
 
     async def effects(self) -> list[int]:

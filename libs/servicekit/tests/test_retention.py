@@ -43,7 +43,7 @@ async def test_events_are_kept_for_three_days_after_they_were_sent(bus: Any) -> 
 
 async def test_an_event_that_was_never_sent_is_never_removed(bus: Any) -> None:
     await put(bus, outbox, sent(None))
-    await clean(bus, outbox_kept=timedelta())
+    await clean(bus, outbox_retention=timedelta())
     assert await count(bus, outbox) == 1
 
 
@@ -97,4 +97,4 @@ async def test_a_service_need_not_have_every_table(bus: Any) -> None:
 
 async def test_the_inbox_must_outlast_the_outbox(bus: Any) -> None:
     with pytest.raises(ValueError, match="longer"):
-        RetentionWorker(bus.database, outbox_kept=timedelta(days=30))
+        RetentionWorker(bus.database, outbox_retention=timedelta(days=30))

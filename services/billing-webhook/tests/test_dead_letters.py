@@ -18,7 +18,7 @@ async def laid_aside(settings, redis, until):
         service="billing-webhook",
         sources=("chat-agent",),
         handlers=HANDLERS,
-        patience=IMPATIENT,
+        retry_policy=IMPATIENT,
     )
     async with running_all([service]):
 

@@ -93,7 +93,7 @@ async def laid_aside(settings, redis, until):
         service="notification",
         sources=("auth",),
         handlers=HANDLERS,
-        patience=IMPATIENT,
+        retry_policy=IMPATIENT,
     )
     async with at_work([impatient]):
 

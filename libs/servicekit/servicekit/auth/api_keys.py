@@ -115,21 +115,21 @@ class ApiKeyIntrospector:
         self._url = f"{auth_url.rstrip('/')}/internal/v1/api-keys/introspect"
         self._clock = clock
         # By digest: no key lies about in memory for longer than its request.
-        self._held: OrderedDict[bytes, _CachedAnswer] = OrderedDict()
+        self._cache: OrderedDict[bytes, _CachedAnswer] = OrderedDict()
 
     async def __call__(self, connection: HTTPConnection, key: str) -> Principal:
         """Return a key's principal; raises InvalidToken, TooManyInvalidApiKeys or DependencyUnavailable."""
         parse_key_id(key)
         address = client_ip(connection)
         name = hashlib.sha256(f"{address} {key}".encode()).digest()
-        held = self._held.get(name)
+        cached = self._cache.get(name)
         # Counted from before auth is asked, so that the bound holds however long the answer takes.
-        if held is None or self._clock() >= held.until:
-            held = self._begin(name, key, address)
+        if cached is None or self._clock() >= cached.until:
+            cached = self._begin(name, key, address)
         try:
-            answer = await asyncio.shield(held.answer)
+            answer = await asyncio.shield(cached.answer)
         except (DependencyUnavailable, TooManyRequests):
-            self._held.pop(name, None)
+            self._cache.pop(name, None)
             raise
         return answer.principal()
 
@@ -137,15 +137,15 @@ class ApiKeyIntrospector:
         answer = asyncio.create_task(self._ask(key, address))
         # Also when everybody who waited has gone.
         answer.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._held[name] = _CachedAnswer(answer, self._clock() + CACHE_SECONDS)
-        self._held.move_to_end(name)
-        if len(self._held) > MAX_CACHED:
-            self._held.popitem(last=False)
-        return self._held[name]
+        self._cache[name] = _CachedAnswer(answer, self._clock() + CACHE_SECONDS)
+        self._cache.move_to_end(name)
+        if len(self._cache) > MAX_CACHED:
+            self._cache.popitem(last=False)
+        return self._cache[name]
 
     async def _ask(self, key: str, address: str) -> Introspection:
-        asked: JsonValue = {"key": key, "address": address}
-        answer = await self._tokens.send(self._http, "auth", SCOPE, "POST", self._url, json=asked)
+        request: JsonValue = {"key": key, "address": address}
+        answer = await self._tokens.send(self._http, "auth", SCOPE, "POST", self._url, json=request)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             raise TooManyInvalidApiKeys(retry_after=float(answer.headers.get("Retry-After", 60)))
         if answer.status != HTTPStatus.OK:

@@ -56,13 +56,13 @@ def apply_header_restrictions(connection: HTTPConnection, principal: Principal) 
     return principal if role is None else replace(principal, role=downgrade_role(principal.role, role))
 
 
-def downgrade_role(held: Role | None, wanted: str) -> Role:
+def downgrade_role(own: Role | None, requested: str) -> Role:
     """Return the requested role if it is not above the token's; raises RoleEscalation."""
     try:
-        role = Role(wanted)
+        role = Role(requested)
     except ValueError:
         raise InvalidRole from None
-    if held is None or role > held:
+    if own is None or role > own:
         raise RoleEscalation
     return role
 

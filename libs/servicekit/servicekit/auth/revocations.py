@@ -156,8 +156,8 @@ class Revocations(LoopWorker):
         while True:
             # The newest first: what comes or goes meanwhile makes us read something twice, and miss nothing.
             page = await self._page(max(since, 0), start)
-            for told, score in page:
-                self._learn(told.decode())
+            for entry, score in page:
+                self._learn(entry.decode())
                 newest = max(newest, int(score))
             if len(page) < PAGE:
                 break
@@ -169,10 +169,10 @@ class Revocations(LoopWorker):
         page: list[tuple[bytes, float]] = await answer  # type: ignore[assignment]  # so it is with scores
         return page
 
-    def _learn(self, told: str) -> None:
-        what, _, at = told.rpartition("@")
+    def _learn(self, entry: str) -> None:
+        what, _, at = entry.rpartition("@")
         if not what or not at.isdigit():
-            logger.error("a revocation cannot be read", extra={"length": len(told)})
+            logger.error("a revocation cannot be read", extra={"length": len(entry)})
             return
         before = self._known.get(what)
         if before is None or before[0] < int(at):

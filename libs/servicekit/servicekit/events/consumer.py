@@ -66,14 +66,14 @@ class Consumer:
         service: str,
         sources: Sequence[str],
         handlers: Mapping[str, Handler],
-        patience: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
     ) -> None:
         self.name = f"consumer:{service}"
-        patience = patience or RetryPolicy()
-        desk = Dispatcher(database, service, handlers, patience.handling)
+        retry_policy = retry_policy or RetryPolicy()
+        dispatcher = Dispatcher(database, service, handlers, retry_policy.handling)
         consumer = f"{service}@{socket.gethostname()}:{os.getpid()}"
         groups = [ConsumerGroup(redis, stream_of(source), service, consumer) for source in sources]
-        self._readers = [StreamReader(group, desk, patience) for group in groups]
+        self._readers = [StreamReader(group, dispatcher, retry_policy) for group in groups]
 
     async def run(self) -> None:
         """Read until cancelled; what is being handled then may still end, or is rolled back."""
@@ -89,32 +89,32 @@ class Consumer:
 class StreamReader(LoopWorker):
     """Takes one stream's entries, new ones and those that did not end well, whoever had them in hand."""
 
-    def __init__(self, group: ConsumerGroup, desk: Dispatcher, patience: RetryPolicy) -> None:
-        super().__init__(f"{group.name} reading {group.stream}", patience.pauses)
+    def __init__(self, group: ConsumerGroup, dispatcher: Dispatcher, retry_policy: RetryPolicy) -> None:
+        super().__init__(f"{group.name} reading {group.stream}", retry_policy.pauses)
         self._group = group
-        self._desk = desk
-        self._patience = patience
-        self._retrying = Throttle(patience.block)
-        self._tidying = Throttle(patience.gone)
+        self._dispatcher = dispatcher
+        self._retry_policy = retry_policy
+        self._retrying = Throttle(retry_policy.block)
+        self._tidying = Throttle(retry_policy.gone)
 
     async def begin(self) -> None:
         """Make sure of the database, without which entries would use up deliveries, and of the group."""
-        await self._desk.ping()
+        await self._dispatcher.ping()
         await self._group.ensure()
 
     async def step(self) -> float:
         """Take one entry that has rested before a retry, if any, and one new entry."""
         if self._tidying.due():
-            await self._group.forget_consumers(self._patience.gone)
+            await self._group.forget_consumers(self._retry_policy.gone)
         retried = self._retrying.due() and await self._retry()
-        if entry := await self._group.read(0 if retried else self._patience.block):
+        if entry := await self._group.read(0 if retried else self._retry_policy.block):
             await self._process(entry)
         return 0
 
     async def _retry(self) -> bool:
         """Try the first entry again that has rested for long enough; returns whether there was one."""
-        async for pending in self._group.pending(self._patience.first_retry):
-            rest = self._patience.before_retry(pending.deliveries)
+        async for pending in self._group.pending(self._retry_policy.first_retry):
+            rest = self._retry_policy.before_retry(pending.deliveries)
             if pending.idle >= rest and await self._retry_from(pending.id, rest):
                 self._retrying.hurry()
                 return True
@@ -138,7 +138,7 @@ class StreamReader(LoopWorker):
         await self._group.acknowledge(*gone)
 
     async def _process(self, entry: Entry) -> None:
-        await shielded(self._deliver(entry), self._patience.grace)
+        await shielded(self._deliver(entry), self._retry_policy.grace)
 
     async def _deliver(self, entry: Entry) -> None:
         try:
@@ -146,7 +146,7 @@ class StreamReader(LoopWorker):
         except InvalidEvent as error:
             await self._dead_letter(entry, "other", str(error))
             return
-        if entry.deliveries > self._patience.max_deliveries:
+        if entry.deliveries > self._retry_policy.max_deliveries:
             # Each time before, the process ended over it. It shall not take this one along.
             await self._dead_letter(entry, received.type, "no delivery came to an end")
             return
@@ -154,7 +154,7 @@ class StreamReader(LoopWorker):
 
     async def _attempt(self, entry: Entry, received: ReceivedEvent) -> None:
         try:
-            result = await self._desk.handle(received)
+            result = await self._dispatcher.handle(received)
         except Exception as error:
             await self._unless_outage(entry)
             await self._failed(entry, received, error)
@@ -165,13 +165,13 @@ class StreamReader(LoopWorker):
     async def _unless_outage(self, entry: Entry) -> None:
         """Raise when it is the database that fails; it was not the event's fault, so it was no delivery."""
         try:
-            await self._desk.ping()
+            await self._dispatcher.ping()
         except Exception:
             await self._group.undo_delivery(entry)
             raise
 
     async def _failed(self, entry: Entry, received: ReceivedEvent, error: Exception) -> None:
-        if entry.deliveries >= self._patience.max_deliveries:
+        if entry.deliveries >= self._retry_policy.max_deliveries:
             await self._dead_letter(entry, received.type, f"{type(error).__name__}: {error}")
             return
         about = {"event_id": str(received.id), "type": received.type, "deliveries": entry.deliveries}
@@ -184,8 +184,8 @@ class StreamReader(LoopWorker):
         await self._group.acknowledge(entry.id)
         about = {"stream": self._group.stream, "entry": entry.id.decode(), "type": type_}
         logger.error("event put with the dead letters", extra=about)
-        DEAD_LETTERS.labels(self._desk.service).inc()
+        DEAD_LETTERS.labels(self._dispatcher.service).inc()
         self._count(type_, "dead")
 
     def _count(self, type_: str, result: str, times: int = 1) -> None:
-        HANDLED.labels(self._desk.service, self._desk.describe(type_), result).inc(times)
+        HANDLED.labels(self._dispatcher.service, self._dispatcher.describe(type_), result).inc(times)

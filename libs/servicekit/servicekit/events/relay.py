@@ -133,8 +133,8 @@ class OutboxRelay(LoopWorker):
         for row in rows:
             pipeline.xadd(self._stream, encode(self._source, row))  # type: ignore[arg-type]  # a dict is invariant
         pipeline.exists(self._mark)
-        *_, kept = await pipeline.execute()
-        if not kept:
+        *_, is_marked = await pipeline.execute()
+        if not is_marked:
             raise StreamLost(self._stream)
 
     async def _trim(self) -> None:

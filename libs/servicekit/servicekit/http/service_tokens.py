@@ -32,7 +32,7 @@ class ServiceTokens:
         self._http = http
         self._url = f"{auth_url.rstrip('/')}/internal/v1/oauth/token"
         self._credentials = (client_id, secret)
-        self._kept: dict[tuple[str, str], tuple[str, float]] = {}
+        self._cache: dict[tuple[str, str], tuple[str, float]] = {}
         self._lock = asyncio.Lock()
 
     async def send(  # noqa: PLR0913  # the parts of a request
@@ -63,10 +63,10 @@ class ServiceTokens:
     async def get(self, audience: str, scope: str, *, refused: str | None = None) -> str:
         """Return a token for one service, not the `refused` one; raises DependencyUnavailable without one."""
         async with self._lock:
-            token, expires = self._kept.get((audience, scope), ("", 0.0))
+            token, expires = self._cache.get((audience, scope), ("", 0.0))
             if time.monotonic() >= expires - RENEW_SECONDS or token == refused:
                 token, expires = await self._fetch(audience, scope)
-                self._kept[audience, scope] = token, expires
+                self._cache[audience, scope] = token, expires
             return token
 
     async def _fetch(self, audience: str, scope: str) -> tuple[str, float]:

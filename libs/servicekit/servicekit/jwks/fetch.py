@@ -55,22 +55,22 @@ class KeySet:
     max_age: float | None = None
 
 
-async def fetch(url: str, held: KeySet, limits: FetchLimits) -> KeySet:
+async def fetch(url: str, cached: KeySet, limits: FetchLimits) -> KeySet:
     """Get the key set, or the held one again if the source says that it still holds; raises KeySetError."""
     try:
         async with asyncio.timeout(limits.total_timeout):
-            return await _fetch(url, held, limits)
+            return await _fetch(url, cached, limits)
     except (TimeoutError, httpx.TimeoutException):
         raise KeySetError("error_timeout") from None
     except (httpx.HTTPError, OSError, ValueError) as error:
         raise KeySetError("error_network") from error
 
 
-async def _fetch(url: str, held: KeySet, limits: FetchLimits) -> KeySet:
+async def _fetch(url: str, cached: KeySet, limits: FetchLimits) -> KeySet:
     # Identity, so that the limit on the body counts what is really sent.
     headers = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
-    if held.etag:
-        headers["If-None-Match"] = held.etag
+    if cached.etag:
+        headers["If-None-Match"] = cached.etag
     # A client a fetch: no cookies, no loop that it belongs to, and one every few minutes costs nothing.
     timeout = httpx.Timeout(limits.read_timeout, connect=limits.connect_timeout)
     async with (
@@ -78,8 +78,8 @@ async def _fetch(url: str, held: KeySet, limits: FetchLimits) -> KeySet:
         client.stream("GET", url, headers=headers) as response,
     ):
         max_age = _max_age(response.headers)
-        if response.status_code == httpx.codes.NOT_MODIFIED and held.etag:
-            return replace(held, max_age=max_age)
+        if response.status_code == httpx.codes.NOT_MODIFIED and cached.etag:
+            return replace(cached, max_age=max_age)
         if response.status_code != httpx.codes.OK:
             raise _refusal(response)
         body = await _read(response, limits.max_body)

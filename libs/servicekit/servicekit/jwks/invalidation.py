@@ -63,10 +63,10 @@ class JwksInvalidationListener(LoopWorker):
 def parse_key_ids(data: bytes) -> list[str]:
     """Read which keys a message names; of what cannot be read, none."""
     try:
-        said = orjson.loads(data)
+        message = orjson.loads(data)
     except ValueError:
         return []
-    kids = said.get("burnt") if isinstance(said, dict) else None
+    kids = message.get("burnt") if isinstance(message, dict) else None
     return [kid for kid in kids[:MAX_KIDS] if jose.is_kid(kid)] if isinstance(kids, list) else []
 
 

@@ -152,15 +152,15 @@ class JwksRefresher:
                 await asyncio.shield(self.launch("timer"))
 
     async def _refresh(self, reason: str) -> bool:
-        held = self._snapshot.key_set
+        cached = self._snapshot.key_set
         try:
             with REFRESH_SECONDS.labels(self._url).time():
-                key_set = await fetch(self._url, held, self._policy.limits)
+                key_set = await fetch(self._url, cached, self._policy.limits)
         except KeySetError as error:
             REFRESHED.labels(self._url, reason, error.kind).inc()
             self._fail(error)
             return False
-        REFRESHED.labels(self._url, reason, "304" if key_set.keys is held.keys else "200").inc()
+        REFRESHED.labels(self._url, reason, "304" if key_set.keys is cached.keys else "200").inc()
         self._keep(key_set)
         return True
 

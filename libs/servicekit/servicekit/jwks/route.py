@@ -13,7 +13,7 @@ router = APIRouter(dependencies=[public], include_in_schema=False)
 async def known_keys(request: Request) -> JSONResponse:
     """Return auth's key set (RFC 7517) as it is known here; raises KeySourceUnavailable when it is stale."""
     keys: JwksCache = request.app.state.resources.keys
-    held = [key.jwk() for key in keys.all_keys()]
+    jwks = [key.jwk() for key in keys.all_keys()]
     return JSONResponse(
-        {"keys": held}, headers={"Cache-Control": "no-store"}, media_type="application/jwk-set+json"
+        {"keys": jwks}, headers={"Cache-Control": "no-store"}, media_type="application/jwk-set+json"
     )
