@@ -29,7 +29,7 @@ async def search_conversations(
     context: RunContextWrapper[RunContext],
     query: Annotated[str, Field(min_length=1, max_length=200, description="The words to look for.")],
 ) -> str:
-    """Search what this person said and heard in earlier conversations."""
+    """Search this person's earlier conversations."""
     matches = await context.context.conversations.search(query)
     if not matches:
         return "Nothing that was said before matches."

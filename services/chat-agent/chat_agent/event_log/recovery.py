@@ -58,7 +58,7 @@ def read_log_state(events: Iterable[RunEvent]) -> LoggedState:
 
 
 def retracted_items(state: LoggedState, items: Sequence[dict[str, Any]]) -> list[str]:
-    """List the items that were told and are not stored: they will be said anew."""
+    """Return the logged items that are not stored: they will be generated again."""
     stored = Counter(filter(None, map(identity, items)))
     retracted = list(state.partial)
     for item_id, item in state.completed.items():
@@ -70,7 +70,7 @@ def retracted_items(state: LoggedState, items: Sequence[dict[str, Any]]) -> list
 
 
 def missing_items(state: LoggedState, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """List the items that are stored and were not told."""
+    """Return the stored items that are not logged."""
     logged = Counter(logged_identity(item) for item in state.completed.values())
     missing = []
     for item in items:
@@ -108,7 +108,7 @@ def logged_identity(item: dict[str, Any]) -> Identity:
 
 
 def completed_handoffs(items: Sequence[dict[str, Any]]) -> set[Identity]:
-    """List the outputs of handoffs, which are told as a change of the agent."""
+    """Return the outputs of handoffs, which are logged as a change of the agent."""
     calls = {item["call_id"] for item in items if is_handoff(item)}
     return {("output", call_id) for call_id in calls}
 

@@ -1,4 +1,4 @@
-"""Ends of runs, and questions, that nobody has told: told by whoever notices."""
+"""Repairs logs of runs whose last event is missing, when somebody subscribes."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,7 +48,7 @@ class TerminalEventRepair:
             return 0
         if newest is not None and newest.is_terminal:
             return newest.seq
-        # Right behind what was read: when somebody else has told it meanwhile, this is not added.
+        # Right after what was read: if somebody else has appended it meanwhile, this is not added.
         seq = newest.seq + 1 if newest is not None else 1
         type_, fields = terminal_event(outcome_from_row(run))
         event = make_event(seq, type_, run_id, run.conversation_id, fields, datetime.now(UTC))

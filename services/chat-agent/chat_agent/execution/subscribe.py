@@ -67,7 +67,7 @@ async def _next_batch(manager: RunManager, run_id: UUID, after: int) -> tuple[Se
 
 async def _is_idle_after(manager: RunManager, run_id: UUID, seq: int) -> bool:
     """Return whether nothing has come, or will come by itself, after event number `seq`."""
-    # In this order: what is told before a run rests, or ends, is in its log before its row says so.
+    # In this order: events before the end or the wait of a run are in its log before its row says so.
     if not await manager.repair.is_idle(run_id):
         return False
     last = await manager.event_source(run_id).last()

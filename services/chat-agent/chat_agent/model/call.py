@@ -137,11 +137,11 @@ class ModelCall:
         """Close the stream; usage that the provider has not reported is estimated."""
         if not self._is_finished:
             self._is_finished = True
-            if self._buffered:  # else it never said that it has heard the question
+            if self._buffered:  # else the provider never confirmed the request
                 self._meter.estimate(self._name, self._request.characters, self._output_characters)
         closing: Any = getattr(self._stream, "aclose", None)
         if closing is not None:
-            with contextlib.suppress(Exception):  # it is over; how it ended is told already
+            with contextlib.suppress(Exception):  # it is over; how it ended is reported already
                 await closing()
 
     async def _next(self) -> TResponseStreamEvent:

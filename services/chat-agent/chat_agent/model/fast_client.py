@@ -66,7 +66,7 @@ class FastClient:
         ):
             async for event in events:
                 if error := event.get("error"):
-                    raise openai.APIError("the stream told of an error", request_of(answer), body=error)
+                    raise openai.APIError("the stream reported an error", request_of(answer), body=error)
                 if (shaped := shape(event)) is not None:
                     yield shaped
 

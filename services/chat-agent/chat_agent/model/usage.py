@@ -44,7 +44,7 @@ class UsageMeter:
         )
 
     def estimate(self, model: str, input_characters: int, output_characters: int) -> None:
-        """Count an answer for which the provider told nothing."""
+        """Count an answer whose usage the provider did not report."""
         input_tokens, output_tokens = estimated_tokens(input_characters), estimated_tokens(output_characters)
         self._add(
             model,

@@ -1,4 +1,4 @@
-"""The voice of AG-UI 1.0, the protocol between agents and frontends that CopilotKit speaks."""
+"""The encoder for AG-UI 1.0, the protocol between agents and frontends that CopilotKit speaks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The voice of the Vercel AI SDK: its UI message stream, version 1."""
+"""The encoder for the Vercel AI SDK: its UI message stream, version 1."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -23,7 +23,7 @@ MAX_TEXT = 60_000
 Item = TypeVar("Item")
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(storable)]
 Name = Annotated[str, Field(max_length=256)]
-# The first item that does not fit is told, and no others are looked at.
+# Validation stops at the first invalid item.
 Messages = Annotated[list[Item], Field(fail_fast=True, max_length=2000)]
 Parts = Annotated[list[Item], Field(fail_fast=True, max_length=500)]
 Members = Annotated[dict[str, Any], Field(max_length=1000), BeforeValidator(max_length(1000))]

@@ -27,7 +27,7 @@ class SentMessage:
 
 
 class RetransmissionFilter:
-    """Holds back what a client has heard already; raises AnswerWithdrawn when it differs."""
+    """Holds back text that a client has already; raises AnswerWithdrawn when it differs."""
 
     def __init__(self) -> None:
         self._messages: dict[str, SentMessage] = {}
@@ -46,7 +46,7 @@ class RetransmissionFilter:
         return message
 
     def unsent(self, item_id: str, delta: str) -> str:
-        """Return the part of a delta that the client has not heard."""
+        """Return the part of a delta that the client does not have."""
         message = self._messages[item_id]
         owed = len(message.sent) - message.position
         repeated, new = delta[:owed], delta[owed:]

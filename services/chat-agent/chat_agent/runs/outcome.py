@@ -53,7 +53,7 @@ def outcome_payload(outcome: Outcome) -> dict[str, object]:
 
 
 def approval_payload(approval: Approval) -> dict[str, object]:
-    """Return what is told of a tool call that a person has to allow."""
+    """Return the payload of a request for approval."""
     return {
         "approval_id": str(approval.id),
         "call_id": approval.call_id,

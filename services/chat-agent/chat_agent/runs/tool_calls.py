@@ -63,7 +63,7 @@ class ToolCallJournal:
 
 
 def outcome_unknown_message(name: str) -> str:
-    """Return what is told to the user about a call whose outcome is unknown."""
+    """Return the message about a call whose outcome is unknown."""
     return f"The process that called {name} was lost, and nobody knows whether it was done."
 
 

@@ -1,4 +1,4 @@
-"""The voice of OpenAI's Chat Completions."""
+"""The encoder for OpenAI's Chat Completions."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 
 class ChatCompletion(ProtocolEncoder):
-    """Says a run as chunks of one choice, or, once it has heard all, as a whole completion.
+    """Encodes a run as chunks of one choice, or, once it has heard all, as a whole completion.
 
     Tools, handoffs and approvals go into the field `acme`: as `tool_calls` a client would run them itself.
     """
@@ -44,7 +44,7 @@ class ChatCompletion(ProtocolEncoder):
         self._acme: Json = {"status": "completed", "approvals": []}
 
     def completion(self) -> Json:
-        """Return the completion, when all was heard."""
+        """Return the completion, once it was fed with the whole run."""
         refused = self.finish_reason == "content_filter"
         message: Json = {
             "role": "assistant",

@@ -102,7 +102,7 @@ def status_of(status: int) -> int:
 
 
 def to_openai_error(problem: dict[str, Any]) -> dict[str, Any]:
-    """Build an error of a problem; of several things that do not fit, the first is told."""
+    """Build an error of a problem; of several invalid values, the first is named."""
     first = next(iter(problem.get("errors", ())), None)
     param, message = problem.get("param"), problem["detail"]
     if first is not None:

@@ -1,4 +1,4 @@
-"""The voice of OpenAI's Responses."""
+"""The encoder for OpenAI's Responses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ SERVER = "acme"
 
 
 class ResponseStream(ProtocolEncoder):
-    """Says a run as the events of a response; `response` is the response as far as it was heard.
+    """Encodes a run as the events of a response; `response` is the response as far as it was heard.
 
     The same run is always said with the same sequence numbers, so a stream can be resumed after any of them.
     """
@@ -154,7 +154,7 @@ class ResponseStream(ProtocolEncoder):
     def run_resumed(self, payload: Payload) -> Iterator[bytes]:
         """Continue a resumed run: sent text must come again unchanged, other open items are ended."""
         if self.response["status"] != "in_progress":
-            # A client that was told that it had ended hears of it as of a new one.
+            # To a client that read its end, it is a new one.
             yield from self.run_started(payload)
         self._retransmission.retract(payload["withdrawn"])
         for item_id in payload["withdrawn"]:
