@@ -34,7 +34,7 @@ def create_sandbox(
 
 
 def main() -> None:
-    """Serve the sandbox until it is told to end."""
+    """Serve the sandbox until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.main", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8900)

@@ -119,7 +119,7 @@ def run(server: str, argv: Sequence[str | Path], *, account: Account | None = No
 
 
 class Child:
-    """A server process of ours, logging to a file; it is told to stop when we are gone, however we went."""
+    """A server process that logs to a file and is stopped when this process ends, however it ends."""
 
     def __init__(
         self,

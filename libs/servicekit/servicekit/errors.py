@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 class ServiceError(Exception):
-    """An error that the caller is told of; `detail` is a sentence for a person."""
+    """An error that the caller receives; `detail` is a sentence for a person."""
 
     status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
     default_detail: ClassVar[str] = ""

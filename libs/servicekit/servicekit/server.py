@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
 
 
 def serve(app: FastAPI) -> None:
-    """Answer on the public and the internal port until told to stop; exits with 3 when it cannot start."""
+    """Serve the public and the internal port until stopped; exits with 3 when it cannot start."""
     settings: ServiceSettings = app.state.resources.settings
     # What was made while starting stays; the collector need not look at it, nor take it apart at the end.
     gc.freeze()

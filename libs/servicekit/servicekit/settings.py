@@ -61,7 +61,7 @@ class Environment(EnvSettingsSource):
 
 
 class ServiceSettings(BaseSettings):
-    """What a service is told from outside. A variable is the upper-cased name of its field."""
+    """The settings of a service. A variable is the upper-cased name of its field."""
 
     model_config = SettingsConfigDict(
         extra="ignore",

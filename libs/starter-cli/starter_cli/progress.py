@@ -15,7 +15,7 @@ from starter_cli.startup import Progress
 
 
 def display_for(console: Console) -> "LineDisplay | TableDisplay":
-    """Choose how to show a start; it is entered for that time, and told of what happens later, too."""
+    """Choose how to show a start; it is entered for that time, and notified of what happens later, too."""
     return TableDisplay(console) if console.is_terminal else LineDisplay(console)
 
 

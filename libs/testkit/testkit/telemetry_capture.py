@@ -36,7 +36,7 @@ SETTINGS: Any = {
 
 
 class CapturedTelemetry:
-    """What a service has told since it was started with `settings`; it must run in this process."""
+    """What a service has emitted since it was started with `settings`; it must run in this process."""
 
     # Spans are made where they have somewhere to go; here that is this process, and nobody listens there.
     settings: ClassVar[Mapping[str, str]] = {

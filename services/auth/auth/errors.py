@@ -52,7 +52,7 @@ class SessionNotFound(NotFound):
 
 
 class UserNotFound(NotFound):
-    """No account has this id or address; only operators are told."""
+    """No account has this id or email address; only operators get this answer."""
 
     default_detail = "User not found."
 
@@ -64,7 +64,7 @@ class PeopleOnly(Forbidden):
 
 
 class InvalidEmailToken(BadRequest):
-    """The token of a mail is unknown, used, replaced by a newer one, or too old; which, is not told."""
+    """The token of an email is unknown, used, replaced or expired; the answer does not say which."""
 
     default_detail = "This link is invalid or has expired. Request a new one."
 

@@ -1,4 +1,4 @@
-"""What auth is told from outside."""
+"""The settings of auth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -242,7 +242,7 @@ class Settings(ServiceSettings):
 
     @property
     def rp_id(self) -> str | None:
-        """The host that passkeys are bound to (WebAuthn section 5.1.2); None when nobody has told us one."""
+        """The host that passkeys are bound to (WebAuthn section 5.1.2); None when it is not configured."""
         return self.auth_webauthn_rp_id or (urlsplit(self.app_public_url or "").hostname or None)
 
     @property

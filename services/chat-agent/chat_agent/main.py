@@ -50,7 +50,7 @@ async def running_manager(app: FastAPI, resources: Resources, settings: Settings
 
 
 async def hand_over_on_stop(resources: Resources, manager: RunManager) -> None:
-    """Hand everything over as soon as the process is told to end, while its streams still stand."""
+    """Hand every run over as soon as the process is asked to stop, while its streams are still open."""
     await resources.stopping.wait()
     await manager.hand_over()
 

@@ -1,4 +1,4 @@
-"""Reads the streams of other services, and sees to it that each event is handled or ends as a dead letter."""
+"""Consumes the streams of other services: each event is handled, or becomes a dead letter."""
 
 import asyncio
 import logging

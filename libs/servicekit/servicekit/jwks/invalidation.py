@@ -23,7 +23,7 @@ LISTEN_SECONDS = 5.0
 
 
 class JwksInvalidationListener(LoopWorker):
-    """Listens, and has the key set refreshed; keys that are named as burnt are dropped at once."""
+    """Refreshes the key set on a message; keys that the message names as revoked are dropped at once."""
 
     def __init__(self, redis: Redis, keys: JwksCache) -> None:
         super().__init__("key-alarm")

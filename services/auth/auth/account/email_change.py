@@ -1,4 +1,4 @@
-"""Changing the address of an account: the new one is confirmed first, and the old one is told of it."""
+"""Changes the email address of an account: the new one is confirmed first, the old one is notified."""
 
 from servicekit.auth.tokens import Principal
 from sqlalchemy import select

@@ -1,4 +1,4 @@
-"""Writing into the audit log: with the change that is told of, or alone where nothing was changed."""
+"""Writes the audit log: in the transaction of the change, or alone where nothing was changed."""
 
 import logging
 from enum import StrEnum

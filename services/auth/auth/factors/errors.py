@@ -84,7 +84,7 @@ class InvalidTotpCode(BadRequest):
 
 
 class InvalidPasskey(BadRequest):
-    """What the browser made is not a passkey for here, or its challenge is over; which, is not told."""
+    """The passkey is not valid here, or its challenge has expired; the answer does not say which."""
 
     default_detail = "The passkey could not be registered. Start again."
 
@@ -123,7 +123,7 @@ class FactorNotFound(NotFound):
 
 
 class PasskeysDisabled(NotFound):
-    """Nobody has told this service for which host passkeys would be."""
+    """The host that passkeys are bound to is not configured."""
 
     default_detail = "Passkeys are not enabled here."
 

@@ -1,4 +1,4 @@
-"""Adding, renaming and removing factors. Each is told to the account's owner, and written down."""
+"""Adds, renames and removes factors. Each change is emailed to the account's owner, and audited."""
 
 from uuid import UUID
 

@@ -44,7 +44,7 @@ class RateLimits:
         await self.limits.take(f"auth:{use}:for:{hidden}", limit=limit, per=per)
 
     async def try_acquire_email(self, email_key: str) -> bool:
-        """Return whether a mailbox may get one more mail; nobody is told when it may not."""
+        """Return whether a mailbox may get one more email; the answer does not show when it may not."""
         return await self.try_acquire("mail", email_key)
 
     async def try_acquire(self, use: str, subject: str) -> bool:

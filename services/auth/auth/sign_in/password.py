@@ -121,7 +121,7 @@ async def verify_password(services: AuthServices, attempt: Attempt, user: User |
 async def reject(
     services: AuthServices, attempt: Attempt, user: User | None, why: FailureReason
 ) -> InvalidCredentials:
-    """Count a refusal and write it down; who is kept out by it is told."""
+    """Count and audit a refusal; the owner is emailed when it locks the account."""
     SIGN_INS.labels("refused").inc()
     is_guess = why is not FailureReason.MAY_NOT_ENTER
     blocks_address = is_guess and await services.lockout.fail(attempt)

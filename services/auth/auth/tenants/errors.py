@@ -84,7 +84,7 @@ class PreconditionRequired(ServiceError):
 
 
 class InvalidInvite(BadRequest):
-    """The invite is unknown, used up, revoked, too old, or another's; which, is not told."""
+    """The invite is unknown, used, revoked, expired, or for another address; which is not said."""
 
     default_detail = "This invitation is invalid or has expired. Ask for a new one."
 

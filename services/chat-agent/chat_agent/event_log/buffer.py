@@ -132,7 +132,7 @@ class EventBuffer:
 
     @property
     def changed(self) -> asyncio.Event:
-        """Return what is set when more is recorded, readers have to leave, or have heard nothing for long."""
+        """Return the event that is set when there is more to read, or readers must stop or be kept alive."""
         return self._changed
 
     def wake_readers(self) -> None:

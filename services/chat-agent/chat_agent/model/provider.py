@@ -96,7 +96,7 @@ ERROR_HANDLERS: RunErrorHandlers[Any] = {"model_refusal": refusal_as_answer}
 
 
 def run_config(provider: ModelProvider) -> RunConfig:
-    """Build what every run is told: where models come from, spoken to how; usage is always asked for."""
+    """Build the configuration of every run: the model provider and its settings, with usage."""
     return RunConfig(
         model_provider=provider,
         model_settings=ModelSettings(include_usage=True, store=False),

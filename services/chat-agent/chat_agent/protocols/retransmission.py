@@ -18,7 +18,7 @@ class AnswerWithdrawn(ServiceError):
 
 @dataclass
 class SentMessage:
-    """What a client has heard of one message, and how much of it was said in its newest telling."""
+    """What was sent of one message to a client, and how much of it was repeated since."""
 
     item_id: str
     sent: str = ""

@@ -1,4 +1,4 @@
-"""What is heard of tenants, and which events were handled."""
+"""Tenants as known from events, and the ids of handled events."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 
 class ChatCompletion(ProtocolEncoder):
-    """Encodes a run as chunks of one choice, or, once it has heard all, as a whole completion.
+    """Encodes a run as chunks of one choice, or, once all events were fed, as a whole completion.
 
     Tools, handoffs and approvals go into the field `acme`: as `tool_calls` a client would run them itself.
     """

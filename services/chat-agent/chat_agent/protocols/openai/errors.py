@@ -1,4 +1,4 @@
-"""Errors in OpenAI's shape, with our codes: everything that is a problem elsewhere is told so under /v1."""
+"""Errors in OpenAI's shape, with our codes: every problem under /v1 is rendered so."""
 
 from collections.abc import Iterable
 from http import HTTPStatus

@@ -12,7 +12,7 @@ ID = re.compile(r"resp_[0-9a-f]{32}")
 
 
 def response_of(run: Run, request: Json) -> Json:
-    """Return the response as it stands before anything was heard; what the client asked for is given back."""
+    """Return the response before any event, with the client's parameters echoed."""
     id_, previous = response_id(run.id), request.get("previous_response_id")
     return {
         "id": id_,

@@ -17,7 +17,7 @@ SERVER = "acme"
 
 
 class ResponseStream(ProtocolEncoder):
-    """Encodes a run as the events of a response; `response` is the response as far as it was heard.
+    """Encodes a run as the events of a response; `response` is the response so far.
 
     The same run is always said with the same sequence numbers, so a stream can be resumed after any of them.
     """
