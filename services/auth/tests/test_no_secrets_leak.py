@@ -3,6 +3,8 @@
 import json
 import logging
 
+from servicekit.settings import RotatingSecret
+
 from .all_tokens import everything as all_tokens
 from .all_tokens import replica
 
@@ -36,8 +38,19 @@ async def everything(auth):
         auth.password,
         WRONG,
         "what-chat-agent-proves-itself-with",
-        *auth.settings.peppers().values(),
+        *(secret.get_secret_value() for secret in peppers(auth.settings)),
     }
+
+
+def peppers(settings):
+    """The peppers and keys that this service stores digests and ciphertexts by."""
+    found = [
+        one
+        for name in type(settings).model_fields
+        if isinstance(one := getattr(settings, name), RotatingSecret)
+    ]
+    assert len(found) >= 6
+    return found
 
 
 async def test_writes_no_secret_and_no_address_into_its_logs(start, capsys):

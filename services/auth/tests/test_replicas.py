@@ -79,7 +79,7 @@ async def test_no_token_is_refused_while_all_replicas_are_replaced(auth, replica
             tokens.append(await sign_in(http, new.url, auth.password))
             up.remove(old)
             old.terminate()
-            assert await asyncio.to_thread(old.ended) == 0
+            assert await asyncio.to_thread(old.wait) == 0
             assert await key_ids(http, new.url) == await key_ids(http, up[0].url)
         is_over.set()
     # A request that was under way to a replica that has just ended has no answer; the gateway repeats it.

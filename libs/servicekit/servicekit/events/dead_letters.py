@@ -12,7 +12,7 @@ from servicekit.events.consumer_group import ConsumerGroup, Entry
 # Names of CloudEvents attributes have no underscore, so these cannot hide one.
 REASON, DELIVERIES, STREAM, ENTRY = b"dead_reason", b"dead_deliveries", b"dead_stream", b"dead_entry"
 MAX_REASON = 500
-ENTRY_ID = re.compile(r"\d+-\d+")
+ENTRY_ID = re.compile(r"\d{1,20}-\d{1,20}")
 
 
 @dataclass(frozen=True)

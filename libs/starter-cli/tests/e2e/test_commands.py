@@ -82,7 +82,7 @@ def test_somebody_made_by_hand_can_sign_in(stack: Stack, someone: Callable[[], P
     [
         ((), "short", "at least 15 characters"),
         (("--role", "admin"), PASSWORD, "repeat the command with --update"),
-        (("--update", "--role", "admin"), PASSWORD, "no other owner"),
+        (("--update", "--role", "admin"), PASSWORD, "last owner"),
     ],
 )
 def test_seeding_somebody_says_in_one_sentence_why_it_does_not(
