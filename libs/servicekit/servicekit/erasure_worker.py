@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from servicekit.database import Database
 from servicekit.erasure import WORK
-from servicekit.workers.base import LoopWorker, until_set
+from servicekit.workers.base import LoopWorker
 
 BATCH_SIZE = 200
 # The pause while something is pending, and while nothing is: what this process records is erased at once.
@@ -35,9 +35,8 @@ class ErasureWorker(LoopWorker):
     """Erases in small batches; several replicas may run."""
 
     def __init__(self, database: Database, rules: Sequence[ErasureRule]) -> None:
-        super().__init__("erasure")
+        super().__init__("erasure", wakeup=database.wakeup(WORK))
         self._database = database
-        self._wakeup = database.wakeup(WORK)
         self._rules = rules
         self._is_pending = select(or_(*(rule.pending.exists() for rule in rules)))
 
@@ -47,16 +46,11 @@ class ErasureWorker(LoopWorker):
 
     async def step(self) -> float:
         """Erase one batch of each rule, and the next one at once while there are more."""
-        self._wakeup.clear()
         async with self._database.begin() as db:
             if not await db.scalar(self._is_pending):
                 return IDLE_SECONDS
         counts = [await self._apply(rule) for rule in self._rules]
         return 0 if max(counts) >= BATCH_SIZE else POLL_SECONDS
-
-    async def idle(self, seconds: float) -> None:
-        """Idle until it is time to poll, or this process has recorded that somebody was deleted."""
-        await until_set(self._wakeup, seconds)
 
     async def _apply(self, rule: ErasureRule) -> int:
         async with self._database.begin() as db:

@@ -81,3 +81,26 @@ async def test_relays_and_consumers_stop_at_whatever_moment_they_are_told(bus: A
     for moment in range(40):
         async with asyncio.timeout(10), running_all([bus.relay(), bus.consumer()]):
             await asyncio.sleep(moment / 2000)
+
+
+class Sleeper(Shaky):
+    """A worker that would idle for an hour between two steps."""
+
+    def __init__(self, wakeup: asyncio.Event) -> None:
+        super().__init__(failures=0)
+        self._wakeup = wakeup
+
+    async def step(self) -> float:
+        await super().step()
+        return 3600
+
+
+async def test_a_wakeup_is_a_reason_for_the_next_step_and_each_is_taken_once(until: Any) -> None:
+    wakeup = asyncio.Event()
+    worker = Sleeper(wakeup)
+    async with running_all([worker]):
+        for steps in (1, 2, 3):
+            await until(lambda steps=steps: asyncio.sleep(0, worker.steps == steps))
+            await asyncio.sleep(0.05)
+            assert worker.steps == steps
+            wakeup.set()

@@ -321,6 +321,17 @@ def test_a_replica_that_is_alone_takes_its_runs_up_again(replica, at) -> None:
     assert standing(whole) == whole[-1].data["output"]
 
 
+def test_a_run_that_is_handed_over_is_claimed_at_once(replica, at) -> None:
+    # By the clock alone, the other replica would look for it in ten minutes.
+    leaving, staying = replica(run_lease_seconds=NEVER), replica(run_lease_seconds=3600)
+    received_events = started(at(leaving.url), SLOWLY, most=10)
+    leaving.terminate()
+    whole = received_events + rest(at(staying.url), received_events[0].data["run_id"], after=10)
+    assert is_whole(whole)
+    assert of_kind(whole, "run.resumed")[0]["reason"] == "handed_over"
+    assert leaving.wait() == 0
+
+
 def test_a_replica_that_stood_still_changes_nothing_any_more(
     replica, other: str, at, settings: Settings, other_services
 ) -> None:

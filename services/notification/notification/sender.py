@@ -14,7 +14,7 @@ from servicekit import telemetry
 from servicekit.backoff import Backoff
 from servicekit.database import Database
 from servicekit.encryption import DecryptionFailed
-from servicekit.workers.base import LoopWorker, shielded, until_set
+from servicekit.workers.base import LoopWorker, shielded
 
 from notification import deliveries, rendering
 from notification.deliveries import Outcome
@@ -40,12 +40,11 @@ class Sender(LoopWorker):
     """Claim due deliveries and hand them to the provider. Any number of senders may run."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        super().__init__("sender")
+        super().__init__("sender", wakeup=database.wakeup(Delivery.__tablename__))
         self._database = database
         self._settings = settings
         self._circuit = Backoff(*CIRCUIT_SECONDS, time.monotonic)
         self._idle = POLL_SECONDS[0]
-        self._wakeup = database.wakeup(Delivery.__tablename__)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -57,7 +56,6 @@ class Sender(LoopWorker):
 
     async def step(self) -> float:
         """Send one batch; while the provider takes nothing, rest longer and longer."""
-        self._wakeup.clear()
         # No transaction is open during the request: the lease keeps the deliveries ours.
         async with self._database.begin() as db:
             batch = await deliveries.claim(db, BATCH_SIZE)
@@ -72,9 +70,9 @@ class Sender(LoopWorker):
         """Idle until it is time to poll or an email is enqueued."""
         if self._circuit.remaining():
             # The provider takes no email now, however many there are.
-            await super().idle(seconds)
+            await asyncio.sleep(seconds)
         else:
-            await until_set(self._wakeup, seconds)
+            await super().idle(seconds)
 
     async def _send_all(self, batch: Sequence[Delivery]) -> None:
         outcomes = await asyncio.gather(*map(self._send, batch))

@@ -18,7 +18,7 @@ from servicekit.events.consumer import Consumer, RetryPolicy
 from servicekit.events.consumer_group import ConsumerGroup, stream_of, trim
 from servicekit.events.dispatcher import Handler
 from servicekit.events.outbox import encode, outbox
-from servicekit.workers.base import BACKOFF_SECONDS, LoopWorker, Throttle, shielded, until_set
+from servicekit.workers.base import BACKOFF_SECONDS, LoopWorker, Throttle, shielded
 
 __all__ = ["Consumer", "Handler", "OutboxRelay", "RetryPolicy", "republish"]
 
@@ -56,7 +56,7 @@ class OutboxRelay(LoopWorker):
         trim_every: float = 10.0,
         pauses: tuple[float, float] = BACKOFF_SECONDS,
     ) -> None:
-        super().__init__(f"relay:{source}", pauses)
+        super().__init__(f"relay:{source}", pauses, database.wakeup(outbox.name))
         self._database = database
         self._redis = redis
         self._source = source
@@ -65,7 +65,6 @@ class OutboxRelay(LoopWorker):
         # put both into one slot of a cluster.
         self._mark = f"{{{self._stream}}}:kept"
         self._groups = [ConsumerGroup(redis, self._stream, reader) for reader in readers]
-        self._wakeup = database.wakeup(outbox.name)
         self._batch = batch
         self._poll = poll
         self._idle = poll[0]
@@ -98,7 +97,6 @@ class OutboxRelay(LoopWorker):
         """Trim when it is time, which makes room where there is none; then send one batch."""
         if self._trimming.due():
             await self._trim()
-        self._wakeup.clear()
         # A batch that is sent and not committed would be sent again by the next relay.
         if await shielded(self._send_batch()):
             self._has_sent = True
@@ -106,10 +104,6 @@ class OutboxRelay(LoopWorker):
             return 0
         self._idle = min(self._idle * 1.5, self._poll[1])
         return self._idle
-
-    async def idle(self, seconds: float) -> None:
-        """Idle until it is time to poll, or something is published by this process."""
-        await until_set(self._wakeup, seconds)
 
     async def _send_batch(self) -> int:
         async with self._database.begin() as session:

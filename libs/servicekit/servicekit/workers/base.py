@@ -21,11 +21,20 @@ BACKOFF_SECONDS = (0.1, 5.0)
 
 
 class LoopWorker(ABC):
-    """A worker that repeats one step for ever; an outage is logged when it begins and when it ends."""
+    """A worker that repeats one step for ever; an outage is logged when it begins and when it ends.
 
-    def __init__(self, name: str, pauses: tuple[float, float] = BACKOFF_SECONDS) -> None:
+    With `wakeup`, the next step is taken as soon as this event is set (see `Database.wakeup`).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pauses: tuple[float, float] = BACKOFF_SECONDS,
+        wakeup: asyncio.Event | None = None,
+    ) -> None:
         self.name = name
         self._pauses = pauses
+        self._wakeup = wakeup
         self._failures = 0
 
     @abstractmethod
@@ -37,8 +46,11 @@ class LoopWorker(ABC):
         """Do a part of the work; returns the seconds to rest before the next."""
 
     async def idle(self, seconds: float) -> None:
-        """Idle between two steps."""
-        await asyncio.sleep(seconds)
+        """Idle between two steps, until woken or for so many seconds."""
+        if self._wakeup is None:
+            await asyncio.sleep(seconds)
+        else:
+            await until_set(self._wakeup, seconds)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -57,6 +69,9 @@ class LoopWorker(ABC):
 
     async def _run_step(self) -> None:
         while True:
+            if self._wakeup is not None:
+                # Before the step: what is set while it runs is a reason for another one.
+                self._wakeup.clear()
             rest = await self.step()
             check_cancelled()
             self._recovered()

@@ -6,7 +6,7 @@ from enum import StrEnum
 from redis.asyncio import Redis
 from servicekit.auth.revocations import EVERY_SESSION, REMEMBERED_SECONDS, format_entry, publish
 from servicekit.database import Database, wake_on_commit
-from servicekit.workers.base import LoopWorker, Throttle, until_set
+from servicekit.workers.base import LoopWorker, Throttle
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -71,10 +71,9 @@ class RevocationPublisher(LoopWorker):
     """
 
     def __init__(self, database: Database, redis: Redis) -> None:
-        super().__init__("revocations told", (0.1, 1.0))
+        super().__init__("revocations told", (0.1, 1.0), database.wakeup(Revocation.__tablename__))
         self._database = database
         self._redis = redis
-        self._wakeup = database.wakeup(Revocation.__tablename__)
         self._everything = Throttle(FULL_PUBLISH_INTERVAL_SECONDS)
         self._published: set[str] = set()
 
@@ -84,17 +83,12 @@ class RevocationPublisher(LoopWorker):
 
     async def step(self) -> float:
         """Publish what is new, and now and then everything."""
-        self._wakeup.clear()
         if self._everything.due():
             self._published = set()
             await self._publish_recent(REMEMBERED_SECONDS)
         else:
             await self._publish_recent(OVERLAP_SECONDS)
         return PUBLISH_INTERVAL_SECONDS
-
-    async def idle(self, seconds: float) -> None:
-        """Idle until it is time to poll, or something is revoked by this process."""
-        await until_set(self._wakeup, seconds)
 
     async def _publish_recent(self, seconds: int) -> None:
         recent = select(Revocation.key, func.extract("epoch", Revocation.revoked_at)).where(

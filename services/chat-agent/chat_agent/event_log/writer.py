@@ -7,6 +7,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
+from servicekit.backoff import exponential
 from servicekit.workers.base import check_cancelled, until_set
 
 from chat_agent.event_log.buffer import EventBuffer
@@ -113,4 +114,4 @@ class EventWriter:
         if not self._failures:
             shortest, longest = BATCH_SECONDS
             return max(0.0, min(shortest + runs * BATCH_SECONDS_PER_RUN, longest) - took)
-        return min(BACKOFF_SECONDS[1], BACKOFF_SECONDS[0] * 2.0 ** min(self._failures, 10))
+        return exponential(self._failures + 1, *BACKOFF_SECONDS)

@@ -1,9 +1,10 @@
 """Keeps the leases of the runs that are worked on here, and takes those that nobody works on any more."""
 
 import logging
+import math
 import time
 
-from servicekit.workers.base import BACKOFF_SECONDS, LoopWorker, Throttle, until_set
+from servicekit.workers.base import BACKOFF_SECONDS, LoopWorker, Throttle
 
 from chat_agent.execution.manager import RunManager
 from chat_agent.models import Run
@@ -53,20 +54,19 @@ class RunClaimer(LoopWorker):
     """Claims runs that nobody executes: lost, handed over, or next in their conversation; a Worker."""
 
     def __init__(self, manager: RunManager) -> None:
-        super().__init__("takeover")
+        super().__init__("takeover", wakeup=manager.claim_due)
         self._manager = manager
         self._interval = manager.lease.ttl.total_seconds() / 6
-        self._waiting_since = 0.0
+        self._waiting_since = -math.inf
         self._checked_at = time.monotonic()
 
     async def begin(self) -> None:
         """Delay claims after an outage, while no lease could be renewed."""
-        self._waiting_since = time.monotonic() if self._failures else 0.0
+        self._waiting_since = time.monotonic() if self._failures else -math.inf
         await self._manager.database.ping()
 
     async def step(self) -> float:
         """Claim runs that are due, and start them."""
-        self._manager.claim_due.clear()
         async with self._manager.database.begin() as session:
             is_any_due = await leases.is_any_due(session)
         before, self._checked_at = self._checked_at, time.monotonic()
@@ -78,10 +78,6 @@ class RunClaimer(LoopWorker):
                 logger.info("run taken over", extra={"run_id": str(run.id), "attempt": run.attempt})
                 self._manager.start(run)
         return self._interval
-
-    async def rest(self, seconds: float) -> None:
-        """Sleep until the next check, or until a claim is due."""
-        await until_set(self._manager.claim_due, seconds)
 
     async def _claim(self) -> list[Run]:
         manager = self._manager

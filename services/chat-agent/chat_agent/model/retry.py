@@ -1,7 +1,6 @@
 """A model that is asked again, and another in its place, until one of them says the first word."""
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from agents import Model, ModelResponse, ModelSettings, Usage
 from agents.items import TResponseStreamEvent
 from openai.types.responses import ResponseCompletedEvent
+from servicekit.backoff import exponential, jittered
 from servicekit.errors import ServiceError
 
 from chat_agent.errors import (
@@ -93,8 +93,7 @@ async def should_retry(failure: ServiceError, attempt: int) -> bool:
     )
     if not is_passing or wait > MAX_RETRY_AFTER:
         return False
-    backoff = min(FIRST_BACKOFF * 2**attempt, MAX_BACKOFF)
-    await asyncio.sleep(max(wait, random.uniform(backoff / 2, backoff)))  # noqa: S311  # jitter
+    await asyncio.sleep(max(wait, jittered(exponential(attempt + 1, FIRST_BACKOFF, MAX_BACKOFF))))
     return True
 
 
