@@ -97,7 +97,7 @@ def wait_until(condition: Callable[[], bool], *, seconds: float) -> bool:
 def run(server: str, argv: Sequence[str | Path], *, account: Account | None = None, text: str = "") -> str:
     """Run a program to its end, with text as its input, and return what it printed.
 
-    Raises PartUnavailable if it cannot be run or fails.
+    Raises ServerUnavailable if it cannot be run or fails.
     """
     try:
         result = subprocess.run(  # noqa: S603

@@ -48,7 +48,7 @@ class EmbeddedServer(ABC):
         return self._child is not None and self._child.is_running
 
     def start(self) -> Self:
-        """Start the server and return when it answers; PartUnavailable when it cannot."""
+        """Start the server and return when it answers; ServerUnavailable when it cannot."""
         if self.is_running:
             return self
         self.stop()

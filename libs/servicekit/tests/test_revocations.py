@@ -20,6 +20,7 @@ from servicekit.auth.permissions import Role
 from servicekit.auth.revocations import KEY, REMEMBERED_SECONDS, Revocations, format_entry, publish
 from servicekit.auth.tokens import Principal
 from servicekit.settings import ServiceSettings
+from servicekit.workers.supervisor import running_all
 from testkit.app import client, running
 from testkit.databases import Databases
 from testkit.issuer import Issuer
@@ -228,6 +229,15 @@ def settings(redis_url: str, issuer: Issuer, databases: Databases) -> ServiceSet
         auth_issuer=issuer.issuer,
         auth_jwks_url=issuer.jwks_url,
     )
+
+
+async def test_a_revocation_wakes_whoever_would_else_read_in_an_hour(redis, until):
+    feed = Revocations(redis, "shop", every=3600)
+    async with running_all([feed]):
+        for session in ("first", "second"):
+            # A subscription misses what is published before it; that is read by the step that follows it.
+            await publish(redis, [format_entry("session", session, NOW)])
+            await until(lambda session=session: feed.is_revoked(principal(session_id=session)))
 
 
 async def test_every_service_refuses_what_was_revoked_even_where_no_workers_run(redis, settings, issuer):

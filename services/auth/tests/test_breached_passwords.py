@@ -67,6 +67,6 @@ async def test_says_why_at_a_change(auth):
 
 async def test_who_has_such_a_password_from_before_can_still_sign_in(auth):
     await auth.somebody()
-    kept = await auth.app.state.services.passwords.hash(LEAKED[0])
-    await auth.database.execute("update users set password_hash = $1", kept)
+    stored_hash = await auth.app.state.services.passwords.hash(LEAKED[0])
+    await auth.database.execute("update users set password_hash = $1", stored_hash)
     assert (await auth.sign_in(password=LEAKED[0])).status_code == 200

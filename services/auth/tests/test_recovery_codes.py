@@ -81,9 +81,11 @@ async def keep_older_code(auth, bundle, code):
     """Keep a code as the version before did: 80 bits, found by its keyed digest."""
     user_id = UUID(bundle["user_id"].removeprefix("user:"))
     pepper = auth.settings.auth_password_pepper
-    kept = keyed_hash(pepper, "recovery code", user_id.bytes, code.replace("-", ""))
+    digest = keyed_hash(pepper, "recovery code", user_id.bytes, code.replace("-", ""))
     await auth.database.execute("delete from recovery_codes")
-    await auth.database.execute("insert into recovery_codes (digest, user_id) values ($1, $2)", kept, user_id)
+    await auth.database.execute(
+        "insert into recovery_codes (digest, user_id) values ($1, $2)", digest, user_id
+    )
 
 
 async def test_a_code_of_an_older_version_works_once(auth):

@@ -1,35 +1,19 @@
 import pytest
 from billing_webhook.worker import HANDLERS
-from servicekit.app import build_resources
 from servicekit.events.dead_letters import list_dead_letters, replay_dead_letter
-from servicekit.events.relay import Consumer, RetryPolicy
-from servicekit.workers.supervisor import running_all
-
-IMPATIENT = RetryPolicy(max_deliveries=2, first_retry=0.05, block=0.1)
+from testkit.impatient_consumer import impatient_consumer
 
 
 @pytest.fixture
 async def laid_aside(settings, redis, until):
     """Wait for dead letters; the service's own reactions run under a consumer that gives up soon."""
-    resources = build_resources("billing-webhook", settings)
-    service = Consumer(
-        resources.database,
-        resources.redis,
-        service="billing-webhook",
-        sources=("chat-agent",),
-        handlers=HANDLERS,
-        retry_policy=IMPATIENT,
-    )
-    async with running_all([service]):
+    async with impatient_consumer("billing-webhook", settings, ("chat-agent",), HANDLERS):
 
         async def all_of(number):
             letters = await list_dead_letters(redis, "billing-webhook")
             return letters if len(letters) == number else None
 
         yield lambda number: until(lambda: all_of(number))
-    await resources.database.close()
-    await resources.redis.aclose()
-    await resources.http.aclose()
 
 
 USED = {

@@ -1,5 +1,6 @@
 """What the tests of the chat-agent share: the service on a real socket, its other_services, and callers."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from redis import Redis
 from sandbox.model import create_model
 from testkit.issuer import Issuer
 from testkit.live_server import serving
@@ -271,3 +273,21 @@ def person(url: str, issuer: Issuer) -> Iterator[Callable[..., httpx.Client]]:
 @pytest.fixture
 def ann(person: Callable[..., httpx.Client]) -> httpx.Client:
     return person()
+
+
+@pytest.fixture
+def completed_events(redis_url: str) -> Callable[[str], list[dict[str, Any]]]:
+    """Read the `chat.run.completed.v1` events of a run from the bus.
+
+    Other tests' runs are on it too, and a relay that finds the stream lost sends its last events again:
+    these are the events of one run, and each of them once.
+    """
+
+    def read(run_id: str) -> list[dict[str, Any]]:
+        with Redis.from_url(redis_url) as redis:
+            entries = [fields for _, fields in redis.xrange("events:chat-agent")]
+        completed = [entry for entry in entries if entry[b"type"] == b"chat.run.completed.v1"]
+        events = {entry[b"id"]: json.loads(entry[b"data"]) for entry in completed}
+        return [event for event in events.values() if event["run_id"] == run_id]
+
+    return read

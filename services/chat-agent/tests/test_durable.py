@@ -154,14 +154,8 @@ def row(settings: Settings, run_id: str) -> dict[str, Any]:
     return dict(matches)
 
 
-def ledger(redis_url: str, run_id: str) -> list[dict[str, Any]]:
-    with Redis.from_url(redis_url) as redis:
-        received = [json.loads(fields[b"data"]) for _, fields in redis.xrange("events:chat-agent")]
-    return [data for data in received if data["run_id"] == run_id]
-
-
 def test_a_run_goes_on_where_a_killed_replica_left_it(
-    replica, other: str, at, other_services, settings: Settings, redis_url: str
+    replica, other: str, at, other_services, settings: Settings, completed_events
 ) -> None:
     lost, here = replica(), at(other)
     received_events = started(at(lost.url), SLOWLY, most=14)
@@ -187,8 +181,7 @@ def test_a_run_goes_on_where_a_killed_replica_left_it(
     assert (run["status"], run["attempt"], run["losses"]) == ("completed", 2, 1)
     assert last["usage"]["estimated"] is True
     assert last["usage"]["requests"] == 2
-    until(lambda: ledger(redis_url, run_id))
-    (received,) = ledger(redis_url, run_id)
+    (received,) = until(lambda: completed_events(run_id))
     assert received["estimated"] is True
 
 

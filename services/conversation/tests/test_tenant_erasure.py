@@ -18,7 +18,9 @@ TENANT = uuid4()
 SOON, PAST = timedelta(days=1), timedelta(days=-1)
 
 
-def told(what: str, version: int, tenant_id: UUID = TENANT, after: timedelta | None = None) -> ReceivedEvent:
+def tenant_event(
+    what: str, version: int, tenant_id: UUID = TENANT, after: timedelta | None = None
+) -> ReceivedEvent:
     data = {"tenant_id": str(tenant_id), "version": version}
     if after is not None:
         data["purge_after"] = (datetime.now(UTC) + after).isoformat()
@@ -61,7 +63,7 @@ async def test_what_a_deleted_tenant_said_goes_when_its_time_is_over(database, p
     # Noted all at once, before anybody tidies up.
     async with database.begin() as db:
         for what, version, after in events:
-            event = told(what, version, after=after)
+            event = tenant_event(what, version, after=after)
             await HANDLERS[event.type](db, event)
     await RetentionWorker(database, rules=retention_rules()).step()
     assert (await kept(ann), await kept(eve)) == (left, 1)
@@ -70,7 +72,7 @@ async def test_what_a_deleted_tenant_said_goes_when_its_time_is_over(database, p
 async def test_listens_to_auth(app, database, redis_url):
     consumer, housekeeping = workers(app.state.resources)
     assert (consumer.name, housekeeping.name) == ("consumer:conversation", "housekeeping")
-    event = told("deleted", 2, after=SOON)
+    event = tenant_event("deleted", 2, after=SOON)
     attributes = {
         **event.model_dump(mode="json", include={"id", "type", "source", "subject", "time"}),
         "specversion": "1.0",

@@ -5,13 +5,9 @@ import json
 import pytest
 from notification.handlers import HANDLERS
 from notification.main import create_app
-from servicekit.app import build_resources
 from servicekit.events.dead_letters import list_dead_letters
-from servicekit.events.relay import Consumer, RetryPolicy
-from servicekit.workers.supervisor import running_all as at_work
 from testkit.app import running
-
-IMPATIENT = RetryPolicy(max_deliveries=2, first_retry=0.05, block=0.1)
+from testkit.impatient_consumer import impatient_consumer
 
 
 @pytest.fixture
@@ -38,9 +34,9 @@ async def test_logs_tell_of_every_mail_and_show_neither_address_nor_token(
     async with running(create_app(settings.model_copy(update={"logging_sink": "stdout"}))):
         for person in people:
             await row_of(person, sealed_token=None)
-    told = [line for line in lines(*people) if line["event"] == "email attempt"]
-    assert sorted(line["status"] for line in told) == ["failed", "queued", "sent", "sent"]
-    assert {line["template"] for line in told} == {"email_verification"}
+    attempts = [line for line in lines(*people) if line["event"] == "email attempt"]
+    assert sorted(line["status"] for line in attempts) == ["failed", "queued", "sent", "sent"]
+    assert {line["template"] for line in attempts} == {"email_verification"}
 
 
 async def test_the_database_holds_the_token_sealed_and_only_until_it_is_sent(
@@ -77,8 +73,8 @@ async def test_in_production_mail_that_is_off_is_said_once_and_kept(settings, si
     person = await sign_up()
     async with running(create_app(settings.model_copy(update=changes))):
         await row_of(person, status="queued", attempts=0)
-    said = [line for line in lines(person) if line["event"].startswith("email is off")]
-    assert [line["level"] for line in said] == ["warning"]
+    warnings = [line for line in lines(person) if line["event"].startswith("email is off")]
+    assert [line["level"] for line in warnings] == ["warning"]
     async with running(create_app(settings)):
         await mailed(person)
 
@@ -86,25 +82,13 @@ async def test_in_production_mail_that_is_off_is_said_once_and_kept(settings, si
 @pytest.fixture
 async def laid_aside(settings, redis, until):
     """Wait for dead letters; the service's own reactions run under a consumer that gives up soon."""
-    resources = build_resources("notification", settings)
-    impatient = Consumer(
-        resources.database,
-        resources.redis,
-        service="notification",
-        sources=("auth",),
-        handlers=HANDLERS,
-        retry_policy=IMPATIENT,
-    )
-    async with at_work([impatient]):
+    async with impatient_consumer("notification", settings, ("auth",), HANDLERS):
 
         async def all_of(number):
             letters = await list_dead_letters(redis, "notification")
             return letters if len(letters) == number else None
 
         yield lambda number: until(lambda: all_of(number))
-    await resources.database.close()
-    await resources.redis.aclose()
-    await resources.http.aclose()
 
 
 async def test_what_cannot_be_mailed_is_laid_aside_without_showing_it(laid_aside, sign_up):

@@ -1,8 +1,9 @@
 """How often each person, and each tenant, may call the routes of a service.
 
 Every route for authenticated callers counts as a read or a write, so that none is without a limit; a costly
-one may count as something else besides (`auth.rated`). All replicas count together, in Redis. While Redis is
-away each process counts by itself: calls stay bounded, and what needs nothing else of Redis goes on.
+one may count as something else besides (`dependencies.rate_limited`). All replicas count together, in Redis.
+While Redis is away each process counts by itself: calls stay bounded, and what needs nothing
+else of Redis goes on.
 """
 
 import time

@@ -1,9 +1,9 @@
 """Authorization policies: every route declares one of these.
 
-`Caller`, `allowed()`: somebody in a tenant. `SignedIn`: a person without one, too. `acting()`, `serving()`:
-our own services, on internal routes. `public`: anybody.
+`Caller`, `require()`: somebody in a tenant. `SignedIn`: a person without one, too. `on_behalf_of()`,
+`service_only()`: our own services, on internal routes. `public`: anybody.
 
-    Reader = Annotated[Principal, allowed("conversations:read")]
+    Reader = Annotated[Principal, require("conversations:read")]
 
     @router.get("/{conversation_id}")
     async def read(conversation_id: UUID, caller: Reader) -> Conversation: ...

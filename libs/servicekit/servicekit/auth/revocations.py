@@ -1,6 +1,7 @@
 """Revoked tokens: published in Redis, and held in memory by every service.
 
-Verifying a token asks nobody: each process reads what is new about once a second. A mark is what is revoked
+Verifying a token asks nobody: each process reads what is new as soon as a message says so, and
+every five seconds. A mark is what is revoked
 (`session:<sid>`, `token:<jti>`, `subject:<sub>`, `client:<client_id>`, `tenant:<id>`) and when, in whole
 seconds: sessions and tokens are over for good; of a subject or a client all tokens are refused that were
 issued until then, and so are those of a tenant's machines. (Sessions of its people are revoked one by one.)
@@ -73,7 +74,7 @@ async def publish(redis: Redis, marks: Collection[str]) -> None:
 
 
 class Revocations(LoopWorker):
-    """The revocations that a process knows of; `covers` is what a TokenVerifier asks."""
+    """The revocations that a process knows of; `is_revoked` is what a TokenVerifier asks."""
 
     def __init__(
         self,

@@ -90,7 +90,7 @@ class ReceivedEvent(BaseModel):
 
     @classmethod
     def decode(cls, fields: Mapping[bytes, bytes]) -> Self:
-        """Read a stream entry; unknown attributes are ignored. Raises Undecodable."""
+        """Read a stream entry; unknown attributes are ignored. Raises InvalidEvent."""
         try:
             attributes = {name.decode(): value.decode() for name, value in fields.items()}
             data = orjson.loads(attributes.get("data", ""))

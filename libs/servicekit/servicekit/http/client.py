@@ -56,7 +56,7 @@ class HttpPool:
     async def exchange(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> HttpResponse:
-        """Send a request once, and take in the whole answer; raises Unanswered."""
+        """Send a request once, and read the whole response; raises NoResponse."""
         if self._session is None:
             self._session = self._open()
         try:

@@ -45,12 +45,12 @@ def test_events_are_numbered_without_holes(owner: Person) -> None:
 def test_what_was_streamed_is_what_is_kept(owner: Person) -> None:
     received = owner.stream(REVIEW)
     ended = received[-1][1].data
-    said = "".join(delta["delta"] for delta in fields(received, "message.delta"))
-    assert said == ended["output"]
+    streamed = "".join(delta["delta"] for delta in fields(received, "message.delta"))
+    assert streamed == ended["output"]
     messages = owner.messages(ended["conversation_id"])
     assert [(message["role"], message["content"]) for message in messages] == [
         ("user", REVIEW),
-        ("assistant", said),
+        ("assistant", streamed),
     ]
 
 

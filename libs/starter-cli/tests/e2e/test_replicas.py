@@ -22,7 +22,7 @@ class Listener:
 
     def __init__(self, person: Person) -> None:
         self._person = person
-        self.heard: list[RunEvent] = []
+        self.received: list[RunEvent] = []
 
     def begin(self, then: Callable[[], None] = lambda: None) -> None:
         """Ask for a run and hear it until the stream ends or breaks; `then` is for when it is under way."""
@@ -30,21 +30,21 @@ class Listener:
         with suppress(httpx.TransportError), chat as answer:
             assert answer.status_code == 200, answer.read()
             for event in events.read(answer):
-                self.heard.append(event)
-                if len(self.heard) == 20:
+                self.received.append(event)
+                if len(self.received) == 20:
                     then()
 
     def go_on(self, person: Person) -> None:
         """Hear the rest as somebody else's connection gives it."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        path = f"/api/v1/runs/{self.heard[0].data['run_id']}/events"
+        path = f"/api/v1/runs/{self.received[0].data['run_id']}/events"
         while not self.is_over:
-            assert time.monotonic() < deadline, self.heard[-1]
-            after = {"Last-Event-ID": self.heard[-1].id}
+            assert time.monotonic() < deadline, self.received[-1]
+            after = {"Last-Event-ID": self.received[-1].id}
             with suppress(httpx.TransportError), person.http.stream("GET", path, headers=after) as answer:
                 assert answer.status_code in {200, 503}, answer.read()
                 if answer.status_code == 200:
-                    self.heard.extend(events.read(answer))
+                    self.received.extend(events.read(answer))
             time.sleep(0.1)
 
     def all(self) -> None:
@@ -54,13 +54,13 @@ class Listener:
 
     @property
     def is_over(self) -> bool:
-        return bool(self.heard) and self.heard[-1].type in TERMINAL
+        return bool(self.received) and self.received[-1].type in TERMINAL
 
     @property
     def text(self) -> str:
         """Put together what was said and not withdrawn."""
         items: dict[str, str] = {}
-        for event in self.heard:
+        for event in self.received:
             if event.type == "message.delta":
                 items[event.data["item_id"]] = items.get(event.data["item_id"], "") + event.data["delta"]
             for withdrawn in event.data.get("withdrawn", []):
@@ -69,12 +69,12 @@ class Listener:
 
 
 def check_whole(person: Person, listener: Listener) -> None:
-    """See that a client has heard everything once, and that this is what was kept."""
-    heard = listener.heard
-    assert [event.id for event in heard] == [str(number + 1) for number in range(len(heard))]
-    assert [event.type for event in heard if event.type in TERMINAL] == ["run.completed"]
-    assert listener.text == heard[-1].data["output"]
-    messages = person.messages(heard[-1].data["conversation_id"])
+    """Check that a client received every event once, and that this is what was stored."""
+    received = listener.received
+    assert [event.id for event in received] == [str(number + 1) for number in range(len(received))]
+    assert [event.type for event in received if event.type in TERMINAL] == ["run.completed"]
+    assert listener.text == received[-1].data["output"]
+    messages = person.messages(received[-1].data["conversation_id"])
     assert [(message["role"], message["content"]) for message in messages] == [
         ("user", SLOW),
         ("assistant", listener.text),
@@ -101,7 +101,7 @@ def test_a_run_whose_replica_is_killed_is_finished_by_the_other_and_nothing_is_m
     assert not listener.is_over
     listener.go_on(neighbour)
     check_whole(neighbour, listener)
-    assert [event.type for event in listener.heard].count("run.resumed") == 1
+    assert [event.type for event in listener.received].count("run.resumed") == 1
     until(lambda: stack.pid(replica) not in {None, before})
 
 
@@ -112,7 +112,7 @@ def test_a_replica_that_is_replaced_in_good_order_loses_no_run(
     listeners = [Listener(neighbour) for _ in range(4)]
     with ThreadPoolExecutor() as pool:
         listening = [pool.submit(listener.all) for listener in listeners]
-        until(lambda: all(len(listener.heard) > 10 for listener in listeners))
+        until(lambda: all(len(listener.received) > 10 for listener in listeners))
         stack.restart(replica)
         for each in listening:
             each.result()
@@ -124,8 +124,8 @@ def test_both_replicas_tell_the_same_of_a_run(stack: Stack, neighbour: Person) -
     listener = Listener(neighbour)
     with ThreadPoolExecutor() as pool:
         listening = pool.submit(listener.all)
-        until(lambda: listener.heard)
-        path = f"/api/v1/runs/{listener.heard[0].data['run_id']}/events"
+        until(lambda: listener.received)
+        path = f"/api/v1/runs/{listener.received[0].data['run_id']}/events"
 
         def told(replica: str) -> list[RunEvent]:
             with at(stack, replica, neighbour) as direct, direct.http.stream("GET", path) as answer:
@@ -134,4 +134,4 @@ def test_both_replicas_tell_the_same_of_a_run(stack: Stack, neighbour: Person) -
         during = list(pool.map(told, REPLICAS))
         listening.result()
         after = list(pool.map(told, REPLICAS))
-    assert [*during, *after] == [listener.heard] * 4
+    assert [*during, *after] == [listener.received] * 4

@@ -42,7 +42,7 @@ from auth.sessions import sessions
 async def delete_account(services: AuthServices, caller: Principal, password: str) -> None:
     """Close the caller's account, and erase it after AUTH_ACCOUNT_DELETION_GRACE_DAYS, or at once.
 
-    Raises SoleOwner, and as `prove` does.
+    Raises SoleOwner, and as `reauthentication.verify_password` does.
     """
     proven = await verify_password(services, caller, password)
     async with services.database.begin() as db:

@@ -21,7 +21,7 @@ from auth.services import AuthServices
 async def request_change(services: AuthServices, caller: Principal, request: EmailChange) -> None:
     """Request the verification of a new address; the response is the same whether it has an account.
 
-    Raises EmailDomainNotAllowed, or as `prove` does.
+    Raises EmailDomainNotAllowed, or as `reauthentication.verify_password` does.
     """
     signup_policy.require_allowed_domain(services, request.new_email)
     await verify_password(services, caller, request.password.get_secret_value())

@@ -15,7 +15,7 @@ from auth.services import AuthServices
 async def change(services: AuthServices, caller: Principal, request: PasswordChange) -> None:
     """Set a new password; the caller's session goes on, all others end.
 
-    Raises as `prove` and `passwords.validate_new_password` do.
+    Raises as `reauthentication.verify_password` and `passwords.validate_new_password` do.
     """
     user_before = await verify_password(services, caller, request.current_password.get_secret_value())
     password_hash = await passwords.validate_new_password(

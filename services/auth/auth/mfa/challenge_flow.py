@@ -1,6 +1,7 @@
-"""Coming in: with what was shown first where that is all there is, or else when a second factor is shown too.
+"""Signing in with a first factor, or asking for a second one where the user has one.
 
-Whatever comes first (a password, a link of a mail) calls `enter`. A passkey is both factors and does not.
+Whatever comes first (a password, the link in an email) calls `sign_in_or_challenge`. A passkey is both
+factors and does not.
 """
 
 from collections.abc import Sequence

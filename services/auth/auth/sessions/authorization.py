@@ -51,7 +51,7 @@ class RequireSensitiveWithoutTenant:
     action: SensitiveAction
 
     async def __call__(self, caller: SignedIn, services: Services) -> Principal:
-        """Verify all that the table requires; raises as `Sensitive` does."""
+        """Verify all that the table requires; raises as `RequireSensitive` does."""
         return await RequireSensitive(self.action)(caller, services)
 
 
@@ -68,7 +68,7 @@ class RequireSensitiveUnlessOwnSession:
     action: SensitiveAction
 
     async def __call__(self, session_id: UUID, caller: Caller, services: Services) -> Principal:
-        """Verify all that the table requires; raises as `Sensitive` does."""
+        """Verify all that the table requires; raises as `RequireSensitive` does."""
         return (
             caller
             if str(session_id) == caller.session_id
