@@ -4,8 +4,9 @@ from fastapi import FastAPI
 from servicekit.app import create_service
 from servicekit.server import serve
 
-from billing_webhook.routes import billing, webhooks
 from billing_webhook.settings import Settings
+from billing_webhook.stripe_events import routes as stripe_events
+from billing_webhook.usage import routes as usage
 from billing_webhook.worker import workers
 
 
@@ -15,7 +16,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "billing-webhook",
         settings or Settings(),
         description="Usage of the tenants of Acme, and webhooks of Stripe.",
-        routers=[billing, webhooks],
+        routers=[usage.router, stripe_events.router],
         workers=workers,
     )
 

@@ -1,17 +1,21 @@
-"""Workers of billing-webhook: consume events of runs and of auth, erase users, delete old rows."""
+"""Workers of billing-webhook: publish and consume events, erase users, delete old rows."""
 
 from collections.abc import Sequence
 
 from servicekit.app import Resources, run_workers
-from servicekit.events.relay import Consumer, Handler
+from servicekit.events.relay import Consumer, Handler, OutboxRelay
 from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
-from billing_webhook import erasure, usage
+from billing_webhook import erasure
 from billing_webhook.settings import Settings
+from billing_webhook.usage import ledger
+
+# Each has a consumer group, created before the first event is published.
+READERS: tuple[str, ...] = ()
 
 HANDLERS: dict[str, Handler] = {
-    "chat.run.completed.v1": usage.record,
+    "chat.run.completed.v1": ledger.record,
     **erasure.HANDLERS,
 }
 
@@ -19,6 +23,7 @@ HANDLERS: dict[str, Handler] = {
 def workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of this service."""
     return [
+        OutboxRelay(resources.database, resources.redis, source="billing-webhook", readers=READERS),
         Consumer(
             resources.database,
             resources.redis,

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook import erasure
 from billing_webhook.errors import InvalidPeriod, TenantNotFound
-from billing_webhook.events import RunCompleted
 from billing_webhook.models import UsageEntry
-from billing_webhook.schemas import ModelUsage, TenantUsage, Usage
+from billing_webhook.received_events import RunCompleted
+from billing_webhook.usage.schemas import ModelUsage, TenantUsage, Usage
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Requests and responses."""
+"""Responses of the usage routes."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -44,10 +44,3 @@ class TenantUsage(BaseModel):
     period_end: datetime
     totals: Usage
     models: list[ModelUsage]
-
-
-class Receipt(BaseModel):
-    """The event is stored; `duplicate` when it already was."""
-
-    received: bool = True
-    duplicate: bool

@@ -1,0 +1,1 @@
+"""What a tenant used: the ledger, and what is computed from it."""

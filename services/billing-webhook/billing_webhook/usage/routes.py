@@ -1,0 +1,38 @@
+"""HTTP routes of usage."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from servicekit.auth.dependencies import require
+from servicekit.auth.tokens import Principal
+from servicekit.database import Session
+
+from billing_webhook.usage import ledger, schemas
+
+BillingReader = Annotated[Principal, require("billing:read")]
+
+router = APIRouter(prefix="/api/v1/billing", tags=["billing"])
+
+
+def get_period(
+    start: Annotated[
+        schemas.UtcDatetime | None, Query(alias="from", description="Start of the period (UTC), inclusive.")
+    ] = None,
+    end: Annotated[
+        schemas.UtcDatetime | None, Query(alias="to", description="End of the period (UTC), exclusive.")
+    ] = None,
+) -> ledger.Period:
+    """Return the period of the query; by default, this calendar month."""
+    return ledger.Period.from_bounds(start, end)
+
+
+@router.get("/tenants/{tenant_id}/usage")
+async def get_tenant_usage(
+    tenant_id: UUID,
+    caller: BillingReader,
+    db: Session,
+    period: Annotated[ledger.Period, Depends(get_period)],
+) -> schemas.TenantUsage:
+    """Sum the usage of a tenant's runs, in total and by model."""
+    return await ledger.summarise(db, caller, tenant_id, period)
