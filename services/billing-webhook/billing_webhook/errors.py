@@ -40,3 +40,15 @@ class WebhooksNotConfigured(Unavailable):
     """Without a secret no event can be verified; Stripe retries for days."""
 
     default_detail = "Webhooks are not configured. Set STRIPE_WEBHOOK_SECRET."
+
+
+class BillingDisabled(NotFound):
+    """Billing is off in this installation."""
+
+    default_detail = "Billing is not enabled. Set ENABLE_BILLING=true and the STRIPE_ variables to use it."
+
+
+class StripeNotConfigured(Unavailable):
+    """There is no key for Stripe's API."""
+
+    default_detail = "Stripe is not configured. Set STRIPE_SECRET_KEY, or run `acme stripe setup`."

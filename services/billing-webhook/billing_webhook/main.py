@@ -1,9 +1,10 @@
-"""billing-webhook: the usage ledger and Stripe's events."""
+"""billing-webhook: plans, subscriptions, the usage ledger and Stripe's events."""
 
 from fastapi import FastAPI
 from servicekit.app import create_service
 from servicekit.server import serve
 
+from billing_webhook.plans import routes as plans
 from billing_webhook.settings import Settings
 from billing_webhook.stripe_events import routes as stripe_events
 from billing_webhook.usage import routes as usage
@@ -12,13 +13,16 @@ from billing_webhook.worker import workers
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service."""
-    return create_service(
+    settings = settings or Settings()
+    app = create_service(
         "billing-webhook",
-        settings or Settings(),
-        description="Usage of the tenants of Acme, and webhooks of Stripe.",
-        routers=[usage.router, stripe_events.router],
+        settings,
+        description="Plans, subscriptions and usage of the tenants of Acme, and webhooks of Stripe.",
+        routers=[plans.router, usage.router, stripe_events.router],
         workers=workers,
     )
+    app.state.stripe = settings.stripe(app.state.resources.http)
+    return app
 
 
 if __name__ == "__main__":

@@ -2,7 +2,12 @@
 
 from pydantic import Field, SecretStr
 from servicekit.auth.call_limits import CallLimits
+from servicekit.http.client import HttpPool
 from servicekit.settings import ServiceSettings
+from stripe import StripeClient
+
+from billing_webhook import stripe_client
+from billing_webhook.plans.catalog import catalog
 
 
 class Settings(ServiceSettings):
@@ -17,8 +22,10 @@ class Settings(ServiceSettings):
     stripe_secret_key: SecretStr | None = None
     # Several, separated by commas, while one is being replaced.
     stripe_webhook_secret: SecretStr | None = None
-    # Plan codes and their price ids: {"starter": "price_..."}.
+    # Plan codes and their price ids: {"starter": "price_..."}. Other plans' prices are found by lookup key.
     stripe_product_price_map: dict[str, str] = Field(default_factory=dict)
+    # Another address than Stripe's own, as of the sandbox.
+    stripe_api_base: str = ""
 
     @property
     def limits(self) -> CallLimits:
@@ -30,6 +37,20 @@ class Settings(ServiceSettings):
         """Return the secrets that a webhook may be signed with, never an empty one."""
         text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
         return [secret.strip() for secret in text.split(",") if secret.strip()]
+
+    def stripe(self, pool: HttpPool) -> StripeClient | None:
+        """Return a client of Stripe; None without a key."""
+        key = self.stripe_secret_key.get_secret_value() if self.stripe_secret_key else ""
+        return stripe_client.connect(pool, key, self.stripe_api_base) if key else None
+
+    def unfit_anywhere(self) -> list[str]:
+        """Add prices for plans that do not exist."""
+        paid = {plan.code for plan in catalog().paid_plans}
+        unknown = sorted((self.stripe_product_price_map or {}).keys() - paid)
+        return [
+            *super().unfit_anywhere(),
+            *(f"STRIPE_PRODUCT_PRICE_MAP is invalid: plans.toml has no paid plan {code}" for code in unknown),
+        ]
 
     def unfit_for_production(self) -> list[str]:
         """Add the variables that billing requires."""

@@ -48,6 +48,11 @@ def test_development_gets_by_without_stripe():
     assert Settings(**COMMON, environment="development", debug=True, enable_billing=True)
 
 
+def test_refuses_prices_of_plans_that_do_not_exist():
+    with pytest.raises(ValidationError, match=r"plans\.toml has no paid plan gold"):
+        Settings(**COMMON, stripe_product_price_map={"starter": "price_1", "gold": "price_2"})
+
+
 def test_reads_the_environment_where_what_is_empty_is_not_set(monkeypatch):
     for name, value in COMMON.items():
         monkeypatch.setenv(name.upper(), value)

@@ -54,14 +54,14 @@ class HttpPool:
         self._session: aiohttp.ClientSession | None = None
 
     async def exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, proxy: str | None = None
     ) -> HttpResponse:
         """Send a request once, and read the whole response; raises NoResponse."""
         if self._session is None:
             self._session = self._open()
         try:
             async with self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False
+                method, url, headers=headers, data=body, allow_redirects=False, proxy=proxy
             ) as response:
                 return HttpResponse(response.status, await response.read(), response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -4,13 +4,10 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from servicekit.auth.dependencies import require
-from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 
+from billing_webhook.dependencies import BillingReader
 from billing_webhook.usage import ledger, schemas
-
-BillingReader = Annotated[Principal, require("billing:read")]
 
 router = APIRouter(prefix="/api/v1/billing", tags=["billing"])
 

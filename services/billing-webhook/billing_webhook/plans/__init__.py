@@ -1,0 +1,1 @@
+"""The plans that are for sale: their prices, features and meters, out of one file."""
