@@ -11,13 +11,14 @@ from jinja2 import Environment, PackageLoader
 from sandbox.mail import create_mail
 from sandbox.model import create_model
 from sandbox.pages import create_pages
+from sandbox.stripe.app import create_stripe
 from sandbox.vault import create_vault
 
 
 def create_sandbox(
     tokens_per_second: float = 0, data: Path | None = None, gateway: str | None = None
 ) -> FastAPI:
-    """Build the whole: the model at /v1, mail at /resend, Vault at /vault, and a page at / that says so.
+    """Build the whole: the model at /v1, mail at /resend, Vault at /vault, Stripe at /stripe, a page at /.
 
     With the address of Acme's gateway also the pages that links in mails lead to, at /app.
     """
@@ -27,6 +28,7 @@ def create_sandbox(
     app.get("/healthz")(lambda: {"status": "ok"})
     app.mount("/resend", create_mail(data))
     app.mount("/vault", create_vault())
+    app.mount("/stripe", create_stripe())
     if gateway:
         app.mount("/app", create_pages(gateway))
     app.mount("/", create_model(tokens_per_second))

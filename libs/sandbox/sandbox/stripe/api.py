@@ -1,0 +1,176 @@
+"""The front of the API: authentication, parameters, idempotency, faults, expansion and answers."""
+
+import asyncio
+import json
+import logging
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from sandbox.stripe.errors import StripeError
+from sandbox.stripe.expansion import Includable, expand
+from sandbox.stripe.faults import ApiFault, FaultQueue
+from sandbox.stripe.form import decode_form
+from sandbox.stripe.idempotency import IdempotencyKeys, StoredAnswer, digest
+from sandbox.stripe.objects import API_VERSION, Params, StripeObject, new_id, public
+from sandbox.stripe.operations import Operation, Operations
+from sandbox.stripe.params import validate
+from sandbox.stripe.store import RequestContext, Store
+
+_MAX_BODY = 1_000_000
+_SESSION_PATH = "/v2/billing/meter_event_stream"
+logger = logging.getLogger(__name__)
+
+
+class DroppedConnection(Response):
+    """An answer that breaks off, as when a connection is lost."""
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Promise a body and do not send it; the server then closes the connection."""
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{", "more_body": True})
+
+
+@dataclass
+class Api:
+    """Everything that answers /v1 and /v2."""
+
+    store: Store
+    operations: Operations
+    includables: dict[tuple[str, str], Includable]
+    faults: FaultQueue = field(default_factory=FaultQueue)
+    keys: IdempotencyKeys = field(default_factory=IdempotencyKeys)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request; never raises."""
+        request_id = new_id("req", 14)
+        try:
+            response = await self._answer(request, request_id)
+        except StripeError as error:
+            response = error.response(request_id)
+        except Exception:
+            logger.exception("request to the Stripe sandbox failed")
+            message = "The Stripe sandbox failed; its log says why."
+            response = StripeError(message, type="api_error").response(request_id)
+        response.headers["Request-Id"] = request_id
+        response.headers["Stripe-Version"] = API_VERSION
+        if key := request.headers.get("Idempotency-Key"):
+            response.headers["Idempotency-Key"] = key
+        return response
+
+    async def _answer(self, request: Request, request_id: str) -> Response:
+        path = "/" + request.path_params["path"]
+        operation, ids = self.operations.match(request.method, path)
+        _authenticate(request, path)
+        fault = self.faults.for_request(request.method, path)
+        if fault and fault.kind != "delay" and not (fault.worked or fault.stored):
+            return await self._meet(fault, request)
+        params = await _read_params(request)
+        # Only what creates has keys to honour; Stripe ignores them elsewhere.
+        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+        fingerprint = digest(request.method, path, params)
+        if key and (stored := self.keys.find(key, fingerprint, self.store.now())):
+            return JSONResponse(stored.body, stored.status, headers={"Idempotent-Replayed": "true"})
+        typed = validate(operation.params, _without_usage(params), operation.supported)
+        context = RequestContext(request_id, key, str(request.base_url).rstrip("/"))
+        if key:
+            self.keys.running.add(key)
+        try:
+            if fault and fault.kind == "delay":
+                await asyncio.sleep(fault.seconds)
+            status, body = self._run(operation, typed, ids, context, fault)
+        finally:
+            self.keys.running.discard(key or "")
+        if key and (status < 500 or (fault and fault.stored)):
+            self.keys.store(key, StoredAnswer(fingerprint, status, body, self.store.now()))
+        if fault and fault.kind != "delay" and fault.worked:
+            return await self._meet(fault, request)
+        return JSONResponse(body, status)
+
+    def _run(
+        self,
+        operation: Operation,
+        params: Params,
+        ids: list[str],
+        context: RequestContext,
+        fault: ApiFault | None,
+    ) -> tuple[int, StripeObject]:
+        self.store.context = context
+        try:
+            if fault and fault.stored and not fault.worked:
+                raise _fault_error(fault)
+            answer = public(operation.handler(self.store, params, *ids))
+            body = expand(self.store, answer, params.get("expand", []), self.includables)
+            if fault and fault.stored:
+                raise _fault_error(fault)
+        except StripeError as error:
+            return error.status, error.to_json(context.id or "")
+        finally:
+            self.store.context = RequestContext(base_url=context.base_url)
+        return 200, body
+
+    async def _meet(self, fault: ApiFault, request: Request) -> Response:
+        if fault.kind == "drop":
+            return DroppedConnection()
+        if fault.kind == "timeout":
+            await _wait_for_the_client_to_leave(request)
+            return Response(status_code=504)
+        raise _fault_error(fault)
+
+
+def _fault_error(fault: ApiFault) -> StripeError:
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    if fault.should_retry is not None:
+        headers["Stripe-Should-Retry"] = str(fault.should_retry).lower()
+    if fault.status == 429:
+        message = "Request rate limit exceeded. You can learn more about rate limits here https://stripe.com/docs/rate-limits."
+        return StripeError(message, "rate_limit", status=429, headers=headers)
+    message = "An unknown error occurred. The Stripe sandbox was asked for it."
+    kind = "api_error" if fault.status >= 500 else "invalid_request_error"
+    return StripeError(message, type=kind, status=fault.status, headers=headers)
+
+
+async def _wait_for_the_client_to_leave(request: Request) -> None:
+    await request.body()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _authenticate(request: Request, path: str) -> None:
+    kind, _, key = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not key.strip():
+        message = (
+            "You did not provide an API key. Provide it in the Authorization header, as 'Bearer sk_test_…'."
+        )
+        raise StripeError(message, status=401)
+    if not (key.startswith("sk_test_") or path == _SESSION_PATH):
+        raise StripeError(f"Invalid API Key provided: {key[:8]}****{key[-4:]}", status=401)
+    version = request.headers.get("Stripe-Version", API_VERSION)
+    if version != API_VERSION:
+        message = f"Invalid Stripe API version: {version}. The sandbox speaks {API_VERSION} only."
+        raise StripeError(message)
+
+
+async def _read_params(request: Request) -> Params:
+    if request.method != "POST":
+        return decode_form(request.url.query)
+    body = await request.body()
+    if len(body) > _MAX_BODY:
+        raise StripeError("The request is too large.", status=413)
+    try:
+        if not request.headers.get("Content-Type", "").startswith("application/json"):
+            return decode_form(body.decode())
+        params = json.loads(body or b"{}")
+    except ValueError as error:
+        raise StripeError("Invalid request: the body cannot be read.") from error
+    if not isinstance(params, dict):
+        raise StripeError("Invalid request: the body is not an object.")
+    return params
+
+
+def _without_usage(params: Params) -> Params:
+    # The SDK adds to what it fetches for an event which of its methods is used.
+    return {name: value for name, value in params.items() if name != "usage"}

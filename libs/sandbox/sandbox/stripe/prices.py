@@ -1,0 +1,190 @@
+"""Prices: licensed, metered or one-time; found by lookup key."""
+
+from decimal import Decimal
+
+from sandbox.stripe.errors import StripeError, missing_object, missing_param
+from sandbox.stripe.lists import in_range, matches, page
+from sandbox.stripe.objects import Params, StripeObject, assign, merge_metadata, new_id
+from sandbox.stripe.operations import Operation
+from sandbox.stripe.products import create_product
+from sandbox.stripe.store import Store
+
+_MAX_LOOKUP_KEYS = 10
+_CREATE = (
+    "active billing_scheme currency lookup_key nickname product product_data.name product_data.metadata "
+    "product_data.id product_data.active product_data.unit_label product_data.tax_code "
+    "recurring.interval recurring.interval_count recurring.meter recurring.usage_type "
+    "recurring.trial_period_days tax_behavior transfer_lookup_key unit_amount unit_amount_decimal"
+)
+
+
+def create_price(store: Store, params: Params) -> StripeObject:
+    """Create a price of a product, which may be made along with it."""
+    _check(store, params)
+    if "product_data" in params:
+        product = create_product(store, params["product_data"])
+    else:
+        product = store.get("product", params["product"], "product")
+    recurring = _recurring(params)
+    price: StripeObject = {
+        "id": new_id("price"),
+        "object": "price",
+        "active": params.get("active", True),
+        "billing_scheme": "per_unit",
+        "created": store.now(),
+        "currency": params["currency"].lower(),
+        "custom_unit_amount": None,
+        "livemode": False,
+        "lookup_key": None,
+        "metadata": merge_metadata({}, params.get("metadata", {})),
+        "nickname": params.get("nickname"),
+        "product": product["id"],
+        "recurring": recurring,
+        "tax_behavior": params.get("tax_behavior", "unspecified"),
+        "tiers_mode": None,
+        "transform_quantity": None,
+        "type": "recurring" if recurring else "one_time",
+        **_amounts(params),
+    }
+    _set_lookup_key(store, price, params)
+    return store.insert(price, "price.created")
+
+
+def _check(store: Store, params: Params) -> None:
+    if len(params["currency"]) != 3 or not params["currency"].isalpha():
+        raise StripeError(f"Invalid currency: {params['currency'].lower()}.", param="currency")
+    if ("product" in params) == ("product_data" in params):
+        if "product" in params:
+            message = "You may only specify one of these parameters: product, product_data."
+            raise StripeError(message, "parameters_exclusive")
+        raise missing_param("product")
+    if params.get("billing_scheme", "per_unit") != "per_unit":
+        raise StripeError("The Stripe sandbox does not support tiered prices.", "not_supported_by_sandbox")
+    if "unit_amount" in params and "unit_amount_decimal" in params:
+        message = "You may only specify one of these parameters: unit_amount, unit_amount_decimal."
+        raise StripeError(message, "parameters_exclusive")
+    if "unit_amount" not in params and "unit_amount_decimal" not in params:
+        raise missing_param("unit_amount")
+    _check_meter(store, params.get("recurring", {}))
+    _check_lookup_key(store, params)
+
+
+def _check_meter(store: Store, recurring: Params) -> None:
+    is_metered = recurring.get("usage_type") == "metered"
+    if is_metered != ("meter" in recurring):
+        message = "A metered price must be backed by a meter, and only a metered price can be."
+        raise StripeError(message, param="recurring[meter]")
+    if (
+        is_metered
+        and store.get("billing.meter", recurring["meter"], "recurring[meter]")["status"] != "active"
+    ):
+        raise StripeError("The meter is not active.", "archived_meter_attached", "recurring[meter]")
+
+
+def _recurring(params: Params) -> StripeObject | None:
+    if "recurring" not in params:
+        return None
+    return {
+        "interval": params["recurring"]["interval"],
+        "interval_count": params["recurring"].get("interval_count", 1),
+        "meter": params["recurring"].get("meter"),
+        "trial_period_days": params["recurring"].get("trial_period_days"),
+        "usage_type": params["recurring"].get("usage_type", "licensed"),
+    }
+
+
+def _amounts(params: Params) -> StripeObject:
+    name = "unit_amount" if "unit_amount" in params else "unit_amount_decimal"
+    amount = Decimal(params[name])
+    if amount < 0 or -int(amount.as_tuple().exponent) > 12:
+        raise StripeError(
+            "Invalid amount: at least 0, with at most 12 decimals.", param="unit_amount_decimal"
+        )
+    is_whole = amount == amount.to_integral_value()
+    return {
+        "unit_amount": int(amount) if is_whole else None,
+        "unit_amount_decimal": f"{amount.normalize():f}",
+    }
+
+
+def _check_lookup_key(store: Store, params: Params, own: str = "") -> None:
+    key = params.get("lookup_key")
+    if not key or params.get("transfer_lookup_key"):
+        return
+    if any(price["id"] != own for price in store.where("price", lookup_key=key)):
+        message = f"A price already uses the lookup key '{key}'. Use `transfer_lookup_key=true` to move it."
+        raise StripeError(message, param="lookup_key")
+
+
+def _set_lookup_key(store: Store, price: StripeObject, params: Params) -> None:
+    if "lookup_key" not in params:
+        return
+    for other in store.where("price", lookup_key=params["lookup_key"]):
+        if other["id"] != price["id"] and params["lookup_key"]:
+            with store.updating(other, "price.updated"):
+                other["lookup_key"] = None
+    price["lookup_key"] = params["lookup_key"] or None
+
+
+def update_price(store: Store, params: Params, price_id: str) -> StripeObject:
+    """Change what of a price can change: never its amount."""
+    price = store.get("price", price_id, in_path=True)
+    _check_lookup_key(store, params, price_id)
+    with store.updating(price, "price.updated"):
+        assign(price, params, "active", "nickname", "tax_behavior")
+        _set_lookup_key(store, price, params)
+    return price
+
+
+def retrieve_price(store: Store, _: Params, price_id: str) -> StripeObject:
+    """Return a price."""
+    return store.get("price", price_id, in_path=True)
+
+
+def list_prices(store: Store, params: Params) -> StripeObject:
+    """List prices, also by lookup keys."""
+    keys = params.get("lookup_keys")
+    if keys and len(keys) > _MAX_LOOKUP_KEYS:
+        raise StripeError(f"You can list at most {_MAX_LOOKUP_KEYS} lookup keys.", param="lookup_keys")
+    wanted = params.get("recurring", {})
+    prices = [
+        price
+        for price in store.table("price").values()
+        if matches(price, params, "active", "currency", "product", "type")
+        and (keys is None or price["lookup_key"] in keys)
+        and matches(price["recurring"] or {}, wanted, *wanted)
+        and in_range(price["created"], params.get("created"))
+    ]
+    return page(prices, params, "/v1/prices")
+
+
+def get_usable_price(store: Store, price_id: str, param: str) -> StripeObject:
+    """Return an active recurring price; raises StripeError."""
+    price = store.table("price").get(price_id)
+    if price is None:
+        raise missing_object("price", price_id, param)
+    if not price["active"]:
+        raise StripeError(
+            "The price specified is inactive. This field only accepts active prices.", param=param
+        )
+    if price["type"] != "recurring":
+        message = (
+            "The price specified is set to `type=one_time` but this field only accepts prices with "
+            "`type=recurring`."
+        )
+        raise StripeError(message, param=param)
+    return price
+
+
+OPERATIONS = [
+    Operation("POST", "/v1/prices", create_price, "price_create", _CREATE),
+    Operation("GET", "/v1/prices", list_prices, "price_list"),
+    Operation("GET", "/v1/prices/{id}", retrieve_price, "price_retrieve"),
+    Operation(
+        "POST",
+        "/v1/prices/{id}",
+        update_price,
+        "price_update",
+        "active lookup_key nickname tax_behavior transfer_lookup_key",
+    ),
+]

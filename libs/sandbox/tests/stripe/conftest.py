@@ -1,0 +1,39 @@
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+from sandbox.stripe.app import create_stripe
+from stripe import HTTPXClient, StripeClient
+from testkit.live_server import serving
+
+
+@pytest.fixture(scope="module")
+def stripe_url() -> Iterator[str]:
+    with serving(create_stripe()) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def stripe(stripe_url: str) -> StripeClient:
+    """The official client, as it is."""
+    return client(stripe_url)
+
+
+@pytest.fixture
+async def async_stripe(stripe_url: str) -> AsyncIterator[StripeClient]:
+    http = HTTPXClient()
+    yield StripeClient("sk_test_sandbox", base_addresses={"api": stripe_url}, http_client=http)
+    await http.close_async()
+
+
+def client(url: str, key: str = "sk_test_sandbox", retries: int = 0) -> StripeClient:
+    addresses = {"api": url, "files": url, "connect": url, "meter_events": url}
+    return StripeClient(key, base_addresses=addresses, max_network_retries=retries)
+
+
+@pytest.fixture(scope="module")
+def http(stripe_url: str) -> Iterator[httpx.Client]:
+    """A client without any help, and without retries."""
+    headers = {"Authorization": "Bearer sk_test_sandbox"}
+    with httpx.Client(base_url=stripe_url, headers=headers) as plain:
+        yield plain
