@@ -9,6 +9,8 @@ from stripe import StripeClient
 from billing_webhook import stripe_client
 from billing_webhook.plans.catalog import catalog
 
+LIVE_KEYS = ("sk_live_", "rk_live_")
+
 
 class Settings(ServiceSettings):
     """The variables of this service, in addition to those that every service has."""
@@ -22,6 +24,16 @@ class Settings(ServiceSettings):
     stripe_secret_key: SecretStr | None = None
     # Several, separated by commas, while one is being replaced.
     stripe_webhook_secret: SecretStr | None = None
+    # How far from this clock a signature's time may be. Stripe's library takes 0 for "do not check".
+    stripe_webhook_tolerance_seconds: int = Field(300, ge=1, le=600)
+    # Of one client address.
+    stripe_webhooks_per_minute: int = Field(6000, ge=1)
+    # By default, what the secret key is of: events of the other mode are stored and not processed.
+    stripe_livemode: bool | None = None
+    # As JSON: connected accounts and contexts whose events are processed, besides those of our own account.
+    stripe_accounts: list[str] = Field(default_factory=list)
+    # Whether this process works on stored events. Where none does, they wait.
+    enable_billing_retry_worker: bool = True
     # Plan codes and their price ids: {"starter": "price_..."}. Other plans' prices are found by lookup key.
     stripe_product_price_map: dict[str, str] = Field(default_factory=dict)
     # Another address than Stripe's own, as of the sandbox.
@@ -37,6 +49,12 @@ class Settings(ServiceSettings):
         """Return the secrets that a webhook may be signed with, never an empty one."""
         text = self.stripe_webhook_secret.get_secret_value() if self.stripe_webhook_secret else ""
         return [secret.strip() for secret in text.split(",") if secret.strip()]
+
+    @property
+    def livemode(self) -> bool:
+        """Return whether this installation is for real money."""
+        key = self.stripe_secret_key.get_secret_value() if self.stripe_secret_key else ""
+        return key.startswith(LIVE_KEYS) if self.stripe_livemode is None else self.stripe_livemode
 
     def stripe(self, pool: HttpPool) -> StripeClient | None:
         """Return a client of Stripe; None without a key."""

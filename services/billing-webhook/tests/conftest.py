@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,8 @@ from billing_webhook.main import create_app
 from billing_webhook.settings import Settings
 from fastapi import FastAPI
 from redis.asyncio import Redis
+from sqlalchemy import text
+from stripe import WebhookSignature
 from testkit.app import client, running
 from testkit.eventually import until_async
 from testkit.issuer import Issuer
@@ -54,6 +57,51 @@ async def stripe(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Stripe, as far as we hear of it."""
     async with client(app) as http:
         yield http
+
+
+def an_event(type_: str = "customer.subscription.updated", **changes: Any) -> dict[str, Any]:
+    """Make a snapshot event, as Stripe sends it."""
+    event = {
+        "id": f"evt_{uuid4().hex}",
+        "object": "event",
+        "api_version": "2026-10-28.endive",
+        "created": int(time.time()),
+        "livemode": False,
+        "pending_webhooks": 1,
+        "request": {"id": "req_1", "idempotency_key": None},
+        "type": type_,
+        "data": {"object": {"id": "sub_1", "object": "subscription", "customer": "cus_1"}},
+    }
+    return {**event, **changes}
+
+
+@pytest.fixture
+def make_event() -> Callable[..., dict[str, Any]]:
+    return an_event
+
+
+@pytest.fixture
+def post_event(stripe: httpx.AsyncClient) -> Callable[..., Awaitable[httpx.Response]]:
+    """Send an event to the webhook, signed."""
+
+    async def post(event: dict[str, Any]) -> httpx.Response:
+        body = json.dumps(event, indent=2)
+        signature = WebhookSignature.generate_signature_header(body, SECRET, int(time.time()))
+        headers = {"Content-Type": "application/json", "Stripe-Signature": signature}
+        return await stripe.post("/webhooks/stripe", content=body, headers=headers)
+
+    return post
+
+
+@pytest.fixture
+def rows(app: FastAPI) -> Callable[..., Awaitable[Any]]:
+    """Read rows of the service's database."""
+
+    async def read(query: str, **values: Any) -> Any:
+        async with app.state.resources.database.begin() as db:
+            return (await db.execute(text(query), values)).all()
+
+    return read
 
 
 @pytest.fixture

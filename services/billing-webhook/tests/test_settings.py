@@ -66,6 +66,27 @@ def test_reads_the_environment_where_what_is_empty_is_not_set(monkeypatch):
     assert settings.stripe_product_price_map == {"starter": "price_1"}
 
 
+@pytest.mark.parametrize("seconds", [0, -1, 601])
+def test_refuses_a_tolerance_that_would_check_nothing(seconds):
+    with pytest.raises(ValidationError, match="STRIPE_WEBHOOK_TOLERANCE_SECONDS"):
+        Settings(**COMMON, stripe_webhook_tolerance_seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("key", "chosen", "live"),
+    [
+        (None, None, False),
+        ("sk_test_1", None, False),
+        ("sk_live_1", None, True),
+        ("rk_live_1", None, True),
+        ("sk_test_1", True, True),
+    ],
+)
+def test_knows_from_the_key_whether_it_is_for_real_money(key, chosen, live):
+    settings = Settings(**COMMON, stripe_secret_key=key and key + token_urlsafe(), stripe_livemode=chosen)
+    assert settings.livemode is live
+
+
 def test_secrets_do_not_show():
     settings = Settings(**COMMON, **STRIPE)
     assert isinstance(settings.stripe_secret_key, SecretStr)

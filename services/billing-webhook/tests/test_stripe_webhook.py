@@ -221,6 +221,26 @@ async def test_only_post_is_answered(stripe):
         assert problem(await stripe.request(method, "/webhooks/stripe")) == (405, "method_not_allowed")
 
 
+async def test_an_address_that_calls_too_often_is_told_to_wait(settings):
+    few = settings.model_copy(update={"stripe_webhooks_per_minute": 2})
+    async with running(create_app(few)) as app, client(app) as stripe:
+        headers = {**JSON, "Stripe-Signature": signature(snapshot())}
+        answers = [
+            await stripe.post("/webhooks/stripe", content=snapshot(), headers=headers) for _ in range(3)
+        ]
+        assert [answer.status_code for answer in answers] == [202, 202, 429]
+        assert answers[2].headers["Retry-After"]
+
+
+async def test_the_tolerance_of_clocks_is_a_setting(settings):
+    short = settings.model_copy(update={"stripe_webhook_tolerance_seconds": 30})
+    async with running(create_app(short)) as app, client(app) as stripe:
+        for seconds, status in ((-20, 202), (-60, 400), (60, 400)):
+            headers = {**JSON, "Stripe-Signature": signature(snapshot(), at=seconds)}
+            answer = await stripe.post("/webhooks/stripe", content=snapshot(), headers=headers)
+            assert answer.status_code == status, seconds
+
+
 async def test_while_a_secret_is_replaced_both_are_taken(settings):
     both = settings.model_copy(update={"stripe_webhook_secret": SecretStr("new, old ,")})
     async with running(create_app(both)) as app, client(app) as stripe:

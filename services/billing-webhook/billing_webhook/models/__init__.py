@@ -5,10 +5,19 @@ from servicekit.events.outbox import inbox, outbox
 
 from billing_webhook.models.base import Base
 from billing_webhook.models.billing_events import BillingEvent, BillingEventCounter
-from billing_webhook.models.stripe_events import StripeEvent
+from billing_webhook.models.stripe_events import StripeCursor, StripeDispatch, StripeEvent, StripeObject
 from billing_webhook.models.usage import UsageEntry
 
 for table in (deleted_users, inbox, outbox, tenants):
     table.to_metadata(Base.metadata)
 
-__all__ = ["Base", "BillingEvent", "BillingEventCounter", "StripeEvent", "UsageEntry"]
+__all__ = [
+    "Base",
+    "BillingEvent",
+    "BillingEventCounter",
+    "StripeCursor",
+    "StripeDispatch",
+    "StripeEvent",
+    "StripeObject",
+    "UsageEntry",
+]

@@ -1,94 +1,84 @@
-"""Events of Stripe: verified by their signature, and stored before they are acknowledged."""
+"""Stores events of Stripe, with a dispatch for each of their handlers, before they are acknowledged."""
 
 import logging
-import re
-import time
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from uuid import uuid4
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+import stripe
+from pydantic import JsonValue
+from servicekit import context
+from servicekit.database import wake_on_commit
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from stripe import SignatureVerificationError, WebhookSignature
 
-from billing_webhook.errors import InvalidPayload, InvalidSignature, WebhooksNotConfigured
-from billing_webhook.models import StripeEvent
+from billing_webhook.models import StripeDispatch, StripeEvent
+from billing_webhook.settings import Settings
+from billing_webhook.stripe_events import metrics
+from billing_webhook.stripe_events.envelope import Envelope
+from billing_webhook.stripe_events.handlers import handlers_of
+from billing_webhook.stripe_events.verify import VerifiedEvent
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 256 * 1024
-TOLERANCE_SECONDS = 300
-SIGNATURE_TIMESTAMP = re.compile(r"(?:^|,)t=([0-9]{1,12})(?:,|$)")
+RECEIVED = "received"
+# What the worker of this process is woken by.
+DISPATCHES = StripeDispatch.__tablename__
 
 
-class Envelope(BaseModel):
-    """The fields that every event has, whether it contains an object (snapshot) or refers to one (thin).
-
-    docs.stripe.com/api/events/object and docs.stripe.com/api/v2/core/events/object
-    """
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    object: Literal["event", "v2.core.event"]
-    id: Annotated[str, Field(pattern=r"^evt_[A-Za-z0-9_]+$", max_length=255)]
-    type: Annotated[str, Field(pattern=r"^[a-z0-9_.]+$", max_length=255)]
-    api_version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=64)] | None = None
-    livemode: bool
-    created: Annotated[
-        AwareDatetime, Field(ge=datetime(2010, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))
-    ]
+async def receive(db: AsyncSession, verified: VerifiedEvent, settings: Settings) -> bool:
+    """Store a verified event, and return whether it is new."""
+    event = verified.envelope
+    headers: dict[str, JsonValue] = {"t": verified.signed_at, "request_id": context.request_id()}
+    is_new = await store(db, event, verified.body, settings, headers)
+    metrics.RECEIVED.inc()
+    if not is_new:
+        metrics.DUPLICATE.inc()
+    logger.info("stripe event", extra={"event_id": event.id, "type": event.type, "duplicate": not is_new})
+    return is_new
 
 
-class VerifiedEvent(BaseModel):
-    """A verified event and the bytes that were signed."""
-
-    envelope: Envelope
-    body: bytes
-
-
-def verify(body: bytes, signature: str, secrets: list[str]) -> VerifiedEvent:
-    """Verify a webhook's body.
-
-    Raise WebhooksNotConfigured, InvalidSignature or InvalidPayload.
-    """
-    if not secrets:
-        raise WebhooksNotConfigured
-    # Stripe's library compares signatures as text, which fails on anything but ASCII.
-    is_valid = signature.isascii() and is_recent(signature)
-    if not is_valid or not any(is_signed(body, signature, secret) for secret in secrets):
-        raise InvalidSignature
-    try:
-        return VerifiedEvent(envelope=Envelope.model_validate_json(body), body=body)
-    except ValidationError:
-        raise InvalidPayload from None
-
-
-def is_recent(signature: str) -> bool:
-    """Return whether the signature is recent; Stripe's library accepts timestamps of the future."""
-    timestamp = SIGNATURE_TIMESTAMP.search(signature)
-    return timestamp is not None and abs(time.time() - int(timestamp[1])) <= TOLERANCE_SECONDS
-
-
-def is_signed(body: bytes, signature: str, secret: str) -> bool:
-    """Return whether one of the signatures in the header was made with this secret."""
-    try:
-        WebhookSignature.verify_header(body, signature, secret, TOLERANCE_SECONDS)
-    except SignatureVerificationError:
+async def store(
+    db: AsyncSession, event: Envelope, payload: bytes, settings: Settings, headers: dict[str, JsonValue]
+) -> bool:
+    """Store an event and its dispatches, and return whether it is new."""
+    status = status_of(event, settings)
+    row = event.model_dump(include={"id", "type", "api_version", "livemode", "created"})
+    row |= {"account": event.account or event.context, "payload": payload, "headers": headers}
+    # An event that is ignored must not take the place of a twin that is processed.
+    dedupe_key = event.snapshot_event or event.id if status == RECEIVED else event.id
+    new = insert(StripeEvent).values(**row, status=status, dedupe_key=dedupe_key).on_conflict_do_nothing()
+    if await db.scalar(new.returning(StripeEvent.id)) is None:
         return False
-    except UnicodeDecodeError:
-        raise InvalidPayload from None
+    observe(event, status)
+    if status == RECEIVED:
+        await dispatch(db, event)
     return True
 
 
-async def store(db: AsyncSession, verified: VerifiedEvent) -> bool:
-    """Store an event, and return whether it is new."""
-    event = verified.envelope
-    event_id = await db.scalar(
-        insert(StripeEvent)
-        .values(**event.model_dump(exclude={"object"}), payload=verified.body)
-        .on_conflict_do_nothing()
-        .returning(StripeEvent.id)
-    )
-    is_new = event_id is not None
-    logger.info("stripe event", extra={"event_id": event.id, "type": event.type, "duplicate": not is_new})
-    return is_new
+def status_of(event: Envelope, settings: Settings) -> str:
+    """Return whether an event is processed, or why not."""
+    account = event.account or event.context
+    if event.livemode != settings.livemode:
+        return "ignored_livemode"
+    if account is not None and account not in settings.stripe_accounts:
+        return "ignored_account"
+    return RECEIVED if handlers_of(event.type) else "ignored_type"
+
+
+def observe(event: Envelope, status: str) -> None:
+    """Count what an operator may have to look at."""
+    if status != RECEIVED:
+        metrics.IGNORED.labels(status.removeprefix("ignored_")).inc()
+    if event.api_version not in {None, stripe.api_version}:
+        metrics.VERSION_MISMATCH.inc()
+
+
+async def dispatch(db: AsyncSession, event: Envelope) -> None:
+    """Store a dispatch for each handler that has none, and wake the worker when the transaction commits."""
+    common = {
+        "event_id": event.id,
+        "event_created": event.created,
+        "ordering_key": event.customer or event.subject.id or event.id,
+    }
+    rows = [{**common, "id": uuid4(), "handler": handler} for handler in handlers_of(event.type)]
+    await db.execute(insert(StripeDispatch).values(rows).on_conflict_do_nothing())
+    wake_on_commit(db, DISPATCHES)

@@ -1,0 +1,65 @@
+"""Which handler processes which types of events, and to what effect.
+
+An event of a thin destination has the type of its snapshot twin with `v1.` before it, and the same handlers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A part of billing that events change: the effect of each type that it processes."""
+
+    effects: Mapping[str, str]
+
+
+SUBSCRIPTION = "applies the subscription as Stripe has it now"
+INVOICE = "applies the invoice as Stripe has it now"
+
+HANDLERS: dict[str, Handler] = {
+    "billing_sync": Handler(
+        {
+            "checkout.session.completed": "applies the subscription that the session has started",
+            "customer.deleted": "applies the customer's subscriptions, which Stripe has ended",
+            "customer.subscription.created": SUBSCRIPTION,
+            "customer.subscription.deleted": SUBSCRIPTION,
+            "customer.subscription.paused": SUBSCRIPTION,
+            "customer.subscription.resumed": SUBSCRIPTION,
+            "customer.subscription.trial_will_end": f"{SUBSCRIPTION}, and announces the end of the trial",
+            "customer.subscription.updated": SUBSCRIPTION,
+            "customer.updated": "applies the customer's e-mail address",
+            "invoice.finalization_failed": INVOICE,
+            "invoice.finalized": INVOICE,
+            "invoice.marked_uncollectible": INVOICE,
+            "invoice.paid": INVOICE,
+            "invoice.payment_action_required": INVOICE,
+            "invoice.payment_failed": INVOICE,
+            "invoice.upcoming": "applies the subscription that the invoice will be for",
+            "invoice.voided": INVOICE,
+        }
+    ),
+    "entitlements": Handler(
+        {"entitlements.active_entitlement_summary.updated": "stores the features that Stripe grants"}
+    ),
+    "meter_errors": Handler(
+        {
+            "v1.billing.meter.error_report_triggered": "logs and counts usage that Stripe could not count",
+            "v1.billing.meter.no_meter_found": "logs and counts usage that Stripe has no meter for",
+            "v2.core.health.event_generation_failure.resolved": "fetches what Stripe failed to send",
+        }
+    ),
+    "disputes_and_refunds": Handler(
+        {
+            "charge.dispute.closed": "announces how the dispute has ended",
+            "charge.dispute.created": "announces that a payment is disputed",
+            "charge.refunded": "announces how much of a payment was returned",
+        }
+    ),
+}
+
+
+def handlers_of(event_type: str) -> list[str]:
+    """Return the names of the handlers of a type of event."""
+    names = {event_type, event_type.removeprefix("v1.")}
+    return [name for name, handler in HANDLERS.items() if names & handler.effects.keys()]
