@@ -12,8 +12,10 @@ import uvloop
 from fastapi import FastAPI
 
 from servicekit.settings import ServiceSettings
+from servicekit.workers.base import until_set
 
 GRACE_SECONDS = 20
+TICK_SECONDS = 1.0
 
 
 class ServerNotListening(Exception):
@@ -22,6 +24,20 @@ class ServerNotListening(Exception):
 
 class Server(uvicorn.Server):
     """A server that leaves signals to `serve`, because two of them share a process."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take no more requests, and end when those under way are answered."""
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Serve until stopped; renew the date of the answers each second, and do not poll in between."""
+        while not await self.on_tick(0):
+            await until_set(self._stopping, TICK_SECONDS)
 
     async def check(self) -> None:
         """Raise unless requests are accepted."""
@@ -69,12 +85,12 @@ async def serve_both(public: Server, inside: Server, stopping: asyncio.Event) ->
 
     def stop() -> None:
         stopping.set()
-        public.should_exit = True
+        public.stop()
 
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, stop)
     beside = asyncio.create_task(inside.serve())
     await public.serve()
-    inside.should_exit = True
+    inside.stop()
     await beside

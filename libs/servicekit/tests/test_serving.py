@@ -1,15 +1,20 @@
 """A service as a process: it is ready when its public port answers, and not before."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from sandbox.embedded import free_port
+from servicekit.server import Server
 from testkit.eventually import until
 
 PROGRAM = """
@@ -111,3 +116,23 @@ def test_a_service_that_is_about_to_end_is_not_ready_and_finishes_its_requests(
         (tmp_path / "answer").touch()
         assert "200" in client.communicate(timeout=60)[0]
     assert process.wait(60) == 0
+
+
+class CountingServer(Server):
+    """A server that counts how often it wakes by itself."""
+
+    ticks = 0
+
+    async def on_tick(self, counter: int) -> bool:
+        """Count."""
+        self.ticks += 1
+        return await super().on_tick(counter)
+
+
+async def test_an_idle_server_wakes_once_a_second_and_stops_at_once() -> None:
+    server = CountingServer(uvicorn.Config(FastAPI(), port=free_port(), lifespan="off", log_config=None))
+    serving, began = asyncio.create_task(server.serve()), time.monotonic()
+    await asyncio.sleep(0.5)
+    assert server.ticks <= 2 + (time.monotonic() - began)
+    server.stop()
+    await serving

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from alembic import command
 from chat_agent.models import FINISHED, NEW, TRANSITIONS, RunStatus
+from chat_agent.runs.leases import NEXT_DUE
 from chat_agent.settings import Settings
 from testkit.databases import Databases, query
 
@@ -91,6 +92,26 @@ def test_what_makes_no_sense_is_not_stored(database: str, change: str) -> None:
     run_id = a_run(database, RunStatus.RUNNING)
     with pytest.raises(asyncpg.CheckViolationError):
         query(database, f"update runs set {change} where id = $1", run_id)  # noqa: S608  # ours
+
+
+def test_the_run_that_is_due_first_says_when_to_look_again(database: str) -> None:
+    def seconds_until_due() -> float | None:
+        ((seconds,),) = query(database, NEXT_DUE.text)
+        return None if seconds is None else float(seconds)
+
+    query(database, "delete from runs")
+    assert seconds_until_due() is None
+    waiting, running = a_run(database, RunStatus.WAITING), a_run(database, RunStatus.RUNNING)
+    query(database, "update runs set waiting_until = now() + interval '2 h' where id = $1", waiting)
+    query(database, "update runs set lease_expires_at = now() + interval '1 d' where id = $1", running)
+    assert 7000 < (seconds_until_due() or 0) <= 7200
+    query(database, "update runs set lease_expires_at = now() + interval '1 h' where id = $1", running)
+    assert 3400 < (seconds_until_due() or 0) <= 3600
+    query(database, "update runs set stop = 'cancel' where id = $1", waiting)
+    assert seconds_until_due() == 0
+    query(database, "update runs set stop = null where id = $1", waiting)
+    a_run(database, RunStatus.QUEUED)
+    assert seconds_until_due() == 0
 
 
 OLD_RUN = """

@@ -58,7 +58,7 @@ class RunClaimer(LoopWorker):
         self._manager = manager
         self._interval = manager.lease.ttl.total_seconds() / 6
         self._waiting_since = -math.inf
-        self._checked_at = time.monotonic()
+        self._expected_at = math.inf
 
     async def begin(self) -> None:
         """Delay claims after an outage, while no lease could be renewed."""
@@ -68,16 +68,19 @@ class RunClaimer(LoopWorker):
     async def step(self) -> float:
         """Claim runs that are due, and start them."""
         async with self._manager.database.begin() as session:
-            is_any_due = await leases.is_any_due(session)
-        before, self._checked_at = self._checked_at, time.monotonic()
-        if self._checked_at - before > self._interval * 4:
+            due_in = await leases.seconds_until_due(session)
+        now, ttl = time.monotonic(), self._manager.lease.ttl.total_seconds()
+        if now - self._expected_at > self._interval * 3:
             # Postgres stood still, or this process did: nobody's lease says much now.
-            self._waiting_since = self._checked_at
-        if is_any_due and self._checked_at - self._waiting_since > self._manager.lease.ttl.total_seconds():
+            self._waiting_since = now
+        if due_in <= 0 and now - self._waiting_since > ttl:
             for run in await self._claim():
                 logger.info("run taken over", extra={"run_id": str(run.id), "attempt": run.attempt})
                 self._manager.start(run)
-        return self._interval
+        # A lease that begins meanwhile does not end before the next look; a signal that is lost waits for it.
+        rest = min(due_in, ttl / 2) if due_in > 0 else self._interval
+        self._expected_at = now + rest
+        return rest
 
     async def _claim(self) -> list[Run]:
         manager = self._manager

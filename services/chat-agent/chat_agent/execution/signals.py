@@ -1,6 +1,6 @@
 """Signals between replicas: that runs must stop, or that there are runs to claim.
 
-None of them has to arrive: everything is in the database, which each replica polls every second or so.
+None of them has to arrive: everything is in the database, which each replica reads every few seconds.
 """
 
 import asyncio

@@ -3,6 +3,7 @@
 Each claim increments the run's `attempt`; an older attempt can change nothing any more.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -28,11 +29,14 @@ from sqlalchemy.orm import aliased
 from chat_agent.models import ACTIVE, UNFINISHED, Run, RunStatus
 from chat_agent.schemas import Usage
 
-# Asked every second by every replica.
-ANY_DUE = text("""
-    select exists(select from runs where status = 'running' and lease_expires_at <= now())
-        or exists(select from runs where status = 'queued')
-        or exists(select from runs where status = 'waiting' and (waiting_until <= now() or stop is not null))
+# Asked every few seconds by every replica.
+NEXT_DUE = text("""
+    select extract(epoch from least(
+        (select min(lease_expires_at) from runs where status = 'running'),
+        (select min(waiting_until) from runs where status = 'waiting'),
+        (select now() where exists(select from runs where status = 'queued')
+            or exists(select from runs where status = 'waiting' and stop is not null))
+    ) - now())
 """)
 HAS_QUEUED = text("""
     select exists(select from runs where conversation_id = :id and status = 'queued')
@@ -129,9 +133,10 @@ async def release(session: AsyncSession, owner: str, run_ids: list[UUID]) -> Non
     await session.execute(statement.values(owner=None, lease_expires_at=func.now(), losses=0))
 
 
-async def is_any_due(session: AsyncSession) -> bool:
-    """Return, at little cost, whether there may be a run to claim."""
-    return bool(await session.scalar(ANY_DUE))
+async def seconds_until_due(session: AsyncSession) -> float:
+    """Return, at little cost, in how many seconds there may be a run to claim; endless without any run."""
+    seconds = await session.scalar(NEXT_DUE)
+    return math.inf if seconds is None else float(seconds)
 
 
 async def claim_expired(session: AsyncSession, lease: Lease, limit: int) -> list[Run]:
