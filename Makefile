@@ -8,6 +8,8 @@ MEMBERS := libs/servicekit libs/sandbox libs/testkit libs/starter-cli \
 	services/auth services/conversation services/chat-agent services/billing-webhook services/notification
 PACKAGES := $(notdir $(patsubst %/__init__.py,%,$(wildcard libs/*/*/__init__.py services/*/*/__init__.py)))
 PROJECTS := $(MEMBERS:%=%/pyproject.toml)
+# Compiled modules are stored, whatever the shell says: a process of a service starts in a third of the time.
+unexport PYTHONDONTWRITEBYTECODE
 # Certificates come from the operating system, so that a company's own authority is trusted too.
 export UV_SYSTEM_CERTS := 1
 # A home that cannot be written to is no reason not to run.
