@@ -118,9 +118,13 @@ def chat_agent_fixed(layout: Layout) -> Environment:
 
 
 def billing_webhook_defaults(layout: Layout) -> Environment:
-    """Return the secret with which Stripe signs its events."""
+    """Return the secret with which Stripe signs its events, and where people change their plan."""
     proxies = non_empty(*PROXIES) if non_empty("STRIPE_SECRET_KEY") else {}
-    return {"STRIPE_WEBHOOK_SECRET": f"whsec_{layout.secrets['stripe-webhook-secret']}", **proxies}
+    return {
+        "STRIPE_WEBHOOK_SECRET": f"whsec_{layout.secrets['stripe-webhook-secret']}",
+        "APP_PUBLIC_URL": layout.pages_url,
+        **proxies,
+    }
 
 
 def notification_defaults(layout: Layout) -> Environment:

@@ -49,7 +49,7 @@ async def test_gives_all_that_is_granted_where_no_scope_is_named(auth):
         ({"client_secret": ""}, 422, "invalid_request"),
         ({"client_id": "conversation"}, 401, "invalid_client"),
         ({"audience": "acme-api"}, 400, "invalid_target"),
-        ({"audience": "billing-webhook"}, 400, "invalid_target"),
+        ({"audience": "notification"}, 400, "invalid_target"),
         ({"scope": "conversations:read conversations:delete"}, 400, "invalid_scope"),
         ({"scope": "*"}, 400, "invalid_scope"),
         ({"scope": "conversations:*"}, 400, "invalid_scope"),

@@ -14,17 +14,33 @@ from servicekit.database import Database
 from servicekit.erasure import ANONYMOUS_SUBJECT, TENANT_EVENTS, USER_EVENT, deleted_users, tenants
 from servicekit.erasure_worker import ErasureRule, ErasureWorker
 from servicekit.events.relay import Handler
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from billing_webhook.models import UsageEntry
+from billing_webhook.models import Budget, Reservation, UsageEntry, UsageRecord
 
 # Entries that were being written when the event arrived are committed long before.
 GRACE_PERIOD = timedelta(minutes=5)
-IS_NAMED = UsageEntry.user_id != ANONYMOUS_SUBJECT
-USER_HAS_ENTRIES = exists().where(UsageEntry.user_id == deleted_users.c.user_id)
-TENANT_HAS_ENTRIES = exists().where(UsageEntry.tenant_id == tenants.c.id, IS_NAMED)
+# What names a user. Of reservations and budgets there are few, and they are not kept.
+Ledger = type[UsageEntry] | type[UsageRecord]
+LEDGERS: tuple[Ledger, ...] = (UsageEntry, UsageRecord)
+USER_BUDGET = Budget.scope == "user"
+
+
+def is_named(table: Ledger | type[Reservation]) -> ColumnElement[bool]:
+    """Return the condition that a row names a user."""
+    return table.user_id != ANONYMOUS_SUBJECT
+
+
+USER_HAS_ENTRIES = or_(
+    *(exists().where(table.user_id == deleted_users.c.user_id) for table in (*LEDGERS, Reservation)),
+    exists().where(Budget.scope_id == deleted_users.c.user_id, USER_BUDGET),
+)
+TENANT_HAS_ENTRIES = or_(
+    *(exists().where(table.tenant_id == tenants.c.id, is_named(table)) for table in (*LEDGERS, Reservation)),
+    exists().where(Budget.tenant_id == tenants.c.id),
+)
 PENDING_TENANTS = erasure.purgeable_tenants().where(tenants.c.forgotten_at.is_(None))
 
 
@@ -42,24 +58,41 @@ def create_erasure_worker(database: Database) -> ErasureWorker:
     users = ErasureRule(
         erasure.pending_erasures(),
         USER_HAS_ENTRIES,
-        partial(anonymize, database, UsageEntry.user_id),
+        partial(erase, database, "user_id"),
         lambda db: erasure.mark_erased(db, USER_HAS_ENTRIES, GRACE_PERIOD),
     )
     ended = ErasureRule(
         PENDING_TENANTS.order_by(tenants.c.purge_after),
         TENANT_HAS_ENTRIES,
-        partial(anonymize, database, UsageEntry.tenant_id),
+        partial(erase, database, "tenant_id"),
         mark_tenants_erased,
     )
     return ErasureWorker(database, [users, ended])
 
 
-async def anonymize(database: Database, column: InstrumentedAttribute[Any], ids: Sequence[Any]) -> int:
+async def erase(database: Database, column: str, ids: Sequence[Any]) -> int:
+    """Anonymize the entries of these users or tenants in batches, and return the size of the largest."""
+    async with database.begin() as db:
+        await erase_limits(db, column, ids)
+    return max([await anonymize(database, table, getattr(table, column), ids) for table in LEDGERS])
+
+
+async def erase_limits(db: AsyncSession, column: str, ids: Sequence[Any]) -> None:
+    """Anonymize the reservations of these users or tenants, and delete their budgets."""
+    is_theirs = getattr(Reservation, column).in_(ids), is_named(Reservation)
+    await db.execute(update(Reservation).where(*is_theirs).values(user_id=ANONYMOUS_SUBJECT))
+    by_column = {"user_id": USER_BUDGET & Budget.scope_id.in_(ids), "tenant_id": Budget.tenant_id.in_(ids)}
+    await db.execute(delete(Budget).where(by_column[column]))
+
+
+async def anonymize(
+    database: Database, table: Ledger, column: InstrumentedAttribute[Any], ids: Sequence[Any]
+) -> int:
     """Anonymize a batch of the entries of these users or tenants, and return their number."""
-    query = select(UsageEntry.id).where(column.in_(ids), IS_NAMED).limit(erasure_worker.BATCH_SIZE)
+    query = select(table.id).where(column.in_(ids), is_named(table)).limit(erasure_worker.BATCH_SIZE)
     async with database.begin() as db:
         entries = (await db.scalars(query.with_for_update(skip_locked=True))).all()
-        anonymous = update(UsageEntry).where(UsageEntry.id.in_(entries)).values(user_id=ANONYMOUS_SUBJECT)
+        anonymous = update(table).where(table.id.in_(entries)).values(user_id=ANONYMOUS_SUBJECT)
         await db.execute(anonymous)
     return len(entries)
 

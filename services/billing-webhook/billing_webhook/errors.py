@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from servicekit.errors import BadRequest, NotFound, ServiceError, Unavailable, Unprocessable
+from servicekit.errors import BadRequest, Conflict, NotFound, ServiceError, Unavailable, Unprocessable
 
 
 class TenantNotFound(NotFound):
@@ -52,3 +52,52 @@ class StripeNotConfigured(Unavailable):
     """There is no key for Stripe's API."""
 
     default_detail = "Stripe is not configured. Set STRIPE_SECRET_KEY, or run `acme stripe setup`."
+
+
+class BudgetNotFound(NotFound):
+    """The tenant has no such budget."""
+
+    default_detail = "Budget not found."
+
+
+class BudgetAlreadyExists(Conflict):
+    """There is a budget of this scope, unit and interval."""
+
+    default_detail = "A budget for this scope, unit and interval exists. Change its limit instead."
+
+
+class TooManyBudgets(Conflict):
+    """The tenant has as many budgets as are possible."""
+
+    default_detail = "The tenant has 1000 budgets, and cannot have more. Delete one first."
+
+
+class ReservationNotFound(NotFound):
+    """The run has no such reservation, or its usage is already recorded."""
+
+    default_detail = "Reservation not found. The run's usage may be recorded already."
+
+
+class ReservationConflict(Conflict):
+    """The call was reserved or settled with other amounts."""
+
+    default_detail = "This call was reserved or settled with other amounts."
+
+
+class QuotaExceeded(ServiceError):
+    """A limit of the plan or of a budget would be exceeded; `feature`, `scope` and `limit` name it."""
+
+    status = HTTPStatus.PAYMENT_REQUIRED
+    default_detail = "This exceeds a limit. Raise the budget or change the plan, or wait until it resets."
+
+
+class QuotaExceededToday(QuotaExceeded):
+    """A limit would be exceeded that resets within a day; `Retry-After` says when. The code is the same."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    default_detail = "This exceeds a limit that resets within a day. Try again then, or raise the limit."
+
+    @classmethod
+    def code(cls) -> str:
+        """Return the code of every exceeded limit."""
+        return QuotaExceeded.code()

@@ -38,6 +38,10 @@ class Settings(ServiceSettings):
     stripe_product_price_map: dict[str, str] = Field(default_factory=dict)
     # Another address than Stripe's own, as of the sandbox.
     stripe_api_base: str = ""
+    # Where people change their plan: /billing of the frontend.
+    app_public_url: str | None = None
+    # By how much the calls of a run that has started may exceed a hard limit of the plan, so that it can end.
+    billing_run_overage_percent: int = Field(default=10, ge=0, le=100)
 
     @property
     def limits(self) -> CallLimits:
@@ -69,6 +73,11 @@ class Settings(ServiceSettings):
             *super().unfit_anywhere(),
             *(f"STRIPE_PRODUCT_PRICE_MAP is invalid: plans.toml has no paid plan {code}" for code in unknown),
         ]
+
+    @property
+    def upgrade_url(self) -> str | None:
+        """Return the page on which people change their plan."""
+        return f"{self.app_public_url.rstrip('/')}/billing" if self.app_public_url else None
 
     def unfit_for_production(self) -> list[str]:
         """Add the variables that billing requires."""

@@ -8,14 +8,15 @@ from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
 from billing_webhook import erasure
+from billing_webhook.entitlements.expiry import ReservationExpiryWorker
 from billing_webhook.settings import Settings
-from billing_webhook.usage import ledger
+from billing_webhook.usage import runs
 
 # Each has a consumer group, created before the first event is published.
 READERS: tuple[str, ...] = ()
 
 HANDLERS: dict[str, Handler] = {
-    "chat.run.completed.v1": ledger.record,
+    "chat.run.completed.v1": runs.record,
     **erasure.HANDLERS,
 }
 
@@ -32,6 +33,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
             handlers=HANDLERS,
         ),
         erasure.create_erasure_worker(resources.database),
+        ReservationExpiryWorker(resources.database),
         RetentionWorker(resources.database),
     ]
 

@@ -31,6 +31,8 @@ def settings(migrated: Callable[[str], str], redis_url: str, issuer: Issuer) -> 
         auth_jwks_url=issuer.jwks_url,
         logging_sink="none",
         stripe_webhook_secret=SECRET,
+        enable_billing=True,
+        app_public_url="https://app.acme.example",
     )
 
 

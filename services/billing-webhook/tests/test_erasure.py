@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from billing_webhook.models import UsageEntry
+from billing_webhook.models import Budget, Reservation, UsageEntry, UsageRecord
 from servicekit import erasure_worker
 from servicekit.erasure import ANONYMOUS_SUBJECT
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
+from testkit.app import client
 
 
 @pytest.fixture
@@ -147,3 +148,48 @@ async def test_nothing_but_who_used_it_can_be_taken_back(app, ran, runs, change)
         async with app.state.resources.database.begin() as db:
             await db.execute(text(f"update usage_entries set {change}"))  # noqa: S608  # ours
     assert await runs(1) == before
+
+
+async def test_records_reservations_and_budgets_name_nobody_who_was_deleted(
+    app, issuer, tenant, ran, runs, delete_user, until
+):
+    ann = f"user:{uuid4()}"
+    await ran(("gpt", 5, 5), user_id=ann)
+    await runs(1)
+    token = issuer.service_token("chat-agent", audience="billing-webhook", scope="billing:reserve")
+    run = f"/internal/v1/tenants/{tenant}/reservations/{uuid4()}/calls/start"
+    async with client(app.state.internal, token) as chat_agent:
+        request = {"user_id": ann, "agent": "triage", "model": "gpt", "messages": 1}
+        assert (await chat_agent.put(run, json=request)).status_code == 200
+    async with client(app, issuer.token(tenant_id=tenant, role="admin")) as admin:
+        new = {"unit": "tokens", "limit": 5, "scope": "user", "scope_id": ann}
+        assert (await admin.post(f"/api/v1/billing/tenants/{tenant}/budgets", json=new)).status_code == 201
+    await delete_user(ann)
+
+    async def is_erased():
+        async with app.state.resources.database.begin() as db:
+            named = [
+                *await db.scalars(select(UsageRecord.user_id).filter_by(tenant_id=tenant)),
+                *await db.scalars(select(Reservation.user_id).filter_by(tenant_id=tenant)),
+            ]
+            budgets = await db.scalar(select(func.count()).select_from(Budget).filter_by(tenant_id=tenant))
+        return len(named) == 5 and {*named} == {ANONYMOUS_SUBJECT} and not budgets
+
+    await until(is_erased)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update usage_records set quantity = 0",
+        "update usage_records set user_id = 'user:somebody-else'",
+        f"update usage_records set user_id = '{ANONYMOUS_SUBJECT}', quantity = 0",  # noqa: S608  # ours
+        "delete from usage_records",
+    ],
+)
+async def test_a_record_cannot_be_changed_or_deleted(app, ran, runs, change):
+    await ran(("gpt", 1, 1))
+    await runs(1)
+    with pytest.raises(Exception, match="usage_records is append-only"):
+        async with app.state.resources.database.begin() as db:
+            await db.execute(text(change))

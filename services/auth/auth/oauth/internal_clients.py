@@ -18,6 +18,7 @@ GRANTS: Mapping[str, Mapping[str, frozenset[str]]] = {
     "billing-webhook": EVERY_SERVICE,
     "chat-agent": {
         "auth": frozenset({API_KEYS, "members:read"}),
+        "billing-webhook": frozenset({"billing:reserve"}),
         "conversation": frozenset({"conversations:read", "conversations:write"}),
     },
     "conversation": EVERY_SERVICE,

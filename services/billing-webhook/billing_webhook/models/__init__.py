@@ -5,8 +5,9 @@ from servicekit.events.outbox import inbox, outbox
 
 from billing_webhook.models.base import Base
 from billing_webhook.models.billing_events import BillingEvent, BillingEventCounter
+from billing_webhook.models.entitlements import Budget, EntitlementVersion, Reservation
 from billing_webhook.models.stripe_events import StripeCursor, StripeDispatch, StripeEvent, StripeObject
-from billing_webhook.models.usage import UsageEntry
+from billing_webhook.models.usage import UsageEntry, UsageRecord, UsageTotal
 
 for table in (deleted_users, inbox, outbox, tenants):
     table.to_metadata(Base.metadata)
@@ -15,9 +16,14 @@ __all__ = [
     "Base",
     "BillingEvent",
     "BillingEventCounter",
+    "Budget",
+    "EntitlementVersion",
+    "Reservation",
     "StripeCursor",
     "StripeDispatch",
     "StripeEvent",
     "StripeObject",
     "UsageEntry",
+    "UsageRecord",
+    "UsageTotal",
 ]

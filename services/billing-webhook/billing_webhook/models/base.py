@@ -20,4 +20,5 @@ class Base(DeclarativeBase):
         str: Text,
         Decimal: Numeric(30, 6),
         dict[str, Any]: JSONB,
+        list[dict[str, Any]]: JSONB,
     }

@@ -1,9 +1,11 @@
 """The usage ledger."""
 
 from datetime import datetime
+from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Identity, Index, UniqueConstraint, func
+from sqlalchemy import ForeignKey, Identity, Index, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from billing_webhook.models.base import Base
@@ -40,3 +42,60 @@ class UsageEntry(Base):
     estimated: Mapped[bool]
     occurred_at: Mapped[datetime]
     recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class UsageRecord(Base):
+    """An entry of the ledger that is billed: a quantity of one feature, written once.
+
+    A trigger rejects updates (except anonymizing the user) and deletions; a correction is a record that
+    reverses another.
+    """
+
+    __tablename__ = "usage_records"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "idempotency_key"),
+        UniqueConstraint("reverses_id"),
+        Index("ix_usage_records_totals", "tenant_id", "feature_key", "period_start"),
+        Index("ix_usage_records_time", "tenant_id", "occurred_at"),
+        Index("ix_usage_records_user_id", "user_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID]
+    feature_key: Mapped[str]
+    quantity: Mapped[Decimal]
+    idempotency_key: Mapped[str]
+    digest: Mapped[bytes]
+    occurred_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    period_start: Mapped[datetime]
+    # It arrived after the grace time of the period in which it occurred, and counts in this one.
+    is_adjustment: Mapped[bool]
+    reverses_id: Mapped[UUID | None] = mapped_column(ForeignKey("usage_records.id"))
+    # api or run.
+    source: Mapped[str]
+    subscription_id: Mapped[str | None]
+    dimensions: Mapped[dict[str, Any]]
+    run_id: Mapped[UUID | None]
+    user_id: Mapped[str | None]
+    api_key_id: Mapped[str | None]
+    agent: Mapped[str | None]
+    model: Mapped[str | None]
+
+
+class UsageTotal(Base):
+    """The sum of the ledger's records of a feature in a period, and what runs have reserved of it.
+
+    `scope` is `tenant` for the plan's features, `budget:<id>` for a budget, whose unit the feature is then.
+    """
+
+    __tablename__ = "usage_totals"
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    feature_key: Mapped[str] = mapped_column(primary_key=True)
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    period_start: Mapped[datetime] = mapped_column(primary_key=True)
+    used: Mapped[Decimal]
+    reserved: Mapped[Decimal]
+    # The highest share of the limit, in percent, that an event has told of.
+    notified_percent: Mapped[int] = mapped_column(server_default="0")

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from servicekit.database import Session
 
 from billing_webhook.dependencies import BillingReader
+from billing_webhook.entitlements.periods import Period
 from billing_webhook.usage import ledger, schemas
 
 router = APIRouter(prefix="/api/v1/billing", tags=["billing"])
@@ -19,9 +20,9 @@ def get_period(
     end: Annotated[
         schemas.UtcDatetime | None, Query(alias="to", description="End of the period (UTC), exclusive.")
     ] = None,
-) -> ledger.Period:
+) -> Period:
     """Return the period of the query; by default, this calendar month."""
-    return ledger.Period.from_bounds(start, end)
+    return ledger.requested_period(start, end)
 
 
 @router.get("/tenants/{tenant_id}/usage")
@@ -29,7 +30,7 @@ async def get_tenant_usage(
     tenant_id: UUID,
     caller: BillingReader,
     db: Session,
-    period: Annotated[ledger.Period, Depends(get_period)],
+    period: Annotated[Period, Depends(get_period)],
 ) -> schemas.TenantUsage:
     """Sum the usage of a tenant's runs, in total and by model."""
     return await ledger.summarise(db, caller, tenant_id, period)

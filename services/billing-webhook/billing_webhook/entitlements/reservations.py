@@ -1,0 +1,239 @@
+"""Reservations: what a run may use at most is taken from every limit before a model is called.
+
+They stay until the usage of the run is recorded, and go in that transaction: nothing is counted twice, and
+nothing is free in between. Transactions lock a run's reservations first, then counters in the order of their
+keys.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from billing_webhook.entitlements import counters, quotas, refusals
+from billing_webhook.entitlements.counters import Change, CounterKey
+from billing_webhook.entitlements.pricing import cost
+from billing_webhook.entitlements.quotas import Quota, Subject
+from billing_webhook.entitlements.schemas import (
+    Amounts,
+    QuotaWarning,
+    ReservationRequest,
+    Settlement,
+)
+from billing_webhook.errors import ReservationConflict, ReservationNotFound
+from billing_webhook.models import Reservation
+from billing_webhook.quantities import to_text
+from billing_webhook.settings import Settings
+
+LIFETIME = timedelta(minutes=15)
+REQUESTED = ("user_id", "api_key_id", "agent", "model", "messages", "input_tokens", "output_tokens")
+
+
+async def reserve(  # noqa: PLR0913, PLR0917  # what is reserved, and for what
+    db: AsyncSession,
+    settings: Settings,
+    tenant_id: UUID,
+    run_id: UUID,
+    call: str,
+    request: ReservationRequest,
+) -> Reservation:
+    """Reserve what a call uses at most, of all limits or of none.
+
+    Raises QuotaExceeded, or ReservationConflict when the call was reserved with other amounts.
+    """
+    now = datetime.now(UTC)
+    await counters.lock_shared(db, tenant_id)
+    subject = Subject(request.user_id, request.api_key_id, request.agent)
+    limits = await quotas.of_run(db, tenant_id, subject, now)
+    amounts = estimate(request)
+    row = insert(Reservation).values(
+        tenant_id=tenant_id,
+        run_id=run_id,
+        call=call,
+        **request.model_dump(include={*REQUESTED}),
+        state="reserved",
+        holds=[hold_of(quota.key, amounts.of(quota.feature)) for quota in limits],
+        warnings=[],
+        expires_at=now + LIFETIME,
+    )
+    new = row.on_conflict_do_nothing().returning(Reservation)
+    reservation: Reservation | None = await db.scalar(new)
+    if reservation is None:
+        return await find_same(db, tenant_id, run_id, call, request)
+    await extend_start(db, reservation)
+    warnings = [await take(db, settings, quota, amounts) for quota in limits]
+    reservation.warnings = [warning.model_dump(mode="json") for warning in warnings if warning]
+    return reservation
+
+
+def estimate(request: ReservationRequest) -> Amounts:
+    """Return the amounts that a request reserves."""
+    return Amounts(
+        messages=request.messages,
+        input_tokens=request.input_tokens,
+        output_tokens=request.output_tokens,
+        cost=cost(request.model, request.input_tokens, request.output_tokens),
+    )
+
+
+async def find_same(
+    db: AsyncSession, tenant_id: UUID, run_id: UUID, call: str, request: ReservationRequest
+) -> Reservation:
+    """Return the reservation that was made before; raises ReservationConflict for other amounts."""
+    reservation = await find(db, tenant_id, run_id, call)
+    if any(getattr(reservation, name) != getattr(request, name) for name in REQUESTED):
+        raise ReservationConflict
+    return reservation
+
+
+async def find(
+    db: AsyncSession, tenant_id: UUID, run_id: UUID, call: str, *, lock: bool = False
+) -> Reservation:
+    """Return a reservation; raises ReservationNotFound."""
+    query = select(Reservation).filter_by(tenant_id=tenant_id, run_id=run_id, call=call)
+    reservation = await db.scalar(query.with_for_update() if lock else query)
+    if reservation is None:
+        raise ReservationNotFound
+    return reservation
+
+
+async def extend_start(db: AsyncSession, reservation: Reservation) -> None:
+    """Keep the message of a run reserved for as long as the run makes calls."""
+    if reservation.messages:
+        return
+    await db.execute(
+        update(Reservation)
+        .filter_by(tenant_id=reservation.tenant_id, run_id=reservation.run_id, state="reserved")
+        .where(Reservation.messages > 0, Reservation.expires_at < reservation.expires_at)
+        .values(expires_at=reservation.expires_at)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def take(db: AsyncSession, settings: Settings, quota: Quota, amounts: Amounts) -> QuotaWarning | None:
+    """Reserve an amount of one limit, and warn when a soft one is exceeded; raises QuotaExceeded."""
+    amount = amounts.of(quota.feature)
+    if not amount:
+        if quota.is_hard and amounts.messages:
+            await refuse_exhausted(db, settings, quota)
+        return None
+    limit = limit_of(settings, quota, amounts) if quota.is_hard else None
+    counter = await counters.reserve(db, quota.key, amount, limit)
+    if counter is None:
+        raise refusals.quota_exceeded(settings, quota, await counters.read(db, quota.key), amount)
+    total = counter.used + counter.reserved
+    if total <= quota.limit:
+        return None
+    return QuotaWarning(
+        feature=quota.feature,
+        scope=quota.scope,
+        used=total,
+        limit=quota.limit,
+        resets_at=quota.period.end,
+    )
+
+
+async def refuse_exhausted(db: AsyncSession, settings: Settings, quota: Quota) -> None:
+    """Refuse to start a run whose first call to a model would be refused; raises QuotaExceeded."""
+    counter = await counters.read(db, quota.key)
+    if counter.used + counter.reserved >= quota.limit:
+        raise refusals.quota_exceeded(settings, quota, counter, Decimal(0))
+
+
+def limit_of(settings: Settings, quota: Quota, amounts: Amounts) -> Decimal:
+    """Return how far a call may go: a run that has started may exceed the plan's limit a little."""
+    may_exceed = not amounts.messages and not quota.is_budget
+    return quota.limit * (100 + settings.billing_run_overage_percent) / 100 if may_exceed else quota.limit
+
+
+async def settle(
+    db: AsyncSession, tenant_id: UUID, run_id: UUID, call: str, settlement: Settlement
+) -> Reservation:
+    """Replace the reserved amounts with what the call used, whatever the limits are.
+
+    Raises ReservationNotFound, or ReservationConflict when it was settled with other amounts.
+    """
+    reservation = await find(db, tenant_id, run_id, call, lock=True)
+    messages = reservation.messages if settlement.messages is None else settlement.messages
+    if reservation.state == "settled":
+        before = (reservation.settled_input_tokens, reservation.settled_output_tokens)
+        if before != (settlement.input_tokens, settlement.output_tokens):
+            raise ReservationConflict
+        return reservation
+    used = Amounts(
+        messages=messages,
+        input_tokens=settlement.input_tokens,
+        output_tokens=settlement.output_tokens,
+        cost=cost(reservation.model, settlement.input_tokens, settlement.output_tokens),
+    )
+    await change_holds(db, reservation, [(key, used.of(key.feature)) for key, _ in holds_of(reservation)])
+    reservation.state = "settled"
+    reservation.settled_input_tokens = settlement.input_tokens
+    reservation.settled_output_tokens = settlement.output_tokens
+    await db.flush()
+    return reservation
+
+
+async def change_holds(
+    db: AsyncSession, reservation: Reservation, holds: Sequence[tuple[CounterKey, Decimal]]
+) -> None:
+    """Change what a reservation holds of each counter."""
+    before = [(key, Change(reserved=-amount)) for key, amount in holds_of(reservation)]
+    after = [(key, Change(reserved=amount)) for key, amount in holds]
+    reservation.holds = [hold_of(key, amount) for key, amount in holds]
+    await counters.apply(db, without_zeros(counters.sum_changes([*before, *after])))
+
+
+async def close(db: AsyncSession, tenant_id: UUID, run_id: UUID) -> Sequence[Reservation]:
+    """Delete the reservations of a run and return them; the caller releases their holds (`releases`)."""
+    query = select(Reservation).filter_by(tenant_id=tenant_id, run_id=run_id)
+    closed = (await db.scalars(query.order_by(Reservation.call).with_for_update())).all()
+    if closed:
+        await db.execute(
+            delete(Reservation)
+            .filter_by(tenant_id=tenant_id, run_id=run_id)
+            .execution_options(synchronize_session=False)
+        )
+    return closed
+
+
+def releases(reservations: Iterable[Reservation]) -> dict[CounterKey, Change]:
+    """Return the changes of counters that release what reservations hold."""
+    held = (hold for reservation in reservations for hold in holds_of(reservation))
+    return without_zeros(counters.sum_changes((key, Change(reserved=-amount)) for key, amount in held))
+
+
+def without_zeros(changes: dict[CounterKey, Change]) -> dict[CounterKey, Change]:
+    """Leave out counters that do not change."""
+    return {key: change for key, change in changes.items() if any(change)}
+
+
+def hold_of(key: CounterKey, amount: Decimal) -> dict[str, Any]:
+    """Describe an amount of a counter, as it is stored."""
+    return {
+        "feature": key.feature,
+        "scope": key.scope,
+        "period_start": key.period_start.isoformat(),
+        "amount": to_text(amount),
+    }
+
+
+def holds_of(reservation: Reservation) -> list[tuple[CounterKey, Decimal]]:
+    """Return what a reservation holds of each counter."""
+    return [
+        (
+            CounterKey(
+                reservation.tenant_id,
+                hold["feature"],
+                hold["scope"],
+                datetime.fromisoformat(hold["period_start"]),
+            ),
+            Decimal(hold["amount"]),
+        )
+        for hold in reservation.holds
+    ]

@@ -1,0 +1,55 @@
+"""HTTP routes of budgets."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, status
+from servicekit.database import Session
+
+from billing_webhook.dependencies import BillingManager, BillingReader, billing_enabled, require_own_tenant
+from billing_webhook.entitlements import budgets, schemas
+
+router = APIRouter(
+    prefix="/api/v1/billing/tenants/{tenant_id}", tags=["entitlements"], dependencies=[billing_enabled]
+)
+
+
+@router.get("/budgets")
+async def list_budgets(tenant_id: UUID, caller: BillingReader, db: Session) -> schemas.Budgets:
+    """List the tenant's budgets with what of them is used."""
+    require_own_tenant(caller, tenant_id)
+    return schemas.Budgets(items=await budgets.list_all(db, tenant_id))
+
+
+@router.post("/budgets", status_code=status.HTTP_201_CREATED)
+async def create_budget(
+    tenant_id: UUID, new: schemas.NewBudget, caller: BillingManager, db: Session
+) -> schemas.Budget:
+    """Limit what the tenant, or one of its users, API keys or agents, may use.
+
+    A hard budget refuses runs that would exceed it, a soft one warns.
+    """
+    require_own_tenant(caller, tenant_id)
+    return await budgets.create(db, tenant_id, new)
+
+
+@router.get("/budgets/{budget_id}")
+async def get_budget(tenant_id: UUID, budget_id: UUID, caller: BillingReader, db: Session) -> schemas.Budget:
+    """Return a budget with what of it is used."""
+    require_own_tenant(caller, tenant_id)
+    return await budgets.get(db, tenant_id, budget_id)
+
+
+@router.patch("/budgets/{budget_id}")
+async def change_budget(
+    tenant_id: UUID, budget_id: UUID, change: schemas.BudgetChange, caller: BillingManager, db: Session
+) -> schemas.Budget:
+    """Change the limit or the kind of a budget."""
+    require_own_tenant(caller, tenant_id)
+    return await budgets.change(db, tenant_id, budget_id, change)
+
+
+@router.delete("/budgets/{budget_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def delete_budget(tenant_id: UUID, budget_id: UUID, caller: BillingManager, db: Session) -> None:
+    """Delete a budget."""
+    require_own_tenant(caller, tenant_id)
+    await budgets.delete(db, tenant_id, budget_id)

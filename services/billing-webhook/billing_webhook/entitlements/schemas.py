@@ -1,0 +1,134 @@
+"""Requests and responses of budgets, reservations and entitlements."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from servicekit.schemas import RequestModel
+
+from billing_webhook.entitlements.periods import Interval
+from billing_webhook.quantities import ExactDecimal, Quantity
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Count = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
+Limit = Annotated[ExactDecimal, Field(ge=0)]
+Scope = Literal["tenant", "user", "api_key", "agent"]
+Kind = Literal["hard", "soft"]
+
+
+class NewBudget(RequestModel):
+    """A limit for the tenant, or for one of its users, API keys or agents."""
+
+    scope: Scope = "tenant"
+    scope_id: Annotated[
+        Name | None, Field(description="The user (`user:<uuid>`), the API key's id or the agent's name.")
+    ] = None
+    unit: Literal["messages", "tokens", "cost"]
+    limit: Annotated[Limit, Field(description="Of the unit; for `cost`, in minor units of the currency.")]
+    interval: Interval = "month"
+    kind: Kind = "hard"
+
+    @model_validator(mode="after")
+    def check_scope_id(self) -> Self:
+        """Require an id for every scope except the tenant's."""
+        if (self.scope == "tenant") != (self.scope_id is None):
+            raise ValueError("scope_id is required for a user, an API key or an agent, and only for these")
+        return self
+
+
+class BudgetChange(RequestModel):
+    """What can be changed of a budget."""
+
+    limit: Limit | None = None
+    kind: Kind | None = None
+
+
+class Budget(BaseModel):
+    """A budget, and what of it is used and reserved in this interval."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    scope: Scope
+    scope_id: str | None
+    unit: str
+    limit: Quantity
+    interval: Interval
+    kind: Kind
+    used: Quantity
+    reserved: Quantity
+    resets_at: datetime
+    created_at: datetime
+    updated_at: datetime
+
+
+class Budgets(BaseModel):
+    """The budgets of a tenant."""
+
+    items: list[Budget]
+
+
+class ReservationRequest(RequestModel):
+    """What a call of a run uses at most, for whom, and with which model."""
+
+    user_id: Name
+    api_key_id: Name | None = None
+    agent: Name
+    model: Name
+    messages: Count = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+
+
+class Settlement(RequestModel):
+    """What the call really used; without `messages` they stay as they were reserved."""
+
+    messages: Count | None = None
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+
+
+class QuotaWarning(BaseModel):
+    """A soft limit that is exceeded."""
+
+    feature: str
+    scope: str
+    used: Quantity
+    limit: Quantity
+    resets_at: datetime
+
+
+class Reservation(BaseModel):
+    """A reservation, and the soft limits that it exceeds."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: Literal["reserved", "settled", "expired"]
+    expires_at: datetime
+    warnings: list[QuotaWarning]
+
+
+class Limits(BaseModel):
+    """Whether runs of a tenant need reservations: not without a hard limit and without a budget."""
+
+    has_limits: bool
+    version: int
+    features: list[str]
+    budgets: int
+
+
+class Amounts(BaseModel):
+    """What a call uses, by feature of the plan or unit of a budget."""
+
+    messages: int
+    input_tokens: int
+    output_tokens: int
+    cost: Decimal
+
+    def of(self, feature: str) -> Decimal:
+        """Return the amount of a feature or unit."""
+        if feature == "tokens":
+            return Decimal(self.input_tokens + self.output_tokens)
+        return Decimal(getattr(self, feature))
