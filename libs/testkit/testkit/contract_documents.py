@@ -103,6 +103,11 @@ def consumed_by(service: str) -> set[str]:
     return set(getattr(module(service, "worker"), "HANDLERS", {}))
 
 
+def has_stream(event: type[Event]) -> bool:
+    """Return whether clients read an event from its publisher, so that no service need consume it."""
+    return getattr(event, "has_stream", False)
+
+
 def event_schema(event: type[Event]) -> Json:
     """Return the JSON Schema of an event's data."""
     return {
@@ -202,11 +207,13 @@ def mismatched_events(root: Path = ROOT) -> list[str]:
     """List, in sentences, events without a consumer and handlers of events without a publisher."""
     names = services(root)
     published = {event.type: service for service in names for event in events_of(service)}
+    # Frontends read these from the publisher itself.
+    streamed = {event.type for service in names for event in events_of(service) if has_stream(event)}
     consumed = {type_: service for service in names for type_ in consumed_by(service)}
     return [
         *(
             f"{published[type_]} publishes {type_}, and no service consumes it"
-            for type_ in sorted(published.keys() - consumed.keys())
+            for type_ in sorted(published.keys() - consumed.keys() - streamed)
         ),
         *(
             f"{consumed[type_]} consumes {type_}, and no service publishes it"

@@ -7,6 +7,7 @@ from billing_webhook.models.base import Base
 from billing_webhook.models.billing_events import BillingEvent, BillingEventCounter
 from billing_webhook.models.entitlements import Budget, EntitlementVersion, Reservation
 from billing_webhook.models.stripe_events import StripeCursor, StripeDispatch, StripeEvent, StripeObject
+from billing_webhook.models.subscriptions import Command, CommandState, Customer, Invoice, Subscription
 from billing_webhook.models.usage import UsageEntry, UsageRecord, UsageTotal
 
 for table in (deleted_users, inbox, outbox, tenants):
@@ -17,12 +18,17 @@ __all__ = [
     "BillingEvent",
     "BillingEventCounter",
     "Budget",
+    "Command",
+    "CommandState",
+    "Customer",
     "EntitlementVersion",
+    "Invoice",
     "Reservation",
     "StripeCursor",
     "StripeDispatch",
     "StripeEvent",
     "StripeObject",
+    "Subscription",
     "UsageEntry",
     "UsageRecord",
     "UsageTotal",

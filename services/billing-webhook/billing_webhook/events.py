@@ -1,0 +1,70 @@
+"""The events that billing-webhook publishes."""
+
+from typing import ClassVar
+from uuid import UUID
+
+from pydantic import AwareDatetime
+from servicekit.events.outbox import Event
+
+# Each has a consumer group, created before the first event is published.
+READERS: tuple[str, ...] = ()
+
+
+class TenantEvent(Event):
+    """An event of a tenant's billing, which its frontends read from the tenant's stream."""
+
+    has_stream: ClassVar[bool] = True
+
+
+class SubscriptionChanged(TenantEvent):
+    """A tenant's subscription has begun, changed or ended; `version` goes up with every change."""
+
+    type: ClassVar[str] = "billing.subscription.changed.v1"
+
+    tenant_id: UUID
+    subscription_id: UUID
+    plan_code: str
+    status: str
+    seats: int
+    current_period_start: AwareDatetime | None
+    current_period_end: AwareDatetime | None
+    trial_end: AwareDatetime | None
+    cancel_at_period_end: bool
+    version: int
+
+
+class EntitlementsChanged(TenantEvent):
+    """What a tenant may use has changed, or may have: its plan, or the status of its subscription."""
+
+    type: ClassVar[str] = "billing.entitlements.changed.v1"
+
+    tenant_id: UUID
+    plan_code: str
+    status: str
+
+
+class InvoiceEvent(TenantEvent):
+    """A fact about an invoice; amounts are in minor units of the currency."""
+
+    tenant_id: UUID
+    invoice_id: str
+    number: str | None
+    currency: str
+    amount_due: int
+    amount_paid: int
+    hosted_invoice_url: str | None
+
+
+class InvoicePaid(InvoiceEvent):
+    """An invoice was paid."""
+
+    type: ClassVar[str] = "billing.invoice.paid.v1"
+
+
+class InvoicePaymentFailed(InvoiceEvent):
+    """A payment of an invoice has failed; Stripe tries again at `next_payment_attempt`, if at all."""
+
+    type: ClassVar[str] = "billing.invoice.payment_failed.v1"
+
+    attempt_count: int
+    next_payment_attempt: AwareDatetime | None

@@ -1,0 +1,1 @@
+"""Subscriptions: commands to Stripe, and Stripe's state applied to our rows."""

@@ -1,0 +1,59 @@
+"""What a tenant may do with its subscription: a pure function of its status and the time.
+
+A failed payment leaves full access for a grace period, then reading alone, until Stripe gives the payment up.
+What has ended, was never paid or is unpaid is the free plan.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+GRACE_PERIOD = timedelta(days=7)
+PAID_STATUSES = frozenset({"active", "trialing", "past_due"})
+
+
+class Access(StrEnum):
+    """How much of a plan may be used."""
+
+    FULL = "full"
+    # What is there may be read; nothing that costs is begun.
+    READ_ONLY = "read_only"
+    # The free plan's limits, whatever the plan.
+    FREE = "free"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The parts of a subscription that decide on access."""
+
+    status: str
+    trial_end: datetime | None = None
+    cancel_at: datetime | None = None
+    pause_behavior: str | None = None
+    pause_resumes_at: datetime | None = None
+    past_due_since: datetime | None = None
+    ended_at: datetime | None = None
+
+
+def access(standing: Standing, now: datetime) -> Access:
+    """Return the access that a subscription gives at a time."""
+    is_over = any(time is not None and time <= now for time in (standing.ended_at, standing.cancel_at))
+    if is_over or standing.status not in PAID_STATUSES | {"paused"}:
+        return Access.FREE
+    if is_paused(standing, now) or is_past_grace(standing, now):
+        return Access.READ_ONLY
+    return Access.FULL
+
+
+def is_paused(standing: Standing, now: datetime) -> bool:
+    """Return whether a subscription is paused: by its owner, or by a trial that ended without a card."""
+    if standing.status == "paused":
+        return True
+    is_resumed = standing.pause_resumes_at is not None and standing.pause_resumes_at <= now
+    return standing.pause_behavior is not None and not is_resumed
+
+
+def is_past_grace(standing: Standing, now: datetime) -> bool:
+    """Return whether a payment is due for longer than the grace period."""
+    since = standing.past_due_since
+    return standing.status == "past_due" and since is not None and now - since >= GRACE_PERIOD
