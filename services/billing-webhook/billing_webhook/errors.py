@@ -101,3 +101,21 @@ class QuotaExceededToday(QuotaExceeded):
     def code(cls) -> str:
         """Return the code of every exceeded limit."""
         return QuotaExceeded.code()
+
+
+class DispatchNotFound(NotFound):
+    """An operator has selected no dispatch of an event of Stripe."""
+
+    default_detail = "No dispatch matches."
+
+
+class DispatchAlreadyCompleted(Conflict):
+    """The dispatch was processed; processing it again takes a word more."""
+
+    default_detail = "A selected dispatch is completed. Process it again with --force."
+
+
+class DispatchRunning(Conflict):
+    """The dispatch is being processed."""
+
+    default_detail = "A selected dispatch is being processed. Try again in a minute."

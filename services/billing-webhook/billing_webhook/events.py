@@ -68,3 +68,38 @@ class InvoicePaymentFailed(InvoiceEvent):
 
     attempt_count: int
     next_payment_attempt: AwareDatetime | None
+
+
+class TrialEnding(TenantEvent):
+    """The trial of a tenant's subscription ends in a few days."""
+
+    type: ClassVar[str] = "billing.trial.ending.v1"
+
+    tenant_id: UUID
+    stripe_subscription_id: str
+    trial_end: AwareDatetime
+
+
+class PaymentDisputed(TenantEvent):
+    """A payment is disputed, or its dispute has another status; the amount is in minor units."""
+
+    type: ClassVar[str] = "billing.payment.disputed.v1"
+
+    tenant_id: UUID
+    dispute_id: str
+    status: str
+    reason: str
+    amount: int
+    currency: str
+
+
+class PaymentRefunded(TenantEvent):
+    """Some or all of a payment was returned; `amount_refunded` is all of it so far, in minor units."""
+
+    type: ClassVar[str] = "billing.payment.refunded.v1"
+
+    tenant_id: UUID
+    charge_id: str
+    amount: int
+    amount_refunded: int
+    currency: str

@@ -10,6 +10,7 @@ from servicekit.workers.supervisor import Worker
 from billing_webhook import erasure
 from billing_webhook.entitlements.expiry import ReservationExpiryWorker
 from billing_webhook.settings import Settings
+from billing_webhook.stripe_events import workers as stripe_events
 from billing_webhook.usage import runs
 
 # Each has a consumer group, created before the first event is published.
@@ -35,6 +36,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
         erasure.create_erasure_worker(resources.database),
         ReservationExpiryWorker(resources.database),
         RetentionWorker(resources.database),
+        *stripe_events.create_workers(resources),
     ]
 
 

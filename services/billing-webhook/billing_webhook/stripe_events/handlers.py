@@ -3,15 +3,27 @@
 An event of a thin destination has the type of its snapshot twin with `v1.` before it, and the same handlers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from billing_webhook.stripe_events import billing_sync, disputes, entitlements, meter_errors
+from billing_webhook.stripe_events.fetch import Fetch, fetch_entitlements, fetch_nothing, fetch_object
+from billing_webhook.stripe_events.handling import Handling
+
+Apply = Callable[[AsyncSession, Handling], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Handler:
-    """A part of billing that events change: the effect of each type that it processes."""
+    """A part of billing that events change: the effect of each type, and what has that effect."""
 
     effects: Mapping[str, str]
+    apply: Apply
+    fetch: Fetch = fetch_object
+    # Whether its events are of a customer.
+    has_tenant: bool = True
 
 
 SUBSCRIPTION = "applies the subscription as Stripe has it now"
@@ -37,24 +49,31 @@ HANDLERS: dict[str, Handler] = {
             "invoice.payment_failed": INVOICE,
             "invoice.upcoming": "applies the subscription that the invoice will be for",
             "invoice.voided": INVOICE,
-        }
+        },
+        billing_sync.apply,
     ),
     "entitlements": Handler(
-        {"entitlements.active_entitlement_summary.updated": "stores the features that Stripe grants"}
+        {"entitlements.active_entitlement_summary.updated": "stores the features that Stripe grants"},
+        entitlements.apply,
+        fetch_entitlements,
     ),
     "meter_errors": Handler(
         {
             "v1.billing.meter.error_report_triggered": "logs and counts usage that Stripe could not count",
             "v1.billing.meter.no_meter_found": "logs and counts usage that Stripe has no meter for",
             "v2.core.health.event_generation_failure.resolved": "fetches what Stripe failed to send",
-        }
+        },
+        meter_errors.apply,
+        fetch_nothing,
+        has_tenant=False,
     ),
     "disputes_and_refunds": Handler(
         {
             "charge.dispute.closed": "announces how the dispute has ended",
             "charge.dispute.created": "announces that a payment is disputed",
             "charge.refunded": "announces how much of a payment was returned",
-        }
+        },
+        disputes.apply,
     ),
 }
 

@@ -19,3 +19,6 @@ OLDEST = Gauge("stripe_dispatch_oldest_due_seconds", "Age of the oldest dispatch
 APPLIED = Histogram(
     "stripe_event_apply_seconds", "From an event's creation at Stripe until it was applied.", buckets=SECONDS
 )
+METER_ERRORS = Counter(
+    "stripe_meter_errors_total", "Reports about usage that Stripe could not count.", ["type"]
+)

@@ -1,0 +1,25 @@
+"""The operator's commands: `python -m billing_webhook stripe …`."""
+
+import typer
+
+from billing_webhook.command_line import PLAIN
+from billing_webhook.stripe_events.cli import dispatches
+
+app = typer.Typer(**PLAIN, add_completion=False, help="Operate the billing of this installation.")
+stripe_app = typer.Typer(**PLAIN, help="What this installation has at Stripe, and hears of it.")
+app.add_typer(stripe_app, name="stripe")
+stripe_app.add_typer(dispatches, name="dispatches")
+
+
+@app.callback()
+def billing() -> None:
+    """Keep the names of the groups, also while there is one."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        app(arguments, prog_name="python -m billing_webhook")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0

@@ -1,0 +1,28 @@
+"""Reports usage that Stripe could not count, and has events fetched that Stripe failed to send."""
+
+import logging
+from datetime import UTC, datetime
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from billing_webhook.models import StripeCursor
+from billing_webhook.stripe_events import metrics
+from billing_webhook.stripe_events.handling import Handling
+
+logger = logging.getLogger(__name__)
+
+BACKFILL = "events"
+LONG_AGO = datetime(2010, 1, 1, tzinfo=UTC)
+
+
+async def apply(db: AsyncSession, about: Handling) -> None:
+    """Count the event, and log it for an operator."""
+    event = about.event
+    if event.type == "v2.core.health.event_generation_failure.resolved":
+        await db.execute(
+            update(StripeCursor).where(StripeCursor.name == BACKFILL).values(started_at=LONG_AGO)
+        )
+        return
+    metrics.METER_ERRORS.labels(event.type).inc()
+    logger.error("stripe meter error", extra={"type": event.type, "meter": event.subject.id})

@@ -1,0 +1,48 @@
+"""Stripe's API, as far as the handlers fetch from it: objects in any state, and failures on demand."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+MISSING = {"type": "invalid_request_error", "code": "resource_missing", "message": "No such object"}
+
+
+@dataclass
+class StripeApi:
+    """An ASGI app; `objects` by id, `lists` by path, `failures` are (status, headers) of the next answers."""
+
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failures: deque[tuple[int, dict[str, str]]] = field(default_factory=deque)
+    requests: list[str] = field(default_factory=list)
+
+    def has(self, *objects: Any) -> None:
+        for each in objects:
+            fields = each if isinstance(each, dict) else each.to_dict()
+            self.objects[fields["id"]] = fields
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self.answer(Request(scope))(scope, receive, send)
+
+    def answer(self, request: Request) -> Response:
+        self.requests.append(f"{request.method} {request.url.path}")
+        if self.failures:
+            status, headers = self.failures.popleft()
+            return JSONResponse({"error": {"type": "api_error", "message": "no"}}, status, headers)
+        path = request.url.path
+        if (listed := self.lists.get(path)) is not None:
+            return JSONResponse({"object": "list", "data": listed, "has_more": False, "url": path})
+        found = self.objects.get(path.rpartition("/")[2])
+        if found is None:
+            missing = {
+                "type": "invalid_request_error",
+                "code": "resource_missing",
+                "message": "No such object",
+            }
+            return JSONResponse({"error": missing}, 404)
+        return JSONResponse(found)
