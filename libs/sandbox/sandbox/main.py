@@ -1,6 +1,8 @@
 """The sandbox as one process: `python -m sandbox.main --port 8900`."""
 
 import argparse
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvicorn
@@ -22,13 +24,21 @@ def create_sandbox(
 
     With the address of Acme's gateway also the pages that links in mails lead to, at /app.
     """
-    app = FastAPI(title="Acme sandbox", openapi_url=None)
+    stripe = create_stripe()
+
+    # A mounted app's lifespan is not run by itself; in Stripe's, time passes and events are delivered.
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with stripe.router.lifespan_context(stripe):
+            yield
+
+    app = FastAPI(title="Acme sandbox", openapi_url=None, lifespan=lifespan)
     page = Environment(loader=PackageLoader("sandbox"), autoescape=True).get_template("index.html").render()
     app.get("/", response_class=HTMLResponse)(lambda: page)
     app.get("/healthz")(lambda: {"status": "ok"})
     app.mount("/resend", create_mail(data))
     app.mount("/vault", create_vault())
-    app.mount("/stripe", create_stripe())
+    app.mount("/stripe", stripe)
     if gateway:
         app.mount("/app", create_pages(gateway))
     app.mount("/", create_model(tokens_per_second))

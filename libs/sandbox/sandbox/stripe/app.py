@@ -1,30 +1,69 @@
 """Stripe in one process: an ASGI app that the official SDK talks to through `base_addresses`."""
 
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
 from fastapi import FastAPI, Request, Response
 
 from sandbox.stripe import (
     customers,
+    entitlements,
     events,
+    invoice_items,
+    invoice_operations,
+    payment_methods,
+    payments,
+    prices,
+    products,
+    setup_intents,
+    subscription_updates,
+    subscriptions,
+    webhook_endpoints,
+)
+from sandbox.stripe.api import Api
+from sandbox.stripe.billing_clock import run_due
+from sandbox.stripe.control import control
+from sandbox.stripe.errors import StripeError
+from sandbox.stripe.expansion import Includable
+from sandbox.stripe.objects import new_id
+from sandbox.stripe.operations import Operations
+from sandbox.stripe.pages import pages
+from sandbox.stripe.store import Store
+
+_RESOURCES = (
+    customers,
+    entitlements,
+    events,
+    invoice_items,
+    invoice_operations,
     payment_methods,
     prices,
     products,
     setup_intents,
+    subscriptions,
+    subscription_updates,
     webhook_endpoints,
 )
-from sandbox.stripe.api import Api
-from sandbox.stripe.expansion import Includable
-from sandbox.stripe.operations import Operations
-from sandbox.stripe.store import Store
-
-_RESOURCES = (customers, events, payment_methods, prices, products, setup_intents, webhook_endpoints)
-_INCLUDABLES: dict[tuple[str, str], Includable] = {("customer", "subscriptions"): customers.subscriptions_of}
+_INCLUDABLES: dict[tuple[str, str], Includable] = {
+    ("customer", "subscriptions"): customers.subscriptions_of,
+    ("invoice", "confirmation_secret"): payments.confirmation_secret_of,
+    ("invoice", "payments"): payments.payments_of,
+    ("price", "tiers"): prices.tiers_of,
+}
+_TICK_SECONDS = 1.0
+logger = logging.getLogger(__name__)
 
 
 def create_stripe() -> FastAPI:
-    """Build Stripe's API."""
-    app = FastAPI(title="Acme sandbox Stripe", openapi_url=None)
+    """Build Stripe's API; in its lifespan time passes and events are delivered."""
+    app = FastAPI(title="Acme sandbox Stripe", openapi_url=None, lifespan=_lifespan)
     operations = Operations.of(each for resource in _RESOURCES for each in resource.OPERATIONS)
     app.state.api = Api(Store(), operations, _INCLUDABLES)
+    app.add_exception_handler(StripeError, _refuse)
+    app.include_router(control)
+    app.include_router(pages)
     app.add_api_route("/{path:path}", _answer, methods=["GET", "POST", "DELETE"])
     return app
 
@@ -32,3 +71,29 @@ def create_stripe() -> FastAPI:
 async def _answer(request: Request) -> Response:
     api: Api = request.app.state.api
     return await api.answer(request)
+
+
+def _refuse(_: Request, error: Exception) -> Response:
+    known = error if isinstance(error, StripeError) else StripeError(str(error), type="api_error")
+    return known.response(new_id("req", 14))
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    api: Api = app.state.api
+    ticking = asyncio.create_task(_tick(api.store))
+    try:
+        yield
+    finally:
+        ticking.cancel()
+        with suppress(asyncio.CancelledError):
+            await ticking
+
+
+async def _tick(store: Store) -> None:
+    while True:
+        await asyncio.sleep(_TICK_SECONDS)
+        try:
+            run_due(store, store.now())
+        except Exception:
+            logger.exception("the Stripe sandbox could not do what was due")

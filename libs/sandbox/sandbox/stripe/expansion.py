@@ -8,7 +8,7 @@ from sandbox.stripe.store import Store
 
 _MAX_DEPTH = 4
 # What is only there when it is expanded, by kind and name.
-Includable = Callable[[Store, StripeObject], StripeObject | None]
+Includable = Callable[[Store, StripeObject], StripeObject | list[StripeObject] | None]
 
 
 def expand(
@@ -51,7 +51,7 @@ def _expand(
     for item in value if isinstance(value, list) else [value]:
         if rest and isinstance(item, dict):
             _expand(store, item, rest, path, includables)
-    if not rest and not isinstance(value, dict | None):
+    if not rest and not isinstance(value, dict | list | None):
         raise StripeError(f"This property cannot be expanded ({path}).", param="expand[0]")
 
 

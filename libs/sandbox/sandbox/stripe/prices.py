@@ -14,7 +14,8 @@ _CREATE = (
     "active billing_scheme currency lookup_key nickname product product_data.name product_data.metadata "
     "product_data.id product_data.active product_data.unit_label product_data.tax_code "
     "recurring.interval recurring.interval_count recurring.meter recurring.usage_type "
-    "recurring.trial_period_days tax_behavior transfer_lookup_key unit_amount unit_amount_decimal"
+    "recurring.trial_period_days tax_behavior tiers tiers_mode transfer_lookup_key unit_amount "
+    "unit_amount_decimal"
 )
 
 
@@ -30,7 +31,8 @@ def create_price(store: Store, params: Params) -> StripeObject:
         "id": new_id("price"),
         "object": "price",
         "active": params.get("active", True),
-        "billing_scheme": "per_unit",
+        "billing_scheme": params.get("billing_scheme", "per_unit"),
+        "_tiers": _tiers(params),
         "created": store.now(),
         "currency": params["currency"].lower(),
         "custom_unit_amount": None,
@@ -41,10 +43,10 @@ def create_price(store: Store, params: Params) -> StripeObject:
         "product": product["id"],
         "recurring": recurring,
         "tax_behavior": params.get("tax_behavior", "unspecified"),
-        "tiers_mode": None,
+        "tiers_mode": params.get("tiers_mode"),
         "transform_quantity": None,
         "type": "recurring" if recurring else "one_time",
-        **_amounts(params),
+        **_amount_members(params, "unit_amount"),
     }
     _set_lookup_key(store, price, params)
     return store.insert(price, "price.created")
@@ -58,15 +60,43 @@ def _check(store: Store, params: Params) -> None:
             message = "You may only specify one of these parameters: product, product_data."
             raise StripeError(message, "parameters_exclusive")
         raise missing_param("product")
-    if params.get("billing_scheme", "per_unit") != "per_unit":
-        raise StripeError("The Stripe sandbox does not support tiered prices.", "not_supported_by_sandbox")
-    if "unit_amount" in params and "unit_amount_decimal" in params:
-        message = "You may only specify one of these parameters: unit_amount, unit_amount_decimal."
-        raise StripeError(message, "parameters_exclusive")
-    if "unit_amount" not in params and "unit_amount_decimal" not in params:
-        raise missing_param("unit_amount")
+    _check_scheme(params)
     _check_meter(store, params.get("recurring", {}))
     _check_lookup_key(store, params)
+
+
+def _check_scheme(params: Params) -> None:
+    amounts = [name for name in ("unit_amount", "unit_amount_decimal") if name in params]
+    if len(amounts) > 1:
+        message = "You may only specify one of these parameters: unit_amount, unit_amount_decimal."
+        raise StripeError(message, "parameters_exclusive")
+    is_tiered = params.get("billing_scheme") == "tiered"
+    if not is_tiered and not amounts:
+        raise missing_param("unit_amount")
+    if is_tiered != ("tiers" in params) or is_tiered != ("tiers_mode" in params) or (is_tiered and amounts):
+        message = "A price has tiers and tiers_mode, and no amount of its own, where its scheme is tiered."
+        raise StripeError(message, param="billing_scheme")
+    bounds = [tier["up_to"] for tier in params.get("tiers", [])]
+    if is_tiered and (
+        bounds[-1:] != ["inf"] or "inf" in bounds[:-1] or bounds[:-1] != sorted(set(bounds[:-1]))
+    ):
+        raise StripeError("Tiers go upwards, and the last ends at inf.", param="tiers")
+
+
+def _tiers(params: Params) -> list[StripeObject]:
+    return [
+        {
+            "up_to": None if tier["up_to"] == "inf" else tier["up_to"],
+            **_amount_members(tier, "unit_amount"),
+            **_amount_members(tier, "flat_amount"),
+        }
+        for tier in params.get("tiers", [])
+    ]
+
+
+def tiers_of(store: Store, price: StripeObject) -> list[StripeObject]:
+    """Return a price's tiers, for `expand[]=tiers`."""
+    return list(store.table("price")[price["id"]]["_tiers"])
 
 
 def _check_meter(store: Store, recurring: Params) -> None:
@@ -93,18 +123,15 @@ def _recurring(params: Params) -> StripeObject | None:
     }
 
 
-def _amounts(params: Params) -> StripeObject:
-    name = "unit_amount" if "unit_amount" in params else "unit_amount_decimal"
-    amount = Decimal(params[name])
+def _amount_members(params: Params, name: str) -> StripeObject:
+    given = params.get(name, params.get(f"{name}_decimal"))
+    if given is None:
+        return {name: None, f"{name}_decimal": None}
+    amount = Decimal(given)
     if amount < 0 or -int(amount.as_tuple().exponent) > 12:
-        raise StripeError(
-            "Invalid amount: at least 0, with at most 12 decimals.", param="unit_amount_decimal"
-        )
+        raise StripeError("An amount is at least 0, with at most 12 decimals.", param=name)
     is_whole = amount == amount.to_integral_value()
-    return {
-        "unit_amount": int(amount) if is_whole else None,
-        "unit_amount_decimal": f"{amount.normalize():f}",
-    }
+    return {name: int(amount) if is_whole else None, f"{name}_decimal": f"{amount.normalize():f}"}
 
 
 def _check_lookup_key(store: Store, params: Params, own: str = "") -> None:

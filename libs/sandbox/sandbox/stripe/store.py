@@ -1,7 +1,6 @@
 """What the sandbox's Stripe holds: objects by kind and id, a clock that can be advanced, and its events."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ class Rules:
 
     finalize_after: int = 3600  # seconds that the draft of a renewal stays open
     retry_days: tuple[int, ...] = (1, 3, 5)  # days between the tries to collect a payment
-    after_dunning: str = "unpaid"  # or canceled, past_due
+    after_dunning: str = "canceled"  # or unpaid, past_due
     delivery_retries: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0)
     delivery_timeout: float = 5.0
 
@@ -43,7 +42,8 @@ class Store:
     rules: Rules = field(default_factory=Rules)
     context: RequestContext = field(default_factory=RequestContext)
     on_event: list[Callable[[StripeObject], None]] = field(default_factory=list)
-    usage: dict[str, deque[StripeObject]] = field(default_factory=dict)
+    # Events of meters by meter and customer.
+    usage: dict[str, dict[str, list[StripeObject]]] = field(default_factory=dict)
     is_dirty: bool = False
     _paused_at: int | None = None
 

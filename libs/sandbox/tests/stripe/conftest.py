@@ -26,6 +26,25 @@ async def async_stripe(stripe_url: str) -> AsyncIterator[StripeClient]:
     await http.close_async()
 
 
+class Clock:
+    """Time at the sandbox, which only goes forward."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def now(self) -> int:
+        return int(self._http.get("/_ctl/clock").json()["now"])
+
+    def advance(self, *, days: float = 0, hours: float = 0) -> None:
+        seconds = round((days * 24 + hours) * 3600)
+        self._http.post("/_ctl/clock", json={"advance": seconds}).raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def clock(http: httpx.Client) -> Clock:
+    return Clock(http)
+
+
 def client(url: str, key: str = "sk_test_sandbox", retries: int = 0) -> StripeClient:
     addresses = {"api": url, "files": url, "connect": url, "meter_events": url}
     return StripeClient(key, base_addresses=addresses, max_network_retries=retries)

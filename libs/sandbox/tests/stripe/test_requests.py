@@ -54,9 +54,15 @@ def test_another_api_version_is_refused_rather_than_answered_wrongly(http: httpx
 def test_what_the_sandbox_does_not_have_is_said(stripe: StripeClient) -> None:
     with pytest.raises(InvalidRequestError, match="Unrecognized request URL"):
         stripe.v1.transfers.list()
-    error = refusal(stripe, currency="eur", product_data={"name": "x"}, tiers=[{"up_to": "inf"}])
+    error = refusal(
+        stripe,
+        currency="eur",
+        product_data={"name": "x"},
+        unit_amount=1,
+        transform_quantity={"divide_by": 2, "round": "up"},
+    )
     assert error.code == "not_supported_by_sandbox"
-    assert error.param == "tiers[0][up_to]"
+    assert error.param == "transform_quantity[divide_by]"
 
 
 def test_parameters_are_what_the_sdk_is_generated_from(stripe: StripeClient) -> None:
