@@ -217,6 +217,14 @@ def test_an_event_wants_a_reader_and_a_reader_an_event(committed):
     assert "tiny-reader consumes tiny_library.book.lost.v1, and no service publishes it" in output
 
 
+def test_an_event_that_clients_read_from_its_publisher_needs_no_other_reader(committed):
+    change(committed, "tiny-reader", worker="HANDLERS = {}")
+    change(committed, "tiny-library", events=f"{EVENTS}    has_stream: ClassVar[bool] = True\n")
+    run(committed)
+
+    run(committed, "--check")
+
+
 def test_a_need_wants_a_test(committed):
     pacts = committed / "services/tiny-reader/contract/pacts"
     pacts.mkdir(parents=True)

@@ -11,6 +11,18 @@ class TenantNotFound(NotFound):
     default_detail = "Tenant not found."
 
 
+class BillingStreamDisabled(NotFound):
+    """The installation offers no stream of billing events."""
+
+    default_detail = "The billing stream is turned off. Set ENABLE_BILLING_STREAM=true."
+
+
+class InvalidEventId(BadRequest):
+    """The event id to resume after is not a number."""
+
+    default_detail = "Last-Event-ID (or `after`) must be the number of a billing event."
+
+
 class InvalidPeriod(Unprocessable):
     """The requested period ends before it starts, or is too long."""
 

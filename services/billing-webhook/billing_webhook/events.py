@@ -1,10 +1,12 @@
 """The events that billing-webhook publishes."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime
 from servicekit.events.outbox import Event
+
+from billing_webhook.quantities import Quantity
 
 # Each has a consumer group, created before the first event is published.
 READERS: tuple[str, ...] = ()
@@ -103,3 +105,19 @@ class PaymentRefunded(TenantEvent):
     amount: int
     amount_refunded: int
     currency: str
+
+
+class UsageThresholdReached(TenantEvent):
+    """What a tenant used has reached a share of a limit; each share is published once in a period."""
+
+    type: ClassVar[str] = "billing.usage.threshold_reached.v1"
+
+    tenant_id: UUID
+    feature: str
+    scope: str
+    percent: int
+    used: Quantity
+    limit: Quantity
+    kind: Literal["hard", "soft"]
+    period_start: AwareDatetime
+    resets_at: AwareDatetime

@@ -1,9 +1,14 @@
 """billing-webhook: plans, subscriptions, the usage ledger and Stripe's events."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
-from servicekit.app import create_service
+from servicekit.app import Resources, create_service
 from servicekit.server import serve
 
+from billing_webhook.billing_events import routes as billing_events
+from billing_webhook.billing_events.hub import running_hub
 from billing_webhook.entitlements import internal_routes as reservations
 from billing_webhook.entitlements import routes as entitlements
 from billing_webhook.plans import routes as plans
@@ -20,12 +25,30 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "billing-webhook",
         settings,
         description="Plans, subscriptions and usage of the tenants of Acme, and webhooks of Stripe.",
-        routers=[plans.router, usage.router, entitlements.router, stripe_events.router],
+        routers=[
+            plans.router,
+            usage.router,
+            entitlements.router,
+            billing_events.router,
+            stripe_events.router,
+        ],
         internal=[reservations.router],
         workers=workers,
+        lifespan=lambda resources: serving_streams(app, resources),
     )
     app.state.stripe = settings.stripe(app.state.resources.http)
     return app
+
+
+@asynccontextmanager
+async def serving_streams(app: FastAPI, resources: Resources) -> AsyncIterator[None]:
+    """Run the hub of the billing stream, if there is one, while the app serves requests."""
+    app.state.hub = None
+    if not Settings.of(resources).enable_billing_stream:
+        yield
+        return
+    async with running_hub(resources) as app.state.hub:
+        yield
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Settings of billing-webhook."""
 
+from typing import Self
+
 from pydantic import Field, SecretStr
+from servicekit.app import Resources
 from servicekit.auth.call_limits import CallLimits
 from servicekit.http.client import HttpPool
 from servicekit.settings import ServiceSettings
@@ -21,6 +24,23 @@ class Settings(ServiceSettings):
     required_in_production = frozenset({"service_client_secret"})
 
     enable_billing: bool = False
+    enable_billing_stream: bool = False
+    # False: a client that reconnects is told to reset, instead of getting what it has missed.
+    enable_billing_stream_replay: bool = True
+    # Where replicas announce new events to each other; empty: REDIS_URL.
+    billing_events_redis_url: SecretStr | None = None
+    # Of each user.
+    billing_stream_rate_limit_per_minute: int = Field(20, ge=1)
+    billing_stream_concurrent_limit: int = Field(3, ge=1)
+    # All users of a tenant together.
+    billing_tenant_stream_rate_limit_per_minute: int = Field(1000, ge=1)
+    billing_tenant_stream_concurrent_limit: int = Field(150, ge=1)
+    billing_stream_heartbeat_seconds: float = 15
+    # Then the client reconnects, to whichever replica there is.
+    billing_stream_lifetime_seconds: float = 600
+    # How long a client may leave the stream unread.
+    billing_stream_write_timeout_seconds: float = 30
+    billing_event_retention_days: int = 90
     stripe_secret_key: SecretStr | None = None
     # Several, separated by commas, while one is being replaced.
     stripe_webhook_secret: SecretStr | None = None
@@ -42,6 +62,12 @@ class Settings(ServiceSettings):
     app_public_url: str | None = None
     # By how much the calls of a run that has started may exceed a hard limit of the plan, so that it can end.
     billing_run_overage_percent: int = Field(default=10, ge=0, le=100)
+
+    @classmethod
+    def of(cls, resources: Resources) -> Self:
+        """Return the settings that a service was made with."""
+        assert isinstance(resources.settings, cls)  # noqa: S101  # what `create_app` makes it with
+        return resources.settings
 
     @property
     def limits(self) -> CallLimits:

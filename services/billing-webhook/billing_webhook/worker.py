@@ -8,13 +8,13 @@ from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
 from billing_webhook import erasure
+from billing_webhook.billing_events.hub import EventAnnouncer, events_redis
+from billing_webhook.billing_events.retention import retention_rules
 from billing_webhook.entitlements.expiry import ReservationExpiryWorker
+from billing_webhook.events import READERS
 from billing_webhook.settings import Settings
 from billing_webhook.stripe_events import workers as stripe_events
 from billing_webhook.usage import runs
-
-# Each has a consumer group, created before the first event is published.
-READERS: tuple[str, ...] = ()
 
 HANDLERS: dict[str, Handler] = {
     "chat.run.completed.v1": runs.record,
@@ -35,10 +35,15 @@ def workers(resources: Resources) -> Sequence[Worker]:
         ),
         erasure.create_erasure_worker(resources.database),
         ReservationExpiryWorker(resources.database),
-        RetentionWorker(resources.database),
+        RetentionWorker(resources.database, rules=retention_rules(Settings.of(resources))),
         *stripe_events.create_workers(resources),
     ]
 
 
+def standalone_workers(resources: Resources) -> Sequence[Worker]:
+    """List the workers of a process of its own, which announces its billing events to those with streams."""
+    return [*workers(resources), EventAnnouncer(resources.database, events_redis(resources))]
+
+
 if __name__ == "__main__":
-    run_workers("billing-webhook", Settings.load(), workers)
+    run_workers("billing-webhook", Settings.load(), standalone_workers)

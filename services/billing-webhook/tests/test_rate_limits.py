@@ -6,7 +6,7 @@ from testkit.rate_walk import ONE_CALL, find_unlimited_routes
 
 
 async def test_no_route_is_without_a_limit(settings, issuer):
-    changes = {"billing_limits": ONE_CALL, "run_workers": False}
+    changes = {"billing_limits": ONE_CALL, "enable_billing": True, "run_workers": False}
     async with running(
         create_app(type(settings).model_validate({**settings.model_dump(), **changes}))
     ) as app:

@@ -28,6 +28,7 @@ PUBLIC = {
     "/api/v1/conversations": "conversation",
     "/api/v1/conversations/1/items": "conversation",
     "/api/v1/billing/tenants/1/usage": "billing-webhook",
+    "/api/v1/billing/stream": "billing-webhook",
     "/webhooks/stripe": "billing-webhook",
     "/api/v1/notifications": "notification",
     "/api/v1/notifications/1": "notification",

@@ -2,21 +2,26 @@
 
 from uuid import UUID
 
+from servicekit.database import wake_on_commit
 from servicekit.events import outbox
-from servicekit.events.outbox import Event
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing_webhook.events import TenantEvent
 from billing_webhook.models import BillingEvent, BillingEventCounter
 
+# What wakes the announcer of the process that has committed events.
+NEW_EVENTS = "billing_events"
 
-async def publish(db: AsyncSession, event: Event, *, tenant_id: UUID) -> int:
+
+async def publish(db: AsyncSession, event: TenantEvent, *, tenant_id: UUID) -> int:
     """Publish an event if, and only if, the transaction commits; return its number in the tenant's sequence.
 
     Locks the tenant's counter until the transaction ends, so publish last, and nothing slow after it.
     """
     seq = await next_seq(db, tenant_id)
     event_id = outbox.publish(db, event, tenant_id=tenant_id, subject=f"tenant:{tenant_id}")
+    wake_on_commit(db, NEW_EVENTS)
     db.add(
         BillingEvent(
             id=event_id, tenant_id=tenant_id, seq=seq, type=event.type, data=event.model_dump(mode="json")

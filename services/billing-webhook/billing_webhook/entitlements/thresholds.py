@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from billing_webhook.billing_events.publish import publish
 from billing_webhook.entitlements.counters import CounterKey
 from billing_webhook.entitlements.quotas import Quota
+from billing_webhook.events import UsageThresholdReached
 from billing_webhook.models import UsageTotal
-from billing_webhook.published_events import UsageThresholdReached
 
 PERCENTAGES = (50, 80, 90, 100)
 

@@ -22,7 +22,7 @@ class BillingEvent(Base):
     seq: Mapped[int]
     type: Mapped[str]
     data: Mapped[dict[str, Any]]
-    occurred_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    occurred_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
 
 
 class BillingEventCounter(Base):

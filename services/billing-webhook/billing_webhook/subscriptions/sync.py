@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 import stripe
-from servicekit.events.outbox import Event
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +20,7 @@ from billing_webhook.events import (
     InvoicePaid,
     InvoicePaymentFailed,
     SubscriptionChanged,
+    TenantEvent,
 )
 from billing_webhook.models import Customer, Invoice, Subscription
 from billing_webhook.plans.catalog import FREE
@@ -210,7 +210,7 @@ def newer(row: Invoice, values: dict[str, Any]) -> set[str]:
     return assign(row, values)
 
 
-def invoice_event(row: Invoice, changed: set[str]) -> Event | None:
+def invoice_event(row: Invoice, changed: set[str]) -> TenantEvent | None:
     """Return what has happened to an invoice, if others should know."""
     fact = {
         "tenant_id": row.tenant_id,
