@@ -17,8 +17,8 @@ from statistics import quantiles
 import httpx
 import jwt
 import uvloop
-from auth.security.passwords import ITERATIONS, LANES, MEMORY_KIB, SALT_BYTES
-from auth.settings import Overlap
+from auth.security.passwords import ITERATIONS, LANES, SALT_BYTES
+from auth.settings import MIN_PASSWORD_MEMORY_KIB, Overlap
 from auth.signing.access_tokens import AccessTokens
 from auth.signing.key_file import KeyFile
 from auth.signing.signing_keys import KeyFactory, SigningKeys
@@ -191,7 +191,12 @@ def hash_password() -> bytes:
     """Hash a password as auth does."""
     salt = os.urandom(SALT_BYTES)
     derivation = Argon2id(
-        salt=salt, length=32, iterations=ITERATIONS, lanes=LANES, memory_cost=MEMORY_KIB, secret=b"a pepper"
+        salt=salt,
+        length=32,
+        iterations=ITERATIONS,
+        lanes=LANES,
+        memory_cost=MIN_PASSWORD_MEMORY_KIB,
+        secret=b"a pepper",
     )
     return derivation.derive(b"four unrelated words here")
 

@@ -46,7 +46,9 @@ class AuthServices:
             settings=settings,
             database=resources.database,
             keys=keys,
-            passwords=Passwords(settings.auth_password_pepper.values),
+            passwords=Passwords(
+                settings.auth_password_pepper.values, memory_kib=settings.auth_password_memory_kib
+            ),
             access_tokens=AccessTokens.from_settings(
                 settings, keys, Vault.for_signing(settings, resources.http)
             ),

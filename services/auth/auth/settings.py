@@ -22,6 +22,8 @@ DAY = 24 * HOUR
 DAY_MINUTES = 24 * 60
 # How far apart clocks may be, and how long an answer may lie in a cache on its way.
 CLOCK_SKEW_SECONDS = 60
+# The least that OWASP's password storage cheat sheet and ASVS 5.0 (appendix C) allow: 25 ms of one core.
+MIN_PASSWORD_MEMORY_KIB = 19_456
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[int, Field(ge=1)]
@@ -163,6 +165,8 @@ class Settings(ServiceSettings):
     auth_account_deletion_grace_days: Annotated[int, Field(ge=0, le=90)] = 14
     email_verification_token_ttl_minutes: Annotated[int, Field(ge=1, le=DAY_MINUTES)] = 60
     password_reset_token_ttl_minutes: Annotated[int, Field(ge=1, le=60)] = 30
+    # What Argon2id works in for one password, in KiB: more of it makes guessing dearer, and each sign-in.
+    auth_password_memory_kib: Annotated[int, Field(ge=8, le=4 * 1024 * 1024)] = MIN_PASSWORD_MEMORY_KIB
     # How many passwords, the present one among them, a new one must differ from.
     auth_password_history_count: Annotated[int, Field(ge=0, le=24)] = 5
 
@@ -318,6 +322,7 @@ class Settings(ServiceSettings):
         return [
             *super().unfit_for_production(),
             *self.shared_peppers(),
+            *self.weak_password_hashing(),
             *self.check_vault(),
             *self.without_operators(),
         ]
@@ -381,6 +386,11 @@ class Settings(ServiceSettings):
             for (one, first), (other, second) in combinations(values, 2)
             if first and first == second
         ]
+
+    def weak_password_hashing(self) -> list[str]:
+        """List memory for Argon2id below the least that protects passwords."""
+        is_weak = self.auth_password_memory_kib < MIN_PASSWORD_MEMORY_KIB
+        return [f"AUTH_PASSWORD_MEMORY_KIB must be {MIN_PASSWORD_MEMORY_KIB} or more"] if is_weak else []
 
     def without_operators(self) -> list[str]:
         """List a missing operators' tenant."""

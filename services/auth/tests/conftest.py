@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 from auth.main import create_app
-from auth.settings import RATE_LIMITS, Settings
+from auth.settings import MIN_PASSWORD_MEMORY_KIB, RATE_LIMITS, Settings
 from fastapi import FastAPI
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
@@ -36,6 +36,9 @@ MACHINE_SECRET = "what-chat-agent-proves-itself-with"
 # What a token of an ended session gets: by the session, or by its revocation once this service has read it.
 SESSION_OVER_CODES = {"session_ended", "invalid_token"}
 SESSION_OVER = {(401, one) for one in SESSION_OVER_CODES}
+
+# What production hashes a password with.
+FULL_COST = {"auth_password_memory_kib": MIN_PASSWORD_MEMORY_KIB}
 
 Variables = dict[str, Any]
 
@@ -65,6 +68,8 @@ def variables(
         "auth_service_secrets": {"chat-agent": MACHINE_SECRET},
         "event_sealing_key": SEALING_KEY,
         "auth_account_deletion_grace_days": 0,
+        # Hashing costs next to nothing here; tests of its cost start a service with FULL_COST.
+        "auth_password_memory_kib": 64,
         # Nobody waits here for the clock to tell nothing; `test_constant_time` does.
         "auth_answer_floor_ms": 0,
         "app_public_url": "https://app.acme.test",

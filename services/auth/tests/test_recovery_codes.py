@@ -8,6 +8,7 @@ import pytest
 from auth.factors import recovery_codes
 from auth.security.keyed_hash import keyed_hash
 
+from .conftest import FULL_COST
 from .factor_helpers import answered, challenged, delete, enrol, listed
 
 # Five bits a character; the first is the code's number and no secret.
@@ -30,7 +31,8 @@ def made():
     return [recovery_codes.generate(number) for number in range(recovery_codes.CODE_COUNT)]
 
 
-async def test_keeps_salted_hashes_of_the_same_cost_as_passwords(auth):
+async def test_keeps_salted_hashes_of_the_same_cost_as_passwords(start):
+    auth = await start(**FULL_COST)
     app = await enrol(auth, await auth.somebody())
     rows = await auth.database.fetch("select * from recovery_codes")
     hashes = [row["secret_hash"].partition(":")[2] for row in rows]

@@ -4,6 +4,8 @@ import unicodedata
 
 import pytest
 
+from .conftest import FULL_COST
+
 OTHER_PASSWORD = "quite different words there"
 
 
@@ -159,7 +161,8 @@ async def test_takes_a_password_in_either_unicode_form(auth):
     assert (await auth.sign_in(password=decomposed)).status_code == 200
 
 
-async def test_hashes_a_password_whole_and_never_the_same_way_twice(auth):
+async def test_hashes_a_password_whole_and_never_the_same_way_twice(start):
+    auth = await start(**FULL_COST)
     await auth.somebody(password="a long beginning that is the same, " * 3 + "then this")
     assert (
         await auth.sign_in(password="a long beginning that is the same, " * 3 + "then that")

@@ -56,6 +56,13 @@ def test_starts_when_everything_is_set(told):
     assert (settings.access_token_expire_minutes, settings.require_email_verification) == (10, True)
 
 
+def test_hashes_passwords_no_more_cheaply_than_is_safe_where_real_people_are(told):
+    assert "AUTH_PASSWORD_MEMORY_KIB must be 19456 or more" in complaint(
+        told, AUTH_PASSWORD_MEMORY_KIB="19455"
+    )
+    assert told({**FIT, "AUTH_PASSWORD_MEMORY_KIB": "65536"}).auth_password_memory_kib == 65536
+
+
 def test_needs_no_vault_in_development(told):
     without = {name: value for name, value in FIT.items() if name not in VAULT}
     assert told({**without, "ENVIRONMENT": "development", "DEBUG": "true"}).is_development

@@ -11,6 +11,8 @@ from joserfc.jwk import KeySet
 from pydantic import SecretStr
 from servicekit.auth.permissions import Role, scopes_for
 
+from .conftest import FULL_COST
+
 ADMIN_SCOPES = sorted(scopes_for(Role.ADMIN))
 
 
@@ -89,13 +91,15 @@ async def test_refuses_in_one_way_whatever_the_reason(auth):
     assert (await auth.sign_in(tenant_id=bundle["tenant_id"])).status_code == 200
 
 
-async def test_takes_as_long_for_nobody_as_for_somebody(auth):
+async def test_takes_as_long_for_nobody_as_for_somebody(start):
+    auth = await start(**FULL_COST)
     await auth.somebody()
 
     async def seconds(email: str) -> float:
-        before = time.perf_counter()
+        # Of this process's CPU: what else the machine does is not counted.
+        before = time.process_time()
         await auth.sign_in(email, "some other words again")
-        return time.perf_counter() - before
+        return time.process_time() - before
 
     taken = [(await seconds("ann@example.com"), await seconds("unknown@example.com")) for _ in range(8)]
     known, unknown = (min(column) for column in zip(*taken, strict=True))
@@ -124,7 +128,8 @@ def weak_hash(password: str, pepper: str) -> str:
     return derivation.derive_phc_encoded(normalize(password))
 
 
-async def test_hashes_anew_what_was_hashed_more_weakly(auth):
+async def test_hashes_anew_what_was_hashed_more_weakly(start):
+    auth = await start(**FULL_COST)
     await auth.somebody()
     strong = await auth.database.fetchval("select password_hash from users")
     pepper = auth.settings.auth_password_pepper.get_secret_value()

@@ -52,7 +52,7 @@ async def seed(settings: Settings, request: Seed, *, show_password: bool = False
     """
     if request.password is not None:
         password_policy.validate(request.password, [request.email, request.tenant_name, request.display_name])
-    passwords = Passwords(settings.auth_password_pepper.values)
+    passwords = Passwords(settings.auth_password_pepper.values, memory_kib=settings.auth_password_memory_kib)
     database = Database.from_settings(settings, "auth-seed", pool_size=1)
     try:
         async with database.begin() as db:

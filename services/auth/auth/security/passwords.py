@@ -14,12 +14,11 @@ from pydantic import SecretStr
 
 from auth.errors import TooManySignIns
 from auth.security.keyed_hash import keyed_hash
+from auth.settings import MIN_PASSWORD_MEMORY_KIB
 
 T = TypeVar("T")
 
-# The least that OWASP's password storage cheat sheet and ASVS 5.0 (appendix C) allow: 25 ms of one core.
-MEMORY_KIB, ITERATIONS, LANES = 19_456, 2, 1
-PARAMETERS = f"$argon2id$v=19$m={MEMORY_KIB},t={ITERATIONS},p={LANES}$"
+ITERATIONS, LANES = 2, 1
 SALT_BYTES = HASH_BYTES = 32
 # A core hashes about 40 in a second; who would wait for more than two seconds is sent away instead.
 MAX_QUEUED_PER_CORE = 80
@@ -32,10 +31,13 @@ class Passwords:
         self,
         peppers: Sequence[SecretStr],
         *,
+        memory_kib: int = MIN_PASSWORD_MEMORY_KIB,
         cores: int | None = None,
         waiting_per_core: int = MAX_QUEUED_PER_CORE,
     ) -> None:
         cores = cores or os.cpu_count() or 1
+        self._memory_kib = memory_kib
+        self._parameters = f"$argon2id$v=19$m={memory_kib},t={ITERATIONS},p={LANES}$"
         self._pepper_id = pepper_id(peppers[0])
         self._peppers = {pepper_id(one): one.get_secret_value().encode() for one in peppers}
         # No more threads than cores, and hashing frees the interpreter: sign-ins starve nothing else.
@@ -55,7 +57,7 @@ class Passwords:
 
     def is_outdated(self, stored_hash: str) -> bool:
         """Return whether a kept hash has another pepper or other parameters than a new one would have."""
-        return not stored_hash.startswith(f"{self._pepper_id}:{PARAMETERS}")
+        return not stored_hash.startswith(f"{self._pepper_id}:{self._parameters}")
 
     def _hash(self, password: str) -> str:
         derivation = Argon2id(
@@ -63,7 +65,7 @@ class Passwords:
             length=HASH_BYTES,
             iterations=ITERATIONS,
             lanes=LANES,
-            memory_cost=MEMORY_KIB,
+            memory_cost=self._memory_kib,
             secret=self._peppers[self._pepper_id],
         )
         return f"{self._pepper_id}:{derivation.derive_phc_encoded(normalize(password))}"
