@@ -159,6 +159,10 @@ class Child:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
+    def wait(self) -> None:
+        """Wait until it has ended, without polling."""
+        self._process.wait()
+
     def output(self) -> str:
         """Read what it logged since it was started."""
         with self._log.open("rb") as log:

@@ -64,6 +64,11 @@ class EmbeddedServer(ABC):
             raise ServerUnavailable(self.name, str(error), self.log) from error
         return self
 
+    def wait(self) -> None:
+        """Wait until the server has ended; returns at once if it was never started, or was stopped."""
+        if child := self._child:
+            child.wait()
+
     def stop(self) -> None:
         """Stop the server in good order; does nothing if it is not running."""
         child, self._child = self._child, None

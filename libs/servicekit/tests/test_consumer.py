@@ -140,6 +140,14 @@ async def test_a_handler_that_fails_leaves_nothing_and_is_called_again(bus: Any,
     assert handler.calls == [1, 1, 1, 1]
 
 
+async def test_a_retry_does_not_wait_for_a_new_event(bus: Any, until: Any) -> None:
+    # Far more than the whole test may take, if a new event were waited for that long.
+    patience = {"block": NEVER}
+    await bus.add(1)
+    async with running_all([bus.consumer(Handler(bus, failures=2), **patience)]):
+        await until(lambda: bus.settled(1))
+
+
 async def test_a_retry_does_not_hold_up_what_comes_after_so_order_is_not_kept(bus: Any, until: Any) -> None:
     handler = Handler(bus, failures=1, only=1)
     for number in (1, 2):

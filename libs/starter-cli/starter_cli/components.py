@@ -34,6 +34,9 @@ class Component(Protocol):
     def start(self, cancelled: Event) -> None:
         """Start it and wait until it answers; raises Failure."""
 
+    def wait(self) -> None:
+        """Wait until its process has ended; returns at once when it does not run."""
+
     def stop(self) -> None:
         """Stop it in good order; does nothing when it does not run."""
 
@@ -67,6 +70,11 @@ class ProgramComponent:
         self.stop()
         self._process = Process(self._program)
         self._process.wait_for(self.ready_url, cancelled)
+
+    def wait(self) -> None:
+        """Wait until its process has ended; returns at once when it does not run."""
+        if self._process:
+            self._process.wait_until_ended()
 
     def stop(self) -> None:
         """Stop it in good order; does nothing when it does not run."""
@@ -103,6 +111,10 @@ class EmbeddedComponent:
             raise Failure(self.name, error.reason, error.log) from error
         if cancelled.is_set():
             self.stop()
+
+    def wait(self) -> None:
+        """Wait until its process has ended; returns at once when it does not run."""
+        self._server.wait()
 
     def stop(self) -> None:
         """Stop it in good order; does nothing when it does not run."""

@@ -81,6 +81,10 @@ class Process:
         code = self._popen.returncode
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
+    def wait_until_ended(self) -> None:
+        """Wait until it has ended, without polling."""
+        self._popen.wait()
+
     def wait(self, cancelled: Event, seconds: float = START_SECONDS) -> None:
         """Wait for a program that does one thing, and raise Failure when it fails."""
         self._wait_until(lambda: not self.is_running, cancelled, seconds)

@@ -183,7 +183,8 @@ class Stack(AbstractContextManager["Stack"]):
         return block
 
     def _register_cleanup(self, stack_plan: Plan) -> None:
-        """Register that the components are stopped, the last first."""
+        """Register that the components are stopped, the last first, and that their supervisors end then."""
+        self._cleanup.callback(self._join_supervisors)
         for layer in stack_plan.layers:
             self._cleanup.callback(stop_together, layer)
         self._cleanup.callback(self.data_dir.run_file.unlink, missing_ok=True)
@@ -195,8 +196,11 @@ class Stack(AbstractContextManager["Stack"]):
         }
         self._write_run_file()
         for supervisor in self._supervisors.values():
-            self._cleanup.callback(supervisor.join)
             supervisor.start()
+
+    def _join_supervisors(self) -> None:
+        for supervisor in self._supervisors.values():
+            supervisor.join()
 
     def _write_run_file(self) -> None:
         supervisors = self._supervisors.values()

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 
+from servicekit.backoff import exponential
+
 from starter_cli.components import Component
 from starter_cli.errors import Cancelled, Failure
 from starter_cli.startup import Callback, Progress
 
-POLL_SECONDS = 0.2
 BACKOFF_SECONDS = (0.5, 30.0)
 # A component that ran for so long did not die of what it died of before.
 STABLE_SECONDS = 60
@@ -33,7 +34,7 @@ class Supervisor:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait until the watch has ended, which it does when the stack does."""
+        """Wait until the watch has ended, which it does once the stack ends and the component was stopped."""
         if self._thread.is_alive():
             self._thread.join()
 
@@ -49,15 +50,15 @@ class Supervisor:
                 self._on_change()
 
     def _watch(self) -> None:
-        min_pause, max_pause = BACKOFF_SECONDS
-        pause, since = min_pause, time.monotonic()
-        while not self._stopping.wait(POLL_SECONDS):
+        failures, since = 0, time.monotonic()
+        while not self._stopping.is_set():
+            self.component.wait()
             with self._lock:
-                if self.component.is_running:
+                if self.component.is_running or self._stopping.is_set():
                     continue
-                pause = min_pause if time.monotonic() - since > STABLE_SECONDS else pause
-                self._restart(pause)
-            pause, since = min(pause * 2, max_pause), time.monotonic()
+                failures = 1 if time.monotonic() - since > STABLE_SECONDS else failures + 1
+                self._restart(exponential(failures, *BACKOFF_SECONDS))
+            since = time.monotonic()
 
     def _restart(self, pause: float) -> None:
         name = self.component.name

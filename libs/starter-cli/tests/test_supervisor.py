@@ -71,8 +71,8 @@ def supervised(tmp_path: Path) -> Iterator[Kept]:
     supervised = Kept(tmp_path)
     yield supervised
     supervised.ending.set()
-    supervised.supervisor.join()
     supervised.part.stop()
+    supervised.supervisor.join()
 
 
 def test_starts_a_part_again_that_died_and_says_so(supervised: Kept) -> None:

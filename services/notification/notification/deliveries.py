@@ -1,5 +1,6 @@
 """The queue of emails: one row each, claimed under a lease, so that another sender can take over."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -80,6 +81,13 @@ async def claim(db: AsyncSession, count: int) -> Sequence[Delivery]:
     values = {"status": "sending", "attempts": Delivery.attempts + 1, "due_at": func.now() + LEASE}
     claimed = update(Delivery).where(Delivery.id == due.c.id).values(values).returning(Delivery)
     return (await db.scalars(claimed)).all()
+
+
+async def seconds_until_due(db: AsyncSession) -> float:
+    """Return, at little cost, in how many seconds the next delivery is due; endless without any."""
+    due = select(func.extract("epoch", func.min(Delivery.due_at) - func.now()))
+    seconds = await db.scalar(due.where(Delivery.status.in_(UNFINISHED)))
+    return math.inf if seconds is None else float(seconds)
 
 
 async def finish(db: AsyncSession, delivery: Delivery, outcome: Outcome) -> bool:

@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
 
 BATCH_SIZE = 5
-# The shortest and the longest pause between two polls: the longer nothing is due, the rarer. What this
-# process enqueues is sent at once.
-POLL_SECONDS = (0.02, 2.0)
+# The shortest and the longest pause between two polls, while nothing is due. What this process enqueues is
+# sent at once; the longest is for what another one has enqueued and left, and for senders in our way.
+POLL_SECONDS = (0.1, 10.0)
 # Minimum and maximum pause while the provider accepts no email at all.
 CIRCUIT_SECONDS = (0.5, 15.0)
 # How long an email that is being sent may still take on shutdown.
@@ -44,7 +44,6 @@ class Sender(LoopWorker):
         self._database = database
         self._settings = settings
         self._circuit = Backoff(*CIRCUIT_SECONDS, time.monotonic)
-        self._idle = POLL_SECONDS[0]
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -59,10 +58,9 @@ class Sender(LoopWorker):
         # No transaction is open during the request: the lease keeps the deliveries ours.
         async with self._database.begin() as db:
             batch = await deliveries.claim(db, BATCH_SIZE)
-        if not batch:
-            self._idle = min(self._idle * 1.5, POLL_SECONDS[1])
-            return self._idle
-        self._idle = POLL_SECONDS[0]
+            if not batch:
+                shortest, longest = POLL_SECONDS
+                return min(max(await deliveries.seconds_until_due(db), shortest), longest)
         await shielded(self._send_all(batch), GRACE_SECONDS)
         return self._circuit.remaining()
 

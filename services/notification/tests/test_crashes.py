@@ -9,6 +9,7 @@ import pytest
 from notification import deliveries
 from notification.deliveries import Outcome
 from notification.main import create_app
+from notification.sender import Sender
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sandbox.embedded import Postgres, Valkey, free_port
@@ -107,6 +108,20 @@ async def test_a_sender_whose_lease_ran_out_has_no_say(
         assert await deliveries.finish(db, quick, Outcome("sent", "mail_1"))
         assert not await deliveries.finish(db, slow, Outcome("failed", error="too_slow"))
     assert (await row_of(person))["status"] == "sent"
+
+
+async def test_a_sender_rests_until_the_next_mail_is_due_and_not_for_long(
+    consume_only, sign_up, rows, row_of, settings, database
+):
+    sender = Sender(database, settings)
+    assert await sender.step() == 10
+    person = await sign_up()
+    async with consume_only():
+        await row_of(person)
+    await rows.execute("update deliveries set due_at = now() + interval '1 h'")
+    assert await sender.step() == 10
+    await rows.execute("update deliveries set due_at = now() + interval '9 s'")
+    assert 0 < await sender.step() <= 9
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,9 @@ class RetryPolicy:
     """How long a consumer tries and waits, in seconds.
 
     The wait before a retry is four times the one before: like this, the last of eight deliveries comes after
-    about 40 minutes. `gone` is when a silent consumer is taken for dead.
+    about 40 minutes. `block` is how long the wait for a new entry is while none is to be retried: what a
+    consumer that was killed had in hand is found so much later. `gone` is when a silent consumer is taken for
+    dead.
     """
 
     max_deliveries: int = 8
@@ -41,7 +43,8 @@ class RetryPolicy:
     last_retry: float = 900.0
     handling: float = 30.0
     grace: float = GRACE_SECONDS
-    block: float = 2.0
+    # Below the client's `socket_timeout`.
+    block: float = 5.0
     gone: float = 3600.0
     pauses: tuple[float, float] = BACKOFF_SECONDS
 
@@ -94,7 +97,7 @@ class StreamReader(LoopWorker):
         self._group = group
         self._dispatcher = dispatcher
         self._retry_policy = retry_policy
-        self._retrying = Throttle(retry_policy.block)
+        self._retrying = Throttle(retry_policy.first_retry)
         self._tidying = Throttle(retry_policy.gone)
 
     async def begin(self) -> None:
@@ -106,19 +109,21 @@ class StreamReader(LoopWorker):
         """Take one entry that has rested before a retry, if any, and one new entry."""
         if self._tidying.due():
             await self._group.forget_consumers(self._retry_policy.gone)
-        retried = self._retrying.due() and await self._retry()
-        if entry := await self._group.read(0 if retried else self._retry_policy.block):
+        block = await self._retry() if self._retrying.due() else self._retry_policy.first_retry
+        if entry := await self._group.read(min(block, self._retry_policy.block)):
             await self._process(entry)
         return 0
 
-    async def _retry(self) -> bool:
-        """Try the first entry again that has rested for long enough; returns whether there was one."""
-        async for pending in self._group.pending(self._retry_policy.first_retry):
+    async def _retry(self) -> float:
+        """Try the first entry again that has rested for long enough; return how long to wait for new ones."""
+        block = self._retry_policy.block
+        async for pending in self._group.pending():
             rest = self._retry_policy.before_retry(pending.deliveries)
             if pending.idle >= rest and await self._retry_from(pending.id, rest):
                 self._retrying.hurry()
-                return True
-        return False
+                return 0
+            block = self._retry_policy.first_retry
+        return block
 
     async def _retry_from(self, entry_id: bytes, rest: float) -> bool:
         entry, gone = await self._group.claim(entry_id, rest)

@@ -88,11 +88,11 @@ class ConsumerGroup:
                 return Entry(entry_id, fields, 1)
         return None
 
-    async def pending(self, rested: float) -> AsyncIterator[Pending]:
-        """List what was delivered at least so many seconds ago and is not acknowledged, oldest first."""
+    async def pending(self) -> AsyncIterator[Pending]:
+        """List what was delivered and is not acknowledged, oldest first."""
         start = "-"
         while True:
-            page = await self._pending(start, "+", PENDING_PAGE, idle=int(rested * 1000))
+            page = await self._pending(start, "+", PENDING_PAGE)
             for one in page:
                 yield one
             if len(page) < PENDING_PAGE:
@@ -135,10 +135,8 @@ class ConsumerGroup:
         forgotten: Any = await self.redis.eval(FORGET, 1, self.stream, self.name, int(silent * 1000))
         return int(forgotten)
 
-    async def _pending(
-        self, first: bytes | str, last: bytes | str, count: int, idle: int | None = None
-    ) -> list[Pending]:
-        answer: Any = await self.redis.xpending_range(self.stream, self.name, first, last, count, idle=idle)
+    async def _pending(self, first: bytes | str, last: bytes | str, count: int) -> list[Pending]:
+        answer: Any = await self.redis.xpending_range(self.stream, self.name, first, last, count)
         return [
             Pending(one["message_id"], one["times_delivered"], one["time_since_delivered"] / 1000)
             for one in answer

@@ -53,7 +53,7 @@ class OutboxRelay(LoopWorker):
         # commit, and works through a connection pooler. What this process has published is sent at once, what
         # others have, after two seconds at most.
         poll: tuple[float, float] = (0.02, 2.0),
-        trim_every: float = 10.0,
+        trim_every: float = 30.0,
         pauses: tuple[float, float] = BACKOFF_SECONDS,
     ) -> None:
         super().__init__(f"relay:{source}", pauses, database.wakeup(outbox.name))
