@@ -82,14 +82,14 @@ lock-check: setup ## Fail when requirements.lock does not match the members
 	@$(BIN)/python scripts/lock.py --check
 
 contracts-check: setup ## Fail when a contract is stale, or breaks one that was given
-	@$(BIN)/python scripts/contracts.py --check && $(BIN)/python scripts/permissions.py --check && $(BIN)/python scripts/errors.py --check
+	@$(BIN)/python -m scripts.documents --check
 
 samples-check: setup ## Fail when the list of sample secrets, which production refuses, is stale
 	@$(BIN)/python scripts/sample_secrets.py --check
 
 ##@ Publish
 contracts: setup ## Write every service's OpenAPI and event schemas, docs/asyncapi.json, permissions.md and errors.md
-	@$(BIN)/python scripts/contracts.py && $(BIN)/python scripts/permissions.py && $(BIN)/python scripts/errors.py
+	@$(BIN)/python -m scripts.documents
 
 samples: setup ## Write the list of sample secrets, which production refuses
 	@$(BIN)/python scripts/sample_secrets.py

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,6 @@ from starter_cli import (
     variables,
 )
 from starter_cli import doctor as examination
-from starter_cli.dead_letters import dead
 from starter_cli.errors import Failure
 from starter_cli.exits import exit_on_failure, print_failure
 from starter_cli.paths import DEFAULT_DATA, SERVICES, DataDir
@@ -37,6 +37,8 @@ from starter_cli.stack import Stack
 INTERRUPTED = 130
 # How often the components of a running stack are looked at.
 STATUS_POLL_SECONDS = 15
+# Options of another command are passed on to it.
+PASS_ON = {"ignore_unknown_options": True}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +49,6 @@ app = typer.Typer(
 users = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
 app.add_typer(users, name="users")
 events = typer.Typer(no_args_is_help=True, help="The events between the services.")
-events.add_typer(dead, name="dead")
 app.add_typer(events, name="events")
 
 Once = Annotated[bool, typer.Option("--once", envvar="ONCE", help="Stop after the first turn.")]
@@ -173,7 +174,7 @@ def doctor(data: Data = DEFAULT_DATA, port: Port = 8000) -> None:
     raise typer.Exit(not all(finding.is_ok for finding in findings))
 
 
-@app.command("exec", context_settings={"ignore_unknown_options": True})
+@app.command("exec", context_settings=PASS_ON)
 def exec_command(
     service: Annotated[str, typer.Argument(help=", ".join(SERVICES))],
     command: Annotated[list[str], typer.Argument(help="What to run, after --")],
@@ -182,6 +183,14 @@ def exec_command(
     """Run a command as a service of the running stack: `acme exec auth -- python -m auth keys list`."""
     with exit_on_failure(terminal.console()):
         service_shell.exec_as_service(DataDir(data.absolute()), service, command)
+
+
+@events.command("dead", context_settings={**PASS_ON, "allow_extra_args": True, "help_option_names": []})
+def dead_letters(context: typer.Context) -> None:
+    """Dead letters: events that a service could not handle."""
+    # Imported here: it takes longer than all other commands together.
+    commands: typer.Typer = import_module("starter_cli.dead_letters").dead
+    commands(context.args, prog_name=context.command_path)
 
 
 @users.command()

@@ -30,7 +30,12 @@ Result = TypeVar("Result")
 # Changes one dead letter: replays or drops it.
 Change = Callable[[Redis, str, str], Coroutine[None, None, None]]
 
-dead = typer.Typer(no_args_is_help=True, help="Dead letters: events that a service could not handle.")
+dead = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="Dead letters: events that a service could not handle.",
+)
 
 Service = Annotated[str, typer.Argument(help=", ".join(SERVICES))]
 Ids = Annotated[list[str], typer.Argument(help="Their ids, as `list` shows them.")]

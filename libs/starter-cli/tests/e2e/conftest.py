@@ -3,6 +3,8 @@
 import math
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,8 @@ from testkit import eventually
 PASSWORD = "seven purple walruses juggle"
 # What reaches its place as an event, or after a part was started again, may take so long.
 PATIENCE_SECONDS = 45
+# Enough for a command that starts a stack, on a machine that has other things to do.
+COMMAND_SECONDS = 240
 # The runs of a replica that dies are taken over soon, so that a test need not wait for long.
 # And who leaves is gone at once.
 SOON = {"chat-agent": {"RUN_LEASE_SECONDS": "4"}, "auth": {"AUTH_ACCOUNT_DELETION_GRACE_DAYS": "0"}}
@@ -29,6 +33,12 @@ SOON = {"chat-agent": {"RUN_LEASE_SECONDS": "4"}, "auth": {"AUTH_ACCOUNT_DELETIO
 
 # Each look is a request.
 until = partial(eventually.until, seconds=PATIENCE_SECONDS, interval=0.1)
+
+
+def acme(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command of the operator's to its end."""
+    argv = [sys.executable, "-m", "starter_cli.app", *map(str, arguments)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
 
 
 @dataclass

@@ -3,8 +3,6 @@
 import re
 import shutil
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +13,7 @@ from starter_cli import status
 from starter_cli.ports import HOST, PortBlock
 from starter_cli.stack import Stack
 
-from .conftest import PASSWORD, Person
-
-
-def acme(*arguments: object) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "starter_cli.app", *map(str, arguments)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+from .conftest import PASSWORD, Person, acme
 
 
 def test_status_shows_every_part(stack: Stack) -> None:
@@ -77,6 +70,15 @@ def test_somebody_made_by_hand_can_sign_in(stack: Stack, someone: Callable[[], P
     assert person.http.post("/api/v1/conversations", json={}).status_code == 403
 
 
+@pytest.fixture(scope="module")
+def boss(stack: Stack) -> tuple[object, ...]:
+    """Seed the only owner of a tenant, and return the options that name them."""
+    names = ("--email", "boss@example.com", "--tenant-slug", "of-the-boss", "--data", stack.data_dir.root)
+    made = acme("users", "seed", *names, "--role", "owner", "--password", PASSWORD)
+    assert made.returncode == 0, made.stdout
+    return names
+
+
 @pytest.mark.parametrize(
     ("options", "password", "sentence"),
     [
@@ -86,12 +88,9 @@ def test_somebody_made_by_hand_can_sign_in(stack: Stack, someone: Callable[[], P
     ],
 )
 def test_seeding_somebody_says_in_one_sentence_why_it_does_not(
-    stack: Stack, options: tuple[str, ...], password: str, sentence: str
+    boss: tuple[object, ...], options: tuple[str, ...], password: str, sentence: str
 ) -> None:
-    names = ("--email", "boss@example.com", "--tenant-slug", "of-the-boss", "--data", stack.data_dir.root)
-    made = acme("users", "seed", *names, "--role", "owner", "--password", PASSWORD)
-    assert made.returncode == 0, made.stdout
-    result = acme("users", "seed", *names, *options, "--password", password)
+    result = acme("users", "seed", *boss, *options, "--password", password)
     assert result.returncode == 1
     assert result.stdout.startswith("✗ users seed: ")
     assert sentence in result.stdout

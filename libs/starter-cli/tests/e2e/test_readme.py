@@ -82,10 +82,7 @@ MODULES = sorted({module for page in PAGES for module in MODULE.findall(page.rea
 SERVERS = ("main", "worker")
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_program_that_a_page_names_runs_as_its_service(stack: Stack, module: str) -> None:
-    package, _, name = module.partition(".")
-    arguments = ["-c", f"import {module}"] if name in SERVERS else ["-m", module, "--help"]
+def run_as_service(stack: Stack, package: str, *arguments: str) -> None:
     done = subprocess.run(
         [PROGRAMS / "acme", "exec", package.replace("_", "-"), "--", "python", *arguments],
         env={**os.environ, "ACME_DATA": str(stack.data_dir.root)},
@@ -95,6 +92,16 @@ def test_a_program_that_a_page_names_runs_as_its_service(stack: Stack, module: s
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("package", sorted({module.partition(".")[0] for module in MODULES}))
+def test_the_programs_that_a_page_names_run_as_their_service(stack: Stack, package: str) -> None:
+    modules = [module for module in MODULES if module.startswith(f"{package}.")]
+    servers = [module for module in modules if module.endswith(SERVERS)]
+    if servers:
+        run_as_service(stack, package, "-c", f"import {', '.join(servers)}")
+    for module in set(modules) - set(servers):
+        run_as_service(stack, package, "-m", module, "--help")
 
 
 SCRIPTS = sorted({line for page in PAGES for block in blocks(page) for line in SCRIPT.findall(block)})

@@ -21,6 +21,8 @@ from starter_cli.paths import DataDir, Layout
 from starter_cli.ports import HOST, PortBlock, is_free
 from testkit.databases import query
 
+from .conftest import COMMAND_SECONDS, acme
+
 # Takes the terminal at its standard input, as a shell does, and becomes the program that it is given.
 IN_TERMINAL = [
     sys.executable,
@@ -29,13 +31,6 @@ IN_TERMINAL = [
     " os.execv(sys.argv[1], sys.argv[1:])",
 ]
 START = [sys.executable, "-m", "starter_cli.app", "start"]
-# Enough for a start on a machine that has other things to do.
-SECONDS = 240
-
-
-def acme(*arguments: object) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "starter_cli.app", *map(str, arguments)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
 def inbox_of(run: "Runner") -> str:
@@ -108,7 +103,7 @@ class Runner:
 
     def end(self) -> int:
         """Wait for its end; gives the exit code."""
-        self.said += self._process.communicate(timeout=SECONDS)[0] or ""
+        self.said += self._process.communicate(timeout=COMMAND_SECONDS)[0] or ""
         self.exit_code = self._process.returncode
         return self.exit_code
 
@@ -163,13 +158,14 @@ def test_once_starts_talks_and_stops(data: Path, first_run: Runner) -> None:
     assert [log.name for log in (data / "logs").glob("*.log") if "is killed" in log.read_text()] == []
 
 
-def test_it_stays_until_ctrl_c_with_the_data_of_the_run_before(
+def test_it_stays_until_ctrl_c_with_the_data_and_the_inbox_address_of_the_run_before(
     data: Path, first_run: Runner, port: int
 ) -> None:
     password = json.loads((data / "secrets.json").read_text())["owner-password"]
     run = Runner(data, port)
     run.until_it_says("Ctrl-C stops everything")
     assert password in run.said
+    assert inbox_of(run) == inbox_of(first_run)
     token, stream, conversations, usage = re.findall(r"^(?:eval|curl) .*$", run.said, re.MULTILINE)
     script = "\n".join([token, stream, f"echo; {conversations}", f"echo; {usage}"])
     tried = subprocess.run(["/bin/sh", "-ec", script], capture_output=True, text=True, timeout=60, check=True)
@@ -263,15 +259,6 @@ def test_stop_ends_a_stack_that_runs_in_another_terminal(data: Path, port: int) 
     assert run.left_behind() == []
     again = acme("stop", "--data", data)
     assert (again.returncode, again.stdout) == (1, f"✗ Acme: it does not run on {data}\n")
-
-
-def test_the_inbox_keeps_its_port(data: Path, first_run: Runner, port: int) -> None:
-    before = inbox_of(first_run)
-    run = Runner(data, port)
-    run.until_it_says("sandbox ")
-    run.send(signal.SIGINT)
-    run.end()
-    assert inbox_of(run) == before
 
 
 def test_a_database_that_is_newer_than_the_code_is_told(data: Path, first_run: Runner, port: int) -> None:

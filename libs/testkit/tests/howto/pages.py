@@ -21,8 +21,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[4]
 PAGES = ROOT / "docs" / "howto"
 BLOCK = re.compile(r"(?:^`(?P<path>[^`\n]+)`:?\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+# Compiled modules are: without them each of a page's commands would compile the whole tree.
 NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv", ".acme", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"
+    ".git", ".venv", ".acme", "node_modules", ".mypy_cache", ".ruff_cache", ".pytest_cache"
 )
 MEMBERS = ("libs/*", "services/*")
 # Written by `make contracts` and not by hand.
@@ -45,11 +46,7 @@ class Tree:
         shutil.copytree(ROOT, self.root, ignore=NOT_COPIED, symlinks=True)
         members = [str(path) for pattern in MEMBERS for path in sorted(self.root.glob(pattern))]
         # Before the editable installs of the original.
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(members),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
+        self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join(members)}
 
     def apply(self, page: str) -> set[str]:
         """Apply a page's steps, and return the files that they touch; generated files are not counted."""
