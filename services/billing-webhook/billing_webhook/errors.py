@@ -2,7 +2,16 @@
 
 from http import HTTPStatus
 
-from servicekit.errors import BadRequest, Conflict, NotFound, ServiceError, Unavailable, Unprocessable
+from servicekit.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NotFound,
+    ServiceError,
+    Unavailable,
+    Unprocessable,
+)
+from servicekit.idempotency import IdempotencyConflict
 
 
 class TenantNotFound(NotFound):
@@ -94,6 +103,72 @@ class ReservationConflict(Conflict):
     """The call was reserved or settled with other amounts."""
 
     default_detail = "This call was reserved or settled with other amounts."
+
+
+class SubscriptionReadOnly(ServiceError):
+    """A payment is due for longer than the grace period, or the subscription is paused."""
+
+    status = HTTPStatus.PAYMENT_REQUIRED
+    default_detail = "The subscription is paused, or a payment is due: no run can start. Resume or pay first."
+
+
+class FeatureNotFound(Unprocessable):
+    """No plan has a feature with this key."""
+
+    default_detail = "No plan has a feature with this key."
+
+
+class FeatureNotMetered(Unprocessable):
+    """The feature is had or not; there is no usage to report."""
+
+    default_detail = "Usage of this feature is not counted."
+
+
+class NotEntitled(Forbidden):
+    """The tenant's plan does not contain the feature."""
+
+    default_detail = "The plan does not contain this feature. Change the plan to use it."
+
+
+class TooLate(Unprocessable):
+    """The usage occurred too long ago to be billed."""
+
+    default_detail = "`occurred_at` is more than 35 days ago."
+
+
+class UsageInFuture(Unprocessable):
+    """The usage has not occurred yet."""
+
+    default_detail = "`occurred_at` is more than 5 minutes in the future."
+
+
+class UsageOutsidePeriod(Unprocessable):
+    """The usage did not occur in the period that the request names."""
+
+    default_detail = "`occurred_at` is not in the period from `period_start` to `period_end`."
+
+
+class UsageConflict(Conflict):
+    """The idempotency key was used for another record."""
+
+    default_detail = "This idempotency_key was used for other usage. Take a new key for new usage."
+
+    @classmethod
+    def code(cls) -> str:
+        """Return the code of every conflict of idempotency keys."""
+        return IdempotencyConflict.code()
+
+
+class UsageRecordNotFound(NotFound):
+    """The tenant has no such record."""
+
+    default_detail = "Usage record not found."
+
+
+class UsageAlreadyReversed(Conflict):
+    """The record was reversed, or is itself a reversal."""
+
+    default_detail = "The record was already reversed, or is a reversal. Report new usage instead."
 
 
 class QuotaExceeded(ServiceError):

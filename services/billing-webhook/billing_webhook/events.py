@@ -114,6 +114,7 @@ class UsageThresholdReached(TenantEvent):
 
     tenant_id: UUID
     feature: str
+    # tenant, or what a budget is for: user, api_key or agent
     scope: str
     percent: int
     used: Quantity

@@ -7,7 +7,9 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 DECIMAL_PLACES = 6
 TEXT_SCHEMA = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$", "examples": ["120", "0.25"]}
-INPUT_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "integer"}, TEXT_SCHEMA]}
+# A sign, a point, and more digits than any quantity has.
+MAX_TEXT = 32
+INPUT_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "integer"}, {**TEXT_SCHEMA, "maxLength": MAX_TEXT}]}
 SMALLEST = Decimal(1).scaleb(-DECIMAL_PLACES)
 
 
@@ -21,6 +23,8 @@ def exact(value: object) -> object:
     """Refuse JSON's fractions, which are not exact, and what is no decimal number."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise ValueError("must be an integer, or a decimal number as text")
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        raise ValueError(f"must have at most {MAX_TEXT} characters")
     return value
 
 

@@ -1,23 +1,101 @@
-"""The plan that a tenant has, and its period."""
+"""The plan that a tenant has at a time, its period, and how much of it may be used."""
 
-from datetime import datetime
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook.entitlements.periods import Period, month_of
+from billing_webhook.entitlements.periods import Period, anchored_period, month_of
+from billing_webhook.models import Subscription
 from billing_webhook.plans.catalog import FREE, Plan, catalog
+from billing_webhook.subscriptions.access import Access, Standing, access
+
+LONGEST_MONTH = timedelta(days=31)
 
 
-class TenantPlan(NamedTuple):
-    """A tenant's plan, and the period that its limits hold for."""
+@dataclass(frozen=True)
+class TenantPlan:
+    """A tenant's plan at a time, and the period that its limits hold for."""
 
     plan: Plan
     period: Period
+    access: Access = Access.FREE
     subscription_id: str | None = None
 
 
-async def of_tenant(db: AsyncSession, tenant_id: UUID, time: datetime) -> TenantPlan:  # noqa: ARG001  # noqa: ARG001
-    """Return the plan of a tenant and the period of a time."""
-    return TenantPlan(catalog().plan(FREE), month_of(time))
+@dataclass(frozen=True)
+class TenantPlans:
+    """The plans that a tenant has had, by its subscriptions, the newest first."""
+
+    tenant_id: UUID
+    subscriptions: Sequence[Subscription] = ()
+
+    def at(self, time: datetime) -> TenantPlan:
+        """Return the plan at a time; without a subscription it is the free one, by calendar month."""
+        current = next((each for each in self.subscriptions if covers(each, time)), None)
+        # Of what has ended by now it matters only which period it had.
+        level = Access.FREE if current is None else access(standing_of(current), time)
+        if current is None or (level is Access.FREE and current.ended_at is None):
+            return TenantPlan(catalog().plan(FREE), month_of(time), level)
+        plan = catalog().find(current.plan_code) or catalog().plan(FREE)
+        return TenantPlan(plan, period_of(current, time), level, current.stripe_subscription_id)
+
+
+async def load(db: AsyncSession, tenant_id: UUID) -> TenantPlans:
+    """Load the subscriptions of a tenant."""
+    query = select(Subscription).where(Subscription.tenant_id == tenant_id)
+    return TenantPlans(tenant_id, (await db.scalars(query.order_by(Subscription.created_at.desc()))).all())
+
+
+async def of_tenant(db: AsyncSession, tenant_id: UUID, time: datetime) -> TenantPlan:
+    """Return the plan of a tenant at a time."""
+    return (await load(db, tenant_id)).at(time)
+
+
+def covers(subscription: Subscription, time: datetime) -> bool:
+    """Return whether a subscription was there at a time."""
+    return subscription.started_at <= time and (subscription.ended_at is None or time < subscription.ended_at)
+
+
+def standing_of(subscription: Subscription) -> Standing:
+    """Return what of a subscription decides on access."""
+    return Standing(
+        status=subscription.status,
+        trial_end=subscription.trial_end,
+        cancel_at=subscription.cancel_at,
+        pause_behavior=subscription.pause_behavior,
+        pause_resumes_at=subscription.pause_resumes_at,
+        past_due_since=subscription.past_due_since,
+        ended_at=subscription.ended_at,
+    )
+
+
+def period_of(subscription: Subscription, time: datetime) -> Period:
+    """Return the period of a time: the one that Stripe has told of, or one derived from it.
+
+    So a period begins on time, also when nothing has told us of it yet.
+    """
+    start, end = subscription.current_period_start, subscription.current_period_end
+    if start is None or end is None:
+        return month_of(time)
+    if start <= time < end:
+        return Period(start, end)
+    months = 1 if end - start <= LONGEST_MONTH else 12
+    if time >= end:
+        return anchored_period(end, time, months)
+    before = anchored_period(anchor_of(subscription, start, months), time, months)
+    return before._replace(start=max(before.start, subscription.started_at), end=min(before.end, start))
+
+
+def anchor_of(subscription: Subscription, start: datetime, months: int) -> datetime:
+    """Return the time that a subscription's periods are counted from.
+
+    That of a month with fewer days is not its anchor: what is billed on the 31st is billed on 28 February.
+    """
+    for anchor in (subscription.trial_end, subscription.started_at):
+        if anchor is not None and anchored_period(anchor.astimezone(UTC), start, months).start == start:
+            return anchor
+    return start

@@ -15,7 +15,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook.entitlements import counters, quotas, refusals
+from billing_webhook.entitlements import counters, plan, quotas, refusals
 from billing_webhook.entitlements.counters import Change, CounterKey
 from billing_webhook.entitlements.pricing import cost
 from billing_webhook.entitlements.quotas import Quota, Subject
@@ -25,10 +25,11 @@ from billing_webhook.entitlements.schemas import (
     ReservationRequest,
     Settlement,
 )
-from billing_webhook.errors import ReservationConflict, ReservationNotFound
+from billing_webhook.errors import ReservationConflict, ReservationNotFound, SubscriptionReadOnly
 from billing_webhook.models import Reservation
 from billing_webhook.quantities import to_text
 from billing_webhook.settings import Settings
+from billing_webhook.subscriptions.access import Access
 
 LIFETIME = timedelta(minutes=15)
 REQUESTED = ("user_id", "api_key_id", "agent", "model", "messages", "input_tokens", "output_tokens")
@@ -44,12 +45,16 @@ async def reserve(  # noqa: PLR0913, PLR0917  # what is reserved, and for what
 ) -> Reservation:
     """Reserve what a call uses at most, of all limits or of none.
 
-    Raises QuotaExceeded, or ReservationConflict when the call was reserved with other amounts.
+    Raises QuotaExceeded, SubscriptionReadOnly, or ReservationConflict when the call was reserved with other
+    amounts.
     """
     now = datetime.now(UTC)
     await counters.lock_shared(db, tenant_id)
+    current = await plan.of_tenant(db, tenant_id, now)
+    if current.access is Access.READ_ONLY:
+        raise SubscriptionReadOnly
     subject = Subject(request.user_id, request.api_key_id, request.agent)
-    limits = await quotas.of_run(db, tenant_id, subject, now)
+    limits = await quotas.of_run(db, tenant_id, current, subject, now)
     amounts = estimate(request)
     row = insert(Reservation).values(
         tenant_id=tenant_id,

@@ -11,12 +11,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook import erasure
-from billing_webhook.entitlements import counters, reservations
+from billing_webhook.entitlements import counters, plan, reservations
+from billing_webhook.entitlements.plan import TenantPlans
 from billing_webhook.entitlements.pricing import cost
 from billing_webhook.models import Reservation, UsageEntry
 from billing_webhook.received_events import ModelUsage, RunCompleted
 from billing_webhook.usage import records
-from billing_webhook.usage.periods import period_of
+from billing_webhook.usage.periods import assign_period
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +28,10 @@ async def record(db: AsyncSession, received: ReceivedEvent) -> None:
     await counters.lock_shared(db, run.tenant_id)
     closed = await reservations.close(db, run.tenant_id, run.run_id)
     user_id = await erasure.subject_or_anonymous(db, run.user_id, run.tenant_id)
-    rows: list[dict[str, Any]] = []
-    if run.usage and await insert_entries(db, received, run, user_id):
-        rows = await rows_of(db, run, user_id, closed)
-    await records.append(db, run.tenant_id, rows, datetime.now(UTC), closed)
+    plans = await plan.load(db, run.tenant_id)
+    is_new = run.usage and await insert_entries(db, received, run, user_id)
+    rows = rows_of(plans, run, user_id, closed) if is_new else []
+    await records.append(db, plans, rows, closed)
 
 
 async def insert_entries(db: AsyncSession, received: ReceivedEvent, run: RunCompleted, user_id: str) -> bool:
@@ -49,13 +50,12 @@ async def insert_entries(db: AsyncSession, received: ReceivedEvent, run: RunComp
     return bool(inserted)
 
 
-async def rows_of(
-    db: AsyncSession, run: RunCompleted, user_id: str, closed: Sequence[Reservation]
+def rows_of(
+    plans: TenantPlans, run: RunCompleted, user_id: str, closed: Sequence[Reservation]
 ) -> list[dict[str, Any]]:
     """Return the ledger's rows for a run: one message, and tokens and cost of each model."""
-    assigned = await period_of(db, run.tenant_id, run.completed_at, datetime.now(UTC))
     common = {
-        **assigned._asdict(),
+        **assign_period(plans, run.completed_at, datetime.now(UTC))._asdict(),
         "occurred_at": run.completed_at,
         "source": "run",
         "run_id": run.run_id,
