@@ -25,10 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 class DroppedConnection(Response):
-    """An answer that breaks off, as when a connection is lost."""
+    """No answer but a connection that breaks."""
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Promise a body and do not send it; the server then closes the connection."""
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Close the connection, or where the server hides it, leave the answer unfinished."""
+        if transport := getattr(getattr(receive, "__self__", None), "transport", None):
+            transport.abort()
+            return
         headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"{", "more_body": True})
@@ -74,7 +77,10 @@ class Api:
         fingerprint = digest(request.method, path, params)
         if key and (stored := self.keys.find(key, fingerprint, self.store.now())):
             return JSONResponse(stored.body, stored.status, headers={"Idempotent-Replayed": "true"})
+        place = params.pop("page", "0") if path.startswith("/v2/") else "0"
         typed = validate(operation.params, _without_usage(params), operation.supported)
+        if path.startswith("/v2/"):
+            typed["page"] = place
         context = RequestContext(request_id, key, str(request.base_url).rstrip("/"))
         if key:
             self.keys.running.add(key)

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 
 from sandbox.stripe import (
     customers,
     entitlements,
+    event_destinations,
     events,
     invoice_items,
     invoice_operations,
@@ -20,11 +21,13 @@ from sandbox.stripe import (
     setup_intents,
     subscription_updates,
     subscriptions,
+    thin_events,
     webhook_endpoints,
 )
 from sandbox.stripe.api import Api
 from sandbox.stripe.billing_clock import run_due
 from sandbox.stripe.control import control
+from sandbox.stripe.delivery import Deliverer
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.expansion import Includable
 from sandbox.stripe.objects import new_id
@@ -35,6 +38,7 @@ from sandbox.stripe.store import Store
 _RESOURCES = (
     customers,
     entitlements,
+    event_destinations,
     events,
     invoice_items,
     invoice_operations,
@@ -44,6 +48,7 @@ _RESOURCES = (
     setup_intents,
     subscriptions,
     subscription_updates,
+    thin_events,
     webhook_endpoints,
 )
 _INCLUDABLES: dict[tuple[str, str], Includable] = {
@@ -60,7 +65,9 @@ def create_stripe() -> FastAPI:
     """Build Stripe's API; in its lifespan time passes and events are delivered."""
     app = FastAPI(title="Acme sandbox Stripe", openapi_url=None, lifespan=_lifespan)
     operations = Operations.of(each for resource in _RESOURCES for each in resource.OPERATIONS)
-    app.state.api = Api(Store(), operations, _INCLUDABLES)
+    api = app.state.api = Api(Store(), operations, _INCLUDABLES)
+    deliverer = app.state.deliverer = Deliverer(api.store, api.faults)
+    api.store.on_event.append(deliverer.publish)
     app.add_exception_handler(StripeError, _refuse)
     app.include_router(control)
     app.include_router(pages)
@@ -81,13 +88,13 @@ def _refuse(_: Request, error: Exception) -> Response:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     api: Api = app.state.api
-    ticking = asyncio.create_task(_tick(api.store))
+    tasks = [asyncio.create_task(each) for each in (_tick(api.store), app.state.deliverer.run())]
     try:
         yield
     finally:
-        ticking.cancel()
-        with suppress(asyncio.CancelledError):
-            await ticking
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _tick(store: Store) -> None:

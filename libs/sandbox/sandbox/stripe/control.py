@@ -7,11 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sandbox.stripe.api import Api
 from sandbox.stripe.billing_clock import advance_clock
+from sandbox.stripe.delivery import Deliverer
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.faults import Faults
 from sandbox.stripe.invoice_operations import authenticate
 from sandbox.stripe.objects import StripeObject, public
 from sandbox.stripe.store import RequestContext
+from sandbox.stripe.thin_events import thin_event
 
 _MAX_SECONDS = 10 * 366 * 24 * 3600
 
@@ -43,6 +45,7 @@ class RuleChange(BaseModel):
     after_dunning: Literal["canceled", "unpaid", "past_due"] | None = None
     delivery_retries: tuple[float, ...] | None = None
     delivery_timeout: float | None = Field(default=None, gt=0)
+    delivery_concurrency: int | None = Field(default=None, ge=1, le=100)
 
 
 class EventRequest(BaseModel):
@@ -52,6 +55,7 @@ class EventRequest(BaseModel):
     type: str
     id: str | None = None
     object: StripeObject | None = None
+    data: StripeObject | None = None  # of a thin event
 
 
 @control.get("/clock")
@@ -90,14 +94,29 @@ async def clear_faults(api: ApiDep) -> None:
 @control.post("/payment_intents/{intent_id}/authenticate")
 async def pass_authentication(intent_id: str, api: ApiDep) -> StripeObject:
     """Pass the bank's authentication, as the customer would."""
-    answer: StripeObject = public(authenticate(api.store, intent_id))
-    return answer
+    return _shown(authenticate(api.store, intent_id))
 
 
 @control.post("/events", status_code=201)
 async def publish_event(wanted: EventRequest, api: ApiDep) -> StripeObject:
-    """Publish an event that nothing here causes, such as `charge.refunded`."""
+    """Publish an event that nothing here causes: `charge.refunded`, or a thin one (`v1.…`, `v2.…`)."""
     obj = wanted.object or api.store.find(wanted.id or "")
+    if wanted.type.startswith(("v1.", "v2.")):
+        kind = obj["object"] if obj and wanted.id else None
+        thin = api.store.insert(thin_event(api.store, wanted.type, kind, wanted.id, wanted.data))
+        api.store.announce(thin)
+        return _shown(thin)
     if obj is None:
         raise StripeError("Name an existing object by its id, or give one.", param="id", status=404)
-    return api.store.emit(wanted.type, obj)
+    return _shown(api.store.emit(wanted.type, obj))
+
+
+def _shown(obj: StripeObject) -> StripeObject:
+    return dict(public(obj))
+
+
+@control.get("/deliveries")
+async def list_deliveries(request: Request, event: str | None = None) -> list[StripeObject]:
+    """List the attempts to deliver, oldest first; those of one event, or all."""
+    deliverer: Deliverer = request.app.state.deliverer
+    return [each for each in deliverer.log if event in {None, each["event"]}]

@@ -33,7 +33,7 @@ def list_events(store: Store, params: Params) -> StripeObject:
         and in_range(event["created"], params.get("created"))
         and params.get("delivery_success", _is_delivered(event)) == _is_delivered(event)
     ]
-    return page(events, params, "/v1/events")
+    return page(events, params, "/v1/events", store.table("event").values())
 
 
 def _is_delivered(event: StripeObject) -> bool:

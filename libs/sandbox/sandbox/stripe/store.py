@@ -11,6 +11,7 @@ from sandbox.stripe.objects import API_VERSION, StripeObject, new_id, previous_a
 
 EVENT_RETENTION = 30 * 24 * 3600
 _MAX_EVENTS = 100_000
+_BOUNDED = frozenset({"event", "v2.core.event"})
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Rules:
     after_dunning: str = "canceled"  # or unpaid, past_due
     delivery_retries: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0)
     delivery_timeout: float = 5.0
+    delivery_concurrency: int = 1  # more than one, and events no longer arrive in their order
 
 
 @dataclass
@@ -66,7 +68,10 @@ class Store:
 
     def insert(self, obj: StripeObject, event: str | None = None) -> StripeObject:
         """Store a new object and publish its event."""
-        self.table(obj["object"])[obj["id"]] = obj
+        table = self.table(obj["object"])
+        table[obj["id"]] = obj
+        if obj["object"] in _BOUNDED and len(table) > _MAX_EVENTS:
+            del table[next(iter(table))]
         self.is_dirty = True
         if event:
             self.emit(event, obj)
@@ -117,11 +122,12 @@ class Store:
             "request": {"id": self.context.id, "idempotency_key": self.context.idempotency_key},
             "type": kind,
         }
-        events = self.table("event")
-        events[event["id"]] = event
-        if len(events) > _MAX_EVENTS:
-            del events[next(iter(events))]
+        self.insert(event)
+        self.announce(event)
+        return event
+
+    def announce(self, event: StripeObject) -> None:
+        """Tell whoever delivers events of one."""
         self.is_dirty = True
         for listener in self.on_event:
             listener(event)
-        return event
