@@ -1,6 +1,7 @@
 # The front door. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run stop status setup migration lock check lint types lock-check contracts contracts-check samples samples-check manifests test images
+.PHONY: help run stop status setup migration lock check lint types lock-check contracts contracts-check samples samples-check manifests test images \
+	stripe-replay lint-stripe-fixtures test-stripe
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -87,8 +88,18 @@ contracts-check: setup ## Fail when a contract is stale, or breaks one that was 
 samples-check: setup ## Fail when the list of sample secrets, which production refuses, is stale
 	@$(BIN)/python scripts/sample_secrets.py --check
 
+##@ Stripe
+stripe-replay: setup ## List or replay events of the running stack (args="list --handler billing_sync --status failed")
+	@$(BIN)/python -m starter_cli.app stripe dispatches $(args)
+
+lint-stripe-fixtures: setup ## Check the recorded events
+	@$(BIN)/python -m billing_webhook stripe dispatches validate-fixtures $(or $(args),services/billing-webhook/tests/fixtures/stripe)
+
+test-stripe: lint-stripe-fixtures ## Send the recorded events through the webhook, its handlers and the stream
+	@$(BIN)/python -m pytest -q services/billing-webhook/tests/test_stripe_fixtures.py $(args)
+
 ##@ Publish
-contracts: setup ## Write every service's OpenAPI and event schemas, docs/asyncapi.json, permissions.md and errors.md
+contracts: setup ## Write every service's OpenAPI and event schemas, docs/asyncapi.json, permissions.md, errors.md and billing/events.md
 	@$(BIN)/python -m scripts.documents
 
 samples: setup ## Write the list of sample secrets, which production refuses

@@ -1,12 +1,13 @@
 """Write every document that is made from the code, or check that each is up to date.
 
-Contracts, permissions and errors in one process, since importing five services takes seconds.
+Contracts, permissions, errors and events of Stripe in one process, since to import five services takes
+seconds.
 """
 
 import argparse
 from collections.abc import Sequence
 
-from scripts import contracts, errors, permissions
+from scripts import contracts, errors, permissions, stripe_events
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -16,7 +17,7 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when one is stale")
     options = ["--check"] if parser.parse_args(words).check else []
-    for document in (contracts, permissions, errors):
+    for document in (contracts, permissions, errors, stripe_events):
         document.main(options)
 
 

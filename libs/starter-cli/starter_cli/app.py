@@ -1,5 +1,6 @@
 """The operator's command line: `python -m starter_cli.app`, or `acme`."""
 
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -191,6 +192,17 @@ def dead_letters(context: typer.Context) -> None:
     # Imported here: it takes longer than all other commands together.
     commands: typer.Typer = import_module("starter_cli.dead_letters").dead
     commands(context.args, prog_name=context.command_path)
+
+
+@app.command("stripe", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def stripe_command(
+    command: Annotated[list[str] | None, typer.Argument(help="Its commands; --help lists them.")] = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Run a command of billing at Stripe as the running stack would: `acme stripe dispatches list`."""
+    words = [sys.executable, "-m", "billing_webhook", "stripe", *(command or ["--help"])]
+    with exit_on_failure(terminal.console()):
+        service_shell.exec_as_service(DataDir(data.absolute()), "billing-webhook", words)
 
 
 @users.command()

@@ -1,6 +1,6 @@
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,11 +11,15 @@ from billing_webhook.main import create_app
 from billing_webhook.settings import Settings
 from fastapi import FastAPI
 from redis.asyncio import Redis
+from servicekit.database import Database
 from sqlalchemy import text
 from stripe import WebhookSignature
 from testkit.app import client, running
 from testkit.eventually import until_async
 from testkit.issuer import Issuer
+from testkit.live_server import serving
+
+from .stripe_api import DISPATCHES, MAP_CUSTOMER, StripeApi
 
 SECRET = "whsec_for_these_tests"
 
@@ -205,3 +209,67 @@ def runs(
         return await until(enough)
 
     return counted
+
+
+@pytest.fixture(scope="module")
+def stripe_server() -> Iterator[tuple[StripeApi, str]]:
+    api = StripeApi()
+    with serving(api) as url:
+        yield api, url
+
+
+@pytest.fixture
+def api(stripe_server):
+    api, _ = stripe_server
+    api.__init__()
+    return api
+
+
+@pytest.fixture
+async def database(settings):
+    database = Database(settings.database_url, name="test")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def execute(database):
+    async def execute(statement, **values):
+        async with database.begin() as db:
+            await db.execute(text(statement), values)
+
+    return execute
+
+
+@pytest.fixture
+async def customer(execute, tenant):
+    """A customer that our own command has stored."""
+    await execute(MAP_CUSTOMER, tenant=tenant)
+    return "cus_1"
+
+
+@pytest.fixture
+def settled(rows, until):
+    """Wait until all dispatches have one of these statuses, and return them."""
+
+    async def wait(*statuses, number=1):
+        async def check():
+            found = await rows(DISPATCHES)
+            return found if len(found) >= number and {row.status for row in found} <= set(statuses) else None
+
+        return await until(check)
+
+    return wait
+
+
+@pytest.fixture
+def hurry(app, execute):
+    """Let the time pass until the next attempt."""
+
+    async def hurry():
+        await execute(
+            "update stripe_dispatches set next_attempt_at = now() where status in ('failed', 'unmapped')"
+        )
+        app.state.resources.database.wakeup("stripe_dispatches").set()
+
+    return hurry

@@ -4,10 +4,15 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from billing_webhook.settings import Settings
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+MAP_CUSTOMER = "insert into customers (stripe_customer_id, tenant_id) values ('cus_1', :tenant)"
+DISPATCHES = "select * from stripe_dispatches order by created_at, handler"
+EXPANDED = {"charge", "latest_invoice"}
 MISSING = {"type": "invalid_request_error", "code": "resource_missing", "message": "No such object"}
 
 
@@ -45,4 +50,16 @@ class StripeApi:
                 "message": "No such object",
             }
             return JSONResponse({"error": missing}, 404)
-        return JSONResponse(found)
+        wanted = EXPANDED & found.keys() & set(request.query_params.values())
+        expanded = {name: self.objects.get(found[name], found[name]) for name in wanted}
+        return JSONResponse({**found, **expanded})
+
+
+def with_stripe(settings: Settings, server: tuple[StripeApi, str]) -> Settings:
+    """Return the settings of a service that processes Stripe's events."""
+    changes = {
+        "enable_billing": True,
+        "stripe_secret_key": SecretStr("sk_test_of_these_tests"),
+        "stripe_api_base": server[1],
+    }
+    return settings.model_copy(update=changes)

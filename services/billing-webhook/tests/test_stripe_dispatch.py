@@ -11,93 +11,18 @@ from billing_webhook.stripe_events import queue
 from billing_webhook.stripe_events.handlers import HANDLERS
 from billing_webhook.stripe_events.queue import Claim, LeaseLost
 from billing_webhook.stripe_events.retries import Outcome
-from pydantic import SecretStr
-from servicekit.database import Database
-from sqlalchemy import text
 from stripe import WebhookSignature
 from testkit.app import client, running
-from testkit.live_server import serving
 
-from .stripe_api import StripeApi
+from .stripe_api import DISPATCHES, MAP_CUSTOMER, with_stripe
 from .stripe_objects import NOW, a_subscription, an_invoice
 
-MAP_CUSTOMER = "insert into customers (stripe_customer_id, tenant_id) values ('cus_1', :tenant)"
 MORE_ATTEMPTS = "select id from stripe_dispatches where attempts > :number"
-DISPATCHES = "select * from stripe_dispatches order by created_at, handler"
-
-
-@pytest.fixture(scope="module")
-def stripe_server():
-    api = StripeApi()
-    with serving(api) as url:
-        yield api, url
 
 
 @pytest.fixture(scope="module")
 def settings(settings, stripe_server):
-    changes = {
-        "enable_billing": True,
-        "stripe_secret_key": SecretStr("sk_test_of_these_tests"),
-        "stripe_api_base": stripe_server[1],
-    }
-    return settings.model_copy(update=changes)
-
-
-@pytest.fixture
-def api(stripe_server):
-    api, _ = stripe_server
-    api.__init__()
-    return api
-
-
-@pytest.fixture
-async def database(settings):
-    database = Database(settings.database_url, name="test")
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def execute(database):
-    async def execute(statement, **values):
-        async with database.begin() as db:
-            await db.execute(text(statement), values)
-
-    return execute
-
-
-@pytest.fixture
-async def customer(execute, tenant):
-    """A customer that our own command has stored."""
-    await execute(MAP_CUSTOMER, tenant=tenant)
-    return "cus_1"
-
-
-@pytest.fixture
-def settled(rows, until):
-    """Wait until all dispatches have one of these statuses, and return them."""
-
-    async def wait(*statuses, number=1):
-        async def check():
-            found = await rows(DISPATCHES)
-            return found if len(found) >= number and {row.status for row in found} <= set(statuses) else None
-
-        return await until(check)
-
-    return wait
-
-
-@pytest.fixture
-def hurry(app, execute):
-    """Let the time pass until the next attempt."""
-
-    async def hurry():
-        await execute(
-            "update stripe_dispatches set next_attempt_at = now() where status in ('failed', 'unmapped')"
-        )
-        app.state.resources.database.wakeup("stripe_dispatches").set()
-
-    return hurry
+    return with_stripe(settings, stripe_server)
 
 
 @pytest.fixture

@@ -49,6 +49,13 @@ def test_status_of_nothing_says_so(tmp_path: Path) -> None:
     assert f"does not run on {tmp_path}" in result.stdout
 
 
+def test_events_of_stripe_are_listed_and_replayed_as_the_running_stack_would(stack: Stack) -> None:
+    result = acme("stripe", "dispatches", "list", "--status", "failed", "--data", stack.data_dir.root)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    result = acme("stripe", "dispatches", "replay", "--status", "failed", "--data", stack.data_dir.root)
+    assert (result.returncode, result.stderr) == (1, "No dispatch matches.\n")
+
+
 def test_dead_letters_of_the_running_stack_are_listed_and_dropped(stack: Stack) -> None:
     fields = {"type": "auth.user.deleted.v1", REASON: "no handler", DELIVERIES: 5, STREAM: "events:auth"}
     with redis.from_url(stack.layout.valkey.url) as client:

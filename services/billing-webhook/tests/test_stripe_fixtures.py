@@ -1,0 +1,125 @@
+"""Recorded events: valid, one of each type, and through the route that Stripe calls."""
+
+import json
+from pathlib import Path
+
+import pytest
+import stripe
+from billing_webhook.stripe_events.fixtures import lint
+from billing_webhook.stripe_events.handlers import HANDLERS
+
+from .stripe_api import with_stripe
+
+FOLDER = Path(__file__).parent / "fixtures" / "stripe"
+FILES = sorted(FOLDER.glob("*.json"))
+EVENTS = {file.stem: json.loads(file.read_text()) for file in FILES}
+CUSTOMER = "cus_TestAcme000001"
+
+
+@pytest.fixture(scope="module")
+def settings(settings, stripe_server):
+    return with_stripe(settings, stripe_server)
+
+
+def test_every_fixture_is_valid():
+    assert lint(FILES) == []
+
+
+def test_there_is_one_of_each_type_that_has_a_handler():
+    handled = {type_ for handler in HANDLERS.values() for type_ in handler.effects}
+    assert handled - EVENTS.keys() == set()
+    assert {event["type"] for event in EVENTS.values()} == EVENTS.keys()
+
+
+@pytest.fixture
+def problems(tmp_path):
+    def problems(*events):
+        for number, event in enumerate(events):
+            text = event if isinstance(event, str) else json.dumps(event)
+            (tmp_path / f"{number}.json").write_text(text)
+        return [problem.partition(": ")[2] for problem in lint(sorted(tmp_path.glob("*.json")))]
+
+    return problems
+
+
+PAID = EVENTS["invoice.paid"]
+
+
+@pytest.mark.parametrize(
+    ("event", "problem"),
+    [
+        ("{", "is not JSON"),
+        ([], "is not an event"),
+        (PAID["data"]["object"], "is not an event"),
+        ({**PAID, "livemode": True}, "is of live mode"),
+        ({**PAID, "api_version": "2020-08-27"}, f"is of API version 2020-08-27, not {stripe.api_version}"),
+        ({**PAID, "data": {"object": {}}}, "lacks data.object"),
+        ({**PAID, "type": "from.the_future"}, "has a type without a handler: from.the_future"),
+        ({**PAID, "created": "soon"}, "is not an event: created"),
+        ({**PAID, "note": "sk_" + "live_4eC39HqLyjWDarjtT1zdp7dc"}, "contains a secret"),
+        ({**PAID, "note": "whsec_" + "4eC39HqLyjWDarjtT1zdp7dc"}, "contains a secret"),
+        *(
+            ({key: value for key, value in PAID.items() if key != name}, f"lacks {name}")
+            for name in ("id", "type", "api_version", "livemode", "created", "data")
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_fixture_is_named(problems, event, problem):
+    assert problems(event) == [problem]
+
+
+def test_two_fixtures_with_one_id_are_refused(problems):
+    assert problems(PAID, PAID) == ["has the id of 0.json"]
+
+
+@pytest.mark.parametrize("name", EVENTS)
+async def test_a_fixture_passes_the_route_and_its_handler(api, execute, tenant, post_event, settled, name):
+    event = EVENTS[name]
+    subject = event.get("data", {}).get("object", {})
+    everything = [each["data"]["object"] for each in EVENTS.values() if "data" in each and each is not event]
+    # As Stripe has it at the time of the event.
+    api.has(*(each for each in [*everything, subject] if "id" in each))
+    api.lists["/v1/entitlements/active_entitlements"] = subject.get("entitlements", {}).get("data", [])
+    await execute(
+        "insert into customers (stripe_customer_id, tenant_id) values (:id, :tenant)",
+        id=CUSTOMER,
+        tenant=tenant,
+    )
+    assert (await post_event(event)).json() == {"received": True, "duplicate": False}
+    assert {row.attempts for row in await settled("completed")} <= {1, 2}
+
+
+STORY = {
+    "customer.subscription.created": "subscription.changed entitlements.changed",
+    "customer.subscription.trial_will_end": "trial.ending",
+    "customer.subscription.updated": "subscription.changed entitlements.changed",
+    "invoice.paid": "invoice.paid",
+    "charge.refunded": "payment.refunded",
+    "charge.dispute.created": "payment.disputed",
+    "charge.dispute.closed": "payment.disputed",
+    "customer.subscription.deleted": "subscription.changed entitlements.changed",
+}
+
+
+async def test_what_happens_to_a_tenant_is_in_its_events_in_order(
+    api, execute, tenant, post_event, settled, rows
+):
+    await execute(
+        "insert into customers (stripe_customer_id, tenant_id) values (:id, :tenant)",
+        id=CUSTOMER,
+        tenant=tenant,
+    )
+    api.has(EVENTS["charge.refunded"]["data"]["object"])
+    expected = []
+    for number, (name, published) in enumerate(STORY.items(), 1):
+        api.has(EVENTS[name]["data"]["object"])
+        await post_event(EVENTS[name])
+        await settled("completed", number=number)
+        expected += published.split()
+    found = await rows(
+        "select type, seq from billing_events where tenant_id = :tenant order by seq", tenant=tenant
+    )
+    types = [row.type.removeprefix("billing.").removesuffix(".v1") for row in found]
+    # The free plan takes the place of what has ended.
+    assert types == [*expected, "subscription.changed", "entitlements.changed"]
+    assert [row.seq for row in found] == list(range(1, len(types) + 1))
