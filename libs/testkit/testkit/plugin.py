@@ -1,7 +1,9 @@
 """The pytest plugin: real servers, started once a worker process and emptied after each test."""
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from sandbox.embedded import Postgres, Valkey
 
 from testkit import anyio_backend
 from testkit.databases import Databases
+from testkit.fork_server import ForkServer
 from testkit.issuer import Issuer
 from testkit.live_server import serving
 from testkit.telemetry_capture import CapturedTelemetry, capture_telemetry
@@ -108,6 +111,13 @@ def auth_url() -> Iterator[str]:
     """Return the internal address of an auth that knows one API key: `token_kinds.API_KEY`."""
     with serving(fake_auth()) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[Callable[[Path], ForkServer]]:
+    """Return a function that starts a program's fork server, or gives the one started before."""
+    with contextlib.ExitStack() as stack:
+        yield cache(lambda program: stack.enter_context(ForkServer(program)))
 
 
 @pytest.fixture

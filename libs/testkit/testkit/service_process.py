@@ -1,9 +1,8 @@
 """A service in a process of its own, which a test may end as hard as it likes."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,34 +13,30 @@ from sandbox.embedded import free_port
 from servicekit.settings import ServiceSettings
 
 from testkit.eventually import until
+from testkit.fork_server import ForkServer
+from testkit.live_server import NO_AUTHORITIES
 
 START_SECONDS = 40.0
 STOP_SECONDS = 40.0
 
 
 class ServiceProcess:
-    """A replica of a service, as a program that reads its environment from a line of JSON on its input.
+    """A replica of a service, as a process of its own."""
 
-    What it imports it can import beforehand, while the test before is still at work.
-    """
-
-    def __init__(self, program: Path, log: Path) -> None:
+    def __init__(self, server: ForkServer, log: Path) -> None:
         self.url = ""
         self._internal_url = ""
+        self._server = server
         self._log = log
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603  # what the test names
-                [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=output, stderr=output
-            )
+        self._pid = 0
 
     def start(self, settings: ServiceSettings, **environment: str) -> Self:
-        """Return it its settings, and wait until `/readyz` says that it is ready."""
+        """Start it with these settings, and wait until `/readyz` says that it is ready."""
         own = settings.model_copy(update={"port": free_port(), "internal_port": free_port()})
         self.url, self._internal_url = (f"http://127.0.0.1:{port}" for port in (own.port, own.internal_port))
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({**environment_of(own), **environment}).encode() + b"\n")
-        self._process.stdin.close()
-        until(self._is_ready, START_SECONDS)
+        self._pid = self._server.start({**environment_of(own), **environment}, self._log)
+        with httpx.Client(base_url=self._internal_url, verify=NO_AUTHORITIES) as client:
+            until(lambda: self._is_ready(client), START_SECONDS)
         return self
 
     def __enter__(self) -> Self:
@@ -50,35 +45,40 @@ class ServiceProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
         self.kill()
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        self._process.kill()
-        self._process.wait()
+        if self._server.poll(self._pid) is None:
+            self._send(signal.SIGKILL)
+            self.wait()
 
     def pause(self) -> None:
         """Suspend it, as happens on a machine that is moved or starved."""
-        self._process.send_signal(signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Resume it where it was suspended."""
-        self._process.send_signal(signal.SIGCONT)
+        self._send(signal.SIGCONT)
 
     def terminate(self) -> None:
         """Ask it to end (SIGTERM), as a deployment does."""
-        self._process.send_signal(signal.SIGTERM)
+        self._send(signal.SIGTERM)
 
     def wait(self) -> int:
         """Wait until it has ended; returns its exit code."""
-        return self._process.wait(STOP_SECONDS)
+        until(lambda: self._server.poll(self._pid) is not None, STOP_SECONDS)
+        code = self._server.poll(self._pid)
+        assert code is not None
+        return code
 
-    def _is_ready(self) -> bool:
-        assert self._process.poll() is None, self._log.read_text()[-2000:]
+    def _send(self, number: signal.Signals) -> None:
+        os.kill(self._pid, number)
+
+    def _is_ready(self, client: httpx.Client) -> bool:
+        assert self._server.poll(self._pid) is None, self._log.read_text()[-2000:]
         try:
-            return httpx.get(f"{self._internal_url}/readyz").is_success
+            return client.get("/readyz").is_success
         except httpx.TransportError:
             return False
 

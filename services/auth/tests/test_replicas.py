@@ -30,12 +30,12 @@ async def sharing(variables):
 
 
 @pytest.fixture
-def replica(sharing, tmp_path):
+def replica(sharing, fork_server, tmp_path):
     """Start a replica in a folder of its own, and give it."""
     with ExitStack() as stack:
 
         def begin() -> ServiceProcess:
-            return stack.enter_context(ServiceProcess(PROGRAM, tmp_path / "log")).start(sharing)
+            return stack.enter_context(ServiceProcess(fork_server(PROGRAM), tmp_path / "log")).start(sharing)
 
         yield begin
 

@@ -342,10 +342,10 @@ async def test_closes_when_the_token_expires(open_client, url, tenant) -> None:
 
 
 async def test_ends_with_a_comment_when_the_process_stops(
-    on, database, tenant, open_client, tmp_path
+    on, database, tenant, open_client, tmp_path, fork_server
 ) -> None:
     program = Path(__file__).with_name("replica.py")
-    with ServiceProcess(program, tmp_path / "log").start(on) as replica:
+    with ServiceProcess(fork_server(program), tmp_path / "log").start(on) as replica:
         client = open_client(replica.url, tenant)
         async with reading(client) as stream:
             await stream.next()

@@ -1,9 +1,7 @@
 """A replica with an agent of these tests, whose tools leave a mark and can be held up; it serves when run."""
 
 import asyncio
-import json
 import os
-import sys
 from pathlib import Path
 
 from agents import Agent
@@ -53,6 +51,5 @@ async def pay() -> str:
 clerk = Agent[RunContext](name="clerk", instructions="You are a clerk.", tools=[look, book, pay])
 
 if __name__ == "__main__":
-    os.environ.update(json.loads(sys.stdin.readline()))
     AGENTS["clerk"] = clerk
     serve(create_app())

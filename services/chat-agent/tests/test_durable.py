@@ -19,8 +19,9 @@ from chat_agent.settings import Settings
 from redis import Redis
 from testkit.databases import query
 from testkit.eventually import until
+from testkit.fork_server import ForkServer
 from testkit.issuer import Issuer
-from testkit.live_server import serving
+from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.service_process import ServiceProcess
 from testkit.sse import Event, events
 
@@ -56,34 +57,17 @@ def marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "marks"
 
 
-@pytest.fixture(scope="module")
-def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], ServiceProcess]]:
-    """Give a process that has nothing to do yet; the next one is started meanwhile."""
-    log = tmp_path_factory.mktemp("replicas") / "log"
-    with contextlib.ExitStack() as stack:
-
-        def another() -> ServiceProcess:
-            return stack.enter_context(ServiceProcess(REPLICA, log))
-
-        spares = [another()]
-
-        def take() -> ServiceProcess:
-            spares.append(another())
-            return spares.pop(0)
-
-        yield take
-
-
 @pytest.fixture
 def replica(
-    settings: Settings, marks: Path, spare: Callable[[], ServiceProcess]
+    settings: Settings, marks: Path, fork_server: Callable[[Path], ForkServer], tmp_path: Path
 ) -> Iterator[Callable[..., ServiceProcess]]:
     """Start a replica as a process of its own, with other settings where that is asked for."""
     with contextlib.ExitStack() as stack:
 
         def start(**changed: object) -> ServiceProcess:
             own = settings.model_copy(update=changed)
-            return stack.enter_context(spare().start(own, MARKS=str(marks)))
+            process = ServiceProcess(fork_server(REPLICA), tmp_path / "log").start(own, MARKS=str(marks))
+            return stack.enter_context(process)
 
         yield start
 
@@ -103,7 +87,9 @@ def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
 
         def client_for(url: str) -> httpx.Client:
             headers = {"Authorization": f"Bearer {token}"}
-            return stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=40))
+            return stack.enter_context(
+                httpx.Client(base_url=url, headers=headers, timeout=40, verify=NO_AUTHORITIES)
+            )
 
         yield client_for
 
