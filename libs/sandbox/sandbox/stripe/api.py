@@ -14,13 +14,14 @@ from sandbox.stripe.expansion import Includable, expand
 from sandbox.stripe.faults import ApiFault, FaultQueue
 from sandbox.stripe.form import decode_form
 from sandbox.stripe.idempotency import IdempotencyKeys, StoredAnswer, digest
+from sandbox.stripe.meter_events import check_session
 from sandbox.stripe.objects import API_VERSION, Params, StripeObject, new_id, public
 from sandbox.stripe.operations import Operation, Operations
 from sandbox.stripe.params import validate
 from sandbox.stripe.store import RequestContext, Store
 
 _MAX_BODY = 1_000_000
-_SESSION_PATH = "/v2/billing/meter_event_stream"
+_STREAM_PATH = "/v2/billing/meter_event_stream"
 logger = logging.getLogger(__name__)
 
 
@@ -67,7 +68,11 @@ class Api:
     async def _answer(self, request: Request, request_id: str) -> Response:
         path = "/" + request.path_params["path"]
         operation, ids = self.operations.match(request.method, path)
-        _authenticate(request, path)
+        secret = _authenticate(request)
+        if path == _STREAM_PATH:
+            check_session(self.store, secret)
+        elif not secret.startswith("sk_test_"):
+            raise StripeError(f"Invalid API Key provided: {secret[:8]}****{secret[-4:]}", status=401)
         fault = self.faults.for_request(request.method, path)
         if fault and fault.kind != "delay" and not (fault.worked or fault.stored):
             return await self._meet(fault, request)
@@ -145,19 +150,18 @@ async def _wait_for_the_client_to_leave(request: Request) -> None:
         pass
 
 
-def _authenticate(request: Request, path: str) -> None:
+def _authenticate(request: Request) -> str:
     kind, _, key = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key.strip():
         message = (
             "You did not provide an API key. Provide it in the Authorization header, as 'Bearer sk_test_…'."
         )
         raise StripeError(message, status=401)
-    if not (key.startswith("sk_test_") or path == _SESSION_PATH):
-        raise StripeError(f"Invalid API Key provided: {key[:8]}****{key[-4:]}", status=401)
     version = request.headers.get("Stripe-Version", API_VERSION)
     if version != API_VERSION:
         message = f"Invalid Stripe API version: {version}. The sandbox speaks {API_VERSION} only."
         raise StripeError(message)
+    return key.strip()
 
 
 async def _read_params(request: Request) -> Params:

@@ -1,6 +1,7 @@
 """Invoices: drafted, finalized, paid, voided or written off. Totals are the sums of the lines."""
 
 from sandbox.stripe.errors import StripeError
+from sandbox.stripe.lines import refresh_usage
 from sandbox.stripe.objects import StripeObject, embedded_list, new_id
 from sandbox.stripe.payments import cancel_payment, create_payment
 from sandbox.stripe.store import Store
@@ -146,6 +147,7 @@ def subscription_of(store: Store, invoice: StripeObject) -> StripeObject | None:
 def refresh_amounts(store: Store, invoice: StripeObject) -> None:
     """Sum up a draft's lines anew."""
     lines = invoice["lines"]
+    lines["data"] = [refresh_usage(store, line) for line in lines["data"]]
     lines["total_count"] = len(lines["data"])
     invoice |= _amounts(store.table("customer")[invoice["customer"]], lines["data"])
 

@@ -93,10 +93,25 @@ def part_line(store: Store, item: StripeObject, start: int, end: int, whole: int
 
 def usage_line(store: Store, item: StripeObject, customer: str, start: int, end: int) -> StripeObject:
     """Return the line for a metered item's past period."""
-    total = usage_total(store, item["price"]["recurring"]["meter"], customer, start, end)
-    amount = to_minor_units(price_of(item["price"], total))
-    description = f"{total.normalize():f} {_TIMES} {product_name(store, item)} (usage)"
-    return line(item, amount, start, end, description=description, quantity=total)
+    usage = {"customer": customer, "name": product_name(store, item)}
+    return refresh_usage(store, line(item, 0, start, end) | {"_usage": usage})
+
+
+def refresh_usage(store: Store, draft: StripeObject) -> StripeObject:
+    """Count the usage of a line anew, as events may come in until the invoice is final."""
+    if (usage := draft.get("_usage")) is None:
+        return draft
+    price = store.table("price")[draft["pricing"]["price_details"]["price"]]
+    start, end = draft["period"]["start"], draft["period"]["end"]
+    total = usage_total(store, price["recurring"]["meter"], usage["customer"], start, end)
+    amount = to_minor_units(price_of(price, total))
+    return draft | {
+        "amount": amount,
+        "subtotal": amount,
+        "description": f"{total.normalize():f} {_TIMES} {usage['name']} (usage)",
+        "quantity": int(total),
+        "quantity_decimal": f"{total.normalize():f}",
+    }
 
 
 def proration_lines(

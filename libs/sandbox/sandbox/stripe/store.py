@@ -46,6 +46,8 @@ class Store:
     on_event: list[Callable[[StripeObject], None]] = field(default_factory=list)
     # Events of meters by meter and customer.
     usage: dict[str, dict[str, list[StripeObject]]] = field(default_factory=dict)
+    # The same events by their identifier.
+    identifiers: dict[str, StripeObject] = field(default_factory=dict)
     is_dirty: bool = False
     _paused_at: int | None = None
 
