@@ -3,11 +3,13 @@
 import typer
 
 from billing_webhook.command_line import PLAIN
+from billing_webhook.entitlements.cli import entitlements
 from billing_webhook.stripe_events.cli import dispatches
 
 app = typer.Typer(**PLAIN, add_completion=False, help="Operate the billing of this installation.")
 stripe_app = typer.Typer(**PLAIN, help="What this installation has at Stripe, and hears of it.")
 app.add_typer(stripe_app, name="stripe")
+app.add_typer(entitlements, name="entitlements")
 stripe_app.add_typer(dispatches, name="dispatches")
 
 

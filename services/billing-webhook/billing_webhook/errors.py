@@ -124,6 +124,18 @@ class FeatureNotMetered(Unprocessable):
     default_detail = "Usage of this feature is not counted."
 
 
+class EntitlementNotFound(NotFound):
+    """There is no such feature."""
+
+    default_detail = "Entitlement not found: no plan has a feature with this key."
+
+
+class GrantNotFound(NotFound):
+    """There is no such grant."""
+
+    default_detail = "Grant not found."
+
+
 class NotEntitled(Forbidden):
     """The tenant's plan does not contain the feature."""
 

@@ -1,13 +1,14 @@
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from billing_webhook.main import create_app
+from billing_webhook.models import Subscription
 from billing_webhook.settings import Settings
 from fastapi import FastAPI
 from redis.asyncio import Redis
@@ -56,6 +57,44 @@ async def reader(app: FastAPI, issuer: Issuer, tenant: UUID) -> AsyncIterator[ht
     """A viewer of the tenant."""
     async with client(app, issuer.token(tenant_id=tenant, role="viewer")) as http:
         yield http
+
+
+@pytest.fixture
+async def admin(app: FastAPI, issuer: Issuer, tenant: UUID) -> AsyncIterator[httpx.AsyncClient]:
+    """An administrator of the tenant."""
+    async with client(app, issuer.token(tenant_id=tenant, role="admin")) as http:
+        yield http
+
+
+@pytest.fixture
+async def chat_agent(app: FastAPI, issuer: Issuer) -> AsyncIterator[httpx.AsyncClient]:
+    """The service that reserves what runs use."""
+    token = issuer.service_token("chat-agent", audience="billing-webhook", scope="billing:reserve")
+    async with client(app.state.internal, token) as http:
+        yield http
+
+
+@pytest.fixture
+def subscribe(app: FastAPI, tenant: UUID) -> Callable[..., Awaitable[None]]:
+    """Give the tenant a subscription, as Stripe's state says that it is."""
+
+    async def add(**columns: Any) -> None:
+        now = datetime.now(UTC)
+        proper = {
+            "tenant_id": tenant,
+            "stripe_subscription_id": f"sub_{uuid4().hex}",
+            "plan_code": "pro",
+            "status": "active",
+            "seats": 1,
+            "items": [],
+            "started_at": now - timedelta(days=100),
+            "current_period_start": now - timedelta(days=10),
+            "current_period_end": now + timedelta(days=20),
+        }
+        async with app.state.resources.database.begin() as db:
+            db.add(Subscription(**{**proper, **columns}))
+
+    return add
 
 
 @pytest.fixture

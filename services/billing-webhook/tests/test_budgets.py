@@ -13,12 +13,6 @@ def path(tenant):
     return f"/api/v1/billing/tenants/{tenant}/budgets"
 
 
-@pytest.fixture
-async def admin(app, issuer, tenant):
-    async with client(app, issuer.token(tenant_id=tenant, role="admin")) as http:
-        yield http
-
-
 async def test_a_budget_is_created_read_changed_and_deleted(admin, reader, path):
     created = await admin.post(path, json={**NEW, "scope": "user", "scope_id": "user:ann", "kind": "soft"})
     budget = created.json()

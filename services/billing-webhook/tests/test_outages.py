@@ -1,6 +1,7 @@
 """The service's own Postgres and Redis, stopped and started under it."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
@@ -76,11 +77,18 @@ async def test_events_wait_while_postgres_is_away(own_postgres, ran, runs):
     assert (await runs(2))["totals"]["input_tokens"] == 7
 
 
-async def test_goes_on_when_redis_comes_back(own_redis, redis, ran, usage, runs):
+async def test_goes_on_when_redis_comes_back(  # fixtures
+    own_redis, redis, ran, usage, runs, reader, chat_agent, tenant
+):
     await ran(("gpt", 1, 1))
     own_redis.stop()
-    # What needs no Redis is answered without it.
+    # What needs no Redis is answered without it; limits hold, by the database.
     assert await usage()
+    own = f"/api/v1/billing/tenants/{tenant}/entitlements/messages"
+    assert (await reader.get(own)).json()["limit"] == "100"
+    run = f"/internal/v1/tenants/{tenant}/reservations/{uuid4()}/calls/start"
+    start = {"user_id": "user:ann", "agent": "triage", "model": "gpt", "messages": 101}
+    assert (await chat_agent.put(run, json=start)).json()["code"] == "quota_exceeded"
     own_redis.start()
     await redis.connection_pool.disconnect()
     await ran(("gpt", 1, 1))

@@ -24,18 +24,6 @@ def token(issuer):
 
 
 @pytest.fixture
-async def chat_agent(app, token):
-    async with client(app.state.internal, token) as http:
-        yield http
-
-
-@pytest.fixture
-async def admin(app, issuer, tenant):
-    async with client(app, issuer.token(tenant_id=tenant, role="admin")) as http:
-        yield http
-
-
-@pytest.fixture
 def budget(admin, tenant):
     async def create(**fields):
         answer = await admin.post(f"/api/v1/billing/tenants/{tenant}/budgets", json=fields)

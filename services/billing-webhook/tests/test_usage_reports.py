@@ -27,12 +27,6 @@ def path(tenant):
 
 
 @pytest.fixture
-async def admin(app, issuer, tenant):
-    async with client(app, issuer.token(tenant_id=tenant, role="admin")) as http:
-        yield http
-
-
-@pytest.fixture
 def report(admin, path):
     def post(**changes):
         return admin.post(path, json={**USAGE, "idempotency_key": str(uuid4()), **changes})
@@ -49,29 +43,6 @@ def total(admin, path):
         return features.get(feature, {"used": "0", "reserved": "0", "adjustments": "0"})
 
     return get
-
-
-@pytest.fixture
-def subscribe(app, tenant):
-    """Give the tenant a subscription, as Stripe's state says that it is."""
-
-    async def add(**columns):
-        now = datetime.now(UTC)
-        proper = {
-            "tenant_id": tenant,
-            "stripe_subscription_id": f"sub_{uuid4().hex}",
-            "plan_code": "pro",
-            "status": "active",
-            "seats": 1,
-            "items": [],
-            "started_at": now - 100 * DAY,
-            "current_period_start": now - 10 * DAY,
-            "current_period_end": now + 20 * DAY,
-        }
-        async with app.state.resources.database.begin() as db:
-            db.add(Subscription(**{**proper, **columns}))
-
-    return add
 
 
 async def test_usage_is_recorded_as_the_readme_says(admin, path, tenant, total):

@@ -1,29 +1,57 @@
 """The plan that a tenant has at a time, its period, and how much of it may be used."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook.entitlements.periods import Period, anchored_period, month_of
-from billing_webhook.models import Subscription
+from billing_webhook.models import EntitlementGrant, Subscription
 from billing_webhook.plans.catalog import FREE, Plan, catalog
 from billing_webhook.subscriptions.access import Access, Standing, access
 
 LONGEST_MONTH = timedelta(days=31)
 
 
+class EffectiveLimit(NamedTuple):
+    """How much of a feature a tenant may use; None without limit."""
+
+    limit: Decimal | None
+    is_hard: bool
+    resets: bool
+    source: str
+
+
 @dataclass(frozen=True)
 class TenantPlan:
-    """A tenant's plan at a time, and the period that its limits hold for."""
+    """A tenant's plan at a time, the period that its limits hold for, and what was granted beside it."""
 
     plan: Plan
     period: Period
     access: Access = Access.FREE
     subscription_id: str | None = None
+    seats: int = 1
+    status: str = "active"
+    grants: Mapping[str, EntitlementGrant] = field(default_factory=dict)
+
+    def includes(self, feature: str) -> bool:
+        """Return whether the tenant has a feature."""
+        return feature in self.grants or self.plan.includes(feature)
+
+    def limit(self, feature: str) -> EffectiveLimit | None:
+        """Return the limit of a feature: the grant's before the plan's. None if it is not limited at all."""
+        planned, grant = self.plan.limit(feature), self.grants.get(feature)
+        if planned is None:
+            return None
+        is_hard, resets = planned.kind == "hard", planned.reset == "period"
+        if grant is not None:
+            return EffectiveLimit(grant.limit, is_hard, resets, "grant")
+        return EffectiveLimit(planned.limit, is_hard, resets, "plan")
 
 
 @dataclass(frozen=True)
@@ -32,6 +60,7 @@ class TenantPlans:
 
     tenant_id: UUID
     subscriptions: Sequence[Subscription] = ()
+    grants: Sequence[EntitlementGrant] = ()
 
     def at(self, time: datetime) -> TenantPlan:
         """Return the plan at a time; without a subscription it is the free one, by calendar month."""
@@ -39,15 +68,36 @@ class TenantPlans:
         # Of what has ended by now it matters only which period it had.
         level = Access.FREE if current is None else access(standing_of(current), time)
         if current is None or (level is Access.FREE and current.ended_at is None):
-            return TenantPlan(catalog().plan(FREE), month_of(time), level)
+            free = catalog().plan(FREE)
+            return TenantPlan(free, month_of(time), level, grants=self.grants_at(time))
         plan = catalog().find(current.plan_code) or catalog().plan(FREE)
-        return TenantPlan(plan, period_of(current, time), level, current.stripe_subscription_id)
+        return TenantPlan(
+            plan,
+            period_of(current, time),
+            level,
+            current.stripe_subscription_id,
+            current.seats,
+            current.status,
+            self.grants_at(time),
+        )
+
+    def grants_at(self, time: datetime) -> dict[str, EntitlementGrant]:
+        """Return the grant of each feature that counts at a time."""
+        valid = [grant for grant in self.grants if grant.expires_at is None or time < grant.expires_at]
+        # The last one in this order stays.
+        ordered = sorted(valid, key=lambda grant: (grant.priority, grant.created_at))
+        return {grant.feature_key: grant for grant in ordered}
 
 
 async def load(db: AsyncSession, tenant_id: UUID) -> TenantPlans:
-    """Load the subscriptions of a tenant."""
-    query = select(Subscription).where(Subscription.tenant_id == tenant_id)
-    return TenantPlans(tenant_id, (await db.scalars(query.order_by(Subscription.created_at.desc()))).all())
+    """Load the subscriptions of a tenant, and what was granted to it."""
+    subscriptions = select(Subscription).where(Subscription.tenant_id == tenant_id)
+    grants = select(EntitlementGrant).where(EntitlementGrant.tenant_id == tenant_id)
+    return TenantPlans(
+        tenant_id,
+        (await db.scalars(subscriptions.order_by(Subscription.created_at.desc()))).all(),
+        (await db.scalars(grants)).all(),
+    )
 
 
 async def of_tenant(db: AsyncSession, tenant_id: UUID, time: datetime) -> TenantPlan:

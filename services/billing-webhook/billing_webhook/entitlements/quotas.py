@@ -56,17 +56,17 @@ async def of_run(
 
 def quotas_of_plan(tenant_id: UUID, current: plan.TenantPlan) -> list[Quota]:
     """List the plan's limits for what runs use."""
-    limits = {feature: current.plan.limit(feature) for feature in RUN_FEATURES}
+    limits = {feature: current.limit(feature) for feature in RUN_FEATURES}
     return [
         Quota(
             CounterKey(tenant_id, feature, TENANT_SCOPE, current.period.start),
             TENANT_SCOPE,
             limit.limit,
-            limit.kind == HARD,
+            limit.is_hard,
             current.period,
         )
         for feature, limit in limits.items()
-        if limit is not None
+        if limit is not None and limit.limit is not None
     ]
 
 

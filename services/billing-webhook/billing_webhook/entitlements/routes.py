@@ -1,16 +1,38 @@
-"""HTTP routes of budgets."""
+"""HTTP routes of entitlements and budgets."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Path, status
+from servicekit.app import ResourcesDep
 from servicekit.database import Session
 
 from billing_webhook.dependencies import BillingManager, BillingReader, billing_enabled, require_own_tenant
-from billing_webhook.entitlements import budgets, schemas
+from billing_webhook.entitlements import budgets, schemas, view
+
+Feature = Annotated[str, Path(max_length=64)]
 
 router = APIRouter(
     prefix="/api/v1/billing/tenants/{tenant_id}", tags=["entitlements"], dependencies=[billing_enabled]
 )
+
+
+@router.get("/entitlements")
+async def list_entitlements(
+    tenant_id: UUID, caller: BillingReader, db: Session, resources: ResourcesDep
+) -> schemas.Entitlements:
+    """Return what the tenant may use of each feature, and what of it is left."""
+    require_own_tenant(caller, tenant_id)
+    return await view.summarise(db, resources.redis, tenant_id)
+
+
+@router.get("/entitlements/{feature}")
+async def get_entitlement(
+    tenant_id: UUID, feature: Feature, caller: BillingReader, db: Session, resources: ResourcesDep
+) -> schemas.Entitlement:
+    """Return whether the tenant may use a feature, and how much of it is left."""
+    require_own_tenant(caller, tenant_id)
+    return await view.get(db, resources.redis, tenant_id, feature)
 
 
 @router.get("/budgets")

@@ -5,11 +5,12 @@ from decimal import Decimal
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from servicekit.schemas import RequestModel
 
 from billing_webhook.entitlements.periods import Interval
 from billing_webhook.quantities import ExactDecimal, Quantity
+from billing_webhook.subscriptions.access import Access
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
@@ -132,3 +133,58 @@ class Amounts(BaseModel):
         if feature == "tokens":
             return Decimal(self.input_tokens + self.output_tokens)
         return Decimal(getattr(self, feature))
+
+
+class FeatureDefinition(BaseModel):
+    """What a tenant may use of a feature at most."""
+
+    type: Literal["metered", "static", "boolean"]
+    is_included: bool
+    limit: Decimal | None = None
+    soft: bool = False
+    source: Literal["plan", "stripe", "grant"] = "plan"
+
+
+class Definition(BaseModel):
+    """What a tenant may use at most, of a version of its entitlements."""
+
+    version: int
+    valid_until: AwareDatetime
+    plan_code: str
+    access: Access
+    seats: int
+    period_start: AwareDatetime
+    period_end: AwareDatetime
+    features: dict[str, FeatureDefinition]
+
+
+class Entitlement(BaseModel):
+    """Whether a tenant may use a feature, how much of it, and until when.
+
+    `type` is `metered` (used up in a period), `static` (a number at any time) or `boolean`. Without a limit,
+    `limit` and `remaining` are null.
+    """
+
+    feature: str
+    has_access: bool
+    type: Literal["metered", "static", "boolean"]
+    limit: Quantity | None
+    used: Quantity
+    reserved: Quantity
+    remaining: Quantity | None
+    overage: Quantity
+    resets_at: datetime | None
+    soft: bool
+    source: Literal["plan", "stripe", "grant"]
+    version: int
+
+
+class Entitlements(BaseModel):
+    """What a tenant may use."""
+
+    plan_code: str
+    access: Access
+    version: int
+    period_start: datetime
+    period_end: datetime
+    features: list[Entitlement]

@@ -2,24 +2,26 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook.models import EntitlementVersion
+from billing_webhook.models import EntitlementVersion, Subscription
 
 
-async def increment(db: AsyncSession, tenant_id: UUID) -> int:
-    """Take the next version, for a change of the tenant's plan, grants or budgets."""
+async def increment(db: AsyncSession, tenant_id: UUID) -> None:
+    """Take the next version, for a change of the tenant's grants or budgets."""
     row = insert(EntitlementVersion).values(tenant_id=tenant_id, version=1)
     upsert = row.on_conflict_do_update(
         index_elements=[EntitlementVersion.tenant_id],
         set_={"version": EntitlementVersion.version + 1},
     )
-    return (await db.execute(upsert.returning(EntitlementVersion.version))).scalar_one()
+    await db.execute(upsert)
 
 
 async def current(db: AsyncSession, tenant_id: UUID) -> int:
-    """Return the version; 0 for a tenant of which nothing has changed."""
-    query = select(EntitlementVersion.version).where(EntitlementVersion.tenant_id == tenant_id)
-    return await db.scalar(query) or 0
+    """Return the version; it grows with every change of a grant, a budget or a subscription."""
+    own = select(EntitlementVersion.version).where(EntitlementVersion.tenant_id == tenant_id)
+    subscriptions = select(func.sum(Subscription.version)).where(Subscription.tenant_id == tenant_id)
+    total = func.coalesce(own.scalar_subquery(), 0) + func.coalesce(subscriptions.scalar_subquery(), 0)
+    return int((await db.execute(select(total))).scalar_one())

@@ -5,7 +5,7 @@ from servicekit.events.outbox import inbox, outbox
 
 from billing_webhook.models.base import Base
 from billing_webhook.models.billing_events import BillingEvent, BillingEventCounter
-from billing_webhook.models.entitlements import Budget, EntitlementVersion, Reservation
+from billing_webhook.models.entitlements import Budget, EntitlementGrant, EntitlementVersion, Reservation
 from billing_webhook.models.stripe_events import StripeCursor, StripeDispatch, StripeEvent, StripeObject
 from billing_webhook.models.subscriptions import Command, CommandState, Customer, Invoice, Subscription
 from billing_webhook.models.usage import UsageEntry, UsageRecord, UsageTotal
@@ -21,6 +21,7 @@ __all__ = [
     "Command",
     "CommandState",
     "Customer",
+    "EntitlementGrant",
     "EntitlementVersion",
     "Invoice",
     "Reservation",

@@ -70,6 +70,25 @@ class Reservation(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class EntitlementGrant(Base):
+    """What an operator has granted a tenant beside its plan: another limit, no limit, or a feature."""
+
+    __tablename__ = "entitlement_grants"
+    __table_args__ = (Index("ix_entitlement_grants_tenant_id", "tenant_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID]
+    feature_key: Mapped[str]
+    # None: without limit.
+    limit: Mapped[Decimal | None]
+    # Of several grants of a feature the one with the highest priority counts.
+    priority: Mapped[int]
+    expires_at: Mapped[datetime | None]
+    reason: Mapped[str]
+    granted_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class EntitlementVersion(Base):
     """A number that grows with each change of a tenant's plan, grants or budgets."""
 

@@ -135,11 +135,11 @@ def check_feature(plans: TenantPlans, feature: str, time: datetime) -> None:
     """Verify that the plan counts a feature; raises FeatureNotFound, FeatureNotMetered or NotEntitled."""
     if feature not in catalog().features:
         raise FeatureNotFound
-    current = plans.at(time).plan
+    current = plans.at(time)
     if not current.includes(feature):
         raise NotEntitled
     limit = current.limit(feature)
-    if limit is None or limit.reset != "period":
+    if limit is None or not limit.resets:
         raise FeatureNotMetered
 
 
