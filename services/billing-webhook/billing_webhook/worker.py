@@ -24,6 +24,7 @@ HANDLERS: dict[str, Handler] = {
 
 def workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of this service."""
+    retention = [*retention_rules(Settings.of(resources)), stripe_events.RETENTION]
     return [
         OutboxRelay(resources.database, resources.redis, source="billing-webhook", readers=READERS),
         Consumer(
@@ -35,7 +36,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
         ),
         erasure.create_erasure_worker(resources.database),
         ReservationExpiryWorker(resources.database),
-        RetentionWorker(resources.database, rules=retention_rules(Settings.of(resources))),
+        RetentionWorker(resources.database, rules=retention),
         *stripe_events.create_workers(resources),
     ]
 

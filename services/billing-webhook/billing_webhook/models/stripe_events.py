@@ -88,7 +88,7 @@ class StripeObject(Base):
 
 
 class StripeCursor(Base):
-    """How far a job that lists Stripe's objects has come, and when it last ran on any replica."""
+    """When a job was last begun by any replica, and up to which time it has seen Stripe's objects."""
 
     __tablename__ = "stripe_cursors"
 

@@ -3,17 +3,22 @@
 import asyncio
 import getpass
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
+import stripe
 import typer
 from servicekit.database import Database
 
-from billing_webhook.command_line import PLAIN, fail, resources, run
+from billing_webhook.command_line import PLAIN, T, fail, resources, run
+from billing_webhook.stripe_client import require_client
 from billing_webhook.stripe_events import fixtures
+from billing_webhook.stripe_events.backfill import backfill
+from billing_webhook.stripe_events.drift import reconcile
 from billing_webhook.stripe_events.replay import (
     DispatchLine,
     Replay,
@@ -141,6 +146,36 @@ def validate_fixtures(
     if problems := fixtures.lint(files):
         fail("\n".join(problems))
     typer.echo(f"{len(files)} fixtures are valid.")
+
+
+def backfill_command(since: Since = None) -> None:
+    """Fetch the events that Stripe has and the webhook never got."""
+    typer.echo(f"{run(at_stripe(backfill, since=utc(since)))} events were missing.")
+
+
+def reconcile_command(
+    apply: Annotated[bool, typer.Option("--apply", help="Store Stripe's state where ours differs.")] = False,
+) -> None:
+    """Compare the subscriptions at Stripe with ours; exit with 1 where one differs, and is left so."""
+    drifts = run(at_stripe(reconcile, is_applied=apply))
+    for drift in drifts:
+        outcome = "applied" if drift.is_applied else "differs"
+        typer.echo(
+            f"{drift.subscription_id}  {drift.tenant_id or '-'}  {outcome}: {', '.join(drift.differences)}"
+        )
+    typer.echo(f"{len(drifts)} subscriptions differ.")
+    if any(not drift.is_applied for drift in drifts):
+        raise typer.Exit(1)
+
+
+async def at_stripe(job: Callable[..., Awaitable[T]], **options: Any) -> T:
+    """Do something with our database and Stripe; raises StripeNotConfigured."""
+    async with resources() as (opened, settings):
+        client = require_client(settings.stripe(opened.http))
+        try:
+            return await job(opened.database, client, settings, **options)
+        except stripe.StripeError as error:
+            fail(f"Stripe has refused: {error.user_message}")
 
 
 def utc(moment: datetime | None) -> datetime | None:

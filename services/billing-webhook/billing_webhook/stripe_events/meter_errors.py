@@ -3,6 +3,7 @@
 import logging
 from datetime import UTC, datetime
 
+from servicekit.database import wake_on_commit
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,9 +21,13 @@ async def apply(db: AsyncSession, about: Handling) -> None:
     """Count the event, and log it for an operator."""
     event = about.event
     if event.type == "v2.core.health.event_generation_failure.resolved":
-        await db.execute(
-            update(StripeCursor).where(StripeCursor.name == BACKFILL).values(started_at=LONG_AGO)
-        )
+        await make_due(db)
         return
     metrics.METER_ERRORS.labels(event.type).inc()
     logger.error("stripe meter error", extra={"type": event.type, "meter": event.subject.id})
+
+
+async def make_due(db: AsyncSession) -> None:
+    """Have the backfill run now."""
+    await db.execute(update(StripeCursor).where(StripeCursor.name == BACKFILL).values(started_at=LONG_AGO))
+    wake_on_commit(db, BACKFILL)

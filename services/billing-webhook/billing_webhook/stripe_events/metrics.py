@@ -19,6 +19,8 @@ OLDEST = Gauge("stripe_dispatch_oldest_due_seconds", "Age of the oldest dispatch
 APPLIED = Histogram(
     "stripe_event_apply_seconds", "From an event's creation at Stripe until it was applied.", buckets=SECONDS
 )
+BACKFILLED = Counter("stripe_events_backfilled_total", "Events that the webhook never got, and were fetched.")
+DRIFT = Gauge("stripe_subscriptions_drifted", "Subscriptions that differed from Stripe's at the last look.")
 METER_ERRORS = Counter(
     "stripe_meter_errors_total", "Reports about usage that Stripe could not count.", ["type"]
 )

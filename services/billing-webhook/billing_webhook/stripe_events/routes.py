@@ -24,8 +24,7 @@ router = APIRouter(prefix="/webhooks", tags=["webhooks"], dependencies=[public],
 
 def billing_settings(resources: ResourcesDep) -> Settings:
     """Return the settings of this service."""
-    assert isinstance(resources.settings, Settings)  # noqa: S101  # it was built with these
-    return resources.settings
+    return Settings.of(resources)
 
 
 BillingSettings = Annotated[Settings, Depends(billing_settings)]
