@@ -103,7 +103,7 @@ def chat_agent_defaults(_layout: Layout) -> Environment:
 
 
 def chat_agent_fixed(layout: Layout) -> Environment:
-    """Return where conversation is, and the sandbox if there is no other model."""
+    """Return where conversation and billing are, and the sandbox if there is no other model."""
     sandbox = {
         "OPENAI_API_KEY": "sandbox",
         "OPENAI_BASE_URL": f"{layout.sandbox_url}/v1",
@@ -113,6 +113,7 @@ def chat_agent_fixed(layout: Layout) -> Environment:
     }
     return {
         "CONVERSATION_INTERNAL_URL": layout.url("conversation-internal"),
+        "BILLING_INTERNAL_URL": layout.url("billing-webhook-internal"),
         **({} if has_real_model() else sandbox),
     }
 

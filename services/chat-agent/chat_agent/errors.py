@@ -98,6 +98,30 @@ class AuthUnavailable(Unavailable):
     """The auth service does not answer, so the membership cannot be checked."""
 
 
+class BillingUnavailable(Unavailable):
+    """The billing service does not answer, and the tenant may have limits."""
+
+    default_detail = "The billing service does not answer, so limits cannot be checked. Try again shortly."
+
+
+class QuotaExceeded(ServiceError):
+    """A limit of the plan or of a budget is reached; the members say which, how much, and until when."""
+
+    status = HTTPStatus.PAYMENT_REQUIRED
+    default_detail = "A limit of the plan or of a budget is reached."
+
+
+class QuotaExceededToday(QuotaExceeded):
+    """A limit is reached that resets within a day. The code is the same."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    @classmethod
+    def code(cls) -> str:
+        """Return the code of every limit that is reached."""
+        return QuotaExceeded.code()
+
+
 class TenantSuspended(Forbidden):
     """The tenant was suspended before the run could resume."""
 

@@ -118,6 +118,8 @@ class Run(Base):
     cost: Mapped[int | None] = mapped_column(BigInteger)
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None]
+    # The limit that ended the run, as billing described it.
+    exceeded_quota: Mapped[dict[str, Any] | None]
     trace_id: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]

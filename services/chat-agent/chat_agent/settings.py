@@ -60,6 +60,13 @@ class Settings(ServiceSettings):
     # How long a run that goes on, after an answer or a lost replica, waits to hear that its owner still may.
     auth_timeout_seconds: float = 60
 
+    # True: what a run may use is reserved at billing before it starts, and before each call of a model.
+    enable_billing: bool = False
+    billing_internal_url: str = "http://billing-webhook:9000"
+    billing_timeout_seconds: float = 5
+    # For a call of a model without a limit of its own; what was really used is settled afterwards.
+    billing_reserved_output_tokens: int = Field(1024, ge=0)
+
     chat_rate_limit_per_minute: int = 60
     chat_stream_rate_limit_per_minute: int = 30
     chat_stream_concurrent_limit: int = 5

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
+from chat_agent.clients.billing import QuotaWarning, RunRef
 from chat_agent.errors import AgentNotFound, RunCancelled
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution.manager import RunManager
@@ -21,6 +22,7 @@ from chat_agent.models import Run, RunStatus
 from chat_agent.runs import approvals, store
 from chat_agent.schemas import Agent, Answer, ChatAnswer, ChatRequest, Usage
 
+QUOTA_WARNING = "X-Quota-Warning"
 # Items of the SDK: what was said elsewhere before.
 History = Sequence[dict[str, Any]]
 
@@ -32,11 +34,16 @@ class StartedRun:
     run: Run
     is_new: bool
     last_event_id: int = 0
+    warnings: Sequence[QuotaWarning] = ()
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that name the run and its conversation, and say whether it is a replay."""
-        ids = {"Acme-Run-Id": str(self.run.id), "Acme-Conversation-Id": str(self.run.conversation_id)}
-        return ids if self.is_new else {**ids, REPLAYED: "true"}
+        """Return the headers that name the run, and say whether it is a replay, or exceeds soft limits."""
+        headers = {"Acme-Run-Id": str(self.run.id), "Acme-Conversation-Id": str(self.run.conversation_id)}
+        if not self.is_new:
+            headers[REPLAYED] = "true"
+        if self.warnings:
+            headers[QUOTA_WARNING] = ", ".join(warning.header() for warning in self.warnings)
+        return headers
 
 
 async def start_run(
@@ -45,33 +52,42 @@ async def start_run(
     """Start a run, or return the one that this key has started; it is committed before this returns.
 
     The prelude precedes the message where the conversation is new. Raises AgentNotFound,
-    ConversationNotFound, ConversationBusy, and IdempotencyConflict when the key was used for another message.
+    ConversationNotFound, ConversationBusy, QuotaExceeded, BillingUnavailable, and IdempotencyConflict when
+    the key was used for another message.
     """
     if request.agent_type not in AGENTS:
         agents_ = ", ".join(AGENTS)
         raise AgentNotFound(f"There is no agent called {request.agent_type!r}. There are: {agents_}.")
-    values, is_new_conversation = new_run_values(manager, caller, request, key), not request.conversation_id
-    started = None
-    async with manager.database.begin() as session:
-        if earlier := await find_earlier(session, caller, request, key):
-            return StartedRun(earlier, is_new=False)
-        is_known = is_new_conversation or await store.has_run_in(session, caller, values["conversation_id"])
-        if is_known:
-            values["prelude"] = [*prelude] if is_new_conversation else []
-            started = await insert(session, manager, values, request)
-    if not is_known:
-        # No transaction is held while another service is called.
-        values["prelude"] = await initial_history(manager, caller, values["conversation_id"], prelude)
-        async with manager.database.begin() as session:
-            started = await insert(session, manager, values, request)
-    if started is None:
-        return await repeated(manager, caller, request, key)
+    if key and (earlier := await find_earlier(manager, caller, request, key)):
+        return StartedRun(earlier, is_new=False)
+    values = new_run_values(manager, caller, request, key)
+    ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
+    async with manager.budgets.reserve_start(ref, manager.model) as reservation:
+        started = await insert_in_conversation(manager, caller, request, values, prelude)
+        if started is None:
+            reservation.release()
+            return await repeated(manager, caller, request, key)
     if started.run.status == RunStatus.RUNNING:
-        manager.start(started.run, is_new_conversation=is_new_conversation)
+        manager.start(started.run, is_new_conversation=request.conversation_id is None)
     else:
         manager.claim_due.set()
     await manager.stop(started.to_stop)
-    return StartedRun(started.run, is_new=True)
+    return StartedRun(started.run, is_new=True, warnings=reservation.warnings)
+
+
+async def insert_in_conversation(
+    manager: RunManager, caller: Principal, request: ChatRequest, values: dict[str, Any], prelude: History
+) -> store.InsertedRun | None:
+    """Insert a run where the conversation is new or the caller's; none when its key has started one."""
+    async with manager.database.begin() as session:
+        is_new = request.conversation_id is None
+        if is_new or await store.has_run_in(session, caller, values["conversation_id"]):
+            values["prelude"] = [*prelude] if is_new else []
+            return await insert(session, manager, values, request)
+    # No transaction is held while another service is called.
+    values["prelude"] = await initial_history(manager, caller, values["conversation_id"], prelude)
+    async with manager.database.begin() as session:
+        return await insert(session, manager, values, request)
 
 
 async def insert(
@@ -87,9 +103,8 @@ async def repeated(
     manager: RunManager, caller: Principal, request: ChatRequest, key: str | None
 ) -> StartedRun:
     """Return the run of a request with the same key that was faster; raises IdempotencyInProgress."""
-    async with manager.database.begin() as session:
-        if earlier := await find_earlier(session, caller, request, key):
-            return StartedRun(earlier, is_new=False)
+    if key and (earlier := await find_earlier(manager, caller, request, key)):
+        return StartedRun(earlier, is_new=False)
     raise IdempotencyInProgress(retry_after=1)
 
 
@@ -103,13 +118,10 @@ async def initial_history(
     return [] if has_items else [*prelude]
 
 
-async def find_earlier(
-    session: AsyncSession, caller: Principal, request: ChatRequest, key: str | None
-) -> Run | None:
-    """Find the run that this key has started, if there is a key and a run."""
-    if key is None:
-        return None
-    return await store.find_by_key(session, caller, key, request.message, request.agent_type)
+async def find_earlier(manager: RunManager, caller: Principal, request: ChatRequest, key: str) -> Run | None:
+    """Find the run that this key has started, if there is one; raises IdempotencyConflict."""
+    async with manager.database.begin() as session:
+        return await store.find_by_key(session, caller, key, request.message, request.agent_type)
 
 
 def new_run_values(
@@ -162,7 +174,7 @@ def chat_response(turn: StartedRun, final: RunEvent) -> ChatAnswer:
     if final.type == EventType.RUN_CANCELLED:
         raise RunCancelled(run_id=str(turn.run.id))
     if final.type == EventType.RUN_FAILED:
-        raise failures.from_code(payload.get("code"), payload.get("detail"))
+        raise failures.from_payload(payload)
     return ChatAnswer(
         response=payload["output"] or "",
         conversation_id=turn.run.conversation_id,

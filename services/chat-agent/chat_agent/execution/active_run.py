@@ -12,11 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
+from chat_agent.budgets import BUDGET
+from chat_agent.clients.billing import RunRef
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import (
     CheckpointInvalid,
     InternalError,
+    QuotaExceeded,
     RunTimedOut,
     Superseded,
     ToolOutcomeUnknown,
@@ -66,6 +69,9 @@ class ActiveRun:
         self.task: asyncio.Task[None] | None = None
         self.meter = UsageMeter.resume(Usage.model_validate(run.usage))
         self._services = services
+        self._budget = services.budgets.of_run(
+            RunRef(run.tenant_id, run.id, run.user_id, run.agent), run.attempt
+        )
         self._settings = settings
         self._database = services.database
         self._is_new_conversation = is_new_conversation
@@ -92,6 +98,7 @@ class ActiveRun:
     async def execute(self) -> None:
         """Execute the run, and commit its end or that it waits."""
         METER.set(self.meter)
+        BUDGET.set(self._budget)
         try:
             result = await self._result()
             self.is_ending = True
@@ -326,7 +333,10 @@ class ActiveRun:
             extra={"code": failure.code()},
             exc_info=error if is_unexpected else None,
         )
-        return self._outcome(RunStatus.FAILED, await self._store_partial(), failure.code(), failure.detail)
+        output = await self._store_partial()
+        outcome = self._outcome(RunStatus.FAILED, output, failure.code(), failure.detail)
+        quota = failure.extensions if isinstance(failure, QuotaExceeded) else None
+        return replace(outcome, exceeded_quota=quota)
 
     async def _store_partial(self) -> str | None:
         """Store the partial answer, incomplete, and an output for every open call; return its text."""

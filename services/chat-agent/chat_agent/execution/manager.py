@@ -18,8 +18,11 @@ from servicekit.auth.tokens import Principal
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.budgets import Budgets
 from chat_agent.clients.auth import SCOPE as MEMBERS_SCOPE
 from chat_agent.clients.auth import MembershipClient
+from chat_agent.clients.billing import SCOPE as BILLING_SCOPE
+from chat_agent.clients.billing import BillingClient
 from chat_agent.clients.conversation import SCOPE, ConversationClient
 from chat_agent.event_log.store import EventSource, EventStore
 from chat_agent.event_log.writer import EventWriter
@@ -58,12 +61,15 @@ class RunManager:
         self.claim_due = asyncio.Event()
         self._redis = resources.redis
         self._models = provider.build_provider(settings)
+        billing = resources.client("billing-webhook", settings.billing_internal_url, BILLING_SCOPE)
+        self.budgets = Budgets(BillingClient(billing, settings.billing_timeout_seconds), settings)
         auth = resources.client("auth", settings.auth_internal_url, MEMBERS_SCOPE)
         self._services = RunServices(
             settings=settings,
             database=resources.database,
             redis=resources.redis,
             writer=self.writer,
+            budgets=self.budgets,
             memberships=MembershipClient(auth, settings.auth_timeout_seconds),
             conversations=resources.client("conversation", settings.conversation_internal_url, SCOPE),
             config=provider.run_config(self._models),
@@ -173,4 +179,5 @@ class RunManager:
     async def close(self) -> None:
         """Hand over the active runs, and close the connections to the model."""
         await self.hand_over()
+        await self.budgets.close()
         await self._models.close()

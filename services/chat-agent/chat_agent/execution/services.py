@@ -10,6 +10,7 @@ from servicekit.database import Database
 from servicekit.http.service_tokens import ServiceClient
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.budgets import Budgets
 from chat_agent.clients.auth import MembershipClient
 from chat_agent.event_log.writer import EventWriter
 from chat_agent.models import Run
@@ -25,6 +26,7 @@ class RunServices:
     redis: Redis
     writer: EventWriter
     memberships: MembershipClient
+    budgets: Budgets
     conversations: ServiceClient
     config: RunConfig
     # Claims the next run of a conversation, in the transaction that ends the run before it.

@@ -16,19 +16,22 @@ from openai.types.responses import (
 )
 from servicekit.errors import ServiceError
 
+from chat_agent.budgets import CallReservation, RunBudget
 from chat_agent.errors import (
+    BillingUnavailable,
     ModelAnswerIncomplete,
     ModelFailed,
     ModelRateLimited,
     ModelRefusedRequest,
     ModelTimedOut,
     ModelUnavailable,
+    QuotaExceeded,
     TokenBudgetExceeded,
 )
 from chat_agent.model import failure_log, failures
 from chat_agent.model.call_ids import CallIds
 from chat_agent.model.request import ModelRequest
-from chat_agent.model.usage import UsageMeter, estimated_tokens
+from chat_agent.model.usage import UsageMeter, Used, estimated_tokens
 
 # What comes before the first word. It is held back: what follows may fail, and then somebody else may begin.
 BEFORE_FIRST_TOKEN = {
@@ -65,11 +68,21 @@ class Limits:
     token_budget: int
 
 
+# Limits that refuse a call before the model is asked: nothing is wrong with the model.
+LIMIT_ERRORS = (TokenBudgetExceeded, QuotaExceeded, BillingUnavailable)
+
+
 class ModelCall:
     """A question on its way to a model, and the answer on its way back."""
 
-    def __init__(
-        self, candidate: Candidate, question: ModelRequest, attempt: int, limits: Limits, meter: UsageMeter
+    def __init__(  # noqa: PLR0913, PLR0917  # what a call is made of
+        self,
+        candidate: Candidate,
+        question: ModelRequest,
+        attempt: int,
+        limits: Limits,
+        meter: UsageMeter,
+        budget: RunBudget | None = None,
     ) -> None:
         self._candidate = candidate
         self._name = candidate.name
@@ -77,6 +90,9 @@ class ModelCall:
         self._request = question
         self._limits = limits
         self._meter = meter
+        self._budget = budget
+        self._reservation: CallReservation | None = None
+        self._used = Used()
         self._stream: AsyncIterator[TResponseStreamEvent] = question.send(candidate.model, attempt)
         self._call_ids = CallIds(question.call_ids())
         self._buffered: list[TResponseStreamEvent] = []
@@ -88,6 +104,7 @@ class ModelCall:
         """Wait for the first token; raises the failure when there is none."""
         if self._meter.tokens >= self._limits.token_budget:
             raise TokenBudgetExceeded
+        await self._reserve()
         try:
             async with asyncio.timeout(self._limits.first_token_seconds):
                 while not self._buffered or self._buffered[-1].type in BEFORE_FIRST_TOKEN:
@@ -101,6 +118,13 @@ class ModelCall:
         except BaseException:
             await self.close()
             raise
+
+    async def _reserve(self) -> None:
+        """Reserve what the call may use; raises QuotaExceeded, BillingUnavailable."""
+        if self._budget is not None:
+            input_tokens = estimated_tokens(self._request.characters)
+            max_tokens = self._request.model_settings.max_tokens
+            self._reservation = await self._budget.reserve(self._name, input_tokens, max_tokens)
 
     async def events(self) -> AsyncGenerator[TResponseStreamEvent, None]:
         """Return the whole answer."""
@@ -122,7 +146,7 @@ class ModelCall:
         failure = failures.from_model_error(error)
         if failure is not error:
             failure.__cause__ = error
-        if not isinstance(failure, TokenBudgetExceeded):
+        if not isinstance(failure, LIMIT_ERRORS):
             failure_log.model_failed(
                 error,
                 failure,
@@ -138,11 +162,20 @@ class ModelCall:
         if not self._is_finished:
             self._is_finished = True
             if self._buffered:  # else the provider never confirmed the request
-                self._meter.estimate(self._name, self._request.characters, self._output_characters)
+                self._used = self._estimate()
+        self._settle()
         closing: Any = getattr(self._stream, "aclose", None)
         if closing is not None:
             with contextlib.suppress(Exception):  # it is over; how it ended is reported already
                 await closing()
+
+    def _estimate(self) -> Used:
+        return self._meter.estimate(self._name, self._request.characters, self._output_characters)
+
+    def _settle(self) -> None:
+        if self._reservation is not None:
+            self._reservation.settle(*self._used)
+            self._reservation = None
 
     async def _next(self) -> TResponseStreamEvent:
         try:
@@ -173,10 +206,7 @@ class ModelCall:
     def _finish(self, event: Ending) -> None:
         usage = None if isinstance(event, ResponseErrorEvent) else event.response.usage
         self._is_finished = True
-        if usage is None:
-            self._meter.estimate(self._name, self._request.characters, self._output_characters)
-        else:
-            self._meter.count(self._name, usage)
+        self._used = self._estimate() if usage is None else self._meter.count(self._name, usage)
         if isinstance(event, ResponseIncompleteEvent):
             raise ModelAnswerIncomplete
         if not isinstance(event, ResponseCompletedEvent):

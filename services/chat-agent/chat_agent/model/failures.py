@@ -1,13 +1,15 @@
 """Every way in which a run can fail, as an error with a stable code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import openai
 from agents.exceptions import AgentsException, MaxTurnsExceeded, ModelRefusalError, ModelTimeoutError
 from servicekit.errors import ServiceError
 
 from chat_agent import errors
+from chat_agent.clients.billing import quota_exceeded
 
 
 def to_service_error(error: BaseException) -> ServiceError:
@@ -50,6 +52,13 @@ def retry_after_seconds(error: BaseException | None) -> float:
     return seconds if 0 <= seconds < float("inf") else 0
 
 
+def from_payload(payload: Mapping[str, Any]) -> ServiceError:
+    """Return the error that the last event of a failed run stands for."""
+    if quota := payload.get("quota"):
+        return quota_exceeded(quota)
+    return from_code(payload.get("code"), payload.get("detail"))
+
+
 def from_code(code: str | None, detail: str | None) -> ServiceError:
     """Return the error that a failed run's code stands for."""
     return BY_CODE.get(code or "", errors.InternalError)(detail or "")
@@ -77,6 +86,8 @@ STORED_ERRORS: list[type[ServiceError]] = [
     errors.ConversationUnavailable,
     errors.ConversationLimitReached,
     errors.AuthUnavailable,
+    errors.BillingUnavailable,
+    errors.QuotaExceeded,
     errors.TenantSuspended,
     errors.MembershipEnded,
     errors.ConversationNotFound,

@@ -11,16 +11,16 @@ from openai.types.responses import ResponseCompletedEvent
 from servicekit.backoff import exponential, jittered
 from servicekit.errors import ServiceError
 
+from chat_agent.budgets import BUDGET
 from chat_agent.errors import (
     ModelFailed,
     ModelRateLimited,
     ModelRefusedRequest,
     ModelTimedOut,
     ModelUnavailable,
-    TokenBudgetExceeded,
 )
 from chat_agent.model import failures
-from chat_agent.model.call import Candidate, Limits, ModelCall
+from chat_agent.model.call import LIMIT_ERRORS, Candidate, Limits, ModelCall
 from chat_agent.model.request import ModelRequest
 from chat_agent.model.usage import METER, UsageMeter
 
@@ -31,7 +31,7 @@ TRANSIENT = (ModelUnavailable, ModelRateLimited, ModelTimedOut)
 # A rate limit that no waiting ends.
 QUOTA_EXHAUSTED = "insufficient_quota"
 # Asking somebody else would not help either.
-PERMANENT = (ModelRefusedRequest, TokenBudgetExceeded)
+PERMANENT = (ModelRefusedRequest, *LIMIT_ERRORS)
 
 
 class ResilientModel(Model):
@@ -66,12 +66,12 @@ class ResilientModel(Model):
 
     async def _start(self, request: ModelRequest) -> ModelCall:
         """Return the first call that has something to say; raises the failure of the last."""
-        meter = METER.get() or UsageMeter()
+        meter, budget = METER.get() or UsageMeter(), BUDGET.get()
         failure: ServiceError = ModelUnavailable()
         for candidate in self._candidates:
             model_request = request.for_model(candidate.name, self._implicit)
             for attempt in range(self._max_retries + 1):
-                call = ModelCall(candidate, model_request, attempt, self._limits, meter)
+                call = ModelCall(candidate, model_request, attempt, self._limits, meter, budget)
                 try:
                     await call.start()
                 except Exception as error:  # whatever it is, it gets a name

@@ -1,6 +1,7 @@
 """How many tokens a run has used, by model: as the provider tells it, or estimated where it tells nothing."""
 
 from contextvars import ContextVar
+from typing import NamedTuple
 
 import agents
 from openai.types.responses import ResponseUsage
@@ -18,6 +19,13 @@ TOKEN_FIELDS = [name for name in ModelUsage.model_fields if name != "model"]
 ProviderUsage = ResponseUsage | agents.Usage
 
 
+class Used(NamedTuple):
+    """The tokens of one call."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
 class UsageMeter:
     """Counts as the run goes, so that what a failed run has used is known too."""
 
@@ -33,9 +41,9 @@ class UsageMeter:
         meter.tokens = usage.input_tokens + usage.output_tokens
         return meter
 
-    def count(self, model: str, usage: ProviderUsage) -> None:
+    def count(self, model: str, usage: ProviderUsage) -> Used:
         """Count one answer of a model."""
-        self._add(
+        return self._add(
             model,
             input_tokens=usage.input_tokens or 0,
             output_tokens=usage.output_tokens or 0,
@@ -43,10 +51,10 @@ class UsageMeter:
             reasoning_tokens=getattr(usage.output_tokens_details, "reasoning_tokens", 0) or 0,
         )
 
-    def estimate(self, model: str, input_characters: int, output_characters: int) -> None:
+    def estimate(self, model: str, input_characters: int, output_characters: int) -> Used:
         """Count an answer whose usage the provider did not report."""
         input_tokens, output_tokens = estimated_tokens(input_characters), estimated_tokens(output_characters)
-        self._add(
+        return self._add(
             model,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
@@ -68,12 +76,14 @@ class UsageMeter:
         parts = sum(cost_numerator(usage, prices[model]) for model, usage in self._models.items())
         return -(-parts // TOKENS_PER_PRICE)
 
-    def _add(self, model: str, **tokens: int) -> None:
+    def _add(self, model: str, **tokens: int) -> Used:
         counted = self._models.setdefault(model, ModelUsage(model=model))
         counted.requests += 1
         for name, number in tokens.items():
             setattr(counted, name, getattr(counted, name) + number)
-        self.tokens += tokens["input_tokens"] + tokens["output_tokens"]
+        used = Used(tokens["input_tokens"], tokens["output_tokens"])
+        self.tokens += sum(used)
+        return used
 
 
 def estimated_tokens(characters: int) -> int:

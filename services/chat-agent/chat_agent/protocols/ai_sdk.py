@@ -8,6 +8,7 @@ import orjson
 from chat_agent.protocols.encoder import DONE, Payload, ProtocolEncoder, data_event
 
 HEADERS = {"x-vercel-ai-ui-message-stream": "v1"}
+ERROR_FIELDS = ("code", "detail", "quota")
 NAMED_HERE = ("run_id", "conversation_id", "agent", "model")
 
 
@@ -116,7 +117,7 @@ class UiMessageStream(ProtocolEncoder):
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
         """End a failed run; the error part has room for a sentence only."""
         yield from self._close()
-        yield part("data-error", data={"code": payload["code"], "detail": payload["detail"]})
+        yield part("data-error", data={name: payload[name] for name in ERROR_FIELDS if name in payload})
         yield part("error", errorText=payload["detail"])
         yield from self._finish(payload, "error")
 

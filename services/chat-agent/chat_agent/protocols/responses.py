@@ -79,5 +79,4 @@ async def complete(manager: RunManager, run_id: UUID, encoder: ProtocolEncoder) 
 def raise_failure(final: RunEvent) -> None:
     """Raise the error by which a run failed, if it did."""
     if final.type == EventType.RUN_FAILED:
-        payload = final.json()
-        raise failures.from_code(str(payload.get("code")), str(payload.get("detail") or ""))
+        raise failures.from_payload(final.json())

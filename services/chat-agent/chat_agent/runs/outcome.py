@@ -1,6 +1,7 @@
 """How a run ends, and the last event that says so."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from chat_agent.event_log.store import EventType
 from chat_agent.event_log.translator import redact
@@ -20,6 +21,8 @@ class Outcome:
     error_code: str | None = None
     error_detail: str | None = None
     cost: int | None = None
+    # The limit that ended the run: what, how much, and until when.
+    exceeded_quota: dict[str, Any] | None = None
 
 
 def outcome_from_row(run: Run) -> Outcome:
@@ -32,6 +35,7 @@ def outcome_from_row(run: Run) -> Outcome:
         Usage.model_validate(run.usage),
         run.error_code,
         run.error_detail,
+        exceeded_quota=run.exceeded_quota,
     )
 
 
@@ -40,6 +44,8 @@ def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
     payload = {"output": outcome.output, **outcome_payload(outcome)}
     if outcome.error_code is not None:
         payload |= {"code": outcome.error_code, "detail": outcome.error_detail}
+    if outcome.exceeded_quota is not None:
+        payload["quota"] = outcome.exceeded_quota
     return EventType(f"run.{outcome.status}"), payload
 
 

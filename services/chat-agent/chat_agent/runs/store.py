@@ -148,6 +148,7 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
             cost=outcome.cost,
             error_code=outcome.error_code,
             error_detail=outcome.error_detail,
+            exceeded_quota=outcome.exceeded_quota,
             ended_at=ended_at,
             state=None,
             prelude=[],

@@ -134,7 +134,7 @@ class ChatCompletion(ProtocolEncoder):
 
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
         """End a failed run with its code."""
-        yield from self._fail(failures.from_code(payload["code"], payload["detail"]))
+        yield from self._fail(failures.from_payload(payload))
 
     def _finish(self, payload: Payload, **more: Any) -> Iterator[bytes]:
         self.usage = usage_of(payload.get("usage") or {})

@@ -9,8 +9,12 @@ from servicekit.errors import MEDIA_TYPE, BadRequest, ServiceError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chat_agent.errors import QuotaExceeded
+
 PREFIX = "/v1/"
 TYPES = {401: "authentication_error", 403: "permission_error", 409: "conflict_error", 429: "rate_limit_error"}
+# What OpenAI's clients know an exceeded budget by.
+INSUFFICIENT_QUOTA = "insufficient_quota"
 ERROR = {
     "type": "object",
     "required": ["error"],
@@ -113,6 +117,8 @@ def to_openai_error(problem: dict[str, Any]) -> dict[str, Any]:
 
 def error_object(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
     """Return the object that OpenAI's clients read."""
+    if code == QuotaExceeded.code():
+        return {"message": message, "type": INSUFFICIENT_QUOTA, "param": param, "code": INSUFFICIENT_QUOTA}
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"message": message, "type": kind, "param": param, "code": code}
 

@@ -182,7 +182,7 @@ class ResponseStream(ProtocolEncoder):
 
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
         """End a failed run with its code."""
-        yield from self._fail(failures.from_code(payload["code"], payload["detail"]), payload)
+        yield from self._fail(failures.from_payload(payload), payload)
 
     def _close(self) -> Iterator[bytes]:
         for index in sorted({*self._open.values()}):
@@ -192,11 +192,12 @@ class ResponseStream(ProtocolEncoder):
 
     def _fail(self, error: ServiceError, payload: Payload | None = None) -> Iterator[bytes]:
         yield from self._close()
-        self.response["error"] = {"code": error.code(), "message": error.detail}
+        rendered = render_error(error)
+        self.response["error"] = {"code": rendered["code"], "message": error.detail}
         yield self._end("failed", payload or {})
         # OpenAI's clients raise for what has an `error`; `code` and `message` beside it are the event's own.
-        own = {"code": error.code(), "message": error.detail, "param": None}
-        yield self._event("error", **own, error=render_error(error))
+        own = {"code": rendered["code"], "message": error.detail, "param": None}
+        yield self._event("error", **own, error=rendered)
         self.is_finished = True
 
     def _end(self, status: str, payload: Payload) -> bytes:
