@@ -36,7 +36,7 @@ def create_sandbox(
 
     With the address of Acme's gateway also the pages that links in mails lead to, at /app.
     """
-    stripe = create_stripe()
+    stripe = create_stripe(data)
 
     # A mounted app's lifespan is not run by itself; in Stripe's, time passes and events are delivered.
     @asynccontextmanager
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8900)
     parser.add_argument("--tokens-per-second", type=float, default=0, help="0: as fast as possible")
-    parser.add_argument("--data", type=Path, help="a folder in which mails outlive the process")
+    parser.add_argument("--data", type=Path, help="a folder in which mails and Stripe outlive the process")
     parser.add_argument("--gateway", help="Acme's address, for the pages that links in mails lead to")
     options = parser.parse_args()
     config = uvicorn.Config(

@@ -86,7 +86,7 @@ class Api:
         typed = validate(operation.params, _without_usage(params), operation.supported)
         if path.startswith("/v2/"):
             typed["page"] = place
-        context = RequestContext(request_id, key, str(request.base_url).rstrip("/"))
+        context = RequestContext(request_id, key, base_url(request))
         if key:
             self.keys.running.add(key)
         try:
@@ -110,6 +110,7 @@ class Api:
         fault: ApiFault | None,
     ) -> tuple[int, StripeObject]:
         self.store.context = context
+        self.store.is_dirty |= operation.method != "GET"
         try:
             if fault and fault.stored and not fault.worked:
                 raise _fault_error(fault)
@@ -142,6 +143,11 @@ def _fault_error(fault: ApiFault) -> StripeError:
     message = "An unknown error occurred. The Stripe sandbox was asked for it."
     kind = "api_error" if fault.status >= 500 else "invalid_request_error"
     return StripeError(message, type=kind, status=fault.status, headers=headers)
+
+
+def base_url(request: Request) -> str:
+    """Return the address of this app, also where it is mounted below a path."""
+    return f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}"
 
 
 async def _wait_for_the_client_to_leave(request: Request) -> None:

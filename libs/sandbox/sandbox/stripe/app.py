@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 
 from sandbox.stripe import (
+    checkout,
     customers,
     entitlements,
     event_destinations,
@@ -19,6 +21,7 @@ from sandbox.stripe import (
     meters,
     payment_methods,
     payments,
+    portal,
     prices,
     products,
     setup_intents,
@@ -30,15 +33,18 @@ from sandbox.stripe import (
 from sandbox.stripe.api import Api
 from sandbox.stripe.billing_clock import run_due
 from sandbox.stripe.control import control
+from sandbox.stripe.customer_pages import customer_pages
 from sandbox.stripe.delivery import Deliverer
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.expansion import Includable
 from sandbox.stripe.objects import new_id
 from sandbox.stripe.operations import Operations
 from sandbox.stripe.pages import pages
+from sandbox.stripe.snapshot import load, save
 from sandbox.stripe.store import Store
 
 _RESOURCES = (
+    checkout,
     customers,
     entitlements,
     event_destinations,
@@ -49,6 +55,7 @@ _RESOURCES = (
     meter_events,
     meters,
     payment_methods,
+    portal,
     prices,
     products,
     setup_intents,
@@ -58,6 +65,7 @@ _RESOURCES = (
     webhook_endpoints,
 )
 _INCLUDABLES: dict[tuple[str, str], Includable] = {
+    ("checkout.session", "line_items"): checkout.line_items_of,
     ("customer", "subscriptions"): customers.subscriptions_of,
     ("invoice", "confirmation_secret"): payments.confirmation_secret_of,
     ("invoice", "payments"): payments.payments_of,
@@ -67,16 +75,24 @@ _TICK_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-def create_stripe() -> FastAPI:
-    """Build Stripe's API; in its lifespan time passes and events are delivered."""
+def create_stripe(data: Path | None = None) -> FastAPI:
+    """Build Stripe's API; in its lifespan time passes and events are delivered.
+
+    With a folder, what it holds outlives the process.
+    """
     app = FastAPI(title="Acme sandbox Stripe", openapi_url=None, lifespan=_lifespan)
     operations = Operations.of(each for resource in _RESOURCES for each in resource.OPERATIONS)
     api = app.state.api = Api(Store(), operations, _INCLUDABLES)
     deliverer = app.state.deliverer = Deliverer(api.store, api.faults)
     api.store.on_event.append(deliverer.publish)
+    app.state.snapshot = data / "stripe.json" if data else None
+    if data:
+        data.mkdir(parents=True, exist_ok=True)
+        load(data / "stripe.json", api.store, api.keys)
     app.add_exception_handler(StripeError, _refuse)
     app.include_router(control)
     app.include_router(pages)
+    app.include_router(customer_pages)
     app.add_api_route("/{path:path}", _answer, methods=["GET", "POST", "DELETE"])
     return app
 
@@ -94,19 +110,24 @@ def _refuse(_: Request, error: Exception) -> Response:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     api: Api = app.state.api
-    tasks = [asyncio.create_task(each) for each in (_tick(api.store), app.state.deliverer.run())]
+    tasks = [asyncio.create_task(each) for each in (_tick(app), app.state.deliverer.run())]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if app.state.snapshot:
+            save(app.state.snapshot, api.store, api.keys)
 
 
-async def _tick(store: Store) -> None:
+async def _tick(app: FastAPI) -> None:
+    api: Api = app.state.api
     while True:
         await asyncio.sleep(_TICK_SECONDS)
         try:
-            run_due(store, store.now())
+            run_due(api.store, api.store.now())
+            if app.state.snapshot and api.store.is_dirty:
+                save(app.state.snapshot, api.store, api.keys)
         except Exception:
             logger.exception("the Stripe sandbox could not do what was due")

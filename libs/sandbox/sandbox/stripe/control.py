@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox.stripe.api import Api
+from sandbox.stripe import checkout
+from sandbox.stripe.api import Api, base_url
 from sandbox.stripe.billing_clock import advance_clock
 from sandbox.stripe.delivery import Deliverer
 from sandbox.stripe.errors import StripeError
@@ -21,7 +22,8 @@ _MAX_SECONDS = 10 * 366 * 24 * 3600
 def get_api(request: Request) -> Api:
     """Return the API, and let links that are made now lead here."""
     api: Api = request.app.state.api
-    api.store.context = RequestContext(base_url=str(request.base_url).rstrip("/"))
+    api.store.context = RequestContext(base_url=base_url(request))
+    api.store.is_dirty |= request.method != "GET"
     return api
 
 
@@ -95,6 +97,20 @@ async def clear_faults(api: ApiDep) -> None:
 async def pass_authentication(intent_id: str, api: ApiDep) -> StripeObject:
     """Pass the bank's authentication, as the customer would."""
     return _shown(authenticate(api.store, intent_id))
+
+
+class Completion(BaseModel):
+    """The card that a customer enters at checkout."""
+
+    model_config = ConfigDict(extra="forbid")
+    payment_method: str = "pm_card_visa"
+
+
+@control.post("/checkout/{session_id}/complete")
+async def complete_checkout(session_id: str, api: ApiDep, wanted: Completion | None = None) -> StripeObject:
+    """Complete a checkout session, as its customer would on the page."""
+    card = (wanted or Completion()).payment_method
+    return _shown(checkout.complete(api.store, session_id, card))
 
 
 @control.post("/events", status_code=201)
