@@ -17,6 +17,14 @@ class UserRegistered(Event):
     tenant_id: UUID
 
 
+class TenantCreated(Event):
+    """A tenant was created, by signing up or by somebody who has an account."""
+
+    type: ClassVar[str] = "auth.tenant.created.v1"
+
+    tenant_id: UUID
+
+
 class TenantChanged(Event):
     """A change of a tenant's status; ignore an event with a lower `version` than one received before."""
 

@@ -9,12 +9,14 @@ from uuid import UUID
 
 from servicekit.auth.permissions import Role
 from servicekit.auth.tokens import Principal
+from servicekit.events.outbox import publish
 from sqlalchemy import ColumnElement, Select, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.email_address import canonical_email
 from auth.errors import PeopleOnly, SessionEnded
+from auth.events import TenantCreated
 from auth.models import Membership, Status, Tenant, TenantStatus, User
 
 MAX_SLUG = 48
@@ -154,11 +156,17 @@ async def add_tenant(db: AsyncSession, name: str) -> Tenant:
 
 
 async def add_owned(db: AsyncSession, user_id: UUID, name: str) -> Tenant:
-    """Add a tenant, and its owner."""
+    """Add a tenant, and its owner, and publish that there is one."""
     tenant = await add_tenant(db, name)
     db.add(Membership(tenant_id=tenant.id, user_id=user_id, role=Role.OWNER))
     await db.flush()
+    publish_created(db, tenant)
     return tenant
+
+
+def publish_created(db: AsyncSession, tenant: Tenant) -> None:
+    """Publish that a tenant was created."""
+    publish(db, TenantCreated(tenant_id=tenant.id), tenant_id=tenant.id, subject=f"tenant:{tenant.id}")
 
 
 async def ensure_personal_tenant(db: AsyncSession, user_id: UUID) -> None:

@@ -12,8 +12,10 @@ from billing_webhook.billing_events.hub import running_hub
 from billing_webhook.entitlements import internal_routes as reservations
 from billing_webhook.entitlements import routes as entitlements
 from billing_webhook.plans import routes as plans
+from billing_webhook.services import BillingServices
 from billing_webhook.settings import Settings
 from billing_webhook.stripe_events import routes as stripe_events
+from billing_webhook.subscriptions import routes as subscriptions
 from billing_webhook.usage import routes as usage
 from billing_webhook.worker import workers
 
@@ -27,6 +29,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Plans, subscriptions and usage of the tenants of Acme, and webhooks of Stripe.",
         routers=[
             plans.router,
+            subscriptions.router,
             usage.router,
             entitlements.router,
             billing_events.router,
@@ -37,6 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lambda resources: serving_streams(app, resources),
     )
     app.state.stripe = settings.stripe(app.state.resources.http)
+    app.state.billing = BillingServices.from_resources(app.state.resources)
     return app
 
 

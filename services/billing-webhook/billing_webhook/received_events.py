@@ -37,3 +37,9 @@ class RunCompleted(BaseModel):
     usage: Annotated[list[ModelUsage], AfterValidator(validate_unique_models)]
     estimated: bool
     completed_at: AwareDatetime
+
+
+class TenantCreated(BaseModel):
+    """`auth.tenant.created.v1`: there is a new tenant."""
+
+    tenant_id: UUID

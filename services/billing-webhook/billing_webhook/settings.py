@@ -56,6 +56,10 @@ class Settings(ServiceSettings):
     enable_billing_retry_worker: bool = True
     # Plan codes and their price ids: {"starter": "price_..."}. Other plans' prices are found by lookup key.
     stripe_product_price_map: dict[str, str] = Field(default_factory=dict)
+    # The plan whose trial a new tenant begins with; without it, the free plan.
+    billing_signup_plan: str = ""
+    # How long ago somebody must have proved who they are, at most, to change a subscription.
+    auth_step_up_minutes: int = Field(15, ge=1, le=60)
     # Another address than Stripe's own, as of the sandbox.
     stripe_api_base: str = ""
     # Where people change their plan: /billing of the frontend.
@@ -91,12 +95,22 @@ class Settings(ServiceSettings):
         key = self.stripe_secret_key.get_secret_value() if self.stripe_secret_key else ""
         return stripe_client.connect(pool, key, self.stripe_api_base) if key else None
 
+    @property
+    def signup_plan(self) -> str | None:
+        """Return the plan whose trial a new tenant begins with, if there is one."""
+        return self.billing_signup_plan if self.enable_billing and self.billing_signup_plan else None
+
     def unfit_anywhere(self) -> list[str]:
         """Add prices for plans that do not exist."""
         paid = {plan.code for plan in catalog().paid_plans}
         unknown = sorted((self.stripe_product_price_map or {}).keys() - paid)
+        signup = {self.billing_signup_plan} - {"", None}
         return [
             *super().unfit_anywhere(),
+            *(
+                f"BILLING_SIGNUP_PLAN is invalid: plans.toml has no paid plan {code}"
+                for code in signup - paid
+            ),
             *(f"STRIPE_PRODUCT_PRICE_MAP is invalid: plans.toml has no paid plan {code}" for code in unknown),
         ]
 

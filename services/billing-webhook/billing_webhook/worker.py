@@ -1,6 +1,7 @@
 """Workers of billing-webhook: publish and consume events, erase users, delete old rows."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from servicekit.app import Resources, run_workers
 from servicekit.events.relay import Consumer, Handler, OutboxRelay
@@ -12,12 +13,16 @@ from billing_webhook.billing_events.hub import EventAnnouncer, events_redis
 from billing_webhook.billing_events.retention import retention_rules
 from billing_webhook.entitlements.expiry import ReservationExpiryWorker
 from billing_webhook.events import READERS
+from billing_webhook.services import BillingServices
 from billing_webhook.settings import Settings
 from billing_webhook.stripe_events import workers as stripe_events
+from billing_webhook.subscriptions import signup
+from billing_webhook.subscriptions.worker import CommandWorker
 from billing_webhook.usage import runs
 
 HANDLERS: dict[str, Handler] = {
     "chat.run.completed.v1": runs.record,
+    "auth.tenant.created.v1": signup.begin,
     **erasure.HANDLERS,
 }
 
@@ -25,6 +30,9 @@ HANDLERS: dict[str, Handler] = {
 def workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of this service."""
     retention = [*retention_rules(Settings.of(resources)), stripe_events.RETENTION]
+    settings = Settings.of(resources)
+    services = BillingServices.from_resources(resources) if settings.enable_billing else None
+    begin = partial(signup.begin, signup_plan=settings.signup_plan)
     return [
         OutboxRelay(resources.database, resources.redis, source="billing-webhook", readers=READERS),
         Consumer(
@@ -32,12 +40,13 @@ def workers(resources: Resources) -> Sequence[Worker]:
             resources.redis,
             service="billing-webhook",
             sources=("chat-agent", "auth"),
-            handlers=HANDLERS,
+            handlers={**HANDLERS, "auth.tenant.created.v1": begin},
         ),
         erasure.create_erasure_worker(resources.database),
         ReservationExpiryWorker(resources.database),
         RetentionWorker(resources.database, rules=retention),
         *stripe_events.create_workers(resources),
+        *([CommandWorker(services)] if services else []),
     ]
 
 

@@ -12,6 +12,7 @@ from billing_webhook.models import Subscription
 from billing_webhook.settings import Settings
 from fastapi import FastAPI
 from redis.asyncio import Redis
+from sandbox.stripe.app import create_stripe
 from servicekit.database import Database
 from sqlalchemy import text
 from stripe import WebhookSignature
@@ -20,6 +21,7 @@ from testkit.eventually import until_async
 from testkit.issuer import Issuer
 from testkit.live_server import serving
 
+from .sandbox_stripe import Sandbox
 from .stripe_api import DISPATCHES, MAP_CUSTOMER, StripeApi
 
 SECRET = "whsec_for_these_tests"
@@ -39,6 +41,26 @@ def settings(migrated: Callable[[str], str], redis_url: str, issuer: Issuer) -> 
         enable_billing=True,
         app_public_url="https://app.acme.example",
     )
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """The sandbox's Stripe, with the prices of the plans."""
+    with serving(create_stripe()) as url:
+        sandbox = Sandbox(url)
+        product = sandbox.client.v1.products.create({"name": "Plans"})
+        for key, amount in (("acme_starter_month_eur_1900", 1900), ("acme_pro_month_eur_4900", 4900)):
+            sandbox.client.v1.prices.create(
+                {
+                    "product": product.id,
+                    "currency": "eur",
+                    "unit_amount": amount,
+                    "recurring": {"interval": "month"},
+                    "lookup_key": key,
+                }
+            )
+        yield sandbox
+        sandbox.close()
 
 
 @pytest.fixture

@@ -78,9 +78,12 @@ async def seed(settings: Settings, request: Seed, *, show_password: bool = False
 async def find_or_add_tenant(db: AsyncSession, request: Seed) -> Tenant:
     """Return the tenant with the slug, locked; add it if it is missing."""
     row = insert(Tenant).values(slug=request.tenant_slug, name=request.tenant_name)
-    await db.execute(row.on_conflict_do_nothing(index_elements=[Tenant.slug]))
+    added = await db.scalar(row.on_conflict_do_nothing(index_elements=[Tenant.slug]).returning(Tenant.id))
     same_slug = select(Tenant).where(Tenant.slug == request.tenant_slug).with_for_update(key_share=True)
-    return (await db.scalars(same_slug)).one()
+    tenant = (await db.scalars(same_slug)).one()
+    if added is not None:
+        users.publish_created(db, tenant)
+    return tenant
 
 
 async def has_owner(db: AsyncSession, tenant: Tenant) -> bool:

@@ -138,6 +138,7 @@ async def a_tenant_was_deleted(resources: Resources) -> None:
 
 
 STATES: dict[str, State] = {
+    "a tenant was created": somebody_has_signed_up,
     "a verification email was requested": somebody_has_signed_up,
     "a tenant was suspended": a_tenant_was_suspended,
     "a tenant was reactivated": a_tenant_was_reactivated,

@@ -134,6 +134,9 @@ class Command(Base):
     actor: Mapped[str]
     kind: Mapped[str]
     arguments: Mapped[dict[str, Any]]
+    # What the request is made of besides, as it was when the command was stored: a repeated request must be
+    # the same to the letter. And what came of it.
+    facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     # The client's, if it sent one.
     idempotency_key: Mapped[str | None]
     state: Mapped[str] = mapped_column(server_default=CommandState.PENDING)

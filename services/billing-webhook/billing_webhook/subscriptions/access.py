@@ -23,7 +23,7 @@ class Access(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class AccessState:
     """The parts of a subscription that decide on access."""
 
     status: str
@@ -35,25 +35,25 @@ class Standing:
     ended_at: datetime | None = None
 
 
-def access(standing: Standing, now: datetime) -> Access:
+def access(state: AccessState, now: datetime) -> Access:
     """Return the access that a subscription gives at a time."""
-    is_over = any(time is not None and time <= now for time in (standing.ended_at, standing.cancel_at))
-    if is_over or standing.status not in PAID_STATUSES | {"paused"}:
+    is_over = any(time is not None and time <= now for time in (state.ended_at, state.cancel_at))
+    if is_over or state.status not in PAID_STATUSES | {"paused"}:
         return Access.FREE
-    if is_paused(standing, now) or is_past_grace(standing, now):
+    if is_paused(state, now) or is_past_grace(state, now):
         return Access.READ_ONLY
     return Access.FULL
 
 
-def is_paused(standing: Standing, now: datetime) -> bool:
+def is_paused(state: AccessState, now: datetime) -> bool:
     """Return whether a subscription is paused: by its owner, or by a trial that ended without a card."""
-    if standing.status == "paused":
+    if state.status == "paused":
         return True
-    is_resumed = standing.pause_resumes_at is not None and standing.pause_resumes_at <= now
-    return standing.pause_behavior is not None and not is_resumed
+    is_resumed = state.pause_resumes_at is not None and state.pause_resumes_at <= now
+    return state.pause_behavior is not None and not is_resumed
 
 
-def is_past_grace(standing: Standing, now: datetime) -> bool:
+def is_past_grace(state: AccessState, now: datetime) -> bool:
     """Return whether a payment is due for longer than the grace period."""
-    since = standing.past_due_since
-    return standing.status == "past_due" and since is not None and now - since >= GRACE_PERIOD
+    since = state.past_due_since
+    return state.status == "past_due" and since is not None and now - since >= GRACE_PERIOD

@@ -59,6 +59,9 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("arguments", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "facts", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False
+        ),
         sa.Column("idempotency_key", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), server_default="pending", nullable=False),
         sa.Column("generation", sa.BigInteger(), server_default=sa.text("0"), nullable=False),

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from billing_webhook.models import UsageEntry
+from billing_webhook.models import Subscription, UsageEntry
 from billing_webhook.worker import HANDLERS
 from pact import match
 from servicekit import erasure
@@ -60,6 +60,18 @@ async def test_enters_what_a_run_used(database):
     assert (str(entry.run_id), entry.tenant_id, entry.event_id) == (RUN, TENANT, received.id)
     assert (entry.model, entry.requests, entry.input_tokens, entry.cached_tokens) == ("gpt-5.1", 2, 120, 20)
     assert entry.occurred_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+async def test_gives_a_new_tenant_the_free_plan(database):
+    with consumer_pact("billing-webhook", "auth") as pact:
+        data = {"tenant_id": match.uuid(str(TENANT))}
+        received = pact.event(
+            "a tenant was created", "auth.tenant.created.v1", data, states="a tenant was created"
+        )
+        async with database.begin() as db:
+            await HANDLERS[received.type](db, received)
+        async with database.begin() as db:
+            assert await db.scalar(select(Subscription.plan_code)) == "free"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""The sandbox's Stripe behind a real socket, set up as an operator would, and what tests do to it."""
+
+from typing import Any
+
+import httpx
+from stripe import RequestsClient, StripeClient
+
+KEY = "sk_test_sandbox"
+
+
+class Sandbox:
+    """The sandbox's Stripe; `client` is the official one, synchronous."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.transport = RequestsClient()
+        addresses: Any = dict.fromkeys(("api", "files", "connect", "meter_events"), url)
+        self.client = StripeClient(KEY, base_addresses=addresses, http_client=self.transport)
+        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"})
+
+    def close(self) -> None:
+        self.transport.close()
+        self.http.close()
+
+    def fail(self, **fault: Any) -> None:
+        """Have the next requests fail."""
+        self.http.post("/_ctl/faults", json={"api": [fault]}).raise_for_status()
+
+    def clear(self) -> None:
+        self.http.delete("/_ctl/faults").raise_for_status()
+
+    def advance(self, days: float = 0, hours: float = 0) -> None:
+        """Let time pass."""
+        seconds = round((days * 24 + hours) * 3600)
+        self.http.post("/_ctl/clock", json={"advance": seconds}).raise_for_status()
+
+    def now(self) -> int:
+        return int(self.http.get("/_ctl/clock").json()["now"])
+
+    def add_card(self, customer: str, card: str = "pm_card_visa") -> None:
+        """Attach a card to a customer, as its default."""
+        method = self.client.v1.payment_methods.attach(card, {"customer": customer})
+        default = {"default_payment_method": method.id}
+        self.client.v1.customers.update(customer, {"invoice_settings": default})
+        for subscription in self.client.v1.subscriptions.list({"customer": customer}).data:
+            self.client.v1.subscriptions.update(subscription.id, default)
+
+    def subscriptions(self, customer: str) -> list[Any]:
+        """List all subscriptions that a customer has or had."""
+        return self.client.v1.subscriptions.list({"customer": customer, "status": "all"}).data
+
+    def customers_of(self, tenant: object) -> list[Any]:
+        """List the customers of a tenant."""
+        every = self.client.v1.customers.list({"limit": 100}).auto_paging_iter()
+        return [
+            one for one in every if one.metadata and one.metadata.to_dict().get("tenant_id") == str(tenant)
+        ]
