@@ -33,6 +33,7 @@ class Directives(BaseModel):
     die_after: Annotated[int, Field(ge=0)] | None = None
     fail_after: Annotated[int, Field(ge=0)] | None = None
     stall_after: Annotated[int, Field(ge=0)] | None = None
+    pause_after: Annotated[int, Field(ge=0)] | None = None
     invalid_utf8: bool = False
     malformed_arguments: bool = False
     invent: str | None = None

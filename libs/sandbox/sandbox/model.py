@@ -135,6 +135,13 @@ async def list_calls(request: Request) -> list[Json]:
     return [asdict(call) for call in request.app.state.calls]
 
 
+@control.post("/resume", status_code=204)
+async def resume_calls(request: Request) -> None:
+    """Let the calls go on that `pause-after` has paused."""
+    for call in request.app.state.calls:
+        call.is_paused = False
+
+
 @control.delete("/calls", status_code=204)
 async def clear_calls(request: Request) -> None:
     """Forget the calls."""

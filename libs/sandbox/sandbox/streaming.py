@@ -16,6 +16,7 @@ from sandbox.tokens import Usage
 
 INVALID_BYTES = b"\xff\xfe"
 STALL_SECONDS = 3600.0
+PAUSE_SECONDS = 0.02
 
 
 class StreamEvent(NamedTuple):
@@ -70,11 +71,18 @@ class CallRecord:
     status: Status = "streaming"
     tokens_sent: int = 0
     text: str = ""
+    is_paused: bool = False
 
     def count_token(self, step: StreamEvent) -> None:
         """Count a token that is on its way."""
         self.tokens_sent += 1
         self.text += step.token if step.is_text else ""
+
+    async def pause(self) -> None:
+        """Wait until somebody resumes it."""
+        self.is_paused = True
+        while self.is_paused:  # noqa: ASYNC110  # a record can be copied, an Event cannot
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 class ConnectionDropped(Exception):
@@ -146,6 +154,8 @@ class ResponseStream:
             raise ModelFailed
         if sent == self._directives.stall_after:
             await asyncio.sleep(STALL_SECONDS)
+        if sent == self._directives.pause_after:
+            await self._call.pause()
         if self._rate and (delay := self._started + sent / self._rate - time.monotonic()) > 0:
             await asyncio.sleep(delay)
 

@@ -1,3 +1,4 @@
+import asyncio
 import time
 from typing import Any
 
@@ -6,6 +7,7 @@ import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI
+from testkit.eventually import until_async
 
 WIRES = pytest.mark.parametrize("wire", ["responses", "chat"])
 
@@ -108,6 +110,23 @@ async def test_the_model_fails_in_the_middle(model: AsyncOpenAI, wire: str, call
 async def test_the_model_falls_silent_in_the_middle(model: AsyncOpenAI, wire: str) -> None:
     with pytest.raises((httpx2.ReadTimeout, openai.APITimeoutError)):
         await words(model.with_options(timeout=0.3), wire, "Hello [sandbox: stall-after=5]")
+
+
+@WIRES
+async def test_the_model_pauses_in_the_middle_until_it_is_resumed(
+    model: AsyncOpenAI, calls: httpx.AsyncClient, wire: str
+) -> None:
+    reading = asyncio.create_task(words(model, wire, "Hello [sandbox: pause-after=5, tokens=10]"))
+
+    async def paused() -> list[dict[str, Any]]:
+        records = (await calls.get("/_sandbox/calls")).json()
+        return [call for call in records if call["is_paused"] and call["status"] == "streaming"]
+
+    (call,) = await until_async(paused)
+    assert call["tokens_sent"] == 5
+    (await calls.post("/_sandbox/resume")).raise_for_status()
+    await reading
+    assert (await last_call(calls))["status"] == "completed"
 
 
 @WIRES

@@ -24,6 +24,7 @@ from sqlalchemy import text
 from testkit.app import client, running
 from testkit.databases import Databases
 from testkit.issuer import Issuer
+from testkit.live_server import NO_AUTHORITIES
 
 ANN = f"user:{uuid4()}"
 
@@ -119,7 +120,7 @@ async def test_tells_the_keys_it_knows_so_that_others_may_judge_as_it_does(
     answer = await http.get("/.well-known/jwks.json")
 
     assert answer.headers["content-type"] == "application/jwk-set+json"
-    async with httpx.AsyncClient() as auth:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES) as auth:
         source = await auth.get(issuer.jwks_url)
     assert fetch.parse(answer.content, 32) == fetch.parse(source.content, 32)
     await app.state.resources.keys.refresh_now(drop=[issuer.key.kid])

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from sandbox.embedded import free_port
 from servicekit.server import Server
 from testkit.eventually import until
+from testkit.live_server import NO_AUTHORITIES
 
 PROGRAM = """
 import asyncio, contextlib, pathlib
@@ -77,9 +78,9 @@ def process(
 
 def readiness(port: int) -> dict[str, str]:
     try:
-        checks: dict[str, str] = httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).json()[
-            "checks"
-        ]
+        checks: dict[str, str] = httpx.get(
+            f"http://127.0.0.1:{port}/readyz", trust_env=False, verify=NO_AUTHORITIES
+        ).json()["checks"]
     except httpx.TransportError:
         return {}
     return checks
@@ -92,10 +93,13 @@ def test_a_service_is_ready_only_while_its_public_port_answers(
     until(lambda: readiness(internal), 60)
     assert readiness(internal)["server"] == "ServerNotListening"
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.1:{public}/slow", trust_env=False)
+        httpx.get(f"http://127.0.0.1:{public}/slow", trust_env=False, verify=NO_AUTHORITIES)
     (tmp_path / "go").touch()
     until(lambda: readiness(internal).get("server") == "ok", 60)
-    assert httpx.get(f"http://127.0.0.1:{public}/elsewhere", trust_env=False).status_code == 404
+    assert (
+        httpx.get(f"http://127.0.0.1:{public}/elsewhere", trust_env=False, verify=NO_AUTHORITIES).status_code
+        == 404
+    )
 
 
 def test_a_service_that_is_about_to_end_is_not_ready_and_finishes_its_requests(

@@ -17,7 +17,7 @@ from servicekit.auth import jose
 from servicekit.encryption import decrypt
 from servicekit.settings import RotatingSecret
 from testkit.app import client, running
-from testkit.live_server import serving
+from testkit.live_server import NO_AUTHORITIES, serving
 
 from .vault_fixtures import KEY, Operator, SigningVault
 
@@ -232,7 +232,7 @@ def vault_url() -> Iterator[str]:
 def operator(vault_url: str) -> Iterator[Operator]:
     """Who holds the key in Vault that vouches for service accounts."""
     headers = {"X-Vault-Token": "hvs.operator"}
-    with httpx.Client(base_url=vault_url, headers=headers, trust_env=False) as vault:
+    with httpx.Client(base_url=vault_url, headers=headers, trust_env=False, verify=NO_AUTHORITIES) as vault:
         held = Operator(vault)
         held.call("POST", f"transit/keys/{KEY}", type="ed25519")
         yield held
@@ -243,7 +243,7 @@ def operator(vault_url: str) -> Iterator[Operator]:
 def signing_vault(pytestconfig: pytest.Config) -> Iterator[SigningVault]:
     """A Vault of this test alone, without any key yet."""
     app = create_vault()
-    with serving(app) as url, httpx.Client(base_url=url, trust_env=False) as root:
+    with serving(app) as url, httpx.Client(base_url=url, trust_env=False, verify=NO_AUTHORITIES) as root:
         root.headers["X-Vault-Token"] = "hvs.root"
         yield SigningVault.of(root, pytestconfig.rootpath, app)
 

@@ -14,6 +14,7 @@ from auth.models import SigningKeyRing
 from auth.settings import Settings
 from servicekit.database import Database
 from sqlalchemy import delete
+from testkit.live_server import NO_AUTHORITIES
 from testkit.service_process import ServiceProcess, environment_of
 
 PROGRAM = Path(__file__).with_name("replica.py")
@@ -71,7 +72,10 @@ async def test_no_token_is_refused_while_all_replicas_are_replaced(auth, replica
                     seen[await asked(http, one.url, "/api/v1/auth/me", token)] += 1
             await asyncio.sleep(0.01)
 
-    async with httpx.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as group:
+    async with (
+        httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES) as http,
+        asyncio.TaskGroup() as group,
+    ):
         tokens += [await sign_in(http, one.url, auth.password) for one in up]
         group.create_task(check(http))
         for old in list(up):
@@ -91,7 +95,7 @@ async def test_no_token_is_refused_while_all_replicas_are_replaced(auth, replica
 async def test_all_replicas_change_keys_together(auth, sharing, replica):
     await auth.somebody()
     up = [replica(), replica()]
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES) as http:
         before = [await key_ids(http, one.url) for one in up]
         assert before[0] == before[1]
         await asyncio.to_thread(rotate, environment_of(sharing))

@@ -15,7 +15,7 @@ from redis import Redis
 from testkit.databases import query
 from testkit.eventually import until
 from testkit.issuer import Issuer
-from testkit.live_server import serving
+from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.sse import Event, events
 
 STREAM = "/api/v1/chat/stream"
@@ -48,7 +48,9 @@ def there(other: str, token: str) -> Iterator[httpx.Client]:
 
 
 def client(url: str, token: str) -> httpx.Client:
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    return httpx.Client(
+        base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=NO_AUTHORITIES
+    )
 
 
 def started(who: httpx.Client, **request: object) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from prometheus_client import REGISTRY
 from testkit.issuer import Issuer
-from testkit.live_server import serving
+from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.telemetry_capture import CapturedTelemetry
 
 SAID = "canary-sentence"
@@ -31,7 +31,9 @@ def caller(
     token = issuer.token(role="member", tenant_id=uuid4())
     with (
         serving(create_app(received)) as url,
-        httpx.Client(base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"}) as client,
+        httpx.Client(
+            base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"}, verify=NO_AUTHORITIES
+        ) as client,
     ):
         yield lambda message: client.post("/api/v1/chat", json={"message": f"{SAID} {message}"})
 

@@ -9,7 +9,7 @@ from chat_agent.settings import Settings
 from pydantic import SecretStr
 from testkit.databases import query
 from testkit.issuer import Issuer
-from testkit.live_server import serving
+from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.sse import events
 
 STREAM = "/api/v1/chat/stream"
@@ -124,4 +124,6 @@ def test_without_postgres_nobody_is_let_in(settings: Settings, issuer: Issuer) -
 def ask(url: str, issuer: Issuer, message: str) -> httpx.Response:
     token = issuer.token(tenant_id=uuid4(), role="member")
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.post(f"{url}/api/v1/chat", json={"message": message}, headers=headers, timeout=30)
+    return httpx.post(
+        f"{url}/api/v1/chat", json={"message": message}, headers=headers, timeout=30, verify=NO_AUTHORITIES
+    )

@@ -25,7 +25,8 @@ from chat_agent.schemas import Usage
 from chat_agent.settings import Settings
 from sandbox.model import create_model
 from servicekit.errors import ServiceError
-from testkit.live_server import serving
+from testkit.eventually import until
+from testkit.live_server import NO_AUTHORITIES, serving
 
 # What the service needs beside the model; none of it is asked here.
 NOWHERE = {
@@ -57,8 +58,8 @@ def _without_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def calls(sandbox: str) -> Callable[[], list[dict[str, Any]]]:
     """Give what the sandbox says of the calls of this test."""
-    httpx.delete(f"{sandbox}/_sandbox/calls")
-    return lambda: httpx.get(f"{sandbox}/_sandbox/calls").json()  # type: ignore[no-any-return]  # a list, it says
+    httpx.delete(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES)
+    return lambda: httpx.get(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES).json()  # type: ignore[no-any-return]  # a list, it says
 
 
 @pytest.fixture(params=WAYS, ids="-".join)
@@ -231,16 +232,22 @@ async def test_what_is_left_in_the_middle_is_counted(provide: Any, calls: Any, m
 
 
 async def test_what_is_cancelled_is_counted_and_let_go(provide: Any, calls: Any, meter: UsageMeter) -> None:
-    task = asyncio.create_task(collect(provide(), "Hi [sandbox: rate=100/s, tokens=5000]", meter))
-    await asyncio.sleep(0.5)
+    has_begun = asyncio.Event()
+
+    async def read() -> None:
+        METER.set(meter)
+        async for event in stream(provide(), "Hi [sandbox: pause-after=20, tokens=5000]"):
+            if event.type == "response.output_text.delta":
+                has_begun.set()
+
+    task = asyncio.create_task(read())
+    async with asyncio.timeout(60):
+        await has_begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (meter.total().requests, meter.total().estimated) == (1, True)
-    for _ in range(100):
-        if (status := calls()[0]["status"]) != "streaming":
-            break
-    assert status == "disconnected"
+    until(lambda: calls()[0]["status"] == "disconnected")
 
 
 @pytest.mark.parametrize("order", ["reasoning", "refuse", "tokens=40"])

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from testkit.issuer import Issuer
-from testkit.live_server import serving
+from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.sse import events
 
 STREAM = "/api/v1/chat/stream"
@@ -33,7 +33,9 @@ def someone(settings: Settings, issuer: Issuer) -> Iterator[Callable[..., httpx.
         def client_for(**more: Any) -> httpx.Client:
             url = open_things.enter_context(serving(create_app(settings.model_copy(update=more))))
             headers = {"Authorization": f"Bearer {issuer.token(tenant_id=uuid4(), role='member')}"}
-            return open_things.enter_context(httpx.Client(base_url=url, headers=headers, timeout=30))
+            return open_things.enter_context(
+                httpx.Client(base_url=url, headers=headers, timeout=30, verify=NO_AUTHORITIES)
+            )
 
         yield client_for
 

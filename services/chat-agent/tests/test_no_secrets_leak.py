@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import httpx
 from chat_agent.main import create_app
-from testkit.live_server import serving
+from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.token_matrix import API_KEY
 
 ASKED = "My-canary-name is Ann Canary, mail ann@canary.example"
@@ -20,7 +20,9 @@ def test_shows_nothing_of_what_is_said_and_no_token(settings, other_services, is
     texts: list[str] = []
     with (
         serving(create_app(received)) as url,
-        httpx.Client(base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"}) as ann,
+        httpx.Client(
+            base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"}, verify=NO_AUTHORITIES
+        ) as ann,
     ):
         for message in (ASKED, SEARCHED, FAILING):
             answer = ann.post("/api/v1/chat", json={"message": message})

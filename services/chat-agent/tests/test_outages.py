@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from testkit.databases import query
 from testkit.eventually import until
 from testkit.issuer import Issuer
-from testkit.live_server import serving
+from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.proxy import Proxy
 from testkit.sse import Event, events
 
@@ -41,7 +41,7 @@ def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
 
     def client_for(url: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token}"}
-        clients.append(httpx.Client(base_url=url, headers=headers, timeout=40))
+        clients.append(httpx.Client(base_url=url, headers=headers, timeout=40, verify=NO_AUTHORITIES))
         return clients[-1]
 
     yield client_for

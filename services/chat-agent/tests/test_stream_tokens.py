@@ -12,7 +12,7 @@ import pytest
 from chat_agent.main import create_app
 from redis.asyncio import Redis
 from servicekit.auth.revocations import format_entry, publish
-from testkit.live_server import serving
+from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.sse import events
 from testkit.token_matrix import API_KEY
 
@@ -34,7 +34,7 @@ def signed_in(url: str, issuer) -> Iterator[Open]:
 
     def open_(**claims: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {issuer.token(role='member', **claims)}"}
-        clients.append(httpx.Client(base_url=url, headers=headers, timeout=30))
+        clients.append(httpx.Client(base_url=url, headers=headers, timeout=30, verify=NO_AUTHORITIES))
         return clients[-1]
 
     yield open_
@@ -140,7 +140,9 @@ def test_an_api_key_that_is_revoked_closes_its_streams(settings, auth_url, revok
     changes = {"auth_internal_url": auth_url}
     with (
         serving(create_app(settings.model_copy(update=changes))) as url,
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=30) as machine,
+        httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=30, verify=NO_AUTHORITIES
+        ) as machine,
         machine.stream("POST", STREAM, json={"message": SLOWLY}) as answer,
     ):
         received = events(answer.iter_lines())

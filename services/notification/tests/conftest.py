@@ -18,7 +18,7 @@ from servicekit.encryption import encrypt
 from testkit.app import running
 from testkit.eventually import until_async
 from testkit.issuer import Issuer
-from testkit.live_server import serving
+from testkit.live_server import NO_AUTHORITIES, serving
 
 SEALING_KEY = "c2l4dGVlbi1ieXRlcy1hbmQtc2l4dGVlbi1tb3JlLi4"
 API_KEY = "re_for_these_tests"
@@ -93,7 +93,7 @@ class PostOffice:
 
 @pytest.fixture
 async def post_office(mail_url: str) -> AsyncIterator[PostOffice]:
-    async with httpx.AsyncClient(base_url=mail_url) as http:
+    async with httpx.AsyncClient(base_url=mail_url, verify=NO_AUTHORITIES) as http:
         yield PostOffice(http)
 
 
@@ -102,8 +102,8 @@ def _mail_is_cleared(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "mail_url" in request.fixturenames:
         url = request.getfixturevalue("mail_url")
-        httpx.delete(f"{url}/_sandbox/faults")
-        httpx.delete(f"{url}/inbox")
+        httpx.delete(f"{url}/_sandbox/faults", verify=NO_AUTHORITIES)
+        httpx.delete(f"{url}/inbox", verify=NO_AUTHORITIES)
 
 
 @dataclass

@@ -12,7 +12,7 @@ BOTH = "What time is it, and can you review this Python function? def add(a, b):
 FORGET = "Forget it [sandbox: call=forget_conversation]"
 FAILING = "Fail [sandbox: fail-after=5, tokens=20]"
 THINKING = "Think about it [sandbox: reasoning]"
-SLOWLY = "Slowly [sandbox: tokens=60] [sandbox: rate=60/s]"
+PAUSING = "Slowly [sandbox: tokens=60, pause-after=20]"
 AG_UI = "/api/v1/agents/triage/ag-ui"
 UI = "/api/v1/chat/ui"
 
@@ -121,11 +121,15 @@ class TestUiMessages:
         assert [json.loads(error)["code"] for error in received["errors"]] == ["user_message_missing"]
 
     @pytest.mark.parametrize("chat", ["a name", "c0000000-0000-4000-8000-000000000001"])
-    def test_a_live_run_is_resumed(self, node: Node, ann: httpx.Client, other_services, chat: str) -> None:
-        message = {"id": "1", "role": "user", "parts": [{"type": "text", "text": SLOWLY}]}
+    def test_a_live_run_is_resumed(
+        self, node: Node, ann: httpx.Client, other_services, model_url: str, chat: str
+    ) -> None:
+        message = {"id": "1", "role": "user", "parts": [{"type": "text", "text": PAUSING}]}
         with ann.stream("POST", UI, json={"id": chat, "messages": [message]}) as answer:
             next(answer.iter_lines())
-            received = node("ui_messages.mjs", ann, UI, chatId=chat, resume=True)
+            # The model goes on when the client has the stream.
+            resumed = f"{model_url}/_sandbox/resume"
+            received = node("ui_messages.mjs", ann, UI, chatId=chat, resume=True, resumed=resumed)
         (spoken_text,) = [other_services.messages(id) for id in other_services.items]
         assert [("assistant", text) for text in texts(received["shown"][0])] == spoken_text[-1:]
 

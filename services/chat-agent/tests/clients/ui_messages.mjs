@@ -2,7 +2,7 @@
 import { DefaultChatTransport, readUIMessageStream } from "ai";
 import { randomUUID } from "node:crypto";
 
-const { url, token, chatId, messages, resume, allow } = JSON.parse(process.argv[2]);
+const { url, token, chatId, messages, resume, resumed, allow } = JSON.parse(process.argv[2]);
 const transport = new DefaultChatTransport({
   api: url,
   headers: { Authorization: `Bearer ${token}` },
@@ -40,6 +40,7 @@ function answered(message) {
 
 if (resume) {
   const stream = await transport.reconnectToStream({ chatId });
+  if (resumed) await fetch(resumed, { method: "POST" });
   if (stream) await show(stream);
 }
 for (const text of messages ?? []) {
