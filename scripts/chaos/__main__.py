@@ -5,6 +5,9 @@ clients that each hear one run. Meanwhile parts are killed (kill -9) or stand st
 (SIGSTOP), one after the other, and clients come back with Last-Event-ID until they have heard the end. Then
 all that was heard is compared with what the model sent, what was kept and what was counted. Exit status 1
 when anything is lost.
+
+`billing` sends the events of a Stripe of its own, some twice, some never and all in any order, and usage
+records, while billing-webhook, Redis and Postgres are killed; what was never sent is fetched afterwards.
 """
 
 import argparse
@@ -13,7 +16,8 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from scripts.chaos import workload
+from scripts.chaos import billing, workload
+from scripts.chaos.billing import BillingPlan
 from scripts.chaos.faults import KINDS, Fault
 from scripts.chaos.workload import Plan
 
@@ -72,7 +76,29 @@ def main(words: Sequence[str] | None = None) -> None:
     add("--pause", type=float, default=usual.pause, help="seconds before each fault")
     add("--timeout", type=bounded_int(1, MAX_SECONDS), default=usual.timeout, help="when to hear no longer")
     add("--keep", action="store_true", help="keep the folder with the logs")
-    sys.exit(workload.main(Plan(**vars(parser.parse_args(words))), Console()))
+    command.set_defaults(run=lambda **options: workload.main(Plan(**options), Console()))
+    add_billing(commands)
+    options = vars(parser.parse_args(words))
+    sys.exit(options.pop("run")(**options))
+
+
+def add_billing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command `billing`."""
+    command = commands.add_parser(
+        "billing",
+        help="kill billing, Redis and Postgres while webhooks and usage records arrive",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    usual = BillingPlan()
+    webhooks, usage = bounded_int(1, 50_000), bounded_int(1, 200_000)
+    command.add_argument("--webhooks", type=webhooks, default=usual.webhooks, help="events at Stripe")
+    command.add_argument("--usage", type=usage, default=usual.usage, help="usage records")
+    command.add_argument("--pause", type=float, default=usual.pause, help="seconds before each fault")
+    command.add_argument(
+        "--timeout", type=bounded_int(1, MAX_SECONDS), default=usual.timeout, help="when to give up"
+    )
+    command.add_argument("--keep", action="store_true", help="keep the folder with the logs")
+    command.set_defaults(run=lambda **options: billing.main(BillingPlan(**options), Console()))
 
 
 if __name__ == "__main__":
