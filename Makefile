@@ -1,7 +1,7 @@
 # The front door. `make` alone lists what there is.
 .DEFAULT_GOAL := help
 .PHONY: help run stop status setup migration lock check lint types lock-check contracts contracts-check samples samples-check manifests test images \
-	stripe-replay lint-stripe-fixtures test-stripe
+	stripe-setup stripe-replay lint-stripe-fixtures test-stripe
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -89,6 +89,9 @@ samples-check: setup ## Fail when the list of sample secrets, which production r
 	@$(BIN)/python scripts/sample_secrets.py --check
 
 ##@ Stripe
+stripe-setup: setup ## Create products, prices, meters, portal and webhook at Stripe, and write the variables (args="--webhook-url https://…")
+	@$(BIN)/python -m starter_cli.app stripe setup $(args)
+
 stripe-replay: setup ## List or replay events of the running stack (args="list --handler billing_sync --status failed")
 	@$(BIN)/python -m starter_cli.app stripe dispatches $(args)
 

@@ -1,5 +1,6 @@
 """The operator's command line: `python -m starter_cli.app`, or `acme`."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ from starter_cli import (
 from starter_cli import doctor as examination
 from starter_cli.errors import Failure
 from starter_cli.exits import exit_on_failure, print_failure
-from starter_cli.paths import DEFAULT_DATA, SERVICES, DataDir
+from starter_cli.paths import CHECKOUT, DEFAULT_DATA, SERVICES, DataDir
 from starter_cli.progress import print_line
 from starter_cli.stack import Stack
 
@@ -201,6 +202,10 @@ def stripe_command(
 ) -> None:
     """Run a command of billing at Stripe as the running stack would: `acme stripe dispatches list`."""
     words = [sys.executable, "-m", "billing_webhook", "stripe", *(command or ["--help"])]
+    if command and command[0] == "setup":
+        # Before the stack has ever run, and into the file that it reads, unless another is named.
+        words[5:5] = ["--env-file", str(CHECKOUT / ".env")]
+        os.execv(words[0], words)  # noqa: S606  # our own words
     with exit_on_failure(terminal.console()):
         service_shell.exec_as_service(DataDir(data.absolute()), "billing-webhook", words)
 

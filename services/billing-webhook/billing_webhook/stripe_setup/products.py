@@ -1,10 +1,9 @@
-"""Creates at Stripe what plans.toml says, or reuses it: products, prices, meters, portal, webhook endpoint.
+"""Creates at Stripe what plans.toml says, or reuses it: products, prices, meters, portal configuration.
 
 Everything is found again by a key of ours (an id, a lookup key, an event name, metadata), so a second run
 changes nothing.
 """
 
-from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,24 +28,15 @@ class StripeSetupFailed(Exception):
 
 @dataclass
 class Setup:
-    """What was set up: the prices of plans, the secret of a new endpoint, and a line for each change."""
+    """What was set up: the prices of plans, the secrets of new endpoints, and a line for each change."""
 
     price_map: dict[str, str] = field(default_factory=dict)
-    webhook_secret: str | None = None
+    webhook_secrets: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """The webhook endpoint that is expected. `secret_is_known` unless Stripe must give out a new one."""
-
-    url: str
-    event_types: tuple[str, ...]
-    secret_is_known: bool
-
-
-async def set_up(client: StripeClient, endpoint: Endpoint | None = None) -> Setup:
-    """Create what is missing at Stripe; raises StripeSetupFailed or StripeError."""
+async def set_up(client: StripeClient) -> Setup:
+    """Create what is missing at Stripe of the plans; raises StripeSetupFailed or StripeError."""
     setup = Setup()
     meters = {meter.feature: await ensure_meter(client, setup, meter) for meter in catalog().meters}
     for plan in catalog().paid_plans:
@@ -56,8 +46,6 @@ async def set_up(client: StripeClient, endpoint: Endpoint | None = None) -> Setu
         for metered in plan.metered_prices:
             await ensure_metered_price(client, setup, product, metered, meters[metered.feature])
     await ensure_portal(client, setup)
-    if endpoint is not None:
-        await ensure_endpoint(client, setup, endpoint)
     return setup
 
 
@@ -166,56 +154,6 @@ async def ensure_portal(client: StripeClient, setup: Setup) -> None:
             return
     await configurations.create_async({"features": PORTAL_FEATURES, "metadata": OURS})
     setup.changes.append("portal configuration")
-
-
-async def ensure_endpoint(client: StripeClient, setup: Setup, expected: Endpoint) -> None:
-    """Have Stripe send the events that are handled, in the SDK's version of the API.
-
-    An endpoint's version cannot change, and its secret is shown once: where one of them is not as expected,
-    there is a new endpoint before the old one goes.
-    """
-    existing = [one async for one in endpoints_at(client, expected.url)]
-    usable = [one for one in existing if one.api_version == stripe.api_version and expected.secret_is_known]
-    for outdated in existing:
-        if outdated not in usable[:1]:
-            await client.v1.webhook_endpoints.delete_async(outdated.id)
-            setup.changes.append(f"webhook endpoint {outdated.id}: deleted")
-    if usable:
-        await update_endpoint(client, setup, usable[0], expected.event_types)
-    else:
-        await create_endpoint(client, setup, expected)
-
-
-async def endpoints_at(client: StripeClient, url: str) -> AsyncIterator[stripe.WebhookEndpoint]:
-    """List our endpoints with an address."""
-    existing = await client.v1.webhook_endpoints.list_async({"limit": 100})
-    async for found in existing.auto_paging_iter():
-        if found.url == url and has_tags(found, OURS):
-            yield found
-
-
-async def update_endpoint(
-    client: StripeClient, setup: Setup, endpoint: stripe.WebhookEndpoint, types: Iterable[str]
-) -> None:
-    """Change which events an endpoint gets, if they are others."""
-    if set(endpoint.enabled_events) != set(types) or endpoint.status != "enabled":
-        params: Any = {"enabled_events": sorted(types), "disabled": False}
-        await client.v1.webhook_endpoints.update_async(endpoint.id, params)
-        setup.changes.append(f"webhook endpoint {endpoint.id}: its events")
-
-
-async def create_endpoint(client: StripeClient, setup: Setup, expected: Endpoint) -> None:
-    """Create the endpoint, and keep its secret."""
-    params: Any = {
-        "url": expected.url,
-        "enabled_events": sorted(expected.event_types),
-        "api_version": stripe.api_version,
-        "description": "Acme billing",
-        "metadata": OURS,
-    }
-    created = await client.v1.webhook_endpoints.create_async(params)
-    setup.webhook_secret = created.secret
-    setup.changes.append(f"webhook endpoint {created.id}")
 
 
 def has_tags(thing: Any, tags: dict[str, str]) -> bool:

@@ -1,0 +1,1 @@
+"""What `stripe setup` creates at Stripe, or reuses."""
