@@ -34,6 +34,8 @@ class RunCompleted(BaseModel):
     tenant_id: UUID
     user_id: str
     agent: str
+    # The agent that the run was started with, and whose budgets it reserved; none in older events.
+    initial_agent: str | None = None
     usage: Annotated[list[ModelUsage], AfterValidator(validate_unique_models)]
     estimated: bool
     completed_at: AwareDatetime

@@ -21,7 +21,9 @@ class RunCompleted(Event):
     conversation_id: UUID
     tenant_id: UUID
     user_id: str
+    # The agent that has answered, and the one that the run was started with.
     agent: str
+    initial_agent: str
     status: Literal["completed", "failed", "cancelled"]
     usage: list[ModelUsage]
     estimated: bool

@@ -61,7 +61,7 @@ def rows_of(
         "run_id": run.run_id,
         "user_id": user_id,
         "api_key_id": next((row.api_key_id for row in closed if row.api_key_id), None),
-        "agent": run.agent,
+        "agent": run.initial_agent or run.agent,
     }
     return [
         {

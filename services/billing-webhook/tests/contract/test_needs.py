@@ -19,7 +19,8 @@ OVER = {
     "conversation_id": match.uuid(CONVERSATION),
     "tenant_id": match.uuid(str(TENANT)),
     "user_id": match.regex(USER, regex=r"^user:[0-9a-f-]{36}$"),
-    "agent": match.like("triage"),
+    "agent": match.like("code_assistant"),
+    "initial_agent": match.like("triage"),
     "usage": match.each_like(
         {
             "model": match.like("gpt-5.1"),

@@ -163,6 +163,7 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
         tenant_id=run.tenant_id,
         user_id=run.user_id,
         agent=outcome.agent,
+        initial_agent=run.agent,
         status=outcome.status,
         usage=outcome.usage.models,
         estimated=outcome.usage.estimated,
