@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sandbox.stripe.errors import StripeError
+from sandbox.stripe.errors import StripeError, not_supported
 from sandbox.stripe.expansion import Includable, expand
 from sandbox.stripe.faults import ApiFault, FaultQueue
 from sandbox.stripe.form import decode_form
@@ -36,6 +36,31 @@ class DroppedConnection(Response):
         headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"{", "more_body": True})
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that is authorized, before its parameters are validated."""
+
+    operation: Operation
+    ids: list[str]
+    path: str
+    params: Params
+    context: RequestContext
+
+    @property
+    def digest(self) -> str:
+        """What tells it from other requests with the same idempotency key."""
+        return digest(self.operation.method, self.path, self.params)
+
+    def validate(self) -> Params:
+        """Return its parameters, typed; raises StripeError."""
+        # The SDK adds `usage` to what it fetches for an event; `page` is in the links of API v2.
+        is_v2 = self.path.startswith("/v2/")
+        extra = {"usage", "page"} if is_v2 else {"usage"}
+        plain = {name: value for name, value in self.params.items() if name not in extra}
+        typed = validate(self.operation.params, plain, self.operation.supported)
+        return typed | {"page": self.params.get("page", "0")} if is_v2 else typed
 
 
 @dataclass
@@ -68,60 +93,60 @@ class Api:
     async def _answer(self, request: Request, request_id: str) -> Response:
         path = "/" + request.path_params["path"]
         operation, ids = self.operations.match(request.method, path)
+        self._authorize(request, path)
+        fault = self.faults.for_request(request.method, path)
+        if fault and fault.comes_first:
+            return await self._meet(fault, request)
+        # Only what creates has keys to honour; Stripe ignores them elsewhere.
+        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+        context = RequestContext(request_id, key, base_url(request))
+        call = Call(operation, ids, path, await _read_params(request), context)
+        response = await self._execute(call, fault)
+        if fault and fault.comes_last:
+            return await self._meet(fault, request)
+        return response
+
+    def _authorize(self, request: Request, path: str) -> None:
         secret = _authenticate(request)
         if path == _STREAM_PATH:
             check_session(self.store, secret)
         elif not secret.startswith("sk_test_"):
             raise StripeError(f"Invalid API Key provided: {secret[:8]}****{secret[-4:]}", status=401)
-        fault = self.faults.for_request(request.method, path)
-        if fault and fault.kind != "delay" and not (fault.worked or fault.stored):
-            return await self._meet(fault, request)
-        params = await _read_params(request)
-        # Only what creates has keys to honour; Stripe ignores them elsewhere.
-        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
-        fingerprint = digest(request.method, path, params)
+        for header in ("Stripe-Account", "Stripe-Context"):
+            if header in request.headers:
+                raise not_supported(f"the header {header}: there is one account")
+
+    async def _execute(self, call: Call, fault: ApiFault | None) -> Response:
+        key, fingerprint = call.context.idempotency_key, call.digest
         if key and (stored := self.keys.find(key, fingerprint, self.store.now())):
             return JSONResponse(stored.body, stored.status, headers={"Idempotent-Replayed": "true"})
-        place = params.pop("page", "0") if path.startswith("/v2/") else "0"
-        typed = validate(operation.params, _without_usage(params), operation.supported)
-        if path.startswith("/v2/"):
-            typed["page"] = place
-        context = RequestContext(request_id, key, base_url(request))
+        typed = call.validate()
         if key:
             self.keys.running.add(key)
         try:
             if fault and fault.kind == "delay":
                 await asyncio.sleep(fault.seconds)
-            status, body = self._run(operation, typed, ids, context, fault)
+            status, body = self._run(call, typed, fault)
         finally:
             self.keys.running.discard(key or "")
         if key and (status < 500 or (fault and fault.stored)):
             self.keys.store(key, StoredAnswer(fingerprint, status, body, self.store.now()))
-        if fault and fault.kind != "delay" and fault.worked:
-            return await self._meet(fault, request)
         return JSONResponse(body, status)
 
-    def _run(
-        self,
-        operation: Operation,
-        params: Params,
-        ids: list[str],
-        context: RequestContext,
-        fault: ApiFault | None,
-    ) -> tuple[int, StripeObject]:
-        self.store.context = context
-        self.store.is_dirty |= operation.method != "GET"
+    def _run(self, call: Call, params: Params, fault: ApiFault | None) -> tuple[int, StripeObject]:
+        self.store.context = call.context
+        self.store.is_dirty |= call.operation.method != "GET"
         try:
             if fault and fault.stored and not fault.worked:
                 raise _fault_error(fault)
-            answer = public(operation.handler(self.store, params, *ids))
+            answer = public(call.operation.handler(self.store, params, *call.ids))
             body = expand(self.store, answer, params.get("expand", []), self.includables)
             if fault and fault.stored:
                 raise _fault_error(fault)
         except StripeError as error:
-            return error.status, error.to_json(context.id or "")
+            return error.status, error.to_json(call.context.id or "")
         finally:
-            self.store.context = RequestContext(base_url=context.base_url)
+            self.store.context = RequestContext(base_url=call.context.base_url)
         return 200, body
 
     async def _meet(self, fault: ApiFault, request: Request) -> Response:
@@ -185,8 +210,3 @@ async def _read_params(request: Request) -> Params:
     if not isinstance(params, dict):
         raise StripeError("Invalid request: the body is not an object.")
     return params
-
-
-def _without_usage(params: Params) -> Params:
-    # The SDK adds to what it fetches for an event which of its methods is used.
-    return {name: value for name, value in params.items() if name != "usage"}

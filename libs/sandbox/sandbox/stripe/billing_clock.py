@@ -1,20 +1,44 @@
 """What is due, in the order in which it is due."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from sandbox.stripe.billing import period_of
+from sandbox.stripe.checkout import KIND as SESSION
+from sandbox.stripe.checkout import expire
 from sandbox.stripe.collection import advance, collect
 from sandbox.stripe.objects import StripeObject
-from sandbox.stripe.renewals import announce_invoice, announce_trial_end, finish, renew, resume_collection
+from sandbox.stripe.renewals import (
+    announce_invoice,
+    announce_trial_end,
+    expire_first_payment,
+    finish,
+    renew,
+    resume_collection,
+)
 from sandbox.stripe.store import Store
-from sandbox.stripe.subscription_status import end_subscription
 
 _DAY = 24 * 3600
 _FIRST_PAYMENT_WITHIN = 23 * 3600
 _ANNOUNCE_INVOICE = 7 * _DAY
 _ANNOUNCE_TRIAL_END = 3 * _DAY
 
-Job = tuple[int, Callable[[], object]]
+Act = Callable[[Store, StripeObject], object]
+Schedule = Iterator[tuple[int, Act]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to do to an object at a time."""
+
+    moment: int
+    act: Act
+    obj: StripeObject
+
+    @property
+    def still_stands(self) -> bool:
+        """Whether it is still to be done, after what was done before it."""
+        return (self.moment, self.act) in list(_SCHEDULES[self.obj["object"]](self.obj))
 
 
 def advance_clock(store: Store, seconds: int) -> int:
@@ -29,51 +53,61 @@ def advance_clock(store: Store, seconds: int) -> int:
 def run_due(store: Store, until: int) -> None:
     """Do what is due, each thing at its time."""
     moment = 0
-    while job := min((job for job in _jobs(store) if job[0] <= until), key=lambda job: job[0], default=None):
-        moment = max(moment, job[0])
-        with store.at(moment):
-            job[1]()
+    while jobs := [job for job in _jobs(store) if job.moment <= until]:
+        jobs.sort(key=lambda job: job.moment)
+        # What one job makes due is due after at least this time, so that these can be done in one go.
+        end = jobs[0].moment + store.rules.finalize_after
+        for job in jobs:
+            if job.moment <= end and job.still_stands:
+                moment = max(moment, job.moment)
+                with store.at(moment):
+                    job.act(store, job.obj)
 
 
 def _jobs(store: Store) -> Iterator[Job]:
-    for subscription in store.table("subscription").values():
-        yield from _jobs_of_subscription(store, subscription)
-    for invoice in store.table("invoice").values():
-        yield from _jobs_of_invoice(store, invoice)
-    for session in store.where("checkout.session", status="open"):
-        yield session["expires_at"], lambda session=session: _expire(store, session)  # type: ignore[misc]
+    for kind, schedule in _SCHEDULES.items():
+        for obj in store.table(kind).values():
+            for moment, act in schedule(obj):
+                yield Job(moment, act, obj)
 
 
-def _jobs_of_subscription(store: Store, subscription: StripeObject) -> Iterator[Job]:
+def _of_subscription(subscription: StripeObject) -> Schedule:
     status = subscription["status"]
     if status == "incomplete":
-        yield (
-            subscription["created"] + _FIRST_PAYMENT_WITHIN,
-            lambda: end_subscription(store, subscription, "expired"),
-        )
+        yield subscription["created"] + _FIRST_PAYMENT_WITHIN, expire_first_payment
     if status not in {"active", "trialing", "past_due", "unpaid"}:
         return
     start, end = period_of(subscription)
-    if (moment := subscription["cancel_at"]) and not subscription["cancel_at_period_end"]:
-        yield moment, lambda: finish(store, subscription)
+    ends = subscription["cancel_at_period_end"]
+    if (moment := subscription["cancel_at"]) and not ends:
+        yield moment, finish
     if status == "trialing" and not subscription.get("_trial_end_announced"):
-        moment = max(subscription["trial_end"] - _ANNOUNCE_TRIAL_END, subscription["trial_start"])
-        yield moment, lambda: announce_trial_end(store, subscription)
-    if end - _ANNOUNCE_INVOICE > start and subscription.get("_announced_period") != end:
-        yield end - _ANNOUNCE_INVOICE, lambda: announce_invoice(store, subscription)
+        yield (
+            max(subscription["trial_end"] - _ANNOUNCE_TRIAL_END, subscription["trial_start"]),
+            announce_trial_end,
+        )
+    is_long = end - _ANNOUNCE_INVOICE > start
+    if is_long and not ends and subscription.get("_announced_period") != end:
+        yield end - _ANNOUNCE_INVOICE, announce_invoice
     if resumes_at := (subscription["pause_collection"] or {}).get("resumes_at"):
-        yield resumes_at, lambda: resume_collection(store, subscription)
-    yield end, lambda: renew(store, subscription)
+        yield resumes_at, resume_collection
+    yield end, renew
 
 
-def _jobs_of_invoice(store: Store, invoice: StripeObject) -> Iterator[Job]:
+def _of_invoice(invoice: StripeObject) -> Schedule:
     if invoice["status"] == "draft" and invoice["automatically_finalizes_at"] and invoice["auto_advance"]:
-        yield invoice["automatically_finalizes_at"], lambda: advance(store, invoice)
+        yield invoice["automatically_finalizes_at"], advance
     if invoice["status"] == "open" and invoice["next_payment_attempt"]:
-        yield invoice["next_payment_attempt"], lambda: collect(store, invoice)
+        yield invoice["next_payment_attempt"], collect
 
 
-def _expire(store: Store, session: StripeObject) -> None:
-    with store.updating(session):
-        session["status"] = "expired"
-    store.emit("checkout.session.expired", session)
+def _of_session(session: StripeObject) -> Schedule:
+    if session["status"] == "open":
+        yield session["expires_at"], expire
+
+
+_SCHEDULES: dict[str, Callable[[StripeObject], Schedule]] = {
+    "subscription": _of_subscription,
+    "invoice": _of_invoice,
+    SESSION: _of_session,
+}

@@ -169,8 +169,13 @@ def _get_open(store: Store, session_id: str) -> StripeObject:
 
 def expire_session(store: Store, _: Params, session_id: str) -> StripeObject:
     """Expire an open session."""
-    session = _get_open(store, session_id)
+    return expire(store, _get_open(store, session_id))
+
+
+def expire(store: Store, session: StripeObject) -> StripeObject:
+    """Mark a session as expired."""
     session |= {"status": "expired", "url": None}
+    store.is_dirty = True
     store.emit("checkout.session.expired", session)
     return session
 

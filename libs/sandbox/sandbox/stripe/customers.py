@@ -5,6 +5,7 @@ from sandbox.stripe.objects import Params, StripeObject, assign, embedded_list, 
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.payment_methods import attach, detach_all, get_attached
 from sandbox.stripe.store import Store
+from sandbox.stripe.subscription_status import ENDED, end_subscription
 
 _MEMBERS = ("address", "description", "email", "name", "phone", "shipping", "tax_exempt", "preferred_locales")
 _SUPPORTED = " ".join((*_MEMBERS, "payment_method", "invoice_settings.default_payment_method"))
@@ -89,11 +90,16 @@ def list_customers(store: Store, params: Params) -> StripeObject:
 
 
 def delete_customer(store: Store, _: Params, customer_id: str) -> StripeObject:
-    """Delete a customer; what Stripe shows from then on is only that."""
+    """Delete a customer and cancel what it subscribes to; what Stripe shows from then on is only that."""
     customer = store.get("customer", customer_id, in_path=True)
-    detach_all(store, customer["id"])
-    deleted: StripeObject = {"id": customer["id"], "object": "customer", "deleted": True}
-    store.table("customer")[customer["id"]] = deleted
+    for subscription in store.where("subscription", customer=customer_id):
+        if subscription["status"] not in ENDED:
+            end_subscription(store, subscription, "requested")
+    for invoice in store.where("invoice", customer=customer_id):
+        invoice |= {"auto_advance": False, "automatically_finalizes_at": None, "next_payment_attempt": None}
+    detach_all(store, customer_id)
+    deleted: StripeObject = {"id": customer_id, "object": "customer", "deleted": True}
+    store.table("customer")[customer_id] = deleted
     store.emit("customer.deleted", customer)
     return deleted
 

@@ -33,6 +33,16 @@ class ApiFault(BaseModel):
         """Whether a request is one that it is meant for."""
         return self.method in {None, method} and fnmatchcase(path, self.path)
 
+    @property
+    def comes_first(self) -> bool:
+        """Whether the request gets nowhere."""
+        return self.kind != "delay" and not self.worked and not self.stored
+
+    @property
+    def comes_last(self) -> bool:
+        """Whether only the answer is lost."""
+        return self.kind != "delay" and self.worked
+
 
 class DeliveryFault(BaseModel):
     """What happens to the next `count` events that match, at every webhook endpoint.

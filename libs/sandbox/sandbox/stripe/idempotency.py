@@ -9,6 +9,7 @@ from sandbox.stripe.objects import Params, StripeObject
 
 _LIFETIME = 24 * 3600
 _MAX_KEYS = 50_000
+_MAX_LENGTH = 255
 
 
 @dataclass
@@ -30,6 +31,9 @@ class IdempotencyKeys:
 
     def find(self, key: str, digest: str, now: int) -> StoredAnswer | None:
         """Return the stored answer; raises StripeError if the key is in use or was used otherwise."""
+        if len(key) > _MAX_LENGTH:
+            message = f"Idempotency keys can have up to {_MAX_LENGTH} characters."
+            raise StripeError(message, type="idempotency_error", status=400)
         if key in self.running:
             message = "There is currently another in-progress request using this Idempotent Key."
             raise StripeError(message, "idempotency_key_in_use", type="idempotency_error", status=409)

@@ -11,6 +11,12 @@ from sandbox.stripe.previews import PREVIEW, preview_invoice
 from sandbox.stripe.store import Store
 
 
+def _get_payable(store: Store, invoice_id: str) -> StripeObject:
+    invoice = _get(store, invoice_id)
+    store.get("customer", invoice["customer"], "customer")
+    return invoice
+
+
 def _get(store: Store, invoice_id: str) -> StripeObject:
     return store.get("invoice", invoice_id, "invoice", in_path=True)
 
@@ -55,7 +61,7 @@ def update_invoice(store: Store, params: Params, invoice_id: str) -> StripeObjec
 
 def finalize_invoice(store: Store, params: Params, invoice_id: str) -> StripeObject:
     """Finalize a draft; it is collected unless `auto_advance` is false."""
-    invoice = _get(store, invoice_id)
+    invoice = _get_payable(store, invoice_id)
     goes_on = params.get("auto_advance", invoice["auto_advance"])
     finalize(store, invoice)
     if not invoice["amount_due"]:
@@ -67,7 +73,7 @@ def finalize_invoice(store: Store, params: Params, invoice_id: str) -> StripeObj
 
 def pay_invoice(store: Store, params: Params, invoice_id: str) -> StripeObject:
     """Pay an invoice now, with the card that is given or the default; 402 if it is refused."""
-    invoice = _get(store, invoice_id)
+    invoice = _get_payable(store, invoice_id)
     if invoice["status"] == "paid":
         raise StripeError("Invoice is already paid", "invoice_already_paid")
     if invoice["status"] not in {"draft", "open", "uncollectible"}:
@@ -100,7 +106,7 @@ def void_invoice(store: Store, _: Params, invoice_id: str) -> StripeObject:
 
 def write_off_invoice(store: Store, _: Params, invoice_id: str) -> StripeObject:
     """Mark an invoice as uncollectible."""
-    return mark_uncollectible(store, _get(store, invoice_id))
+    return mark_uncollectible(store, _get_payable(store, invoice_id))
 
 
 def list_payments(store: Store, params: Params) -> StripeObject:

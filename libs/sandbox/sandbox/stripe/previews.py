@@ -27,15 +27,22 @@ def preview_invoice(store: Store, params: Params) -> StripeObject:
     if "subscription" in params:
         subscription = store.get("subscription", params["subscription"], "subscription")
         if subscription["status"] in ENDED:
-            message = "You cannot preview an invoice for a subscription that has ended."
-            raise StripeError(message, "invoice_upcoming_none", status=404)
-        return _present(_of_subscription(store, subscription, details), details)
+            raise _none_upcoming(subscription["customer"])
+        invoice = _of_subscription(store, subscription, details)
+        if not invoice["lines"]["data"]:
+            raise _none_upcoming(subscription["customer"])
+        return _present(invoice, details)
     if "customer" not in params:
         raise missing_param("customer")
     if not details.get("items"):
-        message = f"No upcoming invoices for customer: {params['customer']}"
-        raise StripeError(message, "invoice_upcoming_none", status=404)
+        raise _none_upcoming(params["customer"])
     return _present(_of_new(store, params, details), details)
+
+
+def _none_upcoming(customer_id: str) -> StripeError:
+    return StripeError(
+        f"No upcoming invoices for customer: {customer_id}", "invoice_upcoming_none", status=404
+    )
 
 
 def _of_new(store: Store, params: Params, details: Params) -> StripeObject:
@@ -67,6 +74,8 @@ def _of_subscription(store: Store, subscription: StripeObject, details: Params) 
         "cancel_at_period_end": details.get("cancel_at_period_end", subscription["cancel_at_period_end"]),
     }
     renewal = upcoming(store, after)
+    if subscription["status"] == "paused":
+        renewal["lines"]["data"] = []
     lines = [*change.prorations, *renewal["lines"]["data"]]
     period = (renewal["period_start"], renewal["period_end"])
     return assemble(store, after, lines, "upcoming", period)

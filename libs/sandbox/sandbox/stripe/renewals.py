@@ -22,7 +22,8 @@ def renew(store: Store, subscription: StripeObject) -> None:
     recurring = items[0]["price"]["recurring"]
     next_end = period_end(subscription["billing_cycle_anchor"], recurring, end)
     with store.updating(subscription, "customer.subscription.updated"):
-        usage = usage_lines(store, subscription, start, end)
+        # What is used during a trial is free.
+        usage = [] if was_trial else usage_lines(store, subscription, start, end)
         for item in items:
             item |= {"current_period_start": end, "current_period_end": next_end}
         if was_trial:
@@ -80,8 +81,14 @@ def upcoming(store: Store, subscription: StripeObject) -> StripeObject:
     next_end = period_end(subscription["billing_cycle_anchor"], items[0]["price"]["recurring"], end)
     ends = subscription["cancel_at_period_end"]
     lines = [] if ends else advance_lines(store, items, end, next_end)
-    usage = usage_lines(store, subscription, start, end)
+    is_trial = subscription["status"] == "trialing"
+    usage = [] if is_trial else usage_lines(store, subscription, start, end)
     return draft(store, subscription, [*lines, *usage], "upcoming", (start, end))
+
+
+def expire_first_payment(store: Store, subscription: StripeObject) -> None:
+    """End a subscription whose first invoice nobody has paid."""
+    end_subscription(store, subscription, "expired")
 
 
 def resume_collection(store: Store, subscription: StripeObject) -> None:

@@ -11,6 +11,9 @@ from sandbox.stripe.periods import add_periods
 from sandbox.stripe.store import Store
 from sandbox.stripe.subscription_items import build_item, check_items, interval_of, set_price, set_quantity
 
+# Of these, the current period was or will be charged for; what is left of it is worth something.
+_PAID_FOR = frozenset({"active", "past_due", "unpaid"})
+
 
 @dataclass(frozen=True)
 class Change:
@@ -37,7 +40,8 @@ def plan_change(store: Store, subscription: StripeObject, params: Params) -> Cha
     check_items(new)
     moment = _proration_date(subscription, params, now)
     is_trial = subscription["status"] == "trialing"
-    prorates = params.get("proration_behavior", "create_prorations") != "none" and not is_trial
+    is_paid_for = subscription["status"] in _PAID_FOR
+    prorates = params.get("proration_behavior", "create_prorations") != "none" and is_paid_for
     trial_end = _new_trial_end(params, now)
     if trial_end:
         prorations = _credits(store, old, moment) if prorates else []

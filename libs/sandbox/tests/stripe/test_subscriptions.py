@@ -325,3 +325,45 @@ def test_items_that_cannot_be_billed_together_are_refused(stripe: StripeClient) 
     ):
         with pytest.raises(InvalidRequestError):
             a_subscription(stripe, items=items)
+
+
+def test_items_can_be_changed_one_by_one(stripe: StripeClient) -> None:
+    subscription = a_subscription(stripe)
+    item = item_of(subscription)
+    params = {"quantity": 4, "proration_behavior": "none"}
+    assert stripe.v1.subscription_items.update(item.id, params).quantity == 4  # type: ignore[arg-type]
+    added = stripe.v1.subscription_items.create(
+        {"subscription": subscription.id, "price": a_price(stripe).id}
+    )
+    listed = stripe.v1.subscription_items.list({"subscription": subscription.id}).data
+    assert [each.id for each in listed] == [item.id, added.id]
+    stripe.v1.subscription_items.delete(added.id, {"proration_behavior": "none"})
+    with pytest.raises(InvalidRequestError, match="at least one"):
+        stripe.v1.subscription_items.delete(item.id)
+
+
+def test_a_customers_end_is_the_end_of_what_it_subscribes_to(stripe: StripeClient, clock: Clock) -> None:
+    subscription = a_subscription(stripe)
+    clock.advance(days=31)
+    customer = str(subscription.customer)
+    stripe.v1.customers.delete(customer)
+    assert stripe.v1.subscriptions.retrieve(subscription.id).status == "canceled"
+    assert stripe.v1.customers.retrieve(customer).deleted
+    assert event_types(stripe, customer)[-1] == "customer.deleted"
+    clock.advance(days=31)
+    with pytest.raises(InvalidRequestError, match="No such customer"):
+        stripe.v1.subscriptions.create({"customer": customer, "items": [{"price": a_price(stripe).id}]})
+
+
+def test_what_was_bought_before_a_change_is_not_credited_in_a_trial(stripe: StripeClient) -> None:
+    subscription = a_subscription(stripe, trial_period_days=7)
+    item = {"id": item_of(subscription).id, "price": a_price(stripe, 9000).id}
+    changed = stripe.v1.subscriptions.update(
+        subscription.id, {"items": [item], "proration_behavior": "always_invoice"}
+    )
+    assert changed.status == "trialing"
+    assert amounts(stripe.v1.invoices.create_preview({"subscription": subscription.id})) == [9000]
+    stripe.v1.subscriptions.update(subscription.id, {"cancel_at_period_end": True})
+    with pytest.raises(InvalidRequestError) as refused:
+        stripe.v1.invoices.create_preview({"subscription": subscription.id})
+    assert (refused.value.code, refused.value.http_status) == ("invoice_upcoming_none", 404)
