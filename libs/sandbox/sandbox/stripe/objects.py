@@ -1,6 +1,5 @@
 """Stripe's objects as plain dictionaries, and what all of them have in common."""
 
-import copy
 import secrets
 import string
 from typing import Any
@@ -15,7 +14,7 @@ _ALPHABET = string.ascii_letters + string.digits
 
 def new_id(prefix: str, length: int = 24) -> str:
     """Return a random id with Stripe's prefix for its kind, without the underscore."""
-    return f"{prefix}_" + "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return f"{prefix}_" + "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in secrets.token_bytes(length))
 
 
 def public(value: Any) -> Any:
@@ -24,7 +23,7 @@ def public(value: Any) -> Any:
         return {key: public(item) for key, item in value.items() if not key.startswith("_")}
     if isinstance(value, list):
         return [public(item) for item in value]
-    return copy.copy(value)
+    return value
 
 
 def embedded_list(url: str, data: list[StripeObject] | None = None) -> StripeObject:
