@@ -1,6 +1,8 @@
 """One Postgres database a service, and one transaction a request, committed before the answer leaves."""
 
 import asyncio
+import math
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -57,6 +59,8 @@ class Database:
             pool_timeout=CONNECT_SECONDS,
         )
         event.listen(self.engine.sync_engine.pool, "checkout", discard_closed_connection)
+        event.listen(self.engine.sync_engine.pool, "checkin", self._note_return)
+        self._returned_at = -math.inf
         event.listen(self.engine.sync_engine, "handle_error", redact_error_detail)
         event.listen(self.engine.sync_engine, "handle_error", discard_read_only_connection)
         self._wakeups: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -81,6 +85,16 @@ class Database:
     def wakeup(self, work: str) -> asyncio.Event:
         """Return what each commit sets that makes some work due (see `wake_on_commit`)."""
         return self._wakeups[work]
+
+    def answers(self) -> bool:
+        """Return whether connections come back.
+
+        Then who waits for one in vain knows that the database works, for others.
+        """
+        return time.monotonic() - self._returned_at < CONNECT_SECONDS
+
+    def _note_return(self, _connection: object, _record: object) -> None:
+        self._returned_at = time.monotonic()
 
     async def ping(self) -> None:
         """Raise unless the database answers."""

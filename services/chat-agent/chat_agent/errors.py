@@ -9,6 +9,7 @@ from servicekit.errors import (
     Gone,
     NotFound,
     ServiceError,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
 )
@@ -42,6 +43,12 @@ class ConversationBusy(Conflict):
     default_detail = (
         "Another run is active in this conversation. Wait until it ends, or use another conversation."
     )
+
+
+class RunCapacityExceeded(TooManyRequests):
+    """More runs begin at once than this replica can start."""
+
+    default_detail = "Too many runs are starting at once. Try again shortly."
 
 
 class RunCancelled(Conflict):

@@ -65,13 +65,13 @@ async def revoke_every_session(db: AsyncSession) -> None:
 
 
 class RevocationPublisher(LoopWorker):
-    """Tells Redis what was revoked, from the database: so nothing is lost with a process or with Redis.
+    """Publishes what was revoked from the database to Redis, so nothing is lost with a process or with Redis.
 
-    It runs in every process that answers, and all of them tell the same.
+    It runs in every process that answers; all of them publish the same.
     """
 
     def __init__(self, database: Database, redis: Redis) -> None:
-        super().__init__("revocations told", (0.1, 1.0), database.wakeup(Revocation.__tablename__))
+        super().__init__("revocation publisher", (0.1, 1.0), database.wakeup(Revocation.__tablename__))
         self._database = database
         self._redis = redis
         self._everything = Throttle(FULL_PUBLISH_INTERVAL_SECONDS)

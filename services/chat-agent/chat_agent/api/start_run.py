@@ -1,6 +1,7 @@
 """Starts runs: from a validated request to the committed row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -8,13 +9,16 @@ from uuid import UUID, uuid4
 import agents
 from opentelemetry import trace
 from servicekit.auth.tokens import Principal
+from servicekit.backoff import jittered
+from servicekit.database import Database
 from servicekit.idempotency import REPLAYED, IdempotencyInProgress
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.clients.billing import QuotaWarning, RunRef
-from chat_agent.errors import AgentNotFound, RunCancelled
+from chat_agent.errors import AgentNotFound, RunCancelled, RunCapacityExceeded
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution.manager import RunManager
 from chat_agent.model import failures
@@ -25,6 +29,8 @@ from chat_agent.schemas import Agent, Answer, ChatAnswer, ChatRequest, Usage
 QUOTA_WARNING = "X-Quota-Warning"
 # Items of the SDK: what was said elsewhere before.
 History = Sequence[dict[str, Any]]
+# Whoever is refused comes again within this, and not all at once.
+RETRY_AFTER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,8 @@ async def start_run(
     """Start a run, or return the one that this key has started; it is committed before this returns.
 
     The prelude precedes the message where the conversation is new. Raises AgentNotFound,
-    ConversationNotFound, ConversationBusy, QuotaExceeded, BillingUnavailable, and IdempotencyConflict when
-    the key was used for another message.
+    ConversationNotFound, ConversationBusy, QuotaExceeded, BillingUnavailable, RunCapacityExceeded, and
+    IdempotencyConflict when the key was used for another message.
     """
     if request.agent_type not in AGENTS:
         agents_ = ", ".join(AGENTS)
@@ -79,15 +85,27 @@ async def insert_in_conversation(
     manager: RunManager, caller: Principal, request: ChatRequest, values: dict[str, Any], prelude: History
 ) -> store.InsertedRun | None:
     """Insert a run where the conversation is new or the caller's; none when its key has started one."""
-    async with manager.database.begin() as session:
+    async with transaction(manager.database) as session:
         is_new = request.conversation_id is None
         if is_new or await store.has_run_in(session, caller, values["conversation_id"]):
             values["prelude"] = [*prelude] if is_new else []
             return await insert(session, manager, values, request)
     # No transaction is held while another service is called.
     values["prelude"] = await initial_history(manager, caller, values["conversation_id"], prelude)
-    async with manager.database.begin() as session:
+    async with transaction(manager.database) as session:
         return await insert(session, manager, values, request)
+
+
+@asynccontextmanager
+async def transaction(database: Database) -> AsyncIterator[AsyncSession]:
+    """Open a transaction; raises RunCapacityExceeded while others use all connections."""
+    try:
+        async with database.begin() as session:
+            yield session
+    except PoolTimeout as error:
+        if database.answers():
+            raise RunCapacityExceeded(retry_after=jittered(RETRY_AFTER_SECONDS)) from error
+        raise
 
 
 async def insert(
@@ -120,7 +138,7 @@ async def initial_history(
 
 async def find_earlier(manager: RunManager, caller: Principal, request: ChatRequest, key: str) -> Run | None:
     """Find the run that this key has started, if there is one; raises IdempotencyConflict."""
-    async with manager.database.begin() as session:
+    async with transaction(manager.database) as session:
         return await store.find_by_key(session, caller, key, request.message, request.agent_type)
 
 

@@ -1,0 +1,76 @@
+"""A replica that cannot start all the runs at once that are asked for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+from chat_agent.main import create_app
+from chat_agent.settings import Settings
+from servicekit.database import Database
+from sqlalchemy import text
+from testkit.app import client, running
+from testkit.issuer import Issuer
+
+CONNECTIONS = 2
+
+
+@pytest.fixture
+async def replica(settings: Settings, issuer: Issuer) -> AsyncIterator[tuple[Database, httpx.AsyncClient]]:
+    """A replica with few connections, and somebody's client of it."""
+    small = settings.model_copy(update={"database_pool_size": CONNECTIONS // 2, "run_workers": False})
+    token = issuer.token(tenant_id=uuid4(), subject=f"user:{uuid4()}", role="member")
+    async with running(create_app(small)) as app, client(app, token) as http:
+        yield app.state.resources.database, http
+
+
+class Holder:
+    """Somebody who holds a connection until told to let go."""
+
+    def __init__(self, database: Database) -> None:
+        self.holds, self.released = asyncio.Event(), asyncio.Event()
+        self.task = asyncio.create_task(self._hold(database))
+
+    async def _hold(self, database: Database) -> None:
+        async with database.begin() as session:
+            await session.execute(text("select 1"))
+            self.holds.set()
+            await self.released.wait()
+
+
+@pytest.fixture
+async def holder(replica: tuple[Database, httpx.AsyncClient]) -> AsyncIterator[Callable[[], Holder]]:
+    """Make holders, which let go when the test is over."""
+    holders: list[Holder] = []
+
+    def make() -> Holder:
+        holders.append(Holder(replica[0]))
+        return holders[-1]
+
+    yield make
+    for one in holders:
+        one.released.set()
+    await asyncio.gather(*(one.task for one in holders), return_exceptions=True)
+
+
+async def test_who_finds_all_connections_busy_is_told_when_to_come_again(replica, holder) -> None:
+    for holding in (first := [holder() for _ in range(CONNECTIONS)]):
+        await holding.holds.wait()
+    # They are before us in the queue, and each lets the next one in.
+    waiting = [holder() for _ in range(3)]
+    await asyncio.sleep(0.1)
+    request = asyncio.create_task(replica[1].post("/api/v1/chat/stream", json={"message": "Hi"}))
+    for busy in (first[0], *waiting[:2]):
+        await asyncio.sleep(1)
+        busy.released.set()
+    answer = await request
+    assert (answer.status_code, answer.json()["code"]) == (429, "run_capacity_exceeded")
+    assert 5 <= int(answer.headers["Retry-After"]) <= 10
+
+
+async def test_who_finds_a_database_that_does_not_answer_is_told_so(replica, holder) -> None:
+    for holding in [holder() for _ in range(CONNECTIONS)]:
+        await holding.holds.wait()
+    answer = await replica[1].post("/api/v1/chat/stream", json={"message": "Hi"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
