@@ -4,6 +4,8 @@
 	stripe-setup stripe-replay lint-stripe-fixtures test-stripe
 
 PYTHON ?= python3
+# Of `make test`: more than there are cores, since tests wait for servers, too.
+WORKERS ?= 3
 BIN := .venv/bin
 MEMBERS := libs/servicekit libs/sandbox libs/testkit libs/starter-cli \
 	services/auth services/conversation services/chat-agent services/billing-webhook services/notification
@@ -68,7 +70,7 @@ test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one mem
 	@tests="$(if $(S),$(wildcard libs/$(S) services/$(S)))"; \
 	if [ -n "$(CHANGED)" ]; then tests=$$($(BIN)/python scripts/changed_tests.py $(CHANGED)); \
 		[ -n "$$tests" ] || { echo "Nothing has changed since then."; exit 0; }; echo "Testing" $$tests; fi; \
-	$(BIN)/python -m pytest $$tests --numprocesses 2 --dist loadgroup --no-skips
+	$(BIN)/python -m pytest $$tests --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --no-skips
 
 check: lint types lock-check contracts-check samples-check ## All that needs no server: lint, types, lock, contracts, sample secrets
 

@@ -127,13 +127,20 @@ def captured_telemetry(capfd: pytest.CaptureFixture[str]) -> Iterator[CapturedTe
         yield collected
 
 
+@pytest.fixture(scope="session")
+def _redis_connection(redis_url: str) -> Iterator[Redis]:
+    """Keep one connection for emptying Redis: to make one takes longer."""
+    with Redis.from_url(redis_url) as redis:
+        yield redis
+
+
 @pytest.fixture(autouse=True)
 def _emptied(request: pytest.FixtureRequest) -> Iterator[None]:
     """Leave nothing behind: what a test committed is gone before the next one."""
-    yield
     # Only what this worker has started; a test that needs no server starts none.
+    redis = request.getfixturevalue("_redis_connection") if "redis_url" in request.fixturenames else None
+    yield
     if "databases" in request.fixturenames:
         request.getfixturevalue("databases").empty()
-    if "redis_url" in request.fixturenames:
-        with Redis.from_url(request.getfixturevalue("redis_url")) as redis:
-            redis.flushall()
+    if redis:
+        redis.flushall()
