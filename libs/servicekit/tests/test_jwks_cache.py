@@ -74,7 +74,7 @@ async def landed() -> None:
 
 
 async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110  # what it waits for happens in another thread
             await asyncio.sleep(0.002)
 

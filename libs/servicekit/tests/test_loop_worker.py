@@ -71,7 +71,7 @@ async def test_a_worker_does_not_hammer_what_is_away() -> None:
 
 async def test_a_worker_stops_although_a_library_swallows_its_cancellation(until: Any) -> None:
     worker = HardOfHearing(failures=0)
-    async with asyncio.timeout(5), running_all([worker]):
+    async with asyncio.timeout(30), running_all([worker]):
         await until(lambda: asyncio.sleep(0, worker.steps))
     assert worker.steps == 1
 

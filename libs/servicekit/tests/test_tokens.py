@@ -6,7 +6,6 @@ import hmac
 import json
 import logging
 import time
-import timeit
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -532,10 +531,10 @@ async def test_refuses_a_header_of_more_than_one_kibibyte(verifier, issuer):
 )
 async def test_refuses_huge_or_shapeless_tokens_within_a_millisecond(verifier, token):
     async def look() -> float:
-        began = timeit.default_timer()
+        began = time.thread_time()
         with pytest.raises(InvalidToken):
             await verifier.verify(token)
-        return timeit.default_timer() - began
+        return time.thread_time() - began
 
     assert min([await look() for _ in range(10)]) < 0.001
 

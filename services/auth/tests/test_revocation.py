@@ -136,7 +136,7 @@ async def test_lets_somebody_back_in_who_signs_in_later(auth):
             await revoke(db, RevocationKind.SUBJECT, bundle["user_id"])
         await refused_after(ask, bundle)
         # Issued in the same second, it is refused as well.
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             while (await ask(await auth.session())).status_code != 200:  # noqa: ASYNC110  # it asks
                 await asyncio.sleep(0.2)
         assert (await ask(bundle)).status_code == 401

@@ -5,6 +5,8 @@ import pytest
 from auth.settings import Settings
 from pydantic import ValidationError
 
+from .conftest import FULL_COST
+
 BERLIN, SYDNEY, FRANCE, NOWHERE, NONSENSE = (
     *("203.0.113.7", "203.0.113.200", "192.0.2.5", "10.0.0.1", "198.51.100.1"),
 )
@@ -148,18 +150,19 @@ async def test_a_refusal_tells_nothing_of_the_account(auth, start, geoip, rule):
         "domain": {"signup_denied_email_domains": ["example.com"]},
         "country": {"auth_geoip_database": geoip, "signup_denied_countries": ["DE"]},
     }
-    strict = await start(**rules[rule])
+    strict = await start(**FULL_COST, **rules[rule])
 
     async def timed(email):
-        begun = time.perf_counter()
+        # Of this process's CPU: what else the machine does is not counted.
+        begun = time.process_time()
         answer = await register(strict, email)
-        took = time.perf_counter() - begun
+        took = time.process_time() - begun
         return took, {**answer.json(), "request_id": ""}, {**answer.headers, "x-request-id": ""}
 
     pairs = [(await timed("ann@example.com"), await timed("new@example.com")) for _ in range(15)]
     assert all(one[1:] == pairs[0][0][1:] for pair in pairs for one in pair)
     known, new = (statistics.median(one[0] for one in side) for side in zip(*pairs, strict=True))
-    # In turn, so that a busy while of the machine is in both; hashing would take many times longer.
+    # Hashing would take many times longer.
     assert abs(known - new) < max(0.01, min(known, new) / 2)
 
 

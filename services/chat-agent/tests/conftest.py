@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from redis import Redis
 from sandbox.model import create_model
+from testkit.eventually import until
 from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 
@@ -277,6 +278,22 @@ def person(url: str, issuer: Issuer) -> Iterator[Callable[..., httpx.Client]]:
 @pytest.fixture
 def ann(person: Callable[..., httpx.Client]) -> httpx.Client:
     return person()
+
+
+@pytest.fixture
+def resume_model(model_url: str) -> Iterator[Callable[[], None]]:
+    """Return a function that waits until `pause-after` has paused the model, and lets it go on."""
+    with httpx.Client(base_url=f"{model_url}/_sandbox", verify=NO_AUTHORITIES) as model:
+
+        def is_paused() -> bool:
+            calls = model.get("/calls").json()
+            return any(call["is_paused"] and call["status"] == "streaming" for call in calls)
+
+        def resume() -> None:
+            until(is_paused)
+            model.post("/resume").raise_for_status()
+
+        yield resume
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,8 @@ from uuid import uuid4
 import httpx
 import pytest
 from chat_agent.runs.store import MAX_QUEUED
+from chat_agent.settings import Settings
+from testkit.databases import query
 
 from .client_helpers import (
     CHAT,
@@ -29,7 +32,7 @@ from .client_helpers import (
 )
 
 Person = Callable[..., httpx.Client]
-SLOWLY = "Slowly [sandbox: tokens=40, rate=150/s]"
+PAUSING = "Slowly [sandbox: tokens=40, pause-after=20]"
 WITH_A_TOOL = "What time is it? [sandbox: tokens=60, stall-after=30]"
 
 
@@ -61,38 +64,51 @@ def runs_of(other_services: Any, run: dict[str, Any]) -> list[str]:
     return [run_id for run_id, _ in groupby(items, lambda item: item["id"].rpartition("-")[0])]
 
 
-def test_messages_are_answered_one_after_the_other(ann: httpx.Client, other_services, at: str) -> None:
-    first = start_run(ann, SLOWLY)
+def test_messages_are_answered_one_after_the_other(
+    ann: httpx.Client, other_services, at: str, resume_model
+) -> None:
+    first = start_run(ann, PAUSING)
     same = {"conversation_id": first["conversation_id"]}
     second, third = start_run(ann, "Second", at, **same), start_run(ann, "Third", **same)
     assert [run["status"] for run in (first, second, third)] == ["running", "queued", "queued"]
+    resume_model()
     assert all_ended(ann, [third, second, first]) == ["completed"] * 3
     assert roles(other_services, first) == ["user", "assistant"] * 3
-    assert messages(other_services, first) == [SLOWLY, "Second", "Third"]
+    assert messages(other_services, first) == [PAUSING, "Second", "Third"]
     assert runs_of(other_services, first) == [first["id"], second["id"], third["id"]]
 
 
-def test_who_waits_hears_the_answer_when_it_comes(ann: httpx.Client, at: str) -> None:
-    first = start_run(ann, SLOWLY)
+def test_who_waits_hears_the_answer_when_it_comes(ann: httpx.Client, at: str, resume_model) -> None:
+    first = start_run(ann, PAUSING)
     query = {"message": "Second", **in_same(first, "enqueue")}
     with ann.stream("POST", f"{at}{STREAM}", json=query) as answer:
         run = {"id": answer.headers["acme-run-id"]}
+    resume_model()
     received = read_events(ann, run, at=at)
     assert (received[0].type, received[-1].type) == ("run.started", "run.completed")
     assert [event.id for event in received] == list(range(1, len(received) + 1))
     assert read_run(ann, first)["status"] == "completed"
 
 
-def test_the_whole_answer_waits_for_its_turn(ann: httpx.Client, other_services, at: str) -> None:
-    first = start_run(ann, SLOWLY)
-    second = ann.post(f"{at}{CHAT}", json={"message": "Second", **in_same(first, "enqueue")})
+def test_the_whole_answer_waits_for_its_turn(
+    ann: httpx.Client, other_services, at: str, settings: Settings, resume_model
+) -> None:
+    first = start_run(ann, PAUSING)
+    database = settings.database_url.get_secret_value()
+    with ThreadPoolExecutor() as pool:
+        request = {"message": "Second", **in_same(first, "enqueue")}
+        answer = pool.submit(ann.post, f"{at}{CHAT}", json=request)
+        wait_for(lambda: query(database, "select 1 from runs where status = 'queued'"))
+        resume_model()
+        second = answer.result()
     assert second.status_code == 200
     assert other_services.messages(first["conversation_id"])[-1] == ("assistant", second.json()["response"])
 
 
-def test_what_was_said_in_between_is_known_to_the_next(ann: httpx.Client) -> None:
-    first = start_run(ann, SLOWLY)
+def test_what_was_said_in_between_is_known_to_the_next(ann: httpx.Client, resume_model) -> None:
+    first = start_run(ann, PAUSING)
     second = start_run(ann, "Second", **in_same(first, "enqueue"))
+    resume_model()
     assert "Slowly" in wait_until_finished(ann, second)["output"]
 
 

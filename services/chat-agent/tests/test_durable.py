@@ -266,7 +266,8 @@ def test_a_replica_that_is_told_to_end_hands_over_at_once(replica, other: str, a
     ended = time.monotonic() - received
     going_on = rest(here, received_events[0].data["run_id"], after=received_events[-1].id)
     whole = received_events + going_on
-    assert ended < 5
+    # The server would wait 20 s for a stream that does not end.
+    assert ended < 15
     assert not any(event.type.startswith("run.") for event in received_events[1:])
     assert is_whole(whole)
     assert of_kind(whole, "run.resumed")[0]["reason"] == "handed_over"
@@ -398,7 +399,7 @@ def test_an_answer_that_is_stored_is_not_asked_for_again(
 
 
 def test_what_a_lost_replica_said_is_counted_once(
-    at, settings: Settings, other_services, redis_url: str, model_url: str
+    at, settings: Settings, other_services, redis_url: str, resume_model
 ) -> None:
     run_id = left_behind(settings, [], other_services, message=PAUSING)
     log_of(redis_url, run_id, "I am do", is_whole=False)
@@ -408,18 +409,12 @@ def test_what_a_lost_replica_said_is_counted_once(
         next(event for event in received_events if event.type == "message.delta" and event.id > 3)
     with serving(create_app(settings)) as url, ThreadPoolExecutor() as pool:
         reading = pool.submit(rest, at(url), run_id)
-        with httpx.Client(base_url=f"{model_url}/_sandbox", verify=NO_AUTHORITIES) as model:
-            until(lambda: any(is_paused(call) for call in model.get("/calls").json()))
-            model.post("/resume").raise_for_status()
+        resume_model()
         received = reading.result()
     assert is_whole(received)
     assert [data["reason"] for data in of_kind(received, "run.resumed")] == ["worker_lost", "handed_over"]
     # The lost one's, the one of the replica that was told to end, and the one that came to its end.
     assert received[-1].data["usage"]["requests"] == 3
-
-
-def is_paused(call: dict[str, Any]) -> bool:
-    return bool(call["is_paused"]) and call["status"] == "streaming"
 
 
 def log_of(redis_url: str, run_id: str, spoken_text: str, *, is_whole: bool) -> None:

@@ -50,8 +50,12 @@ def count(name: str, **labels: str) -> float:
 @pytest.mark.parametrize(
     ("directive", "code", "fields"),
     [
-        ("error=500", "model_unavailable", {"status": 500, "has_begun": False}),
-        ("error=429", "model_rate_limited", {"status": 429, "error": "RateLimitError", "has_begun": False}),
+        ("error=500, retry-after=0.01", "model_unavailable", {"status": 500, "has_begun": False}),
+        (
+            "error=429, retry-after=0.01",
+            "model_rate_limited",
+            {"status": 429, "error": "RateLimitError", "has_begun": False},
+        ),
         ("error=401", "model_authentication_failed", {"status": 401, "error": "AuthenticationError"}),
         ("die-after=20, tokens=60", "model_unavailable", {"has_begun": True}),
         ("fail-after=20, tokens=60", "model_unavailable", {"has_begun": True}),

@@ -19,8 +19,8 @@ DYING = {"message": "Hi [sandbox: tokens=60] [sandbox: die-after=20]"}
 @pytest.mark.parametrize(
     ("order", "status", "code"),
     [
-        ("error=500", 503, "model_unavailable"),
-        ("error=429", 503, "model_rate_limited"),
+        ("error=500, retry-after=0.01", 503, "model_unavailable"),
+        ("error=429, retry-after=0.01", 503, "model_rate_limited"),
         ("error=400", 502, "model_refused_request"),
         ("loop", 502, "max_turns_exceeded"),
     ],

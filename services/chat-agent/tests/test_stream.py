@@ -12,6 +12,7 @@ from testkit.sse import Event, events
 
 STREAM = "/api/v1/chat/stream"
 SLOWLY = {"message": "Slowly [sandbox: tokens=40] [sandbox: rate=60/s]"}
+PAUSING = {"message": "Slowly [sandbox: tokens=40, pause-after=20]"}
 BOTH = "What time is it, and can you review this Python function? def add(a, b): return a - b"
 
 
@@ -110,10 +111,11 @@ def test_a_place_in_the_future_is_refused_when_the_run_is_over(ann: httpx.Client
     until(refused)
 
 
-def test_a_place_in_the_future_is_refused_while_the_run_goes_on(ann: httpx.Client) -> None:
-    with ann.stream("POST", STREAM, json=SLOWLY) as answer:
+def test_a_place_in_the_future_is_refused_while_the_run_goes_on(ann: httpx.Client, resume_model) -> None:
+    with ann.stream("POST", STREAM, json=PAUSING) as answer:
         run_id = next(events(answer.iter_lines())).data["run_id"]
         refused = ann.get(f"/api/v1/runs/{run_id}/events", params={"after": 9999})
+        resume_model()
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_event_id")
 
 
@@ -154,22 +156,21 @@ def test_usage_is_published_to_the_other_services(ann: httpx.Client, completed_e
     assert sum(model["output_tokens"] for model in event["usage"]) == completed["usage"]["output_tokens"]
 
 
-def test_two_runs_do_not_talk_in_one_conversation(ann: httpx.Client) -> None:
-    with ann.stream("POST", STREAM, json=SLOWLY) as answer:
+def test_two_runs_do_not_talk_in_one_conversation(ann: httpx.Client, resume_model) -> None:
+    with ann.stream("POST", STREAM, json=PAUSING) as answer:
         conversation_id = next(events(answer.iter_lines())).data["conversation_id"]
         again = {"message": "And?", "conversation_id": conversation_id, "on_conflict": "reject"}
         second = ann.post("/api/v1/chat", json=again)
+        resume_model()
     assert (second.status_code, second.json()["code"]) == (409, "conversation_busy")
     assert second.headers["retry-after"]
 
 
-def test_a_key_joins_a_stream_that_is_going_on(ann: httpx.Client) -> None:
-    request = {
-        "json": {"message": "Slowly [sandbox: tokens=20] [sandbox: rate=60/s]"},
-        "headers": {"Idempotency-Key": "k"},
-    }
+def test_a_key_joins_a_stream_that_is_going_on(ann: httpx.Client, resume_model) -> None:
+    request = {"json": PAUSING, "headers": {"Idempotency-Key": "k"}}
     with ann.stream("POST", STREAM, **request) as one, ann.stream("POST", STREAM, **request) as other:
         assert other.headers["idempotent-replayed"] == "true"
+        resume_model()
         assert list(events(one.iter_lines())) == list(events(other.iter_lines()))
 
 

@@ -34,7 +34,7 @@ def environment(settings):
 async def test_a_sender_killed_after_the_mail_was_taken_does_not_make_two(
     settings, sign_up, post_office, rows, row_of
 ):
-    await post_office.fail(500, accepted=True, delay=4)
+    await post_office.fail(500, accepted=True, delay=60)
     person = await sign_up()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "notification.worker", env=environment(settings)

@@ -270,10 +270,11 @@ class TestResponses:
             again = client.responses.retrieve(received[0].response.id, stream=True, starting_after=after)
             assert [event.sequence_number for event in again] == list(range(after + 1, len(received)))
 
-    def test_goes_on_in_the_background(self, client: OpenAI) -> None:
-        slowly = "Slowly [sandbox: tokens=20] [sandbox: rate=60/s]"
-        started = client.responses.create(model="triage", input=slowly, background=True)
+    def test_goes_on_in_the_background(self, client: OpenAI, resume_model) -> None:
+        pausing = "Slowly [sandbox: tokens=20, pause-after=10]"
+        started = client.responses.create(model="triage", input=pausing, background=True)
         assert (started.status, started.background) == ("in_progress", True)
+        resume_model()
         received = [*client.responses.retrieve(started.id, stream=True)]
         assert received[-1].response.status == client.responses.retrieve(started.id).status == "completed"
 
