@@ -9,6 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI, Request, Response
 
 from sandbox.stripe import (
+    charges,
     checkout,
     customers,
     entitlements,
@@ -45,6 +46,7 @@ from sandbox.stripe.snapshot import load, save
 from sandbox.stripe.store import Store
 
 _RESOURCES = (
+    charges,
     checkout,
     customers,
     entitlements,
@@ -67,6 +69,7 @@ _RESOURCES = (
     webhook_endpoints,
 )
 _INCLUDABLES: dict[tuple[str, str], Includable] = {
+    ("charge", "refunds"): charges.refunds_of,
     ("checkout.session", "line_items"): checkout.line_items_of,
     ("customer", "subscriptions"): customers.subscriptions_of,
     ("invoice", "confirmation_secret"): payments.confirmation_secret_of,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox.stripe import checkout
+from sandbox.stripe import charges, checkout
 from sandbox.stripe.api import Api, base_url
 from sandbox.stripe.billing_clock import advance_clock
 from sandbox.stripe.delivery import Deliverer
@@ -97,6 +97,24 @@ async def clear_faults(api: ApiDep) -> None:
 async def pass_authentication(intent_id: str, api: ApiDep) -> StripeObject:
     """Pass the bank's authentication, as the customer would."""
     return _shown(authenticate(api.store, intent_id))
+
+
+@control.post("/charges/{charge_id}/dispute", status_code=201)
+async def dispute_charge(
+    charge_id: str,
+    api: ApiDep,
+    reason: Literal["fraudulent", "product_not_received", "general"] = "fraudulent",
+) -> StripeObject:
+    """Dispute a charge, as the card's owner would."""
+    return _shown(charges.open_dispute(api.store, charge_id, reason))
+
+
+@control.post("/disputes/{dispute_id}/close")
+async def decide_dispute(
+    dispute_id: str, api: ApiDep, status: Literal["won", "lost"] = "lost"
+) -> StripeObject:
+    """Decide a dispute, as the bank would."""
+    return _shown(charges.close_dispute(api.store, dispute_id, status))
 
 
 class Completion(BaseModel):

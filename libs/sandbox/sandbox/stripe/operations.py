@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sandbox.stripe.errors import StripeError
+from sandbox.stripe.errors import NOT_SUPPORTED, StripeError
 from sandbox.stripe.objects import StripeObject
 
 
@@ -55,4 +55,5 @@ class Operations:
             f"Unrecognized request URL ({method}: {path}). The Stripe sandbox does not have this operation; "
             "see libs/sandbox/README.md for those that it has."
         )
-        raise StripeError(message, status=404)
+        # At Stripe it is a 404, which here would be taken for an object that was deleted.
+        raise StripeError(message, NOT_SUPPORTED)

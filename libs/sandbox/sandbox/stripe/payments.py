@@ -1,5 +1,6 @@
 """Payment intents of invoices, and the cards that they are charged to."""
 
+from sandbox.stripe.charges import create_charge
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.objects import StripeObject, embedded_list, new_id
 from sandbox.stripe.payment_methods import CARDS, decline
@@ -94,11 +95,12 @@ def charge(
 
 
 def _succeed(store: Store, invoice: StripeObject, intent: StripeObject, method: StripeObject | None) -> None:
+    taken = create_charge(store, intent, method, None)
     with store.updating(intent, "payment_intent.succeeded"):
         intent |= {
             "status": "succeeded",
             "amount_received": intent["amount"],
-            "latest_charge": new_id("ch"),
+            "latest_charge": taken["id"],
             "last_payment_error": None,
             "next_action": None,
             "payment_method": method["id"] if method else intent["payment_method"],
@@ -112,10 +114,12 @@ def _succeed(store: Store, invoice: StripeObject, intent: StripeObject, method: 
 def _fail(store: Store, intent: StripeObject, method: StripeObject | None, error: StripeError) -> None:
     needs_action = error.code == "authentication_required"
     kind = "payment_intent.requires_action" if needs_action else "payment_intent.payment_failed"
+    refused = create_charge(store, intent, method, error) if method and not needs_action else None
     with store.updating(intent, kind):
         intent |= {
             "status": "requires_action" if needs_action else "requires_payment_method",
             "next_action": {"type": "use_stripe_sdk", "use_stripe_sdk": {}} if needs_action else None,
+            "latest_charge": refused["id"] if refused else intent["latest_charge"],
             "payment_method": method["id"] if method and needs_action else None,
             "last_payment_error": {"code": error.code, "message": error.message, "type": error.type}
             | error.members,

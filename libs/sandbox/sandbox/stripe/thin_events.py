@@ -10,8 +10,10 @@ from sandbox.stripe.store import Store
 
 _URLS = {
     "billing.meter": "/v1/billing/meters",
+    "charge": "/v1/charges",
     "checkout.session": "/v1/checkout/sessions",
     "customer": "/v1/customers",
+    "dispute": "/v1/disputes",
     "invoice": "/v1/invoices",
     "invoiceitem": "/v1/invoiceitems",
     "payment_intent": "/v1/payment_intents",
