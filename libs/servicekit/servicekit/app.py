@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
+from logging import getLogger
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -32,6 +33,8 @@ from servicekit.server import serve
 from servicekit.settings import ServiceSettings
 from servicekit.workers import supervisor
 from servicekit.workers.supervisor import Worker
+
+logger = getLogger(__name__)
 
 WARMUP_SECONDS = 5
 
@@ -179,6 +182,8 @@ def build_resources(
 async def lifespan_of(resources: Resources, work: Workers, lifespan: Lifespan | None) -> AsyncIterator[None]:
     """Run all that runs while the service answers; on leaving, end it in the opposite order."""
     log = logging.configure(resources.name, resources.settings)
+    if obsolete := resources.settings.obsolete_variables():
+        logger.warning("variables are not read any more", extra={"replaced_by": obsolete})
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, log.close)
         stack.push_async_callback(resources.database.close)

@@ -1,6 +1,9 @@
 """Settings that every service reads; each service adds its own few."""
 
+import os
 import sys
+from collections.abc import Mapping
+from fnmatch import filter as matching
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -74,6 +77,8 @@ class ServiceSettings(BaseSettings):
     # Fields that development may go without, and secrets of our own making, which can be long.
     required_in_production: ClassVar[frozenset[str]] = frozenset()
     strong_secrets: ClassVar[frozenset[str]] = frozenset({"service_client_secret"})
+    # Variables of before (`*`: anything), and what replaces each.
+    replaced_variables: ClassVar[Mapping[str, str]] = {}
 
     environment: str = "production"
     debug: bool = False
@@ -151,6 +156,16 @@ class ServiceSettings(BaseSettings):
             return cls()
         except ValidationError as error:
             sys.exit(report(error))
+
+    def obsolete_variables(self) -> dict[str, str]:
+        """Return the variables that are set and not read any more, with what replaces each."""
+        known = {name.upper() for name in type(self).model_fields}
+        return {
+            name: replacement
+            for pattern, replacement in self.replaced_variables.items()
+            for name in matching(os.environ, pattern)
+            if name not in known
+        }
 
     @model_validator(mode="wrap")
     @classmethod

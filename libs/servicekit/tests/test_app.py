@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging as stdlib_logging
 from collections.abc import AsyncIterator
+from types import MappingProxyType
 from typing import Annotated
 from uuid import UUID, uuid4
 
@@ -218,6 +219,24 @@ async def test_every_line_of_a_request_tells_whose_it_is(
     assert response["duration_ms"] > 0
     assert "hidden" not in captured
     assert token not in captured
+
+
+class ShopSettings(ServiceSettings):
+    """Settings that had other variables before."""
+
+    shop_size: int = 1
+    replaced_variables = MappingProxyType({"SHOP_*": "SHOP_SIZE", "OLD_KEY": "KEY=new,old"})
+
+
+async def test_a_variable_that_is_not_read_any_more_is_named_with_what_replaces_it(
+    settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("SHOP_SIZE", "SHOP_WIDTH", "OLD_KEY"):
+        monkeypatch.setenv(name, "7")
+    async with running(create_service("shop", ShopSettings(**settings.model_dump()))):
+        pass
+    [record] = [one for one in caplog.records if one.message == "variables are not read any more"]
+    assert record.replaced_by == {"SHOP_WIDTH": "SHOP_SIZE", "OLD_KEY": "KEY=new,old"}
 
 
 async def test_ready_names_every_dependency(app: FastAPI) -> None:

@@ -96,12 +96,21 @@ class Overlap:
     retire_lag: timedelta
 
 
+# Variables of before, and what replaces each.
+REPLACED_VARIABLES = {
+    "AUTH_PREVIOUS_*": "the same variable without PREVIOUS_, as new,old",
+    "PREVIOUS_EVENT_SEALING_KEY": "EVENT_SEALING_KEY=new,old",
+    "*_RATE_LIMIT_PER_*": "AUTH_RATE_LIMITS",
+}
+
+
 class Settings(ServiceSettings):
     """The variables of this service, beside those that every service has."""
 
     # As JSON: {"writes_per_person": 60} changes that one, of the calls a minute.
     auth_limits: CallLimits = CallLimits()
 
+    replaced_variables = REPLACED_VARIABLES
     required_in_production = frozenset({"auth_service_secrets"})
     strong_secrets = ServiceSettings.strong_secrets.union(
         {

@@ -7,6 +7,18 @@ from servicekit.app import Resources
 from servicekit.auth.call_limits import CallLimits
 from servicekit.settings import ServiceSettings
 
+# Variables of before, and what replaces each.
+REPLACED_VARIABLES = {
+    "APPROVAL_SECONDS": "APPROVAL_TIMEOUT_SECONDS",
+    "AUTH_PATIENCE_SECONDS": "AUTH_TIMEOUT_SECONDS",
+    "CONVERSATION_PATIENCE_SECONDS": "CONVERSATION_TIMEOUT_SECONDS",
+    "MODEL_BETWEEN_TOKENS_SECONDS": "MODEL_BETWEEN_TOKENS_TIMEOUT_SECONDS",
+    "MODEL_CONNECT_SECONDS": "MODEL_CONNECT_TIMEOUT_SECONDS",
+    "MODEL_FIRST_TOKEN_SECONDS": "MODEL_FIRST_TOKEN_TIMEOUT_SECONDS",
+    "RUN_LOG_SECONDS": "RUN_LOG_TTL_SECONDS",
+    "RUN_SECONDS": "RUN_TIMEOUT_SECONDS",
+}
+
 
 class Price(BaseModel):
     """What a model's tokens cost, in millionths of a dollar for a million of them."""
@@ -23,6 +35,7 @@ class Settings(ServiceSettings):
     chat_limits: CallLimits = CallLimits()
 
     required_in_production = frozenset({"service_client_secret"})
+    replaced_variables = REPLACED_VARIABLES
 
     @property
     def limits(self) -> CallLimits:

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from servicekit import erasure
 from servicekit.auth.tokens import Principal
-from servicekit.pagination import BY_TIME, next_cursor, read_cursor
+from servicekit.pagination import next_cursor, paginate
 from servicekit.schemas import Page
-from sqlalchemy import ColumnElement, and_, delete, select, tuple_
+from sqlalchemy import ColumnElement, and_, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -76,11 +76,9 @@ async def list_page(
     db: AsyncSession, caller: Principal, limit: int, cursor: str | None
 ) -> Page[schemas.Conversation]:
     """List the caller's conversations, the most recently updated first."""
-    order = (Conversation.updated_at, Conversation.id)
-    query = select(Conversation).where(owned_by(caller)).order_by(*(column.desc() for column in order))
-    if cursor is not None:
-        query = query.where(tuple_(*order) < tuple_(*read_cursor(cursor, BY_TIME, str, str)))
-    rows = (await db.scalars(query.limit(limit + 1))).all()
+    query = select(Conversation).where(owned_by(caller))
+    page = paginate(query, Conversation.updated_at, Conversation.id, limit, cursor, newest_first=True)
+    rows = (await db.scalars(page)).all()
     conversations = [schemas.Conversation.model_validate(row) for row in rows[:limit]]
     return Page(items=conversations, next_cursor=next_cursor(rows, limit, "updated_at", "id"))
 

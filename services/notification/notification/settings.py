@@ -18,6 +18,10 @@ def validate_keys(secret: RotatingSecret) -> RotatingSecret:
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 
 
+# Variables of before, and what replaces each.
+REPLACED_VARIABLES = {"PREVIOUS_EVENT_SEALING_KEY": "EVENT_SEALING_KEY=new,old"}
+
+
 class Settings(ServiceSettings):
     """The variables of this service, in addition to those that every service has."""
 
@@ -25,6 +29,7 @@ class Settings(ServiceSettings):
     notification_limits: CallLimits = CallLimits()
 
     required_in_production = frozenset({"service_client_secret"})
+    replaced_variables = REPLACED_VARIABLES
 
     # The web application that links in emails lead to.
     app_public_url: HttpUrl = Field(
