@@ -3,15 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from chat_agent.clients.billing import BillingClient, QuotaWarning, RunRef
-from chat_agent.errors import BillingUnavailable
+from chat_agent.errors import BillingUnavailable, QuotaExceeded
 from chat_agent.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -54,12 +53,13 @@ class Budgets:
 
         Raises QuotaExceeded, BillingUnavailable.
         """
-        reservation = StartReservation(self, run)
-        if await self.apply_to(run.tenant_id):
-            reservation.warnings = await self.client.reserve(run, START, model, messages=1)
-            reservation.is_held = True
+        reservation = StartReservation(self, run, is_held=await self.apply_to(run.tenant_id))
         try:
+            if reservation.is_held:
+                reservation.warnings = await self.client.reserve(run, START, model, messages=1)
             yield reservation
+        except QuotaExceeded:
+            raise
         except BaseException:
             reservation.release()
             raise
@@ -68,12 +68,23 @@ class Budgets:
         """Return the budget of an attempt of a run."""
         return RunBudget(self, run, attempt, self._output_tokens)
 
-    def settle(self, run: RunRef, call: str, **amounts: int) -> asyncio.Task[None]:
-        """Settle a call in the background: the run need not wait, and is counted by its last event anyway."""
-        task = asyncio.create_task(logging_failures(self.client.settle(run, call, **amounts)))
+    def settle(self, run: RunRef, calls: Sequence[str], **amounts: int) -> asyncio.Task[None]:
+        """Settle calls in the background: the run need not wait, and is counted by its last event anyway."""
+        task = asyncio.create_task(self._settle(run, calls, amounts))
         self._settlements.add(task)
         task.add_done_callback(self._settlements.discard)
         return task
+
+    async def _settle(self, run: RunRef, calls: Sequence[str], amounts: dict[str, int]) -> None:
+        """Settle the first call with the amounts, and then release the others."""
+        first, *others = calls
+        try:
+            await self.client.settle(run, first, **amounts)
+            for call in others:
+                await self.client.settle(run, call, input_tokens=0, output_tokens=0)
+        except BillingUnavailable as error:
+            # Billing then goes by what was reserved, until the run is recorded.
+            logger.warning("call not settled", extra={"error": type(error).__name__})
 
     async def close(self) -> None:
         """Wait for the settlements that are under way."""
@@ -94,7 +105,7 @@ class StartReservation:
         """Release it, since the run has not started."""
         if self.is_held:
             self.is_held = False
-            self.budgets.settle(self.run, START, messages=0, input_tokens=0, output_tokens=0)
+            self.budgets.settle(self.run, [START], messages=0, input_tokens=0, output_tokens=0)
 
 
 class RunBudget:
@@ -121,39 +132,62 @@ class RunBudget:
             # What earlier calls have not used is free for this one.
             await asyncio.wait(self._unsettled)
         self._calls += 1
-        call = f"{self._attempt}.{self._calls}"
         output_tokens = self._output_tokens if max_tokens is None else max_tokens
-        await self._budgets.client.reserve(
-            self._run, call, model, input_tokens=input_tokens, output_tokens=output_tokens
-        )
-        return CallReservation(self, call)
+        reservation = CallReservation(self, f"{self._attempt}.{self._calls}", model, output_tokens)
+        await self.take(reservation.call, model, input_tokens, output_tokens)
+        return reservation
 
-    def settle(self, call: str, input_tokens: int, output_tokens: int) -> None:
-        """Settle a call with what it has used."""
+    async def extend(self, reservation: "CallReservation", output_tokens: int) -> None:
+        """Reserve more for an answer that has come to so many tokens; raises QuotaExceeded.
+
+        While billing is away, an answer that has begun is finished.
+        """
+        while output_tokens > reservation.output_tokens:
+            reservation.output_tokens += self._output_tokens
+            reservation.extensions += 1
+            with suppress(BillingUnavailable):
+                await self.take(reservation.calls()[-1], reservation.model, 0, self._output_tokens)
+
+    async def take(self, call: str, model: str, input_tokens: int, output_tokens: int) -> None:
+        """Reserve a call, and release it where it is not known whether that has worked."""
         amounts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
-        task = self._budgets.settle(self._run, call, **amounts)
+        try:
+            await self._budgets.client.reserve(self._run, call, model, **amounts)
+        except QuotaExceeded:
+            raise
+        except BaseException:
+            self.settle([call], 0, 0)
+            raise
+
+    def settle(self, calls: Sequence[str], input_tokens: int, output_tokens: int) -> None:
+        """Settle the first of some calls with what they have used, and then release the others."""
+        task = self._budgets.settle(self._run, calls, input_tokens=input_tokens, output_tokens=output_tokens)
         self._unsettled.add(task)
         task.add_done_callback(self._unsettled.discard)
 
 
-@dataclass(frozen=True)
+@dataclass
 class CallReservation:
-    """What is reserved for one call of a model."""
+    """What is reserved for one call of a model, and how often that was extended."""
 
     budget: RunBudget
     call: str
+    model: str
+    output_tokens: int
+    extensions: int = 0
+
+    async def cover(self, output_tokens: int) -> None:
+        """Reserve more if the answer has become longer than what is reserved; raises QuotaExceeded."""
+        if output_tokens > self.output_tokens:
+            await self.budget.extend(self, output_tokens)
+
+    def calls(self) -> list[str]:
+        """Return the names of the reservation and its extensions."""
+        return [self.call, *(f"{self.call}.{number}" for number in range(1, self.extensions + 1))]
 
     def settle(self, input_tokens: int, output_tokens: int) -> None:
         """Settle it; 0 releases it."""
-        self.budget.settle(self.call, input_tokens, output_tokens)
-
-
-async def logging_failures(settlement: Coroutine[Any, Any, None]) -> None:
-    """Settle, or log why not: billing then goes by what was reserved, until the run is recorded."""
-    try:
-        await settlement
-    except BillingUnavailable as error:
-        logger.warning("call not settled", extra={"error": type(error).__name__})
+        self.budget.settle(self.calls(), input_tokens, output_tokens)
 
 
 # The budget of the run that the current task works for, and all that it starts: agents as tools, fallbacks.

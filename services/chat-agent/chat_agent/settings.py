@@ -77,8 +77,8 @@ class Settings(ServiceSettings):
     enable_billing: bool = False
     billing_internal_url: str = "http://billing-webhook:9000"
     billing_timeout_seconds: float = 5
-    # For a call of a model without a limit of its own; what was really used is settled afterwards.
-    billing_reserved_output_tokens: int = Field(1024, ge=0)
+    # For a call of a model without `max_tokens`, and again when its answer becomes longer.
+    billing_reserved_output_tokens: int = Field(1024, ge=1)
 
     chat_rate_limit_per_minute: int = 60
     chat_stream_rate_limit_per_minute: int = 30

@@ -252,6 +252,34 @@ def test_ends_a_run_that_meets_its_limit_and_says_which(billing: Billing, caller
     assert_settled_like(settled(billing, run["id"]), now["usage"])
 
 
+@pytest.fixture
+def short(billed: Settings, person: Callable[..., httpx.Client]) -> Iterator[httpx.Client]:
+    """Give a caller for whose calls little is reserved at a time."""
+    with serving(create_app(billed.model_copy(update={"billing_reserved_output_tokens": 20}))) as url:
+        client = person(tenant_id=uuid4())
+        client.base_url = httpx.URL(url)
+        yield client
+
+
+def test_reserves_more_while_an_answer_grows(billing: Billing, short: httpx.Client) -> None:
+    answer = short.post(CHAT, json={"message": "Much [sandbox: tokens=90]"}).json()
+    calls = settled(billing, answer["run_id"])
+    assert [*calls][:4] == ["start", "1.1", "1.1.1", "1.1.2"]
+    assert {call.request["output_tokens"] for call in [*calls.values()][1:]} == {20}
+    assert {call.tokens for call in [*calls.values()][2:]} == {0}
+    assert_settled_like(calls, answer["usage"])
+
+
+def test_ends_an_answer_that_meets_the_limit_while_it_grows(billing: Billing, short: httpx.Client) -> None:
+    billing.refused_call = "1.1.2"
+    run = start_run(short, "Much [sandbox: tokens=900]")
+    now = wait_until_finished(short, run)
+    assert (now["status"], now["error_code"]) == ("failed", "quota_exceeded")
+    assert now["output"]
+    assert 40 <= now["usage"]["output_tokens"] < 200
+    assert_settled_like(settled(billing, run["id"]), now["usage"])
+
+
 @ways_in
 def test_tells_each_protocol_that_a_run_met_its_limit(
     path: str, call: Call, billing: Billing, caller: httpx.Client

@@ -232,6 +232,7 @@ def test_lets_listed_origins_read_answers_and_refusals(client, stranger):
             "ratelimit",
             "ratelimit-policy",
             "idempotent-replayed",
+            "x-quota-warning",
             "acme-run-id",
             "acme-conversation-id",
         } == listed(each, "access-control-expose-headers")

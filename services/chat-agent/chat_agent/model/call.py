@@ -126,6 +126,11 @@ class ModelCall:
             max_tokens = self._request.model_settings.max_tokens
             self._reservation = await self._budget.reserve(self._name, input_tokens, max_tokens)
 
+    async def _cover(self) -> None:
+        """Reserve more where the answer is longer than expected; raises QuotaExceeded."""
+        if self._reservation is not None:
+            await self._reservation.cover(estimated_tokens(self._output_characters))
+
     async def events(self) -> AsyncGenerator[TResponseStreamEvent, None]:
         """Return the whole answer."""
         self._has_started = True
@@ -133,7 +138,9 @@ class ModelCall:
             for event in self._buffered:
                 yield event
             while not self._is_finished:
-                yield self._observe(await self._next())
+                event = self._observe(await self._next())
+                await self._cover()
+                yield event
         except Exception as error:
             if (failure := self.record_failure(error)) is error:
                 raise
