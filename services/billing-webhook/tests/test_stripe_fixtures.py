@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 import stripe
+from billing_webhook.main import create_app
 from billing_webhook.stripe_events.fixtures import lint
 from billing_webhook.stripe_events.handlers import HANDLERS
+from testkit.live_server import serving
 
+from .stream_helpers import reading
 from .stripe_api import with_stripe
 
 FOLDER = Path(__file__).parent / "fixtures" / "stripe"
@@ -101,8 +105,8 @@ STORY = {
 }
 
 
-async def test_what_happens_to_a_tenant_is_in_its_events_in_order(
-    api, execute, tenant, post_event, settled, rows
+async def test_what_happens_to_a_tenant_is_in_its_stream_in_order(
+    api, execute, tenant, post_event, settled, settings, issuer
 ):
     await execute(
         "insert into customers (stripe_customer_id, tenant_id) values (:id, :tenant)",
@@ -116,10 +120,14 @@ async def test_what_happens_to_a_tenant_is_in_its_events_in_order(
         await post_event(EVENTS[name])
         await settled("completed", number=number)
         expected += published.split()
-    found = await rows(
-        "select type, seq from billing_events where tenant_id = :tenant order by seq", tenant=tenant
-    )
-    types = [row.type.removeprefix("billing.").removesuffix(".v1") for row in found]
     # The free plan takes the place of what has ended.
-    assert types == [*expected, "subscription.changed", "entitlements.changed"]
-    assert [row.seq for row in found] == list(range(1, len(types) + 1))
+    expected += ["subscription.changed", "entitlements.changed"]
+    streaming = settings.model_copy(update={"enable_billing_stream": True, "run_workers": False})
+    headers = {"Authorization": f"Bearer {issuer.token(tenant_id=tenant, role='viewer')}"}
+    with serving(create_app(streaming)) as url:
+        viewer = httpx.AsyncClient(base_url=url, headers=headers)
+        async with viewer, reading(viewer, after=0) as stream:
+            events = await stream.events(len(expected))
+    types = [event.event.removeprefix("billing.").removesuffix(".v1") for event in events]
+    assert types == expected
+    assert [event.id for event in events] == list(range(1, len(expected) + 1))

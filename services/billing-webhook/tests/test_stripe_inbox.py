@@ -126,5 +126,13 @@ async def test_metrics_are_on_the_internal_port(app, post_event, make_event):
     await post_event(make_event())
     async with client(app.state.internal) as inside:
         exposed = (await inside.get("/metrics")).text
-    assert "stripe_events_received_total" in exposed
-    assert "stripe_dispatch_oldest_due_seconds" in exposed
+    for name in (
+        "stripe_events_received_total",
+        "stripe_events_rejected_total",
+        "stripe_events_duplicate_total",
+        "stripe_dispatches_total",
+        "stripe_dispatch_attempts",
+        "stripe_dispatch_oldest_due_seconds",
+        "stripe_event_apply_seconds",
+    ):
+        assert f"# TYPE {name}" in exposed
