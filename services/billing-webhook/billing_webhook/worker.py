@@ -19,6 +19,7 @@ from billing_webhook.stripe_events import workers as stripe_events
 from billing_webhook.subscriptions import signup
 from billing_webhook.subscriptions.worker import CommandWorker
 from billing_webhook.usage import runs
+from billing_webhook.usage import workers as usage
 
 HANDLERS: dict[str, Handler] = {
     "chat.run.completed.v1": runs.record,
@@ -47,6 +48,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
         RetentionWorker(resources.database, rules=retention),
         *stripe_events.create_workers(resources),
         *([CommandWorker(services)] if services else []),
+        *usage.create_workers(resources),
     ]
 
 

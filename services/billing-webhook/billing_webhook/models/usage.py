@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Identity, Index, UniqueConstraint, func
+from sqlalchemy import ForeignKey, Identity, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from billing_webhook.models.base import Base
@@ -99,3 +99,26 @@ class UsageTotal(Base):
     reserved: Mapped[Decimal]
     # The highest share of the limit, in percent, that an event has told of.
     notified_percent: Mapped[int] = mapped_column(server_default="0")
+
+
+class MeterProjection(Base):
+    """A record on its way to Stripe's meter: the record's id is the identifier of the meter event."""
+
+    __tablename__ = "meter_projections"
+    __table_args__ = (
+        Index("ix_meter_projections_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+    )
+
+    record_id: Mapped[UUID] = mapped_column(ForeignKey("usage_records.id"), primary_key=True)
+    tenant_id: Mapped[UUID]
+    event_name: Mapped[str]
+    value: Mapped[Decimal]
+    timestamp: Mapped[datetime]
+    # The meter event that is canceled in place of sending one.
+    cancels_id: Mapped[UUID | None]
+    # pending, sent, rejected, or skipped: canceled before it was sent.
+    state: Mapped[str] = mapped_column(server_default="pending")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    next_attempt_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    error: Mapped[str | None]
+    sent_at: Mapped[datetime | None]

@@ -8,6 +8,8 @@ from stripe import StripeClient
 
 from billing_webhook.stripe_events.envelope import Envelope, Json, text
 
+ERROR_REPORT = "v1.billing.meter.error_report_triggered"
+
 Fetch = Callable[[StripeClient, Envelope], Awaitable[stripe.StripeObject | None]]
 
 
@@ -84,5 +86,13 @@ async def fetch_entitlements(client: StripeClient, event: Envelope) -> stripe.St
     return await client.v1.entitlements.active_entitlements.list_async({"customer": customer, "limit": 100})
 
 
-async def fetch_nothing(_client: StripeClient, _event: Envelope) -> None:
-    """Fetch nothing: the event says all that there is."""
+async def fetch_error_report(client: StripeClient, event: Envelope) -> stripe.StripeObject | None:
+    """Return the whole event of a meter's error report; its notification does not say what was wrong."""
+    if event.type != ERROR_REPORT:
+        return None
+    try:
+        return await client.v2.core.events.retrieve_async(event.id)
+    except stripe.InvalidRequestError as error:
+        if error.http_status == HTTPStatus.NOT_FOUND:
+            return None
+        raise

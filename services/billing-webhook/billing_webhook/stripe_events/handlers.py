@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook.stripe_events import billing_sync, disputes, entitlements, meter_errors
-from billing_webhook.stripe_events.fetch import Fetch, fetch_entitlements, fetch_nothing, fetch_object
+from billing_webhook.stripe_events.fetch import Fetch, fetch_entitlements, fetch_error_report, fetch_object
 from billing_webhook.stripe_events.handling import Handling
 
 Apply = Callable[[AsyncSession, Handling], Awaitable[None]]
@@ -59,12 +59,12 @@ HANDLERS: dict[str, Handler] = {
     ),
     "meter_errors": Handler(
         {
-            "v1.billing.meter.error_report_triggered": "logs and counts usage that Stripe could not count",
+            "v1.billing.meter.error_report_triggered": "marks usage that Stripe could not count as rejected",
             "v1.billing.meter.no_meter_found": "logs and counts usage that Stripe has no meter for",
             "v2.core.health.event_generation_failure.resolved": "fetches what Stripe failed to send",
         },
         meter_errors.apply,
-        fetch_nothing,
+        fetch_error_report,
         has_tenant=False,
     ),
     "disputes_and_refunds": Handler(

@@ -1,0 +1,252 @@
+"""Compares the four views of usage: the ledger, the counters, Stripe's meters and its invoice lines."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from servicekit.database import Database
+from servicekit.workers.base import LoopWorker, shielded
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from stripe import InvoiceLineItem, StripeClient
+
+from billing_webhook.entitlements import plan
+from billing_webhook.entitlements.counters import TENANT_SCOPE
+from billing_webhook.models import (
+    Customer,
+    MeterProjection,
+    StripeCursor,
+    Subscription,
+    UsageRecord,
+    UsageTotal,
+)
+from billing_webhook.plans.catalog import Meter, catalog
+
+logger = logging.getLogger(__name__)
+
+CURSOR = "usage_reconcile"
+EVERY = timedelta(days=1)
+POLL_SECONDS = 600.0
+MINUTE = 60
+ATTEMPTS, PAUSE_SECONDS = 3, 1.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A feature of a tenant in a period, as each of the views has it; None where a view does not know it."""
+
+    tenant_id: UUID
+    feature: str
+    period_start: datetime
+    ledger: Decimal
+    counter: Decimal
+    # Of the ledger, what is still on its way to Stripe, and what Stripe has rejected.
+    pending: Decimal = Decimal(0)
+    rejected: Decimal = Decimal(0)
+    meter: Decimal | None = None
+    invoice: Decimal | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Return whether the views contradict each other."""
+        expected = self.ledger - self.pending - self.rejected
+        wrong_meter = self.meter is not None and self.meter != expected
+        wrong_invoice = self.invoice is not None and self.meter is not None and self.invoice != self.meter
+        return self.ledger != self.counter or wrong_meter or wrong_invoice
+
+
+async def compare(database: Database, client: StripeClient | None) -> AsyncIterator[Comparison]:
+    """Compare all that has usage: by ledger and counter everywhere, and by Stripe's views where it bills."""
+    async with database.begin() as db:
+        counted = await compare_counters(db)
+        subscriptions = [] if client is None else await billed(db)
+    for comparison in counted:
+        yield comparison
+    for subscription, customer in subscriptions:
+        for meter in catalog().meters:
+            if client is not None:
+                yield await compare_repeatedly(database, client, subscription, customer, meter)
+
+
+async def compare_counters(db: AsyncSession) -> list[Comparison]:
+    """Compare every counter with the sum of its records."""
+    key = (UsageRecord.tenant_id, UsageRecord.feature_key, UsageRecord.period_start)
+    sums = select(*key, func.sum(UsageRecord.quantity).label("total")).group_by(*key).subquery()
+    totals = (
+        select(UsageTotal.tenant_id, UsageTotal.feature_key, UsageTotal.period_start, UsageTotal.used)
+        .where(UsageTotal.scope == TENANT_SCOPE)
+        .subquery()
+    )
+    columns = ("tenant_id", "feature_key", "period_start")
+    same = [sums.c[name] == totals.c[name] for name in columns]
+    query = select(
+        *(func.coalesce(sums.c[name], totals.c[name]).label(name) for name in columns),
+        func.coalesce(sums.c.total, 0).label("ledger"),
+        func.coalesce(totals.c.used, 0).label("counter"),
+    ).select_from(sums.outerjoin(totals, same[0] & same[1] & same[2], full=True))
+    return [
+        Comparison(row.tenant_id, row.feature_key, row.period_start, row.ledger, row.counter)
+        for row in await db.execute(query)
+    ]
+
+
+async def billed(db: AsyncSession) -> list[tuple[Subscription, str]]:
+    """Return the subscriptions that Stripe bills, with their customers."""
+    query = (
+        select(Subscription, Customer.stripe_customer_id)
+        .join(Customer, Customer.tenant_id == Subscription.tenant_id)
+        .where(Subscription.ended_at.is_(None), Subscription.stripe_subscription_id.is_not(None))
+        .where(Customer.deleted_at.is_(None))
+    )
+    return [(subscription, customer) for subscription, customer in await db.execute(query)]
+
+
+async def compare_repeatedly(
+    database: Database, client: StripeClient, subscription: Subscription, customer: str, meter: Meter
+) -> Comparison:
+    """Compare again while something differs: the views are read one after the other, and usage goes on."""
+    for attempt in range(ATTEMPTS):
+        compared = await compare_meter(database, client, subscription, customer, meter)
+        if not compared.differs:
+            break
+        await asyncio.sleep(attempt * PAUSE_SECONDS)
+    return compared
+
+
+async def compare_meter(
+    database: Database, client: StripeClient, subscription: Subscription, customer: str, meter: Meter
+) -> Comparison:
+    """Compare a feature of a subscription's current period with what Stripe has counted and will bill."""
+    period = plan.period_of(subscription, datetime.now(UTC))
+    key = {
+        "tenant_id": subscription.tenant_id,
+        "feature_key": meter.feature,
+        "period_start": period.start,
+    }
+    async with database.begin() as db:
+        by_state = await sums_by_state(db, key)
+        counter = select(UsageTotal.used).filter_by(**key, scope=TENANT_SCOPE)
+        used = await db.scalar(counter) or Decimal(0)
+    return Comparison(
+        subscription.tenant_id,
+        meter.feature,
+        period.start,
+        ledger=sum(by_state.values(), Decimal(0)),
+        counter=used,
+        pending=by_state.get("pending", Decimal(0)),
+        rejected=by_state.get("rejected", Decimal(0)) + by_state.get("none", Decimal(0)),
+        meter=await meter_total(client, customer, meter, period.start, period.end),
+        invoice=await invoice_quantity(client, subscription, meter),
+    )
+
+
+async def sums_by_state(db: AsyncSession, key: Mapping[str, object]) -> dict[str, Decimal]:
+    """Sum the records of a feature and period by what has become of them at Stripe."""
+    state = func.coalesce(MeterProjection.state, "none")
+    query = (
+        select(state.label("state"), func.sum(UsageRecord.quantity).label("total"))
+        .select_from(UsageRecord)
+        .outerjoin(MeterProjection, MeterProjection.record_id == UsageRecord.id)
+        .where(*(getattr(UsageRecord, name) == value for name, value in key.items()))
+        .group_by(state)
+    )
+    return {row.state: row.total for row in await db.execute(query)}
+
+
+async def meter_total(
+    client: StripeClient, customer: str, meter: Meter, start: datetime, end: datetime
+) -> Decimal | None:
+    """Return what Stripe has counted, in whole minutes; None if it has no such meter."""
+    meters = await client.v1.billing.meters.list_async({"status": "active", "limit": 100})
+    async for own in meters.auto_paging_iter():
+        if own.event_name == meter.event_name:
+            summaries = await client.v1.billing.meters.event_summaries.list_async(
+                own.id,
+                {
+                    "customer": customer,
+                    "start_time": int(start.timestamp()) // MINUTE * MINUTE,
+                    "end_time": -(-int(end.timestamp()) // MINUTE) * MINUTE,
+                },
+            )
+            # Stripe's documents have a number here; its text is exact.
+            return sum((Decimal(str(each.aggregated_value)) for each in summaries.data), Decimal(0))
+    return None
+
+
+async def invoice_quantity(client: StripeClient, subscription: Subscription, meter: Meter) -> Decimal | None:
+    """Return what the next invoice bills of a feature; None where it is not billed by use."""
+    keys = {
+        price.lookup_key
+        for each in catalog().plans
+        for price in each.metered_prices
+        if price.feature == meter.feature
+    }
+    prices = {item["price"] for item in subscription.items if item.get("lookup_key") in keys}
+    if not prices:
+        return None
+    preview = await client.v1.invoices.create_preview_async(
+        {"subscription": str(subscription.stripe_subscription_id)}
+    )
+    own = [line for line in preview.lines.data if price_of(line) in prices]
+    return sum((Decimal(line.quantity or 0) for line in own), Decimal(0))
+
+
+def price_of(line: InvoiceLineItem) -> str | None:
+    """Return the id of the price of an invoice's line."""
+    details = line.pricing.price_details if line.pricing else None
+    price = details.price if details else None
+    return price if price is None or isinstance(price, str) else price.id
+
+
+class UsageReconcileWorker(LoopWorker):
+    """Compares once a day, on one of the replicas, and logs what differs."""
+
+    def __init__(self, database: Database, client: StripeClient | None) -> None:
+        super().__init__("usage-reconcile")
+        self._database = database
+        self._client = client
+
+    async def begin(self) -> None:
+        """Verify that the database is reachable."""
+        await self._database.ping()
+
+    async def step(self) -> float:
+        """Compare when a day has passed since the last time."""
+        if await claim(self._database):
+            await shielded(log_differences(self._database, self._client))
+        return POLL_SECONDS
+
+
+async def claim(database: Database) -> bool:
+    """Return whether it is this replica's turn; for the first time a day after the installation."""
+    now = datetime.now(UTC)
+    first = insert(StripeCursor).values(name=CURSOR, started_at=now).on_conflict_do_nothing()
+    is_due = (StripeCursor.name == CURSOR, StripeCursor.started_at < now - EVERY)
+    turn = update(StripeCursor).where(*is_due).values(started_at=now).returning(StripeCursor.name)
+    async with database.begin() as db:
+        await db.execute(first)
+        return await db.scalar(turn) is not None
+
+
+async def log_differences(database: Database, client: StripeClient | None) -> int:
+    """Log each difference as an error, and return their number."""
+    differing = 0
+    async for each in compare(database, client):
+        if each.differs:
+            differing += 1
+            logger.error(
+                "usage differs",
+                extra={"tenant_id": str(each.tenant_id), "feature": each.feature, **views(each)},
+            )
+    return differing
+
+
+def views(comparison: Comparison) -> dict[str, str]:
+    """Return the views of a comparison as text."""
+    names = ("ledger", "counter", "pending", "rejected", "meter", "invoice")
+    return {name: str(getattr(comparison, name)) for name in names}
