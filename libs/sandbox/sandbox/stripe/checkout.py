@@ -74,6 +74,7 @@ def create_session(store: Store, params: Params) -> StripeObject:
         "payment_method_types": ["card"],
         "payment_status": "unpaid" if total else "no_payment_required",
         "setup_intent": None,
+        "shipping_options": [],
         "status": "open",
         "subscription": None,
         "success_url": params["success_url"],

@@ -18,6 +18,7 @@ def add_pending(store: Store, customer_id: str, lines: list[StripeObject], subsc
             "pricing": line["pricing"],
             "proration": line["parent"]["subscription_item_details"]["proration"],
             "quantity": line["quantity"],
+            "quantity_decimal": line["quantity_decimal"],
         }
         item["parent"] = {
             "subscription_details": {
@@ -50,6 +51,7 @@ def _item(store: Store, customer_id: str, currency: str, amount: int) -> StripeO
         "pricing": None,
         "proration": False,
         "quantity": 1,
+        "quantity_decimal": "1",
         "tax_rates": [],
         "test_clock": None,
     }

@@ -1,5 +1,6 @@
 """The customer portal: its configurations and sessions."""
 
+import copy
 from typing import Any
 
 from sandbox.stripe.errors import StripeError, missing_param
@@ -19,11 +20,15 @@ _FEATURES: dict[str, StripeObject] = {
         "mode": "at_period_end",
         "proration_behavior": "none",
     },
+    "subscription_pause": {"duration": {"interval_options": [], "type": "indefinite"}, "enabled": False},
     "subscription_update": {
+        "billing_cycle_anchor": None,
         "default_allowed_updates": [],
         "enabled": False,
         "products": None,
         "proration_behavior": "none",
+        "schedule_at_period_end": {"conditions": []},
+        "trial_update_behavior": "end_trial",
     },
 }
 _SUPPORTED = (
@@ -44,7 +49,7 @@ def create_configuration(store: Store, params: Params) -> StripeObject:
         "business_profile": profile | params.get("business_profile", {}),
         "created": store.now(),
         "default_return_url": None,
-        "features": {name: dict(default) for name, default in _FEATURES.items()},
+        "features": copy.deepcopy(_FEATURES),
         "is_default": not store.table(CONFIGURATION),
         "livemode": False,
         "login_page": {"enabled": False, "url": None},
