@@ -333,3 +333,12 @@ async def test_a_trial_at_signup_waits_for_stripe_and_is_not_lost(
         assert (await until(plan))["status"] == "trialing"
     [customer] = sandbox.customers_of(tenant)
     assert len(sandbox.subscriptions(customer.id)) == 1
+
+
+async def test_a_command_for_what_stripe_has_ended_says_so(owner, sandbox, at_stripe):
+    await start(owner)
+    # No webhook comes here.
+    sandbox.client.v1.subscriptions.cancel(at_stripe().id)
+    gone = await owner.patch("subscription", json={"seat_count": 2})
+    assert (gone.status_code, gone.json()["code"]) == (404, "subscription_not_found"), gone.text
+    assert (await owner.get("subscription")).json()["plan_code"] == "free"

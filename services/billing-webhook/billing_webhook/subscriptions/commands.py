@@ -21,7 +21,8 @@ from billing_webhook.models import Command, CommandState
 from billing_webhook.services import BillingServices
 from billing_webhook.stripe_errors import INDETERMINATE, to_problem
 from billing_webhook.subscriptions import execution, sync
-from billing_webhook.subscriptions.errors import SubscriptionCommandInProgress
+from billing_webhook.subscriptions.errors import SubscriptionCommandInProgress, SubscriptionNotFound
+from billing_webhook.subscriptions.state import ENDED
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ async def execute(services: BillingServices, command: Command) -> Command:
             await postpone(services, command, SPENT if spent else "unreachable")
         else:
             await fail(services, command, error.code or type(error).__name__)
+            await refresh(services, command, error)
         raise to_problem(error) from error
     except ServiceError as error:
         await give_up(services, command, error)
@@ -165,6 +167,24 @@ async def fail(services: BillingServices, command: Command, code: str) -> None:
         row = await db.get_one(Command, command.id, with_for_update=True)
         if row.state == CommandState.PENDING:
             row.state, row.finished_at, row.error = CommandState.FAILED, func.now(), code
+
+
+async def refresh(services: BillingServices, command: Command, error: stripe.StripeError) -> None:
+    """Apply the subscription as it is, where it may be another than we knew when Stripe refused a change.
+
+    Raises SubscriptionNotFound if it has ended.
+    """
+    if not isinstance(error, stripe.InvalidRequestError) or "id" not in command.facts:
+        return
+    started = datetime.now(UTC)
+    try:
+        subscription = await execution.retrieve(services, command)
+    except stripe.StripeError:
+        return
+    async with services.database.begin() as db:
+        await execution.apply(db, services, command, subscription, started)
+    if subscription.status in ENDED:
+        raise SubscriptionNotFound from error
 
 
 async def claim(services: BillingServices) -> Command | None:

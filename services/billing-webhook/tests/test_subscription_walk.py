@@ -1,0 +1,275 @@
+"""Random commands, jumps of the clock, cards and disorder of webhooks: in the end our rows are Stripe's.
+
+Events come duplicated, late, out of order or not at all; answers of Stripe are lost after they have worked.
+At the end of each walk the missing events are fetched, as the scheduled backfill does, and rows are compared.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from billing_webhook.cli import main
+from billing_webhook.main import create_app
+from billing_webhook.models import Command, Invoice, StripeDispatch, Subscription
+from billing_webhook.settings import Settings
+from billing_webhook.stripe_events.backfill import backfill
+from billing_webhook.subscriptions.state import at, invoice_values, plan_of
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from pydantic import SecretStr
+from sandbox.embedded import free_port
+from sandbox.stripe.app import create_stripe
+from servicekit.database import Database
+from servicekit.http.client import HttpPool
+from sqlalchemy import func, select, update
+from testkit.eventually import until
+from testkit.issuer import Issuer
+from testkit.live_server import serving
+
+from .sandbox_stripe import KEY, Sandbox
+
+EXAMPLES, STEPS = 4, 8
+OPEN = ("pending", "running", "failed", "unmapped")
+# Refusals that a client can get from a command in its time, and what the whole of the walk never gets.
+REFUSALS = {402, 404, 409, 422, 503}
+
+
+class World:
+    """The service behind a socket, the sandbox's Stripe that sends it events, and our database."""
+
+    def __init__(self, url: str, sandbox: Sandbox, settings: Settings, issuer: Issuer) -> None:
+        self.url, self.sandbox, self.settings, self.issuer = url, sandbox, settings, issuer
+        self.begun = datetime.fromtimestamp(sandbox.now(), UTC)
+
+    def in_database(self, work: Callable[[Database], Awaitable[Any]]) -> Any:
+        """Run work with a database of its own."""
+
+        async def run() -> Any:
+            database = Database(self.settings.database_url, name="walk")
+            try:
+                return await work(database)
+            finally:
+                await database.close()
+
+        return asyncio.run(run())
+
+    def backfill(self) -> None:
+        """Fetch the events that never came."""
+
+        async def run(database: Database) -> None:
+            pool = HttpPool()
+            client = self.settings.stripe(pool)
+            assert client is not None
+            try:
+                await backfill(database, client, self.settings, since=self.begun)
+            finally:
+                await pool.aclose()
+
+        self.in_database(run)
+
+    def settle(self) -> None:
+        """Wait until every command and every dispatch is finished."""
+
+        async def unfinished(database: Database) -> int:
+            async with database.begin() as db:
+                dispatches = update(StripeDispatch).where(StripeDispatch.status.in_(OPEN[2:]))
+                await db.execute(dispatches.values(next_attempt_at=func.now()))
+                pending = update(Command).where(Command.state == "pending")
+                await db.execute(pending.values(next_attempt_at=func.now()))
+                left = select(func.count()).where(StripeDispatch.status.in_(OPEN))
+                commands = select(func.count()).where(Command.state == "pending")
+                return (await db.scalar(left) or 0) + (await db.scalar(commands) or 0)
+
+        until(lambda: self.in_database(unfinished) == 0, 30, interval=0.2)
+
+    def rows(self, tenant: str) -> tuple[list[Subscription], list[Invoice]]:
+        """Return all that we have of a tenant."""
+
+        async def read(database: Database) -> tuple[list[Subscription], list[Invoice]]:
+            async with database.begin() as db:
+                subscriptions = await db.scalars(select(Subscription).where(Subscription.tenant_id == tenant))
+                invoices = await db.scalars(select(Invoice).where(Invoice.tenant_id == tenant))
+                return [*subscriptions], [*invoices]
+
+        result: tuple[list[Subscription], list[Invoice]] = self.in_database(read)
+        return result
+
+
+@pytest.fixture
+def world(settings, issuer, tmp_path, monkeypatch) -> Iterator[World]:
+    port, env_file = free_port(), tmp_path / ".env"
+    with serving(create_stripe()) as stripe_url:
+        monkeypatch.setenv("STRIPE_SECRET_KEY", KEY)
+        monkeypatch.setenv("STRIPE_API_BASE", stripe_url)
+        webhook = f"http://127.0.0.1:{port}/webhooks/stripe"
+        assert main(["stripe", "setup", "--env-file", str(env_file), "--webhook-url", webhook]) == 0
+        secret = next(
+            line.partition("=")[2] for line in env_file.read_text().splitlines() if "WEBHOOK_SECRET" in line
+        )
+        changes = {
+            "stripe_secret_key": SecretStr(KEY),
+            "stripe_api_base": stripe_url,
+            "stripe_webhook_secret": SecretStr(secret),
+        }
+        changed = settings.model_copy(update=changes)
+        sandbox = Sandbox(stripe_url)
+        with serving(create_app(changed), port) as url:
+            yield World(url, sandbox, changed, issuer)
+        sandbox.close()
+
+
+class Walk(RuleBasedStateMachine):
+    """One tenant's way with its subscription."""
+
+    world: World
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tenant = str(uuid4())
+        token = self.world.issuer.token(tenant_id=self.tenant)
+        self.http = httpx.Client(
+            base_url=f"{self.world.url}/api/v1/billing/tenants/{self.tenant}",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+
+    def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+        answer = self.http.request(method, path, json=body)
+        assert answer.is_success or answer.status_code in REFUSALS, answer.text
+
+    @property
+    def customers(self) -> list[Any]:
+        return self.world.sandbox.customers_of(self.tenant)
+
+    @initialize(plan=st.sampled_from(["starter", "pro"]), days=st.sampled_from([0, 0, 8]))
+    def begin(self, plan: str, days: int) -> None:
+        """Most of what can happen happens to a subscription that is paid for."""
+        self.start(plan, 1, renews=True)
+        self.change_card("pm_card_visa")
+        self.world.sandbox.advance(days=days)
+
+    @rule(plan=st.sampled_from(["starter", "pro"]), seats=st.integers(1, 3), renews=st.booleans())
+    def start(self, plan: str, seats: int, renews: bool) -> None:
+        body = {"plan_code": plan, "seat_count": seats, "auto_renew": renews}
+        self.send("POST", "/subscription", {**body, "billing_email": f"{self.tenant}@example.com"})
+
+    @rule(plan=st.sampled_from([None, "starter", "pro"]), seats=st.sampled_from([None, 1, 2, 5]))
+    def change(self, plan: str | None, seats: int | None) -> None:
+        self.send("PATCH", "/subscription", {"plan_code": plan, "seat_count": seats})
+
+    @rule(at_period_end=st.booleans())
+    def cancel(self, at_period_end: bool) -> None:
+        self.send("POST", "/subscription/cancel", {"at_period_end": at_period_end})
+
+    @rule(command=st.sampled_from(["pause", "resume"]))
+    def pause_or_resume(self, command: str) -> None:
+        self.send("POST", f"/subscription/{command}")
+
+    @rule(card=st.sampled_from(["pm_card_visa", "pm_card_chargeCustomerFail"]))
+    def change_card(self, card: str) -> None:
+        self.world.sandbox.add_card(self.customers[0].id, card)
+
+    @rule(days=st.sampled_from([1, 8, 31]))
+    def let_time_pass(self, days: int) -> None:
+        self.world.sandbox.advance(days=days)
+
+    @rule(kind=st.sampled_from(["duplicate", "late", "reorder", "drop"]), count=st.integers(1, 4))
+    def disturb_deliveries(self, kind: str, count: int) -> None:
+        fault = {"kind": kind, "count": count, "seconds": 0.2}
+        self.world.sandbox.http.post("/_ctl/faults", json={"deliveries": [fault]}).raise_for_status()
+
+    @rule(
+        kind=st.sampled_from(["drop", "error"]),
+        path=st.sampled_from(["/v1/customers", "/v1/subscriptions", "/v1/subscriptions/*"]),
+        worked=st.booleans(),
+    )
+    def lose_answers(self, kind: str, path: str, worked: bool) -> None:
+        self.world.sandbox.fail(kind=kind, method="POST", path=path, worked=worked, count=3)
+
+    def teardown(self) -> None:
+        """Let everything come to rest, and compare."""
+        self.http.close()
+        self.world.sandbox.clear()
+        self.world.settle()
+        self.world.backfill()
+        self.world.settle()
+        self.compare()
+
+    def compare(self) -> None:
+        subscriptions, invoices = self.world.rows(self.tenant)
+        ours = {row.stripe_subscription_id: row for row in subscriptions if row.stripe_subscription_id}
+        sandbox = self.world.sandbox
+        theirs = {one.id: one for customer in self.customers for one in sandbox.subscriptions(customer.id)}
+        assert ours.keys() == theirs.keys()
+        for subscription_id, row in ours.items():
+            assert facts_of_row(row) == facts_of(theirs[subscription_id])
+        alive = [one for one in theirs.values() if one.status not in {"canceled", "incomplete_expired"}]
+        assert len(alive) <= 1
+        assert len([row for row in subscriptions if row.ended_at is None]) == (1 if subscriptions else 0)
+        self.compare_invoices({row.stripe_invoice_id: row for row in invoices})
+
+    def compare_invoices(self, ours: dict[str, Invoice]) -> None:
+        for customer in self.customers:
+            for invoice in self.world.sandbox.client.v1.invoices.list({"customer": customer.id}).data:
+                if invoice.status == "draft":
+                    continue
+                row, expected = ours[invoice.id], invoice_values(invoice)
+                names = ("status", "total", "amount_due", "amount_paid", "amount_remaining", "number")
+                assert {name: getattr(row, name) for name in names} == {
+                    name: expected[name] for name in names
+                }
+
+
+def facts_of(subscription: Any) -> dict[str, Any]:
+    """Return what of Stripe's state must be in our row."""
+    plan, base = plan_of(subscription, {})
+    return {
+        "plan": plan.code,
+        "status": subscription.status,
+        "seats": base.quantity,
+        "period": (at(base.current_period_start), at(base.current_period_end)),
+        "trial_end": at(subscription.trial_end),
+        "ends": (subscription.cancel_at_period_end, at(subscription.cancel_at)),
+        "is_paused": subscription.pause_collection is not None,
+        "has_ended": subscription.ended_at is not None,
+    }
+
+
+def facts_of_row(row: Subscription) -> dict[str, Any]:
+    """Return the same of our row."""
+    return {
+        "plan": row.plan_code,
+        "status": row.status,
+        "seats": row.seats,
+        "period": (row.current_period_start, row.current_period_end),
+        "trial_end": row.trial_end,
+        "ends": (row.cancel_at_period_end, row.cancel_at),
+        "is_paused": row.pause_behavior is not None,
+        "has_ended": row.ended_at is not None,
+    }
+
+
+def test_whatever_happens_our_rows_become_those_of_stripe(world):
+    class Bound(Walk):
+        pass
+
+    Bound.world = world
+    run_state_machine_as_test(
+        Bound,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            # Each of them takes seconds: a failure is shown as it came.
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+        ),
+    )
