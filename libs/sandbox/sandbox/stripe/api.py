@@ -135,7 +135,8 @@ class Api:
 
     def _run(self, call: Call, params: Params, fault: ApiFault | None) -> tuple[int, StripeObject]:
         self.store.context = call.context
-        self.store.is_dirty |= call.operation.method != "GET"
+        if call.operation.method != "GET":
+            self.store.touch()
         try:
             if fault and fault.stored and not fault.worked:
                 raise _fault_error(fault)

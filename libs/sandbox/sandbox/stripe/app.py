@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -33,7 +33,7 @@ from sandbox.stripe import (
     webhook_endpoints,
 )
 from sandbox.stripe.api import Api
-from sandbox.stripe.billing_clock import run_due
+from sandbox.stripe.billing_clock import run_due, seconds_until_due
 from sandbox.stripe.control import control
 from sandbox.stripe.customer_pages import customer_pages
 from sandbox.stripe.delivery import Deliverer
@@ -76,7 +76,7 @@ _INCLUDABLES: dict[tuple[str, str], Includable] = {
     ("invoice", "payments"): payments.payments_of,
     ("price", "tiers"): prices.tiers_of,
 }
-_TICK_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
@@ -115,7 +115,9 @@ def _refuse(_: Request, error: Exception) -> Response:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     api: Api = app.state.api
-    tasks = [asyncio.create_task(each) for each in (_tick(app), app.state.deliverer.run())]
+    tasks = [
+        asyncio.create_task(each) for each in (_keep_time(api, app.state.snapshot), app.state.deliverer.run())
+    ]
     try:
         yield
     finally:
@@ -126,13 +128,22 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             save(app.state.snapshot, api.store, api.keys)
 
 
-async def _tick(app: FastAPI) -> None:
-    api: Api = app.state.api
+async def _keep_time(api: Api, snapshot: Path | None) -> None:
+    """Do what is due when it is, and save what has changed; sleep in between."""
+    store = api.store
     while True:
-        await asyncio.sleep(_TICK_SECONDS)
         try:
-            run_due(api.store, api.store.now())
-            if app.state.snapshot and api.store.is_dirty:
-                save(app.state.snapshot, api.store, api.keys)
+            run_due(store, store.now())
+            seconds = seconds_until_due(store)
         except Exception:
             logger.exception("the Stripe sandbox could not do what was due")
+            seconds = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await store.changed.wait()
+        # One change seldom comes alone.
+        await asyncio.sleep(_PAUSE_SECONDS)
+        if store.changed.is_set():
+            store.changed.clear()
+            if snapshot:
+                save(snapshot, store, api.keys)

@@ -46,7 +46,7 @@ def advance_clock(store: Store, seconds: int) -> int:
     target = store.now() + seconds
     run_due(store, target)
     store.offset += seconds
-    store.is_dirty = True
+    store.touch()
     return target
 
 
@@ -62,6 +62,12 @@ def run_due(store: Store, until: int) -> None:
                 moment = max(moment, job.moment)
                 with store.at(moment):
                     job.act(store, job.obj)
+
+
+def seconds_until_due(store: Store) -> float | None:
+    """Return how long nothing is due; None if that will not change by itself."""
+    moment = min((job.moment for job in _jobs(store)), default=None)
+    return None if moment is None else max(0, moment - store.now())
 
 
 def _jobs(store: Store) -> Iterator[Job]:

@@ -176,7 +176,7 @@ def expire_session(store: Store, _: Params, session_id: str) -> StripeObject:
 def expire(store: Store, session: StripeObject) -> StripeObject:
     """Mark a session as expired."""
     session |= {"status": "expired", "url": None}
-    store.is_dirty = True
+    store.touch()
     store.emit("checkout.session.expired", session)
     return session
 

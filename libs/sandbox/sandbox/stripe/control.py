@@ -23,7 +23,8 @@ def get_api(request: Request) -> Api:
     """Return the API, and let links that are made now lead here."""
     api: Api = request.app.state.api
     api.store.context = RequestContext(base_url=base_url(request))
-    api.store.is_dirty |= request.method != "GET"
+    if request.method != "GET":
+        api.store.touch()
     return api
 
 

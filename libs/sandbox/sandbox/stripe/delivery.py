@@ -158,7 +158,7 @@ class Deliverer:
         if delivery.endpoint_id not in delivered:
             delivered.append(delivery.endpoint_id)
             delivery.event["pending_webhooks"] -= 1
-            self.store.is_dirty = True
+            self.store.touch()
 
     async def _post(self, http: httpx.AsyncClient, endpoint: StripeObject, event: StripeObject) -> int | None:
         shown = notification_of(event) if event["object"] == "v2.core.event" else event

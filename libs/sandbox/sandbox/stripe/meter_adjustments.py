@@ -21,7 +21,7 @@ def _cancel(store: Store, params: Params) -> str:
         message = "A meter event can be canceled within 24 hours of being received."
         raise StripeError(message, "meter_event_too_old_to_cancel", "cancel[identifier]")
     event["canceled"] = True
-    store.is_dirty = True
+    store.touch()
     return identifier
 
 

@@ -42,7 +42,7 @@ def _record(store: Store, params: Params, timestamp: int) -> tuple[str, int]:
         "value": str(value),
     }
     store.identifiers[identifier] = event
-    store.is_dirty = True
+    store.touch()
     store.usage.setdefault(meter["id"], {}).setdefault(customer_id, []).append(event)
     if customer_id not in store.table("customer"):
         _report_unknown_customer(store, meter, identifier)

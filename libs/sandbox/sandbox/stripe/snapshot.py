@@ -22,7 +22,6 @@ def save(path: Path, store: Store, keys: IdempotencyKeys) -> None:
         "keys": {key: asdict(answer) for key, answer in keys.answers.items()},
     }
     write_private(path, json.dumps(document))
-    store.is_dirty = False
 
 
 def load(path: Path, store: Store, keys: IdempotencyKeys) -> None:

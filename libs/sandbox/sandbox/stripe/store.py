@@ -1,5 +1,6 @@
 """What the sandbox's Stripe holds: objects by kind and id, a clock that can be advanced, and its events."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,8 @@ class Store:
     usage: dict[str, dict[str, list[StripeObject]]] = field(default_factory=dict)
     # The same events by their identifier.
     identifiers: dict[str, StripeObject] = field(default_factory=dict)
-    is_dirty: bool = False
+    # Set by every change; whoever waits for it clears it.
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     _paused_at: int | None = None
 
     def now(self) -> int:
@@ -64,6 +66,10 @@ class Store:
         finally:
             self._paused_at = former
 
+    def touch(self) -> None:
+        """Say that something has changed."""
+        self.changed.set()
+
     def table(self, kind: str) -> dict[str, StripeObject]:
         """Return the objects of a kind, oldest first."""
         return self.tables.setdefault(kind, {})
@@ -74,7 +80,7 @@ class Store:
         table[obj["id"]] = obj
         if obj["object"] in _BOUNDED and len(table) > _MAX_EVENTS:
             del table[next(iter(table))]
-        self.is_dirty = True
+        self.touch()
         if event:
             self.emit(event, obj)
         return obj
@@ -103,7 +109,7 @@ class Store:
         """Change an object, and publish its events with what was before, if anything has changed."""
         before = public(obj)
         yield obj
-        self.is_dirty = True
+        self.touch()
         if changes := previous_attributes(before, public(obj)):
             for event in events:
                 self.emit(event, obj, changes)
@@ -130,6 +136,6 @@ class Store:
 
     def announce(self, event: StripeObject) -> None:
         """Tell whoever delivers events of one."""
-        self.is_dirty = True
+        self.touch()
         for listener in self.on_event:
             listener(event)

@@ -73,7 +73,7 @@ def delete_webhook_endpoint(store: Store, _: Params, endpoint_id: str) -> Stripe
     """Delete an endpoint."""
     store.get("webhook_endpoint", endpoint_id, "webhook_endpoint", in_path=True)
     del store.table("webhook_endpoint")[endpoint_id]
-    store.is_dirty = True
+    store.touch()
     return {"id": endpoint_id, "object": "webhook_endpoint", "deleted": True}
 
 
