@@ -3,13 +3,19 @@
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
+from billing_webhook.main import create_app
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sandbox.embedded import Postgres, Valkey, free_port
+from servicekit.database import Database
 from stripe import WebhookSignature
 from testkit.app import client
 from testkit.databases import Databases
+from testkit.live_server import serving
+
+from .stream_helpers import Noted, commit, reading
 
 FOLDER = Path(__file__).parents[1]
 BODY = (
@@ -93,3 +99,24 @@ async def test_goes_on_when_redis_comes_back(  # fixtures
     await redis.connection_pool.disconnect()
     await ran(("gpt", 1, 1))
     await runs(2)
+
+
+async def test_open_streams_wait_while_postgres_is_away(settings, issuer, own_postgres, tenant):
+    on = {"enable_billing": True, "enable_billing_stream": True, "run_workers": False}
+    headers = {"Authorization": f"Bearer {issuer.token(tenant_id=tenant, role='viewer')}"}
+    database = Database(settings.database_url, name="test")
+    with serving(create_app(settings.model_copy(update=on))) as url:
+        async with (
+            httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as viewer,
+            reading(viewer) as stream,
+        ):
+            await stream.next()
+            await commit(database, tenant, Noted(text="before"))
+            assert (await stream.event()).id == 1
+            own_postgres.stop()
+            refused = await viewer.get("/api/v1/billing/stream")
+            assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+            own_postgres.start()
+            await commit(database, tenant, Noted(text="after"))
+            assert (await stream.event()).id == 2
+    await database.close()
