@@ -31,6 +31,15 @@ Enforced by auth (`auth/access/sensitive_actions.py`), and by a test that walks 
 - **Machines**: whether API keys and service accounts may do it; otherwise they get 403 `people_only`.
 """
 
+BILLING = """\
+## Actions that change a subscription
+
+Enforced by billing-webhook (`billing_webhook/subscriptions/dependencies.py`): starting, changing, cancelling,
+pausing and resuming a subscription, checkout and portal sessions need `billing:manage`, a person (otherwise
+403 `people_only`) and a proof of identity within `AUTH_STEP_UP_MINUTES`, which the access token carries as
+`auth_time`; otherwise 401 `insufficient_user_authentication`, as above.
+"""
+
 
 def page() -> str:
     """Return the whole page (Markdown)."""
@@ -44,6 +53,7 @@ def page() -> str:
         "",
         *ceilings,
         "",
+        BILLING,
     ]
     return "\n".join(parts)
 

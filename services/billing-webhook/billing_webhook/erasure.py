@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from billing_webhook.models import Budget, Reservation, UsageEntry, UsageRecord
+from billing_webhook.models import Budget, Command, Customer, Reservation, UsageEntry, UsageRecord
 
 # Entries that were being written when the event arrived are committed long before.
 GRACE_PERIOD = timedelta(minutes=5)
@@ -36,10 +36,13 @@ def is_named(table: Ledger | type[Reservation]) -> ColumnElement[bool]:
 USER_HAS_ENTRIES = or_(
     *(exists().where(table.user_id == deleted_users.c.user_id) for table in (*LEDGERS, Reservation)),
     exists().where(Budget.scope_id == deleted_users.c.user_id, USER_BUDGET),
+    exists().where(Command.actor == deleted_users.c.user_id),
 )
 TENANT_HAS_ENTRIES = or_(
     *(exists().where(table.tenant_id == tenants.c.id, is_named(table)) for table in (*LEDGERS, Reservation)),
     exists().where(Budget.tenant_id == tenants.c.id),
+    exists().where(Command.tenant_id == tenants.c.id, Command.actor != ANONYMOUS_SUBJECT),
+    exists().where(Customer.tenant_id == tenants.c.id, Customer.billing_email.is_not(None)),
 )
 PENDING_TENANTS = erasure.purgeable_tenants().where(tenants.c.forgotten_at.is_(None))
 
@@ -74,6 +77,7 @@ async def erase(database: Database, column: str, ids: Sequence[Any]) -> int:
     """Anonymize the entries of these users or tenants in batches, and return the size of the largest."""
     async with database.begin() as db:
         await erase_limits(db, column, ids)
+        await erase_customers(db, column, ids)
     return max([await anonymize(database, table, getattr(table, column), ids) for table in LEDGERS])
 
 
@@ -83,6 +87,16 @@ async def erase_limits(db: AsyncSession, column: str, ids: Sequence[Any]) -> Non
     await db.execute(update(Reservation).where(*is_theirs).values(user_id=ANONYMOUS_SUBJECT))
     by_column = {"user_id": USER_BUDGET & Budget.scope_id.in_(ids), "tenant_id": Budget.tenant_id.in_(ids)}
     await db.execute(delete(Budget).where(by_column[column]))
+
+
+async def erase_customers(db: AsyncSession, column: str, ids: Sequence[Any]) -> None:
+    """Anonymize the commands of these users or tenants, and delete the addresses of customers."""
+    if column == "user_id":
+        await db.execute(update(Command).where(Command.actor.in_(ids)).values(actor=ANONYMOUS_SUBJECT))
+        return
+    anonymous = {"actor": ANONYMOUS_SUBJECT, "arguments": Command.arguments.op("-")("billing_email")}
+    await db.execute(update(Command).where(Command.tenant_id.in_(ids)).values(anonymous))
+    await db.execute(update(Customer).where(Customer.tenant_id.in_(ids)).values(billing_email=None))
 
 
 async def anonymize(

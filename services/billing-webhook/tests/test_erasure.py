@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from billing_webhook.models import Budget, Reservation, UsageEntry, UsageRecord
+from billing_webhook.models import Budget, Command, Customer, Reservation, UsageEntry, UsageRecord
 from servicekit import erasure_worker
 from servicekit.erasure import ANONYMOUS_SUBJECT
 from sqlalchemy import func, select, text
@@ -174,6 +174,31 @@ async def test_records_reservations_and_budgets_name_nobody_who_was_deleted(
             ]
             budgets = await db.scalar(select(func.count()).select_from(Budget).filter_by(tenant_id=tenant))
         return len(named) == 5 and {*named} == {ANONYMOUS_SUBJECT} and not budgets
+
+    await until(is_erased)
+
+
+async def test_commands_and_customers_name_nobody_of_a_tenant_that_is_over(
+    app, tenant, publish_event, delete_user, until
+):
+    ann, bob = f"user:{uuid4()}", f"user:{uuid4()}"
+    database = app.state.resources.database
+    arguments = {"plan_code": "starter", "billing_email": "ann@example.com"}
+    async with database.begin() as db:
+        db.add(Customer(stripe_customer_id="cus_1", tenant_id=tenant, billing_email="ann@example.com"))
+        for actor, owner in ((ann, tenant), (bob, uuid4())):
+            command = {"kind": "start", "state": "succeeded", "arguments": arguments, "facts": {}}
+            db.add(Command(tenant_id=owner, actor=actor, **command))
+    gone = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    await publish_event("auth.tenant.deleted.v1", tenant_id=tenant, version=2, purge_after=gone)
+    await delete_user(bob)
+
+    async def is_erased():
+        async with database.begin() as db:
+            actors = set(await db.scalars(select(Command.actor)))
+            [theirs] = await db.scalars(select(Command.arguments).filter_by(tenant_id=tenant))
+            email = await db.scalar(select(Customer.billing_email))
+        return actors == {ANONYMOUS_SUBJECT} and theirs == {"plan_code": "starter"} and email is None
 
     await until(is_erased)
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 import stripe
-from billing_webhook.models import BillingEvent, Customer, Invoice, Subscription
+from billing_webhook.models import BillingEvent, Customer, EntitlementVersion, Invoice, Subscription
 from billing_webhook.subscriptions import sync
 from billing_webhook.subscriptions.state import PlanOfPriceNotFound
 from servicekit.database import Database
@@ -83,6 +83,19 @@ async def test_what_changes_no_right_is_no_change_of_entitlements(apply, publish
     await apply(a_subscription())
     await apply(a_subscription(cancel_at_period_end=True))
     assert await published() == [*BOTH, "subscription.changed"]
+
+
+async def test_a_change_of_rights_is_a_new_version_of_the_entitlements(apply, database, tenant):
+    async def version():
+        async with database.begin() as db:
+            return (await db.get_one(EntitlementVersion, tenant)).version
+
+    await apply(a_subscription())
+    first = await version()
+    await apply(a_subscription(cancel_at_period_end=True))
+    assert await version() == first
+    await apply(a_subscription("pro"))
+    assert await version() == first + 1
 
 
 async def test_an_older_state_does_not_overwrite_a_newer_one(apply, now_has):

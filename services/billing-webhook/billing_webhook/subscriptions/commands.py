@@ -139,7 +139,8 @@ async def finish(
         if row.state == CommandState.PENDING:
             await execution.apply(db, services, row, result, started)
             row.state, row.finished_at, row.error = CommandState.SUCCEEDED, func.now(), None
-            logger.info("subscription command", extra={"command": str(row.id), "kind": row.kind})
+            fields = {"command": str(row.id), "kind": row.kind, "actor": row.actor}
+            logger.info("subscription command", extra={**fields, "tenant": str(row.tenant_id)})
     return row
 
 
