@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,8 +170,10 @@ async def send_usage(client: Client, records: Sequence[Mapping[str, Any]], outco
         for target, body, number in waiting:
             headers = {"Content-Type": "application/json"}
             while not await is_taken(client.http, target, body, headers, outcome):
-                await client.sign_in()
                 await asyncio.sleep(RETRY_SECONDS)
+                # Auth may be away, too.
+                with suppress(httpx.HTTPError):
+                    await client.sign_in()
             outcome.sent["usage records"] += number
 
     await asyncio.gather(*(send() for _ in range(CONCURRENCY // 4)))
