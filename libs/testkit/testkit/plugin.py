@@ -1,8 +1,9 @@
 """The pytest plugin: real servers, started once a worker process and emptied after each test."""
 
 import contextlib
+import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(anyio_backend, "testkit-backend")
     # Tests send more that makes no sense than a client may; those of this limit set it themselves.
     os.environ.setdefault("INVALID_REQUESTS_PER_MINUTE", "1000000")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector what is imported while collecting: it stays until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist comes next, and takes the groups as they are then
