@@ -53,10 +53,15 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, ...]]
 
 @cache
 def _adapter(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(parameter_type(name))
+
+
+def parameter_type(name: str) -> type:
+    """Return the SDK's type of an operation's parameters, made strict."""
     folder, _, resource = name.rpartition(".")
     module = import_module(".".join(filter(None, ["stripe.params", folder, f"_{resource}_params"])))
     class_name = "".join(part.capitalize() for part in f"{resource}_params".split("_"))
-    return TypeAdapter(_strict_dict(getattr(module, class_name)))
+    return _strict_dict(getattr(module, class_name))
 
 
 @cache

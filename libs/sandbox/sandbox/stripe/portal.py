@@ -32,7 +32,7 @@ _FEATURES: dict[str, StripeObject] = {
     },
 }
 _SUPPORTED = (
-    "active business_profile default_return_url name features.customer_update features.invoice_history "
+    "business_profile default_return_url name features.customer_update features.invoice_history "
     "features.payment_method_update features.subscription_cancel "
     "features.subscription_update login_page.enabled"
 )
@@ -146,7 +146,11 @@ OPERATIONS = [
     Operation("GET", _PATH, list_configurations, "billing_portal.configuration_list"),
     Operation("GET", f"{_PATH}/{{id}}", retrieve_configuration, "billing_portal.configuration_retrieve"),
     Operation(
-        "POST", f"{_PATH}/{{id}}", update_configuration, "billing_portal.configuration_update", _SUPPORTED
+        "POST",
+        f"{_PATH}/{{id}}",
+        update_configuration,
+        "billing_portal.configuration_update",
+        f"active {_SUPPORTED}",
     ),
     Operation(
         "POST",

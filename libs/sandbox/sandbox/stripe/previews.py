@@ -24,19 +24,30 @@ PREVIEW = (
 def preview_invoice(store: Store, params: Params) -> StripeObject:
     """Return the next invoice of a subscription, or the first of one that is not created."""
     details = params.get("subscription_details", {})
+    if "subscription" not in params and details.get("items"):
+        return _present(_of_new(store, params, details), details)
+    subscription = _subscription(store, params)
+    if subscription["status"] in ENDED:
+        raise _none_upcoming(subscription["customer"])
+    invoice = _of_subscription(store, subscription, details)
+    if not invoice["lines"]["data"]:
+        raise _none_upcoming(subscription["customer"])
+    return _present(invoice, details)
+
+
+def _subscription(store: Store, params: Params) -> StripeObject:
+    """Return the subscription that is asked for, or the customer's that renews first."""
     if "subscription" in params:
-        subscription = store.get("subscription", params["subscription"], "subscription")
-        if subscription["status"] in ENDED:
-            raise _none_upcoming(subscription["customer"])
-        invoice = _of_subscription(store, subscription, details)
-        if not invoice["lines"]["data"]:
-            raise _none_upcoming(subscription["customer"])
-        return _present(invoice, details)
+        return store.get("subscription", params["subscription"], "subscription")
     if "customer" not in params:
         raise missing_param("customer")
-    if not details.get("items"):
-        raise _none_upcoming(params["customer"])
-    return _present(_of_new(store, params, details), details)
+    customer = store.get("customer", params["customer"], "customer")
+    living = [
+        each for each in store.where("subscription", customer=customer["id"]) if each["status"] not in ENDED
+    ]
+    if not living:
+        raise _none_upcoming(customer["id"])
+    return min(living, key=lambda each: period_of(each)[1])
 
 
 def _none_upcoming(customer_id: str) -> StripeError:
@@ -46,6 +57,8 @@ def _none_upcoming(customer_id: str) -> StripeError:
 
 
 def _of_new(store: Store, params: Params, details: Params) -> StripeObject:
+    if "customer" not in params:
+        raise missing_param("customer")
     subscription = build_subscription(
         store,
         {

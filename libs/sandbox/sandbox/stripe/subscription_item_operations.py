@@ -10,7 +10,7 @@ from sandbox.stripe.subscription_updates import update_subscription
 
 _OF_ITEM = ("price", "quantity", "metadata")
 _OF_SUBSCRIPTION = ("payment_behavior", "proration_behavior", "proration_date")
-_SUPPORTED = " ".join((*_OF_ITEM, *_OF_SUBSCRIPTION, "off_session"))
+_SUPPORTED = " ".join((*_OF_ITEM, *_OF_SUBSCRIPTION))
 
 
 def _find(store: Store, item_id: str) -> tuple[StripeObject, StripeObject]:
@@ -68,7 +68,9 @@ OPERATIONS = [
     Operation("POST", _PATH, create_item, "subscription_item_create", f"subscription {_SUPPORTED}"),
     Operation("GET", _PATH, list_items, "subscription_item_list"),
     Operation("GET", f"{_PATH}/{{id}}", retrieve_item, "subscription_item_retrieve"),
-    Operation("POST", f"{_PATH}/{{id}}", update_item, "subscription_item_update", _SUPPORTED),
+    Operation(
+        "POST", f"{_PATH}/{{id}}", update_item, "subscription_item_update", f"{_SUPPORTED} off_session"
+    ),
     Operation(
         "DELETE",
         f"{_PATH}/{{id}}",

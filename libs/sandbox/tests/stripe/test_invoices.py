@@ -79,6 +79,14 @@ def test_a_preview_of_what_does_not_exist_yet(stripe: StripeClient) -> None:
     assert refused.value.code == "invoice_upcoming_none"
 
 
+def test_a_preview_for_a_customer_is_of_what_renews_first(stripe: StripeClient) -> None:
+    subscription = a_subscription(stripe)
+    yearly = [{"price": a_price(stripe, 9000, "year").id}]
+    customer = str(subscription.customer)
+    stripe.v1.subscriptions.create({"customer": customer, "items": yearly})  # type: ignore[typeddict-item]
+    assert stripe.v1.invoices.create_preview({"customer": customer}).total == 1000
+
+
 def test_a_preview_of_cancelling_and_of_a_trial_that_ends(stripe: StripeClient, clock: Clock) -> None:
     subscription = a_subscription(stripe)
     clock.advance(days=1)
