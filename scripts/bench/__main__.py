@@ -1,6 +1,11 @@
-"""Measure Acme beside a pipe, the bare Agents SDK, and Agno: see docs/benchmarks.md."""
+"""Measure Acme beside others (`chat`), or billing beside bare loops (`billing`): see docs/benchmarks.md."""
 
-from scripts.bench.commands import main
+import sys
+
+from scripts.bench import billing, commands
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["billing"]:
+        billing.main(sys.argv[2:])
+    else:
+        commands.main()
