@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -11,12 +11,17 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from servicekit.settings import ServiceSettings
 
 PROBE_SECONDS = 60
+# Of a process; whoever needs one more waits. redis-py's own pool refuses the hundred and first at once.
+MAX_CONNECTIONS = 100
+WAIT_SECONDS = 10
 
 
 def connect(settings: ServiceSettings) -> Redis:
     """Make the client: short timeouts, and two tries, so that a restart of Redis is not an error."""
-    pool = ConnectionPool.from_url(
+    pool = BlockingConnectionPool.from_url(
         settings.redis_url.get_secret_value(),
+        max_connections=MAX_CONNECTIONS,
+        timeout=WAIT_SECONDS,
         socket_connect_timeout=2,
         socket_timeout=10,
         health_check_interval=15,
