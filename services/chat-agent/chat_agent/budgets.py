@@ -53,9 +53,9 @@ class Budgets:
 
         Raises QuotaExceeded, BillingUnavailable.
         """
-        reservation = StartReservation(self, run, is_held=await self.apply_to(run.tenant_id))
+        reservation = StartReservation(self, run, is_reserved=await self.apply_to(run.tenant_id))
         try:
-            if reservation.is_held:
+            if reservation.is_reserved:
                 reservation.warnings = await self.client.reserve(run, START, model, messages=1)
             yield reservation
         except QuotaExceeded:
@@ -99,12 +99,12 @@ class StartReservation:
     budgets: Budgets
     run: RunRef
     warnings: Sequence[QuotaWarning] = ()
-    is_held: bool = False
+    is_reserved: bool = False
 
     def release(self) -> None:
         """Release it, since the run has not started."""
-        if self.is_held:
-            self.is_held = False
+        if self.is_reserved:
+            self.is_reserved = False
             self.budgets.settle(self.run, [START], messages=0, input_tokens=0, output_tokens=0)
 
 

@@ -50,7 +50,7 @@ class Billing:
         self.has_limits, self.is_soft, self.down, self.refused_call = True, False, False, None
         self.resets_in, self.limit_requests = MONTH, 0
 
-    def held(self, feature: str) -> int:
+    def reserved(self, feature: str) -> int:
         return sum(getattr(call, feature) for call in self.calls.values())
 
     def of_run(self, run_id: str) -> dict[str, Call]:
@@ -77,7 +77,7 @@ class Billing:
             for feature, limit in self.limits.items():
                 # The start of a run asks whether there is anything left.
                 least = amounts[feature] or (1 if body["messages"] else 0)
-                if least and self.held(feature) + least > limit:
+                if least and self.reserved(feature) + least > limit:
                     return self._refused(feature, limit, amounts[feature])
         self.calls[run_id, call] = Call(body, **amounts)
         return self._reserved()
@@ -97,12 +97,12 @@ class Billing:
             {
                 "feature": feature,
                 "scope": "tenant",
-                "used": str(self.held(feature)),
+                "used": str(self.reserved(feature)),
                 "limit": str(limit),
                 "resets_at": self._resets_at(),
             }
             for feature, limit in self.limits.items()
-            if self.held(feature) > limit
+            if self.reserved(feature) > limit
         ]
         return {"state": "reserved", "expires_at": self._resets_at(), "warnings": warnings}
 
@@ -113,7 +113,7 @@ class Billing:
             "scope": "tenant",
             "limit": str(limit),
             "used": "0",
-            "reserved": str(self.held(feature)),
+            "reserved": str(self.reserved(feature)),
             "requested": str(requested),
             "resets_at": self._resets_at(),
             "upgrade_url": "https://app.example.com/billing",

@@ -115,7 +115,7 @@ def test_of_200_requests_on_all_ways_in_as_many_start_as_the_budget_allows(
     answers = in_parallel([lambda call=call: call(caller, "Hello") for call in calls])
     statuses = sorted(answer.status_code for answer in answers)
     assert (sum(status in {200, 202} for status in statuses), statuses.count(402)) == (20, 180)
-    assert billing.held("messages") == 20
+    assert billing.reserved("messages") == 20
     assert len(caller.get(RUNS, params={"limit": 100}).json()["items"]) == 20
 
 
@@ -353,12 +353,12 @@ def test_releases_what_did_not_start(billing: Billing, caller: httpx.Client) -> 
     run = start_streaming_run(caller, ENDLESS)
     busy = {"message": "Hello", "conversation_id": run["conversation_id"], "on_conflict": "reject"}
     assert caller.post(CHAT, json=busy).status_code == 409
-    wait_for(lambda: billing.held("messages") == 1)
+    wait_for(lambda: billing.reserved("messages") == 1)
     key = {"Idempotency-Key": uuid4().hex}
     answers = [caller.post(CHAT, json={"message": "Hello"}, headers=key) for _ in range(2)]
     # The second is a replay: nothing is reserved for it, though nothing is left.
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert billing.held("messages") == 2
+    assert billing.reserved("messages") == 2
     assert cancel_run(caller, run).status_code == 200
 
 

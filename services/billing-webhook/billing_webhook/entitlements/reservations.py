@@ -209,8 +209,8 @@ async def close(db: AsyncSession, tenant_id: UUID, run_id: UUID) -> Sequence[Res
 
 def releases(reservations: Iterable[Reservation]) -> dict[CounterKey, Change]:
     """Return the changes of counters that release what reservations hold."""
-    held = (hold for reservation in reservations for hold in holds_of(reservation))
-    return without_zeros(counters.sum_changes((key, Change(reserved=-amount)) for key, amount in held))
+    holds = (hold for reservation in reservations for hold in holds_of(reservation))
+    return without_zeros(counters.sum_changes((key, Change(reserved=-amount)) for key, amount in holds))
 
 
 def without_zeros(changes: dict[CounterKey, Change]) -> dict[CounterKey, Change]:
