@@ -158,6 +158,13 @@ class Walk(RuleBasedStateMachine):
         body = {"plan_code": plan, "seat_count": seats, "auto_renew": renews}
         self.send("POST", "/subscription", {**body, "billing_email": f"{self.tenant}@example.com"})
 
+    @rule(plan=st.sampled_from(["starter", "pro"]), is_completed=st.booleans())
+    def check_out(self, plan: str, is_completed: bool) -> None:
+        pages = {"success_url": "https://app.example.com", "cancel_url": "https://app.example.com"}
+        self.send("POST", "/checkout-sessions", {"plan_code": plan, **pages})
+        if is_completed:
+            self.world.sandbox.complete_checkouts(self.customers)
+
     @rule(plan=st.sampled_from([None, "starter", "pro"]), seats=st.sampled_from([None, 1, 2, 5]))
     def change(self, plan: str | None, seats: int | None) -> None:
         self.send("PATCH", "/subscription", {"plan_code": plan, "seat_count": seats})

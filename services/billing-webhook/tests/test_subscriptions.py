@@ -342,3 +342,60 @@ async def test_a_command_for_what_stripe_has_ended_says_so(owner, sandbox, at_st
     gone = await owner.patch("subscription", json={"seat_count": 2})
     assert (gone.status_code, gone.json()["code"]) == (404, "subscription_not_found"), gone.text
     assert (await owner.get("subscription")).json()["plan_code"] == "free"
+
+
+CHECKOUT = {
+    "plan_code": "starter",
+    "success_url": "https://app.example.com/done",
+    "cancel_url": "https://app.example.com/back",
+}
+
+
+async def test_a_second_checkout_expires_the_first(owner, sandbox, customer):
+    headers = {"Idempotency-Key": str(uuid4())}
+    first = await ok(await owner.post("checkout-sessions", json=CHECKOUT, headers=headers), 201)
+    assert await ok(await owner.post("checkout-sessions", json=CHECKOUT, headers=headers), 201) == first
+    second = await ok(await owner.post("checkout-sessions", json={**CHECKOUT, "seat_count": 2}), 201)
+    sessions = sandbox.client.v1.checkout.sessions.list({"customer": customer().id}).data
+    assert {session.url for session in sessions if session.status == "open"} == {second["url"]}
+    assert sorted(session.status for session in sessions) == ["expired", "open"]
+    assert (await owner.get("subscription")).json()["plan_code"] == "free"
+
+
+async def test_no_checkout_for_a_tenant_with_a_subscription(owner):
+    await start(owner)
+    answer = await owner.post("checkout-sessions", json=CHECKOUT)
+    assert (answer.status_code, answer.json()["code"]) == (409, "subscription_already_exists")
+    not_a_page = await owner.post(
+        "checkout-sessions", json={**CHECKOUT, "success_url": "javascript:alert(1)"}
+    )
+    assert not_a_page.status_code == 422
+
+
+async def test_the_portal_is_for_customers(owner, sandbox):
+    back = {"return_url": "https://app.example.com/billing"}
+    missing = await owner.post("portal-sessions", json=back)
+    assert (missing.status_code, missing.json()["code"]) == (404, "customer_not_found")
+    sandbox.client.v1.billing_portal.configurations.create(
+        {"features": {"invoice_history": {"enabled": True}}}
+    )
+    await start(owner)
+    page = await ok(await owner.post("portal-sessions", json=back), 201)
+    assert page["url"].startswith(sandbox.url)
+
+
+async def test_what_was_begun_on_a_page_of_stripe_is_not_begun_again(owner, sandbox, customer, at_stripe):
+    await ok(await owner.post("checkout-sessions", json=CHECKOUT), 201)
+    sandbox.complete_checkouts([customer()])
+    # No webhook comes here.
+    again = await owner.post("subscription", json=STARTER)
+    assert (again.status_code, again.json()["code"]) == (409, "subscription_already_exists"), again.text
+    assert at_stripe().status == "trialing"
+    assert (await owner.get("subscription")).json()["plan_code"] == "starter"
+
+
+async def test_a_start_leaves_no_page_open_on_which_a_second_could_begin(owner, sandbox, customer, at_stripe):
+    await ok(await owner.post("checkout-sessions", json=CHECKOUT), 201)
+    await start(owner)
+    sandbox.complete_checkouts([customer()])
+    assert at_stripe().status == "trialing"

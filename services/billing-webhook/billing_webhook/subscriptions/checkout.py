@@ -1,5 +1,6 @@
 """Checkout and portal sessions: Stripe's pages to subscribe, and to change cards and addresses."""
 
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -7,7 +8,9 @@ import stripe
 
 from billing_webhook.models import Command
 from billing_webhook.services import BillingServices
-from billing_webhook.subscriptions import customers, prices
+from billing_webhook.subscriptions import customers, prices, sync
+from billing_webhook.subscriptions.errors import SubscriptionAlreadyExists
+from billing_webhook.subscriptions.state import ENDED, metadata
 
 # A trial that ends without a card ends the subscription, and the tenant falls back to the free plan.
 TRIAL_SETTINGS = {"end_behavior": {"missing_payment_method": "cancel"}}
@@ -24,7 +27,7 @@ async def send(services: BillingServices, command: Command) -> stripe.checkout.S
     arguments = command.arguments
     plan = prices.paid_plan(arguments["plan_code"])
     customer = await customers.ensure(services, command)
-    await expire_open(services, customer)
+    await require_no_other(services, command, customer)
     tags = customers.tags(command)
     params: Any = {
         "mode": "subscription",
@@ -44,7 +47,25 @@ async def expire_open(services: BillingServices, customer: str) -> None:
     """Expire the sessions of a customer that are open."""
     sessions = services.stripe.v1.checkout.sessions
     for session in (await sessions.list_async({"customer": customer, "status": "open"})).data:
-        await sessions.expire_async(session.id)
+        # One that was completed a moment ago has a subscription, which is found afterwards.
+        with suppress(stripe.InvalidRequestError):
+            await sessions.expire_async(session.id)
+
+
+async def require_no_other(services: BillingServices, command: Command, customer: str) -> None:
+    """Verify that nothing but this command has, or can get, a subscription for the customer.
+
+    What was begun on a page of Stripe we hear of later. Raises SubscriptionAlreadyExists.
+    """
+    await expire_open(services, customer)
+    params: Any = {"customer": customer, "limit": 100, "expand": ["data.latest_invoice"]}
+    for subscription in (await services.stripe.v1.subscriptions.list_async(params)).data:
+        if subscription.status not in ENDED and metadata(subscription).get("command_id") != str(command.id):
+            async with services.database.begin() as db:
+                await sync.apply_subscription(
+                    db, command.tenant_id, subscription, price_map=services.price_map
+                )
+            raise SubscriptionAlreadyExists
 
 
 async def open_portal(services: BillingServices, tenant_id: UUID, return_url: str) -> str:

@@ -93,6 +93,7 @@ async def send_start(services: BillingServices, command: Command) -> Result:
     arguments = command.arguments
     plan = prices.paid_plan(arguments["plan_code"])
     customer = await customers.ensure(services, command)
+    await checkout.require_no_other(services, command, customer)
     await customers.set_email(services, command, customer)
     params: Any = {
         "customer": customer,
