@@ -40,6 +40,13 @@ def script() -> Any:
     return loaded
 
 
+@cache
+def samples() -> set[str]:
+    """Find the samples that the repository shows; reading all of it takes more than a second."""
+    found: set[str] = script().samples()
+    return found
+
+
 def settings_class(service: str) -> type[ServiceSettings]:
     kind: type[ServiceSettings] = module(service, "settings").Settings
     return kind
@@ -84,13 +91,12 @@ def refusal(monkeypatch: pytest.MonkeyPatch, service: str, **changes: str) -> li
 
 
 def test_the_samples_are_those_that_the_repository_shows() -> None:
-    samples = script().samples()
     compose = set(re.findall(r"\$\{\w*(?:SECRET|PASSWORD|PEPPER|KEY|SALT):-([^}]+)\}", compose_file()))
     local = set(
         re.findall(r"development-only[\w-]*", (ROOT / "k8s/overlays/local/kustomization.yaml").read_text())
     )
-    assert compose | local <= samples
-    assert {"pepper of passwords", "re_sandbox", "sk-sandbox"} <= samples
+    assert compose | local <= samples()
+    assert {"pepper of passwords", "re_sandbox", "sk-sandbox"} <= samples()
 
 
 def compose_file() -> str:
@@ -99,7 +105,7 @@ def compose_file() -> str:
 
 def test_the_list_of_samples_is_current() -> None:
     written = script().LIST.read_text().split()
-    assert written == sorted(map(script().sample_secrets.digest, map(str.encode, script().samples())))
+    assert written == sorted(map(script().sample_secrets.digest, map(str.encode, samples())))
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -109,9 +115,8 @@ def test_starts_with_the_least_and_secrets_of_its_own(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_refuses_every_sample_in_every_secret(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
-    samples = script().samples()
     for name in secrets_of(service):
-        for sample in samples:
+        for sample in samples():
             for value in placed(name, sample):
                 messages = refusal(monkeypatch, service, **{name: value})
                 assert [one for one in messages if one.startswith(name)], (name, value)
@@ -150,11 +155,11 @@ def test_wants_secrets_of_our_own_making_to_be_long(monkeypatch: pytest.MonkeyPa
 def test_needs_no_samples_in_development(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
     key = "ZGV2ZWxvcG1lbnQtb25seS1zZWFsaW5nLWtleS0zMkI="
     development = {"ENVIRONMENT": "development", "DEBUG": "true"}
-    samples = {
+    values = {
         name: placed(name, key if "SEALING" in name or "ENCRYPTION" in name else "sandbox")[0]
         for name in secrets_of(service)
     }
-    assert refusal(monkeypatch, service, **development, **samples) == []
+    assert refusal(monkeypatch, service, **development, **values) == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -206,9 +211,9 @@ def said_on_failing(service: str, folder: Path, environment: dict[str, str]) -> 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_process_refuses_the_samples_and_shows_none(service: str, tmp_path: Path) -> None:
-    samples = {name: placed(name, "development-only-redis")[0] for name in secrets_of(service)}
+    values = {name: placed(name, "development-only-redis")[0] for name in secrets_of(service)}
 
-    output = said_on_failing(service, tmp_path, {**production_settings(service), **samples})
+    output = said_on_failing(service, tmp_path, {**production_settings(service), **values})
 
     assert set(NAMED.findall(output)) == set(secrets_of(service))
     assert "development-only" not in output
