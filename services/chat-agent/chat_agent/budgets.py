@@ -32,6 +32,8 @@ class Budgets:
         self._output_tokens = settings.billing_reserved_output_tokens
         # Whether a tenant has limits, and until when (monotonic) that holds.
         self._has_limits: dict[UUID, tuple[bool, float]] = {}
+        # One for all requests of a tenant that come at once.
+        self._lookups: dict[UUID, asyncio.Task[bool]] = {}
         self._settlements: set[asyncio.Task[None]] = set()
 
     async def apply_to(self, tenant_id: UUID) -> bool:
@@ -41,11 +43,23 @@ class Budgets:
         has_limits, expires_at = self._has_limits.get(tenant_id, (True, 0.0))
         if time.monotonic() < expires_at:
             return has_limits
+        lookup = self._lookups.get(tenant_id)
+        if lookup is None:
+            lookup = self._lookups[tenant_id] = asyncio.create_task(self._look_up(tenant_id))
+            lookup.add_done_callback(lambda task: self._forget_lookup(tenant_id, task))
+        return await asyncio.shield(lookup)
+
+    async def _look_up(self, tenant_id: UUID) -> bool:
         has_limits = await self.client.has_limits(tenant_id)
         if len(self._has_limits) >= MAX_CACHED:
             self._has_limits.clear()
         self._has_limits[tenant_id] = has_limits, time.monotonic() + CACHE_SECONDS
         return has_limits
+
+    def _forget_lookup(self, tenant_id: UUID, task: asyncio.Task[bool]) -> None:
+        del self._lookups[tenant_id]
+        if not task.cancelled():
+            task.exception()  # whoever still waits for it raises it
 
     @asynccontextmanager
     async def reserve_start(self, run: RunRef, model: str) -> AsyncIterator["StartReservation"]:
