@@ -47,19 +47,22 @@ async def test_an_event_that_never_came_is_fetched_and_processed(
     known, lost = make_event(created=NOW), make_event(created=NOW - 1)
     await post_event(known)
     api.lists[EVENTS] = [known, lost]
-    assert await run(backfill.backfill) == 1
+    # The service's own job may have come first.
+    assert await run(backfill.backfill) in {0, 1}
     assert {row.event_id for row in await settled("completed", number=2)} == {known["id"], lost["id"]}
     assert await status() == ["active"]
     assert await run(backfill.backfill) == 0
 
 
 async def test_the_worker_fetches_what_is_missing_once_in_a_quarter_of_an_hour(
-    api, customer, make_event, settled, execute, app, until, rows
+    api, customer, make_event, settled, execute, app, until
 ):
     api.has(a_subscription())
-    ran = "select * from stripe_cursors where name = 'events'"
-    await until(lambda: rows(ran))
-    before = api.requests.count(f"GET {EVENTS}")
+
+    async def has_listed():
+        return api.requests.count(f"GET {EVENTS}")
+
+    before = await until(has_listed)
     api.lists[EVENTS] = [make_event()]
     app.state.resources.database.wakeup("events").set()
     await execute(LATER)
