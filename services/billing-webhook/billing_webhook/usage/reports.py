@@ -34,7 +34,7 @@ from billing_webhook.usage.schemas import Reversal, UsageReport
 MAX_AGE = timedelta(days=35)
 MAX_AHEAD = timedelta(minutes=5)
 # What a reversal has in common with the record that it takes back.
-KEPT = (
+COPIED_COLUMNS = (
     "feature_key",
     "occurred_at",
     "source",
@@ -183,7 +183,7 @@ def reversal_of(
     if not assigned.is_adjustment:
         assigned = assigned._replace(period_start=original.period_start, is_adjustment=original.is_adjustment)
     return {
-        **{name: getattr(original, name) for name in KEPT},
+        **{name: getattr(original, name) for name in COPIED_COLUMNS},
         **assigned._asdict(),
         "quantity": -original.quantity,
         "reverses_id": original.id,
