@@ -1,9 +1,17 @@
 """The worst bodies that a client can send, brought to every route."""
 
+import pytest
 from billing_webhook.main import create_app
+from pydantic import SecretStr
 from testkit.app import running
 from testkit.request_costs import callers_of, costs, costs_table, find_uncounted_routes
 from testkit.worst_bodies import all_routes_with_body, find_unbounded
+
+
+@pytest.fixture
+def settings(settings, sandbox):
+    stripe = {"stripe_secret_key": SecretStr("sk_test_sandbox"), "stripe_api_base": sandbox.url}
+    return settings.model_copy(update=stripe)
 
 
 def changed(settings, **values):

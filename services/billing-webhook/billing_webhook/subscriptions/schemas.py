@@ -12,6 +12,7 @@ from billing_webhook.plans.catalog import FREE
 from billing_webhook.subscriptions.access import Access, AccessState, access
 
 PlanCode = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Email = Annotated[EmailStr, Field(max_length=254)]
 Seats = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -20,7 +21,7 @@ class SubscriptionStart(RequestModel):
 
     plan_code: PlanCode
     seat_count: Seats = 1
-    billing_email: EmailStr | None = None
+    billing_email: Email | None = None
     # False: it ends with its first period.
     auto_renew: bool = True
 
@@ -30,7 +31,7 @@ class SubscriptionChange(RequestModel):
 
     plan_code: PlanCode | None = None
     seat_count: Seats | None = None
-    billing_email: EmailStr | None = None
+    billing_email: Email | None = None
     auto_renew: bool | None = None
 
     @model_validator(mode="after")
