@@ -333,14 +333,18 @@ def test_a_replica_that_stood_still_changes_nothing_any_more(
 
 
 def test_a_replica_that_comes_too_late_to_store_its_answer_lets_the_run_go(
-    at, settings: Settings, other_services
+    at, settings: Settings, other_services, resume_model
 ) -> None:
-    with serving(create_app(settings)) as url:
-        received_events = started(at(url), {"message": "Hi [sandbox: tokens=40, rate=40/s]"}, most=10)
+    with serving(create_app(settings)) as url, ThreadPoolExecutor() as pool:
+        received_events = started(at(url), {"message": PAUSING}, most=3)
         run_id = received_events[0].data["run_id"]
         # As if the next attempt had opened its turn, and then been lost.
         other_services.attempts[run_id] = 2
-        whole = rest(at(url), run_id)
+        resume_model()
+        reading = pool.submit(rest, at(url), run_id)
+        # The next attempt asks the model again.
+        resume_model()
+        whole = reading.result()
     assert is_whole(whole)
     assert of_kind(whole, "run.resumed")
     run = row(settings, run_id)
