@@ -13,18 +13,18 @@ def set_cancellation(store: Store, subscription: StripeObject, params: Params) -
     if "cancel_at" in params and params.get("cancel_at_period_end"):
         message = "You may only specify one of these parameters: cancel_at, cancel_at_period_end."
         raise StripeError(message, "parameters_exclusive")
-    wanted: Any = params.get("cancel_at")
-    if isinstance(wanted, str) and wanted:
-        raise not_supported(f"cancel_at={wanted}", "cancel_at")
-    if wanted and wanted <= store.now():
+    cancel_at: Any = params.get("cancel_at")
+    if isinstance(cancel_at, str) and cancel_at:
+        raise not_supported(f"cancel_at={cancel_at}", "cancel_at")
+    if cancel_at and cancel_at <= store.now():
         raise StripeError("cancel_at must be in the future.", param="cancel_at")
     if "cancel_at_period_end" in params:
-        wanted = period_of(subscription)[1] if params["cancel_at_period_end"] else None
+        cancel_at = period_of(subscription)[1] if params["cancel_at_period_end"] else None
         subscription["cancel_at_period_end"] = params["cancel_at_period_end"]
     elif "cancel_at" in params:
         subscription["cancel_at_period_end"] = False
     else:
         return
-    subscription["cancel_at"] = wanted or None
-    subscription["canceled_at"] = (subscription["canceled_at"] or store.now()) if wanted else None
-    subscription["cancellation_details"]["reason"] = "cancellation_requested" if wanted else None
+    subscription["cancel_at"] = cancel_at or None
+    subscription["canceled_at"] = (subscription["canceled_at"] or store.now()) if cancel_at else None
+    subscription["cancellation_details"]["reason"] = "cancellation_requested" if cancel_at else None

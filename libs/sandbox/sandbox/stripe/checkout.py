@@ -144,12 +144,17 @@ def _customer_of(store: Store, session: StripeObject) -> StripeObject:
 def _subscribe(
     store: Store, session: StripeObject, customer: StripeObject, method: StripeObject | None
 ) -> StripeObject:
-    wanted = session["_params"].get("subscription_data", {})
+    subscription_data = session["_params"].get("subscription_data", {})
     items = [
         {"price": item["price"]["id"]} | ({} if item["quantity"] is None else {"quantity": item["quantity"]})
         for item in session["_items"]
     ]
-    params = {**wanted, "customer": customer["id"], "items": items, "payment_behavior": "error_if_incomplete"}
+    params = {
+        **subscription_data,
+        "customer": customer["id"],
+        "items": items,
+        "payment_behavior": "error_if_incomplete",
+    }
     if method:
         params["default_payment_method"] = method["id"]
     subscription = create_subscription(store, params)

@@ -97,7 +97,7 @@ async def clear_faults(api: ApiDep) -> None:
 @control.post("/payment_intents/{intent_id}/authenticate")
 async def pass_authentication(intent_id: str, api: ApiDep) -> StripeObject:
     """Pass the bank's authentication, as the customer would."""
-    return _shown(authenticate(api.store, intent_id))
+    return _public(authenticate(api.store, intent_id))
 
 
 @control.post("/charges/{charge_id}/dispute", status_code=201)
@@ -107,7 +107,7 @@ async def dispute_charge(
     reason: Literal["fraudulent", "product_not_received", "general"] = "fraudulent",
 ) -> StripeObject:
     """Dispute a charge, as the card's owner would."""
-    return _shown(charges.open_dispute(api.store, charge_id, reason))
+    return _public(charges.open_dispute(api.store, charge_id, reason))
 
 
 @control.post("/disputes/{dispute_id}/close")
@@ -115,7 +115,7 @@ async def decide_dispute(
     dispute_id: str, api: ApiDep, status: Literal["won", "lost"] = "lost"
 ) -> StripeObject:
     """Decide a dispute, as the bank would."""
-    return _shown(charges.close_dispute(api.store, dispute_id, status))
+    return _public(charges.close_dispute(api.store, dispute_id, status))
 
 
 class Completion(BaseModel):
@@ -126,27 +126,29 @@ class Completion(BaseModel):
 
 
 @control.post("/checkout/{session_id}/complete")
-async def complete_checkout(session_id: str, api: ApiDep, wanted: Completion | None = None) -> StripeObject:
+async def complete_checkout(
+    session_id: str, api: ApiDep, completion: Completion | None = None
+) -> StripeObject:
     """Complete a checkout session, as its customer would on the page."""
-    card = (wanted or Completion()).payment_method
-    return _shown(checkout.complete(api.store, session_id, card))
+    card = (completion or Completion()).payment_method
+    return _public(checkout.complete(api.store, session_id, card))
 
 
 @control.post("/events", status_code=201)
-async def publish_event(wanted: EventRequest, api: ApiDep) -> StripeObject:
+async def publish_event(event: EventRequest, api: ApiDep) -> StripeObject:
     """Publish an event that nothing here causes: `charge.refunded`, or a thin one (`v1.…`, `v2.…`)."""
-    obj = wanted.object or api.store.find(wanted.id or "")
-    if wanted.type.startswith(("v1.", "v2.")):
-        kind = obj["object"] if obj and wanted.id else None
-        thin = api.store.insert(thin_event(api.store, wanted.type, kind, wanted.id, wanted.data))
+    obj = event.object or api.store.find(event.id or "")
+    if event.type.startswith(("v1.", "v2.")):
+        kind = obj["object"] if obj and event.id else None
+        thin = api.store.insert(thin_event(api.store, event.type, kind, event.id, event.data))
         api.store.announce(thin)
-        return _shown(thin)
+        return _public(thin)
     if obj is None:
         raise StripeError("Name an existing object by its id, or give one.", param="id", status=404)
-    return _shown(api.store.emit(wanted.type, obj))
+    return _public(api.store.emit(event.type, obj))
 
 
-def _shown(obj: StripeObject) -> StripeObject:
+def _public(obj: StripeObject) -> StripeObject:
     return dict(public(obj))
 
 

@@ -102,12 +102,12 @@ def _show_subscription(
     store: Store, session_id: str, subscription: StripeObject, features: StripeObject
 ) -> str:
     names = ", ".join(product_name(store, item) for item in items_of(subscription))
-    shown = f"<p>{escape(names)}: {escape(subscription['status'])}</p>"
+    summary = f"<p>{escape(names)}: {escape(subscription['status'])}</p>"
     if not features["subscription_cancel"]["enabled"]:
-        return shown
+        return summary
     ends = subscription["cancel_at_period_end"]
     action, label = ("resume", "Do not cancel") if ends else ("cancel", "Cancel subscription")
-    return shown + _button(f"{session_id}/{subscription['id']}/{action}", label)
+    return summary + _button(f"{session_id}/{subscription['id']}/{action}", label)
 
 
 def _show_invoice(invoice: StripeObject) -> str:

@@ -53,9 +53,9 @@ def create_customer(store: Store, params: Params) -> StripeObject:
 def _set_default(store: Store, customer: StripeObject, params: Params) -> None:
     settings = params.get("invoice_settings", {})
     if "default_payment_method" in settings:
-        wanted = settings["default_payment_method"]
-        method = wanted and get_attached(
-            store, wanted, customer["id"], "invoice_settings[default_payment_method]"
+        method_id = settings["default_payment_method"]
+        method = method_id and get_attached(
+            store, method_id, customer["id"], "invoice_settings[default_payment_method]"
         )
         customer["invoice_settings"]["default_payment_method"] = method["id"] if method else None
 

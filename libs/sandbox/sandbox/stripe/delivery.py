@@ -61,7 +61,7 @@ class Deliverer:
         return [
             each["id"]
             for each in [*snapshots, *destinations]
-            if is_ping or any(fnmatchcase(kind, wanted) for wanted in each["enabled_events"])
+            if is_ping or any(fnmatchcase(kind, pattern) for pattern in each["enabled_events"])
         ]
 
     def _queue(self, event: StripeObject, endpoints: list[str]) -> None:
@@ -161,8 +161,8 @@ class Deliverer:
             self.store.touch()
 
     async def _post(self, http: httpx.AsyncClient, endpoint: StripeObject, event: StripeObject) -> int | None:
-        shown = notification_of(event) if event["object"] == "v2.core.event" else event
-        payload = json.dumps(public(shown), indent=2)
+        body = notification_of(event) if event["object"] == "v2.core.event" else event
+        payload = json.dumps(public(body), indent=2)
         # Receivers compare it with their own clock, which nobody advances.
         signature = WebhookSignature.generate_signature_header(payload, endpoint["_secret"], int(time.time()))
         headers = {

@@ -98,15 +98,15 @@ def refresh_all(store: Store) -> None:
 
 def refresh_entitlements(store: Store, customer_id: str) -> None:
     """Compute a customer's entitlements anew, and publish the summary if it has changed."""
-    wanted = _features_of(store, customer_id)
+    features = _features_of(store, customer_id)
     active = store.where("entitlements.active_entitlement", _customer=customer_id)
     before = sorted(each["lookup_key"] for each in active)
-    if before == sorted(feature["lookup_key"] for feature in wanted):
+    if before == sorted(feature["lookup_key"] for feature in features):
         return
     for gone in active:
-        if gone["feature"] not in {feature["id"] for feature in wanted}:
+        if gone["feature"] not in {feature["id"] for feature in features}:
             del store.table("entitlements.active_entitlement")[gone["id"]]
-    for feature in wanted:
+    for feature in features:
         if feature["lookup_key"] not in before:
             store.insert(
                 {

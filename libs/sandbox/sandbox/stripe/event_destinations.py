@@ -45,12 +45,12 @@ def create_destination(store: Store, params: Params) -> StripeObject:
 
 def _present(destination: StripeObject, params: Params) -> StripeObject:
     include = params.get("include", [])
-    shown = {
+    webhook = {
         name: destination[member]
         for name, member in (("signing_secret", "_secret"), ("url", "_url"))
         if f"webhook_endpoint.{name}" in include
     }
-    return {**destination, "webhook_endpoint": shown or None}
+    return {**destination, "webhook_endpoint": webhook or None}
 
 
 def _get(store: Store, destination_id: str) -> StripeObject:
@@ -75,8 +75,8 @@ def retrieve_destination(store: Store, params: Params, destination_id: str) -> S
 
 def list_destinations(store: Store, params: Params) -> StripeObject:
     """List destinations."""
-    shown = [_present(each, params) for each in store.table(KIND).values()]
-    return v2_page(shown, params, "/v2/core/event_destinations")
+    destinations = [_present(each, params) for each in store.table(KIND).values()]
+    return v2_page(destinations, params, "/v2/core/event_destinations")
 
 
 def delete_destination(store: Store, _: Params, destination_id: str) -> StripeObject:

@@ -49,15 +49,15 @@ def matches(obj: StripeObject, params: Params, *names: str) -> bool:
     return all(obj.get(name) == params[name] for name in names if name in params)
 
 
-def in_range(value: int, wanted: int | dict[str, int] | None) -> bool:
+def in_range(value: int, bounds: int | dict[str, int] | None) -> bool:
     """Whether a time is what `created` and the like ask for."""
-    if wanted is None:
+    if bounds is None:
         return True
-    if isinstance(wanted, int):
-        return value == wanted
+    if isinstance(bounds, int):
+        return value == bounds
     return (
-        value > wanted.get("gt", value - 1)
-        and value >= wanted.get("gte", value)
-        and value < wanted.get("lt", value + 1)
-        and value <= wanted.get("lte", value)
+        value > bounds.get("gt", value - 1)
+        and value >= bounds.get("gte", value)
+        and value < bounds.get("lt", value + 1)
+        and value <= bounds.get("lte", value)
     )

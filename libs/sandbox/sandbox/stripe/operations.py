@@ -43,13 +43,14 @@ class Operations:
 
     def match(self, method: str, path: str) -> tuple[Operation, list[str]]:
         """Return the operation for a request, and the ids in its path; raises StripeError."""
-        given = path.strip("/").split("/")
-        for each in self.by_shape.get((method, len(given)), ()):
+        segments = path.strip("/").split("/")
+        for each in self.by_shape.get((method, len(segments)), ()):
             if all(
-                part.startswith("{") or part == here for part, here in zip(each.segments, given, strict=True)
+                part.startswith("{") or part == here
+                for part, here in zip(each.segments, segments, strict=True)
             ):
                 return each, [
-                    here for part, here in zip(each.segments, given, strict=True) if part.startswith("{")
+                    here for part, here in zip(each.segments, segments, strict=True) if part.startswith("{")
                 ]
         message = (
             f"Unrecognized request URL ({method}: {path}). The Stripe sandbox does not have this operation; "

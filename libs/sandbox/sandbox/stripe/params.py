@@ -99,12 +99,12 @@ def _strict(annotation: Any, module: dict[str, Any]) -> Any:
 def _strict_union(members: tuple[Any, ...], module: dict[str, Any]) -> Any:
     # An enumeration is `Literal[…] | str`, as there may be new values some day; Stripe refuses unknown ones.
     is_closed = any(get_origin(each) is Literal and get_args(each) != ("",) for each in members)
-    kept = [
+    accepted = [
         _strict(each, module)
         for each in members
         if get_origin(each) is not UntypedStripeObject and not (each is str and is_closed)
     ]
-    return Union[tuple(kept)]  # noqa: UP007 as many members as there are
+    return Union[tuple(accepted)]  # noqa: UP007 as many members as there are
 
 
 def _list_from_indexes(value: Any) -> Any:
@@ -125,12 +125,12 @@ def _to_stripe_error(errors: list[ErrorDetails], params: Params) -> StripeError:
     if kind == "literal_error":
         expected = error["ctx"]["expected"].replace("'", "")
         return StripeError(f"Invalid {param}: must be one of {expected}", param=param)
-    wanted = _KINDS.get(kind.split("_")[0], "object" if "dict" in kind or "mapping" in kind else "array")
+    expected = _KINDS.get(kind.split("_")[0], "object" if "dict" in kind or "mapping" in kind else "array")
     if error["input"] == "":
-        message = f"You passed an empty string for '{param}'. It must be a valid {wanted}."
+        message = f"You passed an empty string for '{param}'. It must be a valid {expected}."
         return StripeError(message, "parameter_invalid_empty", param)
-    code = "parameter_invalid_integer" if wanted == "integer" else None
-    return StripeError(f"Invalid {wanted}: {error['input']}", code, param)
+    code = "parameter_invalid_integer" if expected == "integer" else None
+    return StripeError(f"Invalid {expected}: {error['input']}", code, param)
 
 
 def _rank(kind: str) -> int:

@@ -6,8 +6,8 @@ _MAX_LINES = 44
 
 def text_pdf(lines: list[str]) -> bytes:
     """Return a PDF that shows these lines, as many as a page holds."""
-    shown = [_escape(line) for line in lines[:_MAX_LINES]]
-    text = b"\n".join(b"(" + line + b") Tj T*" for line in shown)
+    escaped = [_escape(line) for line in lines[:_MAX_LINES]]
+    text = b"\n".join(b"(" + line + b") Tj T*" for line in escaped)
     content = b"BT /F1 11 Tf %d TL 50 780 Td\n%s\nET" % (_LINE_HEIGHT, text)
     return _document(
         [

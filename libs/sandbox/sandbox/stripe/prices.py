@@ -124,10 +124,10 @@ def _recurring(params: Params) -> StripeObject | None:
 
 
 def _amount_members(params: Params, name: str) -> StripeObject:
-    given = params.get(name, params.get(f"{name}_decimal"))
-    if given is None:
+    value = params.get(name, params.get(f"{name}_decimal"))
+    if value is None:
         return {name: None, f"{name}_decimal": None}
-    amount = Decimal(given)
+    amount = Decimal(value)
     if amount < 0 or -int(amount.as_tuple().exponent) > 12:
         raise StripeError("An amount is at least 0, with at most 12 decimals.", param=name)
     is_whole = amount == amount.to_integral_value()
@@ -173,13 +173,13 @@ def list_prices(store: Store, params: Params) -> StripeObject:
     keys = params.get("lookup_keys")
     if keys and len(keys) > _MAX_LOOKUP_KEYS:
         raise StripeError(f"You can list at most {_MAX_LOOKUP_KEYS} lookup keys.", param="lookup_keys")
-    wanted = params.get("recurring", {})
+    filters = params.get("recurring", {})
     prices = [
         price
         for price in store.table("price").values()
         if matches(price, params, "active", "currency", "product", "type")
         and (keys is None or price["lookup_key"] in keys)
-        and matches(price["recurring"] or {}, wanted, *wanted)
+        and matches(price["recurring"] or {}, filters, *filters)
         and in_range(price["created"], params.get("created"))
     ]
     return page(prices, params, "/v1/prices")

@@ -54,9 +54,9 @@ def plan_change(store: Store, subscription: StripeObject, params: Params) -> Cha
         usage = [] if is_trial else usage_lines(store, subscription, period_of(subscription)[0], now)
         lines = [*usage, *advance_lines(store, new, start, end)]
         return Change(new, prorations, lines, True, None, now)
-    kept = subscription["trial_end"] if is_trial else None
+    trial_end = subscription["trial_end"] if is_trial else None
     lines = prorations_of(store, old, new, moment) if prorates else []
-    return Change(new, lines, [], False, kept, subscription["billing_cycle_anchor"])
+    return Change(new, lines, [], False, trial_end, subscription["billing_cycle_anchor"])
 
 
 def _restarts(subscription: StripeObject, params: Params, new: list[StripeObject]) -> bool:
@@ -68,13 +68,13 @@ def _restarts(subscription: StripeObject, params: Params, new: list[StripeObject
 
 
 def _new_trial_end(params: Params, now: int) -> int | None:
-    wanted = params.get("trial_end", "now")
-    if wanted == "now":
+    trial_end = params.get("trial_end", "now")
+    if trial_end == "now":
         return None
-    if wanted <= now:
+    if trial_end <= now:
         message = "Invalid timestamp: must be an integer Unix timestamp in the future."
         raise StripeError(message, "invalid_trial_end", "trial_end")
-    return int(wanted)
+    return int(trial_end)
 
 
 def _proration_date(subscription: StripeObject, params: Params, now: int) -> int:

@@ -80,8 +80,8 @@ def _apply(store: Store, subscription: StripeObject, params: Params, change: Cha
     for name in ("payment_settings", "cancellation_details"):
         subscription[name] |= params.get(name, {})
     if "pause_collection" in params:
-        wanted = params["pause_collection"] or None
-        subscription["pause_collection"] = wanted and {"resumes_at": None, **wanted}
+        pause = params["pause_collection"] or None
+        subscription["pause_collection"] = pause and {"resumes_at": None, **pause}
     if "trial_settings" in params:
         subscription["trial_settings"]["end_behavior"] |= params["trial_settings"]["end_behavior"]
     subscription["items"] = items_list(subscription["id"], change.items)
@@ -129,15 +129,15 @@ def pause_subscription(store: Store, params: Params, subscription_id: str) -> St
         message = f"You cannot pause a subscription that is {subscription['status']}."
         raise StripeError(message, param="subscription")
     now, start = store.now(), period_of(subscription)[0]
-    wanted = params.get("bill_for", {})
-    unused = wanted.get("unused_time_from", {}).get("type", "now")
+    bill_for = params.get("bill_for", {})
+    unused = bill_for.get("unused_time_from", {}).get("type", "now")
     lines = []
     if unused != "none" and subscription["status"] != "trialing":
         moment = now if unused == "now" else start
         lines += [
             line for item in items_of(subscription) for line in proration_lines(store, item, None, moment)
         ]
-    if wanted.get("outstanding_usage_through", {}).get("type", "now") == "now":
+    if bill_for.get("outstanding_usage_through", {}).get("type", "now") == "now":
         lines += usage_lines(store, subscription, start, now)
     if params.get("invoicing_behavior", "pending_invoice_item") == "pending_invoice_item":
         add_pending(store, subscription["customer"], lines, subscription["id"])

@@ -98,13 +98,13 @@ def _trial_end(params: Params, now: int) -> int | None:
         raise not_supported("billing_cycle_anchor together with a trial", "billing_cycle_anchor")
     if days := params.get("trial_period_days", 0):
         return now + int(days) * _DAY
-    wanted = params.get("trial_end", "now")
-    if wanted == "now":
+    trial_end = params.get("trial_end", "now")
+    if trial_end == "now":
         return None
-    if wanted <= now:
+    if trial_end <= now:
         message = "Invalid timestamp: must be an integer Unix timestamp in the future."
         raise StripeError(message, "invalid_trial_end", "trial_end")
-    return int(wanted)
+    return int(trial_end)
 
 
 def _first_end(item: StripeObject, anchor: int, now: int) -> int:
@@ -210,10 +210,10 @@ def list_subscriptions(store: Store, params: Params) -> StripeObject:
     return page(subscriptions, params, "/v1/subscriptions")
 
 
-def _has_status(subscription: StripeObject, wanted: str) -> bool:
+def _has_status(subscription: StripeObject, status_filter: str) -> bool:
     status = str(subscription["status"])
     return {"all": True, "ended": status in ENDED, "living": status not in ENDED}.get(
-        wanted, status == wanted
+        status_filter, status == status_filter
     )
 
 
