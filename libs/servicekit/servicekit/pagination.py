@@ -43,7 +43,7 @@ def paginate(  # noqa: PLR0913  # what a page is made of
     Raise InvalidCursor.
     """
     order = (time, row_id)
-    if cursor:
+    if cursor is not None:
         start = tuple_(*read_cursor(cursor, BY_TIME, str, str))
         query = query.where(tuple_(*order) < start if newest_first else tuple_(*order) > start)
     return query.order_by(*(one.desc() if newest_first else one for one in order)).limit(limit + 1)

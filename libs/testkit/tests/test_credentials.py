@@ -6,10 +6,31 @@ from testkit.contract_documents import app_of, services
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 RUNS = "runs agents for the caller; what they may call is in the caller's own token"
+TENANT = "/api/v1/billing/tenants/{tenant_id}"
+CALL = "/internal/v1/tenants/{tenant_id}/reservations/{run_id}/calls/{call}"
+STRIPE_PAGE = "opens a page of Stripe for the tenant's own customer"
+SUBSCRIPTION = "changes what the tenant pays for; needs a fresh proof, see docs/permissions.md"
+USAGE = "writes down what the tenant has used"
 # Why none of them yields a credential or a right. One that does belongs into a table as auth has it.
 ROUTES = {
     "billing-webhook": {
-        "POST /webhooks/stripe": "takes what Stripe has signed; writes down who pays for what"
+        f"POST {TENANT}/budgets": "limits what the tenant may use",
+        f"PATCH {TENANT}/budgets/{{budget_id}}": "changes a limit",
+        f"DELETE {TENANT}/budgets/{{budget_id}}": "removes a limit",
+        f"POST {TENANT}/checkout-sessions": STRIPE_PAGE,
+        f"POST {TENANT}/portal-sessions": STRIPE_PAGE,
+        f"POST {TENANT}/subscription": SUBSCRIPTION,
+        f"PATCH {TENANT}/subscription": SUBSCRIPTION,
+        f"POST {TENANT}/subscription/cancel": SUBSCRIPTION,
+        f"POST {TENANT}/subscription/pause": SUBSCRIPTION,
+        f"POST {TENANT}/subscription/preview": "computes what a change would cost",
+        f"POST {TENANT}/subscription/resume": SUBSCRIPTION,
+        f"POST {TENANT}/usage": USAGE,
+        f"POST {TENANT}/usage/batch": USAGE,
+        f"POST {TENANT}/usage/records/{{record_id}}/reverse": USAGE,
+        f"PUT {CALL}": "reserves what a run may use",
+        f"POST {CALL}/settle": "replaces a reservation with what was used",
+        "POST /webhooks/stripe": "takes what Stripe has signed; writes down who pays for what",
     },
     "chat-agent": {
         "POST /api/v1/agents/chat": RUNS,

@@ -27,6 +27,7 @@ async def test_sends_again_and_voids_the_link_before(auth):
     assert (await auth.post("email/send", email="ANN@example.com")).status_code == 202
     first, second = await auth.mail_tokens()
     assert [event["type"] for event in await auth.events()] == [
+        "auth.tenant.created.v1",
         "auth.user.registered.v1",
         "auth.email.requested.v1",
         "auth.email.requested.v1",

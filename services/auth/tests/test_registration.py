@@ -31,13 +31,16 @@ async def test_makes_an_account_and_a_tenant_that_it_owns(auth):
 
 async def test_tells_whoever_sends_mail_what_to_confirm(auth):
     await auth.register(display_name="Ann")
-    event, email = await auth.events()
+    created, event, email = await auth.events()
     user = await auth.database.fetchrow(
         "select users.id, tenant_id from users join memberships on user_id = users.id"
     )
+    tenant = str(user["tenant_id"])
+    assert (created["type"], created["subject"]) == ("auth.tenant.created.v1", f"tenant:{tenant}")
+    assert json.loads(created["data"]) == {"tenant_id": tenant}
     assert event["type"] == "auth.user.registered.v1"
     assert (event["subject"], event["tenant_id"]) == (f"user:{user['id']}", user["tenant_id"])
-    assert json.loads(event["data"]) == {"user_id": event["subject"], "tenant_id": str(user["tenant_id"])}
+    assert json.loads(event["data"]) == {"user_id": event["subject"], "tenant_id": tenant}
     assert (email["type"], email["subject"]) == ("auth.email.requested.v1", event["subject"])
     [token] = await auth.mail_tokens()
     assert token not in email["data"]
@@ -59,7 +62,7 @@ async def test_never_changes_an_account_that_is_in_use(auth):
     before = await auth.database.fetch("select * from users, tenants")
     await auth.register(password=OTHER_PASSWORD, tenant_name="Not Ann's")
     assert await auth.database.fetch("select * from users, tenants") == before
-    assert len(await auth.events()) == 2
+    assert len(await auth.events()) == 3
     assert (await auth.sign_in(password=OTHER_PASSWORD)).status_code == 401
 
 

@@ -12,8 +12,10 @@ def code(answer):
     return answer.status_code, answer.json()["code"]
 
 
-async def told(auth):
-    return [event for event in await auth.events() if event["type"].startswith("auth.tenant.")]
+async def status_events(auth):
+    """The events of tenants' status, without those of their creation."""
+    events = [event for event in await auth.events() if event["type"].startswith("auth.tenant.")]
+    return [event for event in events if event["type"] != "auth.tenant.created.v1"]
 
 
 async def another(auth, bundle, name="Second"):
@@ -189,7 +191,7 @@ async def test_nobody_gets_into_a_suspended_tenant_until_an_owner_takes_it_up_ag
     answer = await auth.ask("POST", path, elsewhere)
     assert (answer.status_code, answer.json()["status"]) == (200, "active")
     assert (await auth.sign_in("bob@example.com")).status_code == 200
-    assert [(event["type"], event["data"]) for event in await told(auth)] == [
+    assert [(event["type"], event["data"]) for event in await status_events(auth)] == [
         ("auth.tenant.suspended.v1", data(owner, 2)),
         ("auth.tenant.reactivated.v1", data(owner, 3)),
     ]
@@ -252,7 +254,7 @@ async def test_an_operator_suspends_and_no_owner_undoes_it(auth, monkeypatch, ca
     assert (await auth.sign_in(tenant_id=owner["tenant_id"])).status_code == 200
     assert await run(monkeypatch, auth, "suspend", "nobody") == 1
     assert "Tenant not found" in capsys.readouterr().err
-    assert [event["type"] for event in await told(auth)] == [
+    assert [event["type"] for event in await status_events(auth)] == [
         "auth.tenant.suspended.v1",
         "auth.tenant.reactivated.v1",
     ]
@@ -266,7 +268,7 @@ async def test_what_an_owner_suspended_an_operator_can_hold_closed(auth, monkeyp
     await run(monkeypatch, auth, "suspend", owner["tenant_id"])
     path = f"tenants/{owner['tenant_id']}/reactivate"
     assert code(await auth.ask("POST", path, await auth.session())) == (403, "tenant_suspended_by_operator")
-    assert len(await told(auth)) == 1
+    assert len(await status_events(auth)) == 1
 
 
 async def test_a_deleted_tenant_is_closed_at_once_its_slug_free_and_its_rows_gone_when_it_is_time(
@@ -281,7 +283,7 @@ async def test_a_deleted_tenant_is_closed_at_once_its_slug_free_and_its_rows_gon
     assert code(await auth.sign_in(tenant_id=owner["tenant_id"])) == (401, "invalid_credentials")
     eve = await auth.somebody("eve@example.com")
     assert (await auth.ask("GET", "tenants/current", eve)).json()["slug"] == "ann-s-bakery"
-    [event] = await told(auth)
+    [event] = await status_events(auth)
     assert event["type"] == "auth.tenant.deleted.v1"
     kept = await auth.database.fetchrow("select * from tenants where id = $1", owner["tenant_id"])
     assert timedelta(days=29) < kept["purge_after"] - datetime.now(UTC) < timedelta(days=31)

@@ -17,9 +17,10 @@ async def test_sends_events_to_the_stream_that_others_read(auth, start, redis):
     await auth.register(display_name="Ann")
     await start(run_workers=True)
     entries: list[Any] = []
-    while len(entries) < 2:
+    while len(entries) < 3:
         [(_, entries)] = await redis.xread({"events:auth": "0"}, block=10_000)
-    event, email = [ReceivedEvent.decode(fields) for _, fields in entries]
+    created, event, email = [ReceivedEvent.decode(fields) for _, fields in entries]
+    assert (created.type, created.data) == ("auth.tenant.created.v1", {"tenant_id": str(event.tenant_id)})
     assert (event.type, event.source) == ("auth.user.registered.v1", "acme/auth")
     assert event.subject == event.data["user_id"]
     assert str(event.tenant_id) == event.data["tenant_id"]
