@@ -1,6 +1,7 @@
 """The front of the API: authentication, parameters, idempotency, faults, expansion and answers."""
 
 import asyncio
+import inspect
 import json
 import logging
 from dataclasses import dataclass, field
@@ -30,7 +31,9 @@ class DroppedConnection(Response):
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Close the connection, or where the server hides it, leave the answer unfinished."""
-        if transport := getattr(getattr(receive, "__self__", None), "transport", None):
+        # Instrumentation wraps what the server passes.
+        server = getattr(inspect.unwrap(receive), "__self__", None)
+        if transport := getattr(server, "transport", None):
             transport.abort()
             return
         headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
