@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -31,14 +32,23 @@ class DroppedConnection(Response):
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Close the connection, or where the server hides it, leave the answer unfinished."""
-        # Instrumentation wraps what the server passes.
-        server = getattr(inspect.unwrap(receive), "__self__", None)
-        if transport := getattr(server, "transport", None):
+        if transport := _transport_below(receive):
             transport.abort()
             return
         headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"{", "more_body": True})
+
+
+def _transport_below(receive: Any) -> Any:
+    # Middleware and instrumentation wrap what the server passes, in methods and in closures.
+    while receive is not None:
+        owner = getattr(receive, "__self__", None)
+        if transport := getattr(owner, "transport", None):
+            return transport
+        nonlocals = inspect.getclosurevars(receive).nonlocals
+        receive = getattr(owner, "_receive", None) or nonlocals.get("receive")
+    return None
 
 
 @dataclass(frozen=True)
