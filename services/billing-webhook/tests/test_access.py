@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from billing_webhook.subscriptions.access import AccessState, access
+from billing_webhook.access import AccessState, access
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 

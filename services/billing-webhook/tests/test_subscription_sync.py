@@ -10,18 +10,10 @@ import stripe
 from billing_webhook.models import BillingEvent, Customer, EntitlementVersion, Invoice, Subscription
 from billing_webhook.subscriptions import sync
 from billing_webhook.subscriptions.state import PlanOfPriceNotFound
-from servicekit.database import Database
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from .stripe_objects import MONTH, NOW, a_subscription, an_invoice, an_item
-
-
-@pytest.fixture
-async def database(settings):
-    database = Database(settings.database_url, name="test")
-    yield database
-    await database.close()
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook.entitlements import counters, plan, schemas, versions
+from billing_webhook import entitlement_versions
+from billing_webhook.entitlements import counters, plan, schemas
 from billing_webhook.entitlements.counters import Change
 from billing_webhook.entitlements.quotas import Quota, budgets_of, quota_of_budget
 from billing_webhook.errors import BudgetAlreadyExists, BudgetNotFound, TooManyBudgets
@@ -40,7 +41,7 @@ async def create(db: AsyncSession, tenant_id: UUID, new: schemas.NewBudget) -> s
     quota = await current_quota(db, budget)
     used = await sum_of_ledger(db, budget, quota)
     await counters.apply(db, {quota.key: Change(used=used)})
-    await versions.increment(db, tenant_id)
+    await entitlement_versions.increment(db, tenant_id)
     return await summarise(db, budget)
 
 
@@ -93,14 +94,14 @@ async def change(
         setattr(budget, name, value)
     await db.flush()
     await db.refresh(budget)
-    await versions.increment(db, tenant_id)
+    await entitlement_versions.increment(db, tenant_id)
     return await summarise(db, budget)
 
 
 async def delete(db: AsyncSession, tenant_id: UUID, budget_id: UUID) -> None:
     """Delete a budget; raises BudgetNotFound."""
     await db.delete(await find(db, tenant_id, budget_id))
-    await versions.increment(db, tenant_id)
+    await entitlement_versions.increment(db, tenant_id)
 
 
 async def find(db: AsyncSession, tenant_id: UUID, budget_id: UUID) -> Budget:

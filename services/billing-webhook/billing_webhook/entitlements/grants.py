@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing_webhook import entitlement_versions
 from billing_webhook.billing_events.publish import publish
-from billing_webhook.entitlements import counters, plan, versions
+from billing_webhook.entitlements import counters, plan
 from billing_webhook.errors import FeatureNotFound, GrantNotFound
 from billing_webhook.events import EntitlementsChanged
 from billing_webhook.models import EntitlementGrant
@@ -65,7 +66,7 @@ async def list_all(db: AsyncSession, tenant_id: UUID) -> Sequence[EntitlementGra
 
 async def announce(db: AsyncSession, tenant_id: UUID) -> None:
     """Make caches out of date, and publish that entitlements have changed."""
-    await versions.increment(db, tenant_id)
+    await entitlement_versions.increment(db, tenant_id)
     current = await plan.of_tenant(db, tenant_id, datetime.now(UTC))
     changed = EntitlementsChanged(tenant_id=tenant_id, plan_code=current.plan.code, status=current.status)
     await publish(db, changed, tenant_id=tenant_id)

@@ -10,10 +10,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing_webhook.access import Access, access_at
 from billing_webhook.entitlements.periods import Period, anchored_period, month_of
 from billing_webhook.models import EntitlementGrant, Subscription
 from billing_webhook.plans.catalog import FREE, Plan, catalog
-from billing_webhook.subscriptions.access import Access, AccessState, access
 
 LONGEST_MONTH = timedelta(days=31)
 
@@ -66,7 +66,7 @@ class TenantPlans:
         """Return the plan at a time; without a subscription it is the free one, by calendar month."""
         current = next((each for each in self.subscriptions if covers(each, time)), None)
         # Of what has ended by now it matters only which period it had.
-        level = Access.FREE if current is None else access(access_state(current), time)
+        level = Access.FREE if current is None else access_at(current, time)
         if current is None or (level is Access.FREE and current.ended_at is None):
             free = catalog().plan(FREE)
             return TenantPlan(free, month_of(time), level, grants=self.grants_at(time))
@@ -108,19 +108,6 @@ async def of_tenant(db: AsyncSession, tenant_id: UUID, time: datetime) -> Tenant
 def covers(subscription: Subscription, time: datetime) -> bool:
     """Return whether a subscription was there at a time."""
     return subscription.started_at <= time and (subscription.ended_at is None or time < subscription.ended_at)
-
-
-def access_state(subscription: Subscription) -> AccessState:
-    """Return what of a subscription decides on access."""
-    return AccessState(
-        status=subscription.status,
-        trial_end=subscription.trial_end,
-        cancel_at=subscription.cancel_at,
-        pause_behavior=subscription.pause_behavior,
-        pause_resumes_at=subscription.pause_resumes_at,
-        past_due_since=subscription.past_due_since,
-        ended_at=subscription.ended_at,
-    )
 
 
 def period_of(subscription: Subscription, time: datetime) -> Period:

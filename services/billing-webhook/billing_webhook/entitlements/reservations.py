@@ -15,6 +15,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing_webhook.access import Access
 from billing_webhook.entitlements import counters, plan, quotas, refusals
 from billing_webhook.entitlements.counters import Change, CounterKey
 from billing_webhook.entitlements.pricing import cost
@@ -29,7 +30,6 @@ from billing_webhook.errors import ReservationConflict, ReservationNotFound, Sub
 from billing_webhook.models import Reservation
 from billing_webhook.quantities import to_text
 from billing_webhook.settings import Settings
-from billing_webhook.subscriptions.access import Access
 
 LIFETIME = timedelta(minutes=15)
 REQUESTED = ("user_id", "api_key_id", "agent", "model", "messages", "input_tokens", "output_tokens")

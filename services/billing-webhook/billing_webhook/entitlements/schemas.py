@@ -8,9 +8,9 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from servicekit.schemas import RequestModel
 
+from billing_webhook.access import Access
 from billing_webhook.entitlements.periods import Interval
 from billing_webhook.quantities import ExactDecimal, Quantity
-from billing_webhook.subscriptions.access import Access
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=0, lt=2**53, strict=True)]

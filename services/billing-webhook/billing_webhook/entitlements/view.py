@@ -9,14 +9,15 @@ from redis.asyncio import Redis
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook.entitlements import cache, plan, versions
+from billing_webhook import entitlement_versions
+from billing_webhook.access import Access
+from billing_webhook.entitlements import cache, plan
 from billing_webhook.entitlements.counters import TENANT_SCOPE, ZERO, Change
 from billing_webhook.entitlements.plan import TenantPlan
 from billing_webhook.entitlements.schemas import Definition, Entitlement, Entitlements, FeatureDefinition
 from billing_webhook.errors import EntitlementNotFound
 from billing_webhook.models import Customer, StripeObject, UsageTotal
 from billing_webhook.plans.catalog import catalog
-from billing_webhook.subscriptions.access import Access
 
 SEATS = "seats"
 
@@ -51,7 +52,7 @@ async def define(db: AsyncSession, redis: Redis, tenant_id: UUID) -> Definition:
     """Return what a tenant may use at most: from the cache, or from the database."""
     now = datetime.now(UTC)
     # The version first: what is read after it is at least as new.
-    version = await versions.current(db, tenant_id)
+    version = await entitlement_versions.current(db, tenant_id)
     if cached := await cache.get(redis, tenant_id, version, now):
         return cached
     current = await plan.of_tenant(db, tenant_id, now)

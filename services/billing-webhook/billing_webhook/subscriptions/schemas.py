@@ -7,9 +7,9 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, EmailStr, Field, HttpUrl, model_validator
 from servicekit.schemas import RequestModel
 
+from billing_webhook.access import Access, access_at
 from billing_webhook.models import Customer, Invoice, Subscription
 from billing_webhook.plans.catalog import FREE
-from billing_webhook.subscriptions.access import Access, AccessState, access
 
 PlanCode = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Email = Annotated[EmailStr, Field(max_length=254)]
@@ -119,7 +119,7 @@ class SubscriptionView(BaseModel):
             tenant_id=tenant_id,
             plan_code=row.plan_code,
             status=row.status,
-            access=access(access_state(row), datetime.now(UTC)),
+            access=access_at(row, datetime.now(UTC)),
             seat_count=row.seats,
             billing_email=customer and customer.billing_email,
             auto_renew=not (row.cancel_at_period_end or row.cancel_at),
@@ -132,19 +132,6 @@ class SubscriptionView(BaseModel):
             past_due_since=row.past_due_since,
             version=row.version,
         )
-
-
-def access_state(row: Subscription) -> AccessState:
-    """Return the parts of a subscription that decide on access."""
-    return AccessState(
-        status=row.status,
-        trial_end=row.trial_end,
-        cancel_at=row.cancel_at,
-        pause_behavior=row.pause_behavior,
-        pause_resumes_at=row.pause_resumes_at,
-        past_due_since=row.past_due_since,
-        ended_at=row.ended_at,
-    )
 
 
 class InvoiceView(BaseModel):

@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing_webhook import entitlement_versions
 from billing_webhook.billing_events.publish import publish
 from billing_webhook.events import (
     EntitlementsChanged,
@@ -22,7 +23,7 @@ from billing_webhook.events import (
     SubscriptionChanged,
     TenantEvent,
 )
-from billing_webhook.models import Customer, EntitlementVersion, Invoice, Subscription
+from billing_webhook.models import Customer, Invoice, Subscription
 from billing_webhook.plans.catalog import FREE
 from billing_webhook.subscriptions.state import at, id_of, invoice_values, subscription_values
 
@@ -268,18 +269,11 @@ async def tenant_of_customer(db: AsyncSession, customer: str | stripe.Customer) 
 async def publish_changed(db: AsyncSession, row: Subscription, *, entitling: bool) -> None:
     """Publish that a subscription has changed and, if it did, what the tenant may use."""
     if entitling:
-        await outdate_entitlements(db, row.tenant_id)
+        # Before `publish`, which others lock after it, too.
+        await entitlement_versions.increment(db, row.tenant_id)
     fields = SubscriptionChanged.model_fields.keys() - {"subscription_id"}
     values = {name: getattr(row, name) for name in fields}
     await publish(db, SubscriptionChanged(subscription_id=row.id, **values), tenant_id=row.tenant_id)
     if entitling:
         changed = EntitlementsChanged(tenant_id=row.tenant_id, plan_code=row.plan_code, status=row.status)
         await publish(db, changed, tenant_id=row.tenant_id)
-
-
-async def outdate_entitlements(db: AsyncSession, tenant_id: UUID) -> None:
-    """Take the next version of a tenant's entitlements; before `publish`, which others lock after it, too."""
-    # As `entitlements.versions` does, whose package imports this one.
-    first = insert(EntitlementVersion).values(tenant_id=tenant_id, version=1)
-    following = {"version": EntitlementVersion.version + 1}
-    await db.execute(first.on_conflict_do_update(index_elements=["tenant_id"], set_=following))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from billing_webhook.models import Subscription
+
 GRACE_PERIOD = timedelta(days=7)
 PAID_STATUSES = frozenset({"active", "trialing", "past_due"})
 
@@ -33,6 +35,20 @@ class AccessState:
     pause_resumes_at: datetime | None = None
     past_due_since: datetime | None = None
     ended_at: datetime | None = None
+
+
+def access_at(subscription: Subscription, time: datetime) -> Access:
+    """Return the access that a stored subscription gives at a time."""
+    state = AccessState(
+        status=subscription.status,
+        trial_end=subscription.trial_end,
+        cancel_at=subscription.cancel_at,
+        pause_behavior=subscription.pause_behavior,
+        pause_resumes_at=subscription.pause_resumes_at,
+        past_due_since=subscription.past_due_since,
+        ended_at=subscription.ended_at,
+    )
+    return access(state, time)
 
 
 def access(state: AccessState, now: datetime) -> Access:
