@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 import stripe
+from billing_webhook import entitlement_versions
 from billing_webhook.main import create_app
 from billing_webhook.stripe_events.fixtures import lint
 from billing_webhook.stripe_events.handlers import HANDLERS
@@ -91,6 +92,29 @@ async def test_a_fixture_passes_the_route_and_its_handler(api, execute, tenant, 
     )
     assert (await post_event(event)).json() == {"received": True, "duplicate": False}
     assert {row.attempts for row in await settled("completed")} <= {1, 2}
+
+
+GRANTED = "entitlements.active_entitlement_summary.updated"
+
+
+async def test_features_that_stripe_grants_are_a_new_version(
+    api, database, execute, tenant, post_event, settled
+):
+    async def version():
+        async with database.begin() as db:
+            return await entitlement_versions.current(db, tenant)
+
+    event = EVENTS[GRANTED]
+    api.lists["/v1/entitlements/active_entitlements"] = event["data"]["object"]["entitlements"]["data"]
+    await execute(
+        "insert into customers (stripe_customer_id, tenant_id) values (:id, :tenant)",
+        id=CUSTOMER,
+        tenant=tenant,
+    )
+    before = await version()
+    await post_event(event)
+    await settled("completed")
+    assert await version() == before + 1
 
 
 STORY = {

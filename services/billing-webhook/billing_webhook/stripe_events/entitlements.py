@@ -3,6 +3,7 @@
 import stripe
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing_webhook import entitlement_versions
 from billing_webhook.billing_events.publish import publish
 from billing_webhook.events import EntitlementsChanged
 from billing_webhook.stripe_events.handling import Handling, change_state
@@ -16,6 +17,7 @@ async def apply(db: AsyncSession, about: Handling) -> None:
     customer = about.event.customer or about.event.subject.id or about.event.id
     if not await change_state(db, about, state, customer):
         return
+    await entitlement_versions.increment(db, about.tenant)
     if subscription := await sync.current(db, about.tenant):
         changed = EntitlementsChanged(
             tenant_id=about.tenant, plan_code=subscription.plan_code, status=subscription.status
