@@ -42,7 +42,7 @@ def plan_change(store: Store, subscription: StripeObject, params: Params) -> Cha
     is_trial = subscription["status"] == "trialing"
     is_paid_for = subscription["status"] in _PAID_FOR
     prorates = params.get("proration_behavior", "create_prorations") != "none" and is_paid_for
-    trial_end = _new_trial_end(params, now)
+    trial_end = new_trial_end(params, now)
     if trial_end:
         prorations = _credits(store, old, moment) if prorates else []
         _move_period(new, now, trial_end)
@@ -67,7 +67,8 @@ def _restarts(subscription: StripeObject, params: Params, new: list[StripeObject
     return ends_trial or anchor.get("type") == "now" or (changes_interval and not is_trial)
 
 
-def _new_trial_end(params: Params, now: int) -> int | None:
+def new_trial_end(params: Params, now: int) -> int | None:
+    """Return the end of the trial that the parameters name; None: it ends now, or there is none."""
     trial_end = params.get("trial_end", "now")
     if trial_end == "now":
         return None

@@ -13,6 +13,7 @@ from sandbox.stripe.payments import NO_METHOD, refusal_of
 from sandbox.stripe.periods import period_end, period_start
 from sandbox.stripe.setup_intents import create_setup_intent
 from sandbox.stripe.store import Store
+from sandbox.stripe.subscription_changes import new_trial_end
 from sandbox.stripe.subscription_items import build_item, check_items, items_list
 from sandbox.stripe.subscription_status import ENDED, set_status
 
@@ -98,13 +99,7 @@ def _trial_end(params: Params, now: int) -> int | None:
         raise not_supported("billing_cycle_anchor together with a trial", "billing_cycle_anchor")
     if days := params.get("trial_period_days", 0):
         return now + int(days) * _DAY
-    trial_end = params.get("trial_end", "now")
-    if trial_end == "now":
-        return None
-    if trial_end <= now:
-        message = "Invalid timestamp: must be an integer Unix timestamp in the future."
-        raise StripeError(message, "invalid_trial_end", "trial_end")
-    return int(trial_end)
+    return new_trial_end(params, now)
 
 
 def _first_end(item: StripeObject, anchor: int, now: int) -> int:
