@@ -52,8 +52,8 @@ class StripeApi:
                 "message": "No such object",
             }
             return JSONResponse({"error": missing}, 404)
-        wanted = EXPANDED & found.keys() & set(request.query_params.values())
-        expanded = {name: self.objects.get(found[name], found[name]) for name in wanted}
+        expanded = EXPANDED & found.keys() & set(request.query_params.values())
+        expanded = {name: self.objects.get(found[name], found[name]) for name in expanded}
         return JSONResponse({**found, **expanded})
 
 

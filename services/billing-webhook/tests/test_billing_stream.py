@@ -386,9 +386,7 @@ async def test_is_off_unless_it_is_turned_on(settings, on, open_client, tenant) 
             assert (await anonymous.get(f"{url}{STREAM}")).status_code == 401
 
 
-async def test_without_replay_a_client_is_told_that_it_has_missed_something(
-    on, database, tenant, open_client
-) -> None:
+async def test_without_replay_a_reset_says_that_events_are_missing(on, database, tenant, open_client) -> None:
     await commit(database, tenant, *notes("one", "two"))
     with serving(create_app(on.model_copy(update={"enable_billing_stream_replay": False}))) as url:
         client = open_client(url, tenant)

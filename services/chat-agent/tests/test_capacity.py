@@ -54,7 +54,7 @@ async def holder(replica: tuple[Database, httpx.AsyncClient]) -> AsyncIterator[C
     await asyncio.gather(*(one.task for one in holders), return_exceptions=True)
 
 
-async def test_who_finds_all_connections_busy_is_told_when_to_come_again(replica, holder) -> None:
+async def test_busy_connections_are_429_with_retry_after(replica, holder) -> None:
     for holding in (first := [holder() for _ in range(CONNECTIONS)]):
         await holding.holds.wait()
     # They are before us in the queue, and each lets the next one in.
@@ -69,7 +69,7 @@ async def test_who_finds_all_connections_busy_is_told_when_to_come_again(replica
     assert 5 <= int(answer.headers["Retry-After"]) <= 10
 
 
-async def test_who_finds_a_database_that_does_not_answer_is_told_so(replica, holder) -> None:
+async def test_a_database_that_does_not_answer_is_503(replica, holder) -> None:
     for holding in [holder() for _ in range(CONNECTIONS)]:
         await holding.holds.wait()
     answer = await replica[1].post("/api/v1/chat/stream", json={"message": "Hi"})

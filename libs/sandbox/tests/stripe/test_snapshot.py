@@ -20,8 +20,8 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         events = len(stripe.v1.events.list({"limit": 100}).data)
     with serving(create_stripe(tmp_path)) as url:
         stripe = client(url)
-        kept = stripe.v1.subscriptions.retrieve(subscription.id, {"expand": ["latest_invoice"]})
-        assert (kept.status, kept.latest_invoice.total) == ("active", 700)
+        restored = stripe.v1.subscriptions.retrieve(subscription.id, {"expand": ["latest_invoice"]})
+        assert (restored.status, restored.latest_invoice.total) == ("active", 700)
         assert len(stripe.v1.events.list({"limit": 100}).data) == events
         assert stripe.v1.customers.create({"name": "Ada"}, key).id == customer.id
         price = stripe.v1.prices.list({"lookup_keys": ["kept"]}).data[0]
