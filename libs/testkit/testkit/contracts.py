@@ -45,7 +45,6 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from schemathesis.transport import get as get_transport
 from servicekit.auth.api_keys import SCOPE as API_KEYS
 from servicekit.auth.permissions import PERMISSIONS
 
@@ -56,10 +55,6 @@ from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.openapi_diff import METHODS
 from testkit.pacts import ON_BEHALF_OF, TENANT, USER
-
-# Schemathesis imports its transports with the first request. Deep in Hypothesis' stack, where its hooks run
-# while the garbage collector does, CPython 3.11 fails now and then to parse a module.
-get_transport(None)
 
 CHECKS = [
     not_a_server_error,
