@@ -265,7 +265,12 @@ def person(url: str, issuer: Issuer) -> Iterator[Callable[..., httpx.Client]]:
         token = issuer.token(tenant_id=tenant_id, subject=subject, role=role, **machine)
         clients.append(
             httpx.Client(
-                base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=NO_AUTHORITIES
+                base_url=url,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=30,
+                verify=NO_AUTHORITIES,
+                # Threads share it, and one may close as expired what another was just about to use again.
+                limits=httpx.Limits(max_keepalive_connections=0),
             )
         )
         return clients[-1]
