@@ -53,9 +53,15 @@ def revoke(redis_url: str) -> Callable[[str, str], None]:
     return lambda kind, name: asyncio.run(revoked(kind, name))
 
 
-def started(received: Iterator[Any]) -> Any:
-    """Hear a run until it says something."""
-    return next(event for event in received if event.type == "message.delta")
+def started(answer: httpx.Response) -> Iterator[Any]:
+    """Read a stream until the answer begins, and return the rest of its events."""
+    assert answer.status_code == 200, answer.read()
+    received, before = events(answer.iter_lines()), []
+    for event in received:
+        if event.type == "message.delta":
+            return received
+        before.append(event)
+    raise AssertionError(f"the stream ended before the answer began: {before}")
 
 
 @pytest.mark.parametrize("message", [SLOWLY, ENDLESS], ids=["talking", "silent"])
@@ -66,8 +72,7 @@ def test_a_session_that_ends_closes_its_streams_and_no_others(signed_in, revoke,
     run = start_streaming_run(again, message)
     path = f"{RUNS}/{run['id']}/events"
     with ann.stream("GET", path) as answer, again.stream("GET", path) as other:
-        received, others = events(answer.iter_lines()), events(other.iter_lines())
-        started(received)
+        received, others = started(answer), events(other.iter_lines())
         revoke("session", ended)
         received_events = [event.type for event in received]
         assert not TERMINAL & {*received_events}
@@ -92,8 +97,7 @@ def test_the_end_of_every_session_closes_the_streams_of_all_that_were_proved_bef
             await publish(redis, [format_entry("session", "*", now - DAY_SECONDS)])
 
     with old.stream("GET", path) as answer:
-        received = events(answer.iter_lines())
-        started(received)
+        received = started(answer)
         asyncio.run(end_every_session())
         assert not TERMINAL & {event.type for event in received}
         assert old.get(path).status_code == 401
@@ -145,8 +149,7 @@ def test_an_api_key_that_is_revoked_closes_its_streams(settings, auth_url, revok
         ) as machine,
         machine.stream("POST", STREAM, json={"message": SLOWLY}) as answer,
     ):
-        received = events(answer.iter_lines())
-        started(received)
+        received = started(answer)
         revoke("client", "ak.1")
         assert not TERMINAL & {event.type for event in received}
         assert machine.post(f"{RUNS}/{answer.headers['acme-run-id']}/cancel").status_code == 200
