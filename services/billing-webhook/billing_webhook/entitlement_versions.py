@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook.models import EntitlementVersion, Subscription
+from billing_webhook.models import EntitlementVersion
 
 
 async def increment(db: AsyncSession, tenant_id: UUID) -> None:
@@ -20,8 +20,6 @@ async def increment(db: AsyncSession, tenant_id: UUID) -> None:
 
 
 async def current(db: AsyncSession, tenant_id: UUID) -> int:
-    """Return the version; it grows with every change of a grant, a budget or a subscription."""
-    own = select(EntitlementVersion.version).where(EntitlementVersion.tenant_id == tenant_id)
-    subscriptions = select(func.sum(Subscription.version)).where(Subscription.tenant_id == tenant_id)
-    total = func.coalesce(own.scalar_subquery(), 0) + func.coalesce(subscriptions.scalar_subquery(), 0)
-    return int((await db.execute(select(total))).scalar_one())
+    """Return the version; it grows with every change of what the tenant may use."""
+    query = select(EntitlementVersion.version).where(EntitlementVersion.tenant_id == tenant_id)
+    return await db.scalar(query) or 0

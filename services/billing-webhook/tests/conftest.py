@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from billing_webhook import entitlement_versions
 from billing_webhook.main import create_app
 from billing_webhook.models import Subscription
 from billing_webhook.settings import Settings
@@ -14,7 +15,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 from sandbox.stripe.app import create_stripe
 from servicekit.database import Database
-from sqlalchemy import text
+from sqlalchemy import text, update
 from stripe import WebhookSignature
 from testkit.app import client, running
 from testkit.eventually import until_async
@@ -115,8 +116,21 @@ def subscribe(app: FastAPI, tenant: UUID) -> Callable[..., Awaitable[None]]:
         }
         async with app.state.resources.database.begin() as db:
             db.add(Subscription(**{**proper, **columns}))
+            await entitlement_versions.increment(db, tenant)
 
     return add
+
+
+@pytest.fixture
+def change_subscription(app: FastAPI, tenant: UUID) -> Callable[..., Awaitable[None]]:
+    """Change the tenant's subscription, as an event of Stripe does."""
+
+    async def change(**columns: Any) -> None:
+        async with app.state.resources.database.begin() as db:
+            await db.execute(update(Subscription).where(Subscription.tenant_id == tenant).values(columns))
+            await entitlement_versions.increment(db, tenant)
+
+    return change
 
 
 @pytest.fixture

@@ -149,22 +149,17 @@ async def test_thresholds_are_published_once_in_a_period(settings, app, tenant, 
 
 
 async def test_a_payment_that_is_due_ends_what_costs_after_a_week_of_grace(
-    app, tenant, subscribe, entitlement, start
+    subscribe, change_subscription, entitlement, start
 ):
     await subscribe(plan_code="starter", status="past_due", past_due_since=NOW - 6 * DAY)
     assert (await start()).status_code == 200
     assert (await entitlement())["has_access"]
 
-    async def change(**columns):
-        change = {**columns, "version": Subscription.version + 1}
-        async with app.state.resources.database.begin() as db:
-            await db.execute(update(Subscription).where(Subscription.tenant_id == tenant).values(change))
-
-    await change(past_due_since=NOW - 8 * DAY)
+    await change_subscription(past_due_since=NOW - 8 * DAY)
     refused = await start()
     assert (refused.status_code, refused.json()["code"]) == (402, "subscription_read_only")
     assert not (await entitlement())["has_access"]
-    await change(status="unpaid")
+    await change_subscription(status="unpaid")
     answer = await entitlement()
     assert (answer["has_access"], answer["limit"]) == (True, "100")
 
@@ -204,7 +199,9 @@ def test_access_by_status_and_day(columns, days, plan, access):
     assert (current.plan.code, current.access) == (plan, access)
 
 
-async def test_an_upgrade_counts_at_once_and_a_new_period_resets(app, tenant, subscribe, entitlement, report):
+async def test_an_upgrade_counts_at_once_and_a_new_period_resets(
+    subscribe, change_subscription, entitlement, report
+):
     await report(100)
     assert not (await entitlement())["has_access"]
     await subscribe(plan_code="starter", started_at=NOW, current_period_start=NOW, current_period_end=NEXT)
@@ -212,10 +209,8 @@ async def test_an_upgrade_counts_at_once_and_a_new_period_resets(app, tenant, su
     assert (answer["limit"], answer["used"], answer["has_access"]) == ("5000", "0", True)
     await report(7)
     # No webhook has told of the period that has begun, and no worker has run.
-    async with app.state.resources.database.begin() as db:
-        ended = {"current_period_start": NOW - 40 * DAY, "current_period_end": NOW - 10 * DAY}
-        change = {**ended, "started_at": NOW - 40 * DAY, "version": Subscription.version + 1}
-        await db.execute(update(Subscription).where(Subscription.tenant_id == tenant).values(change))
+    start = NOW - 40 * DAY
+    await change_subscription(current_period_start=start, current_period_end=NOW - 10 * DAY, started_at=start)
     answer = await entitlement()
     assert answer["used"] == "0"
     assert datetime.fromisoformat(answer["resets_at"]) > NOW

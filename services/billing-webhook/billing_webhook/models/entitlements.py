@@ -90,7 +90,7 @@ class EntitlementGrant(Base):
 
 
 class EntitlementVersion(Base):
-    """A number that grows with each change of a tenant's plan, grants or budgets."""
+    """A number that grows with each change of a tenant's subscription, grants or budgets."""
 
     __tablename__ = "entitlement_versions"
 

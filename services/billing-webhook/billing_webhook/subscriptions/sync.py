@@ -40,6 +40,7 @@ ENTITLING = frozenset(
         "pause_behavior",
         "pause_resumes_at",
         "past_due_since",
+        "ended_at",
     }
 )
 
