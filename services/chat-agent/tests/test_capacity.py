@@ -2,24 +2,31 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from chat_agent.api import start_run
 from chat_agent.main import create_app
+from chat_agent.runs import leases
 from chat_agent.settings import Settings
 from servicekit.database import Database
 from sqlalchemy import text
 from testkit.app import client, running
+from testkit.databases import query
+from testkit.eventually import until
 from testkit.issuer import Issuer
 
 CONNECTIONS = 2
+LEASE_SECONDS = 2
+LEASE = "select attempt, lease_expires_at from runs where id = $1"
 
 
 @pytest.fixture
 async def replica(settings: Settings, issuer: Issuer) -> AsyncIterator[tuple[Database, httpx.AsyncClient]]:
     """A replica with few connections, and somebody's client of it."""
-    small = settings.model_copy(update={"database_pool_size": CONNECTIONS // 2, "run_workers": False})
+    few = {"database_pool_size": CONNECTIONS // 2, "run_lease_seconds": LEASE_SECONDS, "run_workers": False}
+    small = settings.model_copy(update=few)
     token = issuer.token(tenant_id=uuid4(), subject=f"user:{uuid4()}", role="member")
     async with running(create_app(small)) as app, client(app, token) as http:
         yield app.state.resources.database, http
@@ -74,3 +81,33 @@ async def test_a_database_that_does_not_answer_is_503(replica, holder) -> None:
         await holding.holds.wait()
     answer = await replica[1].post("/api/v1/chat/stream", json={"message": "Hi"})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+async def test_a_run_that_cannot_start_in_time_is_429_and_leaves_nothing(
+    replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, http = replica
+    run = (await http.post("/api/v1/runs", json={"message": "Hi"})).json()
+    monkeypatch.setattr(start_run, "START_TIMEOUT_SECONDS", 0.5)
+    request = {"message": "Hi again", "conversation_id": run["conversation_id"]}
+    async with database.begin() as session:
+        await leases.lock_conversation(session, UUID(run["conversation_id"]))
+        answer = await http.post("/api/v1/chat/stream", json=request)
+    assert (answer.status_code, answer.json()["code"]) == (429, "run_capacity_exceeded")
+    assert 5 <= int(answer.headers["Retry-After"]) <= 10
+    assert [one["id"] for one in (await http.get("/api/v1/runs")).json()["items"]] == [run["id"]]
+
+
+async def test_leases_are_renewed_while_requests_use_all_connections(replica, holder, settings) -> None:
+    database = settings.database_url.get_secret_value()
+    run = await replica[1].post("/api/v1/runs", json={"message": "Hi [sandbox: tokens=40, pause-after=20]"})
+    for holding in [holder() for _ in range(CONNECTIONS)]:
+        await holding.holds.wait()
+    (begun,) = await asyncio.to_thread(query, database, LEASE, run.json()["id"])
+
+    def is_renewed() -> bool:
+        (now,) = query(database, LEASE, run.json()["id"])
+        later = now["lease_expires_at"] - begun["lease_expires_at"]
+        return later.total_seconds() > LEASE_SECONDS and now["attempt"] == begun["attempt"]
+
+    await asyncio.to_thread(until, is_renewed)

@@ -1,4 +1,4 @@
-"""Keeps the leases of the runs that are worked on here, and takes those that nobody works on any more."""
+"""Renew the leases of this replica's runs, and claim runs that no replica executes."""
 
 import logging
 import math
@@ -38,7 +38,7 @@ class LeaseRenewer(LoopWorker):
             for active in manager.active.values():
                 active.log.wake_readers()
         if runs := dict(manager.active):
-            async with manager.database.begin() as session:
+            async with manager.lease_database.begin() as session:
                 renewed = await leases.renew(session, manager.lease, list(runs))
             for run_id, active in runs.items():
                 attempt, stop = renewed.get(run_id, (0, None))
@@ -63,11 +63,11 @@ class RunClaimer(LoopWorker):
     async def begin(self) -> None:
         """Delay claims after an outage, while no lease could be renewed."""
         self._waiting_since = time.monotonic() if self._failures else -math.inf
-        await self._manager.database.ping()
+        await self._manager.lease_database.ping()
 
     async def step(self) -> float:
         """Claim runs that are due, and start them."""
-        async with self._manager.database.begin() as session:
+        async with self._manager.lease_database.begin() as session:
             due_in = await leases.seconds_until_due(session)
         now, ttl = time.monotonic(), self._manager.lease.ttl.total_seconds()
         if now - self._expected_at > self._interval * 3:
@@ -86,11 +86,11 @@ class RunClaimer(LoopWorker):
         manager = self._manager
         if manager.is_closing:
             return []
-        async with manager.database.begin() as session:
+        async with manager.lease_database.begin() as session:
             claimed = await leases.claim_expired(session, manager.lease, MAX_CLAIMED)
             conversations = await leases.conversations_with_next(session, MAX_CLAIMED)
         for conversation_id in conversations:
-            async with manager.database.begin() as session:
+            async with manager.lease_database.begin() as session:
                 run = await leases.start_next_queued(session, conversation_id, manager.lease)
             claimed += [run] if run is not None else []
         if len(claimed) >= MAX_CLAIMED:

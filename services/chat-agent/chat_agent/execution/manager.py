@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from servicekit import context
 from servicekit.app import Resources
 from servicekit.auth.tokens import Principal
+from servicekit.database import Database
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -41,6 +42,8 @@ tracer = trace.get_tracer(__name__)
 
 # Runs that are about to end may still do so when the process is told to stop.
 FINISH_SECONDS = 5.0
+# And as many again when both are in use: one renews, one claims.
+LEASE_CONNECTIONS = 1
 
 
 class RunManager:
@@ -51,6 +54,8 @@ class RunManager:
         owner = f"{socket.gethostname()}:{os.getpid()}:{random.getrandbits(32):08x}"  # a name
         self.lease = Lease(owner, timedelta(seconds=settings.run_lease_seconds))
         self.database = resources.database
+        # Requests that use up the pool of the others must not delay a renewal: the runs would be claimed.
+        self.lease_database = Database.from_settings(settings, f"{resources.name}-leases", LEASE_CONNECTIONS)
         self.verifier = resources.verifier
         self.writer = EventWriter(resources.redis)
         self.signals = Signals(resources.redis, self.on_signal)
@@ -165,7 +170,7 @@ class RunManager:
         if not unfinished:
             return
         try:
-            async with self.database.begin() as session:
+            async with self.lease_database.begin() as session:
                 for active in unfinished:
                     await leases.store_usage(session, active.run, active.meter.total())
                 await leases.release(session, self.lease.owner, [active.run.id for active in unfinished])
@@ -177,7 +182,8 @@ class RunManager:
             )
 
     async def close(self) -> None:
-        """Hand over the active runs, and close the connections to the model."""
+        """Hand over the active runs, and close the connections."""
         await self.hand_over()
         await self.budgets.close()
         await self._models.close()
+        await self.lease_database.close()
