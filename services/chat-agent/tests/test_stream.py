@@ -76,6 +76,18 @@ def test_a_refusal_is_an_answer(ann: httpx.Client) -> None:
     assert message["text"]
 
 
+def test_headers_and_comments_come_while_the_model_is_silent(
+    ann: httpx.Client, resume_model: Callable[[], None]
+) -> None:
+    silent = {"message": "Hi [sandbox: pause-after=0]"}
+    with ann.stream("POST", STREAM, json=silent) as answer:
+        assert (answer.status_code, "acme-run-id" in answer.headers) == (200, True)
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith(":")) == ": keep-alive"
+        resume_model()
+        assert "event: run.completed" in list(lines)
+
+
 def test_each_event_comes_at_once(ann: httpx.Client) -> None:
     times = []
     with ann.stream("POST", STREAM, json=SLOWLY) as answer:

@@ -1,5 +1,6 @@
 """Starts runs: from a validated request to the committed row."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ QUOTA_WARNING = "X-Quota-Warning"
 History = Sequence[dict[str, Any]]
 # Whoever is refused comes again within this, and not all at once.
 RETRY_AFTER_SECONDS = 10.0
+# A stream's headers name its run, and the gateway waits for them for a minute: a refusal must come before.
+START_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,10 @@ async def start_run(
     if key and (earlier := await find_earlier(manager, caller, request, key)):
         return StartedRun(earlier, is_new=False)
     values = new_run_values(manager, caller, request, key)
+    values["prelude"] = [*prelude]
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
-    async with manager.budgets.reserve_start(ref, manager.model) as reservation:
-        started = await insert_in_conversation(manager, caller, request, values, prelude)
+    async with start_deadline() as deadline, manager.budgets.reserve_start(ref, manager.model) as reservation:
+        started = await insert_in_conversation(manager, caller, request, values, deadline)
         if started is None:
             reservation.release()
             return await repeated(manager, caller, request, key)
@@ -81,19 +85,35 @@ async def start_run(
     return StartedRun(started.run, is_new=True, warnings=reservation.warnings)
 
 
+@asynccontextmanager
+async def start_deadline() -> AsyncIterator[asyncio.Timeout]:
+    """Limit how long a run may take to be inserted; raises RunCapacityExceeded."""
+    try:
+        async with asyncio.timeout(START_TIMEOUT_SECONDS) as deadline:
+            yield deadline
+    except TimeoutError as error:
+        if deadline.expired():
+            raise RunCapacityExceeded(retry_after=jittered(RETRY_AFTER_SECONDS)) from error
+        raise
+
+
 async def insert_in_conversation(
-    manager: RunManager, caller: Principal, request: ChatRequest, values: dict[str, Any], prelude: History
+    manager: RunManager,
+    caller: Principal,
+    request: ChatRequest,
+    values: dict[str, Any],
+    deadline: asyncio.Timeout,
 ) -> store.InsertedRun | None:
     """Insert a run where the conversation is new or the caller's; none when its key has started one."""
     async with transaction(manager.database) as session:
         is_new = request.conversation_id is None
         if is_new or await store.has_run_in(session, caller, values["conversation_id"]):
-            values["prelude"] = [*prelude] if is_new else []
-            return await insert(session, manager, values, request)
+            values["prelude"] = values["prelude"] if is_new else []
+            return await insert(session, manager, values, request, deadline)
     # No transaction is held while another service is called.
-    values["prelude"] = await initial_history(manager, caller, values["conversation_id"], prelude)
+    values["prelude"] = await initial_history(manager, caller, values["conversation_id"], values["prelude"])
     async with transaction(manager.database) as session:
-        return await insert(session, manager, values, request)
+        return await insert(session, manager, values, request, deadline)
 
 
 @asynccontextmanager
@@ -109,12 +129,19 @@ async def transaction(database: Database) -> AsyncIterator[AsyncSession]:
 
 
 async def insert(
-    session: AsyncSession, manager: RunManager, values: dict[str, Any], request: ChatRequest
+    session: AsyncSession,
+    manager: RunManager,
+    values: dict[str, Any],
+    request: ChatRequest,
+    deadline: asyncio.Timeout,
 ) -> store.InsertedRun | None:
     """Insert a run, running or queued; none when its key has started one meanwhile."""
-    return await store.start(
+    inserted = await store.start(
         session, values, manager.lease, request.on_conflict, is_alone=request.conversation_id is None
     )
+    # A commit that is cancelled may have happened.
+    deadline.reschedule(None)
+    return inserted
 
 
 async def repeated(
