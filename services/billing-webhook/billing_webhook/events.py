@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import AwareDatetime
 from servicekit.events.outbox import Event
 
+from billing_webhook.access import Access, AccessReason
 from billing_webhook.quantities import Quantity
 
 # Each has a consumer group, created before the first event is published.
@@ -45,6 +46,23 @@ class EntitlementsChanged(TenantEvent):
     status: str
 
 
+class AccessChanged(TenantEvent):
+    """The access that a subscription gives has changed: by a payment, by Stripe, or by time alone.
+
+    Each step of a payment that stays due is published once: `payment_due`, `payment_overdue`, `unpaid`.
+    """
+
+    type: ClassVar[str] = "billing.access.changed.v1"
+
+    tenant_id: UUID
+    subscription_id: UUID
+    plan_code: str
+    access: Access
+    reason: AccessReason
+    # When time alone changes the access next, such as at the end of the grace period.
+    changes_at: AwareDatetime | None
+
+
 class InvoiceEvent(TenantEvent):
     """A fact about an invoice; amounts are in minor units of the currency."""
 
@@ -70,6 +88,14 @@ class InvoicePaymentFailed(InvoiceEvent):
 
     attempt_count: int
     next_payment_attempt: AwareDatetime | None
+    # When a subscription whose invoice stays unpaid becomes read-only.
+    read_only_at: AwareDatetime | None = None
+
+
+class InvoicePaymentActionRequired(InvoiceEvent):
+    """A payment of an invoice needs an action of its payer, such as 3-D Secure."""
+
+    type: ClassVar[str] = "billing.invoice.payment_action_required.v1"
 
 
 class TrialEnding(TenantEvent):

@@ -17,6 +17,7 @@ from billing_webhook.services import BillingServices
 from billing_webhook.settings import Settings
 from billing_webhook.stripe_events import workers as stripe_events
 from billing_webhook.subscriptions import signup
+from billing_webhook.subscriptions.access_worker import AccessWorker
 from billing_webhook.subscriptions.worker import CommandWorker
 from billing_webhook.usage import runs
 from billing_webhook.usage import workers as usage
@@ -47,6 +48,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
         ReservationExpiryWorker(resources.database),
         RetentionWorker(resources.database, rules=retention),
         *stripe_events.create_workers(resources),
+        *([AccessWorker(resources.database)] if settings.enable_billing else []),
         *([CommandWorker(services)] if services else []),
         *usage.create_workers(resources),
     ]

@@ -48,7 +48,25 @@ async def test_an_event_is_applied_as_stripe_has_its_object_now(
     assert [row.type for row in published] == [
         "billing.subscription.changed.v1",
         "billing.entitlements.changed.v1",
+        "billing.access.changed.v1",
     ]
+
+
+async def test_a_payment_that_needs_an_action_is_announced_once_for_each_attempt(
+    api, customer, post_event, make_event, settled, rows
+):
+    invoice = {"id": "in_1", "object": "invoice", "customer": "cus_1"}
+    for number, state in enumerate(({"attempt_count": 1}, {"attempt_count": 1}, {"status": "paid"}), 1):
+        api.has(an_invoice(**state))
+        await post_event(make_event("invoice.payment_action_required", data={"object": invoice}))
+        await settled("completed", number=number)
+    published = await rows("select type, data from billing_events order by seq")
+    assert [row.type.removeprefix("billing.invoice.").removesuffix(".v1") for row in published] == [
+        "payment_failed",
+        "payment_action_required",
+        "paid",
+    ]
+    assert published[1].data["hosted_invoice_url"] == "https://invoice.example/in_1"
 
 
 async def test_events_out_of_order_end_in_the_last_state(

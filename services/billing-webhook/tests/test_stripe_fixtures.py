@@ -125,7 +125,7 @@ STORY = {
     "charge.refunded": "payment.refunded",
     "charge.dispute.created": "payment.disputed",
     "charge.dispute.closed": "payment.disputed",
-    "customer.subscription.deleted": "subscription.changed entitlements.changed",
+    "customer.subscription.deleted": "subscription.changed entitlements.changed access.changed",
 }
 
 

@@ -103,7 +103,7 @@ async def test_nothing_revives_what_has_ended(apply, now_has, published):
     assert await apply(a_subscription(status="active")) is False
     row = await now_has()
     assert (row.plan_code, row.status, row.stripe_subscription_id) == ("free", "active", None)
-    assert await published() == BOTH * 3
+    assert await published() == [*BOTH, *BOTH, "access.changed", *BOTH]
 
 
 async def test_a_subscription_that_is_new_and_over_leaves_the_plan_as_it_is(apply, now_has, database, tenant):

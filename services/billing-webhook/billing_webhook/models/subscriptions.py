@@ -39,6 +39,11 @@ class Subscription(Base):
     __table_args__ = (
         Index("uq_subscriptions_tenant_id", "tenant_id", unique=True, postgresql_where=NOT_ENDED),
         Index("ix_subscriptions_tenant_id_created_at", "tenant_id", "created_at"),
+        Index(
+            "ix_subscriptions_access_changes_at",
+            "access_changes_at",
+            postgresql_where=text("access_changes_at is not null"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
@@ -63,6 +68,9 @@ class Subscription(Base):
     pause_resumes_at: Mapped[datetime | None]
     # Since when a payment is due that has failed; the grace period counts from here.
     past_due_since: Mapped[datetime | None]
+    # Why it gives its access, as it was published last; and when time alone changes that next.
+    access_reason: Mapped[str] = mapped_column(server_default=text("'paid'"))
+    access_changes_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     # When the state was read that was applied last: an older one may not overwrite it.
     fetched_at: Mapped[datetime] = mapped_column(server_default=func.now())

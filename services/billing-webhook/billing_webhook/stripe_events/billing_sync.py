@@ -4,12 +4,14 @@ import stripe
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook.billing_events.publish import publish
-from billing_webhook.events import TrialEnding
+from billing_webhook.events import InvoicePaymentActionRequired, TrialEnding
+from billing_webhook.models import Invoice
 from billing_webhook.stripe_events.handling import Handling, change_state
 from billing_webhook.subscriptions import sync
 from billing_webhook.subscriptions.state import at
 
 TRIAL_WILL_END = "customer.subscription.trial_will_end"
+ACTION_REQUIRED = "invoice.payment_action_required"
 
 
 async def apply(db: AsyncSession, about: Handling) -> None:
@@ -18,7 +20,7 @@ async def apply(db: AsyncSession, about: Handling) -> None:
         case stripe.Subscription() as subscription:
             await apply_subscription(db, about, subscription)
         case stripe.Invoice() as invoice:
-            await sync.apply_invoice(db, about.tenant, invoice)
+            await apply_invoice(db, about, invoice)
         case stripe.Customer() as customer if not getattr(customer, "deleted", False):
             await sync.apply_customer(db, about.tenant, customer)
         case None | stripe.Customer():
@@ -39,6 +41,16 @@ async def apply_subscription(db: AsyncSession, about: Handling, subscription: st
             trial_end=at(subscription.trial_end),
         )
         await publish(db, ending, tenant_id=about.tenant)
+
+
+async def apply_invoice(db: AsyncSession, about: Handling, invoice: stripe.Invoice) -> None:
+    """Apply an invoice, and publish once for each attempt that its payer has to act."""
+    await sync.apply_invoice(db, about.tenant, invoice)
+    if about.event.type.removeprefix("v1.") != ACTION_REQUIRED or invoice.status != "open":
+        return
+    if await change_state(db, about, str(invoice.attempt_count), f"{invoice.id}/action"):
+        fact = sync.invoice_fact(await db.get_one(Invoice, invoice.id))
+        await publish(db, InvoicePaymentActionRequired(**fact), tenant_id=about.tenant)
 
 
 async def apply_deleted(db: AsyncSession, about: Handling) -> None:

@@ -45,7 +45,7 @@ HANDLERS: dict[str, Handler] = {
             "invoice.finalized": INVOICE,
             "invoice.marked_uncollectible": INVOICE,
             "invoice.paid": INVOICE,
-            "invoice.payment_action_required": INVOICE,
+            "invoice.payment_action_required": f"{INVOICE}, and announces that its payer has to act",
             "invoice.payment_failed": INVOICE,
             "invoice.upcoming": "applies the subscription that the invoice will be for",
             "invoice.voided": INVOICE,

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook import entitlement_versions
+from billing_webhook.access import GRACE_PERIOD
 from billing_webhook.billing_events.publish import publish
 from billing_webhook.events import (
     EntitlementsChanged,
@@ -25,6 +26,7 @@ from billing_webhook.events import (
 )
 from billing_webhook.models import Customer, Invoice, Subscription
 from billing_webhook.plans.catalog import FREE
+from billing_webhook.subscriptions import access_changes
 from billing_webhook.subscriptions.state import at, id_of, invoice_values, subscription_values
 
 # A change of one of these changes what the tenant may use.
@@ -214,7 +216,22 @@ def newer(row: Invoice, values: dict[str, Any]) -> set[str]:
 
 def invoice_event(row: Invoice, changed: set[str]) -> TenantEvent | None:
     """Return what has happened to an invoice, if others should know."""
-    fact = {
+    fact = invoice_fact(row)
+    if row.status == "paid" and "status" in changed:
+        return InvoicePaid(**fact)
+    if row.status == "open" and row.attempt_count and "attempt_count" in changed:
+        return InvoicePaymentFailed(
+            **fact,
+            attempt_count=row.attempt_count,
+            next_payment_attempt=row.next_payment_attempt,
+            read_only_at=row.created_at + GRACE_PERIOD if row.stripe_subscription_id else None,
+        )
+    return None
+
+
+def invoice_fact(row: Invoice) -> dict[str, Any]:
+    """Return the fields that all events about an invoice have."""
+    return {
         "tenant_id": row.tenant_id,
         "invoice_id": row.stripe_invoice_id,
         "number": row.number,
@@ -223,12 +240,6 @@ def invoice_event(row: Invoice, changed: set[str]) -> TenantEvent | None:
         "amount_paid": row.amount_paid,
         "hosted_invoice_url": row.hosted_invoice_url,
     }
-    if row.status == "paid" and "status" in changed:
-        return InvoicePaid(**fact)
-    if row.status == "open" and row.attempt_count and "attempt_count" in changed:
-        attempt = {"attempt_count": row.attempt_count, "next_payment_attempt": row.next_payment_attempt}
-        return InvoicePaymentFailed(**fact, **attempt)
-    return None
 
 
 async def apply_customer(db: AsyncSession, tenant_id: UUID, customer: stripe.Customer) -> bool:
@@ -278,3 +289,4 @@ async def publish_changed(db: AsyncSession, row: Subscription, *, entitling: boo
     if entitling:
         changed = EntitlementsChanged(tenant_id=row.tenant_id, plan_code=row.plan_code, status=row.status)
         await publish(db, changed, tenant_id=row.tenant_id)
+    await access_changes.publish_access(db, row, datetime.now(UTC))
