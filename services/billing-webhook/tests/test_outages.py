@@ -101,6 +101,36 @@ async def test_goes_on_when_redis_comes_back(  # fixtures
     await runs(2)
 
 
+async def test_soft_limits_warn_and_let_through_without_redis(
+    own_redis, reader, admin, chat_agent, tenant, subscribe
+):
+    billing = f"/api/v1/billing/tenants/{tenant}"
+    usage = {"feature_key": "messages", "quantity": 49_999, "idempotency_key": "with"}
+    await subscribe()
+    assert (await admin.post(f"{billing}/usage", json=usage)).status_code == 201
+    # What is cached must not matter: it is a version that the next change makes old.
+    assert (await reader.get(f"{billing}/entitlements/messages")).json()["has_access"]
+    own_redis.stop()
+    more = {**usage, "quantity": 2, "idempotency_key": "without"}
+    reported = await admin.post(f"{billing}/usage", json=more)
+    assert (reported.status_code, reported.headers["x-quota-warning"].split(";")[0]) == (201, "messages")
+    entitlement = (await reader.get(f"{billing}/entitlements/messages")).json()
+    assert (entitlement["has_access"], entitlement["soft"], entitlement["overage"]) == (True, True, "1")
+    run = f"/internal/v1/tenants/{tenant}/reservations/{uuid4()}/calls"
+    request = {"user_id": "user:ann", "agent": "triage", "model": "gpt-5.1", "messages": 1}
+    started = await chat_agent.put(f"{run}/start", json=request)
+    assert (started.status_code, [each["feature"] for each in started.json()["warnings"]]) == (
+        200,
+        ["messages"],
+    )
+    # A change counts at once, by the database: a hard budget refuses what the soft limit lets through.
+    budget = {"unit": "messages", "limit": 1}
+    assert (await admin.post(f"{billing}/budgets", json=budget)).status_code == 201
+    refused = await chat_agent.put(f"{run}/again", json=request)
+    assert (refused.status_code in {402, 429}, refused.json()["code"]) == (True, "quota_exceeded")
+    own_redis.start()
+
+
 async def test_open_streams_wait_while_postgres_is_away(settings, issuer, own_postgres, tenant):
     on = {"enable_billing": True, "enable_billing_stream": True, "run_workers": False}
     headers = {"Authorization": f"Bearer {issuer.token(tenant_id=tenant, role='viewer')}"}
