@@ -25,7 +25,9 @@ class StripeEvent(Base):
     # The connected account or the context that it came from; None is our own account.
     account: Mapped[str | None]
     created: Mapped[datetime]
-    # None after its retention.
+    # The customer that it is about, where it names one.
+    stripe_customer_id: Mapped[str | None] = mapped_column(index=True)
+    # None after its retention, or when its tenant is purged.
     payload: Mapped[bytes | None]
     headers: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     # received, ignored_type, ignored_livemode or ignored_account
@@ -49,6 +51,7 @@ class StripeDispatch(Base):
             "uq_stripe_dispatches_running", "ordering_key", unique=True, postgresql_where="status = 'running'"
         ),
         Index("ix_stripe_dispatches_status", "status", "created_at"),
+        Index("ix_stripe_dispatches_tenant_id", "tenant_id", postgresql_where=text("tenant_id is not null")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -42,7 +42,8 @@ async def store(
     """Store an event and its dispatches, and return whether it is new."""
     status = status_of(event, settings)
     row = event.model_dump(include={"id", "type", "api_version", "livemode", "created"})
-    row |= {"account": event.account or event.context, "payload": payload, "headers": headers}
+    row |= {"account": event.account or event.context, "stripe_customer_id": event.customer}
+    row |= {"payload": payload, "headers": headers}
     # An event that is ignored must not take the place of a twin that is processed.
     dedupe_key = event.snapshot_event or event.id if status == RECEIVED else event.id
     new = insert(StripeEvent).values(**row, status=status, dedupe_key=dedupe_key).on_conflict_do_nothing()

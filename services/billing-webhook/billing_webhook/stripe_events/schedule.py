@@ -17,6 +17,7 @@ from billing_webhook.stripe_events import metrics
 from billing_webhook.stripe_events.backfill import backfill
 from billing_webhook.stripe_events.drift import reconcile
 from billing_webhook.stripe_events.meter_errors import BACKFILL
+from billing_webhook.tenant_erasure import redact_events
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class ScheduledJobs(LoopWorker):
             logger.error("a subscription differs from Stripe's", extra=about)
 
     async def _redact(self) -> None:
-        while await redact_payloads(self._database) == REDACTED_AT_ONCE:
+        while await redact_payloads(self._database) or await redact_events(self._database):
             pass
 
 

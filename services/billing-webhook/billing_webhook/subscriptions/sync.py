@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook import entitlement_versions
+from billing_webhook import entitlement_versions, erasure
 from billing_webhook.access import GRACE_PERIOD
 from billing_webhook.billing_events.publish import publish
 from billing_webhook.events import (
@@ -192,6 +192,8 @@ async def apply_invoice(db: AsyncSession, tenant_id: UUID, invoice: stripe.Invoi
     """Apply the state of an invoice; what was paid or voided stays so."""
     await lock_tenant(db, tenant_id)
     values = invoice_values(invoice)
+    if await db.scalar(select(erasure.is_purged(tenant_id))):
+        values |= {"hosted_invoice_url": None, "invoice_pdf": None}
     row: Invoice | None = await db.get(Invoice, invoice.id)
     if row is None:
         row = Invoice(stripe_invoice_id=invoice.id, tenant_id=tenant_id, version=1, **values)
@@ -245,10 +247,11 @@ def invoice_fact(row: Invoice) -> dict[str, Any]:
 async def apply_customer(db: AsyncSession, tenant_id: UUID, customer: stripe.Customer) -> bool:
     """Store which customer is a tenant's, and its email address."""
     await lock_tenant(db, tenant_id)
+    email = None if await db.scalar(select(erasure.is_purged(tenant_id))) else customer.email
     row = await db.get(Customer, customer.id)
     if row is not None:
-        return bool(assign(row, {"billing_email": customer.email}))
-    values = {"stripe_customer_id": customer.id, "tenant_id": tenant_id, "billing_email": customer.email}
+        return bool(assign(row, {"billing_email": email}))
+    values = {"stripe_customer_id": customer.id, "tenant_id": tenant_id, "billing_email": email}
     stored = insert(Customer).values(values).on_conflict_do_nothing().returning(Customer.stripe_customer_id)
     return await db.scalar(stored) is not None
 
