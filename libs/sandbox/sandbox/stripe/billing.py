@@ -2,8 +2,8 @@
 
 from sandbox.stripe.invoice_items import line_of, pending_items
 from sandbox.stripe.invoices import assemble, create_invoice
-from sandbox.stripe.lines import advance_line, is_metered, usage_line
-from sandbox.stripe.objects import StripeObject
+from sandbox.stripe.lines import advance_line, is_metered, proration_lines, usage_line
+from sandbox.stripe.objects import Lines, Period, StripeObject
 from sandbox.stripe.store import Store
 
 
@@ -35,28 +35,25 @@ def usage_lines(store: Store, subscription: StripeObject, start: int, end: int) 
     ]
 
 
+def unused_time_lines(store: Store, subscription: StripeObject, moment: int) -> Lines:
+    """Return the credit for what is left of the period at this moment."""
+    return [line for item in items_of(subscription) for line in proration_lines(store, item, None, moment)]
+
+
 def draft(
-    store: Store,
-    subscription: StripeObject,
-    lines: list[StripeObject],
-    reason: str,
-    period: tuple[int, int] | None = None,
+    store: Store, subscription: StripeObject, lines: Lines, reason: str, period: Period | None = None
 ) -> StripeObject:
     """Return an invoice with these lines and with what waits for it, without storing it."""
     waiting = pending_items(store, subscription["customer"], subscription["id"])
-    return assemble(store, subscription, [*lines, *(line_of(item) for item in waiting)], reason, period)
+    return assemble(store, subscription, [*lines, *map(line_of, waiting)], reason, period)
 
 
 def bill(
-    store: Store,
-    subscription: StripeObject,
-    lines: list[StripeObject],
-    reason: str,
-    period: tuple[int, int] | None = None,
+    store: Store, subscription: StripeObject, lines: Lines, reason: str, period: Period | None = None
 ) -> StripeObject:
     """Store an invoice with these lines and with what waits for it, as a draft."""
     waiting = pending_items(store, subscription["customer"], subscription["id"])
-    invoice = draft(store, subscription, lines, reason, period)
+    invoice = assemble(store, subscription, [*lines, *map(line_of, waiting)], reason, period)
     invoice["_base_url"] = store.context.base_url or subscription.get("_base_url", "")
     for item in waiting:
         item["invoice"] = invoice["id"]

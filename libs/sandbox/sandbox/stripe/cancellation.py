@@ -8,16 +8,21 @@ from sandbox.stripe.objects import Params, StripeObject
 from sandbox.stripe.store import Store
 
 
-def set_cancellation(store: Store, subscription: StripeObject, params: Params) -> None:
-    """Set when a subscription ends by itself, or that it does not."""
+def _cancel_at(store: Store, params: Params) -> Any:
     if "cancel_at" in params and params.get("cancel_at_period_end"):
         message = "You may only specify one of these parameters: cancel_at, cancel_at_period_end."
         raise StripeError(message, "parameters_exclusive")
-    cancel_at: Any = params.get("cancel_at")
+    cancel_at = params.get("cancel_at")
     if isinstance(cancel_at, str) and cancel_at:
         raise not_supported(f"cancel_at={cancel_at}", "cancel_at")
     if cancel_at and cancel_at <= store.now():
         raise StripeError("cancel_at must be in the future.", param="cancel_at")
+    return cancel_at
+
+
+def set_cancellation(store: Store, subscription: StripeObject, params: Params) -> None:
+    """Set when a subscription ends by itself, or that it does not."""
+    cancel_at = _cancel_at(store, params)
     if "cancel_at_period_end" in params:
         cancel_at = period_of(subscription)[1] if params["cancel_at_period_end"] else None
         subscription["cancel_at_period_end"] = params["cancel_at_period_end"]

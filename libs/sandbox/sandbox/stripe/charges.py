@@ -2,46 +2,63 @@
 
 from sandbox.stripe.errors import StripeError, missing_param
 from sandbox.stripe.lists import in_range, matches, page
-from sandbox.stripe.objects import Params, StripeObject, embedded_list, merge_metadata, new_id
+from sandbox.stripe.objects import Params, StripeObject, assign, embedded_list, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.store import Store
+
+_EVIDENCE_DUE_WITHIN = 7 * 24 * 3600
+_NEW_CHARGE: StripeObject = {
+    "object": "charge",
+    "amount_refunded": 0,
+    "application": None,
+    "balance_transaction": None,
+    "description": None,
+    "disputed": False,
+    "livemode": False,
+    "metadata": {},
+    "outcome": None,
+    "receipt_email": None,
+    "receipt_url": None,
+    "refunded": False,
+}
 
 
 def create_charge(
     store: Store, intent: StripeObject, method: StripeObject | None, error: StripeError | None
 ) -> StripeObject:
     """Record that a card was charged, or that it refused."""
-    failed = error is not None
-    charge: StripeObject = {
-        "id": new_id("ch"),
-        "object": "charge",
-        "amount": intent["amount"],
-        "amount_captured": 0 if failed else intent["amount"],
-        "amount_refunded": 0,
-        "application": None,
-        "balance_transaction": None,
+    charge = new_object(
+        _NEW_CHARGE,
+        id=new_id("ch"),
+        amount=intent["amount"],
+        created=store.now(),
+        currency=intent["currency"],
+        customer=intent["customer"],
+        payment_intent=intent["id"],
+        **_method_members(method),
+        **_result_members(intent["amount"], error),
+    )
+    return store.insert(charge, f"charge.{charge['status']}")
+
+
+def _method_members(method: StripeObject | None) -> StripeObject:
+    return {
         "billing_details": method["billing_details"] if method else {},
-        "captured": not failed,
-        "created": store.now(),
-        "currency": intent["currency"],
-        "customer": intent["customer"],
-        "description": None,
-        "disputed": False,
-        "failure_code": error.code if error else None,
-        "failure_message": error.message if error else None,
-        "livemode": False,
-        "metadata": {},
-        "outcome": None,
-        "paid": not failed,
-        "payment_intent": intent["id"],
         "payment_method": method["id"] if method else None,
         "payment_method_details": {"card": method["card"], "type": "card"} if method else None,
-        "receipt_email": None,
-        "receipt_url": None,
-        "refunded": False,
-        "status": "failed" if failed else "succeeded",
     }
-    return store.insert(charge, "charge.failed" if failed else "charge.succeeded")
+
+
+def _result_members(amount: int, error: StripeError | None) -> StripeObject:
+    is_paid = error is None
+    return {
+        "amount_captured": amount if is_paid else 0,
+        "captured": is_paid,
+        "failure_code": error.code if error else None,
+        "failure_message": error.message if error else None,
+        "paid": is_paid,
+        "status": "succeeded" if is_paid else "failed",
+    }
 
 
 def retrieve_charge(store: Store, _: Params, charge_id: str) -> StripeObject:
@@ -60,35 +77,47 @@ def list_charges(store: Store, params: Params) -> StripeObject:
     return page(charges, params, "/v1/charges")
 
 
+_NEW_REFUND: StripeObject = {
+    "object": "refund",
+    "balance_transaction": None,
+    "metadata": {},
+    "reason": None,
+    "receipt_number": None,
+    "status": "succeeded",
+}
+
+
 def create_refund(store: Store, params: Params) -> StripeObject:
     """Return money, all of a charge or a part."""
     charge = _charge_of(store, params)
-    left = charge["amount_captured"] - charge["amount_refunded"]
-    amount = params.get("amount", left)
-    if not left:
-        raise StripeError(f"Charge {charge['id']} has already been refunded.", "charge_already_refunded")
-    if not 0 < amount <= left:
-        message = f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})."
-        raise StripeError(message, param="amount")
-    refund: StripeObject = {
-        "id": new_id("re"),
-        "object": "refund",
-        "amount": amount,
-        "balance_transaction": None,
-        "charge": charge["id"],
-        "created": store.now(),
-        "currency": charge["currency"],
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "payment_intent": charge["payment_intent"],
-        "reason": params.get("reason"),
-        "receipt_number": None,
-        "status": "succeeded",
-    }
+    amount = _refundable(charge, params)
+    refund = new_object(
+        _NEW_REFUND,
+        id=new_id("re"),
+        amount=amount,
+        charge=charge["id"],
+        created=store.now(),
+        currency=charge["currency"],
+        payment_intent=charge["payment_intent"],
+    )
+    assign(refund, params, "reason")
     store.insert(refund, "refund.created")
     with store.updating(charge, "charge.refunded"):
         charge["amount_refunded"] += amount
         charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
     return refund
+
+
+def _refundable(charge: StripeObject, params: Params) -> int:
+    """Return how much is to be returned; raises StripeError for more than is left of the charge."""
+    left: int = charge["amount_captured"] - charge["amount_refunded"]
+    amount: int = params.get("amount", left)
+    if not left:
+        raise StripeError(f"Charge {charge['id']} has already been refunded.", "charge_already_refunded")
+    if not 0 < amount <= left:
+        message = f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})."
+        raise StripeError(message, param="amount")
+    return amount
 
 
 def _charge_of(store: Store, params: Params) -> StripeObject:
@@ -125,36 +154,42 @@ def refunds_of(store: Store, charge: StripeObject) -> StripeObject:
     return embedded_list(f"/v1/charges/{charge['id']}/refunds", refunds[::-1])
 
 
+_NEW_DISPUTE: StripeObject = {
+    "object": "dispute",
+    "balance_transactions": [],
+    "enhanced_eligibility_types": [],
+    "evidence": {"enhanced_evidence": {}},
+    "evidence_details": {
+        "due_by": None,
+        "enhanced_eligibility": {},
+        "has_evidence": False,
+        "past_due": False,
+        "submission_count": 0,
+        "submission_method": "not_submitted",
+    },
+    "is_charge_refundable": False,
+    "livemode": False,
+    "metadata": {},
+    "status": "needs_response",
+}
+
+
 def open_dispute(store: Store, charge_id: str, reason: str) -> StripeObject:
     """Dispute a charge, as the card's owner would at the bank."""
     charge = store.get("charge", charge_id, in_path=True)
     if charge["disputed"] or not charge["paid"]:
         raise StripeError("This charge cannot be disputed.", param="charge")
-    dispute: StripeObject = {
-        "id": new_id("du"),
-        "object": "dispute",
-        "amount": charge["amount"],
-        "balance_transactions": [],
-        "charge": charge["id"],
-        "created": store.now(),
-        "currency": charge["currency"],
-        "enhanced_eligibility_types": [],
-        "evidence": {"enhanced_evidence": {}},
-        "evidence_details": {
-            "due_by": store.now() + 7 * 24 * 3600,
-            "enhanced_eligibility": {},
-            "has_evidence": False,
-            "past_due": False,
-            "submission_count": 0,
-            "submission_method": "not_submitted",
-        },
-        "is_charge_refundable": False,
-        "livemode": False,
-        "metadata": {},
-        "payment_intent": charge["payment_intent"],
-        "reason": reason,
-        "status": "needs_response",
-    }
+    dispute: StripeObject = new_object(
+        _NEW_DISPUTE,
+        id=new_id("du"),
+        amount=charge["amount"],
+        charge=charge["id"],
+        created=store.now(),
+        currency=charge["currency"],
+        payment_intent=charge["payment_intent"],
+        reason=reason,
+    )
+    dispute["evidence_details"]["due_by"] = store.now() + _EVIDENCE_DUE_WITHIN
     charge["disputed"] = True
     return store.insert(dispute, "charge.dispute.created")
 

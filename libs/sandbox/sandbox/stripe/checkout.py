@@ -4,7 +4,7 @@ from sandbox.stripe.checkout_items import line_items
 from sandbox.stripe.customers import create_customer
 from sandbox.stripe.errors import StripeError, missing_param, not_supported
 from sandbox.stripe.lists import in_range, matches, page
-from sandbox.stripe.objects import Params, StripeObject, embedded_list, merge_metadata, new_id
+from sandbox.stripe.objects import Params, StripeObject, assign, embedded_list, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.payment_methods import attach
 from sandbox.stripe.setup_intents import confirm_setup_intent, create_setup_intent
@@ -13,6 +13,15 @@ from sandbox.stripe.subscriptions import create_subscription
 
 KIND = "checkout.session"
 _LIFETIME = 24 * 3600
+_MEMBERS = (
+    "cancel_url",
+    "client_reference_id",
+    "customer_email",
+    "locale",
+    "mode",
+    "payment_method_collection",
+    "success_url",
+)
 _CREATE = (
     "cancel_url client_reference_id currency customer customer_email expires_at line_items.price "
     "line_items.quantity locale mode payment_method_collection setup_intent_data.metadata "
@@ -22,8 +31,62 @@ _CREATE = (
 )
 
 
+_NO_DETAILS: StripeObject = {"address": None, "phone": None, "tax_exempt": "none", "tax_ids": []}
+_NEW_SESSION: StripeObject = {
+    "object": KIND,
+    "after_expiration": None,
+    "allow_promotion_codes": None,
+    "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+    "billing_address_collection": None,
+    "cancel_url": None,
+    "client_reference_id": None,
+    "client_secret": None,
+    "consent": None,
+    "custom_fields": [],
+    "custom_text": {"after_submit": None, "shipping_address": None, "submit": None},
+    "customer_details": None,
+    "customer_email": None,
+    "discounts": [],
+    "invoice": None,
+    "livemode": False,
+    "locale": None,
+    "metadata": {},
+    "payment_intent": None,
+    "payment_method_collection": "always",
+    "payment_method_types": ["card"],
+    "setup_intent": None,
+    "shipping_options": [],
+    "status": "open",
+    "subscription": None,
+    "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+    "ui_mode": "hosted_page",
+}
+
+
 def create_session(store: Store, params: Params) -> StripeObject:
     """Create a session; its URL is a page of the sandbox."""
+    _check(params)
+    customer = store.get("customer", params["customer"], "customer")["id"] if "customer" in params else None
+    session_id = new_id("cs_test", 58)
+    now = store.now()
+    session = new_object(
+        _NEW_SESSION,
+        id=session_id,
+        _params=params,
+        created=now,
+        customer=customer,
+        customer_creation=None if customer else "always",
+        expires_at=_expiry(params, now),
+        url=f"{store.context.base_url}/pages/checkout/{session_id}",
+        **_item_members(store, params),
+    )
+    assign(session, params, *_MEMBERS)
+    if session["mode"] == "setup":
+        session["setup_intent"] = _setup_intent(store, params, customer)["id"]
+    return store.insert(session)
+
+
+def _check(params: Params) -> None:
     mode = params.get("mode")
     if mode not in {"subscription", "setup"}:
         raise missing_param("mode") if mode is None else not_supported(f"mode={mode}", "mode")
@@ -34,59 +97,23 @@ def create_session(store: Store, params: Params) -> StripeObject:
     if "customer" in params and "customer_email" in params:
         message = "You may only specify one of these parameters: customer, customer_email."
         raise StripeError(message, "parameters_exclusive")
-    customer = store.get("customer", params["customer"], "customer") if "customer" in params else None
-    session_id = new_id("cs_test", 58)
-    items = line_items(store, params) if mode == "subscription" else []
+
+
+def _item_members(store: Store, params: Params) -> StripeObject:
+    items = line_items(store, params) if params["mode"] == "subscription" else []
     total = 0 if _has_trial(params) else sum(item["amount_total"] for item in items)
-    now = store.now()
-    session: StripeObject = {
-        "id": session_id,
-        "object": KIND,
+    return {
         "_items": items,
-        "_params": params,
-        "after_expiration": None,
-        "allow_promotion_codes": None,
         "amount_subtotal": total if items else None,
         "amount_total": total if items else None,
-        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
-        "billing_address_collection": None,
-        "cancel_url": params.get("cancel_url"),
-        "client_reference_id": params.get("client_reference_id"),
-        "client_secret": None,
-        "consent": None,
-        "created": now,
         "currency": items[0]["currency"] if items else params.get("currency"),
-        "custom_fields": [],
-        "custom_text": {"after_submit": None, "shipping_address": None, "submit": None},
-        "customer": customer["id"] if customer else None,
-        "customer_creation": None if customer else "always",
-        "customer_details": None,
-        "customer_email": params.get("customer_email"),
-        "discounts": [],
-        "expires_at": _expiry(params, now),
-        "invoice": None,
-        "livemode": False,
-        "locale": params.get("locale"),
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "mode": mode,
-        "payment_intent": None,
-        "payment_method_collection": params.get("payment_method_collection", "always"),
-        "payment_method_types": ["card"],
         "payment_status": "unpaid" if total else "no_payment_required",
-        "setup_intent": None,
-        "shipping_options": [],
-        "status": "open",
-        "subscription": None,
-        "success_url": params["success_url"],
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-        "ui_mode": "hosted_page",
-        "url": f"{store.context.base_url}/pages/checkout/{session_id}",
     }
-    if mode == "setup":
-        intent = {"usage": "off_session"} | params.get("setup_intent_data", {})
-        intent |= {"customer": customer["id"]} if customer else {}
-        session["setup_intent"] = create_setup_intent(store, intent)["id"]
-    return store.insert(session)
+
+
+def _setup_intent(store: Store, params: Params, customer: str | None) -> StripeObject:
+    intent = {"usage": "off_session"} | params.get("setup_intent_data", {})
+    return create_setup_intent(store, intent | ({"customer": customer} if customer else {}))
 
 
 def _expiry(params: Params, now: int) -> int:
@@ -108,22 +135,14 @@ def complete(store: Store, session_id: str, card: str = "pm_card_visa") -> Strip
     needs_card = session["payment_method_collection"] == "always" or session["amount_total"]
     method = attach(store, card, customer, "payment_method") if needs_card else None
     if session["mode"] == "setup":
-        confirm_setup_intent(
-            store, {"payment_method": card if method is None else method["id"]}, session["setup_intent"]
-        )
+        confirmation = {"payment_method": card if method is None else method["id"]}
+        confirm_setup_intent(store, confirmation, session["setup_intent"])
         results = {"payment_status": "no_payment_required"}
     else:
         results = _subscribe(store, session, customer, method)
     session |= results | {
         "customer": customer["id"],
-        "customer_details": {
-            "address": None,
-            "email": customer["email"],
-            "name": customer["name"],
-            "phone": None,
-            "tax_exempt": "none",
-            "tax_ids": [],
-        },
+        "customer_details": _NO_DETAILS | {"email": customer["email"], "name": customer["name"]},
         "status": "complete",
         "url": None,
     }

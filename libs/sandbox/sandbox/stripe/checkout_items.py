@@ -16,7 +16,7 @@ def line_items(store: Store, params: Params) -> list[StripeObject]:
     return [_line_item(store, item, place) for place, item in enumerate(params["line_items"])]
 
 
-def _line_item(store: Store, params: Params, place: int) -> StripeObject:
+def _price(store: Store, params: Params, place: int) -> StripeObject:
     if "price" not in params:
         raise missing_param(f"line_items[{place}][price]")
     price = get_usable_price(store, params["price"], f"line_items[{place}][price]")
@@ -24,7 +24,12 @@ def _line_item(store: Store, params: Params, place: int) -> StripeObject:
     if is_metered == ("quantity" in params):
         message = "A quantity is required, except for metered prices, which have none."
         raise StripeError(message, "parameter_missing", f"line_items[{place}][quantity]")
-    amount = 0 if is_metered else to_minor_units(price_of(price, Decimal(params["quantity"])))
+    return price
+
+
+def _line_item(store: Store, params: Params, place: int) -> StripeObject:
+    price = _price(store, params, place)
+    amount = to_minor_units(price_of(price, Decimal(params["quantity"]))) if "quantity" in params else 0
     return {
         "id": new_id("li"),
         "object": "item",

@@ -1,7 +1,14 @@
 """Customers."""
 
 from sandbox.stripe.lists import in_range, matches, page
-from sandbox.stripe.objects import Params, StripeObject, assign, embedded_list, merge_metadata, new_id
+from sandbox.stripe.objects import (
+    Params,
+    StripeObject,
+    assign,
+    embedded_list,
+    new_id,
+    new_object,
+)
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.payment_methods import attach, detach_all, get_attached
 from sandbox.stripe.store import Store
@@ -12,37 +19,42 @@ _SUPPORTED = " ".join((*_MEMBERS, "payment_method", "invoice_settings.default_pa
 _LIVING = {"active", "trialing", "past_due", "unpaid", "incomplete", "paused"}
 
 
+_NEW_CUSTOMER: StripeObject = {
+    "object": "customer",
+    "address": None,
+    "balance": 0,
+    "currency": None,
+    "default_source": None,
+    "delinquent": False,
+    "description": None,
+    "discount": None,
+    "email": None,
+    "invoice_settings": {
+        "custom_fields": None,
+        "default_payment_method": None,
+        "footer": None,
+        "rendering_options": None,
+    },
+    "livemode": False,
+    "metadata": {},
+    "name": None,
+    "next_invoice_sequence": 1,
+    "phone": None,
+    "preferred_locales": [],
+    "shipping": None,
+    "tax_exempt": "none",
+    "test_clock": None,
+}
+
+
 def create_customer(store: Store, params: Params) -> StripeObject:
     """Create a customer."""
-    customer: StripeObject = {
-        "id": new_id("cus", 14),
-        "object": "customer",
-        "address": None,
-        "balance": 0,
-        "created": store.now(),
-        "currency": None,
-        "default_source": None,
-        "delinquent": False,
-        "description": None,
-        "discount": None,
-        "email": None,
-        "invoice_prefix": new_id("x", 8)[2:].upper(),
-        "invoice_settings": {
-            "custom_fields": None,
-            "default_payment_method": None,
-            "footer": None,
-            "rendering_options": None,
-        },
-        "livemode": False,
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "name": None,
-        "next_invoice_sequence": 1,
-        "phone": None,
-        "preferred_locales": [],
-        "shipping": None,
-        "tax_exempt": "none",
-        "test_clock": None,
-    }
+    customer = new_object(
+        _NEW_CUSTOMER,
+        id=new_id("cus", 14),
+        created=store.now(),
+        invoice_prefix=new_id("x", 8)[2:].upper(),
+    )
     assign(customer, params, *_MEMBERS)
     if "payment_method" in params:
         attach(store, params["payment_method"], customer, "payment_method")

@@ -134,6 +134,14 @@ class Deliverer:
         if endpoint is None:
             return
         status = await self._post(http, endpoint, delivery.event)
+        self._log(delivery, status)
+        if status is not None and 200 <= status < 300:
+            self._confirm(delivery)
+        elif delivery.attempt < len(self.store.rules.delivery_retries):
+            again = Delivery(delivery.event, delivery.endpoint_id, delivery.attempt + 1)
+            self._after(self.store.rules.delivery_retries[delivery.attempt], [again])
+
+    def _log(self, delivery: Delivery, status: int | None) -> None:
         self.log.append(
             {
                 "event": delivery.event["id"],
@@ -143,11 +151,6 @@ class Deliverer:
                 "status": status,
             }
         )
-        if status is not None and 200 <= status < 300:
-            self._confirm(delivery)
-        elif delivery.attempt < len(self.store.rules.delivery_retries):
-            again = Delivery(delivery.event, delivery.endpoint_id, delivery.attempt + 1)
-            self._after(self.store.rules.delivery_retries[delivery.attempt], [again])
 
     def _endpoint(self, endpoint_id: str) -> StripeObject | None:
         found = self.store.find(endpoint_id)

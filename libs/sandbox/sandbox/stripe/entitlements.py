@@ -108,17 +108,21 @@ def refresh_entitlements(store: Store, customer_id: str) -> None:
             del store.table("entitlements.active_entitlement")[gone["id"]]
     for feature in features:
         if feature["lookup_key"] not in before:
-            store.insert(
-                {
-                    "id": new_id("ent"),
-                    "object": "entitlements.active_entitlement",
-                    "_customer": customer_id,
-                    "feature": feature["id"],
-                    "livemode": False,
-                    "lookup_key": feature["lookup_key"],
-                }
-            )
+            _grant(store, customer_id, feature)
     store.emit("entitlements.active_entitlement_summary.updated", _summary(store, customer_id))
+
+
+def _grant(store: Store, customer_id: str, feature: StripeObject) -> None:
+    store.insert(
+        {
+            "id": new_id("ent"),
+            "object": "entitlements.active_entitlement",
+            "_customer": customer_id,
+            "feature": feature["id"],
+            "livemode": False,
+            "lookup_key": feature["lookup_key"],
+        }
+    )
 
 
 def _features_of(store: Store, customer_id: str) -> list[StripeObject]:

@@ -1,7 +1,14 @@
 """Event destinations of API v2: webhook endpoints that get snapshots or thin events."""
 
 from sandbox.stripe.errors import missing_param, not_supported
-from sandbox.stripe.objects import API_VERSION, Params, StripeObject, assign, merge_metadata, new_id
+from sandbox.stripe.objects import (
+    API_VERSION,
+    Params,
+    StripeObject,
+    assign,
+    new_id,
+    new_object,
+)
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.store import Store
 from sandbox.stripe.thin_events import iso, thin_event, v2_page
@@ -9,38 +16,45 @@ from sandbox.stripe.thin_events import iso, thin_event, v2_page
 KIND = "v2.core.event_destination"
 
 
+_NEW_DESTINATION: StripeObject = {
+    "object": KIND,
+    "amazon_eventbridge": None,
+    "azure_event_grid": None,
+    "events_from": ["@self"],
+    "livemode": False,
+    "metadata": {},
+    "status": "enabled",
+    "status_details": None,
+    "type": "webhook_endpoint",
+    "webhook_endpoint": None,
+}
+
+
 def create_destination(store: Store, params: Params) -> StripeObject:
     """Create a destination; its secret is in the answer only if asked for."""
+    _check(params)
+    is_snapshot = params["event_payload"] == "snapshot"
+    destination = new_object(
+        _NEW_DESTINATION,
+        id=new_id("ed_test"),
+        _secret="whsec_" + new_id("s", 32)[2:],
+        _url=params["webhook_endpoint"]["url"],
+        created=iso(store.now()),
+        description=params.get("description", ""),
+        snapshot_api_version=API_VERSION if is_snapshot else None,
+        updated=iso(store.now()),
+    )
+    assign(destination, params, "enabled_events", "event_payload", "events_from", "name")
+    return _present(store.insert(destination), params)
+
+
+def _check(params: Params) -> None:
     if params["type"] != "webhook_endpoint":
         raise not_supported(f"destinations of type {params['type']}", "type")
     if "webhook_endpoint" not in params:
         raise missing_param("webhook_endpoint")
     if params.get("snapshot_api_version", API_VERSION) != API_VERSION:
         raise not_supported(f"API versions other than {API_VERSION}", "snapshot_api_version")
-    is_snapshot = params["event_payload"] == "snapshot"
-    destination: StripeObject = {
-        "id": new_id("ed_test"),
-        "object": KIND,
-        "_secret": "whsec_" + new_id("s", 32)[2:],
-        "_url": params["webhook_endpoint"]["url"],
-        "amazon_eventbridge": None,
-        "azure_event_grid": None,
-        "created": iso(store.now()),
-        "description": params.get("description", ""),
-        "enabled_events": params["enabled_events"],
-        "event_payload": params["event_payload"],
-        "events_from": params.get("events_from", ["@self"]),
-        "livemode": False,
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "name": params["name"],
-        "snapshot_api_version": API_VERSION if is_snapshot else None,
-        "status": "enabled",
-        "status_details": None,
-        "type": "webhook_endpoint",
-        "updated": iso(store.now()),
-        "webhook_endpoint": None,
-    }
-    return _present(store.insert(destination), params)
 
 
 def _present(destination: StripeObject, params: Params) -> StripeObject:

@@ -3,7 +3,7 @@
 from sandbox.stripe.errors import StripeError, missing_param
 from sandbox.stripe.lines import base_line
 from sandbox.stripe.lists import in_range, matches, page
-from sandbox.stripe.objects import Params, StripeObject, merge_metadata, new_id
+from sandbox.stripe.objects import Params, StripeObject, merge_metadata, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.store import Store
 
@@ -30,31 +30,36 @@ def add_pending(store: Store, customer_id: str, lines: list[StripeObject], subsc
         store.insert(item, "invoiceitem.created")
 
 
+_NEW_ITEM: StripeObject = {
+    "object": "invoiceitem",
+    "description": None,
+    "discountable": True,
+    "discounts": [],
+    "invoice": None,
+    "livemode": False,
+    "metadata": {},
+    "parent": None,
+    "pricing": None,
+    "proration": False,
+    "quantity": 1,
+    "quantity_decimal": "1",
+    "tax_rates": [],
+    "test_clock": None,
+}
+
+
 def _item(store: Store, customer_id: str, currency: str, amount: int) -> StripeObject:
     now = store.now()
-    return {
-        "id": new_id("ii"),
-        "object": "invoiceitem",
-        "amount": amount,
-        "currency": currency,
-        "customer": customer_id,
-        "date": now,
-        "description": None,
-        "discountable": True,
-        "discounts": [],
-        "invoice": None,
-        "livemode": False,
-        "metadata": {},
-        "net_amount": amount,
-        "parent": None,
-        "period": {"end": now, "start": now},
-        "pricing": None,
-        "proration": False,
-        "quantity": 1,
-        "quantity_decimal": "1",
-        "tax_rates": [],
-        "test_clock": None,
-    }
+    return new_object(
+        _NEW_ITEM,
+        id=new_id("ii"),
+        amount=amount,
+        currency=currency,
+        customer=customer_id,
+        date=now,
+        net_amount=amount,
+        period={"end": now, "start": now},
+    )
 
 
 def pending_items(store: Store, customer_id: str, subscription_id: str | None) -> list[StripeObject]:

@@ -2,17 +2,83 @@
 
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.lines import refresh_usage
-from sandbox.stripe.objects import StripeObject, embedded_list, new_id
+from sandbox.stripe.objects import Lines, Period, StripeObject, embedded_list, new_id, new_object
 from sandbox.stripe.payments import cancel_payment, create_payment
 from sandbox.stripe.store import Store
 
+# What an invoice repeats of its customer.
+_OF_CUSTOMER = ("address", "email", "name", "phone", "shipping", "tax_exempt")
+_NEW_INVOICE: StripeObject = {
+    "object": "invoice",
+    "account_country": "US",
+    "account_name": "Sandbox",
+    "account_tax_ids": None,
+    "amount_shipping": 0,
+    "application": None,
+    "attempt_count": 0,
+    "attempted": False,
+    "auto_advance": True,
+    "automatic_tax": {
+        "disabled_reason": None,
+        "enabled": False,
+        "liability": None,
+        "provider": None,
+        "status": None,
+    },
+    "automatically_finalizes_at": None,
+    "collection_method": "charge_automatically",
+    "custom_fields": None,
+    "customer_tax_ids": [],
+    "default_payment_method": None,
+    "default_source": None,
+    "default_tax_rates": [],
+    "description": None,
+    "discounts": [],
+    "due_date": None,
+    "effective_at": None,
+    "ending_balance": None,
+    "footer": None,
+    "from_invoice": None,
+    "hosted_invoice_url": None,
+    "invoice_pdf": None,
+    "issuer": {"type": "self"},
+    "last_finalization_error": None,
+    "latest_revision": None,
+    "livemode": False,
+    "metadata": {},
+    "next_payment_attempt": None,
+    "number": None,
+    "on_behalf_of": None,
+    "payment_settings": {
+        "default_mandate": None,
+        "payment_method_options": None,
+        "payment_method_types": None,
+    },
+    "post_payment_credit_notes_amount": 0,
+    "pre_payment_credit_notes_amount": 0,
+    "receipt_number": None,
+    "rendering": None,
+    "shipping_cost": None,
+    "shipping_details": None,
+    "statement_descriptor": None,
+    "status": "draft",
+    "status_transitions": {
+        "finalized_at": None,
+        "marked_uncollectible_at": None,
+        "paid_at": None,
+        "voided_at": None,
+    },
+    "test_clock": None,
+    "threshold_reason": None,
+    "total_discount_amounts": [],
+    "total_pretax_credit_amounts": [],
+    "total_taxes": [],
+    "webhooks_delivered_at": None,
+}
+
 
 def assemble(
-    store: Store,
-    subscription: StripeObject,
-    lines: list[StripeObject],
-    reason: str,
-    period: tuple[int, int] | None = None,
+    store: Store, subscription: StripeObject, lines: Lines, reason: str, period: Period | None = None
 ) -> StripeObject:
     """Return a draft with these lines, without storing it."""
     customer = store.table("customer")[subscription["customer"]]
@@ -21,89 +87,20 @@ def assemble(
     start, end = period or (now, now)
     for each in lines:
         each["invoice"] = invoice_id
-    return {
-        "id": invoice_id,
-        "object": "invoice",
-        "account_country": "US",
-        "account_name": "Sandbox",
-        "account_tax_ids": None,
+    return new_object(
+        _NEW_INVOICE,
+        id=invoice_id,
         **_amounts(customer, lines),
-        "amount_shipping": 0,
-        "application": None,
-        "attempt_count": 0,
-        "attempted": False,
-        "auto_advance": True,
-        "automatic_tax": {
-            "disabled_reason": None,
-            "enabled": False,
-            "liability": None,
-            "provider": None,
-            "status": None,
-        },
-        "automatically_finalizes_at": None,
-        "billing_reason": reason,
-        "collection_method": "charge_automatically",
-        "created": now,
-        "currency": subscription["currency"],
-        "custom_fields": None,
-        "customer": customer["id"],
-        "customer_address": customer["address"],
-        "customer_email": customer["email"],
-        "customer_name": customer["name"],
-        "customer_phone": customer["phone"],
-        "customer_shipping": customer["shipping"],
-        "customer_tax_exempt": customer["tax_exempt"],
-        "customer_tax_ids": [],
-        "default_payment_method": None,
-        "default_source": None,
-        "default_tax_rates": [],
-        "description": None,
-        "discounts": [],
-        "due_date": None,
-        "effective_at": None,
-        "ending_balance": None,
-        "footer": None,
-        "from_invoice": None,
-        "hosted_invoice_url": None,
-        "invoice_pdf": None,
-        "issuer": {"type": "self"},
-        "last_finalization_error": None,
-        "latest_revision": None,
-        "lines": embedded_list(f"/v1/invoices/{invoice_id}/lines", lines),
-        "livemode": False,
-        "metadata": {},
-        "next_payment_attempt": None,
-        "number": None,
-        "on_behalf_of": None,
-        "parent": _parent(subscription),
-        "payment_settings": {
-            "default_mandate": None,
-            "payment_method_options": None,
-            "payment_method_types": None,
-        },
-        "period_end": end,
-        "period_start": start,
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
-        "receipt_number": None,
-        "rendering": None,
-        "shipping_cost": None,
-        "shipping_details": None,
-        "statement_descriptor": None,
-        "status": "draft",
-        "status_transitions": {
-            "finalized_at": None,
-            "marked_uncollectible_at": None,
-            "paid_at": None,
-            "voided_at": None,
-        },
-        "test_clock": None,
-        "threshold_reason": None,
-        "total_discount_amounts": [],
-        "total_pretax_credit_amounts": [],
-        "total_taxes": [],
-        "webhooks_delivered_at": None,
-    }
+        billing_reason=reason,
+        created=now,
+        currency=subscription["currency"],
+        customer=customer["id"],
+        **{f"customer_{name}": customer[name] for name in _OF_CUSTOMER},
+        lines=embedded_list(f"/v1/invoices/{invoice_id}/lines", lines),
+        parent=_parent(subscription),
+        period_end=end,
+        period_start=start,
+    )
 
 
 def _parent(subscription: StripeObject) -> StripeObject:
@@ -166,19 +163,23 @@ def finalize(store: Store, invoice: StripeObject) -> StripeObject:
             "automatically_finalizes_at": None,
             "effective_at": store.now(),
             "ending_balance": invoice["_ending_balance"],
-            "number": f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}",
+            "number": _next_number(customer),
             "hosted_invoice_url": f"{base}/pages/invoices/{invoice['id']}",
             "invoice_pdf": f"{base}/pages/invoices/{invoice['id']}/pdf",
         }
         invoice["status_transitions"]["finalized_at"] = store.now()
-    customer["next_invoice_sequence"] += 1
-    if customer["balance"] != invoice["ending_balance"]:
-        with store.updating(customer, "customer.updated"):
-            customer["balance"] = invoice["ending_balance"]
+    with store.updating(customer, "customer.updated"):
+        customer["balance"] = invoice["ending_balance"]
     if invoice["amount_due"]:
         create_payment(store, invoice)
     store.emit("invoice.finalized", invoice)
     return invoice
+
+
+def _next_number(customer: StripeObject) -> str:
+    number = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
+    customer["next_invoice_sequence"] += 1
+    return number
 
 
 def mark_paid(store: Store, invoice: StripeObject, *, out_of_band: bool = False) -> None:

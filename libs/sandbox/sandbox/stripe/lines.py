@@ -5,67 +5,79 @@ from typing import Any
 
 from sandbox.stripe.amounts import price_of, prorated, to_minor_units
 from sandbox.stripe.meter_usage import usage_total
-from sandbox.stripe.objects import StripeObject, new_id
+from sandbox.stripe.objects import StripeObject, new_id, new_object
 from sandbox.stripe.store import Store
 
 _TIMES = "×"  # noqa: RUF001 as on Stripe's invoices
+
+_SUBSCRIPTION_ITEM_DETAILS: StripeObject = {
+    "invoice_item": None,
+    "proration_details": {"credited_items": None},
+}
 
 
 def line(item: StripeObject, amount: int, start: int, end: int, **members: Any) -> StripeObject:
     """Return a line for a subscription's item; `members` replace what is not as usual."""
     price = item["price"]
-    details = {
-        "invoice_item": None,
-        "proration": members.pop("proration", False),
-        "proration_details": {"credited_items": None},
-        "subscription": item["subscription"],
-        "subscription_item": item["id"],
-    }
+    details = new_object(
+        _SUBSCRIPTION_ITEM_DETAILS,
+        proration=members.pop("proration", False),
+        subscription=item["subscription"],
+        subscription_item=item["id"],
+    )
     quantity = members.pop("quantity", item.get("quantity"))
     return base_line(price["currency"], amount, start, end) | {
         "description": members.pop("description", None),
         "discountable": not details["proration"],
-        "metadata": {},
         "parent": {
             "invoice_item_details": None,
             "subscription_item_details": details,
             "type": "subscription_item_details",
         },
-        "pricing": {
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        },
+        "pricing": _pricing(price),
         "quantity": None if quantity is None else int(quantity),
         "quantity_decimal": None if quantity is None else f"{Decimal(quantity).normalize():f}",
         "subscription": item["subscription"],
     }
 
 
+def _pricing(price: StripeObject) -> StripeObject:
+    return {
+        "price_details": {"price": price["id"], "product": price["product"]},
+        "type": "price_details",
+        "unit_amount_decimal": price["unit_amount_decimal"],
+    }
+
+
+_NEW_LINE: StripeObject = {
+    "object": "line_item",
+    "description": None,
+    "discount_amounts": [],
+    "discountable": True,
+    "discounts": [],
+    "invoice": None,
+    "livemode": False,
+    "metadata": {},
+    "parent": None,
+    "pretax_credit_amounts": [],
+    "pricing": None,
+    "quantity": 1,
+    "quantity_decimal": "1",
+    "subscription": None,
+    "taxes": [],
+}
+
+
 def base_line(currency: str, amount: int, start: int, end: int) -> StripeObject:
     """Return what all lines have."""
-    return {
-        "id": new_id("il"),
-        "object": "line_item",
-        "amount": amount,
-        "currency": currency,
-        "description": None,
-        "discount_amounts": [],
-        "discountable": True,
-        "discounts": [],
-        "invoice": None,
-        "livemode": False,
-        "metadata": {},
-        "parent": None,
-        "period": {"end": end, "start": start},
-        "pretax_credit_amounts": [],
-        "pricing": None,
-        "quantity": 1,
-        "quantity_decimal": "1",
-        "subscription": None,
-        "subtotal": amount,
-        "taxes": [],
-    }
+    return new_object(
+        _NEW_LINE,
+        id=new_id("il"),
+        amount=amount,
+        currency=currency,
+        period={"end": end, "start": start},
+        subtotal=amount,
+    )
 
 
 def is_metered(item: StripeObject) -> bool:

@@ -18,12 +18,7 @@ def page(
 
     A cursor may be one of `everything` that the other parameters leave out.
     """
-    limit = params.get("limit", _DEFAULT_LIMIT)
-    if not 1 <= limit <= _MAX_LIMIT:
-        raise StripeError(f"Invalid limit: must be between 1 and {_MAX_LIMIT}", param="limit")
-    if "starting_after" in params and "ending_before" in params:
-        message = "You may only specify one of these parameters: starting_after, ending_before."
-        raise StripeError(message, "parameters_exclusive")
+    limit = _limit(params)
     places = {obj["id"]: place for place, obj in enumerate(objects if everything is None else everything)}
     newest_first = objects[::-1]
     if cursor := params.get("ending_before"):
@@ -36,6 +31,16 @@ def page(
         older = [obj for obj in newest_first if places[obj["id"]] < place]
         data, has_more = older[:limit], len(older) > limit
     return {"object": "list", "data": data, "has_more": has_more, "url": url}
+
+
+def _limit(params: Params) -> int:
+    limit: int = params.get("limit", _DEFAULT_LIMIT)
+    if not 1 <= limit <= _MAX_LIMIT:
+        raise StripeError(f"Invalid limit: must be between 1 and {_MAX_LIMIT}", param="limit")
+    if "starting_after" in params and "ending_before" in params:
+        message = "You may only specify one of these parameters: starting_after, ending_before."
+        raise StripeError(message, "parameters_exclusive")
+    return limit
 
 
 def _place(places: dict[str, int], object_id: str, param: str) -> int:

@@ -22,12 +22,7 @@ def _record(store: Store, params: Params, timestamp: int) -> tuple[str, int]:
     """Count an event; returns its identifier and when it was received. What Stripe refuses is refused."""
     now = store.now()
     meter = _find_meter(store, params["event_name"])
-    if timestamp < now - _OLDEST:
-        message = "The timestamp must be within the past 35 calendar days."
-        raise StripeError(message, "timestamp_too_far_in_past", "timestamp")
-    if timestamp > now + _FUTURE:
-        message = "The timestamp must not be more than 5 minutes in the future."
-        raise StripeError(message, "timestamp_in_future", "timestamp")
+    _check_timestamp(timestamp, now)
     value = _value_of(meter, params["payload"])
     identifier = params.get("identifier") or str(uuid4())
     _check_unique(store, identifier, now)
@@ -47,6 +42,15 @@ def _record(store: Store, params: Params, timestamp: int) -> tuple[str, int]:
     if customer_id not in store.table("customer"):
         _report_unknown_customer(store, meter, identifier)
     return identifier, now
+
+
+def _check_timestamp(timestamp: int, now: int) -> None:
+    if timestamp < now - _OLDEST:
+        message = "The timestamp must be within the past 35 calendar days."
+        raise StripeError(message, "timestamp_too_far_in_past", "timestamp")
+    if timestamp > now + _FUTURE:
+        message = "The timestamp must not be more than 5 minutes in the future."
+        raise StripeError(message, "timestamp_in_future", "timestamp")
 
 
 def _find_meter(store: Store, event_name: str) -> StripeObject:

@@ -3,11 +3,28 @@
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.lists import matches, page
 from sandbox.stripe.meter_usage import EMPTY, aggregate, events_of
-from sandbox.stripe.objects import Params, StripeObject, new_id
+from sandbox.stripe.objects import Params, StripeObject, assign, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.store import Store
 
 KIND = "billing.meter"
+_MEMBERS = (
+    "customer_mapping",
+    "default_aggregation",
+    "display_name",
+    "event_name",
+    "event_time_window",
+    "value_settings",
+)
+_NEW_METER: StripeObject = {
+    "object": KIND,
+    "customer_mapping": {"event_payload_key": "stripe_customer_id", "type": "by_id"},
+    "event_time_window": None,
+    "livemode": False,
+    "status": "active",
+    "status_transitions": {"deactivated_at": None},
+    "value_settings": {"event_payload_key": "value"},
+}
 _WINDOWS = {"hour": 3600, "day": 86_400}
 
 
@@ -16,27 +33,9 @@ def create_meter(store: Store, params: Params) -> StripeObject:
     if store.where(KIND, event_name=params["event_name"], status="active"):
         message = f"An active meter already exists for the event name '{params['event_name']}'."
         raise StripeError(message, "resource_already_exists", "event_name")
-    now = store.now()
-    return store.insert(
-        {
-            "id": new_id("mtr_test"),
-            "object": KIND,
-            "created": now,
-            "customer_mapping": params.get(
-                "customer_mapping", {"event_payload_key": "stripe_customer_id", "type": "by_id"}
-            ),
-            "default_aggregation": params["default_aggregation"],
-            "display_name": params["display_name"],
-            "event_name": params["event_name"],
-            "event_time_window": params.get("event_time_window"),
-            "livemode": False,
-            "status": "active",
-            "status_transitions": {"deactivated_at": None},
-            "updated": now,
-            "value_settings": params.get("value_settings", {"event_payload_key": "value"}),
-        },
-        "billing.meter.created",
-    )
+    meter = new_object(_NEW_METER, id=new_id("mtr_test"), created=store.now(), updated=store.now())
+    assign(meter, params, *_MEMBERS)
+    return store.insert(meter, "billing.meter.created")
 
 
 def update_meter(store: Store, params: Params, meter_id: str) -> StripeObject:

@@ -1,11 +1,14 @@
 """Stripe's objects as plain dictionaries, and what all of them have in common."""
 
+import copy
 import secrets
 import string
 from typing import Any
 
 # Objects are as deep and as mixed as Stripe's documents, so their values are not typed further.
 StripeObject = dict[str, Any]
+Lines = list[StripeObject]
+Period = tuple[int, int]
 Params = dict[str, Any]
 
 API_VERSION = "2026-10-28.endive"
@@ -15,6 +18,11 @@ _ALPHABET = string.ascii_letters + string.digits
 def new_id(prefix: str, length: int = 24) -> str:
     """Return a random id with Stripe's prefix for its kind, without the underscore."""
     return f"{prefix}_" + "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in secrets.token_bytes(length))
+
+
+def new_object(defaults: StripeObject, **members: Any) -> StripeObject:
+    """Return an object of these members, and of those that every new one of its kind has."""
+    return copy.deepcopy(defaults) | members
 
 
 def public(value: Any) -> Any:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sandbox.stripe.errors import StripeError, card_error, missing_object
 from sandbox.stripe.lists import matches, page
-from sandbox.stripe.objects import Params, StripeObject, assign, merge_metadata, new_id
+from sandbox.stripe.objects import Params, StripeObject, assign, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.store import Store
 
@@ -46,41 +46,44 @@ def decline(code: str) -> StripeError:
     return card_error(_MESSAGES[code], code, "generic_decline" if code == "card_declined" else code)
 
 
+_NEW_METHOD: StripeObject = {
+    "object": "payment_method",
+    "allow_redisplay": "unspecified",
+    "billing_details": {"address": None, "email": None, "name": None, "phone": None, "tax_id": None},
+    "customer": None,
+    "livemode": False,
+    "metadata": {},
+    "type": "card",
+}
+_NEW_CARD: StripeObject = {
+    "checks": {
+        "address_line1_check": None,
+        "address_postal_code_check": None,
+        "cvc_check": "pass",
+    },
+    "country": "US",
+    "exp_month": 12,
+    "exp_year": 2040,
+    "generated_from": None,
+    "three_d_secure_usage": {"supported": True},
+    "wallet": None,
+}
+
+
 def _make(store: Store, card: TestCard, name: str, params: Params) -> StripeObject:
-    return store.insert(
-        {
-            "id": new_id("pm"),
-            "object": "payment_method",
-            "_card": name,
-            "allow_redisplay": params.get("allow_redisplay", "unspecified"),
-            "billing_details": {"address": None, "email": None, "name": None, "phone": None, "tax_id": None}
-            | params.get("billing_details", {}),
-            "card": {
-                "brand": card.brand,
-                "checks": {
-                    "address_line1_check": None,
-                    "address_postal_code_check": None,
-                    "cvc_check": "pass",
-                },
-                "country": "US",
-                "display_brand": card.brand,
-                "exp_month": 12,
-                "exp_year": 2040,
-                "fingerprint": new_id("f", 16)[2:],
-                "funding": "debit" if name.endswith("debit") else "credit",
-                "generated_from": None,
-                "last4": card.last4,
-                "networks": {"available": [card.brand], "preferred": None},
-                "three_d_secure_usage": {"supported": True},
-                "wallet": None,
-            },
-            "created": store.now(),
-            "customer": None,
-            "livemode": False,
-            "metadata": merge_metadata({}, params.get("metadata", {})),
-            "type": "card",
-        }
+    method = new_object(_NEW_METHOD, id=new_id("pm"), _card=name, created=store.now())
+    method["card"] = new_object(
+        _NEW_CARD,
+        brand=card.brand,
+        display_brand=card.brand,
+        fingerprint=new_id("f", 16)[2:],
+        funding="debit" if name.endswith("debit") else "credit",
+        last4=card.last4,
+        networks={"available": [card.brand], "preferred": None},
     )
+    method["billing_details"] |= params.get("billing_details", {})
+    assign(method, params, "allow_redisplay")
+    return store.insert(method)
 
 
 def create_payment_method(store: Store, params: Params) -> StripeObject:

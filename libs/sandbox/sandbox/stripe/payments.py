@@ -2,7 +2,7 @@
 
 from sandbox.stripe.charges import create_charge
 from sandbox.stripe.errors import StripeError
-from sandbox.stripe.objects import StripeObject, embedded_list, new_id
+from sandbox.stripe.objects import StripeObject, embedded_list, new_id, new_object
 from sandbox.stripe.payment_methods import CARDS, decline
 from sandbox.stripe.store import Store
 
@@ -12,54 +12,61 @@ NO_METHOD = (
 )
 
 
+_NEW_INTENT: StripeObject = {
+    "object": "payment_intent",
+    "amount_capturable": 0,
+    "amount_received": 0,
+    "automatic_payment_methods": None,
+    "canceled_at": None,
+    "cancellation_reason": None,
+    "capture_method": "automatic",
+    "confirmation_method": "automatic",
+    "description": None,
+    "last_payment_error": None,
+    "latest_charge": None,
+    "livemode": False,
+    "metadata": {},
+    "next_action": None,
+    "payment_method": None,
+    "payment_method_types": ["card"],
+    "setup_future_usage": "off_session",
+    "status": "requires_payment_method",
+}
+_NEW_INVOICE_PAYMENT: StripeObject = {
+    "object": "invoice_payment",
+    "amount_paid": None,
+    "is_default": True,
+    "livemode": False,
+    "status": "open",
+    "status_transitions": {"canceled_at": None, "paid_at": None},
+}
+
+
 def create_payment(store: Store, invoice: StripeObject) -> None:
     """Create an invoice's payment intent."""
     intent_id = new_id("pi")
-    intent: StripeObject = {
-        "id": intent_id,
-        "object": "payment_intent",
-        "_invoice": invoice["id"],
-        "amount": invoice["amount_due"],
-        "amount_capturable": 0,
-        "amount_received": 0,
-        "automatic_payment_methods": None,
-        "canceled_at": None,
-        "cancellation_reason": None,
-        "capture_method": "automatic",
-        "client_secret": f"{intent_id}_secret_{new_id('s')[2:]}",
-        "confirmation_method": "automatic",
-        "created": store.now(),
-        "currency": invoice["currency"],
-        "customer": invoice["customer"],
-        "description": None,
-        "last_payment_error": None,
-        "latest_charge": None,
-        "livemode": False,
-        "metadata": {},
-        "next_action": None,
-        "payment_method": None,
-        "payment_method_types": ["card"],
-        "setup_future_usage": "off_session",
-        "status": "requires_payment_method",
-    }
+    intent: StripeObject = new_object(
+        _NEW_INTENT,
+        id=intent_id,
+        _invoice=invoice["id"],
+        amount=invoice["amount_due"],
+        client_secret=f"{intent_id}_secret_{new_id('s')[2:]}",
+        created=store.now(),
+        currency=invoice["currency"],
+        customer=invoice["customer"],
+    )
     invoice["_payment_intent"] = intent_id
     store.insert(intent, "payment_intent.created")
-    store.insert(
-        {
-            "id": new_id("inpay"),
-            "object": "invoice_payment",
-            "amount_paid": None,
-            "amount_requested": invoice["amount_due"],
-            "created": store.now(),
-            "currency": invoice["currency"],
-            "invoice": invoice["id"],
-            "is_default": True,
-            "livemode": False,
-            "payment": {"payment_intent": intent_id, "type": "payment_intent"},
-            "status": "open",
-            "status_transitions": {"canceled_at": None, "paid_at": None},
-        }
+    payment = new_object(
+        _NEW_INVOICE_PAYMENT,
+        id=new_id("inpay"),
+        amount_requested=invoice["amount_due"],
+        created=store.now(),
+        currency=invoice["currency"],
+        invoice=invoice["id"],
+        payment={"payment_intent": intent_id, "type": "payment_intent"},
     )
+    store.insert(payment)
 
 
 def method_for(store: Store, invoice: StripeObject, subscription: StripeObject | None) -> StripeObject | None:

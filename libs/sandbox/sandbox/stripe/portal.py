@@ -1,11 +1,10 @@
 """The customer portal: its configurations and sessions."""
 
-import copy
 from typing import Any
 
 from sandbox.stripe.errors import StripeError, missing_param
 from sandbox.stripe.lists import matches, page
-from sandbox.stripe.objects import Params, StripeObject, assign, merge_metadata, new_id
+from sandbox.stripe.objects import Params, StripeObject, assign, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.store import Store
 
@@ -38,25 +37,29 @@ _SUPPORTED = (
 )
 
 
+_NEW_CONFIGURATION: StripeObject = {
+    "object": CONFIGURATION,
+    "active": True,
+    "application": None,
+    "business_profile": {"headline": None, "privacy_policy_url": None, "terms_of_service_url": None},
+    "default_return_url": None,
+    "livemode": False,
+    "features": _FEATURES,
+    "login_page": {"enabled": False, "url": None},
+    "metadata": {},
+    "name": None,
+}
+
+
 def create_configuration(store: Store, params: Params) -> StripeObject:
     """Create a configuration; the first is the default."""
-    profile = {"headline": None, "privacy_policy_url": None, "terms_of_service_url": None}
-    configuration: StripeObject = {
-        "id": new_id("bpc"),
-        "object": CONFIGURATION,
-        "active": True,
-        "application": None,
-        "business_profile": profile | params.get("business_profile", {}),
-        "created": store.now(),
-        "default_return_url": None,
-        "features": copy.deepcopy(_FEATURES),
-        "is_default": not store.table(CONFIGURATION),
-        "livemode": False,
-        "login_page": {"enabled": False, "url": None},
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "name": None,
-        "updated": store.now(),
-    }
+    configuration = new_object(
+        _NEW_CONFIGURATION,
+        id=new_id("bpc"),
+        created=store.now(),
+        is_default=not store.table(CONFIGURATION),
+        updated=store.now(),
+    )
     _apply(configuration, params)
     return store.insert(configuration, "billing_portal.configuration.created")
 
@@ -93,6 +96,9 @@ def list_configurations(store: Store, params: Params) -> StripeObject:
     return page(found, params, "/v1/billing_portal/configurations")
 
 
+_NEW_SESSION: StripeObject = {"object": SESSION, "livemode": False, "on_behalf_of": None}
+
+
 def create_session(store: Store, params: Params) -> StripeObject:
     """Create a session; its URL is a page of the sandbox."""
     if "customer" not in params:
@@ -100,22 +106,18 @@ def create_session(store: Store, params: Params) -> StripeObject:
     customer = store.get("customer", params["customer"], "customer")
     configuration = _configuration(store, params)
     session_id = new_id("bps")
-    return store.insert(
-        {
-            "id": session_id,
-            "object": SESSION,
-            "configuration": configuration["id"],
-            "created": store.now(),
-            "customer": customer["id"],
-            "flow": _flow(store, params.get("flow_data")),
-            "livemode": False,
-            "locale": params.get("locale"),
-            "on_behalf_of": None,
-            "return_url": params.get("return_url", configuration["default_return_url"]),
-            "url": f"{store.context.base_url}/pages/portal/{session_id}",
-        },
-        "billing_portal.session.created",
+    session = new_object(
+        _NEW_SESSION,
+        id=session_id,
+        configuration=configuration["id"],
+        created=store.now(),
+        customer=customer["id"],
+        flow=_flow(store, params.get("flow_data")),
+        locale=params.get("locale"),
+        return_url=params.get("return_url", configuration["default_return_url"]),
+        url=f"{store.context.base_url}/pages/portal/{session_id}",
     )
+    return store.insert(session, "billing_portal.session.created")
 
 
 def _configuration(store: Store, params: Params) -> StripeObject:

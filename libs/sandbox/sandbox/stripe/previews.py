@@ -1,9 +1,8 @@
 """Previews: what the next invoice would be, also after a change that is not made."""
 
-from sandbox.stripe.billing import draft, items_of, period_of
+from sandbox.stripe.billing import draft, period_of, unused_time_lines
 from sandbox.stripe.errors import StripeError, missing_param
 from sandbox.stripe.invoices import assemble
-from sandbox.stripe.lines import proration_lines
 from sandbox.stripe.objects import Params, StripeObject
 from sandbox.stripe.renewals import upcoming
 from sandbox.stripe.store import Store
@@ -75,7 +74,7 @@ def _of_new(store: Store, params: Params, details: Params) -> StripeObject:
 def _of_subscription(store: Store, subscription: StripeObject, details: Params) -> StripeObject:
     if details.get("cancel_now"):
         now = int(details.get("proration_date", store.now()))
-        lines = [line for item in items_of(subscription) for line in proration_lines(store, item, None, now)]
+        lines = unused_time_lines(store, subscription, now)
         return draft(store, subscription, lines, "upcoming", period_of(subscription))
     change = plan_change(store, subscription, details)
     if change.restarts or details.get("proration_behavior") == "always_invoice":

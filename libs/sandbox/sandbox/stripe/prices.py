@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from sandbox.stripe.errors import StripeError, missing_object, missing_param
 from sandbox.stripe.lists import in_range, matches, page
-from sandbox.stripe.objects import Params, StripeObject, assign, merge_metadata, new_id
+from sandbox.stripe.objects import Params, StripeObject, assign, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.products import create_product
 from sandbox.stripe.store import Store
@@ -19,37 +19,45 @@ _CREATE = (
 )
 
 
+_NEW_PRICE: StripeObject = {
+    "object": "price",
+    "active": True,
+    "billing_scheme": "per_unit",
+    "custom_unit_amount": None,
+    "livemode": False,
+    "lookup_key": None,
+    "metadata": {},
+    "nickname": None,
+    "tax_behavior": "unspecified",
+    "tiers_mode": None,
+    "transform_quantity": None,
+}
+
+
 def create_price(store: Store, params: Params) -> StripeObject:
     """Create a price of a product, which may be made along with it."""
     _check(store, params)
-    if "product_data" in params:
-        product = create_product(store, params["product_data"])
-    else:
-        product = store.get("product", params["product"], "product")
     recurring = _recurring(params)
-    price: StripeObject = {
-        "id": new_id("price"),
-        "object": "price",
-        "active": params.get("active", True),
-        "billing_scheme": params.get("billing_scheme", "per_unit"),
-        "_tiers": _tiers(params),
-        "created": store.now(),
-        "currency": params["currency"].lower(),
-        "custom_unit_amount": None,
-        "livemode": False,
-        "lookup_key": None,
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "nickname": params.get("nickname"),
-        "product": product["id"],
-        "recurring": recurring,
-        "tax_behavior": params.get("tax_behavior", "unspecified"),
-        "tiers_mode": params.get("tiers_mode"),
-        "transform_quantity": None,
-        "type": "recurring" if recurring else "one_time",
+    price = new_object(
+        _NEW_PRICE,
+        id=new_id("price"),
+        _tiers=_tiers(params),
+        created=store.now(),
+        currency=params["currency"].lower(),
+        product=_product(store, params)["id"],
+        recurring=recurring,
+        type="recurring" if recurring else "one_time",
         **_amount_members(params, "unit_amount"),
-    }
+    )
+    assign(price, params, "active", "billing_scheme", "nickname", "tax_behavior", "tiers_mode")
     _set_lookup_key(store, price, params)
     return store.insert(price, "price.created")
+
+
+def _product(store: Store, params: Params) -> StripeObject:
+    if "product_data" in params:
+        return create_product(store, params["product_data"])
+    return store.get("product", params["product"], "product")
 
 
 def _check(store: Store, params: Params) -> None:

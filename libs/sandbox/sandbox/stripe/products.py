@@ -2,7 +2,7 @@
 
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.lists import in_range, matches, page
-from sandbox.stripe.objects import Params, StripeObject, assign, merge_metadata, new_id
+from sandbox.stripe.objects import Params, StripeObject, assign, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.store import Store
 
@@ -10,32 +10,36 @@ _MEMBERS = ("active", "description", "images", "marketing_features", "name", "st
 _MORE = ("tax_code", "unit_label", "url", "shippable")
 
 
+_NEW_PRODUCT: StripeObject = {
+    "object": "product",
+    "active": True,
+    "default_price": None,
+    "description": None,
+    "images": [],
+    "livemode": False,
+    "marketing_features": [],
+    "metadata": {},
+    "package_dimensions": None,
+    "shippable": None,
+    "statement_descriptor": None,
+    "tax_code": None,
+    "unit_label": None,
+    "url": None,
+}
+
+
 def create_product(store: Store, params: Params) -> StripeObject:
     """Create a product; its id may be chosen."""
     product_id = params.get("id") or new_id("prod", 14)
     if product_id in store.table("product"):
         raise StripeError("Product already exists.", "resource_already_exists", "id")
-    product: StripeObject = {
-        "id": product_id,
-        "object": "product",
-        "active": params.get("active", True),
-        "created": store.now(),
-        "default_price": None,
-        "description": None,
-        "images": [],
-        "livemode": False,
-        "marketing_features": [],
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "name": params["name"],
-        "package_dimensions": None,
-        "shippable": None,
-        "statement_descriptor": None,
-        "tax_code": None,
-        "type": params.get("type", "service"),
-        "unit_label": None,
-        "updated": store.now(),
-        "url": None,
-    }
+    product = new_object(
+        _NEW_PRODUCT,
+        id=product_id,
+        created=store.now(),
+        type=params.get("type", "service"),
+        updated=store.now(),
+    )
     assign(product, params, *_MEMBERS, *_MORE)
     return store.insert(product, "product.created")
 

@@ -2,7 +2,7 @@
 
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.lists import in_range, matches, page
-from sandbox.stripe.objects import Params, StripeObject, merge_metadata, new_id
+from sandbox.stripe.objects import Params, StripeObject, assign, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.payment_methods import attach, find_method
 from sandbox.stripe.store import Store
@@ -10,32 +10,38 @@ from sandbox.stripe.store import Store
 _SUPPORTED = "automatic_payment_methods confirm customer description payment_method return_url usage"
 
 
+_NEW_INTENT: StripeObject = {
+    "object": "setup_intent",
+    "application": None,
+    "automatic_payment_methods": {"enabled": True},
+    "cancellation_reason": None,
+    "customer": None,
+    "description": None,
+    "last_setup_error": None,
+    "latest_attempt": None,
+    "livemode": False,
+    "mandate": None,
+    "metadata": {},
+    "next_action": None,
+    "payment_method": None,
+    "payment_method_types": ["card"],
+    "status": "requires_payment_method",
+    "usage": "off_session",
+}
+
+
 def create_setup_intent(store: Store, params: Params) -> StripeObject:
     """Create a setup intent, and confirm it if asked to."""
     if "customer" in params:
         store.get("customer", params["customer"], "customer")
     intent_id = new_id("seti")
-    intent: StripeObject = {
-        "id": intent_id,
-        "object": "setup_intent",
-        "application": None,
-        "automatic_payment_methods": params.get("automatic_payment_methods", {"enabled": True}),
-        "cancellation_reason": None,
-        "client_secret": f"{intent_id}_secret_{new_id('s')[2:]}",
-        "created": store.now(),
-        "customer": params.get("customer"),
-        "description": params.get("description"),
-        "last_setup_error": None,
-        "latest_attempt": None,
-        "livemode": False,
-        "mandate": None,
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "next_action": None,
-        "payment_method": None,
-        "payment_method_types": ["card"],
-        "status": "requires_payment_method",
-        "usage": params.get("usage", "off_session"),
-    }
+    intent = new_object(
+        _NEW_INTENT,
+        id=intent_id,
+        client_secret=f"{intent_id}_secret_{new_id('s')[2:]}",
+        created=store.now(),
+    )
+    assign(intent, params, "automatic_payment_methods", "customer", "description", "usage")
     if name := params.get("payment_method"):
         intent |= {
             "payment_method": find_method(store, name, "payment_method")["id"],

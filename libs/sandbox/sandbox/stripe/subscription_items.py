@@ -2,11 +2,21 @@
 
 from sandbox.stripe.errors import StripeError, missing_param, not_supported
 from sandbox.stripe.lines import is_metered
-from sandbox.stripe.objects import Params, StripeObject, embedded_list, merge_metadata, new_id
+from sandbox.stripe.objects import Params, StripeObject, embedded_list, merge_metadata, new_id, new_object
 from sandbox.stripe.prices import get_usable_price
 from sandbox.stripe.store import Store
 
 _MAX_ITEMS = 20
+
+
+_NEW_ITEM: StripeObject = {
+    "object": "subscription_item",
+    "billed_until": None,
+    "billing_thresholds": None,
+    "discounts": [],
+    "quantity": None,
+    "tax_rates": [],
+}
 
 
 def build_item(
@@ -17,22 +27,17 @@ def build_item(
         raise missing_param(f"items[{position}][price]")
     price = get_usable_price(store, params["price"], f"items[{position}][price]")
     start, end = period
-    item: StripeObject = {
-        "id": new_id("si", 14),
-        "object": "subscription_item",
-        "billed_until": None,
-        "billing_thresholds": None,
-        "created": store.now(),
-        "current_period_end": end,
-        "current_period_start": start,
-        "discounts": [],
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "plan": _plan(price),
-        "price": price,
-        "quantity": None,
-        "subscription": subscription_id,
-        "tax_rates": [],
-    }
+    item: StripeObject = new_object(
+        _NEW_ITEM,
+        id=new_id("si", 14),
+        created=store.now(),
+        current_period_end=end,
+        current_period_start=start,
+        metadata=merge_metadata({}, params.get("metadata", {})),
+        plan=_plan(price),
+        price=price,
+        subscription=subscription_id,
+    )
     set_quantity(item, params, position)
     return item
 

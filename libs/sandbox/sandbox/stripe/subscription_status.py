@@ -1,10 +1,11 @@
 """The status of a subscription, and its end."""
 
 from sandbox.stripe.entitlements import refresh_entitlements
-from sandbox.stripe.invoices import void
+from sandbox.stripe.invoices import subscription_of, void
 from sandbox.stripe.objects import Params, StripeObject
 from sandbox.stripe.store import Store
 
+_NOT_COLLECTED = {"auto_advance": False, "next_payment_attempt": None, "automatically_finalizes_at": None}
 ENDED = frozenset({"canceled", "incomplete_expired"})
 
 
@@ -32,25 +33,24 @@ def pause_status(store: Store, subscription: StripeObject, reason: str) -> None:
     refresh_entitlements(store, subscription["customer"])
 
 
+def _stop_collecting(store: Store, subscription: StripeObject) -> None:
+    """Void the open invoice of a subscription that has never been paid; collect no other by itself."""
+    for invoice in store.where("invoice", customer=subscription["customer"]):
+        if subscription_of(store, invoice) is not subscription or invoice["status"] not in {"draft", "open"}:
+            continue
+        if subscription["status"] == "incomplete" and invoice["status"] == "open":
+            void(store, invoice)
+        else:
+            with store.updating(invoice, "invoice.updated"):
+                invoice.update(_NOT_COLLECTED)
+
+
 def end_subscription(
     store: Store, subscription: StripeObject, reason: str, details: Params | None = None
 ) -> None:
     """End a subscription for good; its open invoices are no longer collected by themselves."""
-    was_incomplete = subscription["status"] == "incomplete"
     now = store.now()
-    for invoice in store.where("invoice", customer=subscription["customer"]):
-        details_of = ((invoice["parent"] or {}).get("subscription_details") or {}).get("subscription")
-        if details_of != subscription["id"] or invoice["status"] not in {"draft", "open"}:
-            continue
-        if was_incomplete and invoice["status"] == "open":
-            void(store, invoice)
-        else:
-            with store.updating(invoice, "invoice.updated"):
-                invoice |= {
-                    "auto_advance": False,
-                    "next_payment_attempt": None,
-                    "automatically_finalizes_at": None,
-                }
+    _stop_collecting(store, subscription)
     subscription |= {
         "status": "incomplete_expired" if reason == "expired" else "canceled",
         "ended_at": now,

@@ -1,12 +1,12 @@
 """Subscriptions: update, cancel, pause, resume."""
 
-from sandbox.stripe.billing import advance_lines, bill, items_of, period_of, usage_lines
+from sandbox.stripe.billing import advance_lines, bill, items_of, period_of, unused_time_lines, usage_lines
 from sandbox.stripe.cancellation import set_cancellation
 from sandbox.stripe.collection import advance
 from sandbox.stripe.entitlements import refresh_entitlements
 from sandbox.stripe.errors import StripeError, missing_object, not_supported
 from sandbox.stripe.invoice_items import add_pending
-from sandbox.stripe.lines import is_metered, part_line, proration_lines
+from sandbox.stripe.lines import is_metered, part_line
 from sandbox.stripe.objects import Params, StripeObject, assign
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.payment_methods import get_attached
@@ -32,10 +32,7 @@ def update_subscription(store: Store, params: Params, subscription_id: str) -> S
     if behavior == "pending_if_incomplete":
         raise not_supported("payment_behavior=pending_if_incomplete", "payment_behavior")
     if subscription["status"] in ENDED:
-        with store.updating(subscription, "customer.subscription.updated"):
-            assign(subscription, params)
-            subscription["cancellation_details"] |= params.get("cancellation_details", {})
-        return subscription
+        return _annotate(store, subscription, params)
     change = plan_change(store, subscription, params)
     bills_now = change.restarts or params.get("proration_behavior") == "always_invoice"
     if bills_now and behavior == "error_if_incomplete":
@@ -63,6 +60,14 @@ def _get_living(store: Store, subscription_id: str, params: Params) -> StripeObj
     return subscription
 
 
+def _annotate(store: Store, subscription: StripeObject, params: Params) -> StripeObject:
+    """Change what can still be changed of a subscription that has ended."""
+    with store.updating(subscription, "customer.subscription.updated"):
+        assign(subscription, params)
+        subscription["cancellation_details"] |= params.get("cancellation_details", {})
+    return subscription
+
+
 def _check_payable(store: Store, subscription: StripeObject, change: Change) -> None:
     if sum(line["amount"] for line in change.lines) <= 0:
         return
@@ -86,6 +91,13 @@ def _apply(store: Store, subscription: StripeObject, params: Params, change: Cha
         subscription["trial_settings"]["end_behavior"] |= params["trial_settings"]["end_behavior"]
     subscription["items"] = items_list(subscription["id"], change.items)
     subscription["billing_cycle_anchor"] = change.anchor
+    _apply_trial(store, subscription, change)
+    set_cancellation(store, subscription, params)
+    if subscription["cancel_at_period_end"]:
+        subscription["cancel_at"] = period_of(subscription)[1]
+
+
+def _apply_trial(store: Store, subscription: StripeObject, change: Change) -> None:
     if change.trial_end and change.trial_end != subscription["trial_end"]:
         subscription |= {
             "status": "trialing",
@@ -95,9 +107,6 @@ def _apply(store: Store, subscription: StripeObject, params: Params, change: Cha
         }
     elif change.restarts and subscription["status"] == "trialing":
         subscription |= {"status": "active", "trial_end": store.now()}
-    set_cancellation(store, subscription, params)
-    if subscription["cancel_at_period_end"]:
-        subscription["cancel_at"] = period_of(subscription)[1]
 
 
 def cancel_subscription(store: Store, params: Params, subscription_id: str) -> StripeObject:
@@ -109,7 +118,7 @@ def cancel_subscription(store: Store, params: Params, subscription_id: str) -> S
     owes = subscription["status"] in {"active", "past_due", "unpaid"}
     lines = []
     if params.get("prorate") and owes:
-        lines += [line for item in items_of(subscription) for line in proration_lines(store, item, None, now)]
+        lines += unused_time_lines(store, subscription, now)
     if params.get("invoice_now"):
         lines += usage_lines(store, subscription, period_of(subscription)[0], now) if owes else []
         final = bill(store, subscription, lines, "subscription_update") if lines else None
@@ -133,10 +142,7 @@ def pause_subscription(store: Store, params: Params, subscription_id: str) -> St
     unused = bill_for.get("unused_time_from", {}).get("type", "now")
     lines = []
     if unused != "none" and subscription["status"] != "trialing":
-        moment = now if unused == "now" else start
-        lines += [
-            line for item in items_of(subscription) for line in proration_lines(store, item, None, moment)
-        ]
+        lines += unused_time_lines(store, subscription, now if unused == "now" else start)
     if bill_for.get("outstanding_usage_through", {}).get("type", "now") == "now":
         lines += usage_lines(store, subscription, start, now)
     if params.get("invoicing_behavior", "pending_invoice_item") == "pending_invoice_item":
@@ -150,37 +156,49 @@ def pause_subscription(store: Store, params: Params, subscription_id: str) -> St
 
 def resume_subscription(store: Store, params: Params, subscription_id: str) -> StripeObject:
     """Resume a paused subscription: with a new period, or for the rest of the one that it would be in."""
+    subscription = _get_paused(store, subscription_id, params)
+    now = store.now()
+    keeps_anchor = params.get("billing_cycle_anchor", {}).get("type", "now") == "unchanged"
+    start, end = _resumed_period(subscription, now, keeps_anchor=keeps_anchor)
+    with store.updating(subscription, "customer.subscription.updated", "customer.subscription.resumed"):
+        subscription |= {"status": "active", "status_details": None}
+        for item in items_of(subscription):
+            item |= {"current_period_start": start, "current_period_end": end}
+        if keeps_anchor:
+            invoice = _bill_rest(store, subscription, params)
+        else:
+            subscription["billing_cycle_anchor"] = now
+            lines = advance_lines(store, items_of(subscription), start, end)
+            invoice = bill(store, subscription, lines, "subscription_update")
+    if invoice is not None:
+        advance(store, invoice)
+    refresh_entitlements(store, subscription["customer"])
+    return subscription
+
+
+def _get_paused(store: Store, subscription_id: str, params: Params) -> StripeObject:
     subscription = store.get("subscription", subscription_id, in_path=True)
     if subscription["status"] != "paused":
         message = "You can only resume a subscription that is paused."
         raise StripeError(message, param="subscription")
     if params.get("payment_behavior") == "resume_on_payment_success":
         raise not_supported("payment_behavior=resume_on_payment_success", "payment_behavior")
-    now = store.now()
-    keeps_anchor = params.get("billing_cycle_anchor", {}).get("type", "now") == "unchanged"
-    start, end = _resumed_period(subscription, now, keeps_anchor=keeps_anchor)
-    behavior = params.get("proration_behavior", "create_prorations")
-    invoice = None
-    with store.updating(subscription, "customer.subscription.updated", "customer.subscription.resumed"):
-        subscription |= {"status": "active", "status_details": None}
-        for item in items_of(subscription):
-            item |= {"current_period_start": start, "current_period_end": end}
-        if not keeps_anchor:
-            subscription["billing_cycle_anchor"] = now
-            lines = advance_lines(store, items_of(subscription), start, end)
-            invoice = bill(store, subscription, lines, "subscription_update")
-        elif behavior != "none":
-            moment = int(params.get("proration_date", now))
-            licensed = [item for item in items_of(subscription) if not is_metered(item)]
-            lines = [part_line(store, item, moment, end, end - start) for item in licensed]
-            if behavior == "always_invoice":
-                invoice = bill(store, subscription, lines, "subscription_update")
-            else:
-                add_pending(store, subscription["customer"], lines, subscription["id"])
-    if invoice is not None:
-        advance(store, invoice)
-    refresh_entitlements(store, subscription["customer"])
     return subscription
+
+
+def _bill_rest(store: Store, subscription: StripeObject, params: Params) -> StripeObject | None:
+    """Charge for the rest of the period: on an invoice, which is returned, on the next one, or not at all."""
+    behavior = params.get("proration_behavior", "create_prorations")
+    if behavior == "none":
+        return None
+    start, end = period_of(subscription)
+    moment = int(params.get("proration_date", store.now()))
+    licensed = [item for item in items_of(subscription) if not is_metered(item)]
+    lines = [part_line(store, item, moment, end, end - start) for item in licensed]
+    if behavior == "always_invoice":
+        return bill(store, subscription, lines, "subscription_update")
+    add_pending(store, subscription["customer"], lines, subscription["id"])
+    return None
 
 
 def _resumed_period(subscription: StripeObject, now: int, *, keeps_anchor: bool) -> tuple[int, int]:

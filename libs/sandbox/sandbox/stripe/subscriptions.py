@@ -6,7 +6,7 @@ from sandbox.stripe.collection import advance
 from sandbox.stripe.errors import StripeError, missing_param, not_supported
 from sandbox.stripe.lines import is_metered, part_line
 from sandbox.stripe.lists import in_range, matches, page
-from sandbox.stripe.objects import Params, StripeObject, merge_metadata, new_id
+from sandbox.stripe.objects import Params, StripeObject, merge_metadata, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.payment_methods import get_attached
 from sandbox.stripe.payments import NO_METHOD, refusal_of
@@ -32,12 +32,8 @@ def create_subscription(store: Store, params: Params) -> StripeObject:
     method = _method(store, subscription)
     behavior = params.get("payment_behavior", "allow_incomplete")
     lines = first_lines(store, subscription, params)
-    total = sum(line["amount"] for line in lines)
-    if total > 0 and behavior != "default_incomplete":
-        if method is None:
-            raise StripeError(NO_METHOD, "resource_missing")
-        if behavior == "error_if_incomplete" and (error := refusal_of(method)):
-            raise error
+    if sum(line["amount"] for line in lines) > 0:
+        _check_payable(method, behavior)
     store.insert(subscription)
     subscription["_is_new"] = True
     if subscription["trial_end"] and method is None:
@@ -52,16 +48,18 @@ def create_subscription(store: Store, params: Params) -> StripeObject:
     return subscription
 
 
+def _check_payable(method: StripeObject | None, behavior: str) -> None:
+    if behavior == "default_incomplete":
+        return
+    if method is None:
+        raise StripeError(NO_METHOD, "resource_missing")
+    if behavior == "error_if_incomplete" and (error := refusal_of(method)):
+        raise error
+
+
 def build_subscription(store: Store, params: Params) -> StripeObject:
     """Return a subscription that is not stored yet."""
-    if "customer" not in params:
-        raise missing_param("customer")
-    if not params.get("items"):
-        raise missing_param("items")
-    if params.get("collection_method", "charge_automatically") != "charge_automatically":
-        raise not_supported("collection_method=send_invoice", "collection_method")
-    if params.get("payment_behavior") == "pending_if_incomplete":
-        raise not_supported("payment_behavior=pending_if_incomplete", "payment_behavior")
+    _check(params)
     customer = store.get("customer", params["customer"], "customer")
     now, subscription_id = store.now(), new_id("sub")
     trial_end = _trial_end(params, now)
@@ -91,6 +89,17 @@ def build_subscription(store: Store, params: Params) -> StripeObject:
     return subscription
 
 
+def _check(params: Params) -> None:
+    if "customer" not in params:
+        raise missing_param("customer")
+    if not params.get("items"):
+        raise missing_param("items")
+    if params.get("collection_method", "charge_automatically") != "charge_automatically":
+        raise not_supported("collection_method=send_invoice", "collection_method")
+    if params.get("payment_behavior") == "pending_if_incomplete":
+        raise not_supported("payment_behavior=pending_if_incomplete", "payment_behavior")
+
+
 def _trial_end(params: Params, now: int) -> int | None:
     if "trial_end" in params and "trial_period_days" in params:
         message = "You may only specify one of these parameters: trial_end, trial_period_days."
@@ -111,56 +120,61 @@ def _first_end(item: StripeObject, anchor: int, now: int) -> int:
     return anchor if anchor > now else end
 
 
+_NEW_SUBSCRIPTION: StripeObject = {
+    "object": "subscription",
+    "application": None,
+    "application_fee_percent": None,
+    "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+    "billing_cycle_anchor_config": None,
+    "billing_mode": {"flexible": None, "type": "classic"},
+    "billing_schedules": [],
+    "billing_thresholds": None,
+    "cancel_at": None,
+    "cancel_at_period_end": False,
+    "canceled_at": None,
+    "cancellation_details": {"comment": None, "feedback": None, "reason": None},
+    "collection_method": "charge_automatically",
+    "days_until_due": None,
+    "default_source": None,
+    "default_tax_rates": [],
+    "discounts": [],
+    "ended_at": None,
+    "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
+    "latest_invoice": None,
+    "livemode": False,
+    "next_pending_invoice_item_invoice": None,
+    "on_behalf_of": None,
+    "pause_collection": None,
+    "pending_invoice_item_interval": None,
+    "pending_setup_intent": None,
+    "pending_update": None,
+    "schedule": None,
+    "status": "incomplete",
+    "status_details": None,
+    "test_clock": None,
+    "transfer_data": None,
+}
+
+
 def _members(store: Store, params: Params, subscription_id: str) -> StripeObject:
     now = store.now()
     ending = {"billing_cycle_anchor": "unchanged", "missing_payment_method": "create_invoice"}
     ending |= params.get("trial_settings", {}).get("end_behavior", {})
     saving = params.get("payment_settings", {}).get("save_default_payment_method", "off")
-    return {
-        "id": subscription_id,
-        "object": "subscription",
-        "application": None,
-        "application_fee_percent": None,
-        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
-        "billing_cycle_anchor_config": None,
-        "billing_mode": {"flexible": None, "type": "classic"},
-        "billing_schedules": [],
-        "billing_thresholds": None,
-        "cancel_at": None,
-        "cancel_at_period_end": False,
-        "canceled_at": None,
-        "cancellation_details": {"comment": None, "feedback": None, "reason": None},
-        "collection_method": "charge_automatically",
-        "created": now,
-        "days_until_due": None,
-        "default_source": None,
-        "default_tax_rates": [],
-        "description": params.get("description"),
-        "discounts": [],
-        "ended_at": None,
-        "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
-        "latest_invoice": None,
-        "livemode": False,
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "next_pending_invoice_item_invoice": None,
-        "on_behalf_of": None,
-        "pause_collection": None,
-        "payment_settings": {
+    return new_object(
+        _NEW_SUBSCRIPTION,
+        id=subscription_id,
+        created=now,
+        description=params.get("description"),
+        metadata=merge_metadata({}, params.get("metadata", {})),
+        payment_settings={
             "payment_method_options": None,
             "payment_method_types": None,
             "save_default_payment_method": saving,
         },
-        "pending_invoice_item_interval": None,
-        "pending_setup_intent": None,
-        "pending_update": None,
-        "schedule": None,
-        "start_date": now,
-        "status": "incomplete",
-        "status_details": None,
-        "test_clock": None,
-        "transfer_data": None,
-        "trial_settings": {"end_behavior": ending},
-    }
+        start_date=now,
+        trial_settings={"end_behavior": ending},
+    )
 
 
 def first_lines(store: Store, subscription: StripeObject, params: Params) -> list[StripeObject]:

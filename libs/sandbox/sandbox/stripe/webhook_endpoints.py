@@ -4,11 +4,20 @@ from urllib.parse import urlsplit
 
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.lists import page
-from sandbox.stripe.objects import API_VERSION, Params, StripeObject, assign, merge_metadata, new_id
+from sandbox.stripe.objects import API_VERSION, Params, StripeObject, assign, new_id, new_object
 from sandbox.stripe.operations import Operation
 from sandbox.stripe.store import Store
 
 _MAX_ENDPOINTS = 16
+_NEW_ENDPOINT: StripeObject = {
+    "object": "webhook_endpoint",
+    "api_version": None,
+    "application": None,
+    "description": None,
+    "livemode": False,
+    "metadata": {},
+    "status": "enabled",
+}
 
 
 def create_webhook_endpoint(store: Store, params: Params) -> StripeObject:
@@ -17,20 +26,8 @@ def create_webhook_endpoint(store: Store, params: Params) -> StripeObject:
     if len(store.table("webhook_endpoint")) >= _MAX_ENDPOINTS:
         raise StripeError(f"You have reached the maximum of {_MAX_ENDPOINTS} test webhook endpoints.")
     secret = "whsec_" + new_id("s", 32)[2:]
-    endpoint: StripeObject = {
-        "id": new_id("we"),
-        "object": "webhook_endpoint",
-        "_secret": secret,
-        "api_version": params.get("api_version"),
-        "application": None,
-        "created": store.now(),
-        "description": params.get("description") or None,
-        "enabled_events": params["enabled_events"],
-        "livemode": False,
-        "metadata": merge_metadata({}, params.get("metadata", {})),
-        "status": "enabled",
-        "url": params["url"],
-    }
+    endpoint = new_object(_NEW_ENDPOINT, id=new_id("we"), _secret=secret, created=store.now())
+    assign(endpoint, params, "api_version", "description", "enabled_events", "url")
     return {**store.insert(endpoint), "secret": secret}
 
 
