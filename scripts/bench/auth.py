@@ -17,8 +17,9 @@ from statistics import quantiles
 import httpx
 import jwt
 import uvloop
+from auth.configuration.sign_in import MIN_PASSWORD_MEMORY_KIB
+from auth.configuration.signing import Overlap
 from auth.security.passwords import ITERATIONS, LANES, SALT_BYTES
-from auth.settings import MIN_PASSWORD_MEMORY_KIB, Overlap
 from auth.signing.access_tokens import AccessTokens
 from auth.signing.key_file import KeyFile
 from auth.signing.signing_keys import KeyFactory, SigningKeys

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 import asyncpg
 import httpx
 import pytest
+from auth.configuration.limits import RATE_LIMITS
+from auth.configuration.sign_in import MIN_PASSWORD_MEMORY_KIB
 from auth.main import create_app
-from auth.settings import MIN_PASSWORD_MEMORY_KIB, RATE_LIMITS, Settings
+from auth.settings import Settings
 from fastapi import FastAPI
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet

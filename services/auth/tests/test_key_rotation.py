@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 import stamina
+from auth.configuration.signing import Overlap
 from auth.errors import SigningKeysUnavailable
-from auth.settings import Overlap
 from auth.signing.access_tokens import AccessTokens
 from auth.signing.key_file import KeyFile
 from auth.signing.key_ring import NoActiveKey, RotationPending
@@ -40,7 +40,7 @@ from .vault_fixtures import SIGNING_KEY
 
 ISSUER, AUDIENCE = "http://acme.test", "conversation"
 LIFE, LEEWAY = 600, 30
-# As short as the settings allow: `too_short_overlap` in auth/settings.py.
+# As short as the settings allow: `too_short_overlap` in auth/configuration/signing.py.
 MAX_AGE = 300
 OVERLAP = Overlap(publish_lead=timedelta(seconds=MAX_AGE * 1.1 + 60), retire_lag=timedelta(seconds=LIFE + 60))
 # How far their clocks are off, in seconds.

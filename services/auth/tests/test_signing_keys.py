@@ -12,10 +12,11 @@ from secrets import token_urlsafe
 
 import pytest
 from auth import cli
+from auth.configuration.signing import Overlap
 from auth.errors import SigningKeysUnavailable
 from auth.main import create_app
 from auth.models import SigningKeyRing
-from auth.settings import Overlap, Settings
+from auth.settings import Settings
 from auth.signing.key_document import InvalidKeyDocument, dumps
 from auth.signing.key_file import KeyFile
 from auth.signing.key_ring import KeyNotFound, KeyRing, RotationPending, SigningKey

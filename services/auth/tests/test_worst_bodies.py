@@ -1,6 +1,6 @@
 """The worst bodies that a client can send, brought to every route."""
 
-from auth.settings import RATE_LIMITS
+from auth.configuration.limits import RATE_LIMITS
 from testkit.request_costs import Callers, costs, costs_table, find_uncounted_routes
 from testkit.worst_bodies import all_routes_with_body, find_unbounded
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from servicekit.auth import jose
 
+from auth.configuration.types import Keys
 from auth.models import Invite
 from auth.security.keyed_hash import keyed_hash
-from auth.settings import Keys
 
 SECRET_BYTES = 32
 FORMAT = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")

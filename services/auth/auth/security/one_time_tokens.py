@@ -12,9 +12,10 @@ from servicekit.auth import jose
 from sqlalchemy import ColumnElement, and_, delete, false, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from auth.configuration.types import Keys
 from auth.models import EmailToken, Purpose, User
 from auth.security.keyed_hash import keyed_hash
-from auth.settings import Keys, Settings
+from auth.settings import Settings
 
 SECRET_BYTES = 32
 FORMAT = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")

@@ -12,9 +12,9 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from pydantic import SecretStr
 
+from auth.configuration.sign_in import MIN_PASSWORD_MEMORY_KIB
 from auth.errors import TooManySignIns
 from auth.security.keyed_hash import keyed_hash
-from auth.settings import MIN_PASSWORD_MEMORY_KIB
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from servicekit.auth import jose
 from servicekit.auth.tokens import ALGORITHM, jwk_members
 
-from auth.settings import Overlap
+from auth.configuration.signing import Overlap
 
 
 class State(Enum):

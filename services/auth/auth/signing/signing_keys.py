@@ -16,8 +16,9 @@ from servicekit.auth.tokens import InvalidToken, VerificationKey
 from servicekit.database import Database
 from sqlalchemy.exc import SQLAlchemyError
 
+from auth.configuration.signing import Overlap
 from auth.errors import SigningKeysUnavailable
-from auth.settings import Overlap, Settings
+from auth.settings import Settings
 from auth.signing.key_document import InvalidKeyDocument
 from auth.signing.key_file import KeyFile
 from auth.signing.key_ring import KeyRing, MakePrivatePart, NoActiveKey, SigningKey
