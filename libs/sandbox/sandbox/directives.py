@@ -36,6 +36,7 @@ class Directives(BaseModel):
     pause_after: Annotated[int, Field(ge=0)] | None = None
     invalid_utf8: bool = False
     malformed_arguments: bool = False
+    malformed_output: bool = False
     invent: str | None = None
     refuse: bool = False
     reasoning: bool = False

@@ -57,6 +57,7 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(_authenticate)])
 control = APIRouter(prefix="/_sandbox")
 
 JsonBody = Annotated[Json, Body()]
+_CONTENT = {"model", "input", "messages", "instructions", "tools", "stream"}
 # OpenAI's clients say how often they have tried before: so a fault can pass without being remembered.
 Attempt = Annotated[int, Header(alias="x-stainless-retry-count", ge=0)]
 
@@ -85,6 +86,10 @@ async def create_chat_completion(body: JsonBody, request: Request, attempt: Atte
     return await _respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
 
 
+def _parameters(body: Json) -> Json:
+    return {name: value for name, value in body.items() if name not in _CONTENT}
+
+
 async def _respond(
     request: Request,
     attempt: int,
@@ -97,7 +102,13 @@ async def _respond(
     reply = scripted_replies.reply(model_request, orders)
     answer = build_response(reply, count_usage(model_request, reply))
     call = CallRecord(
-        answer.id, request.url.path, model_request.model, attempt, answer.usage, model_request.question
+        answer.id,
+        request.url.path,
+        model_request.model,
+        attempt,
+        answer.usage,
+        model_request.question,
+        _parameters(await request.json()),
     )
     request.app.state.calls.append(call)
     stream = ResponseStream(answer, call, orders, request.app.state.tokens_per_second)

@@ -6,7 +6,17 @@ from zlib import crc32
 
 from sandbox.directives import Directives, strip
 from sandbox.json_schema_examples import example
-from sandbox.messages import HANDOFF, INVALID_UTF8, Message, ModelRequest, Reply, Tool, ToolCall, ToolOutput
+from sandbox.messages import (
+    HANDOFF,
+    INVALID_UTF8,
+    Json,
+    Message,
+    ModelRequest,
+    Reply,
+    Tool,
+    ToolCall,
+    ToolOutput,
+)
 from sandbox.tokens import count_tokens, tokenize
 
 DISCLOSURE = "I am Acme's sandbox model, a scripted stand-in: no language model wrote this."
@@ -96,8 +106,9 @@ def _arguments(tool: Tool, request: ModelRequest, directives: Directives) -> str
 
 
 def _answer_text(request: ModelRequest, directives: Directives) -> str:
-    if request.schema is not None:
-        return json.dumps(example(request.schema, strip(request.question)), ensure_ascii=False)
+    schema = request.schema or _schema_in(request.instructions)
+    if schema is not None and not directives.malformed_output:
+        return json.dumps(example(schema, strip(request.question)), ensure_ascii=False)
     text = " ".join(
         [
             DISCLOSURE,
@@ -114,6 +125,12 @@ def _answer_text(request: ModelRequest, directives: Directives) -> str:
         text += " " + _filler(request.question, more)
         more += 1
     return "".join(tokenize(text)[: directives.tokens])
+
+
+def _schema_in(instructions: str) -> Json | None:
+    """Read the schema of the answer from the instructions, where they end in one."""
+    match = re.search(r"\bJSON schema:\s*(\{.*\})\s*\Z", instructions, re.DOTALL)
+    return json.loads(match.group(1)) if match else None
 
 
 def _filler(question: str, number: int) -> str:

@@ -67,6 +67,8 @@ class CallRecord:
     attempt: int
     usage: Usage
     question: str
+    # What was sent beside the model, the conversation and the tools.
+    parameters: Json = field(default_factory=dict)
     started_at: float = field(default_factory=time.time)
     status: Status = "streaming"
     tokens_sent: int = 0

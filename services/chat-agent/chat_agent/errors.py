@@ -185,6 +185,12 @@ class ModelAuthenticationFailed(ModelFailed):
     default_detail = "The model's provider rejected this service's credentials."
 
 
+class ModelOutputInvalid(ModelFailed):
+    """The model's answer is not the JSON that the caller requires."""
+
+    default_detail = "The model's answer does not match the schema."
+
+
 class ModelAnswerIncomplete(ModelFailed):
     """The model stopped early: at its token limit, or at its provider's filter."""
 

@@ -94,6 +94,8 @@ class Run(Base):
     message: Mapped[str]
     # Items that stand before the message, in a conversation that begins with this run.
     prelude: Mapped[list[Any]] = mapped_column(server_default="[]")
+    # What its caller set for the models: `runs.options.RunOptions`.
+    options: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     idempotency_key: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default=RunStatus.RUNNING)
     # In the order in which the messages came; what waits in a conversation goes on in this order.
@@ -111,6 +113,8 @@ class Run(Base):
     state: Mapped[str | None]
     waiting_until: Mapped[datetime | None]
     output: Mapped[str | None]
+    # Whether the output ends where the model had to stop, at a limit of tokens.
+    is_truncated: Mapped[bool] = mapped_column(server_default="false")
     final_agent: Mapped[str | None]
     handoffs: Mapped[list[Any]] = mapped_column(server_default="[]")
     usage: Mapped[dict[str, Any]] = mapped_column(server_default="{}")

@@ -52,6 +52,8 @@ class Settings(ServiceSettings):
     openai_base_url: str = "https://api.openai.com/v1"
     # Compatible servers that speak only the older protocol: `chat_completions`.
     openai_api: Literal["responses", "chat_completions"] = "responses"
+    # False for a provider that does not take the schema of an answer: the model gets it in its instructions.
+    openai_output_schemas: bool = True
     agent_model_default: str = "gpt-5.1"
     # `openai`: the vendor's own client, at about seven times the cost of a token.
     model_client: Literal["fast", "openai"] = "fast"
@@ -90,6 +92,9 @@ class Settings(ServiceSettings):
     chat_tenant_rate_limit_per_minute: int = 3000
     chat_tenant_stream_rate_limit_per_minute: int = 1500
     chat_tenant_stream_concurrent_limit: int = 500
+
+    # What callers may not set, as JSON by agent, "*" for all: {"triage": ["temperature", "top_p"]}.
+    denied_parameters: dict[str, frozenset[str]] = Field(default_factory=dict)
 
     run_max_turns: int = 20
     run_timeout_seconds: float = 600

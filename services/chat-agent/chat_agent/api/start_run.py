@@ -25,6 +25,7 @@ from chat_agent.execution.manager import RunManager
 from chat_agent.model import failures
 from chat_agent.models import Run, RunStatus
 from chat_agent.runs import approvals, store
+from chat_agent.runs.options import NO_OPTIONS, RunOptions
 from chat_agent.schemas import Agent, Answer, ChatAnswer, ChatRequest, Usage
 
 QUOTA_WARNING = "X-Quota-Warning"
@@ -55,8 +56,13 @@ class StartedRun:
         return headers
 
 
-async def start_run(
-    manager: RunManager, caller: Principal, request: ChatRequest, key: str | None, prelude: History = ()
+async def start_run(  # noqa: PLR0913, PLR0917  # a request, and what other protocols say beside it
+    manager: RunManager,
+    caller: Principal,
+    request: ChatRequest,
+    key: str | None,
+    prelude: History = (),
+    options: RunOptions = NO_OPTIONS,
 ) -> StartedRun:
     """Start a run, or return the one that this key has started; it is committed before this returns.
 
@@ -67,16 +73,16 @@ async def start_run(
     if request.agent_type not in AGENTS:
         agents_ = ", ".join(AGENTS)
         raise AgentNotFound(f"There is no agent called {request.agent_type!r}. There are: {agents_}.")
-    if key and (earlier := await find_earlier(manager, caller, request, key)):
+    values = new_run_values(manager, caller, request, key, options)
+    if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
-    values = new_run_values(manager, caller, request, key)
     values["prelude"] = [*prelude]
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
     async with start_deadline() as deadline, manager.budgets.reserve_start(ref, manager.model) as reservation:
         started = await insert_in_conversation(manager, caller, request, values, deadline)
         if started is None:
             reservation.release()
-            return await repeated(manager, caller, request, key)
+            return await repeated(manager, caller, key, values)
     if started.run.status == RunStatus.RUNNING:
         manager.start(started.run, is_new_conversation=request.conversation_id is None)
     else:
@@ -145,10 +151,10 @@ async def insert(
 
 
 async def repeated(
-    manager: RunManager, caller: Principal, request: ChatRequest, key: str | None
+    manager: RunManager, caller: Principal, key: str | None, values: dict[str, Any]
 ) -> StartedRun:
     """Return the run of a request with the same key that was faster; raises IdempotencyInProgress."""
-    if key and (earlier := await find_earlier(manager, caller, request, key)):
+    if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
     raise IdempotencyInProgress(retry_after=1)
 
@@ -163,14 +169,17 @@ async def initial_history(
     return [] if has_items else [*prelude]
 
 
-async def find_earlier(manager: RunManager, caller: Principal, request: ChatRequest, key: str) -> Run | None:
+async def find_earlier(
+    manager: RunManager, caller: Principal, key: str, values: dict[str, Any]
+) -> Run | None:
     """Find the run that this key has started, if there is one; raises IdempotencyConflict."""
     async with transaction(manager.database) as session:
-        return await store.find_by_key(session, caller, key, request.message, request.agent_type)
+        same = {name: values[name] for name in ("message", "agent", "options")}
+        return await store.find_by_key(session, caller, key, **same)
 
 
 def new_run_values(
-    manager: RunManager, caller: Principal, request: ChatRequest, key: str | None
+    manager: RunManager, caller: Principal, request: ChatRequest, key: str | None, options: RunOptions
 ) -> dict[str, Any]:
     """Return the row of a run that begins."""
     span = trace.get_current_span().get_span_context()
@@ -182,6 +191,7 @@ def new_run_values(
         "agent": request.agent_type,
         "model": manager.model,
         "message": request.message,
+        "options": options.model_dump(mode="json", exclude_none=True),
         "idempotency_key": key,
         "trace_id": trace.format_trace_id(span.trace_id) if span.is_valid else None,
     }

@@ -5,7 +5,7 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 
-from agents import Agent, Runner, RunState, TResponseInputItem
+from agents import Agent, ModelSettings, RunConfig, Runner, RunState, TResponseInputItem
 from redis.exceptions import RedisError
 from servicekit.errors import ServiceError, is_outage
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,15 +29,18 @@ from chat_agent.event_log import recovery
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventStore, EventType
 from chat_agent.event_log.translator import EventTranslator
+from chat_agent.execution.agent_graph import with_options
 from chat_agent.execution.interruption import Interruption, interruption_of, resume_state
 from chat_agent.execution.partial_answer import closing_items, incomplete_message
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.session import ConversationSession
 from chat_agent.model import failures
 from chat_agent.model.provider import ERROR_HANDLERS
+from chat_agent.model.request import CALLER_SETTINGS
 from chat_agent.model.usage import METER, UsageMeter
 from chat_agent.models import Approval, Run, RunStatus
 from chat_agent.runs import approvals, leases, store
+from chat_agent.runs.options import RunOptions
 from chat_agent.runs.outcome import Outcome, approval_payload, outcome_payload, terminal_event
 from chat_agent.runs.tool_calls import ToolCallJournal, missing_items, outcome_unknown_message
 from chat_agent.schemas import Usage
@@ -80,6 +83,8 @@ class ActiveRun:
         self._translator = EventTranslator(self.log, AGENTS.get(run.agent) or Agent(name=run.agent))
         conversations = ConversationClient(services.conversations, run.tenant_id, run.user_id)
         self._session = ConversationSession(conversations, run, settings, self.checkpoint)
+        self._options = RunOptions.model_validate(run.options)
+        self._config = with_settings(services.config, self._options)
         self._journal = ToolCallJournal(services.database, run)
         self._context = RunContext(conversations, self._journal)
 
@@ -98,6 +103,7 @@ class ActiveRun:
     async def execute(self) -> None:
         """Execute the run, and commit its end or that it waits."""
         METER.set(self.meter)
+        CALLER_SETTINGS.set(self._options.set_names())
         BUDGET.set(self._budget)
         try:
             result = await self._result()
@@ -281,11 +287,11 @@ class ActiveRun:
             # No token of the user vouches for the run any more.
             await self._services.memberships.require_active_member(self.run)
         result = Runner.run_streamed(
-            self._translator.agent,
+            with_options(self._translator.agent, self._options),
             await self._agent_input(),
             context=self._context,
             max_turns=self._settings.run_max_turns,
-            run_config=self._services.config,
+            run_config=self._config,
             error_handlers=ERROR_HANDLERS,
             session=self._session,
         )
@@ -298,13 +304,15 @@ class ActiveRun:
                 await asyncio.wait([result.run_loop_task])
         if result.interruptions:
             return interruption_of(self.run, result)
-        return self._outcome(RunStatus.COMPLETED, str(result.final_output))
+        outcome = self._outcome(RunStatus.COMPLETED, str(result.final_output))
+        return replace(outcome, is_truncated=self.meter.is_truncated)
 
     async def _agent_input(self) -> list[TResponseInputItem] | RunState[RunContext]:
         """Return what the agent starts with: the message, the stored items, or a suspended state."""
         if self.run.state:
             requests = await retry_database(self._approvals)
-            return await resume_state(self.run, requests, self._context)
+            agent = with_options(AGENTS[self.run.agent], self._options)
+            return await resume_state(self.run, agent, requests, self._context)
         if self.run.attempt > 1:
             for call in await self._journal.unstored_calls(self._session.new_items):
                 if call.output is None:
@@ -351,6 +359,12 @@ class ActiveRun:
             # The run ends all the same, and this must not hide why.
             logger.warning("partial answer not stored", extra={"error": type(error).__name__})
         return text or None
+
+
+def with_settings(config: RunConfig, options: RunOptions) -> RunConfig:
+    """Return the configuration of a run whose caller has set options for the models."""
+    settings = config.model_settings or ModelSettings()
+    return replace(config, model_settings=settings.resolve(options.model_settings()))
 
 
 def resume_reason(run: Run) -> str:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from agents import RunContextWrapper, RunState
+from agents import Agent, RunContextWrapper, RunState
 from agents.exceptions import UserError
 from agents.items import ToolApprovalItem
 from agents.result import RunResultStreaming
 
-from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.errors import ApprovalExpired, CheckpointInvalid
 from chat_agent.models import Approval, Run
@@ -41,7 +40,9 @@ def approval_of(run: Run, item: ToolApprovalItem) -> Approval:
     )
 
 
-async def resume_state(run: Run, approvals: Sequence[Approval], context: RunContext) -> RunState[RunContext]:
+async def resume_state(
+    run: Run, agent: Agent[RunContext], approvals: Sequence[Approval], context: RunContext
+) -> RunState[RunContext]:
     """Restore the state in which a run waited, with the decisions applied.
 
     Raises CheckpointInvalid, ApprovalExpired.
@@ -49,7 +50,7 @@ async def resume_state(run: Run, approvals: Sequence[Approval], context: RunCont
     decisions = {approval.call_id: approval for approval in approvals}
     try:
         state = await RunState.from_string(
-            AGENTS[run.agent], run.state or "", context_override=RunContextWrapper(context)
+            agent, run.state or "", context_override=RunContextWrapper(context)
         )
     except UserError as error:
         raise CheckpointInvalid from error

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,7 @@ class ModelCall:
         self._output_characters = 0
         self._is_finished = False
         self._has_started = False
+        meter.is_truncated = False
 
     async def start(self) -> None:
         """Wait for the first token; raises the failure when there is none."""
@@ -200,9 +201,7 @@ class ModelCall:
             self._count_output(delta)
             return event
         self._call_ids.ensure(event)
-        if isinstance(event, Ending):
-            self._finish(event)
-        return event
+        return self._finish(event) if isinstance(event, Ending) else event
 
     def _count_output(self, delta: str) -> None:
         self._output_characters += len(delta)
@@ -210,16 +209,35 @@ class ModelCall:
         if self._meter.tokens + used > self._limits.token_budget:
             raise TokenBudgetExceeded
 
-    def _finish(self, event: Ending) -> None:
+    def _finish(self, event: Ending) -> TResponseStreamEvent:
+        """Count the answer and return its last event; raises the failure that it reports."""
         usage = None if isinstance(event, ResponseErrorEvent) else event.response.usage
         self._is_finished = True
         self._used = self._estimate() if usage is None else self._meter.count(self._name, usage)
         if isinstance(event, ResponseIncompleteEvent):
-            raise ModelAnswerIncomplete
+            return self._truncated(event)
         if not isinstance(event, ResponseCompletedEvent):
             raise reported_failure(event)
         if not event.response.output and not self._output_characters:
             raise ModelFailed("The model's answer was empty.")
+        return event
+
+    def _truncated(self, event: ResponseIncompleteEvent) -> TResponseStreamEvent:
+        """Return an answer that was cut at a limit of tokens as an end; raises ModelAnswerIncomplete."""
+        response = event.response
+        reason = getattr(response.incomplete_details, "reason", None)
+        if reason != "max_output_tokens" or not is_text(response.output):
+            raise ModelAnswerIncomplete
+        self._meter.is_truncated = True
+        return ResponseCompletedEvent(
+            type="response.completed", response=response, sequence_number=event.sequence_number
+        )
+
+
+def is_text(output: Sequence[Any]) -> bool:
+    """Return whether an answer has text and calls nothing: a call that was cut cannot be made."""
+    kinds = {item.type for item in output}
+    return "message" in kinds and "function_call" not in kinds
 
 
 def reported_failure(event: ResponseFailedEvent | ResponseErrorEvent) -> ServiceError:

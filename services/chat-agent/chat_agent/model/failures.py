@@ -92,6 +92,7 @@ STORED_ERRORS: list[type[ServiceError]] = [
     errors.MembershipEnded,
     errors.ConversationNotFound,
     errors.ModelAnswerIncomplete,
+    errors.ModelOutputInvalid,
     errors.TokenBudgetExceeded,
     errors.WorkerLost,
     errors.ToolOutcomeUnknown,

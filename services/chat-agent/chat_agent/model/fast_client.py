@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from chat_agent.model.fast_events import chat_chunk, response_event
 from chat_agent.model.json import Json, encode, parse
 from chat_agent.model.sse import StreamInterrupted, read_events
+from chat_agent.model.usage import METER
 
 # Of an error no more is read than says which one it is.
 MAX_ERROR = 64 * 1024
@@ -67,6 +68,8 @@ class FastClient:
             async for event in events:
                 if error := event.get("error"):
                     raise openai.APIError("the stream reported an error", request_of(answer), body=error)
+                if is_truncated(event) and (meter := METER.get()) is not None:
+                    meter.is_truncated = True  # the SDK drops why an answer has ended
                 if (shaped := shape(event)) is not None:
                     yield shaped
 
@@ -100,6 +103,13 @@ class FastClient:
             params=arguments.get("extra_query"),
             allow_redirects=False,
         )
+
+
+def is_truncated(event: Json) -> bool:
+    """Return whether a chunk of Chat Completions ends the answer at a limit of tokens."""
+    choices = event.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return isinstance(first, dict) and first.get("finish_reason") == "length"
 
 
 def body_of(arguments: Json) -> Json:

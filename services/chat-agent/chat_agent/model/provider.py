@@ -21,7 +21,9 @@ from openai import AsyncOpenAI
 
 from chat_agent.model.call import Candidate, Limits
 from chat_agent.model.fast_client import FastClient
+from chat_agent.model.output_schema import RequestedOutput
 from chat_agent.model.retry import ResilientModel
+from chat_agent.model.structured import StructuredModel
 from chat_agent.settings import Settings
 
 # The SDK's own tracing sends inputs and outputs to its vendor. Ours is OpenTelemetry; theirs stays off.
@@ -52,9 +54,10 @@ class Provider(ModelProvider):
         candidates = [self._candidate(name, self._main)]
         if fallback and (fallback, self._second) != (name, self._main):
             candidates.append(self._candidate(fallback, self._second))
-        return ResilientModel(
+        model = ResilientModel(
             candidates, self._limits, self._settings.model_max_retries, get_default_model_settings(model_name)
         )
+        return model if self._settings.openai_output_schemas else StructuredModel(model)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -86,9 +89,13 @@ def build_provider(settings: Settings) -> Provider:
 
 
 def refusal_as_answer(failure: RunErrorHandlerInput[Any]) -> RunErrorHandlerResult | None:
-    """Return a refusal as the agent's answer; where a schema is required, the run fails."""
-    if not isinstance(failure.error, ModelRefusalError) or failure.run_data.last_agent.output_type:
+    """Return a refusal as the answer, unless an agent that others rely on requires a schema of its own."""
+    output_type = failure.run_data.last_agent.output_type
+    is_answer = output_type is None or isinstance(output_type, RequestedOutput)
+    if not isinstance(failure.error, ModelRefusalError) or not is_answer:
         return None
+    if isinstance(output_type, RequestedOutput):
+        output_type.refusal = failure.error.refusal
     return RunErrorHandlerResult(failure.error.refusal, include_in_history=False)  # there it is already
 
 

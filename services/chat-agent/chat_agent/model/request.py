@@ -1,6 +1,7 @@
 """The arguments of a model call."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,9 @@ from chat_agent.model.json import encode
 ATTEMPT = "x-stainless-retry-count"
 
 # Settings that some models do not know and that the SDK sets for those that do.
-MODEL_DEPENDENT = ("reasoning", "verbosity")
+MODEL_DEPENDENT = frozenset({"reasoning", "verbosity"})
+# Which of them the caller of the current run has set: these are passed on to every model.
+CALLER_SETTINGS: ContextVar[frozenset[str]] = ContextVar("CALLER_SETTINGS", default=frozenset())
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class ModelRequest:
         settings, own = self.model_settings, get_default_model_settings(name)
         changed = {
             field: getattr(own, field)
-            for field in MODEL_DEPENDENT
+            for field in MODEL_DEPENDENT - CALLER_SETTINGS.get()
             if getattr(settings, field) == getattr(implicit, field) != getattr(own, field)
         }
         return replace(self, model_settings=replace(settings, **changed)) if changed else self

@@ -59,7 +59,13 @@ class ResilientModel(Model):
 
     async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncGenerator[TResponseStreamEvent, None]:
         """Return the answer as it comes."""
-        call = await self._start(ModelRequest(*args, **kwargs))
+        async with aclosing(self.stream(ModelRequest(*args, **kwargs))) as events:
+            async for event in events:
+                yield event
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[TResponseStreamEvent, None]:
+        """Return the answer to a request as it comes."""
+        call = await self._start(request)
         async with aclosing(call.events()) as events:
             async for event in events:
                 yield event

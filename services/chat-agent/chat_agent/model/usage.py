@@ -31,6 +31,8 @@ class UsageMeter:
 
     def __init__(self) -> None:
         self.tokens = 0
+        # Whether the newest answer ends at a limit of tokens.
+        self.is_truncated = False
         self._models: dict[str, ModelUsage] = {}
 
     @classmethod

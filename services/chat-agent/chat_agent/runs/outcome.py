@@ -21,6 +21,7 @@ class Outcome:
     error_code: str | None = None
     error_detail: str | None = None
     cost: int | None = None
+    is_truncated: bool = False
     # The limit that ended the run: what, how much, and until when.
     exceeded_quota: dict[str, Any] | None = None
 
@@ -35,6 +36,7 @@ def outcome_from_row(run: Run) -> Outcome:
         Usage.model_validate(run.usage),
         run.error_code,
         run.error_detail,
+        is_truncated=run.is_truncated,
         exceeded_quota=run.exceeded_quota,
     )
 
@@ -42,6 +44,8 @@ def outcome_from_row(run: Run) -> Outcome:
 def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
     """Return the last event of a run that ended so."""
     payload = {"output": outcome.output, **outcome_payload(outcome)}
+    if outcome.is_truncated:
+        payload["truncated"] = True
     if outcome.error_code is not None:
         payload |= {"code": outcome.error_code, "detail": outcome.error_detail}
     if outcome.exceeded_quota is not None:

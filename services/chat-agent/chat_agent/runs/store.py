@@ -24,7 +24,13 @@ StopMode = Literal["cancel", "interrupt", "rollback"]
 OnConflict = Literal["enqueue", "reject", "interrupt", "rollback"]
 RUNS = Base.metadata.tables["runs"]
 # What a row has that says nothing of it.
-NEW_RUN_VALUES: dict[str, Any] = {"attempt": 1, "losses": 0, "handoffs": [], "usage": {}}
+NEW_RUN_VALUES: dict[str, Any] = {
+    "attempt": 1,
+    "losses": 0,
+    "handoffs": [],
+    "usage": {},
+    "is_truncated": False,
+}
 # So many messages may wait for their turn in one conversation.
 MAX_QUEUED = 20
 
@@ -76,13 +82,11 @@ async def _insert(session: AsyncSession, values: dict[str, Any]) -> Run | None:
     return Run(**NEW_RUN_VALUES, **columns, created_at=created_at, started_at=started_at)
 
 
-async def find_by_key(
-    session: AsyncSession, caller: Principal, key: str, message: str, agent: str
-) -> Run | None:
-    """Find the run that a key began; raises IdempotencyConflict when it was for another message."""
+async def find_by_key(session: AsyncSession, caller: Principal, key: str, **values: object) -> Run | None:
+    """Find the run that a key began; raises IdempotencyConflict when it was begun with other values."""
     same = select(Run).filter_by(tenant_id=caller.tenant_id, user_id=caller.subject, idempotency_key=key)
     run = (await session.scalars(same)).one_or_none()
-    if run is not None and (run.message, run.agent) != (message, agent):
+    if run is not None and any(getattr(run, name) != value for name, value in values.items()):
         raise IdempotencyConflict
     return run
 
@@ -142,6 +146,7 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
         .values(
             status=outcome.status,
             output=outcome.output,
+            is_truncated=outcome.is_truncated,
             final_agent=outcome.agent,
             handoffs=outcome.handoffs,
             usage=outcome.usage.model_dump(mode="json"),

@@ -18,6 +18,7 @@ from chat_agent.protocols.openai.responses_stream import ResponseStream
 
 Fields = dict[str, Any]
 RUN = Run(
+    options={},
     id=UUID(int=1),
     conversation_id=UUID(int=2),
     agent="triage",

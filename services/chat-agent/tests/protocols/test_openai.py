@@ -126,8 +126,6 @@ class TestChatCompletions:
             ("tools", [{"type": "function", "function": {"name": "mine"}}]),
             ("n", 2),
             ("logprobs", True),
-            ("stop", ["."]),
-            ("response_format", {"type": "json_object"}),
             ("modalities", ["text", "audio"]),
         ],
     )

@@ -38,6 +38,7 @@ class ChatCompletion(ProtocolEncoder):
         if metadata is not None:
             self._common["metadata"] = {**metadata, "conversation_id": str(run.conversation_id)}
         self._include_usage = include_usage
+        self._is_structured = "output" in run.options
         self._retransmission = RetransmissionFilter()
         self._before = ""
         # What a completion has no words for.
@@ -45,15 +46,18 @@ class ChatCompletion(ProtocolEncoder):
 
     def completion(self) -> Json:
         """Return the completion, once it was fed with the whole run."""
-        refused = self.finish_reason == "content_filter"
+        is_refusal = self.finish_reason == "content_filter"
+        # Where JSON is required, OpenAI gives a refusal in place of the content, and as a regular end.
+        is_instead = is_refusal and self._is_structured
         message: Json = {
             "role": "assistant",
-            "content": self.content,
-            "refusal": self.content if refused else None,
+            "content": None if is_instead else self.content,
+            "refusal": self.content if is_refusal else None,
             "annotations": [],
             **({"reasoning_content": self.reasoning} if self.reasoning else {}),
         }
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish_reason}
+        finish_reason = "stop" if is_instead else self.finish_reason
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
         completion = {**self._common, "object": "chat.completion", "choices": [choice], "usage": self.usage}
         return {**completion, "acme": self._acme}
 
@@ -121,6 +125,7 @@ class ChatCompletion(ProtocolEncoder):
         if self._retransmission.has_pending:
             yield from self._fail(AnswerWithdrawn())
         else:
+            self.finish_reason = "length" if payload.get("truncated") else self.finish_reason
             yield from self._finish(payload)
 
     def run_cancelled(self, payload: Payload) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from servicekit.schemas import max_length
 
 from chat_agent.protocols.openai.errors import InvalidParameter, UnsupportedParameter
+from chat_agent.protocols.openai.parameters import CompletionParameters, ResponseParameters
 from chat_agent.protocols.requests import (
     ChatTurn,
     LenientModel,
@@ -37,10 +38,8 @@ COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {
     "top_logprobs": (0,),
     "modalities": (["text"],),
     "audio": (),
-    "response_format": ({"type": "text"},),
     "prediction": (),
     "web_search_options": (),
-    "stop": (),
 }
 RESPONSE_REFUSES: Mapping[str, tuple[Any, ...]] = {
     "tools": (),
@@ -83,7 +82,7 @@ class StreamOptions(LenientModel):
     include_usage: bool = False
 
 
-class CompletionRequest(LenientModel):
+class CompletionRequest(CompletionParameters):
     """A request for a chat completion. What is not named here is ignored or refused; see README."""
 
     model: Name = Field(description="The agent that answers.", examples=["triage"])
@@ -130,7 +129,7 @@ class ConversationName(LenientModel):
     id: Name
 
 
-class ResponseRequest(LenientModel):
+class ResponseRequest(ResponseParameters):
     """A request for a response. What is not named here is ignored or refused; see README."""
 
     model: Name = Field("triage", description="The agent that answers.")
@@ -145,7 +144,6 @@ class ResponseRequest(LenientModel):
     def translate(self, conversation_id: UUID | None) -> TranslatedRequest:
         """Return what is asked, in our words; raises UnsupportedParameter."""
         reject_unsupported(self.model_extra, RESPONSE_REFUSES)
-        reject_other_formats((self.model_extra or {}).get("text"))
         messages, on_conflict = [*self._turns()], (self.metadata or {}).get("on_conflict")
         if conversation_id is not None:
             return to_chat_request(messages[-1:], self.model, conversation_id, on_conflict)
@@ -199,13 +197,6 @@ def reject_unsupported(parameters: Mapping[str, Any] | None, refused: Mapping[st
 def same(one: object, other: object) -> bool:
     """Compare JSON values; true is not 1 there."""
     return type(one) is type(other) and one == other
-
-
-def reject_other_formats(text: object) -> None:
-    """Raise UnsupportedParameter when an answer is wanted in another form than text."""
-    text_format = text.get("format") if isinstance(text, dict) else None
-    if isinstance(text_format, dict) and text_format.get("type") != "text":
-        raise UnsupportedParameter("text.format")
 
 
 def message_text(content: Content, place: str) -> str:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from chat_agent.errors import RunNotFound
 from chat_agent.models import Run, RunStatus
+from chat_agent.runs.options import RunOptions
 
 Json = dict[str, Any]
 ID = re.compile(r"resp_[0-9a-f]{32}")
@@ -14,6 +15,7 @@ ID = re.compile(r"resp_[0-9a-f]{32}")
 def response_of(run: Run, request: Json) -> Json:
     """Return the response before any event, with the client's parameters echoed."""
     id_, previous = response_id(run.id), request.get("previous_response_id")
+    options = RunOptions.model_validate(run.options)
     return {
         "id": id_,
         "object": "response",
@@ -23,7 +25,7 @@ def response_of(run: Run, request: Json) -> Json:
         "error": None,
         "incomplete_details": None,
         "instructions": request.get("instructions"),
-        "max_output_tokens": None,
+        "max_output_tokens": options.max_output_tokens,
         "metadata": request.get("metadata") or {},
         "model": run.agent,
         "output": [],
@@ -32,15 +34,31 @@ def response_of(run: Run, request: Json) -> Json:
         "previous_response_id": None if previous == id_ else previous,
         "conversation": {"id": conversation_name(run.conversation_id)},
         "store": True,
-        "temperature": None,
-        "text": {"format": {"type": "text"}},
+        "temperature": options.temperature,
+        "text": text_of(options),
+        "reasoning": {"effort": options.reasoning_effort, "summary": None},
+        "service_tier": options.service_tier,
+        "prompt_cache_key": options.prompt_cache_key,
         "tool_choice": "auto",
         "tools": [],
-        "top_p": None,
-        "truncation": "disabled",
+        "top_p": options.top_p,
+        "truncation": options.truncation or "disabled",
         "usage": None,
         "user": None,
     }
+
+
+def text_of(options: RunOptions) -> Json:
+    """Return in what form the text of an answer was requested."""
+    output = options.output
+    format_: Json = {"type": output.type if output else "text"}
+    if output is not None and output.type == "json_schema":
+        format_ |= {
+            "name": output.name,
+            "schema": output.json_schema,
+            "strict": output.is_strict,
+        }
+    return {"format": format_, **({"verbosity": options.verbosity} if options.verbosity else {})}
 
 
 def usage_of(usage: Json) -> Json:

@@ -169,7 +169,9 @@ class ResponseStream(ProtocolEncoder):
             yield from self._fail(AnswerWithdrawn())
             return
         yield from self._close()
-        yield self._end("completed", payload)
+        if payload.get("truncated"):
+            self.response["incomplete_details"] = {"reason": "max_output_tokens"}
+        yield self._end("incomplete" if payload.get("truncated") else "completed", payload)
 
     def run_waiting(self, payload: Payload) -> Iterator[bytes]:
         """End the stream of a run that waits; the calls that need approval stay open."""

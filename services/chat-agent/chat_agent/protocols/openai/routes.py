@@ -78,8 +78,9 @@ async def complete_chat(
 ) -> Response:
     """Answer the last message; the ones before it open a new conversation, unless one is named."""
     translated = body.translate()
+    options = body.options(body.model, manager.settings)
     async with limiter.admit("stream" if body.stream else "chat") as grant:
-        started = await start_run(manager, caller, translated.request, key, translated.prelude)
+        started = await start_run(manager, caller, translated.request, key, translated.prelude, options)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     encoder = ChatCompletion(started.run, metadata=body.metadata, include_usage=include_usage)
     if body.stream:
@@ -107,7 +108,8 @@ async def create_response(
         start = partial(answer_approvals, manager, caller, previous.id, decisions)
     else:
         translated = body.translate(conversation_id)
-        start = partial(start_run, manager, caller, translated.request, key, translated.prelude)
+        options = body.options(body.model, manager.settings)
+        start = partial(start_run, manager, caller, translated.request, key, translated.prelude, options)
     async with limiter.admit("stream" if body.stream else "chat") as grant:
         started = await start()
     encoder = ResponseStream(started.run, request=body.model_dump(include=ECHOED))

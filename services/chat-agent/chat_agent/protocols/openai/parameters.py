@@ -1,0 +1,228 @@
+"""The parameters by which OpenAI's clients set how a model samples and answers, as options of a run."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field
+from servicekit.schemas import max_length
+
+from chat_agent.model import output_schema
+from chat_agent.protocols.openai.errors import InvalidParameter, ParameterNotAllowed, UnsupportedParameter
+from chat_agent.protocols.requests import LenientModel, Members, Name, Text
+from chat_agent.runs.options import (
+    Bias,
+    Effort,
+    MaxTokens,
+    OutputFormat,
+    Penalty,
+    Probability,
+    RunOptions,
+    Seed,
+    Temperature,
+    Truncation,
+    Verbosity,
+)
+from chat_agent.settings import Settings
+
+FormatType = Literal["text", "json_object", "json_schema"]
+MAX_STOPS = 4
+LogitBias = Annotated[dict[str, Bias], Field(max_length=300), BeforeValidator(max_length(300))]
+# What providers do not take, by the API that they are called with, unless it says what is so anyway.
+NOT_IN_API: Mapping[str, frozenset[str]] = {
+    "responses": frozenset({"stop", "seed", "logit_bias", "presence_penalty", "frequency_penalty"}),
+    "chat_completions": frozenset({"truncation"}),
+}
+NEUTRAL: Mapping[str, Any] = {
+    "stop": [],
+    "logit_bias": {},
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "truncation": "disabled",
+}
+
+
+class Parameter(NamedTuple):
+    """An option of a run, and the name by which the client has set it."""
+
+    option: str
+    name: str
+    value: Any
+
+
+class SharedParameters(LenientModel):
+    """What both of OpenAI's APIs have."""
+
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    service_tier: Name | None = None
+    prompt_cache_key: Name | None = None
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield what the client has set."""
+        for name in ("temperature", "top_p", "service_tier", "prompt_cache_key"):
+            yield Parameter(name, name, getattr(self, name))
+
+    def options(self, agent: str, settings: Settings) -> RunOptions:
+        """Return the options of a run; raises UnsupportedParameter, ParameterNotAllowed, InvalidParameter."""
+        denied = {*settings.denied_parameters.get("*", ()), *settings.denied_parameters.get(agent, ())}
+        values = {}
+        for option, name, value in self.parameters():
+            if value is None or value == NEUTRAL.get(option, ...):
+                continue
+            if option in denied:
+                raise ParameterNotAllowed(name, agent)
+            if option in NOT_IN_API[settings.openai_api]:
+                raise UnsupportedParameter(name, f"The provider of the model does not take `{name}`.")
+            values[option] = value
+        return RunOptions(**values)
+
+
+class JsonSchemaFormat(LenientModel):
+    """A JSON schema, and what it is called."""
+
+    name: Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")] = "answer"
+    schema_: Members | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+    def to_format(self, place: str) -> OutputFormat:
+        """Return the format; raises InvalidParameter where the schema is none."""
+        if self.schema_ is None:
+            raise InvalidParameter(place, "Give the JSON schema of the answer.")
+        check_schema(self.schema_, place, is_strict=bool(self.strict))
+        return OutputFormat(name=self.name, json_schema=self.schema_, is_strict=bool(self.strict))
+
+
+class ResponseFormat(LenientModel):
+    """`response_format` of Chat Completions."""
+
+    type: FormatType
+    json_schema: JsonSchemaFormat | None = None
+
+    def to_format(self) -> OutputFormat | None:
+        """Return the format of the answer; none for text."""
+        return to_format(self.type, self.json_schema, "response_format.json_schema")
+
+
+class TextFormat(JsonSchemaFormat):
+    """`text.format` of Responses."""
+
+    type: FormatType
+
+
+class TextParameters(LenientModel):
+    """`text` of Responses."""
+
+    verbosity: Verbosity | None = None
+    format: TextFormat | None = None
+
+
+class ReasoningParameters(LenientModel):
+    """`reasoning` of Responses."""
+
+    effort: Effort | None = None
+
+
+class CompletionParameters(SharedParameters):
+    """What Chat Completions has."""
+
+    max_completion_tokens: MaxTokens | None = None
+    max_tokens: MaxTokens | None = Field(None, deprecated=True)
+    stop: Text | Annotated[list[Text], Field(max_length=MAX_STOPS)] | None = None
+    seed: Seed | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: LogitBias | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Verbosity | None = None
+    response_format: ResponseFormat | None = None
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield what the client has set."""
+        yield from super().parameters()
+        limit = "max_completion_tokens" if self.max_completion_tokens is not None else "max_tokens"
+        yield Parameter("max_output_tokens", limit, self.__dict__[limit])
+        yield Parameter("stop", "stop", [self.stop] if isinstance(self.stop, str) else self.stop)
+        for name in (
+            "seed",
+            "presence_penalty",
+            "frequency_penalty",
+            "logit_bias",
+            "reasoning_effort",
+            "verbosity",
+        ):
+            yield Parameter(name, name, getattr(self, name))
+        if self.response_format is not None:
+            yield Parameter("output", "response_format", self.response_format.to_format())
+
+
+class ResponseParameters(SharedParameters):
+    """What Responses has."""
+
+    max_output_tokens: MaxTokens | None = None
+    truncation: Truncation | None = None
+    reasoning: ReasoningParameters | None = None
+    text: TextParameters | None = None
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield what the client has set."""
+        yield from super().parameters()
+        yield Parameter("max_output_tokens", "max_output_tokens", self.max_output_tokens)
+        yield Parameter("truncation", "truncation", self.truncation)
+        if self.reasoning is not None:
+            yield Parameter("reasoning_effort", "reasoning.effort", self.reasoning.effort)
+        if self.text is not None:
+            yield Parameter("verbosity", "text.verbosity", self.text.verbosity)
+            format_ = self.text.format
+            if format_ is not None:
+                yield Parameter("output", "text.format", to_format(format_.type, format_, "text.format"))
+
+
+def to_format(type: FormatType, json_schema: JsonSchemaFormat | None, place: str) -> OutputFormat | None:
+    """Return the format of an answer: none for text, any object for `json_object`."""
+    if type == "text":
+        return None
+    if type == "json_object":
+        return OutputFormat(type=type, json_schema={"type": "object"})
+    if json_schema is None:
+        raise InvalidParameter(place, "Give the JSON schema of the answer.")
+    return json_schema.to_format(f"{place}.schema")
+
+
+def check_schema(schema: dict[str, Any], place: str, *, is_strict: bool) -> None:
+    """Raise InvalidParameter for what is no JSON schema, or is not strict though it says so."""
+    try:
+        output_schema.validator(schema)
+    except ValueError as error:
+        raise InvalidParameter(place, f"This is no JSON schema: {first_line(error)}") from error
+    if is_strict and any(not is_closed(one) for one in objects_in(schema)):
+        raise InvalidParameter(
+            place,
+            "With `strict`, each object needs `additionalProperties: false`, all properties required.",
+        )
+
+
+def first_line(error: ValueError) -> str:
+    """Return what a library says of an error, in short."""
+    return str(error).splitlines()[0][:200]
+
+
+def objects_in(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield the schemas of objects in a schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("properties"), dict):
+            yield schema
+        for value in schema.values():
+            yield from objects_in(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from objects_in(value)
+
+
+def is_closed(schema: dict[str, Any]) -> bool:
+    """Return whether the schema of an object allows nothing but its properties, and requires them all."""
+    required = schema.get("required")
+    return (
+        schema.get("additionalProperties") is False
+        and isinstance(required, list)
+        and schema["properties"].keys() <= {*map(str, required)}
+    )

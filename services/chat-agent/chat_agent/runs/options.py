@@ -1,0 +1,72 @@
+"""What the caller of a run sets for its models: how they sample, how long and in what form they answer."""
+
+from typing import Annotated, Any, Literal
+
+from agents import ModelSettings
+from openai.types.shared import Reasoning
+from pydantic import BaseModel, ConfigDict, Field
+
+Temperature = Annotated[float, Field(ge=0, le=2)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Verbosity = Literal["low", "medium", "high"]
+Truncation = Literal["auto", "disabled"]
+# What the SDK has no setting for and passes on as it is.
+EXTRA_ARGUMENTS = frozenset({"stop", "seed", "logit_bias", "service_tier", "prompt_cache_key"})
+
+
+class OutputFormat(BaseModel):
+    """The JSON that an answer has to be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["json_object", "json_schema"] = "json_schema"
+    name: str = "answer"
+    json_schema: dict[str, Any]
+    # Whether the provider is to enforce the schema.
+    is_strict: bool = False
+
+
+class RunOptions(BaseModel):
+    """The options of one run; what is not set is the agent's or the model's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    max_output_tokens: MaxTokens | None = None
+    stop: list[str] | None = None
+    seed: Seed | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, Bias] | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Verbosity | None = None
+    service_tier: str | None = None
+    truncation: Truncation | None = None
+    prompt_cache_key: str | None = None
+    output: OutputFormat | None = None
+
+    def set_names(self) -> frozenset[str]:
+        """Return the names of the SDK's settings that are set."""
+        settings = self.model_settings()
+        return frozenset(name for name, value in vars(settings).items() if value is not None)
+
+    def model_settings(self) -> ModelSettings:
+        """Return them as the SDK's settings, which take precedence over the agent's own."""
+        values = self.model_dump(exclude_none=True, exclude={"output"})
+        effort, max_tokens = values.pop("reasoning_effort", None), values.pop("max_output_tokens", None)
+        extra = {name: values.pop(name) for name in EXTRA_ARGUMENTS & values.keys()}
+        return ModelSettings(
+            **values,
+            max_tokens=max_tokens,
+            reasoning=Reasoning(effort=effort) if effort else None,
+            extra_args=extra or None,
+        )
+
+
+NO_OPTIONS = RunOptions()
