@@ -1,16 +1,18 @@
-"""Processes of one program that start at once: forked from a process that has imported everything already.
+"""Processes that start at once: forked from a process that has imported their programs already.
 
 Importing a service takes seconds of CPU, and a test of replicas starts many of them.
 """
 
 import contextlib
+import gc
+import importlib
 import json
 import os
 import runpy
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,12 +21,16 @@ from pydantic import JsonValue
 
 
 class ForkServer:
-    """A process that has imported a program, and forks whenever the program is to run."""
+    """A process that has imported programs, and forks whenever one of them is to run.
 
-    def __init__(self, program: Path) -> None:
+    A program is a file, or the name of a module, as for `python -m`.
+    """
+
+    def __init__(self, *programs: Path | str) -> None:
+        self._programs = [str(program) for program in programs]
         self._lock = threading.Lock()
         self._process = subprocess.Popen(  # noqa: S603  # what the test names
-            [sys.executable, "-m", "testkit.fork_server", str(program)],
+            [sys.executable, "-m", "testkit.fork_server", *self._programs],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -37,9 +43,25 @@ class ForkServer:
     ) -> None:
         self._process.communicate()
 
-    def start(self, environment: Mapping[str, str], log: Path) -> int:
-        """Run the program in this environment, its output appended to a log; returns its process id."""
-        pid = self._call({"environment": {**os.environ, **environment}, "log": str(log)})
+    def start(
+        self,
+        environment: Mapping[str, str],
+        log: Path,
+        argv: Sequence[str] = (),
+        folder: Path | None = None,
+    ) -> int:
+        """Run a program, the first one unless `argv` names one, in this environment and folder.
+
+        Its output is appended to a log. Return its process id.
+        """
+        pid = self._call(
+            {
+                "argv": [*(argv or self._programs[:1])],
+                "environment": dict(environment),
+                "folder": str(folder or Path.cwd()),
+                "log": str(log),
+            }
+        )
         assert isinstance(pid, int)
         return pid
 
@@ -59,20 +81,49 @@ class ForkServer:
         return answer
 
 
-def serve(program: str) -> None:
-    """Answer requests until the input ends; a forked process returns, and runs the program."""
-    runpy.run_path(program)
+def serve(programs: Sequence[str]) -> None:
+    """Answer requests until the input ends; a forked process returns, and runs its program."""
+    for program in programs:
+        load(program)
+    # It stays: no process that is forked need look at it, or take it apart at its end.
+    gc.collect()
+    gc.freeze()
     exit_codes: dict[int, int] = {}
     for line in sys.stdin:
         request = json.loads(line)
         if "poll" in request:
             answer = poll(request["poll"], exit_codes)
         elif not (answer := os.fork()):
-            become(request["environment"], request["log"])
-            runpy.run_path(program, run_name="__main__")
+            become(request["environment"], request["folder"], request["log"])
+            run(request["argv"])
             return
         sys.stdout.write(f"{json.dumps(answer)}\n")
         sys.stdout.flush()
+
+
+def is_file(program: str) -> bool:
+    """Return whether a program is a file, and not the name of a module."""
+    return program.endswith(".py")
+
+
+def load(program: str) -> None:
+    """Import a program and all that it imports."""
+    if is_file(program):
+        runpy.run_path(program)
+    else:
+        importlib.import_module(program)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Run a program as Python does that is started with it."""
+    sys.argv[:] = argv
+    if is_file(argv[0]):
+        runpy.run_path(argv[0], run_name="__main__")
+    else:
+        # A module, unlike a package, runs under another name than it was imported with, of which runpy warns.
+        if not hasattr(sys.modules.get(argv[0]), "__path__"):
+            sys.modules.pop(argv[0], None)
+        runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
 
 
 def poll(pid: int, exit_codes: dict[int, int]) -> int | None:
@@ -85,10 +136,11 @@ def poll(pid: int, exit_codes: dict[int, int]) -> int | None:
     return exit_codes[pid]
 
 
-def become(environment: Mapping[str, str], log: str) -> None:
-    """Take an environment, and a log in place of the server's input and output."""
+def become(environment: Mapping[str, str], folder: str, log: str) -> None:
+    """Take an environment, a folder, and a log in place of the server's input and output."""
     os.environ.clear()
     os.environ.update(environment)
+    os.chdir(folder)
     with open(os.devnull) as nothing, open(log, "ab") as output:
         os.dup2(nothing.fileno(), 0)
         os.dup2(output.fileno(), 1)
@@ -97,4 +149,4 @@ def become(environment: Mapping[str, str], log: str) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        serve(sys.argv[1])
+        serve(sys.argv[1:])

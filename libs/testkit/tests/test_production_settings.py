@@ -4,9 +4,9 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
-import sys
+import signal
 from base64 import b64encode
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from servicekit.settings import ServiceSettings
 from servicekit.settings_errors import messages_of
 from testkit.contract_documents import module, services
 from testkit.eventually import until
+from testkit.fork_server import ForkServer
+from testkit.live_server import NO_AUTHORITIES
 from testkit.pacts import ROOT
 from testkit.production import production_settings
 
@@ -190,30 +192,51 @@ def test_names_what_is_invalid_beside_what_is_missing_and_what_is_a_sample(
 # As processes: what an operator sees.
 
 
-def start(service: str, folder: Path, environment: dict[str, str]) -> "subprocess.Popen[str]":
-    package = service.replace("-", "_")
-    return subprocess.Popen(
-        [sys.executable, "-m", f"{package}.main"],
-        env={"PATH": os.environ["PATH"], **environment},
-        cwd=folder,
-        text=True,
-        stderr=subprocess.PIPE,
-    )
+@pytest.fixture(scope="module")
+def programs() -> Iterator[ForkServer]:
+    """Start what imports every service and Alembic once for all processes of this module."""
+    with ForkServer(*map(main_module, SERVICES), "alembic", "alembic.config") as server:
+        yield server
 
 
-def said_on_failing(service: str, folder: Path, environment: dict[str, str]) -> str:
-    process = start(service, folder, environment)
-    _, output = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "Traceback" not in output
-    return output
+def main_module(service: str) -> str:
+    return f"{service.replace('-', '_')}.main"
+
+
+class Operator:
+    """Starts programs with an environment as bare as a container's."""
+
+    def __init__(self, programs: ForkServer, log: Path) -> None:
+        self._programs = programs
+        self._log = log
+
+    def start(self, environment: dict[str, str], *argv: str, folder: Path | None = None) -> int:
+        bare = {"PATH": os.environ["PATH"], **environment}
+        return self._programs.start(bare, self._log, argv, folder or self._log.parent)
+
+    def exit_code(self, pid: int) -> int | None:
+        return self._programs.poll(pid)
+
+    def output_of_failure(self, environment: dict[str, str], *argv: str, folder: Path | None = None) -> str:
+        """Start a program, and return what it says when it fails without a traceback."""
+        pid = self.start(environment, *argv, folder=folder)
+        until(lambda: self.exit_code(pid) is not None, START_SECONDS)
+        assert self.exit_code(pid) == 1
+        output = self._log.read_text()
+        assert "Traceback" not in output
+        return output
+
+
+@pytest.fixture
+def operator(programs: ForkServer, tmp_path: Path) -> Operator:
+    return Operator(programs, tmp_path / "log")
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_process_refuses_the_samples_and_shows_none(service: str, tmp_path: Path) -> None:
+def test_a_process_refuses_the_samples_and_shows_none(service: str, operator: Operator) -> None:
     values = {name: placed(name, "development-only-redis")[0] for name in secrets_of(service)}
 
-    output = said_on_failing(service, tmp_path, {**production_settings(service), **values})
+    output = operator.output_of_failure({**production_settings(service), **values}, main_module(service))
 
     assert set(NAMED.findall(output)) == set(secrets_of(service))
     assert "development-only" not in output
@@ -221,39 +244,33 @@ def test_a_process_refuses_the_samples_and_shows_none(service: str, tmp_path: Pa
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_an_empty_environment_is_answered_with_all_that_is_needed(
-    service: str, tmp_path: Path, migrated: Any, redis_url: str
+    service: str, operator: Operator, migrated: Any, redis_url: str
 ) -> None:
-    named = NAMED.findall(said_on_failing(service, tmp_path, {}))
+    named = NAMED.findall(operator.output_of_failure({}, main_module(service)))
     ports = {"PORT": str(free_port()), "INTERNAL_PORT": str(free_port())}
     real = {"DATABASE_URL": migrated(service), "REDIS_URL": redis_url}
     good = {**production_settings(service), **real}
 
-    process = start(service, tmp_path, {**ports, **{name: good[name] for name in named}})
+    pid = operator.start({**ports, **{name: good[name] for name in named}}, main_module(service))
     try:
-        until(lambda: answers(process, f"http://127.0.0.1:{ports['INTERNAL_PORT']}/healthz"), START_SECONDS)
+        url = f"http://127.0.0.1:{ports['INTERNAL_PORT']}/healthz"
+        with httpx.Client(verify=NO_AUTHORITIES) as client:
+            until(lambda: answers(operator, pid, client, url), START_SECONDS)
     finally:
-        process.kill()
-        process.communicate()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: operator.exit_code(pid) is not None)
 
 
-def answers(process: "subprocess.Popen[str]", url: str) -> bool:
-    assert process.poll() is None
+def answers(operator: Operator, pid: int, client: httpx.Client, url: str) -> bool:
+    assert operator.exit_code(pid) is None
     try:
-        return httpx.get(url).is_success
+        return client.get(url).is_success
     except httpx.TransportError:
         return False
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_migrations_name_the_address_that_they_need(service: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "alembic", "upgrade", "head"],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=ROOT / "services" / service,
-        env={"PATH": os.environ["PATH"]},
-    )
-    assert done.returncode == 1
-    assert "DATABASE_URL is missing" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_migrations_name_the_address_that_they_need(service: str, operator: Operator) -> None:
+    folder = ROOT / "services" / service
+    output = operator.output_of_failure({}, "alembic", "upgrade", "head", folder=folder)
+    assert "DATABASE_URL is missing" in output
