@@ -48,7 +48,7 @@ from schemathesis.specs.openapi.checks import (
 from servicekit.auth.api_keys import SCOPE as API_KEYS
 from servicekit.auth.permissions import PERMISSIONS
 
-from testkit.combined_app import combined_app
+from testkit.combined_app import CombinedApp
 from testkit.contract_documents import app_of, internal_openapi, openapi
 from testkit.eventually import until
 from testkit.issuer import Issuer
@@ -108,7 +108,7 @@ def assert_answers_as_documented(
     headers = auth_headers(operation, app.state.resources.name, issuer)
     person = owner_headers(issuer)
     with (
-        serving(combined_app(app)) as url,
+        serving(CombinedApp(app)) as url,
         httpx.Client(base_url=url, headers=person, verify=NO_AUTHORITIES) as client,
     ):
         # Until then 503 is the right answer, on a machine that is busy.

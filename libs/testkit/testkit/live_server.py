@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterator
 
 import uvicorn
+from servicekit.auth.tokens import KeySourceUnavailable
+from servicekit.jwks.cache import JwksCache
 from starlette.types import ASGIApp
 
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 # For clients of loopback, which speak plain HTTP: loading the system's authorities takes 20 ms of CPU each.
 NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -27,9 +29,18 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and say so once the keys of tokens are there: before that no request reaches a service."""
         await super().startup(sockets)
+        await fetch_keys(self.config.app)
         self.ready.set()
+
+
+async def fetch_keys(app: object) -> None:
+    """Wait until a service has fetched its key set, if it has one and its source answers."""
+    resources = getattr(getattr(app, "state", None), "resources", None)
+    if isinstance(keys := getattr(resources, "keys", None), JwksCache):
+        with contextlib.suppress(KeySourceUnavailable):
+            await keys.warmup()
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from testkit.combined_app import combined_app
+from testkit.combined_app import CombinedApp
 from testkit.issuer import Issuer
 from testkit.live_server import serving
 from testkit.pacts import ROOT, TENANT, USER, Json
@@ -108,7 +108,7 @@ class ProviderApp:
         needs: list[Json],
     ) -> None:
         self._resources: Resources = app.state.resources
-        self._app = combined_app(app)
+        self._app = CombinedApp(app)
         self._issuer = issuer
         self._states = states
         self._events = events

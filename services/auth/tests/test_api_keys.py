@@ -11,7 +11,7 @@ from servicekit.app import create_service
 from servicekit.auth import api_keys
 from servicekit.settings import ServiceSettings
 from testkit.app import client, running
-from testkit.combined_app import combined_app
+from testkit.combined_app import CombinedApp
 from testkit.live_server import serving
 
 from .route_table import router
@@ -323,7 +323,7 @@ async def another_service(variables, auth):
     secrets = {**variables["auth_service_secrets"], "notification": SECRET}
     told = {**variables, "auth_service_secrets": secrets}
     common = {name: value for name, value in variables.items() if name in ServiceSettings.model_fields}
-    with serving(combined_app(create_app(Settings(**told)))) as url:
+    with serving(CombinedApp(create_app(Settings(**told)))) as url:
         settings = ServiceSettings(
             **{
                 **common,
