@@ -62,6 +62,8 @@ class Settings(ServiceSettings):
     auth_step_up_minutes: int = Field(15, ge=1, le=60)
     # Another address than Stripe's own, as of the sandbox.
     stripe_api_base: str = ""
+    # How long a counter's usage is gathered, at most, before it is sent to Stripe's meter as one event.
+    billing_meter_window_minutes: int = Field(60, ge=0, le=1440)
     # Where people change their plan: /billing of the frontend.
     app_public_url: str | None = None
     # By how much the calls of a run that has started may exceed a hard limit of the plan, so that it can end.

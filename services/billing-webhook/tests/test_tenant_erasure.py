@@ -31,7 +31,7 @@ STAYS = {
     "customers": "finds the tenant of late events; without the address",
     "entitlement_versions": "a number",
     "invoices": "number and amounts, as long as books are kept; without the links",
-    "meter_projections": "what Stripe was sent: ids and quantities",
+    "meter_events": "what Stripe was sent: ids and quantities",
     "reservations": "quantities of runs whose usage has not arrived; deleted after 35 days",
     "stripe_dispatches": "what was processed; deleted after 400 days",
     "stripe_events": "ids against repetitions, without contents; deleted after 400 days",

@@ -90,6 +90,11 @@ class UsageTotal(Base):
     """
 
     __tablename__ = "usage_totals"
+    __table_args__ = (
+        Index(
+            "ix_usage_totals_unsent_since", "unsent_since", postgresql_where=text("unsent_since is not null")
+        ),
+    )
 
     tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
     feature_key: Mapped[str] = mapped_column(primary_key=True)
@@ -99,26 +104,41 @@ class UsageTotal(Base):
     reserved: Mapped[Decimal]
     # The highest share of the limit, in percent, that an event has told of.
     notified_percent: Mapped[int] = mapped_column(server_default="0")
+    # Of what is used, what meter events have sent to Stripe, and how many these were.
+    sent: Mapped[Decimal] = mapped_column(server_default="0")
+    meter_event_count: Mapped[int] = mapped_column(server_default="0")
+    # Since when there is more to send. The end of the period is known where something was sent.
+    unsent_since: Mapped[datetime | None]
+    period_end: Mapped[datetime | None]
 
 
-class MeterProjection(Base):
-    """A record on its way to Stripe's meter: the record's id is the identifier of the meter event."""
+class MeterEvent(Base):
+    """What a counter has grown by since the event before, on its way to Stripe's meter."""
 
-    __tablename__ = "meter_projections"
+    __tablename__ = "meter_events"
     __table_args__ = (
-        Index("ix_meter_projections_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+        Index(
+            "ix_meter_events_due",
+            "next_attempt_at",
+            postgresql_where=text("state in ('pending', 'canceling')"),
+        ),
+        Index("ix_meter_events_counter", "tenant_id", "feature_key", "period_start"),
     )
 
-    record_id: Mapped[UUID] = mapped_column(ForeignKey("usage_records.id"), primary_key=True)
+    # Tenant, feature, start of the period, and number: by it Stripe counts a repeated event once.
+    identifier: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[UUID]
+    feature_key: Mapped[str]
+    period_start: Mapped[datetime]
     event_name: Mapped[str]
     value: Mapped[Decimal]
     timestamp: Mapped[datetime]
-    # The meter event that is canceled in place of sending one.
-    cancels_id: Mapped[UUID | None]
-    # pending, sent, rejected, or skipped: canceled before it was sent.
-    state: Mapped[str] = mapped_column(server_default="pending")
+    # pending, sent, canceling, canceled, rejected, or unclear: whether it counts is not known.
+    state: Mapped[str]
     attempts: Mapped[int] = mapped_column(server_default="0")
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    error: Mapped[str | None]
+    # When Stripe may have received it first; it remembers the identifier for a day.
+    first_attempt_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
+    cancelable_until: Mapped[datetime | None]
+    error: Mapped[str | None]

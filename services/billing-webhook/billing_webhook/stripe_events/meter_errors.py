@@ -13,7 +13,7 @@ from stripe.events import V1BillingMeterErrorReportTriggeredEvent
 from billing_webhook.models import StripeCursor
 from billing_webhook.stripe_events import metrics
 from billing_webhook.stripe_events.handling import Handling
-from billing_webhook.usage import projection
+from billing_webhook.usage import meter_events
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ async def apply(db: AsyncSession, about: Handling) -> None:
     metrics.METER_ERRORS.labels(event.type).inc()
     logger.error("stripe meter error", extra={"type": event.type, "meter": event.subject.id})
     for code, identifiers in reported(about.fetched):
-        await projection.mark_reported(db, identifiers, code)
+        await meter_events.mark_reported(db, identifiers, code)
 
 
 def reported(report: StripeObject | None) -> Iterator[tuple[str, list[str]]]:

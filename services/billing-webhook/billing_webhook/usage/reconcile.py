@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,23 +16,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from stripe import InvoiceLineItem, StripeClient
 
 from billing_webhook.entitlements import plan
-from billing_webhook.entitlements.counters import TENANT_SCOPE
+from billing_webhook.entitlements.counters import TENANT_SCOPE, ZERO
 from billing_webhook.models import (
     Customer,
-    MeterProjection,
     StripeCursor,
     Subscription,
     UsageRecord,
     UsageTotal,
 )
 from billing_webhook.plans.catalog import Meter, catalog
+from billing_webhook.usage import meter_events
+from billing_webhook.usage.meters import meter_total
 
 logger = logging.getLogger(__name__)
 
 CURSOR = "usage_reconcile"
 EVERY = timedelta(days=1)
 POLL_SECONDS = 600.0
-MINUTE = 60
 ATTEMPTS, PAUSE_SECONDS = 3, 1.0
 
 
@@ -129,53 +129,23 @@ async def compare_meter(
         "period_start": period.start,
     }
     async with database.begin() as db:
-        by_state = await sums_by_state(db, key)
-        counter = select(UsageTotal.used).filter_by(**key, scope=TENANT_SCOPE)
-        used = await db.scalar(counter) or Decimal(0)
+        records = select(func.coalesce(func.sum(UsageRecord.quantity), 0)).filter_by(**key)
+        ledger = (await db.execute(records)).scalar_one()
+        counter = select(UsageTotal.used, UsageTotal.sent).filter_by(**key, scope=TENANT_SCOPE)
+        used, sent = (await db.execute(counter)).one_or_none() or (ZERO, ZERO)
+        by_state = await meter_events.sums_by_state(db, key)
+    unfinished = by_state.get("pending", ZERO) - by_state.get("canceling", ZERO)
     return Comparison(
         subscription.tenant_id,
         meter.feature,
         period.start,
-        ledger=sum(by_state.values(), Decimal(0)),
+        ledger=ledger,
         counter=used,
-        pending=by_state.get("pending", Decimal(0)),
-        rejected=by_state.get("rejected", Decimal(0)) + by_state.get("none", Decimal(0)),
-        meter=await meter_total(client, customer, meter, period.start, period.end),
+        pending=used - sent + unfinished,
+        rejected=by_state.get("rejected", ZERO),
+        meter=await meter_total(client, customer, meter.event_name, period.start, period.end),
         invoice=await invoice_quantity(client, subscription, meter),
     )
-
-
-async def sums_by_state(db: AsyncSession, key: Mapping[str, object]) -> dict[str, Decimal]:
-    """Sum the records of a feature and period by what has become of them at Stripe."""
-    state = func.coalesce(MeterProjection.state, "none")
-    query = (
-        select(state.label("state"), func.sum(UsageRecord.quantity).label("total"))
-        .select_from(UsageRecord)
-        .outerjoin(MeterProjection, MeterProjection.record_id == UsageRecord.id)
-        .where(*(getattr(UsageRecord, name) == value for name, value in key.items()))
-        .group_by(state)
-    )
-    return {row.state: row.total for row in await db.execute(query)}
-
-
-async def meter_total(
-    client: StripeClient, customer: str, meter: Meter, start: datetime, end: datetime
-) -> Decimal | None:
-    """Return what Stripe has counted, in whole minutes; None if it has no such meter."""
-    meters = await client.v1.billing.meters.list_async({"status": "active", "limit": 100})
-    async for own in meters.auto_paging_iter():
-        if own.event_name == meter.event_name:
-            summaries = await client.v1.billing.meters.event_summaries.list_async(
-                own.id,
-                {
-                    "customer": customer,
-                    "start_time": int(start.timestamp()) // MINUTE * MINUTE,
-                    "end_time": -(-int(end.timestamp()) // MINUTE) * MINUTE,
-                },
-            )
-            # Stripe's documents have a number here; its text is exact.
-            return sum((Decimal(str(each.aggregated_value)) for each in summaries.data), Decimal(0))
-    return None
 
 
 async def invoice_quantity(client: StripeClient, subscription: Subscription, meter: Meter) -> Decimal | None:

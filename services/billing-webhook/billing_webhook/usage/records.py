@@ -16,7 +16,7 @@ from billing_webhook.entitlements.counters import TENANT_SCOPE, Change, CounterK
 from billing_webhook.entitlements.plan import TenantPlan, TenantPlans
 from billing_webhook.entitlements.quotas import Quota, Subject
 from billing_webhook.models import Budget, Reservation, UsageRecord
-from billing_webhook.usage import projection
+from billing_webhook.usage import meter_events
 
 # What only some records have.
 DEFAULTS: dict[str, Any] = {
@@ -66,7 +66,7 @@ async def append(
         *quotas.quotas_of_plan(plans.tenant_id, current),
         *(quotas.quota_of_budget(budget, current.period, now) for budget in budgets),
     ]
-    await projection.enqueue(db, records)
+    meter_events.schedule(records, totals, plans, now)
     await thresholds.publish_reached(db, totals, limits)
     exceeded = [limit for limit in limits if limit.key in totals and totals[limit.key].used > limit.limit]
     return Appended(records, [limit for limit in exceeded if not limit.is_hard])

@@ -1,10 +1,12 @@
 """The workers that bring usage to Stripe, and compare it."""
 
+from datetime import timedelta
+
 from servicekit.app import Resources
 from servicekit.workers.supervisor import Worker
 
 from billing_webhook.settings import Settings
-from billing_webhook.usage.projection_worker import MeterProjectionWorker
+from billing_webhook.usage.meter_event_worker import MeterEventWorker
 from billing_webhook.usage.reconcile import UsageReconcileWorker
 
 
@@ -15,4 +17,7 @@ def create_workers(resources: Resources) -> list[Worker]:
         return []
     client = settings.stripe(resources.http)
     comparing = UsageReconcileWorker(resources.database, client)
-    return [comparing] if client is None else [MeterProjectionWorker(resources.database, client), comparing]
+    if client is None:
+        return [comparing]
+    window = timedelta(minutes=settings.billing_meter_window_minutes)
+    return [MeterEventWorker(resources.database, client, window), comparing]
