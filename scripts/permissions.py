@@ -1,6 +1,7 @@
 """Write docs/permissions.md: what each role may do, and what each sensitive action requires.
 
-The first table is `PERMISSIONS` in servicekit, the second `POLICIES` in auth with the routes that it guards.
+The first table is `PERMISSIONS` in servicekit, the second `POLICIES` in auth with the routes that it guards,
+the third `audit.ROUTES` of billing-webhook with what these depend on.
 """
 
 import argparse
@@ -10,9 +11,13 @@ from pathlib import Path
 
 from auth.access.sensitive_actions import POLICIES, Ceiling, Policy, SensitiveAction, Where
 from auth.sessions.authorization import actions_of
+from billing_webhook import audit
+from billing_webhook.subscriptions.dependencies import require_recent_auth
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from servicekit.auth import permissions
 from servicekit.auth.dependencies import every_route
+from servicekit.idempotency import HEADER
 from testkit.contract_documents import app_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "permissions.md"
@@ -32,13 +37,20 @@ Enforced by auth (`auth/access/sensitive_actions.py`), and by a test that walks 
 """
 
 BILLING = """\
-## Actions that change a subscription
+## Actions that change money or limits
 
-Enforced by billing-webhook (`billing_webhook/subscriptions/dependencies.py`): starting, changing, cancelling,
-pausing and resuming a subscription, checkout and portal sessions need `billing:manage`, a person (otherwise
-403 `people_only`) and a proof of identity within `AUTH_STEP_UP_MINUTES`, which the access token carries as
-`auth_time`; otherwise 401 `insufficient_user_authentication`, as above.
+Enforced by billing-webhook, and by a test that sends a request to each route. All need `billing:manage`.
+Routes are below `/api/v1/billing/tenants/{tenant_id}/`.
+
+- **Fresh proof**: a person (otherwise 403 `people_only`) who has proved who they are within
+  `AUTH_STEP_UP_MINUTES`, which the access token carries as `auth_time`; otherwise 401
+  `insufficient_user_authentication`, as above.
+- **Key**: what makes a repeated request have one effect: the header `Idempotency-Key`, or `idempotency_key`
+  in the body.
+- **Audit log**: the action of the row that auth stores ([reference](reference/auth.md)); it is published in
+  the transaction of the change. Usage that a machine reports is in the ledger alone.
 """
+BILLING_HEAD = ["route", "fresh proof", "machines", "key", "audit log"]
 
 
 def page() -> str:
@@ -54,6 +66,8 @@ def page() -> str:
         *ceilings,
         "",
         BILLING,
+        *billing_table(app_of("billing-webhook")),
+        "",
     ]
     return "\n".join(parts)
 
@@ -65,6 +79,35 @@ def table(app: FastAPI) -> Iterator[str]:
     yield f"|{' --- |' * len(HEAD)}"
     for action, policy in POLICIES.items():
         yield f"| {' | '.join([action.value, f'`{routes[action]}`', *cells(policy)])} |"
+
+
+def billing_table(app: FastAPI) -> Iterator[str]:
+    """Write a line for each route of billing that changes money or limits."""
+    paths = app.openapi()["paths"]
+    fresh = set(freshly_proved(app))
+    yield f"| {' | '.join(BILLING_HEAD)} |"
+    yield f"|{' --- |' * len(BILLING_HEAD)}"
+    for route, action in audit.ROUTES.items():
+        method, path = route.split()
+        parameters = paths[path][method.lower()].get("parameters", [])
+        key = "header" if any(one["name"] == HEADER for one in parameters) else "body"
+        proof, machines = ("yes", "no") if route in fresh else ("no", "yes")
+        short = f"{method} {path.removeprefix(audit.TENANT).lstrip('/')}"
+        yield f"| `{short}` | {proof} | {machines} | {key} | `{action}` |"
+
+
+def freshly_proved(app: FastAPI) -> Iterator[str]:
+    """Find the routes of billing that take a fresh proof."""
+    for route in every_route(app.routes):
+        if depends_on(getattr(route, "dependant", None), require_recent_auth):
+            yield f"{min(route.methods or ())} {route.path}"
+
+
+def depends_on(dependant: Dependant | None, call: object) -> bool:
+    """Return whether a function is anywhere among what a route depends on."""
+    return dependant is not None and (
+        dependant.call is call or any(depends_on(one, call) for one in dependant.dependencies)
+    )
 
 
 def guarded(app: FastAPI) -> Iterator[tuple[SensitiveAction, str]]:

@@ -1,11 +1,11 @@
-"""What auth does besides answering: it sends its events on, and clears away what nobody needs any more."""
+"""Workers of auth: publish its events, store what others record in the audit log, delete what has expired."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 
 from servicekit.app import Resources, run_workers
 from servicekit.database import Database
-from servicekit.events.relay import OutboxRelay
+from servicekit.events.relay import Consumer, OutboxRelay
 from servicekit.retention import RetentionWorker
 from servicekit.workers.base import LoopWorker
 from servicekit.workers.supervisor import Worker
@@ -13,6 +13,7 @@ from sqlalchemy import delete, func, select, text
 
 from auth import users
 from auth.account import deletion
+from auth.audit import receive
 from auth.models import (
     AuditEvent,
     Challenge,
@@ -30,6 +31,9 @@ from auth.tenants import lifecycle
 
 # Whoever reads our stream; a group is made for each before the first event is told.
 STREAM_READERS = ("notification", "conversation", "chat-agent", "billing-webhook")
+# Whose streams we read.
+SOURCES = ("billing-webhook",)
+HANDLERS = receive.HANDLERS
 HOUR_SECONDS = 3600.0
 # Who has not confirmed an address by then does not want the account.
 UNVERIFIED_TTL = timedelta(days=7)
@@ -101,6 +105,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
     return [
         *([VaultTokenRenewal(vault)] if vault.is_configured else []),
         OutboxRelay(resources.database, resources.redis, source="auth", readers=STREAM_READERS),
+        Consumer(resources.database, resources.redis, service="auth", sources=SOURCES, handlers=HANDLERS),
         RetentionWorker(resources.database),
         ExpiryWorker(resources.database, timedelta(days=resources.settings.auth_audit_retention_days)),
     ]

@@ -42,6 +42,7 @@ async def test_is_part_of_being_ready(start):
         "redis",
         "keys",
         "relay:auth",
+        "consumer:auth",
         "housekeeping",
         "expiry",
     }
@@ -68,7 +69,12 @@ async def test_clears_away_what_has_run_out(auth):
     assert await auth.database.fetchval("select count(*) from tenants") == 2
     kept = {row["email"] for row in await auth.database.fetch("select email from users")}
     assert kept == {"ann@example.com", "recent@example.com"}
-    assert [worker.name for worker in workers(resources)] == ["relay:auth", "housekeeping", "expiry"]
+    assert [worker.name for worker in workers(resources)] == [
+        "relay:auth",
+        "consumer:auth",
+        "housekeeping",
+        "expiry",
+    ]
 
 
 async def test_keeps_the_account_of_somebody_who_never_had_to_confirm(start):

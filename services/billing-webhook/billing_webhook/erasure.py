@@ -26,6 +26,7 @@ GRACE_PERIOD = timedelta(minutes=5)
 Ledger = type[UsageEntry] | type[UsageRecord]
 LEDGERS: tuple[Ledger, ...] = (UsageEntry, UsageRecord)
 USER_BUDGET = Budget.scope == "user"
+ANONYMOUS_COMMAND = {"actor": ANONYMOUS_SUBJECT, "session_id": None, "request_id": None}
 
 
 def is_named(table: Ledger | type[Reservation]) -> ColumnElement[bool]:
@@ -75,7 +76,7 @@ async def erase_users(database: Database, ids: Sequence[str]) -> int:
         theirs = Reservation.user_id.in_(ids), is_named(Reservation)
         await db.execute(update(Reservation).where(*theirs).values(user_id=ANONYMOUS_SUBJECT))
         await db.execute(delete(Budget).where(USER_BUDGET & Budget.scope_id.in_(ids)))
-        await db.execute(update(Command).where(Command.actor.in_(ids)).values(actor=ANONYMOUS_SUBJECT))
+        await db.execute(update(Command).where(Command.actor.in_(ids)).values(ANONYMOUS_COMMAND))
     return max([await anonymize(database, table, ids) for table in LEDGERS])
 
 

@@ -3,14 +3,28 @@
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, JsonValue
 from servicekit.events.outbox import Event
 
 from billing_webhook.access import Access, AccessReason
 from billing_webhook.quantities import Quantity
 
 # Each has a consumer group, created before the first event is published.
-READERS: tuple[str, ...] = ()
+READERS = ("auth",)
+
+
+class AuditRecorded(Event):
+    """Somebody has changed what a tenant pays, or may use; auth stores it in the tenant's audit log."""
+
+    type: ClassVar[str] = "billing.audit.recorded.v1"
+
+    tenant_id: UUID
+    action: str
+    # A user or a machine of the tenant; None is an operator of the installation, or the system itself.
+    actor: str | None
+    session_id: str | None
+    request_id: str | None
+    detail: dict[str, JsonValue]
 
 
 class TenantEvent(Event):

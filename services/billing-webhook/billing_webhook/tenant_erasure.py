@@ -87,6 +87,8 @@ RULES = (
         (Command.actor != ANONYMOUS_SUBJECT) | Command.idempotency_key.is_not(None),
         {
             "actor": ANONYMOUS_SUBJECT,
+            "session_id": None,
+            "request_id": None,
             "idempotency_key": None,
             "arguments": Command.arguments.op("-")("billing_email"),
             # The address of a page of Stripe.

@@ -6,11 +6,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from billing_webhook.events import AuditRecorded
 from billing_webhook.main import create_app
 from billing_webhook.models import Command, Subscription
 from billing_webhook.services import BillingServices
 from billing_webhook.subscriptions import commands
 from pydantic import SecretStr
+from servicekit.events.outbox import outbox
 from sqlalchemy import delete, select, update
 from testkit.app import client, running
 
@@ -333,6 +335,9 @@ async def test_a_trial_at_signup_waits_for_stripe_and_is_not_lost(
             return answer.json() if answer.json()["plan_code"] == "starter" else None
 
         assert (await until(plan))["status"] == "trialing"
+        async with app.state.resources.database.begin() as db:
+            recorded = await db.scalar(select(outbox.c.data).where(outbox.c.type == AuditRecorded.type))
+    assert (recorded["action"], recorded["actor"]) == ("billing_subscription_started", None)
     [customer] = sandbox.customers_of(tenant)
     assert len(sandbox.subscriptions(customer.id)) == 1
 

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel
+from pydantic import AwareDatetime, BaseModel, Field
 from servicekit.auth.claims import SUBJECT_PATTERN
 from servicekit.database import Database
 from servicekit.pagination import next_cursor, paginate
@@ -16,8 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.audit.record import Action
 from auth.models import AuditEvent
+from auth.received_events import RECEIVED_ACTION
 
 SUBJECT = f"^{SUBJECT_PATTERN}$"
+ReceivedAction = Annotated[str, Field(pattern=RECEIVED_ACTION, description="An action of another service.")]
 # Of a digest so much is shown: enough to tell addresses apart, too little to look one up.
 ORIGIN_DIGITS = 16
 EXPORT_PAGE = 500
@@ -43,7 +45,7 @@ class Event(BaseModel):
 class AuditFilter(BaseModel):
     """What of a log is wanted: `since` is included, `until` is not."""
 
-    action: Action | None = None
+    action: Action | ReceivedAction | None = None
     subject: str | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
@@ -52,7 +54,7 @@ class AuditFilter(BaseModel):
         """Return the filter as SQL conditions."""
         conditions: list[ColumnElement[bool]] = []
         if self.action is not None:
-            conditions.append(AuditEvent.action == self.action.value)
+            conditions.append(AuditEvent.action == str(self.action))
         if self.subject is not None:
             conditions.append(AuditEvent.subject == self.subject)
         if self.since is not None:

@@ -1,6 +1,7 @@
 """Writes the audit log: in the transaction of the change, or alone where nothing was changed."""
 
 import logging
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -106,9 +107,16 @@ def record(  # noqa: PLR0913  # the columns of the log
         "detail": detail,
     }
     digest = from_where.digest if from_where else None
-    db.add(AuditEvent(id=event_id, address_digest=digest, request_id=context.request_id(), **what))
-    fields = {name: str(value) for name, value in what.items() if value is not None} | {"detail": detail}
-    log = partial(logger.info, "audit", extra={"audit_id": str(event_id), **fields})
+    request_id = context.request_id()
+    db.add(AuditEvent(id=event_id, address_digest=digest, request_id=request_id, **what))
+    log_on_commit(db, event_id, what)
+
+
+def log_on_commit(db: AsyncSession, event_id: UUID, what: Mapping[str, Any]) -> None:
+    """Write a row to the service's log when the transaction commits."""
+    named = {name: str(value) for name, value in what.items() if value is not None}
+    fields = {"audit_id": str(event_id), **named, "detail": what["detail"]}
+    log = partial(logger.info, "audit", extra=fields)
     listen(db.sync_session, "after_commit", lambda _session: log(), once=True)
 
 

@@ -51,7 +51,10 @@ class NdjsonResponse(StreamingResponse):
 
 
 def parse_filter(
-    action: Action | None = None, subject: Subject = None, since: Moment = None, until: Moment = None
+    action: Action | read.ReceivedAction | None = None,
+    subject: Subject = None,
+    since: Moment = None,
+    until: Moment = None,
 ) -> read.AuditFilter:
     """Parse the filters of a request; `since` is included, `until` is not."""
     if any(moment and not EARLIEST <= moment <= LATEST for moment in (since, until)):

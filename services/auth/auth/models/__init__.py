@@ -1,6 +1,6 @@
 """The tables of auth."""
 
-from servicekit.events.outbox import outbox
+from servicekit.events.outbox import inbox, outbox
 
 from auth.models.audit import AuditEvent
 from auth.models.base import Base
@@ -19,6 +19,7 @@ from auth.models.tenants import (
 )
 from auth.models.users import EmailToken, PasswordHistory, Purpose, Status, User
 
+inbox.to_metadata(Base.metadata)
 outbox.to_metadata(Base.metadata)
 
 __all__ = [

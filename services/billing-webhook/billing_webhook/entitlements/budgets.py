@@ -1,23 +1,30 @@
 """Budgets: the limits that a tenant sets itself."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID, uuid4
 
+from pydantic import JsonValue
+from servicekit.auth.claims import UUID_PATTERN
 from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook import entitlement_versions
+from billing_webhook import audit, entitlement_versions
+from billing_webhook.audit import Actor, AuditAction
 from billing_webhook.entitlements import counters, plan, schemas
 from billing_webhook.entitlements.counters import Change
 from billing_webhook.entitlements.quotas import Quota, budgets_of, quota_of_budget
 from billing_webhook.errors import BudgetAlreadyExists, BudgetNotFound, TooManyBudgets
 from billing_webhook.models import Budget, UsageRecord
+from billing_webhook.quantities import to_text
 
 # Each is checked at every call of a run that it applies to.
 MAX_BUDGETS = 1000
+# An id that tells nothing of whose it is; any other text stays out of the audit log.
+OPAQUE_ID = re.compile(f"(user:)?{UUID_PATTERN}")
 FEATURES_OF_UNIT = {
     "messages": ("messages",),
     "tokens": ("input_tokens", "output_tokens"),
@@ -25,7 +32,7 @@ FEATURES_OF_UNIT = {
 }
 
 
-async def create(db: AsyncSession, tenant_id: UUID, new: schemas.NewBudget) -> schemas.Budget:
+async def create(db: AsyncSession, actor: Actor, tenant_id: UUID, new: schemas.NewBudget) -> schemas.Budget:
     """Create a budget that counts what was already used in its current interval.
 
     Raises BudgetAlreadyExists or TooManyBudgets.
@@ -42,6 +49,7 @@ async def create(db: AsyncSession, tenant_id: UUID, new: schemas.NewBudget) -> s
     used = await sum_of_ledger(db, budget, quota)
     await counters.apply(db, {quota.key: Change(used=used)})
     await entitlement_versions.increment(db, tenant_id)
+    record(db, actor, AuditAction.BUDGET_CREATED, budget)
     return await summarise(db, budget)
 
 
@@ -86,22 +94,35 @@ async def get(db: AsyncSession, tenant_id: UUID, budget_id: UUID) -> schemas.Bud
 
 
 async def change(
-    db: AsyncSession, tenant_id: UUID, budget_id: UUID, change: schemas.BudgetChange
+    db: AsyncSession, actor: Actor, tenant_id: UUID, budget_id: UUID, change: schemas.BudgetChange
 ) -> schemas.Budget:
     """Change a budget; what is used and reserved stays. Raises BudgetNotFound."""
     budget = await find(db, tenant_id, budget_id)
+    before: dict[str, JsonValue] = {"limit": to_text(budget.limit), "kind": budget.kind}
     for name, value in change.model_dump(exclude_none=True).items():
         setattr(budget, name, value)
     await db.flush()
     await db.refresh(budget)
     await entitlement_versions.increment(db, tenant_id)
+    record(db, actor, AuditAction.BUDGET_CHANGED, budget, before=before)
     return await summarise(db, budget)
 
 
-async def delete(db: AsyncSession, tenant_id: UUID, budget_id: UUID) -> None:
+async def delete(db: AsyncSession, actor: Actor, tenant_id: UUID, budget_id: UUID) -> None:
     """Delete a budget; raises BudgetNotFound."""
-    await db.delete(await find(db, tenant_id, budget_id))
+    budget = await find(db, tenant_id, budget_id)
+    await db.delete(budget)
     await entitlement_versions.increment(db, tenant_id)
+    record(db, actor, AuditAction.BUDGET_DELETED, budget)
+
+
+def record(db: AsyncSession, actor: Actor, action: AuditAction, budget: Budget, **detail: JsonValue) -> None:
+    """Record in the audit log what was done to a budget."""
+    named = {name: getattr(budget, name) for name in ("scope", "unit", "interval", "kind")}
+    if budget.scope_id and OPAQUE_ID.fullmatch(budget.scope_id):
+        named["scope_id"] = budget.scope_id
+    described = {"budget_id": str(budget.id), **named, "limit": to_text(budget.limit)}
+    audit.record(db, actor, action, tenant_id=budget.tenant_id, **described, **detail)
 
 
 async def find(db: AsyncSession, tenant_id: UUID, budget_id: UUID) -> Budget:

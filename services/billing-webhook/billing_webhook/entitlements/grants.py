@@ -8,13 +8,15 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook import entitlement_versions
+from billing_webhook import audit, entitlement_versions
+from billing_webhook.audit import OPERATOR, AuditAction
 from billing_webhook.billing_events.publish import publish
 from billing_webhook.entitlements import counters, plan
 from billing_webhook.errors import FeatureNotFound, GrantNotFound
 from billing_webhook.events import EntitlementsChanged
 from billing_webhook.models import EntitlementGrant
 from billing_webhook.plans.catalog import catalog
+from billing_webhook.quantities import to_text
 
 
 async def create(  # noqa: PLR0913  # what is granted, each by its name
@@ -44,6 +46,7 @@ async def create(  # noqa: PLR0913  # what is granted, each by its name
     await counters.lock_exclusive(db, tenant_id)
     db.add(grant)
     await db.flush()
+    record(db, AuditAction.GRANT_CREATED, grant)
     await announce(db, tenant_id)
     return grant
 
@@ -55,7 +58,22 @@ async def revoke(db: AsyncSession, grant_id: UUID) -> None:
         raise GrantNotFound
     await db.delete(grant)
     await db.flush()
+    record(db, AuditAction.GRANT_REVOKED, grant)
     await announce(db, grant.tenant_id)
+
+
+def record(db: AsyncSession, action: AuditAction, grant: EntitlementGrant) -> None:
+    """Record in the audit log what an operator has done; who it was stays with the operators."""
+    audit.record(
+        db,
+        OPERATOR,
+        action,
+        tenant_id=grant.tenant_id,
+        grant_id=str(grant.id),
+        feature=grant.feature_key,
+        limit=None if grant.limit is None else to_text(grant.limit),
+        expires_at=grant.expires_at.isoformat() if grant.expires_at else None,
+    )
 
 
 async def list_all(db: AsyncSession, tenant_id: UUID) -> Sequence[EntitlementGrant]:

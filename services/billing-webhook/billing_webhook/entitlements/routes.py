@@ -6,14 +6,19 @@ from uuid import UUID
 from fastapi import APIRouter, Path, status
 from servicekit.app import ResourcesDep
 from servicekit.database import Session
+from servicekit.idempotency import IdempotentRoute
 
+from billing_webhook.audit import Actor
 from billing_webhook.dependencies import BillingManager, BillingReader, billing_enabled, require_own_tenant
 from billing_webhook.entitlements import budgets, schemas, view
 
 Feature = Annotated[str, Path(max_length=64)]
 
 router = APIRouter(
-    prefix="/api/v1/billing/tenants/{tenant_id}", tags=["entitlements"], dependencies=[billing_enabled]
+    prefix="/api/v1/billing/tenants/{tenant_id}",
+    tags=["entitlements"],
+    dependencies=[billing_enabled],
+    route_class=IdempotentRoute,
 )
 
 
@@ -51,7 +56,7 @@ async def create_budget(
     A hard budget refuses runs that would exceed it, a soft one warns.
     """
     require_own_tenant(caller, tenant_id)
-    return await budgets.create(db, tenant_id, new)
+    return await budgets.create(db, Actor.of(caller), tenant_id, new)
 
 
 @router.get("/budgets/{budget_id}")
@@ -67,11 +72,11 @@ async def change_budget(
 ) -> schemas.Budget:
     """Change the limit or the kind of a budget."""
     require_own_tenant(caller, tenant_id)
-    return await budgets.change(db, tenant_id, budget_id, change)
+    return await budgets.change(db, Actor.of(caller), tenant_id, budget_id, change)
 
 
 @router.delete("/budgets/{budget_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def delete_budget(tenant_id: UUID, budget_id: UUID, caller: BillingManager, db: Session) -> None:
     """Delete a budget."""
     require_own_tenant(caller, tenant_id)
-    await budgets.delete(db, tenant_id, budget_id)
+    await budgets.delete(db, Actor.of(caller), tenant_id, budget_id)

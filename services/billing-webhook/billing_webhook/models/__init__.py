@@ -2,6 +2,7 @@
 
 from servicekit.erasure import deleted_users, tenants
 from servicekit.events.outbox import inbox, outbox
+from servicekit.idempotency import idempotency_keys
 
 from billing_webhook.models.base import Base
 from billing_webhook.models.billing_events import BillingEvent, BillingEventCounter
@@ -10,7 +11,7 @@ from billing_webhook.models.stripe_events import StripeCursor, StripeDispatch, S
 from billing_webhook.models.subscriptions import Command, CommandState, Customer, Invoice, Subscription
 from billing_webhook.models.usage import MeterEvent, UsageEntry, UsageRecord, UsageTotal
 
-for table in (deleted_users, inbox, outbox, tenants):
+for table in (deleted_users, idempotency_keys, inbox, outbox, tenants):
     table.to_metadata(Base.metadata)
 
 __all__ = [

@@ -140,6 +140,9 @@ class Command(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     tenant_id: Mapped[UUID]
     actor: Mapped[str]
+    # Of the actor, for the audit log: whoever finishes the command has another request.
+    session_id: Mapped[str | None]
+    request_id: Mapped[str | None]
     kind: Mapped[str]
     arguments: Mapped[dict[str, Any]]
     # What the request is made of besides, as it was when the command was stored: a repeated request must be

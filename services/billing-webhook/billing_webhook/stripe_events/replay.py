@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.elements import SQLCoreOperations
 
+from billing_webhook import audit
+from billing_webhook.audit import OPERATOR, AuditAction
 from billing_webhook.errors import DispatchAlreadyCompleted, DispatchNotFound, DispatchRunning
 from billing_webhook.models import StripeDispatch, StripeEvent
 from billing_webhook.settings import Settings
@@ -127,8 +129,18 @@ async def replay(db: AsyncSession, selection: Selection, replay: Replay) -> Sequ
             replay_reason=replay.reason,
         )
     )
+    if replay.force:
+        await record_forced(db, ids)
     wake_on_commit(db, DISPATCHES)
     return [UUID(str(each)) for each in ids]
+
+
+async def record_forced(db: AsyncSession, ids: Sequence[UUID]) -> None:
+    """Record in the audit log of each tenant how many of its events an operator has had applied again."""
+    query = select(StripeDispatch.tenant_id, func.count()).where(StripeDispatch.id.in_(ids))
+    for tenant_id, count in await db.execute(query.group_by(StripeDispatch.tenant_id)):
+        if tenant_id is not None:
+            audit.record(db, OPERATOR, AuditAction.EVENTS_REPLAYED, tenant_id=tenant_id, dispatches=count)
 
 
 async def dispatch_event(db: AsyncSession, event_id: str, settings: Settings) -> None:

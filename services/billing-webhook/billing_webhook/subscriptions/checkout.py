@@ -5,9 +5,13 @@ from typing import Any
 from uuid import UUID
 
 import stripe
+from servicekit.idempotency import IdempotencyConflict, IdempotencyInProgress, digest
 
+from billing_webhook import audit
+from billing_webhook.audit import Actor, AuditAction
 from billing_webhook.models import Command
 from billing_webhook.services import BillingServices
+from billing_webhook.stripe_errors import to_problem
 from billing_webhook.subscriptions import customers, prices, sync
 from billing_webhook.subscriptions.errors import SubscriptionAlreadyExists
 from billing_webhook.subscriptions.state import ENDED, metadata
@@ -68,9 +72,32 @@ async def require_no_other(services: BillingServices, command: Command, customer
             raise SubscriptionAlreadyExists
 
 
-async def open_portal(services: BillingServices, tenant_id: UUID, return_url: str) -> str:
-    """Return the address of Stripe's portal for a tenant; raises CustomerNotFound."""
+async def open_portal(
+    services: BillingServices, actor: Actor, tenant_id: UUID, return_url: str, idempotency_key: str | None
+) -> str:
+    """Return the address of Stripe's portal for a tenant; with the same key, the same address.
+
+    Raises CustomerNotFound, IdempotencyConflict, IdempotencyInProgress or the problem for an error of Stripe.
+    """
     async with services.database.begin() as db:
         customer = await customers.require(db, tenant_id)
     params: Any = {"customer": customer.stripe_customer_id, "return_url": return_url}
-    return (await services.stripe.v1.billing_portal.sessions.create_async(params)).url
+    options = portal_options(actor, tenant_id, idempotency_key)
+    try:
+        session = await services.stripe.v1.billing_portal.sessions.create_async(params, options)
+    except stripe.IdempotencyError as error:
+        is_in_use = error.code == "idempotency_key_in_use"
+        raise (IdempotencyInProgress(retry_after=1) if is_in_use else IdempotencyConflict()) from error
+    except stripe.StripeError as error:
+        raise to_problem(error) from error
+    async with services.database.begin() as db:
+        audit.record(db, actor, AuditAction.PORTAL_OPENED, tenant_id=tenant_id)
+    return session.url
+
+
+def portal_options(actor: Actor, tenant_id: UUID, idempotency_key: str | None) -> Any:
+    """Return Stripe's idempotency key for a client's: nobody gets the address of another caller."""
+    if idempotency_key is None:
+        return {}
+    scope = digest("portal", str(tenant_id), actor.subject or "", idempotency_key)
+    return {"idempotency_key": f"acme:portal:{scope.hex()}"}

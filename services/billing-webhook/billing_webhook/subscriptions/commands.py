@@ -17,6 +17,8 @@ from servicekit.idempotency import IdempotencyConflict
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing_webhook import audit
+from billing_webhook.audit import Actor
 from billing_webhook.models import Command, CommandState
 from billing_webhook.services import BillingServices
 from billing_webhook.stripe_errors import INDETERMINATE, to_problem
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=45)
 # Stripe forgets keys after 24 hours.
 KEY_LIFETIME = timedelta(hours=23)
+# The actor of what a new tenant begins with.
 SYSTEM = "system"
 SPENT = "key_spent"
 BACKOFF_SECONDS = (2, 5, 15, 60, 300, 900)
@@ -38,7 +41,7 @@ BACKOFF_SECONDS = (2, 5, 15, 60, 300, 900)
 async def store(  # noqa: PLR0913, PLR0917  # the columns of a command
     db: AsyncSession,
     tenant_id: UUID,
-    actor: str,
+    actor: Actor,
     kind: str,
     arguments: dict[str, Any],
     idempotency_key: str | None = None,
@@ -52,7 +55,9 @@ async def store(  # noqa: PLR0913, PLR0917  # the columns of a command
         return known
     command = Command(
         tenant_id=tenant_id,
-        actor=actor,
+        actor=actor.subject or SYSTEM,
+        session_id=actor.session_id,
+        request_id=actor.request_id,
         kind=kind,
         arguments=arguments,
         facts={},
@@ -139,9 +144,21 @@ async def finish(
         if row.state == CommandState.PENDING:
             await execution.apply(db, services, row, result, started)
             row.state, row.finished_at, row.error = CommandState.SUCCEEDED, func.now(), None
+            record_finished(db, row)
             fields = {"command": str(row.id), "kind": row.kind, "actor": row.actor}
             logger.info("subscription command", extra={**fields, "tenant": str(row.tenant_id)})
     return row
+
+
+def record_finished(db: AsyncSession, command: Command) -> None:
+    """Record in the audit log that a command has succeeded, with what it has changed, and from what."""
+    actor = Actor(
+        subject=None if command.actor == SYSTEM else command.actor,
+        session_id=command.session_id,
+        request_id=command.request_id,
+    )
+    action, detail = execution.describe(command)
+    audit.record(db, actor, action, tenant_id=command.tenant_id, **detail)
 
 
 async def postpone(services: BillingServices, command: Command, reason: str) -> None:

@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Request, Response
 from servicekit.auth.tokens import Principal
 from servicekit.idempotency import REPLAYED
 
+from billing_webhook.audit import Actor
 from billing_webhook.dependencies import BillingManager, require_own_tenant
 from billing_webhook.errors import StripeNotConfigured
 from billing_webhook.models import Command, CommandState
@@ -74,7 +75,7 @@ class CommandRequest:
         require_own_tenant(self.caller, self.tenant_id)
         async with self.services.database.begin() as db:
             command = await commands.store(
-                db, self.tenant_id, self.caller.subject, kind, arguments, self.idempotency_key
+                db, self.tenant_id, Actor.of(self.caller), kind, arguments, self.idempotency_key
             )
         if command.state == CommandState.SUCCEEDED:
             self.response.headers[REPLAYED] = "true"

@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Any
 
 import stripe
+from pydantic import JsonValue
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing_webhook.audit import AuditAction
 from billing_webhook.models import Command, Subscription
 from billing_webhook.plans.catalog import catalog
 from billing_webhook.services import BillingServices
@@ -27,15 +29,19 @@ PRORATION = "always_invoice"
 REFUSE_UNPAID = "error_if_incomplete"
 # What is remembered of a subscription while it is changed.
 REMEMBERED = ("items", "plan_code", "seats", "status", "pause_behavior", "cancel_at_period_end")
+# What of a command, and of the subscription before it, goes into the audit log: no address and no link.
+AUDITED_ARGUMENTS = ("plan_code", "seat_count", "auto_renew", "at_period_end", "resumes_at")
+AUDITED_STATE = ("plan_code", "seats", "status")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of command: its preconditions, its request, and how its effect is found without a key.
+    """A kind of command: its name in the audit log, preconditions and request, and how its effect is found.
 
-    `find` is None where sending the command once more has no further effect.
+    `find` finds it without a key, and is None where sending the command once more has no further effect.
     """
 
+    action: AuditAction
     validate: Callable[[AsyncSession, Command], Awaitable[None]]
     send: Callable[[BillingServices, Command], Awaitable[Result]]
     find: Callable[[BillingServices, Command], Awaitable[Result | None]] | None = None
@@ -69,6 +75,20 @@ async def apply(
     )
     if isinstance(result.latest_invoice, stripe.Invoice):
         await sync.apply_invoice(db, command.tenant_id, result.latest_invoice)
+
+
+def describe(command: Command) -> tuple[AuditAction, dict[str, JsonValue]]:
+    """Return what a command has done, for the audit log."""
+    arguments, facts = command.arguments, command.facts
+    changed = {name: arguments[name] for name in AUDITED_ARGUMENTS if arguments.get(name) is not None}
+    email = {"billing_email_changed": True} if arguments.get("billing_email") else {}
+    before = {name: facts[name] for name in AUDITED_STATE if name in facts}
+    return KINDS[command.kind].action, {
+        "command_id": str(command.id),
+        **changed,
+        **email,
+        **({"before": before} if before else {}),
+    }
 
 
 async def validate_start(db: AsyncSession, command: Command) -> None:
@@ -233,10 +253,10 @@ async def retrieve(services: BillingServices, command: Command) -> stripe.Subscr
 
 
 KINDS = {
-    "start": Kind(validate_start, send_start, find_started),
-    "change": Kind(validate_change, send_change),
-    "cancel": Kind(validate_paid, send_cancel, find_canceled),
-    "pause": Kind(validate_paid, send_pause),
-    "resume": Kind(validate_resume, send_resume),
-    "checkout": Kind(validate_start, checkout.send),
+    "start": Kind(AuditAction.SUBSCRIPTION_STARTED, validate_start, send_start, find_started),
+    "change": Kind(AuditAction.SUBSCRIPTION_CHANGED, validate_change, send_change),
+    "cancel": Kind(AuditAction.SUBSCRIPTION_CANCELED, validate_paid, send_cancel, find_canceled),
+    "pause": Kind(AuditAction.SUBSCRIPTION_PAUSED, validate_paid, send_pause),
+    "resume": Kind(AuditAction.SUBSCRIPTION_RESUMED, validate_resume, send_resume),
+    "checkout": Kind(AuditAction.CHECKOUT_CREATED, validate_start, checkout.send),
 }

@@ -2,15 +2,19 @@
 
 from uuid import UUID
 
-import stripe
 from fastapi import APIRouter, status
 from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
 
+from billing_webhook.audit import Actor
 from billing_webhook.dependencies import BillingReader, billing_enabled, require_own_tenant
-from billing_webhook.stripe_errors import to_problem
 from billing_webhook.subscriptions import checkout, schemas, subscriptions
-from billing_webhook.subscriptions.dependencies import CommandRequestDep, RecentManager, Services
+from billing_webhook.subscriptions.dependencies import (
+    CommandRequestDep,
+    IdempotencyKey,
+    RecentManager,
+    Services,
+)
 
 router = APIRouter(
     prefix="/api/v1/billing/tenants/{tenant_id}", tags=["subscriptions"], dependencies=[billing_enabled]
@@ -93,14 +97,16 @@ async def create_checkout_session(
 
 @router.post("/portal-sessions", status_code=status.HTTP_201_CREATED)
 async def create_portal_session(
-    tenant_id: UUID, body: schemas.PortalRequest, caller: RecentManager, services: Services
+    tenant_id: UUID,
+    body: schemas.PortalRequest,
+    caller: RecentManager,
+    services: Services,
+    key: IdempotencyKey = None,
 ) -> schemas.HostedPage:
     """Create a page of Stripe on which the tenant changes cards, addresses and its subscription."""
     require_own_tenant(caller, tenant_id)
-    try:
-        return schemas.HostedPage(url=await checkout.open_portal(services, tenant_id, str(body.return_url)))
-    except stripe.StripeError as error:
-        raise to_problem(error) from error
+    url = await checkout.open_portal(services, Actor.of(caller), tenant_id, str(body.return_url), key)
+    return schemas.HostedPage(url=url)
 
 
 @router.get("/payment-methods")

@@ -9,6 +9,7 @@ from servicekit.events.outbox import ReceivedEvent
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing_webhook.audit import Actor
 from billing_webhook.models import Command
 from billing_webhook.received_events import TenantCreated
 from billing_webhook.subscriptions import commands, sync
@@ -25,6 +26,7 @@ async def begin(db: AsyncSession, received: ReceivedEvent, signup_plan: str | No
         "billing_email": None,
         "auto_renew": True,
     }
-    command = await commands.store(db, tenant_id, commands.SYSTEM, "start", arguments, f"signup:{tenant_id}")
+    system = Actor(subject=None)
+    command = await commands.store(db, tenant_id, system, "start", arguments, f"signup:{tenant_id}")
     command.next_attempt_at = func.now()
     wake_on_commit(db, Command.__tablename__)

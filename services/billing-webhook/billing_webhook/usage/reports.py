@@ -1,16 +1,20 @@
 """Usage that clients report: recorded once by its idempotency key, and corrected by reversals."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import JsonValue
 from servicekit.errors import ServiceError
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from billing_webhook import audit
+from billing_webhook.audit import Actor, AuditAction
 from billing_webhook.entitlements import counters, plan
 from billing_webhook.entitlements.plan import TenantPlans
 from billing_webhook.entitlements.quotas import Quota
@@ -27,6 +31,7 @@ from billing_webhook.errors import (
 )
 from billing_webhook.models import UsageRecord
 from billing_webhook.plans.catalog import catalog
+from billing_webhook.quantities import to_text
 from billing_webhook.usage import records, schemas
 from billing_webhook.usage.periods import assign_period
 from billing_webhook.usage.schemas import Reversal, UsageReport
@@ -59,15 +64,17 @@ class Recorded:
 Outcome = Recorded | ServiceError
 
 
-async def report(db: AsyncSession, tenant_id: UUID, usage: UsageReport) -> Recorded:
+async def report(db: AsyncSession, actor: Actor, tenant_id: UUID, usage: UsageReport) -> Recorded:
     """Record usage; the same report again returns the first record. Raises what is wrong with it."""
-    [outcome] = await report_all(db, tenant_id, [usage])
+    [outcome] = await report_all(db, actor, tenant_id, [usage])
     if isinstance(outcome, ServiceError):
         raise outcome
     return outcome
 
 
-async def report_all(db: AsyncSession, tenant_id: UUID, reports: Sequence[UsageReport]) -> list[Outcome]:
+async def report_all(
+    db: AsyncSession, actor: Actor, tenant_id: UUID, reports: Sequence[UsageReport]
+) -> list[Outcome]:
     """Record each report that can be recorded, and return what has become of each, in order."""
     now = datetime.now(UTC)
     await counters.lock_shared(db, tenant_id)
@@ -75,6 +82,7 @@ async def report_all(db: AsyncSession, tenant_id: UUID, reports: Sequence[UsageR
     rows = [row_or_error(plans, usage, now) for usage in reports]
     new = {row["idempotency_key"]: row for row in reversed(rows) if isinstance(row, dict)}
     inserted, exceeded = await records.append(db, plans, new.values())
+    record_reported(db, actor, tenant_id, inserted)
     known = {record.idempotency_key: record for record in inserted}
     known |= await find_by_keys(db, tenant_id, new.keys() - known.keys())
     unseen = {record.idempotency_key for record in inserted}
@@ -88,6 +96,18 @@ async def report_all(db: AsyncSession, tenant_id: UUID, reports: Sequence[UsageR
         outcomes.append(Recorded(known[key], key not in unseen, exceeded) if is_same else UsageConflict())
         unseen.discard(key)
     return outcomes
+
+
+def record_reported(db: AsyncSession, actor: Actor, tenant_id: UUID, records: Sequence[UsageRecord]) -> None:
+    """Record in the audit log what a person has reported by hand; machines report all the time."""
+    if not records or not actor.is_user:
+        return
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    for record in records:
+        sums[record.feature_key] += record.quantity
+    quantities: dict[str, JsonValue] = {feature: to_text(quantity) for feature, quantity in sums.items()}
+    detail: dict[str, JsonValue] = {"records": len(records), "quantities": quantities}
+    audit.record(db, actor, AuditAction.USAGE_REPORTED, tenant_id=tenant_id, **detail)
 
 
 def row_or_error(plans: TenantPlans, usage: UsageReport, now: datetime) -> dict[str, Any] | ServiceError:
@@ -151,7 +171,9 @@ async def find_by_keys(db: AsyncSession, tenant_id: UUID, keys: set[object]) -> 
     return {record.idempotency_key: record for record in await db.scalars(select(UsageRecord).where(*is_one))}
 
 
-async def reverse(db: AsyncSession, tenant_id: UUID, record_id: UUID, reversal: Reversal) -> Recorded:
+async def reverse(
+    db: AsyncSession, actor: Actor, tenant_id: UUID, record_id: UUID, reversal: Reversal
+) -> Recorded:
     """Take back a record by another one; in its period while that is open, otherwise in the current one.
 
     Raises UsageRecordNotFound, UsageAlreadyReversed or UsageConflict.
@@ -166,6 +188,7 @@ async def reverse(db: AsyncSession, tenant_id: UUID, record_id: UUID, reversal: 
     plans = await plan.load(db, tenant_id)
     inserted, _ = await records.append(db, plans, [reversal_of(plans, original, reversal, now)])
     if inserted:
+        record_reversed(db, actor, inserted[0])
         return Recorded(inserted[0], is_replay=False)
     known = await find_by_keys(db, tenant_id, {reversal.idempotency_key})
     if (record := known.get(reversal.idempotency_key)) is None:
@@ -173,6 +196,19 @@ async def reverse(db: AsyncSession, tenant_id: UUID, record_id: UUID, reversal: 
     if record.reverses_id != record_id:
         raise UsageConflict
     return Recorded(record, is_replay=True)
+
+
+def record_reversed(db: AsyncSession, actor: Actor, reversal: UsageRecord) -> None:
+    """Record in the audit log that a record was taken back."""
+    audit.record(
+        db,
+        actor,
+        AuditAction.USAGE_REVERSED,
+        tenant_id=reversal.tenant_id,
+        record_id=str(reversal.reverses_id),
+        feature=reversal.feature_key,
+        quantity=to_text(reversal.quantity),
+    )
 
 
 def reversal_of(
@@ -192,10 +228,12 @@ def reversal_of(
     }
 
 
-async def report_batch(db: AsyncSession, tenant_id: UUID, batch: schemas.UsageBatch) -> schemas.UsageResults:
+async def report_batch(
+    db: AsyncSession, actor: Actor, tenant_id: UUID, batch: schemas.UsageBatch
+) -> schemas.UsageResults:
     """Record the reports of a batch that can be recorded, and describe what has become of each."""
     valid = [usage for usage in batch.reports if isinstance(usage, UsageReport)]
-    outcomes = iter(await report_all(db, tenant_id, valid))
+    outcomes = iter(await report_all(db, actor, tenant_id, valid))
     results = [
         result_of(index, next(outcomes) if isinstance(usage, UsageReport) else usage)
         for index, usage in enumerate(batch.reports)

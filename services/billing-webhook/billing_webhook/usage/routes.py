@@ -10,6 +10,7 @@ from servicekit.idempotency import REPLAYED
 from servicekit.schemas import Cursor, Limit, Page
 
 from billing_webhook import models
+from billing_webhook.audit import Actor
 from billing_webhook.dependencies import BillingManager, BillingReader, billing_enabled, require_own_tenant
 from billing_webhook.entitlements.periods import Period
 from billing_webhook.entitlements.quotas import Quota
@@ -60,7 +61,7 @@ async def report_usage(
     with another body it is a conflict. `X-Quota-Warning` names the soft limits that are exceeded.
     """
     require_own_tenant(caller, tenant_id)
-    recorded = await reports.report(db, tenant_id, usage)
+    recorded = await reports.report(db, Actor.of(caller), tenant_id, usage)
     mark_replay(response, recorded)
     if recorded.exceeded:
         response.headers[QUOTA_WARNING] = ", ".join(map(describe_excess, recorded.exceeded))
@@ -75,7 +76,7 @@ async def report_usage_batch(
 ) -> schemas.UsageResults:
     """Record up to 1,000 reports; each is recorded, replayed or refused by itself."""
     require_own_tenant(caller, tenant_id)
-    return await reports.report_batch(db, tenant_id, batch)
+    return await reports.report_batch(db, Actor.of(caller), tenant_id, batch)
 
 
 @router.post(
@@ -94,7 +95,7 @@ async def reverse_usage(  # noqa: PLR0913, PLR0917  # the parts of a request
 ) -> models.UsageRecord:
     """Take a record back by one with the negative quantity; to correct it, report the right quantity anew."""
     require_own_tenant(caller, tenant_id)
-    recorded = await reports.reverse(db, tenant_id, record_id, reversal)
+    recorded = await reports.reverse(db, Actor.of(caller), tenant_id, record_id, reversal)
     mark_replay(response, recorded)
     return recorded.record
 

@@ -3,7 +3,8 @@
 from decimal import Decimal
 from uuid import UUID
 
-from billing_webhook.entitlements import budgets, reservations
+from billing_webhook.audit import Actor
+from billing_webhook.entitlements import budgets, grants, reservations
 from billing_webhook.entitlements.schemas import NewBudget, ReservationRequest
 from billing_webhook.settings import Settings
 from servicekit.app import Resources
@@ -11,11 +12,12 @@ from testkit.pact_provider import State
 from testkit.pacts import TENANT, USER
 
 RUN = UUID("a0000000-0000-4000-8000-000000000001")
+MEMBER = Actor(subject=USER, session_id="5e550000-0000-4000-8000-000000000001", request_id="a-request")
 
 
 async def create_budget(resources: Resources, budget: NewBudget) -> None:
     async with resources.database.begin() as db:
-        await budgets.create(db, TENANT, budget)
+        await budgets.create(db, MEMBER, TENANT, budget)
 
 
 async def a_tenant_with_a_budget(resources: Resources) -> None:
@@ -39,11 +41,27 @@ async def a_reserved_call(resources: Resources) -> None:
         await reservations.reserve(db, Settings.of(resources), TENANT, RUN, "1.1", request)
 
 
+async def a_feature_granted_by_an_operator(resources: Resources) -> None:
+    async with resources.database.begin() as db:
+        await grants.create(
+            db,
+            TENANT,
+            "messages",
+            limit=None,
+            priority=0,
+            expires_at=None,
+            reason="a pilot",
+            granted_by="ops",
+        )
+
+
 async def nothing(_resources: Resources) -> None:
     """Make nothing."""
 
 
 STATES: dict[str, State] = {
+    "a member has created a budget": a_tenant_with_a_budget,
+    "an operator has granted a feature": a_feature_granted_by_an_operator,
     "a tenant with a budget": a_tenant_with_a_budget,
     "a tenant with a soft budget that is exceeded": a_tenant_with_a_soft_budget_that_is_exceeded,
     "a tenant with a daily budget that is used up": a_tenant_with_a_daily_budget_that_is_used_up,
