@@ -1,0 +1,268 @@
+"""One attempt of a run: from the stored state to its result, in this process."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from agents import Agent, ModelSettings, RunConfig, Runner, RunState, TResponseInputItem
+from redis.exceptions import RedisError
+from servicekit.errors import ServiceError
+from sqlalchemy.exc import SQLAlchemyError
+
+from chat_agent.agents import AGENTS
+from chat_agent.agents.tool import RunContext
+from chat_agent.clients.conversation import ConversationClient
+from chat_agent.clients.retry import retry_database
+from chat_agent.errors import (
+    CheckpointInvalid,
+    InternalError,
+    QuotaExceeded,
+    RunTimedOut,
+    Superseded,
+    ToolOutcomeUnknown,
+    WorkerLost,
+)
+from chat_agent.event_log import recovery
+from chat_agent.event_log.buffer import EventBuffer
+from chat_agent.event_log.store import EventType
+from chat_agent.event_log.translator import EventTranslator
+from chat_agent.execution.agent_graph import with_options
+from chat_agent.execution.interruption import Interruption, interruption_of, resume_state
+from chat_agent.execution.partial_answer import closing_items, incomplete_message
+from chat_agent.execution.services import RunServices
+from chat_agent.execution.session import ConversationSession
+from chat_agent.model import failures
+from chat_agent.model.provider import ERROR_HANDLERS
+from chat_agent.model.request import CALLER_SETTINGS
+from chat_agent.model.usage import UsageMeter
+from chat_agent.models import Approval, Run, RunStatus
+from chat_agent.runs import approvals
+from chat_agent.runs.options import RunOptions
+from chat_agent.runs.outcome import Outcome
+from chat_agent.runs.tool_calls import ToolCallJournal, missing_items, outcome_unknown_message
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5
+MAX_LOSSES = 5
+
+
+class Attempt:
+    """Restores a run's state, and executes its agent until it ends, waits for a person, or is stopped."""
+
+    def __init__(
+        self,
+        run: Run,
+        services: RunServices,
+        log: EventBuffer,
+        meter: UsageMeter,
+        checkpoint: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.run = run
+        self._services = services
+        self._settings = services.settings
+        self._log = log
+        self._meter = meter
+        self._stop_requested = asyncio.Event()
+        # A run whose agent is gone needs a name all the same; it ends with CheckpointInvalid.
+        self._translator = EventTranslator(log, AGENTS.get(run.agent) or Agent(name=run.agent))
+        conversations = ConversationClient(services.conversations, run.tenant_id, run.user_id)
+        self._session = ConversationSession(conversations, run, services.settings, checkpoint)
+        self._options = RunOptions.model_validate(run.options)
+        self._config = with_settings(services.config, self._options)
+        self._journal = ToolCallJournal(services.database, run)
+        self._context = RunContext(conversations, self._journal)
+
+    @property
+    def has_final_answer(self) -> bool:
+        """Whether the agent has given the answer that ends the run."""
+        return recovery.final_answer(self._session.new_items) is not None
+
+    def stop(self) -> None:
+        """Stop the agent as the run's `stop` says."""
+        self._stop_requested.set()
+
+    def outcome(
+        self, status: RunStatus, output: str | None, code: str | None = None, detail: str | None = None
+    ) -> Outcome:
+        """Return how the run ends, with its agent, handoffs and usage."""
+        agent, handoffs = self._translator.agent.name, self._translator.handoffs
+        return Outcome(status, agent, handoffs, output, self._meter.total(), code, detail)
+
+    async def result(self, *, is_new_conversation: bool) -> Outcome | Interruption:
+        """Return how the run ends or what it waits for; raises only Superseded."""
+        CALLER_SETTINGS.set(self._options.set_names())
+        try:
+            await self._restore(is_new_conversation=is_new_conversation)
+            answer = recovery.final_answer(self._session.new_items)
+            if answer is not None and self.run.stop != "rollback":
+                return self.outcome(RunStatus.COMPLETED, answer)
+            return await self._run_until_stopped()
+        except Superseded:
+            raise
+        except Exception as error:  # whatever it is, the run must end, and with a code
+            return await self._fail(error)
+
+    async def _restore(self, *, is_new_conversation: bool) -> None:
+        """Restore the conversation and the event log; publish that the run started or resumed."""
+        run = self.run
+        is_new = run.attempt == 1
+        if is_new:
+            self._append_started()
+        logged = recovery.LoggedState() if is_new else await self._take_over_log()
+        # A client that has read nothing yet learns soon that it failed; a run in progress can wait.
+        timeout = self._settings.conversation_timeout_seconds
+        if is_new_conversation:
+            self._session.open_in_background(timeout / 6)
+        else:
+            await self._session.open(timeout / 6 if is_new else timeout)
+        items = self._session.new_items
+        if not is_new and not logged.last:
+            self._append_started()
+            logged.agent = run.agent
+        # Stored items are resumed from even where nothing is left of the log.
+        if logged.last or items:
+            agent = AGENTS.get((recovery.handoffs(items) or [run.agent])[-1], self._translator.agent)
+            self._translator.resume(logged, items, agent, resume_reason(run))
+            self._estimate_lost(logged)
+        if run.losses > MAX_LOSSES:
+            raise WorkerLost
+
+    def _append_started(self) -> None:
+        self._log.append(EventType.RUN_STARTED, agent=self.run.agent, model=self.run.model)
+
+    async def _take_over_log(self) -> recovery.LoggedState:
+        """Become the writer of the run's log, and read it; waits for as long as Redis is away."""
+        events = self._log.store
+        while True:
+            try:
+                last = await events.append(self._log.attempt, self._log.ttl_seconds)
+                self._log.start_after(max(last, 0))
+                return recovery.read_log_state(await events.all())
+            except (RedisError, OSError) as error:
+                logger.warning("log of a run not read yet", extra={"error": type(error).__name__})
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _estimate_lost(self, logged: recovery.LoggedState) -> None:
+        """Estimate the usage of the answer during which a worker was lost; it was not recorded."""
+        answer = recovery.final_answer(self._session.new_items)
+        characters = sum(map(len, logged.partial.values())) if answer is None else len(answer)
+        if characters and self.run.losses:
+            self._meter.estimate(self.run.model, self._session.size, characters)
+
+    async def _run_until_stopped(self) -> Outcome | Interruption:
+        if self.run.stop is not None:
+            return await self._stopped()
+        agent = asyncio.create_task(self._run_agent())
+        stopping = asyncio.create_task(self._stop_requested.wait())
+        try:
+            await asyncio.wait(
+                {agent, stopping},
+                timeout=self._settings.run_timeout_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            stopping.cancel()
+            was_done = agent.done()
+            if not was_done:
+                agent.cancel()
+                await asyncio.wait({agent})
+        if was_done:
+            return agent.result()
+        if self.run.stop is not None:
+            return await self._stopped()
+        raise RunTimedOut
+
+    async def _run_agent(self) -> Outcome | Interruption:
+        if self.run.agent not in AGENTS:
+            raise CheckpointInvalid
+        if self.run.attempt > 1:
+            # No token of the user vouches for the run any more.
+            await self._services.memberships.require_active_member(self.run)
+        result = Runner.run_streamed(
+            with_options(self._translator.agent, self._options),
+            await self._agent_input(),
+            context=self._context,
+            max_turns=self._settings.run_max_turns,
+            run_config=self._config,
+            error_handlers=ERROR_HANDLERS,
+            session=self._session,
+        )
+        try:
+            async for event in result.stream_events():
+                self._translator.handle(event)
+        finally:
+            # The SDK cancels its loop and does not wait for it; what broke off there has to be counted.
+            if result.run_loop_task is not None:
+                await asyncio.wait([result.run_loop_task])
+        if result.interruptions:
+            return interruption_of(self.run, result)
+        outcome = self.outcome(RunStatus.COMPLETED, str(result.final_output))
+        return replace(outcome, is_truncated=self._meter.is_truncated)
+
+    async def _agent_input(self) -> list[TResponseInputItem] | RunState[RunContext]:
+        """Return what the agent starts with: the message, the stored items, or a suspended state."""
+        if self.run.state:
+            requests = await retry_database(self._approvals)
+            agent = with_options(AGENTS[self.run.agent], self._options)
+            return await resume_state(self.run, agent, requests, self._context)
+        if self.run.attempt > 1:
+            for call in await self._journal.unstored_calls(self._session.new_items):
+                if call.output is None:
+                    raise ToolOutcomeUnknown(outcome_unknown_message(call.name))
+                await self._session.add(missing_items(call, self._session.new_items))
+        return self._session.input_items
+
+    async def _approvals(self) -> list[Approval]:
+        async with self._services.database.begin() as session:
+            return await approvals.list_for_run(session, self.run.id)
+
+    async def _stopped(self) -> Outcome:
+        """End a run whose stop was requested: store the partial answer, or roll everything back."""
+        if self.run.stop == "rollback":
+            self._translator.complete_partial()
+            await self._session.rollback()
+            return self.outcome(RunStatus.CANCELLED, None, "rolled_back")
+        return self.outcome(RunStatus.CANCELLED, await self._store_partial())
+
+    async def _fail(self, error: Exception) -> Outcome:
+        failure = failures.to_service_error(error)
+        is_unexpected = isinstance(failure, InternalError)
+        logger.log(
+            logging.ERROR if is_unexpected else logging.WARNING,
+            "run failed",
+            extra={"code": failure.code()},
+            exc_info=error if is_unexpected else None,
+        )
+        output = await self._store_partial()
+        outcome = self.outcome(RunStatus.FAILED, output, failure.code(), failure.detail)
+        quota = failure.extensions if isinstance(failure, QuotaExceeded) else None
+        return replace(outcome, exceeded_quota=quota)
+
+    async def _store_partial(self) -> str | None:
+        """Store the partial answer, incomplete, and an output for every open call; return its text."""
+        partial = self._translator.complete_partial()
+        text = partial or self._translator.last_text
+        try:
+            await self._session.wait_until_open()
+            items = self._session.new_items
+            outputs = closing_items(items, await self._journal.unstored_calls(items))
+            await self._session.add([*outputs, *incomplete_message(self.run, partial)])
+        except (ServiceError, SQLAlchemyError, OSError) as error:
+            # The run ends all the same, and this must not hide why.
+            logger.warning("partial answer not stored", extra={"error": type(error).__name__})
+        return text or None
+
+
+def with_settings(config: RunConfig, options: RunOptions) -> RunConfig:
+    """Return the configuration of a run whose caller has set options for the models."""
+    settings = config.model_settings or ModelSettings()
+    return replace(config, model_settings=settings.resolve(options.model_settings()))
+
+
+def resume_reason(run: Run) -> str:
+    """Return why a run is resumed here."""
+    if run.state is not None:
+        return "answered"
+    return "worker_lost" if run.losses else "handed_over"
