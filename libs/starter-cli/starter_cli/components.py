@@ -1,5 +1,6 @@
 """The components of a stack: servers that are started, watched and stopped."""
 
+from collections.abc import Callable
 from threading import Event
 from typing import Protocol
 
@@ -42,12 +43,15 @@ class Component(Protocol):
 
 
 class ProgramComponent:
-    """A component that is a program of ours; it is ready when a URL of its answers 200."""
+    """A component that is a program of ours; it is ready when a URL of its answers 200.
 
-    def __init__(self, program: Program, address: str, ready_url: str) -> None:
-        self.name, self.address = program.name, address
+    Each start describes the program anew, with the variables that it has then.
+    """
+
+    def __init__(self, name: str, address: str, ready_url: str, describe: Callable[[], Program]) -> None:
+        self.name, self.address = name, address
         self.ready_url = ready_url
-        self._program = program
+        self._describe = describe
         self._process: Process | None = None
 
     @property
@@ -68,7 +72,7 @@ class ProgramComponent:
     def start(self, cancelled: Event) -> None:
         """Start it and wait until it answers; raises Failure."""
         self.stop()
-        self._process = Process(self._program)
+        self._process = Process(self._describe())
         self._process.wait_for(self.ready_url, cancelled)
 
     def wait(self) -> None:

@@ -6,6 +6,7 @@ Nothing else of the caller's environment reaches a component.
 import json
 from collections.abc import Callable, Mapping
 
+from starter_cli import billing
 from starter_cli.paths import SERVICES, Layout
 from starter_cli.ports import HOST
 from starter_cli.variables import MACHINE, PROXIES, TELEMETRY, TLS, non_empty, overrides_for
@@ -93,13 +94,17 @@ def auth_fixed(layout: Layout) -> Environment:
     }
 
 
-def chat_agent_defaults(_layout: Layout) -> Environment:
-    """Return how chat-agent reaches the caller's model, if there is one."""
+def chat_agent_defaults(layout: Layout) -> Environment:
+    """Return whether runs keep limits, and how chat-agent reaches the caller's model, if there is one."""
     if not has_real_model():
-        return {}
+        return billing.default_variables(layout)
     # A server of one's own needs no key, and speaks the older protocol more often than the newer one.
     own = {"OPENAI_API_KEY": "none-needed", "OPENAI_API": "chat_completions"}
-    return {**non_empty(*PROXIES), **(own if non_empty("OPENAI_BASE_URL") else {})}
+    return {
+        **billing.default_variables(layout),
+        **non_empty(*PROXIES),
+        **(own if non_empty("OPENAI_BASE_URL") else {}),
+    }
 
 
 def chat_agent_fixed(layout: Layout) -> Environment:
@@ -119,9 +124,10 @@ def chat_agent_fixed(layout: Layout) -> Environment:
 
 
 def billing_webhook_defaults(layout: Layout) -> Environment:
-    """Return the secret with which Stripe signs its events, and where people change their plan."""
+    """Return that billing is on, with which secret Stripe signs, and where people change their plan."""
     proxies = non_empty(*PROXIES) if non_empty("STRIPE_SECRET_KEY") else {}
     return {
+        **billing.default_variables(layout),
         "STRIPE_WEBHOOK_SECRET": f"whsec_{layout.secrets['stripe-webhook-secret']}",
         "APP_PUBLIC_URL": layout.pages_url,
         **proxies,
@@ -199,8 +205,9 @@ DEFAULTS: Mapping[str, Callable[[Layout], Environment]] = {
     "billing-webhook": billing_webhook_defaults,
     "notification": notification_defaults,
 }
-FIXED: Mapping[str, Callable[[Layout], Environment]] = {
+FIXED: Mapping[str, Callable[[Layout], Mapping[str, str]]] = {
     "auth": auth_fixed,
     "chat-agent": chat_agent_fixed,
+    "billing-webhook": billing.sandbox_variables,
     "notification": notification_fixed,
 }

@@ -59,6 +59,10 @@ class GatewayClient:
         ]
         return totals
 
+    def entitlements(self) -> dict[str, Any]:
+        """Read the tenant's plan, and what of it is used."""
+        return self._json("GET", f"/api/v1/billing/tenants/{self.tenant_id}/entitlements")
+
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         response = self._http.request(method, path, **options)
         if response.status_code != httpx.codes.OK:

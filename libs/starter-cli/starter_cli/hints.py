@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from starter_cli import environment, owner, runner, variables
+from starter_cli import billing, environment, owner, runner, variables
 from starter_cli.paths import CHECKOUT, Layout
 from starter_cli.progress import print_line
 from starter_cli.stack import Stack
@@ -30,6 +30,7 @@ def locations(layout: Layout) -> list[str]:
         f"gateway   {layout.gateway_url}",
         f"sign in   {owner_of_demo.email}  {owner_of_demo.password}",
         f"inbox     {layout.inbox_url}  (the mail to whoever registers)",
+        f"sandbox   {layout.sandbox_url}  (what stands in for the outside, such as Stripe)",
         f"docs      {CHECKOUT / 'README.md'}; of the API: {layout.gateway_url}/docs/chat-agent",
         f"logs      {layout.data_dir.logs}",
         f"stop      {runner.stop_command(layout.data_dir)}",
@@ -41,11 +42,14 @@ def commands(stack: Stack) -> list[str]:
     api = f"{stack.gateway_url}/api/v1"
     credentials = json.dumps({"email": stack.owner.email, "password": stack.owner.password})
     message = json.dumps({"message": "Which is larger, 9.11 or 9.9?"})
+    tenant = f"{api}/billing/tenants/$TENANT"
+    entitlements = [f"curl -s {tenant}/entitlements {BEARER}"] if billing.is_enabled(stack.layout) else []
     return [
         f"eval \"$(curl -s {api}/auth/token {JSON} -d '{credentials}' | python3 -c '{READ_SESSION}')\"",
         f"curl -sN {api}/chat/stream {BEARER} {JSON} -d '{message}'",
         f"curl -s {api}/conversations {BEARER}",
-        f"curl -s {api}/billing/tenants/$TENANT/usage {BEARER}",
+        f"curl -s {tenant}/usage {BEARER}",
+        *entitlements,
     ]
 
 

@@ -82,13 +82,23 @@ class DataDir:
 
     @property
     def mails(self) -> Path:
-        """What the sandbox keeps of the mail that it took."""
+        """What the sandbox keeps: the mail that it took, and what its Stripe holds."""
         return self.root / "mails"
 
     @property
     def secrets_file(self) -> Path:
         """All that was generated and must not be shown."""
         return self.root / "secrets.json"
+
+    @property
+    def stripe_variables(self) -> Path:
+        """What `stripe setup` has written at the sandbox's Stripe."""
+        return self.root / "stripe.env"
+
+    @property
+    def stripe_marker(self) -> Path:
+        """What it has set up, so that it need not run again."""
+        return self.root / "stripe-setup"
 
     @property
     def run_file(self) -> Path:
@@ -157,6 +167,11 @@ class Layout:
     def sandbox_url(self) -> str:
         """Where the sandbox's model and the inbox of its mail are."""
         return self.url("sandbox")
+
+    @property
+    def stripe_url(self) -> str:
+        """Where the sandbox's Stripe is."""
+        return f"{self.sandbox_url}/stripe"
 
     @property
     def inbox_url(self) -> str:

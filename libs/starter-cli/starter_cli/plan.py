@@ -1,14 +1,14 @@
 """Which components there are, how each is run, and what each needs before it can start."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
 from sandbox.embedded import envoy_binary
 
-from starter_cli import databases, environment, owner
+from starter_cli import billing, databases, environment, owner, stripe_setup
 from starter_cli.components import Component, EmbeddedComponent, ProgramComponent
 from starter_cli.paths import CHECKOUT, SERVICES, Layout, service_dir
 from starter_cli.processes import Program
@@ -80,12 +80,27 @@ def build_steps(plan: Plan, layout: Layout, cancelled: Event) -> Sequence[Step]:
             "one a service",
             needs=["postgres"],
         ),
-        *(start_step(component, cancelled, "databases", "valkey") for component in plan.replicas),
         Step(
             "first tenant", partial(owner.ensure_exists, layout, cancelled), first_tenant, needs=["databases"]
         ),
+        *service_steps(plan, layout, cancelled),
         start_step(plan.gateway, cancelled, *(component.name for component in plan.replicas)),
     ]
+
+
+def service_steps(plan: Plan, layout: Layout, cancelled: Event) -> Iterator[Step]:
+    """List the starts of the services, and what prepares billing where Stripe is the sandbox's."""
+    needs = ["databases", "valkey"]
+    if not billing.uses_sandbox(layout):
+        yield from (start_step(component, cancelled, *needs) for component in plan.replicas)
+        return
+    setup = partial(stripe_setup.run_setup, layout, cancelled)
+    yield Step("stripe", setup, layout.stripe_url, ["sandbox"])
+    for component in plan.replicas:
+        is_billing = component in plan.services[billing.SERVICE]
+        yield start_step(component, cancelled, *needs, *(["stripe"] if is_billing else []))
+    grants = partial(stripe_setup.lift_limits, layout, cancelled)
+    yield Step("entitlements", grants, f"{owner.TENANT}, no limits", ["auth", "first tenant"])
 
 
 def start_step(component: Component, cancelled: Event, *needs: str) -> Step:
@@ -94,15 +109,20 @@ def start_step(component: Component, cancelled: Event, *needs: str) -> Step:
 
 
 def sandbox_component(layout: Layout) -> ProgramComponent:
-    """Describe the outside world on this machine: a model, and the inbox of its mail."""
-    program = Program(
+    """Describe the outside world on this machine: a model, Stripe, and the inbox of its mail."""
+    describe = partial(sandbox_program, layout)
+    return ProgramComponent("sandbox", layout.sandbox_url, f"{layout.sandbox_url}/healthz", describe)
+
+
+def sandbox_program(layout: Layout) -> Program:
+    """Describe how the sandbox is run."""
+    return Program(
         name="sandbox",
         argv=[*PYTHON, "sandbox.main", *sandbox_options(layout)],
         cwd=CHECKOUT,
         environment=environment.python_variables(),
         log=layout.data_dir.log("sandbox"),
     )
-    return ProgramComponent(program, layout.sandbox_url, f"{layout.sandbox_url}/healthz")
 
 
 def sandbox_options(layout: Layout) -> Sequence[str]:
@@ -117,24 +137,36 @@ def sandbox_options(layout: Layout) -> Sequence[str]:
 
 def service_component(layout: Layout, replica: str) -> ProgramComponent:
     """Describe a replica of one of our services; it is ready when all that it needs answers."""
+    ready_url = f"{layout.url(f'{replica}-internal')}/readyz"
+    return ProgramComponent(
+        replica, layout.url(replica), ready_url, partial(service_program, layout, replica)
+    )
+
+
+def service_program(layout: Layout, replica: str) -> Program:
+    """Describe how a replica is run."""
     name = layout.replicas[replica]
-    program = Program(
+    return Program(
         name=replica,
         argv=[*PYTHON, f"{SERVICES[name]}.main"],
         cwd=service_dir(name),
         environment=environment.for_service(layout, replica),
         log=layout.data_dir.log(replica),
     )
-    return ProgramComponent(program, layout.url(replica), f"{layout.url(f'{replica}-internal')}/readyz")
 
 
 def gateway_component(layout: Layout) -> ProgramComponent:
     """Describe Envoy, with the configuration that it has everywhere."""
-    program = Program(
+    ready_url = f"{layout.url('gateway-admin')}/ready"
+    return ProgramComponent("gateway", layout.gateway_url, ready_url, partial(gateway_program, layout))
+
+
+def gateway_program(layout: Layout) -> Program:
+    """Describe how Envoy is run."""
+    return Program(
         name="gateway",
         argv=["/bin/sh", CHECKOUT / "deploy" / "gateway" / "start.sh"],
         cwd=layout.data_dir.root,
         environment=environment.for_gateway(layout, str(envoy_binary())),
         log=layout.data_dir.log("gateway"),
     )
-    return ProgramComponent(program, layout.gateway_url, f"{layout.url('gateway-admin')}/ready")

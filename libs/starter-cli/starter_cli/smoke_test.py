@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
+from starter_cli import billing
 from starter_cli.errors import Failure
 from starter_cli.events import TERMINAL, RunEvent
 from starter_cli.gateway import GatewayClient, UnexpectedResponse
@@ -28,12 +29,15 @@ def run(stack: Stack, console: Console) -> None:
             last_event = stream_turn(gateway, console)
             check_conversation(gateway, last_event.data["conversation_id"])
             check_ledger(gateway, runs_before)
+            entitlements = gateway.entitlements() if billing.is_enabled(stack.layout) else None
     except UnexpectedResponse as error:
         raise Failure("first turn", str(error), stack.data_dir.log("chat-agent")) from error
     except httpx.HTTPError as error:
         reason = f"the connection to the gateway broke: {type(error).__name__}"
         raise Failure("first turn", reason, stack.data_dir.log("gateway")) from error
     print_line(console, "✓ kept in the conversation, counted in the usage ledger", "green")
+    if entitlements:
+        print_plan(entitlements, console)
 
 
 def stream_turn(gateway: GatewayClient, console: Console) -> RunEvent:
@@ -71,6 +75,17 @@ def print_summary(event: RunEvent, first_token: float | None, seconds: float, co
         console,
         f"usage  {usage['input_tokens']} tokens in, {usage['output_tokens']} out · handoffs: {handoffs} · "
         f"first token after {first_token or seconds:.2f} s, all after {seconds:.2f} s",
+        "dim",
+    )
+
+
+def print_plan(entitlements: Mapping[str, Any], console: Console) -> None:
+    """Show the tenant's plan, and what of it is used in this period."""
+    used = {each["feature"]: each["used"] for each in entitlements["features"]}
+    print_line(
+        console,
+        f"plan   {entitlements['plan_code']} · used in this period: {used['messages']} messages, "
+        f"{used['input_tokens']} tokens in, {used['output_tokens']} out",
         "dim",
     )
 

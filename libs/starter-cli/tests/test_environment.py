@@ -13,11 +13,12 @@ CALLERS = (
     "RESEND_API_KEY",
     "AWS_SECRET_ACCESS_KEY",
 )
+BILLING = ("ENABLE_BILLING", "STRIPE_SECRET_KEY", "STRIPE_API_BASE")
 
 
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
-    for name in CALLERS:
+    for name in (*CALLERS, *BILLING):
         monkeypatch.delenv(name, raising=False)
     data_dir = DataDir(tmp_path)
     data_dir.create()
@@ -127,6 +128,36 @@ def test_with_a_key_mail_really_goes_out(layout: Layout, monkeypatch: pytest.Mon
     result = environment.for_service(layout, "notification")
     assert result["RESEND_API_KEY"] == "re_of_the_caller"
     assert "RESEND_BASE_URL" not in result
+
+
+def test_without_a_key_stripe_is_the_sandbox_and_billing_is_on(layout: Layout) -> None:
+    layout.data_dir.stripe_variables.write_text("STRIPE_WEBHOOK_SECRET=whsec_written\nENABLE_BILLING=true\n")
+    result = environment.for_service(layout, "billing-webhook")
+    assert result["STRIPE_API_BASE"] == f"{layout.sandbox_url}/stripe"
+    assert result["STRIPE_SECRET_KEY"].startswith("sk_test_")
+    assert result["STRIPE_WEBHOOK_SECRET"] == "whsec_written"
+    assert result["ENABLE_BILLING_STREAM"] == "true"
+    assert environment.for_service(layout, "chat-agent")["ENABLE_BILLING"] == "true"
+
+
+def test_with_a_key_stripe_is_the_real_one(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout.data_dir.stripe_variables.write_text("STRIPE_WEBHOOK_SECRET=whsec_of_the_sandbox\n")
+    monkeypatch.setenv("STRIPE_SECRET_KEY", "sk_test_of_the_caller")
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", "whsec_of_the_caller")
+    result = environment.for_service(layout, "billing-webhook")
+    assert result["STRIPE_SECRET_KEY"] == "sk_test_of_the_caller"
+    assert result["STRIPE_WEBHOOK_SECRET"] == "whsec_of_the_caller"
+    assert result["ENABLE_BILLING"] == "true"
+    assert "STRIPE_API_BASE" not in result
+
+
+@pytest.mark.parametrize("value", ["false", "0", "OFF"])
+def test_billing_can_be_turned_off(layout: Layout, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ENABLE_BILLING", value)
+    for service in ("billing-webhook", "chat-agent"):
+        result = environment.for_service(layout, service)
+        assert result["ENABLE_BILLING"] == value
+        assert result.keys().isdisjoint(("STRIPE_API_BASE", "STRIPE_SECRET_KEY", "ENABLE_BILLING_STREAM"))
 
 
 def test_the_callers_secrets_reach_nobody_else(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

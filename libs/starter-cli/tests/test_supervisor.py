@@ -32,7 +32,8 @@ class Kept:
         url = f"http://127.0.0.1:{port}/"
         argv = [sys.executable, "-c", SERVE, str(port)]
         self.folder = folder
-        self.part = ProgramComponent(Program("part", argv, folder, {}, folder / "part.log"), url, url)
+        program = Program("part", argv, folder, {}, folder / "part.log")
+        self.part = ProgramComponent("part", url, url, lambda: program)
         self.said: list[str] = []
         self.changes: list[int | None] = []
         self.ending = Event()

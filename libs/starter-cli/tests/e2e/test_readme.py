@@ -45,6 +45,7 @@ def test_the_commands_of_the_readme_do_what_it_says(stack: Stack) -> None:
     assert '"handoff_occurred":false' in said
     assert '"object":"chat.completion"' in said
     assert "What time is it in Vienna?" in said.rpartition('"items":')[2]
+    assert '"code":"starter"' in said
     [result] = set(re.findall(r'"output":"(\d{4}-[^"]+)"', said))
     there = datetime.now(ZoneInfo("Europe/Vienna"))
     assert datetime.fromisoformat(result).utcoffset() == there.utcoffset()

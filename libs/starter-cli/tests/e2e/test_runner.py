@@ -154,6 +154,8 @@ def test_once_starts_talks_and_stops(data: Path, first_run: Runner) -> None:
     ):
         assert words in first_run.said
     assert "kept in the conversation, counted in the usage ledger" in first_run.said
+    assert re.search(r"^stripe +http://\S+/stripe ", first_run.said, re.MULTILINE)
+    assert "plan   free · used in this period: 1 messages" in first_run.said
     assert first_run.left_behind() == []
     assert [log.name for log in (data / "logs").glob("*.log") if "is killed" in log.read_text()] == []
 
@@ -166,13 +168,17 @@ def test_it_stays_until_ctrl_c_with_the_data_and_the_inbox_address_of_the_run_be
     run.until_it_says("Ctrl-C stops everything")
     assert password in run.said
     assert inbox_of(run) == inbox_of(first_run)
-    token, stream, conversations, usage = re.findall(r"^(?:eval|curl) .*$", run.said, re.MULTILINE)
-    script = "\n".join([token, stream, f"echo; {conversations}", f"echo; {usage}"])
+    token, stream, conversations, usage, entitlements = re.findall(
+        r"^(?:eval|curl) .*$", run.said, re.MULTILINE
+    )
+    script = "\n".join([token, stream, f"echo; {conversations}", f"echo; {usage}", f"echo; {entitlements}"])
     tried = subprocess.run(["/bin/sh", "-ec", script], capture_output=True, text=True, timeout=60, check=True)
     assert "event: message.delta" in tried.stdout
-    listed, counted = map(json.loads, tried.stdout.splitlines()[-2:])
+    listed, counted, entitled = map(json.loads, tried.stdout.splitlines()[-3:])
     assert len(listed["items"]) == 3
     assert counted["totals"]["runs"] >= 2
+    limits = {feature["feature"]: feature["limit"] for feature in entitled["features"]}
+    assert (entitled["plan_code"], limits["messages"]) == ("free", None)
     run.send(signal.SIGINT)
     assert run.end() == 0, run.said
     assert run.left_behind() == []

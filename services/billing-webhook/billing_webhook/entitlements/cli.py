@@ -22,16 +22,16 @@ Tenant = Annotated[UUID, typer.Argument(help="The tenant's id.")]
 @entitlements.command("grant")
 def grant_command(  # noqa: PLR0913, PLR0917  # the options of a command
     tenant: Tenant,
-    feature: Annotated[str, typer.Argument(help="Its key in plans.toml, as messages.")],
+    features: Annotated[list[str], typer.Argument(help="Their keys in plans.toml, as messages.")],
     reason: Annotated[str, typer.Option(help="Why; kept with the grant.")],
     limit: Annotated[str | None, typer.Option(help="In place of the plan's; without it, no limit.")] = None,
     priority: Annotated[int, typer.Option(help="Of several grants the highest counts.")] = 0,
     expires: Annotated[datetime | None, typer.Option(help="Until when (UTC); without it, for ever.")] = None,
 ) -> None:
-    """Grant a tenant a feature, in place of what its plan says."""
+    """Grant a tenant features, in place of what its plan says."""
     expires_at = expires.replace(tzinfo=UTC) if expires else None
-    grant = run(create(tenant, feature, parse_limit(limit), priority, expires_at, reason))
-    typer.echo(describe(grant))
+    for grant in run(create(tenant, features, parse_limit(limit), priority, expires_at, reason)):
+        typer.echo(describe(grant))
 
 
 def parse_limit(text: str | None) -> Decimal | None:
@@ -46,20 +46,28 @@ def parse_limit(text: str | None) -> Decimal | None:
 
 
 async def create(  # noqa: PLR0913, PLR0917  # what is granted
-    tenant: UUID, feature: str, limit: Decimal | None, priority: int, expires_at: datetime | None, reason: str
-) -> EntitlementGrant:
-    """Store a grant."""
+    tenant: UUID,
+    features: Sequence[str],
+    limit: Decimal | None,
+    priority: int,
+    expires_at: datetime | None,
+    reason: str,
+) -> Sequence[EntitlementGrant]:
+    """Store a grant of each feature."""
     async with resources() as (opened, _), opened.database.begin() as db:
-        return await grants.create(
-            db,
-            tenant,
-            feature,
-            limit=limit,
-            priority=priority,
-            expires_at=expires_at,
-            reason=reason,
-            granted_by=getpass.getuser(),
-        )
+        return [
+            await grants.create(
+                db,
+                tenant,
+                feature,
+                limit=limit,
+                priority=priority,
+                expires_at=expires_at,
+                reason=reason,
+                granted_by=getpass.getuser(),
+            )
+            for feature in features
+        ]
 
 
 @entitlements.command("grants")

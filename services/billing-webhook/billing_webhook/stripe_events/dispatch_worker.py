@@ -52,14 +52,13 @@ class DispatchWorker(LoopWorker):
         await self._database.ping()
 
     async def step(self) -> float:
-        """Process one batch, and the next one at once while there is more."""
-        async with self._database.begin() as db:
-            claims = await queue.claim(db, HANDLERS.keys(), BATCH)
-        if claims:
-            await shielded(self._process_all(claims))
+        """Process one batch of what is due, and the next one at once while there is more."""
         async with self._database.begin() as db:
             backlog = await queue.backlog(db, HANDLERS.keys())
+            claims = await queue.claim(db, HANDLERS.keys(), BATCH) if backlog.next <= 0 else []
         self._oldest = max(backlog.oldest, 0.0)
+        if claims:
+            await shielded(self._process_all(claims))
         return 0.0 if claims else min(max(backlog.next, 0.1), POLL_SECONDS)
 
     def healthy(self) -> bool:
