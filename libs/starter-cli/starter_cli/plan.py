@@ -8,7 +8,7 @@ from threading import Event
 
 from sandbox.embedded import envoy_binary
 
-from starter_cli import billing, databases, environment, owner, stripe_setup
+from starter_cli import billing, databases, environment, owner, stripe_setup, variables
 from starter_cli.components import Component, EmbeddedComponent, ProgramComponent
 from starter_cli.paths import CHECKOUT, SERVICES, Layout, service_dir
 from starter_cli.processes import Program
@@ -51,6 +51,9 @@ class Plan:
 
 def build(layout: Layout) -> Plan:
     """Plan a stack."""
+    for service in SERVICES:
+        # Now, and remembered: Python 3.11's parser fails when threads, as those of the steps, use it at once.
+        variables.names_read_by(service)
     return Plan(
         foundation=[
             EmbeddedComponent("postgres", layout.postgres),
