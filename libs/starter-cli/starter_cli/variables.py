@@ -45,12 +45,24 @@ def names_read_by(component: str) -> frozenset[str]:
 
 
 def settings_fields(file: Path) -> Iterator[str]:
-    """List the fields of the settings in a file; libraries import no service, so it is read, not run."""
+    """List the fields of the settings in a file and in those of its package that it imports settings from.
+
+    Libraries import no service, so they are read, not run.
+    """
     for statement in ast.parse(file.read_text()).body:
-        if isinstance(statement, ast.ClassDef) and statement.name.endswith("Settings"):
+        if isinstance(statement, ast.ImportFrom) and any(is_settings(each.name) for each in statement.names):
+            module = file.parents[1].joinpath(*(statement.module or "").split(".")).with_suffix(".py")
+            if module.is_file():
+                yield from settings_fields(module)
+        if isinstance(statement, ast.ClassDef) and is_settings(statement.name):
             for line in statement.body:
                 if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
                     yield line.target.id
+
+
+def is_settings(name: str) -> bool:
+    """Return whether a class has settings."""
+    return name.endswith("Settings")
 
 
 def overrides_for(component: str) -> dict[str, str]:

@@ -1,4 +1,5 @@
 import os
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,12 @@ def test_both_names_of_this_machine_are_origins_unless_others_are_chosen(
     assert {f"http://localhost:{port}", f"http://127.0.0.1:{port}"} < set(origins)
     monkeypatch.setenv("ALLOWED_ORIGINS", "https://app.example.com")
     assert environment.for_gateway(layout, "envoy")["ALLOWED_ORIGINS"] == "https://app.example.com"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_field_of_a_services_settings_is_known(service: str) -> None:
+    settings = import_module(f"{SERVICES[service]}.settings").Settings
+    assert {name.upper() for name in settings.model_fields} <= variables.names_read_by(service)
 
 
 def settable() -> list[tuple[str, str]]:

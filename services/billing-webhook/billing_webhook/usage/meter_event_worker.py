@@ -47,6 +47,8 @@ async def send_due(database: Database, client: StripeClient, window: timedelta) 
         await meter_events.create_due(db, window)
     async with database.begin() as db:
         batch = await meter_events.lease(db)
+        if not batch:
+            return 0
         owners = {event.tenant_id for event in batch}
         known = select(Customer.tenant_id, Customer.stripe_customer_id).where(
             Customer.tenant_id.in_(owners), Customer.deleted_at.is_(None)
