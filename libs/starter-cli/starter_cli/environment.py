@@ -142,7 +142,7 @@ def notification_defaults(layout: Layout) -> Environment:
 
 
 def notification_fixed(layout: Layout) -> Environment:
-    """Return where emails are sent: to the sandbox, unless there is a key for really sending them."""
+    """Return where billing is, and where emails are sent: to the sandbox, unless there is a key."""
     sandbox = {
         "RESEND_API_KEY": "re_sandbox",
         "RESEND_BASE_URL": f"{layout.sandbox_url}/resend",
@@ -150,6 +150,7 @@ def notification_fixed(layout: Layout) -> Environment:
     }
     return {
         "EVENT_SEALING_KEY": layout.secrets["event-sealing-key"],
+        "BILLING_INTERNAL_URL": layout.url("billing-webhook-internal"),
         "RESEND_EMAIL_ENABLED": "true",
         **({} if has_real_mail() else sandbox),
     }

@@ -8,7 +8,7 @@ from uuid import UUID
 from servicekit.auth.permissions import Role
 from servicekit.encryption import encrypt
 from servicekit.events.outbox import publish
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.events import EmailKind, EmailRequested
@@ -85,19 +85,23 @@ async def notify_owners(
     db: AsyncSession, kind: EmailKind, tenant: Tenant, *, besides: UUID | None = None, **facts: str
 ) -> None:
     """Request an email to every active owner of a tenant, except one."""
-    query = (
+    payload = {"tenant_name": tenant.name, **facts}
+    expires_at = datetime.now(UTC) + NOTICE_TTL
+    owners = active_owners(tenant.id).where(User.id.is_distinct_from(besides))
+    for user in await db.scalars(owners):
+        to = Recipient.from_user(user)
+        _publish(db, kind, to, payload, tenant_id=tenant.id, expires_at=expires_at)
+
+
+def active_owners(tenant_id: UUID) -> Select[User]:
+    """Select the active owners of a tenant, the longest there first."""
+    return (
         select(User)
         .join(Membership, Membership.user_id == User.id)
         .where(
-            Membership.tenant_id == tenant.id,
+            Membership.tenant_id == tenant_id,
             Membership.role == Role.OWNER,
             User.status == Status.ACTIVE,
-            User.id.is_distinct_from(besides),
         )
         .order_by(Membership.created_at, User.id)
     )
-    payload = {"tenant_name": tenant.name, **facts}
-    expires_at = datetime.now(UTC) + NOTICE_TTL
-    for user in await db.scalars(query):
-        to = Recipient.from_user(user)
-        _publish(db, kind, to, payload, tenant_id=tenant.id, expires_at=expires_at)

@@ -120,7 +120,7 @@ async def machines(auth: Any, operator: Any, ann: dict[str, Any]) -> tuple[dict[
     by_secret = (await auth.post("service-accounts/issue", **operator.request(**about))).json()
     by_key = (await auth.post("service-accounts/issue", **operator.request(**about, jwk=jwk))).json()
     for_ours = await auth.app.state.services.access_tokens.for_service(
-        "chat-agent", "auth", ["api_keys:introspect", "members:read"]
+        "chat-agent", "auth", ["api_keys:introspect", "members:read", "owners:read"]
     )
     unused = operator.request(**about)
     clients = {"secret": by_secret["client_id"], "assertion": by_key["client_id"]}

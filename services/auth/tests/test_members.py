@@ -293,6 +293,30 @@ async def test_a_service_learns_what_the_one_it_acts_for_is_now(auth):
     assert code(await belonging(auth, tenant_id, bob["user_id"])) == (404, "member_not_found")
 
 
+async def owners_of(auth, tenant_id, scopes=("owners:read",)):
+    token = await auth.app.state.services.access_tokens.for_service("notification", "auth", scopes)
+    headers = {"Authorization": f"Bearer {token.token}"}
+    return await auth.internal.get(f"/internal/v1/tenants/{tenant_id}/owners", headers=headers)
+
+
+async def test_the_service_that_sends_email_learns_where_owners_get_it(auth):
+    owner = await auth.somebody()
+    await auth.joined(owner, "bob@example.com", "admin")
+    tenant_id = owner["tenant_id"]
+    answer = await owners_of(auth, tenant_id)
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    [one] = answer.json()["owners"]
+    assert (one["user_id"], one["email"]) == (owner["user_id"], "ann@example.com")
+    assert code(await owners_of(auth, tenant_id, ["members:read"])) == (403, "insufficient_scope")
+    await auth.ask("POST", "tenants/current/suspend", owner)
+    assert (await owners_of(auth, tenant_id)).status_code == 200
+    await auth.database.execute("update users set status = 'disabled' where email = 'ann@example.com'")
+    assert (await owners_of(auth, tenant_id)).json()["owners"] == []
+    await auth.database.execute("update tenants set status = 'deleted'")
+    assert code(await owners_of(auth, tenant_id)) == (404, "tenant_not_found")
+
+
 async def test_a_service_learns_nothing_of_whom_it_does_not_act_for(auth):
     owner = await auth.somebody()
     eve = await auth.somebody("eve@example.com")

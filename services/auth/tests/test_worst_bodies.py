@@ -4,7 +4,7 @@ from auth.configuration.limits import RATE_LIMITS
 from testkit.request_costs import Callers, costs, costs_table, find_uncounted_routes
 from testkit.worst_bodies import all_routes_with_body, find_unbounded
 
-SCOPES = ["api_keys:introspect", "members:read"]
+SCOPES = ["api_keys:introspect", "members:read", "owners:read"]
 
 
 async def callers(service):

@@ -10,7 +10,7 @@ from billing_webhook.access import Access, AccessReason
 from billing_webhook.quantities import Quantity
 
 # Each has a consumer group, created before the first event is published.
-READERS = ("auth",)
+READERS = ("auth", "notification")
 
 
 class AuditRecorded(Event):

@@ -15,6 +15,7 @@ from billing_webhook.plans import routes as plans
 from billing_webhook.services import BillingServices
 from billing_webhook.settings import Settings
 from billing_webhook.stripe_events import routes as stripe_events
+from billing_webhook.subscriptions import internal_routes as billing_contact
 from billing_webhook.subscriptions import routes as subscriptions
 from billing_webhook.usage import routes as usage
 from billing_webhook.worker import workers
@@ -35,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             billing_events.router,
             stripe_events.router,
         ],
-        internal=[reservations.router],
+        internal=[reservations.router, billing_contact.router],
         workers=workers,
         lifespan=lambda resources: serving_streams(app, resources),
     )

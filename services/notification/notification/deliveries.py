@@ -49,22 +49,28 @@ async def enqueue(db: AsyncSession, *, expires_at: datetime, **values: Any) -> N
     if values["template"] != GOODBYE_TEMPLATE and await db.scalar(erasure.is_deleted_user(values["user_id"])):
         return
     deadline = min(expires_at, datetime.now(UTC) + MAX_AGE)
-    row = insert(Delivery).values(expires_at=deadline, traceparent=traceparent(), **values)
+    row = insert(Delivery).values({"traceparent": traceparent(), **values, "expires_at": deadline})
     await db.execute(row.on_conflict_do_nothing())
     wake_on_commit(db, Delivery.__tablename__)
 
 
 async def erase_user(db: AsyncSession, user_id: str) -> None:
     """Delete all emails of a deleted user, sent or not, except the goodbye email."""
-    await erasure.insert_deleted_user(db, user_id)
     condition = (Delivery.user_id == user_id, Delivery.template != GOODBYE_TEMPLATE)
     await db.execute(delete(Delivery).where(*condition))
 
 
-def erased_users_rule() -> RetentionRule:
-    """Return the rule that deletes emails enqueued while their user was being deleted."""
+def erasure_rules() -> list[RetentionRule]:
+    """Return the rules that delete emails enqueued while their user was deleted, and of purged tenants.
+
+    The latter only where the recipient has no account: what was sent to a user is the user's.
+    """
+    table = Base.metadata.tables[Delivery.__tablename__]
     is_erased = Delivery.user_id.in_(select(deleted_users.c.user_id))
-    return Base.metadata.tables["deliveries"], is_erased & (Delivery.template != GOODBYE_TEMPLATE)
+    return [
+        (table, is_erased & (Delivery.template != GOODBYE_TEMPLATE)),
+        (table, Delivery.tenant_id.in_(erasure.purgeable_tenants()) & Delivery.user_id.startswith("mail:")),
+    ]
 
 
 async def claim(db: AsyncSession, count: int) -> Sequence[Delivery]:

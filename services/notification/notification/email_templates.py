@@ -15,6 +15,8 @@ class EmailTemplate:
     footer: str
     page: str | None = None
     link_text: str | None = None
+    # Whether the link carries a token; one without leads to a page, or to what `invoice_url` names.
+    has_token: bool = True
 
 
 IGNORE = "If you did not request this, you can ignore this email."

@@ -114,12 +114,6 @@ class VerificationRequested(BaseModel):
     verification: Verification
 
 
-class UserDeleted(BaseModel):
-    """`auth.user.deleted.v1`: a user was deleted."""
-
-    user_id: str
-
-
 class Facts(BaseModel):
     """Values of the templates; each may be missing, and one that is not safe to show is dropped."""
 

@@ -2,12 +2,15 @@
 
 from datetime import datetime
 
+from servicekit import erasure
+from servicekit.erasure import TENANT_EVENTS, USER_EVENT
 from servicekit.events.outbox import ReceivedEvent
 from servicekit.events.relay import Handler
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from notification import deliveries
-from notification.events import EmailRequested, UserDeleted, VerificationRequested, format_time
+from notification.billing_handlers import BILLING_HANDLERS
+from notification.events import EmailRequested, VerificationRequested, format_time
 
 
 async def enqueue_old_verification_email(db: AsyncSession, received: ReceivedEvent) -> None:
@@ -60,15 +63,18 @@ def payload_of(event: EmailRequested, time: datetime) -> dict[str, str | None]:
 
 
 async def erase_user(db: AsyncSession, received: ReceivedEvent) -> None:
-    """Delete the emails of a deleted user."""
-    await deliveries.erase_user(db, UserDeleted.model_validate(received.data).user_id)
+    """Delete the emails of a deleted user, and record the tenants that went with them."""
+    event = await erasure.record_user_deleted(db, received)
+    await deliveries.erase_user(db, event.user_id)
 
 
 HANDLERS: dict[str, Handler] = {
     # Registrations of an auth that is not updated yet bring the verification email with them.
     "auth.user.registered.v1": enqueue_old_verification_email,
     "auth.email.requested.v1": enqueue_email,
-    "auth.user.deleted.v1": erase_user,
+    USER_EVENT: erase_user,
+    **dict.fromkeys(TENANT_EVENTS, erasure.record_tenant_changed),
+    **BILLING_HANDLERS,
 }
 # What an auth of the version before publishes, until all of its replicas are updated.
 PREVIOUS_HANDLERS: dict[str, Handler] = {

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from servicekit.database import metadata
-from servicekit.erasure import deleted_users
+from servicekit.erasure import deleted_users, tenants
 from servicekit.events.outbox import inbox
 from sqlalchemy import CheckConstraint, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
@@ -65,5 +65,25 @@ class Delivery(Base):
     sent_at: Mapped[datetime | None]
 
 
+class Notice(Base):
+    """An email to a tenant, from billing's event until it is known who gets it."""
+
+    __tablename__ = "notices"
+
+    # The event that is the reason for it, or what it must be sent only once for.
+    dedupe_key: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID]
+    template: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    traceparent: Mapped[str | None]
+    # Counts the claims, which fences off a worker whose lease has expired.
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    # When to try (again). While it is being addressed: when the worker's lease expires.
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    # From then on it is dropped instead of sent.
+    expires_at: Mapped[datetime]
+
+
 inbox.to_metadata(Base.metadata)
 deleted_users.to_metadata(Base.metadata)
+tenants.to_metadata(Base.metadata)

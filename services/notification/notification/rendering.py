@@ -9,8 +9,10 @@ from jinja2.sandbox import SandboxedEnvironment
 from resend import Emails
 from servicekit.encryption import decrypt_by_any
 
+from notification import email_templates
+from notification.billing_templates import BILLING_TEMPLATES
 from notification.deliveries import MAX_RETRY_SECONDS
-from notification.email_templates import TEMPLATES, EmailTemplate
+from notification.email_templates import EmailTemplate
 from notification.events import Facts
 from notification.models import Delivery
 from notification.resend_mailer import TemporaryFailure
@@ -31,7 +33,12 @@ def make_environment(*, autoescape: bool) -> SandboxedEnvironment:
 HTML, TEXT = make_environment(autoescape=True), make_environment(autoescape=False)
 HOSTED_TEMPLATE_VARIABLES = ("link", "token", "name", "tenant_name", "expires_at")
 # Missing values render as nothing; a name that is not among these is an error.
-EMPTY_CONTEXT = dict.fromkeys([*HOSTED_TEMPLATE_VARIABLES, *Facts.model_fields])
+BILLING_VARIABLES = (
+    *("amount", "ends_at", "feature", "invoice", "is_hard", "next_attempt", "percent", "read_only_at"),
+    "resets_at",
+)
+EMPTY_CONTEXT = dict.fromkeys([*HOSTED_TEMPLATE_VARIABLES, *Facts.model_fields, *BILLING_VARIABLES])
+TEMPLATES = {**email_templates.TEMPLATES, **BILLING_TEMPLATES}
 
 
 def render_email(delivery: Delivery, settings: Settings) -> Emails.SendParams:
@@ -43,7 +50,7 @@ def render_email(delivery: Delivery, settings: Settings) -> Emails.SendParams:
     if template is None:
         # A newer auth requests it: the newer sender that is being rolled out will send it.
         raise TemporaryFailure("template_not_found", MAX_RETRY_SECONDS)
-    context = {**delivery.payload, **action_link(template.page, delivery, settings)}
+    context = {**delivery.payload, **action_link(template, delivery, settings)}
     email: Emails.SendParams = {
         "from": settings.resend_default_from or "",
         "to": [delivery.address],
@@ -59,12 +66,14 @@ def render_email(delivery: Delivery, settings: Settings) -> Emails.SendParams:
     }
 
 
-def action_link(page: str | None, delivery: Delivery, settings: Settings) -> dict[str, str]:
-    """Return the decrypted token and the link with it; a notice has neither."""
-    if page is None:
+def action_link(template: EmailTemplate, delivery: Delivery, settings: Settings) -> dict[str, str]:
+    """Return the link of an email, with its decrypted token if it carries one; a notice has neither."""
+    if template.page is None:
         return {}
+    url = f"{settings.app_public_url.rstrip('/')}/{template.page}"
+    if not template.has_token:
+        return {"link": delivery.payload.get("invoice_url") or url}
     token = decrypt_by_any(settings.sealing_keys, delivery.sealed_token or "", context=delivery.user_id)
-    url = f"{settings.app_public_url.rstrip('/')}/{page}"
     return {"token": token, "link": f"{url}?token={quote(token, safe='')}"}
 
 

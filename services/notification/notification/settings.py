@@ -41,6 +41,9 @@ class Settings(ServiceSettings):
         description="the same 32 bytes in base64 as auth's"
     )
 
+    # Where billing-webhook says where a tenant's billing emails go.
+    billing_internal_url: str = "http://billing-webhook:9000"
+
     resend_email_enabled: bool = False
     resend_api_key: SecretStr | None = None
     resend_default_from: str | None = None

@@ -1,4 +1,4 @@
-"""Workers of notification: consume events of auth, send emails, delete old rows."""
+"""Workers of notification: consume events, address and send emails, delete old rows."""
 
 import logging
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from servicekit.workers.supervisor import Worker
 
 from notification import deliveries
 from notification.handlers import HANDLERS, PREVIOUS_HANDLERS
+from notification.notice_worker import NoticeWorker
+from notification.recipients import RecipientClient
 from notification.sender import Sender
 from notification.settings import Settings
 
@@ -18,18 +20,19 @@ logger = logging.getLogger(__name__)
 
 def workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of this service."""
+    settings = resources.settings
+    assert isinstance(settings, Settings)  # noqa: S101  # create_app passes it
     workers: list[Worker] = [
         Consumer(
             resources.database,
             resources.redis,
             service="notification",
-            sources=("auth",),
+            sources=("auth", "billing-webhook"),
             handlers={**PREVIOUS_HANDLERS, **HANDLERS},
         ),
-        RetentionWorker(resources.database, rules=[deliveries.erased_users_rule()]),
+        RetentionWorker(resources.database, rules=deliveries.erasure_rules()),
+        NoticeWorker(resources.database, RecipientClient.from_resources(resources, settings)),
     ]
-    settings = resources.settings
-    assert isinstance(settings, Settings)  # noqa: S101  # create_app passes it
     if not settings.resend_email_enabled and not settings.is_development:
         # Emails are not skipped as in development: those that have not expired are sent once sending is on.
         logger.warning("email is off (RESEND_EMAIL_ENABLED): emails are queued and not sent")

@@ -20,6 +20,8 @@ from testkit.eventually import until_async
 from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 
+from .directory import Directory
+
 SEALING_KEY = "c2l4dGVlbi1ieXRlcy1hbmQtc2l4dGVlbi1tb3JlLi4"
 API_KEY = "re_for_these_tests"
 
@@ -32,7 +34,30 @@ def mail_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def settings(migrated: Callable[[str], str], redis_url: str, issuer: Issuer, mail_url: str) -> Settings:
+def directory_server(issuer: Issuer) -> Iterator[tuple[Directory, str]]:
+    directory = Directory(issuer)
+    with serving(directory.app) as url:
+        yield directory, url
+
+
+@pytest.fixture
+def directory(directory_server: tuple[Directory, str]) -> Iterator[Directory]:
+    """auth and billing-webhook, as far as they tell addresses."""
+    directory, _ = directory_server
+    yield directory
+    directory.tenants.clear()
+    directory.billing_emails.clear()
+    directory.down = False
+
+
+@pytest.fixture(scope="session")
+def settings(
+    migrated: Callable[[str], str],
+    redis_url: str,
+    issuer: Issuer,
+    mail_url: str,
+    directory_server: tuple[Directory, str],
+) -> Settings:
     return Settings(
         environment="test",
         debug=True,
@@ -47,6 +72,9 @@ def settings(migrated: Callable[[str], str], redis_url: str, issuer: Issuer, mai
         resend_api_key=API_KEY,
         resend_default_from="Acme <hello@acme.test>",
         resend_base_url=mail_url,
+        service_client_secret="of these tests",
+        auth_internal_url=directory_server[1],
+        billing_internal_url=directory_server[1],
     )
 
 
@@ -190,3 +218,30 @@ def row_of(rows: asyncpg.Connection) -> Callable[..., Awaitable[Any]]:
 def mailed(post_office: PostOffice) -> Callable[[Person], Awaitable[Any]]:
     """Wait for the mail to a person, and give it; it is the only one."""
     return lambda person: post_office.arrival(person.email)
+
+
+@pytest.fixture
+def publish(redis: Redis) -> Callable[..., Awaitable[None]]:
+    """Tell this service of something that happened in billing."""
+
+    async def publish_event(
+        tenant_id: str,
+        type_: str,
+        data: dict[str, Any],
+        *,
+        event_id: UUID | None = None,
+        time: datetime | None = None,
+    ) -> None:
+        entry = {
+            "specversion": "1.0",
+            "id": str(event_id or uuid4()),
+            "source": "acme/billing-webhook",
+            "type": f"billing.{type_}.v1",
+            "subject": f"tenant:{tenant_id}",
+            "time": (time or datetime.now(UTC)).isoformat(),
+            "datacontenttype": "application/json",
+            "data": json.dumps({"tenant_id": tenant_id, **data}),
+        }
+        await redis.xadd("events:billing-webhook", entry)
+
+    return publish_event

@@ -278,7 +278,7 @@ async def test_of_who_has_left_nothing_is_kept_when_the_farewell_is_out(
         await publish_event(data)
     for data in (stays, goes, farewell):
         await post_office.arrival(data["email"])
-    await publish_event({"user_id": user, "recipient": user}, type="auth.user.deleted.v1")
+    await publish_event({"user_id": user, "tenant_ids": [], "recipient": user}, type="auth.user.deleted.v1")
 
     async def left():
         found = await rows.fetch("select template, address, payload, status from deliveries order by address")
@@ -296,7 +296,9 @@ async def test_what_is_heard_of_late_is_sent_to_nobody_who_has_left(
     farewell, _ = due(settings, "account_deleted", recipient=user)
     late, _ = due(settings, "password_changed", recipient=user)
     for _ in range(2):
-        await publish_event({"user_id": user, "recipient": user}, type="auth.user.deleted.v1")
+        await publish_event(
+            {"user_id": user, "tenant_ids": [], "recipient": user}, type="auth.user.deleted.v1"
+        )
     for data in (late, farewell):
         await publish_event(data)
     last, _ = due(settings, "password_changed")

@@ -27,3 +27,22 @@ async def test_shows_no_address_no_name_and_no_link(
     ]
     ours = ("re_for_these_tests", settings.event_sealing_key.get_secret_value())
     assert captured_telemetry.leaks(token, *secrets, *ours, "Lovelace", "Analytical", "canary.example") == []
+
+
+async def test_shows_nobody_who_gets_an_email_about_billing(
+    settings, publish, directory, rows, until, captured_telemetry
+):
+    changed = settings.model_copy(update={**captured_telemetry.settings})
+    tenant_id = directory.add_tenant(billing_email="bills@canary.example")
+    page = "https://invoice.stripe.test/i/a-page-to-pay-on"
+    invoice = {"number": "ACME-0001", "currency": "eur", "amount_due": 1900, "hosted_invoice_url": page}
+    async with running(create_app(changed)):
+        await publish(tenant_id, "invoice.payment_action_required", invoice)
+
+        async def sent():
+            return await rows.fetchval("select count(*) from deliveries where status = 'sent'") == 2
+
+        await until(sent)
+    assert "billing email" in captured_telemetry.logs
+    addresses = directory.addresses(tenant_id)
+    assert captured_telemetry.leaks(*addresses, "canary.example", "a-page-to-pay-on", "Analytical") == []

@@ -22,7 +22,10 @@ GRANTS: Mapping[str, Mapping[str, frozenset[str]]] = {
         "conversation": frozenset({"conversations:read", "conversations:write"}),
     },
     "conversation": EVERY_SERVICE,
-    "notification": EVERY_SERVICE,
+    "notification": {
+        "auth": frozenset({API_KEYS, "owners:read"}),
+        "billing-webhook": frozenset({"billing:contact"}),
+    },
 }
 
 

@@ -3,18 +3,18 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Response, status
-from servicekit.auth.dependencies import SignedIn, on_behalf_of, require
+from fastapi import APIRouter, Depends, Header, Response, status
+from servicekit.auth.dependencies import SignedIn, on_behalf_of, require, service_only
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session as Db
 from servicekit.schemas import Cursor, Limit, Page
 
 from auth.access.sensitive_actions import SensitiveAction
-from auth.routing import auth_router
+from auth.routing import auth_router, no_store
 from auth.schemas import Accepted, TokenResponse
 from auth.services import Services
 from auth.sessions.authorization import sensitive
-from auth.tenants import lifecycle, members, membership, mfa_reset, schemas, switch
+from auth.tenants import lifecycle, members, membership, mfa_reset, owners, schemas, switch
 from auth.tenants import settings as preferences
 
 Reader = Annotated[Principal, require("tenant:read")]
@@ -211,3 +211,9 @@ async def get_membership(
 ) -> schemas.CurrentMembership:
     """Return the current membership of a subject, for the service that acts on its behalf."""
     return await membership.get_membership(db, services, caller, tenant_id, subject)
+
+
+@internal_router.get("/{tenant_id}/owners", dependencies=[service_only("owners:read"), Depends(no_store)])
+async def list_owners(tenant_id: UUID, db: Db) -> schemas.TenantOwners:
+    """Return the owners of a tenant with their addresses, for the service that sends email."""
+    return await owners.list_owners(db, tenant_id)

@@ -203,3 +203,18 @@ class CurrentMembership(BaseModel):
     tenant_status: TenantStatus
     # One that is being closed is told as `disabled`: what is left of it is for nobody but us.
     user_status: Literal[Status.PENDING, Status.ACTIVE, Status.DISABLED]
+
+
+class TenantOwner(BaseModel):
+    """An owner of a tenant, and where email reaches them."""
+
+    user_id: str
+    email: str
+    display_name: str | None
+
+
+class TenantOwners(BaseModel):
+    """A tenant's name and its active owners."""
+
+    tenant_name: str
+    owners: list[TenantOwner]

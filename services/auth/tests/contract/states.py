@@ -111,6 +111,10 @@ async def an_api_key_of_a_suspended_tenant(resources: Resources) -> None:
         )
 
 
+async def the_owner_of_a_tenant(resources: Resources) -> None:
+    await somebody_belongs(resources, role=Role.OWNER)
+
+
 async def nobody_belongs(resources: Resources) -> None:
     async with resources.database.begin() as db:
         db.add(Tenant(id=TENANT, slug="engines", name="Analytical Engines"))
@@ -138,6 +142,7 @@ async def a_tenant_was_deleted(resources: Resources) -> None:
 
 
 STATES: dict[str, State] = {
+    "the owner of a tenant": the_owner_of_a_tenant,
     "a tenant was created": somebody_has_signed_up,
     "a verification email was requested": somebody_has_signed_up,
     "a tenant was suspended": a_tenant_was_suspended,

@@ -197,3 +197,9 @@ class PaymentMethods(BaseModel):
     """A tenant's payment methods."""
 
     items: list[PaymentMethod]
+
+
+class BillingContact(BaseModel):
+    """Where emails about a tenant's billing go, besides to its owners."""
+
+    billing_email: str | None
