@@ -1,4 +1,4 @@
-"""What is known about the work at hand: the request it belongs to, and whose it is.
+"""The context of the current work: its request, tenant and user.
 
 One mutable mapping a request, reached through a context variable: what a dependency binds deep inside
 is then also seen by the middleware around it, which a context variable a value would not give.

@@ -83,7 +83,7 @@ class Unauthenticated(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """We know who asks, and they may not."""
+    """The caller is authenticated and not allowed."""
 
     status = HTTPStatus.FORBIDDEN
 
@@ -266,7 +266,7 @@ def is_outage(error: Exception) -> bool:
 
 
 def unexpected(error: Exception) -> Response:
-    """Log what nobody foresaw, and tell the caller nothing of it but where to ask."""
+    """Log an unexpected error, and return a problem that reveals only the request id."""
     logger.error("unexpected error", exc_info=error)
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -148,7 +148,7 @@ def traceparent() -> str | None:
 
 
 def parent(traceparent: str | None) -> Context:
-    """Return the context in which stored work goes on with the trace of whoever asked for it."""
+    """Return the context that continues the trace of stored work."""
     return PROPAGATOR.extract({"traceparent": traceparent or ""})
 
 

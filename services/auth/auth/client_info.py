@@ -1,4 +1,4 @@
-"""Where the request at hand comes from, for whatever has to keep it: only digests of addresses are kept."""
+"""The client of the current request; only digests of its address are stored."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ MAX_USER_AGENT = 512
 
 @dataclass(frozen=True)
 class ClientInfo:
-    """A client: its address (of IPv6 the /64), what is kept of it, and what it calls itself.
+    """A client: its address (of IPv6 the /64), the digests of that, and its user agent.
 
-    By any of the digests it may be known from before; the first is the one that is kept.
+    Earlier requests may be stored under any of the digests; the first is used for new rows.
     """
 
     address: str
@@ -26,7 +26,7 @@ class ClientInfo:
 
     @property
     def digest(self) -> bytes:
-        """The digest that is kept of the address."""
+        """The digest of the address that is stored."""
         return self.digests[0]
 
 

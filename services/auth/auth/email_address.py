@@ -1,4 +1,4 @@
-"""Addresses of mail: written one way, and one account for each however it is spelt."""
+"""Email addresses: their normal form, and the key that makes one account of all spellings."""
 
 import unicodedata
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Asking for mails: notification writes and sends them."""
+"""Requests emails, which notification renders and sends."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What can go wrong in auth, named as clients read it."""
+"""Errors of auth, named as clients read them."""
 
 from servicekit.errors import (
     BadRequest,
@@ -27,19 +27,19 @@ class InvalidCredentials(Challenged):
 
 
 class InvalidRefreshToken(Challenged):
-    """The refresh token is not one of ours, has run out, or its session has ended."""
+    """The refresh token is unknown or expired, or its session has ended."""
 
     default_detail = "Your session has ended. Sign in again."
 
 
 class RefreshTokenReused(Challenged):
-    """A refresh token came a second time, so somebody has a copy: the session has ended for everybody."""
+    """A refresh token was used a second time, so it was copied: the session has ended."""
 
     default_detail = "This refresh token has already been used, so the session was ended. Sign in again."
 
 
 class SessionEnded(Unauthenticated):
-    """The access token is genuine, and its session is over."""
+    """The access token is valid, but its session has ended."""
 
     default_detail = "Your session has ended. Sign in again."
 
@@ -58,7 +58,7 @@ class UserNotFound(NotFound):
 
 
 class PeopleOnly(Forbidden):
-    """A machine asks for what only a person has."""
+    """A machine called a route for people."""
 
     default_detail = "This requires a user's access token, not a service's."
 
@@ -70,7 +70,7 @@ class InvalidEmailToken(BadRequest):
 
 
 class SignUpPasswordRequired(BadRequest):
-    """Several registrations of the address wait to be confirmed, and the password tells which is meant."""
+    """Several registrations of the address are pending; the password selects one."""
 
     default_detail = (
         "Several sign-ups are waiting for this email address. Enter the password that you signed up with."
@@ -78,7 +78,7 @@ class SignUpPasswordRequired(BadRequest):
 
 
 class InvalidSignUpPassword(BadRequest):
-    """No registration of the address that waits to be confirmed has this password; the link stays good."""
+    """No pending registration of the address has this password; the link stays valid."""
 
     default_detail = (
         "Incorrect password for the sign-ups of this email address."
@@ -95,13 +95,13 @@ class PasswordTooShort(Unprocessable):
 
 
 class PasswordTooLong(Unprocessable):
-    """A password is hashed whole or not at all."""
+    """The password is longer than what is hashed."""
 
     default_detail = "The password must have at most 256 characters."
 
 
 class PasswordTooWeak(Unprocessable):
-    """Nearly all of the password is what anybody would try first."""
+    """Nearly all of the password consists of common words, names and repetition."""
 
     default_detail = (
         "This password is too easy to guess: it is mostly common passwords or your own names."
@@ -110,13 +110,13 @@ class PasswordTooWeak(Unprocessable):
 
 
 class PasswordBreached(Unprocessable):
-    """The password is in a list of leaked ones, which is what is tried first."""
+    """The password is in a list of leaked ones."""
 
     default_detail = "This password has appeared in a data breach. Choose another one."
 
 
 class TooManySignIns(Unavailable):
-    """More passwords wait to be hashed than can be in good time."""
+    """Too many passwords are waiting to be hashed."""
 
     default_detail = "Too many sign-ins at the moment. Try again in a few seconds."
 
@@ -126,7 +126,7 @@ class SigningKeysUnavailable(Unavailable):
 
 
 class OAuthError(ServiceError):
-    """A refusal that libraries for OAuth read by its `error`, too (RFC 6749 section 5.2)."""
+    """An OAuth error response, with `error` beside the members of a problem (RFC 6749 section 5.2)."""
 
     def __init__(self) -> None:
         super().__init__(error=self.code())
@@ -142,7 +142,7 @@ class InvalidClient(Unauthenticated):
 
 
 class InvalidRequest(OAuthError, BadRequest):
-    """The request lacks something, or says it twice (RFC 6749 section 5.2)."""
+    """A parameter is missing, repeated or malformed (RFC 6749 section 5.2)."""
 
     default_detail = "Use exactly one client authentication method, and parameters that match its credential."
 

@@ -1,4 +1,4 @@
-"""Routers, as every folder of routes makes them."""
+"""Builds the routers of auth."""
 
 from fastapi import APIRouter, Depends, Response
 

@@ -56,7 +56,7 @@ OpaqueToken = Annotated[Secret, Field(min_length=1, max_length=256)]
 
 
 class Registration(RequestModel):
-    """What somebody signs up with: for a tenant of their own, or the one that they are invited into."""
+    """A registration, with a tenant of one's own or an invite."""
 
     email: Email
     password: NewPassword
@@ -81,7 +81,7 @@ class Accepted(BaseModel):
 
 
 class Credentials(RequestModel):
-    """What somebody signs in with; without a tenant, it is the one that they joined first.
+    """Email address and password; without a tenant, the one that the user joined first is used.
 
     `device` is what an earlier session on this device was given under that name.
     """
@@ -108,26 +108,26 @@ class RefreshRequest(LogoutRequest):
 
 
 class EmailRequest(RequestModel):
-    """Where to send the confirming mail again."""
+    """The address to send the verification email to."""
 
     email: Email
 
 
 class EmailTokenBody(RequestModel):
-    """The token of a mail's link."""
+    """The token of an email's link."""
 
     token: OpaqueToken
 
 
 class Confirmation(RequestModel):
-    """The token of a mail's link, and the password of the sign-up that it is to confirm."""
+    """The token of an email's link, and the password of the registration to confirm."""
 
     token: OpaqueToken
     password: Password | None = None
 
 
 class TokenResponse(BaseModel):
-    """All that a client needs to go on.
+    """The tokens of a session.
 
     Where `tenant_status` is `suspended`, the session is for the owner to reactivate the tenant: there are no
     scopes, and the access token opens nothing else. A refresh after that gives one with an owner's rights.
@@ -150,7 +150,7 @@ class TokenResponse(BaseModel):
 
 
 class OwnSession(BaseModel):
-    """A session that goes on; `is_current` marks the one that asks."""
+    """A live session; `is_current` marks the caller's."""
 
     id: UUID
     tenant_id: UUID
@@ -169,7 +169,7 @@ class EmailVerified(BaseModel):
 
 
 class Me(BaseModel):
-    """Who is asking; `role` and `scopes` as the token has them."""
+    """The caller; `role` and `scopes` are those of the token."""
 
     user_id: str
     email: str

@@ -1,4 +1,4 @@
-"""What auth is made of, built once from the settings and within reach of every route."""
+"""The parts of auth, built once from the settings."""
 
 from dataclasses import dataclass
 from typing import Annotated, Self

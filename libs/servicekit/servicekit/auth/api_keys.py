@@ -1,6 +1,6 @@
 """API keys of tenants, distinguished from access tokens by their prefix.
 
-Auth is asked about each, and its word is kept for a few seconds: a revoked key works for no longer than that.
+auth introspects each, and the result is cached for a few seconds: a revoked key works no longer than that.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ Check = Callable[[HTTPConnection, str], Awaitable[Principal]]
 
 
 class TooManyInvalidApiKeys(TooManyRequests):
-    """Too many keys that are none came from this address."""
+    """Too many invalid keys came from this address."""
 
 
 class Introspection(BaseModel):
-    """What auth says of a key (after RFC 7662): of one that does not work, nothing but that."""
+    """auth's introspection of a key (after RFC 7662); of an invalid one only that."""
 
     active: bool = False
     subject: str = ""

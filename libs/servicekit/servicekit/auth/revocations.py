@@ -1,13 +1,15 @@
-"""Revoked tokens: published in Redis, and held in memory by every service.
+"""Revoked tokens: published in Redis, and cached in memory by every service.
 
-Verifying a token asks nobody: each process reads what is new as soon as a message says so, and
-every five seconds. A mark is what is revoked
-(`session:<sid>`, `token:<jti>`, `subject:<sub>`, `client:<client_id>`, `tenant:<id>`) and when, in whole
-seconds: sessions and tokens are over for good; of a subject or a client all tokens are refused that were
-issued until then, and so are those of a tenant's machines. (Sessions of its people are revoked one by one.)
-`session:*` is every session whose person last proved who they are before then. It goes by the time of proof
-and not of issue, so that a token which is being issued while sessions end is refused as well.
-While Redis is away, what was known goes on to be refused; only what is revoked meanwhile waits.
+Each process reads new revocations when a message comes, and every five seconds; verification needs no call.
+A mark is what is revoked and when, in whole seconds:
+
+- `session:<sid>` and `token:<jti>` are revoked for good;
+- `subject:<sub>`, `client:<client_id>` and `tenant:<id>` revoke all tokens that were issued until then, of a
+  tenant only those of machines (the sessions of its people are revoked one by one);
+- `session:*` revokes every session whose last proof of identity is older. The time of issue would not do: a
+  token that is issued while sessions end would stay valid.
+
+While Redis is down, known revocations stay in effect, and new ones wait.
 """
 
 import asyncio
@@ -42,10 +44,10 @@ EVERYTHING_SECONDS = 60.0
 FIRST_SECONDS = 2.0
 
 AGE = Gauge("revocations_age_seconds", "Time since revocations were last read.", ["service"])
-KNOWN = Gauge("revocations_known", "Revocations that tokens are held against.", ["service"])
+KNOWN = Gauge("revocations_known", "Revocations that are not expired.", ["service"])
 
-# KEYS: the sorted set. ARGV: µs to remember, then marks. A mark's score is when it was first told (µs), so
-# that readers can ask for what is new.
+# KEYS: the sorted set. ARGV: µs to remember, then marks. A mark's score is when it was first published (µs),
+# so that readers can ask for what is new.
 PUBLISH = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -74,7 +76,7 @@ async def publish(redis: Redis, marks: Collection[str]) -> None:
 
 
 class Revocations(LoopWorker):
-    """The revocations that a process knows of; `is_revoked` is what a TokenVerifier asks."""
+    """The revocations that a process knows; a TokenVerifier calls `is_revoked`."""
 
     def __init__(
         self,
@@ -120,12 +122,12 @@ class Revocations(LoopWorker):
                 await self.step()
 
     async def begin(self) -> None:
-        """Read everything next: nobody knows what was missed."""
+        """Read everything next, as messages may have been missed."""
         await self._unsubscribe()
         self._all.hurry()
 
     async def step(self) -> float:
-        """Read what is new, and forget what has run out by itself."""
+        """Read new revocations, and drop expired ones."""
         await self._read(0 if self._all.due() else self._newest - OVERLAP_MICRO)
         self._forget()
         self._read_at = self._clock()

@@ -38,7 +38,7 @@ VERIFY_SECONDS = Histogram("jwt_verify_seconds", "Time to verify an access token
 
 
 class InvalidToken(Unauthenticated):
-    """The access token is invalid; `reason` says why, and never quotes it."""
+    """The access token is invalid; `reason` says why, without quoting the token."""
 
     default_detail = "The access token is not valid, or no longer."
 
@@ -48,7 +48,7 @@ class InvalidToken(Unauthenticated):
 
 
 class KeySourceUnavailable(Unavailable):
-    """The keys that tokens are verified with cannot be had; says nothing about the token."""
+    """The keys that tokens are verified with are not available."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class KeySource(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Principal:
-    """Who is asking, as a verified token says it."""
+    """The caller, by a verified token."""
 
     subject: str
     tenant_id: UUID | None

@@ -101,7 +101,7 @@ class StreamReader(LoopWorker):
         self._tidying = Throttle(retry_policy.gone)
 
     async def begin(self) -> None:
-        """Make sure of the database, without which entries would use up deliveries, and of the group."""
+        """Verify the database, without which entries would use up deliveries, and create the group."""
         await self._dispatcher.ping()
         await self._group.ensure()
 

@@ -1,4 +1,4 @@
-"""Events for other services, written to the outbox in the transaction of the change that they describe.
+"""Events for other services, stored in the outbox by the transaction of the change that they describe.
 
 On the wire an event is a CloudEvent (https://github.com/cloudevents/spec, version 1.0), one field of a
 stream entry for each attribute.

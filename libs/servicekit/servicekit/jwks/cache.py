@@ -96,7 +96,7 @@ class JwksCache:
             raise self._unavailable()
 
     async def _seek(self, kid: str) -> VerificationKey:
-        """Look for a key newer than what is held, but no oftener than strangers should make us."""
+        """Fetch the keys again for an unknown key id, at a limited rate."""
         if kid in self._revoked or kid in self._absent:
             MISSED.labels(self._url, "negative").inc()
             raise InvalidToken("unknown_key")

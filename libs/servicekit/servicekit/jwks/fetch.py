@@ -56,7 +56,7 @@ class KeySet:
 
 
 async def fetch(url: str, cached: KeySet, limits: FetchLimits) -> KeySet:
-    """Get the key set, or the held one again if the source says that it still holds; raises KeySetError."""
+    """Fetch the key set, or return the cached one if the source answers 304; raises KeySetError."""
     try:
         async with asyncio.timeout(limits.total_timeout):
             return await _fetch(url, cached, limits)

@@ -32,7 +32,7 @@ BACKOFF = Gauge("jwks_backoff_seconds", "Time until a failing source is asked ag
 
 @dataclass(frozen=True)
 class JwksPolicy:
-    """How fresh keys are kept, how long stale ones serve, and how often the source is asked; in seconds."""
+    """How often keys are refreshed, how long stale ones are used, and how often to fetch; in seconds."""
 
     fresh_ttl: float = 300
     min_ttl: float = 30

@@ -22,12 +22,12 @@ class OperatorsOnly(Forbidden):
 
 
 class CountryNotAllowed(Forbidden):
-    """Accounts are not made from this country, or only from some that this is not known to be in."""
+    """Accounts cannot be created from this country, or from an unknown one where only some are allowed."""
 
     default_detail = "Accounts cannot be created from your country."
 
 
 class EmailDomainNotAllowed(Forbidden):
-    """Accounts are not for addresses of this domain; nothing is said of the address itself."""
+    """Accounts cannot be created with this email domain; the answer does not depend on the address."""
 
     default_detail = "Accounts cannot be created with this email domain. Use another address."

@@ -1,4 +1,4 @@
-"""Who may do what to a tenant, read again when it matters: a token's role may be minutes old."""
+"""The role of a caller, read from the database: the one in the token may be minutes old."""
 
 import contextlib
 from uuid import UUID
@@ -46,7 +46,7 @@ async def lock_if_active(db: AsyncSession, tenant_id: UUID) -> bool:
 async def authorize(db: AsyncSession, caller: Principal, action: SensitiveAction) -> tuple[Tenant, Role]:
     """Lock the caller's tenant, and return it with the caller's current role, if that allows an action.
 
-    Whoever would change the role meanwhile waits. Raises as `require_role` does.
+    Until the transaction ends nobody else can change the role. Raises as `require_role` does.
     """
     least = POLICIES[action].min_role
     assert least is not None  # noqa: S101  # an action on a tenant has one
@@ -56,7 +56,7 @@ async def authorize(db: AsyncSession, caller: Principal, action: SensitiveAction
 async def require_role(db: AsyncSession, caller: Principal, least: Role) -> tuple[Tenant, Role]:
     """Lock the caller's tenant and return it with their current role, restricted by the request's headers.
 
-    Raises SessionEnded when they are nothing in it, or it is not active; RoleTooLow when that is not enough.
+    Raises SessionEnded unless they are a member and the tenant is active; RoleTooLow for a lower role.
     """
     return await _require_role(db, caller, await lock_tenant(db, caller.tenant_id), least)
 

@@ -20,7 +20,7 @@ from auth.events import EmailKind
 
 
 class SensitiveAction(StrEnum):
-    """What somebody does, as the documentation names it."""
+    """A sensitive action, by its name in the documentation."""
 
     CREATE_API_KEY = "create an API key"
     ROTATE_API_KEY = "rotate an API key"
@@ -60,7 +60,7 @@ class SensitiveAction(StrEnum):
 
 
 class Where(Enum):
-    """What is changed, and so where the role is looked up."""
+    """What the action changes, which decides in which tenant the role is looked up."""
 
     ACCOUNT = "one's own account"
     TENANT = "the tenant of the token"
@@ -80,7 +80,7 @@ class Ceiling(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """One row: what an action requires, and what it leaves behind.
+    """One row: what an action requires, how it is audited, and who is notified.
 
     `proof_minutes` is None where AUTH_STEP_UP_MINUTES applies. `permission` is what the token must allow;
     `least_role` is read from the database. `mail` goes to `mail_to`, whoever acted.

@@ -1,4 +1,4 @@
-"""Whose accounts are made here: by the domain of the address, and by the country that a request comes from.
+"""Who may have an account: by the domain of the email address, and by the country of the request.
 
 Looked at before anything is known of the address: a refusal is the same, and comes as soon, whether it has an
 account or not. The rules hold for every new account, an invited one too, or any admin of any tenant could

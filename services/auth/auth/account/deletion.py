@@ -1,6 +1,6 @@
-"""Leaving: an account is closed at once, and erased when the time to think again is over.
+"""Delete an account: it is closed at once, and erased after the grace period.
 
-What auth knows of a person goes with it; the audit log keeps the opaque id alone.
+All data of the user is erased; the audit log keeps only the opaque id.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ async def deactivate(db: AsyncSession, services: AuthServices, user: User, **who
 
 
 async def restore(services: AuthServices, token: str) -> None:
-    """Open a closed account again, with the token of the letter; raises InvalidEmailToken."""
+    """Restore a closed account with the token of the email; raises InvalidEmailToken."""
     async with services.database.begin() as db:
         used = await services.email_tokens.redeem(db, token, Purpose.ACCOUNT_RESTORE)
         if used is None:
@@ -87,7 +87,7 @@ async def restore(services: AuthServices, token: str) -> None:
 
 
 async def erase_next(db: AsyncSession) -> bool:
-    """Erase one account whose time is over; returns whether there was one."""
+    """Erase one account whose grace period is over; return whether there was one."""
     due = select(User).where(User.status == Status.CLOSING, User.erase_after < func.now())
     user = await db.scalar(due.limit(1).with_for_update(skip_locked=True))
     if user is None:
@@ -98,7 +98,7 @@ async def erase_next(db: AsyncSession) -> bool:
 
 
 async def erase(db: AsyncSession, user: User, **who: Any) -> None:
-    """Remove all that is held of a person, and tell the others to do so."""
+    """Delete all data of a user, and publish the deletion to the other services."""
     left = await leave_tenants(db, user)
     await revoke(db, RevocationKind.TENANT, *map(str, left))
     emails.request_goodbye_email(db, emails.Recipient.from_user(user))
@@ -113,7 +113,7 @@ async def erase(db: AsyncSession, user: User, **who: Any) -> None:
 
 
 async def end_sessions(db: AsyncSession, user: User) -> None:
-    """End a person's sessions, and remove what refreshes them."""
+    """End a user's sessions, and delete their refresh tokens."""
     theirs = Session.user_id == user.id
     # Tokens before their sessions, as a refresh goes: else the two could wait for each other for ever.
     chains = RefreshToken.session_id.in_(select(Session.id).where(theirs))
@@ -122,7 +122,7 @@ async def end_sessions(db: AsyncSession, user: User) -> None:
 
 
 async def leave_tenants(db: AsyncSession, user: User) -> Sequence[UUID]:
-    """Return the tenants that go with a person, having removed them."""
+    """Remove a user from all tenants; delete those without another member, and return them."""
     await lock_tenants(db, user)
     own = select(Membership.tenant_id).where(Membership.user_id == user.id)
     shared = select(Membership.tenant_id).where(Membership.user_id != user.id)
@@ -131,16 +131,16 @@ async def leave_tenants(db: AsyncSession, user: User) -> Sequence[UUID]:
 
 
 async def lock_tenants(db: AsyncSession, user: User) -> None:
-    """Lock a user's tenants, so that of the last two owners one stays."""
+    """Lock a user's tenants, so that two last owners cannot leave at the same time."""
     own = select(Membership.tenant_id).where(Membership.user_id == user.id)
     # In one order always.
     await db.scalars(select(Tenant.id).where(Tenant.id.in_(own)).order_by(Tenant.id).with_for_update())
 
 
 async def list_solely_owned(db: AsyncSession, user: User) -> Sequence[UUID]:
-    """List the tenants that a person is the only owner of, and not the only member; all of theirs are held.
+    """Lock a user's tenants, and list those with other members but no other owner.
 
-    An owner who cannot come in, as one who leaves, would be no help.
+    Owners whose account is not active do not count.
     """
     await lock_tenants(db, user)
     mine, others, person = aliased(Membership), aliased(Membership), aliased(User)

@@ -50,7 +50,7 @@ async def confirm(services: AuthServices, token: str) -> None:
 
 
 async def apply(db: AsyncSession, services: AuthServices, token: str) -> None:
-    """Use a token up, and give its owner the address that it was sent to; raises InvalidEmailToken."""
+    """Consume a token, and set its owner's address to the verified one; raises InvalidEmailToken."""
     used = await services.email_tokens.redeem(db, token, Purpose.EMAIL_CHANGE)
     user = await lock_user(db, used[0]) if used else None
     new_email = user.new_email if user else None
@@ -79,7 +79,7 @@ async def lock_user(db: AsyncSession, user_id: object) -> User | None:
 
 
 async def is_free(db: AsyncSession, email: str, requested_by: User) -> bool:
-    """Return whether somebody may have an address: nobody else has it who has ever confirmed it."""
+    """Return whether a user may take an address: no other account has confirmed it."""
     other = await users.find(db, email)
     return other is None or other.id == requested_by.id or other.status is Status.PENDING
 

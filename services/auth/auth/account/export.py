@@ -1,4 +1,4 @@
-"""All that auth holds of a person, for that person: without secrets, and nothing that opens anything."""
+"""Exports all data of a user, without secrets and tokens."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -68,7 +68,7 @@ async def list_rows(db: AsyncSession, query: Select[Row], kind: type[ExportSchem
 
 
 async def memberships_of(db: AsyncSession, user: User) -> list[schemas.ExportedMembership]:
-    """List what a person is in which tenants."""
+    """List a user's memberships."""
     rows = await db.execute(
         select(Membership.tenant_id, Tenant.name, Tenant.slug, Membership.role, Membership.created_at)
         .join(Tenant, Tenant.id == Membership.tenant_id)
@@ -79,7 +79,7 @@ async def memberships_of(db: AsyncSession, user: User) -> list[schemas.ExportedM
 
 
 async def sessions_of(db: AsyncSession, settings: Settings, user: User) -> list[schemas.ExportedSession]:
-    """List a person's sessions, also ended ones that are still kept, and where each came from."""
+    """List a user's sessions with their metadata, also ended ones that are still stored."""
     own = await db.scalars(select(Session).where(Session.user_id == user.id).order_by(Session.created_at))
     return [
         schemas.ExportedSession.from_row(row, metadata.decrypt_for(settings, row.id, row.origin))
@@ -88,7 +88,7 @@ async def sessions_of(db: AsyncSession, settings: Settings, user: User) -> list[
 
 
 def devices_in(sessions: Sequence[schemas.ExportedSession]) -> list[schemas.ExportedDevice]:
-    """List the devices that sessions came from, as they are known to us."""
+    """List the devices of sessions."""
     devices: dict[object, schemas.ExportedDevice] = {}
     for one in sessions:
         if one.device_id is None:
@@ -107,7 +107,7 @@ def devices_in(sessions: Sequence[schemas.ExportedSession]) -> list[schemas.Expo
 
 
 async def factors_of(db: AsyncSession, user: User) -> schemas.ExportedFactors:
-    """Return which factors a person has set up; no seed, no code, no key."""
+    """Return a user's factors, without seeds, codes and keys."""
     app = await db.scalar(select(Totp).where(Totp.user_id == user.id))
     passkeys = select(Passkey).where(Passkey.user_id == user.id).order_by(Passkey.created_at)
     codes = select(func.count(), func.count(RecoveryCode.used_at)).where(RecoveryCode.user_id == user.id)
@@ -127,7 +127,7 @@ def api_key_to_schema(row: ApiKey) -> schemas.ExportedApiKey:
 
 
 async def events_of(db: AsyncSession, user: User) -> list[schemas.ExportedAuditEvent]:
-    """List what the audit log says of a person, the newest first."""
+    """List a user's audit events, newest first."""
     theirs = or_(AuditEvent.subject == user.subject, AuditEvent.actor == user.subject)
     newest = select(AuditEvent).where(theirs).order_by(AuditEvent.happened_at.desc()).limit(MAX_EVENTS)
     return await list_rows(db, newest, schemas.ExportedAuditEvent)

@@ -1,4 +1,4 @@
-"""Changing one's password, knowing the present one."""
+"""Change a password by means of the current one."""
 
 from servicekit.auth.tokens import Principal
 from sqlalchemy import select
@@ -13,7 +13,7 @@ from auth.services import AuthServices
 
 
 async def change(services: AuthServices, caller: Principal, request: PasswordChange) -> None:
-    """Set a new password; the caller's session goes on, all others end.
+    """Set a new password, and end all other sessions of the user.
 
     Raises as `reauthentication.verify_password` and `passwords.validate_new_password` do.
     """

@@ -24,12 +24,12 @@ async def verify(services: AuthServices, attempt: Attempt, user: User | None, pa
 
 
 async def record_failure(db: AsyncSession, user: User) -> None:
-    """Count a wrong password for good, until the right one comes."""
+    """Count a wrong password; the count is reset by the next successful sign-in."""
     more = {"failed_sign_ins": User.failed_sign_ins + 1}
     await db.execute(update(User).where(User.id == user.id).values(more))
 
 
 async def unlock(db: AsyncSession, services: AuthServices, user: User) -> None:
-    """Open an account again that was blocked, as after a reset of its password."""
+    """Unlock an account, as after a password reset."""
     await db.execute(update(User).where(User.id == user.id).values(failed_sign_ins=0))
     await services.lockout.reset(user.email_key)

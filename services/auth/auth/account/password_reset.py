@@ -1,7 +1,7 @@
-"""Setting a new password with a mail, when the old one is forgotten.
+"""Reset a forgotten password by email.
 
-Nobody learns from an answer, or from its time, whether an address has an account. Nobody is signed in by it,
-so it opens nothing that a second factor protects.
+Neither a response nor its time reveals whether an address has an account. A reset does not sign the
+user in, so it gives no access to what a second factor protects.
 """
 
 from uuid import UUID
@@ -52,7 +52,7 @@ async def send_email(
 
 
 async def reset(services: AuthServices, token: str, password: str) -> None:
-    """Set the password of who got the mail; a password that is refused leaves the token good.
+    """Set the password of the token's owner; a rejected password does not consume the token.
 
     Raises InvalidEmailToken, or as `passwords.validate_new_password` does.
     """
@@ -70,7 +70,7 @@ async def reset(services: AuthServices, token: str, password: str) -> None:
 
 
 async def redeem(db: AsyncSession, services: AuthServices, token: str) -> User:
-    """Use a token up and hold the row of who got it; raises InvalidEmailToken."""
+    """Consume a token and lock its owner's row; raises InvalidEmailToken."""
     used = await services.email_tokens.redeem(db, token, Purpose.PASSWORD_RESET)
     if used is None:
         raise InvalidEmailToken

@@ -1,4 +1,4 @@
-"""Setting a new password: what it must differ from, and all that ends with the old one."""
+"""Set a new password: what it must differ from, and what ends with the old one."""
 
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from auth.sessions import sessions
 
 
 async def validate_new_password(services: AuthServices, user: User, password: str) -> str:
-    """Return the hash of a password that a person may take.
+    """Validate a new password, and return its hash.
 
     Raises PasswordAlreadyUsed, and as `password_policy.validate` does.
     """
@@ -37,7 +37,7 @@ async def validate_new_password(services: AuthServices, user: User, password: st
 async def replace(
     db: AsyncSession, services: AuthServices, user: User, password_hash: str, *, keeping: UUID | None = None
 ) -> None:
-    """Set a password, and end what the old one may have opened to others; `keeping` is a session to be kept.
+    """Set a password, and end all sessions but `keeping`, and tokens that can change the account.
 
     The caller holds the person's row.
     """
@@ -47,7 +47,7 @@ async def replace(
 
 
 async def remove(db: AsyncSession, services: AuthServices, user: User) -> None:
-    """Remove a password and end what it may have opened; the next one is set by email.
+    """Remove a password and end all sessions; the user sets the next one by email.
 
     The caller holds the person's row, and tells them.
     """
@@ -67,7 +67,7 @@ async def set_hash(db: AsyncSession, services: AuthServices, user: User, passwor
 async def end_other_sessions(
     db: AsyncSession, services: AuthServices, user: User, keeping: UUID | None = None
 ) -> None:
-    """End what somebody else may have begun or asked for: sessions, and tokens that change the account."""
+    """End the other sessions, and invalidate all tokens that can change the account."""
     others: list[ColumnElement[bool]] = [Session.id != keeping] if keeping else []
     await sessions.end(db, EndReason.ACCOUNT, Session.user_id == user.id, *others)
     await services.email_tokens.invalidate(db, user, EmailToken.purpose != Purpose.EMAIL_VERIFICATION)

@@ -1,4 +1,4 @@
-"""What people say of themselves."""
+"""The profile of a user."""
 
 from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,7 +11,7 @@ from auth.sessions import sessions
 
 
 async def rename(db: AsyncSession, caller: Principal, request: Profile) -> Me:
-    """Change one's name, or have none; raises PeopleOnly or SessionEnded."""
+    """Set or remove the caller's name; raises PeopleOnly or SessionEnded."""
     user = await get_current_user(db, caller)
     user.display_name = request.display_name
     audit.record(db, audit.Action.USER_UPDATED, **audit_actor(caller))

@@ -1,4 +1,4 @@
-"""Making sure that it is still the person who has signed in: the password is asked for again."""
+"""Verify the password of a caller who is signed in."""
 
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ def session_id_of(caller: Principal) -> UUID | None:
 
 
 async def get_current_user(db: AsyncSession, caller: Principal) -> User:
-    """Return the account of a caller whose session goes on; raises PeopleOnly or SessionEnded."""
+    """Return the account of a caller with a live session; raises PeopleOnly or SessionEnded."""
     user_id = users.user_id_of(caller)
     user = await db.scalar(
         select(User)

@@ -1,4 +1,4 @@
-"""The addresses of one's own account."""
+"""The routes of one's own account."""
 
 from typing import Annotated
 
@@ -35,7 +35,7 @@ async def request_password_reset(request: schemas.ForgottenPassword, services: S
     dependencies=[public, rate_limited("password/reset")],
 )
 async def reset_password(request: schemas.PasswordReset, services: Services) -> None:
-    """Set a new password with the token of the mail; ends all sessions and begins none."""
+    """Set a new password with the token of the email; ends all sessions and begins none."""
     await password_reset.reset(
         services, request.token.get_secret_value(), request.password.get_secret_value()
     )
@@ -47,7 +47,7 @@ async def change_password(
     caller: Annotated[Principal, sensitive(SensitiveAction.CHANGE_PASSWORD)],
     services: Services,
 ) -> None:
-    """Change one's password, knowing the present one; all other sessions end."""
+    """Change one's password by means of the current one; ends all other sessions."""
     await password_change.change(services, caller, request)
 
 
@@ -64,14 +64,14 @@ async def request_email_change(
 
 @router.post("/email/change/confirm", dependencies=[public, rate_limited("email/verify")])
 async def confirm_email_change(mail: EmailTokenBody, services: Services) -> schemas.EmailChanged:
-    """Use the new address from now on, with the token that was sent to it; ends all sessions."""
+    """Confirm the new address with the token that was sent to it; ends all sessions."""
     await email_change.confirm(services, mail.token.get_secret_value())
     return schemas.EmailChanged()
 
 
 @router.patch("/me")
 async def change_profile(request: schemas.Profile, caller: Caller, db: Db) -> Me:
-    """Change what one says of oneself."""
+    """Change one's profile."""
     return await profile.rename(db, caller, request)
 
 
@@ -83,7 +83,7 @@ async def delete_account(
 ) -> None:
     """Delete the account: it is deactivated at once, and erased after the grace period.
 
-    Until then the link of the letter opens it again. The tenants that nobody else is in go with it.
+    Until then the link in the email restores it. Tenants without another member are deleted as well.
     """
     await deletion.delete_account(services, caller, request.password.get_secret_value())
 
@@ -94,12 +94,12 @@ async def delete_account(
     dependencies=[public, rate_limited("account/restore")],
 )
 async def restore_account(mail: EmailTokenBody, services: Services) -> None:
-    """Open a closed account again, with the token of the letter; begins no session."""
+    """Restore a closed account with the token of the email; begins no session."""
     await deletion.restore(services, mail.token.get_secret_value())
 
 
 @router.get("/account/export")
 async def export_account(caller: Caller, db: Db, services: Services, response: Response) -> schemas.Export:
-    """Return all that auth holds of the caller, as a file."""
+    """Return all data of the caller, as a file."""
     response.headers["Content-Disposition"] = 'attachment; filename="account.json"'
     return await export.export(db, services.settings, caller)

@@ -1,4 +1,4 @@
-"""What goes over the wire about one's own account."""
+"""The schemas of one's own account."""
 
 from datetime import datetime
 from typing import Literal, Self
@@ -60,7 +60,7 @@ class DeleteAccount(RequestModel):
 
 
 class ExportRow(BaseModel):
-    """Something that is held of a person."""
+    """A row of a user's data."""
 
     model_config = ConfigDict(from_attributes=True)
 

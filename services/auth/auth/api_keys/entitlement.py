@@ -1,4 +1,4 @@
-"""What an API key gives now: no more than the person has who was given its secret.
+"""The current rights of an API key: no more than those of its holder.
 
 That is who made the key, or has rotated it since. Once they may hold no keys (they left the tenant, lost the
 role, or their account is closed) the key gives nothing, unless the tenant keeps such keys. A secret that a
@@ -23,7 +23,7 @@ MIN_ROLE = POLICIES[SensitiveAction.CREATE_API_KEY].min_role or Role.OWNER
 
 @dataclass(frozen=True)
 class Entitlement:
-    """Who answers for a key, the role that it acts in, and its scopes."""
+    """The holder of a key, the role that it acts in, and its scopes."""
 
     user: User
     role: Role
@@ -31,19 +31,19 @@ class Entitlement:
 
 
 async def of_current_secret(db: AsyncSession, key: ApiKey, *, verified_only: bool) -> Entitlement | None:
-    """Return what the current secret gives; None for nothing."""
+    """Return the rights of the current secret, if it has any."""
     return await of_holder(db, key, key.created_by, verified_only=verified_only) or await of_tenant(db, key)
 
 
 async def of_previous_secret(db: AsyncSession, key: ApiKey, *, verified_only: bool) -> Entitlement | None:
-    """Return what the secret before the last rotation gives; None for nothing."""
+    """Return the rights of the secret before the last rotation, if it has any."""
     if key.previous_created_by is None:
         return None
     return await of_holder(db, key, key.previous_created_by, verified_only=verified_only)
 
 
 async def of_any_secret(db: AsyncSession, key: ApiKey) -> Entitlement | None:
-    """Return what the current secret gives, or else the one before; None for nothing."""
+    """Return the rights of the current secret, or else of the previous one."""
     if current := await of_current_secret(db, key, verified_only=False):
         return current
     overlaps = key.previous_expires_at is not None and key.previous_expires_at > datetime.now(UTC)
@@ -53,7 +53,7 @@ async def of_any_secret(db: AsyncSession, key: ApiKey) -> Entitlement | None:
 async def of_holder(
     db: AsyncSession, key: ApiKey, holder: UUID, *, verified_only: bool
 ) -> Entitlement | None:
-    """Return what a key gives through who was given its secret, if they may still hold keys."""
+    """Return the rights of a key whose holder may still hold keys."""
     access = await users.get_access(db, holder, key.tenant_id, verified_only=verified_only)
     if access is None or access.role < MIN_ROLE:
         return None
@@ -62,7 +62,7 @@ async def of_holder(
 
 
 async def of_tenant(db: AsyncSession, key: ApiKey) -> Entitlement | None:
-    """Return what a key gives where the tenant keeps keys of people who may hold none: what it was given."""
+    """Return the rights of an orphaned key in a tenant that keeps those: all that it was created with."""
     query = (
         select(User)
         .join(Tenant, Tenant.id == key.tenant_id)
@@ -81,7 +81,7 @@ async def of_tenant(db: AsyncSession, key: ApiKey) -> Entitlement | None:
 
 
 def is_entitled() -> ColumnElement[bool]:
-    """Return the condition that who was given the secret of an API key may still hold keys."""
+    """Return the condition that the holder of an API key may still hold keys."""
     return (
         select(Membership.user_id)
         .join(User)

@@ -1,4 +1,4 @@
-"""What a key may do now: what was given to it, as far as who was given its secret may do that now."""
+"""Introspection of API keys: the rights of a key, limited to the current rights of its holder."""
 
 import hmac
 import time
@@ -45,7 +45,7 @@ async def introspect(services: AuthServices, key: str, address: str) -> Introspe
 
 
 async def _introspect(db: AsyncSession, services: AuthServices, key: str, address: str) -> Introspection:
-    """Find a key, and what is left of its rights."""
+    """Find a key and its current rights."""
     try:
         key_id = api_keys.parse_key_id(key)
     except InvalidToken:
@@ -76,7 +76,7 @@ async def _introspect(db: AsyncSession, services: AuthServices, key: str, addres
 async def get_entitlement(
     db: AsyncSession, services: AuthServices, row: ApiKey, digests: Sequence[bytes]
 ) -> Entitlement | None:
-    """Return what a secret gives now; None if it is none of the key's, or not any more."""
+    """Return the rights of a secret; None if it is not a valid secret of the key."""
     verified_only = services.settings.require_email_verification
     # Both, so that the time tells nothing.
     is_current, is_previous = is_one_of(row.digest, digests), is_one_of(row.previous_digest or b"", digests)
@@ -117,6 +117,6 @@ async def record_use(db: AsyncSession, row: ApiKey, digests: Sequence[bytes]) ->
 
 
 def expiry(row: ApiKey) -> int:
-    """Return until when what was opened with a key may stay open (epoch seconds)."""
+    """Return until when streams that were opened with a key may stay open (epoch seconds)."""
     latest = int(time.time()) + MAX_STREAM_SECONDS
     return min(latest, int(row.expires_at.timestamp())) if row.expires_at else latest

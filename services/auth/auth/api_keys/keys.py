@@ -1,4 +1,4 @@
-"""Making, listing, rotating and revoking a tenant's API keys."""
+"""Create, list, rotate and revoke a tenant's API keys."""
 
 import secrets
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ KIND = "api_key"
 
 
 def digests_of(settings: Settings, key: str) -> list[bytes]:
-    """Return what a key is recognised by: the first under the pepper of today."""
+    """Return the digests of a key, the first under the current pepper."""
     return [keyed_hash(pepper, "api key", key) for pepper in settings.refresh_peppers]
 
 
@@ -105,7 +105,7 @@ async def rotate(
 
 
 async def revoke(db: AsyncSession, services: AuthServices, caller: Principal, key_id: UUID) -> None:
-    """End a key, with all of its secrets; raises SessionEnded, RoleTooLow or ApiKeyNotFound."""
+    """Revoke a key with all of its secrets; raises SessionEnded, RoleTooLow or ApiKeyNotFound."""
     tenant, _ = await authorize(db, caller, SensitiveAction.REVOKE_API_KEY)
     row = await find(db, caller, key_id)
     row.revoked_at = datetime.now(UTC)
@@ -183,12 +183,12 @@ async def notify(  # noqa: PLR0913, PLR0917  # the parts of a mail
 
 
 def client_id(key_id: UUID) -> str:
-    """Return what a key is known by in every service; nobody else's id looks like it."""
+    """Return the client id of a key, which has a prefix of its own."""
     return f"ak.{key_id.hex}"
 
 
 def prefix_of(row: ApiKey) -> str:
-    """Return how a key begins, which is no part of its secret."""
+    """Return the public prefix of a key."""
     return f"{api_keys.PREFIX}{row.id.hex}"
 
 

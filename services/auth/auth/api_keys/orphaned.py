@@ -1,4 +1,4 @@
-"""API keys of people who may hold none any more: they stop, or are kept; the tenant's owners get a list."""
+"""API keys whose holder may not hold keys any more: they stop or are kept, and the owners are notified."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -22,7 +22,7 @@ MAX_LISTED = 20
 
 
 async def report_orphaned(db: AsyncSession, tenant: Tenant, user_id: UUID, role: Role | None) -> None:
-    """Stop or keep the keys of somebody who has lost a role in a locked tenant; `role` is the new one."""
+    """Stop or keep the keys of a user who has lost a role in a locked tenant; `role` is the new one."""
     if role is not None and role >= entitlement.MIN_ROLE:
         return
     keeps = tenant.orphaned_api_keys is OrphanedApiKeys.KEEP
@@ -58,18 +58,18 @@ def line(key: ApiKey) -> str:
 
 
 async def close_streams(db: AsyncSession, tenant_id: UUID, which: ColumnElement[bool]) -> None:
-    """Close, in every service, what was opened with some of a tenant's keys."""
+    """Close, in every service, the streams that were opened with these keys."""
     query = select(ApiKey.id).where(ApiKey.tenant_id == tenant_id, *WORKING, which)
     await revocation.revoke(db, RevocationKind.CLIENT, *map(client_id, await db.scalars(query)))
 
 
 async def stop_all(db: AsyncSession, tenant: Tenant) -> None:
-    """Close what was opened with keys that a locked tenant has kept until now."""
+    """Close the streams of all orphaned keys that a locked tenant has kept until now."""
     await close_streams(db, tenant.id, ~entitlement.is_entitled())
 
 
 async def revoke_all_of(db: AsyncSession, user: User) -> None:
-    """Revoke the keys of somebody who closes their account, in every tenant, and list them to the owners."""
+    """Revoke the keys of a user who closes their account, in every tenant, and notify the owners."""
     query = (
         select(ApiKey, Tenant)
         .join(Tenant, Tenant.id == ApiKey.tenant_id)

@@ -1,4 +1,4 @@
-"""The addresses of API keys."""
+"""The routes of API keys."""
 
 from typing import Annotated
 from uuid import UUID
@@ -31,7 +31,7 @@ async def create_api_key(
     services: Services,
     db: Db,
 ) -> schemas.CreatedApiKey:
-    """Create a key for a machine; its secret is shown this once."""
+    """Create a key for a machine; its secret is returned only now."""
     return await keys.create(db, services, caller, request)
 
 
@@ -66,7 +66,7 @@ async def revoke_api_key(
     services: Services,
     db: Db,
 ) -> None:
-    """Revoke a key; no service takes it any more within five seconds."""
+    """Revoke a key; within five seconds all services reject it."""
     await keys.revoke(db, services, caller, key_id)
 
 

@@ -1,4 +1,4 @@
-"""What goes over the wire about API keys."""
+"""The schemas of API keys."""
 
 from datetime import datetime
 from ipaddress import ip_network
@@ -32,7 +32,7 @@ Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), Afte
 
 
 class NewApiKey(RequestModel):
-    """A key that is wanted; with `networks` it works from these alone."""
+    """The key to create; with `networks` it works only from these."""
 
     name: KeyName
     scopes: Annotated[list[Scope], Field(fail_fast=True, min_length=1, max_length=len(PERMISSIONS))]
@@ -41,7 +41,7 @@ class NewApiKey(RequestModel):
 
 
 class Rotation(RequestModel):
-    """How long the secret before the new one works on; 0 ends it at once."""
+    """For how long the previous secret still works; 0 ends it at once."""
 
     overlap_minutes: Annotated[int, Field(ge=0, le=MAX_OVERLAP_MINUTES)] = 60
 
@@ -68,14 +68,14 @@ class ApiKey(BaseModel):
 
 
 class CreatedApiKey(ApiKey):
-    """A key with its secret, which is shown this once."""
+    """A key with its secret, which is returned only now."""
 
     key: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  # RFC 6750's word
 
 
 class IntrospectionRequest(RequestModel):
-    """A key that came to a service, and from where."""
+    """A key that a service received, and the address that it came from."""
 
     key: Annotated[SecretStr, Field(min_length=1, max_length=256)]
     address: Annotated[str, Field(max_length=64)] = ""

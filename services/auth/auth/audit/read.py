@@ -1,4 +1,4 @@
-"""Reading the audit log: a tenant's, by who may; one's own, by everybody."""
+"""Read the audit log: a tenant's, with the permission; one's own, without."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -29,7 +29,7 @@ POSITION = tuple_(AuditEvent.happened_at, AuditEvent.id)
 
 
 class Event(BaseModel):
-    """Something that happened; `origin` is the same for the same address, and tells nothing else of it."""
+    """An event of the log; `origin` is a digest of the address, equal for equal addresses."""
 
     id: UUID
     happened_at: datetime
@@ -43,7 +43,7 @@ class Event(BaseModel):
 
 
 class AuditFilter(BaseModel):
-    """What of a log is wanted: `since` is included, `until` is not."""
+    """The filter of a log; `since` is included, `until` is not."""
 
     action: Action | ReceivedAction | None = None
     subject: str | None = None

@@ -1,4 +1,4 @@
-"""The addresses of the audit log."""
+"""The routes of the audit log."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -39,7 +39,7 @@ router = auth_router("audit")
 
 
 class InvalidTimestamp(BadRequest):
-    """A time that no log reaches."""
+    """The time is outside the range that a log can have."""
 
     default_detail = "Timestamps must lie between 1970 and 9000."
 
@@ -69,14 +69,14 @@ Filters = Annotated[read.AuditFilter, Depends(parse_filter)]
 async def read_log(
     caller: Auditor, db: Db, filters: Filters, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[read.Event]:
-    """Read the tenant's audit log, the newest first."""
+    """Read the tenant's audit log, newest first."""
     own = AuditEvent.tenant_id == caller.tenant_id
     return await read.page(db, limit, cursor, own, *filters.conditions())
 
 
 @router.get("/audit/export", response_class=NdjsonResponse)
 async def export_log(caller: Auditor, services: Services, filters: Filters) -> NdjsonResponse:
-    """Read the tenant's whole log, an event a line, the oldest first.
+    """Export the tenant's audit log, one event a line, oldest first.
 
     After 50,000 events it ends; ask again with `since` as the time of the last one.
     """
@@ -86,6 +86,6 @@ async def export_log(caller: Auditor, services: Services, filters: Filters) -> N
 
 @router.get("/me/audit")
 async def read_own_log(caller: Caller, db: Db, limit: Limit = 50, cursor: Cursor = None) -> Page[read.Event]:
-    """Read what happened to oneself, in every tenant, the newest first."""
+    """Read one's own audit events in all tenants, newest first."""
     users.user_id_of(caller)
     return await read.page(db, limit, cursor, AuditEvent.subject == caller.subject)

@@ -1,7 +1,7 @@
-"""Wrong answers in a row: counted for each account, over all its factors and challenges together.
+"""Consecutive wrong answers: counted for each account, over all its factors and challenges.
 
-An answer is counted before it is looked at, so that twenty at once are not one attempt, and forgotten when it
-was right. Whoever comes this far has proved something else before, so nobody can lock a stranger out.
+An answer is counted before it is verified, so that concurrent ones all count; a correct one resets the count.
+Only who has proved the first factor gets this far, so nobody can block another person's factors.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ SIGNING_ERRORS = (SigningKeysUnavailable, VaultUnavailable)
 
 
 async def register(services: AuthServices, user_id: UUID) -> int:
-    """Count an answer that is about to be looked at; raises FactorsBlocked."""
+    """Count an answer that is about to be verified; raises FactorsBlocked."""
     settings = services.settings
     block = timedelta(minutes=settings.auth_second_factor_block_minutes)
     more = FactorAttempts.failures + 1

@@ -42,7 +42,7 @@ def issue(  # noqa: PLR0913  # what a challenge is bound to
     session_id: UUID | None = None,
     amr: Sequence[str] = (),
 ) -> IssuedChallenge:
-    """Create a challenge for whoever is asking from where they are; `amr` is what was proved before."""
+    """Create a challenge for a user at their current address; `amr` lists the methods proved before."""
     token = jose.encode(secrets.token_bytes(RANDOM_BYTES))
     db.add(
         Challenge(
@@ -70,7 +70,7 @@ async def owner(db: AsyncSession, services: AuthServices, aim: ChallengePurpose,
 async def consume(
     db: AsyncSession, services: AuthServices, aim: ChallengePurpose, token: str, *which: ColumnElement[bool]
 ) -> Challenge:
-    """Use a challenge up: of many at once, one finds it; raises InvalidChallenge."""
+    """Consume a challenge: of concurrent calls one succeeds; raises InvalidChallenge."""
     challenge: Challenge | None = await db.scalar(
         delete(Challenge).where(_is_open(services, aim, token), *which).returning(Challenge)
     )
@@ -80,12 +80,12 @@ async def consume(
 
 
 def webauthn_challenge_of(token: str) -> bytes:
-    """Return what a passkey signs for a challenge, whatever the peppers are by then: it is no secret."""
+    """Return the value that a passkey signs for a challenge; it depends on no pepper."""
     return hashlib.sha256(f"webauthn challenge {token}".encode()).digest()
 
 
 def _is_open(services: AuthServices, aim: ChallengePurpose, token: str) -> ColumnElement[bool]:
-    """Return which row a challenge is, if it may be answered here and now."""
+    """Return the condition for a challenge that is valid now, at this address."""
     return and_(
         Challenge.digest.in_(_digests(services, token)),
         Challenge.aim == aim,
@@ -95,10 +95,10 @@ def _is_open(services: AuthServices, aim: ChallengePurpose, token: str) -> Colum
 
 
 def _digests(services: AuthServices, token: str) -> list[bytes]:
-    """Return what a challenge may be found by, a new one by the first."""
+    """Return the digests that a challenge can be stored under; the first is for new ones."""
     return [keyed_hash(pepper, "challenge", token) for pepper in services.settings.refresh_peppers]
 
 
 def current_ip_hashes() -> tuple[bytes, ...]:
-    """Return the digests of where the request comes from."""
+    """Return the digests of the client's address."""
     return client.digests if (client := client_info.current_client()) else (b"",)

@@ -1,4 +1,4 @@
-"""What can go wrong with second factors, passkeys and magic links, named as clients read it."""
+"""Errors of second factors, passkeys and magic links, named as clients read them."""
 
 from uuid import UUID
 
@@ -9,9 +9,9 @@ from auth.errors import Challenged
 
 
 class SecondFactorRequired(Unauthenticated):
-    """What came first was right, and the account has a second factor: `challenge` is to be answered with it.
+    """The first factor is correct; answer `challenge` with a second factor of the account.
 
-    `factors` names what it can be answered with; `passkey` is what a browser needs to ask for one.
+    `factors` lists the possible ones; `passkey` has the options for `navigator.credentials.get`.
     """
 
     default_detail = "Second factor required."
@@ -22,7 +22,7 @@ class SecondFactorRequired(Unauthenticated):
 
 
 class SecondFactorEnrolmentRequired(Unauthenticated):
-    """What came first was right, but the tenant wants two factors: `challenge` lets one be set up."""
+    """The first factor is correct, but the tenant requires two; `challenge` permits to set one up."""
 
     default_detail = "Your tenant requires a second factor. Set one up to continue."
 
@@ -32,13 +32,13 @@ class SecondFactorEnrolmentRequired(Unauthenticated):
 
 
 class InvalidChallenge(Challenged):
-    """The challenge is unknown, answered already, too old, or was given to somebody elsewhere."""
+    """The challenge is unknown, used, expired, or was issued to another address."""
 
     default_detail = "This challenge has expired or has already been used. Start again."
 
 
 class InvalidFactor(Challenged):
-    """One answer for every code and passkey that does not prove anything; `cloned` is for us alone."""
+    """The code or passkey is invalid; the answer does not say why (`cloned` is only audited)."""
 
     default_detail = "Verification failed. Try again, or use another of your factors."
 
@@ -48,19 +48,19 @@ class InvalidFactor(Challenged):
 
 
 class FactorsBlocked(TooManyRequests):
-    """An account's factors were answered for wrongly too often in a row."""
+    """Too many consecutive wrong answers for an account's factors."""
 
     default_detail = "Too many failed attempts. Try again later, or sign in with a passkey."
 
 
 class PasswordNotSufficient(Challenged):
-    """A password alone proves too little for an account that has a second factor."""
+    """The account has a second factor, so the password alone is not sufficient."""
 
     default_detail = "A password is not sufficient here. Use your second factor."
 
 
 class InsufficientUserAuthentication(Unauthenticated):
-    """What is sensitive needs a proof that is neither too old nor too weak (RFC 9470)."""
+    """The proof of identity is too old or too weak for a sensitive action (RFC 9470)."""
 
     default_detail = "This action requires recent authentication. Verify your identity, then try again."
 
@@ -70,7 +70,7 @@ class InsufficientUserAuthentication(Unauthenticated):
 
 
 class SecondFactorMissing(Challenged):
-    """The tenant wants two factors, and the session was begun with one: sign in again."""
+    """The tenant requires two factors, and the session began with one: sign in again."""
 
     default_detail = (
         "Your tenant requires a second factor. Sign in again; if you have none yet, you can set one up then."
@@ -78,7 +78,7 @@ class SecondFactorMissing(Challenged):
 
 
 class InvalidTotpCode(BadRequest):
-    """The code is not the app's of now, so the app is not set up yet."""
+    """The code is not the current one of the new authenticator app."""
 
     default_detail = "Incorrect code. Check the clock of your device, and enter the latest code."
 
@@ -90,19 +90,19 @@ class InvalidPasskey(BadRequest):
 
 
 class PasskeyAlreadyExists(Conflict):
-    """Somebody has registered the same passkey already."""
+    """The passkey is already registered."""
 
     default_detail = "This passkey is already registered."
 
 
 class TooManyPasskeys(Conflict):
-    """An account has only so many passkeys."""
+    """The account has the maximum number of passkeys."""
 
     default_detail = "The maximum number of passkeys is reached. Remove one first."
 
 
 class TotpAlreadyExists(Conflict):
-    """The account has an authenticator app."""
+    """The account already has an authenticator app."""
 
     default_detail = "An authenticator app is already set up. Remove it first."
 
@@ -117,7 +117,7 @@ class LastFactorRequired(Conflict):
 
 
 class FactorNotFound(NotFound):
-    """There is no such factor, as far as this caller may know."""
+    """The caller has no such factor."""
 
     default_detail = "Second factor not found."
 
@@ -129,6 +129,6 @@ class PasskeysDisabled(NotFound):
 
 
 class MagicLinksDisabled(NotFound):
-    """Whoever runs this service does not let people in by mail alone."""
+    """Signing in by email link is disabled."""
 
     default_detail = "Signing in by email link is disabled."

@@ -1,4 +1,4 @@
-"""Passkeys (WebAuthn level 3): good for our host alone, and proof of a person and a device at once."""
+"""Passkeys (WebAuthn level 3): bound to our host, and two factors in one, device and person."""
 
 import json
 import logging
@@ -72,7 +72,7 @@ async def registration_options(
 
 
 def authentication_options(services: AuthServices, to_sign: bytes, passkeys: list[Passkey]) -> Options:
-    """Return what a browser needs to use a passkey: one of the known, or whichever somebody has for us."""
+    """Return the options to use a passkey: one of those known for the user, or any."""
     options = webauthn.generate_authentication_options(
         rp_id=rp_id(services.settings),
         challenge=to_sign,
@@ -85,19 +85,19 @@ def authentication_options(services: AuthServices, to_sign: bytes, passkeys: lis
 
 @dataclass(frozen=True)
 class VerifiedPasskey:
-    """A passkey that was verified and is not kept yet, and its name."""
+    """A verified passkey that is not stored yet, and its name."""
 
     name: str
     verified: VerifiedRegistration
 
     @property
     def amr(self) -> list[str]:
-        """What making it has proved (RFC 8176)."""
+        """The methods that its registration has proved (RFC 8176)."""
         return amr_of(self.verified.credential_device_type)
 
 
 def verify_registration(services: AuthServices, request: NewPasskey, to_sign: bytes) -> VerifiedPasskey:
-    """Verify a passkey that a browser has made; raises InvalidPasskey or PasskeysDisabled."""
+    """Verify a passkey that a browser has created; raises InvalidPasskey or PasskeysDisabled."""
     settings = services.settings
     verified = verified_or_none(
         lambda: webauthn.verify_registration_response(
@@ -142,7 +142,7 @@ async def authenticate(
 ) -> tuple[UUID, list[str]]:
     """Verify a passkey; return its user and methods (`hwk` or `swk`, RFC 8176). Raises InvalidFactor.
 
-    Without `user_id` the passkey itself has to say whose it is.
+    Without `user_id` the passkey must contain a user handle.
     """
     passkey = await db.scalar(
         select(Passkey).where(Passkey.credential_id == base64url_to_bytes(assertion.raw_id))
@@ -172,14 +172,14 @@ async def authenticate(
 
 
 def amr_of(device_type: CredentialDeviceType) -> list[str]:
-    """Return what a passkey proves (RFC 8176): a hardware or a synced key, and its person."""
+    """Return the methods of a passkey (RFC 8176): hardware or synced key, and user verification."""
     return ["swk" if device_type is CredentialDeviceType.MULTI_DEVICE else "hwk", "user", "mfa"]
 
 
 async def update_sign_count(db: AsyncSession, passkey: Passkey, signed: int) -> None:
-    """Store how often a passkey has signed (WebAuthn section 7.2, step 22); raises InvalidFactor.
+    """Store the signature counter of a passkey (WebAuthn section 7.2, step 22); raises InvalidFactor.
 
-    One that has not signed more often than before is a copy, unless it never counts at all.
+    A counter that has not increased means a cloned passkey, unless it is always 0.
     """
     never = (Passkey.sign_count == 0) & (signed == 0)
     counted = await db.scalar(
@@ -194,13 +194,13 @@ async def update_sign_count(db: AsyncSession, passkey: Passkey, signed: int) -> 
 
 
 async def list_for_user(db: AsyncSession, user_id: UUID) -> list[Passkey]:
-    """List somebody's passkeys, oldest first."""
+    """List a user's passkeys, oldest first."""
     mine = select(Passkey).where(Passkey.user_id == user_id).order_by(Passkey.created_at, Passkey.id)
     return list((await db.scalars(mine)).all())
 
 
 def verified_or_none(verify: Callable[[], T]) -> T | None:
-    """Verify what a client sent; None when it is not right."""
+    """Verify a credential of a client; return None when it is invalid."""
     try:
         return verify()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Recovery codes: ten, shown once and good once; 135 random bits each, kept by Argon2id as passwords are.
+"""Recovery codes: ten of 135 random bits, shown once, used once, hashed by Argon2id like passwords.
 
 A code begins with its number, by which it is found, so that one attempt costs one hash. Hashing is done with
 no transaction open: codes are prepared before they are stored, and matched before they are used up. Codes of
@@ -35,7 +35,7 @@ _SEPARATORS = re.compile(r"[\s-]+")
 
 @dataclass(frozen=True)
 class HashedCode:
-    """A new code as its owner writes it down, and the hash that is kept of it."""
+    """A new code in plain text, and its hash."""
 
     number: str
     text: str
@@ -53,7 +53,7 @@ async def prepare(services: AuthServices) -> list[HashedCode]:
 
 
 async def prepare_first(services: AuthServices, user_id: UUID) -> list[HashedCode]:
-    """Make and hash codes for somebody who never had any; none for others."""
+    """Create and hash codes for a user who never had any; none for others."""
     async with services.database.begin() as db:
         had = await has_any(db, user_id)
     return [] if had else await prepare(services)
@@ -62,7 +62,7 @@ async def prepare_first(services: AuthServices, user_id: UUID) -> list[HashedCod
 async def renew(
     db: AsyncSession, services: AuthServices, user: User, prepared: list[HashedCode]
 ) -> list[str]:
-    """Store new codes; the ones before are void."""
+    """Store new codes, and delete the previous ones."""
     await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
     pepper = services.settings.auth_password_pepper.current
     db.add_all(
@@ -78,21 +78,21 @@ async def renew(
 async def store_first(
     db: AsyncSession, services: AuthServices, user: User, prepared: list[HashedCode]
 ) -> list[str] | None:
-    """Store codes that were prepared for a locked person, unless they have been given others meanwhile."""
+    """Store the prepared codes of a locked user, unless others were stored meanwhile."""
     if not prepared or await has_any(db, user.id):
         return None
     return await renew(db, services, user, prepared)
 
 
 async def has_any(db: AsyncSession, user_id: UUID) -> bool:
-    """Return whether somebody has ever been given codes for their factors of now, used or not."""
+    """Return whether a user has codes, used or not."""
     return bool(await db.scalar(select(select(RecoveryCode).where(RecoveryCode.user_id == user_id).exists())))
 
 
 async def find_matching(
     services: AuthServices, user_id: UUID, code_text: SecretStr | None
 ) -> RecoveryCode | None:
-    """Return the unused code that somebody shows, if they show one; raises InvalidFactor or TooManySignIns.
+    """Return the row of an unused code; raises InvalidFactor or TooManySignIns.
 
     One hash is computed, also where there is no such code.
     """
@@ -118,7 +118,7 @@ async def find_matching(
 
 
 async def consume(db: AsyncSession, services: AuthServices, user: User, code: RecoveryCode) -> None:
-    """Use up a code that has matched: of many at once, one finds it unused; raises InvalidFactor."""
+    """Consume a code that has matched: of concurrent calls one succeeds; raises InvalidFactor."""
     used = await db.scalar(
         update(RecoveryCode)
         .where(
@@ -147,7 +147,7 @@ async def count_unused(db: AsyncSession, user_id: UUID) -> int:
 
 
 def generate(number: int) -> str:
-    """Create a code of its number and random characters."""
+    """Create a code: its number, then random characters."""
     return f"{number}{''.join(secrets.choice(ALPHABET) for _ in range(LENGTH - 1))}"
 
 
@@ -157,7 +157,7 @@ def format_code(code: str) -> str:
 
 
 def lookup_digest(pepper: SecretStr, user_id: UUID, typed: str) -> bytes:
-    """Return what a code is found by: its number; of an older code, all of it."""
+    """Return the digest that a code is found by: of its number, or of a whole older code."""
     if len(typed) in {1, LENGTH}:
         return keyed_hash(pepper, "recovery code number", user_id.bytes, typed[0].translate(LOOKALIKES))
     return keyed_hash(pepper, "recovery code", user_id.bytes, typed)

@@ -1,4 +1,4 @@
-"""What goes over the wire about second factors, passkeys and magic links."""
+"""The schemas of second factors, passkeys and magic links."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -42,7 +42,7 @@ async def begin(db: AsyncSession, services: AuthServices, user: User) -> tuple[s
 
 @dataclass(frozen=True)
 class VerifiedTotp:
-    """An app that is not confirmed yet, and the time step of the right code that it has shown."""
+    """An app that is not confirmed yet, and the time step of its first correct code."""
 
     totp_id: UUID
     step: int
@@ -75,7 +75,7 @@ async def confirm(db: AsyncSession, checked: VerifiedTotp) -> None:
 
 
 async def consume_code(db: AsyncSession, services: AuthServices, user_id: UUID, code: str) -> None:
-    """Use a code up, and all before it: of many at once, one moves the step on; raises InvalidFactor."""
+    """Consume a code and all earlier ones: of concurrent calls one succeeds; raises InvalidFactor."""
     totp = await find(db, user_id)
     if totp is None or not totp.confirmed_at or not (step := matching_step(services, totp, code)):
         raise InvalidFactor
@@ -110,7 +110,7 @@ def matching_step(services: AuthServices, totp: Totp, code: str) -> int | None:
 
 
 def reencrypted(services: AuthServices, totp: Totp) -> dict[str, str]:
-    """Return the seed under the key of today, if it is under the one before; it lives as long as the app."""
+    """Return the seed encrypted with the current key, if it is encrypted with an older one."""
     today, *_ = services.settings.session_keys
     try:
         decrypt(today, totp.sealed_seed, context=encryption_context(totp.id))
@@ -125,5 +125,5 @@ def reencrypted(services: AuthServices, totp: Totp) -> dict[str, str]:
 
 
 def encryption_context(totp_id: UUID) -> str:
-    """Bind a sealed seed to its row."""
+    """Return the encryption context that binds a seed to its row."""
     return f"auth.totp:{totp_id}"

@@ -1,4 +1,4 @@
-"""Verifying a second factor, and which ones a person has."""
+"""Verify a second factor, and list a user's factors."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -24,7 +24,7 @@ async def verify_factor(  # noqa: PLR0913  # what is shown, and what it has to f
     challenge: str,
     code: RecoveryCode | None,
 ) -> list[str]:
-    """Use up the one factor that is shown; returns what it is (RFC 8176), raises InvalidFactor.
+    """Verify and consume a second factor; return its method (RFC 8176). Raises InvalidFactor.
 
     `code` is the recovery code that has matched.
     """
@@ -49,14 +49,14 @@ def merge_amr(before: Sequence[str], added: Sequence[str]) -> list[str]:
 
 
 async def has_any(db: AsyncSession, user_id: UUID) -> bool:
-    """Return whether somebody has a second factor; recovery codes only stand in for one."""
+    """Return whether a user has a second factor; recovery codes do not count as one."""
     app = select(Totp.id).where(Totp.user_id == user_id, Totp.confirmed_at.is_not(None))
     key = select(Passkey.id).where(Passkey.user_id == user_id)
     return bool(await db.scalar(select(app.exists() | key.exists())))
 
 
 async def is_required_by_tenant(db: AsyncSession, user_id: UUID) -> bool:
-    """Return whether a tenant of a person lets nobody in by one factor alone."""
+    """Return whether one of a user's tenants requires a second factor."""
     strict = (
         select(Tenant.id)
         .join(Membership, Membership.tenant_id == Tenant.id)

@@ -31,9 +31,9 @@ ChallengeRequired = SecondFactorRequired | SecondFactorEnrolmentRequired
 async def sign_in_or_challenge(
     db: AsyncSession, services: AuthServices, access: Access, amr: Sequence[str], device: str | None = None
 ) -> TokenResponse | ChallengeRequired:
-    """Begin a session, or return a challenge for the second factor; `amr` is what was proved (RFC 8176).
+    """Begin a session, or return the challenge for a second factor; `amr` lists the methods (RFC 8176).
 
-    Whoever calls raises what is unfinished, when the transaction is over.
+    The caller raises a returned challenge once the transaction is committed.
     """
     has_factor = await verification.has_any(db, access.user.id)
     if not has_factor and not access.tenant.mfa_required:

@@ -147,7 +147,7 @@ async def finish_adding(  # noqa: PLR0913  # whose factor, where, and what comes
 async def finish_removing(
     db: AsyncSession, services: AuthServices, user: User, caller: Principal, kind: str
 ) -> None:
-    """End the other sessions, void codes that stand for nothing any more, and tell of it.
+    """End the other sessions, delete recovery codes after the last factor, audit and notify.
 
     Raises LastFactorRequired.
     """
@@ -173,7 +173,7 @@ async def finish_removing(
 
 
 async def remove_all(db: AsyncSession, user: User) -> list[str]:
-    """Remove all factors of a person, and what was asked of them; returns the kinds. Sessions go on."""
+    """Remove all factors and challenges of a user; return the kinds. Sessions continue."""
     kinds = await verification.list_kinds(db, user.id)
     for table in (Totp, Passkey, RecoveryCode, Challenge):
         await db.execute(delete(table).where(table.user_id == user.id))
@@ -198,5 +198,5 @@ async def lock_user_with_factor(db: AsyncSession, caller: Principal) -> User:
 
 
 def is_own_passkey(caller: Principal, passkey_id: UUID) -> ColumnElement[bool]:
-    """Return which passkey: a stranger's does not exist."""
+    """Return the condition for a passkey of the user."""
     return and_(Passkey.id == passkey_id, Passkey.user_id == users.user_id_of(caller))

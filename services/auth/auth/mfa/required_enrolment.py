@@ -1,4 +1,4 @@
-"""Setting a first factor up while signing in, where the tenant lets nobody in without."""
+"""Set up a first second factor during sign-in, where the tenant requires one."""
 
 from uuid import UUID
 
@@ -63,7 +63,7 @@ async def finish(services: AuthServices, answer: EnrolmentCode | NewPasskey) -> 
 async def verify(
     db: AsyncSession, services: AuthServices, user: User, answer: EnrolmentCode | NewPasskey
 ) -> VerifiedFactor:
-    """Check what is shown of a new factor; raises InvalidTotpCode or InvalidPasskey."""
+    """Verify a new factor; raises InvalidTotpCode or InvalidPasskey."""
     if isinstance(answer, EnrolmentCode):
         return await totp.verify_first_code(db, services, user.id, answer.code.get_secret_value())
     return passkeys.verify_registration(
@@ -72,7 +72,7 @@ async def verify(
 
 
 async def store(db: AsyncSession, user: User, checked: VerifiedFactor) -> tuple[str, list[str]]:
-    """Store the factor; returns its kind, and what setting it up has proved (RFC 8176)."""
+    """Store the factor; return its kind and the methods that it has proved (RFC 8176)."""
     if isinstance(checked, totp.VerifiedTotp):
         await totp.confirm(db, checked)
         return enrolment.TOTP, ["otp"]

@@ -1,4 +1,4 @@
-"""The addresses of second factors, passkeys, step-up and magic links."""
+"""The routes of second factors, passkeys, step-up and magic links."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -24,7 +24,7 @@ router = auth_router("factors")
 
 
 async def limit_per_user(caller: SignedIn, services: Services) -> None:
-    """Limit what one person does with factors, from wherever."""
+    """Limit the rate of factor changes of one user, from all addresses."""
     await services.rates.check_subject("factors", caller.subject)
 
 
@@ -78,7 +78,7 @@ async def begin_step_up(caller: SignedIn, services: Services, db: Db) -> wire.Pa
 
 @router.post("/step-up", dependencies=[rate_limited("step-up"), per_user])
 async def prove_once_more(caller: SignedIn, proof: wire.StepUp, services: Services) -> schemas.TokenResponse:
-    """Exchange the session for one that was proved just now; the one before is over."""
+    """Exchange the session for one with a new proof of identity, and end the previous one."""
     return await step_up.step_up(services, caller, proof)
 
 

@@ -1,4 +1,4 @@
-"""The table of what happened."""
+"""The table of the audit log."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from auth.models.base import Base
 
 
 class AuditEvent(Base):
-    """Something that matters to security, as it happened; the database lets nobody change or remove it.
+    """A security event; the database permits no change of it.
 
     No foreign keys: it outlives the person and the tenant that it tells of. `address_digest` is keyed, and
     equal for equal addresses.

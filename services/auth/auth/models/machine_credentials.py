@@ -1,4 +1,4 @@
-"""The tables of what machines prove themselves with: API keys of tenants, credentials of service accounts."""
+"""The tables of machines' credentials: API keys of tenants, and credentials of service accounts."""
 
 from datetime import datetime
 from typing import Any
@@ -42,7 +42,7 @@ class ApiKey(Base):
 
 
 class ServiceCredential(Base):
-    """What was issued to a service account; proved by a secret, kept as a digest, or by a key of its own."""
+    """A credential of a service account: a secret, stored as a digest, or a public key of its own."""
 
     __tablename__ = "service_credentials"
     __table_args__ = (Index("ix_service_credentials_tenant", "tenant_id", "created_at", "id"),)
@@ -63,5 +63,5 @@ class ServiceCredential(Base):
 
     @property
     def client_id(self) -> str:
-        """What the machine is known by, everywhere; nobody else's id looks like it."""
+        """The client id of the machine, which has a prefix of its own."""
         return f"sa.{self.account}.{self.id.hex}"

@@ -1,4 +1,4 @@
-"""The tables of second factors, and of what is asked before somebody may come in by one."""
+"""The tables of second factors and of their challenges."""
 
 from datetime import datetime
 from enum import Enum
@@ -13,7 +13,7 @@ from auth.models.users import User
 
 
 class ChallengePurpose(Enum):
-    """What the answer to a challenge is good for."""
+    """What a challenge is for."""
 
     SECOND_FACTOR = "second_factor"
     PASSKEY_SIGN_IN = "passkey_sign_in"
@@ -55,7 +55,7 @@ class Passkey(Base):
 
 
 class RecoveryCode(Base):
-    """A code for the day on which the other factor is lost, found by the keyed digest of its number.
+    """A recovery code, found by the keyed digest of its number.
 
     One of an older version has no `secret_hash`: its digest is of the whole code.
     """
@@ -69,7 +69,7 @@ class RecoveryCode(Base):
 
 
 class FactorAttempts(Base):
-    """How often in a row somebody's factors, all counted together, were answered for wrongly."""
+    """The consecutive failures of a user's factors, counted together."""
 
     __tablename__ = "factor_attempts"
 
@@ -79,7 +79,7 @@ class FactorAttempts(Base):
 
 
 class Challenge(Base):
-    """A question that was asked, known by its digest: to whom, from where, and what was proved before it."""
+    """A challenge, by its digest: for whom, from which address, and which methods were proved before it."""
 
     __tablename__ = "challenges"
 

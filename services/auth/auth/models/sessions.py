@@ -35,7 +35,7 @@ class EndReason(Enum):
 
 
 class Session(Base):
-    """A session: what one sign-in began, and the family of all the refresh tokens that follow from it.
+    """A session, begun by one sign-in, with the chain of all its refresh tokens.
 
     `key` takes part in deriving each refresh token from the one before; alone it opens nothing.
     `origin` is sealed for this row alone: what its owner is shown of the device. `address_digest` is keyed.
@@ -61,7 +61,7 @@ class Session(Base):
 
 
 class RefreshToken(Base):
-    """One link of a session's chain, known by its digest alone; a session has one of each generation."""
+    """A refresh token, by its digest; a session has one of each generation."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (UniqueConstraint("session_id", "generation"),)
@@ -76,7 +76,7 @@ class RefreshToken(Base):
 
 
 class Revocation(Base):
-    """What access tokens are refused for before their time: `session:<id>`, `subject:user:<id>`, ...
+    """What access tokens are revoked by: `session:<id>`, `subject:user:<id>`, ...
 
     `session:*` ends every session that was authenticated before its time.
 

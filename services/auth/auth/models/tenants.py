@@ -1,4 +1,4 @@
-"""The tables of tenants, of what people are in them, and of how people get in."""
+"""The tables of tenants, memberships, invites and sign-up requests."""
 
 from datetime import datetime
 from enum import Enum
@@ -13,7 +13,7 @@ from auth.models.users import User
 
 
 class TenantStatus(Enum):
-    """What has become of a tenant."""
+    """The status of a tenant."""
 
     ACTIVE = "active"
     # Nobody gets in; everything is kept.
@@ -23,7 +23,7 @@ class TenantStatus(Enum):
 
 
 class OrphanedApiKeys(Enum):
-    """What becomes of API keys whose holders may hold none any more."""
+    """What happens to API keys whose holders may not hold keys any more."""
 
     STOP = "stop"
     # They go on with the scopes that they were given: the owners answer for them.
@@ -46,7 +46,7 @@ class Tenant(Base):
     status: Mapped[TenantStatus] = mapped_column(
         string_enum(TenantStatus, "status"), server_default=TenantStatus.ACTIVE.value
     )
-    # What an operator has suspended, no owner takes up again.
+    # An owner cannot reactivate a tenant that an operator has suspended.
     suspended_by_operator: Mapped[bool] = mapped_column(server_default=text("false"))
     version: Mapped[int] = mapped_column(server_default=text("1"))
     purge_after: Mapped[datetime | None] = mapped_column(index=True)
@@ -62,7 +62,7 @@ class Tenant(Base):
 
 
 class Membership(Base):
-    """What a person is in a tenant."""
+    """A user's membership in a tenant, with a role."""
 
     __tablename__ = "memberships"
 
@@ -75,7 +75,7 @@ class Membership(Base):
 
 
 class Invite(Base):
-    """A way in, known by the digest of its token: for one address, or open to whoever has the link.
+    """An invite, by the digest of its token: for one address, or for anyone who has the link.
 
     With a tenant, into it, in a role, for as long as who invited might still grant that role. Without, it
     lets somebody sign up with a tenant of their own where that is not open to all.
@@ -99,7 +99,7 @@ class Invite(Base):
 
 
 class RequestStatus(Enum):
-    """What was decided of a request to sign up."""
+    """The status of a sign-up request."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -107,7 +107,7 @@ class RequestStatus(Enum):
 
 
 class SignupRequest(Base):
-    """Somebody without an account asks to be let in; an address asks once at a time."""
+    """A request for an account; an address has at most one pending."""
 
     __tablename__ = "signup_requests"
     __table_args__ = (

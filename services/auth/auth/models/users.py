@@ -1,4 +1,4 @@
-"""The tables of people and of the mails that prove who they are."""
+"""The tables of users, their earlier passwords, and the tokens of emails."""
 
 from datetime import datetime
 from enum import Enum
@@ -11,7 +11,7 @@ from auth.models.base import Base, string_enum
 
 
 class Status(Enum):
-    """What has become of an account."""
+    """The status of an account."""
 
     # Signed up, and the address not yet confirmed though it must be: nobody has ever been inside.
     PENDING = "pending"
@@ -22,7 +22,7 @@ class Status(Enum):
 
 
 class Purpose(Enum):
-    """What the token of a mail is good for."""
+    """What the token of an email is for."""
 
     EMAIL_VERIFICATION = "email_verification"
     PASSWORD_RESET = "password_reset"  # noqa: S105  # a word, not a password
@@ -64,7 +64,7 @@ class User(Base):
 
 
 class PasswordHistory(Base):
-    """The hash of a password that somebody had before, so that it does not come again."""
+    """The hash of an earlier password, which a new one must differ from."""
 
     __tablename__ = "passwords_before"
     __table_args__ = (Index(None, "user_id", "replaced_at"),)
@@ -76,7 +76,7 @@ class PasswordHistory(Base):
 
 
 class EmailToken(Base):
-    """The token of a mail, known by its digest, for one purpose and the address that it was sent to."""
+    """The token of an email, by its digest, for one purpose and one address."""
 
     __tablename__ = "email_tokens"
     __table_args__ = (Index(None, "user_id", "purpose"),)

@@ -47,7 +47,7 @@ async def issue(
 
 
 def verify_secret(expected: SecretStr | None, presented: SecretStr) -> None:
-    """Compare secrets in a time that tells nothing, also where there is none; raises InvalidClient."""
+    """Compare secrets in constant time, also for an unknown client; raises InvalidClient."""
     same = hmac.compare_digest(
         fixed_length(expected.get_secret_value() if expected else ""),
         fixed_length(presented.get_secret_value()),
@@ -57,5 +57,5 @@ def verify_secret(expected: SecretStr | None, presented: SecretStr) -> None:
 
 
 def fixed_length(secret: str) -> bytes:
-    """Hide the length of a secret from the clock."""
+    """Return a digest, so that the time of a comparison does not depend on the length."""
     return hashlib.sha256(secret.encode()).digest()

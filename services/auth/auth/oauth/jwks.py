@@ -1,4 +1,4 @@
-"""Serving the public keys, with what caches need to keep them well (RFC 9110, RFC 7517)."""
+"""Serves the public keys with headers for caches (RFC 9110, RFC 7517)."""
 
 import re
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class JwkSetResponse(JSONResponse):
 
 
 async def respond(services: AuthServices, if_none_match: Sequence[str]) -> Response:
-    """Return the key set, or the word that it has not changed."""
+    """Return the key set, or 304 when it has not changed."""
     body = await services.keys.key_set()
     # Salted, so that nobody can tell from a tag which keys to expect; the same in every replica.
     tag = f'"{keyed_hash(services.settings.auth_jwks_etag_salt, "key set", body).hex()[:32]}"'
@@ -33,5 +33,5 @@ async def respond(services: AuthServices, if_none_match: Sequence[str]) -> Respo
 
 
 def is_known(tag: str, if_none_match: Sequence[str]) -> bool:
-    """Return whether the caller has what the tag names; `if_none_match` are the header's lines."""
+    """Return whether `if_none_match`, the lines of the header, contains the tag."""
     return any(line.strip() == "*" or tag in TAG.findall(line) for line in if_none_match)

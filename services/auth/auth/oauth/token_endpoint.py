@@ -1,4 +1,4 @@
-"""A machine's credential for an access token (RFC 6749 section 4.4), proved by secret or by assertion."""
+"""Issue access tokens for service credentials (RFC 6749 section 4.4), by secret or assertion."""
 
 import base64
 import hmac
@@ -38,7 +38,7 @@ REQUIRED = ["iss", "sub", "aud", "exp", "iat", "jti"]
 
 @dataclass(frozen=True)
 class ClientAuth:
-    """Who a client says it is, and the one thing by which it means to prove it."""
+    """The client id of a request, with the secret or the assertion that authenticates it."""
 
     client_id: str
     secret: str | None = None
@@ -50,7 +50,7 @@ async def exchange(
 ) -> IssuedAccessToken:
     """Issue an access token; raises what RFC 6749 section 5.2 names, or RateLimited.
 
-    A credential of a tenant that is not active is no client's, and such a tenant is none that may be named.
+    Credentials of a tenant that is not active are rejected, and so is a `tenant_id` of such a tenant.
     """
     if request.grant_type != GRANT_TYPE:
         raise UnsupportedGrantType
@@ -74,7 +74,7 @@ async def exchange(
 
 
 def parse_client_auth(request: TokenRequest, authorization: str | None) -> ClientAuth:
-    """Find the one way in which a client proves itself (RFC 6749 2.3: never two); raises InvalidRequest."""
+    """Return the client's one authentication method (RFC 6749 2.3); raises InvalidRequest for several."""
     basic = parse_basic(authorization) if authorization else None
     secret = request.client_secret.get_secret_value() if request.client_secret else None
     if sum(one is not None for one in (basic, secret, request.client_assertion)) != 1:
@@ -103,7 +103,7 @@ def parse_basic(authorization: str) -> ClientAuth:
 
 
 def unverified_subject(assertion: str) -> str:
-    """Return who an assertion says it is from, unverified; raises InvalidClient."""
+    """Return the subject of an assertion, unverified; raises InvalidClient."""
     try:
         subject = jose.parse_object(jose.decode(assertion.split(".")[1])).get("sub")
     except (ValueError, IndexError):
@@ -170,7 +170,7 @@ async def verify_assertion(
 
 
 def resolve_grant(request: TokenRequest, row: ServiceCredential, account: Account) -> MachineClient:
-    """Return what the token is to say; raises InvalidTarget, InvalidScope or InvalidRequest."""
+    """Return the claims of the token; raises InvalidTarget, InvalidScope or InvalidRequest."""
     audience = request.audience or account.audiences[0]
     if audience not in account.audiences:
         raise InvalidTarget
@@ -189,7 +189,7 @@ def resolve_grant(request: TokenRequest, row: ServiceCredential, account: Accoun
 
 
 def resolve_tenant(request: TokenRequest, row: ServiceCredential) -> UUID | None:
-    """Return which tenant the token is for; an account of all tenants says which. Raises InvalidRequest."""
+    """Return the tenant of the token; accounts of all tenants must name one. Raises InvalidRequest."""
     if row.tenant_id is not None and request.tenant_id not in {None, row.tenant_id}:
         raise InvalidRequest
     return row.tenant_id or request.tenant_id

@@ -1,4 +1,4 @@
-"""Confirming that an address is one's own, which decides whose registration becomes the account.
+"""Verify an email address, which decides whose registration becomes the account.
 
 The link of a mail proves the mailbox. Who reads it may not be who signed up: anybody can sign up with the
 address of another. So wherever several registrations wait, the password of the sign-up is required, too; the
@@ -22,7 +22,7 @@ CONFIRMABLE = (Status.PENDING, Status.ACTIVE)
 
 
 async def verify(services: AuthServices, confirmation: Confirmation) -> None:
-    """Confirm the address that a mail's token was sent to.
+    """Verify the address that an email's token was sent to.
 
     Raises InvalidEmailToken; or SignUpPasswordRequired or InvalidSignUpPassword, which leave the token good.
     """
@@ -41,9 +41,9 @@ async def verify(services: AuthServices, confirmation: Confirmation) -> None:
 
 
 async def list_registrations(db: AsyncSession, owner: User) -> Sequence[User]:
-    """Return what a link of `owner` may confirm: themselves first, then other registrations of the address.
+    """Return what a link of `owner` may confirm: that registration, then the others of the address.
 
-    Nothing, where the address has an account of somebody else by now.
+    Nothing, if the address has another account by now.
     """
     everything = (await db.scalars(users.select_by_email(owner.email_key))).all()
     if owner.status is not Status.PENDING:

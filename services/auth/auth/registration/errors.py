@@ -16,7 +16,7 @@ class SignupRequestAlreadyDecided(Conflict):
 
 
 class SignupRequestsClosed(Forbidden):
-    """Nobody here decides on requests for access."""
+    """Requests for access are not accepted, since there are no operators."""
 
     default_detail = "Requests for access are not accepted here."
 
@@ -28,6 +28,6 @@ class SignupRequestNotFound(NotFound):
 
 
 class TenantNameMissing(Unprocessable):
-    """Who signs up with a tenant of their own names it."""
+    """The name of the new tenant is missing."""
 
     default_detail = "Enter a name for your tenant."

@@ -1,4 +1,4 @@
-"""Where somebody who signs up belongs: in a tenant of their own, or in the one that invited them."""
+"""The tenant of a new account: one of its own, or the one of the invite."""
 
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from auth.tenants import invites
 async def resolve_tenant_name(services: AuthServices, request: Registration) -> str:
     """Return the name of the tenant that the user will join or own.
 
-    Raises InvalidInvite, or TenantNameMissing for an invite that leads into none.
+    Raises InvalidInvite, or TenantNameMissing for an invite without a tenant.
     """
     if request.invite is None:
         return request.tenant_name or ""

@@ -49,7 +49,7 @@ async def signup_requests(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[tenant_schemas.SignupRequest]:
-    """List who has asked for access; for operators."""
+    """List the requests for access; for operators."""
     items, next_cursor = await signups.list_requests(db, status, limit, cursor)
     return Page(items=items, next_cursor=next_cursor)
 
@@ -81,7 +81,7 @@ async def reject_request(
     "/register", status_code=status.HTTP_202_ACCEPTED, dependencies=[public, rate_limited("register")]
 )
 async def sign_up(request: schemas.Registration, services: Services) -> schemas.Accepted:
-    """Sign up, with a tenant of one's own; what comes next is in the mail."""
+    """Sign up; an email says what comes next."""
     await registration.register(services, request)
     return schemas.Accepted()
 
@@ -97,7 +97,7 @@ async def resend_verification(request: schemas.EmailRequest, services: Services)
 
 @router.post("/email/verify", dependencies=[public, rate_limited("email/verify")])
 async def verify_email(confirmation: schemas.Confirmation, services: Services) -> schemas.EmailVerified:
-    """Confirm an address with the token of its mail. No GET does: scanners of mail follow links.
+    """Verify an address with the token of the email. Not by GET: mail scanners follow links.
 
     Send the password of the sign-up with it: a link alone also confirms what somebody else signed up with.
     Where several sign-ups of the address are waiting, the password is required, and chooses.

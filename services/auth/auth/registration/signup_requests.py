@@ -1,4 +1,4 @@
-"""Who may sign up, and asking for it where that is not open to all.
+"""The sign-up policy, and requests for access where sign-up is not public.
 
 Operators are the owners and admins of the tenant that AUTH_OPERATOR_TENANT_ID names. By its id, because ids
 are never used again: a slug may be given up, and taken by anybody.
@@ -98,7 +98,7 @@ async def store(db: AsyncSession, services: AuthServices, request: schemas.Acces
 
 
 async def list_operators(db: AsyncSession, services: AuthServices) -> Sequence[User]:
-    """Return those who run this installation; a few, if there are many."""
+    """Return the operators; at most a few."""
     query = (
         select(User)
         .join(Membership, Membership.user_id == User.id)

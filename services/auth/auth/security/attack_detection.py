@@ -1,4 +1,4 @@
-"""Seeing attacks on many accounts, which no single account's counter shows.
+"""Detects attacks on many accounts, which no counter of a single account shows.
 
 Password spraying is one network that fails with many accounts; credential stuffing is many networks that do.
 How many different ones there were is counted in Redis without keeping any of them (HyperLogLog), for an hour
@@ -41,7 +41,7 @@ class Attack(StrEnum):
 
 @dataclass(frozen=True)
 class Detection:
-    """An attack that was seen now, for the first time in an hour; `is_news` once a day for each kind."""
+    """An attack that was detected for the first time in an hour; `is_news` once a day for each kind."""
 
     attack: Attack
     should_notify: bool

@@ -1,4 +1,4 @@
-"""Waiting for what others are about to decide: not for long, and not in any number."""
+"""Waits for the outcome of other requests, for a limited time and with limited numbers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ MAX_WAITERS = 100
 
 
 class BoundedWait:
-    """Where requests wait that hold nothing: no connection, no place in the queue of hashes."""
+    """Requests that wait here use no connection and no place in the queue of hashes."""
 
     def __init__(self) -> None:
         self._waiters = 0

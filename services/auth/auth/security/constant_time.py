@@ -1,4 +1,4 @@
-"""Answers that take the same time, whichever way they were arrived at.
+"""Responses that take the same time, whatever their cause.
 
 What was found inside may be told by the answer alone, never by the clock. So an answer leaves at the end of a
 period that is longer than the work: of the first if the work is done by then, as it nearly always is, or of a
@@ -40,7 +40,7 @@ async def minimum_duration(seconds: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def minimum_error_duration(seconds: float) -> AsyncIterator[None]:
-    """Raise refusals at the end of a period; who is let in does not wait."""
+    """Delay errors to the end of a period; success is not delayed."""
     pace = ResponseClock(seconds)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Where an address is, roughly: from a database of MaxMind's format, if there is one."""
+"""The approximate place of an IP address, from a database of MaxMind's format."""
 
 from math import asin, cos, radians, sin, sqrt
 from pathlib import Path
@@ -18,7 +18,7 @@ def round_to_ten_km(degrees: float) -> float:
 
 
 class Location(BaseModel):
-    """About where somebody was, in degrees, and how far off (km) that may be."""
+    """An approximate place in degrees, and its accuracy in km."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
@@ -28,7 +28,7 @@ class Location(BaseModel):
 
 
 class GeoIp:
-    """Looks addresses up in a database file; without one, nobody is anywhere."""
+    """Looks addresses up in a database file; without one, no place is known."""
 
     def __init__(self, database: Path | None) -> None:
         # In memory, so that a file that is replaced under us harms nobody.

@@ -1,4 +1,4 @@
-"""Keeping guessers out: failures are counted by account, by known device, and by address.
+"""Lockout after failed sign-ins, counted by account, by known device, and by address.
 
 An attempt is counted before the password is looked at and taken back when it was right, so that many at once
 are no more than one after the other. While those under way would fill a counter if all of them failed, others
@@ -100,7 +100,7 @@ redis.call('DEL', KEYS[1], KEYS[2])
 
 @dataclass(frozen=True)
 class LockoutPolicy:
-    """So many failures in a window are too many, and for how long nobody is let in then; in ms."""
+    """The number of failures in a window that locks, and for how long; times in ms."""
 
     threshold: int
     window: int
@@ -187,7 +187,7 @@ class Lockout:
         await self._limits.call(self._begin_anew(with_pending_keys(attempt.counters), [attempt.id]))
 
     async def cancel(self, attempt: Attempt) -> None:
-        """Count an attempt no longer that could not be judged."""
+        """Cancel an attempt whose password could not be verified."""
         if attempt.counted:
             await self._limits.call(self._take_back(with_pending_keys(attempt.counters), [attempt.id]))
 
@@ -197,7 +197,7 @@ class Lockout:
         return bool(await self._limits.call(telling))
 
     async def reset(self, email_key: str) -> None:
-        """Count nothing of an account any more, wherever it came from."""
+        """Reset all counters of an account."""
         account = self._account(email_key)
         await self._limits.call(self._clear([f"{account}:index", f"{account}:told"]))
 

@@ -1,4 +1,4 @@
-"""The tokens of mails: `<id>.<secret>`, good once, for one purpose and address, for a short time."""
+"""The tokens of emails: `<id>.<secret>`, single-use, for one purpose and address, short-lived."""
 
 import re
 import secrets
@@ -23,7 +23,7 @@ FORMAT = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
 
 @dataclass(frozen=True)
 class IssuedToken:
-    """A token as it goes into the mail, and nowhere else."""
+    """A token in plain text, for the email only."""
 
     token: str
     expires_at: datetime
@@ -89,7 +89,7 @@ class EmailTokens:
         return IssuedToken(f"{token_id.hex}.{secret}", expires_at)
 
     async def invalidate(self, db: AsyncSession, user: User, *which: ColumnElement[bool]) -> None:
-        """Make tokens of a person good for nothing."""
+        """Invalidate tokens of a user."""
         unused = (EmailToken.user_id == user.id, EmailToken.used_at.is_(None))
         await db.execute(delete(EmailToken).where(*unused, *which))
 
@@ -103,7 +103,7 @@ class EmailTokens:
     async def redeem(
         self, db: AsyncSession, token: str, purpose: Purpose, *, bound_to: str = ""
     ) -> tuple[UUID, str] | None:
-        """Use a token up; returns whose it was and for which address, or None when it is not good."""
+        """Consume a token; return its user and address, or None when it is invalid."""
         good = self._is_valid(token, purpose, bound_to)
         # Their row first, as when a token is issued: else the two could wait for each other for ever.
         whose = select(EmailToken.user_id).where(*good).scalar_subquery()
@@ -136,5 +136,5 @@ class EmailTokens:
 
 
 def derive_peppers(peppers: Keys, use: str) -> Keys:
-    """Make peppers of its own for a use that has no variable."""
+    """Derive peppers for a use that has no variable of its own."""
     return tuple(SecretStr(keyed_hash(pepper, f"pepper: {use}").hex()) for pepper in peppers)

@@ -1,4 +1,4 @@
-"""Which passwords are refused: short ones, and those that anybody would try first. No rules on characters.
+"""The password policy: minimum length, no leaked or guessable passwords, no rules on characters.
 
 A password that is the only factor has at least 15 characters; 8 would do only beside a second factor. Leaked
 ones of that length (340,000, from SecLists) are known by a package: nobody is asked over the network.

@@ -1,4 +1,4 @@
-"""How often somebody may try: counted by where the request comes from, and by whom it is about.
+"""Rate limits, by the address of the client and by the account that a request names.
 
 All replicas count together. When Redis is away nobody gets in: unlimited guessing is worse than a pause.
 """
@@ -44,11 +44,11 @@ class RateLimits:
         await self.limits.take(f"auth:{use}:for:{hidden}", limit=limit, per=per)
 
     async def try_acquire_email(self, email_key: str) -> bool:
-        """Return whether a mailbox may get one more email; the answer does not show when it may not."""
+        """Return whether a mailbox may get one more email; the response must not depend on it."""
         return await self.try_acquire("mail", email_key)
 
     async def try_acquire(self, use: str, subject: str) -> bool:
-        """Count a use, and tell whether it is within the limit, where a refusal would tell too much."""
+        """Count a use; return whether it is within the limit, where an error would reveal too much."""
         try:
             await self.check_subject(use, subject)
         except RateLimited:

@@ -25,7 +25,7 @@ RANDOM_BYTES = 32
 
 @dataclass(frozen=True)
 class RefreshTokens:
-    """Makes tokens, and tells how long they last.
+    """Creates refresh tokens, and knows their lifetime.
 
     Within `grace` of its use a token gives the same client the same successor again; after `idle` without
     use, or `idle_of_factors` in sessions of more than one factor, it is void.
@@ -61,15 +61,15 @@ class RefreshTokens:
         return next((one for one in successors if stored_digest in self.digests(one)), successors[0])
 
     def digest(self, token: str) -> bytes:
-        """Return what a new token is to be found by."""
+        """Return the digest of a new token."""
         return self.digests(token)[0]
 
     def digests(self, token: str) -> list[bytes]:
-        """Return what a token may be found by."""
+        """Return the digests that a token can be stored under."""
         return [keyed_hash(pepper, "refresh token", token) for pepper in self.peppers]
 
     def idle_timeout(self, amr: Sequence[str]) -> timedelta:
-        """Return how long a session that was begun so may lie unused."""
+        """Return how long a session of these methods may be unused."""
         return min(self.idle, self.idle_of_factors) if "mfa" in amr else self.idle
 
     def expiry(self, session: Session, now: datetime) -> datetime:

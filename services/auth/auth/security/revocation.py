@@ -1,4 +1,4 @@
-"""Revoking access tokens before their time: every service refuses them, seconds after the transaction."""
+"""Revokes access tokens: every service rejects them within seconds after the transaction."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -22,7 +22,7 @@ PAGE = 1000
 
 
 class RevocationKind(StrEnum):
-    """What is revoked: a session, a token by its `jti`, or all that a person, client or tenant has by now."""
+    """What is revoked: a session, a token by its `jti`, or all of a subject, client or tenant until now."""
 
     SESSION = "session"
     TOKEN = "token"  # noqa: S105  # a word, not a token
@@ -82,7 +82,7 @@ class RevocationPublisher(LoopWorker):
         self._everything.hurry()
 
     async def step(self) -> float:
-        """Publish what is new, and now and then everything."""
+        """Publish what is new, and everything at intervals."""
         if self._everything.due():
             self._published = set()
             await self._publish_recent(REMEMBERED_SECONDS)
@@ -113,7 +113,7 @@ def kind_and_name(key: str) -> tuple[str, str]:
 
 
 async def purge(db: AsyncSession) -> None:
-    """Remove what no token is left for; the end of every session goes on to hold."""
+    """Delete revocations older than any token; the one of all sessions stays."""
     until = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, REMEMBERED_SECONDS)
     stale = (Revocation.revoked_at < until, Revocation.key != EVERY_SESSION)
     await db.execute(delete(Revocation).where(*stale))

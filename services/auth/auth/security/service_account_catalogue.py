@@ -1,4 +1,4 @@
-"""Which service accounts there are, and what each may have at most: a file that is read at the start.
+"""The catalogue of service accounts and their maximum rights: a file that is read at the start.
 
 accounts:
   nightly-export:
@@ -24,11 +24,11 @@ Audience = Annotated[str, Field(pattern="^[a-z][a-z0-9-]{0,63}$")]
 
 
 class InvalidCatalogue(Exception):
-    """The file is no catalogue; says what is wrong with it."""
+    """The catalogue is invalid; the message says why."""
 
 
 class Account(BaseModel):
-    """What an account may have at most. Only `global` lets it be for tenants that are not named."""
+    """The maximum rights of an account. Only a `global` one is for tenants that are not listed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,1 +1,1 @@
-"""Service accounts: machines of the operator's, vouched for by Vault, that get tokens by OAuth."""
+"""Service accounts: machines of the operator, approved by a signature of Vault, that get tokens by OAuth."""

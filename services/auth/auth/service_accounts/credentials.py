@@ -1,6 +1,6 @@
-"""The credentials of a tenant's service accounts: listed and revoked by the tenant's own admins alone.
+"""Lists and revokes the credentials of a tenant's service accounts, for its admins.
 
-Those of all tenants are nobody's to see here; taking their account out of the catalogue ends them.
+Those of all tenants are not listed; remove their account from the catalogue to end them.
 """
 
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What can go wrong with service accounts. Whoever hears more than 401 has proved to hold Vault's key."""
+"""Errors of service accounts. Only a payload that is signed by Vault's key gets more than 401."""
 
 from servicekit.errors import BadRequest, Forbidden, NotFound
 
@@ -6,25 +6,25 @@ from auth.errors import Challenged
 
 
 class InvalidIssuanceSignature(Challenged):
-    """One answer for another key, altered bytes, a retired version and what is no signature at all."""
+    """The signature is invalid; the answer does not say why."""
 
     default_detail = "Invalid signature: the payload is not signed by the service accounts' Transit key."
 
 
 class InvalidIssuance(BadRequest):
-    """What was signed is not a request for a service account."""
+    """The signed payload is malformed."""
 
     default_detail = "The signed payload is malformed."
 
 
 class InvalidIssuanceAudience(Challenged):
-    """The request was signed for somebody else, or by somebody else."""
+    """The signed payload has another issuer or audience."""
 
     default_detail = "The signed payload has the wrong issuer or audience."
 
 
 class IssuanceExpired(Challenged):
-    """The request is too old, too far ahead, or good for too long."""
+    """The signed payload is expired, not valid yet, or valid for too long."""
 
     default_detail = (
         "The signed payload has expired, is not valid yet, or is valid for more than five minutes."
@@ -32,7 +32,7 @@ class IssuanceExpired(Challenged):
 
 
 class IssuanceReplayed(Challenged):
-    """The request came before."""
+    """The signed payload was used before."""
 
     default_detail = "This payload has already been used. Sign a new one with a new nonce."
 
@@ -44,18 +44,18 @@ class ServiceAccountNotAllowed(Forbidden):
 
 
 class ScopeNotAllowed(Forbidden):
-    """The catalogue does not give the account all of these scopes."""
+    """The catalogue does not allow the account all of these scopes."""
 
     default_detail = "The service account may not have all of these scopes."
 
 
 class LifetimeNotAllowed(Forbidden):
-    """The catalogue lets the account's credentials live less long."""
+    """The lifetime exceeds the maximum of the account."""
 
     default_detail = "The lifetime exceeds what the service account allows."
 
 
 class ServiceCredentialNotFound(NotFound):
-    """The tenant has no such credential, or has it no longer."""
+    """The tenant has no such credential, or it was revoked."""
 
     default_detail = "Service credential not found."

@@ -1,4 +1,4 @@
-"""Issuing a credential: only for what Vault's key has signed, only once, and for just what was signed."""
+"""Issues a credential for a payload that Vault's key has signed, once, and with exactly the signed rights."""
 
 import base64
 import hashlib
@@ -70,7 +70,7 @@ async def verify_payload(
 
 
 def decode_payload(payload_b64: str) -> bytes:
-    """Read base64; raises InvalidIssuanceSignature, for nobody can have signed anything else."""
+    """Read base64; raises InvalidIssuanceSignature."""
     try:
         return base64.b64decode(payload_b64, validate=True)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The addresses of service accounts."""
+"""The routes of service accounts."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What goes over the wire about service accounts."""
+"""The schemas of service accounts."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -33,7 +33,7 @@ class PublicKey(BaseModel):
 
 
 class Payload(BaseModel):
-    """What is asked for; every member must be there but `jwk`. Times in epoch seconds."""
+    """The signed payload; all members but `jwk` are required. Times in epoch seconds."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 

@@ -1,4 +1,4 @@
-"""Telling a person of a sign-in that is unlike theirs: from a new device, or from too far to travel.
+"""Notifies a user of an anomalous sign-in: from a new device, or from too far to travel.
 
 It keeps nobody out. Where an address is can be told only roughly, and a VPN is anywhere; who has a second
 factor has proved it by then, wherever they are.
@@ -34,7 +34,7 @@ async def check_sign_in(  # noqa: PLR0913  # whose, and what of it is told
     *,
     is_known: bool,
 ) -> None:
-    """Audit a sign-in that is unlike the user's others, and notify them; never of the first one.
+    """Audit an anomalous sign-in and notify the user; never of the first one.
 
     A device that is known by its token is theirs: it may use a VPN, and is told of to the audit log alone.
     """
@@ -62,7 +62,7 @@ async def check_sign_in(  # noqa: PLR0913  # whose, and what of it is told
 async def impossible_travel_from(
     db: AsyncSession, services: AuthServices, user: User, seen: SessionMetadata
 ) -> SessionMetadata | None:
-    """Return the metadata of the last session if nobody can travel that far in the time since."""
+    """Return the metadata of the last session if it is too far away for the time since."""
     if seen.spot is None:
         return None
     query = select(Session).where(Session.user_id == user.id).order_by(Session.created_at.desc()).limit(1)
@@ -75,7 +75,7 @@ async def impossible_travel_from(
 
 
 def is_impossible(one: Location, other: Location, time: timedelta) -> bool:
-    """Return whether two places are surely farther apart than anybody gets in the time."""
+    """Return whether two places are certainly too far apart for the time between."""
     hours = max(time / timedelta(hours=1), 0)
     return distance_km(one, other) - one.radius - other.radius > SLACK_KM + MAX_SPEED_KMH * hours
 

@@ -1,7 +1,7 @@
 """Devices that a user has signed in from before: known by a token that they store, or by their network.
 
 A device's token opens nothing. It keeps strangers' failures from locking its owner out, and a sign-in without
-one from a new place is told to the owner.
+one from a new place is emailed to the owner.
 """
 
 import hmac

@@ -1,4 +1,4 @@
-"""What a session's owner is shown of where it came from: sealed, each for its own session alone."""
+"""The metadata of a session that its owner sees, encrypted for that session."""
 
 import logging
 from typing import Any
@@ -21,7 +21,7 @@ MAX_NAME = 64
 
 
 class SessionMetadata(BaseModel):
-    """A device, and about where it was when the session began; `spot` is never shown."""
+    """A device, and its approximate place when the session began; `spot` is not shown."""
 
     device: str
     address: str | None = None
@@ -55,7 +55,7 @@ def device_name(user_agent: str | None) -> str:
 
 
 def encrypt_for(settings: Settings, session_id: UUID, described: SessionMetadata) -> str:
-    """Seal a description for its session; begins with the id of the key."""
+    """Encrypt metadata for its session; the result begins with the id of the key."""
     key = settings.auth_session_encryption_key.current
     return (
         f"{key_id(key)}:{encrypt(key, described.model_dump_json(), context=encryption_context(session_id))}"
@@ -63,7 +63,7 @@ def encrypt_for(settings: Settings, session_id: UUID, described: SessionMetadata
 
 
 def decrypt_for(settings: Settings, session_id: UUID, stored: str | None) -> SessionMetadata:
-    """Open what was sealed for a session; what cannot be opened is an unknown device."""
+    """Decrypt the metadata of a session; if that fails, return an unknown device."""
     used, _, text = (stored or "").partition(":")
     for key in settings.session_keys:
         if key_id(key) == used:

@@ -1,4 +1,4 @@
-"""Ending the sessions of one person, of a tenant, or of everybody, as an operator of this installation.
+"""Ends the sessions of a user, of a tenant, or of everybody, for operators.
 
 Every service refuses their access tokens within five seconds, and open streams close. API keys and service
 accounts are not sessions and go on working.

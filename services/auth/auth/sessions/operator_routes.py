@@ -1,4 +1,4 @@
-"""The address where operators end sessions."""
+"""The route by which operators end sessions."""
 
 from typing import Annotated
 

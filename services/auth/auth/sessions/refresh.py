@@ -1,4 +1,4 @@
-"""Exchanging refresh tokens: each is good once, and a copy that is used gives itself away."""
+"""Exchanges refresh tokens: each is single-use, so that the use of a copy is detected."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -42,7 +42,7 @@ async def refresh(services: AuthServices, token: str, device: str | None = None)
 
 
 def client_digests(services: AuthServices, device: str | None) -> list[bytes]:
-    """Return what a client is known by: what it calls itself, and its device's token if it sends one.
+    """Return the digests that identify a client: of its user agent, and of its device token if it sends one.
 
     By any of the digests it may have been written down; the first is for now. Not by its address: where an
     answer is lost, that is often because the network changes.
@@ -56,7 +56,7 @@ def client_digests(services: AuthServices, device: str | None) -> list[bytes]:
 async def exchange(
     db: AsyncSession, services: AuthServices, token: str, client: list[bytes]
 ) -> TokenResponse | Challenged:
-    """Use a token up, or give its successor again to the client that asks a second time within the grace."""
+    """Consume a token, or return its successor again to the same client within the grace period."""
     digests = services.refresh_tokens.digests(token)
     used = await consume(db, digests, client)
     again = None if used else await replay_within_grace(db, digests, client, services.refresh_tokens.grace)
@@ -82,7 +82,7 @@ async def exchange(
 
 
 async def consume(db: AsyncSession, digests: list[bytes], client: list[bytes]) -> Row[UUID, int] | None:
-    """Use a token up, in one statement: of many at once, exactly one finds it unused."""
+    """Consume a token in one statement: of concurrent calls exactly one succeeds."""
     used = await db.execute(
         update(RefreshToken)
         .where(
@@ -98,7 +98,7 @@ async def consume(db: AsyncSession, digests: list[bytes], client: list[bytes]) -
 async def replay_within_grace(
     db: AsyncSession, digests: list[bytes], client: list[bytes], grace: timedelta
 ) -> Row[UUID, int, datetime, bytes] | None:
-    """Find what followed a token that this client used a moment ago, unless it was used in turn."""
+    """Return the successor of a token that this client has just used, unless that was used as well."""
     used = aliased(RefreshToken)
     rows = await db.execute(
         select(RefreshToken.session_id, RefreshToken.generation, RefreshToken.expires_at, RefreshToken.digest)
@@ -150,6 +150,6 @@ async def report_reuse(db: AsyncSession, services: AuthServices, session_id: UUI
 
 
 def count(result: str, refusal: Challenged) -> Challenged:
-    """Count a refusal."""
+    """Count a rejected token."""
     REFRESHES.labels(result).inc()
     return refusal

@@ -30,7 +30,7 @@ async def continue_session(request: schemas.RefreshRequest, services: Services) 
 
 @router.post("/logout", status_code=status.HTTP_204_NO_CONTENT, dependencies=[public])
 async def end_session(request: schemas.LogoutRequest, services: Services, db: Db) -> None:
-    """End a session, known by its refresh token; also when it is over already."""
+    """End the session of a refresh token; succeed if it has ended already."""
     await sessions.sign_out(db, services, request.refresh_token.get_secret_value())
 
 
@@ -46,13 +46,13 @@ async def end_all_sessions(
 async def end_other_sessions(
     caller: Annotated[Principal, sensitive(SensitiveAction.END_OTHER_SESSIONS)], db: Db
 ) -> None:
-    """End all of one's sessions but this one; needs a recent proof."""
+    """End all of one's sessions but the current one; needs a recent proof."""
     await sessions.sign_out_others(db, caller)
 
 
 @router.get("/sessions")
 async def list_sessions(caller: Caller, db: Db, services: Services) -> wire.Page[schemas.OwnSession]:
-    """List one's own sessions that go on, the last used first; there is one page of them."""
+    """List one's live sessions, the last used first, in one page."""
     return wire.Page(items=await sessions.list_own(db, services, caller))
 
 

@@ -1,4 +1,4 @@
-"""What goes over the wire about ending sessions as an operator."""
+"""The schemas of sessions that operators end."""
 
 from typing import Literal, Self
 from uuid import UUID
@@ -23,6 +23,6 @@ class SessionsToEnd(RequestModel):
 
 
 class SessionsEnded(BaseModel):
-    """How many sessions were going on, and are not any more."""
+    """How many sessions were ended."""
 
     ended: int

@@ -1,4 +1,4 @@
-"""Sessions: how they begin, what a client gets of them, and how they end."""
+"""Sessions: begin, issue tokens, list and end them."""
 
 import os
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ async def begin(  # noqa: PLR0913  # what a session follows from
     after: Session | None = None,
     authenticated_at: datetime | None = None,
 ) -> TokenResponse:
-    """Begin a session, with an id and a chain of refresh tokens of its own; `amr` is how (RFC 8176).
+    """Begin a session with a chain of refresh tokens; `amr` lists the methods (RFC 8176).
 
     `device` is the token that an earlier session on the same device was given. One that comes `after` another
     is on the same device and ends when that would have ended; without a proof of its own it keeps its time of
@@ -105,7 +105,7 @@ def new_session(
 
 
 async def evict_oldest(db: AsyncSession, services: AuthServices, user: User) -> None:
-    """End the oldest sessions of a person who is about to have too many."""
+    """End a user's oldest sessions, to make room for a new one."""
     # Held until the new one is there: many sign-ins at once are counted one after the other.
     await db.execute(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
     max_others = services.settings.auth_sessions_per_person - 1
@@ -169,7 +169,7 @@ def lacks_required_factor(access: Access, session: Session) -> bool:
 
 
 def device_token(services: AuthServices, session: Session) -> str | None:
-    """Return what the device of a session will be known by; sessions of an older kind have none."""
+    """Return the token of a session's device; sessions of an older version have none."""
     if session.device_id is None:
         return None
     return devices.create_token(
@@ -180,7 +180,7 @@ def device_token(services: AuthServices, session: Session) -> str | None:
 async def end(
     db: AsyncSession, reason: EndReason, *which: ColumnElement[bool], actor: str | None = None
 ) -> Sequence[UUID]:
-    """End the sessions that are still going on, and with them their access tokens; returns their ids."""
+    """End live sessions and revoke their access tokens; return their ids."""
     result = await db.execute(
         update(Session)
         .where(IS_LIVE, *which)
@@ -204,7 +204,7 @@ async def end(
 
 
 async def sign_out(db: AsyncSession, services: AuthServices, token: str) -> None:
-    """End the session that a refresh token belongs to; none is just as well (RFC 7009 section 2.2)."""
+    """End the session of a refresh token; succeed if there is none (RFC 7009 section 2.2)."""
     digests = services.refresh_tokens.digests(token)
     own = select(RefreshToken.session_id).where(RefreshToken.digest.in_(digests))
     await end(db, EndReason.LOGOUT, Session.id.in_(own))
@@ -218,21 +218,21 @@ async def sign_out_everywhere(db: AsyncSession, caller: Principal) -> None:
 
 
 async def sign_out_others(db: AsyncSession, caller: Principal) -> None:
-    """End all sessions of a person but the one that asks."""
+    """End all sessions of a user but the caller's."""
     await users.lock_user(db, users.user_id_of(caller))
     own = (Session.user_id == users.user_id_of(caller), Session.id != UUID(caller.session_id))
     await end(db, EndReason.REVOKED, *own, actor=caller.subject)
 
 
 async def end_one(db: AsyncSession, caller: Principal, session_id: UUID) -> None:
-    """End a session of one's own; raises SessionNotFound."""
+    """End one of the caller's sessions; raises SessionNotFound."""
     own = (Session.user_id == users.user_id_of(caller), Session.id == session_id)
     if not await end(db, EndReason.REVOKED, *own, actor=caller.subject):
         raise SessionNotFound
 
 
 async def list_own(db: AsyncSession, services: AuthServices, caller: Principal) -> list[OwnSession]:
-    """List the sessions of a person that can go on, the last used first; as many as one may have."""
+    """List a user's live sessions, the last used first, up to the maximum per person."""
     now, rest = datetime.now(UTC), services.refresh_tokens.idle_timeout
     query = select(Session).where(Session.user_id == users.user_id_of(caller), IS_LIVE)
     live = await db.scalars(query.order_by(Session.last_seen_at.desc(), Session.id))

@@ -1,4 +1,4 @@
-"""Proving once more who one is, before what is sensitive (RFC 9470).
+"""Step-up authentication before sensitive actions (RFC 9470).
 
 Which actions ask for it is in `sensitive_actions`. They answer 401 `insufficient_user_authentication` to a
 session that was proved too long ago, or without the second factor that the account has; the client calls
@@ -56,7 +56,7 @@ async def require_recent_auth(
 
 
 def parse_session_id(session_id: str | None) -> UUID | None:
-    """Read a session's id; None if it is not one of ours."""
+    """Read a session's id; return None if it is malformed."""
     try:
         return UUID(session_id or "")
     except ValueError:
@@ -104,7 +104,7 @@ async def step_up(services: AuthServices, caller: Principal, proof: StepUp) -> T
 async def exchange_session(
     db: AsyncSession, services: AuthServices, caller: Principal, proof: StepUp, code: RecoveryCode | None
 ) -> TokenResponse:
-    """Use the proof up, and exchange the session; it lives no longer than the one before would have."""
+    """Consume the proof, and exchange the session for one with the same end."""
     # Of several proofs at once, the first ends the session.
     await users.lock_user(db, users.user_id_of(caller))
     session = await current_session(db, caller)
@@ -136,7 +136,7 @@ async def exchange_session(
 
 
 async def consume_challenge(db: AsyncSession, services: AuthServices, session: Session, proof: StepUp) -> str:
-    """Use up the challenge that a passkey has signed; nothing else has one. Raises InvalidChallenge."""
+    """Consume the challenge that a passkey has signed. Raises InvalidChallenge."""
     if not proof.passkey:
         return ""
     if not proof.challenge:

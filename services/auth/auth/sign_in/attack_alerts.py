@@ -1,4 +1,4 @@
-"""Telling those who run this installation that somebody attacks many accounts."""
+"""Notifies the operators of attacks on many accounts."""
 
 import logging
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Signing in by a link in a mail: good once, for ten minutes, in the browser that asked for it.
+"""Sign in by a link in an email: single-use, for ten minutes, in the browser that requested it.
 
-It stands for the password and never for a second factor: a mailbox is one more thing that a password opens.
+It replaces the password, never the second factor.
 """
 
 import secrets

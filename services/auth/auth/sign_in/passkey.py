@@ -1,4 +1,4 @@
-"""Signing in with a passkey and nothing else: the device is one factor, and what unlocks it the other."""
+"""Sign in with a passkey alone: the device is one factor, what unlocks it the other."""
 
 from auth.audit import Action, record
 from auth.factors import attempts, challenges, passkeys
@@ -20,7 +20,7 @@ async def begin(services: AuthServices) -> tuple[str, passkeys.Options]:
 async def sign_in(services: AuthServices, request: PasskeySignIn) -> TokenResponse:
     """Begin a session; raises InvalidChallenge or InvalidFactor, the same whatever is not right.
 
-    It cannot be guessed at, so it is also the way in while the account's other factors are blocked.
+    It cannot be guessed, so it is accepted while the account's other factors are blocked.
     """
     token = request.challenge.get_secret_value()
     # On its own: the challenge is used up whatever comes of it.

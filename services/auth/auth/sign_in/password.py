@@ -28,7 +28,7 @@ SIGN_INS = Counter("auth_sign_ins_total", "Attempts to sign in.", ["result"])
 
 
 class FailureReason(StrEnum):
-    """Why somebody was not let in: for the audit log, never for the answer."""
+    """Why a sign-in failed: for the audit log, never for the response."""
 
     UNKNOWN_ACCOUNT = "unknown_account"
     WRONG_PASSWORD = "wrong_password"  # noqa: S105  # a word, not a password
@@ -150,7 +150,7 @@ async def reject(
 
 
 async def rehash_if_outdated(services: AuthServices, user: User, password: str) -> str | None:
-    """Hash a password anew when the kept hash is of an older kind; now is the only time that we know it."""
+    """Rehash a password whose stored hash has older parameters, while the password is known."""
     if user.password_hash and services.passwords.is_outdated(user.password_hash):
         return await services.passwords.hash(password)
     return None

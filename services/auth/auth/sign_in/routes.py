@@ -39,11 +39,11 @@ async def sign_in_with_passkey(request: wire.PasskeySignIn, services: Services) 
     "/magic-link", status_code=status.HTTP_202_ACCEPTED, dependencies=[public, rate_limited("magic-link")]
 )
 async def send_magic_link(request: wire.MagicLinkRequest, services: Services) -> wire.MagicLinkSent:
-    """Send a link to sign in with, where that is turned on."""
+    """Send a sign-in link, where that is enabled."""
     return wire.MagicLinkSent(binding=await magic_link.send(services, request.email))
 
 
 @router.post("/magic-link/verify", dependencies=[public, rate_limited("magic-link/verify")])
 async def sign_in_with_magic_link(link: wire.MagicLink, services: Services) -> schemas.TokenResponse:
-    """Sign in with the token of a link. No GET does: scanners of mail follow links."""
+    """Sign in with the token of a link. Not by GET: mail scanners follow links."""
     return await magic_link.verify(services, link)

@@ -1,4 +1,4 @@
-"""Access tokens (RFC 9068): what they say, and how they are signed. Nobody's name or address is in them."""
+"""Access tokens (RFC 9068): their claims, and how they are signed. They contain no name and no address."""
 
 import time
 from collections.abc import Callable, Collection
@@ -22,7 +22,7 @@ FIRST_PARTY_CLIENT = "acme-web"
 
 @dataclass(frozen=True)
 class IssuedAccessToken:
-    """A token as handed out."""
+    """A token in its serialized form."""
 
     token: str
     kid: str
@@ -34,7 +34,7 @@ class IssuedAccessToken:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineClient:
-    """A machine, and what it may do where; role and tenant go together. `until` is when it must end."""
+    """A machine and its rights; role and tenant go together. `until` is the latest expiry of its tokens."""
 
     client_id: str
     audience: str
@@ -57,12 +57,12 @@ class AccessTokens:
 
     @classmethod
     def from_settings(cls, settings: Settings, keys: SigningKeys, vault: Vault) -> Self:
-        """Build from the settings; `vault` is asked for signatures where it keeps the keys."""
+        """Build from the settings; `vault` signs with the keys that it keeps."""
         lifetime = timedelta(minutes=settings.access_token_expire_minutes)
         return cls(keys, vault, settings.auth_issuer, settings.auth_audience, lifetime)
 
     async def for_user(self, user: User, session: Session, role: Role | None) -> IssuedAccessToken:
-        """Issue a token for a session, with all that the role may do; without a role, for no tenant."""
+        """Issue a token for a session with all scopes of the role; without a role, for no tenant."""
         tenant = {"tenant_id": str(session.tenant_id), "role": role.value} if role else {}
         return await self._sign(
             sorted(scopes_for(role)) if role else [],
@@ -81,7 +81,7 @@ class AccessTokens:
         )
 
     async def for_service(self, client_id: str, audience: str, scopes: Collection[str]) -> IssuedAccessToken:
-        """Issue a token with which one service calls one other; for whom, it says with each call."""
+        """Issue a token with which one service calls one other; each call names on whose behalf."""
         machine: dict[str, JsonValue] = {"sub": f"service:{client_id}", "client_id": client_id}
         return await self._sign(sorted(scopes), {**machine, "aud": audience})
 

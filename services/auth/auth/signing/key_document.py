@@ -14,7 +14,7 @@ VERSION = 1
 
 
 class InvalidKeyDocument(Exception):
-    """What is stored does not hold signing keys; never quotes it."""
+    """The stored document is not a valid key ring; the message does not quote it."""
 
 
 def loads(text: bytes, sealing: Sequence[SecretStr], *, sealed_only: bool = False) -> KeyRing:

@@ -1,4 +1,4 @@
-"""The signing keys in a file: readable by us alone, replaced whole, changed by one process at a time."""
+"""The signing keys in a file: private to its owner, replaced atomically, changed by one process at a time."""
 
 import asyncio
 import fcntl

@@ -1,4 +1,4 @@
-"""Signing keys and their lives: published first, signing later, and published on while their tokens live.
+"""Signing keys and their states: published first, then signing, then published until their tokens expire.
 
 Nothing switches a key over: each has a time from which it signs, and what follows from that is worked out at
 every look. So all replicas change keys at the same moment, and none needs to be told.
@@ -23,7 +23,7 @@ from auth.configuration.signing import Overlap
 
 
 class State(Enum):
-    """Where a key is in its life."""
+    """The state of a key."""
 
     NEXT = "next"
     ACTIVE = "active"
@@ -37,7 +37,7 @@ VAULT_KEY_FORMAT = re.compile(r"vault:([A-Za-z0-9_.-]{1,128}):([1-9][0-9]{0,8})"
 
 @dataclass(frozen=True)
 class VaultKey:
-    """The private part of a key that Vault keeps and never gives: which key of Transit, in which version."""
+    """The location of a private key in Vault: a Transit key and its version."""
 
     name: str
     version: int
@@ -120,7 +120,7 @@ class NoActiveKey(Exception):
 
 
 class RotationPending(Exception):
-    """A new key is already on its way."""
+    """A new key is published and does not sign yet."""
 
 
 class KeyNotFound(Exception):
@@ -134,13 +134,13 @@ class KeyRing:
     keys: tuple[SigningKey, ...] = ()
 
     def states(self, now: float, overlap: Overlap) -> dict[SigningKey, State]:
-        """Return where every key is in its life at a moment."""
+        """Return the state of every key at a time."""
         lag = overlap.retire_lag.total_seconds()
         replaced = {old: new.active_from for old, new in pairwise(self.keys)}
         return {key: state_of(key.active_from, replaced.get(key), lag, now) for key in self.keys}
 
     def active(self, now: float) -> SigningKey:
-        """Return the key that signs at a moment; raises NoActiveKey when there is none at all."""
+        """Return the key that signs at a time; raises NoActiveKey without keys."""
         if not self.keys:
             raise NoActiveKey
         # Before the first: only to a clock that is behind the one of whoever made that key.
@@ -155,7 +155,7 @@ class KeyRing:
         return next((key for key in self.keys if key.kid == kid), None)
 
     def rotate(self, now: float, overlap: Overlap, make: MakePrivatePart, *, at_once: bool = False) -> Self:
-        """Add a key, to sign once everybody can have it; drop the retired. Raises RotationPending."""
+        """Add a key that signs after the publish lead; drop retired ones. Raises RotationPending."""
         if State.NEXT in self.states(now, overlap).values():
             raise RotationPending
         lead = 0 if at_once or not self.keys else overlap.publish_lead.total_seconds()

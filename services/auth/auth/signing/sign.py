@@ -1,4 +1,4 @@
-"""Signing an access token: with a private key of our own, or by Vault, which keeps its own to itself."""
+"""Sign access tokens with a private key of our own, or in Vault."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The keys that tokens are signed with, as a running service has them: from a store that all replicas share.
+"""The signing keys of a running service, read from a store that all replicas share.
 
 Of a key that Vault keeps, the store says when it signs and where it is: see docs/decisions/0012.
 """
@@ -37,7 +37,7 @@ UNREADABLE = (NoKeysStored, InvalidKeyDocument, OSError, SQLAlchemyError)
 
 @dataclass(frozen=True)
 class KeyFactory:
-    """How new keys come to be: the first one ever, when a service starts, and each that an operator wants."""
+    """Creates keys: the first one when a service starts, and each of a rotation."""
 
     first: MakePrivatePart = Ed25519PrivateKey.generate
     another: MakePrivatePart = Ed25519PrivateKey.generate
@@ -89,7 +89,7 @@ class SigningKeys:
         return cls(create_store(settings), settings.overlap, making=KeyFactory.from_settings(settings))
 
     async def start(self) -> None:
-        """See to the first key if nothing is stored yet; raises KeyCreationFailed when there can be none."""
+        """Create the first key if none is stored; raises KeyCreationFailed."""
         await self._store.change(self._bootstrap)
         await self._ring()
 
@@ -123,7 +123,7 @@ class SigningKeys:
         ).encode()
 
     async def read(self) -> KeyRing:
-        """Return what is stored now, if anything is; raises InvalidKeyDocument."""
+        """Return the stored keys, if there are any; raises InvalidKeyDocument."""
         try:
             return (await self._store.read()).ring
         except NoKeysStored:
@@ -160,7 +160,7 @@ class SigningKeys:
         return (ring or KeyRing()).rotate(self._clock(), self._overlap, make, at_once=at_once)
 
     async def _ring(self, *, fresh: bool = False) -> KeyRing:
-        """Return what is stored, looked at seldom; when it cannot be read, what was read last."""
+        """Return the stored keys, cached; when they cannot be read, the last ones."""
         now = self._ticks()
         if (
             fresh

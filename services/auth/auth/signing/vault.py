@@ -1,4 +1,4 @@
-"""Vault's Transit engine: it verifies what vouches for service accounts, and may sign access tokens.
+"""Vault's Transit engine: verifies signatures for service accounts, and may sign access tokens.
 
 Errors name whose fault they are: `VaultRequestRejected` is about the request, `VaultUnavailable` is
 about Vault, our token or its policy.
@@ -35,11 +35,11 @@ SHORTEST_RENEWAL, LONGEST_RENEWAL = 60.0, 43_200.0
 
 
 class VaultUnavailable(Unavailable):
-    """Vault does not answer, or not to us; nothing is issued without it."""
+    """Vault does not answer, or rejects our token."""
 
 
 class VaultRequestRejected(Exception):
-    """Vault says that what was asked makes no sense; quotes its words."""
+    """Vault rejected the request; the message quotes its answer."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ class Vault:
 
     @classmethod
     def for_signing(cls, settings: Settings, http: HttpPool) -> Self:
-        """Build one that is asked while a transaction is open, and so answers soon or not at all."""
+        """Build a client with short timeouts, for calls while a transaction is open."""
         # Half of the connections to the database, at most, wait for Vault; the rest is for everybody else.
         timeouts = replace(SIGNING, max_concurrent=settings.database_pool_size)
         return cls(http, settings.vault_addr, settings.current_vault_token, timeouts=timeouts)
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is a Vault to ask."""
+        """Whether Vault is configured."""
         self._token = self._token or self._token_now()
         return bool(self._address and self._token)
 
@@ -150,7 +150,7 @@ class Vault:
         return result if isinstance(result, dict) else {}
 
     def _may_ask(self) -> bool:
-        """Return whether Vault is to be asked; after a pause, one may, and the others when that went well."""
+        """Return whether Vault may be called; after a pause one call tries, the others once it succeeded."""
         if self._failures < FAILURES:
             return True
         if self._clock() < self._closed_until:
@@ -160,7 +160,7 @@ class Vault:
 
     @asynccontextmanager
     async def _with_room(self) -> AsyncIterator[None]:
-        """Be one of the few who ask at once; raises VaultUnavailable when there are too many for too long."""
+        """Limit concurrent calls; raises VaultUnavailable when there is no room in time."""
         try:
             async with asyncio.timeout(self._timeouts.queue):
                 await self._room.acquire()
@@ -242,7 +242,7 @@ def errors_of(response: HttpResponse) -> str:
 
 
 class VaultTokenRenewal(LoopWorker):
-    """Renews our token for Vault when a third of its life is left."""
+    """Renews our token for Vault when a third of its lifetime is left."""
 
     def __init__(self, vault: Vault) -> None:
         super().__init__("vault-token")
@@ -252,7 +252,7 @@ class VaultTokenRenewal(LoopWorker):
         """Begin at once."""
 
     def healthy(self) -> bool:
-        """Be no reason to leave this replica alone: nearly all of its work needs no Vault."""
+        """Return True: without Vault the replica still does nearly all of its work."""
         return True
 
     async def step(self) -> float:

@@ -1,4 +1,4 @@
-"""Making keys in Vault's Transit engine, and reading their public parts: the operator's side, with `hvac`.
+"""Creates keys in Vault's Transit engine and reads their public parts, for operators, with `hvac`.
 
 It blocks, and is called from a thread or a command, seldom. Tokens
 are signed through `signing.vault`, which waits without blocking.
@@ -25,7 +25,7 @@ MAX_SECONDS = 5.0
 
 
 class KeyCreationFailed(Exception):
-    """Vault has made no key, or has none that we would use; the message is for the operator."""
+    """Vault created no key, or its key cannot be used; the message is for the operator."""
 
 
 class TransitKeys:
@@ -106,7 +106,7 @@ def retry(call: Callable[[], Any]) -> Any:
 
 
 def should_retry(error: Exception) -> bool:
-    """Return whether Vault has faltered, and not refused."""
+    """Return whether an error of Vault is temporary."""
     refused = isinstance(error, Forbidden | InvalidPath | hvac.exceptions.InvalidRequest)
     return isinstance(error, VaultError | OSError) and not refused
 

@@ -1,1 +1,1 @@
-"""Tenants: what becomes of them, who belongs to them as what, and how people get in."""
+"""Tenants: their life cycle, members, settings and invites."""

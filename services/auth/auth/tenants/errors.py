@@ -1,4 +1,4 @@
-"""What can go wrong with tenants, named as clients read it."""
+"""Errors of tenants, named as clients read them."""
 
 from http import HTTPStatus
 
@@ -6,13 +6,13 @@ from servicekit.errors import BadRequest, Conflict, Forbidden, NotFound, Service
 
 
 class MemberNotFound(NotFound):
-    """Nobody of this id belongs to the tenant."""
+    """The tenant has no such member."""
 
     default_detail = "Member not found."
 
 
 class OwnFactorResetNotAllowed(Forbidden):
-    """Nobody resets their own factors: the proof that removes one is one of them."""
+    """Nobody resets their own factors; remove them with a proof of one of them."""
 
     default_detail = (
         "You cannot reset your own second factors. Remove them one by one, or ask another administrator."
@@ -20,13 +20,13 @@ class OwnFactorResetNotAllowed(Forbidden):
 
 
 class OwnSecondFactorMissing(Conflict):
-    """Whoever requires a second factor of others has one: else the next refresh would lock them out."""
+    """Who requires second factors must have one, or the next refresh would lock them out."""
 
     default_detail = "Set up a second factor for your own account before you require it of all members."
 
 
 class MemberOfOtherTenants(Conflict):
-    """The account opens other tenants, too, so no single one of them says how it is protected."""
+    """The account belongs to other tenants, too, so a single one cannot reset its factors."""
 
     default_detail = (
         "This member also belongs to other tenants, so no single tenant may reset their second factors."
@@ -41,7 +41,7 @@ class InviteNotFound(NotFound):
 
 
 class LastOwner(Conflict):
-    """A tenant is never without an owner."""
+    """The change would leave the tenant without an owner."""
 
     default_detail = "This is the last owner of the tenant. Make another member an owner first."
 
@@ -59,7 +59,7 @@ class TenantNotActive(Conflict):
 
 
 class TenantSuspendedByOperator(Forbidden):
-    """What an operator has suspended, no owner takes up again."""
+    """An owner cannot reactivate a tenant that an operator has suspended."""
 
     default_detail = "The tenant was suspended by the operators of this installation. Contact them."
 
@@ -72,19 +72,19 @@ class SettingsChanged(ServiceError):
 
     @classmethod
     def code(cls) -> str:
-        """Return the one word for this in every service."""
+        """Return the code that all services use for this."""
         return "precondition_failed"
 
 
 class PreconditionRequired(ServiceError):
-    """Settings are replaced only by who says which ones (RFC 6585 section 3)."""
+    """If-Match is missing: it must name the settings to replace (RFC 6585 section 3)."""
 
     status = HTTPStatus.PRECONDITION_REQUIRED
     default_detail = "Send the ETag of the settings that you have read in an If-Match header."
 
 
 class InvalidInvite(BadRequest):
-    """The invite is unknown, used, revoked, expired, or for another address; which is not said."""
+    """The invite is unknown, used, revoked, expired, or for another address; it does not say which."""
 
     default_detail = "This invitation is invalid or has expired. Ask for a new one."
 
@@ -96,18 +96,18 @@ class AlreadyMember(Conflict):
 
 
 class InviteEmailMissing(Conflict):
-    """An open invite goes to nobody by mail; its link is handed on by who made it."""
+    """An open invite has no address, so it cannot be sent by email."""
 
     default_detail = "This invite is not for an email address, so it cannot be sent again. Create a new one."
 
 
 class InviteExpired(Conflict):
-    """The invite is used up, revoked, or too old."""
+    """The invite is used, revoked, or expired."""
 
     default_detail = "This invite has been used, revoked or has expired. Create a new one."
 
 
 class InviteDomainNotAllowed(Unprocessable):
-    """The tenant's settings name the domains that may be invited."""
+    """The tenant's settings do not allow the domain of the address."""
 
     default_detail = "The tenant's settings do not allow this email domain."

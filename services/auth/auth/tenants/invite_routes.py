@@ -29,7 +29,7 @@ async def invite(
     services: Services,
     db: Db,
 ) -> schemas.CreatedInvite:
-    """Invite an address by mail; or, without one, make a link that several may use."""
+    """Invite an address by email; or, without one, create a link that several people may use."""
     return await invites.create(db, services, caller, request)
 
 
@@ -37,7 +37,7 @@ async def invite(
 async def tenant_invites(
     caller: MemberManager, db: Db, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.Invite]:
-    """List the invites of the tenant: who invited whom, and what came of it."""
+    """List the invites of the tenant, with their inviters and status."""
     items, next_cursor = await invites.list_invites(db, caller, limit, cursor)
     return Page(items=items, next_cursor=next_cursor)
 

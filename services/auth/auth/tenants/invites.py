@@ -1,4 +1,4 @@
-"""Invites: made by members, good only as long as who made them might still let somebody in as that."""
+"""Invites, valid only as long as the inviter may still grant the role."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -58,7 +58,7 @@ async def create(
 
 
 async def check_rate_limits(services: AuthServices, caller: Principal, email_key: str | None) -> None:
-    """Count an invite of a tenant, and a mail to a mailbox, while nothing is held; raises RateLimited."""
+    """Count an invite of a tenant and an email to an address, without locks; raises RateLimited."""
     await services.rates.check_subject("invites", str(caller.tenant_id))
     if email_key:
         await services.rates.check_subject("invites/mail", email_key)
@@ -205,7 +205,7 @@ def join(db: AsyncSession, invite: Invite, user: User) -> None:
 
 
 async def redeem(db: AsyncSession, services: AuthServices, token: str, email_key: str) -> Invite:
-    """Use an invite once for an address; its tenant is held. Raises InvalidInvite for every reason."""
+    """Use an invite once for an address, with its tenant locked. Raises InvalidInvite for every reason."""
     invite = await get_valid(db, services, token, email_key)
     invite.uses += 1
     return invite
@@ -244,7 +244,7 @@ async def is_still_authorized(
 
 
 def status_of(invite: Invite) -> InviteStatus:
-    """Return what has become of an invite."""
+    """Return the status of an invite."""
     if invite.revoked_at:
         return "revoked"
     if invite.uses >= invite.max_uses:

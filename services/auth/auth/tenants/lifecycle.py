@@ -1,4 +1,4 @@
-"""What becomes of a tenant: made, renamed, suspended, taken up again, deleted, and at last removed."""
+"""The life cycle of a tenant: create, rename, suspend, reactivate, delete, and purge."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -81,13 +81,13 @@ async def change_slug(db: AsyncSession, tenant: Tenant, slug: str) -> None:
 
 
 async def suspend_own(db: AsyncSession, caller: Principal) -> None:
-    """Close the caller's tenant to everybody, until an owner or an operator takes it up again."""
+    """Suspend the caller's tenant, until an owner or an operator reactivates it."""
     tenant, _ = await authorize(db, caller, SensitiveAction.SUSPEND_TENANT)
     await suspend(db, tenant, actor=caller.subject)
 
 
 async def suspend(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
-    """Suspend a tenant that is held; raises TenantNotActive."""
+    """Suspend a locked tenant; raises TenantNotActive."""
     if tenant.status is TenantStatus.DELETED:
         raise TenantNotActive
     by_operator = actor == OPERATOR
@@ -113,7 +113,7 @@ async def revoke_access(db: AsyncSession, tenant: Tenant) -> None:
 async def reactivate_own(db: AsyncSession, caller: Principal, tenant_id: UUID) -> schemas.OwnTenant:
     """Reactivate a tenant that the caller owns, whatever tenant their token is for.
 
-    Nobody has a token of a suspended tenant. Raises TenantNotFound or TenantSuspendedByOperator.
+    No token is valid for a suspended tenant. Raises TenantNotFound or TenantSuspendedByOperator.
     """
     tenant = await lock_tenant(db, tenant_id)
     if tenant is None or await get_role(db, tenant.id, users.user_id_of(caller)) is not Role.OWNER:
@@ -140,13 +140,13 @@ async def reactivate(db: AsyncSession, tenant: Tenant, *, actor: str) -> None:
 
 
 async def delete_own(db: AsyncSession, services: AuthServices, caller: Principal) -> None:
-    """Delete the caller's tenant: at once for everybody, for good after AUTH_TENANT_PURGE_DAYS."""
+    """Delete the caller's tenant: end all access, and purge it after AUTH_TENANT_PURGE_DAYS."""
     tenant, _ = await authorize(db, caller, SensitiveAction.DELETE_TENANT)
     await delete_tenant(db, services, tenant, actor=caller.subject)
 
 
 async def delete_tenant(db: AsyncSession, services: AuthServices, tenant: Tenant, *, actor: str) -> None:
-    """Delete a tenant that is held."""
+    """Delete a locked tenant."""
     tenant.status = TenantStatus.DELETED
     tenant.slug = f"deleted-{tenant.id.hex}"
     tenant.purge_after = datetime.now(UTC) + timedelta(days=services.settings.auth_tenant_purge_days)
@@ -161,7 +161,7 @@ async def delete_tenant(db: AsyncSession, services: AuthServices, tenant: Tenant
 
 
 async def purge(db: AsyncSession) -> None:
-    """Remove for good what was deleted, or is over, long enough ago."""
+    """Purge deleted tenants, old invites and sign-up requests."""
     old = func.now() - RETENTION
     for table, over in (
         (Tenant, (Tenant.status == TenantStatus.DELETED, Tenant.purge_after < func.now())),

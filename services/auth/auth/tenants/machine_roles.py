@@ -1,4 +1,4 @@
-"""What a machine is in a tenant now: an API key, or a credential of a service account."""
+"""The current role of a machine in a tenant: an API key, or a credential of a service account."""
 
 import re
 from uuid import UUID
@@ -19,7 +19,7 @@ SUBJECT = re.compile(r"service:(ak|sa\.[a-z][a-z0-9-]{1,47})\.([0-9a-f]{32})")
 async def get_machine_role(
     db: AsyncSession, services: AuthServices, tenant_id: UUID, subject: str
 ) -> Role | None:
-    """Return the role that a machine has in a tenant; None if it has none, or works no longer."""
+    """Return the role that a machine has in a tenant; None if it has none, or is not valid any more."""
     match = SUBJECT.fullmatch(subject)
     if match is None:
         return None

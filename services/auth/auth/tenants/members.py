@@ -1,4 +1,4 @@
-"""Who belongs to a tenant, and as what. A tenant is never without an owner."""
+"""The members of a tenant and their roles. A tenant is never without an owner."""
 
 from uuid import UUID
 
@@ -29,7 +29,7 @@ async def list_members(
 ) -> tuple[list[schemas.Member], str | None]:
     """List the members of the caller's tenant, who joined first at the top.
 
-    Who has not confirmed an address yet is nobody so far, and whether they ever will be is not told.
+    Pending registrations are not listed.
     """
     query = (
         select(User, Membership)
@@ -66,7 +66,7 @@ async def change_role(
 
 
 async def set_role(db: AsyncSession, membership: Membership, role: Role, *, actor: str) -> None:
-    """Change a role, and end what hung on the one before; raises LastOwner."""
+    """Change a role, and end what the previous one permitted; raises LastOwner."""
     if role is not Role.OWNER:
         await require_other_owner(db, membership)
     before, membership.role = membership.role, role
@@ -104,7 +104,7 @@ async def leave(db: AsyncSession, caller: Principal) -> None:
 
 
 async def end_membership(db: AsyncSession, caller: Principal, tenant: Tenant, membership: Membership) -> None:
-    """End a membership, its sessions, and the invites and API keys that it stood for; raises LastOwner."""
+    """End a membership with its sessions, invites and API keys; raises LastOwner."""
     await require_other_owner(db, membership)
     tenant_id, user_id = membership.tenant_id, membership.user_id
     await revoke_invites(db, membership, up_to=None)
@@ -207,7 +207,7 @@ async def require_other_owner(db: AsyncSession, membership: Membership) -> None:
 
 
 async def revoke_invites(db: AsyncSession, membership: Membership, up_to: Role | None) -> None:
-    """Revoke the invites of somebody, except those that they may still give."""
+    """Revoke the invites of a user, except those that they may still grant."""
     of_theirs = (
         Invite.tenant_id == membership.tenant_id,
         Invite.invited_by == membership.user_id,

@@ -1,4 +1,4 @@
-"""What somebody, person or machine, is in a tenant now: for the services that act for them."""
+"""The current membership of a person or machine, for services that act on their behalf."""
 
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from auth.tenants.errors import MemberNotFound
 async def get_membership(
     db: AsyncSession, services: AuthServices, caller: Principal, tenant_id: UUID, subject: str
 ) -> schemas.CurrentMembership:
-    """Return what somebody is in the tenant that the caller acts in; raises MemberNotFound."""
+    """Return a subject's membership in the tenant that the caller acts in; raises MemberNotFound."""
     if tenant_id != caller.tenant_id:
         raise MemberNotFound
     if schemas.SUBJECT.fullmatch(subject):
@@ -24,7 +24,7 @@ async def get_membership(
 
 
 async def user_membership(db: AsyncSession, tenant_id: UUID, subject: str) -> schemas.CurrentMembership:
-    """Return what a person is in a tenant that is not deleted; raises MemberNotFound."""
+    """Return a user's membership in a tenant that is not deleted; raises MemberNotFound."""
     membership = (
         select(Membership.role, Tenant.status, User.status)
         .join(Tenant, Tenant.id == Membership.tenant_id)
@@ -51,7 +51,7 @@ async def user_membership(db: AsyncSession, tenant_id: UUID, subject: str) -> sc
 async def machine_membership(
     db: AsyncSession, services: AuthServices, tenant_id: UUID, subject: str
 ) -> schemas.CurrentMembership:
-    """Return what a machine that works is in a tenant that is not deleted; raises MemberNotFound."""
+    """Return a valid machine's membership in a tenant that is not deleted; raises MemberNotFound."""
     query = select(Tenant.status).where(Tenant.id == tenant_id, Tenant.status != TenantStatus.DELETED)
     status = await db.scalar(query)
     role = await machine_roles.get_machine_role(db, services, tenant_id, subject)

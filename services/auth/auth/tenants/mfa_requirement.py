@@ -1,4 +1,4 @@
-"""Requiring a second factor of everybody in a tenant.
+"""Requires a second factor of all members of a tenant.
 
 Access tokens of before are good until they expire (ACCESS_TOKEN_EXPIRE_MINUTES). Sessions that were begun
 with one factor end at their next refresh; the next sign-in leads to enrolment. API keys are not affected.

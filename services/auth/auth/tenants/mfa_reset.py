@@ -1,4 +1,4 @@
-"""Taking away a member's second factors, who has lost them (ASVS 6.4.4; docs/decisions/0013).
+"""Resets the lost second factors of a member (ASVS 6.4.4; docs/decisions/0013).
 
 With them goes the password: whoever has that alone must not be the one who sets new factors up. The member
 reads the letter, sets a new password with it, and comes in like somebody who has just signed up.
@@ -25,7 +25,7 @@ from auth.tenants.members import get_manageable_member
 
 
 async def reset(db: AsyncSession, services: AuthServices, caller: Principal, user_id: UUID) -> None:
-    """Remove a member's factors, sign them out everywhere, and let them in again by their mailbox alone.
+    """Remove a member's factors and password, end all sessions, and email a link to set a new password.
 
     Raises RateLimited, OwnFactorResetNotAllowed, MemberNotFound, RoleTooLow or MemberOfOtherTenants.
     """

@@ -1,4 +1,4 @@
-"""The addresses of tenants and of their members."""
+"""The routes of tenants and their members."""
 
 from typing import Annotated
 from uuid import UUID
@@ -63,7 +63,7 @@ async def delete_tenant(
     services: Services,
     db: Db,
 ) -> None:
-    """Delete the tenant: nobody gets in any more, and after a while everything is removed."""
+    """Delete the tenant: nobody has access any more, and its data is purged later."""
     await lifecycle.delete_own(db, services, caller)
 
 
@@ -71,7 +71,7 @@ async def delete_tenant(
 async def suspend_tenant(
     caller: Annotated[Principal, sensitive(SensitiveAction.SUSPEND_TENANT)], db: Db
 ) -> None:
-    """Close the tenant to everybody, oneself included; nothing is lost."""
+    """Suspend the tenant: nobody has access, oneself included; its data is kept."""
     await lifecycle.suspend_own(db, caller)
 
 

@@ -1,4 +1,4 @@
-"""What goes over the wire of tenants."""
+"""The schemas of tenants."""
 
 import re
 from datetime import datetime
@@ -23,19 +23,19 @@ SUBJECT = re.compile(r"user:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class View(BaseModel):
-    """Something as it is shown, read from its row."""
+    """The schema of a row."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 class NewTenant(RequestModel):
-    """What a tenant is made with."""
+    """The tenant to create."""
 
     name: TenantName
 
 
 class TenantChange(RequestModel):
-    """What of a tenant is to be another; at least one."""
+    """The changes of a tenant; at least one."""
 
     name: TenantName | None = None
     slug: Slug | None = None
@@ -52,7 +52,7 @@ class Tenant(View):
 
 
 class OwnTenant(Tenant):
-    """A tenant, and what the caller is in it now."""
+    """A tenant with the caller's current role."""
 
     role: Role
 
@@ -79,7 +79,7 @@ class TenantSettings(View):
 
 
 class Member(BaseModel):
-    """Somebody who belongs to the tenant."""
+    """A member of the tenant."""
 
     user_id: str
     display_name: str | None
@@ -89,13 +89,13 @@ class Member(BaseModel):
 
 
 class RoleChange(RequestModel):
-    """What a member is to be."""
+    """The new role of a member."""
 
     role: Role
 
 
 class NewOwner(RequestModel):
-    """Who is to own the tenant."""
+    """The new owner of the tenant."""
 
     user_id: UUID
 
@@ -139,7 +139,7 @@ class Invite(BaseModel):
 
 
 class CreatedInvite(BaseModel):
-    """A new invite; the token of an open one is shown this once, that of a mailed one never."""
+    """A new invite; the token of an open one is returned only now, that of an emailed one never."""
 
     id: UUID
     expires_at: datetime
@@ -153,7 +153,7 @@ class InviteToken(RequestModel):
 
 
 class Joined(BaseModel):
-    """What somebody has become, and where."""
+    """The tenant that was joined, and the role in it."""
 
     tenant_id: UUID
     tenant_name: str
@@ -161,13 +161,13 @@ class Joined(BaseModel):
 
 
 class SignupPolicy(BaseModel):
-    """How one gets an account here."""
+    """The sign-up policy."""
 
     policy: Literal["public", "invite_only", "approval"]
 
 
 class AccessRequest(RequestModel):
-    """Who asks for access."""
+    """The applicant of a request for access."""
 
     email: Email
     name: DisplayName
@@ -189,13 +189,13 @@ class SignupRequest(View):
 
 
 class Rejection(RequestModel):
-    """Why not; it goes into the mail."""
+    """The reason, which is sent by email."""
 
     reason: Annotated[Name, StringConstraints(max_length=500)] | None = None
 
 
 class CurrentMembership(BaseModel):
-    """What somebody is in a tenant, for services that act for them."""
+    """A subject's membership, for services that act on its behalf."""
 
     subject: str
     tenant_id: UUID

@@ -1,4 +1,4 @@
-"""The settings of a tenant: replaced as a whole, by who has seen the last ones (RFC 9110 section 13.1.1)."""
+"""The settings of a tenant, replaced as a whole with If-Match (RFC 9110 section 13.1.1)."""
 
 import re
 
@@ -56,7 +56,7 @@ async def replace(
 
 
 async def change_orphaned_keys(db: AsyncSession, caller: Principal, tenant: Tenant, own: Role) -> None:
-    """Switch between stopping and keeping keys whose holders may hold none; raises RoleTooLow."""
+    """Switch between stopping and keeping orphaned API keys; raises RoleTooLow."""
     keeps = tenant.orphaned_api_keys is OrphanedApiKeys.STOP
     if keeps and own < Role.OWNER:
         # An admin could let a key of their own outlive their removal.

@@ -1,4 +1,4 @@
-"""Going on in another tenant, without proving again who one is."""
+"""Switches to another tenant, without a new sign-in."""
 
 from uuid import UUID
 
@@ -19,9 +19,9 @@ from auth.sessions import sessions
 async def switch(
     db: AsyncSession, services: AuthServices, caller: Principal, tenant_id: UUID
 ) -> TokenResponse:
-    """Begin a session in another tenant of the caller's; the one before ends, as whenever rights change.
+    """Begin a session in another tenant of the caller's, and end the current one.
 
-    It is no new sign-in: when and how they proved who they are, and until when that holds, stays.
+    The time and methods of the sign-in, and the end of the session, stay the same.
     Raises SessionEnded or TenantNotFound.
     """
     user_id = users.user_id_of(caller)

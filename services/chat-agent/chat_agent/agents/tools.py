@@ -1,4 +1,4 @@
-"""What agents can do besides talking. A tool is one function; its docstring is what the model reads."""
+"""The tools of agents. A tool is one function; its docstring is what the model reads."""
 
 from datetime import UTC, datetime
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The agent that hears everything first."""
+"""The agent that receives every message first."""
 
 from agents import Agent
 
