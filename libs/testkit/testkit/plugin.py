@@ -41,7 +41,16 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        # A test makes a whole service: looked at seldom, most of it is gone by then.
+        gc.set_threshold(20_000, 20, 50)
         gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """Take nothing apart that ends with the process: with every service imported, that takes a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist comes next, and takes the groups as they are then

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 from base64 import b64encode
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -190,13 +189,6 @@ def test_names_what_is_invalid_beside_what_is_missing_and_what_is_a_sample(
 
 
 # As processes: what an operator sees.
-
-
-@pytest.fixture(scope="module")
-def programs() -> Iterator[ForkServer]:
-    """Start what imports every service and Alembic once for all processes of this module."""
-    with ForkServer(*map(main_module, SERVICES), "alembic", "alembic.config") as server:
-        yield server
 
 
 def main_module(service: str) -> str:

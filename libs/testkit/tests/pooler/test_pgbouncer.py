@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import importlib
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,8 @@ from sqlalchemy import text
 from testkit.app import client, running
 from testkit.contract_documents import module, services
 from testkit.databases import query
+from testkit.eventually import until
+from testkit.fork_server import ForkServer
 from testkit.issuer import Issuer
 from testkit.pacts import ROOT
 from testkit.production import production_settings
@@ -32,6 +32,7 @@ from testkit.service_process import environment_of
 
 PASSWORD = "four unrelated words here"
 PEOPLE = 12
+PROCESS_SECONDS = 120
 SHOWN = "select current_setting('idle_in_transaction_session_timeout') as idle, current_setting('jit') as jit"
 
 
@@ -44,26 +45,30 @@ class Installation:
     issuer: Issuer
 
 
-def migrate(service: str, url: str) -> "subprocess.Popen[bytes]":
-    """Begin to bring a database to its newest revision, as the service's image does."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "alembic", "upgrade", "head"],
-        cwd=ROOT / "services" / service,
-        env={"PATH": os.environ["PATH"], "DATABASE_URL": url},
-    )
+def exit_code(programs: ForkServer, pid: int) -> int | None:
+    """Wait for a process to end, and return its exit code."""
+    until(lambda: programs.poll(pid) is not None, PROCESS_SECONDS)
+    return programs.poll(pid)
 
 
 @pytest.fixture(scope="module")
-def migrated_through(pgbouncer: Any, postgres: Postgres) -> dict[str, str]:
+def migrated_through(
+    pgbouncer: Any, postgres: Postgres, programs: ForkServer, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """Databases migrated through the pooler, one of them by two replicas at once; their direct addresses."""
-    direct = {}
+    direct, log = {}, tmp_path_factory.mktemp("migrations") / "log"
     for name in services():
         database = f"{name}-{pgbouncer.statements}"
         # Not the fixture's: those are emptied after each test, and here the services go on.
         query(postgres.url, f'create database "{database}"')
         direct[name], url = postgres.database_url(database), pgbouncer.url(database)
-        replicas = [migrate(name, url) for _ in range(2 if name == "conversation" else 1)]
-        assert {replica.wait(120) for replica in replicas} == {0}, name
+        environment = {"PATH": os.environ["PATH"], "DATABASE_URL": url}
+        migrate = ("alembic", "upgrade", "head")
+        replicas = [
+            programs.start(environment, log, migrate, ROOT / "services" / name)
+            for _ in range(2 if name == "conversation" else 1)
+        ]
+        assert {exit_code(programs, replica) for replica in replicas} == {0}, log.read_text()
     return direct
 
 
@@ -197,27 +202,17 @@ async def mail_tokens(installation: Installation) -> list[str]:
     return [decrypt(key, str(one["token"]), context=str(one["recipient"])) for one in found]
 
 
-async def test_the_operators_commands(pgbouncer: Any, installation: Installation) -> None:
+async def test_the_operators_commands(
+    pgbouncer: Any, installation: Installation, programs: ForkServer, tmp_path: Path
+) -> None:
     settings = installation.apps["auth"].state.resources.settings
-    seed = [
-        "auth",
-        "users",
-        "seed",
-        "--email",
-        "owner@example.com",
-        "--tenant-name",
-        "Seeded",
-        "--print-password",
-    ]
-    for command in (seed, ["auth", "tenants", "list"]):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", *command),
-            env={"PATH": os.environ["PATH"], **environment_of(settings)},
-            stdout=subprocess.PIPE,
-        )
-        output, _ = await process.communicate()
-        assert process.returncode == 0
-        assert b"seeded" in output
+    environment = {"PATH": os.environ["PATH"], **environment_of(settings)}
+    names = ("--email", "owner@example.com", "--tenant-name", "Seeded")
+    for command in (("users", "seed", *names, "--print-password"), ("tenants", "list")):
+        log = tmp_path / command[0]
+        pid = programs.start(environment, log, ["auth", *command])
+        assert await asyncio.to_thread(exit_code, programs, pid) == 0
+        assert "seeded" in log.read_text()
 
 
 async def test_every_transaction_is_guarded_and_none_beside_it(
