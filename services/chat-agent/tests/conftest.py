@@ -94,7 +94,10 @@ class OtherServices:
         self.items.setdefault(id, [])
         return {"conversation_id": id}
 
-    async def newest(self, id: str, last: int = 200) -> dict[str, Any]:
+    async def newest(self, id: str, last: int = 200) -> Any:
+        # A run of the test before may still ask for what was forgotten with that test.
+        if id not in self.items:
+            return Response(status_code=404)
         return {"items": self.items[id][-last:]}
 
     def refusal_of(self, run_id: str, attempt: int) -> Response | None:
@@ -106,6 +109,8 @@ class OtherServices:
 
     async def append(self, id: str, run_id: str, request: Request) -> Any:
         body = await request.json()
+        if id not in self.items:
+            return Response(status_code=404)
         if refusal := self.refusal_of(run_id, body["attempt"]):
             return refusal
         if len(body["items"]) > MAX_ITEMS or len(await request.body()) > MAX_BYTES:
