@@ -17,6 +17,7 @@ from auth.errors import SigningKeysUnavailable
 from auth.main import create_app
 from auth.models import SigningKeyRing
 from auth.settings import Settings
+from auth.signing import key_table
 from auth.signing.key_document import InvalidKeyDocument, dumps
 from auth.signing.key_file import KeyFile
 from auth.signing.key_ring import KeyNotFound, KeyRing, RotationPending, SigningKey
@@ -287,7 +288,9 @@ async def test_takes_no_key_that_somebody_else_wrote_into_the_database(database,
 
 
 @pytest.mark.parametrize("fault", ["cut", "stalled"])
-async def test_goes_on_with_the_keys_it_has_while_the_database_is_away(database, clock, variables, fault):
+async def test_goes_on_with_the_keys_it_has_while_the_database_is_away(
+    database, clock, variables, fault, monkeypatch
+):
     direct = make_url(variables["database_url"])
     with Proxy(direct.port) as proxy:
         url = direct.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
@@ -296,7 +299,8 @@ async def test_goes_on_with_the_keys_it_has_while_the_database_is_away(database,
         ) as keys:
             await keys.start()
             kid = (await keys.current()).kid
-            with getattr(proxy, fault)():
+            with getattr(proxy, fault)(), monkeypatch.context() as patch:
+                patch.setattr(key_table, "READ_SECONDS", 0.2)
                 assert (await keys.get(kid)).kid == kid
                 assert kid in (await keys.key_set()).decode()
                 with pytest.raises(InvalidToken):

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from chat_agent.event_log import store
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from redis import Redis
@@ -212,6 +213,13 @@ def told_so_far(redis_url: str, run_id: str, *types: str) -> None:
             redis.xadd(f"run:{{{run_id}}}:events", {"type": type_, "data": data}, id=f"{seq}-0")
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let readers look sooner for an end that is not in the log."""
+    monkeypatch.setattr(store, "BLOCK_MS", 200)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_an_end_that_was_committed_and_not_told_is_told_once(
     here: httpx.Client, there: httpx.Client, settings: Settings, redis_url: str
 ) -> None:
@@ -226,6 +234,7 @@ def test_an_end_that_was_committed_and_not_told_is_told_once(
     assert received_events(here, run_id) == mine
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_question_that_was_committed_and_not_told_is_told(
     there: httpx.Client, here: httpx.Client, settings: Settings, redis_url: str
 ) -> None:

@@ -159,7 +159,9 @@ def test_the_line_is_kept_open(
     ann: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_workers, "KEEP_ALIVE_SECONDS", 0.01)
-    with serving(create_app(settings)) as url:
+    # It is looked for as often as leases are renewed: four times in their time.
+    own = settings.model_copy(update={"run_lease_seconds": 2})
+    with serving(create_app(own)) as url:
         for path, body in STREAMS.items():
             with ann.stream("POST", f"{url}{path}", json=body(ENDLESS)) as answer:
                 assert next(line for line in answer.iter_lines() if line.startswith(":")) == ": keep-alive"
