@@ -43,6 +43,19 @@ def reserve(chat_agent, tenant):
 
 
 @pytest.fixture
+def start(reserve):
+    """Reserve the start of a run, and again when the machine is too busy to answer."""
+
+    async def put(**options):
+        run = uuid4()
+        while (answer := await reserve(run, **options)).status_code == 503:
+            pass
+        return answer
+
+    return put
+
+
+@pytest.fixture
 def settle(chat_agent, tenant):
     def post(run, call, **used):
         path = f"/internal/v1/tenants/{tenant}/reservations/{run}/calls/{call}/settle"
@@ -76,22 +89,22 @@ def counter(app, tenant):
     return get
 
 
-async def test_parallel_reservations_never_exceed_a_budget(settings, token, budget, reserve, spent):
+async def test_parallel_reservations_never_exceed_a_budget(settings, token, budget, start, spent):
     of = await budget(unit="messages", limit=20)
     async with (
         running(create_app(settings)) as second,
         client(second.state.internal, token) as other,
     ):
         answers = await asyncio.gather(
-            *(reserve() for _ in range(100)), *(reserve(http=other) for _ in range(100))
+            *(start() for _ in range(100)), *(start(http=other) for _ in range(100))
         )
     assert Counter(answer.status_code in REFUSED for answer in answers) == {False: 20, True: 180}
     assert {answer.status_code for answer in answers} <= {200, *REFUSED}
     assert await spent(of) == ("0", "20")
 
 
-async def test_parallel_reservations_never_exceed_the_plan(reserve, counter):
-    answers = await asyncio.gather(*(reserve() for _ in range(150)))
+async def test_parallel_reservations_never_exceed_the_plan(start, counter):
+    answers = await asyncio.gather(*(start() for _ in range(150)))
     assert Counter(answer.status_code in REFUSED for answer in answers) == {False: 100, True: 50}
     assert await counter("messages") == (0, 100)
 
