@@ -124,6 +124,12 @@ class FeatureNotMetered(Unprocessable):
     default_detail = "Usage of this feature is not counted."
 
 
+class DimensionMissing(Unprocessable):
+    """The feature counts different values of a dimension that the report does not have."""
+
+    default_detail = "Usage of this feature needs a dimension."
+
+
 class EntitlementNotFound(NotFound):
     """There is no such feature."""
 

@@ -5,6 +5,7 @@ from billing_webhook.plans.catalog import FILE, catalog, parse
 from testkit.app import client, running
 
 TEXT = FILE.read_text()
+AGGREGATION = "[[aggregations]]\nfeature = '"
 
 
 @pytest.fixture
@@ -54,6 +55,10 @@ def test_every_plan_limits_every_feature_or_names_it():
         ('code = "free"', 'code = "basic"', "must be a plan 'free'"),
         ('feature = "messages"\nevent', 'feature = "mails"\nevent', "need a meter: messages"),
         ("[models.default]", "[models.other]", "price for 'default'"),
+        ('aggregation = "sum"', 'aggregation = "last"', "should be 'sum'"),
+        ("[models.default]", f"{AGGREGATION}messages'\nkind = 'max'\n[models.default]", "runs use it"),
+        ("[models.default]", f"{AGGREGATION}wishes'\nkind = 'max'\n[models.default]", "no plan has it"),
+        ("[models.default]", f"{AGGREGATION}seats'\nkind = 'unique'\n[models.default]", "needs a dimension"),
         ('input = "25"', 'input = "-1"', "greater than or equal to 0"),
     ],
 )

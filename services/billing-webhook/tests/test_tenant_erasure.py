@@ -30,6 +30,7 @@ STAYS = {
     "billing_event_counters": "numbers of events are not used again",
     "customers": "finds the tenant of late events; without the address",
     "entitlement_versions": "a number",
+    "idempotency_keys": "answers to repeated requests; deleted after 24 hours",
     "invoices": "number and amounts, as long as books are kept; without the links",
     "meter_events": "what Stripe was sent: ids and quantities",
     "reservations": "quantities of runs whose usage has not arrived; deleted after 35 days",

@@ -14,10 +14,9 @@ from billing_webhook.entitlements import plan
 from billing_webhook.entitlements.counters import TENANT_SCOPE, CounterKey
 from billing_webhook.entitlements.periods import Interval, Period, day_of, month_of
 from billing_webhook.models import Budget
+from billing_webhook.plans.catalog import RUN_FEATURES
 
 HARD = "hard"
-# What runs use.
-RUN_FEATURES = ("cost", "input_tokens", "messages", "output_tokens")
 
 
 class Subject(NamedTuple):

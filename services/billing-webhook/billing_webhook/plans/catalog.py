@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 FREE = "free"
 DEFAULT_MODEL = "default"
+# What runs use; reservations and budgets add it up.
+RUN_FEATURES = ("cost", "input_tokens", "messages", "output_tokens")
 FILE = Path(__file__).with_name("plans.toml")
 
 
@@ -95,12 +97,25 @@ class Plan(Entry):
         return self.features.get(feature, False) is not False
 
 
-class Meter(Entry):
-    """How Stripe adds up what is used of a feature."""
+class Aggregation(Entry):
+    """How the records of a period make the total of a feature, where that is not their sum."""
 
     feature: Key
+    kind: Literal["count", "max", "last", "unique"]
+    # Of `unique`: the dimension whose different values are counted.
+    dimension: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+
+
+class Meter(Entry):
+    """Where Stripe adds up what is used of a feature.
+
+    Always a sum, whatever the feature's own aggregation is: it gets what the total has changed by.
+    """
+
+    # A part of the identifiers of meter events, which have at most 100 characters.
+    feature: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     event_name: Key
-    aggregation: Literal["sum", "count", "last"]
+    aggregation: Literal["sum"]
 
 
 class ModelPrice(Entry):
@@ -116,6 +131,7 @@ class Catalog(Entry):
 
     plans: tuple[Plan, ...]
     meters: tuple[Meter, ...]
+    aggregations: tuple[Aggregation, ...] = ()
     models: dict[str, ModelPrice]
 
     @model_validator(mode="after")
@@ -127,9 +143,11 @@ class Catalog(Entry):
             ("lookup_key", keys),
             ("meter", [meter.feature for meter in self.meters]),
             ("event_name", [meter.event_name for meter in self.meters]),
+            ("aggregation", [each.feature for each in self.aggregations]),
         ):
             if repeated := {value for value in values if values.count(value) > 1}:
                 raise ValueError(f"each {name} must be there once: {', '.join(sorted(repeated))}")
+        self.check_aggregations()
         metered = {price.feature for plan in self.plans for price in plan.metered_prices}
         if unknown := metered - {meter.feature for meter in self.meters}:
             raise ValueError(f"features with a metered price need a meter: {', '.join(sorted(unknown))}")
@@ -138,6 +156,14 @@ class Catalog(Entry):
         if DEFAULT_MODEL not in self.models:
             raise ValueError(f"models must have a price for {DEFAULT_MODEL!r}")
         return self
+
+    def check_aggregations(self) -> None:
+        """Refuse aggregations of features that no plan has, or that runs use; raises ValueError."""
+        for each in self.aggregations:
+            if each.feature not in self.features or each.feature in RUN_FEATURES:
+                raise ValueError(f"{each.feature}: no plan has it, or runs use it and are added up")
+            if (each.kind == "unique") != (each.dimension is not None):
+                raise ValueError(f"{each.feature}: `unique`, and only that, needs a dimension")
 
     @property
     def paid_plans(self) -> tuple[Plan, ...]:
@@ -169,6 +195,10 @@ class Catalog(Entry):
     def meter(self, feature: str) -> Meter | None:
         """Return the meter of a feature; None where Stripe does not count it."""
         return next((meter for meter in self.meters if meter.feature == feature), None)
+
+    def aggregation(self, feature: str) -> Aggregation | None:
+        """Return how a feature's records are aggregated; None where they are added up."""
+        return next((each for each in self.aggregations if each.feature == feature), None)
 
     def model_price(self, model: str) -> ModelPrice:
         """Return what a model costs."""

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
+from servicekit import erasure
 from servicekit.database import Database
 from servicekit.workers.base import LoopWorker, shielded
 from sqlalchemy import func, select, update
@@ -26,6 +28,7 @@ from billing_webhook.models import (
 )
 from billing_webhook.plans.catalog import Meter, catalog
 from billing_webhook.usage import meter_events
+from billing_webhook.usage.aggregations import TotalKey, total_of_ledger
 from billing_webhook.usage.meters import meter_total
 
 logger = logging.getLogger(__name__)
@@ -83,6 +86,10 @@ async def compare_counters(db: AsyncSession) -> list[Comparison]:
         .subquery()
     )
     columns = ("tenant_id", "feature_key", "period_start")
+    # The dimensions of purged tenants were erased.
+    purged = (await db.scalars(erasure.purgeable_tenants())).all() if catalog().aggregations else ()
+    unique = [each.feature for each in catalog().aggregations if each.dimension]
+    uncountable = {(tenant_id, feature) for tenant_id in purged for feature in unique}
     same = [sums.c[name] == totals.c[name] for name in columns]
     query = select(
         *(func.coalesce(sums.c[name], totals.c[name]).label(name) for name in columns),
@@ -90,9 +97,17 @@ async def compare_counters(db: AsyncSession) -> list[Comparison]:
         func.coalesce(totals.c.used, 0).label("counter"),
     ).select_from(sums.outerjoin(totals, same[0] & same[1] & same[2], full=True))
     return [
-        Comparison(row.tenant_id, row.feature_key, row.period_start, row.ledger, row.counter)
-        for row in await db.execute(query)
+        Comparison(row.tenant_id, row.feature_key, row.period_start, await ledger_of(db, row), row.counter)
+        for row in (await db.execute(query)).all()
+        if (row.tenant_id, row.feature_key) not in uncountable
     ]
+
+
+async def ledger_of(db: AsyncSession, row: Any) -> Decimal:
+    """Return what the ledger has for a counter."""
+    if catalog().aggregation(row.feature_key) is None:
+        return Decimal(row.ledger)
+    return await total_of_ledger(db, TotalKey(row.tenant_id, row.feature_key, row.period_start))
 
 
 async def billed(db: AsyncSession) -> list[tuple[Subscription, str]]:
@@ -129,8 +144,7 @@ async def compare_meter(
         "period_start": period.start,
     }
     async with database.begin() as db:
-        records = select(func.coalesce(func.sum(UsageRecord.quantity), 0)).filter_by(**key)
-        ledger = (await db.execute(records)).scalar_one()
+        ledger = await total_of_ledger(db, TotalKey(subscription.tenant_id, meter.feature, period.start))
         counter = select(UsageTotal.used, UsageTotal.sent).filter_by(**key, scope=TENANT_SCOPE)
         used, sent = (await db.execute(counter)).one_or_none() or (ZERO, ZERO)
         by_state = await meter_events.sums_by_state(db, key)

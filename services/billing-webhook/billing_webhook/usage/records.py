@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook.entitlements import counters, quotas, reservations, thresholds
 from billing_webhook.entitlements.budgets import FEATURES_OF_UNIT
-from billing_webhook.entitlements.counters import TENANT_SCOPE, Change, CounterKey
+from billing_webhook.entitlements.counters import Change, CounterKey
 from billing_webhook.entitlements.plan import TenantPlan, TenantPlans
 from billing_webhook.entitlements.quotas import Quota, Subject
 from billing_webhook.models import Budget, Reservation, UsageRecord
-from billing_webhook.usage import meter_events
+from billing_webhook.usage import aggregations, meter_events
 
 # What only some records have.
 DEFAULTS: dict[str, Any] = {
@@ -58,7 +58,8 @@ async def append(
     current = plans.at(now)
     budgets = await quotas.budgets_of(db, plans.tenant_id)
     changes = [
-        *(change for record in records for change in changes_of(record, current, budgets)),
+        *await aggregations.changes_of_totals(db, records),
+        *(change for record in records for change in changes_of_budgets(record, current, budgets)),
         *reservations.releases(closed).items(),
     ]
     totals = await counters.apply(db, counters.sum_changes(changes))
@@ -88,12 +89,11 @@ def encode(value: object) -> str:
     return rf"\x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
-def changes_of(
+def changes_of_budgets(
     record: UsageRecord, current: TenantPlan, budgets: Sequence[Budget]
 ) -> Iterator[tuple[CounterKey, Change]]:
-    """Return by how much a record changes the counters of its feature and of the budgets it counts for."""
+    """Return by how much a record changes the counters of the budgets that it counts for."""
     change = Change(used=record.quantity)
-    yield CounterKey(record.tenant_id, record.feature_key, TENANT_SCOPE, record.period_start), change
     subject = Subject(record.user_id, record.api_key_id, record.agent)
     for budget in budgets:
         if record.feature_key in FEATURES_OF_UNIT[budget.unit] and quotas.applies(budget, subject):

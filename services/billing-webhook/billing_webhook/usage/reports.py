@@ -19,6 +19,7 @@ from billing_webhook.entitlements import counters, plan
 from billing_webhook.entitlements.plan import TenantPlans
 from billing_webhook.entitlements.quotas import Quota
 from billing_webhook.errors import (
+    DimensionMissing,
     FeatureNotFound,
     FeatureNotMetered,
     NotEntitled,
@@ -122,6 +123,7 @@ def row_of(plans: TenantPlans, usage: UsageReport, now: datetime) -> dict[str, A
     """Return the ledger's row for a report."""
     occurred_at = time_of(usage, now)
     check_feature(plans, usage.feature_key, occurred_at)
+    check_dimension(usage)
     return {
         **assign_period(plans, occurred_at, now)._asdict(),
         "feature_key": usage.feature_key,
@@ -161,6 +163,13 @@ def check_feature(plans: TenantPlans, feature: str, time: datetime) -> None:
     limit = current.limit(feature)
     if limit is None or not limit.resets:
         raise FeatureNotMetered
+
+
+def check_dimension(usage: UsageReport) -> None:
+    """Verify that usage has the dimension by which its feature is counted; raises DimensionMissing."""
+    aggregation = catalog().aggregation(usage.feature_key)
+    if aggregation and aggregation.dimension and aggregation.dimension not in usage.dimensions:
+        raise DimensionMissing(f"Usage of this feature needs the dimension {aggregation.dimension}.")
 
 
 async def find_by_keys(db: AsyncSession, tenant_id: UUID, keys: set[object]) -> Mapping[str, UsageRecord]:

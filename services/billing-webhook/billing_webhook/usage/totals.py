@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from billing_webhook.entitlements import plan
 from billing_webhook.entitlements.counters import TENANT_SCOPE
 from billing_webhook.models import UsageRecord, UsageTotal
+from billing_webhook.plans.catalog import catalog
 from billing_webhook.usage import schemas
 
 
@@ -38,7 +39,7 @@ async def summarise(db: AsyncSession, tenant_id: UUID, time: datetime) -> schema
 
 
 async def adjustments(db: AsyncSession, tenant_id: UUID, period_start: datetime) -> dict[str, Decimal]:
-    """Sum what counts in a period and occurred before it, by feature."""
+    """Sum what counts in a period and occurred before it, by feature; of those that are added up."""
     query = (
         select(UsageRecord.feature_key, func.sum(UsageRecord.quantity).label("total"))
         .where(
@@ -48,7 +49,8 @@ async def adjustments(db: AsyncSession, tenant_id: UUID, period_start: datetime)
         )
         .group_by(UsageRecord.feature_key)
     )
-    return {row.feature_key: row.total for row in await db.execute(query)}
+    sums = {row.feature_key: row.total for row in await db.execute(query)}
+    return {feature: total for feature, total in sums.items() if catalog().aggregation(feature) is None}
 
 
 async def list_records(
