@@ -1,22 +1,27 @@
 """Random commands, jumps of the clock, cards and disorder of webhooks: in the end our rows are Stripe's.
 
-Events come duplicated, late, out of order or not at all; answers of Stripe are lost after they have worked.
-At the end of each walk the missing events are fetched, as the scheduled backfill does, and rows are compared.
+Events come duplicated, late, out of order or not at all; answers of Stripe are lost after they have worked;
+subscriptions change at Stripe, in the portal or the dashboard, of which only events tell. At the end of each
+walk the missing events are fetched, as the scheduled backfill does, and rows are compared. Then every event
+is processed once more, which changes and publishes nothing.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from billing_webhook.cli import main
 from billing_webhook.main import create_app
-from billing_webhook.models import Command, Invoice, StripeDispatch, Subscription
+from billing_webhook.models import BillingEvent, Command, Invoice, StripeDispatch, Subscription
 from billing_webhook.settings import Settings
+from billing_webhook.stripe_events import dispatch_worker
 from billing_webhook.stripe_events.backfill import backfill
+from billing_webhook.stripe_events.replay import Replay, Selection, replay
+from billing_webhook.subscriptions import worker
 from billing_webhook.subscriptions.state import at, invoice_values, plan_of
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -33,7 +38,20 @@ from testkit.live_server import serving
 
 from .sandbox_stripe import KEY, Sandbox
 
-EXAMPLES, STEPS = 4, 8
+STEPS = 4
+LIVE = {"active", "trialing", "past_due"}
+# What somebody changes at Stripe; `seats` changes the quantity of the first item.
+CHANGES_AT_STRIPE: dict[str, dict[str, Any]] = {
+    "two seats": {"seats": 2},
+    "five seats": {"seats": 5},
+    "no renewal": {"cancel_at_period_end": True},
+    "renewal": {"cancel_at_period_end": False},
+    "pause": {"pause_collection": {"behavior": "void"}},
+    "no pause": {"pause_collection": ""},
+    "no trial": {"trial_end": "now"},
+}
+DISORDERS = ("reorder", "drop", "late", "duplicate")
+CHANGES = st.lists(st.sampled_from([*CHANGES_AT_STRIPE]), min_size=2, max_size=3, unique=True)
 OPEN = ("pending", "running", "failed", "unmapped")
 # Refusals that a client can get from a command in its time, and what the whole of the walk never gets.
 REFUSALS = {402, 404, 409, 422, 503}
@@ -87,6 +105,29 @@ class World:
 
         until(lambda: self.in_database(unfinished) == 0, 30, interval=0.2)
 
+    def process_again(self, tenant: str) -> None:
+        """Have every event of a tenant processed once more."""
+
+        async def run(database: Database) -> None:
+            async with database.begin() as db:
+                every = Selection(tenant=UUID(tenant))
+                if await db.scalar(select(func.count()).where(StripeDispatch.tenant_id == UUID(tenant))):
+                    await replay(db, every, Replay("walk", "nothing may follow", force=True))
+
+        self.in_database(run)
+        self.settle()
+
+    def published(self, tenant: str) -> list[tuple[int, str]]:
+        """Return the sequence numbers and types of what was published of a tenant."""
+
+        async def read(database: Database) -> list[tuple[int, str]]:
+            events = select(BillingEvent.seq, BillingEvent.type).where(BillingEvent.tenant_id == tenant)
+            async with database.begin() as db:
+                return [(row.seq, row.type) for row in await db.execute(events.order_by(BillingEvent.seq))]
+
+        result: list[tuple[int, str]] = self.in_database(read)
+        return result
+
     def rows(self, tenant: str) -> tuple[list[Subscription], list[Invoice]]:
         """Return all that we have of a tenant."""
 
@@ -103,6 +144,9 @@ class World:
 @pytest.fixture
 def world(settings, issuer, tmp_path, monkeypatch) -> Iterator[World]:
     port, env_file = free_port(), tmp_path / ".env"
+    # What this process sets due does not wake the service's workers.
+    monkeypatch.setattr(dispatch_worker, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.2)
     with serving(create_stripe()) as stripe_url:
         monkeypatch.setenv("STRIPE_SECRET_KEY", KEY)
         monkeypatch.setenv("STRIPE_API_BASE", stripe_url)
@@ -127,6 +171,8 @@ class Walk(RuleBasedStateMachine):
     """One tenant's way with its subscription."""
 
     world: World
+    # Of the last events of the walk.
+    disorder: str
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,12 +192,64 @@ class Walk(RuleBasedStateMachine):
     def customers(self) -> list[Any]:
         return self.world.sandbox.customers_of(self.tenant)
 
-    @initialize(plan=st.sampled_from(["starter", "pro"]), days=st.sampled_from([0, 0, 8]))
-    def begin(self, plan: str, days: int) -> None:
+    @property
+    def live(self) -> list[Any]:
+        """Return the tenant's subscriptions at Stripe that have not ended."""
+        every = [one for each in self.customers for one in self.world.sandbox.subscriptions(each.id)]
+        return [one for one in every if one.status in LIVE]
+
+    def ensure_live(self) -> None:
+        """Start a subscription where there is none."""
+        if not self.live:
+            self.change_card("pm_card_visa")
+            self.start("pro", 1, renews=True)
+
+    @initialize(
+        plan=st.sampled_from(["pro", "starter"]),
+        days=st.sampled_from([0, 0, 8]),
+        lost=st.sampled_from(["/v1/subscriptions", "/v1/customers"]),
+        last_changes=CHANGES,
+    )
+    def begin(self, plan: str, days: int, lost: str, last_changes: list[str]) -> None:
         """Most of what can happen happens to a subscription that is paid for."""
+        self.last_changes = last_changes
+        self.world.sandbox.fail(kind="drop", method="POST", path=lost, worked=True, count=3)
         self.start(plan, 1, renews=True)
+        self.world.settle()
         self.change_card("pm_card_visa")
         self.world.sandbox.advance(days=days)
+
+    @rule(changes=CHANGES, disorder=st.sampled_from(DISORDERS))
+    def change_at_stripe(self, changes: list[str], disorder: str) -> None:
+        """Change the subscription more often than within a second, and have the events come in disorder."""
+        self.ensure_live()
+        self.disturb_deliveries(disorder, len(changes))
+        subscriptions = self.world.sandbox.client.v1.subscriptions
+        for subscription in self.live:
+            item = subscription.to_dict()["items"]["data"][0]
+            for change in changes:
+                params = dict(CHANGES_AT_STRIPE[change])
+                if seats := params.pop("seats", None):
+                    params["items"] = [{"id": item["id"], "quantity": seats}]
+                subscriptions.update(subscription.id, params)
+
+    @rule(disorder=st.sampled_from(DISORDERS))
+    def end_at_stripe(self, disorder: str) -> None:
+        """End the subscription in the dashboard."""
+        self.disturb_deliveries(disorder, 1)
+        for subscription in self.live:
+            self.world.sandbox.client.v1.subscriptions.cancel(subscription.id)
+
+    @rule(is_paid_later=st.booleans())
+    def fail_to_pay(self, is_paid_later: bool) -> None:
+        """Let a period end with a card that is declined."""
+        self.ensure_live()
+        self.change_card("pm_card_chargeCustomerFail")
+        self.world.sandbox.advance(days=32)
+        self.world.settle()
+        if is_paid_later:
+            self.change_card("pm_card_visa")
+            self.world.sandbox.advance(days=8)
 
     @rule(plan=st.sampled_from(["starter", "pro"]), seats=st.integers(1, 3), renews=st.booleans())
     def start(self, plan: str, seats: int, renews: bool) -> None:
@@ -179,7 +277,8 @@ class Walk(RuleBasedStateMachine):
 
     @rule(card=st.sampled_from(["pm_card_visa", "pm_card_chargeCustomerFail"]))
     def change_card(self, card: str) -> None:
-        self.world.sandbox.add_card(self.customers[0].id, card)
+        for customer in self.customers[:1]:
+            self.world.sandbox.add_card(customer.id, card)
 
     @rule(days=st.sampled_from([1, 8, 31]))
     def let_time_pass(self, days: int) -> None:
@@ -199,8 +298,22 @@ class Walk(RuleBasedStateMachine):
         self.world.sandbox.fail(kind=kind, method="POST", path=path, worked=worked, count=3)
 
     def teardown(self) -> None:
-        """Let everything come to rest, and compare."""
+        """Compare, also after changes that only events tell of, after all events again, and after the end."""
+        self.rest()
+        self.fail_to_pay(is_paid_later=True)
+        self.change_at_stripe(self.last_changes, self.disorder)
+        self.rest()
+        published = self.world.published(self.tenant)
+        assert [seq for seq, _ in published] == list(range(1, len(published) + 1))
+        self.world.process_again(self.tenant)
+        self.compare()
+        assert self.world.published(self.tenant) == published
+        self.end_at_stripe(self.disorder)
+        self.rest()
         self.http.close()
+
+    def rest(self) -> None:
+        """Let everything come to rest, fetch what never came, and compare."""
         self.world.sandbox.clear()
         self.world.settle()
         self.world.backfill()
@@ -261,20 +374,19 @@ def facts_of_row(row: Subscription) -> dict[str, Any]:
     }
 
 
-def test_whatever_happens_our_rows_become_those_of_stripe(world):
-    class Bound(Walk):
-        pass
-
-    Bound.world = world
+@pytest.mark.parametrize("disorder", DISORDERS)
+def test_whatever_happens_our_rows_become_those_of_stripe(world, disorder):
+    bound = type("Bound", (Walk,), {"world": world, "disorder": disorder})
     run_state_machine_as_test(
-        Bound,
+        bound,
         settings=settings(
-            max_examples=EXAMPLES,
+            # The first is the simplest one that there is.
+            max_examples=2,
             stateful_step_count=STEPS,
             deadline=None,
             derandomize=True,
             database=None,
-            # Each of them takes seconds: a failure is shown as it came.
+            # Each of them takes seconds: a failure is reported as it came.
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
             print_blob=False,
