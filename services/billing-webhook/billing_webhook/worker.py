@@ -29,8 +29,8 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-def workers(resources: Resources) -> Sequence[Worker]:
-    """List the workers of this service."""
+def workers(resources: Resources, *, is_standalone: bool = False) -> Sequence[Worker]:
+    """List the workers of this service; `is_standalone` in a process that has no routes."""
     retention = [*retention_rules(Settings.of(resources)), stripe_events.RETENTION]
     settings = Settings.of(resources)
     services = BillingServices.from_resources(resources) if settings.enable_billing else None
@@ -47,7 +47,7 @@ def workers(resources: Resources) -> Sequence[Worker]:
         erasure.create_erasure_worker(resources.database),
         ReservationExpiryWorker(resources.database),
         RetentionWorker(resources.database, rules=retention),
-        *stripe_events.create_workers(resources),
+        *stripe_events.create_workers(resources, is_standalone=is_standalone),
         *([AccessWorker(resources.database)] if settings.enable_billing else []),
         *([CommandWorker(services)] if services else []),
         *usage.create_workers(resources),
@@ -56,7 +56,10 @@ def workers(resources: Resources) -> Sequence[Worker]:
 
 def standalone_workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of a process of its own, which announces its billing events to those with streams."""
-    return [*workers(resources), EventAnnouncer(resources.database, events_redis(resources))]
+    return [
+        *workers(resources, is_standalone=True),
+        EventAnnouncer(resources.database, events_redis(resources)),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Stripe's API, as far as the handlers fetch from it: objects in any state, and failures on demand."""
 
-from collections import deque
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 MAP_CUSTOMER = "insert into customers (stripe_customer_id, tenant_id) values ('cus_1', :tenant)"
 DISPATCHES = "select * from stripe_dispatches order by created_at, handler"
-LISTED_BY_JOBS = {"/v1/events", "/v1/subscriptions"}
+THIN_EVENTS = "/v2/core/events"
+LISTED_BY_JOBS = {"/v1/events", "/v1/subscriptions", THIN_EVENTS}
 EXPANDED = {"charge", "latest_invoice"}
 MISSING = {"type": "invalid_request_error", "code": "resource_missing", "message": "No such object"}
 
@@ -25,6 +29,10 @@ class StripeApi:
     lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: deque[tuple[int, dict[str, str]]] = field(default_factory=deque)
     requests: list[str] = field(default_factory=list)
+    # How long each answer takes, and how many of one path, and of all, were in the making at most.
+    delay: float = 0
+    in_progress: Counter[str] = field(default_factory=Counter)
+    at_once: dict[str, int] = field(default_factory=dict)
 
     def has(self, *objects: Any) -> None:
         for each in objects:
@@ -33,7 +41,20 @@ class StripeApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self.answer(Request(scope))(scope, receive, send)
+            request = Request(scope)
+            async with self.counted(request.url.path), self.counted("all"):
+                await asyncio.sleep(self.delay)
+                await self.answer(request)(scope, receive, send)
+
+    @asynccontextmanager
+    async def counted(self, name: str) -> AsyncIterator[None]:
+        """Count what is in progress at once."""
+        self.in_progress[name] += 1
+        self.at_once[name] = max(self.at_once.get(name, 0), self.in_progress[name])
+        try:
+            yield
+        finally:
+            self.in_progress[name] -= 1
 
     def answer(self, request: Request) -> Response:
         self.requests.append(f"{request.method} {request.url.path}")
@@ -42,6 +63,8 @@ class StripeApi:
             status, headers = self.failures.popleft()
             return JSONResponse({"error": {"type": "api_error", "message": "no"}}, status, headers)
         path = request.url.path
+        if path == THIN_EVENTS:
+            return JSONResponse({"data": self.lists.get(path, []), "next_page_url": None})
         if (listed := self.lists.get(path)) is not None:
             return JSONResponse({"object": "list", "data": listed, "has_more": False, "url": path})
         found = self.objects.get(path.rpartition("/")[2])

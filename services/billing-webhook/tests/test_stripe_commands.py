@@ -2,6 +2,11 @@
 
 import asyncio
 import json
+import re
+import shlex
+import subprocess
+from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -10,6 +15,15 @@ from billing_webhook.cli import main
 from .stripe_api import DISPATCHES, with_stripe
 from .stripe_objects import a_subscription
 
+ROOT = Path(__file__).resolve().parents[3]
+RUNBOOKS = [ROOT / "docs" / "billing" / name for name in ("replay.md", "stripe-setup.md")]
+
+
+def documented(pattern):
+    """Return the commands of the runbooks that begin so, without their comments."""
+    text = "\n".join(page.read_text() for page in RUNBOOKS)
+    return [found.partition("#")[0].strip() for found in re.findall(pattern, text)]
+
 
 @pytest.fixture(scope="module")
 def settings(settings, stripe_server):
@@ -17,7 +31,7 @@ def settings(settings, stripe_server):
 
 
 @pytest.fixture
-def run(settings, monkeypatch, capsys):
+def run_stripe(settings, monkeypatch, capsys):
     """Run a command as an operator does, and return its exit code and what it prints."""
     for name in ("database_url", "redis_url", "stripe_secret_key", "stripe_webhook_secret"):
         monkeypatch.setenv(name.upper(), getattr(settings, name).get_secret_value())
@@ -27,11 +41,16 @@ def run(settings, monkeypatch, capsys):
     monkeypatch.setenv("DEBUG", "true")
 
     async def run(*words):
-        code = await asyncio.to_thread(main, ["stripe", "dispatches", *words])
+        code = await asyncio.to_thread(main, ["stripe", *words])
         printed = capsys.readouterr()
         return code, (printed.out + printed.err).strip()
 
     return run
+
+
+@pytest.fixture
+def run(run_stripe):
+    return partial(run_stripe, "dispatches")
 
 
 @pytest.fixture
@@ -134,3 +153,22 @@ async def test_validates_fixtures(run, tmp_path):
     assert await run("validate-fixtures", str(tmp_path)) == (1, f"There are no fixtures in {tmp_path}.")
     (tmp_path / "a.json").write_text("{}")
     assert await run("validate-fixtures", str(tmp_path)) == (1, "a.json: is not an event")
+
+
+async def test_every_command_of_the_runbooks_does_what_they_say(
+    run_stripe, api, failed, execute, post_event, make_event
+):
+    api.lists.update({"/v1/events": [], "/v1/subscriptions": [a_subscription().to_dict()]})
+    commands = documented(r"(?m)^acme stripe (.+)$")
+    commands += [f"dispatches {words}" for words in documented(r'make stripe-replay args="([^"]+)"')]
+    assert len(commands) >= 9
+    for command in commands:
+        await execute("update stripe_dispatches set status = 'dead', next_attempt_at = null")
+        words = command.replace("7ad7c7bc-…", str(failed.id)).replace("evt_…", failed.event_id)
+        code, printed = await run_stripe(*shlex.split(words), *(["--yes"] if "replay" in words else []))
+        assert code == 0, (command, printed)
+
+
+@pytest.mark.parametrize("command", documented(r"`?(make [a-z-]*stripe[^`\n]*)"))
+def test_every_target_of_the_runbooks_is_there(command):
+    subprocess.run([*shlex.split(command), "-n"], check=True, cwd=ROOT, capture_output=True)

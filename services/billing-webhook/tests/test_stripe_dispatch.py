@@ -11,6 +11,7 @@ from billing_webhook.stripe_events import queue
 from billing_webhook.stripe_events.handlers import HANDLERS
 from billing_webhook.stripe_events.queue import Claim, LeaseLost
 from billing_webhook.stripe_events.retries import Outcome
+from sqlalchemy import event
 from stripe import WebhookSignature
 from testkit.app import client, running
 
@@ -179,6 +180,21 @@ async def test_logs_what_came_of_a_dispatch_and_nothing_of_the_event(
     assert "canary" not in str([vars(each) for each in caplog.records])
 
 
+@pytest.mark.parametrize("status", [401, 403, 409, 429, 500])
+async def test_what_an_operator_or_time_may_mend_is_tried_again(
+    api, customer, post_event, make_event, settled, hurry, status
+):
+    """A key that is wrong, or may do too little, is replaced within a day; until then nothing is lost."""
+    api.has(a_subscription())
+    # The SDK itself tries again twice.
+    api.failures.extend([(status, {})] * (3 if status in {409, 500} else 1))
+    await post_event(make_event())
+    [dispatch] = await settled("failed")
+    assert f"status {status}" in dispatch.last_error
+    await hurry()
+    await settled("completed")
+
+
 @pytest.mark.parametrize(("status", "headers"), [(400, {}), (503, {"Stripe-Should-Retry": "false"})])
 async def test_what_stripe_will_never_answer_is_dead_at_once(
     api, customer, post_event, make_event, settled, status, headers
@@ -307,6 +323,29 @@ async def test_what_was_stored_before_the_process_died_is_processed_by_the_next(
     assert await until(subscription_status) == ["active"]
 
 
+async def test_two_replicas_process_a_customers_events_one_after_the_other(
+    settings, api, tenant, execute, app, post_event, make_event, settled, rows
+):
+    """The lease of a customer is what an advisory lock would be, and it is held while Stripe answers, too."""
+    customers = ["cus_1", "cus_2", "cus_3"]
+    for number, customer in enumerate(customers, 1):
+        await execute(MAP_CUSTOMER.replace("'cus_1'", f"'{customer}'"), tenant=uuid4())
+        api.has(a_subscription(id=f"sub_{number}", customer=customer))
+    api.delay = 0.05
+    async with running(create_app(settings)):
+        for age in range(4, 0, -1):
+            for number, customer in enumerate(customers, 1):
+                data = {"id": f"sub_{number}", "object": "subscription", "customer": customer}
+                await post_event(make_event(created=NOW - age, data={"object": data}))
+        await settled("completed", number=12)
+    assert {api.at_once[f"/v1/subscriptions/sub_{number}"] for number in (1, 2, 3)} == {1}
+    assert api.at_once["all"] > 1
+    for customer in customers:
+        query = "select event_created from stripe_dispatches where ordering_key = :key order by completed_at"
+        processed = [row.event_created for row in await rows(query, key=customer)]
+        assert processed == sorted(processed)
+
+
 class TestQueue:
     """The queue, as two workers use it at once."""
 
@@ -332,6 +371,17 @@ class TestQueue:
                 )
 
         return store
+
+    async def test_an_event_is_stored_in_one_transaction_and_without_a_call_to_stripe(
+        self, app, api, post_event, make_event
+    ):
+        begun = []
+        engine = app.state.resources.database.engine.sync_engine
+        record = begun.append
+        event.listen(engine, "begin", record)
+        assert (await post_event(make_event())).status_code == 202
+        event.remove(engine, "begin", record)
+        assert (len(begun), api.requests) == (1, [])
 
     async def test_two_workers_never_have_the_same(self, claim, store):
         await store(*(f"cus_{number}" for number in range(12)))

@@ -1,6 +1,7 @@
 """What becomes of an event that is verified: stored once, with one dispatch for each handler."""
 
 import asyncio
+import hmac
 
 import pytest
 from billing_webhook.main import create_app
@@ -8,6 +9,8 @@ from billing_webhook.stripe_events.envelope import Envelope
 from billing_webhook.stripe_events.receive import status_of
 from prometheus_client import REGISTRY
 from testkit.app import client, running
+
+from .conftest import SECRET
 
 DISPATCHES = "select event_id, handler, status, ordering_key from stripe_dispatches order by handler"
 
@@ -37,6 +40,9 @@ async def test_an_event_is_stored_with_a_dispatch_and_where_it_came_from(
     assert (row.status, row.account, row.dedupe_key) == ("received", None, "evt_1")
     assert abs(row.headers["t"] - event["created"]) < 60
     assert row.headers["request_id"]
+    [signature] = row.headers["v1"]
+    signed = f"{row.headers['t']}.".encode() + row.payload
+    assert signature == hmac.new(SECRET.encode(), signed, "sha256").hexdigest()
     assert await rows(DISPATCHES) == [("evt_1", "billing_sync", "pending", "cus_1")]
 
 

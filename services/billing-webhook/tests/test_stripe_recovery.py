@@ -1,16 +1,22 @@
 """What the webhook never got is found, and what is old is redacted."""
 
+import json
+from functools import partial
 from uuid import uuid4
 
 import pytest
 from billing_webhook.main import create_app
 from billing_webhook.stripe_events import backfill, drift, schedule
+from billing_webhook.worker import workers
+from prometheus_client import REGISTRY
+from servicekit.app import create_service
 from testkit.app import client, running
 
-from .stripe_api import with_stripe
+from .stripe_api import THIN_EVENTS, with_stripe
 from .stripe_objects import NOW, a_subscription
 
 EVENTS = "/v1/events"
+RECENT_DRIFT = "select * from stripe_cursors where name = 'drift' and started_at > now() - interval '1 hour'"
 LATER = "update stripe_cursors set started_at = now() - interval '16 minutes' where name = 'events'"
 OVERDUE = "update stripe_dispatches set next_attempt_at = now() - interval '20 min' where status = 'pending'"
 SUBSCRIPTIONS = "/v1/subscriptions"
@@ -70,6 +76,44 @@ async def test_the_worker_fetches_what_is_missing_once_in_a_quarter_of_an_hour(
     await settled("completed")
     app.state.resources.database.wakeup("events").set()
     assert api.requests.count(f"GET {EVENTS}") == before + 1
+
+
+async def test_a_thin_event_that_never_came_is_fetched_without_its_data(api, settled, rows, run):
+    """No snapshot tells of it, so the list of snapshots does not either."""
+    api.lists[EVENTS] = []
+    api.lists[THIN_EVENTS] = [
+        {
+            "id": "evt_thin",
+            "object": "v2.core.event",
+            "created": "2026-11-20T10:00:00.000Z",
+            "livemode": False,
+            "type": "v1.billing.meter.no_meter_found",
+            "data": {"reason": {"error_count": 1}},
+        }
+    ]
+    assert await run(backfill.backfill) in {0, 1}
+    await settled("completed")
+    [row] = await rows("select payload, headers from stripe_events")
+    assert "data" not in json.loads(row.payload)
+    assert row.headers == {"backfill": True}
+    assert await run(backfill.backfill) == 0
+
+
+async def test_drift_is_looked_for_once_a_day(api, customer, app, rows, until, execute):
+    api.lists[SUBSCRIPTIONS] = [a_subscription().to_dict()]
+
+    async def begun():
+        app.state.resources.database.wakeup("events").set()
+        return await rows(RECENT_DRIFT)
+
+    [first] = await until(begun)
+    assert await begun() == [first]
+    await execute("update stripe_cursors set started_at = now() - interval '25 hours' where name = 'drift'")
+
+    async def is_counted():
+        return await begun() and REGISTRY.get_sample_value("stripe_subscriptions_drifted") == 1
+
+    assert await until(is_counted)
 
 
 async def test_stripe_says_that_it_failed_to_send_and_the_events_are_fetched(
@@ -134,10 +178,16 @@ async def test_payloads_are_redacted_after_90_days_and_ids_stay(
 
 
 class TestReadiness:
-    """A process whose worker does not keep up is not ready."""
+    """A process of workers alone that does not keep up is not ready; one with the webhook stays ready."""
+
+    @pytest.fixture
+    async def standalone(self, settings):
+        alone = partial(workers, is_standalone=True)
+        async with running(create_service("billing-webhook", settings, workers=alone)) as app:
+            yield app
 
     async def test_a_dispatch_that_is_due_for_long_makes_it_unready(
-        self, app, customer, api, post_event, make_event, execute, until, settled
+        self, app, standalone, customer, api, post_event, make_event, execute, until, settled
     ):
         # Somebody holds the lease of the customer, and so the next one waits.
         api.has(a_subscription())
@@ -151,18 +201,20 @@ class TestReadiness:
         await post_event(make_event(id="evt_2"))
         await execute(OVERDUE)
 
-        async with client(app.state.internal) as inside:
+        async with client(standalone.state.internal) as inside, client(app.state.internal) as answering:
 
             async def is_unready():
-                app.state.resources.database.wakeup("stripe_dispatches").set()
+                standalone.state.resources.database.wakeup("stripe_dispatches").set()
                 answer = await inside.get("/readyz")
                 return answer.status_code == 503 and answer.json()["checks"]["stripe-dispatches"] != "ok"
 
             assert await until(is_unready)
+            assert (await answering.get("/readyz")).json()["checks"]["stripe-dispatches"] == "ok"
+            assert REGISTRY.get_sample_value("stripe_dispatch_oldest_due_seconds") > 900
             await execute("update stripe_dispatches set status = 'completed' where status = 'running'")
 
             async def is_ready():
-                app.state.resources.database.wakeup("stripe_dispatches").set()
+                standalone.state.resources.database.wakeup("stripe_dispatches").set()
                 return (await inside.get("/readyz")).status_code == 200
 
             assert await until(is_ready)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from billing_webhook.events import AuditRecorded
 from billing_webhook.main import create_app
-from billing_webhook.models import Command, Subscription
+from billing_webhook.models import Command, Invoice, Subscription
 from billing_webhook.services import BillingServices
 from billing_webhook.subscriptions import commands
 from pydantic import SecretStr
@@ -191,6 +191,25 @@ async def test_a_second_subscription_has_no_trial_and_needs_a_card(owner, sandbo
     assert invoice["invoice_pdf"]
     assert await ok(await owner.get(f"invoices/{invoice['id']}")) == invoice
     assert len([one for one in sandbox.subscriptions(customer().id) if one.status == "active"]) == 1
+
+
+async def test_links_of_invoices_are_renewed_when_they_are_read(owner, sandbox, customer, services):
+    """Stripe's links expire after a month or more; an old invoice was once returned with dead ones."""
+    await start(owner)
+    sandbox.add_card(customer().id)
+
+    async def invoices():
+        [invoice, *_] = (await ok(await owner.get("invoices")))["items"]
+        assert await ok(await owner.get(f"invoices/{invoice['id']}")) == invoice
+        return invoice
+
+    fresh = await invoices()
+    expired = {"hosted_invoice_url": "https://expired.example", "invoice_pdf": "https://expired.example/pdf"}
+    async with services.database.begin() as db:
+        await db.execute(update(Invoice).values(**expired))
+    assert await invoices() == fresh
+    sandbox.fail(kind="error", status=500, method="GET", path="/v1/invoices", count=2)
+    assert await invoices() == {**fresh, **expired}
 
 
 async def test_seats_and_renewal_change(owner, sandbox, customer, at_stripe):

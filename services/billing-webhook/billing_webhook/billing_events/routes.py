@@ -12,7 +12,7 @@ from servicekit.schemas import Cursor, Limit, Page
 from billing_webhook.billing_events import queries, rate_limits, schemas, sse
 from billing_webhook.billing_events.hub import EventHub
 from billing_webhook.billing_events.stream import Stream
-from billing_webhook.dependencies import BillingReader, billing_enabled
+from billing_webhook.dependencies import BillingReader, billing_enabled, own_tenant
 from billing_webhook.errors import BillingStreamDisabled, InvalidEventId
 from billing_webhook.settings import Settings
 
@@ -86,14 +86,14 @@ async def stream_events(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     return sse.EventStream(stream.frames(start), grant, settings.billing_stream_write_timeout_seconds)
 
 
-@router.get("/tenants/{tenant_id}/events")
-async def list_events(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+@router.get("/tenants/{tenant_id}/events", dependencies=[own_tenant])
+async def list_events(  # what FastAPI injects
     tenant_id: UUID,
-    caller: BillingReader,
+    _caller: BillingReader,
     db: Session,
     types: Types,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Page[schemas.BillingEvent]:
     """List a tenant's billing events, the newest first."""
-    return await queries.list_events(db, caller, tenant_id, types, limit, cursor)
+    return await queries.list_events(db, tenant_id, types, limit, cursor)

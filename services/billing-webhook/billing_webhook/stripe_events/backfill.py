@@ -3,8 +3,8 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-import stripe
 from servicekit.database import Database
 from sqlalchemy import func, update
 from stripe import StripeClient
@@ -12,7 +12,8 @@ from stripe import StripeClient
 from billing_webhook.models import StripeCursor
 from billing_webhook.settings import Settings
 from billing_webhook.stripe_events import metrics
-from billing_webhook.stripe_events.envelope import Envelope
+from billing_webhook.stripe_events.envelope import Envelope, Json
+from billing_webhook.stripe_events.handlers import thin_types
 from billing_webhook.stripe_events.meter_errors import BACKFILL
 from billing_webhook.stripe_events.receive import store
 
@@ -32,13 +33,14 @@ async def backfill(
     """
     since = since or await last_seen(database) - OVERLAP
     newest, missing = since, 0
-    async for page in pages(client, since):
-        newest = max(newest, datetime.fromtimestamp(page[0].created, UTC))
-        async with database.begin() as db:
-            for event in page:
-                payload = json.dumps(event.to_dict(), default=str).encode()
-                envelope = Envelope.model_validate_json(payload)
-                missing += await store(db, envelope, payload, settings, {"backfill": True})
+    for listed in (snapshot_pages(client, since), thin_pages(client, since)):
+        async for page in listed:
+            payloads = [json.dumps(event, default=str).encode() for event in page]
+            events = [(Envelope.model_validate_json(payload), payload) for payload in payloads]
+            newest = max(newest, *(event.created for event, _ in events))
+            async with database.begin() as db:
+                for event, payload in events:
+                    missing += await store(db, event, payload, settings, {"backfill": True})
     await remember(database, newest)
     metrics.BACKFILLED.inc(missing)
     return missing
@@ -61,11 +63,24 @@ async def remember(database: Database, newest: datetime) -> None:
         await db.execute(update(StripeCursor).where(StripeCursor.name == BACKFILL).values(position=further))
 
 
-async def pages(client: StripeClient, since: datetime) -> AsyncIterator[list[stripe.Event]]:
-    """Yield Stripe's events of that time or later, a page at a time."""
+async def snapshot_pages(client: StripeClient, since: datetime) -> AsyncIterator[list[Json]]:
+    """Yield Stripe's snapshot events of that time or later, a page at a time."""
     page = await client.v1.events.list_async({"created": {"gte": int(since.timestamp())}, "limit": PAGE})
     while page.data:
-        yield page.data
+        yield [event.to_dict() for event in page.data]
         if not page.has_more:
             return
         page = await page.next_page_async()
+
+
+async def thin_pages(client: StripeClient, since: datetime) -> AsyncIterator[list[Json]]:
+    """Yield the thin events of that time or later, a page at a time, without their data.
+
+    Not the twins of snapshots, which were listed as snapshots.
+    """
+    created = {"gte": since.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    params: Any = {"created": created, "types": thin_types(), "limit": PAGE}
+    listed = await client.v2.core.events.list_async(params)
+    events = [event.to_dict() async for event in listed.auto_paging_iter()]
+    for start in range(0, len(events), PAGE):
+        yield [{name: event[name] for name in event if name != "data"} for event in events[start:][:PAGE]]

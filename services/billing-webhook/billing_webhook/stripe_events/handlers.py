@@ -26,6 +26,9 @@ class Handler:
     has_tenant: bool = True
 
 
+# Of API v2, and events of API v1 without a snapshot.
+THIN = ("v1.", "v2.")
+
 SUBSCRIPTION = "applies the subscription as Stripe has it now"
 INVOICE = "applies the invoice as Stripe has it now"
 
@@ -76,6 +79,12 @@ HANDLERS: dict[str, Handler] = {
         disputes.apply,
     ),
 }
+
+
+def thin_types() -> list[str]:
+    """Return the types of events that have no snapshot."""
+    types = {type_ for handler in HANDLERS.values() for type_ in handler.effects}
+    return sorted(type_ for type_ in types if type_.startswith(THIN))
 
 
 def handlers_of(event_type: str) -> list[str]:

@@ -27,7 +27,11 @@ DISPATCHES = StripeDispatch.__tablename__
 async def receive(db: AsyncSession, verified: VerifiedEvent, settings: Settings) -> bool:
     """Store a verified event, and return whether it is new."""
     event = verified.envelope
-    headers: dict[str, JsonValue] = {"t": verified.signed_at, "request_id": context.request_id()}
+    headers: dict[str, JsonValue] = {
+        "t": verified.signed_at,
+        "v1": [*verified.signatures],
+        "request_id": context.request_id(),
+    }
     is_new = await store(db, event, verified.body, settings, headers)
     metrics.RECEIVED.inc()
     if not is_new:

@@ -11,14 +11,18 @@ from billing_webhook.settings import Settings
 from billing_webhook.stripe_events.envelope import Envelope
 
 SIGNATURE_TIMESTAMP = re.compile(r"(?:^|,)t=([0-9]{1,12})(?:,|$)")
+SIGNATURE = re.compile(r"(?<=v1=)[0-9a-f]{64}(?=,|$)")
+# One for each secret of the endpoint, of which Stripe has two while it is rotated.
+MAX_SIGNATURES = 5
 
 
 class VerifiedEvent(BaseModel):
-    """A verified event, the bytes that were signed, and when."""
+    """A verified event, the bytes that were signed, when, and the signatures over both."""
 
     envelope: Envelope
     body: bytes
     signed_at: int
+    signatures: list[str]
 
 
 def verify(body: bytes, signature: str, settings: Settings) -> VerifiedEvent:
@@ -38,7 +42,8 @@ def verify(body: bytes, signature: str, settings: Settings) -> VerifiedEvent:
         envelope = Envelope.model_validate_json(body)
     except ValidationError:
         raise InvalidPayload from None
-    return VerifiedEvent(envelope=envelope, body=body, signed_at=signed_at)
+    signatures = SIGNATURE.findall(signature)[:MAX_SIGNATURES]
+    return VerifiedEvent(envelope=envelope, body=body, signed_at=signed_at, signatures=signatures)
 
 
 def timestamp_of(signature: str) -> int:

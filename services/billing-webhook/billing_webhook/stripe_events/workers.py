@@ -17,13 +17,13 @@ RETENTION: RetentionRule = (
 )
 
 
-def create_workers(resources: Resources) -> list[Worker]:
+def create_workers(resources: Resources, *, is_standalone: bool) -> list[Worker]:
     """Return the workers; none where billing, or ENABLE_BILLING_RETRY_WORKER, is off."""
     settings = Settings.of(resources)
     client = settings.stripe(resources.http)
     if client is None or not settings.enable_billing or not settings.enable_billing_retry_worker:
         return []
     return [
-        DispatchWorker(resources.database, client, settings),
+        DispatchWorker(resources.database, client, settings, is_standalone=is_standalone),
         ScheduledJobs(resources.database, client, settings),
     ]

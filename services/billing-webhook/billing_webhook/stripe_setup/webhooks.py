@@ -10,10 +10,10 @@ from typing import Any
 import stripe
 from stripe import StripeClient
 
+from billing_webhook.stripe_events.handlers import THIN
 from billing_webhook.stripe_setup.products import OURS, Setup, has_tags
 
 NAME = "Acme billing"
-THIN = ("v1.", "v2.")
 
 
 async def set_up_webhooks(

@@ -7,7 +7,7 @@ from servicekit.database import Session
 from servicekit.schemas import Cursor, Limit, Page
 
 from billing_webhook.audit import Actor
-from billing_webhook.dependencies import BillingReader, billing_enabled, require_own_tenant
+from billing_webhook.dependencies import BillingReader, billing_enabled, own_tenant
 from billing_webhook.subscriptions import checkout, schemas, subscriptions
 from billing_webhook.subscriptions.dependencies import (
     CommandRequestDep,
@@ -17,14 +17,15 @@ from billing_webhook.subscriptions.dependencies import (
 )
 
 router = APIRouter(
-    prefix="/api/v1/billing/tenants/{tenant_id}", tags=["subscriptions"], dependencies=[billing_enabled]
+    prefix="/api/v1/billing/tenants/{tenant_id}",
+    tags=["subscriptions"],
+    dependencies=[billing_enabled, own_tenant],
 )
 
 
 @router.get("/subscription")
-async def get_subscription(tenant_id: UUID, caller: BillingReader, db: Session) -> schemas.SubscriptionView:
+async def get_subscription(tenant_id: UUID, _caller: BillingReader, db: Session) -> schemas.SubscriptionView:
     """Return a tenant's subscription."""
-    require_own_tenant(caller, tenant_id)
     return await subscriptions.describe(db, tenant_id)
 
 
@@ -70,19 +71,17 @@ async def resume_subscription(request: CommandRequestDep) -> schemas.Subscriptio
 
 @router.post("/subscription/preview")
 async def preview_subscription(
-    tenant_id: UUID, body: schemas.Preview, caller: BillingReader, services: Services
+    tenant_id: UUID, body: schemas.Preview, _caller: BillingReader, services: Services
 ) -> schemas.InvoicePreview:
     """Return the invoice that a change of plan or seats would bring about now; nothing changes."""
-    require_own_tenant(caller, tenant_id)
     return await subscriptions.preview(services, tenant_id, body)
 
 
 @router.get("/upcoming-invoice")
 async def get_upcoming_invoice(
-    tenant_id: UUID, caller: BillingReader, services: Services
+    tenant_id: UUID, _caller: BillingReader, services: Services
 ) -> schemas.InvoicePreview:
     """Return the next invoice as it would be now."""
-    require_own_tenant(caller, tenant_id)
     return await subscriptions.upcoming(services, tenant_id)
 
 
@@ -104,34 +103,30 @@ async def create_portal_session(
     key: IdempotencyKey = None,
 ) -> schemas.HostedPage:
     """Create a page of Stripe on which the tenant changes cards, addresses and its subscription."""
-    require_own_tenant(caller, tenant_id)
     url = await checkout.open_portal(services, Actor.of(caller), tenant_id, str(body.return_url), key)
     return schemas.HostedPage(url=url)
 
 
 @router.get("/payment-methods")
 async def list_payment_methods(
-    tenant_id: UUID, caller: BillingReader, services: Services
+    tenant_id: UUID, _caller: BillingReader, services: Services
 ) -> schemas.PaymentMethods:
     """List the payment methods, without what would allow to use them."""
-    require_own_tenant(caller, tenant_id)
     return schemas.PaymentMethods(items=await subscriptions.list_payment_methods(services, tenant_id))
 
 
 @router.get("/invoices")
 async def list_invoices(
-    tenant_id: UUID, caller: BillingReader, db: Session, limit: Limit = 20, cursor: Cursor = None
+    tenant_id: UUID, _caller: BillingReader, services: Services, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[schemas.InvoiceView]:
-    """List the invoices, the newest first."""
-    require_own_tenant(caller, tenant_id)
-    rows, following = await subscriptions.list_invoices(db, tenant_id, limit, cursor)
+    """List the invoices, the newest first; their links are valid for ten days at least."""
+    rows, following = await subscriptions.list_invoices(services, tenant_id, limit, cursor)
     return Page(items=[schemas.InvoiceView.of(row) for row in rows], next_cursor=following)
 
 
 @router.get("/invoices/{invoice_id}")
 async def get_invoice(
-    tenant_id: UUID, invoice_id: str, caller: BillingReader, db: Session
+    tenant_id: UUID, invoice_id: str, _caller: BillingReader, services: Services
 ) -> schemas.InvoiceView:
-    """Return an invoice with the links to its page and PDF."""
-    require_own_tenant(caller, tenant_id)
-    return schemas.InvoiceView.of(await subscriptions.get_invoice(db, tenant_id, invoice_id))
+    """Return an invoice with the links to its page and PDF, valid for ten days at least."""
+    return schemas.InvoiceView.of(await subscriptions.get_invoice(services, tenant_id, invoice_id))

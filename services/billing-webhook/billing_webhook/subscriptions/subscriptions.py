@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from billing_webhook.models import Invoice
 from billing_webhook.services import BillingServices
 from billing_webhook.stripe_errors import to_problem
-from billing_webhook.subscriptions import customers, execution, prices, schemas, sync
+from billing_webhook.subscriptions import customers, execution, invoice_links, prices, schemas, sync
 from billing_webhook.subscriptions.errors import InvoiceNotFound, SubscriptionNotFound
 from billing_webhook.subscriptions.state import at, id_of
 
@@ -27,7 +27,7 @@ async def describe(db: AsyncSession, tenant_id: UUID) -> schemas.SubscriptionVie
 
 
 async def list_invoices(
-    db: AsyncSession, tenant_id: UUID, limit: int, cursor: str | None
+    services: BillingServices, tenant_id: UUID, limit: int, cursor: str | None
 ) -> tuple[list[Invoice], str | None]:
     """List a tenant's invoices, the newest first; drafts are not shown."""
     order = (Invoice.created_at, Invoice.stripe_invoice_id)
@@ -35,16 +35,22 @@ async def list_invoices(
     if cursor:
         query = query.where(tuple_(*order) < tuple_(*pagination.read_cursor(cursor, POSITION, str, str)))
     page = query.order_by(*(column.desc() for column in order)).limit(limit + 1)
-    rows = (await db.scalars(page)).all()
+    async with services.database.begin() as db:
+        rows = (await db.scalars(page)).all()
+        customer_ids = await invoice_links.find_customer_ids(db, tenant_id)
+    await invoice_links.renew(services, customer_ids, rows[:limit])
     return [*rows[:limit]], pagination.next_cursor(rows, limit, "created_at", "stripe_invoice_id")
 
 
-async def get_invoice(db: AsyncSession, tenant_id: UUID, invoice_id: str) -> Invoice:
+async def get_invoice(services: BillingServices, tenant_id: UUID, invoice_id: str) -> Invoice:
     """Return an invoice of a tenant; raises InvoiceNotFound."""
     query = select(Invoice).where(Invoice.tenant_id == tenant_id, Invoice.stripe_invoice_id == invoice_id)
-    invoice: Invoice | None = await db.scalar(query)
+    async with services.database.begin() as db:
+        invoice: Invoice | None = await db.scalar(query)
+        customer_ids = await invoice_links.find_customer_ids(db, tenant_id)
     if invoice is None:
         raise InvoiceNotFound
+    await invoice_links.renew(services, customer_ids, [invoice])
     return invoice
 
 

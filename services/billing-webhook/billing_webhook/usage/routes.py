@@ -11,7 +11,7 @@ from servicekit.schemas import Cursor, Limit, Page
 
 from billing_webhook import models
 from billing_webhook.audit import Actor
-from billing_webhook.dependencies import BillingManager, BillingReader, billing_enabled, require_own_tenant
+from billing_webhook.dependencies import BillingManager, BillingReader, billing_enabled, own_tenant
 from billing_webhook.entitlements.periods import Period
 from billing_webhook.entitlements.quotas import Quota
 from billing_webhook.quantities import to_text
@@ -19,7 +19,7 @@ from billing_webhook.usage import ledger, reports, schemas, totals
 
 QUOTA_WARNING = "X-Quota-Warning"
 
-router = APIRouter(prefix="/api/v1/billing", tags=["billing"])
+router = APIRouter(prefix="/api/v1/billing/tenants/{tenant_id}", tags=["billing"], dependencies=[own_tenant])
 
 
 def get_period(
@@ -34,19 +34,19 @@ def get_period(
     return ledger.requested_period(start, end)
 
 
-@router.get("/tenants/{tenant_id}/usage")
+@router.get("/usage")
 async def get_tenant_usage(
     tenant_id: UUID,
-    caller: BillingReader,
+    _caller: BillingReader,
     db: Session,
     period: Annotated[Period, Depends(get_period)],
 ) -> schemas.TenantUsage:
     """Sum the usage of a tenant's runs, in total and by model."""
-    return await ledger.summarise(db, caller, tenant_id, period)
+    return await ledger.summarise(db, tenant_id, period)
 
 
 @router.post(
-    "/tenants/{tenant_id}/usage",
+    "/usage",
     status_code=status.HTTP_201_CREATED,
     response_model=schemas.UsageRecord,
     responses={200: {"model": schemas.UsageRecord, "description": "An earlier request has recorded it."}},
@@ -60,7 +60,6 @@ async def report_usage(
     The same key with the same body again is answered with 200, the first record and `Idempotent-Replayed`;
     with another body it is a conflict. `X-Quota-Warning` names the soft limits that are exceeded.
     """
-    require_own_tenant(caller, tenant_id)
     recorded = await reports.report(db, Actor.of(caller), tenant_id, usage)
     mark_replay(response, recorded)
     if recorded.exceeded:
@@ -68,19 +67,16 @@ async def report_usage(
     return recorded.record
 
 
-@router.post(
-    "/tenants/{tenant_id}/usage/batch", max_body_size=schemas.MAX_BATCH_BODY, dependencies=[billing_enabled]
-)
+@router.post("/usage/batch", max_body_size=schemas.MAX_BATCH_BODY, dependencies=[billing_enabled])
 async def report_usage_batch(
     tenant_id: UUID, batch: schemas.UsageBatch, caller: BillingManager, db: Session
 ) -> schemas.UsageResults:
     """Record up to 1,000 reports; each is recorded, replayed or refused by itself."""
-    require_own_tenant(caller, tenant_id)
     return await reports.report_batch(db, Actor.of(caller), tenant_id, batch)
 
 
 @router.post(
-    "/tenants/{tenant_id}/usage/records/{record_id}/reverse",
+    "/usage/records/{record_id}/reverse",
     status_code=status.HTTP_201_CREATED,
     response_model=schemas.UsageRecord,
     dependencies=[billing_enabled],
@@ -94,7 +90,6 @@ async def reverse_usage(  # noqa: PLR0913, PLR0917  # the parts of a request
     response: Response,
 ) -> models.UsageRecord:
     """Take a record back by one with the negative quantity; to correct it, report the right quantity anew."""
-    require_own_tenant(caller, tenant_id)
     recorded = await reports.reverse(db, Actor.of(caller), tenant_id, record_id, reversal)
     mark_replay(response, recorded)
     return recorded.record
@@ -113,29 +108,27 @@ def mark_replay(response: Response, recorded: reports.Recorded) -> None:
         response.headers[REPLAYED] = "true"
 
 
-@router.get("/tenants/{tenant_id}/usage/totals", dependencies=[billing_enabled])
+@router.get("/usage/totals", dependencies=[billing_enabled])
 async def get_usage_totals(
     tenant_id: UUID,
-    caller: BillingReader,
+    _caller: BillingReader,
     db: Session,
     at: Annotated[
         schemas.UtcDatetime | None, Query(description="A time in the period; by default, now.")
     ] = None,
 ) -> schemas.UsageTotals:
     """Return what was used of each feature in a billing period."""
-    require_own_tenant(caller, tenant_id)
     return await totals.summarise(db, tenant_id, at or datetime.now(UTC))
 
 
-@router.get("/tenants/{tenant_id}/usage/records", dependencies=[billing_enabled])
-async def list_usage_records(  # noqa: PLR0913, PLR0917  # the parts of a request
+@router.get("/usage/records", dependencies=[billing_enabled])
+async def list_usage_records(  # the parts of a request
     tenant_id: UUID,
-    caller: BillingReader,
+    _caller: BillingReader,
     db: Session,
     feature_key: schemas.FeatureKey | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Page[schemas.UsageRecord]:
     """List the records of the ledger, the newest first."""
-    require_own_tenant(caller, tenant_id)
     return await totals.list_records(db, tenant_id, feature_key, cursor, limit)
