@@ -69,7 +69,7 @@ async def last_seq(db: AsyncSession, tenant_id: UUID) -> int:
     return counter.last_seq if counter else 0
 
 
-async def list_events(  # what a page is made of
+async def list_events(
     db: AsyncSession,
     tenant_id: UUID,
     types: Sequence[str],

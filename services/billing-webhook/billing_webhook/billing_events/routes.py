@@ -87,7 +87,7 @@ async def stream_events(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 
 
 @router.get("/tenants/{tenant_id}/events", dependencies=[own_tenant])
-async def list_events(  # what FastAPI injects
+async def list_events(
     tenant_id: UUID,
     _caller: BillingReader,
     db: Session,

@@ -122,7 +122,7 @@ async def get_usage_totals(
 
 
 @router.get("/usage/records", dependencies=[billing_enabled])
-async def list_usage_records(  # the parts of a request
+async def list_usage_records(
     tenant_id: UUID,
     _caller: BillingReader,
     db: Session,
