@@ -60,3 +60,23 @@ def test_a_budget_holds_on_all_ways_in_and_is_seen_in_the_stream(neighbour: Pers
 
 def is_used_up(event: dict[str, Any]) -> bool:
     return event["data"].get("percent") == 100
+
+
+def test_what_is_done_to_a_budget_is_in_the_audit_log_of_its_tenant_alone(
+    neighbour: Person, owner: Person
+) -> None:
+    budget = create_budget(neighbour, unit="cost", limit=500)
+    neighbour.http.delete(f"{budgets_path(neighbour)}/{budget}")
+    until(lambda: len(changes_in_log(neighbour, budget)) == 2)
+    deleted, created = changes_in_log(neighbour, budget)
+    assert (created["action"], deleted["action"]) == ("billing_budget_created", "billing_budget_deleted")
+    assert (created["detail"]["unit"], created["detail"]["limit"]) == ("cost", "500")
+    assert created["actor"].startswith("user:")
+    assert created["session_id"]
+    assert changes_in_log(owner, budget) == []
+
+
+def changes_in_log(person: Person, budget: str) -> list[dict[str, Any]]:
+    answer = person.http.get("/api/v1/auth/audit")
+    assert answer.status_code == 200, answer.text
+    return [row for row in answer.json()["items"] if row["detail"].get("budget_id") == budget]
