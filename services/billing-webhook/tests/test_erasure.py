@@ -188,6 +188,7 @@ async def test_commands_and_customers_name_nobody_of_a_tenant_that_is_over(
         db.add(Customer(stripe_customer_id="cus_1", tenant_id=tenant, billing_email="ann@example.com"))
         for actor, owner in ((ann, tenant), (bob, uuid4())):
             command = {"kind": "start", "state": "succeeded", "arguments": arguments, "facts": {}}
+            command |= {"session_id": str(uuid4()), "request_id": "a-request"}
             db.add(Command(tenant_id=owner, actor=actor, **command))
     gone = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     await publish_event("auth.tenant.deleted.v1", tenant_id=tenant, version=2, purge_after=gone)
@@ -195,10 +196,11 @@ async def test_commands_and_customers_name_nobody_of_a_tenant_that_is_over(
 
     async def is_erased():
         async with database.begin() as db:
-            actors = set(await db.scalars(select(Command.actor)))
+            actors = set(await db.execute(select(Command.actor, Command.session_id, Command.request_id)))
             [theirs] = await db.scalars(select(Command.arguments).filter_by(tenant_id=tenant))
             email = await db.scalar(select(Customer.billing_email))
-        return actors == {ANONYMOUS_SUBJECT} and theirs == {"plan_code": "starter"} and email is None
+        is_anonymous = actors == {(ANONYMOUS_SUBJECT, None, None)}
+        return is_anonymous and theirs == {"plan_code": "starter"} and email is None
 
     await until(is_erased)
 
