@@ -19,6 +19,12 @@ class AgentNotFound(NotFound):
     """There is no agent of this name."""
 
 
+class ToolCallNotFound(NotFound):
+    """The caller's tool was not called in this conversation, or not with this id."""
+
+    default_detail = "No tool call with this id waits for an output."
+
+
 class RunNotFound(NotFound):
     """The caller has no such run."""
 

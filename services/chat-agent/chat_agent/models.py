@@ -94,6 +94,10 @@ class Run(Base):
     message: Mapped[str]
     # Items that stand before the message, in a conversation that begins with this run.
     prelude: Mapped[list[Any]] = mapped_column(server_default="[]")
+    # What the tools of its caller gave, where the run goes on with that in place of a message.
+    tool_outputs: Mapped[list[Any]] = mapped_column(server_default="[]")
+    # The agent that goes on with it, where that is another than `agent`.
+    first_agent: Mapped[str | None]
     # What its caller set for the models: `runs.options.RunOptions`.
     options: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     idempotency_key: Mapped[str | None]
@@ -115,6 +119,8 @@ class Run(Base):
     output: Mapped[str | None]
     # Whether the output ends where the model had to stop, at a limit of tokens.
     is_truncated: Mapped[bool] = mapped_column(server_default="false")
+    # The calls of the caller's tools with which it ended.
+    tool_calls: Mapped[list[Any]] = mapped_column(server_default="[]")
     final_agent: Mapped[str | None]
     handoffs: Mapped[list[Any]] = mapped_column(server_default="[]")
     usage: Mapped[dict[str, Any]] = mapped_column(server_default="{}")

@@ -22,7 +22,14 @@ from chat_agent.api.dependencies import (
 )
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.sse import event_stream
-from chat_agent.api.start_run import answer_approvals, chat_response, start_run, stop_run, to_agent_schema
+from chat_agent.api.start_run import (
+    RunRequest,
+    answer_approvals,
+    chat_response,
+    start_run,
+    stop_run,
+    to_agent_schema,
+)
 from chat_agent.errors import AgentNotFound
 from chat_agent.event_log.store import EventType
 from chat_agent.execution import subscribe
@@ -81,7 +88,7 @@ async def answer_whole(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 ) -> schemas.ChatAnswer:
     """Send a message to an agent and get the whole answer; 202 when the run waits for an approval."""
     async with limiter.admit("chat") as grant:
-        started = await start_run(manager, caller, request, key)
+        started = await start_run(manager, caller, RunRequest(request), key)
     final = await subscribe.final_event(manager, started.run.id)
     response.headers.update({**grant.headers(), **started.headers()})
     response.status_code = (
@@ -106,7 +113,7 @@ async def answer_streamed(
 ) -> StreamingResponse:
     """Send a message to an agent and stream the answer, with every tool call and handoff."""
     async with limiter.admit("stream") as grant:
-        started = await start_run(manager, caller, request, key)
+        started = await start_run(manager, caller, RunRequest(request), key)
     frames = subscribe.sse_frames(manager, started.run.id, caller)
     return event_stream(frames, grant.lease, {**grant.headers(), **started.headers()})
 
@@ -128,7 +135,7 @@ async def create_run(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 ) -> models.Run:
     """Send a message to an agent without waiting; the run can be read, streamed and cancelled by its id."""
     async with limiter.admit("chat") as grant:
-        started = await start_run(manager, caller, request, key)
+        started = await start_run(manager, caller, RunRequest(request), key)
     location = {"Location": f"/api/v1/runs/{started.run.id}"}
     response.headers.update({**grant.headers(), **started.headers(), **location})
     return started.run

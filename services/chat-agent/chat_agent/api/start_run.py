@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.clients.billing import QuotaWarning, RunRef
-from chat_agent.errors import AgentNotFound, RunCancelled, RunCapacityExceeded
+from chat_agent.errors import AgentNotFound, RunCancelled, RunCapacityExceeded, ToolCallNotFound
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution.manager import RunManager
 from chat_agent.model import failures
@@ -56,35 +56,42 @@ class StartedRun:
         return headers
 
 
-async def start_run(  # noqa: PLR0913, PLR0917  # a request, and what other protocols say beside it
-    manager: RunManager,
-    caller: Principal,
-    request: ChatRequest,
-    key: str | None,
-    prelude: History = (),
-    options: RunOptions = NO_OPTIONS,
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run shall answer: a message, or what its caller's tools gave, and what goes with it."""
+
+    chat: ChatRequest
+    # What was said before, as far as the client tells it; it counts where the conversation is new.
+    prelude: History = ()
+    # In place of a message.
+    tool_outputs: History = ()
+    options: RunOptions = NO_OPTIONS
+
+
+async def start_run(
+    manager: RunManager, caller: Principal, request: RunRequest, key: str | None
 ) -> StartedRun:
     """Start a run, or return the one that this key has started; it is committed before this returns.
 
-    The prelude precedes the message where the conversation is new. Raises AgentNotFound,
-    ConversationNotFound, ConversationBusy, QuotaExceeded, BillingUnavailable, RunCapacityExceeded, and
-    IdempotencyConflict when the key was used for another message.
+    Raises AgentNotFound, ConversationNotFound, ConversationBusy, ToolCallNotFound, QuotaExceeded,
+    BillingUnavailable, RunCapacityExceeded, and IdempotencyConflict when the key was used for another
+    request.
     """
-    if request.agent_type not in AGENTS:
+    chat = request.chat
+    if chat.agent_type not in AGENTS:
         agents_ = ", ".join(AGENTS)
-        raise AgentNotFound(f"There is no agent called {request.agent_type!r}. There are: {agents_}.")
-    values = new_run_values(manager, caller, request, key, options)
+        raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {agents_}.")
+    values = new_run_values(manager, caller, request, key)
     if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
-    values["prelude"] = [*prelude]
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
     async with start_deadline() as deadline, manager.budgets.reserve_start(ref, manager.model) as reservation:
-        started = await insert_in_conversation(manager, caller, request, values, deadline)
+        started = await insert_in_conversation(manager, caller, chat, values, deadline)
         if started is None:
             reservation.release()
             return await repeated(manager, caller, key, values)
     if started.run.status == RunStatus.RUNNING:
-        manager.start(started.run, is_new_conversation=request.conversation_id is None)
+        manager.start(started.run, is_new_conversation=chat.conversation_id is None)
     else:
         manager.claim_due.set()
     await manager.stop(started.to_stop)
@@ -115,10 +122,12 @@ async def insert_in_conversation(
         is_new = request.conversation_id is None
         if is_new or await store.has_run_in(session, caller, values["conversation_id"]):
             values["prelude"] = values["prelude"] if is_new else []
+            await continue_calls(session, caller, values)
             return await insert(session, manager, values, request, deadline)
     # No transaction is held while another service is called.
     values["prelude"] = await initial_history(manager, caller, values["conversation_id"], values["prelude"])
     async with transaction(manager.database) as session:
+        await continue_calls(session, caller, values)
         return await insert(session, manager, values, request, deadline)
 
 
@@ -178,8 +187,20 @@ async def find_earlier(
         return await store.find_by_key(session, caller, key, **same)
 
 
+async def continue_calls(session: AsyncSession, caller: Principal, values: dict[str, Any]) -> None:
+    """Let the agent go on that has called the tools whose outputs these are; raises ToolCallNotFound."""
+    known = {item.get("call_id") for item in values["prelude"] if item.get("type") == "function_call"}
+    for output in values["tool_outputs"]:
+        if output["call_id"] in known:
+            continue
+        run = await store.find_call(session, caller, values["conversation_id"], output["call_id"])
+        if run is None:
+            raise ToolCallNotFound(f"No tool call {output['call_id']!r} waits for an output here.")
+        values["first_agent"] = run.final_agent
+
+
 def new_run_values(
-    manager: RunManager, caller: Principal, request: ChatRequest, key: str | None, options: RunOptions
+    manager: RunManager, caller: Principal, request: RunRequest, key: str | None
 ) -> dict[str, Any]:
     """Return the row of a run that begins."""
     span = trace.get_current_span().get_span_context()
@@ -187,11 +208,13 @@ def new_run_values(
         "id": uuid4(),
         "tenant_id": caller.tenant_id,
         "user_id": caller.subject,
-        "conversation_id": request.conversation_id or uuid4(),
-        "agent": request.agent_type,
+        "conversation_id": request.chat.conversation_id or uuid4(),
+        "agent": request.chat.agent_type,
         "model": manager.model,
-        "message": request.message,
-        "options": options.model_dump(mode="json", exclude_none=True),
+        "message": request.chat.message,
+        "prelude": [*request.prelude],
+        "tool_outputs": [*request.tool_outputs],
+        "options": request.options.model_dump(mode="json", exclude_defaults=True),
         "idempotency_key": key,
         "trace_id": trace.format_trace_id(span.trace_id) if span.is_valid else None,
     }

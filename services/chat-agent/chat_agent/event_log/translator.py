@@ -27,8 +27,12 @@ KINDS = {"message": "message", "reasoning": "reasoning", "function_call": "tool_
 class EventTranslator:
     """Translates for one run; holds item ids, the agent and partial text."""
 
-    def __init__(self, log: EventBuffer, agent: Agent[Any]) -> None:
+    def __init__(
+        self, log: EventBuffer, agent: Agent[Any], client_tools: frozenset[str] = frozenset()
+    ) -> None:
         self.agent = agent
+        # Calls of these end the run, and its last event says them.
+        self._client_tools = client_tools
         self.handoffs: list[str] = []
         # What was said last, to its end.
         self.last_text = ""
@@ -47,6 +51,7 @@ class EventTranslator:
         self, state: LoggedState, items: Sequence[dict[str, Any]], agent: Agent[Any], reason: str
     ) -> None:
         """Resume the log of another attempt: retract unstored items, append missing ones."""
+        items = [item for item in items if item.get("name") not in self._client_tools]
         self._last_item = state.highest_item
         self.handoffs = recovery.handoffs(items)
         self._names = {item["call_id"]: item["name"] for item in items if item.get("type") == "function_call"}
@@ -154,6 +159,8 @@ class EventTranslator:
 
     def _kind(self, item: Any) -> str | None:
         kind = KINDS.get(item.type)
+        if kind == "tool_call" and item.name in self._client_tools:
+            return None
         is_handoff = kind == "tool_call" and item.name.startswith(HANDOFF)
         return "handoff" if is_handoff else kind
 

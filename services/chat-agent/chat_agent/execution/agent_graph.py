@@ -1,23 +1,59 @@
 """The agents of a run as its options change them."""
 
-from agents import Agent
+from typing import Any
+
+from agents import Agent, FunctionTool
+from agents.tool_context import ToolContext
 
 from chat_agent.agents.tool import RunContext
 from chat_agent.model.output_schema import RequestedOutput
-from chat_agent.runs.options import RunOptions
+from chat_agent.runs.options import ClientTool, RunOptions
 
 
 def with_options(agent: Agent[RunContext], options: RunOptions) -> Agent[RunContext]:
     """Return an agent, and all that it may hand over to, with the options of a run; unchanged without any."""
-    if options.output is None:
+    if options.output is None and not options.tools:
         return agent
-    output = RequestedOutput(options.output)
+    changes: dict[str, Any] = {}
+    if options.output is not None:
+        changes["output_type"] = RequestedOutput(options.output)
+    tools = [function_tool(one) for one in options.tools]
     copies: dict[int, Agent[RunContext]] = {}
 
     def copy(original: Agent[RunContext]) -> Agent[RunContext]:
         if id(original) not in copies:
-            clone = copies[id(original)] = original.clone(output_type=output)
+            clone = original.clone(tools=[*original.tools, *tools], **changes)
+            copies[id(original)] = clone
             clone.handoffs = [copy(one) if isinstance(one, Agent) else one for one in original.handoffs]
         return copies[id(original)]
 
     return copy(agent)
+
+
+def function_tool(tool: ClientTool) -> FunctionTool:
+    """Offer a tool of the caller to the model; the run stops at a call, as if it needed approval."""
+    return FunctionTool(
+        name=tool.name,
+        description=tool.description,
+        params_json_schema=tool.parameters,
+        on_invoke_tool=refuse_call,
+        strict_json_schema=tool.is_strict,
+        needs_approval=True,
+    )
+
+
+async def refuse_call(_context: ToolContext[Any], _arguments: str) -> str:
+    """Fail: the caller executes its tools itself."""
+    raise AssertionError("a tool of the caller was called by the server")
+
+
+def names_of(agent: Agent[RunContext]) -> frozenset[str]:
+    """Return the names of the tools of an agent, and of all that it may hand over to."""
+    found: dict[str, Agent[RunContext]] = {}
+    open_ = [agent]
+    while open_:
+        one = open_.pop()
+        if one.name not in found:
+            found[one.name] = one
+            open_ += [other for other in one.handoffs if isinstance(other, Agent)]
+    return frozenset(tool.name for one in found.values() for tool in one.tools)

@@ -28,7 +28,7 @@ from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType
 from chat_agent.event_log.translator import EventTranslator
 from chat_agent.execution.agent_graph import with_options
-from chat_agent.execution.interruption import Interruption, interruption_of, resume_state
+from chat_agent.execution.interruption import Interruption, client_calls, interruption_of, resume_state
 from chat_agent.execution.partial_answer import closing_items, incomplete_message
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.session import ConversationSession
@@ -65,11 +65,13 @@ class Attempt:
         self._log = log
         self._meter = meter
         self._stop_requested = asyncio.Event()
+        self._options = RunOptions.model_validate(run.options)
+        self._first_agent = run.first_agent or run.agent
         # A run whose agent is gone needs a name all the same; it ends with CheckpointInvalid.
-        self._translator = EventTranslator(log, AGENTS.get(run.agent) or Agent(name=run.agent))
+        first = AGENTS.get(self._first_agent) or Agent(name=self._first_agent)
+        self._translator = EventTranslator(log, first, self._options.tool_names)
         conversations = ConversationClient(services.conversations, run.tenant_id, run.user_id)
         self._session = ConversationSession(conversations, run, services.settings, checkpoint)
-        self._options = RunOptions.model_validate(run.options)
         self._config = with_settings(services.config, self._options)
         self._journal = ToolCallJournal(services.database, run)
         self._context = RunContext(conversations, self._journal)
@@ -120,17 +122,17 @@ class Attempt:
         items = self._session.new_items
         if not is_new and not logged.last:
             self._append_started()
-            logged.agent = run.agent
+            logged.agent = self._first_agent
         # Stored items are resumed from even where nothing is left of the log.
         if logged.last or items:
-            agent = AGENTS.get((recovery.handoffs(items) or [run.agent])[-1], self._translator.agent)
+            agent = AGENTS.get((recovery.handoffs(items) or [self._first_agent])[-1], self._translator.agent)
             self._translator.resume(logged, items, agent, resume_reason(run))
             self._estimate_lost(logged)
         if run.losses > MAX_LOSSES:
             raise WorkerLost
 
     def _append_started(self) -> None:
-        self._log.append(EventType.RUN_STARTED, agent=self.run.agent, model=self.run.model)
+        self._log.append(EventType.RUN_STARTED, agent=self._first_agent, model=self.run.model)
 
     async def _take_over_log(self) -> recovery.LoggedState:
         """Become the writer of the run's log, and read it; waits for as long as Redis is away."""
@@ -175,7 +177,7 @@ class Attempt:
         raise RunTimedOut
 
     async def _run_agent(self) -> Outcome | Interruption:
-        if self.run.agent not in AGENTS:
+        if self._first_agent not in AGENTS:
             raise CheckpointInvalid
         if self.run.attempt > 1:
             # No token of the user vouches for the run any more.
@@ -196,8 +198,12 @@ class Attempt:
             # The SDK cancels its loop and does not wait for it; what broke off there has to be counted.
             if result.run_loop_task is not None:
                 await asyncio.wait([result.run_loop_task])
-        if result.interruptions:
-            return interruption_of(self.run, result)
+        tool_names = self._options.tool_names
+        if interruption := interruption_of(self.run, result, tool_names):
+            return interruption
+        if calls := client_calls(result, tool_names):
+            outcome = self.outcome(RunStatus.COMPLETED, self._translator.last_text or None)
+            return replace(outcome, tool_calls=calls)
         outcome = self.outcome(RunStatus.COMPLETED, str(result.final_output))
         return replace(outcome, is_truncated=self._meter.is_truncated)
 
@@ -205,8 +211,8 @@ class Attempt:
         """Return what the agent starts with: the message, the stored items, or a suspended state."""
         if self.run.state:
             requests = await retry_database(self._approvals)
-            agent = with_options(AGENTS[self.run.agent], self._options)
-            return await resume_state(self.run, agent, requests, self._context)
+            agent = with_options(AGENTS[self._first_agent], self._options)
+            return await resume_state(self.run, agent, self._options, requests, self._context)
         if self.run.attempt > 1:
             for call in await self._journal.unstored_calls(self._session.new_items):
                 if call.output is None:

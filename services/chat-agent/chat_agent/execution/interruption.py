@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from agents import Agent, RunContextWrapper, RunState
@@ -12,6 +13,7 @@ from agents.result import RunResultStreaming
 from chat_agent.agents.tool import RunContext
 from chat_agent.errors import ApprovalExpired, CheckpointInvalid
 from chat_agent.models import Approval, Run
+from chat_agent.runs.options import RunOptions
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,20 @@ class Interruption:
     state: str
 
 
-def interruption_of(run: Run, result: RunResultStreaming) -> Interruption:
-    """Convert the SDK's interruptions into what is stored while the run waits."""
-    requests = [approval_of(run, item) for item in result.interruptions]
+def client_calls(result: RunResultStreaming, tool_names: frozenset[str]) -> list[dict[str, Any]]:
+    """Return the calls of the caller's tools for which the SDK has stopped."""
+    return [
+        {"call_id": item.call_id or "", "name": item.name, "arguments": item.arguments or "{}"}
+        for item in result.interruptions
+        if item.name in tool_names
+    ]
+
+
+def interruption_of(run: Run, result: RunResultStreaming, tool_names: frozenset[str]) -> Interruption | None:
+    """Convert the approvals for which the SDK has stopped into what is stored while the run waits, if any."""
+    requests = [approval_of(run, item) for item in result.interruptions if item.name not in tool_names]
+    if not requests:
+        return None
     return Interruption(requests, result.to_state().to_string(context_serializer=lambda _context: {}))
 
 
@@ -41,7 +54,11 @@ def approval_of(run: Run, item: ToolApprovalItem) -> Approval:
 
 
 async def resume_state(
-    run: Run, agent: Agent[RunContext], approvals: Sequence[Approval], context: RunContext
+    run: Run,
+    agent: Agent[RunContext],
+    options: RunOptions,
+    approvals: Sequence[Approval],
+    context: RunContext,
 ) -> RunState[RunContext]:
     """Restore the state in which a run waited, with the decisions applied.
 
@@ -55,6 +72,8 @@ async def resume_state(
     except UserError as error:
         raise CheckpointInvalid from error
     for item in state.get_interruptions():
+        if item.name in options.tool_names:
+            continue
         decision = decisions.get(item.call_id or "")
         if decision is None or decision.status in {"pending", "expired"}:
             raise ApprovalExpired

@@ -84,7 +84,7 @@ class ConversationSession(SessionABC):
     @property
     def input_items(self) -> list[TResponseInputItem]:
         """Return what the run begins with, unless it has gone on from there."""
-        return [] if self._new else [cast("TResponseInputItem", item) for item in self._initial]
+        return [] if self._new else drop_unpaired_calls(self._initial, [one.data for one in self._earlier])
 
     @property
     def new_items(self) -> list[dict[str, Any]]:
@@ -99,7 +99,9 @@ class ConversationSession(SessionABC):
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """Return the history, oldest first: the newest `limit` earlier items, and the run's own."""
         earlier = [item.data for item in self._earlier[-(limit or self._max_earlier) :]]
-        return drop_unpaired_calls([*earlier, *self._initial, *self.new_items] if self._new else earlier)
+        if self._new:
+            return drop_unpaired_calls([*earlier, *self._initial, *self.new_items])
+        return drop_unpaired_calls(earlier, self._initial)
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Store new items of the agents; the initial ones are stored already."""
@@ -139,7 +141,9 @@ class ConversationSession(SessionABC):
 
 
 def initial_items(run: Run) -> list[dict[str, Any]]:
-    """Return the items that a run begins with."""
+    """Return the items that a run begins with: a message, or what the tools of its caller gave."""
+    if run.tool_outputs:
+        return [*run.prelude, *run.tool_outputs]
     return [*run.prelude, {"type": "message", "role": "user", "content": run.message}]
 
 
@@ -149,9 +153,12 @@ def call_key(item: dict[str, Any]) -> tuple[str, str] | None:
     return (str(item.get("type")), str(call_id)) if call_id else None
 
 
-def drop_unpaired_calls(items: Sequence[dict[str, Any]]) -> list[TResponseInputItem]:
-    """Drop calls without output and outputs without call, which models refuse."""
-    calls = {item.get("call_id") for item in items if item.get("type") == "function_call"}
-    outputs = {item.get("call_id") for item in items if item.get("type") == "function_call_output"}
+def drop_unpaired_calls(
+    items: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]] = ()
+) -> list[TResponseInputItem]:
+    """Drop calls without output and outputs without call, which models refuse; either may be in `others`."""
+    all_ = [*items, *others]
+    calls = {item.get("call_id") for item in all_ if item.get("type") == "function_call"}
+    outputs = {item.get("call_id") for item in all_ if item.get("type") == "function_call_output"}
     paired = {None, *(calls & outputs)}
     return [cast("TResponseInputItem", item) for item in items if item.get("call_id") in paired]

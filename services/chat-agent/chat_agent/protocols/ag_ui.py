@@ -115,7 +115,9 @@ class AgUiEvents(ProtocolEncoder):
         yield event("CUSTOM", name="run.resumed", value={"withdrawn": withdrawn})
 
     def run_completed(self, payload: Payload) -> Iterator[bytes]:
-        """End a completed run."""
+        """End a completed run, after the calls of the frontend's own tools."""
+        for call in payload.get("tool_calls", ()):
+            yield from self.tool_called(call)
         yield from self._finish(payload, {"type": "success"})
 
     def run_waiting(self, payload: Payload) -> Iterator[bytes]:

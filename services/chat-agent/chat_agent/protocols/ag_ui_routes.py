@@ -9,7 +9,7 @@ from pydantic import Field
 
 from chat_agent.api.dependencies import AgentName, IdempotencyKey, ManagerDep, Writer
 from chat_agent.api.rate_limits import ChatLimiter
-from chat_agent.api.start_run import answer_approvals, start_run
+from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
 from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.requests import (
@@ -20,12 +20,11 @@ from chat_agent.protocols.requests import (
     Name,
     Parts,
     Text,
-    TranslatedRequest,
     UnsupportedContent,
     conversation_id_for,
     join_text,
     to_approval_decision,
-    to_chat_request,
+    to_run_request,
 )
 from chat_agent.schemas import MAX_CHAT_BODY, Answer
 
@@ -101,14 +100,14 @@ class RunAgentInput(LenientModel):
     )
     forwarded: Forwarded | None = Field(None, alias="forwardedProps")
 
-    def translate(self, agent: str, conversation_id: UUID) -> TranslatedRequest:
+    def translate(self, agent: str, conversation_id: UUID) -> RunRequest:
         """Return what is asked, in our words; raises UnsupportedContent when the last message is not text."""
         context = [ChatTurn("developer", f"{one.description}: {one.value}") for one in self.context]
         messages = [one for one in self.messages if one.role in TEXT_ROLES]
         if messages and not messages[-1].is_text:
             raise UnsupportedContent
         on_conflict = self.forwarded.on_conflict if self.forwarded else None
-        return to_chat_request(
+        return to_run_request(
             [*context, *(one.to_turn() for one in messages)], agent, conversation_id, on_conflict
         )
 
@@ -136,6 +135,6 @@ async def run_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     else:
         translated = body.translate(name, conversation_id)
         async with limiter.admit("stream") as grant:
-            started = await start_run(manager, caller, translated.request, key, translated.prelude)
+            started = await start_run(manager, caller, translated, key)
     encoder = AgUiEvents(started.run.id, Thread(body.thread_id, body.run_id, body.state))
     return responses.streaming_response(manager, caller, started, grant, encoder)

@@ -101,8 +101,12 @@ class UiMessageStream(ProtocolEncoder):
         yield part("data-withdrawn", data={"ids": payload["withdrawn"]})
 
     def run_completed(self, payload: Payload) -> Iterator[bytes]:
-        """End a completed run."""
-        yield from self._finish(payload, self._finish_reason)
+        """End a completed run, after the calls of the client's own tools."""
+        calls = payload.get("tool_calls", ())
+        for call in calls:
+            names = {"toolCallId": call["call_id"], "toolName": call["name"]}
+            yield part("tool-input-available", **names, input=parsed(call["arguments"]))
+        yield from self._finish(payload, "tool-calls" if calls else self._finish_reason)
 
     def run_waiting(self, payload: Payload) -> Iterator[bytes]:
         """End the stream of a run that waits for approvals."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
-from chat_agent.api.start_run import answer_approvals, start_run
+from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
 from chat_agent.protocols import responses
 from chat_agent.protocols.ai_sdk import HEADERS, UiMessageStream
 from chat_agent.protocols.requests import (
@@ -19,12 +19,11 @@ from chat_agent.protocols.requests import (
     Name,
     Parts,
     Text,
-    TranslatedRequest,
     UnsupportedContent,
     conversation_id_for,
     join_text,
     to_approval_decision,
-    to_chat_request,
+    to_run_request,
 )
 from chat_agent.runs import store
 from chat_agent.schemas import MAX_CHAT_BODY, Answer
@@ -95,12 +94,12 @@ class UiRequest(LenientModel):
             if one.approval is not None and one.state == RESPONDED
         }
 
-    def translate(self, conversation_id: UUID) -> TranslatedRequest:
+    def translate(self, conversation_id: UUID) -> RunRequest:
         """Return what is asked, in our words; raises UnsupportedContent when the last has files."""
         if self.messages and self.messages[-1].has_file:
             raise UnsupportedContent
         messages = [one.to_turn() for one in self.messages]
-        return to_chat_request(messages, self.agent_type, conversation_id, self.on_conflict)
+        return to_run_request(messages, self.agent_type, conversation_id, self.on_conflict)
 
 
 @router.post("", response_class=StreamingResponse, responses={200: STREAM})
@@ -116,7 +115,7 @@ async def answer_ui(
     else:
         translated = body.translate(conversation_id)
         async with limiter.admit("stream") as grant:
-            started = await start_run(manager, caller, translated.request, key, translated.prelude)
+            started = await start_run(manager, caller, translated, key)
     return responses.streaming_response(manager, caller, started, grant, UiMessageStream(), HEADERS)
 
 

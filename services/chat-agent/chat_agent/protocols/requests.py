@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID, uuid5
 
 from fastapi.exceptions import RequestValidationError
@@ -11,6 +11,7 @@ from servicekit.auth.tokens import Principal
 from servicekit.errors import BadRequest
 from servicekit.schemas import BoundedModel, max_length
 
+from chat_agent.api.start_run import RunRequest
 from chat_agent.errors import ConversationNotFound
 from chat_agent.schemas import Answer, ChatRequest, storable
 
@@ -54,25 +55,76 @@ class ChatTurn:
     role: str
     text: str
 
+    def to_item(self) -> dict[str, Any]:
+        """Return it as an item of the SDK."""
+        return {"role": self.role, "content": self.text}
+
 
 @dataclass(frozen=True)
-class TranslatedRequest:
-    """What a run shall answer, and what was said before as far as the client tells it."""
+class ClientCall:
+    """A call of one of the client's tools."""
 
-    request: ChatRequest
-    prelude: Sequence[dict[str, Any]]
+    call_id: str
+    name: str
+    arguments: str
+
+    def to_item(self) -> dict[str, Any]:
+        """Return it as an item of the SDK."""
+        return {"type": "function_call", **vars(self)}
 
 
-def to_chat_request(
-    messages: Sequence[ChatTurn], agent: str, conversation_id: UUID | None, on_conflict: object = None
-) -> TranslatedRequest:
-    """Convert messages of which the last is the user's; raises UserMessageMissing."""
-    if not messages or messages[-1].role != "user" or not messages[-1].text.strip():
+@dataclass(frozen=True)
+class ClientOutput:
+    """What a call of one of the client's tools gave."""
+
+    call_id: str
+    output: str
+
+    def to_item(self) -> dict[str, Any]:
+        """Return it as an item of the SDK."""
+        return {"type": "function_call_output", **vars(self)}
+
+
+Turn = ChatTurn | ClientCall | ClientOutput
+
+
+class ContinuedRequest(ChatRequest):
+    """A request that goes on with outputs of tools, and has no message."""
+
+    message: Literal[""] = ""
+
+
+def to_run_request(
+    turns: Sequence[Turn], agent: str, conversation_id: UUID | None, on_conflict: object = None
+) -> RunRequest:
+    """Convert a conversation that ends in the user's message, or in outputs of the client's tools.
+
+    What the conversation of this id remembers is left out. Raises UserMessageMissing.
+    """
+    turns = [turn for turn in turns if not isinstance(turn, ChatTurn) or turn.text or turn is turns[-1]]
+    outputs = trailing_outputs(turns)
+    values: dict[str, Any] = {"agent_type": agent, "conversation_id": conversation_id}
+    if on_conflict is not None:
+        values["on_conflict"] = on_conflict
+    if outputs:
+        prelude = [turn.to_item() for turn in turns[: -len(outputs)]]
+        items = [turn.to_item() for turn in outputs]
+        return RunRequest(validated(ContinuedRequest, **values), prelude, items)
+    last = turns[-1] if turns else None
+    if not isinstance(last, ChatTurn) or last.role != "user" or not last.text.strip():
         raise UserMessageMissing
-    values = {"message": messages[-1].text, "agent_type": agent, "conversation_id": conversation_id}
-    options = {} if on_conflict is None else {"on_conflict": on_conflict}
-    history = [{"role": one.role, "content": one.text} for one in messages[:-1] if one.text]
-    return TranslatedRequest(validated(ChatRequest, **values, **options), history)
+    chat = validated(ChatRequest, **values, message=last.text)
+    return RunRequest(chat, [turn.to_item() for turn in turns[:-1]])
+
+
+def trailing_outputs(turns: Sequence[Turn]) -> Sequence[ClientOutput]:
+    """Return the outputs of tools in which a conversation ends."""
+    outputs: list[ClientOutput] = []
+    for turn in reversed(turns):
+        if not isinstance(turn, ClientOutput):
+            break
+        outputs.insert(0, turn)
+    return outputs
 
 
 def to_approval_decision(**values: object) -> Answer:

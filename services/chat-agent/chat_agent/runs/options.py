@@ -15,6 +15,8 @@ Bias = Annotated[float, Field(ge=-100, le=100)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 Verbosity = Literal["low", "medium", "high"]
 Truncation = Literal["auto", "disabled"]
+# What changes the agents of a run, and not the settings of their models.
+NOT_SETTINGS = {"output", "tools"}
 # What the SDK has no setting for and passes on as it is.
 EXTRA_ARGUMENTS = frozenset({"stop", "seed", "logit_bias", "service_tier", "prompt_cache_key"})
 
@@ -28,6 +30,17 @@ class OutputFormat(BaseModel):
     name: str = "answer"
     json_schema: dict[str, Any]
     # Whether the provider is to enforce the schema.
+    is_strict: bool = False
+
+
+class ClientTool(BaseModel):
+    """A function that the caller executes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any]
     is_strict: bool = False
 
 
@@ -50,6 +63,14 @@ class RunOptions(BaseModel):
     truncation: Truncation | None = None
     prompt_cache_key: str | None = None
     output: OutputFormat | None = None
+    tools: list[ClientTool] = []
+    tool_choice: str | None = None
+    parallel_tool_calls: bool | None = None
+
+    @property
+    def tool_names(self) -> frozenset[str]:
+        """Return the names of the caller's tools."""
+        return frozenset(tool.name for tool in self.tools)
 
     def set_names(self) -> frozenset[str]:
         """Return the names of the SDK's settings that are set."""
@@ -58,7 +79,7 @@ class RunOptions(BaseModel):
 
     def model_settings(self) -> ModelSettings:
         """Return them as the SDK's settings, which take precedence over the agent's own."""
-        values = self.model_dump(exclude_none=True, exclude={"output"})
+        values = self.model_dump(exclude_none=True, exclude=NOT_SETTINGS)
         effort, max_tokens = values.pop("reasoning_effort", None), values.pop("max_output_tokens", None)
         extra = {name: values.pop(name) for name in EXTRA_ARGUMENTS & values.keys()}
         return ModelSettings(

@@ -22,6 +22,8 @@ class Outcome:
     error_detail: str | None = None
     cost: int | None = None
     is_truncated: bool = False
+    # The calls of the caller's tools with which it ended.
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
     # The limit that ended the run: what, how much, and until when.
     exceeded_quota: dict[str, Any] | None = None
 
@@ -37,6 +39,7 @@ def outcome_from_row(run: Run) -> Outcome:
         run.error_code,
         run.error_detail,
         is_truncated=run.is_truncated,
+        tool_calls=run.tool_calls,
         exceeded_quota=run.exceeded_quota,
     )
 
@@ -44,6 +47,8 @@ def outcome_from_row(run: Run) -> Outcome:
 def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
     """Return the last event of a run that ended so."""
     payload = {"output": outcome.output, **outcome_payload(outcome)}
+    if outcome.tool_calls:
+        payload["tool_calls"] = outcome.tool_calls
     if outcome.is_truncated:
         payload["truncated"] = True
     if outcome.error_code is not None:

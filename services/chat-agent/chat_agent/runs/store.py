@@ -30,6 +30,7 @@ NEW_RUN_VALUES: dict[str, Any] = {
     "handoffs": [],
     "usage": {},
     "is_truncated": False,
+    "tool_calls": [],
 }
 # So many messages may wait for their turn in one conversation.
 MAX_QUEUED = 20
@@ -119,6 +120,19 @@ async def find_unfinished(session: AsyncSession, caller: Principal, conversation
     return (await session.scalars(unfinished)).one_or_none()
 
 
+async def find_call(
+    session: AsyncSession, caller: Principal, conversation_id: UUID, call_id: str
+) -> Run | None:
+    """Return the run of the caller that called this tool of theirs, if one did in the conversation."""
+    called = select(Run).where(
+        Run.conversation_id == conversation_id,
+        Run.tenant_id == caller.tenant_id,
+        Run.user_id == caller.subject,
+        Run.tool_calls.contains([{"call_id": call_id}]),
+    )
+    return (await session.scalars(called.order_by(Run.created_at.desc()).limit(1))).one_or_none()
+
+
 async def cancel(session: AsyncSession, caller: Principal, run_id: UUID) -> Run:
     """Request the end of a run; raises RunAlreadyFinished."""
     run = await find(session, caller, run_id, lock=True)
@@ -147,6 +161,7 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
             status=outcome.status,
             output=outcome.output,
             is_truncated=outcome.is_truncated,
+            tool_calls=outcome.tool_calls,
             final_agent=outcome.agent,
             handoffs=outcome.handoffs,
             usage=outcome.usage.model_dump(mode="json"),
@@ -157,6 +172,7 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
             ended_at=ended_at,
             state=None,
             prelude=[],
+            tool_outputs=[],
         )
         .returning(Run.id)
     )

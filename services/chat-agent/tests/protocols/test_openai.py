@@ -123,7 +123,7 @@ class TestChatCompletions:
     @pytest.mark.parametrize(
         ("param", "value"),
         [
-            ("tools", [{"type": "function", "function": {"name": "mine"}}]),
+            ("functions", [{"name": "mine"}]),
             ("n", 2),
             ("logprobs", True),
             ("modalities", ["text", "audio"]),
@@ -293,7 +293,6 @@ class TestResponses:
         [
             ("tools", [{"type": "web_search"}]),
             ("top_logprobs", 2),
-            ("input", [{"type": "function_call_output", "call_id": "x", "output": "y"}]),
         ],
     )
     def test_refuses_what_it_cannot_honour(self, client: OpenAI, param: str, value: Any) -> None:

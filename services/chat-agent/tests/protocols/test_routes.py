@@ -68,11 +68,16 @@ def test_is_a_stream_that_nobody_keeps(ann: httpx.Client, path: str, body: Body)
     assert run["conversation_id"] == answer.headers["acme-conversation-id"]
 
 
+def without_comments(answer: httpx.Response) -> list[str]:
+    """Return the frames of a stream; how many comments keep it alive is up to the machine."""
+    return [frame for frame in answer.text.split("\n\n") if not frame.startswith(":")]
+
+
 @streams
 def test_a_key_gives_the_same_stream_again(ann: httpx.Client, path: str, body: Body) -> None:
     request: dict[str, Any] = {"json": body("Hello"), "headers": {"Idempotency-Key": "k"}}
     first, second = ann.post(path, **request), ann.post(path, **request)
-    assert first.content == second.content
+    assert without_comments(first) == without_comments(second)
     assert second.headers["idempotent-replayed"] == "true"
     other = ann.post(path, json=body("Another"), headers=request["headers"])
     assert (other.status_code, code_of(other)) == (409, "idempotency_conflict")

@@ -1,6 +1,6 @@
 """The encoder for OpenAI's Chat Completions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from servicekit.errors import ServiceError
@@ -19,7 +19,8 @@ Json = dict[str, Any]
 class ChatCompletion(ProtocolEncoder):
     """Encodes a run as chunks of one choice, or, once all events were fed, as a whole completion.
 
-    Tools, handoffs and approvals go into the field `acme`: as `tool_calls` a client would run them itself.
+    `tool_calls` are calls of the client's own tools; the server's tools, handoffs and approvals go into the
+    field `acme`.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class ChatCompletion(ProtocolEncoder):
     ) -> None:
         self.content = ""
         self.reasoning = ""
+        self.tool_calls: list[Json] = []
         self.finish_reason = "stop"
         self.usage: Json | None = None
         self._common: Json = {
@@ -51,10 +53,11 @@ class ChatCompletion(ProtocolEncoder):
         is_instead = is_refusal and self._is_structured
         message: Json = {
             "role": "assistant",
-            "content": None if is_instead else self.content,
+            "content": None if is_instead or (self.tool_calls and not self.content) else self.content,
             "refusal": self.content if is_refusal else None,
             "annotations": [],
             **({"reasoning_content": self.reasoning} if self.reasoning else {}),
+            **({"tool_calls": self.tool_calls} if self.tool_calls else {}),
         }
         finish_reason = "stop" if is_instead else self.finish_reason
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
@@ -126,6 +129,7 @@ class ChatCompletion(ProtocolEncoder):
             yield from self._fail(AnswerWithdrawn())
         else:
             self.finish_reason = "length" if payload.get("truncated") else self.finish_reason
+            yield from self._call_client(payload.get("tool_calls", ()))
             yield from self._finish(payload)
 
     def run_cancelled(self, payload: Payload) -> Iterator[bytes]:
@@ -140,6 +144,14 @@ class ChatCompletion(ProtocolEncoder):
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
         """End a failed run with its code."""
         yield from self._fail(failures.from_payload(payload))
+
+    def _call_client(self, calls: Sequence[Json]) -> Iterator[bytes]:
+        """Send the calls of the client's own tools, with which the answer ends."""
+        for index, call in enumerate(calls):
+            function = {"name": call["name"], "arguments": call["arguments"]}
+            self.tool_calls.append({"id": call["call_id"], "type": "function", "function": function})
+            yield self._chunk({"tool_calls": [{"index": index, **self.tool_calls[-1]}]})
+            self.finish_reason = "tool_calls"
 
     def _finish(self, payload: Payload, **more: Any) -> Iterator[bytes]:
         self.usage = usage_of(payload.get("usage") or {})

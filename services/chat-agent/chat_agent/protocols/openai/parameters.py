@@ -1,14 +1,23 @@
 """The parameters by which OpenAI's clients set how a model samples and answers, as options of a run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 from servicekit.schemas import max_length
 
-from chat_agent.model import output_schema
 from chat_agent.protocols.openai.errors import InvalidParameter, ParameterNotAllowed, UnsupportedParameter
-from chat_agent.protocols.requests import LenientModel, Members, Name, Text
+from chat_agent.protocols.openai.json_schemas import check_schema
+from chat_agent.protocols.openai.tools import (
+    MAX_TOOLS,
+    CompletionTool,
+    ResponseTool,
+    ToolChoice,
+    ToolDefinition,
+    check_choice,
+    client_tools,
+)
+from chat_agent.protocols.requests import LenientModel, Members, Name, Parts, Text
 from chat_agent.runs.options import (
     Bias,
     Effort,
@@ -38,6 +47,7 @@ NEUTRAL: Mapping[str, Any] = {
     "presence_penalty": 0,
     "frequency_penalty": 0,
     "truncation": "disabled",
+    "tool_choice": "auto",
 }
 
 
@@ -56,17 +66,30 @@ class SharedParameters(LenientModel):
     top_p: Probability | None = None
     service_tier: Name | None = None
     prompt_cache_key: Name | None = None
+    tool_choice: Literal["auto", "none", "required"] | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
 
-    def parameters(self) -> Iterator[Parameter]:
+    def definitions(self) -> Sequence[ToolDefinition]:
+        """Return the definitions of the client's tools."""
+        raise NotImplementedError
+
+    def parameters(self, agent: str) -> Iterator[Parameter]:
         """Yield what the client has set."""
         for name in ("temperature", "top_p", "service_tier", "prompt_cache_key"):
             yield Parameter(name, name, getattr(self, name))
+        tools = client_tools(self.definitions(), agent)
+        if tools:
+            yield Parameter("tools", "tools", tools)
+            yield Parameter("parallel_tool_calls", "parallel_tool_calls", self.parallel_tool_calls)
+        choice = self.tool_choice.chosen if isinstance(self.tool_choice, ToolChoice) else self.tool_choice
+        if choice is not None:
+            yield Parameter("tool_choice", "tool_choice", check_choice(choice, tools, agent))
 
     def options(self, agent: str, settings: Settings) -> RunOptions:
         """Return the options of a run; raises UnsupportedParameter, ParameterNotAllowed, InvalidParameter."""
         denied = {*settings.denied_parameters.get("*", ()), *settings.denied_parameters.get(agent, ())}
         values = {}
-        for option, name, value in self.parameters():
+        for option, name, value in self.parameters(agent):
             if value is None or value == NEUTRAL.get(option, ...):
                 continue
             if option in denied:
@@ -125,6 +148,8 @@ class ReasoningParameters(LenientModel):
 class CompletionParameters(SharedParameters):
     """What Chat Completions has."""
 
+    tools: Annotated[Parts[CompletionTool], Field(max_length=MAX_TOOLS)] | None = None
+
     max_completion_tokens: MaxTokens | None = None
     max_tokens: MaxTokens | None = Field(None, deprecated=True)
     stop: Text | Annotated[list[Text], Field(max_length=MAX_STOPS)] | None = None
@@ -136,9 +161,13 @@ class CompletionParameters(SharedParameters):
     verbosity: Verbosity | None = None
     response_format: ResponseFormat | None = None
 
-    def parameters(self) -> Iterator[Parameter]:
+    def definitions(self) -> Sequence[ToolDefinition]:
+        """Return the definitions of the client's tools."""
+        return self.tools or []
+
+    def parameters(self, agent: str) -> Iterator[Parameter]:
         """Yield what the client has set."""
-        yield from super().parameters()
+        yield from super().parameters(agent)
         limit = "max_completion_tokens" if self.max_completion_tokens is not None else "max_tokens"
         yield Parameter("max_output_tokens", limit, self.__dict__[limit])
         yield Parameter("stop", "stop", [self.stop] if isinstance(self.stop, str) else self.stop)
@@ -158,14 +187,20 @@ class CompletionParameters(SharedParameters):
 class ResponseParameters(SharedParameters):
     """What Responses has."""
 
+    tools: Annotated[Parts[ResponseTool], Field(max_length=MAX_TOOLS)] | None = None
+
     max_output_tokens: MaxTokens | None = None
     truncation: Truncation | None = None
     reasoning: ReasoningParameters | None = None
     text: TextParameters | None = None
 
-    def parameters(self) -> Iterator[Parameter]:
+    def definitions(self) -> Sequence[ToolDefinition]:
+        """Return the definitions of the client's tools."""
+        return self.tools or []
+
+    def parameters(self, agent: str) -> Iterator[Parameter]:
         """Yield what the client has set."""
-        yield from super().parameters()
+        yield from super().parameters(agent)
         yield Parameter("max_output_tokens", "max_output_tokens", self.max_output_tokens)
         yield Parameter("truncation", "truncation", self.truncation)
         if self.reasoning is not None:
@@ -186,43 +221,3 @@ def to_format(type: FormatType, json_schema: JsonSchemaFormat | None, place: str
     if json_schema is None:
         raise InvalidParameter(place, "Give the JSON schema of the answer.")
     return json_schema.to_format(f"{place}.schema")
-
-
-def check_schema(schema: dict[str, Any], place: str, *, is_strict: bool) -> None:
-    """Raise InvalidParameter for what is no JSON schema, or is not strict though it says so."""
-    try:
-        output_schema.validator(schema)
-    except ValueError as error:
-        raise InvalidParameter(place, f"This is no JSON schema: {first_line(error)}") from error
-    if is_strict and any(not is_closed(one) for one in objects_in(schema)):
-        raise InvalidParameter(
-            place,
-            "With `strict`, each object needs `additionalProperties: false`, all properties required.",
-        )
-
-
-def first_line(error: ValueError) -> str:
-    """Return what a library says of an error, in short."""
-    return str(error).splitlines()[0][:200]
-
-
-def objects_in(schema: Any) -> Iterator[dict[str, Any]]:
-    """Yield the schemas of objects in a schema."""
-    if isinstance(schema, dict):
-        if isinstance(schema.get("properties"), dict):
-            yield schema
-        for value in schema.values():
-            yield from objects_in(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from objects_in(value)
-
-
-def is_closed(schema: dict[str, Any]) -> bool:
-    """Return whether the schema of an object allows nothing but its properties, and requires them all."""
-    required = schema.get("required")
-    return (
-        schema.get("additionalProperties") is False
-        and isinstance(required, list)
-        and schema["properties"].keys() <= {*map(str, required)}
-    )

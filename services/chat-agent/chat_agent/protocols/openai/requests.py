@@ -1,28 +1,34 @@
 """What OpenAI's clients send: what is honoured is a field, what cannot be is refused, the rest is ignored."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field
 from servicekit.schemas import max_length
 
+from chat_agent.api.start_run import RunRequest
 from chat_agent.protocols.openai.errors import InvalidParameter, UnsupportedParameter
 from chat_agent.protocols.openai.parameters import CompletionParameters, ResponseParameters
 from chat_agent.protocols.requests import (
     ChatTurn,
+    ClientCall,
+    ClientOutput,
     LenientModel,
     Messages,
     Name,
     Parts,
     Text,
-    TranslatedRequest,
+    Turn,
     join_text,
     parse_conversation_id,
     to_approval_decision,
-    to_chat_request,
+    to_run_request,
+    trailing_outputs,
 )
 from chat_agent.schemas import Answer
+from chat_agent.settings import Settings
 
 Role = Literal["system", "developer", "user", "assistant"]
 Metadata = Annotated[dict[str, Text], Field(max_length=16), BeforeValidator(max_length(16))] | None
@@ -30,8 +36,6 @@ Metadata = Annotated[dict[str, Text], Field(max_length=16), BeforeValidator(max_
 UNSET: tuple[Any, ...] = (None, [], {})
 COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
-    "tools": (),
-    "tool_choice": ("auto", "none"),
     "functions": (),
     "function_call": ("auto", "none"),
     "logprobs": (False,),
@@ -42,8 +46,6 @@ COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {
     "web_search_options": (),
 }
 RESPONSE_REFUSES: Mapping[str, tuple[Any, ...]] = {
-    "tools": (),
-    "tool_choice": ("auto", "none"),
     "prompt": (),
     "top_logprobs": (0,),
 }
@@ -63,17 +65,41 @@ class Part(LenientModel):
 Content = Text | Parts[Part] | None
 
 
+class CalledFunction(LenientModel):
+    """Which function was called, and how."""
+
+    name: Name
+    arguments: Text
+
+
+class ToolCall(LenientModel):
+    """A call of a tool, as an earlier completion had it."""
+
+    id: Name
+    function: CalledFunction
+
+
 class ChatMessage(LenientModel):
     """A message of Chat Completions."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Content = None
+    tool_calls: Parts[ToolCall] | None = None
+    tool_call_id: Name | None = None
 
-    def to_turn(self, place: str) -> ChatTurn:
-        """Return what it says; raises UnsupportedParameter for the results of tools that a client runs."""
-        if self.role in {"tool", "function"} or (self.model_extra or {}).get("tool_calls"):
-            raise UnsupportedParameter(place, "Tools are run by the server; messages about yours cannot be.")
-        return ChatTurn(self.role, message_text(self.content, f"{place}.content"))
+    def to_turns(self, place: str) -> Iterator[Turn]:
+        """Yield what it says; raises UnsupportedParameter, InvalidParameter."""
+        if self.role == "function":
+            raise UnsupportedParameter(place, "Use `tools`: messages of the role `function` are not taken.")
+        text = message_text(self.content, f"{place}.content")
+        if self.role == "tool":
+            if self.tool_call_id is None:
+                raise InvalidParameter(f"{place}.tool_call_id", "Name the call that this is the output of.")
+            yield ClientOutput(self.tool_call_id, text)
+            return
+        yield ChatTurn(self.role, text)
+        for call in self.tool_calls or []:
+            yield ClientCall(call.id, call.function.name, call.function.arguments)
 
 
 class StreamOptions(LenientModel):
@@ -93,16 +119,17 @@ class CompletionRequest(CompletionParameters):
         None, description="`conversation_id` goes on with that conversation; `on_conflict` as in `/chat`."
     )
 
-    def translate(self) -> TranslatedRequest:
-        """Return what is asked, in our words; raises UnsupportedParameter."""
+    def translate(self, settings: Settings) -> RunRequest:
+        """Return what is asked, in our words; raises UnsupportedParameter, InvalidParameter."""
         reject_unsupported(self.model_extra, COMPLETION_REFUSES)
-        messages = [one.to_turn(f"messages[{index}]") for index, one in enumerate(self.messages)]
+        turns = [
+            turn for index, one in enumerate(self.messages) for turn in one.to_turns(f"messages[{index}]")
+        ]
         metadata = self.metadata or {}
         named, on_conflict = metadata.get("conversation_id"), metadata.get("on_conflict")
-        if named is None:
-            return to_chat_request(messages, self.model, None, on_conflict)
-        # The conversation remembers what was said before.
-        return to_chat_request(messages[-1:], self.model, parse_conversation_id(named), on_conflict)
+        conversation_id = None if named is None else parse_conversation_id(named)
+        request = to_run_request(newest(turns, conversation_id), self.model, conversation_id, on_conflict)
+        return replace(request, options=self.options(self.model, settings))
 
 
 class InputItem(LenientModel):
@@ -115,6 +142,21 @@ class InputItem(LenientModel):
     approval_request_id: UUID | None = Field(None, strict=False)
     approve: bool | None = None
     reason: Text | None = None
+    # Of a `function_call` and its `function_call_output`.
+    call_id: Name | None = None
+    name: Name | None = None
+    arguments: Text | None = None
+    output: Content = None
+
+    def to_tool_turn(self, place: str) -> Turn:
+        """Return the call of a tool, or what it gave; raises InvalidParameter, UnsupportedParameter."""
+        if self.call_id is None:
+            raise InvalidParameter(f"{place}.call_id", "Name the call.")
+        if self.type == "function_call_output":
+            return ClientOutput(self.call_id, message_text(self.output, f"{place}.output"))
+        if self.name is None or self.arguments is None:
+            raise InvalidParameter(place, "A call needs `name` and `arguments`.")
+        return ClientCall(self.call_id, self.name, self.arguments)
 
     def to_decision(self, place: str) -> tuple[UUID, Answer]:
         """Return what it says to a request for approval."""
@@ -141,14 +183,14 @@ class ResponseRequest(ResponseParameters):
     conversation: Name | ConversationName | None = None
     metadata: Metadata = None
 
-    def translate(self, conversation_id: UUID | None) -> TranslatedRequest:
-        """Return what is asked, in our words; raises UnsupportedParameter."""
+    def translate(self, conversation_id: UUID | None, settings: Settings) -> RunRequest:
+        """Return what is asked, in our words; raises UnsupportedParameter, InvalidParameter."""
         reject_unsupported(self.model_extra, RESPONSE_REFUSES)
-        messages, on_conflict = [*self._turns()], (self.metadata or {}).get("on_conflict")
-        if conversation_id is not None:
-            return to_chat_request(messages[-1:], self.model, conversation_id, on_conflict)
         before = [ChatTurn("developer", self.instructions)] if self.instructions else []
-        return to_chat_request([*before, *messages], self.model, None, on_conflict)
+        turns = newest([*before, *self._turns()], conversation_id)
+        on_conflict = (self.metadata or {}).get("on_conflict")
+        request = to_run_request(turns, self.model, conversation_id, on_conflict)
+        return replace(request, options=self.options(self.model, settings))
 
     def approvals(self) -> dict[UUID, Answer]:
         """Return the answers to requests for approval; where there are some, there may be nothing else."""
@@ -173,18 +215,28 @@ class ResponseRequest(ResponseParameters):
         name = self.conversation if isinstance(self.conversation, str) else self.conversation.id
         return parse_conversation_id(name)
 
-    def _turns(self) -> Iterator[ChatTurn]:
+    def _turns(self) -> Iterator[Turn]:
         if isinstance(self.input, str):
             yield ChatTurn("user", self.input)
             return
         for index, item in enumerate(self.input):
             if item.type in SERVER_ITEMS:
                 continue
+            if item.type in {"function_call", "function_call_output"}:
+                yield item.to_tool_turn(f"input[{index}]")
+                continue
             if item.type != "message" or item.role is None:
                 raise UnsupportedParameter(
                     f"input[{index}]", f"Items of type `{item.type}` are not taken here."
                 )
             yield ChatTurn(item.role, message_text(item.content, f"input[{index}].content"))
+
+
+def newest(turns: Sequence[Turn], conversation_id: UUID | None) -> Sequence[Turn]:
+    """Return what is new to a conversation: all of it, or, where it remembers the rest, the end."""
+    if conversation_id is None:
+        return turns
+    return trailing_outputs(turns) or turns[-1:]
 
 
 def reject_unsupported(parameters: Mapping[str, Any] | None, refused: Mapping[str, tuple[Any, ...]]) -> None:

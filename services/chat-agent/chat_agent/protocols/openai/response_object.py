@@ -6,7 +6,7 @@ from uuid import UUID
 
 from chat_agent.errors import RunNotFound
 from chat_agent.models import Run, RunStatus
-from chat_agent.runs.options import RunOptions
+from chat_agent.runs.options import ClientTool, RunOptions
 
 Json = dict[str, Any]
 ID = re.compile(r"resp_[0-9a-f]{32}")
@@ -29,7 +29,7 @@ def response_of(run: Run, request: Json) -> Json:
         "metadata": request.get("metadata") or {},
         "model": run.agent,
         "output": [],
-        "parallel_tool_calls": True,
+        "parallel_tool_calls": options.parallel_tool_calls is not False,
         # A response that goes on after an approval stays the same one.
         "previous_response_id": None if previous == id_ else previous,
         "conversation": {"id": conversation_name(run.conversation_id)},
@@ -39,12 +39,29 @@ def response_of(run: Run, request: Json) -> Json:
         "reasoning": {"effort": options.reasoning_effort, "summary": None},
         "service_tier": options.service_tier,
         "prompt_cache_key": options.prompt_cache_key,
-        "tool_choice": "auto",
-        "tools": [],
+        "tool_choice": choice_of(options),
+        "tools": [tool_of(tool) for tool in options.tools],
         "top_p": options.top_p,
         "truncation": options.truncation or "disabled",
         "usage": None,
         "user": None,
+    }
+
+
+def choice_of(options: RunOptions) -> str | Json:
+    """Return which tool was to be called."""
+    choice = options.tool_choice or "auto"
+    return choice if choice in {"auto", "none", "required"} else {"type": "function", "name": choice}
+
+
+def tool_of(tool: ClientTool) -> Json:
+    """Return a tool of the client."""
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": tool.is_strict,
     }
 
 

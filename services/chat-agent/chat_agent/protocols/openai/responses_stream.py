@@ -169,6 +169,8 @@ class ResponseStream(ProtocolEncoder):
             yield from self._fail(AnswerWithdrawn())
             return
         yield from self._close()
+        for call in payload.get("tool_calls", ()):
+            yield from self._call_client(call)
         if payload.get("truncated"):
             self.response["incomplete_details"] = {"reason": "max_output_tokens"}
         yield self._end("incomplete" if payload.get("truncated") else "completed", payload)
@@ -185,6 +187,17 @@ class ResponseStream(ProtocolEncoder):
     def run_failed(self, payload: Payload) -> Iterator[bytes]:
         """End a failed run with its code."""
         yield from self._fail(failures.from_payload(payload), payload)
+
+    def _call_client(self, call: Json) -> Iterator[bytes]:
+        """Send a call of one of the client's own tools, with which the response ends."""
+        item = {"type": "function_call", **call, "arguments": "", "status": "in_progress"}
+        yield self._add({"id": call["call_id"]}, "fc", item)
+        index = self._open.pop(call["call_id"])
+        arguments = self.output[index]["arguments"] = call["arguments"]
+        yield self._part("response.function_call_arguments.delta", index, content=False, delta=arguments)
+        done = {"name": call["name"], "arguments": arguments}
+        yield self._part("response.function_call_arguments.done", index, content=False, **done)
+        yield self._done(index, "completed")
 
     def _close(self) -> Iterator[bytes]:
         for index in sorted({*self._open.values()}):

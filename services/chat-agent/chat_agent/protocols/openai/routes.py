@@ -77,10 +77,9 @@ async def complete_chat(
     body: CompletionRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
 ) -> Response:
     """Answer the last message; the ones before it open a new conversation, unless one is named."""
-    translated = body.translate()
-    options = body.options(body.model, manager.settings)
+    request = body.translate(manager.settings)
     async with limiter.admit("stream" if body.stream else "chat") as grant:
-        started = await start_run(manager, caller, translated.request, key, translated.prelude, options)
+        started = await start_run(manager, caller, request, key)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     encoder = ChatCompletion(started.run, metadata=body.metadata, include_usage=include_usage)
     if body.stream:
@@ -107,9 +106,8 @@ async def create_response(
             raise InvalidParameter("previous_response_id", "Name the response that has asked for approval.")
         start = partial(answer_approvals, manager, caller, previous.id, decisions)
     else:
-        translated = body.translate(conversation_id)
-        options = body.options(body.model, manager.settings)
-        start = partial(start_run, manager, caller, translated.request, key, translated.prelude, options)
+        request = body.translate(conversation_id, manager.settings)
+        start = partial(start_run, manager, caller, request, key)
     async with limiter.admit("stream" if body.stream else "chat") as grant:
         started = await start()
     encoder = ResponseStream(started.run, request=body.model_dump(include=ECHOED))

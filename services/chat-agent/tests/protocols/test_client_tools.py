@@ -1,0 +1,245 @@
+"""Tools that OpenAI's clients execute themselves."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+
+WEATHER: Any = {
+    "name": "get_weather",
+    "description": "Return the weather of a city.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+    "strict": True,
+}
+STOCK: Any = {
+    "name": "get_stock",
+    "parameters": {"type": "object", "properties": {"sku": {"type": "string"}}},
+}
+TOOLS: Any = [{"type": "function", "function": one} for one in (WEATHER, STOCK)]
+RESPONSE_TOOLS: Any = [{"type": "function", "strict": False, **one} for one in (WEATHER, STOCK)]
+ASK: Any = [{"role": "user", "content": "How is it? [sandbox: call=get_weather]"}]
+BOTH = "How is it? [sandbox: call=get_weather, call=get_stock]"
+REVIEW = "Review this Python function [sandbox: call=get_weather]"
+
+
+@pytest.fixture
+def client(ann: httpx.Client) -> Iterator[OpenAI]:
+    token = ann.headers["authorization"].removeprefix("Bearer ")
+    with OpenAI(
+        base_url=f"{str(ann.base_url).rstrip('/')}/v1", api_key=token, max_retries=0, timeout=30
+    ) as client:
+        yield client
+
+
+def output_of(call: Any, output: str) -> Any:
+    """Return the message that says what a call gave."""
+    return {"role": "tool", "tool_call_id": call.id, "content": output}
+
+
+class TestChatCompletions:
+    def test_a_call_ends_the_completion_and_its_output_goes_on(self, client: OpenAI) -> None:
+        first = client.chat.completions.create(model="triage", messages=ASK, tools=TOOLS)
+        [choice] = first.choices
+        [call] = choice.message.tool_calls
+        assert (choice.finish_reason, call.function.name) == ("tool_calls", "get_weather")
+        assert json.loads(call.function.arguments).keys() == {"city"}
+        messages = [*ASK, choice.message, output_of(call, "Snow in Vienna")]
+        second = client.chat.completions.create(model="triage", messages=messages, tools=TOOLS)
+        assert second.choices[0].finish_reason == "stop"
+        assert "Snow in Vienna" in second.choices[0].message.content
+
+    def test_several_at_once_in_a_stream(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "user", "content": BOTH}]
+        with client.chat.completions.stream(model="triage", messages=messages, tools=TOOLS) as stream:
+            final = stream.get_final_completion().choices[0]
+        assert final.finish_reason == "tool_calls"
+        assert [call.function.name for call in final.message.tool_calls] == ["get_weather", "get_stock"]
+        outputs = [
+            output_of(call, f"{call.function.name} says {number}")
+            for number, call in enumerate(final.message.tool_calls)
+        ]
+        answer = client.chat.completions.create(
+            model="triage", messages=[*messages, final.message.to_dict(), *outputs], tools=TOOLS
+        )
+        for text in ("get_weather says 0", "get_stock says 1"):
+            assert text in answer.choices[0].message.content
+
+    def test_beside_a_tool_of_the_server(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "user", "content": "[sandbox: call=current_time, call=get_weather]"}]
+        first = client.chat.completions.create(model="triage", messages=messages, tools=TOOLS)
+        [call] = first.choices[0].message.tool_calls
+        assert call.function.name == "get_weather"
+        second = client.chat.completions.create(
+            model="triage",
+            messages=[*messages, first.choices[0].message, output_of(call, "Fog")],
+            tools=TOOLS,
+        )
+        assert second.choices[0].message.content
+
+    def test_in_a_conversation_that_remembers_the_call(self, client: OpenAI) -> None:
+        start: Any = {"model": "triage", "tools": TOOLS, "messages": [{"role": "user", "content": REVIEW}]}
+        first = client.chat.completions.create(**start, metadata={})
+        named = {"conversation_id": first.metadata["conversation_id"]}
+        [call] = first.choices[0].message.tool_calls
+        second = client.chat.completions.create(
+            model="triage", messages=[output_of(call, "Rain")], tools=TOOLS, metadata=named
+        )
+        # Whoever has called the tool goes on.
+        assert "Rain" in second.choices[0].message.content
+        third = client.chat.completions.create(
+            model="triage", messages=[{"role": "user", "content": "Thanks"}], tools=TOOLS, metadata=named
+        )
+        assert third.choices[0].finish_reason == "stop"
+
+    def test_who_never_answers_a_call_may_go_on_talking(self, client: OpenAI) -> None:
+        first = client.chat.completions.create(model="triage", messages=ASK, tools=TOOLS, metadata={})
+        named = {"conversation_id": first.metadata["conversation_id"]}
+        second = client.chat.completions.create(
+            model="triage", messages=[{"role": "user", "content": "Never mind"}], metadata=named
+        )
+        assert second.choices[0].finish_reason == "stop"
+
+    @pytest.mark.parametrize(
+        ("choice", "names"),
+        [
+            ("none", []),
+            ("required", ["current_time"]),
+            ({"type": "function", "function": {"name": "get_stock"}}, ["get_stock"]),
+        ],
+    )
+    def test_the_choice_of_a_tool_reaches_the_model(self, client: OpenAI, choice: Any, names: Any) -> None:
+        completion: Any = client.chat.completions.create(
+            model="triage", messages=[{"role": "user", "content": "Hello"}], tools=TOOLS, tool_choice=choice
+        )
+        calls = completion.choices[0].message.tool_calls or []
+        if choice == "required":  # the first tool is the server's
+            assert completion.choices[0].message.content
+        else:
+            assert [call.function.name for call in calls] == names
+
+    def test_one_after_the_other(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "user", "content": BOTH}]
+        one = client.chat.completions.create(
+            model="triage", messages=messages, tools=TOOLS, parallel_tool_calls=False
+        )
+        assert len(one.choices[0].message.tool_calls) == 1
+
+    def test_an_output_that_nobody_waits_for_is_refused(self, client: OpenAI) -> None:
+        first = client.chat.completions.create(model="triage", messages=ASK, tools=TOOLS, metadata={})
+        named = {"conversation_id": first.metadata["conversation_id"]}
+        stray: Any = [{"role": "tool", "tool_call_id": "call_of_nobody", "content": "?"}]
+        with pytest.raises(openai.NotFoundError) as refusal:
+            client.chat.completions.create(model="triage", messages=stray, metadata=named)
+        assert refusal.value.code == "tool_call_not_found"
+        with pytest.raises(openai.NotFoundError) as refusal:
+            client.chat.completions.create(model="triage", messages=[*ASK, *stray])
+        assert refusal.value.code == "tool_call_not_found"
+
+    @pytest.mark.parametrize(
+        ("tool", "param"),
+        [
+            ({"type": "custom", "custom": {"name": "mine"}}, "tools[0].type"),
+            ({"type": "function", "function": {**WEATHER, "name": "current_time"}}, "tools[0]"),
+            ({"type": "function", "function": {**WEATHER, "name": "transfer_to_nobody"}}, "tools[0]"),
+            (
+                {"type": "function", "function": {"name": "a", "parameters": {"type": "thing"}}},
+                "tools[0].function.parameters",
+            ),
+        ],
+    )
+    def test_tools_that_cannot_be_called_are_refused(self, client: OpenAI, tool: Any, param: str) -> None:
+        with pytest.raises(openai.BadRequestError) as refusal:
+            client.chat.completions.create(model="triage", messages=ASK, tools=[tool])
+        assert refusal.value.param == param
+
+    def test_a_tool_that_is_chosen_exists(self, client: OpenAI) -> None:
+        choice: Any = {"type": "function", "function": {"name": "nobody"}}
+        with pytest.raises(openai.BadRequestError) as refusal:
+            client.chat.completions.create(model="triage", messages=ASK, tools=TOOLS, tool_choice=choice)
+        assert refusal.value.param == "tool_choice"
+
+
+class TestResponses:
+    def test_a_call_ends_the_response_and_its_output_goes_on(self, client: OpenAI) -> None:
+        first = client.responses.create(model="triage", input=ASK, tools=RESPONSE_TOOLS)
+        [call] = [item for item in first.output if item.type == "function_call"]
+        assert (first.status, call.name) == ("completed", "get_weather")
+        output: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "Snow in Vienna"}]
+        second = client.responses.create(
+            model="triage", input=output, tools=RESPONSE_TOOLS, previous_response_id=first.id
+        )
+        assert "Snow in Vienna" in second.output_text
+        assert second.id != first.id
+        assert [item.type for item in second.output] == ["message"]
+        again = client.responses.retrieve(first.id)
+        assert [item.type for item in again.output] == ["function_call"]
+        assert again.tools[0].name == "get_weather"
+
+    def test_a_stream_says_the_arguments(self, client: OpenAI) -> None:
+        with client.responses.stream(model="triage", input=BOTH, tools=RESPONSE_TOOLS) as stream:
+            events = [*stream]
+        done = [event for event in events if event.type == "response.function_call_arguments.done"]
+        assert len(done) == 2
+        final = events[-1].response
+        assert [item.arguments for item in final.output] == [event.arguments for event in done]
+
+    def test_without_a_response_that_remembers(self, client: OpenAI) -> None:
+        first = client.responses.create(model="triage", input=ASK, tools=RESPONSE_TOOLS)
+        [call] = first.output
+        input_: Any = [
+            *ASK,
+            {
+                "type": "function_call",
+                "call_id": call.call_id,
+                "name": call.name,
+                "arguments": call.arguments,
+            },
+            {
+                "type": "function_call_output",
+                "call_id": call.call_id,
+                "output": [{"type": "input_text", "text": "Fog"}],
+            },
+        ]
+        second = client.responses.create(model="triage", input=input_, tools=RESPONSE_TOOLS)
+        assert "Fog" in second.output_text
+
+    def test_the_agent_that_called_goes_on(self, client: OpenAI) -> None:
+        first = client.responses.create(model="code_assistant", input=ASK, tools=RESPONSE_TOOLS)
+        [call] = first.output
+        output: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "Rain"}]
+        second = client.responses.create(
+            model="triage", input=output, tools=RESPONSE_TOOLS, previous_response_id=first.id
+        )
+        assert second.to_dict()["acme"]["agent"] == "code_assistant"
+
+    def test_approvals_and_calls_of_the_client_in_one_turn(self, client: OpenAI) -> None:
+        first = client.responses.create(
+            model="triage",
+            input="[sandbox: call=forget_conversation, call=get_weather]",
+            tools=RESPONSE_TOOLS,
+        )
+        [asked] = [item for item in first.output if item.type == "mcp_approval_request"]
+        answer: Any = [{"type": "mcp_approval_response", "approval_request_id": asked.id, "approve": False}]
+        second = client.responses.create(
+            model="triage", input=answer, tools=RESPONSE_TOOLS, previous_response_id=first.id
+        )
+        [call] = [item for item in second.output if item.type == "function_call"]
+        output: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "Hail"}]
+        third = client.responses.create(
+            model="triage", input=output, tools=RESPONSE_TOOLS, previous_response_id=second.id
+        )
+        assert "Hail" in third.output_text
+
+    def test_other_kinds_of_tools_are_named(self, client: OpenAI) -> None:
+        with pytest.raises(openai.BadRequestError) as refusal:
+            client.responses.create(model="triage", input="Hello", tools=[{"type": "web_search"}])
+        assert (refusal.value.code, refusal.value.param) == ("unsupported_parameter", "tools[0].type")
