@@ -47,7 +47,7 @@ async def model(sandbox_url: str) -> AsyncIterator[AsyncOpenAI]:
 @pytest.fixture
 async def calls(sandbox_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """What the sandbox says of its calls; none at the beginning."""
-    async with httpx.AsyncClient(base_url=sandbox_url, verify=TRUST) as client:
+    async with httpx.AsyncClient(base_url=sandbox_url, verify=TRUST, timeout=60) as client:
         await client.delete("/_sandbox/calls")
         yield client
 
@@ -56,6 +56,8 @@ async def calls(sandbox_url: str) -> AsyncIterator[httpx.AsyncClient]:
 async def mail(sandbox_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """The mail API with an empty inbox."""
     key = {"Authorization": "Bearer re_sandbox"}
-    async with httpx.AsyncClient(base_url=f"{sandbox_url}/resend", headers=key, verify=TRUST) as client:
+    async with httpx.AsyncClient(
+        base_url=f"{sandbox_url}/resend", headers=key, verify=TRUST, timeout=60
+    ) as client:
         await client.delete("/inbox")
         yield client

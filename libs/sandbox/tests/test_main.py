@@ -10,7 +10,7 @@ from sandbox.processes import free_port, wait_until
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url).is_success
+        return httpx.get(url, timeout=60).is_success
     except httpx.TransportError:
         return False
 
@@ -22,7 +22,9 @@ def test_one_process_serves_everything_and_ends_in_good_order(tmp_path: Path) ->
         [sys.executable, "-m", "sandbox.main", *options], stderr=subprocess.PIPE
     ) as process:
         assert wait_until(lambda: answers(f"{url}:{port}/healthz"), seconds=20)
-        with httpx.Client(base_url=f"{url}:{port}", headers={"Authorization": "Bearer key"}) as client:
+        with httpx.Client(
+            base_url=f"{url}:{port}", headers={"Authorization": "Bearer key"}, timeout=60
+        ) as client:
             assert "Nothing here is the real thing" in client.get("/").text
             assert client.get("/v1/models").json()["object"] == "list"
             assert client.get("/resend/").is_success

@@ -9,15 +9,17 @@ from testkit.live_server import serving
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_asks_and_says_when_acme_is_away(page: str) -> None:
     with serving(create_sandbox(gateway=f"http://127.0.0.1:{free_port()}")) as url:
-        shown = httpx.get(f"{url}/app/{page}", params={"token": "a<b>"})
+        shown = httpx.get(f"{url}/app/{page}", params={"token": "a<b>"}, timeout=60)
         assert shown.status_code == 200
         assert "<button>" in shown.text
         assert "no-referrer" in shown.headers["referrer-policy"]
-        pressed = httpx.post(f"{url}/app/{page}", params={"token": "a<b>"}, data={"password": "x"})
+        pressed = httpx.post(
+            f"{url}/app/{page}", params={"token": "a<b>"}, data={"password": "x"}, timeout=60
+        )
     assert pressed.status_code == 400
     assert "Acme does not answer" in pressed.text
 
 
 def test_there_are_no_pages_where_acme_is_not_known() -> None:
     with serving(create_sandbox()) as url:
-        assert httpx.get(f"{url}/app/verify-email").status_code == 404
+        assert httpx.get(f"{url}/app/verify-email", timeout=60).status_code == 404

@@ -181,7 +181,7 @@ def test_answers_a_batch_in_its_order_with_each_items_own_error(vault: hvac.Clie
 
 def test_answers_nothing_but_its_health_while_sealed(vault: hvac.Client, key: str, url: str) -> None:
     assert vault.sys.read_health_status(method="GET")["sealed"] is False
-    with httpx.Client(base_url=url) as control:
+    with httpx.Client(base_url=url, timeout=60) as control:
         control.post("/_sandbox/state", json={"sealed": True})
         try:
             assert "Vault is sealed" in refusal(exceptions.VaultDown, lambda: sign(vault, key))
@@ -206,7 +206,7 @@ def test_answers_nothing_but_its_health_while_sealed(vault: hvac.Client, key: st
 def test_fails_as_it_is_told_and_no_oftener(
     vault: hvac.Client, key: str, url: str, status: int, kind: type[Exception]
 ) -> None:
-    with httpx.Client(base_url=url) as control:
+    with httpx.Client(base_url=url, timeout=60) as control:
         control.post("/_sandbox/faults", json={"status": status, "errors": ["as told"]})
     assert "as told" in refusal(kind, lambda: sign(vault, key))
     assert sign(vault, key)
@@ -269,7 +269,7 @@ def test_takes_no_policy_that_it_would_not_follow(vault: hvac.Client) -> None:
 
 
 def test_is_only_late_when_told_no_status(vault: hvac.Client, key: str, url: str) -> None:
-    with httpx.Client(base_url=url) as control:
+    with httpx.Client(base_url=url, timeout=60) as control:
         control.post("/_sandbox/faults", json={"delay": 0.01})
         control.delete("/_sandbox/calls")
         assert sign(vault, key)

@@ -121,7 +121,7 @@ async def test_tells_the_keys_it_knows_so_that_others_may_judge_as_it_does(
     answer = await http.get("/.well-known/jwks.json")
 
     assert answer.headers["content-type"] == "application/jwk-set+json"
-    async with httpx.AsyncClient(verify=NO_AUTHORITIES) as auth:
+    async with httpx.AsyncClient(verify=NO_AUTHORITIES, timeout=60) as auth:
         source = await auth.get(issuer.jwks_url)
     assert fetch.parse(answer.content, 32) == fetch.parse(source.content, 32)
     await app.state.resources.keys.refresh_now(drop=[issuer.key.kid])

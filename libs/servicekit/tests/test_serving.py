@@ -79,7 +79,7 @@ def process(
 def readiness(port: int) -> dict[str, str]:
     try:
         checks: dict[str, str] = httpx.get(
-            f"http://127.0.0.1:{port}/readyz", trust_env=False, verify=NO_AUTHORITIES
+            f"http://127.0.0.1:{port}/readyz", trust_env=False, verify=NO_AUTHORITIES, timeout=60
         ).json()["checks"]
     except httpx.TransportError:
         return {}
@@ -93,11 +93,13 @@ def test_a_service_is_ready_only_while_its_public_port_answers(
     until(lambda: readiness(internal), 60)
     assert readiness(internal)["server"] == "ServerNotListening"
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://127.0.0.1:{public}/slow", trust_env=False, verify=NO_AUTHORITIES)
+        httpx.get(f"http://127.0.0.1:{public}/slow", trust_env=False, verify=NO_AUTHORITIES, timeout=60)
     (tmp_path / "go").touch()
     until(lambda: readiness(internal).get("server") == "ok", 60)
     assert (
-        httpx.get(f"http://127.0.0.1:{public}/elsewhere", trust_env=False, verify=NO_AUTHORITIES).status_code
+        httpx.get(
+            f"http://127.0.0.1:{public}/elsewhere", trust_env=False, verify=NO_AUTHORITIES, timeout=60
+        ).status_code
         == 404
     )
 

@@ -109,7 +109,7 @@ def assert_answers_as_documented(
     person = owner_headers(issuer)
     with (
         serving(CombinedApp(app)) as url,
-        httpx.Client(base_url=url, headers=person, verify=NO_AUTHORITIES) as client,
+        httpx.Client(base_url=url, headers=person, verify=NO_AUTHORITIES, timeout=60) as client,
     ):
         # Until then 503 is the right answer, on a machine that is busy.
         until(lambda: client.get("/readyz").json().get("checks", {}).get("keys", "ok") == "ok")

@@ -35,7 +35,7 @@ class ServiceProcess:
         own = settings.model_copy(update={"port": free_port(), "internal_port": free_port()})
         self.url, self._internal_url = (f"http://127.0.0.1:{port}" for port in (own.port, own.internal_port))
         self._pid = self._server.start({**os.environ, **environment_of(own), **environment}, self._log)
-        with httpx.Client(base_url=self._internal_url, verify=NO_AUTHORITIES) as client:
+        with httpx.Client(base_url=self._internal_url, verify=NO_AUTHORITIES, timeout=60) as client:
             until(lambda: self._is_ready(client), START_SECONDS)
         return self
 

@@ -121,7 +121,7 @@ async def list_books(root):
             .with_body(match.each_like(match.str("x"), min=1), "application/json")
         )
         with pact.serve() as server:
-            async with httpx.AsyncClient(headers={"Authorization": person("viewer")}) as http:
+            async with httpx.AsyncClient(headers={"Authorization": person("viewer")}, timeout=60) as http:
                 answer = await http.get(f"{server.url}/api/v1/books")
         assert answer.json() == ["x"]
 
@@ -244,7 +244,7 @@ async def ask_elsewhere(root):
     with consumer_pact("reader", "library", root=root) as pact:
         pact.upon_receiving("a request").with_request("GET", "/").will_respond_with(200)
         with pact.serve() as server:
-            async with httpx.AsyncClient() as http:
+            async with httpx.AsyncClient(timeout=60) as http:
                 await http.get(f"{server.url}/elsewhere")
 
 

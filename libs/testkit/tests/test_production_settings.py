@@ -246,7 +246,7 @@ def test_an_empty_environment_is_answered_with_all_that_is_needed(
     pid = operator.start({**ports, **{name: good[name] for name in named}}, main_module(service))
     try:
         url = f"http://127.0.0.1:{ports['INTERNAL_PORT']}/healthz"
-        with httpx.Client(verify=NO_AUTHORITIES) as client:
+        with httpx.Client(verify=NO_AUTHORITIES, timeout=60) as client:
             until(lambda: answers(operator, pid, client, url), START_SECONDS)
     finally:
         os.kill(pid, signal.SIGKILL)

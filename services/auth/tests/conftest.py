@@ -234,7 +234,9 @@ def vault_url() -> Iterator[str]:
 def operator(vault_url: str) -> Iterator[Operator]:
     """Who holds the key in Vault that vouches for service accounts."""
     headers = {"X-Vault-Token": "hvs.operator"}
-    with httpx.Client(base_url=vault_url, headers=headers, trust_env=False, verify=NO_AUTHORITIES) as vault:
+    with httpx.Client(
+        base_url=vault_url, headers=headers, trust_env=False, verify=NO_AUTHORITIES, timeout=60
+    ) as vault:
         held = Operator(vault)
         held.call("POST", f"transit/keys/{KEY}", type="ed25519")
         yield held
@@ -245,7 +247,10 @@ def operator(vault_url: str) -> Iterator[Operator]:
 def signing_vault(pytestconfig: pytest.Config) -> Iterator[SigningVault]:
     """A Vault of this test alone, without any key yet."""
     app = create_vault()
-    with serving(app) as url, httpx.Client(base_url=url, trust_env=False, verify=NO_AUTHORITIES) as root:
+    with (
+        serving(app) as url,
+        httpx.Client(base_url=url, trust_env=False, verify=NO_AUTHORITIES, timeout=60) as root,
+    ):
         root.headers["X-Vault-Token"] = "hvs.root"
         yield SigningVault.of(root, pytestconfig.rootpath, app)
 

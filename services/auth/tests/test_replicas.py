@@ -73,7 +73,7 @@ async def test_no_token_is_refused_while_all_replicas_are_replaced(auth, replica
             await asyncio.sleep(0.01)
 
     async with (
-        httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES) as http,
+        httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=60) as http,
         asyncio.TaskGroup() as group,
     ):
         tokens += [await sign_in(http, one.url, auth.password) for one in up]
@@ -95,7 +95,7 @@ async def test_no_token_is_refused_while_all_replicas_are_replaced(auth, replica
 async def test_all_replicas_change_keys_together(auth, sharing, replica):
     await auth.somebody()
     up = [replica(), replica()]
-    async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES) as http:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITIES, timeout=60) as http:
         before = [await key_ids(http, one.url) for one in up]
         assert before[0] == before[1]
         await asyncio.to_thread(rotate, environment_of(sharing))

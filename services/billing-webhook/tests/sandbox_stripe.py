@@ -16,7 +16,7 @@ class Sandbox:
         self.transport = RequestsClient()
         addresses: Any = dict.fromkeys(("api", "files", "connect", "meter_events"), url)
         self.client = StripeClient(KEY, base_addresses=addresses, http_client=self.transport)
-        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"})
+        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
 
     def close(self) -> None:
         self.transport.close()

@@ -382,7 +382,7 @@ async def test_is_off_unless_it_is_turned_on(settings, on, open_client, tenant) 
             assert (answer.status_code, answer.json()["code"]) == (404, code)
             assert f"{variable}=true" in answer.json()["detail"]
     with serving(create_app(on)) as url:
-        async with httpx.AsyncClient() as anonymous:
+        async with httpx.AsyncClient(timeout=60) as anonymous:
             assert (await anonymous.get(f"{url}{STREAM}")).status_code == 401
 
 

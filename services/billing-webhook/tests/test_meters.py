@@ -51,7 +51,7 @@ def sandbox(stripe_url):
 
 @pytest.fixture
 def control(stripe_url):
-    with httpx.Client(base_url=stripe_url, headers={"Authorization": f"Bearer {KEY}"}) as http:
+    with httpx.Client(base_url=stripe_url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http:
         yield http
         http.delete("/_ctl/faults")
 

@@ -149,7 +149,7 @@ async def test_what_happens_to_a_tenant_is_in_its_stream_in_order(
     streaming = settings.model_copy(update={"enable_billing_stream": True, "run_workers": False})
     headers = {"Authorization": f"Bearer {issuer.token(tenant_id=tenant, role='viewer')}"}
     with serving(create_app(streaming)) as url:
-        viewer = httpx.AsyncClient(base_url=url, headers=headers)
+        viewer = httpx.AsyncClient(base_url=url, headers=headers, timeout=60)
         async with viewer, reading(viewer, after=0) as stream:
             events = await stream.events(len(expected))
     types = [event.event.removeprefix("billing.").removesuffix(".v1") for event in events]

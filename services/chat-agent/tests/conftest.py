@@ -293,7 +293,7 @@ def ann(person: Callable[..., httpx.Client]) -> httpx.Client:
 @pytest.fixture
 def resume_model(model_url: str) -> Iterator[Callable[[], None]]:
     """Return a function that waits until `pause-after` has paused the model, and lets it go on."""
-    with httpx.Client(base_url=f"{model_url}/_sandbox", verify=NO_AUTHORITIES) as model:
+    with httpx.Client(base_url=f"{model_url}/_sandbox", verify=NO_AUTHORITIES, timeout=60) as model:
 
         def is_paused() -> bool:
             calls = model.get("/calls").json()

@@ -140,7 +140,12 @@ def test_a_viewer_may_look_but_not_talk(person: Callable[..., httpx.Client]) -> 
 
 
 def test_without_a_token_nobody_talks(url: str) -> None:
-    assert httpx.post(f"{url}/api/v1/chat", json={"message": "Hi"}, verify=NO_AUTHORITIES).status_code == 401
+    assert (
+        httpx.post(
+            f"{url}/api/v1/chat", json={"message": "Hi"}, verify=NO_AUTHORITIES, timeout=60
+        ).status_code
+        == 401
+    )
 
 
 def test_tells_which_agents_and_tools_there_are(ann: httpx.Client) -> None:

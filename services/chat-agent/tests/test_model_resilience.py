@@ -58,8 +58,8 @@ def _without_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def calls(sandbox: str) -> Callable[[], list[dict[str, Any]]]:
     """Give what the sandbox says of the calls of this test."""
-    httpx.delete(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES)
-    return lambda: httpx.get(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES).json()  # type: ignore[no-any-return]  # a list, it says
+    httpx.delete(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60)
+    return lambda: httpx.get(f"{sandbox}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60).json()  # type: ignore[no-any-return]  # a list, it says
 
 
 @pytest.fixture(params=WAYS, ids="-".join)

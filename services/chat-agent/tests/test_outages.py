@@ -69,8 +69,10 @@ class Listener:
                 self.received.append(event)
 
     def has_heard(self, many: int) -> None:
-        """Wait until so many events have come."""
+        """Wait until so many events have come; raises what has ended the stream before."""
         until(lambda: len(self.received) >= many or self.end.done())
+        if len(self.received) < many:
+            self.end.result()
 
     def all(self) -> list[Event]:
         """Wait for the end; gives all that came."""

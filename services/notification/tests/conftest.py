@@ -121,7 +121,7 @@ class PostOffice:
 
 @pytest.fixture
 async def post_office(mail_url: str) -> AsyncIterator[PostOffice]:
-    async with httpx.AsyncClient(base_url=mail_url, verify=NO_AUTHORITIES) as http:
+    async with httpx.AsyncClient(base_url=mail_url, verify=NO_AUTHORITIES, timeout=60) as http:
         yield PostOffice(http)
 
 
@@ -130,8 +130,8 @@ def _mail_is_cleared(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "mail_url" in request.fixturenames:
         url = request.getfixturevalue("mail_url")
-        httpx.delete(f"{url}/_sandbox/faults", verify=NO_AUTHORITIES)
-        httpx.delete(f"{url}/inbox", verify=NO_AUTHORITIES)
+        httpx.delete(f"{url}/_sandbox/faults", verify=NO_AUTHORITIES, timeout=60)
+        httpx.delete(f"{url}/inbox", verify=NO_AUTHORITIES, timeout=60)
 
 
 @dataclass

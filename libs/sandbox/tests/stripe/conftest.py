@@ -54,5 +54,5 @@ def client(url: str, key: str = "sk_test_sandbox", retries: int = 0) -> StripeCl
 def http(stripe_url: str) -> Iterator[httpx.Client]:
     """A client without any help, and without retries."""
     headers = {"Authorization": "Bearer sk_test_sandbox"}
-    with httpx.Client(base_url=stripe_url, headers=headers) as plain:
+    with httpx.Client(base_url=stripe_url, headers=headers, timeout=60) as plain:
         yield plain

@@ -25,13 +25,13 @@ def test_a_customer_subscribes_on_the_page(stripe: StripeClient) -> None:
     )
     assert (session.status, session.payment_status, session.amount_total) == ("open", "unpaid", 3800)
     assert session.line_items.data[0].quantity == 2
-    page = httpx.get(session.url)
+    page = httpx.get(session.url, timeout=60)
     assert "38.00 EUR" in page.text
     assert "https://app.example.com/plans" in page.text
-    refused = httpx.post(f"{session.url}/complete", data={"card": "pm_card_chargeCustomerFail"})
+    refused = httpx.post(f"{session.url}/complete", data={"card": "pm_card_chargeCustomerFail"}, timeout=60)
     assert "declined" in refused.text
     assert stripe.v1.checkout.sessions.retrieve(session.id).status == "open"
-    done = httpx.post(f"{session.url}/complete", data={"card": "pm_card_visa"})
+    done = httpx.post(f"{session.url}/complete", data={"card": "pm_card_visa"}, timeout=60)
     assert done.status_code == 303
     assert done.headers["location"] == f"https://app.example.com/done?session={session.id}"
     after = stripe.v1.checkout.sessions.retrieve(session.id, {"expand": ["subscription", "invoice"]})
@@ -110,16 +110,16 @@ def test_a_customer_cancels_and_keeps_in_the_portal(stripe: StripeClient) -> Non
     session = stripe.v1.billing_portal.sessions.create(
         {"customer": str(subscription.customer), "return_url": "https://app.example.com/billing"}
     )
-    page = httpx.get(session.url)
+    page = httpx.get(session.url, timeout=60)
     assert "Cancel subscription" in page.text
     assert subscription.latest_invoice.number in page.text
     assert "https://app.example.com/billing" in page.text
-    after = httpx.post(f"{session.url}/{subscription.id}/cancel", follow_redirects=True)
+    after = httpx.post(f"{session.url}/{subscription.id}/cancel", follow_redirects=True, timeout=60)
     assert "Do not cancel" in after.text
     assert stripe.v1.subscriptions.retrieve(subscription.id).cancel_at_period_end
-    httpx.post(f"{session.url}/{subscription.id}/resume")
+    httpx.post(f"{session.url}/{subscription.id}/resume", timeout=60)
     assert not stripe.v1.subscriptions.retrieve(subscription.id).cancel_at_period_end
-    httpx.post(f"{session.url}/card", data={"card": "pm_card_amex"})
+    httpx.post(f"{session.url}/card", data={"card": "pm_card_amex"}, timeout=60)
     customer = stripe.v1.customers.retrieve(
         subscription.customer, {"expand": ["invoice_settings.default_payment_method"]}
     )
@@ -127,4 +127,4 @@ def test_a_customer_cancels_and_keeps_in_the_portal(stripe: StripeClient) -> Non
     stripe.v1.billing_portal.configurations.update(
         configuration.id, {"features": {"subscription_cancel": {"enabled": False}}}
     )
-    assert httpx.post(f"{session.url}/{subscription.id}/cancel").status_code == 400
+    assert httpx.post(f"{session.url}/{subscription.id}/cancel", timeout=60).status_code == 400

@@ -11,10 +11,10 @@ from .factories import a_customer, a_price, a_subscription, amounts, event_types
 def test_an_invoice_has_a_number_a_page_and_a_pdf(stripe: StripeClient) -> None:
     invoice = a_subscription(stripe).latest_invoice
     assert invoice.number.endswith("-0001")
-    page = httpx.get(invoice.hosted_invoice_url)
+    page = httpx.get(invoice.hosted_invoice_url, timeout=60)
     assert invoice.number in page.text
     assert "10.00 EUR" in page.text
-    pdf = httpx.get(invoice.invoice_pdf)
+    pdf = httpx.get(invoice.invoice_pdf, timeout=60)
     assert pdf.headers["content-type"] == "application/pdf"
     assert pdf.content.startswith(b"%PDF-1.4")
     assert pdf.content.rstrip().endswith(b"%%EOF")

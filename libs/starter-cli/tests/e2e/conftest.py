@@ -84,7 +84,9 @@ class Inbox:
         self._url = f"{stack.inbox_url}inbox"
 
     def mails(self, to: str) -> list[dict[str, Any]]:
-        mails: list[dict[str, Any]] = httpx.get(self._url, params={"to": to}, trust_env=False).json()
+        mails: list[dict[str, Any]] = httpx.get(
+            self._url, params={"to": to}, trust_env=False, timeout=60
+        ).json()
         return mails
 
     def token(self, to: str) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 from starter_cli.stack import Stack
+from starter_cli.stripe_setup import FEATURES
 
-from .conftest import Inbox, Person, until
+from .conftest import Inbox, Person, acme, until
 
 
 def chat(person: Person) -> tuple[int, str | None]:
@@ -79,7 +80,20 @@ def test_without_storage_nothing_crashes_and_all_goes_on_when_it_is_back(
 
 
 def test_the_ledger_catches_up_with_what_happened_while_it_was_away(stack: Stack, neighbour: Person) -> None:
+    granted = acme(
+        *("exec", "--data", stack.data_dir.root, "billing-webhook", "--", "python", "-m", "billing_webhook"),
+        *("entitlements", "grant", neighbour.tenant_id, *FEATURES, "--reason", "a test"),
+    )
+    assert granted.returncode == 0, granted.stderr
+    # For a minute each process of the chat-agent knows that the tenant has no limits.
+    assert [chat(neighbour)[0] for _ in range(8)] == [200] * 8
     with stack.stopped("billing-webhook"):
         for _ in range(3):
-            assert chat(neighbour)[0] == 200
-    assert until(lambda: neighbour.usage()["runs"] == 3)
+            assert chat(neighbour) == (200, None)
+    assert until(lambda: neighbour.usage()["runs"] == 11)
+
+
+def test_who_has_a_limit_waits_while_the_ledger_is_away(stack: Stack, neighbour: Person) -> None:
+    with stack.stopped("billing-webhook"):
+        assert chat(neighbour) == (503, "billing_unavailable")
+    assert until(lambda: chat(neighbour)[0] == 200)

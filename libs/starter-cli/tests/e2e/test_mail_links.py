@@ -22,7 +22,7 @@ def link(inbox: Inbox, to: str, page: str) -> str:
 
 def press(url: str, **typed: str) -> httpx.Response:
     """Open a page, and press its button."""
-    shown = httpx.get(url, trust_env=False)
+    shown = httpx.get(url, trust_env=False, timeout=60)
     assert shown.status_code == 200, url
     assert set(typed) <= set(re.findall(r'name="(\w+)"', shown.text))
     return httpx.post(url, data=typed, timeout=30, trust_env=False)
@@ -33,8 +33,8 @@ def test_there_is_a_page_for_every_link_of_an_email(stack: Stack) -> None:
     pages = set(re.findall(r'page="([a-z-]+)"', templates))
     assert pages == PAGES.keys()
     for page in pages:
-        assert httpx.get(f"{stack.layout.pages_url}/{page}", trust_env=False).status_code == 200
-    assert httpx.get(f"{stack.layout.pages_url}/nothing", trust_env=False).status_code == 404
+        assert httpx.get(f"{stack.layout.pages_url}/{page}", trust_env=False, timeout=60).status_code == 200
+    assert httpx.get(f"{stack.layout.pages_url}/nothing", trust_env=False, timeout=60).status_code == 404
 
 
 def test_an_address_is_confirmed_and_a_password_reset(
@@ -43,7 +43,7 @@ def test_an_address_is_confirmed_and_a_password_reset(
     email = register()
     confirm = link(inbox, email, "verify-email")
     for _ in range(2):  # a program that scans mail may have opened it
-        assert httpx.get(confirm, trust_env=False).status_code == 200
+        assert httpx.get(confirm, trust_env=False, timeout=60).status_code == 200
     assert "The address is confirmed" in press(confirm).text
     assert stranger.sign_in(email, PASSWORD).status_code == 200
     again = press(confirm)

@@ -226,7 +226,7 @@ def running(services: Services, folder: Path, **settings: object) -> Iterator[Ga
             stdout=output,
             stderr=output,
         )
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60)
     try:
         until(lambda: listens(port) or process.poll() is not None, describe=log.read_text)
         assert process.poll() is None, log.read_text()
@@ -291,7 +291,7 @@ def client(gateway: Gateway) -> httpx.Client:
 @pytest.fixture(scope="session")
 def stranger(gateway: Gateway) -> Iterator[httpx.Client]:
     """Somebody who is not."""
-    with httpx.Client(base_url=gateway.client.base_url, trust_env=False) as client:
+    with httpx.Client(base_url=gateway.client.base_url, trust_env=False, timeout=60) as client:
         yield client
 
 

@@ -100,11 +100,13 @@ def test_gives_kubernetes_the_same_two_files(folder):
 def test_serves_probes_and_metrics_on_a_port_of_their_own(gateway):
     inside = f"http://127.0.0.1:{gateway.internal_port}"
 
-    assert httpx.get(f"{inside}/healthz", trust_env=False).status_code == 200
-    assert httpx.get(f"{inside}/readyz", trust_env=False).status_code == 200
-    assert "envoy_http_downstream_rq_total" in httpx.get(f"{inside}/metrics", trust_env=False).text
-    assert httpx.get(f"{inside}/config_dump", trust_env=False).status_code == 404
-    assert httpx.post(f"{inside}/quitquitquit", trust_env=False).status_code == 404
+    assert httpx.get(f"{inside}/healthz", trust_env=False, timeout=60).status_code == 200
+    assert httpx.get(f"{inside}/readyz", trust_env=False, timeout=60).status_code == 200
+    assert (
+        "envoy_http_downstream_rq_total" in httpx.get(f"{inside}/metrics", trust_env=False, timeout=60).text
+    )
+    assert httpx.get(f"{inside}/config_dump", trust_env=False, timeout=60).status_code == 404
+    assert httpx.post(f"{inside}/quitquitquit", trust_env=False, timeout=60).status_code == 404
 
 
 def test_is_healthy_in_a_container_when_it_is_ready(gateway, folder):

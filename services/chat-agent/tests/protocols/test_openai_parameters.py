@@ -74,7 +74,7 @@ def urls(settings: Settings) -> Iterator[dict[str, str]]:
 @pytest.fixture
 def at(urls: dict[str, str], ann: httpx.Client, model_url: str) -> Iterator[Any]:
     token = ann.headers["authorization"].removeprefix("Bearer ")
-    opened: list[Any] = [httpx.Client(base_url=model_url, verify=NO_AUTHORITIES)]
+    opened: list[Any] = [httpx.Client(base_url=model_url, verify=NO_AUTHORITIES, timeout=60)]
     opened[0].delete("/_sandbox/calls")
 
     def client(name: str) -> Parameters:
