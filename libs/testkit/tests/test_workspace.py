@@ -65,3 +65,26 @@ def test_a_package_imports_only_what_it_declares(package):
         name for name in foreign if known.isdisjoint(canonicalize_name(one) for one in made_by.get(name, []))
     }
     assert undeclared == set()
+
+
+@pytest.mark.parametrize(
+    "service",
+    sorted(path.parent.parent for path in ROOT.glob("services/*/migrations/env.py")),
+    ids=lambda path: path.name,
+)
+def test_the_migrations_of_a_service_are_one_chain(service):
+    scripts = [ast.parse(file.read_text()) for file in sorted(service.glob("migrations/versions/*.py"))]
+    revisions = [(constant(script, "revision"), constant(script, "down_revision")) for script in scripts]
+    names = [name for name, _ in revisions]
+    assert [before for _, before in revisions] == [None, *names[:-1]]
+
+
+def constant(script, name):
+    """Return what a script assigns to a name."""
+    assigned = {
+        target.id: node.value
+        for node in script.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+    }
+    return ast.literal_eval(assigned[name])
