@@ -1,6 +1,7 @@
 """Base models of request bodies and lists, and cursors."""
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Generic, TypeVar
 
@@ -15,6 +16,8 @@ T = TypeVar("T")
 
 # Of one object: the fields of the largest request, and room for what newer clients send.
 MAX_MEMBERS = 100
+# How every date and time begins.
+DATE = re.compile(r"\d{4}-")
 
 Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
@@ -39,6 +42,13 @@ def max_length(most: int) -> Callable[[object], object]:
         return value
 
     return check
+
+
+def reject_numbers(value: object) -> object:
+    """Reject a time that is a number, which pydantic would read as seconds since 1970."""
+    if isinstance(value, int | float) or (isinstance(value, str) and not DATE.match(value)):
+        raise ValueError("must be a date and a time of RFC 3339")
+    return value
 
 
 class BoundedModel(BaseModel):

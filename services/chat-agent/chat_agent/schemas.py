@@ -17,27 +17,19 @@ from pydantic import (
     computed_field,
 )
 from servicekit.request_limits import KIB
-from servicekit.schemas import Cursor, Limit, RequestModel
+from servicekit.schemas import Cursor, Limit, RequestModel, reject_numbers
 
 # Of every route that takes messages. The gateway lets through as much.
 MAX_CHAT_BODY = 1024 * KIB
 MAX_MESSAGE = 32_000
 # What no database keeps: NUL, and halves of surrogate pairs.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-YEAR = re.compile(r"\d{4}-")
 
 
 def storable(value: str) -> str:
     """Refuse what cannot be stored or sent on: NUL, and halves of surrogate pairs."""
     if UNSTORABLE.search(value):
         raise ValueError("must not contain NUL or unpaired surrogates")
-    return value
-
-
-def written_out(value: object) -> object:
-    """Refuse a moment that is given as a number: nobody knows of what."""
-    if isinstance(value, str) and not YEAR.match(value):
-        raise ValueError("must be a date and a time")
     return value
 
 
@@ -49,7 +41,7 @@ def in_utc(moment: datetime) -> datetime:
         raise ValueError("must be within the years 1 to 9999") from None
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(written_out), AfterValidator(in_utc)]
+Moment = Annotated[AwareDatetime, BeforeValidator(reject_numbers), AfterValidator(in_utc)]
 Message = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_MESSAGE, pattern=r"\S"),

@@ -10,7 +10,7 @@ from servicekit.auth.dependencies import Caller, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session as Db
 from servicekit.errors import BadRequest
-from servicekit.schemas import Cursor, Limit, Page
+from servicekit.schemas import Cursor, Limit, Page, reject_numbers
 
 from auth import users
 from auth.audit import read
@@ -18,14 +18,6 @@ from auth.audit.record import Action
 from auth.models import AuditEvent
 from auth.routing import auth_router
 from auth.services import Services
-
-
-def reject_numbers(moment: object) -> object:
-    """Reject plain numbers, which pydantic would read as seconds since 1970."""
-    if isinstance(moment, str) and "-" not in moment[1:]:
-        raise ValueError("not a time of ISO 8601")
-    return moment
-
 
 Auditor = Annotated[Principal, require("audit:read")]
 Moment = Annotated[
