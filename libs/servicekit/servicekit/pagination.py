@@ -5,16 +5,18 @@ from datetime import UTC, datetime
 from typing import Annotated, TypeVar, TypeVarTuple
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, TypeAdapter
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, TypeAdapter
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
-from servicekit.schemas import InvalidCursor, decode_cursor, encode_cursor
+from servicekit.schemas import InvalidCursor, decode_cursor, encode_cursor, reject_numbers
 
 T = TypeVar("T")
 Columns = TypeVarTuple("Columns")
 
-Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+Moment = Annotated[
+    AwareDatetime, BeforeValidator(reject_numbers), AfterValidator(lambda moment: moment.astimezone(UTC))
+]
 BY_TIME = TypeAdapter(tuple[Moment, UUID])
 
 

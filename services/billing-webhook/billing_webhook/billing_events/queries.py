@@ -1,10 +1,10 @@
 """Reads a tenant's events: where a stream starts, what comes after a number, and the list of all."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from servicekit.pagination import next_cursor, read_cursor
 from servicekit.schemas import Page
 from sqlalchemy import func, select
@@ -14,7 +14,8 @@ from billing_webhook.billing_events import schemas
 from billing_webhook.models import BillingEvent, BillingEventCounter
 
 BATCH_SIZE = 100
-SEQ_CURSOR = TypeAdapter(tuple[int])
+# What the column holds; a larger number would not reach the database.
+SEQ_CURSOR = TypeAdapter(tuple[Annotated[int, Field(ge=0, lt=2**63)]])
 
 
 class Start(NamedTuple):
@@ -80,7 +81,7 @@ async def list_events(
     query = select(BillingEvent).where(BillingEvent.tenant_id == tenant_id)
     if types:
         query = query.where(BillingEvent.type.in_(types))
-    if cursor:
+    if cursor is not None:
         [before] = read_cursor(cursor, SEQ_CURSOR, int)
         query = query.where(BillingEvent.seq < before)
     rows = (await db.scalars(query.order_by(BillingEvent.seq.desc()).limit(limit + 1))).all()

@@ -1,10 +1,10 @@
 """Reads of a tenant's subscription, invoices and payment methods, and previews of what a change costs."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import stripe
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from servicekit import pagination
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +17,7 @@ from billing_webhook.subscriptions.errors import InvoiceNotFound, SubscriptionNo
 from billing_webhook.subscriptions.state import at, id_of
 
 # When an invoice was created, and its id.
-POSITION = TypeAdapter(tuple[pagination.Moment, str])
+POSITION = TypeAdapter(tuple[pagination.Moment, Annotated[str, Field(pattern=r"^\w+$")]])
 
 
 async def describe(db: AsyncSession, tenant_id: UUID) -> schemas.SubscriptionView:
@@ -32,7 +32,7 @@ async def list_invoices(
     """List a tenant's invoices, the newest first; drafts are not shown."""
     order = (Invoice.created_at, Invoice.stripe_invoice_id)
     query = select(Invoice).where(Invoice.tenant_id == tenant_id, Invoice.status != "draft")
-    if cursor:
+    if cursor is not None:
         query = query.where(tuple_(*order) < tuple_(*pagination.read_cursor(cursor, POSITION, str, str)))
     page = query.order_by(*(column.desc() for column in order)).limit(limit + 1)
     async with services.database.begin() as db:

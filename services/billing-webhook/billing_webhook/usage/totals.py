@@ -4,8 +4,9 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from servicekit.schemas import Page, decode_cursor, encode_cursor
-from sqlalchemy import func, select, tuple_
+from servicekit.pagination import next_cursor, paginate
+from servicekit.schemas import Page
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook.entitlements import plan
@@ -60,14 +61,9 @@ async def list_records(
     query = select(UsageRecord).where(UsageRecord.tenant_id == tenant_id)
     if feature:
         query = query.where(UsageRecord.feature_key == feature)
-    position = tuple_(UsageRecord.received_at, UsageRecord.id)
-    if cursor:
-        time, record_id = decode_cursor(cursor, str, str)
-        query = query.where(position < (datetime.fromisoformat(str(time)), UUID(str(record_id))))
-    query = query.order_by(UsageRecord.received_at.desc(), UsageRecord.id.desc())
-    rows = (await db.scalars(query.limit(limit + 1))).all()
-    last = rows[limit - 1] if len(rows) > limit else None
+    page = paginate(query, UsageRecord.received_at, UsageRecord.id, limit, cursor, newest_first=True)
+    rows = (await db.scalars(page)).all()
     return Page(
         items=[schemas.UsageRecord.model_validate(row) for row in rows[:limit]],
-        next_cursor=encode_cursor(last.received_at.isoformat(), str(last.id)) if last else None,
+        next_cursor=next_cursor(rows, limit, "received_at", "id"),
     )
