@@ -154,7 +154,7 @@ async def scope_of(request: Request, template: str, key: str) -> bytes:
         principal = await authenticated(request, await BearerToken()(request))
         # For whom a service acts, its token does not say.
         acting_for = request.headers.get("acme-on-behalf-of", "")
-        caller = [str(principal.tenant_id), principal.subject, acting_for]
+        caller = [str(principal.tenant_id), principal.user_id, acting_for]
     return digest(*caller, request.method, template, key)
 
 

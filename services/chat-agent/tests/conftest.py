@@ -169,7 +169,7 @@ class OtherServices:
             return {"subject": subject, "tenant_id": tenant_id, **self.membership_response}
         return {}
 
-    async def search(self, query: str) -> Any:
+    async def search(self, query: str, request: Request) -> Any:
         if self.search_down:
             return Response(status_code=503)
         return {
@@ -181,6 +181,7 @@ class OtherServices:
                     "created_at": "2026-01-02T03:04:05Z",
                 }
                 for id in self.items
+                if self.owners.get(id) == request.headers["acme-on-behalf-of"]
                 for role, text in self.messages(id)
                 if any(word in text for word in query.split()) and role == "user"
             ]

@@ -45,7 +45,7 @@ class Quotas:
 
     async def check_new_conversation(self, db: AsyncSession, caller: Principal) -> None:
         """Check the limits after a conversation was added."""
-        owner = (Usage.tenant_id == caller.tenant_id, Usage.user_id == caller.subject)
+        owner = (Usage.tenant_id == caller.tenant_id, Usage.user_id == caller.user_id)
         count = await db.scalar(select(Usage.conversations).where(*owner)) or 0
         self._check("conversations_per_person", count)
         await self._check_tenant(db, caller.tenant_id, "conversations_per_tenant")

@@ -57,7 +57,7 @@ class CallRates:
         person, tenant = self._table.of(kind)
         what = (self._service, kind)
         await self.admit(
-            Rate(tenant_key(caller.tenant_id, *what, caller.subject), person, PER_SECONDS),
+            Rate(tenant_key(caller.tenant_id, *what, caller.user_id), person, PER_SECONDS),
             Rate(tenant_key(caller.tenant_id, *what), tenant, PER_SECONDS),
         )
 

@@ -11,7 +11,11 @@ UUID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 NAME_PATTERN = "[A-Za-z0-9._-]{1,128}"
 SUBJECT_PATTERN = f"(?:user:{UUID_PATTERN}|service:{NAME_PATTERN})"
 SCOPE_PATTERN = r"[\x21\x23-\x5b\x5d-\x7e]+"
-TENANT_AND_SUBJECT = re.compile(f"({UUID_PATTERN})/({SUBJECT_PATTERN})")
+# A machine may act for an end user, whose percent-encoded name follows its own (`Principal.user_id`).
+END_USER_PATTERN = "[A-Za-z0-9_.~@+:|=%-]{1,1536}"
+TENANT_AND_SUBJECT = re.compile(
+    f"({UUID_PATTERN})/(user:{UUID_PATTERN}|service:{NAME_PATTERN}(?:/{END_USER_PATTERN})?)"
+)
 
 
 def _as_tuple(value: object) -> object:

@@ -9,6 +9,7 @@
     async def read(conversation_id: UUID, caller: Reader) -> Conversation: ...
 
 Tenant and role come from the token. `X-Tenant-Id` may repeat the tenant, `X-Tenant-Role` may lower the role.
+`Acme-End-User` names the person for whom a tenant's machine calls; `user_id` is then that person's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from starlette.routing import BaseRoute, Mount
 
 from servicekit.auth import api_keys, call_limits
 from servicekit.auth.call_limits import Kind
+from servicekit.auth.end_users import apply_end_user
 from servicekit.auth.header_claims import (
     TenantMismatch,
     apply_header_restrictions,
@@ -78,9 +80,11 @@ async def authenticated(
     """Verify the token, or the API key in its place, and bind the principal to the request's logs."""
     if api_keys.is_api_key(token):
         check: api_keys.Check = connection.app.state.resources.api_keys
-        return bind_principal(connection, await check(connection, token))
-    verifier: TokenVerifier = connection.app.state.resources.verifier
-    return bind_principal(connection, await verifier.verify(token))
+        principal = await check(connection, token)
+    else:
+        verifier: TokenVerifier = connection.app.state.resources.verifier
+        principal = await verifier.verify(token)
+    return bind_principal(connection, apply_end_user(connection, principal))
 
 
 Authenticated = Annotated[Principal, Depends(authenticated)]

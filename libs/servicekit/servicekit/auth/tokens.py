@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+from urllib.parse import quote
 from uuid import UUID
 
 from cryptography.exceptions import InvalidSignature
@@ -30,6 +31,8 @@ MAX_TOKEN_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 1024
 MAX_LEEWAY_SECONDS = 60
 MAX_LIFETIME_SECONDS = 900
+# What is not percent-encoded in the id of an end user, beside letters, digits and `_.-~`.
+SAFE = "@+:|="
 # Each of these would have us take a key, or the meaning of the token, from whoever sends it.
 FORBIDDEN_HEADERS = frozenset({"crit", "jku", "jwk", "x5u", "x5c", "b64", "zip"})
 
@@ -92,11 +95,16 @@ class Principal:
     audience: tuple[str, ...]
     expires_at: int
     issued_at: int = 0
+    # For whom an application calls, if it names somebody.
+    end_user: str | None = None
 
     @property
     def user_id(self) -> str:
-        """The whole subject, `user:<uuid>` or `service:<client id>`: no machine has the id of a person."""
-        return self.subject
+        """The owner of what the caller stores: the whole subject, so that no machine has the id of a person.
+
+        `user:<uuid>`, `service:<client id>`, or `service:<client id>/<end user>`, percent-encoded.
+        """
+        return self.subject if self.end_user is None else f"{self.subject}/{quote(self.end_user, SAFE)}"
 
     @property
     def is_service(self) -> bool:
@@ -107,6 +115,11 @@ class Principal:
     def is_ours(self) -> bool:
         """Return whether one of our own services is asking: machines of tenants go by `sa.…` or `ak.…`."""
         return self.is_service and "." not in self.client_id
+
+    @property
+    def is_application(self) -> bool:
+        """Return whether a machine of a tenant is asking, by an API key or a service account's token."""
+        return self.is_service and not self.is_ours
 
 
 Revoked = Callable[[Principal], Awaitable[bool]]

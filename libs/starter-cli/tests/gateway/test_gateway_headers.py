@@ -13,6 +13,10 @@ PREFLIGHT = {
 INSIDE = [
     "Acme-On-Behalf-Of",
     "Acme-Request-Id",
+    "Acme-Traceparent",
+    "Acme-Tenant",
+    "Acme-E",
+    "Acme-Else",
     "X-User-Id",
     "X-User",
     "X-Auth-Request-User",
@@ -113,6 +117,7 @@ def test_drops_headers_that_pass_for_others_by_an_underscore(gateway):
 def test_lets_the_headers_of_the_contract_through(client):
     headers = {
         "X-Tenant-Id": "t",
+        "Acme-End-User": "alice",
         "X-Tenant-Role": "viewer",
         "Idempotency-Key": "k",
         "If-Match": '"1"',

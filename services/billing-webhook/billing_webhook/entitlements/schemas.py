@@ -13,6 +13,8 @@ from billing_webhook.entitlements.periods import Interval
 from billing_webhook.quantities import ExactDecimal, Quantity
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+# The end user of an application may be part of it, percent-encoded.
+UserId = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Count = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 Limit = Annotated[ExactDecimal, Field(ge=0)]
 Scope = Literal["tenant", "user", "api_key", "agent"]
@@ -24,7 +26,11 @@ class NewBudget(RequestModel):
 
     scope: Scope = "tenant"
     scope_id: Annotated[
-        Name | None, Field(description="The user (`user:<uuid>`), the API key's id or the agent's name.")
+        UserId | None,
+        Field(
+            description="The user (`user:<uuid>`, `service:<client id>/<end user>`), the API key's id or the "
+            "agent's name."
+        ),
     ] = None
     unit: Literal["messages", "tokens", "cost"]
     limit: Annotated[Limit, Field(description="Of the unit; for `cost`, in minor units of the currency.")]
@@ -74,7 +80,7 @@ class Budgets(BaseModel):
 class ReservationRequest(RequestModel):
     """What a call of a run uses at most, for whom, and with which model."""
 
-    user_id: Name
+    user_id: UserId
     api_key_id: Name | None = None
     agent: Name
     model: Name

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from fastapi import Depends, Request
@@ -28,6 +28,10 @@ class RateLimiter:
     request: Request
     limits: Limits
     settings: Settings
+
+    def for_caller(self, caller: Principal) -> "RateLimiter":
+        """Return the limiter of the end user for whom the caller acts."""
+        return replace(self, caller=caller)
 
     @asynccontextmanager
     async def admit(self, kind: Kind) -> AsyncIterator[Grant]:
@@ -64,7 +68,7 @@ class RateLimiter:
                 ]
 
     def _person_key(self, name: str) -> str:
-        return tenant_key(self.caller.tenant_id, name, self.caller.subject)
+        return tenant_key(self.caller.tenant_id, name, self.caller.user_id)
 
     def _tenant_key(self, name: str) -> str:
         return tenant_key(self.caller.tenant_id, name)

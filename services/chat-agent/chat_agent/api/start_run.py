@@ -207,7 +207,7 @@ def new_run_values(
     return {
         "id": uuid4(),
         "tenant_id": caller.tenant_id,
-        "user_id": caller.subject,
+        "user_id": caller.user_id,
         "conversation_id": request.chat.conversation_id or uuid4(),
         "agent": request.chat.agent_type,
         "model": manager.model,

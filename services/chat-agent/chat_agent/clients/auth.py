@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Literal
 
 from pydantic import BaseModel
+from servicekit.auth.end_users import application_of
 from servicekit.auth.permissions import Role, allows
 from servicekit.http.client import DependencyUnavailable
 from servicekit.http.service_tokens import ServiceClient
@@ -50,9 +51,11 @@ class MembershipClient:
             raise MembershipEnded
 
     async def _membership(self, run: Run) -> Membership | None:
-        path = f"/tenants/{run.tenant_id}/members/{run.user_id}"
+        # auth does not know the end users of applications.
+        subject = application_of(run.user_id)
+        path = f"/tenants/{run.tenant_id}/members/{subject}"
         try:
-            answer = await self.client.request("GET", path, on_behalf_of=(run.tenant_id, run.user_id))
+            answer = await self.client.request("GET", path, on_behalf_of=(run.tenant_id, subject))
         except DependencyUnavailable as error:
             raise AuthUnavailable from error
         if answer.status == HTTPStatus.NOT_FOUND:

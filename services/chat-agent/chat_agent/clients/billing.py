@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, JsonValue
+from servicekit.auth.end_users import application_of
 from servicekit.http.client import DependencyUnavailable, HttpResponse
 from servicekit.http.service_tokens import ServiceClient
 
@@ -84,8 +85,9 @@ class RunRef(NamedTuple):
     @property
     def api_key_id(self) -> str | None:
         """The id of the API key that started the run, if one did."""
-        hexadecimal = self.user_id.removeprefix(API_KEY_SUBJECT)
-        return str(UUID(hexadecimal)) if hexadecimal != self.user_id else None
+        subject = application_of(self.user_id)
+        hexadecimal = subject.removeprefix(API_KEY_SUBJECT)
+        return str(UUID(hexadecimal)) if hexadecimal != subject else None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from opentelemetry import trace
 from redis.exceptions import RedisError
 from servicekit import context
 from servicekit.app import Resources
+from servicekit.auth.end_users import application_of
 from servicekit.auth.tokens import Principal
 from servicekit.database import Database
 from sqlalchemy.exc import SQLAlchemyError
@@ -90,7 +91,7 @@ class RunManager:
     def conversation_client(self, caller: Principal) -> ConversationClient:
         """Return the client for a caller's conversations."""
         assert caller.tenant_id  # noqa: S101  # the token of a person has one
-        return ConversationClient(self._services.conversations, caller.tenant_id, caller.subject)
+        return ConversationClient(self._services.conversations, caller.tenant_id, caller.user_id)
 
     def event_source(self, run_id: UUID) -> EventSource:
         """Return where a run's events are read from: the buffer of a run that is active here, else Redis."""
@@ -107,7 +108,7 @@ class RunManager:
 
     async def _execute(self, active: ActiveRun) -> None:
         run = active.run
-        ids = {"tenant_id": str(run.tenant_id), "user_id": run.user_id, "run_id": str(run.id)}
+        ids = {"tenant_id": str(run.tenant_id), "user_id": application_of(run.user_id), "run_id": str(run.id)}
         # A context of its own: the request that started the run is answered, and logged, long before it ends.
         try:
             with (

@@ -152,7 +152,10 @@ def conversation_id_for(caller: Principal, name: str) -> UUID:
         return UUID(name)
     except ValueError:
         assert caller.tenant_id  # noqa: S101  # the token of a person has one
-        return uuid5(caller.tenant_id, f"{caller.subject}/{name}")
+        # Of its own for each end user: a name may contain a slash, too.
+        is_end_users = caller.end_user is not None
+        namespace = uuid5(caller.tenant_id, caller.user_id) if is_end_users else caller.tenant_id
+        return uuid5(namespace, f"{caller.subject}/{name}")
 
 
 def parse_conversation_id(name: str) -> UUID:

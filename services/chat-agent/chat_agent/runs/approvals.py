@@ -70,7 +70,7 @@ async def decide(  # noqa: PLR0913, PLR0917  # what is answered, by whom, and wh
     if approval.status != "pending" or run.status != RunStatus.WAITING or run.stop is not None:
         raise ApprovalAnswered
     approval.status = "approved" if approve else "rejected"
-    approval.reason, approval.decided_by, approval.decided_at = reason, caller.subject, datetime.now(UTC)
+    approval.reason, approval.decided_by, approval.decided_at = reason, caller.user_id, datetime.now(UTC)
     await session.flush()
     pending = exists().where(Approval.run_id == run.id, Approval.status == "pending")
     if await session.scalar(select(pending)):

@@ -85,7 +85,7 @@ def visible_to(statement: Select[*Ts], caller: Principal, filters: RunFilter) ->
     """Narrow a query to what the caller may see of what is wanted."""
     statement = statement.where(Run.tenant_id == caller.tenant_id)
     if filters.scope == "me":
-        statement = statement.where(Run.user_id == caller.subject)
+        statement = statement.where(Run.user_id == caller.user_id)
     elif not allows(TENANT_RUNS_PERMISSION, caller.role, caller.scopes):
         raise TenantRunsForbidden
     conditions = {

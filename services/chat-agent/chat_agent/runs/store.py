@@ -8,7 +8,7 @@ from uuid import UUID
 from servicekit.auth.tokens import Principal
 from servicekit.events.outbox import publish
 from servicekit.idempotency import IdempotencyConflict
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ClauseElement
@@ -85,7 +85,7 @@ async def _insert(session: AsyncSession, values: dict[str, Any]) -> Run | None:
 
 async def find_by_key(session: AsyncSession, caller: Principal, key: str, **values: object) -> Run | None:
     """Find the run that a key began; raises IdempotencyConflict when it was begun with other values."""
-    same = select(Run).filter_by(tenant_id=caller.tenant_id, user_id=caller.subject, idempotency_key=key)
+    same = select(Run).filter_by(tenant_id=caller.tenant_id, user_id=caller.user_id, idempotency_key=key)
     run = (await session.scalars(same)).one_or_none()
     if run is not None and any(getattr(run, name) != value for name, value in values.items()):
         raise IdempotencyConflict
@@ -97,24 +97,36 @@ async def has_run_in(session: AsyncSession, caller: Principal, conversation_id: 
     own = exists().where(
         Run.conversation_id == conversation_id,
         Run.tenant_id == caller.tenant_id,
-        Run.user_id == caller.subject,
+        Run.user_id == caller.user_id,
     )
     return bool(await session.scalar(select(own)))
 
 
 async def find(session: AsyncSession, caller: Principal, run_id: UUID, *, lock: bool = False) -> Run:
-    """Find one of the caller's runs; raises RunNotFound."""
-    own = select(Run).filter_by(id=run_id, tenant_id=caller.tenant_id, user_id=caller.subject)
+    """Find one of the caller's runs, or of an application's end users; raises RunNotFound."""
+    own = select(Run).where(Run.id == run_id, Run.tenant_id == caller.tenant_id, reachable_by(caller))
     run = (await session.scalars(own.with_for_update() if lock else own)).one_or_none()
     if run is None:
         raise RunNotFound
     return run
 
 
+def reachable_by(caller: Principal) -> ColumnElement[bool]:
+    """Return the condition that the caller may use a run whose id it has.
+
+    An application that names nobody may use the runs of its end users: its clients name them only when they
+    start a run.
+    """
+    own = Run.user_id == caller.user_id
+    if not caller.is_application or caller.end_user is not None:
+        return own
+    return own | Run.user_id.startswith(f"{caller.subject}/", autoescape=True)
+
+
 async def find_unfinished(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Run | None:
     """Return the caller's unfinished run in a conversation, the oldest first."""
     own = select(Run).filter_by(
-        tenant_id=caller.tenant_id, user_id=caller.subject, conversation_id=conversation_id
+        tenant_id=caller.tenant_id, user_id=caller.user_id, conversation_id=conversation_id
     )
     unfinished = own.where(Run.status.not_in(FINISHED)).order_by(Run.position).limit(1)
     return (await session.scalars(unfinished)).one_or_none()
@@ -127,7 +139,7 @@ async def find_call(
     called = select(Run).where(
         Run.conversation_id == conversation_id,
         Run.tenant_id == caller.tenant_id,
-        Run.user_id == caller.subject,
+        Run.user_id == caller.user_id,
         Run.tool_calls.contains([{"call_id": call_id}]),
     )
     return (await session.scalars(called.order_by(Run.created_at.desc()).limit(1))).one_or_none()

@@ -68,6 +68,9 @@ class SharedParameters(LenientModel):
     prompt_cache_key: Name | None = None
     tool_choice: Literal["auto", "none", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    # For whom an application calls; see `end_users`.
+    safety_identifier: Text | None = None
+    user: Text | None = None
 
     def definitions(self) -> Sequence[ToolDefinition]:
         """Return the definitions of the client's tools."""

@@ -44,7 +44,8 @@ def response_of(run: Run, request: Json) -> Json:
         "top_p": options.top_p,
         "truncation": options.truncation or "disabled",
         "usage": None,
-        "user": None,
+        "safety_identifier": request.get("safety_identifier"),
+        "user": request.get("user"),
     }
 
 

@@ -19,6 +19,7 @@ from chat_agent.protocols import responses
 from chat_agent.protocols.encoder import feed
 from chat_agent.protocols.openai import errors
 from chat_agent.protocols.openai.chat_completions import ChatCompletion
+from chat_agent.protocols.openai.end_users import acting_as_owner, acting_for
 from chat_agent.protocols.openai.errors import InvalidParameter
 from chat_agent.protocols.openai.models import Model, ModelList, model_of
 from chat_agent.protocols.openai.requests import CompletionRequest, ResponseRequest
@@ -77,8 +78,9 @@ async def complete_chat(
     body: CompletionRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
 ) -> Response:
     """Answer the last message; the ones before it open a new conversation, unless one is named."""
+    caller = acting_for(caller, body)
     request = body.translate(manager.settings)
-    async with limiter.admit("stream" if body.stream else "chat") as grant:
+    async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
         started = await start_run(manager, caller, request, key)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     encoder = ChatCompletion(started.run, metadata=body.metadata, include_usage=include_usage)
@@ -97,9 +99,11 @@ async def create_response(
     body: ResponseRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
 ) -> Response:
     """Answer the input; `previous_response_id` or `conversation` continues a conversation."""
+    caller = acting_for(caller, body)
     conversation_id = body.conversation_id()
     previous = await find_previous(body, caller, manager)
     if previous is not None:
+        caller = acting_as_owner(caller, previous)
         conversation_id = previous.conversation_id
     if decisions := body.approvals():
         if previous is None:
@@ -108,7 +112,7 @@ async def create_response(
     else:
         request = body.translate(conversation_id, manager.settings)
         start = partial(start_run, manager, caller, request, key)
-    async with limiter.admit("stream" if body.stream else "chat") as grant:
+    async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
         started = await start()
     encoder = ResponseStream(started.run, request=body.model_dump(include=ECHOED))
     if body.stream:
@@ -160,7 +164,7 @@ async def cancel_response(response_id: ResponseId, caller: Writer, manager: Mana
 
 
 # What a response gives back of its request.
-ECHOED = {"instructions", "metadata", "previous_response_id", "background"}
+ECHOED = {"instructions", "metadata", "previous_response_id", "background", "safety_identifier", "user"}
 
 
 async def find_previous(body: ResponseRequest, caller: Principal, manager: RunManager) -> Run | None:

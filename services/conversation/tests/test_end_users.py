@@ -1,0 +1,103 @@
+"""Many people behind one key: conversations of one end user do not exist for the others."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+from servicekit.auth.tokens import Principal
+from testkit.app import client
+
+HEADER = "Acme-End-User"
+SECRET = "my secret plan"
+LIST, SEARCH = "/api/v1/conversations", "/api/v1/conversations/search?query=plan"
+Application = Callable[..., httpx.AsyncClient]
+
+
+@pytest.fixture
+def application(app, issuer) -> Application:
+    """Give a client with one and the same key, for an end user if one is named."""
+    client_id = f"ak.{uuid4().hex}"
+    token = issuer.token(
+        tenant_id=uuid4(), subject=f"service:{client_id}", client_id=client_id, without=("sid",)
+    )
+    return lambda name=None: client(app, token, **({} if name is None else {HEADER: name}))
+
+
+async def test_conversations_are_listed_and_found_for_their_end_user_only(application, begin):
+    conversation_id = await begin(application("alice"), SECRET)
+    for path in (LIST, SEARCH):
+        [found] = (await application("alice").get(path)).json()["items"]
+        assert found["conversation_id"] == conversation_id
+        for other in (application("bob"), application()):
+            assert (await other.get(path)).json()["items"] == []
+
+
+async def test_no_route_crosses_from_one_end_user_to_another(app, application, begin):
+    conversation_id = await begin(application("alice"), SECRET)
+    bodies = {"post": {"items": [{"id": "intruder", "data": {"role": "user", "content": "mine now"}}]}}
+    for path, operations in app.openapi()["paths"].items():
+        for method in operations:
+            if "{conversation_id}" not in path:
+                continue
+            answer = await application("bob").request(
+                method, path.format(conversation_id=conversation_id), json=bodies.get(method)
+            )
+            assert answer.status_code == 404, (method, path, answer.text)
+    detail = (await application("alice").get(f"{LIST}/{conversation_id}")).json()
+    assert [message["content"] for message in detail["messages"]] == [SECRET]
+
+
+async def test_a_repeated_request_of_another_end_user_gets_its_own_answer(application):
+    key = {"Idempotency-Key": "one-key"}
+    first, second = [
+        await application(name).post(LIST, json={"title": "Plans"}, headers=key) for name in ("alice", "bob")
+    ]
+    assert first.json()["conversation_id"] != second.json()["conversation_id"]
+
+
+async def test_a_service_acts_for_an_end_user(service):
+    tenant_id, conversation_id, key = uuid4(), uuid4(), f"service:ak.{uuid4().hex}"
+    path = f"/internal/v1/conversations/{conversation_id}"
+    assert (await service(tenant_id, f"{key}/alice%20b").put(path, json={})).status_code == 200
+    for other in (f"{key}/bob", key):
+        assert (await service(tenant_id, other).get(f"{path}/items")).status_code == 404
+    for nonsense in (f"{key}/", f"{key}/a/b", f"user:{uuid4()}/alice"):
+        answer = await service(tenant_id, nonsense).get(f"{path}/items")
+        assert answer.json()["code"] == "invalid_on_behalf_of"
+
+
+async def test_a_person_names_no_end_user(ann):
+    answer = await ann.get(LIST, headers={HEADER: "alice"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "end_user_forbidden")
+
+
+@pytest.mark.parametrize("name", [b"", b" ", b"x" * 129, b"\xff", b"a\x01b", "\u200b".encode()])
+async def test_refuses_a_name_that_is_none(application, name):
+    answer = await application().get(LIST, headers={HEADER.encode(): name})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_end_user")
+
+
+async def test_a_header_may_name_an_end_user_in_any_language(application, begin):
+    await begin(application("Zoë 上海".encode()), SECRET)
+    [found] = (await application("Zoë 上海".encode()).get(SEARCH)).json()["items"]
+    assert found["snippet"] == SECRET
+
+
+def test_the_longest_name_is_an_id_that_services_pass_on():
+    principal = Principal(
+        subject="service:ak.1",
+        tenant_id=uuid4(),
+        role=None,
+        scopes=frozenset(),
+        client_id="ak.1",
+        session_id=None,
+        token_id="-",
+        email_verified=False,
+        amr=(),
+        auth_time=None,
+        audience=(),
+        expires_at=0,
+        end_user="😀" * 128,
+    )
+    assert len(principal.user_id.partition("/")[2]) == 1536
