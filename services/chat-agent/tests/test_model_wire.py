@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from agents import Model, ModelSettings, OpenAIChatCompletionsModel, OpenAIResponsesModel
-from agents.items import TResponseStreamEvent
-from agents.models.interface import ModelTracing
+from agents import Model, OpenAIChatCompletionsModel, OpenAIResponsesModel
 from chat_agent.errors import (
     ModelAnswerIncomplete,
     ModelAuthenticationFailed,
@@ -23,49 +21,16 @@ from chat_agent.model import sse
 from chat_agent.model.call import Candidate, Limits
 from chat_agent.model.fast_client import FastClient
 from chat_agent.model.retry import ResilientModel
-from chat_agent.model.usage import METER, UsageMeter
+from chat_agent.model.usage import UsageMeter
 from hypothesis import given
 from hypothesis import strategies as st
 from openai import AsyncOpenAI
-from openai.types.responses import ResponseCompletedEvent
 from servicekit.errors import ServiceError
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 from testkit.live_server import serving
 
-Json = dict[str, Any]
-DONE = b"data: [DONE]\n\n"
+from .provider_server import DONE, HI, Json, Provider, call, chunk, collect, frame, last, text_of
+
 CLIENTS = pytest.mark.parametrize("client", ["fast", "openai"])
-HI = [{"role": "user", "content": "Hi"}]
-
-
-class Provider:
-    """A server that sends the bytes it is given, and then ends, or waits for ever."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget what was set and what has come."""
-        self.parts: list[bytes] = []
-        self.status = 200
-        self.requests = 0
-        self.connections: set[Any] = set()
-        self.is_endless = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            self.requests += 1
-            self.connections.add(scope["client"])
-            await StreamingResponse(self._body(), self.status, media_type="text/event-stream")(
-                scope, receive, send
-            )
-
-    async def _body(self) -> AsyncIterator[bytes]:
-        for part in self.parts:
-            yield part
-        if self.is_endless:
-            await asyncio.sleep(60)
 
 
 @pytest.fixture(scope="module")
@@ -104,47 +69,6 @@ async def models(served: tuple[Provider, str]) -> AsyncIterator[Any]:
 @pytest.fixture
 def meter() -> UsageMeter:
     return UsageMeter()
-
-
-async def collect(
-    model: Model, input: Any = HI, meter: UsageMeter | None = None
-) -> list[TResponseStreamEvent]:
-    METER.set(meter)
-    settings, off = ModelSettings(include_usage=True), ModelTracing.DISABLED
-    rest: Any = {"previous_response_id": None, "conversation_id": None, "prompt": None}
-    return [event async for event in model.stream_response(None, input, settings, [], None, [], off, **rest)]
-
-
-def last(events: list[TResponseStreamEvent]) -> ResponseCompletedEvent:
-    assert isinstance(events[-1], ResponseCompletedEvent)
-    return events[-1]
-
-
-def text_of(events: list[TResponseStreamEvent]) -> str:
-    output: Any = last(events).response.output
-    return "".join(part.text for item in output for part in item.content)
-
-
-def frame(event: Json) -> bytes:
-    return f"data: {json.dumps(event)}\n\n".encode()
-
-
-def chunk(delta: Json, finish: str | None = None, **more: Any) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return frame(
-        {
-            "id": "c",
-            "object": "chat.completion.chunk",
-            "created": 1,
-            "model": "m",
-            "choices": [choice],
-            **more,
-        }
-    )
-
-
-def call(arguments: str = "{}", **fields: Any) -> Json:
-    return {"type": "function", "function": {"name": "look", "arguments": arguments}, **fields}
 
 
 @CLIENTS

@@ -24,6 +24,10 @@ def to_service_error(error: BaseException) -> ServiceError:
     return errors.InternalError()
 
 
+# What the parsers raise, ours and the SDK's, where an answer is not what the protocol says.
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError)
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Return an error, and what it was raised from."""
     while error is not None:
@@ -33,7 +37,7 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def from_model_error(error: Exception) -> ServiceError:
     """Convert an error of a model call; a response that cannot be parsed is a ModelFailed."""
-    failure = errors.ModelFailed() if isinstance(error, ValueError) else to_service_error(error)
+    failure = errors.ModelFailed() if isinstance(error, UNREADABLE) else to_service_error(error)
     if isinstance(error, openai.APIStatusError) and error.status_code == HTTPStatus.REQUEST_TIMEOUT:
         failure = errors.ModelTimedOut()
     if seconds := retry_after_seconds(error):

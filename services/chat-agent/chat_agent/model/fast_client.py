@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 from pydantic import BaseModel
 
-from chat_agent.model.fast_events import chat_chunk, response_event
+from chat_agent.model.fast_events import ChatChunks, ResponseEvents
 from chat_agent.model.json import Json, encode, parse
 from chat_agent.model.sse import StreamInterrupted, read_events
 from chat_agent.model.usage import METER
@@ -50,12 +50,12 @@ class FastClient:
 
     async def _complete_chat(self, **arguments: Any) -> Any:
         if arguments.get("stream") is True:
-            return self._stream("chat/completions", arguments, chat_chunk)
+            return self._stream("chat/completions", arguments, ChatChunks().shape)
         return ChatCompletion.model_construct(**await self._whole("chat/completions", arguments))
 
     async def _respond(self, **arguments: Any) -> Any:
         if arguments.get("stream") is True:
-            return self._stream("responses", arguments, response_event)
+            return self._stream("responses", arguments, ResponseEvents().shape)
         return Response.model_construct(**await self._whole("responses", arguments))
 
     async def _stream(

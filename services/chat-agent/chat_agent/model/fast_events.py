@@ -17,7 +17,10 @@ from openai.types.responses import (
 )
 from pydantic import BaseModel, ValidationError
 
-from chat_agent.model.json import InvalidModelResponse, Json
+from chat_agent.model.chat_stream import ChatStream, identifier_of
+from chat_agent.model.json import InvalidModelResponse, Json, storable_object
+from chat_agent.model.response_checks import checked_event
+from chat_agent.model.split_text import TextJoiner
 
 EVENTS: dict[str, type[BaseModel]] = {
     get_args(kind.model_fields["type"].annotation)[0]: kind
@@ -29,18 +32,37 @@ FREQUENT: dict[str, type[BaseModel]] = {
     "response.reasoning_summary_text.delta": ResponseReasoningSummaryTextDeltaEvent,
     "response.function_call_arguments.delta": ResponseFunctionCallArgumentsDeltaEvent,
 }
-FREQUENT_DELTA = {"role", "content", "refusal", "reasoning_content"}
+
+# Where a delta belongs.
+PLACE = ("type", "output_index", "content_index", "summary_index")
 
 
-def response_event(event: Json) -> Any:
-    """Build one event of Responses, or None of a kind that is not known."""
-    kind = event.get("type")
-    if kind in FREQUENT:
+class ResponseEvents:
+    """The events of one stream of Responses."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[Any, ...], TextJoiner] = {}
+
+    def shape(self, event: Json) -> Any:
+        """Build one event, or None of a kind that is not known; raises InvalidModelResponse."""
+        kind = event.get("type")
+        if not isinstance(kind, str) or kind not in EVENTS:
+            return None
+        if kind not in FREQUENT:
+            return EVENTS[kind].model_construct(**checked_event(storable_object(event)))
+        if not isinstance(event.get("delta"), str):
+            raise InvalidModelResponse("a delta is not a text")
+        event["delta"] = self._joiner(event).feed(event["delta"])
         try:
             return FREQUENT[kind](**event)
         except ValidationError:  # a compatible server that leaves something out
-            pass
-    return EVENTS[kind].model_construct(**event) if kind in EVENTS else None
+            return EVENTS[kind].model_construct(**storable_object(event))
+
+    def _joiner(self, event: Json) -> TextJoiner:
+        place = tuple(str(event.get(name)) for name in PLACE)
+        if place not in self._texts:
+            self._texts[place] = TextJoiner()
+        return self._texts[place]
 
 
 class Chunk(SimpleNamespace):
@@ -64,50 +86,17 @@ class Delta(SimpleNamespace):
     tool_calls = None
 
 
-def chat_chunk(event: Json) -> Any:
-    """Build one chunk of Chat Completions; raises InvalidModelResponse."""
-    choices = event.get("choices")
-    if choices and is_frequent(choices):
-        choice = choices[0]
-        frequent = Choice(**{**choice, "delta": Delta(**choice["delta"])})
-        return Chunk(**{**event, "choices": [frequent]}) if not event.get("usage") else slow_chunk(event)
-    return slow_chunk(event)
+class ChatChunks:
+    """The chunks of one stream of Chat Completions."""
 
+    def __init__(self) -> None:
+        self._stream = ChatStream()
 
-def is_frequent(choices: Any) -> bool:
-    """Return whether nothing has come but a piece of text."""
-    if not (isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], dict)):
-        return False
-    delta = choices[0].get("delta")
-    return (
-        isinstance(delta, dict)
-        and delta.keys() <= FREQUENT_DELTA
-        and all(part is None or isinstance(part, str) for part in delta.values())
-        and choices[0].get("logprobs") is None
-    )
-
-
-def slow_chunk(event: Json) -> Any:
-    """Build any other chunk."""
-    choices = event.get("choices") or []
-    if not (isinstance(choices, list) and all(isinstance(each, dict) for each in choices)):
-        raise InvalidModelResponse("choices are not objects")
-    for number, choice in enumerate(choices):
-        choice.setdefault("index", number)
-        for name in ("finish_reason", "logprobs"):
-            choice.setdefault(name, None)
-        choice["delta"] = normalize_delta(choice.get("delta") or {})
-    return ChatCompletionChunk.model_construct(**{**event, "choices": choices})
-
-
-def normalize_delta(delta: Any) -> Json:
-    """Return every tool call its place: some servers leave it out where there is only one."""
-    if not isinstance(delta, dict):
-        raise InvalidModelResponse("a delta is not an object")
-    calls = delta.get("tool_calls") or []
-    if not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
-        raise InvalidModelResponse("tool calls are not objects")
-    for place, call in enumerate(calls):
-        if not isinstance(call.get("index"), int):
-            call["index"] = place
-    return delta
+    def shape(self, event: Json) -> Any:
+        """Build one chunk; raises InvalidModelResponse."""
+        choices = event.get("choices")
+        if isinstance(choices, list) and len(choices) == 1 and not event.get("usage"):
+            choice = choices[0]
+            if (delta := self._stream.text_delta(choice)) is not None:
+                return Chunk(choices=[Choice(delta=Delta(**delta))], id=identifier_of(event))
+        return ChatCompletionChunk.model_construct(**self._stream.normalize(event))

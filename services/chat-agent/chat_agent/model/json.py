@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 
+from chat_agent.model.split_text import storable_text
 from chat_agent.schemas import UNSTORABLE
 
 Json = dict[str, Any]  # what the SDK's classes are made from, and they are not typed by JsonValue
-NUL = rb"\u0000"
 
 
 class InvalidModelResponse(ValueError):
@@ -26,9 +26,13 @@ def encode(value: Any, default: Callable[[Any], Any]) -> bytes:
 
 def parse(data: bytes) -> Json:
     """Read one JSON object; NUL, and bytes and halves of surrogate pairs that are no text, are replaced."""
+    return storable_object(parse_piece(data))
+
+
+def parse_piece(data: bytes) -> Json:
+    """Read one JSON object of a stream, whose strings may begin or end within a character."""
     try:
         value = orjson.loads(data)
-        value = replace_unstorable(value) if NUL in data else value
     except orjson.JSONDecodeError:
         value = parse_leniently(data)
     if not isinstance(value, dict):
@@ -39,16 +43,24 @@ def parse(data: bytes) -> Json:
 def parse_leniently(data: bytes) -> Any:
     """Read JSON that is not quite UTF-8."""
     try:
-        value = json.loads(data.decode(errors="replace"))
-    except ValueError as error:
+        return json.loads(data.decode(errors="surrogateescape"))
+    except (ValueError, RecursionError) as error:
         raise InvalidModelResponse("not JSON") from error
-    return replace_unstorable(value)
+
+
+def storable_object(value: Json) -> Json:
+    """Replace what could be neither stored nor sent on in an object."""
+    try:
+        replaced: Json = replace_unstorable(value)
+    except RecursionError as error:
+        raise InvalidModelResponse("nested too deep") from error
+    return replaced
 
 
 def replace_unstorable(value: Any) -> Any:
     """Replace what could be neither stored nor sent on."""
     if isinstance(value, str):
-        return UNSTORABLE.sub("\ufffd", value)
+        return storable_text(value) if UNSTORABLE.search(value) else value
     if isinstance(value, list):
         return [replace_unstorable(each) for each in value]
     if isinstance(value, dict):

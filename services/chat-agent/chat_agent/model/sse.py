@@ -6,13 +6,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 import aiohttp
 
-from chat_agent.model.json import InvalidModelResponse, Json, parse
+from chat_agent.model.json import InvalidModelResponse, Json, parse_piece
 
 # An answer is not this long, and nothing that never ends may fill the memory.
 MAX_EVENT = 8 * 1024 * 1024
 # After the last event the connection is read to its end, so that it can be used again; not for ever.
 DRAIN_SECONDS = 0.1
 DONE = b"[DONE]"
+# What some servers send to keep a connection open.
+NOTHING = {b"", b"null"}
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TERMINAL = {"response.completed", "response.failed", "response.incomplete", "error"}
 
 
@@ -28,7 +31,7 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None
             if data == DONE:
                 await drain(chunks)
                 return
-            event = parse(data)
+            event = parse_piece(data)
             if event.get("type") in TERMINAL:
                 await drain(chunks)
                 yield event
@@ -43,7 +46,7 @@ def has_finish_reason(event: Json) -> bool:
     """Return whether a chunk is the last of a chat completion: not every server says so after it as well."""
     choices = event.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    return isinstance(first, dict) and first.get("finish_reason") is not None
+    return isinstance(first, dict) and bool(first.get("finish_reason"))
 
 
 class Decoder:
@@ -52,18 +55,32 @@ class Decoder:
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
+        self._has_begun = self._is_after_cr = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Return the data of each event that has come to its end."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        """Return the data of each event that has come to its end; events that have none are left out."""
+        *lines, self._rest = (self._rest + self._with_newlines(chunk)).split(b"\n")
         for line in lines:
+            if not self._has_begun:
+                self._has_begun, line = True, line.removeprefix(BYTE_ORDER_MARK)  # noqa: PLW2901
             if line.startswith(b"data:"):
                 self._data.append(line[5:].strip())
-            elif line in {b"", b"\r"} and self._data:
-                yield b"\n".join(self._data)
+            elif not line and self._data:
+                if (data := b"\n".join(self._data)) not in NOTHING:
+                    yield data
                 self._data.clear()
         if len(self._rest) + sum(map(len, self._data)) > MAX_EVENT:
             raise InvalidModelResponse("an event without an end")
+
+    def _with_newlines(self, chunk: bytes) -> bytes:
+        """Return a chunk whose lines end in LF, as they may also end in CR, or CR and LF."""
+        if self._is_after_cr:
+            self._is_after_cr = not chunk
+            chunk = chunk.removeprefix(b"\n")
+        if b"\r" not in chunk:
+            return chunk
+        self._is_after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 async def drain(chunks: AsyncIterator[bytes]) -> None:
