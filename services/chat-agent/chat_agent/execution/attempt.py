@@ -94,7 +94,7 @@ class Attempt:
 
     async def result(self, *, is_new_conversation: bool) -> Outcome | Interruption:
         """Return how the run ends or what it waits for; raises only Superseded."""
-        CALLER_SETTINGS.set(self._options.set_names())
+        CALLER_SETTINGS.set(names_of_set(self._options.model_settings))
         try:
             await self._restore(is_new_conversation=is_new_conversation)
             answer = recovery.final_answer(self._session.new_items)
@@ -263,8 +263,17 @@ class Attempt:
 
 def with_settings(config: RunConfig, options: RunOptions) -> RunConfig:
     """Return the configuration of a run whose caller has set options for the models."""
+    if options.model_settings is None:
+        return config
     settings = config.model_settings or ModelSettings()
-    return replace(config, model_settings=settings.resolve(options.model_settings()))
+    return replace(config, model_settings=settings.resolve(options.model_settings))
+
+
+def names_of_set(settings: ModelSettings | None) -> frozenset[str]:
+    """Return the names of the settings that the caller has set."""
+    if settings is None:
+        return frozenset()
+    return frozenset(name for name, value in vars(settings).items() if value is not None)
 
 
 def resume_reason(run: Run) -> str:

@@ -5,15 +5,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from agents import Model, ModelResponse, ModelSettings, Usage
+from agents import ModelSettings
 from agents.items import TResponseStreamEvent
-from openai.types.responses import ResponseCompletedEvent
 from servicekit.backoff import exponential, jittered
 from servicekit.errors import ServiceError
 
 from chat_agent.budgets import BUDGET
 from chat_agent.errors import (
-    ModelFailed,
     ModelRateLimited,
     ModelRefusedRequest,
     ModelTimedOut,
@@ -22,6 +20,7 @@ from chat_agent.errors import (
 from chat_agent.model import failures
 from chat_agent.model.call import LIMIT_ERRORS, Candidate, Limits, ModelCall
 from chat_agent.model.request import ModelRequest
+from chat_agent.model.streamed import StreamedModel
 from chat_agent.model.usage import METER, UsageMeter
 
 FIRST_BACKOFF, MAX_BACKOFF = 0.5, 8.0
@@ -34,7 +33,7 @@ QUOTA_EXHAUSTED = "insufficient_quota"
 PERMANENT = (ModelRefusedRequest, *LIMIT_ERRORS)
 
 
-class ResilientModel(Model):
+class ResilientModel(StreamedModel):
     """Candidates, the first choice first; nothing is asked again once a word was said."""
 
     def __init__(
@@ -48,14 +47,6 @@ class ResilientModel(Model):
         self._implicit = implicit or ModelSettings()
         self._limits = limits
         self._max_retries = max_retries
-
-    async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
-        """Return the whole answer; it is streamed all the same, so that it is timed and counted alike."""
-        async with aclosing(self.stream_response(*args, **kwargs)) as events:
-            async for event in events:
-                if isinstance(event, ResponseCompletedEvent):
-                    return to_model_response(event)
-        raise ModelFailed
 
     async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncGenerator[TResponseStreamEvent, None]:
         """Return the answer as it comes."""
@@ -101,19 +92,3 @@ async def should_retry(failure: ServiceError, attempt: int) -> bool:
         return False
     await asyncio.sleep(max(wait, jittered(exponential(attempt + 1, FIRST_BACKOFF, MAX_BACKOFF))))
     return True
-
-
-def to_model_response(event: ResponseCompletedEvent) -> ModelResponse:
-    """Build the answer that the SDK wants from the last event of its stream."""
-    provider_usage = event.response.usage
-    usage = Usage(requests=1)
-    if provider_usage is not None:
-        usage = Usage(
-            requests=1,
-            input_tokens=provider_usage.input_tokens or 0,
-            output_tokens=provider_usage.output_tokens or 0,
-            total_tokens=provider_usage.total_tokens or 0,
-            input_tokens_details=provider_usage.input_tokens_details,
-            output_tokens_details=provider_usage.output_tokens_details,
-        )
-    return ModelResponse(output=event.response.output, usage=usage, response_id=event.response.id)

@@ -6,31 +6,23 @@ from dataclasses import replace
 from typing import Any, cast
 
 import orjson
-from agents import Model, ModelResponse, TResponseInputItem
+from agents import TResponseInputItem
 from agents.agent_output import AgentOutputSchemaBase
 from agents.items import TResponseStreamEvent
 from openai.types.responses import ResponseCompletedEvent, ResponseOutputMessage
 
-from chat_agent.errors import ModelFailed
 from chat_agent.model.output_schema import INSTRUCTIONS, REPAIR, RequestedOutput
 from chat_agent.model.request import ModelRequest
-from chat_agent.model.retry import ResilientModel, to_model_response
+from chat_agent.model.retry import ResilientModel
+from chat_agent.model.streamed import StreamedModel
 from chat_agent.model.usage import METER
 
 
-class StructuredModel(Model):
+class StructuredModel(StreamedModel):
     """Answers with valid JSON where a schema is required; nothing of an invalid answer is passed on."""
 
     def __init__(self, model: ResilientModel) -> None:
         self._model = model
-
-    async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
-        """Return the whole answer."""
-        async with aclosing(self.stream_response(*args, **kwargs)) as events:
-            async for event in events:
-                if isinstance(event, ResponseCompletedEvent):
-                    return to_model_response(event)
-        raise ModelFailed
 
     async def stream_response(self, *args: Any, **kwargs: Any) -> AsyncGenerator[TResponseStreamEvent, None]:
         """Return the answer as it comes, or at once when it is complete and a schema is required."""

@@ -99,7 +99,7 @@ def to_run_request(
 ) -> RunRequest:
     """Convert a conversation that ends in the user's message, or in outputs of the client's tools.
 
-    What the conversation of this id remembers is left out. Raises UserMessageMissing.
+    Raises UserMessageMissing.
     """
     turns = [turn for turn in turns if not isinstance(turn, ChatTurn) or turn.text or turn is turns[-1]]
     outputs = trailing_outputs(turns)

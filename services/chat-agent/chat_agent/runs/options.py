@@ -1,5 +1,6 @@
 """What the caller of a run sets for its models: how they sample, how long and in what form they answer."""
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from agents import ModelSettings
@@ -72,13 +73,11 @@ class RunOptions(BaseModel):
         """Return the names of the caller's tools."""
         return frozenset(tool.name for tool in self.tools)
 
-    def set_names(self) -> frozenset[str]:
-        """Return the names of the SDK's settings that are set."""
-        settings = self.model_settings()
-        return frozenset(name for name, value in vars(settings).items() if value is not None)
-
-    def model_settings(self) -> ModelSettings:
-        """Return them as the SDK's settings, which take precedence over the agent's own."""
+    @cached_property
+    def model_settings(self) -> ModelSettings | None:
+        """The SDK's settings, which take precedence over the agent's own; none where nothing is set."""
+        if self.model_fields_set <= NOT_SETTINGS:
+            return None
         values = self.model_dump(exclude_none=True, exclude=NOT_SETTINGS)
         effort, max_tokens = values.pop("reasoning_effort", None), values.pop("max_output_tokens", None)
         extra = {name: values.pop(name) for name in EXTRA_ARGUMENTS & values.keys()}

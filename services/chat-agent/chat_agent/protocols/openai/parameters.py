@@ -1,21 +1,21 @@
 """The parameters by which OpenAI's clients set how a model samples and answers, as options of a run."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BeforeValidator, Field
 from servicekit.schemas import max_length
 
-from chat_agent.protocols.openai.errors import InvalidParameter, ParameterNotAllowed, UnsupportedParameter
-from chat_agent.protocols.openai.json_schemas import check_schema
+from chat_agent.protocols.client_tools import MAX_TOOLS, check_names, own_tools
+from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
+from chat_agent.protocols.json_schemas import check_schema
+from chat_agent.protocols.openai.errors import ParameterNotAllowed
 from chat_agent.protocols.openai.tools import (
-    MAX_TOOLS,
     CompletionTool,
     ResponseTool,
     ToolChoice,
     ToolDefinition,
     check_choice,
-    client_tools,
 )
 from chat_agent.protocols.requests import LenientModel, Members, Name, Parts, Text
 from chat_agent.runs.options import (
@@ -33,6 +33,7 @@ from chat_agent.runs.options import (
 )
 from chat_agent.settings import Settings
 
+Tool = TypeVar("Tool", bound=ToolDefinition)
 FormatType = Literal["text", "json_object", "json_schema"]
 MAX_STOPS = 4
 LogitBias = Annotated[dict[str, Bias], Field(max_length=300), BeforeValidator(max_length(300))]
@@ -59,9 +60,10 @@ class Parameter(NamedTuple):
     value: Any
 
 
-class SharedParameters(LenientModel):
+class SharedParameters(LenientModel, Generic[Tool]):
     """What both of OpenAI's APIs have."""
 
+    tools: Annotated[Parts[Tool], Field(max_length=MAX_TOOLS)] | None = None
     temperature: Temperature | None = None
     top_p: Probability | None = None
     service_tier: Name | None = None
@@ -72,21 +74,20 @@ class SharedParameters(LenientModel):
     safety_identifier: Text | None = None
     user: Text | None = None
 
-    def definitions(self) -> Sequence[ToolDefinition]:
-        """Return the definitions of the client's tools."""
-        raise NotImplementedError
-
     def parameters(self, agent: str) -> Iterator[Parameter]:
         """Yield what the client has set."""
         for name in ("temperature", "top_p", "service_tier", "prompt_cache_key"):
             yield Parameter(name, name, getattr(self, name))
-        tools = client_tools(self.definitions(), agent)
+        tools = [one.to_tool(f"tools[{index}]") for index, one in enumerate(self.tools or [])]
+        own = own_tools(agent)
+        check_names(tools, own)
         if tools:
             yield Parameter("tools", "tools", tools)
             yield Parameter("parallel_tool_calls", "parallel_tool_calls", self.parallel_tool_calls)
         choice = self.tool_choice.chosen if isinstance(self.tool_choice, ToolChoice) else self.tool_choice
         if choice is not None:
-            yield Parameter("tool_choice", "tool_choice", check_choice(choice, tools, agent))
+            names = own.union(tool.name for tool in tools)
+            yield Parameter("tool_choice", "tool_choice", check_choice(choice, names))
 
     def options(self, agent: str, settings: Settings) -> RunOptions:
         """Return the options of a run; raises UnsupportedParameter, ParameterNotAllowed, InvalidParameter."""
@@ -148,10 +149,8 @@ class ReasoningParameters(LenientModel):
     effort: Effort | None = None
 
 
-class CompletionParameters(SharedParameters):
+class CompletionParameters(SharedParameters[CompletionTool]):
     """What Chat Completions has."""
-
-    tools: Annotated[Parts[CompletionTool], Field(max_length=MAX_TOOLS)] | None = None
 
     max_completion_tokens: MaxTokens | None = None
     max_tokens: MaxTokens | None = Field(None, deprecated=True)
@@ -163,10 +162,6 @@ class CompletionParameters(SharedParameters):
     reasoning_effort: Effort | None = None
     verbosity: Verbosity | None = None
     response_format: ResponseFormat | None = None
-
-    def definitions(self) -> Sequence[ToolDefinition]:
-        """Return the definitions of the client's tools."""
-        return self.tools or []
 
     def parameters(self, agent: str) -> Iterator[Parameter]:
         """Yield what the client has set."""
@@ -187,19 +182,13 @@ class CompletionParameters(SharedParameters):
             yield Parameter("output", "response_format", self.response_format.to_format())
 
 
-class ResponseParameters(SharedParameters):
+class ResponseParameters(SharedParameters[ResponseTool]):
     """What Responses has."""
-
-    tools: Annotated[Parts[ResponseTool], Field(max_length=MAX_TOOLS)] | None = None
 
     max_output_tokens: MaxTokens | None = None
     truncation: Truncation | None = None
     reasoning: ReasoningParameters | None = None
     text: TextParameters | None = None
-
-    def definitions(self) -> Sequence[ToolDefinition]:
-        """Return the definitions of the client's tools."""
-        return self.tools or []
 
     def parameters(self, agent: str) -> Iterator[Parameter]:
         """Yield what the client has set."""

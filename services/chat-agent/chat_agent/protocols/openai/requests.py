@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from servicekit.schemas import max_length
 
 from chat_agent.api.start_run import RunRequest
-from chat_agent.protocols.openai.errors import InvalidParameter, UnsupportedParameter
+from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
 from chat_agent.protocols.openai.parameters import CompletionParameters, ResponseParameters
 from chat_agent.protocols.requests import (
     ChatTurn,

@@ -17,10 +17,10 @@ from chat_agent.execution.manager import RunManager
 from chat_agent.models import Run, RunStatus
 from chat_agent.protocols import responses
 from chat_agent.protocols.encoder import feed
+from chat_agent.protocols.errors import InvalidParameter
 from chat_agent.protocols.openai import errors
 from chat_agent.protocols.openai.chat_completions import ChatCompletion
 from chat_agent.protocols.openai.end_users import acting_as_owner, acting_for
-from chat_agent.protocols.openai.errors import InvalidParameter
 from chat_agent.protocols.openai.models import Model, ModelList, model_of
 from chat_agent.protocols.openai.requests import CompletionRequest, ResponseRequest
 from chat_agent.protocols.openai.response_object import Json, run_id_of

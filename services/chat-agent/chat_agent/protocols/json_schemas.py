@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chat_agent.model import output_schema
-from chat_agent.protocols.openai.errors import InvalidParameter
+from chat_agent.protocols.errors import InvalidParameter
 
 
 def check_schema(schema: dict[str, Any], place: str, *, is_strict: bool) -> None:

@@ -1,0 +1,47 @@
+"""The tools that clients execute themselves, as every protocol defines them."""
+
+from collections.abc import Collection, Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from chat_agent.agents import AGENTS
+from chat_agent.event_log.recovery import HANDOFF
+from chat_agent.execution.agent_graph import names_of
+from chat_agent.protocols.errors import InvalidParameter
+from chat_agent.protocols.json_schemas import check_schema
+from chat_agent.protocols.requests import LenientModel, Members, Text
+from chat_agent.runs.options import ClientTool
+
+MAX_TOOLS = 128
+ToolName = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+
+
+class FunctionFields(LenientModel):
+    """What a client says of a function besides its name."""
+
+    description: Text | None = None
+    parameters: Members | None = None
+    strict: bool | None = None
+
+    def to_client_tool(self, name: str, place: str) -> ClientTool:
+        """Return the tool; raises InvalidParameter where its parameters are no JSON schema."""
+        schema = self.parameters or {"type": "object", "properties": {}}
+        check_schema(schema, f"{place}.parameters", is_strict=bool(self.strict))
+        return ClientTool(
+            name=name, description=self.description or "", parameters=schema, is_strict=bool(self.strict)
+        )
+
+
+def own_tools(agent: str) -> frozenset[str]:
+    """Return the names of the tools that an agent, and all that it may hand over to, have themselves."""
+    return names_of(AGENTS[agent]) if agent in AGENTS else frozenset()
+
+
+def check_names(tools: Sequence[ClientTool], own: Collection[str]) -> None:
+    """Raise InvalidParameter where a name stands for more than one tool, or for one of the agents' own."""
+    taken = set(own)
+    for index, tool in enumerate(tools):
+        if tool.name in taken or tool.name.startswith(HANDOFF):
+            raise InvalidParameter(f"tools[{index}]", f"There is a tool called {tool.name!r} already.")
+        taken.add(tool.name)
