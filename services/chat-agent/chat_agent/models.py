@@ -96,6 +96,8 @@ class Run(Base):
     prelude: Mapped[list[Any]] = mapped_column(server_default="[]")
     # What the tools of its caller gave, where the run goes on with that in place of a message.
     tool_outputs: Mapped[list[Any]] = mapped_column(server_default="[]")
+    # Tells the outputs of a request from those of another, also when they are no longer stored.
+    tool_outputs_digest: Mapped[str | None]
     # The agent that goes on with it, where that is another than `agent`.
     first_agent: Mapped[str | None]
     # What its caller set for the models: `runs.options.RunOptions`.

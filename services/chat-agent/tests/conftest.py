@@ -1,5 +1,6 @@
 """What the tests of the chat-agent share: the service on a real socket, its other_services, and callers."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ class OtherServices:
         self.owners: dict[str, str] = {}
         self.attempts: dict[str, int] = {}
         self.down = False
+        # Whether what agents have said and done is stored, and the request about it never answered.
+        self.is_silent_about_answers = False
         # Items that are kept before the service refuses more.
         self.max_items: float = float("inf")
         # What auth says of everybody; None: that they are nobody.
@@ -70,6 +73,7 @@ class OtherServices:
         self.membership_requests.clear()
         self.max_items = float("inf")
         self.membership_response = dict(ACTIVE)
+        self.is_silent_about_answers = False
         self.down = self.auth_down = self.search_down = False
 
     async def _fail_when_down(self, request: Request, call_next: Any) -> Response:
@@ -125,6 +129,9 @@ class OtherServices:
         with self.stored:
             self.items[id] += new
             self.stored.notify_all()
+        is_answer = any(item["data"].get("role") != "user" for item in new)
+        while is_answer and self.is_silent_about_answers:  # noqa: ASYNC110  # another thread ends it
+            await asyncio.sleep(0.02)
         return {"items": new}
 
     async def open_turn(self, id: str, run_id: str, request: Request, response: Response) -> Any:

@@ -403,6 +403,41 @@ def test_an_answer_that_is_stored_is_not_asked_for_again(
     assert received[-1].data["usage"]["output_tokens"] > 0
 
 
+def requests_of_model(model_url: str) -> Any:
+    return httpx.get(f"{model_url}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60).json()
+
+
+TOOL = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        ({"input": "[sandbox: call=get_weather]", "tools": [TOOL]}, "completed", "function_call"),
+        ({"input": "At length [sandbox: tokens=60]", "max_output_tokens": 5}, "incomplete", "message"),
+    ],
+)
+def test_an_end_that_a_killed_replica_has_stored_is_the_end(
+    replica, other: str, at, other_services, model_url: str, body: Any, status: str, kind: str
+) -> None:
+    lost = replica()
+    other_services.is_silent_about_answers = True
+    answer = at(lost.url).post("/v1/responses", json={"model": "triage", "background": True, **body})
+    items = other_services.items
+    until(lambda: len(items.get(answer.headers["acme-conversation-id"], ())) == 2)
+    requests = requests_of_model(model_url)
+    lost.kill()
+    other_services.is_silent_about_answers = False
+
+    def ended() -> Any:
+        found = at(other).get(f"/v1/responses/{answer.json()['id']}").json()
+        return found if found["status"] not in {"queued", "in_progress"} else None
+
+    final = until(ended)
+    assert (final["status"], [item["type"] for item in final["output"]]) == (status, [kind])
+    assert requests_of_model(model_url) == requests
+
+
 def test_what_a_lost_replica_said_is_counted_once(
     at, settings: Settings, other_services, redis_url: str, resume_model
 ) -> None:

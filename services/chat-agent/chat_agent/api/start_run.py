@@ -1,6 +1,7 @@
 """Starts runs: from a validated request to the committed row."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import agents
+import orjson
 from opentelemetry import trace
 from servicekit.auth.tokens import Principal
 from servicekit.backoff import jittered
@@ -29,6 +31,8 @@ from chat_agent.runs.options import NO_OPTIONS, RunOptions
 from chat_agent.schemas import Agent, Answer, ChatAnswer, ChatRequest, Usage
 
 QUOTA_WARNING = "X-Quota-Warning"
+# What the repetition of a request has in common with it.
+FINGERPRINT = ("message", "agent", "options", "tool_outputs_digest")
 # Items of the SDK: what was said elsewhere before.
 History = Sequence[dict[str, Any]]
 # Whoever is refused comes again within this, and not all at once.
@@ -183,7 +187,7 @@ async def find_earlier(
 ) -> Run | None:
     """Find the run that this key has started, if there is one; raises IdempotencyConflict."""
     async with transaction(manager.database) as session:
-        same = {name: values[name] for name in ("message", "agent", "options")}
+        same = {name: values[name] for name in FINGERPRINT}
         return await store.find_by_key(session, caller, key, **same)
 
 
@@ -214,10 +218,16 @@ def new_run_values(
         "message": request.chat.message,
         "prelude": [*request.prelude],
         "tool_outputs": [*request.tool_outputs],
+        "tool_outputs_digest": digest(request.tool_outputs),
         "options": request.options.model_dump(mode="json", exclude_defaults=True),
         "idempotency_key": key,
         "trace_id": trace.format_trace_id(span.trace_id) if span.is_valid else None,
     }
+
+
+def digest(items: History) -> str | None:
+    """Return a digest of what the client's tools gave, if anything."""
+    return hashlib.sha256(orjson.dumps([*items])).hexdigest() if items else None
 
 
 async def answer_approvals(

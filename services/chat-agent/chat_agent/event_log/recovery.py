@@ -128,12 +128,29 @@ def handoffs(items: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def final_answer(items: Sequence[dict[str, Any]]) -> str | None:
-    """Return the answer with which a run has come to its end, if it has."""
+def final_answer(items: Sequence[dict[str, Any]], *, is_truncated: bool = False) -> str | None:
+    """Return the answer with which a run has come to its end, if it has; one that was cut is incomplete."""
     last = items[-1] if items else {}
-    if last.get("role") != "assistant" or last.get("status") == "incomplete":
+    if last.get("role") != "assistant" or (last.get("status") == "incomplete" and not is_truncated):
         return None
     return join_text(last["content"])
+
+
+def pending_client_calls(
+    items: Sequence[dict[str, Any]], client_tools: frozenset[str]
+) -> list[dict[str, Any]]:
+    """Return the calls of the caller's tools with which a run has come to its end, if it has."""
+    done = {item["call_id"] for item in items if item.get("type") == "function_call_output"}
+    calls = [item for item in items if item.get("type") == "function_call" and item["call_id"] not in done]
+    if any(call["name"] not in client_tools for call in calls):
+        return []
+    return [{name: call[name] for name in ("call_id", "name", "arguments")} for call in calls]
+
+
+def last_text(items: Sequence[dict[str, Any]]) -> str | None:
+    """Return what an agent said last, if anything."""
+    texts = [join_text(item["content"]) for item in items if item.get("role") == "assistant"]
+    return texts[-1] if texts else None
 
 
 def join_text(parts: Any) -> str:

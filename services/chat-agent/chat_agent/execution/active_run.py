@@ -54,7 +54,7 @@ class ActiveRun:
         self._settings = settings
         self._database = services.database
         self._is_new_conversation = is_new_conversation
-        self._attempt = Attempt(run, services, self.log, self.meter, self.checkpoint)
+        self._attempt = Attempt(run, services, self.log, self.meter, self.store_truncation, self.checkpoint)
 
     def stop(self, mode: str) -> None:
         """Request the end of the run: cancel, interrupt or rollback."""
@@ -81,9 +81,19 @@ class ActiveRun:
         finally:
             self.log.detach()
 
+    async def store_truncation(self) -> None:
+        """Store that an answer was cut, before it is stored itself: whoever takes over asks for no other."""
+        if self.meter.is_truncated != self.run.is_truncated:
+            self.run.is_truncated = self.meter.is_truncated
+            await retry_database(self._store_truncation)
+
+    async def _store_truncation(self) -> None:
+        async with self._database.begin() as session:
+            await leases.store_truncation(session, self.run)
+
     async def checkpoint(self) -> None:
         """Store the usage so far; a final answer is stored together with the end of the run."""
-        if self._attempt.has_final_answer:
+        if self._attempt.final_answer is not None:
             return
         try:
             async with self._database.begin() as session:

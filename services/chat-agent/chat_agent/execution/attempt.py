@@ -51,12 +51,13 @@ MAX_LOSSES = 5
 class Attempt:
     """Restores a run's state, and executes its agent until it ends, waits for a person, or is stopped."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # what an attempt is made of
         self,
         run: Run,
         services: RunServices,
         log: EventBuffer,
         meter: UsageMeter,
+        before_store: Callable[[], Awaitable[None]],
         checkpoint: Callable[[], Awaitable[None]],
     ) -> None:
         self.run = run
@@ -71,15 +72,15 @@ class Attempt:
         first = AGENTS.get(self._first_agent) or Agent(name=self._first_agent)
         self._translator = EventTranslator(log, first, self._options.tool_names)
         conversations = ConversationClient(services.conversations, run.tenant_id, run.user_id)
-        self._session = ConversationSession(conversations, run, services.settings, checkpoint)
+        self._session = ConversationSession(conversations, run, services.settings, before_store, checkpoint)
         self._config = with_settings(services.config, self._options)
         self._journal = ToolCallJournal(services.database, run)
         self._context = RunContext(conversations, self._journal)
 
     @property
-    def has_final_answer(self) -> bool:
-        """Whether the agent has given the answer that ends the run."""
-        return recovery.final_answer(self._session.new_items) is not None
+    def final_answer(self) -> str | None:
+        """The answer that ends the run, if the agent has given it."""
+        return recovery.final_answer(self._session.new_items, is_truncated=self.run.is_truncated)
 
     def stop(self) -> None:
         """Stop the agent as the run's `stop` says."""
@@ -97,14 +98,25 @@ class Attempt:
         CALLER_SETTINGS.set(names_of_set(self._options.model_settings))
         try:
             await self._restore(is_new_conversation=is_new_conversation)
-            answer = recovery.final_answer(self._session.new_items)
-            if answer is not None and self.run.stop != "rollback":
-                return self.outcome(RunStatus.COMPLETED, answer)
+            stored = self._stored_outcome()
+            if stored is not None and self.run.stop != "rollback":
+                return stored
             return await self._run_until_stopped()
         except Superseded:
             raise
         except Exception as error:  # whatever it is, the run must end, and with a code
             return await self._fail(error)
+
+    def _stored_outcome(self) -> Outcome | None:
+        """Return how the run ends where all of it is stored and only its end is missing."""
+        items = self._session.new_items
+        if (answer := self.final_answer) is not None:
+            outcome = self.outcome(RunStatus.COMPLETED, answer)
+            return replace(outcome, is_truncated=self.run.is_truncated)
+        if calls := recovery.pending_client_calls(items, self._options.tool_names):
+            outcome = self.outcome(RunStatus.COMPLETED, recovery.last_text(items))
+            return replace(outcome, tool_calls=calls)
+        return None
 
     async def _restore(self, *, is_new_conversation: bool) -> None:
         """Restore the conversation and the event log; publish that the run started or resumed."""
@@ -148,7 +160,7 @@ class Attempt:
 
     def _estimate_lost(self, logged: recovery.LoggedState) -> None:
         """Estimate the usage of the answer during which a worker was lost; it was not recorded."""
-        answer = recovery.final_answer(self._session.new_items)
+        answer = self.final_answer
         characters = sum(map(len, logged.partial.values())) if answer is None else len(answer)
         if characters and self.run.losses:
             self._meter.estimate(self.run.model, self._session.size, characters)

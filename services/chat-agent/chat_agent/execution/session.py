@@ -35,6 +35,7 @@ class ConversationSession(SessionABC):
         conversations: ConversationClient,
         run: Run,
         settings: Settings,
+        before_store: Callable[[], Awaitable[None]],
         on_stored: Callable[[], Awaitable[None]],
     ) -> None:
         self.session_id = str(run.conversation_id)
@@ -42,6 +43,7 @@ class ConversationSession(SessionABC):
         self._client = conversations
         self._turn = TurnRef(run.conversation_id, run.id, run.attempt)
         self._max_earlier = settings.history_items
+        self._before_store = before_store
         self._on_stored = on_stored
         self._earlier: list[StoredItem] = []
         self._initial = initial_items(run)
@@ -111,6 +113,7 @@ class ConversationSession(SessionABC):
             one for one in dicts if one.get("role") not in INPUT_ROLES and call_key(one) not in known_calls
         ]
         if new:
+            await self._before_store()
             await self.add(new)
             await self._on_stored()
 

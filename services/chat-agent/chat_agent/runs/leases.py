@@ -113,6 +113,11 @@ async def store_usage(session: AsyncSession, run: Run, usage: Usage) -> None:
     await session.execute(statement.values(usage=usage.model_dump(mode="json")))
 
 
+async def store_truncation(session: AsyncSession, run: Run) -> None:
+    """Store whether the answer of a run was cut."""
+    await session.execute(update(Run).where(owned(run)).values(is_truncated=run.is_truncated))
+
+
 async def renew(
     session: AsyncSession, lease: Lease, run_ids: list[UUID]
 ) -> dict[UUID, tuple[int, str | None]]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import openai
@@ -143,6 +144,20 @@ class TestChatCompletions:
         with pytest.raises(openai.NotFoundError) as refusal:
             client.chat.completions.create(model="triage", messages=[*ASK, *stray])
         assert refusal.value.code == "tool_call_not_found"
+
+    def test_a_key_tells_outputs_from_others(self, client: OpenAI) -> None:
+        first = client.chat.completions.create(model="triage", messages=ASK, tools=TOOLS)
+        [call] = first.choices[0].message.tool_calls
+        messages = [*ASK, first.choices[0].message]
+        start: Any = {"model": "triage", "tools": TOOLS, "extra_headers": {"Idempotency-Key": str(uuid4())}}
+        answers = [
+            client.chat.completions.create(messages=[*messages, output_of(call, "Snow")], **start)
+            for _ in range(2)
+        ]
+        assert answers[0].id == answers[1].id
+        with pytest.raises(openai.APIStatusError) as refusal:
+            client.chat.completions.create(messages=[*messages, output_of(call, "Sun")], **start)
+        assert refusal.value.code == "idempotency_conflict"
 
     @pytest.mark.parametrize(
         ("tool", "param"),

@@ -8,7 +8,7 @@ from servicekit.auth.end_users import InvalidEndUser, validate_end_user
 from servicekit.auth.tokens import Principal
 
 from chat_agent.models import Run
-from chat_agent.protocols.openai.errors import InvalidParameter
+from chat_agent.protocols.errors import InvalidParameter
 
 
 class NamesEndUser(Protocol):
