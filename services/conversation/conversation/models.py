@@ -12,9 +12,9 @@ from sqlalchemy import BigInteger, Computed, ForeignKey, Index, Text, UniqueCons
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# Words as they are, for every language, and the stems of English words. The text is truncated so that its
-# word list stays below Postgres's limit of 1 MiB.
-WORDS = "to_tsvector('simple', left(text, 100000)) || to_tsvector('english', left(text, 100000))"
+# A function of the migrations: words as they are, the stems of English words, and the neighbouring letters of
+# scripts without spaces, all in Unicode's form NFKC.
+WORDS = "search_words(text)"
 
 
 class Base(DeclarativeBase):

@@ -9,11 +9,11 @@ from servicekit.schemas import Page
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from conversation import schemas
+from conversation import schemas, search_query
 from conversation.items import Position
 
-# English words match by their stem, and words of every language as they are. Snippets are made only for the
-# rows that are returned, since making one reads the whole message again.
+# English words match by their stem, words of every language as they are, and of scripts without spaces each
+# two neighbours. Snippets are made only for the rows returned: making one reads the whole message again.
 SEARCH = text("""
     with parsed as (
         select websearch_to_tsquery('simple', :query) as plain,
@@ -24,8 +24,8 @@ SEARCH = text("""
             case when querytree(stemmed) in ('', 'T') then plain else plain || stemmed end as either
         from parsed
     ), matches as (
-        select conversation_id, title, role, items.created_at, position, plain, stemmed,
-            left(text, 100000) as beginning
+        select conversation_id, title, role, items.created_at, position, plain, stemmed, text,
+            left(normalize(left(text, 100000), NFKC), 100000) as beginning
         from query, items join conversations on conversations.id = conversation_id
         where tenant_id = :tenant_id and user_id = :user_id and words @@ either
             and (cast(:created_at as timestamptz) is null or (items.created_at, conversation_id, position)
@@ -35,7 +35,9 @@ SEARCH = text("""
         limit :limit
     )
     select conversation_id, title, role, created_at, position,
-        case when length(beginning) <= 200 then beginning
+        case when length(text) <= 200 then text
+            when strpos(beginning, :unspaced) > 0
+                then substr(beginning, greatest(strpos(beginning, :unspaced) - 60, 1), 200)
             when to_tsvector('simple', beginning) @@ plain
                 then ts_headline('simple', beginning, plain, :options)
             else ts_headline('english', beginning, stemmed, :options)
@@ -55,10 +57,12 @@ async def search(
     created_at, conversation_id, position = (
         read_cursor(cursor, BY_MATCH, str, str, int) if cursor is not None else (None, None, None)
     )
+    normalized = search_query.normalize(query)
     result = await db.execute(
         SEARCH,
         {
-            "query": query,
+            "query": search_query.rewrite(normalized),
+            "unspaced": search_query.first_unspaced(normalized),
             "tenant_id": caller.tenant_id,
             "user_id": caller.user_id,
             "created_at": created_at,

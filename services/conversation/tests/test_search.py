@@ -48,6 +48,63 @@ async def test_finds_words_as_a_person_would_ask_for_them(find, said):
         assert [match["snippet"] for match in (await find(query))["items"]] == snippets, query
 
 
+SENTENCES = [
+    "我住在上海市很久了",
+    "海外から東京タワーへ行く。",
+    "서울에서 만나요",
+    "ฉันอยู่กรุงเทพมหานคร",
+    "Visit 上海 soon, at the café",
+    "cafe\u0301 society",
+    "\uff26\uff55\uff4c\uff4cwidth ﾃｽﾄ and ﬁne",
+]
+INSIDE = [
+    ("上海", [4, 0]),
+    ("上海市", [0]),
+    ("海市上", []),
+    ("海", [4, 1, 0]),
+    ("在上海 很久", [0]),
+    ('"住在上海"', [0]),
+    ('"visit 上海 soon"', [4]),
+    ("上海 -上海市", [4]),
+    ("visit上海", [4]),
+    ("上海 or 東京", [4, 1, 0]),
+    ("タワー", [1]),
+    ("서울", [2]),
+    ("กรุงเทพ", [3]),
+    ("café", [5, 4]),
+    ("cafe\u0301", [5, 4]),
+    ("fullwidth テスト", [6]),
+    ("\uff26\uff29\uff2e\uff25", [6]),
+    ("北京", []),
+    ('"上海', [4, 0]),
+]
+
+
+async def test_finds_words_of_scripts_without_spaces_and_of_every_spelling(ann, begin, find):
+    await begin(ann, *SENTENCES)
+
+    for query, numbers in INSIDE:
+        snippets = [match["snippet"] for match in (await find(query))["items"]]
+        assert snippets == [SENTENCES[number] for number in numbers], query
+
+
+async def test_shows_the_letters_around_a_match_in_a_long_message_without_spaces(ann, begin, find):
+    await begin(ann, "我住在北京很久了" * 2000 + "他住在上海" + "我住在北京很久了" * 500)
+
+    [match] = (await find("上海"))["items"]
+
+    assert "他住在上海" in match["snippet"]
+    assert len(match["snippet"]) <= 200
+
+
+@pytest.mark.parametrize("letters", ["\U00020000", "一", "\ufdfa", "\U00010400"])
+async def test_stores_the_longest_message_whatever_it_is_written_in(ann, begin, letters):
+    distinct = (chr(ord(letters) + number % 20000) for number in range(60000))
+    text = "".join(distinct) if letters != "\ufdfa" else letters * 80000
+
+    await begin(ann, text.encode()[: 250 * 1024].decode(errors="ignore"))
+
+
 async def test_tells_where_and_by_whom_it_was_said(find, said):
     [match] = (await find("harbour"))["items"]
 
