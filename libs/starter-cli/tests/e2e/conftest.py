@@ -26,9 +26,19 @@ PASSWORD = "seven purple walruses juggle"
 PATIENCE_SECONDS = 45
 # Enough for a command that starts a stack, on a machine that has other things to do.
 COMMAND_SECONDS = 240
+# One person may send hundreds of requests at once, and a busy machine take its time over them.
+PATIENT = {
+    "CHAT_RATE_LIMIT_PER_MINUTE": "10000",
+    "CHAT_STREAM_RATE_LIMIT_PER_MINUTE": "10000",
+    "CHAT_STREAM_CONCURRENT_LIMIT": "1000",
+    "BILLING_TIMEOUT_SECONDS": "60",
+}
 # The runs of a replica that dies are taken over soon, so that a test need not wait for long.
 # And who leaves is gone at once.
-SOON = {"chat-agent": {"RUN_LEASE_SECONDS": "4"}, "auth": {"AUTH_ACCOUNT_DELETION_GRACE_DAYS": "0"}}
+SOON = {
+    "chat-agent": {"RUN_LEASE_SECONDS": "4", **PATIENT},
+    "auth": {"AUTH_ACCOUNT_DELETION_GRACE_DAYS": "0"},
+}
 
 
 # Each look is a request.
