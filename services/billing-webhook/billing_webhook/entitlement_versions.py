@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +17,15 @@ async def increment(db: AsyncSession, tenant_id: UUID) -> None:
         set_={"version": EntitlementVersion.version + 1},
     )
     await db.execute(upsert)
+
+
+async def stamp(db: AsyncSession, tenant_id: UUID) -> str:
+    """Return the version with the transaction that wrote it; "" before the first.
+
+    Unlike the number alone, a stamp does not return with another state when a database is restored.
+    """
+    query = select(func.concat(EntitlementVersion.version, ":", literal_column("xmin")))
+    return await db.scalar(query.where(EntitlementVersion.tenant_id == tenant_id)) or ""
 
 
 async def current(db: AsyncSession, tenant_id: UUID) -> int:

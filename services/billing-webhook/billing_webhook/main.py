@@ -11,6 +11,7 @@ from billing_webhook.billing_events import routes as billing_events
 from billing_webhook.billing_events.hub import running_hub
 from billing_webhook.entitlements import internal_routes as reservations
 from billing_webhook.entitlements import routes as entitlements
+from billing_webhook.entitlements.run_limits import RunLimits
 from billing_webhook.plans import routes as plans
 from billing_webhook.services import BillingServices
 from billing_webhook.settings import Settings
@@ -41,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lambda resources: serving_streams(app, resources),
     )
     app.state.stripe = settings.stripe(app.state.resources.http)
+    app.state.internal.state.run_limits = RunLimits(settings)
     app.state.billing = BillingServices.from_resources(app.state.resources)
     return app
 

@@ -103,6 +103,44 @@ async def test_parallel_reservations_never_exceed_a_budget(settings, token, budg
     assert await spent(of) == ("0", "20")
 
 
+async def test_every_process_reserves_by_the_newest_limits(
+    settings, token, admin, tenant, budget, reserve, subscribe, change_subscription
+):
+    async with (
+        running(create_app(settings)) as second,
+        client(second.state.internal, token) as other,
+    ):
+
+        async def status():
+            return (await reserve(http=other)).status_code
+
+        assert await status() == 200
+        of = await budget(unit="messages", limit=1)
+        assert [await status(), await status() in REFUSED] == [200, True]
+        path = f"/api/v1/billing/tenants/{tenant}/budgets/{of['id']}"
+        assert (await admin.patch(path, json={"limit": 2})).status_code == 200
+        assert [await status(), await status() in REFUSED] == [200, True]
+        assert (await admin.delete(path)).status_code == 204
+        assert await status() == 200
+        await subscribe()
+        assert await status() == 200
+        await change_subscription(status="paused")
+        assert (await reserve(http=other)).json()["code"] == "subscription_read_only"
+
+
+async def test_a_refusal_leaves_no_limit_changed(budget, reserve, spent, counter):
+    wide, narrow = await budget(unit="messages", limit=9), await budget(unit="tokens", limit=100)
+    answer = await reserve(call="1.1", input_tokens=101)
+    assert answer.status_code in REFUSED
+    assert (answer.json()["feature"], answer.json()["used"], answer.json()["reserved"]) == (
+        "tokens",
+        "0",
+        "0",
+    )
+    assert [await spent(wide), await spent(narrow)] == [("0", "0")] * 2
+    assert await counter("input_tokens") == (0, 0)
+
+
 async def test_parallel_reservations_never_exceed_the_plan(start, counter):
     answers = await asyncio.gather(*(start() for _ in range(150)))
     assert Counter(answer.status_code in REFUSED for answer in answers) == {False: 100, True: 50}

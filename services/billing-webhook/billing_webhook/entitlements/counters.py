@@ -10,14 +10,24 @@ from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook.models import UsageTotal
 
 TENANT_SCOPE = "tenant"
-KEY = [UsageTotal.tenant_id, UsageTotal.feature_key, UsageTotal.scope, UsageTotal.period_start]
+# Its text is the same for any number of counters, so that it is prepared once.
+UPSERT = text("""
+    insert into usage_totals (tenant_id, feature_key, scope, period_start, used, reserved)
+    select * from unnest(
+        cast(:tenant_id as uuid[]), cast(:feature as text[]), cast(:scope as text[]),
+        cast(:period_start as timestamptz[]), cast(:used as numeric[]), cast(:reserved as numeric[])
+    )
+    on conflict (tenant_id, feature_key, scope, period_start) do update set
+        used = usage_totals.used + excluded.used,
+        reserved = usage_totals.reserved + excluded.reserved
+    returning usage_totals.*
+""")
 ZERO = Decimal(0)
 
 
@@ -56,21 +66,6 @@ def lock_of(tenant_id: UUID) -> int:
     return int.from_bytes(tenant_id.bytes[:8], signed=True)
 
 
-async def reserve(db: AsyncSession, key: CounterKey, amount: Decimal, limit: Decimal | None) -> Change | None:
-    """Reserve an amount and return the counter; None, with nothing reserved, when the limit is exceeded."""
-    if limit is not None and amount > limit:
-        return None
-    row = insert(UsageTotal).values(**as_columns(key), used=ZERO, reserved=amount)
-    total = UsageTotal.used + UsageTotal.reserved + amount
-    upsert = row.on_conflict_do_update(
-        index_elements=KEY,
-        set_={"reserved": UsageTotal.reserved + amount},
-        where=None if limit is None else total <= limit,
-    ).returning(UsageTotal.used, UsageTotal.reserved)
-    counter = (await db.execute(upsert)).one_or_none()
-    return Change(*counter) if counter else None
-
-
 async def read(db: AsyncSession, key: CounterKey) -> Change:
     """Return what is used and reserved."""
     query = select(UsageTotal.used, UsageTotal.reserved).filter_by(**as_columns(key))
@@ -82,16 +77,10 @@ async def apply(db: AsyncSession, changes: Mapping[CounterKey, Change]) -> dict[
     """Change counters, whatever their limits are, and return them."""
     if not changes:
         return {}
-    rows = [{**as_columns(key), **changes[key]._asdict()} for key in sorted(changes)]
-    upsert = insert(UsageTotal).values(rows)
-    upsert = upsert.on_conflict_do_update(
-        index_elements=KEY,
-        set_={
-            "used": UsageTotal.used + upsert.excluded.used,
-            "reserved": UsageTotal.reserved + upsert.excluded.reserved,
-        },
-    )
-    totals = await db.scalars(upsert.returning(UsageTotal), execution_options={"populate_existing": True})
+    columns = zip(*((*key, *changes[key]) for key in sorted(changes)), strict=True)
+    values = dict(zip((*CounterKey._fields, *Change._fields), map(list, columns), strict=True))
+    options = {"populate_existing": True}
+    totals = await db.scalars(select(UsageTotal).from_statement(UPSERT), values, execution_options=options)
     return {key_of(total): total for total in totals}
 
 

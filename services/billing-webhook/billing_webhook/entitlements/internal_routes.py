@@ -9,7 +9,7 @@ from servicekit.database import Session
 
 from billing_webhook import models
 from billing_webhook.entitlements import limits, reservations, schemas
-from billing_webhook.settings import Settings
+from billing_webhook.entitlements.run_limits import RunLimits
 
 SCOPE = "billing:reserve"
 Call = Annotated[
@@ -27,13 +27,13 @@ router = APIRouter(
 )
 
 
-def get_settings(request: Request) -> Settings:
-    """Return the settings of this service."""
-    settings: Settings = request.app.state.resources.settings
-    return settings
+def get_run_limits(request: Request) -> RunLimits:
+    """Return the limits of runs, as this process reads them."""
+    limits: RunLimits = request.app.state.run_limits
+    return limits
 
 
-SettingsDep = Annotated[Settings, Depends(get_settings)]
+RunLimitsDep = Annotated[RunLimits, Depends(get_run_limits)]
 
 
 @router.put("/reservations/{run_id}/calls/{call}", response_model=schemas.Reservation)
@@ -42,7 +42,7 @@ async def reserve(  # noqa: PLR0913, PLR0917  # the parts of a request
     run_id: UUID,
     call: Call,
     request: schemas.ReservationRequest,
-    settings: SettingsDep,
+    run_limits: RunLimitsDep,
     db: Session,
 ) -> models.Reservation:
     """Reserve what a call of a run may use at most; the same request again has the same answer.
@@ -50,7 +50,7 @@ async def reserve(  # noqa: PLR0913, PLR0917  # the parts of a request
     402 `quota_exceeded`, or 429 where the limit resets within a day, say which limit it would exceed.
     409 when the call was reserved with other amounts.
     """
-    return await reservations.reserve(db, settings, tenant_id, run_id, call, request)
+    return await reservations.reserve(db, run_limits, tenant_id, run_id, call, request)
 
 
 @router.post("/reservations/{run_id}/calls/{call}/settle", response_model=schemas.Reservation)

@@ -44,11 +44,10 @@ class Quota:
         return self.key.feature
 
 
-async def of_run(
-    db: AsyncSession, tenant_id: UUID, current: plan.TenantPlan, subject: Subject, now: datetime
+def of_run(
+    tenant_id: UUID, current: plan.TenantPlan, budgets: Sequence[Budget], subject: Subject, now: datetime
 ) -> list[Quota]:
     """List the limits that a run has to keep, in the order in which counters are locked."""
-    budgets = await budgets_of(db, tenant_id)
     own = [quota_of_budget(budget, current.period, now) for budget in budgets if applies(budget, subject)]
     return sorted([*quotas_of_plan(tenant_id, current), *own], key=lambda quota: quota.key)
 

@@ -11,22 +11,22 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import CTE, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook.access import Access
-from billing_webhook.entitlements import counters, plan, quotas, refusals
+from billing_webhook.entitlements import counters, refusals
 from billing_webhook.entitlements.counters import Change, CounterKey
 from billing_webhook.entitlements.pricing import cost
 from billing_webhook.entitlements.quotas import Quota, Subject
+from billing_webhook.entitlements.run_limits import RunLimits
 from billing_webhook.entitlements.schemas import (
     Amounts,
     QuotaWarning,
     ReservationRequest,
     Settlement,
 )
-from billing_webhook.errors import ReservationConflict, ReservationNotFound, SubscriptionReadOnly
+from billing_webhook.errors import ReservationConflict, ReservationNotFound
 from billing_webhook.models import Reservation
 from billing_webhook.quantities import to_text
 from billing_webhook.settings import Settings
@@ -37,7 +37,7 @@ REQUESTED = ("user_id", "api_key_id", "agent", "model", "messages", "input_token
 
 async def reserve(  # noqa: PLR0913, PLR0917  # what is reserved, and for what
     db: AsyncSession,
-    settings: Settings,
+    limits: RunLimits,
     tenant_id: UUID,
     run_id: UUID,
     call: str,
@@ -50,11 +50,8 @@ async def reserve(  # noqa: PLR0913, PLR0917  # what is reserved, and for what
     """
     now = datetime.now(UTC)
     await counters.lock_shared(db, tenant_id)
-    current = await plan.of_tenant(db, tenant_id, now)
-    if current.access is Access.READ_ONLY:
-        raise SubscriptionReadOnly
     subject = Subject(request.user_id, request.api_key_id, request.agent)
-    limits = await quotas.of_run(db, tenant_id, current, subject, now)
+    quotas = await limits.of_run(db, tenant_id, subject, now)
     amounts = estimate(request)
     row = insert(Reservation).values(
         tenant_id=tenant_id,
@@ -62,17 +59,18 @@ async def reserve(  # noqa: PLR0913, PLR0917  # what is reserved, and for what
         call=call,
         **request.model_dump(include={*REQUESTED}),
         state="reserved",
-        holds=[hold_of(quota.key, amounts.of(quota.feature)) for quota in limits],
+        holds=[hold_of(quota.key, amounts.of(quota.feature)) for quota in quotas],
         warnings=[],
         expires_at=now + LIFETIME,
     )
+    if not request.messages:
+        row = row.add_cte(extension(tenant_id, run_id, now + LIFETIME))
     new = row.on_conflict_do_nothing().returning(Reservation)
     reservation: Reservation | None = await db.scalar(new)
     if reservation is None:
         return await find_same(db, tenant_id, run_id, call, request)
-    await extend_start(db, reservation)
-    warnings = [await take(db, settings, quota, amounts) for quota in limits]
-    reservation.warnings = [warning.model_dump(mode="json") for warning in warnings if warning]
+    warnings = await take(db, limits.settings, quotas, amounts)
+    reservation.warnings = [warning.model_dump(mode="json") for warning in warnings]
     return reservation
 
 
@@ -107,33 +105,52 @@ async def find(
     return reservation
 
 
-async def extend_start(db: AsyncSession, reservation: Reservation) -> None:
-    """Keep the message of a run reserved for as long as the run makes calls."""
-    if reservation.messages:
-        return
-    await db.execute(
+def extension(tenant_id: UUID, run_id: UUID, expires_at: datetime) -> CTE:
+    """Return the update that keeps the message of a run reserved for as long as the run makes calls."""
+    extended = (
         update(Reservation)
-        .filter_by(tenant_id=reservation.tenant_id, run_id=reservation.run_id, state="reserved")
-        .where(Reservation.messages > 0, Reservation.expires_at < reservation.expires_at)
-        .values(expires_at=reservation.expires_at)
-        .execution_options(synchronize_session=False)
+        .filter_by(tenant_id=tenant_id, run_id=run_id, state="reserved")
+        .where(Reservation.messages > 0, Reservation.expires_at < expires_at)
+        .values(expires_at=expires_at)
     )
+    return extended.returning(Reservation.call).cte("extended")
 
 
-async def take(db: AsyncSession, settings: Settings, quota: Quota, amounts: Amounts) -> QuotaWarning | None:
-    """Reserve an amount of one limit, and warn when a soft one is exceeded; raises QuotaExceeded."""
+async def take(
+    db: AsyncSession, settings: Settings, quotas: Sequence[Quota], amounts: Amounts
+) -> list[QuotaWarning]:
+    """Reserve amounts of all limits, and warn of the soft ones that are exceeded; raises QuotaExceeded.
+
+    The transaction of a refusal is rolled back, and others wait for its end: nothing exceeds a limit.
+    """
+    requested = {
+        quota: amount
+        for quota in quotas
+        # A run does not start whose first call to a model would be refused.
+        if (amount := amounts.of(quota.feature)) or (quota.is_hard and amounts.messages)
+    }
+    changes = {quota.key: Change(reserved=amount) for quota, amount in requested.items()}
+    totals = await counters.apply(db, changes)
+    for quota, amount in requested.items():
+        counter = Change(totals[quota.key].used, totals[quota.key].reserved - amount)
+        if quota.is_hard and is_refused(settings, quota, amounts, counter):
+            raise refusals.quota_exceeded(settings, quota, counter, amount)
+    return [
+        warning_of(quota, total)
+        for quota in requested
+        if (total := totals[quota.key].used + totals[quota.key].reserved) > quota.limit
+    ]
+
+
+def is_refused(settings: Settings, quota: Quota, amounts: Amounts, counter: Change) -> bool:
+    """Return whether a hard limit leaves too little."""
     amount = amounts.of(quota.feature)
-    if not amount:
-        if quota.is_hard and amounts.messages:
-            await refuse_exhausted(db, settings, quota)
-        return None
-    limit = limit_of(settings, quota, amounts) if quota.is_hard else None
-    counter = await counters.reserve(db, quota.key, amount, limit)
-    if counter is None:
-        raise refusals.quota_exceeded(settings, quota, await counters.read(db, quota.key), amount)
     total = counter.used + counter.reserved
-    if total <= quota.limit:
-        return None
+    return total + amount > limit_of(settings, quota, amounts) if amount else total >= quota.limit
+
+
+def warning_of(quota: Quota, total: Decimal) -> QuotaWarning:
+    """Describe a limit that is exceeded."""
     return QuotaWarning(
         feature=quota.feature,
         scope=quota.scope,
@@ -141,13 +158,6 @@ async def take(db: AsyncSession, settings: Settings, quota: Quota, amounts: Amou
         limit=quota.limit,
         resets_at=quota.period.end,
     )
-
-
-async def refuse_exhausted(db: AsyncSession, settings: Settings, quota: Quota) -> None:
-    """Refuse to start a run whose first call to a model would be refused; raises QuotaExceeded."""
-    counter = await counters.read(db, quota.key)
-    if counter.used + counter.reserved >= quota.limit:
-        raise refusals.quota_exceeded(settings, quota, counter, Decimal(0))
 
 
 def limit_of(settings: Settings, quota: Quota, amounts: Amounts) -> Decimal:
@@ -176,10 +186,10 @@ async def settle(
         output_tokens=settlement.output_tokens,
         cost=cost(reservation.model, settlement.input_tokens, settlement.output_tokens),
     )
-    await change_holds(db, reservation, [(key, used.of(key.feature)) for key, _ in holds_of(reservation)])
     reservation.state = "settled"
     reservation.settled_input_tokens = settlement.input_tokens
     reservation.settled_output_tokens = settlement.output_tokens
+    await change_holds(db, reservation, [(key, used.of(key.feature)) for key, _ in holds_of(reservation)])
     await db.flush()
     return reservation
 

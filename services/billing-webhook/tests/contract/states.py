@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from billing_webhook.audit import Actor
 from billing_webhook.entitlements import budgets, grants, reservations
+from billing_webhook.entitlements.run_limits import RunLimits
 from billing_webhook.entitlements.schemas import NewBudget, ReservationRequest
 from billing_webhook.models import Customer
 from billing_webhook.settings import Settings
@@ -49,7 +50,7 @@ async def a_reserved_call(resources: Resources) -> None:
         user_id=USER, agent="triage", model="sandbox-large", input_tokens=500, output_tokens=1024
     )
     async with resources.database.begin() as db:
-        await reservations.reserve(db, Settings.of(resources), TENANT, RUN, "1.1", request)
+        await reservations.reserve(db, RunLimits(Settings.of(resources)), TENANT, RUN, "1.1", request)
 
 
 async def a_feature_granted_by_an_operator(resources: Resources) -> None:
