@@ -13,14 +13,11 @@ A service names its failures by subclassing: `class PlanUnknown(NotFound)` trave
 `plan_unknown`. So the class name is the wire code, and renaming a class is a change of the API.
 """
 
-import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
-from itertools import islice
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -33,13 +30,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from servicekit.context import request_id
+from servicekit.validation_errors import first_errors, truncate
 
 MEDIA_TYPE = "application/problem+json"
 FRAMEWORK_CODES = {400: "bad_request", 413: "payload_too_large", 422: "invalid_request"}
 TOO_LARGE = "The body is larger than this address takes."
-# An error answer has 4 KiB at most: so many errors, places so deep and texts so long, and what they are in.
-MAX_ERRORS, MAX_ERRORS_BYTES = 8, 3 * 1024
-MAX_LOC, MAX_LOC_PART, MAX_MESSAGE, MAX_DETAIL = 8, 48, 200, 500
+MAX_DETAIL = 500
 
 logger = logging.getLogger(__name__)
 
@@ -213,36 +209,11 @@ async def _http_exception(_: Request, error: Exception) -> Response:
 async def _invalid_request(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # what it is registered for
     unreadable = any(one["type"] == "json_invalid" for one in error.errors())
-    errors = [*first_errors(error.errors())]
+    errors = [*first_errors(error.errors(), error.body)]
     status = HTTPStatus.BAD_REQUEST if unreadable else HTTPStatus.UNPROCESSABLE_ENTITY
     code = "malformed_json" if unreadable else "invalid_request"
     detail = "The body is not valid JSON." if unreadable else "The request does not fit; see `errors`."
     return problem(status, code, detail, extensions={"errors": errors})
-
-
-def first_errors(errors: Iterable[Mapping[str, Any]]) -> Iterator[JsonValue]:
-    """Return the first of what does not fit, as far as there is room; what was sent is not sent back.
-
-    It may be a password.
-    """
-    room = MAX_ERRORS_BYTES
-    for one in islice(errors, MAX_ERRORS):
-        place = [part if isinstance(part, int) else truncate(str(part), MAX_LOC_PART) for part in one["loc"]]
-        public: dict[str, JsonValue] = {
-            "loc": [*place[:MAX_LOC]],
-            "msg": truncate(one["msg"], MAX_MESSAGE),
-            "type": one["type"],
-        }
-        room -= len(json.dumps(public, ensure_ascii=False).encode())
-        if room < 0:
-            return
-        yield public
-
-
-def truncate(text: str, length: int) -> str:
-    """Shorten a text; a lone surrogate, which could not be sent, becomes a question mark."""
-    whole = text if len(text) <= length else f"{text[: length - 1]}…"
-    return whole.encode(errors="replace").decode()
 
 
 async def _unreachable(_: Request, error: Exception) -> Response:

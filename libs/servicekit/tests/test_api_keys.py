@@ -134,8 +134,16 @@ async def test_asks_nobody_about_what_cannot_be_a_key(client, other):
         KEY + "0",
     ):
         answer = await ask(client, key)
-        assert answer.status_code == 401
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_api_key")
+        assert "mistyped" in answer.json()["detail"]
     assert other.asked == []
+
+
+async def test_tells_that_a_key_has_expired(client, other):
+    other.answer = {"active": False, "expired": True}
+    answer = await ask(client)
+    assert (answer.status_code, answer.json()["code"]) == (401, "api_key_expired")
+    assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
 
 async def test_asks_once_in_a_while_and_once_for_many_at_a_time(client, other, clock):
@@ -160,7 +168,8 @@ async def test_remembers_keys_that_do_not_work_too_but_not_for_ever(client, othe
     other.answer = {"active": False}
     for _ in range(3):
         answer = await ask(client)
-        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_api_key")
+        assert "Unknown API key" in answer.json()["detail"]
     assert len(other.asked) == 1
     other.answer = GOOD
     clock.now += api_keys.CACHE_SECONDS

@@ -1,7 +1,7 @@
 """Headers, tokens and cursors are read in linear time, whatever they are."""
 
 import servicekit
-from servicekit import client_ip, errors, request_limits, schemas
+from servicekit import client_ip, request_limits, schemas, validation_errors
 from servicekit.auth import api_keys, jose
 from testkit.linear_time import Use, expressions, find_slow
 
@@ -12,7 +12,7 @@ FUNCTIONS = {
     "an API key": Use(api_keys.parse_key_id, None),
     "a cursor": Use(lambda text: schemas.decode_cursor(text, str), None),
     "a body": Use(lambda text: request_limits.check_json(text.encode(errors="replace")), None),
-    "a text in an error": Use(lambda text: errors.truncate(text, 48), None),
+    "a text in an error": Use(lambda text: validation_errors.truncate(text, 48), None),
 }
 
 

@@ -172,6 +172,18 @@ async def test_works_until_it_expires(auth):
     assert await is_active(auth, key["key"])
     await auth.database.execute("update api_keys set expires_at = now()")
     assert not await is_active(auth, key["key"])
+    refusal = await ask(auth, "GET", "", key["key"])
+    assert (refusal.status_code, refusal.json()["code"]) == (401, "api_key_expired")
+
+
+async def test_says_that_a_key_has_expired_only_to_who_has_all_of_it(auth):
+    owner = await auth.somebody()
+    future = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    key = (await made(auth, owner["access_token"], expires_at=future))["key"]
+    wrong = api_keys.format_key(api_keys.parse_key_id(key), "0" * 64)
+    await auth.database.execute("update api_keys set expires_at = now()")
+    assert (await introspected(auth, key)).json()["expired"] is True
+    assert (await introspected(auth, wrong)).json()["expired"] is False
 
 
 async def test_works_from_the_networks_it_names_alone(auth):
@@ -310,7 +322,7 @@ async def test_opens_auth_itself_as_a_machine(auth):
     assert len((await ask(auth, "GET", "", key)).json()["items"]) == 1
     for bad in (key[:-1] + ("0" if key[-1] != "0" else "1"), api_keys.PREFIX, f"{key}0"):
         answer = await ask(auth, "GET", "", bad)
-        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+        assert (answer.status_code, answer.json()["code"]) == (401, "invalid_api_key")
         assert 'error="invalid_token"' in answer.headers["www-authenticate"]
     assert (await auth.me(key)).json()["code"] == "people_only"
     assert (await auth.post("logout/all", bearer=key)).json()["code"] == "people_only"
@@ -353,4 +365,4 @@ async def test_opens_every_service_within_its_scopes_and_shuts_them_within_secon
         while (await another_service.get("/reads", headers=bearer)).status_code == 200:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     refused = await another_service.get("/reads", headers=bearer)
-    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_api_key")

@@ -35,6 +35,18 @@ MAX_CACHED = 4096
 Check = Callable[[HTTPConnection, str], Awaitable[Principal]]
 
 
+class InvalidApiKey(InvalidToken):
+    """The API key does not work, whether it is mistyped, unknown or revoked."""
+
+    default_detail = "Unknown API key. It may have been revoked, or may not be used from this address."
+
+
+class ApiKeyExpired(InvalidApiKey):
+    """The API key has expired."""
+
+    default_detail = "The API key has expired. Create another."
+
+
 class TooManyInvalidApiKeys(TooManyRequests):
     """Too many invalid keys came from this address."""
 
@@ -43,6 +55,8 @@ class Introspection(BaseModel):
     """auth's introspection of a key (after RFC 7662); of an invalid one only that."""
 
     active: bool = False
+    # Only who has the whole key learns that it has expired.
+    expired: bool = False
     subject: str = ""
     client_id: str = ""
     tenant_id: UUID | None = None
@@ -54,10 +68,12 @@ class Introspection(BaseModel):
     expires_at: int = 0
 
     def principal(self) -> Principal:
-        """Return the key's principal; raises InvalidToken."""
+        """Return the key's principal; raises InvalidApiKey."""
+        if self.expired:
+            raise ApiKeyExpired("expired_api_key")
         # Without a scope a principal would be held to its role alone.
         if not self.active or not self.scopes or self.tenant_id is None or self.role is None:
-            raise InvalidToken("api_key")
+            raise InvalidApiKey("api_key")
         return Principal(
             subject=self.subject,
             tenant_id=self.tenant_id,
@@ -92,10 +108,10 @@ def format_key(key_id: UUID, secret: str) -> str:
 
 
 def parse_key_id(key: str) -> UUID:
-    """Return the id of a key that is in order; raises InvalidToken."""
+    """Return the id of a key that is in order; raises InvalidApiKey."""
     match = SHAPE.fullmatch(key)
     if match is None or checksum(key[:-8]) != match[3]:
-        raise InvalidToken("malformed_api_key")
+        raise InvalidApiKey("malformed_api_key")
     return UUID(match[1])
 
 
@@ -118,7 +134,7 @@ class ApiKeyIntrospector:
         self._cache: OrderedDict[bytes, _CachedAnswer] = OrderedDict()
 
     async def __call__(self, connection: HTTPConnection, key: str) -> Principal:
-        """Return a key's principal; raises InvalidToken, TooManyInvalidApiKeys or DependencyUnavailable."""
+        """Return a key's principal; raises InvalidApiKey, TooManyInvalidApiKeys or DependencyUnavailable."""
         parse_key_id(key)
         address = client_ip(connection)
         name = hashlib.sha256(f"{address} {key}".encode()).digest()

@@ -40,13 +40,23 @@ VERIFIED = Counter("jwt_verify_total", "Access tokens looked at.", ["result", "r
 VERIFY_SECONDS = Histogram("jwt_verify_seconds", "Time to verify an access token, waiting for keys included.")
 
 
+# What to do about a token that is refused for one of these reasons.
+REMEDIES = {
+    "malformed_api_key": "This is not a whole API key: it is mistyped or cut off. Copy it again.",
+    "malformed": "This is neither an access token nor an API key, or it is cut off. Copy it again.",
+    "expired": "The access token has expired. Get another.",
+    "revoked": "The access token was revoked. Sign in again.",
+}
+
+
 class InvalidToken(Unauthenticated):
     """The access token is invalid; `reason` says why, without quoting the token."""
 
     default_detail = "The access token is not valid, or no longer."
 
     def __init__(self, reason: str) -> None:
-        super().__init__(headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}, reason=reason)
+        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        super().__init__(REMEDIES.get(reason, ""), headers=headers, reason=reason)
         self.reason = reason
 
 

@@ -326,8 +326,12 @@ def serve() -> Callable[..., Any]:
 
 
 def is_problem(response: httpx.Response, status: int, code: str) -> None:
-    """Check that an answer is the problem it should be."""
+    """Check that an answer is the problem it should be, or under /v1 the error."""
     problem = response.json()
+    if response.url.path.startswith("/v1/"):
+        assert (response.status_code, problem["error"]["code"]) == (status, code), problem
+        assert response.headers["content-type"] == "application/json"
+        return
     assert response.status_code == status, problem
     assert response.headers["content-type"] == "application/problem+json"
     assert problem.keys() == {"type", "title", "status", "detail", "code", "request_id"}

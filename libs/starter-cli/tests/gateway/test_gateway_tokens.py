@@ -50,6 +50,7 @@ WITH_TOKEN = [
 ]
 
 
+SCHEMES = ["Bearer", "bearer", "BEARER", "bEaReR"]
 # What services ask of a token beyond what Envoy does.
 CLAIMS_OF_SERVICES = {"sub": "service:one", "client_id": "one", "jti": "once"}
 
@@ -88,11 +89,18 @@ def test_asks_for_a_token_everywhere_else(stranger, path, assert_problem):
     assert refusal.headers["www-authenticate"].startswith("Bearer")
 
 
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
-def test_passes_a_good_token_on(stranger, services, scheme):
-    header = f"{scheme} {services.token()}"
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_passes_a_good_token_on_whatever_the_case_of_its_scheme(stranger, services, scheme):
+    token = services.token()
 
-    seen = stranger.get("/api/v1/auth/me", headers={"Authorization": header}).json()
+    seen = stranger.get("/api/v1/auth/me", headers={"Authorization": f"{scheme} {token}"}).json()
+
+    assert seen["headers"]["authorization"] == f"Bearer {token}"
+
+
+@pytest.mark.parametrize("header", ["Basic dTpw", "basic dTpw", "Negotiate x", "bearer", "Bearerx y"])
+def test_leaves_other_schemes_as_they_are(stranger, header):
+    seen = stranger.get("/.well-known/openid-configuration", headers={"Authorization": header}).json()
 
     assert seen["headers"]["authorization"] == header
 
@@ -166,16 +174,14 @@ def test_turns_away_what_is_no_token(stranger, header, assert_problem):
 API_KEY = f"acme_ak_{'0a' * 16}_{'1b' * 36}"
 
 
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(
     "path", ["/api/v1/conversations", "/v1/models", "/api/v1/auth/me", "/api/v1/billing/plans"]
 )
 def test_passes_an_api_key_on_as_it_is_for_the_service_to_look_up(stranger, scheme, path):
-    header = f"{scheme} {API_KEY}"
+    seen = stranger.get(path, headers={"Authorization": f"{scheme} {API_KEY}"}).json()
 
-    seen = stranger.get(path, headers={"Authorization": header}).json()
-
-    assert seen["headers"]["authorization"] == header
+    assert seen["headers"]["authorization"] == f"Bearer {API_KEY}"
     assert seen["path"] == path
 
 
@@ -191,10 +197,22 @@ def test_leads_an_api_key_nowhere_that_a_token_would_not_go(stranger, path, asse
     [
         f"Bearer {API_KEY}x",
         f"Bearer  {API_KEY}",
-        f"Bearer x {API_KEY}",
-        f"Bearer {API_KEY.upper()}",
+        f"bearer {API_KEY[:60]}…",
         "Bearer acme_ak_",
         "Bearer acme_ak__",
+    ],
+)
+def test_recognizes_a_mistyped_api_key(stranger, header, assert_problem):
+    refusal = stranger.get("/api/v1/conversations", headers={"Authorization": header.encode()})
+
+    assert_problem(refusal, 401, "invalid_api_key")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"Bearer x {API_KEY}",
+        f"Bearer {API_KEY.upper()}",
         f"Basic {API_KEY}",
         API_KEY,
     ],

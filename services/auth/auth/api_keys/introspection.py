@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 
 from auth.api_keys import entitlement
 from auth.api_keys.entitlement import Entitlement
-from auth.api_keys.keys import WORKING, client_id, digests_of
+from auth.api_keys.keys import client_id, digests_of
 from auth.models import ApiKey
 from auth.services import AuthServices
 
@@ -51,10 +51,13 @@ async def _introspect(db: AsyncSession, services: AuthServices, key: str, addres
     except InvalidToken:
         return Introspection()
     started_at = int(time.time())
-    row: ApiKey | None = await db.scalar(select(ApiKey).where(ApiKey.id == key_id, *WORKING))
+    query = select(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+    row: ApiKey | None = await db.scalar(query)
     digests = digests_of(services.settings, key)
     if row is None or not is_ip_allowed(row, address):
         return Introspection()
+    if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
+        return Introspection(expired=is_one_of(row.digest, digests))
     entitlement_now = await get_entitlement(db, services, row, digests)
     if entitlement_now is None:
         return Introspection()

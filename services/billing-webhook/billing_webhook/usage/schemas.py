@@ -18,8 +18,8 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from servicekit.errors import first_errors
 from servicekit.schemas import RequestModel, max_length
+from servicekit.validation_errors import first_errors
 
 from billing_webhook.quantities import ExactDecimal, Quantity
 

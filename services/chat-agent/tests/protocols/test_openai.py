@@ -154,7 +154,7 @@ class TestErrors:
         assert refused.value.type == "authentication_error"
 
     def test_bodies_that_do_not_fit(self, client: OpenAI) -> None:
-        for messages, param in (([{"role": "king", "content": "x"}], "messages.0.role"), ([], "messages")):
+        for messages, param in (([{"role": "king", "content": "x"}], "messages[0].role"), ([], "messages")):
             with pytest.raises(openai.BadRequestError) as refused:
                 client.chat.completions.create(model="triage", messages=messages)
             assert (refused.value.code, refused.value.param) == ("invalid_request", param)

@@ -1,20 +1,49 @@
 """Errors in OpenAI's shape, with our codes: every problem under /v1 is rendered so."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
 import orjson
+from fastapi.exceptions import RequestValidationError
 from servicekit.errors import MEDIA_TYPE, BadRequest, ServiceError
+from servicekit.idempotency import IdempotencyConflict
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chat_agent import errors
 from chat_agent.errors import QuotaExceeded
 
 PREFIX = "/v1/"
 TYPES = {401: "authentication_error", 403: "permission_error", 409: "conflict_error", 429: "rate_limit_error"}
 # What OpenAI's clients know an exceeded budget by.
 INSUFFICIENT_QUOTA = "insufficient_quota"
+# What OpenAI's clients would repeat by its status (408, 409, 429, and 500 and above), though it fails again.
+FINAL = {
+    kind.code()
+    for kind in (
+        QuotaExceeded,
+        IdempotencyConflict,
+        errors.ApprovalAnswered,
+        errors.ApprovalExpired,
+        errors.CheckpointInvalid,
+        errors.ConversationLimitReached,
+        errors.MaxTurnsExceeded,
+        errors.ModelAnswerIncomplete,
+        errors.ModelAuthenticationFailed,
+        errors.ModelOutputInvalid,
+        errors.ModelRefusedAnswer,
+        errors.ModelRefusedRequest,
+        errors.RunAlreadyFinished,
+        errors.RunCancelled,
+        errors.RunTimedOut,
+        errors.TokenBudgetExceeded,
+        errors.ToolOutcomeUnknown,
+        errors.WorkerLost,
+    )
+}
+Place = tuple[str | int, ...]
 ERROR = {
     "type": "object",
     "required": ["error"],
@@ -79,10 +108,12 @@ class ErrorRewriter:
                 await self._answer(self._head)
 
     async def _answer(self, head: Message) -> None:
-        error = to_openai_error(orjson.loads(self._body))
-        body = orjson.dumps({"error": error})
+        problem = orjson.loads(self._body)
+        body = orjson.dumps({"error": to_openai_error(problem)})
         head["status"] = status_of(head["status"])
         headers = MutableHeaders(scope=head)
+        if problem["code"] in FINAL:
+            headers["X-Should-Retry"] = "false"
         headers["Content-Type"], headers["Content-Length"] = "application/json", str(len(body))
         await self._send(head)
         await self._send({"type": "http.response.body", "body": body})
@@ -99,12 +130,15 @@ def status_of(status: int) -> int:
 
 
 def to_openai_error(problem: dict[str, Any]) -> dict[str, Any]:
-    """Build an error of a problem; of several invalid values, the first is named."""
-    first = next(iter(problem.get("errors", ())), None)
+    """Build an error of a problem; of several invalid values, the innermost is named.
+
+    Where several types are allowed, that is of the type that fits best.
+    """
     param, message = problem.get("param"), problem["detail"]
-    if first is not None:
-        param = parameter_name(first["loc"]) or None
-        message = f"{param or 'body'}: {first['msg']}"
+    if invalid := problem.get("errors"):
+        innermost = max(invalid, key=lambda one: len(one["loc"]))
+        param = parameter_name(innermost["loc"]) or None
+        message = f"{param or 'body'}: {innermost['msg']}"
     return error_object(problem["status"], problem["code"], message, param)
 
 
@@ -122,5 +156,17 @@ def render_error(error: ServiceError) -> dict[str, Any]:
 
 
 def parameter_name(location: Iterable[str | int]) -> str:
-    """Return the path of an invalid value in the body."""
-    return ".".join(str(part) for part in location if part != "body")
+    """Return the path of an invalid value, such as `messages[0].role`, without where it was sent (`body`)."""
+    _source, *steps = location
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return path.removeprefix(".")
+
+
+@contextmanager
+def sent_as(places: Mapping[str, Place]) -> Iterator[None]:
+    """Name invalid values of our own requests by the places where the client has sent them."""
+    try:
+        yield
+    except RequestValidationError as error:
+        named = [{**one, "loc": ("body", *places.get(one["loc"][-1], ()))} for one in error.errors()]
+        raise RequestValidationError(named) from error

@@ -10,6 +10,7 @@ from servicekit.schemas import max_length
 
 from chat_agent.api.start_run import RunRequest
 from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
+from chat_agent.protocols.openai.errors import Place, sent_as
 from chat_agent.protocols.openai.parameters import CompletionParameters, ResponseParameters
 from chat_agent.protocols.requests import (
     ChatTurn,
@@ -128,7 +129,8 @@ class CompletionRequest(CompletionParameters):
         metadata = self.metadata or {}
         named, on_conflict = metadata.get("conversation_id"), metadata.get("on_conflict")
         conversation_id = None if named is None else parse_conversation_id(named)
-        request = to_run_request(newest(turns, conversation_id), self.model, conversation_id, on_conflict)
+        with sent_as(run_places(("messages", len(self.messages) - 1, "content"))):
+            request = to_run_request(newest(turns, conversation_id), self.model, conversation_id, on_conflict)
         return replace(request, options=self.options(self.model, settings))
 
 
@@ -158,11 +160,14 @@ class InputItem(LenientModel):
             raise InvalidParameter(place, "A call needs `name` and `arguments`.")
         return ClientCall(self.call_id, self.name, self.arguments)
 
-    def to_decision(self, place: str) -> tuple[UUID, Answer]:
+    def to_decision(self, index: int) -> tuple[UUID, Answer]:
         """Return what it says to a request for approval."""
         if self.approval_request_id is None or self.approve is None:
-            raise InvalidParameter(place, "An approval needs `approval_request_id` and `approve`.")
-        return self.approval_request_id, to_approval_decision(approve=self.approve, reason=self.reason)
+            raise InvalidParameter(
+                f"input[{index}]", "An approval needs `approval_request_id` and `approve`."
+            )
+        with sent_as({"reason": ("input", index, "reason")}):
+            return self.approval_request_id, to_approval_decision(approve=self.approve, reason=self.reason)
 
 
 class ConversationName(LenientModel):
@@ -189,7 +194,9 @@ class ResponseRequest(ResponseParameters):
         before = [ChatTurn("developer", self.instructions)] if self.instructions else []
         turns = newest([*before, *self._turns()], conversation_id)
         on_conflict = (self.metadata or {}).get("on_conflict")
-        request = to_run_request(turns, self.model, conversation_id, on_conflict)
+        last: Place = () if isinstance(self.input, str) else (len(self.input) - 1, "content")
+        with sent_as(run_places(("input", *last))):
+            request = to_run_request(turns, self.model, conversation_id, on_conflict)
         return replace(request, options=self.options(self.model, settings))
 
     def approvals(self) -> dict[UUID, Answer]:
@@ -200,9 +207,7 @@ class ResponseRequest(ResponseParameters):
         for index, one in enumerate(items):
             if one.type not in {APPROVAL, *SERVER_ITEMS}:
                 raise UnsupportedParameter(f"input[{index}]", "Answer what was asked for, then say more.")
-        return dict(
-            one.to_decision(f"input[{index}]") for index, one in enumerate(items) if one.type == APPROVAL
-        )
+        return dict(one.to_decision(index) for index, one in enumerate(items) if one.type == APPROVAL)
 
     def conversation_id(self) -> UUID | None:
         """Read which conversation goes on, if it is named; raises ConversationNotFound."""
@@ -237,6 +242,11 @@ def newest(turns: Sequence[Turn], conversation_id: UUID | None) -> Sequence[Turn
     if conversation_id is None:
         return turns
     return trailing_outputs(turns) or turns[-1:]
+
+
+def run_places(message: Place) -> Mapping[str, Place]:
+    """Return where a client has sent what a run needs, with the place of the message."""
+    return {"message": message, "agent_type": ("model",), "on_conflict": ("metadata", "on_conflict")}
 
 
 def reject_unsupported(parameters: Mapping[str, Any] | None, refused: Mapping[str, tuple[Any, ...]]) -> None:
