@@ -28,6 +28,7 @@ from stripe import WebhookSignature
 from testkit.databases import Databases
 from testkit.issuer import Issuer
 
+from scripts.bench.limit_checks import LimitChecks, hit_rate
 from scripts.bench.systems import running
 
 SERVICE = Path(__file__).resolve().parents[2] / "services" / "billing-webhook"
@@ -90,7 +91,7 @@ def main(words: Sequence[str] | None = None) -> None:
         folder = Path(name)
         folder.chmod(0o711)
         with service(folder, issuer) as target:
-            print_table(asyncio.run(measure_all(target, options.requests, options.at_once)))
+            print_table(asyncio.run(measure_all(target, options.requests, options.at_once)), hit_rate())
 
 
 @contextmanager
@@ -170,10 +171,34 @@ async def measure_all(target: Target, requests: int, at_once: int) -> list[tuple
             ),
             (bare_reads, None),
             (await put("entitlement checks", partial(check, target, token, tenants)), bare_reads),
+            *await measure_chat_agent(target, service_token, tenants, put, pool, bare_reads),
         ]
     finally:
         await pool.close()
         await target.http.aclose()
+
+
+async def measure_chat_agent(  # noqa: PLR0913, PLR0917  # what is measured, and with what
+    target: Target,
+    token: str,
+    tenants: Sequence[UUID],
+    put: Callable[[str, Work], Awaitable[Measured]],
+    pool: asyncpg.Pool,
+    bare: Measured,
+) -> list[tuple[Measured, Measured]]:
+    """Measure chat-agent's checks before a run: of tenants without limits, and with a budget."""
+    limited = [uuid4() for _ in tenants]
+    await subscribe(pool, limited)
+    await pool.executemany(
+        'insert into budgets (id, tenant_id, scope, unit, "limit", interval, kind) '
+        "values ($1, $2, 'tenant', 'messages', $3, 'month', 'hard')",
+        [(uuid4(), tenant, MANY) for tenant in limited],
+    )
+    checks = partial(LimitChecks, target.http, target.internal_url, token)
+    return [
+        (await put("checks by chat-agent", checks(tenants).check), bare),
+        (await put("starts by chat-agent, budget", checks(limited).start), bare),
+    ]
 
 
 async def subscribe(pool: asyncpg.Pool, tenants: Sequence[UUID]) -> None:
@@ -270,11 +295,11 @@ async def check(target: Target, token: dict[UUID, str], tenants: Sequence[UUID],
     await target.send("GET", url, token[tenant])
 
 
-def print_table(rows: Sequence[tuple[Measured, Measured | None]]) -> None:
+def print_table(rows: Sequence[tuple[Measured, Measured | None]], caption: str) -> None:
     """Print what was measured, beside the bare loops."""
     cores, now = os.cpu_count(), datetime.now(UTC)
     title = f"billing-webhook, one process, {cores} cores shared with its databases and the client, {now:%F}"
-    table = Table(title=title)
+    table = Table(title=title, caption=caption)
     for column in ("load", "a second", "p50 ms", "p99 ms", "of the bare loop", "p99 times"):
         table.add_column(column, justify="left" if column == "load" else "right")
     for measured, bare in rows:

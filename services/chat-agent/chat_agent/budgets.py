@@ -9,11 +9,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import UUID
 
+from prometheus_client import Counter
+
 from chat_agent.clients.billing import BillingClient, QuotaWarning, RunRef
 from chat_agent.errors import BillingUnavailable, QuotaExceeded
 from chat_agent.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+LIMIT_CHECKS = Counter("chat_limit_checks_total", "Checks whether a tenant has limits.", ["answered_by"])
 
 START = "start"
 # How long a tenant counts as one with limits or without any: for that long, new limits may not be kept.
@@ -41,7 +45,9 @@ class Budgets:
         if not self._is_enabled:
             return False
         has_limits, expires_at = self._has_limits.get(tenant_id, (True, 0.0))
-        if time.monotonic() < expires_at:
+        is_cached = time.monotonic() < expires_at
+        LIMIT_CHECKS.labels("cache" if is_cached else "billing").inc()
+        if is_cached:
             return has_limits
         lookup = self._lookups.get(tenant_id)
         if lookup is None:

@@ -15,6 +15,7 @@ from chat_agent.agents.tool import RunContext
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from fastapi import FastAPI
+from prometheus_client import REGISTRY
 from servicekit.auth.dependencies import every_route
 from testkit.live_server import serving
 
@@ -112,13 +113,22 @@ def test_of_200_requests_on_all_ways_in_as_many_start_as_the_budget_allows(
     billing: Billing, caller: httpx.Client
 ) -> None:
     billing.limits = {"messages": 20}
+    checks = limit_checks()
     calls = [WAYS_IN[number % len(WAYS_IN)][1] for number in range(200)]
     answers = in_parallel([lambda call=call: call(caller, "Hello") for call in calls])
     statuses = Counter(answer.status_code for answer in answers)
     assert (statuses[200] + statuses[202], statuses[402]) == (20, 180), statuses
     assert billing.limit_requests == 1
+    assert limit_checks() >= checks + 200
     assert billing.reserved("messages") == 20
     assert len(caller.get(RUNS, params={"limit": 100}).json()["items"]) == 20
+
+
+def limit_checks() -> float:
+    """Return how often it was checked whether a tenant has limits."""
+    names = ("cache", "billing")
+    values = [REGISTRY.get_sample_value("chat_limit_checks_total", {"answered_by": name}) for name in names]
+    return sum(value or 0 for value in values)
 
 
 def test_knows_every_way_in(app: FastAPI) -> None:
