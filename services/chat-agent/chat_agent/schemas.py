@@ -2,7 +2,8 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from math import isfinite
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -24,12 +25,31 @@ MAX_CHAT_BODY = 1024 * KIB
 MAX_MESSAGE = 32_000
 # What no database keeps: NUL, and halves of surrogate pairs.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 
 def storable(value: str) -> str:
     """Refuse what cannot be stored or sent on: NUL, and halves of surrogate pairs."""
     if UNSTORABLE.search(value):
         raise ValueError("must not contain NUL or unpaired surrogates")
+    return value
+
+
+def storable_json(value: Any) -> Any:
+    """Refuse JSON with what cannot be stored or sent on: such text, and numbers that no JSON can have."""
+    rest = [value]
+    while rest:
+        match rest.pop():
+            case str() as text:
+                storable(text)
+            case dict() as members:
+                rest += [*members, *members.values()]
+            case list() as items:
+                rest += items
+            case int() as number if not MIN_INTEGER <= number <= MAX_INTEGER:
+                raise ValueError("must not contain integers of more than 64 bits")
+            case float() as number if not isfinite(number):
+                raise ValueError("must not contain numbers that are not finite")
     return value
 
 

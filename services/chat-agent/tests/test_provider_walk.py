@@ -12,38 +12,15 @@ from chat_agent.model.call import Candidate, Limits
 from chat_agent.model.fast_client import FastClient
 from chat_agent.model.fast_events import ChatChunks
 from chat_agent.model.retry import ResilientModel
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from servicekit.errors import ServiceError
 from testkit.live_server import serving
 
+from .odd_values import odd, walk
 from .provider_server import DONE, Json, Provider, collect, frame, last
 
-QUIET = settings(
-    max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
-# What a field may be that should be something else.
-ODD: Any = st.sampled_from(
-    [
-        None,
-        "",
-        "x",
-        0,
-        1,
-        -1,
-        2**64,
-        1.5,
-        True,
-        [],
-        {},
-        [None],
-        [{}],
-        {"a": None},
-        "\ud83d",
-        "\x00",
-        "emoji \udc00",
-    ]
-)
+QUIET = walk(80)
 NOTHINGS = [b"", b"data: null\n\n", b"data:\n\n", b": beat\n\n", b"\n"]
 TEXTS = st.text(st.sampled_from('a ü上🎉👩\u200d\u2028"\n'), max_size=8)
 
@@ -305,40 +282,6 @@ EVENTS: list[Json] = [
     {"type": "response.output_item.done", "sequence_number": 3, "output_index": 1, "item": ITEMS[1]},
     {"type": "response.completed", "sequence_number": 4, "response": RESPONSE},
 ]
-
-
-def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the way to each field of an object."""
-    members = (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    )
-    for name, member in members:
-        yield (*path, name)
-        yield from paths_of(member, (*path, name))
-
-
-def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    """Return an object with another value, or without it, at the end of a path."""
-    copy = json.loads(json.dumps(value))
-    at = copy
-    for name in path[:-1]:
-        at = at[name]
-    if new is ...:
-        del at[path[-1]]
-    else:
-        at[path[-1]] = new
-    return copy
-
-
-@st.composite
-def odd(draw: st.DrawFn, value: Any) -> Any:
-    """Leave out a field of an object, or make it something else; or two of them."""
-    for _ in range(draw(st.integers(1, 2))):
-        path = draw(st.sampled_from([*paths_of(value)]))
-        value = changed(value, path, draw(st.one_of(st.just(...), ODD)))
-        if not value:
-            break
-    return value
 
 
 def check_answer(served: Served, kind: Any, *parts: bytes) -> None:

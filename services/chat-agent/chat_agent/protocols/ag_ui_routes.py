@@ -1,11 +1,11 @@
 """The route that AG-UI's clients speak to."""
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from chat_agent.api.dependencies import AgentName, IdempotencyKey, ManagerDep, Writer
 from chat_agent.api.rate_limits import ChatLimiter
@@ -13,6 +13,7 @@ from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
 from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.requests import (
+    Anything,
     ChatTurn,
     LenientModel,
     Members,
@@ -72,7 +73,7 @@ class Resume(LenientModel):
 
     interrupt_id: UUID = Field(alias="interruptId", strict=False)
     status: Literal["resolved", "cancelled"]
-    payload: Any = None
+    payload: Anything = None
 
     def to_decision(self) -> Answer:
         """Return it in our words."""
@@ -82,9 +83,14 @@ class Resume(LenientModel):
 
 
 class Forwarded(LenientModel):
-    """What the application passes on."""
+    """What the application passes on; it may be anything."""
 
     on_conflict: Name | None = None
+
+
+def members_or_none(value: object) -> object:
+    """Return an object, and nothing in place of anything else."""
+    return value if isinstance(value, dict) else None
 
 
 class RunAgentInput(LenientModel):
@@ -93,12 +99,14 @@ class RunAgentInput(LenientModel):
     thread_id: Text = Field(alias="threadId", description="A UUID is the conversation's id; else its name.")
     run_id: Text = Field(alias="runId")
     messages: Messages[Message]
-    state: Any = None
+    state: Anything = None
     context: Parts[Context] = Field([], description="Told to the agent when a conversation begins.")
     resume: Parts[Resume] | None = Field(
         None, description="Answers to interrupts; the run goes on with them."
     )
-    forwarded: Forwarded | None = Field(None, alias="forwardedProps")
+    forwarded: Annotated[Forwarded | None, BeforeValidator(members_or_none)] = Field(
+        None, alias="forwardedProps"
+    )
 
     def translate(self, agent: str, conversation_id: UUID) -> RunRequest:
         """Return what is asked, in our words; raises UnsupportedContent when the last message is not text."""

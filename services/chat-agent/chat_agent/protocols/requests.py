@@ -6,14 +6,22 @@ from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID, uuid5
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from servicekit.auth.tokens import Principal
 from servicekit.errors import BadRequest
 from servicekit.schemas import BoundedModel, max_length
 
 from chat_agent.api.start_run import RunRequest
 from chat_agent.errors import ConversationNotFound
-from chat_agent.schemas import Answer, ChatRequest, storable
+from chat_agent.schemas import Answer, ChatRequest, storable, storable_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -23,11 +31,15 @@ MAX_TEXT = 60_000
 
 Item = TypeVar("Item")
 Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(storable)]
-Name = Annotated[str, Field(max_length=256)]
+Name = Annotated[str, Field(max_length=256), AfterValidator(storable)]
 # Validation stops at the first invalid item.
 Messages = Annotated[list[Item], Field(fail_fast=True, max_length=2000)]
 Parts = Annotated[list[Item], Field(fail_fast=True, max_length=500)]
-Members = Annotated[dict[str, Any], Field(max_length=1000), BeforeValidator(max_length(1000))]
+# Whatever the client has; it is sent back, or on to the model.
+Anything = Annotated[Any, AfterValidator(storable_json)]
+Members = Annotated[
+    dict[str, Any], Field(max_length=1000), BeforeValidator(max_length(1000)), AfterValidator(storable_json)
+]
 
 
 class UserMessageMissing(BadRequest):
@@ -46,6 +58,17 @@ class LenientModel(BoundedModel):
     """A body whose form is somebody else's: strict about what it knows, and open to what it does not."""
 
     model_config = ConfigDict(extra="allow", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_null(cls, value: object) -> object:
+        """Take an optional member that is null for one that is not there, as many clients write it."""
+        if not isinstance(value, dict) or None not in value.values():
+            return value
+        optional = {
+            field.alias or name for name, field in cls.model_fields.items() if not field.is_required()
+        }
+        return {name: member for name, member in value.items() if member is not None or name not in optional}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from chat_agent.schemas import Answer
 from chat_agent.settings import Settings
 
 Role = Literal["system", "developer", "user", "assistant"]
-Metadata = Annotated[dict[str, Text], Field(max_length=16), BeforeValidator(max_length(16))] | None
+Metadata = Annotated[dict[Name, Text], Field(max_length=16), BeforeValidator(max_length(16))] | None
 # What a parameter may be though it cannot be honoured: what it is when nobody has set it.
 UNSET: tuple[Any, ...] = (None, [], {})
 COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {
@@ -112,7 +112,7 @@ class StreamOptions(LenientModel):
 class CompletionRequest(CompletionParameters):
     """A request for a chat completion. What is not named here is ignored or refused; see README."""
 
-    model: Name = Field(description="The agent that answers.", examples=["triage"])
+    model: Name = Field("triage", description="The agent that answers.")
     messages: Annotated[Messages[ChatMessage], Field(min_length=1)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
