@@ -13,11 +13,13 @@ from servicekit import erasure, erasure_worker
 from servicekit.database import Database
 from servicekit.erasure import ANONYMOUS_SUBJECT, TENANT_EVENTS, USER_EVENT, deleted_users, tenants
 from servicekit.erasure_worker import ErasureRule, ErasureWorker
+from servicekit.events.outbox import ReceivedEvent
 from servicekit.events.relay import Handler
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from billing_webhook.models import Budget, Command, Reservation, UsageEntry, UsageRecord
+from billing_webhook.received_events import EndUserErased
 from billing_webhook.tenant_erasure import TENANT_HAS_ROWS, erase_tenants
 
 # Entries that were being written when the event arrived are committed long before.
@@ -97,7 +99,18 @@ async def mark_tenants_erased(db: AsyncSession) -> None:
     await db.execute(update(tenants).where(*erased).values(forgotten_at=func.now()))
 
 
+async def anonymize_end_user(db: AsyncSession, received: ReceivedEvent) -> None:
+    """Make the usage of an application's end user anonymous, who may come again, and delete its budgets."""
+    event = EndUserErased.model_validate(received.data)
+    for table in (*LEDGERS, Reservation):
+        theirs = update(table).where(table.tenant_id == event.tenant_id, table.user_id == event.user_id)
+        await db.execute(theirs.values(user_id=ANONYMOUS_SUBJECT))
+    is_theirs = USER_BUDGET, Budget.tenant_id == event.tenant_id, Budget.scope_id == event.user_id
+    await db.execute(delete(Budget).where(*is_theirs))
+
+
 HANDLERS: dict[str, Handler] = {
+    "chat.end_user.erased.v1": anonymize_end_user,
     USER_EVENT: erasure.record_user_deleted,
     **dict.fromkeys(TENANT_EVENTS, erasure.record_tenant_changed),
 }

@@ -41,6 +41,13 @@ class RunCompleted(BaseModel):
     completed_at: AwareDatetime
 
 
+class EndUserErased(BaseModel):
+    """`chat.end_user.erased.v1`: what is stored of an application's end user was erased."""
+
+    tenant_id: UUID
+    user_id: str
+
+
 class TenantCreated(BaseModel):
     """`auth.tenant.created.v1`: there is a new tenant."""
 

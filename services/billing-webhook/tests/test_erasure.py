@@ -63,6 +63,30 @@ def until_named(named, until):
     return wait
 
 
+async def test_the_sums_of_an_erased_end_user_stay_and_later_ones_are_named(
+    ran, runs, redis, tenant, until_named
+):
+    alice, bob = "service:ak.1/alice", "service:ak.1/bob"
+    await ran(("gpt", 100, 20), user_id=alice)
+    await ran(("gpt", 7, 3), user_id=bob)
+    before = await runs(2)
+    data = {"tenant_id": str(tenant), "user_id": alice}
+    entry = {
+        "specversion": "1.0",
+        "id": str(uuid4()),
+        "source": "acme/chat-agent",
+        "type": "chat.end_user.erased.v1",
+        "subject": alice,
+        "time": datetime.now(UTC).isoformat(),
+        "data": json.dumps(data),
+    }
+    await redis.xadd("events:chat-agent", entry)
+    await until_named(ANONYMOUS_SUBJECT, bob)
+    assert await runs(2) == before
+    await ran(("gpt", 1, 1), user_id=alice)
+    await until_named(ANONYMOUS_SUBJECT, bob, alice)
+
+
 async def test_the_sums_stay_and_who_has_left_is_not_named(ran, runs, delete_user, until_named):
     ann, bob = f"user:{uuid4()}", f"user:{uuid4()}"
     await ran(("gpt", 100, 20), ("gpt-small", 1, 1), user_id=ann)

@@ -12,6 +12,15 @@ from chat_agent.schemas import ModelUsage
 READERS = ("billing-webhook",)
 
 
+class EndUserErased(Event):
+    """An application, or an admin, has erased an end user; what is counted of them becomes anonymous."""
+
+    type: ClassVar[str] = "chat.end_user.erased.v1"
+
+    tenant_id: UUID
+    user_id: str
+
+
 class RunCompleted(Event):
     """A run has ended, and this is its usage."""
 

@@ -11,7 +11,7 @@ from servicekit.server import serve
 from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 
-from chat_agent.api import routes
+from chat_agent.api import end_user_routes, routes
 from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
 from chat_agent.execution.manager import RunManager
 from chat_agent.protocols import ag_ui_routes, ai_sdk_routes
@@ -28,7 +28,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "chat-agent",
         settings,
         description="Who answers: agents, tools, runs and their event streams.",
-        routers=[routes.router, openai_routes.router, ag_ui_routes.router, ai_sdk_routes.router],
+        routers=[
+            routes.router,
+            end_user_routes.router,
+            openai_routes.router,
+            ag_ui_routes.router,
+            ai_sdk_routes.router,
+        ],
         workers=workers,
         lifespan=lambda resources: running_manager(app, resources, settings),
     )

@@ -202,7 +202,7 @@ class RunFilter(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     scope: Literal["me", "tenant"] = Field("me", description="`tenant`: everybody's; for owners and admins.")
-    user_id: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
+    user_id: Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)] | None = None
     conversation_id: UUID | None = None
     agent: Annotated[str, StringConstraints(max_length=64), AfterValidator(storable)] | None = None
     status: Literal["queued", "running", "waiting", "completed", "failed", "cancelled"] | None = None

@@ -51,6 +51,9 @@ class OtherServices:
         self.app = FastAPI()
         self.app.middleware("http")(self._fail_when_down)
         self.app.post("/internal/v1/oauth/token")(self._token(issuer))
+        self.app.get("/internal/v1/conversations")(self.list_conversations)
+        self.app.delete("/internal/v1/conversations")(self.delete_conversations)
+        self.app.get("/internal/v1/conversations/{id}/item-page")(self.list_items)
         self.app.put("/internal/v1/conversations/{id}")(self.ensure)
         self.app.get("/internal/v1/conversations/{id}/items")(self.newest)
         self.app.delete("/internal/v1/conversations/{id}/items", status_code=204)(self.clear)
@@ -97,6 +100,25 @@ class OtherServices:
             response.status_code = 404
         self.items.setdefault(id, [])
         return {"conversation_id": id}
+
+    def owned(self, request: Request) -> list[str]:
+        """Give the ids of somebody's conversations."""
+        caller = request.headers["acme-on-behalf-of"]
+        return [id for id, owner in self.owners.items() if owner == caller and id in self.items]
+
+    async def list_conversations(self, request: Request, cursor: int = 0) -> dict[str, Any]:
+        ids = self.owned(request)
+        page = [{"conversation_id": id} for id in ids[cursor : cursor + 1]]
+        return {"items": page, "next_cursor": str(cursor + 1) if cursor + 1 < len(ids) else None}
+
+    async def delete_conversations(self, request: Request) -> dict[str, int]:
+        batch = self.owned(request)[:1]
+        for id in batch:
+            del self.items[id]
+        return {"deleted": len(batch)}
+
+    async def list_items(self, id: str, request: Request) -> Any:
+        return {"items": self.items[id]} if id in self.owned(request) else Response(status_code=404)
 
     async def newest(self, id: str, last: int = 200) -> Any:
         # A run of the test before may still ask for what was forgotten with that test.

@@ -17,6 +17,7 @@ from conversation.models import Conversation, Item
 from conversation.quotas import Quotas
 
 MAX_MESSAGES = 200
+DELETE_BATCH = 500
 
 
 def owned_by(caller: Principal) -> ColumnElement[bool]:
@@ -97,6 +98,15 @@ async def get_detail(
     messages = [schemas.Message.model_validate(item) for item in await db.scalars(newest)]
     summary = schemas.Conversation.model_validate(conversation)
     return schemas.ConversationDetail(**summary.model_dump(), messages=messages[::-1])
+
+
+async def remove_batch(db: AsyncSession, caller: Principal) -> schemas.Deleted:
+    """Delete some of the caller's conversations with their items, and return how many."""
+    batch = select(Conversation.id).where(owned_by(caller)).limit(DELETE_BATCH)
+    deleted = await db.scalars(
+        delete(Conversation).where(Conversation.id.in_(batch)).returning(Conversation.id)
+    )
+    return schemas.Deleted(deleted=len(deleted.all()))
 
 
 async def remove(db: AsyncSession, caller: Principal, conversation_id: UUID) -> None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response, status
 from servicekit.auth.dependencies import on_behalf_of
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
-from servicekit.schemas import Limit, Page
+from servicekit.schemas import Cursor, Limit, Page
 
 from conversation import conversations, items, models, schemas, search, turns
 from conversation.item_store import items_response
@@ -17,6 +17,20 @@ Reader = Annotated[Principal, on_behalf_of("conversations:read")]
 Writer = Annotated[Principal, on_behalf_of("conversations:write")]
 
 router = APIRouter(prefix="/internal/v1", tags=["conversations"])
+
+
+@router.get("/conversations")
+async def list_conversations(
+    caller: Reader, db: Session, limit: Limit = 20, cursor: Cursor = None
+) -> Page[schemas.Conversation]:
+    """List conversations, the most recently updated first."""
+    return await conversations.list_page(db, caller, limit, cursor)
+
+
+@router.delete("/conversations")
+async def delete_conversations(caller: Writer, db: Session) -> schemas.Deleted:
+    """Delete conversations with their items, 500 at most; repeat it until none is left."""
+    return await conversations.remove_batch(db, caller)
 
 
 @router.put("/conversations/{conversation_id}", response_model=schemas.Conversation)
@@ -87,6 +101,14 @@ async def list_newest_items(
 ) -> Response:
     """Return the newest items, oldest first."""
     return items_response(await items.newest(db, caller, conversation_id, last))
+
+
+@router.get("/conversations/{conversation_id}/item-page")
+async def list_items(
+    conversation_id: UUID, caller: Reader, db: Session, limit: Limit = 50, cursor: Cursor = None
+) -> Page[schemas.Item]:
+    """List the items, oldest first."""
+    return await items.list_page(db, caller, conversation_id, limit, cursor)
 
 
 @router.delete("/conversations/{conversation_id}/items", status_code=status.HTTP_204_NO_CONTENT)

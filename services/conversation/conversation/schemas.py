@@ -179,6 +179,12 @@ class Items(ResponseModel):
     items: list[Item]
 
 
+class Deleted(BaseModel):
+    """How many were deleted; there may be more of them unless it is none."""
+
+    deleted: int
+
+
 class SearchResult(ResponseModel):
     """A message that matches; `snippet` is the plain text around the words, not HTML."""
 

@@ -67,6 +67,20 @@ async def test_a_service_acts_for_an_end_user(service):
         assert answer.json()["code"] == "invalid_on_behalf_of"
 
 
+async def test_a_service_lists_and_deletes_what_is_of_one_end_user(service):
+    tenant_id, key = uuid4(), f"service:ak.{uuid4().hex}"
+    alice, bob = service(tenant_id, f"{key}/alice"), service(tenant_id, f"{key}/bob")
+    for who in (alice, alice, bob):
+        await who.put(f"/internal/v1/conversations/{uuid4()}", json={})
+    first = (await alice.get("/internal/v1/conversations", params={"limit": 1})).json()
+    assert len(first["items"]) == 1
+    rest = await alice.get("/internal/v1/conversations", params={"cursor": first["next_cursor"]})
+    assert len(rest.json()["items"]) == 1
+    for deleted in (2, 0):
+        assert (await alice.delete("/internal/v1/conversations")).json() == {"deleted": deleted}
+    assert len((await bob.get("/internal/v1/conversations")).json()["items"]) == 1
+
+
 async def test_a_person_names_no_end_user(ann):
     answer = await ann.get(LIST, headers={HEADER: "alice"})
     assert (answer.status_code, answer.json()["code"]) == (403, "end_user_forbidden")

@@ -27,12 +27,17 @@ LISTS = {
 INTERNAL = {
     ("put", "/internal/v1/conversations/{conversation_id}"): {},
     ("get", "/internal/v1/conversations/{conversation_id}/items"): None,
+    ("get", "/internal/v1/conversations/{conversation_id}/item-page"): None,
     ("delete", "/internal/v1/conversations/{conversation_id}/items"): None,
     ("put", "/internal/v1/conversations/{conversation_id}/turns/{run_id}"): TURN,
     ("post", "/internal/v1/conversations/{conversation_id}/turns/{run_id}/items"): TURN_ITEMS,
     ("delete", "/internal/v1/conversations/{conversation_id}/turns/{run_id}?attempt=1"): None,
 }
-INTERNAL_LISTS = {("get", "/internal/v1/search"): None}
+INTERNAL_LISTS = {
+    ("get", "/internal/v1/search"): None,
+    ("get", "/internal/v1/conversations"): None,
+    ("delete", "/internal/v1/conversations"): None,
+}
 
 
 def routes(app: FastAPI) -> set[tuple[str, str]]:

@@ -1,9 +1,10 @@
 """What billing-webhook needs of others: their events, heard by the real handlers, and so written down."""
 
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
-from billing_webhook.models import Subscription, UsageEntry
+from billing_webhook.models import Budget, Subscription, UsageEntry
 from billing_webhook.worker import HANDLERS
 from pact import match
 from servicekit import erasure
@@ -12,6 +13,7 @@ from servicekit.erasure import tenants
 from sqlalchemy import select
 from testkit.pacts import TENANT, USER, consumer_pact
 
+END_USER = f"service:ak.{'0a' * 16}/alice"
 RUN = "4a000000-0000-4000-8000-000000000001"
 CONVERSATION = "c0000000-0000-4000-8000-000000000001"
 OVER = {
@@ -61,6 +63,24 @@ async def test_enters_what_a_run_used(database):
     assert (str(entry.run_id), entry.tenant_id, entry.event_id) == (RUN, TENANT, received.id)
     assert (entry.model, entry.requests, entry.input_tokens, entry.cached_tokens) == ("gpt-5.1", 2, 120, 20)
     assert entry.occurred_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+async def test_makes_the_usage_of_an_erased_end_user_anonymous(database):
+    data = {
+        "tenant_id": match.uuid(str(TENANT)),
+        "user_id": match.regex(END_USER, regex="^service:[A-Za-z0-9._-]+/[A-Za-z0-9_.~@+:|=%-]+$"),
+    }
+    async with database.begin() as db:
+        budget = {"id": uuid4(), "tenant_id": TENANT, "scope": "user", "scope_id": END_USER, "unit": "tokens"}
+        db.add(Budget(**budget, limit=1, interval="month", kind="hard"))
+    with consumer_pact("billing-webhook", "chat-agent") as pact:
+        received = pact.event(
+            "an end user was erased", "chat.end_user.erased.v1", data, states="an end user was erased"
+        )
+        async with database.begin() as db:
+            await HANDLERS[received.type](db, received)
+    async with database.begin() as db:
+        assert await db.scalar(select(Budget.scope_id).where(Budget.scope_id == END_USER)) is None
 
 
 async def test_gives_a_new_tenant_the_free_plan(database):

@@ -1,6 +1,6 @@
 """The client of the conversation service; every call is on behalf of one user."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -23,6 +23,8 @@ from chat_agent.errors import (
 BATCH_ITEMS, BATCH_BYTES = 100, 512 * 1024
 SUPERSEDED = "turn_superseded"
 LIMIT_REACHED = "conversation_limit_reached"
+PAGE_SIZE = 100
+Json = dict[str, Any]
 SCOPE = "conversations:read conversations:write"
 
 
@@ -65,6 +67,19 @@ class SearchResponse(BaseModel):
     """The service's answer to a search."""
 
     items: list[SearchMatch]
+
+
+class PageResponse(BaseModel):
+    """A part of a list."""
+
+    items: list[Json]
+    next_cursor: str | None = None
+
+
+class DeletedResponse(BaseModel):
+    """The service's answer to the deletion of several."""
+
+    deleted: int
 
 
 def items_payload(items: Sequence[StoredItem]) -> dict[str, Any]:
@@ -146,6 +161,29 @@ class ConversationClient:
     async def clear(self, conversation_id: UUID) -> None:
         """Delete all items."""
         await self._call("DELETE", f"/conversations/{conversation_id}/items")
+
+    async def delete_all(self) -> None:
+        """Delete all conversations of the user."""
+        while DeletedResponse.model_validate_json(await self._call("DELETE", "/conversations")).deleted:
+            pass
+
+    async def export(self) -> AsyncIterator[Json]:
+        """Yield the user's conversations, each followed by its items."""
+        async for conversation in self._pages("/conversations"):
+            yield {"type": "conversation", **conversation}
+            conversation_id = conversation["conversation_id"]
+            async for item in self._pages(f"/conversations/{conversation_id}/item-page"):
+                yield {"type": "item", "conversation_id": conversation_id, **item}
+
+    async def _pages(self, path: str) -> AsyncIterator[Json]:
+        params: dict[str, str | int] = {"limit": PAGE_SIZE}
+        while True:
+            page = PageResponse.model_validate_json(await self._call("GET", path, params=params))
+            for item in page.items:
+                yield item
+            if page.next_cursor is None:
+                return
+            params["cursor"] = page.next_cursor
 
     async def search(self, query: str, limit: int = 5) -> list[SearchMatch]:
         """Search items, best match first."""

@@ -15,7 +15,7 @@ from servicekit.database import Database
 from servicekit.erasure import ANONYMOUS_SUBJECT, deleted_users
 from servicekit.erasure_worker import ErasureRule, ErasureWorker
 from servicekit.retention import RetentionRule
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import ColumnElement, delete, exists, select, update
 
 from chat_agent.erasure.handlers import stop_runs
 from chat_agent.event_log.store import EventStore
@@ -29,6 +29,9 @@ ERASED_VALUES: dict[str, Any] = {
     "prelude": [],
     "idempotency_key": None,
     "state": None,
+    "options": {},
+    "tool_outputs": [],
+    "tool_calls": [],
     "output": None,
     "error_detail": None,
     "trace_id": None,
@@ -53,7 +56,15 @@ async def erase_users(database: Database, redis: Redis, log_seconds: int, user_i
     """Stop the open runs of users, erase a batch of the finished ones, and return their number."""
     async with database.begin() as db:
         await stop_runs(db, Run.user_id.in_(user_ids))
-        finished = select(Run.id).where(Run.user_id.in_(user_ids), Run.status.in_(FINISHED))
+    return await erase_finished(database, redis, log_seconds, Run.user_id.in_(user_ids))
+
+
+async def erase_finished(
+    database: Database, redis: Redis, log_seconds: int, condition: ColumnElement[bool]
+) -> int:
+    """Erase a batch of finished runs, and return their number."""
+    async with database.begin() as db:
+        finished = select(Run.id).where(condition, Run.status.in_(FINISHED))
         run_ids = (await db.scalars(finished.limit(erasure_worker.BATCH_SIZE))).all()
     if run_ids:
         await erase_runs(database, redis, log_seconds, run_ids)

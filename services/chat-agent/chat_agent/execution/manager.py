@@ -65,7 +65,7 @@ class RunManager:
         self.is_closing = False
         # There may be a run to claim: see `RunClaimer`.
         self.claim_due = asyncio.Event()
-        self._redis = resources.redis
+        self.redis = resources.redis
         self._models = provider.build_provider(settings)
         billing = resources.client("billing-webhook", settings.billing_internal_url, BILLING_SCOPE)
         self.budgets = Budgets(BillingClient(billing, settings.billing_timeout_seconds), settings)
@@ -96,7 +96,7 @@ class RunManager:
     def event_source(self, run_id: UUID) -> EventSource:
         """Return where a run's events are read from: the buffer of a run that is active here, else Redis."""
         active = self.active.get(run_id)
-        return active.log if active and not active.log.is_detached else EventStore(self._redis, run_id)
+        return active.log if active and not active.log.is_detached else EventStore(self.redis, run_id)
 
     def start(self, run: Run, *, is_new_conversation: bool = False) -> None:
         """Start to execute a run that this process has claimed."""

@@ -3,13 +3,17 @@
 from datetime import timedelta
 from uuid import uuid4
 
+from chat_agent.events import EndUserErased
 from chat_agent.runs import store
 from chat_agent.runs.leases import Lease
 from chat_agent.runs.outcome import Outcome
 from chat_agent.schemas import ModelUsage, Usage
 from servicekit.app import Resources
+from servicekit.events.outbox import publish
 from testkit.pact_provider import State
 from testkit.pacts import TENANT, USER
+
+END_USER = f"service:ak.{'0a' * 16}/alice"
 
 
 async def a_run_is_over(resources: Resources) -> None:
@@ -33,4 +37,14 @@ async def a_run_is_over(resources: Resources) -> None:
         await store.end(session, is_begun.run, outcome)
 
 
-STATES: dict[str, State] = {"a run is over": a_run_is_over}
+async def an_end_user_was_erased(resources: Resources) -> None:
+    """Leave in the outbox that an end user of an application was erased."""
+    erased = EndUserErased(tenant_id=TENANT, user_id=END_USER)
+    async with resources.database.begin() as session:
+        publish(session, erased, tenant_id=TENANT, subject=END_USER)
+
+
+STATES: dict[str, State] = {
+    "a run is over": a_run_is_over,
+    "an end user was erased": an_end_user_was_erased,
+}

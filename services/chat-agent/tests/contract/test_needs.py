@@ -232,6 +232,34 @@ async def test_takes_all_items_away() -> None:
                 await mine.clear(CONVERSATION)
 
 
+async def test_exports_all_conversations() -> None:
+    conversation = {"conversation_id": match.uuid(str(CONVERSATION))}
+    item = {"id": match.str("item-1"), "data": match.like(HELLO)}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        given = "a conversation with one message"
+        for what, path, row in [
+            ("all conversations", "/internal/v1/conversations", conversation),
+            ("all items", f"/internal/v1/conversations/{CONVERSATION}/item-page", item),
+        ]:
+            request(pact, what, given, "GET", path).with_query_parameter("limit", "100").will_respond_with(
+                200
+            ).with_body({"items": match.each_like(row)}, "application/json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert [part["type"] async for part in mine.export()] == ["conversation", "item"]
+
+
+async def test_deletes_all_conversations() -> None:
+    with consumer_pact("chat-agent", "conversation") as pact:
+        path = "/internal/v1/conversations"
+        request(pact, "all conversations to be deleted", "no conversation", "DELETE", path).will_respond_with(
+            200
+        ).with_body({"deleted": match.int(0)}, "application/json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                await mine.delete_all()
+
+
 async def test_searches_what_was_said() -> None:
     matches = {
         "conversation_id": match.uuid(str(CONVERSATION)),

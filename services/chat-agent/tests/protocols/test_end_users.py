@@ -1,5 +1,6 @@
 """Many people behind one key: what an application stores for one of its end users is nobody else's."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,11 +15,12 @@ from fastapi import FastAPI
 from openai import OpenAI
 from testkit.live_server import serving
 
-from ..client_helpers import RUNS, error_of, read_run, start_run, wait_until_finished
-from ..conftest import OtherServices
+from ..client_helpers import RUNS, error_of, read_run, start_run, start_streaming_run, wait_until_finished
+from ..conftest import TENANT, OtherServices
 
 SECRET = "the zebra is called Wilhelmine"
 SEARCH = "What did I say about the zebra?"
+END_USERS = "/api/v1/end-users"
 HEADER = "Acme-End-User"
 WAITS = "Forget it [sandbox: call=forget_conversation]"
 # What routes need that name something by its id.
@@ -202,6 +204,65 @@ def test_a_person_acts_for_nobody_else(ann: httpx.Client, openai_of: Callable[..
     [run] = ann.get(RUNS).json()["items"]
     assert run["id"].replace("-", "") == uuid_of(response.id)
     assert re.fullmatch("user:[0-9a-f-]{36}", run["user_id"])
+
+
+def test_exports_and_erases_an_end_user(application: Application, other_services: OtherServices) -> None:
+    alice, bob, key = application("alice"), application("bob"), application()
+    runs = [wait_until_finished(alice, start_run(alice, SECRET)) for _ in range(2)]
+    wait_until_finished(alice, start_run(alice, WAITS))
+    theirs = wait_until_finished(bob, start_run(bob, "Hello"))
+    start_streaming_run(alice)
+    for client in (key, alice):
+        assert SECRET in client.get(END_USERS, params={"name": "alice"}).text
+    parts = [json.loads(line) for line in key.get(END_USERS, params={"name": "alice"}).iter_lines()]
+    assert [part["type"] for part in parts].count("conversation") == 4
+    exported = {part["id"]: part["output"] for part in parts if part["type"] == "run"}
+    assert exported.items() >= {run["id"]: run["output"] for run in runs}.items()
+    assert {part["conversation_id"] for part in parts if SECRET in str(part)} == {
+        run["conversation_id"] for run in runs
+    }
+    assert error_of(bob.get(END_USERS, params={"name": "alice"})) == (404, "end_user_not_found")
+    assert error_of(bob.delete(END_USERS, params={"name": "alice"})) == (404, "end_user_not_found")
+    assert key.delete(END_USERS, params={"name": "alice"}).status_code == 204
+    assert key.get(END_USERS, params={"name": "alice"}).text == ""
+    assert alice.get(RUNS).json()["items"] == []
+    assert {owner for id, owner in other_services.owners.items() if id in other_services.items} == {
+        f"{TENANT}/{theirs['user_id']}"
+    }
+    # They may come again.
+    assert wait_until_finished(alice, start_run(alice, "Hello"))["status"] == "completed"
+
+
+def test_owners_and_admins_manage_end_users_of_applications(
+    application: Application, person: Callable[..., httpx.Client]
+) -> None:
+    run = wait_until_finished(application("alice"), start_run(application("alice"), SECRET))
+    client_id = run["user_id"].removeprefix("service:").partition("/")[0]
+    alice = {"name": "alice", "application": client_id}
+    for role in ("member", "viewer"):
+        refused = person(role=role).get(END_USERS, params=alice)
+        assert error_of(refused) == (403, "application_forbidden")
+    admin = person(role="admin")
+    assert error_of(admin.get(END_USERS, params={"name": "alice"})) == (400, "application_missing")
+    assert SECRET in admin.get(END_USERS, params=alice).text
+    stranger = person(tenant_id=uuid4(), role="owner")
+    assert stranger.get(END_USERS, params=alice).text == ""
+    assert stranger.delete(END_USERS, params=alice).status_code == 204
+    assert SECRET in admin.get(END_USERS, params=alice).text
+    assert admin.delete(END_USERS, params=alice).status_code == 204
+    assert admin.get(END_USERS, params=alice).text == ""
+
+
+def test_erases_nobody_while_conversations_are_out_of_reach(
+    application: Application, other_services: OtherServices
+) -> None:
+    wait_until_finished(application("alice"), start_run(application("alice"), SECRET))
+    other_services.down = True
+    for method in ("get", "delete"):
+        answer = application().request(method, END_USERS, params={"name": "alice"})
+        assert error_of(answer) == (503, "conversation_unavailable")
+    other_services.down = False
+    assert SECRET in application().get(END_USERS, params={"name": "alice"}).text
 
 
 def test_end_users_have_limits_and_totals_of_their_own(application: Application, settings: Settings) -> None:

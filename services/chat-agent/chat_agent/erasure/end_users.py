@@ -1,0 +1,130 @@
+"""Erasure and export of the end users of an application."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from servicekit.auth.end_users import validate_end_user
+from servicekit.auth.permissions import allows
+from servicekit.auth.tokens import Principal
+from servicekit.errors import BadRequest, Forbidden, NotFound, Unavailable
+from servicekit.events.outbox import publish
+from sqlalchemy import ColumnElement, and_, exists, select, tuple_
+
+from chat_agent.erasure.handlers import stop_runs
+from chat_agent.erasure.worker import erase_finished
+from chat_agent.events import EndUserErased
+from chat_agent.execution.manager import RunManager
+from chat_agent.models import UNFINISHED, Run
+from chat_agent.runs import approvals
+from chat_agent.schemas import Approval, RunDetail
+
+# Whoever may erase and export the end users of every application of a tenant.
+PERMISSION = "tenant:manage"
+WAIT_SECONDS = 10.0
+POLL_SECONDS = 0.1
+PAGE_SIZE = 100
+
+
+class EndUserNotFound(NotFound):
+    """The request acts for one end user and names another."""
+
+    default_detail = "The end user is not the one that the request acts for."
+
+
+class ApplicationMissing(BadRequest):
+    """A person does not say whose end user it is."""
+
+    default_detail = "Name the application whose end user this is, by its client id (`ak.…` or `sa.…`)."
+
+
+class ApplicationForbidden(Forbidden):
+    """The caller may not manage end users of another application."""
+
+    default_detail = "Only owners and admins manage the end users of other applications."
+
+
+class ErasureInProgress(Unavailable):
+    """Runs of the end user have not stopped yet."""
+
+    default_detail = "Runs of this end user are still stopping. Repeat the request."
+
+
+def end_user_of(caller: Principal, name: str, application: str | None) -> Principal:
+    """Return an end user of the caller, or for owners and admins of another application.
+
+    Raises InvalidEndUser, EndUserNotFound, ApplicationMissing, ApplicationForbidden.
+    """
+    if caller.end_user not in {None, name}:
+        raise EndUserNotFound
+    validate_end_user(name)
+    if caller.is_application and application in {None, caller.client_id}:
+        return replace(caller, end_user=name)
+    if not allows(PERMISSION, caller.role, caller.scopes):
+        raise ApplicationForbidden
+    if application is None:
+        raise ApplicationMissing
+    return replace(caller, subject=f"service:{application}", client_id=application, end_user=name)
+
+
+def is_of(end_user: Principal) -> ColumnElement[bool]:
+    """Return the condition that a run is an end user's."""
+    return and_(Run.tenant_id == end_user.tenant_id, Run.user_id == end_user.user_id)
+
+
+async def erase(manager: RunManager, end_user: Principal) -> None:
+    """Erase what is stored of an end user, and make anonymous what is counted; raises ErasureInProgress.
+
+    Nothing of it is left when this returns; the end user may come again.
+    """
+    async with manager.database.begin() as db:
+        stopped = await stop_runs(db, is_of(end_user))
+    await manager.stop(stopped)
+    await wait_for_runs(manager, end_user)
+    await manager.conversation_client(end_user).delete_all()
+    async with manager.database.begin() as db:
+        erased = EndUserErased(tenant_id=end_user.tenant_id, user_id=end_user.user_id)
+        publish(db, erased, tenant_id=end_user.tenant_id, subject=end_user.user_id)
+    log_seconds = manager.settings.run_log_ttl_seconds
+    while await erase_finished(manager.database, manager.redis, log_seconds, is_of(end_user)):
+        pass
+
+
+async def wait_for_runs(manager: RunManager, end_user: Principal) -> None:
+    """Wait until no run of an end user is open: it would store what it says; raises ErasureInProgress."""
+    is_open = select(exists().where(is_of(end_user), Run.status.in_(UNFINISHED)))
+    for _ in range(round(WAIT_SECONDS / POLL_SECONDS)):
+        async with manager.database.begin() as db:
+            if not await db.scalar(is_open):
+                return
+        await asyncio.sleep(POLL_SECONDS)
+    raise ErasureInProgress(retry_after=WAIT_SECONDS)
+
+
+async def export(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:
+    """Yield what is stored of an end user: conversations, each followed by its items, then runs."""
+    async for part in manager.conversation_client(end_user).export():
+        yield part
+    async for run in runs_of(manager, end_user):
+        yield {"type": "run", **run.model_dump(mode="json")}
+
+
+async def runs_of(manager: RunManager, end_user: Principal) -> AsyncIterator[RunDetail]:
+    """Yield the runs of an end user, oldest first, with their approvals."""
+    order = tuple_(Run.created_at, Run.id)
+    page = select(Run).where(is_of(end_user)).order_by(Run.created_at, Run.id).limit(PAGE_SIZE)
+    query = page
+    while True:
+        async with manager.database.begin() as db:
+            rows = (await db.scalars(query)).all()
+            details = [RunDetail.model_validate(run, from_attributes=True) for run in rows]
+            for detail in details:
+                detail.approvals = [
+                    Approval.model_validate(one) for one in await approvals.list_for_run(db, detail.id)
+                ]
+        for detail in details:
+            yield detail
+        if len(rows) < PAGE_SIZE:
+            return
+        query = page.where(order > tuple_(rows[-1].created_at, rows[-1].id))
