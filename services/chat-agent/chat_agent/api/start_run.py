@@ -69,6 +69,8 @@ class RunRequest:
     prelude: History = ()
     # In place of a message.
     tool_outputs: History = ()
+    # Whether the prelude is all that the client knows of the conversation, which may be known here, too.
+    is_whole_history: bool = False
     options: RunOptions = NO_OPTIONS
 
 
@@ -90,7 +92,7 @@ async def start_run(
         return StartedRun(earlier, is_new=False)
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
     async with start_deadline() as deadline, manager.budgets.reserve_start(ref, manager.model) as reservation:
-        started = await insert_in_conversation(manager, caller, chat, values, deadline)
+        started = await insert_in_conversation(manager, caller, request, values, deadline)
         if started is None:
             reservation.release()
             return await repeated(manager, caller, key, values)
@@ -117,22 +119,40 @@ async def start_deadline() -> AsyncIterator[asyncio.Timeout]:
 async def insert_in_conversation(
     manager: RunManager,
     caller: Principal,
-    request: ChatRequest,
+    request: RunRequest,
     values: dict[str, Any],
     deadline: asyncio.Timeout,
 ) -> store.InsertedRun | None:
     """Insert a run where the conversation is new or the caller's; none when its key has started one."""
     async with transaction(manager.database) as session:
-        is_new = request.conversation_id is None
+        is_new = request.chat.conversation_id is None
         if is_new or await store.has_run_in(session, caller, values["conversation_id"]):
-            values["prelude"] = values["prelude"] if is_new else []
+            if not is_new:
+                await use_stored_history(session, caller, request, values)
             await continue_calls(session, caller, values)
-            return await insert(session, manager, values, request, deadline)
+            return await insert(session, manager, values, request.chat, deadline)
     # No transaction is held while another service is called.
     values["prelude"] = await initial_history(manager, caller, values["conversation_id"], values["prelude"])
     async with transaction(manager.database) as session:
         await continue_calls(session, caller, values)
-        return await insert(session, manager, values, request, deadline)
+        return await insert(session, manager, values, request.chat, deadline)
+
+
+async def use_stored_history(
+    session: AsyncSession, caller: Principal, request: RunRequest, values: dict[str, Any]
+) -> None:
+    """Drop what a conversation remembers: of outputs of tools, all but those of the newest calls."""
+    values["prelude"] = []
+    if not request.is_whole_history or not request.tool_outputs:
+        return
+    run = await store.find_last_caller(session, caller, values["conversation_id"])
+    pending = {call["call_id"] for call in run.tool_calls} if run else set()
+    outputs = {
+        item["call_id"]: item
+        for item in (*request.prelude, *request.tool_outputs)
+        if item.get("type") == "function_call_output" and item["call_id"] in pending
+    }
+    values["tool_outputs"] = [*outputs.values()] or values["tool_outputs"]
 
 
 @asynccontextmanager

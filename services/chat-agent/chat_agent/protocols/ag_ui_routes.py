@@ -1,5 +1,7 @@
 """The route that AG-UI's clients speak to."""
 
+from collections.abc import Container, Iterator
+from dataclasses import replace
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -12,15 +14,19 @@ from chat_agent.api.rate_limits import ChatLimiter
 from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
 from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
+from chat_agent.protocols.client_tools import MAX_TOOLS, NamedFunction, is_own_tool, tool_options
 from chat_agent.protocols.requests import (
     Anything,
     ChatTurn,
+    ClientCall,
+    ClientOutput,
     LenientModel,
     Members,
     Messages,
     Name,
     Parts,
     Text,
+    Turn,
     UnsupportedContent,
     conversation_id_for,
     join_text,
@@ -28,10 +34,11 @@ from chat_agent.protocols.requests import (
     to_run_request,
 )
 from chat_agent.schemas import MAX_CHAT_BODY, Answer
+from chat_agent.settings import Settings
 
 router = APIRouter(prefix="/api/v1/agents", tags=["agents"], max_body_size=MAX_CHAT_BODY)
 
-# Messages with other roles are about what the frontend shows, or about tools of its own.
+# Messages with other roles are about what the frontend shows.
 TEXT_ROLES = {"developer", "system", "user", "assistant"}
 
 
@@ -42,23 +49,51 @@ class Part(LenientModel):
     text: Text | None = None
 
 
+class CalledFunction(LenientModel):
+    """Which function was called, and how."""
+
+    name: Name
+    arguments: Text
+
+
+class ToolCall(LenientModel):
+    """A call of a tool."""
+
+    id: Name
+    function: CalledFunction
+
+
 class Message(LenientModel):
     """A message that the frontend holds."""
 
     id: Name
     role: Literal["developer", "system", "user", "assistant", "tool", "activity", "reasoning"]
     content: Text | Parts[Part] | Members | None = None
+    tool_calls: Parts[ToolCall] | None = Field(None, alias="toolCalls")
+    tool_call_id: Name | None = Field(None, alias="toolCallId")
 
     @property
     def is_text(self) -> bool:
         """Return whether there is nothing else in it: no pictures and the like."""
         return not isinstance(self.content, list) or all(part.text is not None for part in self.content)
 
-    def to_turn(self) -> ChatTurn:
+    @property
+    def text(self) -> str:
         """Return its text."""
         if isinstance(self.content, list):
-            return ChatTurn(self.role, join_text(part.text or "" for part in self.content))
-        return ChatTurn(self.role, self.content if isinstance(self.content, str) else "")
+            return join_text(part.text or "" for part in self.content)
+        return self.content if isinstance(self.content, str) else ""
+
+    def to_turns(self, server_calls: Container[str]) -> Iterator[Turn]:
+        """Yield its text, calls of the frontend's tools, and what one gave; other calls are left out."""
+        if self.role == "tool":
+            if self.tool_call_id and self.tool_call_id not in server_calls:
+                yield ClientOutput(self.tool_call_id, self.text)
+        elif self.role in TEXT_ROLES:
+            yield ChatTurn(self.role, self.text)
+        for call in self.tool_calls or []:
+            if call.id not in server_calls:
+                yield ClientCall(call.id, call.function.name, call.function.arguments)
 
 
 class Context(LenientModel):
@@ -94,11 +129,14 @@ def members_or_none(value: object) -> object:
 
 
 class RunAgentInput(LenientModel):
-    """What AG-UI asks with. `tools` are ignored: the server runs the tools."""
+    """What AG-UI asks with."""
 
     thread_id: Text = Field(alias="threadId", description="A UUID is the conversation's id; else its name.")
     run_id: Text = Field(alias="runId")
     messages: Messages[Message]
+    tools: Annotated[Parts[NamedFunction], Field(max_length=MAX_TOOLS)] = Field(
+        [], description="Tools that the frontend executes."
+    )
     state: Anything = None
     context: Parts[Context] = Field([], description="Told to the agent when a conversation begins.")
     resume: Parts[Resume] | None = Field(
@@ -108,16 +146,30 @@ class RunAgentInput(LenientModel):
         None, alias="forwardedProps"
     )
 
-    def translate(self, agent: str, conversation_id: UUID) -> RunRequest:
-        """Return what is asked, in our words; raises UnsupportedContent when the last message is not text."""
-        context = [ChatTurn("developer", f"{one.description}: {one.value}") for one in self.context]
+    def translate(self, agent: str, conversation_id: UUID, settings: Settings) -> RunRequest:
+        """Return what is asked, in our words; raises UnsupportedContent when the last message is not text.
+
+        Raises InvalidParameter and ParameterNotAllowed for tools that cannot be offered.
+        """
         messages = [one for one in self.messages if one.role in TEXT_ROLES]
         if messages and not messages[-1].is_text:
             raise UnsupportedContent
+        turns = [*self._context_turns(), *self._turns(agent)]
         on_conflict = self.forwarded.on_conflict if self.forwarded else None
-        return to_run_request(
-            [*context, *(one.to_turn() for one in messages)], agent, conversation_id, on_conflict
-        )
+        request = to_run_request(turns, agent, conversation_id, on_conflict)
+        places = {f"tools[{index}]": one for index, one in enumerate(self.tools)}
+        tools = {place: one.to_client_tool(one.name, place) for place, one in places.items()}
+        return replace(request, is_whole_history=True, options=tool_options(tools, agent, settings))
+
+    def _context_turns(self) -> Iterator[Turn]:
+        for one in self.context:
+            yield ChatTurn("developer", f"{one.description}: {one.value}")
+
+    def _turns(self, agent: str) -> Iterator[Turn]:
+        calls = [call for one in self.messages for call in one.tool_calls or []]
+        server_calls = {call.id for call in calls if is_own_tool(call.function.name, agent)}
+        for one in self.messages:
+            yield from one.to_turns(server_calls)
 
 
 @router.post(
@@ -141,7 +193,7 @@ async def run_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
         async with limiter.admit("stream") as grant:
             started = await answer_approvals(manager, caller, run.id, decisions)
     else:
-        translated = body.translate(name, conversation_id)
+        translated = body.translate(name, conversation_id, manager.settings)
         async with limiter.admit("stream") as grant:
             started = await start_run(manager, caller, translated, key)
     encoder = AgUiEvents(started.run.id, Thread(body.thread_id, body.run_id, body.state))

@@ -15,7 +15,9 @@ NAMED_HERE = ("run_id", "conversation_id", "agent", "model")
 class UiMessageStream(ProtocolEncoder):
     """Says a run as the parts of one message: a step for each agent, and data parts for what has no other."""
 
-    def __init__(self) -> None:
+    def __init__(self, message_id: str | None = None) -> None:
+        # Of the message that goes on, if one does; else the run's.
+        self._message_id = message_id
         # What is being said: the id of the item, and whether it is text or reasoning.
         self._open: dict[str, str] = {}
         # The calls of tools that have given nothing back yet: the ids of the item and of the call.
@@ -24,9 +26,11 @@ class UiMessageStream(ProtocolEncoder):
         self._start_of_all = b""
 
     def run_started(self, payload: Payload) -> Iterator[bytes]:
-        """Start the message; its id is the run's."""
+        """Start the message, or go on with one."""
         metadata = {name: payload[name] for name in NAMED_HERE if name in payload}
-        self._start_of_all = part("start", messageId=payload["run_id"], messageMetadata=metadata)
+        self._start_of_all = part(
+            "start", messageId=self._message_id or payload["run_id"], messageMetadata=metadata
+        )
         yield from self.reopen()
 
     def reopen(self) -> Iterator[bytes]:
@@ -105,6 +109,8 @@ class UiMessageStream(ProtocolEncoder):
         calls = payload.get("tool_calls", ())
         for call in calls:
             names = {"toolCallId": call["call_id"], "toolName": call["name"]}
+            yield part("tool-input-start", **names)
+            yield part("tool-input-delta", toolCallId=call["call_id"], inputTextDelta=call["arguments"])
             yield part("tool-input-available", **names, input=parsed(call["arguments"]))
         yield from self._finish(payload, "tool-calls" if calls else self._finish_reason)
 

@@ -1,24 +1,35 @@
 """The routes that the Vercel AI SDK's `useChat` speaks to."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain, groupby
 from typing import Annotated, Literal
 from uuid import UUID
 
+import orjson
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import AliasChoices, BeforeValidator, Field
+from servicekit.schemas import max_length
 
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
 from chat_agent.protocols import responses
 from chat_agent.protocols.ai_sdk import HEADERS, UiMessageStream
+from chat_agent.protocols.client_tools import MAX_TOOLS, FunctionFields, ToolName, tool_options
 from chat_agent.protocols.requests import (
+    Anything,
     ChatTurn,
+    ClientCall,
+    ClientOutput,
     LenientModel,
+    Members,
     Messages,
     Name,
     Parts,
     Text,
+    Turn,
     UnsupportedContent,
     conversation_id_for,
     join_text,
@@ -26,11 +37,15 @@ from chat_agent.protocols.requests import (
     to_run_request,
 )
 from chat_agent.runs import store
+from chat_agent.runs.options import ClientTool
 from chat_agent.schemas import MAX_CHAT_BODY, Answer
+from chat_agent.settings import Settings
 
 router = APIRouter(prefix="/api/v1/chat/ui", tags=["chat"], max_body_size=MAX_CHAT_BODY)
 
 ChatId = Annotated[str, Path(min_length=1, max_length=256)]
+# The types of the parts that are calls of tools.
+DYNAMIC_TOOL, STATIC_TOOL = "dynamic-tool", "tool-"
 # The state of a call to which a person has said something, and nothing has come of it yet.
 RESPONDED = "approval-responded"
 STREAM = responses.stream_response_doc("The UI message stream protocol, version 1.")
@@ -45,13 +60,54 @@ class ApprovalResponse(LenientModel):
     reason: Text | None = None
 
 
+class UiTool(FunctionFields):
+    """A tool that the frontend executes; its parameters are called as in AG-UI, or as the AI SDK does."""
+
+    parameters: Members | None = Field(None, validation_alias=AliasChoices("parameters", "inputSchema"))
+
+
+class NamedUiTool(UiTool):
+    """A tool with its name beside it."""
+
+    name: ToolName
+
+
 class Part(LenientModel):
-    """A part of a message; only text, and what was allowed, is read."""
+    """A part of a message: text, or the call of a tool of the frontend's and what it gave."""
 
     type: Name
     text: Text | None = None
     state: Name | None = None
     approval: ApprovalResponse | None = None
+    # Of a `dynamic-tool` or `tool-<name>`.
+    tool_name: Name | None = Field(None, alias="toolName")
+    tool_call_id: Name | None = Field(None, alias="toolCallId")
+    provider_executed: bool | None = Field(None, alias="providerExecuted")
+    input: Anything = None
+    output: Anything = None
+    error_text: Text | None = Field(None, alias="errorText")
+
+    @property
+    def called_tool(self) -> str | None:
+        """Return the name of the frontend's tool whose call this is, if it is one."""
+        if self.tool_call_id is None or self.provider_executed:
+            return None
+        return self.tool_name if self.type == DYNAMIC_TOOL else self.type.removeprefix(STATIC_TOOL)
+
+    def tool_turns(self) -> Iterator[Turn]:
+        """Yield the call of one of the frontend's tools, and what it gave."""
+        call_id = self.tool_call_id or ""
+        yield ClientCall(call_id, self.called_tool or "", to_json(self.input))
+        if self.state in {"output-available", "output-error"}:
+            output = self.error_text if self.state == "output-error" else self.output
+            yield ClientOutput(call_id, output if isinstance(output, str) else to_json(output))
+
+
+# By name, as `frontendTools` of assistant-ui sends them, or in a list.
+UiTools = (
+    Annotated[dict[ToolName, UiTool], Field(max_length=MAX_TOOLS), BeforeValidator(max_length(MAX_TOOLS))]
+    | Annotated[Parts[NamedUiTool], Field(max_length=MAX_TOOLS)]
+)
 
 
 class UiMessage(LenientModel):
@@ -66,9 +122,14 @@ class UiMessage(LenientModel):
         """Return whether there is more in it than text."""
         return any(part.type == "file" for part in self.parts)
 
-    def to_turn(self) -> ChatTurn:
-        """Return its text."""
-        return ChatTurn(self.role, join_text(part.text or "" for part in self.parts if part.type == "text"))
+    def to_turns(self) -> Iterator[Turn]:
+        """Yield its text, and the calls of the frontend's tools where they were made."""
+        for is_call, parts in groupby(self.parts, lambda part: part.called_tool is not None):
+            if is_call:
+                yield from chain.from_iterable(part.tool_turns() for part in parts)
+            else:
+                text = join_text(part.text or "" for part in parts if part.type == "text")
+                yield ChatTurn(self.role, text)
 
 
 class UiRequest(LenientModel):
@@ -79,8 +140,8 @@ class UiRequest(LenientModel):
     )
     messages: Messages[UiMessage]
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
-    agent_type: Name = Field("triage", description="The agent that hears it first.")
-
+    agent_type: Name = Field("triage", description="The agent that answers first.")
+    tools: UiTools = Field(default_factory=dict, description="Tools that the frontend executes.")
     on_conflict: Name | None = Field(None, description="As in `POST /api/v1/chat`.")
 
     def approvals(self) -> dict[UUID, Answer]:
@@ -94,12 +155,30 @@ class UiRequest(LenientModel):
             if one.approval is not None and one.state == RESPONDED
         }
 
-    def translate(self, conversation_id: UUID) -> RunRequest:
-        """Return what is asked, in our words; raises UnsupportedContent when the last has files."""
+    @property
+    def message_id(self) -> str | None:
+        """Return the id of the message that the answer is a part of, if there is one."""
+        is_begun = self.messages and self.messages[-1].role == "assistant"
+        return self.messages[-1].id if is_begun else None
+
+    def translate(self, conversation_id: UUID, settings: Settings) -> RunRequest:
+        """Return what is asked, in our words; raises UnsupportedContent when the last has files.
+
+        Raises InvalidParameter and ParameterNotAllowed for tools that cannot be offered.
+        """
         if self.messages and self.messages[-1].has_file:
             raise UnsupportedContent
-        messages = [one.to_turn() for one in self.messages]
-        return to_run_request(messages, self.agent_type, conversation_id, self.on_conflict)
+        turns = [turn for one in self.messages for turn in one.to_turns()]
+        request = to_run_request(turns, self.agent_type, conversation_id, self.on_conflict)
+        options = tool_options(self._client_tools(), self.agent_type, settings)
+        return replace(request, is_whole_history=True, options=options)
+
+    def _client_tools(self) -> dict[str, ClientTool]:
+        if isinstance(self.tools, dict):
+            named = {f"tools.{name}": (name, tool) for name, tool in self.tools.items()}
+        else:
+            named = {f"tools[{index}]": (one.name, one) for index, one in enumerate(self.tools)}
+        return {place: tool.to_client_tool(name, place) for place, (name, tool) in named.items()}
 
 
 @router.post("", response_class=StreamingResponse, responses={200: STREAM})
@@ -113,10 +192,11 @@ async def answer_ui(
         async with limiter.admit("stream") as grant:
             started = await answer_approvals(manager, caller, run.id, decisions)
     else:
-        translated = body.translate(conversation_id)
+        translated = body.translate(conversation_id, manager.settings)
         async with limiter.admit("stream") as grant:
             started = await start_run(manager, caller, translated, key)
-    return responses.streaming_response(manager, caller, started, grant, UiMessageStream(), HEADERS)
+    encoder = UiMessageStream(body.message_id)
+    return responses.streaming_response(manager, caller, started, grant, encoder, HEADERS)
 
 
 @router.get("/{chat_id}/stream", response_class=StreamingResponse, responses=RESUMED)
@@ -127,3 +207,8 @@ async def resume_ui(chat_id: ChatId, caller: Reader, manager: ManagerDep, limite
     if run is None:
         return Response(status_code=204)
     return await responses.replay_response(manager, limiter, run.id, UiMessageStream(), HEADERS)
+
+
+def to_json(value: object) -> str:
+    """Return a value as the text of its JSON."""
+    return orjson.dumps(value).decode()

@@ -1,6 +1,6 @@
 """The tools that clients execute themselves, as every protocol defines them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -8,10 +8,11 @@ from pydantic import Field
 from chat_agent.agents import AGENTS
 from chat_agent.event_log.recovery import HANDOFF
 from chat_agent.execution.agent_graph import names_of
-from chat_agent.protocols.errors import InvalidParameter
+from chat_agent.protocols.errors import InvalidParameter, ParameterNotAllowed
 from chat_agent.protocols.json_schemas import check_schema
 from chat_agent.protocols.requests import LenientModel, Members, Text
-from chat_agent.runs.options import ClientTool
+from chat_agent.runs.options import ClientTool, RunOptions
+from chat_agent.settings import Settings
 
 MAX_TOOLS = 128
 ToolName = Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")]
@@ -33,15 +34,42 @@ class FunctionFields(LenientModel):
         )
 
 
+class NamedFunction(FunctionFields):
+    """A function that the client executes."""
+
+    name: ToolName
+
+
+def tool_options(tools: Mapping[str, ClientTool], agent: str, settings: Settings) -> RunOptions:
+    """Return the options of a run with tools by their place; raises InvalidParameter, ParameterNotAllowed."""
+    if not tools:
+        return RunOptions()
+    if "tools" in denied_parameters(settings, agent):
+        raise ParameterNotAllowed("tools", agent)
+    check_names(tools, own_tools(agent))
+    return RunOptions(tools=[*tools.values()])
+
+
+def denied_parameters(settings: Settings, agent: str) -> frozenset[str]:
+    """Return what callers may not set for an agent."""
+    denied = settings.denied_parameters
+    return denied.get("*", frozenset()) | denied.get(agent, frozenset())
+
+
 def own_tools(agent: str) -> frozenset[str]:
     """Return the names of the tools that an agent, and all that it may hand over to, have themselves."""
     return names_of(AGENTS[agent]) if agent in AGENTS else frozenset()
 
 
-def check_names(tools: Sequence[ClientTool], own: Collection[str]) -> None:
+def is_own_tool(name: str, agent: str) -> bool:
+    """Return whether the server executes the tools of this name."""
+    return name.startswith(HANDOFF) or name in own_tools(agent)
+
+
+def check_names(tools: Mapping[str, ClientTool], own: Collection[str]) -> None:
     """Raise InvalidParameter where a name stands for more than one tool, or for one of the agents' own."""
     taken = set(own)
-    for index, tool in enumerate(tools):
+    for place, tool in tools.items():
         if tool.name in taken or tool.name.startswith(HANDOFF):
-            raise InvalidParameter(f"tools[{index}]", f"There is a tool called {tool.name!r} already.")
+            raise InvalidParameter(place, f"There is a tool called {tool.name!r} already.")
         taken.add(tool.name)

@@ -15,3 +15,10 @@ class InvalidParameter(BadRequest):
 
     def __init__(self, param: str, detail: str) -> None:
         super().__init__(detail, param=param)
+
+
+class ParameterNotAllowed(BadRequest):
+    """The operator does not let callers set this parameter for the agent."""
+
+    def __init__(self, param: str, agent: str) -> None:
+        super().__init__(f"`{param}` may not be set for {agent!r}; leave it out.", param=param)

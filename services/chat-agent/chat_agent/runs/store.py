@@ -145,6 +145,17 @@ async def find_call(
     return (await session.scalars(called.order_by(Run.created_at.desc()).limit(1))).one_or_none()
 
 
+async def find_last_caller(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Run | None:
+    """Return the newest run of the caller in a conversation that has ended with calls of their tools."""
+    called = select(Run).where(
+        Run.conversation_id == conversation_id,
+        Run.tenant_id == caller.tenant_id,
+        Run.user_id == caller.user_id,
+        Run.tool_calls != [],
+    )
+    return (await session.scalars(called.order_by(Run.created_at.desc()).limit(1))).one_or_none()
+
+
 async def cancel(session: AsyncSession, caller: Principal, run_id: UUID) -> Run:
     """Request the end of a run; raises RunAlreadyFinished."""
     run = await find(session, caller, run_id, lock=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from fastapi.exceptions import RequestValidationError
-from servicekit.errors import MEDIA_TYPE, BadRequest, ServiceError
+from servicekit.errors import MEDIA_TYPE, ServiceError
 from servicekit.idempotency import IdempotencyConflict
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -66,13 +66,6 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {"schema": ERROR}},
     }
 }
-
-
-class ParameterNotAllowed(BadRequest):
-    """The operator does not let callers set this parameter for the agent."""
-
-    def __init__(self, param: str, agent: str) -> None:
-        super().__init__(f"`{param}` may not be set for {agent!r}; leave it out.", param=param)
 
 
 class OpenAIErrors:

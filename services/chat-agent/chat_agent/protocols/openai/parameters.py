@@ -6,10 +6,9 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from pydantic import BeforeValidator, Field
 from servicekit.schemas import max_length
 
-from chat_agent.protocols.client_tools import MAX_TOOLS, check_names, own_tools
-from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
+from chat_agent.protocols.client_tools import MAX_TOOLS, check_names, denied_parameters, own_tools
+from chat_agent.protocols.errors import InvalidParameter, ParameterNotAllowed, UnsupportedParameter
 from chat_agent.protocols.json_schemas import check_schema
-from chat_agent.protocols.openai.errors import ParameterNotAllowed
 from chat_agent.protocols.openai.tools import (
     CompletionTool,
     ResponseTool,
@@ -78,20 +77,21 @@ class SharedParameters(LenientModel, Generic[Tool]):
         """Yield what the client has set."""
         for name in ("temperature", "top_p", "service_tier", "prompt_cache_key"):
             yield Parameter(name, name, getattr(self, name))
-        tools = [one.to_tool(f"tools[{index}]") for index, one in enumerate(self.tools or [])]
+        places = {f"tools[{index}]": one for index, one in enumerate(self.tools or [])}
+        tools = {place: one.to_tool(place) for place, one in places.items()}
         own = own_tools(agent)
         check_names(tools, own)
         if tools:
-            yield Parameter("tools", "tools", tools)
+            yield Parameter("tools", "tools", [*tools.values()])
             yield Parameter("parallel_tool_calls", "parallel_tool_calls", self.parallel_tool_calls)
         choice = self.tool_choice.chosen if isinstance(self.tool_choice, ToolChoice) else self.tool_choice
         if choice is not None:
-            names = own.union(tool.name for tool in tools)
+            names = own.union(tool.name for tool in tools.values())
             yield Parameter("tool_choice", "tool_choice", check_choice(choice, names))
 
     def options(self, agent: str, settings: Settings) -> RunOptions:
         """Return the options of a run; raises UnsupportedParameter, ParameterNotAllowed, InvalidParameter."""
-        denied = {*settings.denied_parameters.get("*", ()), *settings.denied_parameters.get(agent, ())}
+        denied = denied_parameters(settings, agent)
         values = {}
         for option, name, value in self.parameters(agent):
             if value is None or value == NEUTRAL.get(option, ...):

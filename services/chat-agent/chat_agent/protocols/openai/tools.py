@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from chat_agent.protocols.client_tools import FunctionFields, ToolName
+from chat_agent.protocols.client_tools import FunctionFields, NamedFunction, ToolName
 from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
 from chat_agent.protocols.requests import LenientModel, Name
 from chat_agent.runs.options import ClientTool
@@ -20,16 +20,10 @@ class ToolDefinition(LenientModel):
         )
 
 
-class FunctionDefinition(FunctionFields):
-    """A function that the client executes."""
-
-    name: ToolName
-
-
 class CompletionTool(ToolDefinition):
     """A tool of Chat Completions."""
 
-    function: FunctionDefinition | None = None
+    function: NamedFunction | None = None
 
     def to_tool(self, place: str) -> ClientTool:
         """See `ToolDefinition`."""
@@ -50,7 +44,7 @@ class ResponseTool(ToolDefinition, FunctionFields):
         return self.to_client_tool(self.name, place)
 
 
-class NamedFunction(LenientModel):
+class FunctionName(LenientModel):
     """The name of a function."""
 
     name: Name
@@ -61,7 +55,7 @@ class ToolChoice(LenientModel):
 
     type: Name
     name: Name | None = None
-    function: NamedFunction | None = None
+    function: FunctionName | None = None
 
     @property
     def chosen(self) -> str:
