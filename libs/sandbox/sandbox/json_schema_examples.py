@@ -88,10 +88,23 @@ def _typed(schema: Json, source: _Source, name: str, depth: int) -> JsonValue:
 def _object_value(schema: Json, source: _Source, depth: int) -> Json:
     properties, required = schema.get("properties"), schema.get("required")
     if not isinstance(properties, dict):
-        return {}
+        return named_values(source.text)
     needed = required if isinstance(required, list) else []
     included = [name for name in properties if name in needed or source.hint(name) is not None]
     return {name: _value(properties[name], source, name, depth + 1) for name in included}
+
+
+def named_values(text: str, schema: Json | None = None) -> Json:
+    """Return what a text names as `name=value`: of a schema's properties, or all of it."""
+    pairs = re.findall(r"(?<!\w)(\w+)\s*=\s*(?:\"([^\"]*)\"|([^\s,;]+))", text)
+    values = {name: quoted or _number_in(plain) for name, quoted, plain in pairs}
+    properties = values if schema is None else schema.get("properties")
+    known = properties if isinstance(properties, dict) else {}
+    return {name: value for name, value in values.items() if name in known}
+
+
+def _number_in(word: str) -> int | str:
+    return int(word) if re.fullmatch(r"-?\d{1,15}", word) else word
 
 
 def _number_value(schema: Json, text: str, *, whole: bool) -> int | float:

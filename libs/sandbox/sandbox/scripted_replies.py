@@ -5,7 +5,7 @@ import re
 from zlib import crc32
 
 from sandbox.directives import Directives, strip
-from sandbox.json_schema_examples import example
+from sandbox.json_schema_examples import example, named_values
 from sandbox.messages import (
     HANDOFF,
     INVALID_UTF8,
@@ -66,13 +66,23 @@ def _next_tools(request: ModelRequest, directives: Directives) -> list[Tool]:
     if named or directives.loop:
         return named or _any_tool(request)
     must_call = request.tool_choice == "required" or (directives.malformed_arguments and not request.called)
-    pending = _pending(request, directives) or (_any_tool(request) if must_call else [])
+    pending = _pending(request, directives) or (_fitting_tool(request) if must_call else [])
     tools = [tool for tool in pending if not tool.is_handoff]
     return (tools if request.is_parallel else tools[:1]) or pending[:1]
 
 
 def _any_tool(request: ModelRequest) -> list[Tool]:
     return sorted(request.tools, key=lambda tool: tool.is_handoff)[:1]
+
+
+def _fitting_tool(request: ModelRequest) -> list[Tool]:
+    """Choose the tool whose arguments the question names best, among those that were not called since."""
+    question = strip(request.question)
+
+    def rank(tool: Tool) -> tuple[bool, bool, int]:
+        return (tool.is_handoff, tool.name in request.called, -len(named_values(question, tool.parameters)))
+
+    return sorted(request.tools, key=rank)[:1]
 
 
 def _pending(request: ModelRequest, directives: Directives) -> list[Tool]:

@@ -1,137 +1,123 @@
-"""AG-UI's and the Vercel AI SDK's own clients, unmodified, in node."""
+"""Clients of OpenAI's APIs, unmodified, each in a process of its own; docs/clients.md has a table of them."""
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import httpx
 import pytest
+from testkit.issuer import Issuer
+from testkit.pacts import ROOT
 
-BOTH = "What time is it, and can you review this Python function? def add(a, b): return a - b"
-FORGET = "Forget it [sandbox: call=forget_conversation]"
-FAILING = "Fail [sandbox: fail-after=5, tokens=20]"
-THINKING = "Think about it [sandbox: reasoning]"
-PAUSING = "Slowly [sandbox: tokens=60, pause-after=20]"
-AG_UI = "/api/v1/agents/triage/ag-ui"
-UI = "/api/v1/chat/ui"
+from .environments import HERE, NODE, available, installed, run
 
-Node = Callable[..., Any]
-
-
-def texts(message: dict[str, Any], type: str = "text") -> list[str]:
-    return [part["text"] for part in message["parts"] if part["type"] == type]
-
-
-class TestAgUi:
-    def test_tools_handoffs_and_text_arrive(self, node: Node, ann: httpx.Client, other_services) -> None:
-        thread = str(uuid4())
-        received = node("ag_ui.mjs", ann, AG_UI, threadId=thread, messages=[BOTH])
-        assert received["errors"] == []
-        assert [message["role"] for message in received["messages"]] == [
-            "user",
-            "assistant",
-            "tool",
-            "assistant",
-        ]
-        _, call, result, answer = received["messages"]
-        assert call["toolCalls"][0]["function"]["name"] == "current_time"
-        assert (result["toolCallId"], result["content"][:2]) == (call["toolCalls"][0]["id"], "20")
-        assert other_services.messages(thread)[-1] == ("assistant", answer["content"])
-        steps = [event["stepName"] for event in received["events"] if event["type"] == "STEP_STARTED"]
-        assert steps == ["triage", "code_assistant"]
-        assert received["state"]["theme"] == "dark"
-        assert received["state"]["acme"]["agent"] == "code_assistant"
-
-    def test_a_thread_goes_on(self, node: Node, ann: httpx.Client, other_services) -> None:
-        received = node("ag_ui.mjs", ann, AG_UI, threadId="my thread", messages=["Hello", "And?"])
-        (spoken_text,) = [other_services.messages(id) for id in other_services.items]
-        assert [role for role, _ in spoken_text] == ["user", "assistant", "user", "assistant"]
-        assert spoken_text == [(message["role"], message["content"]) for message in received["messages"]]
-
-    def test_reasoning_is_told_apart(self, node: Node, ann: httpx.Client) -> None:
-        received = node("ag_ui.mjs", ann, AG_UI, threadId="thinking", messages=[THINKING])
-        assert received["errors"] == []
-        assert [message["role"] for message in received["messages"]] == ["user", "reasoning", "assistant"]
-        assert received["messages"][1]["content"]
-
-    def test_a_run_that_fails_says_so(self, node: Node, ann: httpx.Client) -> None:
-        received = node("ag_ui.mjs", ann, AG_UI, threadId="failing", messages=[FAILING])
-        last = received["events"][-1]
-        assert (last["type"], last["code"]) == ("RUN_ERROR", "model_unavailable")
-
-    @pytest.mark.parametrize("allow", [True, False])
-    def test_goes_on_when_a_person_has_answered(self, node: Node, ann: httpx.Client, allow: bool) -> None:
-        received = node("ag_ui.mjs", ann, AG_UI, threadId="asking", messages=[FORGET], allow=allow)
-        assert received["errors"] == []
-        ends = [event["outcome"]["type"] for event in received["events"] if event["type"] == "RUN_FINISHED"]
-        assert ends == ["interrupt", "success"]
-        assert [message["role"] for message in received["messages"]] == [
-            "user",
-            "assistant",
-            "tool",
-            "assistant",
-        ]
-        assert ("did not allow" in received["messages"][2]["content"]) is not allow
+# Each with the environment that it needs, and the argument that it takes.
+SCRIPTS = {
+    "agents_sdk.mjs": NODE,
+    "agents_sdk.py": "agents",
+    "ai_sdk.mjs 6": NODE,
+    "ai_sdk.mjs 7": NODE,
+    "instructor_client.py": "agents",
+    "langchain_chat.py": "current",
+    "litellm_and_dspy.py": "current",
+    "llama_index_llm.py": "older",
+    "llm_models.py": "current",
+    "openai.mjs": NODE,
+    "openai_chat.py": "current",
+    "openai_responses.py": "current",
+    "pydantic_ai_agent.py": "current",
+    "semantic_kernel_agent.py": "older",
+}
+TASKS = {
+    "text": "Two slices of marzipan, please",
+    "tools": "How is the weather? city=Vienna [sandbox: call=get_weather]",
+    "structured": "Who is it? name=Ada age=36",
+}
+# Nothing but this machine is reached, not even by those that look for news of themselves.
+OFFLINE = {
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "127.0.0.1,localhost",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+}
+COLUMNS = ("text", "stream", "usage", "tools", "structured")
 
 
-class TestUiMessages:
-    def test_tools_handoffs_and_text_arrive(self, node: Node, ann: httpx.Client, other_services) -> None:
-        chat = str(uuid4())
-        received = node("ui_messages.mjs", ann, UI, chatId=chat, messages=[BOTH])
-        assert received["errors"] == []
-        _, message = received["shown"]
-        types = [part["type"] for part in message["parts"]]
-        assert types == ["step-start", "dynamic-tool", "step-start", "data-agent-changed", "text"]
-        tool = message["parts"][1]
-        assert (tool["toolName"], tool["state"]) == ("current_time", "output-available")
-        assert tool["output"].startswith("20")
-        assert [("assistant", text) for text in texts(message)] == other_services.messages(chat)[-1:]
-        assert message["metadata"]["status"] == "completed"
-        assert message["metadata"]["conversation_id"] == chat
+@pytest.fixture
+def execute(url: str, issuer: Issuer, tmp_path: Path) -> Callable[[str], dict[str, dict[str, Any]]]:
+    """Return a function that runs a script as somebody, and returns what each of its clients got."""
 
-    def test_a_chat_goes_on(self, node: Node, ann: httpx.Client, other_services) -> None:
-        received = node("ui_messages.mjs", ann, UI, chatId="Xy12", messages=["Hello", "And?"])
-        (spoken_text,) = [other_services.messages(id) for id in other_services.items]
-        assert spoken_text == [(message["role"], texts(message)[0]) for message in received["shown"]]
+    def execute(script: str) -> dict[str, dict[str, Any]]:
+        environment = installed(SCRIPTS[script])
+        name, *arguments = script.split()
+        if SCRIPTS[script] == NODE:
+            shutil.copytree(HERE / "node", tmp_path, dirs_exist_ok=True)
+            (tmp_path / "node_modules").symlink_to(environment / "node_modules")
+            command = ["node", name, *arguments]
+        else:
+            command = [str(environment / "bin/python"), str(HERE / "python" / name), *arguments]
+        variables = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "OPENAI_BASE_URL": f"{url}/v1",
+            "OPENAI_API_KEY": issuer.token(role="member"),
+            "TASKS": json.dumps(TASKS),
+            **OFFLINE,
+        }
+        lines = run(command, tmp_path, variables).splitlines()
+        reports = [json.loads(line) for line in lines if line.startswith('{"client"')]
+        return {report["client"]: report["results"] for report in reports}
 
-    def test_reasoning_is_told_apart(self, node: Node, ann: httpx.Client) -> None:
-        received = node("ui_messages.mjs", ann, UI, chatId="thinking", messages=[THINKING])
-        assert texts(received["shown"][1], "reasoning")
-        assert texts(received["shown"][1])
+    return execute
 
-    def test_a_run_that_fails_says_so(self, node: Node, ann: httpx.Client) -> None:
-        received = node("ui_messages.mjs", ann, UI, chatId="failing", messages=[FAILING])
-        assert received["errors"] == ["The model does not answer. Try again shortly."]
-        assert received["shown"][1]["parts"][-1]["data"]["code"] == "model_unavailable"
 
-    @pytest.mark.parametrize("allow", [True, False])
-    def test_goes_on_when_a_person_has_answered(self, node: Node, ann: httpx.Client, allow: bool) -> None:
-        received = node("ui_messages.mjs", ann, UI, chatId="asking", messages=[FORGET], allow=allow)
-        assert received["errors"] == []
-        assert [message["role"] for message in received["shown"]] == ["user", "assistant"]
-        _, message = received["shown"]
-        tool = next(part for part in message["parts"] if part["type"] == "dynamic-tool")
-        assert tool["state"] == "output-available"
-        assert ("did not allow" in tool["output"]) is not allow
-        assert message["parts"][-1]["type"] == "text"
+@pytest.mark.parametrize("script", sorted(name for name, env in SCRIPTS.items() if env in available()))
+def test_clients_work_unmodified(execute: Callable[[str], Any], script: str) -> None:
+    clients = execute(script)
+    for results in clients.values():
+        for capability, result in results.items():
+            check(capability, result)
+    tried = {client: [column_of(capability) for capability in results] for client, results in clients.items()}
+    assert {client: columns for client, by, columns in table() if by == script} == {
+        client: {column for column in COLUMNS if column in columns} for client, columns in tried.items()
+    }
 
-    def test_what_is_refused_is_an_error(self, node: Node, ann: httpx.Client) -> None:
-        received = node("ui_messages.mjs", ann, UI, chatId="empty", messages=[" "])
-        assert [json.loads(error)["code"] for error in received["errors"]] == ["user_message_missing"]
 
-    @pytest.mark.parametrize("chat", ["a name", "c0000000-0000-4000-8000-000000000001"])
-    def test_a_live_run_is_resumed(
-        self, node: Node, ann: httpx.Client, other_services, model_url: str, chat: str
-    ) -> None:
-        message = {"id": "1", "role": "user", "parts": [{"type": "text", "text": PAUSING}]}
-        with ann.stream("POST", UI, json={"id": chat, "messages": [message]}) as answer:
-            next(answer.iter_lines())
-            # The model goes on when the client has the stream.
-            resumed = f"{model_url}/_sandbox/resume"
-            received = node("ui_messages.mjs", ann, UI, chatId=chat, resume=True, resumed=resumed)
-        (spoken_text,) = [other_services.messages(id) for id in other_services.items]
-        assert [("assistant", text) for text in texts(received["shown"][0])] == spoken_text[-1:]
+def column_of(capability: str) -> str:
+    """Return the column of the table that a capability belongs to."""
+    return next(column for column in reversed(COLUMNS) if column in capability)
 
-    def test_nothing_is_resumed_when_nothing_is_answered(self, node: Node, ann: httpx.Client) -> None:
-        assert node("ui_messages.mjs", ann, UI, chatId="quiet", resume=True) == {"shown": [], "errors": []}
+
+def check(capability: str, result: Any) -> None:
+    """Compare what a client got with what it should get."""
+    assert "error" not in result, f"{capability}: {result['error']}"
+    match column_of(capability):
+        case "text":
+            assert TASKS["text"] in result
+        case "stream":
+            assert TASKS["text"] in "".join(result)
+        case "usage":
+            assert min(result) > 0
+        case "tools":
+            assert result["calls"] == ["Vienna"]
+            assert "Snow in Vienna" in result["text"]
+        case "structured":
+            assert result == {"name": "Ada", "age": 36}
+
+
+def table() -> Iterator[tuple[str, str, set[str]]]:
+    """Yield the rows of the table in the documentation: a client, its script, what is tried with it."""
+    for line in (ROOT / "docs/clients.md").read_text().splitlines():
+        client, *cells = (cell.strip(" `") for cell in line.strip("| ").split("|"))
+        if cells and (script := cells.pop()) in SCRIPTS:
+            tried = zip(COLUMNS, cells, strict=True)
+            yield client, script, {column for column, cell in tried if cell == "yes"}
+
+
+def test_the_table_names_every_script() -> None:
+    assert {script for _, script, _ in table()} == set(SCRIPTS)
+    assert {name.split()[0] for name in SCRIPTS} >= {
+        path.name for path in HERE.glob("python/*.py") if path.name != "report.py"
+    }

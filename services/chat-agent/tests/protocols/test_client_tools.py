@@ -113,19 +113,24 @@ class TestChatCompletions:
         ("choice", "names"),
         [
             ("none", []),
-            ("required", ["current_time"]),
+            ("required", ["get_stock"]),
             ({"type": "function", "function": {"name": "get_stock"}}, ["get_stock"]),
         ],
     )
     def test_the_choice_of_a_tool_reaches_the_model(self, client: OpenAI, choice: Any, names: Any) -> None:
         completion: Any = client.chat.completions.create(
-            model="triage", messages=[{"role": "user", "content": "Hello"}], tools=TOOLS, tool_choice=choice
+            model="triage", messages=[{"role": "user", "content": "sku=A7"}], tools=TOOLS, tool_choice=choice
         )
         calls = completion.choices[0].message.tool_calls or []
-        if choice == "required":  # the first tool is the server's
-            assert completion.choices[0].message.content
-        else:
-            assert [call.function.name for call in calls] == names
+        assert [call.function.name for call in calls] == names
+
+    def test_a_required_call_is_one_of_the_clients_also_after_the_servers(self, client: OpenAI) -> None:
+        messages: Any = [{"role": "user", "content": "sku=A7 [sandbox: call=current_time]"}]
+        completion = client.chat.completions.create(
+            model="triage", messages=messages, tools=TOOLS, tool_choice="required"
+        )
+        [call] = completion.choices[0].message.tool_calls
+        assert (call.function.name, json.loads(call.function.arguments)) == ("get_stock", {"sku": "A7"})
 
     def test_one_after_the_other(self, client: OpenAI) -> None:
         messages: Any = [{"role": "user", "content": BOTH}]

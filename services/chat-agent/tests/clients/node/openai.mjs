@@ -1,0 +1,66 @@
+// OpenAI's own client, on Chat Completions and on Responses.
+import OpenAI from "openai";
+import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
+import { z } from "zod";
+import { collect, getWeather, MODEL, report, STRUCTURED, TEXT, TOOLS, WEATHER_SCHEMA } from "./report.mjs";
+
+const client = new OpenAI({ maxRetries: 0 });
+const Person = z.object({ name: z.string(), age: z.int() });
+const ask = (content, more) => ({ model: MODEL, messages: [{ role: "user", content }], ...more });
+
+await report("openai (node), Chat Completions", {
+  async text() {
+    return (await client.chat.completions.create(ask(TEXT))).choices[0].message.content;
+  },
+  async stream() {
+    const chunks = await collect(await client.chat.completions.create(ask(TEXT, { stream: true })));
+    return chunks.map((chunk) => chunk.choices[0].delta.content ?? "");
+  },
+  async usage() {
+    const wanted = { stream: true, stream_options: { include_usage: true } };
+    const { usage } = (await collect(await client.chat.completions.create(ask(TEXT, wanted)))).at(-1);
+    return [usage.prompt_tokens, usage.completion_tokens];
+  },
+  async tools() {
+    const definition = { name: "get_weather", parameters: WEATHER_SCHEMA, parse: JSON.parse, function: getWeather };
+    const tools = [{ type: "function", function: definition }];
+    return client.chat.completions.runTools(ask(TOOLS, { tools, stream: true })).finalContent();
+  },
+  async structured() {
+    const format = { response_format: zodResponseFormat(Person, "person") };
+    return (await client.chat.completions.parse(ask(STRUCTURED, format))).choices[0].message.parsed;
+  },
+});
+
+await report("openai (node), Responses", {
+  async text() {
+    return (await client.responses.create({ model: MODEL, input: TEXT })).output_text;
+  },
+  async stream() {
+    const events = await collect(client.responses.stream({ model: MODEL, input: TEXT }));
+    return events.filter(({ type }) => type === "response.output_text.delta").map(({ delta }) => delta);
+  },
+  async usage() {
+    const { usage } = await client.responses.create({ model: MODEL, input: TEXT });
+    return [usage.input_tokens, usage.output_tokens];
+  },
+  async tools() {
+    const tools = [{ type: "function", name: "get_weather", parameters: WEATHER_SCHEMA, strict: true }];
+    let request = { input: TOOLS };
+    for (;;) {
+      const response = await client.responses.stream({ model: MODEL, tools, ...request }).finalResponse();
+      const calls = response.output.filter(({ type }) => type === "function_call");
+      if (!calls.length) return response.output_text;
+      const input = calls.map((call) => ({
+        type: "function_call_output",
+        call_id: call.call_id,
+        output: getWeather(JSON.parse(call.arguments)),
+      }));
+      request = { input, previous_response_id: response.id };
+    }
+  },
+  async structured() {
+    const text = { format: zodTextFormat(Person, "person") };
+    return (await client.responses.parse({ model: MODEL, input: STRUCTURED, text })).output_parsed;
+  },
+});
