@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Self
+from weakref import WeakSet
 
-from asyncpg import PostgresError  # type: ignore[import-untyped]  # it ships no types
+from asyncpg import Connection, PostgresError  # type: ignore[import-untyped]  # it ships no types
 from fastapi import Depends, Request
 from pydantic import SecretStr
 from sqlalchemy import MetaData, event, text
@@ -60,6 +61,8 @@ class Database:
         )
         event.listen(self.engine.sync_engine.pool, "checkout", discard_closed_connection)
         event.listen(self.engine.sync_engine.pool, "checkin", self._note_return)
+        event.listen(self.engine.sync_engine.pool, "connect", self._note_connection)
+        self._connections: WeakSet[Connection] = WeakSet()
         self._returned_at = -math.inf
         event.listen(self.engine.sync_engine, "handle_error", redact_error_detail)
         event.listen(self.engine.sync_engine, "handle_error", discard_read_only_connection)
@@ -96,14 +99,20 @@ class Database:
     def _note_return(self, _connection: object, _record: object) -> None:
         self._returned_at = time.monotonic()
 
+    def _note_connection(self, connection: DBAPIConnection, _record: object) -> None:
+        self._connections.add(connection.driver_connection)
+
     async def ping(self) -> None:
         """Raise unless the database answers."""
         async with self.engine.connect() as connection:
             await connection.execute(text("select 1"))
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, also those that somebody still uses."""
         await self.engine.dispose()
+        for connection in tuple(self._connections):
+            if not connection.is_closed():
+                connection.terminate()
 
 
 def wake_on_commit(session: AsyncSession, work: str) -> None:

@@ -70,6 +70,16 @@ async def test_tries_first_what_answered_last(postgres: Postgres) -> None:
     assert connector._hosts == [("127.0.0.1", postgres.port), ("127.0.0.1", away)]
 
 
+async def test_closing_closes_connections_in_use(postgres: Postgres) -> None:
+    database = Database(postgres.url, name="tests")
+    async with database.engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        server_side = raw.driver_connection
+        await database.close()
+        assert server_side.is_closed()
+        await connection.invalidate()
+
+
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Postgres, Postgres]]:
     """Two servers that know the same role and password."""

@@ -46,13 +46,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def running_manager(app: FastAPI, resources: Resources, settings: Settings) -> AsyncIterator[None]:
     """Run the manager and its workers while the app serves requests."""
     manager = app.state.manager = RunManager(resources, settings)
-    staff: list[Worker] = [manager.writer, manager.signals, LeaseRenewer(manager), RunClaimer(manager)]
-    resources.checks.update({worker.name: partial(background.check_health, worker) for worker in staff})
+    claimer = RunClaimer(manager)
+    staff: list[Worker] = [manager.writer, manager.signals, LeaseRenewer(manager)]
+    resources.checks.update(
+        {worker.name: partial(background.check_health, worker) for worker in (*staff, claimer)}
+    )
     async with background.running_all(staff):
-        leaving = asyncio.create_task(hand_over_on_stop(resources, manager))
-        yield
-        leaving.cancel()
-        await manager.close()
+        # It stops first: what it claims while the others are handed over would be handed over by nobody.
+        async with background.running_all([claimer]):
+            leaving = asyncio.create_task(hand_over_on_stop(resources, manager))
+            yield
+            # Never cancelled: a lease that is not released keeps its run until it expires.
+            resources.stopping.set()
+            await leaving
+        await manager.hand_over()
+    await manager.close()
 
 
 async def hand_over_on_stop(resources: Resources, manager: RunManager) -> None:

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 
-from servicekit.workers.base import BACKOFF_SECONDS, LoopWorker, Throttle
+from servicekit.workers.base import BACKOFF_SECONDS, LoopWorker, Throttle, shielded
 
 from chat_agent.execution.manager import RunManager
 from chat_agent.models import Run
@@ -74,13 +74,17 @@ class RunClaimer(LoopWorker):
             # Postgres stood still, or this process did: nobody's lease says much now.
             self._waiting_since = now
         if due_in <= 0 and now - self._waiting_since > ttl:
-            for run in await self._claim():
-                logger.info("run taken over", extra={"run_id": str(run.id), "attempt": run.attempt})
-                self._manager.start(run)
+            # Or a claim is committed, and nobody knows of it.
+            await shielded(self._claim_and_start())
         # A lease that begins meanwhile does not end before the next look; a signal that is lost waits for it.
         rest = min(due_in, ttl / 2) if due_in > 0 else self._interval
         self._expected_at = now + rest
         return rest
+
+    async def _claim_and_start(self) -> None:
+        for run in await self._claim():
+            logger.info("run taken over", extra={"run_id": str(run.id), "attempt": run.attempt})
+            self._manager.start(run)
 
     async def _claim(self) -> list[Run]:
         manager = self._manager

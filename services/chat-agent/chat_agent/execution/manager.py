@@ -62,6 +62,8 @@ class RunManager:
         self.signals = Signals(resources.redis, self.on_signal)
         self.repair = TerminalEventRepair(resources.database, resources.redis, settings)
         self.active: dict[UUID, ActiveRun] = {}
+        # Also of runs that were abandoned, and are not active any more.
+        self._tasks: set[asyncio.Task[None]] = set()
         self.is_closing = False
         # There may be a run to claim: see `RunClaimer`.
         self.claim_due = asyncio.Event()
@@ -105,6 +107,8 @@ class RunManager:
         active = ActiveRun(run, self._services, is_new_conversation=is_new_conversation)
         self.active[run.id] = active
         active.task = asyncio.create_task(self._execute(active))
+        self._tasks.add(active.task)
+        active.task.add_done_callback(self._tasks.discard)
 
     async def _execute(self, active: ActiveRun) -> None:
         run = active.run
@@ -183,8 +187,10 @@ class RunManager:
             )
 
     async def close(self) -> None:
-        """Hand over the active runs, and close the connections."""
-        await self.hand_over()
+        """Cancel what has not ended by now, and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.budgets.close()
         await self._models.close()
         await self.lease_database.close()
