@@ -92,6 +92,7 @@ class EmailKind(StrEnum):
     ROLE_CHANGED = "role_changed"
     MEMBER_REMOVED = "member_removed"
     OWNERSHIP_TRANSFERRED = "ownership_transferred"
+    ACCOUNT_EXISTS = "account_exists"
     ACCOUNT_RESTORED = "account_restored"
     ACCOUNT_DELETED = "account_deleted"
     API_KEY_CREATED = "api_key_created"

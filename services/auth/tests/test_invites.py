@@ -133,6 +133,13 @@ async def test_a_member_uses_nothing_up(auth):
     assert await used(auth, invite_id) == 0
 
 
+async def test_who_has_joined_is_told_so_when_they_open_the_link_again(auth):
+    owner, bob = await auth.somebody(), await auth.somebody("bob@example.com")
+    _, token = await invite(auth, owner, max_uses=1)
+    assert (await accept(auth, bob, token)).status_code == 200
+    assert code(await accept(auth, bob, token)) == (409, "already_member")
+
+
 @pytest.mark.parametrize(
     "why",
     ["expired", "used", "revoked", "another's", "changed", "nonsense", "resent", "suspended", "deleted"],

@@ -268,6 +268,15 @@ async def test_is_a_second_factor_after_a_password(auth):
     assert auth.claims(answer.json())["amr"] == ["pwd", "hwk", "user", "mfa"]
 
 
+@pytest.mark.parametrize("handle", ["", None])
+async def test_is_a_second_factor_also_without_a_user_handle(auth, handle):
+    key, _ = await with_passkey(auth)
+    said = await challenged(auth)
+    signed = key.sign(said["passkey"])
+    signed["response"]["userHandle"] = handle
+    assert (await answered(auth, said["challenge"], passkey=signed)).status_code == 200
+
+
 async def test_is_no_second_factor_for_somebody_else(auth):
     await with_passkey(auth)
     bobs, _ = await with_passkey(auth, email="bob@example.com")

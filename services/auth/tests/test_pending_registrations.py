@@ -63,8 +63,10 @@ async def test_whichever_link_is_followed_the_password_chooses(auth, order, link
     await assert_is_anns(auth)
     # Nothing of the others is left to be confirmed.
     for other in await auth.mail_tokens():
-        for password in (None, MALLORYS, PASSWORD):
-            assert code(await verify(auth, other, password)) == INVALID
+        assert code(await verify(auth, other, MALLORYS)) == INVALID
+        for password in (None, PASSWORD):
+            again = await verify(auth, other, password)
+            assert again.status_code == 200 if other == token else code(again) == INVALID
     assert len(await auth.audited("user_email_verified")) == 1
 
 
@@ -79,6 +81,15 @@ async def test_who_signs_up_twice_confirms_by_either_link(auth):
     first = await sign_up(auth, "ann")
     await sign_up(auth, "ann")
     assert (await verify(auth, first, PASSWORD)).status_code == 200
+    await assert_is_anns(auth)
+
+
+async def test_the_link_of_another_sign_up_says_that_the_address_is_confirmed_too(auth):
+    await sign_up(auth, "ann")
+    mallorys = await sign_up(auth, "mallory")
+    for _ in range(2):
+        assert (await verify(auth, mallorys, PASSWORD)).status_code == 200
+    assert (await verify(auth, mallorys, MALLORYS)).status_code == 400
     await assert_is_anns(auth)
 
 

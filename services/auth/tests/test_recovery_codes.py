@@ -162,6 +162,8 @@ async def test_takes_a_code_however_it_is_typed(auth):
         app.codes[0].upper(),
         app.codes[1].replace("-", ""),
         app.codes[2].replace("-", " "),
+        app.codes[4].replace("-", "\N{EN DASH}"),
+        app.codes[5].replace("-", "\N{NON-BREAKING HYPHEN}") + "\n",
         mistaken,
     ):
         answer = await answered(auth, (await challenged(auth))["challenge"], recovery_code=typed)

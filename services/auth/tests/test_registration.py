@@ -62,7 +62,9 @@ async def test_never_changes_an_account_that_is_in_use(auth):
     before = await auth.database.fetch("select * from users, tenants")
     await auth.register(password=OTHER_PASSWORD, tenant_name="Not Ann's")
     assert await auth.database.fetch("select * from users, tenants") == before
-    assert len(await auth.events()) == 3
+    [mail] = await auth.mails("account_exists")
+    assert (mail["email"], mail["token"]) == ("ann@example.com", None)
+    assert len(await auth.events()) == 4
     assert (await auth.sign_in(password=OTHER_PASSWORD)).status_code == 401
 
 

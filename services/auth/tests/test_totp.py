@@ -55,6 +55,20 @@ async def test_keeps_the_seed_sealed_and_bound_to_its_row(auth):
         decrypt(key, row["sealed_seed"], context=f"auth.totp:{row['user_id']}")
 
 
+@pytest.mark.parametrize(
+    "typed",
+    ["{0} {1}", " {0}{1}\n", "{0}-{1}", "{0}\N{EN DASH}{1}", "{0}\N{NO-BREAK SPACE}{1}", "wide"],
+)
+async def test_takes_a_code_however_it_is_typed(auth, typed):
+    app = await enrol(auth, await auth.somebody())
+    code = app.code
+    typed = typed.format(code[:3], code[3:])
+    if typed == "wide":
+        typed = code.translate({ord("0") + digit: 0xFF10 + digit for digit in range(10)})
+    answer = await answered(auth, (await challenged(auth))["challenge"], code=typed)
+    assert answer.status_code == 200, answer.text
+
+
 async def test_takes_a_code_once(auth):
     app = await enrol(auth, await auth.somebody())
     code = app.code

@@ -209,6 +209,12 @@ TEMPLATES = {
         page="restore-account",
         link_text="Restore account",
     ),
+    "account_exists": EmailTemplate(
+        "You already have an account",
+        "Somebody, probably you, tried to sign up with this email address. It already has an account: sign in"
+        " with it. If you do not know the password, set a new one (“Forgot password” on the sign-in page).",
+        "If this was not you, you can ignore this email: nothing has changed.",
+    ),
     "account_restored": EmailTemplate(
         "Your account was restored",
         "Your account was restored with the link from our email and will not be deleted."

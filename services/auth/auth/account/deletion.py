@@ -64,18 +64,28 @@ async def deactivate(db: AsyncSession, services: AuthServices, user: User, **who
     await services.email_tokens.invalidate(db, user)
     user.status, user.new_email = Status.CLOSING, None
     user.erase_after = datetime.now(UTC) + timedelta(days=services.settings.auth_account_deletion_grace_days)
+    await send_restore_email(db, services, user)
+    audit.record(db, audit.Action.USER_CLOSED, **who)
+
+
+async def send_restore_email(db: AsyncSession, services: AuthServices, user: User) -> None:
+    """Request the email with which a locked, closed account can be restored."""
     issued = await services.email_tokens.issue(db, user, Purpose.ACCOUNT_RESTORE)
     emails.request_email(
         db, services, EmailKind.ACCOUNT_CLOSING, emails.Recipient.from_user(user), issued=issued
     )
-    audit.record(db, audit.Action.USER_CLOSED, **who)
 
 
 async def restore(services: AuthServices, token: str) -> None:
-    """Restore a closed account with the token of the email; raises InvalidEmailToken."""
+    """Restore a closed account with the token of the email; raises InvalidEmailToken.
+
+    A token that has restored the account changes nothing more.
+    """
     async with services.database.begin() as db:
         used = await services.email_tokens.redeem(db, token, Purpose.ACCOUNT_RESTORE)
         if used is None:
+            if await services.email_tokens.redeemed_by(db, token, Purpose.ACCOUNT_RESTORE):
+                return
             raise InvalidEmailToken
         closed = select(User).where(User.id == used[0], User.status == Status.CLOSING)
         user = await db.scalar(closed.with_for_update())

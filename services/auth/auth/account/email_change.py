@@ -40,10 +40,17 @@ async def request_change(services: AuthServices, caller: Principal, request: Ema
 
 
 async def confirm(services: AuthServices, token: str) -> None:
-    """Change to the address that a token was sent to; all sessions end. Raises InvalidEmailToken."""
+    """Change to the address that a token was sent to; all sessions end. Raises InvalidEmailToken.
+
+    A token that has changed the address changes nothing more.
+    """
     try:
         async with services.database.begin() as db:
             await apply(db, services, token)
+    except InvalidEmailToken:
+        async with services.database.begin() as db:
+            if not await services.email_tokens.redeemed_by(db, token, Purpose.EMAIL_CHANGE):
+                raise
     except IntegrityError:
         # Somebody else has taken it at the very same moment. Its message would quote the address.
         raise InvalidEmailToken from None

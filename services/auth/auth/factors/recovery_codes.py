@@ -6,7 +6,6 @@ an older version (80 bits in 16 characters, kept as a keyed digest) work until t
 """
 
 import asyncio
-import re
 import secrets
 from dataclasses import dataclass
 from uuid import UUID
@@ -30,7 +29,6 @@ LOOKALIKES = str.maketrans("ilo", "110")
 # The number, and 27 characters of five random bits each.
 LENGTH = 28
 GROUP = 4
-_SEPARATORS = re.compile(r"[\s-]+")
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ async def find_matching(
     """
     if code_text is None:
         return None
-    typed = _SEPARATORS.sub("", code_text.get_secret_value()).lower()
+    typed = code_text.get_secret_value().lower()
     # The pepper before this one finds them, too: codes were shown once and cannot be keyed anew.
     peppers = services.settings.auth_password_pepper.values
     digests = [lookup_digest(pepper, user_id, typed) for pepper in peppers]

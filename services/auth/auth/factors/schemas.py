@@ -1,20 +1,44 @@
 """The schemas of second factors, passkeys and magic links."""
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 from servicekit.schemas import RequestModel
 
 from auth.email_address import Email
 from auth.schemas import DeviceToken, DisplayName, OpaqueToken, Password, Secret, TokenResponse
 
+SEPARATORS = re.compile(r"[\s\u00AD\u200B\u2060\u2010-\u2015\u2212_.-]+")
+
+
+def without_separators(code: object) -> object:
+    """Return a code without spaces and dashes, in plain letters and digits, however a person has typed it."""
+    return SEPARATORS.sub("", unicodedata.normalize("NFKC", code)) if isinstance(code, str) else code
+
+
+def none_if_empty(value: object) -> object:
+    """Return None for an empty text, which some authenticators send in place of nothing."""
+    return None if value == "" else value
+
+
+TypedCode = Annotated[Secret, BeforeValidator(without_separators)]
 # Six digits are looked at as text: a zero in front counts.
-Code = Annotated[Secret, Field(min_length=6, max_length=6, examples=["123456"])]
+Code = Annotated[TypedCode, Field(min_length=6, max_length=6, examples=["123456"])]
 RecoveryCodeText = Annotated[
-    Secret, Field(min_length=16, max_length=64, examples=["3abc-defg-hjkm-npqr-stvw-xyz2-4567"])
+    TypedCode, Field(min_length=16, max_length=64, examples=["3abc-defg-hjkm-npqr-stvw-xyz2-4567"])
 ]
 # Canonical enough for every browser, and nothing that a decoder would trip over.
 Base64Url = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z0-9_-]{4})*(?:[A-Za-z0-9_-]{2,3})?$")]
@@ -51,7 +75,7 @@ class AssertionResponse(FromBrowser):
     client_data: Long = Field(alias="clientDataJSON")
     authenticator_data: Long = Field(alias="authenticatorData")
     signature: Short
-    user_handle: Short | None = Field(None, alias="userHandle")
+    user_handle: Annotated[Short | None, BeforeValidator(none_if_empty)] = Field(None, alias="userHandle")
 
 
 class Assertion(FromBrowser):

@@ -22,10 +22,32 @@ CONFIRMABLE = (Status.PENDING, Status.ACTIVE)
 
 
 async def verify(services: AuthServices, confirmation: Confirmation) -> None:
-    """Verify the address that an email's token was sent to.
+    """Verify the address that an email's token was sent to; a token that has verified it changes nothing.
 
     Raises InvalidEmailToken; or SignUpPasswordRequired or InvalidSignUpPassword, which leave the token good.
     """
+    try:
+        await redeem(services, confirmation)
+    except InvalidEmailToken:
+        if not await is_confirmed(services, confirmation):
+            raise
+
+
+async def is_confirmed(services: AuthServices, confirmation: Confirmation) -> bool:
+    """Return whether the token has verified the address, and the password, if one is given, is the account's.
+
+    Mail scanners open links, too, and then the person does.
+    """
+    token, password = confirmation.token.get_secret_value(), confirmation.password
+    async with services.database.begin() as db:
+        user = await services.email_tokens.redeemed_by(db, token, Purpose.EMAIL_VERIFICATION)
+    if user is None or password is None:
+        return user is not None
+    return await services.passwords.verify(password.get_secret_value(), user.password_hash)
+
+
+async def redeem(services: AuthServices, confirmation: Confirmation) -> None:
+    """Redeem the token of an email, and activate the registration that is chosen; raises as `verify` does."""
     token = confirmation.token.get_secret_value()
     async with services.database.begin() as db:
         owner = await services.email_tokens.owner(db, token, Purpose.EMAIL_VERIFICATION)
@@ -37,6 +59,7 @@ async def verify(services: AuthServices, confirmation: Confirmation) -> None:
             raise InvalidEmailToken
         if confirmation.password is None and len(await list_registrations(db, registration)) > 1:
             raise SignUpPasswordRequired
+        await services.email_tokens.reassign(db, token, registration)
         await activate(db, services, registration)
 
 

@@ -17,7 +17,7 @@ from auth.email_address import canonical_email
 from auth.emails import Recipient, request_email
 from auth.events import EmailKind, UserRegistered
 from auth.models import Purpose, Status, Tenant, User
-from auth.registration import join, signup_requests
+from auth.registration import existing_account, join, signup_requests
 from auth.schemas import Registration
 from auth.security import password_policy
 from auth.security.constant_time import minimum_duration
@@ -46,7 +46,10 @@ async def register(services: AuthServices, request: Registration) -> None:
 
 
 async def add(db: AsyncSession, services: AuthServices, request: Registration, password_hash: str) -> None:
-    """Add an account with its tenant, and have the address confirmed; nothing where the address has one."""
+    """Add an account with its tenant, and have the address confirmed; notify the account of the address."""
+    if account := await find_account(db, request.email):
+        await existing_account.notify(db, services, account)
+        return
     user = new_user(request, password_hash, must_confirm=services.settings.require_email_verification)
     if await claim_email(db, user):
         tenant = await join.join_or_create(db, services, request, user)
@@ -70,15 +73,18 @@ def new_user(request: Registration, password_hash: str, *, must_confirm: bool) -
     )
 
 
+async def find_account(db: AsyncSession, email: str) -> User | None:
+    """Return the account of an address, locked; a registration to be confirmed is none."""
+    user = await users.get_for_update(db, email)
+    return user if user and user.status is not Status.PENDING else None
+
+
 async def claim_email(db: AsyncSession, user: User) -> bool:
-    """Add an account, or a registration to be confirmed; returns whether the address had no account.
+    """Add an account, or a registration to be confirmed; return whether no account was added meanwhile.
 
     Registrations of one address do not replace one another: none takes another's link, and whose password
     opens the account is decided where the address is confirmed (`email_verification`).
     """
-    before = await users.get_for_update(db, user.email)
-    if before and before.status is not Status.PENDING:
-        return False
     await remove_oldest_pending(db, user.email_key)
     return await users.add_user(db, user)
 
@@ -91,7 +97,7 @@ async def remove_oldest_pending(db: AsyncSession, email_key: str) -> None:
 
 
 async def resend(services: AuthServices, email: str) -> None:
-    """Send the verification email again, if there is something to verify."""
+    """Send the verification email again if there is something to verify; notify another account."""
     async with minimum_duration(services.settings.answer_floor):
         if not await services.rates.try_acquire_email(canonical_email(email)):
             return
@@ -102,6 +108,8 @@ async def resend(services: AuthServices, email: str) -> None:
             to_confirm = in_use and user and user.email_verified_at is None
             if user and tenant and to_confirm:
                 await request_verification(db, services, user, tenant)
+            elif user:
+                await existing_account.notify(db, services, user)
 
 
 async def request_verification(db: AsyncSession, services: AuthServices, user: User, tenant: Tenant) -> None:

@@ -28,6 +28,7 @@ from auth.email_address import canonical_email
 from auth.emails import Recipient, request_email
 from auth.events import EmailKind
 from auth.models import Membership, RequestStatus, SignupRequest, Status, User
+from auth.registration import existing_account
 from auth.registration.errors import (
     SignupClosed,
     SignupRequestAlreadyDecided,
@@ -81,9 +82,10 @@ async def submit(services: AuthServices, request: schemas.AccessRequest) -> None
 
 
 async def store(db: AsyncSession, services: AuthServices, request: schemas.AccessRequest) -> None:
-    """Store a request for access and notify the operators, unless the address has an account."""
-    account = await users.find(db, request.email)
+    """Store a request for access and notify the operators; notify the account that the address has."""
+    account = await users.get_for_update(db, request.email)
     if account and account.status is not Status.PENDING:
+        await existing_account.notify(db, services, account)
         return
     request_id = await db.scalar(
         insert(SignupRequest)

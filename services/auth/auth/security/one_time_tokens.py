@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, and_, delete, false, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.configuration.types import Keys
-from auth.models import EmailToken, Purpose, User
+from auth.models import EmailToken, Purpose, Status, User
 from auth.security.keyed_hash import keyed_hash
 from auth.settings import Settings
 
@@ -118,7 +118,25 @@ class EmailTokens:
         row = used.one_or_none()
         return (row.user_id, row.email_key) if row else None
 
+    async def reassign(self, db: AsyncSession, token: str, user: User) -> None:
+        """Make a user the owner of a redeemed token, whose own is about to be deleted."""
+        token_id = UUID(token.partition(".")[0])
+        await db.execute(update(EmailToken).where(EmailToken.id == token_id).values(user_id=user.id))
+
+    async def redeemed_by(self, db: AsyncSession, token: str, purpose: Purpose) -> User | None:
+        """Return the owner of a token that was redeemed, if the address is still the one it was sent to.
+
+        A link may be opened twice: by a mail scanner, and then by the person.
+        """
+        theirs = and_(User.id == EmailToken.user_id, User.email_key == EmailToken.email_key)
+        used = (*self._matches(token, purpose), EmailToken.used_at.is_not(None), User.status == Status.ACTIVE)
+        user: User | None = await db.scalar(select(User).join(EmailToken, theirs).where(*used))
+        return user
+
     def _is_valid(self, token: str, purpose: Purpose, bound_to: str = "") -> list[ColumnElement[bool]]:
+        return [*self._matches(token, purpose, bound_to), EmailToken.used_at.is_(None)]
+
+    def _matches(self, token: str, purpose: Purpose, bound_to: str = "") -> list[ColumnElement[bool]]:
         if not (match := FORMAT.fullmatch(token)):
             return [false()]
         token_id = UUID(match[1])
@@ -126,7 +144,6 @@ class EmailTokens:
             EmailToken.id == token_id,
             EmailToken.purpose == purpose,
             EmailToken.digest.in_(self._digests(purpose, token_id, match[2], bound_to)),
-            EmailToken.used_at.is_(None),
             EmailToken.expires_at > func.now(),
         ]
 

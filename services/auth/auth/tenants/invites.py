@@ -176,10 +176,18 @@ async def find(db: AsyncSession, tenant: Tenant, invite_id: UUID, own: Role) -> 
 
 
 async def accept(db: AsyncSession, services: AuthServices, caller: Principal, token: str) -> schemas.Joined:
-    """Add the caller to the tenant of an invite; raises InvalidInvite or AlreadyMember."""
+    """Add the caller to the tenant of an invite; raises InvalidInvite or AlreadyMember.
+
+    Whoever has joined by an invite that is used up is told so, and not that it is invalid.
+    """
     await users.lock_user(db, users.user_id_of(caller))
     user = await users.current_user(db, caller)
-    invite = await redeem(db, services, token, user.email_key)
+    try:
+        invite = await redeem(db, services, token, user.email_key)
+    except InvalidInvite:
+        if await is_member_by(db, services, token, user):
+            raise AlreadyMember from None
+        raise
     if invite.tenant_id is None or invite.role is None:
         # Good for signing up alone; the transaction gives the use back.
         raise InvalidInvite
@@ -188,6 +196,16 @@ async def accept(db: AsyncSession, services: AuthServices, caller: Principal, to
         raise AlreadyMember
     join(db, invite, user)
     return schemas.Joined(tenant_id=tenant.id, tenant_name=tenant.name, role=invite.role)
+
+
+async def is_member_by(db: AsyncSession, services: AuthServices, token: str, user: User) -> bool:
+    """Return whether a token is of an invite for a user to a tenant that they belong to."""
+    invite = await db.scalar(select(Invite).where(Invite.id == invite_tokens.parse_id(token)))
+    if invite is None or invite.tenant_id is None or invite.email_key not in {None, user.email_key}:
+        return False
+    if not invite_tokens.matches(services.settings.mail_peppers, invite, token):
+        return False
+    return await get_role(db, invite.tenant_id, user.id) is not None
 
 
 def join(db: AsyncSession, invite: Invite, user: User) -> None:
