@@ -11,6 +11,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from servicekit.auth.dependencies import every_route
 from servicekit.settings import ServiceSettings
 from servicekit.workers.base import until_set
 
@@ -53,6 +54,7 @@ class Server(uvicorn.Server):
 def serve(app: FastAPI) -> None:
     """Serve the public and the internal port until stopped; exits with 3 when it cannot start."""
     settings: ServiceSettings = app.state.resources.settings
+    build_routes(app, app.state.internal)
     # What was made while starting stays; the collector need not look at it, nor take it apart at the end.
     gc.freeze()
     public = Server(server_config(app, settings, settings.port))
@@ -62,6 +64,13 @@ def serve(app: FastAPI) -> None:
     uvloop.run(serve_both(public, inside, app.state.resources.stopping))
     if not public.started:
         sys.exit(3)
+
+
+def build_routes(*apps: FastAPI) -> None:
+    """Have FastAPI build its routes now; otherwise the first requests wait for it."""
+    for app in apps:
+        for _ in every_route(app.routes):
+            pass
 
 
 def server_config(app: FastAPI, settings: ServiceSettings, port: int, **options: str) -> uvicorn.Config:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import HTTPBearer
 from fastapi.routing import RouteContext, iter_route_contexts
@@ -227,11 +227,12 @@ class PolicyMissing(Exception):
     """Some routes do not say who may call them."""
 
 
-def assert_policies(app: FastAPI) -> None:
+def assert_policies(*routers: APIRouter | FastAPI) -> None:
     """Refuse to start while a route does not say who may call it; raises PolicyMissing, naming them all."""
     silent = [
         f"{sorted(route.methods or ())} {route.path}"
-        for route in every_route(app.routes)
+        for router in routers
+        for route in every_route(router.routes)
         if (dependant := getattr(route, "dependant", None)) and not declares_policy(dependant)
     ]
     if silent:
