@@ -23,7 +23,7 @@ def serving(app: FastAPI) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert wait_until(lambda: server.started, seconds=10)
+        assert wait_until(lambda: server.started, seconds=60)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True

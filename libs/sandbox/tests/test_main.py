@@ -21,7 +21,7 @@ def test_one_process_serves_everything_and_ends_in_good_order(tmp_path: Path) ->
     with subprocess.Popen(
         [sys.executable, "-m", "sandbox.main", *options], stderr=subprocess.PIPE
     ) as process:
-        assert wait_until(lambda: answers(f"{url}:{port}/healthz"), seconds=20)
+        assert wait_until(lambda: answers(f"{url}:{port}/healthz"), seconds=60)
         with httpx.Client(
             base_url=f"{url}:{port}", headers={"Authorization": "Bearer key"}, timeout=60
         ) as client:

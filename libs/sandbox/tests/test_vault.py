@@ -24,7 +24,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def vault(url: str) -> Iterator[hvac.Client]:
-    client = hvac.Client(url, token="hvs.sandbox", timeout=3)
+    client = hvac.Client(url, token="hvs.sandbox", timeout=60)
     with client.session:
         yield client
 
@@ -56,8 +56,8 @@ def test_knows_its_tokens(vault: hvac.Client, url: str) -> None:
     assert vault.auth.token.lookup_self()["data"]["ttl"] > 0
     assert vault.auth.token.renew_self()["auth"]["client_token"] == "hvs.sandbox"
     for token in (None, "hvs.invalid"):
-        with hvac.Client(url, token=token, timeout=3).session as session:
-            stranger = hvac.Client(url, token=token, timeout=3, session=session)
+        with hvac.Client(url, token=token, timeout=60).session as session:
+            stranger = hvac.Client(url, token=token, timeout=60, session=session)
             assert "permission denied" in refusal(
                 exceptions.Forbidden,
                 lambda: stranger.secrets.transit.read_key("x"),  # noqa: B023
@@ -227,7 +227,7 @@ def holder(vault: hvac.Client, url: str, period: str = "1h") -> hvac.Client:
     """Somebody with a token that follows the policy."""
     vault.sys.create_or_update_acl_policy("service", policy=POLICY)
     made = vault.auth.token.create(policies=["service"], period=period)
-    return hvac.Client(url, token=made["auth"]["client_token"], timeout=3)
+    return hvac.Client(url, token=made["auth"]["client_token"], timeout=60)
 
 
 def test_lets_a_token_do_what_its_policy_says_and_nothing_else(vault: hvac.Client, url: str) -> None:

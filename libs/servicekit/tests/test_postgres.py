@@ -105,7 +105,7 @@ async def read_only(server: Postgres, word: str) -> None:
 
 async def until_refused(write: Callable[[], Awaitable[int]]) -> None:
     """Write until it fails: a session hears of the change a moment later."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             await write()
 

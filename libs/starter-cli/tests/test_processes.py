@@ -89,16 +89,16 @@ def test_passes_on_no_variable_that_was_not_given(tmp_path: Path, monkeypatch: p
 def test_stops_what_the_program_started_too(tmp_path: Path) -> None:
     log = tmp_path / "part.log"
     server = Process(program(tmp_path, STARTS_ANOTHER, STUBBORN))
-    assert wait_until(lambda: "up" in log.read_text(), seconds=10)
+    assert wait_until(lambda: "up" in log.read_text(), seconds=60)
     child = int(log.read_text().split()[0])
     server.stop()
-    assert wait_until(lambda: is_gone(child), seconds=5)
+    assert wait_until(lambda: is_gone(child), seconds=60)
 
 
 def test_ends_a_program_that_does_not_want_to(tmp_path: Path) -> None:
     log = tmp_path / "part.log"
     server = Process(program(tmp_path, STUBBORN))
-    assert wait_until(lambda: log.exists() and "up" in log.read_text(), seconds=10)
+    assert wait_until(lambda: log.exists() and "up" in log.read_text(), seconds=60)
     server.stop(seconds=0.1)
     assert server.exit_reason == "killed by SIGKILL"
     assert "did not end within 0.1 seconds" in log.read_text()
@@ -120,7 +120,7 @@ def test_programs_end_with_us_even_when_we_are_killed(tmp_path: Path) -> None:
     assert not is_gone(pid)
     us.kill()
     us.communicate()
-    assert wait_until(lambda: is_gone(pid), seconds=10)
+    assert wait_until(lambda: is_gone(pid), seconds=60)
 
 
 def test_what_a_program_started_ends_with_us_too(tmp_path: Path) -> None:
@@ -136,11 +136,11 @@ def test_what_a_program_started_ends_with_us_too(tmp_path: Path) -> None:
     """
     us = subprocess.Popen([sys.executable, "-c", textwrap.dedent(runner)])
     log = tmp_path / "part.log"
-    assert wait_until(lambda: log.exists() and "up" in log.read_text(), seconds=20)
+    assert wait_until(lambda: log.exists() and "up" in log.read_text(), seconds=60)
     child = int(log.read_text().split()[0])
     us.kill()
     us.wait()
-    assert wait_until(lambda: is_gone(child), seconds=20)
+    assert wait_until(lambda: is_gone(child), seconds=60)
 
 
 def test_ctrl_c_in_the_terminal_reaches_us_alone(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ def nothing(_progress: Progress) -> None:
 
 
 def test_steps_that_do_not_need_each_other_run_side_by_side() -> None:
-    both_here = Barrier(2, timeout=10)
+    both_here = Barrier(2, timeout=60)
     run_steps([Step("one", both_here.wait), Step("two", both_here.wait)], Event(), nothing)
     assert not both_here.broken
 

@@ -51,7 +51,7 @@ class Kept:
         os.kill(self.part.pid, signal.SIGKILL)
 
     def has_said(self, words: str, times: int = 1) -> bool:
-        return wait_until(lambda: sum(words in each for each in self.said) >= times, seconds=20)
+        return wait_until(lambda: sum(words in each for each in self.said) >= times, seconds=60)
 
 
 def test_what_does_not_come_up_is_known_until_it_does(supervised: Kept) -> None:
@@ -59,7 +59,7 @@ def test_what_does_not_come_up_is_known_until_it_does(supervised: Kept) -> None:
     broken.touch()
     supervised.kill()
     assert supervised.has_said("part did not start")
-    assert wait_until(lambda: supervised.supervisor.problem is not None, seconds=20)
+    assert wait_until(lambda: supervised.supervisor.problem is not None, seconds=60)
     record = ComponentRecord("part", "", None, None, "", supervised.supervisor.problem)
     assert component_state(record).startswith("does not start: it stopped while it started (exit code 1)")
     broken.unlink()

@@ -49,7 +49,7 @@ def test_a_closed_pipe_ends_who_watches_it() -> None:
     assert process.poll() is None
     process.stdout.close()
     process.stdout = None
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == -15
 
 

@@ -19,7 +19,7 @@ from testkit.contract_documents import services
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "deploy" / "healthcheck.sh"
 UNREADY = b'{"status":"unavailable","checks":{"database":"ConnectionRefusedError"}}'
-IN_PYTHON = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:{port}/readyz', timeout=5)"
+IN_PYTHON = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:{port}/readyz', timeout=60)"
 
 
 @contextmanager

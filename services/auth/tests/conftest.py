@@ -1,6 +1,6 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,10 +15,12 @@ from auth.main import create_app
 from auth.registration import email_verification, registration
 from auth.schemas import Registration
 from auth.settings import Settings
+from auth.signing import vault
 from fastapi import FastAPI
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from sandbox.vault import create_vault
+from servicekit import postgres
 from servicekit.auth import jose
 from servicekit.encryption import decrypt
 from servicekit.settings import RotatingSecret
@@ -47,6 +49,15 @@ SESSION_OVER = {(401, one) for one in SESSION_OVER_CODES}
 FULL_COST = {"auth_password_memory_kib": MIN_PASSWORD_MEMORY_KIB}
 
 Variables = dict[str, Any]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """Let Postgres and Vault take as long as a busy machine does; `production_limits` sets Vault's back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres, "CONNECT_SECONDS", 60)
+        patch.setattr(vault, "SIGNING", replace(vault.SIGNING, attempt=30, total=60, queue=60))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from .vault_fixtures import Operator
 ENDPOINT = "http://acme.test/api/v1/auth/oauth/token"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 SCOPES = ["tenant:read", "members:manage", "conversations:read"]
-WITHIN_SECONDS = 8
+WITHIN_SECONDS = 60
 
 
 @dataclass

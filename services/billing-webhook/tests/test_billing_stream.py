@@ -69,7 +69,7 @@ async def open_client(issuer) -> AsyncIterator[Callable[..., httpx.AsyncClient]]
             headers = {
                 "Authorization": f"Bearer {issuer.token(**{'role': 'viewer', **claims}, tenant_id=tenant)}"
             }
-            http = httpx.AsyncClient(base_url=url, headers=headers, timeout=30)
+            http = httpx.AsyncClient(base_url=url, headers=headers, timeout=60)
             stack.push_async_callback(http.aclose)
             return http
 

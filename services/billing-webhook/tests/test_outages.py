@@ -137,7 +137,7 @@ async def test_open_streams_wait_while_postgres_is_away(settings, issuer, own_po
     database = Database(settings.database_url, name="test")
     with serving(create_app(settings.model_copy(update=on))) as url:
         async with (
-            httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as viewer,
+            httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as viewer,
             reading(viewer) as stream,
         ):
             await stream.next()

@@ -181,7 +181,7 @@ class Walk(RuleBasedStateMachine):
         self.http = httpx.Client(
             base_url=f"{self.world.url}/api/v1/billing/tenants/{self.tenant}",
             headers={"Authorization": f"Bearer {token}"},
-            timeout=30,
+            timeout=60,
         )
 
     def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:

@@ -88,7 +88,7 @@ def in_parallel(calls: Sequence[Callable[[], T]]) -> list[T]:
         return [each.result() for each in [pool.submit(call) for call in calls]]
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 20) -> T:
+def wait_for(condition: Callable[[], T], seconds: float = 60) -> T:
     """Wait for something to become true; gives it."""
     deadline = time.monotonic() + seconds
     while not (seen := condition()):

@@ -302,7 +302,7 @@ def person(url: str, issuer: Issuer) -> Iterator[Callable[..., httpx.Client]]:
             httpx.Client(
                 base_url=url,
                 headers={"Authorization": f"Bearer {token}"},
-                timeout=30,
+                timeout=60,
                 verify=NO_AUTHORITIES,
                 # Threads share it, and one may close as expired what another was just about to use again.
                 limits=httpx.Limits(max_keepalive_connections=0),

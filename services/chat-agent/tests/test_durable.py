@@ -90,7 +90,7 @@ def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
         def client_for(url: str) -> httpx.Client:
             headers = {"Authorization": f"Bearer {token}"}
             return stack.enter_context(
-                httpx.Client(base_url=url, headers=headers, timeout=40, verify=NO_AUTHORITIES)
+                httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_AUTHORITIES)
             )
 
         yield client_for

@@ -93,8 +93,8 @@ def texts(received: Sequence[RunEvent]) -> dict[str, str]:
 
 
 async def soon(work: Awaitable[Any]) -> Any:
-    """Give what comes soon, or fail."""
-    return await asyncio.wait_for(work, 5)
+    """Give what comes, or fail."""
+    return await asyncio.wait_for(work, 60)
 
 
 class Story:

@@ -50,7 +50,7 @@ def there(other: str, token: str) -> Iterator[httpx.Client]:
 
 def client(url: str, token: str) -> httpx.Client:
     return httpx.Client(
-        base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=NO_AUTHORITIES
+        base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60, verify=NO_AUTHORITIES
     )
 
 

@@ -32,7 +32,7 @@ def caller(
     with (
         serving(create_app(received)) as url,
         httpx.Client(
-            base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"}, verify=NO_AUTHORITIES
+            base_url=url, timeout=60, headers={"Authorization": f"Bearer {token}"}, verify=NO_AUTHORITIES
         ) as client,
     ):
         yield lambda message: client.post("/api/v1/chat", json={"message": f"{SAID} {message}"})

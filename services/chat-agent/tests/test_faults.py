@@ -125,5 +125,5 @@ def ask(url: str, issuer: Issuer, message: str) -> httpx.Response:
     token = issuer.token(tenant_id=uuid4(), role="member")
     headers = {"Authorization": f"Bearer {token}"}
     return httpx.post(
-        f"{url}/api/v1/chat", json={"message": message}, headers=headers, timeout=30, verify=NO_AUTHORITIES
+        f"{url}/api/v1/chat", json={"message": message}, headers=headers, timeout=60, verify=NO_AUTHORITIES
     )

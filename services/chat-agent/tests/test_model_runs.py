@@ -34,7 +34,7 @@ def someone(settings: Settings, issuer: Issuer) -> Iterator[Callable[..., httpx.
             url = open_things.enter_context(serving(create_app(settings.model_copy(update=more))))
             headers = {"Authorization": f"Bearer {issuer.token(tenant_id=uuid4(), role='member')}"}
             return open_things.enter_context(
-                httpx.Client(base_url=url, headers=headers, timeout=30, verify=NO_AUTHORITIES)
+                httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_AUTHORITIES)
             )
 
         yield client_for

@@ -21,7 +21,7 @@ def test_shows_nothing_of_what_is_said_and_no_token(settings, other_services, is
     with (
         serving(create_app(received)) as url,
         httpx.Client(
-            base_url=url, timeout=30, headers={"Authorization": f"Bearer {token}"}, verify=NO_AUTHORITIES
+            base_url=url, timeout=60, headers={"Authorization": f"Bearer {token}"}, verify=NO_AUTHORITIES
         ) as ann,
     ):
         for message in (ASKED, SEARCHED, FAILING):

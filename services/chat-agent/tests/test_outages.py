@@ -41,7 +41,7 @@ def at(issuer: Issuer) -> Iterator[Callable[[str], httpx.Client]]:
 
     def client_for(url: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token}"}
-        clients.append(httpx.Client(base_url=url, headers=headers, timeout=40, verify=NO_AUTHORITIES))
+        clients.append(httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_AUTHORITIES))
         return clients[-1]
 
     yield client_for

@@ -34,7 +34,7 @@ def signed_in(url: str, issuer) -> Iterator[Open]:
 
     def open_(**claims: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {issuer.token(role='member', **claims)}"}
-        clients.append(httpx.Client(base_url=url, headers=headers, timeout=30, verify=NO_AUTHORITIES))
+        clients.append(httpx.Client(base_url=url, headers=headers, timeout=60, verify=NO_AUTHORITIES))
         return clients[-1]
 
     yield open_
@@ -145,7 +145,7 @@ def test_an_api_key_that_is_revoked_closes_its_streams(settings, auth_url, revok
     with (
         serving(create_app(settings.model_copy(update=changes))) as url,
         httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=30, verify=NO_AUTHORITIES
+            base_url=url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60, verify=NO_AUTHORITIES
         ) as machine,
         machine.stream("POST", STREAM, json={"message": SLOWLY}) as answer,
     ):

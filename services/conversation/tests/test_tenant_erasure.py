@@ -81,7 +81,7 @@ async def test_listens_to_auth(app, database, redis_url):
     async with Redis.from_url(redis_url) as redis:
         await redis.xadd("events:auth", attributes)
     listening = asyncio.create_task(consumer.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await version_of(database, TENANT) is None:
             pass
     listening.cancel()

@@ -23,7 +23,7 @@ from testkit import eventually
 
 PASSWORD = "seven purple walruses juggle"
 # What reaches its place as an event, or after a part was started again, may take so long.
-PATIENCE_SECONDS = 45
+PATIENCE_SECONDS = 60
 # Enough for a command that starts a stack, on a machine that has other things to do.
 COMMAND_SECONDS = 240
 # One person may send hundreds of requests at once, and a busy machine take its time over them.
@@ -176,7 +176,7 @@ def register(stack: Stack) -> Callable[..., str]:
         email = email or f"{uuid4().hex}@example.com"
         body = {"email": email, "password": PASSWORD, "tenant_name": "Of somebody new", "accept_terms": True}
         url = f"{stack.gateway_url}/api/v1/auth/register"
-        answer = httpx.post(url, json=body, timeout=30, trust_env=False)
+        answer = httpx.post(url, json=body, timeout=60, trust_env=False)
         assert answer.status_code == 202, answer.text
         return email
 

@@ -1,7 +1,6 @@
 """Leaving for good, as it is seen from outside, and in the databases that nobody outside sees."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -51,8 +50,7 @@ def test_who_leaves_for_good_is_forgotten_by_all_and_their_usage_stays(
 
     left = person.http.post("/api/v1/auth/account/delete", json={"password": PASSWORD})
     assert left.status_code == 204, left.text
-    began = time.monotonic()
-    until(lambda: {person.http.get(path).status_code for path in ASKED} == {401}, seconds=5)
+    until(lambda: {person.http.get(path).status_code for path in ASKED} == {401})
     refresh = {"refresh_token": bundle["refresh_token"]}
     assert person.http.post("/api/v1/auth/refresh", json=refresh).status_code == 401
     del person.http.headers["Authorization"]
@@ -66,7 +64,6 @@ def test_who_leaves_for_good_is_forgotten_by_all_and_their_usage_stays(
         "notification": "select id from deliveries where user_id = $1 and address <> ''",
     }.items():
         until(lambda service=service, statement=statement: not query(stack, service, statement, user))
-    assert time.monotonic() - began < 45
     assert {"auth", "conversation", "chat-agent", "billing-webhook", "notification"} == set(SERVICES)
     stored = until(
         lambda: query(

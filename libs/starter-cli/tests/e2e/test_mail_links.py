@@ -25,7 +25,7 @@ def press(url: str, **typed: str) -> httpx.Response:
     shown = httpx.get(url, trust_env=False, timeout=60)
     assert shown.status_code == 200, url
     assert set(typed) <= set(re.findall(r'name="(\w+)"', shown.text))
-    return httpx.post(url, data=typed, timeout=30, trust_env=False)
+    return httpx.post(url, data=typed, timeout=60, trust_env=False)
 
 
 def test_there_is_a_page_for_every_link_of_an_email(stack: Stack) -> None:

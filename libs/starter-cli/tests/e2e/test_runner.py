@@ -109,7 +109,7 @@ class Runner:
 
     def left_behind(self) -> list[str]:
         """Wait for what it started to be gone; gives what is not, and its port if that is taken."""
-        psutil.wait_procs(self._started.values(), timeout=20)
+        psutil.wait_procs(self._started.values(), timeout=60)
         living = [child for child in self._started.values() if child.is_running()]
         left = [str(child) for child in living if child.status() != psutil.STATUS_ZOMBIE]
         return left if is_free(self.port) else [*left, f"port {self.port}"]

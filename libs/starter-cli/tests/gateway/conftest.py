@@ -169,7 +169,7 @@ class Gateway:
 
     def send(self, request: bytes) -> tuple[int, http.client.HTTPMessage, Any]:
         """Send bytes as they are, and read the answer: its status, headers and JSON (None without a body)."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             connection.sendall(request)
             response = http.client.HTTPResponse(connection)
             response.begin()
@@ -308,7 +308,7 @@ def script(services: Services, tmp_path: Path) -> Callable[..., subprocess.Compl
     def run(**settings: object) -> subprocess.CompletedProcess[str]:
         given = environment(services, tmp_path, **settings)
         argv = ["sh", str(GATEWAY / "start.sh"), "--mode", "validate"]
-        return subprocess.run(argv, env=given, capture_output=True, text=True, timeout=20, check=False)
+        return subprocess.run(argv, env=given, capture_output=True, text=True, timeout=60, check=False)
 
     return run
 

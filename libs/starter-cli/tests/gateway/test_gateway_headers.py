@@ -169,7 +169,7 @@ def test_reports_its_spans_to_the_collector(tuned, services):
     for _ in range(6):
         tuned.client.get("/api/v1/tools")
 
-    assert b"gateway" in services.traces.get(timeout=10)
+    assert b"gateway" in services.traces.get(timeout=60)
 
 
 @pytest.mark.parametrize("origin", [LISTED, "https://app.example.com"])

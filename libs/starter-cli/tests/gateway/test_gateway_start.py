@@ -112,6 +112,6 @@ def test_serves_probes_and_metrics_on_a_port_of_their_own(gateway):
 def test_is_healthy_in_a_container_when_it_is_ready(gateway, folder):
     def checked(path):
         script = [folder.parent / "healthcheck.sh", path, str(gateway.internal_port)]
-        return subprocess.run(script, capture_output=True, timeout=20, check=False).returncode
+        return subprocess.run(script, capture_output=True, timeout=60, check=False).returncode
 
     assert (checked("/readyz"), checked("/elsewhere")) == (0, 1)

@@ -158,7 +158,7 @@ def http2(gateway, services, *headers: tuple[str, str]):
     own = [(":method", "GET"), (":scheme", "http"), (":path", PATH)]
     lines = [*own, *headers, ("authorization", f"Bearer {services.token()}")]
     block = b"".join(b"\x00" + text(name.encode()) + text(value.encode()) for name, value in lines)
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as connection:
         start = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
         connection.sendall(start + frame(1, 5, 1, block))
         with connection.makefile("rb") as answer:

@@ -123,7 +123,7 @@ def text_of(name: str, received: list[Any]) -> str:
     return "".join(DELTAS[name](one) or "" for one in received)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

@@ -36,7 +36,7 @@ REVIEW = "Review this Python function [sandbox: call=get_weather]"
 def client(ann: httpx.Client) -> Iterator[OpenAI]:
     token = ann.headers["authorization"].removeprefix("Bearer ")
     with OpenAI(
-        base_url=f"{str(ann.base_url).rstrip('/')}/v1", api_key=token, max_retries=0, timeout=30
+        base_url=f"{str(ann.base_url).rstrip('/')}/v1", api_key=token, max_retries=0, timeout=60
     ) as client:
         yield client
 

@@ -28,7 +28,7 @@ def client_of() -> Iterator[Callable[..., OpenAI]]:
     def client(person: httpx.Client) -> OpenAI:
         token = person.headers["authorization"].removeprefix("Bearer ")
         url = str(person.base_url).rstrip("/")
-        clients.append(OpenAI(base_url=f"{url}/v1", api_key=token, max_retries=0, timeout=30))
+        clients.append(OpenAI(base_url=f"{url}/v1", api_key=token, max_retries=0, timeout=60))
         return clients[-1]
 
     yield client

@@ -78,7 +78,7 @@ def at(urls: dict[str, str], ann: httpx.Client, model_url: str) -> Iterator[Any]
     opened[0].delete("/_sandbox/calls")
 
     def client(name: str) -> Parameters:
-        opened.append(OpenAI(base_url=f"{urls[name]}/v1", api_key=token, max_retries=0, timeout=30))
+        opened.append(OpenAI(base_url=f"{urls[name]}/v1", api_key=token, max_retries=0, timeout=60))
         return Parameters(opened[-1], opened[0])
 
     yield client
