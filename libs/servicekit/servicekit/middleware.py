@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+UNAVAILABLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+EVENT_STREAM = "text/event-stream"
+# The gateway sends the same.
+RECONNECT = b": unavailable\nretry: 3000\n"
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -93,7 +97,13 @@ class _Request:
             await self.pass_on(message)
 
     async def instead_of(self, head: Message) -> Response | None:
-        """Return another answer: 429 to too many invalid requests, a problem in place of a plain 413."""
+        """Return another answer: 429 to too many invalid requests, a problem in place of a plain 413.
+
+        And an empty stream to an EventSource during an outage: any other status than 200 ends it for good
+        (WHATWG HTML 9.2.3), of this it comes again, after the last event that it has.
+        """
+        if head["status"] in UNAVAILABLE and wants_events(self.scope):
+            return Response(RECONNECT, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
         if head["status"] not in invalid_requests.STATUSES:
             return None
         try:
@@ -122,6 +132,11 @@ class _Request:
             "duration_ms": round((time.perf_counter() - self._started) * 1000, 1),
         }
         logger.info("http.response", extra=fields)
+
+
+def wants_events(scope: Scope) -> bool:
+    """Return whether a request is that of an EventSource."""
+    return scope["method"] == "GET" and EVENT_STREAM in Headers(scope=scope).get("accept", "")
 
 
 def request_id(scope: Scope) -> str:

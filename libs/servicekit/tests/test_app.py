@@ -16,7 +16,7 @@ from servicekit.app import create_service
 from servicekit.auth.dependencies import on_behalf_of, public, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
-from servicekit.errors import Conflict
+from servicekit.errors import Conflict, Unavailable
 from servicekit.jwks import fetch
 from servicekit.logging import LogQueue
 from servicekit.schemas import RequestModel
@@ -66,6 +66,12 @@ async def place_order(order: Order, session: Session) -> dict[str, int]:
 @router.get("/closed", dependencies=[public])
 async def closed() -> None:
     raise TillClosed("The till is closed.", opens_at="09:00")
+
+
+@router.get("/away", dependencies=[public])
+@router.post("/away", dependencies=[public])
+async def away() -> None:
+    raise Unavailable
 
 
 @router.get("/broken", dependencies=[public])
@@ -164,6 +170,19 @@ async def test_every_failure_is_a_problem(
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["request_id"] == answer.headers["x-request-id"]
     assert "nobody should see" not in answer.text
+
+
+async def test_an_event_source_comes_again_after_an_outage(http: httpx.AsyncClient) -> None:
+    """Of any other status it would not."""
+    accept = {"Accept": "text/event-stream"}
+    answer = await http.get("/away", headers=accept)
+    assert (answer.status_code, answer.text) == (200, ": unavailable\nretry: 3000\n")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "retry-after" not in answer.headers
+    assert (await http.get("/away")).status_code == 503
+    assert (await http.post("/away", headers=accept)).status_code == 503
+    assert (await http.get("/closed", headers=accept)).status_code == 409
 
 
 async def test_a_failure_can_say_more(http: httpx.AsyncClient) -> None:

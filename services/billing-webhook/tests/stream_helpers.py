@@ -33,7 +33,7 @@ class Counted(TenantEvent):
 
 @dataclass
 class Frame:
-    """What stands between two empty lines."""
+    """What stands between two empty lines, or before the end."""
 
     id: int | None = None
     event: str | None = None
@@ -55,6 +55,8 @@ async def frames(answer: httpx.Response) -> AsyncIterator[Frame]:
             setattr(frame, name, int(value))
         else:
             setattr(frame, name, json.loads(value) if name == "data" else value)
+    if frame.comments:
+        yield frame
 
 
 class Reader:

@@ -7,6 +7,7 @@ from sandbox.embedded import free_port
 from servicekit.auth.dependencies import every_route
 from testkit import contract_documents
 
+EVENTS = {"Accept": "text/event-stream"}
 MIB = 1024 * 1024
 HOOK = 256 * 1024
 WITH_BODIES = {"POST", "PUT", "PATCH", "DELETE"}
@@ -97,6 +98,36 @@ def test_says_when_a_service_is_away(tuned, assert_problem):
 
     assert_problem(refusal, 503, "upstream_unavailable")
     assert refusal.headers["retry-after"] == "2"
+
+
+def test_an_event_source_waits_for_keys_too(start, services, monkeypatch):
+    monkeypatch.setattr(services, "know_keys", False)
+    with start() as gateway:
+        refusal = gateway.client.get(
+            "/api/v1/runs/1/events", headers={**EVENTS, "Authorization": f"Bearer {services.token()}"}
+        )
+    assert (refusal.status_code, refusal.headers["content-type"]) == (200, "text/event-stream")
+
+
+def test_the_answer_in_an_outage_is_a_stream_without_events(tuned):
+    answer = tuned.client.get("/api/v1/notifications", headers={**EVENTS, "Origin": "http://localhost:3000"})
+
+    assert (answer.status_code, answer.text) == (200, ": unavailable\nretry: 3000\n")
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert "www-authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*"])
+def test_others_are_told_of_the_outage(tuned, accept, assert_problem):
+    answer = tuned.client.get("/api/v1/notifications", headers={"Accept": accept})
+
+    assert_problem(answer, 503, "upstream_unavailable")
+
+
+def test_who_starts_a_run_is_told_of_the_outage(tuned, assert_problem):
+    assert_problem(tuned.client.post("/api/v1/notifications", headers=EVENTS), 503, "upstream_unavailable")
 
 
 def test_goes_on_as_soon_as_the_service_is_back(start, serve, services):

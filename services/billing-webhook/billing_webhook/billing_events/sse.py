@@ -70,7 +70,7 @@ def heartbeat_frame(seq: int) -> bytes:
 
 def comment_frame(text: str) -> bytes:
     """Return a comment, which clients ignore."""
-    return b": %b\n\n" % text.encode()
+    return b": %b\n" % text.encode()
 
 
 def position(seq: int) -> bytes:

@@ -20,10 +20,11 @@ logger = logging.getLogger(__name__)
 
 OUTAGES = (RedisError, SQLAlchemyError, OSError)
 RETRY_SECONDS = 0.5
-KEEP_ALIVE = b": keep-alive\n\n"
+# One line break: some parsers make an event of a blank line after a comment.
+KEEP_ALIVE = b": keep-alive\n"
 # For people who read the wire. A client sees that the run's last event is missing, and hears 401 when it
 # comes again to resume.
-TOKEN_EXPIRED_COMMENT = b": the access token is no longer good\n\n"
+TOKEN_EXPIRED_COMMENT = b": the access token is no longer good\n"
 
 
 async def subscribe(
