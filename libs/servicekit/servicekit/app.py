@@ -109,12 +109,14 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
         redoc_url=None,
         # A redirect would lead to whatever host the request names; such a path is 404.
         redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_name,
     )
     inside = FastAPI(
         title=f"{title}, internal",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_name,
     )
     configure_app(app, resources, [*routers, *([route.router] if keys is None else [])], max_body_size)
     configure_app(inside, resources, [health.router, *internal], max_body_size)

@@ -1,9 +1,12 @@
-"""The OpenAPI document of a service, telling the problems that it answers with as they really are."""
+"""The OpenAPI document of a service: the names in generated clients, and the problems it answers with."""
 
+import re
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
 from servicekit.auth.dependencies import every_route
 from servicekit.errors import MEDIA_TYPE
@@ -40,6 +43,15 @@ ANSWER = {
 }
 
 
+def operation_name(route: APIRoute) -> str:
+    """Return the id of an operation: the name of its function in camel case, whatever its path and module.
+
+    A test of the testkit finds what is not unique over all documents; a route may have an `operation_id`.
+    """
+    first, *others = route.name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
 def install(app: FastAPI) -> None:
     """Make `app.openapi()` tell our problems where the framework would tell its own."""
 
@@ -48,10 +60,16 @@ def install(app: FastAPI) -> None:
             made = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
-            app.openapi_schema = with_limits(with_problems(made), app)
+            app.openapi_schema = with_page_names(with_limits(with_problems(made), app))
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def with_page_names(document: dict[str, Any]) -> dict[str, Any]:
+    """Name the page of an item after it: `ConversationPage`, where pydantic has `Page_Conversation_`."""
+    named: dict[str, Any] = orjson.loads(re.sub(rb'\bPage_(\w+)_(?=")', rb"\1Page", orjson.dumps(document)))
+    return named
 
 
 def with_problems(document: dict[str, Any]) -> dict[str, Any]:

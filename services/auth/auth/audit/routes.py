@@ -58,7 +58,7 @@ Filters = Annotated[read.AuditFilter, Depends(parse_filter)]
 
 
 @router.get("/audit")
-async def read_log(
+async def list_audit_events(
     caller: Auditor, db: Db, filters: Filters, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[read.Event]:
     """Read the tenant's audit log, newest first."""
@@ -67,7 +67,7 @@ async def read_log(
 
 
 @router.get("/audit/export", response_class=NdjsonResponse)
-async def export_log(caller: Auditor, services: Services, filters: Filters) -> NdjsonResponse:
+async def export_audit_log(caller: Auditor, services: Services, filters: Filters) -> NdjsonResponse:
     """Export the tenant's audit log, one event a line, oldest first.
 
     After 50,000 events it ends; ask again with `since` as the time of the last one.
@@ -77,7 +77,9 @@ async def export_log(caller: Auditor, services: Services, filters: Filters) -> N
 
 
 @router.get("/me/audit")
-async def read_own_log(caller: Caller, db: Db, limit: Limit = 50, cursor: Cursor = None) -> Page[read.Event]:
+async def list_own_audit_events(
+    caller: Caller, db: Db, limit: Limit = 50, cursor: Cursor = None
+) -> Page[read.Event]:
     """Read one's own audit events in all tenants, newest first."""
     users.user_id_of(caller)
     return await read.page(db, limit, cursor, AuditEvent.subject == caller.subject)

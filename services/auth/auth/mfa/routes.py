@@ -77,7 +77,7 @@ async def begin_step_up(caller: SignedIn, services: Services, db: Db) -> wire.Pa
 
 
 @router.post("/step-up", dependencies=[rate_limited("step-up"), per_user])
-async def prove_once_more(caller: SignedIn, proof: wire.StepUp, services: Services) -> schemas.TokenResponse:
+async def complete_step_up(caller: SignedIn, proof: wire.StepUp, services: Services) -> schemas.TokenResponse:
     """Exchange the session for one with a new proof of identity, and end the previous one."""
     return await step_up.step_up(services, caller, proof)
 

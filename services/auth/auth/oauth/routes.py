@@ -36,7 +36,7 @@ GRANT_TYPE = "client_credentials"
     response_model=schemas.JwkSet,
     responses={304: {"description": "The keys are those that the ETag names."}},
 )
-async def key_set(
+async def get_key_set(
     services: Services, if_none_match: Annotated[list[str] | None, Header(include_in_schema=False)] = None
 ) -> Response:
     """Return the keys that access tokens are verified with."""
@@ -44,7 +44,7 @@ async def key_set(
 
 
 @well_known.get("/openid-configuration")
-async def discover(services: Services) -> schemas.Discovery:
+async def get_discovery(services: Services) -> schemas.Discovery:
     """Return the discovery document."""
     issuer = services.settings.auth_issuer
     return schemas.Discovery(
@@ -79,7 +79,7 @@ async def service_token(
 
 
 @router.post("/oauth/token", response_class=JSONResponse, dependencies=[public, rate_limited("oauth/token")])
-async def machine_token(
+async def issue_access_token(
     request: Annotated[TokenRequest, Form()],
     services: Services,
     resources: ResourcesDep,

@@ -25,7 +25,7 @@ router = auth_router("registration")
 
 
 @router.get("/signup-policy", dependencies=[public])
-async def signup_policy(services: Services) -> tenant_schemas.SignupPolicy:
+async def get_signup_policy(services: Services) -> tenant_schemas.SignupPolicy:
     """Return the sign-up policy."""
     return tenant_schemas.SignupPolicy(policy=services.settings.auth_signup_policy)
 
@@ -42,7 +42,7 @@ async def request_access(request: tenant_schemas.AccessRequest, services: Servic
 
 
 @router.get("/signup-requests")
-async def signup_requests(
+async def list_signup_requests(
     _: signups.Operator,
     db: Db,
     status: Annotated[RequestStatus | None, Query()] = None,
@@ -55,7 +55,7 @@ async def signup_requests(
 
 
 @router.post("/signup-requests/{request_id}/approve")
-async def approve_request(
+async def approve_signup_request(
     request_id: UUID,
     caller: Annotated[Principal, sensitive(SensitiveAction.APPROVE_SIGNUP)],
     services: Services,
@@ -66,7 +66,7 @@ async def approve_request(
 
 
 @router.post("/signup-requests/{request_id}/reject")
-async def reject_request(
+async def reject_signup_request(
     request_id: UUID,
     rejection: tenant_schemas.Rejection,
     caller: Annotated[Principal, sensitive(SensitiveAction.REJECT_SIGNUP)],

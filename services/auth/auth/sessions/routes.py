@@ -21,7 +21,7 @@ router = auth_router("sessions")
 
 
 @router.post("/refresh", dependencies=[public, rate_limited("refresh")])
-async def continue_session(request: schemas.RefreshRequest, services: Services) -> schemas.TokenResponse:
+async def refresh_session(request: schemas.RefreshRequest, services: Services) -> schemas.TokenResponse:
     """Exchange the refresh token for a new one, with a new access token."""
     token = request.refresh_token.get_secret_value()
     await services.rates.check_subject("refresh", token)
@@ -67,6 +67,6 @@ async def end_one_session(
 
 
 @router.get("/me")
-async def who_am_i(caller: Caller, db: Db) -> schemas.Me:
+async def get_me(caller: Caller, db: Db) -> schemas.Me:
     """Return who the token belongs to."""
     return await sessions.me(db, caller)

@@ -16,7 +16,7 @@ router = auth_router("sign-in")
 
 
 @router.post("/token", dependencies=[public, rate_limited("token")])
-async def begin_session(credentials: schemas.Credentials, services: Services) -> schemas.TokenResponse:
+async def sign_in(credentials: schemas.Credentials, services: Services) -> schemas.TokenResponse:
     """Sign in with address and password."""
     await services.rates.check_subject("token", canonical_email(credentials.email))
     return await password.sign_in(services, credentials)

@@ -23,7 +23,7 @@ router = auth_router("invites")
 
 
 @router.post("/tenants/current/invites", status_code=status.HTTP_201_CREATED)
-async def invite(
+async def create_invite(
     request: schemas.NewInvite,
     caller: Annotated[Principal, sensitive(SensitiveAction.CREATE_INVITE)],
     services: Services,
@@ -34,7 +34,7 @@ async def invite(
 
 
 @router.get("/tenants/current/invites")
-async def tenant_invites(
+async def list_invites(
     caller: MemberManager, db: Db, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.Invite]:
     """List the invites of the tenant, with their inviters and status."""

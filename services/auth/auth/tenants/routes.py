@@ -37,7 +37,7 @@ async def create_tenant(
 
 
 @router.get("")
-async def own_tenants(
+async def list_tenants(
     caller: SignedIn, db: Db, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.OwnTenant]:
     """List the tenants that one belongs to."""
@@ -46,7 +46,7 @@ async def own_tenants(
 
 
 @router.get("/current")
-async def current_tenant(caller: Reader, db: Db) -> schemas.OwnTenant:
+async def get_tenant(caller: Reader, db: Db) -> schemas.OwnTenant:
     """Return the tenant of the access token."""
     return await lifecycle.current(db, caller)
 
@@ -92,7 +92,7 @@ async def switch_tenant(tenant_id: UUID, caller: SignedIn, services: Services, d
 
 
 @router.get("/current/settings", responses={200: {"headers": {"ETag": {"schema": {"type": "string"}}}}})
-async def tenant_settings(caller: Reader, db: Db, response: Response) -> schemas.TenantSettings:
+async def get_tenant_settings(caller: Reader, db: Db, response: Response) -> schemas.TenantSettings:
     """Return the settings of the tenant."""
     settings, response.headers["ETag"] = await preferences.read(db, caller)
     return settings
@@ -118,7 +118,7 @@ async def replace_tenant_settings(  # noqa: PLR0913  # FastAPI hands a route its
 
 
 @router.get("/current/members")
-async def tenant_members(
+async def list_members(
     caller: Reader, db: Db, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.Member]:
     """List the members of the tenant."""

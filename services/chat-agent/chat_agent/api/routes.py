@@ -75,10 +75,10 @@ router = APIRouter(prefix="/api/v1")
     response_model=schemas.ChatAnswer,
     responses=WAITING_RESPONSE,
     tags=["chat"],
-    operation_id="chat_with_agent",
+    operation_id="chatWithAgent",
     max_body_size=schemas.MAX_CHAT_BODY,
 )
-async def answer_whole(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+async def create_chat(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     request: schemas.ChatRequest,
     caller: Writer,
     manager: ManagerDep,
@@ -104,7 +104,7 @@ async def answer_whole(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     tags=["chat"],
     max_body_size=schemas.MAX_CHAT_BODY,
 )
-async def answer_streamed(
+async def stream_chat(
     request: schemas.ChatRequest,
     caller: Writer,
     manager: ManagerDep,
@@ -148,13 +148,13 @@ async def list_runs(query: RunQuery, caller: Reader, session: Session) -> Page[s
 
 
 @router.get("/runs/totals", tags=["runs"])
-async def sum_up_runs(filters: RunFilters, caller: Reader, session: Session) -> list[schemas.RunTotals]:
+async def get_run_totals(filters: RunFilters, caller: Reader, session: Session) -> list[schemas.RunTotals]:
     """Sum runs up, by model and status: how many, their tokens, cost and time."""
     return await queries.sum_usage(session, caller, filters)
 
 
 @router.get("/runs/{run_id}", tags=["runs"])
-async def read_run(run_id: UUID, caller: Reader, session: Session) -> schemas.RunDetail:
+async def get_run(run_id: UUID, caller: Reader, session: Session) -> schemas.RunDetail:
     """Read one run: its status, its approvals and its result."""
     run = schemas.Run.model_validate(await store.find(session, caller, run_id))
     run_approvals = await approvals.list_for_run(session, run_id)
@@ -162,7 +162,7 @@ async def read_run(run_id: UUID, caller: Reader, session: Session) -> schemas.Ru
 
 
 @router.get("/runs/{run_id}/events", response_class=StreamingResponse, responses=RESUMED, tags=["runs"])
-async def read_run_events(
+async def stream_run_events(
     run_id: UUID, caller: Reader, manager: ManagerDep, limiter: ReplayLimiter, after: ResumeAfter
 ) -> Response:
     """Stream a run's events, from the beginning or after a number; 204 when there are no more."""
@@ -195,7 +195,7 @@ async def list_agents(_caller: ToolReader) -> list[schemas.Agent]:
 
 
 @router.get("/agents/{name}/status", response_model=schemas.AgentStatus, tags=["agents"])
-async def read_agent_status(name: AgentName, caller: ToolReader, session: Session) -> schemas.AgentStatus:
+async def get_agent_status(name: AgentName, caller: ToolReader, session: Session) -> schemas.AgentStatus:
     """Return how one agent is used in this tenant."""
     if name not in AGENTS:
         raise AgentNotFound(f"There is no agent called {name!r}.")

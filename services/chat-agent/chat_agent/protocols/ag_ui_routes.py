@@ -42,7 +42,7 @@ router = APIRouter(prefix="/api/v1/agents", tags=["agents"], max_body_size=MAX_C
 TEXT_ROLES = {"developer", "system", "user", "assistant"}
 
 
-class Part(LenientModel):
+class AgUiPart(LenientModel):
     """A part of a message."""
 
     type: Name
@@ -56,7 +56,7 @@ class CalledFunction(LenientModel):
     arguments: Text
 
 
-class ToolCall(LenientModel):
+class AgUiToolCall(LenientModel):
     """A call of a tool."""
 
     id: Name
@@ -68,8 +68,8 @@ class Message(LenientModel):
 
     id: Name
     role: Literal["developer", "system", "user", "assistant", "tool", "activity", "reasoning"]
-    content: Text | Parts[Part] | Members | None = None
-    tool_calls: Parts[ToolCall] | None = Field(None, alias="toolCalls")
+    content: Text | Parts[AgUiPart] | Members | None = None
+    tool_calls: Parts[AgUiToolCall] | None = Field(None, alias="toolCalls")
     tool_call_id: Name | None = Field(None, alias="toolCallId")
 
     @property
@@ -177,7 +177,7 @@ class RunAgentInput(LenientModel):
     response_class=StreamingResponse,
     responses={200: responses.stream_response_doc("AG-UI events.")},
 )
-async def run_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+async def run_ag_ui_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     name: AgentName,
     body: RunAgentInput,
     caller: Writer,

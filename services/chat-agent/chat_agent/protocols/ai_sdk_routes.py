@@ -72,7 +72,7 @@ class NamedUiTool(UiTool):
     name: ToolName
 
 
-class Part(LenientModel):
+class UiMessagePart(LenientModel):
     """A part of a message: text, or the call of a tool of the frontend's and what it gave."""
 
     type: Name
@@ -115,7 +115,7 @@ class UiMessage(LenientModel):
 
     id: Name
     role: Literal["system", "user", "assistant"]
-    parts: Parts[Part]
+    parts: Parts[UiMessagePart]
 
     @property
     def has_file(self) -> bool:
@@ -182,7 +182,7 @@ class UiRequest(LenientModel):
 
 
 @router.post("", response_class=StreamingResponse, responses={200: STREAM})
-async def answer_ui(
+async def stream_ui_message(
     body: UiRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
 ) -> StreamingResponse:
     """Answer the last message of a chat, or resume it after approvals, as a UI message stream."""
@@ -200,7 +200,9 @@ async def answer_ui(
 
 
 @router.get("/{chat_id}/stream", response_class=StreamingResponse, responses=RESUMED)
-async def resume_ui(chat_id: ChatId, caller: Reader, manager: ManagerDep, limiter: ReplayLimiter) -> Response:
+async def resume_ui_message(
+    chat_id: ChatId, caller: Reader, manager: ManagerDep, limiter: ReplayLimiter
+) -> Response:
     """Stream a chat's unfinished run from its beginning; 204 when there is none."""
     async with manager.database.begin() as session:
         run = await store.find_unfinished(session, caller, conversation_id_for(caller, chat_id))

@@ -55,7 +55,7 @@ APPROVAL = "mcp_approval_response"
 SERVER_ITEMS = {"reasoning", "mcp_call", "mcp_list_tools", "mcp_approval_request"}
 
 
-class Part(LenientModel):
+class ContentPart(LenientModel):
     """A part of a message."""
 
     type: Name
@@ -63,7 +63,7 @@ class Part(LenientModel):
     refusal: Text | None = None
 
 
-Content = Text | Parts[Part] | None
+Content = Text | Parts[ContentPart] | None
 
 
 class CalledFunction(LenientModel):

@@ -62,7 +62,7 @@ async def list_models(_caller: ToolReader) -> ModelList:
 
 
 @router.get("/models/{name}", response_model=Model)
-async def read_model(name: ModelName, _caller: ToolReader) -> Model:
+async def get_model(name: ModelName, _caller: ToolReader) -> Model:
     """Read one agent as a model."""
     if name not in AGENTS:
         raise AgentNotFound(f"There is no agent called {name!r}.")
@@ -74,7 +74,7 @@ async def read_model(name: ModelName, _caller: ToolReader) -> Model:
     response_class=Response,
     responses=complete_or_stream_doc("A completion, or its chunks.", "chat.completion"),
 )
-async def complete_chat(
+async def create_chat_completion(
     body: CompletionRequest, caller: Writer, manager: ManagerDep, key: IdempotencyKey, limiter: ChatLimiter
 ) -> Response:
     """Answer the last message; the ones before it open a new conversation, unless one is named."""
@@ -129,7 +129,7 @@ async def create_response(
     response_class=Response,
     responses=complete_or_stream_doc("A response, or its events again.", "response"),
 )
-async def read_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+async def get_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     response_id: ResponseId,
     caller: Reader,
     manager: ManagerDep,
