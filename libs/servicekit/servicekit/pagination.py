@@ -5,18 +5,16 @@ from datetime import UTC, datetime
 from typing import Annotated, TypeVar, TypeVarTuple
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
-from servicekit.schemas import InvalidCursor, decode_cursor, encode_cursor, reject_numbers
+from servicekit.schemas import InvalidCursor, Time, decode_cursor, encode_cursor
 
 T = TypeVar("T")
 Columns = TypeVarTuple("Columns")
 
-Moment = Annotated[
-    AwareDatetime, BeforeValidator(reject_numbers), AfterValidator(lambda moment: moment.astimezone(UTC))
-]
+Moment = Annotated[Time, AfterValidator(lambda moment: moment.astimezone(UTC))]
 BY_TIME = TypeAdapter(tuple[Moment, UUID])
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Generic, TypeVar
 
 import orjson
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from servicekit.errors import BadRequest
@@ -49,6 +49,10 @@ def reject_numbers(value: object) -> object:
     if isinstance(value, int | float) or (isinstance(value, str) and not DATE.match(value)):
         raise ValueError("must be a date and a time of RFC 3339")
     return value
+
+
+# A time that somebody sends.
+Time = Annotated[AwareDatetime, BeforeValidator(reject_numbers)]
 
 
 class BoundedModel(BaseModel):

@@ -9,7 +9,7 @@ from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import Worker
 
 from billing_webhook import erasure
-from billing_webhook.billing_events.hub import EventAnnouncer, events_redis
+from billing_webhook.billing_events.hub import StandaloneAnnouncer
 from billing_webhook.billing_events.retention import retention_rules
 from billing_webhook.entitlements.expiry import ReservationExpiryWorker
 from billing_webhook.events import READERS
@@ -58,7 +58,7 @@ def standalone_workers(resources: Resources) -> Sequence[Worker]:
     """List the workers of a process of its own, which announces its billing events to those with streams."""
     return [
         *workers(resources, is_standalone=True),
-        EventAnnouncer(resources.database, events_redis(resources)),
+        StandaloneAnnouncer(resources),
     ]
 
 

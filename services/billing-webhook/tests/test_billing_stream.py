@@ -16,16 +16,19 @@ from billing_webhook.billing_events.publish import publish
 from billing_webhook.billing_events.retention import retention_rules
 from billing_webhook.main import create_app
 from billing_webhook.settings import Settings
+from billing_webhook.worker import standalone_workers
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sandbox.embedded import Valkey, free_port
 from servicekit import erasure
+from servicekit.app import create_service
 from servicekit.auth.revocations import format_entry
 from servicekit.auth.revocations import publish as revoke
 from servicekit.database import Database
 from servicekit.retention import RetentionWorker
 from servicekit.workers.supervisor import running_all
 from sqlalchemy import insert, text
+from testkit.app import running
 from testkit.eventually import until_async
 from testkit.live_server import serving
 from testkit.service_process import ServiceProcess
@@ -412,3 +415,23 @@ async def test_lists_events_by_page_the_newest_first(database, tenant, viewer) -
     assert [item["data"] for item in counted["items"]] == [{"number": 3}]
     assert (await viewer.get(path, params={"cursor": "nonsense"})).status_code == 400
     assert (await viewer.get(path, params={"type": "a b"})).status_code == 422
+
+
+async def test_a_process_of_workers_alone_closes_its_connections_when_it_ends(on, redis, redis_url):
+    """They were left open, and an event loop that warns of them while it closes waited for ever."""
+    name = f"announcer-{uuid4().hex}"
+    address = SecretStr(f"{redis_url}?client_name={name}")
+    changed = on.model_copy(update={"run_workers": True, "billing_events_redis_url": address})
+
+    async def is_connected():
+        return any(one["name"] == name for one in await redis.client_list())
+
+    async def is_disconnected():
+        return not await is_connected()
+
+    app = create_service("billing-webhook", changed, workers=standalone_workers)
+    async with asyncio.timeout(60):
+        async with running(app):
+            await commit(app.state.resources.database, uuid4(), *notes("new"))
+            await until_async(is_connected)
+        await until_async(is_disconnected)

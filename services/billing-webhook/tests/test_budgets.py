@@ -71,3 +71,21 @@ async def test_other_tenants_have_no_budgets_here(admin, path, app, issuer):
     async with client(app, issuer.token(tenant_id=(other := uuid4()), role="admin")) as stranger:
         own = f"/api/v1/billing/tenants/{other}/budgets/{budget['id']}"
         assert (await stranger.delete(own)).json()["code"] == "budget_not_found"
+
+
+async def test_a_replay_answers_no_other_tenant(app, issuer, tenant, path):
+    """The same person, key and body with the token of another tenant: its own answer, or none."""
+    key, person, other = {"Idempotency-Key": uuid4().hex}, f"user:{uuid4()}", uuid4()
+    tokens = [issuer.token(tenant_id=of, subject=person, role="admin") for of in (tenant, other)]
+    async with client(app, tokens[0], **key) as first, client(app, tokens[1], **key) as second:
+        created = await first.post(path, json=NEW)
+        again = await first.post(path, json=NEW)
+        assert (again.json(), again.headers["idempotent-replayed"]) == (created.json(), "true")
+        for method, address in (("POST", path), ("PATCH", f"{path}/{created.json()['id']}")):
+            refused = await second.request(method, address, json=NEW)
+            assert (refused.status_code, refused.json()["code"]) == (404, "tenant_not_found")
+            assert "idempotent-replayed" not in refused.headers
+        own = await second.post(path.replace(str(tenant), str(other)), json=NEW)
+        assert own.status_code == 201
+        assert own.json()["id"] != created.json()["id"]
+        assert "idempotent-replayed" not in own.headers

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx
@@ -268,7 +269,7 @@ async def test_cancels_at_the_end_and_resumes(owner, at_stripe):
 
 async def test_pauses_and_resumes(owner, sandbox, at_stripe):
     await start(owner)
-    later = sandbox.now() + 86400
+    later = datetime.fromtimestamp(sandbox.now() + 86400, UTC).isoformat()
     paused = await ok(await owner.post("subscription/pause", json={"resumes_at": later}))
     assert (paused["is_paused"], paused["access"]) == (True, "read_only")
     assert at_stripe().pause_collection.behavior == "void"

@@ -8,9 +8,7 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -18,7 +16,7 @@ from pydantic import (
     computed_field,
 )
 from servicekit.request_limits import KIB
-from servicekit.schemas import Cursor, Limit, RequestModel, reject_numbers
+from servicekit.schemas import Cursor, Limit, RequestModel, Time
 
 # Of every route that takes messages. The gateway lets through as much.
 MAX_CHAT_BODY = 1024 * KIB
@@ -61,7 +59,7 @@ def in_utc(moment: datetime) -> datetime:
         raise ValueError("must be within the years 1 to 9999") from None
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(reject_numbers), AfterValidator(in_utc)]
+Moment = Annotated[Time, AfterValidator(in_utc)]
 Message = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_MESSAGE, pattern=r"\S"),

@@ -5,9 +5,9 @@ from ipaddress import ip_network
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstraints
 from servicekit.auth.permissions import PERMISSIONS
-from servicekit.schemas import RequestModel
+from servicekit.schemas import RequestModel, Time
 
 from auth.schemas import Name
 
@@ -36,7 +36,7 @@ class NewApiKey(RequestModel):
 
     name: KeyName
     scopes: Annotated[list[Scope], Field(fail_fast=True, min_length=1, max_length=len(PERMISSIONS))]
-    expires_at: AwareDatetime | None = None
+    expires_at: Time | None = None
     networks: Annotated[list[Network], Field(fail_fast=True, default_factory=list, max_length=32)]
 
 

@@ -5,12 +5,11 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BeforeValidator
 from servicekit.auth.dependencies import Caller, require
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session as Db
 from servicekit.errors import BadRequest
-from servicekit.schemas import Cursor, Limit, Page, reject_numbers
+from servicekit.schemas import Cursor, Limit, Page, Time
 
 from auth import users
 from auth.audit import read
@@ -20,9 +19,7 @@ from auth.routing import auth_router
 from auth.services import Services
 
 Auditor = Annotated[Principal, require("audit:read")]
-Moment = Annotated[
-    AwareDatetime | None, BeforeValidator(reject_numbers), Query(examples=["2026-01-31T00:00:00Z"])
-]
+Moment = Annotated[Time | None, Query(examples=["2026-01-31T00:00:00Z"])]
 Subject = Annotated[str | None, Query(pattern=read.SUBJECT, max_length=160)]
 
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)

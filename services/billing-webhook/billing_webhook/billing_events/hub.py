@@ -45,6 +45,18 @@ class EventAnnouncer(LoopWorker):
         return ANNOUNCER_IDLE_SECONDS
 
 
+class StandaloneAnnouncer(EventAnnouncer):
+    """Announces in a process without streams, with a Redis client of its own; a Worker."""
+
+    def __init__(self, resources: Resources) -> None:
+        super().__init__(resources.database, events_redis(resources))
+
+    async def run(self) -> None:
+        """Work until cancelled, and close the connections: what is left open keeps a loop from closing."""
+        async with self._redis:
+            await super().run()
+
+
 class EventHub(LoopWorker):
     """Wakes this process's streams, with one reader of Redis and one query for all of them; a Worker."""
 
@@ -122,8 +134,10 @@ async def running_hub(resources: Resources) -> AsyncIterator[EventHub]:
         hub = EventHub(resources.database, redis)
         async with supervisor.running_all([hub, EventAnnouncer(resources.database, redis)]):
             closing = asyncio.create_task(close_on_stop(resources, hub))
-            yield hub
-            closing.cancel()
+            try:
+                yield hub
+            finally:
+                closing.cancel()
 
 
 def events_redis(resources: Resources) -> Redis:

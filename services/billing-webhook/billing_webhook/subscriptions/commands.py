@@ -6,6 +6,7 @@ while Stripe works.
 """
 
 import logging
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -232,3 +233,11 @@ async def finish_next(services: BillingServices) -> bool:
     except ServiceError as problem:
         logger.info("command not finished", extra={"command": str(command.id), "code": problem.code()})
     return True
+
+
+async def seconds_until_due(services: BillingServices) -> float:
+    """Return the seconds until the next pending command is to be executed; infinity without any."""
+    first = func.extract("epoch", func.min(Command.next_attempt_at) - func.now())
+    async with services.database.begin() as db:
+        seconds = await db.scalar(select(first).where(Command.state == CommandState.PENDING))
+    return math.inf if seconds is None else float(seconds)

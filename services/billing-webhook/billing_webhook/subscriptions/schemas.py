@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, EmailStr, Field, HttpUrl, model_validator
-from servicekit.schemas import RequestModel
+from pydantic import BaseModel, ConfigDict, EmailStr, Field, HttpUrl, model_validator
+from servicekit.schemas import RequestModel, Time
 
 from billing_webhook.access import Access, access_at
 from billing_webhook.models import Customer, Invoice, Subscription
@@ -51,7 +51,7 @@ class Cancellation(RequestModel):
 class Pause(RequestModel):
     """Until when payments are not collected; until `resume` if there is no time."""
 
-    resumes_at: AwareDatetime | None = None
+    resumes_at: Time | None = None
 
     @model_validator(mode="after")
     def require_future(self) -> Self:

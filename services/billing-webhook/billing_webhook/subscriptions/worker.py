@@ -6,7 +6,8 @@ from billing_webhook.models import Command
 from billing_webhook.services import BillingServices
 from billing_webhook.subscriptions import commands
 
-POLL_SECONDS = 5.0
+# Its own process wakes it; this is for commands that another replica has left.
+POLL_SECONDS = 30.0
 
 
 class CommandWorker(LoopWorker):
@@ -21,7 +22,7 @@ class CommandWorker(LoopWorker):
         await self._services.database.ping()
 
     async def step(self) -> float:
-        """Execute all commands that are due."""
+        """Execute all commands that are due; return the seconds until the next one is."""
         while await commands.finish_next(self._services):
             pass
-        return POLL_SECONDS
+        return min(max(await commands.seconds_until_due(self._services), 0.1), POLL_SECONDS)

@@ -17,7 +17,8 @@ from billing_webhook.quantities import to_text
 from billing_webhook.usage import meter_events
 from billing_webhook.usage.meters import meter_total
 
-POLL_SECONDS = 5.0
+# Seconds between two looks for new usage: a sixtieth of the time for which it is collected, within bounds.
+POLL_SECONDS = (5.0, 60.0)
 PARALLEL = 8
 RETRY_SECONDS = (2.0, 900.0)
 DUPLICATE, CANCELED, MISSING = "duplicate_meter_event", "meter_event_already_canceled", "resource_missing"
@@ -38,7 +39,12 @@ class MeterEventWorker(LoopWorker):
 
     async def step(self) -> float:
         """Send one batch, and the next one at once while there are more."""
-        return 0 if await shielded(send_due(self._database, self._client, self._window)) else POLL_SECONDS
+        if await shielded(send_due(self._database, self._client, self._window)):
+            return 0
+        async with self._database.begin() as db:
+            due = await meter_events.seconds_until_due(db, self._window)
+        shortest, longest = POLL_SECONDS
+        return min(max(due, 0.1), max(shortest, min(self._window.total_seconds() / 60, longest)))
 
 
 async def send_due(database: Database, client: StripeClient, window: timedelta) -> int:

@@ -6,6 +6,7 @@ its identifier.
 """
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -34,6 +35,7 @@ OWN_COUNTER = and_(
     MeterEvent.period_start == UsageTotal.period_start,
     UsageTotal.scope == TENANT_SCOPE,
 )
+HAS_OPEN_EVENT = exists().where(OWN_COUNTER, MeterEvent.state.in_(OPEN))
 
 REJECTED = Counter("billing_meter_events_rejected_total", "Meter events that Stripe does not accept.")
 UNCLEAR = Counter("billing_meter_events_unclear_total", "Meter events of which it is unknown if they count.")
@@ -54,10 +56,9 @@ def schedule(
 async def create_due(db: AsyncSession, window: timedelta) -> int:
     """Create the meter events of counters that have changed, and return their number."""
     now = datetime.now(UTC)
-    is_open = exists().where(OWN_COUNTER, MeterEvent.state.in_(OPEN))
     due = (
         select(UsageTotal)
-        .where(UsageTotal.unsent_since <= now - window, ~is_open)
+        .where(UsageTotal.unsent_since <= now - window, ~HAS_OPEN_EVENT)
         .order_by(UsageTotal.unsent_since)
         .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True)
@@ -66,6 +67,17 @@ async def create_due(db: AsyncSession, window: timedelta) -> int:
     for total in totals:
         await create(db, total, now)
     return len(totals)
+
+
+async def seconds_until_due(db: AsyncSession, window: timedelta) -> float:
+    """Return the seconds until an event is to be created or sent; infinity without any."""
+    created_at = func.min(UsageTotal.unsent_since) + window
+    sent_at = func.min(MeterEvent.next_attempt_at)
+    counters = select(created_at).where(UsageTotal.unsent_since.is_not(None), ~HAS_OPEN_EVENT)
+    events = select(sent_at).where(MeterEvent.state.in_(OPEN))
+    moments = [counters.scalar_subquery(), events.scalar_subquery()]
+    seconds = await db.scalar(select(func.extract("epoch", func.least(*moments) - func.now())))
+    return math.inf if seconds is None else float(seconds)
 
 
 async def create(db: AsyncSession, total: UsageTotal, now: datetime) -> None:

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,7 +17,7 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from servicekit.schemas import RequestModel, max_length
+from servicekit.schemas import RequestModel, Time, max_length, reject_numbers
 from servicekit.validation_errors import first_errors
 
 from billing_webhook.quantities import ExactDecimal, Quantity
@@ -55,7 +54,7 @@ def to_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-UtcDatetime = Annotated[datetime, AfterValidator(to_utc)]
+UtcDatetime = Annotated[datetime, BeforeValidator(reject_numbers), AfterValidator(to_utc)]
 
 
 class UsageReport(RequestModel):
@@ -64,9 +63,9 @@ class UsageReport(RequestModel):
     feature_key: FeatureKey
     quantity: Annotated[ExactDecimal, Field(gt=0, description="An integer, or a decimal number as text.")]
     idempotency_key: IdempotencyKey
-    occurred_at: AwareDatetime | None = None
-    period_start: AwareDatetime | None = None
-    period_end: AwareDatetime | None = None
+    occurred_at: Time | None = None
+    period_start: Time | None = None
+    period_end: Time | None = None
     dimensions: Annotated[
         dict[Dimension, Dimension],
         Field(max_length=MAX_DIMENSIONS),
