@@ -15,20 +15,27 @@ from .environments import HERE, NODE, available, installed, run
 
 # Each with the environment that it needs, and the argument that it takes.
 SCRIPTS = {
+    "ag_ui_agent.mjs": NODE,
     "agents_sdk.mjs": NODE,
     "agents_sdk.py": "agents",
+    "aider_message.py": "aider",
     "ai_sdk.mjs 6": NODE,
     "ai_sdk.mjs 7": NODE,
+    "ai_sdk_chat.mjs 6": NODE,
+    "ai_sdk_chat.mjs 7": NODE,
+    "eventsource.mjs": NODE,
     "instructor_client.py": "agents",
     "langchain_chat.py": "current",
     "litellm_and_dspy.py": "current",
     "llama_index_llm.py": "older",
     "llm_models.py": "current",
+    "open_webui.py": "current",
     "openai.mjs": NODE,
     "openai_chat.py": "current",
     "openai_responses.py": "current",
     "pydantic_ai_agent.py": "current",
     "semantic_kernel_agent.py": "older",
+    "shell_gpt.py": "older",
 }
 TASKS = {
     "text": "Two slices of marzipan, please",

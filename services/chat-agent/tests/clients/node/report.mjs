@@ -1,6 +1,7 @@
 // What the scripts of this folder share: the task of each capability, and how they print what they got.
 export const API_KEY = process.env.OPENAI_API_KEY;
 export const BASE_URL = process.env.OPENAI_BASE_URL;
+export const ACME_URL = new URL(BASE_URL).origin;
 export const MODEL = "triage";
 export const { text: TEXT, tools: TOOLS, structured: STRUCTURED } = JSON.parse(process.env.TASKS);
 export const WEATHER_SCHEMA = {
