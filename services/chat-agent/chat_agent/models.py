@@ -67,6 +67,7 @@ class Run(Base):
             f"(status in {tuple(sorted(map(str, FINISHED)))}) = (ended_at is not null)", name="ended"
         ),
         CheckConstraint("stop in ('cancel', 'interrupt', 'rollback')", name="stop"),
+        CheckConstraint("persistence in ('permanent', 'temporary', 'none')", name="persistence"),
         # One at a time: two runs in one conversation would interleave what was said.
         Index(
             "uq_runs_conversation_active",
@@ -102,6 +103,8 @@ class Run(Base):
     first_agent: Mapped[str | None]
     # What its caller set for the models: `runs.options.RunOptions`.
     options: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    # How long what is said is stored: `temporary` for a while, in no list; `none`: it is erased at the end.
+    persistence: Mapped[str] = mapped_column(server_default="permanent")
     idempotency_key: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default=RunStatus.RUNNING)
     # In the order in which the messages came; what waits in a conversation goes on in this order.

@@ -107,3 +107,5 @@ class Settings(ServiceSettings):
     approval_timeout_seconds: int = 86_400
     run_retention_days: int = 90
     history_items: int = 200
+    # For how long the conversations of chat completions are stored that nobody has named or continued.
+    temporary_conversation_hours: int = Field(24, ge=1)

@@ -35,6 +35,8 @@ class OtherServices:
     def __init__(self, issuer: Issuer) -> None:
         self.items: dict[str, list[dict[str, Any]]] = {}
         self.owners: dict[str, str] = {}
+        # Conversations that expire.
+        self.temporary: set[str] = set()
         self.attempts: dict[str, int] = {}
         self.down = False
         # Whether what agents have said and done is stored, and the request about it never answered.
@@ -55,6 +57,7 @@ class OtherServices:
         self.app.delete("/internal/v1/conversations")(self.delete_conversations)
         self.app.get("/internal/v1/conversations/{id}/item-page")(self.list_items)
         self.app.put("/internal/v1/conversations/{id}")(self.ensure)
+        self.app.delete("/internal/v1/conversations/{id}", status_code=204)(self.delete_conversation)
         self.app.get("/internal/v1/conversations/{id}/items")(self.newest)
         self.app.delete("/internal/v1/conversations/{id}/items", status_code=204)(self.clear)
         self.app.put("/internal/v1/conversations/{id}/turns/{run_id}")(self.open_turn)
@@ -72,6 +75,7 @@ class OtherServices:
         """Forget everything, and answer again."""
         self.items.clear()
         self.owners.clear()
+        self.temporary.clear()
         self.attempts.clear()
         self.membership_requests.clear()
         self.max_items = float("inf")
@@ -117,14 +121,27 @@ class OtherServices:
             del self.items[id]
         return {"deleted": len(batch)}
 
+    async def delete_conversation(self, id: str, request: Request) -> Response:
+        if id not in self.owned(request):
+            return Response(status_code=404)
+        with self.stored:
+            del self.items[id]
+            self.temporary.discard(id)
+            self.stored.notify_all()
+        return Response(status_code=204)
+
     async def list_items(self, id: str, request: Request) -> Any:
         return {"items": self.items[id]} if id in self.owned(request) else Response(status_code=404)
 
-    async def newest(self, id: str, last: int = 200) -> Any:
+    async def newest(self, id: str, last: int = 200, until_run: str | None = None) -> Any:
         # A run of the test before may still ask for what was forgotten with that test.
         if id not in self.items:
             return Response(status_code=404)
-        return {"items": self.items[id][-last:]}
+        items = self.items[id]
+        if until_run is not None:
+            own = [number for number, item in enumerate(items, 1) if item["id"].startswith(f"{until_run}-")]
+            items = items[: max(own, default=0)]
+        return {"items": items[-last:]}
 
     def refusal_of(self, run_id: str, attempt: int) -> Response | None:
         """Refuse an attempt of a run when a newer one was here, and remember this one else."""
@@ -157,8 +174,13 @@ class OtherServices:
         return {"items": new}
 
     async def open_turn(self, id: str, run_id: str, request: Request, response: Response) -> Any:
+        is_new = id not in self.items
         await self.ensure(id, request, response)
         body = await request.json()
+        if is_new and "expires_at" in body:
+            self.temporary.add(id)
+        elif "expires_at" not in body:
+            self.temporary.discard(id)
         if not all(item["id"].startswith(f"{run_id}-") for item in body["items"]):
             response.status_code = 422
         if response.status_code:
@@ -210,7 +232,7 @@ class OtherServices:
                     "created_at": "2026-01-02T03:04:05Z",
                 }
                 for id in self.items
-                if self.owners.get(id) == request.headers["acme-on-behalf-of"]
+                if self.owners.get(id) == request.headers["acme-on-behalf-of"] and id not in self.temporary
                 for role, text in self.messages(id)
                 if any(word in text for word in query.split()) and role == "user"
             ]

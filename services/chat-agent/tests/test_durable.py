@@ -538,3 +538,26 @@ def test_an_answer_that_is_whole_is_given_also_to_who_may_not_go_on(
     with serving(create_app(settings)) as url:
         received = rest(at(url), run_id)
     assert (received[-1].type, received[-1].data["output"]) == ("run.completed", "I am done.")
+
+
+def test_nothing_of_a_run_that_is_not_stored_remains_after_a_kill(
+    replica: Callable[..., ServiceProcess],
+    other: str,
+    at: Callable[[str], httpx.Client],
+    settings: Settings,
+    redis_url: str,
+    other_services: Any,
+) -> None:
+    lost = replica()
+    request = {"input": f"Wilhelmine {SLOWLY['message']}", "store": False, "stream": True}
+    with at(lost.url).stream("POST", "/v1/responses", json=request) as answer:
+        run_id = answer.headers["acme-run-id"]
+        next(line for line in answer.iter_lines() if "response.output_text.delta" in line)
+        assert "Wilhelmine" in str(row(settings, run_id))
+        lost.kill()
+    assert rest(at(other), run_id)[-1].type == "run.completed"
+    until(lambda: answer.headers["acme-conversation-id"] not in other_services.items)
+    assert "Wilhelmine" not in str(row(settings, run_id))
+    assert json.loads(row(settings, run_id)["usage"])["output_tokens"] > 0
+    with Redis.from_url(redis_url) as redis:
+        assert redis.ttl(next(redis.scan_iter(f"run:*{run_id}*:events"))) <= 60

@@ -74,10 +74,12 @@ async def get_or_create(
 
 
 async def list_page(
-    db: AsyncSession, caller: Principal, limit: int, cursor: str | None
+    db: AsyncSession, caller: Principal, limit: int, cursor: str | None, *, temporary: bool = False
 ) -> Page[schemas.Conversation]:
-    """List the caller's conversations, the most recently updated first."""
+    """List the caller's conversations, the most recently updated first; temporary ones if requested."""
     query = select(Conversation).where(owned_by(caller))
+    if not temporary:
+        query = query.where(Conversation.expires_at.is_(None))
     page = paginate(query, Conversation.updated_at, Conversation.id, limit, cursor, newest_first=True)
     rows = (await db.scalars(page)).all()
     conversations = [schemas.Conversation.model_validate(row) for row in rows[:limit]]

@@ -8,7 +8,7 @@ from servicekit.erasure import TENANT_EVENTS, USER_EVENT, deleted_users
 from servicekit.events.outbox import ReceivedEvent
 from servicekit.events.relay import Handler
 from servicekit.retention import RetentionRule
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation.models import Base, Conversation
@@ -25,11 +25,12 @@ async def erase_user(db: AsyncSession, received: ReceivedEvent) -> None:
 
 
 def retention_rules() -> list[RetentionRule]:
-    """Return the rules for conversations of deleted users and tenants."""
+    """Return the rules for temporary conversations, and those of deleted users and tenants."""
     table = Base.metadata.tables["conversations"]
     return [
         (table, Conversation.tenant_id.in_(erasure.purgeable_tenants())),
         (table, Conversation.user_id.in_(select(deleted_users.c.user_id))),
+        (table, Conversation.expires_at < func.now()),
     ]
 
 

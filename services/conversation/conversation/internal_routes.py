@@ -23,8 +23,8 @@ router = APIRouter(prefix="/internal/v1", tags=["conversations"])
 async def list_conversations(
     caller: Reader, db: Session, limit: Limit = 20, cursor: Cursor = None
 ) -> Page[schemas.Conversation]:
-    """List conversations, the most recently updated first."""
-    return await conversations.list_page(db, caller, limit, cursor)
+    """List conversations, also temporary ones, the most recently updated first."""
+    return await conversations.list_page(db, caller, limit, cursor, temporary=True)
 
 
 @router.delete("/conversations")
@@ -43,6 +43,12 @@ async def get_or_create_conversation(
 ) -> models.Conversation:
     """Return the conversation with this id, and create it if it does not exist."""
     return await conversations.get_or_create(db, caller, conversation_id, new, quotas)
+
+
+@router.delete("/conversations/{conversation_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def delete_conversation(conversation_id: UUID, caller: Writer, db: Session) -> None:
+    """Delete a conversation and its items; 404 the second time."""
+    await conversations.remove(db, caller, conversation_id)
 
 
 @router.put(
@@ -97,10 +103,14 @@ async def delete_turn(
 
 @router.get("/conversations/{conversation_id}/items", response_model=schemas.Items)
 async def list_newest_items(
-    conversation_id: UUID, caller: Reader, db: Session, last: Annotated[int, Query(ge=1, le=1000)] = 200
+    conversation_id: UUID,
+    caller: Reader,
+    db: Session,
+    last: Annotated[int, Query(ge=1, le=1000)] = 200,
+    until_run: UUID | None = None,
 ) -> Response:
-    """Return the newest items, oldest first."""
-    return items_response(await items.newest(db, caller, conversation_id, last))
+    """Return the newest items, or those until the end of a run, oldest first."""
+    return items_response(await items.newest(db, caller, conversation_id, last, until_run))
 
 
 @router.get("/conversations/{conversation_id}/item-page")

@@ -39,11 +39,18 @@ async def append(
     return [stored[item.id] for item in new_items]
 
 
-async def newest(db: AsyncSession, caller: Principal, conversation_id: UUID, last: int) -> list[StoredItem]:
-    """Return the newest items, oldest first."""
+async def newest(
+    db: AsyncSession, caller: Principal, conversation_id: UUID, last: int, until_run: UUID | None = None
+) -> list[StoredItem]:
+    """Return the newest items, or those until the end of a run, oldest first."""
     conversation = await find(db, caller, conversation_id)
     columns = (Item.id, Item.position, cast(Item.data, Text), Item.created_at)
     query = select(*columns).where(Item.conversation_id == conversation.id).order_by(Item.position.desc())
+    if until_run is not None:
+        end = select(func.max(Item.position)).where(
+            Item.conversation_id == conversation.id, Item.id.startswith(f"{until_run}-")
+        )
+        query = query.where(Item.position <= end.scalar_subquery())
     return [StoredItem(*row) for row in await db.execute(query.limit(last))][::-1]
 
 

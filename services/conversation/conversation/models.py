@@ -8,7 +8,7 @@ from servicekit.database import metadata
 from servicekit.erasure import deleted_users, tenants
 from servicekit.events.outbox import inbox
 from servicekit.idempotency import idempotency_keys
-from sqlalchemy import BigInteger, Computed, ForeignKey, Index, Text, UniqueConstraint, func
+from sqlalchemy import BigInteger, Computed, ForeignKey, Index, Text, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -31,6 +31,8 @@ class Conversation(Base):
     __table_args__ = (
         # The order of the list.
         Index("ix_conversations_owner", "tenant_id", "user_id", "updated_at", "id"),
+        # For the deletion of temporary conversations.
+        Index("ix_conversations_expires_at", "expires_at", postgresql_where=text("expires_at is not null")),
         # For the erasure of a user, in every tenant.
         Index("ix_conversations_user_id", "user_id"),
     )
@@ -47,6 +49,8 @@ class Conversation(Base):
     last_position: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    # Of a temporary conversation, which is in no list and no search, and not counted.
+    expires_at: Mapped[datetime | None]
 
 
 class Item(Base):

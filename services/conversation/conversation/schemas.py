@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -17,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 from servicekit.request_limits import KIB
-from servicekit.schemas import RequestModel, max_length
+from servicekit.schemas import RequestModel, max_length, reject_numbers
 
 # Of the routes that accept items; the gateway has the same limit.
 MAX_ITEMS_BODY = 1024 * KIB
@@ -130,6 +131,11 @@ class NewTurn(RequestModel):
     attempt: Attempt
     items: Annotated[list[NewItem], Field(fail_fast=True, max_length=100), AfterValidator(require_unique_ids)]
     last: int = Field(200, ge=1, le=1000, strict=True)
+    expires_at: Annotated[
+        AwareDatetime | None,
+        BeforeValidator(reject_numbers),
+        Field(description="Makes a new conversation temporary; without it, an existing one becomes lasting."),
+    ] = None
 
 
 class ResponseModel(BaseModel):

@@ -19,13 +19,15 @@ from conversation.models import Conversation, Item
 from conversation.quotas import RUN_FACTOR, Quotas
 from conversation.schemas import NewItem, NewTurn, NewTurnItems
 
-# The update changes nothing: it locks and returns an existing row in the same statement. A late run of a
-# deleted user finds no conversation and creates none.
+# The update locks and returns an existing row in the same statement, and makes it a lasting one. A late run
+# of a deleted user finds no conversation and creates none.
 CREATE_OR_LOCK = """
-    insert into conversations (id, tenant_id, user_id, message_count, last_position)
-    select cast(:id as uuid), cast(:tenant_id as uuid), cast(:user_id as text), 0, 0
+    insert into conversations (id, tenant_id, user_id, message_count, last_position, expires_at)
+    select cast(:id as uuid), cast(:tenant_id as uuid), cast(:user_id as text), 0, 0,
+        cast(:expires_at as timestamptz)
     where not exists (select from leavers where leavers.user_id = :user_id)
-    on conflict (id) do update set id = excluded.id
+    on conflict (id) do update
+        set expires_at = case when excluded.expires_at is not null then conversations.expires_at end
         where conversations.tenant_id = excluded.tenant_id and conversations.user_id = excluded.user_id
     returning id, last_position, xmax = 0 as is_new
 """
@@ -64,8 +66,9 @@ async def begin(  # noqa: PLR0913, PLR0917  # whose, where, and what
     Return the newest items of the conversation, oldest first. Raise what `append` raises.
     """
     rows = prepare_all(run_id, new.items)
-    lock, is_new = await claim_turn(db, caller, conversation_id, run_id, new.attempt, CREATE_AND_CLAIM)
-    if is_new:
+    create = CREATE_AND_CLAIM.bindparams(expires_at=new.expires_at)
+    lock, is_new = await claim_turn(db, caller, conversation_id, run_id, new.attempt, create)
+    if is_new and new.expires_at is None:
         await quotas.check_new_conversation(db, caller)
     stored = await insert_items(db, lock, rows, quotas, last=new.last)
     return sorted(stored.values(), key=lambda item: item.position)[-new.last :]

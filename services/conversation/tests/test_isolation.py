@@ -27,6 +27,7 @@ LISTS = {
 INTERNAL = {
     ("put", "/internal/v1/conversations/{conversation_id}"): {},
     ("get", "/internal/v1/conversations/{conversation_id}/items"): None,
+    ("delete", "/internal/v1/conversations/{conversation_id}"): None,
     ("get", "/internal/v1/conversations/{conversation_id}/item-page"): None,
     ("delete", "/internal/v1/conversations/{conversation_id}/items"): None,
     ("put", "/internal/v1/conversations/{conversation_id}/turns/{run_id}"): TURN,

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import agents
@@ -33,6 +33,7 @@ from chat_agent.schemas import Agent, Answer, ChatAnswer, ChatRequest, Usage
 QUOTA_WARNING = "X-Quota-Warning"
 # What the repetition of a request has in common with it.
 FINGERPRINT = ("message", "agent", "options", "tool_outputs_digest")
+Persistence = Literal["permanent", "temporary", "none"]
 # Items of the SDK: what was said elsewhere before.
 History = Sequence[dict[str, Any]]
 # Whoever is refused comes again within this, and not all at once.
@@ -72,6 +73,11 @@ class RunRequest:
     # Whether the prelude is all that the client knows of the conversation, which may be known here, too.
     is_whole_history: bool = False
     options: RunOptions = NO_OPTIONS
+    persistence: Persistence = "permanent"
+    # The run that is continued, unless another one has continued it before.
+    previous: Run | None = None
+    # The agent that goes on with the outputs of tools, in a branch.
+    first_agent: str | None = None
 
 
 async def start_run(
@@ -123,8 +129,13 @@ async def insert_in_conversation(
     values: dict[str, Any],
     deadline: asyncio.Timeout,
 ) -> store.InsertedRun | None:
-    """Insert a run where the conversation is new or the caller's; none when its key has started one."""
+    """Insert a run where the conversation is new or the caller's; none when its key has started one.
+
+    Raises RunContinued.
+    """
     async with transaction(manager.database) as session:
+        if request.previous is not None:
+            await store.require_newest(session, request.previous)
         is_new = request.chat.conversation_id is None
         if is_new or await store.has_run_in(session, caller, values["conversation_id"]):
             if not is_new:
@@ -240,6 +251,8 @@ def new_run_values(
         "tool_outputs": [*request.tool_outputs],
         "tool_outputs_digest": digest(request.tool_outputs),
         "options": request.options.model_dump(mode="json", exclude_defaults=True),
+        "persistence": request.persistence,
+        "first_agent": request.first_agent,
         "idempotency_key": key,
         "trace_id": trace.format_trace_id(span.trace_id) if span.is_valid else None,
     }

@@ -127,19 +127,24 @@ class ConversationClient:
         """Build the conversation unless it is there."""
         await self._call("PUT", f"/conversations/{conversation_id}", json={})
 
-    async def open_turn(self, turn: TurnRef, items: Sequence[StoredItem], last: int) -> list[StoredItem]:
+    async def open_turn(
+        self, turn: TurnRef, items: Sequence[StoredItem], last: int, expires_at: datetime | None = None
+    ) -> list[StoredItem]:
         """Add a run's first items, to a new conversation unless it is there; give the last, oldest first.
 
         The ids of the items begin with `<run_id>-`; one whose id is there already is left as it is. No older
-        attempt can change anything in the turn from now on.
+        attempt can change anything in the turn from now on. With `expires_at` a new one is temporary.
         """
+        expiry = {} if expires_at is None else {"expires_at": expires_at.isoformat()}
         *before, end = in_batches(items)
         for batch in before:
-            await self._put_turn(turn, batch, last=1)
-        return await self._put_turn(turn, end, last)
+            await self._put_turn(turn, batch, last=1, **expiry)
+        return await self._put_turn(turn, end, last=last, **expiry)
 
-    async def _put_turn(self, turn: TurnRef, batch: Sequence[StoredItem], last: int) -> list[StoredItem]:
-        body = {"attempt": turn.attempt, **items_payload(batch), "last": last}
+    async def _put_turn(
+        self, turn: TurnRef, batch: Sequence[StoredItem], **options: int | str
+    ) -> list[StoredItem]:
+        body = {"attempt": turn.attempt, **items_payload(batch), **options}
         answer = await self._call("PUT", turn.url_path, json=body)
         return ItemsResponse.model_validate_json(answer).items
 
@@ -153,9 +158,16 @@ class ConversationClient:
         """Delete all items whose ids begin with `<run_id>-`, if there are any."""
         await self._call("DELETE", turn.url_path, params={"attempt": turn.attempt})
 
-    async def items(self, conversation_id: UUID, last: int) -> list[StoredItem]:
-        """Return the last items, oldest first."""
-        answer = await self._call("GET", f"/conversations/{conversation_id}/items", params={"last": last})
+    async def delete(self, conversation_id: UUID) -> None:
+        """Delete a conversation."""
+        await self._call("DELETE", f"/conversations/{conversation_id}")
+
+    async def items(
+        self, conversation_id: UUID, last: int, until_run: UUID | None = None
+    ) -> list[StoredItem]:
+        """Return the last items, or those until the end of a run, oldest first."""
+        params = {"last": last} | ({"until_run": str(until_run)} if until_run else {})
+        answer = await self._call("GET", f"/conversations/{conversation_id}/items", params=params)
         return ItemsResponse.model_validate_json(answer).items
 
     async def clear(self, conversation_id: UUID) -> None:

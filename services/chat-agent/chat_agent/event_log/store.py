@@ -46,7 +46,8 @@ if seq <= last + 1 or torn == '1' then
         seq = seq + 1
     end
 end
-if writer < attempt or redis.call('TTL', KEYS[1]) < math.max(keep - 60, keep / 2) then
+local ttl = redis.call('TTL', KEYS[1])
+if writer < attempt or ttl < math.max(keep - 60, keep / 2) or ttl > keep then
     redis.call('SET', KEYS[2], attempt, 'EX', keep + 60)
     redis.call('EXPIRE', KEYS[1], keep)
 end

@@ -147,10 +147,14 @@ class ActiveRun:
             return
         if next_run is not None:
             self._services.start(next_run)
+        if self.run.persistence == "none":
+            self.log.ttl_seconds = min(self.log.ttl_seconds, store.UNSTORED_LOG_SECONDS)
         type_, fields = terminal_event(outcome)
         self.log.append(type_, **fields)
         logger.info("run ended", extra={"status": outcome.status, "tokens": outcome.usage.output_tokens})
         await self._flush()
+        if self.run.persistence == "none":
+            await self._attempt.delete_conversation()
 
     async def _flush(self) -> None:
         await self._services.writer.flush(self.log, FLUSH_SECONDS)

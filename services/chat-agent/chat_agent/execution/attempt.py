@@ -82,6 +82,14 @@ class Attempt:
         """The answer that ends the run, if the agent has given it."""
         return recovery.final_answer(self._session.new_items, is_truncated=self.run.is_truncated)
 
+    async def delete_conversation(self) -> None:
+        """Delete the conversation of a run that is not stored; it expires where that fails."""
+        try:
+            await self._session.wait_until_open()
+            await self._session.delete()
+        except (ServiceError, OSError) as error:
+            logger.warning("conversation not deleted", extra={"error": type(error).__name__})
+
     def stop(self) -> None:
         """Stop the agent as the run's `stop` says."""
         self._stop_requested.set()

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from chat_agent.event_log.store import EventStore, EventType, make_event
 from chat_agent.models import FINISHED, Run, RunStatus
-from chat_agent.runs import approvals
+from chat_agent.runs import approvals, store
 from chat_agent.runs.outcome import approval_payload, outcome_from_row, outcome_payload, terminal_event
 from chat_agent.settings import Settings
 
@@ -52,7 +52,10 @@ class TerminalEventRepair:
         seq = newest.seq + 1 if newest is not None else 1
         type_, fields = terminal_event(outcome_from_row(run))
         event = make_event(seq, type_, run_id, run.conversation_id, fields, datetime.now(UTC))
-        return await log.append(run.attempt + 1, self.settings.run_log_ttl_seconds, [event])
+        ttl_seconds = self.settings.run_log_ttl_seconds
+        if run.persistence == "none":
+            ttl_seconds = min(ttl_seconds, store.UNSTORED_LOG_SECONDS)
+        return await log.append(run.attempt + 1, ttl_seconds, [event])
 
     async def _ensure_waiting_event(self, run: Run) -> None:
         log = EventStore(self.redis, run.id)

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from agents import TResponseInputItem
@@ -10,6 +12,7 @@ from agents.memory.session_settings import SessionSettings
 
 from chat_agent.clients.conversation import ConversationClient, StoredItem, TurnRef
 from chat_agent.clients.retry import retry_unavailable
+from chat_agent.errors import ConversationNotFound
 from chat_agent.models import Run
 from chat_agent.settings import Settings
 
@@ -45,6 +48,7 @@ class ConversationSession(SessionABC):
         self._max_earlier = settings.history_items
         self._before_store = before_store
         self._on_stored = on_stored
+        self._expires_at = expiry_of(run, settings)
         self._earlier: list[StoredItem] = []
         self._initial = initial_items(run)
         self._new: list[StoredItem] = []
@@ -77,7 +81,7 @@ class ConversationSession(SessionABC):
         initial = self._numbered(self._initial, 1)
         last = self._max_earlier if self._turn.attempt == 1 else MAX_ITEMS
         items = await retry_unavailable(
-            lambda: self._client.open_turn(self._turn, initial, last), timeout_seconds
+            lambda: self._client.open_turn(self._turn, initial, last, self._expires_at), timeout_seconds
         )
         own, initial_ids = f"{self._turn.run_id}-", {item.id for item in initial}
         self._earlier = [item for item in items if not item.id.startswith(own)][-self._max_earlier :]
@@ -131,6 +135,11 @@ class ConversationSession(SessionABC):
         await self.wait_until_open()
         await retry_unavailable(lambda: self._client.delete_turn(self._turn), self._timeout)
 
+    async def delete(self) -> None:
+        """Delete the conversation, of a run that is not stored."""
+        with suppress(ConversationNotFound):
+            await retry_unavailable(lambda: self._client.delete(self._turn.conversation_id), self._timeout)
+
     def _numbered(self, items: Sequence[dict[str, Any]], first: int) -> list[StoredItem]:
         run_id = self._turn.run_id
         return [StoredItem(id=f"{run_id}-{number:04}", data=data) for number, data in enumerate(items, first)]
@@ -141,6 +150,16 @@ class ConversationSession(SessionABC):
 
     async def clear_session(self) -> None:
         """Do nothing: a conversation is cleared by its owner."""
+
+
+def expiry_of(run: Run, settings: Settings) -> datetime | None:
+    """Return until when what is said in a run is stored, if it is temporary."""
+    if run.persistence == "permanent":
+        return None
+    # It may wait for approvals. One that is not stored is deleted at its end, by whichever process ends it.
+    longest = settings.approval_timeout_seconds + settings.run_timeout_seconds
+    hours = settings.temporary_conversation_hours if run.persistence == "temporary" else 0
+    return run.created_at + max(timedelta(hours=hours), timedelta(seconds=longest))
 
 
 def initial_items(run: Run) -> list[dict[str, Any]]:

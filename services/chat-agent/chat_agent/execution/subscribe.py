@@ -84,6 +84,8 @@ async def _events_of_expired_log(manager: RunManager, run_id: UUID) -> list[RunE
             run = await session.get(Run, run_id)
         if run is None or run.status not in FINISHED or run.started_at is None:
             return []
+        if run.persistence == "none":
+            return []
         return [] if await manager.event_source(run_id).last() else events_from_row(run)
     except OUTAGES:
         # Nothing can be said of it yet; who listens goes on to try.

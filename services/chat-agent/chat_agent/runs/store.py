@@ -8,14 +8,14 @@ from uuid import UUID
 from servicekit.auth.tokens import Principal
 from servicekit.events.outbox import publish
 from servicekit.idempotency import IdempotencyConflict
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ClauseElement
 
 from chat_agent.errors import ConversationBusy, RunAlreadyFinished, RunNotFound
 from chat_agent.events import RunCompleted
-from chat_agent.models import FINISHED, Base, Run, RunStatus
+from chat_agent.models import FINISHED, Approval, Base, Run, RunStatus, ToolCall
 from chat_agent.runs.leases import Lease, lock_open_runs, owned
 from chat_agent.runs.outcome import Outcome
 from chat_agent.schemas import AgentStatus
@@ -31,9 +31,25 @@ NEW_RUN_VALUES: dict[str, Any] = {
     "usage": {},
     "is_truncated": False,
     "tool_calls": [],
+    "persistence": "permanent",
+}
+# How long the events of a run that is not stored can be read after its end: for whoever reads them now.
+UNSTORED_LOG_SECONDS = 60
+# What remains of a run that is not stored, beside its usage.
+UNSTORED_VALUES: dict[str, Any] = {
+    "message": "",
+    "options": {},
+    "output": None,
+    "tool_calls": [],
+    "tool_outputs_digest": None,
+    "error_detail": None,
 }
 # So many messages may wait for their turn in one conversation.
 MAX_QUEUED = 20
+
+
+class RunContinued(Exception):
+    """A run was continued before; whoever continues it again begins a branch."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +96,30 @@ async def _insert(session: AsyncSession, values: dict[str, Any]) -> Run | None:
         return None
     columns = {name: value for name, value in values.items() if not isinstance(value, ClauseElement)}
     started_at = created_at if values["status"] == RunStatus.RUNNING else None
-    return Run(**NEW_RUN_VALUES, **columns, created_at=created_at, started_at=started_at)
+    return Run(**(NEW_RUN_VALUES | columns), created_at=created_at, started_at=started_at)
+
+
+async def require_newest(session: AsyncSession, run: Run) -> None:
+    """Lock a run that is to be continued; raises RunContinued."""
+    await session.execute(select(Run.id).where(Run.id == run.id).with_for_update())
+    later = exists().where(
+        Run.conversation_id == run.conversation_id,
+        Run.position > run.position,
+        # Nothing is left of one that was rolled back.
+        Run.error_code.is_distinct_from("rolled_back"),
+    )
+    if await session.scalar(select(later)):
+        raise RunContinued
 
 
 async def find_by_key(session: AsyncSession, caller: Principal, key: str, **values: object) -> Run | None:
     """Find the run that a key began; raises IdempotencyConflict when it was begun with other values."""
     same = select(Run).filter_by(tenant_id=caller.tenant_id, user_id=caller.user_id, idempotency_key=key)
     run = (await session.scalars(same)).one_or_none()
-    if run is not None and any(getattr(run, name) != value for name, value in values.items()):
+    if run is None or (run.persistence == "none" and run.status in FINISHED):
+        # Of one that was not stored it is not known what was requested.
+        return run
+    if any(getattr(run, name) != value for name, value in values.items()):
         raise IdempotencyConflict
     return run
 
@@ -201,6 +233,8 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
     )
     if (await session.scalars(statement)).one_or_none() is None:
         return False
+    if run.persistence == "none":
+        await erase_content(session, run.id)
     completed = RunCompleted(
         run_id=run.id,
         conversation_id=run.conversation_id,
@@ -216,6 +250,13 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
     )
     publish(session, completed, tenant_id=run.tenant_id, subject=str(run.id))
     return True
+
+
+async def erase_content(session: AsyncSession, run_id: UUID) -> None:
+    """Erase what was said in a run, and leave how it ended and its usage."""
+    await session.execute(delete(Approval).where(Approval.run_id == run_id))
+    await session.execute(delete(ToolCall).where(ToolCall.run_id == run_id))
+    await session.execute(update(Run).where(Run.id == run_id).values(UNSTORED_VALUES))
 
 
 async def agent_status(session: AsyncSession, caller: Principal, agent: str) -> AgentStatus:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -144,6 +145,43 @@ async def test_opens_a_turn(what: str, given: str) -> None:
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
                 assert await mine.open_turn(MINE, [first], last=200) == [first]
+
+
+async def test_opens_a_turn_in_a_temporary_conversation() -> None:
+    first = StoredItem(id=f"{RUN}-0001", data=HELLO)
+    item = {"id": match.str(first.id), "data": match.like(HELLO)}
+    expires_at = datetime(2126, 1, 2, 3, 4, 5, tzinfo=UTC)
+    sent = {"attempt": 2, "items": [{"id": first.id, "data": HELLO}], "last": 200}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(pact, "a turn in a temporary conversation", "no conversation", "PUT", TURN).with_body(
+            {**sent, "expires_at": expires_at.isoformat()}, "application/json"
+        ).will_respond_with(200).with_body({"items": match.each_like(item)}, "application/json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert await mine.open_turn(MINE, [first], 200, expires_at) == [first]
+
+
+async def test_reads_items_until_the_end_of_a_run() -> None:
+    item = {"id": match.str(f"{RUN}-0001"), "data": match.like(HELLO)}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(
+            pact, "items until a run", "a conversation with one turn", "GET", ITEMS
+        ).with_query_parameters({"last": "200", "until_run": str(RUN)}).will_respond_with(200).with_body(
+            {"items": match.each_like(item)}, "application/json"
+        )
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert len(await mine.items(CONVERSATION, 200, RUN)) == 1
+
+
+async def test_deletes_a_conversation() -> None:
+    with consumer_pact("chat-agent", "conversation") as pact:
+        path = f"/internal/v1/conversations/{CONVERSATION}"
+        given = "a conversation with one message"
+        request(pact, "a conversation to be deleted", given, "DELETE", path).will_respond_with(204)
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                await mine.delete(CONVERSATION)
 
 
 async def test_opens_no_turn_in_the_conversation_of_another() -> None:

@@ -72,6 +72,8 @@ class SharedParameters(LenientModel, Generic[Tool]):
     # For whom an application calls; see `end_users`.
     safety_identifier: Text | None = None
     user: Text | None = None
+    # False: what is said is erased when the run ends.
+    store: bool | None = None
 
     def parameters(self, agent: str) -> Iterator[Parameter]:
         """Yield what the client has set."""

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, Field
 from servicekit.schemas import max_length
 
-from chat_agent.api.start_run import RunRequest
+from chat_agent.api.start_run import Persistence, RunRequest
 from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
 from chat_agent.protocols.openai.errors import Place, sent_as
 from chat_agent.protocols.openai.parameters import CompletionParameters, ResponseParameters
@@ -131,7 +131,11 @@ class CompletionRequest(CompletionParameters):
         conversation_id = None if named is None else parse_conversation_id(named)
         with sent_as(run_places(("messages", len(self.messages) - 1, "content"))):
             request = to_run_request(newest(turns, conversation_id), self.model, conversation_id, on_conflict)
-        return replace(request, options=self.options(self.model, settings))
+        # Nobody has to know such a conversation to go on: the client sends it again.
+        persistence: Persistence = "permanent" if conversation_id else "temporary"
+        if self.store is False:
+            persistence = "none"
+        return replace(request, options=self.options(self.model, settings), persistence=persistence)
 
 
 class InputItem(LenientModel):
@@ -197,7 +201,8 @@ class ResponseRequest(ResponseParameters):
         last: Place = () if isinstance(self.input, str) else (len(self.input) - 1, "content")
         with sent_as(run_places(("input", *last))):
             request = to_run_request(turns, self.model, conversation_id, on_conflict)
-        return replace(request, options=self.options(self.model, settings))
+        persistence: Persistence = "none" if self.store is False else "permanent"
+        return replace(request, options=self.options(self.model, settings), persistence=persistence)
 
     def approvals(self) -> dict[UUID, Answer]:
         """Return the answers to requests for approval; where there are some, there may be nothing else."""

@@ -33,7 +33,7 @@ def response_of(run: Run, request: Json) -> Json:
         # A response that goes on after an approval stays the same one.
         "previous_response_id": None if previous == id_ else previous,
         "conversation": {"id": conversation_name(run.conversation_id)},
-        "store": True,
+        "store": run.persistence != "none",
         "temperature": options.temperature,
         "text": text_of(options),
         "reasoning": {"effort": options.reasoning_effort, "summary": None},

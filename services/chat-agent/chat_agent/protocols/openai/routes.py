@@ -6,15 +6,17 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 from servicekit.auth.tokens import Principal
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agents import AGENTS
+from chat_agent.api.branches import continue_run
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, ToolReader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
-from chat_agent.api.start_run import answer_approvals, start_run, stop_run
-from chat_agent.errors import AgentNotFound
+from chat_agent.api.start_run import answer_approvals, stop_run
+from chat_agent.errors import AgentNotFound, RunNotFound
 from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
-from chat_agent.models import Run, RunStatus
+from chat_agent.models import FINISHED, Run, RunStatus
 from chat_agent.protocols import responses
 from chat_agent.protocols.encoder import feed
 from chat_agent.protocols.errors import InvalidParameter
@@ -81,7 +83,7 @@ async def create_chat_completion(
     caller = acting_for(caller, body)
     request = body.translate(manager.settings)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
-        started = await start_run(manager, caller, request, key)
+        started = await continue_run(manager, caller, request, key, None)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     encoder = ChatCompletion(started.run, metadata=body.metadata, include_usage=include_usage)
     if body.stream:
@@ -111,7 +113,7 @@ async def create_response(
         start = partial(answer_approvals, manager, caller, previous.id, decisions)
     else:
         request = body.translate(conversation_id, manager.settings)
-        start = partial(start_run, manager, caller, request, key)
+        start = partial(continue_run, manager, caller, request, key, previous)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
         started = await start()
     encoder = ResponseStream(started.run, request=body.model_dump(include=ECHOED))
@@ -139,7 +141,7 @@ async def get_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 ) -> Response:
     """Read a response, or stream it from the beginning or after a sequence number."""
     async with manager.database.begin() as session:
-        run = await store.find(session, caller, run_id_of(response_id))
+        run = await find_response(session, caller, response_id)
     encoder = ResponseStream(run, after=starting_after)
     if stream:
         return await responses.replay_response(manager, limiter, run.id, encoder)
@@ -151,7 +153,7 @@ async def get_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 async def cancel_response(response_id: ResponseId, caller: Writer, manager: ManagerDep) -> Response:
     """Cancel a response; one that is cancelled already is returned as it is. The partial output is stored."""
     async with manager.database.begin() as session:
-        run = await store.find(session, caller, run_id_of(response_id))
+        run = await find_response(session, caller, response_id)
     if run.status != RunStatus.CANCELLED:
         run = await stop_run(manager, caller, run.id)
     events = await subscribe.wait_for_end(manager, run.id)
@@ -172,4 +174,12 @@ async def find_previous(body: ResponseRequest, caller: Principal, manager: RunMa
     if body.previous_response_id is None:
         return None
     async with manager.database.begin() as session:
-        return await store.find(session, caller, run_id_of(body.previous_response_id))
+        return await find_response(session, caller, body.previous_response_id)
+
+
+async def find_response(session: AsyncSession, caller: Principal, response_id: str) -> Run:
+    """Return the run of a response; raises RunNotFound, also for one that was not stored and is over."""
+    run = await store.find(session, caller, run_id_of(response_id))
+    if run.persistence == "none" and run.status in FINISHED:
+        raise RunNotFound("There is no such response.")
+    return run
