@@ -1,4 +1,4 @@
-"""An OpenAI-compatible model with no model behind it: /v1/responses, /v1/chat/completions, /v1/models."""
+"""An OpenAI-compatible model with no model behind it: what is below /v1."""
 
 import asyncio
 from collections import deque
@@ -15,13 +15,16 @@ from starlette.exceptions import HTTPException
 
 from sandbox import directives, scripted_replies
 from sandbox.chat_completions_api import ChatCompletion
+from sandbox.completions_api import Completion, CompletionRequest
+from sandbox.embeddings import EmbeddingsRequest
 from sandbox.messages import Json, ModelRequest, Reply
+from sandbox.moderations import ModerationsRequest
 from sandbox.requests import ChatRequest, ResponsesRequest
 from sandbox.responses_api import ResponseObject
 from sandbox.streaming import CallRecord, EventStream, ModelFailed, ModelResponse, ResponseStream
-from sandbox.tokens import Usage, count_usage
+from sandbox.tokens import Usage, count_tokens, count_usage
 
-MODELS = ("sandbox-large", "sandbox-small")
+MODELS = ("sandbox-large", "sandbox-small", "sandbox-embedding", "sandbox-moderation")
 _KINDS = {401: "invalid_request_error", 404: "invalid_request_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
 _MAX_CALLS = 10_000
@@ -57,7 +60,7 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(_authenticate)])
 control = APIRouter(prefix="/_sandbox")
 
 JsonBody = Annotated[Json, Body()]
-_CONTENT = {"model", "input", "messages", "instructions", "tools", "stream"}
+_CONTENT = {"model", "input", "messages", "prompt", "instructions", "tools", "stream"}
 # OpenAI's clients say how often they have tried before: so a fault can pass without being remembered.
 Attempt = Annotated[int, Header(alias="x-stainless-retry-count", ge=0)]
 
@@ -84,6 +87,47 @@ async def create_chat_completion(body: JsonBody, request: Request, attempt: Atte
         return ChatCompletion(parsed.model, reply, usage, wants_usage=parsed.wants_usage)
 
     return await _respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
+
+
+@router.post("/completions")
+async def create_completion(body: JsonBody, request: Request, attempt: Attempt = 0) -> Response:
+    """Answer on the older Completions wire."""
+    parsed = CompletionRequest.model_validate(body)
+
+    def build(reply: Reply, usage: Usage) -> Completion:
+        return Completion(parsed, reply, usage)
+
+    return await _respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
+
+
+@router.post("/embeddings")
+async def create_embeddings(body: JsonBody, request: Request, attempt: Attempt = 0) -> Response:
+    """Embed texts."""
+    parsed = EmbeddingsRequest.model_validate(body)
+    return await _respond_plainly(request, attempt, parsed.model, parsed.texts, parsed.body())
+
+
+@router.post("/moderations")
+async def create_moderation(body: JsonBody, request: Request, attempt: Attempt = 0) -> Response:
+    """Look at texts."""
+    parsed = ModerationsRequest.model_validate(body)
+    return await _respond_plainly(request, attempt, parsed.model, parsed.texts, parsed.body())
+
+
+async def _respond_plainly(
+    request: Request, attempt: int, model: str, texts: list[str], answer: Json
+) -> Response:
+    """Answer without a stream, unless the first text asks for an error."""
+    question = texts[0] if texts else ""
+    orders = directives.parse(question, model)
+    await _fail_if_directed(orders, attempt)
+    await asyncio.sleep(orders.delay)
+    usage = Usage(sum(map(count_tokens, texts)), 0, 0, 0)
+    parameters = _parameters(await request.json())
+    call = CallRecord(f"call-{uuid4().hex}", request.url.path, model, attempt, usage, question, parameters)
+    call.status = "completed"
+    request.app.state.calls.append(call)
+    return JSONResponse(answer, headers=_request_id())
 
 
 def _parameters(body: Json) -> Json:
@@ -130,7 +174,7 @@ async def list_models() -> Json:
     return {"object": "list", "data": [_model(name) for name in MODELS]}
 
 
-@router.get("/models/{name}")
+@router.get("/models/{name:path}")
 async def show_model(name: str) -> Json:
     """Describe a model."""
     return _model(name)

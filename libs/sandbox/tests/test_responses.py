@@ -208,5 +208,5 @@ async def test_a_key_is_needed(model: AsyncOpenAI) -> None:
 
 async def test_models_are_listed(model: AsyncOpenAI) -> None:
     names = [each.id async for each in model.models.list()]
-    assert names == ["sandbox-large", "sandbox-small"]
+    assert names == ["sandbox-large", "sandbox-small", "sandbox-embedding", "sandbox-moderation"]
     assert (await model.models.retrieve("sandbox-small")).id == "sandbox-small"
