@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Literal
 from zlib import crc32
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 
 from sandbox.messages import Json
 from sandbox.tokens import count_tokens
@@ -44,20 +44,20 @@ class EmbeddingsRequest(BaseModel):
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
 
-    def _encode(self, text: str) -> str | list[float]:
+    def _encode(self, text: str) -> JsonValue:
         vector = embed(text, self.dimensions)
         if self.encoding_format == "float":
-            return vector
+            return [*vector]
         return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def texts_of(given: str | list[str] | list[int] | list[list[int]]) -> list[str]:
+def texts_of(input: str | list[str] | list[int] | list[list[int]]) -> list[str]:
     """Return one text, several, or the tokens of one or several, as texts."""
-    if isinstance(given, str):
-        return [given]
-    if all(isinstance(one, int) for one in given):
-        return [" ".join(map(str, given))]
-    return [one if isinstance(one, str) else " ".join(map(str, one)) for one in given]  # type: ignore[arg-type]
+    if isinstance(input, str):
+        return [input]
+    if all(isinstance(one, int) for one in input):
+        return [" ".join(map(str, input))]
+    return [one if isinstance(one, str) else " ".join(map(str, one)) for one in input]  # type: ignore[arg-type]
 
 
 def embed(text: str, dimensions: int) -> list[float]:

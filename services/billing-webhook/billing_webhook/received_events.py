@@ -36,6 +36,8 @@ class RunCompleted(BaseModel):
     agent: str
     # The agent that the run was started with, and whose budgets it reserved; none in older events.
     initial_agent: str | None = None
+    # 0 for a call of a model that was no run.
+    messages: Count = 1
     usage: Annotated[list[ModelUsage], AfterValidator(validate_unique_models)]
     estimated: bool
     completed_at: AwareDatetime

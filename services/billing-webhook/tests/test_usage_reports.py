@@ -308,6 +308,12 @@ async def test_the_price_of_a_run_is_that_of_its_models(ran, runs, total):
     assert ((await total())["used"], (await total("output_tokens"))["used"]) == ("1", "1000")
 
 
+async def test_a_call_that_is_no_run_is_no_message(ran, runs, total):
+    await ran(("text-embedding-3-small", 600, 0), messages=0)
+    await runs(1)
+    assert ((await total())["used"], (await total("input_tokens"))["used"]) == ("0", "600")
+
+
 def at(text):
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 

@@ -19,6 +19,10 @@ class AgentNotFound(NotFound):
     """There is no agent of this name."""
 
 
+class ModelNotFound(NotFound):
+    """There is no model of this name that the caller may use here."""
+
+
 class ToolCallNotFound(NotFound):
     """The caller's tool was not called in this conversation, or not with this id."""
 

@@ -34,6 +34,8 @@ class RunCompleted(Event):
     agent: str
     initial_agent: str
     status: Literal["completed", "failed", "cancelled"]
+    # 0 for a call of a model that is no run, such as embeddings.
+    messages: int = 1
     usage: list[ModelUsage]
     estimated: bool
     started_at: datetime

@@ -7,6 +7,8 @@ from servicekit.app import Resources
 from servicekit.auth.call_limits import CallLimits
 from servicekit.settings import ServiceSettings
 
+from chat_agent.direct_models import DirectModels
+
 # Variables of before, and what replaces each.
 REPLACED_VARIABLES = {
     "APPROVAL_SECONDS": "APPROVAL_TIMEOUT_SECONDS",
@@ -68,6 +70,11 @@ class Settings(ServiceSettings):
     model_fallback_api_key: SecretStr | None = None
     # As JSON, by model: {"gpt-5.1": {"input": 1250000, "cached": 125000, "output": 10000000}}.
     model_prices: dict[str, Price] = Field(default_factory=dict)
+
+    # How many tokens fit into a model, as JSON: {"gpt-5.1": 400000}. `/v1/models` says so.
+    model_context_lengths: dict[str, int] = Field(default_factory=dict)
+    # Models that tenants may call without an agent, as JSON: {"openai/gpt-5.1": {"tenants": ["*"]}}.
+    direct_models: DirectModels = Field(default_factory=dict)
 
     conversation_internal_url: str = "http://conversation:9000"
     # How long a run that is under way waits for the conversation service; one that begins, a sixth of it.

@@ -66,6 +66,10 @@ WAYS_IN: list[tuple[str, Call]] = [
     )
 ]
 STARTS_NOTHING = {
+    # Calls that are no runs; test_direct_models has their budgets.
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/moderations",
     "/api/v1/runs/{run_id}/cancel",
     "/api/v1/runs/{run_id}/approvals/{approval_id}",
     "/v1/responses/{response_id}/cancel",

@@ -15,7 +15,7 @@ from billing_webhook.entitlements import counters, plan, reservations
 from billing_webhook.entitlements.plan import TenantPlans
 from billing_webhook.entitlements.pricing import cost
 from billing_webhook.models import Reservation, UsageEntry
-from billing_webhook.received_events import ModelUsage, RunCompleted
+from billing_webhook.received_events import RunCompleted
 from billing_webhook.usage import records
 from billing_webhook.usage.periods import assign_period
 
@@ -53,7 +53,7 @@ async def insert_entries(db: AsyncSession, received: ReceivedEvent, run: RunComp
 def rows_of(
     plans: TenantPlans, run: RunCompleted, user_id: str, closed: Sequence[Reservation]
 ) -> list[dict[str, Any]]:
-    """Return the ledger's rows for a run: one message, and tokens and cost of each model."""
+    """Return the ledger's rows for a run: its message, and tokens and cost of each model."""
     common = {
         **assign_period(plans, run.completed_at, datetime.now(UTC))._asdict(),
         "occurred_at": run.completed_at,
@@ -72,15 +72,15 @@ def rows_of(
             "idempotency_key": f"run:{run.run_id}:{feature}:{model or ''}",
             "digest": records.digest(feature, quantity, model),
         }
-        for feature, model, quantity in quantities(run.usage)
+        for feature, model, quantity in quantities(run)
         if quantity
     ]
 
 
-def quantities(usage: Sequence[ModelUsage]) -> Iterator[tuple[str, str | None, Decimal]]:
+def quantities(run: RunCompleted) -> Iterator[tuple[str, str | None, Decimal]]:
     """Return feature, model and quantity of what a run used."""
-    yield "messages", None, Decimal(1)
-    for used in usage:
+    yield "messages", None, Decimal(run.messages)
+    for used in run.usage:
         yield "input_tokens", used.model, Decimal(used.input_tokens)
         yield "output_tokens", used.model, Decimal(used.output_tokens)
         price = cost(used.model, used.input_tokens, used.output_tokens, used.cached_tokens)

@@ -23,6 +23,7 @@ OVER = {
     "user_id": match.regex(USER, regex=r"^user:[0-9a-f-]{36}$"),
     "agent": match.like("code_assistant"),
     "initial_agent": match.like("triage"),
+    "messages": match.int(1),
     "usage": match.each_like(
         {
             "model": match.like("gpt-5.1"),

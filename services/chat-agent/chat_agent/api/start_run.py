@@ -90,14 +90,17 @@ async def start_run(
     request.
     """
     chat = request.chat
-    if chat.agent_type not in AGENTS:
+    if manager.find_agent(caller.tenant_id, chat.agent_type) is None:
         agents_ = ", ".join(AGENTS)
         raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {agents_}.")
     values = new_run_values(manager, caller, request, key)
     if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
-    async with start_deadline() as deadline, manager.budgets.reserve_start(ref, manager.model) as reservation:
+    async with (
+        start_deadline() as deadline,
+        manager.budgets.reserve_start(ref, values["model"]) as reservation,
+    ):
         started = await insert_in_conversation(manager, caller, request, values, deadline)
         if started is None:
             reservation.release()
@@ -245,7 +248,7 @@ def new_run_values(
         "user_id": caller.user_id,
         "conversation_id": request.chat.conversation_id or uuid4(),
         "agent": request.chat.agent_type,
-        "model": manager.model,
+        "model": manager.model_of(request.chat.agent_type),
         "message": request.chat.message,
         "prelude": [*request.prelude],
         "tool_outputs": [*request.tool_outputs],

@@ -69,7 +69,8 @@ class Attempt:
         self._options = RunOptions.model_validate(run.options)
         self._first_agent = run.first_agent or run.agent
         # A run whose agent is gone needs a name all the same; it ends with CheckpointInvalid.
-        first = AGENTS.get(self._first_agent) or Agent(name=self._first_agent)
+        self._agent = services.find_agent(run.tenant_id, self._first_agent)
+        first = self._agent or Agent(name=self._first_agent)
         self._translator = EventTranslator(log, first, self._options.tool_names)
         conversations = ConversationClient(services.conversations, run.tenant_id, run.user_id)
         self._session = ConversationSession(conversations, run, services.settings, before_store, checkpoint)
@@ -197,7 +198,7 @@ class Attempt:
         raise RunTimedOut
 
     async def _run_agent(self) -> Outcome | Interruption:
-        if self._first_agent not in AGENTS:
+        if self._agent is None:
             raise CheckpointInvalid
         if self.run.attempt > 1:
             # No token of the user vouches for the run any more.
@@ -229,9 +230,9 @@ class Attempt:
 
     async def _agent_input(self) -> list[TResponseInputItem] | RunState[RunContext]:
         """Return what the agent starts with: the message, the stored items, or a suspended state."""
-        if self.run.state:
+        if self.run.state and self._agent is not None:
             requests = await retry_database(self._approvals)
-            agent = with_options(AGENTS[self._first_agent], self._options)
+            agent = with_options(self._agent, self._options)
             return await resume_state(self.run, agent, self._options, requests, self._context)
         if self.run.attempt > 1:
             for call in await self._journal.unstored_calls(self._session.new_items):

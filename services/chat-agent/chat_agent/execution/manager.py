@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+from agents import Agent
 from opentelemetry import trace
 from redis.exceptions import RedisError
 from servicekit import context
@@ -20,12 +21,15 @@ from servicekit.database import Database
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.agents import AGENTS
+from chat_agent.agents.tool import RunContext
 from chat_agent.budgets import Budgets
 from chat_agent.clients.auth import SCOPE as MEMBERS_SCOPE
 from chat_agent.clients.auth import MembershipClient
 from chat_agent.clients.billing import SCOPE as BILLING_SCOPE
 from chat_agent.clients.billing import BillingClient
 from chat_agent.clients.conversation import SCOPE, ConversationClient
+from chat_agent.direct_models import find_model, provider_name
 from chat_agent.event_log.store import EventSource, EventStore
 from chat_agent.event_log.writer import EventWriter
 from chat_agent.execution.active_run import ActiveRun
@@ -33,6 +37,7 @@ from chat_agent.execution.final_events import TerminalEventRepair
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.signals import Signals
 from chat_agent.model import provider
+from chat_agent.model.plain_calls import PlainCalls
 from chat_agent.models import FINISHED, Run
 from chat_agent.runs import leases
 from chat_agent.runs.leases import Lease
@@ -69,6 +74,7 @@ class RunManager:
         self.claim_due = asyncio.Event()
         self.redis = resources.redis
         self._models = provider.build_provider(settings)
+        self.plain_calls = PlainCalls(settings)
         billing = resources.client("billing-webhook", settings.billing_internal_url, BILLING_SCOPE)
         self.budgets = Budgets(BillingClient(billing, settings.billing_timeout_seconds), settings)
         auth = resources.client("auth", settings.auth_internal_url, MEMBERS_SCOPE)
@@ -81,14 +87,24 @@ class RunManager:
             memberships=MembershipClient(auth, settings.auth_timeout_seconds),
             conversations=resources.client("conversation", settings.conversation_internal_url, SCOPE),
             config=provider.run_config(self._models),
+            find_agent=self.find_agent,
             claim_next=self._claim_next,
             start=self.start,
         )
 
-    @property
-    def model(self) -> str:
-        """The name of the default model."""
-        return self.settings.agent_model_default
+    def find_agent(self, tenant_id: UUID | None, name: str) -> Agent[RunContext] | None:
+        """Return the agent of a name, or a direct model as one, if a tenant may use it."""
+        if name in AGENTS:
+            return AGENTS[name]
+        direct = find_model(self.settings.direct_models, tenant_id, name, "chat")
+        if direct is None:
+            return None
+        return Agent(name=name, model=self._models.direct_model(provider_name(name, direct)))
+
+    def model_of(self, name: str) -> str:
+        """Return the model that an agent calls: of a direct model, itself."""
+        direct = self.settings.direct_models.get(name)
+        return provider_name(name, direct) if direct else self.settings.agent_model_default
 
     def conversation_client(self, caller: Principal) -> ConversationClient:
         """Return the client for a caller's conversations."""
@@ -193,4 +209,5 @@ class RunManager:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.budgets.close()
         await self._models.close()
+        await self.plain_calls.close()
         await self.lease_database.close()

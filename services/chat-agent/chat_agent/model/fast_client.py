@@ -13,7 +13,8 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from chat_agent.model.fast_events import ChatChunks, ResponseEvents
-from chat_agent.model.json import Json, encode, parse
+from chat_agent.model.json import Json, encode, parse, storable_object
+from chat_agent.model.request import ATTEMPT
 from chat_agent.model.sse import StreamInterrupted, read_events
 from chat_agent.model.usage import METER
 
@@ -47,6 +48,14 @@ class FastClient:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
+
+    async def post(self, path: str, body: Json, attempt: int) -> Json:
+        """Return the whole answer of any route."""
+        return await self._whole(path, {**body, "extra_headers": {ATTEMPT: str(attempt)}})
+
+    def stream(self, path: str, body: Json, attempt: int) -> AsyncGenerator[Json, None]:
+        """Yield the events of an answer of any route."""
+        return self._stream(path, {**body, "extra_headers": {ATTEMPT: str(attempt)}}, storable_object)
 
     async def _complete_chat(self, **arguments: Any) -> Any:
         if arguments.get("stream") is True:

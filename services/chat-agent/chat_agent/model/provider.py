@@ -1,5 +1,6 @@
 """Where models come from: one provider for the process, so that connections are kept."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
@@ -54,9 +55,15 @@ class Provider(ModelProvider):
         candidates = [self._candidate(name, self._main)]
         if fallback and (fallback, self._second) != (name, self._main):
             candidates.append(self._candidate(fallback, self._second))
-        model = ResilientModel(
-            candidates, self._limits, self._settings.model_max_retries, get_default_model_settings(model_name)
-        )
+        return self._resilient(candidates, model_name)
+
+    def direct_model(self, name: str) -> Model:
+        """Return the model of this name, for which no other stands in."""
+        return self._resilient([self._candidate(name, self._main)], name)
+
+    def _resilient(self, candidates: Sequence[Candidate], name: str | None) -> Model:
+        implicit = get_default_model_settings(name)
+        model = ResilientModel(candidates, self._limits, self._settings.model_max_retries, implicit)
         return model if self._settings.openai_output_schemas else StructuredModel(model)
 
     async def close(self) -> None:

@@ -1,27 +1,79 @@
-"""An agent as OpenAI's clients see it: a model."""
+"""What OpenAI's clients see as models: agents, and the models that can be called directly."""
 
+from collections.abc import Iterator
 from typing import Literal
+from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+
+from chat_agent.agents import AGENTS
+from chat_agent.direct_models import DirectModel, Endpoint, provider_name
+from chat_agent.settings import Settings
+
+# Agents are part of the service: they are as old as its first version (2026-01-01).
+CREATED = 1_767_225_600
+CHAT = frozenset({"chat", "responses", "streaming", "structured_output", "tools"})
+CAPABILITIES: dict[Endpoint, frozenset[str]] = {
+    "chat": CHAT,
+    "completions": frozenset({"completions", "streaming"}),
+    "embeddings": frozenset({"embeddings"}),
+    "moderations": frozenset({"moderations"}),
+}
 
 
 class Model(BaseModel):
-    """An agent, as a model."""
+    """An agent or a model, as a model."""
 
     id: str
     object: Literal["model"] = "model"
-    # Agents are part of the service; there is no moment at which one was made.
-    created: int = 0
+    created: int = CREATED
     owned_by: str = "acme"
+    name: str
+    description: str = ""
+    context_length: int | None = Field(None, description="In tokens; null where it is not known.")
+    capabilities: list[str]
 
 
 class ModelList(BaseModel):
-    """All agents, as models."""
+    """All agents and models."""
 
     object: Literal["list"] = "list"
     data: list[Model]
 
 
-def model_of(name: str) -> Model:
-    """Describe an agent as a model."""
-    return Model(id=name)
+def models_for(settings: Settings, tenant_id: UUID | None) -> list[Model]:
+    """Return what a tenant may name as a model."""
+    return [*agents(settings), *direct_models(settings, tenant_id)]
+
+
+def agents(settings: Settings) -> Iterator[Model]:
+    """Yield the agents."""
+    context_length = settings.model_context_lengths.get(settings.agent_model_default)
+    for name, agent in AGENTS.items():
+        yield Model(
+            id=name,
+            name=name.replace("_", " ").capitalize(),
+            description=agent.handoff_description or "",
+            context_length=context_length,
+            capabilities=sorted(CHAT),
+        )
+
+
+def direct_models(settings: Settings, tenant_id: UUID | None) -> Iterator[Model]:
+    """Yield the models that a tenant may call directly."""
+    for id_, model in settings.direct_models.items():
+        if model.allows(tenant_id):
+            yield Model(
+                id=id_,
+                created=model.created or CREATED,
+                owned_by=id_.partition("/")[0],
+                name=model.name or id_.partition("/")[2],
+                description=model.description,
+                context_length=settings.model_context_lengths.get(provider_name(id_, model)),
+                capabilities=sorted(capabilities_of(model)),
+            )
+
+
+def capabilities_of(model: DirectModel) -> set[str]:
+    """Return what a model can do."""
+    return {*model.capabilities, *(one for each in model.endpoints for one in CAPABILITIES[each])}

@@ -8,7 +8,6 @@ from fastapi.responses import JSONResponse
 from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agents import AGENTS
 from chat_agent.api.branches import continue_run
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, ToolReader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
@@ -23,28 +22,17 @@ from chat_agent.protocols.errors import InvalidParameter
 from chat_agent.protocols.openai import errors
 from chat_agent.protocols.openai.chat_completions import ChatCompletion
 from chat_agent.protocols.openai.end_users import acting_as_owner, acting_for
-from chat_agent.protocols.openai.models import Model, ModelList, model_of
+from chat_agent.protocols.openai.models import Model, ModelList, models_for
 from chat_agent.protocols.openai.requests import CompletionRequest, ResponseRequest
-from chat_agent.protocols.openai.response_object import Json, run_id_of
+from chat_agent.protocols.openai.response_docs import complete_doc, complete_or_stream_doc
+from chat_agent.protocols.openai.response_object import run_id_of
 from chat_agent.protocols.openai.responses_stream import ResponseStream
 from chat_agent.runs import store
 from chat_agent.schemas import MAX_CHAT_BODY
 
-ModelName = Annotated[str, Path(max_length=64)]
+ModelName = Annotated[str, Path(max_length=200)]
 ResponseId = Annotated[str, Path(pattern="^resp_[0-9a-f]{32}$")]
 After = Annotated[int, Query(ge=-1, description="With `stream`: go on after this `sequence_number`.")]
-
-
-def complete_or_stream_doc(description: str, name: str) -> responses.Responses:
-    """Describe an answer that comes whole or as a stream."""
-    both = responses.stream_response_doc(description)
-    return {200: {**both, "content": {**both["content"], **complete_doc(name)}}}
-
-
-def complete_doc(name: str) -> Json:
-    """Describe an answer that comes whole."""
-    schema = {"type": "object", "required": ["id", "object"], "properties": {"object": {"const": name}}}
-    return {"application/json": {"schema": schema}}
 
 
 CANCELLED_RESPONSE: responses.Responses = {
@@ -58,17 +46,18 @@ router = APIRouter(
 
 
 @router.get("/models", response_model=ModelList)
-async def list_models(_caller: ToolReader) -> ModelList:
-    """List the agents as models."""
-    return ModelList(data=[model_of(name) for name in AGENTS])
+async def list_models(caller: ToolReader, manager: ManagerDep) -> ModelList:
+    """List the agents, and the models that can be called directly."""
+    return ModelList(data=models_for(manager.settings, caller.tenant_id))
 
 
-@router.get("/models/{name}", response_model=Model)
-async def get_model(name: ModelName, _caller: ToolReader) -> Model:
-    """Read one agent as a model."""
-    if name not in AGENTS:
-        raise AgentNotFound(f"There is no agent called {name!r}.")
-    return model_of(name)
+@router.get("/models/{name:path}", response_model=Model)
+async def get_model(name: ModelName, caller: ToolReader, manager: ManagerDep) -> Model:
+    """Read one agent or model."""
+    for model in models_for(manager.settings, caller.tenant_id):
+        if model.id == name:
+            return model
+    raise AgentNotFound(f"There is no agent or model called {name!r}.")
 
 
 @router.post(
