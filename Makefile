@@ -70,8 +70,7 @@ test: setup ## Run every test on real Postgres, Redis and Envoy (S=auth: one mem
 	@tests="$(if $(S),$(wildcard libs/$(S) services/$(S)))"; \
 	if [ -n "$(CHANGED)" ]; then tests=$$($(BIN)/python scripts/changed_tests.py $(CHANGED)); \
 		[ -n "$$tests" ] || { echo "Nothing has changed since then."; exit 0; }; echo "Testing" $$tests; fi; \
-	case "$$tests" in ""|*chat-agent*) \
-		export MISSING_CLIENTS="$$($(BIN)/python services/chat-agent/tests/clients/environments.py)";; esac; \
+	export MISSING_CLIENTS="$$($(BIN)/python -m testkit.client_environments $$tests)"; \
 	$(BIN)/python -m pytest $$tests --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder --no-skips
 
 check: lint types lock-check contracts-check samples-check ## All that needs no server: lint, types, lock, contracts, sample secrets

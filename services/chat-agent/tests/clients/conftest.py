@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from testkit.client_environments import available, installed, run
 
-from .environments import HERE, NODE, available, installed, run
-
+NODE = "chat-agent-node"
 collect_ignore = [] if NODE in available() else ["test_ui_clients.py"]
 
 
@@ -18,7 +18,7 @@ collect_ignore = [] if NODE in available() else ["test_ui_clients.py"]
 def node_folder(tmp_path: Path) -> Path:
     """Return a folder with the scripts for node, which find their packages."""
     (tmp_path / "node_modules").symlink_to(installed(NODE) / "node_modules")
-    for script in HERE.glob("node/*.mjs"):
+    for script in Path(__file__).parent.glob("node/*.mjs"):
         shutil.copy(script, tmp_path)
     return tmp_path
 

@@ -8,34 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testkit.client_environments import available, installed, run
 from testkit.issuer import Issuer
 from testkit.pacts import ROOT
 
-from .environments import HERE, NODE, available, installed, run
-
+HERE = Path(__file__).parent
+NODE, AGENTS, AIDER, CURRENT, OLDER = (
+    f"chat-agent-{name}" for name in ("node", "agents", "aider", "current", "older")
+)
 # Each with the environment that it needs, and the argument that it takes.
 SCRIPTS = {
     "ag_ui_agent.mjs": NODE,
     "agents_sdk.mjs": NODE,
-    "agents_sdk.py": "agents",
-    "aider_message.py": "aider",
+    "agents_sdk.py": AGENTS,
+    "aider_message.py": AIDER,
     "ai_sdk.mjs 6": NODE,
     "ai_sdk.mjs 7": NODE,
     "ai_sdk_chat.mjs 6": NODE,
     "ai_sdk_chat.mjs 7": NODE,
     "eventsource.mjs": NODE,
-    "instructor_client.py": "agents",
-    "langchain_chat.py": "current",
-    "litellm_and_dspy.py": "current",
-    "llama_index_llm.py": "older",
-    "llm_models.py": "current",
-    "open_webui.py": "current",
+    "instructor_client.py": AGENTS,
+    "langchain_chat.py": CURRENT,
+    "litellm_and_dspy.py": CURRENT,
+    "llama_index_llm.py": OLDER,
+    "llm_models.py": CURRENT,
+    "open_webui.py": CURRENT,
     "openai.mjs": NODE,
-    "openai_chat.py": "current",
-    "openai_responses.py": "current",
-    "pydantic_ai_agent.py": "current",
-    "semantic_kernel_agent.py": "older",
-    "shell_gpt.py": "older",
+    "openai_chat.py": CURRENT,
+    "openai_responses.py": CURRENT,
+    "pydantic_ai_agent.py": CURRENT,
+    "semantic_kernel_agent.py": OLDER,
+    "shell_gpt.py": OLDER,
 }
 TASKS = {
     "text": "Two slices of marzipan, please",

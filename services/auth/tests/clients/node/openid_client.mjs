@@ -1,0 +1,27 @@
+// Gets access tokens with openid-client, by each way to prove who asks that it has and auth takes.
+import * as openid from "openid-client";
+
+const { issuer, scope, credential } = JSON.parse(process.argv[2]);
+const options = { execute: [openid.allowInsecureRequests] };
+
+async function token(clientId, authentication) {
+  const server = await openid.discovery(new URL(issuer), clientId, undefined, authentication, options);
+  const { access_token, token_type, scope: granted } = await openid.clientCredentialsGrant(server, { scope });
+  return { access_token, token_type, scope: granted };
+}
+
+async function refusal(clientId, authentication) {
+  return token(clientId, authentication).then(
+    () => 200,
+    ({ status }) => status,
+  );
+}
+
+const { client_id: id, client_secret: secret } = credential;
+console.log(
+  JSON.stringify({
+    client_secret_basic: await token(id, openid.ClientSecretBasic(secret)),
+    client_secret_post: await token(id, openid.ClientSecretPost(secret)),
+    refusal: await refusal(id, openid.ClientSecretPost("not the secret")),
+  }),
+);
