@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Request
 from redis.asyncio import Redis
 
-from servicekit import errors, health, logging, openapi, redis_client, telemetry
+from servicekit import documentation, errors, health, logging, openapi, redis_client, telemetry
 from servicekit.auth.api_keys import ApiKeyIntrospector
 from servicekit.auth.api_keys import Check as ApiKeyCheck
 from servicekit.auth.call_limits import CallRates
@@ -105,7 +105,7 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
         lifespan=lambda _app: lifespan_of(resources, workers, lifespan),
         # Named after the service, so that the address is the same before and behind the gateway.
         openapi_url=f"/openapi/{name}.json",
-        docs_url=f"/docs/{name}" if settings.is_development else None,
+        docs_url=None,  # see `documentation`
         redoc_url=None,
         # A redirect would lead to whatever host the request names; such a path is 404.
         redirect_slashes=False,
@@ -118,6 +118,8 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_name,
     )
+    if settings.is_development:
+        documentation.install(app, name)
     configure_app(app, resources, [*routers, *([route.router] if keys is None else [])], max_body_size)
     configure_app(inside, resources, [health.router, *internal], max_body_size)
     app.state.internal = inside

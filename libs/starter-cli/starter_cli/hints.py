@@ -27,11 +27,11 @@ def locations(layout: Layout) -> list[str]:
     """Return where everything is."""
     owner_of_demo = owner.first_owner(layout)
     return [
-        f"gateway   {layout.gateway_url}",
+        f"gateway   {layout.gateway_url}  (a demo, in a browser)",
         f"sign in   {owner_of_demo.email}  {owner_of_demo.password}",
         f"inbox     {layout.inbox_url}  (the mail to whoever registers)",
         f"sandbox   {layout.sandbox_url}  (what stands in for the outside, such as Stripe)",
-        f"docs      {CHECKOUT / 'README.md'}; of the API: {layout.gateway_url}/docs/chat-agent",
+        f"docs      {CHECKOUT / 'README.md'}; of the API: {layout.gateway_url}/docs",
         f"logs      {layout.data_dir.logs}",
         f"stop      {runner.stop_command(layout.data_dir)}",
     ]

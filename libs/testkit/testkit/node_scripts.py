@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import platform
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,19 +36,36 @@ def installed() -> Path:
     return folder
 
 
+def has_browser() -> bool:
+    """Return whether there is a browser for this machine, beside node."""
+    return IS_AVAILABLE and (sys.platform, platform.machine()) == ("linux", "x86_64")
+
+
+def try_demo(url: str, email: str, password: str, services: Sequence[str]) -> dict[str, Any]:
+    """Use the demo of a stack in a browser; returns what a person saw, and the page's problems."""
+    request = json.dumps({"url": url, "email": email, "password": password, "services": services})
+    seen: dict[str, Any] = json.loads(run("demo.mjs", request))
+    return seen
+
+
 def parse_streams(streams: Sequence[Sequence[str]]) -> list[list[list[str]]]:
     """Return the events (type, data, id) that eventsource-parser reads in streams of chunks in base64."""
+    events: list[list[list[str]]] = json.loads(run("parse.mjs", stdin=json.dumps(streams)))
+    return events
+
+
+def run(script: str, *arguments: str, stdin: str | None = None) -> str:
+    """Run a script to its end; returns what it prints, raises CalledProcessError."""
     done = subprocess.run(  # noqa: S603  # a script of ours
-        [NODE, "parse.mjs"],
-        input=json.dumps(streams),
+        [NODE, script, *arguments],
+        input=stdin,
         cwd=installed(),
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
         timeout=SECONDS,
     )
-    events: list[list[list[str]]] = json.loads(done.stdout)
-    return events
+    return done.stdout
 
 
 @contextmanager

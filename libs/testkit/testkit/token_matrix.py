@@ -37,6 +37,7 @@ API_KEY = format_key(UUID(int=1), "5e" * 32)
 # How a kind is refused: status and code. None: it is let in.
 Refusal = tuple[int, str] | None
 NO_TOKEN: Refusal = (401, "invalid_token")
+UNKNOWN_API_KEY: Refusal = (401, "invalid_api_key")
 WRONG_AUDIENCE: Refusal = (403, "forbidden")
 
 
@@ -106,7 +107,12 @@ def opaque_token() -> list[TokenKind]:
     """Return one of each kind that says nothing by itself, and of what machines and operators sign."""
     random, hexadecimal = jose.encode(secrets.token_bytes(32)), secrets.token_hex(32)
     return [
-        TokenKind("API key that nobody was given", format_key(uuid4(), hexadecimal)),
+        TokenKind(
+            "API key that nobody was given",
+            format_key(uuid4(), hexadecimal),
+            UNKNOWN_API_KEY,
+            UNKNOWN_API_KEY,
+        ),
         TokenKind("refresh token", f"acme_rt_{random}"),
         TokenKind("device token", f"acme_dv_{uuid4().hex}.{random}"),
         TokenKind("mail's token", f"{uuid4()}.{random}"),

@@ -36,14 +36,19 @@ PUBLIC = {
     "/webhooks/resend": "notification",
 }
 UNKNOWN = [
-    "/",
+    "/other",
+    "/demo",
+    "/demo/",
+    "/demo/a/b",
+    "/docs/",
+    "/docs/assets",
+    "/docs/assets/a/b",
     "/internal",
     "/internal/v1/conversations",
     "/healthz",
     "/readyz",
     "/metrics",
     "/openapi.json",
-    "/docs",
     "/openapi/other.json",
     "/docs/auth/more",
     "/api/v1",
@@ -118,6 +123,13 @@ def test_shows_what_each_service_says_about_itself(stranger, service):
 
     assert (document["service"], document["path"]) == (service, f"/openapi/{service}.json")
     assert (page["service"], page["path"], page["query"]) == (service, f"/docs/{service}", "theme=dark")
+
+
+@pytest.mark.parametrize("path", ["/", "/demo/demo.js", "/docs", "/docs/assets/swagger-ui.css"])
+def test_shows_the_pages_of_development(stranger, path):
+    page = stranger.get(path).json()
+
+    assert (page["service"], page["path"]) == ("chat-agent", path)
 
 
 def test_takes_nothing_at_the_documents(stranger, assert_problem):

@@ -1,0 +1,52 @@
+"""The demo of a stack in development, used in a browser: docs/howto/frontend.md explains its code."""
+
+from typing import Any
+
+import pytest
+from starter_cli.stack import Stack
+from testkit.node_scripts import try_demo
+
+SERVICES = ["auth", "chat-agent", "conversation", "billing-webhook", "notification"]
+
+
+@pytest.fixture(scope="module")
+def seen(stack: Stack) -> dict[str, Any]:
+    owner = stack.owner
+    return try_demo(stack.gateway_url, owner.email, owner.password, SERVICES)
+
+
+def test_nothing_is_loaded_from_elsewhere_and_nothing_is_blocked(seen: dict[str, Any]) -> None:
+    assert seen["problems"] == []
+
+
+def test_says_that_a_password_is_wrong(seen: dict[str, Any]) -> None:
+    assert seen["refused"].startswith("Incorrect email or password.")
+
+
+def test_shows_tools_handoffs_and_the_answer(seen: dict[str, Any]) -> None:
+    tool, handoff = seen["chat"]["notes"]
+    assert tool.startswith("current_time(")
+    assert handoff == "triage handed over to code_assistant"
+    assert len(seen["chat"]["user"]) == len(seen["chat"]["assistant"]) == 1
+
+
+def test_goes_on_after_an_approval(seen: dict[str, Any]) -> None:
+    assert seen["approved"]
+
+
+def test_resumes_after_a_reload_and_stops(seen: dict[str, Any]) -> None:
+    before, after = seen["resumed"]["before"], seen["resumed"]["after"]
+    assert len(after) > len(before)
+    assert after.startswith(before)
+    assert len(seen["conversations"]) >= 3
+
+
+def test_tabs_renew_the_session_once(seen: dict[str, Any]) -> None:
+    assert seen["tabs"] == [True, True]
+    assert seen["refreshes"] == 1
+
+
+def test_lists_the_documents_and_shows_each(seen: dict[str, Any]) -> None:
+    assert {f"/docs/{service}" for service in SERVICES} <= set(seen["documents"])
+    assert {f"/openapi/{service}.json" for service in SERVICES} <= set(seen["documents"])
+    assert all(seen["operations"][service] for service in SERVICES)

@@ -1,0 +1,88 @@
+// The demo of a stack in a real browser: prints as JSON what a person saw, and what the page did wrong.
+
+// Brings the libraries that a server's system may lack; it looks for this when it is loaded.
+process.env.AWS_LAMBDA_JS_RUNTIME ??= "nodejs22.x";
+const { default: chromium } = await import("@sparticuz/chromium");
+const { chromium: playwright } = await import("playwright-core");
+
+const { url, email, password, services } = JSON.parse(process.argv[2]);
+const browser = await playwright.launch({ executablePath: await chromium.executablePath(), args: chromium.args });
+const context = await browser.newContext();
+const problems = [];
+const refreshes = [];
+context.on("request", (request) => {
+  if (!request.url().startsWith(url) && !request.url().startsWith("data:")) problems.push(`foreign: ${request.url()}`);
+  if (request.url().endsWith("/auth/refresh")) refreshes.push(request);
+});
+context.on("weberror", (error) => problems.push(`error: ${error.error().message}`));
+context.on("console", (message) => {
+  if (message.type() === "error" && !message.text().includes("401")) problems.push(message.text());
+});
+
+const page = await context.newPage();
+page.setDefaultTimeout(60_000);
+const texts = (role) => page.locator(`#messages li.${role}`).allTextContents();
+const say = async (text) => {
+  await page.fill("textarea", text);
+  await page.keyboard.press("Enter");
+};
+const ended = () => page.locator("#stop").waitFor({ state: "hidden" });
+const seen = {};
+
+await page.goto(url);
+await page.fill("[name=email]", email);
+await page.fill("[name=password]", `not ${password}`);
+await page.click("#sign-in button");
+await page.waitForFunction(() => document.querySelector("#sign-in .error").textContent);
+seen.refused = await page.textContent("#sign-in .error");
+await page.fill("[name=password]", password);
+await page.click("#sign-in button");
+
+await say("What time is it, and can you review this Python function? def add(a, b): return a - b");
+await page.locator("#stop").waitFor();
+await ended();
+seen.chat = { user: await texts("user"), notes: await texts("note"), assistant: await texts("assistant") };
+
+await page.click("#new");
+await say("Forget it [sandbox: call=forget_conversation]");
+await page.click("li.approval >> text=Allow");
+await page.locator("#messages li.assistant").waitFor();
+await ended();
+seen.approved = await texts("assistant");
+
+await page.click("#new");
+await say("Slowly [sandbox: tokens=2000, rate=20]");
+await page.locator("#messages li.assistant").waitFor();
+const [before] = await texts("assistant");
+await page.reload();
+await page.waitForFunction((least) => document.querySelector("li.assistant")?.textContent.length > least, before.length);
+await page.click("#stop");
+await page.locator("#messages li.incomplete").waitFor();
+await ended();
+seen.resumed = { before, after: (await texts("assistant"))[0] };
+seen.conversations = await page.locator("#conversations li").allTextContents();
+
+// Tabs whose token has expired at the same moment: one of them renews it, and the session goes on in both.
+const other = await context.newPage();
+await other.goto(url);
+await other.locator("#conversations li").first().waitFor();
+await page.evaluate(() => {
+  const session = JSON.parse(localStorage.getItem("acme.session"));
+  localStorage.setItem("acme.session", JSON.stringify({ ...session, expires_at: new Date(0).toISOString() }));
+});
+await Promise.all([page, other].map((tab) => tab.click("#new")));
+await Promise.all([page, other].map((tab) => tab.waitForLoadState("networkidle")));
+seen.tabs = await Promise.all([page, other].map((tab) => tab.isVisible("#chat")));
+seen.refreshes = refreshes.length;
+await other.close();
+
+await page.goto(`${url}/docs`);
+seen.documents = await page.locator("td a").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
+seen.operations = {};
+for (const service of services) {
+  await page.goto(`${url}/docs/${service}`);
+  await page.locator(".opblock").first().waitFor();
+  seen.operations[service] = await page.locator(".opblock").count();
+}
+await browser.close();
+console.log(JSON.stringify({ ...seen, problems }));

@@ -1,0 +1,192 @@
+/** The page: sign in, conversations, a chat that is streamed, stopped, approved and resumed. */
+
+import { Client, SignedOut } from "./client.js";
+
+const CONVERSATION = "acme.conversation";
+const ACTIVE = ["queued", "running", "waiting"];
+const JSON_BODY = { "Content-Type": "application/json" };
+
+const client = new Client();
+const find = (selector) => document.querySelector(selector);
+const [signIn, chat, messages, composer] = ["#sign-in", "#chat", "#messages", "#composer"].map(find);
+// What is shown: a conversation, and the run whose events arrive; the controller ends the reading, not the run.
+const shown = { conversationId: null, runId: null, lastEvent: 0, reading: new AbortController() };
+
+signIn.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const { email, password } = Object.fromEntries(new FormData(signIn));
+  attempt(signIn, async () => {
+    await client.signIn(email, password);
+    signIn.reset();
+    await showChat();
+  });
+});
+
+composer.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const { message } = Object.fromEntries(new FormData(composer));
+  composer.reset();
+  addMessage("user", message);
+  attempt(chat, () => read(client.send({ message, conversation_id: shown.conversationId }, { signal: signal() })));
+});
+
+composer.message.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    composer.requestSubmit();
+  }
+});
+
+find("#stop").addEventListener("click", () =>
+  attempt(chat, () => client.json(`/api/v1/runs/${shown.runId}/cancel`, { method: "POST" })),
+);
+find("#new").addEventListener("click", () => attempt(chat, () => openConversation(null)));
+find("#sign-out").addEventListener("click", async () => {
+  signal();
+  await client.signOut();
+  showSignIn();
+});
+
+/** Do what was asked; say what went wrong where the person looks. */
+async function attempt(place, work) {
+  const error = place.querySelector(".error");
+  error.textContent = "";
+  try {
+    await work();
+  } catch (failure) {
+    if (failure.name === "AbortError") return;
+    if (failure instanceof SignedOut) showSignIn(failure.message);
+    else error.textContent = failure.message;
+  }
+}
+
+/** End the reading of what was shown before, and return the signal of what is read from now on. */
+function signal() {
+  shown.reading.abort();
+  shown.reading = new AbortController();
+  return shown.reading.signal;
+}
+
+function showSignIn(reason = "") {
+  chat.hidden = true;
+  signIn.hidden = false;
+  signIn.querySelector(".error").textContent = reason;
+}
+
+async function showChat() {
+  signIn.hidden = true;
+  chat.hidden = false;
+  await openConversation(sessionStorage.getItem(CONVERSATION));
+}
+
+async function listConversations() {
+  const { items } = await client.json("/api/v1/conversations?limit=50");
+  const entries = items.map((one) => {
+    const button = element("button", { textContent: one.title || one.last_message || "Untitled" });
+    button.toggleAttribute("aria-current", one.conversation_id === shown.conversationId);
+    button.addEventListener("click", () => attempt(chat, () => openConversation(one.conversation_id)));
+    const entry = element("li");
+    entry.append(button);
+    return entry;
+  });
+  find("#conversations").replaceChildren(...entries);
+}
+
+/** Show a conversation; runs that have not ended are shown from their beginning, and followed. */
+async function openConversation(id) {
+  const reading = signal();
+  remember(id);
+  messages.replaceChildren();
+  setRun(null);
+  await listConversations();
+  if (id === null) return;
+  const [conversation, runs] = await Promise.all([
+    client.json(`/api/v1/conversations/${id}`),
+    client.json(`/api/v1/runs?conversation_id=${id}&limit=10`),
+  ]);
+  reading.throwIfAborted();
+  for (const one of conversation.messages) {
+    addMessage(one.role, one.content).classList.toggle("incomplete", Boolean(one.is_incomplete));
+  }
+  // The newest is first; those that are queued follow the one that runs.
+  for (const run of runs.items.filter(({ status }) => ACTIVE.includes(status)).reverse()) {
+    await read(client.follow(run.id, { signal: reading }));
+  }
+}
+
+/** Show the events of a run as they arrive. */
+async function read(events) {
+  const items = new Map();
+  for await (const { id, type, data } of events) {
+    shown.lastEvent = id;
+    if (type === "run.started") {
+      setRun(data.run_id);
+      if (data.conversation_id !== shown.conversationId) {
+        remember(data.conversation_id);
+        await listConversations();
+      }
+    } else if (type === "message.delta") {
+      if (!items.has(data.item_id)) items.set(data.item_id, addMessage("assistant", ""));
+      items.get(data.item_id).textContent += data.delta;
+    } else if (type === "run.resumed") {
+      // Another process goes on: what it withdraws is said again.
+      for (const id of data.withdrawn ?? []) items.get(id)?.remove();
+    } else if (type === "tool.called") {
+      addMessage("note", `${data.name}(${data.arguments})`);
+    } else if (type === "agent.changed") {
+      addMessage("note", `${data.from} handed over to ${data.to}`);
+    } else if (type === "approval.required") {
+      addApproval(data);
+    } else if (type === "run.failed") {
+      addMessage("note", data.detail);
+    } else if (type === "run.cancelled") {
+      [...items.values()].at(-1)?.classList.add("incomplete");
+    }
+    messages.scrollTop = messages.scrollHeight;
+  }
+  setRun(null);
+}
+
+/** Ask whether a tool may be called; the run goes on when all that it waits for is answered. */
+function addApproval({ run_id: runId, approval_id: id, name, arguments: values }) {
+  const entry = addMessage("approval", `May ${name}(${values}) be called?\n`);
+  const answer = (approve) =>
+    attempt(chat, async () => {
+      const run = await client.json(`/api/v1/runs/${runId}/approvals/${id}`, {
+        method: "POST",
+        headers: JSON_BODY,
+        body: JSON.stringify({ approve }),
+      });
+      entry.remove();
+      if (run.status !== "waiting") await read(client.follow(runId, { after: shown.lastEvent, signal: signal() }));
+    });
+  for (const [label, approve] of [["Allow", true], ["Refuse", false]]) {
+    const button = element("button", { textContent: label });
+    button.addEventListener("click", () => answer(approve));
+    entry.append(button);
+  }
+}
+
+function addMessage(role, text) {
+  const entry = element("li", { className: role, textContent: text });
+  messages.append(entry);
+  return entry;
+}
+
+function setRun(id) {
+  shown.runId = id;
+  find("#stop").hidden = id === null;
+}
+
+function remember(id) {
+  shown.conversationId = id;
+  if (id === null) sessionStorage.removeItem(CONVERSATION);
+  else sessionStorage.setItem(CONVERSATION, id);
+}
+
+function element(name, properties = {}) {
+  return Object.assign(document.createElement(name), properties);
+}
+
+if (client.session) attempt(chat, showChat);
+else showSignIn();
