@@ -33,6 +33,7 @@ class AuditAction(StrEnum):
     GRANT_CREATED = "billing_grant_created"
     GRANT_REVOKED = "billing_grant_revoked"
     EVENTS_REPLAYED = "billing_events_replayed"
+    METER_EVENT_SETTLED = "billing_meter_event_settled"
 
 
 TENANT = "/api/v1/billing/tenants/{tenant_id}"

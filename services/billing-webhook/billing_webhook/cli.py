@@ -11,13 +11,14 @@ from billing_webhook.entitlements.cli import entitlements
 from billing_webhook.stripe_events import cli as stripe_events
 from billing_webhook.stripe_events.handlers import HANDLERS
 from billing_webhook.stripe_setup import cli as stripe_setup
-from billing_webhook.usage.cli import reconcile_command
+from billing_webhook.usage.cli import meter_events, reconcile_command
 
 app = typer.Typer(**PLAIN, add_completion=False, help="Operate the billing of this installation.")
 stripe_app = typer.Typer(**PLAIN, help="What this installation has at Stripe, and hears of it.")
 app.add_typer(stripe_app, name="stripe")
 app.add_typer(entitlements, name="entitlements")
 stripe_app.add_typer(stripe_events.dispatches, name="dispatches")
+stripe_app.add_typer(meter_events, name="meter-events")
 stripe_app.command("backfill")(stripe_events.backfill_command)
 stripe_app.command("reconcile")(stripe_events.reconcile_command)
 app.command("reconcile")(reconcile_command)

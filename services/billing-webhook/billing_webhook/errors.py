@@ -224,3 +224,21 @@ class DispatchRunning(Conflict):
     """The dispatch is being processed."""
 
     default_detail = "A selected dispatch is being processed. Try again in a minute."
+
+
+class MeterEventNotFound(NotFound):
+    """An operator has named no meter event."""
+
+    default_detail = "There is no meter event with this identifier."
+
+
+class MeterEventSettled(Conflict):
+    """The meter event needs no operator."""
+
+    default_detail = "There is nothing to settle."
+
+
+class MeterEventOutcomeUnknown(Conflict):
+    """Stripe's sum does not say whether it counts the meter event."""
+
+    default_detail = "Stripe's sum does not say whether it counts the meter event. Use --outcome."

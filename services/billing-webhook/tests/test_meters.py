@@ -19,6 +19,7 @@ from billing_webhook.usage.meter_event_worker import send_due
 from billing_webhook.usage.meters import meter_total
 from pydantic import SecretStr
 from sandbox.stripe.app import create_stripe
+from servicekit.events.outbox import outbox
 from sqlalchemy import select, update
 from stripe import StripeClient
 from testkit.live_server import serving
@@ -465,3 +466,79 @@ async def test_one_replica_compares_once_a_day(database):
         )
     turns = await asyncio.gather(*(reconcile.claim(database) for _ in range(5)))
     assert sorted(turns) == [False] * 4 + [True]
+
+
+@pytest.fixture
+def settle(settings, monkeypatch, capsys):
+    """Run a command of meter events as an operator does; return its exit code and what it prints."""
+    monkeypatch.setattr("billing_webhook.settings.Settings.load", lambda: settings)
+
+    async def run(*words):
+        code = await asyncio.to_thread(main, ["stripe", "meter-events", *words])
+        printed = capsys.readouterr()
+        return code, (printed.out + printed.err).strip()
+
+    return run
+
+
+@pytest.fixture
+def identifier_of(database, tenant):
+    async def find(value):
+        async with database.begin() as db:
+            return await db.scalar(select(MeterEvent.identifier).filter_by(tenant_id=tenant, value=value))
+
+    return find
+
+
+SETTLED = "billing_meter_event_settled"
+BECAUSE = ("--reason", "a test")
+
+
+async def test_an_operator_has_rejected_usage_sent_again(
+    report, send, counted, events, sandbox, settle, identifier_of, tenant
+):
+    [meter] = [one for one in sandbox.v1.billing.meters.list().data if one.event_name == "acme_messages"]
+    sandbox.v1.billing.meters.deactivate(meter.id)
+    await report(5)
+    await send()
+    sandbox.v1.billing.meters.reactivate(meter.id)
+    identifier = await identifier_of(5)
+    code, printed = await settle("list", "--tenant", str(tenant))
+    assert (code, printed.split()[:4]) == (0, [identifier, "rejected", "acme_messages", "5"])
+    assert await settle("settle", identifier, *BECAUSE) == (0, f"{identifier}  resent")
+    assert await settle("list", "--tenant", str(tenant)) == (0, "")
+    await send()
+    assert (await counted(), await events()) == ("5", [(5, "canceled"), (5, "sent")])
+    code, printed = await settle("settle", identifier, *BECAUSE)
+    assert (code, printed) == (1, "The meter event is canceled; there is nothing to settle.")
+
+
+@pytest.mark.parametrize(("outcome", "total"), [("counted", "7"), ("resent", "12")])
+async def test_an_operator_settles_what_stripe_may_have_counted(
+    report, send, counted, events, without_answer, pass_time, sandbox, customer, settle, identifier_of,
+    outcome, total, database, tenant,
+):  # fmt: skip
+    await report(5)
+    await without_answer(is_received=True)
+    payload = {"stripe_customer_id": customer, "value": "2"}
+    sandbox.v1.billing.meter_events.create({"event_name": "acme_messages", "payload": payload})
+    await pass_time(25)
+    await send()
+    identifier = await identifier_of(5)
+    code, printed = await settle("settle", identifier, *BECAUSE)
+    assert code == 1
+    assert printed.startswith("Stripe has counted 7, and 0 was sent without this event of 5.")
+    done = await settle("settle", identifier, "--outcome", outcome, *BECAUSE)
+    assert done == (0, f"{identifier}  {outcome}")
+    await send()
+    assert await counted() == total
+    assert (await events())[0] == (5, "sent" if outcome == "counted" else "canceled")
+    async with database.begin() as db:
+        recorded = await db.scalars(select(outbox.c.data).filter_by(tenant_id=tenant))
+        [entry] = [one for one in recorded if one.get("action") == SETTLED]
+    assert (entry["detail"]["source"], entry["detail"]["outcome"]) == ("operator", outcome)
+
+
+async def test_there_is_nothing_to_settle_of_an_unknown_meter_event(settle):
+    code, printed = await settle("settle", "unknown", *BECAUSE)
+    assert (code, printed) == (1, "There is no meter event with this identifier.")
