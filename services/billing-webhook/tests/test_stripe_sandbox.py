@@ -19,6 +19,8 @@ from testkit.live_server import serving
 
 from .stripe_api import with_stripe
 
+PAYMENT_FAILED, ACTION_REQUIRED = "invoice.payment_failed", "invoice.payment_action_required"
+
 
 @pytest.fixture
 def sandbox():
@@ -79,9 +81,9 @@ def price(shop):
 def subscribe(shop, price):
     """Start a subscription at Stripe, as our own command would."""
 
-    def subscribe(tenant, **options):
-        card = {"default_payment_method": "pm_card_visa"}
-        customer = shop.v1.customers.create({"payment_method": "pm_card_visa", "invoice_settings": card})
+    def subscribe(tenant, card="pm_card_visa", **options):
+        default = {"default_payment_method": card}
+        customer = shop.v1.customers.create({"payment_method": card, "invoice_settings": default})
         items = [{"price": price.id, "quantity": 1}]
         metadata = {"tenant_id": str(tenant)}
         request = {"customer": customer.id, "items": items, "metadata": metadata, **options}
@@ -180,3 +182,25 @@ async def test_events_that_were_dropped_are_fetched_later(
         await backfill(database, settings.stripe(pool), settings)
     assert await equal()
     assert await ours(subscription) == ("active", 7, tenant)
+
+
+async def test_a_payment_that_needs_3d_secure_is_announced_once(shop, subscribe, until, database, app):
+    """Stripe sends two events of one attempt, and the payer got two emails."""
+    tenant = uuid4()
+    subscribe(tenant, card="pm_card_authenticationRequired", payment_behavior="allow_incomplete")
+
+    async def types(query):
+        async with database.begin() as db:
+            return set(await db.scalars(text(query), {"tenant": tenant}))
+
+    completed = (
+        "select e.type from stripe_events e join stripe_dispatches d on d.event_id = e.id "
+        "where d.status = 'completed' and d.tenant_id = :tenant"
+    )
+
+    async def are_handled():
+        return {PAYMENT_FAILED, ACTION_REQUIRED} <= await types(completed)
+
+    await until(are_handled)
+    published = await types("select type from billing_events where tenant_id = :tenant")
+    assert {type_ for type_ in published if "payment" in type_} == {f"billing.{ACTION_REQUIRED}.v1"}

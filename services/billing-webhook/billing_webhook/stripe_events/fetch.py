@@ -41,8 +41,10 @@ async def fetch_subscription(client: StripeClient, subscription_id: str) -> stri
 
 
 async def fetch_invoice(client: StripeClient, invoice_id: str) -> stripe.StripeObject:
-    """Return an invoice."""
-    return await client.v1.invoices.retrieve_async(invoice_id)
+    """Return an invoice with its payments, which say whether their payer has to act."""
+    return await client.v1.invoices.retrieve_async(
+        invoice_id, {"expand": ["payments.data.payment.payment_intent"]}
+    )
 
 
 async def fetch_customer(client: StripeClient, customer_id: str) -> stripe.StripeObject:

@@ -101,6 +101,15 @@ def invoice_values(invoice: stripe.Invoice) -> dict[str, Any]:
     }
 
 
+def requires_action(invoice: stripe.Invoice) -> bool:
+    """Return whether a payment of an invoice waits for its payer, where Stripe was asked to expand them."""
+    payments = getattr(invoice, "payments", None)
+    intents = [one.payment.payment_intent for one in payments.data] if payments else []
+    return any(
+        intent.status == "requires_action" for intent in intents if isinstance(intent, stripe.PaymentIntent)
+    )
+
+
 def subscription_of(invoice: stripe.Invoice) -> str | None:
     """Return the id of the subscription that an invoice is for."""
     details = invoice.parent.subscription_details if invoice.parent else None

@@ -27,7 +27,13 @@ from billing_webhook.events import (
 from billing_webhook.models import Customer, Invoice, Subscription
 from billing_webhook.plans.catalog import FREE
 from billing_webhook.subscriptions import access_changes
-from billing_webhook.subscriptions.state import at, id_of, invoice_values, subscription_values
+from billing_webhook.subscriptions.state import (
+    at,
+    id_of,
+    invoice_values,
+    requires_action,
+    subscription_values,
+)
 
 # A change of one of these changes what the tenant may use.
 ENTITLING = frozenset(
@@ -204,7 +210,8 @@ async def apply_invoice(db: AsyncSession, tenant_id: UUID, invoice: stripe.Invoi
     if not changed:
         return False
     await db.flush()
-    if event := invoice_event(row, changed):
+    # An event of its own asks the payer to act, once for each attempt: one email is enough.
+    if not requires_action(invoice) and (event := invoice_event(row, changed)):
         await publish(db, event, tenant_id=tenant_id)
     return True
 
