@@ -1,20 +1,19 @@
 """Pages that links in mails lead to where there is no frontend: each makes one call to auth."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated
-from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl
-from urllib.request import ProxyHandler, build_opener
-from urllib.request import Request as Call
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+
+from sandbox.acme_calls import RequestRefused, call
+from sandbox.billing_page import open_billing
 
 _TEMPLATE = Environment(loader=PackageLoader("sandbox"), autoescape=True).get_template("page.html")
 # The address of the page carries the token.
@@ -23,7 +22,6 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -81,15 +79,37 @@ PAGES: Mapping[str, Page] = {
         signs_in=True,
     ),
 }
-
-
-class RequestRefused(Exception):
-    """Auth refused a call; the message is its reason."""
+BILLING = Page(
+    "Billing of your team",
+    "Continue at Stripe",
+    "",
+    "",
+    {
+        "plan": Field("Plan, for a team on the free one: starter or pro"),
+        "email": Field("Your e-mail address", "email"),
+        "password": Field("Your password", "password"),
+    },
+)
 
 
 def create_pages(gateway_url: str) -> FastAPI:
     """Build the pages, for the auth behind a gateway."""
     app = FastAPI(title="Acme sandbox pages", openapi_url=None)
+
+    @app.get("/billing", response_class=HTMLResponse)
+    async def show_billing() -> HTMLResponse:
+        """Ask who wants to change which plan."""
+        return _render(BILLING)
+
+    @app.post("/billing", response_model=None)
+    async def use_billing(request: Request) -> HTMLResponse | RedirectResponse:
+        """Lead to Stripe's page."""
+        typed = dict(parse_qsl((await request.body()).decode(errors="replace")))
+        try:
+            url = await run_in_threadpool(open_billing, gateway_url, str(request.url), typed)
+        except RequestRefused as refusal:
+            return _render(BILLING, problem=str(refusal), status=HTTPStatus.BAD_REQUEST)
+        return RedirectResponse(url, HTTPStatus.SEE_OTHER)
 
     @app.get("/{name}", response_class=HTMLResponse)
     async def show(page: PageDep) -> HTMLResponse:
@@ -125,29 +145,9 @@ def _render(page: Page, *, done: str = "", problem: str = "", status: int = 200)
 
 
 def _submit(gateway_url: str, page: Page, token: str, answers: dict[str, str]) -> None:
-    """Make the page's call; raises Refused."""
+    """Make the page's call; raises RequestRefused."""
     headers, body = {}, {"token": token, **answers}
     if page.signs_in:
-        session = _post(f"{gateway_url}/api/v1/auth/token", answers)
+        session = call(f"{gateway_url}/api/v1/auth/token", answers)
         headers, body = {"Authorization": f"Bearer {session.get('access_token')}"}, {"token": token}
-    _post(f"{gateway_url}/api/v1/auth/{page.path}", body, headers)
-
-
-def _post(url: str, body: dict[str, str], headers: Mapping[str, str] | None = None) -> dict[str, object]:
-    """Post JSON to the gateway and return the answer; raises Refused with its reason."""
-    content = json.dumps(body).encode()
-    call = Call(url, content, {"Content-Type": "application/json", **(headers or {})})  # noqa: S310  # http
-    try:
-        with build_opener(ProxyHandler({})).open(call, timeout=_SECONDS) as answer:
-            return dict(json.loads(answer.read() or b"{}"))
-    except HTTPError as error:
-        raise RequestRefused(_reason(error.read(), error.code)) from error
-    except (URLError, OSError) as error:
-        raise RequestRefused("Acme does not answer. Is it running?") from error
-
-
-def _reason(content: bytes, status: int) -> str:
-    try:
-        return str(json.loads(content)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"Acme answered {status}."
+    call(f"{gateway_url}/api/v1/auth/{page.path}", body, headers)

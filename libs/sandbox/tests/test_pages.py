@@ -6,7 +6,7 @@ from sandbox.processes import free_port
 from testkit.live_server import serving
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "billing"])
 def test_a_page_asks_and_says_when_acme_is_away(page: str) -> None:
     with serving(create_sandbox(gateway=f"http://127.0.0.1:{free_port()}")) as url:
         shown = httpx.get(f"{url}/app/{page}", params={"token": "a<b>"}, timeout=60)

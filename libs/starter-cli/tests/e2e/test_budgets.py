@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import httpx
 
-from .conftest import Person, until
+from .conftest import PASSWORD, Inbox, Person, until
 from .test_chat import REVIEW
 
 Call = Callable[[Person], httpx.Response]
@@ -99,6 +99,23 @@ def test_of_200_parallel_requests_on_all_surfaces_a_budget_for_20_lets_20_throug
         data = (line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: "))
         reached = next(event for event in map(json.loads, data) if is_used_up(event))
     assert reached["type"] == "billing.usage.threshold_reached.v1"
+
+
+def test_the_page_of_upgrade_url_leads_to_stripes_checkout(
+    register: Callable[..., str], inbox: Inbox, someone: Callable[[], Person]
+) -> None:
+    email, person = register(), someone()
+    person.http.post("/api/v1/auth/email/verify", json={"token": inbox.token(email)}).raise_for_status()
+    person.sign_in(email, PASSWORD)
+    create_budget(person, unit="messages", limit=0)
+    page = SURFACES["chat"](person).json()["upgrade_url"]
+    typed = {"plan": "starter", "email": email, "password": PASSWORD}
+    wrong = httpx.post(page, data={**typed, "plan": "none"}, timeout=60, trust_env=False)
+    assert (wrong.status_code, 'role="alert"' in wrong.text) == (400, True)
+    answer = httpx.post(page, data=typed, timeout=60, trust_env=False)
+    assert answer.status_code == 303, answer.text
+    checkout = httpx.get(answer.headers["Location"], timeout=60, trust_env=False)
+    assert (checkout.status_code, "Starter" in checkout.text) == (200, True), checkout.text
 
 
 def program_of(neighbour: Person, someone: Callable[[], Person]) -> Person:
