@@ -26,8 +26,8 @@ INSTALL_SECONDS = 600
 
 def locks() -> dict[str, Path]:
     """Return the lock of each environment: `auth-node`, `chat-agent-current`."""
-    found = [path for name in (NODE_LOCK, "*.lock") for path in ROOT.glob(f"*/*/tests/clients/*/{name}")]
-    return {f"{path.parents[3].name}-{short_name(path)}": path for path in sorted(found)}
+    paths = [path for name in (NODE_LOCK, "*.lock") for path in ROOT.glob(f"*/*/tests/clients/*/{name}")]
+    return {f"{path.parents[3].name}-{short_name(path)}": path for path in sorted(paths)}
 
 
 def short_name(lock: Path) -> str:
@@ -97,9 +97,9 @@ def run(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = No
 
 def install_all(folders: Sequence[str]) -> None:
     """Install what can be installed; print the names of the rest, and on the error output why."""
-    wanted = [ROOT / folder for folder in folders] or [ROOT]
+    chosen = [ROOT / folder for folder in folders] or [ROOT]
     for name in sorted(available()):
-        if any(locks()[name].is_relative_to(folder) for folder in wanted):
+        if any(locks()[name].is_relative_to(folder) for folder in chosen):
             try:
                 installed(name)
             except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
