@@ -93,7 +93,7 @@ async def get_detail(
     conversation = await find(db, caller, conversation_id)
     newest = (
         select(Item)
-        .where(Item.conversation_id == conversation.id, Item.role.is_not(None))
+        .where(Item.conversation_id == conversation.id, Item.role.is_not(None), Item.superseded_by.is_(None))
         .order_by(Item.position.desc())
         .limit(MAX_MESSAGES)
     )

@@ -37,7 +37,7 @@ INSERT = text("""
         returning id, position, data, created_at
     ), previous as (
         select id, position, data, created_at from items
-        where conversation_id = :conversation_id
+        where conversation_id = :conversation_id and superseded_by is null
         order by position desc limit :last
     )
     select id, position, cast(data as text), created_at

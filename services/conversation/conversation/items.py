@@ -45,7 +45,8 @@ async def newest(
     """Return the newest items, or those until the end of a run, oldest first."""
     conversation = await find(db, caller, conversation_id)
     columns = (Item.id, Item.position, cast(Item.data, Text), Item.created_at)
-    query = select(*columns).where(Item.conversation_id == conversation.id).order_by(Item.position.desc())
+    current = Item.conversation_id == conversation.id, Item.superseded_by.is_(None)
+    query = select(*columns).where(*current).order_by(Item.position.desc())
     if until_run is not None:
         end = select(func.max(Item.position)).where(
             Item.conversation_id == conversation.id, Item.id.startswith(f"{until_run}-")
@@ -54,12 +55,20 @@ async def newest(
     return [StoredItem(*row) for row in await db.execute(query.limit(last))][::-1]
 
 
-async def list_page(
-    db: AsyncSession, caller: Principal, conversation_id: UUID, limit: int, cursor: str | None
+async def list_page(  # noqa: PLR0913  # whose, where, and which of them
+    db: AsyncSession,
+    caller: Principal,
+    conversation_id: UUID,
+    limit: int,
+    cursor: str | None,
+    *,
+    include_superseded: bool = False,
 ) -> Page[schemas.Item]:
     """List a conversation's items, oldest first."""
     conversation = await find(db, caller, conversation_id)
     query = select(Item).where(Item.conversation_id == conversation.id).order_by(Item.position)
+    if not include_superseded:
+        query = query.where(Item.superseded_by.is_(None))
     if cursor is not None:
         query = query.where(Item.position > read_cursor(cursor, BY_POSITION, int)[0])
     rows = (await db.scalars(query.limit(limit + 1))).all()
@@ -75,12 +84,13 @@ async def clear(db: AsyncSession, caller: Principal, conversation_id: UUID) -> N
 
 
 async def refresh_summary(db: AsyncSession, conversation: Conversation, items: int, size: int) -> None:
-    """Update the summary of a conversation after so many items and bytes were deleted."""
+    """Update the summary of a conversation after so many items and bytes were deleted or superseded."""
     owner = (Usage.tenant_id == conversation.tenant_id, Usage.user_id == conversation.user_id)
     await db.execute(update(Usage).where(*owner).values(bytes=Usage.bytes - size))
     conversation.item_count -= items
     conversation.byte_count -= size
-    messages = select(Item.text).where(Item.conversation_id == conversation.id, Item.role.is_not(None))
+    current = Item.conversation_id == conversation.id, Item.superseded_by.is_(None)
+    messages = select(Item.text).where(*current, Item.role.is_not(None))
     count = await db.scalar(select(func.count()).select_from(messages.subquery()))
     text = await db.scalar(messages.order_by(Item.position.desc()).limit(1))
     conversation.message_count = count or 0

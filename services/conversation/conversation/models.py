@@ -70,6 +70,8 @@ class Item(Base):
     data: Mapped[dict[str, Any]]
     role: Mapped[str | None]
     text: Mapped[str | None]
+    # The run whose client shows another history: left out of what agents read and lists return.
+    superseded_by: Mapped[UUID | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     words: Mapped[str | None] = mapped_column(TSVECTOR, Computed(WORDS, persisted=True), deferred=True)
 

@@ -65,11 +65,20 @@ async def delete_conversation(conversation_id: UUID, caller: Deleter, db: Sessio
 
 
 @router.get("/{conversation_id}/items")
-async def list_items(
-    conversation_id: UUID, caller: Reader, db: Session, limit: Limit = 50, cursor: Cursor = None
+async def list_items(  # noqa: PLR0913, PLR0917  # the parts of a request
+    conversation_id: UUID,
+    caller: Reader,
+    db: Session,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    include_superseded: Annotated[
+        bool, Query(description="Include what an edit or a regeneration has superseded.")
+    ] = False,
 ) -> Page[schemas.Item]:
     """List the items of a conversation, oldest first: messages, tool calls and their outputs, reasoning."""
-    return await items.list_page(db, caller, conversation_id, limit, cursor)
+    return await items.list_page(
+        db, caller, conversation_id, limit, cursor, include_superseded=include_superseded
+    )
 
 
 @router.post("/{conversation_id}/items", response_model=schemas.Items, max_body_size=schemas.MAX_ITEMS_BODY)

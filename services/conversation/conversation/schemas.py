@@ -81,6 +81,8 @@ ItemId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]
 # Each process that takes over a run increments its attempt, which is an integer of Postgres.
 MAX_ATTEMPT = 2**31 - 1
 Attempt = Annotated[int, Field(ge=1, le=MAX_ATTEMPT, strict=True)]
+# What the column holds; a larger number would not reach the database.
+Position = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Data = Annotated[
     dict[str, JsonValue],
     Field(max_length=MAX_MEMBERS),
@@ -136,6 +138,9 @@ class NewTurn(RequestModel):
         BeforeValidator(reject_numbers),
         Field(description="Makes a new conversation temporary; without it, an existing one becomes lasting."),
     ] = None
+    supersedes_after: Position | None = Field(
+        None, description="The items of other runs after this position are superseded by the run."
+    )
 
 
 class ResponseModel(BaseModel):
@@ -177,6 +182,7 @@ class Item(ResponseModel):
     position: int
     data: dict[str, JsonValue]
     created_at: datetime
+    superseded_by: UUID | None = Field(None, description="The run that superseded it.")
 
 
 class Items(ResponseModel):

@@ -27,7 +27,8 @@ SEARCH = text("""
         select conversation_id, title, role, items.created_at, position, plain, stemmed, text,
             left(normalize(left(text, 100000), NFKC), 100000) as beginning
         from query, items join conversations on conversations.id = conversation_id
-        where tenant_id = :tenant_id and user_id = :user_id and expires_at is null and words @@ either
+        where tenant_id = :tenant_id and user_id = :user_id and expires_at is null and superseded_by is null
+            and words @@ either
             and (cast(:created_at as timestamptz) is null or (items.created_at, conversation_id, position)
                 < (cast(:created_at as timestamptz), cast(:conversation_id as uuid),
                     cast(:position as integer)))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from servicekit.auth.tokens import Principal
-from sqlalchemy import Text, TextClause, cast, delete, func, select, text
+from sqlalchemy import Text, TextClause, cast, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation.conversations import find
@@ -70,8 +70,27 @@ async def begin(  # noqa: PLR0913, PLR0917  # whose, where, and what
     lock, is_new = await claim_turn(db, caller, conversation_id, run_id, new.attempt, create)
     if is_new and new.expires_at is None:
         await quotas.check_new_conversation(db, caller)
+    if new.supersedes_after is not None:
+        await supersede(db, caller, conversation_id, run_id, new.supersedes_after)
     stored = await insert_items(db, lock, rows, quotas, last=new.last)
     return sorted(stored.values(), key=lambda item: item.position)[-new.last :]
+
+
+async def supersede(
+    db: AsyncSession, caller: Principal, conversation_id: UUID, run_id: UUID, after: int
+) -> None:
+    """Mark the items of other runs after a position as superseded by a run."""
+    conversation = await find(db, caller, conversation_id)
+    others = update(Item).where(
+        Item.conversation_id == conversation.id,
+        Item.position > after,
+        Item.superseded_by.is_(None),
+        ~Item.id.startswith(item_id_prefix(run_id), autoescape=True),
+    )
+    marked = await db.execute(others.values(superseded_by=run_id).returning(Item.role, Item.text))
+    await refresh_title(db, conversation, [text for role, text in marked if role == "user"])
+    await refresh_summary(db, conversation, 0, 0)
+    await db.flush()
 
 
 async def append(  # noqa: PLR0913, PLR0917  # whose, where, and what
@@ -135,10 +154,14 @@ async def delete_items(
 ) -> None:
     """Delete all items of a run, if there are any, and a title that was made from them.
 
+    What the run has superseded is current again.
+
     Raise ConversationNotFound and TurnSuperseded.
     """
     await claim_turn(db, caller, conversation_id, run_id, attempt)
     conversation = await find(db, caller, conversation_id)
+    superseded = update(Item).where(Item.conversation_id == conversation.id, Item.superseded_by == run_id)
+    await db.execute(superseded.values(superseded_by=None))
     deletion = delete(Item).where(
         Item.conversation_id == conversation.id, Item.id.startswith(item_id_prefix(run_id), autoescape=True)
     )
@@ -146,13 +169,21 @@ async def delete_items(
     deleted = (await db.execute(deletion.returning(Item.role, Item.text, size))).all()
     if not deleted:
         return
-    if conversation.title in {title_from(text) for role, text, _ in deleted if role == "user" and text}:
+    await refresh_title(db, conversation, [text for role, text, _ in deleted if role == "user"])
+    await refresh_summary(db, conversation, len(deleted), sum(size for *_, size in deleted))
+
+
+async def refresh_title(
+    db: AsyncSession, conversation: Conversation, removed_messages: Sequence[str | None]
+) -> None:
+    """Replace a title that was made from one of the user's messages that are gone."""
+    if conversation.title in {title_from(text) for text in removed_messages if text}:
         message = await first_user_message(db, conversation)
         conversation.title = title_from(message) if message else None
-    await refresh_summary(db, conversation, len(deleted), sum(size for *_, size in deleted))
 
 
 async def first_user_message(db: AsyncSession, conversation: Conversation) -> str | None:
     """Return the first user message that remains."""
-    query = select(Item.text).where(Item.conversation_id == conversation.id, Item.role == "user")
+    current = Item.conversation_id == conversation.id, Item.superseded_by.is_(None)
+    query = select(Item.text).where(*current, Item.role == "user")
     return await db.scalar(query.order_by(Item.position).limit(1))

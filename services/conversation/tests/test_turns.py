@@ -377,3 +377,52 @@ async def test_what_is_known_of_turns_goes_with_the_conversation(turn, person, b
 
     async with app.state.resources.database.begin() as db:
         assert await db.get(models.Turn, (UUID(conversation_id), first.run_id)) is None
+
+
+class TestSupersede:
+    async def test_what_an_edit_has_superseded_is_left_out(self, turn, listed, person, bob):
+        first, second, edited = turn(), turn(), turn()
+        await first.begin("Hello")
+        await second.begin("Tell me about kiwis")
+        await second.append(note(f"{second.run_id}-0002", "Kiwis are birds", "assistant"))
+
+        answer = await edited.begin("Tell me about emus", supersedes_after=1)
+
+        assert texts(answer) == ["Hello", "Tell me about emus"]
+        again = await edited.begin("Tell me about emus", supersedes_after=1)
+        assert texts(again) == ["Hello", "Tell me about emus"]
+        client = person(*bob)
+        conversation = await listed()
+        assert (conversation["message_count"], conversation["last_message"]) == (2, "Tell me about emus")
+        path = f"/api/v1/conversations/{conversation['conversation_id']}"
+        detail = (await client.get(path)).json()
+        assert [one["content"] for one in detail["messages"]] == ["Hello", "Tell me about emus"]
+        current = (await client.get(f"{path}/items")).json()["items"]
+        assert [one["superseded_by"] for one in current] == [None, None]
+        everything = (await client.get(f"{path}/items?include_superseded=true")).json()["items"]
+        assert [one["superseded_by"] for one in everything] == [
+            None,
+            str(edited.run_id),
+            str(edited.run_id),
+            None,
+        ]
+        found = await client.get("/api/v1/conversations/search", params={"query": "kiwis"})
+        assert found.json()["items"] == []
+
+    async def test_a_title_is_that_of_the_first_message(self, turn, listed):
+        await turn().begin("Helo")
+
+        await turn().begin("Hello", supersedes_after=0)
+
+        assert (await listed())["title"] == "Hello"
+
+    async def test_a_run_that_is_rolled_back_supersedes_nothing(self, turn, listed):
+        first, edited = turn(), turn()
+        await first.begin("Hello")
+        await edited.begin("Goodbye", supersedes_after=0)
+
+        await edited.forget()
+
+        assert [one["data"]["content"] for one in await first.items()] == ["Hello"]
+        conversation = await listed()
+        assert (conversation["message_count"], conversation["last_message"]) == (1, "Hello")
