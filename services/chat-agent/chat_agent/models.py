@@ -95,6 +95,8 @@ class Run(Base):
     message: Mapped[str]
     # Items that stand before the message, in a conversation that begins with this run.
     prelude: Mapped[list[Any]] = mapped_column(server_default="[]")
+    # Whether the prelude is all of the history that its client has; what is stored and differs is superseded.
+    replaces_history: Mapped[bool] = mapped_column(server_default="false")
     # What the tools of its caller gave, where the run goes on with that in place of a message.
     tool_outputs: Mapped[list[Any]] = mapped_column(server_default="[]")
     # Tells the outputs of a request from those of another, also when they are no longer stored.

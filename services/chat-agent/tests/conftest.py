@@ -34,6 +34,8 @@ class OtherServices:
 
     def __init__(self, issuer: Issuer) -> None:
         self.items: dict[str, list[dict[str, Any]]] = {}
+        # The run that has superseded an item, and the item.
+        self.superseded: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         self.owners: dict[str, str] = {}
         # Conversations that expire.
         self.temporary: set[str] = set()
@@ -74,6 +76,7 @@ class OtherServices:
     def reset(self) -> None:
         """Forget everything, and answer again."""
         self.items.clear()
+        self.superseded.clear()
         self.owners.clear()
         self.temporary.clear()
         self.attempts.clear()
@@ -133,15 +136,26 @@ class OtherServices:
     async def list_items(self, id: str, request: Request) -> Any:
         return {"items": self.items[id]} if id in self.owned(request) else Response(status_code=404)
 
-    async def newest(self, id: str, last: int = 200, until_run: str | None = None) -> Any:
+    async def newest(
+        self, id: str, last: int = 200, until_run: str | None = None, superseded_by: str = ""
+    ) -> Any:
         # A run of the test before may still ask for what was forgotten with that test.
         if id not in self.items:
             return Response(status_code=404)
-        items = self.items[id]
+        superseded = [item for by, item in self.superseded.get(id, ()) if by == superseded_by]
+        items = sorted((*superseded, *self.items[id]), key=position_of)
         if until_run is not None:
             own = [number for number, item in enumerate(items, 1) if item["id"].startswith(f"{until_run}-")]
             items = items[: max(own, default=0)]
         return {"items": items[-last:]}
+
+    def supersede(self, id: str, run_id: str, after: int) -> None:
+        """Move the items of other runs after a position to those that are superseded."""
+        others = [
+            item for item in self.items[id] if position_of(item) > after and not item["id"].startswith(run_id)
+        ]
+        self.superseded.setdefault(id, []).extend((run_id, item) for item in others)
+        self.items[id] = [item for item in self.items[id] if item not in others]
 
     def refusal_of(self, run_id: str, attempt: int) -> Response | None:
         """Refuse an attempt of a run when a newer one was here, and remember this one else."""
@@ -165,6 +179,9 @@ class OtherServices:
         if len(self.items[id]) + len(new) > self.max_items:
             detail = "This conversation has 5 items, as many as it may have. Begin a new conversation."
             return JSONResponse({"code": "conversation_limit_reached", "detail": detail}, 409)
+        superseded = [item for _, item in self.superseded.get(id, ())]
+        first = max(map(position_of, (*self.items[id], *superseded)), default=0) + 1
+        new = [{**item, "position": number} for number, item in enumerate(new, first)]
         with self.stored:
             self.items[id] += new
             self.stored.notify_all()
@@ -185,6 +202,8 @@ class OtherServices:
             response.status_code = 422
         if response.status_code:
             return {}
+        if body.get("supersedes_after") is not None:
+            self.supersede(id, run_id, body["supersedes_after"])
         added = await self.append(id, run_id, request)
         return added if isinstance(added, Response) else await self.newest(id, body["last"])
 
@@ -237,6 +256,11 @@ class OtherServices:
                 if any(word in text for word in query.split()) and role == "user"
             ]
         }
+
+
+def position_of(item: dict[str, Any]) -> int:
+    """Give where an item is stored; 0 for one that a test has put there."""
+    return int(item.get("position", 0))
 
 
 def text_of(content: Any) -> str:

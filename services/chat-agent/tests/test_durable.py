@@ -438,6 +438,24 @@ def test_an_end_that_a_killed_replica_has_stored_is_the_end(
     assert requests_of_model(model_url) == requests
 
 
+def test_a_history_is_replaced_once(replica, other: str, at, other_services) -> None:
+    lost, path, thread = replica(), "/api/v1/agents/triage/ag-ui", str(uuid4())
+    body = {"threadId": thread, "runId": "1", "messages": [{"id": "1", "role": "user", "content": "Hello"}]}
+    assert at(lost.url).post(path, json=body).status_code == 200
+    edited = [("user", "Good evening"), ("assistant", "Yes?"), ("user", SLOWLY["message"])]
+    body["messages"] = [
+        {"id": str(number), "role": role, "content": text} for number, (role, text) in enumerate(edited)
+    ]
+    with at(lost.url).stream("POST", path, json=body) as answer:
+        next(line for line in answer.iter_lines() if "TEXT_MESSAGE_CONTENT" in line)
+        lost.kill()
+    run_id = answer.headers["acme-run-id"]
+    assert rest(at(other), run_id)[-1].type == "run.completed"
+    *history, final = other_services.messages(thread)
+    assert (history, final[0]) == (edited, "assistant")
+    assert len(other_services.superseded[thread]) == 2
+
+
 def test_what_a_lost_replica_said_is_counted_once(
     at, settings: Settings, other_services, redis_url: str, resume_model
 ) -> None:

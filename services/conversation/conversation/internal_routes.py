@@ -102,21 +102,25 @@ async def delete_turn(
 
 
 @router.get("/conversations/{conversation_id}/items", response_model=schemas.Items)
-async def list_newest_items(
+async def list_newest_items(  # noqa: PLR0913, PLR0917  # the parts of a request
     conversation_id: UUID,
     caller: Reader,
     db: Session,
     last: Annotated[int, Query(ge=1, le=1000)] = 200,
     until_run: UUID | None = None,
+    superseded_by: Annotated[
+        UUID | None, Query(description="Include the items that this run has superseded.")
+    ] = None,
 ) -> Response:
     """Return the newest items, or those until the end of a run, oldest first."""
-    return items_response(await items.newest(db, caller, conversation_id, last, until_run))
+    stored = await items.newest(db, caller, conversation_id, last, until_run, superseded_by)
+    return items_response(stored)
 
 
 @router.get("/conversations/{conversation_id}/item-page")
 async def list_items(
     conversation_id: UUID, caller: Reader, db: Session, limit: Limit = 50, cursor: Cursor = None
-) -> Page[schemas.Item]:
+) -> Page[schemas.ListedItem]:
     """List the items, oldest first."""
     return await items.list_page(db, caller, conversation_id, limit, cursor)
 

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 from servicekit.auth.tokens import Principal
 from servicekit.pagination import next_cursor, read_cursor
 from servicekit.schemas import Page
-from sqlalchemy import Text, cast, delete, func, select, update
+from sqlalchemy import Text, cast, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import schemas
@@ -39,14 +39,23 @@ async def append(
     return [stored[item.id] for item in new_items]
 
 
-async def newest(
-    db: AsyncSession, caller: Principal, conversation_id: UUID, last: int, until_run: UUID | None = None
+async def newest(  # noqa: PLR0913, PLR0917  # whose, where, and which of them
+    db: AsyncSession,
+    caller: Principal,
+    conversation_id: UUID,
+    last: int,
+    until_run: UUID | None = None,
+    superseded_by: UUID | None = None,
 ) -> list[StoredItem]:
-    """Return the newest items, or those until the end of a run, oldest first."""
+    """Return the newest items, or those until the end of a run, oldest first.
+
+    Items that a run has superseded are left out unless it is `superseded_by`.
+    """
     conversation = await find(db, caller, conversation_id)
     columns = (Item.id, Item.position, cast(Item.data, Text), Item.created_at)
-    current = Item.conversation_id == conversation.id, Item.superseded_by.is_(None)
-    query = select(*columns).where(*current).order_by(Item.position.desc())
+    included = or_(Item.superseded_by.is_(None), Item.superseded_by == superseded_by)
+    query = select(*columns).where(Item.conversation_id == conversation.id, included)
+    query = query.order_by(Item.position.desc())
     if until_run is not None:
         end = select(func.max(Item.position)).where(
             Item.conversation_id == conversation.id, Item.id.startswith(f"{until_run}-")
@@ -63,7 +72,7 @@ async def list_page(  # noqa: PLR0913  # whose, where, and which of them
     cursor: str | None,
     *,
     include_superseded: bool = False,
-) -> Page[schemas.Item]:
+) -> Page[schemas.ListedItem]:
     """List a conversation's items, oldest first."""
     conversation = await find(db, caller, conversation_id)
     query = select(Item).where(Item.conversation_id == conversation.id).order_by(Item.position)
@@ -72,7 +81,7 @@ async def list_page(  # noqa: PLR0913  # whose, where, and which of them
     if cursor is not None:
         query = query.where(Item.position > read_cursor(cursor, BY_POSITION, int)[0])
     rows = (await db.scalars(query.limit(limit + 1))).all()
-    items = [schemas.Item.model_validate(row) for row in rows[:limit]]
+    items = [schemas.ListedItem.model_validate(row) for row in rows[:limit]]
     return Page(items=items, next_cursor=next_cursor(rows, limit, "position"))
 
 

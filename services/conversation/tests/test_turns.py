@@ -409,6 +409,16 @@ class TestSupersede:
         found = await client.get("/api/v1/conversations/search", params={"query": "kiwis"})
         assert found.json()["items"] == []
 
+    async def test_its_run_reads_what_it_has_superseded(self, turn):
+        edited = turn()
+        await turn().begin("Hello")
+        await edited.begin("Goodbye", supersedes_after=0)
+        path = f"{edited.talk}/items"
+
+        assert texts(await edited.client.get(path)) == ["Goodbye"]
+        own = await edited.client.get(path, params={"superseded_by": str(edited.run_id)})
+        assert texts(own) == ["Hello", "Goodbye"]
+
     async def test_a_title_is_that_of_the_first_message(self, turn, listed):
         await turn().begin("Helo")
 

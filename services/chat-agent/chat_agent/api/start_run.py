@@ -72,6 +72,8 @@ class RunRequest:
     tool_outputs: History = ()
     # Whether the prelude is all that the client knows of the conversation, which may be known here, too.
     is_whole_history: bool = False
+    # Whether what is stored of the conversation and differs from the prelude is superseded.
+    replaces_history: bool = False
     options: RunOptions = NO_OPTIONS
     persistence: Persistence = "permanent"
     # The run that is continued, unless another one has continued it before.
@@ -156,7 +158,9 @@ async def use_stored_history(
     session: AsyncSession, caller: Principal, request: RunRequest, values: dict[str, Any]
 ) -> None:
     """Drop what a conversation remembers: of outputs of tools, all but those of the newest calls."""
-    values["prelude"] = []
+    values["replaces_history"] = request.replaces_history
+    if not request.replaces_history:
+        values["prelude"] = []
     if not request.is_whole_history or not request.tool_outputs:
         return
     run = await store.find_last_caller(session, caller, values["conversation_id"])
@@ -229,12 +233,11 @@ async def continue_calls(session: AsyncSession, caller: Principal, values: dict[
     """Let the agent go on that has called the tools whose outputs these are; raises ToolCallNotFound."""
     known = {item.get("call_id") for item in values["prelude"] if item.get("type") == "function_call"}
     for output in values["tool_outputs"]:
-        if output["call_id"] in known:
-            continue
         run = await store.find_call(session, caller, values["conversation_id"], output["call_id"])
-        if run is None:
+        if run is not None:
+            values["first_agent"] = run.final_agent
+        elif output["call_id"] not in known:
             raise ToolCallNotFound(f"No tool call {output['call_id']!r} waits for an output here.")
-        values["first_agent"] = run.final_agent
 
 
 def new_run_values(

@@ -33,6 +33,8 @@ class StoredItem(BaseModel):
 
     id: str
     data: dict[str, Any]
+    # Where it is stored; 0 until then.
+    position: int = 0
 
 
 class TurnRef(NamedTuple):
@@ -84,7 +86,7 @@ class DeletedResponse(BaseModel):
 
 def items_payload(items: Sequence[StoredItem]) -> dict[str, Any]:
     """Write items down for a body."""
-    return {"items": [item.model_dump(mode="json") for item in items]}
+    return {"items": [item.model_dump(mode="json", exclude={"position"}) for item in items]}
 
 
 def in_batches(items: Sequence[StoredItem]) -> list[list[StoredItem]]:
@@ -127,19 +129,29 @@ class ConversationClient:
         """Build the conversation unless it is there."""
         await self._call("PUT", f"/conversations/{conversation_id}", json={})
 
-    async def open_turn(
-        self, turn: TurnRef, items: Sequence[StoredItem], last: int, expires_at: datetime | None = None
+    async def open_turn(  # what a turn begins with
+        self,
+        turn: TurnRef,
+        items: Sequence[StoredItem],
+        last: int,
+        expires_at: datetime | None = None,
+        supersedes_after: int | None = None,
     ) -> list[StoredItem]:
         """Add a run's first items, to a new conversation unless it is there; give the last, oldest first.
 
         The ids of the items begin with `<run_id>-`; one whose id is there already is left as it is. No older
-        attempt can change anything in the turn from now on. With `expires_at` a new one is temporary.
+        attempt can change anything in the turn from now on. With `expires_at` a new one is temporary. Items
+        of other runs after the position `supersedes_after` are superseded.
         """
-        expiry = {} if expires_at is None else {"expires_at": expires_at.isoformat()}
+        options: dict[str, int | str] = {}
+        if expires_at is not None:
+            options["expires_at"] = expires_at.isoformat()
+        if supersedes_after is not None:
+            options["supersedes_after"] = supersedes_after
         *before, end = in_batches(items)
         for batch in before:
-            await self._put_turn(turn, batch, last=1, **expiry)
-        return await self._put_turn(turn, end, last=last, **expiry)
+            await self._put_turn(turn, batch, last=1, **options)
+        return await self._put_turn(turn, end, last=last, **options)
 
     async def _put_turn(
         self, turn: TurnRef, batch: Sequence[StoredItem], **options: int | str
@@ -163,10 +175,18 @@ class ConversationClient:
         await self._call("DELETE", f"/conversations/{conversation_id}")
 
     async def items(
-        self, conversation_id: UUID, last: int, until_run: UUID | None = None
+        self,
+        conversation_id: UUID,
+        last: int,
+        until_run: UUID | None = None,
+        superseded_by: UUID | None = None,
     ) -> list[StoredItem]:
-        """Return the last items, or those until the end of a run, oldest first."""
-        params = {"last": last} | ({"until_run": str(until_run)} if until_run else {})
+        """Return the last items, or those until the end of a run, oldest first.
+
+        Those that a run has superseded are left out unless it is `superseded_by`.
+        """
+        runs = {"until_run": until_run, "superseded_by": superseded_by}
+        params = {"last": last, **{name: str(run_id) for name, run_id in runs.items() if run_id}}
         answer = await self._call("GET", f"/conversations/{conversation_id}/items", params=params)
         return ItemsResponse.model_validate_json(answer).items
 

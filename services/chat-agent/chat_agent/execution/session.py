@@ -13,6 +13,7 @@ from agents.memory.session_settings import SessionSettings
 from chat_agent.clients.conversation import ConversationClient, StoredItem, TurnRef
 from chat_agent.clients.retry import retry_unavailable
 from chat_agent.errors import ConversationNotFound
+from chat_agent.execution.history import difference
 from chat_agent.models import Run
 from chat_agent.settings import Settings
 
@@ -51,6 +52,7 @@ class ConversationSession(SessionABC):
         self._expires_at = expiry_of(run, settings)
         self._earlier: list[StoredItem] = []
         self._initial = initial_items(run)
+        self._replaced_history = run.prelude if run.replaces_history else None
         self._new: list[StoredItem] = []
         self._open_timeout: float | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -78,14 +80,40 @@ class ConversationSession(SessionABC):
 
     async def open(self, timeout_seconds: float) -> None:
         """Store the initial items unless they exist, and read the earlier ones."""
+        supersedes_after = None
+        if self._replaced_history is not None:
+            supersedes_after = await self._replace_history(self._replaced_history, timeout_seconds)
         initial = self._numbered(self._initial, 1)
         last = self._max_earlier if self._turn.attempt == 1 else MAX_ITEMS
         items = await retry_unavailable(
-            lambda: self._client.open_turn(self._turn, initial, last, self._expires_at), timeout_seconds
+            lambda: self._client.open_turn(self._turn, initial, last, self._expires_at, supersedes_after),
+            timeout_seconds,
         )
         own, initial_ids = f"{self._turn.run_id}-", {item.id for item in initial}
         self._earlier = [item for item in items if not item.id.startswith(own)][-self._max_earlier :]
         self._new = [item for item in items if item.id.startswith(own) and item.id not in initial_ids]
+
+    async def _replace_history(self, history: list[dict[str, Any]], timeout_seconds: float) -> int | None:
+        """Begin with what the client has and is not stored; return the position after which items differ.
+
+        Every attempt comes to the same: what an earlier one has superseded is read again.
+        """
+        conversation_id, run_id, _ = self._turn
+        try:
+            stored = await retry_unavailable(
+                lambda: self._client.items(conversation_id, MAX_ITEMS, superseded_by=self._turn.run_id),
+                timeout_seconds,
+            )
+        except ConversationNotFound:  # deleted; it is created again, as for any run
+            return None
+        earlier = [item for item in stored if not item.id.startswith(f"{run_id}-")]
+        if len(stored) == MAX_ITEMS:  # its beginning cannot be compared
+            return None
+        unchanged, added = difference(history, [item.data for item in earlier])
+        self._initial = [item for item in added if item not in self._initial] + self._initial
+        if unchanged == len(earlier):
+            return None
+        return earlier[unchanged - 1].position if unchanged else 0
 
     @property
     def input_items(self) -> list[TResponseInputItem]:
@@ -164,9 +192,10 @@ def expiry_of(run: Run, settings: Settings) -> datetime | None:
 
 def initial_items(run: Run) -> list[dict[str, Any]]:
     """Return the items that a run begins with: a message, or what the tools of its caller gave."""
+    prelude = [] if run.replaces_history else run.prelude
     if run.tool_outputs:
-        return [*run.prelude, *run.tool_outputs]
-    return [*run.prelude, {"type": "message", "role": "user", "content": run.message}]
+        return [*prelude, *run.tool_outputs]
+    return [*prelude, {"type": "message", "role": "user", "content": run.message}]
 
 
 def call_key(item: dict[str, Any]) -> tuple[str, str] | None:

@@ -121,6 +121,9 @@ class Forwarded(LenientModel):
     """What the application passes on; it may be anything."""
 
     on_conflict: Name | None = None
+    history: Literal["client", "stored"] | None = Field(
+        None, description="`stored`: the thread's earlier messages are not sent, and nothing is superseded."
+    )
 
 
 def members_or_none(value: object) -> object:
@@ -159,7 +162,12 @@ class RunAgentInput(LenientModel):
         request = to_run_request(turns, agent, conversation_id, on_conflict)
         places = {f"tools[{index}]": one for index, one in enumerate(self.tools)}
         tools = {place: one.to_client_tool(one.name, place) for place, one in places.items()}
-        return replace(request, is_whole_history=True, options=tool_options(tools, agent, settings))
+        return replace(
+            request,
+            is_whole_history=True,
+            replaces_history=self.forwarded is None or self.forwarded.history != "stored",
+            options=tool_options(tools, agent, settings),
+        )
 
     def _context_turns(self) -> Iterator[Turn]:
         for one in self.context:

@@ -139,7 +139,12 @@ class UiRequest(LenientModel):
         description="A UUID is the conversation's id; else its name."
     )
     messages: Messages[UiMessage]
-    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    trigger: Literal["submit-message", "regenerate-message"] = Field(
+        "submit-message", description="`regenerate-message` supersedes what was answered."
+    )
+    replaced_id: Name | None = Field(
+        None, alias="messageId", description="The message that was edited; what came after it is superseded."
+    )
     agent_type: Name = Field("triage", description="The agent that answers first.")
     tools: UiTools = Field(default_factory=dict, description="Tools that the frontend executes.")
     on_conflict: Name | None = Field(None, description="As in `POST /api/v1/chat`.")
@@ -154,6 +159,12 @@ class UiRequest(LenientModel):
             for one in last
             if one.approval is not None and one.state == RESPONDED
         }
+
+    @property
+    def replaces_history(self) -> bool:
+        """Return whether the messages differ from those that were sent before."""
+        is_edited = self.replaced_id is not None and self.messages[-1].id == self.replaced_id
+        return self.trigger == "regenerate-message" or (is_edited and self.messages[-1].role == "user")
 
     @property
     def message_id(self) -> str | None:
@@ -171,7 +182,9 @@ class UiRequest(LenientModel):
         turns = [turn for one in self.messages for turn in one.to_turns()]
         request = to_run_request(turns, self.agent_type, conversation_id, self.on_conflict)
         options = tool_options(self._client_tools(), self.agent_type, settings)
-        return replace(request, is_whole_history=True, options=options)
+        return replace(
+            request, is_whole_history=True, replaces_history=self.replaces_history, options=options
+        )
 
     def _client_tools(self) -> dict[str, ClientTool]:
         if isinstance(self.tools, dict):

@@ -30,6 +30,7 @@ NEW_RUN_VALUES: dict[str, Any] = {
     "handoffs": [],
     "usage": {},
     "is_truncated": False,
+    "replaces_history": False,
     "tool_calls": [],
     "persistence": "permanent",
 }

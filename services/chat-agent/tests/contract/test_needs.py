@@ -117,14 +117,30 @@ async def test_does_not_see_the_conversation_of_another() -> None:
 
 
 async def test_reads_the_last_items() -> None:
-    item = {"id": match.str("item-1"), "data": match.like(HELLO)}
+    item = {"id": match.str("item-1"), "data": match.like(HELLO), "position": match.int(1)}
     with consumer_pact("chat-agent", "conversation") as pact:
         request(pact, "the last items", "a conversation with one message", "GET", ITEMS).with_query_parameter(
             "last", "200"
         ).will_respond_with(200).with_body({"items": match.each_like(item)}, "application/json")
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                assert await mine.items(CONVERSATION, last=200) == [StoredItem(id="item-1", data=HELLO)]
+                assert await mine.items(CONVERSATION, last=200) == [
+                    StoredItem(id="item-1", data=HELLO, position=1)
+                ]
+
+
+async def test_reads_what_its_run_has_superseded_too() -> None:
+    item = {"id": match.str("item-1"), "data": match.like(HELLO), "position": match.int(1)}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        read = request(
+            pact, "the last items before a run", "a conversation with one message", "GET", ITEMS
+        ).with_query_parameters({"last": "1000", "superseded_by": str(RUN)})
+        read.will_respond_with(200).with_body({"items": match.each_like(item)}, "application/json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert await mine.items(CONVERSATION, last=1000, superseded_by=RUN) == [
+                    StoredItem(id="item-1", data=HELLO, position=1)
+                ]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +187,7 @@ async def test_reads_items_until_the_end_of_a_run() -> None:
         )
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
-                assert len(await mine.items(CONVERSATION, 200, RUN)) == 1
+                assert len(await mine.items(CONVERSATION, 200, until_run=RUN)) == 1
 
 
 async def test_deletes_a_conversation() -> None:
@@ -182,6 +198,20 @@ async def test_deletes_a_conversation() -> None:
         with pact.serve() as server:
             async with conversations(str(server.url)) as mine:
                 await mine.delete(CONVERSATION)
+
+
+async def test_opens_a_turn_that_supersedes_what_there_was() -> None:
+    first = StoredItem(id=f"{RUN}-0001", data=HELLO)
+    sent = {"attempt": 2, "items": [{"id": first.id, "data": HELLO}], "last": 200, "supersedes_after": 0}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(
+            pact, "a turn that supersedes all items", "a conversation with one message", "PUT", TURN
+        ).with_body(sent, "application/json").will_respond_with(200).with_body(
+            {"items": [{"id": first.id, "data": match.like(HELLO)}]}, "application/json"
+        )
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert await mine.open_turn(MINE, [first], last=200, supersedes_after=0) == [first]
 
 
 async def test_opens_no_turn_in_the_conversation_of_another() -> None:

@@ -2,70 +2,16 @@
 
 import json
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
 
-PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-NAMES = ("get_weather", "get_stock")
-TOOLS: Any = [{"name": name, "description": "Return it.", "parameters": PARAMETERS} for name in NAMES]
+from .frontends import NAMES, PARAMETERS, TOOLS, AgUiFrontend, UiFrontend
+
 ONE = "How is it? [sandbox: call=get_weather]"
 BOTH = "How is it? [sandbox: call=get_weather, call=get_stock]"
 MIXED = "How is it? [sandbox: call=current_time, call=get_weather]"
 WITH_APPROVAL = "[sandbox: call=forget_conversation, call=get_weather]"
-Json = dict[str, Any]
-
-
-class AgUiFrontend:
-    """A frontend that speaks AG-UI, as far as these tests need one."""
-
-    def __init__(self, client: httpx.Client, agent: str = "triage") -> None:
-        self.client, self.path = client, f"/api/v1/agents/{agent}/ag-ui"
-        self.thread, self.messages = str(uuid4()), list[Json]()
-        self.events = list[Json]()
-
-    def ask(self, text: str | None = None, **more: Any) -> list[Json]:
-        """Send the thread; return the calls of tools without a result."""
-        if text is not None:
-            self.messages.append({"id": str(uuid4()), "role": "user", "content": text})
-        body = {"threadId": self.thread, "runId": str(uuid4()), "messages": self.messages, "tools": TOOLS}
-        answer = self.client.post(self.path, json={**body, "context": [], **more})
-        assert answer.status_code == 200, answer.text
-        frames = [line for line in answer.text.splitlines() if line.startswith("data: ")]
-        self.events = [json.loads(line.removeprefix("data: ")) for line in frames]
-        pending = self._apply()
-        return list(pending.values())
-
-    def _apply(self) -> dict[str, Json]:
-        pending: dict[str, Json] = {}
-        for event in self.events:
-            match event["type"]:
-                case "TEXT_MESSAGE_START":
-                    self.messages.append({"id": event["messageId"], "role": "assistant", "content": ""})
-                case "TEXT_MESSAGE_CONTENT":
-                    self.messages[-1]["content"] += event["delta"]
-                case "TOOL_CALL_START":
-                    function = {"name": event["toolCallName"], "arguments": ""}
-                    call = {"id": event["toolCallId"], "type": "function", "function": function}
-                    pending[call["id"]] = call
-                    self.messages.append({"id": call["id"], "role": "assistant", "toolCalls": [call]})
-                case "TOOL_CALL_ARGS":
-                    pending[event["toolCallId"]]["function"]["arguments"] += event["delta"]
-                case "TOOL_CALL_RESULT":
-                    pending.pop(event["toolCallId"], None)
-                    self.answer({"id": event["toolCallId"]}, event["content"])
-        return pending
-
-    def answer(self, call: Json, output: str) -> None:
-        """Add what a call gave, behind it."""
-        message = {"id": str(uuid4()), "role": "tool", "toolCallId": call["id"], "content": output}
-        place = [one["id"] for one in self.messages].index(call["id"])
-        self.messages.insert(place + 1, message)
-
-    @property
-    def text(self) -> str:
-        return str(self.messages[-1]["content"])
 
 
 class TestAgUi:
@@ -125,45 +71,6 @@ class TestAgUi:
         frontend.path = "/api/v1/agents/triage/ag-ui"
         frontend.ask()
         assert frontend.events[-1]["result"]["agent"] == "code_assistant"
-
-
-class UiFrontend:
-    """A frontend that speaks the AI SDK's UI message stream, as far as these tests need one."""
-
-    def __init__(self, client: httpx.Client, tools: Any = TOOLS) -> None:
-        self.client, self.tools = client, tools
-        self.chat, self.messages = str(uuid4()), list[Json]()
-        self.parts = list[Json]()
-
-    def ask(self, text: str | None = None) -> list[Json]:
-        """Send the chat; return the calls that the client has to make."""
-        if text is not None:
-            part = {"type": "text", "text": text}
-            self.messages.append({"id": str(uuid4()), "role": "user", "parts": [part]})
-        body = {"id": self.chat, "messages": self.messages, "tools": self.tools, "trigger": "submit-message"}
-        answer = self.client.post("/api/v1/chat/ui", json=body)
-        assert answer.status_code == 200, answer.text
-        frames = [line for line in answer.text.splitlines() if line.startswith("data: {")]
-        self.parts = [json.loads(line.removeprefix("data: ")) for line in frames]
-        [start] = [part for part in self.parts if part["type"] == "start"]
-        if self.messages[-1]["id"] != start["messageId"]:
-            self.messages.append({"id": start["messageId"], "role": "assistant", "parts": []})
-        message = self.messages[-1]["parts"]
-        for part in self.parts:
-            if part["type"] == "text-delta":
-                message.append({"type": "text", "text": part["delta"]})
-            if part["type"] == "tool-input-available":
-                name = part["toolName"]
-                type = "dynamic-tool" if part.get("dynamic") else f"tool-{name}"
-                message.append({**part, "type": type, "state": "input-available"})
-            if part["type"] == "tool-output-available":
-                [call] = [one for one in message if one.get("toolCallId") == part["toolCallId"]]
-                call |= {"state": "output-available", "output": part["output"]}
-        return [one for one in message if one.get("state") == "input-available"]
-
-    @property
-    def text(self) -> str:
-        return "".join(part["text"] for part in self.messages[-1]["parts"] if part["type"] == "text")
 
 
 class TestUiMessages:
