@@ -120,7 +120,7 @@ async def list_newest_items(  # noqa: PLR0913, PLR0917  # the parts of a request
 @router.get("/conversations/{conversation_id}/item-page")
 async def list_items(
     conversation_id: UUID, caller: Reader, db: Session, limit: Limit = 50, cursor: Cursor = None
-) -> Page[schemas.ListedItem]:
+) -> Page[schemas.Item]:
     """List the items, oldest first."""
     return await items.list_page(db, caller, conversation_id, limit, cursor)
 

@@ -60,7 +60,8 @@ UPDATE_SUMMARY = text("""
 """)
 # Postgres compares, since it normalizes numbers when it stores JSON.
 COMPARE = text("""
-    select items.id, position, cast(items.data as text), created_at, items.data = cast(new_rows.data as jsonb)
+    select items.id, position, cast(items.data as text), created_at, superseded_by,
+        items.data = cast(new_rows.data as jsonb)
     from items join unnest(cast(:ids as text[]), cast(:data as text[])) as new_rows (id, data)
         on items.id = new_rows.id
     where conversation_id = :conversation_id
@@ -90,6 +91,7 @@ class StoredItem(NamedTuple):
     position: int
     data: str
     created_at: datetime
+    superseded_by: UUID | None = None
 
 
 def prepare(item: schemas.NewItem) -> NewRow:
@@ -173,4 +175,6 @@ def truncate(text: str, length: int) -> str:
 def items_response(stored: Sequence[StoredItem]) -> Response:
     """Return `schemas.Items` as a response, with the JSON of Postgres as it is."""
     items: list[dict[str, Any]] = [{**item._asdict(), "data": orjson.Fragment(item.data)} for item in stored]
-    return Response(orjson.dumps({"items": items}, option=orjson.OPT_UTC_Z), media_type="application/json")
+    return Response(
+        orjson.dumps({"items": items}, default=str, option=orjson.OPT_UTC_Z), media_type="application/json"
+    )

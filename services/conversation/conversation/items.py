@@ -52,7 +52,7 @@ async def newest(  # noqa: PLR0913, PLR0917  # whose, where, and which of them
     Items that a run has superseded are left out unless it is `superseded_by`.
     """
     conversation = await find(db, caller, conversation_id)
-    columns = (Item.id, Item.position, cast(Item.data, Text), Item.created_at)
+    columns = (Item.id, Item.position, cast(Item.data, Text), Item.created_at, Item.superseded_by)
     included = or_(Item.superseded_by.is_(None), Item.superseded_by == superseded_by)
     query = select(*columns).where(Item.conversation_id == conversation.id, included)
     query = query.order_by(Item.position.desc())
@@ -72,7 +72,7 @@ async def list_page(  # noqa: PLR0913  # whose, where, and which of them
     cursor: str | None,
     *,
     include_superseded: bool = False,
-) -> Page[schemas.ListedItem]:
+) -> Page[schemas.Item]:
     """List a conversation's items, oldest first."""
     conversation = await find(db, caller, conversation_id)
     query = select(Item).where(Item.conversation_id == conversation.id).order_by(Item.position)
@@ -81,7 +81,7 @@ async def list_page(  # noqa: PLR0913  # whose, where, and which of them
     if cursor is not None:
         query = query.where(Item.position > read_cursor(cursor, BY_POSITION, int)[0])
     rows = (await db.scalars(query.limit(limit + 1))).all()
-    items = [schemas.ListedItem.model_validate(row) for row in rows[:limit]]
+    items = [schemas.Item.model_validate(row) for row in rows[:limit]]
     return Page(items=items, next_cursor=next_cursor(rows, limit, "position"))
 
 

@@ -74,7 +74,7 @@ async def list_items(  # noqa: PLR0913, PLR0917  # the parts of a request
     include_superseded: Annotated[
         bool, Query(description="Include what an edit or a regeneration has superseded.")
     ] = False,
-) -> Page[schemas.ListedItem]:
+) -> Page[schemas.Item]:
     """List the items of a conversation, oldest first: messages, tool calls and their outputs, reasoning."""
     return await items.list_page(
         db, caller, conversation_id, limit, cursor, include_superseded=include_superseded

@@ -182,11 +182,6 @@ class Item(ResponseModel):
     position: int
     data: dict[str, JsonValue]
     created_at: datetime
-
-
-class ListedItem(Item):
-    """A stored item in a list."""
-
     superseded_by: UUID | None = Field(None, description="The run that superseded it.")
 
 
