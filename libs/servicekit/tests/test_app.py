@@ -69,7 +69,7 @@ async def closed() -> None:
 
 
 @router.get("/away", dependencies=[public])
-@router.post("/away", dependencies=[public])
+@router.post("/away", dependencies=[public], operation_id="leave")
 async def away() -> None:
     raise Unavailable
 
