@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from logging import getLogger
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from redis.asyncio import Redis
 
-from servicekit import documentation, errors, health, logging, openapi, redis_client, telemetry
+from servicekit import documentation, errors, health, logging, methods, openapi, redis_client, telemetry
 from servicekit.auth.api_keys import ApiKeyIntrospector
 from servicekit.auth.api_keys import Check as ApiKeyCheck
 from servicekit.auth.call_limits import CallRates
@@ -133,6 +134,7 @@ def configure_app(
     app.state.resources = resources
     app.add_middleware(RequestContextMiddleware)
     errors.install(app)
+    app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, methods.not_allowed)
     openapi.install(app)
     # Of the routers: looking at an app's own routes builds them all, at 1 ms each. `serve` does that before
     # the first request; an app of a test builds those that are called.

@@ -185,6 +185,16 @@ async def test_an_event_source_comes_again_after_an_outage(http: httpx.AsyncClie
     assert (await http.get("/closed", headers=accept)).status_code == 409
 
 
+async def test_names_all_methods_of_a_path(http: httpx.AsyncClient) -> None:
+    """Of two routes, the framework names the methods of the first."""
+    answer = await http.put("/away")
+    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET, OPTIONS, POST"
+    answer = await http.request("OPTIONS", "/away")
+    assert (answer.status_code, answer.headers["allow"], answer.text) == (204, "GET, OPTIONS, POST", "")
+    assert (await http.request("OPTIONS", "/nothing")).status_code == 404
+
+
 async def test_a_failure_can_say_more(http: httpx.AsyncClient) -> None:
     assert (await http.get("/closed")).json()["opens_at"] == "09:00"
 

@@ -133,12 +133,15 @@ class OAuthError(ServiceError):
 
 
 class InvalidClient(Unauthenticated):
-    """One answer for an unknown client and a wrong secret (RFC 6749 section 5.2)."""
+    """One answer for an unknown client and a wrong secret (RFC 6749 section 5.2).
+
+    The token endpoint adds a challenge where the client tried one of HTTP's schemes.
+    """
 
     default_detail = "Client authentication failed."
 
     def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": 'Basic realm="acme"'}, error=self.code())
+        super().__init__(error=self.code())
 
 
 class InvalidRequest(OAuthError, BadRequest):

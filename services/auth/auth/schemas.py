@@ -211,7 +211,7 @@ class JwkSet(BaseModel):
 
 
 class Discovery(BaseModel):
-    """Where to find what a verifier needs (RFC 8414)."""
+    """Where to find what a client and a verifier need (OpenID Connect Discovery, RFC 8414)."""
 
     issuer: str
     jwks_uri: str
@@ -219,6 +219,7 @@ class Discovery(BaseModel):
     token_endpoint_auth_methods_supported: list[str]
     token_endpoint_auth_signing_alg_values_supported: list[str]
     grant_types_supported: list[str]
+    response_types_supported: list[str]
     id_token_signing_alg_values_supported: list[str]
     subject_types_supported: list[str]
     scopes_supported: list[str]

@@ -1,6 +1,7 @@
 """Access tokens for machines: a credential of a service account for a token that works at every service."""
 
 import base64
+import json
 import time
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ import yaml
 from auth.main import create_app
 from auth.settings import Settings
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
 from servicekit.app import create_service
 from servicekit.auth import jose
 from servicekit.settings import ServiceSettings
@@ -19,6 +21,7 @@ from testkit.live_server import serving
 
 from .route_table import router
 
+ISSUER = "http://acme.test"
 ENDPOINT = "http://acme.test/api/v1/auth/oauth/token"
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -196,7 +199,7 @@ async def keyed(service, operator, owner, own_key):
     return await issued(service, operator, tenant_id=owner["tenant_id"], jwk=jwk)
 
 
-def assertion(key, client_id, headers=None, **changes):
+def assertion(key, client_id, headers=None, algorithm="EdDSA", **changes):
     now = int(time.time())
     usual = {
         "iss": client_id,
@@ -207,7 +210,10 @@ def assertion(key, client_id, headers=None, **changes):
         "jti": str(uuid4()),
     }
     claims = {name: value for name, value in (usual | changes).items() if value is not ...}
-    return jwt.encode(claims, key, "EdDSA", headers=headers)
+    library = jwt.PyJWS()
+    if algorithm not in library.get_algorithms():
+        library.register_algorithm(algorithm, OKPAlgorithm())
+    return library.encode(json.dumps(claims).encode(), key, algorithm, {"typ": "JWT", **(headers or {})})
 
 
 async def by_assertion(service, text, **more):
@@ -224,13 +230,43 @@ async def test_takes_an_assertion_by_the_machines_own_key_once(service, keyed, o
     assert (await by_assertion(service, named, client_id=keyed["client_id"])).status_code == 200
 
 
+@pytest.mark.parametrize("algorithm", ["EdDSA", "Ed25519"])
+@pytest.mark.parametrize("audience", [ENDPOINT, ISSUER, [ENDPOINT], [ISSUER], [ISSUER, ENDPOINT]])
+async def test_takes_an_assertion_for_the_issuer_or_the_endpoint(
+    service, keyed, own_key, audience, algorithm
+):
+    text = assertion(own_key, keyed["client_id"], algorithm=algorithm, aud=audience)
+    assert (await by_assertion(service, text)).status_code == 200
+
+
+async def test_challenges_a_client_that_tried_the_header_and_no_other(service, keyed, credential, own_key):
+    wrong = await token(service, headers=basic(credential["client_id"], "wrong"))
+    assert wrong.headers["www-authenticate"] == 'Basic realm="acme", error="invalid_client"'
+    secret = await token(service, {**credential, "client_secret": "wrong"})
+    signed = await by_assertion(service, assertion(own_key, keyed["client_id"], aud="http://another.test"))
+    for answer in (secret, signed):
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+        assert "www-authenticate" not in answer.headers
+
+
+async def test_describes_itself_as_an_authorization_server(auth):
+    document = (await auth.public.get("/.well-known/oauth-authorization-server")).json()
+    assert document == (await auth.public.get("/.well-known/openid-configuration")).json()
+    assert (document["issuer"], document["token_endpoint"]) == (ISSUER, ENDPOINT)
+    assert document["response_types_supported"] == ["none"]
+    assert document["token_endpoint_auth_signing_alg_values_supported"] == ["EdDSA", "Ed25519"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"iss": "another"},
         {"sub": "another"},
-        {"aud": "http://acme.test"},
+        {"aud": "http://another.test"},
+        {"aud": f"{ENDPOINT}/"},
+        {"aud": []},
         {"aud": [ENDPOINT, "other"]},
+        {"aud": {ENDPOINT: 1}},
         {"exp": lambda now: now - 60},
         {"exp": lambda now: now + 400},
         {"iat": lambda now: now + 120},

@@ -44,8 +44,9 @@ async def get_key_set(
 
 
 @well_known.get("/openid-configuration")
+@well_known.get("/oauth-authorization-server", operation_id="getAuthorizationServerMetadata")
 async def get_discovery(services: Services) -> schemas.Discovery:
-    """Return the discovery document."""
+    """Return the metadata of the authorization server (OpenID Connect Discovery, RFC 8414)."""
     issuer = services.settings.auth_issuer
     return schemas.Discovery(
         issuer=issuer,
@@ -56,8 +57,10 @@ async def get_discovery(services: Services) -> schemas.Discovery:
             "client_secret_post",
             "private_key_jwt",
         ],
-        token_endpoint_auth_signing_alg_values_supported=[ALGORITHM],
+        token_endpoint_auth_signing_alg_values_supported=token_endpoint.ASSERTION_ALGORITHMS,
         grant_types_supported=[GRANT_TYPE],
+        # There is no authorization endpoint, and the member is required and must not be empty.
+        response_types_supported=["none"],
         id_token_signing_alg_values_supported=[ALGORITHM],
         subject_types_supported=["public"],
         scopes_supported=sorted(PERMISSIONS),

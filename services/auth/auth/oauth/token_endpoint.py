@@ -10,6 +10,8 @@ from uuid import UUID
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from jwt.algorithms import OKPAlgorithm
+from jwt.types import Options
 from servicekit.app import Resources
 from servicekit.auth import jose
 from servicekit.auth.tokens import ALGORITHM, TYPE
@@ -29,11 +31,27 @@ from auth.service_accounts.issuance import (
 )
 from auth.service_accounts.schemas import TokenRequest
 from auth.services import AuthServices
+from auth.settings import Settings
 from auth.signing.access_tokens import IssuedAccessToken, MachineClient
 
 GRANT_TYPE = "client_credentials"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-REQUIRED = ["iss", "sub", "aud", "exp", "iat", "jti"]
+BASIC_CHALLENGE = 'Basic realm="acme", error="invalid_client"'
+# RFC 9864 gave `EdDSA` with Ed25519 a name of its own, and libraries sign with either.
+ASSERTION_ALGORITHMS = [ALGORITHM, "Ed25519"]
+SIGNATURES = jwt.PyJWS()
+SIGNATURES.register_algorithm("Ed25519", OKPAlgorithm())
+# The signature is verified before: this library does not know the second name.
+CLAIMS: Options = {
+    "require": ["iss", "sub", "aud", "exp", "iat", "jti"],
+    "verify_signature": False,
+    "verify_aud": False,
+    "verify_iss": True,
+    "verify_sub": True,
+    "verify_exp": True,
+    "verify_nbf": True,
+    "verify_iat": True,
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,21 @@ async def exchange(
     services: AuthServices, resources: Resources, request: TokenRequest, authorization: str | None
 ) -> IssuedAccessToken:
     """Issue an access token; raises what RFC 6749 section 5.2 names, or RateLimited.
+
+    Only a client that tried the Authorization header gets a challenge: HTTP has no scheme for the others.
+    """
+    try:
+        return await issue(services, resources, request, authorization)
+    except InvalidClient as error:
+        if authorization is not None:
+            error.headers["WWW-Authenticate"] = BASIC_CHALLENGE
+        raise
+
+
+async def issue(
+    services: AuthServices, resources: Resources, request: TokenRequest, authorization: str | None
+) -> IssuedAccessToken:
+    """Issue an access token; raises as `exchange` does.
 
     Credentials of a tenant that is not active are rejected, and so is a `tenant_id` of such a tenant.
     """
@@ -151,22 +184,29 @@ async def verify_assertion(
     try:
         if jwt.get_unverified_header(assertion).get("typ", "JWT").lower() == TYPE:
             raise InvalidClient
+        SIGNATURES.decode(assertion, key, algorithms=ASSERTION_ALGORITHMS)
         claims = jwt.decode(
             assertion,
-            key,
-            algorithms=[ALGORITHM],
-            audience=token_endpoint_url(services.settings),
             issuer=row.client_id,
             subject=row.client_id,
             leeway=LEEWAY_SECONDS,
-            options={"require": REQUIRED, "strict_aud": True},
+            options=CLAIMS,
         )
     except (jwt.PyJWTError, AttributeError):
         raise InvalidClient from None
+    if not is_audience(services.settings, claims["aud"]):
+        raise InvalidClient
     if claims["exp"] > time.time() + MAX_SECONDS or not isinstance(claims["jti"], str):
         raise InvalidClient
     if not await consume_nonce(resources, "assertion", f"{row.client_id} {claims['jti']}"):
         raise InvalidClient
+
+
+def is_audience(settings: Settings, audience: object) -> bool:
+    """Return whether an assertion is for us alone: the issuer or the token endpoint, or a list of them."""
+    ours = {settings.auth_issuer, token_endpoint_url(settings)}
+    values = audience if isinstance(audience, list) else [audience]
+    return bool(values) and all(isinstance(value, str) and value in ours for value in values)
 
 
 def resolve_grant(request: TokenRequest, row: ServiceCredential, account: Account) -> MachineClient:
