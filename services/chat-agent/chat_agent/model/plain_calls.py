@@ -1,8 +1,10 @@
 """Calls of a provider that are passed on as they are: embeddings, completions, moderations."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from itertools import count
+from typing import TypeVar
 
 from servicekit.errors import ServiceError
 
@@ -12,6 +14,12 @@ from chat_agent.model.fast_client import FastClient
 from chat_agent.model.json import Json
 from chat_agent.model.retry import should_retry
 from chat_agent.settings import Settings
+
+Answer = TypeVar("Answer")
+
+
+class EndOfStream(Exception):
+    """There are no more events."""
 
 
 class PlainCalls:
@@ -31,53 +39,38 @@ class PlainCalls:
 
     async def send(self, path: str, body: Json) -> Json:
         """Return the whole answer; raises the failure of the last attempt."""
-        for attempt in range(self._settings.model_max_retries + 1):
-            try:
-                async with asyncio.timeout(self._settings.model_first_token_timeout_seconds):
-                    return await self._client.post(path, body, attempt)
-            except Exception as error:  # whatever it is, it gets a name
-                failure = self._failure(error, str(body["model"]), attempt)
-            if attempt == self._settings.model_max_retries or not await should_retry(failure, attempt):
-                break
-        raise failure
+        return await self._start(lambda attempt: self._client.post(path, body, attempt), body["model"])
 
     async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
-        """Yield the events of an answer, of which the first is awaited; raises the failure."""
-        for attempt in range(self._settings.model_max_retries + 1):
-            events = self._client.stream(path, body, attempt)
-            try:
-                first = await self._next(events, self._settings.model_first_token_timeout_seconds)
-            except Exception as error:  # whatever it is, it gets a name
-                failure = self._failure(error, str(body["model"]), attempt)
-            else:
-                async with aclosing(self._rest(first, events, str(body["model"]), attempt)) as rest:
-                    async for event in rest:
-                        yield event
-                return
-            if attempt == self._settings.model_max_retries or not await should_retry(failure, attempt):
-                break
-        raise failure
+        """Yield the events of an answer; raises the failure of the last attempt, or of the stream."""
 
-    async def _rest(
-        self, first: Json, events: AsyncGenerator[Json, None], model: str, attempt: int
-    ) -> AsyncGenerator[Json, None]:
+        async def open_stream(attempt: int) -> tuple[Json, AsyncGenerator[Json, None]]:
+            events = self._client.stream(path, body, attempt)
+            return await next_event(events), events
+
+        event, events = await self._start(open_stream, body["model"])
         async with aclosing(events):
-            yield first
             try:
                 while True:
-                    yield await self._next(events, self._settings.model_between_tokens_timeout_seconds)
+                    yield event
+                    async with asyncio.timeout(self._settings.model_between_tokens_timeout_seconds):
+                        event = await next_event(events)
             except EndOfStream:
                 return
             except Exception as error:  # whatever it is, it gets a name
-                raise self._failure(error, model, attempt, has_begun=True) from error
+                raise self._failure(error, body["model"], 0, has_begun=True) from error
 
-    @staticmethod
-    async def _next(events: AsyncIterator[Json], seconds: float) -> Json:
-        try:
-            async with asyncio.timeout(seconds):
-                return await anext(events)
-        except StopAsyncIteration as error:
-            raise EndOfStream from error
+    async def _start(self, begin: Callable[[int], Awaitable[Answer]], model: str) -> Answer:
+        """Return what an attempt gives in time; raises the failure of the last."""
+        for attempt in count():  # until the last attempt fails
+            try:
+                async with asyncio.timeout(self._settings.model_first_token_timeout_seconds):
+                    return await begin(attempt)
+            except Exception as error:  # whatever it is, it gets a name
+                failure = self._failure(error, model, attempt)
+            if attempt >= self._settings.model_max_retries or not await should_retry(failure, attempt):
+                raise failure
+        raise AssertionError
 
     def _failure(
         self, error: Exception, model: str, attempt: int, *, has_begun: bool = False
@@ -94,5 +87,9 @@ class PlainCalls:
         return failure
 
 
-class EndOfStream(Exception):
-    """There are no more events."""
+async def next_event(events: AsyncIterator[Json]) -> Json:
+    """Return the next event; raises EndOfStream."""
+    try:
+        return await anext(events)
+    except StopAsyncIteration as error:
+        raise EndOfStream from error
