@@ -8,10 +8,19 @@ from typing import Any
 
 import httpx
 import pytest
+from chat_agent.direct_models import DirectModel
+from chat_agent.settings import Settings
 from testkit.client_environments import available, installed, run
 
 NODE = "chat-agent-node"
 collect_ignore = [] if NODE in available() else ["test_ui_clients.py"]
+
+
+@pytest.fixture(scope="module")
+def settings(settings: Settings) -> Settings:
+    """Return settings with a model for embeddings beside the agents."""
+    model = DirectModel(tenants=frozenset({"*"}), endpoints=frozenset({"embeddings"}))
+    return settings.model_copy(update={"direct_models": {"acme/embeddings": model}})
 
 
 @pytest.fixture

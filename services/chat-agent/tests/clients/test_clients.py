@@ -52,7 +52,7 @@ OFFLINE = {
     "NO_PROXY": "127.0.0.1,localhost",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
 }
-COLUMNS = ("text", "stream", "usage", "tools", "structured")
+COLUMNS = ("text", "stream", "usage", "tools", "structured", "embeddings")
 
 
 @pytest.fixture
@@ -115,6 +115,9 @@ def check(capability: str, result: Any) -> None:
             assert "Snow in Vienna" in result["text"]
         case "structured":
             assert result == {"name": "Ada", "age": 36}
+        case "embeddings":
+            assert len(result) == 2
+            assert all(len(vector) > 2 and {type(one) for one in vector} <= {int, float} for vector in result)
 
 
 def table() -> Iterator[tuple[str, str, set[str]]]:

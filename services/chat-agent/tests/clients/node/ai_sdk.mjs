@@ -1,10 +1,10 @@
 // Vercel's AI SDK with its provider for compatible servers; the argument is the version.
 import { z } from "zod";
-import { API_KEY, BASE_URL, collect, getWeather, MODEL, report, STRUCTURED, TEXT, TOOLS } from "./report.mjs";
+import { API_KEY, BASE_URL, collect, EMBEDDING_MODEL, getWeather, MODEL, report, STRUCTURED, TEXT, TOOLS } from "./report.mjs";
 
 const version = process.argv[2];
 const suffix = version === "7" ? "" : `-${version}`;
-const { generateText, Output, stepCountIs, streamText, tool } = await import(`ai${suffix}`);
+const { embedMany, generateText, Output, stepCountIs, streamText, tool } = await import(`ai${suffix}`);
 const { createOpenAICompatible } = await import(`@ai-sdk/openai-compatible${suffix}`);
 
 const settings = { name: "acme", baseURL: BASE_URL, apiKey: API_KEY };
@@ -33,5 +33,9 @@ await report(`AI SDK ${version}`, {
   },
   async structured() {
     return (await generateText({ ...common, prompt: STRUCTURED, output: Output.object({ schema }) })).output;
+  },
+  async embeddings() {
+    const model = provider.embeddingModel(EMBEDDING_MODEL);
+    return (await embedMany({ model, values: [TEXT, TOOLS], maxRetries: 0 })).embeddings;
   },
 });

@@ -2,7 +2,7 @@
 import OpenAI from "openai";
 import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
-import { collect, getWeather, MODEL, report, STRUCTURED, TEXT, TOOLS, WEATHER_SCHEMA } from "./report.mjs";
+import { collect, EMBEDDING_MODEL, getWeather, MODEL, report, STRUCTURED, TEXT, TOOLS, WEATHER_SCHEMA } from "./report.mjs";
 
 const client = new OpenAI({ maxRetries: 0 });
 const Person = z.object({ name: z.string(), age: z.int() });
@@ -29,6 +29,10 @@ await report("openai (node), Chat Completions", {
   async structured() {
     const format = { response_format: zodResponseFormat(Person, "person") };
     return (await client.chat.completions.parse(ask(STRUCTURED, format))).choices[0].message.parsed;
+  },
+  async embeddings() {
+    const { data } = await client.embeddings.create({ model: EMBEDDING_MODEL, input: [TEXT, TOOLS] });
+    return data.map(({ embedding }) => embedding);
   },
 });
 

@@ -3,6 +3,7 @@ export const API_KEY = process.env.OPENAI_API_KEY;
 export const BASE_URL = process.env.OPENAI_BASE_URL;
 export const ACME_URL = new URL(BASE_URL).origin;
 export const MODEL = "triage";
+export const EMBEDDING_MODEL = "acme/embeddings";
 export const { text: TEXT, tools: TOOLS, structured: STRUCTURED } = JSON.parse(process.env.TASKS);
 export const WEATHER_SCHEMA = {
   type: "object",

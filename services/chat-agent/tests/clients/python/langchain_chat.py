@@ -2,9 +2,9 @@
 
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
-from report import MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
+from report import EMBEDDING_MODEL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
 
 model = ChatOpenAI(model=MODEL, max_retries=0)
 responses = ChatOpenAI(model=MODEL, max_retries=0, use_responses_api=True)
@@ -56,4 +56,11 @@ def structured_by_tool():
     return model.with_structured_output(Person, method="function_calling").invoke(STRUCTURED).model_dump()
 
 
-report("LangChain", text, stream, usage, tools, responses_tools, structured, structured_by_tool)
+def embeddings():
+    # With the check it would send numbers of tokens, for which it loads OpenAI's vocabulary.
+    return OpenAIEmbeddings(model=EMBEDDING_MODEL, check_embedding_ctx_length=False).embed_documents(
+        [TEXT, TOOLS]
+    )
+
+
+report("LangChain", text, stream, usage, tools, responses_tools, structured, structured_by_tool, embeddings)

@@ -5,7 +5,7 @@ import json
 import dspy
 import litellm
 from pydantic import BaseModel
-from report import API_KEY, BASE_URL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
+from report import API_KEY, BASE_URL, EMBEDDING_MODEL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}
@@ -52,7 +52,12 @@ def structured():
     return json.loads(ask(STRUCTURED, response_format=Person).choices[0].message.content)
 
 
-report("LiteLLM", text, stream, usage, tools, structured)
+def embeddings():
+    answer = litellm.embedding(**{**SERVER, "model": f"openai/{EMBEDDING_MODEL}"}, input=[TEXT, TOOLS])
+    return [one["embedding"] for one in answer.data]
+
+
+report("LiteLLM", text, stream, usage, tools, structured, embeddings)
 
 lm = dspy.LM(**SERVER, cache=False)
 dspy.configure(lm=lm, adapter=dspy.JSONAdapter())

@@ -2,7 +2,7 @@
 
 from openai import OpenAI
 from pydantic import BaseModel
-from report import MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
+from report import EMBEDDING_MODEL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
 
 client = OpenAI(max_retries=0)
 GET_WEATHER = {
@@ -62,4 +62,11 @@ def structured():
     return answer.choices[0].message.parsed.model_dump()
 
 
-report("openai (Python), Chat Completions", text, stream, usage, tools, structured)
+def embeddings():
+    # Without a format the client asks for base64, and decodes it.
+    return [
+        one.embedding for one in client.embeddings.create(model=EMBEDDING_MODEL, input=[TEXT, TOOLS]).data
+    ]
+
+
+report("openai (Python), Chat Completions", text, stream, usage, tools, structured, embeddings)

@@ -10,6 +10,7 @@ import traceback
 API_KEY = os.environ["OPENAI_API_KEY"]
 BASE_URL = os.environ["OPENAI_BASE_URL"]
 MODEL = "triage"
+EMBEDDING_MODEL = "acme/embeddings"
 TASKS = json.loads(os.environ["TASKS"])
 TEXT, TOOLS, STRUCTURED = TASKS["text"], TASKS["tools"], TASKS["structured"]
 calls = []
