@@ -22,6 +22,10 @@ REPLACED_VARIABLES = {
 }
 
 
+Protocol = Literal["chat_completions", "responses", "ag_ui", "ui_messages"]
+OnDisconnect = Literal["continue", "cancel"]
+
+
 class Price(BaseModel):
     """What a model's tokens cost, in millionths of a dollar for a million of them."""
 
@@ -102,6 +106,9 @@ class Settings(ServiceSettings):
 
     # What callers may not set, as JSON by agent, "*" for all: {"triage": ["temperature", "top_p"]}.
     denied_parameters: dict[str, frozenset[str]] = Field(default_factory=dict)
+
+    # What becomes of a run whose client disconnects, as JSON by protocol: {"chat_completions": "cancel"}.
+    on_disconnect: dict[Protocol, OnDisconnect] = Field(default_factory=dict)
 
     run_max_turns: int = 20
     run_timeout_seconds: float = 600

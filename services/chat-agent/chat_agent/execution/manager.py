@@ -6,8 +6,9 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from agents import Agent
@@ -122,9 +123,14 @@ class RunManager:
             self.active[run.id].abandon()
         active = ActiveRun(run, self._services, is_new_conversation=is_new_conversation)
         self.active[run.id] = active
-        active.task = asyncio.create_task(self._execute(active))
-        self._tasks.add(active.task)
-        active.task.add_done_callback(self._tasks.discard)
+        active.task = self.run_in_background(self._execute(active))
+
+    def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start work that no request waits for; it is cancelled when the process closes."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _execute(self, active: ActiveRun) -> None:
         run = active.run

@@ -15,6 +15,7 @@ from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
 from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.client_tools import MAX_TOOLS, NamedFunction, is_own_tool, tool_options
+from chat_agent.protocols.disconnects import is_cancelled_on_disconnect
 from chat_agent.protocols.requests import (
     Anything,
     ChatTurn,
@@ -34,7 +35,7 @@ from chat_agent.protocols.requests import (
     to_run_request,
 )
 from chat_agent.schemas import MAX_CHAT_BODY, Answer
-from chat_agent.settings import Settings
+from chat_agent.settings import OnDisconnect, Settings
 
 router = APIRouter(prefix="/api/v1/agents", tags=["agents"], max_body_size=MAX_CHAT_BODY)
 
@@ -121,6 +122,7 @@ class Forwarded(LenientModel):
     """What the application passes on; it may be anything."""
 
     on_conflict: Name | None = None
+    on_disconnect: OnDisconnect | None = None
     history: Literal["client", "stored"] | None = Field(
         None, description="`stored`: the thread's earlier messages are not sent, and nothing is superseded."
     )
@@ -205,4 +207,6 @@ async def run_ag_ui_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
         async with limiter.admit("stream") as grant:
             started = await start_run(manager, caller, translated, key)
     encoder = AgUiEvents(started.run.id, Thread(body.thread_id, body.run_id, body.state))
-    return responses.streaming_response(manager, caller, started, grant, encoder)
+    requested = body.forwarded.on_disconnect if body.forwarded else None
+    cancel = is_cancelled_on_disconnect(manager.settings, "ag_ui", requested)
+    return responses.streaming_response(manager, caller, started, grant, encoder, cancel=cancel)

@@ -18,6 +18,7 @@ from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
 from chat_agent.protocols import responses
 from chat_agent.protocols.ai_sdk import HEADERS, UiMessageStream
 from chat_agent.protocols.client_tools import MAX_TOOLS, FunctionFields, ToolName, tool_options
+from chat_agent.protocols.disconnects import is_cancelled_on_disconnect
 from chat_agent.protocols.requests import (
     Anything,
     ChatTurn,
@@ -39,7 +40,7 @@ from chat_agent.protocols.requests import (
 from chat_agent.runs import store
 from chat_agent.runs.options import ClientTool
 from chat_agent.schemas import MAX_CHAT_BODY, Answer
-from chat_agent.settings import Settings
+from chat_agent.settings import OnDisconnect, Settings
 
 router = APIRouter(prefix="/api/v1/chat/ui", tags=["chat"], max_body_size=MAX_CHAT_BODY)
 
@@ -148,6 +149,9 @@ class UiRequest(LenientModel):
     agent_type: Name = Field("triage", description="The agent that answers first.")
     tools: UiTools = Field(default_factory=dict, description="Tools that the frontend executes.")
     on_conflict: Name | None = Field(None, description="As in `POST /api/v1/chat`.")
+    on_disconnect: OnDisconnect | None = Field(
+        None, description="Whether the run is cancelled when the client disconnects, such as by `stop()`."
+    )
 
     def approvals(self) -> dict[UUID, Answer]:
         """Return what was answered to calls of tools, if the last message holds such answers."""
@@ -209,7 +213,8 @@ async def stream_ui_message(
         async with limiter.admit("stream") as grant:
             started = await start_run(manager, caller, translated, key)
     encoder = UiMessageStream(body.message_id)
-    return responses.streaming_response(manager, caller, started, grant, encoder, HEADERS)
+    cancel = is_cancelled_on_disconnect(manager.settings, "ui_messages", body.on_disconnect)
+    return responses.streaming_response(manager, caller, started, grant, encoder, HEADERS, cancel=cancel)
 
 
 @router.get("/{chat_id}/stream", response_class=StreamingResponse, responses=RESUMED)

@@ -17,6 +17,7 @@ from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
 from chat_agent.model import failures
 from chat_agent.models import Run
+from chat_agent.protocols.disconnects import cancel_on_disconnect
 from chat_agent.protocols.encoder import ProtocolEncoder, feed, stream
 from chat_agent.runs import store
 
@@ -50,9 +51,13 @@ def streaming_response(  # noqa: PLR0913, PLR0917  # what is streamed, to whom, 
     grant: Grant,
     encoder: ProtocolEncoder,
     headers: Mapping[str, str] = NO_HEADERS,
+    *,
+    cancel: bool = False,
 ) -> StreamingResponse:
-    """Respond with a stream; a client that disconnects does not stop the run."""
+    """Respond with a stream; a client that disconnects stops the run only with `cancel`."""
     frames = stream(manager, started.run.id, encoder, caller, started.last_event_id)
+    if cancel:
+        frames = cancel_on_disconnect(manager, caller, started.run.id, frames)
     return event_stream(frames, grant.lease, {**grant.headers(), **started.headers(), **headers})
 
 

@@ -17,6 +17,7 @@ from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
 from chat_agent.models import FINISHED, Run, RunStatus
 from chat_agent.protocols import responses
+from chat_agent.protocols.disconnects import is_cancelled_on_disconnect, read_on_disconnect
 from chat_agent.protocols.encoder import feed
 from chat_agent.protocols.errors import InvalidParameter
 from chat_agent.protocols.openai import errors
@@ -71,12 +72,14 @@ async def create_chat_completion(
     """Answer the last message; the ones before it open a new conversation, unless one is named."""
     caller = acting_for(caller, body)
     request = body.translate(manager.settings)
+    requested = read_on_disconnect(body.metadata)
+    cancel = is_cancelled_on_disconnect(manager.settings, "chat_completions", requested)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
         started = await continue_run(manager, caller, request, key, None)
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     encoder = ChatCompletion(started.run, metadata=body.metadata, include_usage=include_usage)
     if body.stream:
-        return responses.streaming_response(manager, caller, started, grant, encoder)
+        return responses.streaming_response(manager, caller, started, grant, encoder, cancel=cancel)
     await responses.complete(manager, started.run.id, encoder)
     return JSONResponse(encoder.completion(), headers={**grant.headers(), **started.headers()})
 
@@ -92,6 +95,8 @@ async def create_response(
     """Answer the input; `previous_response_id` or `conversation` continues a conversation."""
     caller = acting_for(caller, body)
     conversation_id = body.conversation_id()
+    requested = "continue" if body.background else read_on_disconnect(body.metadata)
+    cancel = is_cancelled_on_disconnect(manager.settings, "responses", requested)
     previous = await find_previous(body, caller, manager)
     if previous is not None:
         caller = acting_as_owner(caller, previous)
@@ -107,7 +112,7 @@ async def create_response(
         started = await start()
     encoder = ResponseStream(started.run, request=body.model_dump(include=ECHOED))
     if body.stream:
-        return responses.streaming_response(manager, caller, started, grant, encoder)
+        return responses.streaming_response(manager, caller, started, grant, encoder, cancel=cancel)
     if body.background:
         feed(encoder, await subscribe.read_all(manager, started.run.id))
     else:
