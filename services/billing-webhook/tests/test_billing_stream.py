@@ -98,6 +98,7 @@ async def test_numbers_events_in_the_order_of_their_commits(database, tenant, vi
 
 
 async def test_replays_and_goes_on_live_without_gap_or_repeat(announced, tenant, open_client, url) -> None:
+    """Every replica once sent old events again when it started, from a bookmark that could move backwards."""
     total = 260
     publishing = asyncio.create_task(
         commit(announced, tenant, *(Counted(number=number) for number in range(1, total + 1)))
@@ -120,6 +121,7 @@ async def test_replays_and_goes_on_live_without_gap_or_repeat(announced, tenant,
 
 
 async def test_begins_with_the_next_event_unless_told_otherwise(announced, tenant, viewer) -> None:
+    """Each connection was once sent all events that were there, and could not say where to go on."""
     await commit(announced, tenant, *notes("before", "before"))
     async with reading(viewer) as stream:
         first = await stream.next()

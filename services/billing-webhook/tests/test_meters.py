@@ -199,6 +199,7 @@ def without_answer(control, send):
 
 
 async def test_many_records_are_one_event_of_each_counter(report, send, counted, events, tenant, database):
+    """All features were once booked on the first item, by usage records, which Stripe has removed."""
     for n in (1, 2, 3):
         await report(n)
     await report(5, "cost")
@@ -429,6 +430,7 @@ async def test_usage_of_the_free_plan_is_not_sent(admin, tenant, send, events, s
 async def test_the_four_views_agree_or_reconcile_says_where_not(
     settings, monkeypatch, capsys, app, database, tenant, report, reverse, send
 ):
+    """Lines of invoices were once added to the usage that they bill, so that it counted twice."""
     monkeypatch.setattr("billing_webhook.settings.Settings.load", lambda: settings)
 
     async def compared():

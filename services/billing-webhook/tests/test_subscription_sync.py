@@ -50,6 +50,7 @@ BOTH = ["subscription.changed", "entitlements.changed"]
 
 
 async def test_takes_the_period_from_the_items(apply, now_has):
+    """The period was once read from the subscription, where Stripe's API has none since 2025-03-31."""
     metered = an_item(
         "acme_messages", recurring={"usage_type": "metered", "interval": "month", "meter": "mtr_1"}
     )

@@ -92,6 +92,7 @@ async def test_starts_with_the_trial_of_the_plan(owner, at_stripe, customer, ten
 
 
 async def test_a_repeated_start_is_one_subscription(owner, at_stripe):
+    """A client's second attempt once made a second subscription at Stripe: no idempotency key was sent."""
     headers = {"Idempotency-Key": str(uuid4())}
     first = await owner.post("subscription", json=STARTER, headers=headers)
     again = await owner.post("subscription", json=STARTER, headers=headers)
@@ -125,6 +126,7 @@ async def test_many_starts_at_once_are_one_subscription(owner, at_stripe):
 async def test_whatever_fails_the_worker_finishes_it_once(
     path, fault, sandbox, owner, services, at_stripe, until
 ):
+    """Stripe was once changed before the database, and a crash between left them different for ever."""
     sandbox.fail(method="POST", path=path, **fault)
     refused = await owner.post("subscription", json=STARTER)
     # Of a lost answer the SDK's next attempt gets the stored one.
@@ -214,6 +216,7 @@ async def test_links_of_invoices_are_renewed_when_they_are_read(owner, sandbox, 
 
 
 async def test_seats_and_renewal_change(owner, sandbox, customer, at_stripe):
+    """The SDK's method `items` was once taken for the items: none was found, and no seat ever changed."""
     await start(owner)
     sandbox.add_card(customer().id)
     sandbox.advance(days=8)
@@ -344,6 +347,7 @@ async def test_a_new_tenant_has_the_free_plan(app, publish_event, tenant, owner,
 async def test_a_trial_at_signup_waits_for_stripe_and_is_not_lost(
     settings, issuer, publish_event, tenant, sandbox, until
 ):
+    """Signing up once called Stripe in the request: when that failed, the tenant stayed without a plan."""
     sandbox.fail(path="/v1/customers", method="POST", kind="error", status=503, count=3)
     signup = settings.model_copy(update={"billing_signup_plan": "starter"})
     async with running(create_app(signup)) as app, client(app, issuer.token(tenant_id=tenant)) as http:

@@ -63,10 +63,19 @@ async def test_the_same_key_and_body_again_is_answered_with_the_first_record(adm
     assert (await total())["used"] == "120"
 
 
+async def test_two_reports_for_one_period_both_count(admin, path, total):
+    """A second key for a period was once answered with 500, after Stripe had been charged."""
+    for key in ("first", "second"):
+        answer = await admin.post(path, json={**USAGE, "idempotency_key": key})
+        assert answer.status_code == 201, answer.text
+    assert (await total())["used"] == "240"
+
+
 @pytest.mark.parametrize(
     "other", [{"quantity": 121}, {"feature_key": "cost"}, {"dimensions": {"region": "eu"}}]
 )
 async def test_the_same_key_with_another_body_is_a_conflict(admin, path, total, other):
+    """A known key with another quantity was once accepted, and its quantity dropped without a word."""
     await admin.post(path, json=USAGE)
     answer = await admin.post(path, json={**USAGE, **other})
     assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_conflict")
