@@ -12,6 +12,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from redis.asyncio import Redis
+from starlette.types import ASGIApp
 
 from servicekit import documentation, errors, health, logging, methods, openapi, redis_client, telemetry
 from servicekit.auth.api_keys import ApiKeyIntrospector
@@ -21,6 +22,7 @@ from servicekit.auth.dependencies import assert_policies
 from servicekit.auth.revocations import Revocations
 from servicekit.auth.tokens import KeySource, TokenVerifier
 from servicekit.database import Database
+from servicekit.head_requests import HeadMiddleware
 from servicekit.health import Check
 from servicekit.http.client import HttpPool
 from servicekit.http.service_tokens import ServiceClient, ServiceTokens
@@ -40,6 +42,7 @@ logger = getLogger(__name__)
 WARMUP_SECONDS = 5
 
 Workers = Callable[["Resources"], Sequence[Worker]]
+Middleware = Callable[[ASGIApp], ASGIApp]
 Lifespan = Callable[["Resources"], AbstractAsyncContextManager[None]]
 
 
@@ -89,9 +92,11 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
     keys: KeySource | None = None,
     api_keys: ApiKeyCheck | None = None,
     max_body_size: int = DEFAULT_BODY,
+    middleware: Sequence[Middleware] = (),
 ) -> FastAPI:
     """Return the app that the gateway reaches, with the internal one at `app.state.internal`.
 
+    `middleware` stands around the public app, the last one outermost.
     `max_body_size`, in bytes, holds for all routes that do not name a limit of their own.
     `keys` is where token keys come from, by default auth's key set over HTTP; `api_keys` tells whose an API
     key is, by default by asking auth. Raises when a route does not
@@ -121,18 +126,25 @@ def create_service(  # noqa: PLR0913  # the parts of a service, each by its name
     )
     if settings.is_development:
         documentation.install(app, name)
-    configure_app(app, resources, [*routers, *([route.router] if keys is None else [])], max_body_size)
+    public = [*routers, *([route.router] if keys is None else [])]
+    configure_app(app, resources, public, max_body_size, middleware)
     configure_app(inside, resources, [health.router, *internal], max_body_size)
     app.state.internal = inside
     return app
 
 
 def configure_app(
-    app: FastAPI, resources: Resources, routers: Sequence[APIRouter], max_body_size: int
+    app: FastAPI,
+    resources: Resources,
+    routers: Sequence[APIRouter],
+    max_body_size: int,
+    middleware: Sequence[Middleware] = (),
 ) -> None:
     """Install middleware, error handlers and routes in one of the two apps."""
     app.state.resources = resources
-    app.add_middleware(RequestContextMiddleware)
+    layers: Sequence[Middleware] = (RequestContextMiddleware, *middleware, HeadMiddleware)
+    for layer in layers:
+        app.add_middleware(layer)
     errors.install(app)
     app.add_exception_handler(HTTPStatus.METHOD_NOT_ALLOWED, methods.not_allowed)
     openapi.install(app)

@@ -20,6 +20,10 @@ async def not_allowed(request: Request, _: Exception) -> Response:
 
 
 def allowed_methods(app: FastAPI, path: str) -> set[str]:
-    """Return the methods of all routes of a path; the framework names those of the first alone."""
+    """Return the methods of all routes of a path; the framework names those of the first alone.
+
+    HEAD is wherever GET is (see head_requests).
+    """
     routes = [route for route in every_route(app.routes) if route.methods and route.path_regex.match(path)]
-    return {OPTIONS}.union(*(route.methods or () for route in routes))
+    methods = {OPTIONS}.union(*(route.methods or () for route in routes))
+    return methods | {"HEAD"} if "GET" in methods else methods

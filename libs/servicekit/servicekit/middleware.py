@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servicekit import context, invalid_requests, request_limits
+from servicekit.content_encoding import decoded
 from servicekit.errors import PayloadTooLarge, ServiceError, to_response, unexpected
 from servicekit.rate_limits import RateLimited
 
@@ -70,6 +71,7 @@ class _Request:
         """Answer, unless the head of the request is refused already."""
         try:
             request_limits.check_head(self.scope)
+            self._receive = decoded(self.scope, self._receive)
         except ServiceError as error:
             await to_response(error)(self.scope, self.receive, self.send)
         else:

@@ -189,9 +189,9 @@ async def test_names_all_methods_of_a_path(http: httpx.AsyncClient) -> None:
     """Of two routes, the framework names the methods of the first."""
     answer = await http.put("/away")
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
-    assert answer.headers["allow"] == "GET, OPTIONS, POST"
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
     answer = await http.request("OPTIONS", "/away")
-    assert (answer.status_code, answer.headers["allow"], answer.text) == (204, "GET, OPTIONS, POST", "")
+    assert (answer.status_code, answer.headers["allow"], answer.text) == (204, "GET, HEAD, OPTIONS, POST", "")
     assert (await http.request("OPTIONS", "/nothing")).status_code == 404
 
 

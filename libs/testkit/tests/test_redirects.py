@@ -14,6 +14,14 @@ UUID = "00000000-0000-4000-8000-000000000000"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
+def takes_slashes(app: FastAPI, path: str) -> bool:
+    """Return whether a path is one of a route with a parameter that may have slashes in it."""
+    prefixes = [
+        route.path.partition("{")[0] for route in every_route(app.routes) if ":path}" in (route.path or "")
+    ]
+    return path.startswith(tuple(prefixes))
+
+
 def respelled(app: FastAPI) -> Iterator[str]:
     """Give every path of an app with a trailing slash added or removed."""
     known = {route.path for route in every_route(app.routes) if route.path}
@@ -28,7 +36,7 @@ async def test_a_path_with_another_slash_is_not_found_and_redirects_nowhere(serv
     app = app_of(service)
     if port == "internal":
         app = app.state.internal
-    paths = [path for path in respelled(app) if path]
+    paths = [path for path in respelled(app) if path and not takes_slashes(app, path)]
     assert paths
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=FOREIGN) as client:

@@ -40,8 +40,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         workers=workers,
         lifespan=lambda resources: running_manager(app, resources, settings),
+        middleware=[OpenAIErrors],
     )
-    app.add_middleware(OpenAIErrors)
     if settings.is_development:
         app.include_router(pages.router)
     return app

@@ -6,9 +6,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from chat_agent.settings import Settings
 from redis import Redis
 from testkit.eventually import until
 from testkit.sse import Event, events
+
+from .client_helpers import RUNS, read_events, start_streaming_run
 
 STREAM = "/api/v1/chat/stream"
 SLOWLY = {"message": "Slowly [sandbox: tokens=40] [sandbox: rate=60/s]"}
@@ -86,6 +89,20 @@ def test_headers_and_comments_come_while_the_model_is_silent(
         assert next(line for line in lines if line.startswith(":")) == ": keep-alive"
         resume_model()
         assert "event: run.completed" in list(lines)
+
+
+def test_head_of_a_stream_opens_none(
+    ann: httpx.Client, settings: Settings, resume_model: Callable[[], None]
+) -> None:
+    run = start_streaming_run(ann, PAUSING["message"])
+    path = f"{RUNS}/{run['id']}/events"
+    # Twice as many as may be open at once.
+    for _ in range(2 * settings.chat_resume_concurrent_limit):
+        answer = ann.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-type"].startswith("text/event-stream")
+    resume_model()
+    assert read_events(ann, run)[-1].type == "run.completed"
 
 
 def test_each_event_comes_at_once(ann: httpx.Client) -> None:

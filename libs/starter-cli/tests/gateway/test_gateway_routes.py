@@ -86,6 +86,21 @@ def test_leads_each_public_path_to_its_service(client, path, service):
     )
 
 
+@pytest.mark.parametrize("path", [*PUBLIC, "/openapi/auth.json", "/docs/notification"])
+def test_passes_head_on_wherever_get_goes(client, path):
+    head, get = client.head(path), client.get(path)
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
+def test_answers_head_without_a_body(client, stranger):
+    for answer in (client.head("/nowhere"), stranger.head("/api/v1/tenants"), stranger.head("/v1/models")):
+        assert answer.status_code in {401, 404}
+        assert answer.content == b""
+        assert int(answer.headers["content-length"]) > 0
+
+
 @pytest.mark.parametrize("path", UNKNOWN)
 def test_knows_no_other_path_and_asks_no_token_to_say_so(client, stranger, path, assert_problem):
     assert_problem(client.get(path), 404, "not_found")

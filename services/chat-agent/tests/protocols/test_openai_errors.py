@@ -105,11 +105,13 @@ def with_value(body: Json, path: tuple[str | int, ...], value: Json = ...) -> Js
 def mutations(body: Json) -> Iterator[Json]:
     """Yield a body with each value replaced by each wrong one, or left out."""
     for path in paths_in(body):
-        # Without a model, /v1/responses starts a run.
-        if path not in {(), ("model",)}:
+        # Without a model, or with null, /v1/responses starts a run.
+        is_model = path == ("model",)
+        if path and not is_model:
             yield with_value(body, path)
         for wrong in WRONG:
-            yield with_value(body, path, wrong)
+            if not (is_model and wrong is None):
+                yield with_value(body, path, wrong)
 
 
 def problem_of(answer: httpx.Response, body: Json) -> str:
