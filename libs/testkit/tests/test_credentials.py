@@ -54,6 +54,7 @@ ROUTES = {
         "DELETE /api/v1/conversations/{conversation_id}": "removes texts",
         "POST /api/v1/conversations/{conversation_id}/items": "writes the caller's own texts",
         "DELETE /internal/v1/conversations": "removes texts",
+        "DELETE /internal/v1/conversations/{conversation_id}": "removes texts",
         "PUT /internal/v1/conversations/{conversation_id}": "writes texts for the one it acts for",
         "PUT /internal/v1/conversations/{conversation_id}/turns/{run_id}": "writes texts",
         "POST /internal/v1/conversations/{conversation_id}/turns/{run_id}/items": "writes texts",

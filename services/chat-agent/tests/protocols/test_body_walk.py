@@ -114,7 +114,9 @@ CHAT: Json = {"message": "Hello", "agent_type": "triage", "on_conflict": "enqueu
 
 @pytest.fixture(scope="module")
 def walked_url(settings: Settings) -> Iterator[str]:
-    with serving(create_app(settings.model_copy(update=LIMITS))) as url:
+    model = {"tenants": ["*"], "endpoints": ["completions", "embeddings", "moderations"]}
+    values = {**settings.model_dump(), **LIMITS, "direct_models": {"acme/m": model}}
+    with serving(create_app(Settings.model_validate(values))) as url:
         yield url
 
 
@@ -173,6 +175,37 @@ def test_ai_sdk(client: httpx.Client, body: Any) -> None:
 def test_chat(client: httpx.Client, body: Any) -> None:
     for path in ("/api/v1/chat", "/api/v1/chat/stream"):
         check(client, path, body)
+
+
+PLAIN: dict[str, Json] = {
+    "/v1/embeddings": {"model": "acme/m", "input": ["Hi", "Ho"], "dimensions": 4, "encoding_format": "float"},
+    "/v1/moderations": {"model": "acme/m", "input": [{"type": "text", "text": "Hi"}]},
+    "/v1/completions": {
+        "model": "acme/m",
+        "prompt": ["Hi"],
+        "max_tokens": 3,
+        "temperature": 1,
+        "n": 2,
+        "echo": False,
+        "stop": ["."],
+        "logprobs": 1,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "logit_bias": {"1": 2},
+        "user": "u",
+    },
+}
+
+
+@pytest.mark.parametrize("path", PLAIN)
+def test_what_is_passed_on(client: httpx.Client, path: str) -> None:
+    @WALK
+    @given(body=odd(PLAIN[path]))
+    def send(body: Any) -> None:
+        check(client, path, body)
+
+    assert check(client, path, PLAIN[path]).status_code == 200
+    send()
 
 
 @pytest.mark.parametrize(

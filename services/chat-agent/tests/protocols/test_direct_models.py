@@ -263,6 +263,16 @@ def test_a_stream_that_breaks_off_says_so_and_is_counted(client: OpenAI, usage_o
     assert event["estimated"]
 
 
+def test_a_stream_that_its_client_leaves_is_counted(client: OpenAI, usage_of: Any) -> None:
+    known = {one["run_id"] for one in usage_of("acme/sandbox-small")}
+    stream = client.completions.create(
+        model="acme/sandbox-small", prompt="Hi [sandbox: stall-after=3]", max_tokens=9, stream=True
+    )
+    assert next(iter(stream)).choices[0].text
+    stream.close()
+    until(lambda: {one["run_id"] for one in usage_of("acme/sandbox-small")} - known)
+
+
 @pytest.mark.parametrize(
     ("parameters", "named"),
     [
