@@ -10,7 +10,7 @@ from httpx_sse import EventSource
 
 @dataclass(frozen=True)
 class Event:
-    """One event: its id, its type, and its JSON."""
+    """One event: its id (0 where it has none), its type, and its JSON."""
 
     id: int
     type: str
@@ -23,4 +23,4 @@ def events(lines: Iterable[str]) -> Iterator[Event]:
     response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=content)
     for event in EventSource(response).iter_sse():
         if event.data:
-            yield Event(int(event.id), event.event, event.json())
+            yield Event(int(event.id or 0), event.event, event.json())

@@ -112,6 +112,23 @@ class Usage(BaseModel):
     models: list[ModelUsage] = []
 
 
+class Approval(BaseModel):
+    """A tool call that a person has to allow."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    call_id: str
+    agent: str
+    name: str
+    arguments: str
+    status: str
+    reason: str | None
+    decided_by: str | None
+    created_at: datetime
+    decided_at: datetime | None
+
+
 class ChatAnswer(BaseModel):
     """The whole answer of one turn."""
 
@@ -122,6 +139,7 @@ class ChatAnswer(BaseModel):
     handoff_occurred: bool
     usage: Usage
     metadata: dict[str, JsonValue]
+    approvals: list[Approval] = Field([], description="The tool calls that the run waits for, with 202.")
 
 
 class RunSummary(BaseModel):
@@ -152,23 +170,6 @@ class RunSummary(BaseModel):
         if self.started_at is None or self.ended_at is None:
             return None
         return round((self.ended_at - self.started_at).total_seconds() * 1000)
-
-
-class Approval(BaseModel):
-    """A tool call that a person has to allow."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    call_id: str
-    agent: str
-    name: str
-    arguments: str
-    status: str
-    reason: str | None
-    decided_by: str | None
-    created_at: datetime
-    decided_at: datetime | None
 
 
 class Run(RunSummary):

@@ -41,9 +41,9 @@ def subscribed(
 
 
 def read_events(client: httpx.Client, run: dict[str, Any], after: int = 0, at: str = "") -> list[Event]:
-    """Hear a run until it ends, or waits for a person."""
+    """Hear a run until it ends, or waits for a person; what is in its log, which has numbers."""
     with subscribed(client, run, after, at) as received:
-        return list(received)
+        return [event for event in received if event.id]
 
 
 def wait_until_finished(client: httpx.Client, run: dict[str, Any]) -> dict[str, Any]:

@@ -283,11 +283,13 @@ def test_the_whole_answer_says_that_the_run_waits(ann: httpx.Client, till: Till)
     assert (first.status_code, first.json()["metadata"]["status"]) == (202, "waiting")
     assert first.json()["response"] == ""
     run = read_run(ann, {"id": first.json()["run_id"]})
+    assert first.json()["approvals"] == run["approvals"] != []
     last = last_id(ann, run)
     answer(ann, run)
     after_waiting(ann, run, last)
     again = ann.post(CHAT, **prompt)
     assert (again.status_code, again.json()["metadata"]["status"]) == (200, "completed")
+    assert again.json()["approvals"] == []
     assert "paid out 5" in again.json()["response"]
     assert till.paid == [5]
 

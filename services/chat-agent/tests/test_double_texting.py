@@ -12,6 +12,7 @@ import pytest
 from chat_agent.runs.store import MAX_QUEUED
 from chat_agent.settings import Settings
 from testkit.databases import query
+from testkit.sse import events
 
 from .client_helpers import (
     CHAT,
@@ -88,6 +89,25 @@ def test_who_waits_hears_the_answer_when_it_comes(ann: httpx.Client, at: str, re
     assert (received[0].type, received[-1].type) == ("run.started", "run.completed")
     assert [event.id for event in received] == list(range(1, len(received) + 1))
     assert read_run(ann, first)["status"] == "completed"
+
+
+def test_says_at_once_what_a_message_waits_for(ann: httpx.Client, at: str, resume_model) -> None:
+    first = start_run(ann, PAUSING)
+    same = in_same(first, "enqueue")
+    start_run(ann, "Second", **same)
+    with ann.stream("POST", f"{at}{STREAM}", json={"message": "Third", **same}) as answer:
+        received = events(answer.iter_lines())
+        queued = next(received)
+        resume_model()
+        started, *_ = received
+    assert (queued.type, queued.id) == ("run.queued", 0)
+    assert queued.data == {
+        "run_id": answer.headers["acme-run-id"],
+        "conversation_id": first["conversation_id"],
+        "ahead": 2,
+        "active_run": {"id": first["id"], "status": "running"},
+    }
+    assert (started.type, started.id) == ("run.started", 1)
 
 
 def test_the_whole_answer_waits_for_its_turn(

@@ -63,7 +63,7 @@ def started(who: httpx.Client, **request: object) -> dict[str, Any]:
 def received_events(who: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
     with who.stream("GET", f"/api/v1/runs/{run_id}/events", params={"after": after}) as answer:
         assert answer.status_code == 200, answer.read()
-        return list(events(answer.iter_lines()))
+        return [event for event in events(answer.iter_lines()) if event.id]
 
 
 def ended(who: httpx.Client, run_id: str) -> Callable[[], bool]:

@@ -41,7 +41,11 @@ RunQuery = Annotated[schemas.RunPage, Query()]
 EVENT = {
     "type": "object",
     "properties": {
-        "id": {"type": "string", "pattern": "^[1-9][0-9]*$", "description": "1, 2, 3 ... without holes."},
+        "id": {
+            "type": "string",
+            "pattern": "^[1-9][0-9]*$",
+            "description": "1, 2, 3 ... without holes; `run.queued` has none.",
+        },
         "event": {"type": "string", "examples": ["run.started", "message.delta", "run.completed"]},
         "data": {"type": "string", "contentMediaType": "application/json"},
     },
@@ -57,7 +61,7 @@ RESUMED: dict[int | str, dict[str, Any]] = {
     204: {"description": "The run has finished, or waits for a person, and there are no more events."},
 }
 WAITING_RESPONSE: dict[int | str, dict[str, Any]] = {
-    202: {"model": schemas.ChatAnswer, "description": "The run waits for an approval; read the run."}
+    202: {"model": schemas.ChatAnswer, "description": "The run waits for `approvals`."}
 }
 
 router = APIRouter(prefix="/api/v1")
@@ -91,10 +95,13 @@ async def create_chat(  # noqa: PLR0913, PLR0917  # what FastAPI injects
         started = await start_run(manager, caller, RunRequest(request), key)
     final = await subscribe.final_event(manager, started.run.id)
     response.headers.update({**grant.headers(), **started.headers()})
-    response.status_code = (
-        status.HTTP_202_ACCEPTED if final.type == EventType.RUN_WAITING else status.HTTP_200_OK
-    )
-    return chat_response(started, final)
+    answer = chat_response(started, final)
+    if final.type == EventType.RUN_WAITING:
+        response.status_code = status.HTTP_202_ACCEPTED
+        async with manager.database.begin() as session:
+            of_run = await approvals.list_for_run(session, started.run.id)
+        answer.approvals = [schemas.Approval.model_validate(one) for one in of_run if one.status == "pending"]
+    return answer
 
 
 @router.post(

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
+import orjson
 from redis.exceptions import RedisError
 from servicekit.auth.tokens import Principal
 from sqlalchemy.exc import SQLAlchemyError
@@ -146,11 +147,33 @@ async def sse_frames(
     manager: RunManager, run_id: UUID, caller: Principal, after: int = 0
 ) -> AsyncIterator[bytes]:
     """Yield a run's events as server-sent events (WHATWG HTML 9.2)."""
+    if not after and run_id not in manager.active and (frame := await _queued_frame(manager, run_id)):
+        yield frame
     try:
         async for events in while_authorized(manager, caller, subscribe(manager, run_id, after)):
             yield b"".join([event.frame for event in events]) or KEEP_ALIVE
     except TokenExpired:
         yield TOKEN_EXPIRED_COMMENT
+
+
+async def _queued_frame(manager: RunManager, run_id: UUID) -> bytes | None:
+    """Return the event that says what a queued run waits for; it is not in the log, and has no number."""
+    try:
+        async with manager.database.begin() as session:
+            ahead = await store.runs_ahead(session, run_id)
+    except OUTAGES:
+        return None
+    if not ahead:
+        return None
+    first = {"id": str(ahead[0].id), "status": ahead[0].status}
+    return b"event: run.queued\ndata: %s\n\n" % orjson.dumps(
+        {
+            "run_id": str(run_id),
+            "conversation_id": str(ahead[0].conversation_id),
+            "ahead": len(ahead),
+            "active_run": first,
+        }
+    )
 
 
 async def final_event(manager: RunManager, run_id: UUID) -> RunEvent:

@@ -1,21 +1,23 @@
 """Runs as facts: begun, found, stopped, ended."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from servicekit.auth.tokens import Principal
 from servicekit.events.outbox import publish
 from servicekit.idempotency import IdempotencyConflict
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 from sqlalchemy.sql import ClauseElement
 
 from chat_agent.errors import ConversationBusy, RunAlreadyFinished, RunNotFound
 from chat_agent.events import RunCompleted
-from chat_agent.models import FINISHED, Approval, Base, Run, RunStatus, ToolCall
+from chat_agent.models import FINISHED, UNFINISHED, Approval, Base, Run, RunStatus, ToolCall
 from chat_agent.runs.leases import Lease, lock_open_runs, owned
 from chat_agent.runs.outcome import Outcome
 from chat_agent.schemas import AgentStatus
@@ -51,6 +53,14 @@ MAX_QUEUED = 20
 
 class RunContinued(Exception):
     """A run was continued before; whoever continues it again begins a branch."""
+
+
+class RunAhead(NamedTuple):
+    """An unfinished run that another one of its conversation waits for."""
+
+    id: UUID
+    status: RunStatus
+    conversation_id: UUID
 
 
 @dataclass(frozen=True)
@@ -187,6 +197,19 @@ async def find_last_caller(session: AsyncSession, caller: Principal, conversatio
         Run.tool_calls != [],
     )
     return (await session.scalars(called.order_by(Run.created_at.desc()).limit(1))).one_or_none()
+
+
+async def runs_ahead(session: AsyncSession, run_id: UUID) -> Sequence[RunAhead]:
+    """Return the unfinished runs that a queued run waits for, in their order; none for any other run."""
+    queued = aliased(Run)
+    ahead = select(Run.id, Run.status, Run.conversation_id).join(
+        queued, and_(queued.conversation_id == Run.conversation_id, Run.position < queued.position)
+    )
+    statement = ahead.where(
+        queued.id == run_id, queued.status == RunStatus.QUEUED, Run.status.in_(UNFINISHED)
+    ).order_by(Run.position)
+    rows = await session.execute(statement)
+    return [RunAhead(id_, RunStatus(status), conversation) for id_, status, conversation in rows]
 
 
 async def cancel(session: AsyncSession, caller: Principal, run_id: UUID) -> Run:

@@ -93,7 +93,7 @@ export class Client {
         const response = await this.request(...next);
         for await (const event of readEvents(response.body)) {
           failures = 0;
-          after = event.id;
+          after = event.id ?? after;
           runId ??= event.data.run_id;
           yield event;
           if (ENDED.has(event.type)) return;
@@ -155,7 +155,9 @@ export async function* readEvents(body) {
         if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1).trimStart());
       }
       if (fields.has("data")) {
-        yield { id: Number(fields.get("id")), type: fields.get("event"), data: JSON.parse(fields.get("data")) };
+        // `run.queued` has no number: it is not a part of the log.
+        const id = fields.has("id") ? Number(fields.get("id")) : undefined;
+        yield { id, type: fields.get("event"), data: JSON.parse(fields.get("data")) };
       }
     }
   }

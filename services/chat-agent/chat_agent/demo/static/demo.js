@@ -118,13 +118,15 @@ async function openConversation(id) {
 async function read(events) {
   const items = new Map();
   for await (const { id, type, data } of events) {
-    shown.lastEvent = id;
+    shown.lastEvent = id ?? shown.lastEvent;
     if (type === "run.started") {
       setRun(data.run_id);
       if (data.conversation_id !== shown.conversationId) {
         remember(data.conversation_id);
         await listConversations();
       }
+    } else if (type === "run.queued") {
+      addMessage("note", data.active_run.status === "waiting" ? "waits for an approval above" : "waits for the answer above");
     } else if (type === "message.delta") {
       if (!items.has(data.item_id)) items.set(data.item_id, addMessage("assistant", ""));
       items.get(data.item_id).textContent += data.delta;
