@@ -45,6 +45,8 @@ class ServiceError(Exception):
 
     status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
     default_detail: ClassVar[str] = ""
+    # Of a problem, unless a protocol prescribes another.
+    media_type: ClassVar[str] = MEDIA_TYPE
 
     def __init__(
         self,
@@ -192,7 +194,9 @@ def to_response(error: ServiceError) -> Response:
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return problem(error.status, error.code(), error.detail, headers=headers, extensions=error.extensions)
+    answer = problem(error.status, error.code(), error.detail, headers=headers, extensions=error.extensions)
+    answer.headers["Content-Type"] = error.media_type
+    return answer
 
 
 async def _http_exception(_: Request, error: Exception) -> Response:

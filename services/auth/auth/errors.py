@@ -10,6 +10,9 @@ from servicekit.errors import (
     Unprocessable,
 )
 
+# RFC 6749 section 5.2; libraries read `error` of no other.
+OAUTH_MEDIA_TYPE = "application/json"
+
 
 class Challenged(Unauthenticated):
     """A refusal with the challenge that every 401 carries (RFC 9110 section 15.5.2)."""
@@ -128,6 +131,8 @@ class SigningKeysUnavailable(Unavailable):
 class OAuthError(ServiceError):
     """An OAuth error response, with `error` beside the members of a problem (RFC 6749 section 5.2)."""
 
+    media_type = OAUTH_MEDIA_TYPE
+
     def __init__(self) -> None:
         super().__init__(error=self.code())
 
@@ -139,6 +144,7 @@ class InvalidClient(Unauthenticated):
     """
 
     default_detail = "Client authentication failed."
+    media_type = OAUTH_MEDIA_TYPE
 
     def __init__(self) -> None:
         super().__init__(error=self.code())

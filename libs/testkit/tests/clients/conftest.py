@@ -2,6 +2,5 @@
 
 from testkit.client_environments import available
 
-collect_ignore = (
-    [] if {"testkit-generators", "testkit-node"} <= available() else ["test_generated_clients.py"]
-)
+ENVIRONMENTS = {"testkit-generators", "testkit-node"}
+collect_ignore = [] if available() >= ENVIRONMENTS else ["test_generated_clients.py"]

@@ -1,6 +1,6 @@
 """HTTP routes of the token endpoints, the key set and discovery."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Header, Response
 from fastapi.responses import JSONResponse
@@ -10,7 +10,7 @@ from servicekit.auth.permissions import PERMISSIONS
 from servicekit.auth.tokens import ALGORITHM
 
 from auth import schemas
-from auth.errors import UnsupportedGrantType
+from auth.errors import OAUTH_MEDIA_TYPE, UnsupportedGrantType
 from auth.oauth import internal_clients, jwks, token_endpoint
 from auth.routing import auth_router, no_store
 from auth.security.rate_limits import rate_limited
@@ -28,6 +28,11 @@ internal_router = APIRouter(
 
 
 GRANT_TYPE = "client_credentials"
+OAUTH_ERROR = {
+    "description": "An OAuth error (RFC 6749 section 5.2): a problem with `error` beside its members.",
+    "content": {OAUTH_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+OAUTH_ERRORS: dict[int | str, dict[str, Any]] = {400: OAUTH_ERROR, 401: OAUTH_ERROR}
 
 
 @well_known.get(
@@ -67,7 +72,7 @@ async def get_discovery(services: Services) -> schemas.Discovery:
     )
 
 
-@internal_router.post("/token", response_class=JSONResponse)
+@internal_router.post("/token", response_class=JSONResponse, responses=OAUTH_ERRORS)
 async def service_token(
     request: Annotated[schemas.MachineCredentials, Form()], services: Services
 ) -> schemas.MachineToken:
@@ -81,7 +86,12 @@ async def service_token(
     return schemas.MachineToken(access_token=issued.token, expires_in=lifetime, scope=" ".join(issued.scopes))
 
 
-@router.post("/oauth/token", response_class=JSONResponse, dependencies=[public, rate_limited("oauth/token")])
+@router.post(
+    "/oauth/token",
+    response_class=JSONResponse,
+    responses=OAUTH_ERRORS,
+    dependencies=[public, rate_limited("oauth/token")],
+)
 async def issue_access_token(
     request: Annotated[TokenRequest, Form()],
     services: Services,

@@ -1,4 +1,4 @@
-"""Import every module that was generated, then create a conversation and list it with the generated client."""
+"""Import every module that was generated, then create and list a conversation with the generated client."""
 
 import importlib
 import json
