@@ -23,9 +23,6 @@ from chat_agent.model.json import Json
 from chat_agent.model.usage import UsageMeter, Used, estimated_tokens
 from chat_agent.settings import Settings
 
-# Recorded also when the client leaves: the tasks are referenced until they are done.
-RECORDING: set[asyncio.Task[None]] = set()
-
 
 @dataclass(frozen=True)
 class PlainRequest:
@@ -113,10 +110,7 @@ class PlainCall:
         """Settle the reservation and publish the usage, also when the client leaves meanwhile."""
         if self._reservation is not None:
             self._reservation.settle(*self._used)
-        task = asyncio.create_task(self._publish())
-        RECORDING.add(task)
-        task.add_done_callback(RECORDING.discard)
-        await asyncio.shield(task)
+        await asyncio.shield(self._manager.run_in_background(self._publish()))
 
     async def _publish(self) -> None:
         usage = self._meter.total()

@@ -126,7 +126,7 @@ class RunManager:
         active.task = self.run_in_background(self._execute(active))
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start work that no request waits for; it is cancelled when the process closes."""
+        """Start work that no request need wait for; it may still end when the process closes."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -209,7 +209,9 @@ class RunManager:
             )
 
     async def close(self) -> None:
-        """Cancel what has not ended by now, and close the connections."""
+        """Let the work in the background end, or cancel it, and close the connections."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=FINISH_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
