@@ -1,5 +1,6 @@
 """What the gateway lets through, with the real services behind it."""
 
+import gzip
 import re
 from uuid import uuid4
 
@@ -43,6 +44,28 @@ def test_a_path_with_another_slash_is_not_found_and_redirects_nowhere(owner: Per
         answer = owner.http.get(re.sub(r"{\w+}", str(uuid4()), path) + "/", headers=foreign)
         assert "location" not in answer.headers
         assert answer.status_code == 404, (path, answer.text)
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+@pytest.mark.parametrize("path", ["/api/v1/conversations", "/v1/models", "/api/v1/auth/me", "/docs/auth"])
+def test_head_and_schemes_in_any_case(owner: Person, scheme: str, path: str) -> None:
+    token = owner.http.headers["Authorization"].removeprefix("Bearer ")
+    headers = {"Authorization": f"{scheme} {token}"}
+    head, get = (owner.http.request(method, path, headers=headers) for method in ("HEAD", "GET"))
+    assert (head.status_code, head.content) == (get.status_code, b"") == (200, b"")
+    assert head.headers["content-length"] == get.headers["content-length"] == str(len(get.content))
+
+
+def test_a_compressed_body_is_read(owner: Person) -> None:
+    body = gzip.compress(b'{"model": "triage", "messages": [{"role": "user", "content": "Hello"}]}')
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = owner.http.post("/v1/chat/completions", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    refused = owner.http.post(
+        "/v1/chat/completions", content=body, headers={**headers, "Content-Encoding": "zstd"}
+    )
+    assert (refused.status_code, refused.headers["accept-encoding"]) == (415, "gzip")
+    assert refused.json()["error"]["code"] == "unsupported_content_encoding"
 
 
 def test_the_keys_that_verify_tokens_are_public(stranger: Person) -> None:
