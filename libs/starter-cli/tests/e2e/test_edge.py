@@ -20,9 +20,7 @@ INSIDE = [
     "/healthz",
     "/readyz",
     "/metrics",
-    "/docs",
     "/openapi.json",
-    "/",
 ]
 SERVICES = ["auth", "chat-agent", "conversation", "billing-webhook", "notification"]
 

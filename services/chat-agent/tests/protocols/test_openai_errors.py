@@ -63,6 +63,19 @@ BODIES: dict[str, dict[str, Json]] = {
         "metadata": {"on_conflict": "reject"},
         "background": False,
     },
+    "/v1/embeddings": {"model": MODEL, "input": ["Hello"], "dimensions": 8, "encoding_format": "float"},
+    "/v1/moderations": {"model": MODEL, "input": [{"type": "text", "text": "Hello"}]},
+    "/v1/completions": {
+        "model": MODEL,
+        "prompt": [[5, 6]],
+        "max_tokens": 5,
+        "stream": False,
+        "stream_options": {"include_usage": True},
+        "stop": ["x"],
+        "logit_bias": {"5": 1},
+        "temperature": 0.5,
+        "n": 1,
+    },
 }
 LONG = "y" * 70_000
 WRONG: list[Json] = [None, True, -7, 1.5, "", "x\0y", LONG, [], [5], [[]], {}, {"a": 5}, {"type": 5}]
@@ -163,7 +176,7 @@ def test_errors_name_what_was_sent(path: str, ann: httpx.Client, patient_url: st
         ("/v1/responses/resp_x", "response_id"),
         (f"/v1/responses/resp_{'0' * 32}?stream=perhaps", "stream"),
         (f"/v1/responses/resp_{'0' * 32}?starting_after=x", "starting_after"),
-        (f"/v1/models/{'m' * 100}", "name"),
+        (f"/v1/models/{'m' * 300}", "name"),
     ],
 )
 def test_errors_name_parts_of_the_address(path: str, param: str, ann: httpx.Client) -> None:
@@ -195,7 +208,7 @@ def test_completions_name_the_innermost_place(body: Json, param: str, ann: httpx
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/v1/embeddings", 404, "not_found"),
+        ("GET", "/v1/audio/speech", 404, "not_found"),
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
         ("POST", "/v1/responses?" + "x" * 9000, 414, "query_too_long"),
     ],
