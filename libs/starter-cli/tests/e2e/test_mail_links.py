@@ -46,9 +46,8 @@ def test_an_address_is_confirmed_and_a_password_reset(
         assert httpx.get(confirm, trust_env=False, timeout=60).status_code == 200
     assert "The address is confirmed" in press(confirm).text
     assert stranger.sign_in(email, PASSWORD).status_code == 200
-    again = press(confirm)
-    assert again.status_code == 400
-    assert 'role="alert"' in again.text
+    # Whoever comes after it learns the same.
+    assert "The address is confirmed" in press(confirm).text
     assert stranger.http.post("/api/v1/auth/password/forgot", json={"email": email}).is_success
     reset = link(inbox, email, "reset-password")
     assert "at least 15 characters" in press(reset, password="short").text
