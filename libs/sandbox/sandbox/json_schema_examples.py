@@ -66,10 +66,7 @@ def _first_non_null(choices: list[JsonValue]) -> JsonValue:
 
 
 def _typed(schema: Json, source: _Source, name: str, depth: int) -> JsonValue:
-    kind = schema.get("type", "object" if "properties" in schema else "string")
-    if isinstance(kind, list):
-        kind = next((each for each in kind if each != "null"), "null")
-    hint = source.hint(name)
+    hint, kind = source.hint(name), _type_of(schema)
     match kind:
         case "object":
             return _object_value(schema, source, depth)
@@ -83,6 +80,12 @@ def _typed(schema: Json, source: _Source, name: str, depth: int) -> JsonValue:
             return None
         case _:
             return _string_value(schema, hint or _FIXED.get(name), name, source.text)
+
+
+def _type_of(schema: Json) -> JsonValue:
+    """Return the type of a schema, of several the first that is not null."""
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    return next((each for each in kind if each != "null"), "null") if isinstance(kind, list) else kind
 
 
 def _object_value(schema: Json, source: _Source, depth: int) -> Json:

@@ -112,9 +112,8 @@ def run(server: str, argv: Sequence[str | Path], *, account: Account | None = No
     except (OSError, subprocess.SubprocessError) as error:
         raise ServerUnavailable(server, f"{argv[0]} does not run: {error}") from error
     if result.returncode != 0:
-        raise ServerUnavailable(
-            server, f"{argv[0]} failed: {(result.stderr or result.stdout).strip()[-600:]}"
-        )
+        reason = (result.stderr or result.stdout).strip()[-600:]
+        raise ServerUnavailable(server, f"{argv[0]} failed: {reason}")
     return result.stdout
 
 

@@ -144,6 +144,15 @@ class TransitKey:
         version, found, text = signature.removeprefix("vault:v").partition(":")
         if not found or ":" in text:
             raise VaultError(400, "invalid signature: wrong number of fields")
+        number = self._parse_version(version)
+        try:
+            padded = text + "=" * (-len(text) % 4) if jws else text
+            return number, base64.b64decode(padded, altchars=b"-_" if jws else None, validate=True)
+        except ValueError:
+            raise VaultError(400, "invalid base64 signature value") from None
+
+    def _parse_version(self, version: str) -> int:
+        """Return the number of a version that may verify."""
         if not version.isascii() or not version.isdigit():
             raise VaultError(400, "invalid signature: version number could not be decoded")
         number = int(version)
@@ -151,11 +160,7 @@ class TransitKey:
             raise VaultError(400, "invalid signature: version is too new")
         if number < max(self.min_decryption, self.min_available):
             raise VaultError(400, "ciphertext or signature version is disallowed by policy (too old)")
-        try:
-            padded = text + "=" * (-len(text) % 4) if jws else text
-            return number, base64.b64decode(padded, altchars=b"-_" if jws else None, validate=True)
-        except ValueError:
-            raise VaultError(400, "invalid base64 signature value") from None
+        return number
 
 
 def decode_base64(data: str) -> bytes:

@@ -52,6 +52,21 @@ def request_email(  # noqa: PLR0913  # the parts of a mail
     _publish(db, kind, to, facts, tenant_id=tenant_id, token=token, expires_at=expires_at)
 
 
+def request_tenant_email(  # noqa: PLR0913  # the parts of a mail
+    db: AsyncSession,
+    services: AuthServices,
+    kind: EmailKind,
+    user: User,
+    tenant: Tenant,
+    *,
+    issued: IssuedToken | None = None,
+    **facts: str,
+) -> None:
+    """Request an email to a user that names a tenant."""
+    to, facts = Recipient.from_user(user), {"tenant_name": tenant.name, **facts}
+    request_email(db, services, kind, to, tenant_id=tenant.id, issued=issued, **facts)
+
+
 def request_goodbye_email(db: AsyncSession, to: Recipient) -> None:
     """Request the last email to a user who is being erased."""
     _publish(db, EmailKind.ACCOUNT_DELETED, to, {}, expires_at=datetime.now(UTC) + NOTICE_TTL)

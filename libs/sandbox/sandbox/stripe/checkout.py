@@ -134,12 +134,11 @@ def complete(store: Store, session_id: str, card: str = "pm_card_visa") -> Strip
     customer = _customer_of(store, session)
     needs_card = session["payment_method_collection"] == "always" or session["amount_total"]
     method = attach(store, card, customer, "payment_method") if needs_card else None
-    if session["mode"] == "setup":
-        confirmation = {"payment_method": card if method is None else method["id"]}
-        confirm_setup_intent(store, confirmation, session["setup_intent"])
-        results = {"payment_status": "no_payment_required"}
-    else:
-        results = _subscribe(store, session, customer, method)
+    results = (
+        _set_up(store, session, method["id"] if method else card)
+        if session["mode"] == "setup"
+        else _subscribe(store, session, customer, method)
+    )
     session |= results | {
         "customer": customer["id"],
         "customer_details": _NO_DETAILS | {"email": customer["email"], "name": customer["name"]},
@@ -158,6 +157,11 @@ def _customer_of(store: Store, session: StripeObject) -> StripeObject:
     if session["setup_intent"]:
         store.table("setup_intent")[session["setup_intent"]]["customer"] = customer["id"]
     return customer
+
+
+def _set_up(store: Store, session: StripeObject, card: str) -> StripeObject:
+    confirm_setup_intent(store, {"payment_method": card}, session["setup_intent"])
+    return {"payment_status": "no_payment_required"}
 
 
 def _subscribe(

@@ -39,12 +39,10 @@ def _expand(
     if first not in here and (include := includables.get((here.get("object", ""), first))):
         here[first] = public(include(store, here))
     if first not in here:
-        message = (
-            f"This property cannot be expanded ({path}). You may want to try expanding 'data.{path}' instead."
-            if here.get("object") == "list"
-            else f"This property cannot be expanded ({path})."
+        is_list = here.get("object") == "list"
+        raise _not_expandable(
+            path, f" You may want to try expanding 'data.{path}' instead." if is_list else ""
         )
-        raise StripeError(message, param="expand[0]")
     value = here[first]
     if isinstance(value, str):
         here[first] = value = _resolve(store, value, path)
@@ -52,12 +50,16 @@ def _expand(
         if rest and isinstance(item, dict):
             _expand(store, item, rest, path, includables)
     if not rest and not isinstance(value, dict | list | None):
-        raise StripeError(f"This property cannot be expanded ({path}).", param="expand[0]")
+        raise _not_expandable(path)
+
+
+def _not_expandable(path: str, hint: str = "") -> StripeError:
+    return StripeError(f"This property cannot be expanded ({path}).{hint}", param="expand[0]")
 
 
 def _resolve(store: Store, object_id: str, path: str) -> StripeObject:
     obj = store.find(object_id)
     if obj is None:
-        raise StripeError(f"This property cannot be expanded ({path}).", param="expand[0]")
+        raise _not_expandable(path)
     copy: StripeObject = public(obj)
     return copy

@@ -78,13 +78,8 @@ def _subscription_of(item: StripeObject) -> str | None:
 
 def line_of(item: StripeObject) -> StripeObject:
     """Return the invoice's line for an item."""
-    if waiting := item.get("_line"):
-        details = waiting["parent"]["subscription_item_details"] | {"invoice_item": item["id"]}
-        return {
-            **waiting,
-            "id": new_id("il"),
-            "parent": waiting["parent"] | {"subscription_item_details": details},
-        }
+    if pending := item.get("_line"):
+        return _pending_line(item, pending)
     line = base_line(item["currency"], item["amount"], item["period"]["start"], item["period"]["end"])
     details = {
         "invoice_item": item["id"],
@@ -102,6 +97,13 @@ def line_of(item: StripeObject) -> StripeObject:
         },
         "subscription": _subscription_of(item),
     }
+
+
+def _pending_line(item: StripeObject, line: StripeObject) -> StripeObject:
+    """Return the line that an item was made of, with the item's id."""
+    details = line["parent"]["subscription_item_details"] | {"invoice_item": item["id"]}
+    parent = line["parent"] | {"subscription_item_details": details}
+    return {**line, "id": new_id("il"), "parent": parent}
 
 
 def create_invoice_item(store: Store, params: Params) -> StripeObject:

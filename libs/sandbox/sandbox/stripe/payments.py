@@ -43,7 +43,22 @@ _NEW_INVOICE_PAYMENT: StripeObject = {
 
 
 def create_payment(store: Store, invoice: StripeObject) -> None:
-    """Create an invoice's payment intent."""
+    """Create an invoice's payment, and the intent that pays it."""
+    invoice["_payment_intent"] = intent_id = _create_intent(store, invoice)
+    payment = new_object(
+        _NEW_INVOICE_PAYMENT,
+        id=new_id("inpay"),
+        amount_requested=invoice["amount_due"],
+        created=store.now(),
+        currency=invoice["currency"],
+        invoice=invoice["id"],
+        payment={"payment_intent": intent_id, "type": "payment_intent"},
+    )
+    store.insert(payment)
+
+
+def _create_intent(store: Store, invoice: StripeObject) -> str:
+    """Create an invoice's payment intent, and return its id."""
     intent_id = new_id("pi")
     intent: StripeObject = new_object(
         _NEW_INTENT,
@@ -55,18 +70,8 @@ def create_payment(store: Store, invoice: StripeObject) -> None:
         currency=invoice["currency"],
         customer=invoice["customer"],
     )
-    invoice["_payment_intent"] = intent_id
     store.insert(intent, "payment_intent.created")
-    payment = new_object(
-        _NEW_INVOICE_PAYMENT,
-        id=new_id("inpay"),
-        amount_requested=invoice["amount_due"],
-        created=store.now(),
-        currency=invoice["currency"],
-        invoice=invoice["id"],
-        payment={"payment_intent": intent_id, "type": "payment_intent"},
-    )
-    store.insert(payment)
+    return intent_id
 
 
 def method_for(store: Store, invoice: StripeObject, subscription: StripeObject | None) -> StripeObject | None:

@@ -43,10 +43,8 @@ def create_setup_intent(store: Store, params: Params) -> StripeObject:
     )
     assign(intent, params, "automatic_payment_methods", "customer", "description", "usage")
     if name := params.get("payment_method"):
-        intent |= {
-            "payment_method": find_method(store, name, "payment_method")["id"],
-            "status": "requires_confirmation",
-        }
+        intent["payment_method"] = find_method(store, name, "payment_method")["id"]
+        intent["status"] = "requires_confirmation"
     store.insert(intent, "setup_intent.created")
     return _succeed(store, intent) if params.get("confirm") else intent
 

@@ -58,11 +58,7 @@ async def confirm(services: AuthServices, token: str) -> None:
 
 async def apply(db: AsyncSession, services: AuthServices, token: str) -> None:
     """Consume a token, and set its owner's address to the verified one; raises InvalidEmailToken."""
-    used = await services.email_tokens.redeem(db, token, Purpose.EMAIL_CHANGE)
-    user = await lock_user(db, used[0]) if used else None
-    new_email = user.new_email if user else None
-    if not used or not user or not new_email or canonical_email(new_email) != used[1]:
-        raise InvalidEmailToken
+    user, new_email = await redeem(db, services, token)
     other = await users.get_for_update(db, new_email)
     if other and other.id != user.id and other.status is not Status.PENDING:
         raise InvalidEmailToken
@@ -76,6 +72,16 @@ async def apply(db: AsyncSession, services: AuthServices, token: str) -> None:
         db, services, EmailKind.EMAIL_CHANGED, before, new_email_masked=mask_email(new_email)
     )
     audit.record(db, audit.Action.EMAIL_CHANGED, actor=user.subject)
+
+
+async def redeem(db: AsyncSession, services: AuthServices, token: str) -> tuple[User, str]:
+    """Consume a token; return its owner, locked, and the verified address; raises InvalidEmailToken."""
+    used = await services.email_tokens.redeem(db, token, Purpose.EMAIL_CHANGE)
+    user = await lock_user(db, used[0]) if used else None
+    new_email = user.new_email if user else None
+    if not used or not user or not new_email or canonical_email(new_email) != used[1]:
+        raise InvalidEmailToken
+    return user, new_email
 
 
 async def lock_user(db: AsyncSession, user_id: object) -> User | None:

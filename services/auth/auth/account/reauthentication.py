@@ -12,6 +12,7 @@ from auth.account import password_check
 from auth.account.errors import InvalidPassword
 from auth.errors import SessionEnded
 from auth.models import Session, Status, User
+from auth.security.lockout import Attempt
 from auth.services import AuthServices
 from auth.sessions import sessions
 
@@ -56,11 +57,15 @@ async def verify_password(services: AuthServices, caller: Principal, password: s
     if not await password_check.verify(services, attempt, user, password):
         await services.lockout.fail(attempt)
         async with services.database.begin() as db:
-            audit.record(
-                db, audit.Action.LOGIN_FAIL, **audit_actor(caller), reason="wrong password, asked for again"
-            )
-            if attempt.may_try(user):
-                await password_check.record_failure(db, user)
+            await record_failure(db, caller, attempt, user)
         raise InvalidPassword
     await services.lockout.succeed(attempt)
     return user
+
+
+async def record_failure(db: AsyncSession, caller: Principal, attempt: Attempt, user: User) -> None:
+    """Audit a wrong password, and count it unless the account is locked."""
+    reason = "wrong password, asked for again"
+    audit.record(db, audit.Action.LOGIN_FAIL, **audit_actor(caller), reason=reason)
+    if attempt.may_try(user):
+        await password_check.record_failure(db, user)

@@ -58,19 +58,24 @@ async def _introspect(db: AsyncSession, services: AuthServices, key: str, addres
         return Introspection()
     if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
         return Introspection(expired=is_one_of(row.digest, digests))
-    entitlement_now = await get_entitlement(db, services, row, digests)
-    if entitlement_now is None:
+    rights = await get_entitlement(db, services, row, digests)
+    if rights is None:
         return Introspection()
     await record_use(db, row, digests)
+    return to_schema(row, rights, services.settings.auth_audience, started_at)
+
+
+def to_schema(row: ApiKey, rights: Entitlement, audience: str, started_at: int) -> Introspection:
+    """Return the introspection of a valid key."""
     return Introspection(
         active=True,
         subject=f"service:{client_id(row.id)}",
         client_id=client_id(row.id),
         tenant_id=row.tenant_id,
-        role=entitlement_now.role,
-        scopes=entitlement_now.scopes,
-        email_verified=entitlement_now.user.email_verified_at is not None,
-        audience=(services.settings.auth_audience,),
+        role=rights.role,
+        scopes=rights.scopes,
+        email_verified=rights.user.email_verified_at is not None,
+        audience=(audience,),
         issued_at=started_at - BACKDATED_SECONDS,
         expires_at=expiry(row),
     )

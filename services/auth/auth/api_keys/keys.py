@@ -22,7 +22,7 @@ from auth.api_keys import schemas
 from auth.api_keys.entitlement import is_entitled
 from auth.api_keys.errors import ApiKeyNotFound, InvalidExpiry, ScopeBeyondOwnRights
 from auth.audit import Action
-from auth.emails import Recipient, request_email
+from auth.emails import request_tenant_email
 from auth.events import EmailKind
 from auth.models import ApiKey, Tenant, User
 from auth.security import revocation
@@ -45,28 +45,33 @@ async def create(
     db: AsyncSession, services: AuthServices, caller: Principal, request: schemas.NewApiKey
 ) -> schemas.CreatedApiKey:
     """Create a key; raises SessionEnded, RoleTooLow, ScopeBeyondOwnRights or InvalidExpiry."""
-    maker = user_id_of(caller)
     tenant, role = await authorize(db, caller, SensitiveAction.CREATE_API_KEY)
     verify_scopes(caller, role, request.scopes)
     if request.expires_at and request.expires_at <= datetime.now(UTC):
         raise InvalidExpiry
+    row, text = new_key(services.settings, caller, request)
+    db.add(row)
+    record_audit(db, Action.TOKEN_CREATED, caller, row, scopes=row.scopes)
+    await notify(db, services, EmailKind.API_KEY_CREATED, caller, tenant, row, row.created_by)
+    return to_created_schema(row, text)
+
+
+def new_key(settings: Settings, caller: Principal, request: schemas.NewApiKey) -> tuple[ApiKey, SecretStr]:
+    """Return a new key of the caller's, and its text."""
     key_id = uuid4()
     text = generate_secret(key_id)
     row = ApiKey(
         id=key_id,
         tenant_id=caller.tenant_id,
-        created_by=maker,
+        created_by=user_id_of(caller),
         name=request.name,
-        digest=digests_of(services.settings, text.get_secret_value())[0],
+        digest=digests_of(settings, text.get_secret_value())[0],
         scopes=sorted(set(request.scopes)),
         networks=request.networks,
         created_at=datetime.now(UTC),
         expires_at=request.expires_at,
     )
-    db.add(row)
-    record_audit(db, Action.TOKEN_CREATED, caller, row, scopes=row.scopes)
-    await notify(db, services, EmailKind.API_KEY_CREATED, caller, tenant, row, maker)
-    return to_created_schema(row, text)
+    return row, text
 
 
 async def list_keys(
@@ -170,16 +175,9 @@ async def notify(  # noqa: PLR0913, PLR0917  # the parts of a mail
     actor = await db.get_one(User, user_id_of(caller))
     for holder in dict.fromkeys(holders):
         if await get_role(db, tenant.id, holder):
-            request_email(
-                db,
-                services,
-                kind,
-                Recipient.from_user(await db.get_one(User, holder)),
-                tenant_id=tenant.id,
-                tenant_name=tenant.name,
-                key_name=row.name,
-                actor=(actor.display_name or "") if holder != actor.id else "",
-            )
+            actor_name = (actor.display_name or "") if holder != actor.id else ""
+            user = await db.get_one(User, holder)
+            request_tenant_email(db, services, kind, user, tenant, key_name=row.name, actor=actor_name)
 
 
 def client_id(key_id: UUID) -> str:

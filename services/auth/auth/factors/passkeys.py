@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
 from webauthn.helpers.base64url_to_bytes import base64url_to_bytes
 from webauthn.helpers.structs import (
     AuthenticatorSelectionCriteria,
@@ -144,31 +145,42 @@ async def authenticate(
 
     Without `user_id` the passkey must contain a user handle.
     """
-    passkey = await db.scalar(
-        select(Passkey).where(Passkey.credential_id == base64url_to_bytes(assertion.raw_id))
-    )
-    if passkey is None or user_id not in {None, passkey.user_id}:
+    known = select(Passkey).where(Passkey.credential_id == base64url_to_bytes(assertion.raw_id))
+    passkey = await db.scalar(known)
+    if passkey is None or not is_for_user(passkey, assertion, user_id):
         raise InvalidFactor
+    verified = verify_assertion(services.settings, passkey, assertion, to_sign)
+    if verified is None:
+        raise InvalidFactor
+    await users.lock_user(db, passkey.user_id)
+    await update_sign_count(db, passkey, verified.new_sign_count)
+    return passkey.user_id, amr_of(verified.credential_device_type)
+
+
+def is_for_user(passkey: Passkey, assertion: Assertion, user_id: UUID | None) -> bool:
+    """Return whether a passkey is the user's, or the one of the user whom the assertion names."""
+    if user_id not in {None, passkey.user_id}:
+        return False
     handle = assertion.response.user_handle
-    if (user_id is None and not handle) or (handle and base64url_to_bytes(handle) != passkey.user_id.bytes):
-        raise InvalidFactor
-    verified = verified_or_none(
+    return base64url_to_bytes(handle) == passkey.user_id.bytes if handle else user_id is not None
+
+
+def verify_assertion(
+    settings: Settings, passkey: Passkey, assertion: Assertion, to_sign: bytes
+) -> VerifiedAuthentication | None:
+    """Verify what a passkey has signed; return None if it is not valid."""
+    return verified_or_none(
         lambda: webauthn.verify_authentication_response(
             credential=assertion.model_dump(by_alias=True, exclude_none=True),
             expected_challenge=to_sign,
-            expected_rp_id=rp_id(services.settings),
-            expected_origin=services.settings.passkey_origins,
+            expected_rp_id=rp_id(settings),
+            expected_origin=settings.passkey_origins,
             credential_public_key=passkey.public_key,
             # Compared below, in one statement and with an alarm of its own.
             credential_current_sign_count=0,
             require_user_verification=True,
         )
     )
-    if verified is None:
-        raise InvalidFactor
-    await users.lock_user(db, passkey.user_id)
-    await update_sign_count(db, passkey, verified.new_sign_count)
-    return passkey.user_id, amr_of(verified.credential_device_type)
 
 
 def amr_of(device_type: CredentialDeviceType) -> list[str]:

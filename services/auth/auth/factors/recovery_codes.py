@@ -100,14 +100,10 @@ async def find_matching(
     # The pepper before this one finds them, too: codes were shown once and cannot be keyed anew.
     peppers = services.settings.auth_password_pepper.values
     digests = [lookup_digest(pepper, user_id, typed) for pepper in peppers]
+    unused = (RecoveryCode.user_id == user_id, RecoveryCode.used_at.is_(None))
     async with services.database.begin() as db:
-        code: RecoveryCode | None = await db.scalar(
-            select(RecoveryCode).where(
-                RecoveryCode.user_id == user_id,
-                RecoveryCode.digest.in_(digests),
-                RecoveryCode.used_at.is_(None),
-            )
-        )
+        found = select(RecoveryCode).where(*unused, RecoveryCode.digest.in_(digests))
+        code: RecoveryCode | None = await db.scalar(found)
     matches = await services.passwords.verify(typed.translate(LOOKALIKES), code.secret_hash if code else None)
     # An older code is found by all of it.
     if code is None or not (matches or code.secret_hash is None):
@@ -116,7 +112,17 @@ async def find_matching(
 
 
 async def consume(db: AsyncSession, services: AuthServices, user: User, code: RecoveryCode) -> None:
-    """Consume a code that has matched: of concurrent calls one succeeds; raises InvalidFactor."""
+    """Consume a code that has matched, audit it and notify its owner; raises InvalidFactor."""
+    await mark_used(db, code)
+    left = await count_unused(db, user.id)
+    record(db, Action.RECOVERY_CODE_USED, actor=user.subject, left=left)
+    emails.request_email(
+        db, services, EmailKind.RECOVERY_CODE_USED, emails.Recipient.from_user(user), left=str(left)
+    )
+
+
+async def mark_used(db: AsyncSession, code: RecoveryCode) -> None:
+    """Mark a code as used: of concurrent calls one succeeds; raises InvalidFactor."""
     used = await db.scalar(
         update(RecoveryCode)
         .where(
@@ -131,11 +137,6 @@ async def consume(db: AsyncSession, services: AuthServices, user: User, code: Re
     )
     if used is None:
         raise InvalidFactor
-    left = await count_unused(db, user.id)
-    record(db, Action.RECOVERY_CODE_USED, actor=user.subject, left=left)
-    emails.request_email(
-        db, services, EmailKind.RECOVERY_CODE_USED, emails.Recipient.from_user(user), left=str(left)
-    )
 
 
 async def count_unused(db: AsyncSession, user_id: UUID) -> int:

@@ -5,12 +5,14 @@ factors and does not.
 """
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import users
 from auth.factors import attempts, challenges, passkeys, recovery_codes, verification
+from auth.factors.challenges import IssuedChallenge
 from auth.factors.errors import (
     InvalidChallenge,
     InvalidFactor,
@@ -18,7 +20,7 @@ from auth.factors.errors import (
     SecondFactorRequired,
 )
 from auth.factors.schemas import SecondFactor
-from auth.models import ChallengePurpose
+from auth.models import ChallengePurpose, RecoveryCode, User
 from auth.schemas import TokenResponse
 from auth.services import AuthServices
 from auth.sessions import sessions
@@ -48,14 +50,21 @@ async def sign_in_or_challenge(
     )
     if not has_factor:
         return SecondFactorEnrolmentRequired(challenge.token)
-    factors = await verification.list_kinds(db, access.user.id)
+    return SecondFactorRequired(await describe_challenge(db, services, access.user, challenge))
+
+
+async def describe_challenge(
+    db: AsyncSession, services: AuthServices, user: User, challenge: IssuedChallenge
+) -> dict[str, JsonValue]:
+    """Return a challenge with the factors that can answer it, as its client needs them."""
+    factors = await verification.list_kinds(db, user.id)
     extensions: dict[str, JsonValue] = {"challenge": challenge.token, "factors": [*factors]}
-    own_passkeys = await passkeys.list_for_user(db, access.user.id)
+    own_passkeys = await passkeys.list_for_user(db, user.id)
     if own_passkeys and services.settings.rp_id:
         extensions["passkey"] = passkeys.authentication_options(
             services, challenge.webauthn_challenge, own_passkeys
         )
-    return SecondFactorRequired(extensions)
+    return extensions
 
 
 async def answer_challenge(services: AuthServices, answer: SecondFactor) -> TokenResponse:
@@ -70,22 +79,26 @@ async def answer_challenge(services: AuthServices, answer: SecondFactor) -> Toke
     try:
         code = await recovery_codes.find_matching(services, user_id, answer.recovery_code)
         async with services.database.begin() as db:
-            await users.lock_user(db, user_id)
-            # A wrong answer undoes this: the challenge may be tried again, as often as is counted.
-            challenge = await challenges.consume(db, services, ChallengePurpose.SECOND_FACTOR, token)
-            access = await sessions.get_access(db, services, user_id, challenge.tenant_id)
-            if access is None:
-                raise InvalidChallenge
-            amr = await verification.verify_factor(
-                db, services, access.user, answer, challenge=token, code=code
-            )
-            await attempts.reset(db, user_id)
-            tokens = await sessions.begin(
-                db, services, access, verification.merge_amr(challenge.amr, amr), device=answer.device
-            )
+            return await begin_session(db, services, user_id, answer, code)
     except InvalidFactor as refusal:
         raise await attempts.record_failure(services, user_id, failures, refusal) from None
     except attempts.SIGNING_ERRORS:
         await attempts.reset_after_outage(services, user_id)
         raise
-    return tokens
+
+
+async def begin_session(
+    db: AsyncSession, services: AuthServices, user_id: UUID, answer: SecondFactor, code: RecoveryCode | None
+) -> TokenResponse:
+    """Consume a challenge and the factor that answers it, and begin the session."""
+    await users.lock_user(db, user_id)
+    token = answer.challenge.get_secret_value()
+    # A wrong answer undoes this: the challenge may be tried again, as often as is counted.
+    challenge = await challenges.consume(db, services, ChallengePurpose.SECOND_FACTOR, token)
+    access = await sessions.get_access(db, services, user_id, challenge.tenant_id)
+    if access is None:
+        raise InvalidChallenge
+    amr = await verification.verify_factor(db, services, access.user, answer, challenge=token, code=code)
+    await attempts.reset(db, user_id)
+    methods = verification.merge_amr(challenge.amr, amr)
+    return await sessions.begin(db, services, access, methods, device=answer.device)

@@ -69,19 +69,25 @@ async def add_passkey(
     token = request.challenge.get_secret_value()
     # On its own: the challenge is used up also when what was made for it is refused.
     async with services.database.begin() as db:
-        session = await step_up.current_session(db, caller)
-        try:
-            await challenges.consume(
-                db, services, ChallengePurpose.PASSKEY_REGISTRATION, token, Challenge.session_id == session.id
-            )
-        except InvalidChallenge:
-            raise InvalidPasskey from None
+        await consume_registration_challenge(db, services, caller, token)
     checked = passkeys.verify_registration(services, request, challenges.webauthn_challenge_of(token))
     prepared = await recovery_codes.prepare_first(services, users.user_id_of(caller))
     async with services.database.begin() as db:
         user = await lock_user(db, caller)
         passkey = await passkeys.register(db, user, checked)
         return passkey, await finish_adding(db, services, user, caller.tenant_id, PASSKEY, prepared=prepared)
+
+
+async def consume_registration_challenge(
+    db: AsyncSession, services: AuthServices, caller: Principal, token: str
+) -> None:
+    """Consume the challenge that a new passkey has signed, in this session; raises InvalidPasskey."""
+    session = await step_up.current_session(db, caller)
+    own, purpose = Challenge.session_id == session.id, ChallengePurpose.PASSKEY_REGISTRATION
+    try:
+        await challenges.consume(db, services, purpose, token, own)
+    except InvalidChallenge:
+        raise InvalidPasskey from None
 
 
 async def renew_recovery_codes(services: AuthServices, caller: Principal) -> list[str]:

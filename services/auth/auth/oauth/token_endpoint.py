@@ -5,6 +5,7 @@ import hmac
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import unquote_plus
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from servicekit.app import Resources
 from servicekit.auth import jose
 from servicekit.auth.tokens import ALGORITHM, TYPE
 from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth.access.roles import lock_if_active
 from auth.errors import InvalidClient, InvalidRequest, InvalidScope, InvalidTarget, UnsupportedGrantType
@@ -99,11 +101,16 @@ async def issue(
     issued = await services.access_tokens.for_machine(machine)
     async with services.database.begin() as db:
         # After the token is made: a suspension that comes later revokes it.
-        if machine.tenant_id and not await lock_if_active(db, machine.tenant_id):
-            raise InvalidClient if row.tenant_id else InvalidRequest
-        used = update(ServiceCredential).where(ServiceCredential.id == row.id)
-        await db.execute(used.values(last_used_at=datetime.now(UTC), digest=row.digest))
+        await record_use(db, row, machine)
     return issued
+
+
+async def record_use(db: AsyncSession, row: ServiceCredential, machine: MachineClient) -> None:
+    """Store when a credential was used; raises InvalidClient or InvalidRequest without an active tenant."""
+    if machine.tenant_id and not await lock_if_active(db, machine.tenant_id):
+        raise InvalidClient if row.tenant_id else InvalidRequest
+    used = update(ServiceCredential).where(ServiceCredential.id == row.id)
+    await db.execute(used.values(last_used_at=datetime.now(UTC), digest=row.digest))
 
 
 def parse_client_auth(request: TokenRequest, authorization: str | None) -> ClientAuth:
@@ -182,16 +189,7 @@ async def verify_assertion(
         raise InvalidClient
     key = Ed25519PublicKey.from_public_bytes(jose.decode(row.public_jwk["x"]))
     try:
-        if jwt.get_unverified_header(assertion).get("typ", "JWT").lower() == TYPE:
-            raise InvalidClient
-        SIGNATURES.decode(assertion, key, algorithms=ASSERTION_ALGORITHMS)
-        claims = jwt.decode(
-            assertion,
-            issuer=row.client_id,
-            subject=row.client_id,
-            leeway=LEEWAY_SECONDS,
-            options=CLAIMS,
-        )
+        claims = decode_assertion(assertion, key, row.client_id)
     except (jwt.PyJWTError, AttributeError):
         raise InvalidClient from None
     if not is_audience(services.settings, claims["aud"]):
@@ -207,6 +205,21 @@ def is_audience(settings: Settings, audience: object) -> bool:
     ours = {settings.auth_issuer, token_endpoint_url(settings)}
     values = audience if isinstance(audience, list) else [audience]
     return bool(values) and all(isinstance(value, str) and value in ours for value in values)
+
+
+def decode_assertion(assertion: str, key: Ed25519PublicKey, client_id: str) -> dict[str, Any]:
+    """Return the claims of an assertion; raises InvalidClient for an access token, and PyJWT's errors."""
+    if jwt.get_unverified_header(assertion).get("typ", "JWT").lower() == TYPE:
+        raise InvalidClient
+    SIGNATURES.decode(assertion, key, algorithms=ASSERTION_ALGORITHMS)
+    claims: dict[str, Any] = jwt.decode(
+        assertion,
+        issuer=client_id,
+        subject=client_id,
+        leeway=LEEWAY_SECONDS,
+        options=CLAIMS,
+    )
+    return claims
 
 
 def resolve_grant(request: TokenRequest, row: ServiceCredential, account: Account) -> MachineClient:

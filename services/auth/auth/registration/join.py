@@ -54,8 +54,7 @@ async def join_or_create(
         tenant = await users.add_owned(db, user.id, await name_of(db, request, invite))
     if invite.email_key is None:
         return tenant
-    now = datetime.now(UTC)
-    confirmed = {"status": Status.ACTIVE, "email_verified_at": now}
+    confirmed = {"status": Status.ACTIVE, "email_verified_at": datetime.now(UTC)}
     await db.execute(update(User).where(User.id == user.id).values(**confirmed))
     await users.delete_unverified(db, user.email_key)
     return None

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from auth import audit, users
 from auth.audit import Action
 from auth.email_address import canonical_email
-from auth.emails import Recipient, request_email
+from auth.emails import request_tenant_email
 from auth.events import EmailKind, UserRegistered
 from auth.models import Purpose, Status, Tenant, User
 from auth.registration import existing_account, join, signup_requests
@@ -115,12 +115,4 @@ async def resend(services: AuthServices, email: str) -> None:
 async def request_verification(db: AsyncSession, services: AuthServices, user: User, tenant: Tenant) -> None:
     """Request the verification email."""
     issued = await services.email_tokens.issue(db, user, Purpose.EMAIL_VERIFICATION)
-    request_email(
-        db,
-        services,
-        EmailKind.EMAIL_VERIFICATION,
-        Recipient.from_user(user),
-        tenant_id=tenant.id,
-        issued=issued,
-        tenant_name=tenant.name,
-    )
+    request_tenant_email(db, services, EmailKind.EMAIL_VERIFICATION, user, tenant, issued=issued)

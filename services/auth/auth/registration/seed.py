@@ -57,15 +57,7 @@ async def seed(settings: Settings, request: Seed, *, show_password: bool = False
     try:
         async with database.begin() as db:
             tenant = await find_or_add_tenant(db, request)
-            user = await users.get_for_update(db, request.email)
-            if user is not None and user.status is Status.PENDING:
-                await replace_pending(db, user, request)
-                user = None
-            if user is None:
-                user, generated = await add(db, passwords, tenant, request)
-            else:
-                generated = None
-                await update(db, settings, passwords, tenant, user, request)
+            user, generated = await add_or_update(db, settings, passwords, tenant, request)
             await db.flush()
             lines = [f"tenant {tenant.id} {tenant.slug}", f"user {user.subject} {request.role}"]
             if not await has_owner(db, tenant):
@@ -73,6 +65,20 @@ async def seed(settings: Settings, request: Seed, *, show_password: bool = False
     finally:
         await database.close()
     return [*lines, *([f"password {generated}"] if generated and show_password else [])]
+
+
+async def add_or_update(
+    db: AsyncSession, settings: Settings, passwords: Passwords, tenant: Tenant, request: Seed
+) -> tuple[User, str | None]:
+    """Add or update the account; return it with the password, if that was generated."""
+    user = await users.get_for_update(db, request.email)
+    if user is not None and user.status is Status.PENDING:
+        await replace_pending(db, user, request)
+        user = None
+    if user is None:
+        return await add(db, passwords, tenant, request)
+    await update(db, settings, passwords, tenant, user, request)
+    return user, None
 
 
 async def find_or_add_tenant(db: AsyncSession, request: Seed) -> Tenant:
@@ -140,12 +146,19 @@ async def update(  # noqa: PLR0913, PLR0917  # what is changed, by what, to what
         )
     users.mark_verified(user)
     user.display_name = request.display_name or user.display_name
-    if membership is None:
-        db.add(Membership(tenant_id=tenant.id, user_id=user.id, role=request.role))
-    elif membership.role is not request.role:
-        await set_role(db, membership, request.role, actor=OPERATOR)
+    await add_or_change_membership(db, tenant, user, membership, request.role)
     if "password" in changes and request.password is not None:
         await change_password(db, settings, user, await passwords.hash(request.password))
+
+
+async def add_or_change_membership(
+    db: AsyncSession, tenant: Tenant, user: User, membership: Membership | None, role: Role
+) -> None:
+    """Add a membership, or change its role; raises LastOwner."""
+    if membership is None:
+        db.add(Membership(tenant_id=tenant.id, user_id=user.id, role=role))
+    elif membership.role is not role:
+        await set_role(db, membership, role, actor=OPERATOR)
 
 
 async def differences(

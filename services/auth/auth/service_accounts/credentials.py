@@ -18,7 +18,7 @@ from auth.access.sensitive_actions import SensitiveAction
 from auth.audit import Action
 from auth.emails import notify_owners
 from auth.events import EmailKind
-from auth.models import ServiceCredential
+from auth.models import ServiceCredential, Tenant
 from auth.security import revocation
 from auth.security.revocation import RevocationKind
 from auth.service_accounts import schemas
@@ -46,17 +46,7 @@ async def revoke(db: AsyncSession, caller: Principal, credential_id: UUID) -> No
     Raises SessionEnded, RoleTooLow or ServiceCredentialNotFound.
     """
     tenant, _ = await authorize(db, caller, SensitiveAction.REVOKE_SERVICE_CREDENTIAL)
-    row: ServiceCredential | None = await db.scalar(
-        update(ServiceCredential)
-        .where(
-            ServiceCredential.id == credential_id, ServiceCredential.tenant_id == caller.tenant_id, *WORKING
-        )
-        .values(revoked_at=datetime.now(UTC))
-        .returning(ServiceCredential)
-        .execution_options(synchronize_session=False)
-    )
-    if row is None:
-        raise ServiceCredentialNotFound
+    row = await end(db, tenant, credential_id)
     await revocation.revoke(db, RevocationKind.CLIENT, row.client_id)
     await notify_owners(db, EmailKind.SERVICE_CREDENTIAL_REVOKED, tenant, account=row.account)
     audit.record(
@@ -67,3 +57,18 @@ async def revoke(db: AsyncSession, caller: Principal, credential_id: UUID) -> No
         subject=f"service:{row.client_id}",
         kind=KIND,
     )
+
+
+async def end(db: AsyncSession, tenant: Tenant, credential_id: UUID) -> ServiceCredential:
+    """End a tenant's working credential; raises ServiceCredentialNotFound."""
+    own = (ServiceCredential.id == credential_id, ServiceCredential.tenant_id == tenant.id)
+    row: ServiceCredential | None = await db.scalar(
+        update(ServiceCredential)
+        .where(*own, *WORKING)
+        .values(revoked_at=datetime.now(UTC))
+        .returning(ServiceCredential)
+        .execution_options(synchronize_session=False)
+    )
+    if row is None:
+        raise ServiceCredentialNotFound
+    return row

@@ -107,16 +107,7 @@ async def store_credential(
     services: AuthServices, request: schemas.Issuance, payload: schemas.Payload
 ) -> schemas.IssuedCredential:
     """Store the credential and return it with its secret; raises ServiceAccountNotAllowed."""
-    row = ServiceCredential(
-        id=uuid4(),
-        account=payload.account,
-        tenant_id=payload.tenant_id,
-        scopes=sorted(set(payload.scopes)),
-        public_jwk=payload.jwk.model_dump() if payload.jwk else None,
-        key_version=int(request.signature.split(":")[1].removeprefix("v")),
-        created_at=datetime.now(UTC),
-        expires_at=datetime.now(UTC) + timedelta(seconds=payload.lifetime_s),
-    )
+    row = new_credential(payload, key_version=int(request.signature.split(":")[1].removeprefix("v")))
     secret = None if payload.jwk else PREFIX + secrets.token_hex(SECRET_BYTES)
     row.digest = digests_of(services.settings, row.client_id, secret)[0] if secret else None
     async with services.database.begin() as db:
@@ -124,16 +115,26 @@ async def store_credential(
             raise errors.ServiceAccountNotAllowed
         db.add(row)
         subject = f"service:{row.client_id}"
-        what: dict[str, Any] = {
-            "kind": KIND,
-            "account": row.account,
-            "scopes": row.scopes,
-            "key_version": row.key_version,
-        }
-        audit.record(db, Action.TOKEN_CREATED, tenant_id=row.tenant_id, actor=subject, **what)
+        what: dict[str, Any] = {"account": row.account, "scopes": row.scopes, "key_version": row.key_version}
+        audit.record(db, Action.TOKEN_CREATED, tenant_id=row.tenant_id, actor=subject, kind=KIND, **what)
     endpoint = token_endpoint_url(services.settings)
     return schemas.IssuedCredential(
         **to_schema(row).model_dump(), client_secret=secret, token_endpoint=endpoint
+    )
+
+
+def new_credential(payload: schemas.Payload, *, key_version: int) -> ServiceCredential:
+    """Return the credential that a payload asks for, without its secret."""
+    now = datetime.now(UTC)
+    return ServiceCredential(
+        id=uuid4(),
+        account=payload.account,
+        tenant_id=payload.tenant_id,
+        scopes=sorted(set(payload.scopes)),
+        public_jwk=payload.jwk.model_dump() if payload.jwk else None,
+        key_version=key_version,
+        created_at=now,
+        expires_at=now + timedelta(seconds=payload.lifetime_s),
     )
 
 

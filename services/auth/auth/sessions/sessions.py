@@ -189,16 +189,9 @@ async def end(
         .execution_options(synchronize_session=False)
     )
     ended = result.all()
+    record = partial(audit.record, db, Action.SESSION_ENDED, actor=actor, reason=reason.value)
     for session_id, user_id, tenant_id in ended:
-        audit.record(
-            db,
-            Action.SESSION_ENDED,
-            tenant_id=tenant_id,
-            actor=actor,
-            subject=f"user:{user_id}",
-            session_id=session_id,
-            reason=reason.value,
-        )
+        record(tenant_id=tenant_id, subject=f"user:{user_id}", session_id=session_id)
     await revoke(db, RevocationKind.SESSION, *(str(session_id) for session_id, *_ in ended))
     return [session_id for session_id, *_ in ended]
 

@@ -6,6 +6,7 @@ session that was proved too long ago, or without the second factor that the acco
 """
 
 import time
+from typing import Any
 from uuid import UUID
 
 from servicekit.auth.tokens import Principal
@@ -28,6 +29,7 @@ from auth.models import Challenge, ChallengePurpose, EndReason, Passkey, Recover
 from auth.schemas import TokenResponse
 from auth.services import AuthServices
 from auth.sessions import sessions
+from auth.users import Access
 
 MINUTE = 60
 
@@ -87,10 +89,7 @@ async def step_up(services: AuthServices, caller: Principal, proof: StepUp) -> T
         raise PasswordNotSufficient
     failures = await attempts.register(services, user.id)
     try:
-        if proof.password and not await services.passwords.verify(
-            proof.password.get_secret_value(), user.password_hash
-        ):
-            raise InvalidFactor
+        await verify_password(services, user, proof)
         code = await recovery_codes.find_matching(services, user.id, proof.recovery_code)
         async with services.database.begin() as db:
             return await exchange_session(db, services, caller, proof, code)
@@ -99,6 +98,13 @@ async def step_up(services: AuthServices, caller: Principal, proof: StepUp) -> T
     except attempts.SIGNING_ERRORS:
         await attempts.reset_after_outage(services, user.id)
         raise
+
+
+async def verify_password(services: AuthServices, user: User, proof: StepUp) -> None:
+    """Verify the password, if that is the proof; raises InvalidFactor."""
+    password = proof.password.get_secret_value() if proof.password else None
+    if password and not await services.passwords.verify(password, user.password_hash):
+        raise InvalidFactor
 
 
 async def exchange_session(
@@ -111,28 +117,31 @@ async def exchange_session(
     access = await sessions.get_access(db, services, session.user_id, session.tenant_id)
     if access is None:
         raise SessionEnded
-    amr = session.amr
-    if not proof.password:
-        challenge = await consume_challenge(db, services, session, proof)
-        factor_amr = await verification.verify_factor(
-            db, services, access.user, proof, challenge=challenge, code=code
-        )
-        amr = verification.merge_amr(amr, factor_amr)
+    amr = await verify_proof(db, services, access, session, proof, code)
     await attempts.reset(db, session.user_id)
     if not await sessions.end(db, EndReason.LOGOUT, Session.id == session.id):
         # Somebody has ended it meanwhile, and meant it.
         raise SessionEnded
     tokens = await sessions.begin(db, services, access, amr, after=session)
-    record(
-        db,
-        Action.STEP_UP,
-        tenant_id=tokens.tenant_id,
-        actor=tokens.user_id,
-        session_id=tokens.session_id,
-        amr=amr,
-        before=str(session.id),
-    )
+    now: dict[str, Any] = {"tenant_id": tokens.tenant_id, "session_id": tokens.session_id, "amr": amr}
+    record(db, Action.STEP_UP, actor=tokens.user_id, before=str(session.id), **now)
     return tokens
+
+
+async def verify_proof(  # noqa: PLR0913, PLR0917  # the proof, and what it has to fit
+    db: AsyncSession,
+    services: AuthServices,
+    access: Access,
+    session: Session,
+    proof: StepUp,
+    code: RecoveryCode | None,
+) -> list[str]:
+    """Consume a factor; return the methods of the session with it. A password was verified before."""
+    if proof.password:
+        return session.amr
+    challenge = await consume_challenge(db, services, session, proof)
+    amr = await verification.verify_factor(db, services, access.user, proof, challenge=challenge, code=code)
+    return verification.merge_amr(session.amr, amr)
 
 
 async def consume_challenge(db: AsyncSession, services: AuthServices, session: Session, proof: StepUp) -> str:

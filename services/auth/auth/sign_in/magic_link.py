@@ -7,7 +7,7 @@ import secrets
 
 from servicekit.auth import jose
 from servicekit.errors import Unauthenticated
-from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import emails, users
 from auth.email_address import canonical_email
@@ -16,11 +16,12 @@ from auth.events import EmailKind
 from auth.factors.errors import MagicLinksDisabled
 from auth.factors.schemas import MagicLink
 from auth.mfa import challenge_flow
-from auth.models import Purpose, User
+from auth.models import Purpose
 from auth.schemas import TokenResponse
 from auth.security.constant_time import minimum_duration
 from auth.services import AuthServices
 from auth.sessions import sessions
+from auth.users import Access
 
 BINDING_BYTES = 32
 # RFC 8176 has no word for a link in a mail.
@@ -55,22 +56,22 @@ async def verify(services: AuthServices, link: MagicLink) -> TokenResponse:
     if not services.settings.auth_magic_link_enabled:
         raise MagicLinksDisabled
     async with services.database.begin() as db:
-        redeemed = await services.email_tokens.redeem(
-            db,
-            link.token.get_secret_value(),
-            Purpose.MAGIC_LINK,
-            bound_to=link.binding.get_secret_value(),
-        )
-        if redeemed is None:
-            raise InvalidEmailToken
-        user_id, email_key = redeemed
-        access = await sessions.get_access(db, services, user_id, link.tenant_id)
-        # An address that was changed meanwhile opens nothing any more.
-        if access is None or not await db.scalar(
-            select(User.id).where(User.id == user_id, User.email_key == email_key)
-        ):
-            raise InvalidEmailToken
+        access = await redeem(db, services, link)
         outcome = await challenge_flow.sign_in_or_challenge(db, services, access, AMR, device=link.device)
     if isinstance(outcome, Unauthenticated):
         raise outcome
     return outcome
+
+
+async def redeem(db: AsyncSession, services: AuthServices, link: MagicLink) -> Access:
+    """Consume a link, and return its user's access; raises InvalidEmailToken."""
+    token, binding = link.token.get_secret_value(), link.binding.get_secret_value()
+    redeemed = await services.email_tokens.redeem(db, token, Purpose.MAGIC_LINK, bound_to=binding)
+    if redeemed is None:
+        raise InvalidEmailToken
+    user_id, email_key = redeemed
+    access = await sessions.get_access(db, services, user_id, link.tenant_id)
+    # An address that was changed meanwhile opens nothing any more.
+    if access is None or access.user.email_key != email_key:
+        raise InvalidEmailToken
+    return access

@@ -28,18 +28,16 @@ async def sign_in(services: AuthServices, request: PasskeySignIn) -> TokenRespon
         await challenges.consume(db, services, ChallengePurpose.PASSKEY_SIGN_IN, token)
     try:
         async with services.database.begin() as db:
-            user_id, amr = await passkeys.authenticate(
-                db, services, request.passkey, challenges.webauthn_challenge_of(token)
-            )
+            to_sign = challenges.webauthn_challenge_of(token)
+            user_id, amr = await passkeys.authenticate(db, services, request.passkey, to_sign)
             access = await sessions.get_access(db, services, user_id, request.tenant_id)
             if access is None:
                 raise InvalidFactor
             await attempts.reset(db, user_id)
-            tokens = await sessions.begin(db, services, access, amr, device=request.device)
+            return await sessions.begin(db, services, access, amr, device=request.device)
     except InvalidFactor as refusal:
         await record_failure(services, refusal)
         raise
-    return tokens
 
 
 async def record_failure(services: AuthServices, refusal: InvalidFactor) -> None:

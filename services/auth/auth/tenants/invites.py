@@ -51,10 +51,10 @@ async def create(
     invite.tenant_id, invite.role, invite.invited_by = tenant.id, request.role, users.user_id_of(caller)
     db.add(invite)
     record_audit(db, Action.INVITE_CREATED, caller, invite)
-    if invite.email is None:
-        return schemas.CreatedInvite(id=invite.id, expires_at=invite.expires_at, token=token)
-    await send_email(db, services, caller, tenant, invite=invite, token=token)
-    return schemas.CreatedInvite(id=invite.id, expires_at=invite.expires_at, token=None)
+    if invite.email is not None:
+        await send_email(db, services, caller, tenant, invite=invite, token=token)
+    visible = token if invite.email is None else None
+    return schemas.CreatedInvite(id=invite.id, expires_at=invite.expires_at, token=visible)
 
 
 async def check_rate_limits(services: AuthServices, caller: Principal, email_key: str | None) -> None:

@@ -15,7 +15,7 @@ from auth.access.sensitive_actions import SensitiveAction
 from auth.account import password_reset
 from auth.api_keys import orphaned
 from auth.audit import Action
-from auth.emails import Recipient, request_email
+from auth.emails import request_tenant_email
 from auth.events import EmailKind
 from auth.models import EndReason, Invite, Membership, Session, Status, Tenant, User
 from auth.services import AuthServices
@@ -53,15 +53,7 @@ async def change_role(
     if membership.role is not role:
         await set_role(db, membership, role, actor=caller.subject)
         await orphaned.report_orphaned(db, tenant, user.id, role)
-        request_email(
-            db,
-            services,
-            EmailKind.ROLE_CHANGED,
-            Recipient.from_user(user),
-            tenant_id=tenant.id,
-            tenant_name=tenant.name,
-            role=role.value,
-        )
+        request_tenant_email(db, services, EmailKind.ROLE_CHANGED, user, tenant, role=role.value)
     return to_schema(user, membership)
 
 
@@ -86,14 +78,7 @@ async def remove(db: AsyncSession, services: AuthServices, caller: Principal, us
     """Remove a member from the caller's tenant; raises RoleTooLow or LastOwner."""
     tenant, user, membership = await get_manageable_member(db, caller, user_id, SensitiveAction.REMOVE_MEMBER)
     await end_membership(db, caller, tenant, membership)
-    request_email(
-        db,
-        services,
-        EmailKind.MEMBER_REMOVED,
-        Recipient.from_user(user),
-        tenant_id=tenant.id,
-        tenant_name=tenant.name,
-    )
+    request_tenant_email(db, services, EmailKind.MEMBER_REMOVED, user, tenant)
 
 
 async def leave(db: AsyncSession, caller: Principal) -> None:
@@ -129,16 +114,9 @@ async def transfer(db: AsyncSession, services: AuthServices, caller: Principal, 
     await set_role(db, membership, Role.OWNER, actor=caller.subject)
     await db.flush()
     await set_role(db, own, Role.ADMIN, actor=caller.subject)
+    new_owner = user.display_name or user.email
     for one in (user, giver):
-        request_email(
-            db,
-            services,
-            EmailKind.OWNERSHIP_TRANSFERRED,
-            Recipient.from_user(one),
-            tenant_id=tenant.id,
-            tenant_name=tenant.name,
-            new_owner=user.display_name or user.email,
-        )
+        request_tenant_email(db, services, EmailKind.OWNERSHIP_TRANSFERRED, one, tenant, new_owner=new_owner)
 
 
 async def find(db: AsyncSession, tenant: Tenant, user_id: UUID) -> tuple[User, Membership]:

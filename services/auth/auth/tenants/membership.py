@@ -25,17 +25,13 @@ async def get_membership(
 
 async def user_membership(db: AsyncSession, tenant_id: UUID, subject: str) -> schemas.CurrentMembership:
     """Return a user's membership in a tenant that is not deleted; raises MemberNotFound."""
+    own = (Membership.tenant_id == tenant_id, Membership.user_id == UUID(subject.removeprefix("user:")))
     membership = (
         select(Membership.role, Tenant.status, User.status)
         .join(Tenant, Tenant.id == Membership.tenant_id)
         .join(User, User.id == Membership.user_id)
-        .where(
-            Membership.tenant_id == tenant_id,
-            Membership.user_id == UUID(subject.removeprefix("user:")),
-            Tenant.status != TenantStatus.DELETED,
-        )
     )
-    row = (await db.execute(membership)).one_or_none()
+    row = (await db.execute(membership.where(*own, Tenant.status != TenantStatus.DELETED))).one_or_none()
     if row is None:
         raise MemberNotFound
     role, tenant_status, user_status = row

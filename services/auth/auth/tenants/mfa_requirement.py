@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from auth import audit, users
 from auth.audit import Action
-from auth.emails import Recipient, request_email
+from auth.emails import request_tenant_email
 from auth.events import EmailKind
 from auth.factors import verification
 from auth.models import Membership, Status, Tenant, User
@@ -34,9 +34,7 @@ async def change(
     # Everybody has to act when it is switched on; the tenant is less protected when it is switched off.
     kind, roles = (EmailKind.MFA_REQUIRED, tuple(Role)) if required else (EmailKind.MFA_OPTIONAL, ADMIN_ROLES)
     for user in await members(db, tenant, roles):
-        request_email(
-            db, services, kind, Recipient.from_user(user), tenant_id=tenant.id, tenant_name=tenant.name
-        )
+        request_tenant_email(db, services, kind, user, tenant)
 
 
 async def members(db: AsyncSession, tenant: Tenant, roles: Sequence[Role]) -> Sequence[User]:

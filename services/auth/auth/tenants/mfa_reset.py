@@ -36,9 +36,7 @@ async def reset(db: AsyncSession, services: AuthServices, caller: Principal, use
     removed = await enrolment.remove_all(db, user)
     await passwords.remove(db, services, user)
     issued = await services.email_tokens.issue(db, user, Purpose.PASSWORD_RESET)
-    to = emails.Recipient.from_user(user)
-    kind = EmailKind.SECOND_FACTORS_RESET
-    emails.request_email(db, services, kind, to, tenant_id=tenant.id, issued=issued, tenant_name=tenant.name)
+    emails.request_tenant_email(db, services, EmailKind.SECOND_FACTORS_RESET, user, tenant, issued=issued)
     audit.record(
         db,
         Action.SECOND_FACTORS_RESET,
@@ -61,15 +59,17 @@ async def get_resettable_member(db: AsyncSession, caller: Principal, user_id: UU
         await require_role(db, caller, Role.OWNER)
     if user.status is not Status.ACTIVE:
         raise MemberNotFound
-    elsewhere = (
-        select(Membership.tenant_id)
-        .join(Tenant)
-        .where(
-            Membership.user_id == user.id,
-            Membership.tenant_id != tenant.id,
-            Tenant.status != TenantStatus.DELETED,
-        )
-    )
-    if await db.scalar(elsewhere.limit(1)):
+    if await is_member_elsewhere(db, tenant, user):
         raise MemberOfOtherTenants
     return tenant, user
+
+
+async def is_member_elsewhere(db: AsyncSession, tenant: Tenant, user: User) -> bool:
+    """Return whether a user belongs to another tenant that is not deleted."""
+    others = (
+        Membership.user_id == user.id,
+        Membership.tenant_id != tenant.id,
+        Tenant.status != TenantStatus.DELETED,
+    )
+    query = select(Membership.tenant_id).join(Tenant).where(*others).limit(1)
+    return await db.scalar(query) is not None

@@ -26,12 +26,7 @@ async def switch(
     """
     user_id = users.user_id_of(caller)
     await users.lock_user(db, user_id)
-    live = select(Session).where(
-        Session.id == caller.session_id, Session.user_id == user_id, sessions.IS_LIVE
-    )
-    before = await db.scalar(live.with_for_update())
-    if before is None:
-        raise SessionEnded
+    before = await lock_session(db, caller)
     access = await sessions.get_access(db, services, user_id, tenant_id)
     if access is None:
         raise TenantNotFound
@@ -43,3 +38,12 @@ async def switch(
         db, Action.TENANT_SWITCHED, tenant_id=tenant_id, actor=caller.subject, session_id=tokens.session_id
     )
     return tokens
+
+
+async def lock_session(db: AsyncSession, caller: Principal) -> Session:
+    """Lock and return the caller's live session; raises SessionEnded."""
+    own = (Session.id == caller.session_id, Session.user_id == users.user_id_of(caller))
+    session: Session | None = await db.scalar(select(Session).where(*own, sessions.IS_LIVE).with_for_update())
+    if session is None:
+        raise SessionEnded
+    return session
