@@ -35,6 +35,12 @@ class RunNotFound(NotFound):
     default_detail = "Run not found."
 
 
+class ItemNotFound(NotFound):
+    """The conversation has no such item."""
+
+    default_detail = "Item not found."
+
+
 class ConversationNotFound(NotFound):
     """The caller has no such conversation."""
 

@@ -16,7 +16,7 @@ from chat_agent.demo import pages
 from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
 from chat_agent.execution.manager import RunManager
 from chat_agent.protocols import ag_ui_routes, ai_sdk_routes
-from chat_agent.protocols.openai import plain_routes
+from chat_agent.protocols.openai import conversation_routes, plain_routes
 from chat_agent.protocols.openai import routes as openai_routes
 from chat_agent.protocols.openai.errors import OpenAIErrors
 from chat_agent.settings import Settings
@@ -35,6 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             end_user_routes.router,
             openai_routes.router,
             plain_routes.router,
+            conversation_routes.router,
             ag_ui_routes.router,
             ai_sdk_routes.router,
         ],

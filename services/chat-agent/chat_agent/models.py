@@ -103,6 +103,8 @@ class Run(Base):
     tool_outputs_digest: Mapped[str | None]
     # The agent that goes on with it, where that is another than `agent`.
     first_agent: Mapped[str | None]
+    # How many items it began with: the prelude, and the message or the outputs.
+    input_count: Mapped[int] = mapped_column(server_default="1")
     # What its caller set for the models: `runs.options.RunOptions`.
     options: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     # How long what is said is stored: `temporary` for a while, in no list; `none`: it is erased at the end.

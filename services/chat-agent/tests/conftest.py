@@ -37,6 +37,7 @@ class OtherServices:
         # The run that has superseded an item, and the item.
         self.superseded: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         self.owners: dict[str, str] = {}
+        self.metadata: dict[str, Any] = {}
         # Conversations that expire.
         self.temporary: set[str] = set()
         self.attempts: dict[str, int] = {}
@@ -58,6 +59,12 @@ class OtherServices:
         self.app.get("/internal/v1/conversations")(self.list_conversations)
         self.app.delete("/internal/v1/conversations")(self.delete_conversations)
         self.app.get("/internal/v1/conversations/{id}/item-page")(self.list_items)
+        self.app.get("/internal/v1/conversations/{id}")(self.get_conversation)
+        self.app.patch("/internal/v1/conversations/{id}")(self.replace_notes)
+        self.app.get("/internal/v1/conversations/{id}/item-list")(self.list_items_from)
+        self.app.post("/internal/v1/conversations/{id}/items")(self.add_items)
+        self.app.get("/internal/v1/conversations/{id}/items/{item_id}")(self.get_item)
+        self.app.delete("/internal/v1/conversations/{id}/items/{item_id}")(self.delete_item)
         self.app.put("/internal/v1/conversations/{id}")(self.ensure)
         self.app.delete("/internal/v1/conversations/{id}", status_code=204)(self.delete_conversation)
         self.app.get("/internal/v1/conversations/{id}/items")(self.newest)
@@ -79,6 +86,7 @@ class OtherServices:
         self.superseded.clear()
         self.owners.clear()
         self.temporary.clear()
+        self.metadata.clear()
         self.attempts.clear()
         self.membership_requests.clear()
         self.max_items = float("inf")
@@ -106,7 +114,9 @@ class OtherServices:
         if owner != request.headers["acme-on-behalf-of"]:
             response.status_code = 404
         self.items.setdefault(id, [])
-        return {"conversation_id": id}
+        if await request.body() and "metadata" in (body := await request.json()):
+            self.metadata[id] = body["metadata"]
+        return self.noted(id)
 
     def owned(self, request: Request) -> list[str]:
         """Give the ids of somebody's conversations."""
@@ -123,6 +133,53 @@ class OtherServices:
         for id in batch:
             del self.items[id]
         return {"deleted": len(batch)}
+
+    def noted(self, id: str) -> dict[str, Any]:
+        return {
+            "conversation_id": id,
+            "created_at": "2026-01-02T03:04:05Z",
+            "metadata": self.metadata.get(id, {}),
+        }
+
+    async def get_conversation(self, id: str, request: Request) -> Any:
+        return self.noted(id) if id in self.owned(request) else Response(status_code=404)
+
+    async def replace_notes(self, id: str, request: Request) -> Any:
+        if id not in self.owned(request):
+            return Response(status_code=404)
+        self.metadata[id] = (await request.json())["metadata"]
+        return self.noted(id)
+
+    async def add_items(self, id: str, request: Request) -> Any:
+        if id not in self.owned(request):
+            return Response(status_code=404)
+        self.items[id] += (await request.json())["items"]
+        return {"items": []}
+
+    async def list_items_from(
+        self, id: str, request: Request, order: str, limit: int, after: str = ""
+    ) -> Any:
+        if id not in self.owned(request):
+            return Response(status_code=404)
+        items = self.items[id] if order == "asc" else self.items[id][::-1]
+        ids = [item["id"] for item in items]
+        if after and after not in ids:
+            return JSONResponse({"code": "item_not_found"}, 404)
+        rest = items[ids.index(after) + 1 :] if after else items
+        return {"items": rest[:limit], "next_cursor": "-" if len(rest) > limit else None}
+
+    async def get_item(self, id: str, item_id: str, request: Request) -> Any:
+        if id not in self.owned(request):
+            return Response(status_code=404)
+        found = [item for item in self.items[id] if item["id"] == item_id]
+        return found[0] if found else JSONResponse({"code": "item_not_found"}, 404)
+
+    async def delete_item(self, id: str, item_id: str, request: Request) -> Any:
+        found = await self.get_item(id, item_id, request)
+        if isinstance(found, Response):
+            return found
+        self.items[id].remove(found)
+        return Response(status_code=204)
 
     async def delete_conversation(self, id: str, request: Request) -> Response:
         if id not in self.owned(request):

@@ -3,10 +3,11 @@
 from uuid import UUID
 
 from servicekit import erasure
+from servicekit.auth.end_users import application_of
 from servicekit.auth.tokens import Principal
 from servicekit.pagination import next_cursor, paginate
 from servicekit.schemas import Page
-from sqlalchemy import ColumnElement, and_, delete, select
+from sqlalchemy import ColumnElement, and_, delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,6 +17,23 @@ from conversation.item_store import AppendLock
 from conversation.models import Conversation, Item
 from conversation.quotas import Quotas
 
+# Usage goes with it.
+ASSIGN = text("""
+    with assigned as (
+        update conversations set user_id = :user_id
+        where id = :id and tenant_id = :tenant_id and user_id = :from
+            and not exists (select from turns where conversation_id = conversations.id)
+        returning tenant_id, byte_count, cast(expires_at is null as integer) as number
+    ), added as (
+        insert into usage (tenant_id, user_id, conversations, bytes)
+        select tenant_id, :user_id, number, byte_count from assigned
+        on conflict (tenant_id, user_id) do update
+            set conversations = usage.conversations + excluded.conversations,
+                bytes = usage.bytes + excluded.bytes
+    )
+    update usage set conversations = conversations - number, bytes = bytes - byte_count
+    from assigned where usage.tenant_id = assigned.tenant_id and usage.user_id = :from
+""")
 MAX_MESSAGES = 200
 DELETE_BATCH = 500
 
@@ -25,11 +43,22 @@ def owned_by(caller: Principal) -> ColumnElement[bool]:
     return and_(Conversation.tenant_id == caller.tenant_id, Conversation.user_id == caller.user_id)
 
 
+def reachable_by(caller: Principal) -> ColumnElement[bool]:
+    """Return the condition that the caller may use a conversation whose id it has.
+
+    An application that names nobody may use those of its end users.
+    """
+    own = Conversation.user_id == caller.user_id
+    if caller.is_service and caller.user_id == application_of(caller.user_id):
+        own |= Conversation.user_id.startswith(f"{caller.user_id}/", autoescape=True)
+    return and_(Conversation.tenant_id == caller.tenant_id, own)
+
+
 async def find(
     db: AsyncSession, caller: Principal, conversation_id: UUID, *, lock: bool = False
 ) -> Conversation:
-    """Return a conversation of the caller, optionally locked; raise ConversationNotFound."""
-    query = select(Conversation).where(owned_by(caller), Conversation.id == conversation_id)
+    """Return a conversation that the caller may reach, optionally locked; raise ConversationNotFound."""
+    query = select(Conversation).where(reachable_by(caller), Conversation.id == conversation_id)
     conversation = await db.scalar(query.with_for_update() if lock else query)
     if conversation is None:
         raise ConversationNotFound
@@ -61,6 +90,7 @@ async def get_or_create(
 ) -> Conversation:
     """Return the conversation with this id, and create it if it does not exist.
 
+    One that an application has created for nobody, and in which nothing ran, becomes the end user's.
     Raise ConversationLimitReached, and ConversationNotFound, also on behalf of a deleted user.
     """
     if await db.scalar(erasure.is_deleted_user(caller.user_id)):
@@ -70,7 +100,18 @@ async def get_or_create(
     inserted = insert(Conversation).values(row).on_conflict_do_nothing().returning(Conversation.id)
     if await db.scalar(inserted) is not None:
         await quotas.check_new_conversation(db, caller)
+    elif application_of(caller.user_id) != caller.user_id:
+        await db.execute(ASSIGN, {"id": conversation_id, **owner, "from": application_of(caller.user_id)})
     return await find(db, caller, conversation_id)
+
+
+async def replace_notes(
+    db: AsyncSession, caller: Principal, conversation_id: UUID, notes: dict[str, str]
+) -> Conversation:
+    """Replace what an application notes about a conversation; raise ConversationNotFound."""
+    conversation = await find(db, caller, conversation_id, lock=True)
+    conversation.notes = {**notes}
+    return conversation
 
 
 async def list_page(
@@ -113,6 +154,6 @@ async def remove_batch(db: AsyncSession, caller: Principal) -> schemas.Deleted:
 
 async def remove(db: AsyncSession, caller: Principal, conversation_id: UUID) -> None:
     """Delete a conversation and its items; raise ConversationNotFound."""
-    deletion = delete(Conversation).where(owned_by(caller), Conversation.id == conversation_id)
+    deletion = delete(Conversation).where(reachable_by(caller), Conversation.id == conversation_id)
     if await db.scalar(deletion.returning(Conversation.id)) is None:
         raise ConversationNotFound

@@ -22,6 +22,12 @@ class ConversationNotFound(NotFound):
     default_detail = "Conversation not found."
 
 
+class ItemNotFound(NotFound):
+    """The conversation has no such item."""
+
+    default_detail = "Item not found."
+
+
 class ItemConflict(Conflict):
     """An item with this id exists, with other content."""
 

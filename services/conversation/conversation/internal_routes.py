@@ -33,10 +33,58 @@ async def delete_conversations(caller: Writer, db: Session) -> schemas.Deleted:
     return await conversations.remove_batch(db, caller)
 
 
-@router.put("/conversations/{conversation_id}", response_model=schemas.Conversation)
+@router.get("/conversations/{conversation_id}", response_model=schemas.NotedConversation)
+async def get_conversation(conversation_id: UUID, caller: Reader, db: Session) -> models.Conversation:
+    """Return a conversation, with what its application notes about it."""
+    return await conversations.find(db, caller, conversation_id)
+
+
+@router.patch("/conversations/{conversation_id}", response_model=schemas.NotedConversation)
+async def replace_notes(
+    conversation_id: UUID, change: schemas.ConversationNotes, caller: Writer, db: Session
+) -> models.Conversation:
+    """Replace what an application notes about a conversation."""
+    return await conversations.replace_notes(db, caller, conversation_id, change.notes)
+
+
+@router.get("/conversations/{conversation_id}/item-list")
+async def list_items_from(
+    conversation_id: UUID, page: Annotated[schemas.ItemPage, Query()], caller: Reader, db: Session
+) -> Page[schemas.Item]:
+    """List the items in either order, after one of them; `next_cursor` is the id of the last."""
+    return await items.list_from(db, caller, conversation_id, page)
+
+
+@router.post(
+    "/conversations/{conversation_id}/items",
+    response_model=schemas.Items,
+    max_body_size=schemas.MAX_ITEMS_BODY,
+)
+async def append_conversation_items(
+    conversation_id: UUID, new: schemas.NewItems, caller: Writer, db: Session, quotas: QuotasDep
+) -> Response:
+    """Append items that are not of a run. An item that exists is not changed."""
+    return items_response(await items.append(db, caller, conversation_id, new.items, quotas))
+
+
+@router.get("/conversations/{conversation_id}/items/{item_id}", response_model=schemas.Item)
+async def get_item(
+    conversation_id: UUID, item_id: schemas.ItemId, caller: Reader, db: Session
+) -> models.Item:
+    """Return an item."""
+    return await items.get(db, caller, conversation_id, item_id)
+
+
+@router.delete("/conversations/{conversation_id}/items/{item_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def delete_item(conversation_id: UUID, item_id: schemas.ItemId, caller: Writer, db: Session) -> None:
+    """Delete an item; 404 the second time."""
+    await items.remove(db, caller, conversation_id, item_id)
+
+
+@router.put("/conversations/{conversation_id}", response_model=schemas.NotedConversation)
 async def get_or_create_conversation(
     conversation_id: UUID,
-    new: schemas.NewConversation,
+    new: schemas.NewNamedConversation,
     caller: Writer,
     db: Session,
     quotas: QuotasDep,
@@ -121,8 +169,8 @@ async def list_newest_items(  # noqa: PLR0913, PLR0917  # the parts of a request
 async def list_items(
     conversation_id: UUID, caller: Reader, db: Session, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[schemas.Item]:
-    """List the items, oldest first."""
-    return await items.list_page(db, caller, conversation_id, limit, cursor)
+    """List the items, also superseded ones, oldest first."""
+    return await items.list_page(db, caller, conversation_id, limit, cursor, include_superseded=True)
 
 
 @router.delete("/conversations/{conversation_id}/items", status_code=status.HTTP_204_NO_CONTENT)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import schemas
 from conversation.conversations import find, lock
+from conversation.errors import ItemNotFound
 from conversation.item_store import LAST_MESSAGE_LENGTH, StoredItem, insert_items, prepare, truncate
 from conversation.models import Conversation, Item, Usage
 from conversation.quotas import Quotas
@@ -62,6 +63,43 @@ async def newest(  # noqa: PLR0913, PLR0917  # whose, where, and which of them
         )
         query = query.where(Item.position <= end.scalar_subquery())
     return [StoredItem(*row) for row in await db.execute(query.limit(last))][::-1]
+
+
+async def get(db: AsyncSession, caller: Principal, conversation_id: UUID, item_id: str) -> Item:
+    """Return an item; raise ConversationNotFound, ItemNotFound."""
+    conversation = await find(db, caller, conversation_id)
+    query = select(Item).where(Item.conversation_id == conversation.id, Item.id == item_id)
+    item = await db.scalar(query)
+    if item is None:
+        raise ItemNotFound
+    return item
+
+
+async def remove(db: AsyncSession, caller: Principal, conversation_id: UUID, item_id: str) -> None:
+    """Delete an item; raise ConversationNotFound, ItemNotFound."""
+    conversation = await find(db, caller, conversation_id, lock=True)
+    size = func.octet_length(cast(Item.data, Text))
+    deletion = delete(Item).where(Item.conversation_id == conversation.id, Item.id == item_id)
+    deleted = await db.scalar(deletion.returning(size))
+    if deleted is None:
+        raise ItemNotFound
+    await refresh_summary(db, conversation, 1, deleted)
+
+
+async def list_from(
+    db: AsyncSession, caller: Principal, conversation_id: UUID, page: schemas.ItemPage
+) -> Page[schemas.Item]:
+    """List a conversation's items in either order, after one of them; raise ItemNotFound."""
+    conversation = await find(db, caller, conversation_id)
+    order = Item.position.desc() if page.order == "desc" else Item.position.asc()
+    current = Item.conversation_id == conversation.id, Item.superseded_by.is_(None)
+    query = select(Item).where(*current).order_by(order)
+    if page.after is not None:
+        start = (await get(db, caller, conversation_id, page.after)).position
+        query = query.where(Item.position < start if page.order == "desc" else Item.position > start)
+    rows = (await db.scalars(query.limit(page.limit + 1))).all()
+    items = [schemas.Item.model_validate(row) for row in rows[: page.limit]]
+    return Page(items=items, next_cursor=items[-1].id if len(rows) > page.limit else None)
 
 
 async def list_page(  # noqa: PLR0913  # whose, where, and which of them

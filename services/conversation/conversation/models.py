@@ -49,6 +49,8 @@ class Conversation(Base):
     last_position: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    # What its application notes about it.
+    notes: Mapped[dict[str, Any]] = mapped_column("metadata", server_default="{}")
     # Of a temporary conversation, which is in no list and no search, and not counted.
     expires_at: Mapped[datetime | None]
 

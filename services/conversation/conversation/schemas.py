@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 from servicekit.request_limits import KIB
-from servicekit.schemas import RequestModel, max_length, reject_numbers
+from servicekit.schemas import Limit, RequestModel, max_length, reject_numbers
 
 # Of the routes that accept items; the gateway has the same limit.
 MAX_ITEMS_BODY = 1024 * KIB
@@ -97,6 +97,26 @@ class NewConversation(RequestModel):
     title: Title | None = None
 
 
+Metadata = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=512)]],
+    Field(max_length=16),
+    BeforeValidator(validate_json),
+    BeforeValidator(max_length(16)),
+]
+
+
+class NewNamedConversation(NewConversation):
+    """A conversation to create, with what its application notes about it."""
+
+    notes: Metadata = Field(default_factory=dict, alias="metadata")
+
+
+class ConversationNotes(RequestModel):
+    """What an application notes about a conversation, in place of what it noted before."""
+
+    notes: Metadata = Field(alias="metadata")
+
+
 class NewItem(RequestModel):
     """An item of the Agents SDK to store; its id is chosen by the client and makes a retry safe."""
 
@@ -143,6 +163,14 @@ class NewTurn(RequestModel):
     )
 
 
+class ItemPage(RequestModel):
+    """A page of a conversation's items, after one of them."""
+
+    order: Literal["asc", "desc"] = "asc"
+    after: ItemId | None = None
+    limit: Limit = 50
+
+
 class ResponseModel(BaseModel):
     """A response that is built from a row."""
 
@@ -158,6 +186,12 @@ class Conversation(ResponseModel):
     last_message: str | None
     created_at: datetime
     updated_at: datetime
+
+
+class NotedConversation(Conversation):
+    """A conversation with what its application notes about it."""
+
+    notes: dict[str, str] = Field(serialization_alias="metadata")
 
 
 class Message(ResponseModel):

@@ -6,6 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from servicekit.auth.tokens import Principal
+from sqlalchemy import text
 from testkit.app import client
 
 HEADER = "Acme-End-User"
@@ -60,8 +61,8 @@ async def test_a_service_acts_for_an_end_user(service):
     tenant_id, conversation_id, key = uuid4(), uuid4(), f"service:ak.{uuid4().hex}"
     path = f"/internal/v1/conversations/{conversation_id}"
     assert (await service(tenant_id, f"{key}/alice%20b").put(path, json={})).status_code == 200
-    for other in (f"{key}/bob", key):
-        assert (await service(tenant_id, other).get(f"{path}/items")).status_code == 404
+    for other, expected in ((f"{key}/bob", 404), (f"{key}1", 404), (key, 200)):
+        assert (await service(tenant_id, other).get(f"{path}/items")).status_code == expected
     for nonsense in (f"{key}/", f"{key}/a/b", f"user:{uuid4()}/alice"):
         answer = await service(tenant_id, nonsense).get(f"{path}/items")
         assert answer.json()["code"] == "invalid_on_behalf_of"
@@ -79,6 +80,27 @@ async def test_a_service_lists_and_deletes_what_is_of_one_end_user(service):
     for deleted in (2, 0):
         assert (await alice.delete("/internal/v1/conversations")).json() == {"deleted": deleted}
     assert len((await bob.get("/internal/v1/conversations")).json()["items"]) == 1
+
+
+async def test_a_conversation_of_an_application_becomes_the_first_end_users(app, service):
+    tenant_id, conversation_id, key = uuid4(), uuid4(), f"service:ak.{uuid4().hex}"
+    path = f"/internal/v1/conversations/{conversation_id}"
+    made = await service(tenant_id, key).put(path, json={"metadata": {"topic": "plans"}})
+    assert made.json()["metadata"] == {"topic": "plans"}
+    item = {"id": "one", "data": {"role": "user", "content": SECRET}}
+    await service(tenant_id, key).post(f"{path}/items", json={"items": [item]})
+    alice, bob = service(tenant_id, f"{key}/alice"), service(tenant_id, f"{key}/bob")
+    assert (await bob.get(path)).status_code == 404
+    assert (await alice.put(path, json={})).status_code == 200
+    assert (await bob.put(path, json={})).status_code == 404
+    for who in (alice, service(tenant_id, key)):
+        assert (await who.get(path)).json()["message_count"] == 1
+    async with app.state.resources.database.begin() as db:
+        query = text(
+            "select user_id, conversations, bytes > 0 from usage where tenant_id = :id order by user_id"
+        )
+        rows = [tuple(row) for row in await db.execute(query, {"id": tenant_id})]
+    assert rows == [(key, 0, False), (f"{key}/alice", 1, True)]
 
 
 async def test_a_person_names_no_end_user(ann):

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from uuid import uuid4
 
 import pytest
 
@@ -166,3 +167,24 @@ async def test_takes_one_to_a_hundred_items_at_once(ann, items, count):
 
     assert answer.status_code == 422
     assert (await ann.get(items)).json()["items"] == []
+
+
+async def test_a_service_lists_reads_and_deletes_single_items(service):
+    tenant_id, subject, conversation_id = uuid4(), f"user:{uuid4()}", uuid4()
+    path, client = f"/internal/v1/conversations/{conversation_id}", service(tenant_id, subject)
+    await client.put(path, json={"metadata": {"a": "b"}})
+    new = [{"id": id, "data": {"role": "user", "content": id}} for id in ("one", "two", "three")]
+    assert (await client.post(f"{path}/items", json={"items": new})).status_code == 200
+
+    async def ids(**page):
+        return [item["id"] for item in (await client.get(f"{path}/item-list", params=page)).json()["items"]]
+
+    assert await ids() == ["one", "two", "three"]
+    assert await ids(order="desc", limit=2) == ["three", "two"]
+    assert await ids(order="desc", after="two") == ["one"]
+    assert (await client.get(f"{path}/item-list?after=none")).json()["code"] == "item_not_found"
+    assert (await client.get(f"{path}/items/two")).json()["data"]["content"] == "two"
+    assert [(await client.delete(f"{path}/items/two")).status_code for _ in range(2)] == [204, 404]
+    assert await ids() == ["one", "three"]
+    detail = (await client.patch(path, json={"metadata": {"c": "d"}})).json()
+    assert (detail["message_count"], detail["metadata"]) == (2, {"c": "d"})

@@ -193,6 +193,7 @@ async def insert(
     deadline: asyncio.Timeout,
 ) -> store.InsertedRun | None:
     """Insert a run, running or queued; none when its key has started one meanwhile."""
+    values["input_count"] = len(values["prelude"]) + (len(values["tool_outputs"]) or 1)
     inserted = await store.start(
         session, values, manager.lease, request.on_conflict, is_alone=request.conversation_id is None
     )

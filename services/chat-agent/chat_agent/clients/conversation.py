@@ -16,12 +16,14 @@ from chat_agent.errors import (
     ConversationLimitReached,
     ConversationNotFound,
     ConversationUnavailable,
+    ItemNotFound,
     Superseded,
 )
 
 # The service takes 100 items and 1 MiB at once; half of that, since what is sent may be written longer.
 BATCH_ITEMS, BATCH_BYTES = 100, 512 * 1024
 SUPERSEDED = "turn_superseded"
+ITEM_NOT_FOUND = "item_not_found"
 LIMIT_REACHED = "conversation_limit_reached"
 PAGE_SIZE = 100
 Json = dict[str, Any]
@@ -69,6 +71,21 @@ class SearchResponse(BaseModel):
     """The service's answer to a search."""
 
     items: list[SearchMatch]
+
+
+class NotedConversation(BaseModel):
+    """A conversation, and what its application notes about it."""
+
+    conversation_id: UUID
+    created_at: datetime
+    metadata: dict[str, str]
+
+
+class ItemPage(BaseModel):
+    """A part of the items of a conversation."""
+
+    items: list[StoredItem]
+    next_cursor: str | None = None
 
 
 class PageResponse(BaseModel):
@@ -124,6 +141,42 @@ class ConversationClient:
     client: ServiceClient
     tenant_id: UUID
     subject: str
+
+    async def create(self, conversation_id: UUID, metadata: Mapping[str, str]) -> NotedConversation:
+        """Create a conversation."""
+        return await self._noted("PUT", conversation_id, json={"metadata": {**metadata}})
+
+    async def get(self, conversation_id: UUID) -> NotedConversation:
+        """Return a conversation."""
+        return await self._noted("GET", conversation_id)
+
+    async def replace_metadata(self, conversation_id: UUID, metadata: Mapping[str, str]) -> NotedConversation:
+        """Replace the metadata of a conversation."""
+        return await self._noted("PATCH", conversation_id, json={"metadata": {**metadata}})
+
+    async def _noted(self, method: str, conversation_id: UUID, **parts: Any) -> NotedConversation:
+        answer = await self._call(method, f"/conversations/{conversation_id}", **parts)
+        return NotedConversation.model_validate_json(answer)
+
+    async def list_items(self, conversation_id: UUID, order: str, limit: int, after: str | None) -> ItemPage:
+        """List items in either order, after one of them; raises ItemNotFound."""
+        params = {"order": order, "limit": limit} | ({"after": after} if after else {})
+        answer = await self._call("GET", f"/conversations/{conversation_id}/item-list", params=params)
+        return ItemPage.model_validate_json(answer)
+
+    async def add_items(self, conversation_id: UUID, items: Sequence[StoredItem]) -> None:
+        """Add items that are not of a run."""
+        for batch in in_batches(items):
+            await self._call("POST", f"/conversations/{conversation_id}/items", json=items_payload(batch))
+
+    async def item(self, conversation_id: UUID, item_id: str) -> StoredItem:
+        """Return an item; raises ItemNotFound."""
+        answer = await self._call("GET", f"/conversations/{conversation_id}/items/{item_id}")
+        return StoredItem.model_validate_json(answer)
+
+    async def delete_item(self, conversation_id: UUID, item_id: str) -> None:
+        """Delete an item; raises ItemNotFound."""
+        await self._call("DELETE", f"/conversations/{conversation_id}/items/{item_id}")
 
     async def create_if_missing(self, conversation_id: UUID) -> None:
         """Build the conversation unless it is there."""
@@ -230,7 +283,8 @@ class ConversationClient:
         except DependencyUnavailable as error:
             raise ConversationUnavailable from error
         if answer.status == HTTPStatus.NOT_FOUND:
-            raise ConversationNotFound
+            is_item = orjson.loads(answer.body or b"{}").get("code") == ITEM_NOT_FOUND
+            raise ItemNotFound if is_item else ConversationNotFound
         if answer.status == HTTPStatus.CONFLICT:
             raise conflict_error(orjson.loads(answer.body))
         if answer.status >= HTTPStatus.BAD_REQUEST:

@@ -280,7 +280,8 @@ async def erase_content(session: AsyncSession, run_id: UUID) -> None:
     """Erase what was said in a run, and leave how it ended and its usage."""
     await session.execute(delete(Approval).where(Approval.run_id == run_id))
     await session.execute(delete(ToolCall).where(ToolCall.run_id == run_id))
-    await session.execute(update(Run).where(Run.id == run_id).values(UNSTORED_VALUES))
+    values = {**UNSTORED_VALUES, "persistence": "none"}
+    await session.execute(update(Run).where(Run.id == run_id).values(values))
 
 
 async def agent_status(session: AsyncSession, caller: Principal, agent: str) -> AgentStatus:

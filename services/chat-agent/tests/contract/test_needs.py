@@ -14,6 +14,7 @@ from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.errors import (
     ConversationLimitReached,
     ConversationNotFound,
+    ItemNotFound,
     MembershipEnded,
     Superseded,
     TenantSuspended,
@@ -288,6 +289,67 @@ async def test_hears_that_a_conversation_is_full() -> None:
             async with conversations(str(server.url)) as mine:
                 with pytest.raises(ConversationLimitReached, match="as many as it may have"):
                     await mine.open_turn(MINE, [item], last=1)
+
+
+NOTED = {
+    "conversation_id": match.uuid(str(CONVERSATION)),
+    "created_at": MOMENT,
+    "metadata": match.like({"topic": "plans"}),
+}
+NAMED = f"/internal/v1/conversations/{CONVERSATION}"
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_notes_metadata_of_a_conversation(method: str) -> None:
+    given = "no conversation" if method == "PUT" else "a conversation with one message"
+    notes = {"topic": "plans"}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(pact, f"metadata to be noted by {method}", given, method, NAMED).with_body(
+            {"metadata": notes}, "application/json"
+        ).will_respond_with(200).with_body(NOTED, "application/json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                note = mine.create if method == "PUT" else mine.replace_metadata
+                assert (await note(CONVERSATION, notes)).metadata == notes
+
+
+async def test_reads_a_conversation_and_its_items() -> None:
+    given = "a conversation with one message"
+    item = {"id": match.str("item-1"), "data": match.like(HELLO)}
+    noted = {**NOTED, "metadata": {}}
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(pact, "a conversation", given, "GET", NAMED).will_respond_with(200).with_body(
+            noted, "application/json"
+        )
+        request(pact, "items in an order", given, "GET", f"{NAMED}/item-list").with_query_parameters(
+            {"order": "desc", "limit": "20"}
+        ).will_respond_with(200).with_body({"items": match.each_like(item)}, "application/json")
+        request(pact, "an item", given, "GET", f"{ITEMS}/item-1").will_respond_with(200).with_body(
+            item, "application/json"
+        )
+        request(pact, "an item that is not there", given, "GET", f"{ITEMS}/item-2").will_respond_with(
+            404
+        ).with_body({"code": "item_not_found"}, "application/problem+json")
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                assert (await mine.get(CONVERSATION)).metadata == {}
+                [first] = (await mine.list_items(CONVERSATION, "desc", 20, None)).items
+                assert await mine.item(CONVERSATION, "item-1") == first
+                with pytest.raises(ItemNotFound):
+                    await mine.item(CONVERSATION, "item-2")
+
+
+async def test_adds_and_deletes_single_items() -> None:
+    given = "a conversation with one message"
+    with consumer_pact("chat-agent", "conversation") as pact:
+        request(pact, "an item to be added", given, "POST", ITEMS).with_body(
+            {"items": [{"id": "item-2", "data": HELLO}]}, "application/json"
+        ).will_respond_with(200)
+        request(pact, "an item to be deleted", given, "DELETE", f"{ITEMS}/item-1").will_respond_with(204)
+        with pact.serve() as server:
+            async with conversations(str(server.url)) as mine:
+                await mine.add_items(CONVERSATION, [StoredItem(id="item-2", data=HELLO)])
+                await mine.delete_item(CONVERSATION, "item-1")
 
 
 async def test_takes_all_items_away() -> None:

@@ -24,7 +24,11 @@ END_USERS = "/api/v1/end-users"
 HEADER = "Acme-End-User"
 WAITS = "Forget it [sandbox: call=forget_conversation]"
 # What routes need that name something by its id.
-BODIES: dict[str, Any] = {"/api/v1/runs/{run_id}/approvals/{approval_id}": {"approve": False}}
+BODIES: dict[str, Any] = {
+    "/api/v1/runs/{run_id}/approvals/{approval_id}": {"approve": False},
+    "/v1/conversations/{conversation_id}": {"metadata": {"mine": "now"}},
+    "/v1/conversations/{conversation_id}/items": {"items": [{"role": "user", "content": "mine now"}]},
+}
 
 Application = Callable[..., httpx.Client]
 

@@ -180,3 +180,100 @@ class TestStatelessCompletions:
             model="triage", messages=messages, metadata={"conversation_id": conversation_id}
         )
         assert other_services.temporary == set()
+
+
+class TestResponses:
+    def test_lists_what_the_model_was_told(self, client: OpenAI) -> None:
+        first = client.responses.create(model="triage", input="My name is Zoe.", instructions="Be brief.")
+        second = client.responses.create(model="triage", input="And?", previous_response_id=first.id)
+        items = [*client.responses.input_items.list(second.id, order="asc", limit=2)]
+        assert [(item.role, item.content[0].text) for item in items if item.role != "assistant"] == [
+            ("developer", "Be brief."),
+            ("user", "My name is Zoe."),
+            ("user", "And?"),
+        ]
+        assert items[-2].content[0].type == "output_text"
+        newest = client.responses.input_items.list(second.id, limit=1)
+        assert (newest.data[0].id, newest.has_more) == (items[-1].id, True)
+
+    def test_deletes_a_response_with_its_turn(
+        self, client: OpenAI, other_services: OtherServices, settings: Settings, redis_url: str
+    ) -> None:
+        response = client.responses.create(model="triage", input=SECRET)
+        client.responses.delete(response.id)
+        assert other_services.items[conversation_of(response)] == []
+        assert "Wilhelmine" not in everything(settings, redis_url)
+        for call in (
+            client.responses.retrieve,
+            client.responses.delete,
+            client.responses.cancel,
+            client.responses.input_items.list,
+        ):
+            with pytest.raises(openai.NotFoundError):
+                call(response.id)
+
+    def test_a_response_that_waits_is_not_deleted(self, client: OpenAI) -> None:
+        response = client.responses.create(model="triage", input=FORGET)
+        with pytest.raises(openai.ConflictError) as refused:
+            client.responses.delete(response.id)
+        assert refused.value.code == "response_unfinished"
+
+
+class TestConversations:
+    def test_a_conversation_from_its_creation_to_its_deletion(
+        self, client: OpenAI, other_services: OtherServices
+    ) -> None:
+        hello: Any = {"type": "message", "role": "user", "content": "My name is Zoe."}
+        made = client.conversations.create(items=[hello], metadata={"topic": "names"})
+        assert (made.object, made.metadata) == ("conversation", {"topic": "names"})
+        response = client.responses.create(model="triage", input="Hello", conversation=made.id)
+        assert response.conversation.id == made.id
+        items = [*client.conversations.items.list(made.id, order="asc", limit=1)]
+        assert [item.content[0].text for item in items] == ["My name is Zoe.", "Hello", response.output_text]
+        added = client.conversations.items.create(
+            made.id, items=[{"type": "message", "role": "assistant", "content": "Bye"}]
+        )
+        [item] = added.data
+        assert client.conversations.items.retrieve(item.id, conversation_id=made.id) == item
+        assert client.conversations.items.delete(item.id, conversation_id=made.id).id == made.id
+        with pytest.raises(openai.NotFoundError) as missing:
+            client.conversations.items.retrieve(item.id, conversation_id=made.id)
+        assert missing.value.code == "item_not_found"
+        assert client.conversations.update(made.id, metadata={"topic": "new"}).metadata == {"topic": "new"}
+        assert client.conversations.retrieve(made.id).metadata == {"topic": "new"}
+        assert client.conversations.delete(made.id).deleted
+        with pytest.raises(openai.NotFoundError):
+            client.conversations.retrieve(made.id)
+
+    @pytest.mark.parametrize("name", ["conv_1", "nonsense", "resp_" + 32 * "0", "conv_" + 32 * "0"])
+    def test_there_is_no_conversation_of_another_name(self, client: OpenAI, name: str) -> None:
+        with pytest.raises(openai.NotFoundError) as missing:
+            client.conversations.retrieve(name)
+        assert missing.value.code == "conversation_not_found"
+
+
+class TestReferences:
+    def test_resolves_the_ids_of_outputs_and_of_stored_items(
+        self, client: OpenAI, other_services: OtherServices
+    ) -> None:
+        first = client.responses.create(model="triage", input=SECRET)
+        [message] = first.output
+        [asked] = client.responses.input_items.list(first.id).data
+        items: Any = [
+            {"type": "item_reference", "id": asked.id},
+            {"type": "item_reference", "id": message.id},
+            {"role": "user", "content": "And?"},
+        ]
+        second = client.responses.create(model="triage", input=items)
+        assert other_services.messages(conversation_of(second))[:3] == [
+            ("user", SECRET),
+            ("assistant", first.output_text),
+            ("user", "And?"),
+        ]
+
+    @pytest.mark.parametrize("id_", ["msg_" + 32 * "0" + "_0", "msg_1", "nonsense"])
+    def test_names_a_reference_to_nothing(self, client: OpenAI, id_: str) -> None:
+        items: Any = [{"type": "item_reference", "id": id_}, {"role": "user", "content": "And?"}]
+        with pytest.raises(openai.NotFoundError) as missing:
+            client.responses.create(model="triage", input=items)
+        assert (missing.value.code, missing.value.param) == ("item_not_found", "input[0].id")

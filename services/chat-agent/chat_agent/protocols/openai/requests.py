@@ -142,6 +142,8 @@ class InputItem(LenientModel):
     """An item of a response's input."""
 
     type: Name = "message"
+    # Of an `item_reference`.
+    id: Name | None = None
     role: Role | None = None
     content: Content = None
     # Of an `mcp_approval_response`.
@@ -226,20 +228,23 @@ class ResponseRequest(ResponseParameters):
         return parse_conversation_id(name)
 
     def _turns(self) -> Iterator[Turn]:
-        if isinstance(self.input, str):
-            yield ChatTurn("user", self.input)
-            return
-        for index, item in enumerate(self.input):
-            if item.type in SERVER_ITEMS:
-                continue
-            if item.type in {"function_call", "function_call_output"}:
-                yield item.to_tool_turn(f"input[{index}]")
-                continue
-            if item.type != "message" or item.role is None:
-                raise UnsupportedParameter(
-                    f"input[{index}]", f"Items of type `{item.type}` are not taken here."
-                )
-            yield ChatTurn(item.role, message_text(item.content, f"input[{index}].content"))
+        return iter([ChatTurn("user", self.input)] if isinstance(self.input, str) else turns_of(self.input))
+
+
+def turns_of(items: Sequence[InputItem], name: str = "input") -> list[Turn]:
+    """Return what items say; raises UnsupportedParameter, InvalidParameter."""
+    turns: list[Turn] = []
+    for index, item in enumerate(items):
+        place = f"{name}[{index}]"
+        if item.type in SERVER_ITEMS:
+            continue
+        if item.type in {"function_call", "function_call_output"}:
+            turns.append(item.to_tool_turn(place))
+            continue
+        if item.type != "message" or item.role is None:
+            raise UnsupportedParameter(place, f"Items of type `{item.type}` are not taken here.")
+        turns.append(ChatTurn(item.role, message_text(item.content, f"{place}.content")))
+    return turns
 
 
 def newest(turns: Sequence[Turn], conversation_id: UUID | None) -> Sequence[Turn]:

@@ -6,29 +6,30 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 from servicekit.auth.tokens import Principal
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.api.branches import continue_run
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, ToolReader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.start_run import answer_approvals, stop_run
-from chat_agent.errors import AgentNotFound, RunNotFound
+from chat_agent.errors import AgentNotFound
 from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
-from chat_agent.models import FINISHED, Run, RunStatus
+from chat_agent.models import Run, RunStatus
 from chat_agent.protocols import responses
 from chat_agent.protocols.disconnects import is_cancelled_on_disconnect, read_on_disconnect
 from chat_agent.protocols.encoder import feed
 from chat_agent.protocols.errors import InvalidParameter
-from chat_agent.protocols.openai import errors
+from chat_agent.protocols.openai import errors, stored_responses
 from chat_agent.protocols.openai.chat_completions import ChatCompletion
+from chat_agent.protocols.openai.conversation_routes import ITEMS, Deleter, Order, PageSize
+from chat_agent.protocols.openai.conversation_routes import After as AfterItem
 from chat_agent.protocols.openai.end_users import acting_as_owner, acting_for
 from chat_agent.protocols.openai.models import Model, ModelList, models_for
+from chat_agent.protocols.openai.references import resolve_references
 from chat_agent.protocols.openai.requests import CompletionRequest, ResponseRequest
 from chat_agent.protocols.openai.response_docs import complete_doc, complete_or_stream_doc
-from chat_agent.protocols.openai.response_object import run_id_of
 from chat_agent.protocols.openai.responses_stream import ResponseStream
-from chat_agent.runs import store
+from chat_agent.protocols.openai.stored_responses import find_response
 from chat_agent.schemas import MAX_CHAT_BODY
 
 ModelName = Annotated[str, Path(max_length=200)]
@@ -36,6 +37,9 @@ ResponseId = Annotated[str, Path(pattern="^resp_[0-9a-f]{32}$")]
 After = Annotated[int, Query(ge=-1, description="With `stream`: go on after this `sequence_number`.")]
 
 
+DELETED: responses.Responses = {
+    200: {"description": "The response is deleted.", "content": complete_doc("response")}
+}
 CANCELLED_RESPONSE: responses.Responses = {
     200: {"description": "The response, cancelled.", "content": complete_doc("response")}
 }
@@ -101,6 +105,7 @@ async def create_response(
     if previous is not None:
         caller = acting_as_owner(caller, previous)
         conversation_id = previous.conversation_id
+    body = await resolve_references(manager, caller, body, conversation_id)
     if decisions := body.approvals():
         if previous is None:
             raise InvalidParameter("previous_response_id", "Name the response that has asked for approval.")
@@ -143,6 +148,31 @@ async def get_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     return JSONResponse(encoder.response)
 
 
+@router.get("/responses/{response_id}/input_items", response_class=Response, responses=ITEMS)
+async def list_input_items(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+    response_id: ResponseId,
+    caller: Reader,
+    manager: ManagerDep,
+    after: AfterItem = None,
+    limit: PageSize = 20,
+    order: Order = "desc",
+) -> Response:
+    """List what the model was told for a response: the history, and its own input."""
+    async with manager.database.begin() as session:
+        run = await find_response(session, caller, response_id)
+    items = await stored_responses.input_items(manager, caller, run)
+    return JSONResponse(stored_responses.page_of(items, order, limit, after))
+
+
+@router.delete("/responses/{response_id}", response_class=Response, responses=DELETED)
+async def delete_response(response_id: ResponseId, caller: Deleter, manager: ManagerDep) -> Response:
+    """Delete a response and its turn in the conversation; its usage stays."""
+    async with manager.database.begin() as session:
+        run = await find_response(session, caller, response_id)
+    await stored_responses.delete(manager, caller, run)
+    return JSONResponse({"id": response_id, "object": "response", "deleted": True})
+
+
 @router.post("/responses/{response_id}/cancel", response_class=Response, responses=CANCELLED_RESPONSE)
 async def cancel_response(response_id: ResponseId, caller: Writer, manager: ManagerDep) -> Response:
     """Cancel a response; one that is cancelled already is returned as it is. The partial output is stored."""
@@ -169,11 +199,3 @@ async def find_previous(body: ResponseRequest, caller: Principal, manager: RunMa
         return None
     async with manager.database.begin() as session:
         return await find_response(session, caller, body.previous_response_id)
-
-
-async def find_response(session: AsyncSession, caller: Principal, response_id: str) -> Run:
-    """Return the run of a response; raises RunNotFound, also for one that was not stored and is over."""
-    run = await store.find(session, caller, run_id_of(response_id))
-    if run.persistence == "none" and run.status in FINISHED:
-        raise RunNotFound("There is no such response.")
-    return run
