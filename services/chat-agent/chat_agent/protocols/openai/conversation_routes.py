@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 from pydantic import Field, StringConstraints
 from servicekit.auth.dependencies import require
@@ -25,7 +25,7 @@ Metadata = Annotated[
     Field(max_length=16),
 ]
 NewItems = Annotated[Messages[InputItem], Field(max_length=MAX_NEW_ITEMS)]
-ConversationId = Annotated[str, Path(max_length=64)]
+ConversationId = Annotated[str, Path(alias="conversation_id", max_length=64)]
 ItemName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:-]{1,160}$")]
 After = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_.:-]{1,160}$")]
 Order = Annotated[Literal["asc", "desc"], Query()]
@@ -70,14 +70,11 @@ class ItemsToAdd(LenientModel):
     items: Annotated[NewItems, Field(min_length=1)]
 
 
-def conversation_id_of(conversation_id: ConversationId) -> UUID:
+def conversation_id_of(name: str) -> UUID:
     """Return the id of a conversation; raises ConversationNotFound."""
-    if not conversation_id.startswith("conv_"):
+    if not name.startswith("conv_"):
         raise ConversationNotFound
-    return parse_conversation_id(conversation_id)
-
-
-Named = Annotated[UUID, Depends(conversation_id_of)]
+    return parse_conversation_id(name)
 
 
 @router.post("", response_class=JSONResponse, responses=CONVERSATION)
@@ -92,16 +89,18 @@ async def create_conversation(body: NewConversation, caller: Writer, manager: Ma
 
 
 @router.get("/{conversation_id}", response_class=JSONResponse, responses=CONVERSATION)
-async def read_conversation(conversation_id: Named, caller: Reader, manager: ManagerDep) -> JSONResponse:
+async def read_conversation(name: ConversationId, caller: Reader, manager: ManagerDep) -> JSONResponse:
     """Return a conversation."""
+    conversation_id = conversation_id_of(name)
     return JSONResponse(conversation_object(await manager.conversation_client(caller).get(conversation_id)))
 
 
 @router.post("/{conversation_id}", response_class=JSONResponse, responses=CONVERSATION)
 async def update_conversation(
-    conversation_id: Named, body: ConversationChange, caller: Writer, manager: ManagerDep
+    name: ConversationId, body: ConversationChange, caller: Writer, manager: ManagerDep
 ) -> JSONResponse:
     """Replace the metadata of a conversation."""
+    conversation_id = conversation_id_of(name)
     client = manager.conversation_client(caller)
     return JSONResponse(
         conversation_object(await client.replace_metadata(conversation_id, body.metadata or {}))
@@ -109,16 +108,16 @@ async def update_conversation(
 
 
 @router.delete("/{conversation_id}", response_class=JSONResponse, responses=CONVERSATION)
-async def delete_conversation(conversation_id: Named, caller: Deleter, manager: ManagerDep) -> JSONResponse:
+async def delete_conversation(name: ConversationId, caller: Deleter, manager: ManagerDep) -> JSONResponse:
     """Delete a conversation with its items."""
+    conversation_id = conversation_id_of(name)
     await manager.conversation_client(caller).delete(conversation_id)
-    name = conversation_name(conversation_id)
     return JSONResponse({"id": name, "object": "conversation.deleted", "deleted": True})
 
 
 @router.get("/{conversation_id}/items", response_class=JSONResponse, responses=ITEMS)
 async def list_items(  # noqa: PLR0913, PLR0917  # what FastAPI injects
-    conversation_id: Named,
+    name: ConversationId,
     caller: Reader,
     manager: ManagerDep,
     after: After = None,
@@ -126,6 +125,7 @@ async def list_items(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     order: Order = "desc",
 ) -> JSONResponse:
     """List the items of a conversation, the newest first, or with `order=asc` the oldest."""
+    conversation_id = conversation_id_of(name)
     page = await manager.conversation_client(caller).list_items(
         conversation_id, order, limit, stored_id(after) if after else None
     )
@@ -135,9 +135,10 @@ async def list_items(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 
 @router.post("/{conversation_id}/items", response_class=JSONResponse, responses=ITEMS)
 async def add_items(
-    conversation_id: Named, body: ItemsToAdd, caller: Writer, manager: ManagerDep
+    name: ConversationId, body: ItemsToAdd, caller: Writer, manager: ManagerDep
 ) -> JSONResponse:
     """Add items to a conversation."""
+    conversation_id = conversation_id_of(name)
     items = new_items(turns_of(body.items, "items"))
     await manager.conversation_client(caller).add_items(conversation_id, items)
     return JSONResponse(list_of([item_of(one) for one in items], has_more=False))
@@ -145,18 +146,20 @@ async def add_items(
 
 @router.get("/{conversation_id}/items/{item_id}", response_class=JSONResponse, responses=ITEM)
 async def read_item(
-    conversation_id: Named, item_id: ItemName, caller: Reader, manager: ManagerDep
+    name: ConversationId, item_id: ItemName, caller: Reader, manager: ManagerDep
 ) -> JSONResponse:
     """Return an item of a conversation."""
+    conversation_id = conversation_id_of(name)
     client = manager.conversation_client(caller)
     return JSONResponse(item_of(await client.item(conversation_id, stored_id(item_id))))
 
 
 @router.delete("/{conversation_id}/items/{item_id}", response_class=JSONResponse, responses=CONVERSATION)
 async def delete_item(
-    conversation_id: Named, item_id: ItemName, caller: Deleter, manager: ManagerDep
+    name: ConversationId, item_id: ItemName, caller: Deleter, manager: ManagerDep
 ) -> JSONResponse:
     """Delete an item, and return the conversation."""
+    conversation_id = conversation_id_of(name)
     client: ConversationClient = manager.conversation_client(caller)
     await client.delete_item(conversation_id, stored_id(item_id))
     return JSONResponse(conversation_object(await client.get(conversation_id)))
