@@ -299,12 +299,14 @@ NOTED = {
 NAMED = f"/internal/v1/conversations/{CONVERSATION}"
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH"])
-async def test_notes_metadata_of_a_conversation(method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "what"), [("PUT", "metadata of a new conversation"), ("PATCH", "metadata to be replaced")]
+)
+async def test_notes_metadata_of_a_conversation(method: str, what: str) -> None:
     given = "no conversation" if method == "PUT" else "a conversation with one message"
     notes = {"topic": "plans"}
     with consumer_pact("chat-agent", "conversation") as pact:
-        request(pact, f"metadata to be noted by {method}", given, method, NAMED).with_body(
+        request(pact, what, given, method, NAMED).with_body(
             {"metadata": notes}, "application/json"
         ).will_respond_with(200).with_body(NOTED, "application/json")
         with pact.serve() as server:
