@@ -9,7 +9,9 @@ import yaml
 from anyio import to_thread
 from auth.main import create_app
 from auth.settings import Settings
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sandbox.embedded import free_port
+from servicekit.auth import jose
 from testkit.client_environments import installed, run
 from testkit.live_server import serving
 
@@ -45,14 +47,25 @@ def issuer(variables, changes):
         yield url
 
 
-async def test_gets_tokens_by_secret(service, operator, owner, issuer, tmp_path):
-    wanted = operator.request(tenant_id=owner["tenant_id"], scopes=SCOPES)
-    answer = await service.post("service-accounts/issue", **wanted)
-    assert answer.status_code == 201, answer.text
-    request = {"issuer": issuer, "scope": SCOPES[0], "credential": answer.json()}
+async def test_gets_tokens_by_secret_and_by_key(service, operator, owner, issuer, tmp_path):
+    async def issue(**more):
+        request = operator.request(tenant_id=owner["tenant_id"], scopes=SCOPES, **more)
+        answer = await service.post("service-accounts/issue", **request)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    key = Ed25519PrivateKey.generate()
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": jose.encode(key.public_key().public_bytes_raw())}
+    request = {
+        "issuer": issuer,
+        "scope": SCOPES[0],
+        "credential": await issue(),
+        "keyed": await issue(jwk=jwk),
+        "key": {**jwk, "d": jose.encode(key.private_bytes_raw())},
+    }
     received = json.loads(await to_thread.run_sync(execute, request, tmp_path))
-    assert received.pop("refusal") == 401
-    assert received.keys() == {"client_secret_basic", "client_secret_post"}
+    assert received.pop("refusal") == "401 invalid_client"
+    assert received.keys() == {"client_secret_basic", "client_secret_post", "private_key_jwt"}
     for token in received.values():
         assert (token["token_type"], token["scope"]) == ("bearer", SCOPES[0])
         assert service.claims(token)["iss"] == issuer

@@ -1,7 +1,7 @@
 // Gets access tokens with openid-client, by each way to prove who asks that it has and auth takes.
 import * as openid from "openid-client";
 
-const { issuer, scope, credential } = JSON.parse(process.argv[2]);
+const { issuer, scope, credential, keyed, key } = JSON.parse(process.argv[2]);
 const options = { execute: [openid.allowInsecureRequests] };
 
 async function token(clientId, authentication) {
@@ -10,18 +10,21 @@ async function token(clientId, authentication) {
   return { access_token, token_type, scope: granted };
 }
 
+// Whoever proves nothing is told so in a way that the client understands.
 async function refusal(clientId, authentication) {
   return token(clientId, authentication).then(
-    () => 200,
-    ({ status }) => status,
+    () => "a token",
+    ({ status, error }) => `${status} ${error}`,
   );
 }
 
+const privateKey = await crypto.subtle.importKey("jwk", key, { name: "Ed25519" }, false, ["sign"]);
 const { client_id: id, client_secret: secret } = credential;
 console.log(
   JSON.stringify({
     client_secret_basic: await token(id, openid.ClientSecretBasic(secret)),
     client_secret_post: await token(id, openid.ClientSecretPost(secret)),
+    private_key_jwt: await token(keyed.client_id, openid.PrivateKeyJwt(privateKey)),
     refusal: await refusal(id, openid.ClientSecretPost("not the secret")),
   }),
 );
