@@ -1,4 +1,4 @@
-"""Assembles a service: what all of them have, then this one's routes and workers."""
+"""Assembles a service from the parts that all services share and its own routes and workers."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ Lifespan = Callable[["Resources"], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What every service works with; at `app.state.resources`."""
+    """The clients and settings that every service has; at `app.state.resources`."""
 
     name: str
     settings: ServiceSettings
@@ -166,7 +166,7 @@ def build_resources(
     keys: KeySource | None = None,
     api_keys: ApiKeyCheck | None = None,
 ) -> Resources:
-    """Build what every service has; nothing connects before it is used."""
+    """Build the resources; nothing connects before its first use."""
     database = Database.from_settings(settings, name)
     redis = redis_client.connect(settings)
     http = HttpPool(telemetry.client_traces(settings))
@@ -200,7 +200,7 @@ def build_resources(
 
 @contextlib.asynccontextmanager
 async def lifespan_of(resources: Resources, work: Workers, lifespan: Lifespan | None) -> AsyncIterator[None]:
-    """Run all that runs while the service answers; on leaving, end it in the opposite order."""
+    """Start everything that runs beside the API, and stop it in reverse order on exit."""
     log = logging.configure(resources.name, resources.settings)
     if obsolete := resources.settings.obsolete_variables():
         logger.warning("variables are not read any more", extra={"replaced_by": obsolete})
@@ -227,7 +227,7 @@ async def lifespan_of(resources: Resources, work: Workers, lifespan: Lifespan | 
 
 @contextlib.asynccontextmanager
 async def running_workers(resources: Resources, work: Workers) -> AsyncIterator[None]:
-    """Run the service's workers, each of them a named part of `/readyz`."""
+    """Run the service's workers, each with a check of its own in `/readyz`."""
     staff = work(resources)
     resources.checks.update({worker.name: partial(supervisor.check_health, worker) for worker in staff})
     async with supervisor.running_all(staff):
@@ -235,5 +235,5 @@ async def running_workers(resources: Resources, work: Workers) -> AsyncIterator[
 
 
 def run_workers(name: str, settings: ServiceSettings, work: Workers) -> None:
-    """Run a service's workers in a process of their own, which answers only for its health."""
+    """Run a service's workers in a separate process, which serves only health checks."""
     serve(create_service(name, settings.model_copy(update={"run_workers": True}), workers=work))

@@ -1,4 +1,4 @@
-"""Back-off after failures, and what else keeps a source from being asked too often."""
+"""Back-off, token bucket and negative cache: limits on how often a source is called."""
 
 import random
 from collections import OrderedDict
@@ -18,7 +18,7 @@ def jittered(pause: float) -> float:
 
 
 class Backoff:
-    """Waits longer after each failure in a row.
+    """The growing pause after consecutive failures.
 
     The step doubles up to `longest`, and up to one more step is added at random: replicas spread out, and
     none asks more than once in `longest` seconds while a source stays away.
@@ -58,7 +58,7 @@ class TokenBucket:
         self._at = clock()
 
     def take(self) -> bool:
-        """Take one if there is one."""
+        """Take one token; return False if the bucket is empty."""
         now = self._clock()
         self._level = min(self._burst, self._level + (now - self._at) / self._refill)
         self._at = now
@@ -69,7 +69,7 @@ class TokenBucket:
 
 
 class NegativeCache:
-    """Remembers for `ttl` seconds what was looked for and not found: the last `most` of it."""
+    """Remembers for `ttl` seconds which names were not found: at most the last `most`."""
 
     def __init__(self, ttl: float, most: int, clock: Clock) -> None:
         self._ttl = ttl

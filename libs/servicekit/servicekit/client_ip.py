@@ -8,7 +8,7 @@ IPV6_SITE_BITS, IPV6_MASK_BITS = 64, 48
 
 
 def client_ip(connection: HTTPConnection) -> str:
-    """Return the address of the client, written one way; empty when nobody knows it.
+    """Return the canonical address of the client; empty when it is unknown.
 
     Each trusted proxy appends the address that it was called from, so only that many entries at the end of
     X-Forwarded-For are true; the ones before are whatever the client wrote.
@@ -21,7 +21,7 @@ def client_ip(connection: HTTPConnection) -> str:
 
 
 def canonical(address: str) -> str:
-    """Write an address one way; empty when it is none."""
+    """Return the canonical form of an address, or an empty text for an invalid one."""
     try:
         parsed = ip_address(address)
     except ValueError:

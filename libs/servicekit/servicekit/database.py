@@ -86,13 +86,13 @@ class Database:
         return self._sessions.begin()
 
     def wakeup(self, work: str) -> asyncio.Event:
-        """Return what each commit sets that makes some work due (see `wake_on_commit`)."""
+        """Return the event that is set by commits that make some work due (see `wake_on_commit`)."""
         return self._wakeups[work]
 
     def answers(self) -> bool:
-        """Return whether connections come back.
+        """Return whether connections were returned to the pool lately.
 
-        Then who waits for one in vain knows that the database works, for others.
+        A timeout while waiting for one then means that the pool is busy, not that the database is down.
         """
         return time.monotonic() - self._returned_at < CONNECT_SECONDS
 
@@ -126,9 +126,9 @@ def wake_on_commit(session: AsyncSession, work: str) -> None:
 
 
 def discard_closed_connection(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
-    """Take no connection out of the pool that its server has closed: the pool makes a new one.
+    """Discard a pooled connection that the server has closed, so that the pool opens a new one.
 
-    So a database that went away and came back is no error, at no round trip's cost.
+    A restart of the database then causes no errors, without a round trip before each use.
     """
     if connection.driver_connection.is_closed():
         raise DisconnectionError
@@ -147,7 +147,7 @@ def redact_error_detail(context: ExceptionContext) -> None:
 
 
 def discard_read_only_connection(context: ExceptionContext) -> None:
-    """Discard every connection to a server that takes no writes any more: new ones go to the new primary."""
+    """Discard all connections to a server that has become read-only; new ones go to the new primary."""
     if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
         context.is_disconnect = True
 

@@ -72,7 +72,7 @@ class UserDeleted(BaseModel):
 
 
 class TenantChanged(BaseModel):
-    """What has become of a tenant; only of a deleted one there is `purge_after`."""
+    """A tenant's new status; `purge_after` is set only when it was deleted."""
 
     tenant_id: UUID
     version: int
@@ -80,7 +80,7 @@ class TenantChanged(BaseModel):
 
 
 async def record_user_deleted(db: AsyncSession, received: ReceivedEvent) -> UserDeleted:
-    """Record that a user was deleted, and the tenants that went with them."""
+    """Record that a user was deleted, with the tenants that were deleted with them."""
     event = UserDeleted.model_validate(received.data)
     await insert_deleted_user(db, event.user_id)
     gone = {"version": LAST_VERSION, "purge_after": func.now()}

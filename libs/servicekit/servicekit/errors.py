@@ -87,7 +87,7 @@ class Forbidden(ServiceError):
 
 
 class NotFound(ServiceError):
-    """There is no such thing, as far as this caller may know."""
+    """The thing does not exist, or the caller may not see it."""
 
     status = HTTPStatus.NOT_FOUND
 
@@ -99,7 +99,7 @@ class Conflict(ServiceError):
 
 
 class Gone(ServiceError):
-    """It was there, and will not come back."""
+    """The thing existed and was removed for good."""
 
     status = HTTPStatus.GONE
 
@@ -132,7 +132,7 @@ class HeadersTooLarge(ServiceError):
 
 
 class Unprocessable(ServiceError):
-    """The request is well formed and makes no sense."""
+    """The request is well formed, and its content is invalid."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -231,7 +231,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
 
 
 def is_outage(error: Exception) -> bool:
-    """Return whether a database fails us because it is away, full or being stopped: trying again may help."""
+    """Return whether a database error is an outage (down, full or stopping), so that a retry may help."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, PoolTimeout | OSError | TimeoutError)
     # 57: the server is shutting down or was told to stop; 53: it is full; 08: the connection broke.

@@ -40,7 +40,7 @@ def metrics() -> Response:
 
 
 async def outcome(check: Check) -> str:
-    """Name how one check ended: ok, or the kind of failure (never its message, which may hold an address)."""
+    """Return the outcome of a check: ok, or the kind of failure; its message may contain an address."""
     try:
         await asyncio.wait_for(check(), CHECK_SECONDS)
     except Exception as error:  # whatever it is, it is the answer

@@ -54,7 +54,7 @@ idempotency_keys = Table(
 
 
 class InvalidIdempotencyKey(BadRequest):
-    """The key is not one."""
+    """The idempotency key is malformed."""
 
     default_detail = "Idempotency-Key takes 1 to 255 visible ASCII characters."
 
@@ -68,7 +68,7 @@ class IdempotencyInProgress(Conflict):
 
 
 class IdempotencyConflict(Conflict):
-    """The key has been used for something else."""
+    """The key was used for another request."""
 
     default_detail = "This Idempotency-Key was used for another request. Take a new key for a new request."
 
@@ -124,7 +124,7 @@ PARAMETER = {
 
 @dataclass(frozen=True)
 class IdempotencyClaim:
-    """A key in its scope, and what the request that uses it asks for."""
+    """A key in its scope, with the fingerprint of its request."""
 
     scope: bytes
     fingerprint: bytes
@@ -136,7 +136,7 @@ class IdempotencyClaim:
 
 
 def is_unsafe(route: APIRoute) -> bool:
-    """Return whether a route changes anything."""
+    """Return whether a route has an unsafe method."""
     return bool((route.methods or set()) - SAFE)
 
 
@@ -159,12 +159,12 @@ async def scope_of(request: Request, template: str, key: str) -> bytes:
 
 
 async def fingerprint_of(request: Request) -> bytes:
-    """Return what is asked for: the whole path, and the body."""
+    """Return the fingerprint of a request: its path, query and body."""
     return digest(request.url.path, request.url.query, await request.body())
 
 
 def digest(*parts: str | bytes) -> bytes:
-    """Hash parts so that none can pass for a piece of its neighbour."""
+    """Hash parts so that their boundaries matter."""
     whole = hashlib.sha256()
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
@@ -189,7 +189,7 @@ async def run_once(request: Request, claim: IdempotencyClaim, answer: Answer) ->
 
 
 async def find(session: AsyncSession, claim: IdempotencyClaim) -> Earlier | None:
-    """Return what came of the first request of this claim; None for the first, which holds the claim."""
+    """Return the stored response of this claim; None for the first request, which now holds the claim."""
     # Held until this transaction ends; a process that dies lets go of it.
     if not await session.scalar(select(func.pg_try_advisory_xact_lock(claim.lock))):
         return IdempotencyInProgress(retry_after=1)
@@ -204,7 +204,7 @@ async def find(session: AsyncSession, claim: IdempotencyClaim) -> Earlier | None
 
 @contextlib.contextmanager
 def replaying_earlier(earlier: Earlier | None) -> Iterator[None]:
-    """Replace the route's function by the result of the earlier request."""
+    """Replace the route's function by one that returns the earlier response."""
     token = _earlier.set(earlier)
     try:
         yield
@@ -213,7 +213,7 @@ def replaying_earlier(earlier: Earlier | None) -> Iterator[None]:
 
 
 def replaying(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a route's function that gives the earlier answer where there is one.
+    """Wrap a route's function to return the earlier response if there is one.
 
     It is called after all that the route depends on, so a replay is authorised as a fresh request is.
     """

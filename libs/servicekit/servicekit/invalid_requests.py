@@ -1,4 +1,4 @@
-"""Counts requests that make no sense, so that trying them is not free: 429 once there are too many.
+"""Rate limits for invalid requests: too many from a client are answered 429.
 
 They count by the client's address, on every route, and against the rates that the route names itself with
 `count_against`. Valid requests from the same address go on being answered: it may be that of a whole
@@ -16,7 +16,7 @@ STATUSES = frozenset({400, 413, 414, 415, 422, 431})
 
 
 def count_against(connection: HTTPConnection, *rates: Rate) -> None:
-    """Name the rates that this request takes from if it is invalid; none of them if it has done so before."""
+    """Set the rates that this request counts against if it is invalid, unless it was counted already."""
     connection.state.rates_if_invalid = rates
 
 

@@ -263,7 +263,7 @@ def nanoseconds(moment: str) -> int:
 
 
 def discard(_service: str, _settings: ServiceSettings) -> Write:
-    """Write nothing."""
+    """Discard all lines."""
     return lambda _lines: None
 
 

@@ -55,7 +55,7 @@ class _Request:
         self._is_replaced = False
 
     async def run(self, app: ASGIApp) -> None:
-        """Answer, also when the app fails, and log how it went."""
+        """Run the app, answer if it fails, and log the request."""
         try:
             await self.answer(app)
         except Exception as error:
@@ -68,7 +68,7 @@ class _Request:
             self.log()
 
     async def answer(self, app: ASGIApp) -> None:
-        """Answer, unless the head of the request is refused already."""
+        """Run the app, unless the request's head is rejected."""
         try:
             request_limits.check_head(self.scope)
             self._receive = decoded(self.scope, self._receive)
@@ -78,7 +78,7 @@ class _Request:
             await app(self.scope, self.receive, self.send)
 
     async def receive(self) -> Message:
-        """Take in a part of the body, and check the whole before anything parses it.
+        """Receive a part of the body, and check the whole body before it is parsed.
 
         How large it may be is the route's to say (`max_body_size`).
         """
@@ -91,7 +91,7 @@ class _Request:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a part of the answer on, or another answer in its place."""
+        """Send a part of the response, or another response in its place."""
         if message["type"] == "http.response.start" and (other := await self.instead_of(message)):
             self._is_replaced = True
             await other(self.scope, self._receive, self.pass_on)
@@ -116,7 +116,7 @@ class _Request:
         return to_response(PayloadTooLarge()) if is_plain and head["status"] == TOO_LARGE else None
 
     async def pass_on(self, message: Message) -> None:
-        """Pass a part of an answer on, with the request's id on its head."""
+        """Send a part of the response, with the request id as a header."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             MutableHeaders(scope=message)["X-Request-Id"] = context.request_id() or ""
@@ -137,11 +137,11 @@ class _Request:
 
 
 def wants_events(scope: Scope) -> bool:
-    """Return whether a request is that of an EventSource."""
+    """Return whether a request comes from an EventSource."""
     return scope["method"] == "GET" and EVENT_STREAM in Headers(scope=scope).get("accept", "")
 
 
 def request_id(scope: Scope) -> str:
-    """Take the caller's id for this request when it is well formed, else make one."""
+    """Return the caller's request id if it is well formed, else a new one."""
     request_id = Headers(scope=scope).get("x-request-id", "")
     return request_id if WELL_FORMED.fullmatch(request_id) else str(uuid4())

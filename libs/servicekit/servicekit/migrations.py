@@ -1,4 +1,4 @@
-"""What every service's `migrations/env.py` calls."""
+"""Runs migrations; called by every service's `migrations/env.py`."""
 
 import asyncio
 import os

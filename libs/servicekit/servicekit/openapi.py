@@ -53,7 +53,7 @@ def operation_name(route: APIRoute) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Make `app.openapi()` tell our problems where the framework would tell its own."""
+    """Make `app.openapi()` document our problems in place of the framework's errors."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -73,7 +73,7 @@ def with_page_names(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """Add the problem answer to every operation that does not say how it tells one."""
+    """Add the problem response to every operation that does not document one."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = PROBLEM
     for name in ("HTTPValidationError", "ValidationError"):
@@ -86,7 +86,7 @@ def with_problems(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_limits(document: dict[str, Any], app: FastAPI) -> dict[str, Any]:
-    """Add to every operation with a body how large it may be."""
+    """Document the maximum body size of every operation that has a body."""
     for route in every_route(app.routes):
         for method in route.methods or ():
             operation = document.get("paths", {}).get(route.path_format, {}).get(method.lower(), {})

@@ -46,11 +46,11 @@ Host = tuple[str | None, int | None]
 
 
 class AddressInvalid(ValueError):
-    """An address of a database that cannot be meant; the message does not show it."""
+    """The address of a database is invalid; the message does not quote it."""
 
 
 class GuardedConnection(asyncpg.Connection):  # type: ignore[misc]  # see above
-    """A connection whose every transaction has our settings, at no round trip's cost."""
+    """A connection that applies our settings to every transaction, without a further round trip."""
 
     async def execute(self, query: str, *args: object, **options: Any) -> str:
         """Execute a script; one that begins a transaction sets it up, too."""
@@ -92,7 +92,7 @@ class Connector:
         )
 
     async def __call__(self, **_of_the_url: object) -> asyncpg.Connection:
-        """Connect to the first host that answers and is of the wanted kind."""
+        """Connect to the first host that answers and has the required role."""
         failure: Exception | None = None
         for attributes in self._rounds:
             for host in tuple(self._hosts):
@@ -171,12 +171,12 @@ def host_of(text: str, default_port: str) -> Host:
 
 
 def rounds(attributes: str | None) -> Sequence[str | None]:
-    """Return what a host has to be, and what will do when none is."""
+    """Return the required session attributes, in order of preference."""
     return ("standby", "any") if attributes == "prefer-standby" else (attributes,)
 
 
 def refuse_unknown(parts: SplitResult, query: dict[str, str]) -> None:
-    """Refuse what cannot be meant; raises AddressInvalid."""
+    """Reject unknown parameters and schemes; raises AddressInvalid."""
     if parts.scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise AddressInvalid("it begins with postgresql:// or postgres://")
     if query.get("sslmode", "prefer") not in SSL_MODES:

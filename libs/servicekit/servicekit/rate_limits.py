@@ -1,4 +1,4 @@
-"""How often, and how many at once: rates and concurrency slots in Redis, exact across replicas.
+"""Rate and concurrency limits in Redis, exact across replicas.
 
 Several are asked for in one call, and are granted all or none. Keys of one call share a hash tag, and so live
 in one slot of a cluster: `tenant_key(tenant_id, "runs", subject)` gives keys of one tenant theirs.
@@ -135,7 +135,7 @@ class Quota:
 
 
 class LimitReached(TooManyRequests):
-    """A limit refuses; tells when to come again."""
+    """A limit is reached; the response says when to retry."""
 
     def __init__(self, quota: Quota) -> None:
         super().__init__(retry_after=quota.reset_after, headers=quota.headers())
@@ -143,7 +143,7 @@ class LimitReached(TooManyRequests):
 
 
 class RateLimited(LimitReached):
-    """Too many in too short a time."""
+    """The rate limit is reached."""
 
     default_detail = "Too many requests. Try again later."
 
@@ -155,7 +155,7 @@ class ConcurrencyLimited(LimitReached):
 
 
 class LimitsUnavailable(Unavailable):
-    """Redis does not answer, so nobody can tell whether there is room."""
+    """Redis does not answer, so limits cannot be checked."""
 
 
 def tenant_key(tenant_id: UUID | None, *parts: str) -> str:
@@ -165,7 +165,7 @@ def tenant_key(tenant_id: UUID | None, *parts: str) -> str:
 
 @dataclass(frozen=True)
 class Grant:
-    """What was granted: the tightest of the rates, and one lease for all slots."""
+    """The result of an admission: the quota with the least left, and one lease for all slots."""
 
     quota: Quota | None
     lease: "SlotLease"
@@ -238,7 +238,7 @@ class Limits:
         await self.call(pipeline.execute())
 
     async def call(self, command: Awaitable[Any]) -> Any:
-        """Ask Redis, but not for ever."""
+        """Call Redis with a timeout."""
         try:
             async with asyncio.timeout(self._timeout):
                 return await command
@@ -247,7 +247,7 @@ class Limits:
 
 
 class SlotLease:
-    """Slots that are held. They free themselves when nobody renews them, as when the process dies."""
+    """Acquired slots. They expire unless renewed, as when the process dies."""
 
     def __init__(self, limits: Limits, slots: Sequence[Concurrency]) -> None:
         self.id = uuid4().hex

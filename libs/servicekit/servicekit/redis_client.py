@@ -17,7 +17,7 @@ WAIT_SECONDS = 10
 
 
 def connect(settings: ServiceSettings) -> Redis:
-    """Make the client: short timeouts, and two tries, so that a restart of Redis is not an error."""
+    """Create the client, with short timeouts and one retry, so that a restart of Redis causes no errors."""
     pool = BlockingConnectionPool.from_url(
         settings.redis_url.get_secret_value(),
         max_connections=MAX_CONNECTIONS,

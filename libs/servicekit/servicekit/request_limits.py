@@ -26,7 +26,7 @@ STEP = {**dict.fromkeys(OPENING, 1), **dict.fromkeys(CLOSING, -1)}
 
 
 class MalformedJson(BadRequest):
-    """The body is no JSON text in UTF-8."""
+    """The body is not JSON in UTF-8."""
 
     default_detail = "The body is not valid JSON."
 
@@ -66,7 +66,7 @@ def check_json(body: bytes) -> None:
 
 
 def count_separators(text: bytes) -> int:
-    """Count what a value begins with or follows: with one more, never less than the number of values."""
+    """Count separators and opening brackets: at least the number of values, less one."""
     return text.count(b",") + count(text, OPENING)
 
 
@@ -76,7 +76,7 @@ def count(text: bytes, characters: bytes) -> int:
 
 
 def without_strings(body: bytes) -> bytes:
-    """Leave strings out; raises BodyTooComplex when there are more than the values could have.
+    """Return the text without its strings; raises BodyTooComplex when there are too many.
 
     A backslash escapes the next character, so of a row of them each pair goes first.
     """

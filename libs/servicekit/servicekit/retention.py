@@ -47,7 +47,7 @@ class RetentionWorker(LoopWorker):
         ]
 
     async def begin(self) -> None:
-        """Make sure that the database answers."""
+        """Verify that the database is reachable."""
         await self._database.ping()
 
     async def step(self) -> float:

@@ -19,12 +19,12 @@ def is_sample(secret: str) -> bool:
 
 
 def digest(secret: bytes) -> str:
-    """Return what the list holds of a secret."""
+    """Return the digest of a secret, as in the list."""
     return hashlib.sha256(secret).hexdigest()
 
 
 def forms(secret: str) -> Iterator[bytes]:
-    """Yield a secret's bytes, and what they are when it is base64 of either alphabet, padded or not."""
+    """Yield a secret's bytes, and the bytes that it decodes to as base64 of either alphabet."""
     yield secret.encode()
     plain = secret.rstrip("=").replace("+", "-").replace("/", "_")
     try:

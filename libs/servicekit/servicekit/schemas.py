@@ -56,19 +56,19 @@ Time = Annotated[AwareDatetime, BeforeValidator(reject_numbers)]
 
 
 class BoundedModel(BaseModel):
-    """An object that somebody sends, with no more members than a request can need."""
+    """An object in a request, with a maximum number of members."""
 
     few_members = model_validator(mode="before")(max_length(MAX_MEMBERS))
 
 
 class RequestModel(BoundedModel):
-    """A request's body: what it does not know, it refuses."""
+    """A request's body; unknown members are rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Page(BaseModel, Generic[T]):
-    """A part of a list, and where the next part begins."""
+    """A page of a list, and the cursor of the next page."""
 
     items: Sequence[T]
     next_cursor: str | None = None

@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Leave signals to `serve`."""
         yield
 
 
@@ -74,7 +74,7 @@ def build_routes(*apps: FastAPI) -> None:
 
 
 def server_config(app: FastAPI, settings: ServiceSettings, port: int, **options: str) -> uvicorn.Config:
-    """Set one server up; its lines go the way of all log lines."""
+    """Return the configuration of one server, without uvicorn's own logging."""
     return uvicorn.Config(
         app,
         host=settings.host,

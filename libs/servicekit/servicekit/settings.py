@@ -38,7 +38,7 @@ MIN_SECRET_LENGTH = 16
 
 
 class RotatingSecret(SecretStr):
-    """A secret, or several with commas between them while it changes: the first writes, all of them read."""
+    """A secret, or several with commas during a rotation: the first is for new data, all are accepted."""
 
     @property
     def values(self) -> tuple[SecretStr, ...]:
@@ -53,7 +53,7 @@ class RotatingSecret(SecretStr):
 
 
 class Environment(EnvSettingsSource):
-    """The environment, where a value that should be JSON and is not is one more invalid setting."""
+    """The environment as a source of settings; malformed JSON is reported like any other invalid setting."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """Decode JSON; leave anything else to the validation, which names all that is wrong."""
@@ -136,7 +136,7 @@ class ServiceSettings(BaseSettings):
     @field_validator("log_level", mode="before")
     @classmethod
     def upper(cls, value: object) -> object:
-        """Take `info` for `INFO`."""
+        """Convert to upper case."""
         return value.upper() if isinstance(value, str) else value
 
     @property
@@ -200,15 +200,15 @@ class ServiceSettings(BaseSettings):
         return []
 
     def problems(self) -> list[str]:
-        """List what is unfit where this runs; what could not be read is None."""
+        """List the invalid settings for this environment; a setting that could not be read is None."""
         return [*self.unfit_anywhere(), *([] if self.is_development else self.unfit_for_production())]
 
     def unfit_anywhere(self) -> list[str]:
-        """List what could not work even in development; a service adds its own conditions."""
+        """List what is invalid in every environment; a service adds its own conditions."""
         return [*self.unusable_addresses(), *self.incomplete_sinks()]
 
     def unusable_addresses(self) -> list[str]:
-        """List what cannot be meant in the addresses of the stores."""
+        """List what is invalid in the addresses of Postgres and Redis."""
         complaints = []
         if self.redis_url and not self.redis_url.get_secret_value().startswith(REDIS_SCHEMES):
             complaints.append(f"REDIS_URL is invalid: it begins with {' or '.join(REDIS_SCHEMES)}")
@@ -227,7 +227,7 @@ class ServiceSettings(BaseSettings):
         return []
 
     def unfit_for_production(self) -> list[str]:
-        """List what development may go without: secrets that are set, unknown and long enough."""
+        """List what is required outside development: secrets that are set, not samples, and long enough."""
         return [
             *(missing(type(self), name) for name in self.required_in_production if not getattr(self, name)),
             *(
@@ -252,7 +252,7 @@ class ServiceSettings(BaseSettings):
         return found
 
     def fault(self, name: str, secret: str) -> str | None:
-        """Return what is wrong with a secret, if anything is."""
+        """Return what is wrong with a secret, or None."""
         if is_placeholder(secret):
             return "is a placeholder: set a real secret, which is in no sample file"
         shortest = min(map(len, parts(secret)), default=0)
@@ -264,11 +264,11 @@ class ServiceSettings(BaseSettings):
 
 
 def is_placeholder(secret: str) -> bool:
-    """Return whether a secret is empty, or holds one that a sample file, a test or a tutorial shows."""
+    """Return whether a secret is empty, or contains one from a sample file, a test or a tutorial."""
     return not secret.strip() or any(is_known(part) for part in parts(secret))
 
 
 def is_known(secret: str) -> bool:
-    """Return whether others know a secret."""
+    """Return whether a secret is a published sample."""
     plain = secret.lower()
     return plain in PLACEHOLDERS or plain.startswith(PLACEHOLDER_PREFIXES) or is_sample(secret)

@@ -8,7 +8,7 @@ JSON_FORMS = {"dict_type": 'write a JSON object, as in {"name": "value"}', "list
 
 
 class SettingsInvalid(ValueError):
-    """Some settings are missing or unfit; each message names its variable and what to do."""
+    """Some settings are missing or invalid; each message names a variable and what to do."""
 
     def __init__(self, messages: Iterable[str]) -> None:
         self.messages = list(dict.fromkeys(messages))
@@ -16,14 +16,14 @@ class SettingsInvalid(ValueError):
 
 
 def messages_of(error: ValidationError) -> list[str]:
-    """Return the messages of settings that were refused."""
+    """Return the messages of invalid settings."""
     details = error.errors(include_url=False, include_input=False)
     nested = [detail.get("ctx", {}).get("error") for detail in details]
     return [line for refusal in nested if isinstance(refusal, SettingsInvalid) for line in refusal.messages]
 
 
 def report(error: ValidationError) -> str:
-    """Return what an operator reads when a service does not start."""
+    """Return the report for the operator of a service that cannot start."""
     messages = messages_of(error)
     return "\n".join(
         [

@@ -78,7 +78,7 @@ class OnlyWithinTraces(Sampler):
 
 
 def resource(service: str, settings: ServiceSettings) -> Resource:
-    """Return who it is that logs, traces and metrics come from."""
+    """Return the OpenTelemetry resource of this process."""
     attributes = {
         "service.name": service,
         "service.namespace": "acme",
@@ -129,7 +129,7 @@ def redact_request(span: Span, _scope: dict[str, Any]) -> None:
 
 
 def instrument(settings: ServiceSettings, *parts: AsyncEngine | Redis) -> None:
-    """Trace what goes out through these, when the spans have somewhere to go."""
+    """Trace calls to Postgres and Redis, if an exporter is configured."""
     if not settings.otel_exporter_otlp_endpoint:
         return
     for part in parts:
@@ -141,7 +141,7 @@ def instrument(settings: ServiceSettings, *parts: AsyncEngine | Redis) -> None:
 
 
 def traceparent() -> str | None:
-    """Return the current place in the trace, to be stored with work that is done later."""
+    """Return the current trace context, to be stored with work that is done later."""
     carrier: dict[str, str] = {}
     PROPAGATOR.inject(carrier)
     return carrier.get("traceparent")
@@ -153,7 +153,7 @@ def parent(traceparent: str | None) -> Context:
 
 
 def client_traces(settings: ServiceSettings) -> list[aiohttp.TraceConfig]:
-    """Return what traces calls to other services, when the spans have somewhere to go."""
+    """Return the tracing of calls to other services, if an exporter is configured."""
     if not settings.otel_exporter_otlp_endpoint:
         return []
     return [create_trace_config(url_filter=redact_query)]

@@ -1,4 +1,4 @@
-"""Validation errors as clients read them: places in what they have sent, and none of our names."""
+"""Validation errors for clients: they name places in the request, and nothing internal."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,9 +29,9 @@ WORDS = (("Dictionary should", "Object should"), ("List should", "Array should")
 
 
 def first_errors(errors: Iterable[Mapping[str, Any]], body: object = None) -> Iterator[JsonValue]:
-    """Return the first of what does not fit, as far as there is room; what was sent is not sent back.
+    """Return the first validation errors, up to a maximum, without the invalid values.
 
-    It may be a password.
+    A value may be a password.
     """
     room = MAX_ERRORS_BYTES
     for one in islice(errors, MAX_ERRORS):
@@ -47,12 +47,12 @@ def first_errors(errors: Iterable[Mapping[str, Any]], body: object = None) -> It
 
 
 def shorten(step: str | int) -> str | int:
-    """Shorten a step of a place."""
+    """Shorten a step of a location."""
     return step if isinstance(step, int) else truncate(step, MAX_LOC_PART)
 
 
 def place_of(error: Mapping[str, Any], body: object) -> list[str | int]:
-    """Return the place of an error in what was sent, without names of unions' members and validators."""
+    """Return the location of an error in the request, without the names of union members and validators."""
     location = [*error["loc"]]
     if location[:1] != ["body"] or body is None:
         return location
@@ -76,7 +76,7 @@ def has(value: object, step: str | int) -> bool:
 
 
 def message_of(error: Mapping[str, Any]) -> str:
-    """Return what is wrong, in words of JSON."""
+    """Return the message of an error, in terms of JSON."""
     message: str = MESSAGES.get(error["type"], error["msg"])
     for prefix in PREFIXES:
         message = message.removeprefix(prefix)

@@ -52,7 +52,7 @@ class TooManyInvalidApiKeys(TooManyRequests):
 
 
 class Introspection(BaseModel):
-    """auth's introspection of a key (after RFC 7662); of an invalid one only that."""
+    """auth's introspection of a key (after RFC 7662); of an invalid key only `active` and `expired`."""
 
     active: bool = False
     # Only who has the whole key learns that it has expired.
@@ -92,7 +92,7 @@ class Introspection(BaseModel):
 
 
 def is_api_key(token: str) -> bool:
-    """Return whether a token has the form of an API key."""
+    """Return whether a credential looks like an API key."""
     return token.startswith(PREFIX)
 
 
@@ -102,13 +102,13 @@ def checksum(text: str) -> str:
 
 
 def format_key(key_id: UUID, secret: str) -> str:
-    """Write a key of its parts; `secret` is 64 hexadecimal digits."""
+    """Format a key; `secret` is 64 hexadecimal digits."""
     plain = f"{PREFIX}{key_id.hex}_{secret}"
     return plain + checksum(plain)
 
 
 def parse_key_id(key: str) -> UUID:
-    """Return the id of a key that is in order; raises InvalidApiKey."""
+    """Return the id in a well-formed key; raises InvalidApiKey."""
     match = SHAPE.fullmatch(key)
     if match is None or checksum(key[:-8]) != match[3]:
         raise InvalidApiKey("malformed_api_key")

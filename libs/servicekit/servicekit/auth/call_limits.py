@@ -43,7 +43,7 @@ class CallLimits(BaseModel):
 
 
 class CallRates:
-    """Counts the calls that a service answers."""
+    """Enforces the call limits of a service."""
 
     def __init__(self, service: str, limits: Limits, table: CallLimits) -> None:
         self._service = service
@@ -62,7 +62,7 @@ class CallRates:
         )
 
     async def admit(self, *rates: Rate) -> None:
-        """Take one of each, in Redis or, while it is away, in this process; raises RateLimited."""
+        """Take one call from each rate, in Redis or in this process; raises RateLimited."""
         if time.monotonic() >= self._away_until:
             try:
                 await self._limits.admit(*rates)
@@ -74,7 +74,7 @@ class CallRates:
 
 
 class LocalRates:
-    """Counts in this process, as `Limits` does in Redis: each key holds when its bucket is full again."""
+    """Rate limits of this process, used while Redis is down: the time when each key's bucket is full."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._full_at: OrderedDict[str, float] = OrderedDict()

@@ -33,7 +33,7 @@ Audience = Annotated[tuple[Word, ...], BeforeValidator(_one_or_many), Field(min_
 
 
 class Claims(BaseModel):
-    """The claims of one access token. What we do not know is ignored; what we know must be right."""
+    """The claims of one access token. Unknown claims are ignored, known ones must be valid."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -57,14 +57,14 @@ class Claims(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def refuse_null(cls, claims: dict[str, object]) -> dict[str, object]:
-        """Take null for what it is, a claim without a value, and not for an absent one."""
+        """Reject a claim whose value is null; it is not the same as an absent claim."""
         if None in claims.values():
             raise ValueError("a claim is null")
         return claims
 
     @model_validator(mode="after")
     def validate_subject(self) -> Self:
-        """Hold tenant and role together, and a machine to its client's id.
+        """Require tenant and role together, and that a machine's subject matches its client id.
 
         Machines may have neither tenant nor role; people in a session, too, while their tenant is suspended.
         """

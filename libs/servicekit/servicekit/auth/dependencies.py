@@ -126,7 +126,7 @@ Caller = Annotated[Principal, Depends(TenantMember())]
 
 @dataclass(frozen=True)
 class SignedInUser:
-    """The policy of a route for whoever `Member` lets in, and for people whose token is for no tenant."""
+    """The policy of a route for members of a tenant, and for people whose token names no tenant."""
 
     async def __call__(self, connection: HTTPConnection, principal: Authenticated) -> Principal:
         """Allow signed-in people, in the tenant if the token names one."""
@@ -157,7 +157,7 @@ class RequirePermission:
 
 @dataclass(frozen=True)
 class OnBehalfOf:
-    """The policy of an internal route: a service calls it, for someone."""
+    """The policy of an internal route that a service calls on a user's behalf."""
 
     scope: str
 
@@ -173,7 +173,7 @@ class OnBehalfOf:
 
 @dataclass(frozen=True)
 class ServiceOnly:
-    """The policy of an internal route: a service calls it for its own work, for nobody in particular."""
+    """The policy of an internal route that a service calls for itself."""
 
     scope: str
 
@@ -198,7 +198,7 @@ public: Any = Depends(Public())
 
 
 def require(permission: str) -> Any:
-    """Require a permission of the table; raises ValueError when there is no such one."""
+    """Require a permission of the table; raises ValueError for an unknown one."""
     if permission not in PERMISSIONS:
         raise ValueError(f"no such permission: {permission}")
     return Depends(RequirePermission(permission))
@@ -215,7 +215,7 @@ def service_only(scope: str) -> Any:
 
 
 def rate_limited(kind: Kind) -> Any:
-    """Count the calls of a route as something besides a read or a write."""
+    """Count the calls of a route against a further limit, besides that of reads or writes."""
 
     async def rate(connection: HTTPConnection, caller: Caller) -> None:
         await call_limits.count(connection, caller, kind)
@@ -224,11 +224,11 @@ def rate_limited(kind: Kind) -> Any:
 
 
 class PolicyMissing(Exception):
-    """Some routes do not say who may call them."""
+    """Some routes declare no authorization policy."""
 
 
 def assert_policies(*routers: APIRouter | FastAPI) -> None:
-    """Refuse to start while a route does not say who may call it; raises PolicyMissing, naming them all."""
+    """Verify that every route declares a policy; raises PolicyMissing with all that do not."""
     silent = [
         f"{sorted(route.methods or ())} {route.path}"
         for router in routers
@@ -248,5 +248,5 @@ def every_route(routes: Sequence[BaseRoute]) -> Iterator[RouteContext]:
 
 
 def declares_policy(dependant: Dependant) -> bool:
-    """Return whether a policy is anywhere among what a route depends on."""
+    """Return whether a policy is among the direct or indirect dependencies of a route."""
     return isinstance(dependant.call, POLICIES) or any(map(declares_policy, dependant.dependencies))

@@ -1,4 +1,4 @@
-"""JOSE's two encodings, base64url and JSON, read so strictly that nothing has a second spelling.
+"""JOSE's two encodings, base64url and JSON, decoded strictly: every value has one accepted encoding.
 
 What is signed must mean one thing to every reader (RFC 7515 sections 2 and 4, RFC 8725 section 2.6).
 """
@@ -16,7 +16,7 @@ _KID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def is_kid(value: object) -> TypeGuard[str]:
-    """Return whether a key id is one that we would give: harmless in a log, a path and a query."""
+    """Return whether a key id has only characters that are safe in a log, a path and a query."""
     return isinstance(value, str) and _KID.fullmatch(value) is not None
 
 

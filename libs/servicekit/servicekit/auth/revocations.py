@@ -60,12 +60,12 @@ if added > 0 then redis.call('PUBLISH', KEYS[1] .. ':changed', added) end
 
 
 def format_entry(kind: str, name: str, at: float) -> str:
-    """Write what is revoked, and when (seconds since 1970)."""
+    """Format an entry: what is revoked, and when (seconds since 1970)."""
     return f"{kind}:{name}@{math.floor(at)}"
 
 
 def proved_at(principal: Principal) -> int:
-    """Return when a person last proved who they are, as their token says it."""
+    """Return the time of a person's last authentication, from the token."""
     return principal.issued_at if principal.auth_time is None else principal.auth_time
 
 
@@ -115,7 +115,7 @@ class Revocations(LoopWorker):
         return any(one in known and principal.issued_at <= known[one][0] for one in whose)
 
     async def warmup(self) -> None:
-        """Read once before the first request, if Redis answers in time."""
+        """Load the revocations before the first request, if Redis answers in time."""
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(FIRST_SECONDS):
                 await self.begin()

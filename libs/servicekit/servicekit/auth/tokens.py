@@ -1,4 +1,4 @@
-"""Verifies access tokens strictly: every part of them must be in order (RFC 9068, RFC 8725).
+"""Verifies access tokens strictly (RFC 9068, RFC 8725).
 
 The order of the checks is part of the contract: nothing inside a token is read before its signature is
 verified, except the header, and no key is looked up for a token whose header is not in order.
@@ -77,7 +77,7 @@ class VerificationKey:
 
 
 def jwk_members(public_key: Ed25519PublicKey) -> dict[str, str]:
-    """Write what a JWK must say of a key, and its thumbprint is made of (RFC 8037, RFC 7638)."""
+    """Return the required members of a JWK, of which its thumbprint is made (RFC 8037, RFC 7638)."""
     return {"crv": "Ed25519", "kty": "OKP", "x": jose.encode(public_key.public_bytes_raw())}
 
 
@@ -118,17 +118,17 @@ class Principal:
 
     @property
     def is_service(self) -> bool:
-        """Return whether a machine is asking."""
+        """Return whether the caller is a machine."""
         return self.subject.startswith("service:")
 
     @property
     def is_ours(self) -> bool:
-        """Return whether one of our own services is asking: machines of tenants go by `sa.…` or `ak.…`."""
+        """Return whether the caller is one of our services, and no machine of a tenant (`sa.…`, `ak.…`)."""
         return self.is_service and "." not in self.client_id
 
     @property
     def is_application(self) -> bool:
-        """Return whether a machine of a tenant is asking, by an API key or a service account's token."""
+        """Return whether the caller is a tenant's machine, by API key or service account."""
         return self.is_service and not self.is_ours
 
 

@@ -49,7 +49,7 @@ class RetryPolicy:
     pauses: tuple[float, float] = BACKOFF_SECONDS
 
     def before_retry(self, deliveries: int) -> float:
-        """Return the seconds that an entry rests after so many deliveries."""
+        """Return the seconds before the next delivery of an entry, after so many deliveries."""
         return exponential(deliveries, self.first_retry, self.last_retry, 4.0)
 
 
@@ -90,7 +90,7 @@ class Consumer:
 
 
 class StreamReader(LoopWorker):
-    """Takes one stream's entries, new ones and those that did not end well, whoever had them in hand."""
+    """Reads one stream: new entries, and failed or abandoned ones of any consumer of the group."""
 
     def __init__(self, group: ConsumerGroup, dispatcher: Dispatcher, retry_policy: RetryPolicy) -> None:
         super().__init__(f"{group.name} reading {group.stream}", retry_policy.pauses)
@@ -106,7 +106,7 @@ class StreamReader(LoopWorker):
         await self._group.ensure()
 
     async def step(self) -> float:
-        """Take one entry that has rested before a retry, if any, and one new entry."""
+        """Handle one entry that is due for a retry, if any, and one new entry."""
         if self._tidying.due():
             await self._group.forget_consumers(self._retry_policy.gone)
         block = await self._retry() if self._retrying.due() else self._retry_policy.first_retry
@@ -168,7 +168,7 @@ class StreamReader(LoopWorker):
         self._count(received.type, result)
 
     async def _unless_outage(self, entry: Entry) -> None:
-        """Raise when it is the database that fails; it was not the event's fault, so it was no delivery."""
+        """Raise if the database is down; the delivery is then not counted against the event."""
         try:
             await self._dispatcher.ping()
         except Exception:

@@ -1,4 +1,4 @@
-"""Consumer groups on the wire: one group of one stream, and what may be trimmed without harm to any."""
+"""Redis consumer groups: reading one group of a stream, and trimming what all groups have handled."""
 
 import logging
 from collections.abc import AsyncIterator, Collection
@@ -34,7 +34,7 @@ def stream_of(source: str) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """A stream entry in hand, and how often it has been delivered, this time included."""
+    """A delivered stream entry, with the number of its deliveries, this one included."""
 
     id: bytes
     fields: dict[bytes, bytes]
@@ -76,7 +76,7 @@ class ConsumerGroup:
             logger.info("consumer group made", extra={"stream": self.stream, "group": self.name})
 
     async def read(self, seconds: float) -> Entry | None:
-        """Take the next new entry; waits for one for so many seconds, or not at all.
+        """Return the next new entry, waiting for it for so many seconds, or not at all.
 
         One at a time: what is read ahead would wait in a process while its time to be retried elsewhere runs.
         """
@@ -144,7 +144,7 @@ class ConsumerGroup:
 
 
 async def trim(redis: Redis, stream: str, readers: Collection[str] = ()) -> int:
-    """Remove what every group has dealt with, and nothing else; returns how many entries.
+    """Remove the entries that every group has handled; returns how many.
 
     By the slowest group, never by length: MAXLEN deletes what a group has not read, and hides it. So a group
     whose reader is gone for good keeps the stream from shrinking until an operator destroys it.

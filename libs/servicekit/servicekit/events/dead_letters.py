@@ -1,4 +1,4 @@
-"""Events that a service could not handle, kept with the reason until an operator has seen to them."""
+"""Events that a service could not handle, stored with the reason until an operator replays or drops them."""
 
 import re
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ SECONDS = Histogram("events_handler_seconds", "Time to handle an event.", ["serv
 
 
 class Dispatcher:
-    """Where one service's events are handled: its handlers by type, and `seconds` for each at most."""
+    """Calls one service's handlers, by event type; each may take at most `seconds`."""
 
     def __init__(
         self, database: Database, service: str, handlers: Mapping[str, Handler], seconds: float
@@ -34,7 +34,7 @@ class Dispatcher:
         self._seconds = seconds
 
     async def handle(self, received: ReceivedEvent) -> str:
-        """Call the event's handler, unless there is none or it has been called; raises what that raises."""
+        """Call the event's handler, if there is one and it was not called before; raises what it raises."""
         handler = self._handlers.get(received.type)
         if handler is None:
             return "ignored"
@@ -65,6 +65,6 @@ class Dispatcher:
 
 
 async def record_event_once(session: AsyncSession, received: ReceivedEvent) -> bool:
-    """Record an event, and tell whether that was the first time; waits for whoever is just recording it."""
+    """Record an event; return whether it is new. Waits for a transaction that records it now."""
     row = insert(inbox).values(event_id=received.id).on_conflict_do_nothing().returning(inbox.c.event_id)
     return await session.scalar(row) is not None

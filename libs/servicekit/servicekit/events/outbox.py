@@ -126,7 +126,7 @@ def publish(session: AsyncSession, event: Event, *, tenant_id: UUID | None, subj
 
 
 def encode(source: str, row: Row[Any]) -> dict[str, str]:
-    """Make the stream entry for an outbox row of the service `source`."""
+    """Return the stream entry for an outbox row of the service `source`."""
     attributes = {
         "specversion": SPEC_VERSION,
         "id": str(row.id),

@@ -94,7 +94,7 @@ class OutboxRelay(LoopWorker):
             await self._redis.set(self._mark, 1)
 
     async def step(self) -> float:
-        """Trim when it is time, which makes room where there is none; then send one batch."""
+        """Trim the stream when it is due, then send one batch."""
         if self._trimming.due():
             await self._trim()
         # A batch that is sent and not committed would be sent again by the next relay.
@@ -117,7 +117,7 @@ class OutboxRelay(LoopWorker):
         return len(rows)
 
     async def _claim(self, session: AsyncSession) -> Sequence[Row[Any]]:
-        """Take the next unpublished rows that no other relay has in hand."""
+        """Lock and return the next unpublished rows that no other relay has locked."""
         waiting = select(outbox).where(outbox.c.published_at.is_(None)).order_by(outbox.c.seq)
         claimed = await session.execute(waiting.limit(self._batch).with_for_update(skip_locked=True))
         return claimed.all()
@@ -171,7 +171,7 @@ async def republish(database: Database, since: datetime | None = None) -> int:
 
 
 async def _unmark(session: AsyncSession, since: datetime | None, until: datetime | None) -> int:
-    """Make some published rows unpublished; not all at once, which could take longer than a statement may."""
+    """Mark a batch of published rows as unpublished; all at once could exceed the statement timeout."""
     chosen = select(outbox.c.id).where(outbox.c.published_at <= until)
     if since is not None:
         chosen = chosen.where(outbox.c.published_at >= since)

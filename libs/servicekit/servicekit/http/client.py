@@ -29,12 +29,12 @@ class DependencyUnavailable(Unavailable):
 
 
 class NoResponse(Exception):
-    """No answer came, or one that another attempt may mend; says which."""
+    """No response, or one after which a retry may succeed; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What another service has answered."""
+    """The response of another service."""
 
     status: int
     body: bytes
@@ -68,12 +68,12 @@ class HttpPool:
             raise NoResponse(type(error).__name__) from error
 
     async def aclose(self) -> None:
-        """Close them all, for good."""
+        """Close all connections."""
         if self._session is not None:
             await self._session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        """Make the session, which can be made only where a loop is running."""
+        """Create the session; aiohttp needs a running event loop for that."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -87,7 +87,7 @@ class HttpPool:
 async def _no_retries(
     request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from trying again by itself, as it does when it knows a method for idempotent."""
+    """Disable aiohttp's own retries of idempotent methods."""
     try:
         return await send(request)
     except aiohttp.ClientConnectionError as error:

@@ -26,7 +26,7 @@ class IssuedToken(BaseModel):
 
 
 class ServiceTokens:
-    """A service's own access tokens, got by client credentials (RFC 6749 4.4) and kept until they age."""
+    """A service's own access tokens, by client credentials (RFC 6749 4.4), cached until they age."""
 
     def __init__(self, http: HttpPool, auth_url: str, client_id: str, secret: SecretStr | None) -> None:
         self._http = http
@@ -61,7 +61,7 @@ class ServiceTokens:
             refused = token
 
     async def get(self, audience: str, scope: str, *, refused: str | None = None) -> str:
-        """Return a token for one service, not the `refused` one; raises DependencyUnavailable without one."""
+        """Return a token for one service, other than the `refused` one; raises DependencyUnavailable."""
         async with self._lock:
             token, expires = self._cache.get((audience, scope), ("", 0.0))
             if time.monotonic() >= expires - RENEW_SECONDS or token == refused:
@@ -90,7 +90,7 @@ class ServiceTokens:
 
 @dataclass(frozen=True)
 class ServiceClient:
-    """One other service, called over its internal port."""
+    """A client of another service's internal port."""
 
     http: HttpPool
     tokens: ServiceTokens

@@ -1,4 +1,4 @@
-"""A cache of a token issuer's keys: fetched rarely, served at once, outliving outages.
+"""A cache of a token issuer's keys, which serves them during outages of the issuer.
 
 A known key is served without waiting for as long as `max_stale` allows; the network is asked behind its back.
 """
@@ -64,7 +64,7 @@ class JwksCache:
             raise KeySourceUnavailable from None
 
     async def refresh_now(self, *, drop: Iterable[str] = ()) -> bool:
-        """Ask the source at once, backing off or not, and never again take the keys named in `drop`.
+        """Fetch the keys at once, ignoring the back-off, and reject the keys named in `drop` for good.
 
         For emergencies. What is under way may have begun before the change: another fetch follows it.
         """
@@ -91,7 +91,7 @@ class JwksCache:
         return key
 
     async def _regain(self) -> None:
-        """Get keys before going on."""
+        """Fetch keys when there are none, and wait for them."""
         if not self._feed.may_fetch() or not await self._feed.refreshed("stale"):
             raise self._unavailable()
 
@@ -129,7 +129,7 @@ def _is_safe(url: httpx.URL) -> bool:
 
 
 def _is_inside(host: str) -> bool:
-    """Return whether a name or an address means nothing outside this machine or its private network."""
+    """Return whether a host is on this machine or its private network."""
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:

@@ -1,4 +1,4 @@
-"""A JSON Web Key Set (RFC 7517): fetched over HTTP within limits, and sifted for the keys that we may use."""
+"""Fetches a JSON Web Key Set (RFC 7517) over HTTP, within limits, and selects the usable keys."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 class KeySetError(Exception):
-    """The source gave no key set that we could use; `kind` is a word for the metrics."""
+    """The source returned no usable key set; `kind` is a label for the metrics."""
 
     def __init__(self, kind: str, retry_after: float = 0) -> None:
         super().__init__(kind)
@@ -34,7 +34,7 @@ class KeySetError(Exception):
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """What a source may cost us: seconds, bytes, keys."""
+    """Limits on a fetch: seconds, bytes, keys."""
 
     connect_timeout: float = 1
     read_timeout: float = 2
@@ -45,7 +45,7 @@ class FetchLimits:
 
 @dataclass(frozen=True)
 class KeySet:
-    """One good answer of a source: the usable keys by their ids, and what it said about keeping them.
+    """A key set from a source: the usable keys by id, and how to cache it.
 
     `max_age` is how long the answer holds, in seconds: 0 if not at all, None if the source does not say.
     """
@@ -167,7 +167,7 @@ def _loggable(kid: JsonValue) -> str | None:
 
 
 def _key(entry: JsonValue) -> VerificationKey | None:
-    """Make a key of an entry, or nothing of one that is not meant for us (RFC 7517 section 5)."""
+    """Return the key of an entry; None if its type or use is not supported (RFC 7517 section 5)."""
     if not isinstance(entry, dict) or (entry.get("kty"), entry.get("crv")) != ("OKP", "Ed25519"):
         return None
     kid, point = entry.get("kid"), entry.get("x")

@@ -32,7 +32,7 @@ class JwksInvalidationListener(LoopWorker):
         self._channel = redis.pubsub(ignore_subscribe_messages=True)
 
     async def begin(self) -> None:
-        """Listen, and catch up with what was said before."""
+        """Subscribe, and refresh the keys once for messages that were missed."""
         await self._channel.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it unannotated
         # A new one: what was lost of the one before would be taken up in the middle.
         self._channel = self._redis.pubsub(ignore_subscribe_messages=True)
@@ -49,7 +49,7 @@ class JwksInvalidationListener(LoopWorker):
         return 0
 
     def healthy(self) -> bool:
-        """Be no reason to leave this replica alone: without it keys are refreshed by the clock."""
+        """Return True: without messages, keys are still refreshed in time."""
         return True
 
     async def run(self) -> None:
@@ -61,7 +61,7 @@ class JwksInvalidationListener(LoopWorker):
 
 
 def parse_key_ids(data: bytes) -> list[str]:
-    """Read which keys a message names; of what cannot be read, none."""
+    """Return the key ids in a message; none if it is malformed."""
     try:
         message = orjson.loads(data)
     except ValueError:

@@ -58,7 +58,7 @@ class JwksPolicy:
         return self.fresh_ttl if max_age is None else min(max(max_age, self.min_ttl), self.max_ttl)
 
     def refresh_after(self, ttl: float) -> float:
-        """Return when to refresh; spread, so that replicas that started together do not ask together."""
+        """Return the age at which to refresh; random, so that replicas do not fetch at the same time."""
         spread = random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311  # spreads load, no secret
         return ttl * self.refresh_ahead * spread
 
@@ -73,7 +73,7 @@ class Snapshot:
 
 
 class JwksRefresher:
-    """Asks one URL for its key set; nobody else does, so that there is one fetch at a time."""
+    """Fetches the key set of one URL, one fetch at a time."""
 
     def __init__(self, url: str, policy: JwksPolicy, clock: Clock, changed: Callable[[], None]) -> None:
         """Begin without keys; `changed` is called whenever they are not the same as before."""
@@ -109,12 +109,12 @@ class JwksRefresher:
         return self.age() > self._policy.max_stale
 
     def flight(self) -> Task[bool] | None:
-        """Return the fetch that is under way, if one is."""
+        """Return the running fetch, if there is one."""
         task = self._flights.get(asyncio.get_running_loop())
         return task if task and not task.done() else None
 
     def may_fetch(self) -> bool:
-        """Return whether a fetch is under way, or may be begun."""
+        """Return whether a fetch is running or may start."""
         return self.flight() is not None or not self.backoff.remaining()
 
     def launch(self, reason: str) -> Task[bool]:

@@ -39,11 +39,11 @@ class LoopWorker(ABC):
 
     @abstractmethod
     async def begin(self) -> None:
-        """Make sure of what the steps rely on: at the start, and after every failure."""
+        """Prepare for the steps: at the start, and after every failure."""
 
     @abstractmethod
     async def step(self) -> float:
-        """Do a part of the work; returns the seconds to rest before the next."""
+        """Do one step of the work; return the seconds to wait before the next."""
 
     async def idle(self, seconds: float) -> None:
         """Idle between two steps, until woken or for so many seconds."""
@@ -92,7 +92,7 @@ class LoopWorker(ABC):
 
 
 async def until_set(event: asyncio.Event, seconds: float) -> None:
-    """Wait until something has happened, but no longer than so many seconds."""
+    """Wait until an event is set, for so many seconds at most."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -106,7 +106,7 @@ class Throttle:
         self._next = 0.0
 
     def due(self) -> bool:
-        """Return whether it is time, and count from now if it is."""
+        """Return whether the interval has passed, and start the next one if so."""
         now = time.monotonic()
         if now < self._next:
             return False
@@ -119,7 +119,7 @@ class Throttle:
 
 
 def check_cancelled() -> None:
-    """Raise CancelledError if this task was cancelled and somebody has swallowed it.
+    """Raise CancelledError if this task was cancelled and the error was swallowed.
 
     redis-py sends through `asyncio.wait_for`, which before Python 3.12 returns in place of a cancellation
     that comes at the wrong moment; the task would go on, and whoever stops it would wait, for ever.

@@ -16,7 +16,7 @@ RESTART_SECONDS = (1.0, 30.0)
 
 
 class Worker(Protocol):
-    """Something that runs for as long as the process does."""
+    """A background task that runs for as long as the process."""
 
     name: str
 
