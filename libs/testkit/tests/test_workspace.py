@@ -88,3 +88,10 @@ def constant(script, name):
         for target in node.targets
     }
     return ast.literal_eval(assigned[name])
+
+
+def test_decisions_are_numbered_one_after_the_other():
+    files = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+    numbers = [int(file.name[:4]) for file in files]
+    assert numbers == list(range(numbers[0], numbers[0] + len(files)))
+    assert [int(file.read_text().split()[1].rstrip(".")) for file in files] == numbers
