@@ -105,6 +105,13 @@ async def get_or_create(
     return await find(db, caller, conversation_id)
 
 
+async def rename(db: AsyncSession, caller: Principal, conversation_id: UUID, title: str) -> Conversation:
+    """Rename a conversation, which stays where it is in the list; raise ConversationNotFound."""
+    conversation = await find(db, caller, conversation_id, lock=True)
+    conversation.title = title
+    return conversation
+
+
 async def replace_notes(
     db: AsyncSession, caller: Principal, conversation_id: UUID, notes: dict[str, str]
 ) -> Conversation:

@@ -58,6 +58,14 @@ async def get_conversation(conversation_id: UUID, caller: Reader, db: Session) -
     return await conversations.get_detail(db, caller, conversation_id)
 
 
+@router.patch("/{conversation_id}", response_model=schemas.Conversation)
+async def rename_conversation(
+    conversation_id: UUID, change: schemas.ConversationTitle, caller: Writer, db: Session
+) -> models.Conversation:
+    """Rename a conversation; its place in the list stays."""
+    return await conversations.rename(db, caller, conversation_id, change.title)
+
+
 @router.delete("/{conversation_id}", status_code=status.HTTP_204_NO_CONTENT)
 async def delete_conversation(conversation_id: UUID, caller: Deleter, db: Session) -> None:
     """Delete a conversation and its items; 404 the second time."""

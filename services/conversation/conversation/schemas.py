@@ -117,6 +117,12 @@ class ConversationNotes(RequestModel):
     notes: Metadata = Field(alias="metadata")
 
 
+class ConversationTitle(RequestModel):
+    """Another title for a conversation."""
+
+    title: Title
+
+
 class NewItem(RequestModel):
     """An item of the Agents SDK to store; its id is chosen by the client and makes a retry safe."""
 

@@ -36,7 +36,10 @@ async def test_conversations_are_listed_and_found_for_their_end_user_only(applic
 
 async def test_no_route_crosses_from_one_end_user_to_another(app, application, begin):
     conversation_id = await begin(application("alice"), SECRET)
-    bodies = {"post": {"items": [{"id": "intruder", "data": {"role": "user", "content": "mine now"}}]}}
+    bodies = {
+        "post": {"items": [{"id": "intruder", "data": {"role": "user", "content": "mine now"}}]},
+        "patch": {"title": "mine now"},
+    }
     for path, operations in app.openapi()["paths"].items():
         for method in operations:
             if "{conversation_id}" not in path:
@@ -47,6 +50,7 @@ async def test_no_route_crosses_from_one_end_user_to_another(app, application, b
             assert answer.status_code == 404, (method, path, answer.text)
     detail = (await application("alice").get(f"{LIST}/{conversation_id}")).json()
     assert [message["content"] for message in detail["messages"]] == [SECRET]
+    assert detail["title"] == SECRET
 
 
 async def test_a_repeated_request_of_another_end_user_gets_its_own_answer(application):

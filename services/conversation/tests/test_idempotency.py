@@ -9,6 +9,10 @@ async def a_beginning(owner):
     return PreparedRequest(CONVERSATIONS, {"title": "Plans"})
 
 
+async def another_title(owner):
+    return PreparedRequest(f"{CONVERSATIONS}/{await conversation(owner)}", {"title": "Plans"})
+
+
 async def an_end(owner):
     return PreparedRequest(f"{CONVERSATIONS}/{await conversation(owner)}")
 
@@ -24,6 +28,7 @@ async def conversation(owner):
 
 MAKERS = {
     ("POST", CONVERSATIONS): a_beginning,
+    ("PATCH", CONVERSATIONS + "/{conversation_id}"): another_title,
     ("DELETE", CONVERSATIONS + "/{conversation_id}"): an_end,
     ("POST", CONVERSATIONS + "/{conversation_id}/items"): an_addition,
 }

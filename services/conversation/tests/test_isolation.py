@@ -15,6 +15,7 @@ TURN = {**TURN_ITEMS, "last": 1}
 # Every route that names a conversation: how to call it, and with what.
 PUBLIC = {
     ("get", "/api/v1/conversations/{conversation_id}"): None,
+    ("patch", "/api/v1/conversations/{conversation_id}"): {"title": "mine now"},
     ("delete", "/api/v1/conversations/{conversation_id}"): None,
     ("get", "/api/v1/conversations/{conversation_id}/items"): None,
     ("post", "/api/v1/conversations/{conversation_id}/items"): ITEM,

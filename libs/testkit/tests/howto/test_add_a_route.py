@@ -9,4 +9,4 @@ def test_a_route_takes_at_most_three_files_and_a_test(tmp_path):
     assert len(written) <= 4
     tree.run_commands("add-a-route")
     contract = json.loads((tree.root / "services/conversation/contract/openapi.json").read_text())
-    assert "patch" in contract["paths"]["/api/v1/conversations/{conversation_id}"]
+    assert "post" in contract["paths"]["/api/v1/conversations/deletions"]
