@@ -1,0 +1,21 @@
+/** What the client sends and returns, from the OpenAPI documents. */
+
+import type { components as Auth } from "./openapi/auth.js";
+import type { components as Chat } from "./openapi/chat-agent.js";
+import type { components as Conversations } from "./openapi/conversation.js";
+
+type ChatRequest = Chat["schemas"]["ChatRequest"];
+
+/** A message to an agent; only `message` is required. */
+export type MessageRequest = Pick<ChatRequest, "message"> & Partial<ChatRequest>;
+export type Decision = Chat["schemas"]["Answer"];
+export type Run = Chat["schemas"]["Run"];
+export type RunDetail = Chat["schemas"]["RunDetail"];
+export type RunSummaryPage = Chat["schemas"]["RunSummaryPage"];
+export type Usage = Chat["schemas"]["Usage"];
+export type Problem = Chat["schemas"]["Problem"];
+export type Conversation = Conversations["schemas"]["Conversation"];
+export type ConversationDetail = Conversations["schemas"]["ConversationDetail"];
+export type ConversationPage = Conversations["schemas"]["ConversationPage"];
+/** The tokens of somebody who is signed in. */
+export type Session = Auth["schemas"]["TokenResponse"];

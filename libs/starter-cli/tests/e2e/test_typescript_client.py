@@ -1,0 +1,124 @@
+"""The client library for TypeScript, packed, installed and used as an application would."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from starter_cli.stack import Stack
+from testkit.client_environments import installed, run
+from testkit.pacts import ROOT
+from testkit.proxy import Proxy
+
+from .conftest import COMMAND_SECONDS
+
+LIBRARY = ROOT / "libs" / "client-ts"
+
+
+@pytest.fixture(scope="module")
+def consumer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pack the library, install it into an empty folder, and compile the program that uses it."""
+    modules = installed("testkit-node") / "node_modules"
+    work = tmp_path_factory.mktemp("client-ts")
+    ignored = shutil.ignore_patterns("node_modules", "dist", "openapi")
+    copy = shutil.copytree(LIBRARY, work / "libs" / "client-ts", ignore=ignored)
+    (copy / "node_modules").symlink_to(modules)
+    (work / "services").symlink_to(ROOT / "services")
+    run(["npm", "pack", "--pack-destination", str(work)], copy)
+    folder = work / "application"
+    folder.mkdir()
+    (folder / "package.json").write_text('{"type": "module"}')
+    (package,) = work.glob("*.tgz")
+    run(["npm", "install", "--offline", "--ignore-scripts", str(package)], folder)
+    for file in ("consumer.ts", "tsconfig.json"):
+        shutil.copy(LIBRARY / "tests" / file, folder)
+    run([str(modules / ".bin" / "tsc"), "--project", "."], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def received(stack: Stack, consumer: Path) -> dict[str, Any]:
+    """Run the program, and break its connection where it says so; return what it printed."""
+    with Proxy(urlsplit(stack.gateway_url).port or 80) as proxy:
+        request = {
+            "url": stack.gateway_url,
+            "fragileUrl": f"http://127.0.0.1:{proxy.port}",
+            "email": stack.owner.email,
+            "password": stack.owner.password,
+        }
+        documents: dict[str, Any] = {}
+        for document in lines(consumer, json.dumps(request)):
+            if document == "cut":
+                with proxy.cut():
+                    pass
+            else:
+                documents |= document
+    return documents
+
+
+def lines(folder: Path, request: str) -> Iterator[Any]:
+    """Yield what the program prints, as it comes; raises where it fails."""
+    command = ["timeout", str(COMMAND_SECONDS), "node", "consumer.js", request]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield from map(json.loads, process.stdout)
+    assert process.returncode == 0
+
+
+def types(events: list[dict[str, Any]]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def numbers(events: list[dict[str, Any]]) -> list[int]:
+    return [event["seq"] for event in events if event["type"] != "run.queued"]
+
+
+def test_reads_streams_however_they_are_split(received: dict[str, Any]) -> None:
+    frames = [{"event": "a", "data": "\N{GRINNING FACE}: x"}, {"event": "b", "data": "\n2"}]
+    assert received["frames"] == [frames] * 4
+
+
+def test_says_what_the_server_refuses(received: dict[str, Any]) -> None:
+    assert received["unsigned"] == received["after"] == "signed out"
+    status, code, message, has_request_id = received["refused"]
+    assert (status, code, has_request_id) == (401, "invalid_credentials", True)
+    assert message.startswith("Incorrect email or password.")
+    assert received["unknown"][:2] == [404, "agent_not_found"]
+
+
+def test_streams_a_run_to_its_end(received: dict[str, Any]) -> None:
+    whole = received["whole"]
+    assert numbers(whole) == list(range(1, len(whole) + 1))
+    assert types(whole)[0] == "run.started"
+    assert {"tool.called", "tool.output", "agent.changed", "item.completed"} <= set(types(whole))
+    assert types(whole)[-1] == "run.completed"
+    assert received["messages"][-1] == whole[-1]["output"] == received["text"]
+    assert received["isListed"]
+    assert received["runs"] == [whole[0]["run_id"]]
+    assert received["again"] == whole[2:]
+
+
+def test_resumes_where_the_connection_broke_and_stops(received: dict[str, Any]) -> None:
+    resumed = received["resumed"]
+    assert received["resumedAt"] > 10
+    assert numbers(resumed) == list(range(1, len(resumed) + 1))
+    assert types(resumed)[-1] == "run.cancelled"
+    text = "".join(event["delta"] for event in resumed if event["type"] == "message.delta")
+    assert text == resumed[-1]["output"]
+
+
+def test_continues_after_an_approval(received: dict[str, Any]) -> None:
+    waiting, continued = received["waiting"], received["continued"]
+    assert types(waiting)[-2:] == ["approval.required", "run.waiting"]
+    assert types(continued)[0] == "run.resumed"
+    assert types(continued)[-1] == "run.completed"
+    assert numbers(waiting + continued) == list(range(1, len(waiting + continued) + 1))
+
+
+def test_clients_that_share_a_session_renew_it_once(received: dict[str, Any]) -> None:
+    assert (received["afterExpiry"], received["afterRefusal"]) == (1, 2)
+    assert received["byToken"] == 1
