@@ -7,7 +7,7 @@ PYTHON ?= python3
 # Of `make test`: two keep two cores busy, and one more while a test of theirs waits for a server.
 WORKERS ?= 3
 BIN := .venv/bin
-MEMBERS := libs/servicekit libs/sandbox libs/testkit libs/starter-cli \
+MEMBERS := libs/servicekit libs/sandbox libs/testkit libs/starter-cli libs/client-python \
 	services/auth services/conversation services/chat-agent services/billing-webhook services/notification
 PACKAGES := $(notdir $(patsubst %/__init__.py,%,$(wildcard libs/*/*/__init__.py services/*/*/__init__.py)))
 PROJECTS := $(MEMBERS:%=%/pyproject.toml)

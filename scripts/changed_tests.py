@@ -10,6 +10,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 # Their tests read documents, manifests, images and scripts.
@@ -37,19 +38,25 @@ def dependents(root: Path = ROOT) -> dict[str, set[str]]:
     """Return for each member's folder the members that depend on it, itself included."""
     projects = [*root.glob("libs/*/pyproject.toml"), *root.glob("services/*/pyproject.toml")]
     tables = {
-        project.parent.relative_to(root).as_posix(): tomllib.loads(project.read_text())["project"]
+        project.parent.relative_to(root).as_posix(): tomllib.loads(project.read_text())
         for project in projects
     }
-    folders = {table["name"]: folder for folder, table in tables.items()}
+    folders = {table["project"]["name"]: folder for folder, table in tables.items()}
     needs = {
         folder: {
             folders[name]
-            for name in (*map(package_name, table.get("dependencies", [])), *TEST_TOOLS)
+            for name in (*map(package_name, requirements(table)), *TEST_TOOLS)
             if name in folders
         }
         for folder, table in tables.items()
     }
     return {folder: {other for other in needs if folder in closure(other, needs)} for folder in needs}
+
+
+def requirements(table: Mapping[str, Any]) -> list[str]:
+    """Return what a member needs, also for its tests."""
+    needed: list[str] = table["project"].get("dependencies", [])
+    return [*needed, *table.get("dependency-groups", {}).get("test", [])]
 
 
 def package_name(requirement: str) -> str:

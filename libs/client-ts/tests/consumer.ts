@@ -9,10 +9,10 @@ type SignIn = paths["/api/v1/auth/token"]["post"]["requestBody"]["content"]["app
 interface Request extends SignIn {
   url: string;
   /** A way to the same gateway that breaks when "cut" is printed. */
-  fragileUrl: string;
+  fragile_url: string;
 }
 
-const { url, fragileUrl, email, password } = JSON.parse(process.argv[2] ?? "") as Request;
+const { url, fragile_url, email, password } = JSON.parse(process.argv[2] ?? "") as Request;
 const print = (value: unknown) => console.log(JSON.stringify(value));
 
 const paths: string[] = [];
@@ -95,7 +95,7 @@ print({
 });
 
 // The connection breaks in the middle; what comes after that is the rest.
-const fragile = new AcmeClient({ baseUrl: fragileUrl, store });
+const fragile = new AcmeClient({ baseUrl: fragile_url, store });
 const resumed: RunEvent[] = [];
 let resumedAt = 0;
 for await (const event of fragile.stream("Slowly [sandbox: tokens=2000, rate=20]")) {

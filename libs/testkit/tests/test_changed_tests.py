@@ -33,6 +33,11 @@ def affected(monkeypatch):
         (["libs/servicekit/servicekit/database.py"], MEMBERS),
         (["libs/testkit/testkit/plugin.py"], MEMBERS),
         (["libs/starter-cli/starter_cli/app.py"], ["libs/starter-cli"]),
+        (
+            ["libs/client-python/acme_client/client.py"],
+            ["libs/client-python", "libs/starter-cli", "services/auth"],
+        ),
+        (["libs/client-ts/src/client.ts"], ["libs/starter-cli", "libs/testkit"]),
         (["Makefile", AUTH_TEST], ["libs/starter-cli", "libs/testkit", AUTH_TEST]),
         (["k8s/base/auth.yaml"], ["libs/starter-cli", "libs/testkit"]),
         (["services/auth/tests/test_that_was_deleted.py"], []),

@@ -4,56 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
-import yaml
 from anyio import to_thread
-from auth.main import create_app
-from auth.settings import Settings
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sandbox.embedded import free_port
 from servicekit.auth import jose
 from testkit.client_environments import installed, run
-from testkit.live_server import serving
 
-SCOPES = ["conversations:read", "conversations:write"]
-
-
-@pytest.fixture
-async def owner(auth):
-    return await auth.somebody()
+from .conftest import SCOPES
 
 
-@pytest.fixture
-def changes(operator, owner, tmp_path):
-    """What a replica is told that issues credentials of one service account."""
-    accounts = {"nightly-export": {"role": "member", "scopes": SCOPES, "tenants": [owner["tenant_id"]]}}
-    path = tmp_path / "accounts.yaml"
-    path.write_text(yaml.safe_dump({"accounts": accounts}))
-    return {**operator.settings, "auth_service_accounts_file": path}
-
-
-@pytest.fixture
-async def service(start, changes):
-    return await start(**changes)
-
-
-@pytest.fixture
-def issuer(variables, changes):
-    """Another replica on a real socket, which is its issuer."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    own = {"auth_issuer": url, "auth_jwks_url": f"{url}/.well-known/jwks.json"}
-    with serving(create_app(Settings(**{**variables, **changes, **own})), port):
-        yield url
-
-
-async def test_gets_tokens_by_secret_and_by_key(service, operator, owner, issuer, tmp_path):
-    async def issue(**more):
-        request = operator.request(tenant_id=owner["tenant_id"], scopes=SCOPES, **more)
-        answer = await service.post("service-accounts/issue", **request)
-        assert answer.status_code == 201, answer.text
-        return answer.json()
-
+async def test_gets_tokens_by_secret_and_by_key(service, issue, issuer, tmp_path):
     key = Ed25519PrivateKey.generate()
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": jose.encode(key.public_key().public_bytes_raw())}
     request = {

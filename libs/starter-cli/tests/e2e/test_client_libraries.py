@@ -1,57 +1,39 @@
-"""The client library for TypeScript, packed, installed and used as an application would."""
+"""The client libraries, packed, installed and used as applications would."""
 
 import json
-import shutil
+import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from starter_cli.stack import Stack
-from testkit.client_environments import installed, run
-from testkit.pacts import ROOT
+from testkit.client_environments import available
 from testkit.proxy import Proxy
 
+from . import client_packages
+from .client_packages import Application
 from .conftest import COMMAND_SECONDS
 
-LIBRARY = ROOT / "libs" / "client-ts"
+LANGUAGES = ["python", *(["typescript"] if "testkit-node" in available() else [])]
 
 
-@pytest.fixture(scope="module")
-def consumer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pack the library, install it into an empty folder, and compile the program that uses it."""
-    modules = installed("testkit-node") / "node_modules"
-    work = tmp_path_factory.mktemp("client-ts")
-    ignored = shutil.ignore_patterns("node_modules", "dist", "openapi")
-    copy = shutil.copytree(LIBRARY, work / "libs" / "client-ts", ignore=ignored)
-    (copy / "node_modules").symlink_to(modules)
-    (work / "services").symlink_to(ROOT / "services")
-    run(["npm", "pack", "--pack-destination", str(work)], copy)
-    folder = work / "application"
-    folder.mkdir()
-    (folder / "package.json").write_text('{"type": "module"}')
-    (package,) = work.glob("*.tgz")
-    run(["npm", "install", "--offline", "--ignore-scripts", str(package)], folder)
-    for file in ("consumer.ts", "tsconfig.json"):
-        shutil.copy(LIBRARY / "tests" / file, folder)
-    run([str(modules / ".bin" / "tsc"), "--project", "."], folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def received(stack: Stack, consumer: Path) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=LANGUAGES)
+def received(
+    request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """Run the program, and break its connection where it says so; return what it printed."""
+    application: Application = getattr(client_packages, request.param)(tmp_path_factory.mktemp("client"))
     with Proxy(urlsplit(stack.gateway_url).port or 80) as proxy:
-        request = {
+        arguments = {
             "url": stack.gateway_url,
-            "fragileUrl": f"http://127.0.0.1:{proxy.port}",
+            "fragile_url": f"http://127.0.0.1:{proxy.port}",
             "email": stack.owner.email,
             "password": stack.owner.password,
         }
-        documents: dict[str, Any] = {}
-        for document in lines(consumer, json.dumps(request)):
+        documents: dict[str, Any] = {"language": request.param}
+        for document in lines(application, json.dumps(arguments)):
             if document == "cut":
                 with proxy.cut():
                     pass
@@ -60,10 +42,13 @@ def received(stack: Stack, consumer: Path) -> dict[str, Any]:
     return documents
 
 
-def lines(folder: Path, request: str) -> Iterator[Any]:
+def lines(application: Application, arguments: str) -> Iterator[Any]:
     """Yield what the program prints, as it comes; raises where it fails."""
-    command = ["timeout", str(COMMAND_SECONDS), "node", "consumer.js", request]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+    command = ["timeout", str(COMMAND_SECONDS), *application.command, arguments]
+    environment = {**os.environ, **application.environment}
+    with subprocess.Popen(
+        command, cwd=application.folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout
         yield from map(json.loads, process.stdout)
     assert process.returncode == 0
@@ -77,13 +62,7 @@ def numbers(events: list[dict[str, Any]]) -> list[int]:
     return [event["seq"] for event in events if event["type"] != "run.queued"]
 
 
-def test_reads_streams_however_they_are_split(received: dict[str, Any]) -> None:
-    frames = [{"event": "a", "data": "\N{GRINNING FACE}: x"}, {"event": "b", "data": "\n2"}]
-    assert received["frames"] == [frames] * 4
-
-
 def test_says_what_the_server_refuses(received: dict[str, Any]) -> None:
-    assert received["unsigned"] == received["after"] == "signed out"
     status, code, message, has_request_id = received["refused"]
     assert (status, code, has_request_id) == (401, "invalid_credentials", True)
     assert message.startswith("Incorrect email or password.")
@@ -122,3 +101,12 @@ def test_continues_after_an_approval(received: dict[str, Any]) -> None:
 def test_clients_that_share_a_session_renew_it_once(received: dict[str, Any]) -> None:
     assert (received["afterExpiry"], received["afterRefusal"]) == (1, 2)
     assert received["byToken"] == 1
+
+
+def test_does_what_its_language_has(received: dict[str, Any]) -> None:
+    if received["language"] == "typescript":
+        frames = [{"event": "a", "data": "\N{GRINNING FACE}: x"}, {"event": "b", "data": "\n2"}]
+        assert received["frames"] == [frames] * 4
+        assert received["unsigned"] == received["after"] == "signed out"
+    else:
+        assert received["mistyped"][0] == 401

@@ -1,0 +1,162 @@
+"""The events of a run: docs/reference/chat-agent.md says when each comes."""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+from acme_client.schemas import Usage
+
+ItemKind = Literal["message", "reasoning", "tool_call", "tool_output", "handoff"]
+
+
+class Event(TypedDict):
+    """What every event has."""
+
+    run_id: str
+    conversation_id: str
+
+
+class Numbered(Event):
+    """An event of the run's log; its number is what a stream resumes after."""
+
+    seq: int
+    at: str
+
+
+class ActiveRun(TypedDict):
+    """The run that others wait for."""
+
+    id: str
+    status: str
+
+
+class RunQueued(Event):
+    """The run waits for others of its conversation. It is not in the log, and has no number."""
+
+    type: Literal["run.queued"]
+    ahead: int
+    active_run: ActiveRun
+
+
+class RunStarted(Numbered):
+    """The first event of the log."""
+
+    type: Literal["run.started"]
+    agent: str
+    model: str
+
+
+class RunResumed(Numbered):
+    """Another attempt continues the run: remove the withdrawn items, which come again."""
+
+    type: Literal["run.resumed"]
+    withdrawn: list[str]
+    reason: Literal["worker_lost", "handed_over", "answered"]
+
+
+class Item(TypedDict):
+    """A part of the answer; what it has depends on its kind, and on whether it is complete."""
+
+    id: str
+    kind: ItemKind
+    role: NotRequired[str]
+    text: NotRequired[str]
+    refusal: NotRequired[bool]
+    call_id: NotRequired[str]
+    name: NotRequired[str]
+    arguments: NotRequired[str]
+    output: NotRequired[str]
+    # It was cut off.
+    incomplete: NotRequired[bool]
+
+
+class ItemChanged(Numbered):
+    """An item begins, or is complete."""
+
+    type: Literal["item.started", "item.completed"]
+    item: Item
+
+
+class Delta(Numbered):
+    """Some more text of an item."""
+
+    type: Literal["message.delta", "reasoning.delta"]
+    item_id: str
+    delta: str
+
+
+class ToolCalled(Numbered):
+    """The agent calls a tool; the arguments are JSON."""
+
+    type: Literal["tool.called"]
+    call_id: str
+    name: str
+    arguments: str
+
+
+class ToolOutput(Numbered):
+    """What a tool returned."""
+
+    type: Literal["tool.output"]
+    call_id: str
+    name: str
+    output: str
+
+
+# `from` cannot be a name in a class.
+AgentChange = TypedDict("AgentChange", {"from": str, "to": str})
+
+
+class AgentChanged(Numbered, AgentChange):
+    """Another agent continues."""
+
+    type: Literal["agent.changed"]
+
+
+class ApprovalRequired(Numbered):
+    """A person has to decide: `answer_approval`."""
+
+    type: Literal["approval.required"]
+    approval_id: str
+    call_id: str
+    name: str
+    arguments: str
+
+
+class Last(Numbered):
+    """What the last event of a stream has."""
+
+    output: str | None
+    agent: str
+    handoffs: list[str]
+    usage: Usage
+
+
+class RunWaiting(Last):
+    """The run waits for a person; after the decision `follow` continues."""
+
+    type: Literal["run.waiting"]
+
+
+class RunEnded(Last):
+    """The run is over."""
+
+    type: Literal["run.completed", "run.failed", "run.cancelled"]
+    # A limit of tokens cut the answer.
+    truncated: NotRequired[bool]
+    code: NotRequired[str]
+    detail: NotRequired[str | None]
+    quota: NotRequired[dict[str, Any]]
+
+
+RunEvent = (
+    RunQueued
+    | RunStarted
+    | RunResumed
+    | ItemChanged
+    | Delta
+    | ToolCalled
+    | ToolOutput
+    | AgentChanged
+    | ApprovalRequired
+    | RunWaiting
+    | RunEnded
+)

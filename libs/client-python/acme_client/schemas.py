@@ -1,0 +1,116 @@
+"""What routes take and return; a test compares the names with the OpenAPI documents."""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class MessageOptions(TypedDict, total=False):
+    """What a message may have beside its text."""
+
+    agent_type: str
+    conversation_id: str
+    on_conflict: Literal["enqueue", "reject", "interrupt", "rollback"]
+
+
+class Usage(TypedDict):
+    """Tokens of a run, in all and by model."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    estimated: bool
+    estimated_input_tokens: int
+    estimated_output_tokens: int
+    models: list[dict[str, Any]]
+
+
+class RunSummary(TypedDict):
+    """A run in a list."""
+
+    id: str
+    conversation_id: str
+    user_id: str
+    status: str
+    agent: str
+    final_agent: str | None
+    handoffs: list[str]
+    model: str
+    usage: Usage
+    cost: int | None
+    error_code: str | None
+    error_detail: str | None
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    duration_ms: int | None
+    trace_id: str | None
+
+
+class Run(RunSummary):
+    """A run, as its owner sees it."""
+
+    message: str
+    output: str | None
+    waiting_until: str | None
+
+
+class Approval(TypedDict):
+    """A tool call that a person has to allow."""
+
+    id: str
+    call_id: str
+    agent: str
+    name: str
+    arguments: str
+    status: str
+    reason: str | None
+    decided_by: str | None
+    created_at: str
+    decided_at: str | None
+
+
+class RunDetail(Run):
+    """A run with its approvals."""
+
+    approvals: list[Approval]
+
+
+class RunSummaryPage(TypedDict):
+    """Runs, the newest first."""
+
+    items: list[RunSummary]
+    next_cursor: NotRequired[str | None]
+
+
+class Message(TypedDict):
+    """A message of a conversation."""
+
+    role: str
+    content: str
+    timestamp: str
+    is_incomplete: bool
+
+
+class Conversation(TypedDict):
+    """A conversation, with the start of its last message."""
+
+    conversation_id: str
+    title: str | None
+    message_count: int
+    last_message: str | None
+    created_at: str
+    updated_at: str
+
+
+class ConversationDetail(Conversation):
+    """A conversation with its newest messages."""
+
+    messages: list[Message]
+
+
+class ConversationPage(TypedDict):
+    """Conversations, the most recently updated first."""
+
+    items: list[Conversation]
+    next_cursor: NotRequired[str | None]

@@ -1,0 +1,56 @@
+"""The client libraries, packed, installed into empty folders, and the programs that use them."""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from testkit.client_environments import UV, installed, run
+from testkit.pacts import ROOT
+
+TYPESCRIPT = ROOT / "libs" / "client-ts"
+PYTHON = ROOT / "libs" / "client-python"
+
+
+class Application(NamedTuple):
+    """A program, and how it is started."""
+
+    command: tuple[str, ...]
+    folder: Path
+    environment: Mapping[str, str]
+
+
+def typescript(work: Path) -> Application:
+    """Pack the library, install it, and compile the program."""
+    modules = installed("testkit-node") / "node_modules"
+    ignored = shutil.ignore_patterns("node_modules", "dist", "openapi")
+    copy = shutil.copytree(TYPESCRIPT, work / "libs" / "client-ts", ignore=ignored)
+    (copy / "node_modules").symlink_to(modules)
+    (work / "services").symlink_to(ROOT / "services")
+    run(["npm", "pack", "--pack-destination", str(work)], copy)
+    folder = work / "application"
+    folder.mkdir()
+    (folder / "package.json").write_text('{"type": "module"}')
+    (package,) = work.glob("*.tgz")
+    run(["npm", "install", "--offline", "--ignore-scripts", str(package)], folder)
+    for file in ("consumer.ts", "tsconfig.json"):
+        shutil.copy(TYPESCRIPT / "tests" / file, folder)
+    run([str(modules / ".bin" / "tsc"), "--project", "."], folder)
+    return Application(("node", "consumer.js"), folder, {})
+
+
+def python(work: Path) -> Application:
+    """Build the library, install it, and check the types of the program."""
+    run([str(UV), "build", "--quiet", "--wheel", "--out-dir", str(work), str(PYTHON)], ROOT)
+    (wheel,) = work.glob("*.whl")
+    packages = work / "packages"
+    install = ["pip", "install", "--quiet", "--offline", "--no-deps", "--python", sys.executable]
+    run([str(UV), *install, "--target", str(packages), str(wheel)], work)
+    assert (packages / "acme_client" / "py.typed").exists()
+    shutil.copy(PYTHON / "tests" / "consumer.py", work)
+    # Before what is installed for development.
+    environment = {"PYTHONPATH": str(packages), "MYPYPATH": str(packages)}
+    cache = ["--cache-dir", str(work / "cache")]
+    run([sys.executable, "-m", "mypy", "--strict", *cache, "consumer.py"], work, environment)
+    return Application((sys.executable, "consumer.py"), work, environment)
