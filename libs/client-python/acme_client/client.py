@@ -1,6 +1,6 @@
 """The client itself."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self, Unpack
 from urllib.parse import quote
@@ -46,7 +46,7 @@ class AcmeClient:
         """Close all connections."""
         await self._http.aclose()
 
-    def stream(self, message: str, **options: Unpack[MessageOptions]) -> AsyncIterator[RunEvent]:
+    def stream(self, message: str, **options: Unpack[MessageOptions]) -> AsyncGenerator[RunEvent, None]:
         """Send a message, and yield the events of its run until it ends or waits for an approval."""
         body = {"message": message, **options}
         # A request that is repeated returns the run that the first one has started.
@@ -55,7 +55,7 @@ class AcmeClient:
             lambda: self.request("POST", "/api/v1/chat/stream", json=body, headers=headers), self._resume
         )
 
-    def follow(self, run_id: str, after: int = 0) -> AsyncIterator[RunEvent]:
+    def follow(self, run_id: str, after: int = 0) -> AsyncGenerator[RunEvent, None]:
         """Yield the events of a run after a number, until it ends or waits for an approval."""
         return read_run(lambda: self._resume(run_id, after), self._resume, run_id, after)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 
 import httpx
@@ -25,7 +25,7 @@ async def read_run(
     resume: Callable[[str, int], Connection],
     run_id: str = "",
     after: int = 0,
-) -> AsyncIterator[RunEvent]:
+) -> AsyncGenerator[RunEvent, None]:
     """Yield the events of a run to the last one; where the stream breaks off, resume it after the newest."""
     failures = 0
     while True:
