@@ -195,6 +195,9 @@ class Answer(RequestModel):
     )
 
 
+Status = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
+
+
 class RunFilter(BaseModel):
     """Filters of a list of runs."""
 
@@ -204,7 +207,11 @@ class RunFilter(BaseModel):
     user_id: Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)] | None = None
     conversation_id: UUID | None = None
     agent: Annotated[str, StringConstraints(max_length=64), AfterValidator(storable)] | None = None
-    status: Literal["queued", "running", "waiting", "completed", "failed", "cancelled"] | None = None
+    status: Annotated[list[Status], Field(max_length=6)] = Field(
+        [],
+        description="One, or several that are repeated; without any, all. Unfinished runs: "
+        "`status=queued&status=running&status=waiting`.",
+    )
     since: Moment | None = None
     until: Moment | None = None
 

@@ -280,3 +280,24 @@ def test_of_many_messages_at_once_that_cut_in_the_last_is_answered(
     if on_conflict == "rollback":
         assert set(standing) == {run["id"] for run in completed}
         assert roles(other_services, first) == ["user", "assistant"] * len(completed)
+
+
+def test_unfinished_runs_of_a_conversation_are_listed_and_read_from_their_beginning(
+    ann: httpx.Client, at: str
+) -> None:
+    unfinished = {"status": ["queued", "running", "waiting"]}
+    start_streaming_run(ann)
+    running = start_streaming_run(ann)
+    queued = start_run(ann, "And then?", **in_same(running, "enqueue"))
+    query = {**unfinished, "conversation_id": running["conversation_id"]}
+    listed = ann.get(f"{at}{RUNS}", params=query).json()["items"]
+    assert [(run["id"], run["status"]) for run in listed] == [
+        (queued["id"], "queued"),
+        (running["id"], "running"),
+    ]
+    with subscribed(ann, running, at=at) as received:
+        assert next(event for event in received if event.type == "message.delta").data["delta"]
+    for run in (queued, running):
+        cancel_run(ann, run)
+        wait_until_finished(ann, run)
+    assert ann.get(f"{at}{RUNS}", params=query).json()["items"] == []

@@ -102,6 +102,7 @@ def test_a_list_can_be_narrowed(ann: httpx.Client) -> None:
     assert listed(ann, status="failed") == [failed["id"]]
     assert listed(ann, status="cancelled") == [cancelled["id"]]
     assert listed(ann, status="completed", agent="triage") == [completed["id"]]
+    assert listed(ann, status=["cancelled", "failed"]) == [cancelled["id"], failed["id"]]
     assert listed(ann, since=failed["created_at"]) == [cancelled["id"], failed["id"]]
     assert listed(ann, until=failed["created_at"]) == [by_analyst["id"], completed["id"]]
     assert listed(ann, since=failed["created_at"], until=failed["created_at"]) == []
@@ -111,6 +112,8 @@ def test_a_list_can_be_narrowed(ann: httpx.Client) -> None:
     "query",
     [
         {"status": "done"},
+        {"status": ["failed", "done"]},
+        {"status": ["failed"] * 7},
         {"conversation_id": "mine"},
         {"since": "yesterday"},
         {"since": "2026-01-01T00:00:00"},

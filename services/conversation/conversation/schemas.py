@@ -203,6 +203,7 @@ class NotedConversation(Conversation):
 class Message(ResponseModel):
     """A message of the user or the assistant; incomplete where an answer was cut off."""
 
+    id: str = Field(description="Begins with the id of the run that it is of, if it is of one.")
     role: str
     content: str = Field(validation_alias="text")
     is_incomplete: bool

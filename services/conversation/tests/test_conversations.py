@@ -39,9 +39,9 @@ async def test_shows_what_was_said_and_by_whom(ann, begin):
 
     conversation = (await ann.get(f"{CONVERSATIONS}/{conversation_id}")).json()
 
-    assert [(one["role"], one["content"]) for one in conversation["messages"]] == [
-        ("user", "Hello"),
-        ("assistant", "Hello to you.\nI cannot sing."),
+    assert [(one["id"], one["role"], one["content"]) for one in conversation["messages"]] == [
+        ("m1", "user", "Hello"),
+        ("b", "assistant", "Hello to you.\nI cannot sing."),
     ]
     assert conversation["message_count"] == 2
     assert conversation["last_message"] == "Hello to you. I cannot sing."

@@ -35,9 +35,10 @@ def test_goes_on_after_an_approval(seen: dict[str, Any]) -> None:
 
 
 def test_resumes_after_a_reload_and_stops(seen: dict[str, Any]) -> None:
-    before, after = seen["resumed"]["before"], seen["resumed"]["after"]
+    before, [after] = seen["resumed"]["before"], seen["resumed"]["after"]
     assert len(after) > len(before)
     assert after.startswith(before)
+    assert len(seen["resumed"]["user"]) == 1
     assert len(seen["conversations"]) >= 3
 
 

@@ -59,7 +59,7 @@ await page.waitForFunction((least) => document.querySelector("li.assistant")?.te
 await page.click("#stop");
 await page.locator("#messages li.incomplete").waitFor();
 await ended();
-seen.resumed = { before, after: (await texts("assistant"))[0] };
+seen.resumed = { before, after: await texts("assistant"), user: await texts("user") };
 seen.conversations = await page.locator("#conversations li").allTextContents();
 
 // Tabs whose token has expired at the same moment: one of them renews it, and the session goes on in both.

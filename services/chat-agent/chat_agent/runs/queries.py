@@ -92,11 +92,12 @@ def visible_to(statement: Select[*Ts], caller: Principal, filters: RunFilter) ->
         Run.user_id: filters.user_id,
         Run.conversation_id: filters.conversation_id,
         Run.agent: filters.agent,
-        Run.status: filters.status,
     }
     statement = statement.where(
         *(column == value for column, value in conditions.items() if value is not None)
     )
+    if filters.status:
+        statement = statement.where(Run.status.in_(filters.status))
     if filters.since is not None:
         statement = statement.where(Run.created_at >= filters.since)
     if filters.until is not None:

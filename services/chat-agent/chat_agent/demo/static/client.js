@@ -91,13 +91,17 @@ export class Client {
     for (let failures = 0; ; ) {
       try {
         const response = await this.request(...next);
+        if (response.status === 204) return;
+        let hasEnded = false;
         for await (const event of readEvents(response.body)) {
           failures = 0;
           after = event.id ?? after;
           runId ??= event.data.run_id;
+          // A run that is read from its beginning may have waited, and gone on.
+          hasEnded = ENDED.has(event.type);
           yield event;
-          if (ENDED.has(event.type)) return;
         }
+        if (hasEnded) return;
       } catch (error) {
         const isTransient = error instanceof ApiError ? TRANSIENT.has(error.status) : error instanceof TypeError;
         if (!isTransient || signal?.aborted) throw error;

@@ -3,7 +3,7 @@
 import { Client, SignedOut } from "./client.js";
 
 const CONVERSATION = "acme.conversation";
-const ACTIVE = ["queued", "running", "waiting"];
+const UNFINISHED = "status=queued&status=running&status=waiting";
 const JSON_BODY = { "Content-Type": "application/json" };
 
 const client = new Client();
@@ -92,7 +92,7 @@ async function listConversations() {
   find("#conversations").replaceChildren(...entries);
 }
 
-/** Show a conversation; runs that have not ended are shown from their beginning, and followed. */
+/** Show a conversation; runs that have not ended are shown by their events from the first on, and followed. */
 async function openConversation(id) {
   const reading = signal();
   remember(id);
@@ -100,17 +100,20 @@ async function openConversation(id) {
   setRun(null);
   await listConversations();
   if (id === null) return;
-  const [conversation, runs] = await Promise.all([
-    client.json(`/api/v1/conversations/${id}`),
-    client.json(`/api/v1/runs?conversation_id=${id}&limit=10`),
-  ]);
+  // In this order: what ends between the two is in the messages, too, and left out there.
+  const { items: runs } = await client.json(`/api/v1/runs?conversation_id=${id}&${UNFINISHED}`);
+  const { messages: stored } = await client.json(`/api/v1/conversations/${id}`);
   reading.throwIfAborted();
-  for (const one of conversation.messages) {
-    addMessage(one.role, one.content).classList.toggle("incomplete", Boolean(one.is_incomplete));
+  const isOfUnfinished = (one) => runs.some((run) => one.id.startsWith(run.id));
+  for (const one of stored.filter((one) => !isOfUnfinished(one))) {
+    addMessage(one.role, one.content).classList.toggle("incomplete", one.is_incomplete);
   }
   // The newest is first; those that are queued follow the one that runs.
-  for (const run of runs.items.filter(({ status }) => ACTIVE.includes(status)).reverse()) {
-    await read(client.follow(run.id, { signal: reading }));
+  for (const { id: runId } of runs.reverse()) {
+    const { message } = await client.json(`/api/v1/runs/${runId}`);
+    reading.throwIfAborted();
+    addMessage("user", message);
+    await read(client.follow(runId, { signal: reading }));
   }
 }
 
@@ -131,8 +134,9 @@ async function read(events) {
       if (!items.has(data.item_id)) items.set(data.item_id, addMessage("assistant", ""));
       items.get(data.item_id).textContent += data.delta;
     } else if (type === "run.resumed") {
-      // Another process goes on: what it withdraws is said again.
-      for (const id of data.withdrawn ?? []) items.get(id)?.remove();
+      // Another process goes on: what it withdraws is said again. What was to be approved is decided.
+      for (const id of data.withdrawn) items.get(id)?.remove();
+      if (data.reason === "answered") messages.querySelectorAll(".approval").forEach((entry) => entry.remove());
     } else if (type === "tool.called") {
       addMessage("note", `${data.name}(${data.arguments})`);
     } else if (type === "agent.changed") {
