@@ -13,6 +13,7 @@ from servicekit.workers.supervisor import Worker
 
 from chat_agent.api import end_user_routes, routes
 from chat_agent.demo import pages
+from chat_agent.event_log.schemas import document_events
 from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
 from chat_agent.execution.manager import RunManager
 from chat_agent.protocols import ag_ui_routes, ai_sdk_routes
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lambda resources: running_manager(app, resources, settings),
         middleware=[OpenAIErrors],
     )
+    document_events(app)
     if settings.is_development:
         app.include_router(pages.router)
     return app

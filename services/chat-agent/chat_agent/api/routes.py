@@ -31,6 +31,7 @@ from chat_agent.api.start_run import (
     to_agent_schema,
 )
 from chat_agent.errors import AgentNotFound
+from chat_agent.event_log.schemas import STREAM_EVENT
 from chat_agent.event_log.store import EventType
 from chat_agent.execution import subscribe
 from chat_agent.runs import approvals, queries, store
@@ -38,22 +39,10 @@ from chat_agent.runs import approvals, queries, store
 RunFilters = Annotated[schemas.RunFilter, Query()]
 RunQuery = Annotated[schemas.RunPage, Query()]
 
-EVENT = {
-    "type": "object",
-    "properties": {
-        "id": {
-            "type": "string",
-            "pattern": "^[1-9][0-9]*$",
-            "description": "1, 2, 3 ... without holes; `run.queued` has none.",
-        },
-        "event": {"type": "string", "examples": ["run.started", "message.delta", "run.completed"]},
-        "data": {"type": "string", "contentMediaType": "application/json"},
-    },
-}
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The run's events; `GET /api/v1/runs/{run_id}/events` with `Last-Event-ID` resumes.",
-        "content": {"text/event-stream": {"schema": EVENT}},
+        "content": {"text/event-stream": {"schema": STREAM_EVENT}},
     }
 }
 RESUMED: dict[int | str, dict[str, Any]] = {

@@ -168,6 +168,7 @@ async def _queued_frame(manager: RunManager, run_id: UUID) -> bytes | None:
     first = {"id": str(ahead[0].id), "status": ahead[0].status}
     return b"event: run.queued\ndata: %s\n\n" % orjson.dumps(
         {
+            "type": "run.queued",
             "run_id": str(run_id),
             "conversation_id": str(ahead[0].conversation_id),
             "ahead": len(ahead),

@@ -1,0 +1,270 @@
+"""The events of a run as clients read them, for the service's OpenAPI document; a test compares real ones."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field, Json, RootModel
+
+from chat_agent.clients.billing import ExceededQuota
+from chat_agent.schemas import Usage
+
+COMPONENT = "#/components/schemas/{model}"
+
+
+class StartedItem(BaseModel):
+    """An item that begins; its content follows."""
+
+    id: str = Field(examples=["item_1"])
+    kind: Literal["message", "reasoning", "tool_call", "handoff"]
+
+
+class MessageItem(BaseModel):
+    """A message to the user."""
+
+    id: str
+    kind: Literal["message"]
+    text: str
+    role: Literal["assistant"] = "assistant"
+    refusal: bool = Field(False, description="The model refused to answer.")
+    incomplete: bool = Field(False, description="The message was cut off.")
+
+
+class ReasoningItem(BaseModel):
+    """What the model thought, or a summary of it."""
+
+    id: str
+    kind: Literal["reasoning"]
+    text: str
+
+
+class FunctionCall(BaseModel):
+    """A call of a function, with its arguments as JSON."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+class ToolCallItem(FunctionCall):
+    """A call of a tool."""
+
+    id: str
+    kind: Literal["tool_call"]
+
+
+class HandoffItem(FunctionCall):
+    """A call that hands the conversation to another agent."""
+
+    id: str
+    kind: Literal["handoff"]
+
+
+class ToolOutputItem(BaseModel):
+    """The output of a tool."""
+
+    id: str
+    kind: Literal["tool_output"]
+    call_id: str
+    output: str
+
+
+class EventOfRun(BaseModel):
+    """What every event of the log has."""
+
+    seq: int = Field(ge=1, description="1, 2, 3 ... without holes.")
+    run_id: UUID
+    conversation_id: UUID
+    at: datetime
+
+
+class UnfinishedRun(BaseModel):
+    """The run that works, or waits for an approval."""
+
+    id: UUID
+    status: Literal["queued", "running", "waiting"]
+
+
+class RunQueuedEvent(BaseModel):
+    """The run waits for its turn; not in the log, and so without a number."""
+
+    type: Literal["run.queued"]
+    run_id: UUID
+    conversation_id: UUID
+    ahead: int = Field(ge=1, description="How many runs are before it.")
+    active_run: UnfinishedRun
+
+
+class RunStartedEvent(EventOfRun):
+    """The run started; the first event."""
+
+    type: Literal["run.started"]
+    agent: str
+    model: str
+
+
+class RunResumedEvent(EventOfRun):
+    """Another attempt continues the run."""
+
+    type: Literal["run.resumed"]
+    withdrawn: list[str] = Field(description="Items that are generated again.")
+    reason: Literal["worker_lost", "handed_over", "answered"]
+
+
+class ItemStartedEvent(EventOfRun):
+    """An item begins."""
+
+    type: Literal["item.started"]
+    item: StartedItem
+
+
+class ItemCompletedEvent(EventOfRun):
+    """An item is complete, or was cut off."""
+
+    type: Literal["item.completed"]
+    item: Annotated[
+        MessageItem | ReasoningItem | ToolCallItem | HandoffItem | ToolOutputItem,
+        Field(discriminator="kind"),
+    ]
+
+
+class MessageDeltaEvent(EventOfRun):
+    """More text of a message."""
+
+    type: Literal["message.delta"]
+    item_id: str
+    delta: str
+
+
+class ReasoningDeltaEvent(EventOfRun):
+    """More text of reasoning."""
+
+    type: Literal["reasoning.delta"]
+    item_id: str
+    delta: str
+
+
+class ToolCalledEvent(EventOfRun, FunctionCall):
+    """A tool is called; secrets are masked."""
+
+    type: Literal["tool.called"]
+
+
+class ToolOutputEvent(EventOfRun):
+    """A tool returned; secrets are masked, and long outputs cut."""
+
+    type: Literal["tool.output"]
+    call_id: str
+    name: str
+    output: str
+
+
+class AgentChangedEvent(EventOfRun):
+    """An agent handed over to another."""
+
+    type: Literal["agent.changed"]
+    from_: str = Field(alias="from")
+    to: str
+
+
+class ApprovalRequiredEvent(EventOfRun, FunctionCall):
+    """A person must decide on a call of a tool."""
+
+    type: Literal["approval.required"]
+    approval_id: UUID
+
+
+class LastEvent(EventOfRun):
+    """What every event has with which a stream ends."""
+
+    output: str | None
+    agent: str
+    handoffs: list[str]
+    usage: Usage
+    tool_calls: list[FunctionCall] = Field([], description="Calls of the caller's tools, which it executes.")
+    truncated: bool = Field(False, description="The answer was cut at a limit of tokens.")
+
+
+class RunWaitingEvent(LastEvent):
+    """The run waits for approvals; after the last decision its numbers continue."""
+
+    type: Literal["run.waiting"]
+
+
+class RunCompletedEvent(LastEvent):
+    """The run is complete."""
+
+    type: Literal["run.completed"]
+
+
+class RunFailedEvent(LastEvent):
+    """The run failed; `output` is the partial answer."""
+
+    type: Literal["run.failed"]
+    code: str
+    detail: str | None
+    quota: ExceededQuota | None = Field(None, description="The limit that was reached.")
+
+
+class RunCancelledEvent(LastEvent):
+    """The run was stopped; `output` is the partial answer."""
+
+    type: Literal["run.cancelled"]
+    code: str | None = Field(None, description="`rolled_back` where its items are deleted.")
+    detail: str | None = None
+
+
+class RunEvent(
+    RootModel[
+        Annotated[
+            RunQueuedEvent
+            | RunStartedEvent
+            | RunResumedEvent
+            | ItemStartedEvent
+            | ItemCompletedEvent
+            | MessageDeltaEvent
+            | ReasoningDeltaEvent
+            | ToolCalledEvent
+            | ToolOutputEvent
+            | AgentChangedEvent
+            | ApprovalRequiredEvent
+            | RunWaitingEvent
+            | RunCompletedEvent
+            | RunFailedEvent
+            | RunCancelledEvent,
+            Field(discriminator="type"),
+        ]
+    ]
+):
+    """An event of a run, told apart by its `type`."""
+
+
+class RunStreamEvent(BaseModel):
+    """An event of a run's stream as server-sent event; `event` is the `type` of its data."""
+
+    id: str = Field(
+        default_factory=str,
+        pattern="^[1-9][0-9]*$",
+        description="The `seq` of its data; `run.queued` has none.",
+    )
+    event: str = Field(examples=["run.started", "message.delta", "run.completed"])
+    data: Json[RunEvent]
+
+
+STREAM_EVENT = {"$ref": COMPONENT.format(model=RunStreamEvent.__name__)}
+
+
+def document_events(app: FastAPI) -> None:
+    """Add the events to the schemas of the service's document; FastAPI itself has none for streams."""
+    describe = app.openapi
+
+    def document() -> dict[str, Any]:
+        made = describe()
+        own = RunStreamEvent.model_json_schema(ref_template=COMPONENT)
+        events = {**own.pop("$defs"), RunStreamEvent.__name__: own}
+        components = made["components"]
+        components["schemas"] = {**events, **components["schemas"]}
+        return made
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
