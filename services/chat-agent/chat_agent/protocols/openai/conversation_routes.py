@@ -78,7 +78,9 @@ def conversation_id_of(name: str) -> UUID:
 
 
 @router.post("", response_class=JSONResponse, responses=CONVERSATION)
-async def create_conversation(body: NewConversation, caller: Writer, manager: ManagerDep) -> JSONResponse:
+async def create_openai_conversation(
+    body: NewConversation, caller: Writer, manager: ManagerDep
+) -> JSONResponse:
     """Create a conversation, with its first items if there are any."""
     items = new_items(turns_of(body.items or [], "items"))
     client, conversation_id = manager.conversation_client(caller), uuid4()
@@ -108,7 +110,9 @@ async def update_conversation(
 
 
 @router.delete("/{conversation_id}", response_class=JSONResponse, responses=CONVERSATION)
-async def delete_conversation(name: ConversationId, caller: Deleter, manager: ManagerDep) -> JSONResponse:
+async def delete_openai_conversation(
+    name: ConversationId, caller: Deleter, manager: ManagerDep
+) -> JSONResponse:
     """Delete a conversation with its items."""
     conversation_id = conversation_id_of(name)
     await manager.conversation_client(caller).delete(conversation_id)
@@ -116,7 +120,7 @@ async def delete_conversation(name: ConversationId, caller: Deleter, manager: Ma
 
 
 @router.get("/{conversation_id}/items", response_class=JSONResponse, responses=ITEMS)
-async def list_items(  # noqa: PLR0913, PLR0917  # what FastAPI injects
+async def list_openai_items(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     name: ConversationId,
     caller: Reader,
     manager: ManagerDep,
