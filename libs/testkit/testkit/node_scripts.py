@@ -48,6 +48,13 @@ def try_demo(url: str, email: str, password: str, services: Sequence[str]) -> di
     return seen
 
 
+def open_client_in_tabs(url: str, email: str, password: str, folder: Path) -> dict[str, Any]:
+    """Use the client library of a folder in two tabs; returns what happened to their session."""
+    request = json.dumps({"url": url, "email": email, "password": password, "folder": str(folder)})
+    result: dict[str, Any] = json.loads(run("client_tabs.mjs", request))
+    return result
+
+
 def parse_streams(streams: Sequence[Sequence[str]]) -> list[list[list[str]]]:
     """Return the events (type, data, id) that eventsource-parser reads in streams of chunks in base64."""
     events: list[list[list[str]]] = json.loads(run("parse.mjs", stdin=json.dumps(streams)))

@@ -21,12 +21,11 @@ class Application(NamedTuple):
     environment: Mapping[str, str]
 
 
-def typescript(work: Path) -> Application:
-    """Pack the library, install it, and compile the program."""
-    modules = installed("testkit-node") / "node_modules"
+def installed_typescript(work: Path) -> Path:
+    """Pack the library for TypeScript, and install it into an empty folder, which is returned."""
     ignored = shutil.ignore_patterns("node_modules", "dist", "openapi")
     copy = shutil.copytree(TYPESCRIPT, work / "libs" / "client-ts", ignore=ignored)
-    (copy / "node_modules").symlink_to(modules)
+    (copy / "node_modules").symlink_to(node_modules())
     (work / "services").symlink_to(ROOT / "services")
     run(["npm", "pack", "--pack-destination", str(work)], copy)
     folder = work / "application"
@@ -34,9 +33,20 @@ def typescript(work: Path) -> Application:
     (folder / "package.json").write_text('{"type": "module"}')
     (package,) = work.glob("*.tgz")
     run(["npm", "install", "--offline", "--ignore-scripts", str(package)], folder)
+    return folder
+
+
+def node_modules() -> Path:
+    """Return the folder of the programs that build the library."""
+    return installed("testkit-node") / "node_modules"
+
+
+def typescript(work: Path) -> Application:
+    """Compile the program against the installed library."""
+    folder = installed_typescript(work)
     for file in ("consumer.ts", "tsconfig.json"):
         shutil.copy(TYPESCRIPT / "tests" / file, folder)
-    run([str(modules / ".bin" / "tsc"), "--project", "."], folder)
+    run([str(node_modules() / ".bin" / "tsc"), "--project", "."], folder)
     return Application(("node", "consumer.js"), folder, {})
 
 

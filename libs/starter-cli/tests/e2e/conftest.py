@@ -20,11 +20,13 @@ from starter_cli import events
 from starter_cli.events import RunEvent
 from starter_cli.stack import Stack
 from testkit import eventually
+from testkit.client_environments import available
 from testkit.node_scripts import IS_AVAILABLE, has_browser
 
 collect_ignore = [
     *([] if IS_AVAILABLE else ["test_event_source.py"]),
     *([] if has_browser() else ["test_demo.py"]),
+    *([] if has_browser() and "testkit-node" in available() else ["test_client_in_browser.py"]),
 ]
 PASSWORD = "seven purple walruses juggle"
 # What reaches its place as an event, or after a part was started again, may take so long.
