@@ -1,5 +1,7 @@
 """What a model is asked and what it answers, whichever wire it travels on."""
 
+import base64
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -18,6 +20,8 @@ class Message:
 
     role: Literal["user", "assistant"]
     text: str
+    # What came beside the text, such as `image/png of 68 bytes`.
+    attachments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,34 @@ def text_of(content: JsonValue) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _part_text(part: JsonValue) -> str:
+def attachments_of(content: JsonValue) -> tuple[str, ...]:
+    """Describe the images and files of a message, by type and size, or where they are."""
+    parts = content if isinstance(content, list) else []
+    return tuple(_description(url) for part in parts if (url := _media_url(part)))
+
+
+def _media_url(part: JsonValue) -> str:
+    """Return the data URL or the address of an image or a file, on either wire."""
     if not isinstance(part, dict):
+        return ""
+    for name, member in (("image_url", "url"), ("file", "file_data"), ("file_data", "")):
+        value = part.get(name)
+        if isinstance(value, dict):
+            value = value.get(member)
+        if isinstance(value, str):
+            return value
+    return ""
+
+
+def _description(url: str) -> str:
+    match = re.match(r"data:([^;,]+);base64,", url)
+    if match is None:
+        return f"a link to {url}"
+    return f"{match[1]} of {len(base64.b64decode(url[match.end() :]))} bytes"
+
+
+def _part_text(part: JsonValue) -> str:
+    if _media_url(part) or not isinstance(part, dict):
         return ""
     text = part.get("text") or part.get("refusal")
     return text if isinstance(text, str) else f"[{part.get('type', 'part')}]"

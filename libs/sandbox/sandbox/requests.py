@@ -1,8 +1,20 @@
 """What is posted to the two model APIs, as far as it changes the answer; the rest is let through."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from sandbox.messages import Item, Json, Message, ModelRequest, Tool, ToolCall, ToolOutput, text_of
+from sandbox.messages import (
+    Item,
+    Json,
+    Message,
+    ModelRequest,
+    Tool,
+    ToolCall,
+    ToolOutput,
+    attachments_of,
+    text_of,
+)
 
 _INSTRUCTION_ROLES = {"system", "developer"}
 
@@ -34,7 +46,8 @@ class InputItem(BaseModel):
         """Translate it for the model."""
         match self.type:
             case "message" if self.role not in _INSTRUCTION_ROLES:
-                return Message("assistant" if self.role == "assistant" else "user", text_of(self.content))
+                role: Literal["assistant", "user"] = "assistant" if self.role == "assistant" else "user"
+                return Message(role, text_of(self.content), attachments_of(self.content))
             case "function_call":
                 return ToolCall(self.call_id, self.name, self.arguments)
             case "function_call_output":
@@ -115,7 +128,7 @@ class ChatMessage(BaseModel):
                 ]
                 return [Message("assistant", text), *calls] if text else [*calls]
             case "user":
-                return [Message("user", text)]
+                return [Message("user", text, attachments_of(self.content))]
             case _:
                 return []
 

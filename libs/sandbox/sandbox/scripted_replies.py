@@ -125,6 +125,7 @@ def _answer_text(request: ModelRequest, directives: Directives) -> str:
             *_role(request),
             *_tool_outputs(request),
             *_quotes(request),
+            *_attachments(request),
             _filler(request.question, 0),
         ]
     )
@@ -178,6 +179,12 @@ def _quotes(request: ModelRequest) -> list[str]:
     return quotes + (
         [f'Before that you wrote: "{_shorten(questions[-2], 80)}"'] if len(questions) > 1 else []
     )
+
+
+def _attachments(request: ModelRequest) -> list[str]:
+    """Say which images and files came with the conversation."""
+    all_ = [one for item in request.items if isinstance(item, Message) for one in item.attachments]
+    return [f"I was sent {', '.join(all_)}."] if all_ else []
 
 
 def _shorten(text: str, max_length: int) -> str:

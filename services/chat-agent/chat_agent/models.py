@@ -93,6 +93,8 @@ class Run(Base):
     agent: Mapped[str]
     model: Mapped[str]
     message: Mapped[str]
+    # The parts of the message, where it is not only text; images and files are `attachments`.
+    content: Mapped[list[Any]] = mapped_column(server_default="[]")
     # Items that stand before the message, in a conversation that begins with this run.
     prelude: Mapped[list[Any]] = mapped_column(server_default="[]")
     # Whether the prelude is all of the history that its client has; what is stored and differs is superseded.
@@ -180,6 +182,19 @@ class ToolCall(Base):
     output: Mapped[str | None]
     begun_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]
+
+
+class Attachment(Base):
+    """An image or a file that came with a run; items of the conversation refer to its digest."""
+
+    __tablename__ = "attachments"
+    __table_args__ = (Index(None, "sha256"),)
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    media_type: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    content: Mapped[bytes]
 
 
 inbox.to_metadata(Base.metadata)

@@ -24,6 +24,8 @@ REPLACED_VARIABLES = {
 
 Protocol = Literal["chat_completions", "responses", "ag_ui", "ui_messages"]
 OnDisconnect = Literal["continue", "cancel"]
+InputKind = Literal["image", "file"]
+IMAGES_AND_FILES: frozenset[InputKind] = frozenset({"image", "file"})
 
 
 class Price(BaseModel):
@@ -77,6 +79,10 @@ class Settings(ServiceSettings):
 
     # How many tokens fit into a model, as JSON: {"gpt-5.1": 400000}. `/v1/models` says so.
     model_context_lengths: dict[str, int] = Field(default_factory=dict)
+    # What models take beside text, as JSON by model, "*" for all: {"gpt-5.1": ["image", "file"]}.
+    model_inputs: dict[str, frozenset[InputKind]] = Field(
+        default_factory=lambda: {"gpt-5.1": IMAGES_AND_FILES}
+    )
     # Models that tenants may call without an agent, as JSON: {"openai/gpt-5.1": {"tenants": ["*"]}}.
     direct_models: DirectModels = Field(default_factory=dict)
 

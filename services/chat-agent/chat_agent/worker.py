@@ -6,12 +6,12 @@ from servicekit.app import Resources, run_workers
 from servicekit.events.relay import Consumer, OutboxRelay
 from servicekit.retention import RetentionRule, RetentionWorker
 from servicekit.workers.supervisor import Worker
-from sqlalchemy import func
+from sqlalchemy import func, select
 
 from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rule
 from chat_agent.events import READERS
-from chat_agent.models import Base, Run
+from chat_agent.models import Attachment, Base, Run
 from chat_agent.settings import Settings
 
 
@@ -24,8 +24,13 @@ def workers(resources: Resources) -> list[Worker]:
             resources.database, resources.redis, service=resources.name, sources=("auth",), handlers=HANDLERS
         ),
         create_erasure_worker(resources.database, resources.redis, settings),
-        RetentionWorker(resources.database, rules=[expired_runs_rule(settings), deleted_tenants_rule()]),
+        RetentionWorker(resources.database, rules=retention_rules(settings)),
     ]
+
+
+def retention_rules(settings: Settings) -> list[RetentionRule]:
+    """Return what is deleted when its time is over."""
+    return [expired_runs_rule(settings), expired_attachments_rule(settings), deleted_tenants_rule()]
 
 
 def expired_runs_rule(settings: Settings) -> RetentionRule:
@@ -33,6 +38,15 @@ def expired_runs_rule(settings: Settings) -> RetentionRule:
     return Base.metadata.tables["runs"], Run.ended_at < func.now() - timedelta(
         days=settings.run_retention_days
     )
+
+
+def expired_attachments_rule(settings: Settings) -> RetentionRule:
+    """Return the rule that deletes the images and files of conversations that were temporary."""
+    expired = select(Run.id).where(
+        Run.persistence == "temporary",
+        Run.ended_at < func.now() - timedelta(hours=settings.temporary_conversation_hours),
+    )
+    return Base.metadata.tables["attachments"], Attachment.run_id.in_(expired)
 
 
 if __name__ == "__main__":

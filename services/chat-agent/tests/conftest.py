@@ -321,7 +321,7 @@ def position_of(item: dict[str, Any]) -> int:
 
 
 def text_of(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 @pytest.fixture(scope="module")

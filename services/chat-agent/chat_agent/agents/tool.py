@@ -8,6 +8,7 @@ from typing import Any
 from agents import FunctionTool, function_tool
 from agents.tool_context import ToolContext
 
+from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.model.failure_log import tool_failed, tool_timed_out
 from chat_agent.runs.tool_calls import ToolCallJournal
@@ -23,6 +24,7 @@ class RunContext:
 
     conversations: ConversationClient
     journal: ToolCallJournal
+    attachments: AttachmentReader
 
 
 def tool(

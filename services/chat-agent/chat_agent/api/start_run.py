@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -20,6 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
+from chat_agent.attachments import store as attachments
+from chat_agent.attachments.uploads import Blob, resolve_uploads
 from chat_agent.clients.billing import QuotaWarning, RunRef
 from chat_agent.errors import AgentNotFound, RunCancelled, RunCapacityExceeded, ToolCallNotFound
 from chat_agent.event_log.store import EventType, RunEvent
@@ -32,7 +34,7 @@ from chat_agent.schemas import Agent, Answer, ChatAnswer, ChatRequest, Usage
 
 QUOTA_WARNING = "X-Quota-Warning"
 # What the repetition of a request has in common with it.
-FINGERPRINT = ("message", "agent", "options", "tool_outputs_digest")
+FINGERPRINT = ("message", "content", "agent", "options", "tool_outputs_digest")
 Persistence = Literal["permanent", "temporary", "none"]
 # Items of the SDK: what was said elsewhere before.
 History = Sequence[dict[str, Any]]
@@ -66,6 +68,10 @@ class RunRequest:
     """What a run shall answer: a message, or what its caller's tools gave, and what goes with it."""
 
     chat: ChatRequest
+    # The parts of the message, where it is not only text.
+    content: Sequence[dict[str, Any]] = ()
+    # The content of the images and files that the parts refer to, by digest.
+    blobs: Mapping[str, Blob] = field(default_factory=dict)
     # What was said before, as far as the client tells it; it counts where the conversation is new.
     prelude: History = ()
     # In place of a message.
@@ -95,6 +101,7 @@ async def start_run(
     if manager.find_agent(caller.tenant_id, chat.agent_type) is None:
         agents_ = ", ".join(AGENTS)
         raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {agents_}.")
+    request = await with_stored_content(request)
     values = new_run_values(manager, caller, request, key)
     if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
@@ -113,6 +120,13 @@ async def start_run(
         manager.claim_due.set()
     await manager.stop(started.to_stop)
     return StartedRun(started.run, is_new=True, warnings=reservation.warnings)
+
+
+async def with_stored_content(request: RunRequest) -> RunRequest:
+    """Return a request whose parts refer to their images and files; raises InvalidParameter."""
+    *prelude, message = [*request.prelude, {"content": [*request.content]}]
+    (*prelude, message), blobs = await resolve_uploads([*prelude, message])
+    return replace(request, prelude=prelude, content=message["content"], blobs=blobs)
 
 
 @asynccontextmanager
@@ -146,12 +160,12 @@ async def insert_in_conversation(
             if not is_new:
                 await use_stored_history(session, caller, request, values)
             await continue_calls(session, caller, values)
-            return await insert(session, manager, values, request.chat, deadline)
+            return await insert(session, manager, values, request, deadline)
     # No transaction is held while another service is called.
     values["prelude"] = await initial_history(manager, caller, values["conversation_id"], values["prelude"])
     async with transaction(manager.database) as session:
         await continue_calls(session, caller, values)
-        return await insert(session, manager, values, request.chat, deadline)
+        return await insert(session, manager, values, request, deadline)
 
 
 async def use_stored_history(
@@ -189,14 +203,17 @@ async def insert(
     session: AsyncSession,
     manager: RunManager,
     values: dict[str, Any],
-    request: ChatRequest,
+    request: RunRequest,
     deadline: asyncio.Timeout,
 ) -> store.InsertedRun | None:
     """Insert a run, running or queued; none when its key has started one meanwhile."""
+    chat = request.chat
     values["input_count"] = len(values["prelude"]) + (len(values["tool_outputs"]) or 1)
     inserted = await store.start(
-        session, values, manager.lease, request.on_conflict, is_alone=request.conversation_id is None
+        session, values, manager.lease, chat.on_conflict, is_alone=chat.conversation_id is None
     )
+    if inserted is not None and request.blobs:
+        await attachments.store(session, inserted.run, request.blobs)
     # A commit that is cancelled may have happened.
     deadline.reschedule(None)
     return inserted
@@ -254,6 +271,7 @@ def new_run_values(
         "agent": request.chat.agent_type,
         "model": manager.model_of(request.chat.agent_type),
         "message": request.chat.message,
+        "content": [*request.content],
         "prelude": [*request.prelude],
         "tool_outputs": [*request.tool_outputs],
         "tool_outputs_digest": digest(request.tool_outputs),

@@ -19,13 +19,14 @@ from sqlalchemy import ColumnElement, delete, exists, select, update
 
 from chat_agent.erasure.handlers import stop_runs
 from chat_agent.event_log.store import EventStore
-from chat_agent.models import FINISHED, Approval, Base, Run, ToolCall
+from chat_agent.models import FINISHED, Approval, Attachment, Base, Run, ToolCall
 from chat_agent.settings import Settings
 
 # What a run is without what was said in it, and without whose it was.
 ERASED_VALUES: dict[str, Any] = {
     "user_id": ANONYMOUS_SUBJECT,
     "message": "",
+    "content": [],
     "prelude": [],
     "idempotency_key": None,
     "state": None,
@@ -78,6 +79,7 @@ async def erase_runs(database: Database, redis: Redis, log_seconds: int, run_ids
     async with database.begin() as db:
         await db.execute(delete(Approval).where(Approval.run_id.in_(run_ids)))
         await db.execute(delete(ToolCall).where(ToolCall.run_id.in_(run_ids)))
+        await db.execute(delete(Attachment).where(Attachment.run_id.in_(run_ids)))
         await db.execute(update(Run).where(Run.id.in_(run_ids)).values(ERASED_VALUES))
 
 

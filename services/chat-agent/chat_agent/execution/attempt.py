@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
+from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import (
@@ -76,7 +77,11 @@ class Attempt:
         self._session = ConversationSession(conversations, run, services.settings, before_store, checkpoint)
         self._config = with_settings(services.config, self._options)
         self._journal = ToolCallJournal(services.database, run)
-        self._context = RunContext(conversations, self._journal)
+        self._context = RunContext(
+            conversations,
+            self._journal,
+            AttachmentReader(services.database, run.tenant_id, run.user_id),
+        )
 
     @property
     def final_answer(self) -> str | None:

@@ -195,7 +195,7 @@ def initial_items(run: Run) -> list[dict[str, Any]]:
     prelude = [] if run.replaces_history else run.prelude
     if run.tool_outputs:
         return [*prelude, *run.tool_outputs]
-    return [*prelude, {"type": "message", "role": "user", "content": run.message}]
+    return [*prelude, {"type": "message", "role": "user", "content": run.content or run.message}]
 
 
 def call_key(item: dict[str, Any]) -> tuple[str, str] | None:

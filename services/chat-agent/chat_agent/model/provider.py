@@ -20,6 +20,7 @@ from agents import (
 from agents.models import get_default_model_settings
 from openai import AsyncOpenAI
 
+from chat_agent.attachments.model_input import with_attachments
 from chat_agent.model.call import Candidate, Limits
 from chat_agent.model.fast_client import FastClient
 from chat_agent.model.output_schema import RequestedOutput
@@ -115,6 +116,7 @@ def run_config(provider: ModelProvider) -> RunConfig:
         model_provider=provider,
         model_settings=ModelSettings(include_usage=True, store=False),
         tool_not_found_behavior="return_error_to_model",
+        call_model_input_filter=with_attachments,
         tracing_disabled=True,
         trace_include_sensitive_data=False,
         workflow_name="acme",

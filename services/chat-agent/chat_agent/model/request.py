@@ -18,6 +18,9 @@ from chat_agent.model.json import encode
 # How servers that fail on purpose, and those that count, know which attempt this is.
 ATTEMPT = "x-stainless-retry-count"
 
+# What an image counts as in an estimate: about a thousand tokens, whatever its bytes.
+ATTACHMENT_CHARACTERS = 4000
+
 # Settings that some models do not know and that the SDK sets for those that do.
 MODEL_DEPENDENT = frozenset({"reasoning", "verbosity"})
 # Which of them the caller of the current run has set: these are passed on to every model.
@@ -72,7 +75,19 @@ class ModelRequest:
             *(getattr(tool, "params_json_schema", None) for tool in self.tools),
             *(handoff.input_json_schema for handoff in self.handoffs),
         ]
-        return len(encode([self.system_instructions, self.input, schemas], default=str).decode())
+        size = len(encode([self.system_instructions, self.input, schemas], default=str).decode())
+        attachments = [len(data) for data in self.attachments()]
+        return size - sum(attachments) + len(attachments) * ATTACHMENT_CHARACTERS
+
+    def attachments(self) -> Iterator[str]:
+        """Return the data URLs of images and files."""
+        for item in self.input if isinstance(self.input, list) else []:
+            message: Any = item
+            content = message.get("content") if isinstance(message, dict) else None
+            for part in content if isinstance(content, list) else []:
+                data = part.get("image_url") or part.get("file_data") if isinstance(part, dict) else None
+                if isinstance(data, str):
+                    yield data
 
     def call_ids(self) -> Iterator[str]:
         """Return the ids of the tool calls that were made before."""

@@ -16,6 +16,7 @@ from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.client_tools import MAX_TOOLS, NamedFunction, is_own_tool, tool_options
 from chat_agent.protocols.disconnects import is_cancelled_on_disconnect
+from chat_agent.protocols.media import Inputs, Media, MediaText, inputs_of, mixed_turn
 from chat_agent.protocols.requests import (
     Anything,
     ChatTurn,
@@ -28,7 +29,6 @@ from chat_agent.protocols.requests import (
     Parts,
     Text,
     Turn,
-    UnsupportedContent,
     conversation_id_for,
     join_text,
     to_approval_decision,
@@ -43,11 +43,46 @@ router = APIRouter(prefix="/api/v1/agents", tags=["agents"], max_body_size=MAX_C
 TEXT_ROLES = {"developer", "system", "user", "assistant"}
 
 
+KINDS = {"document": "file"}
+
+
+class MediaSource(LenientModel):
+    """Where the content of a part is: in it, or at an address."""
+
+    type: Literal["data", "url"]
+    value: MediaText
+    mime_type: Name | None = Field(None, alias="mimeType")
+
+    def to_url(self) -> str:
+        """Return it as a data URL, or the address."""
+        is_data = self.type == "data" and not self.value.startswith("data:")
+        return f"data:{self.mime_type};base64,{self.value}" if is_data else self.value
+
+
 class AgUiPart(LenientModel):
     """A part of a message."""
 
     type: Name
     text: Text | None = None
+    # Of the older `binary`.
+    mime_type: Name | None = Field(None, alias="mimeType")
+    data: MediaText | None = None
+    url: MediaText | None = None
+    filename: Name | None = None
+    # Of an `image` or a `document`.
+    source: MediaSource | None = None
+
+    def to_media(self, place: str) -> Media:
+        """Return the image or the file that it is."""
+        source = self.source or MediaSource(
+            type="data" if self.url is None else "url",
+            value=self.data or self.url or "",
+            mimeType=self.mime_type,
+        )
+        kind = KINDS.get(self.type, self.type)
+        if self.type == "binary":
+            kind = "image" if (source.mime_type or "").startswith("image/") else "file"
+        return Media(kind, source.to_url(), place, filename=self.filename)
 
 
 class CalledFunction(LenientModel):
@@ -74,24 +109,31 @@ class Message(LenientModel):
     tool_call_id: Name | None = Field(None, alias="toolCallId")
 
     @property
-    def is_text(self) -> bool:
-        """Return whether there is nothing else in it: no pictures and the like."""
-        return not isinstance(self.content, list) or all(part.text is not None for part in self.content)
-
-    @property
     def text(self) -> str:
         """Return its text."""
         if isinstance(self.content, list):
             return join_text(part.text or "" for part in self.content)
         return self.content if isinstance(self.content, str) else ""
 
-    def to_turns(self, server_calls: Container[str]) -> Iterator[Turn]:
+    def to_chat_turn(self, place: str, inputs: Inputs, *, is_new: bool) -> ChatTurn:
+        """Return what it says; raises UnsupportedContent, InvalidParameter."""
+        if not isinstance(self.content, list):
+            return ChatTurn(self.role, self.text)
+        parts = [
+            part.to_media(f"{place}.content[{index}]") if part.text is None else part.text
+            for index, part in enumerate(self.content)
+        ]
+        return mixed_turn(self.role, parts, inputs, is_new=is_new)
+
+    def to_turns(
+        self, server_calls: Container[str], place: str, inputs: Inputs, *, is_new: bool
+    ) -> Iterator[Turn]:
         """Yield its text, calls of the frontend's tools, and what one gave; other calls are left out."""
         if self.role == "tool":
             if self.tool_call_id and self.tool_call_id not in server_calls:
                 yield ClientOutput(self.tool_call_id, self.text)
         elif self.role in TEXT_ROLES:
-            yield ChatTurn(self.role, self.text)
+            yield self.to_chat_turn(place, inputs, is_new=is_new)
         for call in self.tool_calls or []:
             if call.id not in server_calls:
                 yield ClientCall(call.id, call.function.name, call.function.arguments)
@@ -152,14 +194,11 @@ class RunAgentInput(LenientModel):
     )
 
     def translate(self, agent: str, conversation_id: UUID, settings: Settings) -> RunRequest:
-        """Return what is asked, in our words; raises UnsupportedContent when the last message is not text.
+        """Return what is asked, in our words; raises UnsupportedContent.
 
         Raises InvalidParameter and ParameterNotAllowed for tools that cannot be offered.
         """
-        messages = [one for one in self.messages if one.role in TEXT_ROLES]
-        if messages and not messages[-1].is_text:
-            raise UnsupportedContent
-        turns = [*self._context_turns(), *self._turns(agent)]
+        turns = [*self._context_turns(), *self._turns(agent, inputs_of(settings, agent))]
         on_conflict = self.forwarded.on_conflict if self.forwarded else None
         request = to_run_request(turns, agent, conversation_id, on_conflict)
         places = {f"tools[{index}]": one for index, one in enumerate(self.tools)}
@@ -175,11 +214,13 @@ class RunAgentInput(LenientModel):
         for one in self.context:
             yield ChatTurn("developer", f"{one.description}: {one.value}")
 
-    def _turns(self, agent: str) -> Iterator[Turn]:
+    def _turns(self, agent: str, inputs: Inputs) -> Iterator[Turn]:
         calls = [call for one in self.messages for call in one.tool_calls or []]
         server_calls = {call.id for call in calls if is_own_tool(call.function.name, agent)}
-        for one in self.messages:
-            yield from one.to_turns(server_calls)
+        newest = max((index for index, one in enumerate(self.messages) if one.role in TEXT_ROLES), default=0)
+        for index, one in enumerate(self.messages):
+            place = f"messages[{index}]"
+            yield from one.to_turns(server_calls, place, inputs, is_new=index == newest)
 
 
 @router.post(

@@ -19,9 +19,9 @@ from chat_agent.protocols import responses
 from chat_agent.protocols.ai_sdk import HEADERS, UiMessageStream
 from chat_agent.protocols.client_tools import MAX_TOOLS, FunctionFields, ToolName, tool_options
 from chat_agent.protocols.disconnects import is_cancelled_on_disconnect
+from chat_agent.protocols.media import Inputs, Media, MediaText, inputs_of, mixed_turn
 from chat_agent.protocols.requests import (
     Anything,
-    ChatTurn,
     ClientCall,
     ClientOutput,
     LenientModel,
@@ -31,9 +31,7 @@ from chat_agent.protocols.requests import (
     Parts,
     Text,
     Turn,
-    UnsupportedContent,
     conversation_id_for,
-    join_text,
     to_approval_decision,
     to_run_request,
 )
@@ -80,6 +78,10 @@ class UiMessagePart(LenientModel):
     text: Text | None = None
     state: Name | None = None
     approval: ApprovalResponse | None = None
+    # Of a `file`.
+    media_type: Name | None = Field(None, alias="mediaType")
+    filename: Name | None = None
+    url: MediaText | None = None
     # Of a `dynamic-tool` or `tool-<name>`.
     tool_name: Name | None = Field(None, alias="toolName")
     tool_call_id: Name | None = Field(None, alias="toolCallId")
@@ -94,6 +96,11 @@ class UiMessagePart(LenientModel):
         if self.tool_call_id is None or self.provider_executed:
             return None
         return self.tool_name if self.type == DYNAMIC_TOOL else self.type.removeprefix(STATIC_TOOL)
+
+    def to_media(self, place: str) -> Media:
+        """Return the image or the file that it is."""
+        kind = "image" if (self.media_type or "").startswith("image/") else "file"
+        return Media(kind, self.url, place, filename=self.filename)
 
     def tool_turns(self) -> Iterator[Turn]:
         """Yield the call of one of the frontend's tools, and what it gave."""
@@ -118,19 +125,18 @@ class UiMessage(LenientModel):
     role: Literal["system", "user", "assistant"]
     parts: Parts[UiMessagePart]
 
-    @property
-    def has_file(self) -> bool:
-        """Return whether there is more in it than text."""
-        return any(part.type == "file" for part in self.parts)
-
-    def to_turns(self) -> Iterator[Turn]:
+    def to_turns(self, place: str, inputs: Inputs, *, is_new: bool) -> Iterator[Turn]:
         """Yield its text, and the calls of the frontend's tools where they were made."""
-        for is_call, parts in groupby(self.parts, lambda part: part.called_tool is not None):
+        for is_call, parts in groupby(enumerate(self.parts), lambda part: part[1].called_tool is not None):
             if is_call:
-                yield from chain.from_iterable(part.tool_turns() for part in parts)
+                yield from chain.from_iterable(part.tool_turns() for _, part in parts)
             else:
-                text = join_text(part.text or "" for part in parts if part.type == "text")
-                yield ChatTurn(self.role, text)
+                mixed = [
+                    part.text or "" if part.type == "text" else part.to_media(f"{place}.parts[{index}]")
+                    for index, part in parts
+                    if part.type in {"text", "file"}
+                ]
+                yield mixed_turn(self.role, mixed, inputs, is_new=is_new)
 
 
 class UiRequest(LenientModel):
@@ -177,13 +183,17 @@ class UiRequest(LenientModel):
         return self.messages[-1].id if is_begun else None
 
     def translate(self, conversation_id: UUID, settings: Settings) -> RunRequest:
-        """Return what is asked, in our words; raises UnsupportedContent when the last has files.
+        """Return what is asked, in our words; raises UnsupportedContent.
 
         Raises InvalidParameter and ParameterNotAllowed for tools that cannot be offered.
         """
-        if self.messages and self.messages[-1].has_file:
-            raise UnsupportedContent
-        turns = [turn for one in self.messages for turn in one.to_turns()]
+        inputs = inputs_of(settings, self.agent_type)
+        newest = len(self.messages) - 1
+        turns = [
+            turn
+            for index, one in enumerate(self.messages)
+            for turn in one.to_turns(f"messages[{index}]", inputs, is_new=index == newest)
+        ]
         request = to_run_request(turns, self.agent_type, conversation_id, self.on_conflict)
         options = tool_options(self._client_tools(), self.agent_type, settings)
         return replace(

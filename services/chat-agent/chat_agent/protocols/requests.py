@@ -77,10 +77,12 @@ class ChatTurn:
 
     role: str
     text: str
+    # Its parts, where it is not only text.
+    content: Sequence[dict[str, Any]] = ()
 
     def to_item(self) -> dict[str, Any]:
         """Return it as an item of the SDK."""
-        return {"role": self.role, "content": self.text}
+        return {"role": self.role, "content": [*self.content] or self.text}
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ class ClientOutput:
 Turn = ChatTurn | ClientCall | ClientOutput
 
 
-class ContinuedRequest(ChatRequest):
-    """A request that goes on with outputs of tools, and has no message."""
+class WordlessRequest(ChatRequest):
+    """A request without text: it goes on with outputs of tools, or has only images and files."""
 
     message: Literal[""] = ""
 
@@ -124,7 +126,7 @@ def to_run_request(
 
     Raises UserMessageMissing.
     """
-    turns = [turn for turn in turns if not isinstance(turn, ChatTurn) or turn.text or turn is turns[-1]]
+    turns = [turn for turn in turns if not is_empty(turn) or turn is turns[-1]]
     outputs = trailing_outputs(turns)
     values: dict[str, Any] = {"agent_type": agent, "conversation_id": conversation_id}
     if on_conflict is not None:
@@ -132,12 +134,19 @@ def to_run_request(
     if outputs:
         prelude = [turn.to_item() for turn in turns[: -len(outputs)]]
         items = [turn.to_item() for turn in outputs]
-        return RunRequest(validated(ContinuedRequest, **values), prelude, items)
+        return RunRequest(validated(WordlessRequest, **values), prelude=prelude, tool_outputs=items)
     last = turns[-1] if turns else None
-    if not isinstance(last, ChatTurn) or last.role != "user" or not last.text.strip():
+    if not isinstance(last, ChatTurn) or last.role != "user" or not (last.text.strip() or last.content):
         raise UserMessageMissing
-    chat = validated(ChatRequest, **values, message=last.text)
-    return RunRequest(chat, [turn.to_item() for turn in turns[:-1]])
+    prelude = [turn.to_item() for turn in turns[:-1]]
+    if not last.text.strip():
+        return RunRequest(validated(WordlessRequest, **values), last.content, prelude=prelude)
+    return RunRequest(validated(ChatRequest, **values, message=last.text), last.content, prelude=prelude)
+
+
+def is_empty(turn: Turn) -> bool:
+    """Return whether a turn is a message that says nothing."""
+    return isinstance(turn, ChatTurn) and not turn.text and not turn.content
 
 
 def trailing_outputs(turns: Sequence[Turn]) -> Sequence[ClientOutput]:

@@ -17,7 +17,7 @@ from sqlalchemy.sql import ClauseElement
 
 from chat_agent.errors import ConversationBusy, RunAlreadyFinished, RunNotFound
 from chat_agent.events import RunCompleted
-from chat_agent.models import FINISHED, UNFINISHED, Approval, Base, Run, RunStatus, ToolCall
+from chat_agent.models import FINISHED, UNFINISHED, Approval, Attachment, Base, Run, RunStatus, ToolCall
 from chat_agent.runs.leases import Lease, lock_open_runs, owned
 from chat_agent.runs.outcome import Outcome
 from chat_agent.schemas import AgentStatus
@@ -35,12 +35,14 @@ NEW_RUN_VALUES: dict[str, Any] = {
     "replaces_history": False,
     "tool_calls": [],
     "persistence": "permanent",
+    "content": [],
 }
 # How long the events of a run that is not stored can be read after its end: for whoever reads them now.
 UNSTORED_LOG_SECONDS = 60
 # What remains of a run that is not stored, beside its usage.
 UNSTORED_VALUES: dict[str, Any] = {
     "message": "",
+    "content": [],
     "options": {},
     "output": None,
     "tool_calls": [],
@@ -280,6 +282,7 @@ async def erase_content(session: AsyncSession, run_id: UUID) -> None:
     """Erase what was said in a run, and leave how it ended and its usage."""
     await session.execute(delete(Approval).where(Approval.run_id == run_id))
     await session.execute(delete(ToolCall).where(ToolCall.run_id == run_id))
+    await session.execute(delete(Attachment).where(Attachment.run_id == run_id))
     values = {**UNSTORED_VALUES, "persistence": "none"}
     await session.execute(update(Run).where(Run.id == run_id).values(values))
 

@@ -10,6 +10,8 @@ from servicekit.schemas import max_length
 
 from chat_agent.api.start_run import Persistence, RunRequest
 from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
+from chat_agent.protocols.media import TEXT_ONLY, Inputs, inputs_of
+from chat_agent.protocols.openai.content import Content, message_text, message_turn
 from chat_agent.protocols.openai.errors import Place, sent_as
 from chat_agent.protocols.openai.parameters import CompletionParameters, ResponseParameters
 from chat_agent.protocols.requests import (
@@ -22,7 +24,6 @@ from chat_agent.protocols.requests import (
     Parts,
     Text,
     Turn,
-    join_text,
     parse_conversation_id,
     to_approval_decision,
     to_run_request,
@@ -55,17 +56,6 @@ APPROVAL = "mcp_approval_response"
 SERVER_ITEMS = {"reasoning", "mcp_call", "mcp_list_tools", "mcp_approval_request"}
 
 
-class ContentPart(LenientModel):
-    """A part of a message."""
-
-    type: Name
-    text: Text | None = None
-    refusal: Text | None = None
-
-
-Content = Text | Parts[ContentPart] | None
-
-
 class CalledFunction(LenientModel):
     """Which function was called, and how."""
 
@@ -88,17 +78,17 @@ class ChatMessage(LenientModel):
     tool_calls: Parts[ToolCall] | None = None
     tool_call_id: Name | None = None
 
-    def to_turns(self, place: str) -> Iterator[Turn]:
+    def to_turns(self, place: str, inputs: Inputs) -> Iterator[Turn]:
         """Yield what it says; raises UnsupportedParameter, InvalidParameter."""
         if self.role == "function":
             raise UnsupportedParameter(place, "Use `tools`: messages of the role `function` are not taken.")
-        text = message_text(self.content, f"{place}.content")
+        turn = message_turn(self.role, self.content, f"{place}.content", inputs)
         if self.role == "tool":
             if self.tool_call_id is None:
                 raise InvalidParameter(f"{place}.tool_call_id", "Name the call that this is the output of.")
-            yield ClientOutput(self.tool_call_id, text)
+            yield ClientOutput(self.tool_call_id, turn.text)
             return
-        yield ChatTurn(self.role, text)
+        yield turn
         for call in self.tool_calls or []:
             yield ClientCall(call.id, call.function.name, call.function.arguments)
 
@@ -123,8 +113,11 @@ class CompletionRequest(CompletionParameters):
     def translate(self, settings: Settings) -> RunRequest:
         """Return what is asked, in our words; raises UnsupportedParameter, InvalidParameter."""
         reject_unsupported(self.model_extra, COMPLETION_REFUSES)
+        inputs = inputs_of(settings, self.model)
         turns = [
-            turn for index, one in enumerate(self.messages) for turn in one.to_turns(f"messages[{index}]")
+            turn
+            for index, one in enumerate(self.messages)
+            for turn in one.to_turns(f"messages[{index}]", inputs)
         ]
         metadata = self.metadata or {}
         named, on_conflict = metadata.get("conversation_id"), metadata.get("on_conflict")
@@ -198,7 +191,7 @@ class ResponseRequest(ResponseParameters):
         """Return what is asked, in our words; raises UnsupportedParameter, InvalidParameter."""
         reject_unsupported(self.model_extra, RESPONSE_REFUSES)
         before = [ChatTurn("developer", self.instructions)] if self.instructions else []
-        turns = newest([*before, *self._turns()], conversation_id)
+        turns = newest([*before, *self._turns(inputs_of(settings, self.model))], conversation_id)
         on_conflict = (self.metadata or {}).get("on_conflict")
         last: Place = () if isinstance(self.input, str) else (len(self.input) - 1, "content")
         with sent_as(run_places(("input", *last))):
@@ -227,11 +220,13 @@ class ResponseRequest(ResponseParameters):
         name = self.conversation if isinstance(self.conversation, str) else self.conversation.id
         return parse_conversation_id(name)
 
-    def _turns(self) -> Iterator[Turn]:
-        return iter([ChatTurn("user", self.input)] if isinstance(self.input, str) else turns_of(self.input))
+    def _turns(self, inputs: Inputs) -> Sequence[Turn]:
+        if isinstance(self.input, str):
+            return [ChatTurn("user", self.input)]
+        return turns_of(self.input, "input", inputs)
 
 
-def turns_of(items: Sequence[InputItem], name: str = "input") -> list[Turn]:
+def turns_of(items: Sequence[InputItem], name: str, inputs: Inputs = TEXT_ONLY) -> list[Turn]:
     """Return what items say; raises UnsupportedParameter, InvalidParameter."""
     turns: list[Turn] = []
     for index, item in enumerate(items):
@@ -243,7 +238,7 @@ def turns_of(items: Sequence[InputItem], name: str = "input") -> list[Turn]:
             continue
         if item.type != "message" or item.role is None:
             raise UnsupportedParameter(place, f"Items of type `{item.type}` are not taken here.")
-        turns.append(ChatTurn(item.role, message_text(item.content, f"{place}.content")))
+        turns.append(message_turn(item.role, item.content, f"{place}.content", inputs))
     return turns
 
 
@@ -269,13 +264,3 @@ def reject_unsupported(parameters: Mapping[str, Any] | None, refused: Mapping[st
 def same(one: object, other: object) -> bool:
     """Compare JSON values; true is not 1 there."""
     return type(one) is type(other) and one == other
-
-
-def message_text(content: Content, place: str) -> str:
-    """Return the text of a message; raises UnsupportedParameter for what is none."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    for part in content:
-        if part.text is None and part.refusal is None:
-            raise UnsupportedParameter(place, f"Parts of type `{part.type}` are not taken here, only text.")
-    return join_text(part.text or part.refusal or "" for part in content)

@@ -1,0 +1,72 @@
+"""Puts the content of images and files into what a model is sent; nothing else ever has it."""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from agents.run_config import CallModelData, ModelInputData
+from servicekit.database import Database
+
+from chat_agent.attachments import store
+from chat_agent.attachments.store import digests_in
+from chat_agent.attachments.uploads import FILE_ID, PREFIX, Blob
+from chat_agent.clients.retry import retry_database
+
+MEMBERS = {"input_image": "image_url", "input_file": "file_data"}
+
+
+@dataclass(frozen=True)
+class AttachmentReader:
+    """Reads the attachments of one owner, each once for a run."""
+
+    database: Database
+    tenant_id: UUID
+    user_id: str
+    # The data URLs, by digest; of what is not stored any more, none.
+    _urls: dict[str, str | None] = field(default_factory=dict)
+
+    async def fill(self, items: Sequence[Any]) -> list[Any]:
+        """Return items with data in place of references."""
+        missing = digests_in(items) - self._urls.keys()
+        if missing:
+            await self._read(missing)
+        return [self._filled(item) for item in items]
+
+    async def _read(self, digests: set[str]) -> None:
+        async def load() -> list[Blob]:
+            async with self.database.begin() as session:
+                return await store.load(session, self.tenant_id, self.user_id, digests)
+
+        self._urls.update(dict.fromkeys(digests))
+        for blob in await retry_database(load):
+            self._urls[blob.sha256] = await asyncio.to_thread(data_url, blob)
+
+    def _filled(self, item: Any) -> Any:
+        if not digests_in([item]):
+            return item
+        return {**item, "content": [self._filled_part(part) for part in item["content"]]}
+
+    def _filled_part(self, part: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(part.get(FILE_ID), str):
+            return part
+        url = self._urls[part[FILE_ID].removeprefix(PREFIX)]
+        if url is None:
+            return {"type": "input_text", "text": "[An attachment that is no longer stored.]"}
+        rest = {name: value for name, value in part.items() if name != FILE_ID}
+        return {**rest, MEMBERS[part["type"]]: url}
+
+
+def data_url(blob: Blob) -> str:
+    """Return content as a data URL."""
+    return f"data:{blob.media_type};base64,{base64.b64encode(blob.content).decode()}"
+
+
+async def with_attachments(data: CallModelData[Any]) -> ModelInputData:
+    """Return what a model is sent, with the content of attachments."""
+    items = data.model_data.input
+    if data.context is not None and digests_in([dict(one) for one in items]):
+        items = await data.context.attachments.fill(items)
+    return ModelInputData(input=items, instructions=data.model_data.instructions)

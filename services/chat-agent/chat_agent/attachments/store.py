@@ -1,0 +1,67 @@
+"""The content of images and files, stored with the run that brought it."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chat_agent.attachments.uploads import FILE_ID, PREFIX, Blob
+from chat_agent.models import Attachment, Run
+
+
+async def store(session: AsyncSession, run: Run, blobs: Mapping[str, Blob]) -> None:
+    """Store what a run refers to, unless its conversation has it."""
+    needed = digests_in([*run.prelude, {"content": run.content}]) & blobs.keys()
+    if not needed:
+        return
+    in_conversation = (
+        select(Attachment.sha256)
+        .join(Run)
+        .where(
+            Run.conversation_id == run.conversation_id,
+            Run.tenant_id == run.tenant_id,
+            Run.user_id == run.user_id,
+            Attachment.sha256.in_(needed),
+        )
+    )
+    new = needed - {*(await session.scalars(in_conversation)).all()}
+    rows = [
+        {
+            "run_id": run.id,
+            "sha256": digest,
+            "media_type": blobs[digest].media_type,
+            "size": len(blobs[digest].content),
+            "content": blobs[digest].content,
+        }
+        for digest in sorted(new)
+    ]
+    if rows:
+        await session.execute(insert(Attachment), rows)
+
+
+async def load(session: AsyncSession, tenant_id: UUID, user_id: str, digests: Collection[str]) -> list[Blob]:
+    """Return the content of attachments of one owner, as far as it is stored."""
+    found = (
+        select(Attachment)
+        .join(Run)
+        .where(Run.tenant_id == tenant_id, Run.user_id == user_id, Attachment.sha256.in_(digests))
+        .ext(distinct_on(Attachment.sha256))
+        .order_by(Attachment.sha256)
+    )
+    return [Blob(one.sha256, one.media_type, one.content) for one in await session.scalars(found)]
+
+
+def digests_in(items: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the digests of what items refer to."""
+    return {part[FILE_ID].removeprefix(PREFIX) for item in items for part in parts_with_file(item)}
+
+
+def parts_with_file(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the parts of a message that refer to stored content."""
+    content = item.get("content")
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, dict) and isinstance(part.get(FILE_ID), str):
+            yield part

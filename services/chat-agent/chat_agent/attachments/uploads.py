@@ -1,0 +1,104 @@
+"""Images and files that come in a message: decoded, or checked where they are links, before a run begins."""
+
+import asyncio
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chat_agent.attachments.public_hosts import is_public
+from chat_agent.protocols.errors import InvalidParameter
+
+Json = dict[str, Any]
+# The member of a part in which it waits to be decoded.
+UPLOAD = "upload"
+FILE_ID = "file_id"
+PREFIX = "file-"
+DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]{1,100});base64,", re.IGNORECASE)
+# Decoding holds the interpreter's lock: as many characters take about a millisecond. A multiple of four.
+CHUNK = 512 * 1024
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The content of an image or a file."""
+
+    sha256: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class DataUpload:
+    """The data of an image or a file, in base64, and the parameter in which it was sent."""
+
+    place: str
+    media_type: str
+    encoded: str
+
+    async def resolve(self) -> tuple[Json, Blob | None]:
+        """Return the reference that stands for it, and the content; raises InvalidParameter."""
+        try:
+            blob = await asyncio.to_thread(self._decode)
+        except ValueError:
+            raise InvalidParameter(self.place, "The data is not valid base64.") from None
+        if not blob.content:
+            raise InvalidParameter(self.place, "The data is empty.")
+        return {FILE_ID: f"{PREFIX}{blob.sha256}"}, blob
+
+    def _decode(self) -> Blob:
+        content, digest = bytearray(), hashlib.sha256()
+        for start in range(0, len(self.encoded), CHUNK):
+            chunk = binascii.a2b_base64(self.encoded[start : start + CHUNK], strict_mode=True)
+            digest.update(chunk)
+            content += chunk
+        return Blob(digest.hexdigest(), self.media_type, bytes(content))
+
+
+@dataclass(frozen=True)
+class LinkUpload:
+    """The address of an image, which the model's provider fetches."""
+
+    place: str
+    url: str
+
+    async def resolve(self) -> tuple[Json, None]:
+        """Return the address, if its host is public; raises InvalidParameter."""
+        if not await is_public(self.url):
+            raise InvalidParameter(
+                self.place, "The address must be https, and its host public and resolvable."
+            )
+        return {"image_url": self.url}, None
+
+
+Upload = DataUpload | LinkUpload
+
+
+async def resolve_uploads(items: Sequence[Json]) -> tuple[list[Json], dict[str, Blob]]:
+    """Return items with references in place of data, and the content by digest; raises InvalidParameter."""
+    resolved: list[Json] = []
+    blobs: dict[str, Blob] = {}
+    for item in items:
+        content = item.get("content")
+        if not isinstance(content, list):
+            resolved.append(item)
+            continue
+        parts = []
+        for part in content:
+            reference, blob = await resolve_part(part)
+            parts.append(reference)
+            if blob is not None:
+                blobs[blob.sha256] = blob
+        resolved.append({**item, "content": parts})
+    return resolved, blobs
+
+
+async def resolve_part(part: Json) -> tuple[Json, Blob | None]:
+    """Return a part of a message with a reference in place of its data; raises InvalidParameter."""
+    upload: Upload | None = part.get(UPLOAD)
+    if upload is None:
+        return part, None
+    members, blob = await upload.resolve()
+    return {**{name: value for name, value in part.items() if name != UPLOAD}, **members}, blob

@@ -1,0 +1,108 @@
+"""Images and files in messages, in every protocol: checked, and turned into parts of the SDK."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from chat_agent.attachments.uploads import DATA_URL, UPLOAD, DataUpload, LinkUpload, Upload
+from chat_agent.direct_models import provider_name
+from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
+from chat_agent.protocols.requests import ChatTurn, UnsupportedContent, join_text
+from chat_agent.schemas import MAX_CHAT_BODY, storable
+from chat_agent.settings import InputKind, Settings
+
+Json = dict[str, Any]
+Inputs = frozenset[InputKind]
+TEXT_ONLY: Inputs = frozenset()
+IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+MAX_ATTACHMENTS = 50
+MAX_LINK = 2048
+
+
+def storable_media(value: str) -> str:
+    """Refuse what cannot be stored; data is base64, which is checked when it is decoded."""
+    return value if value.isascii() and "\0" not in value else storable(value)
+
+
+# Data in base64, a data URL, or a link.
+MediaText = Annotated[str, Field(max_length=MAX_CHAT_BODY), AfterValidator(storable_media)]
+
+
+@dataclass(frozen=True)
+class Media:
+    """An image or a file of a message, as a data URL or a link, and the parameter in which it was sent."""
+
+    kind: str
+    url: str | None
+    place: str
+    filename: str | None = None
+    detail: str | None = None
+
+    def to_part(self, inputs: Inputs) -> Json:
+        """Return it as a part of the SDK; raises UnsupportedParameter, InvalidParameter."""
+        if self.kind not in inputs:
+            raise UnsupportedParameter(self.place, self.refusal(inputs))
+        if self.kind == "image":
+            detail = self.detail if self.detail in {"low", "high", "auto"} else "auto"
+            return {"type": "input_image", "detail": detail, UPLOAD: self._upload(links=True)}
+        filename = self.filename or "file"
+        return {"type": "input_file", "filename": filename, UPLOAD: self._upload(links=False)}
+
+    def refusal(self, inputs: Inputs) -> str:
+        """Return what a person reads where it is not taken."""
+        return f"Parts of type `{self.kind}` are not taken here, only {sentence(inputs)}."
+
+    def _upload(self, *, links: bool) -> Upload:
+        url = self.url or ""
+        if match := DATA_URL.match(url):
+            media_type = match[1].lower()
+            if self.kind == "image" and media_type not in IMAGES:
+                raise InvalidParameter(self.place, f"Images are {', '.join(sorted(IMAGES))}.")
+            return DataUpload(self.place, media_type, url[match.end() :])
+        if links and url[:8].lower() == "https://" and len(url) <= MAX_LINK:
+            return LinkUpload(self.place, url)
+        forms = "a data URL in base64, or an https URL" if links else "a data URL in base64"
+        raise InvalidParameter(self.place, f"Send {forms}.")
+
+
+def mixed_turn(role: str, parts: Sequence[str | Media], inputs: Inputs, *, is_new: bool) -> ChatTurn:
+    """Return a message of text, images and files; of an earlier one, what is not taken is left out.
+
+    Raises UnsupportedContent, InvalidParameter.
+    """
+    text = join_text(part for part in parts if isinstance(part, str))
+    taken: list[Json] = []
+    for part in parts:
+        if isinstance(part, str):
+            taken.append(text_part(part))
+        elif part.kind in inputs and role == "user":
+            taken.append(part.to_part(inputs))
+        elif is_new:
+            raise UnsupportedContent(part.refusal(inputs), param=part.place)
+    check_number(taken, "messages")
+    return ChatTurn(role, text, taken if any(UPLOAD in part for part in taken) else ())
+
+
+def sentence(inputs: Iterable[str]) -> str:
+    """Return what is taken, for people."""
+    return " and ".join(["text", *(f"{kind}s" for kind in sorted(inputs))])
+
+
+def inputs_of(settings: Settings, agent: str) -> Inputs:
+    """Return what the model of an agent takes beside text."""
+    direct = settings.direct_models.get(agent)
+    model = provider_name(agent, direct) if direct else settings.agent_model_default
+    return settings.model_inputs.get(model, settings.model_inputs.get("*", TEXT_ONLY))
+
+
+def check_number(parts: Sequence[Json], place: str) -> None:
+    """Raise InvalidParameter for a message of too many images and files."""
+    if sum(UPLOAD in part for part in parts) > MAX_ATTACHMENTS:
+        raise InvalidParameter(place, f"A message has at most {MAX_ATTACHMENTS} images and files.")
+
+
+def text_part(text: str) -> Json:
+    """Return text as a part of the SDK."""
+    return {"type": "input_text", "text": text}
