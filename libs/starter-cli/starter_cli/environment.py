@@ -114,6 +114,7 @@ def chat_agent_fixed(layout: Layout) -> Environment:
         "OPENAI_BASE_URL": f"{layout.sandbox_url}/v1",
         # What the ledger is to say: that no model has answered.
         "AGENT_MODEL_DEFAULT": "sandbox-large",
+        "MODEL_INPUTS": '{"sandbox-large": ["image", "file"]}',
         "OPENAI_API": "responses",
     }
     return {

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -171,6 +171,23 @@ def test_a_run_goes_on_where_a_killed_replica_left_it(
     assert last["usage"]["requests"] == 2
     (received,) = until(lambda: completed_events(run_id))
     assert received["estimated"] is True
+
+
+def test_another_replica_shows_the_model_the_image_of_a_run(replica, other: str, at) -> None:
+    pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+    text = "What is this? [sandbox: rate=25/s]"
+    content = [{"type": "input_text", "text": text}, {"type": "input_image", "image_url": pixel}]
+    body = {"model": "triage", "input": [{"role": "user", "content": content}], "background": True}
+    lost, here = replica(model_inputs={"sandbox-large": ["image"]}), at(other)
+    response = at(lost.url).post("/v1/responses", json=body).json()
+    started_run = f"/api/v1/runs/{UUID(response['id'].removeprefix('resp_'))}"
+    with here.stream("GET", f"{started_run}/events") as answer:
+        next(event for event in events(answer.iter_lines()) if event.type == "message.delta")
+    lost.kill()
+    assert is_whole(rest(here, started_run.rpartition("/")[2]))
+    run = here.get(started_run).json()
+    assert (run["status"], run["error_code"]) == ("completed", None)
+    assert "image/gif of 14 bytes" in run["output"]
 
 
 def asks_clerk(*tools: str) -> dict[str, Any]:
