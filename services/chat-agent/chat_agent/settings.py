@@ -83,6 +83,8 @@ class Settings(ServiceSettings):
     model_inputs: dict[str, frozenset[InputKind]] = Field(
         default_factory=lambda: {"gpt-5.1": IMAGES_AND_FILES}
     )
+    # Of the images and files of a conversation that a model is sent; the oldest are left out.
+    model_attachment_bytes: int = Field(20 * 1024 * 1024, ge=0)
     # Models that tenants may call without an agent, as JSON: {"openai/gpt-5.1": {"tenants": ["*"]}}.
     direct_models: DirectModels = Field(default_factory=dict)
 

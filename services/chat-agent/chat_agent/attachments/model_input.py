@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -18,30 +19,34 @@ from chat_agent.clients.retry import retry_database
 MEMBERS = {"input_image": "image_url", "input_file": "file_data"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class AttachmentReader:
-    """Reads the attachments of one owner, each once for a run."""
+    """Reads the attachments of one owner, each once for a run: the newest that fit into `room` bytes."""
 
     database: Database
     tenant_id: UUID
     user_id: str
+    room: int
     # The data URLs, by digest; of what is not stored any more, none.
     _urls: dict[str, str | None] = field(default_factory=dict)
 
     async def fill(self, items: Sequence[Any]) -> list[Any]:
         """Return items with data in place of references."""
-        missing = digests_in(items) - self._urls.keys()
-        if missing:
+        newest_first = dict.fromkeys(one for item in reversed(items) for one in sorted(digests_in([item])))
+        if missing := [digest for digest in newest_first if digest not in self._urls]:
             await self._read(missing)
         return [self._filled(item) for item in items]
 
-    async def _read(self, digests: set[str]) -> None:
+    async def _read(self, digests: Sequence[str]) -> None:
         async def load() -> list[Blob]:
             async with self.database.begin() as session:
-                return await store.load(session, self.tenant_id, self.user_id, digests)
+                sizes = await store.sizes(session, self.tenant_id, self.user_id, digests)
+                fitting = fitting_into(self.room, digests, sizes)
+                return await store.load(session, self.tenant_id, self.user_id, fitting)
 
         self._urls.update(dict.fromkeys(digests))
         for blob in await retry_database(load):
+            self.room -= len(blob.content)
             self._urls[blob.sha256] = await asyncio.to_thread(data_url, blob)
 
     def _filled(self, item: Any) -> Any:
@@ -54,9 +59,16 @@ class AttachmentReader:
             return part
         url = self._urls[part[FILE_ID].removeprefix(PREFIX)]
         if url is None:
-            return {"type": "input_text", "text": "[An attachment that is no longer stored.]"}
+            return {"type": "input_text", "text": "[An earlier attachment, left out.]"}
         rest = {name: value for name, value in part.items() if name != FILE_ID}
         return {**rest, MEMBERS[part["type"]]: url}
+
+
+def fitting_into(room: int, digests: Sequence[str], sizes: Mapping[str, int]) -> list[str]:
+    """Return the first of the stored attachments, as many as fit."""
+    stored = [digest for digest in digests if digest in sizes]
+    totals = accumulate(sizes[digest] for digest in stored)
+    return [digest for digest, total in zip(stored, totals, strict=True) if total <= room]
 
 
 def data_url(blob: Blob) -> str:

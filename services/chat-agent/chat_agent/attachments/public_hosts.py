@@ -6,9 +6,13 @@ The service never fetches them. The model's provider does, which may be a server
 import asyncio
 import ipaddress
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from urllib.parse import urlsplit
 
 RESOLVE_SECONDS = 5.0
+# Threads of their own: names that are slow to resolve delay nothing else.
+RESOLVERS = ThreadPoolExecutor(4, "resolver")
 
 
 async def is_public(url: str) -> bool:
@@ -22,7 +26,8 @@ async def is_public(url: str) -> bool:
         return False
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
+            lookup = partial(socket.getaddrinfo, host, port or 443, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(RESOLVERS, lookup)
     except (OSError, UnicodeError, TimeoutError):
         return False
     return bool(found) and all(is_global(str(address[0])) for *_, address in found)

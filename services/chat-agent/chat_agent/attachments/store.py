@@ -54,6 +54,18 @@ async def load(session: AsyncSession, tenant_id: UUID, user_id: str, digests: Co
     return [Blob(one.sha256, one.media_type, one.content) for one in await session.scalars(found)]
 
 
+async def sizes(
+    session: AsyncSession, tenant_id: UUID, user_id: str, digests: Collection[str]
+) -> dict[str, int]:
+    """Return the sizes of attachments of one owner, as far as they are stored."""
+    found = (
+        select(Attachment.sha256, Attachment.size)
+        .join(Run)
+        .where(Run.tenant_id == tenant_id, Run.user_id == user_id, Attachment.sha256.in_(digests))
+    )
+    return {row.sha256: row.size for row in await session.execute(found)}
+
+
 def digests_in(items: Sequence[Mapping[str, Any]]) -> set[str]:
     """Return the digests of what items refer to."""
     return {part[FILE_ID].removeprefix(PREFIX) for item in items for part in parts_with_file(item)}

@@ -17,6 +17,7 @@ UPLOAD = "upload"
 FILE_ID = "file_id"
 PREFIX = "file-"
 DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]{1,100});base64,", re.IGNORECASE)
+MAX_LINKS = 20
 # Decoding holds the interpreter's lock: as many characters take about a millisecond. A multiple of four.
 CHUNK = 512 * 1024
 
@@ -78,6 +79,7 @@ Upload = DataUpload | LinkUpload
 
 async def resolve_uploads(items: Sequence[Json]) -> tuple[list[Json], dict[str, Blob]]:
     """Return items with references in place of data, and the content by digest; raises InvalidParameter."""
+    check_links(items)
     resolved: list[Json] = []
     blobs: dict[str, Blob] = {}
     for item in items:
@@ -93,6 +95,15 @@ async def resolve_uploads(items: Sequence[Json]) -> tuple[list[Json], dict[str, 
                 blobs[blob.sha256] = blob
         resolved.append({**item, "content": parts})
     return resolved, blobs
+
+
+def check_links(items: Sequence[Json]) -> None:
+    """Raise InvalidParameter for more links than are looked up for one request."""
+    contents = [item["content"] for item in items if isinstance(item.get("content"), list)]
+    uploads = [part.get(UPLOAD) for content in contents for part in content]
+    links = [one for one in uploads if isinstance(one, LinkUpload)]
+    if len(links) > MAX_LINKS:
+        raise InvalidParameter(links[MAX_LINKS].place, f"A request has at most {MAX_LINKS} links to images.")
 
 
 async def resolve_part(part: Json) -> tuple[Json, Blob | None]:

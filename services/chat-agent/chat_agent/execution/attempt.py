@@ -80,7 +80,9 @@ class Attempt:
         self._context = RunContext(
             conversations,
             self._journal,
-            AttachmentReader(services.database, run.tenant_id, run.user_id),
+            AttachmentReader(
+                services.database, run.tenant_id, run.user_id, services.settings.model_attachment_bytes
+            ),
         )
 
     @property

@@ -320,3 +320,20 @@ def test_one_person_cannot_reach_the_image_of_another(
     part = {"type": "input_image", "file_id": f"file-{hashlib.sha256(PNG).hexdigest()}"}
     refused = other.post(path, json=response(part)[1])
     assert refused.status_code == 400
+
+
+def test_the_model_gets_the_newest_that_fit(ann: httpx.Client, settings: Settings) -> None:
+    large = f"data:image/gif;base64,{base64.b64encode(b'GIF89a' * 100).decode()}"
+    older, newer = ({"type": "input_image", "image_url": one} for one in (large, URL))
+    body = {"model": "triage", "input": [{"role": "user", "content": [one]} for one in (older, newer)]}
+    with serving(create_app(settings.model_copy(update={"model_attachment_bytes": 100}))) as url:
+        answer = said(ann.post(f"{url}/v1/responses", json=body))
+    assert SEEN in answer
+    assert "image/gif" not in answer
+
+
+def test_refuses_more_links_than_it_looks_up(ann: httpx.Client) -> None:
+    path, body = LINKS["response"]
+    link = body["input"][0]["content"][1]
+    refused = ann.post(path, json={**body, "input": [{"role": "user", "content": [link] * 21}]})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input[0].content[20]")
