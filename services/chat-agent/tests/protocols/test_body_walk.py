@@ -30,11 +30,23 @@ LIMITS = dict.fromkeys(
 )
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string", "description": "A."}}, "required": ["a"]}
 FUNCTION = {"name": "look", "description": "Look.", "parameters": SCHEMA, "strict": False}
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
 COMPLETION: Json = {
     "model": "triage",
     "messages": [
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "Hm"}], "name": "ann"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Hm"},
+                {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}},
+                {
+                    "type": "file",
+                    "file": {"filename": "f", "file_data": "data:application/pdf;base64,JVBERg=="},
+                },
+            ],
+            "name": "ann",
+        },
         {
             "role": "assistant",
             "content": None,
@@ -66,7 +78,14 @@ COMPLETION: Json = {
 RESPONSE: Json = {
     "model": "triage",
     "input": [
-        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hm"}]},
+        {
+            "type": "message",
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "Hm"},
+                {"type": "input_image", "image_url": PIXEL, "detail": "auto"},
+            ],
+        },
         {"type": "function_call", "call_id": "x", "name": "look", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "x", "output": "Nothing."},
         {"role": "user", "content": "Hello"},
@@ -92,7 +111,15 @@ AG_UI: Json = {
     "state": {"a": {"b": 1}},
     "messages": [
         {"id": "1", "role": "developer", "content": "Be brief."},
-        {"id": "2", "role": "user", "content": [{"type": "text", "text": "Hello"}]},
+        {
+            "id": "2",
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Hello"},
+                {"type": "image", "source": {"type": "data", "value": "R0lGODlh", "mimeType": "image/gif"}},
+                {"type": "binary", "mimeType": "image/gif", "data": "R0lGODlh", "filename": "f"},
+            ],
+        },
     ],
     "tools": [{"name": "look", "description": "Look.", "parameters": SCHEMA}],
     "context": [{"description": "d", "value": "v"}],
@@ -102,7 +129,15 @@ AI_SDK: Json = {
     "id": "c",
     "messages": [
         {"id": "1", "role": "system", "parts": [{"type": "text", "text": "Be brief."}]},
-        {"id": "2", "role": "user", "parts": [{"type": "text", "text": "Hello"}], "metadata": {"a": 1}},
+        {
+            "id": "2",
+            "role": "user",
+            "parts": [
+                {"type": "text", "text": "Hello"},
+                {"type": "file", "mediaType": "image/gif", "filename": "f", "url": PIXEL},
+            ],
+            "metadata": {"a": 1},
+        },
     ],
     "trigger": "submit-message",
     "messageId": "2",
@@ -116,6 +151,7 @@ CHAT: Json = {"message": "Hello", "agent_type": "triage", "on_conflict": "enqueu
 def walked_url(settings: Settings) -> Iterator[str]:
     model = {"tenants": ["*"], "endpoints": ["completions", "embeddings", "moderations"]}
     values = {**settings.model_dump(), **LIMITS, "direct_models": {"acme/m": model}}
+    values["model_inputs"] = {"*": ["image", "file"]}
     with serving(create_app(Settings.model_validate(values))) as url:
         yield url
 
