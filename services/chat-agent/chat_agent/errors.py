@@ -259,6 +259,13 @@ class CheckpointInvalid(ModelFailed):
     default_detail = "The run cannot resume, because its agents have changed since it was suspended."
 
 
+class InvalidAttachment(BadRequest):
+    """An image or a file of a message cannot be read."""
+
+    def __init__(self, param: str, detail: str) -> None:
+        super().__init__(detail, param=param)
+
+
 class InternalError(ServiceError):
     """An unexpected error."""
 

@@ -123,7 +123,7 @@ async def start_run(
 
 
 async def with_stored_content(request: RunRequest) -> RunRequest:
-    """Return a request whose parts refer to their images and files; raises InvalidParameter."""
+    """Return a request whose parts refer to their images and files; raises InvalidAttachment."""
     *prelude, message = [*request.prelude, {"content": [*request.content]}]
     (*prelude, message), blobs = await resolve_uploads([*prelude, message])
     return replace(request, prelude=prelude, content=message["content"], blobs=blobs)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chat_agent.attachments.public_hosts import is_public
-from chat_agent.protocols.errors import InvalidParameter
+from chat_agent.errors import InvalidAttachment
 
 Json = dict[str, Any]
 # The member of a part in which it waits to be decoded.
@@ -40,13 +40,13 @@ class DataUpload:
     encoded: str
 
     async def resolve(self) -> tuple[Json, Blob | None]:
-        """Return the reference that stands for it, and the content; raises InvalidParameter."""
+        """Return the reference that stands for it, and the content; raises InvalidAttachment."""
         try:
             blob = await asyncio.to_thread(self._decode)
         except ValueError:
-            raise InvalidParameter(self.place, "The data is not valid base64.") from None
+            raise InvalidAttachment(self.place, "The data is not valid base64.") from None
         if not blob.content:
-            raise InvalidParameter(self.place, "The data is empty.")
+            raise InvalidAttachment(self.place, "The data is empty.")
         return {FILE_ID: f"{PREFIX}{blob.sha256}"}, blob
 
     def _decode(self) -> Blob:
@@ -66,9 +66,9 @@ class LinkUpload:
     url: str
 
     async def resolve(self) -> tuple[Json, None]:
-        """Return the address, if its host is public; raises InvalidParameter."""
+        """Return the address, if its host is public; raises InvalidAttachment."""
         if not await is_public(self.url):
-            raise InvalidParameter(
+            raise InvalidAttachment(
                 self.place, "The address must be https, and its host public and resolvable."
             )
         return {"image_url": self.url}, None
@@ -78,7 +78,7 @@ Upload = DataUpload | LinkUpload
 
 
 async def resolve_uploads(items: Sequence[Json]) -> tuple[list[Json], dict[str, Blob]]:
-    """Return items with references in place of data, and the content by digest; raises InvalidParameter."""
+    """Return items with references in place of data, and the content by digest; raises InvalidAttachment."""
     check_links(items)
     resolved: list[Json] = []
     blobs: dict[str, Blob] = {}
@@ -98,16 +98,16 @@ async def resolve_uploads(items: Sequence[Json]) -> tuple[list[Json], dict[str, 
 
 
 def check_links(items: Sequence[Json]) -> None:
-    """Raise InvalidParameter for more links than are looked up for one request."""
+    """Raise InvalidAttachment for more links than are looked up for one request."""
     contents = [item["content"] for item in items if isinstance(item.get("content"), list)]
     uploads = [part.get(UPLOAD) for content in contents for part in content]
     links = [one for one in uploads if isinstance(one, LinkUpload)]
     if len(links) > MAX_LINKS:
-        raise InvalidParameter(links[MAX_LINKS].place, f"A request has at most {MAX_LINKS} links to images.")
+        raise InvalidAttachment(links[MAX_LINKS].place, f"A request has at most {MAX_LINKS} links to images.")
 
 
 async def resolve_part(part: Json) -> tuple[Json, Blob | None]:
-    """Return a part of a message with a reference in place of its data; raises InvalidParameter."""
+    """Return a part of a message with a reference in place of its data; raises InvalidAttachment."""
     upload: Upload | None = part.get(UPLOAD)
     if upload is None:
         return part, None

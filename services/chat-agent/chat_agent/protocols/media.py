@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field
 
 from chat_agent.attachments.uploads import DATA_URL, UPLOAD, DataUpload, LinkUpload, Upload
 from chat_agent.direct_models import provider_name
-from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
+from chat_agent.errors import InvalidAttachment
+from chat_agent.protocols.errors import UnsupportedParameter
 from chat_agent.protocols.requests import ChatTurn, UnsupportedContent, join_text
 from chat_agent.schemas import MAX_CHAT_BODY, storable
 from chat_agent.settings import InputKind, Settings
@@ -41,7 +42,7 @@ class Media:
     detail: str | None = None
 
     def to_part(self, inputs: Inputs) -> Json:
-        """Return it as a part of the SDK; raises UnsupportedParameter, InvalidParameter."""
+        """Return it as a part of the SDK; raises UnsupportedParameter, InvalidAttachment."""
         if self.kind not in inputs:
             raise UnsupportedParameter(self.place, self.refusal(inputs))
         if self.kind == "image":
@@ -59,18 +60,18 @@ class Media:
         if match := DATA_URL.match(url):
             media_type = match[1].lower()
             if self.kind == "image" and media_type not in IMAGES:
-                raise InvalidParameter(self.place, f"Images are {', '.join(sorted(IMAGES))}.")
+                raise InvalidAttachment(self.place, f"Images are {', '.join(sorted(IMAGES))}.")
             return DataUpload(self.place, media_type, url[match.end() :])
         if links and url[:8].lower() == "https://" and len(url) <= MAX_LINK:
             return LinkUpload(self.place, url)
         forms = "a data URL in base64, or an https URL" if links else "a data URL in base64"
-        raise InvalidParameter(self.place, f"Send {forms}.")
+        raise InvalidAttachment(self.place, f"Send {forms}.")
 
 
 def mixed_turn(role: str, parts: Sequence[str | Media], inputs: Inputs, *, is_new: bool) -> ChatTurn:
     """Return a message of text, images and files; of an earlier one, what is not taken is left out.
 
-    Raises UnsupportedContent, InvalidParameter.
+    Raises UnsupportedContent, InvalidAttachment.
     """
     text = join_text(part for part in parts if isinstance(part, str))
     taken: list[Json] = []
@@ -98,9 +99,9 @@ def inputs_of(settings: Settings, agent: str) -> Inputs:
 
 
 def check_number(parts: Sequence[Json], place: str) -> None:
-    """Raise InvalidParameter for a message of too many images and files."""
+    """Raise InvalidAttachment for a message of too many images and files."""
     if sum(UPLOAD in part for part in parts) > MAX_ATTACHMENTS:
-        raise InvalidParameter(place, f"A message has at most {MAX_ATTACHMENTS} images and files.")
+        raise InvalidAttachment(place, f"A message has at most {MAX_ATTACHMENTS} images and files.")
 
 
 def text_part(text: str) -> Json:

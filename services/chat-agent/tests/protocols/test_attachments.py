@@ -258,7 +258,7 @@ def test_refuses_what_is_no_image_or_not_public(client: OpenAI, address: str) ->
     parts: Any = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": address}}]
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(model="triage", messages=[{"role": "user", "content": parts}])
-    assert (refused.value.code, refused.value.param) == ("invalid_parameter", "messages[0].content[1]")
+    assert (refused.value.code, refused.value.param) == ("invalid_attachment", "messages[0].content[1]")
 
 
 @pytest.mark.parametrize("kind", ["input_audio", "video", "image_url"])

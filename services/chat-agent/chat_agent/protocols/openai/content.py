@@ -53,7 +53,7 @@ Content = Text | Parts[ContentPart] | None
 def message_turn(role: str, content: Content, place: str, inputs: Inputs) -> ChatTurn:
     """Return a message, of the user also with images and files.
 
-    Raises UnsupportedParameter, InvalidParameter.
+    Raises UnsupportedParameter, InvalidAttachment.
     """
     if role != "user" or not inputs or not isinstance(content, list):
         return ChatTurn(role, message_text(content, place))
