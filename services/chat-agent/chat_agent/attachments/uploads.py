@@ -64,10 +64,14 @@ class LinkUpload:
 
     place: str
     url: str
+    # In an earlier message its host may have gone since.
+    is_new: bool = True
 
     async def resolve(self) -> tuple[Json, None]:
         """Return the address, if its host is public; raises InvalidAttachment."""
         if not await is_public(self.url):
+            if not self.is_new:
+                return {"type": "input_text", "text": "[An image that cannot be reached.]"}, None
             raise InvalidAttachment(
                 self.place, "The address must be https, and its host public and resolvable."
             )
@@ -112,4 +116,6 @@ async def resolve_part(part: Json) -> tuple[Json, Blob | None]:
     if upload is None:
         return part, None
     members, blob = await upload.resolve()
+    if "type" in members:
+        return members, blob
     return {**{name: value for name, value in part.items() if name != UPLOAD}, **members}, blob

@@ -1,7 +1,7 @@
 """Images and files in messages, in every protocol: checked, and turned into parts of the SDK."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -40,6 +40,7 @@ class Media:
     place: str
     filename: str | None = None
     detail: str | None = None
+    is_new: bool = True
 
     def to_part(self, inputs: Inputs) -> Json:
         """Return it as a part of the SDK; raises UnsupportedParameter, InvalidAttachment."""
@@ -63,7 +64,7 @@ class Media:
                 raise InvalidAttachment(self.place, f"Images are {', '.join(sorted(IMAGES))}.")
             return DataUpload(self.place, media_type, url[match.end() :])
         if links and url[:8].lower() == "https://" and len(url) <= MAX_LINK:
-            return LinkUpload(self.place, url)
+            return LinkUpload(self.place, url, self.is_new)
         forms = "a data URL in base64, or an https URL" if links else "a data URL in base64"
         raise InvalidAttachment(self.place, f"Send {forms}.")
 
@@ -79,7 +80,7 @@ def mixed_turn(role: str, parts: Sequence[str | Media], inputs: Inputs, *, is_ne
         if isinstance(part, str):
             taken.append(text_part(part))
         elif part.kind in inputs and role == "user":
-            taken.append(part.to_part(inputs))
+            taken.append(replace(part, is_new=is_new).to_part(inputs))
         elif is_new:
             raise UnsupportedContent(part.refusal(inputs), param=part.place)
     check_number(taken, "messages")

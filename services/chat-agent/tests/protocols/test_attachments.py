@@ -337,3 +337,12 @@ def test_refuses_more_links_than_it_looks_up(ann: httpx.Client) -> None:
     link = body["input"][0]["content"][1]
     refused = ann.post(path, json={**body, "input": [{"role": "user", "content": [link] * 21}]})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input[0].content[20]")
+
+
+def test_an_earlier_link_that_cannot_be_reached_is_left_out(ann: httpx.Client) -> None:
+    source = {"type": "url", "value": "https://nowhere.invalid/cat.png"}
+    path, body = ag_ui({"type": "image", "source": source})
+    assert ann.post(path, json=body).status_code == 400
+    body["messages"].append({"id": "2", "role": "user", "content": "And now?"})
+    answer = said(ann.post(path, json=body))
+    assert "nowhere.invalid" not in answer
