@@ -102,6 +102,7 @@ def test_says_at_once_what_a_message_waits_for(ann: httpx.Client, at: str, resum
         started, *_ = received
     assert (queued.type, queued.id) == ("run.queued", 0)
     assert queued.data == {
+        "type": "run.queued",
         "run_id": answer.headers["acme-run-id"],
         "conversation_id": first["conversation_id"],
         "ahead": 2,
