@@ -128,6 +128,10 @@ class Last(Numbered):
     agent: str
     handoffs: list[str]
     usage: Usage
+    # A limit of tokens cut the answer.
+    truncated: NotRequired[bool]
+    # Calls of tools that the client executes.
+    tool_calls: NotRequired[list[dict[str, Any]]]
 
 
 class RunWaiting(Last):
@@ -140,8 +144,6 @@ class RunEnded(Last):
     """The run is over."""
 
     type: Literal["run.completed", "run.failed", "run.cancelled"]
-    # A limit of tokens cut the answer.
-    truncated: NotRequired[bool]
     code: NotRequired[str]
     detail: NotRequired[str | None]
     quota: NotRequired[dict[str, Any]]

@@ -86,6 +86,8 @@ class RunSummaryPage(TypedDict):
 class Message(TypedDict):
     """A message of a conversation."""
 
+    # Begins with the id of the run that it is of, if it is of one.
+    id: str
     role: str
     content: str
     timestamp: str
