@@ -1,5 +1,4 @@
 import { checked } from "./errors.js";
-import type { RunEvent } from "./events.js";
 import type {
   ConversationDetail,
   ConversationPage,
@@ -7,6 +6,7 @@ import type {
   MessageRequest,
   Run,
   RunDetail,
+  RunEvent,
   RunSummaryPage,
   Session,
 } from "./schemas.js";

@@ -8,6 +8,10 @@ type ChatRequest = Chat["schemas"]["ChatRequest"];
 
 /** A message to an agent; only `message` is required. */
 export type MessageRequest = Pick<ChatRequest, "message"> & Partial<ChatRequest>;
+/** An event of a run, told apart by its `type`; `run.queued` is not in the log, and has no `seq`. */
+export type RunEvent = Chat["schemas"]["RunEvent"];
+/** The events of one type: `EventOf<"message.delta">`. */
+export type EventOf<Type extends RunEvent["type"]> = Extract<RunEvent, { type: Type }>;
 export type Decision = Chat["schemas"]["Answer"];
 export type Run = Chat["schemas"]["Run"];
 export type RunDetail = Chat["schemas"]["RunDetail"];

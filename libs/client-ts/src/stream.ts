@@ -1,5 +1,5 @@
 import { ApiError } from "./errors.js";
-import type { RunEvent } from "./events.js";
+import type { RunEvent } from "./schemas.js";
 import { readFrames } from "./sse.js";
 
 const LONGEST_PAUSE_MS = 10_000;
