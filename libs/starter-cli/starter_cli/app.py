@@ -50,6 +50,8 @@ app = typer.Typer(
 )
 users = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
 app.add_typer(users, name="users")
+accounts = typer.Typer(no_args_is_help=True, help="Applications that sign in without a person.")
+app.add_typer(accounts, name="service-accounts")
 events = typer.Typer(no_args_is_help=True, help="The events between the services.")
 app.add_typer(events, name="events")
 
@@ -208,6 +210,22 @@ def stripe_command(
         os.execv(words[0], words)  # noqa: S606  # our own words
     with exit_on_failure(terminal.console()):
         service_shell.exec_as_service(DataDir(data.absolute()), "billing-webhook", words)
+
+
+@accounts.command("issue")
+def issue_credential(
+    account: Annotated[str, typer.Argument(help="Its name in the catalogue.")] = "demo-application",
+    scope: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    lifetime_seconds: Annotated[int, typer.Option(min=60, help="How long the credential is valid.")] = 86_400,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Issue a client id and secret at the stack that runs, as lines for a shell's `eval`."""
+    # Imported here: Vault's client takes longer to load than most commands.
+    service_accounts = import_module("starter_cli.service_accounts")
+    with exit_on_failure(terminal.console()):
+        layout = run_file.load_layout(DataDir(data.absolute()))
+        scopes = scope or ["conversations:read", "conversations:write"]
+        typer.echo(service_accounts.issue(layout, account, scopes, lifetime_seconds))
 
 
 @users.command()

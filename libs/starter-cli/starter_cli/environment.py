@@ -6,7 +6,7 @@ Nothing else of the caller's environment reaches a component.
 import json
 from collections.abc import Callable, Mapping
 
-from starter_cli import billing
+from starter_cli import billing, vault
 from starter_cli.paths import SERVICES, Layout
 from starter_cli.ports import HOST
 from starter_cli.variables import MACHINE, PROXIES, TELEMETRY, TLS, non_empty, overrides_for
@@ -68,8 +68,9 @@ def no_variables(_layout: Layout) -> Environment:
 
 
 def auth_defaults(layout: Layout) -> Environment:
-    """Return limits of auth for a machine on which every caller has the same IP address."""
+    """Return the sandbox's Vault, and limits for a machine on which every caller has the same IP address."""
     return {
+        **vault.default_variables(layout),
         "APP_PUBLIC_URL": layout.pages_url,
         "AUTH_RATE_LIMITS": json.dumps(
             dict.fromkeys(("ip:register", "ip:token", "ip:refresh", "ip:email/verify"), 1000)

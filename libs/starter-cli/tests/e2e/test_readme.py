@@ -31,7 +31,7 @@ def blocks(page: Path) -> list[str]:
 
 
 def test_the_commands_of_the_readme_do_what_it_says(stack: Stack) -> None:
-    [talk] = [block for block in blocks(ROOT / "README.md") if "curl" in block]
+    [talk] = [block for block in blocks(ROOT / "README.md") if "chat/stream" in block]
     said = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", talk.replace("http://localhost:8000", stack.gateway_url)],
         env={**os.environ, "EMAIL": stack.owner.email, "PASSWORD": stack.owner.password},
