@@ -17,7 +17,7 @@ from chat_agent.protocols.openai.stored_responses import find_response
 
 REFERENCE = "item_reference"
 # An item of a response's output: the run and its place; one of a conversation: the run and its number.
-OF_RESPONSE = re.compile(r"[a-z]+_([0-9a-f]{32})_([0-9]{1,6})")
+OF_RESPONSE = re.compile(r"[a-z]{1,16}_([0-9a-f]{32})_([0-9]{1,6})")
 OF_RUN = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-[0-9]+")
 
 
