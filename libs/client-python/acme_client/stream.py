@@ -14,8 +14,8 @@ from acme_client.sse import read_events
 LONGEST_PAUSE_SECONDS = 10
 # In a row, without an event between them: about a minute.
 MAX_FAILURES = 12
-# Nothing comes after these until somebody does something.
-LAST = frozenset({"run.completed", "run.failed", "run.cancelled", "run.waiting"})
+NO_MORE_EVENTS = 204
+ENDED = frozenset({"run.completed", "run.failed", "run.cancelled"})
 
 Connection = AbstractAsyncContextManager[httpx.Response]
 
@@ -31,14 +31,21 @@ async def read_run(
     while True:
         try:
             async with resume(run_id, after) if run_id else start() as response:
+                if response.status_code == NO_MORE_EVENTS:
+                    return
+                is_waiting = False
                 async for event in read_events(response.aiter_bytes()):
                     failures = 0
                     run_id = event["run_id"]
                     if event["type"] != "run.queued":
                         after = event["seq"]
+                    is_waiting = event["type"] == "run.waiting"
                     yield event
-                    if event["type"] in LAST:
+                    if event["type"] in ENDED:
                         return
+            if is_waiting:
+                # A run that is read from its beginning may have waited, and gone on.
+                return
             raise httpx.RemoteProtocolError("The stream ended before its last event.")
         except (ApiError, httpx.TransportError) as error:
             failures += 1

@@ -95,7 +95,17 @@ async def main(url: str, fragile_url: str, email: str, password: str) -> None:
     await acme.answer_approval(approval["run_id"], approval["approval_id"], approve=True)
     last = waiting[-1]
     assert last["type"] == "run.waiting"
-    print_line({"waiting": waiting, "continued": await every(acme.follow(approval["run_id"], last["seq"]))})
+    continued = await every(acme.follow(approval["run_id"], last["seq"]))
+    end = continued[-1]
+    assert end["type"] == "run.completed"
+    print_line(
+        {
+            "waiting": waiting,
+            "continued": continued,
+            "fromStart": await every(acme.follow(approval["run_id"])),
+            "rest": await every(acme.follow(approval["run_id"], end["seq"])),
+        }
+    )
 
     # Two clients find at the same moment that the token has expired, and then that it is refused.
     async def both() -> None:

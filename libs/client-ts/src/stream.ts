@@ -5,8 +5,7 @@ import { readFrames } from "./sse.js";
 const LONGEST_PAUSE_MS = 10_000;
 // In a row, without an event between them: about a minute.
 const MAX_FAILURES = 12;
-// Nothing comes after these until somebody does something.
-const LAST: ReadonlySet<string> = new Set(["run.completed", "run.failed", "run.cancelled", "run.waiting"]);
+const ENDED: ReadonlySet<string> = new Set(["run.completed", "run.failed", "run.cancelled"]);
 
 /** Where a stream begins: `start` opens it, `runId` and `after` say where it is resumed. */
 export interface Position {
@@ -23,13 +22,19 @@ export async function* readRun({ start, resume, runId, after = 0, signal }: Posi
     let error: unknown = new TypeError("The stream ended without an event.");
     try {
       const response = await (runId === undefined ? start() : resume(runId, after));
+      // There are no more events.
+      if (response.status === 204) return;
+      let isWaiting = false;
       for await (const event of readEvents(response)) {
         failures = 0;
         runId = event.run_id;
         if ("seq" in event) after = event.seq;
+        isWaiting = event.type === "run.waiting";
         yield event;
-        if (LAST.has(event.type)) return;
+        if (ENDED.has(event.type)) return;
       }
+      // A run that is read from its beginning may have waited, and gone on.
+      if (isWaiting) return;
     } catch (caught) {
       error = caught;
     }

@@ -113,7 +113,10 @@ const approval = waiting.find((event) => event.type === "approval.required")!;
 const last = waiting.at(-1)!;
 await acme.answerApproval(approval.run_id, approval.approval_id, { approve: true });
 const after = "seq" in last ? last.seq : 0;
-print({ waiting, continued: await all(acme.follow(approval.run_id, { after })) });
+const continued = await all(acme.follow(approval.run_id, { after }));
+const end = continued.at(-1)!;
+const rest = await all(acme.follow(approval.run_id, { after: "seq" in end ? end.seq : 0 }));
+print({ waiting, continued, fromStart: await all(acme.follow(approval.run_id)), rest });
 
 // Two clients find at the same moment that the token has expired, and then that it is refused.
 const other = new AcmeClient({ baseUrl: url, store });

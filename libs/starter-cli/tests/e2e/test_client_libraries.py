@@ -96,6 +96,8 @@ def test_continues_after_an_approval(received: dict[str, Any]) -> None:
     assert types(continued)[0] == "run.resumed"
     assert types(continued)[-1] == "run.completed"
     assert numbers(waiting + continued) == list(range(1, len(waiting + continued) + 1))
+    assert received["fromStart"] == waiting + continued
+    assert received["rest"] == []
 
 
 def test_clients_that_share_a_session_renew_it_once(received: dict[str, Any]) -> None:

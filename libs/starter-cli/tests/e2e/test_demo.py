@@ -34,6 +34,16 @@ def test_goes_on_after_an_approval(seen: dict[str, Any]) -> None:
     assert seen["approved"]
 
 
+def test_offers_only_pending_approvals_after_a_reload(seen: dict[str, Any]) -> None:
+    assert seen["pending"] == 1
+    assert seen["decided"]["approvals"] == 0
+    assert seen["decided"]["assistant"]
+
+
+def test_pauses_before_it_resumes_a_stream_without_an_event(seen: dict[str, Any]) -> None:
+    assert seen["outage"] == ["request", "pause"] * 3 + ["request"]
+
+
 def test_resumes_after_a_reload_and_stops(seen: dict[str, Any]) -> None:
     before, [after] = seen["resumed"]["before"], seen["resumed"]["after"]
     assert len(after) > len(before)

@@ -50,6 +50,48 @@ await page.locator("#messages li.assistant").waitFor();
 await ended();
 seen.approved = await texts("assistant");
 
+// What was decided before a reload is not offered again, and the run goes on with the other decision.
+await page.click("#new");
+await say("Forget it twice [sandbox: call=forget_conversation, call=forget_conversation]");
+const buttons = page.locator("li.approval >> text=Allow");
+await buttons.nth(1).waitFor();
+const decided = page.waitForResponse((response) => response.url().includes("/approvals/"));
+await buttons.first().click();
+await decided;
+await page.reload();
+await buttons.first().waitFor();
+await ended();
+seen.pending = await buttons.count();
+await buttons.first().click();
+await page.locator("#messages li.assistant").waitFor();
+await ended();
+seen.decided = { approvals: await buttons.count(), assistant: await texts("assistant") };
+
+// In an outage the gateway answers with a stream that has no event; pauses are recorded, and short here.
+await page.click("#new");
+let outages = 3;
+await page.route("**/api/v1/chat/stream", (route) =>
+  outages-- > 0 ? route.fulfill({ contentType: "text/event-stream", body: "retry: 3000\n\n" }) : route.continue(),
+);
+await page.evaluate(() => {
+  const { fetch, setTimeout } = globalThis;
+  globalThis.calls = [];
+  globalThis.fetch = (url, options) => {
+    if (`${url}`.endsWith("/chat/stream")) calls.push("request");
+    return fetch(url, options);
+  };
+  globalThis.setTimeout = (work) => {
+    calls.push("pause");
+    return setTimeout(work);
+  };
+});
+await say("Hello");
+await page.locator("#messages li.assistant").waitFor();
+await ended();
+seen.outage = await page.evaluate(() => calls);
+await page.unrouteAll();
+await page.reload();
+
 await page.click("#new");
 await say("Slowly [sandbox: tokens=2000, rate=20]");
 await page.locator("#messages li.assistant").waitFor();

@@ -6,6 +6,8 @@
 const SESSION = "acme.session";
 const REFRESH_BEFORE_MS = 30_000;
 const LONGEST_PAUSE_MS = 10_000;
+// In a row, without an event between them: about a minute.
+const MAX_FAILURES = 12;
 const ENDED = new Set(["run.completed", "run.failed", "run.cancelled", "run.waiting"]);
 const TRANSIENT = new Set([429, 502, 503, 504]);
 
@@ -89,6 +91,8 @@ export class Client {
   async *#events(first, { runId, after = 0, signal }) {
     let next = first();
     for (let failures = 0; ; ) {
+      // In an outage the gateway answers with a stream that has no event.
+      let failure = new TypeError("The stream ended without an event.");
       try {
         const response = await this.request(...next);
         if (response.status === 204) return;
@@ -103,11 +107,11 @@ export class Client {
         }
         if (hasEnded) return;
       } catch (error) {
-        const isTransient = error instanceof ApiError ? TRANSIENT.has(error.status) : error instanceof TypeError;
-        if (!isTransient || signal?.aborted) throw error;
-        failures += 1;
-        await pause(error.retryAfterMs ?? Math.random() * Math.min(LONGEST_PAUSE_MS, 500 * 2 ** failures));
+        failure = error;
       }
+      const isTransient = failure instanceof ApiError ? TRANSIENT.has(failure.status) : failure instanceof TypeError;
+      if (!isTransient || signal?.aborted || ++failures > MAX_FAILURES) throw failure;
+      await pause(failure.retryAfterMs ?? Math.random() * Math.min(LONGEST_PAUSE_MS, 250 * 2 ** failures));
       if (runId) next = [eventsOf(runId), { headers: { "Last-Event-ID": `${after}` }, signal }];
     }
   }

@@ -110,15 +110,16 @@ async function openConversation(id) {
   }
   // The newest is first; those that are queued follow the one that runs.
   for (const { id: runId } of runs.reverse()) {
-    const { message } = await client.json(`/api/v1/runs/${runId}`);
+    const { message, approvals } = await client.json(`/api/v1/runs/${runId}`);
     reading.throwIfAborted();
     addMessage("user", message);
-    await read(client.follow(runId, { signal: reading }));
+    const decided = new Set(approvals.filter((one) => one.status !== "pending").map((one) => one.id));
+    await read(client.follow(runId, { signal: reading }), decided);
   }
 }
 
-/** Show the events of a run as they arrive. */
-async function read(events) {
+/** Show the events of a run as they arrive; approvals that are decided already are left out. */
+async function read(events, decided = new Set()) {
   const items = new Map();
   for await (const { id, type, data } of events) {
     shown.lastEvent = id ?? shown.lastEvent;
@@ -142,7 +143,7 @@ async function read(events) {
     } else if (type === "agent.changed") {
       addMessage("note", `${data.from} handed over to ${data.to}`);
     } else if (type === "approval.required") {
-      addApproval(data);
+      if (!decided.has(data.approval_id)) addApproval(data);
     } else if (type === "run.failed") {
       addMessage("note", data.detail);
     } else if (type === "run.cancelled") {
