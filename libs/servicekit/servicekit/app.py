@@ -68,6 +68,7 @@ class Resources:
 
     def client(self, audience: str, base_url: str, scope: str) -> ServiceClient:
         """Make a client of another service's internal routes."""
+        self.tokens.require(audience, scope)
         return ServiceClient(self.http, self.tokens, base_url, audience, scope)
 
 
@@ -220,6 +221,9 @@ async def lifespan_of(resources: Resources, work: Workers, lifespan: Lifespan | 
         await stack.enter_async_context(supervisor.running_all([resources.revocations]))
         if lifespan is not None:
             await stack.enter_async_context(lifespan(resources))
+        if resources.settings.service_client_secret is not None:
+            # Not a check of `/readyz`: while auth is away, the tokens that there are go on working.
+            await stack.enter_async_context(supervisor.running_all([resources.tokens]))
         if resources.settings.run_workers:
             await stack.enter_async_context(running_workers(resources, work))
         yield

@@ -32,12 +32,14 @@ class Neighbour:
         self.bodies: list[Any] = []
         self.headers: dict[str, str] = {}
         self.expires_in = 600
+        self.token_status = 200
         self.app = FastAPI()
         self.app.post("/internal/v1/oauth/token")(self.token)
         self.app.api_route("/internal/v1/things", methods=["GET", "POST"])(self.things)
 
-    async def token(self, request: Request) -> dict[str, Any]:
+    async def token(self, request: Request, response: Response) -> dict[str, Any]:
         self.forms.append((await request.body()).decode())
+        response.status_code = self.token_status
         return {"access_token": f"token-{len(self.forms)}", "expires_in": self.expires_in}
 
     async def things(self, request: Request) -> Response:
@@ -125,15 +127,46 @@ async def test_carries_the_request_id_and_the_trace(service: ServiceClient, neig
     assert trace.format_trace_id(span.get_span_context().trace_id) in request.headers["traceparent"]
 
 
-async def test_a_token_is_fetched_once_and_renewed_before_it_expires(
+async def test_a_token_is_fetched_once_and_not_used_until_it_expires(
     service: ServiceClient, neighbour: Neighbour
 ) -> None:
     await call(service)
     await call(service)
     assert len(neighbour.forms) == 1
-    neighbour.expires_in = 30
+    neighbour.expires_in = 9
     hasty = ServiceTokens(service.http, service.base_url, "shop", SecretStr("a-secret-of-this-test"))
     assert await hasty.get("stock", "things:read") != await hasty.get("stock", "things:read")
+
+
+async def test_a_required_token_is_fetched_before_its_first_use(
+    service: ServiceClient, neighbour: Neighbour
+) -> None:
+    service.tokens.require("stock", "things:read")
+    await service.tokens.step()
+    neighbour.token_status = 500
+    assert (await call(service)).status == 200
+
+
+async def test_a_token_is_renewed_after_half_of_its_lifetime_and_used_while_auth_is_away(
+    service: ServiceClient, neighbour: Neighbour
+) -> None:
+    seconds = 0.0
+    tokens = ServiceTokens(
+        service.http, service.base_url, "shop", SecretStr("a-secret-of-this-test"), clock=lambda: seconds
+    )
+    first = await tokens.get("stock", "things:read")
+    seconds = 301
+    neighbour.token_status = 500
+    with pytest.raises(DependencyUnavailable):
+        await tokens.step()
+    seconds = 589
+    assert await tokens.get("stock", "things:read") == first
+    seconds = 590
+    with pytest.raises(DependencyUnavailable):
+        await tokens.get("stock", "things:read")
+    neighbour.token_status = 200
+    assert 0 < await tokens.step() <= 15
+    assert await tokens.get("stock", "things:read") != first
 
 
 async def test_tries_again_when_the_other_side_is_away_for_a_moment(
