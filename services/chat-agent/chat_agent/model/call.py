@@ -1,8 +1,8 @@
 """One call of a model: timed, counted however it ends, and with a name for every failure."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,19 +18,17 @@ from servicekit.errors import ServiceError
 
 from chat_agent.budgets import CallReservation, RunBudget
 from chat_agent.errors import (
-    BillingUnavailable,
     ModelAnswerIncomplete,
     ModelFailed,
     ModelRateLimited,
     ModelRefusedRequest,
-    ModelTimedOut,
     ModelUnavailable,
-    QuotaExceeded,
     TokenBudgetExceeded,
 )
-from chat_agent.model import failure_log, failures
+from chat_agent.model import failure_log
 from chat_agent.model.call_ids import CallIds
 from chat_agent.model.request import ModelRequest
+from chat_agent.model.time_limit import time_limit
 from chat_agent.model.usage import UsageMeter, Used, estimated_tokens
 
 # What comes before the first word. It is held back: what follows may fail, and then somebody else may begin.
@@ -68,10 +66,6 @@ class Limits:
     token_budget: int
 
 
-# Limits that refuse a call before the model is asked: nothing is wrong with the model.
-LIMIT_ERRORS = (TokenBudgetExceeded, QuotaExceeded, BillingUnavailable)
-
-
 class ModelCall:
     """A question on its way to a model, and the answer on its way back."""
 
@@ -98,27 +92,21 @@ class ModelCall:
         self._buffered: list[TResponseStreamEvent] = []
         self._output_characters = 0
         self._is_finished = False
-        self._has_started = False
         meter.is_truncated = False
 
     async def start(self) -> None:
-        """Wait for the first token; raises the failure when there is none."""
-        if self._meter.tokens >= self._limits.token_budget:
-            raise TokenBudgetExceeded
-        await self._reserve()
-        try:
-            async with asyncio.timeout(self._limits.first_token_seconds):
-                while not self._buffered or self._buffered[-1].type in BEFORE_FIRST_TOKEN:
-                    self._buffered.append(self._observe(await anext(self._stream)))
-        except StopAsyncIteration as error:
-            await self.close()
-            raise ModelUnavailable from error
-        except TimeoutError as error:
-            await self.close()
-            raise ModelTimedOut from error
-        except BaseException:
-            await self.close()
-            raise
+        """Wait for the first token; raises the failure when there is none, named and logged."""
+        with self._named_failures(has_begun=False):
+            if self._meter.tokens >= self._limits.token_budget:
+                raise TokenBudgetExceeded
+            await self._reserve()
+            try:
+                async with time_limit(self._limits.first_token_seconds):
+                    while not self._buffered or self._buffered[-1].type in BEFORE_FIRST_TOKEN:
+                        self._buffered.append(self._observe(await self._next()))
+            except BaseException:
+                await self.close()
+                raise
 
     async def _reserve(self) -> None:
         """Reserve what the call may use; raises QuotaExceeded, BillingUnavailable."""
@@ -133,37 +121,24 @@ class ModelCall:
             await self._reservation.cover(estimated_tokens(self._output_characters))
 
     async def events(self) -> AsyncGenerator[TResponseStreamEvent, None]:
-        """Return the whole answer."""
-        self._has_started = True
+        """Return the whole answer; raises the failure by which it breaks off, named and logged."""
         try:
-            for event in self._buffered:
-                yield event
-            while not self._is_finished:
-                event = self._observe(await self._next())
-                await self._cover()
-                yield event
-        except Exception as error:
-            if (failure := self.record_failure(error)) is error:
-                raise
-            raise failure from error
+            with self._named_failures(has_begun=True):
+                for event in self._buffered:
+                    yield event
+                while not self._is_finished:
+                    async with time_limit(self._limits.between_tokens_seconds):
+                        event = self._observe(await self._next())
+                    await self._cover()
+                    yield event
         finally:
             await self.close()
 
-    def record_failure(self, error: Exception) -> ServiceError:
-        """Log and count why the call failed, unless the limit was ours; return the failure's name."""
-        failure = failures.from_model_error(error)
-        if failure is not error:
-            failure.__cause__ = error
-        if not isinstance(failure, LIMIT_ERRORS):
-            failure_log.model_failed(
-                error,
-                failure,
-                model=self._name,
-                host=self._candidate.host,
-                attempt=self._attempt,
-                has_begun=self._has_started,
-            )
-        return failure
+    def _named_failures(self, *, has_begun: bool) -> AbstractContextManager[None]:
+        candidate = self._candidate
+        return failure_log.named_failures(
+            model=candidate.name, host=candidate.host, attempt=self._attempt, has_begun=has_begun
+        )
 
     async def close(self) -> None:
         """Close the stream; usage that the provider has not reported is estimated."""
@@ -187,12 +162,9 @@ class ModelCall:
 
     async def _next(self) -> TResponseStreamEvent:
         try:
-            async with asyncio.timeout(self._limits.between_tokens_seconds):
-                return await anext(self._stream)
+            return await anext(self._stream)
         except StopAsyncIteration as error:
             raise ModelUnavailable from error
-        except TimeoutError as error:
-            raise ModelTimedOut from error
 
     def _observe(self, event: TResponseStreamEvent) -> TResponseStreamEvent:
         """Record an event; raises the failure that it reports."""

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from agents.tool_context import ToolContext
 from prometheus_client import Counter
 from servicekit.errors import ServiceError
 
-from chat_agent.model.failures import causes
+from chat_agent.model.failures import LIMIT_ERRORS, causes, from_model_error
 
 logger = logging.getLogger(__name__)
 
@@ -23,13 +23,24 @@ TOOL_FAILURES = Counter("chat_tool_failures_total", "Failed calls of a tool.", [
 ERROR_CODE = re.compile(r"[a-z0-9_.-]{1,64}")
 
 
-def model_failed(  # noqa: PLR0913  # the fields of a log line
-    error: Exception, failure: ServiceError, *, model: str, host: str, attempt: int, has_begun: bool
-) -> None:
-    """Log and count a call of a model that failed, before or after the first word."""
-    MODEL_FAILURES.labels(host, failure.code()).inc()
-    place = {"model": model, "host": host, "attempt": attempt, "has_begun": has_begun}
-    logger.warning("model call failed", extra={**place, "code": failure.code(), **error_fields(error)})
+@contextmanager
+def named_failures(*, model: str, host: str, attempt: int, has_begun: bool) -> Iterator[None]:
+    """Raise what goes wrong in a call of a model as a ServiceError, logged and counted.
+
+    `has_begun` is whether the first word was said before. What a limit of ours refuses is not counted.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever it is, clients get a stable code
+        failure = from_model_error(error)
+        if not isinstance(failure, LIMIT_ERRORS):
+            MODEL_FAILURES.labels(host, failure.code()).inc()
+            place = {"model": model, "host": host, "attempt": attempt, "has_begun": has_begun}
+            fields = {**place, "code": failure.code(), **error_fields(error)}
+            logger.warning("model call failed", extra=fields)
+        if failure is error:
+            raise
+        raise failure from error
 
 
 def tool_failed(context: RunContextWrapper[Any], error: Exception) -> str:

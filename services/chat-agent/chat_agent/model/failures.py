@@ -24,6 +24,8 @@ def to_service_error(error: BaseException) -> ServiceError:
     return errors.InternalError()
 
 
+# Limits that refuse a call before the model is asked: nothing is wrong with the model.
+LIMIT_ERRORS = (errors.TokenBudgetExceeded, errors.QuotaExceeded, errors.BillingUnavailable)
 # What the parsers raise, ours and the SDK's, where an answer is not what the protocol says.
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError)
 

@@ -1,9 +1,10 @@
 """A model that is asked again, and another in its place, until one of them says the first word."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from agents import ModelSettings
 from agents.items import TResponseStreamEvent
@@ -18,7 +19,8 @@ from chat_agent.errors import (
     ModelUnavailable,
 )
 from chat_agent.model import failures
-from chat_agent.model.call import LIMIT_ERRORS, Candidate, Limits, ModelCall
+from chat_agent.model.call import Candidate, Limits, ModelCall
+from chat_agent.model.failures import LIMIT_ERRORS
 from chat_agent.model.request import ModelRequest
 from chat_agent.model.streamed import StreamedModel
 from chat_agent.model.usage import METER, UsageMeter
@@ -31,6 +33,8 @@ TRANSIENT = (ModelUnavailable, ModelRateLimited, ModelTimedOut)
 QUOTA_EXHAUSTED = "insufficient_quota"
 # Asking somebody else would not help either.
 PERMANENT = (ModelRefusedRequest, *LIMIT_ERRORS)
+
+Answer = TypeVar("Answer")
 
 
 class ResilientModel(StreamedModel):
@@ -63,23 +67,40 @@ class ResilientModel(StreamedModel):
 
     async def _start(self, request: ModelRequest) -> ModelCall:
         """Return the first call that has something to say; raises the failure of the last."""
-        meter, budget = METER.get() or UsageMeter(), BUDGET.get()
+        meter = METER.get() or UsageMeter()
         failure: ServiceError = ModelUnavailable()
         for candidate in self._candidates:
             model_request = request.for_model(candidate.name, self._implicit)
-            for attempt in range(self._max_retries + 1):
-                call = ModelCall(candidate, model_request, attempt, self._limits, meter, budget)
-                try:
-                    await call.start()
-                except Exception as error:  # whatever it is, it gets a name
-                    failure = call.record_failure(error)
-                else:
-                    return call
-                if attempt == self._max_retries or not await should_retry(failure, attempt):
-                    break
-            if isinstance(failure, PERMANENT):
-                break
+            start_call = partial(self._start_call, candidate, model_request, meter)
+            try:
+                return await retry_transient(start_call, self._max_retries)
+            except PERMANENT:
+                raise
+            except ServiceError as error:
+                failure = error
         raise failure
+
+    async def _start_call(
+        self, candidate: Candidate, request: ModelRequest, meter: UsageMeter, attempt: int
+    ) -> ModelCall:
+        call = ModelCall(candidate, request, attempt, self._limits, meter, BUDGET.get())
+        await call.start()
+        return call
+
+
+async def retry_transient(attempt_call: Callable[[int], Awaitable[Answer]], max_retries: int) -> Answer:
+    """Return what the first attempt that succeeds returns; raises the failure of the last.
+
+    Attempts are numbered from 0. One more follows a transient failure, after its back-off.
+    """
+    attempt = 0
+    while True:
+        try:
+            return await attempt_call(attempt)
+        except ServiceError as failure:
+            if attempt >= max_retries or not await should_retry(failure, attempt):
+                raise
+        attempt += 1
 
 
 async def should_retry(failure: ServiceError, attempt: int) -> bool:
