@@ -110,7 +110,7 @@ async def stream_chat(
     """Send a message to an agent and stream the answer, with every tool call and handoff."""
     async with limiter.admit("stream") as grant:
         started = await start_run(manager, caller, RunRequest(request), key)
-    frames = subscribe.sse_frames(manager, started.run.id, caller)
+    frames = subscribe.sse_frames(manager, started.run, caller)
     return event_stream(frames, grant.lease, {**grant.headers(), **started.headers()})
 
 
@@ -162,11 +162,13 @@ async def stream_run_events(
     run_id: UUID, caller: Reader, manager: ManagerDep, limiter: ReplayLimiter, after: ResumeAfter
 ) -> Response:
     """Stream a run's events, from the beginning or after a number; 204 when there are no more."""
-    if not await subscribe.has_more(manager, caller, run_id, after):
+    async with manager.database.begin() as session:
+        run = await store.find(session, caller, run_id)
+    if not await subscribe.has_more(manager, run, after):
         # What tells an EventSource not to come again (WHATWG HTML 9.2.3).
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     async with limiter.admit("replay") as grant:
-        frames = subscribe.sse_frames(manager, run_id, caller, after)
+        frames = subscribe.sse_frames(manager, run, caller, after)
     return event_stream(frames, grant.lease, grant.headers())
 
 

@@ -113,14 +113,12 @@ async def wait_for_end(manager: RunManager, run_id: UUID) -> list[RunEvent]:
     return events
 
 
-async def has_more(manager: RunManager, caller: Principal, run_id: UUID, after: int) -> bool:
+async def has_more(manager: RunManager, run: Run, after: int) -> bool:
     """Return whether a run has, or will have, events after number `after`.
 
-    Raises RunNotFound, InvalidEventId for a number that no event has had, RunLogExpired.
+    Raises RunLogExpired, and InvalidEventId for a number that no event has had.
     """
-    async with manager.database.begin() as session:
-        run = await store.find(session, caller, run_id)
-    last = await manager.event_source(run_id).last()
+    last = await manager.event_source(run.id).last()
     if last is None and after and run.status == RunStatus.QUEUED:
         raise InvalidEventId
     # Of a run that goes on, the log has not begun, or is lost and about to be written anew.
@@ -144,13 +142,13 @@ async def while_authorized(
 
 
 async def sse_frames(
-    manager: RunManager, run_id: UUID, caller: Principal, after: int = 0
+    manager: RunManager, run: Run, caller: Principal, after: int = 0
 ) -> AsyncIterator[bytes]:
     """Yield a run's events as server-sent events (WHATWG HTML 9.2)."""
-    if not after and run_id not in manager.active and (frame := await _queued_frame(manager, run_id)):
+    if run.status == RunStatus.QUEUED and not after and (frame := await _queued_frame(manager, run.id)):
         yield frame
     try:
-        async for events in while_authorized(manager, caller, subscribe(manager, run_id, after)):
+        async for events in while_authorized(manager, caller, subscribe(manager, run.id, after)):
             yield b"".join([event.frame for event in events]) or KEEP_ALIVE
     except TokenExpired:
         yield TOKEN_EXPIRED_COMMENT
