@@ -6,12 +6,14 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Response
+from servicekit.auth.tokens import Principal
 from servicekit.errors import ServiceError
 
 from chat_agent.api.dependencies import ManagerDep, Writer
 from chat_agent.api.plain_call import PlainCall
 from chat_agent.api.rate_limits import ChatLimiter
 from chat_agent.api.sse import event_stream
+from chat_agent.execution.manager import RunManager
 from chat_agent.protocols import responses
 from chat_agent.protocols.encoder import DONE, data_event
 from chat_agent.protocols.openai import errors
@@ -40,10 +42,7 @@ async def create_embeddings(
     body: EmbeddingRequest, caller: Writer, manager: ManagerDep, limiter: ChatLimiter
 ) -> Response:
     """Embed texts."""
-    caller = acting_for(caller, body)
-    async with limiter.for_caller(caller).admit("chat") as grant:
-        call = PlainCall(manager, caller, body.translate(manager.settings))
-        return whole(await call.complete(), grant.headers())
+    return await complete(body, caller, manager, limiter)
 
 
 @router.post("/moderations", response_class=Response, responses=MODERATION)
@@ -51,10 +50,7 @@ async def create_moderation(
     body: ModerationRequest, caller: Writer, manager: ManagerDep, limiter: ChatLimiter
 ) -> Response:
     """Look for harmful content."""
-    caller = acting_for(caller, body)
-    async with limiter.for_caller(caller).admit("chat") as grant:
-        call = PlainCall(manager, caller, body.translate(manager.settings))
-        return whole(await call.complete(), grant.headers())
+    return await complete(body, caller, manager, limiter)
 
 
 @router.post(
@@ -76,6 +72,16 @@ async def create_completion(
         first = await anext(events)
     frames = encode(first, events, wants_usage=body.wants_usage)
     return event_stream(frames, grant.lease, grant.headers())
+
+
+async def complete(
+    body: EmbeddingRequest | ModerationRequest, caller: Principal, manager: RunManager, limiter: ChatLimiter
+) -> Response:
+    """Pass a request on, and return its whole answer."""
+    caller = acting_for(caller, body)
+    async with limiter.for_caller(caller).admit("chat") as grant:
+        call = PlainCall(manager, caller, body.translate(manager.settings))
+        return whole(await call.complete(), grant.headers())
 
 
 async def encode(first: Any, events: Any, *, wants_usage: bool) -> AsyncIterator[bytes]:
