@@ -147,8 +147,7 @@ class ActiveRun:
             return
         if next_run is not None:
             self._services.start(next_run)
-        if self.run.persistence == "none":
-            self.log.ttl_seconds = min(self.log.ttl_seconds, store.UNSTORED_LOG_SECONDS)
+        self.log.ttl_seconds = store.ended_log_seconds(self.run, self.log.ttl_seconds)
         type_, fields = terminal_event(outcome)
         self.log.append(type_, **fields)
         logger.info("run ended", extra={"status": outcome.status, "tokens": outcome.usage.output_tokens})

@@ -52,9 +52,7 @@ class TerminalEventRepair:
         seq = newest.seq + 1 if newest is not None else 1
         type_, fields = terminal_event(outcome_from_row(run))
         event = make_event(seq, type_, run_id, run.conversation_id, fields, datetime.now(UTC))
-        ttl_seconds = self.settings.run_log_ttl_seconds
-        if run.persistence == "none":
-            ttl_seconds = min(ttl_seconds, store.UNSTORED_LOG_SECONDS)
+        ttl_seconds = store.ended_log_seconds(run, self.settings.run_log_ttl_seconds)
         return await log.append(run.attempt + 1, ttl_seconds, [event])
 
     async def _ensure_waiting_event(self, run: Run) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from servicekit.auth.tokens import Principal
 from servicekit.events.outbox import publish
 from servicekit.idempotency import IdempotencyConflict
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -137,14 +137,16 @@ async def find_by_key(session: AsyncSession, caller: Principal, key: str, **valu
     return run
 
 
+def own_runs_in(caller: Principal, conversation_id: UUID) -> Select[Run]:
+    """Select the caller's runs in a conversation."""
+    return select(Run).filter_by(
+        tenant_id=caller.tenant_id, user_id=caller.user_id, conversation_id=conversation_id
+    )
+
+
 async def has_run_in(session: AsyncSession, caller: Principal, conversation_id: UUID) -> bool:
     """Return whether the caller has talked in a conversation before, so that it is known to be theirs."""
-    own = exists().where(
-        Run.conversation_id == conversation_id,
-        Run.tenant_id == caller.tenant_id,
-        Run.user_id == caller.user_id,
-    )
-    return bool(await session.scalar(select(own)))
+    return bool(await session.scalar(select(own_runs_in(caller, conversation_id).exists())))
 
 
 async def find(session: AsyncSession, caller: Principal, run_id: UUID, *, lock: bool = False) -> Run:
@@ -170,35 +172,26 @@ def reachable_by(caller: Principal) -> ColumnElement[bool]:
 
 async def find_unfinished(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Run | None:
     """Return the caller's unfinished run in a conversation, the oldest first."""
-    own = select(Run).filter_by(
-        tenant_id=caller.tenant_id, user_id=caller.user_id, conversation_id=conversation_id
-    )
-    unfinished = own.where(Run.status.not_in(FINISHED)).order_by(Run.position).limit(1)
-    return (await session.scalars(unfinished)).one_or_none()
+    unfinished = own_runs_in(caller, conversation_id).where(Run.status.not_in(FINISHED))
+    return (await session.scalars(unfinished.order_by(Run.position).limit(1))).one_or_none()
 
 
 async def find_call(
     session: AsyncSession, caller: Principal, conversation_id: UUID, call_id: str
 ) -> Run | None:
     """Return the run of the caller that called this tool of theirs, if one did in the conversation."""
-    called = select(Run).where(
-        Run.conversation_id == conversation_id,
-        Run.tenant_id == caller.tenant_id,
-        Run.user_id == caller.user_id,
-        Run.tool_calls.contains([{"call_id": call_id}]),
-    )
-    return (await session.scalars(called.order_by(Run.created_at.desc()).limit(1))).one_or_none()
+    runs = own_runs_in(caller, conversation_id).where(Run.tool_calls.contains([{"call_id": call_id}]))
+    return await newest(session, runs)
 
 
 async def find_last_caller(session: AsyncSession, caller: Principal, conversation_id: UUID) -> Run | None:
     """Return the newest run of the caller in a conversation that has ended with calls of their tools."""
-    called = select(Run).where(
-        Run.conversation_id == conversation_id,
-        Run.tenant_id == caller.tenant_id,
-        Run.user_id == caller.user_id,
-        Run.tool_calls != [],
-    )
-    return (await session.scalars(called.order_by(Run.created_at.desc()).limit(1))).one_or_none()
+    return await newest(session, own_runs_in(caller, conversation_id).where(Run.tool_calls != []))
+
+
+async def newest(session: AsyncSession, runs: Select[Run]) -> Run | None:
+    """Return the newest of some runs, if there is any."""
+    return (await session.scalars(runs.order_by(Run.created_at.desc()).limit(1))).one_or_none()
 
 
 async def runs_ahead(session: AsyncSession, run_id: UUID) -> Sequence[RunAhead]:
@@ -276,6 +269,11 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
     )
     publish(session, completed, tenant_id=run.tenant_id, subject=str(run.id))
     return True
+
+
+def ended_log_seconds(run: Run, ttl_seconds: int) -> int:
+    """Return for how many seconds the log of a run that has ended is stored; `ttl_seconds` at most."""
+    return min(ttl_seconds, UNSTORED_LOG_SECONDS) if run.persistence == "none" else ttl_seconds
 
 
 async def erase_content(session: AsyncSession, run_id: UUID) -> None:
