@@ -1,19 +1,34 @@
 """Items of conversations as OpenAI's clients see them, and those that they send to be stored."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
+
+from fastapi import Query
+from pydantic import BaseModel, Field
 
 from chat_agent.clients.conversation import StoredItem
 from chat_agent.protocols.requests import ChatTurn, Turn
 
 Json = dict[str, Any]
+ITEM_NAME = r"^[A-Za-z0-9_.:-]{1,160}$"
 PREFIXES = {
     "message": "msg",
     "reasoning": "rs",
     "function_call": "fc",
     "function_call_output": "fco",
 }
+
+
+class ItemListQuery(BaseModel):
+    """Which page of a list of items, and in which order."""
+
+    after: Annotated[str, Field(pattern=ITEM_NAME)] | None = None
+    limit: int = Field(20, ge=1, le=100)
+    order: Literal["asc", "desc"] = "desc"
+
+
+ItemQuery = Annotated[ItemListQuery, Query()]
 
 
 def item_of(stored: StoredItem) -> Json:

@@ -1,9 +1,9 @@
 """The routes of conversations that OpenAI's clients speak to."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 from pydantic import Field, StringConstraints
 from servicekit.auth.dependencies import require
@@ -13,7 +13,15 @@ from chat_agent.api.dependencies import ManagerDep, Reader, Writer
 from chat_agent.clients.conversation import ConversationClient, NotedConversation
 from chat_agent.errors import ConversationNotFound
 from chat_agent.protocols.openai import errors
-from chat_agent.protocols.openai.conversation_items import Json, item_of, list_of, new_items, stored_id
+from chat_agent.protocols.openai.conversation_items import (
+    ITEM_NAME,
+    ItemQuery,
+    Json,
+    item_of,
+    list_of,
+    new_items,
+    stored_id,
+)
 from chat_agent.protocols.openai.requests import InputItem, turns_of
 from chat_agent.protocols.openai.response_object import conversation_name
 from chat_agent.protocols.requests import LenientModel, Messages, Text, parse_conversation_id
@@ -26,10 +34,7 @@ Metadata = Annotated[
 ]
 NewItems = Annotated[Messages[InputItem], Field(max_length=MAX_NEW_ITEMS)]
 ConversationId = Annotated[str, Path(alias="conversation_id", max_length=64)]
-ItemName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.:-]{1,160}$")]
-After = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_.:-]{1,160}$")]
-Order = Annotated[Literal["asc", "desc"], Query()]
-PageSize = Annotated[int, Query(ge=1, le=100)]
+ItemName = Annotated[str, Path(pattern=ITEM_NAME)]
 Deleter = Annotated[Principal, require("conversations:delete")]
 
 
@@ -120,18 +125,13 @@ async def delete_openai_conversation(
 
 
 @router.get("/{conversation_id}/items", response_class=JSONResponse, responses=ITEMS)
-async def list_openai_items(  # noqa: PLR0913, PLR0917  # what FastAPI injects
-    name: ConversationId,
-    caller: Reader,
-    manager: ManagerDep,
-    after: After = None,
-    limit: PageSize = 20,
-    order: Order = "desc",
+async def list_openai_items(
+    name: ConversationId, query: ItemQuery, caller: Reader, manager: ManagerDep
 ) -> JSONResponse:
     """List the items of a conversation, the newest first, or with `order=asc` the oldest."""
     conversation_id = conversation_id_of(name)
     page = await manager.conversation_client(caller).list_items(
-        conversation_id, order, limit, stored_id(after) if after else None
+        conversation_id, query.order, query.limit, stored_id(query.after) if query.after else None
     )
     items = [item_of(one) for one in page.items]
     return JSONResponse(list_of(items, has_more=page.next_cursor is not None))

@@ -21,8 +21,8 @@ from chat_agent.protocols.encoder import feed
 from chat_agent.protocols.errors import InvalidParameter
 from chat_agent.protocols.openai import errors, stored_responses
 from chat_agent.protocols.openai.chat_completions import ChatCompletion
-from chat_agent.protocols.openai.conversation_routes import ITEMS, Deleter, Order, PageSize
-from chat_agent.protocols.openai.conversation_routes import After as AfterItem
+from chat_agent.protocols.openai.conversation_items import ItemQuery
+from chat_agent.protocols.openai.conversation_routes import ITEMS, Deleter
 from chat_agent.protocols.openai.end_users import acting_as_owner, acting_for
 from chat_agent.protocols.openai.models import Model, ModelList, models_for
 from chat_agent.protocols.openai.references import resolve_references
@@ -149,19 +149,14 @@ async def get_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
 
 
 @router.get("/responses/{response_id}/input_items", response_class=Response, responses=ITEMS)
-async def list_input_items(  # noqa: PLR0913, PLR0917  # what FastAPI injects
-    response_id: ResponseId,
-    caller: Reader,
-    manager: ManagerDep,
-    after: AfterItem = None,
-    limit: PageSize = 20,
-    order: Order = "desc",
+async def list_input_items(
+    response_id: ResponseId, query: ItemQuery, caller: Reader, manager: ManagerDep
 ) -> Response:
     """List what the model was told for a response: the history, and its own input."""
     async with manager.database.begin() as session:
         run = await find_response(session, caller, response_id)
     items = await stored_responses.input_items(manager, caller, run)
-    return JSONResponse(stored_responses.page_of(items, order, limit, after))
+    return JSONResponse(stored_responses.page_of(items, query))
 
 
 @router.delete("/responses/{response_id}", response_class=Response, responses=DELETED)

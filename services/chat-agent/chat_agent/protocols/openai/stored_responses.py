@@ -12,7 +12,7 @@ from chat_agent.errors import ConversationNotFound, ItemNotFound, RunNotFound
 from chat_agent.event_log.store import EventStore
 from chat_agent.execution.manager import RunManager
 from chat_agent.models import FINISHED, Run
-from chat_agent.protocols.openai.conversation_items import Json, item_of, list_of
+from chat_agent.protocols.openai.conversation_items import ItemListQuery, Json, item_of, list_of
 from chat_agent.protocols.openai.end_users import acting_as_owner
 from chat_agent.protocols.openai.response_object import run_id_of
 from chat_agent.runs import store
@@ -61,12 +61,12 @@ def is_of(run: Run, item: StoredItem) -> bool:
     return item.id.startswith(f"{run.id}-")
 
 
-def page_of(items: Sequence[Json], order: str, limit: int, after: str | None) -> Json:
-    """Return a page of items in either order; raises ItemNotFound."""
-    ordered = [*items] if order == "asc" else [*reversed(items)]
-    if after is not None:
+def page_of(items: Sequence[Json], query: ItemListQuery) -> Json:
+    """Return a page of items, which are the oldest first; raises ItemNotFound."""
+    ordered = [*items] if query.order == "asc" else [*reversed(items)]
+    if query.after is not None:
         ids = [item["id"] for item in ordered]
-        if after not in ids:
+        if query.after not in ids:
             raise ItemNotFound
-        ordered = ordered[ids.index(after) + 1 :]
-    return list_of(ordered[:limit], has_more=len(ordered) > limit)
+        ordered = ordered[ids.index(query.after) + 1 :]
+    return list_of(ordered[: query.limit], has_more=len(ordered) > query.limit)
