@@ -14,6 +14,7 @@ from prometheus_client import Counter
 from chat_agent.clients.billing import BillingClient, QuotaWarning, RunRef
 from chat_agent.errors import BillingUnavailable, QuotaExceeded
 from chat_agent.settings import Settings
+from chat_agent.task_set import TaskSet
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Budgets:
         self._has_limits: dict[UUID, tuple[bool, float]] = {}
         # One for all requests of a tenant that come at once.
         self._lookups: dict[UUID, asyncio.Task[bool]] = {}
-        self._settlements: set[asyncio.Task[None]] = set()
+        self._settlements = TaskSet()
 
     async def apply_to(self, tenant_id: UUID) -> bool:
         """Return whether a tenant's runs need reservations; raises BillingUnavailable."""
@@ -90,10 +91,7 @@ class Budgets:
 
     def settle(self, run: RunRef, calls: Sequence[str], **amounts: int) -> asyncio.Task[None]:
         """Settle calls in the background: the run need not wait, and is counted by its last event anyway."""
-        task = asyncio.create_task(self._settle(run, calls, amounts))
-        self._settlements.add(task)
-        task.add_done_callback(self._settlements.discard)
-        return task
+        return self._settlements.start(self._settle(run, calls, amounts))
 
     async def _settle(self, run: RunRef, calls: Sequence[str], amounts: dict[str, int]) -> None:
         """Settle the first call with the amounts, and then release the others."""
@@ -108,8 +106,7 @@ class Budgets:
 
     async def close(self) -> None:
         """Wait for the settlements that are under way."""
-        if self._settlements:
-            await asyncio.wait(self._settlements, timeout=CLOSE_SECONDS)
+        await self._settlements.close(CLOSE_SECONDS)
 
 
 @dataclass

@@ -43,6 +43,7 @@ from chat_agent.models import FINISHED, Run
 from chat_agent.runs import leases
 from chat_agent.runs.leases import Lease
 from chat_agent.settings import Settings
+from chat_agent.task_set import TaskSet
 
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
@@ -69,7 +70,7 @@ class RunManager:
         self.repair = TerminalEventRepair(resources.database, resources.redis, settings)
         self.active: dict[UUID, ActiveRun] = {}
         # Also of runs that were abandoned, and are not active any more.
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self.is_closing = False
         # There may be a run to claim: see `RunClaimer`.
         self.claim_due = asyncio.Event()
@@ -127,10 +128,7 @@ class RunManager:
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start work that no request need wait for; it may still end when the process closes."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.start(work)
 
     async def _execute(self, active: ActiveRun) -> None:
         run = active.run
@@ -210,11 +208,7 @@ class RunManager:
 
     async def close(self) -> None:
         """Let the work in the background end, or cancel it, and close the connections."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=FINISH_SECONDS)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close(FINISH_SECONDS)
         await self.budgets.close()
         await self._models.close()
         await self.plain_calls.close()
