@@ -64,8 +64,8 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
-# What refuses a request that does not fit; one that is also larger than its route takes is 413.
-REFUSALS = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"]
+# What refuses a request that does not fit; one that is also larger than its route takes is 413, or 414.
+REFUSALS = ["400", "401", "403", "404", "405", "406", "409", "413", "414", "415", "422", "428", "429", "5xx"]
 EXAMPLES = 12
 
 Operation = APIOperation[Any, Any, Any, Any]
