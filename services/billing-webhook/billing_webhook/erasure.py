@@ -5,8 +5,9 @@ User ids are never reused, so the ids of deleted users are kept, and usage that 
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
+from hashlib import sha256
 from uuid import UUID
 
 from servicekit import erasure, erasure_worker
@@ -15,11 +16,15 @@ from servicekit.erasure import ANONYMOUS_SUBJECT, TENANT_EVENTS, USER_EVENT, del
 from servicekit.erasure_worker import ErasureRule, ErasureWorker
 from servicekit.events.outbox import ReceivedEvent
 from servicekit.events.relay import Handler
+from servicekit.retention import RetentionRule
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from billing_webhook.models import Budget, Command, Reservation, UsageEntry, UsageRecord
-from billing_webhook.received_events import EndUserErased
+from billing_webhook.entitlements import counters
+from billing_webhook.entitlements.expiry import RUN_LIFETIME
+from billing_webhook.models import Base, Budget, Command, ErasedEndUser, Reservation, UsageEntry, UsageRecord
+from billing_webhook.received_events import EndUserErased, RunCompleted
 from billing_webhook.tenant_erasure import TENANT_HAS_ROWS, erase_tenants
 
 # Entries that were being written when the event arrived are committed long before.
@@ -44,10 +49,25 @@ USER_HAS_ENTRIES = or_(
 PENDING_TENANTS = erasure.purgeable_tenants().where(tenants.c.forgotten_at.is_(None))
 
 
-async def subject_or_anonymous(db: AsyncSession, user_id: str, tenant_id: UUID) -> str:
-    """Return the subject for a ledger entry: the user, or anonymous if the user or the tenant was deleted."""
-    is_erased = erasure.is_deleted_user(user_id).exists() | is_purged(tenant_id)
-    return ANONYMOUS_SUBJECT if await db.scalar(select(is_erased)) else user_id
+async def subject_or_anonymous(db: AsyncSession, run: RunCompleted) -> str:
+    """Return the subject for a ledger entry: the user, or anonymous if the user or the tenant was deleted.
+
+    An erased end user may come again: only runs that began before are anonymous.
+    """
+    is_erased = (
+        erasure.is_deleted_user(run.user_id).exists()
+        | is_purged(run.tenant_id)
+        | exists().where(
+            ErasedEndUser.digest == digest_of(run.tenant_id, run.user_id),
+            ErasedEndUser.erased_at >= run.started_at,
+        )
+    )
+    return ANONYMOUS_SUBJECT if await db.scalar(select(is_erased)) else run.user_id
+
+
+def digest_of(tenant_id: UUID, user_id: str) -> bytes:
+    """Return the digest by which an end user is recognised after the erasure."""
+    return sha256(f"{tenant_id} {user_id}".encode()).digest()
 
 
 def is_purged(tenant_id: UUID) -> ColumnElement[bool]:
@@ -100,14 +120,32 @@ async def mark_tenants_erased(db: AsyncSession) -> None:
 
 
 async def anonymize_end_user(db: AsyncSession, received: ReceivedEvent) -> None:
-    """Make the usage of an application's end user anonymous, who may come again, and delete its budgets."""
+    """Make the usage of an application's end user anonymous, who may come again, and delete its budgets.
+
+    What is recorded at the same moment is either stored before, or knows of the erasure.
+    """
     event = EndUserErased.model_validate(received.data)
+    await counters.lock_exclusive(db, event.tenant_id)
+    await insert_erased(db, event, received.time)
     for table in (*LEDGERS, Reservation):
         theirs = update(table).where(table.tenant_id == event.tenant_id, table.user_id == event.user_id)
         await db.execute(theirs.values(user_id=ANONYMOUS_SUBJECT))
     is_theirs = USER_BUDGET, Budget.tenant_id == event.tenant_id, Budget.scope_id == event.user_id
     await db.execute(delete(Budget).where(*is_theirs))
 
+
+async def insert_erased(db: AsyncSession, event: EndUserErased, erased_at: datetime) -> None:
+    """Record that an end user was erased, by a digest: usage may be reported late."""
+    row = insert(ErasedEndUser).values(digest=digest_of(event.tenant_id, event.user_id), erased_at=erased_at)
+    newest = func.greatest(ErasedEndUser.erased_at, row.excluded.erased_at)
+    await db.execute(row.on_conflict_do_update(index_elements=["digest"], set_={"erased_at": newest}))
+
+
+# Of runs that began so long ago nothing is reported any more.
+RETENTION: RetentionRule = (
+    Base.metadata.tables["erased_end_users"],
+    ErasedEndUser.erased_at < func.now() - RUN_LIFETIME,
+)
 
 HANDLERS: dict[str, Handler] = {
     "chat.end_user.erased.v1": anonymize_end_user,

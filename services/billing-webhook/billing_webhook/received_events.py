@@ -40,6 +40,7 @@ class RunCompleted(BaseModel):
     messages: Count = 1
     usage: Annotated[list[ModelUsage], AfterValidator(validate_unique_models)]
     estimated: bool
+    started_at: AwareDatetime
     completed_at: AwareDatetime
 
 

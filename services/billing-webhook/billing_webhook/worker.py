@@ -31,7 +31,7 @@ HANDLERS: dict[str, Handler] = {
 
 def workers(resources: Resources, *, is_standalone: bool = False) -> Sequence[Worker]:
     """List the workers of this service; `is_standalone` in a process that has no routes."""
-    retention = [*retention_rules(Settings.of(resources)), stripe_events.RETENTION]
+    retention = [*retention_rules(Settings.of(resources)), stripe_events.RETENTION, erasure.RETENTION]
     settings = Settings.of(resources)
     services = BillingServices.from_resources(resources) if settings.enable_billing else None
     begin = partial(signup.begin, signup_plan=settings.signup_plan)

@@ -6,7 +6,15 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from billing_webhook.models import Budget, Command, Customer, Reservation, UsageEntry, UsageRecord
+from billing_webhook.models import (
+    Budget,
+    Command,
+    Customer,
+    ErasedEndUser,
+    Reservation,
+    UsageEntry,
+    UsageRecord,
+)
 from servicekit import erasure_worker
 from servicekit.erasure import ANONYMOUS_SUBJECT
 from sqlalchemy import func, select, text
@@ -63,28 +71,52 @@ def until_named(named, until):
     return wait
 
 
+@pytest.fixture
+def erase_end_user(redis, tenant):
+    async def publish(user_id, at=None):
+        entry = {
+            "specversion": "1.0",
+            "id": str(uuid4()),
+            "source": "acme/chat-agent",
+            "type": "chat.end_user.erased.v1",
+            "subject": user_id,
+            "time": (at or datetime.now(UTC)).isoformat(),
+            "data": json.dumps({"tenant_id": str(tenant), "user_id": user_id}),
+        }
+        await redis.xadd("events:chat-agent", entry)
+
+    return publish
+
+
 async def test_the_sums_of_an_erased_end_user_stay_and_later_ones_are_named(
-    ran, runs, redis, tenant, until_named
+    ran, runs, erase_end_user, until_named
 ):
     alice, bob = "service:ak.1/alice", "service:ak.1/bob"
     await ran(("gpt", 100, 20), user_id=alice)
     await ran(("gpt", 7, 3), user_id=bob)
     before = await runs(2)
-    data = {"tenant_id": str(tenant), "user_id": alice}
-    entry = {
-        "specversion": "1.0",
-        "id": str(uuid4()),
-        "source": "acme/chat-agent",
-        "type": "chat.end_user.erased.v1",
-        "subject": alice,
-        "time": datetime.now(UTC).isoformat(),
-        "data": json.dumps(data),
-    }
-    await redis.xadd("events:chat-agent", entry)
+    await erase_end_user(alice)
     await until_named(ANONYMOUS_SUBJECT, bob)
     assert await runs(2) == before
     await ran(("gpt", 1, 1), user_id=alice)
     await until_named(ANONYMOUS_SUBJECT, bob, alice)
+
+
+async def test_what_is_reported_late_of_an_erased_end_user_is_anonymous(
+    ran, runs, erase_end_user, until_named, app
+):
+    alice, now = "service:ak.1/alice", datetime.now(UTC)
+    # The older of two erasures may arrive after the newer one.
+    for minutes in (2, 3):
+        await erase_end_user(alice, now - timedelta(minutes=minutes))
+    await ran(("gpt", 100, 20), user_id=alice, started_at=(now - timedelta(minutes=2, seconds=1)).isoformat())
+    await ran(("gpt", 1, 1), user_id=alice, started_at=(now - timedelta(minutes=1)).isoformat())
+    assert (await runs(2))["totals"]["input_tokens"] == 101
+    await until_named(ANONYMOUS_SUBJECT, alice)
+    async with app.state.resources.database.begin() as db:
+        (erased,) = await db.scalars(select(ErasedEndUser))
+    assert b"alice" not in erased.digest
+    assert erased.erased_at == now - timedelta(minutes=2)
 
 
 async def test_the_sums_stay_and_who_has_left_is_not_named(ran, runs, delete_user, until_named):

@@ -248,6 +248,16 @@ async def test_a_call_that_used_nothing_releases_everything(reserve, settle, cou
     assert (await counter("messages"), await counter("input_tokens")) == ((0, 0), (0, 0))
 
 
+async def test_a_reservation_that_arrives_after_its_release_holds_nothing(reserve, settle, counter):
+    run = uuid4()
+    assert (await settle(run, "start", messages=0)).json()["state"] == "settled"
+    assert (await settle(run, "1.1")).status_code == 200
+    for call, amounts in (("start", {"messages": 1}), ("1.1", {"input_tokens": 10})):
+        late = await reserve(run, call, **amounts)
+        assert (late.status_code, late.json()["code"]) == (409, "reservation_conflict")
+    assert (await counter("messages"), await counter("input_tokens")) == ((0, 0), (0, 0))
+
+
 async def test_a_run_that_ends_moves_what_it_reserved_to_what_is_used(
     ran, runs, reserve, settle, budget, spent, counter
 ):

@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CTE, delete, select, update
+from servicekit.erasure import ANONYMOUS_SUBJECT
+from sqlalchemy import CTE, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -169,10 +170,12 @@ def limit_of(settings: Settings, quota: Quota, amounts: Amounts) -> Decimal:
 async def settle(
     db: AsyncSession, tenant_id: UUID, run_id: UUID, call: str, settlement: Settlement
 ) -> Reservation:
-    """Replace the reserved amounts with what the call used, whatever the limits are.
+    """Replace the reserved amounts with what the call used, whatever the limits are; 0 releases it.
 
     Raises ReservationNotFound, or ReservationConflict when it was settled with other amounts.
     """
+    if not (settlement.messages or settlement.input_tokens or settlement.output_tokens):
+        await insert_released(db, tenant_id, run_id, call)
     reservation = await find(db, tenant_id, run_id, call, lock=True)
     messages = reservation.messages if settlement.messages is None else settlement.messages
     if reservation.state == "settled":
@@ -192,6 +195,19 @@ async def settle(
     await change_holds(db, reservation, [(key, used.of(key.feature)) for key, _ in holds_of(reservation)])
     await db.flush()
     return reservation
+
+
+async def insert_released(db: AsyncSession, tenant_id: UUID, run_id: UUID, call: str) -> None:
+    """Insert a reservation that is settled with nothing, where none has arrived.
+
+    One that arrives after its release is then refused; it would hold its amounts until it expires.
+    """
+    unknown = {"user_id": ANONYMOUS_SUBJECT, "agent": "", "model": ""}
+    nothing = dict.fromkeys(("messages", "input_tokens", "output_tokens"), 0)
+    settled = {"state": "settled", "settled_input_tokens": 0, "settled_output_tokens": 0}
+    row = {"tenant_id": tenant_id, "run_id": run_id, "call": call, **unknown, **nothing, **settled}
+    released = insert(Reservation).values(**row, holds=[], warnings=[], expires_at=func.now())
+    await db.execute(released.on_conflict_do_nothing())
 
 
 async def change_holds(

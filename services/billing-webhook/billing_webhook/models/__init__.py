@@ -9,7 +9,7 @@ from billing_webhook.models.billing_events import BillingEvent, BillingEventCoun
 from billing_webhook.models.entitlements import Budget, EntitlementGrant, EntitlementVersion, Reservation
 from billing_webhook.models.stripe_events import StripeCursor, StripeDispatch, StripeEvent, StripeObject
 from billing_webhook.models.subscriptions import Command, CommandState, Customer, Invoice, Subscription
-from billing_webhook.models.usage import MeterEvent, UsageEntry, UsageRecord, UsageTotal
+from billing_webhook.models.usage import ErasedEndUser, MeterEvent, UsageEntry, UsageRecord, UsageTotal
 
 for table in (deleted_users, idempotency_keys, inbox, outbox, tenants):
     table.to_metadata(Base.metadata)
@@ -24,6 +24,7 @@ __all__ = [
     "Customer",
     "EntitlementGrant",
     "EntitlementVersion",
+    "ErasedEndUser",
     "Invoice",
     "MeterEvent",
     "Reservation",

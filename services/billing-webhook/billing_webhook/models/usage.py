@@ -11,6 +11,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 from billing_webhook.models.base import Base
 
 
+class ErasedEndUser(Base):
+    """The digest of an end user that was erased, by which usage that is reported late is made anonymous."""
+
+    __tablename__ = "erased_end_users"
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    erased_at: Mapped[datetime]
+
+
 class UsageEntry(Base):
     """Usage of one model by one run. A trigger in the database rejects updates, except anonymizing the user.
 

@@ -27,7 +27,7 @@ async def record(db: AsyncSession, received: ReceivedEvent) -> None:
     run = RunCompleted.model_validate(received.data)
     await counters.lock_shared(db, run.tenant_id)
     closed = await reservations.close(db, run.tenant_id, run.run_id)
-    user_id = await erasure.subject_or_anonymous(db, run.user_id, run.tenant_id)
+    user_id = await erasure.subject_or_anonymous(db, run)
     plans = await plan.load(db, run.tenant_id)
     is_new = run.usage and await insert_entries(db, received, run, user_id)
     rows = rows_of(plans, run, user_id, closed) if is_new else []

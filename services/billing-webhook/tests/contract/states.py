@@ -117,7 +117,7 @@ async def usage_has_reached_a_limit(resources: Resources) -> None:
         "agent": "triage",
         "usage": [{**model, "cached_tokens": 0, "reasoning_tokens": 0}],
         "estimated": False,
-        "completed_at": datetime.now(UTC).isoformat(),
+        **dict.fromkeys(("started_at", "completed_at"), datetime.now(UTC).isoformat()),
     }
     received = ReceivedEvent(
         id=uuid4(),

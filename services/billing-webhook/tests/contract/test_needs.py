@@ -36,6 +36,7 @@ OVER = {
         min=1,
     ),
     "estimated": match.bool(False),
+    "started_at": match.regex("2026-01-02T03:03:05Z", regex=r"^\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)$"),
     "completed_at": match.regex("2026-01-02T03:04:05Z", regex=r"^\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)$"),
 }
 
