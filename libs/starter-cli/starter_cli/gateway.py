@@ -1,4 +1,4 @@
-"""Acme as its clients see it: signing in, talking to an agent, reading what was kept and counted."""
+"""Acme as its clients see it: signing in, talking to an agent, reading what was stored and counted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,9 +63,14 @@ class GatewayClient:
         """Read the tenant's plan, and what of it is used."""
         return self._json("GET", f"/api/v1/billing/tenants/{self.tenant_id}/entitlements")
 
+    def issue_credential(self, payload: str, signature: str) -> dict[str, Any]:
+        """Issue a service account's credential for a signed payload in base64."""
+        body = {"payload_b64": payload, "signature": signature}
+        return self._json("POST", "/api/v1/auth/service-accounts/issue", json=body)
+
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         response = self._http.request(method, path, **options)
-        if response.status_code != httpx.codes.OK:
+        if not response.is_success:
             raise UnexpectedResponse(describe(response))
         body: dict[str, Any] = response.json()
         return body

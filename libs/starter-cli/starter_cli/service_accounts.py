@@ -12,48 +12,46 @@ import hvac  # type: ignore[import-untyped]  # it ships no types
 
 from starter_cli import owner, vault
 from starter_cli.errors import Failure
-from starter_cli.gateway import GatewayClient
+from starter_cli.gateway import GatewayClient, UnexpectedResponse
 from starter_cli.paths import Layout
 
 TIMEOUT_SECONDS = 30
 SIGNED_FOR_SECONDS = 120
+COMMAND = "service-accounts issue"
 
 
 def issue(layout: Layout, account: str, scopes: Sequence[str], lifetime_seconds: int) -> str:
     """Issue a credential for the first tenant; returns the lines of a shell that name it. Raises Failure."""
     if not vault.uses_sandbox():
-        raise Failure(
-            "service-accounts issue", "VAULT_ADDR is set: sign with that Vault (docs/reference/auth.md)"
-        )
-    with GatewayClient(layout.gateway_url) as gateway:
-        gateway.sign_in(owner.first_owner(layout))
-        tenant_id = gateway.tenant_id
-    now = int(time.time())
-    payload = json.dumps(
-        {
-            "iss": "acme-operator",
-            "aud": "auth-service",
-            "account": account,
-            "tenant_id": tenant_id,
-            "scopes": [*scopes],
-            "lifetime_s": lifetime_seconds,
-            "nonce": secrets.token_urlsafe(16),
-            "iat": now,
-            "exp": now + SIGNED_FOR_SECONDS,
-        }
-    )
-    encoded = base64.b64encode(payload.encode()).decode()
-    response = httpx.post(
-        f"{layout.gateway_url}/api/v1/auth/service-accounts/issue",
-        json={"payload_b64": encoded, "signature": sign(layout, encoded)},
-        timeout=TIMEOUT_SECONDS,
-        trust_env=False,
-    )
-    if response.is_error:
-        raise Failure("service-accounts issue", response.json().get("detail", response.text[:300]))
-    issued = response.json()
+        raise Failure(COMMAND, "VAULT_ADDR is set: sign with that Vault (docs/reference/auth.md)")
+    try:
+        with GatewayClient(layout.gateway_url) as gateway:
+            gateway.sign_in(owner.first_owner(layout))
+            request = request_for(gateway.tenant_id, account, scopes, lifetime_seconds)
+            issued = gateway.issue_credential(request, sign(layout, request))
+    except UnexpectedResponse as error:
+        raise Failure(COMMAND, str(error)) from error
+    except httpx.HTTPError as error:
+        raise Failure(COMMAND, f"the gateway does not answer: {type(error).__name__}") from error
     names = {"CLIENT_ID": "client_id", "CLIENT_SECRET": "client_secret", "TOKEN_ENDPOINT": "token_endpoint"}
     return "\n".join(f"{name}={shlex.quote(issued[member])}" for name, member in names.items())
+
+
+def request_for(tenant_id: str, account: str, scopes: Sequence[str], lifetime_seconds: int) -> str:
+    """Return the request for a credential, in base64."""
+    now = int(time.time())
+    payload = {
+        "iss": "acme-operator",
+        "aud": "auth-service",
+        "account": account,
+        "tenant_id": tenant_id,
+        "scopes": [*scopes],
+        "lifetime_s": lifetime_seconds,
+        "nonce": secrets.token_urlsafe(16),
+        "iat": now,
+        "exp": now + SIGNED_FOR_SECONDS,
+    }
+    return base64.b64encode(json.dumps(payload).encode()).decode()
 
 
 def sign(layout: Layout, encoded: str) -> str:

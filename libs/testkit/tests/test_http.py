@@ -39,47 +39,51 @@ async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def paths_with_client(
+    service: str, port: str, method: str
+) -> AsyncIterator[tuple[str, httpx.AsyncClient]]:
+    """Yield a path of every route of a service that has a method, and a client of the service."""
+    app = app_at(service, port)
+    async with client_of(app) as client:
+        for path in paths(app, method):
+            yield path, client
+
+
 @each_port
 @each_service
 async def test_head_is_answered_as_get_without_a_body(service: str, port: str) -> None:
-    app = app_at(service, port)
-    async with client_of(app) as client:
-        for path in paths(app, "GET"):
-            get, head = await client.get(path), await client.request("HEAD", path)
-            assert (head.status_code, head.content) == (get.status_code, b""), path
-            assert get.status_code != 405
-            seen, expected = (
-                {name: value for name, value in answer.headers.items() if name not in CHANGING}
-                for answer in (head, get)
-            )
-            assert seen == expected, path
+    async for path, client in paths_with_client(service, port, "GET"):
+        get, head = await client.get(path), await client.request("HEAD", path)
+        assert (head.status_code, head.content) == (get.status_code, b""), path
+        assert get.status_code != 405
+        seen, expected = (
+            {name: value for name, value in answer.headers.items() if name not in CHANGING}
+            for answer in (head, get)
+        )
+        assert seen == expected, path
 
 
 @each_port
 @each_service
 async def test_allow_names_head_beside_get(service: str, port: str) -> None:
-    app = app_at(service, port)
-    async with client_of(app) as client:
-        for path in paths(app, "GET"):
-            allowed = (await client.request("TRACE", path)).headers["allow"].split(", ")
-            assert {"GET", "HEAD"} <= set(allowed), path
+    async for path, client in paths_with_client(service, port, "GET"):
+        allowed = (await client.request("TRACE", path)).headers["allow"].split(", ")
+        assert {"GET", "HEAD"} <= set(allowed), path
 
 
 @each_port
 @each_service
 async def test_the_scheme_of_a_token_is_taken_in_any_case(service: str, port: str) -> None:
-    app = app_at(service, port)
-    async with client_of(app) as client:
-        for path in paths(app, "GET"):
-            codes = {
-                (await client.get(path, headers={"Authorization": f"{scheme} a.b.c"})).status_code
-                for scheme in ("Bearer", "bearer", "BEARER", "bEARER")
-            }
-            assert len(codes) == 1, (path, codes)
-            missing = await client.get(path)
-            if missing.status_code == 401:
-                refused = await client.get(path, headers={"Authorization": "BEARER a.b.c"})
-                assert "invalid_token" in refused.text, path
+    async for path, client in paths_with_client(service, port, "GET"):
+        codes = {
+            (await client.get(path, headers={"Authorization": f"{scheme} a.b.c"})).status_code
+            for scheme in ("Bearer", "bearer", "BEARER", "bEARER")
+        }
+        assert len(codes) == 1, (path, codes)
+        missing = await client.get(path)
+        if missing.status_code == 401:
+            refused = await client.get(path, headers={"Authorization": "BEARER a.b.c"})
+            assert "invalid_token" in refused.text, path
 
 
 @each_port
@@ -88,9 +92,7 @@ async def test_the_scheme_of_a_token_is_taken_in_any_case(service: str, port: st
 async def test_a_body_in_another_coding_is_refused_with_what_is_read(
     service: str, port: str, method: str
 ) -> None:
-    app = app_at(service, port)
-    async with client_of(app) as client:
-        for path in paths(app, method):
-            answer = await client.request(method, path, headers={"Content-Encoding": "zstd"}, content=b"x")
-            assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "gzip"), path
-            assert "unsupported_content_encoding" in answer.text
+    async for path, client in paths_with_client(service, port, method):
+        answer = await client.request(method, path, headers={"Content-Encoding": "zstd"}, content=b"x")
+        assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "gzip"), path
+        assert "unsupported_content_encoding" in answer.text
