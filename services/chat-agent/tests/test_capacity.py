@@ -6,10 +6,11 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from chat_agent.api import start_run
+from chat_agent.api import deadlines
 from chat_agent.main import create_app
 from chat_agent.runs import leases
 from chat_agent.settings import Settings
+from servicekit import postgres
 from servicekit.database import Database
 from sqlalchemy import text
 from testkit.app import client, running
@@ -30,6 +31,12 @@ async def replica(settings: Settings, issuer: Issuer) -> AsyncIterator[tuple[Dat
     token = issuer.token(tenant_id=uuid4(), subject=f"user:{uuid4()}", role="member")
     async with running(create_app(small)) as app, client(app, token) as http:
         yield app.state.resources.database, http
+
+
+@pytest.fixture
+def production_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a connection as long as in production."""
+    monkeypatch.setattr(postgres, "CONNECT_SECONDS", 5)
 
 
 class Holder:
@@ -61,6 +68,7 @@ async def holder(replica: tuple[Database, httpx.AsyncClient]) -> AsyncIterator[C
     await asyncio.gather(*(one.task for one in holders), return_exceptions=True)
 
 
+@pytest.mark.usefixtures("production_waits")
 async def test_busy_connections_are_429_with_retry_after(replica, holder) -> None:
     for holding in (first := [holder() for _ in range(CONNECTIONS)]):
         await holding.holds.wait()
@@ -76,6 +84,7 @@ async def test_busy_connections_are_429_with_retry_after(replica, holder) -> Non
     assert 5 <= int(answer.headers["Retry-After"]) <= 10
 
 
+@pytest.mark.usefixtures("production_waits")
 async def test_a_database_that_does_not_answer_is_503(replica, holder) -> None:
     for holding in [holder() for _ in range(CONNECTIONS)]:
         await holding.holds.wait()
@@ -88,7 +97,7 @@ async def test_a_run_that_cannot_start_in_time_is_429_and_leaves_nothing(
 ) -> None:
     database, http = replica
     run = (await http.post("/api/v1/runs", json={"message": "Hi"})).json()
-    monkeypatch.setattr(start_run, "START_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(deadlines, "RESPONSE_SECONDS", 0.5)
     request = {"message": "Hi again", "conversation_id": run["conversation_id"]}
     async with database.begin() as session:
         await leases.lock_conversation(session, UUID(run["conversation_id"]))
@@ -111,3 +120,37 @@ async def test_leases_are_renewed_while_requests_use_all_connections(replica, ho
         return later.total_seconds() > LEASE_SECONDS and now["attempt"] == begun["attempt"]
 
     await asyncio.to_thread(until, is_renewed)
+
+
+async def test_an_approval_that_cannot_be_stored_in_time_is_429_and_stays_pending(
+    replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, http = replica
+    answer = await http.post(
+        "/api/v1/chat", json={"message": "Forget it [sandbox: call=forget_conversation]"}
+    )
+    assert answer.status_code == 202, answer.text
+    path = f"/api/v1/runs/{answer.json()['run_id']}"
+    (approval,) = answer.json()["approvals"]
+    decide = f"{path}/approvals/{approval['id']}"
+    async with database.begin() as session:
+        await session.execute(text("select from runs for update"))
+        with monkeypatch.context() as patch:
+            patch.setattr(deadlines, "RESPONSE_SECONDS", 0.5)
+            refusal = await http.post(decide, json={"approve": False})
+    assert (refusal.status_code, refusal.json()["code"]) == (429, "run_capacity_exceeded")
+    (unanswered,) = (await http.get(path)).json()["approvals"]
+    assert unanswered["status"] == "pending"
+    assert (await http.post(decide, json={"approve": False})).status_code == 200
+
+
+async def test_a_replay_that_cannot_begin_in_time_is_503(
+    replica, holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = (await replica[1].post("/api/v1/runs", json={"message": "Hi"})).json()
+    for holding in [holder() for _ in range(CONNECTIONS)]:
+        await holding.holds.wait()
+    monkeypatch.setattr(deadlines, "RESPONSE_SECONDS", 0.5)
+    answer = await replica[1].get(f"/api/v1/runs/{run['id']}/events")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert 5 <= int(answer.headers["Retry-After"]) <= 10

@@ -11,6 +11,7 @@ from servicekit.schemas import Page
 from chat_agent import models, schemas
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
+from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import (
     AgentName,
     IdempotencyKey,
@@ -162,9 +163,11 @@ async def stream_run_events(
     run_id: UUID, caller: Reader, manager: ManagerDep, limiter: ReplayLimiter, after: ResumeAfter
 ) -> Response:
     """Stream a run's events, from the beginning or after a number; 204 when there are no more."""
-    async with manager.database.begin() as session:
-        run = await store.find(session, caller, run_id)
-    if not await subscribe.has_more(manager, run, after):
+    async with replay_deadline():
+        async with manager.database.begin() as session:
+            run = await store.find(session, caller, run_id)
+        has_more = await subscribe.has_more(manager, run, after)
+    if not has_more:
         # What tells an EventSource not to come again (WHATWG HTML 9.2.3).
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     async with limiter.admit("replay") as grant:

@@ -2,8 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -12,18 +11,16 @@ import agents
 import orjson
 from opentelemetry import trace
 from servicekit.auth.tokens import Principal
-from servicekit.backoff import jittered
-from servicekit.database import Database
 from servicekit.idempotency import REPLAYED, IdempotencyInProgress
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
+from chat_agent.api.deadlines import start_deadline, transaction
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.uploads import Blob, resolve_uploads
 from chat_agent.clients.billing import QuotaWarning, RunRef
-from chat_agent.errors import AgentNotFound, RunCancelled, RunCapacityExceeded, ToolCallNotFound
+from chat_agent.errors import AgentNotFound, RunCancelled, ToolCallNotFound
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution.manager import RunManager
 from chat_agent.model import failures
@@ -38,10 +35,6 @@ FINGERPRINT = ("message", "content", "agent", "options", "tool_outputs_digest")
 Persistence = Literal["permanent", "temporary", "none"]
 # Items of the SDK: what was said elsewhere before.
 History = Sequence[dict[str, Any]]
-# Whoever is refused comes again within this, and not all at once.
-RETRY_AFTER_SECONDS = 10.0
-# A stream's headers name its run, and the gateway waits for them for a minute: a refusal must come before.
-START_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -129,18 +122,6 @@ async def with_stored_content(request: RunRequest) -> RunRequest:
     return replace(request, prelude=prelude, content=message["content"], blobs=blobs)
 
 
-@asynccontextmanager
-async def start_deadline() -> AsyncIterator[asyncio.Timeout]:
-    """Limit how long a run may take to be inserted; raises RunCapacityExceeded."""
-    try:
-        async with asyncio.timeout(START_TIMEOUT_SECONDS) as deadline:
-            yield deadline
-    except TimeoutError as error:
-        if deadline.expired():
-            raise RunCapacityExceeded(retry_after=jittered(RETRY_AFTER_SECONDS)) from error
-        raise
-
-
 async def insert_in_conversation(
     manager: RunManager,
     caller: Principal,
@@ -185,18 +166,6 @@ async def use_stored_history(
         if item.get("type") == "function_call_output" and item["call_id"] in pending
     }
     values["tool_outputs"] = [*outputs.values()] or values["tool_outputs"]
-
-
-@asynccontextmanager
-async def transaction(database: Database) -> AsyncIterator[AsyncSession]:
-    """Open a transaction; raises RunCapacityExceeded while others use all connections."""
-    try:
-        async with database.begin() as session:
-            yield session
-    except PoolTimeout as error:
-        if database.answers():
-            raise RunCapacityExceeded(retry_after=jittered(RETRY_AFTER_SECONDS)) from error
-        raise
 
 
 async def insert(
@@ -293,14 +262,17 @@ async def answer_approvals(
 ) -> StartedRun:
     """Store decisions, all or none; after the last pending one the run resumes.
 
-    Raises RunNotFound, ApprovalNotFound, and ApprovalAnswered.
+    Raises RunNotFound, ApprovalNotFound, ApprovalAnswered, RunCapacityExceeded.
     """
-    last = await manager.event_source(run_id).last()
-    async with manager.database.begin() as session:
-        for approval_id, decision in decisions.items():
-            run, is_resumed = await approvals.decide(
-                session, caller, run_id, approval_id, decision.approve, decision.reason, manager.lease
-            )
+    async with start_deadline() as deadline:
+        last = await manager.event_source(run_id).last()
+        async with transaction(manager.database) as session:
+            for approval_id, decision in decisions.items():
+                run, is_resumed = await approvals.decide(
+                    session, caller, run_id, approval_id, decision.approve, decision.reason, manager.lease
+                )
+            # A commit that is cancelled may have happened.
+            deadline.reschedule(None)
     if is_resumed:
         manager.start(run)
     return StartedRun(run, is_new=True, last_event_id=last.seq if last and is_resumed else 0)

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import AliasChoices, BeforeValidator, Field
 from servicekit.schemas import max_length
 
+from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
@@ -232,7 +233,7 @@ async def resume_ui_message(
     chat_id: ChatId, caller: Reader, manager: ManagerDep, limiter: ReplayLimiter
 ) -> Response:
     """Stream a chat's unfinished run from its beginning; 204 when there is none."""
-    async with manager.database.begin() as session:
+    async with replay_deadline(), manager.database.begin() as session:
         run = await store.find_unfinished(session, caller, conversation_id_for(caller, chat_id))
     if run is None:
         return Response(status_code=204)

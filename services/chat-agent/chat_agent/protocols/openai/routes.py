@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from servicekit.auth.tokens import Principal
 
 from chat_agent.api.branches import continue_run
+from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, ToolReader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.start_run import answer_approvals, stop_run
@@ -139,7 +140,7 @@ async def get_response(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     starting_after: After = -1,
 ) -> Response:
     """Read a response, or stream it from the beginning or after a sequence number."""
-    async with manager.database.begin() as session:
+    async with replay_deadline(), manager.database.begin() as session:
         run = await find_response(session, caller, response_id)
     encoder = ResponseStream(run, after=starting_after)
     if stream:
