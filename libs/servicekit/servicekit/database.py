@@ -17,7 +17,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from servicekit.postgres import CONNECT_SECONDS, GuardedConnection, create_engine
+from servicekit import postgres
+from servicekit.postgres import GuardedConnection, create_engine
 from servicekit.settings import ServiceSettings
 
 COMMAND_SECONDS = 15
@@ -57,7 +58,7 @@ class Database:
             command_seconds=COMMAND_SECONDS,
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_timeout=CONNECT_SECONDS,
+            pool_timeout=postgres.CONNECT_SECONDS,
         )
         event.listen(self.engine.sync_engine.pool, "checkout", discard_closed_connection)
         event.listen(self.engine.sync_engine.pool, "checkin", self._note_return)
@@ -94,7 +95,7 @@ class Database:
 
         A timeout while waiting for one then means that the pool is busy, not that the database is down.
         """
-        return time.monotonic() - self._returned_at < CONNECT_SECONDS
+        return time.monotonic() - self._returned_at < postgres.CONNECT_SECONDS
 
     def _note_return(self, _connection: object, _record: object) -> None:
         self._returned_at = time.monotonic()

@@ -24,7 +24,8 @@ CUT_OFF = """
     where datname = current_database() and pid <> pg_backend_pid() and xact_start < now() - interval '3 s'
 """
 NAMES = "select tablename from pg_tables where schemaname = 'public' order by tablename"
-ATTEMPTS = 5
+# Each waits for a lock for five seconds.
+ATTEMPTS = 12
 
 
 class Databases:

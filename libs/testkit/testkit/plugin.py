@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 from redis import Redis
 from sandbox.embedded import Postgres, Valkey
+from servicekit import postgres as connections
+from servicekit.jwks import cache as key_sets
+from servicekit.jwks.fetch import FetchLimits
+from servicekit.jwks.refresher import JwksPolicy
 
 from testkit import anyio_backend
 from testkit.databases import Databases
@@ -76,6 +80,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     skipped = reporter.stats.get("skipped") if reporter else None
     if session.config.getoption("--no-skips") and skipped:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _busy_machine() -> Iterator[None]:
+    """Let Postgres, its pools and sources of keys take as long as a busy machine does."""
+    limits = FetchLimits(connect_timeout=60, read_timeout=60, total_timeout=60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "CONNECT_SECONDS", 60)
+        patch.setattr(key_sets, "DEFAULT_POLICY", JwksPolicy(wait_timeout=60, limits=limits))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ from fastapi import FastAPI
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from sandbox.vault import create_vault
-from servicekit import postgres
 from servicekit.auth import jose
 from servicekit.encryption import decrypt
 from servicekit.settings import RotatingSecret
@@ -53,9 +52,8 @@ Variables = dict[str, Any]
 
 @pytest.fixture(scope="session", autouse=True)
 def _patience() -> Iterator[None]:
-    """Let Postgres and Vault take as long as a busy machine does; `production_limits` sets Vault's back."""
+    """Let Vault take as long as a busy machine does; `production_limits` sets this back."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(postgres, "CONNECT_SECONDS", 60)
         patch.setattr(vault, "SIGNING", replace(vault.SIGNING, attempt=30, total=60, queue=60))
         yield
 

@@ -16,6 +16,7 @@ from servicekit.auth.tokens import InvalidToken, KeySourceUnavailable, Verificat
 from servicekit.backoff import Clock, NegativeCache, TokenBucket
 from servicekit.jwks.refresher import JwksPolicy, JwksRefresher
 
+DEFAULT_POLICY = JwksPolicy()
 INSIDE_SUFFIXES = (".svc", ".svc.cluster.local", ".internal", ".localhost")
 
 SERVED = Counter("jwks_serve_total", "Keys served from the cache.", ["issuer", "state"])
@@ -29,7 +30,7 @@ class JwksCache:
         """Trust the key set at one URL: https, or http where traffic stays inside; ValueError otherwise."""
         if not _is_safe(httpx.URL(url)):
             raise ValueError("a key set is fetched over https; http is only for addresses inside")
-        policy = policy or JwksPolicy()
+        policy = policy or DEFAULT_POLICY
         self._url = url
         self._revoked: set[str] = set()
         self._bucket = TokenBucket(policy.miss_burst, policy.miss_refill, clock)
