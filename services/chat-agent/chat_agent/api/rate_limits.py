@@ -44,6 +44,10 @@ class RateLimiter:
         async with grant.released_on_error():
             yield grant
 
+    async def admit_another(self) -> None:
+        """Count another run of a request that was admitted; raises RateLimited."""
+        await self.limits.admit(*self.limits_of("chat"))
+
     def limits_of(self, kind: Kind) -> list[Rate | Concurrency]:
         """Return the limits of one kind of request."""
         settings, person, tenant = self.settings, self._person_key, self._tenant_key

@@ -1,7 +1,7 @@
 """What becomes of a run whose client disconnects before its stream has ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import UUID
 
 from servicekit.auth.tokens import Principal
@@ -33,14 +33,14 @@ def read_on_disconnect(metadata: Mapping[str, str] | None) -> OnDisconnect | Non
 
 
 async def cancel_on_disconnect(
-    manager: RunManager, caller: Principal, run_id: UUID, frames: AsyncIterator[bytes]
+    manager: RunManager, caller: Principal, run_ids: Sequence[UUID], frames: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
-    """Pass a stream on, and cancel its run when it is closed before its end, unless the process ends."""
+    """Pass a stream on, and cancel its runs when it is closed before its end, unless the process ends."""
     try:
         async for frame in frames:
             yield frame
     except (asyncio.CancelledError, GeneratorExit):
-        if not manager.is_closing:
+        for run_id in () if manager.is_closing else run_ids:
             manager.run_in_background(cancel(manager, caller, run_id))
         raise
 

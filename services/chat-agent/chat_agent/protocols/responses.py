@@ -57,7 +57,7 @@ def streaming_response(  # noqa: PLR0913, PLR0917  # what is streamed, to whom, 
     """Respond with a stream; a client that disconnects stops the run only with `cancel`."""
     frames = stream(manager, started.run.id, encoder, caller, started.last_event_id)
     if cancel:
-        frames = cancel_on_disconnect(manager, caller, started.run.id, frames)
+        frames = cancel_on_disconnect(manager, caller, [started.run.id], frames)
     return event_stream(frames, grant.lease, {**grant.headers(), **started.headers(), **headers})
 
 

@@ -14,10 +14,12 @@ MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+# How many choices of a completion there may be.
+Choices = Annotated[int, Field(ge=1, le=8)]
 Verbosity = Literal["low", "medium", "high"]
 Truncation = Literal["auto", "disabled"]
-# What changes the agents of a run, and not the settings of their models.
-NOT_SETTINGS = {"output", "tools"}
+# What changes the agents of a run or their number, and not the settings of their models.
+NOT_SETTINGS = {"n", "output", "tools"}
 # What the SDK has no setting for and passes on as it is.
 EXTRA_ARGUMENTS = frozenset({"stop", "seed", "logit_bias", "service_tier", "prompt_cache_key"})
 
@@ -63,6 +65,8 @@ class RunOptions(BaseModel):
     service_tier: str | None = None
     truncation: Truncation | None = None
     prompt_cache_key: str | None = None
+    # How many runs answer the request.
+    n: Choices | None = None
     output: OutputFormat | None = None
     tools: list[ClientTool] = []
     tool_choice: str | None = None
@@ -72,6 +76,12 @@ class RunOptions(BaseModel):
     def tool_names(self) -> frozenset[str]:
         """Return the names of the caller's tools."""
         return frozenset(tool.name for tool in self.tools)
+
+    def of_choice(self, index: int) -> "RunOptions":
+        """Return the options of one of several choices: with the same seed all would be the same."""
+        if self.seed is None or not index:
+            return self
+        return self.model_copy(update={"seed": self.seed ^ index})
 
     @cached_property
     def model_settings(self) -> ModelSettings | None:

@@ -303,3 +303,15 @@ def test_nobody_may_call_a_model_unless_the_operator_says_so(url: str, issuer: A
             client.embeddings.create(model="sandbox-embedding", input="Hi")
         with pytest.raises(NotFoundError):
             client.moderations.create(input="Hi")
+
+
+def test_choices_are_runs_that_are_metered_each(
+    client: OpenAI, usage_of: Callable[[str], list[dict[str, Any]]]
+) -> None:
+    messages: Any = [{"role": "user", "content": "Hello"}]
+    whole = client.chat.completions.create(model="acme/sandbox-small", messages=messages, n=2)
+    assert [choice.index for choice in whole.choices] == [0, 1]
+    until(lambda: len(usage_of("acme/sandbox-small")) == 2)
+    used = [model for event in usage_of("acme/sandbox-small") for model in event["usage"]]
+    assert whole.usage
+    assert whole.usage.total_tokens == sum(one["input_tokens"] + one["output_tokens"] for one in used)

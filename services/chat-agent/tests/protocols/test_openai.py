@@ -124,7 +124,6 @@ class TestChatCompletions:
         ("param", "value"),
         [
             ("functions", [{"name": "mine"}]),
-            ("n", 2),
             ("logprobs", True),
             ("modalities", ["text", "audio"]),
         ],

@@ -13,24 +13,34 @@ from chat_agent.protocols.retransmission import AnswerWithdrawn, RetransmissionF
 
 BETWEEN_MESSAGES = "\n\n"
 ENVELOPE_FIELDS = {"type", "run_id", "conversation_id", "at"}
+COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 Json = dict[str, Any]
 
 
 class ChatCompletion(ProtocolEncoder):
-    """Encodes a run as chunks of one choice, or, once all events were fed, as a whole completion.
+    """Encodes a run as chunks of a choice, or, once all events were fed, as a whole completion.
 
+    Several choices share a list; each has a run of its own, and the first gives the completion its id.
     `tool_calls` are calls of the client's own tools; the server's tools, handoffs and approvals go into the
     field `acme`.
     """
 
     def __init__(
-        self, run: Run, *, metadata: dict[str, str] | None = None, include_usage: bool = False
+        self,
+        run: Run,
+        *,
+        metadata: dict[str, str] | None = None,
+        include_usage: bool = False,
+        choices: "list[ChatCompletion] | None" = None,
     ) -> None:
+        self._choices: list[ChatCompletion] = [] if choices is None else choices
+        self._index = len(self._choices)
+        self._choices.append(self)
         self.content = ""
         self.reasoning = ""
         self.tool_calls: list[Json] = []
         self.finish_reason = "stop"
-        self.usage: Json | None = None
+        self.used: Json = {}
         self._common: Json = {
             "id": f"chatcmpl-{run.id.hex}",
             "created": int(run.created_at.timestamp()),
@@ -39,6 +49,7 @@ class ChatCompletion(ProtocolEncoder):
         }
         if metadata is not None:
             self._common["metadata"] = {**metadata, "conversation_id": str(run.conversation_id)}
+        self._common = self._choices[0]._common
         self._include_usage = include_usage
         self._is_structured = "output" in run.options
         self._retransmission = RetransmissionFilter()
@@ -47,7 +58,13 @@ class ChatCompletion(ProtocolEncoder):
         self._acme: Json = {"status": "completed", "approvals": []}
 
     def completion(self) -> Json:
-        """Return the completion, once it was fed with the whole run."""
+        """Return the completion, once its choices were fed with the whole of their runs."""
+        choices = [one.choice() for one in self._choices]
+        completion = {**self._common, "object": "chat.completion", "choices": choices}
+        return {**completion, "usage": self._usage(), "acme": self._acme_of_all()}
+
+    def choice(self) -> Json:
+        """Return the choice, once it was fed with the whole run."""
         is_refusal = self.finish_reason == "content_filter"
         # Where JSON is required, OpenAI gives a refusal in place of the content, and as a regular end.
         is_instead = is_refusal and self._is_structured
@@ -60,9 +77,11 @@ class ChatCompletion(ProtocolEncoder):
             **({"tool_calls": self.tool_calls} if self.tool_calls else {}),
         }
         finish_reason = "stop" if is_instead else self.finish_reason
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
-        completion = {**self._common, "object": "chat.completion", "choices": [choice], "usage": self.usage}
-        return {**completion, "acme": self._acme}
+        return {"index": self._index, "message": message, "logprobs": None, "finish_reason": finish_reason}
+
+    def ending(self) -> bytes:
+        """Return the end of a stream, after the last of its choices."""
+        return (self._frame([], usage=self._usage()) if self._include_usage else b"") + DONE
 
     def run_started(self, _: Payload) -> Iterator[bytes]:
         """Start the one choice."""
@@ -154,23 +173,35 @@ class ChatCompletion(ProtocolEncoder):
             self.finish_reason = "tool_calls"
 
     def _finish(self, payload: Payload, **more: Any) -> Iterator[bytes]:
-        self.usage = usage_of(payload.get("usage") or {})
+        self.used = payload.get("usage") or {}
         self._acme["status"] = payload["type"].removeprefix("run.")
         yield self._chunk({}, self.finish_reason, **more)
-        if self._include_usage:
-            yield self._frame([], usage=self.usage)
-        yield DONE
+        if len(self._choices) == 1:
+            yield self.ending()
+
+    def _usage(self) -> Json:
+        """Return what the runs of all choices used."""
+        used = [one.used for one in self._choices]
+        return usage_of({name: sum(one.get(name, 0) for one in used) for name in COUNTS})
+
+    def _acme_of_all(self) -> Json:
+        """Return the field `acme` of a completion: it is completed when all of its choices are."""
+        fields = [one._acme for one in self._choices]
+        statuses = [one["status"] for one in fields if one["status"] != "completed"]
+        approvals = [approval for one in fields for approval in one["approvals"]]
+        return {"status": statuses[0] if statuses else "completed", "approvals": approvals}
 
     def _fail(self, error: ServiceError) -> Iterator[bytes]:
         yield data_event({"error": render_error(error)})
         yield DONE
-        self.is_finished = True
+        for one in self._choices:
+            one.is_finished = True
 
     def _acme_chunk(self, payload: Payload) -> bytes:
         return self._chunk({}, acme={"type": payload["type"], **event_fields(payload)})
 
     def _chunk(self, delta: Json, finish_reason: str | None = None, **more: Any) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        choice = {"index": self._index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._frame([choice], **more)
 
     def _frame(self, choices: list[Json], **more: Any) -> bytes:

@@ -19,6 +19,7 @@ from chat_agent.protocols.openai.tools import (
 from chat_agent.protocols.requests import LenientModel, Members, Name, Parts, Text
 from chat_agent.runs.options import (
     Bias,
+    Choices,
     Effort,
     MaxTokens,
     OutputFormat,
@@ -42,6 +43,7 @@ NOT_IN_API: Mapping[str, frozenset[str]] = {
     "chat_completions": frozenset({"truncation"}),
 }
 NEUTRAL: Mapping[str, Any] = {
+    "n": 1,
     "stop": [],
     "logit_bias": {},
     "presence_penalty": 0,
@@ -154,6 +156,7 @@ class ReasoningParameters(LenientModel):
 class CompletionParameters(SharedParameters[CompletionTool]):
     """What Chat Completions has."""
 
+    n: Choices | None = None
     max_completion_tokens: MaxTokens | None = None
     max_tokens: MaxTokens | None = Field(None, deprecated=True)
     stop: Text | Annotated[list[Text], Field(max_length=MAX_STOPS)] | None = None
@@ -172,6 +175,7 @@ class CompletionParameters(SharedParameters[CompletionTool]):
         yield Parameter("max_output_tokens", limit, self.__dict__[limit])
         yield Parameter("stop", "stop", [self.stop] if isinstance(self.stop, str) else self.stop)
         for name in (
+            "n",
             "seed",
             "presence_penalty",
             "frequency_penalty",

@@ -37,7 +37,6 @@ Metadata = Annotated[dict[Name, Text], Field(max_length=16), BeforeValidator(max
 # What a parameter may be though it cannot be honoured: what it is when nobody has set it.
 UNSET: tuple[Any, ...] = (None, [], {})
 COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {
-    "n": (1,),
     "functions": (),
     "function_call": ("auto", "none"),
     "logprobs": (False,),
@@ -122,6 +121,8 @@ class CompletionRequest(CompletionParameters):
         metadata = self.metadata or {}
         named, on_conflict = metadata.get("conversation_id"), metadata.get("on_conflict")
         conversation_id = None if named is None else parse_conversation_id(named)
+        if conversation_id and (self.n or 1) > 1:
+            raise UnsupportedParameter("n", "A message in a conversation has one answer: leave out `n`.")
         with sent_as(run_places(("messages", len(self.messages) - 1, "content"))):
             request = to_run_request(newest(turns, conversation_id), self.model, conversation_id, on_conflict)
         # Nobody has to know such a conversation to go on: the client sends it again.

@@ -1,5 +1,6 @@
 """The routes that OpenAI's clients speak to: a model is an agent, a response is a run."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
@@ -11,16 +12,21 @@ from chat_agent.api.branches import continue_run
 from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, ToolReader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
-from chat_agent.api.start_run import answer_approvals, stop_run
+from chat_agent.api.sse import event_stream
+from chat_agent.api.start_run import StartedRun, answer_approvals, stop_run
 from chat_agent.errors import AgentNotFound
 from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
 from chat_agent.models import Run, RunStatus
 from chat_agent.protocols import responses
-from chat_agent.protocols.disconnects import is_cancelled_on_disconnect, read_on_disconnect
+from chat_agent.protocols.disconnects import (
+    cancel_on_disconnect,
+    is_cancelled_on_disconnect,
+    read_on_disconnect,
+)
 from chat_agent.protocols.encoder import feed
 from chat_agent.protocols.errors import InvalidParameter
-from chat_agent.protocols.openai import errors, stored_responses
+from chat_agent.protocols.openai import choices, errors, stored_responses
 from chat_agent.protocols.openai.chat_completions import ChatCompletion
 from chat_agent.protocols.openai.conversation_items import ItemQuery
 from chat_agent.protocols.openai.conversation_routes import ITEMS, Deleter
@@ -80,13 +86,27 @@ async def create_chat_completion(
     requested = read_on_disconnect(body.metadata)
     cancel = is_cancelled_on_disconnect(manager.settings, "chat_completions", requested)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
-        started = await continue_run(manager, caller, request, key, None)
+        started = await choices.start_choices(manager, caller, request, key, limiter.for_caller(caller))
+    encoders = choices_of(body, started)
+    headers = {**grant.headers(), **choices.headers_of(started)}
+    if not body.stream:
+        await choices.complete(manager, started, encoders)
+        return JSONResponse(encoders[0].completion(), headers=headers)
+    if len(started) == 1:
+        return responses.streaming_response(manager, caller, started[0], grant, encoders[0], cancel=cancel)
+    frames = choices.stream_choices(manager, caller, started, encoders)
+    if cancel:
+        frames = cancel_on_disconnect(manager, caller, [one.run.id for one in started], frames)
+    return event_stream(frames, grant.lease, headers)
+
+
+def choices_of(body: CompletionRequest, started: Sequence[StartedRun]) -> list[ChatCompletion]:
+    """Return the encoders of a completion's choices."""
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
-    encoder = ChatCompletion(started.run, metadata=body.metadata, include_usage=include_usage)
-    if body.stream:
-        return responses.streaming_response(manager, caller, started, grant, encoder, cancel=cancel)
-    await responses.complete(manager, started.run.id, encoder)
-    return JSONResponse(encoder.completion(), headers={**grant.headers(), **started.headers()})
+    encoders: list[ChatCompletion] = []
+    for one in started:
+        ChatCompletion(one.run, metadata=body.metadata, include_usage=include_usage, choices=encoders)
+    return encoders
 
 
 @router.post(

@@ -1,0 +1,147 @@
+"""Several choices of one completion (`n`), with OpenAI's own client: each is a run, and all are counted."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import openai
+import pytest
+from chat_agent.main import create_app
+from chat_agent.settings import Settings
+from openai import OpenAI
+from testkit.eventually import until
+from testkit.live_server import NO_AUTHORITIES, serving
+
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+LONG: Any = [{"role": "user", "content": "Tell me something [sandbox: tokens=40]"}]
+TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+
+
+@pytest.fixture
+def client(ann: httpx.Client) -> Iterator[OpenAI]:
+    token = ann.headers["authorization"].removeprefix("Bearer ")
+    url = str(ann.base_url).rstrip("/")
+    with OpenAI(base_url=f"{url}/v1", api_key=token, max_retries=0, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def runs(ann: httpx.Client) -> Callable[[], list[dict[str, Any]]]:
+    def read() -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = ann.get("/api/v1/runs").json()["items"]
+        return items
+
+    return read
+
+
+def test_each_choice_is_a_run_and_all_are_counted(client: OpenAI, runs: Any) -> None:
+    raw = client.chat.completions.with_raw_response.create(model="triage", messages=HELLO, n=3)
+    whole = raw.parse()
+    assert [choice.index for choice in whole.choices] == [0, 1, 2]
+    assert all("Hello" in (choice.message.content or "") for choice in whole.choices)
+    assert {choice.finish_reason for choice in whole.choices} == {"stop"}
+    started = runs()
+    ids = raw.headers["acme-run-id"].split(", ")
+    assert whole.id == f"chatcmpl-{ids[0].replace('-', '')}"
+    assert {run["id"] for run in started} == {*ids}
+    assert len({run["conversation_id"] for run in started}) == len(ids) == 3
+    assert whole.usage
+    assert whole.usage.completion_tokens == sum(run["usage"]["output_tokens"] for run in started)
+    assert whole.usage.prompt_tokens == sum(run["usage"]["input_tokens"] for run in started)
+
+
+def test_chunks_say_which_choice_they_belong_to(client: OpenAI) -> None:
+    request: dict[str, Any] = {"model": "triage", "messages": LONG, "n": 2, "stream": True}
+    chunks = [*client.chat.completions.create(**request, stream_options={"include_usage": True})]
+    whole = client.chat.completions.create(model="triage", messages=LONG, n=2)
+    texts = ["", ""]
+    for choice in [choice for chunk in chunks for choice in chunk.choices]:
+        texts[choice.index] += choice.delta.content or ""
+    assert texts == [choice.message.content for choice in whole.choices]
+    ends = [(one.index, one.finish_reason) for chunk in chunks for one in chunk.choices if one.finish_reason]
+    assert sorted(ends) == [(0, "stop"), (1, "stop")]
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    assert (chunks[-1].choices, chunks[-1].usage) == ([], whole.usage)
+
+
+def test_the_clients_own_stream_helper_reads_all_choices(client: OpenAI) -> None:
+    with client.chat.completions.stream(model="triage", messages=LONG, n=2) as stream:
+        received = Counter(event.type for event in stream)
+        final = stream.get_final_completion()
+    assert received["content.done"] == len(final.choices) == 2
+    assert all(choice.message.content for choice in final.choices)
+
+
+def test_each_choice_calls_the_clients_tools(client: OpenAI) -> None:
+    look: Any = [{"role": "user", "content": "Look [sandbox: call=look]"}]
+    whole = client.chat.completions.create(model="triage", messages=look, tools=[TOOL], n=2)
+    calls = [call for choice in whole.choices for call in choice.message.tool_calls or []]
+    assert [choice.finish_reason for choice in whole.choices] == ["tool_calls", "tool_calls"]
+    assert [call.function.name for call in calls] == ["look", "look"]
+    messages: Any = [
+        *look,
+        whole.choices[1].message.to_dict(),
+        {"role": "tool", "tool_call_id": calls[1].id, "content": "Nothing."},
+    ]
+    assert client.chat.completions.create(model="triage", messages=messages).choices[0].message.content
+
+
+def test_choices_differ_by_their_seeds(settings: Settings, client: OpenAI, model_url: str) -> None:
+    with (
+        serving(create_app(settings.model_copy(update={"openai_api": "chat_completions"}))) as url,
+        httpx.Client(base_url=f"{model_url}/_sandbox", timeout=60, verify=NO_AUTHORITIES) as model,
+    ):
+        model.delete("/calls")
+        other = client.with_options(base_url=f"{url}/v1")
+        other.chat.completions.create(model="triage", messages=HELLO, n=3, seed=-4)
+        seeds = [call["parameters"]["seed"] for call in model.get("/calls").json()]
+    assert sorted(seeds) == [-4, -3, -2]
+
+
+def test_a_repeated_request_has_the_same_runs(client: OpenAI, runs: Any) -> None:
+    request: dict[str, Any] = {"model": "triage", "messages": HELLO}
+    request["extra_headers"] = {"Idempotency-Key": str(uuid4())}
+    first, second = (client.chat.completions.create(**request, n=2) for _ in range(2))
+    assert first == second
+    assert len(runs()) == 2
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.chat.completions.create(**request, n=3)
+    assert refused.value.code == "idempotency_conflict"
+
+
+@pytest.mark.parametrize("number", [0, 9, 1.5, "2", True])
+def test_refuses_other_numbers(client: OpenAI, number: Any) -> None:
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.chat.completions.create(model="triage", messages=HELLO, n=number)
+    assert refused.value.param == "n"
+
+
+def test_a_conversation_has_one_answer_to_a_message(client: OpenAI) -> None:
+    metadata = {"conversation_id": str(uuid4())}
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="triage", messages=HELLO, n=2, metadata=metadata)
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "n")
+
+
+def test_a_disconnect_cancels_all_choices_where_that_is_requested(ann: httpx.Client, runs: Any) -> None:
+    endless = [{"role": "user", "content": "Tell me a long story [sandbox: tokens=60, stall-after=30]"}]
+    body = {"model": "triage", "messages": endless, "n": 2, "stream": True}
+    with ann.stream(
+        "POST", "/v1/chat/completions", json={**body, "metadata": {"on_disconnect": "cancel"}}
+    ) as answer:
+        next(answer.iter_lines())
+        ids = answer.headers["acme-run-id"].split(", ")
+    assert len(ids) == 2
+    until(lambda: {run["status"] for run in runs()} == {"cancelled"})
+
+
+def test_each_choice_counts_as_a_call(settings: Settings, client: OpenAI, runs: Any) -> None:
+    few = settings.model_copy(update={"chat_rate_limit_per_minute": 2})
+    with serving(create_app(few)) as url, pytest.raises(openai.RateLimitError):
+        client.with_options(base_url=f"{url}/v1").chat.completions.create(model="triage", messages=LONG, n=3)
+    # What has begun for nobody is cancelled, unless it was over already.
+    until(lambda: {run["status"] for run in runs()} <= {"cancelled", "completed"})
+    assert len(runs()) == 2
