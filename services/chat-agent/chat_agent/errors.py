@@ -145,6 +145,12 @@ class QuotaExceededToday(QuotaExceeded):
         return QuotaExceeded.code()
 
 
+class GuardrailTriggered(BadRequest):
+    """A guardrail does not allow what was written; the members name it and its stage."""
+
+    default_detail = "A guardrail does not allow this text."
+
+
 class TenantSuspended(Forbidden):
     """The tenant was suspended before the run could resume."""
 

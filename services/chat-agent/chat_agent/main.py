@@ -59,16 +59,18 @@ async def running_manager(app: FastAPI, resources: Resources, settings: Settings
     resources.checks.update(
         {worker.name: partial(background.check_health, worker) for worker in (*staff, claimer)}
     )
-    async with background.running_all(staff):
-        # It stops first: what it claims while the others are handed over would be handed over by nobody.
-        async with background.running_all([claimer]):
-            leaving = asyncio.create_task(hand_over_on_stop(resources, manager))
-            yield
-            # Never cancelled: a lease that is not released keeps its run until it expires.
-            resources.stopping.set()
-            await leaving
-        await manager.hand_over()
-    await manager.close()
+    try:
+        async with background.running_all(staff):
+            # It stops first: what it claims while the others are handed over would be handed over by nobody.
+            async with background.running_all([claimer]):
+                leaving = asyncio.create_task(hand_over_on_stop(resources, manager))
+                yield
+                # Never cancelled: a lease that is not released keeps its run until it expires.
+                resources.stopping.set()
+                await leaving
+            await manager.hand_over()
+    finally:
+        await manager.close()
 
 
 async def hand_over_on_stop(resources: Resources, manager: RunManager) -> None:

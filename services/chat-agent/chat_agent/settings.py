@@ -1,13 +1,15 @@
 """The settings of the chat-agent, from the environment."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
 from servicekit.app import Resources
 from servicekit.auth.call_limits import CallLimits
 from servicekit.settings import ServiceSettings
 
 from chat_agent.direct_models import DirectModels
+from chat_agent.guardrails.config import GuardrailConfig, from_setting
 
 # Variables of before, and what replaces each.
 REPLACED_VARIABLES = {
@@ -111,6 +113,9 @@ class Settings(ServiceSettings):
     chat_tenant_rate_limit_per_minute: int = 3000
     chat_tenant_stream_rate_limit_per_minute: int = 1500
     chat_tenant_stream_concurrent_limit: int = 500
+
+    # A preset (`none`, `minimal`, `standard`, `strict`), or JSON in the form of openai-guardrails.
+    guardrails: Annotated[GuardrailConfig, BeforeValidator(from_setting), NoDecode] = GuardrailConfig()
 
     # What callers may not set, as JSON by agent, "*" for all: {"triage": ["temperature", "top_p"]}.
     denied_parameters: dict[str, frozenset[str]] = Field(default_factory=dict)

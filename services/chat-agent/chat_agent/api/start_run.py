@@ -23,6 +23,7 @@ from chat_agent.clients.billing import QuotaWarning, RunRef
 from chat_agent.errors import AgentNotFound, RunCancelled, ToolCallNotFound
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution.manager import RunManager
+from chat_agent.guardrails.messages import MessageGuard
 from chat_agent.model import failures
 from chat_agent.models import Run, RunStatus
 from chat_agent.runs import approvals, store
@@ -86,15 +87,15 @@ async def start_run(
 ) -> StartedRun:
     """Start a run, or return the one that this key has started; it is committed before this returns.
 
-    Raises AgentNotFound, ConversationNotFound, ConversationBusy, ToolCallNotFound, QuotaExceeded,
-    BillingUnavailable, RunCapacityExceeded, and IdempotencyConflict when the key was used for another
-    request.
+    Raises AgentNotFound, ConversationNotFound, ConversationBusy, ToolCallNotFound, GuardrailTriggered,
+    QuotaExceeded, BillingUnavailable, RunCapacityExceeded, and IdempotencyConflict when the key was used for
+    another request.
     """
     chat = request.chat
     if manager.find_agent(caller.tenant_id, chat.agent_type) is None:
         agents_ = ", ".join(AGENTS)
         raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {agents_}.")
-    request = await with_stored_content(request)
+    request = await with_stored_content(await guarded(manager.guard, request))
     values = new_run_values(manager, caller, request, key)
     if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
@@ -113,6 +114,17 @@ async def start_run(
         manager.claim_due.set()
     await manager.stop(started.to_stop)
     return StartedRun(started.run, is_new=True, warnings=reservation.warnings)
+
+
+async def guarded(guard: MessageGuard, request: RunRequest) -> RunRequest:
+    """Return a request with the masks of its guardrails; raises GuardrailTriggered."""
+    message = await guard.text(request.chat.message)
+    return replace(
+        request,
+        chat=request.chat.model_copy(update={"message": message}),
+        content=await guard.parts(request.content),
+        prelude=await guard.history(request.prelude),
+    )
 
 
 async def with_stored_content(request: RunRequest) -> RunRequest:

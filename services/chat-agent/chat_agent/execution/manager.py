@@ -37,6 +37,7 @@ from chat_agent.execution.active_run import ActiveRun
 from chat_agent.execution.final_events import TerminalEventRepair
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.signals import Signals
+from chat_agent.guardrails.messages import MessageGuard
 from chat_agent.model import provider
 from chat_agent.model.plain_calls import PlainCalls
 from chat_agent.models import FINISHED, Run
@@ -77,6 +78,7 @@ class RunManager:
         self.redis = resources.redis
         self._models = provider.build_provider(settings)
         self.plain_calls = PlainCalls(settings)
+        self.guard = MessageGuard(settings.guardrails)
         billing = resources.client("billing-webhook", settings.billing_internal_url, BILLING_SCOPE)
         self.budgets = Budgets(BillingClient(billing, settings.billing_timeout_seconds), settings)
         auth = resources.client("auth", settings.auth_internal_url, MEMBERS_SCOPE)

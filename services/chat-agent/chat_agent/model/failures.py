@@ -94,6 +94,7 @@ STORED_ERRORS: list[type[ServiceError]] = [
     errors.AuthUnavailable,
     errors.BillingUnavailable,
     errors.QuotaExceeded,
+    errors.GuardrailTriggered,
     errors.TenantSuspended,
     errors.MembershipEnded,
     errors.ConversationNotFound,

@@ -21,8 +21,10 @@ from agents.models import get_default_model_settings
 from openai import AsyncOpenAI
 
 from chat_agent.attachments.model_input import with_attachments
+from chat_agent.guardrails.checks import checks_of
 from chat_agent.model.call import Candidate, Limits
 from chat_agent.model.fast_client import FastClient
+from chat_agent.model.guarded import GuardedModel
 from chat_agent.model.output_schema import RequestedOutput
 from chat_agent.model.retry import ResilientModel
 from chat_agent.model.structured import StructuredModel
@@ -37,6 +39,7 @@ class Provider(ModelProvider):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._output_checks = checks_of(settings.guardrails.output)
         self._limits = Limits(
             settings.model_first_token_timeout_seconds,
             settings.model_between_tokens_timeout_seconds,
@@ -65,7 +68,8 @@ class Provider(ModelProvider):
     def _resilient(self, candidates: Sequence[Candidate], name: str | None) -> Model:
         implicit = get_default_model_settings(name)
         model = ResilientModel(candidates, self._limits, self._settings.model_max_retries, implicit)
-        return model if self._settings.openai_output_schemas else StructuredModel(model)
+        structured = model if self._settings.openai_output_schemas else StructuredModel(model)
+        return GuardedModel(structured, self._output_checks) if self._output_checks else structured
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,0 +1,83 @@
+"""Checks a text that arrives in pieces: what may belong to a match is held back until that is known."""
+
+from collections.abc import Sequence
+
+import regex
+
+from chat_agent.errors import GuardrailTriggered
+from chat_agent.guardrails.checks import Check
+from chat_agent.guardrails.config import Stage
+
+# Patterns look at the character before a match.
+CONTEXT = 1
+# A match may go on after separators: two and a digit in a phone number.
+LOOKAHEAD = 3
+
+
+class CheckFilter:
+    """Applies one check to a text."""
+
+    def __init__(self, check: Check, stage: Stage) -> None:
+        self._check = check
+        self._stage = stage
+        # What was passed on last, for the context, and what is held back.
+        self._text = ""
+        self._start = 0
+
+    def feed(self, text: str, *, is_last: bool = False) -> str:
+        """Add a piece; return what may be passed on. Raises GuardrailTriggered."""
+        self._text += text
+        passed: list[str] = []
+        position = self._start
+        while match := self._check.pattern.search(self._text, position, partial=not is_last):
+            if not is_last and match.end() > len(self._text) - LOOKAHEAD:
+                return self._pass(passed, match.start())
+            position = self._judge(match, passed)
+        return self._pass(passed, len(self._text))
+
+    def _judge(self, match: regex.Match[str], passed: list[str]) -> int:
+        """Mask a match, or end the run for it, where it is valid; return where to look on."""
+        length = self._check.measure(match[0])
+        if not length:
+            return match.start() + 1
+        if self._check.mask is None:
+            raise self._triggered()
+        passed += (self._text[self._start : match.start()], self._check.mask)
+        self._start = match.start() + length
+        return self._start
+
+    def _triggered(self) -> GuardrailTriggered:
+        name, text = self._check.guardrail, "answer" if self._stage == "output" else "message"
+        detail = f"The guardrail {name!r} does not allow this {text}."
+        return GuardrailTriggered(detail, guardrail=name, stage=self._stage)
+
+    def _pass(self, passed: list[str], end: int) -> str:
+        """Return what was passed, with what follows up to a position; hold the rest back."""
+        passed.append(self._text[self._start : end])
+        first = max(0, end - CONTEXT)
+        self._text, self._start = self._text[first:], end - first
+        return "".join(passed)
+
+
+class TextFilter:
+    """Applies the checks of a stage to a text, one after another."""
+
+    def __init__(self, checks: Sequence[Check], stage: Stage) -> None:
+        self._filters = [CheckFilter(check, stage) for check in checks]
+
+    def feed(self, text: str) -> str:
+        """Add a piece; return what may be passed on. Raises GuardrailTriggered."""
+        for one in self._filters:
+            text = one.feed(text)
+        return text
+
+    def finish(self, text: str = "") -> str:
+        """Add the last piece; return the rest. Raises GuardrailTriggered."""
+        for one in self._filters:
+            text = one.feed(text, is_last=True)
+        return text
+
+
+def filtered(text: str, checks: Sequence[Check], stage: Stage) -> str:
+    """Return a whole text with its masks; raises GuardrailTriggered."""
+    return TextFilter(checks, stage).finish(text)

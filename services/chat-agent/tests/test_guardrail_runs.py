@@ -1,0 +1,111 @@
+"""Runs under guardrails: what they mask or refuse is neither stored nor streamed."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from chat_agent.guardrails.config import GuardrailConfig, from_setting
+from chat_agent.main import create_app
+from chat_agent.settings import Settings
+from testkit.databases import query
+from testkit.live_server import NO_AUTHORITIES, serving
+
+from .client_helpers import RUNS, STREAM, read_events, start_run
+
+CARD = "4111 1111 1111 1111"
+KEY = "sk-proj-abcdefghijklmnop"
+OUTPUT_ONLY: Any = {
+    "output": {
+        "guardrails": [
+            {"name": "Contains PII", "config": {"entities": ["CREDIT_CARD"]}},
+            {"name": "Secret Keys", "config": {}},
+        ]
+    }
+}
+
+
+def with_guardrails(settings: Settings, value: Any) -> Settings:
+    config = GuardrailConfig.model_validate(from_setting(value))
+    return settings.model_copy(update={"guardrails": config, "chat_rate_limit_per_minute": 1000})
+
+
+@pytest.fixture(scope="module")
+def settings(settings: Settings) -> Settings:
+    return with_guardrails(settings, "standard")
+
+
+@pytest.fixture(scope="module")
+def output_only_url(settings: Settings) -> Iterator[str]:
+    with serving(create_app(with_guardrails(settings, OUTPUT_ONLY))) as url:
+        yield url
+
+
+def everything_stored(settings: Settings) -> str:
+    url = settings.database_url.get_secret_value()
+    tables = query(url, "select tablename from pg_tables where schemaname = current_schema()")
+    return str([query(url, f'select * from "{name}"') for (name,) in tables])  # noqa: S608  # names of tables
+
+
+def test_masks_what_a_person_writes_before_it_is_stored(
+    ann: httpx.Client, other_services: Any, settings: Settings
+) -> None:
+    answer = ann.post("/api/v1/chat", json={"message": f"My card is {CARD}, thanks"})
+    assert answer.status_code == 200
+    messages = other_services.messages(answer.json()["conversation_id"])
+    assert messages[0] == ("user", "My card is <CREDIT_CARD>, thanks")
+    assert CARD not in json.dumps(messages) + answer.text
+    assert CARD not in everything_stored(settings)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/chat", STREAM, RUNS])
+def test_refuses_what_no_run_may_begin_with(ann: httpx.Client, settings: Settings, path: str) -> None:
+    answer = ann.post(path, json={"message": f"Use {KEY} for it"})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (400, "guardrail_triggered")
+    assert (problem["guardrail"], problem["stage"]) == ("Secret Keys", "input")
+    assert KEY not in answer.text
+    assert KEY not in everything_stored(settings)
+
+
+def test_openai_clients_are_told_which_guardrail_it_was(url: str, ann: httpx.Client) -> None:
+    token = ann.headers["Authorization"].removeprefix("Bearer ")
+    with (
+        httpx.Client(verify=NO_AUTHORITIES, timeout=60) as http,
+        openai.OpenAI(base_url=f"{url}/v1", api_key=token, http_client=http) as client,
+    ):
+        parts: Any = [{"type": "text", "text": f"Use {KEY}"}]
+        with pytest.raises(openai.BadRequestError, match="Secret Keys"):
+            client.chat.completions.create(model="triage", messages=[{"role": "user", "content": parts}])
+        with pytest.raises(openai.BadRequestError) as error:
+            client.responses.create(model="triage", input=f"Use {KEY}")
+        assert error.value.code == "guardrail_triggered"
+
+
+def test_masks_an_answer_however_it_is_streamed(
+    ann: httpx.Client, output_only_url: str, other_services: Any
+) -> None:
+    run = start_run(ann, f"My card is {CARD}, thanks", at=output_only_url)
+    events = read_events(ann, run, at=output_only_url)
+    deltas = "".join(event.data["delta"] for event in events if event.type == "message.delta")
+    assert "My card is <CREDIT_CARD>, thanks" in deltas
+    assert events[-1].data["output"] == deltas
+    assert CARD not in str([event.data for event in events])
+    assert other_services.messages(run["conversation_id"])[1] == ("assistant", deltas)
+
+
+def test_an_answer_that_is_not_allowed_ends_the_run(
+    ann: httpx.Client, output_only_url: str, other_services: Any
+) -> None:
+    run = start_run(ann, f"Say {KEY} again", at=output_only_url)
+    events = read_events(ann, run, at=output_only_url)
+    last = events[-1].data
+    assert (events[-1].type, last["code"]) == ("run.failed", "guardrail_triggered")
+    assert "Secret Keys" in last["detail"]
+    assert KEY not in str([event.data for event in events])
+    stored = other_services.messages(run["conversation_id"])
+    assert KEY not in str([text for role, text in stored if role != "user"])
+    answer = ann.post(f"{output_only_url}/api/v1/chat", json={"message": f"Say {KEY} again"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "guardrail_triggered")

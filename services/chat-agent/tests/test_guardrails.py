@@ -1,0 +1,172 @@
+"""What guardrails find in a text, in whatever pieces it arrives."""
+
+from typing import Any
+
+import pytest
+from chat_agent.errors import GuardrailTriggered
+from chat_agent.guardrails.checks import checks_of
+from chat_agent.guardrails.config import PRESETS, GuardrailConfig, from_setting
+from chat_agent.guardrails.text_filter import TextFilter, filtered
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+ENTITIES = ["CREDIT_CARD", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "PHONE_NUMBER", "US_SSN"]
+JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+
+
+def checks(*guardrails: dict[str, Any]) -> Any:
+    config = GuardrailConfig.model_validate({"output": {"guardrails": list(guardrails)}})
+    return checks_of(config.output)
+
+
+def pii(*entities: str, block: bool = False) -> dict[str, Any]:
+    return {"name": "Contains PII", "config": {"entities": [*entities], "block": block}}
+
+
+def urls(**config: Any) -> dict[str, Any]:
+    return {"name": "URL Filter", "config": config}
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("card 4111 1111 1111 1111.", "card <CREDIT_CARD>."),
+        ("card 4111111111111111", "card <CREDIT_CARD>"),
+        ("no card 4111 1111 1111 1112", "no card 4111 1111 1111 1112"),
+        ("IBAN DE89 3704 0044 0532 0130 00 AND MORE", "IBAN <IBAN_CODE> AND MORE"),
+        ("IBAN GB82WEST12345698765432", "IBAN <IBAN_CODE>"),
+        ("no IBAN GB82WEST12345698765433", "no IBAN GB82WEST12345698765433"),
+        ("mail ann.lee+x@mail.example.com, now", "mail <EMAIL_ADDRESS>, now"),
+        ("at 10.0.0.1:80 and 2001:db8::1", "at 10.0.0.1:80 and <IP_ADDRESS>"),
+        ("at 10.0.0.1 and 999.0.0.1", "at <IP_ADDRESS> and 999.0.0.1"),
+        ("call +49 (30) 901820-0!", "call <PHONE_NUMBER>!"),
+        ("1 + 1 = 2, 5+3", "1 + 1 = 2, 5+3"),
+        ("SSN 536-90-4399", "SSN <US_SSN>"),
+        ("SSN 000-90-4399", "SSN 000-90-4399"),
+    ],
+)
+def test_masks_personal_data(text: str, masked: str) -> None:
+    assert filtered(text, checks(pii(*ENTITIES)), "output") == masked
+
+
+@pytest.mark.parametrize(
+    ("threshold", "text"),
+    [
+        ("permissive", "my key is sk-proj-abcdefghijklmnop"),
+        ("permissive", "AKIAIOSFODNN7EXAMPLE"),
+        ("balanced", f"token {JWT}"),
+        ("balanced", "-----BEGIN RSA PRIVATE KEY-----"),
+        ("strict", "the secret q7Gk2Zp0Xv9Lm3Rt8Yw1Bn6Hs4Jd5FcX is random"),
+    ],
+)
+def test_a_secret_key_ends_the_run(threshold: str, text: str) -> None:
+    guardrail = {"name": "Secret Keys", "config": {"threshold": threshold}}
+    with pytest.raises(GuardrailTriggered) as error:
+        filtered(text, checks(guardrail), "output")
+    assert error.value.extensions == {"guardrail": "Secret Keys", "stage": "output"}
+    assert text[-8:] not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["sk-short", "a task-oriented-approach-to-work", "x" * 60, "1" * 40])
+def test_what_is_no_secret_key_passes(text: str) -> None:
+    guardrail = {"name": "Secret Keys", "config": {"threshold": "strict"}}
+    assert filtered(text, checks(guardrail), "output") == text
+
+
+@pytest.mark.parametrize(
+    ("url", "is_allowed"),
+    [
+        ("https://docs.example.com/guide", True),
+        ("https://docs.example.com/guides", False),
+        ("https://evil.example.com/guide", False),
+        ("https://docs.example.com.evil.test/guide", False),
+        ("http://docs.example.com/guide", False),
+        ("https://a:b@docs.example.com/guide", False),
+        ("javascript://docs.example.com/guide", False),
+        ("www.example.net", True),
+        ("https://sub.example.net/", False),
+        ("https://[::1", False),
+    ],
+)
+def test_only_urls_that_are_allowed_pass(url: str, is_allowed: bool) -> None:
+    guardrail = checks(urls(url_allow_list=["docs.example.com/guide", "www.example.net"]))
+    text = f"See {url}, please."
+    if is_allowed:
+        assert filtered(text, guardrail, "output") == text
+    else:
+        with pytest.raises(GuardrailTriggered):
+            filtered(text, guardrail, "output")
+
+
+def test_subdomains_are_allowed_where_the_configuration_says_so() -> None:
+    guardrail = checks(urls(url_allow_list=["example.com"], allow_subdomains=True))
+    assert filtered("https://a.b.example.com/x", guardrail, "output")
+    with pytest.raises(GuardrailTriggered):
+        filtered("https://notexample.com/x", guardrail, "output")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [("We like GLOBEX.", True), ("globexes are fine", False), ("在竞争对手这里", True)],
+)
+def test_finds_words_of_a_list(text: str, is_found: bool) -> None:
+    guardrail = checks({"name": "Competitor Detection", "config": {"keywords": ["Globex", "竞争对手"]}})
+    try:
+        filtered(text, guardrail, "output")
+        found = False
+    except GuardrailTriggered:
+        found = True
+    assert found == is_found
+
+
+PIECES = st.sampled_from(
+    [
+        *("4111 1111 1111 1111", "4111", " 1111", "DE89 3704 0044 0532 0130 00", "DE89", " 0130", "AND"),
+        *("a@b.com", "ann", "@", ".com", "10.0.0.1", "::1", "fe80:", "+49 30 9018200", "536-90-4399", "-"),
+        *(" ", "\n", ",", "é", "上海", "x", "https://", "www.", "sk-abcdefghijklmnop", JWT, "eyJ", "."),
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=12).map("".join), st.data())
+def test_a_text_in_pieces_is_treated_as_the_whole(text: str, data: st.DataObject) -> None:
+    guardrails = checks(
+        pii(*ENTITIES),
+        {"name": "Secret Keys", "config": {"threshold": "strict"}},
+        urls(url_allow_list=["a"]),
+    )
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=6)))
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    try:
+        whole: str | None = filtered(text, guardrails, "output")
+    except GuardrailTriggered:
+        whole = None
+    stream = TextFilter(guardrails, "output")
+    try:
+        parts: str | None = "".join([*map(stream.feed, pieces), stream.finish()])
+    except GuardrailTriggered:
+        parts = None
+    assert parts == whole
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_configuration(preset: str) -> None:
+    config = GuardrailConfig.model_validate(from_setting(preset))
+    for stage in ("pre_flight", "input", "output"):
+        found = getattr(config, stage).guardrails
+        assert len(found) == len(PRESETS[preset].get(stage, []))  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"output": {"guardrails": [{"name": "Jailbreak", "config": {"model": "gpt-5.1"}}]}},
+        {"output": {"guardrails": [{"name": "Keyword Filter", "config": {"keywords": []}}]}},
+        {"output": {"version": 2}},
+        {"outputs": {}},
+    ],
+)
+def test_a_configuration_that_would_not_be_in_force_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        GuardrailConfig.model_validate(config)
