@@ -1,22 +1,63 @@
 """Databases for tests: made once a worker process, migrated as in production, emptied after each test."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from alembic import command
 from alembic.config import Config
+from sandbox.embedded import Postgres
 from sqlalchemy.engine import make_url
 
-TABLES = """
-    select array_agg(format('%I', tablename)) from pg_tables
-    where schemaname = 'public' and tablename <> 'alembic_version'
+# Deleting costs a tenth of truncating, which makes new files and has every connection plan its statements
+# anew. The lock waits for who writes; without triggers, tables that only grow can be emptied, in any order.
+DELETE = """
+    do $$
+    declare
+        every regclass[] := array(
+            select format('%I.%I', schemaname, tablename)::regclass from pg_tables
+            where schemaname = 'public' and tablename <> 'alembic_version'
+        );
+        filled regclass[] := '{}';
+        one regclass;
+        has_rows boolean;
+    begin
+        foreach one in array every loop
+            execute format('select exists (select from %s)', one) into has_rows;
+            if has_rows then filled := filled || one; end if;
+        end loop;
+        if filled <> '{}' then
+            execute format('lock table %s in exclusive mode', array_to_string(filled, ', '));
+            foreach one in array every loop
+                execute format('delete from %s', one);
+            end loop;
+        end if;
+        perform setval(format('%I.%I', schemaname, sequencename), start_value, false) from pg_sequences
+        where last_value is not null;
+    end
+    $$
 """
-SEQUENCES = """
-    select setval(format('%I.%I', schemaname, sequencename), start_value, false) from pg_sequences
-    where last_value is not null
+# Deleted rows stay in the files, with autovacuum off: rows come in the order in which they were inserted.
+TRUNCATE = """
+    do $$
+    declare
+        every text := (
+            select string_agg(format('%I.%I', schemaname, tablename), ', ') from pg_tables
+            where schemaname = 'public' and tablename <> 'alembic_version'
+        );
+    begin
+        if every is not null then execute 'truncate ' || every; end if;
+    end
+    $$
+"""
+DELETES_BEFORE_TRUNCATE = 50
+SETUP = """
+    alter system set autovacuum = off;
+    grant set on parameter session_replication_role to "{user}";
+    select pg_reload_conf()
 """
 # What a worker has begun while its app's loop stands still, between two tests, would never end.
 CUT_OFF = """
@@ -36,6 +77,7 @@ class Databases:
         self._made: dict[str, str] = {}
         self._runner = asyncio.Runner()
         self._connections: dict[str, asyncpg.Connection] = {}
+        self._deletes: Counter[str] = Counter()
 
     def fresh(self, name: str) -> str:
         """Make an empty database, or give the one made before, and its URL."""
@@ -61,17 +103,25 @@ class Databases:
             patch.setenv("DATABASE_URL", f"{url}?connect_timeout=60")
             run(Config(toml_file=service / "pyproject.toml"))
 
-    def empty(self) -> None:
-        """Remove every row of every database; a worker just at work may be in the way for a moment."""
-        for url in self._made.values():
-            for left in reversed(range(ATTEMPTS)):
-                try:
-                    self._runner.run(self._truncate(url))
-                    break
-                except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
-                    if not left:
-                        raise
-                    self._runner.run(self._execute(url, CUT_OFF))
+    def empty(self, without: Collection[str] = ()) -> None:
+        """Remove every row of every database but those of some services.
+
+        A worker just at work may be in the way for a moment.
+        """
+        services = tuple(without)
+        for name, url in self._made.items():
+            if not name.startswith(services):
+                self._empty(url)
+
+    def _empty(self, url: str) -> None:
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                self._runner.run(self._delete_rows(url))
+                break
+            except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
+                if not left:
+                    raise
+                self._runner.run(self._execute(url, CUT_OFF))
 
     def close(self) -> None:
         """Close the connections that emptied the databases."""
@@ -79,22 +129,19 @@ class Databases:
             self._runner.run(connection.close())
         self._runner.close()
 
-    async def _truncate(self, url: str) -> None:
-        """Truncate the tables that have rows: truncating an empty one costs as much as a full one."""
+    async def _delete_rows(self, url: str) -> None:
         connection = await self._connection(url)
-        if tables := await connection.fetchval(TABLES):
-            has_rows = [f"case when exists (select from {table}) then '{table}' end" for table in tables]
-            filled = await connection.fetchval(f"select array_remove(array[{', '.join(has_rows)}], null)")
-            if filled:
-                await connection.execute(f"truncate {', '.join(filled)} cascade")
-        await connection.execute(SEQUENCES)
+        self._deletes[url] += 1
+        if not self._deletes[url] % DELETES_BEFORE_TRUNCATE:
+            await connection.execute(TRUNCATE)
+        await connection.execute(DELETE)
 
     async def _connection(self, url: str) -> asyncpg.Connection:
         """Return the connection that empties a database, kept from test to test."""
         if url not in self._connections or self._connections[url].is_closed():
             connection = await asyncpg.connect(url, statement_cache_size=0)
             # An app whose loop stands still may hold a lock: an error is better than waiting for ever.
-            await connection.execute("set lock_timeout = '5s'")
+            await connection.execute("set lock_timeout = '5s'; set session_replication_role = replica")
             self._connections[url] = connection
         return self._connections[url]
 
@@ -107,6 +154,16 @@ class Databases:
             await work(connection)
         finally:
             await connection.close()
+
+
+async def prepare(server: Postgres) -> None:
+    """Set a server up for databases that are emptied again and again."""
+    admin = await asyncpg.connect(server.admin_url)
+    try:
+        for statement in SETUP.format(user=server.user).split(";"):
+            await admin.execute(statement)
+    finally:
+        await admin.close()
 
 
 async def contents(url: str) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """The pytest plugin: real servers, started once a worker process and emptied after each test."""
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -17,7 +18,7 @@ from servicekit.jwks.fetch import FetchLimits
 from servicekit.jwks.refresher import JwksPolicy
 
 from testkit import anyio_backend
-from testkit.databases import Databases
+from testkit.databases import Databases, prepare
 from testkit.fork_server import ForkServer
 from testkit.issuer import Issuer
 from testkit.live_server import serving
@@ -96,6 +97,7 @@ def _busy_machine() -> Iterator[None]:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """Return a Postgres server of this worker's own."""
     with Postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+        asyncio.run(prepare(server))
         yield server
 
 
@@ -126,6 +128,12 @@ def service_folder(start: Path, service: str) -> Path:
         if (folder / "services" / service).is_dir():
             return folder / "services" / service
     raise FileNotFoundError(f"services/{service} above {start}")
+
+
+def other_services(path: Path) -> list[str]:
+    """Return the services that a test has nothing to do with: those beside its own, if it belongs to one."""
+    own = next((folder for folder in path.parents if folder.parent.name == "services"), None)
+    return [folder.name for folder in own.parent.iterdir() if folder != own] if own else []
 
 
 @pytest.fixture(scope="session")
@@ -176,6 +184,6 @@ def _emptied(request: pytest.FixtureRequest) -> Iterator[None]:
     redis = request.getfixturevalue("_redis_connection") if "redis_url" in request.fixturenames else None
     yield
     if "databases" in request.fixturenames:
-        request.getfixturevalue("databases").empty()
+        request.getfixturevalue("databases").empty(without=other_services(request.path))
     if redis:
         redis.flushall()
