@@ -35,16 +35,11 @@ class Settings(ServiceSettings):
 
 
 @pytest.fixture
-def settings(databases, redis_url, issuer):
+def settings(databases, common_settings):
     return Settings(
-        environment="test",
-        debug=True,
-        logging_sink="none",
+        **common_settings,
         run_workers=False,
         database_url=databases.fresh("shop"),
-        redis_url=redis_url,
-        auth_issuer=issuer.issuer,
-        auth_jwks_url=issuer.jwks_url,
         shop_limits=CallLimits(
             reads_per_person=5, writes_per_person=2, reads_per_tenant=8, writes_per_tenant=100
         ),

@@ -38,15 +38,10 @@ async def write_note(note: Note) -> str:
 
 
 @pytest.fixture
-def settings(databases: Any, redis_url: str, issuer: Any) -> ServiceSettings:
+def settings(databases: Any, common_settings: dict[str, Any]) -> ServiceSettings:
     return ServiceSettings(
-        environment="test",
-        debug=True,
-        logging_sink="none",
+        **common_settings,
         database_url=databases.fresh("notes"),
-        redis_url=redis_url,
-        auth_issuer=issuer.issuer,
-        auth_jwks_url=issuer.jwks_url,
         invalid_requests_per_minute=1000,
     )
 

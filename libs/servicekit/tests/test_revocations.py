@@ -23,7 +23,6 @@ from servicekit.settings import ServiceSettings
 from servicekit.workers.supervisor import running_all
 from testkit.app import client, running
 from testkit.databases import Databases
-from testkit.issuer import Issuer
 
 NOW = int(time.time())
 ANN, BOB = (f"user:{n * 8}-{n * 4}-4{n * 3}-8{n * 3}-{n * 12}" for n in "12")
@@ -218,16 +217,11 @@ async def seen(caller: Annotated[Principal, require("conversations:read")]) -> s
 
 
 @pytest.fixture
-def settings(redis_url: str, issuer: Issuer, databases: Databases) -> ServiceSettings:
+def settings(common_settings: dict[str, Any], databases: Databases) -> ServiceSettings:
     return ServiceSettings(
-        environment="test",
-        debug=True,
+        **common_settings,
         run_workers=False,
-        logging_sink="none",
         database_url=databases.fresh("shop"),
-        redis_url=redis_url,
-        auth_issuer=issuer.issuer,
-        auth_jwks_url=issuer.jwks_url,
     )
 
 

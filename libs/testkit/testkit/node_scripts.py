@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from testkit import client_environments
+
 FOLDER = Path(__file__).parent / "node"
 INSTALLED = Path(__file__).parents[3] / ".acme" / "node"
 NODE, NPM = shutil.which("node") or "", shutil.which("npm") or ""
@@ -26,13 +28,13 @@ def installed() -> Path:
     for file in sorted(FOLDER.iterdir()):
         digest.update(file.read_bytes())
     folder = INSTALLED / digest.hexdigest()[:16]
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent) as temporary:
-            copy = shutil.copytree(FOLDER, Path(temporary, "copy"))
-            command = [NPM, "ci", "--ignore-scripts"]
-            subprocess.run(command, cwd=copy, check=True, timeout=SECONDS)  # noqa: S603  # our own folder
-            copy.rename(folder)
+    with client_environments.locked("node-scripts"):
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=folder.parent) as temporary:
+                copy = shutil.copytree(FOLDER, Path(temporary, "copy"))
+                client_environments.run([NPM, "ci", "--ignore-scripts"], copy)
+                copy.rename(folder)
     return folder
 
 

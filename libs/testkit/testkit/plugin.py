@@ -150,6 +150,19 @@ def issuer() -> Iterator[Issuer]:
 
 
 @pytest.fixture(scope="session")
+def common_settings(redis_url: str, issuer: Issuer) -> dict[str, Any]:
+    """Return the settings that services have in common in tests; each needs a database besides."""
+    return {
+        "environment": "test",
+        "debug": True,
+        "logging_sink": "none",
+        "redis_url": redis_url,
+        "auth_issuer": issuer.issuer,
+        "auth_jwks_url": issuer.jwks_url,
+    }
+
+
+@pytest.fixture(scope="session")
 def auth_url() -> Iterator[str]:
     """Return the internal address of an auth that knows one API key: `token_kinds.API_KEY`."""
     with serving(fake_auth()) as url:

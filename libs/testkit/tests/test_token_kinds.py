@@ -29,15 +29,10 @@ async def make(caller: Annotated[Principal, on_behalf_of("conversations:write")]
 
 
 @pytest.fixture
-def settings(databases, redis_url, issuer, auth_url):
+def settings(databases, common_settings, auth_url):
     return ServiceSettings(
-        environment="test",
-        debug=True,
-        logging_sink="none",
+        **common_settings,
         database_url=databases.fresh("things"),
-        redis_url=redis_url,
-        auth_issuer=issuer.issuer,
-        auth_jwks_url=issuer.jwks_url,
         auth_internal_url=auth_url,
         service_client_secret="of these tests",
     )

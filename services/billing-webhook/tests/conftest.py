@@ -29,15 +29,10 @@ SECRET = "whsec_for_these_tests"
 
 
 @pytest.fixture(scope="session")
-def settings(migrated: Callable[[str], str], redis_url: str, issuer: Issuer) -> Settings:
+def settings(migrated: Callable[[str], str], common_settings: dict[str, Any]) -> Settings:
     return Settings(
-        environment="test",
-        debug=True,
+        **common_settings,
         database_url=migrated("billing-webhook"),
-        redis_url=redis_url,
-        auth_issuer=issuer.issuer,
-        auth_jwks_url=issuer.jwks_url,
-        logging_sink="none",
         stripe_webhook_secret=SECRET,
         enable_billing=True,
         app_public_url="https://app.acme.example",

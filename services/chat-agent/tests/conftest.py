@@ -20,6 +20,8 @@ from testkit.eventually import until
 from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 
+from .billing_fake import Billing
+
 TENANT = uuid4()
 # What the conversation service takes at once.
 MAX_ITEMS, MAX_BYTES = 100, 1024 * 1024
@@ -336,22 +338,28 @@ def model_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def billing() -> Billing:
+    return Billing()
+
+
+@pytest.fixture
+def reset_billing(billing: Billing) -> Iterator[None]:
+    """Forget, after a test, what it has reserved and which limits it has set."""
+    yield
+    billing.reset()
+
+
+@pytest.fixture(scope="module")
 def settings(
     migrated: Callable[[str], str],
-    redis_url: str,
-    issuer: Issuer,
+    common_settings: dict[str, Any],
     other_services: OtherServices,
     model_url: str,
 ) -> Iterator[Settings]:
     with serving(other_services.app) as other_services_url:
         yield Settings(
-            environment="test",
-            debug=True,
-            logging_sink="none",
+            **common_settings,
             database_url=migrated("chat-agent"),
-            redis_url=redis_url,
-            auth_issuer=issuer.issuer,
-            auth_jwks_url=issuer.jwks_url,
             auth_internal_url=other_services_url,
             service_client_secret="a-secret-of-this-test",
             conversation_internal_url=other_services_url,

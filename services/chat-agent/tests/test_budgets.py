@@ -36,6 +36,7 @@ from .client_helpers import (
 )
 from .protocols.test_routes import ag_ui, completion, response, ui
 
+pytestmark = pytest.mark.usefixtures("reset_billing")
 Call = Callable[[httpx.Client, str], httpx.Response]
 AG_UI, UI = "/api/v1/agents/{name}/ag-ui", "/api/v1/chat/ui"
 
@@ -80,17 +81,6 @@ STARTS_NOTHING = {
 # One call of a tool, so two of the model.
 TOOL = "What time is it?"
 ways_in = pytest.mark.parametrize(("path", "call"), WAYS_IN)
-
-
-@pytest.fixture(scope="module")
-def billing() -> Billing:
-    return Billing()
-
-
-@pytest.fixture(autouse=True)
-def _reset_billing(billing: Billing) -> Iterator[None]:
-    yield
-    billing.reset()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """What the tests of conversation share: the service on real parts, and people who call it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -15,17 +16,12 @@ Door = Callable[..., httpx.AsyncClient]
 
 
 @pytest.fixture(scope="module")
-def settings(migrated: Callable[[str], str], redis_url: str, issuer: Issuer) -> Settings:
+def settings(migrated: Callable[[str], str], common_settings: dict[str, Any]) -> Settings:
     return Settings(
-        environment="test",
-        debug=True,
-        logging_sink="none",
+        **common_settings,
         # Between two tests nothing runs, and a worker that stopped amid a transaction would be in the way.
         run_workers=False,
         database_url=migrated("conversation"),
-        redis_url=redis_url,
-        auth_issuer=issuer.issuer,
-        auth_jwks_url=issuer.jwks_url,
     )
 
 

@@ -53,19 +53,13 @@ def directory(directory_server: tuple[Directory, str]) -> Iterator[Directory]:
 @pytest.fixture(scope="session")
 def settings(
     migrated: Callable[[str], str],
-    redis_url: str,
-    issuer: Issuer,
+    common_settings: dict[str, Any],
     mail_url: str,
     directory_server: tuple[Directory, str],
 ) -> Settings:
     return Settings(
-        environment="test",
-        debug=True,
+        **common_settings,
         database_url=migrated("notification"),
-        redis_url=redis_url,
-        auth_issuer=issuer.issuer,
-        auth_jwks_url=issuer.jwks_url,
-        logging_sink="none",
         app_public_url="https://app.acme.test/",
         event_sealing_key=SEALING_KEY,
         resend_email_enabled=True,

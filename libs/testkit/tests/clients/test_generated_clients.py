@@ -23,18 +23,10 @@ def document(service):
 
 
 @pytest.fixture
-def url(migrated, redis_url, issuer):
+def url(migrated, common_settings):
     """A service on a real socket."""
-    settings = Settings(
-        environment="test",
-        debug=True,
-        logging_sink="none",
-        run_workers=False,
-        database_url=migrated("conversation"),
-        redis_url=redis_url,
-        auth_issuer=issuer.issuer,
-        auth_jwks_url=issuer.jwks_url,
-    )
+    database_url = migrated("conversation")
+    settings = Settings(**common_settings, run_workers=False, database_url=database_url)
     with serving(create_app(settings)) as url:
         yield url
 

@@ -16,6 +16,7 @@ from testkit.live_server import NO_AUTHORITIES, serving
 
 from ..billing_fake import Billing
 
+pytestmark = pytest.mark.usefixtures("reset_billing")
 PLAIN = uuid4()
 MODELS: dict[str, Any] = {
     "acme/sandbox-small": {
@@ -31,17 +32,6 @@ MODELS: dict[str, Any] = {
     "acme/nobodys": {"endpoints": ["chat", "embeddings"]},
     "acme/plain": {"tenants": [str(PLAIN)], "endpoints": ["chat", "embeddings"]},
 }
-
-
-@pytest.fixture(scope="module")
-def billing() -> Billing:
-    return Billing()
-
-
-@pytest.fixture(autouse=True)
-def _reset_billing(billing: Billing) -> Iterator[None]:
-    yield
-    billing.reset()
 
 
 @pytest.fixture(scope="module")
