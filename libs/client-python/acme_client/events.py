@@ -64,6 +64,8 @@ class Item(TypedDict):
     name: NotRequired[str]
     arguments: NotRequired[str]
     output: NotRequired[str]
+    # The tool raised an error or took too long.
+    failed: NotRequired[bool]
     # It was cut off.
     incomplete: NotRequired[bool]
 
@@ -93,12 +95,13 @@ class ToolCalled(Numbered):
 
 
 class ToolOutput(Numbered):
-    """What a tool returned."""
+    """What a tool returned; of one that failed, a message about it."""
 
     type: Literal["tool.output"]
     call_id: str
     name: str
     output: str
+    failed: NotRequired[bool]
 
 
 # `from` cannot be a name in a class.

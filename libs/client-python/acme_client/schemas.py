@@ -66,6 +66,8 @@ class Approval(TypedDict):
     status: str
     reason: str | None
     decided_by: str | None
+    # What the call is executed with, where the person has changed it.
+    edited_arguments: str | None
     created_at: str
     decided_at: str | None
 

@@ -113,6 +113,10 @@ class Superseded(Exception):  # never a response: the run continues elsewhere
     """A newer attempt executes the run."""
 
 
+class ToolFailed(Exception):  # never a response: the model reads its message
+    """A tool cannot do what it was called for, for a reason that the model may know."""
+
+
 class ConversationUnavailable(Unavailable):
     """The conversation service does not answer."""
 

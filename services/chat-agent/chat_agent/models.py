@@ -166,19 +166,36 @@ class Approval(Base):
     status: Mapped[str] = mapped_column(server_default="pending")
     reason: Mapped[str | None]
     decided_by: Mapped[str | None]
+    # What the call is executed with, where the person has changed it.
+    edited_arguments: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     decided_at: Mapped[datetime | None]
 
 
 class ToolCall(Base):
-    """A call of a tool that must not be made twice: written down before it is made, and what came of it."""
+    """A call of a tool: recorded before it is made, and how it ended."""
 
     __tablename__ = "tool_calls"
+    __table_args__ = (
+        CheckConstraint("status in ('running', 'completed', 'failed', 'timed_out')", name="status"),
+        CheckConstraint("(status = 'running') = (ended_at is null)", name="ended"),
+    )
 
     run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     call_id: Mapped[str] = mapped_column(primary_key=True)
+    agent: Mapped[str | None]
     name: Mapped[str]
+    # Masked, unless the call must not be made twice: whoever takes the run over needs them as they are.
     arguments: Mapped[str]
+    is_idempotent: Mapped[bool] = mapped_column(server_default="false")
+    status: Mapped[str] = mapped_column(server_default="running")
+    # How often it was begun, by whichever attempts of the run.
+    attempt: Mapped[int] = mapped_column(server_default="1")
+    # The class of the exception that it raised.
+    error: Mapped[str | None]
+    output_bytes: Mapped[int | None]
+    duration_ms: Mapped[int | None]
+    # Of a call that must not be made twice.
     output: Mapped[str | None]
     begun_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]

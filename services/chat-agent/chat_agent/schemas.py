@@ -125,8 +125,30 @@ class Approval(BaseModel):
     status: str
     reason: str | None
     decided_by: str | None
+    edited_arguments: str | None = Field(
+        None, description="What the call is executed with, where the person has changed it."
+    )
     created_at: datetime
     decided_at: datetime | None
+
+
+class ToolCallRecord(BaseModel):
+    """A call of a tool by a run; secrets in its arguments are masked."""
+
+    call_id: str
+    agent: str | None
+    name: str
+    arguments: str
+    status: Literal["running", "interrupted", "completed", "failed", "timed_out"] = Field(
+        description="`interrupted`: the run ended before the call did."
+    )
+    error: str | None = Field(description="The kind of the error, where it failed.")
+    attempt: int = Field(description="How often it was begun.")
+    approved_by: str | None = Field(description="Who approved it, where that was necessary.")
+    output_bytes: int | None
+    duration_ms: int | None
+    begun_at: datetime
+    ended_at: datetime | None
 
 
 class ChatAnswer(BaseModel):
@@ -192,6 +214,9 @@ class Answer(RequestModel):
     approve: bool
     reason: Annotated[str, StringConstraints(max_length=1000), AfterValidator(storable)] | None = Field(
         None, description="The agent reads it when the call is rejected."
+    )
+    arguments: Annotated[dict[str, JsonValue], AfterValidator(storable_json)] | None = Field(
+        None, description="What to call the tool with, in place of the agent's arguments."
     )
 
 

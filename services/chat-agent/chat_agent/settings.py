@@ -90,6 +90,9 @@ class Settings(ServiceSettings):
     # Models that tenants may call without an agent, as JSON: {"openai/gpt-5.1": {"tenants": ["*"]}}.
     direct_models: DirectModels = Field(default_factory=dict)
 
+    # Hosts of private networks that tools may call, as JSON: ["orders.internal:8080"].
+    tool_private_hosts: frozenset[str] = frozenset()
+
     conversation_internal_url: str = "http://conversation:9000"
     # How long a run that is under way waits for the conversation service; one that begins, a sixth of it.
     conversation_timeout_seconds: float = 60

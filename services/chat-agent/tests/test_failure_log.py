@@ -8,8 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from agents.tool import invoke_function_tool
-from agents.tool_context import ToolContext
+from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import tool
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
@@ -96,14 +95,15 @@ def test_a_failed_call_of_a_tool_is_logged_and_counted(
     assert captured_telemetry.leaks(SAID) == []
 
 
-async def test_a_tool_that_takes_too_long_is_counted() -> None:
+def test_a_tool_that_takes_too_long_is_counted(caller: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     @tool(seconds=0.01)
     async def slow() -> str:
         """Wait."""
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
         return "never"
 
-    context: Any = ToolContext(None, tool_name="slow", tool_call_id="1", tool_arguments="{}")
-    output = await invoke_function_tool(function_tool=slow, context=context, arguments="{}")
-    assert "timed out after 0.01 seconds" in str(output)
-    assert count("chat_tool_failures_total", tool="slow", error="ToolTimeoutError") == 1
+    monkeypatch.setitem(AGENTS, "triage", AGENTS["triage"].clone(tools=[slow]))
+    before = count("chat_tool_failures_total", tool="slow", error="ToolTimeoutError")
+    answer = caller("[sandbox: call=slow]")
+    assert "timed out after 0.01 seconds" in answer.json()["response"]
+    assert count("chat_tool_failures_total", tool="slow", error="ToolTimeoutError") == before + 1

@@ -1,52 +1,168 @@
-"""How a function becomes a tool: bounded in time and output, and called once where that matters."""
+"""How a function becomes a tool: bounded in time and size, recorded, and called once where that matters."""
 
+import asyncio
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, TypeVar
+from urllib.parse import unquote
+from uuid import UUID
 
-from agents import FunctionTool, function_tool
+import httpx2
+import jsonschema_rs
+from agents import Agent, FunctionTool, RunContextWrapper, function_tool
+from agents.exceptions import ToolTimeoutError
 from agents.tool_context import ToolContext
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from servicekit import context as log_context
+from servicekit.errors import Unavailable
 
 from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.clients.conversation import ConversationClient
-from chat_agent.model.failure_log import tool_failed, tool_timed_out
-from chat_agent.runs.tool_calls import ToolCallJournal
+from chat_agent.errors import ToolFailed
+from chat_agent.model.failure_log import tool_failed
+from chat_agent.runs.tool_calls import Call, CallResult, ToolCallJournal
 
 TIMEOUT_SECONDS = 15.0
 # What a model can make use of, and a conversation can keep; in characters.
 MAX_OUTPUT = 50_000
+MAX_ARGUMENTS = 100_000
+# An agent that is called as a tool calls models and tools itself.
+AGENT_SECONDS = 120.0
+RETRY_SECONDS = 0.2
+# What may pass when a call is made again.
+TRANSIENT = (OSError, httpx2.TransportError, Unavailable)
+logger = logging.getLogger("chat_agent.tool")
+
+
+class ToolSettings(BaseSettings):
+    """Settings of a tool, from the environment; each kind has a prefix of its own."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+
+S = TypeVar("S", bound=ToolSettings)
+
+
+@cache
+def load_settings(kind: type[S]) -> S:
+    """Return the settings of a tool, read once; raises ValidationError where one is missing."""
+    return kind()
 
 
 @dataclass(frozen=True)
 class RunContext:
     """For whom a run works; tools reach what is theirs through it. The model never sees it."""
 
+    tenant_id: UUID
+    # `user:<id>` of a person, `service:<client id>` of an application, with `/<name>` for its end user.
+    user_id: str
+    run_id: UUID
+    conversation_id: UUID
+    # Reaches public hosts only, and those that the operator allows.
+    http: httpx2.AsyncClient
     conversations: ConversationClient
     journal: ToolCallJournal
     attachments: AttachmentReader
+    # What a person has changed in calls that they approved, by the id of the call.
+    edited_arguments: dict[str, str] = field(default_factory=dict)
+    # Its lines have the ids of the run, the tenant and the call.
+    logger: logging.Logger = logger
+
+    @property
+    def person_id(self) -> str | None:
+        """The id of the person; none for an application."""
+        kind, _, id_ = self.user_id.partition(":")
+        return id_ if kind == "user" else None
+
+    @property
+    def end_user(self) -> str | None:
+        """The end user for whom an application calls, by the application's name for them."""
+        return unquote(self.user_id.partition("/")[2]) or None
+
+    def settings(self, kind: type[S]) -> S:
+        """Return the settings of a tool; raises ValidationError where one is missing."""
+        loaded: S = load_settings(kind)
+        return loaded
 
 
-def tool(
-    *, needs_approval: bool = False, idempotent: bool = True, seconds: float = TIMEOUT_SECONDS
+Audience = Literal["everyone", "members"]
+Condition = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How a tool may be called."""
+
+    is_idempotent: bool
+    seconds: float
+    retries: int
+    max_output: int
+
+
+def tool(  # noqa: PLR0913  # what can be said of a tool
+    *,
+    needs_approval: bool | Condition = False,
+    idempotent: bool = True,
+    seconds: float = TIMEOUT_SECONDS,
+    retries: int = 0,
+    max_output: int = MAX_OUTPUT,
+    audience: Audience = "everyone",
 ) -> Callable[[Callable[..., Any]], FunctionTool]:
     """Build a tool of a function.
 
-    `needs_approval`: a person is asked before each call. `idempotent=False`: a call is never made a second
-    time, whatever happens to the process that makes it.
+    `needs_approval`: a person is asked before each call, or before one whose arguments match a JSON schema.
+    `idempotent=False`: a call is never made a second time, whatever happens to the process that makes it.
+    `audience="members"`: not for the end users of applications.
     """
+    if retries and not idempotent:
+        raise ValueError("a call that must not be made twice cannot be retried")
+    limits = Limits(idempotent, seconds, retries, max_output)
 
     def decorate(function: Callable[..., Any]) -> FunctionTool:
-        guarded = function_tool(
+        plain = function_tool(
             function,
-            timeout=seconds,
-            needs_approval=needs_approval,
-            failure_error_function=tool_failed,
-            timeout_error_function=tool_timed_out,
+            needs_approval=approval_policy(needs_approval),
+            is_enabled=is_for_members if audience == "members" else True,
+            failure_error_function=None,
         )
-        return dataclasses.replace(guarded, on_invoke_tool=GuardedTool(guarded, idempotent))
+        return guarded(plain, limits)
 
     return decorate
+
+
+def agent_tool(
+    agent: Agent[RunContext], description: str | None = None, *, seconds: float = AGENT_SECONDS
+) -> FunctionTool:
+    """Build a tool of an agent: it answers one question, and the conversation remains with its caller."""
+    plain = agent.as_tool(
+        f"ask_{agent.name}", description or agent.handoff_description, failure_error_function=None
+    )
+    return guarded(plain, Limits(is_idempotent=True, seconds=seconds, retries=0, max_output=MAX_OUTPUT))
+
+
+def guarded(tool: FunctionTool, limits: Limits) -> FunctionTool:
+    """Return a tool whose calls are limited and recorded."""
+    return dataclasses.replace(tool, on_invoke_tool=GuardedTool(tool, limits))
+
+
+def approval_policy(policy: bool | Condition) -> Any:
+    """Return when a person is asked, as the SDK takes it."""
+    if isinstance(policy, bool):
+        return policy
+    condition = jsonschema_rs.validator_for(dict(policy))
+
+    async def matches(_context: object, arguments: dict[str, Any], _call_id: str) -> bool:
+        return condition.is_valid(arguments)
+
+    return matches
+
+
+def is_for_members(context: RunContextWrapper[RunContext], _agent: object) -> bool:
+    """Return whether a run works for a person of the tenant, or for an application itself."""
+    return context.context.end_user is None
 
 
 @dataclass(frozen=True)
@@ -54,22 +170,57 @@ class GuardedTool:
     """Calls a tool."""
 
     tool: FunctionTool
-    is_idempotent: bool
+    limits: Limits
 
     async def __call__(self, context: ToolContext[RunContext], arguments: str) -> str:
         """Call the tool; raises ToolOutcomeUnknown when an earlier call has no recorded outcome."""
+        run = context.context
+        edited = run.edited_arguments.get(context.tool_call_id)
+        call = Call(
+            call_id=context.tool_call_id,
+            agent=context.agent.name if context.agent else "",
+            name=self.tool.name,
+            arguments=edited or arguments,
+            is_idempotent=self.limits.is_idempotent,
+        )
+        ids = {**log_context.current(), "tool": call.name, "call_id": call.call_id}
+        with log_context.scope(**ids):
+            output = await run.journal.record(call, lambda: self._result(context, call.arguments))
+        return output if edited is None else f"{output}\n[The person changed the arguments to {edited}]"
 
-        async def make() -> str:
-            return limited_output(str(await self.tool.on_invoke_tool(context, arguments)))
+    async def _result(self, context: ToolContext[RunContext], arguments: str) -> CallResult:
+        try:
+            if len(arguments) > MAX_ARGUMENTS:
+                raise ToolFailed(f"The arguments have more than {MAX_ARGUMENTS} characters.")
+            output = await self._output(context, arguments)
+        except Exception as error:  # whatever a tool raises, the model is told and the run goes on
+            status = "timed_out" if isinstance(error, ToolTimeoutError) else "failed"
+            message = limited_output(tool_failed(self.tool.name, error), MAX_OUTPUT)
+            return CallResult(message, status, type(error).__name__)
+        return CallResult(limited_output(str(output), self.limits.max_output))
 
-        if self.is_idempotent:
-            return await make()
-        return await context.context.journal.call_once(context.tool_call_id, self.tool.name, arguments, make)
+    async def _output(self, context: ToolContext[RunContext], arguments: str) -> object:
+        try:
+            async with asyncio.timeout(self.limits.seconds) as deadline:
+                return await self._call(context, arguments)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise ToolTimeoutError(self.tool.name, self.limits.seconds) from None
+
+    async def _call(self, context: ToolContext[RunContext], arguments: str) -> object:
+        invoke: Callable[..., Awaitable[object]] = self.tool.on_invoke_tool
+        for attempt in range(self.limits.retries):
+            try:
+                return await invoke(context, arguments)
+            except TRANSIENT:
+                await asyncio.sleep(RETRY_SECONDS * 2**attempt)
+        return await invoke(context, arguments)
 
 
-def limited_output(output: str) -> str:
+def limited_output(output: str, size: int) -> str:
     """Truncate output that is too long, and replace NUL and unpaired surrogates."""
-    cut = output[:MAX_OUTPUT].replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    cut = output[:size].replace("\x00", "\N{REPLACEMENT CHARACTER}")
     text = cut.encode(errors="replace").decode()
-    more = len(output) - MAX_OUTPUT
+    more = len(output) - size
     return f"{text} [cut: {more} more characters]" if more > 0 else text

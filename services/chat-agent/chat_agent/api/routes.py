@@ -35,7 +35,7 @@ from chat_agent.errors import AgentNotFound
 from chat_agent.event_log.schemas import STREAM_EVENT
 from chat_agent.event_log.store import EventType
 from chat_agent.execution import subscribe
-from chat_agent.runs import approvals, queries, store
+from chat_agent.runs import approvals, queries, store, tool_calls
 
 RunFilters = Annotated[schemas.RunFilter, Query()]
 RunQuery = Annotated[schemas.RunPage, Query()]
@@ -156,6 +156,12 @@ async def get_run(run_id: UUID, caller: Reader, session: Session) -> schemas.Run
     run = schemas.Run.model_validate(await store.find(session, caller, run_id))
     run_approvals = await approvals.list_for_run(session, run_id)
     return schemas.RunDetail(**run.model_dump(exclude={"duration_ms"}), approvals=run_approvals)
+
+
+@router.get("/runs/{run_id}/tool-calls", tags=["runs"])
+async def list_tool_calls(run_id: UUID, caller: Reader, session: Session) -> list[schemas.ToolCallRecord]:
+    """List a run's calls of tools: with what, how each ended, and who approved it."""
+    return await tool_calls.list_for_run(session, await store.find(session, caller, run_id))
 
 
 @router.get("/runs/{run_id}/events", response_class=StreamingResponse, responses=RESUMED, tags=["runs"])

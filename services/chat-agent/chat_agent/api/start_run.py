@@ -281,7 +281,7 @@ async def answer_approvals(
         async with transaction(manager.database) as session:
             for approval_id, decision in decisions.items():
                 run, is_resumed = await approvals.decide(
-                    session, caller, run_id, approval_id, decision.approve, decision.reason, manager.lease
+                    session, caller, run_id, approval_id, decision, manager.lease
                 )
             # A commit that is cancelled may have happened.
             deadline.reschedule(None)

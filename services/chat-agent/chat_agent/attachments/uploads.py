@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chat_agent.attachments.public_hosts import is_public
+from chat_agent.clients.public_hosts import is_public
 from chat_agent.errors import InvalidAttachment
 
 Json = dict[str, Any]

@@ -5,20 +5,22 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+from pydantic import Field
 from servicekit.auth.end_users import validate_end_user
 from servicekit.auth.permissions import allows
 from servicekit.auth.tokens import Principal
 from servicekit.errors import BadRequest, Forbidden, NotFound, Unavailable
 from servicekit.events.outbox import publish
 from sqlalchemy import ColumnElement, and_, exists, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.erasure.handlers import stop_runs
 from chat_agent.erasure.worker import erase_finished
 from chat_agent.events import EndUserErased
 from chat_agent.execution.manager import RunManager
 from chat_agent.models import UNFINISHED, Run
-from chat_agent.runs import approvals
-from chat_agent.schemas import Approval, RunDetail
+from chat_agent.runs import approvals, tool_calls
+from chat_agent.schemas import Approval, RunDetail, ToolCallRecord
 
 # Whoever may erase and export the end users of every application of a tenant.
 PERMISSION = "tenant:manage"
@@ -49,6 +51,12 @@ class ErasureInProgress(Unavailable):
     """Runs of the end user have not stopped yet."""
 
     default_detail = "Runs of this end user are still stopping. Repeat the request."
+
+
+class ExportedRun(RunDetail):
+    """A run in an export."""
+
+    called_tools: list[ToolCallRecord] = Field(default_factory=list)
 
 
 def end_user_of(caller: Principal, name: str, application: str | None) -> Principal:
@@ -110,19 +118,24 @@ async def export(manager: RunManager, end_user: Principal) -> AsyncIterator[dict
         yield {"type": "run", **run.model_dump(mode="json")}
 
 
-async def runs_of(manager: RunManager, end_user: Principal) -> AsyncIterator[RunDetail]:
-    """Yield the runs of an end user, oldest first, with their approvals."""
+async def exported(session: AsyncSession, run: Run) -> ExportedRun:
+    """Return a run as it is exported."""
+    detail = ExportedRun.model_validate(run, from_attributes=True)
+    requests = await approvals.list_for_run(session, run.id)
+    detail.approvals = [Approval.model_validate(one) for one in requests]
+    detail.called_tools = await tool_calls.list_for_run(session, run)
+    return detail
+
+
+async def runs_of(manager: RunManager, end_user: Principal) -> AsyncIterator[ExportedRun]:
+    """Yield the runs of an end user, oldest first, with their approvals and calls of tools."""
     order = tuple_(Run.created_at, Run.id)
     page = select(Run).where(is_of(end_user)).order_by(Run.created_at, Run.id).limit(PAGE_SIZE)
     query = page
     while True:
         async with manager.database.begin() as db:
             rows = (await db.scalars(query)).all()
-            details = [RunDetail.model_validate(run, from_attributes=True) for run in rows]
-            for detail in details:
-                detail.approvals = [
-                    Approval.model_validate(one) for one in await approvals.list_for_run(db, detail.id)
-                ]
+            details = [await exported(db, run) for run in rows]
         for detail in details:
             yield detail
         if len(rows) < PAGE_SIZE:

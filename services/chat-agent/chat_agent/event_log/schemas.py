@@ -68,6 +68,7 @@ class ToolOutputItem(BaseModel):
     kind: Literal["tool_output"]
     call_id: str
     output: str
+    failed: bool = Field(False, description="The tool raised an error or took too long.")
 
 
 class EventOfRun(BaseModel):
@@ -158,6 +159,7 @@ class ToolOutputEvent(EventOfRun):
     call_id: str
     name: str
     output: str
+    failed: bool = Field(False, description="The tool raised an error or took too long.")
 
 
 class AgentChangedEvent(EventOfRun):

@@ -1,7 +1,7 @@
 """Translates events of the Agents SDK into events of a run."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from agents import Agent, AgentUpdatedStreamEvent, RawResponsesStreamEvent, RunItemStreamEvent, StreamEvent
@@ -28,9 +28,15 @@ class EventTranslator:
     """Translates for one run; holds item ids, the agent and partial text."""
 
     def __init__(
-        self, log: EventBuffer, agent: Agent[Any], client_tools: frozenset[str] = frozenset()
+        self,
+        log: EventBuffer,
+        agent: Agent[Any],
+        client_tools: frozenset[str] = frozenset(),
+        failed_calls: Set[str] = frozenset(),
     ) -> None:
         self.agent = agent
+        # Grows with the run.
+        self._failed_calls = failed_calls
         # Calls of these end the run, and its last event says them.
         self._client_tools = client_tools
         self.handoffs: list[str] = []
@@ -144,12 +150,11 @@ class EventTranslator:
         self._append_output(self._new_item(), item.call_id or "", output)
 
     def _append_output(self, item_id: str, call_id: str, text: str) -> None:
-        output = redact(text)
-        content = {"id": item_id, "kind": "tool_output", "call_id": call_id, "output": output}
+        output, name = redact(text), self._names.get(call_id, "")
+        failure = {"failed": True} if call_id in self._failed_calls else {}
+        content = {"id": item_id, "kind": "tool_output", "call_id": call_id, "output": output, **failure}
         self._log.append(EventType.ITEM_COMPLETED, item=content)
-        self._log.append(
-            EventType.TOOL_OUTPUT, call_id=call_id, name=self._names.get(call_id, ""), output=output
-        )
+        self._log.append(EventType.TOOL_OUTPUT, call_id=call_id, name=name, output=output, **failure)
 
     def _agent_changed(self, agent: Agent[Any]) -> None:
         if agent.name != self.agent.name:

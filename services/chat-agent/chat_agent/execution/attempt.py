@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
-from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import (
@@ -72,18 +71,13 @@ class Attempt:
         # A run whose agent is gone needs a name all the same; it ends with CheckpointInvalid.
         self._agent = services.find_agent(run.tenant_id, self._first_agent)
         first = self._agent or Agent(name=self._first_agent)
-        self._translator = EventTranslator(log, first, self._options.tool_names)
+        self._journal = ToolCallJournal(services.database, run)
+        failed_calls = self._journal.failed
+        self._translator = EventTranslator(log, first, self._options.tool_names, failed_calls)
         conversations = ConversationClient(services.conversations, run.tenant_id, run.user_id)
         self._session = ConversationSession(conversations, run, services.settings, before_store, checkpoint)
         self._config = with_settings(services.config, self._options)
-        self._journal = ToolCallJournal(services.database, run)
-        self._context = RunContext(
-            conversations,
-            self._journal,
-            AttachmentReader(
-                services.database, run.tenant_id, run.user_id, services.settings.model_attachment_bytes
-            ),
-        )
+        self._context = services.run_context(run, conversations, self._journal)
 
     @property
     def final_answer(self) -> str | None:
@@ -151,6 +145,8 @@ class Attempt:
         if not is_new and not logged.last:
             self._append_started()
             logged.agent = self._first_agent
+        if not is_new:
+            await self._journal.load_failures()
         # Stored items are resumed from even where nothing is left of the log.
         if logged.last or items:
             agent = AGENTS.get((recovery.handoffs(items) or [self._first_agent])[-1], self._translator.agent)

@@ -78,6 +78,8 @@ async def resume_state(
         if decision is None or decision.status in {"pending", "expired"}:
             raise ApprovalExpired
         if decision.status == "approved":
+            if decision.edited_arguments is not None:
+                context.edited_arguments[decision.call_id] = decision.edited_arguments
             state.approve(item)
         else:
             state.reject(item, rejection_message=rejection_message(decision))

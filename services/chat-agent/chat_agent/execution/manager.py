@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.budgets import Budgets
+from chat_agent.clients import public_http
 from chat_agent.clients.auth import SCOPE as MEMBERS_SCOPE
 from chat_agent.clients.auth import MembershipClient
 from chat_agent.clients.billing import SCOPE as BILLING_SCOPE
@@ -79,6 +80,7 @@ class RunManager:
         self._models = provider.build_provider(settings)
         self.plain_calls = PlainCalls(settings)
         self.guard = MessageGuard(settings.guardrails)
+        self._http = public_http.create_client(settings.tool_private_hosts)
         billing = resources.client("billing-webhook", settings.billing_internal_url, BILLING_SCOPE)
         self.budgets = Budgets(BillingClient(billing, settings.billing_timeout_seconds), settings)
         auth = resources.client("auth", settings.auth_internal_url, MEMBERS_SCOPE)
@@ -90,6 +92,7 @@ class RunManager:
             budgets=self.budgets,
             memberships=MembershipClient(auth, settings.auth_timeout_seconds),
             conversations=resources.client("conversation", settings.conversation_internal_url, SCOPE),
+            http=self._http,
             config=provider.run_config(self._models),
             find_agent=self.find_agent,
             claim_next=self._claim_next,
@@ -214,4 +217,5 @@ class RunManager:
         await self.budgets.close()
         await self._models.close()
         await self.plain_calls.close()
+        await self._http.aclose()
         await self.lease_database.close()

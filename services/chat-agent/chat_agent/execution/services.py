@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+import httpx2
 from agents import Agent, RunConfig
 from redis.asyncio import Redis
 from servicekit.database import Database
@@ -11,10 +12,13 @@ from servicekit.http.service_tokens import ServiceClient
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent.agents.tool import RunContext
+from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.budgets import Budgets
 from chat_agent.clients.auth import MembershipClient
+from chat_agent.clients.conversation import ConversationClient
 from chat_agent.event_log.writer import EventWriter
 from chat_agent.models import Run
+from chat_agent.runs.tool_calls import ToolCallJournal
 from chat_agent.settings import Settings
 
 
@@ -29,9 +33,27 @@ class RunServices:
     memberships: MembershipClient
     budgets: Budgets
     conversations: ServiceClient
+    # Of the tools.
+    http: httpx2.AsyncClient
     config: RunConfig
     # The agent of a name, for a tenant.
     find_agent: Callable[[UUID, str], Agent[RunContext] | None]
     # Claims the next run of a conversation, in the transaction that ends the run before it.
     claim_next: Callable[[AsyncSession, UUID], Awaitable[Run | None]]
     start: Callable[[Run], None]
+
+    def run_context(
+        self, run: Run, conversations: ConversationClient, journal: ToolCallJournal
+    ) -> RunContext:
+        """Return what the tools of a run reach."""
+        room = self.settings.model_attachment_bytes
+        return RunContext(
+            tenant_id=run.tenant_id,
+            user_id=run.user_id,
+            run_id=run.id,
+            conversation_id=run.conversation_id,
+            http=self.http,
+            conversations=conversations,
+            journal=journal,
+            attachments=AttachmentReader(self.database, run.tenant_id, run.user_id, room),
+        )

@@ -2,17 +2,18 @@
 
 import logging
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from agents import RunContextWrapper
-from agents.tool import default_tool_error_function, default_tool_timeout_error_message
-from agents.tool_context import ToolContext
+from agents.exceptions import ModelBehaviorError, ToolTimeoutError
+from agents.tool import default_tool_timeout_error_message
 from prometheus_client import Counter
 from servicekit.errors import ServiceError
 
+from chat_agent.errors import ToolFailed
 from chat_agent.model.failures import LIMIT_ERRORS, causes, from_model_error
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ MODEL_FAILURES = Counter("chat_model_failures_total", "Failed calls of a model."
 TOOL_FAILURES = Counter("chat_tool_failures_total", "Failed calls of a tool.", ["tool", "error"])
 # A provider's error code is a word such as `insufficient_quota`; a sentence may quote the request.
 ERROR_CODE = re.compile(r"[a-z0-9_.-]{1,64}")
+TOOL_ERROR = "An error occurred while running the tool."
 
 
 @contextmanager
@@ -43,27 +45,32 @@ def named_failures(*, model: str, host: str, attempt: int, has_begun: bool) -> I
         raise failure from error
 
 
-def tool_failed(context: RunContextWrapper[Any], error: Exception) -> str:
+def tool_failed(tool: str, error: Exception) -> str:
     """Log and count a call of a tool that raised; return what the model reads."""
-    _log_tool_failure(context, error)
-    return default_tool_error_function(context, error)
-
-
-def tool_timed_out(context: RunContextWrapper[Any], error: Exception) -> str:
-    """Log and count a call of a tool that took too long; return what the model reads."""
-    _log_tool_failure(context, error)
-    seconds: float = getattr(error, "timeout_seconds", 0)
-    return default_tool_timeout_error_message(tool_name=_tool_name(context), timeout_seconds=seconds)
-
-
-def _log_tool_failure(context: RunContextWrapper[Any], error: Exception) -> None:
-    tool = _tool_name(context)
     TOOL_FAILURES.labels(tool, type(error).__name__).inc()
-    logger.warning("tool call failed", extra={"tool": tool, **error_fields(error)})
+    logger.warning(
+        "tool call failed", extra={**error_fields(error), "tool": tool, "traceback": traceback_of(error)}
+    )
+    match error:
+        case ToolTimeoutError():
+            return default_tool_timeout_error_message(tool_name=tool, timeout_seconds=error.timeout_seconds)
+        case ToolFailed():
+            return str(error)
+        case ModelBehaviorError():
+            return f"{TOOL_ERROR} {error}"
+        case ServiceError():
+            return f"{TOOL_ERROR} {error.detail}"
+    # Its text may quote what the tool was called with, or a secret of its own.
+    return f"{TOOL_ERROR} {type(error).__name__}"
 
 
-def _tool_name(context: RunContextWrapper[Any]) -> str:
-    return context.tool_name if isinstance(context, ToolContext) else "unknown"
+def traceback_of(error: BaseException) -> str:
+    """Return where an error was raised, and its causes; the texts of errors may quote what was said."""
+    parts = [
+        f"{type(cause).__name__}\n{''.join(traceback.format_tb(cause.__traceback__))}"
+        for cause in causes(error)
+    ]
+    return "raised from\n".join(parts)
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:

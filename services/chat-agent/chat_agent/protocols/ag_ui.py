@@ -86,6 +86,8 @@ class AgUiEvents(ProtocolEncoder):
             "role": "tool",
         }
         yield event("TOOL_CALL_RESULT", **result)
+        if payload.get("failed"):
+            yield event("CUSTOM", name="tool.failed", value={"toolCallId": call_id, "name": payload["name"]})
 
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
         """End one agent's step and start the other's."""

@@ -80,9 +80,11 @@ class UiMessageStream(ProtocolEncoder):
 
     def tool_output(self, payload: Payload) -> Iterator[bytes]:
         """Send a tool's output."""
-        yield part(
-            "tool-output-available", toolCallId=payload["call_id"], output=payload["output"], **SERVER_TOOL
-        )
+        call_id, output = payload["call_id"], payload["output"]
+        if payload.get("failed"):
+            yield part("tool-output-error", toolCallId=call_id, errorText=output, **SERVER_TOOL)
+        else:
+            yield part("tool-output-available", toolCallId=call_id, output=output, **SERVER_TOOL)
 
     def agent_changed(self, payload: Payload) -> Iterator[bytes]:
         """End one agent's step and start the other's."""

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import orjson
 from servicekit.auth.tokens import Principal
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +13,7 @@ from chat_agent.models import Approval, Run, RunStatus
 from chat_agent.runs import store
 from chat_agent.runs.leases import RELOAD, Lease, owned
 from chat_agent.runs.outcome import Outcome
+from chat_agent.schemas import Answer
 
 
 async def suspend(  # noqa: PLR0913, PLR0917  # what a run needs to go on later
@@ -57,8 +59,7 @@ async def decide(  # noqa: PLR0913, PLR0917  # what is answered, by whom, and wh
     caller: Principal,
     run_id: UUID,
     approval_id: UUID,
-    approve: bool,  # the word on the wire
-    reason: str | None,
+    answer: Answer,
     lease: Lease,
 ) -> tuple[Run, bool]:
     """Store a decision; return the run, and whether it resumes because none is pending.
@@ -69,8 +70,11 @@ async def decide(  # noqa: PLR0913, PLR0917  # what is answered, by whom, and wh
     approval = await find(session, run, approval_id)
     if approval.status != "pending" or run.status != RunStatus.WAITING or run.stop is not None:
         raise ApprovalAnswered
-    approval.status = "approved" if approve else "rejected"
-    approval.reason, approval.decided_by, approval.decided_at = reason, caller.user_id, datetime.now(UTC)
+    approval.status = "approved" if answer.approve else "rejected"
+    approval.reason, approval.decided_by = answer.reason, caller.user_id
+    approval.decided_at = datetime.now(UTC)
+    if answer.approve and answer.arguments is not None:
+        approval.edited_arguments = orjson.dumps(answer.arguments).decode()
     await session.flush()
     pending = exists().where(Approval.run_id == run.id, Approval.status == "pending")
     if await session.scalar(select(pending)):

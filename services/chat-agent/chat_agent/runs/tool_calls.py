@@ -1,17 +1,41 @@
-"""Calls of tools that must not be made twice: each is written down before it is made."""
+"""Calls of tools: each is a row, recorded before the call is made; some must not be made twice."""
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from servicekit.database import Database
-from sqlalchemy import func, literal, select, update
+from sqlalchemy import false, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent import schemas
 from chat_agent.clients.retry import retry_database
-from chat_agent.errors import ToolOutcomeUnknown
-from chat_agent.models import Run, ToolCall
+from chat_agent.errors import Superseded, ToolOutcomeUnknown
+from chat_agent.event_log.translator import redact
+from chat_agent.models import FINISHED, Approval, Run, ToolCall
 from chat_agent.runs.leases import owned
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that is about to be made."""
+
+    call_id: str
+    agent: str
+    name: str
+    arguments: str
+    is_idempotent: bool
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """What came of a call: its output, which is a message about the failure where it failed."""
+
+    output: str
+    status: str = "completed"
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -20,46 +44,115 @@ class ToolCallJournal:
 
     database: Database
     run: Run
+    # The calls that failed, by id.
+    failed: set[str] = field(default_factory=set)
 
-    async def call_once(
-        self, call_id: str, name: str, arguments: str, call: Callable[[], Awaitable[str]]
-    ) -> str:
-        """Build a call, or give what came of it; raises ToolOutcomeUnknown when that was not written down."""
-        if not await retry_database(lambda: self._record_start(call_id, name, arguments)):
-            return await retry_database(lambda: self._outcome(call_id, name))
-        output = await call()
-        await retry_database(lambda: self._record_output(call_id, output))
-        return output
+    async def record(self, call: Call, make: Callable[[], Awaitable[CallResult]]) -> str:
+        """Make a call, and return its output; of one that must not be made twice, what came of it before.
 
-    async def _record_start(self, call_id: str, name: str, arguments: str) -> bool:
+        Raises ToolOutcomeUnknown where that is not recorded, Superseded when another worker has the run.
+        """
+        if not await retry_database(lambda: self._record_start(call)):
+            if call.is_idempotent:
+                raise Superseded
+            return await retry_database(lambda: self._outcome(call))
+        start = time.monotonic()
+        result = await make()
+        milliseconds = round((time.monotonic() - start) * 1000)
+        if result.status != "completed":
+            self.failed.add(call.call_id)
+        await retry_database(lambda: self._record_end(call, result, milliseconds))
+        return result.output
+
+    async def _record_start(self, call: Call) -> bool:
         # Only the newest owner of a run finds it here: one that was taken for dead begins nothing any more.
-        run = select(Run.id, literal(call_id), literal(name), literal(arguments)).where(owned(self.run))
-        columns = ["run_id", "call_id", "name", "arguments"]
-        new = insert(ToolCall).from_select(columns, run).on_conflict_do_nothing().returning(ToolCall.call_id)
+        values = {
+            "run_id": Run.id,
+            "call_id": literal(call.call_id),
+            "agent": literal(call.agent),
+            "name": literal(call.name),
+            "arguments": literal(redact(call.arguments) if call.is_idempotent else call.arguments),
+            "is_idempotent": literal(call.is_idempotent),
+        }
+        new = insert(ToolCall).from_select([*values], select(*values.values()).where(owned(self.run)))
+        again = {
+            "status": "running",
+            "attempt": ToolCall.attempt + 1,
+            "begun_at": func.now(),
+            "ended_at": None,
+            "error": None,
+        }
+        key = [ToolCall.run_id, ToolCall.call_id]
+        upsert = (
+            new.on_conflict_do_update(index_elements=key, set_=again)
+            if call.is_idempotent
+            else new.on_conflict_do_nothing()
+        )
         async with self.database.begin() as session:
-            return (await session.scalars(new)).one_or_none() is not None
+            return (await session.scalars(upsert.returning(ToolCall.call_id))).one_or_none() is not None
 
-    async def _outcome(self, call_id: str, name: str) -> str:
+    async def _outcome(self, call: Call) -> str:
         async with self.database.begin() as session:
-            call = await session.get(ToolCall, (self.run.id, call_id))
-        if call is None or call.output is None:
-            raise ToolOutcomeUnknown(outcome_unknown_message(name))
-        return call.output
+            stored = await session.get(ToolCall, (self.run.id, call.call_id))
+        if stored is None or stored.output is None:
+            raise ToolOutcomeUnknown(outcome_unknown_message(call.name))
+        return stored.output
 
-    async def _record_output(self, call_id: str, output: str) -> None:
-        this = update(ToolCall).where(ToolCall.run_id == self.run.id, ToolCall.call_id == call_id)
+    async def _record_end(self, call: Call, result: CallResult, milliseconds: int) -> None:
+        this = update(ToolCall).where(ToolCall.run_id == self.run.id, ToolCall.call_id == call.call_id)
+        values = {
+            "status": result.status,
+            "error": result.error,
+            "output_bytes": len(result.output.encode()),
+            "duration_ms": milliseconds,
+            "output": None if call.is_idempotent else result.output,
+            "ended_at": func.now(),
+        }
         async with self.database.begin() as session:
-            await session.execute(this.values(output=output, ended_at=func.now()))
+            await session.execute(this.values(values))
+
+    async def load_failures(self) -> None:
+        """Load which calls of earlier attempts have failed."""
+        failed = select(ToolCall.call_id).where(
+            ToolCall.run_id == self.run.id, ToolCall.status.in_(("failed", "timed_out"))
+        )
+
+        async def load() -> Sequence[str]:
+            async with self.database.begin() as session:
+                return (await session.scalars(failed)).all()
+
+        self.failed.update(await retry_database(load))
 
     async def unstored_calls(self, items: Sequence[dict[str, Any]]) -> list[ToolCall]:
-        """List the calls that were begun and whose output is not among what is stored."""
+        """List the calls not to be repeated that were begun and whose output is not among what is stored."""
         stored = {item["call_id"] for item in items if item.get("type") == "function_call_output"}
-        return [call for call in await retry_database(self._calls) if call.call_id not in stored]
+        return [call for call in await retry_database(self._unrepeatable) if call.call_id not in stored]
 
-    async def _calls(self) -> list[ToolCall]:
-        query = select(ToolCall).where(ToolCall.run_id == self.run.id).order_by(ToolCall.begun_at)
+    async def _unrepeatable(self) -> list[ToolCall]:
+        query = select(ToolCall).where(ToolCall.run_id == self.run.id, ToolCall.is_idempotent == false())
         async with self.database.begin() as session:
-            return list(await session.scalars(query))
+            return list(await session.scalars(query.order_by(ToolCall.begun_at)))
+
+
+async def list_for_run(session: AsyncSession, run: Run) -> list[schemas.ToolCallRecord]:
+    """Return the calls of a run, oldest first, with who approved them."""
+    this_call = (Approval.run_id == ToolCall.run_id) & (Approval.call_id == ToolCall.call_id)
+    query = (
+        select(ToolCall, Approval.decided_by)
+        .outerjoin(Approval, this_call)
+        .where(ToolCall.run_id == run.id)
+        .order_by(ToolCall.begun_at, ToolCall.call_id)
+    )
+    return [to_schema(run, call, approved_by) for call, approved_by in await session.execute(query)]
+
+
+def to_schema(run: Run, call: ToolCall, approved_by: str | None) -> schemas.ToolCallRecord:
+    """Return a call as it is read by the owner of its run."""
+    changes = {"arguments": redact(call.arguments), "approved_by": approved_by}
+    if call.status == "running" and run.status in FINISHED:
+        changes["status"] = "interrupted"
+    names = schemas.ToolCallRecord.model_fields.keys() - changes.keys()
+    return schemas.ToolCallRecord(**{name: getattr(call, name) for name in names}, **changes)
 
 
 def outcome_unknown_message(name: str) -> str:

@@ -131,9 +131,10 @@ class ResponseStream(ProtocolEncoder):
         """Send a tool's output."""
         index = self._open.pop(self._calls.pop(item["call_id"], ""), None)
         if index is not None:
-            self.output[index]["output"] = item["output"]
-            yield self._part("response.mcp_call.completed", index, content=False)
-            yield self._done(index, "completed")
+            member, status = ("error", "failed") if item.get("failed") else ("output", "completed")
+            self.output[index][member] = item["output"]
+            yield self._part(f"response.mcp_call.{status}", index, content=False)
+            yield self._done(index, status)
 
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
         """Send a request for approval."""

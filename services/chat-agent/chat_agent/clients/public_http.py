@@ -1,0 +1,108 @@
+"""The HTTP client of tools: it reaches public hosts only, at the IP address that was checked."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpcore2
+import httpx2
+
+from chat_agent.clients.public_hosts import HostNotPublic, resolve_public
+
+PORTS = frozenset({80, 443, 8080, 8443})
+DEFAULT_PORTS = {"http": 80, "https": 443}
+MAX_RESPONSE_BYTES = 5 * 1024 * 1024
+TIMEOUT = httpx2.Timeout(10, connect=5)
+
+
+class RequestForbidden(httpx2.RequestError):
+    """The address may not be called: its scheme, port, host or credentials."""
+
+
+class ResponseTooLarge(httpx2.RequestError):
+    """The response is larger than a tool may read, or compressed."""
+
+
+def create_client(private_hosts: frozenset[str] = frozenset()) -> httpx2.AsyncClient:
+    """Return a client with time and size limits; `private_hosts` (`host:port`) it reaches all the same.
+
+    Redirects are not followed unless a call says so; each is checked as the first address is.
+    """
+    # A compressed response of a few kilobytes may hold gigabytes.
+    headers = {"Accept-Encoding": "identity", "User-Agent": "acme"}
+    return httpx2.AsyncClient(
+        transport=PublicTransport(private_hosts), timeout=TIMEOUT, headers=headers, max_redirects=5
+    )
+
+
+class PinnedBackend(httpcore2.AnyIOBackend):
+    """Connects to an address that was checked; certificate and `Host` remain those of the name."""
+
+    def __init__(self, private_hosts: frozenset[str]) -> None:
+        self._private_hosts = private_hosts
+
+    async def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> Any:
+        """Connect to the first address that answers; raises HostNotPublic, httpcore2.ConnectError."""
+        if f"{host}:{port}" in self._private_hosts:
+            return await super().connect_tcp(host, port, *args, **options)
+        *others, last = await resolve_public(host, port)
+        for address in others:
+            try:
+                return await super().connect_tcp(address, port, *args, **options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                continue
+        return await super().connect_tcp(last, port, *args, **options)
+
+
+class PublicTransport(httpx2.AsyncHTTPTransport):
+    """Checks every request, also each of a redirect, and limits every response."""
+
+    def __init__(self, private_hosts: frozenset[str]) -> None:
+        # A proxy of the environment would resolve names itself.
+        super().__init__(trust_env=False)
+        self._private_hosts = private_hosts
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=httpx2.create_ssl_context(),
+            max_connections=100,
+            max_keepalive_connections=20,
+            keepalive_expiry=15,
+            network_backend=PinnedBackend(private_hosts),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; raises RequestForbidden, ResponseTooLarge."""
+        url = request.url
+        port = url.port or DEFAULT_PORTS.get(url.scheme)
+        is_private = f"{url.host}:{port}" in self._private_hosts
+        if port is None or url.scheme not in DEFAULT_PORTS or url.userinfo:
+            raise RequestForbidden("the address must be http or https, without credentials", request=request)
+        if port not in PORTS and not is_private:
+            raise RequestForbidden(f"port {port} may not be called", request=request)
+        try:
+            response = await super().handle_async_request(request)
+        except HostNotPublic:
+            raise RequestForbidden("the host is not public", request=request) from None
+        if response.headers.get("content-encoding", "identity") != "identity":
+            await response.aclose()
+            raise ResponseTooLarge("the response is compressed", request=request)
+        assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101  # what the transport returns
+        response.stream = LimitedStream(response.stream, request)
+        return response
+
+
+class LimitedStream(httpx2.AsyncByteStream):
+    """The body of a response, as far as a tool may read it."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, request: httpx2.Request) -> None:
+        self._stream, self._request = stream, request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._stream:
+            size += len(chunk)
+            if size > MAX_RESPONSE_BYTES:
+                raise ResponseTooLarge(f"more than {MAX_RESPONSE_BYTES} bytes", request=self._request)
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Close the response."""
+        await self._stream.aclose()

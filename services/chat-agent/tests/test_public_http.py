@@ -1,0 +1,163 @@
+"""Tools reach public hosts only: whatever an address is called, and wherever it leads later."""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from chat_agent.clients import public_hosts
+from chat_agent.clients.public_http import RequestForbidden, ResponseTooLarge, create_client
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
+from testkit.live_server import serving
+
+FORBIDDEN = [
+    "http://127.0.0.1/",
+    "http://127.8.9.10/",
+    "http://localhost/",
+    "http://LOCALHOST./",
+    "http://0.0.0.0/",
+    "http://10.1.2.3/",
+    "http://172.16.0.1/",
+    "http://192.168.1.1/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://100.64.0.1/",
+    "http://192.0.0.192/",
+    "http://198.18.0.1/",
+    "http://224.0.0.1/",
+    "http://240.0.0.1/",
+    "http://255.255.255.255/",
+    "http://[::]/",
+    "http://[::1]/",
+    "http://[fc00::1]/",
+    "http://[fd00:ec2::254]/",
+    "http://[fe80::1]/",
+    "http://[ff02::1]/",
+    "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:93.184.215.14]/",
+    "http://[::127.0.0.1]/",
+    "http://[64:ff9b::7f00:1]/",
+    "http://[64:ff9b:1::7f00:1]/",
+    "http://[2002:7f00:1::]/",
+    "http://[2001:0:4136:e378:8000:63bf:3fff:fdd2]/",
+    "http://[2001:db8::1]/",
+    "http://2130706433/",
+    "http://0x7f000001/",
+    "http://0x5db8d70e/",
+    "http://0177.0.0.1/",
+    "http://127.1/",
+    "http://0x7f.1/",
+    "http://metadata.google.internal/",
+    "http://instance-data/",
+    "http://93.184.215.14:22/",
+    "http://93.184.215.14:6379/",
+    "http://me:secret@93.184.215.14/",
+    "ftp://93.184.215.14/",
+    "file:///etc/passwd",
+    "gopher://93.184.215.14/",
+]
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
+    """Answers of the name server of these tests, one after the other; the last is repeated."""
+    answers: dict[str, list[list[str]]] = {}
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, port: Any, *args: Any, **options: Any) -> Any:
+        if host not in answers:
+            return resolve(host, port, *args, **options)
+        addresses = answers[host].pop(0) if len(answers[host]) > 1 else answers[host][0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return answers
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    app = FastAPI()
+
+    @app.get("/host")
+    async def host(request: Request) -> str:
+        return request.headers["host"]
+
+    @app.get("/redirect")
+    async def redirect(to: str) -> RedirectResponse:
+        return RedirectResponse(to)
+
+    @app.get("/long")
+    async def long() -> StreamingResponse:
+        async def zeros() -> AsyncIterator[bytes]:
+            for _ in range(6):
+                yield bytes(1024 * 1024)
+
+        return StreamingResponse(zeros())
+
+    @app.get("/compressed")
+    async def compressed() -> Response:
+        return Response(b"x", headers={"content-encoding": "gzip"})
+
+    with serving(app) as url:
+        yield url
+
+
+@asynccontextmanager
+async def client_for(server: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with create_client(frozenset({urlsplit(server).netloc})) as client:
+        yield client
+
+
+@pytest.mark.parametrize("address", FORBIDDEN)
+async def test_an_address_that_is_not_public_is_not_called(address: str) -> None:
+    async with create_client() as client:
+        with pytest.raises((RequestForbidden, httpx2.InvalidURL)):
+            await client.get(address)
+
+
+async def test_one_private_address_among_several_is_enough(names: dict[str, list[list[str]]]) -> None:
+    names["mixed.example"] = [["93.184.215.14", "10.0.0.1"]]
+    async with create_client() as client:
+        with pytest.raises(RequestForbidden, match="not public"):
+            await client.get("http://mixed.example/")
+
+
+async def test_the_address_that_was_checked_is_called(
+    server: str, names: dict[str, list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The name leads to a public address when it is checked, and would lead elsewhere a moment later.
+    names["rebind.example"] = [["127.0.0.1"], ["10.0.0.1"]]
+    monkeypatch.setattr(public_hosts, "is_global", lambda address: address == "127.0.0.1")
+    port = urlsplit(server).port
+    monkeypatch.setattr("chat_agent.clients.public_http.PORTS", frozenset({port}))
+    async with create_client() as client:
+        answer = await client.get(f"http://rebind.example:{port}/host")
+    assert answer.json() == f"rebind.example:{port}"
+
+
+@pytest.mark.parametrize("address", ["http://10.0.0.1/", "http://me:secret@93.184.215.14/", "file:///etc"])
+async def test_a_redirect_is_checked_as_well(server: str, address: str) -> None:
+    async with client_for(server) as client:
+        with pytest.raises((RequestForbidden, httpx2.UnsupportedProtocol)):
+            await client.get(f"{server}/redirect", params={"to": address}, follow_redirects=True)
+
+
+async def test_a_redirect_is_not_followed_unasked(server: str) -> None:
+    async with client_for(server) as client:
+        answer = await client.get(f"{server}/redirect", params={"to": f"{server}/host"})
+    assert answer.status_code == 307
+
+
+async def test_an_operator_allows_a_private_host(server: str) -> None:
+    async with client_for(server) as client:
+        assert (await client.get(f"{server}/host")).json() == urlsplit(server).netloc
+
+
+@pytest.mark.parametrize("path", ["long", "compressed"])
+async def test_a_response_that_is_too_large_ends(server: str, path: str) -> None:
+    async with client_for(server) as client:
+        with pytest.raises(ResponseTooLarge):
+            await client.get(f"{server}/{path}")
