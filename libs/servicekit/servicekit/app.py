@@ -18,7 +18,7 @@ from servicekit import documentation, errors, health, logging, methods, openapi,
 from servicekit.auth.api_keys import ApiKeyIntrospector
 from servicekit.auth.api_keys import Check as ApiKeyCheck
 from servicekit.auth.call_limits import CallRates
-from servicekit.auth.dependencies import assert_policies
+from servicekit.auth.dependencies import assert_policies, every_route
 from servicekit.auth.revocations import Revocations
 from servicekit.auth.tokens import KeySource, TokenVerifier
 from servicekit.database import Database
@@ -29,9 +29,10 @@ from servicekit.http.service_tokens import ServiceClient, ServiceTokens
 from servicekit.jwks import route
 from servicekit.jwks.cache import JwksCache
 from servicekit.jwks.invalidation import JwksInvalidationListener
+from servicekit.large_bodies import MAX_AT_ONCE, LargeBodyRoute
 from servicekit.middleware import RequestContextMiddleware
 from servicekit.rate_limits import Limits
-from servicekit.request_limits import DEFAULT_BODY, MAX_FORM_FIELDS
+from servicekit.request_limits import DEFAULT_BODY, LARGE_BODY, MAX_FORM_FIELDS
 from servicekit.server import serve
 from servicekit.settings import ServiceSettings
 from servicekit.workers import supervisor
@@ -63,6 +64,7 @@ class Resources:
     api_keys: ApiKeyCheck
     revocations: Revocations
     checks: dict[str, Check] = field(default_factory=dict)
+    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
     # Set when the process is told to end, while it still answers: what stands should come to its end.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -152,6 +154,7 @@ def configure_app(
     # Of the routers: looking at an app's own routes builds them all, at 1 ms each. `serve` does that before
     # the first request; an app of a test builds those that are called.
     assert_policies(*routers)
+    assert_large_body_routes(*routers)
     for router in routers:
         app.include_router(
             router,
@@ -159,6 +162,15 @@ def configure_app(
             form_limits={"max_fields": MAX_FORM_FIELDS, "max_files": 0},
         )
     telemetry.instrument_app(app)
+
+
+def assert_large_body_routes(*routers: APIRouter) -> None:
+    """Verify that routes which take large bodies read them as such; raises TypeError."""
+    for router in routers:
+        for each in every_route(router.routes):
+            is_large = (getattr(each, "max_body_size", None) or 0) > LARGE_BODY
+            if is_large and not isinstance(each.original_route, LargeBodyRoute):
+                raise TypeError(f"{each.path}: bodies of more than 1 MiB need a LargeBodyRoute")
 
 
 def build_resources(

@@ -52,6 +52,7 @@ class _Request:
         self._started = time.perf_counter()
         self._is_json = "json" in Headers(scope=scope).get("content-type", "").lower()
         self._parts: list[bytes] = []
+        self._size = 0
         self._is_replaced = False
 
     async def run(self, app: ASGIApp) -> None:
@@ -80,10 +81,14 @@ class _Request:
     async def receive(self) -> Message:
         """Receive a part of the body, and check the whole body before it is parsed.
 
-        How large it may be is the route's to say (`max_body_size`).
+        How large it may be is the route's to say (`max_body_size`). Its `LargeBodyRoute` checks a large one.
         """
         message = await self._receive()
         if self._is_json and message["type"] == "http.request":
+            self._size += len(message.get("body", b""))
+            if self._size > request_limits.LARGE_BODY:
+                self._parts.clear()
+                return message
             self._parts.append(message.get("body", b""))
             if not message.get("more_body", False):
                 request_limits.check_json(b"".join(self._parts))

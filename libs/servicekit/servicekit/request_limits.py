@@ -13,6 +13,8 @@ from servicekit.errors import BadRequest, HeadersTooLarge, QueryTooLong
 
 KIB = 1024
 DEFAULT_BODY = 64 * KIB
+# What has more is read by `large_bodies`.
+LARGE_BODY = 1024 * KIB
 MAX_VALUES = 20_000
 MAX_DEPTH = 200
 MAX_QUERY_BYTES, MAX_QUERY_PARAMETERS = 8 * KIB, 100

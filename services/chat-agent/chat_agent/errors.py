@@ -276,6 +276,10 @@ class InvalidAttachment(BadRequest):
         super().__init__(detail, param=param)
 
 
+class MessageTooLong(BadRequest):
+    """A message is longer than is taken here, or than fits into the model."""
+
+
 class InternalError(ServiceError):
     """An unexpected error."""
 

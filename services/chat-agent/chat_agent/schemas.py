@@ -20,7 +20,8 @@ from servicekit.schemas import Cursor, Limit, RequestModel, Time
 
 # Of every route that takes messages. The gateway lets through as much.
 MAX_CHAT_BODY = 1024 * KIB
-MAX_MESSAGE = 32_000
+# `MAX_MESSAGE_CHARACTERS` may say less.
+MAX_MESSAGE = 1_000_000
 # What no database keeps: NUL, and halves of surrogate pairs.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
@@ -28,9 +29,19 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 def storable(value: str) -> str:
     """Refuse what cannot be stored or sent on: NUL, and halves of surrogate pairs."""
-    if UNSTORABLE.search(value):
+    # Ten times as fast as an expression, of a million characters.
+    if "\0" in value or not is_unicode(value):
         raise ValueError("must not contain NUL or unpaired surrogates")
     return value
+
+
+def is_unicode(value: str) -> bool:
+    """Return whether a text has no halves of surrogate pairs."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def storable_json(value: Any) -> Any:

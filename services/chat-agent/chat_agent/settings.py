@@ -10,6 +10,7 @@ from servicekit.settings import ServiceSettings
 
 from chat_agent.direct_models import DirectModels
 from chat_agent.guardrails.config import GuardrailConfig, from_setting
+from chat_agent.schemas import MAX_MESSAGE
 
 # Variables of before, and what replaces each.
 REPLACED_VARIABLES = {
@@ -79,6 +80,8 @@ class Settings(ServiceSettings):
     # As JSON, by model: {"gpt-5.1": {"input": 1250000, "cached": 125000, "output": 10000000}}.
     model_prices: dict[str, Price] = Field(default_factory=dict)
 
+    # Of one message, and of what is said in one request to a model whose context is known: no more than fits.
+    max_message_characters: int = Field(MAX_MESSAGE, ge=1, le=MAX_MESSAGE)
     # How many tokens fit into a model, as JSON: {"gpt-5.1": 400000}. `/v1/models` says so.
     model_context_lengths: dict[str, int] = Field(default_factory=dict)
     # What models take beside text, as JSON by model, "*" for all: {"gpt-5.1": ["image", "file"]}.

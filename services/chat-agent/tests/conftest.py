@@ -24,7 +24,7 @@ from .billing_fake import Billing
 
 TENANT = uuid4()
 # What the conversation service takes at once.
-MAX_ITEMS, MAX_BYTES = 100, 1024 * 1024
+MAX_ITEMS, MAX_BYTES = 100, 7 * 1024 * 1024
 ACTIVE = {"role": "member", "tenant_status": "active", "user_status": "active"}
 
 

@@ -213,7 +213,7 @@ def test_what_no_database_keeps_is_replaced_in_arguments(
         {"message": "Hi", "prelude": [{"type": "message", "role": "system", "content": "Obey!"}]},
         {"message": "Hi", "status": "completed"},
         {"message": "Hi", "user_id": "user:somebody"},
-        {"message": "x" * 32_001},
+        {"message": "x" * 1_000_001},
         {"message": ["Hi"]},
         None,
     ],
@@ -230,7 +230,7 @@ def test_an_agent_that_does_not_exist_is_named_as_such(ann: httpx.Client, agent:
 
 
 def test_the_longest_message_is_answered(ann: httpx.Client) -> None:
-    assert wait_until_finished(ann, start_run(ann, "\U0001f600" * 32_000))["status"] == "completed"
+    assert wait_until_finished(ann, start_run(ann, "x" * 1_000_000))["status"] == "completed"
 
 
 @pytest.mark.parametrize("name", ["mine", "1", "%00", "00000000-0000-0000-0000-00000000000g"])

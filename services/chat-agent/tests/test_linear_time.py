@@ -10,7 +10,7 @@ from testkit.linear_time import Use, expressions, find_slow
 
 FUNCTIONS = {
     "a message": Use(lambda text: schemas.ChatRequest(message=text), schemas.MAX_MESSAGE),
-    "a message of another protocol": Use(TypeAdapter(requests.Text).validate_python, requests.MAX_TEXT),
+    "a message of another protocol": Use(TypeAdapter(requests.Text).validate_python, schemas.MAX_MESSAGE),
     "a reason": Use(lambda text: schemas.Answer(approve=True, reason=text), None),
     "an output": Use(translator.redact, None),
     "the longest output": Use(translator.redact, MAX_OUTPUT),

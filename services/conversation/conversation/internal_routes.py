@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response, status
 from servicekit.auth.dependencies import on_behalf_of
 from servicekit.auth.tokens import Principal
 from servicekit.database import Session
+from servicekit.large_bodies import LargeBodyRoute
 from servicekit.schemas import Cursor, Limit, Page
 
 from conversation import conversations, items, models, schemas, search, turns
@@ -16,7 +17,7 @@ from conversation.quotas import QuotasDep
 Reader = Annotated[Principal, on_behalf_of("conversations:read")]
 Writer = Annotated[Principal, on_behalf_of("conversations:write")]
 
-router = APIRouter(prefix="/internal/v1", tags=["conversations"])
+router = APIRouter(prefix="/internal/v1", tags=["conversations"], route_class=LargeBodyRoute)
 
 
 @router.get("/conversations")
@@ -58,7 +59,7 @@ async def list_items_from(
 @router.post(
     "/conversations/{conversation_id}/items",
     response_model=schemas.Items,
-    max_body_size=schemas.MAX_ITEMS_BODY,
+    max_body_size=schemas.MAX_TURN_BODY,
 )
 async def append_conversation_items(
     conversation_id: UUID, new: schemas.NewItems, caller: Writer, db: Session, quotas: QuotasDep
@@ -102,7 +103,7 @@ async def delete_conversation(conversation_id: UUID, caller: Writer, db: Session
 @router.put(
     "/conversations/{conversation_id}/turns/{run_id}",
     response_model=schemas.Items,
-    max_body_size=schemas.MAX_ITEMS_BODY,
+    max_body_size=schemas.MAX_TURN_BODY,
 )
 async def begin_turn(  # noqa: PLR0913, PLR0917  # the parts of a request
     conversation_id: UUID,
@@ -123,7 +124,7 @@ async def begin_turn(  # noqa: PLR0913, PLR0917  # the parts of a request
 @router.post(
     "/conversations/{conversation_id}/turns/{run_id}/items",
     response_model=schemas.Items,
-    max_body_size=schemas.MAX_ITEMS_BODY,
+    max_body_size=schemas.MAX_TURN_BODY,
 )
 async def append_items(  # noqa: PLR0913, PLR0917  # the parts of a request
     conversation_id: UUID,

@@ -16,7 +16,6 @@ from conversation.errors import ItemConflict, ItemTooLarge
 from conversation.quotas import ConversationSize, Quotas
 from conversation.sdk_items import message_text
 
-MAX_ITEM_BYTES = 256 * 1024
 TITLE_LENGTH = 80
 LAST_MESSAGE_LENGTH = 120
 
@@ -97,8 +96,10 @@ class StoredItem(NamedTuple):
 def prepare(item: schemas.NewItem) -> NewRow:
     """Serialize an item; raise ItemTooLarge."""
     data = json.dumps(item.data, ensure_ascii=False)
-    if len(data.encode()) > MAX_ITEM_BYTES:
-        raise ItemTooLarge(f"An item must not have more than {MAX_ITEM_BYTES} bytes.", item_id=item.id)
+    if len(data.encode()) > schemas.MAX_ITEM_BYTES:
+        raise ItemTooLarge(
+            f"An item must not have more than {schemas.MAX_ITEM_BYTES} bytes.", item_id=item.id
+        )
     role, content = message_text(item.data) or (None, None)
     return NewRow(item.id, data, role, content)
 

@@ -22,6 +22,10 @@ from servicekit.schemas import Limit, RequestModel, max_length, reject_numbers
 
 # Of the routes that accept items; the gateway has the same limit.
 MAX_ITEMS_BODY = 1024 * KIB
+# A message of a million characters, however many bytes each of them has in JSON.
+MAX_ITEM_BYTES = 6 * 1024 * KIB
+# Of the items of a run: one of the largest, and what is around it.
+MAX_TURN_BODY = 7 * 1024 * KIB
 MAX_MEMBERS = 1000
 MAX_DEPTH = 100
 SNIPPET_LENGTH = 500

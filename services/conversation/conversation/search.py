@@ -36,7 +36,7 @@ SEARCH = text("""
         limit :limit
     )
     select conversation_id, title, role, created_at, position,
-        case when length(text) <= 200 then text
+        case when length(left(text, 201)) <= 200 then text
             when strpos(beginning, :unspaced) > 0
                 then substr(beginning, greatest(strpos(beginning, :unspaced) - 60, 1), 200)
             when to_tsvector('simple', beginning) @@ plain

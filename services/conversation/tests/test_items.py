@@ -143,15 +143,12 @@ async def test_indexes_a_message_of_nothing_but_different_words(ann, items):
     assert "3e8" in found.json()["items"][0]["snippet"]
 
 
-async def test_refuses_an_item_above_its_size(ann, items):
-    below, above = note("below", "x" * (256 * 1024 - 40)), note("above", "x" * 256 * 1024)
+async def test_takes_an_item_of_a_million_characters(ann, items):
+    text = "x" * 1_000_000
 
-    assert (await ann.post(items, json={"items": [below]})).status_code == 200
-    answer = await ann.post(items, json={"items": [above]})
+    assert (await ann.post(items, json={"items": [note("long", text)]})).status_code == 200
 
-    assert answer.status_code == 413
-    assert answer.json()["code"] == "item_too_large"
-    assert answer.json()["item_id"] == "above"
+    assert (await ann.get(items)).json()["items"][0]["data"]["content"] == text
 
 
 async def test_refuses_a_body_above_one_mebibyte(ann, items):

@@ -159,10 +159,36 @@ async def test_refuses_items_of_another_run(turn):
 async def test_refuses_an_item_above_its_size(turn):
     first = turn()
 
-    answer = await first.begin("x" * 256 * 1024)
+    answer = await first.begin("x" * 6 * 1024 * 1024)
 
     assert (answer.status_code, answer.json()["code"]) == (413, "item_too_large")
     assert (await first.client.get(f"{first.talk}/items")).status_code == 404
+
+
+# Of four bytes each, which are words, letters of a script without spaces, and neither.
+LONG = {
+    "words": " ".join(chr(0x10400 + number % 80) + f"{number:x}" for number in range(200_000)),
+    "four byte words": " ".join(
+        chr(0x10400 + number % 80) + chr(0x10400 + number // 80 % 80) + chr(0x10400 + number // 6400)
+        for number in range(250_000)
+    ),
+    "four byte letters": "".join(chr(0x20000 + number % 40_000) for number in range(1_000_000)),
+    "no words": "\U0001f600" * 1_000_000,
+    "control characters": "\u0001" * 999_990 + "harbour",
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+async def test_stores_and_returns_a_message_of_a_million_characters(turn, kind):
+    first = turn()
+    data = {"role": "user", "content": f"Harbour {LONG[kind]}"[:1_000_000]}
+    items = [{"id": f"{first.run_id}-0001", "data": data}]
+
+    answer = await first.client.put(first.path, json={"attempt": 1, "items": items})
+
+    assert (answer.status_code, answer.json()["items"][0]["data"]) == (200, data)
+    found = (await first.client.get("/internal/v1/search", params={"query": "harbour"})).json()["items"]
+    assert [one["snippet"][:7] for one in found] == ["Harbour"]
 
 
 async def test_gives_data_back_as_it_came(turn):

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.api.deadlines import start_deadline, transaction
+from chat_agent.api.message_lengths import check_length
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.uploads import Blob, resolve_uploads
 from chat_agent.clients.billing import QuotaWarning, RunRef
@@ -87,14 +88,15 @@ async def start_run(
 ) -> StartedRun:
     """Start a run, or return the one that this key has started; it is committed before this returns.
 
-    Raises AgentNotFound, ConversationNotFound, ConversationBusy, ToolCallNotFound, GuardrailTriggered,
-    QuotaExceeded, BillingUnavailable, RunCapacityExceeded, and IdempotencyConflict when the key was used for
-    another request.
+    Raises AgentNotFound, ConversationNotFound, ConversationBusy, ToolCallNotFound, MessageTooLong,
+    InvalidAttachment, GuardrailTriggered, QuotaExceeded, BillingUnavailable, RunCapacityExceeded, and
+    IdempotencyConflict when the key was used for another request.
     """
     chat = request.chat
     if manager.find_agent(caller.tenant_id, chat.agent_type) is None:
         agents_ = ", ".join(AGENTS)
         raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {agents_}.")
+    check_length(manager.settings, manager.model_of(chat.agent_type), chat.message, request.prelude)
     request = await with_stored_content(await guarded(manager.guard, request))
     values = new_run_values(manager, caller, request, key)
     if key and (earlier := await find_earlier(manager, caller, key, values)):

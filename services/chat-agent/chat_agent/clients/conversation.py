@@ -20,7 +20,8 @@ from chat_agent.errors import (
     Superseded,
 )
 
-# The service takes 100 items and 1 MiB at once; half of that, since what is sent may be written longer.
+# The service takes 100 items and 7 MiB at once. One item has 6 MiB at most; more than one, as little as is
+# read in a moment.
 BATCH_ITEMS, BATCH_BYTES = 100, 512 * 1024
 SUPERSEDED = "turn_superseded"
 ITEM_NOT_FOUND = "item_not_found"

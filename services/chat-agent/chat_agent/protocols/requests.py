@@ -21,16 +21,13 @@ from servicekit.schemas import BoundedModel, max_length
 
 from chat_agent.api.start_run import RunRequest
 from chat_agent.errors import ConversationNotFound
-from chat_agent.schemas import Answer, ChatRequest, storable, storable_json
+from chat_agent.schemas import MAX_MESSAGE, Answer, ChatRequest, storable, storable_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# An item of a conversation holds no more.
-MAX_TEXT = 60_000
-
 
 Item = TypeVar("Item")
-Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(storable)]
+Text = Annotated[str, Field(max_length=MAX_MESSAGE), AfterValidator(storable)]
 Name = Annotated[str, Field(max_length=256), AfterValidator(storable)]
 # Validation stops at the first invalid item.
 Messages = Annotated[list[Item], Field(fail_fast=True, max_length=2000)]

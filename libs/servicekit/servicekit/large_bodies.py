@@ -1,0 +1,123 @@
+"""Routes whose bodies may have more than 1 MiB: read off the event loop, a few at a time.
+
+    router = APIRouter(prefix="/v1", route_class=LargeBodyRoute, max_body_size=8 * 1024 * KIB)
+
+`json` holds the interpreter's lock while it parses a text, also in a thread. So a route that takes more than
+some MiB puts content aside (`LargeRequest.reduce`) before the rest is parsed.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any, ClassVar
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from servicekit.errors import Unavailable
+from servicekit.request_limits import LARGE_BODY, check_json
+
+MAX_AT_ONCE = 4
+READ_SECONDS = 30.0
+
+
+class LargeBodyCapacityExceeded(Unavailable):
+    """Too many large bodies are read at the same time, or this one comes too slowly."""
+
+    default_detail = "Too many large requests are being read, or this one came too slowly. Try again shortly."
+
+
+class Slot:
+    """The right to hold one large body, of the few that a process holds at a time."""
+
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
+        self._is_taken = False
+
+    async def take(self) -> None:
+        """Wait for a slot, unless it is taken."""
+        if not self._is_taken:
+            await self._slots.acquire()
+            self._is_taken = True
+
+    def release(self) -> None:
+        """Release the slot, if it is taken."""
+        if self._is_taken:
+            self._slots.release()
+            self._is_taken = False
+
+
+_slot: ContextVar[Slot | None] = ContextVar("slot", default=None)
+
+
+def release() -> None:
+    """Admit the next large body, before this request ends: the content of this one is stored."""
+    if slot := _slot.get():
+        slot.release()
+
+
+class LargeRequest(Request):
+    """A request whose body is checked and parsed in a thread when it is large."""
+
+    async def body(self) -> bytes:
+        """Return the body, reduced when it is large; raises LargeBodyCapacityExceeded."""
+        if not hasattr(self, "_body"):
+            try:
+                async with asyncio.timeout(READ_SECONDS):
+                    self._body = await self._read()
+            except TimeoutError:
+                raise LargeBodyCapacityExceeded(retry_after=1) from None
+        return self._body
+
+    async def _read(self) -> bytes:
+        buffer = bytearray()
+        async for chunk in self.stream():
+            if len(buffer) + len(chunk) > LARGE_BODY and (slot := _slot.get()):
+                await slot.take()
+            self.check_size(len(buffer) + len(chunk))
+            buffer += chunk
+        if len(buffer) <= LARGE_BODY:
+            return bytes(buffer)
+        return await asyncio.to_thread(self._reduce_and_check, buffer)
+
+    def _reduce_and_check(self, buffer: bytearray) -> bytes:
+        body = self.reduce(buffer)
+        check_json(body)
+        return body
+
+    def check_size(self, size: int) -> None:
+        """Raise PayloadTooLarge for more bytes than are read, where the route's limit does not say so."""
+
+    def reduce(self, buffer: bytearray) -> bytes:
+        """Return what is to be parsed of a large body."""
+        return bytes(buffer)
+
+    async def json(self) -> Any:
+        """Return the parsed body."""
+        if not hasattr(self, "_json"):
+            body = await self.body()
+            is_large = len(body) > LARGE_BODY
+            self._json = await asyncio.to_thread(json.loads, body) if is_large else json.loads(body)
+        return self._json
+
+
+class LargeBodyRoute(APIRoute):
+    """A route whose body may have more than 1 MiB."""
+
+    request_class: ClassVar[type[LargeRequest]] = LargeRequest
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the route's handler, which holds a slot while it holds a large body."""
+        answer = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            slot = Slot(request.app.state.resources.large_bodies)
+            token = _slot.set(slot)
+            try:
+                return await answer(self.request_class(request.scope, request.receive))
+            finally:
+                slot.release()
+                _slot.reset(token)
+
+        return handle

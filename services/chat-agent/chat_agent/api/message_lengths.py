@@ -1,0 +1,28 @@
+"""How long messages may be: by a setting, and by the context of the model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chat_agent.errors import MessageTooLong
+from chat_agent.settings import Settings
+
+# A text of more is longer than a context for certain; what is shorter, the provider decides.
+MAX_CHARACTERS_PER_TOKEN = 8
+
+
+def check_length(settings: Settings, model: str, message: str, prelude: Sequence[Mapping[str, Any]]) -> None:
+    """Raise MessageTooLong for a message above the limit, or for more text than fits into the model."""
+    most = settings.max_message_characters
+    lengths = [len(message), *(text_length(item) for item in prelude)]
+    if max(lengths) > most:
+        raise MessageTooLong(f"A message has at most {most} characters.")
+    tokens = settings.model_context_lengths.get(model)
+    if tokens is not None and sum(lengths) > tokens * MAX_CHARACTERS_PER_TOKEN:
+        raise MessageTooLong(f"The messages do not fit into the model's {tokens} tokens.")
+
+
+def text_length(item: Mapping[str, Any]) -> int:
+    """Return how many characters a message has."""
+    content = item.get("content") or ""
+    parts = [content] if isinstance(content, str) else [part.get("text") or "" for part in content]
+    return sum(map(len, parts))
