@@ -19,6 +19,9 @@ MARK = "@@ here @@"
 UNLIMITED = 800_000
 # Fits where a route ignores what it does not know, as OpenAI's do.
 FEW_UNKNOWN_MEMBERS = "few unknown members"
+# As a message of a million characters may be.
+LONG_STRING_OF_ESCAPES = "long string of escapes"
+MAY_FIT = frozenset({FEW_UNKNOWN_MEMBERS, LONG_STRING_OF_ESCAPES})
 
 # Makes a raw JSON value of about so many bytes.
 MakeBody = Callable[[int], str]
@@ -164,5 +167,5 @@ BODY_KINDS: dict[str, MakeBody] = {
     "deep objects": lambda size: '{"a":' * (size // 6) + "1" + "}" * (size // 6),
     "as deep as may be": lambda _: "[" * (MAX_DEPTH - 20) + "]" * (MAX_DEPTH - 20),
     "long string": lambda size: '"' + "a" * (size - 2) + '"',
-    "long string of escapes": lambda size: '"' + r"\u00e9" * ((size - 2) // 6) + '"',
+    LONG_STRING_OF_ESCAPES: lambda size: '"' + r"\u00e9" * ((size - 2) // 6) + '"',
 }

@@ -205,7 +205,7 @@ def test_errors_name_parts_of_the_address(path: str, param: str, ann: httpx.Clie
             {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
             "messages[0].content[0].text",
         ),
-        ({"messages": [{"role": "user", "content": "y" * 40_000}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": "y" * 1_000_001}]}, "messages[0].content"),
         ({"messages": HELLO, "metadata": {"on_conflict": "so"}}, "metadata.on_conflict"),
         ({"messages": HELLO, "model": "m" * 100}, "model"),
         ({"messages": [{"content": "x"}]}, "messages[0].role"),
