@@ -8,6 +8,7 @@ SAFE = {"GET", "HEAD", "OPTIONS"}
 RUNS = "runs agents for the caller; what they may call is in the caller's own token"
 TENANT = "/api/v1/billing/tenants/{tenant_id}"
 CALL = "/internal/v1/tenants/{tenant_id}/reservations/{run_id}/calls/{call}"
+AGENT = "defines what an agent says and may call; its tools act with the rights of whoever runs it"
 STRIPE_PAGE = "opens a page of Stripe for the tenant's own customer"
 SUBSCRIPTION = "changes what the tenant pays for; needs a fresh proof, see docs/permissions.md"
 USAGE = "writes down what the tenant has used"
@@ -34,6 +35,12 @@ ROUTES = {
     },
     "chat-agent": {
         "DELETE /api/v1/end-users": "erases an end user of the caller's application",
+        "PUT /api/v1/agents/{name}": AGENT,
+        "DELETE /api/v1/agents/{name}": AGENT,
+        "POST /api/v1/agents/{name}/publish": AGENT,
+        "POST /api/v1/agents/{name}/rollback": AGENT,
+        "POST /api/v1/agents/{name}/validate": "says what is wrong with a definition",
+        "POST /api/v1/agents/apply": AGENT,
         "POST /api/v1/agents/chat": RUNS,
         "POST /api/v1/agents/{name}/ag-ui": RUNS,
         "POST /api/v1/chat": RUNS,

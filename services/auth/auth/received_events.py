@@ -8,11 +8,11 @@ from servicekit.auth.claims import SUBJECT_PATTERN
 
 MAX_DETAILS = 32
 # The actions of other services begin with the service, and a newer service may have more than we know.
-RECEIVED_ACTION = "^billing_[a-z_]{1,56}$"
+RECEIVED_ACTION = "^(billing|chat)_[a-z_]{1,56}$"
 
 
 class AuditRecorded(BaseModel):
-    """`billing.audit.recorded.v1`: somebody has done what belongs in the tenant's audit log."""
+    """`<service>.audit.recorded.v1`: somebody has done what belongs in the tenant's audit log."""
 
     tenant_id: UUID
     action: Annotated[str, Field(pattern=RECEIVED_ACTION)]

@@ -32,7 +32,7 @@ from auth.tenants import lifecycle
 # Whoever reads our stream; a group is made for each before the first event is told.
 STREAM_READERS = ("notification", "conversation", "chat-agent", "billing-webhook")
 # Whose streams we read.
-SOURCES = ("billing-webhook",)
+SOURCES = ("billing-webhook", "chat-agent")
 HANDLERS = receive.HANDLERS
 HOUR_SECONDS = 3600.0
 # Who has not confirmed an address by then does not want the account.

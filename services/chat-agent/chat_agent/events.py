@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import ClassVar, Literal
 from uuid import UUID
 
+from pydantic import JsonValue
 from servicekit.events.outbox import Event
 
 from chat_agent.schemas import ModelUsage
 
 # Each has a consumer group, created before the first event is published.
-READERS = ("billing-webhook",)
+READERS = ("billing-webhook", "auth")
 
 
 class EndUserErased(Event):
@@ -19,6 +20,20 @@ class EndUserErased(Event):
 
     tenant_id: UUID
     user_id: str
+
+
+class AuditRecorded(Event):
+    """Somebody has changed an agent of a tenant; auth stores it in the tenant's audit log."""
+
+    type: ClassVar[str] = "chat.audit.recorded.v1"
+
+    tenant_id: UUID
+    action: str
+    # A person or a machine of the tenant.
+    actor: str | None
+    session_id: str | None
+    request_id: str | None
+    detail: dict[str, JsonValue]
 
 
 class RunCompleted(Event):

@@ -11,6 +11,7 @@ from servicekit.server import serve
 from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 
+from chat_agent.agent_definitions import routes as agent_routes
 from chat_agent.api import end_user_routes, routes
 from chat_agent.demo import pages
 from chat_agent.event_log.schemas import document_events
@@ -33,6 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="Who answers: agents, tools, runs and their event streams.",
         routers=[
             routes.router,
+            agent_routes.router,
             end_user_routes.router,
             openai_routes.router,
             plain_routes.router,

@@ -134,6 +134,8 @@ class Run(Base):
     tool_calls: Mapped[list[Any]] = mapped_column(server_default="[]")
     final_agent: Mapped[str | None]
     handoffs: Mapped[list[Any]] = mapped_column(server_default="[]")
+    # The version of each agent that it may reach, from its beginning to its end.
+    agent_versions: Mapped[list[Any]] = mapped_column(server_default="[]")
     usage: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     # Micro-USD; none where a price is not known.
     cost: Mapped[int | None] = mapped_column(BigInteger)

@@ -35,6 +35,7 @@ PERMISSIONS: dict[str, Role] = {
     "conversations:write": Role.MEMBER,
     "conversations:delete": Role.MEMBER,
     "tools:read": Role.VIEWER,
+    "agents:manage": Role.ADMIN,
     "billing:read": Role.VIEWER,
     "billing:manage": Role.ADMIN,
     "tenant:read": Role.VIEWER,

@@ -19,4 +19,4 @@ async def store(db: AsyncSession, received: ReceivedEvent) -> None:
         log_on_commit(db, received.id, what)
 
 
-HANDLERS: dict[str, Handler] = {"billing.audit.recorded.v1": store}
+HANDLERS: dict[str, Handler] = {"billing.audit.recorded.v1": store, "chat.audit.recorded.v1": store}

@@ -16,6 +16,11 @@ RECORDED = {
     "request_id": match.like("a-request"),
     "detail": {"unit": match.like("tokens"), "limit": match.like("1000000")},
 }
+OF_AN_AGENT = {
+    **RECORDED,
+    "action": match.regex("chat_agent_published", regex=r"^chat_[a-z_]{1,56}$"),
+    "detail": {"agent": match.like("support"), "version": match.like(3)},
+}
 BY_AN_OPERATOR = {
     **RECORDED,
     "action": "billing_grant_created",
@@ -36,8 +41,19 @@ BY_AN_OPERATOR = {
 async def test_stores_what_billing_records(auth, description, given, data):
     with consumer_pact("auth", "billing-webhook") as pact:
         received = pact.event(description, TYPE, data, states=given)
-        async with auth.app.state.resources.database.begin() as db:
-            await HANDLERS[TYPE](db, received)
+        await assert_stored(auth, received)
+
+
+async def test_stores_what_the_chat_agent_records(auth):
+    what = "an admin has published an agent"
+    with consumer_pact("auth", "chat-agent") as pact:
+        received = pact.event(what, "chat.audit.recorded.v1", OF_AN_AGENT, states=what)
+        await assert_stored(auth, received)
+
+
+async def assert_stored(auth, received):
+    async with auth.app.state.resources.database.begin() as db:
+        await HANDLERS[received.type](db, received)
     [row] = await auth.audited(received.data["action"])
     assert (row["id"], row["tenant_id"], row["happened_at"]) == (received.id, TENANT, received.time)
     assert (row["actor"], json.loads(row["detail"])) == (received.data["actor"], received.data["detail"])

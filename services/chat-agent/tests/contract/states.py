@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
-from chat_agent.events import EndUserErased
+from chat_agent.events import AuditRecorded, EndUserErased
 from chat_agent.runs import store
 from chat_agent.runs.leases import Lease
 from chat_agent.runs.outcome import Outcome
@@ -44,7 +44,23 @@ async def an_end_user_was_erased(resources: Resources) -> None:
         publish(session, erased, tenant_id=TENANT, subject=END_USER)
 
 
+async def an_admin_has_published_an_agent(resources: Resources) -> None:
+    """Leave in the outbox what the audit log is to hold."""
+    detail = {"agent": "support", "version": 3}
+    recorded = AuditRecorded(
+        tenant_id=TENANT,
+        action="chat_agent_published",
+        actor=USER,
+        session_id=str(uuid4()),
+        request_id="a-request",
+        detail=detail,
+    )
+    async with resources.database.begin() as session:
+        publish(session, recorded, tenant_id=TENANT, subject=f"tenant:{TENANT}")
+
+
 STATES: dict[str, State] = {
     "a run is over": a_run_is_over,
+    "an admin has published an agent": an_admin_has_published_an_agent,
     "an end user was erased": an_end_user_was_erased,
 }

@@ -1,0 +1,1 @@
+"""Agents as data: definitions that a tenant writes, publishes as numbered versions, and rolls back."""

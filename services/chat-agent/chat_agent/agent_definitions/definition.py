@@ -1,0 +1,153 @@
+"""What a tenant's agent is made of. The API, the files of `acme agents` and the database share this form."""
+
+import hashlib
+import re
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+from servicekit.schemas import RequestModel, max_length
+
+from chat_agent.direct_models import ModelName
+from chat_agent.runs.options import Effort, MaxTokens, Probability, RunOptions, Temperature, Verbosity
+from chat_agent.schemas import storable, storable_json
+
+# `transfer_to_<name>` is the name of a tool, and has at most 64 characters.
+AgentName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,49}$")]
+VariableName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,49}$")]
+ToolName = Annotated[str, StringConstraints(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+Sentence = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
+MAX_INSTRUCTIONS = 20_000
+MAX_VALUE = 2_000
+# In bytes of JSON.
+MAX_SCHEMA = 50_000
+PLACEHOLDER = re.compile(r"\{\{ ?([a-z][a-z0-9_]{0,49}) ?\}\}")
+
+VariableValue = (
+    Annotated[bool, Field(strict=True)]
+    | Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
+    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    | Annotated[str, StringConstraints(strict=True, max_length=MAX_VALUE), AfterValidator(storable)]
+)
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+}
+
+
+def small_json(value: object) -> object:
+    """Refuse a JSON value that is too large for a model, or that cannot be stored."""
+    checked = storable_json(value)
+    if len(orjson.dumps(checked)) > MAX_SCHEMA:
+        raise PydanticCustomError("too_large", "must not have more than {most} bytes", {"most": MAX_SCHEMA})
+    return checked
+
+
+class Variable(RequestModel):
+    """A value that the instructions name as `{{name}}`."""
+
+    type: Literal["string", "integer", "number", "boolean"] = "string"
+    description: Sentence = ""
+    default: VariableValue | None = Field(None, description="Without one, each run must give a value.")
+
+    def accepts(self, value: object) -> bool:
+        """Return whether a value is of its type."""
+        return isinstance(value, TYPES[self.type]) and (self.type == "boolean") == isinstance(value, bool)
+
+
+class Settings(RequestModel):
+    """How the model samples and how long it answers; a caller's own parameters take precedence."""
+
+    temperature: Temperature | None = None
+    top_p: Probability | None = None
+    max_output_tokens: MaxTokens | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Verbosity | None = None
+    parallel_tool_calls: bool | None = None
+
+    def to_options(self) -> RunOptions:
+        """Return them as options of a run."""
+        return RunOptions(**self.model_dump(exclude_none=True))
+
+
+class ToolUse(RequestModel):
+    """A tool of the service that the agent may call."""
+
+    name: ToolName
+    approval: Literal["never", "always"] | None = Field(
+        None, description="`always`: a person allows each call. Without it as the tool itself requires."
+    )
+
+
+class Limits(RequestModel):
+    """What a run of the agent may use, within the limits of the service."""
+
+    turns: Annotated[int, Field(ge=1, le=1000)] | None = None
+    seconds: Annotated[int, Field(ge=1, le=86_400)] | None = None
+    tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+
+
+class AgentDefinition(RequestModel):
+    """An agent of a tenant."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+    description: Sentence = Field("", description="What it is for; other agents read it, too.")
+    instructions: Annotated[
+        str, StringConstraints(min_length=1, max_length=MAX_INSTRUCTIONS), AfterValidator(storable)
+    ] = Field(description="What the model is told; `{{name}}` is replaced by the value of a variable.")
+    variables: Annotated[
+        dict[VariableName, Variable], Field(max_length=50), BeforeValidator(max_length(50))
+    ] = Field(default_factory=dict)
+    model: ModelName | None = Field(None, description="`provider/model`; without it the service's default.")
+    fallbacks: list[ModelName] = Field(
+        default_factory=list, max_length=3, description="Models that stand in where it does not answer."
+    )
+    settings: Settings = Settings()
+    tools: list[ToolUse] = Field(default_factory=list, max_length=64)
+    handoffs: list[AgentName] = Field(
+        default_factory=list, max_length=32, description="Agents to which it may hand over."
+    )
+    as_tools: list[AgentName] = Field(
+        default_factory=list, max_length=32, description="Agents that it calls as tools, each by its name."
+    )
+    output_schema: Annotated[dict[str, Any], BeforeValidator(small_json)] | None = Field(
+        None, description="The JSON schema of its answers."
+    )
+    limits: Limits = Limits()
+    starters: list[Sentence] = Field(
+        default_factory=list, max_length=8, description="What a person may begin with."
+    )
+    visibility: Literal["tenant", "internal"] = Field(
+        "tenant", description="`internal`: only other agents reach it, by a handoff or as a tool."
+    )
+
+    def stored(self) -> dict[str, Any]:
+        """Return what is stored: the members that are set, and the version of this form."""
+        members = self.model_dump(mode="json", exclude_defaults=True)
+        return {"schema_version": self.schema_version, **members}
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of what it means: two definitions that mean the same have the same."""
+        return digest_of(self.stored())
+
+    @property
+    def neighbours(self) -> tuple[str, ...]:
+        """The agents that it reaches directly, by a handoff or as a tool."""
+        return (*self.handoffs, *self.as_tools)
+
+
+def digest_of(value: object) -> str:
+    """Return the digest of a JSON value, whatever the order of its members."""
+    return f"sha256:{hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()}"
+
+
+def placeholders(instructions: str) -> list[str]:
+    """Return the names of variables in instructions, in their order."""
+    return PLACEHOLDER.findall(instructions)

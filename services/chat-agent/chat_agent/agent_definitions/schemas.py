@@ -1,0 +1,142 @@
+"""The schemas of requests and responses about agents that are data."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from servicekit.schemas import Cursor, Limit, RequestModel
+
+from chat_agent.agent_definitions.definition import AgentDefinition, AgentName, Sentence
+from chat_agent.agent_definitions.validation import DefinitionProblem
+
+VersionNumber = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class Draft(RequestModel):
+    """A definition to store as the draft of an agent."""
+
+    definition: AgentDefinition
+    note: Sentence = Field("", description="Why it was changed, for whoever reads the versions.")
+
+
+class AgentDocument(Draft):
+    """An agent with its name, as in a file of `acme agents apply`."""
+
+    name: AgentName
+
+
+class Publication(RequestModel):
+    """Which version answers from now on."""
+
+    version: VersionNumber | None = Field(None, description="Without it, the draft.")
+    percentage: Annotated[int, Field(ge=1, le=100)] = Field(
+        100, description="Of the conversations; below 100 it is a canary beside the stable version."
+    )
+
+
+class Rollback(RequestModel):
+    """To which version an agent is rolled back."""
+
+    version: VersionNumber | None = Field(
+        None, description="Without it: ends the canary, or else the version published before."
+    )
+
+
+class Application(RequestModel):
+    """Agents to publish together, all or none."""
+
+    agents: Annotated[list[AgentDocument], Field(min_length=1, max_length=50)]
+    dry_run: bool = Field(True, description="Only say what would change.")
+    plan: Annotated[str, Field(max_length=80)] | None = Field(
+        None, description="The `digest` of the plan that was confirmed; another plan is refused."
+    )
+
+
+class Change(BaseModel):
+    """A member of a definition that differs."""
+
+    path: str
+    before: JsonValue = None
+    after: JsonValue = None
+
+
+class PlannedAgent(BaseModel):
+    """What becomes of one agent."""
+
+    name: str
+    action: Literal["create", "update", "unchanged"]
+    version: int | None = Field(description="The version that answers, before or after.")
+    changes: list[Change]
+
+
+class Plan(BaseModel):
+    """What becomes of all agents that were sent."""
+
+    digest: str
+    applied: bool
+    agents: list[PlannedAgent]
+
+
+class VersionSummary(BaseModel):
+    """A version in a list."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    number: int
+    state: Literal["draft", "published", "retired"]
+    digest: str
+    schema_version: int
+    note: str
+    created_by: str
+    created_at: datetime
+    published_at: datetime | None
+
+
+class Version(VersionSummary):
+    """A version with its definition."""
+
+    definition: dict[str, Any]
+
+
+class ReleasedVersion(BaseModel):
+    """A version that answers."""
+
+    version: int
+    digest: str
+    percentage: int
+
+
+class AgentDetail(BaseModel):
+    """An agent of the tenant: which versions answer, and whether there is a draft."""
+
+    name: str
+    created_by: str
+    created_at: datetime
+    stable: ReleasedVersion | None
+    canary: ReleasedVersion | None
+    draft: int | None = Field(description="The number of the draft.")
+    latest: int = Field(description="The number of the newest version.")
+
+
+class Validation(BaseModel):
+    """Whether a definition may be published."""
+
+    valid: bool
+    problems: list[DefinitionProblem]
+
+
+class Diff(BaseModel):
+    """How two versions differ."""
+
+    before: int
+    after: int
+    changes: list[Change]
+
+
+class VersionPage(BaseModel):
+    """Which page of the versions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Limit = 20
+    cursor: Cursor = None

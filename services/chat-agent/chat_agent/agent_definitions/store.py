@@ -1,0 +1,213 @@
+"""Agents of a tenant in the database: drafts, versions, releases."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+from servicekit.auth.tokens import Principal
+from servicekit.schemas import decode_cursor, encode_cursor
+from sqlalchemy import Select, delete, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chat_agent.agent_definitions import audit
+from chat_agent.agent_definitions.audit import AuditAction
+from chat_agent.agent_definitions.definition import AgentDefinition
+from chat_agent.agent_definitions.errors import (
+    AgentAlreadyExists,
+    AgentInUse,
+    AgentVersionNotFound,
+    NoEarlierVersion,
+    TooManyAgents,
+)
+from chat_agent.agent_definitions.schemas import VersionPage
+from chat_agent.agent_definitions.tables import Release, StoredAgent, StoredVersion
+from chat_agent.agents import AGENTS
+from chat_agent.errors import AgentNotFound
+
+STABLE, CANARY = "stable", "canary"
+MAX_AGENTS = 200
+
+
+class Answering(NamedTuple):
+    """A version that answers, and for how many of a hundred conversations."""
+
+    name: str
+    label: str
+    percentage: int
+    number: int
+    digest: str
+    definition: AgentDefinition
+
+
+async def lock_tenant(session: AsyncSession, caller: Principal) -> None:
+    """Lock the agents of a tenant against other changes until the transaction ends."""
+    await session.execute(
+        text("select pg_advisory_xact_lock(hashtextextended(:id, 1))"), {"id": str(caller.tenant_id)}
+    )
+
+
+async def find(session: AsyncSession, caller: Principal, name: str) -> StoredAgent:
+    """Find an agent of the caller's tenant; raises AgentNotFound."""
+    own = select(StoredAgent).filter_by(tenant_id=caller.tenant_id, name=name, deleted_at=None)
+    agent = (await session.scalars(own)).one_or_none()
+    if agent is None:
+        raise AgentNotFound(f"This tenant has no agent of its own called {name!r}.")
+    return agent
+
+
+async def find_version(session: AsyncSession, agent: StoredAgent, number: int) -> StoredVersion:
+    """Find a version of an agent; raises AgentVersionNotFound."""
+    version = (await session.scalars(versions_of(agent).filter_by(number=number))).one_or_none()
+    if version is None:
+        raise AgentVersionNotFound(f"The agent {agent.name!r} has no version {number}.")
+    return version
+
+
+def versions_of(agent: StoredAgent) -> Select[StoredVersion]:
+    """Select the versions of an agent, the newest first."""
+    return select(StoredVersion).filter_by(agent_id=agent.id).order_by(StoredVersion.number.desc())
+
+
+async def list_versions(
+    session: AsyncSession, agent: StoredAgent, page: VersionPage
+) -> tuple[Sequence[StoredVersion], str | None]:
+    """Return a page of versions, the newest first, and the cursor of the next."""
+    query = versions_of(agent).limit(page.limit + 1)
+    if page.cursor is not None:
+        (before,) = decode_cursor(page.cursor, int)
+        query = query.where(StoredVersion.number < before)
+    rows = (await session.scalars(query)).all()
+    more = len(rows) > page.limit
+    return rows[: page.limit], encode_cursor(rows[page.limit - 1].number) if more else None
+
+
+async def releases_of(session: AsyncSession, agent: StoredAgent) -> dict[str, tuple[Release, StoredVersion]]:
+    """Return the versions that answer, by label."""
+    query = select(Release, StoredVersion).join(StoredVersion, StoredVersion.id == Release.version_id)
+    rows = await session.execute(query.where(Release.agent_id == agent.id))
+    return {release.label: (release, version) for release, version in rows}
+
+
+async def answering(
+    session: AsyncSession, tenant_id: UUID, names: Sequence[str] | None = None
+) -> list[Answering]:
+    """List the versions that answer in a tenant, of these names or of all."""
+    query = (
+        select(StoredAgent.name, Release.label, Release.percentage, StoredVersion)
+        .join(Release, Release.agent_id == StoredAgent.id)
+        .join(StoredVersion, StoredVersion.id == Release.version_id)
+        .where(StoredAgent.tenant_id == tenant_id, StoredAgent.deleted_at.is_(None))
+        .order_by(StoredAgent.name, Release.label.desc())
+    )
+    if names is not None:
+        query = query.where(StoredAgent.name.in_(names))
+    return [
+        Answering(name, label, share, version.number, version.digest, definition_of(version))
+        for name, label, share, version in await session.execute(query)
+    ]
+
+
+def definition_of(version: StoredVersion) -> AgentDefinition:
+    """Read the definition of a version."""
+    return AgentDefinition.model_validate(version.definition)
+
+
+async def find_or_create(session: AsyncSession, caller: Principal, name: str) -> StoredAgent:
+    """Find an agent, or create it without a version; raises AgentAlreadyExists, TooManyAgents."""
+    if name in AGENTS:
+        raise AgentAlreadyExists(f"There is an agent of the service called {name!r}. Choose another name.")
+    own = select(StoredAgent).filter_by(tenant_id=caller.tenant_id, deleted_at=None)
+    agents = {agent.name: agent for agent in await session.scalars(own)}
+    if name in agents:
+        return agents[name]
+    if len(agents) >= MAX_AGENTS:
+        raise TooManyAgents
+    agent = StoredAgent(id=uuid4(), tenant_id=caller.tenant_id, name=name, created_by=caller.subject)
+    session.add(agent)
+    await session.flush()
+    return agent
+
+
+async def save_draft(
+    session: AsyncSession, caller: Principal, name: str, definition: AgentDefinition, note: str
+) -> StoredVersion:
+    """Store a definition as the draft; where the newest version is the same, return that.
+
+    Raises AgentAlreadyExists, TooManyAgents.
+    """
+    agent = await find_or_create(session, caller, name)
+    newest = (await session.scalars(versions_of(agent).limit(1))).one_or_none()
+    if newest is not None and newest.digest == definition.digest:
+        return newest
+    if newest is None or newest.state != "draft":
+        newest = StoredVersion(
+            id=uuid4(),
+            agent_id=agent.id,
+            tenant_id=agent.tenant_id,
+            number=newest.number + 1 if newest else 1,
+            state="draft",
+        )
+        session.add(newest)
+    newest.definition, newest.digest = definition.stored(), definition.digest
+    newest.schema_version, newest.note = definition.schema_version, note
+    newest.created_by = caller.subject
+    audit.record(session, caller, AuditAction.SAVED, name, version=newest.number, digest=newest.digest)
+    await session.flush()
+    return newest
+
+
+async def release(
+    session: AsyncSession, agent: StoredAgent, version: StoredVersion, percentage: int = 100
+) -> None:
+    """Let a version answer: all conversations, or as a canary a part of them."""
+    has_stable = STABLE in await releases_of(session, agent)
+    label = STABLE if percentage == 100 or not has_stable else CANARY
+    replaced = delete(Release).where(Release.agent_id == agent.id)
+    await session.execute(replaced if label == STABLE else replaced.where(Release.label == CANARY))
+    share = 100 if label == STABLE else percentage
+    session.add(Release(agent_id=agent.id, label=label, version_id=version.id, percentage=share))
+    version.published_at = version.published_at or datetime.now(UTC)
+    version.state = "published"
+    await session.flush()
+    await retire_others(session, agent)
+
+
+async def retire_others(session: AsyncSession, agent: StoredAgent) -> None:
+    """Retire the published versions that answer no more."""
+    current = select(Release.version_id).filter_by(agent_id=agent.id)
+    replaced = versions_of(agent).where(StoredVersion.state == "published", StoredVersion.id.not_in(current))
+    for version in await session.scalars(replaced):
+        version.state = "retired"
+
+
+async def end_canary(session: AsyncSession, agent: StoredAgent) -> None:
+    """Let the stable version answer all conversations."""
+    await session.execute(delete(Release).filter_by(agent_id=agent.id, label=CANARY))
+    await retire_others(session, agent)
+
+
+async def version_before(session: AsyncSession, agent: StoredAgent, version: StoredVersion) -> StoredVersion:
+    """Return the version that was published before another; raises NoEarlierVersion."""
+    earlier = versions_of(agent).where(
+        StoredVersion.number < version.number, StoredVersion.published_at.is_not(None)
+    )
+    found = (await session.scalars(earlier.limit(1))).one_or_none()
+    if found is None:
+        raise NoEarlierVersion
+    return found
+
+
+async def remove(session: AsyncSession, caller: Principal, name: str) -> None:
+    """Delete an agent; runs that began with it go on. Raises AgentNotFound, AgentInUse."""
+    agent = await find(session, caller, name)
+    assert caller.tenant_id  # noqa: S101  # the token of a member has one
+    users = [
+        one.name
+        for one in await answering(session, caller.tenant_id)
+        if name in one.definition.neighbours and one.name != name
+    ]
+    if users:
+        raise AgentInUse(f"Other agents reach it: {', '.join(dict.fromkeys(users))}. Change them first.")
+    agent.deleted_at = func.now()
+    audit.record(session, caller, AuditAction.DELETED, name)

@@ -1,0 +1,164 @@
+"""What is wrong with a definition, each with its path in the document."""
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from agents import FunctionTool, UserError
+from agents.strict_schema import ensure_strict_json_schema
+from pydantic import BaseModel
+
+from chat_agent.agent_definitions.definition import AgentDefinition, placeholders
+from chat_agent.agents import AGENTS
+from chat_agent.agents.tools import TOOLS
+from chat_agent.direct_models import DirectModels, find_model
+from chat_agent.model import output_schema
+
+# What other agents are: of each name the versions that answer.
+Others = Mapping[str, Sequence[AgentDefinition]]
+
+
+class DefinitionProblem(BaseModel):
+    """What is wrong at a place of a definition."""
+
+    path: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a tenant's definition may name."""
+
+    tenant_id: UUID
+    models: DirectModels
+    others: Others
+
+
+def tools_by_name() -> dict[str, FunctionTool]:
+    """Return the tools that definitions may name."""
+    return {tool.name: tool for tools in TOOLS.values() for tool in tools}
+
+
+def problems_of(name: str, definition: AgentDefinition, around: Surroundings) -> list[DefinitionProblem]:
+    """List what is wrong with a definition; nothing where it may be published."""
+    checks = (
+        variable_problems(definition),
+        model_problems(definition, around),
+        tool_problems(definition),
+        reference_problems(name, definition, around.others),
+        cycle_problems(name, definition, around.others),
+        schema_problems(definition.output_schema),
+    )
+    return [DefinitionProblem(path=path, message=message) for check in checks for path, message in check]
+
+
+Found = Iterator[tuple[str, str]]
+
+
+def variable_problems(definition: AgentDefinition) -> Found:
+    """Yield variables that are not declared, and defaults of another type."""
+    for name in dict.fromkeys(placeholders(definition.instructions)):
+        if name not in definition.variables:
+            yield "instructions", f"There is no variable called {name!r}."
+    for name, variable in definition.variables.items():
+        if variable.default is not None and not variable.accepts(variable.default):
+            yield f"variables.{name}.default", f"The value is not of the type {variable.type}."
+
+
+def model_problems(definition: AgentDefinition, around: Surroundings) -> Found:
+    """Yield models that the tenant may not use."""
+    named = [("model", definition.model)] if definition.model else []
+    named += [(f"fallbacks[{index}]", model) for index, model in enumerate(definition.fallbacks)]
+    for path, model in named:
+        if find_model(around.models, around.tenant_id, model, "chat") is None:
+            yield path, f"There is no model called {model!r} that this tenant may use."
+    if definition.fallbacks and definition.model is None:
+        yield "fallbacks", "Name the model that these stand in for."
+
+
+def tool_problems(definition: AgentDefinition) -> Found:
+    """Yield tools that are unknown or named twice, and approvals that are not the author's to drop."""
+    known, seen = tools_by_name(), set(definition.as_tools)
+    for index, use in enumerate(definition.tools):
+        path = f"tools[{index}]"
+        tool = known.get(use.name)
+        if tool is None:
+            yield f"{path}.name", f"There is no tool called {use.name!r}. There are: {', '.join(known)}."
+        elif use.approval == "never" and tool.needs_approval:
+            yield f"{path}.approval", f"The tool {use.name!r} always needs an approval."
+        if use.name in seen:
+            yield f"{path}.name", f"There is more than one tool called {use.name!r}."
+        seen.add(use.name)
+
+
+def reference_problems(name: str, definition: AgentDefinition, others: Others) -> Found:
+    """Yield agents that do not exist or have no published version, and those named twice."""
+    for member, names in (("handoffs", definition.handoffs), ("as_tools", definition.as_tools)):
+        for index, other in enumerate(names):
+            path = f"{member}[{index}]"
+            if other not in AGENTS and other not in others and other != name:
+                yield path, f"There is no agent called {other!r} with a published version."
+            if other in names[:index]:
+                yield path, f"The agent {other!r} is named twice."
+            if other == name and member == "handoffs":
+                yield path, "An agent cannot hand over to itself."
+
+
+def cycle_problems(name: str, definition: AgentDefinition, others: Others) -> Found:
+    """Yield agents called as tools that lead back to their caller; such calls might never end.
+
+    Handoffs alone may go in circles: they take turns of one run, whose number is limited.
+    """
+    graph: Others = {**others, name: [definition]}
+    circle = {one for one in ways_from(name, graph) if name in ways_from(one, graph)}
+    for index, tool in enumerate(definition.as_tools):
+        if tool in circle:
+            steps = " → ".join((name, *ways_from(tool, graph)[name]))
+            yield f"as_tools[{index}]", f"The agent would call itself: {steps}."
+    elsewhere = {one: versions for one, versions in graph.items() if one in circle - {name}}
+    for index, other in enumerate(definition.handoffs):
+        reached = ways_from(other, elsewhere)
+        calls = calls_in(circle, {one: versions for one, versions in elsewhere.items() if one in reached})
+        for caller, tool in list(calls)[:1]:
+            yield f"handoffs[{index}]", f"{caller} calls {tool} as a tool, and this would lead back to it."
+
+
+def calls_in(circle: Container[str], graph: Others) -> Iterator[tuple[str, str]]:
+    """Yield the agents that call one of a circle as a tool, and which."""
+    for caller, versions in graph.items():
+        for version in versions:
+            yield from ((caller, tool) for tool in version.as_tools if tool in circle)
+
+
+def ways_from(start: str, graph: Others) -> dict[str, list[str]]:
+    """Return the way to each agent that an agent reaches."""
+    ways, open_ = {start: [start]}, [start]
+    while open_:
+        one = open_.pop(0)
+        for definition in graph.get(one, ()):
+            for other in definition.neighbours:
+                if other not in ways:
+                    ways[other] = [*ways[one], other]
+                    open_.append(other)
+    return ways
+
+
+def schema_problems(schema: dict[str, Any] | None) -> Found:
+    """Yield why a schema cannot be enforced by a provider."""
+    if schema is None:
+        return
+    try:
+        output_schema.validator(schema)
+        strict_schema(schema)
+    except (ValueError, TypeError, UserError, RecursionError) as error:
+        yield "output_schema", f"The schema cannot be strict: {str(error).splitlines()[0][:200]}"
+        return
+    if schema.get("type") != "object":
+        yield "output_schema.type", "An answer is an object: the type must be `object`."
+
+
+def strict_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema as providers enforce it: closed objects, all properties required."""
+    return ensure_strict_json_schema(deepcopy(schema))
