@@ -18,7 +18,7 @@ class DirectModel(BaseModel):
     # By their ids, "*" for all; without any nobody may.
     tenants: frozenset[Literal["*"] | UUID] = frozenset()
     endpoints: frozenset[Endpoint] = frozenset({"chat"})
-    # What the provider calls it, where that is not what follows the slash.
+    # What the provider calls it, where that is not what follows the slash; may begin with the provider.
     provider_name: str | None = None
     name: str = ""
     description: str = ""
@@ -32,11 +32,6 @@ class DirectModel(BaseModel):
 
 
 DirectModels = dict[ModelName, DirectModel]
-
-
-def provider_name(name: str, model: DirectModel) -> str:
-    """Return what the provider calls a model."""
-    return model.provider_name or name.partition("/")[2]
 
 
 def find_model(

@@ -1,14 +1,14 @@
 """The settings of the chat-agent, from the environment."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 from servicekit.app import Resources
 from servicekit.auth.call_limits import CallLimits
 from servicekit.settings import ServiceSettings
 
-from chat_agent.direct_models import DirectModels
+from chat_agent.direct_models import DirectModel, DirectModels
 from chat_agent.guardrails.config import GuardrailConfig, from_setting
 from chat_agent.schemas import MAX_MESSAGE
 
@@ -26,6 +26,9 @@ REPLACED_VARIABLES = {
 
 
 Protocol = Literal["chat_completions", "responses", "ag_ui", "ui_messages"]
+# Whose models are called as `provider/model` where a key is set for them.
+OtherProvider = Literal["anthropic", "gemini", "xai"]
+OTHER_PROVIDERS: tuple[OtherProvider, ...] = get_args(OtherProvider)
 OnDisconnect = Literal["continue", "cancel"]
 InputKind = Literal["image", "file"]
 IMAGES_AND_FILES: frozenset[InputKind] = frozenset({"image", "file"})
@@ -59,12 +62,44 @@ class Settings(ServiceSettings):
         assert isinstance(resources.settings, cls)  # noqa: S101  # what `create_app` makes it with
         return resources.settings
 
+    @property
+    def providers(self) -> frozenset[OtherProvider]:
+        """Return the providers beside OpenAI that have a key."""
+        return frozenset(name for name in OTHER_PROVIDERS if getattr(self, f"{name}_api_key"))
+
+    def access_to(self, provider: OtherProvider) -> tuple[str, str]:
+        """Return the base URL of a provider, and the key."""
+        key: SecretStr = getattr(self, f"{provider}_api_key")
+        return getattr(self, f"{provider}_base_url"), key.get_secret_value()
+
+    def direct_model_name(self, name: str, model: DirectModel) -> str:
+        """Return the name by which a direct model is called, with its provider where that is not OpenAI."""
+        provider, _, rest = name.partition("/")
+        return model.provider_name or (name if provider in self.providers else rest)
+
+    @model_validator(mode="after")
+    def _other_providers_chat(self) -> Self:
+        for name, model in self.direct_models.items():
+            provider = self.direct_model_name(name, model).partition("/")[0]
+            if provider in self.providers and model.endpoints != {"chat"}:
+                raise ValueError(
+                    f"direct_models: {name!r} is a model of {provider}: its one endpoint is chat"
+                )
+        return self
+
     openai_api_key: SecretStr = Field(description="the key of the model's provider")
     openai_base_url: str = "https://api.openai.com/v1"
     # Compatible servers that speak only the older protocol: `chat_completions`.
     openai_api: Literal["responses", "chat_completions"] = "responses"
     # False for a provider that does not take the schema of an answer: the model gets it in its instructions.
     openai_output_schemas: bool = True
+    # Their models are called `anthropic/…`, `gemini/…`, `xai/…`; without a key, as any name at the URL above.
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str = "https://api.anthropic.com"
+    gemini_api_key: SecretStr | None = None
+    gemini_base_url: str = "https://generativelanguage.googleapis.com"
+    xai_api_key: SecretStr | None = None
+    xai_base_url: str = "https://api.x.ai/v1"
     agent_model_default: str = "gpt-5.1"
     # `openai`: the vendor's own client, at about seven times the cost of a token.
     model_client: Literal["fast", "openai"] = "fast"

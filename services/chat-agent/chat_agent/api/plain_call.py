@@ -14,7 +14,7 @@ from servicekit.events.outbox import publish
 
 from chat_agent.budgets import CallReservation
 from chat_agent.clients.billing import RunRef
-from chat_agent.direct_models import Endpoint, find_model, provider_name
+from chat_agent.direct_models import Endpoint, find_model
 from chat_agent.errors import ModelNotFound
 from chat_agent.events import RunCompleted
 from chat_agent.execution.manager import RunManager
@@ -47,7 +47,8 @@ class PlainCall:
         assert caller.tenant_id  # noqa: S101  # the token of a person has one
         self._manager = manager
         self._request = request
-        self._name, self._provider_name = name, provider_name(name, model)
+        self._name = name
+        self._provider_name = manager.settings.direct_model_name(name, model)
         self._ref = RunRef(caller.tenant_id, uuid4(), caller.user_id, name)
         self._meter = UsageMeter()
         self._reservation: CallReservation | None = None

@@ -31,7 +31,7 @@ from chat_agent.clients.auth import MembershipClient
 from chat_agent.clients.billing import SCOPE as BILLING_SCOPE
 from chat_agent.clients.billing import BillingClient
 from chat_agent.clients.conversation import SCOPE, ConversationClient
-from chat_agent.direct_models import find_model, provider_name
+from chat_agent.direct_models import find_model
 from chat_agent.event_log.store import EventSource, EventStore
 from chat_agent.event_log.writer import EventWriter
 from chat_agent.execution.active_run import ActiveRun
@@ -106,12 +106,14 @@ class RunManager:
         direct = find_model(self.settings.direct_models, tenant_id, name, "chat")
         if direct is None:
             return None
-        return Agent(name=name, model=self._models.direct_model(provider_name(name, direct)))
+        return Agent(
+            name=name, model=self._models.direct_model(self.settings.direct_model_name(name, direct))
+        )
 
     def model_of(self, name: str) -> str:
         """Return the model that an agent calls: of a direct model, itself."""
         direct = self.settings.direct_models.get(name)
-        return provider_name(name, direct) if direct else self.settings.agent_model_default
+        return self.settings.direct_model_name(name, direct) if direct else self.settings.agent_model_default
 
     def conversation_client(self, caller: Principal) -> ConversationClient:
         """Return the client for a caller's conversations."""

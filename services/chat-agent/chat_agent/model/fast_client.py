@@ -1,12 +1,11 @@
 """A client for the SDK's models that costs a seventh of the vendor's; it fails by the vendor's exceptions."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
-import httpx2
 import openai
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
@@ -15,39 +14,26 @@ from pydantic import BaseModel
 from chat_agent.model.fast_events import ChatChunks, ResponseEvents
 from chat_agent.model.json import Json, encode, parse, storable_object
 from chat_agent.model.request import ATTEMPT
-from chat_agent.model.sse import StreamInterrupted, read_events
+from chat_agent.model.sse import read_events
+from chat_agent.model.transport import Transport, request_of
 from chat_agent.model.usage import METER
 
-# Of an error no more is read than says which one it is.
-MAX_ERROR = 64 * 1024
 # Not part of what is posted.
 ASIDE = ("extra_headers", "extra_query", "extra_body", "timeout")
-STATUS_ERRORS: dict[int, type[openai.APIStatusError]] = {
-    400: openai.BadRequestError,
-    401: openai.AuthenticationError,
-    403: openai.PermissionDeniedError,
-    404: openai.NotFoundError,
-    409: openai.ConflictError,
-    422: openai.UnprocessableEntityError,
-    429: openai.RateLimitError,
-}
 
 
 class FastClient:
     """What the SDK's models need of a client: its base URL, and `create` of both APIs."""
 
     def __init__(self, base_url: str, api_key: str, connect_seconds: float) -> None:
-        self.base_url = httpx2.URL(base_url.rstrip("/"))
+        self._transport = Transport(base_url, {"Authorization": f"Bearer {api_key}"}, connect_seconds)
+        self.base_url = self._transport.base_url
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._complete_chat))
         self.responses = SimpleNamespace(create=self._respond)
-        self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
-        self._connect_seconds = connect_seconds
-        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._transport.close()
 
     async def post(self, path: str, body: Json, attempt: int) -> Json:
         """Return the whole answer of any route."""
@@ -86,32 +72,10 @@ class FastClient:
         async with self._post(path, arguments) as answer:
             return parse(await answer.read())
 
-    @asynccontextmanager
-    async def _post(self, path: str, arguments: Json) -> AsyncIterator[aiohttp.ClientResponse]:
-        request = httpx2.Request("POST", f"{self.base_url}/{path}")
-        try:
-            async with self._send(str(request.url), arguments) as answer:
-                if answer.status >= 400:
-                    raise status_error(request, answer, await answer.content.read(MAX_ERROR))
-                yield answer
-        except (TimeoutError, aiohttp.ServerTimeoutError) as error:
-            raise openai.APITimeoutError(request=request) from error
-        except (aiohttp.ClientError, StreamInterrupted, OSError) as error:
-            raise openai.APIConnectionError(request=request) from error
-
-    def _send(self, url: str, arguments: Json) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        if self._session is None:  # it can be made only where a loop is running
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_seconds)
-            # How many runs there may be is limited where they begin.
-            connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
-        return self._session.post(
-            url,
-            data=encode(body_of(arguments), default=to_json),
-            headers={**self._headers, **(arguments.get("extra_headers") or {})},
-            params=arguments.get("extra_query"),
-            allow_redirects=False,
-        )
+    def _post(self, path: str, arguments: Json) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        body = encode(body_of(arguments), default=to_json)
+        headers = arguments.get("extra_headers") or {}
+        return self._transport.post(path, body, headers, arguments.get("extra_query"))
 
 
 def is_truncated(event: Json) -> bool:
@@ -136,22 +100,3 @@ def to_json(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
     raise TypeError(f"{type(value).__name__} is not JSON")
-
-
-def request_of(answer: aiohttp.ClientResponse) -> httpx2.Request:
-    """Return the request of a response."""
-    return httpx2.Request("POST", str(answer.url))
-
-
-def status_error(
-    request: httpx2.Request, answer: aiohttp.ClientResponse, content: bytes
-) -> openai.APIStatusError:
-    """Build the vendor's exception for a status."""
-    fallback = openai.InternalServerError if answer.status >= 500 else openai.APIStatusError
-    try:
-        body = parse(content)
-    except ValueError:
-        body = {}
-    response = httpx2.Response(answer.status, headers=dict(answer.headers), request=request)
-    kind = STATUS_ERRORS.get(answer.status, fallback)
-    return kind(f"status {answer.status}", response=response, body=body.get("error"))

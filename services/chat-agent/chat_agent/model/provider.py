@@ -26,6 +26,7 @@ from chat_agent.model.call import Candidate, Limits
 from chat_agent.model.fast_client import FastClient
 from chat_agent.model.guarded import GuardedModel
 from chat_agent.model.output_schema import RequestedOutput
+from chat_agent.model.providers import Client, connect_others, name_at_openai
 from chat_agent.model.retry import ResilientModel
 from chat_agent.model.structured import StructuredModel
 from chat_agent.settings import Settings
@@ -48,6 +49,7 @@ class Provider(ModelProvider):
         self._main = build_client(
             settings, settings.openai_base_url, settings.openai_api_key.get_secret_value()
         )
+        self._others = connect_others(settings)
         self._second = self._main
         if settings.model_fallback_base_url:
             key = settings.model_fallback_api_key or settings.openai_api_key
@@ -75,13 +77,30 @@ class Provider(ModelProvider):
         """Close the connections."""
         await self._main.close()
         await self._second.close()
+        for client in self._others.values():
+            await client.close()
 
     def _candidate(self, name: str, at: AsyncOpenAI | FastClient) -> Candidate:
+        """Return a model of the provider that its name begins with, or of a server of OpenAI's protocol."""
+        provider, _, rest = name.partition("/")
+        if provider in self._others and at is self._main:
+            return candidate(name, OpenAIResponsesModel, rest, self._others[provider])
         kind = (
             OpenAIResponsesModel if self._settings.openai_api == "responses" else OpenAIChatCompletionsModel
         )
-        model = kind(name, at)  # type: ignore[arg-type]  # it asks no more of its client
-        return Candidate(name, model, at.base_url.host)
+        own_name = name_at_openai(name, at.base_url.host)
+        return candidate(own_name, kind, own_name, at)
+
+
+def candidate(
+    name: str,
+    kind: type[OpenAIResponsesModel | OpenAIChatCompletionsModel],
+    own_name: str,
+    client: AsyncOpenAI | Client,
+) -> Candidate:
+    """Return the SDK's model over a client; `own_name` is what the provider calls it."""
+    model = kind(own_name, client)  # type: ignore[arg-type]  # it asks no more of its client
+    return Candidate(name, model, client.base_url.host)
 
 
 def build_client(settings: Settings, base_url: str, api_key: str) -> AsyncOpenAI | FastClient:

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from chat_agent.attachments.uploads import DATA_URL, UPLOAD, DataUpload, LinkUpload, Upload
-from chat_agent.direct_models import provider_name
 from chat_agent.errors import InvalidAttachment
 from chat_agent.protocols.errors import UnsupportedParameter
 from chat_agent.protocols.requests import ChatTurn, UnsupportedContent, join_text
@@ -95,7 +94,7 @@ def sentence(inputs: Iterable[str]) -> str:
 def inputs_of(settings: Settings, agent: str) -> Inputs:
     """Return what the model of an agent takes beside text."""
     direct = settings.direct_models.get(agent)
-    model = provider_name(agent, direct) if direct else settings.agent_model_default
+    model = settings.direct_model_name(agent, direct) if direct else settings.agent_model_default
     return settings.model_inputs.get(model, settings.model_inputs.get("*", TEXT_ONLY))
 
 

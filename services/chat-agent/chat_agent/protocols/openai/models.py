@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from chat_agent.agents import AGENTS
-from chat_agent.direct_models import DirectModel, Endpoint, provider_name
+from chat_agent.direct_models import DirectModel, Endpoint
 from chat_agent.settings import Settings
 
 # Agents are part of the service: they are as old as its first version (2026-01-01).
@@ -69,7 +69,7 @@ def direct_models(settings: Settings, tenant_id: UUID | None) -> Iterator[Model]
                 owned_by=id_.partition("/")[0],
                 name=model.name or id_.partition("/")[2],
                 description=model.description,
-                context_length=settings.model_context_lengths.get(provider_name(id_, model)),
+                context_length=settings.model_context_lengths.get(settings.direct_model_name(id_, model)),
                 capabilities=sorted(capabilities_of(model)),
             )
 
