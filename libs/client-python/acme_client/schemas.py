@@ -18,6 +18,7 @@ class Usage(TypedDict):
     input_tokens: int
     output_tokens: int
     cached_tokens: int
+    cache_write_tokens: int
     reasoning_tokens: int
     estimated: bool
     estimated_input_tokens: int

@@ -41,6 +41,9 @@ class Directives(BaseModel):
     refuse: bool = False
     reasoning: bool = False
     loop: bool = False
+    redacted: bool = False
+    unknown_event: bool = False
+    blocked: bool = False
     call: tuple[str, ...] = ()
 
     def fault(self, attempt: int) -> int | None:

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible model with no model behind it: what is below /v1."""
+"""A model with no model behind it, by the APIs of OpenAI, Anthropic and Gemini."""
 
 import asyncio
 from collections import deque
@@ -13,39 +13,22 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from sandbox import directives, scripted_replies
+from sandbox import anthropic_api, directives, gemini_api
+from sandbox.answering import fail_if_directed, parameters_of, respond
 from sandbox.chat_completions_api import ChatCompletion
 from sandbox.completions_api import Completion, CompletionRequest
 from sandbox.embeddings import EmbeddingsRequest
-from sandbox.messages import Json, ModelRequest, Reply
+from sandbox.messages import Json, Reply
 from sandbox.moderations import ModerationsRequest
+from sandbox.provider_errors import ApiError, request_id
 from sandbox.requests import ChatRequest, ResponsesRequest
 from sandbox.responses_api import ResponseObject
-from sandbox.streaming import CallRecord, EventStream, ModelFailed, ModelResponse, ResponseStream
-from sandbox.tokens import Usage, count_tokens, count_usage
+from sandbox.signatures import is_signed
+from sandbox.streaming import CallRecord, ModelFailed
+from sandbox.tokens import Usage, count_tokens
 
 MODELS = ("sandbox-large", "sandbox-small", "sandbox-embedding", "sandbox-moderation")
-_KINDS = {401: "invalid_request_error", 404: "invalid_request_error", 429: "requests"}
-_CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
 _MAX_CALLS = 10_000
-
-
-class ApiError(Exception):
-    """An error in OpenAI's shape."""
-
-    def __init__(self, status: int, message: str, *, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.headers = status, message, headers or {}
-
-    def response(self) -> Response:
-        """Write it down."""
-        kind = _KINDS.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
-        error = {"message": self.message, "type": kind, "param": None, "code": _CODES.get(self.status)}
-        return JSONResponse({"error": error}, self.status, self.headers | _request_id())
-
-
-def _request_id() -> dict[str, str]:
-    return {"x-request-id": f"req_{uuid4().hex}"}
 
 
 def _authenticate(request: Request) -> None:
@@ -56,11 +39,15 @@ def _authenticate(request: Request) -> None:
         raise ApiError(401, "Incorrect API key provided.")
 
 
+def _provider(request: Request) -> str:
+    """Return who is called: xAI, which speaks OpenAI's protocol, has keys that begin so."""
+    return "xai" if request.headers.get("Authorization", "").endswith("xai-sandbox") else "openai"
+
+
 router = APIRouter(prefix="/v1", dependencies=[Depends(_authenticate)])
 control = APIRouter(prefix="/_sandbox")
 
 JsonBody = Annotated[Json, Body()]
-_CONTENT = {"model", "input", "messages", "prompt", "instructions", "tools", "stream"}
 # OpenAI's clients say how often they have tried before: so a fault can pass without being remembered.
 Attempt = Annotated[int, Header(alias="x-stainless-retry-count", ge=0)]
 
@@ -72,10 +59,15 @@ async def create_response(body: JsonBody, request: Request, attempt: Attempt = 0
     if body.get("previous_response_id") or body.get("conversation"):
         raise ApiError(400, "The sandbox keeps no conversations; send the whole input.")
 
-    def build(reply: Reply, usage: Usage) -> ResponseObject:
-        return ResponseObject(body, reply, usage)
+    provider = _provider(request)
+    for item in parsed.items:
+        if item.encrypted_content and not is_signed(provider, "reasoning", item.encrypted_content):
+            raise ApiError(400, "The encrypted content could not be verified.")
 
-    return await _respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
+    def build(reply: Reply, usage: Usage) -> ResponseObject:
+        return ResponseObject(body, reply, usage, provider)
+
+    return await respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
 
 
 @router.post("/chat/completions")
@@ -86,7 +78,7 @@ async def create_chat_completion(body: JsonBody, request: Request, attempt: Atte
     def build(reply: Reply, usage: Usage) -> ChatCompletion:
         return ChatCompletion(parsed.model, reply, usage, wants_usage=parsed.wants_usage)
 
-    return await _respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
+    return await respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
 
 
 @router.post("/completions")
@@ -97,7 +89,7 @@ async def create_completion(body: JsonBody, request: Request, attempt: Attempt =
     def build(reply: Reply, usage: Usage) -> Completion:
         return Completion(parsed, reply, usage)
 
-    return await _respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
+    return await respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
 
 
 @router.post("/embeddings")
@@ -120,52 +112,14 @@ async def _respond_plainly(
     """Answer without a stream, unless the first text asks for an error."""
     question = texts[0] if texts else ""
     orders = directives.parse(question, model)
-    await _fail_if_directed(orders, attempt)
+    await fail_if_directed(orders, attempt)
     await asyncio.sleep(orders.delay)
     usage = Usage(sum(map(count_tokens, texts)), 0, 0, 0)
-    parameters = _parameters(await request.json())
+    parameters = parameters_of(await request.json())
     call = CallRecord(f"call-{uuid4().hex}", request.url.path, model, attempt, usage, question, parameters)
     call.status = "completed"
     request.app.state.calls.append(call)
-    return JSONResponse(answer, headers=_request_id())
-
-
-def _parameters(body: Json) -> Json:
-    return {name: value for name, value in body.items() if name not in _CONTENT}
-
-
-async def _respond(
-    request: Request,
-    attempt: int,
-    model_request: ModelRequest,
-    is_streamed: bool | None,
-    build_response: Callable[[Reply, Usage], ModelResponse],
-) -> Response:
-    orders = directives.parse(model_request.question, model_request.model)
-    await _fail_if_directed(orders, attempt)
-    reply = scripted_replies.reply(model_request, orders)
-    answer = build_response(reply, count_usage(model_request, reply))
-    call = CallRecord(
-        answer.id,
-        request.url.path,
-        model_request.model,
-        attempt,
-        answer.usage,
-        model_request.question,
-        _parameters(await request.json()),
-    )
-    request.app.state.calls.append(call)
-    stream = ResponseStream(answer, call, orders, request.app.state.tokens_per_second)
-    response = EventStream(stream.stream()) if is_streamed else await stream.respond()
-    response.headers.update(_request_id())
-    return response
-
-
-async def _fail_if_directed(orders: directives.Directives, attempt: int) -> None:
-    if (status := orders.fault(attempt)) is not None:
-        await asyncio.sleep(orders.delay)
-        headers = {"Retry-After": f"{orders.retry_after:g}"} if status == 429 or status >= 500 else {}
-        raise ApiError(status, f"The sandbox was asked to answer {status}.", headers=headers)
+    return JSONResponse(answer, headers=request_id())
 
 
 @router.get("/models")
@@ -209,29 +163,32 @@ def create_model(tokens_per_second: float = 0) -> FastAPI:
     app.state.calls = deque[CallRecord](maxlen=_MAX_CALLS)
     app.state.tokens_per_second = tokens_per_second
     app.include_router(router)
+    app.include_router(anthropic_api.router)
+    app.include_router(gemini_api.router)
     app.include_router(control)
     for kind, handler in _ERROR_HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return app
 
 
-def _api_error(_: Request, error: Exception) -> Response:
-    return error.response() if isinstance(error, ApiError) else ApiError(500, str(error)).response()
+def _api_error(request: Request, error: Exception) -> Response:
+    known = error if isinstance(error, ApiError) else ApiError(500, str(error))
+    return known.response(request.url.path)
 
 
-def _http_error(_: Request, error: Exception) -> Response:
+def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return ApiError(status, f"The sandbox has nothing here: {error}").response()
+    return ApiError(status, f"The sandbox has nothing here: {error}").response(request.url.path)
 
 
-def _invalid(_: Request, error: Exception) -> Response:
+def _invalid(request: Request, error: Exception) -> Response:
     problems = error.errors() if isinstance(error, ValidationError | RequestValidationError) else []
     where = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems)
-    return ApiError(400, f"Invalid request: {where}").response()
+    return ApiError(400, f"Invalid request: {where}").response(request.url.path)
 
 
-def _failed(_: Request, __: Exception) -> Response:
-    return ApiError(500, "The sandbox was asked to fail here.").response()
+def _failed(request: Request, __: Exception) -> Response:
+    return ApiError(500, "The sandbox was asked to fail here.").response(request.url.path)
 
 
 _ERROR_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {

@@ -41,6 +41,7 @@ class InputItem(BaseModel):
     arguments: str = ""
     call_id: str = ""
     output: JsonValue = None
+    encrypted_content: str | None = None
 
     def to_item(self) -> Item | None:
         """Translate it for the model."""
@@ -77,9 +78,14 @@ class ResponsesRequest(BaseModel):
     max_output_tokens: int | None = Field(default=None, ge=1)
     stream: bool | None = None
 
+    @property
+    def items(self) -> list[InputItem]:
+        """The input; text alone is one message."""
+        return [InputItem(content=self.input)] if isinstance(self.input, str) else self.input
+
     def to_model_request(self) -> ModelRequest:
         """Translate it for the model."""
-        items = [InputItem(content=self.input)] if isinstance(self.input, str) else self.input
+        items = self.items
         instructions = [text_of(each.content) for each in items if each.role in _INSTRUCTION_ROLES]
         functions = [tool for tool in self.tools or [] if tool.get("type") == "function"]
         return ModelRequest(

@@ -9,9 +9,11 @@ from uuid import uuid4
 from pydantic import JsonValue
 
 from sandbox.messages import Json, Reply
+from sandbox.signatures import sign
 from sandbox.streaming import StreamEvent
 from sandbox.tokens import Usage, tokenize
 
+ENCRYPTED = "reasoning.encrypted_content"
 _ECHOED_PARAMETERS: dict[str, JsonValue] = {
     "background": False,
     "instructions": None,
@@ -39,13 +41,16 @@ def _id(kind: str) -> str:
 class ResponseObject:
     """A reply as a response object and as its stream of numbered events."""
 
-    def __init__(self, body: Json, reply: Reply, usage: Usage) -> None:
+    def __init__(self, body: Json, reply: Reply, usage: Usage, provider: str = "openai") -> None:
         self.id = _id("resp")
         self.usage = usage
         self._created = time.time()
         self._body = body
         self._reply = reply
         self._items = _items(reply)
+        include = body.get("include")
+        if isinstance(include, list) and ENCRYPTED in include:
+            _encrypt(self._items, provider)
         self._number = -1
 
     def events(self) -> Iterator[StreamEvent]:
@@ -133,6 +138,13 @@ class ResponseObject:
             yield self._event(f"response.{kind}.delta", more | {"delta": token}, token, is_text=True)
         yield self._event(f"response.{kind}.done", more | {"refusal" if is_refusal else "text": text})
         yield self._event("response.content_part.done", place | {"part": full})
+
+
+def _encrypt(items: list[Json], provider: str) -> None:
+    """Add what goes back in the place of reasoning that is not stored."""
+    for item in items:
+        if item["type"] == "reasoning":
+            item["encrypted_content"] = sign(provider, "reasoning")
 
 
 def _items(reply: Reply) -> list[Json]:

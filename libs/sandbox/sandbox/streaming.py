@@ -15,6 +15,8 @@ from sandbox.messages import INVALID_UTF8, Json
 from sandbox.tokens import Usage
 
 INVALID_BYTES = b"\xff\xfe"
+# Of a kind that clients do not know yet.
+UNKNOWN_EVENT: Json = {"type": "event.of_later", "content": {"of": "later"}}
 STALL_SECONDS = 3600.0
 PAUSE_SECONDS = 0.02
 
@@ -110,6 +112,8 @@ class ResponseStream:
     async def stream(self) -> AsyncIterator[bytes]:
         """Send the events one by one; raises Dropped where the connection is to end."""
         try:
+            if self._directives.unknown_event:
+                yield self._response.encode(UNKNOWN_EVENT)
             async for step in self._events():
                 yield self._response.encode(step.event).replace(INVALID_UTF8.encode(), INVALID_BYTES)
             yield self._response.terminator()

@@ -28,6 +28,8 @@ class Usage:
     cached: int
     output: int
     reasoning: int
+    # Of the input, what was written to a cache, at the providers that count it.
+    cache_write: int = 0
 
     @property
     def total(self) -> int:

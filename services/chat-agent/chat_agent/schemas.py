@@ -103,6 +103,8 @@ class ModelUsage(BaseModel):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    # Of the input, like those cached: written to the provider's cache, where it says so.
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     # Included in the tokens above, and known only roughly: the answer broke off.
     estimated_input_tokens: int = 0
@@ -116,6 +118,7 @@ class Usage(BaseModel):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     estimated_input_tokens: int = 0
     estimated_output_tokens: int = 0

@@ -28,14 +28,9 @@ from servicekit.errors import ServiceError
 from testkit.eventually import until
 from testkit.live_server import NO_AUTHORITIES, serving
 
+from .provider_asker import NOWHERE
+
 # What the service needs beside the model; none of it is asked here.
-NOWHERE = {
-    "database_url": "postgresql://nowhere",
-    "redis_url": "redis://nowhere",
-    "auth_issuer": "http://nowhere",
-    "auth_jwks_url": "http://nowhere",
-    "service_client_secret": "a-secret-of-this-test",
-}
 WAYS = [
     ("fast", "responses"),
     ("fast", "chat_completions"),

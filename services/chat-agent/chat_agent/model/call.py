@@ -30,6 +30,7 @@ from chat_agent.model.call_ids import CallIds
 from chat_agent.model.request import ModelRequest
 from chat_agent.model.time_limit import time_limit
 from chat_agent.model.usage import UsageMeter, Used, estimated_tokens
+from chat_agent.settings import OtherProvider
 
 # What comes before the first word. It is held back: what follows may fail, and then somebody else may begin.
 BEFORE_FIRST_TOKEN = {
@@ -55,6 +56,8 @@ class Candidate:
     name: str
     model: Model
     host: str = ""
+    # None is OpenAI, or a server of its protocol.
+    provider: OtherProvider | None = None
 
 
 @dataclass(frozen=True)

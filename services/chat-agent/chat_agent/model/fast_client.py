@@ -13,10 +13,12 @@ from pydantic import BaseModel
 
 from chat_agent.model.fast_events import ChatChunks, ResponseEvents
 from chat_agent.model.json import Json, encode, parse, storable_object
+from chat_agent.model.reasoning import seal_event, unseal_items
 from chat_agent.model.request import ATTEMPT
 from chat_agent.model.sse import read_events
 from chat_agent.model.transport import Transport, request_of
 from chat_agent.model.usage import METER
+from chat_agent.settings import OtherProvider
 
 # Not part of what is posted.
 ASIDE = ("extra_headers", "extra_query", "extra_body", "timeout")
@@ -25,7 +27,11 @@ ASIDE = ("extra_headers", "extra_query", "extra_body", "timeout")
 class FastClient:
     """What the SDK's models need of a client: its base URL, and `create` of both APIs."""
 
-    def __init__(self, base_url: str, api_key: str, connect_seconds: float) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, connect_seconds: float, provider: OtherProvider | None = None
+    ) -> None:
+        # Whose reasoning is marked, so that no other is sent it.
+        self._provider = provider
         self._transport = Transport(base_url, {"Authorization": f"Bearer {api_key}"}, connect_seconds)
         self.base_url = self._transport.base_url
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._complete_chat))
@@ -50,8 +56,15 @@ class FastClient:
 
     async def _respond(self, **arguments: Any) -> Any:
         if arguments.get("stream") is True:
-            return self._stream("responses", arguments, ResponseEvents().shape)
+            return self._stream_response(arguments)
         return Response.model_construct(**await self._whole("responses", arguments))
+
+    def _stream_response(self, arguments: Json) -> AsyncGenerator[Any, None]:
+        shape, provider = ResponseEvents().shape, self._provider
+        if provider is None:
+            return self._stream("responses", arguments, shape)
+        arguments = {**arguments, "input": unseal_items(arguments["input"])}
+        return self._stream("responses", arguments, lambda event: shape(seal_event(event, provider)))
 
     async def _stream(
         self, path: str, arguments: Json, shape: Callable[[Json], Any]

@@ -82,25 +82,21 @@ class Provider(ModelProvider):
 
     def _candidate(self, name: str, at: AsyncOpenAI | FastClient) -> Candidate:
         """Return a model of the provider that its name begins with, or of a server of OpenAI's protocol."""
-        provider, _, rest = name.partition("/")
-        if provider in self._others and at is self._main:
-            return candidate(name, OpenAIResponsesModel, rest, self._others[provider])
-        kind = (
-            OpenAIResponsesModel if self._settings.openai_api == "responses" else OpenAIChatCompletionsModel
-        )
+        prefix, _, rest = name.partition("/")
+        if at is self._main:
+            for provider, client in self._others.items():
+                if provider == prefix:
+                    return Candidate(name, responses_model(rest, client), client.base_url.host, provider)
         own_name = name_at_openai(name, at.base_url.host)
-        return candidate(own_name, kind, own_name, at)
+        if self._settings.openai_api == "responses":
+            return Candidate(own_name, responses_model(own_name, at), at.base_url.host)
+        model = OpenAIChatCompletionsModel(own_name, at)  # type: ignore[arg-type]  # see below
+        return Candidate(own_name, model, at.base_url.host)
 
 
-def candidate(
-    name: str,
-    kind: type[OpenAIResponsesModel | OpenAIChatCompletionsModel],
-    own_name: str,
-    client: AsyncOpenAI | Client,
-) -> Candidate:
-    """Return the SDK's model over a client; `own_name` is what the provider calls it."""
-    model = kind(own_name, client)  # type: ignore[arg-type]  # it asks no more of its client
-    return Candidate(name, model, client.base_url.host)
+def responses_model(name: str, client: AsyncOpenAI | Client) -> Model:
+    """Return the SDK's model over a client."""
+    return OpenAIResponsesModel(name, client)  # type: ignore[arg-type]  # it asks no more of its client
 
 
 def build_client(settings: Settings, base_url: str, api_key: str) -> AsyncOpenAI | FastClient:

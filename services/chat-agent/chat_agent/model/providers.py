@@ -1,19 +1,26 @@
 """The providers that names of models begin with: `anthropic/claude-sonnet-4-5`."""
 
 from collections.abc import Callable
+from functools import partial
 
+from chat_agent.model.dialects import anthropic, gemini
+from chat_agent.model.dialects.client import DialectClient
 from chat_agent.model.fast_client import FastClient
 from chat_agent.settings import OtherProvider, Settings
 
 OPENAI = "openai/"
 # Other servers of its protocol have models whose names begin with `openai/`.
 OPENAI_HOST = "api.openai.com"
-Client = FastClient
+Client = FastClient | DialectClient
 # By the base URL, the key, and the seconds to connect.
-CLIENTS: dict[OtherProvider, Callable[[str, str, float], Client]] = {"xai": FastClient}
+CLIENTS: dict[OtherProvider, Callable[[str, str, float], Client]] = {
+    "anthropic": anthropic.connect,
+    "gemini": gemini.connect,
+    "xai": partial(FastClient, provider="xai"),
+}
 
 
-def connect_others(settings: Settings) -> dict[str, Client]:
+def connect_others(settings: Settings) -> dict[OtherProvider, Client]:
     """Return a client of each provider beside OpenAI that has a key."""
     seconds = settings.model_connect_timeout_seconds
     return {name: CLIENTS[name](*settings.access_to(name), seconds) for name in settings.providers}

@@ -14,6 +14,8 @@ from agents.models.interface import ModelTracing
 from openai.types.responses.response_prompt_param import ResponsePromptParam
 
 from chat_agent.model.json import encode
+from chat_agent.model.reasoning import without_foreign
+from chat_agent.settings import OtherProvider
 
 # How servers that fail on purpose, and those that count, know which attempt this is.
 ATTEMPT = "x-stainless-retry-count"
@@ -67,6 +69,13 @@ class ModelRequest:
             if getattr(settings, field) == getattr(implicit, field) != getattr(own, field)
         }
         return replace(self, model_settings=replace(settings, **changed)) if changed else self
+
+    def for_provider(self, provider: OtherProvider | None, host: str) -> "ModelRequest":
+        """Return the question without the reasoning of other providers."""
+        if isinstance(self.input, str):
+            return self
+        own = without_foreign(self.input, provider, host)
+        return self if own is self.input else replace(self, input=own)
 
     @cached_property
     def characters(self) -> int:

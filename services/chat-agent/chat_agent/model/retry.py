@@ -71,6 +71,7 @@ class ResilientModel(StreamedModel):
         failure: ServiceError = ModelUnavailable()
         for candidate in self._candidates:
             model_request = request.for_model(candidate.name, self._implicit)
+            model_request = model_request.for_provider(candidate.provider, candidate.host)
             start_call = partial(self._start_call, candidate, model_request, meter)
             try:
                 return await retry_transient(start_call, self._max_retries)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 
 import aiohttp
 
@@ -23,8 +23,22 @@ class StreamInterrupted(Exception):
     """The stream ended without saying that it was its end."""
 
 
-async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None]:
-    """Yield the objects of a stream; raises InvalidModelResponse, and StreamInterrupted without an end."""
+def has_finish_reason(event: Json) -> bool:
+    """Return whether a chunk is the last of a chat completion: not every server says so after it as well."""
+    choices = event.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return isinstance(first, dict) and bool(first.get("finish_reason"))
+
+
+async def read_events(
+    chunks: AsyncIterator[bytes],
+    terminal: Collection[str] = TERMINAL,
+    is_last: Callable[[Json], bool] = has_finish_reason,
+) -> AsyncGenerator[Json, None]:
+    """Yield the objects of a stream; raises InvalidModelResponse, and StreamInterrupted without an end.
+
+    It ends with an event of a terminal type, with `[DONE]`, or with its connection after the last event.
+    """
     decoder, is_finished = Decoder(), False
     async for chunk in chunks:
         for data in decoder.feed(chunk):
@@ -32,21 +46,14 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None
                 await drain(chunks)
                 return
             event = parse_piece(data)
-            if event.get("type") in TERMINAL:
+            if event.get("type") in terminal:
                 await drain(chunks)
                 yield event
                 return
-            is_finished = is_finished or has_finish_reason(event)
+            is_finished = is_finished or is_last(event)
             yield event
     if not is_finished:
         raise StreamInterrupted
-
-
-def has_finish_reason(event: Json) -> bool:
-    """Return whether a chunk is the last of a chat completion: not every server says so after it as well."""
-    choices = event.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return isinstance(first, dict) and bool(first.get("finish_reason"))
 
 
 class Decoder:

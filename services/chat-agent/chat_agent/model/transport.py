@@ -27,10 +27,11 @@ STATUS_ERRORS: dict[int, type[openai.APIStatusError]] = {
 
 @dataclass(frozen=True)
 class ErrorBody:
-    """What the body of an error says: an object with OpenAI's members, and for how long to wait."""
+    """What the body of an error says: an object with OpenAI's members, how long to wait, the true status."""
 
     error: Any = None
     retry_after: str | None = None
+    status: int | None = None
 
 
 def openai_error(body: Json) -> ErrorBody:
@@ -104,6 +105,7 @@ def status_error(
     request: httpx2.Request, status: int, headers: Mapping[str, str], body: ErrorBody
 ) -> openai.APIStatusError:
     """Build the exception of OpenAI's client for a status."""
+    status = body.status or status
     fallback = openai.InternalServerError if status >= 500 else openai.APIStatusError
     wait = {"retry-after": body.retry_after} if body.retry_after and "retry-after" not in headers else {}
     response = httpx2.Response(status, headers={**headers, **wait}, request=request)

@@ -50,6 +50,7 @@ class UsageMeter:
             input_tokens=usage.input_tokens or 0,
             output_tokens=usage.output_tokens or 0,
             cached_tokens=getattr(usage.input_tokens_details, "cached_tokens", 0) or 0,
+            cache_write_tokens=getattr(usage.input_tokens_details, "cache_write_tokens", 0) or 0,
             reasoning_tokens=getattr(usage.output_tokens_details, "reasoning_tokens", 0) or 0,
         )
 
