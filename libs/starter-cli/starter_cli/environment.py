@@ -4,6 +4,7 @@ Nothing else of the caller's environment reaches a component.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 
 from starter_cli import billing, vault
@@ -12,6 +13,7 @@ from starter_cli.ports import HOST
 from starter_cli.variables import MACHINE, PROXIES, TELEMETRY, TLS, non_empty, overrides_for
 
 MODEL = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+OTHER_PROVIDERS = ("ANTHROPIC", "GEMINI", "XAI")
 
 Environment = dict[str, str]
 
@@ -100,10 +102,11 @@ def chat_agent_defaults(layout: Layout) -> Environment:
     if not has_real_model():
         return billing.default_variables(layout)
     # A server of one's own needs no key, and speaks the older protocol more often than the newer one.
-    own = {"OPENAI_API_KEY": "none-needed", "OPENAI_API": "chat_completions"}
+    own = {"OPENAI_API": "chat_completions"}
     return {
         **billing.default_variables(layout),
         **non_empty(*PROXIES),
+        "OPENAI_API_KEY": "none-needed",
         **(own if non_empty("OPENAI_BASE_URL") else {}),
     }
 
@@ -194,7 +197,13 @@ def for_all(layout: Layout) -> dict[str, Environment]:
 
 def has_real_model() -> bool:
     """Return whether the caller has a key for a model, or the address of a server that may need none."""
-    return bool(non_empty(*MODEL))
+    return bool(non_empty(*MODEL)) or has_model_of_other_provider()
+
+
+def has_model_of_other_provider() -> bool:
+    """Return whether agents call a model of another provider than OpenAI, whose key is set."""
+    provider = os.environ.get("AGENT_MODEL_DEFAULT", "").partition("/")[0].upper()
+    return provider in OTHER_PROVIDERS and bool(non_empty(f"{provider}_API_KEY"))
 
 
 def has_real_mail() -> bool:

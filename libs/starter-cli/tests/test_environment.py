@@ -130,6 +130,19 @@ def test_with_a_key_the_model_is_the_real_one(layout: Layout, monkeypatch: pytes
     assert result["AGENT_MODEL_DEFAULT"] == "llama3"
 
 
+def test_with_a_key_of_another_provider_its_model_is_the_real_one(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-of-the-caller")
+    result = environment.for_service(layout, "chat-agent")
+    assert (result["AGENT_MODEL_DEFAULT"], result["OPENAI_API_KEY"]) == ("sandbox-large", "sandbox")
+    monkeypatch.setenv("AGENT_MODEL_DEFAULT", "anthropic/claude-sonnet-4-5")
+    result = environment.for_service(layout, "chat-agent")
+    assert result["AGENT_MODEL_DEFAULT"] == "anthropic/claude-sonnet-4-5"
+    assert result["ANTHROPIC_API_KEY"] == "sk-of-the-caller"
+    assert "OPENAI_BASE_URL" not in result
+
+
 def test_with_a_key_mail_really_goes_out(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESEND_API_KEY", "re_of_the_caller")
     result = environment.for_service(layout, "notification")

@@ -91,10 +91,10 @@ def thinking_config_of(model: str, effort: str | None) -> Json | None:
     """Return how much the model is to think; none leaves it to the model."""
     if effort is None:
         return None
-    shown = {"includeThoughts": True} if effort != "none" else {}
+    thoughts = {"includeThoughts": True} if effort != "none" else {}
     if model.startswith(WITH_BUDGET):
-        return {"thinkingBudget": BUDGETS[effort], **shown}
-    return {"thinkingLevel": LEVELS[effort], **shown}
+        return {"thinkingBudget": BUDGETS[effort], **thoughts}
+    return {"thinkingLevel": LEVELS[effort], **thoughts}
 
 
 class Contents:
