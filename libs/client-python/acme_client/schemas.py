@@ -46,6 +46,7 @@ class RunSummary(TypedDict):
     ended_at: str | None
     duration_ms: int | None
     trace_id: str | None
+    superseded: bool
 
 
 class Run(RunSummary):

@@ -99,6 +99,8 @@ class Run(Base):
     prelude: Mapped[list[Any]] = mapped_column(server_default="[]")
     # Whether the prelude is all of the history that its client has; what is stored and differs is superseded.
     replaces_history: Mapped[bool] = mapped_column(server_default="false")
+    # The run whose client shows another history, in which this one's turn is not.
+    superseded_by: Mapped[UUID | None]
     # What the tools of its caller gave, where the run goes on with that in place of a message.
     tool_outputs: Mapped[list[Any]] = mapped_column(server_default="[]")
     # Tells the outputs of a request from those of another, also when they are no longer stored.
@@ -147,6 +149,11 @@ class Run(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+    @property
+    def superseded(self) -> bool:
+        """Return whether an edit or a regeneration has superseded its turn."""
+        return self.superseded_by is not None
 
 
 class Approval(Base):

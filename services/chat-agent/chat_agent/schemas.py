@@ -196,6 +196,7 @@ class RunSummary(BaseModel):
     error_code: str | None
     error_detail: str | None
     trace_id: str | None
+    superseded: bool = Field(description="Whether an edit or a regeneration has superseded its turn.")
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -260,6 +261,9 @@ class RunPage(RunFilter):
 
     limit: Limit = 20
     cursor: Cursor = None
+    include_superseded: bool = Field(
+        False, description="Include runs whose turns an edit or a regeneration has superseded."
+    )
 
 
 class RunTotals(BaseModel):

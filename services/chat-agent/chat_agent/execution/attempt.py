@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 from agents import Agent, ModelSettings, RunConfig, Runner, RunState, TResponseInputItem
 from redis.exceptions import RedisError
@@ -37,7 +38,7 @@ from chat_agent.model.provider import ERROR_HANDLERS
 from chat_agent.model.request import CALLER_SETTINGS
 from chat_agent.model.usage import UsageMeter
 from chat_agent.models import Approval, Run, RunStatus
-from chat_agent.runs import approvals
+from chat_agent.runs import approvals, superseded
 from chat_agent.runs.options import RunOptions
 from chat_agent.runs.outcome import Outcome
 from chat_agent.runs.tool_calls import ToolCallJournal, missing_items, outcome_unknown_message
@@ -141,6 +142,8 @@ class Attempt:
             self._session.open_in_background(timeout / 6)
         else:
             await self._session.open(timeout / 6 if is_new else timeout)
+            if ids := self._session.superseded_runs:
+                await retry_database(partial(superseded.mark, self._services.database, run, ids))
         items = self._session.new_items
         if not is_new and not logged.last:
             self._append_started()
@@ -253,6 +256,7 @@ class Attempt:
         if self.run.stop == "rollback":
             self._translator.complete_partial()
             await self._session.rollback()
+            await retry_database(partial(superseded.unmark, self._services.database, self.run))
             return self.outcome(RunStatus.CANCELLED, None, "rolled_back")
         return self.outcome(RunStatus.CANCELLED, await self._store_partial())
 

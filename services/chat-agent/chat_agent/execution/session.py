@@ -1,10 +1,12 @@
 """A conversation as the Agents SDK wants to remember it: what a run has stored here is how far it is."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, cast
+from uuid import UUID
 
 from agents import TResponseInputItem
 from agents.memory import SessionABC
@@ -23,6 +25,9 @@ OPEN_DELAY_SECONDS = 0.02
 MAX_ITEMS = 1000
 # Who says what a run begins with; all else is said and done by the agents.
 INPUT_ROLES = frozenset({"user", "system", "developer"})
+
+# An item that no run has stored has another id.
+RUN_OF_ITEM = re.compile(r"^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-")
 
 
 class ConversationSession(SessionABC):
@@ -53,6 +58,8 @@ class ConversationSession(SessionABC):
         self._earlier: list[StoredItem] = []
         self._initial = initial_items(run)
         self._replaced_history = run.prelude if run.replaces_history else None
+        # The runs whose items are superseded by this one's.
+        self.superseded_runs: set[UUID] = set()
         self._new: list[StoredItem] = []
         self._open_timeout: float | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -113,6 +120,9 @@ class ConversationSession(SessionABC):
         self._initial = [item for item in added if item not in self._initial] + self._initial
         if unchanged == len(earlier):
             return None
+        self.superseded_runs = {
+            UUID(run_id) for item in earlier[unchanged:] for run_id in RUN_OF_ITEM.findall(item.id)
+        }
         return earlier[unchanged - 1].position if unchanged else 0
 
     @property

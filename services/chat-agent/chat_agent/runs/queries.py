@@ -33,6 +33,8 @@ async def list_runs(session: AsyncSession, caller: Principal, query: RunPage) ->
     """List runs, the newest first; raises TenantRunsForbidden, InvalidCursor."""
     order = (Run.created_at, Run.id)
     statement = visible_to(select(Run), caller, query).order_by(*(column.desc() for column in order))
+    if not query.include_superseded:
+        statement = statement.where(Run.superseded_by.is_(None))
     if query.cursor is not None:
         statement = statement.where(tuple_(*order) < tuple_(*parse_cursor(query.cursor)))
     rows = (await session.scalars(statement.limit(query.limit + 1))).all()

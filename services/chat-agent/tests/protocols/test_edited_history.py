@@ -141,3 +141,40 @@ class TestAgUi:
             },
         )
         assert refused.status_code == 422
+
+
+def runs_of(client: httpx.Client, conversation_id: str, **query: Any) -> list[tuple[str, bool]]:
+    answer = client.get("/api/v1/runs", params={"conversation_id": conversation_id, **query})
+    statuses = {"completed", "cancelled"}
+    assert {run["status"] for run in answer.json()["items"]} <= statuses
+    return [
+        (client.get(f"/api/v1/runs/{run['id']}").json()["message"], run["superseded"])
+        for run in answer.json()["items"]
+    ]
+
+
+class TestRuns:
+    def test_superseded_runs_are_marked_and_left_out(self, ann: httpx.Client) -> None:
+        frontend = UiFrontend(ann)
+        for text in ("One", "Two", "Three"):
+            frontend.ask(text)
+        edited = frontend.messages[2]
+        edited["parts"] = [{"type": "text", "text": "Zwei"}]
+        del frontend.messages[3:]
+        frontend.ask(messageId=edited["id"])
+        assert runs_of(ann, frontend.chat) == [("Zwei", False), ("One", False)]
+        whole = runs_of(ann, frontend.chat, include_superseded=True)
+        assert whole == [("Zwei", False), ("Three", True), ("Two", True), ("One", False)]
+        totals = ann.get("/api/v1/runs/totals", params={"conversation_id": frontend.chat}).json()
+        assert sum(each["runs"] for each in totals) == 4
+
+    def test_what_a_deleted_response_has_superseded_is_current_again(self, ann: httpx.Client) -> None:
+        frontend = AgUiFrontend(ann)
+        frontend.ask("One")
+        del frontend.messages[:]
+        frontend.ask("Uno")
+        assert runs_of(ann, frontend.thread) == [("Uno", False)]
+        [newest] = ann.get("/api/v1/runs", params={"conversation_id": frontend.thread}).json()["items"]
+        answer = ann.delete(f"/v1/responses/resp_{newest['id'].replace('-', '')}")
+        assert answer.status_code == 200, answer.text
+        assert runs_of(ann, frontend.thread) == [("", False), ("One", False)]

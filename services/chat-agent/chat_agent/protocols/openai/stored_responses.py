@@ -15,7 +15,7 @@ from chat_agent.models import FINISHED, Run
 from chat_agent.protocols.openai.conversation_items import ItemListQuery, Json, item_of, list_of
 from chat_agent.protocols.openai.end_users import acting_as_owner
 from chat_agent.protocols.openai.response_object import run_id_of
-from chat_agent.runs import store
+from chat_agent.runs import store, superseded
 
 # As many as the conversation service gives at once.
 MAX_INPUT_ITEMS = 1000
@@ -45,6 +45,7 @@ async def delete(manager: RunManager, caller: Principal, run: Run) -> None:
     await EventStore(manager.redis, run.id).delete(manager.settings.run_log_ttl_seconds)
     async with manager.database.begin() as session:
         await store.erase_content(session, run.id)
+    await superseded.unmark(manager.database, run)
 
 
 async def input_items(manager: RunManager, caller: Principal, run: Run) -> list[Json]:
