@@ -49,6 +49,8 @@ ROUTES = {
         "POST /api/v1/runs": RUNS,
         "POST /api/v1/runs/{run_id}/approvals/{approval_id}": "lets one call of a tool go on, once",
         "POST /api/v1/runs/{run_id}/cancel": "stops a run",
+        "PUT /api/v1/runs/{run_id}/feedback": "writes what a person says of an answer",
+        "DELETE /api/v1/runs/{run_id}/feedback": "removes it",
         "POST /v1/chat/completions": RUNS,
         "POST /v1/completions": "calls a model",
         "POST /v1/conversations": "writes the caller's own texts",

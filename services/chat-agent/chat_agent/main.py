@@ -12,7 +12,7 @@ from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 
 from chat_agent.agent_definitions import routes as agent_routes
-from chat_agent.api import end_user_routes, routes
+from chat_agent.api import end_user_routes, feedback_routes, routes
 from chat_agent.demo import pages
 from chat_agent.event_log.schemas import document_events
 from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
@@ -33,6 +33,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings,
         description="Who answers: agents, tools, runs and their event streams.",
         routers=[
+            # Before the routes of one run: `feedback` is no run's id.
+            feedback_routes.router,
             routes.router,
             agent_routes.router,
             end_user_routes.router,

@@ -223,6 +223,27 @@ class Attachment(Base):
     content: Mapped[bytes]
 
 
+class Feedback(Base):
+    """What the person of a run says of its answer, and the agent that gave it."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        CheckConstraint("rating in ('up', 'down')", name="rating"),
+        Index("ix_feedback_listing", "tenant_id", "created_at", "run_id"),
+    )
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    tenant_id: Mapped[UUID]
+    user_id: Mapped[str]
+    agent: Mapped[str]
+    rating: Mapped[str]
+    reasons: Mapped[list[Any]]
+    comment: Mapped[str | None]
+    correction: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 inbox.to_metadata(Base.metadata)
 outbox.to_metadata(Base.metadata)
 deleted_users.to_metadata(Base.metadata)

@@ -100,6 +100,8 @@ def test_nothing_of_who_has_left_is_kept_but_what_was_used(
     user = f"user:{uuid4()}"
     ann, bob = person(subject=user), person(subject=f"user:{uuid4()}")
     mine = wait_until_finished(ann, start_run(ann, PRIVATE))
+    feedback = {"rating": "down", "comment": PRIVATE}
+    assert ann.put(f"/api/v1/runs/{mine['id']}/feedback", json=feedback).status_code == 200
     theirs = wait_until_finished(bob, start_run(bob, "Hello, I am Bob"))
     assert PRIVATE in everything(database_url, redis_url)
     collect(left(user))

@@ -18,8 +18,9 @@ from chat_agent.erasure.handlers import stop_runs
 from chat_agent.erasure.worker import erase_finished
 from chat_agent.events import EndUserErased
 from chat_agent.execution.manager import RunManager
+from chat_agent.feedback_schemas import RunFeedback
 from chat_agent.models import UNFINISHED, Run
-from chat_agent.runs import approvals, tool_calls
+from chat_agent.runs import approvals, feedback, tool_calls
 from chat_agent.schemas import Approval, RunDetail, ToolCallRecord
 
 # Whoever may erase and export the end users of every application of a tenant.
@@ -57,6 +58,7 @@ class ExportedRun(RunDetail):
     """A run in an export."""
 
     called_tools: list[ToolCallRecord] = Field(default_factory=list)
+    feedback: RunFeedback | None = None
 
 
 def end_user_of(caller: Principal, name: str, application: str | None) -> Principal:
@@ -124,11 +126,12 @@ async def exported(session: AsyncSession, run: Run) -> ExportedRun:
     requests = await approvals.list_for_run(session, run.id)
     detail.approvals = [Approval.model_validate(one) for one in requests]
     detail.called_tools = await tool_calls.list_for_run(session, run)
+    detail.feedback = await feedback.find(session, run.id)
     return detail
 
 
 async def runs_of(manager: RunManager, end_user: Principal) -> AsyncIterator[ExportedRun]:
-    """Yield the runs of an end user, oldest first, with their approvals and calls of tools."""
+    """Yield the runs of an end user, oldest first, with their approvals, calls of tools and feedback."""
     order = tuple_(Run.created_at, Run.id)
     page = select(Run).where(is_of(end_user)).order_by(Run.created_at, Run.id).limit(PAGE_SIZE)
     query = page

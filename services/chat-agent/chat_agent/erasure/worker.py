@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, delete, exists, select, update
 
 from chat_agent.erasure.handlers import stop_runs
 from chat_agent.event_log.store import EventStore
-from chat_agent.models import FINISHED, Approval, Attachment, Base, Run, ToolCall
+from chat_agent.models import FINISHED, Approval, Attachment, Base, Feedback, Run, ToolCall
 from chat_agent.settings import Settings
 
 # What a run is without what was said in it, and without whose it was.
@@ -80,6 +80,7 @@ async def erase_runs(database: Database, redis: Redis, log_seconds: int, run_ids
         await db.execute(delete(Approval).where(Approval.run_id.in_(run_ids)))
         await db.execute(delete(ToolCall).where(ToolCall.run_id.in_(run_ids)))
         await db.execute(delete(Attachment).where(Attachment.run_id.in_(run_ids)))
+        await db.execute(delete(Feedback).where(Feedback.run_id.in_(run_ids)))
         await db.execute(update(Run).where(Run.id.in_(run_ids)).values(ERASED_VALUES))
 
 

@@ -39,7 +39,7 @@ async def list_runs(session: AsyncSession, caller: Principal, query: RunPage) ->
         statement = statement.where(tuple_(*order) < tuple_(*parse_cursor(query.cursor)))
     rows = (await session.scalars(statement.limit(query.limit + 1))).all()
     items = [RunSummary.model_validate(row) for row in rows[: query.limit]]
-    return Page(items=items, next_cursor=next_cursor(rows, query.limit))
+    return Page(items=items, next_cursor=next_cursor([(row.created_at, row.id) for row in rows], query.limit))
 
 
 def parse_cursor(cursor: str) -> tuple[datetime, UUID]:
@@ -50,12 +50,12 @@ def parse_cursor(cursor: str) -> tuple[datetime, UUID]:
         raise InvalidCursor from error
 
 
-def next_cursor(rows: Sequence[Run], limit: int) -> str | None:
-    """Build the cursor of the next page; `rows` has one more than this page shows, or there is no next."""
-    if len(rows) <= limit:
+def next_cursor(keys: Sequence[tuple[datetime, UUID]], limit: int) -> str | None:
+    """Build the cursor of the next page; `keys` has one more than this page shows, or there is no next."""
+    if len(keys) <= limit:
         return None
-    last = rows[limit - 1]
-    return encode_cursor(last.created_at.isoformat(), str(last.id))
+    created_at, id_ = keys[limit - 1]
+    return encode_cursor(created_at.isoformat(), str(id_))
 
 
 async def sum_usage(session: AsyncSession, caller: Principal, filters: RunFilter) -> list[RunTotals]:

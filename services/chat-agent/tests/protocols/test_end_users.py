@@ -25,6 +25,7 @@ HEADER = "Acme-End-User"
 WAITS = "Forget it [sandbox: call=forget_conversation]"
 # What routes need that name something by its id.
 BODIES: dict[str, Any] = {
+    "/api/v1/runs/{run_id}/feedback": {"rating": "up"},
     "/api/v1/runs/{run_id}/approvals/{approval_id}": {"approve": False},
     "/v1/conversations/{conversation_id}": {"metadata": {"mine": "now"}},
     "/v1/conversations/{conversation_id}/items": {"items": [{"role": "user", "content": "mine now"}]},
