@@ -25,6 +25,8 @@ from chat_agent.schemas import MAX_MESSAGE, Answer, ChatRequest, storable, stora
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# The roles of messages that tell the agent what to do.
+INSTRUCTIONS = frozenset({"system", "developer"})
 
 Item = TypeVar("Item")
 Text = Annotated[str, Field(max_length=MAX_MESSAGE), AfterValidator(storable)]
@@ -123,6 +125,7 @@ def to_run_request(
 
     Raises UserMessageMissing.
     """
+    turns = before_input(turns)
     turns = [turn for turn in turns if not is_empty(turn) or turn is turns[-1]]
     outputs = trailing_outputs(turns)
     values: dict[str, Any] = {"agent_type": agent, "conversation_id": conversation_id}
@@ -139,6 +142,27 @@ def to_run_request(
     if not last.text.strip():
         return RunRequest(validated(WordlessRequest, **values), last.content, prelude=prelude)
     return RunRequest(validated(ChatRequest, **values, message=last.text), last.content, prelude=prelude)
+
+
+def before_input(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """Move instructions at the end before the user's message, or before the calls whose outputs come last.
+
+    Some clients end each request with such a note; between a call and its output providers take none.
+    """
+    end = len(turns)
+    while end and is_instruction(turns[end - 1]):
+        end -= 1
+    if end in {0, len(turns)}:
+        return turns
+    start = end - (len(trailing_outputs(turns[:end])) or 1)
+    while start and isinstance(turns[start - 1], ClientCall):
+        start -= 1
+    return [*turns[:start], *turns[end:], *turns[start:end]]
+
+
+def is_instruction(turn: Turn) -> bool:
+    """Return whether a turn tells the agent what to do."""
+    return isinstance(turn, ChatTurn) and turn.role in INSTRUCTIONS
 
 
 def is_empty(turn: Turn) -> bool:

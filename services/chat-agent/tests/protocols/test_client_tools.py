@@ -58,6 +58,14 @@ class TestChatCompletions:
         assert second.choices[0].finish_reason == "stop"
         assert "Snow in Vienna" in second.choices[0].message.content
 
+    def test_instructions_may_come_after_the_output(self, client: OpenAI) -> None:
+        first = client.chat.completions.create(model="triage", messages=ASK, tools=TOOLS)
+        message = first.choices[0].message
+        note = {"role": "system", "content": "14 of 128000 tokens are used."}
+        messages = [*ASK, message, output_of(message.tool_calls[0], "Snow in Vienna"), note]
+        second = client.chat.completions.create(model="triage", messages=messages, tools=TOOLS)
+        assert "Snow in Vienna" in second.choices[0].message.content
+
     def test_several_at_once_in_a_stream(self, client: OpenAI) -> None:
         messages: Any = [{"role": "user", "content": BOTH}]
         with client.chat.completions.stream(model="triage", messages=messages, tools=TOOLS) as stream:

@@ -110,6 +110,28 @@ class TestChatCompletions:
         ]
         assert texts[4] == ("assistant", answer.parse().choices[0].message.content)
 
+    def test_instructions_may_come_last(self, client: OpenAI, other_services) -> None:
+        note: Any = {"role": "system", "content": "14 of 128000 tokens are used."}
+        answer = client.chat.completions.with_raw_response.create(model="triage", messages=[*HELLO, note])
+        conversation_id = answer.headers["acme-conversation-id"]
+        assert other_services.messages(conversation_id)[:2] == [
+            ("system", note["content"]),
+            ("user", "Hello"),
+        ]
+        follow_up = [
+            *HELLO,
+            {"role": "assistant", "content": "Hi"},
+            {"role": "user", "content": "And?"},
+            note,
+        ]
+        metadata = {"conversation_id": conversation_id}
+        client.chat.completions.create(model="triage", messages=follow_up, metadata=metadata)
+        assert [role for role, _ in other_services.messages(conversation_id)[2:]] == [
+            "assistant",
+            "user",
+            "assistant",
+        ]
+
     def test_goes_on_with_a_conversation(self, client: OpenAI, other_services) -> None:
         first = client.chat.completions.create(model="triage", messages=HELLO, metadata={"mine": "1"})
         conversation = {"conversation_id": first.metadata["conversation_id"]}

@@ -15,6 +15,7 @@ from chat_agent.protocols.openai.content import Content, message_text, message_t
 from chat_agent.protocols.openai.errors import Place, sent_as
 from chat_agent.protocols.openai.parameters import CompletionParameters, ResponseParameters
 from chat_agent.protocols.requests import (
+    INSTRUCTIONS,
     ChatTurn,
     ClientCall,
     ClientOutput,
@@ -24,6 +25,7 @@ from chat_agent.protocols.requests import (
     Parts,
     Text,
     Turn,
+    before_input,
     parse_conversation_id,
     to_approval_decision,
     to_run_request,
@@ -123,7 +125,8 @@ class CompletionRequest(CompletionParameters):
         conversation_id = None if named is None else parse_conversation_id(named)
         if conversation_id and (self.n or 1) > 1:
             raise UnsupportedParameter("n", "A message in a conversation has one answer: leave out `n`.")
-        with sent_as(run_places(("messages", len(self.messages) - 1, "content"))):
+        last = input_index([message.role for message in self.messages])
+        with sent_as(run_places(("messages", last, "content"))):
             request = to_run_request(newest(turns, conversation_id), self.model, conversation_id, on_conflict)
         # Nobody has to know such a conversation to go on: the client sends it again.
         persistence: Persistence = "permanent" if conversation_id else "temporary"
@@ -194,7 +197,9 @@ class ResponseRequest(ResponseParameters):
         before = [ChatTurn("developer", self.instructions)] if self.instructions else []
         turns = newest([*before, *self._turns(inputs_of(settings, self.model))], conversation_id)
         on_conflict = (self.metadata or {}).get("on_conflict")
-        last: Place = () if isinstance(self.input, str) else (len(self.input) - 1, "content")
+        last: Place = ()
+        if not isinstance(self.input, str):
+            last = (input_index([item.role for item in self.input]), "content")
         with sent_as(run_places(("input", *last))):
             request = to_run_request(turns, self.model, conversation_id, on_conflict)
         persistence: Persistence = "none" if self.store is False else "permanent"
@@ -247,7 +252,14 @@ def newest(turns: Sequence[Turn], conversation_id: UUID | None) -> Sequence[Turn
     """Return what is new to a conversation: all of it, or, where it remembers the rest, the end."""
     if conversation_id is None:
         return turns
+    turns = before_input(turns)
     return trailing_outputs(turns) or turns[-1:]
+
+
+def input_index(roles: Sequence[str | None]) -> int:
+    """Return where the newest message is that is no instruction."""
+    indexes = [index for index, role in enumerate(roles) if role not in INSTRUCTIONS]
+    return indexes[-1] if indexes else len(roles) - 1
 
 
 def run_places(message: Place) -> Mapping[str, Place]:
