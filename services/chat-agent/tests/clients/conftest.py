@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from chat_agent.direct_models import DirectModel
-from chat_agent.settings import Settings
+from chat_agent.settings import IMAGES_AND_FILES, Settings
 from testkit.client_environments import available, installed, run
 
 NODE = "chat-agent-node"
@@ -18,9 +18,10 @@ collect_ignore = [] if NODE in available() else ["test_ui_clients.py"]
 
 @pytest.fixture(scope="module")
 def settings(settings: Settings) -> Settings:
-    """Return settings with a model for embeddings beside the agents."""
+    """Return settings with a model for embeddings beside the agents, whose model takes images."""
     model = DirectModel(tenants=frozenset({"*"}), endpoints=frozenset({"embeddings"}))
-    return settings.model_copy(update={"direct_models": {"acme/embeddings": model}})
+    inputs = {"sandbox-large": IMAGES_AND_FILES}
+    return settings.model_copy(update={"direct_models": {"acme/embeddings": model}, "model_inputs": inputs})
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Clients of OpenAI's APIs, unmodified, each in a process of its own; docs/clients.md has a table of them."""
 
+import base64
 import json
 import os
 import shutil
@@ -13,8 +14,9 @@ from testkit.issuer import Issuer
 from testkit.pacts import ROOT
 
 HERE = Path(__file__).parent
-NODE, AGENTS, AIDER, CURRENT, OLDER = (
-    f"chat-agent-{name}" for name in ("node", "agents", "aider", "current", "older")
+NODE, COPILOTKIT, PROMPTFOO, AGENTS, AIDER, CURRENT, GPTME, OLDER = (
+    f"chat-agent-{name}"
+    for name in ("node", "copilotkit", "promptfoo", "agents", "aider", "current", "gptme", "older")
 )
 # Each with the environment that it needs, and the argument that it takes.
 SCRIPTS = {
@@ -26,7 +28,9 @@ SCRIPTS = {
     "ai_sdk.mjs 7": NODE,
     "ai_sdk_chat.mjs 6": NODE,
     "ai_sdk_chat.mjs 7": NODE,
+    "copilotkit.mjs": COPILOTKIT,
     "eventsource.mjs": NODE,
+    "gptme_chat.py": GPTME,
     "instructor_client.py": AGENTS,
     "langchain_chat.py": CURRENT,
     "litellm_and_dspy.py": CURRENT,
@@ -36,14 +40,19 @@ SCRIPTS = {
     "openai.mjs": NODE,
     "openai_chat.py": CURRENT,
     "openai_responses.py": CURRENT,
+    "promptfoo.mjs": PROMPTFOO,
     "pydantic_ai_agent.py": CURRENT,
     "semantic_kernel_agent.py": OLDER,
     "shell_gpt.py": OLDER,
 }
+# The smallest: one pixel.
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TASKS = {
     "text": "Two slices of marzipan, please",
     "tools": "How is the weather? city=Vienna [sandbox: call=get_weather]",
     "structured": "Who is it? name=Ada age=36",
+    "again": "And one more",
+    "image": f"data:image/png;base64,{PNG}",
 }
 # Nothing but this machine is reached, not even by those that look for news of themselves.
 OFFLINE = {
@@ -51,8 +60,9 @@ OFFLINE = {
     "HTTPS_PROXY": "http://127.0.0.1:9",
     "NO_PROXY": "127.0.0.1,localhost",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "COPILOTKIT_TELEMETRY_DISABLED": "true",
 }
-COLUMNS = ("text", "stream", "usage", "tools", "structured", "embeddings")
+COLUMNS = ("text", "stream", "usage", "tools", "structured", "embeddings", "images", "state")
 
 
 @pytest.fixture
@@ -62,7 +72,7 @@ def execute(url: str, issuer: Issuer, tmp_path: Path) -> Callable[[str], dict[st
     def execute(script: str) -> dict[str, dict[str, Any]]:
         environment = installed(SCRIPTS[script])
         name, *arguments = script.split()
-        if SCRIPTS[script] == NODE:
+        if name.endswith(".mjs"):
             shutil.copytree(HERE / "node", tmp_path, dirs_exist_ok=True)
             (tmp_path / "node_modules").symlink_to(environment / "node_modules")
             command = ["node", name, *arguments]
@@ -115,6 +125,10 @@ def check(capability: str, result: Any) -> None:
             assert "Snow in Vienna" in result["text"]
         case "structured":
             assert result == {"name": "Ada", "age": 36}
+        case "images":
+            assert f"image/png of {len(base64.b64decode(PNG))} bytes" in result
+        case "state":
+            assert f'You wrote: "{TASKS["again"]}" Before that you wrote: "{TASKS["text"]}"' in result
         case "embeddings":
             assert len(result) == 2
             assert all(len(vector) > 2 and {type(one) for one in vector} <= {int, float} for vector in result)

@@ -1,7 +1,7 @@
 // AG-UI's own client, with a tool that the frontend executes.
 import { HttpAgent } from "@ag-ui/client";
 import { randomUUID } from "node:crypto";
-import { ACME_URL, API_KEY, getWeather, report, TEXT, TOOLS, WEATHER_SCHEMA } from "./report.mjs";
+import { ACME_URL, API_KEY, getWeather, IMAGE_URL, report, TEXT, TOOLS, WEATHER_SCHEMA } from "./report.mjs";
 
 const url = `${ACME_URL}/api/v1/agents/triage/ag-ui`;
 const weather = { name: "get_weather", description: "The weather.", parameters: WEATHER_SCHEMA };
@@ -34,5 +34,9 @@ await report("AG-UI", {
       last = agent.messages.at(-1);
     }
     return last.content;
+  },
+  async images() {
+    const source = { type: "data", mimeType: "image/png", value: IMAGE_URL.split(",")[1] };
+    return (await ask(create(), [{ type: "text", text: TEXT }, { type: "image", source }])).content;
   },
 });

@@ -1,5 +1,5 @@
 // What is behind the AI SDK's `useChat` in every framework, with a tool that the frontend executes.
-import { ACME_URL, API_KEY, getWeather, report, TEXT, TOOLS, WEATHER_SCHEMA } from "./report.mjs";
+import { ACME_URL, API_KEY, getWeather, IMAGE_URL, report, TEXT, TOOLS, WEATHER_SCHEMA } from "./report.mjs";
 
 const version = process.argv[2];
 const sdk = await import(version === "7" ? "ai" : `ai-${version}`);
@@ -19,7 +19,7 @@ class State {
 
 class Chat extends AbstractChat {}
 
-async function ask(content) {
+async function ask(text, files) {
   const transport = new DefaultChatTransport({
     api: `${ACME_URL}/api/v1/chat/ui`,
     headers: { Authorization: `Bearer ${API_KEY}` },
@@ -36,7 +36,7 @@ async function ask(content) {
       onError: reject,
       onFinish: ({ message, finishReason }) => finishReason === "stop" && resolve(message),
     });
-    void chat.sendMessage({ text: content });
+    void chat.sendMessage({ text, files });
   });
 }
 
@@ -48,5 +48,8 @@ await report(`AI SDK ${version}, useChat`, {
   },
   async tools() {
     return textOf(await ask(TOOLS));
+  },
+  async images() {
+    return textOf(await ask(TEXT, [{ type: "file", mediaType: "image/png", filename: "dot.png", url: IMAGE_URL }]));
   },
 });

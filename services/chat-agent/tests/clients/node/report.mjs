@@ -4,7 +4,9 @@ export const BASE_URL = process.env.OPENAI_BASE_URL;
 export const ACME_URL = new URL(BASE_URL).origin;
 export const MODEL = "triage";
 export const EMBEDDING_MODEL = "acme/embeddings";
-export const { text: TEXT, tools: TOOLS, structured: STRUCTURED } = JSON.parse(process.env.TASKS);
+export const { text: TEXT, tools: TOOLS, structured: STRUCTURED, again: AGAIN, image: IMAGE_URL } = JSON.parse(
+  process.env.TASKS,
+);
 export const WEATHER_SCHEMA = {
   type: "object",
   properties: { city: { type: "string" } },

@@ -3,7 +3,7 @@
 import instructor
 from openai import OpenAI
 from pydantic import BaseModel
-from report import MODEL, STRUCTURED, report
+from report import IMAGE_URL, MODEL, STRUCTURED, TEXT, report
 
 client = OpenAI(max_retries=0)
 MESSAGES = [{"role": "user", "content": STRUCTURED}]
@@ -39,4 +39,12 @@ def usage():
     return [raw.usage.prompt_tokens, raw.usage.completion_tokens]
 
 
-report("Instructor", usage, structured, structured_by_tool, structured_in_stream)
+def images():
+    content = [TEXT, instructor.Image.from_base64(IMAGE_URL)]
+    patched = instructor.from_openai(client, mode=instructor.Mode.TOOLS)
+    messages = [{"role": "user", "content": content}]
+    answer = patched.create(model=MODEL, messages=messages, response_model=None, max_retries=0)
+    return answer.choices[0].message.content
+
+
+report("Instructor", usage, structured, structured_by_tool, structured_in_stream, images)

@@ -4,10 +4,12 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
-from report import EMBEDDING_MODEL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
+from report import AGAIN, EMBEDDING_MODEL, IMAGE_URL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
 
 model = ChatOpenAI(model=MODEL, max_retries=0)
 responses = ChatOpenAI(model=MODEL, max_retries=0, use_responses_api=True)
+threaded = ChatOpenAI(model=MODEL, max_retries=0, use_previous_response_id=True)
+unstored = ChatOpenAI(model=MODEL, max_retries=0, use_responses_api=True, store=False)
 
 
 class Person(BaseModel):
@@ -63,4 +65,35 @@ def embeddings():
     )
 
 
-report("LangChain", text, stream, usage, tools, responses_tools, structured, structured_by_tool, embeddings)
+def images():
+    return see(model)
+
+
+def responses_images():
+    return see(responses)
+
+
+def see(model):
+    image = {"type": "image", "base64": IMAGE_URL.partition(",")[2], "mime_type": "image/png"}
+    return model.invoke([HumanMessage([{"type": "text", "text": TEXT}, image])]).text
+
+
+def state_previous():
+    return go_on(threaded)
+
+
+def state_unstored():
+    return go_on(unstored)
+
+
+def go_on(model):
+    history = [HumanMessage(TEXT)]
+    history += [model.invoke(history), HumanMessage(AGAIN)]
+    return model.invoke(history).text
+
+
+report(
+    "LangChain",
+    *(text, stream, usage, tools, responses_tools, structured, structured_by_tool, embeddings),
+    *(images, responses_images, state_previous, state_unstored),
+)

@@ -5,7 +5,18 @@ import json
 import dspy
 import litellm
 from pydantic import BaseModel
-from report import API_KEY, BASE_URL, EMBEDDING_MODEL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
+from report import (
+    API_KEY,
+    BASE_URL,
+    EMBEDDING_MODEL,
+    IMAGE_URL,
+    MODEL,
+    STRUCTURED,
+    TEXT,
+    TOOLS,
+    get_weather,
+    report,
+)
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}
@@ -57,7 +68,12 @@ def embeddings():
     return [one["embedding"] for one in answer.data]
 
 
-report("LiteLLM", text, stream, usage, tools, structured, embeddings)
+def images():
+    content = [{"type": "text", "text": TEXT}, {"type": "image_url", "image_url": IMAGE_URL}]
+    return ask(content).choices[0].message.content
+
+
+report("LiteLLM", text, stream, usage, tools, structured, embeddings, images)
 
 lm = dspy.LM(**SERVER, cache=False)
 dspy.configure(lm=lm, adapter=dspy.JSONAdapter())
@@ -78,4 +94,9 @@ def structured():
     return {"name": answer.name, "age": answer.age}
 
 
-report("DSPy", text, usage, structured)
+def images():
+    content = [{"type": "text", "text": TEXT}, *dspy.Image(IMAGE_URL).format()]
+    return lm(messages=[{"role": "user", "content": content}])[0]
+
+
+report("DSPy", text, usage, structured, images)

@@ -1,10 +1,10 @@
 """LlamaIndex's OpenAILike."""
 
-from llama_index.core.llms import ChatMessage
+from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
-from report import API_KEY, BASE_URL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
+from report import API_KEY, BASE_URL, IMAGE, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
 
 llm = OpenAILike(
     MODEL,
@@ -46,4 +46,9 @@ def structured():
     return llm.as_structured_llm(Person).complete(STRUCTURED).raw.model_dump()
 
 
-report("LlamaIndex", text, stream, usage, tools, structured)
+def images():
+    blocks = [TextBlock(text=TEXT), ImageBlock(image=IMAGE, image_mimetype="image/png")]
+    return llm.chat([ChatMessage(blocks=blocks)]).message.content
+
+
+report("LlamaIndex", text, stream, usage, tools, structured, images)

@@ -8,7 +8,7 @@ os.environ["LLM_USER_PATH"] = str(Path.cwd())
 
 import llm
 from pydantic import BaseModel
-from report import API_KEY, BASE_URL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
+from report import API_KEY, BASE_URL, IMAGE, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
 
 SETTINGS = f"""
 - model_id: {MODEL}
@@ -17,6 +17,7 @@ SETTINGS = f"""
   api_key_name: acme
   supports_tools: true
   supports_schema: true
+  vision: true
 """
 Path("extra-openai-models.yaml").write_text(SETTINGS)
 Path("keys.json").write_text(json.dumps({"acme": API_KEY}))  # what `llm keys set acme` writes
@@ -49,4 +50,8 @@ def structured():
     return json.loads(model.prompt(STRUCTURED, schema=Person).text())
 
 
-report("llm", text, stream, usage, tools, structured)
+def images():
+    return model.prompt(TEXT, attachments=[llm.Attachment(type="image/png", content=IMAGE)]).text()
+
+
+report("llm", text, stream, usage, tools, structured, images)

@@ -7,7 +7,7 @@ calling), and the tasks behind a chat, such as its title, without a stream.
 import json
 
 import httpx
-from report import API_KEY, BASE_URL, MODEL, TEXT, TOOLS, get_weather, report
+from report import API_KEY, BASE_URL, IMAGE_URL, MODEL, TEXT, TOOLS, get_weather, report
 
 HEADERS = {
     "Authorization": f"Bearer {API_KEY}",
@@ -98,4 +98,9 @@ def tools():
             messages.append({"role": "tool", "tool_call_id": call["id"], "content": output})
 
 
-report("Open WebUI (its requests)", text, stream, usage, tools)
+def images():
+    parts = [{"type": "text", "text": TEXT}, {"type": "image_url", "image_url": {"url": IMAGE_URL}}]
+    return "".join(delta.get("content") or "" for delta in deltas([{"role": "user", "content": parts}]))
+
+
+report("Open WebUI (its requests)", text, stream, usage, tools, images)

@@ -2,7 +2,7 @@
 
 from openai import OpenAI
 from pydantic import BaseModel
-from report import EMBEDDING_MODEL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
+from report import EMBEDDING_MODEL, IMAGE_URL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
 
 client = OpenAI(max_retries=0)
 GET_WEATHER = {
@@ -69,4 +69,9 @@ def embeddings():
     ]
 
 
-report("openai (Python), Chat Completions", text, stream, usage, tools, structured, embeddings)
+def images():
+    part = {"type": "image_url", "image_url": {"url": IMAGE_URL, "detail": "low"}}
+    return ask([{"type": "text", "text": TEXT}, part]).choices[0].message.content
+
+
+report("openai (Python), Chat Completions", text, stream, usage, tools, structured, embeddings, images)

@@ -1,6 +1,7 @@
 """What the scripts of this folder share: the task of each capability, and how they print what they got."""
 
 import asyncio
+import base64
 import inspect
 import json
 import os
@@ -12,7 +13,10 @@ BASE_URL = os.environ["OPENAI_BASE_URL"]
 MODEL = "triage"
 EMBEDDING_MODEL = "acme/embeddings"
 TASKS = json.loads(os.environ["TASKS"])
-TEXT, TOOLS, STRUCTURED = TASKS["text"], TASKS["tools"], TASKS["structured"]
+TEXT, TOOLS, STRUCTURED, AGAIN = (TASKS[name] for name in ("text", "tools", "structured", "again"))
+# A data URL, and its bytes.
+IMAGE_URL = TASKS["image"]
+IMAGE = base64.b64decode(IMAGE_URL.partition(",")[2])
 calls = []
 
 

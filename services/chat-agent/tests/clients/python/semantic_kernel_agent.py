@@ -2,9 +2,10 @@
 
 from openai import AsyncOpenAI
 from pydantic import BaseModel
-from report import API_KEY, BASE_URL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
+from report import API_KEY, BASE_URL, IMAGE_URL, MODEL, STRUCTURED, TEXT, TOOLS, get_weather, report
 from semantic_kernel.agents import ChatCompletionAgent
 from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion, OpenAIChatPromptExecutionSettings
+from semantic_kernel.contents import ChatMessageContent, ImageContent, TextContent
 from semantic_kernel.functions import KernelArguments, kernel_function
 
 client = AsyncOpenAI(base_url=BASE_URL, api_key=API_KEY, max_retries=0)
@@ -45,4 +46,9 @@ async def structured():
     return Person.model_validate_json(str(await agent.get_response(STRUCTURED))).model_dump()
 
 
-report("Semantic Kernel", text, stream, usage, tools, structured)
+async def images():
+    message = ChatMessageContent("user", items=[TextContent(text=TEXT), ImageContent(data_uri=IMAGE_URL)])
+    return str(await ChatCompletionAgent(service=service).get_response(message))
+
+
+report("Semantic Kernel", text, stream, usage, tools, structured, images)
