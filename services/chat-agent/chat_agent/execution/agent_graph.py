@@ -1,8 +1,9 @@
-"""The agents of a run as its options change them."""
+"""The agents of a run, and their configuration, as its options change them."""
 
+from dataclasses import replace
 from typing import Any
 
-from agents import Agent, FunctionTool
+from agents import Agent, FunctionTool, ModelSettings, RunConfig
 from agents.tool_context import ToolContext
 
 from chat_agent.agents.tool import RunContext
@@ -60,3 +61,18 @@ def names_of(agent: Agent[RunContext]) -> frozenset[str]:
             found[one.name] = one
             open_ += [other for other in one.handoffs if isinstance(other, Agent)]
     return frozenset(tool.name for one in found.values() for tool in one.tools)
+
+
+def with_settings(config: RunConfig, options: RunOptions) -> RunConfig:
+    """Return the configuration of a run whose caller has set options for the models."""
+    if options.model_settings is None:
+        return config
+    settings = config.model_settings or ModelSettings()
+    return replace(config, model_settings=settings.resolve(options.model_settings))
+
+
+def setting_names(settings: ModelSettings | None) -> frozenset[str]:
+    """Return the names of the settings that the caller has set."""
+    if settings is None:
+        return frozenset()
+    return frozenset(name for name, value in vars(settings).items() if value is not None)

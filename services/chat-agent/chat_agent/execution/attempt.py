@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
-from agents import Agent, ModelSettings, RunConfig, Runner, RunState, TResponseInputItem
+from agents import Agent, Runner, RunState, TResponseInputItem
 from redis.exceptions import RedisError
 from servicekit.errors import ServiceError
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,7 +28,7 @@ from chat_agent.event_log import recovery
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType
 from chat_agent.event_log.translator import EventTranslator
-from chat_agent.execution.agent_graph import with_options
+from chat_agent.execution.agent_graph import setting_names, with_options, with_settings
 from chat_agent.execution.interruption import Interruption, client_calls, interruption_of, resume_state
 from chat_agent.execution.partial_answer import closing_items, incomplete_message
 from chat_agent.execution.services import RunServices
@@ -106,7 +106,7 @@ class Attempt:
 
     async def result(self, *, is_new_conversation: bool) -> Outcome | Interruption:
         """Return how the run ends or what it waits for; raises only Superseded."""
-        CALLER_SETTINGS.set(names_of_set(self._options.model_settings))
+        CALLER_SETTINGS.set(setting_names(self._options.model_settings))
         try:
             await self._restore(is_new_conversation=is_new_conversation)
             stored = self._stored_outcome()
@@ -287,21 +287,6 @@ class Attempt:
             # The run ends all the same, and this must not hide why.
             logger.warning("partial answer not stored", extra={"error": type(error).__name__})
         return text or None
-
-
-def with_settings(config: RunConfig, options: RunOptions) -> RunConfig:
-    """Return the configuration of a run whose caller has set options for the models."""
-    if options.model_settings is None:
-        return config
-    settings = config.model_settings or ModelSettings()
-    return replace(config, model_settings=settings.resolve(options.model_settings))
-
-
-def names_of_set(settings: ModelSettings | None) -> frozenset[str]:
-    """Return the names of the settings that the caller has set."""
-    if settings is None:
-        return frozenset()
-    return frozenset(name for name, value in vars(settings).items() if value is not None)
 
 
 def resume_reason(run: Run) -> str:
