@@ -1,4 +1,4 @@
-"""Puts the content of images and files into what a model is sent; nothing else ever has it."""
+"""Inserts the content of images and files into the input of a model, the only place that has it."""
 
 import asyncio
 import base64
@@ -65,7 +65,7 @@ class AttachmentReader:
 
 
 def fitting_into(room: int, digests: Sequence[str], sizes: Mapping[str, int]) -> list[str]:
-    """Return the first of the stored attachments, as many as fit."""
+    """Return the first of the stored attachments, as many as fit into `room` bytes."""
     stored = [digest for digest in digests if digest in sizes]
     totals = accumulate(sizes[digest] for digest in stored)
     return [digest for digest, total in zip(stored, totals, strict=True) if total <= room]
@@ -77,7 +77,7 @@ def data_url(blob: Blob) -> str:
 
 
 async def with_attachments(data: CallModelData[Any]) -> ModelInputData:
-    """Return what a model is sent, with the content of attachments."""
+    """Return the input of a model with the content of attachments."""
     items = data.model_data.input
     if data.context is not None and digests_in([dict(one) for one in items]):
         items = await data.context.attachments.fill(items)

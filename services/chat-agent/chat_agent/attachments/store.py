@@ -1,4 +1,4 @@
-"""The content of images and files, stored with the run that brought it."""
+"""The content of images and files, stored with the run whose request had it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from chat_agent.models import Attachment, Run
 
 
 async def store(session: AsyncSession, run: Run, blobs: Mapping[str, Blob]) -> None:
-    """Store what a run refers to, unless its conversation has it."""
+    """Store the attachments that a run refers to, except those that its conversation has."""
     needed = digests_in([*run.prelude, {"content": run.content}]) & blobs.keys()
     if not needed:
         return
@@ -57,7 +57,7 @@ async def load(session: AsyncSession, tenant_id: UUID, user_id: str, digests: Co
 async def sizes(
     session: AsyncSession, tenant_id: UUID, user_id: str, digests: Collection[str]
 ) -> dict[str, int]:
-    """Return the sizes of attachments of one owner, as far as they are stored."""
+    """Return the sizes, in bytes, of attachments of one owner, as far as they are stored."""
     found = (
         select(Attachment.sha256, Attachment.size)
         .join(Run)
@@ -67,7 +67,7 @@ async def sizes(
 
 
 def digests_in(items: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Return the digests of what items refer to."""
+    """Return the digests of the attachments that items refer to."""
     return {part[FILE_ID].removeprefix(PREFIX) for item in items for part in parts_with_file(item)}
 
 

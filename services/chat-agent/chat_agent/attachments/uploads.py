@@ -1,4 +1,4 @@
-"""Images and files that come in a message: decoded, or checked where they are links, before a run begins."""
+"""Images and files of a request: data is decoded and links are checked before the run begins."""
 
 import asyncio
 import binascii
@@ -12,7 +12,7 @@ from chat_agent.clients.public_hosts import is_public
 from chat_agent.errors import InvalidAttachment
 
 Json = dict[str, Any]
-# The member of a part in which it waits to be decoded.
+# The member of a part that is to be resolved.
 UPLOAD = "upload"
 FILE_ID = "file_id"
 PREFIX = "file-"
@@ -64,7 +64,7 @@ class LinkUpload:
 
     place: str
     url: str
-    # In an earlier message its host may have gone since.
+    # The host of a link in an earlier message may have gone since.
     is_new: bool = True
 
     async def resolve(self) -> tuple[Json, None]:
@@ -102,7 +102,7 @@ async def resolve_uploads(items: Sequence[Json]) -> tuple[list[Json], dict[str, 
 
 
 def check_links(items: Sequence[Json]) -> None:
-    """Raise InvalidAttachment for more links than are looked up for one request."""
+    """Verify that a request has no more than `MAX_LINKS` links; raises InvalidAttachment."""
     contents = [item["content"] for item in items if isinstance(item.get("content"), list)]
     uploads = [part.get(UPLOAD) for content in contents for part in content]
     links = [one for one in uploads if isinstance(one, LinkUpload)]

@@ -84,9 +84,9 @@ def is_of(end_user: Principal) -> ColumnElement[bool]:
 
 
 async def erase(manager: RunManager, end_user: Principal) -> None:
-    """Erase what is stored of an end user, and make anonymous what is counted; raises ErasureInProgress.
+    """Erase what is stored of an end user, and anonymize its usage; raises ErasureInProgress.
 
-    Nothing of it is left when this returns; the end user may come again.
+    When this returns, all is erased; the end user may start anew.
     """
     async with manager.database.begin() as db:
         stopped = await stop_runs(db, is_of(end_user))
@@ -102,7 +102,7 @@ async def erase(manager: RunManager, end_user: Principal) -> None:
 
 
 async def wait_for_runs(manager: RunManager, end_user: Principal) -> None:
-    """Wait until no run of an end user is open: it would store what it says; raises ErasureInProgress."""
+    """Wait until no run of an end user is unfinished: it would store more; raises ErasureInProgress."""
     is_open = select(exists().where(is_of(end_user), Run.status.in_(UNFINISHED)))
     for _ in range(round(WAIT_SECONDS / POLL_SECONDS)):
         async with manager.database.begin() as db:

@@ -1,7 +1,7 @@
 """Reactions to auth's events about deleted users and tenants: their runs stop.
 
 What is stored of a user is erased soon after (`erasure/worker.py`), of a tenant at its `purge_after`. Ids of
-users are not used again, so what arrives late is known to belong to nobody.
+users are not used again, so that a late event is known to be of a deleted user.
 """
 
 from collections.abc import Sequence

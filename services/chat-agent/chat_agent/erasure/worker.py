@@ -22,7 +22,7 @@ from chat_agent.event_log.store import EventStore
 from chat_agent.models import FINISHED, Approval, Attachment, Base, Feedback, Run, ToolCall
 from chat_agent.settings import Settings
 
-# What a run is without what was said in it, and without whose it was.
+# The values of a run without its content and its user.
 ERASED_VALUES: dict[str, Any] = {
     "user_id": ANONYMOUS_SUBJECT,
     "message": "",
@@ -37,7 +37,7 @@ ERASED_VALUES: dict[str, Any] = {
     "error_detail": None,
     "trace_id": None,
 }
-# Longer than any token of theirs is good for.
+# Longer than any token of a deleted user is valid.
 GRACE_PERIOD = timedelta(hours=1)
 HAS_RUNS = exists().where(Run.user_id == deleted_users.c.user_id)
 

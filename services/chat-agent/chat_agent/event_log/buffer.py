@@ -1,4 +1,4 @@
-"""The log of a run in the process that works on it: what happened, what is on its way, what is recorded."""
+"""The log of a run in the process that executes it: events that are pending, sent, and acknowledged."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,12 +8,12 @@ from uuid import UUID
 
 from chat_agent.event_log.store import BATCH, DELTAS, SUPERSEDED, TERMINAL, EventStore, RunEvent, make_event
 
-# So many events of a run stay at hand in the process that works on it; older ones are read from Redis.
+# The newest events of a run that its process buffers; older ones are read from Redis.
 WINDOW = 1000
 
 
 class PendingEvent:
-    """Something that happened and has no number yet."""
+    """An event that has no number yet."""
 
     def __init__(self, type: str, fields: dict[str, Any]) -> None:  # the word on the wire
         self.type = type
@@ -29,10 +29,10 @@ class PendingEvent:
 
 
 class EventBuffer:
-    """The log of a run, at the one who works on it: what happened, what is on its way, what is recorded.
+    """The log of a run in the process that executes it.
 
-    Pieces of text that come faster than they can be recorded become one event, so that a slow Redis makes
-    fewer events, not a longer queue.
+    Deltas that come faster than Redis takes them are merged, so that a slow Redis makes fewer events, not a
+    longer queue.
     """
 
     def __init__(  # noqa: PLR0913  # each by its name
@@ -68,7 +68,7 @@ class EventBuffer:
     def append(self, type: str, **fields: object) -> None:  # the word on the wire
         """Add an event; raises AssertionError after the terminal one, of which there is exactly one.
 
-        Who has been superseded is not heard any more.
+        After `supersede`, events are dropped.
         """
         assert not self._is_closed or self.is_detached, f"{type} after the end"  # noqa: S101
         if self._is_closed:
@@ -80,11 +80,11 @@ class EventBuffer:
 
     @property
     def is_flushed(self) -> bool:
-        """Return whether nothing is on its way."""
+        """Return whether Redis has acknowledged all events."""
         return not self._pending and not self._unacknowledged
 
     def unacknowledged(self) -> list[RunEvent]:
-        """Return what Redis is not known to have; what has just happened gets its numbers here."""
+        """Return a batch of events that Redis has not acknowledged; pending ones get their numbers here."""
         self._unacknowledged += [self._numbered(one) for one in self._pending]
         self._pending.clear()
         return self._unacknowledged[:BATCH]
@@ -95,7 +95,7 @@ class EventBuffer:
 
     @property
     def has_gap(self) -> bool:
-        """Return whether Redis has lost events that are not at hand any more."""
+        """Return whether Redis has lost events that are not buffered any more."""
         return self._has_gap
 
     def acknowledge(self, seq: int) -> None:
@@ -154,7 +154,7 @@ class EventBuffer:
             return self._window[seq - begin + 1 :]
         if older := await self.store.between(seq, begin - 1):
             return older
-        # Lost for good: what comes after it is better than nothing for ever.
+        # Lost for good: the later events are better than none.
         if not self._window and not self.is_detached:
             await self._changed.wait()
         return self._window[:]

@@ -19,7 +19,7 @@ class LoggedState:
     agent: str | None = None
     completed: dict[str, dict[str, Any]] = field(default_factory=dict)
     partial: dict[str, str] = field(default_factory=dict)
-    # The highest number that an item's name has had, `item_1` being the first; also of those withdrawn.
+    # The highest number of an item's id, `item_1` being the first; also of retracted items.
     highest_item: int = 0
 
     def apply(self, event: RunEvent) -> None:
@@ -129,7 +129,7 @@ def handoffs(items: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def final_answer(items: Sequence[dict[str, Any]], *, is_truncated: bool = False) -> str | None:
-    """Return the answer with which a run has come to its end, if it has; one that was cut is incomplete."""
+    """Return the answer that ends a run, if its items end with one; `is_truncated` allows a cut one."""
     last = items[-1] if items else {}
     if last.get("role") != "assistant" or (last.get("status") == "incomplete" and not is_truncated):
         return None
@@ -139,7 +139,7 @@ def final_answer(items: Sequence[dict[str, Any]], *, is_truncated: bool = False)
 def pending_client_calls(
     items: Sequence[dict[str, Any]], client_tools: frozenset[str]
 ) -> list[dict[str, Any]]:
-    """Return the calls of the caller's tools with which a run has come to its end, if it has."""
+    """Return the calls of the caller's tools that end a run, if its items end with such calls."""
     done = {item["call_id"] for item in items if item.get("type") == "function_call_output"}
     calls = [item for item in items if item.get("type") == "function_call" and item["call_id"] not in done]
     if any(call["name"] not in client_tools for call in calls):
@@ -148,7 +148,7 @@ def pending_client_calls(
 
 
 def last_text(items: Sequence[dict[str, Any]]) -> str | None:
-    """Return what an agent said last, if anything."""
+    """Return the text of the last message of an agent, if there is any."""
     texts = [join_text(item["content"]) for item in items if item.get("role") == "assistant"]
     return texts[-1] if texts else None
 

@@ -1,9 +1,9 @@
 """The log of a run: everything that happened, numbered without holes, and the one source of every stream.
 
 Redis holds it (`run:{id}:events`; the entry ids are the event numbers), so any replica can read it, during
-the run and for a while after. The replica that works on the run is the only one that writes, and what it has
-written it still has at hand, for the readers that are connected to it. Nobody is shown what Redis does not
-have: what was shown could not be shown again if this process died.
+the run and for a while after. The replica that executes the run is the only one that writes; it buffers what
+it has written for the readers that are connected to it. Readers get only what Redis has: anything else could
+not be replayed if this process died.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ BATCH = 500
 BLOCK_MS = 5000
 
 SUPERSEDED = -1
-# The number of an attempt that nobody makes: all are older.
+# The number of an attempt that never comes: all are older.
 CLOSED_ATTEMPT = 2**53 - 1
 # KEYS: the log, and who writes it. ARGV: the writer's attempt, seconds to keep both, 1 if a hole before the
 # events cannot be helped, the first event's number, then type and data of each. Gives the number of the last
@@ -107,7 +107,7 @@ class EventSource(Protocol):
     """Where the events of one run can be read from."""
 
     async def after(self, seq: int) -> Sequence[RunEvent]:
-        """Return the events after number `seq`, waiting a while for the first; none when nothing came."""
+        """Return the events after number `seq`; waits for the first, for a while."""
 
     async def last(self) -> "RunEvent | None":
         """Return the newest event, if there is one (yet, or still)."""
@@ -148,7 +148,7 @@ class EventStore:
         return events
 
     async def append(self, attempt: int, ttl_seconds: int, events: Sequence[RunEvent] = ()) -> int:
-        """Add events as the writer of an attempt, and shut earlier writers out; returns what APPEND does."""
+        """Append events as the writer of an attempt, and shut earlier ones out; returns what APPEND does."""
         arguments = script_args(attempt, ttl_seconds, events, has_gap=False)
         try:
             return int(await self._redis.evalsha(APPEND_SHA, 2, *self.keys, *arguments))
@@ -156,7 +156,7 @@ class EventStore:
             return int(await self._redis.eval(APPEND, 2, *self.keys, *arguments))
 
     async def delete(self, keep: int) -> None:
-        """Remove the log, and shut out whoever was about to write in it; `keep` is how long logs are kept."""
+        """Delete the log, and shut its writers out; `keep` is for how many seconds logs are stored."""
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.set(self.keys[1], CLOSED_ATTEMPT, ex=keep + 60)
             pipeline.delete(self.keys[0])

@@ -37,10 +37,10 @@ class EventTranslator:
         self.agent = agent
         # Grows with the run.
         self._failed_calls = failed_calls
-        # Calls of these end the run, and its last event says them.
+        # Calls of these end the run, and are in its last event.
         self._client_tools = client_tools
         self.handoffs: list[str] = []
-        # What was said last, to its end.
+        # The last message that was completed.
         self.last_text = ""
         self._log = log
         self._last_item = 0
@@ -50,7 +50,7 @@ class EventTranslator:
 
     @property
     def partial_text(self) -> str:
-        """Return what was being said when the run broke off."""
+        """Return the text of messages that are not completed."""
         return "".join("".join(parts) for parts in self._partial.values())
 
     def resume(

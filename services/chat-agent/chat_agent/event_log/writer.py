@@ -1,4 +1,4 @@
-"""Records what happens in all the runs of this process, in one round trip for all of them."""
+"""Writes the events of all runs of this process to Redis, in one round trip for all of them."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ BACKOFF_SECONDS = (0.05, 1.0)
 class EventWriter:
     """Writes the logs of the runs that are alive here to Redis; a Worker.
 
-    Redis down: what happens waits here, and readers wait with it; runs go on.
+    While Redis is down, events wait here, and readers with them; runs continue.
     """
 
     name = "recorder"
@@ -42,7 +42,7 @@ class EventWriter:
         self._wake.set()
 
     async def flush(self, log: EventBuffer, seconds: float) -> bool:
-        """Wait until all events of a run are written; return whether they are."""
+        """Wait for some seconds until all events of a run are written; return whether they are."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while not log.is_flushed and loop.time() < deadline:
@@ -51,7 +51,7 @@ class EventWriter:
         return log.is_flushed
 
     async def run(self) -> None:
-        """Record, until cancelled."""
+        """Write, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
@@ -67,7 +67,7 @@ class EventWriter:
             await asyncio.sleep(self._pause(len(logs), loop.time() - started))
 
     def healthy(self) -> bool:
-        """Return whether Redis takes what is recorded."""
+        """Return whether Redis accepts what is written."""
         return not self._failures
 
     async def _write(self, logs: Sequence[EventBuffer]) -> None:

@@ -25,7 +25,7 @@ from chat_agent.schemas import Usage
 
 logger = logging.getLogger(__name__)
 
-# While Redis is down, the end of a run waits so long for its events to be written.
+# How long the end of a run waits for its events to be written while Redis is down.
 FLUSH_SECONDS = 30.0
 
 
@@ -82,7 +82,7 @@ class ActiveRun:
             self.log.detach()
 
     async def store_truncation(self) -> None:
-        """Store that an answer was cut, before it is stored itself: whoever takes over asks for no other."""
+        """Store that an answer was cut, before the answer: the next attempt must not request another."""
         if self.meter.is_truncated != self.run.is_truncated:
             self.run.is_truncated = self.meter.is_truncated
             await retry_database(self._store_truncation)

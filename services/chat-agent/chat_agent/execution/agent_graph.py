@@ -19,7 +19,7 @@ def with_options(agent: Agent[RunContext], options: RunOptions) -> Agent[RunCont
     if options.output is not None:
         changes["output_type"] = RequestedOutput(options.output)
     tools = [function_tool(one) for one in options.tools]
-    # The caller waits for a call of its own tools, and gets it after what the server's tools gave.
+    # The caller waits for a call of its own tools, and gets it after the outputs of the server's tools.
     if tools and options.tool_choice == "required":
         changes["reset_tool_choice"] = False
     copies: dict[int, Agent[RunContext]] = {}

@@ -32,7 +32,7 @@ class TerminalEventRepair:
     async def ensure_terminal_event(self, run_id: UUID) -> int | None:
         """Append the terminal event, or the requested approvals, of a run whose owner could not.
 
-        Gives the number of the run's last event, 0 when its log is lost, none when the run is not over.
+        Return the number of the run's last event, 0 when its log is lost, none when the run is not over.
         """
         async with self.database.begin() as session:
             run = await session.get(Run, run_id)

@@ -12,9 +12,9 @@ from chat_agent.runs import leases
 
 logger = logging.getLogger(__name__)
 
-# Proxies close what is silent for long. And as often, a stream looks whether its token is still good.
+# Proxies close connections that are silent for long. A stream checks its token as often.
 KEEP_ALIVE_SECONDS = 5.0
-# So many are taken at once; the next ones follow at once.
+# The most runs that are claimed at once; more are claimed right after.
 MAX_CLAIMED = 50
 
 
@@ -25,7 +25,7 @@ class LeaseRenewer(LoopWorker):
         self._manager = manager
         self._interval = manager.lease.ttl.total_seconds() / 4
         self._keep_alive = Throttle(KEEP_ALIVE_SECONDS)
-        # After an outage, sooner than others may begin to take what was not renewed.
+        # After an outage, before others may claim what was not renewed.
         super().__init__("leases", pauses=(BACKOFF_SECONDS[0], self._interval))
 
     async def begin(self) -> None:
@@ -71,12 +71,12 @@ class RunClaimer(LoopWorker):
             due_in = await leases.seconds_until_due(session)
         now, ttl = time.monotonic(), self._manager.lease.ttl.total_seconds()
         if now - self._expected_at > self._interval * 3:
-            # Postgres stood still, or this process did: nobody's lease says much now.
+            # Postgres stood still, or this process did: a lease may expire whose owner is alive.
             self._waiting_since = now
         if due_in <= 0 and now - self._waiting_since > ttl:
-            # Or a claim is committed, and nobody knows of it.
+            # Not cancelled: a claim that is committed must be started.
             await shielded(self._claim_and_start())
-        # A lease that begins meanwhile does not end before the next look; a signal that is lost waits for it.
+        # A lease that begins meanwhile does not expire before the next step, nor is a lost signal missed.
         rest = min(due_in, ttl / 2) if due_in > 0 else self._interval
         self._expected_at = now + rest
         return rest

@@ -50,9 +50,9 @@ from chat_agent.task_set import TaskSet
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
 
-# Runs that are about to end may still do so when the process is told to stop.
+# How long a process that stops waits for runs that are about to end.
 FINISH_SECONDS = 5.0
-# And as many again when both are in use: one renews, one claims.
+# As many more are opened when both are in use: one renews, one claims.
 LEASE_CONNECTIONS = 1
 
 
@@ -134,7 +134,7 @@ class RunManager:
         active.task = self.run_in_background(self._execute(active))
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start work that no request need wait for; it may still end when the process closes."""
+        """Start work that no request waits for; a process that closes waits for it for a while."""
         return self._tasks.start(work)
 
     async def _execute(self, active: ActiveRun) -> None:
@@ -214,7 +214,7 @@ class RunManager:
             )
 
     async def close(self) -> None:
-        """Let the work in the background end, or cancel it, and close the connections."""
+        """Wait for the work in the background, cancel what is left of it, and close the connections."""
         await self._tasks.close(FINISH_SECONDS)
         await self.budgets.close()
         await self._models.close()

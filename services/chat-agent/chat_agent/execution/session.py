@@ -1,4 +1,4 @@
-"""A conversation as the Agents SDK wants to remember it: what a run has stored here is how far it is."""
+"""The session of the Agents SDK over the conversation service: the items of a run are its progress."""
 
 import asyncio
 import re
@@ -19,11 +19,11 @@ from chat_agent.execution.history import difference
 from chat_agent.models import Run
 from chat_agent.settings import Settings
 
-# About as long as a model takes to say its first word.
+# About as long as a model takes to send its first token.
 OPEN_DELAY_SECONDS = 0.02
-# As many items as the conversation service gives at once: none of a run's own may be missing to who goes on.
+# As many items as the conversation service returns at once: the next attempt needs all of the run's own.
 MAX_ITEMS = 1000
-# Who says what a run begins with; all else is said and done by the agents.
+# The roles of initial items; all other items come from the agents.
 INPUT_ROLES = frozenset({"user", "system", "developer"})
 
 # An item that no run has stored has another id.
@@ -34,7 +34,7 @@ class ConversationSession(SessionABC):
     """The SDK's Session over the conversation service, for one run.
 
     Items get ids made of the run's id and their number in the run, so that storing one again changes nothing,
-    and whoever takes the run over finds what it has done. Raises Superseded once somebody else has.
+    and the next attempt finds what was done. Raises Superseded once there is one.
     """
 
     session_settings: SessionSettings | None = None
@@ -67,7 +67,7 @@ class ConversationSession(SessionABC):
     def open_in_background(self, timeout_seconds: float) -> None:
         """Start the agents at once in a new conversation, which has nothing to read.
 
-        What the run begins with is kept a moment later, when the model has been asked.
+        The initial items are stored a moment later, when the model has been called.
         """
         self._open_timeout = timeout_seconds
         asyncio.get_running_loop().call_later(OPEN_DELAY_SECONDS, self._start_opening)
@@ -75,7 +75,7 @@ class ConversationSession(SessionABC):
     def _start_opening(self) -> None:
         if self._open_timeout is not None:
             self._opening = asyncio.create_task(self.open(self._open_timeout))
-            # Whoever adds the first item hears of a failure.
+            # A failure is raised where the first item is added.
             self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
             self._open_timeout = None
 
@@ -101,9 +101,9 @@ class ConversationSession(SessionABC):
         self._new = [item for item in items if item.id.startswith(own) and item.id not in initial_ids]
 
     async def _replace_history(self, history: list[dict[str, Any]], timeout_seconds: float) -> int | None:
-        """Begin with what the client has and is not stored; return the position after which items differ.
+        """Add the client's items that are not stored; return the position after which stored ones differ.
 
-        Every attempt comes to the same: what an earlier one has superseded is read again.
+        The result is the same in every attempt: what an earlier one has superseded is read again.
         """
         conversation_id, run_id, _ = self._turn
         try:
@@ -127,17 +127,17 @@ class ConversationSession(SessionABC):
 
     @property
     def input_items(self) -> list[TResponseInputItem]:
-        """Return what the run begins with, unless it has gone on from there."""
+        """Return the initial items, unless the run has stored others since."""
         return [] if self._new else drop_unpaired_calls(self._initial, [one.data for one in self._earlier])
 
     @property
     def new_items(self) -> list[dict[str, Any]]:
-        """Return what the run has said and done so far."""
+        """Return the items that the run has stored after the initial ones."""
         return [item.data for item in self._new]
 
     @property
     def size(self) -> int:
-        """Count the characters of all that was said, roughly."""
+        """Return about how many characters all items have."""
         return sum(len(str(item.data)) for item in (*self._earlier, *self._new)) + len(str(self._initial))
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
@@ -191,7 +191,7 @@ class ConversationSession(SessionABC):
 
 
 def expiry_of(run: Run, settings: Settings) -> datetime | None:
-    """Return until when what is said in a run is stored, if it is temporary."""
+    """Return when the conversation of a run expires, if it is temporary."""
     if run.persistence == "permanent":
         return None
     # It may wait for approvals. One that is not stored is deleted at its end, by whichever process ends it.
@@ -201,7 +201,7 @@ def expiry_of(run: Run, settings: Settings) -> datetime | None:
 
 
 def initial_items(run: Run) -> list[dict[str, Any]]:
-    """Return the items that a run begins with: a message, or what the tools of its caller gave."""
+    """Return the items that a run begins with: a message, or the outputs of its caller's tools."""
     prelude = [] if run.replaces_history else run.prelude
     if run.tool_outputs:
         return [*prelude, *run.tool_outputs]

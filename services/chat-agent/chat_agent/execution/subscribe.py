@@ -23,19 +23,18 @@ OUTAGES = (RedisError, SQLAlchemyError, OSError)
 RETRY_SECONDS = 0.5
 # One line break: some parsers make an event of a blank line after a comment.
 KEEP_ALIVE = b": keep-alive\n"
-# For people who read the wire. A client sees that the run's last event is missing, and hears 401 when it
-# comes again to resume.
+# For people who read the wire. A client sees that the run's last event is missing, and gets 401 when it
+# resumes.
 TOKEN_EXPIRED_COMMENT = b": the access token is no longer good\n"
 
 
 async def subscribe(
     manager: RunManager, run_id: UUID, after: int = 0, *, until_finished: bool = False
 ) -> AsyncIterator[Sequence[RunEvent]]:
-    """Return a run's events as they come, several at once; none at all when it is time for a sign of life.
+    """Yield a run's events after a number as they come, in batches; an empty one is due for a keep-alive.
 
-    Ends with the run, and when it waits for a person; when this process ends, too, so that the reader comes
-    again to another, unless it stays `until_finished`; and when the run has ended and its log is lost. Of a
-    log that is no longer kept it gives what the run's row remembers.
+    Ends when the run ends or waits for a person, or when its log is lost. Ends with this process, too, unless
+    `until_finished`: the reader resumes at another. Of an expired log, yields what the run's row has.
     """
     if not after and (stored := await _events_of_expired_log(manager, run_id)):
         yield stored
@@ -56,7 +55,7 @@ async def subscribe(
 async def _next_batch(manager: RunManager, run_id: UUID, after: int) -> tuple[Sequence[RunEvent], int | None]:
     """Return the next events, if they come soon, else the number of the last event of a finished run."""
     try:
-        # Asked for each time: the run may begin here, or go on elsewhere.
+        # Looked up each time: the run may begin here, or continue elsewhere.
         events = await manager.event_source(run_id).after(after)
         if events or run_id in manager.active:
             return events, None
@@ -77,7 +76,7 @@ async def _is_idle_after(manager: RunManager, run_id: UUID, seq: int) -> bool:
 
 
 async def _events_of_expired_log(manager: RunManager, run_id: UUID) -> list[RunEvent]:
-    """Return what the row of a run remembers when it is over for so long that its log is no longer kept."""
+    """Return the events that the row of a finished run has, if its log has expired."""
     if run_id in manager.active:
         return []
     try:
@@ -89,12 +88,12 @@ async def _events_of_expired_log(manager: RunManager, run_id: UUID) -> list[RunE
             return []
         return [] if await manager.event_source(run_id).last() else events_from_row(run)
     except OUTAGES:
-        # Nothing can be said of it yet; who listens goes on to try.
+        # Not known yet; the subscriber tries again.
         return []
 
 
 async def read_all(manager: RunManager, run_id: UUID) -> list[RunEvent]:
-    """Return all that has happened in a run until now."""
+    """Return all events of a run until now."""
     last = await manager.event_source(run_id).last()
     events = [] if last else await _events_of_expired_log(manager, run_id)
     while last and (not events or events[-1].seq < last.seq):

@@ -64,7 +64,7 @@ async def decide(  # noqa: PLR0913, PLR0917  # what is answered, by whom, and wh
 ) -> tuple[Run, bool]:
     """Store a decision; return the run, and whether it resumes because none is pending.
 
-    Raises RunNotFound, ApprovalNotFound, and ApprovalAnswered when somebody or time has answered before.
+    Raises RunNotFound, ApprovalNotFound, and ApprovalAnswered when it was decided or has expired before.
     """
     run = await store.find(session, caller, run_id, lock=True)
     approval = await find(session, run, approval_id)

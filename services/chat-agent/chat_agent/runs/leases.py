@@ -29,7 +29,7 @@ from sqlalchemy.orm import aliased
 from chat_agent.models import ACTIVE, UNFINISHED, Run, RunStatus
 from chat_agent.schemas import Usage
 
-# Asked every few seconds by every replica.
+# Queried every few seconds by every replica.
 NEXT_DUE = text("""
     select extract(epoch from least(
         (select min(lease_expires_at) from runs where status = 'running'),
@@ -41,19 +41,19 @@ NEXT_DUE = text("""
 HAS_QUEUED = text("""
     select exists(select from runs where conversation_id = :id and status = 'queued')
 """).bindparams(bindparam("id", type_=Uuid))
-# What the statement gives, not what the session has seen before.
+# The values that the statement returns, not those that the session has loaded before.
 RELOAD = {"populate_existing": True}
 
 
 @dataclass(frozen=True)
 class Lease:
-    """Who works on a run, and for how long nobody else may."""
+    """Which process owns a run, and for how long."""
 
     owner: str
     ttl: timedelta
 
     def claim_values(self) -> dict[str, Any]:
-        """Return what a run gets that is taken."""
+        """Return the values of a run that is claimed."""
         return {
             "status": RunStatus.RUNNING,
             "owner": self.owner,
@@ -63,7 +63,7 @@ class Lease:
         }
 
     def initial_values(self) -> dict[str, Any]:
-        """Return what a run gets that is begun at once."""
+        """Return the values of a run that starts at once."""
         return {
             "status": RunStatus.RUNNING,
             "owner": self.owner,
@@ -134,7 +134,7 @@ async def renew(
 async def release(session: AsyncSession, owner: str, run_ids: list[UUID]) -> None:
     """Release runs for other replicas to claim."""
     statement = update(Run).where(Run.id.in_(run_ids), Run.owner == owner, Run.status == RunStatus.RUNNING)
-    # Nothing is lost with this one: what it has used is kept, and whoever takes the run need not guess.
+    # No worker is lost: the usage is stored, and the next attempt need not estimate it.
     await session.execute(statement.values(owner=None, lease_expires_at=func.now(), losses=0))
 
 

@@ -1,4 +1,4 @@
-"""How a run ends, and the last event that says so."""
+"""How a run ends, and its last event."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +59,7 @@ def terminal_event(outcome: Outcome) -> tuple[str, dict[str, object]]:
 
 
 def outcome_payload(outcome: Outcome) -> dict[str, object]:
-    """Return what every last event says."""
+    """Return the payload that all last events have."""
     return {
         "agent": outcome.agent,
         "handoffs": outcome.handoffs,

@@ -1,4 +1,4 @@
-"""What runs there were, and what they have used: one person's, or all of a tenant."""
+"""Lists and totals of runs: of one user, or of a tenant."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -59,7 +59,7 @@ def next_cursor(keys: Sequence[tuple[datetime, UUID]], limit: int) -> str | None
 
 
 async def sum_usage(session: AsyncSession, caller: Principal, filters: RunFilter) -> list[RunTotals]:
-    """Sum runs up by the model that was asked first, and by how they ended; raises TenantRunsForbidden."""
+    """Sum runs up by their first model and their status, time in milliseconds; raises TenantRunsForbidden."""
     duration = extract("epoch", Run.ended_at - Run.started_at) * 1000
     sums = select(
         Run.model,
@@ -84,7 +84,7 @@ def sum_tokens(name: str) -> ColumnElement[int]:
 
 
 def visible_to(statement: Select[*Ts], caller: Principal, filters: RunFilter) -> Select[*Ts]:
-    """Narrow a query to what the caller may see of what is wanted."""
+    """Narrow a query to runs that match and that the caller may see; raises TenantRunsForbidden."""
     statement = statement.where(Run.tenant_id == caller.tenant_id)
     if filters.scope == "me":
         statement = statement.where(Run.user_id == caller.user_id)

@@ -1,4 +1,4 @@
-"""Runs as facts: begun, found, stopped, ended."""
+"""The rows of runs: insert, find, stop and end them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from chat_agent.schemas import AgentStatus
 StopMode = Literal["cancel", "interrupt", "rollback"]
 OnConflict = Literal["enqueue", "reject", "interrupt", "rollback"]
 RUNS = Base.metadata.tables["runs"]
-# What a row has that says nothing of it.
+# The values with which every row begins.
 NEW_RUN_VALUES: dict[str, Any] = {
     "attempt": 1,
     "losses": 0,
@@ -37,7 +37,7 @@ NEW_RUN_VALUES: dict[str, Any] = {
     "persistence": "permanent",
     "content": [],
 }
-# How long the events of a run that is not stored can be read after its end: for whoever reads them now.
+# How long the events of a run that is not stored can be read after its end, by those who read them then.
 UNSTORED_LOG_SECONDS = 60
 # What remains of a run that is not stored, beside its usage.
 UNSTORED_VALUES: dict[str, Any] = {
@@ -49,7 +49,7 @@ UNSTORED_VALUES: dict[str, Any] = {
     "tool_outputs_digest": None,
     "error_detail": None,
 }
-# So many messages may wait for their turn in one conversation.
+# The most runs that may be queued in one conversation.
 MAX_QUEUED = 20
 
 
@@ -67,7 +67,7 @@ class RunAhead(NamedTuple):
 
 @dataclass(frozen=True)
 class InsertedRun:
-    """A run that was begun, and those that have to stop for it."""
+    """A run that was inserted, and those that must stop for it."""
 
     run: Run
     to_stop: list[Run] = field(default_factory=list)
@@ -76,10 +76,10 @@ class InsertedRun:
 async def start(
     session: AsyncSession, values: dict[str, Any], lease: Lease, on_conflict: OnConflict, *, is_alone: bool
 ) -> InsertedRun | None:
-    """Begin a run, or line it up behind those of its conversation; none when its key has begun one before.
+    """Insert a run, running or queued behind those of its conversation; none when its key has started one.
 
     `is_alone`: nobody else can know the conversation yet. Raises ConversationBusy when `on_conflict` says so,
-    or when it would have to wait behind too many.
+    or when too many runs are queued.
     """
     open_runs = [] if is_alone else await lock_open_runs(session, values["conversation_id"])
     if not open_runs:
@@ -126,7 +126,7 @@ async def require_newest(session: AsyncSession, run: Run) -> None:
 
 
 async def find_by_key(session: AsyncSession, caller: Principal, key: str, **values: object) -> Run | None:
-    """Find the run that a key began; raises IdempotencyConflict when it was begun with other values."""
+    """Find the run that a key has started; raises IdempotencyConflict when it has other values."""
     same = select(Run).filter_by(tenant_id=caller.tenant_id, user_id=caller.user_id, idempotency_key=key)
     run = (await session.scalars(same)).one_or_none()
     if run is None or (run.persistence == "none" and run.status in FINISHED):
@@ -145,7 +145,7 @@ def own_runs_in(caller: Principal, conversation_id: UUID) -> Select[Run]:
 
 
 async def has_run_in(session: AsyncSession, caller: Principal, conversation_id: UUID) -> bool:
-    """Return whether the caller has talked in a conversation before, so that it is known to be theirs."""
+    """Return whether the caller has a run in a conversation, which is then known to be theirs."""
     return bool(await session.scalar(select(own_runs_in(caller, conversation_id).exists())))
 
 
@@ -277,7 +277,7 @@ def ended_log_seconds(run: Run, ttl_seconds: int) -> int:
 
 
 async def erase_content(session: AsyncSession, run_id: UUID) -> None:
-    """Erase what was said in a run, and leave how it ended and its usage."""
+    """Erase the content of a run; how it ended and its usage remain."""
     await session.execute(delete(Approval).where(Approval.run_id == run_id))
     await session.execute(delete(ToolCall).where(ToolCall.run_id == run_id))
     await session.execute(delete(Attachment).where(Attachment.run_id == run_id))

@@ -1,4 +1,4 @@
-"""A run whose log is no longer kept, as its row remembers it: the least log that it can have had."""
+"""The events of a finished run whose log has expired, built from its row."""
 
 from typing import Any
 

@@ -174,5 +174,5 @@ def missing_items(call: ToolCall, items: Sequence[dict[str, Any]]) -> list[dict[
 
 
 def output_item(call_id: str, output: str) -> dict[str, Any]:
-    """Build the item that says what came of a call."""
+    """Build the item of a call's output."""
     return {"type": "function_call_output", "call_id": call_id, "output": output}
