@@ -39,9 +39,9 @@ def settings(migrated: Callable[[str], str], common_settings: dict[str, Any]) ->
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """The sandbox's Stripe, with the prices of the plans."""
+    """The sandbox's Stripe, with the prices of the plans; a service reads all that a Stripe has ever held."""
     with serving(create_stripe()) as url:
         sandbox = Sandbox(url)
         product = sandbox.client.v1.products.create({"name": "Plans"})

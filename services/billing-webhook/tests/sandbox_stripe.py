@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 from stripe import RequestsClient, StripeClient
+from testkit.live_server import NO_AUTHORITIES
 
 KEY = "sk_test_sandbox"
 
@@ -16,7 +17,8 @@ class Sandbox:
         self.transport = RequestsClient()
         addresses: Any = dict.fromkeys(("api", "files", "connect", "meter_events"), url)
         self.client = StripeClient(KEY, base_addresses=addresses, http_client=self.transport)
-        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
+        headers = {"Authorization": f"Bearer {KEY}"}
+        self.http = httpx.Client(base_url=url, headers=headers, verify=NO_AUTHORITIES, timeout=60)
 
     def close(self) -> None:
         self.transport.close()
