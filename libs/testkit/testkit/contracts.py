@@ -67,6 +67,9 @@ CHECKS = [
 # What refuses a request that does not fit; one that is also larger than its route takes is 413, or 414.
 REFUSALS = ["400", "401", "403", "404", "405", "406", "409", "413", "414", "415", "422", "428", "429", "5xx"]
 EXAMPLES = 12
+# Of a request without a body, and of one that is always the same.
+EXAMPLES_WITHOUT_BODY = 6
+EXAMPLES_OF_NOTHING = 2
 
 Operation = APIOperation[Any, Any, Any, Any]
 Headers = Mapping[str, str]
@@ -119,8 +122,19 @@ def assert_answers_as_documented(
 
 def modes(operation: Operation) -> list[GenerationMode]:
     """Return what kinds of requests there are: no request can misfit an operation that takes nothing."""
-    takes_something = [*operation.iter_parameters(), *operation.body]
-    return [*GenerationMode] if takes_something else [GenerationMode.POSITIVE]
+    return [*GenerationMode] if takes_something(operation) else [GenerationMode.POSITIVE]
+
+
+def examples(operation: Operation) -> int:
+    """Return how many requests of a kind tell apart what an operation takes."""
+    if operation.body:
+        return EXAMPLES
+    return EXAMPLES_WITHOUT_BODY if takes_something(operation) else EXAMPLES_OF_NOTHING
+
+
+def takes_something(operation: Operation) -> bool:
+    """Return whether one request of an operation may differ from another."""
+    return bool([*operation.iter_parameters(), *operation.body])
 
 
 @dataclass(frozen=True)
@@ -137,7 +151,7 @@ def send_requests(operation: Operation, mode: GenerationMode, target: Target) ->
     numbers = count()
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples(operation),
         derandomize=True,
         database=None,
         deadline=None,
