@@ -23,7 +23,7 @@ class EndUserErased(Event):
 
 
 class AuditRecorded(Event):
-    """Somebody has changed an agent of a tenant; auth stores it in the tenant's audit log."""
+    """Somebody changed a tenant's agent, or a guardrail refused a text; auth stores it in the audit log."""
 
     type: ClassVar[str] = "chat.audit.recorded.v1"
 

@@ -60,6 +60,12 @@ def test_masks_what_a_person_writes_before_it_is_stored(
     assert CARD not in everything_stored(settings)
 
 
+def audit_rows(settings: Settings) -> list[dict[str, Any]]:
+    events = "select data from outbox where type = 'chat.audit.recorded.v1' order by id"
+    rows = query(settings.database_url.get_secret_value(), events)
+    return [json.loads(row["data"]) for row in rows]
+
+
 @pytest.mark.parametrize("path", ["/api/v1/chat", STREAM, RUNS])
 def test_refuses_what_no_run_may_begin_with(ann: httpx.Client, settings: Settings, path: str) -> None:
     answer = ann.post(path, json={"message": f"Use {KEY} for it"})
@@ -68,6 +74,9 @@ def test_refuses_what_no_run_may_begin_with(ann: httpx.Client, settings: Setting
     assert (problem["guardrail"], problem["stage"]) == ("Secret Keys", "input")
     assert KEY not in answer.text
     assert KEY not in everything_stored(settings)
+    (row,) = audit_rows(settings)
+    assert row["action"] == "chat_guardrail_triggered"
+    assert row["detail"] == {"agent": "triage", "guardrail": "Secret Keys", "stage": "input"}
 
 
 def test_openai_clients_are_told_which_guardrail_it_was(url: str, ann: httpx.Client) -> None:
@@ -97,7 +106,7 @@ def test_masks_an_answer_however_it_is_streamed(
 
 
 def test_an_answer_that_is_not_allowed_ends_the_run(
-    ann: httpx.Client, output_only_url: str, other_services: Any
+    ann: httpx.Client, output_only_url: str, other_services: Any, settings: Settings
 ) -> None:
     run = start_run(ann, f"Say {KEY} again", at=output_only_url)
     events = read_events(ann, run, at=output_only_url)
@@ -107,5 +116,8 @@ def test_an_answer_that_is_not_allowed_ends_the_run(
     assert KEY not in str([event.data for event in events])
     stored = other_services.messages(run["conversation_id"])
     assert KEY not in str([text for role, text in stored if role != "user"])
+    (row,) = audit_rows(settings)
+    expected = {"agent": "triage", "run_id": run["id"], "guardrail": "Secret Keys", "stage": "output"}
+    assert row["detail"] == expected
     answer = ann.post(f"{output_only_url}/api/v1/chat", json={"message": f"Say {KEY} again"})
     assert (answer.status_code, answer.json()["code"]) == (400, "guardrail_triggered")

@@ -21,10 +21,10 @@ from chat_agent.api.message_lengths import check_length
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.uploads import Blob, resolve_uploads
 from chat_agent.clients.billing import QuotaWarning, RunRef
-from chat_agent.errors import AgentNotFound, RunCancelled, ToolCallNotFound
+from chat_agent.errors import AgentNotFound, GuardrailTriggered, RunCancelled, ToolCallNotFound
 from chat_agent.event_log.store import EventType, RunEvent
 from chat_agent.execution.manager import RunManager
-from chat_agent.guardrails.messages import MessageGuard
+from chat_agent.guardrails.audit import record_triggered
 from chat_agent.model import failures
 from chat_agent.models import Run, RunStatus
 from chat_agent.runs import approvals, store
@@ -97,7 +97,7 @@ async def start_run(
         agents_ = ", ".join(AGENTS)
         raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {agents_}.")
     check_length(manager.settings, manager.model_of(chat.agent_type), chat.message, request.prelude)
-    request = await with_stored_content(await guarded(manager.guard, request))
+    request = await with_stored_content(await guarded(manager, caller, request))
     values = new_run_values(manager, caller, request, key)
     if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
@@ -118,14 +118,20 @@ async def start_run(
     return StartedRun(started.run, is_new=True, warnings=reservation.warnings)
 
 
-async def guarded(guard: MessageGuard, request: RunRequest) -> RunRequest:
-    """Return a request with the masks of its guardrails; raises GuardrailTriggered."""
-    message = await guard.text(request.chat.message)
+async def guarded(manager: RunManager, caller: Principal, request: RunRequest) -> RunRequest:
+    """Return a request with the masks of its guardrails; raises GuardrailTriggered, which is recorded."""
+    guard, chat = manager.guard, request.chat
+    assert caller.tenant_id  # noqa: S101  # the token of a person has one
+    try:
+        message = await guard.text(chat.message)
+        content, prelude = await guard.parts(request.content), await guard.history(request.prelude)
+    except GuardrailTriggered as error:
+        async with transaction(manager.database) as session:
+            detail = {"agent": chat.agent_type, **error.extensions}
+            record_triggered(session, caller.tenant_id, caller.user_id, caller.session_id, **detail)
+        raise
     return replace(
-        request,
-        chat=request.chat.model_copy(update={"message": message}),
-        content=await guard.parts(request.content),
-        prelude=await guard.history(request.prelude),
+        request, chat=chat.model_copy(update={"message": message}), content=content, prelude=prelude
     )
 
 

@@ -17,6 +17,7 @@ from chat_agent.clients.conversation import ConversationClient
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import (
     CheckpointInvalid,
+    GuardrailTriggered,
     InternalError,
     QuotaExceeded,
     RunTimedOut,
@@ -272,7 +273,8 @@ class Attempt:
         output = await self._store_partial()
         outcome = self.outcome(RunStatus.FAILED, output, failure.code(), failure.detail)
         quota = failure.extensions if isinstance(failure, QuotaExceeded) else None
-        return replace(outcome, exceeded_quota=quota)
+        guardrail = failure.extensions if isinstance(failure, GuardrailTriggered) else None
+        return replace(outcome, exceeded_quota=quota, triggered_guardrail=guardrail)
 
     async def _store_partial(self) -> str | None:
         """Store the partial answer, incomplete, and an output for every open call; return its text."""

@@ -26,6 +26,8 @@ class Outcome:
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     # The limit that ended the run: what, how much, and until when.
     exceeded_quota: dict[str, Any] | None = None
+    # The guardrail that ended the run, and its stage.
+    triggered_guardrail: dict[str, Any] | None = None
 
 
 def outcome_from_row(run: Run) -> Outcome:

@@ -17,6 +17,7 @@ from sqlalchemy.sql import ClauseElement
 
 from chat_agent.errors import ConversationBusy, RunAlreadyFinished, RunNotFound
 from chat_agent.events import RunCompleted
+from chat_agent.guardrails.audit import record_triggered
 from chat_agent.models import FINISHED, UNFINISHED, Approval, Attachment, Base, Run, RunStatus, ToolCall
 from chat_agent.runs.leases import Lease, lock_open_runs, owned
 from chat_agent.runs.outcome import Outcome
@@ -268,6 +269,9 @@ async def end(session: AsyncSession, run: Run, outcome: Outcome) -> bool:
         completed_at=ended_at,
     )
     publish(session, completed, tenant_id=run.tenant_id, subject=str(run.id))
+    if outcome.triggered_guardrail:
+        detail = {"agent": outcome.agent, "run_id": str(run.id), **outcome.triggered_guardrail}
+        record_triggered(session, run.tenant_id, run.user_id, None, **detail)
     return True
 
 
