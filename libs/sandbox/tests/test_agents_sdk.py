@@ -85,12 +85,12 @@ async def test_questions_go_to_the_agent_they_are_for(wire: Model, text: str, ag
     assert result.last_agent.name == agent
 
 
-async def test_what_was_said_before_is_searched_for(wire: Model) -> None:
+async def test_earlier_messages_are_searched_for(wire: Model) -> None:
     _, result = await run(wire, "What did we say about the quarterly invoices?")
     assert "search_conversations says: [found for quarterly invoices]." in result.final_output
 
 
-async def test_the_time_is_asked_for_anew_in_every_turn(wire: Model) -> None:
+async def test_the_time_is_requested_anew_in_every_turn(wire: Model) -> None:
     _, first = await run(wire, "What time is it?")
     again: Any = [*first.to_input_list(), {"role": "user", "content": "And what is the time now?"}]
     happened, _ = await run(wire, again)

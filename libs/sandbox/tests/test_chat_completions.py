@@ -37,7 +37,7 @@ async def test_streamed_and_whole_answers_say_and_count_the_same(model: AsyncOpe
     assert whole.usage.completion_tokens == len([word for word in words if word])
 
 
-async def test_a_stream_has_no_usage_unless_it_is_wanted(model: AsyncOpenAI) -> None:
+async def test_a_stream_has_usage_only_on_request(model: AsyncOpenAI) -> None:
     chunks = await stream(model, messages=HELLO)
     assert all(chunk.usage is None for chunk in chunks)
     assert chunks[-1].choices[0].finish_reason == "stop"
@@ -79,7 +79,7 @@ async def test_a_tool_call_is_streamed_with_its_arguments(model: AsyncOpenAI) ->
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
 
 
-async def test_an_answer_longer_than_wanted_is_cut(model: AsyncOpenAI) -> None:
+async def test_an_answer_over_the_limit_is_cut(model: AsyncOpenAI) -> None:
     answer = await model.chat.completions.create(model="m", messages=HELLO, max_completion_tokens=3)
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage is not None

@@ -47,7 +47,7 @@ async def test_the_same_request_has_the_same_answer(model: AsyncOpenAI, wire: st
 
 
 @WIRES
-async def test_delay_and_rate_are_kept(model: AsyncOpenAI, wire: str) -> None:
+async def test_delay_and_rate_are_respected(model: AsyncOpenAI, wire: str) -> None:
     started = time.monotonic()
     await words(model, wire, "Hello [sandbox: delay=0.1s] [sandbox: rate=100/s, tokens=21]")
     assert 0.3 <= time.monotonic() - started < 2
@@ -180,7 +180,7 @@ async def test_directives_of_earlier_messages_are_over(model: AsyncOpenAI) -> No
     assert (await model.responses.create(model="m", input=history)).status == "completed"
 
 
-async def test_what_was_sent_is_told(model: AsyncOpenAI, calls: httpx.AsyncClient) -> None:
+async def test_requests_are_recorded(model: AsyncOpenAI, calls: httpx.AsyncClient) -> None:
     said = await words(model, "responses", "Hello")
     call = await last_call(calls)
     assert (call["model"], call["status"], call["path"]) == ("sandbox-small", "completed", "/v1/responses")

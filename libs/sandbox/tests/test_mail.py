@@ -188,7 +188,7 @@ async def test_the_page_shows_mails_and_runs_nothing_of_them(mail: httpx.AsyncCl
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 
-async def test_mails_outlive_the_process_where_a_folder_is_given(tmp_path: Path) -> None:
+async def test_mails_in_a_folder_outlive_the_process(tmp_path: Path) -> None:
     headers = {"Authorization": "Bearer re_1", "Idempotency-Key": "k"}
     for _ in range(2):
         transport = httpx.ASGITransport(create_mail(tmp_path / "data"))

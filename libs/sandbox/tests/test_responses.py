@@ -170,7 +170,7 @@ async def test_a_structured_answer_fits_its_schema(model: AsyncOpenAI) -> None:
     }
 
 
-async def test_an_answer_longer_than_wanted_is_incomplete(model: AsyncOpenAI) -> None:
+async def test_an_answer_over_the_limit_is_incomplete(model: AsyncOpenAI) -> None:
     response = await model.responses.create(model="m", input="Hello", max_output_tokens=5)
     assert response.status == "incomplete"
     assert response.incomplete_details is not None
@@ -191,7 +191,7 @@ async def test_the_choice_of_tools_is_obeyed(model: AsyncOpenAI, choice: Any, ca
     assert [item.name for item in response.output if item.type == "function_call"] == called
 
 
-async def test_a_conversation_kept_elsewhere_is_refused(model: AsyncOpenAI) -> None:
+async def test_a_stored_conversation_is_refused(model: AsyncOpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="send the whole input"):
         await model.responses.create(model="m", input="Hello", previous_response_id="resp_1")
 

@@ -87,7 +87,7 @@ def test_signs_what_the_public_key_verifies(vault: hvac.Client, key: str) -> Non
         public.verify(base64.b64decode(signature), b"something else")
 
 
-def test_writes_signatures_as_jws_does_when_asked(vault: hvac.Client, key: str) -> None:
+def test_writes_signatures_as_jws_does_on_request(vault: hvac.Client, key: str) -> None:
     signature = sign(vault, key, marshaling_algorithm="jws").rpartition(":")[2]
     assert len(signature) == 86
     plain = sign(vault, key).rpartition(":")[2]
@@ -203,7 +203,7 @@ def test_answers_nothing_but_its_health_while_sealed(vault: hvac.Client, key: st
         (503, exceptions.VaultDown),
     ],
 )
-def test_fails_as_it_is_told_and_no_oftener(
+def test_fails_as_configured_and_no_oftener(
     vault: hvac.Client, key: str, url: str, status: int, kind: type[Exception]
 ) -> None:
     with httpx.Client(base_url=url, timeout=60) as control:
@@ -268,7 +268,7 @@ def test_takes_no_policy_that_it_would_not_follow(vault: hvac.Client) -> None:
     )
 
 
-def test_is_only_late_when_told_no_status(vault: hvac.Client, key: str, url: str) -> None:
+def test_is_only_late_without_a_status(vault: hvac.Client, key: str, url: str) -> None:
     with httpx.Client(base_url=url, timeout=60) as control:
         control.post("/_sandbox/faults", json={"delay": 0.01})
         control.delete("/_sandbox/calls")

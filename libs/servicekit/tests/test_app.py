@@ -142,7 +142,7 @@ async def test_knows_on_whose_behalf_a_service_calls(app: FastAPI, issuer: Issue
     assert answer.json() == {"tenant_id": str(tenant), "subject": ANN}
 
 
-async def test_the_public_door_does_not_lead_inside(http: httpx.AsyncClient) -> None:
+async def test_the_public_port_has_no_internal_routes(http: httpx.AsyncClient) -> None:
     for path in ("/internal/v1/seen", "/healthz", "/readyz", "/metrics"):
         assert (await http.get(path)).status_code == 404
 
@@ -212,7 +212,7 @@ async def test_commits_before_it_answers(http: httpx.AsyncClient) -> None:
     assert (again.status_code, again.json()["code"]) == (500, "internal_error")
 
 
-async def test_a_well_formed_request_id_is_kept_and_another_is_replaced(http: httpx.AsyncClient) -> None:
+async def test_a_well_formed_request_id_is_used_and_another_is_replaced(http: httpx.AsyncClient) -> None:
     kept = await http.get("/closed", headers={"X-Request-Id": "order-42"})
     assert kept.headers["x-request-id"] == kept.json()["request_id"] == "order-42"
     for bad in ("a b", "x" * 129, "semi;colon"):

@@ -148,7 +148,7 @@ async def test_a_retry_does_not_wait_for_a_new_event(bus: Any, until: Any) -> No
         await until(lambda: bus.settled(1))
 
 
-async def test_a_retry_does_not_hold_up_what_comes_after_so_order_is_not_kept(bus: Any, until: Any) -> None:
+async def test_a_retry_does_not_delay_later_events_so_order_is_not_preserved(bus: Any, until: Any) -> None:
     handler = Handler(bus, failures=1, only=1)
     for number in (1, 2):
         await bus.add(number)

@@ -184,7 +184,7 @@ async def test_gives_up_after_three_tries(service: ServiceClient, neighbour: Nei
     assert len(neighbour.calls) == 3
 
 
-async def test_a_broken_answer_is_not_asked_for_again(service: ServiceClient, neighbour: Neighbour) -> None:
+async def test_a_broken_answer_is_not_requested_again(service: ServiceClient, neighbour: Neighbour) -> None:
     neighbour.answers = [500]
     with pytest.raises(DependencyUnavailable):
         await call(service)
@@ -220,7 +220,7 @@ async def test_sends_json_whatever_it_holds(service: ServiceClient, neighbour: N
     assert neighbour.bodies == [said]
 
 
-async def test_asks_with_what_is_asked_for(service: ServiceClient, neighbour: Neighbour) -> None:
+async def test_sends_the_request_as_it_is(service: ServiceClient, neighbour: Neighbour) -> None:
     asked = {"query": "a b&c=ü+%/?#", "limit": 5}
     await service.request("GET", "/things", on_behalf_of=(TENANT, ANN), params=asked)
     (request,) = neighbour.calls

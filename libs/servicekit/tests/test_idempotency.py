@@ -222,7 +222,7 @@ async def test_a_service_acts_for_each_person_with_keys_of_their_own(
     assert await bus.effects() == [5, 5]
 
 
-async def test_a_failure_is_not_kept_and_leaves_nothing(ada: httpx.AsyncClient, bus: Any) -> None:
+async def test_a_failure_is_not_stored_and_leaves_nothing(ada: httpx.AsyncClient, bus: Any) -> None:
     for _ in range(2):
         answer = await order(ada, 404)
         assert (answer.status_code, answer.json()["code"]) == (409, "sold_out")
@@ -231,7 +231,7 @@ async def test_a_failure_is_not_kept_and_leaves_nothing(ada: httpx.AsyncClient, 
     assert (await order(ada, 5)).status_code == 201
 
 
-async def test_an_answer_that_is_an_error_is_not_kept_either(ada: httpx.AsyncClient, bus: Any) -> None:
+async def test_an_error_response_is_not_stored_either(ada: httpx.AsyncClient, bus: Any) -> None:
     for _ in range(2):
         answer = await ada.post("/orders/refused", headers=keyed())
         assert (answer.status_code, answer.json()) == (409, {"refused": True})
@@ -290,7 +290,7 @@ async def test_a_public_route_has_keys_too_and_forms_are_bodies(app: FastAPI, bu
     assert await bus.effects() == [3]
 
 
-async def test_an_answer_is_kept_for_a_day(ada: httpx.AsyncClient, bus: Any) -> None:
+async def test_a_response_is_stored_for_a_day(ada: httpx.AsyncClient, bus: Any) -> None:
     first = await order(ada)
     async with bus.database.begin() as session:
         hours = select(func.extract("epoch", text("expires_at - now()")) / 3600).select_from(
@@ -304,7 +304,7 @@ async def test_an_answer_is_kept_for_a_day(ada: httpx.AsyncClient, bus: Any) -> 
     assert await bus.effects() == [5, 5]
 
 
-async def test_a_key_is_not_kept_in_plain(ada: httpx.AsyncClient, bus: Any) -> None:
+async def test_a_key_is_not_stored_in_plain_text(ada: httpx.AsyncClient, bus: Any) -> None:
     await order(ada, key="find-me")
     async with bus.database.begin() as session:
         kept = await session.scalar(text("select idempotency_keys::text from idempotency_keys"))
@@ -312,7 +312,9 @@ async def test_a_key_is_not_kept_in_plain(ada: httpx.AsyncClient, bus: Any) -> N
     assert b"find-me".hex() not in kept
 
 
-async def test_the_effect_is_gone_when_the_answer_cannot_be_kept(ada: httpx.AsyncClient, bus: Any) -> None:
+async def test_the_effect_is_rolled_back_when_the_response_cannot_be_stored(
+    ada: httpx.AsyncClient, bus: Any
+) -> None:
     assert (await ada.post("/orders/streamed", headers=keyed())).status_code == 500
     assert not await bus.effects()
     assert (await ada.post("/orders/streamed")).status_code == 200

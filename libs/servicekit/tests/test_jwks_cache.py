@@ -416,7 +416,7 @@ async def test_keeps_keys_for_as_long_as_the_source_says_within_bounds(issuer, c
     assert counts("jwks_serve_total", "stale") == 1
 
 
-async def test_refreshes_in_time_without_being_asked_until_it_is_closed(issuer):
+async def test_refreshes_in_time_by_itself_until_it_is_closed(issuer):
     policy = JwksPolicy(max_ttl=0.05, min_ttl=0.05, fresh_ttl=0.05)
     cache = JwksCache(issuer.jwks_url, policy)
     await cache.warmup()

@@ -69,7 +69,7 @@ async def test_a_change_is_looked_up_at_once(keys, issuer, redis, until):
         assert (await keys.get(issuer.key.kid)).kid == issuer.key.kid
 
 
-async def test_what_was_said_while_nobody_listened_is_caught_up_with(keys, issuer, redis, until):
+async def test_signals_that_were_missed_are_caught_up_with(keys, issuer, redis, until):
     kid = issuer.key.kid
     await keys.get(kid)
     issuer.rotate()

@@ -44,7 +44,9 @@ async def is_well(worker: LoopWorker) -> bool:
     return worker.healthy()
 
 
-async def test_an_outage_is_told_once_and_so_is_its_end(until: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_is_logged_once_and_so_is_its_end(
+    until: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "servicekit.workers.base")
     worker = Shaky(failures=5)
     async with running_all([worker]):
@@ -76,7 +78,7 @@ async def test_a_worker_stops_although_a_library_swallows_its_cancellation(until
     assert worker.steps == 1
 
 
-async def test_relays_and_consumers_stop_at_whatever_moment_they_are_told(bus: Any) -> None:
+async def test_relays_and_consumers_stop_at_whatever_moment(bus: Any) -> None:
     await bus.publish(*range(5))
     for moment in range(40):
         async with asyncio.timeout(60), running_all([bus.relay(), bus.consumer()]):

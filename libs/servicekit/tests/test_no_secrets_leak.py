@@ -66,6 +66,6 @@ async def test_no_query_and_no_value_is_traced(http, captured_telemetry):
     assert captured_telemetry.leaks(QUESTION, ADDRESS) == []
 
 
-async def test_what_is_shown_is_found(http, captured_telemetry):
+async def test_a_secret_in_the_output_is_detected(http, captured_telemetry):
     await http.get("/twice", headers={"X-Request-Id": "shown-on-purpose"})
     assert captured_telemetry.leaks("shown-on-purpose") == ["logs: shown-on-purpose"]

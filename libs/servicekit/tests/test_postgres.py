@@ -36,7 +36,7 @@ async def test_takes_the_parameters_that_providers_add(postgres: Postgres) -> No
     assert shown == ("till", "1234ms")
 
 
-async def test_bears_the_name_of_the_service_unless_it_is_given_one(postgres: Postgres) -> None:
+async def test_has_the_name_of_the_service_by_default(postgres: Postgres) -> None:
     assert await answer(postgres.url, "select current_setting('application_name')") == ("tests",)
 
 
@@ -45,7 +45,7 @@ async def test_goes_to_the_next_host_when_one_is_away(postgres: Postgres) -> Non
     assert await answer(f"{url}?target_session_attrs=read-write", "select 1") == (1,)
 
 
-async def test_waits_for_a_silent_host_no_longer_than_it_is_told(postgres: Postgres) -> None:
+async def test_waits_for_a_silent_host_no_longer_than_connect_timeout(postgres: Postgres) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         url = postgres.url.replace("@", f"@{host},")
@@ -54,7 +54,7 @@ async def test_waits_for_a_silent_host_no_longer_than_it_is_told(postgres: Postg
             await answer(f"postgresql://acme@{host}/acme?connect_timeout=1")
 
 
-async def test_has_the_wanted_kind_of_host_or_none(postgres: Postgres) -> None:
+async def test_connects_to_a_host_of_the_requested_kind_or_none(postgres: Postgres) -> None:
     with pytest.raises(ConnectionError, match="kind"):
         await answer(f"{postgres.url}?target_session_attrs=standby")
     assert await answer(f"{postgres.url}?target_session_attrs=prefer-standby") == (1,)

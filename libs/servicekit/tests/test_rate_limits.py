@@ -94,7 +94,7 @@ async def test_a_refusal_says_when_to_come_again(limits: Limits) -> None:
     assert error.headers == {"RateLimit": '"default";r=0;t=60', "RateLimit-Policy": '"default";q=1;w=60'}
 
 
-def test_a_quota_can_be_told_in_headers() -> None:
+def test_a_quota_can_be_sent_in_headers() -> None:
     assert Quota(limit=100, remaining=50, reset_after=29.2, per=60).headers() == {
         "RateLimit": '"default";r=50;t=30',
         "RateLimit-Policy": '"default";q=100;w=60',
@@ -223,7 +223,7 @@ async def test_one_lease_holds_all_slots_of_an_admission(limits: Limits) -> None
     assert await admitted(limits, *both)
 
 
-async def test_the_tightest_rate_is_told(limits: Limits) -> None:
+async def test_the_tightest_rate_is_sent(limits: Limits) -> None:
     admission = await limits.admit(Rate("{t}:a", 10), Rate("{t}:b", 3))
     assert admission.quota
     assert (admission.quota.limit, admission.quota.remaining) == (3, 2)

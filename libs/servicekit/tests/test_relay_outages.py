@@ -56,7 +56,7 @@ async def test_a_redis_that_is_killed_and_comes_back_has_lost_nothing(
         assert words
 
 
-async def test_a_redis_that_comes_back_empty_is_told_everything_again(
+async def test_everything_is_published_again_to_a_redis_that_comes_back_empty(
     own_redis: Valkey, bus_url: str, bus_on: Any, until: Any
 ) -> None:
     async with bus_on(bus_url, own_redis.url) as bus:

@@ -35,7 +35,7 @@ async def clean(bus: Any, **options: Any) -> None:
     await RetentionWorker(bus.database, **options).step()
 
 
-async def test_events_are_kept_for_three_days_after_they_were_sent(bus: Any) -> None:
+async def test_events_are_stored_for_three_days_after_they_were_sent(bus: Any) -> None:
     await put(bus, outbox, sent(3.1), sent(2.9), sent(None))
     await clean(bus)
     assert await count(bus, outbox) == 2
@@ -58,7 +58,7 @@ async def test_handled_events_are_remembered_for_thirty_days(bus: Any) -> None:
     assert await count(bus, inbox) == 1
 
 
-async def test_kept_answers_go_when_they_expire(bus: Any) -> None:
+async def test_stored_responses_are_deleted_when_they_expire(bus: Any) -> None:
     answer = {"fingerprint": b"", "status": 200, "headers": {}, "body": b""}
     await put(
         bus,

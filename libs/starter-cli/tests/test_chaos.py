@@ -92,12 +92,12 @@ def test_finds_tokens_that_are_missing_repeated_or_out_of_order(wrong: Any) -> N
     assert wrong(said("One", " three", " two", "."))["tokens out of order"] == 2
 
 
-def test_finds_what_was_said_before_it_was_withdrawn_if_it_is_not(wrong: Any) -> None:
+def test_finds_text_that_is_not_withdrawn_before_it_is_sent_again(wrong: Any) -> None:
     stored = [event for event in RESUMED if event.type != "run.resumed"]
     assert wrong(stored)["tokens repeated"] == 1
 
 
-def test_finds_what_was_kept_otherwise(wrong: Any) -> None:
+def test_finds_what_was_stored_differently(wrong: Any) -> None:
     assert wrong(last_message="One")["texts other than the last message"] == 1
     assert wrong(items=[QUESTION, CALL, ANSWER])["tool calls without their one output"] == 1
     assert wrong(items=[QUESTION, QUESTION, ANSWER])["user messages but for one"] == 1
@@ -111,7 +111,7 @@ def test_finds_a_log_that_tells_something_else(wrong: Any) -> None:
     }
 
 
-def test_finds_runs_that_failed_or_were_not_heard_to_the_end(wrong: Any) -> None:
+def test_finds_runs_that_failed_or_were_not_read_to_the_end(wrong: Any) -> None:
     assert wrong(run={"status": "failed"})["runs that did not complete"] == 1
     assert wrong(GOOD[:-1])["runs whose end was not heard"] == 1
 

@@ -84,20 +84,20 @@ def test_drop_deletes_it_and_publishes_nothing(run: Run, redis_url: str, letter:
 
 
 @pytest.mark.parametrize("command", ["show", "replay", "drop"])
-def test_an_unknown_id_is_said_and_changes_nothing(run: Run, letter: str, command: str) -> None:
+def test_an_unknown_id_is_reported_and_changes_nothing(run: Run, letter: str, command: str) -> None:
     result = run(command, "notification", "1-1")
     assert result.exit_code == 1
     assert "notification has no dead letter with this id" in result.output
     assert letter in run("list").output
 
 
-def test_an_unknown_service_is_said(run: Run) -> None:
+def test_an_unknown_service_is_reported(run: Run) -> None:
     result = run("list", "notifications")
     assert result.exit_code == 1
     assert "there is no service notifications; choose one of auth," in result.output
 
 
-def test_a_redis_that_cannot_be_reached_is_said() -> None:
+def test_a_redis_that_cannot_be_reached_is_reported() -> None:
     url = {"REDIS_URL": "redis://127.0.0.1:1"}
     result = CliRunner().invoke(app, ["events", "dead", "list"], env=url)
     assert result.exit_code == 1

@@ -83,7 +83,7 @@ def settable() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("part", "name"), settable())
-def test_every_setting_reaches_its_service_or_is_said_not_to(
+def test_every_setting_reaches_its_service_or_is_listed_as_one_that_does_not(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, part: str, name: str
 ) -> None:
     for variable in ("OPENAI_API_KEY", "RESEND_API_KEY"):  # with these, nothing is the sandbox's
@@ -207,6 +207,6 @@ def test_a_second_replica_differs_from_the_first_in_its_ports_alone(layout: Layo
     assert environment.for_gateway(layout, "envoy")["CHAT_AGENT_2_PORT"] == second["PORT"]
 
 
-def test_a_service_is_told_what_was_asked_for_beyond_the_usual(layout: Layout) -> None:
+def test_a_service_gets_the_settings_beyond_the_usual(layout: Layout) -> None:
     result = {name for name in layout.replicas if "CHAT_RATE" in environment.for_service(layout, name)}
     assert result == {"chat-agent", "chat-agent-2"}

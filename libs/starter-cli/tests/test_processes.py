@@ -78,7 +78,7 @@ def test_tells_of_a_program_that_cannot_be_run(tmp_path: Path) -> None:
         Process(missing)
 
 
-def test_passes_on_no_variable_that_was_not_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passes_on_only_its_own_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the caller")
     Process(program(tmp_path, "import os; print(dict(os.environ))", GIVEN="1")).wait(Event())
     result = (tmp_path / "part.log").read_text()

@@ -23,7 +23,7 @@ def test_they_stay_the_same_when_new_ones_join_them(tmp_path: Path) -> None:
     assert secrets.load_or_create(tmp_path / "secrets.json", ["pepper", "salt"]) == second
 
 
-def test_a_damaged_file_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "secrets.json"
     file.write_text('{"pepper": "abc')
     with pytest.raises(Failure, match="damaged"):

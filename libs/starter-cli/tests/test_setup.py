@@ -60,7 +60,7 @@ def test_an_environment_that_does_not_fit_is_made_anew(checkout: Path, spoil: Ca
     assert f"{checkout}/.venv" in (checkout / ".venv" / "bin" / "activate").read_text()
 
 
-def test_an_environment_that_fits_is_kept_until_its_folder_moves(checkout: Path) -> None:
+def test_an_environment_that_fits_is_used_until_its_folder_moves(checkout: Path) -> None:
     made = environment(checkout)
     assert "Making .venv anew" not in setup(checkout)
     assert (made / "mine").exists()

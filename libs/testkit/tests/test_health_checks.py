@@ -64,7 +64,7 @@ def test_200_is_healthy() -> None:
 
 
 @pytest.mark.parametrize("status", [204, 301, 404, 500, 503])
-def test_any_other_status_is_unhealthy_and_the_answer_is_shown(status: int) -> None:
+def test_any_other_status_is_unhealthy_and_the_answer_is_printed(status: int) -> None:
     with serving(answering(status, UNREADY)) as port:
         checked = check(port)
     assert checked.returncode == 1
@@ -78,7 +78,7 @@ def test_an_answer_that_does_not_begin_and_a_refused_connection_are_unhealthy() 
     assert check(free_port()).returncode == 1
 
 
-def test_the_path_that_is_asked_is_the_given_one() -> None:
+def test_the_path_is_configurable() -> None:
     asked: list[str] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> None:

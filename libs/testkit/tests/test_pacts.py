@@ -188,7 +188,7 @@ async def test_a_provider_that_tells_another_event_is_not(pact, library, issuer)
             verify(library, issuer, pact, events={Borrowed.type: result})
 
 
-async def test_a_need_asks_with_the_scope_that_its_client_has_asked_for(tmp_path, library, issuer):
+async def test_a_need_has_the_scope_that_its_client_has_requested(tmp_path, library, issuer):
     with pytest.raises(PactChanged):
         await read_a_book(tmp_path, scope="billing:read")
 
@@ -209,12 +209,12 @@ async def test_a_state_that_fails_fails_the_verification(pact, library, issuer):
         verify(library, issuer, pact, states={"a book": lost})
 
 
-async def test_an_event_that_is_not_told_fails_the_verification(pact, library, issuer):
+async def test_an_event_that_is_not_published_fails_the_verification(pact, library, issuer):
     with pytest.raises(AssertionError, match="a loan"):
         verify(library, issuer, pact, events={})
 
 
-async def test_what_is_not_verified_is_not_taken_for_kept(tmp_path, library, issuer):
+async def test_what_is_not_verified_does_not_count_as_fulfilled(tmp_path, library, issuer):
     with pytest.raises(AssertionError, match="no pact names library"):
         verify(library, issuer, tmp_path)
 

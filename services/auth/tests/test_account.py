@@ -90,7 +90,7 @@ async def test_a_machine_has_no_account(auth, way):
     assert (await way(auth, {"access_token": machine.token})).status_code == 403
 
 
-async def test_exports_all_that_is_held_and_nothing_that_opens_anything(auth):
+async def test_exports_all_personal_data_and_no_secret(auth):
     bundle = await auth.somebody(display_name="Ann", accept_terms=True)
     await auth.somebody("bob@example.com")
     await auth.post("account/delete", bundle["access_token"], password="words that are wrong")
@@ -158,7 +158,7 @@ async def test_the_audit_log_keeps_the_opaque_id_alone(auth):
     assert "Canary" not in rows
 
 
-async def test_others_are_told_and_so_is_who_left(auth):
+async def test_other_owners_are_notified_and_so_is_who_left(auth):
     bundle = await auth.somebody()
     await leave(auth, bundle)
     assert await left_events(auth) == [{"user_id": bundle["user_id"], "tenant_ids": [bundle["tenant_id"]]}]

@@ -108,7 +108,7 @@ async def test_the_letter_opens_it_again_once(auth):
     assert await told(auth) == []
 
 
-async def test_it_is_erased_when_its_time_is_over_and_others_are_told(auth):
+async def test_it_is_erased_when_its_time_is_over_and_an_event_is_published(auth):
     bundle, token = await closed(auth)
     await auth.database.execute(
         """

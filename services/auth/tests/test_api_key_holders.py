@@ -85,7 +85,7 @@ async def test_a_key_stops_with_its_holders_rights_and_the_owners_get_a_list(sta
     assert row["subject"] == admin["user_id"]
 
 
-async def test_nobody_is_told_of_keys_where_there_are_none(auth, team):
+async def test_no_event_is_published_where_there_are_no_keys(auth, team):
     owner, admin = team
     await made(auth, owner)
     assert (await removed(auth, owner, admin)).status_code == 204
@@ -135,7 +135,7 @@ async def test_an_overlap_keeps_no_secret_of_somebody_who_has_lost_the_role(auth
     assert await auth.mails("api_keys_stopped") == []
 
 
-async def test_the_holders_are_told_whoever_acted(auth, team):
+async def test_the_owners_of_keys_are_notified_whoever_acted(auth, team):
     owner, admin = team
     await auth.ask("PATCH", "me", owner, {"display_name": "Ann"})
     key = await made(auth, admin)

@@ -46,7 +46,7 @@ async def is_active(auth, key, address=""):
     return (await introspected(auth, key, address)).json()["active"]
 
 
-async def test_makes_a_key_whose_secret_is_shown_once_and_kept_nowhere(auth):
+async def test_creates_a_key_whose_secret_is_returned_once_and_stored_nowhere(auth):
     owner = await auth.somebody()
     key = await made(auth, owner["access_token"])
     assert api_keys.SHAPE.fullmatch(key["key"])

@@ -114,7 +114,7 @@ async def test_every_refusal_of_a_sign_in_leaves_at_the_end_of_a_period(people, 
         assert took >= FLOOR_MS / 1000 - TIMERS, email
 
 
-async def test_who_is_let_in_or_asked_for_more_waits_for_nobody_who_is_refused(people, start):
+async def test_a_success_or_a_challenge_does_not_wait_for_refusals(people, start):
     """Refusals that wait hold no connection: there are fewer than they are."""
     service = await start(auth_answer_floor_ms=60_000, database_pool_size=2)
     refusals = [asyncio.create_task(service.sign_in(email, word)) for email, word in people.items()]

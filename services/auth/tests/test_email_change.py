@@ -140,7 +140,7 @@ async def test_a_token_that_is_too_old_or_for_something_else_is_not_good(auth, c
     assert (await confirm(auth, held)).status_code == 400
 
 
-async def test_a_new_password_voids_what_somebody_else_may_have_asked_for(auth):
+async def test_a_new_password_voids_what_somebody_else_may_have_requested(auth):
     held = await token(auth, await auth.somebody())
     await auth.post("password/forgot", email="ann@example.com")
     [mail] = await auth.mails("password_reset")
@@ -188,7 +188,7 @@ async def test_refuses_what_is_no_address(auth, wrong):
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
-async def test_a_mailbox_that_had_enough_gets_no_more_and_nobody_is_told(start):
+async def test_a_mailbox_over_its_limit_gets_no_more_and_the_answer_is_the_same(start):
     auth = await start(email_verification_email_rate_limit_per_hour=2)
     bundle = await auth.somebody()
     answers = [await ask(auth, bundle) for _ in range(4)]

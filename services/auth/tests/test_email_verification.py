@@ -42,7 +42,7 @@ async def test_sends_again_and_voids_the_link_before(auth):
     assert (await auth.post("email/verify", token=second)).status_code == 200
 
 
-async def test_leaves_one_good_link_of_many_asked_for_at_once(auth):
+async def test_leaves_one_valid_link_of_many_requested_at_once(auth):
     await auth.register()
     await asyncio.gather(*(auth.post("email/send", email="ann@example.com") for _ in range(5)))
     answers = [await auth.post("email/verify", token=token) for token in await auth.mail_tokens()]

@@ -90,7 +90,7 @@ async def test_writes_none_for_a_device_that_it_knows(auth):
     assert json.loads(event["detail"]) == {"told": False}
 
 
-async def test_who_has_a_second_factor_is_asked_for_it_before_anything_is_said(auth):
+async def test_a_second_factor_is_required_before_any_notice(auth):
     headers = {"X-Forwarded-For": SYDNEY}
     bundle = await sign_in(auth, BERLIN)
     app = await enrol(auth, bundle)

@@ -133,7 +133,7 @@ async def test_a_member_uses_nothing_up(auth):
     assert await used(auth, invite_id) == 0
 
 
-async def test_who_has_joined_is_told_so_when_they_open_the_link_again(auth):
+async def test_a_link_that_is_opened_again_answers_already_member(auth):
     owner, bob = await auth.somebody(), await auth.somebody("bob@example.com")
     _, token = await invite(auth, owner, max_uses=1)
     assert (await accept(auth, bob, token)).status_code == 200

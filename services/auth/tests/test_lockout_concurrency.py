@@ -102,7 +102,7 @@ async def wait_for(semaphore, times):
 
 
 @pytest.mark.parametrize("password", [None, WRONG])
-async def test_who_waits_too_long_is_told_to_come_again_whatever_they_sent(
+async def test_who_waits_too_long_gets_retry_after_whatever_they_sent(
     auth, ann, judged, monkeypatch, password
 ):
     monkeypatch.setattr(bounded_wait, "MAX_SECONDS", 0.1)

@@ -61,7 +61,7 @@ async def test_lets_in_once_of_twenty_at_once(linked):
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 19
 
 
-async def test_is_good_in_the_browser_that_asked_alone(linked):
+async def test_is_valid_only_in_the_browser_that_requested_it(linked):
     await linked.somebody()
     binding = await asked(linked)
     token = await newest(linked)
@@ -75,7 +75,7 @@ async def test_is_good_in_the_browser_that_asked_alone(linked):
     assert (await followed(linked, token, binding)).status_code == 200
 
 
-async def test_answers_in_one_way_whoever_is_asked_for(linked):
+async def test_answers_in_one_way_whatever_the_address(linked):
     await linked.somebody()
     await linked.register("unconfirmed@example.com")
     await linked.somebody("disabled@example.com")

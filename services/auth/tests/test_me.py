@@ -30,6 +30,6 @@ async def test_does_not_wait_for_the_token_to_run_out(auth, change):
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
 
-async def test_is_never_kept_by_a_cache(auth):
+async def test_is_never_cached(auth):
     bundle = await auth.somebody()
     assert (await auth.me(bundle["access_token"])).headers["cache-control"] == "no-store"

@@ -54,7 +54,7 @@ async def test_lists_members_page_by_page_with_what_they_are(auth):
     assert emails == ["ann@example.com", *(f"p{n}@example.com" for n in range(3))]
 
 
-async def test_a_role_change_shows_at_the_next_refresh_and_is_told(auth):
+async def test_a_role_change_shows_at_the_next_refresh_and_is_published(auth):
     owner = await auth.somebody()
     member = await auth.joined(owner, "bob@example.com", "member")
     answer = await change(auth, owner, member, "viewer")

@@ -106,7 +106,7 @@ async def test_is_not_for_machines_and_leaves_api_keys_alone(auth, owner):
     assert (await auth.ask("GET", "tenants/current/members", key)).status_code == 200
 
 
-async def test_is_written_down_and_told_to_every_member(auth, owner):
+async def test_is_audited_and_every_member_is_notified(auth, owner):
     await auth.joined(owner, "bob@example.com", "member")
     await auth.joined(owner, "eve@example.com", "admin")
     await auth.somebody("stranger@example.com")

@@ -58,7 +58,7 @@ async def test_removes_every_factor_and_signs_out_everywhere(auth, team):
     assert (await auth.refresh(adam)).status_code == 200
 
 
-async def test_is_written_down_and_told_to_the_member(auth, team):
+async def test_is_audited_and_the_member_is_notified(auth, team):
     _, adam, bob, *_ = team
     await reset(auth, adam, bob)
     [event] = await auth.audited("authn_second_factors_reset")
@@ -124,7 +124,7 @@ async def test_a_late_reader_asks_for_another_link(auth, team):
     assert (await auth.sign_in("bob@example.com", NEW)).status_code == 200
 
 
-async def test_a_link_that_was_asked_for_before_is_void(auth, team):
+async def test_a_link_that_was_requested_before_is_void(auth, team):
     _, adam, bob, *_ = team
     await auth.post("password/forgot", email="bob@example.com")
     [before] = await auth.mails("password_reset")

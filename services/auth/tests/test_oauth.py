@@ -134,7 +134,7 @@ async def test_gives_no_more_than_was_issued(service, credential, form, code):
     assert (answer.status_code, answer.json()["code"], answer.json()["error"]) == (400, code, code)
 
 
-async def test_gives_less_when_less_is_asked_for(service, credential):
+async def test_grants_fewer_scopes_on_request(service, credential):
     answer = await token(service, credential, scope="conversations:read", audience="conversation")
     said = service.claims(answer.json())
     assert (said["scope"], said["aud"]) == ("conversations:read", "conversation")

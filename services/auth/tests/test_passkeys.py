@@ -185,7 +185,7 @@ async def test_uses_a_challenge_up_also_when_it_refuses(auth):
         assert answer.json()["code"] == "invalid_passkey"
 
 
-async def test_refuses_a_challenge_that_is_too_old_or_was_given_elsewhere(auth):
+async def test_refuses_a_challenge_that_is_too_old_or_was_issued_elsewhere(auth):
     key, _ = await with_passkey(auth)
     begun = await asked(auth)
     body = {"challenge": begun["challenge"], "passkey": key.sign(begun["options"])}
@@ -216,7 +216,7 @@ async def test_takes_no_challenge_that_was_meant_for_something_else(auth):
     assert answer.json()["code"] == "invalid_passkey"
 
 
-async def test_registers_only_in_the_session_that_asked(auth):
+async def test_registers_only_in_the_session_that_requested_it(auth):
     key, bundle = await with_passkey(auth)
     begun = (await auth.post("factors/passkeys/options", bundle["access_token"])).json()
     other = (await shown(auth, key)).json()

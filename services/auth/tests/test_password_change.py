@@ -21,7 +21,7 @@ async def change(auth, bundle, new=NEW, current=None):
     )
 
 
-async def test_changes_the_password_and_keeps_only_the_session_that_asked(auth):
+async def test_changes_the_password_and_ends_all_other_sessions(auth):
     other = await auth.somebody()
     mine = await auth.session()
     answer = await change(auth, mine)

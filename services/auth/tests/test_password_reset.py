@@ -226,7 +226,7 @@ async def test_is_not_consumed_by_a_scanner_that_follows_the_link(auth):
     assert (await reset(auth, held)).status_code == 204
 
 
-async def test_a_mailbox_that_had_enough_gets_no_more_and_nobody_is_told(start):
+async def test_a_mailbox_over_its_limit_gets_no_more_and_the_answer_is_the_same(start):
     auth = await start(password_reset_email_rate_limit_per_hour=2)
     await auth.somebody()
     answers = [await forgot(auth) for _ in range(4)]

@@ -12,7 +12,7 @@ async def operated(auth, start):
     return service.app, operator["access_token"]
 
 
-async def test_no_route_takes_a_cursor_that_it_has_not_given_out(operated):
+async def test_every_route_refuses_a_forged_cursor(operated):
     assert await find_unrefused_cursors(*operated) == []
 
 

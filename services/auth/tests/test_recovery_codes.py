@@ -45,7 +45,7 @@ async def test_keeps_salted_hashes_of_the_same_cost_as_passwords(start):
 
 
 @pytest.mark.parametrize("which", ["right", "used", "wrong", "unknown"])
-async def test_an_attempt_costs_one_hash_whatever_is_shown(auth, monkeypatch, which):
+async def test_an_attempt_costs_one_hash_whatever_the_code(auth, monkeypatch, which):
     app = await enrol(auth, await auth.somebody())
     await answered(auth, (await challenged(auth))["challenge"], recovery_code=app.codes[0])
     challenge = (await challenged(auth))["challenge"]

@@ -103,7 +103,7 @@ async def test_is_over_after_five_minutes_and_elsewhere(auth, strict):
     assert (await auth.public.post(path, json=body)).json()["code"] == "invalid_challenge"
 
 
-async def test_begins_one_session_of_twenty_asked_for_at_once(auth, strict):
+async def test_starts_one_session_of_twenty_requested_at_once(auth, strict):
     challenge = await asked(auth)
     begun = await auth.post("token/enrol/totp", challenge=challenge)
     code = pyotp.TOTP(begun.json()["seed"]).now()

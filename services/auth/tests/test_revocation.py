@@ -161,7 +161,7 @@ async def test_tells_nothing_of_what_was_not_committed(auth, redis_url):
         assert not [one for one in await redis.zrange(KEY, 0, -1) if b"undone" in one]
 
 
-async def test_a_process_that_died_before_it_told_has_lost_nothing(auth, redis_url):
+async def test_a_process_that_died_before_it_published_has_lost_nothing(auth, redis_url):
     resources, name = auth.app.state.resources, str(uuid4())
     await auth.database.execute("insert into revocations (key) values ($1)", f"session:{name}")
     # What starts in its place tells all that matters still.

@@ -288,7 +288,7 @@ async def test_clears_away_what_nobody_answered(auth):
     assert await auth.database.fetchval("select count(*) from challenges") == 1
 
 
-async def test_is_asked_for_also_after_the_password_was_set_anew_by_mail(auth):
+async def test_is_required_also_after_a_password_reset(auth):
     app = await enrol(auth, await auth.somebody())
     await auth.post("password/forgot", email="ann@example.com")
     token = (await auth.mails("password_reset"))[-1]["token"]

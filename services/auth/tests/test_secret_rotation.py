@@ -163,7 +163,7 @@ async def test_devices_are_known_across_the_change(change):
     assert await fetch(device, first["session_id"]) == await fetch(device, later["session_id"])
 
 
-async def test_who_is_asked_for_a_second_factor_amid_the_change_may_answer(change):
+async def test_a_challenge_for_a_second_factor_stays_valid_during_the_change(change):
     services = await change(REFRESH)
     app = await enrol(services.before, await services.before.somebody())
     challenge = (await challenged(services.before))["challenge"]
@@ -197,7 +197,7 @@ async def test_addresses_are_known_across_a_change_of_their_salt(change, of, tol
     assert len(await service.mails("new_device")) == told
 
 
-async def test_who_is_asked_amid_a_change_of_the_salt_may_answer(change):
+async def test_a_challenge_stays_valid_during_a_change_of_the_salt(change):
     services = await change("auth_session_ip_hash_salt")
     app = await enrol(services.before, await services.before.somebody())
     challenge = (await challenged(services.before))["challenge"]

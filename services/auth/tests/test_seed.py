@@ -48,7 +48,7 @@ async def test_makes_a_tenant_and_an_owner_who_can_sign_in(run, auth):
     assert [event["type"] for event in await auth.events()] == ["auth.tenant.created.v1"]
 
 
-async def test_makes_a_member_unless_told_otherwise_and_says_that_an_owner_is_missing(run, auth):
+async def test_creates_a_member_by_default_and_says_that_an_owner_is_missing(run, auth):
     code, printed = await run("--password-stdin", typed=auth.password)
     assert code == 0
     assert auth.claims(await auth.session("owner@example.com"))["role"] == "member"
@@ -73,7 +73,7 @@ async def test_can_be_repeated(run, auth):
         (["--role", "admin", "--password-stdin"], OTHER_PASSWORD, "the role, the password"),
     ],
 )
-async def test_changes_nothing_of_an_existing_person_unless_told_to(run, auth, options, typed, named):
+async def test_changes_an_existing_person_only_on_request(run, auth, options, typed, named):
     await run("--password-stdin", typed=auth.password)
     before = await rows(auth)
     code, printed = await run(*options, typed=typed)
@@ -83,7 +83,7 @@ async def test_changes_nothing_of_an_existing_person_unless_told_to(run, auth, o
     assert await auth.database.fetchval("select count(*) from tenants") == 1
 
 
-async def test_sets_another_password_and_another_role_when_told_to(run, auth):
+async def test_sets_another_password_and_another_role_on_request(run, auth):
     await run("--password-stdin", typed=auth.password)
     session = await auth.session("owner@example.com")
     code, _ = await run("--update", "--role", "viewer", "--password-stdin", typed=OTHER_PASSWORD)
@@ -115,7 +115,7 @@ async def test_makes_up_a_password_and_shows_it_once(run, auth):
     await auth.session("owner@example.com", password)
 
 
-async def test_replaces_a_sign_up_that_waits_to_be_confirmed_when_told_to(run, auth):
+async def test_replaces_an_unconfirmed_sign_up_on_request(run, auth):
     await auth.register("owner@example.com")
     code, printed = await run("--tenant-slug", "other")
     assert code == 1

@@ -313,7 +313,7 @@ async def test_does_not_start_on_a_catalogue_that_makes_no_sense(variables, cata
         create_app(Settings(**{**variables, "auth_service_accounts_file": path}))
 
 
-def test_does_not_start_without_the_catalogue_that_it_was_told_of(tmp_path):
+def test_does_not_start_without_its_configured_catalogue(tmp_path):
     with pytest.raises(InvalidCatalogue):
         Catalogue.load(tmp_path / "nothing.yaml")
     (tmp_path / "list.yaml").write_text("- a\n- b\n")

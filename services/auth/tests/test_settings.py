@@ -167,7 +167,7 @@ def test_refuses_what_would_be_unsafe(told, changes, expected):
 SIGNING = {"ENVIRONMENT": "development", "DEBUG": "true", "AUTH_SIGNER": "vault"}
 
 
-def test_signs_with_a_file_unless_told_otherwise(told):
+def test_signs_with_a_file_by_default(told):
     assert told(FIT).auth_signer == "file"
     assert told(FIT | {"AUTH_SIGNER": "vault"}).auth_vault_signing_key == "auth-access-tokens"
 
@@ -185,11 +185,11 @@ def test_signs_with_a_file_unless_told_otherwise(told):
         ({"AUTH_SIGNER": "kms"}, "AUTH_SIGNER"),
     ],
 )
-def test_does_not_start_half_told_of_the_vault_that_signs_wherever_it_runs(told, changes, expected):
+def test_does_not_start_with_half_the_settings_of_a_signing_vault(told, changes, expected):
     assert expected in complaint(told, **{**SIGNING, **changes})
 
 
-def test_takes_the_token_for_vault_from_a_file_too_and_rather_the_one_it_is_given(told, tmp_path):
+def test_prefers_a_token_for_vault_over_a_file_with_one(told, tmp_path):
     file = tmp_path / "token"
     by_file = {**FIT, "AUTH_SIGNER": "vault", "VAULT_TOKEN": "", "VAULT_TOKEN_FILE": str(file)}
     settings = told(by_file)

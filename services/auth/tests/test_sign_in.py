@@ -107,7 +107,7 @@ async def test_takes_as_long_for_nobody_as_for_somebody(start):
     assert statistics.median(pair[1] for pair in taken) > 0.01
 
 
-async def test_chooses_the_tenant_that_is_asked_for_and_else_the_first(auth):
+async def test_chooses_the_requested_tenant_and_else_the_first(auth):
     first = await auth.somebody()
     other = await auth.somebody("bob@example.com")
     await auth.database.execute(

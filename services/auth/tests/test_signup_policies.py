@@ -37,7 +37,7 @@ async def test_everybody_may_sign_up_where_it_is_public(auth):
 
 
 @pytest.mark.parametrize("policy", ["invite_only", "approval"])
-async def test_nobody_signs_up_without_an_invite_and_is_told_nothing_of_the_address(auth, start, policy):
+async def test_a_sign_up_without_an_invite_is_refused_and_reveals_nothing_of_the_address(auth, start, policy):
     bundle = await auth.somebody()
     closed = await start(auth_signup_policy=policy, auth_operator_tenant_id=bundle["tenant_id"])
     assert (await closed.public.get("/api/v1/auth/signup-policy")).json() == {"policy": policy}

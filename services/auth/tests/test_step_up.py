@@ -187,7 +187,7 @@ async def test_counts_together_with_the_second_factor_of_a_sign_in(auth):
     assert (await answered(auth, challenge, code=app.code)).status_code == 429
 
 
-async def test_gives_one_new_session_of_many_asked_for_at_once(auth, start):
+async def test_starts_one_new_session_of_many_requested_at_once(auth, start):
     app, bundle = await with_factor(auth)
     patient = await start(auth_second_factor_max_failures=10)
     answers = await asyncio.gather(

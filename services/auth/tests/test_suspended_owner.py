@@ -184,7 +184,7 @@ async def test_a_deleted_tenant_is_no_suspended_one(service):
     assert (await service.session())["tenant_status"] == "active"
 
 
-async def test_the_proof_has_to_be_fresh_and_can_be_given_again(service):
+async def test_the_proof_has_to_be_fresh_and_can_be_repeated(service):
     before = await service.somebody()
     await suspend(service, before)
     bundle = await service.session()
@@ -196,7 +196,7 @@ async def test_the_proof_has_to_be_fresh_and_can_be_given_again(service):
     assert (await reactivate(service, stepped.json(), before["tenant_id"])).status_code == 200
 
 
-async def test_a_second_factor_that_the_tenant_requires_is_asked_for_here_too(service):
+async def test_a_second_factor_that_the_tenant_requires_is_required_here_too(service):
     before = await service.somebody()
     await enrol(service, before)
     await service.database.execute("update tenants set mfa_required = true")

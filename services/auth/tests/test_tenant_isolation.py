@@ -27,7 +27,7 @@ async def theirs(auth):
     return {"tenant_id": eve["tenant_id"], "user_id": eve["user_id"][5:], "invite_id": invite["id"]}
 
 
-async def test_every_route_that_takes_an_id_is_asked_here(auth):
+async def test_every_route_that_takes_an_id_is_tested_here(auth):
     app = create_app(auth.settings)
     asked = {
         (method, route.path.removeprefix("/api/v1/auth/"))

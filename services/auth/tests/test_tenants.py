@@ -50,7 +50,7 @@ async def test_lists_tenants_page_by_page(auth):
 
 @pytest.mark.parametrize("path", ["tenants", "tenants/current/members", "tenants/current/invites"])
 @pytest.mark.parametrize("cursor", ["x", "WyJ4IiwieSJd", "WzFd"])
-async def test_refuses_a_cursor_that_no_list_has_given_out(auth, path, cursor):
+async def test_refuses_a_forged_cursor(auth, path, cursor):
     bundle = await auth.somebody()
     assert code(await auth.ask("GET", f"{path}?cursor={cursor}", bundle)) == (400, "invalid_cursor")
 

@@ -36,7 +36,7 @@ async def test_counts_only_when_a_code_was_right(auth):
     assert [row["actor"] for row in await auth.audited("authn_second_factor_added")] == [bundle["user_id"]]
 
 
-async def test_forgets_a_seed_that_was_not_confirmed_when_another_is_asked_for(auth):
+async def test_forgets_a_seed_that_was_not_confirmed_when_another_is_requested(auth):
     bundle = await auth.somebody()
     first, second = [(await auth.post("factors/totp", bundle["access_token"])).json() for _ in range(2)]
     stale = pyotp.TOTP(first["seed"]).now()

@@ -120,7 +120,7 @@ async def test_replays_and_goes_on_live_without_gap_or_repeat(announced, tenant,
     await publishing
 
 
-async def test_begins_with_the_next_event_unless_told_otherwise(announced, tenant, viewer) -> None:
+async def test_begins_with_the_next_event_by_default(announced, tenant, viewer) -> None:
     """Each connection was once sent all events that were there, and could not say where to go on."""
     await commit(announced, tenant, *notes("before", "before"))
     async with reading(viewer) as stream:

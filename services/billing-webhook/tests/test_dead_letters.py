@@ -52,7 +52,7 @@ async def test_what_was_laid_aside_does_not_hold_up_the_rest(ran, publish_event,
     assert (await runs(2))["totals"]["input_tokens"] == 7
 
 
-async def test_a_dead_letter_can_be_told_again(laid_aside, redis, ran, until):
+async def test_a_dead_letter_can_be_published_again(laid_aside, redis, ran, until):
     await ran(usage="much")
     [letter] = await laid_aside(1)
     await replay_dead_letter(redis, "billing-webhook", letter.entry_id)

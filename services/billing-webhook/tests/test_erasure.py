@@ -129,7 +129,7 @@ async def test_the_sums_stay_and_who_has_left_is_not_named(ran, runs, delete_use
     assert await runs(2) == before
 
 
-async def test_what_is_told_late_is_counted_as_nobodys(ran, runs, delete_user, until_named):
+async def test_a_late_event_is_counted_anonymously(ran, runs, delete_user, until_named):
     ann, event_id = f"user:{uuid4()}", uuid4()
     await ran(("gpt", 5, 5), user_id=ann)
     for _ in range(3):
@@ -142,7 +142,7 @@ async def test_what_is_told_late_is_counted_as_nobodys(ran, runs, delete_user, u
     await until_named(ANONYMOUS_SUBJECT, ANONYMOUS_SUBJECT)
 
 
-async def test_what_is_told_at_that_very_moment_is_nobodys_soon(ran, runs, delete_user, until_named):
+async def test_an_event_at_the_moment_of_erasure_is_anonymous_soon(ran, runs, delete_user, until_named):
     ann = f"user:{uuid4()}"
     await asyncio.gather(*(ran(("gpt", 1, 0), user_id=ann) for _ in range(20)), delete_user(ann))
     assert (await runs(20))["totals"]["input_tokens"] == 20

@@ -14,7 +14,7 @@ def settings(settings, sandbox):
     return settings.model_copy(update=stripe)
 
 
-async def test_no_route_takes_a_cursor_that_it_has_not_given_out(settings, issuer):
+async def test_every_route_refuses_a_forged_cursor(settings, issuer):
     async with running(create_app(settings.model_copy(update={"run_workers": False}))) as app:
         assert await find_unrefused_cursors(app, issuer.token(tenant_id=TENANT, role="owner")) == []
 

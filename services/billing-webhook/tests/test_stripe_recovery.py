@@ -135,9 +135,7 @@ async def test_stripe_says_that_it_failed_to_send_and_the_events_are_fetched(
     assert {row.event_id for row in await settled("completed", number=2)} == {"evt_health", "evt_unsent"}
 
 
-async def test_drift_is_reported_and_applied_only_when_asked_to(
-    api, customer, tenant, run, status, make_event
-):
+async def test_drift_is_reported_and_applied_only_on_request(api, customer, tenant, run, status, make_event):
     api.lists[SUBSCRIPTIONS] = [a_subscription().to_dict()]
     [found] = await run(drift.reconcile)
     assert (found.subscription_id, found.tenant_id, found.differences) == ("sub_1", tenant, ("not stored",))

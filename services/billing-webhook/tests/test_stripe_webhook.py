@@ -72,7 +72,7 @@ def problem(answer):
     return answer.status_code, answer.json()["code"]
 
 
-async def test_a_signed_event_is_kept_byte_for_byte_and_answered(post, stored_events):
+async def test_a_signed_event_is_stored_byte_for_byte_and_answered(post, stored_events):
     body = snapshot()
     answer = await post(body)
     assert (answer.status_code, answer.json()) == (202, {"received": True, "duplicate": False})
@@ -88,7 +88,7 @@ async def test_a_signed_event_is_kept_byte_for_byte_and_answered(post, stored_ev
     assert row.created.timestamp() == 1_790_000_000
 
 
-async def test_a_thin_notification_is_kept_too(post, stored_events):
+async def test_a_thin_notification_is_stored_too(post, stored_events):
     assert (await post(thin())).status_code == 202
     [row] = await stored_events()
     assert (row.id, row.api_version, row.created.isoformat()) == (
@@ -98,18 +98,18 @@ async def test_a_thin_notification_is_kept_too(post, stored_events):
     )
 
 
-async def test_types_that_nobody_knows_are_kept_too(post, stored_events):
+async def test_unknown_types_are_stored_too(post, stored_events):
     assert (await post(snapshot(type="from.the_future.v9"))).status_code == 202
     assert len(await stored_events()) == 1
 
 
-async def test_an_event_that_comes_twice_is_kept_once(post, stored_events):
+async def test_an_event_that_comes_twice_is_stored_once(post, stored_events):
     assert (await post(snapshot())).json()["duplicate"] is False
     assert (await post(snapshot())).json() == {"received": True, "duplicate": True}
     assert len(await stored_events()) == 1
 
 
-async def test_an_event_that_comes_ten_times_at_once_is_kept_once(post, stored_events):
+async def test_an_event_that_comes_ten_times_at_once_is_stored_once(post, stored_events):
     answers = await asyncio.gather(*(post(snapshot()) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {202}
     assert sorted(answer.json()["duplicate"] for answer in answers) == [False] + [True] * 9
@@ -132,7 +132,7 @@ async def test_an_event_that_comes_ten_times_at_once_is_kept_once(post, stored_e
     # Signatures tell the time; a test's name must not.
     ids=range(9),
 )
-async def test_what_is_not_signed_is_refused_and_not_kept(post, stored_events, signed):
+async def test_what_is_not_signed_is_refused_and_not_stored(post, stored_events, signed):
     assert problem(await post(snapshot(), signed)) == (400, "invalid_signature")
     assert await stored_events() == []
 
@@ -221,7 +221,7 @@ async def test_only_post_is_answered(stripe):
         assert problem(await stripe.request(method, "/webhooks/stripe")) == (405, "method_not_allowed")
 
 
-async def test_an_address_that_calls_too_often_is_told_to_wait(settings):
+async def test_an_address_that_calls_too_often_gets_retry_after(settings):
     few = settings.model_copy(update={"stripe_webhooks_per_minute": 2})
     async with running(create_app(few)) as app, client(app) as stripe:
         headers = {**JSON, "Stripe-Signature": signature(snapshot())}

@@ -49,7 +49,7 @@ async def test_an_event_that_comes_twice_counts_once(ran, runs):
     assert answer["totals"]["input_tokens"] == 8
 
 
-async def test_a_run_told_of_by_two_events_counts_once(ran, runs):
+async def test_a_run_in_two_events_counts_once(ran, runs):
     run = str(uuid4())
     await ran(("gpt", 7, 3), run_id=run)
     await ran(("gpt", 7, 3), run_id=run)

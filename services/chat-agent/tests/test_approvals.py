@@ -113,7 +113,7 @@ def assert_no_orphans(other_services: Any, run: Run) -> None:
     assert not {number for number in calls.values() if number > 1}
 
 
-def test_a_stream_ends_when_a_person_is_asked(ann: httpx.Client, till: Till) -> None:
+def test_a_stream_ends_when_an_approval_is_requested(ann: httpx.Client, till: Till) -> None:
     with ann.stream("POST", STREAM, json={"message": PAY, "agent_type": "cashier"}) as stream:
         received = list(events(stream.iter_lines()))
     (called,), (prompt,) = payloads_of(received, "tool.called"), payloads_of(received, "approval.required")
@@ -124,7 +124,7 @@ def test_a_stream_ends_when_a_person_is_asked(ann: httpx.Client, till: Till) -> 
     assert till.paid == []
 
 
-def test_a_run_that_waits_says_what_it_has_asked(ann: httpx.Client, waiting: Run) -> None:
+def test_a_waiting_run_has_its_requested_approvals(ann: httpx.Client, waiting: Run) -> None:
     (prompt,) = waiting["approvals"]
     assert (prompt["status"], prompt["agent"], prompt["name"]) == ("pending", "cashier", "pay")
     assert (prompt["arguments"], prompt["decided_by"]) == ('{"amount": 5}', None)
@@ -136,7 +136,9 @@ def test_a_run_that_waits_says_what_it_has_asked(ann: httpx.Client, waiting: Run
     assert listed["id"] == waiting["id"]
 
 
-def test_who_has_heard_all_need_not_come_again_before_it_is_answered(ann: httpx.Client, waiting: Run) -> None:
+def test_a_client_that_has_all_events_need_not_resume_before_the_decision(
+    ann: httpx.Client, waiting: Run
+) -> None:
     events_of_it = f"{RUNS}/{waiting['id']}/events"
     last = last_id(ann, waiting)
     assert ann.get(events_of_it, params={"after": last}).status_code == 204
@@ -171,7 +173,7 @@ def test_what_is_allowed_is_done_once_and_the_run_goes_on(
     assert_no_orphans(other_services, run)
 
 
-def test_the_whole_story_can_be_heard_anywhere(ann: httpx.Client, waiting: Run, at: str) -> None:
+def test_all_events_can_be_streamed_anywhere(ann: httpx.Client, waiting: Run, at: str) -> None:
     answer(ann, waiting, at)
     wait_for(lambda: read_run(ann, waiting)["status"] == "completed")
     received = read_events(ann, waiting)
@@ -229,7 +231,7 @@ def test_a_run_goes_on_only_when_all_is_answered(
     assert_no_orphans(other_services, run)
 
 
-def test_answers_that_come_all_at_once_are_all_heard(
+def test_decisions_that_come_all_at_once_all_count(
     ann: httpx.Client, till: Till, other_services, other_url: str
 ) -> None:
     run = asking(ann, TWICE)
@@ -260,14 +262,14 @@ def test_of_many_answers_to_one_question_one_counts(
     assert error_of(answer(ann, waiting)) == (409, "approval_answered")
 
 
-def test_what_was_not_asked_cannot_be_answered(ann: httpx.Client, waiting: Run) -> None:
+def test_an_approval_that_was_not_requested_cannot_be_decided(ann: httpx.Client, waiting: Run) -> None:
     other = asking(ann)
     for approval_id in (uuid4(), other["approvals"][0]["id"]):
         path = f"{RUNS}/{waiting['id']}/approvals/{approval_id}"
         assert error_of(ann.post(path, json={"approve": True})) == (404, "approval_not_found")
 
 
-def test_only_the_one_who_was_asked_may_answer(person: Person, till: Till) -> None:
+def test_only_the_user_of_the_run_may_decide(person: Person, till: Till) -> None:
     subject = f"user:{uuid4()}"
     run = asking(person(subject=subject))
     for stranger in (person(), person(role="owner"), person(tenant_id=uuid4(), subject=subject)):

@@ -108,7 +108,7 @@ def kept_output(other_services: Any, run: Json) -> str:
         ("oversleep", "timed out after 0.2 seconds"),
     ],
 )
-def test_a_tool_that_misbehaves_is_told_to_the_model(
+def test_the_model_gets_the_failure_of_a_tool(
     ann: httpx.Client, gadgets: Gadgets, other_services, name: str, texts: str
 ) -> None:
     run = wait_until_finished(ann, start_run(ann, name, agent_type="gadgeteer"))
@@ -272,7 +272,7 @@ def test_a_place_must_be_a_number(ann: httpx.Client, after: str) -> None:
     assert error_of(ann.get(events, params={"after": after})) == (400, "invalid_event_id")
 
 
-def test_where_both_are_given_the_header_counts(ann: httpx.Client) -> None:
+def test_the_header_takes_precedence(ann: httpx.Client) -> None:
     run = a_completed(ann)
     last = read_events(ann, run)[-1]
     with ann.stream(

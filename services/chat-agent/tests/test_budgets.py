@@ -334,7 +334,7 @@ def test_asks_again_after_a_while_whether_there_are_limits(
     assert caller.post(CHAT, json={"message": "Hello"}).status_code == 402
 
 
-def test_a_run_that_loses_billing_ends_before_the_model_is_asked(
+def test_a_run_that_loses_billing_ends_before_the_model_is_called(
     billing: Billing, caller: httpx.Client
 ) -> None:
     first = caller.post(CHAT, json={"message": "Hello"})

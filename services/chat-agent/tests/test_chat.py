@@ -33,7 +33,7 @@ def test_can_talk_to_a_specialist_at_once(ann: httpx.Client) -> None:
     assert (received["agent_used"], received["handoff_occurred"]) == ("data_analyst", False)
 
 
-def test_keeps_what_was_said_and_goes_on_from_there(ann: httpx.Client, other_services) -> None:
+def test_stores_messages_and_continues_from_there(ann: httpx.Client, other_services) -> None:
     first = ann.post("/api/v1/chat", json={"message": "I work on a web app"}).json()
     again = {"message": "What framework should I use?", "conversation_id": first["conversation_id"]}
     second = ann.post("/api/v1/chat", json=again).json()
@@ -47,7 +47,7 @@ def test_keeps_what_was_said_and_goes_on_from_there(ann: httpx.Client, other_ser
     assert second["usage"]["input_tokens"] > first["usage"]["input_tokens"]
 
 
-def test_finds_what_was_said_before(ann: httpx.Client) -> None:
+def test_finds_earlier_messages(ann: httpx.Client) -> None:
     ann.post("/api/v1/chat", json={"message": "My dog is called Bello"})
     received = ann.post("/api/v1/chat", json={"message": "Search what we said about Bello"}).json()
     assert "Bello" in received["response"]

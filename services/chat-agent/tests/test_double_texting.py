@@ -126,7 +126,7 @@ def test_the_whole_answer_waits_for_its_turn(
     assert other_services.messages(first["conversation_id"])[-1] == ("assistant", second.json()["response"])
 
 
-def test_what_was_said_in_between_is_known_to_the_next(ann: httpx.Client, resume_model) -> None:
+def test_messages_in_between_are_known_to_the_next_run(ann: httpx.Client, resume_model) -> None:
     first = start_run(ann, PAUSING)
     second = start_run(ann, "Second", **in_same(first, "enqueue"))
     resume_model()

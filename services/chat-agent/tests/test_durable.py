@@ -271,7 +271,7 @@ def test_a_call_of_which_nobody_knows_how_it_ended_ends_the_run(
     assert at(other).post("/api/v1/chat", json=again).status_code == 200
 
 
-def test_a_replica_that_is_told_to_end_hands_over_at_once(replica, other: str, at) -> None:
+def test_a_replica_that_stops_hands_over_at_once(replica, other: str, at) -> None:
     # Its lease would keep others away for longer than this test may take.
     leaving, here = replica(run_lease_seconds=NEVER), at(other)
     received_events: list[Event] = []
@@ -404,7 +404,7 @@ def answered(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("spoken_text", ["", "I am do", "I am done."])
-def test_an_answer_that_is_stored_is_not_asked_for_again(
+def test_an_answer_that_is_stored_is_not_requested_again(
     at, settings: Settings, other_services, model_url: str, redis_url: str, spoken_text: str
 ) -> None:
     run_id = left_behind(settings, [answered("I am done.")], other_services)
@@ -473,7 +473,7 @@ def test_a_history_is_replaced_once(replica, other: str, at, other_services) -> 
     assert len(other_services.superseded[thread]) == 2
 
 
-def test_what_a_lost_replica_said_is_counted_once(
+def test_the_answer_of_a_lost_replica_is_counted_once(
     at, settings: Settings, other_services, redis_url: str, resume_model
 ) -> None:
     run_id = left_behind(settings, [], other_services, message=PAUSING)
@@ -512,7 +512,7 @@ def log_of(redis_url: str, run_id: str, spoken_text: str, *, is_whole: bool) -> 
         redis.set(f"run:{{{run_id}}}:writer", 1)
 
 
-def test_a_run_of_which_no_event_is_left_is_told_from_the_beginning(
+def test_a_run_without_events_in_its_log_is_streamed_from_the_beginning(
     at, settings: Settings, other_services
 ) -> None:
     call = {"type": "function_call", "call_id": "c1", "name": "transfer_to_code_assistant", "arguments": "{}"}
@@ -565,7 +565,7 @@ def test_nobody_takes_over_the_run_of_an_owner_who_may_not_any_more(
     assert standing(received) == ""
 
 
-def test_an_answer_that_is_whole_is_given_also_to_who_may_not_go_on(
+def test_a_complete_answer_is_returned_also_without_membership(
     at, settings: Settings, other_services
 ) -> None:
     other_services.membership_response = None

@@ -94,7 +94,7 @@ def everything(database_url: str, redis_url: str) -> str:
     return "".join((*rows, *logs))
 
 
-def test_nothing_of_who_has_left_is_kept_but_what_was_used(
+def test_nothing_of_a_deleted_user_remains_but_usage(
     person: Person, collect: Hear, forget: Callable[[], None], database_url: str, redis_url: str
 ) -> None:
     user = f"user:{uuid4()}"

@@ -199,7 +199,7 @@ async def test_nothing_comes_after_the_end(redis: Redis) -> None:
         log.append("run.failed")
 
 
-async def test_only_so_much_is_kept_at_hand_and_the_rest_is_read_from_redis(redis: Redis) -> None:
+async def test_the_newest_events_are_buffered_and_the_rest_is_read_from_redis(redis: Redis) -> None:
     async with recording(redis) as recorder:
         log = log_at(recorder, redis)
         for number in range(5 * WINDOW):

@@ -100,7 +100,7 @@ def test_a_reader_who_does_not_read_holds_nothing_up(here: httpx.Client, url: st
     assert b"".join(f"id: {event.id}\n".encode() for event in received[:3])[:6] in came
 
 
-def test_a_run_in_the_queue_is_heard_when_its_turn_comes(
+def test_a_queued_run_is_streamed_when_it_starts(
     here: httpx.Client, there: httpx.Client, resume_model
 ) -> None:
     first = started(here, **PAUSING)
@@ -136,7 +136,7 @@ def test_a_run_that_ends_in_the_queue_lets_its_readers_go_soon(
     until(ended(here, first["id"]))
 
 
-def test_who_has_heard_the_last_event_so_far_hears_the_next(here: httpx.Client, there: httpx.Client) -> None:
+def test_a_client_that_has_the_newest_event_gets_the_next(here: httpx.Client, there: httpx.Client) -> None:
     with here.stream("POST", STREAM, json=SLOWLY) as answer:
         coming = events(answer.iter_lines())
         for _ in range(5):
@@ -145,7 +145,7 @@ def test_who_has_heard_the_last_event_so_far_hears_the_next(here: httpx.Client, 
         assert list(coming) == rest
 
 
-def test_a_run_of_nobody_cannot_be_heard(here: httpx.Client) -> None:
+def test_an_unknown_run_cannot_be_streamed(here: httpx.Client) -> None:
     answer = here.get(f"/api/v1/runs/{uuid4()}/events")
     assert (answer.status_code, answer.json()["code"]) == (404, "run_not_found")
 
@@ -159,7 +159,7 @@ def test_a_stranger_cannot_hear_a_run(here: httpx.Client, url: str, issuer: Issu
 
 
 @pytest.mark.parametrize("after", [0, 1, 99])
-def test_a_log_that_is_no_longer_kept_says_so_at_every_replica(
+def test_an_expired_log_is_an_error_at_every_replica(
     here: httpx.Client, there: httpx.Client, redis_url: str, after: int
 ) -> None:
     run = started(here, message="Hi")
@@ -220,7 +220,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_end_that_was_committed_and_not_told_is_told_once(
+def test_an_end_that_was_committed_and_not_published_is_published_once(
     here: httpx.Client, there: httpx.Client, settings: Settings, redis_url: str
 ) -> None:
     run_id = left_behind(settings, "completed", output="'Done.'", ended_at="now()")
@@ -235,7 +235,7 @@ def test_an_end_that_was_committed_and_not_told_is_told_once(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_question_that_was_committed_and_not_told_is_told(
+def test_an_approval_that_was_committed_and_not_published_is_published(
     there: httpx.Client, here: httpx.Client, settings: Settings, redis_url: str
 ) -> None:
     run_id = left_behind(settings, "waiting", waiting_until="now() + interval '1 hour'")

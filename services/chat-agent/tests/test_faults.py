@@ -35,7 +35,9 @@ def test_a_failing_model_has_a_name(ann: httpx.Client, order: str, status: int, 
     assert (run["status"], run["error_code"]) == ("failed", code)
 
 
-def test_what_was_said_before_the_model_died_is_kept_and_counted(ann: httpx.Client, other_services) -> None:
+def test_the_partial_answer_of_a_failed_model_is_stored_and_counted(
+    ann: httpx.Client, other_services
+) -> None:
     with ann.stream("POST", STREAM, json=DYING) as answer:
         received = list(events(answer.iter_lines()))
     texts = "".join(event.data["delta"] for event in received if event.type == "message.delta")

@@ -79,7 +79,7 @@ def test_refuses_what_no_run_may_begin_with(ann: httpx.Client, settings: Setting
     assert row["detail"] == {"agent": "triage", "guardrail": "Secret Keys", "stage": "input"}
 
 
-def test_openai_clients_are_told_which_guardrail_it_was(url: str, ann: httpx.Client) -> None:
+def test_openai_clients_get_the_name_of_the_guardrail(url: str, ann: httpx.Client) -> None:
     token = ann.headers["Authorization"].removeprefix("Bearer ")
     with (
         httpx.Client(verify=NO_AUTHORITIES, timeout=60) as http,

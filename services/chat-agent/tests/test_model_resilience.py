@@ -140,7 +140,7 @@ async def test_nobody_waits_for_longer_than_is_decent(provide: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])
-async def test_what_is_refused_is_not_asked_again(provide: Any, status: int) -> None:
+async def test_a_refusal_is_not_retried(provide: Any, status: int) -> None:
     model = provide(model_fallback="sandbox-small")
     assert isinstance(await failure(model, f"Hi [sandbox: error={status}x1]"), ModelRefusedRequest)
 
@@ -151,7 +151,7 @@ async def test_wrong_credentials_have_a_name_and_show_nothing(provide: Any) -> N
     assert "API key" not in refused.detail
 
 
-async def test_a_model_that_dies_before_its_first_word_is_asked_again_and_counted(
+async def test_a_failure_before_the_first_token_is_retried_and_counted(
     provide: Any, calls: Any, meter: UsageMeter
 ) -> None:
     assert isinstance(await failure(provide(), "Hi [sandbox: die-after=0]", meter), ModelUnavailable)
@@ -161,7 +161,7 @@ async def test_a_model_that_dies_before_its_first_word_is_asked_again_and_counte
     assert total.output_tokens == 0
 
 
-async def test_nothing_is_said_twice(provide: Any, calls: Any, meter: UsageMeter) -> None:
+async def test_no_text_is_sent_twice(provide: Any, calls: Any, meter: UsageMeter) -> None:
     model = provide(model_fallback="sandbox-small")
     assert isinstance(await failure(model, "Hi [sandbox: tokens=60, die-after=20]", meter), ModelUnavailable)
     assert len(calls()) == 1

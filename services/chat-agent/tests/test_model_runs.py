@@ -63,14 +63,14 @@ def test_tools_and_handoffs_work_whoever_speaks_to_the_model(someone: Any, clien
     assert answer["usage"]["cached_tokens"] > 0
 
 
-def test_arguments_that_are_no_json_are_told_to_the_model(ann: httpx.Client) -> None:
+def test_the_model_gets_the_error_of_arguments_that_are_no_json(ann: httpx.Client) -> None:
     received = emit(ann, "What did we say? [sandbox: malformed-arguments]")
     (output,) = [event.data["output"] for event in received if event.type == "tool.output"]
     assert "error" in output.lower()
     assert received[-1].type == "run.completed"
 
 
-def test_a_tool_that_does_not_exist_is_told_to_the_model(ann: httpx.Client) -> None:
+def test_the_model_gets_the_error_of_a_tool_that_does_not_exist(ann: httpx.Client) -> None:
     received = emit(ann, "Hi [sandbox: invent=open_pod_bay_doors]")
     assert received[-1].type == "run.completed"
     assert received[-1].data["usage"]["requests"] == 2
@@ -91,7 +91,7 @@ def test_a_refusal_is_an_answer(someone: Any, api: str) -> None:
     assert (received[-1].type, received[-1].data["output"]) == ("run.completed", item["text"])
 
 
-def test_a_model_that_falls_silent_has_a_name_and_what_it_said_is_kept(someone: Any) -> None:
+def test_a_silent_model_is_an_error_by_name_and_its_text_is_stored(someone: Any) -> None:
     received = emit(
         someone(model_between_tokens_timeout_seconds=0.3), "Hi [sandbox: tokens=60, stall-after=20]"
     )

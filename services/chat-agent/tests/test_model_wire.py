@@ -191,7 +191,7 @@ async def test_an_error_in_the_middle_has_a_name(provider: Provider, models: Any
         ("invalid_prompt", ModelRefusedRequest),
     ],
 )
-async def test_a_failure_that_is_told_has_a_name(
+async def test_a_reported_failure_has_a_name(
     provider: Provider, models: Any, client: str, code: str, kind: type[ServiceError]
 ) -> None:
     error = {"code": code, "message": "secret"}
@@ -238,7 +238,7 @@ async def test_an_incomplete_answer_has_a_name_and_is_counted(
         (418, None, 1, ModelRefusedRequest),
     ],
 )
-async def test_only_what_may_pass_is_asked_again(
+async def test_only_transient_failures_are_retried(
     provider: Provider,
     models: Any,
     client: str,

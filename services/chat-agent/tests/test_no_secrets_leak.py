@@ -13,7 +13,7 @@ SEARCHED = "Search what we said about my-canary-name"
 FAILING = "canary-that-fails [sandbox: error=400]"
 
 
-def test_shows_nothing_of_what_is_said_and_no_token(settings, other_services, issuer, captured_telemetry):
+def test_logs_no_content_and_no_token(settings, other_services, issuer, captured_telemetry):
     changes = {**captured_telemetry.settings, "service_client_secret": "what-chat-agent-proves"}
     received = type(settings).model_validate({**settings.model_dump(), **changes})
     token = issuer.token(role="owner", tenant_id=uuid4())

@@ -138,7 +138,7 @@ def item_of(event: RunEvent) -> Item:
 
 
 @given(run=runs())
-def test_what_is_told_again_reads_as_it_did(run: list[Item]) -> None:
+def test_events_that_are_replayed_are_the_same(run: list[Item]) -> None:
     """Deltas, and items that are called and answered: nothing is left out of what a reader relies on."""
     events = told_of(run)
     texts: dict[str, str] = {}
@@ -165,7 +165,7 @@ def test_what_is_told_again_reads_as_it_did(run: list[Item]) -> None:
         ([{"role": "assistant", "content": "Yes."}], "Yes."),
     ],
 )
-def test_an_answer_is_the_last_thing_that_was_said(items: list[Item], answer: str | None) -> None:
+def test_the_answer_is_the_last_message(items: list[Item], answer: str | None) -> None:
     assert recovery.final_answer(items) == answer
 
 
@@ -175,7 +175,7 @@ def test_only_handoffs_that_came_about_count() -> None:
     assert recovery.handoffs([started, output("a")]) == ["data_analyst"]
 
 
-def test_a_change_of_the_agent_that_was_not_told_is_told() -> None:
+def test_a_change_of_the_agent_that_was_not_published_is_published() -> None:
     items = [call("a", "transfer_to_code_assistant"), output("a")]
     teller = Teller()
     teller.narrator.resume(

@@ -41,7 +41,7 @@ def test_the_newest_run_comes_first(ann: httpx.Client) -> None:
     assert listed(ann) == runs[::-1]
 
 
-def test_a_list_shows_what_a_run_took_and_not_what_was_said(ann: httpx.Client) -> None:
+def test_a_list_has_the_usage_of_a_run_and_no_content(ann: httpx.Client) -> None:
     run = done(ann)
     (displayed,) = ann.get(RUNS).json()["items"]
     assert (displayed["status"], displayed["usage"], displayed["duration_ms"]) == (
@@ -207,7 +207,7 @@ def test_what_was_never_begun_has_cost_nothing(ann: httpx.Client, priced_url: st
     assert total["cost"] == runs[0]["cost"] > 0
 
 
-def test_sums_are_kept_apart_by_how_runs_ended(ann: httpx.Client) -> None:
+def test_sums_are_grouped_by_how_runs_ended(ann: httpx.Client) -> None:
     done(ann)
     done(ann, "Hello [sandbox: error=400]")
     running = start_streaming_run(ann)

@@ -37,7 +37,7 @@ from .client_helpers import (
 Person = Callable[..., httpx.Client]
 
 
-def test_a_run_that_is_begun_can_be_found_where_it_is_said_to_be(ann: httpx.Client) -> None:
+def test_a_run_that_is_started_can_be_found_at_its_location(ann: httpx.Client) -> None:
     answer = ann.post(RUNS, json={"message": "Hello"})
     assert answer.status_code == 202
     assert answer.headers["location"] == f"{RUNS}/{answer.json()['id']}"
@@ -56,7 +56,7 @@ def test_a_run_goes_on_without_a_listener(ann: httpx.Client, other_services) -> 
     assert done["usage"]["output_tokens"] > 0
 
 
-def test_what_happened_before_anybody_listened_is_heard(ann: httpx.Client) -> None:
+def test_events_before_the_subscription_are_streamed(ann: httpx.Client) -> None:
     run = start_run(ann)
     wait_until_finished(ann, run)
     received = read_events(ann, run)
@@ -144,7 +144,7 @@ def test_a_viewer_may_neither_begin_nor_cancel(person: Person) -> None:
     assert viewer.get(f"{RUNS}/{run['id']}").status_code == 200
 
 
-def test_what_was_said_before_a_run_was_cancelled_is_kept_and_counted(
+def test_the_partial_answer_of_a_cancelled_run_is_stored_and_counted(
     ann: httpx.Client, other_services
 ) -> None:
     run = start_streaming_run(ann)

@@ -65,7 +65,7 @@ def test_the_deltas_are_the_answer(ann: httpx.Client) -> None:
     assert {delta["item_id"] for delta in of_type(received, "message.delta")} == {message["id"]}
 
 
-def test_reasoning_is_told_apart(ann: httpx.Client) -> None:
+def test_reasoning_is_separate_from_the_answer(ann: httpx.Client) -> None:
     received = received_events(ann, "Think about it [sandbox: reasoning]")
     assert of_type(received, "reasoning.delta")
     assert "reasoning" in [item["item"]["kind"] for item in of_type(received, "item.completed")]
@@ -114,7 +114,7 @@ def test_each_event_comes_at_once(ann: httpx.Client) -> None:
     assert times[-1] - times[0] > 0.25
 
 
-def test_a_stream_can_be_heard_again_from_any_event(ann: httpx.Client) -> None:
+def test_a_stream_can_be_resumed_after_any_event(ann: httpx.Client) -> None:
     received = received_events(ann, BOTH)
     path = f"/api/v1/runs/{received[0].data['run_id']}/events"
     for after in (0, 1, len(received) - 1):
@@ -148,7 +148,7 @@ def test_a_place_in_the_future_is_refused_while_the_run_goes_on(ann: httpx.Clien
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_event_id")
 
 
-def test_who_has_heard_all_need_not_come_again(ann: httpx.Client) -> None:
+def test_a_client_that_has_all_events_need_not_resume(ann: httpx.Client) -> None:
     last = received_events(ann, "Hi")[-1]
     path = f"/api/v1/runs/{last.data['run_id']}/events"
     assert ann.get(path, headers={"Last-Event-ID": str(last.id)}).status_code == 204

@@ -104,7 +104,7 @@ def test_the_end_of_every_session_closes_the_streams_of_all_that_were_proved_bef
     assert recent.post(f"{RUNS}/{run['id']}/cancel").status_code == 200
 
 
-def test_the_stream_that_asked_ends_with_its_token_and_the_run_does_not(signed_in) -> None:
+def test_the_stream_ends_with_its_token_and_the_run_does_not(signed_in) -> None:
     who = {"tenant_id": uuid4(), "subject": f"user:{uuid4()}"}
     now = int(time.time())
     # Two seconds from now, there is no leeway left either.
@@ -126,7 +126,7 @@ def test_the_stream_that_asked_ends_with_its_token_and_the_run_does_not(signed_i
 
 
 @pytest.mark.parametrize(("path", "body"), STREAMS.items())
-def test_other_voices_say_that_the_token_has_ended(signed_in, revoke, path, body) -> None:
+def test_other_protocols_report_that_the_token_has_expired(signed_in, revoke, path, body) -> None:
     who = {"tenant_id": uuid4(), "subject": f"user:{uuid4()}"}
     sid = str(uuid4())
     with signed_in(**who, sid=sid).stream("POST", path, json=body(SLOWLY)) as answer:

@@ -289,7 +289,7 @@ def test_arguments_that_are_too_long_are_refused(ann: httpx.Client, workshop: Wo
     assert workshop.calls["explode"] == 0
 
 
-def test_a_condition_over_the_arguments_decides_who_is_asked(ann: httpx.Client, workshop: Workshop) -> None:
+def test_a_condition_over_the_arguments_decides_on_approval(ann: httpx.Client, workshop: Workshop) -> None:
     small = call(ann, "refund", "amount=99")
     assert (small["status"], workshop.calls["refund 99"]) == ("completed", 1)
     large = call(ann, "refund", "amount=100")

@@ -35,7 +35,7 @@ def test_counts_by_model() -> None:
     ]
 
 
-def test_what_is_estimated_can_be_told_from_what_is_known() -> None:
+def test_estimated_usage_can_be_distinguished_from_reported() -> None:
     meter = UsageMeter()
     meter.count("large", received(100, 0, 20, 0))
     meter.estimate("large", input_characters=400, output_characters=41)

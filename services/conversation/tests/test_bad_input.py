@@ -57,7 +57,7 @@ UNSTORABLE = {
 
 
 @pytest.mark.parametrize("kind", UNSTORABLE)
-async def test_names_what_cannot_be_kept(ann, items, kind):
+async def test_names_what_cannot_be_stored(ann, items, kind):
     for data in UNSTORABLE[kind]:
         answer = await ann.post(items, content=with_data(data), headers=JSON)
         assert answer.status_code == 422, data
@@ -211,7 +211,7 @@ async def test_refuses_a_turn_of_another_shape(service):
     assert (await ann.get(TURN.replace(f"turns/{RUN}", "items"))).status_code == 404
 
 
-async def test_names_what_cannot_be_kept_of_a_turn(service):
+async def test_names_what_cannot_be_stored_of_a_turn(service):
     for kind, examples in UNSTORABLE.items():
         for data in examples:
             content = with_data(data).replace('{"items"', '{"attempt": 1, "items"', 1)

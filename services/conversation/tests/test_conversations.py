@@ -21,7 +21,7 @@ async def test_begins_empty(ann):
     assert datetime.fromisoformat(conversation["created_at"]).utcoffset().total_seconds() == 0
 
 
-async def test_shows_what_was_said_and_by_whom(ann, begin):
+async def test_returns_messages_with_their_roles(ann, begin):
     conversation_id = await begin(ann, "Hello", title="Greetings")
     reply = {
         "id": "msg_1",
@@ -114,7 +114,7 @@ async def test_lists_the_one_with_the_newest_items_first(ann, begin):
     assert [one["conversation_id"] for one in listed] == [first, second]
 
 
-async def test_deletes_a_conversation_with_all_that_was_said_in_it(ann, begin):
+async def test_deletes_a_conversation_with_all_its_items(ann, begin):
     conversation_id = await begin(ann, "a secret")
 
     gone = await ann.delete(f"{CONVERSATIONS}/{conversation_id}")

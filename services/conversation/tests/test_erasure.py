@@ -59,7 +59,7 @@ async def count_conversations(who):
     return len((await who.get("/api/v1/conversations")).json()["items"])
 
 
-async def test_all_that_somebody_said_in_any_tenant_goes_with_them(database, person, begin, consume):
+async def test_all_items_of_a_deleted_user_are_erased_in_every_tenant(database, person, begin, consume):
     user = f"user:{uuid4()}"
     ann, ann_elsewhere, bob = person(TENANT, user), person(uuid4(), user), person(TENANT)
     for who in (ann, ann, ann_elsewhere, bob):

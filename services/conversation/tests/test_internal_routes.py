@@ -53,7 +53,7 @@ async def test_begins_it_once_also_when_all_ask_at_the_same_time(service, bob):
     assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_one_history_is_seen_through_both_doors(service, person, bob, talk):
+async def test_both_ports_return_one_history(service, person, bob, talk):
     run_id = uuid4()
     inner = {"attempt": 1, "items": [note(f"{run_id}-1", "from inside")]}
     await service(*bob).put(f"{talk}/turns/{run_id}", json=inner)
@@ -84,7 +84,7 @@ async def test_clears_a_conversation_and_leaves_it_there(service, person, bob, t
     assert (listed["message_count"], listed["last_message"]) == (0, None)
 
 
-async def test_finds_what_was_said(service, bob, talk, say):
+async def test_finds_messages(service, bob, talk, say):
     await say(note("a", "The parcel arrives on Tuesday", "assistant"))
 
     answer = await service(*bob).get("/internal/v1/search", params={"query": "parcels", "limit": 5})

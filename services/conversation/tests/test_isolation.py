@@ -137,7 +137,7 @@ async def test_lists_and_finds_only_ones_own(person, service, anns):
 
 
 @named({**PUBLIC, **LISTS})
-async def test_the_public_door_wants_a_token_that_it_believes(app, issuer, anns, route):
+async def test_the_public_port_requires_a_valid_token(app, issuer, anns, route):
     method, path, body = route
     path = path.format(conversation_id=anns[2])
     bad = {
@@ -160,7 +160,7 @@ async def test_the_public_door_wants_a_token_that_it_believes(app, issuer, anns,
 
 
 @named({**INTERNAL, **INTERNAL_LISTS})
-async def test_the_internal_door_lets_only_services_in_that_may(app, issuer, service, anns, route):
+async def test_the_internal_port_requires_a_service_with_the_scope(app, issuer, service, anns, route):
     method, path, body = route
     tenant_id, subject, conversation_id = anns
     path = path.format(conversation_id=conversation_id, item_id="m1", run_id=RUN)
@@ -196,6 +196,6 @@ async def test_a_viewer_may_only_read(person, anns, method, path):
     assert answer.status_code == (200 if method == "get" else 403)
 
 
-async def test_the_other_door_knows_none_of_these_routes(person, service, anns):
+async def test_the_other_port_has_none_of_these_routes(person, service, anns):
     assert (await person().get("/internal/v1/search?query=x")).status_code == 404
     assert (await service().get("/api/v1/conversations")).status_code == 404

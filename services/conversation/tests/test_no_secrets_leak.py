@@ -9,7 +9,7 @@ SAID, TITLE = "canary-words that nobody else should read", "Canary title"
 ITEMS = [{"id": "m1", "data": {"role": "user", "content": SAID}}]
 
 
-async def test_shows_nothing_of_what_is_said_and_no_token(settings, issuer, captured_telemetry):
+async def test_logs_no_content_and_no_token(settings, issuer, captured_telemetry):
     tenant, subject = uuid4(), f"user:{uuid4()}"
     token = issuer.token(tenant_id=tenant, subject=subject)
     machine = issuer.service_token("chat-agent", audience="conversation", scope="conversations:read")

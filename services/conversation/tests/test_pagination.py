@@ -30,7 +30,7 @@ async def pages(who, path, limit):
 @pytest.mark.parametrize(
     ("there", "limit", "arriving"), [(7, 3, 0), (6, 3, 0), (7, 1, 1), (9, 4, 3), (5, 100, 2)]
 )
-async def test_items_are_each_shown_once_while_new_ones_arrive(ann, begin, there, limit, arriving):
+async def test_items_are_each_listed_once_while_new_ones_arrive(ann, begin, there, limit, arriving):
     path = f"{CONVERSATIONS}/{await begin(ann)}/items"
     await ann.post(path, json=notes(f"old-{number}" for number in range(there)))
     seen, turns = [], 0
@@ -46,7 +46,7 @@ async def test_items_are_each_shown_once_while_new_ones_arrive(ann, begin, there
     assert seen == kept[: len(seen)]
 
 
-async def test_items_are_each_shown_once_while_some_are_taken_out(person, service, ann, begin):
+async def test_items_are_each_listed_once_while_some_are_deleted(person, service, ann, begin):
     path = f"{CONVERSATIONS}/{await begin(ann)}/items"
     await ann.post(path, json=notes(str(number) for number in range(10)))
     answer = (await ann.get(path, params={"limit": 4})).json()
@@ -58,7 +58,7 @@ async def test_items_are_each_shown_once_while_some_are_taken_out(person, servic
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])
-async def test_conversations_left_alone_are_each_shown_once_and_none_twice(ann, begin, limit):
+async def test_unchanged_conversations_are_each_listed_once_and_none_twice(ann, begin, limit):
     old = [await begin(ann, f"old {number}") for number in range(6)]
     touched, begun, seen = old[::2], [], []
     async for page in pages(ann, CONVERSATIONS, limit):
@@ -101,7 +101,7 @@ FORGED = [
 
 
 @pytest.mark.parametrize("path", ["", "/{conversation_id}/items", "/search"])
-async def test_refuses_a_cursor_that_it_has_not_given_out(ann, begin, path):
+async def test_refuses_a_forged_cursor(ann, begin, path):
     path = CONVERSATIONS + path.format(conversation_id=await begin(ann, "one"))
     for forged in FORGED:
         answer = await ann.get(path, params={"cursor": forged, "query": "one"})

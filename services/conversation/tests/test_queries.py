@@ -11,7 +11,7 @@ async def conversation_id(person, begin):
     return await begin(person(TENANT, USER), "one")
 
 
-async def test_no_route_takes_a_cursor_that_it_has_not_given_out(app, issuer, conversation_id):
+async def test_every_route_refuses_a_forged_cursor(app, issuer, conversation_id):
     token = issuer.token(tenant_id=TENANT, subject=USER)
     assert await find_unrefused_cursors(app, token, {"conversation_id": conversation_id}) == []
 

@@ -194,7 +194,7 @@ KEPT = """
 """
 
 
-async def test_what_is_counted_is_what_is_kept(limited, issuer, on_behalf, database):
+async def test_what_is_counted_is_what_is_stored(limited, issuer, on_behalf, database):
     app = await limited()
     run = uuid4()
     async with someone(app, issuer) as ann, on_behalf(app, ANN) as service:

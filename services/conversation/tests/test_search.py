@@ -105,7 +105,7 @@ async def test_stores_the_longest_message_whatever_it_is_written_in(ann, begin, 
     await begin(ann, text.encode()[: 250 * 1024].decode(errors="ignore"))
 
 
-async def test_tells_where_and_by_whom_it_was_said(find, said):
+async def test_returns_the_conversation_and_the_role_of_a_match(find, said):
     [match] = (await find("harbour"))["items"]
 
     assert match["conversation_id"] == said

@@ -56,7 +56,7 @@ async def kept(who) -> int:
         ([("deleted", 4, PAST), ("suspended", 2, None), ("reactivated", 3, None)], 0),
     ],
 )
-async def test_what_a_deleted_tenant_said_goes_when_its_time_is_over(database, person, begin, events, left):
+async def test_items_of_a_deleted_tenant_are_erased_at_their_time(database, person, begin, events, left):
     ann, eve = person(TENANT), person(uuid4())
     await begin(ann, "Hello")
     await begin(eve, "Hello")

@@ -87,7 +87,7 @@ async def test_begins_a_conversation_with_its_first_turn(turn, listed):
     assert conversation["message_count"] == 1
 
 
-async def test_gives_what_was_said_before_oldest_first(turn):
+async def test_returns_earlier_items_oldest_first(turn):
     first, second = turn(), turn()
     await first.begin("one")
     await first.append(note(f"{first.run_id}-0002", "two", "assistant"))
@@ -304,7 +304,7 @@ async def test_a_title_comes_from_what_is_left(turn, listed):
     assert (await listed())["title"] == "What remains"
 
 
-async def test_a_title_that_was_given_stays(turn, listed):
+async def test_a_title_that_was_set_stays(turn, listed):
     first = turn()
     await first.client.put(first.talk, json={"title": "Given"})
     await first.begin("A mistake")

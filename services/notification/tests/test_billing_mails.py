@@ -230,7 +230,7 @@ async def test_without_a_page_of_the_invoice_the_link_leads_to_ours(app, sent, u
     assert BILLING_PAGE in mail["text"]
 
 
-async def test_amounts_are_shown_in_the_units_of_their_currency(app, sent):
+async def test_amounts_are_in_the_units_of_their_currency(app, sent):
     mail = await sent("invoice.payment_failed", {**FAILED, "currency": "jpy"})
     assert "(JPY 1900)" in mail["text"]
 

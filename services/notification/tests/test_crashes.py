@@ -54,7 +54,7 @@ async def test_a_sender_killed_after_the_mail_was_taken_does_not_make_two(
     assert (row["attempts"], mail["attempts"], row["provider_id"]) == (2, 2, mail["id"])
 
 
-async def test_what_was_told_while_the_service_was_down_is_mailed_once(settings, sign_up, mailed):
+async def test_events_while_the_service_was_down_are_mailed_once(settings, sign_up, mailed):
     person = await sign_up()
     async with running(create_app(settings)):
         await mailed(person)

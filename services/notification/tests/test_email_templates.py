@@ -184,7 +184,7 @@ async def test_a_letter_tells_what_is_known(arrival):
         assert expected in mail["html"]
 
 
-async def test_who_invites_may_be_told_in_another_word(arrival):
+async def test_the_inviter_may_have_another_field(arrival):
     mail, _ = await arrival("invitation", facts={"invited_by": "Charles"})
     assert "Charles has invited you to join a team." in mail["text"]
 
@@ -220,7 +220,7 @@ async def test_no_fact_carries_an_advertisement(arrival):
             assert "casino" not in mail["html"] + mail["text"], (fact, kind)
 
 
-async def test_of_a_listed_key_only_what_is_its_own_is_shown(arrival):
+async def test_of_a_listed_key_only_its_own_fields_are_in_the_mail(arrival):
     lines = [
         f"{KEY} tools:read win at casino.test",
         f"{KEY} casino.test x",
@@ -233,7 +233,7 @@ async def test_of_a_listed_key_only_what_is_its_own_is_shown(arrival):
     assert "casino" not in mail["html"] + mail["text"]
 
 
-async def test_what_is_no_masked_address_is_not_shown(arrival):
+async def test_an_address_that_is_not_masked_is_left_out(arrival):
     for shown in ("ada@casino.test", "see http://casino.test", "a***@casino.test now", ""):
         mail, _ = await arrival("email_changed", facts={"new_email_masked": shown, "at": "casino"})
         assert "email address of your account was changed. We" in mail["text"]
@@ -249,7 +249,7 @@ async def test_facts_are_text_and_not_html(arrival):
         assert "You have been invited to join a team" in part
 
 
-async def test_a_mail_that_is_asked_for_twice_is_sent_once(app, settings, publish_event, post_office):
+async def test_a_mail_that_is_requested_twice_is_sent_once(app, settings, publish_event, post_office):
     data, _ = due(settings, "password_changed")
     event_id = uuid4()
     await publish_event(data, event_id)
@@ -267,7 +267,7 @@ async def test_an_invitation_reaches_who_has_no_account(arrival, settings):
     assert "token=the-token" in mail["text"]
 
 
-async def test_of_who_has_left_nothing_is_kept_when_the_farewell_is_out(
+async def test_nothing_of_a_deleted_user_is_stored_once_the_farewell_is_sent(
     app, settings, publish_event, rows, post_office, until
 ):
     user = f"user:{uuid4()}"
@@ -289,7 +289,7 @@ async def test_of_who_has_left_nothing_is_kept_when_the_farewell_is_out(
     assert kept["address"] == stays["email"]
 
 
-async def test_what_is_heard_of_late_is_sent_to_nobody_who_has_left(
+async def test_a_late_event_is_not_mailed_to_a_deleted_user(
     app, settings, publish_event, rows, post_office, until
 ):
     user = f"user:{uuid4()}"
@@ -310,7 +310,7 @@ async def test_what_is_heard_of_late_is_sent_to_nobody_who_has_left(
     assert [row["template"] for row in templates] == ["account_deleted"]
 
 
-async def test_a_kind_that_only_a_newer_sender_knows_is_kept_for_it(
+async def test_a_kind_that_only_a_newer_sender_knows_is_left_for_it(
     settings, publish_event, rows, post_office, until, monkeypatch
 ):
     data, _ = due(settings, "telegram")

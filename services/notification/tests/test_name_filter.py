@@ -130,7 +130,7 @@ def test_no_mail_program_finds_a_link_or_a_number_in_what_others_have_chosen(wri
         assert found(mail["text"]) | found(text_of(mail["html"])) <= ours, (kind, lure)
 
 
-def test_a_new_account_is_asked_to_confirm_under_no_lure():
+def test_a_new_account_gets_a_confirmation_without_a_lure():
     for lure in lures():
         said = {"display_name": lure, "tenant_name": lure}
         event = VerificationRequested.model_validate(

@@ -68,7 +68,9 @@ async def test_in_development_mail_may_be_off(settings, sign_up, row_of, post_of
     )
 
 
-async def test_in_production_mail_that_is_off_is_said_once_and_kept(settings, sign_up, row_of, mailed, lines):
+async def test_in_production_disabled_mail_is_logged_once_and_stored(
+    settings, sign_up, row_of, mailed, lines
+):
     changes = {"environment": "production", "resend_email_enabled": False, "logging_sink": "stdout"}
     person = await sign_up()
     async with running(create_app(settings.model_copy(update=changes))):

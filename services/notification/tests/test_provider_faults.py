@@ -44,7 +44,7 @@ async def test_waits_for_as_long_as_the_provider_asks(app, sign_up, mailed, post
     assert (second - first).total_seconds() >= 2
 
 
-async def test_a_spent_quota_is_not_asked_again_soon(app, sign_up, row_of, post_office):
+async def test_a_spent_quota_is_not_retried_soon(app, sign_up, row_of, post_office):
     await post_office.fail(429, name="daily_quota_exceeded")
     row = await row_of(await sign_up(), last_error="daily_quota_exceeded")
     assert (row["due_at"] - row["created_at"]).total_seconds() > 3000
@@ -112,7 +112,7 @@ async def test_an_answer_that_makes_no_sense_is_no_success(settings, sign_up, ro
                 await row_of(person, status="queued", last_error=f"http_{answer.status_code}")
 
 
-async def test_a_template_kept_at_the_provider_takes_the_place_of_ours(settings, sign_up, row_of):
+async def test_a_template_at_the_provider_replaces_ours(settings, sign_up, row_of):
     taken = []
 
     async def take(request: Request):

@@ -6,7 +6,7 @@ from notification.main import create_app
 from testkit.app import running
 
 
-async def test_who_signs_up_is_asked_to_confirm_the_address(app, sign_up, mailed):
+async def test_a_sign_up_gets_a_mail_to_confirm_the_address(app, sign_up, mailed):
     person = await sign_up()
     mail = await mailed(person)
     assert mail["to"] == [person.email]

@@ -76,7 +76,7 @@ def test_events_arrive_signed_and_complete(stripe: StripeClient, receiver: Recei
         stripe.construct_event(receiver.bodies[0] + b" ", receiver.signatures[0], endpoint)
 
 
-def test_secrets_are_shown_once_and_disabled_endpoints_get_nothing(
+def test_a_secret_is_returned_once_and_disabled_endpoints_get_nothing(
     stripe: StripeClient, receiver: Receiver
 ) -> None:
     created = stripe.v1.webhook_endpoints.create({"url": receiver.url, "enabled_events": ["*"]})

@@ -51,7 +51,7 @@ def test_another_api_version_is_refused_rather_than_answered_wrongly(http: httpx
     assert "2020-08-27" in answer.json()["error"]["message"]
 
 
-def test_what_the_sandbox_does_not_have_is_said(stripe: StripeClient) -> None:
+def test_what_the_sandbox_does_not_have_is_refused_by_name(stripe: StripeClient) -> None:
     with pytest.raises(InvalidRequestError, match="Unrecognized request URL"):
         stripe.v1.transfers.list()
     error = refusal(

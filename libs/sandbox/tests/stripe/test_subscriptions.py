@@ -114,7 +114,7 @@ def test_a_trial_may_end_without_a_card(
     assert stripe.v1.subscriptions.retrieve(subscription.id).status == status
 
 
-def test_a_trial_ends_when_asked_to(stripe: StripeClient) -> None:
+def test_a_trial_ends_on_request(stripe: StripeClient) -> None:
     subscription = a_subscription(stripe, trial_period_days=7)
     ended = stripe.v1.subscriptions.update(
         subscription.id, {"trial_end": "now", "expand": ["latest_invoice"]}
@@ -193,9 +193,7 @@ def test_an_upgrade_is_prorated_to_the_second(stripe: StripeClient, clock: Clock
     assert item_of(changed).current_period_end == item.current_period_end
 
 
-def test_prorations_wait_for_the_next_invoice_unless_told_otherwise(
-    stripe: StripeClient, clock: Clock
-) -> None:
+def test_prorations_wait_for_the_next_invoice_by_default(stripe: StripeClient, clock: Clock) -> None:
     subscription = a_subscription(stripe)
     clock.advance(days=5)
     item = {"id": item_of(subscription).id, "quantity": 3}

@@ -49,7 +49,7 @@ def test_a_forgotten_password_is_set_anew_and_ends_what_was_open(
     assert until(lambda: [one for one in inbox.mails(email) if "was changed" in one["subject"]])
 
 
-def test_a_second_factor_is_asked_for(ann: tuple[Person, str]) -> None:
+def test_a_second_factor_is_required(ann: tuple[Person, str]) -> None:
     person, email = ann
     begun = person.http.post(f"{AUTH}/factors/totp").json()
     app = pyotp.parse_uri(begun["otpauth_uri"])

@@ -42,7 +42,7 @@ def test_events_are_numbered_without_holes(owner: Person) -> None:
     assert [event.data["seq"] for _, event in received] == list(range(1, len(received) + 1))
 
 
-def test_what_was_streamed_is_what_is_kept(owner: Person) -> None:
+def test_what_was_streamed_is_what_is_stored(owner: Person) -> None:
     received = owner.stream(REVIEW)
     ended = received[-1][1].data
     streamed = "".join(delta["delta"] for delta in fields(received, "message.delta"))
@@ -130,7 +130,7 @@ def test_the_same_idempotency_key_gets_the_same_run(owner: Person) -> None:
     ],
     ids=["cut off", "empty", "unknown field", "unknown agent", "100 KB", "2 MB"],
 )
-def test_a_request_that_makes_no_sense_is_told_what_is_wrong(
+def test_an_invalid_request_is_answered_with_what_is_wrong(
     owner: Person, body: bytes, status: int, code: str | None
 ) -> None:
     json = {"Content-Type": "application/json"}

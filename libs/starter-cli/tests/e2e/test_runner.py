@@ -202,7 +202,9 @@ def test_what_it_started_ends_with_it_when_it_is_killed(data: Path, port: int, m
     assert run.left_behind() == []
 
 
-def test_a_service_that_cannot_start_is_told_with_its_log(data: Path, first_run: Runner, port: int) -> None:
+def test_a_service_that_cannot_start_is_reported_with_its_log(
+    data: Path, first_run: Runner, port: int
+) -> None:
     run = Runner(data, port, AUTH_JWKS_MAX_AGE_SECONDS="for ever")
     assert run.end() == 1
     assert re.search("auth_jwks_max_age_seconds", run.said, re.IGNORECASE), run.said
@@ -211,7 +213,7 @@ def test_a_service_that_cannot_start_is_told_with_its_log(data: Path, first_run:
     assert run.left_behind() == []
 
 
-def test_a_taken_port_is_told_before_anything_is_started(data: Path) -> None:
+def test_a_taken_port_is_reported_before_anything_is_started(data: Path) -> None:
     with socket.create_server((HOST, 0)) as somebody:
         run = Runner(data, somebody.getsockname()[1], "--once")
         assert run.end() == 1
@@ -219,7 +221,7 @@ def test_a_taken_port_is_told_before_anything_is_started(data: Path) -> None:
     assert "postgres" not in run.said
 
 
-def test_a_folder_in_use_is_told(data: Path, port: int) -> None:
+def test_a_folder_in_use_is_reported(data: Path, port: int) -> None:
     with (data / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         run = Runner(data, port, "--once")
@@ -267,7 +269,7 @@ def test_stop_ends_a_stack_that_runs_in_another_terminal(data: Path, port: int) 
     assert (again.returncode, again.stdout) == (1, f"✗ Acme: it does not run on {data}\n")
 
 
-def test_a_database_that_is_newer_than_the_code_is_told(data: Path, first_run: Runner, port: int) -> None:
+def test_a_database_that_is_newer_than_the_code_is_reported(data: Path, first_run: Runner, port: int) -> None:
     layout = Layout(DataDir(data), {"postgres": free_port()}, json.loads((data / "secrets.json").read_text()))
     with layout.postgres:
         [[before]] = query(layout.database_url("auth"), "select version_num from alembic_version")
@@ -281,7 +283,7 @@ def test_a_database_that_is_newer_than_the_code_is_told(data: Path, first_run: R
     assert run.left_behind() == []
 
 
-def test_a_lost_password_of_the_database_is_told_without_a_traceback(
+def test_a_lost_password_of_the_database_is_reported_without_a_traceback(
     data: Path, first_run: Runner, port: int
 ) -> None:
     file = data / "databases" / "admin-password"

@@ -120,13 +120,13 @@ def test_the_answer_in_an_outage_is_a_stream_without_events(tuned):
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*"])
-def test_others_are_told_of_the_outage(tuned, accept, assert_problem):
+def test_an_outage_is_a_problem_document(tuned, accept, assert_problem):
     answer = tuned.client.get("/api/v1/notifications", headers={"Accept": accept})
 
     assert_problem(answer, 503, "upstream_unavailable")
 
 
-def test_who_starts_a_run_is_told_of_the_outage(tuned, assert_problem):
+def test_an_outage_is_a_problem_document_where_a_run_starts(tuned, assert_problem):
     assert_problem(tuned.client.post("/api/v1/notifications", headers=EVENTS), 503, "upstream_unavailable")
 
 

@@ -236,7 +236,7 @@ async def test_every_transaction_is_guarded_and_none_beside_it(
     assert {row[0] for row in shown if row} == {"0"}
 
 
-def test_the_pooler_was_asked_for_nothing_that_it_refuses(pgbouncer: Any, installation: Installation) -> None:
+def test_the_pooler_gets_no_request_that_it_refuses(pgbouncer: Any, installation: Installation) -> None:
     output = Path(pgbouncer.log).read_text()
     assert "unsupported startup parameter" not in output
     assert "prepared statement" not in output

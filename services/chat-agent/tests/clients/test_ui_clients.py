@@ -49,7 +49,7 @@ class TestAgUi:
         assert [role for role, _ in spoken_text] == ["user", "assistant", "user", "assistant"]
         assert spoken_text == [(message["role"], message["content"]) for message in received["messages"]]
 
-    def test_reasoning_is_told_apart(self, node: Node, ann: httpx.Client) -> None:
+    def test_reasoning_is_separate_from_the_answer(self, node: Node, ann: httpx.Client) -> None:
         received = node("ag_ui.mjs", ann, AG_UI, threadId="thinking", messages=[THINKING])
         assert received["errors"] == []
         assert [message["role"] for message in received["messages"]] == ["user", "reasoning", "assistant"]
@@ -95,7 +95,7 @@ class TestUiMessages:
         (spoken_text,) = [other_services.messages(id) for id in other_services.items]
         assert spoken_text == [(message["role"], texts(message)[0]) for message in received["shown"]]
 
-    def test_reasoning_is_told_apart(self, node: Node, ann: httpx.Client) -> None:
+    def test_reasoning_is_separate_from_the_answer(self, node: Node, ann: httpx.Client) -> None:
         received = node("ui_messages.mjs", ann, UI, chatId="thinking", messages=[THINKING])
         assert texts(received["shown"][1], "reasoning")
         assert texts(received["shown"][1])

@@ -392,7 +392,7 @@ async def test_deletes_all_conversations() -> None:
                 await mine.delete_all()
 
 
-async def test_searches_what_was_said() -> None:
+async def test_searches_messages() -> None:
     matches = {
         "conversation_id": match.uuid(str(CONVERSATION)),
         "role": match.str("user"),

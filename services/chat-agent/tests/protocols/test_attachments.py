@@ -271,7 +271,7 @@ def test_names_the_part_that_is_not_taken(client: OpenAI, kind: str) -> None:
     assert str(refused.value.param).startswith("messages[0].content")
 
 
-def test_a_frontend_is_told_which_part_is_not_taken(ann: httpx.Client) -> None:
+def test_a_frontend_gets_the_name_of_a_part_that_is_refused(ann: httpx.Client) -> None:
     path, body = ag_ui(
         {"type": "audio", "source": {"type": "data", "value": "AAAA", "mimeType": "audio/wav"}}
     )

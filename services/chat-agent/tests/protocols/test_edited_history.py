@@ -115,7 +115,7 @@ class TestAgUi:
         frontend.ask("Tell me about emus")
         assert messages(other_services, frontend.thread) == ["Hello", "Tell me about emus"]
 
-    def test_an_edited_answer_is_what_the_model_is_told(self, ann: httpx.Client, other_services: Any) -> None:
+    def test_an_edited_answer_is_sent_to_the_model(self, ann: httpx.Client, other_services: Any) -> None:
         frontend = AgUiFrontend(ann)
         frontend.ask("Hello")
         frontend.messages[1]["content"] = "I am somebody else."

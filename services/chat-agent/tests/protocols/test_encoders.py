@@ -64,7 +64,7 @@ def test_the_deltas_are_the_text(protocol: str, messages: list[list[str]], thoug
 
 @pytest.mark.parametrize("protocol", OPENAI)
 @given(deltas=DELTAS, again=st.integers(1, 7), lost=st.integers(0, 5), twice=st.booleans())
-def test_what_is_said_again_the_same_goes_on(
+def test_the_same_text_again_continues_the_stream(
     protocol: str, deltas: list[str], again: int, lost: int, twice: bool
 ) -> None:
     text = "".join(deltas)
@@ -79,7 +79,7 @@ def test_what_is_said_again_the_same_goes_on(
 
 @pytest.mark.parametrize("protocol", OPENAI)
 @pytest.mark.parametrize("anew", [("Hola",), ("H", "i"), ("Hel",), ()])
-def test_what_is_said_otherwise_ends_an_openai_stream(protocol: str, anew: tuple[str, ...]) -> None:
+def test_other_text_ends_an_openai_stream(protocol: str, anew: tuple[str, ...]) -> None:
     after = whole_item("item_2", *anew) if anew else tool_call("item_2", "call_1")
     received = client_messages(protocol, resumed(item_start("item_1", ["Hell"]), *after))
     assert received[-1]["error"]["code"] == "answer_withdrawn"
@@ -87,7 +87,7 @@ def test_what_is_said_otherwise_ends_an_openai_stream(protocol: str, anew: tuple
 
 
 @pytest.mark.parametrize("protocol", OPENAI)
-def test_a_whole_message_that_is_said_again_the_same_is_not_heard_twice(protocol: str) -> None:
+def test_a_whole_message_that_comes_again_is_not_sent_twice(protocol: str) -> None:
     again = [*whole_item("item_2", "Hel", "lo"), *tool_call("item_3", "call_1"), *whole_item("item_4", "Bye")]
     received = client_messages(protocol, resumed(whole_item("item_1", "Hello"), *again))
     assert text_of(protocol, received) == ("Hello\n\nBye" if protocol == "openai_chat" else "HelloBye")
@@ -96,9 +96,7 @@ def test_a_whole_message_that_is_said_again_the_same_is_not_heard_twice(protocol
 
 @pytest.mark.parametrize("protocol", OPENAI)
 @pytest.mark.parametrize("anew", [("Hello", " again"), ("Hell",)])
-def test_a_whole_message_that_is_said_otherwise_ends_an_openai_stream(
-    protocol: str, anew: tuple[str, ...]
-) -> None:
+def test_a_whole_message_with_other_text_ends_an_openai_stream(protocol: str, anew: tuple[str, ...]) -> None:
     received = client_messages(protocol, resumed(whole_item("item_1", "Hello"), *whole_item("item_2", *anew)))
     assert received[-1]["error"]["code"] == "answer_withdrawn"
     assert text_of(protocol, received) == "Hello"
@@ -154,7 +152,7 @@ def test_a_whole_answer_holds_nothing_that_was_withdrawn() -> None:
 
 
 @all_protocols
-def test_a_refusal_and_what_was_cut_off_are_told_apart(protocol: str) -> None:
+def test_a_refusal_and_a_cut_answer_are_distinguished(protocol: str) -> None:
     refused = client_messages(protocol, [STARTED, *whole_item("item_1", "No.", refusal=True), COMPLETED])
     cut = client_messages(
         protocol, [STARTED, *whole_item("item_1", "And then", incomplete=True), ("run.cancelled", END)]

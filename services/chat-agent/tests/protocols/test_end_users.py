@@ -77,7 +77,7 @@ def uuid_of(name: str) -> str:
     return re.sub("^(resp|conv)_", "", name)
 
 
-def test_a_search_for_one_end_user_does_not_find_what_another_has_said(client: OpenAI) -> None:
+def test_a_search_for_one_end_user_does_not_find_messages_of_another(client: OpenAI) -> None:
     client.responses.create(model="triage", input=SECRET, user="alice")
     completion = client.chat.completions.create(
         model="triage", messages=[{"role": "user", "content": SECRET}], safety_identifier="alice"

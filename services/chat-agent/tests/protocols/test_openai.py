@@ -75,7 +75,7 @@ class TestChatCompletions:
         assert received == final.choices[0].message.content == whole.choices[0].message.content
         assert final.usage == whole.usage
 
-    def test_tells_usage_in_a_last_chunk_when_asked(self, client: OpenAI) -> None:
+    def test_sends_usage_in_a_last_chunk_on_request(self, client: OpenAI) -> None:
         request: dict[str, Any] = {"model": "triage", "messages": HELLO, "stream": True}
         chunks = [*client.chat.completions.create(**request, stream_options={"include_usage": True})]
         assert chunks[-1].choices == []
@@ -94,7 +94,7 @@ class TestChatCompletions:
         assert whole.choices[0].message.reasoning_content
         assert whole.usage.completion_tokens_details.reasoning_tokens > 0
 
-    def test_what_was_said_before_opens_the_conversation(self, client: OpenAI, other_services) -> None:
+    def test_earlier_messages_open_the_conversation(self, client: OpenAI, other_services) -> None:
         before = [
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": [{"type": "text", "text": "My name is Zoe."}]},
@@ -283,7 +283,7 @@ class TestResponses:
         assert again.output == first.output
         assert (again.status, again.usage) == (first.status, first.usage)
 
-    def test_can_be_heard_again_from_any_event(self, client: OpenAI) -> None:
+    def test_can_be_streamed_again_from_any_event(self, client: OpenAI) -> None:
         received = [*client.responses.create(model="triage", input=BOTH, stream=True)]
         for after in (0, 3, len(received) - 2):
             again = client.responses.retrieve(received[0].response.id, stream=True, starting_after=after)

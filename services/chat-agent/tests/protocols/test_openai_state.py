@@ -183,7 +183,7 @@ class TestStatelessCompletions:
 
 
 class TestResponses:
-    def test_lists_what_the_model_was_told(self, client: OpenAI) -> None:
+    def test_lists_the_input_of_the_model(self, client: OpenAI) -> None:
         first = client.responses.create(model="triage", input="My name is Zoe.", instructions="Be brief.")
         second = client.responses.create(model="triage", input="And?", previous_response_id=first.id)
         items = [*client.responses.input_items.list(second.id, order="asc", limit=2)]

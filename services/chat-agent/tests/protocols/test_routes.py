@@ -162,7 +162,7 @@ def test_what_is_no_text_is_refused_only_where_it_is_new(ann: httpx.Client) -> N
     assert code_of(ann.post("/api/v1/chat/ui", json=request)) == "unsupported_content"
 
 
-def test_unknown_agents_have_no_voice(ann: httpx.Client) -> None:
+def test_unknown_agents_are_404(ann: httpx.Client) -> None:
     for path, request in (
         ("/api/v1/agents/nobody/ag-ui", ag_ui("Hello")),
         ("/api/v1/chat/ui", {**ui("Hello"), "agent_type": "nobody"}),
@@ -199,9 +199,7 @@ def test_an_answer_outlives_its_log(ann: httpx.Client, redis_url: str) -> None:
     assert [line for line in events.splitlines() if line.startswith("event")][-1] == "event: run.completed"
 
 
-def test_the_line_is_kept_open(
-    ann: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keep_alives_are_sent(ann: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease_workers, "KEEP_ALIVE_SECONDS", 0.01)
     # It is looked for as often as leases are renewed: four times in their time.
     own = settings.model_copy(update={"run_lease_seconds": 2})
@@ -271,7 +269,7 @@ def test_may_wait_for_another_run_or_not(ann: httpx.Client, path: str, body: Bod
     ann.post(f"/api/v1/runs/{run_id}/cancel")
 
 
-def test_what_was_said_before_opens_a_conversation_once(ann: httpx.Client, other_services) -> None:
+def test_earlier_messages_open_a_conversation_once(ann: httpx.Client, other_services) -> None:
     request = ag_ui("Hello")
     before = [
         {"id": f"b{number}", "role": "assistant", "content": f"Before {number}"} for number in range(250)
@@ -298,7 +296,7 @@ def test_a_chat_that_waits_is_resumed(ann: httpx.Client) -> None:
     assert ann.get("/api/v1/chat/ui/a chat/stream").status_code == 204
 
 
-def test_what_nobody_asked_for_cannot_be_allowed(ann: httpx.Client) -> None:
+def test_what_was_not_requested_cannot_be_approved(ann: httpx.Client) -> None:
     request = ag_ui("Hello")
     request["resume"] = [{"interruptId": str(uuid4()), "status": "resolved", "payload": {"approved": True}}]
     nothing = ann.post("/api/v1/agents/triage/ag-ui", json=request)
