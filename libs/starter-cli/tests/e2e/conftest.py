@@ -25,6 +25,7 @@ from testkit.node_scripts import IS_AVAILABLE, has_browser
 
 collect_ignore = [
     *([] if IS_AVAILABLE else ["test_event_source.py"]),
+    *([] if "auth-node" in available() else ["test_openid_client.py"]),
     *([] if has_browser() else ["test_demo.py"]),
     *([] if has_browser() and "testkit-node" in available() else ["test_client_in_browser.py"]),
 ]

@@ -27,7 +27,8 @@ async def test_gets_tokens_by_secret_and_by_key(service, issue, issuer, tmp_path
     assert received.keys() == {"client_secret_basic", "client_secret_post", "private_key_jwt"}
     for token in received.values():
         assert (token["token_type"], token["scope"]) == ("bearer", SCOPES[0])
-        assert service.claims(token)["iss"] == issuer
+        claims = service.claims(token)
+        assert (claims["iss"], claims["sub"]) == (issuer, token["subject"])
 
 
 def execute(request, folder):
