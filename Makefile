@@ -105,7 +105,7 @@ test-stripe: lint-stripe-fixtures ## Send the recorded events through the webhoo
 	@$(BIN)/python -m pytest -q services/billing-webhook/tests/test_stripe_fixtures.py $(args)
 
 ##@ Publish
-contracts: setup ## Write every service's OpenAPI and event schemas, docs/asyncapi.json, permissions.md, errors.md and billing/events.md
+contracts: setup ## Write every service's OpenAPI and event schemas, docs/asyncapi.json, permissions.md, errors.md and billing/events.md, and the synchronous Python client
 	@$(BIN)/python -m scripts.documents
 
 samples: setup ## Write the list of sample secrets, which production refuses

@@ -9,9 +9,10 @@ from uuid import uuid4
 import httpx
 
 from acme_client.credentials import AccessToken, Credentials
-from acme_client.errors import check
 from acme_client.events import RunEvent
+from acme_client.responses import check
 from acme_client.schemas import (
+    Conversation,
     ConversationDetail,
     ConversationPage,
     MessageOptions,
@@ -90,8 +91,13 @@ class AcmeClient:
 
     async def conversation(self, conversation_id: str) -> ConversationDetail:
         """Return a conversation with its newest messages."""
-        path = f"/api/v1/conversations/{quote(conversation_id, safe='')}"
-        conversation: ConversationDetail = await self._json("GET", path)
+        conversation: ConversationDetail = await self._json("GET", conversation_path(conversation_id))
+        return conversation
+
+    async def rename_conversation(self, conversation_id: str, title: str) -> Conversation:
+        """Give a conversation another title; its place in the list stays."""
+        path = conversation_path(conversation_id)
+        conversation: Conversation = await self._json("PATCH", path, json={"title": title})
         return conversation
 
     @asynccontextmanager
@@ -126,3 +132,8 @@ class AcmeClient:
 def run_path(run_id: str) -> str:
     """Return the path of a run."""
     return f"/api/v1/runs/{quote(run_id, safe='')}"
+
+
+def conversation_path(conversation_id: str) -> str:
+    """Return the path of a conversation."""
+    return f"/api/v1/conversations/{quote(conversation_id, safe='')}"

@@ -1,15 +1,16 @@
 """How a client identifies itself: by a token, a person's password, or a service account's secret."""
 
-import asyncio
 import math
 import time
 from abc import ABC, abstractmethod
+from asyncio import Lock
 from datetime import datetime
 from typing import Any
 
 import httpx
 
-from acme_client.errors import ApiError, check
+from acme_client.errors import ApiError
+from acme_client.responses import check
 
 RENEW_BEFORE_SECONDS = 30
 
@@ -20,7 +21,7 @@ class Credentials(ABC):
     def __init__(self) -> None:
         self._token = ""
         self._expires_at = 0.0
-        self._lock = asyncio.Lock()
+        self._lock = Lock()
 
     async def access_token(self, http: httpx.AsyncClient, base_url: str, refused: str = "") -> str:
         """Return a token that is valid for a while, and is not the one that was refused."""

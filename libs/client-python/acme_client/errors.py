@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import httpx
-
 TRANSIENT = frozenset({429, 502, 503, 504})
 
 
@@ -23,21 +21,3 @@ class ApiError(Exception):
     def is_transient(self) -> bool:
         """Return whether the same request may succeed a little later."""
         return self.status in TRANSIENT
-
-
-async def check(response: httpx.Response) -> None:
-    """Raise ApiError for a response that is not successful."""
-    if response.is_success:
-        return
-    await response.aread()
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = None
-    retry_after = response.headers.get("Retry-After", "")
-    raise ApiError(
-        response.status_code,
-        problem if isinstance(problem, dict) else {},
-        # It may also be a date.
-        float(retry_after) if retry_after.isdecimal() else None,
-    )

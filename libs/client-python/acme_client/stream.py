@@ -1,7 +1,7 @@
 """The events of a run, to its end, over as many connections as that takes."""
 
-import asyncio
 import random
+from asyncio import sleep
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -52,7 +52,7 @@ async def read_run(
             if failures > MAX_FAILURES or not is_transient(error):
                 raise
             pause = pause_after(error, failures)
-        await asyncio.sleep(pause)
+        await sleep(pause)
 
 
 def is_transient(error: ApiError | httpx.TransportError) -> bool:

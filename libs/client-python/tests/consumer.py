@@ -4,10 +4,11 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-from acme_client import AcmeClient, ApiError, Password, RunEvent
+from acme_client import AcmeClient, ApiError, Password, RunEvent, synchronous
 
 REVIEW = "What time is it, and can you review this Python function? def add(a, b): return a - b"
 paths: list[str] = []
@@ -67,6 +68,7 @@ async def main(url: str, fragile_url: str, email: str, password: str) -> None:
     messages = (await acme.conversation(conversation_id))["messages"]
     page = await acme.conversations(limit=100)
     runs = await acme.runs(conversation_id=conversation_id)
+    renamed = await acme.rename_conversation(conversation_id, "Time and code")
     print_line(
         {
             "whole": whole,
@@ -74,6 +76,7 @@ async def main(url: str, fragile_url: str, email: str, password: str) -> None:
             "messages": [message["content"] for message in messages],
             "isListed": conversation_id in [one["conversation_id"] for one in page["items"]],
             "runs": [run["id"] for run in runs["items"]],
+            "title": renamed["title"],
             "again": await every(acme.follow(run_id, after=2)),
         }
     )
@@ -128,4 +131,45 @@ async def main(url: str, fragile_url: str, email: str, password: str) -> None:
         await one.aclose()
 
 
-asyncio.run(main(**json.loads(sys.argv[1])))
+def synchronous_client(url: str, credentials: synchronous.Credentials) -> synchronous.AcmeClient:
+    hooks = {"request": [lambda request: paths.append(request.url.path)]}
+    return synchronous.AcmeClient(
+        url, credentials, http=httpx.Client(timeout=60, trust_env=False, event_hooks=hooks)
+    )
+
+
+def without_event_loop(url: str, fragile_url: str, email: str, password: str) -> dict[str, object]:
+    """Do the same in short: a refusal, a broken connection, a token that two threads find refused."""
+    credentials = synchronous.Password(email, password)
+    with (
+        synchronous_client(url, credentials) as acme,
+        synchronous_client(fragile_url, credentials) as fragile,
+    ):
+        refused = []
+        try:
+            list(acme.stream("Hello", agent_type="poet"))
+        except ApiError as error:
+            refused = [error.status, error.code]
+        resumed: list[RunEvent] = []
+        for event in fragile.stream("Slowly [sandbox: tokens=2000, rate=20]"):
+            resumed.append(event)
+            if len(resumed) == 10:
+                print_line("cut")
+            if paths[-1].endswith("/events"):
+                fragile.cancel(event["run_id"])
+        before = refreshes()
+        credentials._token = "revoked"
+        with ThreadPoolExecutor() as pool:
+            pages = [*pool.map(lambda one: one.conversations(limit=1), (acme, fragile))]
+        return {
+            "refused": refused,
+            "resumed": resumed,
+            "pages": [len(page["items"]) for page in pages],
+            "refreshes": refreshes() - before,
+        }
+
+
+if __name__ == "__main__":
+    received = json.loads(sys.argv[1])
+    asyncio.run(main(**received))
+    print_line({"synchronous": without_event_loop(**received)})

@@ -1,5 +1,6 @@
 import { checked } from "./errors.js";
 import type {
+  Conversation,
   ConversationDetail,
   ConversationPage,
   Decision,
@@ -109,7 +110,12 @@ export class AcmeClient {
 
   /** Return a conversation with its newest messages. */
   conversation(conversationId: string): Promise<ConversationDetail> {
-    return this.#call(`/api/v1/conversations/${encodeURIComponent(conversationId)}`);
+    return this.#call(conversationPath(conversationId));
+  }
+
+  /** Give a conversation another title; its place in the list stays. */
+  renameConversation(conversationId: string, title: string): Promise<Conversation> {
+    return this.#call(conversationPath(conversationId), this.#json("PATCH", { title }));
   }
 
   async #call<T>(path: string, options?: RequestInit): Promise<T> {
@@ -133,6 +139,8 @@ export class AcmeClient {
   }
 }
 
+const conversationPath = (conversationId: string): string =>
+  `/api/v1/conversations/${encodeURIComponent(conversationId)}`;
 const runPath = (runId: string): string => `/api/v1/runs/${encodeURIComponent(runId)}`;
 
 function query(values: Record<string, string | number | undefined>): string {

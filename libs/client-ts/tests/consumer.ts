@@ -85,12 +85,14 @@ const conversationId = whole[0]!.conversation_id;
 const { messages } = await acme.conversation(conversationId);
 const { items } = await acme.conversations({ limit: 100 });
 const { items: runs } = await acme.runs({ conversation_id: conversationId });
+const { title } = await acme.renameConversation(conversationId, "Time and code");
 print({
   whole,
   text: whole.map((event) => (event.type === "message.delta" ? describe(event) : "")).join(""),
   messages: messages.map((message) => message.content),
   isListed: items.some((item) => item.conversation_id === conversationId),
   runs: runs.map((run) => run.id),
+  title,
   again: await all(acme.follow(whole[0]!.run_id, { after: 2 })),
 });
 

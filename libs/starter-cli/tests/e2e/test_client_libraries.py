@@ -79,6 +79,7 @@ def test_streams_a_run_to_its_end(received: dict[str, Any]) -> None:
     assert received["isListed"]
     assert received["runs"] == [whole[0]["run_id"]]
     assert received["again"] == whole[2:]
+    assert received["title"] == "Time and code"
 
 
 def test_resumes_where_the_connection_broke_and_stops(received: dict[str, Any]) -> None:
@@ -112,3 +113,8 @@ def test_does_what_its_language_has(received: dict[str, Any]) -> None:
         assert received["unsigned"] == received["after"] == "signed out"
     else:
         assert received["mistyped"][0] == 401
+        synchronous = received["synchronous"]
+        assert synchronous["refused"] == [404, "agent_not_found"]
+        assert numbers(synchronous["resumed"]) == list(range(1, len(synchronous["resumed"]) + 1))
+        assert types(synchronous["resumed"])[-1] == "run.cancelled"
+        assert (synchronous["pages"], synchronous["refreshes"]) == ([1, 1], 1)
