@@ -77,10 +77,19 @@ class ItemChanged(Numbered):
     item: Item
 
 
-class Delta(Numbered):
-    """Some more text of an item."""
+class MessageDelta(Numbered):
+    """More text of a message, with the log probabilities of its tokens where these were requested."""
 
-    type: Literal["message.delta", "reasoning.delta"]
+    type: Literal["message.delta"]
+    item_id: str
+    delta: str
+    logprobs: NotRequired[list[dict[str, Any]]]
+
+
+class ReasoningDelta(Numbered):
+    """More text of reasoning."""
+
+    type: Literal["reasoning.delta"]
     item_id: str
     delta: str
 
@@ -157,7 +166,8 @@ RunEvent = (
     | RunStarted
     | RunResumed
     | ItemChanged
-    | Delta
+    | MessageDelta
+    | ReasoningDelta
     | ToolCalled
     | ToolOutput
     | AgentChanged

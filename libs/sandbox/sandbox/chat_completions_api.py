@@ -2,10 +2,11 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 from uuid import uuid4
 
+from sandbox.logprobs import logprobs_of
 from sandbox.messages import Json, Reply
 from sandbox.streaming import StreamEvent
 from sandbox.tokens import Usage, tokenize
@@ -17,7 +18,9 @@ class ChatCompletion:
     Reasoning travels as `reasoning_content`, as compatible servers do it; OpenAI's own has no place for it.
     """
 
-    def __init__(self, model: str, reply: Reply, usage: Usage, *, wants_usage: bool) -> None:
+    def __init__(
+        self, model: str, reply: Reply, usage: Usage, *, wants_usage: bool, top_logprobs: int | None = None
+    ) -> None:
         self.id = f"chatcmpl-{uuid4().hex}"
         self.usage = usage
         self._reply = reply
@@ -26,6 +29,7 @@ class ChatCompletion:
         self._calls = [(f"call_{uuid4().hex}", *call) for call in reply.calls]
         self._text_field = "refusal" if reply.is_refusal else "content"
         self._wants_usage = wants_usage
+        self._top_logprobs = None if reply.is_refusal else top_logprobs
 
     def events(self) -> Iterator[StreamEvent]:
         """Yield it as a stream of events."""
@@ -47,7 +51,7 @@ class ChatCompletion:
         choice: Json = {
             "index": 0,
             "message": self._message(),
-            "logprobs": None,
+            "logprobs": self._logprobs(tokenize(self._reply.text)),
             "finish_reason": self._finish_reason(),
         }
         return self._envelope("chat.completion") | {"choices": [choice], "usage": _usage(self.usage)}
@@ -78,11 +82,16 @@ class ChatCompletion:
     def _delta(
         self, delta: Json, token: str = "", *, is_text: bool = False, finish: str | None = None
     ) -> StreamEvent:
-        choice: Json = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        logprobs = self._logprobs([token] if is_text else [])
+        choice: Json = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         usage: Json = {"usage": None} if self._wants_usage else {}
         return StreamEvent(
             self._envelope("chat.completion.chunk") | {"choices": [choice]} | usage, token, is_text
         )
+
+    def _logprobs(self, tokens: Iterable[str]) -> Json | None:
+        content = logprobs_of(tokens, self._top_logprobs)
+        return {"content": content, "refusal": None} if content else None
 
     def _call(self, index: int, call_id: str, name: str, arguments: str) -> Iterator[StreamEvent]:
         first: Json = {

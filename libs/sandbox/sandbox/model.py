@@ -65,7 +65,7 @@ async def create_response(body: JsonBody, request: Request, attempt: Attempt = 0
             raise ApiError(400, "The encrypted content could not be verified.")
 
     def build(reply: Reply, usage: Usage) -> ResponseObject:
-        return ResponseObject(body, reply, usage, provider)
+        return ResponseObject(body, reply, usage, provider, parsed.requested_logprobs)
 
     return await respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
 
@@ -76,7 +76,10 @@ async def create_chat_completion(body: JsonBody, request: Request, attempt: Atte
     parsed = ChatRequest.model_validate(body)
 
     def build(reply: Reply, usage: Usage) -> ChatCompletion:
-        return ChatCompletion(parsed.model, reply, usage, wants_usage=parsed.wants_usage)
+        top_logprobs = parsed.requested_logprobs
+        return ChatCompletion(
+            parsed.model, reply, usage, wants_usage=parsed.wants_usage, top_logprobs=top_logprobs
+        )
 
     return await respond(request, attempt, parsed.to_model_request(), parsed.stream, build)
 

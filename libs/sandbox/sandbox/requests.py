@@ -16,6 +16,8 @@ from sandbox.messages import (
     text_of,
 )
 
+# What the `include` of Responses calls them.
+LOGPROBS = "message.output_text.logprobs"
 _INSTRUCTION_ROLES = {"system", "developer"}
 
 
@@ -76,7 +78,14 @@ class ResponsesRequest(BaseModel):
     parallel_tool_calls: bool | None = None
     text: _Text | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
+    include: list[str] | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
     stream: bool | None = None
+
+    @property
+    def requested_logprobs(self) -> int | None:
+        """How many alternatives of each token are requested; none where log probabilities are not."""
+        return (self.top_logprobs or 0) if LOGPROBS in (self.include or []) else None
 
     @property
     def items(self) -> list[InputItem]:
@@ -166,8 +175,15 @@ class ChatRequest(BaseModel):
     response_format: _ResponseFormat | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
+
+    @property
+    def requested_logprobs(self) -> int | None:
+        """How many alternatives of each token are requested; none where log probabilities are not."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
     @property
     def wants_usage(self) -> bool:

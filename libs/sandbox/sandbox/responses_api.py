@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from pydantic import JsonValue
 
+from sandbox.logprobs import logprobs_of
 from sandbox.messages import Json, Reply
 from sandbox.signatures import sign
 from sandbox.streaming import StreamEvent
@@ -41,13 +42,21 @@ def _id(kind: str) -> str:
 class ResponseObject:
     """A reply as a response object and as its stream of numbered events."""
 
-    def __init__(self, body: Json, reply: Reply, usage: Usage, provider: str = "openai") -> None:
+    def __init__(
+        self,
+        body: Json,
+        reply: Reply,
+        usage: Usage,
+        provider: str = "openai",
+        top_logprobs: int | None = None,
+    ) -> None:
         self.id = _id("resp")
         self.usage = usage
         self._created = time.time()
         self._body = body
         self._reply = reply
-        self._items = _items(reply)
+        self._top_logprobs = None if reply.is_refusal else top_logprobs
+        self._items = _items(reply, self._top_logprobs)
         include = body.get("include")
         if isinstance(include, list) and ENCRYPTED in include:
             _encrypt(self._items, provider)
@@ -131,12 +140,18 @@ class ResponseObject:
     def _content(self, place: Json) -> Iterator[StreamEvent]:
         is_refusal, text = self._reply.is_refusal, self._reply.text
         kind = "refusal" if is_refusal else "output_text"
-        more: Json = place if is_refusal else place | {"logprobs": []}
-        empty, full = _part("", is_refusal=is_refusal), _part(text, is_refusal=is_refusal)
+        empty = _part("", is_refusal=is_refusal)
+        full = _part(text, is_refusal=is_refusal, top_logprobs=self._top_logprobs)
+
+        def logprobs(*tokens: str) -> Json:
+            return {} if is_refusal else {"logprobs": logprobs_of(tokens, self._top_logprobs)}
+
         yield self._event("response.content_part.added", place | {"part": empty})
         for token in tokenize(text):
-            yield self._event(f"response.{kind}.delta", more | {"delta": token}, token, is_text=True)
-        yield self._event(f"response.{kind}.done", more | {"refusal" if is_refusal else "text": text})
+            fields = place | logprobs(token) | {"delta": token}
+            yield self._event(f"response.{kind}.delta", fields, token, is_text=True)
+        fields = place | logprobs(*tokenize(text)) | {"refusal" if is_refusal else "text": text}
+        yield self._event(f"response.{kind}.done", fields)
         yield self._event("response.content_part.done", place | {"part": full})
 
 
@@ -147,8 +162,8 @@ def _encrypt(items: list[Json], provider: str) -> None:
             item["encrypted_content"] = sign(provider, "reasoning")
 
 
-def _items(reply: Reply) -> list[Json]:
-    items = [_call(name, arguments) for name, arguments in reply.calls] or [_message(reply)]
+def _items(reply: Reply, top_logprobs: int | None) -> list[Json]:
+    items = [_call(name, arguments) for name, arguments in reply.calls] or [_message(reply, top_logprobs)]
     return [_reasoning(reply.reasoning), *items] if reply.reasoning else items
 
 
@@ -165,20 +180,21 @@ def _call(name: str, arguments: str) -> Json:
     return {"type": "function_call", **ids, "name": name, "arguments": arguments, "status": "completed"}
 
 
-def _message(reply: Reply) -> Json:
+def _message(reply: Reply, top_logprobs: int | None) -> Json:
     return {
         "type": "message",
         "id": _id("msg"),
         "role": "assistant",
         "status": "incomplete" if reply.is_cut else "completed",
-        "content": [_part(reply.text, is_refusal=reply.is_refusal)],
+        "content": [_part(reply.text, is_refusal=reply.is_refusal, top_logprobs=top_logprobs)],
     }
 
 
-def _part(text: str, *, is_refusal: bool) -> Json:
+def _part(text: str, *, is_refusal: bool, top_logprobs: int | None = None) -> Json:
     if is_refusal:
         return {"type": "refusal", "refusal": text}
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    logprobs = logprobs_of(tokenize(text), top_logprobs)
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
 
 def _in_progress(item: Json) -> Json:

@@ -25,6 +25,8 @@ class PendingEvent:
         if type != self.type or type not in DELTAS or fields["item_id"] != self.fields["item_id"]:
             return False
         self.fields["delta"] += fields["delta"]
+        if logprobs := fields.get("logprobs"):
+            self.fields.setdefault("logprobs", []).extend(logprobs)
         return True
 
 

@@ -130,12 +130,27 @@ class ItemCompletedEvent(EventOfRun):
     ]
 
 
+class TokenLogprob(BaseModel):
+    """The log probability of a token."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class Logprob(TokenLogprob):
+    """The log probability of a token that was chosen, and those of alternatives."""
+
+    top_logprobs: list[TokenLogprob]
+
+
 class MessageDeltaEvent(EventOfRun):
     """More text of a message."""
 
     type: Literal["message.delta"]
     item_id: str
     delta: str
+    logprobs: list[Logprob] = Field([], description="Where the run's caller has requested them.")
 
 
 class ReasoningDeltaEvent(EventOfRun):

@@ -9,6 +9,7 @@ from agents.items import ToolCallOutputItem
 
 from chat_agent.event_log import recovery
 from chat_agent.event_log.buffer import EventBuffer
+from chat_agent.event_log.logprobs import logprobs_of
 from chat_agent.event_log.recovery import HANDOFF, LoggedState, join_text
 from chat_agent.event_log.store import EventType
 
@@ -33,12 +34,15 @@ class EventTranslator:
         agent: Agent[Any],
         client_tools: frozenset[str] = frozenset(),
         failed_calls: Set[str] = frozenset(),
+        *,
+        wants_logprobs: bool = False,
     ) -> None:
         self.agent = agent
         # Grows with the run.
         self._failed_calls = failed_calls
         # Calls of these end the run, and are in its last event.
         self._client_tools = client_tools
+        self._wants_logprobs = wants_logprobs
         self.handoffs: list[str] = []
         # The last message that was completed.
         self.last_text = ""
@@ -119,7 +123,9 @@ class EventTranslator:
         item_id = self._open.get(data.output_index)
         if item_id and data.delta:
             self._partial.setdefault(item_id, []).append(data.delta)
-            self._log.append(EventType.MESSAGE_DELTA, item_id=item_id, delta=data.delta)
+            logprobs = logprobs_of(data) if self._wants_logprobs else []
+            more = {"logprobs": logprobs} if logprobs else {}
+            self._log.append(EventType.MESSAGE_DELTA, item_id=item_id, delta=data.delta, **more)
 
     def _reasoning_delta(self, data: Any) -> None:
         item_id = self._open.get(data.output_index)

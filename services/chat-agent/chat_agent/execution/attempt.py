@@ -75,7 +75,10 @@ class Attempt:
         first = self._agent or Agent(name=self._first_agent)
         self._journal = ToolCallJournal(services.database, run)
         failed_calls = self._journal.failed
-        self._translator = EventTranslator(log, first, self._options.tool_names, failed_calls)
+        wants_logprobs = self._options.top_logprobs is not None
+        self._translator = EventTranslator(
+            log, first, self._options.tool_names, failed_calls, wants_logprobs=wants_logprobs
+        )
         conversations = ConversationClient(services.conversations, run.tenant_id, run.user_id)
         self._session = ConversationSession(conversations, run, services.settings, before_store, checkpoint)
         self._config = with_settings(services.config, self._options)

@@ -150,7 +150,7 @@ class ConversationSession(SessionABC):
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Store new items of the agents; the initial ones are stored already."""
         known_calls = {call for item in self.new_items if (call := call_key(item))}
-        dicts = [dict(item) for item in items if item not in self._initial]
+        dicts = [without_logprobs(dict(item)) for item in items if item not in self._initial]
         new = [
             one for one in dicts if one.get("role") not in INPUT_ROLES and call_key(one) not in known_calls
         ]
@@ -206,6 +206,14 @@ def initial_items(run: Run) -> list[dict[str, Any]]:
     if run.tool_outputs:
         return [*prelude, *run.tool_outputs]
     return [*prelude, {"type": "message", "role": "user", "content": run.content or run.message}]
+
+
+def without_logprobs(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an item without what is said of its tokens: it is in the log, and of no use to a model."""
+    if item.get("role") != "assistant" or not isinstance(item.get("content"), list):
+        return item
+    parts = [{**part, "logprobs": []} if part.get("logprobs") else part for part in item["content"]]
+    return {**item, "content": parts}
 
 
 def call_key(item: dict[str, Any]) -> tuple[str, str] | None:

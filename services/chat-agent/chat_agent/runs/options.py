@@ -16,6 +16,7 @@ Bias = Annotated[float, Field(ge=-100, le=100)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 # How many choices of a completion there may be.
 Choices = Annotated[int, Field(ge=1, le=8)]
+TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 Verbosity = Literal["low", "medium", "high"]
 Truncation = Literal["auto", "disabled"]
 # What changes the agents of a run or their number, and not the settings of their models.
@@ -65,6 +66,8 @@ class RunOptions(BaseModel):
     service_tier: str | None = None
     truncation: Truncation | None = None
     prompt_cache_key: str | None = None
+    # Of each token that log probability, and those of so many alternatives; without it, none.
+    top_logprobs: TopLogprobs | None = None
     # How many runs answer the request.
     n: Choices | None = None
     output: OutputFormat | None = None

@@ -71,7 +71,8 @@ COMPLETION: Json = {
     "verbosity": "low",
     "response_format": {"type": "text"},
     "n": 1,
-    "logprobs": False,
+    "logprobs": True,
+    "top_logprobs": 1,
     "user": "u",
     "store": False,
 }
@@ -103,7 +104,8 @@ RESPONSE: Json = {
     "truncation": "disabled",
     "user": "u",
     "store": True,
-    "include": [],
+    "include": ["message.output_text.logprobs"],
+    "top_logprobs": 1,
 }
 AG_UI: Json = {
     "threadId": "t",

@@ -146,7 +146,6 @@ class TestChatCompletions:
         ("param", "value"),
         [
             ("functions", [{"name": "mine"}]),
-            ("logprobs", True),
             ("modalities", ["text", "audio"]),
         ],
     )
@@ -313,7 +312,6 @@ class TestResponses:
         ("param", "value"),
         [
             ("tools", [{"type": "web_search"}]),
-            ("top_logprobs", 2),
         ],
     )
     def test_refuses_what_it_cannot_honour(self, client: OpenAI, param: str, value: Any) -> None:

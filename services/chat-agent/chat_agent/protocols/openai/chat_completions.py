@@ -38,6 +38,7 @@ class ChatCompletion(ProtocolEncoder):
         self._choices.append(self)
         self.content = ""
         self.reasoning = ""
+        self.logprobs: list[Json] = []
         self.tool_calls: list[Json] = []
         self.finish_reason = "stop"
         self.used: Json = {}
@@ -77,7 +78,13 @@ class ChatCompletion(ProtocolEncoder):
             **({"tool_calls": self.tool_calls} if self.tool_calls else {}),
         }
         finish_reason = "stop" if is_instead else self.finish_reason
-        return {"index": self._index, "message": message, "logprobs": None, "finish_reason": finish_reason}
+        logprobs = logprobs_of(self.logprobs)
+        return {
+            "index": self._index,
+            "message": message,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason,
+        }
 
     def ending(self) -> bytes:
         """Return the end of a stream, after the last of its choices."""
@@ -103,7 +110,10 @@ class ChatCompletion(ProtocolEncoder):
         if new:
             text, self._before = self._before + new, ""
             self.content += text
-            yield self._chunk({"content": text})
+            # Of a part that is sent again nothing is said twice.
+            logprobs = payload.get("logprobs", []) if new == payload["delta"] else []
+            self.logprobs += logprobs
+            yield self._chunk({"content": text}, logprobs=logprobs)
 
     def reasoning_delta(self, payload: Payload) -> Iterator[bytes]:
         """Send reasoning, as compatible servers do."""
@@ -200,8 +210,15 @@ class ChatCompletion(ProtocolEncoder):
     def _acme_chunk(self, payload: Payload) -> bytes:
         return self._chunk({}, acme={"type": payload["type"], **event_fields(payload)})
 
-    def _chunk(self, delta: Json, finish_reason: str | None = None, **more: Any) -> bytes:
-        choice = {"index": self._index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    def _chunk(
+        self, delta: Json, finish_reason: str | None = None, logprobs: Sequence[Json] = (), **more: Any
+    ) -> bytes:
+        choice = {
+            "index": self._index,
+            "delta": delta,
+            "logprobs": logprobs_of(logprobs),
+            "finish_reason": finish_reason,
+        }
         return self._frame([choice], **more)
 
     def _frame(self, choices: list[Json], **more: Any) -> bytes:
@@ -209,6 +226,11 @@ class ChatCompletion(ProtocolEncoder):
         return data_event(
             {**self._common, "object": "chat.completion.chunk", "choices": choices, **usage, **more}
         )
+
+
+def logprobs_of(content: Sequence[Json]) -> Json | None:
+    """Return the log probabilities of a choice, or of a part of it."""
+    return {"content": [*content], "refusal": None} if content else None
 
 
 def event_fields(payload: Payload) -> Json:

@@ -28,6 +28,7 @@ from chat_agent.runs.options import (
     RunOptions,
     Seed,
     Temperature,
+    TopLogprobs,
     Truncation,
     Verbosity,
 )
@@ -36,6 +37,9 @@ from chat_agent.settings import Settings
 Tool = TypeVar("Tool", bound=ToolDefinition)
 FormatType = Literal["text", "json_object", "json_schema"]
 MAX_STOPS = 4
+MAX_INCLUDED = 20
+# What the `include` of Responses calls them; what else it names is ignored.
+LOGPROBS = "message.output_text.logprobs"
 LogitBias = Annotated[dict[str, Bias], Field(max_length=300), BeforeValidator(max_length(300))]
 # What providers do not take, by the API that they are called with, unless it says what is so anyway.
 NOT_IN_API: Mapping[str, frozenset[str]] = {
@@ -157,6 +161,8 @@ class CompletionParameters(SharedParameters[CompletionTool]):
     """What Chat Completions has."""
 
     n: Choices | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
     max_completion_tokens: MaxTokens | None = None
     max_tokens: MaxTokens | None = Field(None, deprecated=True)
     stop: Text | Annotated[list[Text], Field(max_length=MAX_STOPS)] | None = None
@@ -173,6 +179,7 @@ class CompletionParameters(SharedParameters[CompletionTool]):
         yield from super().parameters(agent)
         limit = "max_completion_tokens" if self.max_completion_tokens is not None else "max_tokens"
         yield Parameter("max_output_tokens", limit, self.__dict__[limit])
+        yield Parameter("top_logprobs", "logprobs", self._top_logprobs())
         yield Parameter("stop", "stop", [self.stop] if isinstance(self.stop, str) else self.stop)
         for name in (
             "n",
@@ -187,10 +194,18 @@ class CompletionParameters(SharedParameters[CompletionTool]):
         if self.response_format is not None:
             yield Parameter("output", "response_format", self.response_format.to_format())
 
+    def _top_logprobs(self) -> int | None:
+        """Return of how many alternatives log probabilities are requested; raises InvalidParameter."""
+        if not self.logprobs and self.top_logprobs:
+            raise InvalidParameter("top_logprobs", "Set `logprobs`, too.")
+        return (self.top_logprobs or 0) if self.logprobs else None
+
 
 class ResponseParameters(SharedParameters[ResponseTool]):
     """What Responses has."""
 
+    include: Annotated[list[Name], Field(max_length=MAX_INCLUDED)] | None = None
+    top_logprobs: TopLogprobs | None = None
     max_output_tokens: MaxTokens | None = None
     truncation: Truncation | None = None
     reasoning: ReasoningParameters | None = None
@@ -201,6 +216,8 @@ class ResponseParameters(SharedParameters[ResponseTool]):
         yield from super().parameters(agent)
         yield Parameter("max_output_tokens", "max_output_tokens", self.max_output_tokens)
         yield Parameter("truncation", "truncation", self.truncation)
+        if self.top_logprobs or LOGPROBS in (self.include or ()):
+            yield Parameter("top_logprobs", "top_logprobs", self.top_logprobs or 0)
         if self.reasoning is not None:
             yield Parameter("reasoning_effort", "reasoning.effort", self.reasoning.effort)
         if self.text is not None:

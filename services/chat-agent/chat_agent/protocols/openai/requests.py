@@ -41,8 +41,6 @@ UNSET: tuple[Any, ...] = (None, [], {})
 COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {
     "functions": (),
     "function_call": ("auto", "none"),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
@@ -50,7 +48,6 @@ COMPLETION_REFUSES: Mapping[str, tuple[Any, ...]] = {
 }
 RESPONSE_REFUSES: Mapping[str, tuple[Any, ...]] = {
     "prompt": (),
-    "top_logprobs": (0,),
 }
 APPROVAL = "mcp_approval_response"
 # What an earlier response contained may be sent back; it is in the conversation already.

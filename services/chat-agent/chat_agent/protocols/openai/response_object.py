@@ -1,6 +1,7 @@
 """The response object of OpenAI's Responses, made of a run."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,7 @@ def response_of(run: Run, request: Json) -> Json:
         "service_tier": options.service_tier,
         "prompt_cache_key": options.prompt_cache_key,
         "tool_choice": choice_of(options),
+        "top_logprobs": options.top_logprobs or 0,
         "tools": [tool_of(tool) for tool in options.tools],
         "top_p": options.top_p,
         "truncation": options.truncation or "disabled",
@@ -91,9 +93,9 @@ def usage_of(usage: Json) -> Json:
     }
 
 
-def text_part(text: str) -> Json:
+def text_part(text: str, logprobs: Sequence[Json] = ()) -> Json:
     """Return a part of a message that is text."""
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": [*logprobs]}
 
 
 def response_id(run_id: UUID) -> str:

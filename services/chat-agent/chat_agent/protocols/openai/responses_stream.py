@@ -67,8 +67,12 @@ class ResponseStream(ProtocolEncoder):
             yield from self._fail(error)
             return
         if new:
-            self.output[index]["content"][0]["text"] += new
-            yield self._part("response.output_text.delta", index, delta=new, logprobs=[])
+            part = self.output[index]["content"][0]
+            part["text"] += new
+            # Of a part that is sent again nothing is said twice.
+            logprobs = payload.get("logprobs", []) if new == payload["delta"] else []
+            part["logprobs"] += logprobs
+            yield self._part("response.output_text.delta", index, delta=new, logprobs=logprobs)
 
     def message_completed(self, item: Payload) -> Iterator[bytes]:
         """Complete a message, unless the client has its end; a truncated one ends with the run."""
@@ -85,12 +89,13 @@ class ResponseStream(ProtocolEncoder):
 
     def _end_message(self, index: int, text: str, *, is_refusal: bool) -> Iterator[bytes]:
         """Send the end of a message; only now it is known whether it is a refusal."""
-        part = {"type": "refusal", "refusal": text} if is_refusal else text_part(text)
+        logprobs = self.output[index]["content"][0]["logprobs"]
+        part = {"type": "refusal", "refusal": text} if is_refusal else text_part(text, logprobs)
         self.output[index]["content"] = [part]
         if is_refusal:
             yield self._part("response.refusal.done", index, refusal=text)
         else:
-            yield self._part("response.output_text.done", index, text=text, logprobs=[])
+            yield self._part("response.output_text.done", index, text=text, logprobs=logprobs)
         yield self._part("response.content_part.done", index, part=part)
         yield self._done(index, "completed")
 
