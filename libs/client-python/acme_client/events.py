@@ -52,6 +52,15 @@ class RunResumed(Numbered):
     reason: Literal["worker_lost", "handed_over", "answered"]
 
 
+class Citation(TypedDict):
+    """A link of a message to a page that a tool has found; where it stands in the text."""
+
+    url: str
+    title: str
+    start: int
+    end: int
+
+
 class Item(TypedDict):
     """A part of the answer; what it has depends on its kind, and on whether it is complete."""
 
@@ -60,6 +69,7 @@ class Item(TypedDict):
     role: NotRequired[str]
     text: NotRequired[str]
     refusal: NotRequired[bool]
+    citations: NotRequired[list[Citation]]
     call_id: NotRequired[str]
     name: NotRequired[str]
     arguments: NotRequired[str]

@@ -15,6 +15,7 @@ from sandbox.mail import create_mail
 from sandbox.model import create_model
 from sandbox.pages import create_pages
 from sandbox.stripe.app import create_stripe
+from sandbox.tavily import create_tavily
 from sandbox.vault import create_vault
 
 TICK_SECONDS = 0.5
@@ -34,7 +35,8 @@ def create_sandbox(
 ) -> FastAPI:
     """Build the whole: the model at /v1, mail at /resend, Vault at /vault, Stripe at /stripe, a page at /.
 
-    With the address of Acme's gateway also the pages that links in mails lead to, at /app.
+    The search of the web is at /tavily. With the address of Acme's gateway also the pages that links in mails
+    lead to, at /app.
     """
     stripe = create_stripe(data)
 
@@ -49,6 +51,7 @@ def create_sandbox(
     app.get("/", response_class=HTMLResponse)(lambda: page)
     app.get("/healthz")(lambda: {"status": "ok"})
     app.mount("/resend", create_mail(data))
+    app.mount("/tavily", create_tavily())
     app.mount("/vault", create_vault())
     app.mount("/stripe", stripe)
     if gateway:

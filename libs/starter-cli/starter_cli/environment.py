@@ -121,10 +121,12 @@ def chat_agent_fixed(layout: Layout) -> Environment:
         "MODEL_INPUTS": '{"sandbox-large": ["image", "file"]}',
         "OPENAI_API": "responses",
     }
+    search = {"TAVILY_API_KEY": "tvly-sandbox", "TAVILY_BASE_URL": f"{layout.sandbox_url}/tavily"}
     return {
         "CONVERSATION_INTERNAL_URL": layout.url("conversation-internal"),
         "BILLING_INTERNAL_URL": layout.url("billing-webhook-internal"),
         **({} if has_real_model() else sandbox),
+        **({} if non_empty("TAVILY_API_KEY", "TAVILY_BASE_URL") else search),
     }
 
 

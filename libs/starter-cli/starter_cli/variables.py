@@ -18,6 +18,8 @@ MACHINE = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 TLS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 TELEMETRY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+# Settings of tools in packages of one's own begin with it.
+TOOL_PREFIX = "TOOL_"
 RUNNER = ("GATEWAY_PORT", "ONCE", "ACME_DATA", *MACHINE, *TLS, *TELEMETRY, *PROXIES)
 
 
@@ -41,7 +43,9 @@ def names_read_by(component: str) -> frozenset[str]:
     if component == "gateway":
         return frozenset(re.findall(r"(?:\bfill |\$\{)([A-Z][A-Z0-9_]+)", GATEWAY_SCRIPT.read_text()))
     own = service_dir(component) / SERVICES[component] / "settings.py"
-    return frozenset(name.upper() for file in (COMMON_SETTINGS, own) for name in settings_fields(file))
+    tools = own.with_name("tool_settings.py")
+    files = (COMMON_SETTINGS, own, *([tools] if tools.is_file() else []))
+    return frozenset(name.upper() for file in files for name in settings_fields(file))
 
 
 def settings_fields(file: Path) -> Iterator[str]:
@@ -67,7 +71,10 @@ def is_settings(name: str) -> bool:
 
 def overrides_for(component: str) -> dict[str, str]:
     """Return what the caller has set of the variables that a component reads."""
-    return non_empty(*names_read_by(component))
+    of_tools = (
+        [name for name in os.environ if name.startswith(TOOL_PREFIX)] if component == "chat-agent" else []
+    )
+    return non_empty(*names_read_by(component), *of_tools)
 
 
 def unused(

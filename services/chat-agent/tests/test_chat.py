@@ -150,13 +150,15 @@ def test_without_a_token_nobody_talks(url: str) -> None:
 
 def test_tells_which_agents_and_tools_there_are(ann: httpx.Client) -> None:
     agents = {agent["name"]: agent for agent in ann.get("/api/v1/agents").json()}
-    assert agents["triage"]["handoffs"] == ["code_assistant", "data_analyst"]
-    assert set(agents) == {"triage", "code_assistant", "data_analyst"}
+    assert agents["triage"]["handoffs"] == ["code_assistant", "data_analyst", "research"]
+    assert set(agents) == {"triage", "code_assistant", "data_analyst", "research"}
     tools = ann.get("/api/v1/tools").json()
-    assert tools["total_tools"] == len(tools["tool_names"]) == 3
+    assert tools["total_tools"] == len(tools["tool_names"]) == 5
     assert tools["categories"] == {
         "time": ["current_time"],
         "memory": ["search_conversations", "forget_conversation"],
+        "math": ["calculate"],
+        "web": ["web_search"],
     }
 
 

@@ -10,10 +10,11 @@ import httpx
 import pytest
 from agents import Agent, RunContextWrapper
 from chat_agent.agents import AGENTS
-from chat_agent.agents.tool import RunContext, ToolSettings, agent_tool, load_settings, tool
+from chat_agent.agents.tool import RunContext, agent_tool, tool
 from chat_agent.errors import ToolFailed
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
+from chat_agent.tool_settings import ToolSettings, load_settings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from testkit.databases import query

@@ -3,7 +3,8 @@
 from agents import Agent
 
 from chat_agent.agents.tool import RunContext
-from chat_agent.agents.tools import current_time, search_conversations
+from chat_agent.agents.tools.clock import current_time
+from chat_agent.agents.tools.conversations import search_conversations
 
 code_assistant = Agent[RunContext](
     name="code_assistant",

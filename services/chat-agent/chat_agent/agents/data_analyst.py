@@ -3,14 +3,17 @@
 from agents import Agent
 
 from chat_agent.agents.tool import RunContext
-from chat_agent.agents.tools import current_time, search_conversations
+from chat_agent.agents.tools.calculator import calculate
+from chat_agent.agents.tools.clock import current_time
+from chat_agent.agents.tools.conversations import search_conversations
 
 data_analyst = Agent[RunContext](
     name="data_analyst",
     handoff_description="Interprets data, does statistics, and proposes charts.",
     instructions=(
         "You are a careful data analyst. Say what the data can and cannot show, name the method that you use "
-        "and its assumptions, and propose the chart that would show it best."
+        "and its assumptions, and propose the chart that would show it best. Use the calculator for "
+        "every number."
     ),
-    tools=[current_time, search_conversations],
+    tools=[calculate, current_time, search_conversations],
 )

@@ -5,8 +5,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -15,7 +14,6 @@ import jsonschema_rs
 from agents import Agent, FunctionTool, RunContextWrapper, function_tool
 from agents.exceptions import ToolTimeoutError
 from agents.tool_context import ToolContext
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from servicekit import context as log_context
 from servicekit.errors import Unavailable
 
@@ -24,6 +22,7 @@ from chat_agent.clients.conversation import ConversationClient
 from chat_agent.errors import ToolFailed
 from chat_agent.model.failure_log import tool_failed
 from chat_agent.runs.tool_calls import Call, CallResult, ToolCallJournal
+from chat_agent.tool_settings import S, load_settings
 
 TIMEOUT_SECONDS = 15.0
 # What a model can make use of, and a conversation can keep; in characters.
@@ -35,21 +34,6 @@ RETRY_SECONDS = 0.2
 # What may pass when a call is made again.
 TRANSIENT = (OSError, httpx2.TransportError, Unavailable)
 logger = logging.getLogger("chat_agent.tool")
-
-
-class ToolSettings(BaseSettings):
-    """Settings of a tool, from the environment; each kind has a prefix of its own."""
-
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
-
-
-S = TypeVar("S", bound=ToolSettings)
-
-
-@cache
-def load_settings(kind: type[S]) -> S:
-    """Return the settings of a tool, read once; raises ValidationError where one is missing."""
-    return kind()
 
 
 @dataclass(frozen=True)

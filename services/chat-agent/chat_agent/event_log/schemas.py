@@ -20,6 +20,15 @@ class StartedItem(BaseModel):
     kind: Literal["message", "reasoning", "tool_call", "handoff"]
 
 
+class Citation(BaseModel):
+    """A link of a message to a page that a tool has found."""
+
+    url: str
+    title: str
+    start: int = Field(description="Where the link begins in the text.")
+    end: int
+
+
 class MessageItem(BaseModel):
     """A message to the user."""
 
@@ -29,6 +38,7 @@ class MessageItem(BaseModel):
     role: Literal["assistant"] = "assistant"
     refusal: bool = Field(False, description="The model refused to answer.")
     incomplete: bool = Field(False, description="The message was cut off.")
+    citations: list[Citation] = Field([], description="The links to pages that tools have found.")
 
 
 class ReasoningItem(BaseModel):

@@ -9,6 +9,7 @@ from agents.items import ToolCallOutputItem
 
 from chat_agent.event_log import recovery
 from chat_agent.event_log.buffer import EventBuffer
+from chat_agent.event_log.citations import citations_in, urls_in
 from chat_agent.event_log.logprobs import logprobs_of
 from chat_agent.event_log.recovery import HANDOFF, LoggedState, join_text
 from chat_agent.event_log.store import EventType
@@ -51,6 +52,8 @@ class EventTranslator:
         self._open: dict[int, str] = {}
         self._partial: dict[str, list[str]] = {}
         self._names: dict[str, str] = {}
+        # Addresses in the outputs of tools.
+        self._sources: set[str] = set()
 
     @property
     def partial_text(self) -> str:
@@ -65,6 +68,9 @@ class EventTranslator:
         self._last_item = state.highest_item
         self.handoffs = recovery.handoffs(items)
         self._names = {item["call_id"]: item["name"] for item in items if item.get("type") == "function_call"}
+        for item in items:
+            if item.get("type") == "function_call_output":
+                self._sources |= urls_in(str(item["output"]))
         self._log.append(
             EventType.RUN_RESUMED, withdrawn=recovery.retracted_items(state, items), reason=reason
         )
@@ -94,7 +100,7 @@ class EventTranslator:
         if kind in {"message", "reasoning"}:
             text = join_text(item.get("content") or item.get("summary") or "")
             self._log.append(EventType(f"{kind}.delta"), item_id=item_id, delta=text)
-            content: dict[str, Any] = {"text": text}
+            content: dict[str, Any] = {"text": text, **self._citations(kind, text)}
         else:
             content = {name: item[name] for name in ("call_id", "name", "arguments")}
         self._log.append(EventType.ITEM_COMPLETED, item={"id": item_id, "kind": kind, **content})
@@ -139,6 +145,7 @@ class EventTranslator:
         self._partial.pop(item_id, None)
         kind = self._kind(data.item)
         content = self._content(data.item)
+        content |= self._citations(kind, content.get("text", ""))
         self._log.append(EventType.ITEM_COMPLETED, item={"id": item_id, "kind": kind, **content})
         if kind == "message":
             self.last_text = content["text"]
@@ -156,6 +163,7 @@ class EventTranslator:
         self._append_output(self._new_item(), item.call_id or "", output)
 
     def _append_output(self, item_id: str, call_id: str, text: str) -> None:
+        self._sources |= urls_in(text)
         output, name = redact(text), self._names.get(call_id, "")
         failure = {"failed": True} if call_id in self._failed_calls else {}
         content = {"id": item_id, "kind": "tool_output", "call_id": call_id, "output": output, **failure}
@@ -167,6 +175,10 @@ class EventTranslator:
             self.handoffs.append(agent.name)
             self._log.append(EventType.AGENT_CHANGED, **{"from": self.agent.name, "to": agent.name})
             self.agent = agent
+
+    def _citations(self, kind: str | None, text: str) -> dict[str, Any]:
+        citations = citations_in(text, self._sources) if kind == "message" else []
+        return {"citations": citations} if citations else {}
 
     def _kind(self, item: Any) -> str | None:
         kind = KINDS.get(item.type)

@@ -46,6 +46,7 @@ from chat_agent.runs import leases
 from chat_agent.runs.leases import Lease
 from chat_agent.settings import Settings
 from chat_agent.task_set import TaskSet
+from chat_agent.tool_settings import WebSearchSettings, load_settings
 
 logger = logging.getLogger(__name__)
 tracer = trace.get_tracer(__name__)
@@ -80,7 +81,9 @@ class RunManager:
         self._models = provider.build_provider(settings)
         self.plain_calls = PlainCalls(settings)
         self.guard = MessageGuard(settings.guardrails)
-        self._http = public_http.create_client(settings.tool_private_hosts)
+        self._http = public_http.create_client(
+            settings.tool_private_hosts | {load_settings(WebSearchSettings).host}
+        )
         billing = resources.client("billing-webhook", settings.billing_internal_url, BILLING_SCOPE)
         self.budgets = Budgets(BillingClient(billing, settings.billing_timeout_seconds), settings)
         auth = resources.client("auth", settings.auth_internal_url, MEMBERS_SCOPE)

@@ -52,6 +52,9 @@ class AgUiEvents(ProtocolEncoder):
     def message_completed(self, item: Payload) -> Iterator[bytes]:
         """Complete it."""
         yield from self._end(item["id"])
+        if citations := item.get("citations"):
+            value = {"messageId": self._id(item["id"]), "citations": citations}
+            yield event("CUSTOM", name="message.citations", value=value)
 
     def reasoning_started(self, item: Payload) -> Iterator[bytes]:
         """Start reasoning."""

@@ -50,6 +50,13 @@ class UiMessageStream(ProtocolEncoder):
         """Complete it."""
         self._finish_reason = "content-filter" if item.get("refusal") else "stop"
         yield from self._end(item["id"])
+        for number, citation in enumerate(item.get("citations", ())):
+            source = {
+                "sourceId": f"{item['id']}-{number}",
+                "url": citation["url"],
+                "title": citation["title"],
+            }
+            yield part("source-url", **source)
 
     def reasoning_started(self, item: Payload) -> Iterator[bytes]:
         """Start reasoning."""

@@ -9,6 +9,7 @@ from chat_agent.model import failures
 from chat_agent.models import Run
 from chat_agent.protocols.encoder import DONE, Payload, ProtocolEncoder, data_event
 from chat_agent.protocols.openai.errors import render_error
+from chat_agent.protocols.openai.response_object import url_citation
 from chat_agent.protocols.retransmission import AnswerWithdrawn, RetransmissionFilter
 
 BETWEEN_MESSAGES = "\n\n"
@@ -39,6 +40,7 @@ class ChatCompletion(ProtocolEncoder):
         self.content = ""
         self.reasoning = ""
         self.logprobs: list[Json] = []
+        self.annotations: list[Json] = []
         self.tool_calls: list[Json] = []
         self.finish_reason = "stop"
         self.used: Json = {}
@@ -73,7 +75,7 @@ class ChatCompletion(ProtocolEncoder):
             "role": "assistant",
             "content": None if is_instead or (self.tool_calls and not self.content) else self.content,
             "refusal": self.content if is_refusal else None,
-            "annotations": [],
+            "annotations": self.annotations,
             **({"reasoning_content": self.reasoning} if self.reasoning else {}),
             **({"tool_calls": self.tool_calls} if self.tool_calls else {}),
         }
@@ -126,9 +128,26 @@ class ChatCompletion(ProtocolEncoder):
             return
         self.finish_reason = "content_filter" if item.get("refusal") else "stop"
         try:
-            self._retransmission.close(item["id"])
+            is_new = self._retransmission.close(item["id"])
         except AnswerWithdrawn as error:
             yield from self._fail(error)
+            return
+        if is_new and (cited := self._cited(item)):
+            self.annotations += cited
+            yield self._chunk({"annotations": cited})
+
+    def _cited(self, item: Payload) -> list[Json]:
+        """Return what a message cites; it stands at the end of the content so far."""
+        before = len(self.content) - len(item["text"])
+        return [
+            {
+                "type": "url_citation",
+                "url_citation": url_citation(
+                    {**one, "start": one["start"] + before, "end": one["end"] + before}
+                ),
+            }
+            for one in item.get("citations", ())
+        ]
 
     def run_resumed(self, payload: Payload) -> Iterator[bytes]:
         """Expect sent text to come again unchanged; it cannot be retracted."""

@@ -93,9 +93,16 @@ def usage_of(usage: Json) -> Json:
     }
 
 
-def text_part(text: str, logprobs: Sequence[Json] = ()) -> Json:
-    """Return a part of a message that is text."""
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": [*logprobs]}
+def text_part(text: str, logprobs: Sequence[Json] = (), citations: Sequence[Json] = ()) -> Json:
+    """Return a part of a message that is text, with its citations."""
+    annotations = [{"type": "url_citation", **url_citation(one)} for one in citations]
+    return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": [*logprobs]}
+
+
+def url_citation(citation: Json) -> Json:
+    """Return a citation as OpenAI has it."""
+    place = {"start_index": citation["start"], "end_index": citation["end"]}
+    return {**place, "url": citation["url"], "title": citation["title"]}
 
 
 def response_id(run_id: UUID) -> str:

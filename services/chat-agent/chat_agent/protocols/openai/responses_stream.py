@@ -85,16 +85,21 @@ class ResponseStream(ProtocolEncoder):
             return
         index = self._open.pop(item["id"])
         if is_new:
-            yield from self._end_message(index, item["text"], is_refusal=item.get("refusal", False))
+            yield from self._end_message(index, item)
 
-    def _end_message(self, index: int, text: str, *, is_refusal: bool) -> Iterator[bytes]:
-        """Send the end of a message; only now it is known whether it is a refusal."""
+    def _end_message(self, index: int, item: Payload) -> Iterator[bytes]:
+        """Send the end of a message; only now it is known whether it is a refusal, and what it cites."""
+        text, is_refusal = item["text"], item.get("refusal", False)
         logprobs = self.output[index]["content"][0]["logprobs"]
-        part = {"type": "refusal", "refusal": text} if is_refusal else text_part(text, logprobs)
+        cited = text_part(text, logprobs, item.get("citations", ()))
+        part = {"type": "refusal", "refusal": text} if is_refusal else cited
         self.output[index]["content"] = [part]
         if is_refusal:
             yield self._part("response.refusal.done", index, refusal=text)
         else:
+            for number, annotation in enumerate(cited["annotations"]):
+                fields = {"annotation_index": number, "annotation": annotation}
+                yield self._part("response.output_text.annotation.added", index, **fields)
             yield self._part("response.output_text.done", index, text=text, logprobs=logprobs)
         yield self._part("response.content_part.done", index, part=part)
         yield self._done(index, "completed")

@@ -1,27 +1,13 @@
-"""The tools of agents. A tool is one function; its docstring is what the model reads."""
+"""The tools for a person's earlier conversations."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from agents import FunctionTool, RunContextWrapper
+from agents import RunContextWrapper
 from pydantic import Field
 
 from chat_agent.agents.tool import RunContext, tool
 from chat_agent.errors import ConversationNotFound
-
-
-@tool()
-async def current_time(
-    timezone: Annotated[str, Field(description="An IANA name, such as Europe/Vienna.")] = "UTC",
-) -> str:
-    """Return the current date and time."""
-    try:
-        zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        return f"There is no time zone called {timezone!r}; use an IANA name such as Europe/Vienna."
-    return datetime.now(UTC).astimezone(zone).isoformat(timespec="seconds")
 
 
 @tool()
@@ -52,7 +38,4 @@ async def forget_conversation(
     return "All that was said in it is deleted."
 
 
-TOOLS: dict[str, list[FunctionTool]] = {
-    "time": [current_time],
-    "memory": [search_conversations, forget_conversation],
-}
+TOOLS = [search_conversations, forget_conversation]
