@@ -133,6 +133,15 @@ class AgentChanged(Numbered, AgentChange):
     type: Literal["agent.changed"]
 
 
+class ModelFallback(Numbered):
+    """A model does not answer, and another is called in its place."""
+
+    type: Literal["model.fallback"]
+    model: str
+    fallback: str
+    code: str
+
+
 class ApprovalRequired(Numbered):
     """A person has to decide: `answer_approval`."""
 
@@ -181,6 +190,7 @@ RunEvent = (
     | ToolCalled
     | ToolOutput
     | AgentChanged
+    | ModelFallback
     | ApprovalRequired
     | RunWaiting
     | RunEnded

@@ -23,6 +23,8 @@ class Usage(TypedDict):
     estimated: bool
     estimated_input_tokens: int
     estimated_output_tokens: int
+    # In millionths of a US dollar; none where a price is not known.
+    cost: int | None
     models: list[dict[str, Any]]
 
 

@@ -17,6 +17,7 @@ from chat_agent.demo import pages
 from chat_agent.event_log.schemas import document_events
 from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
 from chat_agent.execution.manager import RunManager
+from chat_agent.model import prices
 from chat_agent.protocols import ag_ui_routes, ai_sdk_routes
 from chat_agent.protocols.openai import conversation_routes, plain_routes
 from chat_agent.protocols.openai import routes as openai_routes
@@ -58,6 +59,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def running_manager(app: FastAPI, resources: Resources, settings: Settings) -> AsyncIterator[None]:
     """Run the manager and its workers while the app serves requests."""
     manager = app.state.manager = RunManager(resources, settings)
+    # In a thread of its own: it takes longer than a request may wait.
+    manager.run_in_background(asyncio.to_thread(prices.load))
     claimer = RunClaimer(manager)
     staff: list[Worker] = [manager.writer, manager.signals, LeaseRenewer(manager)]
     resources.checks.update(

@@ -109,6 +109,9 @@ class ModelUsage(BaseModel):
     # Included in the tokens above, and known only roughly: the answer broke off.
     estimated_input_tokens: int = 0
     estimated_output_tokens: int = 0
+    cost: int | None = Field(
+        None, description="In millionths of a US dollar, rounded up; null where a price is not known."
+    )
 
 
 class Usage(BaseModel):
@@ -123,6 +126,9 @@ class Usage(BaseModel):
     estimated_input_tokens: int = 0
     estimated_output_tokens: int = 0
     estimated: bool = False
+    cost: int | None = Field(
+        0, description="In millionths of a US dollar, rounded up; null where a price is not known."
+    )
     models: list[ModelUsage] = []
 
 

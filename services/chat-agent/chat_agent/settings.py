@@ -1,8 +1,9 @@
 """The settings of the chat-agent, from the environment."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 from servicekit.app import Resources
 from servicekit.auth.call_limits import CallLimits
@@ -39,7 +40,19 @@ class Price(BaseModel):
 
     input: int = Field(ge=0)
     cached: int = Field(ge=0)
+    # Of what is written to the provider's cache; without it, that of the rest of the input.
+    cache_write: int | None = Field(None, ge=0)
     output: int = Field(ge=0)
+
+
+class ModelFacts(BaseModel):
+    """What an operator knows better of a model than the estimates."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    price: Price | None = None
+    # In tokens.
+    context_length: int | None = Field(None, ge=1)
 
 
 class Settings(ServiceSettings):
@@ -110,10 +123,14 @@ class Settings(ServiceSettings):
     model_max_retries: int = 2
     # Who answers when the model does not: at the same provider, unless another is named.
     model_fallback: str | None = None
+    # Before that one, by model, "*" for all others: {"gpt-5.1": ["anthropic/claude-sonnet-4-5"]}.
+    model_fallbacks: dict[str, list[str]] = Field(default_factory=dict)
     model_fallback_base_url: str | None = None
     model_fallback_api_key: SecretStr | None = None
     # As JSON, by model: {"gpt-5.1": {"input": 1250000, "cached": 125000, "output": 10000000}}.
     model_prices: dict[str, Price] = Field(default_factory=dict)
+    # The same and more of many models, as a file: {"gpt-5.1": {"price": {…}, "context_length": 400000}}.
+    model_catalogue_file: Path | None = None
 
     # Of one message, and of what is said in one request to a model whose context is known: no more than fits.
     max_message_characters: int = Field(MAX_MESSAGE, ge=1, le=MAX_MESSAGE)

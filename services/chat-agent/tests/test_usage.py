@@ -1,6 +1,7 @@
 from agents import Usage as SdkUsage
+from chat_agent.model.prices import Catalogue
 from chat_agent.model.usage import UsageMeter
-from chat_agent.settings import Price
+from chat_agent.settings import ModelFacts, Price
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.responses import ResponseUsage
@@ -8,6 +9,7 @@ from openai.types.responses.response_usage import InputTokensDetails, OutputToke
 
 TOKENS = st.integers(0, 100_000)
 MODELS = st.sampled_from(["large", "small"])
+SMALL = Price(input=1_000_000, cached=1_000_000, output=2_000_000)
 LARGE = Price(input=1_250_000, cached=125_000, output=10_000_000)
 
 
@@ -56,28 +58,36 @@ def test_counts_what_a_compatible_server_leaves_out_as_nothing() -> None:
 
 @given(st.lists(st.tuples(MODELS, TOKENS, TOKENS, st.booleans())))
 def test_goes_on_in_another_process(calls: list[tuple[str, int, int, bool]]) -> None:
-    whole, moved = UsageMeter(), UsageMeter()
+    catalogue = Catalogue({"large": ModelFacts(price=LARGE), "small": ModelFacts(price=SMALL)})
+    whole, moved = UsageMeter(catalogue), UsageMeter(catalogue)
     for model, sent, came, is_known in calls:
         for meter in (whole, moved):
             if is_known:
                 meter.count(model, received(sent, sent // 2, came, came // 3))
             else:
                 meter.estimate(model, sent, came)
-        moved = UsageMeter.resume(moved.total())
-    assert moved.total() == whole.total()
+        moved = UsageMeter.resume(moved.total(), catalogue)
+    tokens = {"cost": True, "models": {"__all__": {"cost"}}}
+    assert moved.total().model_dump(exclude=tokens) == whole.total().model_dump(exclude=tokens)
+    # Each process rounds up what it has not counted to its end.
+    assert 0 <= (moved.total().cost or 0) - (whole.total().cost or 0) <= len(calls) * 2
     assert moved.tokens == whole.tokens == whole.total().input_tokens + whole.total().output_tokens
 
 
 def test_cost_is_exact_and_rounded_up_once() -> None:
-    meter = UsageMeter()
+    meter = UsageMeter(Catalogue({"large": ModelFacts(price=LARGE)}))
+    assert meter.total().cost == 0
     meter.count("large", received(1000, 400, 100, 50))
-    assert meter.cost({"large": LARGE}) == 600 * 1.25 + 400 * 0.125 + 100 * 10
+    assert meter.total().cost == 600 * 1.25 + 400 * 0.125 + 100 * 10
     meter.count("large", received(1, 0, 0, 0))
-    assert meter.cost({"large": LARGE}) == 1800 + 2
+    meter.count("large", received(1, 0, 0, 0))
+    assert meter.total().cost == 1800 + 3
+    assert [each.cost for each in meter.total().models] == [1800 + 3]
 
 
 def test_cost_is_unknown_when_a_price_is() -> None:
-    meter = UsageMeter()
-    assert meter.cost({}) == 0
-    meter.count("small", received(1, 0, 1, 0))
-    assert meter.cost({"large": LARGE}) is None
+    meter = UsageMeter(Catalogue({"large": ModelFacts(price=LARGE)}))
+    meter.count("large", received(1000, 0, 0, 0))
+    meter.count("no-such-model", received(1, 0, 1, 0))
+    assert meter.total().cost is None
+    assert {each.model: each.cost for each in meter.total().models} == {"large": 1250, "no-such-model": None}

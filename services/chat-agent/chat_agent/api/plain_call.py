@@ -50,7 +50,7 @@ class PlainCall:
         self._name = name
         self._provider_name = manager.settings.direct_model_name(name, model)
         self._ref = RunRef(caller.tenant_id, uuid4(), caller.user_id, name)
-        self._meter = UsageMeter()
+        self._meter = UsageMeter(manager.catalogue)
         self._reservation: CallReservation | None = None
         self._used = Used()
         self._started_at = datetime.now(UTC)

@@ -195,6 +195,15 @@ class AgentChangedEvent(EventOfRun):
     to: str
 
 
+class ModelFallbackEvent(EventOfRun):
+    """A model does not answer, and another is called in its place; nothing was said yet."""
+
+    type: Literal["model.fallback"]
+    model: str
+    fallback: str
+    code: str = Field(examples=["model_unavailable", "model_rate_limited"])
+
+
 class ApprovalRequiredEvent(EventOfRun, FunctionCall):
     """A person must decide on a call of a tool."""
 
@@ -255,6 +264,7 @@ class RunEvent(
             | ToolCalledEvent
             | ToolOutputEvent
             | AgentChangedEvent
+            | ModelFallbackEvent
             | ApprovalRequiredEvent
             | RunWaitingEvent
             | RunCompletedEvent

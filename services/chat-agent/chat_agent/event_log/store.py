@@ -72,6 +72,7 @@ class EventType(StrEnum):
     TOOL_CALLED = "tool.called"
     TOOL_OUTPUT = "tool.output"
     AGENT_CHANGED = "agent.changed"
+    MODEL_FALLBACK = "model.fallback"
     APPROVAL_REQUIRED = "approval.required"
 
 

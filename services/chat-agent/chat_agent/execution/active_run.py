@@ -46,7 +46,7 @@ class ActiveRun:
         # Its result is being committed: let that finish rather than hand the run over.
         self.is_ending = False
         self.task: asyncio.Task[None] | None = None
-        self.meter = UsageMeter.resume(Usage.model_validate(run.usage))
+        self.meter = UsageMeter.resume(Usage.model_validate(run.usage), services.catalogue)
         self._services = services
         self._budget = services.budgets.of_run(
             RunRef(run.tenant_id, run.id, run.user_id, run.agent), run.attempt
@@ -129,7 +129,7 @@ class ActiveRun:
 
     async def finish(self, outcome: Outcome) -> None:
         """Commit the end of the run, then publish it: whoever reads the event finds the row."""
-        outcome = replace(outcome, cost=self.meter.cost(self._settings.model_prices))
+        outcome = replace(outcome, cost=self.meter.total().cost)
         # Before the end is committed, so that from then on only the last event can be missing in the log.
         await self._flush()
 

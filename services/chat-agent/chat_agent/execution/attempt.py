@@ -35,6 +35,7 @@ from chat_agent.execution.partial_answer import closing_items, incomplete_messag
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.session import ConversationSession
 from chat_agent.model import failures
+from chat_agent.model.fallbacks import ON_FALLBACK
 from chat_agent.model.provider import ERROR_HANDLERS
 from chat_agent.model.request import CALLER_SETTINGS
 from chat_agent.model.usage import UsageMeter
@@ -111,6 +112,7 @@ class Attempt:
     async def result(self, *, is_new_conversation: bool) -> Outcome | Interruption:
         """Return how the run ends or what it waits for; raises only Superseded."""
         CALLER_SETTINGS.set(setting_names(self._options.model_settings))
+        ON_FALLBACK.set(self._fell_back)
         try:
             await self._restore(is_new_conversation=is_new_conversation)
             stored = self._stored_outcome()
@@ -121,6 +123,9 @@ class Attempt:
             raise
         except Exception as error:  # whatever it is, the run must end, and with a code
             return await self._fail(error)
+
+    def _fell_back(self, model: str, fallback: str, code: str) -> None:
+        self._log.append(EventType.MODEL_FALLBACK, model=model, fallback=fallback, code=code)
 
     def _stored_outcome(self) -> Outcome | None:
         """Return how the run ends where all of it is stored and only its end is missing."""

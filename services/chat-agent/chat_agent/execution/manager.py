@@ -41,6 +41,7 @@ from chat_agent.execution.signals import Signals
 from chat_agent.guardrails.messages import MessageGuard
 from chat_agent.model import provider
 from chat_agent.model.plain_calls import PlainCalls
+from chat_agent.model.prices import Catalogue
 from chat_agent.models import FINISHED, Run
 from chat_agent.runs import leases
 from chat_agent.runs.leases import Lease
@@ -78,6 +79,7 @@ class RunManager:
         # There may be a run to claim: see `RunClaimer`.
         self.claim_due = asyncio.Event()
         self.redis = resources.redis
+        self.catalogue = Catalogue.from_settings(settings)
         self._models = provider.build_provider(settings)
         self.plain_calls = PlainCalls(settings)
         self.guard = MessageGuard(settings.guardrails)
@@ -97,6 +99,7 @@ class RunManager:
             conversations=resources.client("conversation", settings.conversation_internal_url, SCOPE),
             http=self._http,
             config=provider.run_config(self._models),
+            catalogue=self.catalogue,
             find_agent=self.find_agent,
             claim_next=self._claim_next,
             start=self.start,

@@ -17,6 +17,7 @@ from chat_agent.budgets import Budgets
 from chat_agent.clients.auth import MembershipClient
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.event_log.writer import EventWriter
+from chat_agent.model.prices import Catalogue
 from chat_agent.models import Run
 from chat_agent.runs.tool_calls import ToolCallJournal
 from chat_agent.settings import Settings
@@ -36,6 +37,7 @@ class RunServices:
     # Of the tools.
     http: httpx2.AsyncClient
     config: RunConfig
+    catalogue: Catalogue
     # The agent of a name, for a tenant.
     find_agent: Callable[[UUID, str], Agent[RunContext] | None]
     # Claims the next run of a conversation, in the transaction that ends the run before it.

@@ -57,15 +57,22 @@ class Provider(ModelProvider):
 
     def get_model(self, model_name: str | None) -> Model:
         """Return the model of this name, or the default one for agents that name none; and its fallback."""
-        name, fallback = model_name or self._settings.agent_model_default, self._settings.model_fallback
-        candidates = [self._candidate(name, self._main)]
-        if fallback and (fallback, self._second) != (name, self._main):
+        settings, name = self._settings, model_name or self._settings.agent_model_default
+        others = settings.model_fallbacks.get(name) or settings.model_fallbacks.get("*", [])
+        names = dict.fromkeys([name, *others])
+        candidates = [self._candidate(one, self._main) for one in names]
+        fallback = settings.model_fallback
+        if fallback and (self._second is not self._main or fallback not in names):
             candidates.append(self._candidate(fallback, self._second))
         return self._resilient(candidates, model_name)
 
+    def chain(self, names: Sequence[str]) -> Model:
+        """Return the first of these models, in whose place the others answer, and none beside them."""
+        return self._resilient([self._candidate(name, self._main) for name in names], names[0])
+
     def direct_model(self, name: str) -> Model:
         """Return the model of this name, for which no other stands in."""
-        return self._resilient([self._candidate(name, self._main)], name)
+        return self.chain([name])
 
     def _resilient(self, candidates: Sequence[Candidate], name: str | None) -> Model:
         implicit = get_default_model_settings(name)

@@ -18,7 +18,7 @@ from chat_agent.errors import (
     ModelTimedOut,
     ModelUnavailable,
 )
-from chat_agent.model import failures
+from chat_agent.model import failures, fallbacks
 from chat_agent.model.call import Candidate, Limits, ModelCall
 from chat_agent.model.failures import LIMIT_ERRORS
 from chat_agent.model.request import ModelRequest
@@ -69,7 +69,10 @@ class ResilientModel(StreamedModel):
         """Return the first call that has something to say; raises the failure of the last."""
         meter = METER.get() or UsageMeter()
         failure: ServiceError = ModelUnavailable()
+        failed: Candidate | None = None
         for candidate in self._candidates:
+            if failed is not None:
+                fallbacks.record(failed.name, candidate.name, failure)
             model_request = request.for_model(candidate.name, self._implicit)
             model_request = model_request.for_provider(candidate.provider, candidate.host)
             start_call = partial(self._start_call, candidate, model_request, meter)
@@ -78,7 +81,7 @@ class ResilientModel(StreamedModel):
             except PERMANENT:
                 raise
             except ServiceError as error:
-                failure = error
+                failure, failed = error, candidate
         raise failure
 
     async def _start_call(

@@ -1,18 +1,20 @@
 """How many tokens a run has used, by model: as the provider tells it, or estimated where it tells nothing."""
 
+import math
+from collections.abc import Iterable
 from contextvars import ContextVar
+from decimal import Decimal
 from typing import NamedTuple
 
 import agents
 from openai.types.responses import ResponseUsage
 
+from chat_agent.model.prices import Catalogue, Tokens
 from chat_agent.schemas import ModelUsage, Usage
-from chat_agent.settings import Price
 
 # Rough, and marked so: the provider tells nothing of an answer that broke off.
 CHARACTERS_PER_TOKEN = 4
-TOKENS_PER_PRICE = 1_000_000
-TOKEN_FIELDS = [name for name in ModelUsage.model_fields if name != "model"]
+TOKEN_FIELDS = [name for name in ModelUsage.model_fields if name not in {"model", "cost"}]
 
 
 # What a provider tells of one answer, in OpenAI's words or in the SDK's.
@@ -29,17 +31,22 @@ class Used(NamedTuple):
 class UsageMeter:
     """Counts as the run goes, so that what a failed run has used is known too."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
         self.tokens = 0
         # Whether the newest answer ends at a limit of tokens.
         self.is_truncated = False
         self._models: dict[str, ModelUsage] = {}
+        self._catalogue = catalogue or Catalogue()
+        # In millionths of a dollar, exactly; none where a price is not known.
+        self._costs: dict[str, Decimal | None] = {}
 
     @classmethod
-    def resume(cls, usage: Usage) -> "UsageMeter":
+    def resume(cls, usage: Usage, catalogue: Catalogue | None = None) -> "UsageMeter":
         """Continue from usage that was stored before, maybe by another process."""
-        meter = cls()
+        meter = cls(catalogue)
         meter._models = {each.model: each.model_copy() for each in usage.models}
+        costs = {each.model: each.cost for each in usage.models}
+        meter._costs = {model: None if cost is None else Decimal(cost) for model, cost in costs.items()}
         meter.tokens = usage.input_tokens + usage.output_tokens
         return meter
 
@@ -66,27 +73,28 @@ class UsageMeter:
         )
 
     def total(self) -> Usage:
-        """Return what was used so far."""
-        models = [each.model_copy() for each in self._models.values()]
+        """Return what was used so far, and what that costs, rounded up to a millionth of a dollar."""
+        costs = {name: rounded_up(cost) for name, cost in self._costs.items()}
+        models = [each.model_copy(update={"cost": costs[name]}) for name, each in self._models.items()]
         sums = {name: sum(getattr(model, name) for model in models) for name in TOKEN_FIELDS}
         is_estimated = bool(sums["estimated_input_tokens"] or sums["estimated_output_tokens"])
-        return Usage.model_validate({**sums, "estimated": is_estimated, "models": models})
-
-    def cost(self, prices: dict[str, Price]) -> int | None:
-        """Return what that costs in millionths of a dollar, rounded up; None when a price is not known."""
-        if any(model not in prices for model in self._models):
-            return None
-        parts = sum(cost_numerator(usage, prices[model]) for model, usage in self._models.items())
-        return -(-parts // TOKENS_PER_PRICE)
+        totals = {**sums, "cost": rounded_up(total_of(self._costs.values())), "estimated": is_estimated}
+        return Usage.model_validate({**totals, "models": models})
 
     def _add(self, model: str, **tokens: int) -> Used:
         counted = self._models.setdefault(model, ModelUsage(model=model))
         counted.requests += 1
         for name, number in tokens.items():
             setattr(counted, name, getattr(counted, name) + number)
+        self._add_cost(model, tokens)
         used = Used(tokens["input_tokens"], tokens["output_tokens"])
         self.tokens += sum(used)
         return used
+
+    def _add_cost(self, model: str, tokens: dict[str, int]) -> None:
+        names = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens")
+        cost = self._catalogue.cost(model, Tokens(*(tokens.get(name, 0) for name in names)))
+        self._costs[model] = total_of([self._costs.get(model, Decimal(0)), cost])
 
 
 def estimated_tokens(characters: int) -> int:
@@ -94,10 +102,19 @@ def estimated_tokens(characters: int) -> int:
     return -(-characters // CHARACTERS_PER_TOKEN)
 
 
-def cost_numerator(usage: ModelUsage, price: Price) -> int:
-    """Return a model's cost in millionths of its price's unit."""
-    fresh = usage.input_tokens - usage.cached_tokens
-    return fresh * price.input + usage.cached_tokens * price.cached + usage.output_tokens * price.output
+def total_of(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Add up costs; none where one is not known."""
+    total = Decimal(0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
+def rounded_up(cost: Decimal | None) -> int | None:
+    """Return a cost in whole millionths of a dollar."""
+    return None if cost is None else math.ceil(cost)
 
 
 # The meter of the run that the current task works for, and all that it starts: agents as tools, fallbacks.

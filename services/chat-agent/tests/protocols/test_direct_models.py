@@ -107,6 +107,7 @@ def test_a_model_says_what_it_is(client: OpenAI) -> None:
         "name": "Small",
         "description": "A small one.",
         "context_length": 1000,
+        "price": None,
         "capabilities": [
             "chat",
             "completions",

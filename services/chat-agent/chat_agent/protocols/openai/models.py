@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 
 from chat_agent.agents import AGENTS
 from chat_agent.direct_models import DirectModel, Endpoint
-from chat_agent.settings import Settings
+from chat_agent.model.prices import Catalogue
+from chat_agent.settings import Price, Settings
 
 # Agents are part of the service: they are as old as its first version (2026-01-01).
 CREATED = 1_767_225_600
@@ -31,6 +32,9 @@ class Model(BaseModel):
     name: str
     description: str = ""
     context_length: int | None = Field(None, description="In tokens; null where it is not known.")
+    price: Price | None = Field(
+        None, description="In millionths of a US dollar for a million tokens; null where it is not known."
+    )
     capabilities: list[str]
 
 
@@ -41,35 +45,38 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-def models_for(settings: Settings, tenant_id: UUID | None) -> list[Model]:
+def models_for(settings: Settings, catalogue: Catalogue, tenant_id: UUID | None) -> list[Model]:
     """Return what a tenant may name as a model."""
-    return [*agents(settings), *direct_models(settings, tenant_id)]
+    return [*agents(settings, catalogue), *direct_models(settings, catalogue, tenant_id)]
 
 
-def agents(settings: Settings) -> Iterator[Model]:
+def agents(settings: Settings, catalogue: Catalogue) -> Iterator[Model]:
     """Yield the agents."""
-    context_length = settings.model_context_lengths.get(settings.agent_model_default)
+    model = settings.agent_model_default
     for name, agent in AGENTS.items():
         yield Model(
             id=name,
             name=name.replace("_", " ").capitalize(),
             description=agent.handoff_description or "",
-            context_length=context_length,
+            context_length=catalogue.context_length(model),
+            price=catalogue.price(model),
             capabilities=sorted(CHAT),
         )
 
 
-def direct_models(settings: Settings, tenant_id: UUID | None) -> Iterator[Model]:
+def direct_models(settings: Settings, catalogue: Catalogue, tenant_id: UUID | None) -> Iterator[Model]:
     """Yield the models that a tenant may call directly."""
     for id_, model in settings.direct_models.items():
         if model.allows(tenant_id):
+            model_name = settings.direct_model_name(id_, model)
             yield Model(
                 id=id_,
                 created=model.created or CREATED,
                 owned_by=id_.partition("/")[0],
                 name=model.name or id_.partition("/")[2],
                 description=model.description,
-                context_length=settings.model_context_lengths.get(settings.direct_model_name(id_, model)),
+                context_length=catalogue.context_length(model_name),
+                price=catalogue.price(model_name),
                 capabilities=sorted(capabilities_of(model)),
             )
 

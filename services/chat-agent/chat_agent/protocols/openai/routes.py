@@ -60,13 +60,13 @@ router = APIRouter(
 @router.get("/models", response_model=ModelList)
 async def list_models(caller: ToolReader, manager: ManagerDep) -> ModelList:
     """List the agents, and the models that can be called directly."""
-    return ModelList(data=models_for(manager.settings, caller.tenant_id))
+    return ModelList(data=models_for(manager.settings, manager.catalogue, caller.tenant_id))
 
 
 @router.get("/models/{name:path}", response_model=Model)
 async def get_model(name: ModelName, caller: ToolReader, manager: ManagerDep) -> Model:
     """Read one agent or model."""
-    for model in models_for(manager.settings, caller.tenant_id):
+    for model in models_for(manager.settings, manager.catalogue, caller.tenant_id):
         if model.id == name:
             return model
     raise AgentNotFound(f"There is no agent or model called {name!r}.")
