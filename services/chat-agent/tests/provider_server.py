@@ -27,6 +27,8 @@ class Provider:
     def reset(self) -> None:
         """Forget what was set and what has come."""
         self.parts: list[bytes] = []
+        # What is sent to the next request, and to those after it, in place of the parts.
+        self.following: list[bytes] = []
         self.status = 200
         self.requests = 0
         self.connections: set[Any] = set()
@@ -43,6 +45,8 @@ class Provider:
     async def _body(self) -> AsyncIterator[bytes]:
         for part in self.parts:
             yield part
+        if self.following:
+            self.parts = [self.following.pop(0)]
         if self.is_endless:
             await asyncio.sleep(60)
 

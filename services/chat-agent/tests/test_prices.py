@@ -1,5 +1,6 @@
 """What runs cost, by the model that answered: to the cent as `genai-prices` says, or as the operator does."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -20,7 +21,7 @@ from testkit.eventually import until
 from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 
-from .provider_asker import settings_of
+from .provider_asker import Asker, settings_of
 
 # By agent: the model, and what `genai-prices` calls its provider and itself.
 MODELS = {
@@ -58,7 +59,13 @@ def shop_url(settings: Settings, model_url: str) -> Iterator[str]:
     all_ = settings_of(model_url).model_dump()
     access = {f"{name}_{part}" for name in OTHERS for part in ("api_key", "base_url")}
     fallbacks = {"anthropic/first": ["gemini/second", "xai/grok-4"]}
-    values = {**settings.model_dump(), **{name: all_[name] for name in access}, "model_fallbacks": fallbacks}
+    direct = {"anthropic/claude-sonnet-4-5": {"tenants": ["*"]}}
+    values = {
+        **settings.model_dump(),
+        "direct_models": direct,
+        **{name: all_[name] for name in access},
+        "model_fallbacks": fallbacks,
+    }
     with serving(create_app(Settings.model_validate(values))) as url:
         yield url
 
@@ -173,6 +180,41 @@ def test_nothing_falls_back_once_text_was_sent(customer: httpx.Client, calls: An
     assert [call["model"] for call in calls()] == ["first"]
 
 
-def test_models_are_listed_with_what_is_known_of_them(shop_url: str, customer: httpx.Client) -> None:
+def test_models_are_listed_with_what_is_known_of_them(customer: httpx.Client) -> None:
     listed = {one["id"]: one for one in customer.get("/v1/models").json()["data"]}
     assert (listed["triage"]["price"], listed["triage"]["context_length"]) == (None, None)
+    sonnet = listed["anthropic/claude-sonnet-4-5"]
+    assert sonnet["context_length"] == 200_000
+    assert sonnet["price"] == {
+        "input": 3_000_000,
+        "cached": 300_000,
+        "cache_write": 3_750_000,
+        "output": 15_000_000,
+    }
+
+
+def test_a_direct_model_of_another_provider_answers(customer: httpx.Client, calls: Any) -> None:
+    body = {"model": "anthropic/claude-sonnet-4-5", "messages": [{"role": "user", "content": "Good morning"}]}
+    answer = customer.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    assert "Good morning" in answer.json()["choices"][0]["message"]["content"]
+    assert [(call["path"], call["model"]) for call in calls()] == [("/v1/messages", "claude-sonnet-4-5")]
+
+
+def test_other_providers_have_no_endpoint_but_chat() -> None:
+    models = {"anthropic/embed": {"tenants": ["*"], "endpoints": ["embeddings"]}}
+    with pytest.raises(ValidationError, match="its one endpoint is chat"):
+        settings_of("http://nowhere", direct_models=models)
+    assert settings_of("http://nowhere", direct_models=models, anthropic_api_key=None).direct_models
+
+
+def test_names_without_a_key_go_whole_where_all_others_go(model_url: str, calls: Any) -> None:
+    for name in ("anthropic/sandbox-large", "openai/gpt-oss-120b", "meta-llama/llama"):
+        asker = Asker(settings_of(model_url, anthropic_api_key=None), name)
+
+        async def ask(asker: Asker = asker) -> None:
+            await asker.events("Hi")
+            await asker.provider.close()
+
+        asyncio.run(ask())
+        assert [(call["path"], call["model"]) for call in calls()][-1] == ("/v1/responses", name)
