@@ -35,7 +35,7 @@ Admin = Annotated[Principal, require("members:manage")]
 Actor = Annotated[Principal, on_behalf_of("conversations:write")]
 
 
-def shown(principal: Principal) -> dict[str, str | None]:
+def caller_fields(principal: Principal) -> dict[str, str | None]:
     return {
         "subject": principal.subject,
         "tenant": str(principal.tenant_id),
@@ -49,32 +49,32 @@ router = APIRouter()
 
 @router.get("/me")
 async def read_me(caller: Caller) -> dict[str, str | None]:
-    return shown(caller)
+    return caller_fields(caller)
 
 
 @router.get("/signed-in")
 async def read_signed_in(caller: SignedIn) -> dict[str, str | None]:
-    return shown(caller)
+    return caller_fields(caller)
 
 
 @router.get("/read")
 async def read(caller: Reader) -> dict[str, str | None]:
-    return shown(caller)
+    return caller_fields(caller)
 
 
 @router.get("/write")
 async def write(caller: Writer) -> dict[str, str | None]:
-    return shown(caller)
+    return caller_fields(caller)
 
 
 @router.get("/admin")
 async def administer(caller: Admin) -> dict[str, str | None]:
-    return shown(caller)
+    return caller_fields(caller)
 
 
 @router.get("/internal/v1/act")
 async def act(actor: Actor) -> dict[str, str | None]:
-    return shown(actor)
+    return caller_fields(actor)
 
 
 @router.get("/open", dependencies=[public])

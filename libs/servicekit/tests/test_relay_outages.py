@@ -25,7 +25,7 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
         yield server
 
 
-def said(caplog: pytest.LogCaptureFixture, worker: str) -> list[str]:
+def outage_lines(caplog: pytest.LogCaptureFixture, worker: str) -> list[str]:
     """List what a worker has said about its outages."""
     return [
         record.message
@@ -51,7 +51,7 @@ async def test_a_redis_that_is_killed_and_comes_back_has_lost_nothing(
             await until(bus.all_sent)
             await until(lambda: asyncio.sleep(0, relay.healthy() and consumer.healthy()))
     for worker in ("relay", "notification"):
-        words = said(caplog, worker)
+        words = outage_lines(caplog, worker)
         assert words == ["worker is held up", "worker goes on"] * (len(words) // 2)
         assert words
 

@@ -70,7 +70,7 @@ async def http(variables: dict[str, Any]) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-def told(answer: httpx.Response) -> tuple[int, str]:
+def status_and_code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
@@ -128,16 +128,16 @@ async def test_a_body_has_the_limit_of_its_route(http: httpx.AsyncClient) -> Non
             assert (await http.post(path, content=sent, headers=JSON)).status_code == 200
         for sent in (body(limit + 1), chunked(limit + 1)):
             answer = await http.post(path, content=sent, headers=JSON)
-            assert told(answer) == (413, "payload_too_large")
+            assert status_and_code(answer) == (413, "payload_too_large")
             assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_a_head_has_limits_too(http: httpx.AsyncClient) -> None:
     for query in ("q=" + "x" * request_limits.MAX_QUERY_BYTES, "&".join("a" * 101), "&" * 200):
-        assert told(await http.get(f"/notes?{query}")) == (414, "query_too_long")
+        assert status_and_code(await http.get(f"/notes?{query}")) == (414, "query_too_long")
     many = {f"x-{number}": "1" for number in range(request_limits.MAX_HEADERS + 1)}
     for headers in (many, {"x": "y" * request_limits.MAX_HEADER_BYTES}):
-        assert told(await http.get("/notes", headers=headers)) == (431, "headers_too_large")
+        assert status_and_code(await http.get("/notes", headers=headers)) == (431, "headers_too_large")
     assert (await http.get("/notes?" + "&".join("a" * 100))).status_code == 200
 
 
@@ -178,7 +178,7 @@ async def test_invalid_requests_are_counted_by_address(variables: dict[str, Any]
 
         assert [(await send(body)).is_client_error for _ in range(2)] == [True, True]
         refused = await send(body)
-        assert told(refused) == (429, "rate_limited")
+        assert status_and_code(refused) == (429, "rate_limited")
         assert int(refused.headers["Retry-After"]) >= 1
         assert refused.headers["X-Request-Id"]
         # Others behind the same address go on, and so do other addresses.

@@ -84,12 +84,12 @@ def test_finds_numbers_that_are_missing_repeated_or_out_of_order(wrong: Any) -> 
 
 
 def test_finds_tokens_that_are_missing_repeated_or_out_of_order(wrong: Any) -> None:
-    def said(*tokens: str) -> list[RunEvent]:
+    def answer_of(*tokens: str) -> list[RunEvent]:
         return events(STARTED, *map(delta, tokens), COMPLETED)
 
-    assert wrong(said("One", " three", "."))["tokens missing"] == 1
-    assert wrong(said("One", " two", " two", " three", "."))["tokens repeated"] == 1
-    assert wrong(said("One", " three", " two", "."))["tokens out of order"] == 2
+    assert wrong(answer_of("One", " three", "."))["tokens missing"] == 1
+    assert wrong(answer_of("One", " two", " two", " three", "."))["tokens repeated"] == 1
+    assert wrong(answer_of("One", " three", " two", "."))["tokens out of order"] == 2
 
 
 def test_finds_text_that_is_not_withdrawn_before_it_is_sent_again(wrong: Any) -> None:

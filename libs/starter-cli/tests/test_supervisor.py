@@ -24,8 +24,8 @@ test(SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")
 """
 
 
-class Kept:
-    """A part that is kept alive, and what is said of it."""
+class Supervised:
+    """A part that is supervised, and its progress."""
 
     def __init__(self, folder: Path) -> None:
         port = free_port()
@@ -34,79 +34,79 @@ class Kept:
         self.folder = folder
         program = Program("part", argv, folder, {}, folder / "part.log")
         self.part = ProgramComponent("part", url, url, lambda: program)
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.changes: list[int | None] = []
         self.ending = Event()
         self.supervisor = Supervisor(
-            self.part, self.ending, self.hear, on_change=lambda: self.changes.append(self.part.pid)
+            self.part, self.ending, self.on_progress, on_change=lambda: self.changes.append(self.part.pid)
         )
         self.part.start(self.ending)
         self.supervisor.start()
 
-    def hear(self, progress: Progress) -> None:
-        self.said.append(progress.message)
+    def on_progress(self, progress: Progress) -> None:
+        self.messages.append(progress.message)
 
     def kill(self) -> None:
         assert self.part.pid
         os.kill(self.part.pid, signal.SIGKILL)
 
-    def has_said(self, words: str, times: int = 1) -> bool:
-        return wait_until(lambda: sum(words in each for each in self.said) >= times, seconds=60)
+    def has_reported(self, words: str, times: int = 1) -> bool:
+        return wait_until(lambda: sum(words in each for each in self.messages) >= times, seconds=60)
 
 
-def test_what_does_not_come_up_is_known_until_it_does(supervised: Kept) -> None:
+def test_what_does_not_come_up_is_known_until_it_does(supervised: Supervised) -> None:
     broken = supervised.folder / "broken"
     broken.touch()
     supervised.kill()
-    assert supervised.has_said("part did not start")
+    assert supervised.has_reported("part did not start")
     assert wait_until(lambda: supervised.supervisor.problem is not None, seconds=60)
     record = ComponentRecord("part", "", None, None, "", supervised.supervisor.problem)
     assert component_state(record).startswith("does not start: it stopped while it started (exit code 1)")
     broken.unlink()
-    assert supervised.has_said("part is back")
+    assert supervised.has_reported("part is back")
     assert supervised.supervisor.problem is None
 
 
 @pytest.fixture
-def supervised(tmp_path: Path) -> Iterator[Kept]:
-    supervised = Kept(tmp_path)
+def supervised(tmp_path: Path) -> Iterator[Supervised]:
+    supervised = Supervised(tmp_path)
     yield supervised
     supervised.ending.set()
     supervised.part.stop()
     supervised.supervisor.join()
 
 
-def test_starts_a_part_again_that_died_and_says_so(supervised: Kept) -> None:
+def test_starts_a_part_again_that_died_and_says_so(supervised: Supervised) -> None:
     before = supervised.part.pid
     supervised.kill()
-    assert supervised.has_said("is back")
-    assert supervised.said[0] == "part stopped (killed by SIGKILL); starting it again in 0.5 s"
+    assert supervised.has_reported("is back")
+    assert supervised.messages[0] == "part stopped (killed by SIGKILL); starting it again in 0.5 s"
     assert supervised.changes == [supervised.part.pid]
     assert supervised.part.pid != before
 
 
-def test_waits_longer_each_time_while_it_cannot_be_started(supervised: Kept) -> None:
+def test_waits_longer_each_time_while_it_cannot_be_started(supervised: Supervised) -> None:
     broken = supervised.folder / "broken"
     broken.touch()
     supervised.kill()
-    assert supervised.has_said("in 2 s")
+    assert supervised.has_reported("in 2 s")
     broken.unlink()
-    assert supervised.has_said("is back")
-    pauses = [each.split("again in ")[1] for each in supervised.said if "again in" in each]
+    assert supervised.has_reported("is back")
+    pauses = [each.split("again in ")[1] for each in supervised.messages if "again in" in each]
     assert pauses == ["0.5 s", "1 s", "2 s"]
-    assert f"log: {supervised.folder / 'part.log'}" in supervised.said[1]
+    assert f"log: {supervised.folder / 'part.log'}" in supervised.messages[1]
 
 
-def test_leaves_a_part_alone_that_was_stopped_on_purpose(supervised: Kept) -> None:
+def test_leaves_a_part_alone_that_was_stopped_on_purpose(supervised: Supervised) -> None:
     with supervised.supervisor.paused():
         assert not supervised.part.is_running
     assert supervised.part.is_running
-    assert supervised.said == []
+    assert supervised.messages == []
 
 
-def test_ends_while_it_waits_to_start_a_part_again(supervised: Kept) -> None:
+def test_ends_while_it_waits_to_start_a_part_again(supervised: Supervised) -> None:
     supervised.kill()
-    assert supervised.has_said("starting it again")
+    assert supervised.has_reported("starting it again")
     supervised.ending.set()
     supervised.supervisor.join()
     assert not supervised.part.is_running

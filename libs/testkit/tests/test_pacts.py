@@ -126,7 +126,7 @@ async def list_books(root):
         assert answer.json() == ["x"]
 
 
-async def hear_of_a_loan(root):
+async def consume_a_loan(root):
     class Loan(BaseModel):
         book_id: UUID
 
@@ -147,7 +147,7 @@ def written(root):
 
 @pytest.fixture
 async def pact(tmp_path):
-    for need in (read_a_book, list_books, hear_of_a_loan):
+    for need in (read_a_book, list_books, consume_a_loan):
         with pytest.raises(PactChanged):
             await need(tmp_path)
     return tmp_path
@@ -229,7 +229,7 @@ async def test_begins_each_interaction_anew(pact, library, issuer):
 
 async def test_a_pact_is_written_alike_however_often_and_in_whatever_order(pact):
     first = written(pact).read_bytes()
-    for need in (hear_of_a_loan, list_books, read_a_book):
+    for need in (consume_a_loan, list_books, read_a_book):
         await need(pact)
 
     assert written(pact).read_bytes() == first

@@ -1,6 +1,7 @@
 """Names are the field's words: an identifier has none of those that once stood for several things each.
 
-Looked at are modules, classes, functions, parameters, and the names and attributes that are assigned.
+Looked at are modules, classes, functions, parameters, assigned names and attributes; of tests,
+modules, classes and functions. There, sentences may have verbs such as `tell`.
 """
 
 import ast
@@ -40,9 +41,11 @@ BANNED = {
     "underway": "running, unacknowledged",
     "unlikeness": "anomaly",
 }
+VERBS = {"tell", "tells", "hear", "say", "speak", "ear", "desk"}
 PACKAGES = sorted(
     path.parent for member in ("libs", "services") for path in ROOT.glob(f"{member}/*/*/__init__.py")
 )
+TESTS = sorted(path for member in ("libs", "services") for path in ROOT.glob(f"{member}/*/tests"))
 
 
 def identifiers(source: Path) -> Iterator[tuple[str, int]]:
@@ -58,6 +61,14 @@ def identifiers(source: Path) -> Iterator[tuple[str, int]]:
                 yield node.id, node.lineno
             case ast.Attribute(ctx=ast.Store()):
                 yield node.attr, node.lineno
+
+
+def functions(source: Path) -> Iterator[tuple[str, int]]:
+    """Return the names of a module, its classes and functions, with their lines."""
+    yield source.stem, 1
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, node.lineno
 
 
 def words(name: str) -> list[str]:
@@ -87,3 +98,13 @@ def test_a_name_is_looked_at_word_by_word(tmp_path):
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_no_identifier_has_a_banned_word(package):
     assert banned(package) == []
+
+
+@pytest.mark.parametrize("folder", TESTS, ids=lambda folder: folder.parent.name)
+def test_no_test_is_named_with_a_banned_word(folder):
+    assert [
+        f"{source.relative_to(ROOT)}:{line}: {name}"
+        for source in sorted(folder.rglob("*.py"))
+        for name, line in functions(source)
+        if set(words(name)) & (BANNED.keys() - VERBS)
+    ] == []

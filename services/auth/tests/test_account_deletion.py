@@ -44,7 +44,7 @@ async def tidy(auth):
     await ExpiryWorker(auth.app.state.resources.database).step()
 
 
-async def told(auth):
+async def deletion_events(auth):
     return [event for event in await auth.events() if event["type"] == "auth.user.deleted.v1"]
 
 
@@ -68,7 +68,7 @@ async def test_a_closed_account_lets_nobody_in_by_anything_they_hold(auth):
     keys = "select revoked_at from api_keys"
     assert await auth.database.fetchval(keys) is not None
     assert (await auth.me(key)).status_code == 401
-    assert await told(auth) == []
+    assert await deletion_events(auth) == []
 
 
 async def test_a_closed_account_answers_like_one_that_is_not_there(auth):
@@ -105,7 +105,7 @@ async def test_the_letter_opens_it_again_once(auth):
     await age(auth, DAYS)
     await tidy(auth)
     assert (await auth.me(after["access_token"])).status_code == 200
-    assert await told(auth) == []
+    assert await deletion_events(auth) == []
 
 
 async def test_it_is_erased_when_its_time_is_over_and_an_event_is_published(auth):
@@ -122,7 +122,7 @@ async def test_it_is_erased_when_its_time_is_over_and_an_event_is_published(auth
     await tidy(auth)
     for table in ("users", "memberships", "tenants", "sessions", "email_tokens", "invites"):
         assert (table, await count(auth, table)) == (table, 0)
-    [event] = await told(auth)
+    [event] = await deletion_events(auth)
     assert event["subject"] == bundle["user_id"]
     [mail] = await auth.mails("account_deleted")
     assert mail["email"] == "ann@example.com"
@@ -131,7 +131,7 @@ async def test_it_is_erased_when_its_time_is_over_and_an_event_is_published(auth
     rows = str([tuple(row) for row in await auth.database.fetch("select * from audit_events")])
     assert "ann@" not in rows
     await tidy(auth)
-    assert len(await told(auth)) == 1
+    assert len(await deletion_events(auth)) == 1
     assert (await auth.somebody())["user_id"] != bundle["user_id"]
 
 
@@ -140,7 +140,7 @@ async def test_many_workers_erase_an_account_once(auth):
         await closed(auth, f"person{n}@example.com")
     await age(auth, DAYS)
     await asyncio.gather(*(tidy(auth) for _ in range(4)))
-    assert (len(await told(auth)), await count(auth, "users")) == (5, 0)
+    assert (len(await deletion_events(auth)), await count(auth, "users")) == (5, 0)
 
 
 async def test_of_opening_and_erasing_at_once_one_happens(auth):
@@ -148,7 +148,7 @@ async def test_of_opening_and_erasing_at_once_one_happens(auth):
     # The token is good for a moment longer than the account.
     await auth.database.execute("update users set erase_after = now() - interval '1 s'")
     answer, _ = await asyncio.gather(restore(auth, token), tidy(auth))
-    erased = len(await told(auth))
+    erased = len(await deletion_events(auth))
     assert (answer.status_code, erased, await count(auth, "users")) in {(204, 0, 1), (400, 1, 0)}
     assert (await auth.sign_in()).status_code == (401 if erased else 200)
 
@@ -181,7 +181,7 @@ async def test_an_owner_who_leaves_is_no_owner_to_rely_on(auth):
     await tidy(auth)
     assert (await auth.refresh(bob)).status_code == 200
     assert await count(auth, "memberships") == 1
-    [event] = await told(auth)
+    [event] = await deletion_events(auth)
     assert '"tenant_ids": []' in event["data"]
 
 

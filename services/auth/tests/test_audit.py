@@ -5,7 +5,7 @@ import asyncpg
 import pytest
 
 
-def told(capsys):
+def audit_lines(capsys):
     """Give what the log says of the audit log."""
     for handler in logging.getLogger().handlers:
         handler.flush()
@@ -17,7 +17,7 @@ async def test_what_is_written_down_is_in_the_log_too_for_whoever_keeps_that_els
     auth = await start(logging_sink="stdout")
     bundle = await auth.somebody()
     await auth.sign_in(password="not the one that was set")
-    lines = told(capsys)
+    lines = audit_lines(capsys)
     rows = {str(row["id"]): row for row in await auth.database.fetch("select * from audit_events")}
     assert {line["audit_id"] for line in lines} == rows.keys()
     assert len(lines) == len(rows) >= 3
@@ -32,7 +32,7 @@ async def test_what_is_written_down_is_in_the_log_too_for_whoever_keeps_that_els
 async def test_what_is_undone_is_in_no_log(start, capsys):
     auth = await start(logging_sink="stdout")
     bundle = await auth.somebody()
-    told(capsys)
+    audit_lines(capsys)
     await auth.database.execute(
         "create function broken() returns trigger language plpgsql as $$ begin raise 'no'; end $$;"
         "create trigger broken before insert on audit_events for each row"
@@ -43,7 +43,7 @@ async def test_what_is_undone_is_in_no_log(start, capsys):
     finally:
         await auth.database.execute("drop trigger broken on audit_events; drop function broken")
     assert answer.status_code == 500
-    assert [line["action"] for line in told(capsys)] == []
+    assert [line["action"] for line in audit_lines(capsys)] == []
 
 
 @pytest.mark.parametrize("change", ["update audit_events set action = 'nothing'", "delete from audit_events"])

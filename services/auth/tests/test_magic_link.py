@@ -13,7 +13,7 @@ async def linked(start):
     return await start(auth_magic_link_enabled=True)
 
 
-async def asked(auth, email="ann@example.com"):
+async def request_link(auth, email="ann@example.com"):
     answer = await auth.post("magic-link", email=email)
     assert answer.status_code == 202, answer.text
     return answer.json()["binding"]
@@ -41,7 +41,7 @@ async def test_is_off_unless_it_is_turned_on(auth):
 
 async def test_lets_the_owner_of_a_mailbox_in(linked):
     before = await linked.somebody()
-    binding = await asked(linked)
+    binding = await request_link(linked)
     [mail] = await linked.mails("magic_link")
     assert (mail["email"], mail["recipient"]) == ("ann@example.com", before["user_id"])
     answer = await followed(linked, mail["token"], binding)
@@ -55,7 +55,7 @@ async def test_lets_the_owner_of_a_mailbox_in(linked):
 
 async def test_lets_in_once_of_twenty_at_once(linked):
     await linked.somebody()
-    binding = await asked(linked)
+    binding = await request_link(linked)
     token = await newest(linked)
     answers = await asyncio.gather(*(followed(linked, token, binding) for _ in range(20)))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 19
@@ -63,9 +63,9 @@ async def test_lets_in_once_of_twenty_at_once(linked):
 
 async def test_is_valid_only_in_the_browser_that_requested_it(linked):
     await linked.somebody()
-    binding = await asked(linked)
+    binding = await request_link(linked)
     token = await newest(linked)
-    others = await asked(linked, "unknown@example.com")
+    others = await request_link(linked, "unknown@example.com")
     for wrong in (others, "x", binding[:-1], binding.swapcase()):
         answer = await followed(linked, token, wrong)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_email_token")
@@ -92,15 +92,15 @@ async def test_answers_in_one_way_whatever_the_address(linked):
 
 async def test_voids_the_link_before(linked):
     await linked.somebody()
-    first, old = await asked(linked), await newest(linked)
-    second, new = await asked(linked), await newest(linked)
+    first, old = await request_link(linked), await newest(linked)
+    second, new = await request_link(linked), await newest(linked)
     assert (await followed(linked, old, first)).status_code == 400
     assert (await followed(linked, new, second)).status_code == 200
 
 
 async def test_refuses_a_link_that_is_too_old(linked):
     await linked.somebody()
-    binding = await asked(linked)
+    binding = await request_link(linked)
     left = await linked.database.fetchval(
         "select max(expires_at) - now() from email_tokens where purpose = 'magic_link'"
     )
@@ -119,7 +119,7 @@ async def test_refuses_a_link_that_is_too_old(linked):
 )
 async def test_refuses_a_link_when_things_have_changed(linked, change):
     await linked.somebody()
-    binding = await asked(linked)
+    binding = await request_link(linked)
     await linked.database.execute(change)
     assert (await followed(linked, await newest(linked), binding)).status_code == 400
 
@@ -127,14 +127,14 @@ async def test_refuses_a_link_when_things_have_changed(linked, change):
 async def test_signs_in_to_no_tenant_of_others(linked):
     await linked.somebody()
     other = await linked.somebody("bob@example.com")
-    binding = await asked(linked)
+    binding = await request_link(linked)
     answer = await followed(linked, await newest(linked), binding, tenant_id=other["tenant_id"])
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_email_token")
 
 
 async def test_is_no_second_factor(linked):
     app = await enrol(linked, await linked.somebody())
-    binding = await asked(linked)
+    binding = await request_link(linked)
     answer = await followed(linked, await newest(linked), binding)
     said = answer.json()
     assert (answer.status_code, said["code"]) == (401, "second_factor_required")
@@ -148,7 +148,7 @@ async def test_has_tokens_that_fit_nowhere_else(linked):
     await linked.somebody()
     await linked.register("bob@example.com")
     confirming = (await linked.mail_tokens())[-1]
-    binding = await asked(linked)
+    binding = await request_link(linked)
     token = await newest(linked)
     assert (await linked.post("email/verify", token=token)).json()["code"] == "invalid_email_token"
     assert (await followed(linked, confirming, binding)).status_code == 400
@@ -176,7 +176,7 @@ async def test_limits_an_address(start):
 
 async def test_is_not_consumed_by_a_scanner_that_follows_the_link(linked):
     await linked.somebody()
-    await asked(linked)
+    await request_link(linked)
     answer = await linked.public.get("/api/v1/auth/magic-link/verify", params={"token": await newest(linked)})
     assert answer.status_code == 405
 

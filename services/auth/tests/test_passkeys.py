@@ -16,15 +16,15 @@ from .authenticator import (
 from .factor_helpers import answered, challenged, delete, enrol, listed, register
 
 
-async def asked(auth):
+async def request_options(auth):
     answer = await auth.post("passkeys/sign-in/options")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     return answer.json()
 
 
-async def shown(auth, key, **lies):
+async def sign_in_with(auth, key, **lies):
     """Sign in with a passkey."""
-    begun = await asked(auth)
+    begun = await request_options(auth)
     passkey = key.sign(begun["options"], **lies)
     return await auth.post("passkeys/sign-in", challenge=begun["challenge"], passkey=passkey)
 
@@ -33,7 +33,7 @@ async def with_passkey(auth, key=None, email="ann@example.com"):
     """Somebody with a passkey, and a session that was begun with it."""
     key = key or Authenticator()
     assert (await register(auth, await auth.somebody(email), key)).status_code == 201
-    return key, (await shown(auth, key)).json()
+    return key, (await sign_in_with(auth, key)).json()
 
 
 @pytest.mark.parametrize("make", [es256, eddsa])
@@ -42,7 +42,7 @@ async def test_registers_a_passkey_and_lets_in_with_nothing_else(auth, make):
     added = await register(auth, bundle, key)
     assert (added.status_code, added.headers["cache-control"]) == (201, "no-store")
     assert len(added.json()["recovery_codes"]) == 10
-    answer = await shown(auth, key)
+    answer = await sign_in_with(auth, key)
     signed_in = answer.json()
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     assert (signed_in["user_id"], signed_in["tenant_id"]) == (bundle["user_id"], bundle["tenant_id"])
@@ -70,7 +70,7 @@ async def test_asks_for_what_a_passkey_must_be(auth):
     assert options["authenticatorSelection"]["residentKey"] == "required"
     # Opaque, and not the address.
     assert UUID(bytes=jose.decode(options["user"]["id"])) == UUID(bundle["user_id"].removeprefix("user:"))
-    begun = await asked(auth)
+    begun = await request_options(auth)
     assert begun["options"]["userVerification"] == "required"
     assert begun["options"]["rpId"] == "app.acme.test"
     assert not begun["options"].get("allowCredentials")
@@ -82,8 +82,8 @@ async def test_takes_rp_and_origins_from_the_settings(auth, start):
     bundle, key = await auth.somebody(), Authenticator()
     assert (await register(other, bundle, key)).json()["code"] == "invalid_passkey"
     assert (await register(other, bundle, key, origin="https://login.acme.test")).status_code == 201
-    assert (await shown(other, key, origin="https://login.acme.test")).status_code == 200
-    assert (await shown(other, key)).status_code == 401
+    assert (await sign_in_with(other, key, origin="https://login.acme.test")).status_code == 200
+    assert (await sign_in_with(other, key)).status_code == 401
 
 
 async def test_offers_none_where_nobody_knows_the_host(auth, start):
@@ -129,34 +129,34 @@ async def test_registers_nothing_that_does_not_know_its_person(auth, flags):
 )
 async def test_lets_nobody_in_with_what_is_not_right(auth, lies):
     key, bundle = await with_passkey(auth)
-    answer = await shown(auth, key, **lies)
+    answer = await sign_in_with(auth, key, **lies)
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_factor")
     assert answer.headers["www-authenticate"] == "Bearer"
     assert len(await auth.audited("authn_login_fail")) == 1
-    assert (await shown(auth, key)).json()["user_id"] == bundle["user_id"]
+    assert (await sign_in_with(auth, key)).json()["user_id"] == bundle["user_id"]
 
 
 @pytest.mark.parametrize("flags", [PRESENT, VERIFIED, 0])
 async def test_lets_nobody_in_whose_device_was_not_unlocked(auth, flags):
     key, _ = await with_passkey(auth)
     key.flags = flags
-    assert (await shown(auth, key)).json()["code"] == "invalid_factor"
+    assert (await sign_in_with(auth, key)).json()["code"] == "invalid_factor"
 
 
 async def test_refuses_a_passkey_that_nobody_has_registered(auth):
     stranger = Authenticator(user_handle=b"x" * 16)
-    assert (await shown(auth, stranger)).json()["code"] == "invalid_factor"
+    assert (await sign_in_with(auth, stranger)).json()["code"] == "invalid_factor"
 
 
 async def test_refuses_a_passkey_that_says_it_is_somebody_else_s(auth):
     anns, _ = await with_passkey(auth)
     bobs, _ = await with_passkey(auth, email="bob@example.com")
-    assert (await shown(auth, anns, user_handle=bobs.user_handle)).json()["code"] == "invalid_factor"
+    assert (await sign_in_with(auth, anns, user_handle=bobs.user_handle)).json()["code"] == "invalid_factor"
 
 
 async def test_takes_a_challenge_once(auth):
     key, _ = await with_passkey(auth)
-    begun = await asked(auth)
+    begun = await request_options(auth)
     passkey = key.sign(begun["options"])
     answers = await asyncio.gather(
         *(auth.post("passkeys/sign-in", challenge=begun["challenge"], passkey=passkey) for _ in range(20))
@@ -170,11 +170,11 @@ async def test_takes_a_challenge_once(auth):
 
 async def test_uses_a_challenge_up_also_when_it_refuses(auth):
     key, _ = await with_passkey(auth)
-    begun = await asked(auth)
+    begun = await request_options(auth)
     for passkey in (key.sign(begun["options"], origin="https://evil.example"), key.sign(begun["options"])):
         answer = await auth.post("passkeys/sign-in", challenge=begun["challenge"], passkey=passkey)
         assert answer.status_code == 401
-    bundle = (await shown(auth, key)).json()
+    bundle = (await sign_in_with(auth, key)).json()
     begun = (await auth.post("factors/passkeys/options", bundle["access_token"])).json()
     new = Authenticator()
     for lies in ({"origin": "https://evil.example"}, {}):
@@ -187,7 +187,7 @@ async def test_uses_a_challenge_up_also_when_it_refuses(auth):
 
 async def test_refuses_a_challenge_that_is_too_old_or_was_issued_elsewhere(auth):
     key, _ = await with_passkey(auth)
-    begun = await asked(auth)
+    begun = await request_options(auth)
     body = {"challenge": begun["challenge"], "passkey": key.sign(begun["options"])}
     elsewhere = {"X-Forwarded-For": "203.0.113.9"}
     answer = await auth.public.post("/api/v1/auth/passkeys/sign-in", json=body, headers=elsewhere)
@@ -207,7 +207,7 @@ async def test_takes_no_challenge_that_was_meant_for_something_else(auth):
         passkey=key.sign(for_step_up["options"]),
     )
     assert answer.json()["code"] == "invalid_challenge"
-    for_sign_in, new = await asked(auth), Authenticator()
+    for_sign_in, new = await request_options(auth), Authenticator()
     begun = (await auth.post("factors/passkeys/options", bundle["access_token"])).json()
     made = new.register({**begun["options"], "challenge": for_sign_in["options"]["challenge"]})
     answer = await auth.post(
@@ -219,7 +219,7 @@ async def test_takes_no_challenge_that_was_meant_for_something_else(auth):
 async def test_registers_only_in_the_session_that_requested_it(auth):
     key, bundle = await with_passkey(auth)
     begun = (await auth.post("factors/passkeys/options", bundle["access_token"])).json()
-    other = (await shown(auth, key)).json()
+    other = (await sign_in_with(auth, key)).json()
     made = Authenticator().register(begun["options"])
     body = {"challenge": begun["challenge"], "passkey": made}
     answer = await auth.post("factors/passkeys", other["access_token"], **body)
@@ -231,9 +231,9 @@ async def test_sounds_an_alarm_for_a_passkey_that_was_copied(auth):
     key, bundle = await with_passkey(auth)
     copy = Authenticator(key.key, counter=key.counter, credential_id=key.credential_id)
     copy.user_handle = key.user_handle
-    assert (await shown(auth, key)).status_code == 200
+    assert (await sign_in_with(auth, key)).status_code == 200
     # Counts on from where it was copied, and so tells the same number.
-    assert (await shown(auth, copy)).json()["code"] == "invalid_factor"
+    assert (await sign_in_with(auth, copy)).json()["code"] == "invalid_factor"
     [row] = await auth.audited("authn_passkey_cloned")
     [known] = (await listed(auth, bundle))["passkeys"]
     assert row["detail"] == f'{{"passkey": "{known["id"]}"}}'
@@ -253,7 +253,7 @@ async def test_takes_a_passkey_that_never_counts(auth):
     key, bundle = Authenticator(), await auth.somebody()
     await register(auth, bundle, key)
     for _ in range(2):
-        assert (await shown(auth, key, counts=False)).status_code == 200
+        assert (await sign_in_with(auth, key, counts=False)).status_code == 200
 
 
 async def test_is_a_second_factor_after_a_password(auth):
@@ -291,14 +291,14 @@ async def test_lets_its_owner_in_while_other_factors_are_blocked(auth):
     for _ in range(6):
         answer = await answered(auth, said["challenge"], recovery_code="aaaa-aaaa-aaaa-aaaa")
     assert answer.status_code == 429
-    assert (await shown(auth, key)).status_code == 200
+    assert (await sign_in_with(auth, key)).status_code == 200
     assert (await answered(auth, said["challenge"], passkey=key.sign(said["passkey"]))).status_code == 200
 
 
 async def test_lets_nobody_in_who_may_not(auth):
     key, bundle = await with_passkey(auth)
     other = await auth.somebody("bob@example.com")
-    begun = await asked(auth)
+    begun = await request_options(auth)
     answer = await auth.post(
         "passkeys/sign-in",
         challenge=begun["challenge"],
@@ -309,12 +309,12 @@ async def test_lets_nobody_in_who_may_not(auth):
     await auth.database.execute(
         "update users set status = 'disabled' where id = $1", bundle["user_id"].removeprefix("user:")
     )
-    assert (await shown(auth, key)).json()["code"] == "invalid_factor"
+    assert (await sign_in_with(auth, key)).json()["code"] == "invalid_factor"
 
 
 async def test_has_several_and_renames_and_removes_them(auth):
     first, bundle = await with_passkey(auth)
-    other = (await shown(auth, first)).json()
+    other = (await sign_in_with(auth, first)).json()
     second = Authenticator(eddsa())
     added = (await register(auth, bundle, second)).json()
     # Codes come with the first factor only.
@@ -327,8 +327,8 @@ async def test_has_several_and_renames_and_removes_them(auth):
     assert (await delete(auth, f"factors/passkeys/{added['passkey']['id']}", bundle)).status_code == 204
     assert (await auth.refresh(other)).status_code == 401
     assert (await auth.refresh(bundle)).status_code == 200
-    assert (await shown(auth, second)).status_code == 401
-    assert (await shown(auth, first)).status_code == 200
+    assert (await sign_in_with(auth, second)).status_code == 401
+    assert (await sign_in_with(auth, first)).status_code == 200
     assert [mail["facts"] for mail in await auth.mails("second_factor_removed")] == [{"factor": "passkey"}]
     assert len(await auth.audited("authn_second_factor_removed")) == 1
     assert (await listed(auth, bundle))["recovery_codes_left"] == 10
@@ -390,7 +390,7 @@ BROKEN = [
 @pytest.mark.parametrize("broken", BROKEN)
 async def test_refuses_what_is_no_passkey_at_all(auth, broken):
     key, _ = await with_passkey(auth)
-    begun = await asked(auth)
+    begun = await request_options(auth)
     passkey = {**key.sign(begun["options"]), **broken}
     if "response" in broken:
         passkey["response"] = {**broken["response"], "userHandle": jose.encode(key.user_handle)}
@@ -413,7 +413,7 @@ async def test_registers_nothing_that_is_no_attestation(auth, made):
 @pytest.mark.parametrize("raw_id", ["", "A", "AAAAA", "AA==", "A A", "🥐"])
 async def test_looks_at_nothing_that_is_not_base64url(auth, raw_id):
     key, _ = await with_passkey(auth)
-    begun = await asked(auth)
+    begun = await request_options(auth)
     passkey = {**key.sign(begun["options"]), "rawId": raw_id}
     answer = await auth.post("passkeys/sign-in", challenge=begun["challenge"], passkey=passkey)
     assert answer.status_code == 422

@@ -135,7 +135,7 @@ class Family(RuleBasedStateMachine):
         self.is_over = True
 
     @rule()
-    def try_what_was_never_given(self) -> None:
+    def try_an_unknown_token(self) -> None:
         self.refused(self.use(self.tokens[0][:-4] + "AAAA"), "invalid_refresh_token")
 
     @invariant()

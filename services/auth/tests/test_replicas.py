@@ -41,7 +41,7 @@ def replica(sharing, fork_server, tmp_path):
         yield begin
 
 
-async def asked(http: httpx.AsyncClient, url: str, path: str, token: str) -> int | None:
+async def status_of(http: httpx.AsyncClient, url: str, path: str, token: str) -> int | None:
     """Return the status of an answer, or None when the replica does not answer any more."""
     with suppress(httpx.TransportError):
         return (await http.get(f"{url}{path}", headers={"Authorization": f"Bearer {token}"})).status_code
@@ -69,7 +69,7 @@ async def test_no_token_is_refused_while_all_replicas_are_replaced(auth, replica
         while not is_over.is_set():
             for one in list(up):
                 for token in tokens[-4:]:
-                    seen[await asked(http, one.url, "/api/v1/auth/me", token)] += 1
+                    seen[await status_of(http, one.url, "/api/v1/auth/me", token)] += 1
             await asyncio.sleep(0.01)
 
     async with (
@@ -104,7 +104,9 @@ async def test_all_replicas_change_keys_together(auth, sharing, replica):
                 await asyncio.sleep(0.05)
         assert await key_ids(http, up[0].url) == await key_ids(http, up[1].url)
         tokens = [await sign_in(http, one.url, auth.password) for one in up]
-        statuses = [await asked(http, one.url, "/api/v1/auth/me", token) for one in up for token in tokens]
+        statuses = [
+            await status_of(http, one.url, "/api/v1/auth/me", token) for one in up for token in tokens
+        ]
     assert statuses == [200] * 4
 
 

@@ -15,7 +15,7 @@ async def strict(auth):
     return bundle
 
 
-async def asked(auth):
+async def request_enrolment(auth):
     answer = await auth.sign_in()
     assert (answer.status_code, answer.json()["code"]) == (401, "second_factor_enrolment_required")
     assert answer.headers["cache-control"] == "no-store"
@@ -23,7 +23,7 @@ async def asked(auth):
 
 
 async def test_gives_no_token_before_a_factor_is_set_up(auth, strict):
-    challenge = await asked(auth)
+    challenge = await request_enrolment(auth)
     begun = await auth.post("token/enrol/totp", challenge=challenge)
     assert (begun.status_code, begun.headers["cache-control"]) == (201, "no-store")
     wrong = await auth.post("token/enrol/totp/confirm", challenge=challenge, code="000000")
@@ -68,7 +68,7 @@ async def test_says_so_only_after_the_right_password(auth, strict):
 
 
 async def test_gives_a_challenge_that_only_enrolment_takes(auth, strict):
-    challenge = await asked(auth)
+    challenge = await request_enrolment(auth)
     for path, body in (
         ("token/second-factor", {"challenge": challenge, "code": "000000"}),
         ("refresh", {"refresh_token": challenge}),
@@ -88,14 +88,14 @@ async def test_takes_no_other_challenge_for_an_enrolment(auth):
 
 
 async def test_is_over_when_a_factor_was_set_up_meanwhile(auth, strict):
-    challenge = await asked(auth)
+    challenge = await request_enrolment(auth)
     await enrol(auth, strict)
     answer = await auth.post("token/enrol/totp", challenge=challenge)
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_challenge")
 
 
 async def test_is_over_after_five_minutes_and_elsewhere(auth, strict):
-    challenge = await asked(auth)
+    challenge = await request_enrolment(auth)
     path, body = "/api/v1/auth/token/enrol/totp", {"challenge": challenge}
     answer = await auth.public.post(path, json=body, headers={"X-Forwarded-For": "203.0.113.9"})
     assert answer.json()["code"] == "invalid_challenge"
@@ -104,7 +104,7 @@ async def test_is_over_after_five_minutes_and_elsewhere(auth, strict):
 
 
 async def test_starts_one_session_of_twenty_requested_at_once(auth, strict):
-    challenge = await asked(auth)
+    challenge = await request_enrolment(auth)
     begun = await auth.post("token/enrol/totp", challenge=challenge)
     code = pyotp.TOTP(begun.json()["seed"]).now()
     answers = await asyncio.gather(
@@ -114,7 +114,7 @@ async def test_starts_one_session_of_twenty_requested_at_once(auth, strict):
 
 
 async def test_takes_a_passkey_as_the_first_factor(auth, strict):
-    challenge, key = await asked(auth), Authenticator()
+    challenge, key = await request_enrolment(auth), Authenticator()
     begun = await auth.post("token/enrol/passkey/options", challenge=challenge)
     assert (begun.status_code, begun.json()["challenge"]) == (200, challenge)
     for lies in ({"origin": "https://evil.example"}, {"rp_id": "evil.example"}):

@@ -121,7 +121,7 @@ async def test_enforces_its_row(people, action):
     assert await rows(people) == before
     if policy.min_role not in {None, Role.VIEWER} and policy.where is not Where.NAMED_TENANT:
         await refused_after_a_demotion(people, policy, actor, request)
-    await done_and_told(people, policy, actor, request)
+    await act_and_read_events(people, policy, actor, request)
 
 
 async def refused_with_an_old_proof(people, policy, actor, request):
@@ -146,7 +146,7 @@ async def refused_after_a_demotion(people, policy, actor, request):
             assert await rows(people) == before
 
 
-async def done_and_told(people, policy, actor, request):
+async def act_and_read_events(people, policy, actor, request):
     actor = dict(actor)
     mails = len(await people.auth.mails(policy.email)) if policy.email else 0
     audited = len(await people.auth.audited(policy.audit)) if policy.audit else 0

@@ -30,7 +30,7 @@ VAULT = ["VAULT_VERIFY_ENABLED", "VAULT_ADDR", "VAULT_TOKEN", "VAULT_TRANSIT_KEY
 
 
 @pytest.fixture
-def told(monkeypatch):
+def settings_with(monkeypatch):
     """A function that tells the settings some variables, and nothing else."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -43,42 +43,42 @@ def told(monkeypatch):
     return tell
 
 
-def complaint(told, **changes):
+def complaint(settings_with, **changes):
     with pytest.raises(ValidationError) as refused:
-        told({**FIT, **changes})
+        settings_with({**FIT, **changes})
     return str(refused.value)
 
 
-def test_starts_when_everything_is_set(told):
-    settings = told(FIT)
+def test_starts_when_everything_is_set(settings_with):
+    settings = settings_with(FIT)
     secrets = {name: secret.get_secret_value() for name, secret in settings.auth_service_secrets.items()}
     assert secrets == json.loads(FIT["AUTH_SERVICE_SECRETS"])
     assert (settings.access_token_expire_minutes, settings.require_email_verification) == (10, True)
 
 
-def test_hashes_passwords_no_more_cheaply_than_is_safe_where_real_people_are(told):
+def test_hashes_passwords_no_more_cheaply_than_is_safe_where_real_people_are(settings_with):
     assert "AUTH_PASSWORD_MEMORY_KIB must be 19456 or more" in complaint(
-        told, AUTH_PASSWORD_MEMORY_KIB="19455"
+        settings_with, AUTH_PASSWORD_MEMORY_KIB="19455"
     )
-    assert told({**FIT, "AUTH_PASSWORD_MEMORY_KIB": "65536"}).auth_password_memory_kib == 65536
+    assert settings_with({**FIT, "AUTH_PASSWORD_MEMORY_KIB": "65536"}).auth_password_memory_kib == 65536
 
 
-def test_needs_no_vault_in_development(told):
+def test_needs_no_vault_in_development(settings_with):
     without = {name: value for name, value in FIT.items() if name not in VAULT}
-    assert told({**without, "ENVIRONMENT": "development", "DEBUG": "true"}).is_development
+    assert settings_with({**without, "ENVIRONMENT": "development", "DEBUG": "true"}).is_development
 
 
 @pytest.mark.parametrize(
     "place",
     [{"ENVIRONMENT": "production"}, {"ENVIRONMENT": "staging", "DEBUG": "true"}, {"ENVIRONMENT": "test"}],
 )
-def test_names_everything_that_is_missing_in_one_message(told, place):
-    said = complaint(told, **place, **dict.fromkeys([*SECRETS, *VAULT], ""))
+def test_names_everything_that_is_missing_in_one_message(settings_with, place):
+    said = complaint(settings_with, **place, **dict.fromkeys([*SECRETS, *VAULT], ""))
     assert [name for name in [*SECRETS, *VAULT] if name not in said] == []
 
 
-def test_wants_its_secrets_in_development_too(told):
-    said = complaint(told, ENVIRONMENT="development", DEBUG="true", **dict.fromkeys(SECRETS, ""))
+def test_wants_its_secrets_in_development_too(settings_with):
+    said = complaint(settings_with, ENVIRONMENT="development", DEBUG="true", **dict.fromkeys(SECRETS, ""))
     assert [name for name in SECRETS if f"{name} is missing" not in said] == []
 
 
@@ -92,14 +92,14 @@ def test_wants_its_secrets_in_development_too(told):
         ("VAULT_TOKEN", ""),
     ],
 )
-def test_is_opened_by_no_debug_outside_development(told, place, name, value):
-    assert name in complaint(told, **place, **{name: value})
+def test_is_opened_by_no_debug_outside_development(settings_with, place, name, value):
+    assert name in complaint(settings_with, **place, **{name: value})
 
 
 @pytest.mark.parametrize("sample", ["change-me-too", "changeme", "CHANGE-ME-email"])
 @pytest.mark.parametrize("name", SECRETS[:5])
-def test_takes_no_sample_for_a_secret(told, name, sample):
-    said = complaint(told, **{name: sample})
+def test_takes_no_sample_for_a_secret(settings_with, name, sample):
+    said = complaint(settings_with, **{name: sample})
     assert f"{name} is a placeholder" in said
     assert sample not in said
 
@@ -158,8 +158,8 @@ def test_takes_no_sample_for_a_secret(told, name, sample):
         ({"AUTH_KEY_RETIRE_LAG_MINUTES": "10"}, "AUTH_KEY_RETIRE_LAG_MINUTES is shorter"),
     ],
 )
-def test_refuses_what_would_be_unsafe(told, changes, expected):
-    said = complaint(told, **changes)
+def test_refuses_what_would_be_unsafe(settings_with, changes, expected):
+    said = complaint(settings_with, **changes)
     assert expected in said
     assert [name for name in SECRETS if FIT[name] in said] == []
 
@@ -167,9 +167,9 @@ def test_refuses_what_would_be_unsafe(told, changes, expected):
 SIGNING = {"ENVIRONMENT": "development", "DEBUG": "true", "AUTH_SIGNER": "vault"}
 
 
-def test_signs_with_a_file_by_default(told):
-    assert told(FIT).auth_signer == "file"
-    assert told(FIT | {"AUTH_SIGNER": "vault"}).auth_vault_signing_key == "auth-access-tokens"
+def test_signs_with_a_file_by_default(settings_with):
+    assert settings_with(FIT).auth_signer == "file"
+    assert settings_with(FIT | {"AUTH_SIGNER": "vault"}).auth_vault_signing_key == "auth-access-tokens"
 
 
 @pytest.mark.parametrize(
@@ -185,16 +185,16 @@ def test_signs_with_a_file_by_default(told):
         ({"AUTH_SIGNER": "kms"}, "AUTH_SIGNER"),
     ],
 )
-def test_does_not_start_with_half_the_settings_of_a_signing_vault(told, changes, expected):
-    assert expected in complaint(told, **{**SIGNING, **changes})
+def test_does_not_start_with_half_the_settings_of_a_signing_vault(settings_with, changes, expected):
+    assert expected in complaint(settings_with, **{**SIGNING, **changes})
 
 
-def test_prefers_a_token_for_vault_over_a_file_with_one(told, tmp_path):
+def test_prefers_a_token_for_vault_over_a_file_with_one(settings_with, tmp_path):
     file = tmp_path / "token"
     by_file = {**FIT, "AUTH_SIGNER": "vault", "VAULT_TOKEN": "", "VAULT_TOKEN_FILE": str(file)}
-    settings = told(by_file)
+    settings = settings_with(by_file)
     assert settings.current_vault_token() == ""
     file.write_text("hvs.of-the-agent\n")
     assert settings.current_vault_token() == "hvs.of-the-agent"
     operators = f"hvs.{token_urlsafe()}"
-    assert told({**by_file, "VAULT_TOKEN": operators}).current_vault_token() == operators
+    assert settings_with({**by_file, "VAULT_TOKEN": operators}).current_vault_token() == operators

@@ -14,7 +14,7 @@ DOMAIN, COUNTRY = (403, "email_domain_not_allowed"), (403, "country_not_allowed"
 ACCEPTED = (202, None)
 
 
-def said(answer):
+def status_and_code(answer):
     return answer.status_code, answer.json().get("code")
 
 
@@ -49,7 +49,7 @@ async def invited(auth, owner, email):
 )
 async def test_where_some_domains_are_allowed_an_account_needs_one_of_them(start, email, expected):
     auth = await start(signup_allowed_email_domains=["Example.com", "bücher.example"])
-    assert said(await register(auth, email)) == expected
+    assert status_and_code(await register(auth, email)) == expected
     assert await auth.database.fetchval("select count(*) from users") == (expected == ACCEPTED)
 
 
@@ -64,12 +64,12 @@ async def test_where_some_domains_are_allowed_an_account_needs_one_of_them(start
 )
 async def test_a_denied_domain_is_denied_with_all_below_it(start, email, expected):
     auth = await start(signup_denied_email_domains=["thrown.away"])
-    assert said(await register(auth, email)) == expected
+    assert status_and_code(await register(auth, email)) == expected
 
 
 async def test_what_is_denied_is_not_allowed_by_another_list(start):
     both = {"signup_allowed_email_domains": ["example.com"], "signup_denied_email_domains": ["example.com"]}
-    assert said(await register(await start(**both))) == DOMAIN
+    assert status_and_code(await register(await start(**both))) == DOMAIN
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ async def test_what_is_denied_is_not_allowed_by_another_list(start):
 )
 async def test_counts_from_where_somebody_signs_up(start, geoip, at, allowed, denied):
     only = await start(auth_geoip_database=geoip, signup_allowed_countries=["de"])
-    assert said(await register(only, "one@example.com", at)) == allowed
+    assert status_and_code(await register(only, "one@example.com", at)) == allowed
     all_but = await start(auth_geoip_database=geoip, signup_denied_countries=["DE"])
-    assert said(await register(all_but, "two@example.com", at)) == denied
+    assert status_and_code(await register(all_but, "two@example.com", at)) == denied
 
 
 async def test_a_client_does_not_choose_where_it_is(start, geoip):
     auth = await start(auth_geoip_database=geoip, signup_denied_countries=["AU"])
-    assert said(await register(auth, at=f"{BERLIN}, {SYDNEY}")) == COUNTRY
+    assert status_and_code(await register(auth, at=f"{BERLIN}, {SYDNEY}")) == COUNTRY
 
 
 async def test_holds_for_requests_for_access(start, geoip):
@@ -101,10 +101,10 @@ async def test_holds_for_requests_for_access(start, geoip):
         signup_denied_email_domains=["thrown.away"],
         signup_denied_countries=["AU"],
     )
-    assert said(await request_access(auth, "new@thrown.away")) == DOMAIN
-    assert said(await request_access(auth, at=SYDNEY)) == COUNTRY
+    assert status_and_code(await request_access(auth, "new@thrown.away")) == DOMAIN
+    assert status_and_code(await request_access(auth, at=SYDNEY)) == COUNTRY
     assert await auth.database.fetchval("select count(*) from signup_requests") == 0
-    assert said(await request_access(auth)) == ACCEPTED
+    assert status_and_code(await request_access(auth)) == ACCEPTED
 
 
 async def test_an_invite_leads_nobody_past_the_rules_into_an_account(auth, start, geoip):
@@ -115,11 +115,11 @@ async def test_an_invite_leads_nobody_past_the_rules_into_an_account(auth, start
         signup_allowed_countries=["DE"],
     )
     stranger = await invited(strict, owner, "bob@elsewhere.org")
-    assert said(await register(strict, "bob@elsewhere.org", invite=stranger)) == DOMAIN
+    assert status_and_code(await register(strict, "bob@elsewhere.org", invite=stranger)) == DOMAIN
     abroad = await invited(strict, owner, "eve@example.com")
-    assert said(await register(strict, "eve@example.com", SYDNEY, invite=abroad)) == COUNTRY
+    assert status_and_code(await register(strict, "eve@example.com", SYDNEY, invite=abroad)) == COUNTRY
     # It is still good, at home.
-    assert said(await register(strict, "eve@example.com", BERLIN, invite=abroad)) == ACCEPTED
+    assert status_and_code(await register(strict, "eve@example.com", BERLIN, invite=abroad)) == ACCEPTED
 
 
 async def test_who_has_an_account_accepts_an_invite_whatever_the_rules_are_by_now(auth, start):
@@ -137,7 +137,7 @@ async def test_no_account_takes_an_address_by_which_it_would_not_have_been_made(
     bundle = await auth.somebody()
     wanted = {"password": auth.password}
     refused = await auth.ask("POST", "email/change", bundle, {**wanted, "new_email": "ann@elsewhere.org"})
-    assert said(refused) == DOMAIN
+    assert status_and_code(refused) == DOMAIN
     assert await auth.mails("email_change") == []
     taken = await auth.ask("POST", "email/change", bundle, {**wanted, "new_email": "ann.b@example.com"})
     assert taken.status_code == 202

@@ -51,15 +51,15 @@ def rotate(signing_vault, variables, path):
 
 
 @pytest.fixture
-async def told(signing_vault, path, rotate):
-    """What auth is told, when an operator has made a key."""
+async def vault_settings(signing_vault, path, rotate):
+    """The settings of auth once an operator has made a key."""
     await rotate()
     return signing_vault.settings(auth_key_storage_path=path)
 
 
 @pytest.fixture
-async def service(start, told):
-    return await start(**told)
+async def service(start, vault_settings):
+    return await start(**vault_settings)
 
 
 async def refused(answer):
@@ -128,7 +128,9 @@ async def test_lets_nobody_in_without_a_signature_and_loses_nobody_by_it(service
     assert (await service.sign_in()).status_code == 200
 
 
-async def test_blocks_nobody_whose_right_answers_got_no_signature(service, start, told, signing_vault):
+async def test_blocks_nobody_whose_right_answers_got_no_signature(
+    service, start, vault_settings, signing_vault
+):
     held = await service.somebody()
     app = await enrol(service, held)
     challenge = (await challenged(service))["challenge"]
@@ -139,7 +141,7 @@ async def test_blocks_nobody_whose_right_answers_got_no_signature(service, start
             await refused(await service.post("step-up", held["access_token"], code=app.code)) == UNAVAILABLE
         )
     signing_vault.recover()
-    other = await start(**told)
+    other = await start(**vault_settings)
     assert (await answered(other, challenge, code=app.code)).status_code == 200
 
 
@@ -157,11 +159,11 @@ async def test_tries_again_when_vault_falters(service, signing_vault):
     assert (await service.sign_in()).status_code == 200
 
 
-async def test_takes_the_new_token_that_an_agent_has_written(start, told, signing_vault, tmp_path):
+async def test_takes_the_new_token_that_an_agent_has_written(start, vault_settings, signing_vault, tmp_path):
     file = tmp_path / "token"
     first, second = (signing_vault.token("auth-signing") for _ in range(2))
     file.write_text(f"{first}\n")
-    service = await start(**told | {"vault_token": None, "vault_token_file": file})
+    service = await start(**vault_settings | {"vault_token": None, "vault_token_file": file})
     await service.somebody()
     signing_vault.revoke(first)
     assert await refused(await service.sign_in()) == UNAVAILABLE
@@ -171,17 +173,17 @@ async def test_takes_the_new_token_that_an_agent_has_written(start, told, signin
     assert (await service.sign_in()).status_code == 200
 
 
-async def test_waits_for_a_token_that_is_not_there_yet(start, told, signing_vault, tmp_path):
+async def test_waits_for_a_token_that_is_not_there_yet(start, vault_settings, signing_vault, tmp_path):
     file = tmp_path / "token"
-    service = await start(**told | {"vault_token": None, "vault_token_file": file})
+    service = await start(**vault_settings | {"vault_token": None, "vault_token_file": file})
     assert await refused(await service.machine()) == UNAVAILABLE
     file.write_text(signing_vault.token("auth-signing"))
     assert (await service.machine()).status_code == 200
 
 
-async def test_keeps_its_token_alive(start, told, signing_vault):
-    renewed = await start(**told)
-    ending = await start(**told | {"vault_token": signing_vault.token("auth-signing")})
+async def test_keeps_its_token_alive(start, vault_settings, signing_vault):
+    renewed = await start(**vault_settings)
+    ending = await start(**vault_settings | {"vault_token": signing_vault.token("auth-signing")})
     renewal = VaultTokenRenewal(Vault.from_settings(renewed.settings, renewed.app.state.resources.http))
     for _ in range(3):
         signing_vault.later(3000)
@@ -190,10 +192,10 @@ async def test_keeps_its_token_alive(start, told, signing_vault):
     assert await refused(await ending.machine()) == UNAVAILABLE
 
 
-async def test_is_not_let_do_what_its_policy_does_not_say(start, told, signing_vault):
-    stranger = await start(**told | {"vault_token": signing_vault.token("auth-service")})
+async def test_is_not_let_do_what_its_policy_does_not_say(start, vault_settings, signing_vault):
+    stranger = await start(**vault_settings | {"vault_token": signing_vault.token("auth-service")})
     assert await refused(await stranger.machine()) == UNAVAILABLE
-    operator = await start(**told | {"vault_token": signing_vault.operator["vault_token"]})
+    operator = await start(**vault_settings | {"vault_token": signing_vault.operator["vault_token"]})
     assert await refused(await operator.machine()) == UNAVAILABLE
     keys = SigningKeys.from_settings(stranger.settings)
     with pytest.raises(KeyCreationFailed, match="forbids"):
@@ -201,15 +203,18 @@ async def test_is_not_let_do_what_its_policy_does_not_say(start, told, signing_v
 
 
 async def test_asks_for_all_that_the_policies_allow_and_for_nothing_else(
-    start, told, signing_vault, rotate, path
+    start, vault_settings, signing_vault, rotate, path
 ):
     """The policies are enforced in all these tests; here they are found to be no wider than they need be."""
     needed = {"create": "POST", "update": "POST", "read": "GET"}
     signing_vault.root.post("/v1/transit/keys/auth-service", json={"type": "ed25519"})
     signing_vault.forget_calls()
     # The first start of all, which takes up the key that the operator has made.
-    told |= {"auth_key_storage_path": path.with_name("other.json"), "vault_transit_key": "auth-service"}
-    service = await start(**told, vault_verify_enabled=True)
+    vault_settings |= {
+        "auth_key_storage_path": path.with_name("other.json"),
+        "vault_transit_key": "auth-service",
+    }
+    service = await start(**vault_settings, vault_verify_enabled=True)
     vault = service.app.state.services.vault
     assert not await vault.verify(b"x", "vault:v1:AAAA")
     assert await vault.renew() == 3600
@@ -241,10 +246,12 @@ def test_gives_nobody_more_than_requirement_127_lets_have(signing_vault):
     assert not [path for path in paths for word in ("export", "backup", "config", "*", "+") if word in path]
 
 
-async def test_starts_while_vault_is_away_for_what_needs_no_signature(start, service, told, signing_vault):
+async def test_starts_while_vault_is_away_for_what_needs_no_signature(
+    start, service, vault_settings, signing_vault
+):
     held = await service.somebody()
     signing_vault.seal()
-    late = await start(**told)
+    late = await start(**vault_settings)
     assert (await late.me(held["access_token"])).status_code == 200
     assert len((await late.public.get("/.well-known/jwks.json")).json()["keys"]) == 1
     assert await refused(await late.refresh(held)) == UNAVAILABLE
@@ -253,22 +260,22 @@ async def test_starts_while_vault_is_away_for_what_needs_no_signature(start, ser
 
 
 async def test_does_not_start_without_any_key_and_says_who_makes_one(signing_vault, variables, path):
-    told = {**variables, **signing_vault.settings(auth_key_storage_path=path)}
+    vault_settings = {**variables, **signing_vault.settings(auth_key_storage_path=path)}
     with pytest.raises(KeyCreationFailed, match="no Transit key auth-access-tokens: `rotate` makes it"):
-        await SigningKeys.from_settings(Settings(**told)).start()
+        await SigningKeys.from_settings(Settings(**vault_settings)).start()
     assert not path.exists()
     signing_vault.seal()
     with pytest.raises(KeyCreationFailed, match="does not answer"):
-        await SigningKeys.from_settings(Settings(**told)).start()
+        await SigningKeys.from_settings(Settings(**vault_settings)).start()
 
 
 @pytest.mark.parametrize("wish", ["exportable", "allow_plaintext_backup"])
 async def test_takes_no_key_that_could_leave_vault(signing_vault, variables, path, wish):
     wished = {"type": "ed25519", wish: True}
     signing_vault.root.post(f"/v1/transit/keys/{SIGNING_KEY}", json=wished)
-    told = {**variables, **signing_vault.settings(auth_key_storage_path=path)}
+    vault_settings = {**variables, **signing_vault.settings(auth_key_storage_path=path)}
     with pytest.raises(KeyCreationFailed, match="never leave Vault"):
-        await SigningKeys.from_settings(Settings(**told)).start()
+        await SigningKeys.from_settings(Settings(**vault_settings)).start()
 
 
 async def test_hands_out_nothing_that_its_own_keys_would_not_verify(service, signing_vault):
@@ -282,9 +289,9 @@ async def test_hands_out_nothing_that_its_own_keys_would_not_verify(service, sig
 
 
 @pytest.mark.usefixtures("production_limits")
-async def test_makes_nobody_wait_who_needs_no_signature(start, told, signing_vault):
+async def test_makes_nobody_wait_who_needs_no_signature(start, vault_settings, signing_vault):
     """Of sixteen connections to the database, eight wait for Vault."""
-    service = await start(**told, database_pool_size=8)
+    service = await start(**vault_settings, database_pool_size=8)
     held = [await service.somebody(), *[await service.session() for _ in range(18)]]
     signing_vault.fault(delay=30, count=10_000)
     refreshes = [asyncio.create_task(service.refresh(bundle)) for bundle in held]
@@ -296,7 +303,7 @@ async def test_makes_nobody_wait_who_needs_no_signature(start, told, signing_vau
     assert sum(not one.done() for one in refreshes) == 8
     assert {await refused(answer) for answer in await asyncio.gather(*refreshes)} == {UNAVAILABLE}
     signing_vault.recover()
-    other = await start(**told)
+    other = await start(**vault_settings)
     # Nothing of it has happened: all go on with the tokens they had.
     assert {(await other.refresh(bundle)).status_code for bundle in held} == {200}
 
@@ -305,8 +312,14 @@ async def test_leaves_vault_alone_when_it_keeps_failing_and_then_asks_once(signi
     await rotate()
     now = 100.0
     http = HttpPool()
-    told = signing_vault.settings()
-    vault = Vault(http, told["vault_addr"], lambda: told["vault_token"], clock=lambda: now, timeouts=SIGNING)
+    vault_settings = signing_vault.settings()
+    vault = Vault(
+        http,
+        vault_settings["vault_addr"],
+        lambda: vault_settings["vault_token"],
+        clock=lambda: now,
+        timeouts=SIGNING,
+    )
 
     async def outcomes(number):
         asked = [vault.sign(SIGNING_KEY, 1, b"x") for _ in range(number)]
@@ -327,7 +340,7 @@ async def test_leaves_vault_alone_when_it_keeps_failing_and_then_asks_once(signi
 
 
 async def test_moves_to_vault_and_back_and_nobody_notices(start, variables, signing_vault, path):
-    """Two replicas, told one after the other; the key of each kind is published before it signs."""
+    """Two replicas, vault_settings one after the other; the key of each kind is published before it signs."""
     access = signing_vault.settings(auth_key_storage_path=path)
     by_file = {**access, "auth_signer": "file"}
     first, second = await start(**by_file), await start(**by_file)
@@ -339,8 +352,8 @@ async def test_moves_to_vault_and_back_and_nobody_notices(start, variables, sign
                 assert (await replica.me(bundle["access_token"])).status_code == 200
 
     for signer in ("vault", "file"):
-        told = {**signing_vault.operator, "auth_signer": signer, "auth_key_storage_path": path}
-        keys = SigningKeys.from_settings(Settings(**{**variables, **told}))
+        vault_settings = {**signing_vault.operator, "auth_signer": signer, "auth_key_storage_path": path}
+        keys = SigningKeys.from_settings(Settings(**{**variables, **vault_settings}))
         new = await keys.rotate(at_once=True)
         second = await start(**{**access, "auth_signer": signer})
         newest = held[-1]
@@ -355,8 +368,8 @@ async def test_moves_to_vault_and_back_and_nobody_notices(start, variables, sign
     assert [isinstance(key.private, VaultKey) for key in (await keys.read()).keys] == [False, True, False]
 
 
-def variables_of_the_command(monkeypatch, variables, told):
-    for name, value in {**variables, **told}.items():
+def variables_of_the_command(monkeypatch, variables, vault_settings):
+    for name, value in {**variables, **vault_settings}.items():
         text = value.get_secret_value() if hasattr(value, "get_secret_value") else value
         if isinstance(text, str | bool | int | Path):
             monkeypatch.setenv(name.upper(), str(text))
@@ -365,7 +378,7 @@ def variables_of_the_command(monkeypatch, variables, told):
 @pytest.mark.usefixtures("production_limits")
 @pytest.mark.parametrize("fault", ["sealed", "slow"])
 async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
-    start, service, told, variables, signing_vault, monkeypatch, capsys, path, fault
+    start, service, vault_settings, variables, signing_vault, monkeypatch, capsys, path, fault
 ):
     held = await service.somebody()
     variables_of_the_command(monkeypatch, variables, signing_vault.operator | {"auth_key_storage_path": path})
@@ -376,7 +389,7 @@ async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
     error = capsys.readouterr().err
     assert "The key is revoked, but no other signs in its place: Vault does not answer" in error
     signing_vault.recover()
-    for replica in (service, await start(**told)):
+    for replica in (service, await start(**vault_settings)):
         assert (await replica.public.get("/.well-known/jwks.json")).json() == {"keys": []}
         async with asyncio.timeout(30):
             while (await replica.me(held["access_token"])).status_code != 401:  # noqa: ASYNC110  # it asks
@@ -384,7 +397,7 @@ async def test_takes_a_key_away_while_vault_is_down_and_does_not_bring_it_back(
         assert await refused(await replica.sign_in()) == (503, "signing_keys_unavailable")
     assert await asyncio.to_thread(cli.main, ["keys", "rotate"]) == 0
     assert " active " in capsys.readouterr().out
-    late = await start(**told)
+    late = await start(**vault_settings)
     assert (await late.refresh(held)).json()["kid"] != held["kid"]
 
 
@@ -392,14 +405,14 @@ def test_tells_the_operator_what_vault_would_not_do(variables, signing_vault, mo
     service = signing_vault.settings(auth_key_storage_path=path)
     variables_of_the_command(monkeypatch, variables, service)
     assert cli.main(["keys", "rotate"]) == 1
-    told = capsys.readouterr()
-    assert told.err == "Vault forbids it: its token has run out, or has no policy for it.\n"
-    assert service["vault_token"] not in told.out + told.err
+    vault_settings = capsys.readouterr()
+    assert vault_settings.err == "Vault forbids it: its token has run out, or has no policy for it.\n"
+    assert service["vault_token"] not in vault_settings.out + vault_settings.err
 
 
 def test_makes_versions_of_one_key_each_with_its_own_id(signing_vault):
-    told = signing_vault.operator
-    transit = TransitKeys(told["vault_addr"], lambda: told["vault_token"], SIGNING_KEY)
+    vault_settings = signing_vault.operator
+    transit = TransitKeys(vault_settings["vault_addr"], lambda: vault_settings["vault_token"], SIGNING_KEY)
     made = [transit.create_version() for _ in range(3)]
     assert [one.version for one in made] == [1, 2, 3]
     assert len({one.public.public_bytes_raw() for one in made}) == 3

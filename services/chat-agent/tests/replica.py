@@ -20,7 +20,7 @@ def leave(mark: str) -> None:
         file.write(f"{mark}\n")
 
 
-async def held_up() -> None:
+async def wait_for_go() -> None:
     while not marks().with_suffix(".go").exists():  # noqa: ASYNC110  # another process makes it
         await asyncio.sleep(0.02)
 
@@ -29,7 +29,7 @@ async def held_up() -> None:
 async def look() -> str:
     """Look something up; may be done again."""
     leave("look")
-    await held_up()
+    await wait_for_go()
     return "looked"
 
 
@@ -44,7 +44,7 @@ async def book() -> str:
 async def pay() -> str:
     """Pay something, which takes a while; must not be done again."""
     leave("pay")
-    await held_up()
+    await wait_for_go()
     return "paid"
 
 

@@ -90,7 +90,7 @@ def gadgets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return gadgets
 
 
-def kept_output(other_services: Any, run: Json) -> str:
+def stored_output(other_services: Any, run: Json) -> str:
     """Give the one output of a tool that a conversation has."""
     items = [item["data"] for item in other_services.items[run["conversation_id"]]]
     (output,) = [item["output"] for item in items if item.get("type") == "function_call_output"]
@@ -114,9 +114,9 @@ def test_the_model_gets_the_failure_of_a_tool(
     run = wait_until_finished(ann, start_run(ann, name, agent_type="gadgeteer"))
     assert run["status"] == "completed"
     assert gadgets.calls == [name]
-    assert texts in kept_output(other_services, run)
+    assert texts in stored_output(other_services, run)
     (received,) = payloads_of(read_events(ann, run), "tool.output")
-    assert (received["name"], received["output"]) == (name, kept_output(other_services, run))
+    assert (received["name"], received["output"]) == (name, stored_output(other_services, run))
     again = start_run(ann, "Hello", conversation_id=run["conversation_id"])
     assert wait_until_finished(ann, again)["status"] == "completed"
 
@@ -125,7 +125,7 @@ def test_too_long_an_output_is_cut_and_says_so(ann: httpx.Client, gadgets: Gadge
     run = wait_until_finished(ann, start_run(ann, "flood", agent_type="gadgeteer"))
     assert run["status"] == "completed"
     cut = f" [cut: {10_000_000 - MAX_OUTPUT} more characters]"
-    assert kept_output(other_services, run) == "x" * MAX_OUTPUT + cut
+    assert stored_output(other_services, run) == "x" * MAX_OUTPUT + cut
     (received,) = payloads_of(read_events(ann, run), "tool.output")
     assert len(received["output"]) < 10_000
     assert received["output"].endswith("more characters]")
@@ -138,7 +138,7 @@ def test_arguments_that_are_no_json_reach_no_tool(
     query = "repeat text=hello [sandbox: malformed-arguments]"
     run = wait_until_finished(ann, start_run(ann, query, agent_type="gadgeteer"))
     assert run["status"] == "completed"
-    assert "An error occurred" in kept_output(other_services, run)
+    assert "An error occurred" in stored_output(other_services, run)
     assert gadgets.calls == []
 
 
@@ -198,7 +198,7 @@ def test_what_no_database_keeps_is_replaced_in_arguments(
 ) -> None:
     run = wait_until_finished(ann, start_run(ann, "repeat text=NUL", at=spoiled_url, agent_type="gadgeteer"))
     assert run["status"] == "completed"
-    assert kept_output(other_services, run) == "\ufffd"
+    assert stored_output(other_services, run) == "\ufffd"
 
 
 @pytest.mark.parametrize(

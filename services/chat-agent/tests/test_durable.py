@@ -116,7 +116,7 @@ def rest(client: httpx.Client, run_id: str, after: int = 0) -> list[Event]:
         return list(events(answer.iter_lines()))
 
 
-def standing(received: list[Event]) -> str:
+def text_not_withdrawn(received: list[Event]) -> str:
     """Give the text of a stream that was not withdrawn."""
     texts: dict[str, str] = {}
     for event in received:
@@ -165,7 +165,7 @@ def test_a_run_goes_on_where_a_killed_replica_left_it(
     (message,) = [event.data["item"]["id"] for event in received_events if event.type == "item.started"]
     assert (resumed["withdrawn"], resumed["reason"]) == ([message], "worker_lost")
     run, last = row(settings, run_id), whole[-1].data
-    assert_is_what_was_said(whole, run, other_services)
+    assert_is_stored(whole, run, other_services)
     assert (run["status"], run["attempt"], run["losses"]) == ("completed", 2, 1)
     assert last["usage"]["estimated"] is True
     assert last["usage"]["requests"] == 2
@@ -289,7 +289,7 @@ def test_a_replica_that_stops_hands_over_at_once(replica, other: str, at) -> Non
     assert not any(event.type.startswith("run.") for event in received_events[1:])
     assert is_whole(whole)
     assert of_kind(whole, "run.resumed")[0]["reason"] == "handed_over"
-    assert standing(whole) == whole[-1].data["output"]
+    assert text_not_withdrawn(whole) == whole[-1].data["output"]
     assert whole[-1].data["usage"]["requests"] == 2
     assert leaving.wait() == 0
 
@@ -317,7 +317,7 @@ def test_a_replica_that_is_alone_takes_its_runs_up_again(replica, at) -> None:
     after = replica()
     whole = received_events + rest(at(after.url), received_events[0].data["run_id"], after=10)
     assert is_whole(whole)
-    assert standing(whole) == whole[-1].data["output"]
+    assert text_not_withdrawn(whole) == whole[-1].data["output"]
 
 
 def test_a_run_that_is_handed_over_is_claimed_at_once(replica, at) -> None:
@@ -346,7 +346,7 @@ def test_a_replica_that_stood_still_changes_nothing_any_more(
                 asleep.resume()
     assert is_whole(whole)
     assert whole[:10] == received_events
-    assert_is_what_was_said(whole, row(settings, received_events[0].data["run_id"]), other_services)
+    assert_is_stored(whole, row(settings, received_events[0].data["run_id"]), other_services)
     assert rest(here, received_events[0].data["run_id"]) == whole
 
 
@@ -367,13 +367,13 @@ def test_a_replica_that_comes_too_late_to_store_its_answer_lets_the_run_go(
     assert of_kind(whole, "run.resumed")
     run = row(settings, run_id)
     assert run["attempt"] == 2
-    assert_is_what_was_said(whole, run, other_services)
+    assert_is_stored(whole, run, other_services)
 
 
-def assert_is_what_was_said(received: list[Event], run: dict[str, Any], other_services) -> None:
+def assert_is_stored(received: list[Event], run: dict[str, Any], other_services) -> None:
     """Hold stream, row and conversation against each other."""
     assert run["output"]
-    assert standing(received) == received[-1].data["output"] == run["output"]
+    assert text_not_withdrawn(received) == received[-1].data["output"] == run["output"]
     assert other_services.messages(str(run["conversation_id"]))[1:] == [("assistant", run["output"])]
 
 
@@ -413,7 +413,7 @@ def test_an_answer_that_is_stored_is_not_requested_again(
     with serving(create_app(settings)) as url:
         received = rest(at(url), run_id)
     assert is_whole(received)
-    assert_is_what_was_said(received, row(settings, run_id), other_services)
+    assert_is_stored(received, row(settings, run_id), other_services)
     assert received[-1].type == "run.completed"
     assert httpx.get(f"{model_url}/_sandbox/calls", verify=NO_AUTHORITIES, timeout=60).json() == calls_before
     assert received[-1].data["usage"]["estimated"] is True
@@ -562,7 +562,7 @@ def test_nobody_takes_over_the_run_of_an_owner_who_may_not_any_more(
     assert (received[-1].type, received[-1].data["code"]) == ("run.failed", failure)
     assert other_services.membership_requests == [f"{TENANT}/{ANN}"]
     # Nothing was said that nobody may hear.
-    assert standing(received) == ""
+    assert text_not_withdrawn(received) == ""
 
 
 def test_a_complete_answer_is_returned_also_without_membership(

@@ -67,7 +67,7 @@ def log_at(recorder: EventWriter, redis: Redis, run_id: UUID | None = None, atte
     )
 
 
-def spoken_text(log: EventBuffer, item: int, text: str) -> None:
+def append_text(log: EventBuffer, item: int, text: str) -> None:
     log.append("message.delta", item_id=f"item_{item}", delta=text)
 
 
@@ -107,7 +107,7 @@ class Story:
 
     async def say(self, item: int) -> None:
         piece = f"{len(self.output.get(f'item_{item}', ''))} "
-        spoken_text(self.log, item, piece)
+        append_text(self.log, item, piece)
         self.output[f"item_{item}"] = self.output.get(f"item_{item}", "") + piece
 
     async def finish(self, item: int) -> None:
@@ -180,14 +180,14 @@ async def test_every_reader_gets_every_event_once(redis_url: str, happenings: li
 async def test_pieces_of_one_text_become_one_event_and_those_of_two_do_not(redis: Redis) -> None:
     log = log_at(EventWriter(redis), redis)
     for item, text in ((1, "a"), (1, "b"), (2, "c"), (1, "d")):
-        spoken_text(log, item, text)
+        append_text(log, item, text)
     log.append("reasoning.delta", item_id="item_1", delta="e")
     log.append("reasoning.delta", item_id="item_1", delta="f")
     log.append("item.completed", item={"id": "item_1"})
-    spoken_text(log, 1, "g")
+    append_text(log, 1, "g")
     received = [event.json() for event in log.unacknowledged()]
     assert [one.get("delta") for one in received] == ["ab", "c", "d", "ef", None, "g"]
-    spoken_text(log, 1, "h")
+    append_text(log, 1, "h")
     # What has a number, and may be on its way, is not changed any more.
     assert [event.json().get("delta") for event in log.unacknowledged()][-2:] == ["g", "h"]
 
@@ -203,7 +203,7 @@ async def test_the_newest_events_are_buffered_and_the_rest_is_read_from_redis(re
     async with recording(redis) as recorder:
         log = log_at(recorder, redis)
         for number in range(5 * WINDOW):
-            spoken_text(log, number % 2, "x")
+            append_text(log, number % 2, "x")
             if number % 100 == 0:
                 await soon(recorder.flush(log, 5))
                 assert len(log._window) <= 2 * WINDOW
@@ -216,7 +216,7 @@ async def test_what_is_lost_for_good_does_not_hold_readers_up(redis: Redis) -> N
     async with recording(redis) as recorder:
         log = log_at(recorder, redis)
         for number in range(3 * WINDOW):
-            spoken_text(log, number % 2, "x")
+            append_text(log, number % 2, "x")
         await soon(recorder.flush(log, 5))
         begin = log._window[0].seq
         await redis.flushall()
@@ -243,14 +243,14 @@ async def test_an_older_writer_adds_nothing_any_more(redis: Redis) -> None:
     async with recording(redis) as recorder:
         run_id = uuid4()
         older = log_at(recorder, redis, run_id)
-        spoken_text(older, 1, "one")
+        append_text(older, 1, "one")
         assert await soon(recorder.flush(older, 5))
         newer = EventStore(redis, run_id)
         assert await newer.append(2, 60) == 1
-        spoken_text(older, 1, "two")
+        append_text(older, 1, "two")
         assert await soon(older.after(1)) == []
         assert older.is_detached
-        spoken_text(older, 1, "three")
+        append_text(older, 1, "three")
         assert older.is_flushed
         event = make_event(2, "run.completed", run_id, CONVERSATION, {}, NOW)
         assert await newer.append(1, 60, [event]) == SUPERSEDED
@@ -276,8 +276,8 @@ async def test_one_log_that_cannot_be_written_does_not_hold_up_others(redis: Red
     async with recording(redis) as recorder:
         broken, sound = log_at(recorder, redis), log_at(recorder, redis)
         await redis.set(broken.store.keys[0], "not a log")
-        spoken_text(broken, 1, "one")
-        spoken_text(sound, 1, "two")
+        append_text(broken, 1, "one")
+        append_text(sound, 1, "two")
         assert [event.seq for event in await soon(sound.after(0))] == [1]
         assert not recorder.healthy()
 
@@ -290,10 +290,10 @@ async def test_the_next_writer_of_a_run_in_the_same_process_is_recorded(
         async with Redis.from_url(slow) as slow_redis, recording(slow_redis) as recorder:
             run_id = uuid4()
             older, newer = (log_at(recorder, slow_redis, run_id, attempt) for attempt in (1, 2))
-            spoken_text(older, 1, "one")
+            append_text(older, 1, "one")
             assert await soon(recorder.flush(older, 5))
             with proxy.stalled():
-                spoken_text(older, 1, "two")
+                append_text(older, 1, "two")
                 await asyncio.sleep(0.05)
                 older.supersede()
                 newer.start_after(2)

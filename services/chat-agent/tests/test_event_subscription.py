@@ -206,7 +206,7 @@ def left_behind(settings: Settings, status: str, **columns: str) -> str:
     return run_id
 
 
-def told_so_far(redis_url: str, run_id: str, *types: str) -> None:
+def append_events(redis_url: str, run_id: str, *types: str) -> None:
     with Redis.from_url(redis_url) as redis:
         for seq, type_ in enumerate(types, 1):
             data = f'{{"type":"{type_}","seq":{seq},"run_id":"{run_id}"}}'
@@ -224,7 +224,7 @@ def test_an_end_that_was_committed_and_not_published_is_published_once(
     here: httpx.Client, there: httpx.Client, settings: Settings, redis_url: str
 ) -> None:
     run_id = left_behind(settings, "completed", output="'Done.'", ended_at="now()")
-    told_so_far(redis_url, run_id, "run.started")
+    append_events(redis_url, run_id, "run.started")
     with ThreadPoolExecutor() as pool:
         received = [pool.submit(received_events, who, run_id) for who in (here, there)]
         mine, others = (one.result() for one in received)
@@ -246,7 +246,7 @@ def test_an_approval_that_was_committed_and_not_published_is_published(
         " values ($1, $2, 'call', 'triage', 'forget_conversation', '{}')",
         *(approval_id, run_id),
     )
-    told_so_far(redis_url, run_id, "run.started")
+    append_events(redis_url, run_id, "run.started")
     with ThreadPoolExecutor() as pool:
         received = [pool.submit(received_events, who, run_id) for who in (here, there)]
         mine, others = (one.result() for one in received)

@@ -68,7 +68,7 @@ class Listener:
             for event in events(answer.iter_lines()):
                 self.received.append(event)
 
-    def has_heard(self, many: int) -> None:
+    def wait_for_events(self, many: int) -> None:
         """Wait until so many events have come; raises what has ended the stream before."""
         until(lambda: len(self.received) >= many or self.end.done())
         if len(self.received) < many:
@@ -83,14 +83,14 @@ class Listener:
 def asking(pool: ThreadPoolExecutor, client: httpx.Client, message: dict[str, Any]) -> Listener:
     listener = Listener()
     listener.end = pool.submit(listener.collect, client, "POST", STREAM, json=message)
-    listener.has_heard(1)
+    listener.wait_for_events(1)
     return listener
 
 
 def listening(pool: ThreadPoolExecutor, client: httpx.Client, run_id: str) -> Listener:
     listener = Listener()
     listener.end = pool.submit(listener.collect, client, "GET", f"/api/v1/runs/{run_id}/events")
-    listener.has_heard(1)
+    listener.wait_for_events(1)
     return listener
 
 
@@ -135,7 +135,7 @@ def test_redis_dies_in_mid_sentence_and_nothing_is_missing(
     with serving(create_app(own)) as one, serving(create_app(own)) as other:
         here = asking(pool, at(one), SLOWLY)
         there = listening(pool, at(other), here.received[0].data["run_id"])
-        there.has_heard(10)
+        there.wait_for_events(10)
         os.kill(valkey.pid, signal.SIGKILL)
         until(lambda: not valkey.is_running)
         wait(2)
@@ -152,7 +152,7 @@ def test_redis_forgets_everything_in_mid_sentence(
     with serving(create_app(settings)) as one, serving(create_app(settings)) as other:
         here = asking(pool, at(one), SLOWLY)
         there = listening(pool, at(other), here.received[0].data["run_id"])
-        there.has_heard(10)
+        there.wait_for_events(10)
         with Redis.from_url(redis_url) as redis:
             redis.flushall()
             redis.script_flush()
@@ -175,7 +175,7 @@ def test_a_reader_of_what_is_over_and_lost_is_let_go(
             for id_, _ in redis.xrange(log)[3:]:
                 redis.xdel(log, id_)
             there = listening(pool, at(other), run_id)
-            there.has_heard(3)
+            there.wait_for_events(3)
             redis.delete(log)
         assert len(there.all()) == 3
 
@@ -198,7 +198,7 @@ def test_postgres_is_away_at_the_end_of_a_run(
         here = asking(pool, at(one), SLOWLY)
         conversation_id, run_id = here.received[0].data["conversation_id"], here.received[0].data["run_id"]
         there = listening(pool, at(other), run_id)
-        here.has_heard(40)
+        here.wait_for_events(40)
         with how(proxy):
             until(lambda: len(other_services.messages(conversation_id)) == 2)
             # For longer than its lease.
@@ -214,7 +214,7 @@ def test_the_conversation_service_is_away_in_mid_run(
 ) -> None:
     with serving(create_app(settings)) as one:
         here = asking(pool, at(one), SLOWLY)
-        here.has_heard(10)
+        here.wait_for_events(10)
         other_services.down = True
         until(lambda: any(event.type == "item.completed" for event in here.received))
         message = [

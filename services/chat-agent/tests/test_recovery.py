@@ -70,7 +70,7 @@ class Teller:
         return list(self.log.unacknowledged())
 
 
-def told_of(items: list[Item]) -> list[RunEvent]:
+def events_of(items: list[Item]) -> list[RunEvent]:
     """Give the events of a run that has told all of these items."""
     teller = Teller()
     teller.log.append("run.started", agent="triage", model="m")
@@ -94,7 +94,7 @@ def expected(items: list[Item]) -> list[Identity | None]:
 
 @given(run=runs(), received=st.floats(0, 1), stored=st.floats(0, 1))
 def test_what_stands_afterwards_is_what_is_stored(run: list[Item], received: float, stored: float) -> None:
-    events = renumbered(told_of(run))
+    events = renumbered(events_of(run))
     events = events[: round(received * len(events))]
     items = run[: round(stored * len(run))]
     before = recovery.read_log_state(events)
@@ -115,7 +115,7 @@ def going_on(before: LoggedState, events: list[RunEvent], items: list[Item]) -> 
 
 @given(run=runs(), cuts=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=4))
 def test_it_does_so_however_often_it_breaks_off(run: list[Item], cuts: list[tuple[float, float]]) -> None:
-    events = renumbered(told_of(run))
+    events = renumbered(events_of(run))
     items: list[Item] = []
     for received, stored in cuts:
         events = events[: round(received * len(events))]
@@ -140,7 +140,7 @@ def item_of(event: RunEvent) -> Item:
 @given(run=runs())
 def test_events_that_are_replayed_are_the_same(run: list[Item]) -> None:
     """Deltas, and items that are called and answered: nothing is left out of what a reader relies on."""
-    events = told_of(run)
+    events = events_of(run)
     texts: dict[str, str] = {}
     for event in events:
         data: Any = event.json()

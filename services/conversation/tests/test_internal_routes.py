@@ -28,11 +28,11 @@ async def talk(service, bob):
 def say(person, bob, talk):
     """Give a function that has Bob say things."""
 
-    async def said(*items):
+    async def add(*items):
         path = f"{talk.replace('/internal', '/api')}/items"
         assert (await person(*bob).post(path, json={"items": items})).status_code == 200
 
-    return said
+    return add
 
 
 async def test_begins_a_conversation_under_a_chosen_id_once(service, person, bob):

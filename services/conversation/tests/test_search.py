@@ -14,7 +14,7 @@ def find(ann):
 
 
 @pytest.fixture
-async def said(ann, begin):
+async def conversation(ann, begin):
     return await begin(
         ann,
         "Running dogs cross the bridge",
@@ -43,7 +43,7 @@ FOUND = [
 ]
 
 
-async def test_finds_words_as_a_person_would_ask_for_them(find, said):
+async def test_finds_words_as_a_person_would_ask_for_them(find, conversation):
     for query, snippets in FOUND:
         assert [match["snippet"] for match in (await find(query))["items"]] == snippets, query
 
@@ -105,10 +105,10 @@ async def test_stores_the_longest_message_whatever_it_is_written_in(ann, begin, 
     await begin(ann, text.encode()[: 250 * 1024].decode(errors="ignore"))
 
 
-async def test_returns_the_conversation_and_the_role_of_a_match(find, said):
+async def test_returns_the_conversation_and_the_role_of_a_match(find, conversation):
     [match] = (await find("harbour"))["items"]
 
-    assert match["conversation_id"] == said
+    assert match["conversation_id"] == conversation
     assert match["title"] == "Notes"
     assert match["role"] == "user"
     assert match["created_at"].endswith("Z")

@@ -39,7 +39,7 @@ def database(app):
     return app.state.resources.database
 
 
-async def kept(who) -> int:
+async def count_conversations(who) -> int:
     return len((await who.get("/api/v1/conversations")).json()["items"])
 
 
@@ -66,7 +66,7 @@ async def test_items_of_a_deleted_tenant_are_erased_at_their_time(database, pers
             event = tenant_event(what, version, after=after)
             await HANDLERS[event.type](db, event)
     await RetentionWorker(database, rules=retention_rules()).step()
-    assert (await kept(ann), await kept(eve)) == (left, 1)
+    assert (await count_conversations(ann), await count_conversations(eve)) == (left, 1)
 
 
 async def test_listens_to_auth(app, database, redis_url):

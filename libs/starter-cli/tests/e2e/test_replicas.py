@@ -127,11 +127,11 @@ def test_both_replicas_tell_the_same_of_a_run(stack: Stack, neighbour: Person) -
         until(lambda: listener.received)
         path = f"/api/v1/runs/{listener.received[0].data['run_id']}/events"
 
-        def told(replica: str) -> list[RunEvent]:
+        def events_at(replica: str) -> list[RunEvent]:
             with at(stack, replica, neighbour) as direct, direct.http.stream("GET", path) as answer:
                 return [*events.read(answer)]
 
-        during = list(pool.map(told, REPLICAS))
+        during = list(pool.map(events_at, REPLICAS))
         listening.result()
-        after = list(pool.map(told, REPLICAS))
+        after = list(pool.map(events_at, REPLICAS))
     assert [*during, *after] == [listener.received] * 4

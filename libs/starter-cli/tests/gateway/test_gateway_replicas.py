@@ -48,13 +48,13 @@ def test_takes_one_back_that_has_returned(two, serve, services):
         gateway.until_it_trusts()
         before = {ask(gateway, services).json()["service"] for _ in range(20)}
         with serve(services.app("the second"), port=port):
-            after = until_asked(gateway, services, "the second")
+            after = until_each_answers(gateway, services, "the second")
 
     assert before == {"chat-agent"}
     assert {answer.status_code for answer in after} == {200}
 
 
-def until_asked(gateway, services, service) -> list[httpx.Response]:
+def until_each_answers(gateway, services, service) -> list[httpx.Response]:
     answers: list[httpx.Response] = []
     gateway.until(lambda: answers.append(ask(gateway, services)) or answers[-1].json()["service"] == service)
     return answers

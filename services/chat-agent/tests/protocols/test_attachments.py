@@ -100,7 +100,7 @@ def cases(requests: dict[str, tuple[str, Json]]) -> Any:
     return pytest.mark.parametrize(("path", "body"), requests.values(), ids=requests.keys())
 
 
-def said(answer: httpx.Response) -> str:
+def text_of(answer: httpx.Response) -> str:
     """Give the text of an answer; of a stream, its deltas joined."""
     assert answer.status_code == 200, answer.text
     frames = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")]
@@ -133,24 +133,24 @@ def everything(settings: Settings, redis_url: str) -> str:
 
 @cases(IMAGES)
 def test_the_model_gets_an_image(ann: httpx.Client, path: str, body: Json) -> None:
-    assert SEEN in said(ann.post(path, json=body))
+    assert SEEN in text_of(ann.post(path, json=body))
 
 
 @cases(FILES)
 def test_the_model_gets_a_file(ann: httpx.Client, path: str, body: Json) -> None:
-    assert "application/pdf of 8 bytes" in said(ann.post(path, json=body))
+    assert "application/pdf of 8 bytes" in text_of(ann.post(path, json=body))
 
 
 @cases(LINKS)
 def test_the_model_gets_a_link_as_it_is(ann: httpx.Client, path: str, body: Json) -> None:
-    assert f"a link to {LINK}" in said(ann.post(path, json=body))
+    assert f"a link to {LINK}" in text_of(ann.post(path, json=body))
 
 
 def test_an_image_goes_over_the_older_protocol(ann: httpx.Client, settings: Settings) -> None:
     older = settings.model_copy(update={"openai_api": "chat_completions"})
     with serving(create_app(older)) as url:
         for path, body in (IMAGES["response"], FILES["response"]):
-            assert "I was sent" in said(ann.post(f"{url}{path}", json=body))
+            assert "I was sent" in text_of(ann.post(f"{url}{path}", json=body))
 
 
 def test_an_estimate_counts_an_image_and_not_its_bytes(ann: httpx.Client, settings: Settings) -> None:
@@ -204,7 +204,7 @@ def test_another_replica_goes_on_with_an_image(client: OpenAI, ann: httpx.Client
     [request] = [item for item in waiting.output if item.type == "mcp_approval_request"]
     decision = {"type": "mcp_approval_response", "approval_request_id": request.id, "approve": False}
     body = {"model": "triage", "input": [decision], "previous_response_id": waiting.id}
-    assert SEEN in said(ann.post(f"{other_url}/v1/responses", json=body))
+    assert SEEN in text_of(ann.post(f"{other_url}/v1/responses", json=body))
 
 
 def test_nothing_remains_of_an_image_that_is_not_stored(
@@ -327,7 +327,7 @@ def test_the_model_gets_the_newest_that_fit(ann: httpx.Client, settings: Setting
     older, newer = ({"type": "input_image", "image_url": one} for one in (large, URL))
     body = {"model": "triage", "input": [{"role": "user", "content": [one]} for one in (older, newer)]}
     with serving(create_app(settings.model_copy(update={"model_attachment_bytes": 100}))) as url:
-        answer = said(ann.post(f"{url}/v1/responses", json=body))
+        answer = text_of(ann.post(f"{url}/v1/responses", json=body))
     assert SEEN in answer
     assert "image/gif" not in answer
 
@@ -344,5 +344,5 @@ def test_an_earlier_link_that_cannot_be_reached_is_left_out(ann: httpx.Client) -
     path, body = ag_ui({"type": "image", "source": source})
     assert ann.post(path, json=body).status_code == 400
     body["messages"].append({"id": "2", "role": "user", "content": "And now?"})
-    answer = said(ann.post(path, json=body))
+    answer = text_of(ann.post(path, json=body))
     assert "nowhere.invalid" not in answer
