@@ -102,8 +102,7 @@ class Databases:
     def alembic(self, service: Path, url: str, run: Callable[[Config], object]) -> None:
         """Run one of Alembic's commands on a database, as the service's image does."""
         with pytest.MonkeyPatch.context() as patch:
-            # A busy machine may take long to connect.
-            patch.setenv("DATABASE_URL", f"{url}?connect_timeout=60")
+            patch.setenv("DATABASE_URL", url)
             run(Config(toml_file=service / "pyproject.toml"))
 
     def empty(self, without: Collection[str] = ()) -> None:
