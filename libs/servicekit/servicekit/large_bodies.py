@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from secrets import token_hex
 from typing import Any, ClassVar
 
 from fastapi import Request, Response
@@ -19,6 +20,7 @@ from servicekit.errors import Unavailable
 from servicekit.request_limits import LARGE_BODY, check_json
 
 MAX_AT_ONCE = 4
+ReadableBuffer = bytes | memoryview
 READ_SECONDS = 30.0
 
 
@@ -34,6 +36,9 @@ class Slot:
     def __init__(self, slots: asyncio.Semaphore) -> None:
         self._slots = slots
         self._is_taken = False
+        # Unguessable, so that no text that somebody sends stands for content.
+        self._prefix = f"content-{token_hex(16)}-"
+        self._content: dict[str, ReadableBuffer] = {}
 
     async def take(self) -> None:
         """Wait for a slot, unless it is taken."""
@@ -41,8 +46,23 @@ class Slot:
             await self._slots.acquire()
             self._is_taken = True
 
+    def put_aside(self, content: ReadableBuffer) -> str:
+        """Hold content that is not parsed, and return the text that stands for it."""
+        name = f"{self._prefix}{len(self._content)}"
+        self._content[name] = content
+        return name
+
+    def get(self, name: str) -> ReadableBuffer | None:
+        """Return the content for which a text stands, if it does."""
+        return self._content.get(name)
+
+    def is_named_in(self, text: str) -> bool:
+        """Return whether a text stands for content, or contains one that does."""
+        return bool(self._content) and self._prefix in text
+
     def release(self) -> None:
-        """Release the slot, if it is taken."""
+        """Release the slot, if it is taken, and the content."""
+        self._content.clear()
         if self._is_taken:
             self._slots.release()
             self._is_taken = False
@@ -55,6 +75,25 @@ def release() -> None:
     """Admit the next large body, before this request ends: the content of this one is stored."""
     if slot := _slot.get():
         slot.release()
+
+
+def put_aside(content: ReadableBuffer) -> str:
+    """Hold content of the current request that is not parsed, and return the text that stands for it."""
+    slot = _slot.get()
+    assert slot is not None  # noqa: S101  # every LargeBodyRoute has one
+    return slot.put_aside(content)
+
+
+def content_of(name: str) -> ReadableBuffer | None:
+    """Return the content of the current request for which a text stands, if it does."""
+    slot = _slot.get()
+    return slot.get(name) if slot else None
+
+
+def stands_for_content(text: str) -> bool:
+    """Return whether a text stands for content of the current request, or contains one that does."""
+    slot = _slot.get()
+    return slot is not None and slot.is_named_in(text)
 
 
 class LargeRequest(Request):
@@ -71,27 +110,31 @@ class LargeRequest(Request):
         return self._body
 
     async def _read(self) -> bytes:
-        buffer = bytearray()
-        async for chunk in self.stream():
-            if len(buffer) + len(chunk) > LARGE_BODY and (slot := _slot.get()):
+        parts: list[bytes] = []
+        size = 0
+        async for part in self.stream():
+            size += len(part)
+            if size > LARGE_BODY and (slot := _slot.get()):
                 await slot.take()
-            self.check_size(len(buffer) + len(chunk))
-            buffer += chunk
-        if len(buffer) <= LARGE_BODY:
-            return bytes(buffer)
-        return await asyncio.to_thread(self._reduce_and_check, buffer)
+            self.check_size(size)
+            parts.append(part)
+        if size <= LARGE_BODY:
+            return b"".join(parts)
+        return await asyncio.to_thread(self._reduce_and_check, parts)
 
-    def _reduce_and_check(self, buffer: bytearray) -> bytes:
-        body = self.reduce(buffer)
+    def _reduce_and_check(self, parts: list[bytes]) -> bytes:
+        whole = b"".join(parts)
+        parts.clear()
+        body = self.reduce(whole)
         check_json(body)
         return body
 
     def check_size(self, size: int) -> None:
         """Raise PayloadTooLarge for more bytes than are read, where the route's limit does not say so."""
 
-    def reduce(self, buffer: bytearray) -> bytes:
+    def reduce(self, body: bytes) -> bytes:
         """Return what is to be parsed of a large body."""
-        return bytes(buffer)
+        return body
 
     async def json(self) -> Any:
         """Return the parsed body."""

@@ -25,6 +25,8 @@ from testkit.worst_bodies import MAY_FIT, Route, all_routes_with_body, worst_bod
 MAX_MILLISECONDS, MAX_MEGABYTES, MAX_RESPONSE_BYTES = 100, 64, 4096
 # What takes too long is tried again: on a busy machine caches are cold, and the same work takes longer.
 ATTEMPTS = 3
+# Of the bodies of a walk.
+MAX_SIZE = 8 * 1024 * 1024
 # In so many milliseconds nobody writes to as much memory as is too much.
 NEGLIGIBLE_MILLISECONDS = 4
 
@@ -64,10 +66,11 @@ class Cost:
     excess: list[str] = field(default_factory=list)
 
 
-async def costs(app: FastAPI, callers: Callers) -> AsyncIterator[Cost]:
-    """Bring every worst body to every route, and tell what it cost."""
+async def costs(app: FastAPI, callers: Callers, max_size: int = MAX_SIZE) -> AsyncIterator[Cost]:
+    """Bring every worst body of at most this size to every route, and tell what it cost."""
     for route in all_routes_with_body(app):
-        async for cost in costs_of(route, callers):
+        walked = route._replace(limit=min(route.limit, max_size))
+        async for cost in costs_of(walked, callers):
             yield cost
 
 

@@ -15,10 +15,15 @@ from pydantic import (
     StringConstraints,
     computed_field,
 )
+from servicekit.large_bodies import stands_for_content
 from servicekit.request_limits import KIB
 from servicekit.schemas import Cursor, Limit, RequestModel, Time
 
-# Of every route that takes messages. The gateway lets through as much.
+# Of every route that takes messages, by default; and the most that `MAX_MESSAGE_BODY_BYTES` may say, which is
+# what the gateway lets through.
+MESSAGE_BODY = 25 * 1024 * KIB
+MAX_MESSAGE_BODY = 32 * 1024 * KIB
+# Of other routes that take text.
 MAX_CHAT_BODY = 1024 * KIB
 # `MAX_MESSAGE_CHARACTERS` may say less.
 MAX_MESSAGE = 1_000_000
@@ -29,6 +34,8 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 def storable(value: str) -> str:
     """Refuse what cannot be stored or sent on: NUL, and halves of surrogate pairs."""
+    if stands_for_content(value):
+        raise ValueError("must not contain so much base64 data")
     # Ten times as fast as an expression, of a million characters.
     if "\0" in value or not is_unicode(value):
         raise ValueError("must not contain NUL or unpaired surrogates")

@@ -11,7 +11,7 @@ from servicekit.settings import ServiceSettings
 
 from chat_agent.direct_models import DirectModel, DirectModels
 from chat_agent.guardrails.config import GuardrailConfig, from_setting
-from chat_agent.schemas import MAX_MESSAGE
+from chat_agent.schemas import MAX_CHAT_BODY, MAX_MESSAGE, MAX_MESSAGE_BODY, MESSAGE_BODY
 
 # Variables of before, and what replaces each.
 REPLACED_VARIABLES = {
@@ -132,6 +132,8 @@ class Settings(ServiceSettings):
     # The same and more of many models, as a file: {"gpt-5.1": {"price": {…}, "context_length": 400000}}.
     model_catalogue_file: Path | None = None
 
+    # Of a body with messages, images and files; 6 MiB of it may be text.
+    max_message_body_bytes: int = Field(MESSAGE_BODY, ge=MAX_CHAT_BODY, le=MAX_MESSAGE_BODY)
     # Of one message, and of what is said in one request to a model whose context is known: no more than fits.
     max_message_characters: int = Field(MAX_MESSAGE, ge=1, le=MAX_MESSAGE)
     # How many tokens fit into a model, as JSON: {"gpt-5.1": 400000}. `/v1/models` says so.

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from io import BytesIO
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
@@ -15,6 +16,7 @@ from pydantic import JsonValue
 
 from servicekit.context import request_id
 from servicekit.errors import Unavailable
+from servicekit.request_limits import LARGE_BODY
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class HttpPool:
             self._session = self._open()
         try:
             async with self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False, proxy=proxy
+                method, url, headers=headers, data=in_pieces(body), allow_redirects=False, proxy=proxy
             ) as response:
                 return HttpResponse(response.status, await response.read(), response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -92,6 +94,11 @@ async def _no_retries(
         return await send(request)
     except aiohttp.ClientConnectionError as error:
         raise NoResponse(type(error).__name__) from error
+
+
+def in_pieces(body: bytes | None) -> bytes | BytesIO | None:
+    """Return a body in the form that is written piece by piece if it is large."""
+    return BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
 
 
 async def send(  # noqa: PLR0913  # the parts of a request

@@ -48,8 +48,9 @@ def test_takes_and_refuses_the_bodies_that_the_service_takes_and_refuses(
         ("/webhooks/stripe", HOOK),
         ("/webhooks/resend", HOOK),
         ("/api/v1/conversations/1/items", MIB),
-        ("/v1/responses", MIB),
-        ("/api/v1/chat", MIB),
+        ("/v1/conversations", MIB),
+        ("/v1/responses", 32 * MIB),
+        ("/api/v1/chat", 32 * MIB),
     ],
 )
 def test_counts_a_body_that_does_not_say_how_large_it_is(client, path, limit, assert_problem):

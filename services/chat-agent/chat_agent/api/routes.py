@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response, status
 from fastapi.responses import StreamingResponse
+from servicekit import large_bodies
 from servicekit.database import Session
 from servicekit.schemas import Page
 
@@ -31,6 +32,7 @@ from chat_agent.api.start_run import (
     stop_run,
     to_agent_schema,
 )
+from chat_agent.attachments.request_data import MessageRoute
 from chat_agent.errors import AgentNotFound
 from chat_agent.event_log.schemas import STREAM_EVENT
 from chat_agent.event_log.store import EventType
@@ -54,7 +56,7 @@ WAITING_RESPONSE: dict[int | str, dict[str, Any]] = {
     202: {"model": schemas.ChatAnswer, "description": "The run waits for `approvals`."}
 }
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter(prefix="/api/v1", route_class=MessageRoute)
 
 
 @router.post(
@@ -62,7 +64,7 @@ router = APIRouter(prefix="/api/v1")
     response_model=schemas.ChatAnswer,
     responses=WAITING_RESPONSE,
     tags=["chat"],
-    max_body_size=schemas.MAX_CHAT_BODY,
+    max_body_size=schemas.MAX_MESSAGE_BODY,
 )
 @router.post(
     "/agents/chat",
@@ -70,7 +72,7 @@ router = APIRouter(prefix="/api/v1")
     responses=WAITING_RESPONSE,
     tags=["chat"],
     operation_id="chatWithAgent",
-    max_body_size=schemas.MAX_CHAT_BODY,
+    max_body_size=schemas.MAX_MESSAGE_BODY,
 )
 async def create_chat(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     request: schemas.ChatRequest,
@@ -83,6 +85,7 @@ async def create_chat(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     """Send a message to an agent and get the whole answer; 202 when the run waits for an approval."""
     async with limiter.admit("chat") as grant:
         started = await start_run(manager, caller, RunRequest(request), key)
+    large_bodies.release()
     final = await subscribe.final_event(manager, started.run.id)
     response.headers.update({**grant.headers(), **started.headers()})
     answer = chat_response(started, final)
@@ -99,7 +102,7 @@ async def create_chat(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     response_class=StreamingResponse,
     responses=STREAM,
     tags=["chat"],
-    max_body_size=schemas.MAX_CHAT_BODY,
+    max_body_size=schemas.MAX_MESSAGE_BODY,
 )
 async def stream_chat(
     request: schemas.ChatRequest,
@@ -120,7 +123,7 @@ async def stream_chat(
     status_code=status.HTTP_202_ACCEPTED,
     response_model=schemas.Run,
     tags=["runs"],
-    max_body_size=schemas.MAX_CHAT_BODY,
+    max_body_size=schemas.MAX_MESSAGE_BODY,
 )
 async def create_run(  # noqa: PLR0913, PLR0917  # what FastAPI injects
     request: schemas.ChatRequest,

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from servicekit.large_bodies import content_of
+
 from chat_agent.clients.public_hosts import is_public
 from chat_agent.errors import InvalidAttachment
 
@@ -33,7 +35,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class DataUpload:
-    """The data of an image or a file, in base64, and the parameter in which it was sent."""
+    """The data of an image or a file, in base64 or by its name in a large body, and where it was sent."""
 
     place: str
     media_type: str
@@ -51,8 +53,9 @@ class DataUpload:
 
     def _decode(self) -> Blob:
         content, digest = bytearray(), hashlib.sha256()
-        for start in range(0, len(self.encoded), CHUNK):
-            chunk = binascii.a2b_base64(self.encoded[start : start + CHUNK], strict_mode=True)
+        encoded = content_of(self.encoded) or self.encoded
+        for start in range(0, len(encoded), CHUNK):
+            chunk = binascii.a2b_base64(encoded[start : start + CHUNK], strict_mode=True)
             digest.update(chunk)
             content += chunk
         return Blob(digest.hexdigest(), self.media_type, bytes(content))

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import httpx2
 import openai
+from servicekit.http.client import in_pieces
 
 from chat_agent.model.json import Json, parse
 from chat_agent.model.sse import StreamInterrupted
@@ -86,7 +87,11 @@ class Transport:
             connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
         return self._session.post(
-            url, data=body, headers={**self._headers, **headers}, params=query, allow_redirects=False
+            url,
+            data=in_pieces(body),
+            headers={**self._headers, **headers},
+            params=query,
+            allow_redirects=False,
         )
 
     def _read_body(self, content: bytes) -> ErrorBody:

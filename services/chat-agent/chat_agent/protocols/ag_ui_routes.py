@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from chat_agent.api.dependencies import AgentName, IdempotencyKey, ManagerDep, Writer
 from chat_agent.api.rate_limits import ChatLimiter
 from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
+from chat_agent.attachments.request_data import MessageRoute
 from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.client_tools import MAX_TOOLS, NamedFunction, is_own_tool, tool_options
@@ -34,10 +35,12 @@ from chat_agent.protocols.requests import (
     to_approval_decision,
     to_run_request,
 )
-from chat_agent.schemas import MAX_CHAT_BODY, Answer
+from chat_agent.schemas import MAX_MESSAGE_BODY, Answer
 from chat_agent.settings import OnDisconnect, Settings
 
-router = APIRouter(prefix="/api/v1/agents", tags=["agents"], max_body_size=MAX_CHAT_BODY)
+router = APIRouter(
+    prefix="/api/v1/agents", tags=["agents"], route_class=MessageRoute, max_body_size=MAX_MESSAGE_BODY
+)
 
 # Messages with other roles are about what the frontend shows.
 TEXT_ROLES = {"developer", "system", "user", "assistant"}

@@ -16,6 +16,7 @@ from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, Writer
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
+from chat_agent.attachments.request_data import MessageRoute
 from chat_agent.protocols import responses
 from chat_agent.protocols.ai_sdk import HEADERS, UiMessageStream
 from chat_agent.protocols.client_tools import MAX_TOOLS, FunctionFields, ToolName, tool_options
@@ -38,10 +39,12 @@ from chat_agent.protocols.requests import (
 )
 from chat_agent.runs import store
 from chat_agent.runs.options import ClientTool
-from chat_agent.schemas import MAX_CHAT_BODY, Answer
+from chat_agent.schemas import MAX_MESSAGE_BODY, Answer
 from chat_agent.settings import OnDisconnect, Settings
 
-router = APIRouter(prefix="/api/v1/chat/ui", tags=["chat"], max_body_size=MAX_CHAT_BODY)
+router = APIRouter(
+    prefix="/api/v1/chat/ui", tags=["chat"], route_class=MessageRoute, max_body_size=MAX_MESSAGE_BODY
+)
 
 ChatId = Annotated[str, Path(min_length=1, max_length=256)]
 # The types of the parts that are calls of tools.

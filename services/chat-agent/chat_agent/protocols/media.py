@@ -10,7 +10,7 @@ from chat_agent.attachments.uploads import DATA_URL, UPLOAD, DataUpload, LinkUpl
 from chat_agent.errors import InvalidAttachment
 from chat_agent.protocols.errors import UnsupportedParameter
 from chat_agent.protocols.requests import ChatTurn, UnsupportedContent, join_text
-from chat_agent.schemas import MAX_CHAT_BODY, storable
+from chat_agent.schemas import MAX_MESSAGE_BODY, storable
 from chat_agent.settings import InputKind, Settings
 
 Json = dict[str, Any]
@@ -27,7 +27,7 @@ def storable_media(value: str) -> str:
 
 
 # Data in base64, a data URL, or a link.
-MediaText = Annotated[str, Field(max_length=MAX_CHAT_BODY), AfterValidator(storable_media)]
+MediaText = Annotated[str, Field(max_length=MAX_MESSAGE_BODY), AfterValidator(storable_media)]
 
 
 @dataclass(frozen=True)

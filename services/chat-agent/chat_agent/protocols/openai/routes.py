@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
+from servicekit import large_bodies
 from servicekit.auth.tokens import Principal
 
 from chat_agent.api.branches import continue_run
@@ -14,6 +15,7 @@ from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, Tool
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.sse import event_stream
 from chat_agent.api.start_run import StartedRun, answer_approvals, stop_run
+from chat_agent.attachments.request_data import MessageRoute
 from chat_agent.errors import AgentNotFound
 from chat_agent.execution import subscribe
 from chat_agent.execution.manager import RunManager
@@ -37,7 +39,7 @@ from chat_agent.protocols.openai.requests import CompletionRequest, ResponseRequ
 from chat_agent.protocols.openai.response_docs import complete_doc, complete_or_stream_doc
 from chat_agent.protocols.openai.responses_stream import ResponseStream
 from chat_agent.protocols.openai.stored_responses import find_response
-from chat_agent.schemas import MAX_CHAT_BODY
+from chat_agent.schemas import MAX_MESSAGE_BODY
 
 ModelName = Annotated[str, Path(max_length=200)]
 ResponseId = Annotated[str, Path(pattern="^resp_[0-9a-f]{32}$")]
@@ -53,7 +55,11 @@ CANCELLED_RESPONSE: responses.Responses = {
 
 
 router = APIRouter(
-    prefix="/v1", tags=["openai"], responses=errors.ERROR_RESPONSES, max_body_size=MAX_CHAT_BODY
+    prefix="/v1",
+    tags=["openai"],
+    responses=errors.ERROR_RESPONSES,
+    route_class=MessageRoute,
+    max_body_size=MAX_MESSAGE_BODY,
 )
 
 
@@ -90,6 +96,7 @@ async def create_chat_completion(
     encoders = choices_of(body, started)
     headers = {**grant.headers(), **choices.headers_of(started)}
     if not body.stream:
+        large_bodies.release()
         await choices.complete(manager, started, encoders)
         return JSONResponse(encoders[0].completion(), headers=headers)
     if len(started) == 1:
@@ -136,6 +143,7 @@ async def create_response(
         start = partial(continue_run, manager, caller, request, key, previous)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
         started = await start()
+    large_bodies.release()
     encoder = ResponseStream(started.run, request=body.model_dump(include=ECHOED))
     if body.stream:
         return responses.streaming_response(manager, caller, started, grant, encoder, cancel=cancel)
