@@ -40,6 +40,8 @@ PATIENT = {
     "CHAT_STREAM_RATE_LIMIT_PER_MINUTE": "10000",
     "CHAT_STREAM_CONCURRENT_LIMIT": "1000",
     "BILLING_TIMEOUT_SECONDS": "60",
+    # Base64 makes more of an image.
+    "MAX_MESSAGE_BODY_BYTES": str(28 * 1024 * 1024),
 }
 # The runs of a replica that dies are taken over soon, so that a test need not wait for long.
 # And who leaves is gone at once.
