@@ -183,7 +183,8 @@ async def measure(cost: Cost, sender: httpx.AsyncClient, url: str, body: bytes) 
 
 
 async def test_the_worst_bodies_cost_no_more_than_others(settings: Settings, issuer: Any) -> None:
-    values = {**settings.model_dump(), "run_workers": False, "invalid_requests_per_minute": 100_000}
+    rates = {"chat_rate_limit_per_minute": 10_000, "chat_stream_rate_limit_per_minute": 10_000}
+    values = {**settings.model_dump(), **rates, "run_workers": False, "invalid_requests_per_minute": 100_000}
     async with running(create_app(Settings.model_validate(values))) as app:
         callers = callers_of(issuer, app)
         routes = [one for one in all_routes_with_body(app) if one.limit > LARGE_BODY]
