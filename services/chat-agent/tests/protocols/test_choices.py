@@ -145,3 +145,37 @@ def test_each_choice_counts_as_a_call(settings: Settings, client: OpenAI, runs: 
     # What has begun for nobody is cancelled, unless it was over already.
     until(lambda: {run["status"] for run in runs()} <= {"cancelled", "completed"})
     assert len(runs()) == 2
+
+
+def test_a_failed_choice_ends_the_completion(client: OpenAI) -> None:
+    failing: Any = [{"role": "user", "content": "Fail [sandbox: fail-after=5, tokens=20]"}]
+    chunks = client.chat.completions.create(model="triage", messages=failing, n=2, stream=True)
+    with pytest.raises(openai.APIError) as broken:
+        for _ in chunks:
+            pass
+    with pytest.raises(openai.APIStatusError) as failed:
+        client.chat.completions.create(model="triage", messages=failing, n=2)
+    assert broken.value.code == failed.value.code == "model_unavailable"
+
+
+def test_choices_that_are_not_stored(client: OpenAI, other_services: Any) -> None:
+    request: dict[str, Any] = {"model": "triage", "messages": HELLO, "n": 2, "store": False}
+    raw = client.chat.completions.with_raw_response.create(**request)
+    assert len(raw.parse().choices) == 2
+    conversations = raw.headers["acme-conversation-id"].split(", ")
+    until(lambda: not [one for one in conversations if other_services.items.get(one)])
+
+
+def test_each_choice_waits_for_its_own_approval(client: OpenAI, ann: httpx.Client) -> None:
+    forget: Any = [{"role": "user", "content": "Forget it [sandbox: call=forget_conversation]"}]
+    raw = client.chat.completions.with_raw_response.create(model="triage", messages=forget, n=2)
+    whole: Any = raw.parse()
+    assert whole.acme["status"] == "waiting"
+    runs = [ann.get(f"/api/v1/runs/{one}").json() for one in raw.headers["acme-run-id"].split(", ")]
+    pending = [(run["id"], approval["id"]) for run in runs for approval in run["approvals"]]
+    requested = [(approval["run_id"], approval["approval_id"]) for approval in whole.acme["approvals"]]
+    assert requested == pending
+    request: dict[str, Any] = {"model": "triage", "messages": forget, "n": 2, "stream": True}
+    chunks = [*client.chat.completions.create(**request)]
+    waits = [choice.index for chunk in chunks for choice in chunk.choices if choice.finish_reason]
+    assert sorted(waits) == [0, 1]

@@ -168,7 +168,7 @@ class ChatCompletion(ProtocolEncoder):
 
     def approval_required(self, payload: Payload) -> Iterator[bytes]:
         """Send a request for approval."""
-        self._acme["approvals"].append(event_fields(payload))
+        self._acme["approvals"].append({"run_id": payload["run_id"], **event_fields(payload)})
         yield self._acme_chunk(payload)
 
     def run_completed(self, payload: Payload) -> Iterator[bytes]:
