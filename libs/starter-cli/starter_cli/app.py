@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from starter_cli import (
+    agent_packages,
     checkout,
+    code_reload,
     disk,
     hints,
     owner,
@@ -50,6 +53,7 @@ app = typer.Typer(
 )
 users = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
 app.add_typer(users, name="users")
+app.add_typer(agent_packages.commands, name="agents")
 accounts = typer.Typer(no_args_is_help=True, help="Applications that sign in without a person.")
 app.add_typer(accounts, name="service-accounts")
 events = typer.Typer(no_args_is_help=True, help="The events between the services.")
@@ -88,7 +92,8 @@ def start(context: typer.Context, once: Once = False, data: Data = DEFAULT_DATA,
                 run_smoke_test(stack, console, once)
             is_up = True
             if not once:
-                monitor(stack, console)
+                with code_reload.reloading(stack, partial(print_restart, console)):
+                    monitor(stack, console)
         except KeyboardInterrupt:
             if not is_up:
                 raise typer.Exit(INTERRUPTED) from None
@@ -103,6 +108,11 @@ def shut_down(stack: Stack, console: Console) -> None:
     stack.stop()
     if stack.has_started:
         print_line(console, f"Stopped; the data is kept in {stack.data_dir.root}", "dim")
+
+
+def print_restart(console: Console, component: str) -> None:
+    """Print that a component starts again with changed code."""
+    print_line(console, f"{component} starts again: its agents have changed", "dim")
 
 
 def monitor(stack: Stack, console: Console) -> None:

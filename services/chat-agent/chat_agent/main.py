@@ -12,6 +12,7 @@ from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 
 from chat_agent.agent_definitions import routes as agent_routes
+from chat_agent.agents.packages import load_packages
 from chat_agent.api import end_user_routes, feedback_routes, routes
 from chat_agent.demo import pages
 from chat_agent.event_log.schemas import document_events
@@ -29,6 +30,7 @@ from chat_agent.worker import workers
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service."""
     settings = settings or Settings()
+    load_packages()
     app = create_service(
         "chat-agent",
         settings,
