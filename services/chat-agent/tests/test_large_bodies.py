@@ -89,7 +89,7 @@ def test_a_file_of_many_megabytes_reaches_the_model_with_escaped_slashes(ann: ht
     assert f"application/pdf of {len(IMAGE)} bytes" in text_of(answer)
 
 
-def test_two_images_are_told_apart(ann: httpx.Client) -> None:
+def test_distinguishes_two_images(ann: httpx.Client) -> None:
     parts = [
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{DATA[: size * MIB]}"}}
         for size in (1, 2)
