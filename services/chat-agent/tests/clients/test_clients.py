@@ -18,6 +18,7 @@ NODE, COPILOTKIT, PROMPTFOO, AGENTS, AIDER, CURRENT, GPTME, OLDER = (
     f"chat-agent-{name}"
     for name in ("node", "copilotkit", "promptfoo", "agents", "aider", "current", "gptme", "older")
 )
+START = "start.py"
 # Each with the environment that it needs, and the argument that it takes.
 SCRIPTS = {
     "ag_ui_agent.mjs": NODE,
@@ -77,7 +78,10 @@ def execute(url: str, issuer: Issuer, tmp_path: Path) -> Callable[[str], dict[st
             (tmp_path / "node_modules").symlink_to(environment / "node_modules")
             command = ["node", name, *arguments]
         else:
-            command = [str(environment / "bin/python"), str(HERE / "python" / name), *arguments]
+            command = [
+                str(environment / "bin/python"),
+                *(str(HERE / "python" / file) for file in (START, name)),
+            ]
         variables = {
             "PATH": os.environ["PATH"],
             "HOME": str(tmp_path),
@@ -146,5 +150,5 @@ def table() -> Iterator[tuple[str, str, set[str]]]:
 def test_the_table_names_every_script() -> None:
     assert {script for _, script, _ in table()} == set(SCRIPTS)
     assert {name.split()[0] for name in SCRIPTS} >= {
-        path.name for path in HERE.glob("python/*.py") if path.name != "report.py"
+        path.name for path in HERE.glob("python/*.py") if path.name not in {"report.py", START}
     }

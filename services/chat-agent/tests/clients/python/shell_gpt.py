@@ -7,6 +7,7 @@ from pathlib import Path
 
 from report import BASE_URL, MODEL, TEXT, report
 
+COMMAND = [Path(__file__).with_name("start.py"), Path(sys.executable).with_name("sgpt")]
 SETTINGS = {
     "API_BASE_URL": BASE_URL,
     "DEFAULT_MODEL": MODEL,
@@ -16,7 +17,7 @@ SETTINGS = {
 
 
 def stream():
-    command = [str(Path(sys.executable).with_name("sgpt")), "--no-md", "--no-cache", TEXT]
+    command = [sys.executable, *COMMAND, "--no-md", "--no-cache", TEXT]
     variables = {**os.environ, **SETTINGS}
     done = subprocess.run(
         command, check=True, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True
