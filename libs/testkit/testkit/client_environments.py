@@ -1,4 +1,4 @@
-"""Environments of the clients that tests run, each as its lock names it: installed once, and used again.
+"""Environments of the clients that tests run, each as its lock names it: installed once for all checkouts.
 
 `python -m testkit.client_environments FOLDERS` installs those of the tests in these folders, or all, and
 prints the names of those that cannot be installed here. `lock` in place of folders resolves Python's again.
@@ -10,18 +10,35 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from testkit.pacts import ROOT
 
-INSTALLED = ROOT / ".acme" / "clients"
 # Names of environments, which `make test` has found that it cannot install.
 MISSING = "MISSING_CLIENTS"
 NODE_LOCK = "package-lock.json"
+# Its time is that of the last use.
+READY = ".ready"
 UV = Path(sys.executable).with_name("uv")
 INSTALL_SECONDS = 600
+UNUSED_AFTER_SECONDS = 30 * 24 * 3600
+
+
+def cache() -> Path:
+    """Return the folder that all checkouts of a person share, or one of this checkout where none can be."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        (home / "acme").mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return ROOT / ".acme"
+    return home / "acme"
+
+
+CACHE = cache()
+INSTALLED = CACHE / "clients"
 
 
 def locks() -> dict[str, Path]:
@@ -45,16 +62,23 @@ def available() -> set[str]:
 def installed(name: str) -> Path:
     """Return the folder of an environment, which is installed first where it is not yet."""
     lock = locks()[name]
-    digest = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    python = f"{sys.base_prefix} {sys.version}"
+    digest = hashlib.sha256(lock.read_bytes() + python.encode()).hexdigest()[:16]
+    folder = INSTALLED / f"{name}-{digest}"
     with locked(name):
-        folder = INSTALLED / f"{name}-{digest}"
-        if not (folder / ".ready").exists():
-            for old in INSTALLED.glob(f"{name}-*"):
-                shutil.rmtree(old)
+        for one in INSTALLED.glob(f"{name}-*"):
+            if is_unused(one / READY):
+                shutil.rmtree(one)
+        if not folder.exists():
             folder.mkdir()
             install(lock, folder)
-            (folder / ".ready").touch()
+        (folder / READY).touch()
     return folder
+
+
+def is_unused(ready: Path) -> bool:
+    """Return whether an environment is incomplete, or has not been used for a month."""
+    return not ready.exists() or ready.stat().st_mtime < time.time() - UNUSED_AFTER_SECONDS
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 from testkit import client_environments
 
 FOLDER = Path(__file__).parent / "node"
-INSTALLED = Path(__file__).parents[3] / ".acme" / "node"
+INSTALLED = client_environments.CACHE / "node"
 NODE, NPM = shutil.which("node") or "", shutil.which("npm") or ""
 IS_AVAILABLE = bool(NODE and NPM)
 SECONDS = 240
