@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -17,7 +18,7 @@ from pydantic import (
 )
 from servicekit.large_bodies import stands_for_content
 from servicekit.request_limits import KIB
-from servicekit.schemas import Cursor, Limit, RequestModel, Time
+from servicekit.schemas import Cursor, Limit, RequestModel, Time, max_length
 
 # Of every route that takes messages, by default; and the most that `MAX_MESSAGE_BODY_BYTES` may say, which is
 # what the gateway lets through.
@@ -85,6 +86,19 @@ Message = Annotated[
 ]
 
 
+VariableText = Annotated[str, StringConstraints(strict=True, max_length=2_000), AfterValidator(storable)]
+VariableValue = (
+    Annotated[bool, Field(strict=True)]
+    | Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
+    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    | VariableText
+)
+VariableName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,49}$")]
+Variables = Annotated[
+    dict[VariableName, VariableValue], Field(max_length=50), BeforeValidator(max_length(50))
+]
+
+
 class ChatRequest(RequestModel):
     """One message to an agent."""
 
@@ -95,6 +109,7 @@ class ChatRequest(RequestModel):
     conversation_id: UUID | None = Field(
         None, description="The conversation to continue; without it, a new one."
     )
+    variables: Variables = Field({}, description="Values that the instructions of a tenant's agent name.")
     on_conflict: Literal["enqueue", "reject", "interrupt", "rollback"] = Field(
         "enqueue",
         description="What to do while another run is unfinished in the conversation: wait for it, fail with "
@@ -191,6 +206,14 @@ class ChatAnswer(BaseModel):
     approvals: list[Approval] = Field([], description="The tool calls that the run waits for, with 202.")
 
 
+class AgentVersion(BaseModel):
+    """The version of an agent; one of the service has no number."""
+
+    name: str
+    number: int | None
+    digest: str
+
+
 class RunSummary(BaseModel):
     """A run in a list: what it was and took, not what was said in it."""
 
@@ -204,6 +227,9 @@ class RunSummary(BaseModel):
     status: str
     final_agent: str | None
     handoffs: list[str]
+    agent_versions: list[AgentVersion] = Field(
+        [], description="The version of each agent that it reaches, from its beginning to its end."
+    )
     usage: Usage
     cost: int | None = Field(description="In millionths of a US dollar; null where a price is not known.")
     error_code: str | None
@@ -301,6 +327,9 @@ class Agent(BaseModel):
     description: str
     handoffs: list[str]
     tools: list[str]
+    source: Literal["service", "tenant"] = "service"
+    version: int | None = Field(None, description="Of an agent of the tenant, the stable version.")
+    starters: list[str] = Field([], description="What a person may begin with.")
 
 
 class AgentStatus(BaseModel):

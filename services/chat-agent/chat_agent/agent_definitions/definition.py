@@ -12,25 +12,17 @@ from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.direct_models import ModelName
 from chat_agent.runs.options import Effort, MaxTokens, Probability, RunOptions, Temperature, Verbosity
-from chat_agent.schemas import storable, storable_json
+from chat_agent.schemas import VariableName, VariableValue, storable, storable_json
 
 # `transfer_to_<name>` is the name of a tool, and has at most 64 characters.
 AgentName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,49}$")]
-VariableName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,49}$")]
 ToolName = Annotated[str, StringConstraints(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 Sentence = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
 MAX_INSTRUCTIONS = 20_000
-MAX_VALUE = 2_000
 # In bytes of JSON.
 MAX_SCHEMA = 50_000
 PLACEHOLDER = re.compile(r"\{\{ ?([a-z][a-z0-9_]{0,49}) ?\}\}")
 
-VariableValue = (
-    Annotated[bool, Field(strict=True)]
-    | Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
-    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
-    | Annotated[str, StringConstraints(strict=True, max_length=MAX_VALUE), AfterValidator(storable)]
-)
 TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,

@@ -37,6 +37,7 @@ class Answering(NamedTuple):
     percentage: int
     number: int
     digest: str
+    published_at: datetime
     definition: AgentDefinition
 
 
@@ -103,9 +104,23 @@ async def answering(
     if names is not None:
         query = query.where(StoredAgent.name.in_(names))
     return [
-        Answering(name, label, share, version.number, version.digest, definition_of(version))
+        Answering(
+            name,
+            label,
+            share,
+            version.number,
+            version.digest,
+            version.published_at or version.created_at,
+            definition_of(version),
+        )
         for name, label, share, version in await session.execute(query)
     ]
+
+
+async def published(session: AsyncSession, tenant_id: UUID | None) -> list[Answering]:
+    """List the agents of a tenant that its members may start, each in its stable version."""
+    answers = await answering(session, tenant_id) if tenant_id else []
+    return [one for one in answers if one.label == STABLE and one.definition.visibility == "tenant"]
 
 
 def definition_of(version: StoredVersion) -> AgentDefinition:

@@ -80,7 +80,7 @@ def model_problems(definition: AgentDefinition, around: Surroundings) -> Found:
 
 def tool_problems(definition: AgentDefinition) -> Found:
     """Yield tools that are unknown or named twice, and approvals that are not the author's to drop."""
-    known, seen = tools_by_name(), set(definition.as_tools)
+    known, seen = tools_by_name(), {f"ask_{name}" for name in definition.as_tools}
     for index, use in enumerate(definition.tools):
         path = f"tools[{index}]"
         tool = known.get(use.name)

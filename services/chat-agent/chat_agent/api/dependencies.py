@@ -13,7 +13,7 @@ from chat_agent.execution.manager import RunManager
 Writer = Annotated[Principal, require("conversations:write")]
 Reader = Annotated[Principal, require("conversations:read")]
 ToolReader = Annotated[Principal, require("tools:read")]
-AgentName = Annotated[str, Path(pattern="^[a-z_]{1,64}$")]
+AgentName = Annotated[str, Path(pattern="^[a-z_][a-z0-9_]{0,63}$")]
 
 
 def get_manager(request: Request) -> RunManager:

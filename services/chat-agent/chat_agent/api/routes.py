@@ -10,6 +10,7 @@ from servicekit.database import Session
 from servicekit.schemas import Page
 
 from chat_agent import models, schemas
+from chat_agent.agent_definitions import store as agent_store
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
 from chat_agent.api.deadlines import replay_deadline
@@ -31,9 +32,9 @@ from chat_agent.api.start_run import (
     start_run,
     stop_run,
     to_agent_schema,
+    to_own_agent_schema,
 )
 from chat_agent.attachments.request_data import MessageRoute
-from chat_agent.errors import AgentNotFound
 from chat_agent.event_log.schemas import STREAM_EVENT
 from chat_agent.event_log.store import EventType
 from chat_agent.execution import subscribe
@@ -199,16 +200,17 @@ async def answer_approval(
 
 
 @router.get("/agents", response_model=list[schemas.Agent], tags=["agents"])
-async def list_agents(_caller: ToolReader) -> list[schemas.Agent]:
-    """List the agents."""
-    return [to_agent_schema(agent) for agent in AGENTS.values()]
+async def list_agents(caller: ToolReader, session: Session) -> list[schemas.Agent]:
+    """List the agents of the service, and those of the tenant that have a published version."""
+    own = await agent_store.published(session, caller.tenant_id)
+    return [*map(to_agent_schema, AGENTS.values()), *map(to_own_agent_schema, own)]
 
 
 @router.get("/agents/{name}/status", response_model=schemas.AgentStatus, tags=["agents"])
 async def get_agent_status(name: AgentName, caller: ToolReader, session: Session) -> schemas.AgentStatus:
     """Return how one agent is used in this tenant."""
     if name not in AGENTS:
-        raise AgentNotFound(f"There is no agent called {name!r}.")
+        await agent_store.find(session, caller, name)
     return await store.agent_status(session, caller, name)
 
 

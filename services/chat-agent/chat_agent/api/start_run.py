@@ -14,6 +14,8 @@ from servicekit.auth.tokens import Principal
 from servicekit.idempotency import REPLAYED, IdempotencyInProgress
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.agent_definitions.builder import check_values
+from chat_agent.agent_definitions.store import Answering
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.api.deadlines import start_deadline, transaction
@@ -93,12 +95,17 @@ async def start_run(
     IdempotencyConflict when the key was used for another request.
     """
     chat = request.chat
-    if manager.find_agent(caller.tenant_id, chat.agent_type) is None:
+    conversation_id = chat.conversation_id or uuid4()
+    agent = await manager.select_agent(caller.tenant_id, chat.agent_type, conversation_id)
+    if agent is None:
         agents_ = ", ".join(AGENTS)
         raise AgentNotFound(f"There is no agent called {chat.agent_type!r}. There are: {agents_}.")
-    check_length(manager.settings, manager.model_of(chat.agent_type), chat.message, request.prelude)
+    check_values(agent, chat.variables)
+    model = manager.model_of(agent, caller.tenant_id)
+    check_length(manager.settings, model, chat.message, request.prelude)
     request = await with_stored_content(await guarded(manager, caller, request))
-    values = new_run_values(manager, caller, request, key)
+    new = {"conversation_id": conversation_id, "agent_versions": agent.stored_versions, "model": model}
+    values = {**new_run_values(caller, request, key), **new}
     if key and (earlier := await find_earlier(manager, caller, key, values)):
         return StartedRun(earlier, is_new=False)
     ref = RunRef(values["tenant_id"], values["id"], values["user_id"], values["agent"])
@@ -243,28 +250,28 @@ async def continue_calls(session: AsyncSession, caller: Principal, values: dict[
         run = await store.find_call(session, caller, values["conversation_id"], output["call_id"])
         if run is not None:
             values["first_agent"] = run.final_agent
+            values["agent_versions"] = run.agent_versions
         elif output["call_id"] not in known:
             raise ToolCallNotFound(f"No tool call {output['call_id']!r} waits for an output here.")
 
 
-def new_run_values(
-    manager: RunManager, caller: Principal, request: RunRequest, key: str | None
-) -> dict[str, Any]:
-    """Return the row of a run that begins."""
+def new_run_values(caller: Principal, request: RunRequest, key: str | None) -> dict[str, Any]:
+    """Return what a request says of a run that begins."""
+    options = request.options
+    if request.chat.variables:
+        options = options.model_copy(update={"variables": request.chat.variables})
     span = trace.get_current_span().get_span_context()
     return {
         "id": uuid4(),
         "tenant_id": caller.tenant_id,
         "user_id": caller.user_id,
-        "conversation_id": request.chat.conversation_id or uuid4(),
         "agent": request.chat.agent_type,
-        "model": manager.model_of(request.chat.agent_type),
         "message": request.chat.message,
         "content": [*request.content],
         "prelude": [*request.prelude],
         "tool_outputs": [*request.tool_outputs],
         "tool_outputs_digest": digest(request.tool_outputs),
-        "options": request.options.model_dump(mode="json", exclude_defaults=True),
+        "options": options.model_dump(mode="json", exclude_defaults=True),
         "persistence": request.persistence,
         "first_agent": request.first_agent,
         "idempotency_key": key,
@@ -325,6 +332,21 @@ def chat_response(turn: StartedRun, final: RunEvent) -> ChatAnswer:
             "handoffs": payload["handoffs"],
             "status": "waiting" if final.type == EventType.RUN_WAITING else "completed",
         },
+    )
+
+
+def to_own_agent_schema(one: Answering) -> Agent:
+    """Describe an agent of a tenant to people."""
+    definition = one.definition
+    return Agent(
+        name=one.name,
+        status="active",
+        description=definition.description,
+        handoffs=definition.handoffs,
+        tools=[*(use.name for use in definition.tools), *(f"ask_{name}" for name in definition.as_tools)],
+        source="tenant",
+        version=one.number,
+        starters=definition.starters,
     )
 
 

@@ -1,6 +1,6 @@
 """The agents of a run, and their configuration, as its options change them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agents import Agent, FunctionTool, ModelSettings, RunConfig
@@ -49,6 +49,16 @@ def function_tool(tool: ClientTool) -> FunctionTool:
 async def refuse_call(_context: ToolContext[Any], _arguments: str) -> str:
     """Fail: the caller executes its tools itself."""
     raise AssertionError("a tool of the caller was called by the server")
+
+
+@dataclass(frozen=True)
+class AgentProfile:
+    """What protocols have to know of an agent."""
+
+    name: str
+    model: str
+    # Of the tools of the agent and of all that it may hand over to.
+    tool_names: frozenset[str] = frozenset()
 
 
 def names_of(agent: Agent[RunContext]) -> frozenset[str]:

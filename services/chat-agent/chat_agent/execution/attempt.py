@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 from servicekit.errors import ServiceError
 from sqlalchemy.exc import SQLAlchemyError
 
-from chat_agent.agents import AGENTS
+from chat_agent.agent_definitions.builder import Graph
+from chat_agent.agent_definitions.limits import limits_of, service_limits
 from chat_agent.agents.tool import RunContext
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.clients.retry import retry_database
@@ -44,6 +45,7 @@ from chat_agent.runs import approvals, superseded
 from chat_agent.runs.options import RunOptions
 from chat_agent.runs.outcome import Outcome
 from chat_agent.runs.tool_calls import ToolCallJournal, missing_items, outcome_unknown_message
+from chat_agent.schemas import AgentVersion
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +73,12 @@ class Attempt:
         self._stop_requested = asyncio.Event()
         self._options = RunOptions.model_validate(run.options)
         self._first_agent = run.first_agent or run.agent
-        # A run whose agent is gone needs a name all the same; it ends with CheckpointInvalid.
-        self._agent = services.find_agent(run.tenant_id, self._first_agent)
-        first = self._agent or Agent(name=self._first_agent)
+        self._agents: Graph = {}
+        self._limits = service_limits(services.settings)
         self._journal = ToolCallJournal(services.database, run)
         failed_calls = self._journal.failed
+        # A run whose agent is gone needs a name all the same; it ends with CheckpointInvalid.
+        first = Agent[RunContext](name=self._first_agent)
         wants_logprobs = self._options.top_logprobs is not None
         self._translator = EventTranslator(
             log, first, self._options.tool_names, failed_calls, wants_logprobs=wants_logprobs
@@ -114,6 +117,7 @@ class Attempt:
         CALLER_SETTINGS.set(setting_names(self._options.model_settings))
         ON_FALLBACK.set(self._fell_back)
         try:
+            await self._load_agents()
             await self._restore(is_new_conversation=is_new_conversation)
             stored = self._stored_outcome()
             if stored is not None and self.run.stop != "rollback":
@@ -126,6 +130,18 @@ class Attempt:
 
     def _fell_back(self, model: str, fallback: str, code: str) -> None:
         self._log.append(EventType.MODEL_FALLBACK, model=model, fallback=fallback, code=code)
+
+    async def _load_agents(self) -> None:
+        """Load the agents in the versions with which the run began."""
+        run = self.run
+        versions = [AgentVersion.model_validate(one) for one in run.agent_versions]
+        selection = await retry_database(
+            lambda: self._services.agents.restore(run.tenant_id, run.agent, versions)
+        )
+        self._agents = self._services.build_agents(run.tenant_id, selection, self._options.variables)
+        self._limits = limits_of(selection, self._settings)
+        self._meter.token_limit = self._limits.tokens
+        self._translator.agent = self._agents.get(self._first_agent, self._translator.agent)
 
     def _stored_outcome(self) -> Outcome | None:
         """Return how the run ends where all of it is stored and only its end is missing."""
@@ -161,7 +177,8 @@ class Attempt:
             await self._journal.load_failures()
         # Stored items are resumed from even where nothing is left of the log.
         if logged.last or items:
-            agent = AGENTS.get((recovery.handoffs(items) or [self._first_agent])[-1], self._translator.agent)
+            last = (recovery.handoffs(items) or [self._first_agent])[-1]
+            agent = self._agents.get(last, self._translator.agent)
             self._translator.resume(logged, items, agent, resume_reason(run))
             self._estimate_lost(logged)
         if run.losses > MAX_LOSSES:
@@ -197,7 +214,7 @@ class Attempt:
         try:
             await asyncio.wait(
                 {agent, stopping},
-                timeout=self._settings.run_timeout_seconds,
+                timeout=self._limits.seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
@@ -213,7 +230,7 @@ class Attempt:
         raise RunTimedOut
 
     async def _run_agent(self) -> Outcome | Interruption:
-        if self._agent is None:
+        if self._first_agent not in self._agents:
             raise CheckpointInvalid
         if self.run.attempt > 1:
             # No token of the user vouches for the run any more.
@@ -222,7 +239,7 @@ class Attempt:
             with_options(self._translator.agent, self._options),
             await self._agent_input(),
             context=self._context,
-            max_turns=self._settings.run_max_turns,
+            max_turns=self._limits.turns,
             run_config=self._config,
             error_handlers=ERROR_HANDLERS,
             session=self._session,
@@ -245,9 +262,9 @@ class Attempt:
 
     async def _agent_input(self) -> list[TResponseInputItem] | RunState[RunContext]:
         """Return what the agent starts with: the message, the stored items, or a suspended state."""
-        if self.run.state and self._agent is not None:
+        if self.run.state:
             requests = await retry_database(self._approvals)
-            agent = with_options(self._agent, self._options)
+            agent = with_options(self._agents[self._first_agent], self._options)
             return await resume_state(self.run, agent, self._options, requests, self._context)
         if self.run.attempt > 1:
             for call in await self._journal.unstored_calls(self._session.new_items):

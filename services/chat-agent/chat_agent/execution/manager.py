@@ -22,8 +22,8 @@ from servicekit.database import Database
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agents import AGENTS
-from chat_agent.agents.tool import RunContext
+from chat_agent.agent_definitions.builder import AgentBuilder, Graph, Values
+from chat_agent.agent_definitions.selection import AgentSelection, AgentSelector
 from chat_agent.budgets import Budgets
 from chat_agent.clients import public_http
 from chat_agent.clients.auth import SCOPE as MEMBERS_SCOPE
@@ -35,6 +35,7 @@ from chat_agent.direct_models import find_model
 from chat_agent.event_log.store import EventSource, EventStore
 from chat_agent.event_log.writer import EventWriter
 from chat_agent.execution.active_run import ActiveRun
+from chat_agent.execution.agent_graph import AgentProfile, names_of
 from chat_agent.execution.final_events import TerminalEventRepair
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.signals import Signals
@@ -81,6 +82,8 @@ class RunManager:
         self.redis = resources.redis
         self.catalogue = Catalogue.from_settings(settings)
         self._models = provider.build_provider(settings)
+        self._agents = AgentSelector(resources.database)
+        self._builder = AgentBuilder(settings, self._models.chain)
         self.plain_calls = PlainCalls(settings)
         self.guard = MessageGuard(settings.guardrails)
         self._http = public_http.create_client(
@@ -100,26 +103,49 @@ class RunManager:
             http=self._http,
             config=provider.run_config(self._models),
             catalogue=self.catalogue,
-            find_agent=self.find_agent,
+            agents=self._agents,
+            build_agents=self.build_agents,
             claim_next=self._claim_next,
             start=self.start,
         )
 
-    def find_agent(self, tenant_id: UUID | None, name: str) -> Agent[RunContext] | None:
+    async def select_agent(
+        self, tenant_id: UUID | None, name: str, conversation_id: UUID | None = None
+    ) -> AgentSelection | None:
         """Return the agent of a name, or a direct model as one, if a tenant may use it."""
-        if name in AGENTS:
-            return AGENTS[name]
-        direct = find_model(self.settings.direct_models, tenant_id, name, "chat")
-        if direct is None:
-            return None
-        return Agent(
-            name=name, model=self._models.direct_model(self.settings.direct_model_name(name, direct))
-        )
+        if find_model(self.settings.direct_models, tenant_id, name, "chat"):
+            return AgentSelection(name)
+        selection = await self._agents.select(tenant_id, name, conversation_id)
+        is_internal = selection and selection.first and selection.first.visibility == "internal"
+        return None if is_internal else selection
 
-    def model_of(self, name: str) -> str:
+    def build_agents(self, tenant_id: UUID | None, selection: AgentSelection, values: Values) -> Graph:
+        """Return the agents of a run by name; raises ModelNotFound."""
+        name = selection.name
+        direct = find_model(self.settings.direct_models, tenant_id, name, "chat")
+        if direct is not None:
+            return {
+                name: Agent(
+                    name=name, model=self._models.direct_model(self.settings.direct_model_name(name, direct))
+                )
+            }
+        return self._builder.build(tenant_id, selection, values)
+
+    async def profile_of(self, tenant_id: UUID | None, name: str) -> AgentProfile:
+        """Describe an agent to protocols, also one that does not exist."""
+        selection = await self.select_agent(tenant_id, name)
+        if selection is None:
+            return AgentProfile(name, self.settings.agent_model_default)
+        agent = self.build_agents(tenant_id, selection, {})[name]
+        return AgentProfile(name, self.model_of(selection, tenant_id), names_of(agent))
+
+    def model_of(self, selection: AgentSelection, tenant_id: UUID | None) -> str:
         """Return the model that an agent calls: of a direct model, itself."""
-        direct = self.settings.direct_models.get(name)
-        return self.settings.direct_model_name(name, direct) if direct else self.settings.agent_model_default
+        direct = self.settings.direct_models.get(selection.name)
+        if direct is not None:
+            return self.settings.direct_model_name(selection.name, direct)
+        own = selection.first.model if selection.first else None
+        return self._builder.model_name(tenant_id, own) if own else self.settings.agent_model_default
 
     def conversation_client(self, caller: Principal) -> ConversationClient:
         """Return the client for a caller's conversations."""

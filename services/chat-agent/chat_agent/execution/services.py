@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import httpx2
-from agents import Agent, RunConfig
+from agents import RunConfig
 from redis.asyncio import Redis
 from servicekit.database import Database
 from servicekit.http.service_tokens import ServiceClient
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.agent_definitions.builder import Graph, Values
+from chat_agent.agent_definitions.selection import AgentSelection, AgentSelector
 from chat_agent.agents.tool import RunContext
 from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.budgets import Budgets
@@ -38,8 +40,9 @@ class RunServices:
     http: httpx2.AsyncClient
     config: RunConfig
     catalogue: Catalogue
-    # The agent of a name, for a tenant.
-    find_agent: Callable[[UUID, str], Agent[RunContext] | None]
+    agents: AgentSelector
+    # The agents that a run began with, by name.
+    build_agents: Callable[[UUID, AgentSelection, Values], Graph]
     # Claims the next run of a conversation, in the transaction that ends the run before it.
     claim_next: Callable[[AsyncSession, UUID], Awaitable[Run | None]]
     start: Callable[[Run], None]

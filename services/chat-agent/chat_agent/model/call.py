@@ -87,6 +87,7 @@ class ModelCall:
         self._request = question
         self._limits = limits
         self._meter = meter
+        self._token_limit = min(limits.token_budget, meter.token_limit or limits.token_budget)
         self._budget = budget
         self._reservation: CallReservation | None = None
         self._used = Used()
@@ -100,7 +101,7 @@ class ModelCall:
     async def start(self) -> None:
         """Wait for the first token; raises the failure when there is none, named and logged."""
         with self._named_failures(has_begun=False):
-            if self._meter.tokens >= self._limits.token_budget:
+            if self._meter.tokens >= self._token_limit:
                 raise TokenBudgetExceeded
             await self._reserve()
             try:
@@ -181,7 +182,7 @@ class ModelCall:
     def _count_output(self, delta: str) -> None:
         self._output_characters += len(delta)
         used = estimated_tokens(self._request.characters) + estimated_tokens(self._output_characters)
-        if self._meter.tokens + used > self._limits.token_budget:
+        if self._meter.tokens + used > self._token_limit:
             raise TokenBudgetExceeded
 
     def _finish(self, event: Ending) -> TResponseStreamEvent:

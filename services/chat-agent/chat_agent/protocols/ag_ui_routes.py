@@ -13,6 +13,7 @@ from chat_agent.api.dependencies import AgentName, IdempotencyKey, ManagerDep, W
 from chat_agent.api.rate_limits import ChatLimiter
 from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
 from chat_agent.attachments.request_data import MessageRoute
+from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols import responses
 from chat_agent.protocols.ag_ui import AgUiEvents, Thread
 from chat_agent.protocols.client_tools import MAX_TOOLS, NamedFunction, is_own_tool, tool_options
@@ -196,14 +197,14 @@ class RunAgentInput(LenientModel):
         None, alias="forwardedProps"
     )
 
-    def translate(self, agent: str, conversation_id: UUID, settings: Settings) -> RunRequest:
+    def translate(self, agent: AgentProfile, conversation_id: UUID, settings: Settings) -> RunRequest:
         """Return what is asked, in our words; raises UnsupportedContent.
 
         Raises InvalidParameter and ParameterNotAllowed for tools that cannot be offered.
         """
         turns = [*self._context_turns(), *self._turns(agent, inputs_of(settings, agent))]
         on_conflict = self.forwarded.on_conflict if self.forwarded else None
-        request = to_run_request(turns, agent, conversation_id, on_conflict)
+        request = to_run_request(turns, agent.name, conversation_id, on_conflict)
         places = {f"tools[{index}]": one for index, one in enumerate(self.tools)}
         tools = {place: one.to_client_tool(one.name, place) for place, one in places.items()}
         return replace(
@@ -217,7 +218,7 @@ class RunAgentInput(LenientModel):
         for one in self.context:
             yield ChatTurn("developer", f"{one.description}: {one.value}")
 
-    def _turns(self, agent: str, inputs: Inputs) -> Iterator[Turn]:
+    def _turns(self, agent: AgentProfile, inputs: Inputs) -> Iterator[Turn]:
         calls = [call for one in self.messages for call in one.tool_calls or []]
         server_calls = {call.id for call in calls if is_own_tool(call.function.name, agent)}
         newest = max((index for index, one in enumerate(self.messages) if one.role in TEXT_ROLES), default=0)
@@ -247,7 +248,8 @@ async def run_ag_ui_agent(  # noqa: PLR0913, PLR0917  # what FastAPI injects
         async with limiter.admit("stream") as grant:
             started = await answer_approvals(manager, caller, run.id, decisions)
     else:
-        translated = body.translate(name, conversation_id, manager.settings)
+        agent = await manager.profile_of(caller.tenant_id, name)
+        translated = body.translate(agent, conversation_id, manager.settings)
         async with limiter.admit("stream") as grant:
             started = await start_run(manager, caller, translated, key)
     encoder = AgUiEvents(started.run.id, Thread(body.thread_id, body.run_id, body.state))

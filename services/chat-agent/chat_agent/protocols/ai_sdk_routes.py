@@ -17,6 +17,7 @@ from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, Writ
 from chat_agent.api.rate_limits import ChatLimiter, ReplayLimiter
 from chat_agent.api.start_run import RunRequest, answer_approvals, start_run
 from chat_agent.attachments.request_data import MessageRoute
+from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols import responses
 from chat_agent.protocols.ai_sdk import HEADERS, UiMessageStream
 from chat_agent.protocols.client_tools import MAX_TOOLS, FunctionFields, ToolName, tool_options
@@ -186,12 +187,12 @@ class UiRequest(LenientModel):
         is_begun = self.messages and self.messages[-1].role == "assistant"
         return self.messages[-1].id if is_begun else None
 
-    def translate(self, conversation_id: UUID, settings: Settings) -> RunRequest:
+    def translate(self, agent: AgentProfile, conversation_id: UUID, settings: Settings) -> RunRequest:
         """Return what is asked, in our words; raises UnsupportedContent.
 
         Raises InvalidParameter and ParameterNotAllowed for tools that cannot be offered.
         """
-        inputs = inputs_of(settings, self.agent_type)
+        inputs = inputs_of(settings, agent)
         newest = len(self.messages) - 1
         turns = [
             turn
@@ -199,7 +200,7 @@ class UiRequest(LenientModel):
             for turn in one.to_turns(f"messages[{index}]", inputs, is_new=index == newest)
         ]
         request = to_run_request(turns, self.agent_type, conversation_id, self.on_conflict)
-        options = tool_options(self._client_tools(), self.agent_type, settings)
+        options = tool_options(self._client_tools(), agent, settings)
         return replace(
             request, is_whole_history=True, replaces_history=self.replaces_history, options=options
         )
@@ -223,7 +224,8 @@ async def stream_ui_message(
         async with limiter.admit("stream") as grant:
             started = await answer_approvals(manager, caller, run.id, decisions)
     else:
-        translated = body.translate(conversation_id, manager.settings)
+        agent = await manager.profile_of(caller.tenant_id, body.agent_type)
+        translated = body.translate(agent, conversation_id, manager.settings)
         async with limiter.admit("stream") as grant:
             started = await start_run(manager, caller, translated, key)
     encoder = UiMessageStream(body.message_id)

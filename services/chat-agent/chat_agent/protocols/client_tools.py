@@ -5,9 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from chat_agent.agents import AGENTS
 from chat_agent.event_log.recovery import HANDOFF
-from chat_agent.execution.agent_graph import names_of
+from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols.errors import InvalidParameter, ParameterNotAllowed
 from chat_agent.protocols.json_schemas import check_schema
 from chat_agent.protocols.requests import LenientModel, Members, Text
@@ -40,13 +39,13 @@ class NamedFunction(FunctionFields):
     name: ToolName
 
 
-def tool_options(tools: Mapping[str, ClientTool], agent: str, settings: Settings) -> RunOptions:
+def tool_options(tools: Mapping[str, ClientTool], agent: AgentProfile, settings: Settings) -> RunOptions:
     """Return the options of a run with tools by their place; raises InvalidParameter, ParameterNotAllowed."""
     if not tools:
         return RunOptions()
-    if "tools" in denied_parameters(settings, agent):
-        raise ParameterNotAllowed("tools", agent)
-    check_names(tools, own_tools(agent))
+    if "tools" in denied_parameters(settings, agent.name):
+        raise ParameterNotAllowed("tools", agent.name)
+    check_names(tools, agent.tool_names)
     return RunOptions(tools=[*tools.values()])
 
 
@@ -56,14 +55,9 @@ def denied_parameters(settings: Settings, agent: str) -> frozenset[str]:
     return denied.get("*", frozenset()) | denied.get(agent, frozenset())
 
 
-def own_tools(agent: str) -> frozenset[str]:
-    """Return the names of the tools that an agent, and all that it may hand over to, have themselves."""
-    return names_of(AGENTS[agent]) if agent in AGENTS else frozenset()
-
-
-def is_own_tool(name: str, agent: str) -> bool:
+def is_own_tool(name: str, agent: AgentProfile) -> bool:
     """Return whether the server executes the tools of this name."""
-    return name.startswith(HANDOFF) or name in own_tools(agent)
+    return name.startswith(HANDOFF) or name in agent.tool_names
 
 
 def check_names(tools: Mapping[str, ClientTool], own: Collection[str]) -> None:

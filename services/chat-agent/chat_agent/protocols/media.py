@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from chat_agent.attachments.uploads import DATA_URL, UPLOAD, DataUpload, LinkUpload, Upload
 from chat_agent.errors import InvalidAttachment
+from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols.errors import UnsupportedParameter
 from chat_agent.protocols.requests import ChatTurn, UnsupportedContent, join_text
 from chat_agent.schemas import MAX_MESSAGE_BODY, storable
@@ -91,11 +92,9 @@ def sentence(inputs: Iterable[str]) -> str:
     return " and ".join(["text", *(f"{kind}s" for kind in sorted(inputs))])
 
 
-def inputs_of(settings: Settings, agent: str) -> Inputs:
+def inputs_of(settings: Settings, agent: AgentProfile) -> Inputs:
     """Return what the model of an agent takes beside text."""
-    direct = settings.direct_models.get(agent)
-    model = settings.direct_model_name(agent, direct) if direct else settings.agent_model_default
-    return settings.model_inputs.get(model, settings.model_inputs.get("*", TEXT_ONLY))
+    return settings.model_inputs.get(agent.model, settings.model_inputs.get("*", TEXT_ONLY))
 
 
 def check_number(parts: Sequence[Json], place: str) -> None:

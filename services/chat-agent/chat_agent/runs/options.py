@@ -20,7 +20,7 @@ TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 Verbosity = Literal["low", "medium", "high"]
 Truncation = Literal["auto", "disabled"]
 # What changes the agents of a run or their number, and not the settings of their models.
-NOT_SETTINGS = {"n", "output", "tools"}
+NOT_SETTINGS = {"n", "output", "tools", "variables"}
 # What the SDK has no setting for and passes on as it is.
 EXTRA_ARGUMENTS = frozenset({"stop", "seed", "logit_bias", "service_tier", "prompt_cache_key"})
 
@@ -74,6 +74,8 @@ class RunOptions(BaseModel):
     tools: list[ClientTool] = []
     tool_choice: str | None = None
     parallel_tool_calls: bool | None = None
+    # Of agents that are data: the values that their instructions name.
+    variables: dict[str, str | int | float | bool] = {}
 
     @property
     def tool_names(self) -> frozenset[str]:

@@ -31,6 +31,7 @@ NEW_RUN_VALUES: dict[str, Any] = {
     "attempt": 1,
     "losses": 0,
     "handoffs": [],
+    "agent_versions": [],
     "usage": {},
     "is_truncated": False,
     "replaces_history": False,

@@ -1,11 +1,12 @@
 """What OpenAI's clients see as models: agents, and the models that can be called directly."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from chat_agent.agent_definitions.store import Answering
 from chat_agent.agents import AGENTS
 from chat_agent.direct_models import DirectModel, Endpoint
 from chat_agent.model.prices import Catalogue
@@ -45,9 +46,15 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
-def models_for(settings: Settings, catalogue: Catalogue, tenant_id: UUID | None) -> list[Model]:
+def models_for(
+    settings: Settings, catalogue: Catalogue, tenant_id: UUID | None, own: Iterable[Answering]
+) -> list[Model]:
     """Return what a tenant may name as a model."""
-    return [*agents(settings, catalogue), *direct_models(settings, catalogue, tenant_id)]
+    return [
+        *agents(settings, catalogue),
+        *own_agents(settings, catalogue, own),
+        *direct_models(settings, catalogue, tenant_id),
+    ]
 
 
 def agents(settings: Settings, catalogue: Catalogue) -> Iterator[Model]:
@@ -58,6 +65,24 @@ def agents(settings: Settings, catalogue: Catalogue) -> Iterator[Model]:
             id=name,
             name=name.replace("_", " ").capitalize(),
             description=agent.handoff_description or "",
+            context_length=catalogue.context_length(model),
+            price=catalogue.price(model),
+            capabilities=sorted(CHAT),
+        )
+
+
+def own_agents(settings: Settings, catalogue: Catalogue, own: Iterable[Answering]) -> Iterator[Model]:
+    """Yield the agents of the tenant."""
+    for one in own:
+        named = one.definition.model or ""
+        direct = settings.direct_models.get(named)
+        model = settings.direct_model_name(named, direct) if direct else settings.agent_model_default
+        yield Model(
+            id=one.name,
+            created=int(one.published_at.timestamp()),
+            owned_by="tenant",
+            name=one.name.replace("_", " ").capitalize(),
+            description=one.definition.description,
             context_length=catalogue.context_length(model),
             price=catalogue.price(model),
             capabilities=sorted(CHAT),

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from pydantic import BeforeValidator, Field
 from servicekit.schemas import max_length
 
-from chat_agent.protocols.client_tools import MAX_TOOLS, check_names, denied_parameters, own_tools
+from chat_agent.execution.agent_graph import AgentProfile
+from chat_agent.protocols.client_tools import MAX_TOOLS, check_names, denied_parameters
 from chat_agent.protocols.errors import InvalidParameter, ParameterNotAllowed, UnsupportedParameter
 from chat_agent.protocols.json_schemas import check_schema
 from chat_agent.protocols.openai.tools import (
@@ -81,13 +82,13 @@ class SharedParameters(LenientModel, Generic[Tool]):
     # False: what is said is erased when the run ends.
     store: bool | None = None
 
-    def parameters(self, agent: str) -> Iterator[Parameter]:
+    def parameters(self, agent: AgentProfile) -> Iterator[Parameter]:
         """Yield what the client has set."""
         for name in ("temperature", "top_p", "service_tier", "prompt_cache_key"):
             yield Parameter(name, name, getattr(self, name))
         places = {f"tools[{index}]": one for index, one in enumerate(self.tools or [])}
         tools = {place: one.to_tool(place) for place, one in places.items()}
-        own = own_tools(agent)
+        own = agent.tool_names
         check_names(tools, own)
         if tools:
             yield Parameter("tools", "tools", [*tools.values()])
@@ -97,15 +98,15 @@ class SharedParameters(LenientModel, Generic[Tool]):
             names = own.union(tool.name for tool in tools.values())
             yield Parameter("tool_choice", "tool_choice", check_choice(choice, names))
 
-    def options(self, agent: str, settings: Settings) -> RunOptions:
+    def options(self, agent: AgentProfile, settings: Settings) -> RunOptions:
         """Return the options of a run; raises UnsupportedParameter, ParameterNotAllowed, InvalidParameter."""
-        denied = denied_parameters(settings, agent)
+        denied = denied_parameters(settings, agent.name)
         values = {}
         for option, name, value in self.parameters(agent):
             if value is None or value == NEUTRAL.get(option, ...):
                 continue
             if option in denied:
-                raise ParameterNotAllowed(name, agent)
+                raise ParameterNotAllowed(name, agent.name)
             if option in NOT_IN_API[settings.openai_api]:
                 raise UnsupportedParameter(name, f"The provider of the model does not take `{name}`.")
             values[option] = value
@@ -174,7 +175,7 @@ class CompletionParameters(SharedParameters[CompletionTool]):
     verbosity: Verbosity | None = None
     response_format: ResponseFormat | None = None
 
-    def parameters(self, agent: str) -> Iterator[Parameter]:
+    def parameters(self, agent: AgentProfile) -> Iterator[Parameter]:
         """Yield what the client has set."""
         yield from super().parameters(agent)
         limit = "max_completion_tokens" if self.max_completion_tokens is not None else "max_tokens"
@@ -211,7 +212,7 @@ class ResponseParameters(SharedParameters[ResponseTool]):
     reasoning: ReasoningParameters | None = None
     text: TextParameters | None = None
 
-    def parameters(self, agent: str) -> Iterator[Parameter]:
+    def parameters(self, agent: AgentProfile) -> Iterator[Parameter]:
         """Yield what the client has set."""
         yield from super().parameters(agent)
         yield Parameter("max_output_tokens", "max_output_tokens", self.max_output_tokens)

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from servicekit.schemas import max_length
 
 from chat_agent.api.start_run import Persistence, RunRequest
+from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols.errors import InvalidParameter, UnsupportedParameter
 from chat_agent.protocols.media import TEXT_ONLY, Inputs, inputs_of
 from chat_agent.protocols.openai.content import Content, message_text, message_turn
@@ -108,10 +109,10 @@ class CompletionRequest(CompletionParameters):
         None, description="`conversation_id` goes on with that conversation; `on_conflict` as in `/chat`."
     )
 
-    def translate(self, settings: Settings) -> RunRequest:
+    def translate(self, agent: AgentProfile, settings: Settings) -> RunRequest:
         """Return what is asked, in our words; raises UnsupportedParameter, InvalidParameter."""
         reject_unsupported(self.model_extra, COMPLETION_REFUSES)
-        inputs = inputs_of(settings, self.model)
+        inputs = inputs_of(settings, agent)
         turns = [
             turn
             for index, one in enumerate(self.messages)
@@ -129,7 +130,7 @@ class CompletionRequest(CompletionParameters):
         persistence: Persistence = "permanent" if conversation_id else "temporary"
         if self.store is False:
             persistence = "none"
-        return replace(request, options=self.options(self.model, settings), persistence=persistence)
+        return replace(request, options=self.options(agent, settings), persistence=persistence)
 
 
 class InputItem(LenientModel):
@@ -188,11 +189,11 @@ class ResponseRequest(ResponseParameters):
     conversation: Name | ConversationName | None = None
     metadata: Metadata = None
 
-    def translate(self, conversation_id: UUID | None, settings: Settings) -> RunRequest:
+    def translate(self, agent: AgentProfile, conversation_id: UUID | None, settings: Settings) -> RunRequest:
         """Return what is asked, in our words; raises UnsupportedParameter, InvalidParameter."""
         reject_unsupported(self.model_extra, RESPONSE_REFUSES)
         before = [ChatTurn("developer", self.instructions)] if self.instructions else []
-        turns = newest([*before, *self._turns(inputs_of(settings, self.model))], conversation_id)
+        turns = newest([*before, *self._turns(inputs_of(settings, agent))], conversation_id)
         on_conflict = (self.metadata or {}).get("on_conflict")
         last: Place = ()
         if not isinstance(self.input, str):
@@ -200,7 +201,7 @@ class ResponseRequest(ResponseParameters):
         with sent_as(run_places(("input", *last))):
             request = to_run_request(turns, self.model, conversation_id, on_conflict)
         persistence: Persistence = "none" if self.store is False else "permanent"
-        return replace(request, options=self.options(self.model, settings), persistence=persistence)
+        return replace(request, options=self.options(agent, settings), persistence=persistence)
 
     def approvals(self) -> dict[UUID, Answer]:
         """Return the answers to requests for approval; where there are some, there may be nothing else."""

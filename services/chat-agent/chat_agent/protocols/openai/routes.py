@@ -8,7 +8,9 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import JSONResponse
 from servicekit import large_bodies
 from servicekit.auth.tokens import Principal
+from servicekit.database import Session
 
+from chat_agent.agent_definitions import store as agent_store
 from chat_agent.api.branches import continue_run
 from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import IdempotencyKey, ManagerDep, Reader, ToolReader, Writer
@@ -64,15 +66,17 @@ router = APIRouter(
 
 
 @router.get("/models", response_model=ModelList)
-async def list_models(caller: ToolReader, manager: ManagerDep) -> ModelList:
+async def list_models(caller: ToolReader, manager: ManagerDep, session: Session) -> ModelList:
     """List the agents, and the models that can be called directly."""
-    return ModelList(data=models_for(manager.settings, manager.catalogue, caller.tenant_id))
+    own = await agent_store.published(session, caller.tenant_id)
+    return ModelList(data=models_for(manager.settings, manager.catalogue, caller.tenant_id, own))
 
 
 @router.get("/models/{name:path}", response_model=Model)
-async def get_model(name: ModelName, caller: ToolReader, manager: ManagerDep) -> Model:
+async def get_model(name: ModelName, caller: ToolReader, manager: ManagerDep, session: Session) -> Model:
     """Read one agent or model."""
-    for model in models_for(manager.settings, manager.catalogue, caller.tenant_id):
+    own = await agent_store.published(session, caller.tenant_id)
+    for model in models_for(manager.settings, manager.catalogue, caller.tenant_id, own):
         if model.id == name:
             return model
     raise AgentNotFound(f"There is no agent or model called {name!r}.")
@@ -88,7 +92,7 @@ async def create_chat_completion(
 ) -> Response:
     """Answer the last message; the ones before it open a new conversation, unless one is named."""
     caller = acting_for(caller, body)
-    request = body.translate(manager.settings)
+    request = body.translate(await manager.profile_of(caller.tenant_id, body.model), manager.settings)
     requested = read_on_disconnect(body.metadata)
     cancel = is_cancelled_on_disconnect(manager.settings, "chat_completions", requested)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
@@ -139,7 +143,9 @@ async def create_response(
             raise InvalidParameter("previous_response_id", "Name the response that has asked for approval.")
         start = partial(answer_approvals, manager, caller, previous.id, decisions)
     else:
-        request = body.translate(conversation_id, manager.settings)
+        request = body.translate(
+            await manager.profile_of(caller.tenant_id, body.model), conversation_id, manager.settings
+        )
         start = partial(continue_run, manager, caller, request, key, previous)
     async with limiter.for_caller(caller).admit("stream" if body.stream else "chat") as grant:
         started = await start()

@@ -1,0 +1,123 @@
+"""Makes agents of the SDK from a selection: the same for the first attempt of a run and for every other."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from agents import Agent, FunctionTool, Model, ModelSettings, Tool
+
+from chat_agent.agent_definitions.definition import PLACEHOLDER, AgentDefinition
+from chat_agent.agent_definitions.errors import InvalidVariables
+from chat_agent.agent_definitions.selection import AgentSelection
+from chat_agent.agent_definitions.validation import strict_schema, tools_by_name
+from chat_agent.agents import AGENTS
+from chat_agent.agents.tool import RunContext, agent_tool
+from chat_agent.direct_models import find_model
+from chat_agent.errors import ModelNotFound
+from chat_agent.model.output_schema import RequestedOutput
+from chat_agent.runs.options import OutputFormat
+from chat_agent.schemas import VariableValue
+from chat_agent.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Values = Mapping[str, VariableValue]
+Graph = dict[str, Agent[RunContext]]
+# The first of these models, in whose place the others answer.
+BuildModel = Callable[[Sequence[str]], Model]
+
+
+class AgentBuilder:
+    """Builds the agents of one tenant's runs."""
+
+    def __init__(self, settings: Settings, build_model: BuildModel) -> None:
+        self._settings = settings
+        self._build_model = build_model
+
+    def build(self, tenant_id: UUID | None, selection: AgentSelection, values: Values) -> Graph:
+        """Return the agents of a selection by name; raises ModelNotFound."""
+        graph: Graph = {
+            name: self._build_one(tenant_id, name, definition, values)
+            for name, definition in selection.definitions.items()
+        }
+        graph = {**AGENTS, **graph}
+        for name, definition in selection.definitions.items():
+            agent = graph[name]
+            agent.handoffs = [*self._reached(definition.handoffs, graph, name)]
+            callees = self._reached(definition.as_tools, graph, name)
+            agent.tools = [*agent.tools, *(agent_tool(one) for one in callees)]
+        return graph
+
+    def model_name(self, tenant_id: UUID | None, name: str) -> str:
+        """Return what the provider calls a model; raises ModelNotFound where a tenant may not use it."""
+        model = find_model(self._settings.direct_models, tenant_id, name, "chat")
+        if model is None:
+            raise ModelNotFound(f"There is no model called {name!r} that this tenant may use.")
+        return self._settings.direct_model_name(name, model)
+
+    def _build_one(
+        self, tenant_id: UUID | None, name: str, definition: AgentDefinition, values: Values
+    ) -> Agent[RunContext]:
+        model: Model | None = None
+        if definition.model is not None:
+            names = (definition.model, *definition.fallbacks)
+            model = self._build_model([self.model_name(tenant_id, one) for one in names])
+        schema = definition.output_schema
+        return Agent[RunContext](
+            name=name,
+            handoff_description=definition.description or None,
+            instructions=instructions_of(definition, values),
+            model=model,
+            model_settings=definition.settings.to_options().model_settings or ModelSettings(),
+            tools=tools_of(definition),
+            output_type=RequestedOutput(OutputFormat(json_schema=strict_schema(schema), is_strict=True))
+            if schema is not None
+            else None,
+        )
+
+    @staticmethod
+    def _reached(names: list[str], graph: Graph, name: str) -> list[Agent[RunContext]]:
+        """Return agents by their names; one that is there no more is left out."""
+        if missing := [one for one in names if one not in graph]:
+            logger.warning("agent left out", extra={"agent": name, "missing": missing})
+        return [graph[one] for one in names if one in graph]
+
+
+def tools_of(definition: AgentDefinition) -> list[Tool]:
+    """Return the tools of an agent, with its approvals; one that is there no more is left out."""
+    known = tools_by_name()
+    uses = [use for use in definition.tools if use.name in known]
+    return [with_approval(known[use.name], always=use.approval == "always") for use in uses]
+
+
+def with_approval(tool: FunctionTool, *, always: bool) -> FunctionTool:
+    """Return a tool that a person has to allow, or as it is."""
+    return replace(tool, needs_approval=True) if always else tool
+
+
+def instructions_of(definition: AgentDefinition, values: Values) -> str:
+    """Return the instructions with the values of variables."""
+    known = {name: values.get(name, one.default) for name, one in definition.variables.items()}
+    return PLACEHOLDER.sub(lambda match: text_of(known.get(match[1])), definition.instructions)
+
+
+def text_of(value: VariableValue | None) -> str:
+    """Return a value as it stands in a text."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def check_values(selection: AgentSelection, values: Values) -> None:
+    """Raise InvalidVariables for values that no agent of a run takes, or that are missing."""
+    declared = [
+        (name, variable)
+        for definition in selection.definitions.values()
+        for name, variable in definition.variables.items()
+    ]
+    if unknown := values.keys() - {name for name, _ in declared}:
+        raise InvalidVariables(f"The agent has no variable called {min(unknown)!r}.")
+    for name, variable in declared:
+        if name not in values and variable.default is None:
+            raise InvalidVariables(f"The agent needs a value for the variable {name!r}.")
+        if name in values and not variable.accepts(values[name]):
+            raise InvalidVariables(f"The value of the variable {name!r} is not of the type {variable.type}.")

@@ -1,0 +1,133 @@
+"""Which version of which agent a run begins with, and goes on with."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from agents import Agent
+from servicekit.database import Database
+from sqlalchemy import select
+
+from chat_agent.agent_definitions import store
+from chat_agent.agent_definitions.definition import AgentDefinition, digest_of
+from chat_agent.agent_definitions.store import CANARY, STABLE, Answering
+from chat_agent.agent_definitions.tables import StoredVersion
+from chat_agent.agents import AGENTS
+from chat_agent.agents.tool import RunContext
+from chat_agent.schemas import AgentVersion
+
+# Definitions never change: how many a process remembers.
+MAX_REMEMBERED = 1000
+
+
+@dataclass(frozen=True)
+class AgentSelection:
+    """An agent and all that it reaches, each in one version."""
+
+    name: str
+    versions: Sequence[AgentVersion] = ()
+    # Of those that are data.
+    definitions: Mapping[str, AgentDefinition] = field(default_factory=dict)
+
+    @property
+    def stored_versions(self) -> list[dict[str, Any]]:
+        """The versions, as a run stores them."""
+        return [one.model_dump() for one in self.versions]
+
+    @property
+    def first(self) -> AgentDefinition | None:
+        """The definition of the agent itself, where it is data."""
+        return self.definitions.get(self.name)
+
+
+class AgentSelector:
+    """Selects the versions of agents, from the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._remembered: dict[str, AgentDefinition] = {}
+
+    async def select(
+        self, tenant_id: UUID | None, name: str, conversation_id: UUID | None = None
+    ) -> AgentSelection | None:
+        """Return what a new run in a conversation begins with; none where there is no such agent."""
+        if name in AGENTS:
+            return AgentSelection(name, versions_in_code([name]))
+        if tenant_id is None or "/" in name:
+            return None
+        chosen: dict[str, Answering] = {}
+        code, open_ = set[str](), {name}
+        async with self._database.begin() as session:
+            while open_:
+                found = choose(await store.answering(session, tenant_id, sorted(open_)), conversation_id)
+                chosen |= found
+                neighbours = {other for one in found.values() for other in one.definition.neighbours}
+                code |= neighbours & AGENTS.keys()
+                open_ = neighbours - AGENTS.keys() - chosen.keys()
+        if name not in chosen:
+            return None
+        versions = [
+            AgentVersion(name=one.name, number=one.number, digest=one.digest) for one in chosen.values()
+        ]
+        definitions = {one.name: one.definition for one in chosen.values()}
+        self._remember({one.digest: one.definition for one in chosen.values()})
+        return AgentSelection(name, [*versions, *versions_in_code(sorted(code))], definitions)
+
+    async def restore(self, tenant_id: UUID, name: str, versions: Sequence[AgentVersion]) -> AgentSelection:
+        """Return what a run began with, whatever was published or deleted since."""
+        digests = {one.name: one.digest for one in versions if one.number is not None}
+        missing = sorted({*digests.values()} - self._remembered.keys())
+        if missing:
+            query = select(StoredVersion).where(
+                StoredVersion.tenant_id == tenant_id, StoredVersion.digest.in_(missing)
+            )
+            async with self._database.begin() as session:
+                rows = (await session.scalars(query)).all()
+            self._remember({row.digest: store.definition_of(row) for row in rows})
+        definitions = {
+            one: self._remembered[digest] for one, digest in digests.items() if digest in self._remembered
+        }
+        return AgentSelection(name, versions, definitions)
+
+    def _remember(self, definitions: Mapping[str, AgentDefinition]) -> None:
+        for digest, definition in definitions.items():
+            self._remembered.pop(digest, None)
+            self._remembered[digest] = definition
+        while len(self._remembered) > MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+
+
+def choose(answering: Sequence[Answering], conversation_id: UUID | None) -> dict[str, Answering]:
+    """Return the version of each agent that answers a conversation: always the same for the same share."""
+    chosen = {one.name: one for one in answering if one.label == STABLE}
+    for one in answering:
+        if one.label == CANARY and conversation_id and share_of(one.name, conversation_id) < one.percentage:
+            chosen[one.name] = one
+    return chosen
+
+
+def share_of(name: str, conversation_id: UUID) -> int:
+    """Return the place of a conversation among a hundred, the same on every replica."""
+    digest = hashlib.sha256(f"{name}/{conversation_id}".encode()).digest()
+    return int.from_bytes(digest[:8]) % 100
+
+
+def versions_in_code(names: Sequence[str]) -> list[AgentVersion]:
+    """Return the versions of agents of the service, and of all that they hand over to."""
+    found: dict[str, Agent[RunContext]] = {}
+    open_ = [AGENTS[name] for name in names]
+    while open_:
+        agent = open_.pop(0)
+        if agent.name not in found:
+            found[agent.name] = agent
+            open_ += [other for other in agent.handoffs if isinstance(other, Agent)]
+    return [AgentVersion(name=name, number=None, digest=digest_in_code(one)) for name, one in found.items()]
+
+
+def digest_in_code(agent: Agent[RunContext]) -> str:
+    """Return the digest of what an agent in code says and may call."""
+    tools = [tool.name for tool in agent.tools]
+    handoffs = [other.name for other in agent.handoffs if isinstance(other, Agent)]
+    return digest_of([agent.name, str(agent.instructions), tools, handoffs])
