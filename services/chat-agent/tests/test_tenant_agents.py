@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from chat_agent.direct_models import DirectModel
 from chat_agent.main import create_app
 from chat_agent.settings import Settings
 from fastapi import Request, Response
@@ -51,9 +52,8 @@ def model_url(model_calls: list[Call]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def settings(settings: Settings) -> Settings:
-    models = {"openai/sandbox-small": {"tenants": ["*"]}, "openai/sandbox-large": {"tenants": ["*"]}}
-    changes = {"direct_models": models, "run_lease_seconds": 5.0}
-    return Settings.model_validate({**settings.model_dump(), **changes})
+    models = {"openai/sandbox-small": DirectModel(tenants=frozenset({"*"}))}
+    return settings.model_copy(update={"direct_models": models, "run_lease_seconds": 5.0})
 
 
 @pytest.fixture
@@ -332,10 +332,11 @@ def test_a_run_of_a_killed_process_goes_on_with_its_version(
 ) -> None:
     published(admin, "support", instructions="First.")
     token = issuer.token(tenant_id=tenant, subject=f"user:{uuid4()}", role="member")
+    without_models = settings.model_copy(update={"direct_models": {}})
     unique = str(uuid4())
     body = {"message": f"Slowly {unique} [sandbox: tokens=60, rate=25/s]", "agent_type": "support"}
     process = ServiceProcess(fork_server(REPLICA), tmp_path / "log").start(
-        settings, MARKS=str(tmp_path / "m")
+        without_models, MARKS=str(tmp_path / "m")
     )
     with process as lost, contextlib.ExitStack() as stack:
         headers = {"Authorization": f"Bearer {token}"}
