@@ -9,6 +9,7 @@ class MessageOptions(TypedDict, total=False):
     agent_type: str
     conversation_id: str
     on_conflict: Literal["enqueue", "reject", "interrupt", "rollback"]
+    variables: dict[str, str | int | float | bool]
 
 
 class Usage(TypedDict):
@@ -28,6 +29,14 @@ class Usage(TypedDict):
     models: list[dict[str, Any]]
 
 
+class AgentVersion(TypedDict):
+    """The version of an agent; one of the service has no number."""
+
+    name: str
+    number: int | None
+    digest: str
+
+
 class RunSummary(TypedDict):
     """A run in a list."""
 
@@ -38,6 +47,7 @@ class RunSummary(TypedDict):
     agent: str
     final_agent: str | None
     handoffs: list[str]
+    agent_versions: list[AgentVersion]
     model: str
     usage: Usage
     cost: int | None

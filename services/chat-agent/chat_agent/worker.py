@@ -8,6 +8,7 @@ from servicekit.retention import RetentionRule, RetentionWorker
 from servicekit.workers.supervisor import Worker
 from sqlalchemy import func, select
 
+from chat_agent.agent_definitions.retention import agent_rules
 from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rule
 from chat_agent.events import READERS
@@ -30,7 +31,12 @@ def workers(resources: Resources) -> list[Worker]:
 
 def retention_rules(settings: Settings) -> list[RetentionRule]:
     """Return what is deleted when its time is over."""
-    return [expired_runs_rule(settings), expired_attachments_rule(settings), deleted_tenants_rule()]
+    return [
+        expired_runs_rule(settings),
+        expired_attachments_rule(settings),
+        deleted_tenants_rule(),
+        *agent_rules(),
+    ]
 
 
 def expired_runs_rule(settings: Settings) -> RetentionRule:
