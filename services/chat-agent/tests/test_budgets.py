@@ -66,6 +66,7 @@ WAYS_IN: list[tuple[str, Call]] = [
         (UI, lambda message: {**ui(message), "id": str(uuid4())}),
     )
 ]
+WRITES_AGENTS = ("{name}/publish", "{name}/rollback", "{name}/validate")
 STARTS_NOTHING = {
     # Calls that are no runs; test_direct_models has their budgets.
     "/v1/completions",
@@ -77,6 +78,7 @@ STARTS_NOTHING = {
     "/api/v1/runs/{run_id}/cancel",
     "/api/v1/runs/{run_id}/approvals/{approval_id}",
     "/v1/responses/{response_id}/cancel",
+    *(f"/api/v1/agents/{what}" for what in ("apply", *WRITES_AGENTS)),
 }
 # One call of a tool, so two of the model.
 TOOL = "What time is it?"
