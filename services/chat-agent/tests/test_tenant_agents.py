@@ -81,7 +81,7 @@ def versions(run: dict[str, Any]) -> dict[str, int | None]:
     return {one["name"]: one["number"] for one in run["agent_versions"]}
 
 
-def asked_with(model_calls: list[Call], text: str) -> list[str]:
+def instructions_sent_with(model_calls: list[Call], text: str) -> list[str]:
     """Give the instructions with which the model was sent a text."""
     return [call["instructions"] for call in model_calls if text in json.dumps(call["input"])]
 
@@ -98,10 +98,9 @@ def test_a_run_names_the_version_of_each_agent(admin: httpx.Client, member: http
     assert all(digest.startswith("sha256:") for digest in digests.values())
     (listed,) = member.get(RUNS).json()["items"]
     assert listed["agent_versions"] == run["agent_versions"]
-    own = chat(member, agent="triage")
-    assert versions(read_run(member, {"id": own["run_id"]})) == dict.fromkeys(
-        ("triage", "code_assistant", "data_analyst")
-    )
+    of_service = versions(read_run(member, {"id": chat(member, agent="triage")["run_id"]}))
+    assert {"triage", "code_assistant"} <= of_service.keys()
+    assert {*of_service.values()} == {None}
 
 
 def test_an_agent_is_what_its_definition_says(
@@ -160,7 +159,7 @@ def test_drafts_and_agents_of_other_tenants_do_not_answer(
     question = f"Hello {uuid4()}"
     for client in (member, stranger):
         chat(client, question)
-    assert asked_with(model_calls, question) == ["One.", "Other."]
+    assert instructions_sent_with(model_calls, question) == ["One.", "Other."]
 
 
 def test_an_internal_agent_answers_by_a_handoff_alone(admin: httpx.Client, member: httpx.Client) -> None:
@@ -315,7 +314,7 @@ def test_a_waiting_run_goes_on_with_its_version_on_another_replica(
     assert (finished["status"], finished["error_code"]) == ("completed", None)
     assert versions(finished) == {"support": 1}
     unique = run["message"].split()[-1]
-    assert asked_with(model_calls, unique) == ["First.", "First."]
+    assert instructions_sent_with(model_calls, unique) == ["First.", "First."]
     if is_deleted:
         body = {"message": "Hello", "agent_type": "support"}
         assert error_of(member.post(CHAT, json=body)) == (404, "agent_not_found")
@@ -354,7 +353,7 @@ def test_a_run_of_a_killed_process_goes_on_with_its_version(
             finished = wait_until_finished(own, run)
     assert (finished["status"], finished["error_code"]) == ("completed", None)
     assert versions(finished) == {"support": 1}
-    assert asked_with(model_calls, unique) == ["First.", "First."]
+    assert instructions_sent_with(model_calls, unique) == ["First.", "First."]
     (row,) = query(
         settings.database_url.get_secret_value(), "select attempt from runs where id = $1", run["id"]
     )
