@@ -11,9 +11,8 @@ from servicekit.server import serve
 from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 
-from chat_agent.agent_definitions import routes as agent_routes
 from chat_agent.agents.packages import load_packages
-from chat_agent.api import end_user_routes, feedback_routes, routes
+from chat_agent.api import agent_routes, end_user_routes, feedback_routes, routes
 from chat_agent.demo import pages
 from chat_agent.event_log.schemas import document_events
 from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
