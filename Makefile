@@ -4,8 +4,8 @@
 	stripe-setup stripe-replay lint-stripe-fixtures test-stripe
 
 PYTHON ?= python3
-# Of `make test`: two keep two cores busy, and one more while a test of theirs waits for a server.
-WORKERS ?= 3
+# Of `make test`: two for each core, since a test often waits for a server; each takes about a gigabyte.
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8)))
 BIN := .venv/bin
 MEMBERS := libs/servicekit libs/sandbox libs/testkit libs/starter-cli libs/client-python \
 	services/auth services/conversation services/chat-agent services/billing-webhook services/notification
