@@ -123,6 +123,9 @@ def _media_url(part: JsonValue) -> str:
     """Return the data URL or the address of an image or a file, on either wire."""
     if not isinstance(part, dict):
         return ""
+    audio = part.get("input_audio")
+    if isinstance(audio, dict):
+        return f"data:audio/{audio.get('format')};base64,{audio.get('data')}"
     for name, member in (("image_url", "url"), ("file", "file_data"), ("file_data", "")):
         value = part.get(name)
         if isinstance(value, dict):

@@ -118,7 +118,7 @@ def chat_agent_fixed(layout: Layout) -> Environment:
         "OPENAI_BASE_URL": f"{layout.sandbox_url}/v1",
         # What the ledger is to say: that no model has answered.
         "AGENT_MODEL_DEFAULT": "sandbox-large",
-        "MODEL_INPUTS": '{"sandbox-large": ["image", "file"]}',
+        "MODEL_INPUTS": '{"sandbox-large": ["image", "file", "audio"]}',
         "OPENAI_API": "responses",
     }
     search = {"TAVILY_API_KEY": "tvly-sandbox", "TAVILY_BASE_URL": f"{layout.sandbox_url}/tavily"}

@@ -31,7 +31,7 @@ Protocol = Literal["chat_completions", "responses", "ag_ui", "ui_messages"]
 OtherProvider = Literal["anthropic", "gemini", "xai"]
 OTHER_PROVIDERS: tuple[OtherProvider, ...] = get_args(OtherProvider)
 OnDisconnect = Literal["continue", "cancel"]
-InputKind = Literal["image", "file"]
+InputKind = Literal["image", "file", "audio"]
 IMAGES_AND_FILES: frozenset[InputKind] = frozenset({"image", "file"})
 
 
@@ -138,7 +138,7 @@ class Settings(ServiceSettings):
     max_message_characters: int = Field(MAX_MESSAGE, ge=1, le=MAX_MESSAGE)
     # How many tokens fit into a model, as JSON: {"gpt-5.1": 400000}. `/v1/models` says so.
     model_context_lengths: dict[str, int] = Field(default_factory=dict)
-    # What models take beside text, as JSON by model, "*" for all: {"gpt-5.1": ["image", "file"]}.
+    # What models take beside text, as JSON by model, "*" for all: {"gpt-audio": ["audio"]}.
     model_inputs: dict[str, frozenset[InputKind]] = Field(
         default_factory=lambda: {"gpt-5.1": IMAGES_AND_FILES}
     )

@@ -13,7 +13,7 @@ from servicekit.database import Database
 
 from chat_agent.attachments import store
 from chat_agent.attachments.store import digests_in
-from chat_agent.attachments.uploads import FILE_ID, PREFIX, Blob
+from chat_agent.attachments.uploads import AUDIO_FORMATS, FILE_ID, PREFIX, Blob
 from chat_agent.clients.retry import retry_database
 
 MEMBERS = {"input_image": "image_url", "input_file": "file_data"}
@@ -60,6 +60,8 @@ class AttachmentReader:
         url = self._urls[part[FILE_ID].removeprefix(PREFIX)]
         if url is None:
             return {"type": "input_text", "text": "[An earlier attachment, left out.]"}
+        if part["type"] == "input_audio":
+            return {"type": "input_audio", "input_audio": audio_of(url)}
         rest = {name: value for name, value in part.items() if name != FILE_ID}
         return {**rest, MEMBERS[part["type"]]: url}
 
@@ -74,6 +76,12 @@ def fitting_into(room: int, digests: Sequence[str], sizes: Mapping[str, int]) ->
 def data_url(blob: Blob) -> str:
     """Return content as a data URL."""
     return f"data:{blob.media_type};base64,{base64.b64encode(blob.content).decode()}"
+
+
+def audio_of(url: str) -> dict[str, str]:
+    """Return the content of a data URL in the form that models take audio in."""
+    head, _, data = url.partition(";base64,")
+    return {"data": data, "format": AUDIO_FORMATS[head.removeprefix("data:")]}
 
 
 async def with_attachments(data: CallModelData[Any]) -> ModelInputData:

@@ -19,6 +19,8 @@ UPLOAD = "upload"
 FILE_ID = "file_id"
 PREFIX = "file-"
 DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]{1,100});base64,", re.IGNORECASE)
+# What models take, by the media type that clients name.
+AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mp3": "mp3", "audio/mpeg": "mp3"}
 MAX_LINKS = 20
 # Decoding holds the interpreter's lock: as many characters take about a millisecond. A multiple of four.
 CHUNK = 512 * 1024

@@ -89,12 +89,15 @@ class ModelRequest:
         return size - sum(attachments) + len(attachments) * ATTACHMENT_CHARACTERS
 
     def attachments(self) -> Iterator[str]:
-        """Return the data URLs of images and files."""
+        """Return the data of images, files and audio."""
         for item in self.input if isinstance(self.input, list) else []:
             message: Any = item
             content = message.get("content") if isinstance(message, dict) else None
             for part in content if isinstance(content, list) else []:
-                data = part.get("image_url") or part.get("file_data") if isinstance(part, dict) else None
+                if not isinstance(part, dict):
+                    continue
+                audio = part.get("input_audio") or {}
+                data = part.get("image_url") or part.get("file_data") or audio.get("data")
                 if isinstance(data, str):
                     yield data
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from chat_agent.attachments.uploads import DATA_URL, UPLOAD, DataUpload, LinkUpload, Upload
+from chat_agent.attachments.uploads import AUDIO_FORMATS, DATA_URL, UPLOAD, DataUpload, LinkUpload, Upload
 from chat_agent.errors import InvalidAttachment
 from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols.errors import UnsupportedParameter
@@ -18,6 +18,7 @@ Json = dict[str, Any]
 Inputs = frozenset[InputKind]
 TEXT_ONLY: Inputs = frozenset()
 IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+NAMES = {"image": "images", "file": "files", "audio": "audio"}
 MAX_ATTACHMENTS = 50
 MAX_LINK = 2048
 
@@ -33,7 +34,7 @@ MediaText = Annotated[str, Field(max_length=MAX_MESSAGE_BODY), AfterValidator(st
 
 @dataclass(frozen=True)
 class Media:
-    """An image or a file of a message, as a data URL or a link, and the parameter in which it was sent."""
+    """An image, a file or audio of a message, as a data URL or a link, and where it was sent."""
 
     kind: str
     url: str | None
@@ -49,6 +50,8 @@ class Media:
         if self.kind == "image":
             detail = self.detail if self.detail in {"low", "high", "auto"} else "auto"
             return {"type": "input_image", "detail": detail, UPLOAD: self._upload(links=True)}
+        if self.kind == "audio":
+            return {"type": "input_audio", UPLOAD: self._upload(links=False)}
         filename = self.filename or "file"
         return {"type": "input_file", "filename": filename, UPLOAD: self._upload(links=False)}
 
@@ -62,6 +65,8 @@ class Media:
             media_type = match[1].lower()
             if self.kind == "image" and media_type not in IMAGES:
                 raise InvalidAttachment(self.place, f"Images are {', '.join(sorted(IMAGES))}.")
+            if self.kind == "audio" and media_type not in AUDIO_FORMATS:
+                raise InvalidAttachment(self.place, "Audio is wav or mp3.")
             return DataUpload(self.place, media_type, url[match.end() :])
         if links and url[:8].lower() == "https://" and len(url) <= MAX_LINK:
             return LinkUpload(self.place, url, self.is_new)
@@ -89,7 +94,7 @@ def mixed_turn(role: str, parts: Sequence[str | Media], inputs: Inputs, *, is_ne
 
 def sentence(inputs: Iterable[str]) -> str:
     """Return what is taken, for people."""
-    return " and ".join(["text", *(f"{kind}s" for kind in sorted(inputs))])
+    return " and ".join(["text", *(NAMES[kind] for kind in sorted(inputs))])
 
 
 def inputs_of(settings: Settings, agent: AgentProfile) -> Inputs:

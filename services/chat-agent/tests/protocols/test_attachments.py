@@ -346,3 +346,40 @@ def test_an_earlier_link_that_cannot_be_reached_is_left_out(ann: httpx.Client) -
     body["messages"].append({"id": "2", "role": "user", "content": "And now?"})
     answer = text_of(ann.post(path, json=body))
     assert "nowhere.invalid" not in answer
+
+
+WAV = base64.b64encode(b"RIFF0000WAVEfmt ").decode()
+AUDIO = {"type": "input_audio", "input_audio": {"data": WAV, "format": "wav"}}
+AUDIOS = {
+    "completion": completion(AUDIO),
+    "response": response(AUDIO),
+    "ag_ui": ag_ui({"type": "audio", "source": {"type": "data", "value": WAV, "mimeType": "audio/wav"}}),
+}
+
+
+@pytest.fixture(scope="module")
+def audio_url(settings: Settings) -> Iterator[str]:
+    inputs = {"sandbox-large": frozenset({"audio"})}
+    with serving(create_app(settings.model_copy(update={"model_inputs": inputs}))) as url:
+        yield url
+
+
+@cases(AUDIOS)
+def test_audio_reaches_a_model_that_takes_it(
+    ann: httpx.Client, audio_url: str, path: str, body: Json
+) -> None:
+    assert "audio/wav of 16 bytes" in text_of(ann.post(f"{audio_url}{path}", json=body))
+
+
+@cases(AUDIOS)
+def test_audio_is_refused_where_the_model_does_not_take_it(ann: httpx.Client, path: str, body: Json) -> None:
+    answer = ann.post(path, json=body)
+    assert answer.status_code == 400
+    assert "audio` are not taken here, only text and files and images" in answer.text
+
+
+def test_audio_of_another_format_is_refused(ann: httpx.Client, audio_url: str) -> None:
+    path, body = completion({"type": "input_audio", "input_audio": {"data": WAV, "format": "flac"}})
+    answer = ann.post(f"{audio_url}{path}", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_attachment")
+    assert "wav or mp3" in answer.json()["error"]["message"]

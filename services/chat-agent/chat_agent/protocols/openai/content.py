@@ -1,4 +1,4 @@
-"""The content of messages of OpenAI's clients: text, images and files."""
+"""The content of messages of OpenAI's clients: text, images, files and audio."""
 
 from chat_agent.protocols.errors import UnsupportedParameter
 from chat_agent.protocols.media import Inputs, Media, MediaText, check_number, text_part
@@ -19,6 +19,13 @@ class FileContent(LenientModel):
     file_data: MediaText | None = None
 
 
+class AudioContent(LenientModel):
+    """The content of audio."""
+
+    data: MediaText
+    format: Name
+
+
 class ContentPart(LenientModel):
     """A part of a message."""
 
@@ -32,6 +39,7 @@ class ContentPart(LenientModel):
     file: FileContent | None = None
     filename: Name | None = None
     file_data: MediaText | None = None
+    input_audio: AudioContent | None = None
 
     def to_media(self, place: str) -> Media:
         """Return the image or the file that it is; raises UnsupportedParameter."""
@@ -44,6 +52,9 @@ class ContentPart(LenientModel):
             case "file" | "input_file":
                 file = self.file or FileContent(filename=self.filename, file_data=self.file_data)
                 return Media("file", file.file_data, place, filename=file.filename)
+            case "input_audio" if self.input_audio:
+                audio = self.input_audio
+                return Media("audio", f"data:audio/{audio.format};base64,{audio.data}", place)
         raise UnsupportedParameter(place, f"Parts of type `{self.type}` are not taken here.")
 
 
