@@ -357,10 +357,10 @@ AUDIOS = {
 }
 
 
-@pytest.fixture(scope="module")
-def audio_url(settings: Settings) -> Iterator[str]:
-    inputs = {"sandbox-large": frozenset({"audio"})}
-    with serving(create_app(settings.model_copy(update={"model_inputs": inputs}))) as url:
+@pytest.fixture(scope="module", params=["responses", "chat_completions"])
+def audio_url(settings: Settings, request: pytest.FixtureRequest) -> Iterator[str]:
+    changes = {"model_inputs": {"sandbox-large": frozenset({"audio"})}, "openai_api": request.param}
+    with serving(create_app(settings.model_copy(update=changes))) as url:
         yield url
 
 
