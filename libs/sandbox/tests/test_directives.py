@@ -131,12 +131,12 @@ async def test_the_model_pauses_in_the_middle_until_it_is_resumed(
 
 @WIRES
 async def test_a_stream_can_have_bytes_that_are_no_text(calls: httpx.AsyncClient, wire: str) -> None:
-    path, said = {
+    path, reply = {
         "responses": ("responses", {"input": "Hello [sandbox: invalid-utf8]"}),
         "chat": ("chat/completions", {"messages": [{"role": "user", "content": "[sandbox: invalid-utf8]"}]}),
     }[wire]
     answer = await calls.post(
-        f"/v1/{path}", json={"model": "m", "stream": True, **said}, headers={"Authorization": "Bearer sk"}
+        f"/v1/{path}", json={"model": "m", "stream": True, **reply}, headers={"Authorization": "Bearer sk"}
     )
     with pytest.raises(UnicodeDecodeError):
         answer.content.decode()
@@ -181,11 +181,11 @@ async def test_directives_of_earlier_messages_are_over(model: AsyncOpenAI) -> No
 
 
 async def test_requests_are_recorded(model: AsyncOpenAI, calls: httpx.AsyncClient) -> None:
-    said = await words(model, "responses", "Hello")
+    reply = await words(model, "responses", "Hello")
     call = await last_call(calls)
     assert (call["model"], call["status"], call["path"]) == ("sandbox-small", "completed", "/v1/responses")
-    assert call["text"] == "".join(said)
-    assert call["usage"]["output"] == call["tokens_sent"] == len(said)
+    assert call["text"] == "".join(reply)
+    assert call["usage"]["output"] == call["tokens_sent"] == len(reply)
 
 
 async def test_a_client_that_leaves_is_noticed(model: AsyncOpenAI, calls: httpx.AsyncClient) -> None:

@@ -9,10 +9,10 @@ from testkit.live_server import serving
 @pytest.mark.parametrize("page", [*PAGES, "billing"])
 def test_a_page_asks_and_says_when_acme_is_away(page: str) -> None:
     with serving(create_sandbox(gateway=f"http://127.0.0.1:{free_port()}")) as url:
-        shown = httpx.get(f"{url}/app/{page}", params={"token": "a<b>"}, timeout=60)
-        assert shown.status_code == 200
-        assert "<button>" in shown.text
-        assert "no-referrer" in shown.headers["referrer-policy"]
+        response = httpx.get(f"{url}/app/{page}", params={"token": "a<b>"}, timeout=60)
+        assert response.status_code == 200
+        assert "<button>" in response.text
+        assert "no-referrer" in response.headers["referrer-policy"]
         pressed = httpx.post(
             f"{url}/app/{page}", params={"token": "a<b>"}, data={"password": "x"}, timeout=60
         )

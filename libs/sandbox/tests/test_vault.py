@@ -77,9 +77,13 @@ def test_keeps_secrets_in_versions(vault: hvac.Client) -> None:
 
 
 def test_signs_what_the_public_key_verifies(vault: hvac.Client, key: str) -> None:
-    shown = vault.secrets.transit.read_key(key)["data"]
-    assert (shown["type"], shown["latest_version"], shown["supports_signing"]) == ("ed25519", 1, True)
-    public = Ed25519PublicKey.from_public_bytes(base64.b64decode(shown["keys"]["1"]["public_key"]))
+    key_data = vault.secrets.transit.read_key(key)["data"]
+    assert (key_data["type"], key_data["latest_version"], key_data["supports_signing"]) == (
+        "ed25519",
+        1,
+        True,
+    )
+    public = Ed25519PublicKey.from_public_bytes(base64.b64decode(key_data["keys"]["1"]["public_key"]))
     prefix, _, signature = sign(vault, key).rpartition(":")
     assert prefix == "vault:v1"
     public.verify(base64.b64decode(signature, validate=True), b"what is signed")

@@ -307,9 +307,9 @@ async def test_a_response_is_stored_for_a_day(ada: httpx.AsyncClient, bus: Any) 
 async def test_a_key_is_not_stored_in_plain_text(ada: httpx.AsyncClient, bus: Any) -> None:
     await order(ada, key="find-me")
     async with bus.database.begin() as session:
-        kept = await session.scalar(text("select idempotency_keys::text from idempotency_keys"))
-    assert "find-me" not in kept
-    assert b"find-me".hex() not in kept
+        stored = await session.scalar(text("select idempotency_keys::text from idempotency_keys"))
+    assert "find-me" not in stored
+    assert b"find-me".hex() not in stored
 
 
 async def test_the_effect_is_rolled_back_when_the_response_cannot_be_stored(

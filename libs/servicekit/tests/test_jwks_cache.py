@@ -149,9 +149,9 @@ async def test_answers_503_once_keys_are_too_old_to_be_trusted(cache, issuer, cl
     assert isinstance(error, KeySourceUnavailable)
     assert error.status == 503
     assert error.retry_after >= 1
-    asked = len(issuer.requests)
+    request_count = len(issuer.requests)
     assert isinstance(await refusal(cache, issuer.key.kid), KeySourceUnavailable)
-    assert len(issuer.requests) == asked
+    assert len(issuer.requests) == request_count
 
 
 async def test_goes_on_by_itself_once_the_source_is_back(cache, issuer, clock, caplog):
@@ -224,9 +224,9 @@ async def test_asks_no_oftener_on_a_cold_cache(cache, issuer):
 
 async def test_may_look_for_another_unknown_key_every_thirty_seconds(cache, issuer, clock):
     await cache.get(issuer.key.kid)
-    for asked in (2, 3, 3):
-        await refusal(cache, f"unknown-{clock.now}-{asked}-{len(issuer.requests)}")
-        assert len(issuer.requests) == asked
+    for request_count in (2, 3, 3):
+        await refusal(cache, f"unknown-{clock.now}-{request_count}-{len(issuer.requests)}")
+        assert len(issuer.requests) == request_count
     clock.now += 30
     await refusal(cache, "another")
     assert len(issuer.requests) == 4
@@ -334,11 +334,11 @@ async def test_forgets_its_troubles_after_an_unchanged_answer(cache, issuer, clo
         issuer.answer = JwksResponse()
         await cache.refresh_now()
     assert [record.message for record in caplog.records].count("key set source fails") == 2
-    asked = len(issuer.requests)
+    request_count = len(issuer.requests)
     clock.now += 301
     await cache.get(issuer.key.kid)
     await landed()
-    assert len(issuer.requests) == asked + 1
+    assert len(issuer.requests) == request_count + 1
     assert counts("jwks_serve_total", "stale") == 1
     assert counts("jwks_serve_total", "stale_error") == 0
 
@@ -439,9 +439,9 @@ async def test_warms_up_as_soon_as_the_source_answers(issuer):
     await until(lambda: len(issuer.requests) >= 2)
     issuer.answer = JwksResponse()
     await warming
-    asked = len(issuer.requests)
+    request_count = len(issuer.requests)
     await cache.warmup()
-    assert len(issuer.requests) == asked
+    assert len(issuer.requests) == request_count
     await cache.aclose()
 
 
@@ -507,10 +507,10 @@ def test_serves_two_event_loops_at_the_same_time(cache, issuer):
         return len(await asyncio.gather(*(cache.get(issuer.key.kid) for _ in range(50))))
 
     with ThreadPoolExecutor(2) as threads:
-        asked = [threads.submit(asyncio.run, ask_many()) for _ in range(2)]
+        request_count = [threads.submit(asyncio.run, ask_many()) for _ in range(2)]
         asyncio.run(until(lambda: len(issuer.requests) == 2))
         gate.set()
-        assert [answer.result(timeout=60) for answer in asked] == [50, 50]
+        assert [answer.result(timeout=60) for answer in request_count] == [50, 50]
     assert len(issuer.requests) == 2
 
 

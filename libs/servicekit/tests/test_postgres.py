@@ -30,10 +30,10 @@ async def test_takes_the_parameters_that_providers_add(postgres: Postgres) -> No
         f"{postgres.url}?channel_binding=require&gssencmode=disable&keepalives_idle=30&connect_timeout=10"
         "&application_name=till&options=-c%20statement_timeout%3D1234"
     )
-    shown = await answer(
+    values = await answer(
         url, "select current_setting('application_name'), current_setting('statement_timeout')"
     )
-    assert shown == ("till", "1234ms")
+    assert values == ("till", "1234ms")
 
 
 async def test_has_the_name_of_the_service_by_default(postgres: Postgres) -> None:

@@ -35,9 +35,9 @@ def limits(redis: Redis) -> Limits:
     return Limits(redis, timeout=10)
 
 
-async def admitted(limits: Limits, *wanted: Rate | Concurrency) -> Grant | None:
+async def admitted(limits: Limits, *requested: Rate | Concurrency) -> Grant | None:
     with contextlib.suppress(RateLimited, ConcurrencyLimited):
-        return await limits.admit(*wanted)
+        return await limits.admit(*requested)
     return None
 
 
@@ -128,15 +128,15 @@ async def failing(limits: Limits) -> None:
 
 
 async def test_a_slot_is_free_again_when_its_task_is_cancelled(limits: Limits) -> None:
-    held = asyncio.Event()
+    release = asyncio.Event()
 
     async def hold() -> None:
         async with limits.lease("k", limit=1):
-            held.set()
+            release.set()
             await asyncio.Event().wait()
 
     task = asyncio.create_task(hold())
-    await held.wait()
+    await release.wait()
     task.cancel()
     await asyncio.wait({task})
     assert await admitted(limits, Concurrency("k", 1))
@@ -144,16 +144,16 @@ async def test_a_slot_is_free_again_when_its_task_is_cancelled(limits: Limits) -
 
 async def test_a_slot_is_free_again_when_the_client_goes_away(limits: Limits, redis: Redis) -> None:
     # The framework cancels a stream's scope, and in a cancelled scope every await is cancelled anew.
-    held = asyncio.Event()
+    release = asyncio.Event()
 
     async def hold() -> None:
         async with limits.lease("k", limit=1):
-            held.set()
+            release.set()
             await asyncio.Event().wait()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hold)
-        await held.wait()
+        await release.wait()
         await redis.connection_pool.disconnect()
         tasks.cancel_scope.cancel()
     assert await admitted(limits, Concurrency("k", 1))

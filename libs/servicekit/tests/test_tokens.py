@@ -59,8 +59,8 @@ async def refusal(verifier: TokenVerifier, token: str) -> InvalidToken:
     assert caught.value.status == 401
     assert caught.value.code() == "invalid_token"
     assert caught.value.headers == {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-    said = repr(caught.value.extensions) + caught.value.detail
-    assert not [part for part in token.split(".") if len(part) > 10 and part in said]
+    message = repr(caught.value.extensions) + caught.value.detail
+    assert not [part for part in token.split(".") if len(part) > 10 and part in message]
     return caught.value
 
 

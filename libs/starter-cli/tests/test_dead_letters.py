@@ -58,9 +58,9 @@ def test_list_says_that_there_are_none(run: Run) -> None:
 
 
 def test_show_prints_the_whole_event(run: Run, letter: str) -> None:
-    shown = json.loads(run("show", "notification", letter).output)
-    assert shown["event"] == {**EVENT, "data": {"user_id": "7"}}
-    assert (shown["reason"], shown["deliveries"], shown["stream"]) == (
+    letter_data = json.loads(run("show", "notification", letter).output)
+    assert letter_data["event"] == {**EVENT, "data": {"user_id": "7"}}
+    assert (letter_data["reason"], letter_data["deliveries"], letter_data["stream"]) == (
         "RuntimeError: no connection",
         5,
         "events:auth",

@@ -32,9 +32,9 @@ async def replica(start: Any, operator: Any, folder: Any, **changes: Any) -> Any
     path = folder / "accounts.yaml"
     account = {"role": "owner", "scopes": sorted(scopes_for(Role.OWNER)), "global": True}
     path.write_text(yaml.safe_dump({"accounts": {ACCOUNT: {**account, "audiences": ["acme-api", "auth"]}}}))
-    told = {"auth_service_accounts_file": path, "auth_magic_link_enabled": True, **operator.settings}
-    told["auth_account_deletion_grace_days"] = 14
-    return await start(**told, **changes)
+    settings = {"auth_service_accounts_file": path, "auth_magic_link_enabled": True, **operator.settings}
+    settings["auth_account_deletion_grace_days"] = 14
+    return await start(**settings, **changes)
 
 
 async def everything(auth: Any, operator: Any) -> Everything:
@@ -112,8 +112,8 @@ async def challenges(auth: Any, ann: dict[str, Any]) -> tuple[dict[str, Any], st
 
 async def machines(auth: Any, operator: Any, ann: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """Have all that machines prove themselves with, or have got for it; their client ids, then the tokens."""
-    wanted = {"name": "Key", "scopes": sorted(scopes_for(Role.OWNER))}
-    key = (await auth.post("api-keys", ann["access_token"], **wanted)).json()["key"]
+    key_request = {"name": "Key", "scopes": sorted(scopes_for(Role.OWNER))}
+    key = (await auth.post("api-keys", ann["access_token"], **key_request)).json()["key"]
     about = {"tenant_id": ann["tenant_id"], "scopes": sorted(scopes_for(Role.OWNER))}
     private = Ed25519PrivateKey.generate()
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": jose.encode(private.public_key().public_bytes_raw())}
@@ -151,8 +151,8 @@ async def exchanged(auth: Any, credential: dict[str, Any], **more: str) -> str:
 def assertion(key: Ed25519PrivateKey, client_id: str) -> str:
     """Sign what a machine proves itself with (RFC 7523)."""
     now = int(time.time())
-    said = {"iss": client_id, "sub": client_id, "aud": ENDPOINT, "iat": now, "exp": now + 60, "jti": "once"}
-    return jwt.encode(said, key, "EdDSA")
+    claims = {"iss": client_id, "sub": client_id, "aud": ENDPOINT, "iat": now, "exp": now + 60, "jti": "once"}
+    return jwt.encode(claims, key, "EdDSA")
 
 
 async def id_token(auth: Any, bundle: dict[str, Any]) -> str:

@@ -129,8 +129,8 @@ async def test_exports_what_others_did_to_one_and_not_what_they_did_elsewhere(au
     await auth.database.execute(insert, "by_me", bundle["user_id"], "user:other")
     await auth.database.execute(insert, "elsewhere", "user:admin", "user:other")
     events = (await export(auth, bundle)).json()["audit_events"]
-    told = {"by_me", "to_me", "elsewhere"}
-    assert [event["action"] for event in events if event["action"] in told] == ["by_me", "to_me"]
+    event_ids = {"by_me", "to_me", "elsewhere"}
+    assert [event["action"] for event in events if event["action"] in event_ids] == ["by_me", "to_me"]
 
 
 async def test_who_leaves_is_gone_at_once(auth):

@@ -79,8 +79,8 @@ async def test_a_key_stops_with_its_holders_rights_and_the_owners_get_a_list(sta
     assert (await listed(auth, owner, first))["creator_is_entitled"] is False
     assert (await listed(auth, owner, others))["creator_is_entitled"] is True
     # What was opened with it, in any service, is closed.
-    told = await auth.database.fetch("select key from revocations where key like 'client:%'")
-    assert [row["key"] for row in told] == [f"client:ak.{UUID(first['id']).hex}"]
+    result = await auth.database.fetch("select key from revocations where key like 'client:%'")
+    assert [row["key"] for row in result] == [f"client:ak.{UUID(first['id']).hex}"]
     [row] = await auth.audited("authn_tokens_orphaned")
     assert row["subject"] == admin["user_id"]
 
@@ -99,9 +99,9 @@ async def test_the_tenant_may_keep_such_keys(auth, team, lose):
     first = await made(auth, admin, scopes=["billing:manage", "tools:read"])
     second = await rotated(auth, admin, first)
     assert (await lose(auth, owner, admin)).is_success
-    told = (await introspected(auth, second["key"])).json()
+    result = (await introspected(auth, second["key"])).json()
     # As far as it was given, and in no higher role than that takes.
-    assert (told["role"], sorted(told["scopes"])) == ("admin", ["billing:manage", "tools:read"])
+    assert (result["role"], sorted(result["scopes"])) == ("admin", ["billing:manage", "tools:read"])
     # The secret that was replaced is nobody's to keep.
     assert not await is_active(auth, first["key"])
     [mail] = await auth.mails("api_keys_kept")

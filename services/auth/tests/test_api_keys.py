@@ -70,11 +70,15 @@ async def test_creates_a_key_whose_secret_is_returned_once_and_stored_nowhere(au
 async def test_tells_services_whose_a_key_is_and_what_it_may(auth):
     owner = await auth.somebody()
     key = await made(auth, owner["access_token"])
-    told = (await introspected(auth, key["key"])).json()
-    assert told["active"] is True
-    assert told["subject"] == f"service:ak.{UUID(key['id']).hex}"
-    assert (told["tenant_id"], told["role"], sorted(told["scopes"])) == (owner["tenant_id"], "owner", SCOPES)
-    assert told["audience"] == ["acme-api"]
+    introspection = (await introspected(auth, key["key"])).json()
+    assert introspection["active"] is True
+    assert introspection["subject"] == f"service:ak.{UUID(key['id']).hex}"
+    assert (introspection["tenant_id"], introspection["role"], sorted(introspection["scopes"])) == (
+        owner["tenant_id"],
+        "owner",
+        SCOPES,
+    )
+    assert introspection["audience"] == ["acme-api"]
     (listed,) = (await ask(auth, "GET", "", owner["access_token"])).json()["items"]
     assert listed["last_used_at"] is not None
 
@@ -94,9 +98,12 @@ async def test_gives_no_more_than_the_maker_has(auth):
     key = (await made(auth, owner["access_token"], scopes=["billing:manage", "billing:read"]))["key"]
     assert (await introspected(auth, key)).json()["role"] == "owner"
     await auth.role("ann@example.com", "admin")
-    told = (await introspected(auth, key)).json()
-    assert (told["role"], sorted(told["scopes"])) == ("admin", ["billing:manage", "billing:read"])
-    assert owner["tenant_id"] == told["tenant_id"]
+    introspection = (await introspected(auth, key)).json()
+    assert (introspection["role"], sorted(introspection["scopes"])) == (
+        "admin",
+        ["billing:manage", "billing:read"],
+    )
+    assert owner["tenant_id"] == introspection["tenant_id"]
 
 
 @pytest.mark.parametrize("role", ["member", "viewer"])
@@ -126,24 +133,24 @@ async def test_stops_with_its_maker(auth, loss):
 async def test_takes_only_who_may_manage_keys_and_only_people(auth):
     owner = await auth.somebody()
     key = (await made(auth, owner["access_token"], scopes=["api_keys:manage", "tools:read"]))["key"]
-    wanted = {"name": "Another", "scopes": ["tools:read"]}
-    assert (await ask(auth, "POST", "", key, json=wanted)).json()["code"] == "people_only"
+    key_request = {"name": "Another", "scopes": ["tools:read"]}
+    assert (await ask(auth, "POST", "", key, json=key_request)).json()["code"] == "people_only"
     await auth.role("ann@example.com", "member")
     member = await auth.session()
-    assert (await ask(auth, "POST", "", member["access_token"], json=wanted)).status_code == 403
+    assert (await ask(auth, "POST", "", member["access_token"], json=key_request)).status_code == 403
     await auth.role("ann@example.com", "admin")
     narrowed = await ask(
-        auth, "POST", "", owner["access_token"], json=wanted, headers={"X-Tenant-Role": "member"}
+        auth, "POST", "", owner["access_token"], json=key_request, headers={"X-Tenant-Role": "member"}
     )
     assert narrowed.status_code == 403
 
 
 async def test_takes_no_scope_that_the_caller_has_not(auth):
     owner = await auth.somebody()
-    said = {
+    claims = {
         name: auth.claims(owner)[name] for name in ("aud", "sub", "sid", "client_id", "tenant_id", "role")
     }
-    narrow = await auth.app.state.services.access_tokens._sign(["api_keys:manage"], said)
+    narrow = await auth.app.state.services.access_tokens._sign(["api_keys:manage"], claims)
     body = {"name": "x", "scopes": ["api_keys:manage", "tools:read"]}
     refused = await ask(auth, "POST", "", narrow.token, json=body)
     assert (refused.status_code, refused.json()["code"]) == (403, "scope_beyond_own_rights")
@@ -259,8 +266,8 @@ async def test_tells_every_service_of_a_revoked_key(auth):
     owner = await auth.somebody()
     key = await made(auth, owner["access_token"])
     await ask(auth, "DELETE", f"/{key['id']}", owner["access_token"])
-    told = await auth.database.fetchval("select key from revocations")
-    assert told == f"client:ak.{UUID(key['id']).hex}"
+    revocation = await auth.database.fetchval("select key from revocations")
+    assert revocation == f"client:ak.{UUID(key['id']).hex}"
 
 
 async def test_hides_the_keys_of_other_tenants(auth):
@@ -333,9 +340,9 @@ async def test_opens_auth_itself_as_a_machine(auth):
 async def another_service(variables, auth):
     """A service as any other, and a replica of auth that it asks over real HTTP."""
     secrets = {**variables["auth_service_secrets"], "notification": SECRET}
-    told = {**variables, "auth_service_secrets": secrets}
+    settings = {**variables, "auth_service_secrets": secrets}
     common = {name: value for name, value in variables.items() if name in ServiceSettings.model_fields}
-    with serving(CombinedApp(create_app(Settings(**told)))) as url:
+    with serving(CombinedApp(create_app(Settings(**settings)))) as url:
         settings = ServiceSettings(
             **{
                 **common,

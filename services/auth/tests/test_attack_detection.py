@@ -116,9 +116,9 @@ async def test_sees_it_again_when_the_hour_is_over(operated, redis_url):
     for n in range(4):
         await fail(operated, f"p{n}@example.com", "198.51.100.1")
     async with Redis.from_url(redis_url) as redis:
-        kept = [name async for name in redis.scan_iter("auth:attack:{*")]
-        assert [await redis.pttl(name) > 3_590_000 for name in kept] == [True] * len(kept)
-        await redis.delete(*kept)
+        stored = [name async for name in redis.scan_iter("auth:attack:{*")]
+        assert [await redis.pttl(name) > 3_590_000 for name in stored] == [True] * len(stored)
+        await redis.delete(*stored)
     await fail(operated, "p0@example.com", "198.51.100.1")
     assert await seen(operated) == [1, 0]
     for n in range(1, 4):
@@ -130,7 +130,7 @@ async def test_keeps_nobody_in_redis(operated, redis_url):
     await fail(operated, "ann@example.com", "198.51.100.77")
     async with Redis.from_url(redis_url) as redis:
         names = [name async for name in redis.scan_iter("auth:attack:*")]
-        kept = b"".join([*names, *[await redis.get(name) for name in names]])
+        stored = b"".join([*names, *[await redis.get(name) for name in names]])
     assert names
-    assert b"ann" not in kept
-    assert b"198.51" not in kept
+    assert b"ann" not in stored
+    assert b"198.51" not in stored

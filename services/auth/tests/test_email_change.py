@@ -17,15 +17,15 @@ async def token(auth, bundle, new_email=NEW):
     return (await auth.mails("email_change"))[-1]["token"]
 
 
-async def confirm(auth, held):
-    return await auth.post("email/change/confirm", token=held)
+async def confirm(auth, email_token):
+    return await auth.post("email/change/confirm", token=email_token)
 
 
 async def test_the_new_address_signs_in_once_it_is_confirmed(auth):
     bundle = await auth.somebody()
-    held = await token(auth, bundle)
+    email_token = await token(auth, bundle)
     assert (await auth.sign_in(NEW)).status_code == 401
-    answer = await confirm(auth, held)
+    answer = await confirm(auth, email_token)
     assert (answer.status_code, answer.json()) == (200, {"email_changed": True})
     assert (await auth.sign_in()).status_code == 401
     after = await auth.session(NEW)
@@ -37,21 +37,25 @@ async def test_the_new_address_signs_in_once_it_is_confirmed(auth):
 async def test_the_token_goes_to_the_new_address_and_the_news_to_the_old_one(auth):
     bundle = await auth.somebody(display_name="Ann")
     await confirm(auth, await token(auth, bundle, "Ann@Elsewhere.example"))
-    [asked] = await auth.mails("email_change")
-    [told] = await auth.mails("email_changed")
-    assert (asked["email"], asked["recipient"]) == ("Ann@elsewhere.example", bundle["user_id"])
-    assert (told["email"], told["recipient"], told["token"]) == ("ann@example.com", bundle["user_id"], None)
-    assert told["facts"] == {"new_email_masked": "A***@elsewhere.example"}
+    [request] = await auth.mails("email_change")
+    [notice] = await auth.mails("email_changed")
+    assert (request["email"], request["recipient"]) == ("Ann@elsewhere.example", bundle["user_id"])
+    assert (notice["email"], notice["recipient"], notice["token"]) == (
+        "ann@example.com",
+        bundle["user_id"],
+        None,
+    )
+    assert notice["facts"] == {"new_email_masked": "A***@elsewhere.example"}
     assert [mail["email"] for mail in await auth.mails("password_changed")] == []
 
 
 async def test_tells_the_audit_log_without_an_address(auth):
     bundle = await auth.somebody()
     await confirm(auth, await token(auth, bundle))
-    [asked] = await auth.audited("user_email_change_requested")
+    [request] = await auth.audited("user_email_change_requested")
     [done] = await auth.audited("user_email_changed")
-    assert asked["actor"] == done["actor"] == bundle["user_id"]
-    assert "elsewhere" not in str([*asked.values(), *done.values()])
+    assert request["actor"] == done["actor"] == bundle["user_id"]
+    assert "elsewhere" not in str([*request.values(), *done.values()])
 
 
 async def test_ends_every_session(auth):
@@ -88,9 +92,9 @@ async def test_says_the_same_of_an_address_that_is_taken(auth, taken):
 
 async def test_an_address_that_is_taken_meanwhile_stays_whose_it_is(auth):
     bundle = await auth.somebody()
-    held = await token(auth, bundle)
+    email_token = await token(auth, bundle)
     newcomer = await auth.somebody(NEW)
-    answer = await confirm(auth, held)
+    answer = await confirm(auth, email_token)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_email_token")
     assert (await auth.session(NEW))["user_id"] == newcomer["user_id"]
     assert (await auth.session())["user_id"] == bundle["user_id"]
@@ -106,8 +110,8 @@ async def test_a_registration_that_nobody_confirmed_gives_way(auth):
 
 async def test_of_many_who_want_the_same_address_one_gets_it(auth):
     people = [await auth.somebody(f"person{n}@example.com") for n in range(6)]
-    held = [await token(auth, person) for person in people]
-    answers = await asyncio.gather(*(confirm(auth, one) for one in held))
+    email_token = [await token(auth, person) for person in people]
+    answers = await asyncio.gather(*(confirm(auth, one) for one in email_token))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 5
     assert await auth.database.fetchval("select count(*) from users where email_key = $1", NEW) == 1
 
@@ -135,17 +139,17 @@ async def test_a_token_is_good_once_and_only_the_newest_is(auth):
     ],
 )
 async def test_a_token_that_is_too_old_or_for_something_else_is_not_good(auth, change):
-    held = await token(auth, await auth.somebody())
+    email_token = await token(auth, await auth.somebody())
     await auth.database.execute(change)
-    assert (await confirm(auth, held)).status_code == 400
+    assert (await confirm(auth, email_token)).status_code == 400
 
 
 async def test_a_new_password_voids_what_somebody_else_may_have_requested(auth):
-    held = await token(auth, await auth.somebody())
+    email_token = await token(auth, await auth.somebody())
     await auth.post("password/forgot", email="ann@example.com")
     [mail] = await auth.mails("password_reset")
     await auth.post("password/reset", token=mail["token"], password="an entirely new phrase")
-    assert (await confirm(auth, held)).status_code == 400
+    assert (await confirm(auth, email_token)).status_code == 400
 
 
 async def test_a_new_address_voids_the_link_that_went_to_the_old_one(auth):
@@ -159,18 +163,18 @@ async def test_a_new_address_voids_the_link_that_went_to_the_old_one(auth):
 
 async def test_no_other_mails_token_changes_the_address(auth):
     bundle = await auth.somebody()
-    held = await token(auth, bundle)
-    assert (await auth.post("email/verify", token=held)).status_code == 400
+    email_token = await token(auth, bundle)
+    assert (await auth.post("email/verify", token=email_token)).status_code == 400
     assert (
-        await auth.post("password/reset", token=held, password="an entirely new phrase")
+        await auth.post("password/reset", token=email_token, password="an entirely new phrase")
     ).status_code == 400
     await auth.post("password/forgot", email="ann@example.com")
     [mail] = await auth.mails("password_reset")
     assert (await confirm(auth, mail["token"])).status_code == 400
     assert (
-        await auth.public.get("/api/v1/auth/email/change/confirm", params={"token": held})
+        await auth.public.get("/api/v1/auth/email/change/confirm", params={"token": email_token})
     ).status_code == 405
-    assert (await confirm(auth, held)).status_code == 200
+    assert (await confirm(auth, email_token)).status_code == 200
 
 
 async def test_one_may_write_the_same_address_in_another_way(auth):

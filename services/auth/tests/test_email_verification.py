@@ -100,7 +100,7 @@ async def test_refuses_anything_but_the_whole_token(auth):
 async def test_keeps_only_a_keyed_digest(auth):
     await auth.register()
     [token] = await auth.mail_tokens()
-    kept = await auth.database.fetchrow("select * from email_tokens")
+    stored = await auth.database.fetchrow("select * from email_tokens")
     secret = token.partition(".")[2]
-    assert secret not in str(dict(kept))
-    assert len(kept["digest"]) == 32
+    assert secret not in str(dict(stored))
+    assert len(stored["digest"]) == 32

@@ -94,14 +94,14 @@ async def test_a_second_factor_is_required_before_any_notice(auth):
     headers = {"X-Forwarded-For": SYDNEY}
     bundle = await sign_in(auth, BERLIN)
     app = await enrol(auth, bundle)
-    asked = await auth.public.post(
+    response = await auth.public.post(
         "/api/v1/auth/token",
         json={"email": "ann@example.com", "password": auth.password},
         headers=headers,
     )
-    assert asked.json()["code"] == "second_factor_required"
+    assert response.json()["code"] == "second_factor_required"
     assert await noticed(auth) == (0, 0)
-    proof = {"challenge": asked.json()["challenge"], "code": app.code}
+    proof = {"challenge": response.json()["challenge"], "code": app.code}
     done = await auth.public.post("/api/v1/auth/token/second-factor", json=proof, headers=headers)
     assert done.status_code == 200
     assert await noticed(auth) == (1, 1)
@@ -119,8 +119,8 @@ async def test_without_a_map_nobody_is_anywhere(start):
 async def test_keeps_no_place_in_the_open(auth):
     await sign_in(auth, SYDNEY)
     bundle = await sign_in(auth, SYDNEY)
-    kept = str([dict(row) for row in await auth.database.fetch("select * from sessions")])
-    assert "Sydney" not in kept
+    stored = str([dict(row) for row in await auth.database.fetch("select * from sessions")])
+    assert "Sydney" not in stored
     assert "151.2" not in (await auth.ask("GET", "sessions", bundle)).text
 
 

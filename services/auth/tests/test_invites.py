@@ -11,9 +11,9 @@ def code(answer):
     return answer.status_code, answer.json()["code"]
 
 
-async def invite(auth, bundle, **wanted):
+async def invite(auth, bundle, **fields):
     """Invite, and give the invite's id and its token, as its reader sees it."""
-    answer = await auth.ask("POST", INVITES, bundle, {"role": "member", **wanted})
+    answer = await auth.ask("POST", INVITES, bundle, {"role": "member", **fields})
     assert answer.status_code == 201, answer.text
     made = answer.json()
     return made["id"], made["token"] or (await auth.mails("invitation"))[-1]["token"]
@@ -275,8 +275,8 @@ async def test_a_tenant_can_say_which_domains_are_invited(auth):
     owner = await auth.somebody()
     settings = {"invite_domains": ["example.com"]}
     await auth.ask("PUT", "tenants/current/settings", owner, settings, **{"If-Match": "*"})
-    wanted = {"role": "member", "email": "bob@elsewhere.com"}
-    assert code(await auth.ask("POST", INVITES, owner, wanted)) == (422, "invite_domain_not_allowed")
+    fields = {"role": "member", "email": "bob@elsewhere.com"}
+    assert code(await auth.ask("POST", INVITES, owner, fields)) == (422, "invite_domain_not_allowed")
     _, token = await invite(auth, owner, max_uses=2)
     assert code(await accept(auth, await auth.somebody("bob@elsewhere.com"), token)) == INVALID
     assert (await accept(auth, await auth.somebody("bob@EXAMPLE.com"), token)).status_code == 200

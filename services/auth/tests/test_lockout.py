@@ -60,8 +60,8 @@ async def test_answers_exactly_as_to_a_wrong_password(auth):
     before = await sign_in(auth, WRONG)
     await fail(auth, 4)
     locked, right = await sign_in(auth, WRONG), await sign_in(auth)
-    said = [{**answer.json(), "request_id": ""} for answer in (before, locked, right)]
-    assert said == [said[0]] * 3
+    bodies = [{**answer.json(), "request_id": ""} for answer in (before, locked, right)]
+    assert bodies == [bodies[0]] * 3
     heads = [{**answer.headers, "x-request-id": ""} for answer in (before, locked, right)]
     assert heads == [heads[0]] * 3
 

@@ -84,9 +84,9 @@ async def test_answers_in_one_way_whatever_the_address(linked):
         await linked.post("magic-link", email=f"{name}@example.com")
         for name in ("ann", "unknown", "unconfirmed", "disabled")
     ]
-    said = [{**answer.json(), "binding": len(answer.json()["binding"])} for answer in answers]
+    bodies = [{**answer.json(), "binding": len(answer.json()["binding"])} for answer in answers]
     assert [answer.status_code for answer in answers] == [202] * 4
-    assert said == [said[0]] * 4
+    assert bodies == [bodies[0]] * 4
     assert [mail["email"] for mail in await linked.mails("magic_link")] == ["ann@example.com"]
 
 
@@ -136,10 +136,10 @@ async def test_is_no_second_factor(linked):
     app = await enrol(linked, await linked.somebody())
     binding = await request_link(linked)
     answer = await followed(linked, await newest(linked), binding)
-    said = answer.json()
-    assert (answer.status_code, said["code"]) == (401, "second_factor_required")
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (401, "second_factor_required")
     assert (await followed(linked, await newest(linked), binding)).status_code == 400
-    bundle = (await answered(linked, said["challenge"], code=app.code)).json()
+    bundle = (await answered(linked, body["challenge"], code=app.code)).json()
     assert linked.claims(bundle)["amr"] == ["email", "otp", "mfa"]
     await challenged(linked)
 

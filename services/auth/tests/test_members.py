@@ -353,8 +353,8 @@ async def test_an_admin_has_a_members_password_reset_and_sets_none(auth):
     assert answer.status_code == 202
     [mail] = await auth.mails("password_reset")
     assert mail["recipient"] == bob["user_id"]
-    [asked] = await auth.audited("authn_password_reset_requested")
-    assert (asked["actor"], asked["subject"]) == (admin["user_id"], bob["user_id"])
+    [audit_event] = await auth.audited("authn_password_reset_requested")
+    assert (audit_event["actor"], audit_event["subject"]) == (admin["user_id"], bob["user_id"])
     # Nothing has changed before bob does something with it.
     assert (await auth.sign_in("bob@example.com")).status_code == 200
     reset = await auth.post("password/reset", token=mail["token"], password="words of bob alone")

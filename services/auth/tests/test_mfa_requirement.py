@@ -113,12 +113,16 @@ async def test_is_audited_and_every_member_is_notified(auth, owner):
     await replace(auth, owner, mfa_required=True)
     # Said again, it changes nothing.
     await replace(auth, owner, mfa_required=True)
-    told = await auth.mails("mfa_required")
-    assert sorted(mail["email"] for mail in told) == ["ann@example.com", "bob@example.com", "eve@example.com"]
-    assert {mail["facts"]["tenant_name"] for mail in told} == {"Ann's Bakery"}
+    mails = await auth.mails("mfa_required")
+    assert sorted(mail["email"] for mail in mails) == [
+        "ann@example.com",
+        "bob@example.com",
+        "eve@example.com",
+    ]
+    assert {mail["facts"]["tenant_name"] for mail in mails} == {"Ann's Bakery"}
     await replace(auth, owner, mfa_required=False)
-    told = await auth.mails("mfa_optional")
-    assert sorted(mail["email"] for mail in told) == ["ann@example.com", "eve@example.com"]
+    mails = await auth.mails("mfa_optional")
+    assert sorted(mail["email"] for mail in mails) == ["ann@example.com", "eve@example.com"]
     rows = await auth.audited("tenant_mfa_changed")
     assert [(row["actor"], row["detail"]) for row in rows] == [
         (owner["user_id"], '{"required": true}'),

@@ -99,8 +99,8 @@ async def test_keeps_no_password_and_no_token_in_any_table(auth):
     tables = await auth.database.fetch("select tablename from pg_tables where schemaname = 'public'")
     for table in tables:
         rows = await auth.database.fetch(f"select * from {table['tablename']}")  # noqa: S608  # our own tables
-        kept = "".join(str(dict(row)) for row in rows)
-        assert [secret for secret in secrets if secret in kept] == [], table
+        stored = "".join(str(dict(row)) for row in rows)
+        assert [secret for secret in secrets if secret in stored] == [], table
 
 
 async def test_sends_nothing_back_of_what_does_not_fit(auth):

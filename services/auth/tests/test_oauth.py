@@ -78,13 +78,13 @@ def basic(client_id, secret):
 async def test_gives_a_machine_of_a_tenant_a_token_that_says_what_it_is(service, credential, owner):
     answer = await token(service, credential)
     assert answer.headers["cache-control"] == "no-store"
-    given = answer.json()
-    assert (given["token_type"], given["expires_in"]) == ("bearer", 600)
-    said = service.claims(given)
+    issued_token = answer.json()
+    assert (issued_token["token_type"], issued_token["expires_in"]) == ("bearer", 600)
+    said = service.claims(issued_token)
     assert said["sub"] == f"service:{credential['client_id']}"
     assert (said["client_id"], said["aud"]) == (credential["client_id"], "acme-api")
     assert (said["tenant_id"], said["role"]) == (owner["tenant_id"], "member")
-    assert said["scope"] == given["scope"] == "conversations:read conversations:write"
+    assert said["scope"] == issued_token["scope"] == "conversations:read conversations:write"
     assert "sid" not in said
 
 
@@ -153,12 +153,12 @@ async def test_gives_only_what_the_catalogue_still_gives(service, start, operato
 
 
 async def test_knows_the_secret_after_a_change_of_the_pepper(start, operator, path, credential, variables):
-    told = {**operator.settings, "auth_service_accounts_file": path}
-    told["auth_refresh_token_pepper"] = "pepper of the year after"
-    both = f"{told['auth_refresh_token_pepper']},{variables['auth_refresh_token_pepper']}"
-    during = await start(**{**told, "auth_refresh_token_pepper": both})
+    settings = {**operator.settings, "auth_service_accounts_file": path}
+    settings["auth_refresh_token_pepper"] = "pepper of the year after"
+    both = f"{settings['auth_refresh_token_pepper']},{variables['auth_refresh_token_pepper']}"
+    during = await start(**{**settings, "auth_refresh_token_pepper": both})
     assert (await token(during, credential)).status_code == 200
-    after = await start(**told)
+    after = await start(**settings)
     assert (await token(after, credential)).status_code == 200
 
 
@@ -304,26 +304,26 @@ async def another_service(variables, auth):
     """A service as any other, that gets its keys from auth over real HTTP."""
     common = {name: value for name, value in variables.items() if name in ServiceSettings.model_fields}
     with serving(create_app(Settings(**variables))) as url:
-        told = {**common, "auth_jwks_url": f"{url}/.well-known/jwks.json"}
-        app = create_service("conversation", ServiceSettings(**told), routers=[router])
+        settings = {**common, "auth_jwks_url": f"{url}/.well-known/jwks.json"}
+        app = create_service("conversation", ServiceSettings(**settings), routers=[router])
         async with running(app), client(app) as other:
             yield other
 
 
 async def test_opens_every_service_within_its_scopes(service, credential, operator, owner, another_service):
-    async def status(path, given, **headers):
-        bearer = {"Authorization": f"Bearer {given['access_token']}", **headers}
+    async def status(path, issued_token, **headers):
+        bearer = {"Authorization": f"Bearer {issued_token['access_token']}", **headers}
         answer = await another_service.get(path, headers=bearer)
         return answer.status_code, answer.json() if answer.status_code == 200 else answer.json()["code"]
 
-    given = (await token(service, credential)).json()
+    issued_token = (await token(service, credential)).json()
     subject = f"service:{credential['client_id']} {UUID(owner['tenant_id'])}"
-    assert await status("/reads", given) == (200, subject)
+    assert await status("/reads", issued_token) == (200, subject)
     # Its role would allow it; its scopes do not. And what is above its role no scope could give.
-    assert await status("/deletes", given) == (403, "insufficient_scope")
-    assert await status("/manages", given) == (403, "forbidden")
-    assert await status("/reads", given, **{"X-Tenant-Id": str(uuid4())}) == (403, "tenant_mismatch")
-    assert await status("/reads", given, **{"X-Tenant-Role": "owner"}) == (403, "role_escalation")
+    assert await status("/deletes", issued_token) == (403, "insufficient_scope")
+    assert await status("/manages", issued_token) == (403, "forbidden")
+    assert await status("/reads", issued_token, **{"X-Tenant-Id": str(uuid4())}) == (403, "tenant_mismatch")
+    assert await status("/reads", issued_token, **{"X-Tenant-Role": "owner"}) == (403, "role_escalation")
     support = await issued(service, operator, account="support", scopes=["tenant:read"])
     assert await status("/belongs", (await token(service, support)).json()) == (403, "forbidden")
     there = (await token(service, support, tenant_id=owner["tenant_id"])).json()
@@ -331,7 +331,9 @@ async def test_opens_every_service_within_its_scopes(service, credential, operat
 
 
 async def test_is_no_person(service, credential, owner):
-    given = (await token(service, credential)).json()
-    assert service.claims(given)["sub"] != owner["user_id"]
-    assert (await service.me(given["access_token"])).json()["code"] == "people_only"
-    assert (await service.post("logout/all", bearer=given["access_token"])).json()["code"] == "people_only"
+    issued_token = (await token(service, credential)).json()
+    assert service.claims(issued_token)["sub"] != owner["user_id"]
+    assert (await service.me(issued_token["access_token"])).json()["code"] == "people_only"
+    assert (await service.post("logout/all", bearer=issued_token["access_token"])).json()[
+        "code"
+    ] == "people_only"

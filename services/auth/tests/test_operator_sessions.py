@@ -149,18 +149,18 @@ async def test_no_session_slips_through_under_another_id(operated, way):
     """However switching and stepping up fall between, whoever was in is out."""
     auth, operator, ann = operated
     own = (await auth.ask("POST", "tenants", ann, {"name": "Second"})).json()
-    held = [ann, *[await auth.session() for _ in range(4)]]
+    sessions = [ann, *[await auth.session() for _ in range(4)]]
     path, body = (
         (f"tenants/{own['id']}/switch", {}) if way == "switch" else ("step-up", {"password": auth.password})
     )
     user_id = ann["user_id"].removeprefix("user:")
     answers = await asyncio.gather(
-        *(auth.ask("POST", path, one, body) for one in held[:2]),
+        *(auth.ask("POST", path, one, body) for one in sessions[:2]),
         end(auth, operator, user_id=user_id),
-        *(auth.ask("POST", path, one, body) for one in held[2:]),
+        *(auth.ask("POST", path, one, body) for one in sessions[2:]),
     )
     went_on = [answer.json() for answer in answers if "refresh_token" in answer.json()]
-    assert {(await auth.refresh(one)).status_code for one in [*held, *went_on]} == {401}
+    assert {(await auth.refresh(one)).status_code for one in [*sessions, *went_on]} == {401}
 
 
 @pytest.mark.parametrize(

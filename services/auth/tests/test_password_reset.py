@@ -186,10 +186,10 @@ async def test_tells_the_owner_and_the_audit_log(auth):
     await reset(auth, await token(auth))
     [mail] = await auth.mails("password_changed")
     assert (mail["recipient"], mail["email"], mail["token"]) == (bundle["user_id"], "ann@example.com", None)
-    [asked] = await auth.audited("authn_password_reset_requested")
+    [audit_event] = await auth.audited("authn_password_reset_requested")
     [done] = await auth.audited("authn_password_reset")
-    assert (asked["actor"], asked["subject"]) == (None, bundle["user_id"])
-    assert (done["subject"], done["address_digest"]) == (bundle["user_id"], asked["address_digest"])
+    assert (audit_event["actor"], audit_event["subject"]) == (None, bundle["user_id"])
+    assert (done["subject"], done["address_digest"]) == (bundle["user_id"], audit_event["address_digest"])
     assert done["address_digest"]
 
 
@@ -253,9 +253,9 @@ async def test_an_admin_can_have_the_mail_sent_and_sees_nothing_of_it(auth):
     parts = auth.app.state.services
     async with parts.database.begin() as db:
         user = await get_for_update(db, "ann@example.com")
-        given = await password_reset.send_email(db, parts, user, actor="user:the-admin")
-    assert given is None
+        result = await password_reset.send_email(db, parts, user, actor="user:the-admin")
+    assert result is None
     [mail] = await auth.mails("password_reset")
     assert (await reset(auth, mail["token"])).status_code == 204
-    [asked] = await auth.audited("authn_password_reset_requested")
-    assert (asked["actor"], asked["subject"]) == ("user:the-admin", bundle["user_id"])
+    [audit_event] = await auth.audited("authn_password_reset_requested")
+    assert (audit_event["actor"], audit_event["subject"]) == ("user:the-admin", bundle["user_id"])

@@ -125,8 +125,8 @@ async def test_of_two_who_confirm_at_once_one_does(auth):
 
 async def test_each_sign_up_keeps_its_own_invite(auth):
     owner = await auth.somebody("owner@example.com", tenant_name="The Team")
-    wanted = {"role": "member", "max_uses": 5}
-    invite = (await auth.ask("POST", "tenants/current/invites", owner, wanted)).json()["token"]
+    fields = {"role": "member", "max_uses": 5}
+    invite = (await auth.ask("POST", "tenants/current/invites", owner, fields)).json()["token"]
     await sign_up(auth, "mallory")
     await sign_up(auth, "ann", invite=invite)
     token = await sign_up(auth, "mallory", invite=invite)
@@ -151,8 +151,8 @@ async def test_an_invite_that_was_mailed_confirms_its_own_sign_up_and_ends_the_o
 async def test_who_takes_the_address_by_a_change_ends_all_sign_ups_with_it(auth):
     bundle = await auth.somebody("ann@elsewhere.example")
     tokens = [await sign_up(auth, "mallory"), await sign_up(auth, "mallory")]
-    wanted = {"new_email": "ann@example.com", "password": PASSWORD}
-    assert (await auth.post("email/change", bundle["access_token"], **wanted)).status_code == 202
+    fields = {"new_email": "ann@example.com", "password": PASSWORD}
+    assert (await auth.post("email/change", bundle["access_token"], **fields)).status_code == 202
     change = (await auth.mails("email_change"))[-1]["token"]
     assert (await auth.post("email/change/confirm", token=change)).status_code == 200
     for token in tokens:

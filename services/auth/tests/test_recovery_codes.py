@@ -38,10 +38,10 @@ async def test_keeps_salted_hashes_of_the_same_cost_as_passwords(start):
     hashes = [row["secret_hash"].partition(":")[2] for row in rows]
     assert len(rows) == len({one.split("$")[4] for one in hashes}) == 10
     assert {"$".join(one.split("$")[:4]) for one in hashes} == {"$argon2id$v=19$m=19456,t=2,p=1"}
-    kept = "".join(str(dict(row)) for row in rows)
+    stored = "".join(str(dict(row)) for row in rows)
     for code in app.codes:
-        assert code not in kept
-        assert code.replace("-", "") not in kept
+        assert code not in stored
+        assert code.replace("-", "") not in stored
 
 
 @pytest.mark.parametrize("which", ["right", "used", "wrong", "unknown"])
@@ -149,8 +149,10 @@ async def test_lets_somebody_in_once_with_each_and_says_so(auth):
 async def test_takes_a_code_once_of_twenty_at_once(auth, start):
     app = await enrol(auth, await auth.somebody())
     patient = await start(auth_second_factor_max_failures=10)
-    asked = [(await challenged(patient))["challenge"] for _ in range(20)]
-    answers = await asyncio.gather(*(answered(patient, one, recovery_code=app.codes[0]) for one in asked))
+    challenges = [(await challenged(patient))["challenge"] for _ in range(20)]
+    answers = await asyncio.gather(
+        *(answered(patient, one, recovery_code=app.codes[0]) for one in challenges)
+    )
     assert [answer.status_code for answer in answers].count(200) == 1
     assert len(await auth.mails("recovery_code_used")) == 1
 

@@ -255,9 +255,9 @@ async def test_keeps_nothing_in_the_database_that_opens_a_session(auth):
         *await auth.database.fetch("select * from sessions"),
         *await auth.database.fetch("select * from refresh_tokens"),
     ]
-    kept = "".join(str(dict(row)) for row in rows)
+    stored = "".join(str(dict(row)) for row in rows)
     for token in (bundle["refresh_token"], later["refresh_token"]):
-        assert token.removeprefix("acme_rt_") not in kept
+        assert token.removeprefix("acme_rt_") not in stored
     digests = [row["digest"] for row in rows if "digest" in row]
     for thing in [*digests, rows[0]["key"]]:
         assert (await auth.post("refresh", refresh_token=f"acme_rt_{thing.hex()}")).status_code == 401

@@ -141,14 +141,14 @@ class Family(RuleBasedStateMachine):
     @invariant()
     def has_one_token_of_each_generation_and_one_that_is_unused(self) -> None:
         query = "select count(*), count(consumed_at) from refresh_tokens where session_id = $1"
-        asked = self.driver.auth.database.fetchrow(query, self.bundle["session_id"])
-        assert tuple(self.driver.run(asked)) == (len(self.tokens), len(self.used))
+        fetched = self.driver.auth.database.fetchrow(query, self.bundle["session_id"])
+        assert tuple(self.driver.run(fetched)) == (len(self.tokens), len(self.used))
 
     @invariant()
     def is_over_when_it_should_be(self) -> None:
         query = "select ended_at is not null from sessions where id = $1"
-        asked = self.driver.auth.database.fetchval(query, self.bundle["session_id"])
-        assert self.driver.run(asked) is self.is_over
+        fetched = self.driver.auth.database.fetchval(query, self.bundle["session_id"])
+        assert self.driver.run(fetched) is self.is_over
 
 
 def test_no_order_of_use_copy_wait_and_sign_out_misleads_it(driver: Driver) -> None:

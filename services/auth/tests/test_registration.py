@@ -176,7 +176,7 @@ async def test_hashes_a_password_whole_and_never_the_same_way_twice(start):
     await auth.somebody("eve@example.com")
     hashes = [row[0] for row in await auth.database.fetch("select password_hash from users")]
     assert len(set(hashes)) == 3
-    assert all("$argon2id$v=19$m=19456,t=2,p=1$" in kept for kept in hashes)
+    assert all("$argon2id$v=19$m=19456,t=2,p=1$" in stored_hash for stored_hash in hashes)
 
 
 @pytest.mark.parametrize(

@@ -120,11 +120,11 @@ async def test_auth_itself_refuses_as_well(auth):
 @pytest.mark.parametrize("kind", [kind for kind in RevocationKind if kind is not RevocationKind.TENANT])
 async def test_carries_sessions_tokens_subjects_and_clients(auth, kind):
     bundle, other = await auth.somebody(), await auth.somebody("bob@example.com")
-    said = auth.claims(bundle)
+    claims = auth.claims(bundle)
     name = {"session": "sid", "token": "jti", "subject": "sub", "client": "client_id"}[kind]
     async with shop(auth) as ask:
         async with auth.app.state.services.database.begin() as db:
-            await revoke(db, kind, said[name])
+            await revoke(db, kind, claims[name])
             await revoke(db, kind)
         await refused_after(ask, bundle)
         assert (await ask(other)).status_code == (401 if kind is RevocationKind.CLIENT else 200)
@@ -191,10 +191,10 @@ async def test_tells_each_only_once_while_all_is_well(auth, redis_url):
     await auth.database.execute("insert into revocations (key) values ($1)", f"session:{name}")
     await announcer.step()
     async with Redis.from_url(redis_url) as redis:
-        [told] = [one for one in await redis.zrange(KEY, 0, -1) if name.encode() in one]
-        first = await redis.zscore(KEY, told)
+        [entry] = [one for one in await redis.zrange(KEY, 0, -1) if name.encode() in one]
+        first = await redis.zscore(KEY, entry)
         await announcer.step()
-        assert await redis.zscore(KEY, told) == first
+        assert await redis.zscore(KEY, entry) == first
 
 
 async def test_forgets_when_no_token_is_left(auth):

@@ -129,9 +129,9 @@ async def test_gives_a_challenge_that_is_good_for_nothing_else(auth):
 async def test_believes_no_other_token_to_be_a_challenge(auth):
     bundle = await auth.somebody()
     app = await enrol(auth, bundle)
-    asked = (await auth.post("passkeys/sign-in/options")).json()["challenge"]
+    challenge = (await auth.post("passkeys/sign-in/options")).json()["challenge"]
     [mail] = await auth.mail_tokens()
-    for token in (asked, mail, bundle["refresh_token"], "x", "🥐"):
+    for token in (challenge, mail, bundle["refresh_token"], "x", "🥐"):
         answer = await answered(auth, token, code=app.code)
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_challenge"), token
 
@@ -258,19 +258,19 @@ async def test_says_nothing_secret_in_its_logs(start, capsys):
     assert "http.response" in written
     for secret in (app.totp.secret, challenge, *app.codes):
         assert secret not in written
-    for shown in ("135790", code):
-        assert f'"{shown}"' not in written
+    for typed_code in ("135790", code):
+        assert f'"{typed_code}"' not in written
 
 
 async def test_lets_nobody_wait_in_a_ring_when_factors_are_used_and_removed_at_once(auth, start):
     app = await enrol(auth, await auth.somebody())
     patient = await start(auth_second_factor_max_failures=10)
     bundle = (await answered(auth, (await challenged(auth))["challenge"], code=app.code)).json()
-    asked = [(await challenged(patient))["challenge"] for _ in range(8)]
+    challenges = [(await challenged(patient))["challenge"] for _ in range(8)]
     answers = await asyncio.gather(
         *(
             answered(patient, challenge, recovery_code=code)
-            for challenge, code in zip(asked, app.codes[:8], strict=True)
+            for challenge, code in zip(challenges, app.codes[:8], strict=True)
         ),
         delete(patient, "factors/totp", bundle),
         patient.post("step-up", bundle["access_token"], recovery_code=app.codes[8]),

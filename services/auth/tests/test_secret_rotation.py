@@ -79,8 +79,8 @@ async def restoring(auth):
 
 async def inviting(auth):
     owner = await auth.session()
-    wanted = {"role": "member", "email": "bob@example.com"}
-    answer = await auth.ask("POST", "tenants/current/invites", owner, wanted)
+    fields = {"role": "member", "email": "bob@example.com"}
+    answer = await auth.ask("POST", "tenants/current/invites", owner, fields)
     assert answer.status_code == 201, answer.text
     token = (await auth.mails("invitation"))[-1]["token"]
     return lambda other: other.register("bob@example.com", invite=token)

@@ -77,8 +77,8 @@ def code(answer):
 
 async def rows(team):
     """All that is kept, but for the audit log and when a key was last used."""
-    kept = await contents(team.auth.settings.database_url.get_secret_value())
-    return {name: value for name, value in kept.items() if name not in {"audit_events", "api_keys"}}
+    stored = await contents(team.auth.settings.database_url.get_secret_value())
+    return {name: value for name, value in stored.items() if name not in {"audit_events", "api_keys"}}
 
 
 async def test_only_an_owner_lets_keys_outlive_their_holders(people):
@@ -97,8 +97,8 @@ def with_ceiling(ceiling):
 async def machines(team, action):
     """The tokens of machines that have every scope there is."""
     actor = team.owner if POLICIES[action].where is Where.ACCOUNT else team.actor(action)
-    wanted = {"name": "Machine", "scopes": sorted(scopes_for(Role.OWNER))}
-    key = await team.auth.post("api-keys", actor["access_token"], **wanted)
+    fields = {"name": "Machine", "scopes": sorted(scopes_for(Role.OWNER))}
+    key = await team.auth.post("api-keys", actor["access_token"], **fields)
     issued = await team.auth.post(
         "service-accounts/issue",
         **team.vault.request(tenant_id=actor["tenant_id"], scopes=sorted(scopes_for(Role.OWNER))),

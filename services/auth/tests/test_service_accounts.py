@@ -122,8 +122,8 @@ async def test_believes_no_version_that_was_retired(start, operator, catalogue, 
     operator.call("POST", "transit/keys/rotating/rotate")
     operator.call("POST", "transit/keys/rotating/config", min_decryption_version=2)
     path = catalogue(**{"nightly-export": {**ACCOUNT, "tenants": [owner["tenant_id"]]}})
-    told = {**operator.settings, "vault_transit_key": "rotating", "auth_service_accounts_file": path}
-    service = await start(**told)
+    settings = {**operator.settings, "vault_transit_key": "rotating", "auth_service_accounts_file": path}
+    service = await start(**settings)
     assert await refused(service, request) == (401, "invalid_issuance_signature")
     newer = {**request, "signature": operator.sign(payload, "rotating")}
     assert (await issue(service, newer)).status_code == 201
@@ -223,18 +223,18 @@ async def test_issues_nothing_while_vault_is_sealed_or_gone_or_off(service, star
 
 async def test_leaves_vault_alone_for_a_while_when_it_keeps_failing(service, operator, owner):
     now = 0.0
-    told = operator.settings
+    settings = operator.settings
     resources = service.app.state.resources
-    vault = Vault(resources.http, told["vault_addr"], lambda: "hvs.x", KEY, clock=lambda: now)
+    vault = Vault(resources.http, settings["vault_addr"], lambda: "hvs.x", KEY, clock=lambda: now)
     operator.fault(status=500, count=1000)
     for _ in range(7):
         with pytest.raises(Exception, match="does not answer"):
             await vault.verify(b"x", "vault:v1:AAAA")
-    asked = [call for call in operator.vault.get("/_sandbox/calls").json() if "verify" in call]
+    verify_calls = [call for call in operator.vault.get("/_sandbox/calls").json() if "verify" in call]
     operator.recover()
     with pytest.raises(Exception, match="does not answer"):
         await vault.verify(b"x", "vault:v1:AAAA")
-    assert [call for call in operator.vault.get("/_sandbox/calls").json() if "verify" in call] == asked
+    assert [call for call in operator.vault.get("/_sandbox/calls").json() if "verify" in call] == verify_calls
     now = 60.0
     assert await vault.verify(b"x", operator.sign(b"x")) is True
     assert await vault.renew() > 0

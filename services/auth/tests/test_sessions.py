@@ -149,10 +149,10 @@ async def test_many_sign_ins_at_once_are_no_more_than_allowed(start):
 async def test_keeps_where_sessions_come_from_sealed_and_addresses_as_digests(auth):
     await signed_up(auth)
     [row] = await auth.database.fetch("select * from sessions")
-    kept = str(dict(row))
-    assert HOME not in kept
-    assert "203.0.113" not in kept
-    assert "Firefox" not in kept
+    stored = str(dict(row))
+    assert HOME not in stored
+    assert "203.0.113" not in stored
+    assert "Firefox" not in stored
     assert len(row["address_digest"]) == 32
 
 
@@ -222,8 +222,8 @@ async def test_gives_a_device_its_token_again_with_each_refresh(auth):
     bundle = await signed_up(auth)
     assert (await auth.refresh(bundle)).json()["device"] == bundle["device"]
     assert bundle["device"].startswith("acme_dv_")
-    kept = str([dict(row) for row in await auth.database.fetch("select * from sessions")])
-    assert bundle["device"].partition(".")[2] not in kept
+    stored = str([dict(row) for row in await auth.database.fetch("select * from sessions")])
+    assert bundle["device"].partition(".")[2] not in stored
 
 
 async def test_tells_the_owner_of_a_stolen_session_once(auth):
@@ -287,5 +287,7 @@ def test_a_broken_map_stops_the_start(tmp_path):
 
 
 def test_what_is_not_sealed_is_an_unknown_device(auth):
-    for kept in (None, "", "x", "deadbeef:s1.AAAA"):
-        assert metadata.decrypt_for(auth.settings, uuid4(), kept) == SessionMetadata(device="Unknown device")
+    for stored in (None, "", "x", "deadbeef:s1.AAAA"):
+        assert metadata.decrypt_for(auth.settings, uuid4(), stored) == SessionMetadata(
+            device="Unknown device"
+        )

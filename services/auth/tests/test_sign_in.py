@@ -38,12 +38,12 @@ async def test_says_in_the_access_token_what_the_contract_says_and_no_more(auth)
     bundle = await auth.session()
     keys = KeySet.import_key_set((await auth.public.get("/.well-known/jwks.json")).json())
     token = jwt.decode(bundle["access_token"], keys, algorithms=["EdDSA"])
-    said = dict(token.claims)
+    claims = dict(token.claims)
     assert token.header == {"typ": "at+jwt", "alg": "EdDSA", "kid": bundle["kid"]}
-    assert before <= said.pop("iat") == said.pop("nbf") == said.pop("auth_time") <= int(time.time()) + 1
-    assert said.pop("exp") == datetime.fromisoformat(bundle["expires_at"]).timestamp() <= time.time() + 600
-    assert said.pop("jti")
-    assert said == {
+    assert before <= claims.pop("iat") == claims.pop("nbf") == claims.pop("auth_time") <= int(time.time()) + 1
+    assert claims.pop("exp") == datetime.fromisoformat(bundle["expires_at"]).timestamp() <= time.time() + 600
+    assert claims.pop("jti")
+    assert claims == {
         "iss": auth.settings.auth_issuer,
         "aud": "acme-api",
         "sub": bundle["user_id"],
@@ -83,9 +83,9 @@ async def test_refuses_in_one_way_whatever_the_reason(auth):
         await auth.sign_in(tenant_id="00000000-0000-4000-8000-000000000000"),
         await auth.sign_in(tenant_id=(await auth.somebody("bob@example.com"))["tenant_id"]),
     ]
-    said = [{**answer.json(), "request_id": ""} for answer in answers]
-    assert said == [said[0]] * len(said)
-    assert (said[0]["status"], said[0]["code"]) == (401, "invalid_credentials")
+    bodies = [{**answer.json(), "request_id": ""} for answer in answers]
+    assert bodies == [bodies[0]] * len(bodies)
+    assert (bodies[0]["status"], bodies[0]["code"]) == (401, "invalid_credentials")
     heads = [{**answer.headers, "x-request-id": ""} for answer in answers]
     assert heads == [heads[0]] * len(heads)
     assert (await auth.sign_in(tenant_id=bundle["tenant_id"])).status_code == 200

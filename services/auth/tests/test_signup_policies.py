@@ -5,7 +5,7 @@ from auth.settings import Settings
 from pydantic import ValidationError
 
 CLOSED = (403, "signup_closed")
-WANTED = {"email": "new@example.com", "name": "Nell New", "company": "New & Sons", "message": "Please."}
+REQUEST = {"email": "new@example.com", "name": "Nell New", "company": "New & Sons", "message": "Please."}
 
 
 def code(answer):
@@ -13,7 +13,7 @@ def code(answer):
 
 
 async def ask(auth, **changes):
-    return await auth.post("signup-requests", **{**WANTED, **changes})
+    return await auth.post("signup-requests", **{**REQUEST, **changes})
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def test_who_asks_is_approved_and_signs_up_with_the_mails_invite(approving
     assert notice["email"] == "op@example.com"
     assert notice["facts"] == {"email": "new@example.com", "name": "Nell New", "company": "New & Sons"}
     [request] = await pending(auth, operator)
-    assert {key: request[key] for key in WANTED} == WANTED
+    assert {key: request[key] for key in REQUEST} == REQUEST
 
     answer = await auth.ask("POST", f"signup-requests/{request['id']}/approve", operator)
     assert (answer.status_code, answer.json()["status"]) == (200, "approved")

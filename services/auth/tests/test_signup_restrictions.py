@@ -19,14 +19,14 @@ def status_and_code(answer):
 
 
 async def register(auth, email="new@example.com", at=BERLIN, **more):
-    wanted = {"email": email, "password": auth.password, "tenant_name": "New & Sons", **more}
-    return await auth.public.post("/api/v1/auth/register", json=wanted, headers={"X-Forwarded-For": at})
+    fields = {"email": email, "password": auth.password, "tenant_name": "New & Sons", **more}
+    return await auth.public.post("/api/v1/auth/register", json=fields, headers={"X-Forwarded-For": at})
 
 
 async def request_access(auth, email="new@example.com", at=BERLIN):
-    wanted = {"email": email, "name": "Nell New", "company": "New & Sons"}
+    fields = {"email": email, "name": "Nell New", "company": "New & Sons"}
     headers = {"X-Forwarded-For": at}
-    return await auth.public.post("/api/v1/auth/signup-requests", json=wanted, headers=headers)
+    return await auth.public.post("/api/v1/auth/signup-requests", json=fields, headers=headers)
 
 
 async def invited(auth, owner, email):
@@ -135,11 +135,11 @@ async def test_who_has_an_account_accepts_an_invite_whatever_the_rules_are_by_no
 async def test_no_account_takes_an_address_by_which_it_would_not_have_been_made(start):
     auth = await start(signup_allowed_email_domains=["example.com"])
     bundle = await auth.somebody()
-    wanted = {"password": auth.password}
-    refused = await auth.ask("POST", "email/change", bundle, {**wanted, "new_email": "ann@elsewhere.org"})
+    fields = {"password": auth.password}
+    refused = await auth.ask("POST", "email/change", bundle, {**fields, "new_email": "ann@elsewhere.org"})
     assert status_and_code(refused) == DOMAIN
     assert await auth.mails("email_change") == []
-    taken = await auth.ask("POST", "email/change", bundle, {**wanted, "new_email": "ann.b@example.com"})
+    taken = await auth.ask("POST", "email/change", bundle, {**fields, "new_email": "ann.b@example.com"})
     assert taken.status_code == 202
 
 

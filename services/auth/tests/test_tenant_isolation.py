@@ -22,8 +22,8 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 async def theirs(auth):
     """The ids of another tenant: of itself, its owner and an invite."""
     eve = await auth.somebody("eve@example.com", tenant_name="Eve's")
-    wanted = {"email": "someone@example.com", "role": "member"}
-    invite = (await auth.ask("POST", "tenants/current/invites", eve, wanted)).json()
+    fields = {"email": "someone@example.com", "role": "member"}
+    invite = (await auth.ask("POST", "tenants/current/invites", eve, fields)).json()
     return {"tenant_id": eve["tenant_id"], "user_id": eve["user_id"][5:], "invite_id": invite["id"]}
 
 

@@ -128,11 +128,11 @@ async def test_settings_are_replaced_by_who_has_seen_the_last_ones(auth):
         "mfa_required": False,
         "orphaned_api_keys": "stop",
     }
-    wanted = {"default_locale": "de-AT", "invite_domains": ["Example.COM"]}
-    assert code(await auth.ask("PUT", path, bundle, wanted)) == (428, "precondition_required")
-    put = await auth.ask("PUT", path, bundle, wanted, **{"If-Match": read.headers["etag"]})
+    settings = {"default_locale": "de-AT", "invite_domains": ["Example.COM"]}
+    assert code(await auth.ask("PUT", path, bundle, settings)) == (428, "precondition_required")
+    put = await auth.ask("PUT", path, bundle, settings, **{"If-Match": read.headers["etag"]})
     assert put.json() == {
-        **wanted,
+        **settings,
         "invite_domains": ["example.com"],
         "mfa_required": False,
         "orphaned_api_keys": "stop",
@@ -141,13 +141,13 @@ async def test_settings_are_replaced_by_who_has_seen_the_last_ones(auth):
     assert again.json() == put.json()
     assert again.headers["etag"] == put.headers["etag"] != read.headers["etag"]
     for old in (read.headers["etag"], f"W/{put.headers['etag']}", "2", "nonsense"):
-        assert code(await auth.ask("PUT", path, bundle, wanted, **{"If-Match": old})) == (
+        assert code(await auth.ask("PUT", path, bundle, settings, **{"If-Match": old})) == (
             412,
             "precondition_failed",
         ), old
     tags = f'"no", {put.headers["etag"]}'
     for good in (tags, "*"):
-        assert (await auth.ask("PUT", path, bundle, wanted, **{"If-Match": good})).status_code == 200
+        assert (await auth.ask("PUT", path, bundle, settings, **{"If-Match": good})).status_code == 200
 
 
 async def test_of_twenty_who_replace_the_same_settings_one_does(auth):
@@ -285,8 +285,8 @@ async def test_a_deleted_tenant_is_closed_at_once_its_slug_free_and_its_rows_gon
     assert (await auth.ask("GET", "tenants/current", eve)).json()["slug"] == "ann-s-bakery"
     [event] = await status_events(auth)
     assert event["type"] == "auth.tenant.deleted.v1"
-    kept = await auth.database.fetchrow("select * from tenants where id = $1", owner["tenant_id"])
-    assert timedelta(days=29) < kept["purge_after"] - datetime.now(UTC) < timedelta(days=31)
+    stored = await auth.database.fetchrow("select * from tenants where id = $1", owner["tenant_id"])
+    assert timedelta(days=29) < stored["purge_after"] - datetime.now(UTC) < timedelta(days=31)
 
     await purge(auth)
     assert await auth.database.fetchval("select count(*) from tenants where status = 'deleted'") == 1

@@ -322,8 +322,8 @@ async def test_leaves_vault_alone_when_it_keeps_failing_and_then_asks_once(signi
     )
 
     async def outcomes(number):
-        asked = [vault.sign(SIGNING_KEY, 1, b"x") for _ in range(number)]
-        return {type(one) for one in await asyncio.gather(*asked, return_exceptions=True)}
+        signatures = [vault.sign(SIGNING_KEY, 1, b"x") for _ in range(number)]
+        return {type(one) for one in await asyncio.gather(*signatures, return_exceptions=True)}
 
     signing_vault.seal()
     for _ in range(FAILURES):

@@ -67,8 +67,8 @@ async def test_clears_away_what_has_run_out(auth):
     assert await auth.database.fetchval("select count(*) from sessions") == 1
     assert await auth.database.fetchval("select count(*) from refresh_tokens") == 1
     assert await auth.database.fetchval("select count(*) from tenants") == 2
-    kept = {row["email"] for row in await auth.database.fetch("select email from users")}
-    assert kept == {"ann@example.com", "recent@example.com"}
+    remaining = {row["email"] for row in await auth.database.fetch("select email from users")}
+    assert remaining == {"ann@example.com", "recent@example.com"}
     assert [worker.name for worker in workers(resources)] == [
         "relay:auth",
         "consumer:auth",

@@ -17,7 +17,7 @@ from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.telemetry_capture import CapturedTelemetry
 
-SAID = "canary-sentence"
+CANARY = "canary-sentence"
 HOST = "127.0.0.1"
 
 
@@ -34,7 +34,7 @@ def caller(
             base_url=url, timeout=60, headers={"Authorization": f"Bearer {token}"}, verify=NO_AUTHORITIES
         ) as client,
     ):
-        yield lambda message: client.post("/api/v1/chat", json={"message": f"{SAID} {message}"})
+        yield lambda message: client.post("/api/v1/chat", json={"message": f"{CANARY} {message}"})
 
 
 def lines(captured_telemetry: CapturedTelemetry, event: str) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ def test_a_failed_call_of_a_model_is_logged_and_counted(
     assert line["error"]
     assert line["run_id"]
     assert count("chat_model_failures_total", host=HOST, code=code) > before
-    assert captured_telemetry.leaks(SAID) == []
+    assert captured_telemetry.leaks(CANARY) == []
 
 
 def test_a_failed_call_of_a_tool_is_logged_and_counted(
@@ -92,7 +92,7 @@ def test_a_failed_call_of_a_tool_is_logged_and_counted(
     assert line["run_id"] == answer.json()["run_id"]
     assert line["causes"]
     assert count("chat_tool_failures_total", **labels) == before + 1
-    assert captured_telemetry.leaks(SAID) == []
+    assert captured_telemetry.leaks(CANARY) == []
 
 
 def test_a_tool_that_takes_too_long_is_counted(caller: Any, monkeypatch: pytest.MonkeyPatch) -> None:

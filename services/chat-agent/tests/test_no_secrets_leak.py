@@ -8,7 +8,7 @@ from chat_agent.main import create_app
 from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.token_matrix import API_KEY
 
-ASKED = "My-canary-name is Ann Canary, mail ann@canary.example"
+MESSAGE = "My-canary-name is Ann Canary, mail ann@canary.example"
 SEARCHED = "Search what we said about my-canary-name"
 FAILING = "canary-that-fails [sandbox: error=400]"
 
@@ -24,14 +24,14 @@ def test_logs_no_content_and_no_token(settings, other_services, issuer, captured
             base_url=url, timeout=60, headers={"Authorization": f"Bearer {token}"}, verify=NO_AUTHORITIES
         ) as ann,
     ):
-        for message in (ASKED, SEARCHED, FAILING):
+        for message in (MESSAGE, SEARCHED, FAILING):
             answer = ann.post("/api/v1/chat", json={"message": message})
             texts += [answer.json()["response"]] if answer.is_success else []
             ann.post("/api/v1/chat/stream", json={"message": message})
             request = {"model": "triage", "messages": [{"role": "user", "content": message}]}
             ann.post("/v1/chat/completions", json=request)
             ann.post("/api/v1/chat", json={"message": [message], message: 1})
-        ann.get("/api/v1/runs", params={"access_token": token, "status": ASKED})
+        ann.get("/api/v1/runs", params={"access_token": token, "status": MESSAGE})
         ann.get("/api/v1/runs", headers={"Authorization": f"Bearer {API_KEY}"})
         ann.get("/api/v1/runs", headers={"Authorization": f"Bearer {token}x", "Cookie": f"a={token}"})
     assert len(texts) > 1
@@ -43,7 +43,7 @@ def test_logs_no_content_and_no_token(settings, other_services, issuer, captured
     secrets = (token, f"{token}x", API_KEY, "sk-sandbox", "what-chat-agent-proves")
     assert (
         captured_telemetry.leaks(
-            *secrets, *texts, ASKED, "canary-name", "Canary", "canary.example", "canary-that"
+            *secrets, *texts, MESSAGE, "canary-name", "Canary", "canary.example", "canary-that"
         )
         == []
     )

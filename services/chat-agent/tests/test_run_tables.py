@@ -120,7 +120,7 @@ insert into runs (id, tenant_id, user_id, conversation_id, agent, model, message
 values ($1, gen_random_uuid(), 'user:ann', gen_random_uuid(), 'triage', 'sandbox-large', 'Hi', 'key', $2,
     'replica', now(), case when $2 <> 'running' then now() end)
 """
-ASKED = """
+QUERY = """
 insert into approvals (id, run_id, call_id, agent, name, arguments)
 values (gen_random_uuid(), $1, 'call_1', 'triage', 'forget_conversation', '{}')
 """
@@ -162,7 +162,7 @@ def test_what_the_older_schema_does_not_know_is_cancelled_on_the_way_down(old: A
     url, move = old
     move("up", "0002")
     ids = {status: a_run(url, status) for status in RunStatus}
-    query(url, ASKED, ids[RunStatus.WAITING])
+    query(url, QUERY, ids[RunStatus.WAITING])
     query(url, CALLED, ids[RunStatus.RUNNING])
     move("down", "0001")
     rows = query(url, "select id, status, owner, lease_expires_at, ended_at from runs")

@@ -111,15 +111,15 @@ async def test_a_late_turn_of_who_has_left_finds_no_conversation_and_makes_none(
     user, conversation_id, run_id = f"user:{uuid4()}", uuid4(), uuid4()
     agent = service(TENANT, user)
     turn = f"/internal/v1/conversations/{conversation_id}/turns/{run_id}"
-    said = [{"id": f"{run_id}-1", "data": {"role": "user", "content": "Hello"}}]
-    assert (await agent.put(turn, json={"attempt": 1, "items": said, "last": 5})).status_code == 200
+    items = [{"id": f"{run_id}-1", "data": {"role": "user", "content": "Hello"}}]
+    assert (await agent.put(turn, json={"attempt": 1, "items": items, "last": 5})).status_code == 200
     await consume(user_deleted(user))
     late = [
-        await agent.put(turn, json={"attempt": 1, "items": said, "last": 5}),
+        await agent.put(turn, json={"attempt": 1, "items": items, "last": 5}),
         await agent.put(
-            f"/internal/v1/conversations/{uuid4()}/turns/{run_id}", json={"attempt": 1, "items": said}
+            f"/internal/v1/conversations/{uuid4()}/turns/{run_id}", json={"attempt": 1, "items": items}
         ),
-        await agent.post(f"{turn}/items", json={"attempt": 1, "items": said}),
+        await agent.post(f"{turn}/items", json={"attempt": 1, "items": items}),
         await agent.put(f"/internal/v1/conversations/{uuid4()}", json={}),
         await agent.delete(turn, params={"attempt": 1}),
     ]
@@ -137,9 +137,9 @@ async def test_what_is_written_at_that_very_moment_is_gone_soon(
 
     async def turn():
         run_id = uuid4()
-        said = [{"id": f"{run_id}-1", "data": {"role": "user", "content": "Hello"}}]
+        items = [{"id": f"{run_id}-1", "data": {"role": "user", "content": "Hello"}}]
         path = f"/internal/v1/conversations/{uuid4()}/turns/{run_id}"
-        await agent.put(path, json={"attempt": 1, "items": said})
+        await agent.put(path, json={"attempt": 1, "items": items})
 
     await asyncio.gather(
         *(turn() for _ in range(10)), consume(user_deleted(user)), *(turn() for _ in range(10))

@@ -5,8 +5,8 @@ from uuid import uuid4
 from conversation.main import create_app
 from testkit.app import client, running
 
-SAID, TITLE = "canary-words that nobody else should read", "Canary title"
-ITEMS = [{"id": "m1", "data": {"role": "user", "content": SAID}}]
+WORDS, TITLE = "canary-words that nobody else should read", "Canary title"
+ITEMS = [{"id": "m1", "data": {"role": "user", "content": WORDS}}]
 
 
 async def test_logs_no_content_and_no_token(settings, issuer, captured_telemetry):
@@ -21,11 +21,11 @@ async def test_logs_no_content_and_no_token(settings, issuer, captured_telemetry
         path = "/api/v1/conversations"
         begun = (await ann.post(path, json={"title": TITLE})).json()["conversation_id"]
         assert (await ann.post(f"{path}/{begun}/items", json={"items": ITEMS})).status_code == 200
-        changed = [{**ITEMS[0], "data": {"role": "user", "content": f"{SAID}!"}}]
+        changed = [{**ITEMS[0], "data": {"role": "user", "content": f"{WORDS}!"}}]
         assert (await ann.post(f"{path}/{begun}/items", json={"items": changed})).status_code == 409
-        assert (await ann.post(f"{path}/{begun}/items", json={"items": SAID})).status_code == 422
+        assert (await ann.post(f"{path}/{begun}/items", json={"items": WORDS})).status_code == 422
         for asking, where in ((ann, f"{path}/search"), (inside, "/internal/v1/search")):
             found = await asking.get(where, params={"query": "canary-words", "access_token": token})
             assert len(found.json()["items"]) == 1
     assert captured_telemetry.instrumented_libraries >= {"fastapi", "sqlalchemy", "redis"}
-    assert captured_telemetry.leaks(token, machine, SAID, TITLE, "canary-words") == []
+    assert captured_telemetry.leaks(token, machine, WORDS, TITLE, "canary-words") == []

@@ -42,8 +42,8 @@ async def test_items_are_each_listed_once_while_new_ones_arrive(ann, begin, ther
 
     assert len(seen) == len(set(seen))
     assert seen[:there] == [f"old-{number}" for number in range(there)]
-    kept = [one["id"] for one in (await ann.get(path, params={"limit": 100})).json()["items"]]
-    assert seen == kept[: len(seen)]
+    item_ids = [one["id"] for one in (await ann.get(path, params={"limit": 100})).json()["items"]]
+    assert seen == item_ids[: len(seen)]
 
 
 async def test_items_are_each_listed_once_while_some_are_deleted(person, service, ann, begin):

@@ -118,11 +118,11 @@ async def test_a_conversation_takes_so_much_and_no_more(limited, issuer, limit, 
         answers = await asyncio.gather(
             *(ann.post(path, json={"items": items(f"m{number}", text=text)}) for number in range(20))
         )
-        kept = [answer for answer in answers if answer.status_code == 200]
-        assert len(kept) == 5
+        stored = [answer for answer in answers if answer.status_code == 200]
+        assert len(stored) == 5
         assert all(is_refused(answer, limit, most) for answer in answers if answer.status_code != 200)
         # What is there already may be sent again: nothing is added.
-        again = kept[0].json()["items"][0]["id"]
+        again = stored[0].json()["items"][0]["id"]
         assert (await ann.post(path, json={"items": items(again, text=text)})).status_code == 200
 
 
@@ -186,7 +186,7 @@ async def test_a_search_has_a_limit_of_its_own(limited, issuer):
 
 
 COUNTED = "select conversations, bytes from usage where user_id = $1"
-KEPT = """
+STORED = """
     select count(*), sum(items), sum(bytes), sum(item_count), sum(byte_count) from conversations, lateral (
         select count(*) as items, coalesce(sum(octet_length(data::text)), 0) as bytes from items
         where conversation_id = conversations.id
@@ -211,8 +211,8 @@ async def test_what_is_counted_is_what_is_stored(limited, issuer, on_behalf, dat
             lambda: ann.delete(f"/api/v1/conversations/{third}"),
         ):
             assert (await step()).status_code == 204
-            number, kept, size, counted, counted_size = await database.fetchrow(KEPT)
-            assert (kept, size) == (counted, counted_size)
+            number, stored, size, counted, counted_size = await database.fetchrow(STORED)
+            assert (stored, size) == (counted, counted_size)
             assert tuple(await database.fetchrow(COUNTED, ANN)) == (number, size)
         for conversation in (first, second):
             await ann.delete(f"/api/v1/conversations/{conversation}")

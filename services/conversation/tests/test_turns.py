@@ -275,8 +275,8 @@ async def test_takes_back_only_what_is_the_runs(turn, person, bob):
     first = turn()
     await first.begin("one")
     others = [note(f"x{first.run_id}-1", "a"), note(f"{first.run_id}", "b"), note(f"{first.run_id}x", "c")]
-    said = f"{first.talk.replace('/internal', '/api')}/items"
-    assert (await person(*bob).post(said, json={"items": others})).status_code == 200
+    items_path = f"{first.talk.replace('/internal', '/api')}/items"
+    assert (await person(*bob).post(items_path, json={"items": others})).status_code == 200
 
     await first.forget()
 

@@ -234,8 +234,8 @@ async def test_of_a_listed_key_only_its_own_fields_are_in_the_mail(arrival):
 
 
 async def test_an_address_that_is_not_masked_is_left_out(arrival):
-    for shown in ("ada@casino.test", "see http://casino.test", "a***@casino.test now", ""):
-        mail, _ = await arrival("email_changed", facts={"new_email_masked": shown, "at": "casino"})
+    for value in ("ada@casino.test", "see http://casino.test", "a***@casino.test now", ""):
+        mail, _ = await arrival("email_changed", facts={"new_email_masked": value, "at": "casino"})
         assert "email address of your account was changed. We" in mail["text"]
         assert "casino" not in mail["html"] + mail["text"]
 
@@ -329,7 +329,7 @@ async def test_a_kind_that_only_a_newer_sender_knows_is_left_for_it(
 
 
 def test_a_kind_of_which_resend_keeps_a_template_goes_there(settings):
-    kept = settings.model_copy(update={"resend_password_reset_template_id": "tpl_reset"})
+    changed = settings.model_copy(update={"resend_password_reset_template_id": "tpl_reset"})
     data, token = due(settings, "password_reset")
     delivery = Delivery(
         template="password_reset",
@@ -338,7 +338,7 @@ def test_a_kind_of_which_resend_keeps_a_template_goes_there(settings):
         payload={"name": None, "expires_at": "soon", "role": "admin"},
         sealed_token=data["token"],
     )
-    mail = rendering.render_email(delivery, kept)
+    mail = rendering.render_email(delivery, changed)
     link = f"https://app.acme.test/reset-password?token={token.replace('+', '%2B')}"
     expected = {"LINK": link, "TOKEN": token, "NAME": "", "TENANT_NAME": "", "EXPIRES_AT": "soon"}
     assert mail["template"] == {"id": "tpl_reset", "variables": expected}

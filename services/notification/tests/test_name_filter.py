@@ -142,8 +142,8 @@ def test_a_new_account_gets_a_confirmation_without_a_lure():
                 **said,
             }
         )
-        shown = f"{event.display_name} of {event.tenant_name}"
-        assert found(shown) == set(), lure
+        names = f"{event.display_name} of {event.tenant_name}"
+        assert found(names) == set(), lure
 
 
 def test_the_judges_find_what_they_should():

@@ -59,8 +59,8 @@ def test_a_second_factor_is_required(ann: tuple[Person, str]) -> None:
     del person.http.headers["Authorization"]
     request = person.sign_in(email, PASSWORD)
     assert (request.status_code, request.json()["code"]) == (401, "second_factor_required")
-    shown = {"challenge": request.json()["challenge"], "recovery_code": codes[0]}
-    answer = person.http.post(f"{AUTH}/token/second-factor", json=shown)
+    proof = {"challenge": request.json()["challenge"], "recovery_code": codes[0]}
+    answer = person.http.post(f"{AUTH}/token/second-factor", json=proof)
     assert answer.status_code == 200, answer.text
     person.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
     assert reads(person) == 200

@@ -18,9 +18,9 @@ def test_tokens_arrive_one_by_one_while_the_model_still_speaks(owner: Person) ->
     received = owner.stream("Hello [sandbox: tokens=100]")
     deltas = [(arrived, event.data["at"]) for arrived, event in received if event.type == "message.delta"]
     first_arrived = deltas[0][0]
-    last_said = datetime.fromisoformat(deltas[-1][1]).timestamp()
+    last_token_at = datetime.fromisoformat(deltas[-1][1]).timestamp()
     assert len(deltas) > 50
-    assert first_arrived < last_said - 0.5
+    assert first_arrived < last_token_at - 0.5
 
 
 def test_a_turn_shows_its_tools_and_its_handoff_and_ends_once(owner: Person) -> None:

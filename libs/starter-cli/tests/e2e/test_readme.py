@@ -32,7 +32,7 @@ def blocks(page: Path) -> list[str]:
 
 def test_the_commands_of_the_readme_do_what_it_says(stack: Stack) -> None:
     [talk] = [block for block in blocks(ROOT / "README.md") if "chat/stream" in block]
-    said = subprocess.run(
+    output = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", talk.replace("http://localhost:8000", stack.gateway_url)],
         env={**os.environ, "EMAIL": stack.owner.email, "PASSWORD": stack.owner.password},
         capture_output=True,
@@ -40,13 +40,13 @@ def test_the_commands_of_the_readme_do_what_it_says(stack: Stack) -> None:
         timeout=60,
         check=True,
     ).stdout
-    assert "event: tool.called" in said
-    assert "event: run.completed" in said
-    assert '"handoff_occurred":false' in said
-    assert '"object":"chat.completion"' in said
-    assert "What time is it in Vienna?" in said.rpartition('"items":')[2]
-    assert '"code":"starter"' in said
-    [result] = set(re.findall(r'"output":"(\d{4}-[^"]+)"', said))
+    assert "event: tool.called" in output
+    assert "event: run.completed" in output
+    assert '"handoff_occurred":false' in output
+    assert '"object":"chat.completion"' in output
+    assert "What time is it in Vienna?" in output.rpartition('"items":')[2]
+    assert '"code":"starter"' in output
+    [result] = set(re.findall(r'"output":"(\d{4}-[^"]+)"', output))
     there = datetime.now(ZoneInfo("Europe/Vienna"))
     assert datetime.fromisoformat(result).utcoffset() == there.utcoffset()
 
@@ -117,8 +117,8 @@ def test_a_script_takes_what_a_page_says_to_type(line: str) -> None:
         *itertools.takewhile(lambda word: word[0] != "-", words),
         "--help",
     ]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
-    assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", shown))
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", printed))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -308,9 +308,9 @@ def script(services: Services, tmp_path: Path) -> Callable[..., subprocess.Compl
     """Have start.sh fill the configuration in, and Envoy only validate it."""
 
     def run(**settings: object) -> subprocess.CompletedProcess[str]:
-        given = environment(services, tmp_path, **settings)
+        variables = environment(services, tmp_path, **settings)
         argv = ["sh", str(GATEWAY / "start.sh"), "--mode", "validate"]
-        return subprocess.run(argv, env=given, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(argv, env=variables, capture_output=True, text=True, timeout=60, check=False)
 
     return run
 

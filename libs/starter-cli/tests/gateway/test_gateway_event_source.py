@@ -34,16 +34,16 @@ def test_an_event_source_waits_for_a_service_that_is_away_and_resumes(start, ser
         gateway.client.headers["Authorization"] = f"Bearer {services.token()}"
         gateway.until(lambda: gateway.client.get("/api/v1/auth/me").status_code == 200)
         url = f"http://127.0.0.1:{gateway.port}{PATH}"
-        with event_source(url, services.token(), ["tick"]) as heard:
+        with event_source(url, services.token(), ["tick"]) as received:
             # Nobody is there.
-            assert next(heard)["type"] == "open"
-            assert next(heard)["isClosed"] is False
+            assert next(received)["type"] == "open"
+            assert next(received)["isClosed"] is False
             with serve(run.app(), port=port):
-                first = next(one for one in heard if one["type"] == "tick")
+                first = next(one for one in received if one["type"] == "tick")
             # It is away again, in the middle of the stream, and comes back.
             with serve(run.app(), port=port):
                 last = len(run.resumed_after)
-                second = next(one for one in heard if one["type"] == "tick" and int(one["id"]) > last)
+                second = next(one for one in received if one["type"] == "tick" and int(one["id"]) > last)
     assert first["id"] == "1"
     assert int(second["id"]) > 1
     assert run.resumed_after[0] == ""
@@ -53,6 +53,6 @@ def test_an_event_source_waits_for_a_service_that_is_away_and_resumes(start, ser
 
 def test_a_token_that_is_none_ends_it(gateway):
     url = f"http://127.0.0.1:{gateway.port}{PATH}"
-    with event_source(url, "a.b.c", ["tick"]) as heard:
-        error = next(heard)
+    with event_source(url, "a.b.c", ["tick"]) as received:
+        error = next(received)
     assert (error["type"], error["code"], error["isClosed"]) == ("error", 401, True)

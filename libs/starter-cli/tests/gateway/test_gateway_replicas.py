@@ -25,10 +25,10 @@ def ask(gateway, services, method="GET"):
 def test_spreads_requests_over_both(two, serve, services):
     with serve(services.app("the second")) as [port], two(port) as gateway:
         gateway.until_it_trusts()
-        asked = Counter(ask(gateway, services).json()["service"] for _ in range(40))
+        counts = Counter(ask(gateway, services).json()["service"] for _ in range(40))
 
-    assert asked["the second"] > 5
-    assert asked["chat-agent"] > 5
+    assert counts["the second"] > 5
+    assert counts["chat-agent"] > 5
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])

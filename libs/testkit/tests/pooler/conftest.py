@@ -21,8 +21,8 @@ def numbers_of_statements() -> list[int]:
     """List what PgBouncer may keep of prepared statements: before 1.21, none."""
     if PROGRAM is None:
         return []
-    shown = subprocess.run([PROGRAM, "--version"], check=True, capture_output=True, text=True).stdout
-    major, minor = re.findall(r"\d+", shown)[:2]
+    version = subprocess.run([PROGRAM, "--version"], check=True, capture_output=True, text=True).stdout
+    major, minor = re.findall(r"\d+", version)[:2]
     return [0, 200] if (int(major), int(minor)) >= (1, 21) else [0]
 
 

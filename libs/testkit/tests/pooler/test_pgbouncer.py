@@ -33,7 +33,9 @@ from testkit.service_process import environment_of
 PASSWORD = "four unrelated words here"
 PEOPLE = 12
 PROCESS_SECONDS = 120
-SHOWN = "select current_setting('idle_in_transaction_session_timeout') as idle, current_setting('jit') as jit"
+SESSION_SETTINGS = (
+    "select current_setting('idle_in_transaction_session_timeout') as idle, current_setting('jit') as jit"
+)
 
 
 @dataclass(frozen=True)
@@ -223,17 +225,17 @@ async def test_every_transaction_is_guarded_and_none_beside_it(
 
     async def guarded() -> tuple[object, ...]:
         async with database.begin() as session:
-            return tuple((await session.execute(text(SHOWN))).one())
+            return tuple((await session.execute(text(SESSION_SETTINGS))).one())
 
     assert set(await asyncio.gather(*(guarded() for _ in range(15)))) == {("1min", "off")}
     await database.close()
     # Whoever else comes through the same pool has the server's own settings.
     stranger = await asyncpg.connect(url, statement_cache_size=0)
     try:
-        shown = [await stranger.fetchrow("show idle_in_transaction_session_timeout") for _ in range(10)]
+        timeouts = [await stranger.fetchrow("show idle_in_transaction_session_timeout") for _ in range(10)]
     finally:
         await stranger.close()
-    assert {row[0] for row in shown if row} == {"0"}
+    assert {row[0] for row in timeouts if row} == {"0"}
 
 
 def test_the_pooler_gets_no_request_that_it_refuses(pgbouncer: Any, installation: Installation) -> None:

@@ -283,7 +283,7 @@ def test_a_frontend_gets_the_name_of_a_part_that_is_refused(ann: httpx.Client) -
 def test_images_of_temporary_conversations_expire(client: OpenAI, settings: Settings) -> None:
     _, body = IMAGES["completion"]
     client.chat.completions.create(**body)
-    kept = client.responses.create(model="triage", input=with_image("What is this?"))
+    stored_response = client.responses.create(model="triage", input=with_image("What is this?"))
     url = settings.database_url.get_secret_value()
     query(url, "update runs set ended_at = now() - interval '2 days'")
 
@@ -297,7 +297,9 @@ def test_images_of_temporary_conversations_expire(client: OpenAI, settings: Sett
     assert {row["persistence"] for row in rows} == {"permanent"}
     assert (
         SEEN
-        in client.responses.create(model="triage", input="And now?", previous_response_id=kept.id).output_text
+        in client.responses.create(
+            model="triage", input="And now?", previous_response_id=stored_response.id
+        ).output_text
     )
 
 

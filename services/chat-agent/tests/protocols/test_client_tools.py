@@ -255,8 +255,10 @@ class TestResponses:
             input="[sandbox: call=forget_conversation, call=get_weather]",
             tools=RESPONSE_TOOLS,
         )
-        [asked] = [item for item in first.output if item.type == "mcp_approval_request"]
-        answer: Any = [{"type": "mcp_approval_response", "approval_request_id": asked.id, "approve": False}]
+        [approval_request] = [item for item in first.output if item.type == "mcp_approval_request"]
+        answer: Any = [
+            {"type": "mcp_approval_response", "approval_request_id": approval_request.id, "approve": False}
+        ]
         second = client.responses.create(
             model="triage", input=answer, tools=RESPONSE_TOOLS, previous_response_id=first.id
         )

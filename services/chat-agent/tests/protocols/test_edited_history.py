@@ -47,10 +47,10 @@ def test_what_differs_from_the_client_is_found(client: Any, unchanged: int, adde
 
 def test_what_was_deleted_stays_deleted() -> None:
     rest = [{"type": "function_call_output"}, assistant("Forgotten"), user("New"), assistant("!")]
-    shown = [user("Secret"), assistant("Ok"), user("Forget it"), assistant("Forgotten"), *rest[2:]]
-    assert difference(shown, rest) == (4, [])
-    assert difference(shown[:4], rest) == (2, [])
-    assert difference(shown, []) == (0, [])
+    client_history = [user("Secret"), assistant("Ok"), user("Forget it"), assistant("Forgotten"), *rest[2:]]
+    assert difference(client_history, rest) == (4, [])
+    assert difference(client_history[:4], rest) == (2, [])
+    assert difference(client_history, []) == (0, [])
 
 
 def messages(other_services: Any, conversation_id: str) -> list[str]:

@@ -57,8 +57,8 @@ class TestAgUi:
         frontend = AgUiFrontend(ann)
         frontend.ask(WITH_APPROVAL)
         [interrupt] = frontend.events[-1]["outcome"]["interrupts"]
-        said = {"status": "resolved", "payload": {"approved": False}}
-        calls = frontend.ask(resume=[{"interruptId": interrupt["id"], **said}])
+        decision = {"status": "resolved", "payload": {"approved": False}}
+        calls = frontend.ask(resume=[{"interruptId": interrupt["id"], **decision}])
         [call] = [one for one in calls if one["function"]["name"] == "get_weather"]
         frontend.answer(call, "Hail")
         frontend.ask()
@@ -86,13 +86,13 @@ class TestUiMessages:
         frontend = UiFrontend(ann, tools)
         [call] = frontend.ask(ONE)
         assert (call["type"], [*call["input"]]) == ("tool-get_weather", ["city"])
-        told = [part for part in frontend.parts if part.get("toolCallId") == call["toolCallId"]]
-        assert [part["type"] for part in told] == [
+        tool_parts = [part for part in frontend.parts if part.get("toolCallId") == call["toolCallId"]]
+        assert [part["type"] for part in tool_parts] == [
             "tool-input-start",
             "tool-input-delta",
             "tool-input-available",
         ]
-        assert json.loads(told[1]["inputTextDelta"]) == call["input"]
+        assert json.loads(tool_parts[1]["inputTextDelta"]) == call["input"]
         assert frontend.parts[-1]["finishReason"] == "tool-calls"
         call |= {"state": "output-available", "output": {"weather": "Snow in Vienna"}}
         assert frontend.ask() == []

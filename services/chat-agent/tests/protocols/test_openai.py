@@ -351,8 +351,10 @@ class TestApprovals:
         with client.responses.stream(model="triage", input=FORGET) as stream:
             before = [*stream]
             first = stream.get_final_response()
-        given = answers_to(first, approve=True)
-        with client.responses.stream(model="triage", input=given, previous_response_id=first.id) as stream:
+        approvals = answers_to(first, approve=True)
+        with client.responses.stream(
+            model="triage", input=approvals, previous_response_id=first.id
+        ) as stream:
             after = [*stream]
             second = stream.get_final_response()
         assert (after[0].type, after[-1].type) == ("response.created", "response.completed")
@@ -366,30 +368,32 @@ class TestApprovals:
 
     def test_the_agent_hears_that_it_may_not(self, client: OpenAI) -> None:
         first = client.responses.create(input=FORGET)
-        given = [{**one, "reason": "It is dear to me."} for one in answers_to(first, approve=False)]
-        second = client.responses.create(input=given, previous_response_id=first.id)
+        approvals = [{**one, "reason": "It is dear to me."} for one in answers_to(first, approve=False)]
+        second = client.responses.create(input=approvals, previous_response_id=first.id)
         assert second.output[0].output == "The person did not allow this. It is dear to me."
 
     def test_what_was_answered_cannot_be_answered_again(self, client: OpenAI) -> None:
         first = client.responses.create(input=FORGET)
-        given = answers_to(first, approve=False)
-        client.responses.create(input=given, previous_response_id=first.id)
+        approvals = answers_to(first, approve=False)
+        client.responses.create(input=approvals, previous_response_id=first.id)
         with pytest.raises(openai.ConflictError) as refused:
-            client.responses.create(input=given, previous_response_id=first.id)
+            client.responses.create(input=approvals, previous_response_id=first.id)
         assert refused.value.code == "approval_answered"
 
     def test_an_answer_needs_what_it_answers(self, client: OpenAI) -> None:
-        given: Any = [{"type": "mcp_approval_response", "approval_request_id": str(uuid4()), "approve": True}]
+        approvals: Any = [
+            {"type": "mcp_approval_response", "approval_request_id": str(uuid4()), "approve": True}
+        ]
         with pytest.raises(openai.BadRequestError) as refused:
-            client.responses.create(input=given)
+            client.responses.create(input=approvals)
         assert refused.value.param == "previous_response_id"
         first = client.responses.create(input="Hello")
         with pytest.raises(openai.NotFoundError) as unknown:
-            client.responses.create(input=given, previous_response_id=first.id)
+            client.responses.create(input=approvals, previous_response_id=first.id)
         assert unknown.value.code == "approval_not_found"
         for more in ({"role": "user", "content": "And?"}, {"type": "mcp_approval_response"}):
             with pytest.raises(openai.BadRequestError):
-                client.responses.create(input=[*given, more], previous_response_id=first.id)
+                client.responses.create(input=[*approvals, more], previous_response_id=first.id)
 
     def test_a_completion_tells_what_it_waits_for(self, client: OpenAI) -> None:
         messages: Any = [{"role": "user", "content": FORGET}]
