@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from acme_client import synchronous
 from acme_client.sse import read_events
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,4 +37,7 @@ async def test_reads_the_standards_forms(size):
 async def test_reads_any_text(texts, size):
     events = [{"type": "message.delta", "delta": text} for text in texts]
     frames = [f"event: message.delta\ndata: {json.dumps(one, ensure_ascii=False)}\n\n" for one in events]
-    assert await read("".join(frames).encode(), size) == events
+    data = "".join(frames).encode()
+    assert await read(data, size) == events
+    chunks = (data[at : at + size] for at in range(0, len(data), size))
+    assert [*synchronous.sse.read_events(chunks)] == events

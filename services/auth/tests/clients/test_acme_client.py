@@ -2,7 +2,8 @@
 
 import httpx
 import pytest
-from acme_client import ApiError, ClientCredentials
+from acme_client import ApiError, ClientCredentials, synchronous
+from anyio import to_thread
 
 from .conftest import SCOPES
 
@@ -15,6 +16,17 @@ async def test_gets_tokens_by_secret(service, issue, issuer):
         assert service.claims({"access_token": token})["iss"] == issuer
         assert await account.access_token(http, issuer) == token
         assert await account.access_token(http, issuer, refused=token) != token
+
+
+async def test_gets_tokens_without_an_event_loop(service, issue, issuer):
+    credential = await issue()
+    account = synchronous.ClientCredentials(credential["client_id"], credential["client_secret"])
+
+    def access_token():
+        with httpx.Client(timeout=60, trust_env=False) as http:
+            return account.access_token(http, issuer)
+
+    assert service.claims({"access_token": await to_thread.run_sync(access_token)})["iss"] == issuer
 
 
 async def test_says_that_the_secret_is_wrong(issue, issuer):
