@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-from servicekit.schemas import Cursor, Limit, RequestModel
+from servicekit.schemas import Cursor, InvalidCursor, Limit, RequestModel, decode_cursor
 
 from chat_agent.agent_definitions.definition import AgentDefinition, AgentName, Sentence
 from chat_agent.agent_definitions.validation import DefinitionProblem
@@ -140,3 +140,12 @@ class VersionPage(BaseModel):
 
     limit: Limit = 20
     cursor: Cursor = None
+
+    def before(self) -> int | None:
+        """Return the number that the page stands before; raises InvalidCursor."""
+        if self.cursor is None:
+            return None
+        (number,) = decode_cursor(self.cursor, int)
+        if not isinstance(number, int) or not 0 < number < 2**31:
+            raise InvalidCursor
+        return number

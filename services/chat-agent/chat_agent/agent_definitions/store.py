@@ -6,7 +6,7 @@ from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from servicekit.auth.tokens import Principal
-from servicekit.schemas import decode_cursor, encode_cursor
+from servicekit.schemas import encode_cursor
 from sqlalchemy import Select, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,7 +20,6 @@ from chat_agent.agent_definitions.errors import (
     NoEarlierVersion,
     TooManyAgents,
 )
-from chat_agent.agent_definitions.schemas import VersionPage
 from chat_agent.agent_definitions.tables import Release, StoredAgent, StoredVersion
 from chat_agent.agents import AGENTS
 from chat_agent.errors import AgentNotFound
@@ -71,16 +70,15 @@ def versions_of(agent: StoredAgent) -> Select[StoredVersion]:
 
 
 async def list_versions(
-    session: AsyncSession, agent: StoredAgent, page: VersionPage
+    session: AsyncSession, agent: StoredAgent, before: int | None, limit: int
 ) -> tuple[Sequence[StoredVersion], str | None]:
     """Return a page of versions, the newest first, and the cursor of the next."""
-    query = versions_of(agent).limit(page.limit + 1)
-    if page.cursor is not None:
-        (before,) = decode_cursor(page.cursor, int)
+    query = versions_of(agent).limit(limit + 1)
+    if before is not None:
         query = query.where(StoredVersion.number < before)
     rows = (await session.scalars(query)).all()
-    more = len(rows) > page.limit
-    return rows[: page.limit], encode_cursor(rows[page.limit - 1].number) if more else None
+    more = len(rows) > limit
+    return rows[:limit], encode_cursor(rows[limit - 1].number) if more else None
 
 
 async def releases_of(session: AsyncSession, agent: StoredAgent) -> dict[str, tuple[Release, StoredVersion]]:

@@ -92,8 +92,10 @@ async def list_agent_versions(
     name: Name, caller: Author, session: Session, query: VersionQuery
 ) -> Page[schemas.VersionSummary]:
     """List the versions of an agent, the newest first."""
+    # What is no cursor is refused first: whether the agent exists says nothing of it.
+    before = query.before()
     agent = await store.find(session, caller, name)
-    versions, next_cursor = await store.list_versions(session, agent, query)
+    versions, next_cursor = await store.list_versions(session, agent, before, query.limit)
     items = [schemas.VersionSummary.model_validate(version) for version in versions]
     return Page(items=items, next_cursor=next_cursor)
 
