@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -64,6 +64,17 @@ async def sizes(
         .where(Run.tenant_id == tenant_id, Run.user_id == user_id, Attachment.sha256.in_(digests))
     )
     return {row.sha256: row.size for row in await session.execute(found)}
+
+
+async def find_next(
+    session: AsyncSession, owner: ColumnElement[bool], after: tuple[UUID, str] | None
+) -> Attachment | None:
+    """Return the attachment of an owner's runs that comes after one, by run and digest."""
+    found = select(Attachment).join(Run).where(owner)
+    key = tuple_(Attachment.run_id, Attachment.sha256)
+    if after is not None:
+        found = found.where(key > after)
+    return (await session.scalars(found.order_by(key).limit(1))).one_or_none()
 
 
 def digests_in(items: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -1,6 +1,7 @@
 """Erasure and export of the end users of an application."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,8 @@ from servicekit.events.outbox import publish
 from sqlalchemy import ColumnElement, and_, exists, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.attachments import store as attachments
+from chat_agent.attachments.uploads import PREFIX
 from chat_agent.erasure.handlers import stop_runs
 from chat_agent.erasure.worker import erase_finished
 from chat_agent.events import EndUserErased
@@ -113,11 +116,31 @@ async def wait_for_runs(manager: RunManager, end_user: Principal) -> None:
 
 
 async def export(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:
-    """Yield what is stored of an end user: conversations, each followed by its items, then runs."""
+    """Yield what is stored of an end user: conversations, each followed by its items, runs, attachments."""
     async for part in manager.conversation_client(end_user).export():
         yield part
     async for run in runs_of(manager, end_user):
         yield {"type": "run", **run.model_dump(mode="json")}
+    async for attachment in attachments_of(manager, end_user):
+        yield attachment
+
+
+async def attachments_of(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:
+    """Yield the images, files and audio of an end user's runs, with their content."""
+    after = None
+    while True:
+        async with manager.database.begin() as db:
+            attachment = await attachments.find_next(db, is_of(end_user), after)
+        if attachment is None:
+            return
+        after = (attachment.run_id, attachment.sha256)
+        yield {
+            "type": "attachment",
+            "run_id": str(attachment.run_id),
+            "file_id": f"{PREFIX}{attachment.sha256}",
+            "media_type": attachment.media_type,
+            "data": (await asyncio.to_thread(base64.b64encode, attachment.content)).decode(),
+        }
 
 
 async def exported(session: AsyncSession, run: Run) -> ExportedRun:

@@ -1,5 +1,6 @@
 """Many people behind one key: what an application stores for one of its end users is nobody else's."""
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -209,6 +210,26 @@ def test_a_person_acts_for_nobody_else(ann: httpx.Client, openai_of: Callable[..
     [run] = ann.get(RUNS).json()["items"]
     assert run["id"].replace("-", "") == uuid_of(response.id)
     assert re.fullmatch("user:[0-9a-f-]{36}", run["user_id"])
+
+
+def test_exports_the_images_of_an_end_user(
+    application: Application, settings: Settings, other_services: OtherServices
+) -> None:
+    alice, bob, key = application("alice"), application("bob"), application()
+    taking = settings.model_copy(update={"model_inputs": {"*": frozenset({"image"})}})
+    with serving(create_app(taking)) as url:
+        for client, pixels in ((alice, (b"one", b"two")), (bob, (b"three",))):
+            for pixel in pixels:
+                data = f"data:image/png;base64,{base64.b64encode(pixel).decode()}"
+                content = [{"type": "image_url", "image_url": {"url": data}}]
+                body = {"model": "triage", "messages": [{"role": "user", "content": content}]}
+                assert client.post(f"{url}/v1/chat/completions", json=body).status_code == 200
+    parts = [json.loads(line) for line in key.get(END_USERS, params={"name": "alice"}).iter_lines()]
+    images = [part for part in parts if part["type"] == "attachment"]
+    assert {base64.b64decode(image["data"]) for image in images} == {b"one", b"two"}
+    assert {image["media_type"] for image in images} == {"image/png"}
+    assert {image["run_id"] for image in images} == {part["id"] for part in parts if part["type"] == "run"}
+    assert all(image["file_id"] in str(parts) for image in images)
 
 
 def test_exports_and_erases_an_end_user(application: Application, other_services: OtherServices) -> None:
