@@ -153,11 +153,12 @@ def test_tells_which_agents_and_tools_there_are(ann: httpx.Client) -> None:
     assert agents["triage"]["handoffs"] == ["code_assistant", "data_analyst", "research"]
     assert set(agents) == {"triage", "code_assistant", "data_analyst", "research"}
     tools = ann.get("/api/v1/tools").json()
-    assert tools["total_tools"] == len(tools["tool_names"]) == 5
+    assert tools["total_tools"] == len(tools["tool_names"]) == 6
     assert tools["categories"] == {
         "time": ["current_time"],
         "memory": ["search_conversations", "forget_conversation"],
         "math": ["calculate"],
+        "data": ["analyze_csv"],
         "web": ["web_search"],
     }
 

@@ -6,6 +6,7 @@ from chat_agent.agents.tool import RunContext
 from chat_agent.agents.tools.calculator import calculate
 from chat_agent.agents.tools.clock import current_time
 from chat_agent.agents.tools.conversations import search_conversations
+from chat_agent.agents.tools.csv_analysis import analyze_csv
 
 data_analyst = Agent[RunContext](
     name="data_analyst",
@@ -15,5 +16,5 @@ data_analyst = Agent[RunContext](
         "and its assumptions, and propose the chart that would show it best. Use the calculator for "
         "every number."
     ),
-    tools=[calculate, current_time, search_conversations],
+    tools=[analyze_csv, calculate, current_time, search_conversations],
 )

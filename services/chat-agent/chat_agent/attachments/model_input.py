@@ -37,6 +37,15 @@ class AttachmentReader:
             await self._read(missing)
         return [self._filled(item) for item in items]
 
+    async def newest(self, conversation_id: UUID, media_types: Sequence[str]) -> Blob | None:
+        """Return the newest attachment of a conversation that has one of the media types, if any."""
+
+        async def load() -> Blob | None:
+            async with self.database.begin() as session:
+                return await store.newest(session, self.tenant_id, self.user_id, conversation_id, media_types)
+
+        return await retry_database(load)
+
     async def _read(self, digests: Sequence[str]) -> None:
         async def load() -> list[Blob]:
             async with self.database.begin() as session:

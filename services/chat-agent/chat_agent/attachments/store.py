@@ -54,6 +54,30 @@ async def load(session: AsyncSession, tenant_id: UUID, user_id: str, digests: Co
     return [Blob(one.sha256, one.media_type, one.content) for one in await session.scalars(found)]
 
 
+async def newest(
+    session: AsyncSession,
+    tenant_id: UUID,
+    user_id: str,
+    conversation_id: UUID,
+    media_types: Collection[str],
+) -> Blob | None:
+    """Return the newest attachment of an owner's conversation that has one of the media types, if any."""
+    newest_first = (
+        select(Attachment)
+        .join(Run)
+        .where(
+            Run.tenant_id == tenant_id,
+            Run.user_id == user_id,
+            Run.conversation_id == conversation_id,
+            Attachment.media_type.in_(media_types),
+        )
+        .order_by(Run.created_at.desc(), Attachment.sha256)
+        .limit(1)
+    )
+    one = (await session.scalars(newest_first)).one_or_none()
+    return Blob(one.sha256, one.media_type, one.content) if one else None
+
+
 async def sizes(
     session: AsyncSession, tenant_id: UUID, user_id: str, digests: Collection[str]
 ) -> dict[str, int]:

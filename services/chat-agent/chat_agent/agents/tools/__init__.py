@@ -2,11 +2,12 @@
 
 from agents import FunctionTool
 
-from chat_agent.agents.tools import calculator, clock, conversations, web_search
+from chat_agent.agents.tools import calculator, clock, conversations, csv_analysis, web_search
 
 TOOLS: dict[str, list[FunctionTool]] = {
     "time": clock.TOOLS,
     "memory": conversations.TOOLS,
     "math": calculator.TOOLS,
+    "data": csv_analysis.TOOLS,
     "web": web_search.TOOLS,
 }

@@ -1,0 +1,131 @@
+"""An attached CSV file is analyzed in a process that can open nothing."""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from uuid import uuid4
+
+import httpx
+import pytest
+from chat_agent.agents.tools.csv_analysis import WORKER, run_worker
+from chat_agent.errors import ToolFailed
+from chat_agent.settings import IMAGES_AND_FILES, Settings
+
+SALES = b"region;month;amount\nnorth;2026-01;10\nsouth;2026-01;30\nnorth;2026-02;20\n"
+DEFAULTS = {
+    "operation": "rows",
+    "columns": [],
+    "group_by": [],
+    "aggregation": "sum",
+    "sort_by": None,
+    "descending": False,
+    "limit": 50,
+}
+ASSERT_DENIED = """
+import runpy, socket
+worker = runpy.run_path({path!r})
+worker["warm_up"]()
+worker["deny_resources"]()
+for attempt in (socket.socket, lambda: open("/etc/hostname")):
+    try:
+        attempt()
+    except OSError:
+        print("denied")
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"model_inputs": {"sandbox-large": IMAGES_AND_FILES}})
+
+
+async def analyze(content: bytes = SALES, **request: object) -> dict[str, str]:
+    return await run_worker(json.dumps({**DEFAULTS, **request}).encode() + b"\n" + content)
+
+
+@pytest.mark.parametrize(
+    ("request_", "result"),
+    [
+        ({"columns": ["amount"], "limit": 2}, "amount\n10\n30\n"),
+        ({"operation": "aggregate", "columns": ["amount"]}, "rows,amount\n3,60\n"),
+        (
+            {
+                "operation": "aggregate",
+                "columns": ["amount"],
+                "group_by": ["region"],
+                "sort_by": "region",
+                "descending": True,
+            },
+            "region,rows,amount\nsouth,1,30\nnorth,2,30\n",
+        ),
+    ],
+)
+async def test_analyzes(request_: dict[str, object], result: str) -> None:
+    assert await analyze(**request_) == {"result": result}
+
+
+async def test_describes_the_columns() -> None:
+    described = (await analyze(operation="describe"))["result"].splitlines()
+    assert described[0] == "statistic,region,month,amount"
+    assert described[1].startswith("type,String,")
+    assert next(line for line in described if line.startswith("mean,")).endswith(",20.0")
+
+
+async def test_correlates() -> None:
+    content = b"x,y\n1,2\n2,4\n3,6\n"
+    answer = await analyze(content, operation="correlate")
+    assert answer["result"].splitlines() == ["column,other,correlation", "x,y,1.0"]
+
+
+@pytest.mark.parametrize(
+    ("content", "request_"),
+    [
+        (SALES, {"columns": ["nothing"]}),
+        (SALES, {"operation": "aggregate", "columns": ["nothing"]}),
+        (b"", {}),
+        (b"\x00\xff\xfe\n\x80", {}),
+    ],
+)
+async def test_says_what_is_wrong(content: bytes, request_: dict[str, object]) -> None:
+    assert (await analyze(content, **request_))["error"]
+
+
+async def test_a_worker_that_dies_is_a_failed_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat_agent.agents.tools.csv_analysis.WORKER", WORKER.with_name("nothing.py"))
+    with pytest.raises(ToolFailed, match="too large"):
+        await analyze()
+
+
+def test_the_worker_can_open_nothing() -> None:
+    code = ASSERT_DENIED.format(path=str(WORKER))
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["denied", "denied"], done.stderr
+
+
+def test_the_service_does_not_import_polars() -> None:
+    code = "import sys, chat_agent.main; print('polars' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def ask(client: httpx.Client, **file: str) -> dict[str, str]:
+    text = "Look operation=aggregate aggregation=sum sort_by=rows [sandbox: call=analyze_csv]"
+    content = [{"type": "input_text", "text": text}]
+    files = [{"type": "input_file", **file}] if file else []
+    message = {"role": "user", "content": [*content, *files]}
+    body = {"model": "data_analyst", "input": [message]}
+    response = client.post("/v1/responses", json=body).json()
+    (call,) = [item for item in response["output"] if item["type"] == "mcp_call"]
+    return {"output": call["output"] or "", "error": call["error"] or ""}
+
+
+def test_the_agent_analyzes_the_attached_file(person: Callable[..., httpx.Client]) -> None:
+    url = f"data:text/csv;base64,{base64.b64encode(SALES).decode()}"
+    answer = ask(person(uuid4()), filename="sales.csv", file_data=url)
+    assert answer["output"].startswith("rows"), answer
+
+
+def test_the_agent_says_that_there_is_no_file(person: Callable[..., httpx.Client]) -> None:
+    assert "attach one" in ask(person(uuid4()))["error"]
