@@ -262,6 +262,10 @@ class RunDetail(Run):
     approvals: list[Approval] = []
 
 
+# Members of the arguments of a tool.
+MAX_ARGUMENTS = 200
+
+
 class Answer(RequestModel):
     """A decision about a tool call."""
 
@@ -269,9 +273,15 @@ class Answer(RequestModel):
     reason: Annotated[str, StringConstraints(max_length=1000), AfterValidator(storable)] | None = Field(
         None, description="The agent reads it when the call is rejected."
     )
-    arguments: Annotated[dict[str, JsonValue], AfterValidator(storable_json)] | None = Field(
-        None, description="What to call the tool with, in place of the agent's arguments."
-    )
+    arguments: (
+        Annotated[
+            dict[str, JsonValue],
+            Field(max_length=MAX_ARGUMENTS),
+            BeforeValidator(max_length(MAX_ARGUMENTS)),
+            AfterValidator(storable_json),
+        ]
+        | None
+    ) = Field(None, description="What to call the tool with, in place of the agent's arguments.")
 
 
 Status = Literal["queued", "running", "waiting", "completed", "failed", "cancelled"]
