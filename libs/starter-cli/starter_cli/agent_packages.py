@@ -12,7 +12,6 @@ from starter_cli import terminal
 from starter_cli.errors import Failure
 from starter_cli.exits import exit_on_failure
 
-commands = typer.Typer(no_args_is_help=True, help="Agents in packages of one's own.")
 COMMAND = "agents new"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # A template, and where it goes.
@@ -42,12 +41,6 @@ def create(name: str, folder: Path) -> Path:
     return root
 
 
-@commands.callback()
-def require_command() -> None:
-    """Agents in packages of one's own."""
-
-
-@commands.command("new")
 def new(
     name: Annotated[str, typer.Argument(help="What clients call it: small letters, digits, underscores.")],
     folder: Annotated[Path, typer.Option(help="Where the package is written.")] = Path(),

@@ -16,6 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from starter_cli import (
+    agent_files,
     agent_packages,
     checkout,
     code_reload,
@@ -53,7 +54,10 @@ app = typer.Typer(
 )
 users = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
 app.add_typer(users, name="users")
-app.add_typer(agent_packages.commands, name="agents")
+agents = typer.Typer(no_args_is_help=True, help="Agents in files and in packages of one's own.")
+for command in (agent_packages.new, agent_files.apply, agent_files.export):
+    agents.command()(command)
+app.add_typer(agents, name="agents")
 accounts = typer.Typer(no_args_is_help=True, help="Applications that sign in without a person.")
 app.add_typer(accounts, name="service-accounts")
 events = typer.Typer(no_args_is_help=True, help="The events between the services.")

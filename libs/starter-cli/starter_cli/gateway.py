@@ -1,6 +1,6 @@
 """Acme as its clients see it: signing in, talking to an agent, reading what was stored and counted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -39,6 +39,10 @@ class GatewayClient:
         self._http.headers["Authorization"] = f"Bearer {session['access_token']}"
         self.tenant_id = session["tenant_id"]
 
+    def use_token(self, token: str) -> None:
+        """Use a token or an API key from now on."""
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
     @contextmanager
     def chat(self, message: str) -> Iterator[Iterator[RunEvent]]:
         """Send a message to the triage agent, and yield the run's events as they come."""
@@ -68,12 +72,38 @@ class GatewayClient:
         body = {"payload_b64": payload, "signature": signature}
         return self._json("POST", "/api/v1/auth/service-accounts/issue", json=body)
 
+    def agents(self) -> list[dict[str, Any]]:
+        """List the agents of the service and of the tenant."""
+        agents: list[dict[str, Any]] = content_of(self._http.get("/api/v1/agents"))
+        return agents
+
+    def agent_definition(self, name: str) -> dict[str, Any] | None:
+        """Return the definition of the tenant's agent that answers; none where there is no such agent."""
+        response = self._http.get(f"/api/v1/agents/{name}")
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        stable = content_of(response)["stable"]
+        if stable is None:
+            return None
+        version = self._json("GET", f"/api/v1/agents/{name}/versions/{stable['version']}")
+        definition: dict[str, Any] = version["definition"]
+        return definition
+
+    def apply_agents(self, agents: Sequence[dict[str, Any]], plan: str | None = None) -> dict[str, Any]:
+        """Plan to publish agents, or with the digest of a plan publish them."""
+        request = {"agents": [*agents], "dry_run": plan is None, "plan": plan}
+        return self._json("POST", "/api/v1/agents/apply", json=request)
+
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        response = self._http.request(method, path, **options)
-        if not response.is_success:
-            raise UnexpectedResponse(describe(response))
-        body: dict[str, Any] = response.json()
+        body: dict[str, Any] = content_of(self._http.request(method, path, **options))
         return body
+
+
+def content_of(response: httpx.Response) -> Any:
+    """Return the JSON of a successful response; raises UnexpectedResponse."""
+    if not response.is_success:
+        raise UnexpectedResponse(describe(response))
+    return response.json()
 
 
 def describe(response: httpx.Response) -> str:

@@ -1,0 +1,91 @@
+"""Agents in files: planned, published all or none, and written again from what answers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from starter_cli.stack import Stack
+
+from .conftest import COMMAND_SECONDS, Person, acme
+
+SALES: dict[str, Any] = {
+    "name": "sales",
+    "definition": {"instructions": "You sell.", "handoffs": ["code_assistant", "returns"]},
+}
+RETURNS: dict[str, Any] = {
+    "name": "returns",
+    "note": "for sales alone",
+    "definition": {"instructions": "You take things back.", "visibility": "internal", "handoffs": ["sales"]},
+}
+
+
+def write(folder: Path, *agents: dict[str, Any]) -> Path:
+    path = folder / "agents.yaml"
+    path.write_text(yaml.safe_dump({"agents": [*agents]}))
+    return path
+
+
+def test_a_file_is_planned_published_and_exported(stack: Stack, owner: Person, tmp_path: Path) -> None:
+    path, data = write(tmp_path, SALES, RETURNS), ("--data", stack.data_dir.root)
+    refused = acme("agents", "apply", "-f", path, *data)
+    assert refused.returncode != 0
+    assert "+ sales: create" in refused.stdout
+    assert owner.http.get("/api/v1/agents/sales").status_code == 404
+    applied = acme("agents", "apply", "-f", path, "--yes", *data)
+    assert (applied.returncode, "Published: sales, returns." in applied.stdout) == (0, True), applied
+    answer = owner.http.post("/api/v1/chat", json={"message": "Hello", "agent_type": "sales"})
+    assert answer.json()["agent_used"] == "sales"
+    again = acme("agents", "apply", "-f", path, "--yes", *data)
+    assert (again.returncode, "Nothing changes." in again.stdout) == (0, True), again
+    exported = acme("agents", "export", *data)
+    assert exported.returncode == 0, exported.stderr
+    agents = {agent["name"]: agent["definition"] for agent in yaml.safe_load(exported.stdout)["agents"]}
+    for agent in (SALES, RETURNS):
+        assert agents[agent["name"]].items() >= agent["definition"].items()
+    path.write_text(exported.stdout)
+    same = acme("agents", "apply", "-f", path, "--yes", *data)
+    assert (same.returncode, "Nothing changes." in same.stdout) == (0, True), same
+
+
+def test_a_change_is_shown_and_a_problem_named_by_its_path(
+    stack: Stack, neighbour: Person, tmp_path: Path
+) -> None:
+    token = neighbour.http.headers["Authorization"].removeprefix("Bearer ")
+    environment = {**os.environ, "ACME_URL": str(stack.gateway_url), "ACME_TOKEN": token}
+
+    def apply(*agents: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "starter_cli.app", "agents", "apply", "--yes", "-f"]
+        words.append(str(write(tmp_path, *agents)))
+        return subprocess.run(
+            words, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
+
+    assert apply({"name": "sales", "definition": {"instructions": "You sell."}}).returncode == 0
+    changed = apply({"name": "sales", "definition": {"instructions": "You buy."}})
+    assert "~ sales: update" in changed.stdout
+    assert "instructions: 'You sell.' -> 'You buy.'" in changed.stdout
+    wrong = apply({"name": "sales", "definition": {"instructions": "You buy.", "handoffs": ["nobody"]}})
+    assert wrong.returncode == 1
+    assert "agents[0].definition.handoffs[0]" in wrong.stdout + wrong.stderr
+
+
+NO_FILES = [
+    "agents: [",
+    "agents: {}",
+    "agents: [{name: a}]",
+    "- a",
+    "agents: [{name: a, definition: {}, x: 1}]",
+]
+
+
+@pytest.mark.parametrize("text", NO_FILES)
+def test_what_is_no_file_of_agents_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "agents.yaml"
+    path.write_text(text)
+    refused = acme("agents", "apply", "-f", path)
+    assert refused.returncode == 1
+    assert str(path) in (refused.stdout + refused.stderr).replace("\n", "")
