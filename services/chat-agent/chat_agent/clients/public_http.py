@@ -1,6 +1,8 @@
 """The HTTP client of tools: it reaches public hosts only, at the IP address that was checked."""
 
+import ssl
 from collections.abc import AsyncIterator
+from functools import cache
 from typing import Any
 
 import httpcore2
@@ -53,20 +55,34 @@ class PinnedBackend(httpcore2.AnyIOBackend):
         return await super().connect_tcp(last, port, *args, **options)
 
 
-class PublicTransport(httpx2.AsyncHTTPTransport):
-    """Checks every request, also each of a redirect, and limits every response."""
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return what certificates are verified by; to load it takes 20 ms of CPU."""
+    return httpx2.create_ssl_context()
+
+
+class PinnedTransport(httpx2.AsyncHTTPTransport):
+    """Sends requests over connections to addresses that were checked."""
 
     def __init__(self, private_hosts: frozenset[str]) -> None:
         # A proxy of the environment would resolve names itself.
-        super().__init__(trust_env=False)
-        self._private_hosts = private_hosts
+        super().__init__(verify=tls_context(), trust_env=False)
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=httpx2.create_ssl_context(),
+            ssl_context=tls_context(),
             max_connections=100,
             max_keepalive_connections=20,
             keepalive_expiry=15,
             network_backend=PinnedBackend(private_hosts),
         )
+
+
+class PublicTransport(httpx2.AsyncBaseTransport):
+    """Checks every request, also each of a redirect, and limits every response."""
+
+    def __init__(self, private_hosts: frozenset[str]) -> None:
+        self._private_hosts = private_hosts
+        # Made by the first request.
+        self._transport: PinnedTransport | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; raises RequestForbidden, ResponseTooLarge."""
@@ -77,8 +93,9 @@ class PublicTransport(httpx2.AsyncHTTPTransport):
             raise RequestForbidden("the address must be http or https, without credentials", request=request)
         if port not in PORTS and not is_private:
             raise RequestForbidden(f"port {port} may not be called", request=request)
+        self._transport = self._transport or PinnedTransport(self._private_hosts)
         try:
-            response = await super().handle_async_request(request)
+            response = await self._transport.handle_async_request(request)
         except HostNotPublic:
             raise RequestForbidden("the host is not public", request=request) from None
         if response.headers.get("content-encoding", "identity") != "identity":
@@ -87,6 +104,11 @@ class PublicTransport(httpx2.AsyncHTTPTransport):
         assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101  # what the transport returns
         response.stream = LimitedStream(response.stream, request)
         return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._transport is not None:
+            await self._transport.aclose()
 
 
 class LimitedStream(httpx2.AsyncByteStream):
