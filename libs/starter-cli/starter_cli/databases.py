@@ -3,8 +3,7 @@
 import asyncio
 import re
 import sys
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
@@ -12,21 +11,20 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 
 from starter_cli import environment
 from starter_cli.errors import Failure
-from starter_cli.paths import SERVICES, Layout, service_dir
+from starter_cli.paths import CHECKOUT, SERVICES, Layout, database_variable, service_dir
 from starter_cli.processes import Process, Program
 
 REVISION = re.compile(r"^(down_)?revision\b[^=\n]*= *[\"']([^\"']+)", re.MULTILINE)
 
 
 def create_and_migrate(layout: Layout, cancelled: Event) -> None:
-    """Make what is missing, and migrate those databases that are behind, all at once; raises Failure."""
+    """Make what is missing, and migrate those databases that are behind; raises Failure."""
     try:
         behind = asyncio.run(create_missing(layout))
     except asyncpg.PostgresError as error:
         raise Failure("databases", f"Postgres says: {error}", layout.data_dir.log("postgres")) from error
-    with ThreadPoolExecutor(len(SERVICES)) as pool:
-        for done in [pool.submit(migrate, layout, service, cancelled) for service in behind]:
-            done.result()
+    if behind:
+        migrate(layout, behind, cancelled)
 
 
 async def create_missing(layout: Layout) -> list[str]:
@@ -101,14 +99,14 @@ def revision_lines(service: Path) -> list[tuple[str, str]]:
     return [match for file in files for match in REVISION.findall(file.read_text())]
 
 
-def migrate(layout: Layout, service: str, cancelled: Event) -> None:
-    """Run a service's migrations, as its image does."""
-    name = f"{service} migrations"
+def migrate(layout: Layout, services: Sequence[str], cancelled: Event) -> None:
+    """Run the migrations of services; raises Failure."""
+    addresses = {database_variable(service): layout.database_url(service) for service in services}
     program = Program(
-        name=name,
-        argv=[sys.executable, "-P", "-m", "alembic", "upgrade", "head"],
-        cwd=service_dir(service),
-        environment={**environment.python_variables(), "DATABASE_URL": layout.database_url(service)},
-        log=layout.data_dir.log(f"{service}-migrations"),
+        name="migrations",
+        argv=[sys.executable, "-P", "-m", "starter_cli.migrations", *services],
+        cwd=CHECKOUT,
+        environment={**environment.python_variables(), **addresses},
+        log=layout.data_dir.log("migrations"),
     )
     Process(program).wait(cancelled)

@@ -54,6 +54,11 @@ def port_names(replicas: Iterable[str]) -> Sequence[str]:
     return [*foundation, *(name for replica in replicas for name in (replica, f"{replica}-internal"))]
 
 
+def database_variable(service: str) -> str:
+    """Return the variable that holds the address of a service's database."""
+    return f"{service.replace('-', '_').upper()}_DATABASE_URL"
+
+
 def service_dir(service: str) -> Path:
     """Return the folder of a service; raises Failure outside a checkout."""
     folder = CHECKOUT / "services" / service
