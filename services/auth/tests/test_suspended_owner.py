@@ -5,7 +5,7 @@ from testkit.token_matrix import WRONG_AUDIENCE, matches, protected_routes
 
 from .authenticator import Authenticator
 from .factor_helpers import answered, challenged, enrol, register
-from .test_passkeys import shown
+from .test_passkeys import sign_in_with
 from .test_tenants import run
 
 # What the session is for, beside refreshing and signing out, which take the refresh token.
@@ -56,7 +56,7 @@ async def with_passkey(auth, bundle):
     assert (await register(auth, bundle, key)).status_code == 201
 
     async def by_passkey(auth, _):
-        return await shown(auth, key)
+        return await sign_in_with(auth, key)
 
     return by_passkey
 

@@ -11,7 +11,7 @@ from servicekit.database import Database
 from sqlalchemy import select
 
 from chat_agent.agent_definitions import store
-from chat_agent.agent_definitions.definition import AgentDefinition, digest_of
+from chat_agent.agent_definitions.definition import NAME, AgentDefinition, digest_of
 from chat_agent.agent_definitions.store import CANARY, STABLE, Answering
 from chat_agent.agent_definitions.tables import StoredVersion
 from chat_agent.agents import AGENTS
@@ -55,7 +55,7 @@ class AgentSelector:
         """Return what a new run in a conversation begins with; none where there is no such agent."""
         if name in AGENTS:
             return AgentSelection(name, versions_in_code([name]))
-        if tenant_id is None or "/" in name:
+        if tenant_id is None or not NAME.fullmatch(name):
             return None
         chosen: dict[str, Answering] = {}
         code, open_ = set[str](), {name}
