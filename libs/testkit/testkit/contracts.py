@@ -16,7 +16,6 @@ request that does not fit is refused. Left out, since it would complain of what 
 - that other methods are refused and deleted things stay gone: the services' own tests.
 """
 
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -27,7 +26,6 @@ import pytest
 import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.errors import HypothesisDeprecationWarning
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import (
@@ -167,10 +165,7 @@ def send_requests(operation: Operation, mode: GenerationMode, target: Target) ->
             )
         case.call_and_validate(base_url=target.url, headers=dict(target.headers), checks=CHECKS)
 
-    with warnings.catch_warnings():
-        # The service runs in a thread beside, and its jitter is not the strategy's doing.
-        warnings.filterwarnings("ignore", "Do not use the `random` module", HypothesisDeprecationWarning)
-        send()
+    send()
 
 
 def auth_headers(operation: Operation, service: str, issuer: Issuer) -> Headers:

@@ -51,7 +51,7 @@ def test_a_file_is_planned_published_and_exported(stack: Stack, owner: Person, t
     assert (same.returncode, "Nothing changes." in same.stdout) == (0, True), same
 
 
-def test_a_change_is_shown_and_a_problem_named_by_its_path(
+def test_a_change_is_printed_and_a_problem_named_by_its_path(
     stack: Stack, neighbour: Person, tmp_path: Path
 ) -> None:
     token = neighbour.http.headers["Authorization"].removeprefix("Bearer ")

@@ -125,10 +125,10 @@ def test_the_same_idempotency_key_gets_the_same_run(owner: Person) -> None:
         (b'{"message": ""}', 422, None),
         (b'{"message": "Hello", "temperature": 2}', 422, None),
         (b'{"message": "Hello", "agent_type": "poet"}', 404, "agent_not_found"),
-        (b'{"message": "' + b"a" * 100_000 + b'"}', 422, None),
-        (b'{"message": "' + b"a" * 2_000_000 + b'"}', 413, None),
+        (b'{"message": "' + b"a" * 1_000_001 + b'"}', 422, None),
+        (b'{"message": "' + b"a" * 27_000_000 + b'"}', 413, None),
     ],
-    ids=["cut off", "empty", "unknown field", "unknown agent", "100 KB", "2 MB"],
+    ids=["cut off", "empty", "unknown field", "unknown agent", "1 MB", "27 MB"],
 )
 def test_an_invalid_request_is_answered_with_what_is_wrong(
     owner: Person, body: bytes, status: int, code: str | None
