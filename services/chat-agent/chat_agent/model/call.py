@@ -1,5 +1,6 @@
 """One call of a model: timed, counted however it ends, and with a name for every failure."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractContextManager
@@ -28,7 +29,6 @@ from chat_agent.errors import (
 from chat_agent.model import failure_log
 from chat_agent.model.call_ids import CallIds
 from chat_agent.model.request import ModelRequest
-from chat_agent.model.time_limit import TimeLimit
 from chat_agent.model.usage import UsageMeter, Used, estimated_tokens
 from chat_agent.settings import OtherProvider
 
@@ -105,7 +105,7 @@ class ModelCall:
                 raise TokenBudgetExceeded
             await self._reserve()
             try:
-                async with TimeLimit(self._limits.first_token_seconds):
+                async with asyncio.timeout(self._limits.first_token_seconds):
                     while not self._buffered or self._buffered[-1].type in BEFORE_FIRST_TOKEN:
                         self._buffered.append(self._observe(await self._next()))
             except BaseException:
@@ -131,7 +131,7 @@ class ModelCall:
                 for event in self._buffered:
                     yield event
                 while not self._is_finished:
-                    async with TimeLimit(self._limits.between_tokens_seconds):
+                    async with asyncio.timeout(self._limits.between_tokens_seconds):
                         event = self._observe(await self._next())
                     await self._cover()
                     yield event

@@ -40,7 +40,8 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 def from_model_error(error: Exception) -> ServiceError:
     """Convert an error of a model call; a response that cannot be parsed is a ModelFailed."""
     failure = errors.ModelFailed() if isinstance(error, UNREADABLE) else to_service_error(error)
-    if isinstance(error, openai.APIStatusError) and error.status_code == HTTPStatus.REQUEST_TIMEOUT:
+    is_timeout = isinstance(error, openai.APIStatusError) and error.status_code == HTTPStatus.REQUEST_TIMEOUT
+    if is_timeout or isinstance(error, TimeoutError):
         failure = errors.ModelTimedOut()
     if seconds := retry_after_seconds(error):
         failure.retry_after = seconds

@@ -1,5 +1,6 @@
 """Calls of a provider that are passed on as they are: embeddings, completions, moderations."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing
 from typing import TypeVar
@@ -9,7 +10,6 @@ from chat_agent.model import failure_log
 from chat_agent.model.fast_client import FastClient
 from chat_agent.model.json import Json
 from chat_agent.model.retry import retry_transient
-from chat_agent.model.time_limit import TimeLimit
 from chat_agent.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -50,7 +50,7 @@ class PlainCalls:
             with self._named_failures(body["model"], 0, has_begun=True):
                 while event is not None:
                     yield event
-                    async with TimeLimit(self._settings.model_between_tokens_timeout_seconds):
+                    async with asyncio.timeout(self._settings.model_between_tokens_timeout_seconds):
                         event = await anext(events, None)
 
     async def _start(self, begin: Callable[[int], Awaitable[Answer]], model: str) -> Answer:
@@ -58,7 +58,7 @@ class PlainCalls:
 
         async def begin_in_time(attempt: int) -> Answer:
             with self._named_failures(model, attempt, has_begun=False):
-                async with TimeLimit(self._settings.model_first_token_timeout_seconds):
+                async with asyncio.timeout(self._settings.model_first_token_timeout_seconds):
                     return await begin(attempt)
 
         return await retry_transient(begin_in_time, self._settings.model_max_retries)
