@@ -1,4 +1,4 @@
-"""Encrypts secrets inside event data (the token of a reset link) for the one service that may read them.
+"""Encrypts secrets: those inside event data (the token of a reset link), and those that tables store.
 
 AES-256-GCM (NIST SP 800-38D) with random nonces: one key is good for 2^32 texts.
 """
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
+
+from servicekit.settings import RotatingSecret
 
 PREFIX = "s1."
 KEY_BYTES = 32
@@ -43,6 +45,13 @@ def decrypt(key: SecretStr, sealed: str, *, context: str) -> str:
         return cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound_to(context)).decode()
     except (InvalidTag, ValueError) as error:
         raise DecryptionFailed("the seal is broken") from error
+
+
+def check_keys(secret: RotatingSecret) -> RotatingSecret:
+    """Return an encryption key of the settings; raises InvalidEncryptionKey where one is none."""
+    for key in secret.values:
+        encrypt(key, "", context="")
+    return secret
 
 
 def decrypt_by_any(keys: Sequence[SecretStr], sealed: str, *, context: str) -> str:

@@ -125,6 +125,7 @@ def chat_agent_fixed(layout: Layout) -> Environment:
     return {
         "CONVERSATION_INTERNAL_URL": layout.url("conversation-internal"),
         "BILLING_INTERNAL_URL": layout.url("billing-webhook-internal"),
+        "TENANT_SECRETS_ENCRYPTION_KEY": layout.secrets["tenant-secrets-encryption-key"],
         **({} if has_real_model() else sandbox),
         **({} if non_empty("TAVILY_API_KEY", "TAVILY_BASE_URL") else search),
     }

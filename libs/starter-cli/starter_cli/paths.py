@@ -33,6 +33,7 @@ SECRETS: Sequence[str] = (
     "session-encryption-key",
     "session-ip-hash-salt",
     "event-sealing-key",
+    "tenant-secrets-encryption-key",
     "stripe-webhook-secret",
     *(f"{service}-database" for service in SERVICES),
     *(f"{service}-client" for service in SERVICES),

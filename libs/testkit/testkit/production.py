@@ -50,7 +50,11 @@ def base_settings() -> dict[str, str]:
 
 def chat_agent_settings() -> dict[str, str]:
     """Return what chat-agent needs beside what all need."""
-    return {**base_settings(), "OPENAI_API_KEY": f"sk-{token_urlsafe()}"}
+    return {
+        **base_settings(),
+        "OPENAI_API_KEY": f"sk-{token_urlsafe()}",
+        "TENANT_SECRETS_ENCRYPTION_KEY": sealing_key(),
+    }
 
 
 def notification_settings() -> dict[str, str]:

@@ -51,6 +51,8 @@ ROUTES = {
         "POST /api/v1/runs/{run_id}/cancel": "stops a run",
         "PUT /api/v1/runs/{run_id}/feedback": "writes what a person says of an answer",
         "DELETE /api/v1/runs/{run_id}/feedback": "removes it",
+        "PUT /api/v1/secrets/{name}": "stores a secret of the tenant, which no route returns",
+        "DELETE /api/v1/secrets/{name}": "removes it",
         "POST /v1/chat/completions": RUNS,
         "POST /v1/completions": "calls a model",
         "POST /v1/conversations": "writes the caller's own texts",

@@ -40,4 +40,4 @@ def test_every_pepper_and_key_of_ours_can_have_a_value_before() -> None:
     }
     stored = {name for name in fields if KEEPS.search(name)}
     assert stored == {name for name, type_ in fields.items() if "RotatingSecret" in str(type_)}
-    assert len(stored) == 7
+    assert len(stored) == 8

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 from servicekit.app import Resources
 from servicekit.auth.call_limits import CallLimits
-from servicekit.settings import ServiceSettings
+from servicekit.encryption import check_keys
+from servicekit.settings import RotatingSecret, ServiceSettings
 
 from chat_agent.direct_models import DirectModel, DirectModels
 from chat_agent.guardrails.config import GuardrailConfig, from_setting
@@ -74,6 +75,12 @@ class Settings(ServiceSettings):
         """Return those that a service was made with."""
         assert isinstance(resources.settings, cls)  # noqa: S101  # what `create_app` makes it with
         return resources.settings
+
+    @property
+    def secret_keys(self) -> tuple[SecretStr, ...]:
+        """The keys of tenants' secrets, the newest first; none where tenants can store none."""
+        keys = self.tenant_secrets_encryption_key
+        return keys.values if keys is not None else ()
 
     @property
     def providers(self) -> frozenset[OtherProvider]:
@@ -146,6 +153,11 @@ class Settings(ServiceSettings):
     model_attachment_bytes: int = Field(20 * 1024 * 1024, ge=0)
     # Models that tenants may call without an agent, as JSON: {"openai/gpt-5.1": {"tenants": ["*"]}}.
     direct_models: DirectModels = Field(default_factory=dict)
+
+    # Encrypts the secrets that tenants store; without it they can store none. During a change `new,old`.
+    tenant_secrets_encryption_key: Annotated[RotatingSecret, AfterValidator(check_keys)] | None = Field(
+        None, description="32 random bytes in base64 (openssl rand -base64 32)"
+    )
 
     # Hosts of private networks that tools may call, as JSON: ["orders.internal:8080"].
     tool_private_hosts: frozenset[str] = frozenset()

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from servicekit import erasure
 from servicekit.app import Resources, run_workers
 from servicekit.events.relay import Consumer, OutboxRelay
 from servicekit.retention import RetentionRule, RetentionWorker
@@ -14,6 +15,8 @@ from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rul
 from chat_agent.events import READERS
 from chat_agent.models import Attachment, Base, Run
 from chat_agent.settings import Settings
+from chat_agent.tenant_secrets.rotation import SecretReencryption
+from chat_agent.tenant_secrets.tables import StoredSecret
 
 
 def workers(resources: Resources) -> list[Worker]:
@@ -26,7 +29,14 @@ def workers(resources: Resources) -> list[Worker]:
         ),
         create_erasure_worker(resources.database, resources.redis, settings),
         RetentionWorker(resources.database, rules=retention_rules(settings)),
+        *secret_workers(resources, settings),
     ]
+
+
+def secret_workers(resources: Resources, settings: Settings) -> list[Worker]:
+    """Return what encrypts secrets anew while their key is being changed."""
+    keys = settings.secret_keys
+    return [SecretReencryption(resources.database, keys)] if len(keys) > 1 else []
 
 
 def retention_rules(settings: Settings) -> list[RetentionRule]:
@@ -36,6 +46,7 @@ def retention_rules(settings: Settings) -> list[RetentionRule]:
         expired_attachments_rule(settings),
         deleted_tenants_rule(),
         *agent_rules(),
+        (Base.metadata.tables["tenant_secrets"], StoredSecret.tenant_id.in_(erasure.purgeable_tenants())),
     ]
 
 

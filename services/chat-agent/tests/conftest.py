@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
@@ -23,6 +24,8 @@ from testkit.live_server import NO_AUTHORITIES, serving
 from .billing_fake import Billing
 
 TENANT = uuid4()
+# Of the secrets of tenants.
+ENCRYPTION_KEY = urlsafe_b64encode(bytes(range(32))).decode()
 # What the conversation service takes at once.
 MAX_ITEMS, MAX_BYTES = 100, 7 * 1024 * 1024
 ACTIVE = {"role": "member", "tenant_status": "active", "user_status": "active"}
@@ -364,6 +367,7 @@ def settings(
             service_client_secret="a-secret-of-this-test",
             conversation_internal_url=other_services_url,
             openai_api_key="sk-sandbox",
+            tenant_secrets_encryption_key=ENCRYPTION_KEY,
             openai_base_url=f"{model_url}/v1",
             agent_model_default="sandbox-large",
             model_max_retries=1,

@@ -6,7 +6,8 @@ from uuid import UUID
 from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agent_definitions import audit, store
+from chat_agent import audit
+from chat_agent.agent_definitions import store
 from chat_agent.agent_definitions.audit import AuditAction
 from chat_agent.agent_definitions.definition import AgentDefinition, digest_of
 from chat_agent.agent_definitions.diff import changes_between
@@ -57,7 +58,9 @@ async def publish(
     version = await version_to_publish(session, agent, publication.version)
     await release(session, models, agent, version, publication.percentage)
     share = publication.percentage
-    audit.record(session, caller, AuditAction.PUBLISHED, name, **named(version), percentage=share)
+    audit.record_action(
+        session, caller, AuditAction.PUBLISHED, agent=name, **named(version), percentage=share
+    )
     return agent
 
 
@@ -109,7 +112,7 @@ async def roll_back(
     else:
         version = await version_to_return_to(session, agent, stable, rollback.version)
         await release(session, models, agent, version)
-    audit.record(session, caller, AuditAction.ROLLED_BACK, name, **named(version))
+    audit.record_action(session, caller, AuditAction.ROLLED_BACK, agent=name, **named(version))
     return agent
 
 
@@ -198,5 +201,5 @@ async def publish_document(session: AsyncSession, caller: Principal, document: A
     version = await store.save_draft(session, caller, document.name, document.definition, document.note)
     agent = await store.find(session, caller, document.name)
     await store.release(session, agent, version)
-    audit.record(session, caller, AuditAction.PUBLISHED, agent.name, **named(version))
+    audit.record_action(session, caller, AuditAction.PUBLISHED, agent=agent.name, **named(version))
     return version.number

@@ -10,7 +10,7 @@ from servicekit.schemas import encode_cursor
 from sqlalchemy import Select, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agent_definitions import audit
+from chat_agent import audit
 from chat_agent.agent_definitions.audit import AuditAction
 from chat_agent.agent_definitions.definition import AgentDefinition
 from chat_agent.agent_definitions.errors import (
@@ -165,7 +165,9 @@ async def save_draft(
     newest.definition, newest.digest = definition.stored(), definition.digest
     newest.schema_version, newest.note = definition.schema_version, note
     newest.created_by = caller.subject
-    audit.record(session, caller, AuditAction.SAVED, name, version=newest.number, digest=newest.digest)
+    audit.record_action(
+        session, caller, AuditAction.SAVED, agent=name, version=newest.number, digest=newest.digest
+    )
     await session.flush()
     return newest
 
@@ -223,4 +225,4 @@ async def remove(session: AsyncSession, caller: Principal, name: str) -> None:
     if users:
         raise AgentInUse(f"Other agents reach it: {', '.join(dict.fromkeys(users))}. Change them first.")
     agent.deleted_at = func.now()
-    audit.record(session, caller, AuditAction.DELETED, name)
+    audit.record_action(session, caller, AuditAction.DELETED, agent=name)
