@@ -47,6 +47,18 @@ class TurnSuperseded(Conflict):
     default_detail = "A newer attempt of this run has started. Abandon this one."
 
 
+class SummaryNotFound(NotFound):
+    """The conversation has no such summary."""
+
+    default_detail = "Summary not found."
+
+
+class HistoryChanged(Conflict):
+    """The items that a summary stands for are not those that its writer has read."""
+
+    default_detail = "The history has changed since it was read. Read it again."
+
+
 class ItemTooLarge(PayloadTooLarge):
     """An item exceeds the maximum size."""
 

@@ -10,7 +10,7 @@ from servicekit.database import Session
 from servicekit.large_bodies import LargeBodyRoute
 from servicekit.schemas import Cursor, Limit, Page
 
-from conversation import conversations, items, models, schemas, search, turns
+from conversation import conversations, items, models, schemas, search, summaries, turns
 from conversation.item_store import items_response
 from conversation.quotas import QuotasDep
 
@@ -178,6 +178,30 @@ async def list_items(
 async def clear_items(conversation_id: UUID, caller: Writer, db: Session) -> None:
     """Delete all items; the conversation remains."""
     await items.clear(db, caller, conversation_id)
+
+
+@router.get("/conversations/{conversation_id}/history", response_model=schemas.Items)
+async def get_history(
+    conversation_id: UUID,
+    caller: Reader,
+    db: Session,
+    last: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> Response:
+    """Return what agents read: the current summary, and the newest of the items after it, oldest first."""
+    return items_response(await summaries.history(db, caller, conversation_id, last))
+
+
+@router.put("/conversations/{conversation_id}/summaries/{summary_id}", response_model=schemas.Item)
+async def store_summary(  # noqa: PLR0913, PLR0917  # the parts of a request
+    conversation_id: UUID,
+    summary_id: schemas.ItemId,
+    new: schemas.NewSummary,
+    caller: Writer,
+    db: Session,
+    quotas: QuotasDep,
+) -> models.Item:
+    """Store a summary. One that exists is not changed; 409 if what it stands for has changed."""
+    return await summaries.store(db, caller, conversation_id, summary_id, new, quotas)
 
 
 @router.get("/search")

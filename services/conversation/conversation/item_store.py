@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -34,10 +34,15 @@ INSERT = text("""
         from new_rows
         where id not in (select id from items where conversation_id = :conversation_id and id = any(:ids))
         returning id, position, data, created_at
-    ), previous as (
+    ), newest as (
         select id, position, data, created_at from items
-        where conversation_id = :conversation_id and superseded_by is null
+        where conversation_id = :conversation_id and superseded_by is null and summary_until is null
+            and position > :summary_until
         order by position desc limit :last
+    ), previous as (
+        table newest union all
+        select id, position, data, created_at from items
+        where conversation_id = :conversation_id and position = cast(:summary_position as integer)
     )
     select id, position, cast(data as text), created_at
     from (table previous union all table inserted) as stored
@@ -68,10 +73,12 @@ COMPARE = text("""
 
 
 class AppendLock(NamedTuple):
-    """A conversation that is locked for appending, and its last position."""
+    """A conversation that is locked for appending, its last position, and the summary to return."""
 
     conversation_id: UUID
     last_position: int
+    summary_position: int | None = None
+    summary_until: int = 0
 
 
 class NewRow(NamedTuple):
@@ -91,6 +98,7 @@ class StoredItem(NamedTuple):
     data: str
     created_at: datetime
     superseded_by: UUID | None = None
+    kind: Literal["item", "summary"] = "item"
 
 
 def prepare(item: schemas.NewItem) -> NewRow:
@@ -122,6 +130,7 @@ async def insert_items(  # noqa: PLR0913  # where, what, and within which limits
     ids, data, roles, texts = ([row[column] for row in new_rows] for column in range(len(NewRow._fields)))
     values = {"ids": ids, "data": data, "roles": roles, "texts": texts, "last": last}
     rows = [StoredItem(*row) for row in await db.execute(INSERT, values | lock._asdict())]
+    rows = [row._replace(kind="summary") if row.position == lock.summary_position else row for row in rows]
     inserted = {row.id: row for row in rows if row.position > lock.last_position}
     if repeated := [row for row in new_rows if row.id not in inserted]:
         rows += await load_unchanged(db, lock.conversation_id, repeated)
@@ -175,7 +184,9 @@ def truncate(text: str, length: int) -> str:
 
 def items_response(stored: Sequence[StoredItem]) -> Response:
     """Return `schemas.Items` as a response, with the JSON of Postgres as it is."""
-    items: list[dict[str, Any]] = [{**item._asdict(), "data": orjson.Fragment(item.data)} for item in stored]
+    items: list[dict[str, Any]] = [
+        {**item._asdict(), "data": orjson.Fragment(item.data), "summarizes": None} for item in stored
+    ]
     return Response(
         orjson.dumps({"items": items}, default=str, option=orjson.OPT_UTC_Z), media_type="application/json"
     )

@@ -1,14 +1,14 @@
 """Append, list and delete the items of a conversation."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 from servicekit.auth.tokens import Principal
 from servicekit.pagination import next_cursor, read_cursor
 from servicekit.schemas import Page
-from sqlalchemy import Text, cast, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Text, cast, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import schemas
@@ -48,21 +48,33 @@ async def newest(  # noqa: PLR0913, PLR0917  # whose, where, and which of them
     until_run: UUID | None = None,
     superseded_by: UUID | None = None,
 ) -> list[StoredItem]:
-    """Return the newest items, or those until the end of a run, oldest first.
+    """Return the newest items without summaries, or those until the end of a run, oldest first.
 
     Items that a run has superseded are left out unless it is `superseded_by`.
     """
     conversation = await find(db, caller, conversation_id)
-    columns = (Item.id, Item.position, cast(Item.data, Text), Item.created_at, Item.superseded_by)
-    included = or_(Item.superseded_by.is_(None), Item.superseded_by == superseded_by)
-    query = select(*columns).where(Item.conversation_id == conversation.id, included)
-    query = query.order_by(Item.position.desc())
+    conditions = [or_(Item.superseded_by.is_(None), Item.superseded_by == superseded_by)]
     if until_run is not None:
         end = select(func.max(Item.position)).where(
             Item.conversation_id == conversation.id, Item.id.startswith(f"{until_run}-")
         )
-        query = query.where(Item.position <= end.scalar_subquery())
-    return [StoredItem(*row) for row in await db.execute(query.limit(last))][::-1]
+        conditions.append(Item.position <= end.scalar_subquery())
+    return await newest_of(db, conversation, last, *conditions)
+
+
+async def newest_of(
+    db: AsyncSession,
+    conversation: Conversation,
+    last: int,
+    *conditions: ColumnElement[bool],
+    kind: Literal["item", "summary"] = "item",
+) -> list[StoredItem]:
+    """Return the newest items of a kind that meet conditions, oldest first."""
+    columns = (Item.id, Item.position, cast(Item.data, Text), Item.created_at, Item.superseded_by)
+    is_of_kind = Item.summary_until.is_(None) if kind == "item" else Item.summary_until.is_not(None)
+    query = select(*columns).where(Item.conversation_id == conversation.id, is_of_kind, *conditions)
+    rows = await db.execute(query.order_by(Item.position.desc()).limit(last))
+    return [StoredItem(*row, kind) for row in rows][::-1]
 
 
 async def get(db: AsyncSession, caller: Principal, conversation_id: UUID, item_id: str) -> Item:
@@ -76,14 +88,19 @@ async def get(db: AsyncSession, caller: Principal, conversation_id: UUID, item_i
 
 
 async def remove(db: AsyncSession, caller: Principal, conversation_id: UUID, item_id: str) -> None:
-    """Delete an item; raise ConversationNotFound, ItemNotFound."""
+    """Delete an item, and the summaries that stand for it; raise ConversationNotFound, ItemNotFound."""
     conversation = await find(db, caller, conversation_id, lock=True)
     size = func.octet_length(cast(Item.data, Text))
     deletion = delete(Item).where(Item.conversation_id == conversation.id, Item.id == item_id)
-    deleted = await db.scalar(deletion.returning(size))
-    if deleted is None:
+    deleted = [*await db.execute(deletion.returning(Item.position, size))]
+    if not deleted:
         raise ItemNotFound
-    await refresh_summary(db, conversation, 1, deleted)
+    position, _ = deleted[0]
+    covers_item = Item.summary_from <= position, Item.summary_until >= position
+    summaries = delete(Item).where(Item.conversation_id == conversation.id, *covers_item)
+    deleted += await db.execute(summaries.returning(Item.position, size))
+    await refresh_summary(db, conversation, len(deleted), sum(size for _, size in deleted))
+    await refresh_current(db, conversation)
 
 
 async def list_from(
@@ -93,7 +110,7 @@ async def list_from(
     conversation = await find(db, caller, conversation_id)
     order = Item.position.desc() if page.order == "desc" else Item.position.asc()
     current = Item.conversation_id == conversation.id, Item.superseded_by.is_(None)
-    query = select(Item).where(*current).order_by(order)
+    query = select(Item).where(*current, Item.summary_until.is_(None)).order_by(order)
     if page.after is not None:
         start = (await get(db, caller, conversation_id, page.after)).position
         query = query.where(Item.position < start if page.order == "desc" else Item.position > start)
@@ -128,6 +145,19 @@ async def clear(db: AsyncSession, caller: Principal, conversation_id: UUID) -> N
     conversation = await find(db, caller, conversation_id, lock=True)
     await db.execute(delete(Item).where(Item.conversation_id == conversation.id))
     await refresh_summary(db, conversation, conversation.item_count, conversation.byte_count)
+    await refresh_current(db, conversation)
+
+
+async def refresh_current(db: AsyncSession, conversation: Conversation) -> None:
+    """Store with a conversation which summary agents read: the newest that is not superseded."""
+    summaries = select(Item.position, Item.summary_until).where(
+        Item.conversation_id == conversation.id,
+        Item.summary_until.is_not(None),
+        Item.superseded_by.is_(None),
+    )
+    newest = (await db.execute(summaries.order_by(Item.position.desc()).limit(1))).one_or_none()
+    conversation.summary_position = newest.position if newest else None
+    conversation.summary_until = newest.summary_until if newest else 0
 
 
 async def refresh_summary(db: AsyncSession, conversation: Conversation, items: int, size: int) -> None:

@@ -45,6 +45,9 @@ class Conversation(Base):
     last_message: Mapped[str | None]
     item_count: Mapped[int] = mapped_column(server_default="0", default=0)
     byte_count: Mapped[int] = mapped_column(BigInteger, server_default="0", default=0)
+    # The summary that agents read in place of all items up to `summary_until`.
+    summary_position: Mapped[int | None]
+    summary_until: Mapped[int] = mapped_column(server_default="0", default=0)
     # Positions are never reused, so that a cursor never returns an item twice.
     last_position: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
@@ -62,6 +65,12 @@ class Item(Base):
     __table_args__ = (
         UniqueConstraint("conversation_id", "id"),
         Index("ix_items_words", "words", postgresql_using="gin"),
+        Index(
+            "ix_items_summaries",
+            "conversation_id",
+            "position",
+            postgresql_where=text("summary_until is not null"),
+        ),
     )
 
     conversation_id: Mapped[UUID] = mapped_column(
@@ -74,8 +83,23 @@ class Item(Base):
     text: Mapped[str | None]
     # The run whose client shows another history: left out of what agents read and lists return.
     superseded_by: Mapped[UUID | None]
+    # Of a summary: the positions of the first and the last item that it stands for.
+    summary_from: Mapped[int | None]
+    summary_until: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     words: Mapped[str | None] = mapped_column(TSVECTOR, Computed(WORDS, persisted=True), deferred=True)
+
+    @property
+    def kind(self) -> str:
+        """Return whether it is a summary of other items, or an item that was said or done."""
+        return "item" if self.summary_until is None else "summary"
+
+    @property
+    def summarizes(self) -> dict[str, int] | None:
+        """Return the positions of the first and the last item that a summary stands for."""
+        if self.summary_from is None or self.summary_until is None:
+            return None
+        return {"first_position": self.summary_from, "last_position": self.summary_until}
 
     @property
     def is_incomplete(self) -> bool:

@@ -10,7 +10,7 @@ from servicekit.database import Session
 from servicekit.idempotency import IdempotentRoute
 from servicekit.schemas import Cursor, Limit, Page
 
-from conversation import conversations, items, models, schemas, search
+from conversation import conversations, items, models, schemas, search, summaries
 from conversation.item_store import items_response
 from conversation.quotas import QuotasDep
 
@@ -95,3 +95,23 @@ async def append_items(
 ) -> Response:
     """Append items. An item that exists is not changed; 409 if its content differs."""
     return items_response(await items.append(db, caller, conversation_id, new.items, quotas))
+
+
+@router.patch("/{conversation_id}/summaries/{summary_id}", response_model=schemas.Item)
+async def edit_summary(
+    conversation_id: UUID,
+    summary_id: schemas.ItemId,
+    change: schemas.SummaryChange,
+    caller: Writer,
+    db: Session,
+) -> models.Item:
+    """Replace the text of a summary, which agents read in place of the items that it stands for."""
+    return await summaries.edit(db, caller, conversation_id, summary_id, change.text)
+
+
+@router.delete("/{conversation_id}/summaries/{summary_id}", status_code=status.HTTP_204_NO_CONTENT)
+async def delete_summary(
+    conversation_id: UUID, summary_id: schemas.ItemId, caller: Writer, db: Session
+) -> None:
+    """Delete a summary: agents read again the items that it stands for."""
+    await summaries.remove(db, caller, conversation_id, summary_id)

@@ -29,6 +29,7 @@ MAX_TURN_BODY = 7 * 1024 * KIB
 MAX_MEMBERS = 1000
 MAX_DEPTH = 100
 SNIPPET_LENGTH = 500
+MAX_SUMMARY = 20_000
 
 
 def validate_storable(text: str) -> str:
@@ -168,9 +169,32 @@ class NewTurn(RequestModel):
         BeforeValidator(reject_numbers),
         Field(description="Makes a new conversation temporary; without it, an existing one becomes lasting."),
     ] = None
+    compacted: bool = Field(
+        False, strict=True, description="Return a summary in place of the items that it stands for."
+    )
     supersedes_after: Position | None = Field(
         None, description="The items of other runs after this position are superseded by the run."
     )
+
+
+SummaryText = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_SUMMARY), AfterValidator(validate_storable)
+]
+
+
+class SummaryChange(RequestModel):
+    """Another text for a summary."""
+
+    text: SummaryText
+
+
+class NewSummary(SummaryChange):
+    """A summary of items, and what its writer has read of the conversation."""
+
+    first_position: Position
+    last_position: Position
+    item_count: Position = Field(description="Of the items between both positions that were read.")
+    replaces: ItemId | None = Field(None, description="The summary that the text begins with.")
 
 
 class ItemPage(RequestModel):
@@ -220,6 +244,13 @@ class ConversationDetail(Conversation):
     messages: list[Message]
 
 
+class ItemRange(ResponseModel):
+    """Items from one position to another."""
+
+    first_position: int
+    last_position: int
+
+
 class Item(ResponseModel):
     """A stored item."""
 
@@ -228,6 +259,10 @@ class Item(ResponseModel):
     data: dict[str, JsonValue]
     created_at: datetime
     superseded_by: UUID | None = Field(None, description="The run that superseded it.")
+    kind: Literal["item", "summary"] = Field(
+        "item", description="`summary`: agents read it in place of the items that it stands for."
+    )
+    summarizes: ItemRange | None = Field(None, description="What a summary stands for.")
 
 
 class Items(ResponseModel):

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from servicekit.auth.tokens import Principal
-from sqlalchemy import Text, TextClause, cast, delete, func, select, text, update
+from sqlalchemy import Text, TextClause, cast, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from conversation import summaries
 from conversation.conversations import find
 from conversation.errors import ConversationNotFound, InvalidItemId, TurnSuperseded
 from conversation.item_store import AppendLock, NewRow, StoredItem, insert_items, prepare, title_from
-from conversation.items import refresh_summary
+from conversation.items import refresh_current, refresh_summary
 from conversation.models import Conversation, Item
 from conversation.quotas import RUN_FACTOR, Quotas
 from conversation.schemas import NewItem, NewTurn, NewTurnItems
@@ -29,10 +30,10 @@ CREATE_OR_LOCK = """
     on conflict (id) do update
         set expires_at = case when excluded.expires_at is not null then conversations.expires_at end
         where conversations.tenant_id = excluded.tenant_id and conversations.user_id = excluded.user_id
-    returning id, last_position, xmax = 0 as is_new
+    returning id, last_position, summary_position, summary_until, xmax = 0 as is_new
 """
 LOCK = """
-    select id, last_position, false as is_new from conversations
+    select id, last_position, summary_position, summary_until, false as is_new from conversations
     where id = :id and tenant_id = :tenant_id and user_id = :user_id
     for update
 """
@@ -45,7 +46,7 @@ CLAIM_TURN = """
             where turns.attempt <= excluded.attempt
         returning attempt
     )
-    select last_position, exists(select from turn), is_new from conversation
+    select last_position, summary_position, summary_until, exists(select from turn), is_new from conversation
 """
 CREATE_AND_CLAIM, LOCK_AND_CLAIM = (
     text(CLAIM_TURN.format(conversation=CREATE_OR_LOCK)),
@@ -71,26 +72,34 @@ async def begin(  # noqa: PLR0913, PLR0917  # whose, where, and what
     if is_new and new.expires_at is None:
         await quotas.check_new_conversation(db, caller)
     if new.supersedes_after is not None:
-        await supersede(db, caller, conversation_id, run_id, new.supersedes_after)
+        conversation = await supersede(db, caller, conversation_id, run_id, new.supersedes_after)
+        lock = lock._replace(
+            summary_position=conversation.summary_position, summary_until=conversation.summary_until
+        )
+    if not new.compacted:
+        lock = AppendLock(lock.conversation_id, lock.last_position)
     stored = await insert_items(db, lock, rows, quotas, last=new.last)
-    return sorted(stored.values(), key=lambda item: item.position)[-new.last :]
+    return summaries.first_summary(stored.values(), new.last)
 
 
 async def supersede(
     db: AsyncSession, caller: Principal, conversation_id: UUID, run_id: UUID, after: int
-) -> None:
-    """Mark the items of other runs after a position as superseded by a run."""
+) -> Conversation:
+    """Mark the items of other runs after a position, and summaries of them, as superseded by a run."""
     conversation = await find(db, caller, conversation_id)
     others = update(Item).where(
         Item.conversation_id == conversation.id,
         Item.position > after,
         Item.superseded_by.is_(None),
+        or_(Item.summary_until.is_(None), Item.summary_until > after),
         ~Item.id.startswith(item_id_prefix(run_id), autoescape=True),
     )
     marked = await db.execute(others.values(superseded_by=run_id).returning(Item.role, Item.text))
     await refresh_title(db, conversation, [text for role, text in marked if role == "user"])
     await refresh_summary(db, conversation, 0, 0)
+    await refresh_current(db, conversation)
     await db.flush()
+    return conversation
 
 
 async def append(  # noqa: PLR0913, PLR0917  # whose, where, and what
@@ -108,6 +117,7 @@ async def append(  # noqa: PLR0913, PLR0917  # whose, where, and what
     """
     rows = prepare_all(run_id, new.items)
     lock, _ = await claim_turn(db, caller, conversation_id, run_id, new.attempt)
+    lock = AppendLock(lock.conversation_id, lock.last_position)
     stored = await insert_items(db, lock, rows, quotas, factor=RUN_FACTOR)
     return [stored[item.id] for item in new.items]
 
@@ -143,10 +153,10 @@ async def claim_turn(  # noqa: PLR0913, PLR0917  # whose, where, and who
     row = (await db.execute(statement, {**owner, "run_id": run_id, "attempt": attempt})).one_or_none()
     if row is None:
         raise ConversationNotFound
-    position, is_newest, is_new = row
+    *positions, is_newest, is_new = row
     if not is_newest:
         raise TurnSuperseded
-    return AppendLock(conversation_id, position), is_new
+    return AppendLock(conversation_id, *positions), is_new
 
 
 async def delete_items(
@@ -167,6 +177,7 @@ async def delete_items(
     )
     size = func.octet_length(cast(Item.data, Text))
     deleted = (await db.execute(deletion.returning(Item.role, Item.text, size))).all()
+    await refresh_current(db, conversation)
     if not deleted:
         return
     await refresh_title(db, conversation, [text for role, text, _ in deleted if role == "user"])

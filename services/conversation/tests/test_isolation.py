@@ -10,6 +10,7 @@ ITEM = {"items": [{"id": "intruder", "data": {"role": "user", "content": "mine n
 
 RUN = uuid4()
 TURN_ITEMS = {"attempt": 1, "items": [{"id": f"{RUN}-0001", "data": {"role": "user", "content": "mine now"}}]}
+SUMMARY = {"text": "mine now", "first_position": 1, "last_position": 1, "item_count": 1}
 TURN = {**TURN_ITEMS, "last": 1}
 
 # Every route that names a conversation: how to call it, and with what.
@@ -19,6 +20,8 @@ PUBLIC = {
     ("delete", "/api/v1/conversations/{conversation_id}"): None,
     ("get", "/api/v1/conversations/{conversation_id}/items"): None,
     ("post", "/api/v1/conversations/{conversation_id}/items"): ITEM,
+    ("patch", "/api/v1/conversations/{conversation_id}/summaries/{summary_id}"): {"text": "mine now"},
+    ("delete", "/api/v1/conversations/{conversation_id}/summaries/{summary_id}"): None,
 }
 LISTS = {
     ("get", "/api/v1/conversations"): None,
@@ -40,6 +43,8 @@ INTERNAL = {
     ("put", "/internal/v1/conversations/{conversation_id}/turns/{run_id}"): TURN,
     ("post", "/internal/v1/conversations/{conversation_id}/turns/{run_id}/items"): TURN_ITEMS,
     ("delete", "/internal/v1/conversations/{conversation_id}/turns/{run_id}?attempt=1"): None,
+    ("get", "/internal/v1/conversations/{conversation_id}/history"): None,
+    ("put", "/internal/v1/conversations/{conversation_id}/summaries/{summary_id}"): SUMMARY,
 }
 INTERNAL_LISTS = {
     ("get", "/internal/v1/search"): None,
@@ -99,7 +104,7 @@ async def test_a_conversation_does_not_exist_for_others(person, anns, route, who
     before = await seen_by_ann(person, anns)
 
     answer = await person(*other, role="owner").request(
-        method, path.format(conversation_id=conversation_id), json=body
+        method, path.format(conversation_id=conversation_id, summary_id="s1"), json=body
     )
 
     assert (answer.status_code, answer.json()["code"]) == (404, "conversation_not_found")
@@ -115,7 +120,9 @@ async def test_a_service_acts_only_on_what_is_its_principals(person, service, an
     before = await seen_by_ann(person, anns)
 
     answer = await other.request(
-        method, path.format(conversation_id=conversation_id, item_id="m1", run_id=RUN), json=body
+        method,
+        path.format(conversation_id=conversation_id, item_id="m1", run_id=RUN, summary_id="s1"),
+        json=body,
     )
 
     assert (answer.status_code, answer.json()["code"]) == (404, "conversation_not_found")
@@ -139,7 +146,7 @@ async def test_lists_and_finds_only_ones_own(person, service, anns):
 @named({**PUBLIC, **LISTS})
 async def test_the_public_port_requires_a_valid_token(app, issuer, anns, route):
     method, path, body = route
-    path = path.format(conversation_id=anns[2])
+    path = path.format(conversation_id=anns[2], summary_id="s1")
     bad = {
         "none": None,
         "not one": "abc",
@@ -163,7 +170,7 @@ async def test_the_public_port_requires_a_valid_token(app, issuer, anns, route):
 async def test_the_internal_port_requires_a_service_with_the_scope(app, issuer, service, anns, route):
     method, path, body = route
     tenant_id, subject, conversation_id = anns
-    path = path.format(conversation_id=conversation_id, item_id="m1", run_id=RUN)
+    path = path.format(conversation_id=conversation_id, item_id="m1", run_id=RUN, summary_id="s1")
     mine = {"Acme-On-Behalf-Of": f"{tenant_id}/{subject}"}
     scope = "conversations:read conversations:write"
     of_a_service = issuer.service_token("chat-agent", audience="conversation", scope=scope)
@@ -190,7 +197,10 @@ async def test_a_viewer_may_only_read(person, anns, method, path):
     body = PUBLIC.get((method, path), LISTS.get((method, path)))
 
     answer = await viewer.request(
-        method, path.format(conversation_id=conversation_id), json=body, params={"query": "x"}
+        method,
+        path.format(conversation_id=conversation_id, summary_id="s1"),
+        json=body,
+        params={"query": "x"},
     )
 
     assert answer.status_code == (200 if method == "get" else 403)
