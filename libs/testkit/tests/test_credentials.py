@@ -35,6 +35,10 @@ ROUTES = {
     },
     "chat-agent": {
         "DELETE /api/v1/end-users": "erases an end user of the caller's application",
+        "POST /api/v1/memories": "writes what the caller wants agents to know of them",
+        "PATCH /api/v1/memories/{memory_id}": "writes what is right instead",
+        "DELETE /api/v1/memories": "removes all of it",
+        "DELETE /api/v1/memories/{memory_id}": "removes it",
         "PUT /api/v1/agents/{name}": AGENT,
         "DELETE /api/v1/agents/{name}": AGENT,
         "POST /api/v1/agents/{name}/publish": AGENT,

@@ -12,7 +12,14 @@ from servicekit.workers import supervisor as background
 from servicekit.workers.supervisor import Worker
 
 from chat_agent.agents.packages import load_packages
-from chat_agent.api import agent_routes, end_user_routes, feedback_routes, routes, secret_routes
+from chat_agent.api import (
+    agent_routes,
+    end_user_routes,
+    feedback_routes,
+    memory_routes,
+    routes,
+    secret_routes,
+)
 from chat_agent.demo import pages
 from chat_agent.event_log.schemas import document_events
 from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
@@ -41,6 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             agent_routes.router,
             secret_routes.router,
             end_user_routes.router,
+            memory_routes.router,
             openai_routes.router,
             plain_routes.router,
             conversation_routes.router,

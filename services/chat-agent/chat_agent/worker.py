@@ -13,6 +13,7 @@ from chat_agent.agent_definitions.retention import agent_rules
 from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rule
 from chat_agent.events import READERS
+from chat_agent.memory.erasure import memory_rules
 from chat_agent.models import Attachment, Base, Run
 from chat_agent.settings import Settings
 from chat_agent.tenant_secrets.rotation import SecretReencryption
@@ -47,6 +48,7 @@ def retention_rules(settings: Settings) -> list[RetentionRule]:
         deleted_tenants_rule(),
         *agent_rules(),
         (Base.metadata.tables["tenant_secrets"], StoredSecret.tenant_id.in_(erasure.purgeable_tenants())),
+        *memory_rules(),
     ]
 
 

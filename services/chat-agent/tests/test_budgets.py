@@ -75,6 +75,7 @@ STARTS_NOTHING = {
     "/v1/conversations",
     "/v1/conversations/{conversation_id}",
     "/v1/conversations/{conversation_id}/items",
+    "/api/v1/memories",
     "/api/v1/runs/{run_id}/cancel",
     "/api/v1/runs/{run_id}/approvals/{approval_id}",
     "/v1/responses/{response_id}/cancel",

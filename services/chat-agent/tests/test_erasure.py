@@ -14,6 +14,7 @@ from chat_agent.agents.tool import RunContext, tool
 from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rule
 from chat_agent.event_log.store import EventStore, make_event
+from chat_agent.memory.erasure import memory_rules
 from chat_agent.models import Base
 from chat_agent.settings import Settings
 from redis import Redis
@@ -76,7 +77,7 @@ def forget(settings: Settings, redis_url: str) -> Callable[[], None]:
         database = Database(settings.database_url, name="test")
         async with AsyncRedis.from_url(redis_url) as redis:
             await create_erasure_worker(database, redis, settings).step()
-        await RetentionWorker(database, rules=[deleted_tenants_rule()]).step()
+        await RetentionWorker(database, rules=[deleted_tenants_rule(), *memory_rules()]).step()
         await database.close()
 
     return lambda: asyncio.run(step())
@@ -102,6 +103,7 @@ def test_nothing_of_a_deleted_user_remains_but_usage(
     mine = wait_until_finished(ann, start_run(ann, PRIVATE))
     feedback = {"rating": "down", "comment": PRIVATE}
     assert ann.put(f"/api/v1/runs/{mine['id']}/feedback", json=feedback).status_code == 200
+    assert ann.post("/api/v1/memories", json={"text": PRIVATE}).status_code == 201
     theirs = wait_until_finished(bob, start_run(bob, "Hello, I am Bob"))
     assert PRIVATE in everything(database_url, redis_url)
     collect(left(user))

@@ -22,6 +22,9 @@ from chat_agent.erasure.worker import erase_finished
 from chat_agent.events import EndUserErased
 from chat_agent.execution.manager import RunManager
 from chat_agent.feedback_schemas import RunFeedback
+from chat_agent.memory import erasure as memories
+from chat_agent.memory import store as memory_store
+from chat_agent.memory.store import Owner
 from chat_agent.models import UNFINISHED, Run
 from chat_agent.runs import approvals, feedback, tool_calls
 from chat_agent.schemas import Approval, RunDetail, ToolCallRecord
@@ -99,6 +102,7 @@ async def erase(manager: RunManager, end_user: Principal) -> None:
     async with manager.database.begin() as db:
         erased = EndUserErased(tenant_id=end_user.tenant_id, user_id=end_user.user_id)
         publish(db, erased, tenant_id=end_user.tenant_id, subject=end_user.user_id)
+        await memory_store.remove_all(db, Owner.of(end_user))
     log_seconds = manager.settings.run_log_ttl_seconds
     while await erase_finished(manager.database, manager.redis, log_seconds, is_of(end_user)):
         pass
@@ -116,13 +120,15 @@ async def wait_for_runs(manager: RunManager, end_user: Principal) -> None:
 
 
 async def export(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:
-    """Yield what is stored of an end user: conversations, each followed by its items, runs, attachments."""
+    """Yield what is stored of an end user: conversations with items, runs, attachments, memories."""
     async for part in manager.conversation_client(end_user).export():
         yield part
     async for run in runs_of(manager, end_user):
         yield {"type": "run", **run.model_dump(mode="json")}
     async for attachment in attachments_of(manager, end_user):
         yield attachment
+    async for memory in memories.export(manager.database, Owner.of(end_user)):
+        yield memory
 
 
 async def attachments_of(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:

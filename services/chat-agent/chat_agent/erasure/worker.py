@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, delete, exists, select, update
 
 from chat_agent.erasure.handlers import stop_runs
 from chat_agent.event_log.store import EventStore
+from chat_agent.memory import erasure as memories
 from chat_agent.models import FINISHED, Approval, Attachment, Base, Feedback, Run, ToolCall
 from chat_agent.settings import Settings
 
@@ -39,24 +40,28 @@ ERASED_VALUES: dict[str, Any] = {
 }
 # Longer than any token of a deleted user is valid.
 GRACE_PERIOD = timedelta(hours=1)
-HAS_RUNS = exists().where(Run.user_id == deleted_users.c.user_id)
+HAS_ROWS = exists().where(Run.user_id == deleted_users.c.user_id) | memories.HAS_MEMORIES
 
 
 def create_erasure_worker(database: Database, redis: Redis, settings: Settings) -> ErasureWorker:
-    """Return the worker that erases the runs of deleted users."""
+    """Return the worker that erases the runs and memories of deleted users."""
     rule = ErasureRule(
         erasure.pending_erasures(),
-        HAS_RUNS,
+        HAS_ROWS,
         partial(erase_users, database, redis, settings.run_log_ttl_seconds),
-        lambda db: erasure.mark_erased(db, HAS_RUNS, GRACE_PERIOD),
+        lambda db: erasure.mark_erased(db, HAS_ROWS, GRACE_PERIOD),
     )
     return ErasureWorker(database, [rule])
 
 
 async def erase_users(database: Database, redis: Redis, log_seconds: int, user_ids: Sequence[str]) -> int:
-    """Stop the open runs of users, erase a batch of the finished ones, and return their number."""
+    """Stop the open runs of users, erase a batch of the finished ones, and return their number.
+
+    Their memories are deleted at once: a run that goes on until it is stopped may add another.
+    """
     async with database.begin() as db:
         await stop_runs(db, Run.user_id.in_(user_ids))
+        await memories.delete_of_users(db, user_ids)
     return await erase_finished(database, redis, log_seconds, Run.user_id.in_(user_ids))
 
 

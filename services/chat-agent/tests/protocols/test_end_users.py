@@ -22,10 +22,12 @@ from ..conftest import TENANT, OtherServices
 SECRET = "the zebra is called Wilhelmine"
 SEARCH = "What did I say about the zebra?"
 END_USERS = "/api/v1/end-users"
+MEMORIES = "/api/v1/memories"
 HEADER = "Acme-End-User"
 WAITS = "Forget it [sandbox: call=forget_conversation]"
 # What routes need that name something by its id.
 BODIES: dict[str, Any] = {
+    "/api/v1/memories/{memory_id}": {"text": "mine now"},
     "/api/v1/runs/{run_id}/feedback": {"rating": "up"},
     "/api/v1/runs/{run_id}/approvals/{approval_id}": {"approve": False},
     "/v1/conversations/{conversation_id}": {"metadata": {"mine": "now"}},
@@ -97,6 +99,7 @@ def test_no_route_crosses_from_one_end_user_to_another(
     waiting = wait_until_finished(alice, start_run(alice, WAITS))
     [approval] = read_run(alice, waiting)["approvals"]
     conversation_id = said["conversation_id"]
+    memory = alice.post(MEMORIES, json={"text": SECRET}).json()
     before = [*other_services.items[conversation_id]], read_run(alice, waiting)
     for run in (said, waiting):
         ids = {
@@ -104,6 +107,7 @@ def test_no_route_crosses_from_one_end_user_to_another(
             "approval_id": approval["id"],
             "response_id": f"resp_{run['id'].replace('-', '')}",
             "conversation_id": f"conv_{conversation_id.replace('-', '')}",
+            "memory_id": memory["id"],
             "chat_id": conversation_id,
             "name": "triage",
             "item_id": other_services.items[conversation_id][0]["id"],
@@ -121,6 +125,8 @@ def test_no_route_crosses_from_one_end_user_to_another(
         answer = bob.post(path, json=request)
         assert answer.status_code == 404, (path, answer.text)
     assert (other_services.items[conversation_id], read_run(alice, waiting)) == before
+    assert bob.delete(MEMORIES).status_code == 204
+    assert alice.get(MEMORIES).json()["items"] == [memory]
 
 
 def named_routes(app: FastAPI) -> Iterator[tuple[str, str]]:
@@ -239,20 +245,22 @@ def test_exports_and_erases_an_end_user(application: Application, other_services
     wait_until_finished(alice, start_run(alice, WAITS))
     theirs = wait_until_finished(bob, start_run(bob, "Hello"))
     start_streaming_run(alice)
+    memory = alice.post(MEMORIES, json={"text": SECRET}).json()
     for client in (key, alice):
         assert SECRET in client.get(END_USERS, params={"name": "alice"}).text
     parts = [json.loads(line) for line in key.get(END_USERS, params={"name": "alice"}).iter_lines()]
     assert [part["type"] for part in parts].count("conversation") == 4
     exported = {part["id"]: part["output"] for part in parts if part["type"] == "run"}
     assert exported.items() >= {run["id"]: run["output"] for run in runs}.items()
-    assert {part["conversation_id"] for part in parts if SECRET in str(part)} == {
-        run["conversation_id"] for run in runs
-    }
+    assert [part["id"] for part in parts if part["type"] == "memory"] == [memory["id"]]
+    assert {
+        part["conversation_id"] for part in parts if SECRET in str(part) and part["type"] != "memory"
+    } == {run["conversation_id"] for run in runs}
     assert error_of(bob.get(END_USERS, params={"name": "alice"})) == (404, "end_user_not_found")
     assert error_of(bob.delete(END_USERS, params={"name": "alice"})) == (404, "end_user_not_found")
     assert key.delete(END_USERS, params={"name": "alice"}).status_code == 204
     assert key.get(END_USERS, params={"name": "alice"}).text == ""
-    assert alice.get(RUNS).json()["items"] == []
+    assert alice.get(RUNS).json()["items"] == alice.get(MEMORIES).json()["items"] == []
     assert {owner for id, owner in other_services.owners.items() if id in other_services.items} == {
         f"{TENANT}/{theirs['user_id']}"
     }
