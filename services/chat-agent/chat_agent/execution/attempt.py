@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from chat_agent.agent_definitions.builder import Graph
 from chat_agent.agent_definitions.limits import limits_of, service_limits
+from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.clients.retry import retry_database
@@ -78,7 +79,7 @@ class Attempt:
         self._journal = ToolCallJournal(services.database, run)
         failed_calls = self._journal.failed
         # A run whose agent is gone needs a name all the same; it ends with CheckpointInvalid.
-        first = Agent[RunContext](name=self._first_agent)
+        first = AGENTS.get(self._first_agent) or Agent[RunContext](name=self._first_agent)
         wants_logprobs = self._options.top_logprobs is not None
         self._translator = EventTranslator(
             log, first, self._options.tool_names, failed_calls, wants_logprobs=wants_logprobs

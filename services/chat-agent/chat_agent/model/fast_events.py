@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from chat_agent.model.chat_stream import ChatStream, identifier_of
 from chat_agent.model.json import InvalidModelResponse, Json, storable_object
-from chat_agent.model.response_checks import checked_event
+from chat_agent.model.response_checks import checked_event, without_echo
 from chat_agent.model.split_text import TextJoiner
 
 EVENTS: dict[str, type[BaseModel]] = {
@@ -49,7 +49,7 @@ class ResponseEvents:
         if not isinstance(kind, str) or kind not in EVENTS:
             return None
         if kind not in FREQUENT:
-            return EVENTS[kind].model_construct(**checked_event(storable_object(event)))
+            return EVENTS[kind].model_construct(**checked_event(storable_object(without_echo(event))))
         if not isinstance(event.get("delta"), str):
             raise InvalidModelResponse("a delta is not a text")
         event["delta"] = self._joiner(event).feed(event["delta"])

@@ -7,11 +7,22 @@ from chat_agent.model.json import InvalidModelResponse, Json
 
 WITH_ITEM = "response.output_item."
 WITH_RESPONSE = {"response.completed", "response.incomplete", "response.failed"}
+# What a response echoes of the request, and nobody reads.
+ECHO = ("instructions", "metadata", "prompt", "text", "tools")
 # What an item must have, by its type.
 TEXTS = {"function_call": ("name", "arguments")}
 PARTS = {"message": "content", "reasoning": "summary"}
 COUNTS = ("input_tokens", "output_tokens", "total_tokens")
 DETAILS = {"input_tokens_details": "cached_tokens", "output_tokens_details": "reasoning_tokens"}
+
+
+def without_echo(event: Json) -> Json:
+    """Return an event whose response has nothing of the request, which may be as long as a history."""
+    response = event.get("response")
+    if not isinstance(response, dict):
+        return event
+    rest = {name: value for name, value in response.items() if name not in ECHO}
+    return {**event, "response": {**rest, "tools": []}}
 
 
 def checked_event(event: Json) -> Json:
