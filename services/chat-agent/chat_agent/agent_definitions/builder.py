@@ -2,16 +2,16 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from uuid import UUID
 
-from agents import Agent, FunctionTool, Model, ModelSettings, Tool
+from agents import Agent, Model, ModelSettings, Tool
 
 from chat_agent.agent_definitions.definition import PLACEHOLDER, AgentDefinition
 from chat_agent.agent_definitions.errors import InvalidVariables
 from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.agent_definitions.validation import strict_schema, tools_by_name
 from chat_agent.agents import AGENTS
+from chat_agent.agents.approvals import with_approval
 from chat_agent.agents.tool import RunContext, agent_tool
 from chat_agent.direct_models import find_model
 from chat_agent.errors import ModelNotFound
@@ -88,12 +88,7 @@ def tools_of(definition: AgentDefinition) -> list[Tool]:
     """Return the tools of an agent, with its approvals; one that is there no more is left out."""
     known = tools_by_name()
     uses = [use for use in definition.tools if use.name in known]
-    return [with_approval(known[use.name], always=use.approval == "always") for use in uses]
-
-
-def with_approval(tool: FunctionTool, *, always: bool) -> FunctionTool:
-    """Return a tool that a person has to allow, or as it is."""
-    return replace(tool, needs_approval=True) if always else tool
+    return [with_approval(known[use.name], use.approval) for use in uses]
 
 
 def instructions_of(definition: AgentDefinition, values: Values) -> str:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringC
 from pydantic_core import PydanticCustomError
 from servicekit.schemas import RequestModel, max_length
 
+from chat_agent.agents.approvals import Approval
 from chat_agent.direct_models import ModelName
 from chat_agent.runs.options import Effort, MaxTokens, Probability, RunOptions, Temperature, Verbosity
 from chat_agent.schemas import VariableName, VariableValue, storable, storable_json
@@ -71,8 +72,10 @@ class ToolUse(RequestModel):
     """A tool of the service that the agent may call."""
 
     name: ToolName
-    approval: Literal["never", "always"] | None = Field(
-        None, description="`always`: a person allows each call. Without it as the tool itself requires."
+    approval: Approval | None = Field(
+        None,
+        description="`always`: a person allows each call; `when_tainted`: each after untrusted content was "
+        "read. Without it as the tool itself requires.",
     )
 
 

@@ -3,23 +3,25 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
 from uuid import UUID
 
 import httpx2
-import jsonschema_rs
-from agents import Agent, FunctionTool, RunContextWrapper, function_tool
+from agents import Agent, FunctionTool, RunContextWrapper, Tool, function_tool
 from agents.exceptions import ToolTimeoutError
 from agents.tool_context import ToolContext
 from servicekit import context as log_context
 from servicekit.errors import Unavailable
 
+from chat_agent.agents.approvals import Policy, approval_policy
 from chat_agent.attachments.model_input import AttachmentReader
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.errors import ToolFailed
+from chat_agent.event_log.recovery import HANDOFF
+from chat_agent.guardrails.taint import Taint
 from chat_agent.model.failure_log import tool_failed
 from chat_agent.runs.tool_calls import Call, CallResult, ToolCallJournal
 from chat_agent.tool_settings import S, load_settings
@@ -50,6 +52,8 @@ class RunContext:
     conversations: ConversationClient
     journal: ToolCallJournal
     attachments: AttachmentReader
+    # Whether the run has read content of others.
+    taint: Taint
     # What a person has changed in calls that they approved, by the id of the call.
     edited_arguments: dict[str, str] = field(default_factory=dict)
     # Its lines have the ids of the run, the tenant and the call.
@@ -73,7 +77,6 @@ class RunContext:
 
 
 Audience = Literal["everyone", "members"]
-Condition = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,14 @@ class Limits:
     seconds: float
     retries: int
     max_output: int
+    # Whether nobody else writes what it gives; an agent that has read such content is trusted less.
+    is_trusted: bool = False
 
 
 def tool(  # noqa: PLR0913  # what can be said of a tool
     *,
-    needs_approval: bool | Condition = False,
+    needs_approval: Policy | Sequence[Policy] = False,
+    trusted: bool = True,
     idempotent: bool = True,
     seconds: float = TIMEOUT_SECONDS,
     retries: int = 0,
@@ -97,13 +103,15 @@ def tool(  # noqa: PLR0913  # what can be said of a tool
 ) -> Callable[[Callable[..., Any]], FunctionTool]:
     """Build a tool of a function.
 
-    `needs_approval`: a person is asked before each call, or before one whose arguments match a JSON schema.
+    `needs_approval`: a person is asked before each call, before one whose arguments match a JSON schema, or
+    (`"when_tainted"`) when the run has read untrusted content; with a list, where any of them says so.
+    `trusted=False`: its output may hold what others have written, such as a page of the web.
     `idempotent=False`: a call is never made a second time, whatever happens to the process that makes it.
     `audience="members"`: not for the end users of applications.
     """
     if retries and not idempotent:
         raise ValueError("a call that must not be made twice cannot be retried")
-    limits = Limits(idempotent, seconds, retries, max_output)
+    limits = Limits(idempotent, seconds, retries, max_output, trusted)
 
     def decorate(function: Callable[..., Any]) -> FunctionTool:
         plain = function_tool(
@@ -124,24 +132,13 @@ def agent_tool(
     plain = agent.as_tool(
         f"ask_{agent.name}", description or agent.handoff_description, failure_error_function=None
     )
-    return guarded(plain, Limits(is_idempotent=True, seconds=seconds, retries=0, max_output=MAX_OUTPUT))
+    limits = Limits(is_idempotent=True, seconds=seconds, retries=0, max_output=MAX_OUTPUT)
+    return guarded(plain, limits, agent)
 
 
-def guarded(tool: FunctionTool, limits: Limits) -> FunctionTool:
-    """Return a tool whose calls are limited and recorded."""
-    return dataclasses.replace(tool, on_invoke_tool=GuardedTool(tool, limits))
-
-
-def approval_policy(policy: bool | Condition) -> Any:
-    """Return when a person is asked, as the SDK takes it."""
-    if isinstance(policy, bool):
-        return policy
-    condition = jsonschema_rs.validator_for(dict(policy))
-
-    async def matches(_context: object, arguments: dict[str, Any], _call_id: str) -> bool:
-        return condition.is_valid(arguments)
-
-    return matches
+def guarded(tool: FunctionTool, limits: Limits, agent: Agent[RunContext] | None = None) -> FunctionTool:
+    """Return a tool, maybe of an agent, whose calls are limited and recorded."""
+    return dataclasses.replace(tool, on_invoke_tool=GuardedTool(tool, limits, agent))
 
 
 def is_for_members(context: RunContextWrapper[RunContext], _agent: object) -> bool:
@@ -155,6 +152,15 @@ class GuardedTool:
 
     tool: FunctionTool
     limits: Limits
+    agent: Agent[RunContext] | None = None
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether nobody else writes its output; of an agent, whether that is so for all that it may call."""
+        if self.agent is None:
+            return self.limits.is_trusted
+        agents = reached_from(self.agent)
+        return not any(map(is_untrusted, (tool for agent in agents for tool in agent.tools)))
 
     async def __call__(self, context: ToolContext[RunContext], arguments: str) -> str:
         """Call the tool; raises ToolOutcomeUnknown when an earlier call has no recorded outcome."""
@@ -170,6 +176,7 @@ class GuardedTool:
         ids = {**log_context.current(), "tool": call.name, "call_id": call.call_id}
         with log_context.scope(**ids):
             output = await run.journal.record(call, lambda: self._result(context, call.arguments))
+        run.taint.is_marked = run.taint.is_marked or not self.is_trusted
         return output if edited is None else f"{output}\n[The person changed the arguments to {edited}]"
 
     async def _result(self, context: ToolContext[RunContext], arguments: str) -> CallResult:
@@ -200,6 +207,28 @@ class GuardedTool:
             except TRANSIENT:
                 await asyncio.sleep(RETRY_SECONDS * 2**attempt)
         return await invoke(context, arguments)
+
+
+def reached_from(agent: Agent[RunContext]) -> list[Agent[RunContext]]:
+    """Return an agent and all that it may hand over to."""
+    reached = [agent]
+    for one in reached:
+        reached += [other for other in one.handoffs if isinstance(other, Agent) and other not in reached]
+    return reached
+
+
+def is_untrusted(tool: Tool) -> bool:
+    """Return whether others may have written what a tool gives."""
+    invoke = getattr(tool, "on_invoke_tool", None)
+    return not (isinstance(invoke, GuardedTool) and invoke.is_trusted)
+
+
+def trusted_names(agents: Mapping[str, Agent[RunContext]]) -> frozenset[str]:
+    """Return the names of trusted tools of agents, and of their handoffs."""
+    tools = [tool for agent in agents.values() for tool in agent.tools]
+    handoffs = {f"{HANDOFF}{name}" for name in agents}
+    untrusted = {tool.name for tool in tools if is_untrusted(tool)}
+    return frozenset(handoffs | {tool.name for tool in tools}) - untrusted
 
 
 def limited_output(output: str, size: int) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from chat_agent.agent_definitions.builder import Graph
 from chat_agent.agent_definitions.limits import limits_of, service_limits
 from chat_agent.agents import AGENTS
-from chat_agent.agents.tool import RunContext
+from chat_agent.agents.tool import RunContext, trusted_names
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.clients.retry import retry_database
 from chat_agent.errors import (
@@ -36,6 +36,7 @@ from chat_agent.execution.interruption import Interruption, client_calls, interr
 from chat_agent.execution.partial_answer import closing_items, incomplete_message
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.session import ConversationSession
+from chat_agent.guardrails.taint import Taint
 from chat_agent.model import failures
 from chat_agent.model.fallbacks import ON_FALLBACK
 from chat_agent.model.provider import ERROR_HANDLERS
@@ -87,7 +88,10 @@ class Attempt:
         conversations = ConversationClient(services.conversations, run.tenant_id, run.user_id)
         self._session = ConversationSession(conversations, run, services.settings, before_store, checkpoint)
         self._config = with_settings(services.config, self._options)
-        self._context = services.run_context(run, conversations, self._journal)
+        taint = Taint(
+            self._session.visible_items, lambda: trusted_names(self._agents), self._journal.answered
+        )
+        self._context = services.run_context(run, conversations, self._journal, taint)
 
     @property
     def final_answer(self) -> str | None:
@@ -175,7 +179,7 @@ class Attempt:
             self._append_started()
             logged.agent = self._first_agent
         if not is_new:
-            await self._journal.load_failures()
+            await self._journal.load_earlier()
         # Stored items are resumed from even where nothing is left of the log.
         if logged.last or items:
             last = (recovery.handoffs(items) or [self._first_agent])[-1]

@@ -19,6 +19,7 @@ from chat_agent.budgets import Budgets
 from chat_agent.clients.auth import MembershipClient
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.event_log.writer import EventWriter
+from chat_agent.guardrails.taint import Taint
 from chat_agent.model.prices import Catalogue
 from chat_agent.models import Run
 from chat_agent.runs.tool_calls import ToolCallJournal
@@ -48,7 +49,7 @@ class RunServices:
     start: Callable[[Run], None]
 
     def run_context(
-        self, run: Run, conversations: ConversationClient, journal: ToolCallJournal
+        self, run: Run, conversations: ConversationClient, journal: ToolCallJournal, taint: Taint
     ) -> RunContext:
         """Return what the tools of a run reach."""
         room = self.settings.model_attachment_bytes
@@ -60,5 +61,6 @@ class RunServices:
             http=self.http,
             conversations=conversations,
             journal=journal,
+            taint=taint,
             attachments=AttachmentReader(self.database, run.tenant_id, run.user_id, room),
         )

@@ -140,6 +140,10 @@ class ConversationSession(SessionABC):
         """Return about how many characters all items have."""
         return sum(len(str(item.data)) for item in (*self._earlier, *self._new)) + len(str(self._initial))
 
+    async def visible_items(self) -> list[TResponseInputItem]:
+        """Return all that the model sees: the history, and the items that the run begins with."""
+        return [*await self.get_items(), *self.input_items]
+
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """Return the history, oldest first: the newest `limit` earlier items, and the run's own."""
         earlier = [item.data for item in self._earlier[-(limit or self._max_earlier) :]]

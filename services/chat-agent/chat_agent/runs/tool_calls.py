@@ -46,6 +46,8 @@ class ToolCallJournal:
     run: Run
     # The calls that failed, by id.
     failed: set[str] = field(default_factory=set)
+    # The names of the tools that have answered in earlier attempts.
+    answered: set[str] = field(default_factory=set)
 
     async def record(self, call: Call, make: Callable[[], Awaitable[CallResult]]) -> str:
         """Make a call, and return its output; of one that must not be made twice, what came of it before.
@@ -111,17 +113,20 @@ class ToolCallJournal:
         async with self.database.begin() as session:
             await session.execute(this.values(values))
 
-    async def load_failures(self) -> None:
-        """Load which calls of earlier attempts have failed."""
-        failed = select(ToolCall.call_id).where(
-            ToolCall.run_id == self.run.id, ToolCall.status.in_(("failed", "timed_out"))
+    async def load_earlier(self) -> None:
+        """Load which tools have answered in earlier attempts, and which calls have failed."""
+        query = select(ToolCall.call_id, ToolCall.name, ToolCall.status).where(
+            ToolCall.run_id == self.run.id, ToolCall.status != "running"
         )
 
-        async def load() -> Sequence[str]:
+        async def load() -> Sequence[tuple[str, str, str]]:
             async with self.database.begin() as session:
-                return (await session.scalars(failed)).all()
+                return [(*row,) for row in await session.execute(query)]
 
-        self.failed.update(await retry_database(load))
+        for call_id, name, status in await retry_database(load):
+            self.answered.add(name)
+            if status in {"failed", "timed_out"}:
+                self.failed.add(call_id)
 
     async def unstored_calls(self, items: Sequence[dict[str, Any]]) -> list[ToolCall]:
         """List the calls not to be repeated that were begun and whose output is not among what is stored."""

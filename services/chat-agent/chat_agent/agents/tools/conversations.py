@@ -10,7 +10,8 @@ from chat_agent.agents.tool import RunContext, tool
 from chat_agent.errors import ConversationNotFound
 
 
-@tool()
+# What was said may be an answer that repeats what a page of the web says.
+@tool(trusted=False)
 async def search_conversations(
     context: RunContextWrapper[RunContext],
     query: Annotated[str, Field(min_length=1, max_length=200, description="The words to look for.")],

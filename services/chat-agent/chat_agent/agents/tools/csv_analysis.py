@@ -18,7 +18,7 @@ MEDIA_TYPES = ("text/csv", "application/csv", "application/vnd.ms-excel", "text/
 Columns = Annotated[list[str], Field(max_length=50)]
 
 
-@tool(seconds=30)
+@tool(trusted=False, seconds=30)
 async def analyze_csv(  # noqa: PLR0913, PLR0917  # the parameters that the model sees
     context: RunContextWrapper[RunContext],
     operation: Annotated[

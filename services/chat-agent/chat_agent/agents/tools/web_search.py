@@ -30,7 +30,7 @@ class Results(BaseModel):
     results: list[Page]
 
 
-@tool(retries=1)
+@tool(trusted=False, retries=1)
 async def web_search(
     context: RunContextWrapper[RunContext],
     query: Annotated[str, Field(min_length=1, max_length=400, description="What to search for.")],
