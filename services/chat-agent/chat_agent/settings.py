@@ -1,5 +1,6 @@
 """The settings of the chat-agent, from the environment."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
@@ -31,6 +32,8 @@ Protocol = Literal["chat_completions", "responses", "ag_ui", "ui_messages"]
 # Whose models are called as `provider/model` where a key is set for them.
 OtherProvider = Literal["anthropic", "gemini", "xai"]
 OTHER_PROVIDERS: tuple[OtherProvider, ...] = get_args(OtherProvider)
+# All others, by the library of this name.
+ANY_LLM = "any-llm"
 OnDisconnect = Literal["continue", "cancel"]
 InputKind = Literal["image", "file", "audio"]
 IMAGES_AND_FILES: frozenset[InputKind] = frozenset({"image", "file"})
@@ -95,13 +98,28 @@ class Settings(ServiceSettings):
     def direct_model_name(self, name: str, model: DirectModel) -> str:
         """Return the name by which a direct model is called, with its provider where that is not OpenAI."""
         provider, _, rest = name.partition("/")
-        return model.provider_name or (name if provider in self.providers else rest)
+        return model.provider_name or (name if provider in {*self.providers, ANY_LLM} else rest)
+
+    @property
+    def model_names(self) -> frozenset[str]:
+        """Return the names of all models that the settings name."""
+        fallbacks = [name for names in self.model_fallbacks.values() for name in names]
+        direct = [self.direct_model_name(*one) for one in self.direct_models.items()]
+        return frozenset({self.agent_model_default, *fallbacks, *direct})
+
+    @model_validator(mode="after")
+    def _any_llm_installed(self) -> Self:
+        is_missing = find_spec("any_llm") is None
+        for name in sorted(self.model_names):
+            if is_missing and name.startswith(f"{ANY_LLM}/"):
+                raise ValueError(f"{name!r} needs the package any-llm-sdk: install acme-chat-agent[any-llm]")
+        return self
 
     @model_validator(mode="after")
     def _other_providers_chat(self) -> Self:
         for name, model in self.direct_models.items():
             provider = self.direct_model_name(name, model).partition("/")[0]
-            if provider in self.providers and model.endpoints != {"chat"}:
+            if provider in {*self.providers, ANY_LLM} and model.endpoints != {"chat"}:
                 raise ValueError(
                     f"direct_models: {name!r} is a model of {provider}: its one endpoint is chat"
                 )

@@ -22,6 +22,7 @@ from openai import AsyncOpenAI
 
 from chat_agent.attachments.model_input import with_attachments
 from chat_agent.guardrails.checks import checks_of
+from chat_agent.model import any_llm
 from chat_agent.model.call import Candidate, Limits
 from chat_agent.model.fast_client import FastClient
 from chat_agent.model.guarded import GuardedModel
@@ -29,7 +30,7 @@ from chat_agent.model.output_schema import RequestedOutput
 from chat_agent.model.providers import Client, connect_others, name_at_openai
 from chat_agent.model.retry import ResilientModel
 from chat_agent.model.structured import StructuredModel
-from chat_agent.settings import Settings
+from chat_agent.settings import ANY_LLM, Settings
 
 # The SDK's own tracing sends inputs and outputs to its vendor. Ours is OpenTelemetry; theirs stays off.
 set_tracing_disabled(disabled=True)
@@ -50,6 +51,7 @@ class Provider(ModelProvider):
             settings, settings.openai_base_url, settings.openai_api_key.get_secret_value()
         )
         self._others = connect_others(settings)
+        self._any_llm: dict[str, any_llm.AnyLlmModel] = {}
         self._second = self._main
         if settings.model_fallback_base_url:
             key = settings.model_fallback_api_key or settings.openai_api_key
@@ -84,7 +86,7 @@ class Provider(ModelProvider):
         """Close the connections."""
         await self._main.close()
         await self._second.close()
-        for client in self._others.values():
+        for client in (*self._others.values(), *self._any_llm.values()):
             await client.close()
 
     def _candidate(self, name: str, at: AsyncOpenAI | FastClient) -> Candidate:
@@ -94,11 +96,18 @@ class Provider(ModelProvider):
             for provider, client in self._others.items():
                 if provider == prefix:
                     return Candidate(name, responses_model(rest, client), client.base_url.host, provider)
+        if name.startswith(any_llm.PREFIX):
+            return Candidate(name, self._any_llm_model(name), ANY_LLM)
         own_name = name_at_openai(name, at.base_url.host)
         if self._settings.openai_api == "responses":
             return Candidate(own_name, responses_model(own_name, at), at.base_url.host)
         model = OpenAIChatCompletionsModel(own_name, at)  # type: ignore[arg-type]  # see below
         return Candidate(own_name, model, at.base_url.host)
+
+    def _any_llm_model(self, name: str) -> Model:
+        if name not in self._any_llm:
+            self._any_llm[name] = any_llm.build_model(name.removeprefix(any_llm.PREFIX))
+        return self._any_llm[name]
 
 
 def responses_model(name: str, client: AsyncOpenAI | Client) -> Model:
