@@ -152,6 +152,17 @@ async def test_an_image_arrives(asker: Asker) -> None:
     assert "image/png of" in result.final_output
 
 
+@pytest.mark.parametrize("provider", ["openai", "gemini"])
+async def test_audio_arrives_where_models_take_it(sandbox: str, provider: str) -> None:
+    name, api = PROVIDERS[provider]
+    asker = Asker(settings_of(sandbox, openai_api=api), name)
+    audio = {"type": "input_audio", "input_audio": {"format": "wav", "data": "UklGRg=="}}
+    content = [{"type": "input_text", "text": "What is in it?"}, audio]
+    result = await asker.run([{"role": "user", "content": content}])
+    assert "audio/wav of" in result.final_output
+    await asker.provider.close()
+
+
 async def test_thoughts_go_back_where_tools_are_called_over_turns(asker: Asker, calls: Any) -> None:
     tools: Any = {
         "tools": [current_time, refund],

@@ -184,6 +184,8 @@ def input_parts(part: Json) -> Iterator[Json]:
     """Yield a part of what a user says."""
     if data := data_of(part):
         yield {"inlineData": {"mimeType": data[0], "data": data[1]}}
+    elif audio := part.get("input_audio"):
+        yield {"inlineData": {"mimeType": f"audio/{audio['format']}", "data": audio["data"]}}
     elif part.get("image_url"):
         yield {"fileData": {"fileUri": part["image_url"], "mimeType": "image/jpeg"}}
     elif text := part_text(part):
