@@ -34,6 +34,8 @@ class RunFeedback(BaseModel):
     run_id: UUID
     user_id: str
     agent: str
+    version: int | None = Field(None, description="Of the agent; null for one of the service.")
+    digest: str | None = None
     rating: Rating
     reasons: list[str]
     comment: str | None

@@ -13,6 +13,7 @@ from servicekit.workers.supervisor import Worker
 
 from chat_agent.agents.packages import load_packages
 from chat_agent.api import (
+    agent_report_routes,
     agent_routes,
     end_user_routes,
     feedback_routes,
@@ -45,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             # Before the routes of one run: `feedback` is no run's id.
             feedback_routes.router,
             routes.router,
+            agent_report_routes.router,
             agent_routes.router,
             secret_routes.router,
             end_user_routes.router,

@@ -80,6 +80,14 @@ class Run(Base):
         Index("ix_runs_user_id", "user_id"),
         Index("ix_runs_tenant", "tenant_id", "created_at", "id"),
         Index("ix_runs_conversation", "conversation_id", "created_at", "id"),
+        Index("ix_runs_agent", "tenant_id", "agent", "created_at"),
+        Index(
+            "ix_runs_final_agent",
+            "tenant_id",
+            "final_agent",
+            "created_at",
+            postgresql_where=text("final_agent <> agent"),
+        ),
         Index("ix_runs_lease", "lease_expires_at", postgresql_where=text("status = 'running'")),
         Index("ix_runs_queue", "conversation_id", "position", postgresql_where=text("status = 'queued'")),
         Index("ix_runs_waiting", "waiting_until", postgresql_where=text("status = 'waiting'")),
@@ -230,12 +238,16 @@ class Feedback(Base):
     __table_args__ = (
         CheckConstraint("rating in ('up', 'down')", name="rating"),
         Index("ix_feedback_listing", "tenant_id", "created_at", "run_id"),
+        Index("ix_feedback_agent", "tenant_id", "agent", "created_at", "run_id"),
     )
 
     run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     tenant_id: Mapped[UUID]
     user_id: Mapped[str]
     agent: Mapped[str]
+    # Of the agent: one in code has no number, and runs from before versions were stored have neither.
+    version: Mapped[int | None]
+    digest: Mapped[str | None]
     rating: Mapped[str]
     reasons: Mapped[list[Any]]
     comment: Mapped[str | None]

@@ -342,15 +342,6 @@ class Agent(BaseModel):
     starters: list[str] = Field([], description="What a person may begin with.")
 
 
-class AgentStatus(BaseModel):
-    """What an agent has done in this tenant."""
-
-    name: str
-    status: str
-    last_used: datetime | None
-    total_conversations: int
-
-
 class Tools(BaseModel):
     """The tools that agents may use."""
 

@@ -15,7 +15,6 @@ from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
 from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import (
-    AgentName,
     IdempotencyKey,
     ManagerDep,
     Reader,
@@ -204,14 +203,6 @@ async def list_agents(caller: ToolReader, session: Session) -> list[schemas.Agen
     """List the agents of the service, and those of the tenant that have a published version."""
     own = await agent_store.published(session, caller.tenant_id)
     return [*map(to_agent_schema, AGENTS.values()), *map(to_own_agent_schema, own)]
-
-
-@router.get("/agents/{name}/status", response_model=schemas.AgentStatus, tags=["agents"])
-async def get_agent_status(name: AgentName, caller: ToolReader, session: Session) -> schemas.AgentStatus:
-    """Return how one agent is used in this tenant."""
-    if name not in AGENTS:
-        await agent_store.find(session, caller, name)
-    return await store.agent_status(session, caller, name)
 
 
 @router.get("/tools", response_model=schemas.Tools, tags=["agents"])

@@ -8,7 +8,7 @@ from servicekit.auth.permissions import allows
 from servicekit.auth.tokens import Principal
 from servicekit.errors import Conflict, Forbidden, NotFound
 from servicekit.schemas import Page
-from sqlalchemy import Select, delete, func, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, delete, func, select, true, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -53,7 +53,11 @@ async def put(session: AsyncSession, run: Run, new: NewFeedback) -> RunFeedback:
     if run.status not in FINISHED:
         raise RunUnfinished
     values = {**new.model_dump(), "tenant_id": run.tenant_id, "user_id": run.user_id}
-    values |= {"agent": run.final_agent or run.agent, "updated_at": func.now()}
+    agent = run.final_agent or run.agent
+    versions = [one for one in run.agent_versions if one["name"] == agent]
+    version = versions[0] if versions else {"number": None, "digest": None}
+    values |= {"agent": agent, "version": version["number"], "digest": version["digest"]}
+    values |= {"updated_at": func.now()}
     statement = insert(Feedback).values(run_id=run.id, **values)
     statement = statement.on_conflict_do_update(index_elements=["run_id"], set_=values)
     row = (await session.scalars(statement.returning(Feedback))).one()
@@ -118,13 +122,18 @@ def matching(statement: Select[*Ts], caller: Principal, filters: FeedbackFilter)
     """Narrow a query to the feedback of the caller's tenant that the filters name."""
     if not allows(TENANT_FEEDBACK_PERMISSION, caller.role, caller.scopes):
         raise TenantFeedbackForbidden
-    conditions = [Feedback.tenant_id == caller.tenant_id]
+    return statement.where(*conditions(caller, filters))
+
+
+def conditions(caller: Principal, filters: FeedbackFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions that feedback is of the caller's tenant, and what the filters name."""
+    narrowed = [Feedback.tenant_id == caller.tenant_id]
     if filters.agent is not None:
-        conditions.append(Feedback.agent == filters.agent)
+        narrowed.append(Feedback.agent == filters.agent)
     if filters.rating is not None:
-        conditions.append(Feedback.rating == filters.rating)
+        narrowed.append(Feedback.rating == filters.rating)
     if filters.since is not None:
-        conditions.append(Feedback.created_at >= filters.since)
+        narrowed.append(Feedback.created_at >= filters.since)
     if filters.until is not None:
-        conditions.append(Feedback.created_at < filters.until)
-    return statement.where(*conditions)
+        narrowed.append(Feedback.created_at < filters.until)
+    return narrowed

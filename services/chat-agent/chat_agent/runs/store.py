@@ -9,7 +9,7 @@ from uuid import UUID
 from servicekit.auth.tokens import Principal
 from servicekit.events.outbox import publish
 from servicekit.idempotency import IdempotencyConflict
-from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -21,7 +21,6 @@ from chat_agent.guardrails.audit import record_triggered
 from chat_agent.models import FINISHED, UNFINISHED, Approval, Attachment, Base, Run, RunStatus, ToolCall
 from chat_agent.runs.leases import Lease, lock_open_runs, owned
 from chat_agent.runs.outcome import Outcome
-from chat_agent.schemas import AgentStatus
 
 StopMode = Literal["cancel", "interrupt", "rollback"]
 OnConflict = Literal["enqueue", "reject", "interrupt", "rollback"]
@@ -288,12 +287,3 @@ async def erase_content(session: AsyncSession, run_id: UUID) -> None:
     await session.execute(delete(Attachment).where(Attachment.run_id == run_id))
     values = {**UNSTORED_VALUES, "persistence": "none"}
     await session.execute(update(Run).where(Run.id == run_id).values(values))
-
-
-async def agent_status(session: AsyncSession, caller: Principal, agent: str) -> AgentStatus:
-    """Return how an agent is used in the caller's tenant."""
-    done = select(func.max(Run.created_at), func.count(Run.conversation_id.distinct())).where(
-        Run.tenant_id == caller.tenant_id, Run.agent == agent
-    )
-    last_used, conversations = (await session.execute(done)).one()
-    return AgentStatus(name=agent, status="active", last_used=last_used, total_conversations=conversations)

@@ -1,0 +1,55 @@
+"""The HTTP routes of reports about agents, of the service and of a tenant."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from servicekit.auth.dependencies import require
+from servicekit.auth.permissions import allows
+from servicekit.auth.tokens import Principal
+from servicekit.database import Session
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chat_agent.agent_definitions import store
+from chat_agent.agent_reports import feedback, schemas, status
+from chat_agent.agents import AGENTS
+from chat_agent.api.dependencies import AgentName, ToolReader
+
+MANAGE = "agents:manage"
+Author = Annotated[Principal, require(MANAGE)]
+
+router = APIRouter(prefix="/api/v1/agents/{name}", tags=["agents"])
+
+
+@router.get("/status")
+async def get_agent_status(
+    name: AgentName, caller: ToolReader, session: Session, period: Annotated[schemas.Period, Query()]
+) -> schemas.AgentStatus:
+    """Return how an agent is used in this tenant, in total and by version."""
+    await require_agent(session, caller, name)
+    is_author = allows(MANAGE, caller.role, caller.scopes)
+    return await status.agent_status(session, caller, name, period, is_full=is_author)
+
+
+@router.get("/feedback")
+async def get_agent_feedback(
+    name: AgentName, caller: Author, session: Session, query: Annotated[schemas.FeedbackQuery, Query()]
+) -> schemas.AgentFeedback:
+    """Return what people say of an agent's answers: counts by version, and the newest entries with text."""
+    query.after()  # what is no cursor is refused first: whether the agent exists says nothing of it
+    await require_agent(session, caller, name)
+    return await feedback.report(session, caller, name, query)
+
+
+@router.get("/feedback/{run_id}")
+async def get_corrected_answer(
+    name: AgentName, run_id: UUID, caller: Author, session: Session
+) -> schemas.CorrectedAnswer:
+    """Read a question and its answer, where its person has said what the answer should have been."""
+    return await feedback.corrected_answer(session, caller, name, run_id)
+
+
+async def require_agent(session: AsyncSession, caller: Principal, name: str) -> None:
+    """Verify that the service or the tenant has an agent; raises AgentNotFound."""
+    if name not in AGENTS:
+        await store.find(session, caller, name)
