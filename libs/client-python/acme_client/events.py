@@ -152,6 +152,31 @@ class ApprovalRequired(Numbered):
     arguments: str
 
 
+class RecalledMemory(TypedDict):
+    """What is known of the person."""
+
+    id: str
+    kind: Literal["fact", "preference", "summary"]
+    text: str
+
+
+class MemoryRecalled(Numbered):
+    """An agent reads what is known of the person."""
+
+    type: Literal["memory.recalled"]
+    agent: str
+    memories: list[RecalledMemory]
+
+
+class MemoryNoted(Numbered):
+    """An agent has noted what the person said; it may supersede what was known."""
+
+    type: Literal["memory.noted"]
+    agent: str
+    memory: RecalledMemory
+    supersedes: NotRequired[str]
+
+
 class Last(Numbered):
     """What the last event of a stream has."""
 
@@ -192,6 +217,8 @@ RunEvent = (
     | AgentChanged
     | ModelFallback
     | ApprovalRequired
+    | MemoryRecalled
+    | MemoryNoted
     | RunWaiting
     | RunEnded
 )

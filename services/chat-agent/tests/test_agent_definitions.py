@@ -191,7 +191,7 @@ def test_what_cannot_be_published_is_named_by_its_path(
     [
         ({"instructions": "x" * 20_001}, ["instructions"]),
         ({"instrctions": "typo"}, ["instrctions"]),
-        ({"memory": {}}, ["memory"]),
+        ({"memory": {"scope": "tenant"}}, ["memory", "scope"]),
         ({"tools": [{"name": "current_time", "approval": "maybe"}]}, ["tools", 0, "approval"]),
         ({"limits": {"turns": 0}}, ["limits", "turns"]),
         ({"schema_version": 2}, ["schema_version"]),

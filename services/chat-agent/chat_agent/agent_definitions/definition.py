@@ -12,6 +12,7 @@ from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.agents.approvals import Approval
 from chat_agent.direct_models import ModelName
+from chat_agent.memory.use import MemoryUse
 from chat_agent.runs.options import Effort, MaxTokens, Probability, RunOptions, Temperature, Verbosity
 from chat_agent.schemas import VariableName, VariableValue, storable, storable_json
 
@@ -116,6 +117,7 @@ class AgentDefinition(RequestModel):
         None, description="The JSON schema of its answers."
     )
     limits: Limits = Limits()
+    memory: MemoryUse = MemoryUse()
     starters: list[Sentence] = Field(
         default_factory=list, max_length=8, description="What a person may begin with."
     )

@@ -22,6 +22,7 @@ from chat_agent.clients.conversation import ConversationClient
 from chat_agent.errors import ToolFailed
 from chat_agent.event_log.recovery import HANDOFF
 from chat_agent.guardrails.taint import Taint
+from chat_agent.memory.run_memory import RunMemory
 from chat_agent.model.failure_log import tool_failed
 from chat_agent.runs.tool_calls import Call, CallResult, ToolCallJournal
 from chat_agent.tool_settings import S, load_settings
@@ -54,6 +55,8 @@ class RunContext:
     attachments: AttachmentReader
     # Whether the run has read content of others.
     taint: Taint
+    # Of agents that recall what they know of the person, or note it.
+    memory: RunMemory | None = None
     # What a person has changed in calls that they approved, by the id of the call.
     edited_arguments: dict[str, str] = field(default_factory=dict)
     # Its lines have the ids of the run, the tenant and the call.

@@ -94,8 +94,10 @@ def audio_of(url: str) -> dict[str, str]:
 
 
 async def with_attachments(data: CallModelData[Any]) -> ModelInputData:
-    """Return the input of a model with the content of attachments."""
+    """Return the input of a model with the content of attachments, and what is known of the person."""
     items = data.model_data.input
+    if data.context is not None and data.context.memory is not None:
+        items = await data.context.memory.fill(items, data.agent.name)
     if data.context is not None and digests_in([dict(one) for one in items]):
         items = await data.context.attachments.fill(items)
     return ModelInputData(input=items, instructions=data.model_data.instructions)

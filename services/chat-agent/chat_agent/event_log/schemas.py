@@ -211,6 +211,31 @@ class ApprovalRequiredEvent(EventOfRun, FunctionCall):
     approval_id: UUID
 
 
+class RecalledMemory(BaseModel):
+    """What is known of the person."""
+
+    id: UUID
+    kind: Literal["fact", "preference", "summary"]
+    text: str
+
+
+class MemoryRecalledEvent(EventOfRun):
+    """An agent reads what is known of the person; it is not stored with the conversation."""
+
+    type: Literal["memory.recalled"]
+    agent: str
+    memories: list[RecalledMemory]
+
+
+class MemoryNotedEvent(EventOfRun):
+    """An agent has noted what the person said."""
+
+    type: Literal["memory.noted"]
+    agent: str
+    memory: RecalledMemory
+    supersedes: UUID | None = Field(None, description="The memory that is not right any more.")
+
+
 class LastEvent(EventOfRun):
     """What every event has with which a stream ends."""
 
@@ -266,6 +291,8 @@ class RunEvent(
             | AgentChangedEvent
             | ModelFallbackEvent
             | ApprovalRequiredEvent
+            | MemoryRecalledEvent
+            | MemoryNotedEvent
             | RunWaitingEvent
             | RunCompletedEvent
             | RunFailedEvent

@@ -74,6 +74,8 @@ class EventType(StrEnum):
     AGENT_CHANGED = "agent.changed"
     MODEL_FALLBACK = "model.fallback"
     APPROVAL_REQUIRED = "approval.required"
+    MEMORY_RECALLED = "memory.recalled"
+    MEMORY_NOTED = "memory.noted"
 
 
 TERMINAL = frozenset({EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_CANCELLED})

@@ -37,6 +37,7 @@ from chat_agent.execution.partial_answer import closing_items, incomplete_messag
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.session import ConversationSession
 from chat_agent.guardrails.taint import Taint
+from chat_agent.memory.run_memory import memory_of
 from chat_agent.model import failures
 from chat_agent.model.fallbacks import ON_FALLBACK
 from chat_agent.model.provider import ERROR_HANDLERS
@@ -144,6 +145,9 @@ class Attempt:
             lambda: self._services.agents.restore(run.tenant_id, run.agent, versions)
         )
         self._agents = self._services.build_agents(run.tenant_id, selection, self._options.variables)
+        uses = {name: one.memory for name, one in selection.definitions.items()}
+        memory = memory_of(self._services.database, run, self._log, uses)
+        self._context = replace(self._context, memory=memory) if memory else self._context
         self._limits = limits_of(selection, self._settings)
         self._meter.token_limit = self._limits.tokens
         self._translator.agent = self._agents.get(self._first_agent, self._translator.agent)

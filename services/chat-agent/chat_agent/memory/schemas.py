@@ -7,11 +7,11 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from servicekit.schemas import Cursor, Limit, RequestModel
 
-from chat_agent.agent_definitions.definition import AgentName
 from chat_agent.schemas import Moment, storable
 
 MAX_TEXT = 1000
 
+AgentName = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]{0,49}$")]
 Kind = Literal["fact", "preference", "summary"]
 Text = Annotated[
     str,

@@ -1,0 +1,63 @@
+"""The memories of a run: recalled once for each agent that reads them, and never stored with what is said."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from servicekit.database import Database
+
+from chat_agent.clients.retry import retry_database
+from chat_agent.event_log.buffer import EventBuffer
+from chat_agent.event_log.store import EventType
+from chat_agent.memory import recall
+from chat_agent.memory.recall import Recalled
+from chat_agent.memory.store import Owner
+from chat_agent.memory.use import MemoryUse
+from chat_agent.models import Run
+
+
+@dataclass
+class RunMemory:
+    """What the agents of a run recall of its person, and note."""
+
+    database: Database
+    run: Run
+    log: EventBuffer
+    # By the name of the agent.
+    uses: Mapping[str, MemoryUse]
+    # By the agent whose memories they are; none for those that agents share.
+    _recalled: dict[str | None, list[Recalled]] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> Owner:
+        """Whose memories they are."""
+        return Owner(self.run.tenant_id, self.run.user_id)
+
+    async def fill(self, items: Sequence[Any], agent: str) -> Sequence[Any]:
+        """Return the input of a model with the memories that fit the run's message, where the agent reads."""
+        use = self.uses.get(agent)
+        if use is None or not use.read:
+            return items
+        whose = use.owner(agent)
+        if whose not in self._recalled:
+            self._recalled[whose] = await retry_database(lambda: self._recall(whose))
+            if memories := [one.payload() for one in self._recalled[whose]]:
+                self.log.append(EventType.MEMORY_RECALLED, agent=agent, memories=memories)
+        return recall.with_memories(items, self._recalled[whose])
+
+    async def _recall(self, agent: str | None) -> list[Recalled]:
+        among = recall.current(self.owner, agent)
+        async with self.database.begin() as session:
+            memories = recall.fitting(await recall.by_words(session, among, self.run.message))
+            if memories:
+                await recall.mark_used(session, memories)
+        return memories
+
+
+def memory_of(
+    database: Database, run: Run, log: EventBuffer, uses: Mapping[str, MemoryUse]
+) -> RunMemory | None:
+    """Return what a run recalls and notes; nothing where no agent does, or what is said is not stored."""
+    if not any(use.is_used for use in uses.values()) or run.persistence != "permanent":
+        return None
+    return RunMemory(database, run, log, uses)
