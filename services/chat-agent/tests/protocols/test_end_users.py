@@ -25,6 +25,8 @@ END_USERS = "/api/v1/end-users"
 MEMORIES = "/api/v1/memories"
 HEADER = "Acme-End-User"
 WAITS = "Forget it [sandbox: call=forget_conversation]"
+# It is for those who manage agents, and end users are none of them.
+CORRECTED = "/api/v1/agents/{name}/feedback/{run_id}"
 # What routes need that name something by its id.
 BODIES: dict[str, Any] = {
     "/api/v1/memories/{memory_id}": {"text": "mine now"},
@@ -120,7 +122,8 @@ def test_no_route_crosses_from_one_end_user_to_another(
             assert SECRET not in answer.text, path
             assert said["id"] not in answer.text, path
             if "_id}" in path:
-                assert answer.status_code in {204, 404}, (path, answer.text)
+                refusals = {403} if path == CORRECTED else {204, 404}
+                assert answer.status_code in refusals, (path, answer.text)
     for path, request in continuing(said).items():
         answer = bob.post(path, json=request)
         assert answer.status_code == 404, (path, answer.text)
