@@ -8,7 +8,7 @@ some MiB puts content aside (`LargeRequest.reduce`) before the rest is parsed.
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import ContextVar
 from secrets import token_hex
 from typing import Any, ClassVar
@@ -99,26 +99,36 @@ def stands_for_content(text: str) -> bool:
 class LargeRequest(Request):
     """A request whose body is checked and parsed in a thread when it is large."""
 
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Yield the parts of the body, once there is room for a large one.
+
+        Raises LargeBodyCapacityExceeded.
+        """
+        end = asyncio.get_running_loop().time() + READ_SECONDS
+        parts, size = super().stream(), 0
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    part = await anext(parts, None)
+                    size += len(part or b"")
+                    if size > LARGE_BODY and (slot := _slot.get()):
+                        await slot.take()
+            except TimeoutError:
+                raise LargeBodyCapacityExceeded(retry_after=1) from None
+            if part is None:
+                return
+            self.check_size(size)
+            yield part
+
     async def body(self) -> bytes:
         """Return the body, reduced when it is large; raises LargeBodyCapacityExceeded."""
         if not hasattr(self, "_body"):
-            try:
-                async with asyncio.timeout(READ_SECONDS):
-                    self._body = await self._read()
-            except TimeoutError:
-                raise LargeBodyCapacityExceeded(retry_after=1) from None
+            self._body = await self._read()
         return self._body
 
     async def _read(self) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        async for part in self.stream():
-            size += len(part)
-            if size > LARGE_BODY and (slot := _slot.get()):
-                await slot.take()
-            self.check_size(size)
-            parts.append(part)
-        if size <= LARGE_BODY:
+        parts = [part async for part in self.stream()]
+        if sum(map(len, parts)) <= LARGE_BODY:
             return b"".join(parts)
         return await asyncio.to_thread(self._reduce_and_check, parts)
 

@@ -65,6 +65,8 @@ ROUTES = {
         "POST /v1/conversations/{conversation_id}/items": "writes the caller's own texts",
         "DELETE /v1/conversations/{conversation_id}/items/{item_id}": "removes texts",
         "POST /v1/embeddings": "calls a model",
+        "POST /v1/files": "stores the caller's own file",
+        "DELETE /v1/files/{file_id}": "removes a file",
         "POST /v1/moderations": "calls a model",
         "POST /v1/responses": RUNS,
         "DELETE /v1/responses/{response_id}": "removes texts",

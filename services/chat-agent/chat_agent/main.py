@@ -27,7 +27,7 @@ from chat_agent.execution.lease_workers import LeaseRenewer, RunClaimer
 from chat_agent.execution.manager import RunManager
 from chat_agent.model import prices
 from chat_agent.protocols import ag_ui_routes, ai_sdk_routes
-from chat_agent.protocols.openai import conversation_routes, plain_routes
+from chat_agent.protocols.openai import conversation_routes, file_routes, plain_routes
 from chat_agent.protocols.openai import routes as openai_routes
 from chat_agent.protocols.openai.errors import OpenAIErrors
 from chat_agent.settings import Settings
@@ -54,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             openai_routes.router,
             plain_routes.router,
             conversation_routes.router,
+            file_routes.router,
             ag_ui_routes.router,
             ai_sdk_routes.router,
         ],

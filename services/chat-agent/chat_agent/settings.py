@@ -169,6 +169,8 @@ class Settings(ServiceSettings):
     )
     # Of the images and files of a conversation that a model is sent; the oldest are left out.
     model_attachment_bytes: int = Field(20 * 1024 * 1024, ge=0)
+    # Of all uploaded files of a tenant together.
+    max_file_storage_bytes: int = Field(1024**3, ge=0)
     # Models that tenants may call without an agent, as JSON: {"openai/gpt-5.1": {"tenants": ["*"]}}.
     direct_models: DirectModels = Field(default_factory=dict)
 

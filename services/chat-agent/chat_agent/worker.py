@@ -10,8 +10,9 @@ from servicekit.workers.supervisor import Worker
 from sqlalchemy import func, select
 
 from chat_agent.agent_definitions.retention import agent_rules
+from chat_agent.attachments.tables import StoredFile
 from chat_agent.erasure.handlers import HANDLERS
-from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rule
+from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rules
 from chat_agent.events import READERS
 from chat_agent.memory.erasure import memory_rules
 from chat_agent.models import Attachment, Base, Run
@@ -45,7 +46,8 @@ def retention_rules(settings: Settings) -> list[RetentionRule]:
     return [
         expired_runs_rule(settings),
         expired_attachments_rule(settings),
-        deleted_tenants_rule(),
+        expired_files_rule(),
+        *deleted_tenants_rules(),
         *agent_rules(),
         (Base.metadata.tables["tenant_secrets"], StoredSecret.tenant_id.in_(erasure.purgeable_tenants())),
         *memory_rules(),
@@ -66,6 +68,11 @@ def expired_attachments_rule(settings: Settings) -> RetentionRule:
         Run.ended_at < func.now() - timedelta(hours=settings.temporary_conversation_hours),
     )
     return Base.metadata.tables["attachments"], Attachment.run_id.in_(expired)
+
+
+def expired_files_rule() -> RetentionRule:
+    """Return the rule that deletes uploaded files that have expired."""
+    return Base.metadata.tables["files"], StoredFile.expires_at < func.now()
 
 
 if __name__ == "__main__":

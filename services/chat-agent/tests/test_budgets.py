@@ -73,6 +73,7 @@ STARTS_NOTHING = {
     "/v1/embeddings",
     "/v1/moderations",
     "/v1/conversations",
+    "/v1/files",
     "/v1/conversations/{conversation_id}",
     "/v1/conversations/{conversation_id}/items",
     "/api/v1/memories",

@@ -12,7 +12,7 @@ from agents import Agent
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext, tool
 from chat_agent.erasure.handlers import HANDLERS
-from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rule
+from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rules
 from chat_agent.event_log.store import EventStore, make_event
 from chat_agent.memory.erasure import memory_rules
 from chat_agent.models import Base
@@ -77,7 +77,7 @@ def forget(settings: Settings, redis_url: str) -> Callable[[], None]:
         database = Database(settings.database_url, name="test")
         async with AsyncRedis.from_url(redis_url) as redis:
             await create_erasure_worker(database, redis, settings).step()
-        await RetentionWorker(database, rules=[deleted_tenants_rule(), *memory_rules()]).step()
+        await RetentionWorker(database, rules=[*deleted_tenants_rules(), *memory_rules()]).step()
         await database.close()
 
     return lambda: asyncio.run(step())

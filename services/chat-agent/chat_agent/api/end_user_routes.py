@@ -23,7 +23,7 @@ Application = Annotated[
 ]
 EXPORT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A JSON object in each line; its `type`: conversation, item, run, attachment, memory.",
+        "description": "JSON objects in lines, by `type`: conversation, item, run, attachment, file, memory.",
         "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
     }
 }
@@ -35,7 +35,7 @@ router = APIRouter(prefix="/api/v1/end-users", tags=["end users"])
 async def export_end_user(
     name: EndUserName, caller: Reader, manager: ManagerDep, application: Application = None
 ) -> StreamingResponse:
-    """Export what is stored of an end user: conversations with items, runs, attachments, memories."""
+    """Export what is stored of an end user: conversations with items, runs, files, memories."""
     lines = json_lines(end_users.export(manager, end_users.end_user_of(caller, name, application)))
     # What fails at once is answered with an error.
     first = await anext(lines, b"")

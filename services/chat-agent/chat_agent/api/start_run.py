@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -21,6 +21,8 @@ from chat_agent.agents.tool import RunContext
 from chat_agent.api.deadlines import start_deadline, transaction
 from chat_agent.api.message_lengths import check_length
 from chat_agent.attachments import store as attachments
+from chat_agent.attachments.files import copy_to_run
+from chat_agent.attachments.references import resolve_files
 from chat_agent.attachments.uploads import Blob, resolve_uploads
 from chat_agent.clients.billing import QuotaWarning, RunRef
 from chat_agent.errors import AgentNotFound, GuardrailTriggered, RunCancelled, ToolCallNotFound
@@ -69,6 +71,8 @@ class RunRequest:
     content: Sequence[dict[str, Any]] = ()
     # The content of the images and files that the parts refer to, by digest.
     blobs: Mapping[str, Blob] = field(default_factory=dict)
+    # The uploaded files that they refer to.
+    files: Collection[UUID] = ()
     # What was said before, as far as the client tells it; it counts where the conversation is new.
     prelude: History = ()
     # In place of a message.
@@ -103,7 +107,7 @@ async def start_run(
     check_values(agent, chat.variables)
     model = manager.model_of(agent, caller.tenant_id)
     check_length(manager.settings, model, chat.message, request.prelude)
-    request = await with_stored_content(await guarded(manager, caller, request))
+    request = await with_stored_content(manager, caller, await guarded(manager, caller, request))
     new = {"conversation_id": conversation_id, "agent_versions": agent.stored_versions, "model": model}
     values = {**new_run_values(caller, request, key), **new}
     if key and (earlier := await find_earlier(manager, caller, key, values)):
@@ -142,11 +146,14 @@ async def guarded(manager: RunManager, caller: Principal, request: RunRequest) -
     )
 
 
-async def with_stored_content(request: RunRequest) -> RunRequest:
+async def with_stored_content(manager: RunManager, caller: Principal, request: RunRequest) -> RunRequest:
     """Return a request whose parts refer to their images and files; raises InvalidAttachment."""
-    *prelude, message = [*request.prelude, {"content": [*request.content]}]
-    (*prelude, message), blobs = await resolve_uploads([*prelude, message])
-    return replace(request, prelude=prelude, content=message["content"], blobs=blobs)
+    items: History = [*request.prelude, {"content": [*request.content]}]
+    items, files = await resolve_files(
+        manager.database, caller, items, manager.settings.max_message_body_bytes
+    )
+    (*prelude, message), blobs = await resolve_uploads(items)
+    return replace(request, prelude=prelude, content=message["content"], blobs=blobs, files=files)
 
 
 async def insert_in_conversation(
@@ -210,6 +217,8 @@ async def insert(
     )
     if inserted is not None and request.blobs:
         await attachments.store(session, inserted.run, request.blobs)
+    if inserted is not None and request.files:
+        await copy_to_run(session, inserted.run, request.files)
     # A commit that is cancelled may have happened.
     deadline.reschedule(None)
     return inserted

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, insert, select, tuple_
+from sqlalchemy import ColumnElement, Select, insert, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,16 +17,7 @@ async def store(session: AsyncSession, run: Run, blobs: Mapping[str, Blob]) -> N
     needed = digests_in([*run.prelude, {"content": run.content}]) & blobs.keys()
     if not needed:
         return
-    in_conversation = (
-        select(Attachment.sha256)
-        .join(Run)
-        .where(
-            Run.conversation_id == run.conversation_id,
-            Run.tenant_id == run.tenant_id,
-            Run.user_id == run.user_id,
-            Attachment.sha256.in_(needed),
-        )
-    )
+    in_conversation = digests_in_conversation(run).where(Attachment.sha256.in_(needed))
     new = needed - {*(await session.scalars(in_conversation)).all()}
     rows = [
         {
@@ -40,6 +31,19 @@ async def store(session: AsyncSession, run: Run, blobs: Mapping[str, Blob]) -> N
     ]
     if rows:
         await session.execute(insert(Attachment), rows)
+
+
+def digests_in_conversation(run: Run) -> Select[str]:
+    """Select the digests of the attachments that the conversation of a run has."""
+    return (
+        select(Attachment.sha256)
+        .join(Run)
+        .where(
+            Run.conversation_id == run.conversation_id,
+            Run.tenant_id == run.tenant_id,
+            Run.user_id == run.user_id,
+        )
+    )
 
 
 async def load(session: AsyncSession, tenant_id: UUID, user_id: str, digests: Collection[str]) -> list[Blob]:

@@ -83,6 +83,18 @@ class LinkUpload:
         return {"image_url": self.url}, None
 
 
+@dataclass(frozen=True)
+class FileUpload:
+    """A file that was uploaded before, by its id; `attachments.references` resolves it."""
+
+    place: str
+    file_id: str
+    # Those that are taken; none for all.
+    media_types: frozenset[str] | None = None
+    # Of a file in a message that has no name there.
+    is_named_by_file: bool = False
+
+
 Upload = DataUpload | LinkUpload
 
 

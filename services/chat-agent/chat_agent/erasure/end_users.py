@@ -15,6 +15,7 @@ from servicekit.events.outbox import publish
 from sqlalchemy import ColumnElement, and_, exists, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chat_agent.attachments import files
 from chat_agent.attachments import store as attachments
 from chat_agent.attachments.uploads import PREFIX
 from chat_agent.erasure.handlers import stop_runs
@@ -100,6 +101,7 @@ async def erase(manager: RunManager, end_user: Principal) -> None:
     await wait_for_runs(manager, end_user)
     await manager.conversation_client(end_user).delete_all()
     async with manager.database.begin() as db:
+        await files.remove_all(db, files.is_of(end_user))
         erased = EndUserErased(tenant_id=end_user.tenant_id, user_id=end_user.user_id)
         publish(db, erased, tenant_id=end_user.tenant_id, subject=end_user.user_id)
         await memory_store.remove_all(db, Owner.of(end_user))
@@ -120,7 +122,7 @@ async def wait_for_runs(manager: RunManager, end_user: Principal) -> None:
 
 
 async def export(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:
-    """Yield what is stored of an end user: conversations with items, runs, attachments, memories."""
+    """Yield what is stored of an end user: conversations with items, runs, files, memories."""
     async for part in manager.conversation_client(end_user).export():
         yield part
     async for run in runs_of(manager, end_user):
@@ -129,6 +131,8 @@ async def export(manager: RunManager, end_user: Principal) -> AsyncIterator[dict
         yield attachment
     async for memory in memories.export(manager.database, Owner.of(end_user)):
         yield memory
+    async for file in files_of(manager, end_user):
+        yield file
 
 
 async def attachments_of(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:
@@ -145,8 +149,34 @@ async def attachments_of(manager: RunManager, end_user: Principal) -> AsyncItera
             "run_id": str(attachment.run_id),
             "file_id": f"{PREFIX}{attachment.sha256}",
             "media_type": attachment.media_type,
-            "data": (await asyncio.to_thread(base64.b64encode, attachment.content)).decode(),
+            "data": await encoded(attachment.content),
         }
+
+
+async def files_of(manager: RunManager, end_user: Principal) -> AsyncIterator[dict[str, Any]]:
+    """Yield the uploaded files of an end user, with their content."""
+    after = None
+    while True:
+        async with manager.database.begin() as db:
+            found = await files.find_next(db, end_user, after)
+        if found is None:
+            return
+        file, content = found
+        after = file.id
+        yield {
+            "type": "file",
+            "id": files.name_of(file.id),
+            "filename": file.filename,
+            "purpose": file.purpose,
+            "media_type": file.media_type,
+            "created_at": file.created_at.isoformat(),
+            "data": await encoded(content),
+        }
+
+
+async def encoded(content: bytes) -> str:
+    """Return content in base64."""
+    return (await asyncio.to_thread(base64.b64encode, content)).decode()
 
 
 async def exported(session: AsyncSession, run: Run) -> ExportedRun:

@@ -15,8 +15,10 @@ from servicekit.database import Database
 from servicekit.erasure import ANONYMOUS_SUBJECT, deleted_users
 from servicekit.erasure_worker import ErasureRule, ErasureWorker
 from servicekit.retention import RetentionRule
-from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 
+from chat_agent.attachments import files
+from chat_agent.attachments.tables import StoredFile
 from chat_agent.erasure.handlers import stop_runs
 from chat_agent.event_log.store import EventStore
 from chat_agent.memory import erasure as memories
@@ -40,7 +42,11 @@ ERASED_VALUES: dict[str, Any] = {
 }
 # Longer than any token of a deleted user is valid.
 GRACE_PERIOD = timedelta(hours=1)
-HAS_ROWS = exists().where(Run.user_id == deleted_users.c.user_id) | memories.HAS_MEMORIES
+HAS_ROWS = or_(
+    exists().where(Run.user_id == deleted_users.c.user_id),
+    exists().where(StoredFile.user_id == deleted_users.c.user_id),
+    memories.HAS_MEMORIES,
+)
 
 
 def create_erasure_worker(database: Database, redis: Redis, settings: Settings) -> ErasureWorker:
@@ -57,9 +63,10 @@ def create_erasure_worker(database: Database, redis: Redis, settings: Settings) 
 async def erase_users(database: Database, redis: Redis, log_seconds: int, user_ids: Sequence[str]) -> int:
     """Stop the open runs of users, erase a batch of the finished ones, and return their number.
 
-    Their memories are deleted at once: a run that goes on until it is stopped may add another.
+    Their files and memories are deleted at once: a run that goes on until it is stopped may add another.
     """
     async with database.begin() as db:
+        await files.remove_all(db, StoredFile.user_id.in_(user_ids))
         await stop_runs(db, Run.user_id.in_(user_ids))
         await memories.delete_of_users(db, user_ids)
     return await erase_finished(database, redis, log_seconds, Run.user_id.in_(user_ids))
@@ -89,7 +96,10 @@ async def erase_runs(database: Database, redis: Redis, log_seconds: int, run_ids
         await db.execute(update(Run).where(Run.id.in_(run_ids)).values(ERASED_VALUES))
 
 
-def deleted_tenants_rule() -> RetentionRule:
-    """Return the rule that deletes a purged tenant's runs; their logs expire by themselves."""
-    runs = Base.metadata.tables["runs"]
-    return runs, Run.tenant_id.in_(erasure.purgeable_tenants()) & Run.ended_at.is_not(None)
+def deleted_tenants_rules() -> list[RetentionRule]:
+    """Return the rules that delete a purged tenant's runs and files; logs of runs expire by themselves."""
+    runs, stored_files = Base.metadata.tables["runs"], Base.metadata.tables["files"]
+    return [
+        (runs, Run.tenant_id.in_(erasure.purgeable_tenants()) & Run.ended_at.is_not(None)),
+        (stored_files, StoredFile.tenant_id.in_(erasure.purgeable_tenants())),
+    ]

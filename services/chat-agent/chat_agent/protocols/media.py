@@ -6,7 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from chat_agent.attachments.uploads import AUDIO_FORMATS, DATA_URL, UPLOAD, DataUpload, LinkUpload, Upload
+from chat_agent.attachments.uploads import (
+    AUDIO_FORMATS,
+    DATA_URL,
+    UPLOAD,
+    DataUpload,
+    FileUpload,
+    LinkUpload,
+    Upload,
+)
 from chat_agent.errors import InvalidAttachment
 from chat_agent.execution.agent_graph import AgentProfile
 from chat_agent.protocols.errors import UnsupportedParameter
@@ -42,11 +50,15 @@ class Media:
     filename: str | None = None
     detail: str | None = None
     is_new: bool = True
+    # Of an uploaded file, in place of an address.
+    file_id: str | None = None
 
     def to_part(self, inputs: Inputs) -> Json:
         """Return it as a part of the SDK; raises UnsupportedParameter, InvalidAttachment."""
         if self.kind not in inputs:
             raise UnsupportedParameter(self.place, self.refusal(inputs))
+        if self.file_id is not None and self.url is not None:
+            raise InvalidAttachment(self.place, "Send the content or `file_id`, not both.")
         if self.kind == "image":
             detail = self.detail if self.detail in {"low", "high", "auto"} else "auto"
             return {"type": "input_image", "detail": detail, UPLOAD: self._upload(links=True)}
@@ -55,11 +67,18 @@ class Media:
         filename = self.filename or "file"
         return {"type": "input_file", "filename": filename, UPLOAD: self._upload(links=False)}
 
+    @property
+    def _is_nameless(self) -> bool:
+        return self.kind == "file" and self.filename is None
+
     def refusal(self, inputs: Inputs) -> str:
         """Return what a person reads where it is not taken."""
         return f"Parts of type `{self.kind}` are not taken here, only {sentence(inputs)}."
 
-    def _upload(self, *, links: bool) -> Upload:
+    def _upload(self, *, links: bool) -> Upload | FileUpload:
+        if self.file_id is not None:
+            media_types = IMAGES if self.kind == "image" else None
+            return FileUpload(self.place, self.file_id, media_types, is_named_by_file=self._is_nameless)
         url = self.url or ""
         if match := DATA_URL.match(url):
             media_type = match[1].lower()

@@ -100,6 +100,8 @@ def test_no_route_crosses_from_one_end_user_to_another(
     said = wait_until_finished(alice, start_run(alice, SECRET))
     waiting = wait_until_finished(alice, start_run(alice, WAITS))
     [approval] = read_run(alice, waiting)["approvals"]
+    form: dict[str, Any] = {"files": {"file": (SECRET, SECRET.encode())}, "data": {"purpose": "user_data"}}
+    file_id = alice.post("/v1/files", **form).json()["id"]
     conversation_id = said["conversation_id"]
     memory = alice.post(MEMORIES, json={"text": SECRET}).json()
     before = [*other_services.items[conversation_id]], read_run(alice, waiting)
@@ -112,6 +114,7 @@ def test_no_route_crosses_from_one_end_user_to_another(
             "memory_id": memory["id"],
             "chat_id": conversation_id,
             "name": "triage",
+            "file_id": file_id,
             "item_id": other_services.items[conversation_id][0]["id"],
             "end_user": "alice",
             "number": 1,
@@ -130,6 +133,7 @@ def test_no_route_crosses_from_one_end_user_to_another(
     assert (other_services.items[conversation_id], read_run(alice, waiting)) == before
     assert bob.delete(MEMORIES).status_code == 204
     assert alice.get(MEMORIES).json()["items"] == [memory]
+    assert alice.get(f"/v1/files/{file_id}/content").text == SECRET
 
 
 def named_routes(app: FastAPI) -> Iterator[tuple[str, str]]:

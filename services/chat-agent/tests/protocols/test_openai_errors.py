@@ -167,7 +167,8 @@ def test_every_route_that_takes_a_body_is_walked(app) -> None:
         for route in every_route(app.routes)
         if (route.path or "").startswith("/v1/") and getattr(route, "body_field", None)
     }
-    assert routes == BODIES.keys()
+    # A form; test_files has what is wrong with one.
+    assert routes - {"/v1/files"} == BODIES.keys()
 
 
 @pytest.mark.parametrize("path", BODIES)

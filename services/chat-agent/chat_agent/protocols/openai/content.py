@@ -17,6 +17,7 @@ class FileContent(LenientModel):
 
     filename: Name | None = None
     file_data: MediaText | None = None
+    file_id: Name | None = None
 
 
 class AudioContent(LenientModel):
@@ -39,6 +40,8 @@ class ContentPart(LenientModel):
     file: FileContent | None = None
     filename: Name | None = None
     file_data: MediaText | None = None
+    # Of an image or a file that was uploaded.
+    file_id: Name | None = None
     input_audio: AudioContent | None = None
 
     def to_media(self, place: str) -> Media:
@@ -48,10 +51,12 @@ class ContentPart(LenientModel):
                 url = self.image_url
                 if isinstance(url, ImageUrl):
                     return Media("image", url.url, place, detail=url.detail)
-                return Media("image", url, place, detail=self.detail)
+                return Media("image", url, place, detail=self.detail, file_id=self.file_id)
             case "file" | "input_file":
-                file = self.file or FileContent(filename=self.filename, file_data=self.file_data)
-                return Media("file", file.file_data, place, filename=file.filename)
+                file = self.file or FileContent(
+                    filename=self.filename, file_data=self.file_data, file_id=self.file_id
+                )
+                return Media("file", file.file_data, place, filename=file.filename, file_id=file.file_id)
             case "input_audio" if self.input_audio:
                 audio = self.input_audio
                 return Media("audio", f"data:audio/{audio.format};base64,{audio.data}", place)

@@ -13,6 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_agent import errors
+from chat_agent.attachments.files import FileLimitReached
 from chat_agent.errors import QuotaExceeded
 
 PREFIX = "/v1/"
@@ -29,6 +30,7 @@ FINAL = {
         errors.ApprovalExpired,
         errors.CheckpointInvalid,
         errors.ConversationLimitReached,
+        FileLimitReached,
         errors.MaxTurnsExceeded,
         errors.ModelAnswerIncomplete,
         errors.ModelAuthenticationFailed,
