@@ -13,6 +13,7 @@ from chat_agent.agent_definitions.validation import strict_schema, tools_by_name
 from chat_agent.agents import AGENTS
 from chat_agent.agents.approvals import with_approval
 from chat_agent.agents.tool import RunContext, agent_tool
+from chat_agent.agents.tools.notes import REMEMBER
 from chat_agent.direct_models import find_model
 from chat_agent.errors import ModelNotFound
 from chat_agent.model.output_schema import RequestedOutput
@@ -70,7 +71,7 @@ class AgentBuilder:
             instructions=instructions_of(definition, values),
             model=model,
             model_settings=definition.settings.to_options().model_settings or ModelSettings(),
-            tools=tools_of(definition),
+            tools=[*tools_of(definition), *([REMEMBER] if definition.memory.write else [])],
             output_type=RequestedOutput(OutputFormat(json_schema=strict_schema(schema), is_strict=True))
             if schema is not None
             else None,

@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from servicekit.database import Database
 
 from chat_agent.clients.retry import retry_database
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType
-from chat_agent.memory import recall
+from chat_agent.memory import notes, recall
+from chat_agent.memory.grounding import is_grounded
 from chat_agent.memory.recall import Recalled
+from chat_agent.memory.schemas import Kind, NewMemory
 from chat_agent.memory.store import Owner
 from chat_agent.memory.use import MemoryUse
 from chat_agent.models import Run
@@ -44,6 +47,23 @@ class RunMemory:
             if memories := [one.payload() for one in self._recalled[whose]]:
                 self.log.append(EventType.MEMORY_RECALLED, agent=agent, memories=memories)
         return recall.with_memories(items, self._recalled[whose])
+
+    async def note(self, agent: str, kind: Kind, text: str, replaced: UUID | None) -> None:
+        """Store what the person said, and publish it; raises ValidationError, TooManyMemories."""
+        new = NewMemory(text=text, kind=kind, agent=self.uses[agent].owner(agent))
+
+        async def add() -> notes.Noted:
+            async with self.database.begin() as session:
+                return await notes.add(session, self.run, new, replaced)
+
+        noted = await retry_database(add)
+        memory = Recalled(noted.memory.id, noted.memory.kind, noted.memory.text).payload()
+        supersedes = {"supersedes": str(noted.supersedes)} if noted.supersedes else {}
+        self.log.append(EventType.MEMORY_NOTED, agent=agent, memory=memory, **supersedes)
+
+    def is_grounded(self, text: str) -> bool:
+        """Return whether a text rests on what the person says in the run's message."""
+        return is_grounded(text, self.run.message)
 
     async def _recall(self, agent: str | None) -> list[Recalled]:
         among = recall.current(self.owner, agent)
