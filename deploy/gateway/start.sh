@@ -79,6 +79,8 @@ put AUTH_RETRY_AFTER $(((60 + value - 1) / value))
 fill GATEWAY_TRACE_PERCENT 100 '100|[0-9]{1,2}(\.[0-9]+)?' 'a number from 0 to 100'
 fill GATEWAY_CONCURRENCY 2 '[1-9][0-9]{0,2}' 'a number of threads'
 concurrency=$value
+fill GATEWAY_MAX_HEAP_MIB 192 '[1-9][0-9]{1,5}' 'a whole number of MiB, at least 10'
+put GATEWAY_MAX_HEAP_BYTES $((value * 1024 * 1024))
 
 allowed=$(origins)
 put ORIGINS "$allowed"

@@ -29,7 +29,7 @@ from servicekit.http.service_tokens import ServiceClient, ServiceTokens
 from servicekit.jwks import route
 from servicekit.jwks.cache import JwksCache
 from servicekit.jwks.invalidation import JwksInvalidationListener
-from servicekit.large_bodies import MAX_AT_ONCE, LargeBodyRoute
+from servicekit.large_bodies import BodySlots, LargeBodyRoute
 from servicekit.middleware import RequestContextMiddleware
 from servicekit.rate_limits import Limits
 from servicekit.request_limits import DEFAULT_BODY, LARGE_BODY, MAX_FORM_FIELDS
@@ -64,7 +64,7 @@ class Resources:
     api_keys: ApiKeyCheck
     revocations: Revocations
     checks: dict[str, Check] = field(default_factory=dict)
-    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_AT_ONCE))
+    large_bodies: BodySlots = field(default_factory=BodySlots)
     # Set when the process is told to end, while it still answers: what stands should come to its end.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

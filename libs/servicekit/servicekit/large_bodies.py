@@ -11,23 +11,43 @@ import json
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import ContextVar
 from secrets import token_hex
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from servicekit.errors import Unavailable
+from servicekit.errors import TooManyRequests
 from servicekit.request_limits import LARGE_BODY, check_json
 
 MAX_AT_ONCE = 4
+# So many more wait, each with 1 MiB that was read of it.
+MAX_WAITING = 32
 ReadableBuffer = bytes | memoryview
 READ_SECONDS = 30.0
 
 
-class LargeBodyCapacityExceeded(Unavailable):
+class LargeBodyCapacityExceeded(TooManyRequests):
     """Too many large bodies are read at the same time, or this one comes too slowly."""
 
     default_detail = "Too many large requests are being read, or this one came too slowly. Try again shortly."
+
+
+class BodySlots(asyncio.Semaphore):
+    """The large bodies that a process holds at a time, and those that wait."""
+
+    def __init__(self) -> None:
+        super().__init__(MAX_AT_ONCE)
+        self._waiting = 0
+
+    async def acquire(self) -> Literal[True]:
+        """Wait for a place, unless too many wait; raises LargeBodyCapacityExceeded."""
+        if self.locked() and self._waiting >= MAX_WAITING:
+            raise LargeBodyCapacityExceeded(retry_after=1)
+        self._waiting += 1
+        try:
+            return await super().acquire()
+        finally:
+            self._waiting -= 1
 
 
 class Slot:

@@ -100,8 +100,26 @@ async def test_holds_a_few_at_a_time_and_reads_the_others_when_there_is_room(htt
     await slots.acquire()
     monkeypatch.setattr(large_bodies, "READ_SECONDS", 0.01)
     refusal = await http.post("/notes", content=json.dumps({"text": "x" * LARGE_BODY}), headers=JSON)
-    assert (refusal.status_code, refusal.json()["code"]) == (503, "large_body_capacity_exceeded")
+    assert (refusal.status_code, refusal.json()["code"]) == (429, "large_body_capacity_exceeded")
     assert refusal.headers["retry-after"] == "1"
+
+
+async def test_a_limited_number_wait(http, app, monkeypatch):
+    monkeypatch.setattr(large_bodies, "MAX_WAITING", 2)
+    slots = resources(app).large_bodies
+    for _ in range(large_bodies.MAX_AT_ONCE):
+        await slots.acquire()
+    body = {"text": "x" * LARGE_BODY}
+    first = [asyncio.create_task(http.post("/notes", json=body)) for _ in range(3)]
+    [refused], waiting = await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+    assert (refused.result().status_code, refused.result().json()["code"]) == (
+        429,
+        "large_body_capacity_exceeded",
+    )
+    assert refused.result().headers["retry-after"] == "1"
+    for _ in range(large_bodies.MAX_AT_ONCE):
+        slots.release()
+    assert [(await one).status_code for one in waiting] == [200, 200]
 
 
 def test_a_route_with_a_large_limit_must_read_large_bodies(variables):
