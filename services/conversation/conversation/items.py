@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 from servicekit.auth.tokens import Principal
-from servicekit.pagination import next_cursor, read_cursor
-from servicekit.schemas import Page
-from sqlalchemy import ColumnElement, Text, cast, delete, func, or_, select, update
+from servicekit.pagination import read_cursor
+from servicekit.schemas import Page, encode_cursor
+from sqlalchemy import ColumnElement, Text, UnaryExpression, cast, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from conversation import schemas
@@ -109,14 +109,12 @@ async def list_from(
     """List a conversation's items in either order, after one of them; raise ItemNotFound."""
     conversation = await find(db, caller, conversation_id)
     order = Item.position.desc() if page.order == "desc" else Item.position.asc()
-    current = Item.conversation_id == conversation.id, Item.superseded_by.is_(None)
-    query = select(Item).where(*current, Item.summary_until.is_(None)).order_by(order)
+    conditions: list[ColumnElement[bool]] = [Item.superseded_by.is_(None), Item.summary_until.is_(None)]
     if page.after is not None:
         start = (await get(db, caller, conversation_id, page.after)).position
-        query = query.where(Item.position < start if page.order == "desc" else Item.position > start)
-    rows = (await db.scalars(query.limit(page.limit + 1))).all()
-    items = [schemas.Item.model_validate(row) for row in rows[: page.limit]]
-    return Page(items=items, next_cursor=items[-1].id if len(rows) > page.limit else None)
+        conditions.append(Item.position < start if page.order == "desc" else Item.position > start)
+    items, has_more = await load_page(db, conversation, order, page.limit, *conditions)
+    return Page(items=items, next_cursor=items[-1].id if has_more else None)
 
 
 async def list_page(  # noqa: PLR0913  # whose, where, and which of them
@@ -130,14 +128,48 @@ async def list_page(  # noqa: PLR0913  # whose, where, and which of them
 ) -> Page[schemas.Item]:
     """List a conversation's items, oldest first."""
     conversation = await find(db, caller, conversation_id)
-    query = select(Item).where(Item.conversation_id == conversation.id).order_by(Item.position)
+    conditions: list[ColumnElement[bool]] = []
     if not include_superseded:
-        query = query.where(Item.superseded_by.is_(None))
+        conditions.append(Item.superseded_by.is_(None))
     if cursor is not None:
-        query = query.where(Item.position > read_cursor(cursor, BY_POSITION, int)[0])
-    rows = (await db.scalars(query.limit(limit + 1))).all()
-    items = [schemas.Item.model_validate(row) for row in rows[:limit]]
-    return Page(items=items, next_cursor=next_cursor(rows, limit, "position"))
+        conditions.append(Item.position > read_cursor(cursor, BY_POSITION, int)[0])
+    items, has_more = await load_page(db, conversation, Item.position.asc(), limit, *conditions)
+    return Page(items=items, next_cursor=encode_cursor(items[-1].position) if has_more else None)
+
+
+async def load_page(
+    db: AsyncSession,
+    conversation: Conversation,
+    order: UnaryExpression[int],
+    limit: int,
+    *conditions: ColumnElement[bool],
+) -> tuple[list[schemas.Item], bool]:
+    """Return the first items that meet conditions, and whether there are more.
+
+    They are at most `limit`, and as many as fit into MAX_PAGE_BYTES, but at least one.
+    """
+    size = func.octet_length(cast(Item.data, Text))
+    page = (
+        select(
+            Item.position,
+            func.row_number().over(order_by=order).label("number"),
+            func.sum(size).over(order_by=order).label("total"),
+        )
+        .where(Item.conversation_id == conversation.id, *conditions)
+        .order_by(order)
+        .limit(limit + 1)
+        .cte("page")
+    )
+    fits = (page.c.number == 1) | (page.c.total <= schemas.MAX_PAGE_BYTES)
+    found = select(func.count()).select_from(page).scalar_subquery()
+    query = (
+        select(Item, found)
+        .join(page, (Item.conversation_id == conversation.id) & (Item.position == page.c.position))
+        .where(page.c.number <= limit, fits)
+        .order_by(order)
+    )
+    rows = (await db.execute(query)).all()
+    return [schemas.Item.model_validate(item) for item, _ in rows], bool(rows) and rows[0][1] > len(rows)
 
 
 async def clear(db: AsyncSession, caller: Principal, conversation_id: UUID) -> None:

@@ -26,6 +26,8 @@ MAX_ITEMS_BODY = 1024 * KIB
 MAX_ITEM_BYTES = 6 * 1024 * KIB
 # Of the items of a run: one of the largest, and what is around it.
 MAX_TURN_BODY = 7 * 1024 * KIB
+# Of a page of items, unless the first of them has more.
+MAX_PAGE_BYTES = 1024 * KIB
 MAX_MEMBERS = 1000
 MAX_DEPTH = 100
 SNIPPET_LENGTH = 500

@@ -185,3 +185,37 @@ async def test_a_service_lists_reads_and_deletes_single_items(service):
     assert await ids() == ["one", "three"]
     detail = (await client.patch(path, json={"metadata": {"c": "d"}})).json()
     assert (detail["message_count"], detail["metadata"]) == (2, {"c": "d"})
+
+
+async def pages_of(get, path, name, **params):
+    """Walk all pages of a list, and give the ids on each."""
+    pages, more = [], {}
+    while True:
+        answer = await get(path, params={**params, **more})
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        pages.append([one["id"] for one in page["items"]])
+        if page["next_cursor"] is None:
+            return pages
+        more = {name: page["next_cursor"]}
+
+
+async def test_a_page_has_no_more_bytes_than_are_read_in_a_moment(person, service):
+    owner = uuid4(), f"user:{uuid4()}"
+    path, run_id = f"/internal/v1/conversations/{uuid4()}", uuid4()
+    sizes = [400, 400, 400, 1500, 10, 10, 1500]
+    for number, size in enumerate(sizes):
+        new = {"attempt": 1, "items": [note(f"{run_id}-{number}", "x" * size * 1024)]}
+        assert (await service(*owner).put(f"{path}/turns/{run_id}", json=new)).status_code == 200
+    public = f"{path.replace('/internal', '/api')}/items"
+    expected = [[0, 1], [2], [3], [4, 5], [6]]
+    for get, url, name in (
+        (person(*owner).get, public, "cursor"),
+        (service(*owner).get, f"{path}/item-page", "cursor"),
+        (service(*owner).get, f"{path}/item-list", "after"),
+    ):
+        pages = await pages_of(get, url, name, limit=100)
+        assert [[int(one.removeprefix(f"{run_id}-")) for one in page] for page in pages] == expected, url
+    backwards = await pages_of(service(*owner).get, f"{path}/item-list", "after", order="desc")
+    numbers = [[int(one.removeprefix(f"{run_id}-")) for one in page] for page in backwards]
+    assert numbers == [[6], [5, 4], [3], [2, 1], [0]]
