@@ -16,6 +16,8 @@ from chat_agent.agents.tool import RunContext, agent_tool
 from chat_agent.agents.tools.notes import REMEMBER
 from chat_agent.direct_models import find_model
 from chat_agent.errors import ModelNotFound
+from chat_agent.mcp_servers.access import McpAccess
+from chat_agent.mcp_servers.agent_tools import mcp_tools
 from chat_agent.model.output_schema import RequestedOutput
 from chat_agent.runs.options import OutputFormat
 from chat_agent.schemas import VariableValue
@@ -32,8 +34,9 @@ BuildModel = Callable[[Sequence[str]], Model]
 class AgentBuilder:
     """Builds the agents of one tenant's runs."""
 
-    def __init__(self, settings: Settings, build_model: BuildModel) -> None:
+    def __init__(self, settings: Settings, build_model: BuildModel, mcp: McpAccess) -> None:
         self._settings = settings
+        self._mcp = mcp
         self._build_model = build_model
 
     def build(self, tenant_id: UUID | None, selection: AgentSelection, values: Values) -> Graph:
@@ -47,7 +50,8 @@ class AgentBuilder:
             agent = graph[name]
             agent.handoffs = [*self._reached(definition.handoffs, graph, name)]
             callees = self._reached(definition.as_tools, graph, name)
-            agent.tools = [*agent.tools, *(agent_tool(one) for one in callees)]
+            remote = mcp_tools(definition, selection.mcp_servers, self._mcp)
+            agent.tools = [*agent.tools, *remote, *(agent_tool(one) for one in callees)]
         return graph
 
     def model_name(self, tenant_id: UUID | None, name: str) -> str:

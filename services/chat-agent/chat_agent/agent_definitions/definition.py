@@ -80,6 +80,18 @@ class ToolUse(RequestModel):
     )
 
 
+class McpUse(RequestModel):
+    """An MCP server of the tenant whose tools the agent may call."""
+
+    server: Annotated[str, StringConstraints(max_length=64)]
+    allow: list[Annotated[str, StringConstraints(max_length=128)]] | None = Field(
+        None, max_length=128, description="The server's names of tools; without it, all that are confirmed."
+    )
+    approval: Approval | None = Field(
+        None, description="`always`: a person allows each call. Without it as the server requires."
+    )
+
+
 class Limits(RequestModel):
     """What a run of the agent may use, within the limits of the service."""
 
@@ -107,6 +119,7 @@ class AgentDefinition(RequestModel):
     )
     settings: Settings = Settings()
     tools: list[ToolUse] = Field(default_factory=list, max_length=64)
+    mcp: list[McpUse] = Field(default_factory=list, max_length=16, description="MCP servers of the tenant.")
     handoffs: list[AgentName] = Field(
         default_factory=list, max_length=32, description="Agents to which it may hand over."
     )

@@ -1,6 +1,7 @@
 """Publishes versions, rolls them back, and applies files of agents."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from servicekit.auth.tokens import Principal
@@ -28,6 +29,7 @@ from chat_agent.agent_definitions.store import CANARY, STABLE, Answering
 from chat_agent.agent_definitions.tables import StoredAgent, StoredVersion
 from chat_agent.agent_definitions.validation import DefinitionProblem, Surroundings, problems_of
 from chat_agent.direct_models import DirectModels
+from chat_agent.mcp_servers.registered import load_servers
 
 
 async def check(
@@ -35,7 +37,8 @@ async def check(
 ) -> list[DefinitionProblem]:
     """List why a definition cannot be published beside the agents that answer now."""
     others = by_name(await store.answering(session, tenant_id))
-    return problems_of(name, definition, Surroundings(tenant_id, models, others))
+    servers = await load_servers(session, tenant_id, [definition])
+    return problems_of(name, definition, Surroundings(tenant_id, models, others, servers))
 
 
 def by_name(answering: Sequence[Answering]) -> dict[str, list[AgentDefinition]]:
@@ -138,7 +141,10 @@ async def apply(
     await store.lock_tenant(session, caller)
     assert caller.tenant_id  # noqa: S101  # the token of a member has one
     current = await store.answering(session, caller.tenant_id)
-    check_together(caller.tenant_id, models, application.agents, by_name(current))
+    definitions = [one.definition for one in application.agents]
+    servers = await load_servers(session, caller.tenant_id, definitions)
+    around = Surroundings(caller.tenant_id, models, by_name(current), servers)
+    check_together(around, application.agents)
     stable = {one.name: one for one in current if one.label == STABLE}
     plan = plan_of(application.agents, stable)
     if application.plan not in {None, plan.digest}:
@@ -151,15 +157,10 @@ async def apply(
     return plan.model_copy(update={"applied": True})
 
 
-def check_together(
-    tenant_id: UUID,
-    models: DirectModels,
-    documents: Sequence[AgentDocument],
-    current: Mapping[str, Sequence[AgentDefinition]],
-) -> None:
+def check_together(current: Surroundings, documents: Sequence[AgentDocument]) -> None:
     """Raise InvalidAgentDefinition where an agent is not valid beside all others as they will be."""
-    future = {**current, **{one.name: [one.definition] for one in documents}}
-    around = Surroundings(tenant_id, models, future)
+    future = {**current.others, **{one.name: [one.definition] for one in documents}}
+    around = replace(current, others=future)
     problems = [
         DefinitionProblem(path=f"agents[{index}].definition.{problem.path}", message=problem.message)
         for index, one in enumerate(documents)

@@ -16,6 +16,7 @@ from chat_agent.agent_definitions.store import CANARY, STABLE, Answering
 from chat_agent.agent_definitions.tables import StoredVersion
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
+from chat_agent.mcp_servers.registered import RegisteredServer, load_servers
 from chat_agent.schemas import AgentVersion
 
 # Definitions never change: how many a process remembers.
@@ -30,6 +31,7 @@ class AgentSelection:
     versions: Sequence[AgentVersion] = ()
     # Of those that are data.
     definitions: Mapping[str, AgentDefinition] = field(default_factory=dict)
+    mcp_servers: Mapping[str, RegisteredServer] = field(default_factory=dict)
 
     @property
     def stored_versions(self) -> list[dict[str, Any]]:
@@ -66,14 +68,15 @@ class AgentSelector:
                 neighbours = {other for one in found.values() for other in one.definition.neighbours}
                 code |= neighbours & AGENTS.keys()
                 open_ = neighbours - AGENTS.keys() - chosen.keys()
+            definitions = {one.name: one.definition for one in chosen.values()}
+            servers = await load_servers(session, tenant_id, definitions.values())
         if name not in chosen:
             return None
         versions = [
             AgentVersion(name=one.name, number=one.number, digest=one.digest) for one in chosen.values()
         ]
-        definitions = {one.name: one.definition for one in chosen.values()}
         self._remember({one.digest: one.definition for one in chosen.values()})
-        return AgentSelection(name, [*versions, *versions_in_code(sorted(code))], definitions)
+        return AgentSelection(name, [*versions, *versions_in_code(sorted(code))], definitions, servers)
 
     async def restore(self, tenant_id: UUID, name: str, versions: Sequence[AgentVersion]) -> AgentSelection:
         """Return what a run began with, whatever was published or deleted since."""
@@ -89,7 +92,15 @@ class AgentSelector:
         definitions = {
             one: self._remembered[digest] for one, digest in digests.items() if digest in self._remembered
         }
-        return AgentSelection(name, versions, definitions)
+        return AgentSelection(name, versions, definitions, await self._servers(tenant_id, definitions))
+
+    async def _servers(
+        self, tenant_id: UUID, definitions: Mapping[str, AgentDefinition]
+    ) -> dict[str, RegisteredServer]:
+        if not any(one.mcp for one in definitions.values()):
+            return {}
+        async with self._database.begin() as session:
+            return await load_servers(session, tenant_id, definitions.values())
 
     def _remember(self, definitions: Mapping[str, AgentDefinition]) -> None:
         for digest, definition in definitions.items():

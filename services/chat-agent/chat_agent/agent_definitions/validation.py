@@ -14,6 +14,8 @@ from chat_agent.agent_definitions.definition import AgentDefinition, placeholder
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
 from chat_agent.direct_models import DirectModels, find_model
+from chat_agent.mcp_servers.agent_tools import mcp_problems
+from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.model import output_schema
 
 # What other agents are: of each name the versions that answer.
@@ -34,6 +36,7 @@ class Surroundings:
     tenant_id: UUID
     models: DirectModels
     others: Others
+    mcp_servers: Mapping[str, RegisteredServer]
 
 
 def tools_by_name() -> dict[str, FunctionTool]:
@@ -47,6 +50,7 @@ def problems_of(name: str, definition: AgentDefinition, around: Surroundings) ->
         variable_problems(definition),
         model_problems(definition, around),
         tool_problems(definition),
+        mcp_problems(definition, around.mcp_servers),
         reference_problems(name, definition, around.others),
         cycle_problems(name, definition, around.others),
         schema_problems(definition.output_schema),

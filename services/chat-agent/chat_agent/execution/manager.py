@@ -40,6 +40,7 @@ from chat_agent.execution.final_events import TerminalEventRepair
 from chat_agent.execution.services import RunServices
 from chat_agent.execution.signals import Signals
 from chat_agent.guardrails.messages import MessageGuard
+from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.model import provider
 from chat_agent.model.plain_calls import PlainCalls
 from chat_agent.model.prices import Catalogue
@@ -83,12 +84,15 @@ class RunManager:
         self.catalogue = Catalogue.from_settings(settings)
         self._models = provider.build_provider(settings)
         self._agents = AgentSelector(resources.database)
-        self._builder = AgentBuilder(settings, self._models.chain)
         self.plain_calls = PlainCalls(settings)
         self.guard = MessageGuard(settings.guardrails)
         self._http = public_http.create_client(
             settings.tool_private_hosts | {load_settings(WebSearchSettings).host}
         )
+        self.mcp = McpAccess(
+            resources.database, self._http, settings.tool_private_hosts, settings.secret_keys
+        )
+        self._builder = AgentBuilder(settings, self._models.chain, self.mcp)
         billing = resources.client("billing-webhook", settings.billing_internal_url, BILLING_SCOPE)
         self.budgets = Budgets(BillingClient(billing, settings.billing_timeout_seconds), settings)
         auth = resources.client("auth", settings.auth_internal_url, MEMBERS_SCOPE)

@@ -1,0 +1,1 @@
+"""MCP servers of tenants (https://modelcontextprotocol.io), whose tools their agents call."""

@@ -1,0 +1,80 @@
+"""How a server is reached: with which client, which headers, and on whose behalf."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import httpx2
+from servicekit.database import Database
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chat_agent.mcp_servers.client import McpClient
+from chat_agent.mcp_servers.definition import SecretAuth
+from chat_agent.mcp_servers.errors import InvalidMcpServer
+from chat_agent.mcp_servers.registered import RegisteredServer
+from chat_agent.tenant_secrets import store as secrets
+from chat_agent.tenant_secrets.store import Keys
+
+MASK = "[secret]"
+# Shorter ones would mask words.
+MIN_MASKED = 6
+
+
+@dataclass(frozen=True)
+class AuthorizedClient:
+    """A client of a server, and what must not leave it."""
+
+    client: McpClient
+    secrets: frozenset[str]
+
+    def masked(self, text: str) -> str:
+        """Return a text of the server without the secrets that were sent to it."""
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, MASK)
+        return text
+
+
+@dataclass(frozen=True)
+class McpAccess:
+    """What reaches the MCP servers of all tenants."""
+
+    database: Database
+    # Reaches public hosts only, and those that the operator allows.
+    http: httpx2.AsyncClient
+    private_hosts: frozenset[str]
+    # Of tenants' secrets.
+    keys: Keys
+
+    def check_url(self, url: str) -> None:
+        """Raise InvalidMcpServer for plain HTTP, unless it is a host that the operator allows."""
+        parts = httpx2.URL(url)
+        if parts.scheme != "https" and f"{parts.host}:{parts.port or 80}" not in self.private_hosts:
+            raise InvalidMcpServer("The address of an MCP server begins with https://.")
+
+    async def client_for(self, server: RegisteredServer, _user_id: str) -> AuthorizedClient:
+        """Return a client with the credentials for a server; raises SecretNotFound."""
+        config = server.config
+        values = await self._secret_headers(server)
+        headers = {**config.plain_headers, **values}
+        client = McpClient(self.http, config.url, headers, config.timeout_seconds)
+        return AuthorizedClient(client, secrets_in(values.values()))
+
+    async def _secret_headers(self, server: RegisteredServer) -> dict[str, str]:
+        """Return the headers whose values are secrets of the tenant; raises SecretNotFound."""
+        names, auth = server.config.secret_headers, server.config.auth
+        if not names and not isinstance(auth, SecretAuth):
+            return {}
+        async with self.database.begin() as session:
+            headers = {header: await self._secret(session, server, name) for header, name in names.items()}
+            if isinstance(auth, SecretAuth):
+                headers["Authorization"] = f"Bearer {await self._secret(session, server, auth.secret)}"
+        return headers
+
+    async def _secret(self, session: AsyncSession, server: RegisteredServer, name: str) -> str:
+        secret = await secrets.read(session, self.keys, server.tenant_id, name)
+        return secret.get_secret_value()
+
+
+def secrets_in(headers: Iterable[str]) -> frozenset[str]:
+    """Return the values of headers that are long enough to be masked in a text, with and without a scheme."""
+    values = {part for header in headers for part in (header, header.removeprefix("Bearer "))}
+    return frozenset(value for value in values if len(value) >= MIN_MASKED)

@@ -1,0 +1,58 @@
+"""Reads the list of a server's tools, and compares it with what was confirmed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select, update
+
+from chat_agent.mcp_servers.access import McpAccess
+from chat_agent.mcp_servers.registered import RegisteredServer
+from chat_agent.mcp_servers.server_tools import ServerTool, digest_of_tools, read_tools
+from chat_agent.mcp_servers.tables import McpServer
+
+# A request that registers a server waits for this.
+MAX_SECONDS = 10.0
+
+
+async def read_server(
+    access: McpAccess, server: RegisteredServer, user_id: str
+) -> tuple[str, list[ServerTool]]:
+    """Return the version of the protocol that a server speaks, and its tools.
+
+    Raises McpServerUnavailable, McpAccessDenied, InvalidMcpResponse, McpCallFailed.
+    """
+    authorized = await access.client_for(server, user_id)
+    client = authorized.client
+    seconds = min(client.seconds, MAX_SECONDS)
+    protocol, tools = await replace(client, seconds=seconds).list_tools()
+    return protocol, read_tools(tools)
+
+
+async def check(access: McpAccess, server: RegisteredServer, user_id: str) -> RegisteredServer:
+    """Store whether the tools of a server are still those that were confirmed; return it as it is now."""
+    protocol, tools = await read_server(access, server, user_id)
+    confirmed = list(server.tools.values())
+    is_changed = digest_of_tools(tools) != digest_of_tools(confirmed)
+    values = {
+        "protocol": protocol,
+        "checked_at": func.now(),
+        "changed_tools": stored(tools) if is_changed else None,
+    }
+    async with access.database.begin() as session:
+        # Whoever has confirmed another list meanwhile knows better.
+        same = (McpServer.id == server.id) & (McpServer.tools == stored(confirmed))
+        await session.execute(update(McpServer).where(same).values(values))
+        row = await session.scalar(select(McpServer).where(McpServer.id == server.id))
+    return server if row is None else RegisteredServer.of(row)
+
+
+async def checked(access: McpAccess, server: RegisteredServer, user_id: str) -> RegisteredServer:
+    """Return a server whose list of tools was read not too long ago."""
+    is_due = server.is_check_due(datetime.now(UTC))
+    return await check(access, server, user_id) if is_due else server
+
+
+def stored(tools: Sequence[ServerTool]) -> list[dict[str, object]]:
+    """Return tools as a row has them."""
+    return [tool.model_dump(mode="json") for tool in tools]

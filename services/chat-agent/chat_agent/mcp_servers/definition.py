@@ -1,0 +1,137 @@
+"""What an MCP server of a tenant is made of."""
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from servicekit.schemas import RequestModel, max_length
+
+from chat_agent.agents.approvals import Approval
+from chat_agent.tenant_secrets.schemas import SecretName
+
+# Two underscores part it from the name of a tool.
+NAME = re.compile("^[a-z](?:_?[a-z0-9]){0,29}$")
+ServerName = Annotated[str, StringConstraints(pattern=NAME, max_length=30)]
+HeaderName = Annotated[str, StringConstraints(pattern="^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+HeaderValue = Annotated[str, StringConstraints(pattern="^[!-~](?:[ -~]{0,998}[!-~])?$")]
+RemoteToolName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+# What the client sets itself, and what says to whom and how a request travels.
+RESERVED_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "last-event-id",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    }
+)
+RESERVED_PREFIXES = ("mcp-", "x-forwarded-")
+
+
+def literal(value: str) -> str:
+    """Refuse what looks like a variable of the environment: nothing is replaced in it."""
+    if "${" in value:
+        raise ValueError("must not contain `${`: variables of the environment are not replaced")
+    return value
+
+
+def http_url(value: str) -> str:
+    """Refuse what is no address of a server: another scheme, credentials, a fragment."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError("must be an address") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise ValueError("must be an address that begins with https://")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not contain credentials: name a secret")
+    if parts.fragment:
+        raise ValueError("must not have a fragment")
+    return value
+
+
+Url = Annotated[
+    str,
+    StringConstraints(pattern="^[!-~]{1,2000}$"),
+    AfterValidator(literal),
+    AfterValidator(http_url),
+]
+
+
+class SecretReference(RequestModel):
+    """A value that is a secret of the tenant."""
+
+    secret: SecretName
+
+
+class NoAuth(RequestModel):
+    """The server takes requests of everybody."""
+
+    type: Literal["none"] = "none"
+
+
+class SecretAuth(RequestModel):
+    """The server takes a token that is a secret of the tenant: `Authorization: Bearer …`."""
+
+    type: Literal["secret"]
+    secret: SecretName
+
+
+Auth = Annotated[NoAuth | SecretAuth, Field(discriminator="type")]
+
+
+class ToolPolicy(RequestModel):
+    """How one tool of the server may be called."""
+
+    approval: Approval
+
+
+class ServerConfig(RequestModel):
+    """An MCP server that is reached over streamable HTTP."""
+
+    url: Url
+    transport: Literal["streamable_http"] = "streamable_http"
+    headers: Annotated[
+        dict[HeaderName, Annotated[HeaderValue, AfterValidator(literal)] | SecretReference],
+        Field(max_length=16),
+        BeforeValidator(max_length(16)),
+    ] = Field(default_factory=dict, description='A value is a text, or `{"secret": name}`.')
+    auth: Auth = NoAuth()
+    approval: Approval = Field("never", description="`always`: a person allows each call of its tools.")
+    tools: Annotated[
+        dict[RemoteToolName, ToolPolicy], Field(max_length=128), BeforeValidator(max_length(128))
+    ] = Field(default_factory=dict, description="Of single tools, by the server's names for them.")
+    trusted: bool = Field(False, description="Its output is as good as the tenant's own text.")
+    timeout_seconds: Annotated[int, Field(ge=1, le=120)] = 30
+    check_after_seconds: Annotated[int, Field(ge=0, le=86_400)] = Field(
+        300, description="A call reads the list of tools again when it was last read before that."
+    )
+
+    def approval_of(self, tool: str) -> Approval:
+        """Return whether a person allows each call of a tool."""
+        policy = self.tools.get(tool)
+        return policy.approval if policy else self.approval
+
+    @property
+    def secret_headers(self) -> dict[str, str]:
+        """The names of secrets, by the headers whose values they are."""
+        return {name: one.secret for name, one in self.headers.items() if isinstance(one, SecretReference)}
+
+    @property
+    def plain_headers(self) -> dict[str, str]:
+        """The headers whose values are no secrets."""
+        return {name: one for name, one in self.headers.items() if isinstance(one, str)}

@@ -1,0 +1,45 @@
+"""The errors of MCP servers; where a call fails, the model reads the message of a `ToolFailed`."""
+
+from servicekit.errors import Conflict, NotFound, Unavailable, Unprocessable
+
+from chat_agent.errors import ToolFailed
+
+
+class McpServerNotFound(NotFound):
+    """The tenant has no such MCP server."""
+
+
+class McpServerInUse(Conflict):
+    """Agents name it."""
+
+
+class TooManyMcpServers(Conflict):
+    """The tenant has as many MCP servers as it may have."""
+
+    default_detail = "This tenant has as many MCP servers as it may have. Delete one first."
+
+
+class McpToolsOutdated(Conflict):
+    """The server's tools are not those that the request confirms."""
+
+    default_detail = "The server's tools have changed since. Read the server again before you confirm them."
+
+
+class InvalidMcpServer(Unprocessable):
+    """The address or a header of the server is not allowed."""
+
+
+class McpServerUnavailable(Unavailable, ToolFailed):
+    """The server does not answer, or not in time; a call that may be repeated is repeated."""
+
+
+class InvalidMcpResponse(Unprocessable, ToolFailed):
+    """What the server answers is not MCP, or more than is read."""
+
+
+class McpAccessDenied(Unprocessable, ToolFailed):
+    """The server refuses the credentials."""
+
+
+class McpCallFailed(Unprocessable, ToolFailed):
+    """The server answers with an error."""

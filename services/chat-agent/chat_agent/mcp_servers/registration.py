@@ -1,0 +1,111 @@
+"""Registers a tenant's MCP servers, and confirms their tools; no transaction is open while one is called."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from servicekit.auth.tokens import Principal
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chat_agent import audit
+from chat_agent.agent_definitions import store as agents
+from chat_agent.mcp_servers import store
+from chat_agent.mcp_servers.access import McpAccess
+from chat_agent.mcp_servers.checks import read_server, stored
+from chat_agent.mcp_servers.definition import RESERVED_HEADERS, RESERVED_PREFIXES, ServerConfig
+from chat_agent.mcp_servers.errors import InvalidMcpServer, McpToolsOutdated
+from chat_agent.mcp_servers.registered import RegisteredServer
+from chat_agent.mcp_servers.server_tools import ServerTool, digest_of_tools
+from chat_agent.mcp_servers.tables import McpServer
+from chat_agent.tenant_secrets.errors import SecretNotFound
+
+
+async def register(access: McpAccess, caller: Principal, name: str, config: ServerConfig) -> McpServer:
+    """Store a server; the tools of a new one, or of one at another address, are confirmed as they are now.
+
+    Raises InvalidMcpServer, TooManyMcpServers, and what the server's answers raise.
+    """
+    new = candidate(caller, name, config)
+    await check_config(access, new, caller)
+    async with access.database.begin() as session:
+        row = await store.find_or_none(session, caller, name)
+    if row is not None and row.config["url"] == config.url:
+        protocol, tools = None, None
+    else:
+        protocol, tools = await read_server(access, new, caller.user_id)
+    async with access.database.begin() as session:
+        await agents.lock_tenant(session, caller)
+        row = await store.find_or_none(session, caller, name) or await new_row(session, caller, name)
+        row.config = config.model_dump(mode="json")
+        row.updated_at = datetime.now(UTC)
+        if tools is not None:
+            confirm_tools(row, protocol, tools)
+        audit.record_action(session, caller, "chat_mcp_server_saved", mcp_server=name)
+    return row
+
+
+async def confirm(access: McpAccess, caller: Principal, name: str, digest: str | None) -> McpServer:
+    """Confirm the tools of a server as they are now.
+
+    Raises McpServerNotFound, McpToolsOutdated, and what the server's answers raise.
+    """
+    async with access.database.begin() as session:
+        server = RegisteredServer.of(await store.find(session, caller, name))
+    protocol, tools = await read_server(access, server, caller.user_id)
+    current = digest_of_tools(tools)
+    if digest not in {None, current}:
+        raise McpToolsOutdated
+    async with access.database.begin() as session:
+        row = await store.find(session, caller, name)
+        if row.config["url"] != server.config.url:
+            raise McpToolsOutdated
+        confirm_tools(row, protocol, tools)
+        audit.record_action(session, caller, "chat_mcp_tools_confirmed", mcp_server=name, digest=current)
+    return row
+
+
+def candidate(caller: Principal, name: str, config: ServerConfig) -> RegisteredServer:
+    """Return a server that is not stored."""
+    return RegisteredServer(uuid4(), store.tenant_of(caller), name, config, None, {}, None, None)
+
+
+async def new_row(session: AsyncSession, caller: Principal, name: str) -> McpServer:
+    """Add a server to the tenant; raises TooManyMcpServers."""
+    await store.check_number(session, caller)
+    now = datetime.now(UTC)
+    row = McpServer(
+        id=uuid4(),
+        tenant_id=store.tenant_of(caller),
+        name=name,
+        tools=[],
+        created_by=caller.user_id,
+        created_at=now,
+    )
+    session.add(row)
+    return row
+
+
+def confirm_tools(row: McpServer, protocol: str | None, tools: list[ServerTool]) -> None:
+    """Pin a list of tools."""
+    row.protocol, row.tools, row.changed_tools = protocol, stored(tools), None
+    row.checked_at = row.confirmed_at = datetime.now(UTC)
+
+
+async def check_config(access: McpAccess, server: RegisteredServer, caller: Principal) -> None:
+    """Raise InvalidMcpServer for an address, headers or secrets with which a server cannot be called."""
+    access.check_url(server.config.url)
+    check_headers(server.config)
+    try:
+        await access.client_for(server, caller.user_id)
+    except SecretNotFound as error:
+        raise InvalidMcpServer(error.detail) from None
+
+
+def check_headers(config: ServerConfig) -> None:
+    """Raise InvalidMcpServer for headers that are not the tenant's to set, or that come twice."""
+    names = [name.lower() for name in config.headers]
+    reserved = {"authorization"} if config.auth.type != "none" else set()
+    for name in names:
+        if name in RESERVED_HEADERS | reserved or name.startswith(RESERVED_PREFIXES):
+            raise InvalidMcpServer(f"The header {name!r} cannot be set.")
+        if names.count(name) > 1:
+            raise InvalidMcpServer(f"The header {name!r} is named twice.")
