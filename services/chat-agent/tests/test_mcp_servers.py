@@ -530,7 +530,7 @@ def test_arguments_that_are_headers_are_sent_as_headers(
     assert (params["arguments"], headers["mcp-param-region"]) == ({"region": "north"}, "north")
 
 
-def test_secrets_are_sent_and_never_shown(
+def test_secrets_are_sent_and_never_returned(
     admin: httpx.Client, member: httpx.Client, urls: dict[str, str], good: StatelessServer
 ) -> None:
     token, key = f"token-{uuid4()}", f"key-{uuid4()}"

@@ -17,6 +17,7 @@ Servers = Mapping[str, RegisteredServer]
 MAX_TOOLS = 100
 # Reading the list of tools, and one repetition, also have their time.
 OPERATIONS = 3
+POLICIES: Mapping[str, Policy] = {"never": False, "always": True, "when_tainted": "when_tainted"}
 
 
 def mcp_tools(definition: AgentDefinition, servers: Servers, access: McpAccess) -> list[FunctionTool]:
@@ -33,7 +34,7 @@ def mcp_tools(definition: AgentDefinition, servers: Servers, access: McpAccess) 
 def policies(use: McpUse, server: RegisteredServer, tool: ServerTool) -> list[Policy]:
     """Return when a person allows a call: the server and the agent both decide."""
     names = (server.config.approval_of(tool.name), use.approval or "never")
-    return [name == "always" or (name == "when_tainted" and name) for name in names]
+    return [POLICIES[name] for name in names]
 
 
 def function_tool(
