@@ -50,7 +50,7 @@ class AgentBuilder:
             agent = graph[name]
             agent.handoffs = [*self._reached(definition.handoffs, graph, name)]
             callees = self._reached(definition.as_tools, graph, name)
-            remote = mcp_tools(definition, selection.mcp_servers, self._mcp)
+            remote = mcp_tools(definition.mcp, selection.mcp_servers, self._mcp)
             agent.tools = [*agent.tools, *remote, *(agent_tool(one) for one in callees)]
         return graph
 

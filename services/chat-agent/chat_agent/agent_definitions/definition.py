@@ -12,6 +12,7 @@ from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.agents.approvals import Approval
 from chat_agent.direct_models import ModelName
+from chat_agent.mcp_servers.definition import McpUse
 from chat_agent.memory.use import MemoryUse
 from chat_agent.runs.options import Effort, MaxTokens, Probability, RunOptions, Temperature, Verbosity
 from chat_agent.schemas import VariableName, VariableValue, storable, storable_json
@@ -80,18 +81,6 @@ class ToolUse(RequestModel):
     )
 
 
-class McpUse(RequestModel):
-    """An MCP server of the tenant whose tools the agent may call."""
-
-    server: Annotated[str, StringConstraints(max_length=64)]
-    allow: list[Annotated[str, StringConstraints(max_length=128)]] | None = Field(
-        None, max_length=128, description="The server's names of tools; without it, all that are confirmed."
-    )
-    approval: Approval | None = Field(
-        None, description="`always`: a person allows each call. Without it as the server requires."
-    )
-
-
 class Limits(RequestModel):
     """What a run of the agent may use, within the limits of the service."""
 
@@ -147,6 +136,11 @@ class AgentDefinition(RequestModel):
     def digest(self) -> str:
         """The digest of what it means: two definitions that mean the same have the same."""
         return digest_of(self.stored())
+
+    @property
+    def mcp_servers(self) -> set[str]:
+        """The names of the MCP servers whose tools it may call."""
+        return {use.server for use in self.mcp}
 
     @property
     def neighbours(self) -> tuple[str, ...]:

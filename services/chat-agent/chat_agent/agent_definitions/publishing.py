@@ -37,7 +37,7 @@ async def check(
 ) -> list[DefinitionProblem]:
     """List why a definition cannot be published beside the agents that answer now."""
     others = by_name(await store.answering(session, tenant_id))
-    servers = await load_servers(session, tenant_id, [definition])
+    servers = await load_servers(session, tenant_id, definition.mcp_servers)
     return problems_of(name, definition, Surroundings(tenant_id, models, others, servers))
 
 
@@ -141,8 +141,8 @@ async def apply(
     await store.lock_tenant(session, caller)
     assert caller.tenant_id  # noqa: S101  # the token of a member has one
     current = await store.answering(session, caller.tenant_id)
-    definitions = [one.definition for one in application.agents]
-    servers = await load_servers(session, caller.tenant_id, definitions)
+    names = {name for one in application.agents for name in one.definition.mcp_servers}
+    servers = await load_servers(session, caller.tenant_id, names)
     around = Surroundings(caller.tenant_id, models, by_name(current), servers)
     check_together(around, application.agents)
     stable = {one.name: one for one in current if one.label == STABLE}

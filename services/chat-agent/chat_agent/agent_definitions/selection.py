@@ -69,7 +69,8 @@ class AgentSelector:
                 code |= neighbours & AGENTS.keys()
                 open_ = neighbours - AGENTS.keys() - chosen.keys()
             definitions = {one.name: one.definition for one in chosen.values()}
-            servers = await load_servers(session, tenant_id, definitions.values())
+            names = {name for one in definitions.values() for name in one.mcp_servers}
+            servers = await load_servers(session, tenant_id, names)
         if name not in chosen:
             return None
         versions = [
@@ -97,10 +98,11 @@ class AgentSelector:
     async def _servers(
         self, tenant_id: UUID, definitions: Mapping[str, AgentDefinition]
     ) -> dict[str, RegisteredServer]:
-        if not any(one.mcp for one in definitions.values()):
+        names = {name for one in definitions.values() for name in one.mcp_servers}
+        if not names:
             return {}
         async with self._database.begin() as session:
-            return await load_servers(session, tenant_id, definitions.values())
+            return await load_servers(session, tenant_id, names)
 
     def _remember(self, definitions: Mapping[str, AgentDefinition]) -> None:
         for digest, definition in definitions.items():

@@ -115,6 +115,12 @@ async def answering(
     ]
 
 
+async def naming_mcp_server(session: AsyncSession, tenant_id: UUID, server: str) -> list[str]:
+    """List the agents of a tenant that answer and name an MCP server."""
+    answers = await answering(session, tenant_id)
+    return sorted({one.name for one in answers if server in one.definition.mcp_servers})
+
+
 async def published(session: AsyncSession, tenant_id: UUID | None) -> list[Answering]:
     """List the agents of a tenant that its members may start, each in its stable version."""
     answers = await answering(session, tenant_id) if tenant_id else []

@@ -50,7 +50,7 @@ def problems_of(name: str, definition: AgentDefinition, around: Surroundings) ->
         variable_problems(definition),
         model_problems(definition, around),
         tool_problems(definition),
-        mcp_problems(definition, around.mcp_servers),
+        mcp_problems(definition.mcp, around.mcp_servers),
         reference_problems(name, definition, around.others),
         cycle_problems(name, definition, around.others),
         schema_problems(definition.output_schema),

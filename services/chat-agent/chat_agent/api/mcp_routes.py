@@ -8,6 +8,7 @@ from servicekit.auth.tokens import Principal
 from servicekit.database import Session
 from servicekit.schemas import Page
 
+from chat_agent.agent_definitions import store as agents
 from chat_agent.api.dependencies import ManagerDep
 from chat_agent.mcp_servers import registration, schemas, store
 from chat_agent.mcp_servers.definition import ServerConfig, ServerName
@@ -42,7 +43,9 @@ async def save_mcp_server(
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT)
 async def delete_mcp_server(name: Name, caller: Author, session: Session) -> None:
     """Delete an MCP server that no published agent names."""
-    await store.remove(session, caller, name)
+    await agents.lock_tenant(session, caller)
+    users = await agents.naming_mcp_server(session, store.tenant_of(caller), name)
+    await store.remove(session, caller, name, users)
 
 
 @router.post("/{name}/confirm", response_model=schemas.ServerDetail)

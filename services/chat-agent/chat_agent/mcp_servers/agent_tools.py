@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from agents import FunctionTool
 
-from chat_agent.agent_definitions.definition import AgentDefinition, McpUse
 from chat_agent.agents.approvals import Policy, approval_policy
 from chat_agent.agents.tool import MAX_OUTPUT, Limits, guarded
 from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.mcp_servers.calls import McpToolCaller
+from chat_agent.mcp_servers.definition import McpUse
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.mcp_servers.server_tools import ServerTool
 
@@ -20,12 +20,12 @@ OPERATIONS = 3
 POLICIES: Mapping[str, Policy] = {"never": False, "always": True, "when_tainted": "when_tainted"}
 
 
-def mcp_tools(definition: AgentDefinition, servers: Servers, access: McpAccess) -> list[FunctionTool]:
+def mcp_tools(uses: Sequence[McpUse], servers: Servers, access: McpAccess) -> list[FunctionTool]:
     """Return the tools of an agent; what is not there or has changed is left out."""
-    uses = [(use, servers[use.server]) for use in definition.mcp if use.server in servers]
+    registered = [(use, servers[use.server]) for use in uses if use.server in servers]
     return [
         function_tool(server, tool, access, policies(use, server, tool))
-        for use, server in uses
+        for use, server in registered
         for tool in server.offered.values()
         if use.allow is None or tool.name in use.allow
     ][:MAX_TOOLS]
@@ -59,10 +59,10 @@ def function_tool(
     return guarded(plain, limits)
 
 
-def mcp_problems(definition: AgentDefinition, servers: Servers) -> Iterator[tuple[str, str]]:
+def mcp_problems(uses: Sequence[McpUse], servers: Servers) -> Iterator[tuple[str, str]]:
     """Yield servers and tools that are not there, and approvals that are not the author's to drop."""
-    names = [use.server for use in definition.mcp]
-    for index, use in enumerate(definition.mcp):
+    names = [use.server for use in uses]
+    for index, use in enumerate(uses):
         path = f"mcp[{index}]"
         if use.server in names[:index]:
             yield f"{path}.server", f"The MCP server {use.server!r} is named twice."
@@ -76,6 +76,6 @@ def mcp_problems(definition: AgentDefinition, servers: Servers) -> Iterator[tupl
         is_required = any(server.config.approval_of(tool) != "never" for tool in names_used)
         if use.approval == "never" and is_required:
             yield f"{path}.approval", f"Tools of the MCP server {use.server!r} need an approval."
-    used = [len(use.allow or servers[use.server].offered) for use in definition.mcp if use.server in servers]
+    used = [len(use.allow or servers[use.server].offered) for use in uses if use.server in servers]
     if sum(used) > MAX_TOOLS:
         yield "mcp", f"These are {sum(used)} tools, of at most {MAX_TOOLS}. Name the needed ones in `allow`."

@@ -135,3 +135,15 @@ class ServerConfig(RequestModel):
     def plain_headers(self) -> dict[str, str]:
         """The headers whose values are no secrets."""
         return {name: one for name, one in self.headers.items() if isinstance(one, str)}
+
+
+class McpUse(RequestModel):
+    """An MCP server of the tenant whose tools the agent may call."""
+
+    server: Annotated[str, StringConstraints(max_length=64)]
+    allow: list[Annotated[str, StringConstraints(max_length=128)]] | None = Field(
+        None, max_length=128, description="The server's names of tools; without it, all that are confirmed."
+    )
+    approval: Approval | None = Field(
+        None, description="`always`: a person allows each call. Without it as the server requires."
+    )

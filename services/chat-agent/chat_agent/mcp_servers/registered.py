@@ -1,6 +1,6 @@
 """A registered server as runs and requests use it, read from its row."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Self
@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chat_agent.agent_definitions.definition import AgentDefinition
 from chat_agent.mcp_servers.definition import ServerConfig
 from chat_agent.mcp_servers.server_tools import ServerTool
 from chat_agent.mcp_servers.tables import McpServer
@@ -75,10 +74,9 @@ def tools_of(stored: Iterable[object]) -> Tools:
 
 
 async def load_servers(
-    session: AsyncSession, tenant_id: UUID, definitions: Iterable[AgentDefinition]
+    session: AsyncSession, tenant_id: UUID, names: Collection[str]
 ) -> dict[str, RegisteredServer]:
-    """Return the servers that definitions name, by name; reads nothing where none is named."""
-    names = {use.server for definition in definitions for use in definition.mcp}
+    """Return the servers of these names; reads nothing where there is none."""
     if not names:
         return {}
     query = select(McpServer).where(McpServer.tenant_id == tenant_id, McpServer.name.in_(sorted(names)))

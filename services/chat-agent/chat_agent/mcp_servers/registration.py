@@ -7,7 +7,6 @@ from servicekit.auth.tokens import Principal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent import audit
-from chat_agent.agent_definitions import store as agents
 from chat_agent.mcp_servers import store
 from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.mcp_servers.checks import read_server, stored
@@ -33,7 +32,7 @@ async def register(access: McpAccess, caller: Principal, name: str, config: Serv
     else:
         protocol, tools = await read_server(access, new, caller.user_id)
     async with access.database.begin() as session:
-        await agents.lock_tenant(session, caller)
+        await store.lock_tenant(session, caller)
         row = await store.find_or_none(session, caller, name) or await new_row(session, caller, name)
         row.config = config.model_dump(mode="json")
         row.updated_at = datetime.now(UTC)

@@ -10,7 +10,6 @@ from agents.exceptions import UserError
 from mcp.shared.inbound import find_invalid_x_mcp_header
 from pydantic import BaseModel, Field
 
-from chat_agent.agent_definitions.definition import digest_of
 from chat_agent.mcp_servers.messages import Json
 from chat_agent.model import output_schema
 from chat_agent.schemas import storable_json
@@ -131,6 +130,11 @@ def read_tools(tools: Sequence[Json]) -> list[ServerTool]:
         else tool
         for tool in unique.values()
     ]
+
+
+def digest_of(value: object) -> str:
+    """Return the digest of a JSON value, whatever the order of its members."""
+    return f"sha256:{hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()}"
 
 
 def digest_of_tools(tools: Sequence[ServerTool]) -> str:

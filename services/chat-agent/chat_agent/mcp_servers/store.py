@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from servicekit.auth.tokens import Principal
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chat_agent import audit
-from chat_agent.agent_definitions import store as agents
 from chat_agent.mcp_servers.errors import McpServerInUse, McpServerNotFound, TooManyMcpServers
 from chat_agent.mcp_servers.tables import McpServer
 
@@ -48,13 +47,17 @@ async def check_number(session: AsyncSession, caller: Principal) -> None:
         raise TooManyMcpServers
 
 
-async def remove(session: AsyncSession, caller: Principal, name: str) -> None:
-    """Delete a server; raises McpServerNotFound, McpServerInUse."""
-    await agents.lock_tenant(session, caller)
+async def lock_tenant(session: AsyncSession, caller: Principal) -> None:
+    """Lock the MCP servers of a tenant against other changes until the transaction ends."""
+    await session.execute(
+        text("select pg_advisory_xact_lock(hashtextextended(:id, 3))"), {"id": str(caller.tenant_id)}
+    )
+
+
+async def remove(session: AsyncSession, caller: Principal, name: str, agents: Sequence[str]) -> None:
+    """Delete a server that none of the agents needs; raises McpServerNotFound, McpServerInUse."""
     server = await find(session, caller, name)
-    answering = await agents.answering(session, server.tenant_id)
-    users = sorted({one.name for one in answering if name in {use.server for use in one.definition.mcp}})
-    if users:
-        raise McpServerInUse(f"These agents name the MCP server {name!r}: {', '.join(users)}.")
+    if agents:
+        raise McpServerInUse(f"These agents name the MCP server {name!r}: {', '.join(agents)}.")
     await session.delete(server)
     audit.record_action(session, caller, "chat_mcp_server_deleted", mcp_server=name)
