@@ -1,8 +1,15 @@
 """Does a service answer as its OpenAPI documents say? Asked of every operation by schemathesis, over HTTP.
 
+    @pytest.fixture(scope="module")
+    def service(settings):
+        with live_service(create_app(settings)) as service:
+            yield service
+
     @pytest.mark.parametrize("operation", operations("conversation"))
-    def test_answers_as_its_documents_say(operation, settings, issuer):
-        assert_answers_as_documented(operation, create_app(settings), issuer)
+    def test_answers_as_its_documents_say(operation, service, issuer):
+        assert_answers_as_documented(operation, service, issuer)
+
+The documents are those in the service's folder `contract`: what its clients have.
 
 Each operation gets a few requests that fit its description and a few that do not, always the same ones.
 Whoever asks is signed in: on the public port as the owner of a tenant, on the internal one as a service with
@@ -16,13 +23,16 @@ request that does not fit is refused. Left out, since it would complain of what 
 - that other methods are refused and deleted things stay gone: the services' own tests.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import contextlib
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import httpx
 import pytest
+import requests
 import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
@@ -47,12 +57,11 @@ from servicekit.auth.api_keys import SCOPE as API_KEYS
 from servicekit.auth.permissions import PERMISSIONS
 
 from testkit.combined_app import CombinedApp
-from testkit.contract_documents import app_of, internal_openapi, openapi
 from testkit.eventually import until
 from testkit.issuer import Issuer
 from testkit.live_server import NO_AUTHORITIES, serving
 from testkit.openapi_diff import METHODS
-from testkit.pacts import ON_BEHALF_OF, TENANT, USER
+from testkit.pacts import ON_BEHALF_OF, ROOT, TENANT, USER
 
 CHECKS = [
     not_a_server_error,
@@ -77,8 +86,8 @@ MakeResources = Callable[[httpx.Client], Mapping[str, str]]
 
 def operations(service: str, *, without: Collection[str] = ()) -> list[Any]:
     """Return every operation of a service's documents, for `parametrize`, except those of `without`."""
-    app = app_of(service)
-    documents = [openapi(app, "0"), internal_openapi(app, "0")]
+    files = sorted((ROOT / "services" / service / "contract").glob("*openapi.json"), reverse=True)
+    documents = [json.loads(file.read_text()) for file in files]
     by_label = {one.label: one for document in documents for one in operations_of(document)}
     unknown_labels = set(without) - by_label.keys()
     assert not unknown_labels, f"{service} has no {', '.join(sorted(unknown_labels))}"
@@ -99,23 +108,48 @@ def operations_of(document: Mapping[str, Any]) -> list[Operation]:
     return [one.ok() for one in loaded]
 
 
-def assert_answers_as_documented(
-    operation: Operation, app: FastAPI, issuer: Issuer, *, make_resources: MakeResources = lambda _: {}
-) -> None:
-    """Ask one operation of a running service; raises when an answer is not as its document says.
+@dataclass(frozen=True)
+class LiveService:
+    """A service that answers at a URL: on its public port, and below `/internal/` on its internal one."""
 
-    With `known`, every second fitting request is for something that exists.
-    """
-    headers = auth_headers(operation, app.state.resources.name, issuer)
-    person = owner_headers(issuer)
+    name: str
+    url: str
+
+
+@contextlib.contextmanager
+def live_service(app: FastAPI) -> Iterator[LiveService]:
+    """Run a service until the block ends: once for all operations, since to start it costs most."""
     with (
         serving(CombinedApp(app)) as url,
-        httpx.Client(base_url=url, headers=person, verify=NO_AUTHORITIES, timeout=60) as client,
+        httpx.Client(base_url=url, verify=NO_AUTHORITIES, timeout=60) as client,
     ):
         # Until then 503 is the right answer, on a machine that is busy.
         until(lambda: client.get("/readyz").json().get("checks", {}).get("keys", "ok") == "ok")
+        yield LiveService(app.state.resources.name, url)
+
+
+def assert_answers_as_documented(
+    operation: Operation,
+    service: LiveService,
+    issuer: Issuer,
+    *,
+    make_resources: MakeResources = lambda _: {},
+) -> None:
+    """Ask one operation of a running service; raises when an answer is not as its document says.
+
+    With `make_resources`, every second fitting request is for something that exists.
+    """
+    headers = auth_headers(operation, service.name, issuer)
+    person = owner_headers(issuer)
+    with (
+        httpx.Client(base_url=service.url, headers=person, verify=NO_AUTHORITIES, timeout=60) as client,
+        requests.Session() as session,
+    ):
+        # Proxies are looked up in the environment for each request otherwise.
+        session.trust_env = False
+        target = Target(service.url, headers, lambda: make_resources(client), session)
         for mode in modes(operation):
-            send_requests(operation, mode, Target(url, headers, lambda: make_resources(client)))
+            send_requests(operation, mode, target)
 
 
 def modes(operation: Operation) -> list[GenerationMode]:
@@ -142,6 +176,7 @@ class Target:
     url: str
     headers: Headers
     resource_ids: Callable[[], Mapping[str, str]]
+    session: requests.Session
 
 
 def send_requests(operation: Operation, mode: GenerationMode, target: Target) -> None:
@@ -163,7 +198,9 @@ def send_requests(operation: Operation, mode: GenerationMode, target: Target) ->
             case.path_parameters.update(
                 {key: existing[key] for key in case.path_parameters if key in existing}
             )
-        case.call_and_validate(base_url=target.url, headers=dict(target.headers), checks=CHECKS)
+        case.call_and_validate(
+            base_url=target.url, headers=dict(target.headers), session=target.session, checks=CHECKS
+        )
 
     send()
 

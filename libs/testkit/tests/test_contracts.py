@@ -12,7 +12,7 @@ from servicekit.app import create_service
 from servicekit.auth.dependencies import on_behalf_of, require
 from servicekit.schemas import RequestModel
 from servicekit.settings import ServiceSettings
-from testkit.contracts import assert_answers_as_documented, operations, operations_of
+from testkit.contracts import assert_answers_as_documented, live_service, operations, operations_of
 
 
 class Book(RequestModel):
@@ -74,12 +74,17 @@ def named(app, label):
     return found
 
 
+def assert_answers(app, operation, issuer, **options):
+    with live_service(app) as service:
+        assert_answers_as_documented(operation, service, issuer, **options)
+
+
 LABELS = ["GET /api/v1/shelves", "GET /api/v1/shelves/{shelf_id}", "POST /internal/v1/books"]
 
 
 @pytest.mark.parametrize("label", LABELS)
 def test_a_service_that_keeps_to_its_documents_passes(library, issuer, label):
-    assert_answers_as_documented(named(library, label), library, issuer)
+    assert_answers(library, named(library, label), issuer)
 
     assert library.state.answers.total() > 0
 
@@ -103,7 +108,7 @@ def test_an_answer_that_is_not_as_described_is_found(library, issuer, label, oth
     library.state.otherwise = OTHERWISE[otherwise]
 
     with pytest.raises(BaseExceptionGroup):
-        assert_answers_as_documented(named(library, label), library, issuer)
+        assert_answers(library, named(library, label), issuer)
 
 
 def test_a_request_that_does_not_fit_must_be_refused(library, issuer):
@@ -115,16 +120,14 @@ def test_a_request_that_does_not_fit_must_be_refused(library, issuer):
         return Shelf(books=[])
 
     with pytest.raises(BaseExceptionGroup, match="should have been rejected"):
-        assert_answers_as_documented(operation, library, issuer)
+        assert_answers(library, operation, issuer)
 
 
 def test_asks_for_what_exists_as_well(library, issuer):
     def a_shelf(person):
         return {"shelf_id": person.post("/api/v1/shelves").json()}
 
-    assert_answers_as_documented(
-        named(library, "GET /api/v1/shelves/{shelf_id}"), library, issuer, make_resources=a_shelf
-    )
+    assert_answers(library, named(library, "GET /api/v1/shelves/{shelf_id}"), issuer, make_resources=a_shelf)
 
     assert library.state.answers["known"] >= 3
     assert library.state.answers["unknown"] >= 3

@@ -26,12 +26,7 @@ class Operator:
     @property
     def settings(self) -> dict[str, Any]:
         """What auth is told of this Vault."""
-        return {
-            "vault_verify_enabled": True,
-            "vault_addr": str(self.vault.base_url),
-            "vault_token": "hvs.of-the-tests",
-            "vault_transit_key": KEY,
-        }
+        return operator_settings(str(self.vault.base_url))
 
     def call(self, method: str, path: str, **body: Any) -> dict[str, Any]:
         answer = self.vault.request(method, f"/v1/{path}", json=body or None)
@@ -70,6 +65,16 @@ class Operator:
     def recover(self) -> None:
         self.vault.delete("/_sandbox/faults")
         self.vault.post("/_sandbox/state", json={"sealed": False})
+
+
+def operator_settings(vault_url: str) -> dict[str, Any]:
+    """Return the settings of an auth that has an operator's signatures verified by a Vault."""
+    return {
+        "vault_verify_enabled": True,
+        "vault_addr": vault_url,
+        "vault_token": "hvs.of-the-tests",
+        "vault_transit_key": KEY,
+    }
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from billing_webhook.models import Subscription
 from billing_webhook.settings import Settings
 from fastapi import FastAPI
 from redis.asyncio import Redis
-from sandbox.stripe.app import create_stripe
 from servicekit.database import Database
 from sqlalchemy import text, update
 from stripe import WebhookSignature
@@ -22,7 +21,7 @@ from testkit.eventually import until_async
 from testkit.issuer import Issuer
 from testkit.live_server import serving
 
-from .sandbox_stripe import Sandbox
+from .sandbox_stripe import Sandbox, stripe_sandbox
 from .stripe_api import DISPATCHES, MAP_CUSTOMER, StripeApi
 
 SECRET = "whsec_for_these_tests"
@@ -42,21 +41,8 @@ def settings(migrated: Callable[[str], str], common_settings: dict[str, Any]) ->
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """The sandbox's Stripe, with the prices of the plans; a service reads all that a Stripe has ever held."""
-    with serving(create_stripe()) as url:
-        sandbox = Sandbox(url)
-        product = sandbox.client.v1.products.create({"name": "Plans"})
-        for key, amount in (("acme_starter_month_eur_1900", 1900), ("acme_pro_month_eur_4900", 4900)):
-            sandbox.client.v1.prices.create(
-                {
-                    "product": product.id,
-                    "currency": "eur",
-                    "unit_amount": amount,
-                    "recurring": {"interval": "month"},
-                    "lookup_key": key,
-                }
-            )
+    with stripe_sandbox() as sandbox:
         yield sandbox
-        sandbox.close()
 
 
 @pytest.fixture

@@ -1,10 +1,13 @@
 """The sandbox's Stripe behind a real socket, set up as an operator would, and what tests do to it."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
+from sandbox.stripe.app import create_stripe
 from stripe import RequestsClient, StripeClient
-from testkit.live_server import NO_AUTHORITIES
+from testkit.live_server import NO_AUTHORITIES, serving
 
 KEY = "sk_test_sandbox"
 
@@ -64,3 +67,23 @@ class Sandbox:
         return [
             one for one in every if one.metadata and one.metadata.to_dict().get("tenant_id") == str(tenant)
         ]
+
+
+@contextlib.contextmanager
+def stripe_sandbox() -> Iterator[Sandbox]:
+    """Run a Stripe with the prices of the plans."""
+    with serving(create_stripe()) as url:
+        sandbox = Sandbox(url)
+        product = sandbox.client.v1.products.create({"name": "Plans"})
+        for key, amount in (("acme_starter_month_eur_1900", 1900), ("acme_pro_month_eur_4900", 4900)):
+            sandbox.client.v1.prices.create(
+                {
+                    "product": product.id,
+                    "currency": "eur",
+                    "unit_amount": amount,
+                    "recurring": {"interval": "month"},
+                    "lookup_key": key,
+                }
+            )
+        yield sandbox
+        sandbox.close()

@@ -2,9 +2,15 @@
 
 import pytest
 from auth.main import create_app
-from testkit.contracts import assert_answers_as_documented, operations
+from testkit.contracts import assert_answers_as_documented, live_service, operations
+
+
+@pytest.fixture(scope="module")
+def service(settings):
+    with live_service(create_app(settings)) as service:
+        yield service
 
 
 @pytest.mark.parametrize("operation", operations("auth"))
-def test_answers_as_its_documents_say(operation, settings, issuer):
-    assert_answers_as_documented(operation, create_app(settings), issuer)
+def test_answers_as_its_documents_say(operation, service, issuer):
+    assert_answers_as_documented(operation, service, issuer)

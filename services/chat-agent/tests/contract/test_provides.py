@@ -2,7 +2,7 @@
 
 import pytest
 from chat_agent.main import create_app
-from testkit.contracts import assert_answers_as_documented, operations
+from testkit.contracts import assert_answers_as_documented, live_service, operations
 from testkit.pact_provider import verify_provider
 
 from .states import STATES
@@ -19,9 +19,15 @@ def a_run(person):
     return {"run_id": received["run_id"], "name": "triage", "response_id": response_id}
 
 
-@pytest.mark.parametrize("operation", operations("chat-agent"))
-def test_answers_as_its_document_says(operation, settings, issuer) -> None:
+@pytest.fixture(scope="module")
+def service(settings):
     # Its quotas would answer for it: 429, again and again.
     patient = {"chat_rate_limit_per_minute": 10_000, "chat_stream_rate_limit_per_minute": 10_000}
-    app = create_app(settings.model_copy(update={**patient, "chat_stream_concurrent_limit": 1000}))
-    assert_answers_as_documented(operation, app, issuer, make_resources=a_run)
+    changes = {**patient, "chat_stream_concurrent_limit": 1000}
+    with live_service(create_app(settings.model_copy(update=changes))) as service:
+        yield service
+
+
+@pytest.mark.parametrize("operation", operations("chat-agent"))
+def test_answers_as_its_document_says(operation, service, issuer) -> None:
+    assert_answers_as_documented(operation, service, issuer, make_resources=a_run)

@@ -2,7 +2,7 @@ from uuid import uuid4
 
 import pytest
 from conversation.main import create_app
-from testkit.contracts import assert_answers_as_documented, operations
+from testkit.contracts import assert_answers_as_documented, live_service, operations
 
 
 def a_conversation(person):
@@ -14,6 +14,12 @@ def a_conversation(person):
     return {"conversation_id": conversation_id, "run_id": run_id}
 
 
+@pytest.fixture(scope="module")
+def service(settings):
+    with live_service(create_app(settings)) as service:
+        yield service
+
+
 @pytest.mark.parametrize("operation", operations("conversation"))
-def test_answers_as_its_documents_say(operation, settings, issuer):
-    assert_answers_as_documented(operation, create_app(settings), issuer, make_resources=a_conversation)
+def test_answers_as_its_documents_say(operation, service, issuer):
+    assert_answers_as_documented(operation, service, issuer, make_resources=a_conversation)
