@@ -83,11 +83,12 @@ class ForkServer:
 
 def serve(programs: Sequence[str]) -> None:
     """Answer requests until the input ends; a forked process returns, and runs its program."""
+    gc.disable()
     for program in programs:
         load(program)
     # It stays: no process that is forked need look at it, or take it apart at its end.
-    gc.collect()
     gc.freeze()
+    gc.enable()
     exit_codes: dict[int, int] = {}
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,6 +1,7 @@
 """The pytest plugin: real servers, started once a worker process and emptied after each test."""
 
 import asyncio
+import builtins
 import contextlib
 import gc
 import os
@@ -25,6 +26,9 @@ from testkit.live_server import serving
 from testkit.telemetry_capture import CapturedTelemetry, capture_telemetry
 from testkit.token_matrix import fake_auth
 
+# Pact replaces it, twice, to warn of some imports, and takes longer for each `import` inside of a function.
+IMPORT = builtins.__import__
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--no-skips`."""
@@ -45,6 +49,7 @@ def pytest_collection() -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
+        builtins.__import__ = IMPORT
         gc.freeze()
         # A test makes a whole service: looked at seldom, most of it is gone by then.
         gc.set_threshold(20_000, 20, 50)
