@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
@@ -12,7 +11,7 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 from starter_cli import environment
 from starter_cli.errors import Failure
 from starter_cli.paths import CHECKOUT, SERVICES, Layout, database_variable, service_dir
-from starter_cli.processes import Process, Program
+from starter_cli.processes import PYTHON, Process, Program
 
 REVISION = re.compile(r"^(down_)?revision\b[^=\n]*= *[\"']([^\"']+)", re.MULTILINE)
 
@@ -104,7 +103,7 @@ def migrate(layout: Layout, services: Sequence[str], cancelled: Event) -> None:
     addresses = {database_variable(service): layout.database_url(service) for service in services}
     program = Program(
         name="migrations",
-        argv=[sys.executable, "-P", "-m", "starter_cli.migrations", *services],
+        argv=[*PYTHON, "starter_cli.migrations", *services],
         cwd=CHECKOUT,
         environment={**environment.python_variables(), **addresses},
         log=layout.data_dir.log("migrations"),

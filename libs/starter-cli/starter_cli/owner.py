@@ -1,7 +1,6 @@
 """The first tenant and its owner, and people made by hand later."""
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from threading import Event
 from starter_cli import environment
 from starter_cli.errors import Failure
 from starter_cli.paths import Layout, service_dir
+from starter_cli.processes import PYTHON
 
 EMAIL = "owner@example.com"
 TENANT = "Acme Demo"
@@ -61,9 +61,7 @@ def seed(layout: Layout, options: Sequence[str], password: str | None) -> str:
     log = layout.data_dir.log("seed")
     result = subprocess.run(  # noqa: S603
         [
-            sys.executable,
-            "-P",
-            "-m",
+            *PYTHON,
             "auth",
             "users",
             "seed",

@@ -1,6 +1,5 @@
 """Which components there are, how each is run, and what each needs before it can start."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +10,8 @@ from sandbox.embedded import envoy_binary
 from starter_cli import billing, databases, environment, owner, stripe_setup, variables
 from starter_cli.components import Component, EmbeddedComponent, ProgramComponent
 from starter_cli.paths import CHECKOUT, SERVICES, Layout, service_dir
-from starter_cli.processes import Program
+from starter_cli.processes import PYTHON, Program
 from starter_cli.startup import Step
-
-# -P: no module is taken from the folder that a program happens to run in.
-PYTHON = (sys.executable, "-P", "-m")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import http.client
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,8 @@ START_SECONDS = 90
 # A service lets open streams come to their end for twenty seconds.
 STOP_SECONDS = 25
 POLL_SECONDS = 0.05
+# -P: no module is taken from the folder that a program happens to run in.
+PYTHON = (sys.executable, "-P", "-m", "starter_cli.quick_start")
 # How our own lines begin in a program's log.
 NOTE_PREFIX = "[starter-cli]"
 MAX_LOG_BYTES = 8 * 1024 * 1024

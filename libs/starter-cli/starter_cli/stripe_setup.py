@@ -1,6 +1,5 @@
 """Steps of a start that prepare billing at the sandbox's Stripe; once they are done, they do nothing more."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
@@ -12,7 +11,7 @@ import httpx
 from starter_cli import billing, environment, owner
 from starter_cli.gateway import GatewayClient, UnexpectedResponse
 from starter_cli.paths import CHECKOUT, SERVICES, Layout, service_dir
-from starter_cli.processes import Process, Program
+from starter_cli.processes import PYTHON, Process, Program
 
 # What of billing-webhook decides about products, prices, and events that are sent.
 SOURCES = ("plans", "stripe_events", "stripe_setup")
@@ -84,7 +83,7 @@ def run_command(layout: Layout, cancelled: Event, *command: str) -> None:
     """Run a command of billing-webhook; raises Failure."""
     program = Program(
         name=" ".join(command[:2]),
-        argv=[sys.executable, "-P", "-m", "billing_webhook", *command],
+        argv=[*PYTHON, "billing_webhook", *command],
         cwd=service_dir(billing.SERVICE),
         environment=environment.for_service(layout, billing.SERVICE),
         log=layout.data_dir.log("billing-setup"),
