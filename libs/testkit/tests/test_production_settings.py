@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+import yaml
 from pydantic import ValidationError
 from sandbox.embedded import free_port
 from servicekit.settings import ServiceSettings
@@ -98,6 +99,15 @@ def test_the_samples_are_those_that_the_repository_shows() -> None:
     )
     assert compose | local <= samples()
     assert {"pepper of passwords", "re_sandbox", "sk-sandbox"} <= samples()
+
+
+def test_compose_takes_the_inputs_of_the_sandboxs_model_and_of_the_default() -> None:
+    variables = yaml.safe_load(compose_file())["services"]["chat-agent"]["environment"]
+    inputs = json.loads(re.fullmatch(r"\$\{MODEL_INPUTS:-(.+)\}", variables["MODEL_INPUTS"])[1])  # type: ignore[index]
+    model = variables["AGENT_MODEL_DEFAULT"].removeprefix("${AGENT_MODEL_DEFAULT:-").removesuffix("}")
+    assert inputs.keys() == {model, "gpt-5.1"}
+    assert set(inputs[model]) == {"image", "file", "audio"}
+    assert set(inputs["gpt-5.1"]) == {"image", "file"}
 
 
 def compose_file() -> str:
