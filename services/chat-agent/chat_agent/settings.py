@@ -209,6 +209,9 @@ class Settings(ServiceSettings):
     # A preset (`none`, `minimal`, `standard`, `strict`), or JSON in the form of openai-guardrails.
     guardrails: Annotated[GuardrailConfig, BeforeValidator(from_setting), NoDecode] = GuardrailConfig()
 
+    # By which memories are recalled that are like a message, at OPENAI_BASE_URL; without one, by words alone.
+    memory_embedding_model: str | None = None
+
     # What callers may not set, as JSON by agent, "*" for all: {"triage": ["temperature", "top_p"]}.
     denied_parameters: dict[str, frozenset[str]] = Field(default_factory=dict)
 

@@ -146,7 +146,7 @@ class Attempt:
         )
         self._agents = self._services.build_agents(run.tenant_id, selection, self._options.variables)
         uses = {name: one.memory for name, one in selection.definitions.items()}
-        memory = memory_of(self._services.database, run, self._log, uses)
+        memory = memory_of(self._services.database, run, self._log, uses, self._services.embedder)
         self._context = replace(self._context, memory=memory) if memory else self._context
         self._limits = limits_of(selection, self._settings)
         self._meter.token_limit = self._limits.tokens

@@ -41,6 +41,7 @@ from chat_agent.execution.services import RunServices
 from chat_agent.execution.signals import Signals
 from chat_agent.guardrails.messages import MessageGuard
 from chat_agent.mcp_servers.access import McpAccess
+from chat_agent.memory.embedder import embedder_of
 from chat_agent.model import provider
 from chat_agent.model.plain_calls import PlainCalls
 from chat_agent.model.prices import Catalogue
@@ -107,6 +108,7 @@ class RunManager:
             http=self._http,
             config=provider.run_config(self._models),
             catalogue=self.catalogue,
+            embedder=embedder_of(settings, self.plain_calls),
             agents=self._agents,
             build_agents=self.build_agents,
             claim_next=self._claim_next,

@@ -20,6 +20,7 @@ from chat_agent.clients.auth import MembershipClient
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.event_log.writer import EventWriter
 from chat_agent.guardrails.taint import Taint
+from chat_agent.memory.embedder import Embedder
 from chat_agent.model.prices import Catalogue
 from chat_agent.models import Run
 from chat_agent.runs.tool_calls import ToolCallJournal
@@ -41,6 +42,8 @@ class RunServices:
     http: httpx2.AsyncClient
     config: RunConfig
     catalogue: Catalogue
+    # Of memories; none where the operator has named no model.
+    embedder: Embedder | None
     agents: AgentSelector
     # The agents that a run began with, by name.
     build_agents: Callable[[UUID, AgentSelection, Values], Graph]

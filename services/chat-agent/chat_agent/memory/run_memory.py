@@ -11,9 +11,11 @@ from chat_agent.clients.retry import retry_database
 from chat_agent.event_log.buffer import EventBuffer
 from chat_agent.event_log.store import EventType
 from chat_agent.memory import notes, recall
+from chat_agent.memory.embedder import Embedder
 from chat_agent.memory.grounding import is_grounded
 from chat_agent.memory.recall import Recalled
 from chat_agent.memory.schemas import Kind, NewMemory
+from chat_agent.memory.similar import by_vectors, fused
 from chat_agent.memory.store import Owner
 from chat_agent.memory.use import MemoryUse
 from chat_agent.models import Run
@@ -28,6 +30,8 @@ class RunMemory:
     log: EventBuffer
     # By the name of the agent.
     uses: Mapping[str, MemoryUse]
+    # Without one, memories are recalled by words alone.
+    embedder: Embedder | None = None
     # By the agent whose memories they are; none for those that agents share.
     _recalled: dict[str | None, list[Recalled]] = field(default_factory=dict)
 
@@ -66,18 +70,23 @@ class RunMemory:
         return is_grounded(text, self.run.message)
 
     async def _recall(self, agent: str | None) -> list[Recalled]:
-        among = recall.current(self.owner, agent)
+        among, message = recall.current(self.owner, agent), self.run.message
+        near = await by_vectors(self.database, self.embedder, among, message) if self.embedder else []
         async with self.database.begin() as session:
-            memories = recall.fitting(await recall.by_words(session, among, self.run.message))
+            memories = recall.fitting(fused(await recall.by_words(session, among, message), near))
             if memories:
                 await recall.mark_used(session, memories)
         return memories
 
 
 def memory_of(
-    database: Database, run: Run, log: EventBuffer, uses: Mapping[str, MemoryUse]
+    database: Database,
+    run: Run,
+    log: EventBuffer,
+    uses: Mapping[str, MemoryUse],
+    embedder: Embedder | None,
 ) -> RunMemory | None:
     """Return what a run recalls and notes; nothing where no agent does, or what is said is not stored."""
     if not any(use.is_used for use in uses.values()) or run.persistence != "permanent":
         return None
-    return RunMemory(database, run, log, uses)
+    return RunMemory(database, run, log, uses, embedder)
