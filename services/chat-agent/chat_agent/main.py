@@ -21,6 +21,7 @@ from chat_agent.api import (
     memory_routes,
     routes,
     secret_routes,
+    tool_routes,
 )
 from chat_agent.demo import pages
 from chat_agent.event_log.schemas import document_events
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             agent_routes.router,
             secret_routes.router,
             mcp_routes.router,
+            tool_routes.router,
             end_user_routes.router,
             memory_routes.router,
             openai_routes.router,

@@ -342,9 +342,19 @@ class Agent(BaseModel):
     starters: list[str] = Field([], description="What a person may begin with.")
 
 
+class OwnTool(BaseModel):
+    """An HTTP tool of the tenant."""
+
+    name: str
+    description: str
+    version: int
+    trusted: bool
+
+
 class Tools(BaseModel):
     """The tools that agents may use."""
 
-    total_tools: int
+    total_tools: int = Field(description="Of the service, as the next two members.")
     tool_names: list[str]
     categories: dict[str, list[str]]
+    own_tools: list[OwnTool] = Field([], description="The tenant's HTTP tools.")

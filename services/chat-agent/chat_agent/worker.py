@@ -9,7 +9,7 @@ from servicekit.retention import RetentionRule, RetentionWorker
 from servicekit.workers.supervisor import Worker
 from sqlalchemy import func, select
 
-from chat_agent.agent_definitions.retention import agent_rules
+from chat_agent.agent_definitions.retention import agent_rules, tool_rules
 from chat_agent.attachments.tables import StoredFile
 from chat_agent.erasure.handlers import HANDLERS
 from chat_agent.erasure.worker import create_erasure_worker, deleted_tenants_rules
@@ -53,6 +53,7 @@ def retention_rules(settings: Settings) -> list[RetentionRule]:
         (Base.metadata.tables["mcp_servers"], McpServer.tenant_id.in_(erasure.purgeable_tenants())),
         (Base.metadata.tables["tenant_secrets"], StoredSecret.tenant_id.in_(erasure.purgeable_tenants())),
         *memory_rules(),
+        *tool_rules(),
     ]
 
 

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from agents import Agent, Model, ModelSettings, Tool
+from agents import Agent, FunctionTool, Model, ModelSettings, Tool
 
-from chat_agent.agent_definitions.definition import PLACEHOLDER, AgentDefinition
+from chat_agent.agent_definitions.definition import PLACEHOLDER, AgentDefinition, ToolUse
 from chat_agent.agent_definitions.errors import InvalidVariables
 from chat_agent.agent_definitions.selection import AgentSelection
 from chat_agent.agent_definitions.validation import strict_schema, tools_by_name
@@ -16,6 +16,8 @@ from chat_agent.agents.tool import RunContext, agent_tool
 from chat_agent.agents.tools.notes import REMEMBER
 from chat_agent.direct_models import find_model
 from chat_agent.errors import ModelNotFound
+from chat_agent.http_tools.call import function_tool
+from chat_agent.http_tools.definition import HttpTool
 from chat_agent.mcp_servers.access import McpAccess
 from chat_agent.mcp_servers.agent_tools import mcp_tools
 from chat_agent.model.output_schema import RequestedOutput
@@ -26,6 +28,8 @@ from chat_agent.settings import Settings
 logger = logging.getLogger(__name__)
 
 Values = Mapping[str, VariableValue]
+# HTTP tools of the tenant by digest.
+OwnTools = Mapping[str, HttpTool]
 Graph = dict[str, Agent[RunContext]]
 # The first of these models, in whose place the others answer.
 BuildModel = Callable[[Sequence[str]], Model]
@@ -42,7 +46,7 @@ class AgentBuilder:
     def build(self, tenant_id: UUID | None, selection: AgentSelection, values: Values) -> Graph:
         """Return the agents of a selection by name; raises ModelNotFound."""
         graph: Graph = {
-            name: self._build_one(tenant_id, name, definition, values)
+            name: self._build_one(tenant_id, name, definition, values, selection.tools)
             for name, definition in selection.definitions.items()
         }
         graph = {**AGENTS, **graph}
@@ -62,7 +66,12 @@ class AgentBuilder:
         return self._settings.direct_model_name(name, model)
 
     def _build_one(
-        self, tenant_id: UUID | None, name: str, definition: AgentDefinition, values: Values
+        self,
+        tenant_id: UUID | None,
+        name: str,
+        definition: AgentDefinition,
+        values: Values,
+        own_tools: OwnTools,
     ) -> Agent[RunContext]:
         model: Model | None = None
         if definition.model is not None:
@@ -75,7 +84,7 @@ class AgentBuilder:
             instructions=instructions_of(definition, values),
             model=model,
             model_settings=definition.settings.to_options().model_settings or ModelSettings(),
-            tools=[*tools_of(definition), *([REMEMBER] if definition.memory.write else [])],
+            tools=[*tools_of(definition, own_tools), *([REMEMBER] if definition.memory.write else [])],
             output_type=RequestedOutput(OutputFormat(json_schema=strict_schema(schema), is_strict=True))
             if schema is not None
             else None,
@@ -89,11 +98,17 @@ class AgentBuilder:
         return [graph[one] for one in names if one in graph]
 
 
-def tools_of(definition: AgentDefinition) -> list[Tool]:
+def tools_of(definition: AgentDefinition, own: OwnTools) -> list[Tool]:
     """Return the tools of an agent, with its approvals; one that is there no more is left out."""
     known = tools_by_name()
-    uses = [use for use in definition.tools if use.name in known]
-    return [with_approval(known[use.name], use.approval) for use in uses]
+    found = [(use, own_tool(use, own) if use.digest else known.get(use.name)) for use in definition.tools]
+    return [with_approval(tool, use.approval) for use, tool in found if tool]
+
+
+def own_tool(use: ToolUse, own: OwnTools) -> FunctionTool | None:
+    """Return an HTTP tool of the tenant."""
+    tool = own.get(use.digest or "")
+    return function_tool(use.name, tool) if tool else None
 
 
 def instructions_of(definition: AgentDefinition, values: Values) -> str:

@@ -1,21 +1,19 @@
 """What a tenant's agent is made of. The API, the files of `acme agents` and the database share this form."""
 
-import hashlib
 import re
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
-from pydantic_core import PydanticCustomError
 from servicekit.schemas import RequestModel, max_length
 
 from chat_agent.agents.approvals import Approval
 from chat_agent.direct_models import ModelName
+from chat_agent.documents import digest_of, small_json
 from chat_agent.mcp_servers.definition import McpUse
 from chat_agent.memory.use import MemoryUse
 from chat_agent.runs.options import Effort, MaxTokens, Probability, RunOptions, Temperature, Verbosity
-from chat_agent.schemas import VariableName, VariableValue, storable, storable_json
+from chat_agent.schemas import VariableName, VariableValue, storable
 
 # `transfer_to_<name>` is the name of a tool, and has at most 64 characters.
 NAME = re.compile("^[a-z][a-z0-9_]{0,49}$")
@@ -23,8 +21,6 @@ AgentName = Annotated[str, StringConstraints(pattern=NAME)]
 ToolName = Annotated[str, StringConstraints(pattern="^[a-zA-Z0-9_-]{1,64}$")]
 Sentence = Annotated[str, StringConstraints(max_length=500), AfterValidator(storable)]
 MAX_INSTRUCTIONS = 20_000
-# In bytes of JSON.
-MAX_SCHEMA = 50_000
 PLACEHOLDER = re.compile(r"\{\{ ?([a-z][a-z0-9_]{0,49}) ?\}\}")
 
 TYPES: dict[str, type | tuple[type, ...]] = {
@@ -33,14 +29,6 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "number": (int, float),
     "boolean": bool,
 }
-
-
-def small_json(value: object) -> object:
-    """Refuse a JSON value that is too large for a model, or that cannot be stored."""
-    checked = storable_json(value)
-    if len(orjson.dumps(checked)) > MAX_SCHEMA:
-        raise PydanticCustomError("too_large", "must not have more than {most} bytes", {"most": MAX_SCHEMA})
-    return checked
 
 
 class Variable(RequestModel):
@@ -71,13 +59,16 @@ class Settings(RequestModel):
 
 
 class ToolUse(RequestModel):
-    """A tool of the service that the agent may call."""
+    """A tool of the service, or an HTTP tool of the tenant, that the agent may call."""
 
     name: ToolName
     approval: Approval | None = Field(
         None,
         description="`always`: a person allows each call; `when_tainted`: each after untrusted content was "
         "read. Without it as the tool itself requires.",
+    )
+    digest: Annotated[str, StringConstraints(pattern="^sha256:[0-9a-f]{64}$")] | None = Field(
+        None, description="The version of an HTTP tool; without it, the newest when the definition is saved."
     )
 
 
@@ -146,11 +137,6 @@ class AgentDefinition(RequestModel):
     def neighbours(self) -> tuple[str, ...]:
         """The agents that it reaches directly, by a handoff or as a tool."""
         return (*self.handoffs, *self.as_tools)
-
-
-def digest_of(value: object) -> str:
-    """Return the digest of a JSON value, whatever the order of its members."""
-    return f"sha256:{hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()}"
 
 
 def placeholders(instructions: str) -> list[str]:

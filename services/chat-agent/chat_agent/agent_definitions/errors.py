@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from servicekit.errors import BadRequest, Conflict, NotFound, Unprocessable
 
-from chat_agent.agent_definitions.validation import DefinitionProblem
+from chat_agent.documents import DefinitionProblem
 
 MAX_PROBLEMS = 8
 
@@ -19,6 +19,10 @@ class AgentAlreadyExists(Conflict):
 
 class AgentInUse(Conflict):
     """Other agents hand over to it, or call it as a tool."""
+
+
+class ToolInUse(Conflict):
+    """Agents that answer use the tool."""
 
 
 class NoEarlierVersion(Conflict):

@@ -10,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chat_agent import audit
 from chat_agent.agent_definitions import store
 from chat_agent.agent_definitions.audit import AuditAction
-from chat_agent.agent_definitions.definition import AgentDefinition, digest_of
+from chat_agent.agent_definitions.definition import AgentDefinition
 from chat_agent.agent_definitions.diff import changes_between
 from chat_agent.agent_definitions.errors import (
     AgentVersionNotFound,
     InvalidAgentDefinition,
     PlanOutdated,
 )
+from chat_agent.agent_definitions.own_tools import own_tools, pinned
 from chat_agent.agent_definitions.schemas import (
     AgentDocument,
     Application,
@@ -27,8 +28,9 @@ from chat_agent.agent_definitions.schemas import (
 )
 from chat_agent.agent_definitions.store import CANARY, STABLE, Answering
 from chat_agent.agent_definitions.tables import StoredAgent, StoredVersion
-from chat_agent.agent_definitions.validation import DefinitionProblem, Surroundings, problems_of
+from chat_agent.agent_definitions.validation import Surroundings, problems_of
 from chat_agent.direct_models import DirectModels
+from chat_agent.documents import DefinitionProblem, digest_of
 from chat_agent.mcp_servers.registered import load_servers
 
 
@@ -38,7 +40,8 @@ async def check(
     """List why a definition cannot be published beside the agents that answer now."""
     others = by_name(await store.answering(session, tenant_id))
     servers = await load_servers(session, tenant_id, definition.mcp_servers)
-    return problems_of(name, definition, Surroundings(tenant_id, models, others, servers))
+    tools = await own_tools(session, tenant_id, [definition])
+    return problems_of(name, definition, Surroundings(tenant_id, models, others, servers, tools))
 
 
 def by_name(answering: Sequence[Answering]) -> dict[str, list[AgentDefinition]]:
@@ -86,6 +89,10 @@ async def release(
 ) -> None:
     """Let a valid version answer; raises InvalidAgentDefinition."""
     definition = store.definition_of(version)
+    if version.state == "draft":
+        # A tool may be newer than the draft that names it.
+        definition = await pinned(session, agent.tenant_id, definition)
+        version.definition, version.digest = definition.stored(), definition.digest
     if problems := await check(session, agent.tenant_id, models, agent.name, definition):
         raise InvalidAgentDefinition(problems)
     await store.release(session, agent, version, percentage)
@@ -141,20 +148,27 @@ async def apply(
     await store.lock_tenant(session, caller)
     assert caller.tenant_id  # noqa: S101  # the token of a member has one
     current = await store.answering(session, caller.tenant_id)
-    names = {name for one in application.agents for name in one.definition.mcp_servers}
+    documents = [await with_pinned_tools(session, caller.tenant_id, one) for one in application.agents]
+    names = {name for one in documents for name in one.definition.mcp_servers}
     servers = await load_servers(session, caller.tenant_id, names)
-    around = Surroundings(caller.tenant_id, models, by_name(current), servers)
-    check_together(around, application.agents)
+    tools = await own_tools(session, caller.tenant_id, [one.definition for one in documents])
+    check_together(Surroundings(caller.tenant_id, models, by_name(current), servers, tools), documents)
     stable = {one.name: one for one in current if one.label == STABLE}
-    plan = plan_of(application.agents, stable)
+    plan = plan_of(documents, stable)
     if application.plan not in {None, plan.digest}:
         raise PlanOutdated
     if application.dry_run:
         return plan
-    for planned, document in zip(plan.agents, application.agents, strict=True):
+    for planned, document in zip(plan.agents, documents, strict=True):
         if planned.action != "unchanged":
             planned.version = await publish_document(session, caller, document)
     return plan.model_copy(update={"applied": True})
+
+
+async def with_pinned_tools(session: AsyncSession, tenant_id: UUID, document: AgentDocument) -> AgentDocument:
+    """Return a document that names the versions of tools."""
+    definition = await pinned(session, tenant_id, document.definition)
+    return document.model_copy(update={"definition": definition})
 
 
 def check_together(current: Surroundings, documents: Sequence[AgentDocument]) -> None:

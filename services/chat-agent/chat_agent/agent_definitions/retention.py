@@ -6,7 +6,8 @@ from servicekit import erasure
 from servicekit.retention import RetentionRule
 from sqlalchemy import exists, func
 
-from chat_agent.agent_definitions.tables import StoredAgent
+from chat_agent.agent_definitions.tables import StoredAgent, StoredVersion
+from chat_agent.http_tools.tables import StoredTool
 from chat_agent.models import UNFINISHED, Base, Run
 
 # A run that is about to begin with an agent has begun by then.
@@ -27,4 +28,18 @@ def agent_rules() -> list[RetentionRule]:
     return [
         (agents, unneeded & ~needed),
         (agents, StoredAgent.tenant_id.in_(erasure.purgeable_tenants())),
+    ]
+
+
+def tool_rules() -> list[RetentionRule]:
+    """Return which versions of HTTP tools are deleted: those that no version of an agent names."""
+    tools = Base.metadata.tables["http_tools"]
+    this = func.jsonb_build_array(func.jsonb_build_object("digest", StoredTool.digest))
+    named = exists().where(
+        StoredVersion.tenant_id == StoredTool.tenant_id,
+        StoredVersion.definition.contains(func.jsonb_build_object("tools", this)),
+    )
+    return [
+        (tools, (StoredTool.replaced_at < func.now() - GRACE_PERIOD) & ~named),
+        (tools, StoredTool.tenant_id.in_(erasure.purgeable_tenants())),
     ]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from servicekit.schemas import Cursor, InvalidCursor, Limit, RequestModel, decode_cursor
 
 from chat_agent.agent_definitions.definition import AgentDefinition, AgentName, Sentence
-from chat_agent.agent_definitions.validation import DefinitionProblem
+from chat_agent.documents import DefinitionProblem
 
 VersionNumber = Annotated[int, Field(ge=1, lt=2**31)]
 

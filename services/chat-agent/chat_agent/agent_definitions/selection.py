@@ -11,11 +11,15 @@ from servicekit.database import Database
 from sqlalchemy import select
 
 from chat_agent.agent_definitions import store
-from chat_agent.agent_definitions.definition import NAME, AgentDefinition, digest_of
+from chat_agent.agent_definitions.definition import NAME, AgentDefinition
+from chat_agent.agent_definitions.own_tools import digests_of_tools
 from chat_agent.agent_definitions.store import CANARY, STABLE, Answering
 from chat_agent.agent_definitions.tables import StoredVersion
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tool import RunContext
+from chat_agent.documents import digest_of
+from chat_agent.http_tools.definition import HttpTool
+from chat_agent.http_tools.versions import ToolVersions
 from chat_agent.mcp_servers.registered import RegisteredServer, load_servers
 from chat_agent.schemas import AgentVersion
 
@@ -32,6 +36,8 @@ class AgentSelection:
     # Of those that are data.
     definitions: Mapping[str, AgentDefinition] = field(default_factory=dict)
     mcp_servers: Mapping[str, RegisteredServer] = field(default_factory=dict)
+    # The HTTP tools that these name, by digest.
+    tools: Mapping[str, HttpTool] = field(default_factory=dict)
 
     @property
     def stored_versions(self) -> list[dict[str, Any]]:
@@ -49,6 +55,7 @@ class AgentSelector:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._tools = ToolVersions(database)
         self._remembered: dict[str, AgentDefinition] = {}
 
     async def select(
@@ -77,7 +84,9 @@ class AgentSelector:
             AgentVersion(name=one.name, number=one.number, digest=one.digest) for one in chosen.values()
         ]
         self._remember({one.digest: one.definition for one in chosen.values()})
-        return AgentSelection(name, [*versions, *versions_in_code(sorted(code))], definitions, servers)
+        tools = await self._tools.load(tenant_id, digests_of_tools(definitions.values()))
+        all_versions = [*versions, *versions_in_code(sorted(code))]
+        return AgentSelection(name, all_versions, definitions, servers, tools)
 
     async def restore(self, tenant_id: UUID, name: str, versions: Sequence[AgentVersion]) -> AgentSelection:
         """Return what a run began with, whatever was published or deleted since."""
@@ -93,7 +102,9 @@ class AgentSelector:
         definitions = {
             one: self._remembered[digest] for one, digest in digests.items() if digest in self._remembered
         }
-        return AgentSelection(name, versions, definitions, await self._servers(tenant_id, definitions))
+        servers = await self._servers(tenant_id, definitions)
+        tools = await self._tools.load(tenant_id, digests_of_tools(definitions.values()))
+        return AgentSelection(name, versions, definitions, servers, tools)
 
     async def _servers(
         self, tenant_id: UUID, definitions: Mapping[str, AgentDefinition]

@@ -18,8 +18,10 @@ from chat_agent.agent_definitions.errors import (
     AgentInUse,
     AgentVersionNotFound,
     NoEarlierVersion,
+    ToolInUse,
     TooManyAgents,
 )
+from chat_agent.agent_definitions.own_tools import pinned
 from chat_agent.agent_definitions.tables import Release, StoredAgent, StoredVersion
 from chat_agent.agents import AGENTS
 from chat_agent.errors import AgentNotFound
@@ -156,6 +158,7 @@ async def save_draft(
     Raises AgentAlreadyExists, TooManyAgents.
     """
     agent = await find_or_create(session, caller, name)
+    definition = await pinned(session, agent.tenant_id, definition)
     newest = (await session.scalars(versions_of(agent).limit(1))).one_or_none()
     if newest is not None and newest.digest == definition.digest:
         return newest
@@ -232,3 +235,16 @@ async def remove(session: AsyncSession, caller: Principal, name: str) -> None:
         raise AgentInUse(f"Other agents reach it: {', '.join(dict.fromkeys(users))}. Change them first.")
     agent.deleted_at = func.now()
     audit.record_action(session, caller, AuditAction.DELETED, agent=name)
+
+
+async def check_tool_unused(session: AsyncSession, caller: Principal, tool: str) -> None:
+    """Raise ToolInUse where agents that answer use an HTTP tool."""
+    assert caller.tenant_id  # noqa: S101  # the token of a member has one
+    uses = [
+        one.name
+        for one in await answering(session, caller.tenant_id)
+        if any(use.name == tool and use.digest for use in one.definition.tools)
+    ]
+    if uses:
+        names = ", ".join(dict.fromkeys(uses))
+        raise ToolInUse(f"Agents use the tool: {names}. Publish them without it first.")

@@ -2,18 +2,19 @@
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from agents import FunctionTool, UserError
 from agents.strict_schema import ensure_strict_json_schema
-from pydantic import BaseModel
 
-from chat_agent.agent_definitions.definition import AgentDefinition, placeholders
+from chat_agent.agent_definitions.definition import AgentDefinition, ToolUse, placeholders
 from chat_agent.agents import AGENTS
 from chat_agent.agents.tools import TOOLS
 from chat_agent.direct_models import DirectModels, find_model
+from chat_agent.documents import DefinitionProblem
+from chat_agent.http_tools.versions import ToolVersion
 from chat_agent.mcp_servers.agent_tools import mcp_problems
 from chat_agent.mcp_servers.registered import RegisteredServer
 from chat_agent.model import output_schema
@@ -22,11 +23,8 @@ from chat_agent.model import output_schema
 Others = Mapping[str, Sequence[AgentDefinition]]
 
 
-class DefinitionProblem(BaseModel):
-    """What is wrong at a place of a definition."""
-
-    path: str
-    message: str
+# The tools of the tenant, each with the newest version first.
+OwnTools = Mapping[str, Sequence[ToolVersion]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Surroundings:
     models: DirectModels
     others: Others
     mcp_servers: Mapping[str, RegisteredServer]
+    tools: OwnTools = field(default_factory=dict)
 
 
 def tools_by_name() -> dict[str, FunctionTool]:
@@ -49,7 +48,7 @@ def problems_of(name: str, definition: AgentDefinition, around: Surroundings) ->
     checks = (
         variable_problems(definition),
         model_problems(definition, around),
-        tool_problems(definition),
+        tool_problems(definition, around.tools),
         mcp_problems(definition.mcp, around.mcp_servers),
         reference_problems(name, definition, around.others),
         cycle_problems(name, definition, around.others),
@@ -82,19 +81,29 @@ def model_problems(definition: AgentDefinition, around: Surroundings) -> Found:
         yield "fallbacks", "Name the model that these stand in for."
 
 
-def tool_problems(definition: AgentDefinition) -> Found:
+def tool_problems(definition: AgentDefinition, own: OwnTools) -> Found:
     """Yield tools that are unknown or named twice, and approvals that are not the author's to drop."""
     known, seen = tools_by_name(), {f"ask_{name}" for name in definition.as_tools}
     for index, use in enumerate(definition.tools):
         path = f"tools[{index}]"
-        tool = known.get(use.name)
-        if tool is None:
-            yield f"{path}.name", f"There is no tool called {use.name!r}. There are: {', '.join(known)}."
+        version = version_of(use, own)
+        tool = version or (known.get(use.name) if use.digest is None else None)
+        if use.name not in known and use.name not in own:
+            names = ", ".join((*known, *own))
+            yield f"{path}.name", f"There is no tool called {use.name!r}. There are: {names}."
+        elif tool is None:
+            yield f"{path}.digest", f"The tool {use.name!r} has no such version."
         elif use.approval == "never" and tool.needs_approval:
             yield f"{path}.approval", f"The tool {use.name!r} always needs an approval."
         if use.name in seen:
             yield f"{path}.name", f"There is more than one tool called {use.name!r}."
         seen.add(use.name)
+
+
+def version_of(use: ToolUse, own: OwnTools) -> ToolVersion | None:
+    """Return the version of a tool of the tenant that is meant, where there is one."""
+    versions = [one for one in own.get(use.name, ()) if use.digest in {None, one.digest}]
+    return versions[0] if versions else None
 
 
 def reference_problems(name: str, definition: AgentDefinition, others: Others) -> Found:

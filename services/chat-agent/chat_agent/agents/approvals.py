@@ -32,7 +32,9 @@ async def when_tainted(context: RunContextWrapper[Any], _arguments: dict[str, An
 
 def when_matching(condition: Condition) -> NeedsApproval:
     """Ask where the arguments match a JSON schema."""
-    validator = jsonschema_rs.validator_for(dict(condition))
+    # Offline: a reference of a schema loads nothing.
+    options = jsonschema_rs.RegexOptions()
+    validator = jsonschema_rs.validator_for(dict(condition), offline=True, pattern_options=options)
 
     async def matches(_context: RunContextWrapper[Any], arguments: dict[str, Any], _call_id: str) -> bool:
         return validator.is_valid(arguments)

@@ -55,6 +55,8 @@ class RunContext:
     attachments: AttachmentReader
     # Whether the run has read content of others.
     taint: Taint
+    # Returns a secret of the tenant; raises SecretNotFound.
+    read_secret: Callable[[str], Awaitable[str]]
     # Of agents that recall what they know of the person, or note it.
     memory: RunMemory | None = None
     # What a person has changed in calls that they approved, by the id of the call.

@@ -12,7 +12,6 @@ from servicekit.schemas import Page
 from chat_agent import models, schemas
 from chat_agent.agent_definitions import store as agent_store
 from chat_agent.agents import AGENTS
-from chat_agent.agents.tools import TOOLS
 from chat_agent.api.deadlines import replay_deadline
 from chat_agent.api.dependencies import (
     IdempotencyKey,
@@ -203,11 +202,3 @@ async def list_agents(caller: ToolReader, session: Session) -> list[schemas.Agen
     """List the agents of the service, and those of the tenant that have a published version."""
     own = await agent_store.published(session, caller.tenant_id)
     return [*map(to_agent_schema, AGENTS.values()), *map(to_own_agent_schema, own)]
-
-
-@router.get("/tools", response_model=schemas.Tools, tags=["agents"])
-async def list_tools(_caller: ToolReader) -> schemas.Tools:
-    """List the tools that agents may use."""
-    categories = {category: [tool.name for tool in tools] for category, tools in TOOLS.items()}
-    names = [name for tools in categories.values() for name in tools]
-    return schemas.Tools(total_tools=len(names), tool_names=names, categories=categories)

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpcore2
@@ -29,10 +30,15 @@ def create_client(private_hosts: frozenset[str] = frozenset()) -> httpx2.AsyncCl
 
     Redirects are not followed unless a call says so; each is checked as the first address is.
     """
+    # It serves all tenants: what a server sets as a cookie for one is not sent for another.
     # A compressed response of a few kilobytes may hold gigabytes.
     headers = {"Accept-Encoding": "identity", "User-Agent": "acme"}
     return httpx2.AsyncClient(
-        transport=PublicTransport(private_hosts), timeout=TIMEOUT, headers=headers, max_redirects=5
+        transport=PublicTransport(private_hosts),
+        timeout=TIMEOUT,
+        headers=headers,
+        max_redirects=5,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import httpx2
@@ -20,6 +21,7 @@ from chat_agent.clients.auth import MembershipClient
 from chat_agent.clients.conversation import ConversationClient
 from chat_agent.event_log.writer import EventWriter
 from chat_agent.guardrails.taint import Taint
+from chat_agent.http_tools.secrets import read_secret
 from chat_agent.memory.embedder import Embedder
 from chat_agent.model.prices import Catalogue
 from chat_agent.models import Run
@@ -66,4 +68,5 @@ class RunServices:
             journal=journal,
             taint=taint,
             attachments=AttachmentReader(self.database, run.tenant_id, run.user_id, room),
+            read_secret=partial(read_secret, self.database, self.settings, run.tenant_id),
         )

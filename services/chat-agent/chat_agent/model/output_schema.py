@@ -67,5 +67,7 @@ class RequestedOutput(AgentOutputSchemaBase):
 def validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
     """Build a validator that loads nothing and whose patterns match in linear time; raises ValueError."""
     options = jsonschema_rs.RegexOptions()
+    built = jsonschema_rs.validator_for(schema, offline=True, pattern_options=options)
+    # After that: of a `$schema` that is not known it would load the address.
     jsonschema_rs.meta.validate(schema)
-    return jsonschema_rs.validator_for(schema, offline=True, pattern_options=options)
+    return built

@@ -1,0 +1,1 @@
+"""HTTP tools: endpoints of a tenant's own servers that its agents may call."""

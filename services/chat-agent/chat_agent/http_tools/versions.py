@@ -1,0 +1,66 @@
+"""The versions of tools, which never change: those that runs need, and those that may be named."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from servicekit.database import Database
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chat_agent.http_tools.definition import HttpTool
+from chat_agent.http_tools.tables import StoredTool
+
+# How many a process remembers.
+MAX_REMEMBERED = 1000
+
+
+class ToolVersion(NamedTuple):
+    """A version of a tool of the tenant."""
+
+    digest: str
+    # Always, or for some arguments.
+    needs_approval: bool
+
+
+class ToolVersions:
+    """Reads the versions that runs need, each once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._remembered: dict[tuple[UUID, str], HttpTool] = {}
+
+    async def load(self, tenant_id: UUID, digests: Collection[str]) -> dict[str, HttpTool]:
+        """Return tools by digest; one that is there no more is left out."""
+        missing = [digest for digest in digests if (tenant_id, digest) not in self._remembered]
+        if missing:
+            query = select(StoredTool).filter_by(tenant_id=tenant_id).where(StoredTool.digest.in_(missing))
+            async with self._database.begin() as session:
+                rows = (await session.scalars(query)).all()
+            for row in rows:
+                self._remembered[tenant_id, row.digest] = HttpTool.model_validate(row.document)
+        loaded = {one: tool for one in digests if (tool := self._remembered.get((tenant_id, one)))}
+        while len(self._remembered) > MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        return loaded
+
+
+async def by_name(session: AsyncSession, tenant_id: UUID) -> Mapping[str, Sequence[ToolVersion]]:
+    """Return the versions of a tenant's tools that are not deleted, the newest first."""
+    query = select(StoredTool).filter_by(tenant_id=tenant_id).order_by(StoredTool.number.desc())
+    rows = (await session.scalars(query)).all()
+    current = {row.name for row in rows if row.replaced_at is None}
+    versions: dict[str, list[ToolVersion]] = {name: [] for name in sorted(current)}
+    for row in rows:
+        if row.name in current:
+            may_ask = row.document.get("approval", "never") != "never"
+            versions[row.name].append(ToolVersion(row.digest, may_ask))
+    return versions
+
+
+async def newest(session: AsyncSession, tenant_id: UUID, names: Collection[str]) -> dict[str, str]:
+    """Return the digests of the newest versions of tools, by name."""
+    current = select(StoredTool.name, StoredTool.digest).where(
+        StoredTool.tenant_id == tenant_id, StoredTool.replaced_at.is_(None), StoredTool.name.in_(names)
+    )
+    return {row.name: row.digest for row in await session.execute(current)}
