@@ -7,7 +7,7 @@ PYTHON ?= python3
 # Of `make test`: two for each core, since a test often waits for a server; each takes about a gigabyte.
 WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8)))
 BIN := .venv/bin
-MEMBERS := libs/servicekit libs/sandbox libs/testkit libs/starter-cli libs/client-python \
+MEMBERS := libs/servicekit libs/sandbox libs/testkit libs/starter-cli libs/client-python libs/evals \
 	services/auth services/conversation services/chat-agent services/billing-webhook services/notification
 PACKAGES := $(notdir $(patsubst %/__init__.py,%,$(wildcard libs/*/*/__init__.py services/*/*/__init__.py)))
 PROJECTS := $(MEMBERS:%=%/pyproject.toml)

@@ -211,6 +211,14 @@ def dead_letters(context: typer.Context) -> None:
     commands(context.args, prog_name=context.command_path)
 
 
+@app.command("evals", context_settings={**PASS_ON, "allow_extra_args": True, "help_option_names": []})
+def evaluations(context: typer.Context, data: Data = DEFAULT_DATA) -> None:
+    """Run cases in YAML against an agent, by default of the stack that runs here."""
+    with exit_on_failure(terminal.console()):
+        # Imported here: it takes longer than all other commands together.
+        import_module("starter_cli.evaluations").run(context.args, context.command_path, data)
+
+
 @app.command("stripe", context_settings={"ignore_unknown_options": True, "help_option_names": []})
 def stripe_command(
     command: Annotated[list[str] | None, typer.Argument(help="Its commands; --help lists them.")] = None,

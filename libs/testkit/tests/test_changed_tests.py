@@ -35,7 +35,7 @@ def affected(monkeypatch):
         (["libs/starter-cli/starter_cli/app.py"], ["libs/starter-cli"]),
         (
             ["libs/client-python/acme_client/client.py"],
-            ["libs/client-python", "libs/starter-cli", "services/auth"],
+            ["libs/client-python", "libs/evals", "libs/starter-cli", "services/auth"],
         ),
         (["libs/client-ts/src/client.ts"], ["libs/starter-cli", "libs/testkit"]),
         (["Makefile", AUTH_TEST], ["libs/starter-cli", "libs/testkit", AUTH_TEST]),

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 SERVICES = {path.parent.name for path in ROOT.glob("services/*/*/__init__.py")}
 # What tests, the runner and the stand-ins for the outside world are made of never goes into a service.
-NOT_FOR_SERVICES = SERVICES | {"testkit", "sandbox", "starter_cli"}
+NOT_FOR_SERVICES = SERVICES | {"testkit", "sandbox", "starter_cli", "acme_evals"}
 
 
 def imports(package: Path) -> Iterator[tuple[Path, str]]:

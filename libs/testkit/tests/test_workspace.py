@@ -17,6 +17,10 @@ from testkit.pacts import ROOT
 
 SERVICES = {service.replace("-", "_") for service in services()}
 LIBRARIES = {path.parent.name for path in ROOT.glob("libs/*/*/__init__.py")}
+FOLDERS = {
+    tomllib.loads(project.read_text())["project"]["name"]: project.parent
+    for project in ROOT.glob("libs/*/pyproject.toml")
+}
 PACKAGES = sorted(
     path.parent for path in ROOT.glob("*/*/*/__init__.py") if path.parts[-4] in {"libs", "services"}
 )
@@ -51,8 +55,7 @@ def declared(package: Path) -> set[str]:
     """Give the distributions that a package asks for, and those that what it shares with others asks for."""
     project = tomllib.loads((package.parent / "pyproject.toml").read_text())["project"]
     names = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
-    ours = [name.removeprefix("acme-") for name in names if name.startswith("acme-")]
-    return names.union(*(declared(ROOT / "libs" / name / name.replace("-", "_")) for name in ours))
+    return names.union(*(declared(FOLDERS[name] / "package") for name in names & FOLDERS.keys()))
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)

@@ -45,8 +45,10 @@ PATIENT = {
 }
 # The runs of a replica that dies are taken over soon, so that a test need not wait for long.
 # And who leaves is gone at once.
+# In millionths of a US dollar, of a million tokens.
+PRICES = '{"sandbox-large": {"input": 2000000, "cached": 2000000, "output": 8000000}}'
 SOON = {
-    "chat-agent": {"RUN_LEASE_SECONDS": "4", **PATIENT},
+    "chat-agent": {"RUN_LEASE_SECONDS": "4", "MODEL_PRICES": PRICES, **PATIENT},
     "auth": {"AUTH_ACCOUNT_DELETION_GRACE_DAYS": "0"},
 }
 

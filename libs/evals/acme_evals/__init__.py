@@ -1,0 +1,1 @@
+"""Evaluations of agents: cases in YAML, run against the HTTP API."""
